@@ -1,0 +1,1 @@
+"""The Exporter resource: its fields, loading, validation and secrets."""

@@ -1,0 +1,1 @@
+"""The HTTP listeners: ingest for senders, admin for operators."""

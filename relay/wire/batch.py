@@ -1,0 +1,80 @@
+"""A sink's batch while it grows, and after it is sealed.
+
+:class:`OpenBatch` is written by the kernel alone, field by field, which is why it has no method to
+append a point. The rules the kernel keeps:
+
+* ``runs`` are closed runs; the points from the last run's end to the arena's end belong to ``group``.
+* ``count`` equals the number of points in the arena and never exceeds ``limit``: at ``limit`` the
+  kernel calls :meth:`OpenBatch.seal` before the next point.
+* ``oldest`` is the ingest position of the request that wrote the first point, and the batch holds that
+  position until every one of its points is delivered, rejected, expired, dropped or safely on disk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relay.wire.otlp import MetricGroup, Run, encode_request
+
+
+@dataclass(frozen=True, slots=True)
+class SealedBatch:
+    """Points that leave together. ``opened_at`` is the wall clock of the first point's arrival, in s."""
+
+    arena: bytearray
+    runs: list[Run]
+    count: int
+    oldest: int
+    opened_at: float
+
+    def encode(self) -> bytes:
+        """The ExportMetricsServiceRequest, uncompressed."""
+        return encode_request(self.arena, self.runs)
+
+
+class OpenBatch:
+    """One lane of one sink; see the module's rules. ``owner`` is the sink, opaque to the kernel."""
+
+    __slots__ = (
+        "arena",
+        "count",
+        "group",
+        "lane",
+        "limit",
+        "oldest",
+        "opened_at",
+        "owner",
+        "request",
+        "runs",
+    )
+
+    def __init__(self, owner: object, *, limit: int, lane: int = 0) -> None:
+        assert limit > 0
+        self.owner = owner
+        self.lane = lane
+        self.limit = limit
+        self.arena = bytearray()
+        self.runs: list[Run] = []
+        self.group: MetricGroup | None = None
+        self.count = 0
+        self.oldest = -1
+        self.opened_at = 0.0
+        self.request = -1
+        """Position of the request that touched this batch last; the kernel's own mark."""
+
+    def seal(self) -> SealedBatch | None:
+        """Take the points out and start afresh; None where there are none."""
+        if not self.count:
+            return None
+        if self.group is not None:
+            self.runs.append((self.group, len(self.arena)))
+        sealed = SealedBatch(self.arena, self.runs, self.count, self.oldest, self.opened_at)
+        self.arena = bytearray()
+        self.runs = []
+        self.group = None
+        self.count = 0
+        self.oldest = -1
+        return sealed
+
+    def __repr__(self) -> str:
+        return f"<OpenBatch {self.owner!r}/{self.lane} {self.count}/{self.limit} points>"

@@ -1,0 +1,178 @@
+"""OTLP metrics out: what depends on labels is encoded once, a batch is assembled from slices.
+
+A number point on the wire is ``prefix + time + 0x21 + value``: everything before the time (the tag and
+length of the point, its attributes, its flags) depends on the series alone and is prepared once as the
+*prefix*, which ends with the tag of ``time_unix_nano``. A batch keeps its points in arrival order in
+one *arena*, with *runs* that say which :class:`MetricGroup` each stretch belongs to; grouping the
+points of one metric, one scope and one resource together costs a step per run, not per point.
+
+Field numbers: opentelemetry-proto, ``metrics/v1/metrics.proto`` and ``common/v1/common.proto``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from relay.wire.protobuf import field_bytes, varint
+
+Kind = Literal["gauge", "sum"]
+
+VALUE_TAG = b"\x21"  # NumberDataPoint.as_double (4, fixed64)
+POINT_TAIL_BYTES = 8 + len(VALUE_TAG) + 8
+"""Bytes of a point behind its prefix: time, tag, value."""
+
+_TIME_TAG = b"\x19"  # NumberDataPoint.time_unix_nano (3, fixed64)
+_POINT_TAG = b"\x0a"  # Gauge.data_points and Sum.data_points (1)
+_ATTRIBUTE_TAG = b"\x3a"  # NumberDataPoint.attributes (7)
+_NO_RECORDED_VALUE = b"\x40\x01"  # NumberDataPoint.flags (8) = DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
+_CUMULATIVE = b"\x10\x02"  # Sum.aggregation_temporality (2) = AGGREGATION_TEMPORALITY_CUMULATIVE
+_MONOTONIC = b"\x18\x01"  # Sum.is_monotonic (3)
+_DATA_TAG: dict[Kind, bytes] = {"gauge": b"\x2a", "sum": b"\x3a"}  # Metric.gauge (5), Metric.sum (7)
+
+
+def key_value(key: str, value: str) -> bytes:
+    """KeyValue{key, AnyValue{string_value}} without a tag of its own."""
+    text = value.encode()
+    return field_bytes(b"\x0a", key.encode()) + field_bytes(b"\x12", field_bytes(b"\x0a", text))
+
+
+def point_prefix(attributes: Iterable[tuple[str, str]], *, stale: bool = False) -> bytes:
+    """Everything of a number point before its time; keys must be unique, order is kept.
+
+    ``stale`` sets the no-recorded-value flag. The value that follows stays the stale marker itself:
+    a point without a value field is invalid by the data model, and a reader that ignores the flag
+    sees NaN rather than a zero that nobody measured.
+    """
+    body = b"".join(field_bytes(_ATTRIBUTE_TAG, key_value(k, v)) for k, v in attributes)
+    if stale:
+        body += _NO_RECORDED_VALUE
+    size = len(body) + len(_TIME_TAG) + POINT_TAIL_BYTES
+    return _POINT_TAG + varint(size) + body + _TIME_TAG
+
+
+class ResourceGroup:
+    """One resource; compared by identity, so whoever makes them interns them by attributes."""
+
+    __slots__ = ("encoded",)
+
+    def __init__(self, attributes: Iterable[tuple[str, str]]) -> None:
+        body = b"".join(field_bytes(b"\x0a", key_value(k, v)) for k, v in attributes)
+        self.encoded = field_bytes(b"\x0a", body)
+
+
+class ScopeGroup:
+    """One instrumentation scope of one resource; compared by identity."""
+
+    __slots__ = ("encoded", "resource")
+
+    def __init__(
+        self,
+        resource: ResourceGroup,
+        name: str,
+        version: str = "",
+        attributes: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        self.resource = resource
+        body = field_bytes(b"\x0a", name.encode()) if name else b""
+        if version:
+            body += field_bytes(b"\x12", version.encode())
+        body += b"".join(field_bytes(b"\x1a", key_value(k, v)) for k, v in attributes)
+        self.encoded = field_bytes(b"\x0a", body)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricIdentity:
+    """What makes two points belong to one Metric, besides resource and scope."""
+
+    name: str
+    kind: Kind
+    monotonic: bool = False
+    unit: str = ""
+    description: str = ""
+    prometheus_type: str = ""
+    """Value of ``prometheus.type`` in Metric.metadata; "" leaves it out (the type was inferred)."""
+
+
+class MetricGroup:
+    """One Metric of one scope, ready to wrap its points; compared by identity."""
+
+    __slots__ = ("data_tag", "data_tail", "head", "identity", "scope")
+
+    def __init__(self, scope: ScopeGroup, identity: MetricIdentity) -> None:
+        self.scope = scope
+        self.identity = identity
+        head = field_bytes(b"\x0a", identity.name.encode())
+        if identity.description:
+            head += field_bytes(b"\x12", identity.description.encode())
+        if identity.unit:
+            head += field_bytes(b"\x1a", identity.unit.encode())
+        if identity.prometheus_type:
+            head += field_bytes(b"\x62", key_value("prometheus.type", identity.prometheus_type))
+        self.head = head
+        self.data_tag = _DATA_TAG[identity.kind]
+        tail = b""
+        if identity.kind == "sum":
+            tail = _CUMULATIVE + (_MONOTONIC if identity.monotonic else b"")
+        self.data_tail = tail
+
+    def __repr__(self) -> str:
+        return f"<MetricGroup {self.identity.name} {self.identity.kind}>"
+
+
+Run = tuple[MetricGroup, int]
+"""A stretch of an arena: the group of its points, and the offset where it ends."""
+
+
+def encode_request(arena: bytes | bytearray, runs: Sequence[Run]) -> bytes:
+    """Assemble an ExportMetricsServiceRequest.
+
+    ``runs`` tile the arena from offset 0; one Metric per group, one ScopeMetrics per scope and one
+    ResourceMetrics per resource come out, each in order of first appearance. Within a metric, points
+    keep their order.
+    """
+    view = memoryview(arena)
+    stretches: dict[MetricGroup, list[memoryview]] = {}
+    start = 0
+    for group, end in runs:
+        if end > start:
+            stretches.setdefault(group, []).append(view[start:end])
+        start = end
+    assert start == len(arena), "runs must tile the arena"
+    tree: dict[ResourceGroup, dict[ScopeGroup, list[MetricGroup]]] = {}
+    for group in stretches:
+        tree.setdefault(group.scope.resource, {}).setdefault(group.scope, []).append(group)
+    parts: list[bytes | memoryview] = []
+    for resource, scopes in tree.items():
+        resource_parts: list[bytes | memoryview] = [resource.encoded]
+        resource_size = len(resource.encoded)
+        for scope, groups in scopes.items():
+            scope_parts: list[bytes | memoryview] = [scope.encoded]
+            scope_size = len(scope.encoded)
+            for group in groups:
+                scope_size += _append_metric(scope_parts, group, stretches[group])
+            head = b"\x12" + varint(scope_size)
+            resource_parts.append(head)
+            resource_parts += scope_parts
+            resource_size += len(head) + scope_size
+        parts.append(b"\x0a" + varint(resource_size))
+        parts += resource_parts
+    return b"".join(parts)
+
+
+def _append_metric(
+    parts: list[bytes | memoryview], group: MetricGroup, points: list[memoryview]
+) -> int:
+    """Append one Metric with its tag to ``parts``; return the bytes appended."""
+    data_size = len(group.data_tail)
+    for stretch in points:
+        data_size += len(stretch)
+    data_head = group.data_tag + varint(data_size)
+    metric_size = len(group.head) + len(data_head) + data_size
+    head = b"\x12" + varint(metric_size) + group.head + data_head
+    parts.append(head)
+    parts += points
+    if group.data_tail:
+        parts.append(group.data_tail)
+    return len(head) + data_size
