@@ -21,8 +21,8 @@ class RelayError(Exception):
 class Fault:
     """One thing that is wrong in a configuration file.
 
-    ``path`` is where, as the author would say it (``spec.sinks[0].retry.backoff``); ``message`` says
-    what is wrong and what is allowed; ``origin`` names the file and document.
+    ``path`` is where, as the author would say it (``spec.sinks[0].retry.backoff``); ``message``
+    says what is wrong and what is allowed; ``origin`` names the file and document.
     """
 
     path: str
@@ -41,6 +41,10 @@ class ConfigError(RelayError):
         assert faults, "a ConfigError needs at least one fault"
         self.faults = tuple(faults)
         super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+class QuantityError(RelayError):
+    """A text that is no duration or size. Says what is accepted; the caller adds where it stood."""
 
 
 class SecretError(RelayError):
@@ -74,7 +78,8 @@ class WireError(RelayError):
 
 
 class DecodeError(WireError):
-    """Bytes that are not what their label says. ``offset`` counts decompressed bytes, -1 unknown."""
+    """Bytes that are not what their label says. ``offset`` counts decompressed bytes, -1
+    unknown."""
 
     def __init__(self, message: str, *, offset: int = -1) -> None:
         self.offset = offset

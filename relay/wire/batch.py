@@ -3,11 +3,13 @@
 :class:`OpenBatch` is written by the kernel alone, field by field, which is why it has no method to
 append a point. The rules the kernel keeps:
 
-* ``runs`` are closed runs; the points from the last run's end to the arena's end belong to ``group``.
+* ``runs`` are closed runs; the points from the last run's end to the arena's end belong to
+  ``group``.
 * ``count`` equals the number of points in the arena and never exceeds ``limit``: at ``limit`` the
   kernel calls :meth:`OpenBatch.seal` before the next point.
-* ``oldest`` is the ingest position of the request that wrote the first point, and the batch holds that
-  position until every one of its points is delivered, rejected, expired, dropped or safely on disk.
+* ``oldest`` is the ingest position of the request that wrote the first point, and the batch holds
+  that position until every one of its points is delivered, rejected, expired, dropped or safely on
+  disk.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from relay.wire.otlp import MetricGroup, Run, encode_request
 
 @dataclass(frozen=True, slots=True)
 class SealedBatch:
-    """Points that leave together. ``opened_at`` is the wall clock of the first point's arrival, in s."""
+    """Points that leave together. ``opened_at`` is the wall clock of the first point's arrival, in
+    s."""
 
     arena: bytearray
     runs: list[Run]
@@ -33,7 +36,11 @@ class SealedBatch:
 
 
 class OpenBatch:
-    """One lane of one sink; see the module's rules. ``owner`` is the sink, opaque to the kernel."""
+    """One lane of one sink; see the module's rules. ``owner`` is the sink, opaque to the kernel.
+
+    ``timeout_s`` is how long after its first point the batch leaves at the latest; 0: with its
+    request.
+    """
 
     __slots__ = (
         "arena",
@@ -46,13 +53,16 @@ class OpenBatch:
         "owner",
         "request",
         "runs",
+        "sealed",
+        "timeout_s",
     )
 
-    def __init__(self, owner: object, *, limit: int, lane: int = 0) -> None:
+    def __init__(self, owner: object, *, limit: int, lane: int = 0, timeout_s: float = 5.0) -> None:
         assert limit > 0
         self.owner = owner
         self.lane = lane
         self.limit = limit
+        self.timeout_s = timeout_s
         self.arena = bytearray()
         self.runs: list[Run] = []
         self.group: MetricGroup | None = None
@@ -61,6 +71,8 @@ class OpenBatch:
         self.opened_at = 0.0
         self.request = -1
         """Position of the request that touched this batch last; the kernel's own mark."""
+        self.sealed = 0
+        """How often it was sealed; tells one filling from the next."""
 
     def seal(self) -> SealedBatch | None:
         """Take the points out and start afresh; None where there are none."""
@@ -74,6 +86,7 @@ class OpenBatch:
         self.group = None
         self.count = 0
         self.oldest = -1
+        self.sealed += 1
         return sealed
 
     def __repr__(self) -> str:

@@ -1,10 +1,11 @@
 """OTLP metrics out: what depends on labels is encoded once, a batch is assembled from slices.
 
-A number point on the wire is ``prefix + time + 0x21 + value``: everything before the time (the tag and
-length of the point, its attributes, its flags) depends on the series alone and is prepared once as the
-*prefix*, which ends with the tag of ``time_unix_nano``. A batch keeps its points in arrival order in
-one *arena*, with *runs* that say which :class:`MetricGroup` each stretch belongs to; grouping the
-points of one metric, one scope and one resource together costs a step per run, not per point.
+A number point on the wire is ``prefix + time + 0x21 + value``: everything before the time (the tag
+and length of the point, its attributes, its flags) depends on the series alone and is prepared once
+as the *prefix*, which ends with the tag of ``time_unix_nano``. A batch keeps its points in arrival
+order in one *arena*, with *runs* that say which :class:`MetricGroup` each stretch belongs to;
+grouping the points of one metric, one scope and one resource together costs a step per run, not per
+point.
 
 Field numbers: opentelemetry-proto, ``metrics/v1/metrics.proto`` and ``common/v1/common.proto``.
 """
@@ -26,10 +27,15 @@ POINT_TAIL_BYTES = 8 + len(VALUE_TAG) + 8
 _TIME_TAG = b"\x19"  # NumberDataPoint.time_unix_nano (3, fixed64)
 _POINT_TAG = b"\x0a"  # Gauge.data_points and Sum.data_points (1)
 _ATTRIBUTE_TAG = b"\x3a"  # NumberDataPoint.attributes (7)
-_NO_RECORDED_VALUE = b"\x40\x01"  # NumberDataPoint.flags (8) = DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
+_NO_RECORDED_VALUE = (
+    b"\x40\x01"  # NumberDataPoint.flags (8) = DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
+)
 _CUMULATIVE = b"\x10\x02"  # Sum.aggregation_temporality (2) = AGGREGATION_TEMPORALITY_CUMULATIVE
 _MONOTONIC = b"\x18\x01"  # Sum.is_monotonic (3)
-_DATA_TAG: dict[Kind, bytes] = {"gauge": b"\x2a", "sum": b"\x3a"}  # Metric.gauge (5), Metric.sum (7)
+_DATA_TAG: dict[Kind, bytes] = {
+    "gauge": b"\x2a",
+    "sum": b"\x3a",
+}  # Metric.gauge (5), Metric.sum (7)
 
 
 def key_value(key: str, value: str) -> bytes:
@@ -38,16 +44,27 @@ def key_value(key: str, value: str) -> bytes:
     return field_bytes(b"\x0a", key.encode()) + field_bytes(b"\x12", field_bytes(b"\x0a", text))
 
 
-def point_prefix(attributes: Iterable[tuple[str, str]], *, stale: bool = False) -> bytes:
-    """Everything of a number point before its time; keys must be unique, order is kept.
+def point_prefix(attributes: Iterable[tuple[str, str]]) -> bytes:
+    """Everything of a number point before its time; keys must be unique, order is kept."""
+    return _finish_prefix(
+        b"".join(field_bytes(_ATTRIBUTE_TAG, key_value(k, v)) for k, v in attributes)
+    )
 
-    ``stale`` sets the no-recorded-value flag. The value that follows stays the stale marker itself:
-    a point without a value field is invalid by the data model, and a reader that ignores the flag
-    sees NaN rather than a zero that nobody measured.
+
+def stale_prefix(prefix: bytes) -> bytes:
+    """The prefix of the same point with the no-recorded-value flag set.
+
+    The value that follows stays the stale marker itself: a point without a value field is invalid
+    by the data model, and a reader that ignores the flag sees NaN, not a zero that nobody measured.
     """
-    body = b"".join(field_bytes(_ATTRIBUTE_TAG, key_value(k, v)) for k, v in attributes)
-    if stale:
-        body += _NO_RECORDED_VALUE
+    head = 1
+    while prefix[head] > 127:
+        head += 1
+    head += 1
+    return _finish_prefix(prefix[head:-1] + _NO_RECORDED_VALUE)
+
+
+def _finish_prefix(body: bytes) -> bytes:
     size = len(body) + len(_TIME_TAG) + POINT_TAIL_BYTES
     return _POINT_TAG + varint(size) + body + _TIME_TAG
 
@@ -129,8 +146,8 @@ def encode_request(arena: bytes | bytearray, runs: Sequence[Run]) -> bytes:
     """Assemble an ExportMetricsServiceRequest.
 
     ``runs`` tile the arena from offset 0; one Metric per group, one ScopeMetrics per scope and one
-    ResourceMetrics per resource come out, each in order of first appearance. Within a metric, points
-    keep their order.
+    ResourceMetrics per resource come out, each in order of first appearance. Within a metric,
+    points keep their order.
     """
     view = memoryview(arena)
     stretches: dict[MetricGroup, list[memoryview]] = {}

@@ -1,0 +1,247 @@
+"""The pipeline as one synchronous object: a decompressed body in, filled batches out.
+
+The shell (``relay.app``) gives it bodies and the time, hands sealed batches to their sinks and
+wakes up for what is due. Nothing here waits, and a request is processed whole or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from relay.pipeline.flush import FlushSchedule
+from relay.pipeline.kernel import Intake, consume
+from relay.pipeline.metric_types import FamilyMetadata, MetricTypes, MetricTypesStatistics
+from relay.pipeline.positions import Positions, PositionsStatistics
+from relay.pipeline.router import Router, RouterStatistics, Target, routes_to
+from relay.pipeline.series import Series, SeriesTable, SeriesTableStatistics
+from relay.pipeline.translate import Translator, TranslatorStatistics
+from relay.selector.ast import NAME, Selector
+from relay.wire.batch import OpenBatch, SealedBatch
+from relay.wire.remote_write import (
+    METADATA_FIELD,
+    SeriesFault,
+    parse_labels,
+    parse_metadata,
+    top_level,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of what one sender can make us keep."""
+
+    series_max: int = 2_000_000
+    series_bytes_max: int = 16 * 1024
+    labels_max: int = 128
+    families_max: int = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatistics:
+    """Snapshots of all parts, and counters since the start.
+
+    ``received_samples`` counts everything that came, ``dropped_samples`` what went no further than
+    the pipeline, by reason.
+    """
+
+    table: SeriesTableStatistics
+    router: RouterStatistics
+    types: MetricTypesStatistics
+    translator: TranslatorStatistics
+    positions: PositionsStatistics
+    received_samples: int
+    dropped_samples: dict[str, int]
+    ignored_exemplars: int
+
+
+class Engine:
+    """Recognise, match, translate, batch."""
+
+    def __init__(
+        self, limits: Limits = Limits(), *, infer_types: bool = True, tenancy_label: str = ""
+    ) -> None:
+        self.table = SeriesTable(series_max=limits.series_max)
+        self.router = Router(tenancy_label=tenancy_label)
+        self.types = MetricTypes(families_max=limits.families_max, infer=infer_types)
+        self.translator = Translator(self.types)
+        self.positions = Positions()
+        self.schedule = FlushSchedule()
+        self._limits = limits
+        self._times: dict[bytes, bytes] = {}
+        self._received = 0
+        self._dropped: dict[str, int] = {}
+        self._exemplars = 0
+
+    def add_exporter(
+        self, exporter: str, project: str, sources: Sequence[tuple[str, Selector, Sequence[Target]]]
+    ) -> None:
+        """Start routing an exporter; see :meth:`Router.add`."""
+        self.router.add(exporter, project, sources)
+        self.table.invalidate()
+
+    def remove_exporter(self, exporter: str) -> None:
+        """Stop routing an exporter. What its batches hold is the caller's to send."""
+        self.router.remove(exporter)
+        self.table.invalidate()
+
+    def ingest(self, body: bytes, *, now: float, tick: float) -> Intake:
+        """Process one decompressed WriteRequest.
+
+        ``now`` is the wall clock and ``tick`` the monotonic clock of the flush schedule, both in
+        seconds. The caller takes ``sealed`` from the answer; every batch in it holds its position
+        already. Raises DecodeError, with nothing changed, where the body is not a WriteRequest.
+        """
+        position = self.positions.begin()
+        intake = Intake(position, now)
+        try:
+            request = _Request(body, self._find, self._learn)
+            consume(self.table, body, intake, request.resolve, self._times)
+            request.learn_ahead()
+        except BaseException:
+            intake.undo()
+            self.positions.release(position)
+            raise
+        self._commit(intake, tick)
+        return intake
+
+    def due(self, tick: float) -> list[tuple[OpenBatch, SealedBatch]]:
+        """Seal and return every batch whose time has come."""
+        return list(_seal_all(self.schedule.due(tick)))
+
+    def flush(self, batches: Sequence[OpenBatch]) -> list[tuple[OpenBatch, SealedBatch]]:
+        """Seal and return those of the batches that hold points (a sink leaves, or we stop)."""
+        return list(_seal_all(batches))
+
+    def statistics(self) -> EngineStatistics:
+        """A snapshot; brings all tallies up to date."""
+        self.router.fold()
+        return EngineStatistics(
+            self.table.statistics(),
+            self.router.statistics(),
+            self.types.statistics(),
+            self.translator.statistics(),
+            self.positions.statistics(),
+            self._received,
+            dict(self._dropped),
+            self._exemplars,
+        )
+
+    def _commit(self, intake: Intake, tick: float) -> None:
+        """Make the request's effects final: counts, holds and deadlines."""
+        for plan, count in intake.tallies:
+            plan.samples += count
+            self._received += count
+        for reason, count in intake.dropped.items():
+            self._dropped[reason] = self._dropped.get(reason, 0) + count
+            self._received += count
+        self._exemplars += intake.exemplars
+        position = intake.request
+        for touch in intake.touches:
+            batch = touch.batch
+            if batch.count and batch.timeout_s <= 0:
+                intake.sealed.extend(_seal_all((batch,)))
+            elif batch.count and batch.oldest == position:
+                self.positions.hold(position)
+                self.schedule.arm(batch, tick + batch.timeout_s)
+        for _, sealed in intake.sealed:
+            if sealed.oldest == position:
+                self.positions.hold(position)
+        self.positions.release(position)
+
+    def _learn(self, body: bytes, spans: Sequence[tuple[int, int]]) -> None:
+        """Take in the metadata of a request; series whose type it changes are resolved once
+        more."""
+        parsed = [parse_metadata(body, start, stop) for start, stop in spans]
+        changed = False
+        for item in parsed:
+            metadata = FamilyMetadata(item.type, item.help, item.unit)
+            changed |= bool(self.types.learn(item.family, metadata))
+        if changed:
+            self.table.invalidate()
+
+    def _find(self, key: bytes, request: _Request) -> Series:
+        """The series with these label bytes, ready for use or with its fault set."""
+        if len(key) > self._limits.series_bytes_max:
+            # Not kept: a sender could fill the table with what we refuse.
+            series = Series(key)
+            series.fault = "too_large"
+            return series
+        known = self.table.find(key)
+        if known is None:
+            request.learn_ahead()
+            series = Series(key)
+            self._resolve(series)
+            self.table.add(series)
+        else:
+            series = known
+            if series.resolved != self.router.version or (
+                series.routes and series.routes[0][1].identity != self.types.identity(series.name)
+            ):
+                self._resolve(series)
+        series.generation = self.table.generation
+        return series
+
+    def _resolve(self, series: Series) -> None:
+        """Do everything that depends on labels: parse, match, translate."""
+        limits = self._limits
+        try:
+            labels = parse_labels(
+                series.key, labels_max=limits.labels_max, bytes_max=limits.series_bytes_max
+            )
+        except SeriesFault as fault:
+            series.fault = fault.reason
+        else:
+            by_name = dict(labels)
+            series.name = by_name[NAME]
+            series.plan, matched = self.router.match(by_name)
+            series.routes = ()
+            if matched:
+                group, prefix = self.translator.prepare(labels)
+                series.routes = routes_to(matched, group, prefix)
+        series.resolved = self.router.version
+
+    def __repr__(self) -> str:
+        return f"<Engine {self.table!r} {self.router!r}>"
+
+
+class _Request:
+    """What the resolution of new series needs of the request that brought them.
+
+    A body may carry metadata behind its series. The types of new series are better known from the
+    start than corrected afterwards, so the metadata is read when the first new series turns up.
+    """
+
+    __slots__ = ("_ahead", "_body", "_find", "_learn")
+
+    def __init__(
+        self,
+        body: bytes,
+        find: Callable[[bytes, _Request], Series],
+        learn: Callable[[bytes, Sequence[tuple[int, int]]], None],
+    ) -> None:
+        self._body = body
+        self._find = find
+        self._learn = learn
+        self._ahead = False
+
+    def resolve(self, key: bytes) -> Series:
+        return self._find(key, self)
+
+    def learn_ahead(self) -> None:
+        if not self._ahead:
+            self._ahead = True
+            spans = [
+                (start, stop)
+                for field, start, stop in top_level(self._body)
+                if field == METADATA_FIELD
+            ]
+            if spans:
+                self._learn(self._body, spans)
+
+
+def _seal_all(batches: Iterable[OpenBatch]) -> Iterator[tuple[OpenBatch, SealedBatch]]:
+    for batch in batches:
+        sealed = batch.seal()
+        if sealed is not None:
+            yield batch, sealed
