@@ -97,7 +97,8 @@ class Engine:
         try:
             request = _Request(body, self._find, self._learn)
             consume(self.table, body, intake, request.resolve, self._times)
-            request.learn_ahead()
+            if intake.has_metadata:
+                request.learn_ahead()
         except BaseException:
             intake.undo()
             self.positions.release(position)
@@ -156,7 +157,7 @@ class Engine:
         changed = False
         for item in parsed:
             metadata = FamilyMetadata(item.type, item.help, item.unit)
-            changed |= bool(self.types.learn(item.family, metadata))
+            changed |= self.types.learn(item.family, metadata)
         if changed:
             self.table.invalidate()
 

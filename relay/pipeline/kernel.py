@@ -19,15 +19,15 @@ those are the times from 1971 to 2109, all of which OTLP can express.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from relay.errors import DecodeError
 from relay.pipeline.series import Plan, Series, SeriesTable
 from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.otlp import VALUE_TAG, MetricGroup, Run, stale_prefix
-from relay.wire.protobuf import read_varint, skip_field
-from relay.wire.remote_write import parse_series
+from relay.wire.protobuf import read_length, read_varint, skip_field
+from relay.wire.remote_write import METADATA_FIELD, SeriesParts, parse_series
 
 STALE = b"\x02\x00\x00\x00\x00\x00\xf0\x7f"
 """The stale marker as it travels: NaN with payload 2, little-endian."""
@@ -92,6 +92,7 @@ class Intake:
     touches: list[Touch] = field(default_factory=list)
     sealed: list[tuple[OpenBatch, SealedBatch]] = field(default_factory=list)
     exemplars: int = 0
+    has_metadata: bool = False
 
     @property
     def samples(self) -> int:
@@ -143,25 +144,27 @@ def consume(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per sample w
     pos = 0
     end = len(body)
     while pos < end:
-        if body[pos] != _SERIES_TAG:
-            pos = _other_field(body, pos, end)
-            continue
-        try:
-            size = body[pos + 1]
-            if size < 128:
-                start = pos + 2
-            else:
-                high = body[pos + 2]
-                if high < 128:
-                    size += (high << 7) - 128
-                    start = pos + 3
+        if body[pos] == _SERIES_TAG:
+            try:
+                size = body[pos + 1]
+                if size < 128:
+                    start = pos + 2
                 else:
-                    size, start = read_varint(body, pos + 1, end)
-        except IndexError:
-            raise DecodeError("truncated length", offset=pos + 1) from None
-        pos = start + size
-        if pos > end:
-            raise DecodeError(f"length {size} runs past the end of its message", offset=start)
+                    high = body[pos + 2]
+                    if high < 128:
+                        size += (high << 7) - 128
+                        start = pos + 3
+                    else:
+                        size, start = read_varint(body, pos + 1, end)
+            except IndexError:
+                raise DecodeError("truncated length", offset=pos + 1) from None
+            pos = start + size
+            if pos > end:
+                raise DecodeError(f"length {size} runs past the end of its message", offset=start)
+        else:
+            start, pos = _other_field(body, pos, end, intake)
+            if start < 0:
+                continue
 
         series = last.next
         stamp = None
@@ -258,7 +261,8 @@ def _decode(
     if parts.histograms:
         intake.drop("native_histogram", parts.histograms, series.name)
     points = []
-    for value, timestamp_ms in _ascending(parts.samples):
+    samples = parts.samples if len(parts.samples) < 2 else _in_order(parts, series, intake)
+    for value, timestamp_ms in samples:
         stamp = encode_time(timestamp_ms)
         if stamp is None:
             intake.drop("timestamp", 1, f"{series.name} at {timestamp_ms} ms")
@@ -269,13 +273,16 @@ def _decode(
     return series, points
 
 
-def _ascending(
-    samples: list[tuple[bytes, int]],
-) -> Iterator[tuple[bytes, int]] | list[tuple[bytes, int]]:
-    """Samples by time: backends refuse a point that is older than one they have (vector 34)."""
-    if len(samples) < 2:
-        return samples
-    return iter(sorted(samples, key=lambda sample: sample[1]))
+def _in_order(parts: SeriesParts, series: Series, intake: Intake) -> list[tuple[bytes, int]]:
+    """Samples by time, one for each time: the last one given.
+
+    Backends refuse what is older than, or contradicts, a point that they have, and some refuse the
+    whole request with it (reference, vectors 34 and 35).
+    """
+    by_time = {timestamp_ms: value for value, timestamp_ms in parts.samples}
+    if len(by_time) < len(parts.samples):
+        intake.drop("duplicate_timestamp", len(parts.samples) - len(by_time), series.name)
+    return [(by_time[timestamp_ms], timestamp_ms) for timestamp_ms in sorted(by_time)]
 
 
 def _remember(times: dict[bytes, bytes], timestamp_ms: int, stamp: bytes) -> None:
@@ -291,15 +298,21 @@ def _remember(times: dict[bytes, bytes], timestamp_ms: int, stamp: bytes) -> Non
     times[bytes(encoded)] = stamp
 
 
-def _other_field(body: bytes, pos: int, end: int) -> int:
-    """Step over anything that is not a series but well formed; return the position behind it.
+def _other_field(body: bytes, pos: int, end: int, intake: Intake) -> tuple[int, int]:
+    """Step over a field that is not a series; return (-1, position behind it).
 
-    Metadata among it is read by the engine, apart from the samples.
+    A tag is a varint and may be longer than it needs to be: where it turns out to be a series after
+    all, return (start, stop) of that. Metadata is noted, for the engine to read.
     """
     tag, after = read_varint(body, pos, end)
-    if tag >> 3 == 0:
-        raise DecodeError("field number 0", offset=pos)
-    return skip_field(body, tag & 7, after, end)
+    number = tag >> 3
+    if not 0 < number < 1 << 29:
+        raise DecodeError(f"field number {number}", offset=pos)
+    if tag == _SERIES_TAG:
+        return read_length(body, after, end)
+    if number == METADATA_FIELD:
+        intake.has_metadata = True
+    return -1, skip_field(body, tag & 7, after, end)
 
 
 def _enter(batch: OpenBatch, group: MetricGroup, intake: Intake) -> None:

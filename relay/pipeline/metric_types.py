@@ -17,7 +17,7 @@ Histograms and summaries are, here, the number series that they are on the wire.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from relay.wire.otlp import MetricIdentity
 
@@ -78,6 +78,12 @@ _UCUM = {
 """Units of Prometheus' names in UCUM; any other unit passes as given."""
 
 
+FAMILY_CHARS_MAX = 1024
+UNIT_CHARS_MAX = 64
+HELP_CHARS_MAX = 4096
+"""A longer help is cut, a longer name or unit is not believed: they are kept for every family."""
+
+
 @dataclass(frozen=True, slots=True)
 class FamilyMetadata:
     """What a sender said about one metric family. ``type`` is one of this module's constants."""
@@ -107,34 +113,40 @@ class MetricTypes:
         self._identities: dict[str, MetricIdentity] = {}
         self._refused = 0
         self._retyped = 0
+        self._forgot = False
 
-    def learn(self, family: str, metadata: FamilyMetadata) -> list[str]:
-        """Take in what a sender says of a family; return the names whose identity it changed.
+    def learn(self, family: str, metadata: FamilyMetadata) -> bool:
+        """Take in what a sender says of a family; return whether a name in use has a new identity.
 
         Targets of different versions may describe one family in different words: help and unit are
-        only filled in once, so that a metric does not change its identity back and forth.
+        only filled in once, so that a metric does not change its identity back and forth. A type
+        that is unknown, or that we do not know, takes nothing back.
         """
+        if len(family) > FAMILY_CHARS_MAX or len(metadata.unit) > UNIT_CHARS_MAX:
+            self._refused += 1
+            return False
         known = self._families.get(family)
         if known is None:
             if len(self._families) >= self._families_max:
                 self._refused += 1
-                return []
-        elif metadata.type in (known.type, UNKNOWN):
-            metadata = replace(
-                known, help=known.help or metadata.help, unit=known.unit or metadata.unit
-            )
-        if metadata == known:
-            return []
-        self._families[family] = metadata
-        changed = []
+                return False
+            known = FamilyMetadata(UNKNOWN)
+        kind = metadata.type if COUNTER <= metadata.type <= STATE_SET else known.type
+        learned = FamilyMetadata(
+            kind, known.help or metadata.help[:HELP_CHARS_MAX], known.unit or metadata.unit
+        )
+        if self._families.get(family) == learned:
+            return False
+        self._families[family] = learned
+        changed = 0
         for suffix in ("", *_SUFFIXES):
             name = family + suffix
             before = self._identities.get(name)
             if before is not None and self._describe(name) != before:
                 del self._identities[name]
-                changed.append(name)
-        self._retyped += len(changed)
-        return changed
+                changed += 1
+        self._retyped += changed
+        return bool(changed) or self._forgot
 
     def identity(self, name: str) -> MetricIdentity:
         """What a series of this name is in OTLP. Remembered until :meth:`learn` says it changed."""
@@ -143,6 +155,7 @@ class MetricTypes:
             identity = self._describe(name)
             if len(self._identities) >= 4 * self._families_max:
                 self._identities.clear()
+                self._forgot = True  # from now on, learn() cannot tell which names are in use
             self._identities[name] = identity
         return identity
 
@@ -172,7 +185,7 @@ class MetricTypes:
 def _identity(name: str, metadata: FamilyMetadata, *, monotonic: bool) -> MetricIdentity:
     # Info and state sets are non-monotonic sums, by the compatibility specification.
     is_sum = monotonic or metadata.type in (INFO, STATE_SET)
-    type_name = _TYPE_NAMES[metadata.type if 0 <= metadata.type < len(_TYPE_NAMES) else UNKNOWN]
+    type_name = _TYPE_NAMES[metadata.type]
     return MetricIdentity(
         name,
         "sum" if is_sum else "gauge",

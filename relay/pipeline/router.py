@@ -24,10 +24,10 @@ class Target:
 
     __slots__ = ("lanes", "tally")
 
-    def __init__(self, exporter: str, sink: str, lanes: Sequence[OpenBatch]) -> None:
+    def __init__(self, tally: SinkTally, lanes: Sequence[OpenBatch]) -> None:
         assert lanes
         self.lanes = tuple(lanes)
-        self.tally = SinkTally(exporter, sink)
+        self.tally = tally
 
     def __repr__(self) -> str:
         return f"<Target {self.tally.exporter} {self.tally.sink}>"

@@ -1,0 +1,284 @@
+"""The composition root: builds the graph, starts it, reloads it, drains it.
+
+Start-up order is from the inside out (sinks before listeners), shutdown from the outside in:
+senders are turned away first, then open batches are sealed, then queues are sent until the drain
+timeout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable
+
+from relay import __version__
+from relay.errors import ConfigError, OverloadedError
+from relay.exporter.loading import LoadResult, load_exporters
+from relay.exporter.model import Exporter, SecretRef, Sink
+from relay.exporter.secrets import SecretStore
+from relay.fleet import Changes, Fleet
+from relay.pipeline.engine import Engine, Limits
+from relay.server.admin import AdminServer
+from relay.server.contract import Accepted, Tenant
+from relay.server.ingest import IngestServer
+from relay.server.lag import LoopLag
+from relay.settings import Address, Settings
+from relay.sink.transport import Transport
+from relay.sink.worker import SinkWorker
+from relay.status import Facts, document, snapshot
+from relay.telemetry import Snapshot, Telemetry
+from relay.wire.batch import OpenBatch, SealedBatch
+
+_log = logging.getLogger("relay.app")
+
+_BLAMELESS = frozenset({"native_histogram", "duplicate_timestamp"})
+"""Drop reasons that are no fault of the request's: counted, but without effect on the answer."""
+
+BLOCKED_RETRY_AFTER_S = 5
+
+
+class Relay:
+    """One relay process. Lives on one event loop: ``start``, then ``run_until`` or ``stop``."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.time,
+        tick: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._tick = tick
+        self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
+        self._loaded = LoadResult((), (), SecretStore())
+        self._started_at = clock()
+        self._ready = False
+        self._draining = False
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._flush_at = float("inf")
+        self._reloading = asyncio.Lock()
+        ingest = settings.ingest
+        self._engine = Engine(
+            Limits(
+                series_max=ingest.series_max,
+                series_bytes_max=ingest.series_bytes_max,
+                labels_max=ingest.labels_max,
+                families_max=ingest.metadata_max,
+            ),
+            infer_types=settings.translation.infer_types,
+            tenancy_label=settings.tenancy.label if settings.tenancy else "",
+        )
+        self._lag = LoopLag()
+        self._lag_task: asyncio.Task[None] | None = None
+        self._transport: Transport | None = None
+        self._fleet: Fleet | None = None
+        self._ingest = IngestServer(settings.listen, ingest, self.accept, clock=clock)
+        self._admin = AdminServer(
+            settings.admin_listen,
+            Telemetry(self.snapshot),
+            status=self.status,
+            not_ready=self.not_ready,
+        )
+
+    async def start(self) -> None:
+        """Load the exporters, start their sinks, then listen.
+
+        Raises ConfigError with every fault where nothing could run at all, or an address cannot be
+        had. A faulty exporter among good ones is left out and reported.
+        """
+        loaded = await self._load()
+        if loaded.faults and not loaded.exporters:
+            raise ConfigError(loaded.faults)
+        self._transport = Transport(allow_private=self._settings.allow_private_endpoints)
+        self._fleet = Fleet(
+            self._engine,
+            self._make_worker,
+            drain_timeout_s=self._settings.shutdown.drain_timeout_s,
+        )
+        try:
+            self._install(loaded)
+            await self._admin.start()
+            await self._ingest.start()
+        except BaseException:
+            await self.stop()
+            raise
+        self._lag_task = asyncio.get_running_loop().create_task(self._lag.run())
+        self._ready = True
+        _log.info(
+            "relay started",
+            extra={
+                "version": __version__,
+                "listen": str(self._ingest.address),
+                "adminListen": str(self._admin.address),
+                "exporters": len(loaded.exporters),
+                "faults": len(loaded.faults),
+            },
+        )
+
+    async def stop(self) -> None:
+        """Turn senders away, send what is left until the drain timeout, stop everything."""
+        self._ready = False
+        self._draining = True
+        await self._ingest.stop()
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+        if self._fleet is not None:
+            await self._fleet.drain()
+            for report in self._fleet.reports():
+                lost = sum(report.ledger.dropped.values())
+                if lost:
+                    _log.warning(
+                        "points were given up",
+                        extra={"exporter": report.exporter, "sink": report.sink, "points": lost},
+                    )
+        await self._admin.stop()
+        if self._lag_task is not None:
+            self._lag_task.cancel()
+        if self._transport is not None:
+            await self._transport.close()
+        _log.info("relay stopped")
+
+    async def reload(self) -> Changes:
+        """Read the exporters and secrets again and apply what changed.
+
+        A faulty edit keeps the last good version of that exporter running.
+        """
+        async with self._reloading:
+            loaded = await self._load()
+            return self._install(loaded)
+
+    def accept(
+        self, body: bytes, *, tenant: Tenant | None, now: float, raw: bytes, encoding: str
+    ) -> Accepted:
+        """Take in one decompressed WriteRequest; see :class:`relay.server.contract.Accept`."""
+        del tenant, raw, encoding  # for tenancy by URL and for the journal, which come later
+        assert self._fleet is not None
+        if self._draining:
+            raise OverloadedError("shutting down", retry_after_s=BLOCKED_RETRY_AFTER_S)
+        if self._fleet.blocked:
+            raise OverloadedError(
+                "the queue of a sink that must not lose data is full",
+                retry_after_s=BLOCKED_RETRY_AFTER_S,
+            )
+        intake = self._engine.ingest(body, now=now, tick=self._tick())
+        _offer(intake.sealed)
+        self._arm()
+        faults = {
+            reason: count for reason, count in intake.dropped.items() if reason not in _BLAMELESS
+        }
+        return Accepted(intake.samples, faults, tuple(intake.examples))
+
+    def not_ready(self) -> list[str]:
+        """Why we are not ready; empty where we are."""
+        if self._draining:
+            return ["shutting down"]
+        return [] if self._ready else ["starting"]
+
+    def snapshot(self) -> Snapshot:
+        """The figures of a scrape."""
+        return snapshot(self.facts())
+
+    def status(self) -> dict[str, object]:
+        """The ``/status`` document."""
+        return document(self.facts())
+
+    def facts(self) -> Facts:
+        """Everything that can be said of this moment."""
+        reports = tuple(self._fleet.reports()) if self._fleet else ()
+        return Facts(
+            now=self._clock(),
+            started_at=self._started_at,
+            ingest=self._ingest.statistics(),
+            engine=self._engine.statistics(),
+            lag_last_s=self._lag.last_s,
+            lag_max_s=self._lag.max_s,
+            exporters=tuple(self._fleet.exporters) if self._fleet else (),
+            faults=self._loaded.faults,
+            sources=tuple(self._engine.router.tallies()),
+            sinks=reports,
+        )
+
+    @property
+    def ingest_address(self) -> Address:
+        """Where senders reach us; only after :meth:`start`."""
+        return self._ingest.address
+
+    @property
+    def admin_address(self) -> Address:
+        """Where operators reach us; only after :meth:`start`."""
+        return self._admin.address
+
+    async def _load(self) -> LoadResult:
+        settings = self._settings
+        # Thousands of files may take seconds, and the loop serves senders meanwhile.
+        return await asyncio.to_thread(
+            load_exporters,
+            settings.exporters,
+            secrets_root=settings.secrets,
+            tenancy=settings.tenancy is not None,
+        )
+
+    def _install(self, loaded: LoadResult) -> Changes:
+        assert self._fleet is not None
+        self._loaded = loaded
+        for fault in loaded.faults:
+            _log.error("faulty exporter left out", extra={"fault": str(fault)})
+        for exporter in loaded.exporters:
+            for warning in exporter.warnings:
+                _log.warning(
+                    "exporter warning", extra={"exporter": exporter.id, "warning": warning}
+                )
+        return self._fleet.apply(loaded.exporters)
+
+    def _make_worker(self, exporter: Exporter, sink: Sink) -> SinkWorker:
+        assert self._transport is not None
+
+        def lookup(reference: SecretRef, default_key: str) -> str:
+            # Through self: a reload brings a new store, and a rotated secret is found without one.
+            return self._loaded.secrets.get(
+                exporter.project, exporter.namespace, reference, default_key
+            )
+
+        return SinkWorker(
+            sink.name,
+            exporter.id,
+            sink,
+            transport=self._transport,
+            secrets=lookup,
+            hold=self._engine.positions.hold,
+            release=self._engine.positions.release,
+            rng=self._rng,
+            clock=self._clock,
+            tick=self._tick,
+        )
+
+    def _arm(self) -> None:
+        """Make sure that the loop wakes up when the next open batch is due."""
+        due = self._engine.schedule.next_due()
+        if due is None or due >= self._flush_at:
+            return
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+        self._flush_at = due
+        delay = max(0.0, due - self._tick())
+        self._flush_timer = asyncio.get_running_loop().call_later(delay, self._flush_due)
+
+    def _flush_due(self) -> None:
+        self._flush_timer = None
+        self._flush_at = float("inf")
+        _offer(self._engine.due(self._tick()))
+        self._arm()
+
+    def __repr__(self) -> str:
+        return f"<Relay {self._engine!r}>"
+
+
+def _offer(sealed: Iterable[tuple[OpenBatch, SealedBatch]]) -> None:
+    """Hand sealed batches to the sinks that own them."""
+    for batch, points in sealed:
+        assert isinstance(batch.owner, SinkWorker)
+        batch.owner.offer(points, batch.lane)

@@ -1,0 +1,73 @@
+"""``relay check``: everything that is wrong, or merely odd, in settings and manifests, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from relay.errors import ConfigError, Fault
+from relay.exporter.document import read_documents
+from relay.exporter.loading import LoadResult, load_exporters
+from relay.settings import ExporterPath, load_settings
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """``lines`` for people, ``faults`` what makes the check fail."""
+
+    lines: tuple[str, ...]
+    faults: tuple[Fault, ...]
+
+
+def check(paths: Sequence[Path], *, secrets: Path | None = None) -> CheckResult:
+    """Check settings files, manifests and directories of manifests.
+
+    A settings file is checked together with the exporters and secrets that it names. ``secrets`` is
+    for manifests that are named directly.
+    """
+    lines: list[str] = []
+    faults: list[Fault] = []
+    manifests: list[ExporterPath] = []
+    for path in paths:
+        if path.is_file() and _is_settings(path):
+            _check_settings(path, lines, faults)
+        else:
+            manifests.append(ExporterPath(path))
+    if manifests:
+        _report(load_exporters(manifests, secrets_root=secrets), lines, faults)
+    lines.append(f"{len(faults)} faults" if faults else "all good")
+    return CheckResult(tuple(lines), tuple(faults))
+
+
+def _check_settings(path: Path, lines: list[str], faults: list[Fault]) -> None:
+    try:
+        settings = load_settings(path, {})
+    except ConfigError as error:
+        faults += error.faults
+        lines += [f"fault    {fault}" for fault in error.faults]
+        return
+    lines.append(f"good     {path}: settings")
+    loaded = load_exporters(
+        settings.exporters, secrets_root=settings.secrets, tenancy=settings.tenancy is not None
+    )
+    _report(loaded, lines, faults)
+
+
+def _report(loaded: LoadResult, lines: list[str], faults: list[Fault]) -> None:
+    for exporter in loaded.exporters:
+        counts = f"{len(exporter.sources)} sources, {len(exporter.sinks)} sinks"
+        lines.append(f"good     {exporter.origin}: exporter {exporter.id} ({counts})")
+        lines += [f"warning  {exporter.origin}: {warning}" for warning in exporter.warnings]
+    lines += [f"fault    {fault}" for fault in loaded.faults]
+    faults += loaded.faults
+
+
+def _is_settings(path: Path) -> bool:
+    """Manifests say what they are; whatever says neither kind nor apiVersion is settings."""
+    try:
+        documents = read_documents(path)
+    except ConfigError:
+        return False  # loading it as manifests reports the same fault
+    values = [document.value for document in documents if isinstance(document.value, dict)]
+    return bool(values) and not any("kind" in value or "apiVersion" in value for value in values)

@@ -1,0 +1,164 @@
+"""The command line: ``relay run | check | explain | demo | version``.
+
+Exit status: 0 good, 1 what was checked or run is faulty, 2 wrong use of the command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import platform
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import uvloop
+
+from relay import __version__, logs
+from relay.app import Relay
+from relay.check import check
+from relay.demo.command import add_demo_arguments, run_demo
+from relay.errors import ConfigError, Fault, SelectorError
+from relay.explain import explain, parse_series
+from relay.exporter.loading import load_exporters
+from relay.settings import ExporterPath, Settings, load_settings
+from relay.status import BUILD
+
+EXIT_GOOD, EXIT_FAULTY = 0, 1
+
+_Result = TypeVar("_Result")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status. Wrong use exits with 2 by argparse."""
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        return command(arguments)
+    except ConfigError as error:
+        for fault in error.faults:
+            print(f"relay: {fault}", file=sys.stderr)
+        return EXIT_FAULTY
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="relay", description="Remote-write in, customers' OTLP endpoints out."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run the relay until SIGTERM or SIGINT")
+    run.add_argument("--config", type=Path, metavar="FILE", help="settings (relay.yaml)")
+    run.add_argument("--listen", metavar="HOST:PORT", help="remote write in")
+    run.add_argument("--admin-listen", metavar="HOST:PORT", help="metrics, health and status")
+    run.add_argument(
+        "--exporters", metavar="PATH", action="append", help="Exporter manifests; may be repeated"
+    )
+    run.add_argument("--secrets", metavar="DIR", help="mounted secrets")
+    run.add_argument("--data", metavar="DIR", help="durable storage")
+    run.add_argument("--log-format", choices=("text", "json"))
+    run.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
+    run.set_defaults(command=_run)
+
+    checker = commands.add_parser("check", help="check settings and Exporter manifests")
+    checker.add_argument("paths", type=Path, nargs="+", metavar="PATH")
+    checker.add_argument("--secrets", type=Path, metavar="DIR", help="mounted secrets")
+    checker.set_defaults(command=_check)
+
+    explainer = commands.add_parser("explain", help="say who takes a series, why, and as what")
+    explainer.add_argument(
+        "--exporters", type=Path, metavar="PATH", action="append", required=True
+    )
+    explainer.add_argument("--secrets", type=Path, metavar="DIR", help="mounted secrets")
+    explainer.add_argument("series", metavar="SERIES", help="""such as 'up{job="node"}'""")
+    explainer.set_defaults(command=_explain)
+
+    demo = commands.add_parser("demo", help="see the whole relay at work, with nothing else needed")
+    add_demo_arguments(demo)
+    demo.set_defaults(command=run_demo)
+
+    version = commands.add_parser("version", help="print version, build and Python")
+    version.set_defaults(command=_version)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    overrides = {
+        name: getattr(arguments, name)
+        for name in (
+            "listen",
+            "admin_listen",
+            "exporters",
+            "secrets",
+            "data",
+            "log_format",
+            "log_level",
+        )
+        if getattr(arguments, name) is not None
+    }
+    settings = load_settings(arguments.config, overrides)
+    logs.configure(settings.log.format, settings.log.level)
+    run_on_uvloop(serve(settings))
+    return EXIT_GOOD
+
+
+def run_on_uvloop(main_coroutine: Coroutine[Any, Any, _Result]) -> _Result:
+    """Run a coroutine on a fresh uvloop event loop."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main_coroutine)
+
+
+async def serve(settings: Settings) -> None:
+    """Run a relay until SIGTERM or SIGINT; SIGHUP reloads the exporters."""
+    relay = Relay(settings)
+    stop = asyncio.Event()
+    reload = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
+    await relay.start()
+    reloader = loop.create_task(_reload_when_asked(relay, reload))
+    try:
+        await stop.wait()
+    finally:
+        reloader.cancel()
+        await relay.stop()
+
+
+async def _reload_when_asked(relay: Relay, asked: asyncio.Event) -> None:
+    while True:
+        await asked.wait()
+        asked.clear()
+        await relay.reload()
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    result = check(arguments.paths, secrets=arguments.secrets)
+    for line in result.lines:
+        print(line)
+    return EXIT_FAULTY if result.faults else EXIT_GOOD
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    try:
+        labels = parse_series(arguments.series)
+    except SelectorError as error:
+        raise ConfigError([Fault("SERIES", f"{error}\n{error.caret()}")]) from error
+    loaded = load_exporters(
+        [ExporterPath(path) for path in arguments.exporters], secrets_root=arguments.secrets
+    )
+    for fault in loaded.faults:
+        print(f"left out: {fault}", file=sys.stderr)
+    for line in explain(loaded.exporters, labels):
+        print(line)
+    return EXIT_FAULTY if loaded.faults and not loaded.exporters else EXIT_GOOD
+
+
+def _version(_arguments: argparse.Namespace) -> int:
+    print(f"relay {__version__} ({BUILD} kernel, Python {platform.python_version()})")
+    return EXIT_GOOD

@@ -1,0 +1,110 @@
+"""For one series: who takes it, why, and what it becomes. The answer to "where is my metric?"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from relay.errors import SelectorError
+from relay.exporter.model import Exporter
+from relay.pipeline.metric_types import MetricTypes
+from relay.pipeline.translate import Translation, Translator
+from relay.selector.ast import NAME
+from relay.selector.matching import Explanation, compile_selector, render
+from relay.selector.parser import parse_selector
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAnswer:
+    """What one source says to a series."""
+
+    source: str
+    explanation: Explanation
+    sinks: tuple[str, ...]
+
+
+def parse_series(text: str) -> dict[str, str]:
+    """Labels of a series written as ``name{label="value", …}``. Raises SelectorError."""
+    selector = parse_selector(text)
+    if len(selector.groups) != 1:
+        raise SelectorError(
+            "a series has one set of labels",
+            text=text,
+            offset=0,
+            hint='write it like http_requests_total{code="200"}',
+        )
+    labels: dict[str, str] = {}
+    for matcher in selector.groups[0]:
+        if matcher.op != "=":
+            raise SelectorError(
+                f"a series has values, not conditions: {render(matcher)}",
+                text=text,
+                offset=max(0, text.find(matcher.op)),
+                hint="use = for every label",
+            )
+        if labels.setdefault(matcher.label, matcher.value) != matcher.value:
+            raise SelectorError(f"label {matcher.label} is given two values", text=text, offset=0)
+    labels = {label: value for label, value in labels.items() if value}
+    if NAME not in labels:
+        raise SelectorError(
+            "a series needs a metric name",
+            text=text,
+            offset=0,
+            hint='write it like http_requests_total{code="200"}',
+        )
+    return labels
+
+
+def answers(exporter: Exporter, labels: Mapping[str, str]) -> Iterator[SourceAnswer]:
+    """What every source of an exporter says to the series, in the exporter's order."""
+    for source in exporter.sources:
+        sinks = tuple(sink.name for sink in exporter.sinks if source.name in sink.sources)
+        yield SourceAnswer(source.name, compile_selector(source.selector).explain(labels), sinks)
+
+
+def explain(
+    exporters: Iterable[Exporter],
+    labels: Mapping[str, str],
+    *,
+    infer_types: bool = True,
+    tenancy_label: str = "",
+) -> Iterator[str]:
+    """Lines for people: every exporter's answer, then the OTLP of the series."""
+    for exporter in exporters:
+        yield exporter.id
+        project = labels.get(tenancy_label, "") if tenancy_label else ""
+        if tenancy_label and project != exporter.project:
+            # Neither the series' project nor anything of its selectors is said: it is not theirs.
+            yield f"  no: the series is not of this exporter's project ({tenancy_label})"
+            continue
+        for answer in answers(exporter, labels):
+            yield from _source_lines(answer)
+    translator = Translator(MetricTypes(families_max=1, infer=infer_types))
+    yield ""
+    yield from _otlp_lines(translator.translate(sorted(labels.items())))
+
+
+def _source_lines(answer: SourceAnswer) -> Iterator[str]:
+    explanation = answer.explanation
+    if explanation.matched:
+        yield f"  yes: source {answer.source} takes it, to {', '.join(answer.sinks) or 'no sink'}"
+        return
+    yield f"  no: source {answer.source}"
+    for failure in explanation.failures:
+        yield f"    {failure}"
+
+
+def _otlp_lines(translation: Translation) -> Iterator[str]:
+    metric = translation.metric
+    kind: str = metric.kind
+    if kind == "sum":
+        kind += ", cumulative" + (", monotonic" if metric.monotonic else "")
+    yield f"As OTLP (type by name; metadata from the sender goes first): {metric.name} ({kind})"
+    for title, pairs in (
+        ("resource", translation.resource),
+        ("attributes", translation.attributes),
+    ):
+        if pairs:
+            yield f"  {title}:"
+            for key, value in pairs:
+                yield f"    {key} = {value!r}"

@@ -1,0 +1,461 @@
+"""The daemon's own settings: one YAML file, overridden by command line flags.
+
+Rules:
+
+* YAML names are camelCase, fields here are snake_case with the unit last: ``maxBodyBytes`` is
+  ``body_bytes_max``, ``readTimeout`` is ``read_timeout_s``.
+* Every setting has a default; unknown ones are faults. All faults are reported at once.
+* Paths in the file are relative to the file, paths in flags to the working directory.
+* A flag replaces its setting before anything is checked, and its faults name the flag.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from relay.errors import ConfigError, Fault
+from relay.exporter.document import Document, read_bounded, read_documents
+from relay.exporter.fields import Report, Section
+from relay.exporter.formats import dns_subdomain_problem
+from relay.exporter.model import ExporterPath
+
+__all__ = [
+    "Address",
+    "ExporterPath",
+    "Ingest",
+    "Log",
+    "SenderAuthentication",
+    "ServerTls",
+    "Settings",
+    "Shutdown",
+    "Storage",
+    "Tenancy",
+    "Translation",
+    "load_settings",
+]
+
+SenderAuthenticationType = Literal["none", "bearer", "basic"]
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+FILE_BYTES_MAX = 1024 * 1024
+CREDENTIAL_BYTES_MAX = 64 * 1024
+EXPORTER_PATHS_MAX = 10_000
+
+_SENDER_AUTHENTICATION_TYPES: tuple[SenderAuthenticationType, ...] = get_args(
+    SenderAuthenticationType
+)
+_LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
+_LOG_LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)
+
+_KIB, _MIB, _GIB, _TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+_STORAGE_BYTES_DEFAULT = 8 * _GIB
+_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/\s]*)):([0-9]{1,5})")
+_LABEL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen. ``host`` "" is every interface; ``port`` 0 lets the kernel choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """Many customers on one relay: ``label`` is the series label that names a series' project."""
+
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Where undelivered data survives a restart, and how much of it."""
+
+    path: Path
+    bytes_max: int = _STORAGE_BYTES_DEFAULT
+
+
+@dataclass(frozen=True, slots=True)
+class SenderAuthentication:
+    """How senders prove who they are: a bearer token, or a user name and password.
+
+    ``token`` and ``password`` are what the settings say or what the named file held when they were
+    read; where the type needs one, it is not empty.
+    """
+
+    type: SenderAuthenticationType = "none"
+    token: str = field(default="", repr=False)
+    token_file: Path | None = None
+    username: str = ""
+    password: str = field(default="", repr=False)
+    password_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """TLS of the ingest listener. With ``client_ca_file``, senders must present a certificate."""
+
+    cert_file: Path
+    key_file: Path
+    client_ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ingest:
+    """What senders may do. Each limit protects memory; each refusal is counted by its reason."""
+
+    body_bytes_max: int = 32 * _MIB
+    """One request's body as it comes over the wire."""
+    decoded_bytes_max: int = 32 * _MIB
+    """The same body decompressed."""
+    concurrent_requests_max: int = 64
+    labels_max: int = 128
+    """Labels of one series."""
+    series_bytes_max: int = 16 * _KIB
+    """All labels of one series, encoded."""
+    series_max: int = 2_000_000
+    metadata_max: int = 100_000
+    """Metric families whose type is remembered."""
+    read_timeout_s: float = 30.0
+    """From a request's first byte to its last."""
+    authentication: SenderAuthentication = SenderAuthentication()
+    tls: ServerTls | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """``infer_types``: tell counters by their names' endings where no metadata tells."""
+
+    infer_types: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """How long a stop may take to deliver what is queued."""
+
+    drain_timeout_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Form and least level of log lines."""
+
+    format: LogFormat = "text"
+    level: LogLevel = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything the operator decides."""
+
+    listen: Address = Address("127.0.0.1", 9490)
+    admin_listen: Address = Address("127.0.0.1", 9491)
+    exporters: tuple[ExporterPath, ...] = ()
+    secrets: Path | None = None
+    tenancy: Tenancy | None = None
+    storage: Storage | None = None
+    allow_private_endpoints: bool = True
+    """In YAML, where it is absent: true without tenancy, false with it."""
+    ingest: Ingest = Ingest()
+    translation: Translation = Translation()
+    shutdown: Shutdown = Shutdown()
+    log: Log = Log()
+
+
+# Flag by override, and where in the file its setting stands.
+_FLAGS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "listen": ("--listen", ("listen",)),
+    "admin_listen": ("--admin-listen", ("adminListen",)),
+    "exporters": ("--exporters", ("exporters",)),
+    "secrets": ("--secrets", ("secrets",)),
+    "data": ("--data", ("storage",)),
+    "log_format": ("--log-format", ("log", "format")),
+    "log_level": ("--log-level", ("log", "level")),
+}
+
+
+def load_settings(
+    path: Path | None = None, overrides: Mapping[str, object] | None = None
+) -> Settings:
+    """The settings of a file (None: all defaults) with the flags' values in place of its own.
+
+    ``overrides`` maps ``listen``, ``admin_listen``, ``exporters`` (a list of paths), ``secrets``,
+    ``data``, ``log_format`` and ``log_level`` to what the flag said; None is a flag that was not
+    given. Raises :class:`ConfigError` with every fault.
+    """
+    document = _only_document(path) if path is not None else Document("settings")
+    values = dict(document.value) if isinstance(document.value, dict) else document.value
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    report = Report(document)
+    for where, message in document.faults:
+        report.fault(where, message)
+    if given and (values is None or isinstance(values, dict)):
+        values = _overridden(values or {}, given)
+    base = path.parent if path is not None else Path()
+    settings = _Reader(base.absolute()).read(Section(report, (), values, required=False))
+    if report.faulty:
+        raise ConfigError([_named_by_flag(fault, given) for fault in report.faults])
+    return settings
+
+
+def _only_document(path: Path) -> Document:
+    """The file's one document; an empty file is one too. Raises :class:`ConfigError`."""
+    documents = read_documents(path, bytes_max=FILE_BYTES_MAX)
+    if len(documents) > 1:
+        raise ConfigError([Fault("", "settings are a single YAML document", documents[1].origin())])
+    return documents[0] if documents else Document(str(path))
+
+
+def _overridden(values: dict[str, object], given: Mapping[str, object]) -> dict[str, object]:
+    """The file's mapping with the flags' values, paths made absolute, put into it."""
+    merged = dict(values)
+    for key, value in given.items():
+        _, where = _FLAGS[key]
+        if key == "exporters":
+            assert isinstance(value, list | tuple), "the command line collects paths in a list"
+            merged["exporters"] = [{"path": str(Path(str(item)).absolute())} for item in value]
+        elif key == "secrets":
+            merged["secrets"] = str(Path(str(value)).absolute())
+        elif key == "data":
+            merged["storage"] = {"path": str(Path(str(value)).absolute())}
+        elif len(where) == 1:
+            merged[where[0]] = str(value)
+        else:
+            log = merged.get("log")
+            merged["log"] = {**(log if isinstance(log, dict) else {}), where[1]: str(value)}
+    return merged
+
+
+def _named_by_flag(fault: Fault, given: Mapping[str, object]) -> Fault:
+    for key in given:
+        flag, where = _FLAGS[key]
+        at = ".".join(where)
+        if fault.path == at or fault.path.startswith((f"{at}.", f"{at}[")):
+            return Fault(flag, fault.message, "command line")
+    return fault
+
+
+class _Reader:
+    """Reads each section; ``base`` is what relative paths are relative to."""
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+
+    def read(self, root: Section) -> Settings:
+        default = Settings()
+        with root:
+            listen = _read_address(root, "listen", default.listen)
+            admin_listen = _read_address(root, "adminListen", default.admin_listen)
+            if listen == admin_listen and listen.port:
+                root.fault("adminListen", f"must not be the same as listen, {listen}")
+            tenancy = _read_tenancy(root)
+            self._refuse_storage(root)
+            private_ok = root.optional_flag("allowPrivateEndpoints")
+            return Settings(
+                listen=listen,
+                admin_listen=admin_listen,
+                exporters=self._read_exporters(root, has_tenancy=root.has("tenancy")),
+                secrets=self._read_path(root, "secrets"),
+                tenancy=tenancy,
+                allow_private_endpoints=tenancy is None if private_ok is None else private_ok,
+                ingest=self._read_ingest(root),
+                translation=_read_translation(root),
+                shutdown=_read_shutdown(root),
+                log=_read_log(root),
+            )
+
+    def _read_path(self, section: Section, key: str, *, required: bool = False) -> Path | None:
+        text = section.text(key, required=required)
+        return self._base / text if text else None
+
+    def _read_file(self, section: Section, key: str, *, required: bool = False) -> Path | None:
+        """A file that has to be there when the relay starts."""
+        path = self._read_path(section, key, required=required)
+        if path is not None and not path.is_file():
+            section.fault(key, f"no such file: {path}")
+        return path
+
+    def _read_exporters(self, root: Section, *, has_tenancy: bool) -> tuple[ExporterPath, ...]:
+        entries: list[ExporterPath] = []
+        for section in root.sections("exporters", count_max=EXPORTER_PATHS_MAX):
+            with section:
+                path = self._read_path(section, "path", required=True)
+                project = section.text("project", check=dns_subdomain_problem)
+                if has_tenancy and not section.has("project") and section.present:
+                    section.fault("project", "is required with tenancy")
+                if section.has("project") and not has_tenancy:
+                    section.fault("project", "only has a meaning with tenancy")
+                if path is not None:
+                    entries.append(ExporterPath(path=path, project=project))
+        return tuple(entries)
+
+    def _refuse_storage(self, root: Section) -> None:
+        with root.section("storage") as section:
+            self._read_path(section, "path", required=True)
+            section.size_bytes(
+                "maxBytes", default=_STORAGE_BYTES_DEFAULT, minimum=_MIB, maximum=1024 * _TIB
+            )
+        if root.has("storage"):
+            root.fault(
+                "storage",
+                "this release has no journal yet and keeps data in memory only; "
+                "leave storage out to accept that",
+            )
+
+    def _read_ingest(self, root: Section) -> Ingest:
+        default = Ingest()
+        with root.section("ingest") as section:
+            return Ingest(
+                body_bytes_max=section.size_bytes(
+                    "maxBodyBytes", default=default.body_bytes_max, minimum=_KIB, maximum=_GIB
+                ),
+                decoded_bytes_max=section.size_bytes(
+                    "maxDecodedBytes", default=default.decoded_bytes_max, minimum=_KIB, maximum=_GIB
+                ),
+                concurrent_requests_max=section.integer(
+                    "maxConcurrentRequests",
+                    default=default.concurrent_requests_max,
+                    minimum=1,
+                    maximum=10_000,
+                ),
+                labels_max=section.integer(
+                    "maxLabels", default=default.labels_max, minimum=1, maximum=10_000
+                ),
+                series_bytes_max=section.size_bytes(
+                    "maxSeriesBytes", default=default.series_bytes_max, minimum=256, maximum=_MIB
+                ),
+                series_max=section.integer(
+                    "maxSeries", default=default.series_max, minimum=1, maximum=100_000_000
+                ),
+                metadata_max=section.integer(
+                    "maxMetadata", default=default.metadata_max, minimum=1, maximum=10_000_000
+                ),
+                read_timeout_s=section.duration_s(
+                    "readTimeout", default=default.read_timeout_s, minimum=1.0, maximum=3600.0
+                ),
+                authentication=self._read_authentication(section),
+                tls=self._read_tls(section),
+            )
+
+    def _read_authentication(self, ingest: Section) -> SenderAuthentication:
+        with ingest.section("authentication") as section:
+            kind = section.choice(
+                "type", _SENDER_AUTHENTICATION_TYPES, default="none", required=True
+            )
+            username = section.text("username", required=kind == "basic")
+            if ":" in username:  # RFC 7617 §2: it ends at the first colon
+                section.fault("username", 'must not contain ":"')
+            token, token_file = self._read_credential(section, "token")
+            password, password_file = self._read_credential(section, "password")
+            if section.says("type", kind):  # a misspelt type says nothing about the other fields
+                _check_credentials(section, kind)
+            return SenderAuthentication(
+                type=kind,
+                token=token,
+                token_file=token_file,
+                username=username,
+                password=password,
+                password_file=password_file,
+            )
+
+    def _read_credential(self, section: Section, key: str) -> tuple[str, Path | None]:
+        """A secret text: as it stands, or from the file that ``<key>File`` names."""
+        text = section.text(key, hidden=True)
+        path = self._read_path(section, f"{key}File")
+        if path is None:
+            return text, None
+        try:
+            content = read_bounded(path, bytes_max=CREDENTIAL_BYTES_MAX)
+            text = content.decode().rstrip("\r\n")
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            section.fault(f"{key}File", f"{path} cannot be read: {reason}")
+        except UnicodeDecodeError:
+            section.fault(f"{key}File", f"{path} is not UTF-8 text")
+        else:
+            if not text:
+                section.fault(f"{key}File", f"{path} is empty")
+        return text, path
+
+    def _read_tls(self, ingest: Section) -> ServerTls | None:
+        with ingest.section("tls") as section:
+            cert_file = self._read_file(section, "certFile", required=True)
+            key_file = self._read_file(section, "keyFile", required=True)
+            client_ca_file = self._read_file(section, "clientCaFile")
+        if cert_file is None or key_file is None:
+            return None
+        return ServerTls(cert_file, key_file, client_ca_file)
+
+
+def _read_address(root: Section, key: str, default: Address) -> Address:
+    text = root.text(key)
+    if not text:
+        return default
+    match = _ADDRESS.fullmatch(text)
+    if match is None or int(match[3]) > 65535:
+        root.fault(key, 'must be host:port, such as "127.0.0.1:9490", "[::1]:9490" or ":9490"')
+        return default
+    return Address(match[1] or match[2] or "", int(match[3]))
+
+
+def _read_tenancy(root: Section) -> Tenancy | None:
+    with root.section("tenancy") as section:
+        label = section.text("label", required=True, check=_label_name_problem)
+    return Tenancy(label) if label else None
+
+
+def _label_name_problem(text: str) -> str:
+    if _LABEL_NAME.fullmatch(text) and text != "__name__":
+        return ""
+    return 'must be the name of a label: letters, digits and "_", not beginning with a digit'
+
+
+def _check_credentials(section: Section, kind: SenderAuthenticationType) -> None:
+    """What the type needs is there exactly once, and what it has no use for is not."""
+    wanted = {"none": "", "bearer": "token", "basic": "password"}[kind]
+    for secret in ("token", "password"):
+        count = section.has(secret) + section.has(f"{secret}File")
+        if secret == wanted and count != 1:
+            section.report.fault(
+                section.where, f"type: {kind} needs one of {secret} and {secret}File"
+            )
+        elif secret != wanted and count:
+            section.report.fault(
+                section.where, f"{secret} and {secret}File have no meaning with type: {kind}"
+            )
+    if kind != "basic" and section.has("username"):
+        section.fault("username", f"has no meaning with type: {kind}")
+
+
+def _read_translation(root: Section) -> Translation:
+    default = Translation()
+    with root.section("translation") as section:
+        return Translation(infer_types=section.flag("inferTypes", default=default.infer_types))
+
+
+def _read_shutdown(root: Section) -> Shutdown:
+    default = Shutdown()
+    with root.section("shutdown") as section:
+        return Shutdown(
+            drain_timeout_s=section.duration_s(
+                "drainTimeout", default=default.drain_timeout_s, minimum=0.0, maximum=3600.0
+            )
+        )
+
+
+def _read_log(root: Section) -> Log:
+    default = Log()
+    with root.section("log") as section:
+        return Log(
+            format=section.choice("format", _LOG_FORMATS, default=default.format),
+            level=section.choice("level", _LOG_LEVELS, default=default.level),
+        )
