@@ -122,8 +122,8 @@ class Relay:
     async def stop(self) -> None:
         """Turn senders away, send what is left until the drain timeout, stop everything."""
         self._ready = False
-        self._draining = True
         await self._ingest.stop()
+        self._draining = True
         if self._flush_timer is not None:
             self._flush_timer.cancel()
         if self._fleet is not None:

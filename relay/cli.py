@@ -70,9 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     checker.set_defaults(command=_check)
 
     explainer = commands.add_parser("explain", help="say who takes a series, why, and as what")
-    explainer.add_argument(
-        "--exporters", type=Path, metavar="PATH", action="append", required=True
-    )
+    explainer.add_argument("--exporters", type=Path, metavar="PATH", action="append", required=True)
     explainer.add_argument("--secrets", type=Path, metavar="DIR", help="mounted secrets")
     explainer.add_argument("series", metavar="SERIES", help="""such as 'up{job="node"}'""")
     explainer.set_defaults(command=_explain)

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from relay.errors import DecodeError
+from relay.errors import DecodeError, TooLargeError
 from relay.pipeline.series import Plan, Series, SeriesTable
 from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.otlp import VALUE_TAG, MetricGroup, Run, stale_prefix
@@ -92,6 +92,8 @@ class Intake:
     touches: list[Touch] = field(default_factory=list)
     sealed: list[tuple[OpenBatch, SealedBatch]] = field(default_factory=list)
     exemplars: int = 0
+    careful: int = 0
+    """Entries of the body that took the careful way."""
     has_metadata: bool = False
 
     @property
@@ -114,6 +116,13 @@ class Intake:
         self.tallies.clear()
 
 
+CAREFUL_MAX = 100_000
+"""New series, odd samples and metadata in one request: ten times vmagent's largest block.
+
+Each costs some ten microseconds or more, during which nobody else is served, and a body of 32 MiB
+has room for sixteen million empty ones.
+"""
+
 EXAMPLES_MAX = 5
 """Faults that are spelled out per request; the rest is only counted."""
 
@@ -133,7 +142,8 @@ def consume(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per sample w
 ) -> None:
     """Append every good sample of a decompressed WriteRequest to the batches of its series' routes.
 
-    Raises DecodeError where the body is not a WriteRequest. Then, and whenever the caller cannot
+    Raises DecodeError where the body is not a WriteRequest, TooLargeError for more than
+    :data:`CAREFUL_MAX` entries that need care. Then, and whenever the caller cannot
     accept the request after all, :meth:`Intake.undo` puts every batch back.
     """
     last = table.root
@@ -248,6 +258,7 @@ def _decode(
 
     None for the series where nothing of it can be used; that is recorded in the intake.
     """
+    _count_careful(intake)
     parts = parse_series(body, start, stop)
     intake.exemplars += parts.exemplars
     if not parts.samples and not parts.histograms:
@@ -310,9 +321,16 @@ def _other_field(body: bytes, pos: int, end: int, intake: Intake) -> tuple[int, 
         raise DecodeError(f"field number {number}", offset=pos)
     if tag == _SERIES_TAG:
         return read_length(body, after, end)
+    _count_careful(intake)
     if number == METADATA_FIELD:
         intake.has_metadata = True
     return -1, skip_field(body, tag & 7, after, end)
+
+
+def _count_careful(intake: Intake) -> None:
+    intake.careful += 1
+    if intake.careful > CAREFUL_MAX:
+        raise TooLargeError(f"over {CAREFUL_MAX} new series and other entries in one request")
 
 
 def _enter(batch: OpenBatch, group: MetricGroup, intake: Intake) -> None:

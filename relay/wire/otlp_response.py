@@ -16,8 +16,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from relay.errors import DecodeError
-from relay.wire.protobuf import BYTES
-from relay.wire.remote_write import iter_fields
+from relay.wire.protobuf import BYTES, iter_fields
 
 MESSAGE_CHARS_MAX = 200
 """Longest text that is given out."""

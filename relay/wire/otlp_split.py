@@ -14,8 +14,7 @@ Field numbers: opentelemetry-proto, ``metrics/v1/metrics.proto``.
 
 from __future__ import annotations
 
-from relay.wire.protobuf import BYTES, field_bytes, varint
-from relay.wire.remote_write import iter_fields
+from relay.wire.protobuf import BYTES, field_bytes, iter_fields, varint
 
 _PATH: tuple[frozenset[int], ...] = (
     frozenset({1}),  # ExportMetricsServiceRequest.resource_metrics

@@ -1,14 +1,18 @@
 """The few protobuf primitives that every hand-written codec here shares.
 
-Wire types: 0 varint, 1 fixed64, 2 length-delimited, 5 fixed32 (protobuf.dev, "Encoding"). A varint has
-at most ten bytes; groups (3, 4) are refused, as proto3 never writes them.
+Wire types: 0 varint, 1 fixed64, 2 length-delimited, 5 fixed32 (protobuf.dev, "Encoding"). A varint
+has at most ten bytes; groups (3, 4) are refused, as proto3 never writes them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from relay.errors import DecodeError
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+_TAG_MAX = 0xFFFFFFFF  # a field number has at most 29 bits (protobuf.dev, "Message Structure")
 
 _SMALL = tuple(bytes((n,)) for n in range(128))
 _TWO = tuple(bytes((n & 0x7F | 0x80, n >> 7)) for n in range(1 << 14))
@@ -51,7 +55,8 @@ def read_varint(data: bytes, pos: int, end: int) -> tuple[int, int]:
 
 
 def read_length(data: bytes, pos: int, end: int) -> tuple[int, int]:
-    """Read a length prefix; return (start, stop) of the payload. Raises DecodeError past ``end``."""
+    """Read a length prefix; return (start, stop) of the payload. Raises DecodeError past
+    ``end``."""
     size, start = read_varint(data, pos, end)
     if size > end - start:
         raise DecodeError(f"length {size} runs past the end of its message", offset=pos)
@@ -75,3 +80,29 @@ def skip_field(data: bytes, wire_type: int, pos: int, end: int) -> int:
 def signed64(value: int) -> int:
     """Two's complement reading of a 64-bit varint (int64, not sint64)."""
     return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def iter_fields(data: bytes, start: int, stop: int) -> Iterator[tuple[int, int, int, int, int]]:
+    """Yield (field number, wire type, tag offset, payload start, payload stop) of a message.
+
+    A length-delimited payload excludes its length. Raises DecodeError, with offsets into ``data``.
+    """
+    pos = start
+    while pos < stop:
+        tag_at = pos
+        tag = data[pos]
+        pos += 1
+        if tag > 127:
+            tag, pos = read_varint(data, tag_at, stop)
+            if tag > _TAG_MAX or pos - tag_at > 5:
+                raise DecodeError("field tag over 32 bits", offset=tag_at)
+        number = tag >> 3
+        if not number:
+            raise DecodeError("field number 0", offset=tag_at)
+        wire_type = tag & 7
+        if wire_type == BYTES:
+            payload, pos = read_length(data, pos, stop)
+        else:
+            payload = pos
+            pos = skip_field(data, wire_type, pos, stop)
+        yield number, wire_type, tag_at, payload, pos

@@ -22,7 +22,6 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -32,10 +31,9 @@ from relay.wire.protobuf import (
     FIXED64,
     VARINT,
     field_bytes,
-    read_length,
+    iter_fields,
     read_varint,
     signed64,
-    skip_field,
 )
 
 Labels = list[tuple[str, str]]
@@ -64,7 +62,6 @@ _NAME_LABEL = b"__name__"
 _LABEL_TAG = b"\x0a"
 _LABEL_TAG_BYTE = 0x0A
 _ZERO_VALUE = bytes(8)
-_TAG_MAX = 0xFFFFFFFF  # a field number has at most 29 bits (protobuf.dev, "Message Structure")
 _QUOTE_CHARS_MAX = 80
 
 
@@ -94,32 +91,6 @@ class Metadata(NamedTuple):
     family: str
     help: str
     unit: str
-
-
-def iter_fields(data: bytes, start: int, stop: int) -> Iterator[tuple[int, int, int, int, int]]:
-    """Yield (field number, wire type, tag offset, payload start, payload stop) of a message.
-
-    A length-delimited payload excludes its length. Raises DecodeError, with offsets into ``data``.
-    """
-    pos = start
-    while pos < stop:
-        tag_at = pos
-        tag = data[pos]
-        pos += 1
-        if tag > 127:
-            tag, pos = read_varint(data, tag_at, stop)
-            if tag > _TAG_MAX or pos - tag_at > 5:
-                raise DecodeError("field tag over 32 bits", offset=tag_at)
-        number = tag >> 3
-        if not number:
-            raise DecodeError("field number 0", offset=tag_at)
-        wire_type = tag & 7
-        if wire_type == BYTES:
-            payload, pos = read_length(data, pos, stop)
-        else:
-            payload = pos
-            pos = skip_field(data, wire_type, pos, stop)
-        yield number, wire_type, tag_at, payload, pos
 
 
 def top_level(data: bytes, *, entries_max: int = ELEMENTS_MAX) -> list[tuple[int, int, int]]:

@@ -1,0 +1,106 @@
+"""The admin listener: what operators and their monitoring read. Nothing can be changed here.
+
+=============  =====================================================================================
+``/metrics``   exposition of :mod:`relay.telemetry`, as text or OpenMetrics by the ``Accept`` header
+``/healthz``   200 ``ok``: the process runs and its event loop turns
+``/readyz``    200, or 503 with the reasons why senders should not be sent here yet
+``/status``    JSON for people: every exporter, every sink, its ledger; ``?pretty`` indents it
+=============  =====================================================================================
+
+Status and reasons come from injected callables; that they hold no secret is their makers' duty, and
+no request header or setting is ever shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+from aiohttp import web
+
+from relay.server.listener import SERVER_HEADER, Listener
+from relay.settings import Address
+from relay.telemetry import Telemetry
+
+_INDEX = "relay\n\n/metrics\n/healthz\n/readyz\n/status?pretty\n"
+_HEADERS = {**SERVER_HEADER, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class AdminServer:
+    """Serves the pages above.
+
+    ``not_ready`` returns the reasons not to be ready, none where ready; ``status`` returns
+    anything that msgspec can encode. Both are called on the event loop, for each request.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        telemetry: Telemetry,
+        *,
+        not_ready: Callable[[], Sequence[str]],
+        status: Callable[[], object],
+    ) -> None:
+        self._telemetry = telemetry
+        self._not_ready = not_ready
+        self._status = status
+        self._rendering = asyncio.Lock()
+        app = web.Application()
+        app.router.add_get("/", self._index)
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/status", self._show_status)
+        self._listener = Listener(app, address, setting="adminListen")
+
+    async def start(self) -> None:
+        """Listen. Raises ConfigError where the address cannot be had."""
+        await self._listener.start()
+
+    async def stop(self) -> None:
+        """Close every connection; requests in progress end first."""
+        await self._listener.stop()
+
+    @property
+    def address(self) -> Address:
+        """Where it listens; only after :meth:`start`."""
+        return self._listener.address
+
+    async def _index(self, _request: web.Request) -> web.Response:
+        return web.Response(text=_INDEX, headers=_HEADERS)
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return web.Response(text="ok\n", headers=_HEADERS)
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        reasons = list(self._not_ready())
+        body = {"ready": not reasons, "reasons": reasons}
+        return _json(msgspec.json.encode(body), status=503 if reasons else 200)
+
+    async def _show_status(self, request: web.Request) -> web.Response:
+        body = msgspec.json.encode(self._status())
+        if "pretty" in request.query:
+            body = msgspec.json.format(body, indent=2)
+        return _json(body)
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        accept = ",".join(request.headers.getall("Accept", ()))
+        # One at a time: impatient scrapers must not fill the threads that everybody shares.
+        async with self._rendering:
+            # Taken here, where the counters live; written out in a thread, because with thousands
+            # of sinks that takes a second or two, during which senders want to be served.
+            snapshot = self._telemetry.snapshot()
+            body, content_type = await asyncio.to_thread(
+                self._telemetry.render, snapshot, accept=accept
+            )
+        response = web.Response(body=body, headers={**_HEADERS, "Content-Type": content_type})
+        response.enable_compression()  # only where Accept-Encoding allows it
+        return response
+
+    def __repr__(self) -> str:
+        return f"<AdminServer {self._listener!r}>"
+
+
+def _json(body: bytes, *, status: int = 200) -> web.Response:
+    return web.Response(body=body, status=status, content_type="application/json", headers=_HEADERS)

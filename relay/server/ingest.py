@@ -1,0 +1,228 @@
+"""The ingest listener: reads a request, asks for it to be taken in, answers.
+
+The order of the checks is the contract; everything that can be told without the body is told first:
+
+1. path, method: 404, 405; a tenant that is none: 400
+2. credentials: 401
+3. the legacy probe: 200
+4. content type and encoding: 415, even where the body would not decode either
+5. declared size: 413
+6. stopping, or as many requests at once as are allowed: 503, without reading
+7. the body, against the clock and the limit: 503, 413
+8. decompression against its own limit, then :class:`~relay.server.contract.Accept`: 400, 503
+
+What is answered, and why, is :mod:`relay.server.answers`. Every request to a path is
+counted once, whatever ends it, and what is no HTTP is counted too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from aiohttp import web
+from aiohttp.http import HttpProcessingError
+
+from relay.server.answers import (
+    Answer,
+    Outcome,
+    Probe,
+    Reason,
+    Refusal,
+    RefusedError,
+    answer_to,
+    refusal_of,
+    sender_of,
+)
+from relay.server.authentication import Authenticator
+from relay.server.contract import Accept, Accepted, Tenant
+from relay.server.counters import IngestCounters
+from relay.server.listener import SERVER_HEADER, Listener
+from relay.server.target import check_content_type, tenant_of
+from relay.server.tls import server_context
+from relay.settings import Address, Ingest
+from relay.telemetry import IngestFigures
+from relay.wire.compression import SenderEncoding, content_encoding, decompress
+
+STOPPING_RETRY_AFTER_S = 5
+"""A restart takes a few seconds; asking sooner finds nobody."""
+
+_log = logging.getLogger("relay.server.ingest")
+
+
+class _Admitted(NamedTuple):
+    """What a request said about itself before its body was read."""
+
+    tenant: Tenant | None
+    encoding: SenderEncoding
+
+
+class IngestServer:
+    """Takes remote write in and hands it to ``accept``, in the order in which bodies are complete.
+
+    ``clock`` is the wall clock in seconds. Raises ConfigError for TLS files that do not serve.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        settings: Ingest,
+        accept: Accept,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._accept = accept
+        self._clock = clock
+        self._authenticator = Authenticator(settings.authentication)
+        self._counters = IngestCounters()
+        self._stopping = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        app = web.Application()
+        # One handler for every path and method, so that every answer is decided and counted in
+        # one place.
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._listener = Listener(
+            app,
+            address,
+            setting="listen",
+            tls=server_context(settings.tls) if settings.tls else None,
+            on_malformed=self._count_malformed,
+        )
+
+    async def start(self) -> None:
+        """Listen. Raises ConfigError where the address cannot be had."""
+        await self._listener.start()
+
+    async def stop(self, *, timeout_s: float = 5.0) -> None:
+        """Take no new request, let bodies that are on their way arrive, close every connection.
+
+        What has not arrived within ``timeout_s`` is cut off; its sender keeps it and sends again.
+        """
+        self._stopping = True
+        await self._listener.refuse_connections()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            _log.warning("cut off %d requests that did not arrive", self._counters.in_flight)
+        await self._listener.stop()
+
+    @property
+    def address(self) -> Address:
+        """Where it listens; only after :meth:`start`."""
+        return self._listener.address
+
+    def statistics(self) -> IngestFigures:
+        """A snapshot of what was answered."""
+        return self._counters.statistics()
+
+    async def _handle(self, request: web.Request) -> web.Response:
+        sender = sender_of(
+            user_agent=request.headers.get("User-Agent", ""),
+            vm_version=request.headers.get("X-VictoriaMetrics-Remote-Write-Version", ""),
+        )
+        answer = answer_to(await self._outcome(request), sender)
+        self._counters.answered(answer)
+        return web.Response(
+            status=answer.status,
+            headers={**SERVER_HEADER, **answer.headers},
+            text=answer.text or None,
+        )
+
+    async def _outcome(self, request: web.Request) -> Outcome:
+        """What became of the request, every error included."""
+        try:
+            admitted = self._admit(request)
+            if isinstance(admitted, Probe):
+                return admitted
+            with self._place():
+                raw = await self._read(request)
+                return self._take(raw, admitted)
+        except Exception as error:
+            refusal = refusal_of(error)
+            if refusal.reason is Reason.INTERNAL:
+                # A bug must neither lose the data, which the sender keeps on 503, nor stay unseen.
+                _log.exception("a request was not taken because of an unexpected error")
+            return refusal
+
+    def _admit(self, request: web.Request) -> _Admitted | Probe:
+        """Check everything that can be known before the body is read; raises RelayError."""
+        tenant = tenant_of(request.path)
+        if request.method != "POST":
+            text = f"method {request.method} is not accepted; use POST"
+            raise RefusedError(Refusal(Reason.METHOD, text, headers={"Allow": "POST"}))
+        if not self._authenticator.allows(request.headers.get("Authorization")):
+            challenge = {"WWW-Authenticate": self._authenticator.challenge}
+            text = "a valid Authorization header is required"
+            raise RefusedError(Refusal(Reason.UNAUTHENTICATED, text, headers=challenge))
+        if "get_vm_proto_version" in request.query and not request.can_read_body:
+            return Probe()
+        check_content_type(request.headers.get("Content-Type"))
+        # Repeated header lines mean the same as one with a list (RFC 9110, 5.3).
+        encoding = content_encoding(", ".join(request.headers.getall("Content-Encoding", ())))
+        if (request.content_length or 0) > self._settings.body_bytes_max:
+            raise self._too_large()
+        if self._stopping:
+            text = "shutting down"
+            raise RefusedError(Refusal(Reason.STOPPING, text, retry_after_s=STOPPING_RETRY_AFTER_S))
+        if self._counters.in_flight >= self._settings.concurrent_requests_max:
+            raise RefusedError(Refusal(Reason.CONCURRENCY, "too many requests at once"))
+        return _Admitted(tenant, encoding)
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """Occupy one of the places for concurrent requests."""
+        self._counters.in_flight += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._counters.in_flight -= 1
+            if not self._counters.in_flight:
+                self._idle.set()
+
+    async def _read(self, request: web.Request) -> bytes:
+        """The whole body, within the limit and the time; raises RefusedError."""
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._settings.read_timeout_s):
+                while chunk := await request.content.readany():
+                    size += len(chunk)
+                    if size > self._settings.body_bytes_max:
+                        raise self._too_large()
+                    chunks.append(chunk)
+        except TimeoutError as error:
+            text = f"the body did not arrive within {self._settings.read_timeout_s:g} s"
+            raise RefusedError(Refusal(Reason.READ_TIMEOUT, text)) from error
+        except (web.RequestPayloadError, HttpProcessingError, OSError) as error:
+            # The connection broke, or the chunked coding did. Mostly nobody reads this answer.
+            text = "the body is incomplete"
+            raise RefusedError(Refusal(Reason.INCOMPLETE_BODY, text)) from error
+        self._counters.compressed_bytes += size
+        return b"".join(chunks)
+
+    def _take(self, raw: bytes, admitted: _Admitted) -> Accepted:
+        """Decompress a body and hand it on; raises RelayError."""
+        body = decompress(raw, admitted.encoding, bytes_max=self._settings.decoded_bytes_max)
+        self._counters.decoded_bytes += len(body)
+        return self._accept(
+            body, tenant=admitted.tenant, now=self._clock(), raw=raw, encoding=admitted.encoding
+        )
+
+    def _too_large(self) -> RefusedError:
+        text = f"the body is larger than {self._settings.body_bytes_max} bytes"
+        return RefusedError(Refusal(Reason.BODY_TOO_LARGE, text))
+
+    def _count_malformed(self) -> None:
+        """aiohttp has answered 400 to something that is no HTTP."""
+        self._counters.answered(Answer(400, refused=Reason.MALFORMED_HTTP))
+
+    def __repr__(self) -> str:
+        return f"<IngestServer {self._listener!r} {self._counters!r}>"

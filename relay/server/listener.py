@@ -1,0 +1,129 @@
+"""One aiohttp application on one address: what both listeners share.
+
+aiohttp's defaults that do not fit a receiver of remote write are set here, with the reason.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http import HttpProcessingError
+
+from relay.errors import ConfigError, Fault
+from relay.settings import Address
+
+SERVER_HEADER = {"Server": "relay"}
+"""Instead of aiohttp's own, which tells strangers the versions of aiohttp and Python."""
+IDLE_TIMEOUT_S = 330.0
+"""How long a connection may stay without a whole request head. Prometheus closes its own after five
+minutes, and closing first would cost it a failed request."""
+LINGER_S = 5.0
+"""How long an unwanted body is read and thrown away: its sender shall see the answer, not a
+reset."""
+CUT_AFTER_S = 0.5
+"""How long :meth:`Listener.stop` waits for handlers; aiohttp reads nothing more by then."""
+BACKLOG = 512
+"""Connections that may wait to be accepted; one Prometheus opens up to 50 at once."""
+
+_log = logging.getLogger("relay.server")
+
+
+class Listener:
+    """Starts and stops one application.
+
+    ``setting`` names the address in faults; ``on_malformed`` is told of every request that is no
+    HTTP.
+    """
+
+    def __init__(
+        self,
+        app: web.Application,
+        address: Address,
+        *,
+        setting: str,
+        tls: ssl.SSLContext | None = None,
+        on_malformed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._setting = setting
+        self._wanted = address
+        self._tls = tls
+        self._site: web.TCPSite | None = None
+        self._bound: Address | None = None
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,  # a line per request is what counters are for
+            # Otherwise aiohttp unpacks zstd and gzip bodies itself, by the label, before we can
+            # bound it.
+            auto_decompress=False,
+            keepalive_timeout=IDLE_TIMEOUT_S,
+            lingering_time=LINGER_S,
+            shutdown_timeout=CUT_AFTER_S,
+            logger=_ProtocolLog(_log, on_malformed),
+        )
+
+    async def start(self) -> None:
+        """Listen. Raises ConfigError where the address cannot be had."""
+        await self._runner.setup()
+        site = web.TCPSite(
+            self._runner,
+            self._wanted.host,
+            self._wanted.port,
+            ssl_context=self._tls,
+            backlog=BACKLOG,
+        )
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            where = f"{self._wanted.host}:{self._wanted.port}"
+            message = f"cannot listen on {where}: {error.strerror or error}"
+            raise ConfigError([Fault(self._setting, message)]) from error
+        self._site = site
+        host, port = self._runner.addresses[0][:2]
+        self._bound = Address(host, port)
+
+    async def refuse_connections(self) -> None:
+        """Stop listening; connections that are open go on."""
+        if self._site is not None:
+            await self._site.stop()
+            self._site = None
+
+    async def stop(self) -> None:
+        """Stop listening and close every connection, idle ones at once."""
+        await self._runner.cleanup()
+
+    @property
+    def address(self) -> Address:
+        """Where it listens, with the port that was given for 0; only after :meth:`start`."""
+        assert self._bound is not None
+        return self._bound
+
+    def __repr__(self) -> str:
+        where = self._bound or self._wanted
+        return f"<Listener {self._setting} {where.host}:{where.port}>"
+
+
+class _ProtocolLog(logging.LoggerAdapter[logging.Logger]):
+    """aiohttp's log. Malformed HTTP is whatever strangers send: counted, not logged."""
+
+    def __init__(self, logger: logging.Logger, on_malformed: Callable[[], None]) -> None:
+        super().__init__(logger)
+        self._on_malformed = on_malformed
+
+    def debug(self, msg: object, *args: object, **kwargs: Any) -> None:
+        if not self._is_malformed(kwargs):
+            super().debug(msg, *args, **kwargs)
+
+    def exception(self, msg: object, *args: object, **kwargs: Any) -> None:
+        if not self._is_malformed(kwargs):
+            super().exception(msg, *args, **kwargs)
+
+    def _is_malformed(self, kwargs: MutableMapping[str, Any]) -> bool:
+        malformed = isinstance(kwargs.get("exc_info"), HttpProcessingError)
+        if malformed:
+            self._on_malformed()
+        return malformed

@@ -1,0 +1,91 @@
+"""What a request's path and headers say before any byte of its body is read. Pure.
+
+Paths are those of Prometheus-compatible receivers and of a VictoriaMetrics cluster
+(``docs/victoriametrics/Cluster-VictoriaMetrics.md``, ``lib/httpserver/path.go``). Repeated
+slashes count as one and a last one as none, as there, because operators join URLs by hand.
+"""
+
+from __future__ import annotations
+
+import re
+
+from relay.errors import UnsupportedMediaError
+from relay.server.answers import Reason, Refusal, RefusedError
+from relay.server.contract import Tenant
+
+_UINT32_MAX = (1 << 32) - 1
+_SINGLE = frozenset(
+    {"/api/v1/write", "/api/v1/push", "/prometheus/api/v1/write", "/prometheus/api/v1/push"}
+)
+_CLUSTER = re.compile(r"/insert/([^/]+)/prometheus(?:/api/v1/(?:write|push))?")
+_TENANT = re.compile(r"([0-9]{1,10})(?::([0-9]{1,10}))?")
+
+_PROTOBUF = "application/x-protobuf"
+_VERSION_1 = "prometheus.writerequest"
+
+
+def tenant_of(path: str) -> Tenant | None:
+    """The tenant that a decoded path names, None where it names none.
+
+    Raises RefusedError for a path we do not serve, and for a tenant that is not one.
+    """
+    tidy = re.sub("/{2,}", "/", path)
+    tidy = tidy.removesuffix("/") or "/"
+    if tidy in _SINGLE:
+        return None
+    cluster = _CLUSTER.fullmatch(tidy)
+    if cluster is None:
+        raise RefusedError(
+            Refusal(
+                Reason.NOT_FOUND,
+                "remote write is taken at /api/v1/write, /api/v1/push, the same under /prometheus, "
+                "and /insert/<accountID>[:<projectID>]/prometheus/api/v1/write",
+            )
+        )
+    return _parse_tenant(cluster[1])
+
+
+def _parse_tenant(text: str) -> Tenant:
+    if text == "multitenant":
+        raise RefusedError(
+            Refusal(
+                Reason.TENANT,
+                "the multitenant path is not supported yet; use /insert/<accountID>/prometheus",
+            )
+        )
+    parts = _TENANT.fullmatch(text)
+    tenant = Tenant(int(parts[1]), int(parts[2] or 0)) if parts else None
+    if tenant is None or max(tenant.account, tenant.project) > _UINT32_MAX:
+        raise RefusedError(
+            Refusal(
+                Reason.TENANT,
+                f"tenant {text[:80]!r} is not <accountID>[:<projectID>], up to {_UINT32_MAX} each",
+            )
+        )
+    return tenant
+
+
+def check_content_type(header: str | None) -> None:
+    """Make sure that a ``Content-Type`` means remote write 1.0; a missing one does, as in
+    Prometheus.
+
+    The header decides which message the body is, never the version header (remote write 2.0,
+    "Protocol"). Raises UnsupportedMediaError.
+    """
+    if header is None or not header.strip():
+        return
+    media_type, *parameters = header.split(";")
+    if media_type.strip().lower() != _PROTOBUF:
+        raise UnsupportedMediaError(
+            f"Content-Type {header[:80]!r} is not accepted; use {_PROTOBUF}"
+        )
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() != "proto":
+            continue
+        message = value.strip().strip('"').lower()
+        if message != _VERSION_1:
+            raise UnsupportedMediaError(
+                f"message {value.strip()[:80]!r} is not accepted; use remote write 1.0, "
+                "proto=prometheus.WriteRequest"
+            )

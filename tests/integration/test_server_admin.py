@@ -1,0 +1,199 @@
+"""The admin listener on loopback: every page, and that a scrape does not stop the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import aiohttp
+import msgspec
+import pytest
+from prometheus_client.openmetrics import parser as openmetrics_parser
+from prometheus_client.parser import text_string_to_metric_families
+
+from relay.server.admin import AdminServer
+from relay.server.lag import WINDOW, LoopLag
+from relay.telemetry import SinkFigures, Snapshot, Telemetry
+from tests.support.ingest_server import LOOPBACK
+
+
+@dataclass
+class Process:
+    """What the pages show."""
+
+    reasons: Sequence[str] = ()
+    status: object = field(default_factory=lambda: {"exporters": [{"id": "acme/a"}]})
+    snapshot: Snapshot = field(
+        default_factory=lambda: Snapshot(
+            version="1.2.3",
+            sinks=(SinkFigures("acme/a", "grafana", matched_points=7, delivered=7),),
+        )
+    )
+
+
+@dataclass
+class Admin:
+    """A running admin listener, and a client for it."""
+
+    server: AdminServer
+    process: Process
+    session: aiohttp.ClientSession
+
+    async def get(self, path: str, **headers: str) -> tuple[int, str, Mapping[str, str]]:
+        """Status, text and headers of a page."""
+        async with self.session.get(path, headers=headers) as response:
+            return response.status, await response.text(), response.headers
+
+
+@pytest.fixture
+async def admin() -> AsyncIterator[Admin]:
+    process = Process()
+    server = AdminServer(
+        LOOPBACK,
+        Telemetry(lambda: process.snapshot),
+        not_ready=lambda: process.reasons,
+        status=lambda: process.status,
+    )
+    await server.start()
+    base = f"http://{server.address.host}:{server.address.port}"
+    try:
+        async with aiohttp.ClientSession(base) as session:
+            yield Admin(server, process, session)
+    finally:
+        await server.stop()
+
+
+async def test_index_names_every_page(admin: Admin) -> None:
+    status, text, _ = await admin.get("/")
+    assert status == 200
+    pages = [line for line in text.splitlines() if line.startswith("/")]
+    assert pages == ["/metrics", "/healthz", "/readyz", "/status?pretty"]
+    for page in pages:
+        assert (await admin.get(page))[0] == 200
+
+
+async def test_health(admin: Admin) -> None:
+    assert (await admin.get("/healthz"))[:2] == (200, "ok\n")
+
+
+async def test_readiness(admin: Admin) -> None:
+    status, text, _ = await admin.get("/readyz")
+    assert (status, msgspec.json.decode(text)) == (200, {"ready": True, "reasons": []})
+    admin.process.reasons = ["no exporter is loaded"]
+    status, text, _ = await admin.get("/readyz")
+    assert status == 503
+    assert msgspec.json.decode(text) == {"ready": False, "reasons": ["no exporter is loaded"]}
+
+
+async def test_status(admin: Admin) -> None:
+    status, text, headers = await admin.get("/status")
+    assert (status, text) == (200, '{"exporters":[{"id":"acme/a"}]}')
+    assert headers["Content-Type"] == "application/json"
+    assert headers["Cache-Control"] == "no-store"
+    _, pretty, _ = await admin.get("/status?pretty")
+    assert "\n" in pretty
+    assert msgspec.json.decode(pretty) == admin.process.status
+
+
+async def test_status_takes_frozen_dataclasses(admin: Admin) -> None:
+    admin.process.status = SinkFigures("acme/a", "grafana", dropped={"queue_full": 3})
+    _, text, _ = await admin.get("/status")
+    assert msgspec.json.decode(text)["dropped"] == {"queue_full": 3}
+
+
+async def test_metrics_as_text(admin: Admin) -> None:
+    status, text, headers = await admin.get("/metrics")
+    assert status == 200
+    assert headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    sample = families["relay_sink_matched_points"].samples[0]
+    assert (sample.labels, sample.value) == ({"exporter": "acme/a", "sink": "grafana"}, 7)
+    assert "process_resident_memory_bytes" in families
+
+
+async def test_metrics_as_openmetrics_compressed(admin: Admin) -> None:
+    accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3"
+    encoding = {"Accept-Encoding": "gzip"}
+    status, text, headers = await admin.get("/metrics", Accept=accept, **encoding)
+    assert status == 200
+    assert headers["Content-Type"].startswith("application/openmetrics-text")
+    assert headers["Content-Encoding"] == "gzip"
+    names = {family.name for family in openmetrics_parser.text_string_to_metric_families(text)}
+    assert {"relay_build", "relay_sink_points"} <= names
+
+
+async def test_other_paths_and_methods(admin: Admin) -> None:
+    assert (await admin.get("/debug"))[0] == 404
+    async with admin.session.post("/status") as response:
+        assert response.status == 405
+    async with admin.session.head("/healthz") as response:
+        assert response.status == 200
+
+
+async def test_a_scrape_is_written_out_beside_the_event_loop(admin: Admin) -> None:
+    """The snapshot is taken on the loop, where the counters live; the text is made elsewhere."""
+    taken_in: list[threading.Thread] = []
+    made_in: list[threading.Thread] = []
+    released = threading.Event()
+
+    class Slow(Telemetry):
+        def snapshot(self) -> Snapshot:
+            taken_in.append(threading.current_thread())
+            return super().snapshot()
+
+        def render(self, snapshot: Snapshot, *, accept: str = "") -> tuple[bytes, str]:
+            made_in.append(threading.current_thread())
+            assert released.wait(5)
+            return super().render(snapshot, accept=accept)
+
+    server = AdminServer(
+        LOOPBACK,
+        Slow(lambda: admin.process.snapshot),
+        not_ready=lambda: (),
+        status=lambda: None,
+    )
+    await server.start()
+    base = f"http://{server.address.host}:{server.address.port}"
+    try:
+        async with aiohttp.ClientSession(base) as session:
+            scrapes = [asyncio.create_task(session.get("/metrics")) for _ in range(2)]
+            async with session.get("/healthz") as response:
+                assert response.status == 200
+            released.set()
+            for scrape in scrapes:
+                async with await scrape as response:
+                    assert response.status == 200
+    finally:
+        released.set()
+        await server.stop()
+    assert set(taken_in) == {threading.current_thread()}
+    assert threading.current_thread() not in made_in
+
+
+def test_lag_is_the_last_and_the_worst_of_the_window() -> None:
+    lag = LoopLag()
+    assert (lag.last_s, lag.max_s) == (0.0, 0.0)
+    for lag_s in (0.25, 0.5, -0.001):
+        lag.observe(lag_s)
+    assert (lag.last_s, lag.max_s) == (0.0, 0.5)
+    for _ in range(WINDOW - 1):
+        lag.observe(0.125)
+    assert (lag.last_s, lag.max_s) == (0.125, 0.125)
+
+
+async def test_lag_is_measured_until_cancelled() -> None:
+    measured = asyncio.Event()
+
+    class Observed(LoopLag):
+        def observe(self, lag_s: float) -> None:
+            super().observe(lag_s)
+            measured.set()
+
+    task = asyncio.create_task(Observed(interval_s=0.001).run())
+    async with asyncio.timeout(5):
+        await measured.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -1,0 +1,287 @@
+"""The ingest listener on loopback: what it reads, what it refuses to read, and what it counts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tracemalloc
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+import zstandard
+
+from relay.errors import ConfigError, OverloadedError
+from relay.server.contract import Accepted
+from relay.server.ingest import IngestServer
+from relay.settings import Address, Ingest
+from tests.support.ingest_server import (
+    LOOPBACK,
+    MESSAGE,
+    NOW,
+    PROMETHEUS,
+    VMAGENT,
+    Call,
+    Taker,
+    eventually,
+    running,
+    snappy,
+    zstd,
+)
+
+
+async def _chunks(*chunks: bytes) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+def _head(length: int, *, path: str = "/api/v1/write") -> bytes:
+    return f"POST {path} HTTP/1.1\r\nHost: relay\r\nContent-Length: {length}\r\n\r\n".encode()
+
+
+async def _status(reader: asyncio.StreamReader) -> int:
+    """The status of the next answer of a bare connection."""
+    async with asyncio.timeout(5):
+        head = await reader.readuntil(b"\r\n\r\n")
+    return int(head.split()[1])
+
+
+async def _until_refused(address: Address) -> None:
+    """Wait until nobody listens there any more."""
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(address.host, address.port)
+            except ConnectionError:
+                return
+            writer.close()
+            await writer.wait_closed()
+
+
+async def test_hands_on_what_came_and_what_it_means() -> None:
+    async with running() as relay:
+        assert (await relay.send(snappy(MESSAGE), headers=PROMETHEUS)).status == 204
+        headers = {**VMAGENT, "Content-Encoding": "zstd"}
+        assert (await relay.send(zstd(MESSAGE), headers=headers)).status == 204
+        assert relay.taker.calls == [
+            Call(MESSAGE, None, NOW, snappy(MESSAGE), "snappy"),
+            Call(MESSAGE, None, NOW, zstd(MESSAGE), "zstd"),
+        ]
+        figures = relay.server.statistics()
+    assert figures.requests == {204: 2}
+    assert figures.compressed_bytes == len(snappy(MESSAGE)) + len(zstd(MESSAGE))
+    assert figures.decoded_bytes == 2 * len(MESSAGE)
+    assert figures.in_flight == 0
+    assert not any(figures.refused.values())
+
+
+async def test_success_has_no_body_and_keeps_the_connection() -> None:
+    async with running() as relay, relay.connect() as (reader, writer):
+        for _ in range(3):
+            writer.write(_head(len(snappy(MESSAGE))) + snappy(MESSAGE))
+            async with asyncio.timeout(5):
+                head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 204 ")
+            assert b"content-type" not in head.lower()
+
+
+async def test_chunked_bodies() -> None:
+    body = snappy(MESSAGE)
+    async with running() as relay:
+        reply = await relay.send(_chunks(body[:3], body[3:]))
+        assert reply.status == 204
+        assert relay.taker.calls[0].body == MESSAGE
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
+async def test_compressed_size_is_bounded(declared: bool) -> None:
+    async with running(Ingest(body_bytes_max=1000)) as relay:
+        for size, status in ((1000, 400), (1001, 413)):
+            body = b"\xff" * size
+            reply = await relay.send(body if declared else _chunks(body[:700], body[700:]))
+            assert reply.status == status
+        figures = relay.server.statistics()
+    assert figures.refused["body_too_large"] == 1
+    # What was refused by its declared size was not even read.
+    assert figures.compressed_bytes == 1000
+
+
+async def test_a_bomb_costs_no_more_than_the_limit() -> None:
+    compressor = zstandard.ZstdCompressor(level=1).compressobj()  # leaves the size out
+    zeros = b"\x00" * (1 << 20)
+    bomb = b"".join([*(compressor.compress(zeros) for _ in range(256)), compressor.flush()])
+    assert len(bomb) < 100_000
+    async with running(Ingest(decoded_bytes_max=1 << 20)) as relay:
+        tracemalloc.start()
+        try:
+            reply = await relay.send(bomb, headers={"Content-Encoding": "zstd"})
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert reply.status == 400
+        assert not relay.taker.calls
+        assert relay.server.statistics().refused["decoded_too_large"] == 1
+    assert peak < 4 << 20
+
+
+async def test_a_body_that_dribbles_in_is_given_up() -> None:
+    """503, not 408: Prometheus drops on 4xx, and a slow network may be faster next time."""
+    settings = Ingest(read_timeout_s=0.05)
+    async with running(settings) as relay, relay.connect() as (reader, writer):
+        writer.write(_head(1000) + b"\x00")
+        assert await _status(reader) == 503
+        figures = relay.server.statistics()
+    assert figures.refused["read_timeout"] == 1
+    assert figures.in_flight == 0
+
+
+async def test_too_many_at_once_are_told_to_come_back() -> None:
+    async with running(Ingest(concurrent_requests_max=2)) as relay, AsyncExitStack() as stack:
+        slow = [await stack.enter_async_context(relay.connect()) for _ in range(2)]
+        for _, writer in slow:
+            writer.write(_head(len(snappy(MESSAGE))))
+        await eventually(lambda: relay.server.statistics().in_flight == 2)
+
+        reply = await relay.send(headers=PROMETHEUS)
+        assert (reply.status, reply.headers["Retry-After"]) == (503, "1")
+        figures = relay.server.statistics()
+        assert (figures.refused["concurrency"], figures.compressed_bytes) == (1, 0)
+        # What needs no place is answered all the same.
+        assert (await relay.send(path="/nowhere")).status == 404
+        assert (await relay.send(b"", path="/api/v1/write?get_vm_proto_version=1")).status == 200
+
+        for reader, writer in slow:
+            writer.write(snappy(MESSAGE))
+            assert await _status(reader) == 204
+        assert (await relay.send()).status == 204
+        assert relay.server.statistics().in_flight == 0
+
+
+async def test_a_sender_that_goes_away_is_counted() -> None:
+    async with running() as relay, relay.connect() as (_, writer):
+        writer.write(_head(1000) + b"\x00")
+        await eventually(lambda: relay.server.statistics().in_flight == 1)
+        writer.transport.abort()
+        await eventually(lambda: relay.server.statistics().in_flight == 0)
+        assert relay.server.statistics().refused["incomplete_body"] == 1
+        assert not relay.taker.calls
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\x16\x03\x01 not HTTP at all\r\n\r\n",
+        b"POST /api/v1/write HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+        b"POST /api/v1/write HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 20_000 + b"\r\n\r\n",
+    ],
+    ids=["tls", "length", "header"],
+)
+async def test_what_is_no_http_is_counted_and_not_logged(
+    request_bytes: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "relay")
+    async with running() as relay, relay.connect() as (reader, writer):
+        writer.write(request_bytes)
+        assert await _status(reader) == 400
+        figures = relay.server.statistics()
+    assert figures.refused["malformed_http"] == 1
+    assert figures.requests == {400: 1}
+    assert not caplog.records
+
+
+async def test_broken_chunks_end_with_the_read_timeout() -> None:
+    """aiohttp does not tell the reader of a body that its framing broke; the clock has to."""
+    head = b"POST /api/v1/write HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    settings = Ingest(read_timeout_s=0.05)
+    async with running(settings) as relay, relay.connect() as (reader, writer):
+        writer.write(head + b"3\r\nabc\r\n")
+        await eventually(lambda: relay.server.statistics().in_flight == 1)
+        writer.write(b"nonsense\r\n")
+        assert await _status(reader) == 503
+        assert relay.server.statistics().in_flight == 0
+        assert not relay.taker.calls
+
+
+async def test_a_bug_is_logged_and_loses_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async with running(taker=Taker(ZeroDivisionError("seven"))) as relay:
+        reply = await relay.send(headers=PROMETHEUS)
+        assert (reply.status, reply.headers["Retry-After"]) == (503, "1")
+        assert b"seven" not in reply.body
+        assert relay.server.statistics().refused["internal"] == 1
+
+        relay.taker.outcome = Accepted(1)
+        assert (await relay.send(headers=PROMETHEUS)).status == 204
+    (record,) = caplog.records
+    assert record.exc_info
+    assert record.name == "relay.server.ingest"
+
+
+async def test_what_is_expected_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with running(taker=Taker(OverloadedError("queue full"))) as relay:
+        assert (await relay.send()).status == 503
+        assert (await relay.send(b"corrupt")).status == 400
+    assert not caplog.records
+
+
+async def test_stopping_lets_bodies_arrive_and_takes_no_other() -> None:
+    async with running() as relay, AsyncExitStack() as stack:
+        (reader, writer), (idle_reader, idle_writer) = [
+            await stack.enter_async_context(relay.connect()) for _ in range(2)
+        ]
+        whole = _head(len(snappy(MESSAGE))) + snappy(MESSAGE)
+        idle_writer.write(whole)
+        assert await _status(idle_reader) == 204
+        writer.write(whole[:-1])
+        await eventually(lambda: relay.server.statistics().in_flight == 1)
+
+        stopping = asyncio.create_task(relay.server.stop())
+        await _until_refused(relay.server.address)
+        idle_writer.write(whole)
+        assert await _status(idle_reader) == 503
+        writer.write(whole[-1:])
+        assert await _status(reader) == 204
+        await stopping
+        assert await reader.read() == b""
+        assert len(relay.taker.calls) == 2
+        assert relay.server.statistics().refused["stopping"] == 1
+
+
+async def test_stopping_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+    async with running() as relay, relay.connect() as (reader, writer):
+        writer.write(_head(1000) + b"\x00")
+        await eventually(lambda: relay.server.statistics().in_flight == 1)
+        async with asyncio.timeout(5):
+            await relay.server.stop(timeout_s=0.01)
+            assert await reader.read() == b""
+        assert relay.server.statistics().in_flight == 0
+        assert not relay.taker.calls
+    assert [record.getMessage() for record in caplog.records] == [
+        "cut off 1 requests that did not arrive"
+    ]
+
+
+async def test_an_address_in_use_is_a_fault_of_the_settings() -> None:
+    async with running() as relay:
+        second = IngestServer(relay.server.address, Ingest(), relay.taker)
+        with pytest.raises(ConfigError, match=r"listen: cannot listen on 127\.0\.0\.1:\d+: "):
+            await second.start()
+
+
+async def test_stopping_needs_no_start() -> None:
+    """A start that failed elsewhere stops everything, and stopping twice is no error."""
+    server = IngestServer(LOOPBACK, Ingest(), Taker())
+    await server.stop()
+    await server.stop()
+    async with running() as relay:
+        second = IngestServer(relay.server.address, Ingest(), relay.taker)
+        with pytest.raises(ConfigError):
+            await second.start()
+        await second.stop()
+        await relay.server.stop()
+
+
+async def test_repr_says_where_and_how_much() -> None:
+    async with running() as relay:
+        await relay.send()
+        assert "1 answered" in repr(relay.server)
+        assert f":{relay.server.address.port}" in repr(relay.server)

@@ -1,0 +1,430 @@
+"""Whole sinks against real endpoints: order, splits, rotation, shutdown, troublesome neighbours."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from email.utils import formatdate
+
+import pytest
+import trustme
+
+from relay.errors import SecretError
+from relay.exporter.model import (
+    Authentication,
+    Batch,
+    ClientTls,
+    OtlpHttp,
+    Queue,
+    Retry,
+    SecretRef,
+    Sink,
+)
+from relay.sink.delivery import Moment, Sleep
+from relay.sink.exchange import HttpResponse
+from relay.sink.retry import BACKOFF_S_MAX
+from relay.sink.transport import HttpRequest, Transport
+from relay.sink.worker import UNBATCHED_POINTS_MAX, SinkStatistics, SinkWorker
+from tests.support.batches import sealed_batch
+from tests.support.holds import Holds
+from tests.support.otlp_server import (
+    HostileServer,
+    OtlpServer,
+    Received,
+    Reply,
+    answer_garbage,
+    answer_without_end,
+    disconnect,
+    never_answer,
+    partial_success,
+    redirect_to,
+    reset_inside_body,
+)
+
+BACKOFF_S = 0.01
+TOKEN = Authentication("bearerToken", SecretRef("s", "token"))
+
+
+def sink(url: str, **otlp: object) -> Sink:
+    endpoint = OtlpHttp(url, timeout_s=2.0, **otlp)  # type: ignore[arg-type]
+    return Sink("out", ("all",), endpoint, retry=Retry(backoff_s=BACKOFF_S))
+
+
+class Bench:
+    """A worker, what it holds, and what its secrets are."""
+
+    def __init__(self, config: Sink, transport: Transport) -> None:
+        self.holds = Holds()
+        self.secrets: dict[str, str] = {}
+        self.positions = 0
+        self.worker = SinkWorker(
+            "out",
+            "ns/name",
+            config,
+            transport=transport,
+            secrets=self.secret,
+            hold=self.holds.hold,
+            release=self.holds.release,
+            rng=random.Random(3),
+        )
+
+    def secret(self, reference: SecretRef, default_key: str) -> str:
+        try:
+            return self.secrets[reference.key or default_key]
+        except KeyError:
+            raise SecretError(f'secret "{reference.name}" has no key') from None
+
+    def offer(self, *values: float, lane: int = 0) -> None:
+        self.positions += 1
+        self.holds.hold(self.positions)
+        batch = sealed_batch(values, position=self.positions, opened_at=time.time())
+        self.worker.offer(batch, lane)
+
+    async def until(self, done: Callable[[SinkStatistics], bool]) -> SinkStatistics:
+        """Poll, with a deadline, until the statistics satisfy a condition."""
+        async with asyncio.timeout(5.0):
+            # Statistics have no event to wait for.
+            while not done(self.worker.statistics()):  # noqa: ASYNC110 - see above
+                await asyncio.sleep(0.002)
+        return self.worker.statistics()
+
+    async def finished(self) -> SinkStatistics:
+        """Wait until nothing is left, and check that every hold was released."""
+        statistics = await self.until(lambda s: not s.ledger.queued)
+        assert self.holds.total == 0
+        assert statistics.queue.payloads == statistics.queue.bytes == 0
+        return statistics
+
+
+@asynccontextmanager
+async def running(config: Sink, *, allow_private: bool = True) -> AsyncIterator[Bench]:
+    async with Transport(allow_private=allow_private) as transport:
+        bench = Bench(config, transport)
+        bench.secrets["token"] = "sesame-one"
+        bench.worker.start()
+        try:
+            yield bench
+        finally:
+            await bench.worker.close()
+
+
+def scripted(*statuses: int, headers: dict[str, str] | None = None) -> Callable[[Received], Reply]:
+    """Answer the statuses one after another, then 200 for ever."""
+    left = list(statuses)
+    return lambda _: Reply(left.pop(0), headers=headers or {}) if left else Reply()
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
+async def test_delivers_what_it_was_given(compression: str) -> None:
+    async with (
+        OtlpServer() as server,
+        running(sink(server.url, compression=compression, headers={"X-Scope-OrgID": "7"})) as bench,
+    ):
+        bench.offer(1.5, 2.5)
+        statistics = await bench.finished()
+        (received,) = server.received
+    assert received.values() == [1.5, 2.5]
+    assert received.path == "/v1/metrics"
+    assert received.headers["Content-Type"] == "application/x-protobuf"
+    assert received.headers.get("Content-Encoding", "none") == compression
+    assert received.headers["X-Scope-OrgID"] == "7"
+    assert "Authorization" not in received.headers
+    assert statistics.ledger.delivered == 2
+    assert statistics.requests == {"delivered": 1}
+    assert statistics.bytes_sent == len(received.body)
+    assert statistics.last_success_at is not None
+    assert statistics.state == "healthy"
+
+
+async def test_order_is_kept_through_retries() -> None:
+    async with (
+        OtlpServer(scripted(503, 200, 429, 502, 504)) as server,
+        running(sink(server.url)) as bench,
+    ):
+        for value in range(8):
+            bench.offer(value)
+        statistics = await bench.finished()
+        assert server.values == list(range(8))
+    assert statistics.ledger.delivered == 8
+    assert statistics.requests == {"delivered": 8, "retry": 4}
+
+
+async def test_retry_after_as_a_date_is_waited_for() -> None:
+    # The date has whole seconds: two from now are at least one away.
+    date = formatdate(time.time() + 2, usegmt=True)
+    async with (
+        OtlpServer(scripted(503, headers={"Retry-After": date})) as server,
+        running(sink(server.url)) as bench,
+    ):
+        bench.offer(1)
+        await server.wait_until(lambda: len(server.received) == 1)
+        await bench.until(lambda s: s.requests == {"retry": 1})
+        step = bench.worker._delivery.next_step(0, Moment(time.time(), time.monotonic()))
+        assert isinstance(step, Sleep)
+        assert step.delay_s is not None
+        assert 50 * BACKOFF_S < step.delay_s <= 2.0
+        statistics = bench.worker.statistics()
+        assert statistics.queue.in_flight == 0
+        assert statistics.state == "failing"
+
+
+async def test_too_large_is_split_and_remembered() -> None:
+    def answer(received: Received) -> Reply:
+        return Reply(413) if len(received.values()) > 3 else Reply()
+
+    async with OtlpServer(answer) as server, running(sink(server.url)) as bench:
+        bench.offer(*range(10))
+        first = await bench.finished()
+        bench.offer(*range(10, 20))
+        second = await bench.finished()
+        assert server.values == list(range(20))
+    assert second.ledger.delivered == 20
+    assert first.requests["split"] == second.requests["split"] == 2  # 10, then one 5
+    assert second.too_large_bytes is not None
+
+
+async def test_partial_success_and_warnings() -> None:
+    replies = [partial_success(1, "out of order"), partial_success(0, "deprecated")]
+    async with (
+        OtlpServer(lambda _: replies.pop(0)) as server,
+        running(sink(server.url)) as bench,
+    ):
+        bench.offer(1, 2, 3)
+        bench.offer(4)
+        statistics = await bench.finished()
+        assert len(server.received) == 2
+    assert statistics.ledger.delivered == 3
+    assert statistics.ledger.rejected == {"partial_success": 1}
+    assert statistics.last_error is not None
+    assert "out of order" in statistics.last_error.text
+    assert statistics.last_warning is not None
+    assert statistics.last_warning.text == "deprecated"
+
+
+async def test_rotated_secret_ends_the_pause() -> None:
+    def answer(received: Received) -> Reply:
+        good = received.headers["Authorization"] == "Bearer sesame-two"
+        return Reply() if good else Reply(401, b"no such token: sesame-one")
+
+    async with OtlpServer(answer) as server, running(sink(server.url, authentication=TOKEN)) as b:
+        b.offer(1)
+        paused = await b.until(lambda s: bool(s.paused) and s.requests["unauthorized"] > 1)
+        assert paused.state == "paused"
+        assert "sesame" not in repr(paused)
+        assert "[redacted]" in paused.paused
+        del b.secrets["token"]
+        await b.until(lambda s: "no key" in s.paused)
+        b.secrets["token"] = "sesame-two"
+        statistics = await b.finished()
+        assert server.values == [1]
+    assert statistics.paused == ""
+    assert statistics.ledger.delivered == 1
+
+
+async def test_tls_material_is_read_again_after_tls_failed() -> None:
+    authority, stranger = trustme.CA(), trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    config = sink("", tls=ClientTls(ca=SecretRef("ca")))
+    async with OtlpServer(tls=context) as server:
+        config = replace(config, otlp=replace(config.otlp, url=server.url))
+        async with running(config) as bench:
+            bench.secrets["ca.crt"] = stranger.cert_pem.bytes().decode()
+            bench.offer(1)
+            await bench.until(lambda s: s.last_error is not None and "TLS" in s.last_error.text)
+            bench.secrets["ca.crt"] = authority.cert_pem.bytes().decode()
+            assert (await bench.finished()).ledger.delivered == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [(400, "http_400"), (500, "http_500"), (501, "http_501")]
+)
+async def test_permanent_answers_are_not_retried(status: int, reason: str) -> None:
+    async with OtlpServer(scripted(status)) as server, running(sink(server.url)) as bench:
+        bench.offer(1, 2)
+        bench.offer(3)
+        statistics = await bench.finished()
+        assert server.values == [3]
+    assert statistics.ledger.rejected == {reason: 2}
+    assert statistics.ledger.delivered == 1
+
+
+async def test_hostile_endpoints_cost_only_their_own_queue() -> None:
+    behaviours = [
+        never_answer,
+        answer_garbage,
+        answer_without_end,
+        reset_inside_body,
+        disconnect,
+        redirect_to("http://127.0.0.1:1/"),
+    ]
+    async with OtlpServer() as healthy, Transport(allow_private=True) as transport:
+        servers = [HostileServer(behaviour) for behaviour in behaviours]
+        benches = [Bench(sink(healthy.url), transport)]
+        for server in servers:
+            await server.__aenter__()
+            config = replace(sink(server.url), queue=Queue(bytes_max=500))
+            config = replace(config, otlp=replace(config.otlp, timeout_s=0.05))
+            benches.append(Bench(config, transport))
+        for bench in benches:
+            bench.worker.start()
+        for value in range(30):
+            for bench in benches:
+                bench.offer(value)
+        statistics = await benches[0].finished()
+        assert statistics.ledger.delivered == 30
+        assert statistics.requests == {"delivered": 30}
+        assert healthy.values == list(range(30))
+        for bench in benches[1:]:
+            await bench.until(lambda s: sum(s.requests.values()) > 1)
+            hostile = bench.worker.statistics()
+            assert hostile.ledger.offered == 30
+            assert hostile.ledger.delivered == 0
+            assert hostile.queue.bytes <= 500
+            assert hostile.internal_errors == 0
+        await asyncio.gather(*(bench.worker.close() for bench in benches))
+        for bench in benches:
+            assert bench.worker.statistics().ledger.queued == 0
+            assert bench.holds.total == 0
+        for server in servers:
+            await server.__aexit__(None, None, None)
+
+
+async def test_forbidden_address_is_kept_and_tried_again() -> None:
+    async with OtlpServer() as server, running(sink(server.url), allow_private=False) as bench:
+        bench.offer(1)
+        statistics = await bench.until(lambda s: s.requests.get("retry", 0) > 1)
+        assert server.received == []
+    assert statistics.ledger.queued == 1
+    assert statistics.last_error is not None
+    assert "127.0.0.1" not in statistics.last_error.text
+
+
+async def test_expiry_does_not_wait_for_the_endpoint() -> None:
+    config = replace(sink("http://127.0.0.1:1/"), retry=Retry(backoff_s=BACKOFF_S_MAX))
+    async with running(replace(config, queue=Queue(age_max_s=0.2))) as bench:
+        bench.offer(1, 2)
+        assert (await bench.finished()).ledger.expired == 2
+
+
+async def test_block_holds_senders_back_and_drops_nothing() -> None:
+    config = replace(sink("http://127.0.0.1:1/"), queue=Queue(bytes_max=300, overflow="block"))
+    async with running(config) as bench:
+        assert not bench.worker.full
+        for value in range(5):
+            bench.offer(value)
+        assert bench.worker.full
+        assert bench.worker.statistics().ledger.queued == 5
+
+
+async def test_lanes_send_side_by_side() -> None:
+    both = asyncio.Barrier(2)
+
+    async def answer(_: Received) -> Reply:
+        async with asyncio.timeout(5.0):
+            await both.wait()
+        return Reply()
+
+    async with OtlpServer(answer) as server, running(sink(server.url, concurrency=2)) as bench:
+        assert [lane.lane for lane in bench.worker.lanes] == [0, 1]
+        bench.offer(1, lane=0)
+        bench.offer(2, lane=1)
+        assert (await bench.finished()).ledger.delivered == 2
+
+
+async def test_drain_sends_what_is_left() -> None:
+    async with OtlpServer(scripted(503)) as server, running(sink(server.url)) as bench:
+        for value in range(5):
+            bench.offer(value)
+        await bench.worker.drain(5.0)
+        statistics = await bench.finished()
+        assert server.values == list(range(5))
+        bench.offer(9)
+        assert bench.worker.statistics().ledger.dropped == {"shutdown": 1}
+    assert statistics.ledger.delivered == 5
+
+
+async def test_shutdown_in_mid_flight_loses_no_account() -> None:
+    async with HostileServer(never_answer) as server, running(sink(server.url)) as bench:
+        bench.offer(1, 2)
+        bench.offer(3)
+        statistics = await bench.until(lambda s: s.queue.in_flight == 1)
+        assert statistics.oldest_point_age_s is not None
+        await bench.worker.drain(0.05)
+        statistics = await bench.finished()
+    assert statistics.ledger.dropped == {"shutdown": 3}
+
+
+async def test_a_bug_costs_no_data(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    post = Transport.post
+    failures = [ZeroDivisionError("first"), ZeroDivisionError("second")]
+
+    async def faulty(self: Transport, request: HttpRequest) -> HttpResponse:
+        if failures:
+            raise failures.pop()
+        answer = await post(self, request)
+        assert isinstance(answer, HttpResponse)
+        return answer
+
+    monkeypatch.setattr(Transport, "post", faulty)
+    async with OtlpServer() as server, running(sink(server.url)) as bench:
+        bench.offer(1)
+        statistics = await bench.finished()
+        assert server.values == [1]
+    assert statistics.internal_errors == 2
+    assert statistics.ledger.delivered == 1
+    assert sum("Traceback" in (record.exc_text or "") for record in caplog.records) == 2
+
+
+async def test_a_bug_in_settling_gives_the_payload_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.sink.worker.BUG_PAUSE_S", 0.0)
+    async with OtlpServer() as server, running(sink(server.url)) as bench:
+        settle = bench.worker._delivery.settle
+        calls = []
+
+        def faulty(*arguments: object) -> None:
+            calls.append(arguments)
+            if len(calls) == 1:
+                raise ZeroDivisionError
+            settle(*arguments)
+
+        monkeypatch.setattr(bench.worker._delivery, "settle", faulty)
+        bench.offer(1)
+        statistics = await bench.finished()
+        assert server.values == [1, 1]
+    assert statistics.internal_errors == 1
+    assert statistics.ledger.delivered == 1
+
+
+async def test_logs_are_few_and_name_the_sink(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "relay.sink")
+    async with (
+        OtlpServer(scripted(*[503] * 5)) as server,
+        running(sink(server.url, authentication=TOKEN)) as bench,
+    ):
+        for value in range(20):
+            bench.offer(value)
+        await bench.finished()
+    (record,) = [each for each in caplog.records if each.name == "relay.sink"]
+    assert record.levelno == logging.WARNING
+    assert "exporter ns/name, sink out: not delivering: HTTP 503" in record.getMessage()
+    assert record.__dict__["exporter"] == "ns/name"
+    assert "sesame" not in caplog.text
+
+
+async def test_open_batches_follow_the_batch_settings() -> None:
+    async with Transport(allow_private=True) as transport:
+        config = sink("http://127.0.0.1:1/", concurrency=3)
+        batched = Bench(replace(config, batch=Batch(points_max=7)), transport).worker
+        unbatched = Bench(replace(config, batch=Batch(enabled=False)), transport).worker
+    assert [lane.limit for lane in batched.lanes] == [7, 7, 7]
+    assert [lane.limit for lane in unbatched.lanes] == [UNBATCHED_POINTS_MAX] * 3
+    assert repr(batched) == "<SinkWorker ns/name out healthy>"

@@ -1,0 +1,144 @@
+"""An engine with sinks that keep what they are given: the bench that pipeline tests work on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from relay.pipeline.engine import Engine, Limits
+from relay.pipeline.kernel import Intake
+from relay.pipeline.router import Target
+from relay.pipeline.series import SinkTally
+from relay.selector.ast import NAME, Matcher, Selector
+from relay.wire.batch import OpenBatch, SealedBatch
+from relay.wire.otlp import encode_request
+from tests.support.slow_otlp import Point, decode
+
+EVERYTHING = Selector(())
+
+
+def named(name: str) -> Selector:
+    """The selector of one metric."""
+    return Selector(((Matcher(NAME, "=", name),),))
+
+
+class RigSink:
+    """One sink: its open batches, and the sealed ones in the order in which they left."""
+
+    def __init__(
+        self, name: str, *, limit: int, timeout_s: float = 5.0, lanes: int = 1, exporter: str = "x"
+    ) -> None:
+        self.name = name
+        self.limit = limit
+        self.batches = [
+            OpenBatch(self, limit=limit, lane=lane, timeout_s=timeout_s) for lane in range(lanes)
+        ]
+        self.target = Target(SinkTally(exporter, name), self.batches)
+        self.sealed: list[SealedBatch] = []
+
+    @property
+    def tally(self) -> SinkTally:
+        """The left side of the sink's ledger."""
+        return self.target.tally
+
+    @property
+    def held(self) -> int:
+        """Points that came out or wait in open batches."""
+        return sum(s.count for s in self.sealed) + sum(b.count for b in self.batches)
+
+    def points(self) -> list[Point]:
+        """Every point that left, decoded by the official classes."""
+        return [point for sealed in self.sealed for point in decode(sealed.encode())]
+
+    def open_points(self) -> list[Point]:
+        """Every point that waits in an open batch."""
+        return [
+            point
+            for batch in self.batches
+            if batch.count
+            for point in decode(encode_request(bytes(batch.arena), batch.runs))
+        ]
+
+    def __repr__(self) -> str:
+        return f"<RigSink {self.name} limit {self.limit}>"
+
+
+class Rig:
+    """An engine, its exporters' sinks, and a monotonic clock that only :meth:`feed` is given."""
+
+    def __init__(self, limits: Limits = Limits(), **options: Any) -> None:
+        self.engine = Engine(limits, **options)
+        self.sinks: list[RigSink] = []
+
+    def export(
+        self,
+        *sinks: RigSink,
+        exporter: str = "x",
+        sources: Mapping[str, Selector] | None = None,
+        project: str = "",
+    ) -> RigSink:
+        """Add an exporter all of whose sources feed all of its sinks; return the first sink."""
+        targets = [sink.target for sink in sinks]
+        chosen = sources or {"all": EVERYTHING}
+        self.engine.add_exporter(
+            exporter, project, [(name, selector, targets) for name, selector in chosen.items()]
+        )
+        self.sinks += sinks
+        return sinks[0]
+
+    def feed(self, body: bytes, *, tick: float = 0.0) -> Intake:
+        """Ingest a decompressed body and hand what is sealed to its sinks."""
+        intake = self.engine.ingest(body, now=1e9 + tick, tick=tick)
+        self.hand_over(intake.sealed)
+        return intake
+
+    def due(self, tick: float) -> None:
+        """Let the time be ``tick``."""
+        self.hand_over(self.engine.due(tick))
+
+    def flush(self) -> None:
+        """Seal whatever is open."""
+        self.hand_over(self.engine.flush([b for sink in self.sinks for b in sink.batches]))
+
+    @staticmethod
+    def hand_over(pairs: Iterable[tuple[OpenBatch, SealedBatch]]) -> None:
+        """Give sealed batches to the sinks that own them."""
+        for batch, sealed in pairs:
+            assert isinstance(batch.owner, RigSink)
+            batch.owner.sealed.append(sealed)
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that a refused request must leave as it was, copied.
+
+        Not in it: the series table, what metadata taught, and the next position, which may move.
+        """
+        engine = self.engine
+        statistics = engine.statistics()
+        batches = [batch for sink in self.sinks for batch in sink.batches]
+        return {
+            "batches": [_batch_state(batch) for batch in batches],
+            "sealed": [list(map(id, sink.sealed)) for sink in self.sinks],
+            "received": statistics.received_samples,
+            "dropped": statistics.dropped_samples,
+            "exemplars": statistics.ignored_exemplars,
+            "unmatched": statistics.router.unmatched_samples,
+            "sinks": [sink.tally.points for sink in self.sinks],
+            "sources": [(t.exporter, t.source, t.samples) for t in engine.router.tallies()],
+            "held": dict(engine.positions._held),
+            "holds": statistics.positions.holds,
+            "deadlines": list(engine.schedule._heap),
+        }
+
+
+def _batch_state(batch: OpenBatch) -> Sequence[Any]:
+    return (
+        bytes(batch.arena),
+        [(id(group), end) for group, end in batch.runs],
+        batch.group,
+        batch.count,
+        batch.oldest,
+        batch.opened_at,
+        batch.sealed,
+        batch.limit,
+        batch.timeout_s,
+    )

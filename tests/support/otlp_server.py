@@ -1,0 +1,259 @@
+"""OTLP/HTTP endpoints for tests, on 127.0.0.1: one that does as told, one that misbehaves.
+
+Both decode and speak without any of the relay's own code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import socket
+import ssl
+import struct
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import zstandard
+from aiohttp import web
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+
+DECODED_BYTES_MAX = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Received:
+    """One request as it arrived; ``body`` as sent, ``message`` decoded by the official classes."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    message: ExportMetricsServiceRequest
+    peer_certificate: Mapping[str, object] | None = None
+
+    def values(self) -> list[float]:
+        """The values of all number points, in the order of the message."""
+        return [point.as_double for point in self.points()]
+
+    def points(self) -> Iterator:
+        """Every data point of every kind."""
+        for resource in self.message.resource_metrics:
+            for scope in resource.scope_metrics:
+                for metric in scope.metrics:
+                    yield from getattr(metric, metric.WhichOneof("data")).data_points
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What to answer."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def partial_success(rejected: int, message: str = "") -> Reply:
+    """The answer of an endpoint that did not take everything."""
+    response = ExportMetricsServiceResponse()
+    response.partial_success.rejected_data_points = rejected
+    response.partial_success.error_message = message
+    return Reply(200, response.SerializeToString(), {"Content-Type": "application/x-protobuf"})
+
+
+Answer = Callable[[Received], Reply | Awaitable[Reply]]
+
+
+class OtlpServer:
+    """An OTLP/HTTP receiver. ``answer`` says what to reply, after each request was recorded.
+
+    ``received`` holds every request in order, ``taken`` those that were answered 2xx.
+    """
+
+    def __init__(
+        self, answer: Answer = lambda _: Reply(), *, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self.answer = answer
+        self.received: list[Received] = []
+        self.taken: list[Received] = []
+        self.url = ""
+        self._tls = tls
+        self._changed = asyncio.Condition()
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def values(self) -> list[float]:
+        """The values of every point that was answered 2xx, in order of arrival."""
+        return [value for each in self.taken for value in each.values()]
+
+    async def wait_until(self, done: Callable[[], bool], *, timeout_s: float = 5.0) -> None:
+        """Wait until a condition holds, looked at after each answer."""
+        async with asyncio.timeout(timeout_s), self._changed:
+            await self._changed.wait_for(done)
+
+    async def _handle(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        received = Received(
+            request.path,
+            dict(request.headers),
+            body,
+            ExportMetricsServiceRequest.FromString(
+                _decompress(body, request.headers.get("Content-Encoding", ""))
+            ),
+            request.transport.get_extra_info("peercert") if request.transport else None,
+        )
+        self.received.append(received)
+        reply = self.answer(received)
+        if not isinstance(reply, Reply):
+            reply = await reply
+        if 200 <= reply.status < 300:
+            self.taken.append(received)
+        async with self._changed:
+            self._changed.notify_all()
+        return web.Response(status=reply.status, body=reply.body, headers=reply.headers)
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(client_max_size=DECODED_BYTES_MAX)
+        app.router.add_post("/{path:.*}", self._handle)
+        self._runner = web.AppRunner(app, auto_decompress=False, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
+        await site.start()
+        port = self._runner.addresses[0][1]
+        scheme, host = ("https", "localhost") if self._tls else ("http", "127.0.0.1")
+        self.url = f"{scheme}://{host}:{port}/v1/metrics"
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._runner is not None
+        await self._runner.cleanup()
+
+
+def _decompress(body: bytes, encoding: str) -> bytes:
+    if encoding == "gzip":
+        return gzip.decompress(body)
+    if encoding == "zstd":
+        return zstandard.decompress(body, max_output_size=DECODED_BYTES_MAX)
+    assert not encoding, encoding
+    return body
+
+
+Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Take the request and keep silent."""
+    while await reader.read(65536):
+        pass
+
+
+async def answer_garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer bytes that are not HTTP."""
+    await reader.read(65536)
+    writer.write(b"\x00\xffSSH-2.0-nothing\r\n\r\n" * 100)
+    await writer.drain()
+
+
+async def answer_without_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer 200 and ten gibibytes, as fast as they are read."""
+    await reader.read(65536)
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10737418240\r\n\r\n")
+    chunk = bytes(65536)
+    while not writer.is_closing():
+        writer.write(chunk)
+        await writer.drain()
+
+
+async def answer_endless_headers(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Answer headers that never end."""
+    await reader.read(65536)
+    writer.write(b"HTTP/1.1 200 OK\r\n")
+    while not writer.is_closing():
+        writer.write(b"X-Padding: " + b"a" * 4000 + b"\r\n")
+        await writer.drain()
+
+
+async def reset_inside_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Promise a body, send half of it and reset the connection."""
+    await reader.read(65536)
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + bytes(50))
+    await writer.drain()
+    raw = writer.get_extra_info("socket")
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+async def disconnect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Take the request and close."""
+    await reader.read(65536)
+
+
+def redirect_to(url: str) -> Behaviour:
+    """A behaviour that redirects elsewhere, keeping method and body."""
+
+    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65536)
+        head = f"HTTP/1.1 308 Permanent Redirect\r\nLocation: {url}\r\nContent-Length: 0\r\n\r\n"
+        writer.write(head.encode())
+        await writer.drain()
+
+    return redirect
+
+
+class HostileServer:
+    """A bare TCP endpoint; ``behaviour`` has each connection to itself, then it is closed."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.behaviour = behaviour
+        self.connections = 0
+        self.port = 0
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}/v1/metrics"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.connections += 1
+        try:
+            with contextlib.suppress(ConnectionError):
+                await self.behaviour(reader, writer)
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._server.wait_closed()

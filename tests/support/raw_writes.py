@@ -1,0 +1,184 @@
+"""WriteRequest bodies written byte by byte, in every shape that protobuf allows and some it doesn't.
+
+The official encoder writes one canonical form; senders and attackers are free to write others:
+fields in any order, zeros left out or spelled out, unknown fields between, varints padded with
+zeros. Shapes are given by arguments, and by strategies for hypothesis at the end.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+
+from hypothesis import strategies as st
+
+STALE = 0x7FF0000000000002
+NAN = 0x7FF8000000000001
+MINUS_ZERO = 1 << 63
+T0_MS = 1_700_000_000_000
+
+Labels = Sequence[tuple[bytes, bytes]]
+
+
+def varint(value: int, *, size: int = 0) -> bytes:
+    """A varint, padded with zero groups to ``size`` bytes where that is more than it needs."""
+    value %= 1 << 64
+    groups = []
+    while True:
+        groups.append(value & 0x7F)
+        value >>= 7
+        if not value and len(groups) >= size:
+            break
+    return bytes(group | 0x80 for group in groups[:-1]) + bytes(groups[-1:])
+
+
+def message(number: int, payload: bytes, *, tag_size: int = 0, length_size: int = 0) -> bytes:
+    """A length-delimited field."""
+    tag = varint(number << 3 | 2, size=tag_size)
+    return tag + varint(len(payload), size=length_size) + payload
+
+
+def label(name: bytes, value: bytes) -> bytes:
+    """A Label field of a TimeSeries, as senders write it: empty strings are left out."""
+    inner = (message(1, name) if name else b"") + (message(2, value) if value else b"")
+    return message(1, inner)
+
+
+def labels(pairs: Labels) -> bytes:
+    """Label fields, one after the other: a series' key."""
+    return b"".join(label(name, value) for name, value in pairs)
+
+
+def sample(
+    bits: int | None, timestamp_ms: int | None, *, time_size: int = 0, swapped: bool = False
+) -> bytes:
+    """A Sample field of a TimeSeries; None leaves a part out."""
+    value = b"" if bits is None else b"\x09" + struct.pack("<Q", bits)
+    time = b"" if timestamp_ms is None else b"\x10" + varint(timestamp_ms, size=time_size)
+    return message(2, time + value if swapped else value + time)
+
+
+def bits_of(value: float) -> int:
+    """The bits of a double."""
+    (bits,) = struct.unpack("<Q", struct.pack("<d", value))
+    assert isinstance(bits, int)
+    return bits
+
+
+def series(pairs: Labels, *samples: tuple[float, int]) -> bytes:
+    """A series as vmagent writes it: labels, then samples, zeros left out."""
+    written = [sample(bits_of(v) or None, t or None) for v, t in samples]
+    return message(1, labels(pairs) + b"".join(written))
+
+
+def metadata(family: str, kind: int, help_text: str = "", unit: str = "") -> bytes:
+    """A MetricMetadata field of a WriteRequest."""
+    inner = b"\x08" + varint(kind) if kind else b""
+    for number, text in ((2, family), (4, help_text), (5, unit)):
+        if text:
+            inner += message(number, text.encode())
+    return message(3, inner)
+
+
+def join(parts: Iterable[bytes]) -> bytes:
+    """A body of these fields."""
+    return b"".join(parts)
+
+
+NAMES = (b"up", b"a_total", b"a", b"h_bucket", b"h_count", b"h_sum", b"b_info", "gr\u00fcn".encode())
+FAMILIES = ("a", "up", "h", "b", "b_info", "a_total")
+
+_VALUES = st.one_of(
+    st.sampled_from([None, 0, STALE, NAN, MINUS_ZERO, bits_of(1.5)]),
+    st.sampled_from([bits_of(float("inf")), bits_of(float("-inf")), STALE | 1 << 63, STALE + 1]),
+    st.integers(0, 2**64 - 1),
+)
+_TIMES = st.one_of(
+    st.integers(T0_MS, T0_MS + 50),
+    st.sampled_from([None, 0, 1, -1, -(2**63), 2**63 - 1, 2**62]),
+    st.sampled_from([2**35 - 1, 2**35, 2**42 - 1, 2**42]),
+    st.sampled_from([(2**63 - 1) // 10**6, (2**63 - 1) // 10**6 + 1]),
+    st.integers(-(2**63), 2**63 - 1),
+)
+_UNKNOWN = st.sampled_from(
+    [
+        b"",
+        b"",
+        b"\x48\x96\x01",  # field 9, varint
+        b"\x55abcd",  # field 10, fixed32
+        b"\x59abcdefgh",  # field 11, fixed64
+        b"\xba\x06\x03xyz",  # field 103, bytes
+        b"\x10\x05",  # field 2 as a varint: not its own wire type
+    ]
+)
+_LABEL_PAIRS = st.sampled_from(
+    [
+        (b"job", b"api"),
+        (b"job", b"ns/app"),
+        (b"job", b"a/b/c"),
+        (b"job", b"ns/"),
+        (b"job", b""),
+        (b"instance", b"h:1"),
+        (b"service.name", b"other"),
+        (b"code", b"200"),
+        (b"code", b""),
+        (b"le", b"0.5"),
+        (b"long", b"v" * 150),
+        (b"path", "/\u00e9".encode()),
+        (b"Zeta", b"1"),
+    ]
+)
+_BAD_LABELS = st.sampled_from(
+    [(b"", b"x"), (b"", b""), (b"bad", b"\xff\xfe"), (b"\xc3", b"x"), (b"code", b"again")]
+)
+
+
+@st.composite
+def raw_labels(draw: st.DrawFn) -> list[tuple[bytes, bytes]]:
+    """Label pairs in any order; mostly good ones."""
+    pairs = draw(st.lists(_LABEL_PAIRS, max_size=4, unique_by=lambda pair: pair[0]))
+    if draw(st.integers(0, 19)):
+        pairs.append((b"__name__", draw(st.sampled_from(NAMES))))
+    if not draw(st.integers(0, 7)):
+        pairs.append(draw(_BAD_LABELS))
+    return draw(st.permutations(pairs))
+
+
+@st.composite
+def raw_series(draw: st.DrawFn, *, pool: Sequence[Labels] = ()) -> bytes:
+    """One TimeSeries field in any shape. Times are unique within it."""
+    pairs = draw(st.sampled_from(pool)) if pool else draw(raw_labels())
+    moments = draw(st.lists(_TIMES, max_size=3, unique_by=lambda time: time or 0))
+    parts = [label(*pair) for pair in pairs]
+    for moment in moments:
+        padding = draw(st.sampled_from([0, 0, 0, 5, 6, 7, 10]))
+        swapped = draw(st.booleans())
+        parts.append(sample(draw(_VALUES), moment, time_size=padding, swapped=swapped))
+    odd = draw(st.integers(0, 9))
+    if odd == 0:
+        parts.append(message(3, b"\x11" + bytes(8)))  # an exemplar
+    elif odd == 1:
+        parts.append(message(4, b"\x18\x04"))  # a native histogram
+    elif odd == 2:
+        parts.append(draw(_UNKNOWN))
+    elif odd == 3:
+        parts = draw(st.permutations(parts))
+    return message(1, b"".join(parts), length_size=draw(st.sampled_from([0, 0, 0, 2, 3])))
+
+
+@st.composite
+def raw_metadata(draw: st.DrawFn) -> bytes:
+    """One MetricMetadata field. A family always has the same help and unit."""
+    family = draw(st.sampled_from(FAMILIES))
+    return metadata(family, draw(st.integers(0, 7)), f"help of {family}", "seconds")
+
+
+def raw_requests(*, with_metadata: bool = True) -> st.SearchStrategy[bytes]:
+    """Bodies of series, metadata and unknown fields in any order."""
+    part = st.one_of(
+        raw_series(), raw_series(), raw_metadata() if with_metadata else raw_series(), _TOP_UNKNOWN
+    )
+    return st.lists(part, max_size=6).map(join)
+
+
+_TOP_UNKNOWN = st.sampled_from([b"\x10\x05", b"\x12\x03abc", b"\xba\x06\x03xyz", b"\x0a\x00"])

@@ -1,0 +1,398 @@
+"""What a remote-write request must become in OTLP, derived slowly and without the relay's own code.
+
+The oracle of the pipeline: rules are written down here a second time, straight from our digest of
+the specifications (sections A2 "Content rules", B "Prometheus to OTLP", C "Fields", vectors E), with
+the official protobuf classes on both sides. Nothing of ``relay.pipeline`` or ``relay.wire`` may be
+imported here.
+
+:class:`SlowRelay` takes requests and says which points must come out; :func:`flatten` takes an
+official ExportMetricsServiceRequest apart into the same :class:`Point`, refusing what OTLP's data
+model forbids; :func:`assert_same` compares the two.
+
+One freedom is left to the relay: metadata that travels in the same request as samples of a series
+that is known already may describe these samples or only those of the next request. Such a point has
+two alternatives.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from google.protobuf.unknown_fields import UnknownFieldSet
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE
+
+from relay import __version__
+
+Pairs = tuple[tuple[str, str], ...]
+WireLabels = tuple[tuple[bytes, bytes], ...]
+
+STALE_BITS = 0x7FF0000000000002  # prometheus/prometheus, model/value/value.go
+NO_RECORDED_VALUE = 1  # DataPointFlags
+TIME_NS_MAX = 2**63 - 1  # readers keep it in an int64
+TIME_MS_MAX = TIME_NS_MAX // 1_000_000
+SCOPE = ("relay", __version__)  # where no label names a scope, it names the translator
+
+
+class Identity(NamedTuple):
+    """What a metric's name is, apart from where it comes from."""
+
+    kind: str
+    monotonic: bool
+    unit: str
+    description: str
+    prometheus_type: str
+
+
+class Point(NamedTuple):
+    """One number point with all that OTLP says about it; ``value_bits`` are the double's own."""
+
+    resource: Pairs
+    scope: tuple[str, str]
+    name: str
+    identity: Identity
+    attributes: Pairs
+    time_ns: int
+    value_bits: int
+    flags: int
+
+
+Alternatives = tuple[Point, ...]
+"""One point that must come out, in one or two acceptable forms."""
+
+
+@dataclass
+class Derived:
+    """What one request must become. ``dropped`` counts samples by reason."""
+
+    points: list[Alternatives] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    exemplars: int = 0
+    received: int = 0
+
+
+@dataclass(frozen=True)
+class _Family:
+    type: int
+    help: str
+    unit: str
+
+
+_TYPE_NAMES = {
+    0: "unknown",
+    1: "counter",
+    2: "gauge",
+    3: "histogram",
+    4: "gaugehistogram",
+    5: "summary",
+    6: "info",
+    7: "stateset",
+}
+
+_COUNTS_UP = {
+    "counter": {"": True, "_total": True, "_created": False},
+    "gauge": {"": False},
+    "unknown": {"": False},
+    "histogram": {"": False, "_bucket": True, "_count": True, "_sum": True, "_created": False},
+    "gaugehistogram": {
+        "": False,
+        "_bucket": False,
+        "_gcount": False,
+        "_gsum": False,
+        "_created": False,
+    },
+    "summary": {"": False, "_count": True, "_sum": True, "_created": False},
+    "info": {"": False, "_info": False},
+    "stateset": {"": False},
+}
+"""The members of a family by OpenMetrics, and which of them only ever count up."""
+
+_UCUM_TABLE = """
+    days=d hours=h minutes=min seconds=s milliseconds=ms microseconds=us nanoseconds=ns
+    bytes=By kibibytes=KiBy mebibytes=MiBy gibibytes=GiBy tebibytes=TiBy
+    kilobytes=kBy megabytes=MBy gigabytes=GBy terabytes=TBy
+    meters=m volts=V amperes=A joules=J watts=W grams=g celsius=Cel hertz=Hz percent=%
+"""
+_UCUM = dict(pair.split("=") for pair in _UCUM_TABLE.split())
+
+
+class SlowRelay:
+    """Derives the points of one request after the other, learning metadata on the way."""
+
+    def __init__(
+        self, *, infer: bool = True, labels_max: int = 128, series_bytes_max: int = 16 * 1024
+    ) -> None:
+        self._infer = infer
+        self._labels_max = labels_max
+        self._series_bytes_max = series_bytes_max
+        self._families: dict[str, _Family] = {}
+        self._seen: set[WireLabels] = set()
+        self._seen_now: set[WireLabels] = set()
+
+    def take(self, request: Any) -> Derived:
+        """Derive what a ``prompb.RawWriteRequest`` must become, and remember its metadata."""
+        derived = Derived()
+        before = dict(self._families)
+        for item in request.metadata:
+            self._learn(item)
+        for series in request.timeseries:
+            self._take_series(series, before, derived)
+        self._seen |= self._seen_now
+        self._seen_now.clear()
+        derived.received = len(derived.points) + derived.dropped.total()
+        return derived
+
+    def identity(self, name: str) -> Identity:
+        """What the name is by all metadata so far."""
+        return _identity(name, self._families, infer=self._infer)
+
+    def _learn(self, item: Any) -> None:
+        family = item.metric_family_name.decode(errors="replace")
+        text, unit = item.help.decode(errors="replace"), item.unit.decode(errors="replace")
+        kind = item.type if item.type in _TYPE_NAMES else 0
+        known = self._families.get(family)
+        if known is None:
+            self._families[family] = _Family(kind, text, unit)
+        else:
+            self._families[family] = _Family(
+                kind or known.type, known.help or text, known.unit or unit
+            )
+
+    def _take_series(self, series: Any, before: dict[str, _Family], derived: Derived) -> None:
+        derived.exemplars += len(series.exemplars)
+        if not series.samples and not series.histograms:
+            return
+        pairs = _wire_labels(series)
+        seen = pairs in self._seen
+        self._seen_now.add(pairs)
+        labels, fault = self._labels(series, pairs)
+        if fault:
+            derived.dropped[fault] += len(series.samples) + len(series.histograms)
+            return
+        if series.histograms:
+            derived.dropped["native_histogram"] += len(series.histograms)
+        name = labels.pop("__name__")
+        resource, attributes = _split(labels)
+        identities = [self.identity(name)]
+        if seen:
+            earlier = _identity(name, before, infer=self._infer)
+            if earlier != identities[0]:
+                identities.append(earlier)
+        for sample in sorted(series.samples, key=lambda sample: sample.timestamp):
+            if not 0 < sample.timestamp <= TIME_MS_MAX:
+                derived.dropped["timestamp"] += 1
+                continue
+            derived.points.append(
+                tuple(
+                    Point(
+                        resource,
+                        SCOPE,
+                        name,
+                        identity,
+                        attributes,
+                        sample.timestamp * 1_000_000,
+                        sample.value,
+                        NO_RECORDED_VALUE if sample.value == STALE_BITS else 0,
+                    )
+                    for identity in identities
+                )
+            )
+
+    def _labels(self, series: Any, pairs: WireLabels) -> tuple[dict[str, str], str]:
+        """The labels of a series, or the reason why it cannot be used."""
+        names = [name for name, _ in pairs]
+        if sum(_field_bytes(label) for label in series.labels) > self._series_bytes_max:
+            return {}, "too_large"
+        if len(pairs) > self._labels_max:
+            return {}, "too_many_labels"
+        if b"" in names:
+            return {}, "empty_label_name"
+        if len(set(names)) < len(names):
+            return {}, "duplicate_label"
+        try:
+            labels = {name.decode(): value.decode() for name, value in pairs if value}
+        except UnicodeDecodeError:
+            return {}, "invalid_utf8"
+        if "__name__" not in labels:
+            return {}, "missing_name"
+        return labels, ""
+
+
+def _wire_labels(series: Any) -> WireLabels:
+    return tuple([(label.name, label.value) for label in series.labels])
+
+
+def _field_bytes(label: Any) -> int:
+    """Size of a label in its series: its tag, its length and itself."""
+    size: int = label.ByteSize()
+    return 1 + max(1, -(-size.bit_length() // 7)) + size
+
+
+def _split(labels: dict[str, str]) -> tuple[Pairs, Pairs]:
+    """Resource attributes and point attributes, each sorted by key."""
+    resource = {}
+    rest = dict(labels)
+    job = rest.pop("job", "")
+    instance = rest.pop("instance", "")
+    if job:
+        parts = job.split("/")
+        if len(parts) == 2 and all(parts):
+            resource["service.namespace"], resource["service.name"] = parts
+        else:
+            resource["service.name"] = job
+    if instance:
+        resource["service.instance.id"] = instance
+    attributes = {key: value for key, value in rest.items() if key not in resource}
+    return tuple(sorted(resource.items())), tuple(sorted(attributes.items()))
+
+
+def _identity(name: str, families: dict[str, _Family], *, infer: bool) -> Identity:
+    if name in families:
+        return _described(families[name], "")
+    stem, underscore, last = name.rpartition("_")
+    family, suffix = families.get(stem), underscore + last
+    if family is not None and underscore and suffix in _COUNTS_UP[_TYPE_NAMES[family.type]]:
+        return _described(family, suffix)
+    if infer and any(name.endswith(s) for s in ("_total", "_bucket", "_sum", "_count")):
+        return Identity("sum", True, "", "", "")
+    return Identity("gauge", False, "", "", "")
+
+
+def _described(family: _Family, suffix: str) -> Identity:
+    type_name = _TYPE_NAMES[family.type]
+    monotonic = _COUNTS_UP[type_name][suffix]
+    kind = "sum" if monotonic or type_name in ("info", "stateset") else "gauge"
+    unit = _UCUM.get(family.unit, family.unit)
+    return Identity(kind, monotonic, unit, family.help, type_name)
+
+
+def flatten(request: ExportMetricsServiceRequest) -> list[Point]:
+    """Every point of a request, in order. AssertionError where OTLP's data model is broken."""
+    points: list[Point] = []
+    assert request.resource_metrics, "empty envelope"
+    resources = []
+    for resource_metrics in request.resource_metrics:
+        _no_unknown(resource_metrics, resource_metrics.resource)
+        resource = _pairs(resource_metrics.resource.attributes)
+        resources.append(resource)
+        assert resource_metrics.scope_metrics, "empty resource"
+        scopes = []
+        for scope_metrics in resource_metrics.scope_metrics:
+            _no_unknown(scope_metrics, scope_metrics.scope)
+            assert not scope_metrics.scope.attributes
+            scope = (scope_metrics.scope.name, scope_metrics.scope.version)
+            scopes.append(scope)
+            assert scope_metrics.metrics, "empty scope"
+            identities = []
+            for metric in scope_metrics.metrics:
+                identity = _identity_of(metric)
+                identities.append((metric.name, identity))
+                data = getattr(metric, identity.kind)
+                assert data.data_points, "metric without points"
+                context = (resource, scope, metric.name, identity)
+                points += [_point(*context, point) for point in data.data_points]
+            _unique(identities, "metric")
+        _unique(scopes, "scope")
+    _unique(resources, "resource")
+    return points
+
+
+def decode(body: bytes) -> list[Point]:
+    """:func:`flatten` of a body as it is sent, before compression."""
+    return flatten(ExportMetricsServiceRequest.FromString(body))
+
+
+def _identity_of(metric: Any) -> Identity:
+    assert metric.name
+    kind = metric.WhichOneof("data")
+    assert kind in ("gauge", "sum"), kind
+    data = getattr(metric, kind)
+    _no_unknown(metric, data)
+    monotonic = False
+    if kind == "sum":
+        assert data.aggregation_temporality == AGGREGATION_TEMPORALITY_CUMULATIVE
+        monotonic = data.is_monotonic
+    metadata = dict(_pairs(metric.metadata))
+    prometheus_type = metadata.pop("prometheus.type", "")
+    assert not metadata
+    return Identity(kind, monotonic, metric.unit, metric.description, prometheus_type)
+
+
+def _point(
+    resource: Pairs, scope: tuple[str, str], name: str, identity: Identity, point: Any
+) -> Point:
+    _no_unknown(point)
+    assert point.WhichOneof("value") == "as_double", "a value must be present"
+    assert 0 < point.time_unix_nano <= TIME_NS_MAX
+    assert point.start_time_unix_nano == 0, "remote write 1.0 supplies no start"
+    assert not point.exemplars
+    attributes = _pairs(point.attributes)
+    (bits,) = struct.unpack("<Q", struct.pack("<d", point.as_double))
+    return Point(
+        resource, scope, name, identity, attributes, point.time_unix_nano, bits, point.flags
+    )
+
+
+def _pairs(attributes: Iterable[Any]) -> Pairs:
+    pairs = []
+    for attribute in attributes:
+        assert attribute.key
+        assert attribute.value.WhichOneof("value") == "string_value"
+        pairs.append((attribute.key, attribute.value.string_value))
+    _unique([key for key, _ in pairs], "attribute key")
+    return tuple(sorted(pairs))
+
+
+def _unique(items: Sequence[Any], what: str) -> None:
+    repeated = [item for item, count in Counter(items).items() if count > 1]
+    assert not repeated, f"{what} repeated: {repeated[:3]}"
+
+
+def _no_unknown(*messages: Any) -> None:
+    for message in messages:
+        assert not len(UnknownFieldSet(message)), f"unknown fields in {type(message).__name__}"
+
+
+def assert_same(expected: Sequence[Alternatives], actual: Sequence[Point]) -> None:
+    """Assert that the same points came out, and those of every stream in the order expected.
+
+    Order counts within a stream (resource, scope, name, identity and attributes); ``actual`` is in
+    the order of leaving.
+    """
+    left = Counter(actual)
+    open_choices: list[Alternatives] = []
+    for alternatives in expected:
+        if len(alternatives) > 1:
+            open_choices.append(alternatives)
+        else:
+            left[alternatives[0]] -= 1
+    for alternatives in open_choices:
+        chosen = next((point for point in alternatives if left[point] > 0), alternatives[0])
+        left[chosen] -= 1
+    missing = [point for point, count in left.items() if count < 0]
+    extra = [point for point, count in left.items() if count > 0]
+    assert not missing, f"{len(missing)} points missing; extra: {extra[:2]}; missing: {missing[:2]}"
+    assert not extra, f"{len(extra)} points too many: {extra[:3]}"
+    _assert_order(expected, actual)
+
+
+def _assert_order(expected: Sequence[Alternatives], actual: Sequence[Point]) -> None:
+    wanted: dict[Any, list[Point]] = defaultdict(list)
+    for alternatives in expected:
+        for point in alternatives:
+            wanted[_stream(point)].append(point)
+    got: dict[Any, list[Point]] = defaultdict(list)
+    for point in actual:
+        got[_stream(point)].append(point)
+    for stream, points in got.items():
+        source = iter(wanted[stream])
+        for point in points:
+            assert any(candidate == point for candidate in source), f"out of order: {point}"
+
+
+def _stream(point: Point) -> Any:
+    return point[:5]

@@ -1,0 +1,255 @@
+"""The catalogue of metrics and its exposition."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics import parser as openmetrics_parser
+from prometheus_client.parser import text_string_to_metric_families
+
+from relay.telemetry import (
+    CATALOGUE,
+    IngestFigures,
+    SinkFigures,
+    Snapshot,
+    SnapshotCollector,
+    SourceFigures,
+    Telemetry,
+)
+
+SNAPSHOT = Snapshot(
+    version="1.2.3",
+    build="compiled",
+    ingest=IngestFigures(
+        requests={204: 5, 400: 1},
+        refused={"undecodable": 1, "overloaded": 0},
+        partial=2,
+        compressed_bytes=100,
+        decoded_bytes=900,
+        in_flight=3,
+    ),
+    received_samples={"remote_write_1": 50},
+    dropped_samples={"invalid_utf8": 4},
+    unmatched_samples=6,
+    sources=(SourceFigures("a/web", "all", 40),),
+    sinks=(
+        SinkFigures(
+            exporter="a/web",
+            sink="grafana",
+            matched_points=40,
+            matched_samples=44,
+            delivered=20,
+            rejected={"partial_success": 3, "400": 2},
+            expired=1,
+            dropped={"full": 4},
+            queued_points=10,
+            queue_bytes=1234,
+            queue_bytes_max=64 << 20,
+            oldest_point_age_s=2.5,
+            requests={"delivered": 7, "retry": 2},
+            sent_bytes=5000,
+            last_success_at=1_700_000_000.5,
+            paused=True,
+            internal_errors=0,
+        ),
+        SinkFigures(exporter="a/web", sink="idle"),
+    ),
+    series_active=11,
+    series_created=13,
+    series_forgotten=2,
+    series_retyped=1,
+    metadata_families=9,
+    exporters=2,
+    exporter_faults=1,
+    ingest_next_position=20,
+    ingest_oldest_held_position=17,
+    loop_lag_last_s=0.001,
+    loop_lag_max_s=0.25,
+)
+
+_GRAFANA = 'exporter="a/web",sink="grafana"'
+
+DESIGNED = """
+relay_received_samples_total{protocol="remote_write_1"} 50
+relay_dropped_samples_total{reason="invalid_utf8"} 4
+relay_unmatched_samples_total 6
+relay_matched_samples_total{exporter="a/web",source="all"} 40
+relay_sink_points_total{exporter="a/web",outcome="delivered",sink="grafana"} 20
+relay_sink_points_total{exporter="a/web",outcome="rejected",sink="grafana"} 5
+relay_sink_points_total{exporter="a/web",outcome="expired",sink="grafana"} 1
+relay_sink_points_total{exporter="a/web",outcome="dropped",sink="grafana"} 4
+relay_sink_points_total{exporter="a/web",outcome="dropped",sink="idle"} 0
+relay_sink_queued_points{exporter="a/web",sink="grafana"} 10
+relay_sink_oldest_point_age_seconds{exporter="a/web",sink="grafana"} 2.5
+relay_series_active 11
+relay_requests_total{code="204"} 5
+relay_refused_requests_total{reason="undecodable"} 1
+relay_refused_requests_total{reason="overloaded"} 0
+relay_partial_requests_total 2
+relay_requests_in_flight 3
+relay_received_bytes_total{stage="compressed"} 100
+relay_received_bytes_total{stage="decoded"} 900
+relay_sink_matched_points_total{exporter="a/web",sink="grafana"} 40
+relay_sink_matched_samples_total{exporter="a/web",sink="grafana"} 44
+relay_sink_failed_points_total{exporter="a/web",outcome="rejected",reason="400",sink="grafana"} 2
+relay_sink_failed_points_total{exporter="a/web",outcome="dropped",reason="full",sink="grafana"} 4
+relay_sink_requests_total{exporter="a/web",result="retry",sink="grafana"} 2
+relay_sink_bytes_total{exporter="a/web",sink="grafana"} 5000
+relay_sink_last_success_timestamp_seconds{exporter="a/web",sink="grafana"} 1.7000000005e+09
+relay_sink_last_success_timestamp_seconds{exporter="a/web",sink="idle"} 0
+relay_sink_queue_bytes{exporter="a/web",sink="grafana"} 1234
+relay_sink_queue_bytes_max{exporter="a/web",sink="grafana"} 6.7108864e+07
+relay_sink_paused{exporter="a/web",sink="grafana"} 1
+relay_sink_internal_errors_total{exporter="a/web",sink="grafana"} 0
+relay_exporters 2
+relay_exporter_faults 1
+relay_series_retyped_total 1
+relay_series_created_total 13
+relay_series_forgotten_total 2
+relay_metadata_families 9
+relay_event_loop_lag_seconds{window="last"} 0.001
+relay_event_loop_lag_seconds{window="max"} 0.25
+relay_build_info{build="compiled",version="1.2.3"} 1
+relay_ingest_next_position 20
+relay_ingest_oldest_held_position 17
+"""
+
+
+def _samples(text: str) -> dict[str, float]:
+    """Series as `name{label="value",…}` with labels sorted, and their values."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = ",".join(f'{key}="{value}"' for key, value in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found
+
+
+def _text(snapshot: Snapshot, accept: str = "") -> str:
+    body, _ = Telemetry(lambda: snapshot).render(snapshot, accept=accept)
+    return body.decode()
+
+
+def test_every_figure_is_shown_under_its_designed_name() -> None:
+    found = _samples(_text(SNAPSHOT))
+    expected = dict(line.rsplit(" ", 1) for line in DESIGNED.strip().splitlines())
+    assert {series: found.get(series) for series in expected} == {
+        series: float(value) for series, value in expected.items()
+    }
+
+
+def test_every_metric_of_the_catalogue_is_expected_above() -> None:
+    assert {re.split(r"[{ ]", line)[0] for line in DESIGNED.strip().splitlines()} == {
+        spec.name for spec in CATALOGUE
+    }
+
+
+def test_a_sinks_ledger_balances_in_the_exposition() -> None:
+    found = _samples(_text(SNAPSHOT))
+    done = sum(
+        value
+        for series, value in found.items()
+        if series.startswith("relay_sink_points_total{") and 'sink="grafana"' in series
+    )
+    queued = found[f"relay_sink_queued_points{{{_GRAFANA}}}"]
+    assert done + queued == found[f"relay_sink_matched_points_total{{{_GRAFANA}}}"]
+
+
+@pytest.mark.parametrize("spec", CATALOGUE, ids=lambda spec: spec.name)
+def test_names_follow_the_conventions(spec: object) -> None:
+    (entry,) = [candidate for candidate in CATALOGUE if candidate is spec]
+    assert re.fullmatch(r"relay_[a-z]+(_[a-z]+)*", entry.name)
+    assert (entry.kind == "counter") == entry.name.endswith("_total")
+    assert (entry.kind == "info") == entry.name.endswith("_info")
+    assert entry.help.endswith(".")
+    assert not entry.name.endswith(("_sum", "_count", "_bucket", "_created"))
+
+
+def test_names_are_unique() -> None:
+    assert max(Counter(spec.name for spec in CATALOGUE).values()) == 1
+
+
+def test_every_metric_exists_before_anything_happened() -> None:
+    text = _text(Snapshot())
+    for spec in CATALOGUE:
+        assert f"# TYPE {spec.name} " in text
+
+
+def test_openmetrics_parses_too() -> None:
+    accept = "application/openmetrics-text;version=1.0.0"
+    body, content_type = Telemetry(lambda: SNAPSHOT).render(SNAPSHOT, accept=accept)
+    assert content_type.startswith("application/openmetrics-text; version=1.0.0")
+    kinds = {
+        family.name: family.type
+        for family in openmetrics_parser.text_string_to_metric_families(body.decode())
+    }
+    assert kinds["relay_build"] == "info"
+    assert kinds["relay_sink_points"] == "counter"
+    assert kinds["relay_sink_queued_points"] == "gauge"
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("", "text/plain; version=0.0.4; charset=utf-8"),
+        ("*/*", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/html", "text/plain; version=0.0.4; charset=utf-8"),
+    ],
+)
+def test_content_type_without_openmetrics(accept: str, content_type: str) -> None:
+    assert Telemetry(Snapshot).render(Snapshot(), accept=accept)[1] == content_type
+
+
+def test_label_values_are_escaped() -> None:
+    name = 'a"b\\c\nd'
+    text = _text(Snapshot(sources=(SourceFigures(name, "s", 1),)))
+    (series,) = [
+        sample.labels["exporter"]
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "relay_matched_samples_total"
+    ]
+    assert series == name
+
+
+def test_the_process_itself_is_shown_beside_the_catalogue() -> None:
+    names = {family.name for family in text_string_to_metric_families(_text(Snapshot()))}
+    assert {"process_cpu_seconds", "python_info", "python_gc_collections"} <= names
+
+
+def test_one_snapshot_for_each_scrape_and_none_for_registering() -> None:
+    taken: list[Snapshot] = []
+
+    def provide() -> Snapshot:
+        taken.append(SNAPSHOT)
+        return SNAPSHOT
+
+    registry = CollectorRegistry(auto_describe=True)
+    registry.register(SnapshotCollector(provide))
+    assert not taken
+    assert len(list(registry.collect())) == len(CATALOGUE)
+    assert len(taken) == 1
+
+
+@pytest.mark.slow
+def test_ten_thousand_sinks() -> None:
+    """About two seconds of a thread; the bound only catches what is not linear."""
+    sinks = tuple(
+        SinkFigures(
+            f"project-{i // 10}/default/exporter-{i}",
+            "grafana",
+            matched_points=i,
+            delivered=i,
+            requests={"delivered": i, "retry": 1},
+        )
+        for i in range(10_000)
+    )
+    snapshot = Snapshot(sinks=sinks)
+    started = time.process_time()
+    body, _ = Telemetry(lambda: snapshot).render(snapshot)
+    assert time.process_time() - started < 20
+    assert body.count(b"\nrelay_sink_queued_points{") == len(sinks)

@@ -1,0 +1,48 @@
+"""What vmagent and Prometheus really send: every captured body, against the official classes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from relay.wire.compression import content_encoding, decompress
+from relay.wire.remote_write import parse_labels, parse_metadata, parse_series, top_level
+from tests.support import prompb
+
+CAPTURES = Path(__file__).parents[1] / "data" / "remote_write"
+BODIES = sorted(CAPTURES.glob("*/*.bin"))
+
+
+def test_all_three_senders_are_here() -> None:
+    senders = {body.parent.name for body in BODIES}
+    assert senders == {"prometheus-v1", "vmagent-snappy", "vmagent-zstd"}
+    assert len(BODIES) == 89
+
+
+@pytest.mark.parametrize("path", BODIES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_captured_body_decodes_to_what_the_official_classes_say(path: Path) -> None:
+    headers = json.loads(path.with_suffix(".json").read_text())["headers"]
+    encoding = content_encoding(headers["Content-Encoding"])
+    body = decompress(path.read_bytes(), encoding, bytes_max=32 << 20)
+    official = prompb.RawWriteRequest.FromString(body)
+
+    entries = top_level(body)
+    series = [parse_series(body, *span) for number, *span in entries if number == 1]
+    metadata = [parse_metadata(body, *span) for number, *span in entries if number == 3]
+
+    assert series or metadata
+    assert len(series) == len(official.timeseries)
+    for ours, theirs in zip(series, official.timeseries, strict=True):
+        assert ours.samples == [
+            (sample.value.to_bytes(8, "little"), sample.timestamp) for sample in theirs.samples
+        ]
+        assert (ours.exemplars, ours.histograms) == (len(theirs.exemplars), len(theirs.histograms))
+        assert parse_labels(ours.key, labels_max=100, bytes_max=16 << 10) == sorted(
+            (label.name.decode(), label.value.decode()) for label in theirs.labels if label.value
+        )
+    assert metadata == [
+        (item.type, item.metric_family_name.decode(), item.help.decode(), item.unit.decode())
+        for item in official.metadata
+    ]

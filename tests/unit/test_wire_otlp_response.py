@@ -1,0 +1,111 @@
+"""Reading endpoints' answers, well-formed and hostile."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceResponse as Response,
+)
+
+from relay.errors import DecodeError
+from relay.wire.otlp_response import (
+    MESSAGE_CHARS_MAX,
+    PartialSuccess,
+    parse_response,
+    parse_status_message,
+)
+from relay.wire.protobuf import field_bytes
+
+PROTOBUF = "application/x-protobuf"
+
+
+def response(rejected: int = 0, message: str = "") -> bytes:
+    answer = Response()
+    answer.partial_success.rejected_data_points = rejected
+    answer.partial_success.error_message = message
+    return answer.SerializeToString()
+
+
+@pytest.mark.parametrize("body", [b"", response(), b"\x0a\x00", b"\x78\x01"])
+def test_success(body: bytes) -> None:
+    assert parse_response(body) is None
+
+
+def test_points_are_rejected() -> None:
+    found = parse_response(response(3, "out of\norder"))
+    assert found == PartialSuccess(rejected=3, message="out of order")
+
+
+def test_a_message_alone_is_a_warning() -> None:
+    assert parse_response(response(0, "deprecated")) == PartialSuccess(0, "deprecated")
+
+
+def test_rejection_without_a_word() -> None:
+    assert parse_response(response(1)) == PartialSuccess(1, "")
+
+
+def test_a_long_message_is_cut() -> None:
+    found = parse_response(response(1, "x" * 100_000))
+    assert found is not None
+    assert len(found.message) == MESSAGE_CHARS_MAX
+    assert found.message.endswith("x…")
+
+
+@pytest.mark.parametrize(
+    "body", [b"OK", b"<html></html>", b'{"partialSuccess":{}}', b"\x0a", b"\x0a\x03\x12\x01\xff"]
+)
+def test_garbage_is_refused(body: bytes) -> None:
+    with pytest.raises(DecodeError):
+        parse_response(body)
+
+
+def test_a_negative_count_is_refused() -> None:
+    with pytest.raises(DecodeError, match="-1"):
+        parse_response(response(-1))
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "message"),
+    [
+        (b"", PROTOBUF, ""),
+        (b"", "", ""),
+        (b"\x08\x0d" + field_bytes(b"\x12", b"quota exceeded"), PROTOBUF, "quota exceeded"),
+        (field_bytes(b"\x12", b"a\xffb"), PROTOBUF + "; charset=x", "a�b"),
+        (b"upstream connect error\r\n", PROTOBUF, "upstream connect error"),
+        (b'{"code":3,"message":"bad point"}', "application/json", "bad point"),
+        (b'{"status":"error","error":"too old"}', "application/json; charset=utf-8", "too old"),
+        (b'{"error":{"code":403,"message":"denied"}}', "application/json", "denied"),
+        (b'{"errors":["Forbidden","no key"]}', "application/json", "Forbidden; no key"),
+        (b'{"message":"m"}', "application/problem+json", "m"),
+        (b'{"detail":"other"}', "application/json", '{"detail":"other"}'),
+        (b'{"message":7}', "application/json", '{"message":7}'),
+        (b'{"message":"\xff"}', "application/json", '{"message":"�"}'),
+        (b"not json", "application/json", "not json"),
+        (b"  two\n\tlines  ", "text/plain", "two lines"),
+        (b"caf\xe9 \x00\x1b[31mred", "text/plain; charset=utf-8", "caf� ��[31mred"),
+        (b"<html><h1>502 Bad\nGateway</h1></html>", "text/html", "502 Bad Gateway"),
+        ("zero\u200bwidth \u202eright-to-left".encode(), "", "zero�width �right-to-left"),
+    ],
+)
+def test_status_message(body: bytes, content_type: str, message: str) -> None:
+    assert parse_status_message(body, content_type) == message
+
+
+@pytest.mark.parametrize("content_type", [PROTOBUF, "application/json", "text/html", "", ";;"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 1_000_000,
+        b'{"a":' * 100_000,
+        b"<" * 1_000_000,
+        json.dumps({"message": "\n\ud800 é" * 100_000}).encode(),
+        field_bytes(b"\x12", b"\xe2\x80\xa8" * 1_000_000),
+    ],
+    ids=["arrays", "objects", "angles", "json", "protobuf"],
+)
+def test_a_hostile_answer_gives_one_short_printable_line(body: bytes, content_type: str) -> None:
+    message = parse_status_message(body, content_type)
+    assert len(message) <= MESSAGE_CHARS_MAX
+    assert message.isprintable()
