@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 
 from relay import __version__
 from relay.errors import ConfigError, OverloadedError
-from relay.exporter.loading import LoadResult, load_exporters
+from relay.exporter.loading import LoadResult, keep_last_good, load_exporters
 from relay.exporter.model import Exporter, SecretRef, Sink
 from relay.exporter.secrets import SecretStore
 from relay.fleet import Changes, Fleet
@@ -149,7 +149,8 @@ class Relay:
         """
         async with self._reloading:
             loaded = await self._load()
-            return self._install(loaded)
+            assert self._fleet is not None
+            return self._install(keep_last_good(self._fleet.exporters, loaded))
 
     def accept(
         self, body: bytes, *, tenant: Tenant | None, now: float, raw: bytes, encoding: str

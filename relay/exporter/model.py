@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from relay.selector.ast import Selector
@@ -19,8 +20,19 @@ Overflow = Literal["dropOldest", "dropNewest", "block"]
 
 
 @dataclass(frozen=True, slots=True)
+class ExporterPath:
+    """A file or directory of manifests, and the project that its resources belong to.
+
+    ``project`` is "" without tenancy. The operator decides it; a resource cannot.
+    """
+
+    path: Path
+    project: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SecretRef:
-    """Names one secret of the exporter's own namespace; ``key`` "" where the use has default keys."""
+    """A secret of the exporter's own namespace; ``key`` is "" where the use has default keys."""
 
     name: str
     key: str = ""
@@ -30,8 +42,9 @@ class SecretRef:
 class Authentication:
     """How a sink proves who it is. ``secret`` is set unless ``type`` is ``none``.
 
-    ``basicAuth`` reads keys ``username`` and ``password``, or, where ``secret.key`` is set, that key
-    as ``username:password``. ``header`` is the header that ``apiKey`` fills.
+    ``bearerToken`` reads key ``token`` and ``apiKey`` key ``apiKey``, where ``secret.key`` names
+    none. ``basicAuth`` reads keys ``username`` and ``password``, or, where ``secret.key`` is set,
+    that key as ``username:password``. ``header`` is the header that ``apiKey`` fills.
     """
 
     type: AuthenticationType = "none"
@@ -80,7 +93,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """``attempts_max`` counts retries after the first attempt; None: as long as the queue keeps it."""
+    """``attempts_max`` counts retries after the first attempt; None: while the queue keeps it."""
 
     enabled: bool = True
     attempts_max: int | None = None
@@ -122,7 +135,8 @@ class Exporter:
     """One valid Exporter resource.
 
     ``project`` is given by the operator's settings, never by the resource; "" without tenancy.
-    ``warnings`` are things that work but that its author should know. ``origin`` is file and document.
+    ``warnings`` are things that work but that its author should know. ``origin`` is file and
+    document.
     """
 
     project: str
@@ -132,8 +146,9 @@ class Exporter:
     sinks: tuple[Sink, ...]
     warnings: tuple[str, ...] = field(default=(), compare=False)
     origin: str = field(default="", compare=False)
+    file: str = field(default="", compare=False)
 
     @property
     def id(self) -> str:
-        """``namespace/name``, preceded by ``project/`` under tenancy: the label in metrics and status."""
+        """``namespace/name``, preceded by ``project/`` under tenancy: the label in metrics."""
         return "/".join(part for part in (self.project, self.namespace, self.name) if part)

@@ -73,7 +73,7 @@ class Process:
         """The exit status, None while it runs."""
         return self._process.returncode
 
-    def signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to this very process."""
         self._process.send_signal(number)
 

@@ -182,7 +182,11 @@ class SlowRelay:
             earlier = _identity(name, before, infer=self._infer)
             if earlier != identities[0]:
                 identities.append(earlier)
-        for sample in sorted(series.samples, key=lambda sample: sample.timestamp):
+        # Vectors 34 and 35: ascending, and of one time the last that was given.
+        latest = {sample.timestamp: sample for sample in series.samples}
+        if len(latest) < len(series.samples):
+            derived.dropped["duplicate_timestamp"] += len(series.samples) - len(latest)
+        for _, sample in sorted(latest.items()):
             if not 0 < sample.timestamp <= TIME_MS_MAX:
                 derived.dropped["timestamp"] += 1
                 continue

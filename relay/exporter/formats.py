@@ -1,0 +1,147 @@
+"""The forms of the texts in an Exporter: names, headers and endpoints.
+
+Every ``…_problem`` says what is wrong as a sentence part that follows the field's path, "" for
+nothing. Values of headers, and endpoints that may hold a password, are never repeated.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import SplitResult, urlsplit
+
+from relay.exporter.document import shown
+
+# Kubernetes: RFC 1123 label and subdomain, and a key of a Secret's data
+# (apimachinery/pkg/util/validation).
+_LABEL = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+_DNS_LABEL = re.compile(_LABEL)
+_DNS_SUBDOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_SECRET_KEY = re.compile(r"[-._a-zA-Z0-9]+")
+
+# RFC 9110 §5.6.2 token and §5.5 field values; obs-text is left out.
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_HEADER_VALUE = re.compile(r"(?:[!-~](?:[ \t!-~]*[!-~])?)?")
+
+# What the transport itself decides, and what RFC 9110 §7.6.1 reserves for one hop.
+HEADERS_RESERVED = frozenset(
+    {
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+# RFC 3986 allows these and nothing else; urlsplit would quietly drop tabs and line breaks.
+_URL_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[-A-Za-z0-9_]*[A-Za-z0-9_])?", re.ASCII)
+_BRACKETED = re.compile(r"\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
+_METRICS_PATH = "/v1/metrics"
+
+
+def dns_label_problem(text: str) -> str:
+    """A name of one part: sources, sinks, namespaces."""
+    if _DNS_LABEL.fullmatch(text):
+        return ""
+    return (
+        'must be 1 to 63 lower-case letters, digits and "-", with a letter or digit at both ends, '
+        f"not {shown(text)}"
+    )
+
+
+def dns_subdomain_problem(text: str) -> str:
+    """A resource's name: labels with dots between them."""
+    if len(text) <= 253 and _DNS_SUBDOMAIN.fullmatch(text):
+        return ""
+    return (
+        'must be 1 to 253 lower-case letters, digits, "-" and ".", with a letter or digit at both '
+        f"ends of every part, not {shown(text)}"
+    )
+
+
+def secret_key_problem(text: str) -> str:
+    """A key of a Secret. Kubernetes refuses ``.``, ``..`` and what begins with ``..``, as we do."""
+    if len(text) <= 253 and _SECRET_KEY.fullmatch(text) and text != "." and text[:2] != "..":
+        return ""
+    return (
+        'must be 1 to 253 letters, digits, "-", "_" and ".", and must not begin with "..", '
+        f"not {shown(text)}"
+    )
+
+
+def header_name_problem(text: str) -> str:
+    """A header that a customer may set."""
+    if len(text) > 256 or not _HEADER_NAME.fullmatch(text):
+        return "is not a valid header name: letters, digits and !#$%&'*+-.^_`|~"
+    if text.lower() in HEADERS_RESERVED:
+        return "is set by the relay itself and must not be given"
+    return ""
+
+
+def header_value_problem(text: str) -> str:
+    """A header's value, which may be a credential."""
+    if _HEADER_VALUE.fullmatch(text):
+        return ""
+    return "must be printable ASCII without line breaks, and without blanks at the ends"
+
+
+def endpoint_problem(text: str) -> str:
+    """The base endpoint of an OTLP/HTTP receiver."""
+    if not _URL_CHARACTERS.fullmatch(text):
+        return "must be a URL of ASCII characters without blanks; write other host names as xn--…"
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:  # its text may hold a part of a password
+        return "is not a valid URL: the host or port is malformed"
+    if url.scheme not in ("http", "https") or "://" not in text:
+        return 'must begin with "https://" or "http://"'
+    if "@" in url.netloc:
+        return "must not contain a user or password; use authentication"
+    if not url.hostname or not _is_host(url):
+        return "must name a host, as in https://otlp.example.com/otlp"
+    if port == 0 or url.netloc.endswith(":"):
+        return "must have a port from 1 to 65535, or none"
+    if "?" in text or "#" in text:
+        return 'must not contain a query ("?") or a fragment ("#")'
+    if url.path.rstrip("/").endswith(_METRICS_PATH):
+        return f'must be the base endpoint: leave out "{_METRICS_PATH}", which is appended to it'
+    return ""
+
+
+def metrics_url(endpoint: str) -> str:
+    """Where metrics go for a valid base endpoint: its path is kept and ``v1/metrics`` appended.
+
+    OTLP specification, "OTLP/HTTP Request": the default path of metrics is ``/v1/metrics``,
+    relative to the base URL.
+    """
+    return endpoint.removesuffix("/") + _METRICS_PATH
+
+
+def _is_host(url: SplitResult) -> bool:
+    host = url.hostname or ""
+    if "[" in url.netloc:
+        return _is_bracketed_address(url.netloc, host)
+    parts = host.removesuffix(".").split(".")
+    return len(host) <= 254 and all(
+        len(part) <= 63 and _HOST_NAME.fullmatch(part) for part in parts
+    )
+
+
+def _is_bracketed_address(authority: str, host: str) -> bool:
+    """RFC 3986 §3.2.2 without zones and future address forms: ``[2001:db8::1]`` and a port."""
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return _BRACKETED.fullmatch(authority) is not None

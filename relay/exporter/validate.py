@@ -1,0 +1,105 @@
+"""What a resource alone cannot tell: its secrets, and its neighbours.
+
+Run over every Exporter that was read without fault. Each check notes faults in the report of the
+exporter that has to go; the others are not affected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from relay.errors import SecretError
+from relay.exporter.document import Where
+from relay.exporter.fields import Report
+from relay.exporter.formats import header_value_problem
+from relay.exporter.model import Authentication, ClientTls, Exporter, SecretRef
+from relay.exporter.secrets import SecretStore
+
+_PAIR = "username:password"  # stands for one key that holds both
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An Exporter that is good by itself, where it stands in its document, and its report."""
+
+    exporter: Exporter
+    where: Where
+    report: Report
+
+
+def check_secrets(candidate: Candidate, secrets: SecretStore) -> None:
+    """Every secret and key that the exporter refers to exists, and is fit for its use."""
+    exporter = candidate.exporter
+
+    def value(ref: SecretRef, where: Where, default_key: str = "") -> str:
+        try:
+            return secrets.get(exporter.project, exporter.namespace, ref, default_key)
+        except SecretError as error:
+            candidate.report.fault(where, str(error))
+            return ""
+
+    for index, sink in enumerate(exporter.sinks):
+        otlp = (*candidate.where, "spec", "sinks", index, "otlp_http")
+        where: Where = (*otlp, "authentication", "secretRef")
+        authentication = sink.otlp.authentication
+        values = {key: value(ref, where, key) for key, ref in _credentials(authentication)}
+        problem = _credential_problem(authentication, values)
+        if problem:
+            candidate.report.fault(where, problem)
+        for field, ref, default_key in _certificates(sink.otlp.tls):
+            value(ref, (*otlp, "tls", field), default_key)
+
+
+def check_overflow(candidates: Sequence[Candidate]) -> None:
+    """``overflow: block`` makes senders wait, and with them every other exporter's data."""
+    for candidate in candidates:
+        if len(candidates) == 1 and not candidate.exporter.project:
+            continue
+        for index, sink in enumerate(candidate.exporter.sinks):
+            if sink.queue.overflow == "block":
+                candidate.report.fault(
+                    (*candidate.where, "spec", "sinks", index, "queue", "overflow"),
+                    "block is only possible for the single exporter of a relay without tenancy, "
+                    "because it holds up all others; use dropOldest or dropNewest",
+                )
+
+
+def _credentials(authentication: Authentication) -> Iterator[tuple[str, SecretRef]]:
+    """Which keys are needed, by their default names."""
+    ref = authentication.secret
+    if ref is None:
+        return
+    if authentication.type == "bearerToken":
+        yield "token", ref
+    elif authentication.type == "apiKey":
+        yield "apiKey", ref
+    elif ref.key:
+        yield _PAIR, ref
+    else:
+        yield "username", ref
+        yield "password", ref
+
+
+def _credential_problem(authentication: Authentication, values: dict[str, str]) -> str:
+    """Why credentials cannot be sent, never repeating them; missing ones are reported already."""
+    if authentication.type == "basicAuth":
+        if ":" in values.get("username", ""):
+            return 'the user name must not contain ":" (RFC 7617)'
+        if values.get(_PAIR) and ":" not in values[_PAIR]:
+            return "the key must hold username:password"
+        # Credentials of this kind travel in base64, so any character will do.
+        return ""
+    for value in values.values():
+        problem = header_value_problem(value)
+        if problem:
+            return f"the secret's value {problem}"
+    return ""
+
+
+def _certificates(tls: ClientTls | None) -> Iterator[tuple[str, SecretRef, str]]:
+    if tls is not None and tls.ca is not None:
+        yield "caSecretRef", tls.ca, "ca.crt"
+    if tls is not None and tls.certificate is not None:
+        yield "certificateSecretRef", tls.certificate, "tls.crt"
+        yield "certificateSecretRef", tls.certificate, "tls.key"

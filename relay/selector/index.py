@@ -1,0 +1,277 @@
+"""Which of many selectors match a series, without asking them all.
+
+Rules:
+
+* Every group of a selector is filed under one condition that each series it matches must meet, the
+  *access predicate* (Fabret et al., "Filtering Algorithms and Implementation for Very Fast
+  Publish/Subscribe Systems", SIGMOD 2001): in order of what asking costs,
+
+  1. a label has one of a few values: ``=``, or ``=~`` where the pattern is an alternation of words;
+  2. a label's value matches a pattern: ``=~``, answered for all patterns at once (``patterns``);
+  3. a label is there at all: a negative matcher that refuses "".
+
+  Among several, the one that the fewest groups mention is taken, as the best guess at the rarest:
+  many customers ask for a service, few for a resource. A matcher that accepts "" is never an access
+  predicate: it also matches series without the label, which no lookup by label finds.
+* A group without an access predicate, or without matchers, puts its selector among those that are
+  *always* asked. Their number is in the statistics, as each costs every series.
+* What the access predicates find are candidates. Each is asked itself: the index can make an answer
+  slow but never wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final, Generic, TypeAlias, TypeVar
+
+from relay.selector.ast import NAME, Matcher
+from relay.selector.matching import CompiledSelector, matcher_test
+from relay.selector.patterns import PatternTable
+from relay.selector.regex import Regex, compile_regex
+
+PATTERN_COST: Final = 8
+PRESENCE_COST: Final = 1_000
+"""Asking for a pattern, or only for presence, is as bad as a value that so many groups mention."""
+
+K = TypeVar("K", bound=Hashable)
+
+_by_sequence = attrgetter("sequence")
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStatistics:
+    """``always`` selectors are asked for every series; ``longest_value`` are filed under one value.
+
+    ``patterns`` are distinct; ``young`` ones are asked one by one, the rest in ``sets``.
+    """
+
+    selectors: int
+    labels: int
+    values: int
+    longest_value: int
+    patterns: int
+    young: int
+    sets: int
+    present: int
+    always: int
+
+
+@dataclass(frozen=True, slots=True)
+class _ByValue:
+    label: str
+    values: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _ByPattern:
+    label: str
+    regex: Regex
+
+
+@dataclass(frozen=True, slots=True)
+class _ByPresence:
+    label: str
+
+
+_Access: TypeAlias = _ByValue | _ByPattern | _ByPresence
+
+
+class _Entry(Generic[K]):
+    """One selector in the index, what its groups mention, and where it is filed."""
+
+    __slots__ = ("filings", "key", "matches", "mentions", "sequence")
+
+    def __init__(
+        self, key: K, selector: CompiledSelector, mentions: tuple[_Access, ...], sequence: int
+    ) -> None:
+        self.key: Final = key
+        self.matches: Final = selector.matches
+        self.mentions: Final = mentions
+        self.sequence: Final = sequence
+        self.filings: tuple[_Access, ...] = ()
+
+
+class _LabelIndex(Generic[K]):
+    """What is filed under one label, and how often groups mention its values and patterns."""
+
+    __slots__ = ("_mentions", "patterns", "present", "values")
+
+    def __init__(self) -> None:
+        self.values: dict[str, dict[_Entry[K], None]] = {}
+        self.patterns: PatternTable[_Entry[K]] = PatternTable()
+        self.present: dict[_Entry[K], None] = {}
+        self._mentions: dict[str | Regex, int] = {}
+
+    def mention(self, access: _Access, times: int) -> None:
+        """Count that a group more, or with -1 a group less, could be filed under ``access``."""
+        for term in _terms(access):
+            count = self._mentions.get(term, 0) + times
+            if count:
+                self._mentions[term] = count
+            else:
+                del self._mentions[term]
+
+    def cost(self, access: _Access) -> int:
+        """How bad an access predicate is, compared to others of any label."""
+        mentions = max((self._mentions.get(term, 0) for term in _terms(access)), default=0)
+        match access:
+            case _ByValue():
+                return mentions + len(access.values)
+            case _ByPattern():
+                return mentions + PATTERN_COST
+            case _ByPresence():
+                return PRESENCE_COST
+
+    def file(self, access: _Access, entry: _Entry[K]) -> None:
+        match access:
+            case _ByValue():
+                for value in access.values:
+                    self.values.setdefault(value, {})[entry] = None
+            case _ByPattern():
+                self.patterns.add(access.regex, entry)
+            case _ByPresence():
+                self.present[entry] = None
+
+    def unfile(self, access: _Access, entry: _Entry[K]) -> None:
+        """Undo :meth:`file`, also where another group of the same entry already did."""
+        match access:
+            case _ByValue():
+                for value in access.values:
+                    filed = self.values.get(value, {})
+                    filed.pop(entry, None)
+                    if not filed:
+                        self.values.pop(value, None)
+            case _ByPattern():
+                self.patterns.discard(access.regex, entry)
+            case _ByPresence():
+                self.present.pop(entry, None)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self._mentions or self.present)
+
+
+class SelectorIndex(Generic[K]):
+    """Selectors by key, to be asked for one series at a time. Not for several threads at once."""
+
+    __slots__ = ("_always", "_entries", "_labels", "_sequence")
+
+    def __init__(self) -> None:
+        self._entries: dict[K, _Entry[K]] = {}
+        self._labels: dict[str, _LabelIndex[K]] = {}
+        self._always: dict[_Entry[K], None] = {}
+        self._sequence = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._entries
+
+    def add(self, key: K, selector: CompiledSelector) -> None:
+        """Take in a selector under a key that is not in the index."""
+        assert key not in self._entries, f"{key!r} is in the index"
+        groups = [_accesses(group) for group in selector.selector.groups]
+        mentions = tuple(access for group in groups for access in group)
+        self._sequence += 1
+        entry = _Entry(key, selector, mentions, self._sequence)
+        self._entries[key] = entry
+        for access in mentions:
+            self._at(access.label).mention(access, 1)
+        if groups and all(groups):
+            entry.filings = tuple(min(group, key=self._rank) for group in groups)
+            for access in entry.filings:
+                self._at(access.label).file(access, entry)
+        else:
+            self._always[entry] = None
+
+    def remove(self, key: K) -> None:
+        """Take out the selector of a key that is in the index."""
+        entry = self._entries.pop(key)
+        self._always.pop(entry, None)
+        for access in entry.filings:
+            self._at(access.label).unfile(access, entry)
+        for access in entry.mentions:
+            self._at(access.label).mention(access, -1)
+        for label in {access.label for access in entry.mentions}:
+            if self._at(label).is_empty:
+                del self._labels[label]
+
+    def match(self, labels: Mapping[str, str]) -> list[K]:
+        """The keys of all selectors that match a series, in the order in which they were added."""
+        candidates = self._always.copy()
+        by_label = self._labels
+        for label, value in labels.items():
+            at = by_label.get(label)
+            if at is None or not value:  # an empty value is a missing label
+                continue
+            filed = at.values.get(value)
+            if filed is not None:
+                candidates.update(filed)
+            at.patterns.collect(value, candidates)
+            if at.present:
+                candidates.update(at.present)
+        found = [entry for entry in candidates if entry.matches(labels)]
+        found.sort(key=_by_sequence)
+        return [entry.key for entry in found]
+
+    def statistics(self) -> IndexStatistics:
+        """A snapshot; takes time in proportion to the distinct values."""
+        at_labels = list(self._labels.values())
+        patterns = [at.patterns.statistics() for at in at_labels]
+        return IndexStatistics(
+            selectors=len(self._entries),
+            labels=len(at_labels),
+            values=sum(len(at.values) for at in at_labels),
+            longest_value=max(
+                (len(filed) for at in at_labels for filed in at.values.values()), default=0
+            ),
+            patterns=sum(table.patterns for table in patterns),
+            young=sum(table.young for table in patterns),
+            sets=sum(table.sets for table in patterns),
+            present=sum(len(at.present) for at in at_labels),
+            always=len(self._always),
+        )
+
+    def __repr__(self) -> str:
+        return f"<SelectorIndex {len(self._entries)} selectors, {len(self._always)} always asked>"
+
+    def _at(self, label: str) -> _LabelIndex[K]:
+        return self._labels.setdefault(label, _LabelIndex())
+
+    def _rank(self, access: _Access) -> tuple[int, bool]:
+        # Of equals, the metric name: it has the fewest values that no selector knows.
+        return self._at(access.label).cost(access), access.label != NAME
+
+
+def _terms(access: _Access) -> Iterable[str | Regex]:
+    match access:
+        case _ByValue():
+            return access.values
+        case _ByPattern():
+            return (access.regex,)
+        case _ByPresence():
+            return ()
+
+
+def _accesses(group: tuple[Matcher, ...]) -> tuple[_Access, ...]:
+    """All the access predicates of a group."""
+    found = map(_access, group)
+    return tuple(access for access in found if access is not None)
+
+
+def _access(matcher: Matcher) -> _Access | None:
+    """What a series must have to meet ``matcher``; None where it may also lack the label."""
+    if matcher_test(matcher)(""):
+        return None
+    if matcher.op == "=":
+        return _ByValue(matcher.label, frozenset((matcher.value,)))
+    if matcher.op != "=~":
+        return _ByPresence(matcher.label)
+    regex = compile_regex(matcher.value)
+    # A pattern for any text at all is no better than presence, and would be asked of every value.
+    if regex.values is not None:
+        return _ByValue(matcher.label, regex.values)
+    return _ByPresence(matcher.label) if matcher.value == ".+" else _ByPattern(matcher.label, regex)

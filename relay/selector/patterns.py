@@ -1,0 +1,218 @@
+"""Many patterns, one value: which of them match it.
+
+Rules:
+
+* Equal patterns are one, with all the items filed under it.
+* RE2 sets answer for hundreds of patterns in one pass, but cannot be changed. So patterns begin in
+  a short *young* list that is asked one by one, and when it is full, it is built into a set
+  together with the smallest set that still has room. Sets are limited in size, so that no single
+  change ever waits for a large build. Removed patterns only lose their items, until half of a set's
+  patterns have none: then the rest is built anew.
+* A set remembers its answers for each value. As a set never changes, neither do its answers.
+* RE2 reports a set that ran out of memory as one that matches nothing (google/re2#136). It does so
+  only where its budget cannot hold a few states of the automaton, and a state takes at most four
+  bytes an instruction: hence the limit on the instructions in one set.
+* Patterns that can begin with anything make large automata: they have smaller sets of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+import re2
+
+from relay.selector.regex import Regex, options
+
+YOUNG_MAX: Final = 32
+SET_PATTERNS_MAX: Final = 512
+OPEN_SET_PATTERNS_MAX: Final = 128
+"""In a set of patterns that can begin with anything."""
+SET_INSTRUCTIONS_MAX: Final = 100_000
+SET_MEMORY_BYTES_MAX: Final = 64 * 1024 * 1024
+"""A limit, not a reservation: RE2 builds the automaton as it meets values."""
+ANSWERS_MAX: Final = 4_096
+"""Values whose answer a set remembers; at the limit it forgets them all."""
+ANSWER_CHARS_MAX: Final = 256
+"""Longer values are not remembered."""
+
+_OPEN: Final = re.compile(r"(?:^|[(|:^])\.[*+]")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class PatternStatistics:
+    """``young`` patterns are asked one by one, the rest in ``sets`` RE2 sets."""
+
+    patterns: int
+    young: int
+    sets: int
+
+
+class _Slot(Generic[T]):
+    """One pattern and what is filed under it. Without items it is dead."""
+
+    __slots__ = ("home", "items", "regex")
+
+    def __init__(self, regex: Regex) -> None:
+        self.regex = regex
+        self.items: dict[T, None] = {}
+        self.home: _Set[T] | None = None
+        """None while young."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the pattern can begin with anything, as far as a glance can tell."""
+        return _OPEN.search(self.regex.pattern) is not None
+
+
+class _Set(Generic[T]):
+    """Patterns compiled together; only the items in their slots change."""
+
+    __slots__ = ("_answers", "_engine", "instructions", "is_open", "live", "slots")
+
+    def __init__(self, slots: list[_Slot[T]], *, is_open: bool) -> None:
+        self.slots: Final = slots
+        self.live = len(slots)
+        self.is_open: Final = is_open
+        self.instructions: Final = sum(slot.regex.instructions for slot in slots)
+        self._answers: dict[str, tuple[_Slot[T], ...]] = {}
+        self._engine: Any = _compiled([slot.regex.pattern for slot in slots])
+        for slot in slots:
+            slot.home = self
+
+    def matching(self, value: str) -> tuple[_Slot[T], ...]:
+        """The slots, dead ones among them, whose pattern matches the whole of ``value``."""
+        answer = self._answers.get(value)
+        if answer is None:
+            slots = self.slots
+            if self._engine is None:
+                answer = tuple(slot for slot in slots if slot.regex.matches(value))
+            else:
+                answer = tuple(slots[index] for index in self._engine.Match(value.encode()) or ())
+            if len(value) <= ANSWER_CHARS_MAX:
+                if len(self._answers) >= ANSWERS_MAX:
+                    self._answers.clear()
+                self._answers[value] = answer
+        return answer
+
+
+def _compiled(patterns: list[str]) -> Any:
+    """The RE2 set of ``patterns``; None where its memory cannot hold them: then each is asked."""
+    engine = re2.Set.FullMatchSet(options(SET_MEMORY_BYTES_MAX))
+    for pattern in patterns:
+        engine.Add(pattern)
+    try:
+        engine.Compile()
+    except re2.error:
+        return None
+    return engine
+
+
+class PatternTable(Generic[T]):
+    """A changing collection of (pattern, item); finds the items whose pattern matches a value."""
+
+    __slots__ = ("_sets", "_slots", "_young")
+
+    def __init__(self) -> None:
+        self._slots: dict[str, _Slot[T]] = {}
+        self._young: dict[str, _Slot[T]] = {}
+        self._sets: list[_Set[T]] = []
+
+    def __len__(self) -> int:
+        """How many distinct patterns have items."""
+        return len(self._slots)
+
+    def add(self, regex: Regex, item: T) -> None:
+        """File ``item`` under a pattern. Filing it twice is filing it once."""
+        slot = self._slots.get(regex.pattern)
+        if slot is None:
+            slot = self._slots[regex.pattern] = self._young[regex.pattern] = _Slot(regex)
+        slot.items[item] = None
+        if len(self._young) > YOUNG_MAX:
+            self._settle()
+
+    def discard(self, regex: Regex, item: T) -> None:
+        """Undo :meth:`add`; nothing happens where there is nothing to undo."""
+        slot = self._slots.get(regex.pattern)
+        if slot is None or item not in slot.items:
+            return
+        del slot.items[item]
+        if slot.items:
+            return
+        del self._slots[regex.pattern]
+        home = slot.home
+        if home is None:
+            del self._young[regex.pattern]
+            return
+        home.live -= 1
+        if home.live * 2 <= len(home.slots):
+            self._dissolve(home)
+
+    def collect(self, value: str, into: dict[T, None]) -> None:
+        """Add every item whose pattern matches the whole of ``value``."""
+        for slot in self._young.values():
+            if slot.regex.matches(value):
+                into.update(slot.items)
+        for group in self._sets:
+            for slot in group.matching(value):
+                into.update(slot.items)
+
+    def statistics(self) -> PatternStatistics:
+        return PatternStatistics(len(self._slots), len(self._young), len(self._sets))
+
+    def __repr__(self) -> str:
+        return f"<PatternTable {self.statistics()}>"
+
+    def _settle(self) -> None:
+        """Build the young patterns into sets, those that can begin with anything apart."""
+        young = list(self._young.values())
+        self._young = {}
+        for is_open in (False, True):
+            slots = [slot for slot in young if slot.is_open is is_open]
+            if slots:
+                self._build(slots, is_open=is_open)
+
+    def _build(self, slots: list[_Slot[T]], *, is_open: bool) -> None:
+        partner = self._partner(slots, is_open=is_open)
+        if partner is not None:
+            self._sets.remove(partner)
+            slots = [slot for slot in partner.slots if slot.items] + slots
+        self._sets.extend(_Set(part, is_open=is_open) for part in _parts(slots))
+
+    def _partner(self, slots: list[_Slot[T]], *, is_open: bool) -> _Set[T] | None:
+        """The smallest set that can take ``slots`` in."""
+        room = (OPEN_SET_PATTERNS_MAX if is_open else SET_PATTERNS_MAX) - len(slots)
+        spare = SET_INSTRUCTIONS_MAX - sum(slot.regex.instructions for slot in slots)
+        fitting = [
+            group
+            for group in self._sets
+            if group.is_open is is_open and group.live <= room and group.instructions <= spare
+        ]
+        return min(fitting, key=lambda group: group.live, default=None)
+
+    def _dissolve(self, group: _Set[T]) -> None:
+        """Half of a set's patterns are dead: build the others into another, or make them young."""
+        self._sets.remove(group)
+        slots = [slot for slot in group.slots if slot.items]
+        if len(slots) + len(self._young) <= YOUNG_MAX:
+            for slot in slots:
+                slot.home = None
+                self._young[slot.regex.pattern] = slot
+        else:
+            self._build(slots, is_open=group.is_open)
+
+
+def _parts(slots: list[_Slot[T]]) -> list[list[_Slot[T]]]:
+    """Divide patterns so that each part keeps to the limit on instructions, or is a single one."""
+    parts: list[list[_Slot[T]]] = []
+    total = 0
+    for slot in slots:
+        total += slot.regex.instructions
+        if not parts or total > SET_INSTRUCTIONS_MAX:
+            parts.append([])
+            total = slot.regex.instructions
+        parts[-1].append(slot)
+    return parts

@@ -1,0 +1,330 @@
+"""Real senders on real data: every sample that they say they sent arrives, unaltered.
+
+Needs Debian's victoria-metrics (vmagent), prometheus and prometheus-node-exporter.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from contextlib import AsyncExitStack
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.otlp_server import OtlpServer
+from tests.support.processes import (
+    Process,
+    binary,
+    eventually,
+    free_port,
+    get_json,
+    get_metrics,
+    relay,
+    started,
+)
+from tests.support.prompb import RawWriteRequest
+from tests.support.recording_proxy import RecordingProxy
+from tests.support.slow_otlp import SlowRelay, assert_same, flatten
+
+pytestmark = [pytest.mark.slow, pytest.mark.real]
+
+SAMPLES_MIN = 2_000
+
+EXPORTER = """
+apiVersion: telemetry.datumapis.com/v1alpha1
+kind: Exporter
+metadata:
+  name: everything
+spec:
+  sources:
+    - name: everything
+      metrics:
+        metricsql: ""
+  sinks:
+    - name: collector
+      otlp_http:
+        endpoint: "{endpoint}"
+      batch:
+        timeout: 200ms
+        maxSize: 500
+---
+apiVersion: telemetry.datumapis.com/v1alpha1
+kind: Exporter
+metadata:
+  name: filesystems
+spec:
+  sources:
+    - name: filesystems
+      metrics:
+        metricsql: |
+          {{job=“node/exporter”, __name__=~”node_(cpu|network)_.*”, __name__!~".*_info"}}
+  sinks:
+    - name: collector
+      otlp_http:
+        endpoint: "{other}"
+      batch:
+        timeout: 200ms
+        maxSize: 100
+"""
+
+
+def _scrape_config(directory: Path, targets: dict[str, int], remote_write: str = "") -> Path:
+    lines = ["global: {scrape_interval: 1s, scrape_timeout: 1s}", "scrape_configs:"]
+    for job, port in targets.items():
+        lines.append(f"  - job_name: {job}")
+        lines.append(f'    static_configs: [{{targets: ["127.0.0.1:{port}"]}}]')
+    if remote_write:
+        lines.append(f"remote_write: [{{url: '{remote_write}', metadata_config: {{send: true}}}}]")
+    path = directory / "scrape.yaml"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+class _Setup:
+    """A relay with two exporters, their receivers, and a recording proxy before it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.everything = OtlpServer()
+        self.filesystems = OtlpServer()
+
+    async def enter(self, stack: AsyncExitStack) -> None:
+        everything = await stack.enter_async_context(self.everything)
+        filesystems = await stack.enter_async_context(self.filesystems)
+        manifests = self.directory / "exporters.yaml"
+        manifests.write_text(
+            EXPORTER.format(
+                endpoint=everything.url.removesuffix("/v1/metrics"),
+                other=filesystems.url.removesuffix("/v1/metrics"),
+            )
+        )
+        self.process: Process
+        self.process, url, self.admin = await stack.enter_async_context(
+            relay(self.directory, "--exporters", str(manifests))
+        )
+        self.proxy = await stack.enter_async_context(RecordingProxy(url))
+
+    async def settled(self) -> bool:
+        """Whether the relay has nothing left to deliver."""
+        status = await get_json(f"{self.admin}/status")
+        return all(
+            sink["ledger"]["queued"] == 0
+            for exporter in status["exporters"]
+            for sink in exporter["sinks"]
+        )
+
+    async def check_everything(self) -> None:
+        """Everything that was taken came out; both ledgers balance to the sample."""
+        assert {passed.status for passed in self.proxy.passed} == {204}
+        slow = SlowRelay()
+        derived = [slow.take(_raw(passed.message())) for passed in self.proxy.passed]
+        expected = [point for part in derived for point in part.points]
+        actual = [point for got in self.everything.taken for point in flatten(got.message)]
+        assert_same(expected, actual)
+
+        wanted = [
+            alternatives
+            for alternatives in expected
+            if dict(alternatives[0].resource).get("service.name") == "exporter"
+            and alternatives[0].name.startswith(("node_cpu_", "node_network_"))
+            and not alternatives[0].name.endswith("_info")
+        ]
+        filtered = [point for got in self.filesystems.taken for point in flatten(got.message)]
+        assert wanted
+        assert_same(wanted, filtered)
+
+        status = await get_json(f"{self.admin}/status")
+        sent = self.proxy.samples_taken()
+        assert status["ingest"]["receivedSamples"] == sent
+        assert status["ingest"]["droppedSamples"] == {}
+        ledgers = {
+            exporter["name"]: exporter["sinks"][0]["ledger"] for exporter in status["exporters"]
+        }
+        for name, points in (("default/everything", sent), ("default/filesystems", len(wanted))):
+            assert ledgers[name] == {
+                "matched": points,
+                "delivered": points,
+                "rejected": {},
+                "expired": 0,
+                "dropped": {},
+                "queued": 0,
+                "balanced": True,
+            }
+
+
+def _raw(message: Any) -> Any:
+    return RawWriteRequest.FromString(message.SerializeToString())
+
+
+async def test_vmagent_scraping_a_node_exporter(tmp_path: Path) -> None:
+    setup = _Setup(tmp_path)
+    async with AsyncExitStack() as stack:
+        await setup.enter(stack)
+        target_port, agent_port = free_port(), free_port()
+        target_command = [
+            binary("prometheus-node-exporter", "prometheus-node-exporter"),
+            f"--web.listen-address=127.0.0.1:{target_port}",
+        ]
+        target = await stack.enter_async_context(
+            started(
+                target_command,
+                log=tmp_path / "node.log",
+                ready_url=f"http://127.0.0.1:{target_port}/metrics",
+            )
+        )
+        queue = tmp_path / "queue"
+        config = _scrape_config(tmp_path, {"node/exporter": target_port, "agent": agent_port})
+        agent_url = f"http://127.0.0.1:{agent_port}"
+        agent = await stack.enter_async_context(
+            started(
+                [
+                    binary("vmagent", "victoria-metrics"),
+                    f"-httpListenAddr=127.0.0.1:{agent_port}",
+                    f"-promscrape.config={config}",
+                    f"-remoteWrite.url={setup.proxy.url}",
+                    f"-remoteWrite.tmpDataPath={queue}",
+                    "-remoteWrite.flushInterval=200ms",
+                ],
+                log=tmp_path / "vmagent.log",
+                ready_url=f"{agent_url}/metrics",
+            )
+        )
+        await eventually(
+            f"{SAMPLES_MIN} samples passed",
+            lambda: setup.proxy.samples_taken() >= SAMPLES_MIN,
+            timeout_s=30,
+        )
+        # The target dies: vmagent sends stale markers for each of its series.
+        await target.stop()
+        before = setup.proxy.samples_taken()
+        await eventually(
+            "stale markers passed",
+            lambda: setup.proxy.samples_taken() >= before + 500,
+            timeout_s=20,
+        )
+        # On SIGINT vmagent flushes what it has; what it says that it sent is final then.
+        pushed = await _vmagent_says(agent_url)
+        await agent.stop(signal.SIGINT)
+        assert setup.proxy.samples_taken() >= pushed >= SAMPLES_MIN
+        await eventually("nothing is queued", setup.settled, timeout_s=10)
+        await setup.check_everything()
+        stale = sum(point.flags for got in setup.everything.taken for point in flatten(got.message))
+        assert stale >= 500
+
+
+async def _vmagent_says(agent_url: str) -> int:
+    """Samples in the blocks that vmagent says were answered 2xx, at this moment or a little ago."""
+    metrics = await get_metrics(f"{agent_url}/metrics")
+    sent = [
+        value
+        for name, value in metrics.items()
+        if name.startswith("vmagent_remotewrite_requests_total") and 'status_code="2XX"' in name
+    ]
+    blocks = metrics["vmagent_remotewrite_block_size_rows_count"]
+    rows = metrics["vmagent_remotewrite_block_size_rows_sum"]
+    assert sent
+    # Blocks are counted when they are made: those not yet answered are taken off at their mean.
+    return int(rows - (blocks - min(sent[0], blocks)) * rows / blocks)
+
+
+async def test_prometheus_scraping_itself(tmp_path: Path) -> None:
+    setup = _Setup(tmp_path)
+    async with AsyncExitStack() as stack:
+        await setup.enter(stack)
+        node_port, own_port = free_port(), free_port()
+        await stack.enter_async_context(
+            started(
+                [
+                    binary("prometheus-node-exporter", "prometheus-node-exporter"),
+                    f"--web.listen-address=127.0.0.1:{node_port}",
+                ],
+                log=tmp_path / "node.log",
+                ready_url=f"http://127.0.0.1:{node_port}/metrics",
+            )
+        )
+        config = _scrape_config(
+            tmp_path, {"node/exporter": node_port, "prometheus": own_port}, setup.proxy.url
+        )
+        own = f"http://127.0.0.1:{own_port}"
+        server = await stack.enter_async_context(
+            started(
+                [
+                    binary("prometheus", "prometheus"),
+                    f"--config.file={config}",
+                    f"--storage.tsdb.path={tmp_path / 'tsdb'}",
+                    f"--web.listen-address=127.0.0.1:{own_port}",
+                ],
+                log=tmp_path / "prometheus.log",
+                ready_url=f"{own}/-/ready",
+            )
+        )
+        await eventually(
+            f"{SAMPLES_MIN} samples passed",
+            lambda: setup.proxy.samples_taken() >= SAMPLES_MIN,
+            timeout_s=60,
+        )
+        metrics = await get_metrics(f"{own}/metrics")
+        said = Counter(
+            {
+                name.partition("{")[0]: value
+                for name, value in metrics.items()
+                if name.startswith("prometheus_remote_storage_samples_")
+            }
+        )
+        assert said["prometheus_remote_storage_samples_failed_total"] == 0
+        assert said["prometheus_remote_storage_samples_dropped_total"] == 0
+        await server.stop(timeout_s=60)
+        assert (
+            setup.proxy.samples_taken()
+            >= said["prometheus_remote_storage_samples_total"]
+            - said["prometheus_remote_storage_samples_pending"]
+        )
+        await eventually("nothing is queued", setup.settled, timeout_s=10)
+        await setup.check_everything()
+        assert any(
+            point.identity.prometheus_type == "counter"
+            for got in setup.everything.taken
+            for point in flatten(got.message)
+        ), "Prometheus sends metadata: some points must be typed by it"
+
+
+async def test_a_relay_that_restarts_loses_nothing_that_vmagent_keeps(tmp_path: Path) -> None:
+    """While the relay is away vmagent keeps its blocks, and sends them when it is back."""
+    port = free_port()
+    async with AsyncExitStack() as stack:
+        receiver = await stack.enter_async_context(OtlpServer())
+        manifests = tmp_path / "exporters.yaml"
+        endpoint = receiver.url.removesuffix("/v1/metrics")
+        manifests.write_text(EXPORTER.format(endpoint=endpoint, other=endpoint))
+        arguments = ("--exporters", str(manifests))
+        agent_port = free_port()
+        config = _scrape_config(tmp_path, {"agent": agent_port})
+        await stack.enter_async_context(
+            started(
+                [
+                    binary("vmagent", "victoria-metrics"),
+                    f"-httpListenAddr=127.0.0.1:{agent_port}",
+                    f"-promscrape.config={config}",
+                    f"-remoteWrite.url=http://127.0.0.1:{port}/api/v1/write",
+                    f"-remoteWrite.tmpDataPath={tmp_path / 'queue'}",
+                    "-remoteWrite.flushInterval=200ms",
+                ],
+                log=tmp_path / "vmagent.log",
+                ready_url=f"http://127.0.0.1:{agent_port}/metrics",
+            )
+        )
+        for _ in range(2):
+            async with relay(tmp_path, *arguments, port=port) as (process, _, _):
+                count = len(receiver.taken)
+                await receiver.wait_until(
+                    lambda count=count: len(receiver.taken) > count + 2, timeout_s=30
+                )
+                assert await process.stop() == 0
+        points = [point for got in receiver.taken for point in flatten(got.message)]
+        times = sorted({point.time_ns for point in points if point.name == "up"})
+        assert len(times) >= 3
+        gaps = [later - earlier for earlier, later in pairwise(times)]
+        assert max(gaps) < 1.9e9, f"a scrape of one second is missing: {gaps}"
