@@ -227,12 +227,10 @@ class Relay:
         assert self._fleet is not None
         self._loaded = loaded
         for fault in loaded.faults:
-            _log.error("faulty exporter left out", extra={"fault": str(fault)})
+            _log.error("faulty, left out: %s", fault)
         for exporter in loaded.exporters:
             for warning in exporter.warnings:
-                _log.warning(
-                    "exporter warning", extra={"exporter": exporter.id, "warning": warning}
-                )
+                _log.warning("exporter %s: %s", exporter.id, warning)
         return self._fleet.apply(loaded.exporters)
 
     def _make_worker(self, exporter: Exporter, sink: Sink) -> SinkWorker:

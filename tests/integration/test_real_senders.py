@@ -77,7 +77,8 @@ def _scrape_config(directory: Path, targets: dict[str, int], remote_write: str =
         lines.append(f"  - job_name: {job}")
         lines.append(f'    static_configs: [{{targets: ["127.0.0.1:{port}"]}}]')
     if remote_write:
-        lines.append(f"remote_write: [{{url: '{remote_write}', metadata_config: {{send: true}}}}]")
+        metadata = "{send: true, send_interval: 2s}"
+        lines.append(f"remote_write: [{{url: '{remote_write}', metadata_config: {metadata}}}]")
     path = directory / "scrape.yaml"
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -266,6 +267,13 @@ async def test_prometheus_scraping_itself(tmp_path: Path) -> None:
             lambda: setup.proxy.samples_taken() >= SAMPLES_MIN,
             timeout_s=60,
         )
+        await eventually("metadata passed", lambda: _metadata_passed(setup), timeout_s=30)
+        before = setup.proxy.samples_taken()
+        await eventually(
+            "samples passed after the metadata",
+            lambda: setup.proxy.samples_taken() >= before + SAMPLES_MIN,
+            timeout_s=30,
+        )
         metrics = await get_metrics(f"{own}/metrics")
         said = Counter(
             {
@@ -288,7 +296,11 @@ async def test_prometheus_scraping_itself(tmp_path: Path) -> None:
             point.identity.prometheus_type == "counter"
             for got in setup.everything.taken
             for point in flatten(got.message)
-        ), "Prometheus sends metadata: some points must be typed by it"
+        ), "points after the metadata must be typed by it"
+
+
+def _metadata_passed(setup: _Setup) -> bool:
+    return any(len(passed.message().metadata) for passed in setup.proxy.passed)
 
 
 async def test_a_relay_that_restarts_loses_nothing_that_vmagent_keeps(tmp_path: Path) -> None:
