@@ -10,11 +10,8 @@ import asyncio
 import platform
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
-
-import uvloop
 
 from relay import __version__, logs
 from relay.app import Relay
@@ -23,12 +20,11 @@ from relay.demo.command import add_demo_arguments, run_demo
 from relay.errors import ConfigError, Fault, SelectorError
 from relay.explain import explain, parse_series
 from relay.exporter.loading import load_exporters
+from relay.loop import run_on_uvloop
 from relay.settings import ExporterPath, Settings, load_settings
 from relay.status import BUILD
 
 EXIT_GOOD, EXIT_FAULTY = 0, 1
-
-_Result = TypeVar("_Result")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,12 +98,6 @@ def _run(arguments: argparse.Namespace) -> int:
     logs.configure(settings.log.format, settings.log.level)
     run_on_uvloop(serve(settings))
     return EXIT_GOOD
-
-
-def run_on_uvloop(main_coroutine: Coroutine[Any, Any, _Result]) -> _Result:
-    """Run a coroutine on a fresh uvloop event loop."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main_coroutine)
 
 
 async def serve(settings: Settings) -> None:

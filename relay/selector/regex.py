@@ -60,7 +60,7 @@ class Regex:
         self.values: Final = shapes.literal_values(found)
         """All the values it matches, "" perhaps among them, where these are few and known."""
         test = shapes.tester(found)
-        self._engine: Final = engine if test is None else None
+        self._engine: Final[Any] = engine if test is None else None
         self._verdicts: Final[dict[str, bool]] = {}
         self.matches = test or self._ask
 

@@ -21,8 +21,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from relay.errors import DecodeError
-from relay.wire.protobuf import BYTES, field_bytes, varint
-from relay.wire.protobuf import iter_fields
+from relay.wire.protobuf import BYTES, field_bytes, iter_fields, varint
 from relay.wire.remote_write import (
     SeriesFault,
     parse_labels,

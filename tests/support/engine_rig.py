@@ -66,8 +66,8 @@ class RigSink:
 class Rig:
     """An engine, its exporters' sinks, and a monotonic clock that only :meth:`feed` is given."""
 
-    def __init__(self, limits: Limits = Limits(), **options: Any) -> None:
-        self.engine = Engine(limits, **options)
+    def __init__(self, limits: Limits | None = None, **options: Any) -> None:
+        self.engine = Engine(limits or Limits(), **options)
         self.sinks: list[RigSink] = []
 
     def export(

@@ -1,4 +1,4 @@
-"""WriteRequest bodies written byte by byte, in every shape that protobuf allows and some it doesn't.
+"""WriteRequest bodies written byte by byte, in every shape that protobuf allows and some others.
 
 The official encoder writes one canonical form; senders and attackers are free to write others:
 fields in any order, zeros left out or spelled out, unknown fields between, varints padded with

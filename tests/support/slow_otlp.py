@@ -1,9 +1,9 @@
 """What a remote-write request must become in OTLP, derived slowly and without the relay's own code.
 
-The oracle of the pipeline: rules are written down here a second time, straight from our digest of
-the specifications (sections A2 "Content rules", B "Prometheus to OTLP", C "Fields", vectors E), with
-the official protobuf classes on both sides. Nothing of ``relay.pipeline`` or ``relay.wire`` may be
-imported here.
+The oracle of the pipeline: the rules are written down here a second time, straight from our digest
+of the specifications (sections A2 "Content rules", B "Prometheus to OTLP", C "Fields", vectors E),
+with the official protobuf classes on both sides. Nothing of ``relay.pipeline`` or ``relay.wire``
+may be imported here.
 
 :class:`SlowRelay` takes requests and says which points must come out; :func:`flatten` takes an
 official ExportMetricsServiceRequest apart into the same :class:`Point`, refusing what OTLP's data

@@ -7,8 +7,7 @@ import struct
 import pytest
 
 from relay.errors import DecodeError, TooLargeError, WireError
-from relay.wire.protobuf import field_bytes, varint
-from relay.wire.protobuf import iter_fields
+from relay.wire.protobuf import field_bytes, iter_fields, varint
 from relay.wire.remote_write import (
     ELEMENTS_MAX,
     FaultReason,

@@ -1,0 +1,32 @@
+# The relay in a container: docker build -t telemetry-relay .
+# Mount the settings at /etc/relay/relay.yaml (config/kubernetes shows how).
+
+FROM python:3.12-slim-bookworm AS build
+WORKDIR /src
+RUN python -m venv /opt/relay
+COPY pyproject.toml README.md LICENSE ./
+COPY relay relay
+RUN /opt/relay/bin/pip install --no-cache-dir --disable-pip-version-check . \
+    && /opt/relay/bin/pip uninstall --yes --quiet pip \
+    && /opt/relay/bin/relay version
+
+FROM python:3.12-slim-bookworm
+LABEL org.opencontainers.image.title="telemetry-relay" \
+      org.opencontainers.image.licenses="Apache-2.0"
+# A number, so that Kubernetes can tell that it is not root without reading /etc/passwd.
+RUN useradd --uid 65532 --user-group --no-create-home --home-dir /nonexistent \
+    --shell /usr/sbin/nologin relay
+COPY --from=build /opt/relay /opt/relay
+ENV PATH=/opt/relay/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+USER 65532:65532
+WORKDIR /etc/relay
+EXPOSE 9490 9491
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:9491/healthz', timeout=2)"]
+ENTRYPOINT ["relay"]
+# A container's loopback is of no use to its neighbours: listen on every interface. The settings
+# decide who may write (ingest.authentication, ingest.tls).
+CMD ["run", "--config", "/etc/relay/relay.yaml", "--listen", "0.0.0.0:9490", "--admin-listen", "0.0.0.0:9491", "--log-format", "json"]

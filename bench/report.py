@@ -1,0 +1,156 @@
+"""Results for people (tables) and for machines (JSON, with what is needed to judge them)."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.harness import Measurement
+
+FOREIGN_SHARE_MAX = 0.1
+"""Above this share of the machine's CPU used by others, a run is marked as noisy."""
+
+_VOID_CHARS_MAX = 1000
+"""How much of the reason a table shows; the JSON has all of it."""
+
+_COLUMNS = (
+    ("peer", 16),
+    ("run", 4),
+    ("samples/CPU-s", 14),
+    ("µs CPU/sample", 14),
+    ("samples/s", 11),
+    ("peak RSS MiB", 13),
+    ("p99 ms", 8),
+    ("idle", 6),
+    ("verified", 9),
+)
+
+
+def table_head() -> str:
+    """The columns of :func:`table_row`."""
+    return _row([name for name, _ in _COLUMNS])
+
+
+def table_row(m: Measurement) -> str:
+    """One run as a line: its figures, or why it is void."""
+    if m.void:
+        return f"{_row([m.peer, str(m.pair + 1)]).rstrip()}  VOID: {m.void[:_VOID_CHARS_MAX]}"
+    notes = "  noisy: others used the CPU" if m.foreign_share > FOREIGN_SHARE_MAX else ""
+    cells = [
+        m.peer,
+        str(m.pair + 1),
+        f"{m.samples_per_cpu_s:,.0f}",
+        f"{1e6 / m.samples_per_cpu_s:.3f}",
+        f"{m.samples_per_s:,.0f}",
+        f"{m.rss_peak_bytes / 2**20:,.0f}",
+        f"{m.latency_p99_s * 1000:,.1f}",
+        f"{m.idle_share:.0%}",
+        f"{m.verified_points:,}",
+    ]
+    return _row(cells) + notes
+
+
+def ratio_lines(measurements: Sequence[Measurement]) -> list[str]:
+    """The first peer against each other one, pair by pair; pairs with a void run are left out."""
+    peers = list(dict.fromkeys(m.peer for m in measurements))
+    lines = []
+    for other in peers[1:]:
+        for title, read in _RATIOS.items():
+            ratios = _ratios(measurements, peers[0], other, read)
+            if ratios:
+                each = "  ".join(f"{ratio:.2f}" for ratio in ratios)
+                lines.append(
+                    f"{peers[0]} / {other}, {title}: {median(ratios):.2f}   (pair by pair: {each})"
+                )
+    return lines
+
+
+_RATIOS: dict[str, Callable[[Measurement], float]] = {
+    "samples per CPU-second": lambda m: m.samples_per_cpu_s,
+    "samples per second": lambda m: m.samples_per_s,
+}
+
+
+def _ratios(
+    measurements: Sequence[Measurement],
+    peer: str,
+    other: str,
+    read: Callable[[Measurement], float],
+) -> list[float]:
+    good = {(m.peer, m.pair): read(m) for m in measurements if not m.void}
+    pairs = sorted({pair for _, pair in good})
+    return [
+        good[peer, pair] / good[other, pair]
+        for pair in pairs
+        if (peer, pair) in good and good.get((other, pair))
+    ]
+
+
+def write_results(
+    path: Path,
+    options: Mapping[str, Any],
+    versions: Mapping[str, str],
+    measurements: Sequence[Measurement],
+) -> None:
+    """Write everything as one JSON document."""
+    workloads = list(dict.fromkeys(m.workload for m in measurements))
+    document = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "options": dict(options),
+        "machine": _machine(),
+        "commit": _commit(),
+        "versions": dict(versions),
+        "ratios": {
+            workload: ratio_lines([m for m in measurements if m.workload == workload])
+            for workload in workloads
+        },
+        "runs": [asdict(m) for m in measurements],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _row(cells: Sequence[str]) -> str:
+    return " ".join(
+        cell.ljust(width) if index == 0 else cell.rjust(width)
+        for index, (cell, (_, width)) in enumerate(zip(cells, _COLUMNS, strict=False))
+    )
+
+
+def _machine() -> dict[str, Any]:
+    model = ""
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "load_average": os.getloadavg(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
+
+
+def _commit() -> str:
+    """The commit that ran, marked where files differ from it; "" outside of a checkout."""
+    root = Path(__file__).parent.parent
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=root,
+            capture_output=True,
+            check=False,
+            timeout=30,
+        )
+    except FileNotFoundError:
+        return ""
+    return done.stdout.decode().strip()

@@ -1,0 +1,84 @@
+"""How the demo's endpoints answer. Pure: time comes in as seconds since the demo began.
+
+A behaviour sees the metrics of a request and says what the endpoint answers, and how many of the
+points it has kept: that number is the other side of the relay's ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, NumberDataPoint
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What to answer. ``kept`` and ``rejected`` are points; ``message`` is for the relay's user."""
+
+    kept: int = 0
+    rejected: int = 0
+    status: int = 200
+    message: str = ""
+    retry_after_s: int | None = None
+
+
+Behaviour = Callable[[Sequence[Metric], float], Reply]
+"""(metrics of a request, seconds since the demo began) -> answer."""
+
+
+def take_all(metrics: Sequence[Metric], elapsed_s: float) -> Reply:
+    """A healthy endpoint."""
+    del elapsed_s
+    return Reply(kept=sum(1 for _ in points_of(metrics)))
+
+
+def reject_quantiles(metrics: Sequence[Metric], elapsed_s: float) -> Reply:
+    """An endpoint that takes no points with an attribute ``quantile``, and says so."""
+    del elapsed_s
+    points = rejected = 0
+    for point in points_of(metrics):
+        points += 1
+        rejected += any(attribute.key == "quantile" for attribute in point.attributes)
+    message = "quantiles not in plan" if rejected else ""
+    return Reply(kept=points - rejected, rejected=rejected, message=message)
+
+
+class Outage:
+    """An endpoint that answers 503 for a part of every cycle of ``cycle_s``, until it is ended."""
+
+    FROM, UNTIL = 0.2, 0.45
+    """Parts of a cycle: long enough to see a queue grow, early enough to see it empty."""
+
+    def __init__(self, cycle_s: float) -> None:
+        assert cycle_s > 0
+        self._cycle_s = cycle_s
+        self._ended = False
+
+    def __call__(self, metrics: Sequence[Metric], elapsed_s: float) -> Reply:
+        """Answer as the time demands."""
+        if self.is_down(elapsed_s):
+            return Reply(status=503, message="closed for maintenance", retry_after_s=1)
+        return take_all(metrics, elapsed_s)
+
+    def is_down(self, elapsed_s: float) -> bool:
+        """Whether it answers 503 at that time."""
+        into_s = elapsed_s % self._cycle_s
+        return not self._ended and (
+            self.FROM * self._cycle_s <= into_s < self.UNTIL * self._cycle_s
+        )
+
+    def end(self) -> None:
+        """Be up from now on."""
+        self._ended = True
+
+    def __repr__(self) -> str:
+        return f"<Outage every {self._cycle_s:g} s{', ended' if self._ended else ''}>"
+
+
+def points_of(metrics: Iterable[Metric]) -> Iterator[NumberDataPoint]:
+    """Every data point. The relay's only sends number points so far; any other is a bug."""
+    for metric in metrics:
+        kind = metric.WhichOneof("data")
+        assert kind in ("gauge", "sum"), f"{metric.name} is {kind}"
+        yield from metric.gauge.data_points if kind == "gauge" else metric.sum.data_points

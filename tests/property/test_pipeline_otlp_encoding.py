@@ -1,0 +1,207 @@
+"""Batches as bytes: whatever points go in, the official classes read out, grouped as OTLP wants."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from relay.pipeline.kernel import encode_time
+from relay.wire.batch import OpenBatch
+from relay.wire.otlp import (
+    MetricGroup,
+    MetricIdentity,
+    ResourceGroup,
+    Run,
+    ScopeGroup,
+    encode_request,
+    point_prefix,
+    stale_prefix,
+)
+from tests.support.slow_otlp import (
+    NO_RECORDED_VALUE,
+    TIME_MS_MAX,
+    Identity,
+    Pairs,
+    Point,
+    assert_same,
+    decode,
+)
+
+TEXT = st.text(max_size=6) | st.sampled_from(["v" * 126, "v" * 127, "v" * 128, "v" * 16384])
+KEYS = st.text(min_size=1, max_size=6)
+ATTRIBUTES: st.SearchStrategy[Pairs] = st.dictionaries(KEYS, TEXT, max_size=4).map(
+    lambda pairs: tuple(sorted(pairs.items()))
+)
+KINDS = st.sampled_from([("gauge", False), ("sum", False), ("sum", True)])
+IDENTITIES = st.builds(
+    lambda name, kind, unit, text, type_name: MetricIdentity(name, *kind, unit, text, type_name),
+    KEYS,
+    KINDS,
+    TEXT,
+    TEXT,
+    st.sampled_from(["", "counter", "unknown"]),
+)
+
+
+class Made(NamedTuple):
+    """A point to encode: which of the groups it is of, and what it says."""
+
+    group: int
+    attributes: Pairs
+    time_ms: int
+    bits: int
+    stale: bool
+
+
+class World(NamedTuple):
+    """Metrics of scopes of resources, each told by the number of its parent, and their points."""
+
+    resources: list[Pairs]
+    scopes: list[tuple[int, tuple[str, str]]]
+    metrics: list[tuple[int, MetricIdentity]]
+    points: list[Made]
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    """Up to three of each, interned as the translator does: no two alike under one parent."""
+    resources = draw(st.lists(ATTRIBUTES, min_size=1, max_size=3, unique=True))
+    scopes = draw(
+        st.lists(
+            st.tuples(st.integers(0, len(resources) - 1), st.tuples(KEYS, TEXT)),
+            min_size=1,
+            max_size=3,
+            unique=True,
+        )
+    )
+    metrics = draw(
+        st.lists(
+            st.tuples(st.integers(0, len(scopes) - 1), IDENTITIES),
+            min_size=1,
+            max_size=3,
+            unique=True,
+        )
+    )
+    point = st.builds(
+        Made,
+        st.integers(0, len(metrics) - 1),
+        ATTRIBUTES,
+        st.integers(1, TIME_MS_MAX),
+        st.integers(0, 2**64 - 1),
+        st.booleans(),
+    )
+    return World(resources, scopes, metrics, draw(st.lists(point, max_size=8)))
+
+
+def groups_of(world: World) -> list[MetricGroup]:
+    """The world's metrics as groups."""
+    resources = [ResourceGroup(attributes) for attributes in world.resources]
+    scopes = [ScopeGroup(resources[parent], *scope) for parent, scope in world.scopes]
+    return [MetricGroup(scopes[parent], identity) for parent, identity in world.metrics]
+
+
+def expected_of(world: World, point: Made) -> Point:
+    """What the official classes must say of a point."""
+    scope, identity = world.metrics[point.group]
+    resource, scope_name = world.scopes[scope]
+    return Point(
+        world.resources[resource],
+        scope_name,
+        identity.name,
+        Identity(
+            identity.kind,
+            identity.monotonic,
+            identity.unit,
+            identity.description,
+            identity.prometheus_type,
+        ),
+        point.attributes,
+        point.time_ms * 1_000_000,
+        point.bits,
+        NO_RECORDED_VALUE if point.stale else 0,
+    )
+
+
+def arena_of(world: World, groups: Sequence[MetricGroup]) -> tuple[bytearray, list[Run]]:
+    """The points in their order, with a run for each stretch of one group."""
+    arena = bytearray()
+    runs: list[Run] = []
+    for group, points in itertools.groupby(world.points, key=lambda point: point.group):
+        for point in points:
+            prefix = point_prefix(point.attributes)
+            arena += stale_prefix(prefix) if point.stale else prefix
+            stamp = encode_time(point.time_ms)
+            assert stamp is not None
+            arena += stamp + point.bits.to_bytes(8, "little")
+        runs.append((groups[group], len(arena)))
+    return arena, runs
+
+
+@given(worlds())
+def test_any_points_are_read_back(world: World) -> None:
+    if not world.points:
+        return
+    body = encode_request(*arena_of(world, groups_of(world)))
+    assert_same([(expected_of(world, point),) for point in world.points], decode(body))
+
+
+@given(worlds(), st.data())
+def test_runs_may_be_cut_anywhere(world: World, data: st.DataObject) -> None:
+    """A run in two pieces, or an empty one between, changes no byte."""
+    arena, runs = arena_of(world, groups_of(world))
+    if not runs:
+        return
+    at = data.draw(st.integers(0, len(runs) - 1))
+    start = runs[at - 1][1] if at else 0
+    again = [*runs[:at], (runs[at][0], start), *runs[at:]]
+    assert encode_request(arena, again) == encode_request(bytes(arena), runs)
+
+
+@given(ATTRIBUTES)
+@example((("k", "v" * 74),))
+@example((("k", "v" * 75),))
+@example((("k", "v" * 76),))
+def test_the_stale_prefix_is_the_prefix_and_a_flag(attributes: Pairs) -> None:
+    """Around the sizes where the point's length takes another byte, too."""
+    identity = MetricIdentity("m", "gauge")
+    group = MetricGroup(ScopeGroup(ResourceGroup(()), "s"), identity)
+    seen = []
+    for prefix in (point_prefix(attributes), stale_prefix(point_prefix(attributes))):
+        arena = prefix + (encode_time(7) or b"") + bytes(8)
+        seen += decode(encode_request(arena, [(group, len(arena))]))
+    fresh, stale = seen
+    assert stale == fresh._replace(flags=NO_RECORDED_VALUE)
+    assert fresh.flags == 0
+
+
+def test_runs_must_tile_the_arena() -> None:
+    group = MetricGroup(ScopeGroup(ResourceGroup(()), "s"), MetricIdentity("m", "gauge"))
+    with pytest.raises(AssertionError, match="tile"):
+        encode_request(b"xy", [(group, 1)])
+
+
+@pytest.mark.parametrize(
+    ("time_ms", "ok"),
+    [(1, True), (TIME_MS_MAX, True), (0, False), (-1, False), (TIME_MS_MAX + 1, False)],
+)
+def test_only_times_that_otlp_can_express(time_ms: int, ok: bool) -> None:
+    stamp = encode_time(time_ms)
+    assert (stamp is not None) == ok
+    assert stamp is None or stamp == (time_ms * 1_000_000).to_bytes(8, "little") + b"\x21"
+
+
+def test_an_empty_batch_seals_to_nothing() -> None:
+    batch = OpenBatch("owner", limit=3, lane=2)
+    assert batch.seal() is None
+    assert batch.sealed == 0
+    assert repr(batch) == "<OpenBatch 'owner'/2 0/3 points>"
+
+
+def test_a_batch_needs_room_for_a_point() -> None:
+    with pytest.raises(AssertionError):
+        OpenBatch("owner", limit=0)

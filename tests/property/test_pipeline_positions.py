@@ -1,0 +1,180 @@
+"""The oldest position in use, as a model sees it: it passes nothing that is still on its way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from relay.errors import DecodeError
+from relay.pipeline.engine import Limits
+from relay.pipeline.positions import Positions
+from relay.wire.batch import SealedBatch
+from tests.support import raw_writes as raw
+from tests.support.engine_rig import Rig, RigSink, named
+from tests.support.slow_otlp import Point, decode
+
+_STEPS = settings(max_examples=40, stateful_step_count=40)
+
+
+class PositionsModel(RuleBasedStateMachine):
+    """Positions against a multiset of holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: Counter[int] = Counter()
+
+    @initialize(first=st.integers(0, 5))
+    def start(self, first: int) -> None:
+        self.positions = Positions(first=first)
+        self.next = first
+
+    @rule()
+    def begin(self) -> None:
+        assert self.positions.begin() == self.next
+        self.held[self.next] += 1
+        self.next += 1
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def hold(self, data: st.DataObject) -> None:
+        position = data.draw(st.sampled_from(sorted(self.held)))
+        self.positions.hold(position)
+        self.held[position] += 1
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        position = data.draw(st.sampled_from(sorted(self.held)))
+        self.positions.release(position)
+        self.held[position] -= 1
+        self.held = +self.held
+
+    @invariant()
+    def low_is_the_oldest_held(self) -> None:
+        assert self.positions.low == min(self.held, default=self.next)
+        statistics = self.positions.statistics()
+        assert statistics.next == self.next
+        assert statistics.holds == self.held.total()
+        assert set(self.positions._held) == set(self.held)  # nothing is kept for the released
+
+
+class EnginePositions(RuleBasedStateMachine):
+    """An engine and its sinks: every point carries the number of the request that brought it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rig = Rig(Limits(series_max=4))
+        self.rig.export(
+            RigSink("three", limit=3, timeout_s=2.0),
+            RigSink("wide", limit=50, timeout_s=4.0),
+            RigSink("at-once", limit=5, timeout_s=0.0),
+        )
+        self.rig.export(
+            RigSink("lanes", limit=2, lanes=2, timeout_s=3.0),
+            exporter="y",
+            sources={"a": named("a")},
+        )
+        self.tick = 0.0
+        self.waiting: list[SealedBatch] = []
+        self.fed: Counter[str] = Counter()
+        self.came: Counter[str] = Counter()
+
+    @rule(names=st.lists(st.sampled_from(["a", "b", "c", "d", "e"]), max_size=7))
+    def good(self, names: list[str]) -> None:
+        """The value says which request it is from."""
+        request = self.rig.engine.positions.statistics().next
+        pairs = [[(b"__name__", name.encode())] for name in names]
+        body = b"".join(raw.series(pair, (float(request), raw.T0_MS)) for pair in pairs)
+        intake = self.rig.feed(body, tick=self.tick)
+        assert intake.request == request
+        for sink in self.rig.sinks:
+            self.fed[sink.name] += names.count("a") if sink.name == "lanes" else len(names)
+
+    @rule(names=st.lists(st.sampled_from(["a", "b", "f"]), max_size=7))
+    def refused(self, names: list[str]) -> None:
+        pairs = [[(b"__name__", name.encode())] for name in names]
+        body = b"".join(raw.series(pair, (-1.0, raw.T0_MS)) for pair in pairs)
+        with pytest.raises(DecodeError):
+            self.rig.feed(body + b"\x0a\x05", tick=self.tick)
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 2.5]))
+    def later(self, seconds: float) -> None:
+        self.tick += seconds
+        self.rig.due(self.tick)
+
+    @rule()
+    def flush_one(self) -> None:
+        self.rig.hand_over(self.rig.engine.flush(self.rig.sinks[0].batches))
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def deliver(self, data: st.DataObject) -> None:
+        sealed = self.waiting.pop(data.draw(st.integers(0, len(self.waiting) - 1)))
+        self.rig.engine.positions.release(sealed.oldest)
+
+    @invariant()
+    def low_passes_nothing_that_is_on_its_way(self) -> None:
+        self._collect()
+        low = self.rig.engine.positions.low
+        for sealed in self.waiting:
+            points = decode(sealed.encode())
+            assert sealed.oldest == min(map(_request_of, points)) >= low
+        for sink in self.rig.sinks:
+            for point in sink.open_points():
+                assert _request_of(point) >= low
+            for batch in sink.batches:
+                assert batch.count or batch.oldest == -1
+        holders = len(self.waiting) + sum(
+            bool(batch.count) for sink in self.rig.sinks for batch in sink.batches
+        )
+        assert self.rig.engine.positions.statistics().holds == holders
+
+    @invariant()
+    def ledger_balances(self) -> None:
+        self._collect()
+        self.rig.engine.statistics()
+        for sink in self.rig.sinks:
+            opened = sum(batch.count for batch in sink.batches)
+            assert sink.tally.points == self.fed[sink.name] == self.came[sink.name] + opened
+
+    def teardown(self) -> None:
+        self.rig.flush()
+        self._collect()
+        for sealed in self.waiting:
+            self.rig.engine.positions.release(sealed.oldest)
+        positions = self.rig.engine.positions.statistics()
+        assert positions.low == positions.next
+        assert positions.holds == 0
+        assert self.came == +self.fed
+
+    def _collect(self) -> None:
+        for sink in self.rig.sinks:
+            for sealed in sink.sealed:
+                self.came[sink.name] += sealed.count
+                self.waiting.append(sealed)
+            sink.sealed.clear()
+
+
+def _request_of(point: Point) -> int:
+    """The number that :meth:`EnginePositions.good` wrote as the value."""
+    return next(n for n in range(2048) if raw.bits_of(float(n)) == point.value_bits)
+
+
+def _case(machine: Any) -> Any:
+    machine.TestCase.settings = _STEPS
+    return machine.TestCase
+
+
+TestPositions = _case(PositionsModel)
+TestEnginePositions = _case(EnginePositions)

@@ -1,0 +1,140 @@
+"""Which sinks a series goes to: tenancy, exporters that come and go, lanes, and what is counted."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.pipeline.engine import Limits
+from relay.pipeline.series import Series, SeriesTable
+from tests.support import raw_writes as raw
+from tests.support.engine_rig import Rig, RigSink, named
+
+T = raw.T0_MS
+UP, DOWN = [(b"__name__", b"up")], [(b"__name__", b"down")]
+
+
+def of_project(project: bytes) -> bytes:
+    """A request of one series of a project."""
+    return raw.series([*UP, (b"tenant", project)], (1.0, T))
+
+
+def test_under_tenancy_a_project_gets_its_own_series_only() -> None:
+    rig = Rig(tenancy_label="tenant")
+    for project in ("acme", "zeta"):
+        rig.export(
+            RigSink("s", limit=10, exporter=f"{project}/x"),
+            exporter=f"{project}/x",
+            project=project,
+        )
+    rig.feed(of_project(b"acme") + of_project(b"other") + of_project(b"acme") + of_project(b""))
+    rig.flush()
+    statistics = rig.engine.statistics()
+    acme, zeta = rig.sinks
+    assert {dict(point.attributes)["tenant"] for point in acme.points()} == {"acme"}
+    assert (acme.tally.points, zeta.tally.points) == (2, 0)
+    assert statistics.router.unmatched_samples == 2
+
+
+def test_without_tenancy_the_label_is_just_a_label() -> None:
+    rig = Rig()
+    sink = rig.export(RigSink("s", limit=10))
+    rig.feed(of_project(b"acme") + of_project(b"zeta"))
+    assert sink.held == 2
+
+
+def test_an_exporter_that_comes_back_goes_on_counting() -> None:
+    rig = Rig()
+    for _ in range(2):
+        rig.export(RigSink("s", limit=10))
+        rig.feed(raw.series(UP, (1.0, T)))
+        rig.engine.remove_exporter("x")
+    rig.feed(raw.series(UP, (1.0, T)))
+    statistics = rig.engine.statistics().router
+    (tally,) = rig.engine.router.tallies()
+    assert (tally.exporter, tally.source, tally.samples) == ("x", "all", 2)
+    assert (statistics.exporters, statistics.sources, statistics.plans) == (0, 0, 0)
+    assert statistics.unmatched_samples == 1
+    rig.engine.router.forget("x")
+    assert list(rig.engine.router.tallies()) == []
+
+
+def test_what_a_removed_exporter_was_given_stays_in_its_batches() -> None:
+    rig = Rig()
+    sink = rig.export(RigSink("s", limit=10))
+    rig.feed(raw.series(UP, (1.0, T)))
+    rig.engine.remove_exporter("x")
+    assert sink.held == 1
+    rig.due(5.0)
+    assert [sealed.count for sealed in sink.sealed] == [1]
+
+
+def test_series_with_the_same_sources_share_a_plan() -> None:
+    rig = Rig()
+    rig.export(RigSink("s", limit=100), sources={"all": named("up"), "again": named("up")})
+    for n in range(5):
+        rig.feed(raw.series([*UP, (b"n", b"%d" % n)], (1.0, T)) + raw.series(DOWN, (1.0, T)))
+    statistics = rig.engine.statistics().router
+    assert statistics.plans == 1
+    assert statistics.unmatched_samples == 5
+    assert {tally.samples for tally in rig.engine.router.tallies()} == {5}
+
+
+def test_lanes_share_the_series() -> None:
+    """Every lane gets some of many series."""
+    rig = Rig()
+    sink = rig.export(RigSink("s", limit=1000, lanes=4))
+    rig.feed(b"".join(raw.series([*UP, (b"n", b"%d" % n)], (1.0, T)) for n in range(200)))
+    assert all(20 < batch.count < 80 for batch in sink.batches)
+
+
+def test_an_exporter_may_not_be_added_twice() -> None:
+    rig = Rig()
+    rig.export(RigSink("s", limit=1))
+    with pytest.raises(AssertionError):
+        rig.export(RigSink("s", limit=1))
+
+
+def test_the_table_forgets_what_is_not_seen_for_a_rotation() -> None:
+    table = SeriesTable(series_max=4)
+    for key in (b"a", b"b", b"c"):
+        table.add(Series(key))
+    assert table.find(b"a") is not None, "seen: moved to the young half"
+    for key in (b"d", b"e"):
+        table.add(Series(key))
+    assert table.find(b"b") is None
+    assert table.find(b"a") is not None
+    statistics = table.statistics()
+    assert statistics.active <= 4
+    assert (statistics.created, statistics.created - statistics.forgotten) == (5, statistics.active)
+
+
+def test_a_forgotten_series_is_never_used_by_its_link() -> None:
+    """More series than fit, over and over: each pass forgets and finds them anew."""
+    rig = Rig(Limits(series_max=2))
+    sink = rig.export(RigSink("s", limit=1000))
+    body = b"".join(raw.series([*UP, (b"n", b"%d" % n)], (1.0, T)) for n in range(7))
+    for _ in range(3):
+        rig.feed(body)
+        rig.engine.table.invalidate()
+    assert sink.held == 21
+    statistics = rig.engine.statistics().table
+    assert statistics.active <= 2
+    assert statistics.rotations > 0
+
+
+def test_what_people_see() -> None:
+    rig = Rig()
+    rig.export(RigSink("s", limit=10))
+    rig.feed(raw.series(UP, (1.0, T)))
+    rig.engine.statistics()
+    engine = rig.engine
+    assert repr(engine) == "<Engine <SeriesTable 1+0 series> <Router 1 exporters, version 1>>"
+    assert repr(engine.positions) == "<Positions 0..1, 1 holds>"
+    assert repr(engine.translator) == "<Translator 1 metrics of 1 resources>"
+    assert repr(engine.types) == "<MetricTypes 0 families>"
+    assert repr(rig.sinks[0].target) == "<Target x s>"
+    assert repr(rig.sinks[0].tally) == "<SinkTally x s 1>"
+    assert [repr(tally) for tally in engine.router.tallies()] == ["<SourceTally x all 1>"]
+    (series,) = engine.table._young.values()
+    assert repr(series) == "<Series up -> 1 routes>"
+    assert repr(series.plan) == "<Plan 1 sources, 1 sinks>"

@@ -1,0 +1,449 @@
+"""What is shipped beside the code agrees with it: manifests, alerts, Makefile, dependencies."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import itertools
+import json
+import re
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import relay
+from relay import cli
+from relay.check import check
+from relay.settings import load_settings
+from relay.telemetry import CATALOGUE
+
+ROOT = Path(__file__).parents[2]
+KUBERNETES = sorted((ROOT / "config/kubernetes").glob("*.yaml"))
+ALERTS = ROOT / "config/alerts/relay.rules.yaml"
+REAL_PACKAGES = "victoria-metrics prometheus prometheus-node-exporter"
+
+DISTRIBUTIONS = {
+    "cramjam": "cramjam",
+    "google.protobuf": "protobuf",
+    "opentelemetry": "opentelemetry-proto",
+    "prometheus_client": "prometheus-client",
+    "re2": "google-re2",
+    "yaml": "PyYAML",
+}
+"""Modules whose distribution has another name, or shares its top-level package with others."""
+
+
+# Dependencies.
+
+
+def imported_distributions(package: str) -> set[str]:
+    """Third-party distributions that the modules of a package import."""
+    found = set()
+    for path in sorted((ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: imports are absolute"
+                names = [node.module or ""]
+            found.update(distribution_of(name) for name in names)
+    return found - {""}
+
+
+def distribution_of(module: str) -> str:
+    """The distribution that a module comes from; "" for our own and the standard library's."""
+    top = module.partition(".")[0]
+    if top in sys.stdlib_module_names or top in ("relay", "bench"):
+        return ""
+    for prefix, distribution in DISTRIBUTIONS.items():
+        if f"{module}.".startswith(f"{prefix}."):
+            return distribution
+    return top
+
+
+def declared_dependencies() -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return {re.split(r"[^\w.-]", requirement)[0] for requirement in project["dependencies"]}
+
+
+def test_dependencies_are_exactly_what_the_relay_imports() -> None:
+    assert imported_distributions("relay") == declared_dependencies()
+
+
+def test_the_benchmark_needs_nothing_more_than_the_relay() -> None:
+    assert imported_distributions("bench") <= declared_dependencies()
+
+
+# Kubernetes.
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+
+
+def pod_spec(path: Path) -> dict[str, Any]:
+    (deployment,) = [d for d in documents(path) if d["kind"] == "Deployment"]
+    spec: dict[str, Any] = deployment["spec"]["template"]["spec"]
+    return spec
+
+
+def containers(path: Path) -> list[dict[str, Any]]:
+    spec = pod_spec(path)
+    return [*spec.get("initContainers", []), *spec["containers"]]
+
+
+def relay_container(path: Path) -> dict[str, Any]:
+    (container,) = [c for c in containers(path) if c["name"] == "relay"]
+    return container
+
+
+def mount_relay_volume(path: Path, target: Path) -> None:
+    """Lay out the manifest's projected volume as kubelet would."""
+    named = {(d["kind"], d["metadata"]["name"]): d for d in documents(path)}
+    (volume,) = [v for v in pod_spec(path)["volumes"] if v["name"] == "relay"]
+    for source in volume["projected"]["sources"]:
+        ((kind, reference),) = source.items()
+        if kind == "configMap":
+            content = named["ConfigMap", reference["name"]]["data"]
+        else:
+            content = named["Secret", reference["name"]]["stringData"]
+        for item in reference["items"]:
+            file = target / item["path"]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content[item["key"]], encoding="utf-8")
+
+
+each_manifest = pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.stem)
+
+
+def test_both_ways_to_run_on_kubernetes_are_there() -> None:
+    assert [path.stem for path in KUBERNETES] == ["sidecar", "standalone"]
+
+
+@each_manifest
+def test_manifest_names_every_object_and_its_application(path: Path) -> None:
+    for document in documents(path):
+        assert document["apiVersion"]
+        assert document["kind"]
+        assert document["metadata"]["name"]
+        assert document["metadata"]["labels"]["app.kubernetes.io/name"]
+
+
+@each_manifest
+def test_mounted_settings_exporters_and_secrets_pass_the_check(path: Path, tmp_path: Path) -> None:
+    mount_relay_volume(path, tmp_path)
+    result = check([tmp_path / "relay.yaml"])
+    assert result.faults == ()
+    assert any("gateway-exporter" in line for line in result.lines)
+
+
+@each_manifest
+def test_pod_outlives_the_drain(path: Path, tmp_path: Path) -> None:
+    mount_relay_volume(path, tmp_path)
+    settings = load_settings(tmp_path / "relay.yaml")
+    assert pod_spec(path)["terminationGracePeriodSeconds"] > settings.shutdown.drain_timeout_s
+
+
+@each_manifest
+def test_ports_and_probes_meet_the_listeners(path: Path, tmp_path: Path) -> None:
+    mount_relay_volume(path, tmp_path)
+    settings = load_settings(tmp_path / "relay.yaml")
+    container = relay_container(path)
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports["admin"] == settings.admin_listen.port
+    assert settings.admin_listen.host == "0.0.0.0"
+    assert ports.get("remote-write", settings.listen.port) == settings.listen.port
+    probes = {
+        name: container[name]["httpGet"]
+        for name in ("startupProbe", "livenessProbe", "readinessProbe")
+    }
+    assert {probe["port"] for probe in probes.values()} == {"admin"}
+    assert probes["livenessProbe"]["path"] == "/healthz"
+    assert probes["readinessProbe"]["path"] == "/readyz"
+
+
+@each_manifest
+def test_containers_are_limited_and_unprivileged(path: Path) -> None:
+    pod = pod_spec(path)["securityContext"]
+    assert pod["runAsNonRoot"] is True
+    assert pod["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in containers(path):
+        assert set(container["resources"]["limits"]) == {"cpu", "memory"}
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+
+
+@each_manifest
+def test_secrets_hold_placeholders_only(path: Path) -> None:
+    for document in documents(path):
+        if document["kind"] == "Secret":
+            assert set(document["stringData"].values()) == {"replace-me"}
+
+
+@each_manifest
+def test_image_is_of_this_version(path: Path) -> None:
+    assert relay_container(path)["image"] == f"telemetry-relay:{relay.__version__}"
+    for container in containers(path):
+        assert re.search(r":v?\d", container["image"]), "images are pinned"
+
+
+def test_anybody_who_can_reach_the_standalone_relay_has_to_authenticate(tmp_path: Path) -> None:
+    mount_relay_volume(ROOT / "config/kubernetes/standalone.yaml", tmp_path)
+    assert load_settings(tmp_path / "relay.yaml").ingest.authentication.type == "bearer"
+
+
+def test_only_its_own_pod_reaches_the_sidecar(tmp_path: Path) -> None:
+    path = ROOT / "config/kubernetes/sidecar.yaml"
+    mount_relay_volume(path, tmp_path)
+    address = load_settings(tmp_path / "relay.yaml").listen
+    assert address.host == "127.0.0.1"
+    (vmagent,) = [c for c in containers(path) if c["name"] == "vmagent"]
+    assert f"-remoteWrite.url=http://{address}/api/v1/write" in vmagent["args"]
+    assert relay_container(path)["restartPolicy"] == "Always", "that makes it a sidecar"
+
+
+# systemd and the container image.
+
+
+class UnitParser(configparser.RawConfigParser):
+    """systemd's files: names are case-sensitive and may be repeated."""
+
+    def optionxform(self, optionstr: str) -> str:
+        return optionstr
+
+
+def test_unit_runs_reloads_and_drains() -> None:
+    unit = UnitParser(strict=False)
+    unit.read(ROOT / "config/systemd/relay.service", encoding="utf-8")
+    service = unit["Service"]
+    _, *arguments = shlex.split(service["ExecStart"])
+    assert parsed(arguments).config == Path("/etc/relay/relay.yaml")
+    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    assert service["KillSignal"] == "SIGTERM"
+    drain_s = load_settings().shutdown.drain_timeout_s
+    assert int(service["TimeoutStopSec"].removesuffix("s")) > drain_s
+    assert service["User"] == "relay"
+    for directive in ("NoNewPrivileges", "PrivateDevices", "ProtectKernelTunables", "ProtectHome"):
+        assert service[directive] == "yes"
+    assert service["ProtectSystem"] == "strict"
+    assert service["CapabilityBoundingSet"] == ""
+
+
+def parsed(arguments: list[str]) -> Any:
+    """The relay's own reading of a command line; wrong use exits."""
+    return cli._parser().parse_args(arguments)
+
+
+def dockerfile() -> list[tuple[str, str]]:
+    """Instructions of the Dockerfile and their arguments, continuation lines joined."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    lines = re.sub(r"\\\n\s*", "", text).splitlines()
+    instructions = [line.partition(" ") for line in lines if line and not line.startswith("#")]
+    return [(name, rest) for name, _, rest in instructions]
+
+
+def test_image_is_built_in_stages_and_runs_without_root() -> None:
+    instructions = dockerfile()
+    bases = [rest.split()[0] for name, rest in instructions if name == "FROM"]
+    assert bases == ["python:3.12-slim-bookworm"] * 2
+    final = list(
+        itertools.takewhile(lambda instruction: instruction[0] != "FROM", reversed(instructions))
+    )
+    arguments = dict(reversed(final))
+    assert arguments["USER"] == "65532:65532", "the manifests' runAsUser"
+    assert "/healthz" in arguments["HEALTHCHECK"]
+    assert json.loads(arguments["ENTRYPOINT"]) == ["relay"]
+    command = parsed(json.loads(arguments["CMD"]))
+    assert command.listen == "0.0.0.0:9490"
+    assert command.admin_listen == "0.0.0.0:9491"
+
+
+def test_the_build_context_holds_what_is_copied() -> None:
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert ignored[0] == "*"
+    kept = {line[1:] for line in ignored if line.startswith("!")}
+    copied = {
+        source
+        for name, rest in dockerfile()
+        if name == "COPY" and not rest.startswith("--from")
+        for source in rest.split()[:-1]
+    }
+    assert copied == kept
+
+
+# Alerts.
+
+
+def rules() -> Iterator[dict[str, Any]]:
+    for group in yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]:
+        yield from group["rules"]
+
+
+def test_alerts_name_only_metrics_that_we_have() -> None:
+    names = {spec.name for spec in CATALOGUE}
+    for rule in rules():
+        used = set(re.findall(r"\brelay_\w+", rule["expr"]))
+        assert used
+        assert used <= names, rule["alert"]
+
+
+def test_alert_texts_name_only_metrics_that_we_have() -> None:
+    names = {spec.name for spec in CATALOGUE}
+    assert set(re.findall(r"\brelay_\w+", ALERTS.read_text(encoding="utf-8"))) <= names
+
+
+def test_alerts_wait_have_a_severity_and_speak_plainly() -> None:
+    for rule in rules():
+        assert re.fullmatch(r"\d+m", rule["for"])
+        assert rule["labels"]["severity"] in ("critical", "warning")
+        assert set(rule["annotations"]) == {"summary", "description"}
+        assert rule["annotations"]["description"].endswith(".")
+
+
+def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    binary = shutil.which("promtool")
+    if binary is None:
+        pytest.fail("promtool is missing: apt-get install prometheus")
+    return subprocess.run(
+        [binary, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.real
+def test_promtool_accepts_the_alerts() -> None:
+    done = promtool("check", "rules", ALERTS)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def series(name: str, values: str, **labels: str) -> dict[str, str]:
+    """One input series of promtool's unit tests."""
+    label_text = ",".join(f'{key}="{value}"' for key, value in {"instance": "a", **labels}.items())
+    return {"series": f"{name}{{{label_text}}}", "values": values}
+
+
+def sink_series(**changed: str) -> list[dict[str, str]]:
+    """A sink over an hour, healthy but for the series that are given as metric or outcome."""
+    values = {
+        "delivered": "0+1000x60",
+        "rejected": "0x60",
+        "expired": "0x60",
+        "dropped": "0x60",
+        "relay_sink_matched_points_total": "500+1000x60",
+        "relay_sink_queued_points": "500x60",
+        "relay_sink_oldest_point_age_seconds": "5x60",
+        "relay_sink_queue_bytes": "1000x60",
+        "relay_sink_queue_bytes_max": "67108864x60",
+        "relay_sink_last_success_timestamp_seconds": "0+60x60",
+        "relay_sink_paused": "0x60",
+        "relay_sink_internal_errors_total": "0x60",
+        **changed,
+    }
+    sink = {"exporter": "default/e", "sink": "s"}
+    return [
+        series(name, text, **sink)
+        if name.startswith("relay_")
+        else series("relay_sink_points_total", text, **sink, outcome=name)
+        for name, text in values.items()
+    ]
+
+
+QUIET = [
+    *sink_series(),
+    series("relay_exporter_faults", "0x60"),
+    series("relay_refused_requests_total", "0x60", reason="overloaded"),
+    series("relay_dropped_samples_total", "0x60", reason="invalid_utf8"),
+    series("relay_event_loop_lag_seconds", "0.01x60", window="max"),
+]
+
+TROUBLE = {
+    "RelaySinkLosingData": sink_series(
+        dropped="0+10x60", relay_sink_matched_points_total="500+1010x60"
+    ),
+    "RelaySinkQueueNearlyFull": sink_series(relay_sink_queue_bytes="60000000x60"),
+    "RelaySinkFallingBehind": sink_series(relay_sink_oldest_point_age_seconds="0+60x60"),
+    "RelaySinkWithoutSuccess": sink_series(relay_sink_last_success_timestamp_seconds="0x60"),
+    "RelaySinkPaused": sink_series(relay_sink_paused="1x60"),
+    "RelayLedgerOutOfBalance": sink_series(relay_sink_matched_points_total="501+1000x60"),
+    "RelaySinkInternalError": sink_series(relay_sink_internal_errors_total="0+1x60"),
+    "RelayExporterFaults": [series("relay_exporter_faults", "1x60")],
+    "RelayRefusingRequests": [series("relay_refused_requests_total", "0+5x60", reason="x")],
+    "RelayDroppingSamples": [series("relay_dropped_samples_total", "0+5x60", reason="x")],
+    "RelayEventLoopBlocked": [series("relay_event_loop_lag_seconds", "2x60", window="max")],
+}
+
+
+def test_every_alert_has_a_case_in_which_it_fires() -> None:
+    assert [rule["alert"] for rule in rules()] == list(TROUBLE)
+
+
+@pytest.mark.real
+def test_alerts_fire_in_trouble_and_only_then(tmp_path: Path) -> None:
+    def case(name: str, inputs: list[dict[str, str]]) -> dict[str, Any]:
+        query = 'count by (alertname) (ALERTS{alertstate="firing"})'
+        fired = [] if name == "quiet" else [{"labels": f'{{alertname="{name}"}}', "value": 1}]
+        expectation = {"expr": query, "eval_time": "45m", "exp_samples": fired}
+        return {
+            "name": name,
+            "interval": "1m",
+            "input_series": inputs,
+            "promql_expr_test": [expectation],
+        }
+
+    cases = [case("quiet", QUIET), *itertools.starmap(case, TROUBLE.items())]
+    file = tmp_path / "alerts.test.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(ALERTS)], "tests": cases}), encoding="utf-8")
+    done = promtool("test", "rules", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# Makefile and CI.
+
+
+@pytest.mark.parametrize(
+    "target", ["venv", "demo", "test", "lint", "bench", "build", "clean", "help"]
+)
+def test_makefile_has_the_target(target: str) -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "--always-make", target],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_makefile_and_ci_name_the_same_packages() -> None:
+    assert f"REAL_PACKAGES := {REAL_PACKAGES}\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert f"packages=({REAL_PACKAGES})\n" in (ROOT / ".ci/run").read_text(encoding="utf-8")
+
+
+def test_ci_is_a_strict_script_that_runs_what_the_readme_says() -> None:
+    script = ROOT / ".ci/run"
+    assert script.stat().st_mode & stat.S_IXUSR
+    text = script.read_text(encoding="utf-8")
+    assert text.startswith("#!/usr/bin/env bash\n")
+    for line in ("set -euo pipefail", "make venv", "make lint", "make test", "make demo"):
+        assert line in text
+    assert subprocess.run(["bash", "-n", script], check=False, timeout=30).returncode == 0
+
+
+def test_changelog_has_a_section_for_what_comes_next() -> None:
+    headings = re.findall(
+        r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert headings[0] == "[Unreleased]"
