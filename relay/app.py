@@ -20,6 +20,7 @@ from relay.exporter.model import Exporter, SecretRef, Sink
 from relay.exporter.secrets import SecretStore
 from relay.fleet import Changes, Fleet
 from relay.pipeline.engine import Engine, Limits
+from relay.pipeline.tenancy import Tenancy
 from relay.server.admin import AdminServer
 from relay.server.contract import Accepted, Tenant
 from relay.server.ingest import IngestServer
@@ -70,7 +71,7 @@ class Relay:
                 families_max=ingest.metadata_max,
             ),
             infer_types=settings.translation.infer_types,
-            tenancy_label=settings.tenancy.label if settings.tenancy else "",
+            tenancy=Tenancy(settings.tenancy.label) if settings.tenancy else None,
         )
         self._lag = LoopLag()
         self._lag_task: asyncio.Task[None] | None = None

@@ -20,8 +20,7 @@ from dataclasses import dataclass, field
 
 from relay.exporter.model import Exporter, Sink
 from relay.pipeline.engine import Engine
-from relay.pipeline.router import Target
-from relay.pipeline.series import SinkTally
+from relay.pipeline.plans import SinkTally, Target
 from relay.sink.ledger import LedgerStatistics
 from relay.sink.worker import SinkStatistics, SinkWorker
 

@@ -16,7 +16,7 @@ from relay.errors import Fault
 from relay.exporter.model import Exporter
 from relay.fleet import SinkReport
 from relay.pipeline.engine import EngineStatistics
-from relay.pipeline.series import SourceTally
+from relay.pipeline.plans import SourceTally
 from relay.sink.delivery import Remark
 from relay.telemetry import IngestFigures, SinkFigures, Snapshot, SourceFigures
 

@@ -9,17 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from relay.inventory.info_series import InfoReader
+from relay.inventory.store import Inventory, InventoryStatistics, Object
 from relay.pipeline.flush import FlushSchedule
 from relay.pipeline.kernel import Intake, consume
 from relay.pipeline.metric_types import FamilyMetadata, MetricTypes, MetricTypesStatistics
 from relay.pipeline.positions import Positions, PositionsStatistics
-from relay.pipeline.router import Router, RouterStatistics, Target, routes_to
+from relay.pipeline.router import Router, RouterStatistics, Sources, routes_to
 from relay.pipeline.series import Series, SeriesTable, SeriesTableStatistics
+from relay.pipeline.tenancy import ACCOUNT_LABELS, ANYWHERE, Origin, Tenancy
 from relay.pipeline.translate import Translator, TranslatorStatistics
-from relay.selector.ast import NAME, Selector
+from relay.selector.ast import NAME
+from relay.selector.resource_matching import Compiler
 from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.remote_write import (
     METADATA_FIELD,
+    Labels,
     SeriesFault,
     parse_labels,
     parse_metadata,
@@ -35,6 +40,7 @@ class Limits:
     series_bytes_max: int = 16 * 1024
     labels_max: int = 128
     families_max: int = 100_000
+    objects_max: int = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ class EngineStatistics:
     types: MetricTypesStatistics
     translator: TranslatorStatistics
     positions: PositionsStatistics
+    inventory: InventoryStatistics
     received_samples: int
     dropped_samples: dict[str, int]
     ignored_exemplars: int
@@ -59,34 +66,51 @@ class Engine:
     """Recognise, match, translate, batch."""
 
     def __init__(
-        self, limits: Limits = Limits(), *, infer_types: bool = True, tenancy_label: str = ""
+        self,
+        limits: Limits = Limits(),
+        *,
+        infer_types: bool = True,
+        tenancy: Tenancy | None = None,
+        compiler: Compiler | None = None,
+        info_reader: InfoReader | None = None,
     ) -> None:
         self.table = SeriesTable(series_max=limits.series_max)
-        self.router = Router(tenancy_label=tenancy_label)
+        self.inventory = Inventory(objects_max=limits.objects_max)
+        self.router = Router(tenancy=tenancy, compiler=compiler, inventory=self.inventory)
         self.types = MetricTypes(families_max=limits.families_max, infer=infer_types)
         self.translator = Translator(self.types)
         self.positions = Positions()
         self.schedule = FlushSchedule()
         self._limits = limits
+        self._info_reader = info_reader or InfoReader()
+        self._origin = ANYWHERE
         self._times: dict[bytes, bytes] = {}
         self._received = 0
         self._dropped: dict[str, int] = {}
         self._exemplars = 0
 
-    def add_exporter(
-        self, exporter: str, project: str, sources: Sequence[tuple[str, Selector, Sequence[Target]]]
-    ) -> None:
+    def add_exporter(self, exporter: str, project: str, sources: Sources) -> None:
         """Start routing an exporter; see :meth:`Router.add`."""
         self.router.add(exporter, project, sources)
         self.table.invalidate()
+
+    def replace_exporter(self, exporter: str, sources: Sources) -> None:
+        """Route an exporter by other sources; see :meth:`Router.replace`."""
+        self.router.replace(exporter, sources)
+        self.table.invalidate()
+
+    def set_inventory(self, objects: Iterable[Object]) -> None:
+        """Take these objects for all that manifests say."""
+        self.inventory.replace_manifests(objects)
+        self._settle()
 
     def remove_exporter(self, exporter: str) -> None:
         """Stop routing an exporter. What its batches hold is the caller's to send."""
         self.router.remove(exporter)
         self.table.invalidate()
 
-    def ingest(self, body: bytes, *, now: float, tick: float) -> Intake:
-        """Process one decompressed WriteRequest.
+    def ingest(self, body: bytes, *, now: float, tick: float, origin: Origin = ANYWHERE) -> Intake:
+        """Process one decompressed WriteRequest, whose path says ``origin``.
 
         ``now`` is the wall clock and ``tick`` the monotonic clock of the flush schedule, both in
         seconds. The caller takes ``sealed`` from the answer; every batch in it holds its position
@@ -94,6 +118,8 @@ class Engine:
         """
         position = self.positions.begin()
         intake = Intake(position, now)
+        self._origin = origin
+        self.table.enter(origin)
         try:
             request = _Request(body, self._find, self._learn)
             consume(self.table, body, intake, request.resolve, self._times)
@@ -104,6 +130,7 @@ class Engine:
             self.positions.release(position)
             raise
         self._commit(intake, tick)
+        self._settle()
         return intake
 
     def due(self, tick: float) -> list[tuple[OpenBatch, SealedBatch]]:
@@ -123,6 +150,7 @@ class Engine:
             self.types.statistics(),
             self.translator.statistics(),
             self.positions.statistics(),
+            self.inventory.statistics(),
             self._received,
             dict(self._dropped),
             self._exemplars,
@@ -150,6 +178,11 @@ class Engine:
                 self.positions.hold(position)
         self.positions.release(position)
 
+    def _settle(self) -> None:
+        """Let series find their routes anew where the inventory says something else now."""
+        if self.router.settle():
+            self.table.invalidate()
+
     def _learn(self, body: bytes, spans: Sequence[tuple[int, int]]) -> None:
         """Take in the metadata of a request; series whose type it changes are resolved once
         more."""
@@ -176,31 +209,70 @@ class Engine:
             self.table.add(series)
         else:
             series = known
-            if series.resolved != self.router.version or (
+            if series.resolved != series.plan.partition.version or (
                 series.routes and series.routes[0][1].identity != self.types.identity(series.name)
             ):
-                self._resolve(series)
+                self._refresh(series)
         series.generation = self.table.generation
+        if series.claim is not None:
+            # One behind, so that each of its samples comes here: which of several info series of an
+            # object was seen last decides what holds.
+            series.generation -= 1
+            self.inventory.hear(series.claim, begins=known is None)
         return series
 
     def _resolve(self, series: Series) -> None:
         """Do everything that depends on labels: parse, match, translate."""
-        limits = self._limits
         try:
-            labels = parse_labels(
-                series.key, labels_max=limits.labels_max, bytes_max=limits.series_bytes_max
-            )
+            labels, project = self._view(series)
         except SeriesFault as fault:
             series.fault = fault.reason
-        else:
-            by_name = dict(labels)
-            series.name = by_name[NAME]
-            series.plan, matched = self.router.match(by_name)
+            series.resolved = series.plan.partition.version
+            return
+        by_name = dict(labels)
+        series.name = by_name[NAME]
+        series.claim = self._info_reader.claim(by_name, project)
+        series.plan, matched = self.router.match(by_name, project)
+        series.resolved = series.plan.partition.version
+        if matched:
+            group, prefix = self.translator.prepare(labels)
+            series.routes = routes_to(matched, group, prefix)
+
+    def _refresh(self, series: Series) -> None:
+        """Bring a series that was resolved before up to date, at the least expense."""
+        if series.fault:
+            return
+
+        def view() -> tuple[dict[str, str], str]:
+            labels, project = self._view(series)
+            return dict(labels), project
+
+        plan, matched = self.router.rematch(series.plan, series.resolved, view)
+        routes = series.routes
+        retyped = bool(routes) and routes[0][1].identity != self.types.identity(series.name)
+        if plan is not series.plan or retyped:
             series.routes = ()
-            if matched:
-                group, prefix = self.translator.prepare(labels)
+            if matched and routes and not retyped:
+                series.routes = routes_to(matched, *routes[0][1:])
+            elif matched:
+                group, prefix = self.translator.prepare(self._view(series)[0])
                 series.routes = routes_to(matched, group, prefix)
-        series.resolved = self.router.version
+        series.plan = plan
+        series.resolved = plan.partition.version
+
+    def _view(self, series: Series) -> tuple[Labels, str]:
+        """The labels that anybody may see, and the project. Raises SeriesFault."""
+        limits = self._limits
+        labels = parse_labels(
+            series.key, labels_max=limits.labels_max, bytes_max=limits.series_bytes_max
+        )
+        tenancy = self.router.tenancy
+        if not tenancy.enabled and not self._origin.by_labels:
+            return labels, ""
+        project = tenancy.project_of(dict(labels), self._origin)
+        if self._origin.by_labels:
+            labels = [pair for pair in labels if pair[0] not in ACCOUNT_LABELS]
+        return labels, project
 
     def __repr__(self) -> str:
         return f"<Engine {self.table!r} {self.router!r}>"

@@ -23,7 +23,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from relay.errors import DecodeError, TooLargeError
-from relay.pipeline.series import Plan, Series, SeriesTable
+from relay.pipeline.plans import Plan
+from relay.pipeline.series import Series, SeriesTable
 from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.otlp import VALUE_TAG, MetricGroup, Run, stale_prefix
 from relay.wire.protobuf import read_length, read_varint, skip_field

@@ -15,8 +15,12 @@ of bytes and an append. Rules:
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
+from relay.inventory.info_series import Claim
+from relay.pipeline.plans import UNMATCHED
+from relay.pipeline.tenancy import ANYWHERE
 from relay.wire.batch import OpenBatch
 from relay.wire.otlp import MetricGroup
 
@@ -24,71 +28,25 @@ Route = tuple[OpenBatch, MetricGroup, bytes]
 """Where a series' points go: the batch, the metric they belong to, and their prepared prefix."""
 
 
-class SourceTally:
-    """Samples that one source of one exporter has matched. Compared by identity."""
-
-    __slots__ = ("exporter", "samples", "source")
-
-    def __init__(self, exporter: str, source: str) -> None:
-        self.exporter = exporter
-        self.source = source
-        self.samples = 0
-
-    def __repr__(self) -> str:
-        return f"<SourceTally {self.exporter} {self.source} {self.samples}>"
-
-
-class SinkTally:
-    """Points that one sink must account for: the left side of its ledger. Compared by identity."""
-
-    __slots__ = ("exporter", "points", "sink")
-
-    def __init__(self, exporter: str, sink: str) -> None:
-        self.exporter = exporter
-        self.sink = sink
-        self.points = 0
-
-    def __repr__(self) -> str:
-        return f"<SinkTally {self.exporter} {self.sink} {self.points}>"
-
-
-class Plan:
-    """The set of sources that a series matched, shared by all series with the same set.
-
-    ``samples`` is counted once for a stretch of samples and handed on by :meth:`fold`, so that
-    neither the number of sources nor the number of sinks costs anything per sample. A sink appears
-    once for each of its sources that matched: two sources that match the same series export it
-    twice.
-    """
-
-    __slots__ = ("samples", "sinks", "sources")
-
-    def __init__(self, sources: tuple[SourceTally, ...], sinks: tuple[SinkTally, ...]) -> None:
-        self.sources = sources
-        self.sinks = sinks
-        self.samples = 0
-
-    def fold(self) -> None:
-        """Move what was counted here into the tallies of sources and sinks."""
-        if self.samples:
-            for source in self.sources:
-                source.samples += self.samples
-            for sink in self.sinks:
-                sink.points += self.samples
-            self.samples = 0
-
-    def __repr__(self) -> str:
-        return f"<Plan {len(self.sources)} sources, {len(self.sinks)} sinks>"
-
-
 class Series:
     """One series as the kernel sees it; see the module's rules.
 
     ``name`` is the metric's name and ``fault`` the reason why none of its samples can be used, ""
-    for a good series. ``resolved`` is the version of the routes that it holds.
+    for a good series. ``resolved`` is the version of ``plan.partition`` when it was resolved.
+    ``claim`` is what an info series says about an object, None for nearly all series.
     """
 
-    __slots__ = ("fault", "generation", "key", "name", "next", "plan", "resolved", "routes")
+    __slots__ = (
+        "claim",
+        "fault",
+        "generation",
+        "key",
+        "name",
+        "next",
+        "plan",
+        "resolved",
+        "routes",
+    )
 
     def __init__(self, key: bytes) -> None:
         self.key = key
@@ -99,13 +57,10 @@ class Series:
         self.routes: tuple[Route, ...] = ()
         self.name = ""
         self.fault = ""
+        self.claim: Claim | None = None
 
     def __repr__(self) -> str:
         return f"<Series {self.name or self.key!r} -> {len(self.routes)} routes>"
-
-
-UNMATCHED = Plan((), ())
-"""Stands in until a series is resolved; the router makes the one that counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +71,9 @@ class SeriesTableStatistics:
     created: int
     forgotten: int
     rotations: int
+
+
+_Scope = tuple[Series, dict[bytes, Series], dict[bytes, Series]]
 
 
 class SeriesTable:
@@ -129,9 +87,20 @@ class SeriesTable:
         self._half = series_max // 2
         self._young: dict[bytes, Series] = {}
         self._old: dict[bytes, Series] = {}
+        self._scope: Hashable = ANYWHERE
+        self._scopes: dict[Hashable, _Scope] = {}
         self._created = 0
         self._forgotten = 0
         self._rotations = 0
+
+    def enter(self, origin: Hashable) -> None:
+        """Let everything that follows be about the series of one origin."""
+        root, young, old = self._scopes.get(origin) or (Series(b""), {}, {})
+        if origin == self._scope:
+            return
+        self._scopes[self._scope] = (self.root, self._young, self._old)
+        self._scope = origin
+        self.root, self._young, self._old = root, young, old
 
     def find(self, key: bytes) -> Series | None:
         """Return the series with these bytes, marking it as seen, or None."""

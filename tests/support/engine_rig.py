@@ -7,8 +7,7 @@ from typing import Any
 
 from relay.pipeline.engine import Engine, Limits
 from relay.pipeline.kernel import Intake
-from relay.pipeline.router import Target
-from relay.pipeline.series import SinkTally
+from relay.pipeline.plans import SinkTally, Target
 from relay.selector.ast import NAME, Matcher, Selector
 from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.otlp import encode_request

@@ -19,6 +19,7 @@ LEVELS = [
     {"errors"},
     {"quantity", "wire", "selector"},
     {"exporter"},
+    {"inventory"},
     {"settings"},
     {"pipeline", "sink"},
     {"telemetry", "logs", "loop"},
@@ -37,6 +38,8 @@ SANS_IO = [
     *sorted((PACKAGE / "wire").glob("*.py")),
     *sorted((PACKAGE / "selector").glob("*.py")),
     *sorted((PACKAGE / "pipeline").glob("*.py")),
+    PACKAGE / "inventory/store.py",
+    PACKAGE / "inventory/info_series.py",
     *(
         PACKAGE / "sink" / f"{name}.py"
         for name in ("queue", "retry", "outcome", "ledger", "payload", "auth", "guard")

@@ -6,6 +6,7 @@ import pytest
 
 from relay.pipeline.engine import Limits
 from relay.pipeline.series import Series, SeriesTable
+from relay.pipeline.tenancy import Tenancy
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import Rig, RigSink, named
 
@@ -19,7 +20,7 @@ def of_project(project: bytes) -> bytes:
 
 
 def test_under_tenancy_a_project_gets_its_own_series_only() -> None:
-    rig = Rig(tenancy_label="tenant")
+    rig = Rig(tenancy=Tenancy("tenant"))
     for project in ("acme", "zeta"):
         rig.export(
             RigSink("s", limit=10, exporter=f"{project}/x"),
@@ -128,7 +129,7 @@ def test_what_people_see() -> None:
     rig.feed(raw.series(UP, (1.0, T)))
     rig.engine.statistics()
     engine = rig.engine
-    assert repr(engine) == "<Engine <SeriesTable 1+0 series> <Router 1 exporters, version 1>>"
+    assert repr(engine) == "<Engine <SeriesTable 1+0 series> <Router 1 exporters of 1 projects>>"
     assert repr(engine.positions) == "<Positions 0..1, 1 holds>"
     assert repr(engine.translator) == "<Translator 1 metrics of 1 resources>"
     assert repr(engine.types) == "<MetricTypes 0 families>"
