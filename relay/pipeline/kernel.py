@@ -117,8 +117,8 @@ class Intake:
 
 
 CAREFUL_MAX = 150_000
-"""New series, odd samples and metadata in one request: fifteen times vmagent's largest block, and as
-many series of 220 bytes as 32 MiB hold.
+"""New series, odd samples and metadata in one request: fifteen times vmagent's largest block, and
+as many series of 220 bytes as 32 MiB hold.
 
 Each costs some ten microseconds or more, during which nobody else is served, and a body of 32 MiB
 has room for sixteen million empty ones.
