@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import platform
 import signal
 import sys
@@ -39,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAULTY
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; what is left in the buffer must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,12 +67,15 @@ def _parser() -> argparse.ArgumentParser:
 
     checker = commands.add_parser("check", help="check settings and Exporter manifests")
     checker.add_argument("paths", type=Path, nargs="+", metavar="PATH")
-    checker.add_argument("--secrets", type=Path, metavar="DIR", help="mounted secrets")
+    secrets = checker.add_mutually_exclusive_group()
+    secrets.add_argument("--secrets", type=Path, metavar="DIR", help="mounted secrets")
+    secrets.add_argument(
+        "--without-secrets", action="store_true", help="do not mind secrets that are not here"
+    )
     checker.set_defaults(command=_check)
 
     explainer = commands.add_parser("explain", help="say who takes a series, why, and as what")
     explainer.add_argument("--exporters", type=Path, metavar="PATH", action="append", required=True)
-    explainer.add_argument("--secrets", type=Path, metavar="DIR", help="mounted secrets")
     explainer.add_argument("series", metavar="SERIES", help="""such as 'up{job="node"}'""")
     explainer.set_defaults(command=_explain)
 
@@ -126,7 +134,9 @@ async def _reload_when_asked(relay: Relay, asked: asyncio.Event) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    result = check(arguments.paths, secrets=arguments.secrets)
+    result = check(
+        arguments.paths, secrets=arguments.secrets, need_secrets=not arguments.without_secrets
+    )
     for line in result.lines:
         print(line)
     return EXIT_FAULTY if result.faults else EXIT_GOOD
@@ -138,7 +148,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     except SelectorError as error:
         raise ConfigError([Fault("SERIES", f"{error}\n{error.caret()}")]) from error
     loaded = load_exporters(
-        [ExporterPath(path) for path in arguments.exporters], secrets_root=arguments.secrets
+        [ExporterPath(path) for path in arguments.exporters], need_secrets=False
     )
     for fault in loaded.faults:
         print(f"left out: {fault}", file=sys.stderr)

@@ -74,10 +74,16 @@ def keep_last_good(running: Iterable[Exporter], loaded: LoadResult) -> LoadResul
 
 
 def load_exporters(
-    paths: Sequence[ExporterPath], *, secrets_root: Path | None = None, tenancy: bool = False
+    paths: Sequence[ExporterPath],
+    *,
+    secrets_root: Path | None = None,
+    tenancy: bool = False,
+    need_secrets: bool = True,
 ) -> LoadResult:
-    """Load every Exporter and Secret below ``paths``; never raises for what the files hold."""
-    return Manifests(paths, secrets_root=secrets_root, tenancy=tenancy).load()
+    """Load every Exporter and Secret below ``paths`` once; see :class:`Manifests`."""
+    return Manifests(
+        paths, secrets_root=secrets_root, tenancy=tenancy, need_secrets=need_secrets
+    ).load()
 
 
 @dataclass(slots=True)
@@ -113,7 +119,11 @@ class _File:
 
 
 class Manifests:
-    """Every manifest below the operator's paths. Not for several threads at once."""
+    """Every manifest below the operator's paths. Not for several threads at once.
+
+    Never raises for what the files hold. Without ``need_secrets`` an exporter whose secrets are
+    missing is as good as any other: it is only asked about, not run.
+    """
 
     def __init__(
         self,
@@ -121,11 +131,13 @@ class Manifests:
         *,
         secrets_root: Path | None = None,
         tenancy: bool = False,
+        need_secrets: bool = True,
     ) -> None:
         assert tenancy or not any(entry.project for entry in paths), "settings refuse that"
         self._paths = tuple(paths)
         self._secrets_root = secrets_root
         self._tenancy = tenancy
+        self._need_secrets = need_secrets
         self._watch = FileWatch()
         self._files: dict[tuple[str, Path], _File] = {}
         self._secrets: dict[_Namespace, dict[str, Mapping[str, bytes]]] = {}
@@ -201,7 +213,7 @@ class Manifests:
         for one in resources:
             if one.exporter is None or id(one) in surroundings:
                 continue
-            if not one.has_good_secrets:
+            if self._need_secrets and not one.has_good_secrets:
                 candidate = Candidate(one.exporter, one.where, one.report.another())
                 check_secrets(candidate, store)
                 one.has_good_secrets = not candidate.report.faulty
