@@ -20,8 +20,10 @@ from relay.exporter.loading import LoadResult, keep_last_good, load_exporters
 from relay.exporter.model import Exporter, SecretRef, Sink
 from relay.exporter.secrets import SecretStore
 from relay.fleet import Changes, Fleet
+from relay.inventory.info_series import InfoReader
 from relay.pipeline.engine import Engine, Limits
-from relay.pipeline.tenancy import Tenancy
+from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Origin, Tenancy
+from relay.selector.resource_matching import Compiler
 from relay.server.admin import AdminServer
 from relay.server.contract import Accepted, Tenant
 from relay.server.ingest import IngestServer
@@ -73,9 +75,12 @@ class Relay:
                 series_bytes_max=ingest.series_bytes_max,
                 labels_max=ingest.labels_max,
                 families_max=ingest.metadata_max,
+                objects_max=settings.inventory.objects_max,
             ),
             infer_types=settings.translation.infer_types,
-            tenancy=Tenancy(settings.tenancy.label) if settings.tenancy else None,
+            tenancy=tenancy_of(settings),
+            compiler=Compiler(settings.resources),
+            info_reader=InfoReader(settings.inventory.info_series),
         )
         self._lag = LoopLag()
         self._lag_task: asyncio.Task[None] | None = None
@@ -162,7 +167,7 @@ class Relay:
         self, body: bytes, *, tenant: Tenant | None, now: float, raw: bytes, encoding: str
     ) -> Accepted:
         """Take in one decompressed WriteRequest; see :class:`relay.server.contract.Accept`."""
-        del tenant, raw, encoding  # for tenancy by URL and for the journal, which come later
+        del raw, encoding  # for the journal, which comes later
         assert self._fleet is not None
         if self._draining:
             raise OverloadedError("shutting down", retry_after_s=BLOCKED_RETRY_AFTER_S)
@@ -171,7 +176,9 @@ class Relay:
                 "the queue of a sink that must not lose data is full",
                 retry_after_s=BLOCKED_RETRY_AFTER_S,
             )
-        intake = self._engine.ingest(body, now=now, tick=self._tick())
+        intake = self._engine.ingest(
+            body, now=now, tick=self._tick(), origin=self._origin_of(tenant)
+        )
         _offer(intake.sealed)
         self._arm()
         faults = {
@@ -261,6 +268,14 @@ class Relay:
             tick=self._tick,
         )
 
+    def _origin_of(self, tenant: Tenant | None) -> Origin:
+        """What the path of a request says of whose series it brings."""
+        if tenant is None:
+            return ANYWHERE
+        if tenant.by_labels:
+            return MULTITENANT
+        return self._engine.router.tenancy.origin((tenant.account, tenant.project))
+
     def _arm(self) -> None:
         """Make sure that the loop wakes up when the next open batch is due."""
         due = self._engine.schedule.next_due()
@@ -292,6 +307,14 @@ def _settle_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD, 20, 20)
+
+
+def tenancy_of(settings: Settings) -> Tenancy:
+    """What tells the project of a series."""
+    tenancy = settings.tenancy
+    if tenancy is None:
+        return Tenancy()
+    return Tenancy(tenancy.label, {one.number: one.project for one in tenancy.accounts})
 
 
 def _offer(sealed: Iterable[tuple[OpenBatch, SealedBatch]]) -> None:

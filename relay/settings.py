@@ -22,11 +22,22 @@ from relay.exporter.document import Document, read_bounded, read_documents
 from relay.exporter.fields import Report, Section
 from relay.exporter.formats import dns_subdomain_problem
 from relay.exporter.model import ExporterPath
+from relay.inventory.settings import (
+    PATHS_MAX,
+    Inventory,
+    label_name_problem,
+    read_conventions,
+    read_inventory,
+    read_paths,
+)
+from relay.selector.resources import Conventions
 
 __all__ = [
+    "Account",
     "Address",
     "ExporterPath",
     "Ingest",
+    "Inventory",
     "Log",
     "SenderAuthentication",
     "ServerTls",
@@ -44,7 +55,6 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 FILE_BYTES_MAX = 1024 * 1024
 CREDENTIAL_BYTES_MAX = 64 * 1024
-EXPORTER_PATHS_MAX = 10_000
 
 _SENDER_AUTHENTICATION_TYPES: tuple[SenderAuthenticationType, ...] = get_args(
     SenderAuthenticationType
@@ -55,7 +65,8 @@ _LOG_LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)
 _KIB, _MIB, _GIB, _TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 _STORAGE_BYTES_DEFAULT = 8 * _GIB
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/\s]*)):([0-9]{1,5})")
-_LABEL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ACCOUNT = re.compile(r"([0-9]{1,10})(?::([0-9]{1,10}))?")
+_UINT32_MAX = (1 << 32) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +81,26 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Tenancy:
-    """Many customers on one relay: ``label`` is the series label that names a series' project."""
+class Account:
+    """``account`` of a path (``/insert/<accountID>:<projectID>/…``) and the project it is for."""
 
-    label: str
+    account: str
+    project: str
+
+    @property
+    def number(self) -> tuple[int, int]:
+        """accountID and projectID."""
+        account, _, project = self.account.partition(":")
+        return int(account), int(project or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """Many customers on one relay: ``label`` is the series label that names a series' project, ""
+    for none; ``accounts`` tell it by the path to which the series was delivered."""
+
+    label: str = ""
+    accounts: tuple[Account, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +192,8 @@ class Settings:
     storage: Storage | None = None
     allow_private_endpoints: bool = True
     """In YAML, where it is absent: true without tenancy, false with it."""
+    resources: Conventions = field(default_factory=Conventions)
+    inventory: Inventory = field(default_factory=Inventory)
     ingest: Ingest = Ingest()
     translation: Translation = Translation()
     shutdown: Shutdown = Shutdown()
@@ -257,16 +286,19 @@ class _Reader:
             admin_listen = _read_address(root, "adminListen", default.admin_listen)
             if listen == admin_listen and listen.port:
                 root.fault("adminListen", f"must not be the same as listen, {listen}")
+            has_tenancy = root.has("tenancy")
             tenancy = _read_tenancy(root)
             self._refuse_storage(root)
             private_ok = root.optional_flag("allowPrivateEndpoints")
             return Settings(
                 listen=listen,
                 admin_listen=admin_listen,
-                exporters=self._read_exporters(root, has_tenancy=root.has("tenancy")),
+                exporters=read_paths(root, "exporters", base=self._base, has_tenancy=has_tenancy),
                 secrets=self._read_path(root, "secrets"),
                 tenancy=tenancy,
                 allow_private_endpoints=tenancy is None if private_ok is None else private_ok,
+                resources=read_conventions(root),
+                inventory=read_inventory(root, base=self._base, has_tenancy=has_tenancy),
                 ingest=self._read_ingest(root),
                 translation=_read_translation(root),
                 shutdown=_read_shutdown(root),
@@ -283,20 +315,6 @@ class _Reader:
         if path is not None and not path.is_file():
             section.fault(key, f"no such file: {path}")
         return path
-
-    def _read_exporters(self, root: Section, *, has_tenancy: bool) -> tuple[ExporterPath, ...]:
-        entries: list[ExporterPath] = []
-        for section in root.sections("exporters", count_max=EXPORTER_PATHS_MAX):
-            with section:
-                path = self._read_path(section, "path", required=True)
-                project = section.text("project", check=dns_subdomain_problem)
-                if has_tenancy and not section.has("project") and section.present:
-                    section.fault("project", "is required with tenancy")
-                if section.has("project") and not has_tenancy:
-                    section.fault("project", "only has a meaning with tenancy")
-                if path is not None:
-                    entries.append(ExporterPath(path=path, project=project))
-        return tuple(entries)
 
     def _refuse_storage(self, root: Section) -> None:
         with root.section("storage") as section:
@@ -409,14 +427,26 @@ def _read_address(root: Section, key: str, default: Address) -> Address:
 
 def _read_tenancy(root: Section) -> Tenancy | None:
     with root.section("tenancy") as section:
-        label = section.text("label", required=True, check=_label_name_problem)
-    return Tenancy(label) if label else None
+        label = section.text("label", check=label_name_problem)
+        accounts: dict[tuple[int, int], Account] = {}
+        for one in section.sections("accounts", count_max=PATHS_MAX):
+            with one:
+                found = Account(
+                    one.text("account", required=True, check=_account_problem) or "0",
+                    one.text("project", required=True, check=dns_subdomain_problem),
+                )
+            if accounts.setdefault(found.number, found) is not found and one.has("account"):
+                one.fault("account", f"{found.account} is listed twice")
+        if section.present and not section.has("label") and not section.has("accounts"):
+            section.report.fault(section.where, "needs label, or accounts, or both")
+    return Tenancy(label, tuple(accounts.values())) if label or accounts else None
 
 
-def _label_name_problem(text: str) -> str:
-    if _LABEL_NAME.fullmatch(text) and text != "__name__":
+def _account_problem(text: str) -> str:
+    found = _ACCOUNT.fullmatch(text)
+    if found is not None and max(int(found[1]), int(found[2] or 0)) <= _UINT32_MAX:
         return ""
-    return 'must be the name of a label: letters, digits and "_", not beginning with a digit'
+    return f'must be "<accountID>" or "<accountID>:<projectID>", up to {_UINT32_MAX} each'
 
 
 def _check_credentials(section: Section, kind: SenderAuthenticationType) -> None:

@@ -75,11 +75,11 @@ class Compiler:
         """The resource that a series is about."""
         of = self.conventions
         return ObjectRef(
-            labels.get(of.group, ""),
-            self.kind_names.of(labels.get(of.kind, "")),
-            labels.get(of.namespace, ""),
-            labels.get(of.name, ""),
-            labels.get(of.uid, ""),
+            labels.get(of.api_group_label, ""),
+            self.kind_names.of(labels.get(of.kind_label, "")),
+            labels.get(of.namespace_label, ""),
+            labels.get(of.name_label, ""),
+            labels.get(of.uid_label, ""),
         )
 
     def __repr__(self) -> str:
@@ -173,15 +173,16 @@ class _Clause:
         """What the series lacks, "" for nothing."""
         of = self._compiler.conventions
         if not self._accepts_kind(labels):
-            kind, group = (labels.get(name) or None for name in (of.kind, of.group))
+            kind, group = (labels.get(name) or None for name in (of.kind_label, of.api_group_label))
             wanted = " or ".join(map(str, self._selector.kinds))
-            return f"wants kinds {wanted}: {of.kind} {_is(kind)}, {of.group} {_is(group)}"
-        namespace = labels.get(of.namespace, "")
+            found = f"{of.kind_label} {_is(kind)}, {of.api_group_label} {_is(group)}"
+            return f"wants kinds {wanted}: {found}"
+        namespace = labels.get(of.namespace_label, "")
         if self._selector.namespaces is None:
             if namespace != self._own:
                 return (
                     f"wants namespace {quote_string(self._own)}, the exporter's own, as it has no "
-                    f"namespaceSelector: {of.namespace} {_is(namespace or None)}"
+                    f"namespaceSelector: {of.namespace_label} {_is(namespace or None)}"
                 )
         elif unmet := next(self._unmet_namespace(labels), None):
             return f"namespaceSelector wants {unmet}"
@@ -195,37 +196,37 @@ class _Clause:
         namespaces = self._selector.namespaces
         namespace: tuple[Matcher, ...] = ()
         if namespaces is None:
-            namespace = (Matcher(of.namespace, "=", self._own),)
+            namespace = (Matcher(of.namespace_label, "=", self._own),)
         elif namespaces.requirements:
-            namespace = (_named_namespaces(of.namespace, namespaces),)
+            namespace = (_named_namespaces(of.namespace_label, namespaces),)
         for kinds in self._kinds or (_Kinds(None, None),):
             group = list(namespace)
             if kinds.groups is not None:
-                group.append(_one_of(of.group, kinds.groups))
+                group.append(_one_of(of.api_group_label, kinds.groups))
             if kinds.names is not None:
-                group.append(_one_of(of.kind, kinds.names, flags="(?i)"))
+                group.append(_one_of(of.kind_label, kinds.names, flags="(?i)"))
             yield tuple(group)
 
     def _accepts_kind(self, labels: Labels) -> bool:
         if not self._kinds:
             return True
         of = self._compiler.conventions
-        group, kind = labels.get(of.group, ""), labels.get(of.kind, "")
+        group, kind = labels.get(of.api_group_label, ""), labels.get(of.kind_label, "")
         return any(kinds.accepts(group, kind) for kinds in self._kinds)
 
     def _accepts_namespace(self, labels: Labels) -> bool:
         namespaces = self._selector.namespaces
         if namespaces is None:
-            return labels.get(self._compiler.conventions.namespace, "") == self._own
+            return labels.get(self._compiler.conventions.namespace_label, "") == self._own
         return not namespaces.requirements or next(self._unmet_namespace(labels), None) is None
 
     def _unmet_namespace(self, labels: Labels) -> Iterator[str]:
         """The requirements that the namespace does not meet, as sentence parts."""
         of = self._compiler.conventions
         assert self._selector.namespaces is not None
-        name = labels.get(of.namespace, "")
+        name = labels.get(of.namespace_label, "")
         if not name:
-            yield f"a namespace: {of.namespace} is absent"
+            yield f"a namespace: {of.namespace_label} is absent"
             return
         known = self._objects.namespace(name)
         shown = quote_string(name)
@@ -234,7 +235,7 @@ class _Clause:
             if key == NAMESPACE_NAME:
                 value: str | None = name
             else:
-                value = _on_sample(labels, of.namespace_prefix, key)
+                value = _on_sample(labels, of.namespace_label_prefix, key)
                 if value is None and known is not None:
                     value = known.get(key)
                 if value is None and known is None:
@@ -249,7 +250,7 @@ class _Clause:
         known = None
         asked = False
         for requirement in selector.requirements:
-            value = _on_sample(labels, of.prefix, requirement.key)
+            value = _on_sample(labels, of.label_prefix, requirement.key)
             if value is None:
                 if not asked:
                     known = self._objects.resource(self._compiler.ref(labels))

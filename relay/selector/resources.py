@@ -15,8 +15,8 @@ Kubernetes'. Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeAlias, get_args
 
@@ -115,32 +115,40 @@ Selection: TypeAlias = Selector | ResourceSelection
 
 
 @dataclass(frozen=True, slots=True)
+class KindAliases:
+    """Names that mean the same kind, where English plurals do not tell."""
+
+    kind: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Conventions:
     """How resources show up in metrics: names of labels, "" for one that the platform has not.
 
-    ``prefix`` precedes the labels of a resource on its samples, ``namespace_prefix`` those of its
-    namespace; ``kinds`` are names that mean the same kind, where English plurals do not tell.
+    ``label_prefix`` precedes the labels of a resource on its samples, ``namespace_label_prefix``
+    those of its namespace.
     """
 
-    group: str = "service_name"
-    kind: str = "resource_kind"
-    namespace: str = "resource_namespace"
-    name: str = "resource_name"
-    uid: str = "resource_uid"
-    prefix: str = "label_"
-    namespace_prefix: str = ""
-    kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    api_group_label: str = "service_name"
+    kind_label: str = "resource_kind"
+    namespace_label: str = "resource_namespace"
+    name_label: str = "resource_name"
+    uid_label: str = "resource_uid"
+    label_prefix: str = "label_"
+    namespace_label_prefix: str = ""
+    kinds: tuple[KindAliases, ...] = ()
 
 
 class KindNames:
-    """Knows which names mean the same kind. ``aliases`` maps a Kind to other names of it."""
+    """Knows which names mean the same kind."""
 
     __slots__ = ("_aliases",)
 
-    def __init__(self, aliases: Mapping[str, Iterable[str]] | None = None) -> None:
+    def __init__(self, aliases: Iterable[KindAliases] = ()) -> None:
         self._aliases: dict[str, frozenset[str]] = {}
-        for kind, others in (aliases or {}).items():
-            names = frozenset(name.lower() for name in (kind, *others))
+        for one in aliases:
+            names = frozenset(name.lower() for name in (one.kind, *one.names))
             for name in names:
                 self._aliases[name] = names | self._aliases.get(name, frozenset())
 

@@ -224,12 +224,12 @@ def test_the_example_is_good_and_says_the_defaults() -> None:
 
 
 def test_the_example_has_every_setting_and_no_other() -> None:
-    uncommented = re.sub(r"^( *)#(?=[A-Za-z])", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
+    uncommented = re.sub(r"^( *)#(?=[A-Za-z]|- )", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
     assert paths_of_yaml(yaml.safe_load(uncommented)) == paths_of_model(Settings)
 
 
 def test_every_setting_of_the_example_is_explained() -> None:
     lines = EXAMPLE.read_text().splitlines()
-    settings = [index for index, line in enumerate(lines) if re.match(r" *#?[A-Za-z]+:", line)]
+    settings = [index for index, line in enumerate(lines) if re.match(r" *#?(- )?[A-Za-z]+:", line)]
     assert len(settings) > 30
     assert [lines[index] for index in settings if not re.match(" *# ", lines[index - 1])] == []
