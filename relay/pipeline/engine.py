@@ -16,7 +16,8 @@ from relay.pipeline.kernel import Intake, consume
 from relay.pipeline.metric_types import FamilyMetadata, MetricTypes, MetricTypesStatistics
 from relay.pipeline.positions import Positions, PositionsStatistics
 from relay.pipeline.router import Router, RouterStatistics, Sources, routes_to
-from relay.pipeline.series import Series, SeriesTable, SeriesTableStatistics
+from relay.pipeline.series import Series
+from relay.pipeline.table import SeriesTable, SeriesTableStatistics
 from relay.pipeline.tenancy import ACCOUNT_LABELS, ANYWHERE, Origin, Tenancy
 from relay.pipeline.translate import Translator, TranslatorStatistics
 from relay.selector.ast import NAME
@@ -24,9 +25,9 @@ from relay.selector.resource_matching import Compiler
 from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.remote_write import (
     METADATA_FIELD,
-    Labels,
+    LabelReader,
+    LabelReaderStatistics,
     SeriesFault,
-    parse_labels,
     parse_metadata,
     top_level,
 )
@@ -37,6 +38,7 @@ class Limits:
     """Bounds of what one sender can make us keep."""
 
     series_max: int = 2_000_000
+    series_idle_s: float = 3600.0
     series_bytes_max: int = 16 * 1024
     labels_max: int = 128
     families_max: int = 100_000
@@ -52,6 +54,7 @@ class EngineStatistics:
     """
 
     table: SeriesTableStatistics
+    labels: LabelReaderStatistics
     router: RouterStatistics
     types: MetricTypesStatistics
     translator: TranslatorStatistics
@@ -74,7 +77,7 @@ class Engine:
         compiler: Compiler | None = None,
         info_reader: InfoReader | None = None,
     ) -> None:
-        self.table = SeriesTable(series_max=limits.series_max)
+        self.table = SeriesTable(series_max=limits.series_max, idle_s=limits.series_idle_s)
         self.inventory = Inventory(objects_max=limits.objects_max)
         self.router = Router(tenancy=tenancy, compiler=compiler, inventory=self.inventory)
         self.types = MetricTypes(families_max=limits.families_max, infer=infer_types)
@@ -82,6 +85,7 @@ class Engine:
         self.positions = Positions()
         self.schedule = FlushSchedule()
         self._limits = limits
+        self._labels = LabelReader(labels_max=limits.labels_max, bytes_max=limits.series_bytes_max)
         self._info_reader = info_reader or InfoReader()
         self._origin = ANYWHERE
         self._times: dict[bytes, bytes] = {}
@@ -118,6 +122,7 @@ class Engine:
         """
         position = self.positions.begin()
         intake = Intake(position, now)
+        self.table.sweep(tick)
         self._origin = origin
         self.table.enter(origin)
         try:
@@ -146,6 +151,7 @@ class Engine:
         self.router.fold()
         return EngineStatistics(
             self.table.statistics(),
+            self._labels.statistics(),
             self.router.statistics(),
             self.types.statistics(),
             self.translator.statistics(),
@@ -213,11 +219,11 @@ class Engine:
                 series.routes and series.routes[0][1].identity != self.types.identity(series.name)
             ):
                 self._refresh(series)
-        series.generation = self.table.generation
+            series.generation = self.table.generation
         if series.claim is not None:
             # One behind, so that each of its samples comes here: which of several info series of an
             # object was seen last decides what holds.
-            series.generation -= 1
+            series.generation = self.table.generation - 1
             self.inventory.hear(series.claim, begins=known is None)
         return series
 
@@ -229,25 +235,21 @@ class Engine:
             series.fault = fault.reason
             series.resolved = series.plan.partition.version
             return
-        by_name = dict(labels)
-        series.name = by_name[NAME]
-        series.claim = self._info_reader.claim(by_name, project)
-        series.plan, matched = self.router.match(by_name, project)
+        series.name = labels[NAME]
+        series.claim = self._info_reader.claim(labels, project)
+        series.plan, matched = self.router.match(labels, project)
         series.resolved = series.plan.partition.version
         if matched:
-            group, prefix = self.translator.prepare(labels)
+            group, prefix = self.translator.prepare(sorted(labels.items()))
             series.routes = routes_to(matched, group, prefix)
 
     def _refresh(self, series: Series) -> None:
         """Bring a series that was resolved before up to date, at the least expense."""
         if series.fault:
             return
-
-        def view() -> tuple[dict[str, str], str]:
-            labels, project = self._view(series)
-            return dict(labels), project
-
-        plan, matched = self.router.rematch(series.plan, series.resolved, view)
+        plan, matched = self.router.rematch(
+            series.plan, series.resolved, lambda: self._view(series)
+        )
         routes = series.routes
         retyped = bool(routes) and routes[0][1].identity != self.types.identity(series.name)
         if plan is not series.plan or retyped:
@@ -255,23 +257,21 @@ class Engine:
             if matched and routes and not retyped:
                 series.routes = routes_to(matched, *routes[0][1:])
             elif matched:
-                group, prefix = self.translator.prepare(self._view(series)[0])
+                group, prefix = self.translator.prepare(sorted(self._view(series)[0].items()))
                 series.routes = routes_to(matched, group, prefix)
         series.plan = plan
         series.resolved = plan.partition.version
 
-    def _view(self, series: Series) -> tuple[Labels, str]:
+    def _view(self, series: Series) -> tuple[dict[str, str], str]:
         """The labels that anybody may see, and the project. Raises SeriesFault."""
-        limits = self._limits
-        labels = parse_labels(
-            series.key, labels_max=limits.labels_max, bytes_max=limits.series_bytes_max
-        )
+        labels = self._labels.read(series.key)
         tenancy = self.router.tenancy
         if not tenancy.enabled and not self._origin.by_labels:
             return labels, ""
-        project = tenancy.project_of(dict(labels), self._origin)
+        project = tenancy.project_of(labels, self._origin)
         if self._origin.by_labels:
-            labels = [pair for pair in labels if pair[0] not in ACCOUNT_LABELS]
+            for label in ACCOUNT_LABELS:
+                labels.pop(label, None)
         return labels, project
 
     def __repr__(self) -> str:
@@ -303,7 +303,6 @@ class _Request:
 
     def learn_ahead(self) -> None:
         if not self._ahead:
-            self._ahead = True
             spans = [
                 (start, stop)
                 for field, start, stop in top_level(self._body)
@@ -311,6 +310,7 @@ class _Request:
             ]
             if spans:
                 self._learn(self._body, spans)
+            self._ahead = True  # not before: what is faulty must be found by every attempt
 
 
 def _seal_all(batches: Iterable[OpenBatch]) -> Iterator[tuple[OpenBatch, SealedBatch]]:
