@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Iterable
 
 from relay import __version__
-from relay.errors import ConfigError, OverloadedError
+from relay.errors import ConfigError, Fault, OverloadedError, SelectorError
+from relay.explain import Explainer, parse_series
 from relay.exporter.loading import LoadResult, keep_last_good, load_exporters
 from relay.exporter.model import Exporter, SecretRef, Sink
 from relay.exporter.secrets import SecretStore
@@ -25,7 +26,7 @@ from relay.pipeline.engine import Engine, Limits
 from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Origin, Tenancy
 from relay.selector.resource_matching import Compiler
 from relay.server.admin import AdminServer
-from relay.server.contract import Accepted, Tenant
+from relay.server.contract import Accepted, Question, Tenant
 from relay.server.ingest import IngestServer
 from relay.server.lag import LoopLag
 from relay.settings import Address, Settings
@@ -92,6 +93,7 @@ class Relay:
             Telemetry(self.snapshot),
             status=self.status,
             not_ready=self.not_ready,
+            explain=self.explain,
         )
 
     async def start(self) -> None:
@@ -199,6 +201,27 @@ class Relay:
     def status(self) -> dict[str, object]:
         """The ``/status`` document."""
         return document(self.facts())
+
+    def explain(self, question: Question) -> list[str]:
+        """Who takes a series, and why, as of now. Raises ConfigError."""
+        try:
+            labels = parse_series(question.series)
+        except SelectorError as error:
+            raise ConfigError([Fault("series", f"{error}\n{error.caret()}")]) from error
+        running = {one.id: one for one in self._fleet.exporters} if self._fleet is not None else {}
+        if question.exporter and question.exporter not in running:
+            raise ConfigError([Fault("exporter", f"there is no exporter {question.exporter}")])
+        explainer = Explainer(
+            self._engine.router, running, infer_types=self._settings.translation.infer_types
+        )
+        return list(
+            explainer.series(
+                labels,
+                origin=self._origin_of(question.tenant),
+                exporter=question.exporter,
+                every=question.every,
+            )
+        )
 
     def facts(self) -> Facts:
         """Everything that can be said of this moment."""

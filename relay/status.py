@@ -13,10 +13,11 @@ from typing import Any
 
 from relay import __version__
 from relay.errors import Fault
-from relay.exporter.model import Exporter
+from relay.exporter.model import Exporter, Source
 from relay.fleet import SinkReport
 from relay.pipeline.engine import EngineStatistics
 from relay.pipeline.plans import SourceTally
+from relay.selector.resources import ResourceSelection
 from relay.sink.delivery import Remark
 from relay.telemetry import IngestFigures, SinkFigures, Snapshot, SourceFigures
 
@@ -139,7 +140,7 @@ def _exporter(
         "sources": [
             {
                 "name": source.name,
-                "metricsql": source.query,
+                **_selected(source),
                 "matchedSamples": sources.get((name, source.name), 0),
             }
             for source in exporter.sources
@@ -154,6 +155,13 @@ def _exporter(
             for sink in exporter.sinks
         ],
     }
+
+
+def _selected(source: Source) -> dict[str, Any]:
+    """As its author wrote it, nearly."""
+    if isinstance(source.selector, ResourceSelection):
+        return {"resourceSelectors": [str(one) for one in source.selector.selectors]}
+    return {"metricsql": source.query}
 
 
 def _sink(report: SinkReport, now: float) -> dict[str, Any]:

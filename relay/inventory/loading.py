@@ -5,7 +5,8 @@ Rules:
 * Every object counts, of whatever kind; ``kind: List`` stands for its items, as ``kubectl get -o
   yaml`` prints them. What is no Kubernetes object is a fault, but hides no neighbour.
 * Labels that are not text are left out with a fault; nothing else in an object is looked at.
-* A file is read again only when its signature has changed.
+* A file is read again only when its signature has changed. What a faulty file, or a directory that
+  cannot be read, told before stays true until it is told otherwise.
 """
 
 from __future__ import annotations
@@ -55,16 +56,23 @@ class InventoryFiles:
         """Every object; never raises for what the files hold."""
         known: dict[tuple[Path, str], tuple[Signature, InventoryLoad]] = {}
         faults: list[Fault] = []
+        lost: list[Path] = []
         for entry in self._paths:
-            for file in manifest_files(entry.path, faults.append):
+            for file in manifest_files(entry.path, faults.append, lost.append):
                 place = (file, entry.project)
                 # Taken before reading, so that what changes meanwhile is read again next time.
                 now = signature(file)
                 before = self._known.get(place)
-                if before is None or before[0] != now:
+                if before is None:
                     before = (now, _read_file(file, entry.project))
                     self._read += 1
+                elif before[0] != now:
+                    before = (now, _with_last_good(_read_file(file, entry.project), before[1]))
+                    self._read += 1
                 known[place] = before
+        for place, before in self._known.items():
+            if any(place[0].is_relative_to(path) for path in lost):
+                known.setdefault(place, before)
         self._known = known
         loads = [load for _, load in known.values()]
         return InventoryLoad(
@@ -83,6 +91,15 @@ class InventoryFiles:
 def load_inventory(paths: Sequence[ExporterPath]) -> InventoryLoad:
     """Load everything below ``paths`` once."""
     return InventoryFiles(paths).load()
+
+
+def _with_last_good(load: InventoryLoad, before: InventoryLoad) -> InventoryLoad:
+    """Where a part of a file is faulty now, the objects that may stand in it as they were."""
+    if not load.faults:
+        return load
+    present = {one.key for one in load.objects}
+    kept = (one for one in before.objects if one.key not in present)
+    return InventoryLoad((*load.objects, *kept), load.faults)
 
 
 def _read_file(file: Path, project: str) -> InventoryLoad:
@@ -137,7 +154,7 @@ def _read_object(
         (("metadata", "name"), name),
     ):
         if not isinstance(text, str) or not text:
-            fault(*steps, message="must be a string, as this is a Kubernetes object")
+            fault(*steps, message="must be a string: every Kubernetes object has it")
             return None
     labels = metadata.get("labels") or {}
     if not isinstance(labels, dict) or len(labels) > LABELS_MAX:

@@ -117,7 +117,7 @@ class Router:
     ) -> None:
         self.tenancy = tenancy or Tenancy()
         self._compiler = compiler or Compiler()
-        self._inventory = inventory or Inventory()
+        self.inventory = inventory or Inventory()
         self._projects: dict[str, _Project] = {}
         self._exporters: dict[str, tuple[str, dict[str, _Source]]] = {}
         self._tallies: dict[str, dict[str, SourceTally]] = {}
@@ -181,6 +181,16 @@ class Router:
             return self._nobody.unmatched, ()
         return self._plan(at, tuple(at.index.match(labels)))
 
+    def takers(self, labels: Mapping[str, str], project: str) -> list[SourceTally]:
+        """What :meth:`match` finds, by name, for people who ask: nothing is kept of it."""
+        at = self._projects.get(project)
+        return [route.tally for route in at.index.match(labels)] if at is not None else []
+
+    def selections(self, exporter: str) -> tuple[str, dict[str, Compiled]]:
+        """The project of an exporter that is routed, and what each of its sources selects."""
+        project, routed = self._exporters[exporter]
+        return project, {name: source.compiled for name, source in routed.items()}
+
     def rematch(
         self,
         plan: Plan,
@@ -210,7 +220,7 @@ class Router:
         """Apply what a request changed, now that its samples are counted; whether series must look
         for their routes once more."""
         self._fold_retired()
-        for project in self._inventory.take_changed():
+        for project in self.inventory.take_changed():
             at = self._projects.get(project)
             if at is not None and at.dependents:
                 at.note(list(at.dependents))
@@ -267,7 +277,7 @@ class Router:
         tally = tallies.setdefault(name, SourceTally(exporter, name))
         self._sequence += 1
         route = SourceRoute(tally, targets, self._sequence)
-        compiled = self._compiler.compile(selection, self._inventory.of(at.project))
+        compiled = self._compiler.compile(selection, self.inventory.of(at.project))
         routed[name] = _Source(selection, compiled, route)
         at.sources[route] = compiled
         at.index.add(route, compiled)

@@ -251,26 +251,21 @@ class _Clause:
         asked = False
         for requirement in selector.requirements:
             value = _on_sample(labels, of.label_prefix, requirement.key)
+            where = "on the sample"
             if value is None:
                 if not asked:
                     known = self._objects.resource(self._compiler.ref(labels))
                     asked = True
                 if known is not None:
                     value = known.get(requirement.key)
+                    where = "in the inventory"
+                else:
+                    where = "on the sample, and nothing is known of its resource"
             if not requirement.accepts(value):
-                where = "" if known is not None else " on the sample, and its resource is not known"
-                yield f"{requirement}: {requirement.key} {_is(value)}{where}"
+                yield f"{requirement}: {requirement.key} {_is(value)} {where}"
 
     def __str__(self) -> str:
-        one = self._selector
-        parts = [f"kinds {' or '.join(map(str, one.kinds))}"] if one.kinds else []
-        if one.namespaces is None:
-            parts.append(f"namespace {self._own}")
-        else:
-            parts.append(f"namespaces with {one.namespaces}")
-        if one.labels.requirements:
-            parts.append(f"labels {one.labels}")
-        return ", ".join(parts)
+        return str(self._selector)
 
 
 def _kinds(selector: KindSelector, names: KindNames) -> _Kinds:

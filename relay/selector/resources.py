@@ -101,6 +101,16 @@ class ResourceSelector:
     labels: LabelSelector = LabelSelector()
     kinds: tuple[KindSelector, ...] = ()
 
+    def __str__(self) -> str:
+        parts = [f"kinds {' or '.join(map(str, self.kinds))}"] if self.kinds else []
+        if self.namespaces is None:
+            parts.append("the exporter's own namespace")
+        else:
+            parts.append(f"namespaces with {self.namespaces}")
+        if self.labels.requirements:
+            parts.append(f"labels {self.labels}")
+        return ", ".join(parts)
+
 
 @dataclass(frozen=True, slots=True)
 class ResourceSelection:

@@ -52,3 +52,17 @@ class Accept(Protocol):
     def __call__(
         self, body: bytes, *, tenant: Tenant | None, now: float, raw: bytes, encoding: str
     ) -> Accepted: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Who takes a series, as asked at the admin listener.
+
+    ``series`` as people write one; ``tenant`` of the path to which it is delivered; ``exporter``
+    is the only one to be asked, "" for all; ``every``: also each one that does not take it.
+    """
+
+    series: str
+    tenant: Tenant | None = None
+    exporter: str = ""
+    every: bool = False

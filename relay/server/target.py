@@ -43,10 +43,11 @@ def tenant_of(path: str) -> Tenant | None:
                 "/insert/multitenant/prometheus/api/v1/write",
             )
         )
-    return _parse_tenant(cluster[1])
+    return parse_tenant(cluster[1])
 
 
-def _parse_tenant(text: str) -> Tenant:
+def parse_tenant(text: str) -> Tenant:
+    """``<accountID>``, ``<accountID>:<projectID>`` or ``multitenant``. Raises RefusedError."""
     if text == "multitenant":
         return MULTITENANT
     parts = _TENANT.fullmatch(text)

@@ -25,9 +25,9 @@ LEVELS = [
     {"telemetry", "logs", "loop"},
     {"server"},
     {"fleet"},
-    {"status"},
+    {"status", "explain"},
     {"app"},
-    {"check", "explain", "demo"},
+    {"check", "explain_command", "demo"},
     {"cli"},
     {"__main__"},
 ]
