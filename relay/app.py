@@ -17,13 +17,12 @@ from collections.abc import Callable, Iterable
 from relay import __version__
 from relay.errors import ConfigError, Fault, OverloadedError, SelectorError
 from relay.explain import Explainer, parse_series
-from relay.exporter.loading import LoadResult, keep_last_good, load_exporters
 from relay.exporter.model import Exporter, SecretRef, Sink
-from relay.exporter.secrets import SecretStore
 from relay.fleet import Changes, Fleet
 from relay.inventory.info_series import InfoReader
 from relay.pipeline.engine import Engine, Limits
 from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Origin, Tenancy
+from relay.reloading import Reloader
 from relay.selector.resource_matching import Compiler
 from relay.server.admin import AdminServer
 from relay.server.contract import Accepted, Question, Tenant
@@ -62,17 +61,16 @@ class Relay:
         self._clock = clock
         self._tick = tick
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
-        self._loaded = LoadResult((), (), SecretStore())
         self._started_at = clock()
         self._ready = False
         self._draining = False
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flush_at = float("inf")
-        self._reloading = asyncio.Lock()
         ingest = settings.ingest
         self._engine = Engine(
             Limits(
                 series_max=ingest.series_max,
+                series_idle_s=ingest.series_idle_timeout_s,
                 series_bytes_max=ingest.series_bytes_max,
                 labels_max=ingest.labels_max,
                 families_max=ingest.metadata_max,
@@ -87,6 +85,8 @@ class Relay:
         self._lag_task: asyncio.Task[None] | None = None
         self._transport: Transport | None = None
         self._fleet: Fleet | None = None
+        self._reloader: Reloader | None = None
+        self._watch_task: asyncio.Task[None] | None = None
         self._ingest = IngestServer(settings.listen, ingest, self.accept, clock=clock)
         self._admin = AdminServer(
             settings.admin_listen,
@@ -102,24 +102,27 @@ class Relay:
         Raises ConfigError with every fault where nothing could run at all, or an address cannot be
         had. A faulty exporter among good ones is left out and reported.
         """
-        loaded = await self._load()
-        if loaded.faults and not loaded.exporters:
-            raise ConfigError(loaded.faults)
         self._transport = Transport(allow_private=self._settings.allow_private_endpoints)
         self._fleet = Fleet(
             self._engine,
             self._make_worker,
             drain_timeout_s=self._settings.shutdown.drain_timeout_s,
         )
+        self._reloader = Reloader(
+            self._settings, self._fleet, self._engine.set_inventory, clock=self._clock
+        )
         try:
-            self._install(loaded)
+            await self._reloader.start()
             await self._admin.start()
             await self._ingest.start()
         except BaseException:
             await self.stop()
             raise
         _settle_garbage_collector()
-        self._lag_task = asyncio.get_running_loop().create_task(self._lag.run())
+        loop = asyncio.get_running_loop()
+        self._lag_task = loop.create_task(self._lag.run())
+        if self._settings.watch.enabled:
+            self._watch_task = loop.create_task(self._reloader.watch())
         self._ready = True
         _log.info(
             "relay started",
@@ -127,14 +130,16 @@ class Relay:
                 "version": __version__,
                 "listen": str(self._ingest.address),
                 "adminListen": str(self._admin.address),
-                "exporters": len(loaded.exporters),
-                "faults": len(loaded.faults),
+                "exporters": len(list(self._fleet.exporters)),
+                "faults": len(self._reloader.faults),
             },
         )
 
     async def stop(self) -> None:
         """Turn senders away, send what is left until the drain timeout, stop everything."""
         self._ready = False
+        if self._watch_task is not None:
+            self._watch_task.cancel()
         await self._ingest.stop()
         self._draining = True
         if self._flush_timer is not None:
@@ -160,10 +165,8 @@ class Relay:
 
         A faulty edit keeps the last good version of that exporter running.
         """
-        async with self._reloading:
-            loaded = await self._load()
-            assert self._fleet is not None
-            return self._install(keep_last_good(self._fleet.exporters, loaded))
+        assert self._reloader is not None
+        return await self._reloader.reload()
 
     def accept(
         self, body: bytes, *, tenant: Tenant | None, now: float, raw: bytes, encoding: str
@@ -234,7 +237,7 @@ class Relay:
             lag_last_s=self._lag.last_s,
             lag_max_s=self._lag.max_s,
             exporters=tuple(self._fleet.exporters) if self._fleet else (),
-            faults=self._loaded.faults,
+            faults=self._reloader.faults if self._reloader else (),
             sources=tuple(self._engine.router.tallies()),
             sinks=reports,
         )
@@ -249,32 +252,13 @@ class Relay:
         """Where operators reach us; only after :meth:`start`."""
         return self._admin.address
 
-    async def _load(self) -> LoadResult:
-        settings = self._settings
-        # Thousands of files may take seconds, and the loop serves senders meanwhile.
-        return await asyncio.to_thread(
-            load_exporters,
-            settings.exporters,
-            secrets_root=settings.secrets,
-            tenancy=settings.tenancy is not None,
-        )
-
-    def _install(self, loaded: LoadResult) -> Changes:
-        assert self._fleet is not None
-        self._loaded = loaded
-        for fault in loaded.faults:
-            _log.error("faulty, left out: %s", fault)
-        for exporter in loaded.exporters:
-            for warning in exporter.warnings:
-                _log.warning("exporter %s: %s", exporter.id, warning)
-        return self._fleet.apply(loaded.exporters)
-
     def _make_worker(self, exporter: Exporter, sink: Sink) -> SinkWorker:
         assert self._transport is not None
 
         def lookup(reference: SecretRef, default_key: str) -> str:
             # Through self: a reload brings a new store, and a rotated secret is found without one.
-            return self._loaded.secrets.get(
+            assert self._reloader is not None
+            return self._reloader.secrets.get(
                 exporter.project, exporter.namespace, reference, default_key
             )
 

@@ -38,15 +38,24 @@ Signature = tuple[int, ...]
 ABSENT: Final[Signature] = ()
 
 
-def manifest_files(path: Path, note: Callable[[Fault], None]) -> Iterator[Path]:
-    """The file itself, whether or not it exists, or the manifests below a directory."""
+def manifest_files(
+    path: Path, note: Callable[[Fault], None], lose: Callable[[Path], None] = lambda _: None
+) -> Iterator[Path]:
+    """The file itself, whether or not it exists, or the manifests below a directory.
+
+    ``note`` is told what is wrong, ``lose`` of whatever cannot be looked into now: what is below
+    may still be there.
+    """
     if not path.is_dir():
+        if not path.exists():
+            lose(path)
         yield path
         return
 
     def note_unreadable(error: OSError) -> None:
         message = f"cannot be read: {error.strerror or type(error).__name__}"
         note(Fault("", message, str(error.filename)))
+        lose(Path(error.filename))
 
     count = 0
     root_depth = len(path.parts)
@@ -90,6 +99,10 @@ class FileWatch:
         self._read: dict[Path, Signature] = {}
         self._restless: dict[Path, tuple[Signature, float, float]] = {}
         """Signature, since when it is that, and since when it differs from what was read."""
+
+    def signature_of(self, path: Path) -> Signature:
+        """What was read of a file."""
+        return self._read.get(path, ABSENT)
 
     def take(self, files: Mapping[Path, Signature]) -> frozenset[Path]:
         """The files that differ from what was read, rested or not; they count as read now.

@@ -6,6 +6,7 @@ Rules:
 * Secrets are collected from all files before any exporter is checked, so order does not matter.
 * The first resource of a name claims it, even where it is faulty: which of two runs must not depend
   on the other's faults.
+* What cannot be looked into (a directory that is gone or may not be read) stays as it was.
 * A file is read and parsed again only where it has changed, and an exporter that did not change is
   the same object as before. What depends on more than one file (names, secrets, ``overflow``) is
   put together anew each time; secrets are looked up again only for exporters that had a fault, and
@@ -29,6 +30,8 @@ from relay.exporter.secrets import SecretStore, read_secret_data
 from relay.exporter.validate import Candidate, check_overflow, check_secrets, places
 
 ITEMS_MAX = 100_000
+WAITING_MAX = 1_000
+"""Exporters without their secrets that each poll looks at again."""
 
 _LIST_KIND = "List"
 _KINDS_IN_LIST = (schema.KIND, secrets_module.KIND)
@@ -51,6 +54,8 @@ class LoadResult:
     secrets: SecretStore
     faulty: frozenset[str] = frozenset()
     faulty_files: frozenset[str] = frozenset()
+    renewed: frozenset[tuple[str, str]] = frozenset()
+    """Project and namespace of Secrets in the manifests that are others than at the last load."""
 
 
 def keep_last_good(running: Iterable[Exporter], loaded: LoadResult) -> LoadResult:
@@ -140,6 +145,10 @@ class Manifests:
         self._need_secrets = need_secrets
         self._watch = FileWatch()
         self._files: dict[tuple[str, Path], _File] = {}
+        self._waiting: list[_Resource] = []
+        """Exporters with faulty secrets."""
+        self._store = SecretStore()
+        self._renewed: frozenset[_Namespace] = frozenset()
         self._secrets: dict[_Namespace, dict[str, Mapping[str, bytes]]] = {}
 
     def load(self) -> LoadResult:
@@ -155,7 +164,7 @@ class Manifests:
         """
         entries, faults = self._scan()
         rested = self._watch.observe(_by_path(entries), now)
-        if not rested:
+        if not rested and not self._secrets_have_come():
             return None
         self._read(entries, rested)
         return self._combined(faults)
@@ -175,9 +184,15 @@ class Manifests:
         if root is not None and not root.is_dir():
             faults.append(Fault("", "secrets: no such directory", str(root)))
         entries: dict[tuple[str, Path], Signature] = {}
+        lost: list[Path] = []
         for entry in self._paths:
-            found = signatures(manifest_files(entry.path, faults.append))
+            found = signatures(manifest_files(entry.path, faults.append, lost.append))
             entries.update({(entry.project, path): one for path, one in found.items()})
+        if lost:
+            # Nobody removes two thousand customers by a mount that is late.
+            for key in self._files:
+                if any(key[1].is_relative_to(folder) for folder in lost):
+                    entries.setdefault(key, self._watch.signature_of(key[1]))
         return entries, faults
 
     def _read(
@@ -209,6 +224,8 @@ class Manifests:
 
         claims = _claim(resources, report_of)
         store = self._collect_secrets(resources, surroundings)
+        self._store = store
+        self._waiting = []
         good: list[_Resource] = []
         for one in resources:
             if one.exporter is None or id(one) in surroundings:
@@ -218,6 +235,7 @@ class Manifests:
                 check_secrets(candidate, store)
                 one.has_good_secrets = not candidate.report.faulty
                 if candidate.report.faulty:
+                    self._waiting.append(one)
                     surroundings[id(one)] = candidate.report
                     continue
             good.append(one)
@@ -242,7 +260,18 @@ class Manifests:
             faulty_files=frozenset(
                 str(path) for (_, path), file in self._files.items() if file.is_faulty
             ),
+            renewed=self._renewed,
         )
+
+    def _secrets_have_come(self) -> bool:
+        """Whether an exporter that could not run for its secrets alone now can."""
+        for one in self._waiting[:WAITING_MAX]:
+            assert one.exporter is not None, "only good exporters wait"
+            candidate = Candidate(one.exporter, one.where, one.report.another())
+            check_secrets(candidate, self._store)
+            if not candidate.report.faulty:
+                return True
+        return False
 
     def _collect_secrets(
         self, resources: Iterable[_Resource], surroundings: Mapping[int, Report]
@@ -257,12 +286,13 @@ class Manifests:
                 assert is_new, "whoever claimed the name first added it"
                 secrets.setdefault((project, namespace), {})[name] = one.data
         before, self._secrets = self._secrets, secrets
+        self._renewed = frozenset(
+            home for home in {*before, *secrets} if before.get(home) != secrets.get(home)
+        )
         for one in resources:
             exporter = one.exporter
-            if exporter is not None:
-                home = exporter.project, exporter.namespace
-                if secrets.get(home) != before.get(home):
-                    one.has_good_secrets = False
+            if exporter is not None and (exporter.project, exporter.namespace) in self._renewed:
+                one.has_good_secrets = False
         return store
 
 

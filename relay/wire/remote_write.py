@@ -222,23 +222,25 @@ class LabelReader:
     def read(self, key: bytes) -> dict[str, str]:
         """The labels by name, in wire order; raises as :func:`parse_labels` does."""
         known = self._known
-        pairs = []
+        labels: dict[str, str] = {}
+        count = 0
         pos = 0
         end = len(key)
         try:
             while pos < end:
                 size = key[pos + 1]
                 stop = pos + size + (2 if size < 128 else (key[pos + 2] << 7) - 125)
+                field = key[pos:stop]
                 # A slice that is cut short by the key's end is in no way a field that is known.
-                pair = known.get(key[pos:stop]) or self._learn(key[pos:stop])
+                pair = known[field] if field in known else self._learn(field)
                 if pair is None:
                     return self._read_carefully(key)
-                pairs.append(pair)
+                labels[pair[0]] = pair[1]
+                count += 1
                 pos = stop
         except IndexError:  # the key ends within a length
             return self._read_carefully(key)
-        labels = dict(pairs)
-        is_good = len(labels) == len(pairs) <= self._labels_max and _NAME in labels
+        is_good = len(labels) == count <= self._labels_max and _NAME in labels
         return labels if is_good and end <= self._bytes_max else self._read_carefully(key)
 
     def statistics(self) -> LabelReaderStatistics:
