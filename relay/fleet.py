@@ -109,6 +109,8 @@ class Fleet:
         for name in added:
             self._install(wanted[name], None)
         self._exporters = wanted
+        for record in self._records.values():
+            record.worker.reread_secrets()  # a manifest's Secret may have changed
         self._blocking = [
             record.worker
             for record in self._records.values()

@@ -135,6 +135,10 @@ class SinkWorker:
         self._delivery.offer(sealed, lane, self._now())
         self._wakes[lane].set()
 
+    def reread_secrets(self) -> None:
+        """Read credentials and TLS material afresh before the next request."""
+        self._access = None
+
     def start(self) -> None:
         """Begin to send. Needs a running loop."""
         assert not self._tasks, "started twice"
