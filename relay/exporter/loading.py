@@ -22,7 +22,7 @@ from relay.errors import ConfigError, Fault
 from relay.exporter import schema
 from relay.exporter import secrets as secrets_module
 from relay.exporter.document import Document, Where, read_documents, shown
-from relay.exporter.fields import Report, Section, described, nearest
+from relay.exporter.fields import Report, Section, described, kind_of, nearest
 from relay.exporter.model import Exporter, ExporterPath
 from relay.exporter.secrets import SecretStore, read_secret_data
 from relay.exporter.validate import Candidate, check_overflow, check_secrets
@@ -188,7 +188,7 @@ class _Loader:
 
     def _load_resource(self, report: Report, where: Where, value: object, project: str) -> None:
         if not isinstance(value, dict):
-            message = f"must be a mapping with apiVersion and kind, not {described(value)}"
+            message = f"must be a mapping with apiVersion and kind, not {kind_of(value)}"
             report.fault(where, message)
             return
         kind = value.get("kind")
