@@ -42,6 +42,8 @@ _BLAMELESS = frozenset({"native_histogram", "duplicate_timestamp"})
 
 BLOCKED_RETRY_AFTER_S = 5
 
+INGEST_STOP_S_MAX = 5.0
+
 GC_THRESHOLD = 50_000
 """Net new containers before the youngest generation is looked at; a few batches make as many."""
 
@@ -63,6 +65,7 @@ class Relay:
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
         self._started_at = clock()
         self._ready = False
+        self._stopping = False
         self._draining = False
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flush_at = float("inf")
@@ -138,14 +141,18 @@ class Relay:
     async def stop(self) -> None:
         """Turn senders away, send what is left until the drain timeout, stop everything."""
         self._ready = False
+        self._stopping = True
         if self._watch_task is not None:
             self._watch_task.cancel()
-        await self._ingest.stop()
+        timeout_s = self._settings.shutdown.drain_timeout_s
+        deadline = self._tick() + timeout_s
+        # Bodies on their way may still arrive, within a part of the time that there is.
+        await self._ingest.stop(timeout_s=min(INGEST_STOP_S_MAX, timeout_s / 4))
         self._draining = True
         if self._flush_timer is not None:
             self._flush_timer.cancel()
         if self._fleet is not None:
-            await self._fleet.drain()
+            await self._fleet.drain(max(0.0, deadline - self._tick()))
             for report in self._fleet.reports():
                 lost = sum(report.ledger.dropped.values())
                 if lost:
@@ -193,7 +200,7 @@ class Relay:
 
     def not_ready(self) -> list[str]:
         """Why we are not ready; empty where we are."""
-        if self._draining:
+        if self._stopping:
             return ["shutting down"]
         return [] if self._ready else ["starting"]
 

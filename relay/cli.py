@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import platform
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from relay import __version__, logs
 from relay.app import Relay
@@ -25,6 +27,8 @@ from relay.settings import Settings, load_settings
 from relay.status import BUILD
 
 EXIT_GOOD, EXIT_FAULTY = 0, 1
+
+_log = logging.getLogger("relay.cli")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -103,7 +107,9 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config, overrides)
     logs.configure(settings.log.format, settings.log.level)
     run_on_uvloop(serve(settings))
-    return EXIT_GOOD
+    # Everything is sent or on record by now. The interpreter would still wait for threads that wait
+    # for name servers, for as long as those please.
+    _leave(EXIT_GOOD)
 
 
 async def serve(settings: Settings) -> None:
@@ -112,8 +118,15 @@ async def serve(settings: Settings) -> None:
     stop = asyncio.Event()
     reload = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def ask_to_stop(number: signal.Signals) -> None:
+        if stop.is_set():
+            _log.warning("asked to stop twice: leaving without draining")
+            _leave(128 + number)
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, ask_to_stop, number)
     loop.add_signal_handler(signal.SIGHUP, reload.set)
     await relay.start()
     reloader = loop.create_task(_reload_when_asked(relay, reload))
@@ -128,7 +141,19 @@ async def _reload_when_asked(relay: Relay, asked: asyncio.Event) -> None:
     while True:
         await asked.wait()
         asked.clear()
-        await relay.reload()
+        try:
+            await relay.reload()
+        except Exception:
+            # A bug; what runs goes on, and so does listening for the next wish.
+            _log.exception("cannot reload")
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process without waiting for any thread."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -159,13 +159,13 @@ class Fleet:
         ]
         return Changes(differences.added, differences.changed, differences.removed)
 
-    def renew_access(self, namespaces: Collection[tuple[str, str]]) -> None:
-        """Let the sinks of these namespaces (project, namespace) read their secrets anew."""
-        if namespaces:
-            for exporter in self._exporters.values():
-                if (exporter.project, exporter.namespace) in namespaces:
-                    for sink in exporter.sinks:
-                        self._records[exporter.id, sink.name].worker.renew_access()
+    def reread_secrets(self, namespaces: Collection[tuple[str, str]] | None = None) -> None:
+        """Let the sinks of these namespaces (project, namespace; None: all) read their secrets
+        anew."""
+        for exporter in self._exporters.values():
+            if namespaces is None or (exporter.project, exporter.namespace) in namespaces:
+                for sink in exporter.sinks:
+                    self._records[exporter.id, sink.name].worker.reread_secrets()
 
     @property
     def blocked(self) -> bool:
@@ -183,15 +183,13 @@ class Fleet:
         for record in self._records.values():
             yield self._report(record)
 
-    async def drain(self) -> None:
-        """Send everything that is left until the drain timeout, then stop every worker."""
+    async def drain(self, timeout_s: float) -> None:
+        """Send everything that is left for at most ``timeout_s``, then stop every worker."""
         self._draining = True
         workers = [record.worker for record in self._records.values()]
         for worker in workers:
             self._flush(worker)
-        await asyncio.gather(
-            *(worker.drain(self._drain_timeout_s) for worker in workers), *self._retirements
-        )
+        await asyncio.gather(*(worker.drain(timeout_s) for worker in workers), *self._retirements)
 
     def _report(self, record: _Record) -> SinkReport:
         lanes = [lane for worker in (record.worker, *record.leaving) for lane in worker.lanes]

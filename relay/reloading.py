@@ -101,7 +101,9 @@ class Reloader:
         """Read what has changed and apply it, at once."""
         async with self._lock:
             self._take_inventory(await asyncio.to_thread(self._inventory_files.load))
-            return self._said(await self._apply(await asyncio.to_thread(self._manifests.load)))
+            changes = await self._apply(await asyncio.to_thread(self._manifests.load))
+            self._fleet.reread_secrets()  # mounted ones too: whoever asks expects it
+            return self._said(changes)
 
     async def watch(self) -> None:
         """Apply changes as they come to rest, until cancelled. A bug is logged and counted."""
@@ -145,7 +147,8 @@ class Reloader:
         self._report(wanted, differences)
         self._loaded = wanted
         changes = await self._fleet.apply(differences)
-        self._fleet.renew_access(wanted.renewed)
+        if wanted.renewed:
+            self._fleet.reread_secrets(wanted.renewed)
         if changes:
             self._added += len(changes.added)
             self._changed += len(changes.changed)

@@ -23,7 +23,7 @@ from relay.errors import ConfigError, Fault
 from relay.exporter import schema
 from relay.exporter import secrets as secrets_module
 from relay.exporter.document import Document, Where, read_documents, shown
-from relay.exporter.fields import Report, Section, described, nearest
+from relay.exporter.fields import Report, Section, described, kind_of, nearest
 from relay.exporter.files import FileWatch, Signature, manifest_files, signatures
 from relay.exporter.model import Exporter, ExporterPath
 from relay.exporter.secrets import SecretStore, read_secret_data
@@ -390,7 +390,7 @@ class _FileReader:
     def _read_resource(self, resource: _Resource, value: object) -> None:
         report, where = resource.report, resource.where
         if not isinstance(value, dict):
-            message = f"must be a mapping with apiVersion and kind, not {described(value)}"
+            message = f"must be a mapping with apiVersion and kind, not {kind_of(value)}"
             report.fault(where, message)
             return
         kind = value.get("kind")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from relay.errors import OverloadedError
 from relay.inventory.info_series import InfoReader
 from relay.inventory.store import Inventory, InventoryStatistics, Object
 from relay.pipeline.flush import FlushSchedule
@@ -31,6 +32,12 @@ from relay.wire.remote_write import (
     parse_metadata,
     top_level,
 )
+
+NEW_SERIES_MAX = 50_000
+"""New series of one request that are looked at before others are served: a second's worth, if
+they are of usual size."""
+NEW_SERIES_BYTES_MAX = 8 * 1024 * 1024
+"""The same in bytes of labels, for those that are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +216,7 @@ class Engine:
             return series
         known = self.table.find(key)
         if known is None:
+            request.count_new(len(key))
             request.learn_ahead()
             series = Series(key)
             self._resolve(series)
@@ -285,7 +293,7 @@ class _Request:
     start than corrected afterwards, so the metadata is read when the first new series turns up.
     """
 
-    __slots__ = ("_ahead", "_body", "_find", "_learn")
+    __slots__ = ("_ahead", "_body", "_find", "_learn", "_new", "_new_bytes")
 
     def __init__(
         self,
@@ -297,9 +305,21 @@ class _Request:
         self._find = find
         self._learn = learn
         self._ahead = False
+        self._new = 0
+        self._new_bytes = 0
 
     def resolve(self, key: bytes) -> Series:
         return self._find(key, self)
+
+    def count_new(self, key_bytes: int) -> None:
+        """Raises OverloadedError for too many: those before are known by then, and cost less the
+        next time, so the same request gets further when it comes again."""
+        self._new += 1
+        self._new_bytes += key_bytes
+        if self._new > NEW_SERIES_MAX:
+            raise OverloadedError(f"over {NEW_SERIES_MAX} new series in one request")
+        if self._new_bytes > NEW_SERIES_BYTES_MAX:
+            raise OverloadedError(f"over {NEW_SERIES_BYTES_MAX} bytes of new series in one request")
 
     def learn_ahead(self) -> None:
         if not self._ahead:

@@ -99,7 +99,9 @@ def test_what_people_see() -> None:
     rig.feed(raw.series(UP, (1.0, T)))
     rig.engine.statistics()
     engine = rig.engine
-    assert repr(engine) == "<Engine <SeriesTable 0 known series, 1 new> <Router 1 exporters of 1 projects>>"
+    assert repr(engine.table) == "<SeriesTable 0 known series, 1 new>"
+    assert repr(engine.router) == "<Router 1 exporters of 1 projects>"
+    assert repr(engine) == f"<Engine {engine.table!r} {engine.router!r}>"
     assert repr(engine.positions) == "<Positions 0..1, 1 holds>"
     assert repr(engine.translator) == "<Translator 1 metrics of 1 resources>"
     assert repr(engine.types) == "<MetricTypes 0 families>"
