@@ -119,6 +119,8 @@ class Explainer:
                     yield from self._answer(name, labels, project)
             else:
                 yield f"{len(taken)} exporters take it, {len(others)} do not"
+            if not self._exporters:
+                yield "no exporter may see it: it belongs to nobody who has one"
         translator = Translator(MetricTypes(families_max=1, infer=self._infer_types))
         yield ""
         yield from _otlp_lines(translator.translate(sorted(labels.items())))

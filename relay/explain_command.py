@@ -83,9 +83,13 @@ def run_explain(arguments: argparse.Namespace) -> int:
         if arguments.config
         else Settings(exporters=tuple(map(ExporterPath, arguments.exporters)))
     )
-    loaded = load_exporters(
-        settings.exporters, tenancy=settings.tenancy is not None, need_secrets=False
-    )
+    origin = _origin(arguments.account, settings)
+    paths = settings.exporters
+    if settings.tenancy is not None and not arguments.all:
+        # Exporters of other projects cannot take it, so that thousands of them need no reading.
+        project = _project(arguments, settings, origin)
+        paths = tuple(path for path in paths if path.project == project)
+    loaded = load_exporters(paths, tenancy=settings.tenancy is not None, need_secrets=False)
     objects = load_inventory(
         [*settings.inventory.manifests, *map(ExporterPath, arguments.inventory or ())]
     )
@@ -101,7 +105,6 @@ def run_explain(arguments: argparse.Namespace) -> int:
         infer_types=settings.translation.infer_types,
     )
     ids = {exporter.id for exporter in loaded.exporters}
-    origin = _origin(arguments.account, settings)
     if arguments.body is not None:
         _refuse_unknown(arguments.question, ids, "EXPORTER")
         reader = InfoReader(settings.inventory.info_series)
@@ -123,6 +126,14 @@ def run_explain(arguments: argparse.Namespace) -> int:
     except DecodeError as error:
         raise ConfigError([Fault("--from", f"is no remote-write request: {error}")]) from error
     return 1 if loaded.faults and not loaded.exporters else 0
+
+
+def _project(arguments: argparse.Namespace, settings: Settings, origin: Origin) -> str:
+    """The project that the question is about."""
+    exporter = arguments.question if arguments.body is not None else arguments.exporter
+    if exporter:
+        return str(exporter).partition("/")[0]
+    return tenancy_of(settings).project_of(_parse(arguments.question), origin)
 
 
 def _parse(text: str) -> dict[str, str]:
