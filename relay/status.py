@@ -66,6 +66,11 @@ def snapshot(facts: Facts) -> Snapshot:
         metadata_families=engine.types.families,
         exporters=len(facts.exporters),
         exporter_faults=len(facts.faults),
+        selectors_always_asked=engine.router.always_asked,
+        inventory_objects={
+            "manifests": engine.inventory.from_manifests,
+            "series": engine.inventory.from_stream,
+        },
         ingest_next_position=engine.positions.next,
         ingest_oldest_held_position=engine.positions.low,
         loop_lag_last_s=facts.lag_last_s,

@@ -116,6 +116,8 @@ class Snapshot:
     metadata_families: int = 0
     exporters: int = 0
     exporter_faults: int = 0
+    selectors_always_asked: int = 0
+    inventory_objects: Mapping[str, int] = field(default_factory=dict)
     ingest_next_position: int = 0
     ingest_oldest_held_position: int = 0
     loop_lag_last_s: float = 0.0
@@ -308,6 +310,20 @@ CATALOGUE: tuple[MetricSpec, ...] = (
     ),
     # Exporters.
     MetricSpec("relay_exporters", "gauge", "Exporters that run.", (), _one(lambda s: s.exporters)),
+    MetricSpec(
+        "relay_selectors_always_asked",
+        "gauge",
+        "Selectors that every new series of their project is compared with: the index cannot help.",
+        (),
+        _one(lambda s: s.selectors_always_asked),
+    ),
+    MetricSpec(
+        "relay_inventory_objects",
+        "gauge",
+        "Namespaces and resources whose labels are known, from manifests and from info series.",
+        ("source",),
+        _by(lambda s: s.inventory_objects),
+    ),
     MetricSpec(
         "relay_exporter_faults",
         "gauge",
