@@ -31,6 +31,9 @@ _log = logging.getLogger("relay.reloading")
 REST_FACTOR = 20
 """A poll rests for so many times what it took, so that watching takes at most 5 % of a core."""
 
+LOGGED_MAX = 100
+"""Faults of one change that are logged one by one."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReloadStatistics:
@@ -174,22 +177,26 @@ class Reloader:
 
     def _report(self, loaded: LoadResult, differences: Differences) -> None:
         """Log faults and warnings that were not logged before."""
-        before = set(self._loaded.faults)
-        for fault in loaded.faults:
-            if fault not in before:
-                _log.error("faulty, left out: %s", fault)
+        _log_new("faulty, left out", self._loaded.faults, loaded.faults)
         for name in (*differences.added, *differences.changed):
             for warning in differences.wanted[name].warnings:
                 _log.warning("exporter %s: %s", name, warning)
 
     def _take_inventory(self, inventory: InventoryLoad) -> None:
-        before = set(self._inventory.faults)
-        for fault in inventory.faults:
-            if fault not in before:
-                _log.error("faulty in the inventory: %s", fault)
+        _log_new("faulty in the inventory", self._inventory.faults, inventory.faults)
         if inventory.objects != self._inventory.objects:
             self._set_inventory(inventory.objects)
         self._inventory = inventory
 
     def __repr__(self) -> str:
         return f"<Reloader {self._manifests!r}, {self._applied} times applied>"
+
+
+def _log_new(title: str, before: Iterable[Fault], now: Iterable[Fault]) -> None:
+    """Log the faults that were not there before, the first of them one by one."""
+    known = set(before)
+    new = [fault for fault in now if fault not in known]
+    for fault in new[:LOGGED_MAX]:
+        _log.error("%s: %s", title, fault)
+    if len(new) > LOGGED_MAX:
+        _log.error("%s: %d more faults; /status has all", title, len(new) - LOGGED_MAX)

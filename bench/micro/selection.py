@@ -43,15 +43,14 @@ _METRICS = ("network_bytes", "http_requests", "process", "queue")
 
 def selector_of(number: int) -> Selector:
     """One of five kinds in turn: equality, name regex, alternation, negative, ``or``."""
-    kind = f"service-{number // PROJECTS % 7}"
     name = _METRICS[number % len(_METRICS)]
     return parse_selector(
         (
-            f'{{service_name="{kind}",code="{number % 5 + 1}xx"}}',
-            f'{{__name__=~"{name}_.*",service_name="{kind}"}}',
-            f'{{code=~"1xx|{number % 4 + 2}xx",resource_kind="{kind}"}}',
-            f'{{service_name="{kind}",code!="5xx",container!~"side.*"}}',
-            f'{{__name__="{name}_total" or resource_kind="{kind}",code="2xx"}}',
+            '{service_name="service-0"}',
+            f'{{__name__=~"{name}_.*",service_name="service-1"}}',
+            f'{{code=~"1xx|{number % 4 + 2}xx",resource_kind="service-2"}}',
+            '{service_name="service-0",code!="5xx",container!~"side.*"}',
+            f'{{__name__="{name}_total" or resource_kind="service-4",code="2xx"}}',
         )[number // PROJECTS % 5]
     )
 
@@ -131,9 +130,10 @@ def resident_bytes() -> int:
 
 
 def platform_series(number: int, projects: int = PROJECTS) -> dict[str, str]:
-    """The 13 labels of the macro benchmark, of 2,000 projects and services that exporters name."""
-    project = f"p-{number % projects:04d}"
-    service = f"service-{number // projects % 7}"
+    """The 13 labels of the macro benchmark; each target of 100 series is of one project."""
+    target = number // 100
+    project = project_of(target % projects)
+    service = f"service-{target // projects % 7}"
     return {
         **labels_of(number),
         PROJECT_LABEL: project,
@@ -172,7 +172,7 @@ def new() -> None:
     match = engine.router.match
     for matches in (0, 1, 2):
         series = []
-        for number in range(200_000):
+        for number in range(1_400_000):
             labels = platform_series(number)
             if len(match(labels, labels[PROJECT_LABEL])[1]) == matches:
                 series.append(labels)
