@@ -370,12 +370,12 @@ def _read_tenancy(root: Section) -> Tenancy | None:
         accounts: dict[tuple[int, int], Account] = {}
         for one in section.sections("accounts", count_max=PATHS_MAX):
             with one:
-                found = Account(
-                    one.text("account", required=True, check=_account_problem) or "0",
-                    one.text("project", required=True, check=dns_subdomain_problem),
-                )
-            if accounts.setdefault(found.number, found) is not found and one.has("account"):
-                one.fault("account", f"{found.account} is listed twice")
+                account = one.text("account", required=True, check=_account_problem)
+                project = one.text("project", required=True, check=dns_subdomain_problem)
+                if account:
+                    found = Account(account, project)
+                    if accounts.setdefault(found.number, found) is not found:
+                        one.fault("account", f"{account} is listed twice")
         if section.present and not section.has("label") and not section.has("accounts"):
             section.report.fault(section.where, "needs label, or accounts, or both")
     return Tenancy(label, tuple(accounts.values())) if label or accounts else None
