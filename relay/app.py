@@ -251,6 +251,7 @@ class Relay:
             faults=self._reloader.faults if self._reloader else (),
             sources=tuple(self._engine.router.tallies()),
             sinks=reports,
+            changes=self._reloader.statistics() if self._reloader else None,
         )
 
     @property

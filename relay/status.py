@@ -17,6 +17,7 @@ from relay.exporter.model import Exporter, Source
 from relay.fleet import SinkReport
 from relay.pipeline.engine import EngineStatistics
 from relay.pipeline.plans import SourceTally
+from relay.reloading import ReloadStatistics
 from relay.selector.resources import ResourceSelection
 from relay.sink.delivery import Remark
 from relay.telemetry import IngestFigures, SinkFigures, Snapshot, SourceFigures
@@ -43,6 +44,7 @@ class Facts:
     faults: tuple[Fault, ...]
     sources: tuple[SourceTally, ...]
     sinks: tuple[SinkReport, ...]
+    changes: ReloadStatistics | None
 
 
 def snapshot(facts: Facts) -> Snapshot:
@@ -61,7 +63,10 @@ def snapshot(facts: Facts) -> Snapshot:
         sinks=tuple(_sink_figures(report, facts.now) for report in facts.sinks),
         series_active=engine.table.active,
         series_created=engine.table.created,
-        series_forgotten=engine.table.forgotten,
+        series_forgotten={
+            "idle": engine.table.forgotten_idle,
+            "full": engine.table.forgotten_full,
+        },
         series_retyped=engine.types.retyped,
         metadata_families=engine.types.families,
         exporters=len(facts.exporters),
@@ -121,6 +126,7 @@ def document(facts: Facts) -> dict[str, Any]:
             "activeSeries": engine.table.active,
             "metadataFamilies": engine.types.families,
         },
+        "changes": _changes(facts.changes),
         "exporters": [
             _exporter(exporter, sources, sinks, facts.now) for exporter in facts.exporters
         ],
@@ -128,6 +134,20 @@ def document(facts: Facts) -> dict[str, Any]:
             {"origin": fault.origin, "path": fault.path, "message": fault.message}
             for fault in facts.faults
         ],
+    }
+
+
+def _changes(changes: ReloadStatistics | None) -> dict[str, Any] | None:
+    """What reloading and watching did since the start."""
+    if changes is None:
+        return None
+    return {
+        "added": changes.added,
+        "changed": changes.changed,
+        "removed": changes.removed,
+        "lastAt": _time(changes.applied_at),
+        "lastSeconds": round(changes.applied_in_s, 3),
+        "failures": changes.failures,
     }
 
 

@@ -111,7 +111,7 @@ class Snapshot:
     sinks: tuple[SinkFigures, ...] = ()
     series_active: int = 0
     series_created: int = 0
-    series_forgotten: int = 0
+    series_forgotten: Mapping[str, int] = field(default_factory=dict)
     series_retyped: int = 0
     metadata_families: int = 0
     exporters: int = 0
@@ -290,9 +290,9 @@ CATALOGUE: tuple[MetricSpec, ...] = (
     MetricSpec(
         "relay_series_forgotten_total",
         "counter",
-        "Series forgotten because they were not seen for long.",
-        (),
-        _one(lambda s: s.series_forgotten),
+        "Series forgotten: not seen for long (idle), or others needed the room (full).",
+        ("reason",),
+        _by(lambda s: s.series_forgotten),
     ),
     MetricSpec(
         "relay_series_retyped_total",

@@ -60,7 +60,7 @@ SNAPSHOT = Snapshot(
     ),
     series_active=11,
     series_created=13,
-    series_forgotten=2,
+    series_forgotten={"idle": 2, "full": 3},
     series_retyped=1,
     metadata_families=9,
     exporters=2,
@@ -114,7 +114,8 @@ relay_inventory_objects{source="manifests"} 12
 relay_inventory_objects{source="series"} 0
 relay_series_retyped_total 1
 relay_series_created_total 13
-relay_series_forgotten_total 2
+relay_series_forgotten_total{reason="full"} 3
+relay_series_forgotten_total{reason="idle"} 2
 relay_metadata_families 9
 relay_event_loop_lag_seconds{window="last"} 0.001
 relay_event_loop_lag_seconds{window="max"} 0.25
