@@ -27,8 +27,7 @@ def check(
     """Check settings files, manifests and directories of manifests.
 
     A settings file is checked together with the exporters, secrets and inventory that it names.
-    ``secrets`` is
-    for manifests that are named directly.
+    ``secrets`` is for manifests that are named directly.
     """
     lines: list[str] = []
     faults: list[Fault] = []
