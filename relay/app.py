@@ -31,7 +31,7 @@ from relay.server.lag import LoopLag
 from relay.settings import Address, Settings
 from relay.sink.transport import Transport
 from relay.sink.worker import SinkWorker
-from relay.status import Facts, document, snapshot
+from relay.status import Facts, document, project_document, snapshot
 from relay.telemetry import Snapshot, Telemetry
 from relay.wire.batch import OpenBatch, SealedBatch
 
@@ -212,9 +212,9 @@ class Relay:
         """The figures of a scrape."""
         return snapshot(self.facts())
 
-    def status(self) -> dict[str, object]:
-        """The ``/status`` document."""
-        return document(self.facts())
+    def status(self, project: str = "") -> dict[str, object]:
+        """The ``/status`` document; of one project, where given, only what that may see."""
+        return project_document(self.facts(), project) if project else document(self.facts())
 
     def explain(self, question: Question) -> list[str]:
         """Who takes a series, and why, as of now. Raises ConfigError."""

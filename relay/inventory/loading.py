@@ -12,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -106,7 +106,7 @@ def _read_file(file: Path, project: str) -> InventoryLoad:
     try:
         documents = read_documents(file)
     except ConfigError as error:
-        return InventoryLoad((), error.faults)
+        return InventoryLoad((), tuple(replace(fault, project=project) for fault in error.faults))
     objects: list[Object] = []
     faults: list[Fault] = []
     for document in documents:
@@ -118,7 +118,7 @@ def _read_file(file: Path, project: str) -> InventoryLoad:
             found = _read_object(value, where, document, project, faults)
             if found is not None:
                 objects.append(found)
-    return InventoryLoad(tuple(objects), tuple(faults))
+    return InventoryLoad(tuple(objects), tuple(replace(fault, project=project) for fault in faults))
 
 
 def _items(document: Document) -> Iterator[tuple[Where, object]]:
