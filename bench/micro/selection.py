@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bench.dataset import labels_of
-from relay.app import GC_GENERATIONS, GC_THRESHOLD
+from relay import collector
 from relay.pipeline.engine import Engine, Limits
 from relay.pipeline.plans import SinkTally, Target
 from relay.pipeline.tenancy import Tenancy
@@ -287,7 +287,7 @@ def main(arguments: Sequence[str]) -> int:
     if unknown:
         print(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}", file=sys.stderr)
         return 2
-    gc.set_threshold(GC_THRESHOLD, *GC_GENERATIONS)
+    collector.settle()
     for name in arguments or PARTS:
         print(f"[{name}]")
         PARTS[name]()
