@@ -23,7 +23,7 @@ from relay.exporter.loading import LoadResult, Manifests, keep_last_good
 from relay.exporter.secrets import SecretStore
 from relay.fleet import Changes, Differences, Fleet
 from relay.inventory.loading import InventoryFiles, InventoryLoad
-from relay.inventory.store import Object
+from relay.inventory.store import ManifestIndex
 from relay.settings import Settings
 
 _log = logging.getLogger("relay.reloading")
@@ -57,7 +57,7 @@ class Reloader:
         self,
         settings: Settings,
         fleet: Fleet,
-        set_inventory: Callable[[Iterable[Object]], None],
+        set_inventory: Callable[[ManifestIndex], None],
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -67,7 +67,7 @@ class Reloader:
             tenancy=settings.tenancy is not None,
         )
         self._inventory_files = InventoryFiles(settings.inventory.manifests)
-        self._inventory = InventoryLoad((), ())
+        self._inventory = InventoryLoad()
         self._interval_s = settings.watch.interval_s
         self._fleet = fleet
         self._set_inventory = set_inventory
@@ -192,8 +192,8 @@ class Reloader:
 
     def _take_inventory(self, inventory: InventoryLoad) -> None:
         _log_new("faulty in the inventory", self._inventory.faults, inventory.faults)
-        if inventory.objects != self._inventory.objects:
-            self._set_inventory(inventory.objects)
+        if inventory.index is not self._inventory.index:
+            self._set_inventory(inventory.index)
         self._inventory = inventory
 
     def __repr__(self) -> str:
