@@ -8,7 +8,7 @@ Rules:
 * A look at the young ones takes milliseconds. A full one takes 0.4 us an object, most of a second
   with a million series, and Python wants one whenever a quarter of them is new: every few seconds
   while somebody sends nothing but new series (``bench.micro.selection flood``). So there is at most
-  one a minute.
+  one in ten minutes.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-YOUNG_MAX: Final = 10_000
+YOUNG_MAX: Final = 5_000
 """Net new containers before the youngest generation is looked at; a few batches make as many."""
-YOUNG_LOOKS: Final = 10
+YOUNG_LOOKS: Final = 5
 """Looks at the youngest generation before the second one has its turn."""
-FULL_INTERVAL_S: Final = 60.0
+FULL_INTERVAL_S: Final = 600.0
 _FULL_LOOKS: Final = 10
 _NEVER: Final = 1_000_000_000
 
