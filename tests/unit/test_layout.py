@@ -22,7 +22,7 @@ LEVELS = [
     {"inventory", "sender_settings"},
     {"settings"},
     {"pipeline", "sink"},
-    {"telemetry", "logs", "loop"},
+    {"telemetry", "logs", "loop", "collector"},
     {"server"},
     {"fleet"},
     {"reloading"},
