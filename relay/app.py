@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 import time
 from collections.abc import Callable, Iterable
 
@@ -40,6 +41,10 @@ _BLAMELESS = frozenset({"native_histogram", "duplicate_timestamp"})
 """Drop reasons that are no fault of the request's: counted, but without effect on the answer."""
 
 BLOCKED_RETRY_AFTER_S = 5
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long a thread that reads manifests may keep the loop waiting each time that the loop comes
+back from a system call; Python's 5 ms add up to a tenth of a second for one request."""
 
 INGEST_STOP_S_MAX = 5.0
 
@@ -118,6 +123,7 @@ class Relay:
             await self.stop()
             raise
         collector.settle()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         loop = asyncio.get_running_loop()
         self._lag_task = loop.create_task(self._lag.run())
         if self._settings.watch.enabled:

@@ -31,11 +31,10 @@ _full_at = 0.0
 
 def settle() -> None:
     """Take what was loaded out of the collector's sight, and pace it from now on."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(YOUNG_MAX, YOUNG_LOOKS, _FULL_LOOKS)
     if _pace not in gc.callbacks:
         gc.callbacks.append(_pace)
+    gc.collect()  # which sets the pace
+    gc.freeze()
 
 
 def _pace(phase: str, info: Mapping[str, Any]) -> None:
