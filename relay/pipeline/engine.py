@@ -55,6 +55,25 @@ class EngineStatistics:
     ignored_exemplars: int
 
 
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A request that was processed once more, and how many of its points which batches did not
+    want: matched again, to be taken from the account."""
+
+    intake: Intake
+    withheld: list[tuple[OpenBatch, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What a request holds; see :class:`relay.pipeline.kernel.Intake`."""
+
+    samples: int
+    dropped: dict[str, int]
+    examples: list[str]
+    wanted: bool
+
+
 class Engine:
     """Recognise, match, translate, batch."""
 
@@ -72,6 +91,8 @@ class Engine:
         self._received = 0
         self._dropped: dict[str, int] = {}
         self._exemplars = 0
+        self._probes = -1
+        """Stands in for the position of a request that is not taken; unlike any batch's mark."""
 
     def add_exporter(
         self, exporter: str, project: str, sources: Sequence[tuple[str, Selector, Sequence[Target]]]
@@ -95,16 +116,47 @@ class Engine:
         position = self.positions.begin()
         intake = Intake(position, now)
         try:
-            request = _Request(body, self._find, self._learn)
-            consume(self.table, body, intake, request.resolve, self._times)
-            if intake.has_metadata:
-                request.learn_ahead()
+            self._consume(body, intake)
         except BaseException:
-            intake.undo()
             self.positions.release(position)
             raise
         self._commit(intake, tick)
         return intake
+
+    def replay(
+        self,
+        body: bytes,
+        *,
+        position: int,
+        now: float,
+        tick: float,
+        wants: Callable[[OpenBatch], bool],
+    ) -> Replayed:
+        """Process a request once more, under the position that it had: what :meth:`ingest` does,
+        for those batches alone that still want it.
+
+        ``position`` is none that was given out by this engine. Raises like :meth:`ingest`.
+        """
+        self.positions.advance(position)
+        position = self.positions.begin()
+        intake = Intake(position, now)
+        try:
+            self._consume(body, intake)
+        except BaseException:
+            self.positions.release(position)
+            raise
+        withheld = intake.withhold(wants)
+        self._commit(intake, tick)
+        return Replayed(intake, withheld)
+
+    def probe(self, body: bytes, *, now: float) -> Probed:
+        """What :meth:`ingest` would say of a request, without taking it. Raises like that."""
+        self._probes -= 1
+        intake = Intake(self._probes, now)
+        self._consume(body, intake)
+        probed = Probed(intake.samples, intake.dropped, intake.examples, intake.wanted)
+        intake.undo()
+        return probed
 
     def due(self, tick: float) -> list[tuple[OpenBatch, SealedBatch]]:
         """Seal and return every batch whose time has come."""
@@ -127,6 +179,17 @@ class Engine:
             dict(self._dropped),
             self._exemplars,
         )
+
+    def _consume(self, body: bytes, intake: Intake) -> None:
+        """Append a request's points to the batches; nothing is changed where that raises."""
+        try:
+            request = _Request(body, self._find, self._learn)
+            consume(self.table, body, intake, request.resolve, self._times)
+            if intake.has_metadata:
+                request.learn_ahead()
+        except BaseException:
+            intake.undo()
+            raise
 
     def _commit(self, intake: Intake, tick: float) -> None:
         """Make the request's effects final: counts, holds and deadlines."""

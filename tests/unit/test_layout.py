@@ -17,7 +17,7 @@ OWN_TREES = [PACKAGE, ROOT / "tests", ROOT / "bench"]
 
 LEVELS = [
     {"errors"},
-    {"quantity", "wire", "selector"},
+    {"quantity", "wire", "selector", "journal"},
     {"exporter"},
     {"settings"},
     {"pipeline", "sink"},
@@ -30,13 +30,14 @@ LEVELS = [
     {"cli"},
     {"__main__"},
 ]
-"""Who may import whom: a unit imports those of lower levels only, so pipeline and sink, and wire
-and selector, do not know of each other."""
+"""Who may import whom: a unit imports those of lower levels only, so pipeline and sink, and wire,
+selector and journal, do not know of each other."""
 
 SANS_IO = [
     *sorted((PACKAGE / "wire").glob("*.py")),
     *sorted((PACKAGE / "selector").glob("*.py")),
     *sorted((PACKAGE / "pipeline").glob("*.py")),
+    *(PACKAGE / "journal" / f"{name}.py" for name in ("frames", "record", "checkpoint", "segments")),
     *(
         PACKAGE / "sink" / f"{name}.py"
         for name in ("queue", "retry", "outcome", "ledger", "payload", "auth", "guard")

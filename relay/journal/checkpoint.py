@@ -1,0 +1,88 @@
+"""How far each sink had come, as bytes. Pure.
+
+Rules:
+
+* A sink's *low position* is the oldest one of which it may still need something; there is one for
+  each of its lanes. Everything before it is delivered, refused, given up on record, or in the
+  sink's queue on disk.
+* ``next`` is the first position that had not been handed to the sinks at all. A sink without an
+  entry had come that far: so a sink that is busy with nothing costs nothing here.
+* Lows only grow, so an old checkpoint is a safe one: it costs duplicates, never data. One that is
+  damaged or missing counts as the oldest possible.
+* The first line says the format and the checksum of the rest. A whole checkpoint of another format
+  is refused, like any file of another format (:class:`relay.journal.frames.FormatError`).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from relay.journal.frames import FORMAT, FormatError
+
+Lows = Mapping[tuple[str, str], tuple[int, ...]]
+"""Low positions by exporter's id and sink's name, one for each lane."""
+
+_MAGIC = b"relay-checkpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """See the module's rules."""
+
+    next: int = 0
+    lows: Lows = field(default_factory=dict)
+
+    def low(self, exporter: str, sink: str, *, lanes: int) -> tuple[int, ...]:
+        """Where each of a sink's lanes has to go on; a changed number of lanes deals series anew,
+        so then the oldest counts for all."""
+        lows = self.lows.get((exporter, sink))
+        if lows is None:
+            return (self.next,) * lanes
+        if len(lows) != lanes:
+            return (min(lows),) * lanes
+        return lows
+
+
+class _Entry(msgspec.Struct, array_like=True):
+    exporter: str
+    sink: str
+    lows: tuple[int, ...]
+
+
+class _Document(msgspec.Struct):
+    next: int
+    lows: list[_Entry]
+
+
+def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
+    """The file's content."""
+    entries = [
+        _Entry(exporter, sink, lows)
+        for (exporter, sink), lows in checkpoint.lows.items()
+        if any(low != checkpoint.next for low in lows)
+    ]
+    body = msgspec.json.encode(_Document(checkpoint.next, entries))
+    return b"%s %d %08x\n%s" % (_MAGIC, FORMAT, zlib.crc32(body), body)
+
+
+def decode_checkpoint(data: bytes) -> Checkpoint | None:
+    """What :func:`encode_checkpoint` made; None where it is damaged. Raises FormatError."""
+    head, _, body = data.partition(b"\n")
+    words = head.split(b" ")
+    if len(words) != 3 or words[0] != _MAGIC:
+        return None
+    try:
+        version, crc = int(words[1]), int(words[2], 16)
+    except ValueError:
+        return None
+    if zlib.crc32(body) != crc:
+        return None
+    if version != FORMAT:
+        raise FormatError(version)
+    document = msgspec.json.decode(body, type=_Document)
+    lows = {(entry.exporter, entry.sink): entry.lows for entry in document.lows}
+    return Checkpoint(document.next, lows)
