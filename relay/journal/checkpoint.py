@@ -9,7 +9,7 @@ Rules:
   entry had come that far: so a sink that is busy with nothing costs nothing here.
 * Lows only grow, so an old checkpoint is a safe one: it costs duplicates, never data. One that is
   damaged or missing counts as the oldest possible.
-* The first line says the format and the checksum of the rest. A whole checkpoint of another format
+* The first line says the format, and the checksum of that and the rest. A whole checkpoint of another format
   is refused, like any file of another format (:class:`relay.journal.frames.FormatError`).
 """
 
@@ -66,7 +66,7 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
         if any(low != checkpoint.next for low in lows)
     ]
     body = msgspec.json.encode(_Document(checkpoint.next, entries))
-    return b"%s %d %08x\n%s" % (_MAGIC, FORMAT, zlib.crc32(body), body)
+    return b"%s %d %08x\n%s" % (_MAGIC, FORMAT, _checksum(FORMAT, body), body)
 
 
 def decode_checkpoint(data: bytes) -> Checkpoint | None:
@@ -79,10 +79,15 @@ def decode_checkpoint(data: bytes) -> Checkpoint | None:
         version, crc = int(words[1]), int(words[2], 16)
     except ValueError:
         return None
-    if zlib.crc32(body) != crc:
+    if _checksum(version, body) != crc:
         return None
     if version != FORMAT:
         raise FormatError(version)
     document = msgspec.json.decode(body, type=_Document)
     lows = {(entry.exporter, entry.sink): entry.lows for entry in document.lows}
     return Checkpoint(document.next, lows)
+
+
+def _checksum(version: int, body: bytes) -> int:
+    """Of the format too: one that is damaged is not another one."""
+    return zlib.crc32(body, zlib.crc32(b"%d" % version))

@@ -20,6 +20,18 @@ class Disk:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         return os.open(path, flags, _MODE)
 
+    def extend(self, path: Path) -> int:
+        """Open a file that exists, for writing at its end; return its descriptor."""
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+
+    def open(self, path: Path) -> int:
+        """Open a file for reading; return its descriptor."""
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self, descriptor: int, offset: int, size: int) -> bytes:
+        """Up to ``size`` bytes from ``offset`` on."""
+        return os.pread(descriptor, size, offset)
+
     def write(self, descriptor: int, data: bytes) -> int:
         """Write some of the data; return how many bytes."""
         return os.write(descriptor, data)

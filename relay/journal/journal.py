@@ -155,6 +155,11 @@ class Journal:
         """Whether everything that was appended is written or given up."""
         return not self._pending and not self._writing
 
+    async def settled(self) -> None:
+        """Wait until :attr:`idle`, while nobody appends."""
+        while not self.idle:
+            await asyncio.wait(self._background)
+
     async def append(self, record: Record) -> bool:
         """Write a record and wait until it is safe; False where it could not be kept.
 

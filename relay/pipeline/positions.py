@@ -70,6 +70,11 @@ class Positions:
         """The oldest held position, or the next one to be given out where nothing is held."""
         return self._low
 
+    @property
+    def following(self) -> int:
+        """The next position to be given out."""
+        return self._next
+
     def statistics(self) -> PositionsStatistics:
         """A snapshot."""
         return PositionsStatistics(self._next, self._low, self._holds)
