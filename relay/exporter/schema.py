@@ -28,6 +28,7 @@ from relay.exporter.model import (
     Batch,
     ClientTls,
     Compression,
+    Drain,
     Exporter,
     OtlpHttp,
     Overflow,
@@ -66,6 +67,7 @@ _AUTHENTICATION_TYPES: tuple[AuthenticationType, ...] = get_args(AuthenticationT
 _COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 _TEMPORALITIES: tuple[Temporality, ...] = get_args(Temporality)
 _OVERFLOWS: tuple[Overflow, ...] = get_args(Overflow)
+_DRAINS: tuple[Drain, ...] = get_args(Drain)
 
 # What `kubectl get -o yaml` adds to every object's metadata.
 _METADATA_IGNORED = (
@@ -342,6 +344,7 @@ def _read_queue(sink: Section) -> Queue:
             ),
             age_max_s=_read_duration_s(section, "maxAge", default.age_max_s, QUEUE_AGE_BOUNDS_S),
             overflow=section.choice("overflow", _OVERFLOWS, default=default.overflow),
+            drain=section.choice("drain", _DRAINS, default=default.drain),
         )
 
 
