@@ -1,8 +1,9 @@
 """The composition root: builds the graph, starts it, reloads it, drains it.
 
-Start-up order is from the inside out (sinks before listeners), shutdown from the outside in:
-senders are turned away first, then open batches are sealed, then queues are sent until the drain
-timeout.
+Start-up order is from the inside out (storage, sinks, listeners, and then what a crash has left in
+the journal), shutdown from the outside in: senders are turned away first, then open batches are
+sealed, then queues are sent until the drain timeout and what is left is stored, then the journal
+learns how far every sink has come.
 """
 
 from __future__ import annotations
@@ -11,20 +12,32 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 
 from relay import __version__
-from relay.errors import ConfigError, OverloadedError
+from relay.acceptance import Acceptance
+from relay.errors import ConfigError, Fault
 from relay.exporter.loading import LoadResult, keep_last_good, load_exporters
 from relay.exporter.model import Exporter, SecretRef, Sink
 from relay.exporter.secrets import SecretStore
-from relay.fleet import Changes, Fleet
+from relay.fleet import Changes, Fittings, Fleet
+from relay.journal.checkpoint import Checkpoint
+from relay.journal.directory import DataDirectory
+from relay.journal.disk import Disk
+from relay.journal.frames import FormatError
+from relay.journal.journal import Journal
 from relay.pipeline.engine import Engine, Limits
+from relay.pipeline.kernel import Intake
+from relay.replay import Replay
 from relay.server.admin import AdminServer
 from relay.server.contract import Accepted, Tenant
 from relay.server.ingest import IngestServer
 from relay.server.lag import LoopLag
-from relay.settings import Address, Settings
+from relay.settings import Address, Settings, Storage
+from relay.sink.circuit import Circuits
+from relay.sink.ledger import NO_POINTS
+from relay.sink.share import BufferedBytes
+from relay.sink.store import QueueStore
 from relay.sink.transport import Transport
 from relay.sink.worker import SinkWorker
 from relay.status import Facts, document, snapshot
@@ -33,10 +46,20 @@ from relay.wire.batch import OpenBatch, SealedBatch
 
 _log = logging.getLogger("relay.app")
 
-_BLAMELESS = frozenset({"native_histogram", "duplicate_timestamp"})
-"""Drop reasons that are no fault of the request's: counted, but without effect on the answer."""
+UPKEEP_INTERVAL_S_MIN = 0.1
+UPKEEP_INTERVAL_S_MAX = 1.0
+"""How often checkpoints are saved. What was delivered since the last one is delivered once more
+after a crash."""
 
-BLOCKED_RETRY_AFTER_S = 5
+UPKEEP_COST = 0.02
+"""How much of the event loop's time upkeep may take; it grows with the number of sinks."""
+
+BODIES_SHARE = 4
+"""Bodies on their way in may have a quarter of the memory, data on its way out has the rest."""
+
+JOURNAL_SHARE = 4
+"""The journal may have a quarter of the storage. It holds what sinks are busy with, some seconds of
+traffic; what they are behind with is in their queues, which have the rest."""
 
 
 class Relay:
@@ -49,8 +72,10 @@ class Relay:
         clock: Callable[[], float] = time.time,
         tick: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
+        disk: Disk | None = None,
     ) -> None:
         self._settings = settings
+        self._disk = disk or Disk()
         self._clock = clock
         self._tick = tick
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
@@ -61,6 +86,8 @@ class Relay:
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flush_at = float("inf")
         self._reloading = asyncio.Lock()
+        memory_bytes_max = settings.memory.bytes_max
+        self._data_bytes_max = memory_bytes_max - memory_bytes_max // BODIES_SHARE
         ingest = settings.ingest
         self._engine = Engine(
             Limits(
@@ -76,7 +103,23 @@ class Relay:
         self._lag_task: asyncio.Task[None] | None = None
         self._transport: Transport | None = None
         self._fleet: Fleet | None = None
-        self._ingest = IngestServer(settings.listen, ingest, self.accept, clock=clock)
+        self._memory = BufferedBytes()
+        self._circuits = Circuits(self._rng)
+        self._directory: DataDirectory | None = None
+        self._journal: Journal | None = None
+        self._store: QueueStore | None = None
+        self._replay: Replay | None = None
+        self._replay_task: asyncio.Task[None] | None = None
+        self._acceptance: Acceptance | None = None
+        self._upkeep_timer: asyncio.TimerHandle | None = None
+        self._saved: Checkpoint | None = None
+        self._ingest = IngestServer(
+            settings.listen,
+            ingest,
+            self.accept,
+            bodies_bytes_max=memory_bytes_max // BODIES_SHARE,
+            clock=clock,
+        )
         self._admin = AdminServer(
             settings.admin_listen,
             Telemetry(self.snapshot),
@@ -93,14 +136,20 @@ class Relay:
         loaded = await self._load()
         if loaded.faults and not loaded.exporters:
             raise ConfigError(loaded.faults)
-        self._transport = Transport(allow_private=self._settings.allow_private_endpoints)
-        self._fleet = Fleet(
-            self._engine,
-            self._make_worker,
-            drain_timeout_s=self._settings.shutdown.drain_timeout_s,
-        )
         try:
+            checkpoint = await self._open_storage()
+            self._transport = Transport(allow_private=self._settings.allow_private_endpoints)
+            self._fleet = Fleet(
+                self._engine,
+                self._make_worker,
+                drain_timeout_s=self._settings.shutdown.drain_timeout_s,
+                store=self._store,
+                memory=self._memory,
+                memory_bytes_max=self._data_bytes_max,
+            )
             self._install(loaded)
+            self._fleet.start()
+            self._admit(self._fleet, checkpoint)
             await self._admin.start()
             await self._ingest.start()
         except BaseException:
@@ -120,12 +169,19 @@ class Relay:
         )
 
     async def stop(self) -> None:
-        """Turn senders away, send what is left until the drain timeout, stop everything."""
+        """Turn senders away, send what is left until the drain timeout, store the rest, stop
+        everything."""
         self._ready = False
+        if self._replay_task is not None and not self._replay_task.done():
+            # Before the listener, which waits for requests that may be waiting for the replay.
+            await _cancelled(self._replay_task)
         await self._ingest.stop()
         self._draining = True
-        if self._flush_timer is not None:
-            self._flush_timer.cancel()
+        if self._acceptance is not None:
+            self._acceptance.stopping = True
+        for timer in (self._flush_timer, self._upkeep_timer):
+            if timer is not None:
+                timer.cancel()
         if self._fleet is not None:
             await self._fleet.drain()
             for report in self._fleet.reports():
@@ -135,6 +191,7 @@ class Relay:
                         "points were given up",
                         extra={"exporter": report.exporter, "sink": report.sink, "points": lost},
                     )
+        await self._close_storage()
         await self._admin.stop()
         if self._lag_task is not None:
             self._lag_task.cancel()
@@ -154,30 +211,26 @@ class Relay:
 
     def accept(
         self, body: bytes, *, tenant: Tenant | None, now: float, raw: bytes, encoding: str
-    ) -> Accepted:
+    ) -> Coroutine[None, None, Accepted]:
         """Take in one decompressed WriteRequest; see :class:`relay.server.contract.Accept`."""
-        del tenant, raw, encoding  # for tenancy by URL and for the journal, which come later
-        assert self._fleet is not None
-        if self._draining:
-            raise OverloadedError("shutting down", retry_after_s=BLOCKED_RETRY_AFTER_S)
-        if self._fleet.blocked:
-            raise OverloadedError(
-                "the queue of a sink that must not lose data is full",
-                retry_after_s=BLOCKED_RETRY_AFTER_S,
-            )
-        intake = self._engine.ingest(body, now=now, tick=self._tick())
-        _offer(intake.sealed)
-        self._arm()
-        faults = {
-            reason: count for reason, count in intake.dropped.items() if reason not in _BLAMELESS
-        }
-        return Accepted(intake.samples, faults, tuple(intake.examples))
+        assert self._acceptance is not None
+        return self._acceptance.accept(body, tenant=tenant, now=now, raw=raw, encoding=encoding)
 
     def not_ready(self) -> list[str]:
         """Why we are not ready; empty where we are."""
         if self._draining:
             return ["shutting down"]
-        return [] if self._ready else ["starting"]
+        if not self._ready:
+            return ["starting"]
+        reasons = []
+        if self._replay is not None and self._replay.active:
+            left = self._replay.statistics().left_bytes
+            reasons.append(f"replaying the journal: {left} bytes left")
+        if self._journal is not None and self._journal.trouble:
+            reasons.append(f"storage: the journal keeps nothing: {self._journal.trouble}")
+        if self._store is not None and self._store.trouble:
+            reasons.append(f"storage: queues are in memory only: {self._store.trouble}")
+        return reasons
 
     def snapshot(self) -> Snapshot:
         """The figures of a scrape."""
@@ -201,6 +254,9 @@ class Relay:
             faults=self._loaded.faults,
             sources=tuple(self._engine.router.tallies()),
             sinks=reports,
+            departed=self._fleet.departed() if self._fleet else NO_POINTS,
+            store=self._store.statistics() if self._store else None,
+            unreachable_endpoints=self._circuits.open,
         )
 
     @property
@@ -231,9 +287,9 @@ class Relay:
         for exporter in loaded.exporters:
             for warning in exporter.warnings:
                 _log.warning("exporter %s: %s", exporter.id, warning)
-        return self._fleet.apply(loaded.exporters)
+        return self._fleet.apply(loaded.exporters, complete=not loaded.faults)
 
-    def _make_worker(self, exporter: Exporter, sink: Sink) -> SinkWorker:
+    def _make_worker(self, exporter: Exporter, sink: Sink, fittings: Fittings) -> SinkWorker:
         assert self._transport is not None
 
         def lookup(reference: SecretRef, default_key: str) -> str:
@@ -253,7 +309,120 @@ class Relay:
             rng=self._rng,
             clock=self._clock,
             tick=self._tick,
+            circuits=self._circuits,
+            memory=self._memory,
+            store=fittings.store,
+            make_room=fittings.make_room,
+            low_limit=fittings.low_limit,
         )
+
+    async def _open_storage(self) -> Checkpoint:
+        """Lock the data directory and take stock of it; a checkpoint of nothing without storage.
+
+        Raises ConfigError where it is another process's, of another format, or cannot be had.
+        """
+        storage = self._settings.storage
+        if storage is None:
+            return Checkpoint()
+        self._directory = DataDirectory(storage.path)
+        try:
+            return await self._open_files(storage, self._directory)
+        except FormatError as error:
+            raise ConfigError([Fault("storage.path", f"{storage.path}: {error}")]) from error
+
+    async def _open_files(self, storage: Storage, directory: DataDirectory) -> Checkpoint:
+        journal_bytes_max = storage.bytes_max // JOURNAL_SHARE
+        self._journal = Journal(
+            directory.journal,
+            directory.checkpoint,
+            bytes_max=journal_bytes_max,
+            fsync=storage.fsync,
+            fsync_interval_s=storage.fsync_interval_s,
+            disk=self._disk,
+        )
+        self._store = QueueStore(
+            directory.queues,
+            bytes_max=storage.bytes_max - journal_bytes_max,
+            sync=storage.fsync != "never",
+            disk=self._disk,
+        )
+        checkpoint = await self._journal.open()
+        await asyncio.to_thread(self._store.open)
+        await self._journal.advance(self._store.highest_position + 1)
+        return checkpoint
+
+    def _admit(self, fleet: Fleet, checkpoint: Checkpoint) -> None:
+        """Make everything ready for requests, and begin to replay the journal, if there is one."""
+        if self._journal is not None:
+            self._replay = Replay(
+                self._engine,
+                fleet,
+                self._journal,
+                checkpoint,
+                decoded_bytes_max=self._settings.ingest.decoded_bytes_max,
+                deliver=self._deliver,
+                crowded=lambda: self._acceptance is not None and self._acceptance.crowded,
+                tick=self._tick,
+            )
+        self._acceptance = Acceptance(
+            self._engine,
+            fleet,
+            journal=self._journal,
+            replay=self._replay,
+            memory_bytes_max=self._data_bytes_max,
+            queued=self._memory,
+            deliver=self._deliver,
+            tick=self._tick,
+        )
+        loop = asyncio.get_running_loop()
+        if self._replay is not None:
+            self._replay_task = loop.create_task(self._replay.run())
+            self._replay_task.add_done_callback(_log_failure)
+        self._upkeep_timer = loop.call_later(UPKEEP_INTERVAL_S_MIN, self._upkeep)
+
+    def _upkeep(self) -> None:
+        """What is done over and over: measure memory, save how far sinks are, trim the journal."""
+        began = self._tick()
+        assert self._acceptance is not None
+        self._acceptance.measure()
+        if self._journal is not None:
+            self._keep_journal(self._journal)
+        interval_s = max(UPKEEP_INTERVAL_S_MIN, (self._tick() - began) / UPKEEP_COST)
+        self._upkeep_timer = asyncio.get_running_loop().call_later(
+            min(interval_s, UPKEEP_INTERVAL_S_MAX), self._upkeep
+        )
+
+    def _keep_journal(self, journal: Journal) -> None:
+        assert self._fleet is not None
+        checkpoint = self._checkpoint()
+        if checkpoint != self._saved and journal.tidy(checkpoint, low=self._engine.positions.low):
+            self._saved = checkpoint
+        extent = journal.extent
+        if extent.bytes > journal.bytes_max // 2:
+            # Whoever still holds what is in the older half has to store it.
+            self._fleet.spill_below(extent.position_after(extent.bytes // 2))
+
+    def _checkpoint(self) -> Checkpoint:
+        """How far each sink is at this moment."""
+        assert self._fleet is not None
+        assert self._replay is not None
+        following = self._engine.positions.following
+        return Checkpoint(following, self._replay.raised(self._fleet.lows(following)))
+
+    async def _close_storage(self) -> None:
+        """Store what is left to store, and let go of the files."""
+        if self._store is not None:
+            await self._store.close()
+        if self._journal is not None:
+            checkpoint = self._checkpoint() if self._fleet and self._replay else None
+            await self._journal.close(checkpoint, low=self._engine.positions.low)
+        if self._directory is not None:
+            self._directory.close()
+
+    def _deliver(self, intake: Intake) -> None:
+        """Hand what the engine made of a request to the sinks."""
+        _offer(intake.sealed)
+        self._arm()
 
     def _arm(self) -> None:
         """Make sure that the loop wakes up when the next open batch is due."""
@@ -281,3 +450,14 @@ def _offer(sealed: Iterable[tuple[OpenBatch, SealedBatch]]) -> None:
     for batch, points in sealed:
         assert isinstance(batch.owner, SinkWorker)
         batch.owner.offer(points, batch.lane)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    """A bug in the replay must not pass unseen; the journal stays as it is until the next start."""
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("the replay ended with a bug in the relay", exc_info=task.exception())
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

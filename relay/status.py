@@ -6,6 +6,7 @@ endpoint is shown without query or user part, which validation does not let in a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +19,9 @@ from relay.fleet import SinkReport
 from relay.pipeline.engine import EngineStatistics
 from relay.pipeline.series import SourceTally
 from relay.sink.delivery import Remark
-from relay.telemetry import IngestFigures, SinkFigures, Snapshot, SourceFigures
+from relay.sink.ledger import LedgerStatistics
+from relay.sink.store import StoreStatistics
+from relay.telemetry import IngestFigures, SinkFigures, Snapshot, SourceFigures, StorageFigures
 
 PROTOCOL = "remote_write_v1"
 """The only one spoken so far, as the label of ``relay_received_samples_total``."""
@@ -42,6 +45,9 @@ class Facts:
     faults: tuple[Fault, ...]
     sources: tuple[SourceTally, ...]
     sinks: tuple[SinkReport, ...]
+    departed: LedgerStatistics
+    store: StoreStatistics | None = None
+    unreachable_endpoints: int = 0
 
 
 def snapshot(facts: Facts) -> Snapshot:
@@ -58,6 +64,14 @@ def snapshot(facts: Facts) -> Snapshot:
             SourceFigures(tally.exporter, tally.source, tally.samples) for tally in facts.sources
         ),
         sinks=tuple(_sink_figures(report, facts.now) for report in facts.sinks),
+        removed_sinks={
+            "delivered": facts.departed.delivered,
+            "rejected": sum(facts.departed.rejected.values()),
+            "expired": facts.departed.expired,
+            "dropped": sum(facts.departed.dropped.values()),
+        },
+        storage=(_queues_figures(facts.store),) if facts.store else (),
+        unreachable_endpoints=facts.unreachable_endpoints,
         series_active=engine.table.active,
         series_created=engine.table.created,
         series_forgotten=engine.table.forgotten,
@@ -75,6 +89,7 @@ def snapshot(facts: Facts) -> Snapshot:
 def _sink_figures(report: SinkReport, now: float) -> SinkFigures:
     ledger = report.ledger
     worker = report.worker
+    forecast = worker.forecast
     return SinkFigures(
         exporter=report.exporter,
         sink=report.sink,
@@ -85,14 +100,34 @@ def _sink_figures(report: SinkReport, now: float) -> SinkFigures:
         expired=ledger.expired,
         dropped=ledger.dropped,
         queued_points=ledger.queued + report.open,
-        queue_bytes=worker.queue.bytes,
-        queue_bytes_max=worker.queue.bytes_max,
+        queue_bytes=report.queue.bytes,
+        queue_bytes_max=report.queue.bytes_max,
         oldest_point_age_s=_oldest_age_s(report, now),
+        memory_bytes=report.queue.memory_bytes,
+        stored_bytes=report.queue.stored_bytes,
+        full_in_s=math.inf if forecast.full_in_s is None else forecast.full_in_s,
+        stalled_s=forecast.stalled_s,
+        unreachable=worker.circuit_open,
         requests=worker.requests,
         sent_bytes=worker.bytes_sent,
         last_success_at=worker.last_success_at or 0.0,
+        last_error_at=worker.last_error.at if worker.last_error else 0.0,
         paused=bool(worker.paused),
         internal_errors=worker.internal_errors,
+    )
+
+
+def _queues_figures(store: StoreStatistics) -> StorageFigures:
+    return StorageFigures(
+        part="queues",
+        used_bytes=store.used_bytes,
+        bytes_max=store.bytes_max,
+        degraded=bool(store.trouble),
+        errors=store.errors,
+        written_bytes=store.saved_bytes,
+        damaged_records=store.damaged.records,
+        damaged_bytes=store.damaged.bytes,
+        torn_bytes=store.damaged.torn_bytes,
     )
 
 
@@ -100,7 +135,7 @@ def document(facts: Facts) -> dict[str, Any]:
     """The ``/status`` document."""
     engine = facts.engine
     sources = {(tally.exporter, tally.source): tally.samples for tally in facts.sources}
-    sinks = {(report.exporter, report.sink): report for report in facts.sinks}
+    sinks = {(report.exporter, report.sink): report for report in facts.sinks if not report.removed}
     return {
         "version": __version__,
         "build": BUILD,
@@ -118,6 +153,12 @@ def document(facts: Facts) -> dict[str, Any]:
         "exporters": [
             _exporter(exporter, sources, sinks, facts.now) for exporter in facts.exporters
         ],
+        "removedSinks": [
+            {"exporter": report.exporter, "name": report.sink, **_sink(report, facts.now)}
+            for report in facts.sinks
+            if report.removed
+        ],
+        "storage": _storage(facts.store) if facts.store else None,
         "faults": [
             {"origin": fault.origin, "path": fault.path, "message": fault.message}
             for fault in facts.faults
@@ -156,9 +197,24 @@ def _exporter(
     }
 
 
+def _storage(store: StoreStatistics) -> dict[str, Any]:
+    return {
+        "queues": {
+            "usedBytes": store.used_bytes,
+            "maxBytes": store.bytes_max,
+            "trouble": store.trouble or None,
+            "errors": store.errors,
+            "damagedRecords": store.damaged.records,
+            "damagedBytes": store.damaged.bytes,
+            "tornBytes": store.damaged.torn_bytes,
+        }
+    }
+
+
 def _sink(report: SinkReport, now: float) -> dict[str, Any]:
     ledger = report.ledger
     worker = report.worker
+    full_in_s = worker.forecast.full_in_s
     return {
         "ledger": {
             "matched": report.matched,
@@ -170,11 +226,16 @@ def _sink(report: SinkReport, now: float) -> dict[str, Any]:
             "balanced": report.balanced,
         },
         "queue": {
-            "requests": worker.queue.payloads,
-            "bytes": worker.queue.bytes,
-            "maxBytes": worker.queue.bytes_max,
+            "requests": report.queue.payloads,
+            "bytes": report.queue.bytes,
+            "maxBytes": report.queue.bytes_max,
+            "memoryBytes": report.queue.memory_bytes,
+            "storedBytes": report.queue.stored_bytes,
             "oldestPointAgeSeconds": round(_oldest_age_s(report, now), 3),
+            "secondsUntilFull": None if full_in_s is None else round(full_in_s, 1),
         },
+        "stalledSeconds": round(worker.forecast.stalled_s, 1),
+        "unreachable": worker.circuit_open,
         "requests": dict(worker.requests),
         "sentBytes": worker.bytes_sent,
         "lastSuccessAt": _time(worker.last_success_at),
@@ -188,7 +249,7 @@ def _sink(report: SinkReport, now: float) -> dict[str, Any]:
 def _oldest_age_s(report: SinkReport, now: float) -> float:
     """Age of the oldest point that is queued or in an open batch; 0 where there is none."""
     opened = report.open_since
-    return max(report.worker.oldest_point_age_s or 0.0, now - opened if opened else 0.0)
+    return max(report.oldest_point_age_s or 0.0, now - opened if opened else 0.0)
 
 
 def _remark(remark: Remark | None) -> dict[str, Any] | None:

@@ -9,8 +9,9 @@ Rules:
   entry had come that far: so a sink that is busy with nothing costs nothing here.
 * Lows only grow, so an old checkpoint is a safe one: it costs duplicates, never data. One that is
   damaged or missing counts as the oldest possible.
-* The first line says the format, and the checksum of that and the rest. A whole checkpoint of another format
-  is refused, like any file of another format (:class:`relay.journal.frames.FormatError`).
+* The first line says the format, and the checksum of that and the rest. A whole checkpoint of
+  another format is refused, like any file of another format
+  (:class:`relay.journal.frames.FormatError`).
 """
 
 from __future__ import annotations

@@ -181,12 +181,14 @@ class Journal:
         """The next records behind a cursor, from position ``start`` on."""
         return await self._run(lambda: self._log.read(cursor, start=start, bytes_max=CHUNK_BYTES))
 
-    def tidy(self, checkpoint: Checkpoint, *, low: int) -> None:
-        """Save a checkpoint and forget what is older than ``low``, unless still busy with it."""
+    def tidy(self, checkpoint: Checkpoint, *, low: int) -> bool:
+        """Begin to save a checkpoint and to forget what is older than ``low``; False while still
+        busy with the one before."""
         if self._tidying or self._closed:
-            return
+            return False
         self._tidying = True
         self._spawn(self._tidy(checkpoint, low))
+        return True
 
     async def close(self, checkpoint: Checkpoint | None, *, low: int) -> None:
         """Write what is pending, save the last checkpoint (None: there is none), let go of the

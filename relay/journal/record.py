@@ -1,8 +1,8 @@
 """One accepted request as a frame of the journal. Pure.
 
-Meta: position (u64), received at (float64, seconds since the epoch), encoding (u8), whether a
-tenant is named (u8), its account and project (u32 each). The body is the request's, compressed as
-it came. Positions only grow within a segment.
+Meta: position (u64), received at (float64, seconds since the epoch), encoding, protocol and whether
+a tenant is named (u8 each), 0 (u8), the tenant's account and project (u32 each). The body is the
+request's, compressed as it came. Positions only grow within a segment.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from relay.journal.frames import (
     FILE_HEADER_BYTES,
     Damage,
+    Frame,
     Read,
     decode_file_header,
     encode_frame,
@@ -25,7 +26,10 @@ SEGMENT_KIND = b"RELAYJNL"
 ENCODINGS = ("snappy", "zstd", "gzip", "none")
 """By their number in a record; append only."""
 
-_META = struct.Struct("<QdBBII")
+PROTOCOLS = ("remote_write_v1", "remote_write_v2")
+"""By their number in a record; append only."""
+
+_META = struct.Struct("<QdBBBBII")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Record:
     encoding: str
     tenant: tuple[int, int] | None
     body: bytes
+    protocol: str = PROTOCOLS[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,9 @@ def encode_record(record: Record) -> bytes:
         record.position,
         record.received_at,
         ENCODINGS.index(record.encoding),
+        PROTOCOLS.index(record.protocol),
         record.tenant is not None,
+        0,
         account,
         project,
     )
@@ -75,14 +82,25 @@ def read_records(read: Read, start: int, size: int) -> Iterator[Whole | Damage]:
     def sound(meta: bytes) -> bool:
         if len(meta) != _META.size:
             return False
-        position, _, encoding, *_ = _META.unpack(meta)
-        return bool(position > last and encoding < len(ENCODINGS))
+        position, _, encoding, protocol, *_ = _META.unpack(meta)
+        return bool(position > last and encoding < len(ENCODINGS) and protocol < len(PROTOCOLS))
 
     for item in read_frames(read, start, size, sound=sound):
         if isinstance(item, Damage):
             yield item
             continue
-        position, received_at, encoding, named, account, project = _META.unpack(item.meta)
-        tenant = (account, project) if named else None
-        last = position
-        yield Whole(Record(position, received_at, ENCODINGS[encoding], tenant, item.body), item.end)
+        record = _record(item)
+        last = record.position
+        yield Whole(record, item.end)
+
+
+def _record(frame: Frame) -> Record:
+    position, received_at, encoding, protocol, named, _, *tenant = _META.unpack(frame.meta)
+    return Record(
+        position,
+        received_at,
+        ENCODINGS[encoding],
+        (tenant[0], tenant[1]) if named else None,
+        frame.body,
+        PROTOCOLS[protocol],
+    )

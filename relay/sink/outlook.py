@@ -32,6 +32,9 @@ class Forecast:
         return self.stalled_s >= STALLED_S
 
 
+NOTHING_AHEAD = Forecast(None, 0.0)
+
+
 class Outlook:
     """One sink. ``now`` is any monotonic clock, s."""
 

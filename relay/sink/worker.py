@@ -35,7 +35,7 @@ from relay.sink.exchange import Failure
 from relay.sink.health import Note, State
 from relay.sink.ledger import LedgerStatistics
 from relay.sink.outcome import Retry, Unauthorized, Verdict, classify, classify_failure
-from relay.sink.outlook import Forecast
+from relay.sink.outlook import NOTHING_AHEAD, Forecast
 from relay.sink.payload import Payload
 from relay.sink.queue import QueueStatistics
 from relay.sink.share import BufferedBytes
@@ -90,7 +90,7 @@ class SinkStatistics:
     internal_errors: int
     restored: int = 0
     circuit_open: bool = False
-    forecast: Forecast | None = None
+    forecast: Forecast = NOTHING_AHEAD
 
 
 @dataclass(frozen=True, slots=True)

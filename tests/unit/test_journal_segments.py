@@ -29,7 +29,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     log = segment_log(tmp_path)
     written = [
         Record(3, 1e9, "snappy", None, b"one"),
-        Record(4, 1e9 + 0.25, "zstd", (7, 0xFFFFFFFF), b""),
+        Record(4, 1e9 + 0.25, "zstd", (7, 0xFFFFFFFF), b"", "remote_write_v2"),
         Record(9, 2e9, "snappy", (0, 0), MAGIC * 3),
     ]
     log.append(written[:1])

@@ -167,8 +167,8 @@ async def test_a_full_journal_keeps_nothing_until_it_is_trimmed(tmp_path: Path) 
 async def test_a_checkpoint_is_found_again(tmp_path: Path) -> None:
     saved = Checkpoint(7, {("ns/x", "a"): (5, 7)})
     async with journal(tmp_path) as made:
-        made.tidy(saved, low=0)
-        made.tidy(Checkpoint(1), low=0)  # still busy: not written
+        assert made.tidy(saved, low=0)
+        assert not made.tidy(Checkpoint(1), low=0), "still busy"
         await eventually((tmp_path / "checkpoint").exists)
     again = Journal(tmp_path / "journal", tmp_path / "checkpoint", bytes_max=1 << 20)
     assert await again.open() == saved

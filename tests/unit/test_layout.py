@@ -21,9 +21,13 @@ LEVELS = [
     {"exporter"},
     {"settings"},
     {"pipeline", "sink"},
+    {"figures"},
+    {"catalogue"},
     {"telemetry", "logs", "loop"},
     {"server"},
     {"fleet"},
+    {"replay"},
+    {"acceptance"},
     {"status"},
     {"app"},
     {"check", "explain", "demo"},
@@ -37,10 +41,29 @@ SANS_IO = [
     *sorted((PACKAGE / "wire").glob("*.py")),
     *sorted((PACKAGE / "selector").glob("*.py")),
     *sorted((PACKAGE / "pipeline").glob("*.py")),
-    *(PACKAGE / "journal" / f"{name}.py" for name in ("frames", "record", "checkpoint", "segments")),
+    *(
+        PACKAGE / "journal" / f"{name}.py"
+        for name in ("frames", "record", "checkpoint", "segments")
+    ),
     *(
         PACKAGE / "sink" / f"{name}.py"
-        for name in ("queue", "retry", "outcome", "ledger", "payload", "auth", "guard")
+        for name in (
+            "auth",
+            "backlog",
+            "circuit",
+            "delivery",
+            "guard",
+            "health",
+            "lane",
+            "ledger",
+            "outcome",
+            "outlook",
+            "payload",
+            "queue",
+            "record",
+            "retry",
+            "share",
+        )
     ),
 ]
 IO_MODULES = {"aiohttp", "asyncio", "random", "select", "socket", "threading", "time", "uvloop"}
