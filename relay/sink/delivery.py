@@ -175,7 +175,7 @@ class Delivery:
             if oldest is not None:
                 left_s = wait.until - now.monotonic
                 resumes_at = round(now.wall + left_s, 1) if left_s > 0 else 0.0
-                found[lane.number] = Cursor(*oldest, lane.attempts or 0, resumes_at)
+                found[lane.number] = Cursor(*oldest, lane.attempts, resumes_at)
         return found
 
     def reconfigure(self, config: Sink, circuit: Circuit, now: Moment) -> None:
