@@ -191,6 +191,8 @@ class Fleet:
         for name in added:
             self._install(wanted[name], None)
         self._exporters = wanted
+        for record in self._records.values():
+            record.worker.reread_secrets()  # a manifest's Secret may have changed
         self._blocking = [
             record.worker
             for record in self._records.values()
@@ -261,8 +263,8 @@ class Fleet:
             if min(worker.oldest_positions(position)) < position:
                 worker.save(at_once=True)
 
-    async def drain(self) -> None:
-        """Send everything that is left until the drain timeout, store the rest where there is a
+    async def drain(self, timeout_s: float) -> None:
+        """Send everything that is left for at most ``timeout_s``, store the rest where there is a
         disk, then stop every worker."""
         if self._upkeep is not None:
             self._upkeep.cancel()
@@ -270,9 +272,7 @@ class Fleet:
         workers = [record.worker for record in self._records.values()]
         for worker in workers:
             self._flush(worker)
-        await asyncio.gather(
-            *(worker.drain(self._drain_timeout_s) for worker in workers), *self._retirements
-        )
+        await asyncio.gather(*(worker.drain(timeout_s) for worker in workers), *self._retirements)
 
     def _workers(self) -> Iterator[SinkWorker]:
         for records in (self._records, self._departing):

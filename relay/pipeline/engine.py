@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from relay.errors import OverloadedError
 from relay.pipeline.flush import FlushSchedule
 from relay.pipeline.kernel import Intake, consume
 from relay.pipeline.metric_types import FamilyMetadata, MetricTypes, MetricTypesStatistics
@@ -25,6 +26,9 @@ from relay.wire.remote_write import (
     parse_metadata,
     top_level,
 )
+
+NEW_SERIES_MAX = 50_000
+"""New series of one request that are looked at before others are served: some seconds' worth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +237,7 @@ class Engine:
             return series
         known = self.table.find(key)
         if known is None:
+            request.count_new()
             request.learn_ahead()
             series = Series(key)
             self._resolve(series)
@@ -276,7 +281,7 @@ class _Request:
     start than corrected afterwards, so the metadata is read when the first new series turns up.
     """
 
-    __slots__ = ("_ahead", "_body", "_find", "_learn")
+    __slots__ = ("_ahead", "_body", "_find", "_learn", "_new")
 
     def __init__(
         self,
@@ -288,9 +293,17 @@ class _Request:
         self._find = find
         self._learn = learn
         self._ahead = False
+        self._new = 0
 
     def resolve(self, key: bytes) -> Series:
         return self._find(key, self)
+
+    def count_new(self) -> None:
+        """Raises OverloadedError for too many: those before are known by then, and cost less the
+        next time, so the same request gets further when it comes again."""
+        self._new += 1
+        if self._new > NEW_SERIES_MAX:
+            raise OverloadedError(f"over {NEW_SERIES_MAX} new series in one request")
 
     def learn_ahead(self) -> None:
         if not self._ahead:

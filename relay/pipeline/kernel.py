@@ -94,6 +94,7 @@ class Intake:
     exemplars: int = 0
     careful: int = 0
     """Entries of the body that took the careful way."""
+    expansion_bytes: int = 0
     has_metadata: bool = False
 
     @property
@@ -140,12 +141,17 @@ class Intake:
         self.tallies.clear()
 
 
-CAREFUL_MAX = 100_000
-"""New series, odd samples and metadata in one request: ten times vmagent's largest block.
+CAREFUL_MAX = 500_000
+"""Entries of one request that are not a known series with one sample: fifty times vmagent's largest
+block. Each costs some ten microseconds, during which nobody else is served, and a body of 32 MiB
+has room for sixteen million empty ones."""
 
-Each costs some ten microseconds or more, during which nobody else is served, and a body of 32 MiB
-has room for sixteen million empty ones.
-"""
+EXPANSION_BYTES_MAX = 256 * 1024 * 1024
+"""Bytes of points that series with several samples may become in one request.
+
+Every point repeats its series' attributes: without a bound, one series with 16 KiB of labels and a
+million samples in 10 MiB would become 16 GiB. vmagent's largest block, all of one series with 440
+bytes of labels, becomes 5 MiB."""
 
 EXAMPLES_MAX = 5
 """Faults that are spelled out per request; the rest is only counted."""
@@ -220,6 +226,8 @@ def consume(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per sample w
             generation = table.generation
             if series is None:
                 continue
+            if len(points) > 1:
+                _count_expansion(series, len(points), intake)
             if series.plan is plan:
                 samples += len(points)
             else:
@@ -292,7 +300,9 @@ def _decode(
     if series.fault:
         intake.drop(series.fault, len(parts.samples) + parts.histograms, f"series at byte {start}")
         return None, []
-    last.next = series
+    if last.generation >= 0:
+        # A series that was just forgotten must not keep others alive.
+        last.next = series
     if parts.histograms:
         intake.drop("native_histogram", parts.histograms, series.name)
     points = []
@@ -354,7 +364,15 @@ def _other_field(body: bytes, pos: int, end: int, intake: Intake) -> tuple[int, 
 def _count_careful(intake: Intake) -> None:
     intake.careful += 1
     if intake.careful > CAREFUL_MAX:
-        raise TooLargeError(f"over {CAREFUL_MAX} new series and other entries in one request")
+        raise TooLargeError(f"over {CAREFUL_MAX} entries that need care in one request")
+
+
+def _count_expansion(series: Series, points: int, intake: Intake) -> None:
+    intake.expansion_bytes += points * sum(len(route[2]) for route in series.routes)
+    if intake.expansion_bytes > EXPANSION_BYTES_MAX:
+        raise TooLargeError(
+            f"series with several samples become over {EXPANSION_BYTES_MAX} bytes of points"
+        )
 
 
 def _enter(batch: OpenBatch, group: MetricGroup, intake: Intake) -> None:

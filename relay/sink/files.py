@@ -57,8 +57,8 @@ SinkKey = tuple[str, str]
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True):
-    """How far a lane has come: the first record that is not dealt with; how often it was tried, None
-    for what it says itself; and the wall clock before which it shall not be tried again, s."""
+    """How far a lane has come: the first record that is not dealt with; how often it was tried,
+    None for what it says itself; the wall clock before which it shall not be tried again, s."""
 
     segment: int
     offset: int

@@ -7,9 +7,6 @@ Rules:
   queue, the ledger and what is under way. An attempt that began before ends before the next begins.
 * Bad luck never reaches the caller: :meth:`SinkWorker.offer` is synchronous and always takes the
   batch.
-* Credentials and TLS material are read before the first request, and again after the endpoint
-  refused them (401, 403) or TLS failed. Every message from outside is cleared of them before it is
-  kept.
 * A bug in a task is logged with its traceback and counted; the data is kept and the sink goes on.
 * Log lines come from :mod:`relay.sink.health` alone: never one per batch.
 """
@@ -18,31 +15,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import random
-import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from relay.errors import SecretError
 from relay.exporter.model import Sink
-from relay.sink.auth import SecretLookup, credential_headers, redact
+from relay.sink.auth import SecretLookup
 from relay.sink.circuit import Circuits
 from relay.sink.delivery import MEMORY_BYTES_MAX, Delivery, Load, Moment, Remark, Send, Sleep
-from relay.sink.exchange import Failure
+from relay.sink.endpoint import Endpoint
 from relay.sink.health import Note, State
 from relay.sink.ledger import LedgerStatistics
-from relay.sink.outcome import Retry, Unauthorized, Verdict, classify, classify_failure
+from relay.sink.outcome import Retry, Unauthorized, Verdict
 from relay.sink.outlook import NOTHING_AHEAD, Forecast
 from relay.sink.payload import Payload
 from relay.sink.queue import QueueStatistics
 from relay.sink.share import BufferedBytes
 from relay.sink.store import SinkStore
 from relay.sink.stowage import Stowage
-from relay.sink.tls import TlsMaterial, read_material
-from relay.sink.transport import HttpRequest, Transport
+from relay.sink.transport import Transport
 from relay.wire.batch import OpenBatch, SealedBatch
 
 logger = logging.getLogger("relay.sink")
@@ -93,14 +87,6 @@ class SinkStatistics:
     forecast: Forecast = NOTHING_AHEAD
 
 
-@dataclass(frozen=True, slots=True)
-class _Access:
-    """What the sink's secrets came to, until they are refused."""
-
-    credentials: Mapping[str, str] = field(repr=False)
-    context: ssl.SSLContext | None
-
-
 class SinkWorker:
     """One sink of one exporter.
 
@@ -133,8 +119,7 @@ class SinkWorker:
         self.sink_id = sink_id
         self.exporter_id = exporter_id
         self.config = config
-        self._transport = transport
-        self._secrets = secrets
+        self._endpoint = Endpoint(config.otlp, transport=transport, secrets=secrets, clock=clock)
         self._clock = clock
         self._tick = tick
         self._circuits = circuits or Circuits(rng)
@@ -169,9 +154,6 @@ class SinkWorker:
         self._emptied = asyncio.Event()
         self._generation = 0
         self._tasks: list[asyncio.Task[None]] = []
-        self._access: _Access | None = None
-        self._requests: dict[str, int] = {}
-        self._bytes_sent = 0
         self._internal_errors = 0
 
     def reconfigure(self, config: Sink) -> None:
@@ -179,7 +161,7 @@ class SinkWorker:
         new ones afterwards."""
         self._circuits.leave(self.config.otlp.url, self._resume)
         self.config = config
-        self._access = None
+        self._endpoint.reconfigure(config.otlp)
         self.lanes = self._open_batches()
         circuit = self._circuits.join(config.otlp.url, self._resume)
         self._delivery.reconfigure(config, circuit, self._now())
@@ -233,6 +215,10 @@ class SinkWorker:
         if self.memory_bytes > MEMORY_BYTES_MAX:
             self.save()
         self._wakes[lane].set()
+
+    def reread_secrets(self) -> None:
+        """Read credentials and TLS material afresh before the next request."""
+        self._endpoint.reread_secrets()
 
     def start(self) -> None:
         """Begin to send. Needs a running loop."""
@@ -319,8 +305,8 @@ class SinkWorker:
             paused=delivery.paused,
             too_large_bytes=delivery.too_large_bytes,
             splits=delivery.splits,
-            requests=dict(self._requests),
-            bytes_sent=self._bytes_sent,
+            requests=dict(self._endpoint.requests),
+            bytes_sent=self._endpoint.bytes_sent,
             internal_errors=self._internal_errors,
             restored=delivery.restored,
             circuit_open=delivery.circuit.open,
@@ -442,61 +428,13 @@ class SinkWorker:
 
     async def _attempt(self, payload: Payload) -> Verdict:
         try:
-            return await self._exchange(payload)
+            return await self._endpoint.exchange(payload)
         except SecretError as error:
             return Unauthorized(str(error))
         except Exception:
             self._internal_errors += 1
             logger.exception("%s: bug in the relay, its data is kept", self._name)
             return Retry("internal_error", "internal error of the relay")
-
-    async def _exchange(self, payload: Payload) -> Verdict:
-        if self._access is None:
-            self._access = self._read_access()
-        access = self._access
-        self._bytes_sent += len(payload.body)
-        answer = await self._transport.post(self._request(payload, access))
-        if isinstance(answer, Failure):
-            verdict = classify_failure(answer)
-            refused = answer.kind == "tls_failed"
-        else:
-            verdict = classify(answer.status, answer.headers, answer.body, self._clock())
-            refused = isinstance(verdict, Unauthorized)
-        if refused and self._access is access:
-            self._access = None
-        result = type(verdict).__name__.lower()
-        self._requests[result] = self._requests.get(result, 0) + 1
-        return replace(verdict, message=redact(verdict.message, access.credentials))
-
-    def _read_access(self) -> _Access:
-        """Read the sink's secrets. Raises SecretError."""
-        otlp = self.config.otlp
-        credentials = credential_headers(otlp.authentication, self._secrets)
-        if not otlp.url.startswith("https:"):
-            return _Access(credentials, None)
-        material = read_material(otlp.tls, self._secrets) if otlp.tls else TlsMaterial()
-        return _Access(credentials, self._transport.context(material))
-
-    def _request(self, payload: Payload, access: _Access) -> HttpRequest:
-        otlp = self.config.otlp
-        ours = {"Content-Type": "application/x-protobuf"}
-        if payload.encoding != "none":
-            ours["Content-Encoding"] = payload.encoding
-        # Names differ in case only by accident: the later one replaces the earlier.
-        by_name = {
-            name.lower(): (name, value)
-            for name, value in itertools.chain(
-                otlp.headers.items(), access.credentials.items(), ours.items()
-            )
-        }
-        return HttpRequest(
-            url=otlp.url,
-            headers=dict(by_name.values()),
-            body=payload.body,
-            timeout_s=otlp.timeout_s,
-            tls=access.context,
-            server_name=otlp.tls.server_name if otlp.tls else "",
-        )
 
     def _log(self, note: Note) -> None:
         level = logging.INFO if note.good else logging.WARNING

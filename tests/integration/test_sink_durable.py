@@ -220,7 +220,7 @@ async def test_a_disk_in_trouble_costs_nothing_while_memory_lasts(
     ):
         process.offer(0, 1)
         await process.saved()
-        disk.failing = code
+        disk.write_error = code
         for value in range(2, 6):
             process.offer(value)
         process.worker.save(at_once=True)
@@ -228,7 +228,7 @@ async def test_a_disk_in_trouble_costs_nothing_while_memory_lasts(
         assert process.holds.total == 4
         assert process.store.statistics().errors
         process.offer(6)
-        disk.failing = 0
+        disk.write_error = 0
         async with asyncio.timeout(5.0):
             while process.holds.total:
                 process.worker.save(at_once=True)
@@ -242,13 +242,13 @@ async def test_a_disk_in_trouble_costs_nothing_while_memory_lasts(
 async def test_a_disk_that_hangs_holds_up_neither_sending_nor_senders(tmp_path: Path) -> None:
     disk = FaultyDisk()
     async with OtlpServer() as server, running(tmp_path, sink(server.url), disk=disk) as process:
-        disk.hold.clear()
+        disk.freeze()
         process.offer(0)
         process.worker.save(at_once=True)
         for value in range(1, 5):
             process.offer(value)
         await server.wait_until(lambda: len(server.received) == 5)
-        disk.hold.set()
+        disk.thaw()
         await process.finished()
         assert server.values == list(range(5))
         await process.until(lambda _: not segments(tmp_path))
@@ -264,12 +264,12 @@ async def test_a_disk_that_cannot_be_read_is_asked_again(
         await process.saved()
     async with OtlpServer() as server:
         async with running(tmp_path, sink(server.url), disk=disk) as process:
-            disk.failing_reads = errno.EIO
+            disk.read_error = errno.EIO
             await process.until(
                 lambda s: s.last_error is not None and "cannot read" in s.last_error.text
             )
             assert process.worker.statistics().ledger.queued == 2
-            disk.failing_reads = 0
+            disk.read_error = 0
             await process.finished()
         assert server.values == [1, 2]
 

@@ -1,4 +1,4 @@
-"""A disk that fails when told to."""
+"""A disk that fails when told to: full, broken, read-only, or slow."""
 
 from __future__ import annotations
 
@@ -11,44 +11,72 @@ from relay.journal.disk import Disk
 
 
 class FaultyDisk(Disk):
-    """``failing`` is an errno to fail every write with, or 0; ``room`` bytes can still be written.
+    """The real one, but for what is switched on.
 
-    ``hold`` makes every write wait until it is set.
+    ``room_bytes`` is how much may still be written (None: no limit; a write that does not fit
+    writes what does and then fails, as a full disk does); ``write_error``, ``sync_error``,
+    ``cut_error`` and ``read_error`` are raised by name of their number (0: none). While ``frozen``,
+    writes and flushes wait.
     """
 
     def __init__(self) -> None:
-        self.failing = 0
-        self.failing_reads = 0
-        self.room: int | None = None
-        self.hold = threading.Event()
-        self.hold.set()
-        self.writes = 0
+        self.room_bytes: int | None = None
+        self.write_error = 0
+        self.sync_error = 0
+        self.cut_error = 0
+        self.read_error = 0
+        self.syncs = 0
+        self.synced: list[int] = []
+        self._going = threading.Event()
+        self._going.set()
+
+    def freeze(self) -> None:
+        """Answer no more."""
+        self._going.clear()
+
+    def thaw(self) -> None:
+        """Answer again."""
+        self._going.set()
 
     def create(self, path: Path) -> int:
-        self._check()
+        _raise(self.write_error)
         return super().create(path)
 
     def extend(self, path: Path) -> int:
-        self._check()
+        _raise(self.write_error)
         return super().extend(path)
 
-    def write(self, descriptor: int, data: bytes) -> int:
-        self._check()
-        self.hold.wait(10.0)
-        self.writes += 1
-        if self.room is not None:
-            if not self.room:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            # A disk that fills up takes part of a write first.
-            data = data[: self.room]
-            self.room -= len(data)
-        return super().write(descriptor, data)
-
     def read(self, descriptor: int, offset: int, size: int) -> bytes:
-        if self.failing_reads:
-            raise OSError(self.failing_reads, os.strerror(self.failing_reads))
+        _raise(self.read_error)
         return super().read(descriptor, offset, size)
 
-    def _check(self) -> None:
-        if self.failing:
-            raise OSError(self.failing, os.strerror(self.failing))
+    def write(self, descriptor: int, data: bytes) -> int:
+        self._going.wait()
+        _raise(self.write_error)
+        if self.room_bytes is not None:
+            if not self.room_bytes:
+                _raise(errno.ENOSPC)
+            data = data[: self.room_bytes]
+            self.room_bytes -= len(data)
+        return super().write(descriptor, data)
+
+    def sync(self, descriptor: int) -> None:
+        self._going.wait()
+        self.syncs += 1
+        _raise(self.sync_error)
+        super().sync(descriptor)
+
+    def cut(self, descriptor: int, size: int) -> None:
+        _raise(self.cut_error)
+        super().cut(descriptor, size)
+
+    def replace(self, path: Path, data: bytes, *, sync: bool) -> None:
+        _raise(self.write_error)
+        if self.room_bytes is not None and self.room_bytes < len(data):
+            _raise(errno.ENOSPC)
+        super().replace(path, data, sync=sync)
+
+
+def _raise(number: int) -> None:
+    if number:
+        raise OSError(number, os.strerror(number))

@@ -132,11 +132,11 @@ def test_a_save_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     disk = FaultyDisk()
     bench = Bench(tmp_path, disk)
     bench.save(payload(1))
-    disk.room = 2 * SEGMENT_BYTES + 1000
+    disk.room_bytes = 2 * SEGMENT_BYTES + 1000
     big = SEGMENT_BYTES // 2 + 1
     with pytest.raises(OSError, match="No space"):
         bench.save(*(payload(n, size=big) for n in range(2, 9)))
-    disk.room = None
+    disk.room_bytes = None
     bench.save(payload(9))
     found = bench.restart()
     assert [each.points for each in bench.read_all(found)] == [2, 10]
@@ -147,11 +147,11 @@ def test_a_save_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_errors_come_out_as_they_are(tmp_path: Path, code: int) -> None:
     disk = FaultyDisk()
     bench = Bench(tmp_path, disk)
-    disk.failing = code
+    disk.write_error = code
     with pytest.raises(OSError) as raised:  # noqa: PT011 - the number says which
         bench.save(payload(1))
     assert raised.value.errno == code
-    disk.failing = 0
+    disk.write_error = 0
     bench.save(payload(2))
     assert [each.points for each in bench.read_all(bench.restart())] == [3]
 
