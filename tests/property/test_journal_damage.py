@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from relay.journal.frames import FILE_HEADER_BYTES, encode_file_header
 from relay.journal.record import SEGMENT_KIND, Record, Whole, encode_record, read_segment
 from relay.journal.segments import SegmentLog
-from tests.support.journals import positions, record
+from tests.support.journals import append, positions, record
 
 RECORDS = st.builds(
     Record,
@@ -107,7 +107,7 @@ def test_a_journal_whose_files_were_damaged_opens_and_goes_on(
         directory = Path(name)
         log = SegmentLog(directory, segment_bytes_max=300, sync=False)
         for position in range(10):
-            log.append([record(position, bytes(50))])
+            append(log, record(position, bytes(50)))
         paths = sorted(directory.iterdir())
         for kind, where in harm:
             path = paths[where % len(paths)]
@@ -119,7 +119,7 @@ def test_a_journal_whose_files_were_damaged_opens_and_goes_on(
             path.write_bytes(data)
         again = SegmentLog(directory, segment_bytes_max=300, sync=False)
         again.recover()
-        again.append([record(10)])
+        append(again, record(10))
         found = positions(again)
     assert found == sorted(set(found))
     assert found[-1] == 10

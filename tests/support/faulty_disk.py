@@ -50,7 +50,7 @@ class FaultyDisk(Disk):
         _raise(self.read_error)
         return super().read(descriptor, offset, size)
 
-    def write(self, descriptor: int, data: bytes) -> int:
+    def write(self, descriptor: int, data: bytes | memoryview) -> int:
         self._going.wait()
         _raise(self.write_error)
         if self.room_bytes is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from relay.journal.disk import Disk
-from relay.journal.record import Record
+from relay.journal.record import Record, encode_record
 from relay.journal.segments import Cursor, SegmentLog
 
 
@@ -21,6 +21,12 @@ def segment_log(
     log = SegmentLog(directory, segment_bytes_max=segment_bytes_max, sync=True, disk=disk)
     log.recover()
     return log
+
+
+def append(log: SegmentLog, *written: Record) -> None:
+    """Write a group of records."""
+    frames = [encode_record(each) for each in written]
+    log.append(frames, first=written[0].position, last=written[-1].position)
 
 
 def positions(log: SegmentLog, *, start: int = 0, bytes_max: int = 1 << 30) -> list[int]:

@@ -22,7 +22,7 @@ from relay.journal.frames import (
 from relay.journal.record import SEGMENT_KIND, Record, encode_record
 from relay.journal.segments import PROBE_BYTES, Cursor, Extent
 from tests.support.faulty_disk import FaultyDisk
-from tests.support.journals import positions, record, records, segment_log
+from tests.support.journals import append, positions, record, records, segment_log
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
@@ -32,8 +32,8 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         Record(4, 1e9 + 0.25, "zstd", (7, 0xFFFFFFFF), b"", "remote_write_v2"),
         Record(9, 2e9, "snappy", (0, 0), MAGIC * 3),
     ]
-    log.append(written[:1])
-    log.append(written[1:])
+    append(log, *written[:1])
+    append(log, *written[1:])
     assert records(log) == written
     assert records(log, bytes_max=1) == written
     assert log.next_position == 10
@@ -43,17 +43,17 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 
 def test_reading_starts_where_it_is_told_and_follows_the_end(tmp_path: Path) -> None:
     log = segment_log(tmp_path, segment_bytes_max=200)
-    log.append([record(n) for n in range(3)])
+    append(log, *(record(n) for n in range(3)))
     first = log.read(Cursor(), start=1, bytes_max=1)
     assert [each.position for each in first.records] == [1]
     assert not first.at_end
     for n in range(3, 9):
-        log.append([record(n)])
+        append(log, record(n))
     rest = log.read(first.cursor, start=1, bytes_max=1 << 20)
     assert [each.position for each in rest.records] == list(range(2, 9))
     assert rest.at_end
     assert log.extent().bytes_from(rest.cursor) == 0
-    log.append([record(9)])
+    append(log, record(9))
     assert log.extent().bytes_from(rest.cursor) > 0
     again = log.read(rest.cursor, start=1, bytes_max=1 << 20)
     assert [each.position for each in again.records] == [9]
@@ -62,7 +62,7 @@ def test_reading_starts_where_it_is_told_and_follows_the_end(tmp_path: Path) -> 
 def test_only_segments_that_nobody_needs_are_removed(tmp_path: Path) -> None:
     log = segment_log(tmp_path, segment_bytes_max=1)
     for n in range(5):
-        log.append([record(n)])
+        append(log, record(n))
     log.trim(2)
     assert positions(log) == [2, 3, 4]
     assert log.extent().first_position == 2
@@ -71,7 +71,7 @@ def test_only_segments_that_nobody_needs_are_removed(tmp_path: Path) -> None:
     log.finish()
     log.trim(5)
     assert list(tmp_path.iterdir()) == []
-    log.append([record(7)])
+    append(log, record(7))
     assert positions(log) == [7]
 
 
@@ -93,16 +93,16 @@ def test_an_extent_tells_sizes_and_positions() -> None:
 
 
 def test_a_new_run_begins_a_new_segment_behind_what_is_there(tmp_path: Path) -> None:
-    segment_log(tmp_path).append([record(0), record(1)])
+    append(segment_log(tmp_path), record(0), record(1))
     log = segment_log(tmp_path)
     assert log.next_position == 2
-    log.append([record(2)])
+    append(log, record(2))
     assert positions(log) == [0, 1, 2]
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_torn_tail_is_cut_at_the_last_whole_record(tmp_path: Path) -> None:
-    segment_log(tmp_path).append([record(0), record(1)])
+    append(segment_log(tmp_path), record(0), record(1))
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
@@ -116,7 +116,7 @@ def test_a_torn_tail_is_cut_at_the_last_whole_record(tmp_path: Path) -> None:
 
 def test_segments_without_a_record_disappear(tmp_path: Path) -> None:
     log = segment_log(tmp_path)
-    log.append([record(0)])
+    append(log, record(0))
     log.finish()
     log.begin(1)
     (tmp_path / f"{9:020d}.seg").write_bytes(b"RELAY")
@@ -128,7 +128,7 @@ def test_segments_without_a_record_disappear(tmp_path: Path) -> None:
 
 
 def test_a_damaged_record_costs_itself_alone(tmp_path: Path) -> None:
-    segment_log(tmp_path).append([record(n, b"payload %d" % n) for n in range(5)])
+    append(segment_log(tmp_path), *(record(n, b"payload %d" % n) for n in range(5)))
     (path,) = tmp_path.iterdir()
     data = bytearray(path.read_bytes())
     at = data.index(b"payload 2")
@@ -141,7 +141,7 @@ def test_a_damaged_record_costs_itself_alone(tmp_path: Path) -> None:
 
 
 def test_a_damaged_segment_header_costs_nothing(tmp_path: Path) -> None:
-    segment_log(tmp_path).append([record(n) for n in range(3)])
+    append(segment_log(tmp_path), *(record(n) for n in range(3)))
     (path,) = tmp_path.iterdir()
     path.write_bytes(bytes(FILE_HEADER_BYTES) + path.read_bytes()[FILE_HEADER_BYTES:])
     log = segment_log(tmp_path)
@@ -150,7 +150,7 @@ def test_a_damaged_segment_header_costs_nothing(tmp_path: Path) -> None:
 
 
 def test_another_format_is_refused_and_nothing_is_touched(tmp_path: Path) -> None:
-    segment_log(tmp_path).append([record(0), record(1)])
+    append(segment_log(tmp_path), record(0), record(1))
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-1])
     head = bytearray(encode_file_header(SEGMENT_KIND, 2))
@@ -192,12 +192,12 @@ def test_a_magic_is_found_across_the_bounds_of_what_is_read_at_once() -> None:
 def test_a_full_disk_leaves_no_half_group(tmp_path: Path, room_bytes: int) -> None:
     disk = FaultyDisk()
     log = segment_log(tmp_path, disk=disk)
-    log.append([record(0)])
+    append(log, record(0))
     disk.room_bytes = room_bytes
     with pytest.raises(OSError, match="No space left"):
-        log.append([record(1, bytes(50)), record(2, bytes(50))])
+        append(log, record(1, bytes(50)), record(2, bytes(50)))
     disk.room_bytes = None
-    log.append([record(3)])
+    append(log, record(3))
     assert positions(log) == [0, 3]
     assert log.damage.corrupt_bytes == 0
     assert positions(segment_log(tmp_path)) == [0, 3]
@@ -206,13 +206,13 @@ def test_a_full_disk_leaves_no_half_group(tmp_path: Path, room_bytes: int) -> No
 def test_what_cannot_be_cut_off_is_skipped_later(tmp_path: Path) -> None:
     disk = FaultyDisk()
     log = segment_log(tmp_path, disk=disk)
-    log.append([record(0)])
+    append(log, record(0))
     disk.room_bytes, disk.cut_error = 40, errno.EIO
     with pytest.raises(OSError, match="No space left"):
-        log.append([record(1, bytes(500))])
+        append(log, record(1, bytes(500)))
     disk.room_bytes = None
     disk.cut_error = 0
-    log.append([record(2)])
+    append(log, record(2))
     assert positions(log) == [0, 2]
     assert positions(segment_log(tmp_path)) == [0, 2]
 
@@ -220,13 +220,13 @@ def test_what_cannot_be_cut_off_is_skipped_later(tmp_path: Path) -> None:
 def test_after_a_failed_flush_the_file_is_left_alone(tmp_path: Path) -> None:
     disk = FaultyDisk()
     log = segment_log(tmp_path, disk=disk)
-    log.append([record(0)])
+    append(log, record(0))
     disk.sync_error = errno.EIO
     with pytest.raises(OSError, match="Input/output error"):
         log.flush()
     disk.sync_error = 0
     assert not log.flush(), "nothing is open"
-    log.append([record(1)])
+    append(log, record(1))
     assert log.flush()
     assert not log.flush(), "nothing new was written"
     assert len(list(tmp_path.iterdir())) == 2
@@ -238,12 +238,12 @@ def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
     log = segment_log(tmp_path, disk=disk)
     log.begin(0)
     log.probe()
-    log.append([record(0)])
+    append(log, record(0))
     disk.room_bytes = PROBE_BYTES - 1
     with pytest.raises(OSError, match="No space left"):
         log.probe()
     disk.room_bytes = None
-    log.append([record(1)])
+    append(log, record(1))
     assert positions(log) == [0, 1]
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) == log.extent().bytes
 
@@ -251,7 +251,7 @@ def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
 def test_an_unreadable_segment_is_skipped_and_counted(tmp_path: Path) -> None:
     log = segment_log(tmp_path, segment_bytes_max=1)
     for n in range(3):
-        log.append([record(n)])
+        append(log, record(n))
     middle = tmp_path / f"{1:020d}.seg"
     middle.unlink()
     middle.mkdir()  # reading a directory fails, for root too
@@ -261,6 +261,6 @@ def test_an_unreadable_segment_is_skipped_and_counted(tmp_path: Path) -> None:
 
 def test_what_people_see(tmp_path: Path) -> None:
     log = segment_log(tmp_path)
-    log.append([record(0)])
+    append(log, record(0))
     assert repr(log) == "<SegmentLog 1 segments, next 1>"
     assert repr(FaultyDisk()) == "<FaultyDisk>"
