@@ -32,7 +32,7 @@ class Disk:
         """Up to ``size`` bytes from ``offset`` on."""
         return os.pread(descriptor, size, offset)
 
-    def write(self, descriptor: int, data: bytes) -> int:
+    def write(self, descriptor: int, data: bytes | memoryview) -> int:
         """Write some of the data; return how many bytes."""
         return os.write(descriptor, data)
 

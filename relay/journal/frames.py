@@ -38,9 +38,10 @@ offset   bytes   frame header (20), then meta, then body
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+from isal.isal_zlib import crc32
 
 from relay.errors import RelayError
 
@@ -93,7 +94,7 @@ class FrameHeader:
 
     def matches(self, body: bytes) -> bool:
         """Whether this is the frame's body, unharmed."""
-        return len(body) == self.body_bytes and zlib.crc32(body) == self.body_crc
+        return len(body) == self.body_bytes and crc32(body) == self.body_crc
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ class Damage:
 def encode_file_header(kind: bytes, number: int) -> bytes:
     """The header of a file; ``kind`` is 8 bytes, ``number`` the owner's."""
     head = _FILE.pack(kind, FORMAT, 0, number, 0)
-    return head + _CRC.pack(zlib.crc32(head))
+    return head + _CRC.pack(crc32(head))
 
 
 def decode_file_header(head: bytes, kind: bytes) -> int | None:
@@ -127,7 +128,7 @@ def decode_file_header(head: bytes, kind: bytes) -> int | None:
         return None
     crc: int = _CRC.unpack_from(head, _FILE.size)[0]
     found, version, _, number, _ = _FILE.unpack_from(head)
-    if zlib.crc32(head[: _FILE.size]) != crc or found != kind:
+    if crc32(head[: _FILE.size]) != crc or found != kind:
         return None
     if version != FORMAT:
         raise FormatError(version)
@@ -143,8 +144,8 @@ def encode_frame_head(meta: bytes, body: bytes) -> bytes:
     """What stands before the body, for writers that do not want it copied."""
     assert len(meta) <= META_BYTES_MAX
     assert len(body) <= BODY_BYTES_MAX
-    rest = _SIZES.pack(FORMAT, len(meta), len(body), zlib.crc32(body)) + meta
-    return _FRAME.pack(MAGIC, zlib.crc32(rest)) + rest
+    rest = _SIZES.pack(FORMAT, len(meta), len(body), crc32(body)) + meta
+    return _FRAME.pack(MAGIC, crc32(rest)) + rest
 
 
 def read_header(read: Read, offset: int, size: int) -> FrameHeader | None:
@@ -161,7 +162,7 @@ def read_header(read: Read, offset: int, size: int) -> FrameHeader | None:
     if body_bytes > BODY_BYTES_MAX or body_start + body_bytes > size:
         return None
     meta = read(offset + HEADER_BYTES, meta_bytes)
-    if zlib.crc32(meta, zlib.crc32(head[_FRAME.size :])) != crc:
+    if crc32(meta, crc32(head[_FRAME.size :])) != crc:
         return None
     return FrameHeader(meta, body_start, body_bytes, body_crc)
 

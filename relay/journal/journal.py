@@ -19,16 +19,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from relay.journal.checkpoint import Checkpoint, decode_checkpoint, encode_checkpoint
 from relay.journal.disk import Disk
-from relay.journal.record import Record
+from relay.journal.record import Record, encode_record
 from relay.journal.segments import Chunk, Cursor, Extent, SegmentLog
 from relay.journal.statistics import JournalStatistics
+from relay.journal.thread import IoThread
 
 _log = logging.getLogger("relay.journal")
 
@@ -58,7 +58,8 @@ T = TypeVar("T")
 class _Waiting:
     """A record on its way to the disk; the future's result is whether it is there."""
 
-    record: Record
+    position: int
+    frame: bytes
     done: asyncio.Future[bool]
 
 
@@ -93,7 +94,7 @@ class Journal:
             sync=fsync != "never",
             disk=self._disk,
         )
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._thread = IoThread("journal")
         self._pending: list[_Waiting] = []
         self._pending_bytes = 0
         self._writing: list[_Waiting] = []
@@ -171,9 +172,12 @@ class Journal:
             self._note(trouble)
             self._unjournaled += 1
             return False
-        waiting = _Waiting(record, asyncio.get_running_loop().create_future())
+        # Encoded here and not in the thread: that takes microseconds, handing the interpreter from
+        # thread to thread takes more.
+        frame = encode_record(record)
+        waiting = _Waiting(record.position, frame, asyncio.get_running_loop().create_future())
         self._pending.append(waiting)
-        self._pending_bytes += len(record.body)
+        self._pending_bytes += len(frame)
         self._pump()
         return await waiting.done
 
@@ -209,7 +213,7 @@ class Journal:
             _log.error("the journal could not be closed: %s", error.strerror)
         if self._slow_timer is not None:
             self._slow_timer.cancel()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.stop()
 
     def statistics(self) -> JournalStatistics:
         """A snapshot."""
@@ -241,7 +245,7 @@ class Journal:
             return
         size = count = 0
         for waiting in self._pending:
-            size += len(waiting.record.body)
+            size += len(waiting.frame)
             count += 1
             if size >= GROUP_BYTES_MAX:
                 break
@@ -251,21 +255,21 @@ class Journal:
         self._spawn(self._write_group(size))
 
     async def _write_group(self, size: int) -> None:
-        records = [waiting.record for waiting in self._writing]
+        group = self._writing
         try:
-            written = await self._run(lambda: self._write(records))
+            await self._run(lambda: self._write(group))
         except OSError as error:
             self._fail(error)
         else:
             self._groups += 1
-            self._records += len(records)
-            self._record_bytes += written
+            self._records += len(group)
+            self._record_bytes += size
             self._flushes += self._fsync == "always"
         finally:
             assert self._slow_timer is not None
             self._slow_timer.cancel()
             self._pending_bytes -= size
-            group, self._writing = self._writing, []
+            self._writing = []
             self._slow = False
             self._note(self.trouble)
         self._settle(group, safe=not self._failure)
@@ -281,7 +285,7 @@ class Journal:
                 self._unjournaled += not safe
 
     def _give_up_pending(self) -> None:
-        self._pending_bytes -= sum(len(waiting.record.body) for waiting in self._pending)
+        self._pending_bytes -= sum(len(waiting.frame) for waiting in self._pending)
         pending, self._pending = self._pending, []
         self._settle(pending, safe=False)
 
@@ -349,8 +353,8 @@ class Journal:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _run(self, job: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._do, job)
+    def _run(self, job: Callable[[], T]) -> asyncio.Future[T]:
+        return self._thread.run(lambda: self._do(job))
 
     # In the thread.
 
@@ -380,11 +384,11 @@ class Journal:
             _log.error("%s is damaged: everything in the journal is sent again", self._path)
         return checkpoint or Checkpoint()
 
-    def _write(self, records: Sequence[Record]) -> int:
-        size = self._log.append(records)
+    def _write(self, group: Sequence[_Waiting]) -> None:
+        frames = [waiting.frame for waiting in group]
+        self._log.append(frames, first=group[0].position, last=group[-1].position)
         if self._fsync == "always":
             self._log.flush()
-        return size
 
     def _try_disk(self) -> None:
         self._log.begin(self._log.next_position)

@@ -31,7 +31,6 @@ from relay.journal.record import (
     SEGMENT_KIND,
     Record,
     Whole,
-    encode_record,
     read_records,
     read_segment,
 )
@@ -154,11 +153,10 @@ class SegmentLog:
         """Let no record have a position below this one."""
         self.next_position = max(self.next_position, position)
 
-    def append(self, records: Sequence[Record]) -> int:
-        """Write a group of records at the end; return its size in bytes. Raises OSError, after
-        which nothing of it counts."""
-        data = b"".join([encode_record(record) for record in records])
-        first, last = records[0].position, records[-1].position
+    def append(self, frames: Sequence[bytes], *, first: int, last: int) -> None:
+        """Write a group of encoded records at the end, from position ``first`` to ``last``. Raises
+        OSError, after which nothing of it counts."""
+        data = b"".join(frames)
         assert self.next_position <= first <= last, (self.next_position, first, last)
         if self._descriptor >= 0 and self._active.size + len(data) > self._segment_bytes_max:
             self.finish()
@@ -173,7 +171,6 @@ class SegmentLog:
             raise
         active.size += len(data)
         self.next_position = last + 1
-        return len(data)
 
     def begin(self, first: int) -> None:
         """Start a segment, where none is open; raises OSError."""
@@ -266,7 +263,8 @@ class SegmentLog:
 
     def _ends(self) -> list[int]:
         """For each segment, the position that all of its own are below."""
-        return [segment.first for segment in self._segments[1:]] + [self.next_position]
+        firsts = [segment.first for segment in self._segments]
+        return [*firsts[1:], self.next_position][: len(firsts)]
 
     def _check_format(self, path: Path) -> None:
         try:
@@ -338,7 +336,7 @@ class SegmentLog:
     def _write(self, data: bytes) -> None:
         left = memoryview(data)
         while left:
-            left = left[self._disk.write(self._descriptor, bytes(left)) :]
+            left = left[self._disk.write(self._descriptor, left) :]
 
     def _abandon(self, *, cut_to: int | None) -> None:
         """Leave the open segment alone after an error; cut it, where that is still possible."""

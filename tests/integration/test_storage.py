@@ -1,4 +1,4 @@
-"""What was acknowledged is delivered: after a crash, beside a bad disk, and never too much of it."""
+"""What was acknowledged is delivered: after a crash, beside a bad disk, within its limits."""
 
 from __future__ import annotations
 
