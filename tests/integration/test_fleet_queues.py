@@ -202,6 +202,7 @@ async def test_the_queue_of_a_sink_that_was_deleted_meanwhile_is_deleted(
         assert sender.ledger("gone")["queued"] == 0
 
 
+@pytest.mark.slow
 async def test_one_dead_endpoint_cannot_eat_the_others_disk(tmp_path: Path) -> None:
     hog = uncompressed(manifest("hog", unreachable(), query="big"))
     small = manifest("small", unreachable(), query="numbered")
