@@ -52,6 +52,9 @@ class MemoryStatistics:
         return self.queued_bytes + self.open_bytes + self.pending_bytes
 
 
+NO_MEMORY = MemoryStatistics()
+
+
 class Acceptance:
     """Takes requests in; see :class:`relay.server.contract.Accept`.
 

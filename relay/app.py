@@ -16,32 +16,30 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 
 from relay import __version__
-from relay.acceptance import Acceptance
-from relay.errors import ConfigError, Fault
+from relay.acceptance import NO_MEMORY, Acceptance
+from relay.errors import ConfigError
 from relay.exporter.loading import LoadResult, keep_last_good, load_exporters
 from relay.exporter.model import Exporter, SecretRef, Sink
 from relay.exporter.secrets import SecretStore
 from relay.fleet import Changes, Fittings, Fleet
 from relay.journal.checkpoint import Checkpoint
-from relay.journal.directory import DataDirectory
 from relay.journal.disk import Disk
-from relay.journal.frames import FormatError
 from relay.journal.journal import Journal
 from relay.pipeline.engine import Engine, Limits
 from relay.pipeline.kernel import Intake
-from relay.replay import Replay
+from relay.replay import NO_REPLAY, Replay
 from relay.server.admin import AdminServer
 from relay.server.contract import Accepted, Tenant
 from relay.server.ingest import IngestServer
 from relay.server.lag import LoopLag
-from relay.settings import Address, Settings, Storage
+from relay.settings import Address, Settings
 from relay.sink.circuit import Circuits
 from relay.sink.ledger import NO_POINTS
 from relay.sink.share import BufferedBytes
-from relay.sink.store import QueueStore
 from relay.sink.transport import Transport
 from relay.sink.worker import SinkWorker
 from relay.status import Facts, document, snapshot
+from relay.storage import OpenStorage, open_storage
 from relay.telemetry import Snapshot, Telemetry
 from relay.wire.batch import OpenBatch, SealedBatch
 
@@ -57,10 +55,6 @@ UPKEEP_COST = 0.02
 
 BODIES_SHARE = 4
 """Bodies on their way in may have a quarter of the memory, data on its way out has the rest."""
-
-JOURNAL_SHARE = 4
-"""The journal may have a quarter of the storage. It holds what sinks are busy with, some seconds of
-traffic; what they are behind with is in their queues, which have the rest."""
 
 INGEST_STOP_S_MAX = 5.0
 
@@ -112,9 +106,7 @@ class Relay:
         self._fleet: Fleet | None = None
         self._memory = BufferedBytes()
         self._circuits = Circuits(self._rng)
-        self._directory: DataDirectory | None = None
-        self._journal: Journal | None = None
-        self._store: QueueStore | None = None
+        self._storage: OpenStorage | None = None
         self._replay: Replay | None = None
         self._replay_task: asyncio.Task[None] | None = None
         self._acceptance: Acceptance | None = None
@@ -144,19 +136,20 @@ class Relay:
         if loaded.faults and not loaded.exporters:
             raise ConfigError(loaded.faults)
         try:
-            checkpoint = await self._open_storage()
+            if self._settings.storage is not None:
+                self._storage = await open_storage(self._settings.storage, self._disk)
             self._transport = Transport(allow_private=self._settings.allow_private_endpoints)
             self._fleet = Fleet(
                 self._engine,
                 self._make_worker,
                 drain_timeout_s=self._settings.shutdown.drain_timeout_s,
-                store=self._store,
+                store=self._storage.store if self._storage else None,
                 memory=self._memory,
                 memory_bytes_max=self._data_bytes_max,
             )
             self._install(loaded)
             self._fleet.start()
-            self._admit(self._fleet, checkpoint)
+            self._admit(self._fleet)
             await self._admin.start()
             await self._ingest.start()
         except BaseException:
@@ -238,11 +231,7 @@ class Relay:
         if self._replay is not None and self._replay.active:
             left = self._replay.statistics().left_bytes
             reasons.append(f"replaying the journal: {left} bytes left")
-        if self._journal is not None and self._journal.trouble:
-            reasons.append(f"storage: the journal keeps nothing: {self._journal.trouble}")
-        if self._store is not None and self._store.trouble:
-            reasons.append(f"storage: queues are in memory only: {self._store.trouble}")
-        return reasons
+        return reasons + (self._storage.troubles() if self._storage else [])
 
     def snapshot(self) -> Snapshot:
         """The figures of a scrape."""
@@ -267,7 +256,10 @@ class Relay:
             sources=tuple(self._engine.router.tallies()),
             sinks=reports,
             departed=self._fleet.departed() if self._fleet else NO_POINTS,
-            store=self._store.statistics() if self._store else None,
+            store=self._storage.store.statistics() if self._storage else None,
+            journal=self._storage.journal.statistics() if self._storage else None,
+            replay=self._replay.statistics() if self._replay else NO_REPLAY,
+            memory=self._acceptance.memory() if self._acceptance else NO_MEMORY,
             unreachable_endpoints=self._circuits.open,
         )
 
@@ -328,49 +320,14 @@ class Relay:
             low_limit=fittings.low_limit,
         )
 
-    async def _open_storage(self) -> Checkpoint:
-        """Lock the data directory and take stock of it; a checkpoint of nothing without storage.
-
-        Raises ConfigError where it is another process's, of another format, or cannot be had.
-        """
-        storage = self._settings.storage
-        if storage is None:
-            return Checkpoint()
-        self._directory = DataDirectory(storage.path)
-        try:
-            return await self._open_files(storage, self._directory)
-        except FormatError as error:
-            raise ConfigError([Fault("storage.path", f"{storage.path}: {error}")]) from error
-
-    async def _open_files(self, storage: Storage, directory: DataDirectory) -> Checkpoint:
-        journal_bytes_max = storage.bytes_max // JOURNAL_SHARE
-        self._journal = Journal(
-            directory.journal,
-            directory.checkpoint,
-            bytes_max=journal_bytes_max,
-            fsync=storage.fsync,
-            fsync_interval_s=storage.fsync_interval_s,
-            disk=self._disk,
-        )
-        self._store = QueueStore(
-            directory.queues,
-            bytes_max=storage.bytes_max - journal_bytes_max,
-            sync=storage.fsync != "never",
-            disk=self._disk,
-        )
-        checkpoint = await self._journal.open()
-        await asyncio.to_thread(self._store.open)
-        await self._journal.advance(self._store.highest_position + 1)
-        return checkpoint
-
-    def _admit(self, fleet: Fleet, checkpoint: Checkpoint) -> None:
+    def _admit(self, fleet: Fleet) -> None:
         """Make everything ready for requests, and begin to replay the journal, if there is one."""
-        if self._journal is not None:
+        if self._storage is not None:
             self._replay = Replay(
                 self._engine,
                 fleet,
-                self._journal,
-                checkpoint,
+                self._storage.journal,
+                self._storage.checkpoint,
                 decoded_bytes_max=self._settings.ingest.decoded_bytes_max,
                 deliver=self._deliver,
                 crowded=lambda: self._acceptance is not None and self._acceptance.crowded,
@@ -379,7 +336,7 @@ class Relay:
         self._acceptance = Acceptance(
             self._engine,
             fleet,
-            journal=self._journal,
+            journal=self._storage.journal if self._storage else None,
             replay=self._replay,
             memory_bytes_max=self._data_bytes_max,
             queued=self._memory,
@@ -397,8 +354,8 @@ class Relay:
         began = self._tick()
         assert self._acceptance is not None
         self._acceptance.measure()
-        if self._journal is not None:
-            self._keep_journal(self._journal)
+        if self._storage is not None:
+            self._keep_journal(self._storage.journal)
         interval_s = max(UPKEEP_INTERVAL_S_MIN, (self._tick() - began) / UPKEEP_COST)
         self._upkeep_timer = asyncio.get_running_loop().call_later(
             min(interval_s, UPKEEP_INTERVAL_S_MAX), self._upkeep
@@ -422,14 +379,9 @@ class Relay:
         return Checkpoint(following, self._replay.raised(self._fleet.lows(following)))
 
     async def _close_storage(self) -> None:
-        """Store what is left to store, and let go of the files."""
-        if self._store is not None:
-            await self._store.close()
-        if self._journal is not None:
+        if self._storage is not None:
             checkpoint = self._checkpoint() if self._fleet and self._replay else None
-            await self._journal.close(checkpoint, low=self._engine.positions.low)
-        if self._directory is not None:
-            self._directory.close()
+            await self._storage.close(checkpoint, low=self._engine.positions.low)
 
     def _deliver(self, intake: Intake) -> None:
         """Hand what the engine made of a request to the sinks."""

@@ -424,6 +424,44 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         ("part",),
         _per_part(lambda r: r.torn_bytes),
     ),
+    MetricSpec(
+        "relay_journal_requests_total",
+        "counter",
+        "Requests by what the journal did with them: written before they were acknowledged, "
+        "unjournaled for a bad disk and in memory only, replayed after the start, or unreplayable.",
+        ("outcome",),
+        _by(lambda s: s.journal.requests if s.journal else {}),
+    ),
+    MetricSpec(
+        "relay_journal_operations_total",
+        "counter",
+        "What the journal's disk did: write groups of requests, flush, or be too slow to wait for.",
+        ("operation",),
+        _by(lambda s: s.journal.operations if s.journal else {}),
+    ),
+    MetricSpec(
+        "relay_journal_replay_left_bytes",
+        "gauge",
+        "What of the journal is still to be processed once more after the start.",
+        (),
+        lambda s: (((), s.journal.replay_left_bytes),) if s.journal else (),
+    ),
+    # Memory.
+    MetricSpec(
+        "relay_memory_bytes",
+        "gauge",
+        "Memory that data on its way takes: queued at sinks, in open batches, pending for the "
+        "journal.",
+        ("where",),
+        _by(lambda s: s.memory_bytes),
+    ),
+    MetricSpec(
+        "relay_memory_bytes_max",
+        "gauge",
+        "Memory that data on its way may take before senders are told to wait.",
+        (),
+        _one(lambda s: s.memory_bytes_max),
+    ),
     # The process.
     MetricSpec(
         "relay_event_loop_lag_seconds",

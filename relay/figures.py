@@ -95,14 +95,24 @@ class StorageFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalFigures:
+    """What the journal did: ``requests`` by outcome, ``operations`` of its disk by kind.
+    ``replay_left_bytes`` still wait to be processed once more after the start."""
+
+    requests: Mapping[str, int] = field(default_factory=dict)
+    operations: Mapping[str, int] = field(default_factory=dict)
+    replay_left_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that a scrape shows, as it was at one moment.
 
     ``received_samples`` by protocol and ``dropped_samples`` by reason count before matching, each
     received sample once; ``unmatched_samples`` were good and nobody wanted them. ``removed_sinks``
-    are the points, by outcome, of sinks that are gone. ``loop_lag_*_s``
-    is by how much the event loop came late: the last time it was measured, and the worst of the
-    last minute.
+    are the points, by outcome, of sinks that are gone. ``memory_bytes`` is what data on its way
+    takes, by where it is. ``loop_lag_*_s`` is by how much the event loop came late: the last time
+    it was measured, and the worst of the last minute.
     """
 
     version: str = ""
@@ -115,6 +125,9 @@ class Snapshot:
     sinks: tuple[SinkFigures, ...] = ()
     removed_sinks: Mapping[str, int] = field(default_factory=dict)
     storage: tuple[StorageFigures, ...] = ()
+    journal: JournalFigures | None = None
+    memory_bytes: Mapping[str, int] = field(default_factory=dict)
+    memory_bytes_max: int = 0
     unreachable_endpoints: int = 0
     series_active: int = 0
     series_created: int = 0

@@ -49,6 +49,9 @@ class ReplayStatistics:
     left_bytes: int = 0
 
 
+NO_REPLAY = ReplayStatistics()
+
+
 class Replay:
     """One start's replay. ``deliver`` takes what the engine made of a request; ``crowded`` says
     whether memory is short; ``tick`` is the engine's clock."""
@@ -81,22 +84,23 @@ class Replay:
         self._gate.set()
         self._requests = 0
         self._undecodable = 0
-        self.active = True
+        lows = self.raised(fleet.lows(0))
+        oldest = min((min(low) for low in lows.values()), default=self._next_position)
+        self._start = max(oldest, journal.extent.first_position)
+        engine.positions.advance(min(self._start, self._next_position))
+        self.active = self._start < self._next_position
 
     async def run(self) -> None:
         """Replay everything, then return with the engine at the journal's end."""
-        lows = self.raised(self._fleet.lows(0))
-        start = min((min(low) for low in lows.values()), default=self._next_position)
-        start = max(start, self._journal.extent.first_position)
-        self._engine.positions.advance(min(start, self._next_position))
-        if start < self._next_position:
-            _log.info("replaying the journal: %d bytes", self._left_bytes)
-        await self._read_to_end(start)
+        if not self.active:
+            return
+        _log.info("replaying the journal: %d bytes", self._left_bytes)
+        await self._read_to_end()
         # Nobody appends from here on, so that the end stays where it is until we are there.
         self._gate.clear()
         try:
             await self._journal.settled()
-            await self._read_to_end(start)
+            await self._read_to_end()
             self._engine.positions.advance(self._next_position)
             self.active = False
         finally:
@@ -143,9 +147,9 @@ class Replay:
             self.active, self._requests, self._undecodable, self._left_bytes if self.active else 0
         )
 
-    async def _read_to_end(self, start: int) -> None:
+    async def _read_to_end(self) -> None:
         while True:
-            chunk = await self._journal.read(self._cursor, start=start)
+            chunk = await self._journal.read(self._cursor, start=self._start)
             for record in chunk.records:
                 while self._crowded():  # noqa: ASYNC110 - memory shrinks by many hands
                     await asyncio.sleep(CROWDED_PAUSE_S)

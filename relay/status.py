@@ -13,15 +13,25 @@ from datetime import UTC, datetime
 from typing import Any
 
 from relay import __version__
+from relay.acceptance import NO_MEMORY, MemoryStatistics
 from relay.errors import Fault
 from relay.exporter.model import Exporter
+from relay.figures import (
+    IngestFigures,
+    JournalFigures,
+    SinkFigures,
+    Snapshot,
+    SourceFigures,
+    StorageFigures,
+)
 from relay.fleet import SinkReport
+from relay.journal.statistics import JournalStatistics
 from relay.pipeline.engine import EngineStatistics
 from relay.pipeline.series import SourceTally
+from relay.replay import NO_REPLAY, ReplayStatistics
 from relay.sink.delivery import Remark
 from relay.sink.ledger import LedgerStatistics
 from relay.sink.store import StoreStatistics
-from relay.telemetry import IngestFigures, SinkFigures, Snapshot, SourceFigures, StorageFigures
 
 PROTOCOL = "remote_write_v1"
 """The only one spoken so far, as the label of ``relay_received_samples_total``."""
@@ -47,6 +57,9 @@ class Facts:
     sinks: tuple[SinkReport, ...]
     departed: LedgerStatistics
     store: StoreStatistics | None = None
+    journal: JournalStatistics | None = None
+    replay: ReplayStatistics = NO_REPLAY
+    memory: MemoryStatistics = NO_MEMORY
     unreachable_endpoints: int = 0
 
 
@@ -70,7 +83,17 @@ def snapshot(facts: Facts) -> Snapshot:
             "expired": facts.departed.expired,
             "dropped": sum(facts.departed.dropped.values()),
         },
-        storage=(_queues_figures(facts.store),) if facts.store else (),
+        storage=(
+            *((_journal_storage(facts.journal),) if facts.journal else ()),
+            *((_queues_figures(facts.store),) if facts.store else ()),
+        ),
+        journal=_journal_figures(facts.journal, facts.replay) if facts.journal else None,
+        memory_bytes={
+            "queued": facts.memory.queued_bytes,
+            "open": facts.memory.open_bytes,
+            "pending": facts.memory.pending_bytes,
+        },
+        memory_bytes_max=facts.memory.bytes_max,
         unreachable_endpoints=facts.unreachable_endpoints,
         series_active=engine.table.active,
         series_created=engine.table.created,
@@ -158,7 +181,12 @@ def document(facts: Facts) -> dict[str, Any]:
             for report in facts.sinks
             if report.removed
         ],
-        "storage": _storage(facts.store) if facts.store else None,
+        "storage": {
+            **(_journal(facts.journal, facts.replay) if facts.journal else {}),
+            **(_storage(facts.store) if facts.store else {}),
+        }
+        or None,
+        "memory": {"usedBytes": facts.memory.used_bytes, "maxBytes": facts.memory.bytes_max},
         "faults": [
             {"origin": fault.origin, "path": fault.path, "message": fault.message}
             for fault in facts.faults
@@ -194,6 +222,58 @@ def _exporter(
             }
             for sink in exporter.sinks
         ],
+    }
+
+
+def _journal_storage(journal: JournalStatistics) -> StorageFigures:
+    return StorageFigures(
+        part="journal",
+        used_bytes=journal.bytes,
+        bytes_max=journal.bytes_max,
+        degraded=bool(journal.trouble),
+        errors=journal.errors,
+        written_bytes=journal.record_bytes,
+        damaged_records=journal.corrupt_stretches + journal.unreadable_segments,
+        damaged_bytes=journal.corrupt_bytes,
+        torn_bytes=journal.torn_bytes,
+    )
+
+
+def _journal_figures(journal: JournalStatistics, replay: ReplayStatistics) -> JournalFigures:
+    return JournalFigures(
+        requests={
+            "written": journal.records,
+            "unjournaled": journal.unjournaled_requests,
+            "replayed": replay.requests,
+            "unreplayable": replay.undecodable,
+        },
+        operations={
+            "write": journal.groups,
+            "flush": journal.flushes,
+            "slow": journal.slow_writes,
+        },
+        replay_left_bytes=replay.left_bytes,
+    )
+
+
+def _journal(journal: JournalStatistics, replay: ReplayStatistics) -> dict[str, Any]:
+    return {
+        "journal": {
+            "usedBytes": journal.bytes,
+            "maxBytes": journal.bytes_max,
+            "trouble": journal.trouble or None,
+            "errors": journal.errors,
+            "unjournaledRequests": journal.unjournaled_requests,
+            "damagedRecords": journal.corrupt_stretches + journal.unreadable_segments,
+            "damagedBytes": journal.corrupt_bytes,
+            "tornBytes": journal.torn_bytes,
+            "replay": {
+                "active": replay.active,
+                "requests": replay.requests,
+                "unreplayable": replay.undecodable,
+                "leftBytes": replay.left_bytes,
+            },
+        }
     }
 
 

@@ -72,6 +72,7 @@ class Backlog:
         self._reopened = False
         self._sizes: dict[int, int] = {}
         self._newest = -1
+        self._end = 0
         self._exhausted: set[int] = set()
         self.file_bytes = 0
         self.entries = 0
@@ -91,6 +92,7 @@ class Backlog:
         self.file_bytes += place.end - self._sizes.get(place.segment, 0)
         self._sizes[place.segment] = place.end
         self._newest = place.segment
+        self._end = place.end
         self.entries += 1
         self.points += points
         self.body_bytes += body_bytes
@@ -154,12 +156,13 @@ class Backlog:
 
     @property
     def oldest(self) -> tuple[int, int] | None:
-        """Segment and offset of the first record that is not dealt with; None where none is left.
-
-        What a restart goes on from.
+        """Segment and offset from which on records are not dealt with; None where there never was
+        one. It only grows. What a restart goes on from.
         """
         entry = self._open or self.peek()
-        return None if entry is None else (entry.segment, entry.offset)
+        if entry is not None:
+            return entry.segment, entry.offset
+        return (self._newest, self._end) if self._newest >= 0 else None
 
     def statistics(self) -> BacklogStatistics:
         """A snapshot."""

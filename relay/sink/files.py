@@ -5,7 +5,7 @@ Layout below the root: one directory a sink, named after a digest of exporter an
 for the log; ``cursor``, how far each lane has come. Rules:
 
 * A segment grows by whole saves until it has :data:`SEGMENT_BYTES`; after a restart none is added
-  to. Numbers only go up.
+  to. Numbers only go up, over restarts too: ``cursor`` remembers them when all files are gone.
 * A save is all or nothing: where writing fails, what was written of it is cut off again.
 * ``cursor`` is written after the fact, without a flush: losing it repeats deliveries, no more.
 * A sink that was removed has its directory renamed to ``….removed-<n>`` before it is deleted, so
@@ -214,8 +214,7 @@ class QueueFiles:
                 name = encode_frame(b"", msgspec.json.encode(key))
                 self._disk.replace(directory / "sink", name, sync=self._sync)
                 self._sync_directory(self._root)
-            numbers = [parsed[1] for parsed in self._segments(directory) if parsed[0] == lane]
-            tail = self._tails[directory, lane] = _Tail(max(numbers, default=-1) + 1, 0)
+            tail = self._tails[directory, lane] = _Tail(0, 0)
         return tail
 
     def _write(
@@ -254,8 +253,12 @@ class QueueFiles:
     def _recover_sink(self, directory: Path) -> Recovered:
         recovered = Recovered(directory, self._read_key(directory))
         recovered.cursors = self._read_cursors(directory)
+        for lane, cursor in recovered.cursors.items():
+            self._tails[directory, lane] = _Tail(cursor.segment + 1, 0)
         for lane, number in sorted(self._segments(directory)):
             backlog = recovered.backlogs.setdefault(lane, Backlog(lane))
+            tail = self._tails.get((directory, lane), _Tail(0, 0))
+            self._tails[directory, lane] = _Tail(max(tail.number, number + 1), 0)
             try:
                 self._recover_segment(recovered, backlog, number)
             except OSError as error:

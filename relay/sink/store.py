@@ -16,13 +16,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from relay.errors import StorageError
 from relay.journal.disk import Disk
+from relay.journal.thread import IoThread
 from relay.sink.backlog import Backlog, Entry, Place
 from relay.sink.files import Cursor, Damaged, QueueFiles, Recovered, SinkKey, directory_name
 from relay.sink.payload import Payload
@@ -34,6 +34,9 @@ SLOW_S = 5.0
 
 TRY_AGAIN_S = (1.0, 10.0)
 """After a failure, the first wait and the longest."""
+
+CLOSE_S_MAX = 5.0
+"""How long the end waits for files to be tidied up."""
 
 WAITING_SAVES_MAX = 256
 """Saves handed to the writing thread and not done; their payloads stay where they are till then."""
@@ -71,13 +74,14 @@ class QueueStore:
         self._root = root
         self._files = QueueFiles(root, disk=disk or Disk(), sync=sync)
         self._tick = tick
-        self._writer = ThreadPoolExecutor(1, "queue-writer")
-        self._reader = ThreadPoolExecutor(1, "queue-reader")
+        self._writer = IoThread("queue-writer")
+        self._reader = IoThread("queue-reader")
         self._recovered: dict[str, Recovered] = {}
         self._background: set[asyncio.Future[None]] = set()
         self._writes_since: dict[int, float] = {}
         self._serial = 0
         self._failure = ""
+        self._complaint = ""
         self._failures = 0
         self._try_at = 0.0
         self.bytes_max = bytes_max
@@ -144,7 +148,7 @@ class QueueStore:
         serial = self._serial
         self._writes_since[serial] = self._tick()
         try:
-            result = await asyncio.get_running_loop().run_in_executor(self._writer, work)
+            result = await self._writer.run(work)
         except OSError as error:
             raise self._fail(error) from error
         finally:
@@ -153,12 +157,13 @@ class QueueStore:
             _log.info("queues on disk: writing works again")
         self._failure = ""
         self._failures = 0
+        self._complaint = ""
         return result
 
     async def read(self, work: Callable[[], Result]) -> Result:
         """Run something in the reading thread. Raises StorageError."""
         try:
-            result = await asyncio.get_running_loop().run_in_executor(self._reader, work)
+            result = await self._reader.run(work)
         except OSError as error:
             self._errors += 1
             raise StorageError(f"queues on disk: cannot read: {_reason(error)}") from error
@@ -192,10 +197,14 @@ class QueueStore:
         return directory.with_name(f"{directory.name}.removed-{self._serial}")
 
     async def close(self) -> None:
-        """Finish what is under way, then end the threads."""
-        while self._background:
-            await asyncio.gather(*self._background)
-        await asyncio.to_thread(self._shut)
+        """Finish what is under way, and end the threads; a disk that hangs is not waited for."""
+        if self._background:
+            _, hanging = await asyncio.wait(self._background, timeout=CLOSE_S_MAX)
+            for task in hanging:
+                task.cancel()
+            await asyncio.gather(*hanging, return_exceptions=True)
+        self._writer.stop()
+        self._reader.stop()
 
     @property
     def files(self) -> QueueFiles:
@@ -219,10 +228,13 @@ class QueueStore:
 
     async def _run(self, work: Callable[..., object], arguments: tuple[object, ...]) -> None:
         try:
-            await asyncio.get_running_loop().run_in_executor(self._writer, work, *arguments)
+            await self._writer.run(lambda: work(*arguments))
         except OSError as error:
             self._errors += 1
-            _log.warning("queues on disk: cannot tidy up: %s", _reason(error))
+            complaint = f"queues on disk: cannot tidy up: {_reason(error)}"
+            if complaint != self._complaint:
+                _log.warning("%s", complaint)
+            self._complaint = complaint
 
     def _discard(self, directory: Path, retired: Path) -> None:
         self._files.rename(directory, retired)
@@ -238,10 +250,6 @@ class QueueStore:
         self._try_at = self._tick() + min(longest, first * 2 ** min(self._failures, 8))
         self._failures += 1
         return StorageError(failure)
-
-    def _shut(self) -> None:
-        self._writer.shutdown()
-        self._reader.shutdown()
 
     def __repr__(self) -> str:
         return f"<QueueStore {self.used_bytes}/{self.bytes_max} bytes {self.trouble}>"
@@ -323,6 +331,9 @@ class SinkStore:
 
     def note(self, cursors: Mapping[int, Cursor]) -> None:
         """Remember how far each lane has come; written in the background, the last one counts."""
+        # Never without those of lanes that nothing is left of: their segments' numbers must not be
+        # used again, or an older state of the file would point behind new records.
+        cursors = {**self._cursors, **cursors}
         if cursors == self._cursors:
             return
         self._cursors = cursors
@@ -340,7 +351,8 @@ class SinkStore:
         self._directory = retired
 
     def delete(self) -> None:
-        """Delete everything, in the background."""
+        """Delete everything, in the background; only after :meth:`retire`, since the directory may
+        be another's by now."""
         self.account(0)
         self._store.spawn(self._files.delete, self._directory)
 

@@ -26,6 +26,8 @@ _log = logging.getLogger("relay.sink")
 
 SAVE_AGAIN_S = 1.0
 """How long to wait, at the end, after the disk refused what is left."""
+SAVE_REST_S_MAX = 10.0
+"""How long a disk may take for it all."""
 
 
 class Stowage:
@@ -54,6 +56,7 @@ class Stowage:
         self._ready = ready
         self._saves: set[asyncio.Task[None]] = set()
         self._ended = False
+        self._retired = False
 
     def lows(self, lanes: int) -> tuple[int, ...]:
         """See :meth:`SinkStore.lows`."""
@@ -102,12 +105,18 @@ class Stowage:
             await asyncio.wait(self._saves)
 
     async def save_rest(self) -> None:
-        """Put everything on disk; nothing may be in flight. What the disk refuses stays in memory,
-        in the ledger, and holds its positions."""
-        await self._save_all()
-        if self._delivery.queue.memory_bytes:
-            await asyncio.sleep(SAVE_AGAIN_S)
-            await self._save_all()
+        """Put everything on disk; nothing may be in flight. What the disk refuses, or does not take
+        in time, stays in memory, in the ledger, and holds its positions."""
+        try:
+            async with asyncio.timeout(SAVE_REST_S_MAX):
+                await self._save_all()
+                if self._delivery.queue.memory_bytes:
+                    await asyncio.sleep(SAVE_AGAIN_S)
+                    await self._save_all()
+        except TimeoutError:
+            for task in self._saves:
+                task.cancel()
+            await self.finish()
         self._store.note(self._delivery.cursors(self._now()))
         self._ended = True
 
@@ -117,12 +126,14 @@ class Stowage:
         await self.finish()
         try:
             await self._store.retire()
+            self._retired = True
         except StorageError as error:
-            _log.warning("a removed sink's queue cannot be renamed: %s", error)
+            _log.warning("a removed sink's queue cannot be deleted, a restart will: %s", error)
 
     def delete(self) -> None:
         """Delete what is on disk."""
-        self._store.delete()
+        if self._retired:
+            self._store.delete()
 
     async def _save_all(self) -> None:
         await self.finish()

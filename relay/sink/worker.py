@@ -204,10 +204,10 @@ class SinkWorker:
             following if (position := lane.oldest_position()) is None else position
             for lane in self._delivery.queue.lanes
         ]
-        count = len(self.lanes)
-        # A lane that is no longer fed holds points of series that any other may have now.
-        leftover = min(oldest[count:], default=following)
-        return tuple(min(position, leftover) for position in oldest[:count])
+        if self._delivery.queue.regrouping:
+            # Each lane may hold points of series that any other has now.
+            oldest = [min(oldest)] * len(oldest)
+        return tuple(oldest[: len(self.lanes)])
 
     def offer(self, sealed: SealedBatch, lane: int) -> None:
         """Take over a batch of one of :attr:`lanes`; its outcome shows in the ledger."""
@@ -351,6 +351,8 @@ class SinkWorker:
         """The oldest position of a lane that has not come as far as its queue."""
         limits = [self._pipeline_low()] if self._pipeline_low is not None else []
         limits += [batch.oldest for batch in self.lanes[lane : lane + 1] if batch.count]
+        if self._delivery.queue.regrouping:
+            limits += self.oldest_positions(POSITION_MAX)
         return min(limits, default=POSITION_MAX)
 
     def _ready(self, lane: int) -> None:

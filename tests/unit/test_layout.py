@@ -25,6 +25,7 @@ LEVELS = [
     {"catalogue"},
     {"telemetry", "logs", "loop"},
     {"server"},
+    {"storage"},
     {"fleet"},
     {"replay"},
     {"acceptance"},

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 
+from relay.figures import JournalFigures
 from relay.telemetry import (
     CATALOGUE,
     IngestFigures,
@@ -79,6 +80,9 @@ SNAPSHOT = Snapshot(
             torn_bytes=5,
         ),
     ),
+    journal=JournalFigures({"written": 70}, {"write": 7}, 88),
+    memory_bytes={"queued": 99},
+    memory_bytes_max=1000,
     unreachable_endpoints=1,
     series_active=11,
     series_created=13,
@@ -143,6 +147,11 @@ relay_storage_written_bytes_total{part="queues"} 5000
 relay_storage_damaged_records_total{part="queues"} 1
 relay_storage_damaged_bytes_total{part="queues"} 77
 relay_storage_torn_bytes_total{part="queues"} 5
+relay_journal_requests_total{outcome="written"} 70
+relay_journal_operations_total{operation="write"} 7
+relay_journal_replay_left_bytes 88
+relay_memory_bytes{where="queued"} 99
+relay_memory_bytes_max 1000
 relay_sink_paused{exporter="a/web",sink="grafana"} 1
 relay_sink_internal_errors_total{exporter="a/web",sink="grafana"} 0
 relay_exporters 2
