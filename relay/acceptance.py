@@ -22,6 +22,7 @@ from relay.journal.journal import Journal
 from relay.journal.record import Record
 from relay.pipeline.engine import Engine
 from relay.pipeline.kernel import Intake
+from relay.pipeline.tenancy import Origin
 from relay.replay import Replay
 from relay.server.contract import Accepted, Tenant
 from relay.sink.share import BufferedBytes
@@ -55,14 +56,36 @@ class MemoryStatistics:
 NO_MEMORY = MemoryStatistics()
 
 
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """A request as it came."""
+
+    tenant: Tenant | None
+    now: float
+    raw: bytes
+    encoding: str
+
+    def record(self, position: int) -> Record:
+        """It as the journal keeps it."""
+        tenant = self.tenant
+        return Record(
+            position,
+            self.now,
+            self.encoding,
+            (tenant.account, tenant.project) if tenant is not None else None,
+            self.raw,
+            tenant_by_labels=tenant is not None and tenant.by_labels,
+        )
+
+
 class Acceptance:
     """Takes requests in; see :class:`relay.server.contract.Accept`.
 
     ``queued`` counts what sinks have in memory, ``deliver`` takes what the engine made of a
-    request, ``tick`` is the engine's clock in s.
+    request, ``origin_of`` tells what a request's path means, ``tick`` is the engine's clock in s.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a composition point: every collaborator is named once, here
         self,
         engine: Engine,
         fleet: Fleet,
@@ -72,6 +95,7 @@ class Acceptance:
         memory_bytes_max: int,
         queued: BufferedBytes,
         deliver: Callable[[Intake], None],
+        origin_of: Callable[[Tenant | None], Origin],
         tick: Callable[[], float],
     ) -> None:
         self._engine = engine
@@ -81,6 +105,7 @@ class Acceptance:
         self._memory_bytes_max = memory_bytes_max
         self._queued = queued
         self._deliver = deliver
+        self._origin_of = origin_of
         self._tick = tick
         self._open_bytes = 0
         self._unsampled_bytes = 0
@@ -91,19 +116,20 @@ class Acceptance:
     ) -> Accepted:
         """Take in one decompressed WriteRequest; see :class:`relay.server.contract.Accept`."""
         self._check(len(body))
-        named = (tenant.account, tenant.project) if tenant is not None else None
+        origin = self._origin_of(tenant)
         if self._replay is not None and self._replay.active:
             probed = await self._replay.admit(
-                body, now=now, tenant=named, raw=raw, encoding=encoding
+                body, _Arrival(tenant, now, raw, encoding).record, origin=origin, now=now
             )
             if probed is not None:
                 return _accepted(probed.samples, probed.dropped, probed.examples)
             self._check(len(body))  # while we waited, things may have changed
-        intake = self._engine.ingest(body, now=now, tick=self._tick())
+        intake = self._engine.ingest(body, now=now, tick=self._tick(), origin=origin)
         del body  # while the journal writes, only what came over the wire is kept
         self._deliver(intake)
         if self._journal is not None and intake.wanted:
-            await self._journal.append(Record(intake.request, now, encoding, named, raw))
+            arrival = _Arrival(tenant, now, raw, encoding)
+            await self._journal.append(arrival.record(intake.request))
         return _accepted(intake.samples, intake.dropped, intake.examples)
 
     @property

@@ -17,19 +17,22 @@ from collections.abc import Callable, Coroutine, Iterable
 
 from relay import __version__
 from relay.acceptance import NO_MEMORY, Acceptance
-from relay.errors import ConfigError
-from relay.exporter.loading import LoadResult, keep_last_good, load_exporters
+from relay.errors import ConfigError, Fault, SelectorError
+from relay.explain import Explainer, parse_series
 from relay.exporter.model import Exporter, SecretRef, Sink
-from relay.exporter.secrets import SecretStore
 from relay.fleet import Changes, Fittings, Fleet
+from relay.inventory.info_series import InfoReader
 from relay.journal.checkpoint import Checkpoint
 from relay.journal.disk import Disk
 from relay.journal.journal import Journal
 from relay.pipeline.engine import Engine, Limits
 from relay.pipeline.kernel import Intake
+from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Origin, Tenancy
+from relay.reloading import Reloader
 from relay.replay import NO_REPLAY, Replay
+from relay.selector.resource_matching import Compiler
 from relay.server.admin import AdminServer
-from relay.server.contract import Accepted, Tenant
+from relay.server.contract import Accepted, Question, Tenant
 from relay.server.ingest import IngestServer
 from relay.server.lag import LoopLag
 from relay.settings import Address, Settings
@@ -58,8 +61,12 @@ BODIES_SHARE = 4
 
 INGEST_STOP_S_MAX = 5.0
 
-GC_THRESHOLD = 50_000
-"""Net new containers before the youngest generation is looked at; a few batches make as many."""
+GC_THRESHOLD = 10_000
+"""Net new containers before the youngest generation is looked at; a few batches make as many. With
+five times as many a look took 30 ms while series are new, and the next generation's 200 ms
+(``bench.micro.selection flood``)."""
+GC_GENERATIONS = (10, 20)
+"""Looks at one generation before the next older one has its turn."""
 
 
 class Relay:
@@ -79,31 +86,35 @@ class Relay:
         self._clock = clock
         self._tick = tick
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
-        self._loaded = LoadResult((), (), SecretStore())
         self._started_at = clock()
         self._ready = False
         self._stopping = False
         self._draining = False
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flush_at = float("inf")
-        self._reloading = asyncio.Lock()
         memory_bytes_max = settings.memory.bytes_max
         self._data_bytes_max = memory_bytes_max - memory_bytes_max // BODIES_SHARE
         ingest = settings.ingest
         self._engine = Engine(
             Limits(
                 series_max=ingest.series_max,
+                series_idle_s=ingest.series_idle_timeout_s,
                 series_bytes_max=ingest.series_bytes_max,
                 labels_max=ingest.labels_max,
                 families_max=ingest.metadata_max,
+                objects_max=settings.inventory.objects_max,
             ),
             infer_types=settings.translation.infer_types,
-            tenancy_label=settings.tenancy.label if settings.tenancy else "",
+            tenancy=tenancy_of(settings),
+            compiler=Compiler(settings.resources),
+            info_reader=InfoReader(settings.inventory.info_series),
         )
         self._lag = LoopLag()
         self._lag_task: asyncio.Task[None] | None = None
         self._transport: Transport | None = None
         self._fleet: Fleet | None = None
+        self._reloader: Reloader | None = None
+        self._watch_task: asyncio.Task[None] | None = None
         self._memory = BufferedBytes()
         self._circuits = Circuits(self._rng)
         self._storage: OpenStorage | None = None
@@ -124,6 +135,7 @@ class Relay:
             Telemetry(self.snapshot),
             status=self.status,
             not_ready=self.not_ready,
+            explain=self.explain,
         )
 
     async def start(self) -> None:
@@ -132,9 +144,6 @@ class Relay:
         Raises ConfigError with every fault where nothing could run at all, or an address cannot be
         had. A faulty exporter among good ones is left out and reported.
         """
-        loaded = await self._load()
-        if loaded.faults and not loaded.exporters:
-            raise ConfigError(loaded.faults)
         try:
             if self._settings.storage is not None:
                 self._storage = await open_storage(self._settings.storage, self._disk)
@@ -147,7 +156,10 @@ class Relay:
                 memory=self._memory,
                 memory_bytes_max=self._data_bytes_max,
             )
-            self._install(loaded)
+            self._reloader = Reloader(
+                self._settings, self._fleet, self._engine.set_inventory, clock=self._clock
+            )
+            await self._reloader.start()
             self._fleet.start()
             self._admit(self._fleet)
             await self._admin.start()
@@ -156,7 +168,10 @@ class Relay:
             await self.stop()
             raise
         _settle_garbage_collector()
-        self._lag_task = asyncio.get_running_loop().create_task(self._lag.run())
+        loop = asyncio.get_running_loop()
+        self._lag_task = loop.create_task(self._lag.run())
+        if self._settings.watch.enabled:
+            self._watch_task = loop.create_task(self._reloader.watch())
         self._ready = True
         _log.info(
             "relay started",
@@ -164,8 +179,8 @@ class Relay:
                 "version": __version__,
                 "listen": str(self._ingest.address),
                 "adminListen": str(self._admin.address),
-                "exporters": len(loaded.exporters),
-                "faults": len(loaded.faults),
+                "exporters": len(list(self._fleet.exporters)),
+                "faults": len(self._reloader.faults),
             },
         )
 
@@ -174,6 +189,8 @@ class Relay:
         everything."""
         self._ready = False
         self._stopping = True
+        if self._watch_task is not None:
+            self._watch_task.cancel()
         timeout_s = self._settings.shutdown.drain_timeout_s
         deadline = self._tick() + timeout_s
         if self._replay_task is not None and not self._replay_task.done():
@@ -209,10 +226,8 @@ class Relay:
 
         A faulty edit keeps the last good version of that exporter running.
         """
-        async with self._reloading:
-            loaded = await self._load()
-            assert self._fleet is not None
-            return self._install(keep_last_good(self._fleet.exporters, loaded))
+        assert self._reloader is not None
+        return await self._reloader.reload()
 
     def accept(
         self, body: bytes, *, tenant: Tenant | None, now: float, raw: bytes, encoding: str
@@ -241,6 +256,27 @@ class Relay:
         """The ``/status`` document."""
         return document(self.facts())
 
+    def explain(self, question: Question) -> list[str]:
+        """Who takes a series, and why, as of now. Raises ConfigError."""
+        try:
+            labels = parse_series(question.series)
+        except SelectorError as error:
+            raise ConfigError([Fault("series", f"{error}\n{error.caret()}")]) from error
+        running = {one.id: one for one in self._fleet.exporters} if self._fleet is not None else {}
+        if question.exporter and question.exporter not in running:
+            raise ConfigError([Fault("exporter", f"there is no exporter {question.exporter}")])
+        explainer = Explainer(
+            self._engine.router, running, infer_types=self._settings.translation.infer_types
+        )
+        return list(
+            explainer.series(
+                labels,
+                origin=self._origin_of(question.tenant),
+                exporter=question.exporter,
+                every=question.every,
+            )
+        )
+
     def facts(self) -> Facts:
         """Everything that can be said of this moment."""
         reports = tuple(self._fleet.reports()) if self._fleet else ()
@@ -252,9 +288,10 @@ class Relay:
             lag_last_s=self._lag.last_s,
             lag_max_s=self._lag.max_s,
             exporters=tuple(self._fleet.exporters) if self._fleet else (),
-            faults=self._loaded.faults,
+            faults=self._reloader.faults if self._reloader else (),
             sources=tuple(self._engine.router.tallies()),
             sinks=reports,
+            changes=self._reloader.statistics() if self._reloader else None,
             departed=self._fleet.departed() if self._fleet else NO_POINTS,
             store=self._storage.store.statistics() if self._storage else None,
             journal=self._storage.journal.statistics() if self._storage else None,
@@ -273,32 +310,13 @@ class Relay:
         """Where operators reach us; only after :meth:`start`."""
         return self._admin.address
 
-    async def _load(self) -> LoadResult:
-        settings = self._settings
-        # Thousands of files may take seconds, and the loop serves senders meanwhile.
-        return await asyncio.to_thread(
-            load_exporters,
-            settings.exporters,
-            secrets_root=settings.secrets,
-            tenancy=settings.tenancy is not None,
-        )
-
-    def _install(self, loaded: LoadResult) -> Changes:
-        assert self._fleet is not None
-        self._loaded = loaded
-        for fault in loaded.faults:
-            _log.error("faulty, left out: %s", fault)
-        for exporter in loaded.exporters:
-            for warning in exporter.warnings:
-                _log.warning("exporter %s: %s", exporter.id, warning)
-        return self._fleet.apply(loaded.exporters, complete=not loaded.faults)
-
     def _make_worker(self, exporter: Exporter, sink: Sink, fittings: Fittings) -> SinkWorker:
         assert self._transport is not None
 
         def lookup(reference: SecretRef, default_key: str) -> str:
             # Through self: a reload brings a new store, and a rotated secret is found without one.
-            return self._loaded.secrets.get(
+            assert self._reloader is not None
+            return self._reloader.secrets.get(
                 exporter.project, exporter.namespace, reference, default_key
             )
 
@@ -320,6 +338,14 @@ class Relay:
             low_limit=fittings.low_limit,
         )
 
+    def _origin_of(self, tenant: Tenant | None) -> Origin:
+        """What the path of a request says of whose series it brings."""
+        if tenant is None:
+            return ANYWHERE
+        if tenant.by_labels:
+            return MULTITENANT
+        return self._engine.router.tenancy.origin((tenant.account, tenant.project))
+
     def _admit(self, fleet: Fleet) -> None:
         """Make everything ready for requests, and begin to replay the journal, if there is one."""
         if self._storage is not None:
@@ -331,6 +357,7 @@ class Relay:
                 decoded_bytes_max=self._settings.ingest.decoded_bytes_max,
                 deliver=self._deliver,
                 crowded=lambda: self._acceptance is not None and self._acceptance.crowded,
+                origin_of=self._origin_of,
                 tick=self._tick,
             )
         self._acceptance = Acceptance(
@@ -341,6 +368,7 @@ class Relay:
             memory_bytes_max=self._data_bytes_max,
             queued=self._memory,
             deliver=self._deliver,
+            origin_of=self._origin_of,
             tick=self._tick,
         )
         loop = asyncio.get_running_loop()
@@ -418,7 +446,15 @@ def _settle_garbage_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, 20, 20)
+    gc.set_threshold(GC_THRESHOLD, *GC_GENERATIONS)
+
+
+def tenancy_of(settings: Settings) -> Tenancy:
+    """What tells the project of a series."""
+    tenancy = settings.tenancy
+    if tenancy is None:
+        return Tenancy()
+    return Tenancy(tenancy.label, {one.number: one.project for one in tenancy.accounts})
 
 
 def _offer(sealed: Iterable[tuple[OpenBatch, SealedBatch]]) -> None:

@@ -11,24 +11,28 @@ Rules:
   any other, and after that its losses stay in the account of removed sinks.
 * A sink finds its part of the disk by its exporter's id and its name. What belongs to nobody is
   deleted, said loudly, unless something could not be loaded and may be its owner.
-* Nobody is disturbed by how much others have in memory or on disk: see :mod:`relay.sink.share`.
+* Changes are applied one exporter at a time, each at once and as a whole; after some milliseconds
+  of that, senders have their turn.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from relay.exporter.model import Exporter, Sink
 from relay.pipeline.engine import Engine
-from relay.pipeline.router import Target
-from relay.pipeline.series import SinkTally
+from relay.pipeline.plans import SinkTally, Target
+from relay.pipeline.router import Sources
+from relay.sink.arbiter import Arbiter
 from relay.sink.ledger import LedgerStatistics
 from relay.sink.queue import QueueStatistics
-from relay.sink.share import BufferedBytes, concessions
+from relay.sink.share import BufferedBytes
 from relay.sink.store import QueueStore, SinkStore
 from relay.sink.worker import SinkStatistics, SinkWorker
 from relay.wire.batch import OpenBatch
@@ -40,14 +44,21 @@ UPKEEP_S = 1.0
 UPKEEP_SLICES = 10
 """In so many parts, because ten thousand sinks at once would hold up senders."""
 
-MEMORY_SHARE = 0.75
-"""Of the memory limit; beyond it the largest queues go to disk, or give way. Above it, senders are
-turned away in the end: a dead endpoint must not be the reason."""
-ROOM_PARTS = 64
-"""When others have to make room, it is for this part of the whole, not for one request."""
+SLICE_S = 0.005
+"""How long changes are applied before whoever waits for the loop has a turn."""
 
 SinkKey = tuple[str, str]
 """Exporter's id and sink's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """What has to be done so that exactly the exporters in ``wanted`` run, by id."""
+
+    wanted: Mapping[str, Exporter]
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +169,12 @@ class Fleet:
         self._make_worker = make_worker
         self._drain_timeout_s = drain_timeout_s
         self._store = store
-        self._memory = memory or BufferedBytes()
-        self._memory_bytes_max = memory_bytes_max
+        self._arbiter = Arbiter(
+            self._members,
+            store=store,
+            memory=memory or BufferedBytes(),
+            memory_bytes_max=memory_bytes_max,
+        )
         self._low_limit = low_limit or (lambda: engine.positions.following)
         self._exporters: dict[str, Exporter] = {}
         self._records: dict[SinkKey, _Record] = {}
@@ -168,39 +183,77 @@ class Fleet:
         self._retirements: set[asyncio.Task[None]] = set()
         self._blocking: list[SinkWorker] = []
         self._upkeep: asyncio.Task[None] | None = None
+        self._draining = False
 
     def start(self) -> None:
         """Begin to look after the sinks. Needs a running loop."""
         assert self._upkeep is None, "started twice"
         self._upkeep = asyncio.get_running_loop().create_task(self._look_after(), name="upkeep")
 
-    def apply(self, exporters: Iterable[Exporter], *, complete: bool = True) -> Changes:
-        """Make the fleet run exactly these exporters (ids are unique).
+    def compare(self, exporters: Iterable[Exporter]) -> Differences:
+        """What :meth:`apply` would have to do (ids are unique).
 
-        Not ``complete``: some could not be loaded, so what is on disk of others is left alone.
+        Only reads; another thread may ask while nothing is applied.
         """
+        running = self._exporters
         wanted = {exporter.id: exporter for exporter in exporters}
-        removed = [name for name in self._exporters if name not in wanted]
-        changed = [name for name, new in wanted.items() if self._exporters.get(name, new) != new]
-        added = [name for name in wanted if name not in self._exporters]
-        for name in removed:
-            self._remove(name)
-        for name in changed:
-            self._engine.remove_exporter(name)
-            self._install(wanted[name], self._exporters[name])
-        for name in added:
-            self._install(wanted[name], None)
-        self._exporters = wanted
-        for record in self._records.values():
-            record.worker.reread_secrets()  # a manifest's Secret may have changed
+        changed = [
+            name
+            for name, new in wanted.items()
+            if (old := running.get(name)) is not None and old is not new and old != new
+        ]
+        added = [name for name in wanted if name not in running]
+        removed = [name for name in running if name not in wanted]
+        return Differences(wanted, tuple(added), tuple(changed), tuple(removed))
+
+    async def apply(self, differences: Differences) -> Changes:
+        """Make the fleet run exactly the wanted exporters; not twice at the same time.
+
+        Ends early, with some of it undone, once :meth:`drain` has begun.
+        """
+        wanted = differences.wanted
+        steps: Iterable[tuple[Callable[[Exporter], None], str]] = itertools.chain(
+            ((self._remove, name) for name in differences.removed),
+            ((self._change, name) for name in differences.changed),
+            ((self._add, name) for name in differences.added),
+        )
+        slice_end = time.monotonic() + SLICE_S
+        for step, name in steps:
+            step(wanted[name] if name in wanted else self._exporters[name])
+            if time.monotonic() >= slice_end:
+                await asyncio.sleep(0)
+                slice_end = time.monotonic() + SLICE_S
+                if self._draining:
+                    break
+        else:
+            # In the order in which they were loaded, and with their new warnings and origins.
+            self._exporters = dict(wanted)
         self._blocking = [
             record.worker
             for record in self._records.values()
             if record.worker.config.queue.overflow == "block"
         ]
-        if complete and self._store is not None:
-            self._discard_unclaimed(self._store)
-        return Changes(tuple(added), tuple(changed), tuple(removed))
+        return Changes(differences.added, differences.changed, differences.removed)
+
+    def reread_secrets(self, namespaces: Collection[tuple[str, str]] | None = None) -> None:
+        """Let the sinks of these namespaces (project, namespace; None: all) read their secrets
+        anew."""
+        for exporter in self._exporters.values():
+            if namespaces is None or (exporter.project, exporter.namespace) in namespaces:
+                for sink in exporter.sinks:
+                    self._records[exporter.id, sink.name].worker.reread_secrets()
+
+    def discard_unclaimed(self) -> None:
+        """Delete what is on disk of sinks that do not run. Only where everything could be loaded:
+        a faulty file may be its owner's."""
+        if self._store is None or self._draining:
+            return
+        for found in self._store.discard_unclaimed():
+            exporter, sink = found.key or ("unknown", "unknown")
+            _log.warning(
+                "queue on disk of a sink that is no more: deleted",
+                extra={"exporter": exporter, "sink": sink, "points": found.points},
+            )
 
     @property
     def blocked(self) -> bool:
@@ -227,7 +280,7 @@ class Fleet:
 
     def open_bytes(self) -> int:
         """Bytes in open batches."""
-        return sum(len(batch.arena) for worker in self._workers() for batch in worker.lanes)
+        return sum(len(batch.arena) for _, worker in self._members() for batch in worker.lanes)
 
     def lows(self, following: int) -> dict[SinkKey, tuple[int, ...]]:
         """For each lane of each sink, the oldest position that it has neither dealt with nor on
@@ -266,6 +319,7 @@ class Fleet:
     async def drain(self, timeout_s: float) -> None:
         """Send everything that is left for at most ``timeout_s``, store the rest where there is a
         disk, then stop every worker."""
+        self._draining = True
         if self._upkeep is not None:
             self._upkeep.cancel()
             await asyncio.gather(self._upkeep, return_exceptions=True)
@@ -274,45 +328,61 @@ class Fleet:
             self._flush(worker)
         await asyncio.gather(*(worker.drain(timeout_s) for worker in workers), *self._retirements)
 
-    def _workers(self) -> Iterator[SinkWorker]:
+    def _members(self) -> Iterator[tuple[str, SinkWorker]]:
+        """Every worker, with the customer whose it is."""
         for records in (self._records, self._departing):
             for record in records.values():
-                yield from record.workers
+                for worker in record.workers:
+                    yield record.group, worker
 
-    def _install(self, exporter: Exporter, before: Exporter | None) -> None:
+    def _add(self, exporter: Exporter) -> None:
+        sources = self._install_sinks(exporter, None)
+        self._engine.add_exporter(exporter.id, exporter.project, sources)
+        self._exporters[exporter.id] = exporter
+
+    def _change(self, exporter: Exporter) -> None:
+        sources = self._install_sinks(exporter, self._exporters[exporter.id])
+        self._engine.replace_exporter(exporter.id, sources)
+        self._exporters[exporter.id] = exporter
+
+    def _remove(self, exporter: Exporter) -> None:
+        name = exporter.id
+        del self._exporters[name]
+        self._engine.remove_exporter(name)
+        self._engine.router.forget(name)
+        for sink in exporter.sinks:
+            self._retire((name, sink.name))
+
+    def _install_sinks(self, exporter: Exporter, before: Exporter | None) -> Sources:
         """Start the sinks of a new exporter, or give those of a changed one their new
-        configuration, and route it."""
+        configuration; return the sources as they are to be routed."""
         known = {sink.name: sink for sink in before.sinks} if before else {}
         targets: dict[str, Target] = {}
         for sink in exporter.sinks:
             record = self._records.get((exporter.id, sink.name))
             old = known.pop(sink.name, None)
             if record is None:
-                record = self._add(exporter, sink)
+                record = self._add_sink(exporter, sink)
             elif old is None or not _same_delivery(old, sink):
                 self._flush(record.worker)
                 record.worker.reconfigure(sink)
             targets[sink.name] = Target(record.tally, record.worker.lanes)
         for name in known:
             self._retire((exporter.id, name))
-        self._engine.add_exporter(
-            exporter.id,
-            exporter.project,
-            [
-                (
-                    source.name,
-                    source.selector,
-                    [targets[sink.name] for sink in exporter.sinks if source.name in sink.sources],
-                )
-                for source in exporter.sources
-            ],
-        )
+        return [
+            (
+                source.name,
+                source.selector,
+                [targets[sink.name] for sink in exporter.sinks if source.name in sink.sources],
+            )
+            for source in exporter.sources
+        ]
 
-    def _add(self, exporter: Exporter, sink: Sink) -> _Record:
+    def _add_sink(self, exporter: Exporter, sink: Sink) -> _Record:
         key = (exporter.id, sink.name)
         fittings = Fittings(
             self._store.claim(key) if self._store is not None else None,
-            self._make_room,
+            self._arbiter.make_room,
             self._low_limit,
         )
         worker = self._make_worker(exporter, sink, fittings)
@@ -332,12 +402,6 @@ class Fleet:
         worker.start()
         return record
 
-    def _remove(self, name: str) -> None:
-        self._engine.remove_exporter(name)
-        self._engine.router.forget(name)
-        for sink in self._exporters[name].sinks:
-            self._retire((name, sink.name))
-
     def _retire(self, key: SinkKey) -> None:
         """Let a sink's worker send what it has, then stop it."""
         record = self._departing[key] = self._records.pop(key)
@@ -349,8 +413,11 @@ class Fleet:
     async def _finish(self, key: SinkKey, record: _Record, worker: SinkWorker) -> None:
         await worker.leave(self._drain_timeout_s)
         ledger = worker.statistics().ledger
-        if worker in record.leaving:
+        if worker is not record.worker:
             record.leaving.remove(worker)
+            record.past = [_sum([*record.past, ledger])]
+        elif record.leaving:  # it was removed, added and removed again
+            record.worker = record.leaving.pop()
             record.past = [_sum([*record.past, ledger])]
         else:
             del self._departing[key]
@@ -367,72 +434,18 @@ class Fleet:
         for batch, sealed in self._engine.flush(worker.lanes):
             worker.offer(sealed, batch.lane)
 
-    def _discard_unclaimed(self, store: QueueStore) -> None:
-        for found in store.discard_unclaimed():
-            exporter, sink = found.key or ("", "")
-            _log.warning(
-                "queue on disk of a sink that is no more: deleted",
-                extra={
-                    "exporter": exporter or "unknown",
-                    "sink": sink or "unknown",
-                    "points": found.points,
-                },
-            )
-
     async def _look_after(self) -> None:
         while True:
-            workers = list(self._workers())
+            workers = [worker for _, worker in self._members()]
             size = -(-len(workers) // UPKEEP_SLICES)
             for number in range(UPKEEP_SLICES):
-                self._relieve_memory()
+                self._arbiter.relieve_memory()
                 for worker in workers[number * size : (number + 1) * size]:
                     try:
                         worker.upkeep()
                     except Exception:
                         _log.exception("%r: bug in the relay", worker)
                 await asyncio.sleep(UPKEEP_S / UPKEEP_SLICES)
-
-    def _relieve_memory(self) -> None:
-        """Where sinks have too much in memory, the largest store it, or give way."""
-        limit = int(MEMORY_SHARE * self._memory_bytes_max)
-        excess = self._memory.used - limit
-        if not self._memory_bytes_max or excess <= 0:
-            return
-        excess += limit // ROOM_PARTS
-        # Storing takes a moment; only where it does not keep up, or there is no disk, is data lost.
-        hopeless = self._memory.used > (limit + self._memory_bytes_max) // 2
-        for worker, size in self._concessions(excess, lambda worker: worker.memory_bytes):
-            worker.save(at_once=True)
-            if self._store is None or hopeless:
-                worker.give_way_in_memory(size)
-
-    def _make_room(self, asking: SinkWorker, size: int) -> bool:
-        """Whether so many bytes may be stored, after the largest made room where they must."""
-        store = self._store
-        assert store is not None
-        lacking = store.lacks(size)
-        if lacking and asking.config.queue.overflow != "block":
-
-            def usage(worker: SinkWorker) -> int:
-                return worker.stored_bytes + (size if worker is asking else 0)
-
-            wanted = lacking + store.bytes_max // ROOM_PARTS
-            for worker, part in self._concessions(wanted, usage):
-                worker.give_way_on_disk(part)
-        return not store.lacks(size)
-
-    def _concessions(
-        self, excess: int, usage: Callable[[SinkWorker], int]
-    ) -> Iterator[tuple[SinkWorker, int]]:
-        """Who gives up how much: first between customers, then between a customer's sinks."""
-        groups: dict[str, dict[SinkWorker, int]] = {}
-        for record in (*self._records.values(), *self._departing.values()):
-            for worker in record.workers:
-                if worker.config.queue.overflow != "block":
-                    groups.setdefault(record.group, {})[worker] = usage(worker)
-        totals = {group: sum(members.values()) for group, members in groups.items()}
-        for group, part in concessions(totals, excess).items():
-            yield from concessions(groups[group], part).items()
 
     def __repr__(self) -> str:
         return f"<Fleet {len(self._exporters)} exporters, {len(self._records)} sinks>"

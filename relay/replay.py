@@ -26,6 +26,8 @@ from relay.journal.record import Record
 from relay.journal.segments import Cursor
 from relay.pipeline.engine import Engine, Probed
 from relay.pipeline.kernel import Intake
+from relay.pipeline.tenancy import Origin
+from relay.server.contract import Tenant
 from relay.sink.worker import SinkWorker
 from relay.wire.batch import OpenBatch
 from relay.wire.compression import SenderEncoding, decompress
@@ -56,7 +58,7 @@ class Replay:
     """One start's replay. ``deliver`` takes what the engine made of a request; ``crowded`` says
     whether memory is short; ``tick`` is the engine's clock."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a composition point: every collaborator is named once, here
         self,
         engine: Engine,
         fleet: Fleet,
@@ -66,6 +68,7 @@ class Replay:
         decoded_bytes_max: int,
         deliver: Callable[[Intake], None],
         crowded: Callable[[], bool],
+        origin_of: Callable[[Tenant | None], Origin],
         tick: Callable[[], float],
     ) -> None:
         self._engine = engine
@@ -75,6 +78,7 @@ class Replay:
         self._decoded_bytes_max = decoded_bytes_max
         self._deliver = deliver
         self._crowded = crowded
+        self._origin_of = origin_of
         self._tick = tick
         self._restored = fleet.restored_lows()
         self._lows: dict[OpenBatch, int] = {}
@@ -109,12 +113,13 @@ class Replay:
             _log.info("replayed %d requests", self._requests)
 
     async def admit(
-        self, body: bytes, *, now: float, tenant: tuple[int, int] | None, raw: bytes, encoding: str
+        self, body: bytes, record: Callable[[int], Record], *, origin: Origin, now: float
     ) -> Probed | None:
         """Journal a live request behind what is replayed; None where replay has ended meanwhile,
         and the request is to be taken in as always.
 
-        Raises like :meth:`Engine.ingest`, and OverloadedError where the journal cannot keep it.
+        ``record`` makes the journal's record of it under a position. Raises like
+        :meth:`Engine.ingest`, and OverloadedError where the journal cannot keep it.
         """
         try:
             async with asyncio.timeout(GATE_TIMEOUT_S):
@@ -123,11 +128,11 @@ class Replay:
             raise _unkept() from None
         if not self.active:
             return None
-        probed = self._engine.probe(body, now=now)
+        probed = self._engine.probe(body, now=now, origin=origin)
         if probed.wanted:
             position = self._next_position
             self._next_position += 1
-            if not await self._journal.append(Record(position, now, encoding, tenant, raw)):
+            if not await self._journal.append(record(position)):
                 raise _unkept()
         return probed
 
@@ -172,6 +177,7 @@ class Replay:
                 position=record.position,
                 now=record.received_at,
                 tick=self._tick(),
+                origin=self._origin_of(_tenant(record)),
                 wants=lambda batch: self._low(batch) <= record.position,
             )
         except WireError as error:
@@ -223,6 +229,13 @@ def _unkept() -> OverloadedError:
 
 def _higher(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(max(pair) for pair in zip(left, right, strict=True))
+
+
+def _tenant(record: Record) -> Tenant | None:
+    if record.tenant is None:
+        return None
+    account, project = record.tenant
+    return Tenant(account, project, by_labels=record.tenant_by_labels)
 
 
 def _encoding(name: str) -> SenderEncoding:

@@ -15,7 +15,7 @@ from typing import Any
 from relay import __version__
 from relay.acceptance import NO_MEMORY, MemoryStatistics
 from relay.errors import Fault
-from relay.exporter.model import Exporter
+from relay.exporter.model import Exporter, Source
 from relay.figures import (
     IngestFigures,
     JournalFigures,
@@ -27,8 +27,10 @@ from relay.figures import (
 from relay.fleet import SinkReport
 from relay.journal.statistics import JournalStatistics
 from relay.pipeline.engine import EngineStatistics
-from relay.pipeline.series import SourceTally
+from relay.pipeline.plans import SourceTally
+from relay.reloading import ReloadStatistics
 from relay.replay import NO_REPLAY, ReplayStatistics
+from relay.selector.resources import ResourceSelection
 from relay.sink.delivery import Remark
 from relay.sink.ledger import LedgerStatistics
 from relay.sink.store import StoreStatistics
@@ -56,6 +58,7 @@ class Facts:
     sources: tuple[SourceTally, ...]
     sinks: tuple[SinkReport, ...]
     departed: LedgerStatistics
+    changes: ReloadStatistics | None
     store: StoreStatistics | None = None
     journal: JournalStatistics | None = None
     replay: ReplayStatistics = NO_REPLAY
@@ -97,11 +100,19 @@ def snapshot(facts: Facts) -> Snapshot:
         unreachable_endpoints=facts.unreachable_endpoints,
         series_active=engine.table.active,
         series_created=engine.table.created,
-        series_forgotten=engine.table.forgotten,
+        series_forgotten={
+            "idle": engine.table.forgotten_idle,
+            "full": engine.table.forgotten_full,
+        },
         series_retyped=engine.types.retyped,
         metadata_families=engine.types.families,
         exporters=len(facts.exporters),
         exporter_faults=len(facts.faults),
+        selectors_always_asked=engine.router.always_asked,
+        inventory_objects={
+            "manifests": engine.inventory.from_manifests,
+            "series": engine.inventory.from_stream,
+        },
         ingest_next_position=engine.positions.next,
         ingest_oldest_held_position=engine.positions.low,
         loop_lag_last_s=facts.lag_last_s,
@@ -173,6 +184,7 @@ def document(facts: Facts) -> dict[str, Any]:
             "activeSeries": engine.table.active,
             "metadataFamilies": engine.types.families,
         },
+        "changes": _changes(facts.changes),
         "exporters": [
             _exporter(exporter, sources, sinks, facts.now) for exporter in facts.exporters
         ],
@@ -194,6 +206,20 @@ def document(facts: Facts) -> dict[str, Any]:
     }
 
 
+def _changes(changes: ReloadStatistics | None) -> dict[str, Any] | None:
+    """What reloading and watching did since the start."""
+    if changes is None:
+        return None
+    return {
+        "added": changes.added,
+        "changed": changes.changed,
+        "removed": changes.removed,
+        "lastAt": _time(changes.applied_at),
+        "lastSeconds": round(changes.applied_in_s, 3),
+        "failures": changes.failures,
+    }
+
+
 def _exporter(
     exporter: Exporter,
     sources: Mapping[tuple[str, str], int],
@@ -208,7 +234,7 @@ def _exporter(
         "sources": [
             {
                 "name": source.name,
-                "metricsql": source.query,
+                **_selected(source),
                 "matchedSamples": sources.get((name, source.name), 0),
             }
             for source in exporter.sources
@@ -289,6 +315,13 @@ def _storage(store: StoreStatistics) -> dict[str, Any]:
             "tornBytes": store.damaged.torn_bytes,
         }
     }
+
+
+def _selected(source: Source) -> dict[str, Any]:
+    """As its author wrote it, nearly."""
+    if isinstance(source.selector, ResourceSelection):
+        return {"resourceSelectors": [str(one) for one in source.selector.selectors]}
+    return {"metricsql": source.query}
 
 
 def _sink(report: SinkReport, now: float) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Small measurements of one part at a time, each a script of its own."""
+"""Measurements of single parts, each in one process: ``python -m bench.micro.selection``."""

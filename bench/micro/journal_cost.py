@@ -24,8 +24,7 @@ from relay.journal.journal import Fsync, Journal
 from relay.journal.record import Record
 from relay.pipeline.engine import Engine
 from relay.pipeline.kernel import Intake
-from relay.pipeline.router import Target
-from relay.pipeline.series import SinkTally
+from relay.pipeline.plans import SinkTally, Target
 from relay.selector.ast import Selector
 from relay.wire.batch import OpenBatch
 

@@ -1,8 +1,9 @@
 """One accepted request as a frame of the journal. Pure.
 
-Meta: position (u64), received at (float64, seconds since the epoch), encoding, protocol and whether
-a tenant is named (u8 each), 0 (u8), the tenant's account and project (u32 each). The body is the
-request's, compressed as it came. Positions only grow within a segment.
+Meta: position (u64), received at (float64, seconds since the epoch), encoding, protocol, whether
+the path names a tenant and whether it says that the labels do (u8 each), the tenant's account and
+project (u32 each). The body is the request's, compressed as it came. Positions only grow within a
+segment.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ _META = struct.Struct("<QdBBBBII")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One accepted request. ``tenant`` is (account, project) where its path named one."""
+    """One accepted request. ``tenant`` is (account, project) where its path named one;
+    ``tenant_by_labels`` where it said that each series' labels do."""
 
     position: int
     received_at: float
@@ -42,6 +44,7 @@ class Record:
     tenant: tuple[int, int] | None
     body: bytes
     protocol: str = PROTOCOLS[0]
+    tenant_by_labels: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ def encode_record(record: Record) -> bytes:
         ENCODINGS.index(record.encoding),
         PROTOCOLS.index(record.protocol),
         record.tenant is not None,
-        0,
+        record.tenant_by_labels,
         account,
         project,
     )
@@ -95,7 +98,7 @@ def read_records(read: Read, start: int, size: int) -> Iterator[Whole | Damage]:
 
 
 def _record(frame: Frame) -> Record:
-    position, received_at, encoding, protocol, named, _, *tenant = _META.unpack(frame.meta)
+    position, received_at, encoding, protocol, named, by_labels, *tenant = _META.unpack(frame.meta)
     return Record(
         position,
         received_at,
@@ -103,4 +106,5 @@ def _record(frame: Frame) -> Record:
         (tenant[0], tenant[1]) if named else None,
         frame.body,
         PROTOCOLS[protocol],
+        bool(by_labels),
     )

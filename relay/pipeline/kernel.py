@@ -23,7 +23,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from relay.errors import DecodeError, TooLargeError
-from relay.pipeline.series import Plan, Series, SeriesTable
+from relay.pipeline.plans import Plan
+from relay.pipeline.series import Series
+from relay.pipeline.table import SeriesTable
 from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.otlp import VALUE_TAG, MetricGroup, Run, stale_prefix
 from relay.wire.protobuf import read_length, read_varint, skip_field
@@ -291,6 +293,11 @@ def _decode(
     None for the series where nothing of it can be used; that is recorded in the intake.
     """
     _count_careful(intake)
+    usual = _decode_usual(body, start, stop, resolve, times)
+    if usual is not None:
+        if last.generation >= 0:
+            last.next = usual[0]
+        return usual
     parts = parse_series(body, start, stop)
     intake.exemplars += parts.exemplars
     if not parts.samples and not parts.histograms:
@@ -316,6 +323,31 @@ def _decode(
             if 1 << 35 <= timestamp_ms < 1 << 42:
                 _remember(times, timestamp_ms, stamp)
     return series, points
+
+
+def _decode_usual(
+    body: bytes, start: int, stop: int, resolve: Resolve, times: dict[bytes, bytes]
+) -> tuple[Series, list[tuple[bytes, bytes]]] | None:
+    """As :func:`_decode`, for labels with one common sample behind them; None for anything else.
+
+    That what stands at the end looks like a sample proves nothing yet. But what stands before it is
+    then either exactly label fields, and the sample one, or no series without a fault.
+    """
+    tail = stop - 18
+    if tail > start and body.startswith(_VALUE_HEAD, tail) and body[tail + 11] == 0x10:
+        stamp = times.get(body[tail + 12 : stop])
+        value = body[tail + 3 : tail + 11]
+    else:
+        tail = stop - 9
+        stamp = times.get(body[tail + 3 : stop]) if body.startswith(_TIME_HEAD, tail) else None
+        value = _ZERO
+    if stamp is None or tail <= start:
+        return None
+    try:
+        series = resolve(body[start:tail])
+    except DecodeError:
+        return None  # the careful way tells what is wrong, and where
+    return None if series.fault else (series, [(stamp, value)])
 
 
 def _in_order(parts: SeriesParts, series: Series, intake: Intake) -> list[tuple[bytes, int]]:

@@ -131,7 +131,11 @@ class QueueFiles:
             if ".removed-" in directory.name:
                 shutil.rmtree(directory, ignore_errors=True)
             elif directory.is_dir():
-                found[directory.name] = self._recover_sink(directory)
+                try:
+                    found[directory.name] = self._recover_sink(directory)
+                except OSError as error:
+                    self.damaged.files += 1
+                    _log.error("%s cannot be read: %s", directory.name, error.strerror)
         return found
 
     def append(

@@ -154,6 +154,25 @@ async def test_a_sink_that_comes_back_goes_on_with_its_account(tmp_path: Path) -
             assert server.values == list(range(10, 20))
 
 
+async def test_a_sink_that_comes_and_goes_is_accounted_for_to_the_last_point(
+    tmp_path: Path,
+) -> None:
+    keep = manifest("kept", unreachable())
+    both = (keep, manifest("a", unreachable()))
+    relay = made(tmp_path, *both)
+    async with running(relay) as sender:
+        for _ in range(3):
+            edit(tmp_path, *both)
+            await relay.reload()
+            await sender.send()
+            assert sink_of(sender, "a")["ledger"]["balanced"]
+            edit(tmp_path, keep)
+            await relay.reload()
+        await eventually("it is gone", lambda: relay.status()["removedSinks"] == [], timeout_s=5)
+        assert metric(relay, "relay_removed_sinks_points_total", outcome="dropped") == 30
+    assert len(list((tmp_path / "data" / "queues").iterdir())) == 1
+
+
 async def test_a_restart_finds_every_queue_again(tmp_path: Path) -> None:
     async with OtlpServer() as first, OtlpServer() as second:
         down = [manifest(name, unreachable(), backoff="1s") for name in ("a", "b")]

@@ -30,7 +30,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     written = [
         Record(3, 1e9, "snappy", None, b"one"),
         Record(4, 1e9 + 0.25, "zstd", (7, 0xFFFFFFFF), b"", "remote_write_v2"),
-        Record(9, 2e9, "snappy", (0, 0), MAGIC * 3),
+        Record(9, 2e9, "snappy", (0, 0), MAGIC * 3, tenant_by_labels=True),
     ]
     append(log, *written[:1])
     append(log, *written[1:])

@@ -19,6 +19,7 @@ LEVELS = [
     {"errors"},
     {"quantity", "wire", "selector", "journal"},
     {"exporter"},
+    {"inventory", "sender_settings"},
     {"settings"},
     {"pipeline", "sink"},
     {"figures"},
@@ -27,11 +28,11 @@ LEVELS = [
     {"server"},
     {"storage"},
     {"fleet"},
-    {"replay"},
+    {"reloading", "replay"},
     {"acceptance"},
-    {"status"},
+    {"status", "explain"},
     {"app"},
-    {"check", "explain", "demo"},
+    {"check", "explain_command", "demo"},
     {"cli"},
     {"__main__"},
 ]
@@ -42,6 +43,8 @@ SANS_IO = [
     *sorted((PACKAGE / "wire").glob("*.py")),
     *sorted((PACKAGE / "selector").glob("*.py")),
     *sorted((PACKAGE / "pipeline").glob("*.py")),
+    PACKAGE / "inventory/store.py",
+    PACKAGE / "inventory/info_series.py",
     *(
         PACKAGE / "journal" / f"{name}.py"
         for name in ("frames", "record", "checkpoint", "segments")

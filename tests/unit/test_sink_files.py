@@ -128,6 +128,37 @@ def test_segments_that_are_dealt_with_are_removed_and_their_numbers_not_used_aga
     assert [path.name for path in bench.directory.glob("*.seg")] == ["0-1.seg"]
 
 
+def test_a_cursor_never_points_behind_what_was_saved_after_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.save(payload(1))
+    bench.files.write_cursors(bench.directory, {0: Cursor(0, 10_000)})
+    bench.files.remove(bench.directory, 0, [0])
+    bench.restart()
+    bench.save(payload(2))
+    found = bench.restart()
+    assert [each.points for each in bench.read_all(found)] == [3]
+    # Even one that the disk brings back from before.
+    bench.files.write_cursors(bench.directory, {0: Cursor(0, 10_000)})
+    assert [each.points for each in bench.read_all(bench.restart())] == [3]
+
+
+def test_a_sink_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path) -> None:
+    class Unreadable(Disk):
+        def open(self, path: Path) -> int:
+            if path.name == "0-0.seg":
+                raise OSError(errno.EIO, "Input/output error")
+            return super().open(path)
+
+    bench = Bench(tmp_path)
+    bench.save(payload(1))
+    bench.restart()
+    bench.save(payload(2))
+    bench.disk = Unreadable()
+    found = bench.restart()
+    assert [each.points for each in bench.read_all(found)] == [3]
+    assert bench.files.damaged.files == 1
+
+
 def test_a_save_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     disk = FaultyDisk()
     bench = Bench(tmp_path, disk)

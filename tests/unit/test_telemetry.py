@@ -86,11 +86,13 @@ SNAPSHOT = Snapshot(
     unreachable_endpoints=1,
     series_active=11,
     series_created=13,
-    series_forgotten=2,
+    series_forgotten={"idle": 2, "full": 3},
     series_retyped=1,
     metadata_families=9,
     exporters=2,
     exporter_faults=1,
+    selectors_always_asked=4,
+    inventory_objects={"manifests": 12, "series": 0},
     ingest_next_position=20,
     ingest_oldest_held_position=17,
     loop_lag_last_s=0.001,
@@ -156,9 +158,13 @@ relay_sink_paused{exporter="a/web",sink="grafana"} 1
 relay_sink_internal_errors_total{exporter="a/web",sink="grafana"} 0
 relay_exporters 2
 relay_exporter_faults 1
+relay_selectors_always_asked 4
+relay_inventory_objects{source="manifests"} 12
+relay_inventory_objects{source="series"} 0
 relay_series_retyped_total 1
 relay_series_created_total 13
-relay_series_forgotten_total 2
+relay_series_forgotten_total{reason="full"} 3
+relay_series_forgotten_total{reason="idle"} 2
 relay_metadata_families 9
 relay_event_loop_lag_seconds{window="last"} 0.001
 relay_event_loop_lag_seconds{window="max"} 0.25
