@@ -14,6 +14,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 
 from relay import __version__
 from relay.acceptance import NO_MEMORY, Acceptance
@@ -24,7 +25,8 @@ from relay.fleet import Changes, Fittings, Fleet
 from relay.inventory.info_series import InfoReader
 from relay.journal.checkpoint import Checkpoint
 from relay.journal.disk import Disk
-from relay.journal.journal import Journal
+from relay.journal.journal import Journal, Taught
+from relay.knowledge import encode_knowledge
 from relay.pipeline.engine import Engine, Limits
 from relay.pipeline.kernel import Intake
 from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Origin, Tenancy
@@ -349,11 +351,17 @@ class Relay:
     def _admit(self, fleet: Fleet) -> None:
         """Make everything ready for requests, and begin to replay the journal, if there is one."""
         if self._storage is not None:
+            checkpoint = self._storage.checkpoint
+            if self._storage.knowledge is None:
+                checkpoint = replace(checkpoint, learned=0)
+            else:
+                self._engine.recall(self._storage.knowledge)
+                self._storage.journal.saved_version = self._engine.learned
             self._replay = Replay(
                 self._engine,
                 fleet,
                 self._storage.journal,
-                self._storage.checkpoint,
+                checkpoint,
                 decoded_bytes_max=self._settings.ingest.decoded_bytes_max,
                 deliver=self._deliver,
                 crowded=lambda: self._acceptance is not None and self._acceptance.crowded,
@@ -392,7 +400,9 @@ class Relay:
     def _keep_journal(self, journal: Journal) -> None:
         assert self._fleet is not None
         checkpoint = self._checkpoint()
-        if checkpoint != self._saved and journal.tidy(checkpoint, low=self._engine.positions.low):
+        if checkpoint != self._saved and journal.tidy(
+            checkpoint, low=self._engine.positions.low, knowledge=self._taught(journal)
+        ):
             self._saved = checkpoint
         extent = journal.extent
         if extent.bytes > journal.bytes_max // 2:
@@ -404,12 +414,24 @@ class Relay:
         assert self._fleet is not None
         assert self._replay is not None
         following = self._engine.positions.following
-        return Checkpoint(following, self._replay.raised(self._fleet.lows(following)))
+        lows = self._replay.raised(self._fleet.lows(following))
+        return Checkpoint(following, lows, learned=following)
+
+    def _taught(self, journal: Journal) -> Taught | None:
+        """What requests have taught; None where it is saved already."""
+        version = self._engine.learned
+        if version == journal.saved_version:
+            return None
+        return Taught(version, encode_knowledge(self._engine.knowledge()))
 
     async def _close_storage(self) -> None:
         if self._storage is not None:
             checkpoint = self._checkpoint() if self._fleet and self._replay else None
-            await self._storage.close(checkpoint, low=self._engine.positions.low)
+            await self._storage.close(
+                checkpoint,
+                low=self._engine.positions.low,
+                knowledge=self._taught(self._storage.journal),
+            )
 
     def _deliver(self, intake: Intake) -> None:
         """Hand what the engine made of a request to the sinks."""

@@ -90,6 +90,8 @@ class Replay:
         self._undecodable = 0
         lows = self.raised(fleet.lows(0))
         oldest = min((min(low) for low in lows.values()), default=self._next_position)
+        # What requests taught since it was last saved has to be learned again, wanted or not.
+        oldest = min(oldest, checkpoint.learned)
         self._start = max(oldest, journal.extent.first_position)
         engine.positions.advance(min(self._start, self._next_position))
         self.active = self._start < self._next_position

@@ -50,8 +50,17 @@ SEGMENTS_MIN = 8
 """A small journal has small segments, because only whole ones are removed."""
 
 CHECKPOINT_BYTES_MAX = 256 * 1024 * 1024
+KNOWLEDGE_BYTES_MAX = 1024 * 1024 * 1024
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """What requests have taught, as bytes; ``version`` tells one state of it from another."""
+
+    version: int
+    data: bytes
 
 
 @dataclass(slots=True, eq=False)
@@ -83,6 +92,7 @@ class Journal:
     ) -> None:
         self._disk = disk or Disk()
         self._path = checkpoint
+        self._knowledge_path = checkpoint.with_name("knowledge")
         self._fsync = fsync
         self._fsync_interval_s = fsync_interval_s
         self._slow_s = slow_s
@@ -109,6 +119,8 @@ class Journal:
         self._closed = False
         self._records = self._record_bytes = self._groups = self._flushes = 0
         self._errors = self._slow_writes = self._unjournaled = 0
+        self.saved_version = -1
+        """Version of what was last saved by :meth:`tidy` as taught; -1 where nothing was."""
         self._extent = Extent()
         """As it was after the thread's last job: the log itself is the thread's alone."""
 
@@ -185,16 +197,22 @@ class Journal:
         """The next records behind a cursor, from position ``start`` on."""
         return await self._run(lambda: self._log.read(cursor, start=start, bytes_max=CHUNK_BYTES))
 
-    def tidy(self, checkpoint: Checkpoint, *, low: int) -> bool:
-        """Begin to save a checkpoint and to forget what is older than ``low``; False while still
-        busy with the one before."""
+    def tidy(self, checkpoint: Checkpoint, *, low: int, knowledge: Taught | None = None) -> bool:
+        """Begin to save a checkpoint and, where given, what requests have taught, and to forget
+        what is older than ``low``; False while still busy with the one before."""
         if self._tidying or self._closed:
             return False
         self._tidying = True
-        self._spawn(self._tidy(checkpoint, low))
+        self._spawn(self._tidy(checkpoint, low, knowledge))
         return True
 
-    async def close(self, checkpoint: Checkpoint | None, *, low: int) -> None:
+    async def load_knowledge(self) -> bytes | None:
+        """What :meth:`tidy` saved last; None where there is none."""
+        return await self._run(self._read_knowledge)
+
+    async def close(
+        self, checkpoint: Checkpoint | None, *, low: int, knowledge: Taught | None = None
+    ) -> None:
         """Write what is pending, save the last checkpoint (None: there is none), let go of the
         files. Takes no longer than ``slow_s`` beyond what is being done already."""
         self._closed = True
@@ -205,7 +223,7 @@ class Journal:
             async with asyncio.timeout(self._slow_s):
                 while self._background:
                     await asyncio.wait(self._background)
-                await self._run(lambda: self._finish(checkpoint, low))
+                await self._run(lambda: self._finish(checkpoint, low, knowledge))
         except TimeoutError:
             _log.error("the journal's disk does not answer; left as it is")
         except OSError as error:
@@ -329,9 +347,9 @@ class Journal:
             self._failure = ""
             self._note(self.trouble)
 
-    async def _tidy(self, checkpoint: Checkpoint, low: int) -> None:
+    async def _tidy(self, checkpoint: Checkpoint, low: int, knowledge: Taught | None) -> None:
         try:
-            await self._run(lambda: self._save_and_trim(checkpoint, low))
+            await self._run(lambda: self._save_and_trim(checkpoint, low, knowledge))
         except OSError as error:
             # An old checkpoint costs duplicates only; the next write tells how the disk is.
             self._errors += 1
@@ -394,19 +412,32 @@ class Journal:
         self._log.begin(self._log.next_position)
         self._log.probe()
 
-    def _save_and_trim(self, checkpoint: Checkpoint, low: int) -> None:
+    def _read_knowledge(self) -> bytes | None:
         try:
+            with self._knowledge_path.open("rb") as file:
+                return file.read(KNOWLEDGE_BYTES_MAX)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            _log.error("%s cannot be read: %s", self._knowledge_path, error.strerror)
+            return None
+
+    def _save_and_trim(self, checkpoint: Checkpoint, low: int, knowledge: Taught | None) -> None:
+        try:
+            if knowledge is not None:  # first, as the checkpoint says what is in there
+                self._disk.replace(self._knowledge_path, knowledge.data, sync=False)
+                self.saved_version = knowledge.version
             self._disk.replace(self._path, encode_checkpoint(checkpoint), sync=False)
         finally:
             # Also on a full disk, of all disks; an older checkpoint goes with a shorter journal.
             self._log.trim(low)
 
-    def _finish(self, checkpoint: Checkpoint | None, low: int) -> None:
+    def _finish(self, checkpoint: Checkpoint | None, low: int, knowledge: Taught | None) -> None:
         try:
             self._log.finish()
         finally:
             if checkpoint is not None:
-                self._save_and_trim(checkpoint, low)
+                self._save_and_trim(checkpoint, low, knowledge)
 
     def __repr__(self) -> str:
         return f"<Journal {self._log!r} {self.trouble or 'good'}>"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from relay.errors import OverloadedError
-from relay.inventory.info_series import InfoReader
+from relay.inventory.info_series import Claim, InfoReader
 from relay.inventory.store import Inventory, InventoryStatistics, Object
 from relay.pipeline.flush import FlushSchedule
 from relay.pipeline.kernel import Intake, consume
@@ -89,6 +89,14 @@ class Probed:
     dropped: dict[str, int]
     examples: list[str]
     wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What requests have taught: types of metrics by family, and labels of objects."""
+
+    families: dict[str, FamilyMetadata]
+    claims: list[Claim]
 
 
 class Engine:
@@ -199,6 +207,22 @@ class Engine:
         self._settle()
         return probed
 
+    @property
+    def learned(self) -> int:
+        """Moves with everything that requests teach: types of metrics, labels of objects."""
+        return self.types.version + self.inventory.version
+
+    def knowledge(self) -> Knowledge:
+        """What requests have taught; whatever is read later may depend on it."""
+        return Knowledge(self.types.families(), self.inventory.claims())
+
+    def recall(self, knowledge: Knowledge) -> None:
+        """Know again what an earlier process knew; before the first request."""
+        for family, metadata in knowledge.families.items():
+            self.types.learn(family, metadata)
+        for claim in knowledge.claims:
+            self.inventory.hear(claim, begins=True)
+
     def due(self, tick: float) -> list[tuple[OpenBatch, SealedBatch]]:
         """Seal and return every batch whose time has come."""
         return list(_seal_all(self.schedule.due(tick)))
@@ -227,6 +251,7 @@ class Engine:
         """Append a request's points to the batches; nothing is changed where that raises."""
         self._origin = origin
         self.table.enter(origin)
+        before = self.learned
         try:
             request = _Request(body, self._find, self._learn)
             consume(self.table, body, intake, request.resolve, self._times)
@@ -235,6 +260,7 @@ class Engine:
         except BaseException:
             intake.undo()
             raise
+        intake.learned = self.learned != before
 
     def _commit(self, intake: Intake, tick: float) -> None:
         """Make the request's effects final: counts, holds and deadlines."""

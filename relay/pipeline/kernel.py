@@ -98,6 +98,8 @@ class Intake:
     """Entries of the body that took the careful way."""
     expansion_bytes: int = 0
     has_metadata: bool = False
+    learned: bool = False
+    """Whether it taught something that is needed to read others: a type, an object's labels."""
 
     @property
     def samples(self) -> int:
@@ -106,8 +108,8 @@ class Intake:
 
     @property
     def wanted(self) -> bool:
-        """Whether anything of the request goes on its way, or changes how what follows is read."""
-        return bool(self.touches) or self.has_metadata
+        """Whether anything of the request goes on its way, or changes how others are read."""
+        return bool(self.touches) or self.learned
 
     def drop(self, reason: str, count: int, example: str) -> None:
         """Record samples that go no further."""

@@ -31,7 +31,7 @@ from relay.sink.files import Cursor
 from relay.sink.health import Health, Note
 from relay.sink.ledger import SinkLedger
 from relay.sink.outcome import Delivered, Rejected, Retry, Split, Unauthorized, Verdict
-from relay.sink.outlook import Outlook
+from relay.sink.outlook import STALLED_S, Outlook
 from relay.sink.payload import (
     PROTOCOL_REQUEST_BYTES_MAX,
     STORED,
@@ -295,6 +295,8 @@ class Delivery:
 
     def due_saves(self, now: Moment, *, at_once: bool = False) -> list[int]:
         """The lanes whose payloads in memory have to be saved to disk."""
+        if not self.queue.memory_bytes:
+            return []
         lanes = [lane for lane in self.queue.lanes if not lane.saving]
         if not at_once:
             wait_s = self._config.batch.timeout_s + MEMORY_AGE_S
@@ -314,14 +316,13 @@ class Delivery:
     def watch(self, now: Moment) -> None:
         """Look whether the queue fills up or stands still; call it about once a second."""
         ledger = self.ledger
-        statistics = self.queue.statistics()
         self.outlook.observe(
             now.monotonic,
-            bytes_held=statistics.bytes,
-            bytes_max=statistics.bytes_max,
+            bytes_held=self.queue.bytes,
+            bytes_max=self._config.queue.bytes_max,
             moved=ledger.delivered + sum(ledger.rejected.values()),
         )
-        stalled = self.outlook.forecast(now.monotonic).stalled
+        stalled = self.outlook.stalled_s(now.monotonic) >= STALLED_S
         if stalled and not self._stalled:
             why = self.last_error.text if self.last_error else "no answer yet"
             self._say(Note(f"data waits and nothing moves; last: {why}", good=False))

@@ -62,11 +62,6 @@ class Lane:
         return bool(self._saving)
 
     @property
-    def behind(self) -> bool:
-        """Whether anything of this lane is on disk, or about to be."""
-        return bool(self._saving or self.backlog.entries or self._out or self._loading)
-
-    @property
     def taken(self) -> Payload | Entry | None:
         """What :meth:`take` gave out and was not dealt with yet."""
         return self.flying or self._loading

@@ -58,22 +58,27 @@ class Outlook:
             weight = 1.0 - math.exp((self._at - now) / RATE_S)
             self._growth += weight * (rate - self._growth)
             self._at = now
-        if moved != self._moved or not bytes_held:
+        if moved != self._moved or not bytes_held or not self._bytes:
             self._moved = moved
             self._moved_at = now
         self._bytes = bytes_held
         self._bytes_max = bytes_max
 
+    def stalled_s(self, now: float) -> float:
+        """For how long data has waited and nothing moved."""
+        return max(0.0, now - self._moved_at) if self._bytes else 0.0
+
     def forecast(self, now: float) -> Forecast:
         """What the last looks say."""
         full_in_s = None
         left = max(0, self._bytes_max - self._bytes)
-        if self._bytes > FULL_SHARE * self._bytes_max:
+        if not self._bytes:
+            pass  # an empty queue may not be looked at for long
+        elif self._bytes > FULL_SHARE * self._bytes_max:
             full_in_s = 0.0  # it cannot grow any more
         elif self._growth * HORIZON_S > left:
             full_in_s = left / self._growth
-        stalled_s = max(0.0, now - self._moved_at) if self._bytes else 0.0
-        return Forecast(full_in_s, stalled_s)
+        return Forecast(full_in_s, self.stalled_s(now))
 
     def __repr__(self) -> str:
         return f"<Outlook {self._growth:+.0f} bytes a second>"

@@ -126,9 +126,9 @@ class SinkQueue:
         return not self._payloads
 
     @property
-    def behind(self) -> bool:
-        """Whether anything is on disk, or on its way there."""
-        return any(lane.behind for lane in self._lanes)
+    def bytes(self) -> int:
+        """Bodies held, in memory and on disk."""
+        return self._bytes
 
     @property
     def stored_bytes(self) -> int:

@@ -55,6 +55,7 @@ class Stowage:
         self._low_limit = low_limit
         self._ready = ready
         self._saves: set[asyncio.Task[None]] = set()
+        self._used = delivery.queue.stored_bytes > 0
         self._ended = False
         self._retired = False
 
@@ -83,8 +84,11 @@ class Stowage:
     def tidy(self) -> None:
         """Give back files that are done with."""
         queue = self._delivery.queue
+        if not (self._used or queue.stored_bytes):
+            return
         for lane, segments in queue.free().items():
             self._store.free(lane, segments)
+        self._used = queue.stored_bytes > 0
         self._store.account(queue.stored_bytes)
 
     async def load(self, entry: Entry) -> Send | None:

@@ -153,6 +153,7 @@ class SinkWorker:
         self._wakes = [asyncio.Event() for _ in self._delivery.queue.lanes]
         self._emptied = asyncio.Event()
         self._generation = 0
+        self._idle = False
         self._tasks: list[asyncio.Task[None]] = []
         self._internal_errors = 0
 
@@ -227,6 +228,9 @@ class SinkWorker:
 
     def upkeep(self) -> None:
         """What has to be done about once a second: expire, save, note, look ahead."""
+        if self._delivery.queue.empty and self._idle:
+            return
+        self._idle = self._delivery.queue.empty
         now = self._now()
         self._delivery.expire(now)
         self._delivery.watch(now)

@@ -26,6 +26,7 @@ LEVELS = [
     {"catalogue"},
     {"telemetry", "logs", "loop"},
     {"server"},
+    {"knowledge"},
     {"storage"},
     {"fleet"},
     {"reloading", "replay"},
