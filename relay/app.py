@@ -9,14 +9,14 @@ learns how far every sink has come.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import random
+import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 
-from relay import __version__
+from relay import __version__, collector
 from relay.acceptance import NO_MEMORY, Acceptance
 from relay.errors import ConfigError, Fault, SelectorError
 from relay.explain import Explainer, parse_series
@@ -43,7 +43,7 @@ from relay.sink.ledger import NO_POINTS
 from relay.sink.share import BufferedBytes
 from relay.sink.transport import Transport
 from relay.sink.worker import SinkWorker
-from relay.status import Facts, document, snapshot
+from relay.status import Facts, document, project_document, snapshot
 from relay.storage import OpenStorage, open_storage
 from relay.telemetry import Snapshot, Telemetry
 from relay.wire.batch import OpenBatch, SealedBatch
@@ -61,14 +61,11 @@ UPKEEP_COST = 0.02
 BODIES_SHARE = 4
 """Bodies on their way in may have a quarter of the memory, data on its way out has the rest."""
 
-INGEST_STOP_S_MAX = 5.0
+SWITCH_INTERVAL_S = 0.0005
+"""How long a thread that reads manifests may keep the loop waiting each time that the loop comes
+back from a system call; Python's 5 ms add up to a tenth of a second for one request."""
 
-GC_THRESHOLD = 10_000
-"""Net new containers before the youngest generation is looked at; a few batches make as many. With
-five times as many a look took 30 ms while series are new, and the next generation's 200 ms
-(``bench.micro.selection flood``)."""
-GC_GENERATIONS = (10, 20)
-"""Looks at one generation before the next older one has its turn."""
+INGEST_STOP_S_MAX = 5.0
 
 
 class Relay:
@@ -169,7 +166,8 @@ class Relay:
         except BaseException:
             await self.stop()
             raise
-        _settle_garbage_collector()
+        collector.settle()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         loop = asyncio.get_running_loop()
         self._lag_task = loop.create_task(self._lag.run())
         if self._settings.watch.enabled:
@@ -254,9 +252,9 @@ class Relay:
         """The figures of a scrape."""
         return snapshot(self.facts())
 
-    def status(self) -> dict[str, object]:
-        """The ``/status`` document."""
-        return document(self.facts())
+    def status(self, project: str = "") -> dict[str, object]:
+        """The ``/status`` document; of one project, where given, only what that may see."""
+        return project_document(self.facts(), project) if project else document(self.facts())
 
     def explain(self, question: Question) -> list[str]:
         """Who takes a series, and why, as of now. Raises ConfigError."""
@@ -457,18 +455,6 @@ class Relay:
 
     def __repr__(self) -> str:
         return f"<Relay {self._engine!r}>"
-
-
-def _settle_garbage_collector() -> None:
-    """Take what was loaded out of the collector's sight, and let it run less often.
-
-    Nothing on the path of a sample makes cycles, but every batch makes thousands of tuples and
-    views that live for milliseconds; at the default threshold of 700 the collector looked at them,
-    and at the series, for a sixth of all CPU time (``bench --workload export``).
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, *GC_GENERATIONS)
 
 
 def tenancy_of(settings: Settings) -> Tenancy:

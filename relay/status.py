@@ -166,10 +166,8 @@ def _queues_figures(store: StoreStatistics) -> StorageFigures:
 
 
 def document(facts: Facts) -> dict[str, Any]:
-    """The ``/status`` document."""
+    """The ``/status`` document for the operator."""
     engine = facts.engine
-    sources = {(tally.exporter, tally.source): tally.samples for tally in facts.sources}
-    sinks = {(report.exporter, report.sink): report for report in facts.sinks if not report.removed}
     return {
         "version": __version__,
         "build": BUILD,
@@ -185,9 +183,6 @@ def document(facts: Facts) -> dict[str, Any]:
             "metadataFamilies": engine.types.families,
         },
         "changes": _changes(facts.changes),
-        "exporters": [
-            _exporter(exporter, sources, sinks, facts.now) for exporter in facts.exporters
-        ],
         "removedSinks": [
             {"exporter": report.exporter, "name": report.sink, **_sink(report, facts.now)}
             for report in facts.sinks
@@ -199,9 +194,32 @@ def document(facts: Facts) -> dict[str, Any]:
         }
         or None,
         "memory": {"usedBytes": facts.memory.used_bytes, "maxBytes": facts.memory.bytes_max},
+        **_resources(facts, facts.exporters, facts.faults),
+    }
+
+
+def project_document(facts: Facts, project: str) -> dict[str, Any]:
+    """What may be told to one project: its exporters and faults, and nothing of anybody else."""
+    return {
+        "project": project,
+        **_resources(
+            facts,
+            [exporter for exporter in facts.exporters if exporter.project == project],
+            [fault for fault in facts.faults if fault.project == project],
+        ),
+    }
+
+
+def _resources(
+    facts: Facts, exporters: Iterable[Exporter], faults: Iterable[Fault]
+) -> dict[str, Any]:
+    sources = {(tally.exporter, tally.source): tally.samples for tally in facts.sources}
+    sinks = {(report.exporter, report.sink): report for report in facts.sinks if not report.removed}
+    return {
+        "exporters": [_exporter(exporter, sources, sinks, facts.now) for exporter in exporters],
         "faults": [
             {"origin": fault.origin, "path": fault.path, "message": fault.message}
-            for fault in facts.faults
+            for fault in faults
         ],
     }
 

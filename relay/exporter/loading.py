@@ -260,12 +260,13 @@ class Manifests:
                     continue
             good.append(one)
         good = _without_refused_overflow(good, surroundings)
-        for file in self._files.values():
-            faults.extend(file.faults)
-        for one in resources:
-            faults.extend(one.faults)
-            if id(one) in surroundings:
-                faults.extend(surroundings[id(one)].faults)
+        for (project, _), file in self._files.items():
+            faults.extend(_of(project, file.faults))
+        for (project, _), file in self._files.items():
+            for one in file.resources:
+                faults.extend(_of(project, one.faults))
+                if id(one) in surroundings:
+                    faults.extend(_of(project, surroundings[id(one)].faults))
         exporters = tuple(one.exporter for one in good if one.exporter is not None)
         running = {one.identity for one in good}
         return LoadResult(
@@ -336,6 +337,11 @@ def _claim(
                 f"{shown(one.identity[3])} is already taken by {origin}; the first one counts",
             )
     return claims
+
+
+def _of(project: str, faults: Iterable[Fault]) -> Iterable[Fault]:
+    """The faults, marked as those of one project."""
+    return (replace(fault, project=project) for fault in faults) if project else faults
 
 
 def _without_refused_overflow(

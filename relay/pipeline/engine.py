@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from relay.errors import OverloadedError
 from relay.inventory.info_series import Claim, InfoReader
-from relay.inventory.store import Inventory, InventoryStatistics, Object
+from relay.inventory.store import Inventory, InventoryStatistics, ManifestIndex
 from relay.pipeline.flush import FlushSchedule
 from relay.pipeline.kernel import Intake, consume
 from relay.pipeline.metric_types import FamilyMetadata, MetricTypes, MetricTypesStatistics
@@ -139,9 +139,9 @@ class Engine:
         self.router.replace(exporter, sources)
         self.table.invalidate()
 
-    def set_inventory(self, objects: Iterable[Object]) -> None:
-        """Take these objects for all that manifests say."""
-        self.inventory.replace_manifests(objects)
+    def set_inventory(self, index: ManifestIndex) -> None:
+        """Take this for all that manifests say."""
+        self.inventory.replace_manifests(index)
         self._settle()
 
     def remove_exporter(self, exporter: str) -> None:

@@ -24,7 +24,7 @@ LEVELS = [
     {"pipeline", "sink"},
     {"figures"},
     {"catalogue"},
-    {"telemetry", "logs", "loop"},
+    {"telemetry", "logs", "loop", "collector"},
     {"server"},
     {"knowledge"},
     {"storage"},
