@@ -201,6 +201,8 @@ class SinkWorker:
     def oldest_positions(self, following: int) -> tuple[int, ...]:
         """For each of :attr:`lanes`, the oldest position that is neither dealt with nor on disk;
         ``following`` where there is none. Open batches are not looked at."""
+        if not self.memory_bytes:
+            return (following,) * len(self.lanes)
         oldest = [
             following if (position := lane.oldest_position()) is None else position
             for lane in self._delivery.queue.lanes

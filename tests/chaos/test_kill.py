@@ -12,10 +12,10 @@ from tests.support.chaos_run import Run
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 
 
-async def run(directory: Path, *, seed: int, deaths: int, fsync: str = "interval") -> None:
+async def run(directory: Path, *, seed: int, kills: int, fsync: str = "interval") -> None:
     """Run, print the figures, check."""
     chaos = Run(directory, seed=seed, fsync=fsync)
-    report = await chaos.kill_again_and_again(deaths)
+    report = await chaos.kill_again_and_again(kills)
     duplicates = sorted(report.duplicates_after)
     print(
         f"\nseed {seed}, fsync {fsync}: {report.kills} kills and {report.stops} stops "
@@ -31,20 +31,20 @@ async def run(directory: Path, *, seed: int, deaths: int, fsync: str = "interval
 
 
 @pytest.mark.slow
-async def test_a_few_deaths_under_load(tmp_path: Path) -> None:
-    await run(tmp_path, seed=SEED, deaths=6)
+async def test_a_few_kills_under_load(tmp_path: Path) -> None:
+    await run(tmp_path, seed=SEED, kills=6)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-async def test_two_hundred_deaths_under_load(tmp_path: Path) -> None:
-    await run(tmp_path, seed=SEED, deaths=200)
+async def test_two_hundred_kills_under_load(tmp_path: Path) -> None:
+    await run(tmp_path, seed=SEED, kills=200)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-async def test_deaths_with_every_fsync_policy(tmp_path: Path) -> None:
+async def test_kills_with_every_fsync_policy(tmp_path: Path) -> None:
     for fsync in ("always", "never"):
         directory = tmp_path / fsync
         directory.mkdir()
-        await run(directory, seed=SEED + 1, deaths=15, fsync=fsync)
+        await run(directory, seed=SEED + 1, kills=15, fsync=fsync)

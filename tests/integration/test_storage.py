@@ -17,7 +17,14 @@ from tests.support.faulty_disk import FaultyDisk
 from tests.support.ingest_server import eventually
 from tests.support.otlp_server import OtlpServer, Received, Reply
 from tests.support.processes import get_metrics
-from tests.support.stored_relay import body_of, crash_image, made, manifest, running
+from tests.support.stored_relay import (
+    body_of,
+    crash_image,
+    made,
+    manifest,
+    metadata_body,
+    running,
+)
 
 
 def busy(_: Received) -> Reply:
@@ -247,6 +254,36 @@ async def test_status_and_metrics_tell_of_the_journal(tmp_path: Path) -> None:
             assert metrics['relay_journal_requests_total{outcome="unjournaled"}'] == 1
             assert metrics['relay_storage_degraded{part="journal"}'] == 1
             assert metrics["relay_memory_bytes_max"] == 3 << 28
+
+
+async def test_replayed_samples_are_read_with_what_was_known(tmp_path: Path) -> None:
+    async with OtlpServer(busy) as server:
+        relay = made(tmp_path, manifest("all", server.url))
+        async with running(relay) as sender:
+            assert await sender.post(metadata_body("numbered")) == 204
+            await eventually((tmp_path / "data/knowledge").exists)
+            await eventually(lambda: relay._saved.learned == 1)
+            await eventually(lambda: not relay._storage.journal._tidying)
+            assert await sender.send() == 204
+            image = crash_image(tmp_path / "data", tmp_path / "image")
+        server.answer = lambda _: Reply()
+        server.taken.clear()
+        async with running(made(tmp_path, manifest("all", server.url), data=image)) as sender:
+            await server.wait_until(lambda: len(server.values) == 10)
+            assert sender.relay._replay.statistics().requests == 1, "the metadata is not in there"
+        (metric, *_) = server.taken[0].message.resource_metrics[0].scope_metrics[0].metrics
+        assert metric.WhichOneof("data") == "sum"
+
+
+async def test_damaged_knowledge_is_learned_anew(tmp_path: Path) -> None:
+    async with OtlpServer() as server:
+        async with running(made(tmp_path, manifest("all", server.url))) as sender:
+            assert await sender.post(metadata_body("numbered")) == 204
+        path = tmp_path / "data/knowledge"
+        path.write_bytes(path.read_bytes()[:-1])
+        async with running(made(tmp_path, manifest("all", server.url))) as sender:
+            assert await sender.send() == 204
+            await server.wait_until(lambda: len(server.values) == 10)
 
 
 async def test_a_body_is_kept_as_it_came(tmp_path: Path) -> None:

@@ -101,8 +101,9 @@ class Run:
         self.endpoints = {name: ChaosEndpoint(name, self.oracle, free_port()) for name in ENDPOINTS}
         self.report = Report()
 
-    async def kill_again_and_again(self, deaths: int) -> Report:
-        """Let the relay die so many times under load, then let everything arrive."""
+    async def kill_again_and_again(self, kills: int) -> Report:
+        """Kill the relay so many times under load, and stop it now and then in between; then let
+        everything arrive."""
         began = time.monotonic()
         self._configure()
         async with contextlib.AsyncExitStack() as stack:
@@ -115,7 +116,7 @@ class Run:
                 asyncio.create_task(self.endpoints[name].misbehave(random.Random(number)))
                 for number, name in enumerate(("flaky", "choosy"), self._rng.randrange(1 << 30))
             ]
-            for _ in range(deaths):
+            while self.report.kills < kills:
                 await asyncio.sleep(self._rng.uniform(0.0, 1.2))
                 await self._die(session)
             self._sending = False

@@ -123,6 +123,15 @@ def body_of(values: range, *, name: str = "numbered", timestamp_ms: int = 0) -> 
     return bytes(cramjam.snappy.compress_raw(message.SerializeToString()))
 
 
+def metadata_body(family: str) -> bytes:
+    """A snappy WriteRequest that says that a family is a counter, and nothing else."""
+    message: Any = prompb.WriteRequest()
+    entry = message.metadata.add()
+    entry.metric_family_name = family
+    entry.type = 1
+    return bytes(cramjam.snappy.compress_raw(message.SerializeToString()))
+
+
 class Sender:
     """Sends numbered samples to a relay and asks it how it is."""
 

@@ -1,0 +1,55 @@
+"""What requests have taught, from one process to the next."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+
+from relay.inventory.info_series import Claim, StreamKey
+from relay.journal.frames import FormatError
+from relay.knowledge import decode_knowledge, encode_knowledge
+from relay.pipeline.engine import Engine, Knowledge
+from relay.pipeline.metric_types import COUNTER, FamilyMetadata
+from tests.support import raw_writes as raw
+
+KNOWLEDGE = Knowledge(
+    {"up": FamilyMetadata(COUNTER, "help “quoted”", "seconds")},
+    [Claim(StreamKey("acme", "namespace", "", "web"), {"team": "a"})],
+)
+
+
+def test_what_is_written_is_read_again() -> None:
+    assert decode_knowledge(encode_knowledge(KNOWLEDGE)) == KNOWLEDGE
+
+
+def test_damage_is_told_from_another_format() -> None:
+    data = encode_knowledge(KNOWLEDGE)
+    assert decode_knowledge(data[:-1]) is None
+    assert decode_knowledge(data.replace(b"acme", b"ecma")) is None
+    other = b"relay-knowledge 3 %08x\n{}" % zlib.crc32(b"{}", zlib.crc32(b"3"))
+    with pytest.raises(FormatError, match="format 3"):
+        decode_knowledge(other)
+
+
+def test_an_engine_knows_what_another_knew() -> None:
+    engine = Engine()
+    engine.recall(KNOWLEDGE)
+    assert engine.knowledge() == KNOWLEDGE
+    labels = engine.inventory.namespace("acme", "web")
+    assert labels is not None
+    assert labels.labels == {"team": "a"}
+    assert engine.types.identity("up").kind == "sum"
+
+
+def test_only_what_teaches_something_is_worth_keeping() -> None:
+    engine = Engine()
+    metadata = raw.metadata("up", COUNTER, "help")
+    before = engine.learned
+    assert engine.ingest(metadata, now=1.0, tick=0.0).wanted
+    assert engine.learned != before
+    before = engine.learned
+    assert not engine.ingest(metadata, now=2.0, tick=1.0).wanted
+    assert not engine.probe(metadata, now=2.0).wanted
+    assert engine.learned == before
+    assert engine.probe(raw.metadata("down", COUNTER), now=2.0).wanted
