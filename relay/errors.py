@@ -106,3 +106,7 @@ class OverloadedError(RelayError):
 
 class ForbiddenAddressError(RelayError):
     """An endpoint resolved to an address that customers may not reach from here."""
+
+
+class StorageError(RelayError):
+    """The disk did not do what was asked; what it was asked for has not happened."""

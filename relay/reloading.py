@@ -158,6 +158,8 @@ class Reloader:
         self._report(wanted, differences)
         self._loaded = wanted
         changes = await self._fleet.apply(differences)
+        if not wanted.faults:
+            self._fleet.discard_unclaimed()
         if wanted.renewed:
             self._fleet.reread_secrets(wanted.renewed)
         if changes:

@@ -136,6 +136,8 @@ class Inventory:
         self._all_asked = False
         self._changed: set[str] = set()
         self._changes = 0
+        self.version = 0
+        """Moves with everything that the stream says anew."""
 
     def replace_manifests(self, index: ManifestIndex) -> None:
         """Take this for all that manifests say."""
@@ -152,6 +154,7 @@ class Inventory:
             heard = self._old.pop(key, None)
             if heard is None:
                 self._keep(key, _Heard(ObjectLabels(claim.labels, exact=False)))
+                self.version += 1
                 self._note(key)
                 return
             self._keep(key, heard)
@@ -160,9 +163,18 @@ class Inventory:
         elif begins or claim.labels == heard.rival:
             heard.labels = ObjectLabels(claim.labels, exact=False)
             heard.rival = None
+            self.version += 1
             self._note(key)
         else:
             heard.rival = claim.labels
+
+    def claims(self) -> list[Claim]:
+        """What the stream said, as far as it is remembered; the least recent first."""
+        return [
+            Claim(key, heard.labels.labels)
+            for half in (self._old, self._young)
+            for key, heard in half.items()
+        ]
 
     def of(self, project: str) -> ProjectObjects:
         """The objects of one project, now and in future."""

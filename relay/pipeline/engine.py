@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from relay.errors import OverloadedError
-from relay.inventory.info_series import InfoReader
+from relay.inventory.info_series import Claim, InfoReader
 from relay.inventory.store import Inventory, InventoryStatistics, ManifestIndex
 from relay.pipeline.flush import FlushSchedule
 from relay.pipeline.kernel import Intake, consume
@@ -72,6 +72,33 @@ class EngineStatistics:
     ignored_exemplars: int
 
 
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A request that was processed once more, and how many of its points which batches did not
+    want: matched again, to be taken from the account."""
+
+    intake: Intake
+    withheld: list[tuple[OpenBatch, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What a request holds; see :class:`relay.pipeline.kernel.Intake`."""
+
+    samples: int
+    dropped: dict[str, int]
+    examples: list[str]
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What requests have taught: types of metrics by family, and labels of objects."""
+
+    families: dict[str, FamilyMetadata]
+    claims: list[Claim]
+
+
 class Engine:
     """Recognise, match, translate, batch."""
 
@@ -99,6 +126,8 @@ class Engine:
         self._received = 0
         self._dropped: dict[str, int] = {}
         self._exemplars = 0
+        self._probes = -1
+        """Stands in for the position of a request that is not taken; unlike any batch's mark."""
 
     def add_exporter(self, exporter: str, project: str, sources: Sources) -> None:
         """Start routing an exporter; see :meth:`Router.add`."""
@@ -130,20 +159,69 @@ class Engine:
         position = self.positions.begin()
         intake = Intake(position, now)
         self.table.sweep(tick)
-        self._origin = origin
-        self.table.enter(origin)
         try:
-            request = _Request(body, self._find, self._learn)
-            consume(self.table, body, intake, request.resolve, self._times)
-            if intake.has_metadata:
-                request.learn_ahead()
+            self._consume(body, intake, origin)
         except BaseException:
-            intake.undo()
             self.positions.release(position)
             raise
         self._commit(intake, tick)
         self._settle()
         return intake
+
+    def replay(
+        self,
+        body: bytes,
+        *,
+        position: int,
+        now: float,
+        tick: float,
+        wants: Callable[[OpenBatch], bool],
+        origin: Origin = ANYWHERE,
+    ) -> Replayed:
+        """Process a request once more, under the position that it had: what :meth:`ingest` does,
+        for those batches alone that still want it.
+
+        ``position`` is none that was given out by this engine. Raises like :meth:`ingest`.
+        """
+        self.positions.advance(position)
+        position = self.positions.begin()
+        intake = Intake(position, now)
+        self.table.sweep(tick)
+        try:
+            self._consume(body, intake, origin)
+        except BaseException:
+            self.positions.release(position)
+            raise
+        withheld = intake.withhold(wants)
+        self._commit(intake, tick)
+        self._settle()
+        return Replayed(intake, withheld)
+
+    def probe(self, body: bytes, *, now: float, origin: Origin = ANYWHERE) -> Probed:
+        """What :meth:`ingest` would say of a request, without taking it. Raises like that."""
+        self._probes -= 1
+        intake = Intake(self._probes, now)
+        self._consume(body, intake, origin)
+        probed = Probed(intake.samples, intake.dropped, intake.examples, intake.wanted)
+        intake.undo()
+        self._settle()
+        return probed
+
+    @property
+    def learned(self) -> int:
+        """Moves with everything that requests teach: types of metrics, labels of objects."""
+        return self.types.version + self.inventory.version
+
+    def knowledge(self) -> Knowledge:
+        """What requests have taught; whatever is read later may depend on it."""
+        return Knowledge(self.types.families(), self.inventory.claims())
+
+    def recall(self, knowledge: Knowledge) -> None:
+        """Know again what an earlier process knew; before the first request."""
+        for family, metadata in knowledge.families.items():
+            self.types.learn(family, metadata)
+        for claim in knowledge.claims:
+            self.inventory.hear(claim, begins=True)
 
     def due(self, tick: float) -> list[tuple[OpenBatch, SealedBatch]]:
         """Seal and return every batch whose time has come."""
@@ -168,6 +246,21 @@ class Engine:
             dict(self._dropped),
             self._exemplars,
         )
+
+    def _consume(self, body: bytes, intake: Intake, origin: Origin) -> None:
+        """Append a request's points to the batches; nothing is changed where that raises."""
+        self._origin = origin
+        self.table.enter(origin)
+        before = self.learned
+        try:
+            request = _Request(body, self._find, self._learn)
+            consume(self.table, body, intake, request.resolve, self._times)
+            if intake.has_metadata:
+                request.learn_ahead()
+        except BaseException:
+            intake.undo()
+            raise
+        intake.learned = self.learned != before
 
     def _commit(self, intake: Intake, tick: float) -> None:
         """Make the request's effects final: counts, holds and deadlines."""

@@ -98,17 +98,43 @@ class Intake:
     """Entries of the body that took the careful way."""
     expansion_bytes: int = 0
     has_metadata: bool = False
+    learned: bool = False
+    """Whether it taught something that is needed to read others: a type, an object's labels."""
 
     @property
     def samples(self) -> int:
         """Good samples of the request."""
         return sum(count for _, count in self.tallies)
 
+    @property
+    def wanted(self) -> bool:
+        """Whether anything of the request goes on its way, or changes how others are read."""
+        return bool(self.touches) or self.learned
+
     def drop(self, reason: str, count: int, example: str) -> None:
         """Record samples that go no further."""
         self.dropped[reason] = self.dropped.get(reason, 0) + count
         if len(self.examples) < EXAMPLES_MAX:
             self.examples.append(f"{example}: {reason}")
+
+    def withhold(self, wants: Callable[[OpenBatch], bool]) -> list[tuple[OpenBatch, int]]:
+        """Take back what the request did to batches that do not want it; returns them, and how
+        many points that were."""
+        spared = [touch for touch in self.touches if not wants(touch.batch)]
+        if not spared:
+            return []
+        points = {touch.batch: touch.batch.count - touch.count for touch in spared}
+        kept = []
+        for batch, sealed in self.sealed:
+            if batch in points:
+                points[batch] += sealed.count
+            else:
+                kept.append((batch, sealed))
+        self.sealed = kept
+        self.touches = [touch for touch in self.touches if touch.batch not in points]
+        for touch in spared:
+            touch.undo()
+        return list(points.items())
 
     def undo(self) -> None:
         """Take everything back that the request did to batches."""

@@ -114,6 +114,8 @@ class MetricTypes:
         self._refused = 0
         self._retyped = 0
         self._forgot = False
+        self.version = 0
+        """Moves with everything that is learned."""
 
     def learn(self, family: str, metadata: FamilyMetadata) -> bool:
         """Take in what a sender says of a family; return whether a name in use has a new identity.
@@ -138,6 +140,7 @@ class MetricTypes:
         if self._families.get(family) == learned:
             return False
         self._families[family] = learned
+        self.version += 1
         changed = 0
         for suffix in ("", *_SUFFIXES):
             name = family + suffix
@@ -147,6 +150,10 @@ class MetricTypes:
                 changed += 1
         self._retyped += changed
         return bool(changed) or self._forgot
+
+    def families(self) -> dict[str, FamilyMetadata]:
+        """Everything that was learned, by family; a copy."""
+        return dict(self._families)
 
     def identity(self, name: str) -> MetricIdentity:
         """What a series of this name is in OTLP. Remembered until :meth:`learn` says it changed."""
