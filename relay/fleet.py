@@ -238,8 +238,12 @@ class Fleet:
     def reread_secrets(self, namespaces: Collection[tuple[str, str]] | None = None) -> None:
         """Let the sinks of these namespaces (project, namespace; None: all) read their secrets
         anew."""
+        if namespaces is None:
+            for record in self._records.values():
+                record.worker.reread_secrets()
+            return
         for exporter in self._exporters.values():
-            if namespaces is None or (exporter.project, exporter.namespace) in namespaces:
+            if (exporter.project, exporter.namespace) in namespaces:
                 for sink in exporter.sinks:
                     self._records[exporter.id, sink.name].worker.reread_secrets()
 
