@@ -27,6 +27,7 @@ from relay.journal.checkpoint import Checkpoint
 from relay.journal.disk import Disk
 from relay.journal.journal import Journal, Taught
 from relay.knowledge import encode_knowledge
+from relay.notices import notices
 from relay.pipeline.engine import Engine, Limits
 from relay.pipeline.kernel import Intake
 from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Origin, Tenancy
@@ -173,6 +174,8 @@ class Relay:
         if self._settings.watch.enabled:
             self._watch_task = loop.create_task(self._reloader.watch())
         self._ready = True
+        for notice in notices(self._settings):
+            _log.warning("%s", notice)
         _log.info(
             "relay started",
             extra={

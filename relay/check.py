@@ -10,6 +10,7 @@ from relay.errors import ConfigError, Fault
 from relay.exporter.document import read_documents
 from relay.exporter.loading import LoadResult, load_exporters
 from relay.inventory.loading import load_inventory
+from relay.notices import notices
 from relay.settings import ExporterPath, load_settings
 
 
@@ -40,7 +41,7 @@ def check(
     if manifests:
         loaded = load_exporters(manifests, secrets_root=secrets, need_secrets=need_secrets)
         _report(loaded, lines, faults)
-    lines.append(f"{len(faults)} faults" if faults else "all good")
+    lines.append(counted(len(faults), "fault") if faults else "all good")
     return CheckResult(tuple(lines), tuple(faults))
 
 
@@ -54,6 +55,7 @@ def _check_settings(
         lines += [f"fault    {fault}" for fault in error.faults]
         return
     lines.append(f"good     {path}: settings")
+    lines += [f"warning  {path}: {notice}" for notice in notices(settings)]
     loaded = load_exporters(
         settings.exporters,
         secrets_root=settings.secrets,
@@ -70,7 +72,8 @@ def _check_settings(
 
 def _report(loaded: LoadResult, lines: list[str], faults: list[Fault]) -> None:
     for exporter in loaded.exporters:
-        counts = f"{len(exporter.sources)} sources, {len(exporter.sinks)} sinks"
+        sources = counted(len(exporter.sources), "source")
+        counts = f"{sources}, {counted(len(exporter.sinks), 'sink')}"
         lines.append(f"good     {exporter.origin}: exporter {exporter.id} ({counts})")
         lines += [f"warning  {exporter.origin}: {warning}" for warning in exporter.warnings]
     lines += [f"fault    {fault}" for fault in loaded.faults]
@@ -85,3 +88,8 @@ def _is_settings(path: Path) -> bool:
         return False  # loading it as manifests reports the same fault
     values = [document.value for document in documents if isinstance(document.value, dict)]
     return bool(values) and not any("kind" in value or "apiVersion" in value for value in values)
+
+
+def counted(number: int, what: str) -> str:
+    """``1 fault``, ``2 faults``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -53,9 +53,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="relay", description="Remote-write in, customers' OTLP endpoints out."
     )
+    parser.add_argument("--version", action="version", version=f"relay {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="run the relay until SIGTERM or SIGINT")
+    run = commands.add_parser(
+        "run",
+        help="run the relay until SIGTERM or SIGINT",
+        epilog="Every flag replaces its setting. Changed manifests are taken over by themselves, "
+        "or at once on SIGHUP; changed settings need a restart.",
+    )
     run.add_argument("--config", type=Path, metavar="FILE", help="settings (relay.yaml)")
     run.add_argument("--listen", metavar="HOST:PORT", help="remote write in")
     run.add_argument("--admin-listen", metavar="HOST:PORT", help="metrics, health and status")
@@ -63,13 +69,23 @@ def _parser() -> argparse.ArgumentParser:
         "--exporters", metavar="PATH", action="append", help="Exporter manifests; may be repeated"
     )
     run.add_argument("--secrets", metavar="DIR", help="mounted secrets")
-    run.add_argument("--data", metavar="DIR", help="durable storage")
-    run.add_argument("--log-format", choices=("text", "json"))
-    run.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
+    run.add_argument("--data", metavar="DIR", help="keep what is undelivered on disk, here")
+    run.add_argument("--log-format", choices=("text", "json"), help="how log lines are written")
+    run.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        help="the least that is logged",
+    )
     run.set_defaults(command=_run)
 
     checker = commands.add_parser("check", help="check settings and Exporter manifests")
-    checker.add_argument("paths", type=Path, nargs="+", metavar="PATH")
+    checker.add_argument(
+        "paths",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="settings, a manifest, a directory of them",
+    )
     secrets = checker.add_mutually_exclusive_group()
     secrets.add_argument("--secrets", type=Path, metavar="DIR", help="mounted secrets")
     secrets.add_argument(

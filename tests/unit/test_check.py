@@ -17,7 +17,9 @@ def test_settings_are_checked_with_their_inventory(tmp_path: Path) -> None:
         "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n---\nkind: Namespace\n"
     )
     result = check([tmp_path / "relay.yaml"])
-    assert result.lines[1] == f"good     {tmp_path / 'relay.yaml'}: inventory of 1 objects"
+    where = tmp_path / "relay.yaml"
+    assert result.lines[1] == f"warning  {where}: exporters: none, so nothing will be exported"
+    assert result.lines[2] == f"good     {where}: inventory of 1 objects"
     (fault,) = result.faults
     assert str(fault) == (
         f"{tmp_path / 'objects/a.yaml'}:5 (document 2): "

@@ -21,6 +21,7 @@ LEVELS = [
     {"exporter"},
     {"inventory", "sender_settings"},
     {"settings"},
+    {"notices"},
     {"pipeline", "sink"},
     {"figures"},
     {"catalogue"},
