@@ -113,6 +113,7 @@ class Journal:
         self._retry_timer: asyncio.TimerHandle | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._tidying = False
+        self._unsaved = False
         self._failure = ""
         self._slow = False
         self._was_in_trouble = ""
@@ -353,7 +354,11 @@ class Journal:
         except OSError as error:
             # An old checkpoint costs duplicates only; the next write tells how the disk is.
             self._errors += 1
-            _log.warning("no checkpoint could be saved: %s", error.strerror)
+            if not self._unsaved:
+                _log.warning("no checkpoint can be saved: %s", error.strerror)
+            self._unsaved = True
+        else:
+            self._unsaved = False
         finally:
             self._tidying = False
             self._note(self.trouble)

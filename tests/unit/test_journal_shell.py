@@ -190,7 +190,9 @@ async def test_a_damaged_checkpoint_counts_as_none(
     await made.close(None, low=0)
 
 
-async def test_a_checkpoint_that_cannot_be_saved_does_not_stop_the_trimming(tmp_path: Path) -> None:
+async def test_a_checkpoint_that_cannot_be_saved_does_not_stop_the_trimming(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     disk = FaultyDisk()
     async with journal(tmp_path, disk=disk, bytes_max=800) as made:
         assert await made.append(record(0, bytes(100)))
@@ -201,6 +203,9 @@ async def test_a_checkpoint_that_cannot_be_saved_does_not_stop_the_trimming(tmp_
         await eventually(lambda: made.statistics().errors == 1)
         assert len(made.extent.spans) == 1
         assert not made.trouble, "only writing records tells"
+        assert made.tidy(Checkpoint(3), low=1)
+        await eventually(lambda: made.statistics().errors == 2)
+        assert caplog.text.count("no checkpoint can be saved") == 1
         disk.room_bytes = None
 
 
