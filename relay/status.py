@@ -111,7 +111,12 @@ def document(facts: Facts) -> dict[str, Any]:
             "receivedSamples": engine.received_samples,
             "droppedSamples": engine.dropped_samples,
             "unmatchedSamples": engine.router.unmatched_samples,
-            "ignoredExemplars": engine.ignored_exemplars,
+            "exemplars": {
+                "received": engine.exemplars.received,
+                "sent": engine.exemplars.sent,
+                "dropped": engine.exemplars.dropped,
+                "waiting": engine.exemplars.waiting,
+            },
             "activeSeries": engine.table.active,
             "metadataFamilies": engine.types.families,
         },

@@ -6,17 +6,22 @@ wakes up for what is due. Nothing here waits, and a request is processed whole o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from relay.pipeline.exemplars import ExemplarShelf, ExemplarShelfStatistics
 from relay.pipeline.flush import FlushSchedule
-from relay.pipeline.kernel import Intake, consume
+from relay.pipeline.intake import Intake
+from relay.pipeline.kernel import consume
 from relay.pipeline.metric_types import FamilyMetadata, MetricTypes, MetricTypesStatistics
+from relay.pipeline.native import NativeRoute
 from relay.pipeline.positions import Positions, PositionsStatistics
-from relay.pipeline.router import Router, RouterStatistics, Target, routes_to
+from relay.pipeline.resolve import Resolver
+from relay.pipeline.router import Router, RouterStatistics, Target
 from relay.pipeline.series import Series, SeriesTable, SeriesTableStatistics
+from relay.pipeline.streams import Emission
 from relay.pipeline.translate import Translator, TranslatorStatistics
-from relay.selector.ast import NAME, Selector
+from relay.selector.ast import Selector
 from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.remote_write import (
     METADATA_FIELD,
@@ -52,7 +57,7 @@ class EngineStatistics:
     positions: PositionsStatistics
     received_samples: int
     dropped_samples: dict[str, int]
-    ignored_exemplars: int
+    exemplars: ExemplarShelfStatistics
 
 
 class Engine:
@@ -65,13 +70,14 @@ class Engine:
         self.router = Router(tenancy_label=tenancy_label)
         self.types = MetricTypes(families_max=limits.families_max, infer=infer_types)
         self.translator = Translator(self.types)
+        self.resolver = Resolver(self.router, self.translator)
         self.positions = Positions()
         self.schedule = FlushSchedule()
         self._limits = limits
         self._times: dict[bytes, bytes] = {}
         self._received = 0
         self._dropped: dict[str, int] = {}
-        self._exemplars = 0
+        self.shelf = ExemplarShelf(self.router)
 
     def add_exporter(
         self, exporter: str, project: str, sources: Sequence[tuple[str, Selector, Sequence[Target]]]
@@ -95,8 +101,8 @@ class Engine:
         position = self.positions.begin()
         intake = Intake(position, now)
         try:
-            request = _Request(body, self._find, self._learn)
-            consume(self.table, body, intake, request.resolve, self._times)
+            request = _Request(body, self)
+            consume(self.table, body, intake, request, self._times)
             if intake.has_metadata:
                 request.learn_ahead()
         except BaseException:
@@ -125,32 +131,56 @@ class Engine:
             self.positions.statistics(),
             self._received,
             dict(self._dropped),
-            self._exemplars,
+            self.shelf.statistics(),
         )
 
     def _commit(self, intake: Intake, tick: float) -> None:
-        """Make the request's effects final: counts, holds and deadlines."""
+        """Make the request's effects final: counts, deferred samples, holds and deadlines."""
         for plan, count in intake.tallies:
             plan.samples += count
             self._received += count
         for reason, count in intake.dropped.items():
             self._dropped[reason] = self._dropped.get(reason, 0) + count
             self._received += count
-        self._exemplars += intake.exemplars
-        position = intake.request
+        emission = Emission(intake, self.positions, tick)
+        for handlers, stamp, value, extra in intake.deferred:
+            for handler in handlers:
+                handler.take(stamp, value, extra, emission)
+        for route, point in intake.native:
+            route.push(point, emission)
+        self.shelf.received += intake.exemplars
+        self.shelf.dropped += intake.exemplars_refused
+        for series, exemplars in intake.loose:
+            self.shelf.put(series, exemplars)
+        self._close(emission)
+        self.positions.release(intake.request)
+
+    def _close(self, emission: Emission) -> None:
+        """End a round in which batches grew: each holds the position of its oldest sample, and
+        leaves when its time has come."""
+        emission.close()
+        intake = emission.intake
         for touch in intake.touches:
             batch = touch.batch
             if batch.count and batch.timeout_s <= 0:
                 intake.sealed.extend(_seal_all((batch,)))
-            elif batch.count and batch.oldest == position:
-                self.positions.hold(position)
-                self.schedule.arm(batch, tick + batch.timeout_s)
         for _, sealed in intake.sealed:
-            if sealed.oldest == position:
-                self.positions.hold(position)
-        self.positions.release(position)
+            self.positions.hold(sealed.oldest)
+        for touch in intake.touches:
+            batch = touch.batch
+            fresh = batch.sealed != touch.sealed or not touch.count
+            if batch.count and (fresh or batch.oldest != touch.oldest):
+                self.positions.hold(batch.oldest)
+                if fresh:
+                    self.schedule.arm(batch, emission.tick + batch.timeout_s)
+            elif not fresh:
+                continue
+            if touch.count:
+                self.positions.release(touch.oldest)
+        for position in emission.take_released():
+            self.positions.release(position)
 
-    def _learn(self, body: bytes, spans: Sequence[tuple[int, int]]) -> None:
+    def learn(self, body: bytes, spans: Sequence[tuple[int, int]]) -> None:
         """Take in the metadata of a request; series whose type it changes are resolved once
         more."""
         parsed = [parse_metadata(body, start, stop) for start, stop in spans]
@@ -161,7 +191,7 @@ class Engine:
         if changed:
             self.table.invalidate()
 
-    def _find(self, key: bytes, request: _Request) -> Series:
+    def find(self, key: bytes, request: _Request) -> Series:
         """The series with these label bytes, ready for use or with its fault set."""
         if len(key) > self._limits.series_bytes_max:
             # Not kept: a sender could fill the table with what we refuse.
@@ -177,11 +207,19 @@ class Engine:
         else:
             series = known
             if series.resolved != self.router.version or (
-                series.routes and series.routes[0][1].identity != self.types.identity(series.name)
+                series.identity is not None and series.identity != self.types.identity(series.name)
             ):
                 self._resolve(series)
         series.generation = self.table.generation
         return series
+
+    def native(self, series: Series) -> NativeRoute:
+        """Where the native histograms of a good series go; told when the first one comes."""
+        route = series.native
+        if route is None:
+            labels = parse_labels(series.key, labels_max=self._limits.labels_max)
+            route = series.native = self.resolver.native(series, labels)
+        return route
 
     def _resolve(self, series: Series) -> None:
         """Do everything that depends on labels: parse, match, translate."""
@@ -193,13 +231,7 @@ class Engine:
         except SeriesFault as fault:
             series.fault = fault.reason
         else:
-            by_name = dict(labels)
-            series.name = by_name[NAME]
-            series.plan, matched = self.router.match(by_name)
-            series.routes = ()
-            if matched:
-                group, prefix = self.translator.prepare(labels)
-                series.routes = routes_to(matched, group, prefix)
+            self.resolver.resolve(series, labels)
         series.resolved = self.router.version
 
     def __repr__(self) -> str:
@@ -213,21 +245,20 @@ class _Request:
     start than corrected afterwards, so the metadata is read when the first new series turns up.
     """
 
-    __slots__ = ("_ahead", "_body", "_find", "_learn")
+    __slots__ = ("_ahead", "_body", "_engine")
 
-    def __init__(
-        self,
-        body: bytes,
-        find: Callable[[bytes, _Request], Series],
-        learn: Callable[[bytes, Sequence[tuple[int, int]]], None],
-    ) -> None:
+    def __init__(self, body: bytes, engine: Engine) -> None:
         self._body = body
-        self._find = find
-        self._learn = learn
+        self._engine = engine
         self._ahead = False
 
     def resolve(self, key: bytes) -> Series:
-        return self._find(key, self)
+        """See :class:`~relay.pipeline.careful.Resolution`."""
+        return self._engine.find(key, self)
+
+    def native(self, series: Series) -> NativeRoute:
+        """See :class:`~relay.pipeline.careful.Resolution`."""
+        return self._engine.native(series)
 
     def learn_ahead(self) -> None:
         if not self._ahead:
@@ -238,7 +269,7 @@ class _Request:
                 if field == METADATA_FIELD
             ]
             if spans:
-                self._learn(self._body, spans)
+                self._engine.learn(self._body, spans)
 
 
 def _seal_all(batches: Iterable[OpenBatch]) -> Iterator[tuple[OpenBatch, SealedBatch]]:

@@ -11,23 +11,47 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from relay.pipeline.series import Plan, Route, SinkTally, SourceTally
+from relay.pipeline.series import Plan, SinkTally, SourceTally
 from relay.selector.ast import Selector
 from relay.selector.index import SelectorIndex
 from relay.selector.matching import compile_selector
 from relay.wire.batch import OpenBatch
-from relay.wire.otlp import MetricGroup
+from relay.wire.otlp import Kind, Temporality
+
+
+@dataclass(frozen=True, slots=True)
+class TargetOptions:
+    """How a sink wants its points. Targets with equal options share all that is made for them.
+
+    ``promoted`` labels become resource attributes; a kind in ``unsupported`` is delivered in the
+    nearest form that the sink takes.
+    """
+
+    temporality: Temporality = "cumulative"
+    promoted: tuple[str, ...] = ()
+    unsupported: frozenset[Kind] = frozenset()
 
 
 class Target:
     """One sink as the pipeline sees it: its open batches, one per lane, and what it was given."""
 
-    __slots__ = ("lanes", "tally")
+    __slots__ = ("lanes", "options", "tally")
 
-    def __init__(self, tally: SinkTally, lanes: Sequence[OpenBatch]) -> None:
+    def __init__(
+        self,
+        tally: SinkTally,
+        lanes: Sequence[OpenBatch],
+        options: TargetOptions = TargetOptions(),
+    ) -> None:
         assert lanes
         self.lanes = tuple(lanes)
         self.tally = tally
+        self.options = options
+
+    def lane(self, key: bytes) -> OpenBatch:
+        """The lane of a stream: always the same for the same key, so that its points never overtake
+        each other."""
+        return self.lanes[zlib.crc32(key) % len(self.lanes) if len(self.lanes) > 1 else 0]
 
     def __repr__(self) -> str:
         return f"<Target {self.tally.exporter} {self.tally.sink}>"
@@ -39,6 +63,10 @@ class SourceRoute:
 
     tally: SourceTally
     targets: tuple[Target, ...]
+
+
+Targets = tuple[Target, ...]
+_PlanKey = tuple[tuple[SourceRoute, ...], Targets, Targets]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +88,8 @@ class Router:
         self._indexes: dict[str, SelectorIndex[SourceRoute]] = {}
         self._exporters: dict[str, tuple[str, list[SourceRoute]]] = {}
         self._plans: dict[tuple[SourceRoute, ...], Plan] = {}
+        self._mixed: dict[_PlanKey, Plan] = {}
+        self._twins: dict[Plan, Plan] = {}
         self._tallies: dict[tuple[str, str], SourceTally] = {}
         self._unmatched = Plan((), ())
 
@@ -89,6 +119,9 @@ class Router:
             self._indexes[project].remove(route)
         gone = set(routes)
         self._plans = {key: plan for key, plan in self._plans.items() if gone.isdisjoint(key)}
+        self._mixed = {key: plan for key, plan in self._mixed.items() if gone.isdisjoint(key[0])}
+        used = {*self._plans.values(), *self._mixed.values()}
+        self._twins = {plan: twin for plan, twin in self._twins.items() if plan in used}
         self.version += 1
 
     def match(self, labels: Mapping[str, str]) -> tuple[Plan, tuple[SourceRoute, ...]]:
@@ -105,6 +138,28 @@ class Router:
             self._plans[matched] = plan
         return plan, matched
 
+    def plan(self, matched: tuple[SourceRoute, ...], direct: Targets, handled: Targets) -> Plan:
+        """The plan of series that go to some targets as they are, and to others by a handler."""
+        key = (matched, direct, handled)
+        plan = self._mixed.get(key)
+        if plan is None:
+            plan = Plan(
+                tuple(route.tally for route in matched),
+                tuple(target.tally for target in direct),
+                tuple(target.tally for target in handled),
+            )
+            self._mixed[key] = plan
+        return plan
+
+    def deferring(self, plan: Plan) -> Plan:
+        """The twin of a plan that counts the same and has every sample handed to handlers."""
+        twin = self._twins.get(plan)
+        if twin is None:
+            twin = Plan(plan.sources, plan.sinks, plan.handled_sinks)
+            twin.handled = True
+            self._twins[plan] = twin
+        return twin
+
     def forget(self, exporter: str) -> None:
         """Drop the counts of an exporter that will not come back."""
         assert exporter not in self._exporters, exporter
@@ -113,6 +168,10 @@ class Router:
     def fold(self) -> None:
         """Bring the tallies of sources and sinks up to date."""
         for plan in self._plans.values():
+            plan.fold()
+        for plan in self._mixed.values():
+            plan.fold()
+        for plan in self._twins.values():
             plan.fold()
 
     def tallies(self) -> Iterator[SourceTally]:
@@ -123,25 +182,11 @@ class Router:
         """A snapshot."""
         sources = sum(len(routes) for _, routes in self._exporters.values())
         return RouterStatistics(
-            len(self._exporters), sources, len(self._plans), self._unmatched.samples
+            len(self._exporters),
+            sources,
+            len(self._plans) + len(self._mixed),
+            self._unmatched.samples,
         )
 
     def __repr__(self) -> str:
         return f"<Router {len(self._exporters)} exporters, version {self.version}>"
-
-
-def routes_to(
-    matched: Sequence[SourceRoute], group: MetricGroup, prefix: bytes
-) -> tuple[Route, ...]:
-    """The routes of a series: one per source and sink.
-
-    A sink with several lanes keeps each series in one of them, told by what its points say, so that
-    the points of a series never overtake each other.
-    """
-    routes = []
-    for source in matched:
-        for target in source.targets:
-            lanes = target.lanes
-            lane = zlib.crc32(prefix) % len(lanes) if len(lanes) > 1 else 0
-            routes.append((lanes[lane], group, prefix))
-    return tuple(routes)

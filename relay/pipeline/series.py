@@ -16,9 +16,14 @@ of bytes and an append. Rules:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from relay.wire.batch import OpenBatch
-from relay.wire.otlp import MetricGroup
+from relay.wire.otlp import MetricGroup, MetricIdentity
+
+if TYPE_CHECKING:
+    from relay.pipeline.native import NativeRoute
+    from relay.pipeline.streams import Handler
 
 Route = tuple[OpenBatch, MetricGroup, bytes]
 """Where a series' points go: the batch, the metric they belong to, and their prepared prefix."""
@@ -39,14 +44,19 @@ class SourceTally:
 
 
 class SinkTally:
-    """Points that one sink must account for: the left side of its ledger. Compared by identity."""
+    """Points that one sink must account for: the left side of its ledger. Compared by identity.
 
-    __slots__ = ("exporter", "points", "sink")
+    ``samples`` counts what its sources matched, ``points`` what was made of that for it: several
+    samples may become one point, or none.
+    """
+
+    __slots__ = ("exporter", "points", "samples", "sink")
 
     def __init__(self, exporter: str, sink: str) -> None:
         self.exporter = exporter
         self.sink = sink
         self.points = 0
+        self.samples = 0
 
     def __repr__(self) -> str:
         return f"<SinkTally {self.exporter} {self.sink} {self.points}>"
@@ -58,14 +68,23 @@ class Plan:
     ``samples`` is counted once for a stretch of samples and handed on by :meth:`fold`, so that
     neither the number of sources nor the number of sinks costs anything per sample. A sink appears
     once for each of its sources that matched: two sources that match the same series export it
-    twice.
+    twice. To ``sinks`` every sample is a point; ``handled_sinks`` get what the series' handlers
+    make, and their points are counted when they are made.
     """
 
-    __slots__ = ("samples", "sinks", "sources")
+    __slots__ = ("handled", "handled_sinks", "samples", "sinks", "sources")
 
-    def __init__(self, sources: tuple[SourceTally, ...], sinks: tuple[SinkTally, ...]) -> None:
+    def __init__(
+        self,
+        sources: tuple[SourceTally, ...],
+        sinks: tuple[SinkTally, ...],
+        handled_sinks: tuple[SinkTally, ...] = (),
+    ) -> None:
         self.sources = sources
         self.sinks = sinks
+        self.handled_sinks = handled_sinks
+        self.handled = bool(handled_sinks)
+        """Whether samples must be handed to the series' handlers, besides its routes."""
         self.samples = 0
 
     def fold(self) -> None:
@@ -75,6 +94,9 @@ class Plan:
                 source.samples += self.samples
             for sink in self.sinks:
                 sink.points += self.samples
+                sink.samples += self.samples
+            for sink in self.handled_sinks:
+                sink.samples += self.samples
             self.samples = 0
 
     def __repr__(self) -> str:
@@ -85,10 +107,25 @@ class Series:
     """One series as the kernel sees it; see the module's rules.
 
     ``name`` is the metric's name and ``fault`` the reason why none of its samples can be used, ""
-    for a good series. ``resolved`` is the version of the routes that it holds.
+    for a good series. ``resolved`` is the version of the routes that it holds and ``identity`` the
+    type they were made for, None where they are for no type or there are none. ``handlers`` get
+    each sample besides the routes, where the plan says so; ``native`` is where native histograms
+    go, None until the first one comes.
     """
 
-    __slots__ = ("fault", "generation", "key", "name", "next", "plan", "resolved", "routes")
+    __slots__ = (
+        "fault",
+        "generation",
+        "handlers",
+        "identity",
+        "key",
+        "name",
+        "native",
+        "next",
+        "plan",
+        "resolved",
+        "routes",
+    )
 
     def __init__(self, key: bytes) -> None:
         self.key = key
@@ -97,6 +134,9 @@ class Series:
         self.resolved = -1
         self.plan = UNMATCHED
         self.routes: tuple[Route, ...] = ()
+        self.handlers: tuple[Handler, ...] = ()
+        self.identity: MetricIdentity | None = None
+        self.native: NativeRoute | None = None
         self.name = ""
         self.fault = ""
 

@@ -77,16 +77,22 @@ class Translator:
     def prepare(self, labels: Iterable[tuple[str, str]]) -> tuple[MetricGroup, bytes]:
         """The group of a series' points and their encoded prefix."""
         translation = self.translate(labels)
-        key = (translation.resource, translation.metric)
+        return self.group(translation.resource, translation.metric), point_prefix(
+            translation.attributes
+        )
+
+    def group(self, resource: Pairs, metric: MetricIdentity) -> MetricGroup:
+        """The group of a metric's points, always the same for the same resource and identity."""
+        key = (resource, metric)
         group = self._groups.get(key)
         if group is None:
             if len(self._groups) >= self._groups_max:
                 # Groups in use live on in their series; the worst is a metric in two pieces once.
                 self._groups.clear()
                 self._scopes.clear()
-            group = MetricGroup(self._scope(translation.resource), translation.metric)
+            group = MetricGroup(self._scope(resource), metric)
             self._groups[key] = group
-        return group, point_prefix(translation.attributes)
+        return group
 
     def statistics(self) -> TranslatorStatistics:
         """A snapshot."""

@@ -77,7 +77,7 @@ def test_any_requests_become_what_the_slow_derivation_says(
     statistics = rig.engine.statistics()
     assert statistics.received_samples == received
     assert statistics.dropped_samples == dropped
-    assert statistics.ignored_exemplars == exemplars
+    assert statistics.exemplars.received == exemplars
     assert sink.tally.points == len(expected)
 
 

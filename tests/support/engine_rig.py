@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from relay.pipeline.engine import Engine, Limits
-from relay.pipeline.kernel import Intake
+from relay.pipeline.intake import Intake
 from relay.pipeline.router import Target
 from relay.pipeline.series import SinkTally
 from relay.selector.ast import NAME, Matcher, Selector
@@ -120,7 +120,7 @@ class Rig:
             "sealed": [list(map(id, sink.sealed)) for sink in self.sinks],
             "received": statistics.received_samples,
             "dropped": statistics.dropped_samples,
-            "exemplars": statistics.ignored_exemplars,
+            "exemplars": statistics.exemplars.received,
             "unmatched": statistics.router.unmatched_samples,
             "sinks": [sink.tally.points for sink in self.sinks],
             "sources": [(t.exporter, t.source, t.samples) for t in engine.router.tallies()],
