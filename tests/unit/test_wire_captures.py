@@ -38,7 +38,10 @@ def test_a_captured_body_decodes_to_what_the_official_classes_say(path: Path) ->
         assert ours.samples == [
             (sample.value.to_bytes(8, "little"), sample.timestamp) for sample in theirs.samples
         ]
-        assert (ours.exemplars, ours.histograms) == (len(theirs.exemplars), len(theirs.histograms))
+        assert (len(ours.exemplars), len(ours.histograms)) == (
+            len(theirs.exemplars),
+            len(theirs.histograms),
+        )
         assert parse_labels(ours.key, labels_max=100, bytes_max=16 << 10) == sorted(
             (label.name.decode(), label.value.decode()) for label in theirs.labels if label.value
         )
