@@ -30,10 +30,13 @@ from relay.sink.worker import SinkWorker
 from relay.status import Facts, document, snapshot
 from relay.telemetry import Snapshot, Telemetry
 from relay.wire.batch import OpenBatch, SealedBatch
+from relay.wire.remote_write import WriteProtocol
 
 _log = logging.getLogger("relay.app")
 
-_BLAMELESS = frozenset({"native_histogram", "duplicate_timestamp"})
+_BLAMELESS = frozenset(
+    {"duplicate_timestamp", "histogram_float", "histogram_gauge", "histogram_schema"}
+)
 """Drop reasons that are no fault of the request's: counted, but without effect on the answer."""
 
 BLOCKED_RETRY_AFTER_S = 5
@@ -153,9 +156,16 @@ class Relay:
             return self._install(keep_last_good(self._fleet.exporters, loaded))
 
     def accept(
-        self, body: bytes, *, tenant: Tenant | None, now: float, raw: bytes, encoding: str
+        self,
+        body: bytes,
+        *,
+        tenant: Tenant | None,
+        now: float,
+        raw: bytes,
+        encoding: str,
+        protocol: WriteProtocol,
     ) -> Accepted:
-        """Take in one decompressed WriteRequest; see :class:`relay.server.contract.Accept`."""
+        """Take in one decompressed request; see :class:`relay.server.contract.Accept`."""
         del tenant, raw, encoding  # for tenancy by URL and for the journal, which come later
         assert self._fleet is not None
         if self._draining:
@@ -165,13 +175,19 @@ class Relay:
                 "the queue of a sink that must not lose data is full",
                 retry_after_s=BLOCKED_RETRY_AFTER_S,
             )
-        intake = self._engine.ingest(body, now=now, tick=self._tick())
+        intake = self._engine.ingest(body, now=now, tick=self._tick(), protocol=protocol)
         _offer(intake.sealed)
         self._arm()
         faults = {
             reason: count for reason, count in intake.dropped.items() if reason not in _BLAMELESS
         }
-        return Accepted(intake.samples, faults, tuple(intake.examples))
+        return Accepted(
+            intake.samples - intake.histograms,
+            faults,
+            tuple(intake.examples),
+            histograms=intake.histograms,
+            exemplars=intake.exemplars - intake.exemplars_refused,
+        )
 
     def not_ready(self) -> list[str]:
         """Why we are not ready; empty where we are."""
@@ -257,7 +273,7 @@ class Relay:
 
     def _arm(self) -> None:
         """Make sure that the loop wakes up when the next open batch is due."""
-        due = self._engine.schedule.next_due()
+        due = self._engine.next_due()
         if due is None or due >= self._flush_at:
             return
         if self._flush_timer is not None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from relay.exporter.model import Exporter, Sink
 from relay.pipeline.engine import Engine
-from relay.pipeline.router import Target
+from relay.pipeline.router import Target, TargetOptions
 from relay.pipeline.series import SinkTally
 from relay.sink.ledger import LedgerStatistics
 from relay.sink.worker import SinkStatistics, SinkWorker
@@ -169,7 +169,7 @@ class Fleet:
                 self._retire(record, record.worker)
                 record.worker = self._make_worker(exporter, sink)
                 record.worker.start()
-            targets[sink.name] = Target(record.tally, record.worker.lanes)
+            targets[sink.name] = Target(record.tally, record.worker.lanes, _options(sink))
         for name in known:
             self._retire_record((exporter.id, name))
         self._engine.add_exporter(
@@ -220,6 +220,12 @@ class Fleet:
 
     def __repr__(self) -> str:
         return f"<Fleet {len(self._exporters)} exporters, {len(self._records)} sinks>"
+
+
+def _options(sink: Sink) -> TargetOptions:
+    """What the pipeline must know of a sink."""
+    otlp = sink.otlp
+    return TargetOptions(otlp.temporality, otlp.promoted_labels, otlp.unsupported_kinds)
 
 
 def _same_delivery(old: Sink, new: Sink) -> bool:

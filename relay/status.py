@@ -20,9 +20,6 @@ from relay.pipeline.series import SourceTally
 from relay.sink.delivery import Remark
 from relay.telemetry import IngestFigures, SinkFigures, Snapshot, SourceFigures
 
-PROTOCOL = "remote_write_v1"
-"""The only one spoken so far, as the label of ``relay_received_samples_total``."""
-
 BUILD = "interpreted"
 """How the kernel runs."""
 
@@ -51,7 +48,7 @@ def snapshot(facts: Facts) -> Snapshot:
         version=__version__,
         build=BUILD,
         ingest=facts.ingest,
-        received_samples={PROTOCOL: engine.received_samples},
+        received_samples={str(name): n for name, n in engine.received_by_protocol.items()},
         dropped_samples=engine.dropped_samples,
         unmatched_samples=engine.router.unmatched_samples,
         sources=tuple(

@@ -18,6 +18,7 @@ from relay.pipeline.streams import append_number
 from relay.wire.native_histogram import HistogramFault, buckets_of, parse_histogram
 from relay.wire.otlp import stale_prefix
 from relay.wire.otlp_points import STALE, Exemplar
+from relay.wire.remote_write2 import Metadata2
 
 CAREFUL_MAX = 150_000
 """New series, odd samples and metadata in one request: fifteen times vmagent's largest block, and
@@ -41,6 +42,10 @@ class Resolution(Protocol):
 
     def resolve(self, key: bytes) -> Series:
         """The series with these label bytes, ready for use, with ``fault`` set where it is bad."""
+        ...
+
+    def learn(self, name: str, metadata: Metadata2) -> None:
+        """Take in what a series of this name says of its family."""
         ...
 
     def native(self, series: Series) -> NativeRoute:
@@ -83,9 +88,12 @@ def take_histograms(
     exemplars: tuple[Exemplar, ...],
     intake: Intake,
     resolution: Resolution,
+    *,
+    created_ms: int = 0,
 ) -> None:
     """Decode the native histograms of a good series; exemplars go with the last good one.
 
+    ``created_ms`` is the start of those that have none of their own, 0 for none.
     Raises DecodeError, and TooLargeError for more buckets than a request may have.
     """
     points: dict[int, NativePoint] = {}
@@ -93,7 +101,7 @@ def take_histograms(
     for start, stop in spans:
         count_careful(intake)
         try:
-            point = parse_histogram(body, start, stop)
+            point = parse_histogram(body, start, stop, created_ms=created_ms)
         except HistogramFault as fault:
             intake.drop(fault.reason, 1, f"{series.name}: {fault}")
             continue

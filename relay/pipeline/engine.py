@@ -6,17 +6,26 @@ wakes up for what is due. Nothing here waits, and a request is processed whole o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from relay.pipeline.assembly import AssemblyStatistics
+from relay.pipeline.delta import DeltaStatistics, DeltaStore
 from relay.pipeline.exemplars import ExemplarShelf, ExemplarShelfStatistics
 from relay.pipeline.flush import FlushSchedule
 from relay.pipeline.intake import Intake
 from relay.pipeline.kernel import consume
-from relay.pipeline.metric_types import FamilyMetadata, MetricTypes, MetricTypesStatistics
+from relay.pipeline.kernel2 import consume2
+from relay.pipeline.metric_types import (
+    FamilyMetadata,
+    MetricTypes,
+    MetricTypesStatistics,
+    family_of,
+)
 from relay.pipeline.native import NativeRoute
 from relay.pipeline.positions import Positions, PositionsStatistics
 from relay.pipeline.resolve import Resolver
+from relay.pipeline.resources import Resources
 from relay.pipeline.router import Router, RouterStatistics, Target
 from relay.pipeline.series import Series, SeriesTable, SeriesTableStatistics
 from relay.pipeline.streams import Emission
@@ -26,10 +35,12 @@ from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.remote_write import (
     METADATA_FIELD,
     SeriesFault,
+    WriteProtocol,
     parse_labels,
     parse_metadata,
     top_level,
 )
+from relay.wire.remote_write2 import Metadata2
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +51,15 @@ class Limits:
     series_bytes_max: int = 16 * 1024
     labels_max: int = 128
     families_max: int = 100_000
+    histograms_max: int = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class EngineStatistics:
     """Snapshots of all parts, and counters since the start.
 
-    ``received_samples`` counts everything that came, ``dropped_samples`` what went no further than
-    the pipeline, by reason.
+    ``received_samples`` counts everything that came, native histograms included, by protocol in
+    ``received_by_protocol``; ``dropped_samples`` what went no further than the pipeline, by reason.
     """
 
     table: SeriesTableStatistics
@@ -56,27 +68,53 @@ class EngineStatistics:
     translator: TranslatorStatistics
     positions: PositionsStatistics
     received_samples: int
+    received_by_protocol: dict[WriteProtocol, int]
     dropped_samples: dict[str, int]
     exemplars: ExemplarShelfStatistics
+    assembly: AssemblyStatistics
+    deltas: DeltaStatistics
 
 
 class Engine:
     """Recognise, match, translate, batch."""
 
     def __init__(
-        self, limits: Limits = Limits(), *, infer_types: bool = True, tenancy_label: str = ""
+        self,
+        limits: Limits = Limits(),
+        *,
+        infer_types: bool = True,
+        tenancy_label: str = "",
+        assembly_wait_s: float = 10.0,
+        delta_age_max_s: float = 3600.0,
+        since: float = 0.0,
     ) -> None:
         self.table = SeriesTable(series_max=limits.series_max)
         self.router = Router(tenancy_label=tenancy_label)
         self.types = MetricTypes(families_max=limits.families_max, infer=infer_types)
         self.translator = Translator(self.types)
-        self.resolver = Resolver(self.router, self.translator)
+        self.resources = Resources(tenancy_label=tenancy_label)
+        self.deltas = DeltaStore(
+            states_max=limits.series_max,
+            age_max_s=delta_age_max_s,
+            since_ns=int(since * 1e9),
+        )
+        self.resolver = Resolver(
+            self.router,
+            self.translator,
+            self.resources,
+            self.deltas,
+            wait_s=assembly_wait_s,
+            families_max=limits.histograms_max,
+            samples_max=limits.series_max,
+        )
+        self.assembly = self.resolver.assembly
         self.positions = Positions()
         self.schedule = FlushSchedule()
         self._limits = limits
         self._times: dict[bytes, bytes] = {}
-        self._received = 0
+        self._received: dict[WriteProtocol, int] = {}
         self._dropped: dict[str, int] = {}
+        self._late_rounds = 0
         self.shelf = ExemplarShelf(self.router)
 
     def add_exporter(
@@ -91,8 +129,10 @@ class Engine:
         self.router.remove(exporter)
         self.table.invalidate()
 
-    def ingest(self, body: bytes, *, now: float, tick: float) -> Intake:
-        """Process one decompressed WriteRequest.
+    def ingest(
+        self, body: bytes, *, now: float, tick: float, protocol: WriteProtocol = "remote_write_v1"
+    ) -> Intake:
+        """Process one decompressed WriteRequest, or Request where ``protocol`` is 2.0.
 
         ``now`` is the wall clock and ``tick`` the monotonic clock of the flush schedule, both in
         seconds. The caller takes ``sealed`` from the answer; every batch in it holds its position
@@ -102,19 +142,36 @@ class Engine:
         intake = Intake(position, now)
         try:
             request = _Request(body, self)
-            consume(self.table, body, intake, request, self._times)
-            if intake.has_metadata:
-                request.learn_ahead()
+            if protocol == "remote_write_v2":
+                consume2(body, intake, request)
+            else:
+                consume(self.table, body, intake, request, self._times)
+                if intake.has_metadata:
+                    request.learn_ahead()
         except BaseException:
             intake.undo()
             self.positions.release(position)
             raise
+        before = self._received.get(protocol, 0)
+        self._received[protocol] = before + intake.samples + sum(intake.dropped.values())
         self._commit(intake, tick)
         return intake
 
     def due(self, tick: float) -> list[tuple[OpenBatch, SealedBatch]]:
-        """Seal and return every batch whose time has come."""
-        return list(_seal_all(self.schedule.due(tick)))
+        """Seal and return every batch whose time has come, and let what waits for others come to
+        its deadline."""
+        self.deltas.tick(tick)
+        sealed = self._late(tick, self.assembly.expire, tick)
+        return [*sealed, *_seal_all(self.schedule.due(tick))]
+
+    def next_due(self) -> float | None:
+        """The next moment at which :meth:`due` has something to do, or None."""
+        moments = self.schedule.next_due(), self.assembly.next_due()
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def finish(self, tick: float) -> list[tuple[OpenBatch, SealedBatch]]:
+        """Nothing more will come: send what waits for others. Open batches stay open."""
+        return self._late(tick, self.assembly.finish)
 
     def flush(self, batches: Sequence[OpenBatch]) -> list[tuple[OpenBatch, SealedBatch]]:
         """Seal and return those of the batches that hold points (a sink leaves, or we stop)."""
@@ -129,19 +186,20 @@ class Engine:
             self.types.statistics(),
             self.translator.statistics(),
             self.positions.statistics(),
-            self._received,
+            sum(self._received.values()),
+            dict(self._received),
             dict(self._dropped),
             self.shelf.statistics(),
+            self.assembly.statistics(),
+            self.deltas.statistics(),
         )
 
     def _commit(self, intake: Intake, tick: float) -> None:
         """Make the request's effects final: counts, deferred samples, holds and deadlines."""
         for plan, count in intake.tallies:
             plan.samples += count
-            self._received += count
         for reason, count in intake.dropped.items():
             self._dropped[reason] = self._dropped.get(reason, 0) + count
-            self._received += count
         emission = Emission(intake, self.positions, tick)
         for handlers, stamp, value, extra in intake.deferred:
             for handler in handlers:
@@ -154,6 +212,17 @@ class Engine:
             self.shelf.put(series, exemplars)
         self._close(emission)
         self.positions.release(intake.request)
+
+    def _late(
+        self, tick: float, send: Callable[..., None], *arguments: float
+    ) -> list[tuple[OpenBatch, SealedBatch]]:
+        """A round of points that no request brings; its mark is no request's."""
+        self._late_rounds += 1
+        intake = Intake(-1 - self._late_rounds, 0.0)
+        emission = Emission(intake, self.positions, tick)
+        send(*arguments, emission)
+        self._close(emission)
+        return intake.sealed
 
     def _close(self, emission: Emission) -> None:
         """End a round in which batches grew: each holds the position of its oldest sample, and
@@ -191,6 +260,13 @@ class Engine:
         if changed:
             self.table.invalidate()
 
+    def learn_series(self, name: str, metadata: Metadata2) -> None:
+        """Take in the metadata of a series, which is that of its family."""
+        if any(metadata):
+            family = family_of(name, metadata.type)
+            if self.types.learn(family, FamilyMetadata(*metadata)):
+                self.table.invalidate()
+
     def find(self, key: bytes, request: _Request) -> Series:
         """The series with these label bytes, ready for use or with its fault set."""
         if len(key) > self._limits.series_bytes_max:
@@ -206,9 +282,7 @@ class Engine:
             self.table.add(series)
         else:
             series = known
-            if series.resolved != self.router.version or (
-                series.identity is not None and series.identity != self.types.identity(series.name)
-            ):
+            if not self.resolver.is_current(series):
                 self._resolve(series)
         series.generation = self.table.generation
         return series
@@ -233,6 +307,8 @@ class Engine:
         else:
             self.resolver.resolve(series, labels)
         series.resolved = self.router.version
+        if self.resolver.take_changed():
+            self.table.invalidate()
 
     def __repr__(self) -> str:
         return f"<Engine {self.table!r} {self.router!r}>"
@@ -255,6 +331,10 @@ class _Request:
     def resolve(self, key: bytes) -> Series:
         """See :class:`~relay.pipeline.careful.Resolution`."""
         return self._engine.find(key, self)
+
+    def learn(self, name: str, metadata: Metadata2) -> None:
+        """See :class:`~relay.pipeline.careful.Resolution`."""
+        self._engine.learn_series(name, metadata)
 
     def native(self, series: Series) -> NativeRoute:
         """See :class:`~relay.pipeline.careful.Resolution`."""

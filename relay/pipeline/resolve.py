@@ -1,13 +1,15 @@
 """What becomes of a series: its routes, its handlers, and how both are counted.
 
-Asked once per series and once more when exporters or the metric's type changed. For every source
-that matched and every sink that it feeds, one of three things happens:
+Asked once per series and once more when something changed that the answer rests on: exporters, the
+metric's type, what is known of its target, who takes its family as a whole. For every source that
+matched and every sink that it feeds, one of these happens:
 
 1. The sink wants the samples as they are, numbers: a route, which costs a prefix and sixteen bytes
    a sample.
-2. Samples must pass through something with a memory first (deltas; members of a histogram): a
-   handler.
-3. Native histograms come on series like any other and are told apart by their samples only: they
+2. Samples must pass through something with a memory first: deltas, or the members of a histogram or
+   summary that the source takes as a whole. That is a handler.
+3. OTLP has no form for them, or they only describe others (``target_info``): a handler that counts.
+4. Native histograms come on series like any other and are told apart by their samples only: they
    have a route of their own (:mod:`relay.pipeline.native`), made when the first one comes.
 
 Targets with equal options share everything that is made for them but their batches.
@@ -15,9 +17,14 @@ Targets with equal options share everything that is made for them but their batc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
+from relay.pipeline.assembly import Assembly, Discard, Enrolment
+from relay.pipeline.delta import DeltaStore
+from relay.pipeline.metric_types import TYPE_NUMBERS, FamilyMetadata, Typing, family_of
 from relay.pipeline.native import NativeRoute
+from relay.pipeline.resources import TARGET_INFO, Resource, Resources
 from relay.pipeline.router import Router, SourceRoute, Target, TargetOptions
 from relay.pipeline.series import Route, Series
 from relay.pipeline.streams import Handler, NumberHandler, Outlet, Stream
@@ -31,21 +38,69 @@ from relay.wire.remote_write import Labels
 class Resolver:
     """Makes routes and handlers; owns no series and no points."""
 
-    def __init__(self, router: Router, translator: Translator) -> None:
+    def __init__(
+        self,
+        router: Router,
+        translator: Translator,
+        resources: Resources,
+        deltas: DeltaStore,
+        *,
+        wait_s: float,
+        families_max: int,
+        samples_max: int,
+    ) -> None:
+        self.assembly = Assembly(
+            router,
+            resources,
+            self.streams,
+            wait_s=wait_s,
+            families_max=families_max,
+            samples_max=samples_max,
+        )
         self._router = router
         self._translator = translator
+        self._types = translator.types
+        self._resources = resources
+        self._deltas = deltas
+        self._changed = False
 
     def resolve(self, series: Series, labels: Labels) -> None:
         """Set everything of a series that depends on labels, exporters and metadata."""
         by_name = dict(labels)
-        series.name = by_name[NAME]
-        series.plan, matched = self._router.match(by_name)
+        name = series.name = by_name[NAME]
         series.routes = ()
         series.handlers = ()
-        series.identity = series.native = None
+        series.typing = series.native = None
+        series.facts = ()
+        self._learn(name, by_name)
+        series.plan, matched = self._router.match(by_name)
+        resource = self._resources.find(by_name)
+        if name == TARGET_INFO:
+            series.facts = (resource,)  # kept in mind as long as this series is
         if matched:
-            series.identity = self._translator.types.identity(series.name)
-            self._attach(series, labels, series.identity, matched)
+            series.typing = self._types.typing(name)
+            series.facts = (resource,)
+            reason = series.typing.refused or (name == TARGET_INFO and TARGET_INFO)
+            if reason:
+                self._discard(series, matched, reason)
+            else:
+                self._attach(series, labels, by_name, series.typing, matched)
+        series.seen = sum(fact.version for fact in series.facts)
+
+    def is_current(self, series: Series) -> bool:
+        """Whether nothing has changed that the routes of a good series rest on."""
+        return (
+            series.resolved == self._router.version
+            and (series.typing is None or series.typing == self._types.typing(series.name))
+            and sum(fact.version for fact in series.facts) == series.seen
+        )
+
+    def take_changed(self) -> bool:
+        """Whether something changed since this was asked last that other series may rest on."""
+        changed = self._changed
+        self._changed = False
+        # All of them are asked: each forgets that it was.
+        return any((changed, self._resources.take_changed(), self.assembly.take_changed()))
 
     def native(self, series: Series, labels: Labels) -> NativeRoute:
         """Where the native histograms of a series go."""
@@ -54,7 +109,7 @@ class Resolver:
         plan = self._router.plan(matched, (), targets) if matched else series.plan
 
         def streams(kind: Kind) -> tuple[Stream, ...]:
-            identity = self._translator.types.histogram(series.name, kind)
+            identity = self._types.histogram(series.name, kind)
             return self.streams(labels, identity, targets)
 
         return NativeRoute(plan, streams if targets else None)
@@ -65,52 +120,122 @@ class Resolver:
         """The streams of one identity, one for all targets with the same options."""
         by_options: dict[TargetOptions, list[Target]] = {}
         for target in targets:
-            by_options.setdefault(target.options, []).append(target)
+            if identity.kind not in target.options.unsupported:
+                by_options.setdefault(target.options, []).append(target)
+        resource = self._resources.find(dict(labels))
         streams = []
         for options, alike in by_options.items():
-            group, attributes = self._place(labels, identity, options)
-            encoded = encode_attributes(attributes, identity.kind)
+            wanted = _as_wanted(identity, options)
+            group, attributes = self._place(labels, wanted, options, resource)
+            encoded = encode_attributes(attributes, wanted.kind)
             key = point_prefix(attributes)
             outlets = tuple(Outlet(target.lane(key), target.tally) for target in alike)
-            streams.append(Stream(group, encoded, outlets))
+            delta = None
+            if wanted.temporality == "delta":
+                # Sorted, because the state is to be found again after a restart.
+                place = (labels, sorted(options.promoted), sorted(options.unsupported))
+                delta = self._deltas.delta(place, wanted.kind)
+            streams.append(Stream(group, encoded, outlets, delta))
         return tuple(streams)
+
+    def _learn(self, name: str, by_name: Mapping[str, str]) -> None:
+        """Take in what a series says of itself or of others."""
+        if name == TARGET_INFO:
+            self._resources.learn(by_name)
+        elif name.endswith("_bucket") and ("le" in by_name or "vmrange" in by_name):
+            self._changed |= self._types.infer_histogram(name)
+        if "__type__" in by_name or "__unit__" in by_name:
+            kind = TYPE_NUMBERS.get(by_name.get("__type__", ""), 0)
+            metadata = FamilyMetadata(kind, "", by_name.get("__unit__", ""))
+            self._changed |= self._types.learn(family_of(name, kind), metadata)
+
+    def _discard(self, series: Series, matched: tuple[SourceRoute, ...], reason: str) -> None:
+        targets = tuple(target for source in matched for target in source.targets)
+        series.plan = self._router.plan(matched, (), targets)
+        series.handlers = (Discard(self.assembly.outcomes, reason),)
 
     def _attach(
         self,
         series: Series,
         labels: Labels,
-        identity: MetricIdentity,
+        by_name: Mapping[str, str],
+        typing: Typing,
         matched: tuple[SourceRoute, ...],
     ) -> None:
-        routes: list[Route] = []
-        handlers: list[Handler] = []
+        resource = self._resources.find(by_name)
+        enrolment: Enrolment | None = None
+        if typing.family is not None:
+            enrolment = self.assembly.enrol(labels, by_name, typing, matched)
+        whole: list[Target] = []
+        delta: list[Target] = []
         direct: list[Target] = []
-        handled: list[Target] = []
-        places: dict[TargetOptions, tuple[MetricGroup, bytes]] = {}
         for source in matched:
+            takes_whole = enrolment is not None and source in enrolment.family.sources
             for target in source.targets:
                 options = target.options
-                if options.temporality == "delta" and identity.monotonic:
-                    handled.append(target)
-                    continue
-                place = places.get(options)
-                if place is None:
-                    group, attributes = self._place(labels, identity, options)
-                    place = places[options] = group, point_prefix(attributes)
-                routes.append((target.lane(place[1]), *place))
-                direct.append(target)
-        if handled:
-            handlers.append(NumberHandler(self.streams(labels, identity, handled)))
-            series.plan = self._router.plan(matched, tuple(direct), tuple(handled))
-        series.routes = tuple(routes)
-        series.handlers = tuple(handlers)
+                if takes_whole and _kind(typing) not in options.unsupported:
+                    whole.append(target)
+                elif options.temporality == "delta" and typing.identity.monotonic:
+                    delta.append(target)
+                else:
+                    direct.append(target)
+        series.routes = self._routes(labels, typing.identity, direct, resource)
+        handlers: list[Handler] = []
+        if enrolment is not None:
+            series.facts = (*series.facts, enrolment.family)
+            if whole:
+                handlers.append(enrolment.handler)
+        if delta:
+            handlers.append(NumberHandler(self.streams(labels, typing.identity, delta)))
+        if handlers:
+            series.plan = self._router.plan(matched, tuple(direct), (*whole, *delta))
+            series.handlers = tuple(handlers)
+
+    def _routes(
+        self,
+        labels: Labels,
+        identity: MetricIdentity,
+        targets: Iterable[Target],
+        resource: Resource,
+    ) -> tuple[Route, ...]:
+        routes: list[Route] = []
+        places: dict[TargetOptions, tuple[MetricGroup, bytes]] = {}
+        for target in targets:
+            options = target.options
+            place = places.get(options)
+            if place is None:
+                wanted = _as_wanted(identity, options)
+                group, attributes = self._place(labels, wanted, options, resource)
+                place = places[options] = group, point_prefix(attributes)
+            routes.append((target.lane(place[1]), *place))
+        return tuple(routes)
 
     def _place(
-        self, labels: Labels, identity: MetricIdentity, options: TargetOptions
+        self, labels: Labels, identity: MetricIdentity, options: TargetOptions, resource: Resource
     ) -> tuple[MetricGroup, Pairs]:
         """The metric that an identity belongs to under some options, and its point attributes."""
-        translation = self._translator.translate(labels)
-        return self._translator.group(translation.resource, identity), translation.attributes
+        translation = self._translator.translate(
+            labels, target=resource.attributes, promoted=options.promoted
+        )
+        return self._translator.group(translation, identity), translation.attributes
 
     def __repr__(self) -> str:
         return f"<Resolver of {self._router!r}>"
+
+
+def _as_wanted(identity: MetricIdentity, options: TargetOptions) -> MetricIdentity:
+    """The identity in the temporality of a sink.
+
+    Sums that go down have no delta that backends take (New Relic refuses them, Datadog and
+    Dynatrace make gauges of cumulative ones): such a sink gets gauges.
+    """
+    if options.temporality == "cumulative" or identity.kind in ("gauge", "summary"):
+        return identity
+    if identity.kind == "sum" and not identity.monotonic:
+        return replace(identity, kind="gauge")
+    return replace(identity, temporality="delta")
+
+
+def _kind(typing: Typing) -> Kind:
+    assert typing.family is not None
+    return typing.family.kind

@@ -23,12 +23,12 @@ from relay.wire.otlp import Kind, Temporality
 class TargetOptions:
     """How a sink wants its points. Targets with equal options share all that is made for them.
 
-    ``promoted`` labels become resource attributes; a kind in ``unsupported`` is delivered in the
-    nearest form that the sink takes.
+    ``promoted`` labels become resource attributes. What is of a kind in ``unsupported`` is
+    delivered as numbers where it came as numbers, and not at all otherwise.
     """
 
     temporality: Temporality = "cumulative"
-    promoted: tuple[str, ...] = ()
+    promoted: frozenset[str] = frozenset()
     unsupported: frozenset[Kind] = frozenset()
 
 

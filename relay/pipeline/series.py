@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from relay.wire.batch import OpenBatch
-from relay.wire.otlp import MetricGroup, MetricIdentity
+from relay.wire.otlp import MetricGroup
 
 if TYPE_CHECKING:
+    from relay.pipeline.metric_types import Typing
     from relay.pipeline.native import NativeRoute
     from relay.pipeline.streams import Handler
 
@@ -103,21 +104,31 @@ class Plan:
         return f"<Plan {len(self.sources)} sources, {len(self.sinks)} sinks>"
 
 
+class Fact:
+    """Something that series rest on and that may change; ``version`` counts how often it did."""
+
+    __slots__ = ("version",)
+
+    def __init__(self) -> None:
+        self.version = 0
+
+
 class Series:
     """One series as the kernel sees it; see the module's rules.
 
     ``name`` is the metric's name and ``fault`` the reason why none of its samples can be used, ""
-    for a good series. ``resolved`` is the version of the routes that it holds and ``identity`` the
-    type they were made for, None where they are for no type or there are none. ``handlers`` get
-    each sample besides the routes, where the plan says so; ``native`` is where native histograms
-    go, None until the first one comes.
+    for a good series. ``resolved`` is the version of the routes that it holds and ``typing`` the
+    type they were made for, None where they are for no type or there are none; ``facts`` is what
+    else they rest on, and ``seen`` the sum of the facts' versions then. ``handlers`` get each
+    sample besides the routes, where the plan says so; ``native`` is where native histograms go,
+    None until the first one comes.
     """
 
     __slots__ = (
+        "facts",
         "fault",
         "generation",
         "handlers",
-        "identity",
         "key",
         "name",
         "native",
@@ -125,6 +136,8 @@ class Series:
         "plan",
         "resolved",
         "routes",
+        "seen",
+        "typing",
     )
 
     def __init__(self, key: bytes) -> None:
@@ -135,7 +148,9 @@ class Series:
         self.plan = UNMATCHED
         self.routes: tuple[Route, ...] = ()
         self.handlers: tuple[Handler, ...] = ()
-        self.identity: MetricIdentity | None = None
+        self.typing: Typing | None = None
+        self.facts: tuple[Fact, ...] = ()
+        self.seen = 0
         self.native: NativeRoute | None = None
         self.name = ""
         self.fault = ""

@@ -42,11 +42,12 @@ from relay.server.authentication import Authenticator
 from relay.server.contract import Accept, Accepted, Tenant
 from relay.server.counters import IngestCounters
 from relay.server.listener import SERVER_HEADER, Listener
-from relay.server.target import check_content_type, tenant_of
+from relay.server.target import message_of, protocol_of, tenant_of
 from relay.server.tls import server_context
 from relay.settings import Address, Ingest
 from relay.telemetry import IngestFigures
 from relay.wire.compression import SenderEncoding, content_encoding, decompress
+from relay.wire.remote_write import WriteProtocol
 
 STOPPING_RETRY_AFTER_S = 5
 """A restart takes a few seconds; asking sooner finds nobody."""
@@ -59,6 +60,7 @@ class _Admitted(NamedTuple):
 
     tenant: Tenant | None
     encoding: SenderEncoding
+    protocol: WriteProtocol
 
 
 class IngestServer:
@@ -127,7 +129,8 @@ class IngestServer:
             user_agent=request.headers.get("User-Agent", ""),
             vm_version=request.headers.get("X-VictoriaMetrics-Remote-Write-Version", ""),
         )
-        answer = answer_to(await self._outcome(request), sender)
+        protocol = message_of(request.headers.get("Content-Type"))
+        answer = answer_to(await self._outcome(request), sender, protocol)
         self._counters.answered(answer)
         return web.Response(
             status=answer.status,
@@ -163,7 +166,7 @@ class IngestServer:
             raise RefusedError(Refusal(Reason.UNAUTHENTICATED, text, headers=challenge))
         if "get_vm_proto_version" in request.query and not request.can_read_body:
             return Probe()
-        check_content_type(request.headers.get("Content-Type"))
+        protocol = protocol_of(request.headers.get("Content-Type"))
         # Repeated header lines mean the same as one with a list (RFC 9110, 5.3).
         encoding = content_encoding(", ".join(request.headers.getall("Content-Encoding", ())))
         if (request.content_length or 0) > self._settings.body_bytes_max:
@@ -173,7 +176,7 @@ class IngestServer:
             raise RefusedError(Refusal(Reason.STOPPING, text, retry_after_s=STOPPING_RETRY_AFTER_S))
         if self._counters.in_flight >= self._settings.concurrent_requests_max:
             raise RefusedError(Refusal(Reason.CONCURRENCY, "too many requests at once"))
-        return _Admitted(tenant, encoding)
+        return _Admitted(tenant, encoding, protocol)
 
     @contextmanager
     def _place(self) -> Iterator[None]:
@@ -213,7 +216,12 @@ class IngestServer:
         body = decompress(raw, admitted.encoding, bytes_max=self._settings.decoded_bytes_max)
         self._counters.decoded_bytes += len(body)
         return self._accept(
-            body, tenant=admitted.tenant, now=self._clock(), raw=raw, encoding=admitted.encoding
+            body,
+            tenant=admitted.tenant,
+            now=self._clock(),
+            raw=raw,
+            encoding=admitted.encoding,
+            protocol=admitted.protocol,
         )
 
     def _too_large(self) -> RefusedError:

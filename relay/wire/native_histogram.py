@@ -100,12 +100,15 @@ class _Raw:
         self.custom: list[float] = []
 
 
-def parse_histogram(data: bytes, start: int, stop: int) -> ExponentialPoint | HistogramPoint:
-    """Convert the Histogram message at ``data[start:stop]``.
+def parse_histogram(
+    data: bytes, start: int, stop: int, *, created_ms: int = 0
+) -> ExponentialPoint | HistogramPoint:
+    """Convert the Histogram message at ``data[start:stop]``, which may have a start of its own.
 
     Raises DecodeError where it is no protobuf and HistogramFault where it cannot be used.
     """
     raw = _read(data, start, stop)
+    raw.start_ms = raw.start_ms or created_ms
     if not 0 < raw.time_ms <= _TIME_MS_MAX:
         raise HistogramFault("timestamp", f"a histogram at {raw.time_ms} ms")
     if raw.sum == STALE:

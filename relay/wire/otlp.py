@@ -102,6 +102,7 @@ class ScopeGroup:
         name: str,
         version: str = "",
         attributes: Iterable[tuple[str, str]] = (),
+        schema_url: str = "",
     ) -> None:
         self.resource = resource
         body = field_bytes(b"\x0a", name.encode()) if name else b""
@@ -109,6 +110,8 @@ class ScopeGroup:
             body += field_bytes(b"\x12", version.encode())
         body += b"".join(field_bytes(b"\x1a", key_value(k, v)) for k, v in attributes)
         self.encoded = field_bytes(b"\x0a", body)
+        if schema_url:
+            self.encoded += field_bytes(b"\x1a", schema_url.encode())  # ScopeMetrics.schema_url (3)
 
 
 @dataclass(frozen=True, slots=True)

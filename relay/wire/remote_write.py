@@ -36,6 +36,9 @@ from relay.wire.protobuf import (
     signed64,
 )
 
+WriteProtocol = Literal["remote_write_v1", "remote_write_v2"]
+"""Which message a body is; also the label of ``relay_received_samples_total``."""
+
 Labels = list[tuple[str, str]]
 """(name, value) pairs, sorted by name, names unique and not empty, values not empty."""
 
@@ -44,6 +47,7 @@ FaultReason = Literal[
     "empty_label_name",
     "invalid_utf8",
     "missing_name",
+    "symbol_refs",
     "too_large",
     "too_many_labels",
 ]
