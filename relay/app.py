@@ -129,6 +129,7 @@ class Relay:
         self._draining = True
         if self._flush_timer is not None:
             self._flush_timer.cancel()
+        _offer(self._engine.finish(self._tick()))
         if self._fleet is not None:
             await self._fleet.drain()
             for report in self._fleet.reports():

@@ -72,9 +72,9 @@ class Resolver:
         series.handlers = ()
         series.typing = series.native = None
         series.facts = ()
+        resource = self._resources.find(by_name)  # first: it is forgotten unless somebody has it
         self._learn(name, by_name)
         series.plan, matched = self._router.match(by_name)
-        resource = self._resources.find(by_name)
         if name == TARGET_INFO:
             series.facts = (resource,)  # kept in mind as long as this series is
         if matched:
