@@ -7,14 +7,17 @@ from typing import Any
 
 from relay.pipeline.engine import Engine, Limits
 from relay.pipeline.intake import Intake
-from relay.pipeline.router import Target
+from relay.pipeline.router import Target, TargetOptions
 from relay.pipeline.series import SinkTally
 from relay.selector.ast import NAME, Matcher, Selector
 from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.otlp import encode_request
+from relay.wire.remote_write import WriteProtocol
+from tests.support.any_points import AnyPoint, read_points
 from tests.support.slow_otlp import Point, decode
 
 EVERYTHING = Selector(())
+PLAIN = TargetOptions()
 
 
 def named(name: str) -> Selector:
@@ -26,14 +29,21 @@ class RigSink:
     """One sink: its open batches, and the sealed ones in the order in which they left."""
 
     def __init__(
-        self, name: str, *, limit: int, timeout_s: float = 5.0, lanes: int = 1, exporter: str = "x"
+        self,
+        name: str,
+        *,
+        limit: int,
+        timeout_s: float = 5.0,
+        lanes: int = 1,
+        exporter: str = "x",
+        options: TargetOptions = PLAIN,
     ) -> None:
         self.name = name
         self.limit = limit
         self.batches = [
             OpenBatch(self, limit=limit, lane=lane, timeout_s=timeout_s) for lane in range(lanes)
         ]
-        self.target = Target(SinkTally(exporter, name), self.batches)
+        self.target = Target(SinkTally(exporter, name), self.batches, options)
         self.sealed: list[SealedBatch] = []
 
     @property
@@ -49,6 +59,10 @@ class RigSink:
     def points(self) -> list[Point]:
         """Every point that left, decoded by the official classes."""
         return [point for sealed in self.sealed for point in decode(sealed.encode())]
+
+    def any_points(self) -> list[AnyPoint]:
+        """Every point that left, of whatever kind."""
+        return [point for sealed in self.sealed for point in read_points(sealed.encode())]
 
     def open_points(self) -> list[Point]:
         """Every point that waits in an open batch."""
@@ -86,9 +100,11 @@ class Rig:
         self.sinks += sinks
         return sinks[0]
 
-    def feed(self, body: bytes, *, tick: float = 0.0) -> Intake:
+    def feed(
+        self, body: bytes, *, tick: float = 0.0, protocol: WriteProtocol = "remote_write_v1"
+    ) -> Intake:
         """Ingest a decompressed body and hand what is sealed to its sinks."""
-        intake = self.engine.ingest(body, now=1e9 + tick, tick=tick)
+        intake = self.engine.ingest(body, now=1e9 + tick, tick=tick, protocol=protocol)
         self.hand_over(intake.sealed)
         return intake
 
