@@ -1,4 +1,12 @@
-"""``python -m relay`` is the command ``relay``."""
+"""``python -m relay`` and ``relay`` are the same command."""
+
+import signal
+import sys
+
+if sys.argv[1:2] == ["run"]:
+    # Until the relay listens for it, a wish to reload must not end the process: loading takes half
+    # a second, and what is loaded then is new anyway.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 from relay.cli import main
 

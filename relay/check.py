@@ -20,7 +20,9 @@ class CheckResult:
     faults: tuple[Fault, ...]
 
 
-def check(paths: Sequence[Path], *, secrets: Path | None = None) -> CheckResult:
+def check(
+    paths: Sequence[Path], *, secrets: Path | None = None, need_secrets: bool = True
+) -> CheckResult:
     """Check settings files, manifests and directories of manifests.
 
     A settings file is checked together with the exporters and secrets that it names. ``secrets`` is
@@ -31,16 +33,19 @@ def check(paths: Sequence[Path], *, secrets: Path | None = None) -> CheckResult:
     manifests: list[ExporterPath] = []
     for path in paths:
         if path.is_file() and _is_settings(path):
-            _check_settings(path, lines, faults)
+            _check_settings(path, lines, faults, need_secrets=need_secrets)
         else:
             manifests.append(ExporterPath(path))
     if manifests:
-        _report(load_exporters(manifests, secrets_root=secrets), lines, faults)
+        loaded = load_exporters(manifests, secrets_root=secrets, need_secrets=need_secrets)
+        _report(loaded, lines, faults)
     lines.append(f"{len(faults)} faults" if faults else "all good")
     return CheckResult(tuple(lines), tuple(faults))
 
 
-def _check_settings(path: Path, lines: list[str], faults: list[Fault]) -> None:
+def _check_settings(
+    path: Path, lines: list[str], faults: list[Fault], *, need_secrets: bool
+) -> None:
     try:
         settings = load_settings(path, {})
     except ConfigError as error:
@@ -49,7 +54,10 @@ def _check_settings(path: Path, lines: list[str], faults: list[Fault]) -> None:
         return
     lines.append(f"good     {path}: settings")
     loaded = load_exporters(
-        settings.exporters, secrets_root=settings.secrets, tenancy=settings.tenancy is not None
+        settings.exporters,
+        secrets_root=settings.secrets,
+        tenancy=settings.tenancy is not None,
+        need_secrets=need_secrets,
     )
     _report(loaded, lines, faults)
 

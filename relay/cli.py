@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
+import os
 import platform
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from relay import __version__, logs
 from relay.app import Relay
@@ -26,6 +29,8 @@ from relay.status import BUILD
 
 EXIT_GOOD, EXIT_FAULTY = 0, 1
 
+_log = logging.getLogger("relay.cli")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. Wrong use exits with 2 by argparse."""
@@ -39,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAULTY
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; what is left in the buffer must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,12 +71,15 @@ def _parser() -> argparse.ArgumentParser:
 
     checker = commands.add_parser("check", help="check settings and Exporter manifests")
     checker.add_argument("paths", type=Path, nargs="+", metavar="PATH")
-    checker.add_argument("--secrets", type=Path, metavar="DIR", help="mounted secrets")
+    secrets = checker.add_mutually_exclusive_group()
+    secrets.add_argument("--secrets", type=Path, metavar="DIR", help="mounted secrets")
+    secrets.add_argument(
+        "--without-secrets", action="store_true", help="do not mind secrets that are not here"
+    )
     checker.set_defaults(command=_check)
 
     explainer = commands.add_parser("explain", help="say who takes a series, why, and as what")
     explainer.add_argument("--exporters", type=Path, metavar="PATH", action="append", required=True)
-    explainer.add_argument("--secrets", type=Path, metavar="DIR", help="mounted secrets")
     explainer.add_argument("series", metavar="SERIES", help="""such as 'up{job="node"}'""")
     explainer.set_defaults(command=_explain)
 
@@ -97,7 +109,9 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config, overrides)
     logs.configure(settings.log.format, settings.log.level)
     run_on_uvloop(serve(settings))
-    return EXIT_GOOD
+    # Everything is sent or on record by now. The interpreter would still wait for threads that wait
+    # for name servers, for as long as those please.
+    _leave(EXIT_GOOD)
 
 
 async def serve(settings: Settings) -> None:
@@ -106,8 +120,15 @@ async def serve(settings: Settings) -> None:
     stop = asyncio.Event()
     reload = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def ask_to_stop(number: signal.Signals) -> None:
+        if stop.is_set():
+            _log.warning("asked to stop twice: leaving without draining")
+            _leave(128 + number)
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, ask_to_stop, number)
     loop.add_signal_handler(signal.SIGHUP, reload.set)
     await relay.start()
     reloader = loop.create_task(_reload_when_asked(relay, reload))
@@ -122,11 +143,25 @@ async def _reload_when_asked(relay: Relay, asked: asyncio.Event) -> None:
     while True:
         await asked.wait()
         asked.clear()
-        await relay.reload()
+        try:
+            await relay.reload()
+        except Exception:
+            # A bug; what runs goes on, and so does listening for the next wish.
+            _log.exception("cannot reload")
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process without waiting for any thread."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    result = check(arguments.paths, secrets=arguments.secrets)
+    result = check(
+        arguments.paths, secrets=arguments.secrets, need_secrets=not arguments.without_secrets
+    )
     for line in result.lines:
         print(line)
     return EXIT_FAULTY if result.faults else EXIT_GOOD
@@ -138,7 +173,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     except SelectorError as error:
         raise ConfigError([Fault("SERIES", f"{error}\n{error.caret()}")]) from error
     loaded = load_exporters(
-        [ExporterPath(path) for path in arguments.exporters], secrets_root=arguments.secrets
+        [ExporterPath(path) for path in arguments.exporters], need_secrets=False
     )
     for fault in loaded.faults:
         print(f"left out: {fault}", file=sys.stderr)

@@ -109,6 +109,8 @@ class Fleet:
         for name in added:
             self._install(wanted[name], None)
         self._exporters = wanted
+        for record in self._records.values():
+            record.worker.reread_secrets()  # a manifest's Secret may have changed
         self._blocking = [
             record.worker
             for record in self._records.values()
@@ -132,14 +134,12 @@ class Fleet:
         for record in self._records.values():
             yield self._report(record)
 
-    async def drain(self) -> None:
-        """Send everything that is left until the drain timeout, then stop every worker."""
+    async def drain(self, timeout_s: float) -> None:
+        """Send everything that is left for at most ``timeout_s``, then stop every worker."""
         workers = [record.worker for record in self._records.values()]
         for worker in workers:
             self._flush(worker)
-        await asyncio.gather(
-            *(worker.drain(self._drain_timeout_s) for worker in workers), *self._retirements
-        )
+        await asyncio.gather(*(worker.drain(timeout_s) for worker in workers), *self._retirements)
 
     def _report(self, record: _Record) -> SinkReport:
         lanes = [lane for worker in (record.worker, *record.leaving) for lane in worker.lanes]

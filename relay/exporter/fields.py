@@ -98,7 +98,7 @@ class Section:
         if value is None and required:
             self.report.fault(where, "is required")
         elif value is not None and not self.present:
-            self.report.fault(where, f"must be a mapping, not {described(value)}")
+            self.report.fault(where, f"must be a mapping, not {kind_of(value)}")
 
     def __repr__(self) -> str:
         return f"<Section {dotted(self.where) or 'root'}: {len(self._values)} fields>"
@@ -263,7 +263,7 @@ class Section:
                 self.fault(key, "is required")
             return []
         if not isinstance(value, list):
-            self.fault(key, f"must be a list, not {described(value)}")
+            self.fault(key, f"must be a list, not {kind_of(value)}")
             return []
         if not count_min <= len(value) <= count_max:
             self.fault(key, f"must have {count_min} to {count_max} entries, not {len(value)}")
@@ -296,7 +296,7 @@ class Section:
         if entries is None:
             return {}
         if not isinstance(entries, dict):
-            self.fault(key, f"must be a mapping, not {described(entries)}")
+            self.fault(key, f"must be a mapping, not {kind_of(entries)}")
             return {}
         if len(entries) > count_max:
             self.fault(key, f"must have at most {count_max} entries, not {len(entries)}")
@@ -326,6 +326,14 @@ def described(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return "null" if value is None else f"the number {value}"
+
+
+def kind_of(value: object) -> str:
+    """What a value is, without showing it: in the place of a structure there may stand a secret."""
+    if isinstance(value, str):
+        return "a string"
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return "a number" if is_number else described(value)
 
 
 def text_problem(

@@ -123,9 +123,10 @@ def metrics_url(endpoint: str) -> str:
     """Where metrics go for a valid base endpoint: its path is kept and ``v1/metrics`` appended.
 
     OTLP specification, "OTLP/HTTP Request": the default path of metrics is ``/v1/metrics``,
-    relative to the base URL.
+    relative to the base URL. The scheme comes out in lower case (RFC 3986 §3.1).
     """
-    return endpoint.removesuffix("/") + _METRICS_PATH
+    scheme, separator, rest = endpoint.removesuffix("/").partition("://")
+    return scheme.lower() + separator + rest + _METRICS_PATH
 
 
 def _is_host(url: SplitResult) -> bool:

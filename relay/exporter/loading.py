@@ -22,7 +22,7 @@ from relay.errors import ConfigError, Fault
 from relay.exporter import schema
 from relay.exporter import secrets as secrets_module
 from relay.exporter.document import Document, Where, read_documents, shown
-from relay.exporter.fields import Report, Section, described, nearest
+from relay.exporter.fields import Report, Section, described, kind_of, nearest
 from relay.exporter.model import Exporter, ExporterPath
 from relay.exporter.secrets import SecretStore, read_secret_data
 from relay.exporter.validate import Candidate, check_overflow, check_secrets
@@ -71,9 +71,17 @@ def keep_last_good(running: Iterable[Exporter], loaded: LoadResult) -> LoadResul
 
 
 def load_exporters(
-    paths: Sequence[ExporterPath], *, secrets_root: Path | None = None, tenancy: bool = False
+    paths: Sequence[ExporterPath],
+    *,
+    secrets_root: Path | None = None,
+    tenancy: bool = False,
+    need_secrets: bool = True,
 ) -> LoadResult:
-    """Load every Exporter and Secret below ``paths``; never raises for what the files hold."""
+    """Load every Exporter and Secret below ``paths``; never raises for what the files hold.
+
+    Without ``need_secrets`` an exporter whose secrets are missing is as good as any other: it is
+    only asked about, not run.
+    """
     loader = _Loader(SecretStore(secrets_root, tenancy=tenancy))
     if secrets_root is not None and not secrets_root.is_dir():
         loader.faults.append(Fault("", "secrets: no such directory", str(secrets_root)))
@@ -81,7 +89,7 @@ def load_exporters(
         assert tenancy or not entry.project, "settings refuse a project without tenancy"
         for file in loader.files(entry.path):
             loader.load_file(file, entry.project)
-    return loader.finish()
+    return loader.finish(need_secrets=need_secrets)
 
 
 class _Loader:
@@ -128,9 +136,9 @@ class _Loader:
         for document in documents:
             self._load_document(document, project)
 
-    def finish(self) -> LoadResult:
+    def finish(self, *, need_secrets: bool) -> LoadResult:
         """Check what was read against its surroundings, and sum up."""
-        for candidate in self._candidates:
+        for candidate in self._candidates if need_secrets else ():
             check_secrets(candidate, self._secrets)
         check_overflow([one for one in self._candidates if not one.report.faulty])
         for report in self._reports:
@@ -180,7 +188,7 @@ class _Loader:
 
     def _load_resource(self, report: Report, where: Where, value: object, project: str) -> None:
         if not isinstance(value, dict):
-            message = f"must be a mapping with apiVersion and kind, not {described(value)}"
+            message = f"must be a mapping with apiVersion and kind, not {kind_of(value)}"
             report.fault(where, message)
             return
         kind = value.get("kind")

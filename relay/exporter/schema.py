@@ -38,6 +38,7 @@ from relay.exporter.model import (
     Source,
 )
 from relay.exporter.profiles import PROFILE_NAMES, PROFILES, profile_warnings
+from relay.quantity import format_duration
 from relay.selector.ast import NAME, Selector
 from relay.selector.parser import parse_query
 from relay.wire.otlp import Temporality
@@ -180,14 +181,15 @@ def _read_sinks(spec: Section, sources: tuple[str, ...]) -> tuple[Sink, ...]:
     for section in spec.sections("sinks", count_max=SINKS_MAX, required=True):
         with section:
             name = _read_unique_name(section, {sink.name for sink in sinks})
+            batch = _read_batch(section)
             sinks.append(
                 Sink(
                     name=name,
                     sources=_read_source_names(section, sources),
                     otlp=_read_otlp_http(section),
-                    batch=_read_batch(section),
+                    batch=batch,
                     retry=_read_retry(section),
-                    queue=_read_queue(section),
+                    queue=_read_queue(section, batch),
                 )
             )
     return tuple(sinks)
@@ -348,9 +350,16 @@ def _read_retry(sink: Section) -> Retry:
         )
 
 
-def _read_queue(sink: Section) -> Queue:
+def _read_queue(sink: Section, batch: Batch) -> Queue:
     default = Queue()
     with sink.section("queue") as section:
+        age_max_s = _read_duration_s(section, "maxAge", default.age_max_s, QUEUE_AGE_BOUNDS_S)
+        if batch.enabled and age_max_s <= batch.timeout_s:
+            section.fault(
+                "maxAge",
+                f"must be longer than batch.timeout ({format_duration(batch.timeout_s)}), or "
+                "points expire before they are sent",
+            )
         return Queue(
             bytes_max=section.size_bytes(
                 "maxBytes",
@@ -358,7 +367,7 @@ def _read_queue(sink: Section) -> Queue:
                 minimum=QUEUE_BYTES_BOUNDS[0],
                 maximum=QUEUE_BYTES_BOUNDS[1],
             ),
-            age_max_s=_read_duration_s(section, "maxAge", default.age_max_s, QUEUE_AGE_BOUNDS_S),
+            age_max_s=age_max_s,
             overflow=section.choice("overflow", _OVERFLOWS, default=default.overflow),
         )
 

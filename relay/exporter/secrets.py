@@ -19,6 +19,7 @@ from __future__ import annotations
 import base64
 import binascii
 import errno
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +133,11 @@ class SecretStore:
         """The file's content; raises OSError."""
         assert self._root is not None, "the caller looked for the root"
         for attempt in range(1, _ROTATION_ATTEMPTS_MAX + 1):
-            real = path.resolve(strict=True)
+            try:
+                real = path.resolve(strict=True)
+            except RuntimeError as error:
+                # Before Python 3.13, a loop of symbolic links is not an OSError.
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from error
             if not real.is_relative_to(self._root.resolve(strict=True)):
                 raise PermissionError(errno.EPERM, "leads out of the secrets directory")
             try:

@@ -13,20 +13,24 @@ from typing import Protocol
 from relay.errors import TooLargeError
 from relay.pipeline.intake import Extra, Intake, NativePoint, Origin, enter, seal
 from relay.pipeline.native import NativeRoute
-from relay.pipeline.series import Series
+from relay.pipeline.series import Plan, Series
 from relay.pipeline.streams import append_number
 from relay.wire.native_histogram import HistogramFault, buckets_of, parse_histogram
 from relay.wire.otlp import stale_prefix
 from relay.wire.otlp_points import STALE, Exemplar
 from relay.wire.remote_write2 import Metadata2
 
-CAREFUL_MAX = 150_000
-"""New series, odd samples and metadata in one request: fifteen times vmagent's largest block, and
-as many series of 220 bytes as 32 MiB hold.
+CAREFUL_MAX = 500_000
+"""Entries of one request that are not a known series with one sample: fifty times vmagent's largest
+block. Each costs some ten microseconds, during which nobody else is served, and a body of 32 MiB
+has room for sixteen million empty ones."""
 
-Each costs some ten microseconds or more, during which nobody else is served, and a body of 32 MiB
-has room for sixteen million empty ones.
-"""
+EXPANSION_BYTES_MAX = 256 * 1024 * 1024
+"""Bytes of points and labels that a request may become beyond its own size.
+
+Every point repeats its series' attributes: without a bound, one series with 16 KiB of labels and a
+million samples in 10 MiB would become 16 GiB. vmagent's largest block, all of one series with 440
+bytes of labels, becomes 5 MiB. In remote write 2.0 even a series' labels are but references."""
 
 BUCKETS_MAX = 2_000_000
 """Buckets of all native histograms of a request, gaps included: 1,000 for each of the 2,000 that
@@ -57,7 +61,20 @@ def count_careful(intake: Intake) -> None:
     """Count an entry that takes more than the fast way; raises TooLargeError for too many."""
     intake.careful += 1
     if intake.careful > CAREFUL_MAX:
-        raise TooLargeError(f"over {CAREFUL_MAX} new series and other entries in one request")
+        raise TooLargeError(f"over {CAREFUL_MAX} entries that need care in one request")
+
+
+def count_expansion(size: int, intake: Intake) -> None:
+    """Count bytes that a request becomes and was not; raises TooLargeError for too many."""
+    intake.expansion_bytes += size
+    if intake.expansion_bytes > EXPANSION_BYTES_MAX:
+        raise TooLargeError(f"the request becomes over {EXPANSION_BYTES_MAX} bytes of points")
+
+
+def point_bytes(series: Series, plan: Plan) -> int:
+    """About how many bytes a sample of the series becomes, in all sinks together."""
+    direct = sum(len(route[2]) for route in series.routes)
+    return direct + len(series.key) * len(plan.handled_sinks)
 
 
 def append_sample(
@@ -115,6 +132,7 @@ def take_histograms(
     if len(points) < good:
         intake.drop("duplicate_timestamp", good - len(points), series.name)
     route = resolution.native(series)
+    count_expansion(len(points) * point_bytes(series, route.plan), intake)
     intake.tallies.append((route.plan, len(points)))
     intake.histograms += len(points)
     in_order = [points[time_ns] for time_ns in sorted(points)]

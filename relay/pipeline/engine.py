@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from relay.errors import OverloadedError
 from relay.pipeline.assembly import AssemblyStatistics
 from relay.pipeline.delta import DeltaStatistics, DeltaStore
 from relay.pipeline.exemplars import ExemplarShelf, ExemplarShelfStatistics
@@ -41,6 +42,9 @@ from relay.wire.remote_write import (
     top_level,
 )
 from relay.wire.remote_write2 import Metadata2
+
+NEW_SERIES_MAX = 50_000
+"""New series of one request that are looked at before others are served: some seconds' worth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +280,7 @@ class Engine:
             return series
         known = self.table.find(key)
         if known is None:
+            request.count_new()
             request.learn_ahead()
             series = Series(key)
             self._resolve(series)
@@ -321,12 +326,13 @@ class _Request:
     start than corrected afterwards, so the metadata is read when the first new series turns up.
     """
 
-    __slots__ = ("_ahead", "_body", "_engine")
+    __slots__ = ("_ahead", "_body", "_engine", "_new")
 
     def __init__(self, body: bytes, engine: Engine) -> None:
         self._body = body
         self._engine = engine
         self._ahead = False
+        self._new = 0
 
     def resolve(self, key: bytes) -> Series:
         """See :class:`~relay.pipeline.careful.Resolution`."""
@@ -339,6 +345,13 @@ class _Request:
     def native(self, series: Series) -> NativeRoute:
         """See :class:`~relay.pipeline.careful.Resolution`."""
         return self._engine.native(series)
+
+    def count_new(self) -> None:
+        """Raises OverloadedError for too many: those before are known by then, and cost less the
+        next time, so the same request gets further when it comes again."""
+        self._new += 1
+        if self._new > NEW_SERIES_MAX:
+            raise OverloadedError(f"over {NEW_SERIES_MAX} new series in one request")
 
     def learn_ahead(self) -> None:
         if not self._ahead:

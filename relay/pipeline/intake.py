@@ -108,6 +108,8 @@ class Intake:
     exemplars_refused: int = 0
     careful: int = 0
     """Entries of the body that took the careful way."""
+    expansion_bytes: int = 0
+    """Bytes of points that it becomes beyond what it was; see :mod:`relay.pipeline.careful`."""
     has_metadata: bool = False
     deferred: list[Deferred] = field(default_factory=list)
     """Samples to look at when the whole request is known to be good."""

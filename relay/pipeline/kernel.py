@@ -24,6 +24,8 @@ from relay.pipeline.careful import (
     Resolution,
     append_sample,
     count_careful,
+    count_expansion,
+    point_bytes,
     take_exemplars,
     take_histograms,
 )
@@ -122,6 +124,8 @@ def consume(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per sample w
             generation = table.generation
             if series is None:
                 continue
+            if len(points) > 1:
+                count_expansion(len(points) * point_bytes(series, series.plan), intake)
             if series.plan is plan:
                 samples += len(points)
             else:

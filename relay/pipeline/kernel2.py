@@ -18,6 +18,8 @@ from relay.pipeline.careful import (
     Resolution,
     append_sample,
     count_careful,
+    count_expansion,
+    point_bytes,
     take_exemplars,
     take_histograms,
 )
@@ -34,6 +36,9 @@ from relay.wire.remote_write2 import (
     parse_request,
     parse_series,
 )
+
+KEY_BYTES_MAX = 1024 * 1024
+"""Labels of a series, encoded; beyond any limit that the settings may set for them."""
 
 
 def consume2(body: bytes, intake: Intake, resolution: Resolution) -> None:
@@ -85,10 +90,11 @@ def _find(
         reason = "samples_and_histograms"
     else:
         try:
-            key = symbols.key(parts.refs)
+            key = symbols.key(parts.refs, bytes_max=KEY_BYTES_MAX)
         except SeriesFault as fault:
             reason = fault.reason
         else:
+            count_expansion(len(key), intake)
             if parts.metadata is not None:
                 name = symbols.name(parts.refs)
                 resolution.learn(name, parse_metadata(body, *parts.metadata, symbols))
@@ -121,6 +127,7 @@ def _take_samples(
     if exemplars:
         stamp, value, extra = good[-1]
         good[-1] = stamp, value, Extra(extra.start_ns if extra else 0, exemplars)
+    count_expansion(len(good) * point_bytes(series, series.plan), intake)
     intake.tallies.append((series.plan, len(good)))
     for stamp, value, extra in good:
         append_sample(series, stamp, value, extra, intake)

@@ -7,6 +7,7 @@ of bytes and an append. Rules:
 * ``Series.generation`` equals ``SeriesTable.generation`` exactly while its routes may be used. A
   change of exporters, of a metric's type, or a rotation of the table makes it differ, and the
   series goes through :meth:`SeriesTable.find` once more.
+* ``Series.generation`` is negative for a series that is forgotten, or not kept yet.
 * ``Series.next`` is only a guess: the series that followed last time. A wrong guess costs a
   dictionary look-up, never a wrong answer, because bytes are compared first.
 * The table forgets what has not been seen for a whole rotation. A rotation happens when the young
@@ -179,6 +180,7 @@ class SeriesTable:
     def __init__(self, *, series_max: int) -> None:
         assert series_max >= 2
         self.root = Series(b"")
+        self.root.generation = 0
         """Its successor is the series that began the last request."""
         self.generation = 0
         self._half = series_max // 2

@@ -32,6 +32,8 @@ from relay.selector.literals import is_name_part, is_name_start, name_escape
 
 
 class Kind(enum.Enum):
+    """What a token is."""
+
     NAME = "name"
     STRING = "string"
     NUMBER = "number"

@@ -175,7 +175,7 @@ class _Parser:
             return self._selector()
         if token.text == "(":
             offset = self._next().offset
-            return Parentheses(self._list(")", self._expression), offset)
+            return Parentheses(self._list(self._expression), offset)
         if token.text == "+":
             self._next()
             return self._expression()
@@ -208,20 +208,20 @@ class _Parser:
         name = self._next()
         self._next()
         self._tolerant += 1
-        arguments = self._list(")", self._expression)
+        arguments = self._list(self._expression)
         self._tolerant -= 1
         return Call(unescape_name(name.text), arguments, name.offset)
 
-    def _list(self, closer: str, member: Callable[[], _Member]) -> tuple[_Member, ...]:
-        """Members up to ``closer``, divided by commas, one more comma allowed at the end."""
+    def _list(self, member: Callable[[], _Member]) -> tuple[_Member, ...]:
+        """Members up to the closing parenthesis, divided by commas; one comma may trail."""
         members: list[_Member] = []
-        while self._peek().text != closer:
+        while self._peek().text != ")":
             members.append(member())
             token = self._peek()
             if token.text == ",":
                 self._next()
-            elif token.text != closer:
-                raise self._error(token, f"unexpected {_describe(token)}; expected , or {closer}")
+            elif token.text != ")":
+                raise self._error(token, f"unexpected {_describe(token)}; expected , or )")
         self._next()
         return tuple(members)
 
@@ -253,7 +253,7 @@ class _Parser:
         offset = self._next().offset
         self._next()
         self._tolerant += 1
-        definitions = self._list(")", self._definition)
+        definitions = self._list(self._definition)
         self._tolerant -= 1
         if len(definitions) > templates.DEFINITIONS_MAX:
             raise self._error_at(offset, f"more than {templates.DEFINITIONS_MAX} templates")
@@ -281,7 +281,7 @@ class _Parser:
 
     def _parameters(self) -> tuple[str, ...]:
         opening = self._next()
-        names = self._list(")", self._parameter)
+        names = self._list(self._parameter)
         if len(set(names)) < len(names):
             raise self._error(opening, "two parameters have the same name")
         return names

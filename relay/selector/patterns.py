@@ -161,6 +161,7 @@ class PatternTable(Generic[T]):
                 into.update(slot.items)
 
     def statistics(self) -> PatternStatistics:
+        """A snapshot."""
         return PatternStatistics(len(self._slots), len(self._young), len(self._sets))
 
     def __repr__(self) -> str:

@@ -32,6 +32,8 @@ _CLASS_SINGLES: Final = frozenset("_.:/, @=")
 
 
 class Mark(enum.Enum):
+    """The parts of a pattern that are not literal text."""
+
     ANY = ".*"
     SOME = ".+"
     BEGIN = "^"

@@ -5,10 +5,11 @@ aiohttp's defaults that do not fit a receiver of remote write are set here, with
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 from collections.abc import Callable, MutableMapping
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
@@ -26,6 +27,9 @@ LINGER_S = 5.0
 reset."""
 CUT_AFTER_S = 0.5
 """How long :meth:`Listener.stop` waits for handlers; aiohttp reads nothing more by then."""
+CONNECTIONS_MAX = 1024
+"""Connections that are open at the same time; one more is closed at once. A connection without a
+request costs only its descriptor, but descriptors are what sinks need, too."""
 BACKLOG = 512
 """Connections that may wait to be accepted; one Prometheus opens up to 50 at once."""
 
@@ -51,7 +55,7 @@ class Listener:
         self._setting = setting
         self._wanted = address
         self._tls = tls
-        self._site: web.TCPSite | None = None
+        self._server: asyncio.Server | None = None
         self._bound: Address | None = None
         self._runner = web.AppRunner(
             app,
@@ -68,32 +72,38 @@ class Listener:
     async def start(self) -> None:
         """Listen. Raises ConfigError where the address cannot be had."""
         await self._runner.setup()
-        site = web.TCPSite(
-            self._runner,
-            self._wanted.host,
-            self._wanted.port,
-            ssl_context=self._tls,
-            backlog=BACKLOG,
-        )
         try:
-            await site.start()
+            self._server = await asyncio.get_running_loop().create_server(
+                self._connection,
+                # As aiohttp has it, no host is every interface.
+                self._wanted.host or None,
+                self._wanted.port,
+                ssl=self._tls,
+                backlog=BACKLOG,
+                reuse_address=True,
+            )
         except OSError as error:
             await self._runner.cleanup()
             where = f"{self._wanted.host}:{self._wanted.port}"
             message = f"cannot listen on {where}: {error.strerror or error}"
             raise ConfigError([Fault(self._setting, message)]) from error
-        self._site = site
-        host, port = self._runner.addresses[0][:2]
+        host, port = self._server.sockets[0].getsockname()[:2]
         self._bound = Address(host, port)
+
+    def _connection(self) -> asyncio.Protocol:
+        server = self._runner.server
+        assert server is not None
+        return server() if len(server.connections) < CONNECTIONS_MAX else _TurnedAway()
 
     async def refuse_connections(self) -> None:
         """Stop listening; connections that are open go on."""
-        if self._site is not None:
-            await self._site.stop()
-            self._site = None
+        if self._server is not None:
+            self._server.close()
+            self._server = None
 
     async def stop(self) -> None:
         """Stop listening and close every connection, idle ones at once."""
+        await self.refuse_connections()
         await self._runner.cleanup()
 
     @property
@@ -105,6 +115,14 @@ class Listener:
     def __repr__(self) -> str:
         where = self._bound or self._wanted
         return f"<Listener {self._setting} {where.host}:{where.port}>"
+
+
+class _TurnedAway(asyncio.Protocol):
+    """Closes a connection that is one too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are none of asyncio's by type.
+        cast("asyncio.Transport", transport).abort()
 
 
 class _ProtocolLog(logging.LoggerAdapter[logging.Logger]):

@@ -46,6 +46,10 @@ TOO_LARGE_MEMORY_S = 3600.0
 """An endpoint's limit may be raised, or the 413 have been a proxy's bad hour."""
 
 
+QUEUE_PAYLOADS_MIN = 4
+"""A full queue holds at least so many payloads: requests are cut smaller for a tiny queue."""
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """One reading of both clocks, in s: ``wall`` for ages and dates, ``monotonic`` for waiting."""
@@ -117,7 +121,10 @@ class Delivery:
             lane=lane,
             encoding=otlp.compression,
             bytes_max=min(
-                otlp.request_bytes_max or PROTOCOL_REQUEST_BYTES_MAX, PROTOCOL_REQUEST_BYTES_MAX
+                otlp.request_bytes_max or PROTOCOL_REQUEST_BYTES_MAX,
+                PROTOCOL_REQUEST_BYTES_MAX,
+                # A payload that fills the queue alone would leave no choice but to drop it.
+                self._config.queue.bytes_max // QUEUE_PAYLOADS_MIN,
             ),
         )
         self._hold_pieces(payloads)

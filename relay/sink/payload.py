@@ -30,7 +30,7 @@ class Payload:
     ``position`` is the oldest ingest position whose points it holds; ``created_at`` is the wall
     clock of its first point's arrival, in s; ``encoded_bytes`` is its size before compression;
     ``attempts`` counts requests that failed and may be tried again; ``depth`` counts the halvings
-    behind it.
+    that its endpoint demanded.
     """
 
     body: bytes
@@ -65,15 +65,14 @@ def make_payloads(
             position=sealed.oldest,
             lane=lane,
             created_at=sealed.opened_at,
-            depth=piece.depth,
         )
-        for piece in _cut(_Piece(data, sealed.count, 0), bytes_max)
+        for piece in _cut(_Piece(data, sealed.count, 0), bytes_max, depth_max=None)
     ]
 
 
 def halve(payload: Payload) -> list[Payload]:
     """Cut a payload in two, in order; [] where it has one point or is cut often enough."""
-    halves = _halves(_Piece(_data(payload), payload.points, payload.depth))
+    halves = _halves(_Piece(_data(payload), payload.points, payload.depth), SPLIT_DEPTH_MAX)
     return [_piece_of(payload, piece) for piece in halves]
 
 
@@ -82,7 +81,8 @@ def cut_below(payload: Payload, bytes_max: int) -> list[Payload]:
 
     A single point above the bound stays: only the endpoint can tell whether it minds.
     """
-    pieces = _cut(_Piece(_data(payload), payload.points, payload.depth), bytes_max)
+    whole = _Piece(_data(payload), payload.points, payload.depth)
+    pieces = _cut(whole, bytes_max, depth_max=SPLIT_DEPTH_MAX)
     return [_piece_of(payload, piece) for piece in pieces]
 
 
@@ -95,12 +95,12 @@ class _Piece:
     depth: int
 
 
-def _cut(whole: _Piece, bytes_max: int) -> list[_Piece]:
+def _cut(whole: _Piece, bytes_max: int, *, depth_max: int | None) -> list[_Piece]:
     done: list[_Piece] = []
     left = [whole]
     while left:
         piece = left.pop()
-        halves = _halves(piece) if len(piece.data) > bytes_max else []
+        halves = _halves(piece, depth_max) if len(piece.data) > bytes_max else []
         if halves:
             left += reversed(halves)
         else:
@@ -108,8 +108,8 @@ def _cut(whole: _Piece, bytes_max: int) -> list[_Piece]:
     return done
 
 
-def _halves(piece: _Piece) -> list[_Piece]:
-    if piece.points < 2 or piece.depth >= SPLIT_DEPTH_MAX:
+def _halves(piece: _Piece, depth_max: int | None) -> list[_Piece]:
+    if piece.points < 2 or (depth_max is not None and piece.depth >= depth_max):
         return []
     halves = split_request(piece.data)
     assert halves is not None, "only a single point cannot be split"

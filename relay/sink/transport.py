@@ -13,7 +13,9 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import functools
 import importlib.metadata
 import io
 import os
@@ -23,11 +25,12 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver
+from aiohttp.client_proto import ResponseHandler
 
 from relay import __version__
 from relay.errors import ForbiddenAddressError
@@ -43,6 +46,9 @@ KEEPALIVE_S = 30.0
 """Longer than the default batch timeout, shorter than gateways' usual idle timeout (60 s)."""
 
 DNS_CACHE_S = 30
+
+HEADS_MAX = 16
+"""Heads of one answer: the final one, and interim ones before it."""
 
 _READ_BYTES = 64 * 1024
 _WRITE_AT_ONCE_BYTES_MAX = 1024 * 1024
@@ -102,7 +108,7 @@ class Transport:
         self._allow_private = allow_private
         self._resolver = resolver or ThreadedResolver()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=_Connector(
                 limit=0,
                 keepalive_timeout=KEEPALIVE_S,
                 ttl_dns_cache=DNS_CACHE_S,
@@ -179,6 +185,43 @@ class Transport:
         except ForbiddenAddressError as error:
             raise ForbiddenSocketError from error
         return socket.socket(family, kind, protocol)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Makes connections of :class:`_BoundedHandler`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # One factory of handlers is as good as another; mypy compares the classes' exact types.
+        factory: Any = functools.partial(_BoundedHandler, loop=self._loop)
+        self._factory = factory
+
+
+class _BoundedHandler(ResponseHandler):
+    """A connection that is cut when its endpoint sends heads instead of an answer.
+
+    HTTP allows any number of interim answers (1xx) before the final one (RFC 9110 15.2), and
+    aiohttp reads them all: an endpoint that sends nothing else would cost a processor for the whole
+    timeout.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._heads = 0
+
+    def set_response_params(self, **parameters: Any) -> None:
+        """Called once for each request, before its answer is read."""
+        self._heads = 0
+        super().set_response_params(**parameters)
+
+    def feed_data(self, *message: Any) -> None:
+        """Called once for each head."""
+        self._heads += 1
+        if self._heads <= HEADS_MAX:
+            super().feed_data(*message)
+        elif self._heads == HEADS_MAX + 1:
+            self.close()
+            self.set_exception(aiohttp.ClientPayloadError("only interim answers"))
 
 
 async def _read(response: aiohttp.ClientResponse) -> HttpResponse | Failure:

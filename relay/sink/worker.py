@@ -44,6 +44,10 @@ UNBATCHED_POINTS_MAX = 1 << 30
 """Limit of an open batch where batching is off: the app seals at the end of each request
 instead."""
 
+SECRET_CHARS_MIN = 12
+"""Values of configured headers that are as long are kept out of messages; a tenant's name is
+not."""
+
 BUG_PAUSE_S = 1.0
 """How long a lane rests after a bug, lest it fill the log."""
 
@@ -134,6 +138,10 @@ class SinkWorker:
         """Take over a batch of one of :attr:`lanes`; its outcome shows in the ledger."""
         self._delivery.offer(sealed, lane, self._now())
         self._wakes[lane].set()
+
+    def reread_secrets(self) -> None:
+        """Read credentials and TLS material afresh before the next request."""
+        self._access = None
 
     def start(self) -> None:
         """Begin to send. Needs a running loop."""
@@ -243,7 +251,16 @@ class SinkWorker:
             self._access = None
         result = type(verdict).__name__.lower()
         self._requests[result] = self._requests.get(result, 0) + 1
-        return replace(verdict, message=redact(verdict.message, access.credentials))
+        return replace(verdict, message=redact(verdict.message, self._secret_headers(access)))
+
+    def _secret_headers(self, access: _Access) -> dict[str, str]:
+        """Every header that may hold a credential; customers write them into ``headers``, too."""
+        given = {
+            name: value
+            for name, value in self.config.otlp.headers.items()
+            if len(value) >= SECRET_CHARS_MIN
+        }
+        return {**given, **access.credentials}
 
     def _read_access(self) -> _Access:
         """Read the sink's secrets. Raises SecretError."""

@@ -39,6 +39,10 @@ SYMBOLS_FIELD, SERIES_FIELD = 4, 5
 REFS_MAX = 4_096
 """References of one series or exemplar; the pipeline allows far fewer labels."""
 
+FIELDS_BYTES_MAX = 16 * 1024 * 1024
+"""Encoded labels of one request that are kept for its next series; Prometheus' largest request has
+some 100 kB."""
+
 _LABEL_TAG = b"\x0a"
 _NAME_TAG, _VALUE_TAG = b"\x0a", b"\x12"
 _ZERO = bytes(8)
@@ -70,29 +74,40 @@ class SeriesParts2(NamedTuple):
 class Symbols:
     """The strings that a request's series refer to."""
 
-    __slots__ = ("_fields", "_table")
+    __slots__ = ("_fields", "_fields_bytes", "_table")
 
     def __init__(self, table: list[bytes]) -> None:
         self._table = table
         self._fields: dict[tuple[int, int], bytes] = {}
+        self._fields_bytes = 0
 
-    def key(self, refs: Sequence[int]) -> bytes:
+    def key(self, refs: Sequence[int], *, bytes_max: int) -> bytes:
         """A series' key: its labels as remote write 1.0 encodes them.
 
-        Raises SeriesFault where the references are no labels.
+        Raises SeriesFault where the references are no labels, or labels of over ``bytes_max``
+        bytes: a few bytes of references may name any amount of text.
         """
         if len(refs) % 2:
             raise SeriesFault("symbol_refs", f"{len(refs)} label references, an odd number")
         fields = self._fields
         parts = []
+        size = 0
         pairs = iter(refs)
         for pair in zip(pairs, pairs, strict=True):
             field = fields.get(pair)
             if field is None:
                 name, value = self._at(pair[0]), self._at(pair[1])
+                if len(name) + len(value) > bytes_max:
+                    raise SeriesFault("too_large", f"a label of over {bytes_max} bytes")
                 label = field_bytes(_NAME_TAG, name) + field_bytes(_VALUE_TAG, value)
-                field = fields[pair] = field_bytes(_LABEL_TAG, label)
+                field = field_bytes(_LABEL_TAG, label)
+                self._fields_bytes += len(field)
+                if self._fields_bytes <= FIELDS_BYTES_MAX:
+                    fields[pair] = field
             parts.append(field)
+            size += len(field)
+            if size > bytes_max:
+                raise SeriesFault("too_large", f"labels of over {bytes_max} bytes")
         return b"".join(parts)
 
     def name(self, refs: Sequence[int]) -> str:

@@ -8,6 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.support.otlp_server import OtlpServer, Received, Reply
@@ -243,3 +244,32 @@ async def test_version_names_the_build(tmp_path: Path) -> None:
         assert await process.wait() == 0
     pattern = r"relay \d+\.\d+\.\d+ \((interpreted|compiled) kernel, Python .*\)\n"
     assert re.fullmatch(pattern, process.text())
+
+
+async def test_a_second_signal_does_not_wait_for_the_drain(tmp_path: Path) -> None:
+    async with OtlpServer(lambda _: Reply(503)) as server:
+        path = tmp_path / "exporters.yaml"
+        path.write_text(SECRET + manifest(server))
+        async with (
+            relay(tmp_path, "--exporters", str(path)) as (process, url, _),
+            WriteClient(url) as client,
+        ):
+            await client.send()
+            await server.wait_until(lambda: bool(server.received))
+            process.send_signal(signal.SIGTERM)
+            await eventually(
+                "the relay does not listen any more",
+                lambda: _refuses(url),
+                timeout_s=10,
+            )
+            assert await process.stop(signal.SIGTERM, timeout_s=5) == 128 + signal.SIGTERM
+        assert "asked to stop twice" in process.text()
+
+
+async def _refuses(url: str) -> bool:
+    try:
+        async with WriteClient(url) as client:
+            await client.send()
+    except aiohttp.ClientConnectionError:
+        return True
+    return False

@@ -12,6 +12,7 @@ import pytest
 import zstandard
 
 from relay.errors import ConfigError, OverloadedError
+from relay.server import listener
 from relay.server.contract import Accepted
 from relay.server.ingest import IngestServer
 from relay.settings import Address, Ingest
@@ -155,6 +156,23 @@ async def test_too_many_at_once_are_told_to_come_back() -> None:
             assert await _status(reader) == 204
         assert (await relay.send()).status == 204
         assert relay.server.statistics().in_flight == 0
+
+
+async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silent connections must not take the descriptors that sinks need."""
+    monkeypatch.setattr(listener, "CONNECTIONS_MAX", 3)
+    async with running(Ingest()) as relay, AsyncExitStack() as stack:
+        for _ in range(3):
+            _, writer = await stack.enter_async_context(relay.connect())
+            writer.write(b"POST /api")
+        await asyncio.sleep(0)
+        address = relay.server.address
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        try:
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await reader.readexactly(1)
+        finally:
+            writer.close()
 
 
 async def test_a_sender_that_goes_away_is_counted() -> None:

@@ -37,14 +37,21 @@ KEYS = st.text(min_size=1, max_size=6)
 ATTRIBUTES: st.SearchStrategy[Pairs] = st.dictionaries(KEYS, TEXT, max_size=4).map(
     lambda pairs: tuple(sorted(pairs.items()))
 )
-KINDS = st.sampled_from([("gauge", False), ("sum", False), ("sum", True)])
 IDENTITIES = st.builds(
-    lambda name, kind, unit, text, type_name: MetricIdentity(name, *kind, unit, text, type_name),
-    KEYS,
-    KINDS,
-    TEXT,
-    TEXT,
-    st.sampled_from(["", "counter", "unknown"]),
+    MetricIdentity,
+    name=KEYS,
+    kind=st.just("gauge"),
+    unit=TEXT,
+    description=TEXT,
+    prometheus_type=st.sampled_from(["", "gauge", "unknown"]),
+) | st.builds(
+    MetricIdentity,
+    name=KEYS,
+    kind=st.just("sum"),
+    monotonic=st.booleans(),
+    unit=TEXT,
+    description=TEXT,
+    prometheus_type=st.sampled_from(["", "counter", "info"]),
 )
 
 

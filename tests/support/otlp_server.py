@@ -184,6 +184,14 @@ async def answer_endless_headers(
         await writer.drain()
 
 
+async def answer_interim_only(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Promise an answer for ever: 100 Continue, as fast as it is read."""
+    await reader.read(65536)
+    while not writer.is_closing():
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+        await writer.drain()
+
+
 async def reset_inside_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Promise a body, send half of it and reset the connection."""
     await reader.read(65536)

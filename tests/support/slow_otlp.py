@@ -1,7 +1,7 @@
 """What a remote-write request must become in OTLP, derived slowly and without the relay's own code.
 
 The oracle of the pipeline: the rules are written down here a second time, straight from our digest
-of the specifications (sections A2 "Content rules", B "Prometheus to OTLP", C "Fields", vectors E),
+of the specifications (A2 "Content rules", B "Prometheus to OTLP", C "Fields", E "Test vectors"),
 with the official protobuf classes on both sides. Nothing of ``relay.pipeline`` or ``relay.wire``
 may be imported here.
 

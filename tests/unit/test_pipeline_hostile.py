@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from relay.errors import DecodeError
+from relay.errors import DecodeError, OverloadedError, TooLargeError
+from relay.pipeline import careful, engine
 from relay.pipeline.engine import Limits
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import Rig, RigSink
@@ -257,3 +258,30 @@ def test_the_memo_of_times_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.pipeline.kernel._TIMES_MAX", 4)
     rig = run(*[one(SHORT, at) for at in range(20)] * 2)
     assert len(rig.engine._times) <= 4
+
+
+def test_a_series_that_becomes_too_many_bytes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every point repeats the labels: a small body must not become gigabytes."""
+    monkeypatch.setattr(careful, "EXPANSION_BYTES_MAX", 1 << 20)
+    rig = Rig()
+    rig.export(RigSink("s", limit=10))
+    rig.feed(one(SHORT))
+    before = rig.snapshot()
+    wide = [*SHORT, (b"wide", b"x" * 10_000)]
+    with pytest.raises(TooLargeError):
+        rig.feed(raw.series(wide, *[(1.0, T + n) for n in range(200)]))
+    assert rig.snapshot() == before
+    assert rig.feed(raw.series(wide, *[(1.0, T + n) for n in range(50)])).samples == 50
+
+
+def test_too_many_new_series_get_further_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is learned stays, so "come back later" comes to an end."""
+    monkeypatch.setattr(engine, "NEW_SERIES_MAX", 10)
+    rig = Rig()
+    rig.export(RigSink("s", limit=1000))
+    body = b"".join(one([*SHORT, (b"n", b"%d" % n)]) for n in range(25))
+    for _ in range(2):
+        with pytest.raises(OverloadedError):
+            rig.feed(body)
+    assert rig.feed(body).samples == 25
+    assert rig.engine.statistics().received_samples == 25

@@ -19,9 +19,14 @@ from relay.pipeline.metric_types import (
     FamilyMetadata,
     MetricTypes,
 )
-from relay.wire.otlp import MetricIdentity
+from relay.wire.otlp import Kind, MetricIdentity
 
-GAUGE_KIND, COUNTS_UP, UP_AND_DOWN = ("gauge", False), ("sum", True), ("sum", False)
+Shape = tuple[Kind, bool]
+"""Kind and monotonicity."""
+
+GAUGE_KIND: Shape = ("gauge", False)
+COUNTS_UP: Shape = ("sum", True)
+UP_AND_DOWN: Shape = ("sum", False)
 
 
 def known(family: str, kind: int, help_text: str = "", unit: str = "") -> MetricTypes:
@@ -31,8 +36,8 @@ def known(family: str, kind: int, help_text: str = "", unit: str = "") -> Metric
     return types
 
 
-def shape(identity: MetricIdentity) -> tuple[str, bool]:
-    """Kind and monotonicity."""
+def shape(identity: MetricIdentity) -> Shape:
+    """What the table of the reference is about."""
     return identity.kind, identity.monotonic
 
 
@@ -62,7 +67,7 @@ def shape(identity: MetricIdentity) -> tuple[str, bool]:
     ],
 )
 def test_metadata_says_what_a_member_is(
-    family: str, kind: int, name: str, expected: tuple[str, bool], type_name: str
+    family: str, kind: int, name: str, expected: Shape, type_name: str
 ) -> None:
     identity = known(family, kind, "a help", "seconds").identity(name)
     assert shape(identity) == expected

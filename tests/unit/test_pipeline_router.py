@@ -108,6 +108,18 @@ def test_the_table_forgets_what_is_not_seen_for_a_rotation() -> None:
     assert (statistics.created, statistics.created - statistics.forgotten) == (5, statistics.active)
 
 
+def test_a_series_in_use_is_kept_though_its_link_alone_finds_it() -> None:
+    """New series come and go; those that come with every request are resolved only once."""
+    rig = Rig(Limits(series_max=8))
+    rig.export(RigSink("s", limit=1000))
+    steady = raw.series(UP, (1.0, T)) + raw.series(DOWN, (1.0, T))
+    for n in range(40):
+        rig.feed(steady + raw.series([*UP, (b"n", b"%d" % n)], (1.0, T)))
+    statistics = rig.engine.statistics().table
+    assert statistics.rotations > 5
+    assert statistics.created == 2 + 40
+
+
 def test_a_forgotten_series_is_never_used_by_its_link() -> None:
     """More series than fit, over and over: each pass forgets and finds them anew."""
     rig = Rig(Limits(series_max=2))
@@ -120,6 +132,23 @@ def test_a_forgotten_series_is_never_used_by_its_link() -> None:
     statistics = rig.engine.statistics().table
     assert statistics.active <= 2
     assert statistics.rotations > 0
+
+
+def test_forgotten_series_are_not_kept_alive_behind_a_link() -> None:
+    """Faulty series turn the table over while the last good one waits for its successor."""
+    rig = Rig(Limits(series_max=4))
+    parts = []
+    for n in range(50):
+        parts.append(raw.series([*UP, (b"n", b"%d" % n)], (1.0, T)))
+        parts += [raw.series([(b"nameless", b"%d.%d" % (n, f))], (1.0, T)) for f in range(5)]
+    rig.feed(b"".join(parts))
+    table = rig.engine.table
+    assert table.statistics().active <= 4
+    chain = 0
+    series = table.root.next
+    while series is not None and chain < 100:
+        chain, series = chain + 1, series.next
+    assert chain <= 4
 
 
 def test_what_people_see() -> None:
@@ -136,5 +165,5 @@ def test_what_people_see() -> None:
     assert repr(rig.sinks[0].tally) == "<SinkTally x s 1>"
     assert [repr(tally) for tally in engine.router.tallies()] == ["<SourceTally x all 1>"]
     (series,) = engine.table._young.values()
-    assert repr(series) == "<Series up -> 1 routes>"
+    assert repr(series) == "<Series 'up' -> 1 routes>"
     assert repr(series.plan) == "<Plan 1 sources, 1 sinks>"

@@ -237,6 +237,29 @@ def test_request_bytes_max_cuts_before_the_queue() -> None:
     assert points == bench.finished().delivered == 20
 
 
+@pytest.mark.parametrize(
+    ("points", "config"),
+    [
+        # More halvings than an endpoint may demand: our own limit is kept all the same.
+        (5000, replace(SINK, otlp=replace(SINK.otlp, request_bytes_max=500, compression="none"))),
+        # A queue smaller than the batch: it is cut, or nothing could ever be delivered.
+        (500, replace(SINK, otlp=replace(SINK.otlp, compression="none"), queue=Queue(8192))),
+    ],
+)
+def test_a_batch_is_cut_to_what_the_configuration_allows(points: int, config: Sink) -> None:
+    bench = Bench(config)
+    bench.offer(*range(points))
+    largest = config.otlp.request_bytes_max or config.queue.bytes_max // 4
+    delivered = 0
+    while not bench.delivery.queue.empty:
+        payload = bench.settle(outcome.Delivered())
+        assert payload.encoded_bytes <= largest
+        delivered += payload.points
+    ledger = bench.finished()
+    assert ledger.delivered == delivered == points - sum(ledger.dropped.values())
+    assert delivered >= min(points, 40)
+
+
 def test_refused_credentials_pause_every_lane_without_counting_attempts() -> None:
     sink = replace(SINK, retry=Retry(attempts_max=1), otlp=replace(SINK.otlp, concurrency=2))
     bench = Bench(sink)
