@@ -142,6 +142,7 @@ class Engine:
         seconds. The caller takes ``sealed`` from the answer; every batch in it holds its position
         already. Raises DecodeError, with nothing changed, where the body is not a WriteRequest.
         """
+        self.types.tick = tick
         position = self.positions.begin()
         intake = Intake(position, now)
         try:

@@ -103,6 +103,9 @@ UNIT_CHARS_MAX = 64
 HELP_CHARS_MAX = 4096
 """A longer help is cut, a longer name or unit is not believed: they are kept for every family."""
 
+CONFIRMED_S = 600.0
+"""How long a type stands against contradiction: ten times the interval of senders' metadata."""
+
 
 @dataclass(frozen=True, slots=True)
 class FamilyMetadata:
@@ -143,24 +146,29 @@ def family_of(name: str, type_: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class MetricTypesStatistics:
-    """``families`` known; ``refused`` ones that found no room; ``retyped`` names after first
-    use."""
+    """``families`` known; ``refused`` ones that found no room; ``retyped`` names after first use;
+    ``contradictions`` of a type that somebody else confirms."""
 
     families: int
     refused: int
     retyped: int
+    contradictions: int
 
 
 class MetricTypes:
     """Remembers metadata per family, bounded by ``families_max``, and types names by it."""
 
     def __init__(self, *, families_max: int, infer: bool = True) -> None:
+        self.tick = 0.0
+        """The monotonic clock, in s, as of the metadata that is learned now."""
         self._families: dict[str, FamilyMetadata] = {}
+        self._confirmed: dict[str, float] = {}
         self._families_max = families_max
         self._infer = infer
         self._typings: dict[str, Typing] = {}
         self._inferred: set[str] = set()
         self._refused = 0
+        self._contradictions = 0
         self._retyped = 0
         self._forgot = False
 
@@ -168,8 +176,9 @@ class MetricTypes:
         """Take in what a sender says of a family; return whether a name in use has a new identity.
 
         Targets of different versions may describe one family in different words: help and unit are
-        only filled in once, so that a metric does not change its identity back and forth. A type
-        that is unknown, or that we do not know, takes nothing back.
+        only filled in once, so that a metric does not change its identity back and forth. For the
+        same reason a type stays until nobody has confirmed it for :data:`CONFIRMED_S`. One that is
+        unknown, or that we do not know, takes nothing back.
         """
         if len(family) > FAMILY_CHARS_MAX or len(metadata.unit) > UNIT_CHARS_MAX:
             self._refused += 1
@@ -181,6 +190,11 @@ class MetricTypes:
                 return False
             known = _NOTHING
         kind = metadata.type if COUNTER <= metadata.type <= STATE_SET else known.type
+        if kind != known.type != UNKNOWN and self.tick - self._confirmed[family] < CONFIRMED_S:
+            self._contradictions += 1
+            kind = known.type
+        elif kind == metadata.type:
+            self._confirmed[family] = self.tick
         learned = FamilyMetadata(
             kind, known.help or metadata.help[:HELP_CHARS_MAX], known.unit or metadata.unit
         )
@@ -239,7 +253,9 @@ class MetricTypes:
 
     def statistics(self) -> MetricTypesStatistics:
         """A snapshot."""
-        return MetricTypesStatistics(len(self._families), self._refused, self._retyped)
+        return MetricTypesStatistics(
+            len(self._families), self._refused, self._retyped, self._contradictions
+        )
 
     def _changed(self, family: str) -> bool:
         changed = 0

@@ -15,6 +15,7 @@ from tests.support.engine_rig import Rig, RigSink
 from tests.support.sample_writes import T0_MS, histogram, write
 
 BOUNDS = ("0.1", "0.5", "1", "2.5", "10")
+TYPES = {"h": "histogram", "g": "histogram"}
 HISTOGRAM_SECONDS = st.lists(
     st.lists(st.integers(0, 9), min_size=len(BOUNDS) + 1, max_size=len(BOUNDS) + 1),
     min_size=1,
@@ -43,10 +44,12 @@ def run(requests: list[list[str]], *, learn_first: bool) -> tuple[Rig, list[AnyP
     rig.export(RigSink("s", limit=7))
     if learn_first:
         lesson = lines_of("h", [[0] * 6]) + lines_of("g", [[0] * 6])
-        rig.feed(write(*(line.replace(f"@{T0_MS}", f"@{T0_MS - 1000}") for line in lesson)))
+        lesson = [line.replace(f"@{T0_MS}", f"@{T0_MS - 1000}") for line in lesson]
+        rig.feed(write(*lesson, types=TYPES))
         rig.due(100.0)
     for number, lines in enumerate(requests):
-        rig.feed(write(*lines), tick=100.0 + number * 0.01)
+        # Without metadata a _count that comes before the first _bucket would be a number.
+        rig.feed(write(*lines, types=TYPES), tick=100.0 + number * 0.01)
         check_ledger(rig)
     rig.due(1000.0)
     check_ledger(rig)
@@ -98,9 +101,9 @@ def test_deltas_of_assembled_histograms_add_up(
     )
     for line in lines_of("h", seconds):
         if data.draw(st.integers(0, 3)):
-            rig.feed(write(line))
+            rig.feed(write(line, types=TYPES))
         else:
-            rig.feed(write(line, line))  # twice: the second is a duplicate
+            rig.feed(write(line, line, types=TYPES))  # twice: the second is a duplicate
     rig.due(1000.0)
     rig.flush()
     deltas, plain = (sink.any_points() for sink in rig.sinks)
@@ -123,7 +126,7 @@ def test_a_source_takes_the_whole_or_what_it_asked_for(allowed: set[str], order:
     rig.export(RigSink("all", limit=1000, exporter="y"), exporter="y")
     lines = lines_of("h", [[1, 2, 3, 4, 5, 6]])
     for index in order:
-        rig.feed(write(lines[index]))
+        rig.feed(write(lines[index], types=TYPES))
     rig.due(1000.0)
     rig.flush()
     part, everything = (sink.any_points() for sink in rig.sinks)
