@@ -78,8 +78,12 @@ class Relay:
                 series_bytes_max=ingest.series_bytes_max,
                 labels_max=ingest.labels_max,
                 families_max=ingest.metadata_max,
+                histograms_max=ingest.histograms_max,
             ),
             infer_types=settings.translation.infer_types,
+            assembly_wait_s=settings.translation.assembly_timeout_s,
+            delta_age_max_s=settings.translation.delta_max_age_s,
+            since=self._started_at,
             tenancy_label=settings.tenancy.label if settings.tenancy else "",
         )
         self._lag = LoopLag()

@@ -50,14 +50,17 @@ class Changes:
 class SinkReport:
     """One sink's account at one moment.
 
-    ``matched`` points are counted where series are matched, all others where points are batched,
-    sent and given up: that both sides agree is what :attr:`balanced` says. ``open`` points are in
-    the batch that still grows since ``open_since`` (wall clock, s), ``queued`` ones behind it.
+    ``matched`` points are counted where series are matched (or where several samples became one
+    point), all others where points are batched, sent and given up: that both sides agree is what
+    :attr:`balanced` says. ``matched_samples`` are what the points were made of, and those that
+    wait to become one or became none. ``open`` points are in the batch that still grows since
+    ``open_since`` (wall clock, s), ``queued`` ones behind it.
     """
 
     exporter: str
     sink: str
     matched: int
+    matched_samples: int
     ledger: LedgerStatistics
     open: int
     open_since: float | None
@@ -147,6 +150,7 @@ class Fleet:
             record.tally.exporter,
             record.tally.sink,
             record.tally.points,
+            record.tally.samples,
             record.ledger(),
             sum(lane.count for lane in lanes),
             min((lane.opened_at for lane in lanes if lane.count), default=None),

@@ -21,6 +21,8 @@ LEVELS = [
     {"exporter"},
     {"settings"},
     {"pipeline", "sink"},
+    {"figures"},
+    {"catalogue"},
     {"telemetry", "logs", "loop"},
     {"server"},
     {"fleet"},

@@ -1,0 +1,103 @@
+"""What a scrape shows, as plain values: counters and gauges, taken at one moment.
+
+:mod:`relay.catalogue` gives each of them its name; :mod:`relay.status` fills them in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class IngestFigures:
+    """What the ingest listener has answered. Counters since the start, except ``in_flight``.
+
+    ``requests`` by status code; ``refused`` by reason, requests of which nothing was taken;
+    ``partial`` requests of which the good part was taken; ``compressed_bytes`` of bodies as they
+    came, ``decoded_bytes`` of the same after decompression; ``in_flight`` requests that hold one of
+    the places for concurrent requests now.
+    """
+
+    requests: Mapping[int, int] = field(default_factory=dict)
+    refused: Mapping[str, int] = field(default_factory=dict)
+    partial: int = 0
+    compressed_bytes: int = 0
+    decoded_bytes: int = 0
+    in_flight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFigures:
+    """Samples that one source of one exporter has matched."""
+
+    exporter: str
+    source: str
+    matched_samples: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SinkFigures:
+    """One sink's ledger and health.
+
+    ``matched_points = delivered + sum(rejected) + expired + sum(dropped) + queued_points``, where
+    ``queued_points`` includes the open batch. ``rejected`` and ``dropped`` by reason;
+    ``requests`` by result. ``oldest_point_age_s`` is 0 while nothing is queued;
+    ``last_success_at`` is in seconds since the epoch, 0 before the first delivery.
+    """
+
+    exporter: str
+    sink: str
+    matched_points: int = 0
+    matched_samples: int = 0
+    delivered: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    expired: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    queued_points: int = 0
+    queue_bytes: int = 0
+    queue_bytes_max: int = 0
+    oldest_point_age_s: float = 0.0
+    requests: Mapping[str, int] = field(default_factory=dict)
+    sent_bytes: int = 0
+    last_success_at: float = 0.0
+    paused: bool = False
+    internal_errors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that a scrape shows, as it was at one moment.
+
+    ``received_samples`` by protocol and ``dropped_samples`` by reason count before matching, each
+    received sample once; ``unmatched_samples`` were good and nobody wanted them. ``loop_lag_*_s``
+    is by how much the event loop came late: the last time it was measured, and the worst of the
+    last minute.
+    """
+
+    version: str = ""
+    build: str = ""
+    ingest: IngestFigures = IngestFigures()
+    received_samples: Mapping[str, int] = field(default_factory=dict)
+    dropped_samples: Mapping[str, int] = field(default_factory=dict)
+    unmatched_samples: int = 0
+    sources: tuple[SourceFigures, ...] = ()
+    sinks: tuple[SinkFigures, ...] = ()
+    series_active: int = 0
+    series_created: int = 0
+    series_forgotten: int = 0
+    series_retyped: int = 0
+    metadata_families: int = 0
+    metadata_contradictions: int = 0
+    assembled_samples: Mapping[str, int] = field(default_factory=dict)
+    assembled_points: int = 0
+    waiting_samples: int = 0
+    histogram_families: int = 0
+    delta_points: Mapping[str, int] = field(default_factory=dict)
+    delta_states: int = 0
+    exporters: int = 0
+    exporter_faults: int = 0
+    ingest_next_position: int = 0
+    ingest_oldest_held_position: int = 0
+    loop_lag_last_s: float = 0.0
+    loop_lag_max_s: float = 0.0
