@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from relay.errors import SelectorError
 from relay.exporter.model import Exporter
-from relay.pipeline.metric_types import MetricTypes
-from relay.pipeline.translate import Translation, Translator
+from relay.pipeline.metric_types import MetricTypes, Typing
+from relay.pipeline.translate import OWN_SCOPE, Translation, Translator
 from relay.selector.ast import NAME
+from relay.selector.families import missing_members
 from relay.selector.matching import Explanation, compile_selector, render
 from relay.selector.parser import parse_selector
 
@@ -21,6 +22,8 @@ class SourceAnswer:
     source: str
     explanation: Explanation
     sinks: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    """Members of the series' histogram that the source does not take."""
 
 
 def parse_series(text: str) -> dict[str, str]:
@@ -59,7 +62,9 @@ def answers(exporter: Exporter, labels: Mapping[str, str]) -> Iterator[SourceAns
     """What every source of an exporter says to the series, in the exporter's order."""
     for source in exporter.sources:
         sinks = tuple(sink.name for sink in exporter.sinks if source.name in sink.sources)
-        yield SourceAnswer(source.name, compile_selector(source.selector).explain(labels), sinks)
+        selector = compile_selector(source.selector)
+        missing = missing_members(selector, labels) or ()
+        yield SourceAnswer(source.name, selector.explain(labels), sinks, missing)
 
 
 def explain(
@@ -79,29 +84,42 @@ def explain(
             continue
         for answer in answers(exporter, labels):
             yield from _source_lines(answer)
-    translator = Translator(MetricTypes(families_max=1, infer=infer_types))
+    types = MetricTypes(families_max=2, infer=infer_types)
+    name = labels[NAME]
+    if "le" in labels or "vmrange" in labels:
+        types.infer_histogram(name)
+    translation = Translator(types).translate(sorted(labels.items()))
     yield ""
-    yield from _otlp_lines(translator.translate(sorted(labels.items())))
+    yield from _otlp_lines(translation, types.typing(name))
 
 
 def _source_lines(answer: SourceAnswer) -> Iterator[str]:
     explanation = answer.explanation
     if explanation.matched:
         yield f"  yes: source {answer.source} takes it, to {', '.join(answer.sinks) or 'no sink'}"
+        if answer.missing:
+            yield f"    as a single number: it does not take {' and '.join(answer.missing)}"
         return
     yield f"  no: source {answer.source}"
     for failure in explanation.failures:
         yield f"    {failure}"
 
 
-def _otlp_lines(translation: Translation) -> Iterator[str]:
+def _otlp_lines(translation: Translation, typing: Typing) -> Iterator[str]:
     metric = translation.metric
     kind: str = metric.kind
     if kind == "sum":
         kind += ", cumulative" + (", monotonic" if metric.monotonic else "")
     yield f"As OTLP (type by name; metadata from the sender goes first): {metric.name} ({kind})"
+    if typing.family is not None:
+        family = typing.family
+        yield f"  or, where a source takes all of it, part of {family.name} ({family.kind})"
+    scope = translation.scope
+    if scope != OWN_SCOPE:
+        yield f"  scope: {scope.name} {scope.version}".rstrip()
     for title, pairs in (
         ("resource", translation.resource),
+        ("scope attributes", scope.attributes),
         ("attributes", translation.attributes),
     ):
         if pairs:

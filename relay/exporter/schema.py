@@ -40,6 +40,7 @@ from relay.exporter.model import (
 from relay.exporter.profiles import PROFILE_NAMES, PROFILES, profile_warnings
 from relay.quantity import format_duration
 from relay.selector.ast import NAME, Selector
+from relay.selector.families import split_histograms
 from relay.selector.parser import parse_query
 from relay.wire.otlp import Temporality
 
@@ -171,7 +172,7 @@ def _read_metrics(metrics: Section) -> tuple[str, Selector]:
         caret = "\n    ".join(error.caret().splitlines())
         metrics.fault("metricsql", f"{error}\n    {caret}")
         return query, EVERYTHING
-    for warning in selector.warnings:
+    for warning in (*selector.warnings, *split_histograms(selector)):
         metrics.report.warn(metrics.at("metricsql"), warning)
     return query, selector
 
