@@ -18,6 +18,8 @@ from tests.support.slow_otlp import Point, decode
 
 EVERYTHING = Selector(())
 PLAIN = TargetOptions()
+NUMBERS = TargetOptions(unsupported=frozenset({"histogram", "exponential_histogram", "summary"}))
+"""Of a sink that gets everything as the number series that it was on the wire."""
 
 
 def named(name: str) -> Selector:
