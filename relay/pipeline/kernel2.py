@@ -105,7 +105,8 @@ def _find(
     count = len(parts.samples) + len(parts.histograms)
     intake.exemplars += len(parts.exemplars)
     intake.exemplars_refused += len(parts.exemplars)
-    intake.drop(reason, count, f"series at byte {start}")
+    if count:
+        intake.drop(reason, count, f"series at byte {start}")
     return None
 
 
