@@ -147,6 +147,9 @@ class Assembly:
             if len(self._young) >= self._half:
                 self._rotate(emission)
             self._young[family.key] = known
+        elif len(self._young) > self._half:
+            self._rotate(emission)
+            self._young[family.key] = self._old.pop(family.key)
         known.epoch = self.epoch
         return known
 
@@ -223,7 +226,6 @@ class Assembly:
             family = Family(self, key, identity, named, self._resources.find(by_name))
             # Beyond the bound for as long as the request lasts: only a round may send sets away.
             self._young[key] = family
-            family.epoch = self.epoch
         return family
 
     def _route(self, family: Family) -> None:

@@ -95,7 +95,7 @@ class Engine:
         self.table = SeriesTable(series_max=limits.series_max)
         self.router = Router(tenancy_label=tenancy_label)
         self.types = MetricTypes(families_max=limits.families_max, infer=infer_types)
-        self.translator = Translator(self.types)
+        self.translator = Translator(self.types, groups_max=limits.series_max)
         self.resources = Resources(tenancy_label=tenancy_label)
         self.deltas = DeltaStore(
             states_max=limits.series_max,
