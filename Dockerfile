@@ -27,6 +27,7 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:9491/healthz', timeout=2)"]
 ENTRYPOINT ["relay"]
-# A container's loopback is of no use to its neighbours: listen on every interface. The settings
-# decide who may write (ingest.authentication, ingest.tls).
+# A container's loopback is of no use to its neighbours: listen on every interface. Anybody who reaches
+# the port may write until ingest.authentication or ingest.tls says otherwise, and anybody may read
+# the admin port: keep both inside the pod or its network policy.
 CMD ["run", "--config", "/etc/relay/relay.yaml", "--listen", "0.0.0.0:9490", "--admin-listen", "0.0.0.0:9491", "--log-format", "json"]

@@ -15,14 +15,17 @@ import time
 from collections.abc import Callable, Iterable
 
 from relay import __version__
-from relay.errors import ConfigError, OverloadedError
-from relay.exporter.loading import LoadResult, keep_last_good, load_exporters
+from relay.errors import ConfigError, Fault, OverloadedError, SelectorError
+from relay.explain import Explainer, parse_series
 from relay.exporter.model import Exporter, SecretRef, Sink
-from relay.exporter.secrets import SecretStore
 from relay.fleet import Changes, Fleet
+from relay.inventory.info_series import InfoReader
 from relay.pipeline.engine import Engine, Limits
+from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Origin, Tenancy
+from relay.reloading import Reloader
+from relay.selector.resource_matching import Compiler
 from relay.server.admin import AdminServer
-from relay.server.contract import Accepted, Tenant
+from relay.server.contract import Accepted, Question, Tenant
 from relay.server.ingest import IngestServer
 from relay.server.lag import LoopLag
 from relay.settings import Address, Settings
@@ -44,8 +47,12 @@ BLOCKED_RETRY_AFTER_S = 5
 
 INGEST_STOP_S_MAX = 5.0
 
-GC_THRESHOLD = 50_000
-"""Net new containers before the youngest generation is looked at; a few batches make as many."""
+GC_THRESHOLD = 10_000
+"""Net new containers before the youngest generation is looked at; a few batches make as many. With
+five times as many a look took 30 ms while series are new, and the next generation's 200 ms
+(``bench.micro.selection flood``)."""
+GC_GENERATIONS = (10, 20)
+"""Looks at one generation before the next older one has its turn."""
 
 
 class Relay:
@@ -63,39 +70,44 @@ class Relay:
         self._clock = clock
         self._tick = tick
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
-        self._loaded = LoadResult((), (), SecretStore())
         self._started_at = clock()
         self._ready = False
         self._stopping = False
         self._draining = False
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flush_at = float("inf")
-        self._reloading = asyncio.Lock()
         ingest = settings.ingest
         self._engine = Engine(
             Limits(
                 series_max=ingest.series_max,
+                series_idle_s=ingest.series_idle_timeout_s,
                 series_bytes_max=ingest.series_bytes_max,
                 labels_max=ingest.labels_max,
                 families_max=ingest.metadata_max,
                 histograms_max=ingest.histograms_max,
+                objects_max=settings.inventory.objects_max,
             ),
             infer_types=settings.translation.infer_types,
+            tenancy=tenancy_of(settings),
+            compiler=Compiler(settings.resources),
+            info_reader=InfoReader(settings.inventory.info_series),
             assembly_wait_s=settings.translation.assembly_timeout_s,
             delta_age_max_s=settings.translation.delta_max_age_s,
             since=self._started_at,
-            tenancy_label=settings.tenancy.label if settings.tenancy else "",
         )
         self._lag = LoopLag()
         self._lag_task: asyncio.Task[None] | None = None
         self._transport: Transport | None = None
         self._fleet: Fleet | None = None
+        self._reloader: Reloader | None = None
+        self._watch_task: asyncio.Task[None] | None = None
         self._ingest = IngestServer(settings.listen, ingest, self.accept, clock=clock)
         self._admin = AdminServer(
             settings.admin_listen,
             Telemetry(self.snapshot),
             status=self.status,
             not_ready=self.not_ready,
+            explain=self.explain,
         )
 
     async def start(self) -> None:
@@ -104,24 +116,27 @@ class Relay:
         Raises ConfigError with every fault where nothing could run at all, or an address cannot be
         had. A faulty exporter among good ones is left out and reported.
         """
-        loaded = await self._load()
-        if loaded.faults and not loaded.exporters:
-            raise ConfigError(loaded.faults)
         self._transport = Transport(allow_private=self._settings.allow_private_endpoints)
         self._fleet = Fleet(
             self._engine,
             self._make_worker,
             drain_timeout_s=self._settings.shutdown.drain_timeout_s,
         )
+        self._reloader = Reloader(
+            self._settings, self._fleet, self._engine.set_inventory, clock=self._clock
+        )
         try:
-            self._install(loaded)
+            await self._reloader.start()
             await self._admin.start()
             await self._ingest.start()
         except BaseException:
             await self.stop()
             raise
         _settle_garbage_collector()
-        self._lag_task = asyncio.get_running_loop().create_task(self._lag.run())
+        loop = asyncio.get_running_loop()
+        self._lag_task = loop.create_task(self._lag.run())
+        if self._settings.watch.enabled:
+            self._watch_task = loop.create_task(self._reloader.watch())
         self._ready = True
         _log.info(
             "relay started",
@@ -129,8 +144,8 @@ class Relay:
                 "version": __version__,
                 "listen": str(self._ingest.address),
                 "adminListen": str(self._admin.address),
-                "exporters": len(loaded.exporters),
-                "faults": len(loaded.faults),
+                "exporters": len(list(self._fleet.exporters)),
+                "faults": len(self._reloader.faults),
             },
         )
 
@@ -138,6 +153,8 @@ class Relay:
         """Turn senders away, send what is left until the drain timeout, stop everything."""
         self._ready = False
         self._stopping = True
+        if self._watch_task is not None:
+            self._watch_task.cancel()
         timeout_s = self._settings.shutdown.drain_timeout_s
         deadline = self._tick() + timeout_s
         # Bodies on their way may still arrive, within a part of the time that there is.
@@ -167,10 +184,8 @@ class Relay:
 
         A faulty edit keeps the last good version of that exporter running.
         """
-        async with self._reloading:
-            loaded = await self._load()
-            assert self._fleet is not None
-            return self._install(keep_last_good(self._fleet.exporters, loaded))
+        assert self._reloader is not None
+        return await self._reloader.reload()
 
     def accept(
         self,
@@ -183,7 +198,7 @@ class Relay:
         protocol: WriteProtocol,
     ) -> Accepted:
         """Take in one decompressed request; see :class:`relay.server.contract.Accept`."""
-        del tenant, raw, encoding  # for tenancy by URL and for the journal, which come later
+        del raw, encoding  # for the journal, which comes later
         assert self._fleet is not None
         if self._draining:
             raise OverloadedError("shutting down", retry_after_s=BLOCKED_RETRY_AFTER_S)
@@ -192,7 +207,13 @@ class Relay:
                 "the queue of a sink that must not lose data is full",
                 retry_after_s=BLOCKED_RETRY_AFTER_S,
             )
-        intake = self._engine.ingest(body, now=now, tick=self._tick(), protocol=protocol)
+        intake = self._engine.ingest(
+            body,
+            now=now,
+            tick=self._tick(),
+            origin=self._origin_of(tenant),
+            protocol=protocol,
+        )
         _offer(intake.sealed)
         self._arm()
         faults = {
@@ -220,6 +241,27 @@ class Relay:
         """The ``/status`` document."""
         return document(self.facts())
 
+    def explain(self, question: Question) -> list[str]:
+        """Who takes a series, and why, as of now. Raises ConfigError."""
+        try:
+            labels = parse_series(question.series)
+        except SelectorError as error:
+            raise ConfigError([Fault("series", f"{error}\n{error.caret()}")]) from error
+        running = {one.id: one for one in self._fleet.exporters} if self._fleet is not None else {}
+        if question.exporter and question.exporter not in running:
+            raise ConfigError([Fault("exporter", f"there is no exporter {question.exporter}")])
+        explainer = Explainer(
+            self._engine.router, running, infer_types=self._settings.translation.infer_types
+        )
+        return list(
+            explainer.series(
+                labels,
+                origin=self._origin_of(question.tenant),
+                exporter=question.exporter,
+                every=question.every,
+            )
+        )
+
     def facts(self) -> Facts:
         """Everything that can be said of this moment."""
         reports = tuple(self._fleet.reports()) if self._fleet else ()
@@ -231,9 +273,10 @@ class Relay:
             lag_last_s=self._lag.last_s,
             lag_max_s=self._lag.max_s,
             exporters=tuple(self._fleet.exporters) if self._fleet else (),
-            faults=self._loaded.faults,
+            faults=self._reloader.faults if self._reloader else (),
             sources=tuple(self._engine.router.tallies()),
             sinks=reports,
+            changes=self._reloader.statistics() if self._reloader else None,
         )
 
     @property
@@ -246,32 +289,13 @@ class Relay:
         """Where operators reach us; only after :meth:`start`."""
         return self._admin.address
 
-    async def _load(self) -> LoadResult:
-        settings = self._settings
-        # Thousands of files may take seconds, and the loop serves senders meanwhile.
-        return await asyncio.to_thread(
-            load_exporters,
-            settings.exporters,
-            secrets_root=settings.secrets,
-            tenancy=settings.tenancy is not None,
-        )
-
-    def _install(self, loaded: LoadResult) -> Changes:
-        assert self._fleet is not None
-        self._loaded = loaded
-        for fault in loaded.faults:
-            _log.error("faulty, left out: %s", fault)
-        for exporter in loaded.exporters:
-            for warning in exporter.warnings:
-                _log.warning("exporter %s: %s", exporter.id, warning)
-        return self._fleet.apply(loaded.exporters)
-
     def _make_worker(self, exporter: Exporter, sink: Sink) -> SinkWorker:
         assert self._transport is not None
 
         def lookup(reference: SecretRef, default_key: str) -> str:
             # Through self: a reload brings a new store, and a rotated secret is found without one.
-            return self._loaded.secrets.get(
+            assert self._reloader is not None
+            return self._reloader.secrets.get(
                 exporter.project, exporter.namespace, reference, default_key
             )
 
@@ -287,6 +311,14 @@ class Relay:
             clock=self._clock,
             tick=self._tick,
         )
+
+    def _origin_of(self, tenant: Tenant | None) -> Origin:
+        """What the path of a request says of whose series it brings."""
+        if tenant is None:
+            return ANYWHERE
+        if tenant.by_labels:
+            return MULTITENANT
+        return self._engine.router.tenancy.origin((tenant.account, tenant.project))
 
     def _arm(self) -> None:
         """Make sure that the loop wakes up when the next open batch is due."""
@@ -318,7 +350,15 @@ def _settle_garbage_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, 20, 20)
+    gc.set_threshold(GC_THRESHOLD, *GC_GENERATIONS)
+
+
+def tenancy_of(settings: Settings) -> Tenancy:
+    """What tells the project of a series."""
+    tenancy = settings.tenancy
+    if tenancy is None:
+        return Tenancy()
+    return Tenancy(tenancy.label, {one.number: one.project for one in tenancy.accounts})
 
 
 def _offer(sealed: Iterable[tuple[OpenBatch, SealedBatch]]) -> None:

@@ -187,9 +187,9 @@ CATALOGUE: tuple[MetricSpec, ...] = (
     MetricSpec(
         "relay_series_forgotten_total",
         "counter",
-        "Series forgotten because they were not seen for long.",
-        (),
-        _one(lambda s: s.series_forgotten),
+        "Series forgotten: not seen for long (idle), or others needed the room (full).",
+        ("reason",),
+        _by(lambda s: s.series_forgotten),
     ),
     MetricSpec(
         "relay_series_retyped_total",
@@ -259,6 +259,20 @@ CATALOGUE: tuple[MetricSpec, ...] = (
     ),
     # Exporters.
     MetricSpec("relay_exporters", "gauge", "Exporters that run.", (), _one(lambda s: s.exporters)),
+    MetricSpec(
+        "relay_selectors_always_asked",
+        "gauge",
+        "Selectors that every new series of their project is compared with: the index cannot help.",
+        (),
+        _one(lambda s: s.selectors_always_asked),
+    ),
+    MetricSpec(
+        "relay_inventory_objects",
+        "gauge",
+        "Namespaces and resources whose labels are known, from manifests and from info series.",
+        ("source",),
+        _by(lambda s: s.inventory_objects),
+    ),
     MetricSpec(
         "relay_exporter_faults",
         "gauge",

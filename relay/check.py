@@ -9,6 +9,7 @@ from pathlib import Path
 from relay.errors import ConfigError, Fault
 from relay.exporter.document import read_documents
 from relay.exporter.loading import LoadResult, load_exporters
+from relay.inventory.loading import load_inventory
 from relay.settings import ExporterPath, load_settings
 
 
@@ -25,8 +26,8 @@ def check(
 ) -> CheckResult:
     """Check settings files, manifests and directories of manifests.
 
-    A settings file is checked together with the exporters and secrets that it names. ``secrets`` is
-    for manifests that are named directly.
+    A settings file is checked together with the exporters, secrets and inventory that it names.
+    ``secrets`` is for manifests that are named directly.
     """
     lines: list[str] = []
     faults: list[Fault] = []
@@ -60,6 +61,11 @@ def _check_settings(
         need_secrets=need_secrets,
     )
     _report(loaded, lines, faults)
+    if settings.inventory.manifests:
+        inventory = load_inventory(settings.inventory.manifests)
+        lines.append(f"good     {path}: inventory of {len(inventory.objects)} objects")
+        lines += [f"fault    {fault}" for fault in inventory.faults]
+        faults += inventory.faults
 
 
 def _report(loaded: LoadResult, lines: list[str], faults: list[Fault]) -> None:

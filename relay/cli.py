@@ -20,11 +20,10 @@ from relay import __version__, logs
 from relay.app import Relay
 from relay.check import check
 from relay.demo.command import add_demo_arguments, run_demo
-from relay.errors import ConfigError, Fault, SelectorError
-from relay.explain import explain, parse_series
-from relay.exporter.loading import load_exporters
+from relay.errors import ConfigError
+from relay.explain_command import add_explain_arguments, run_explain
 from relay.loop import run_on_uvloop
-from relay.settings import ExporterPath, Settings, load_settings
+from relay.settings import Settings, load_settings
 from relay.status import BUILD
 
 EXIT_GOOD, EXIT_FAULTY = 0, 1
@@ -79,9 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     checker.set_defaults(command=_check)
 
     explainer = commands.add_parser("explain", help="say who takes a series, why, and as what")
-    explainer.add_argument("--exporters", type=Path, metavar="PATH", action="append", required=True)
-    explainer.add_argument("series", metavar="SERIES", help="""such as 'up{job="node"}'""")
-    explainer.set_defaults(command=_explain)
+    add_explain_arguments(explainer)
+    explainer.set_defaults(command=run_explain)
 
     demo = commands.add_parser("demo", help="see the whole relay at work, with nothing else needed")
     add_demo_arguments(demo)
@@ -165,21 +163,6 @@ def _check(arguments: argparse.Namespace) -> int:
     for line in result.lines:
         print(line)
     return EXIT_FAULTY if result.faults else EXIT_GOOD
-
-
-def _explain(arguments: argparse.Namespace) -> int:
-    try:
-        labels = parse_series(arguments.series)
-    except SelectorError as error:
-        raise ConfigError([Fault("SERIES", f"{error}\n{error.caret()}")]) from error
-    loaded = load_exporters(
-        [ExporterPath(path) for path in arguments.exporters], need_secrets=False
-    )
-    for fault in loaded.faults:
-        print(f"left out: {fault}", file=sys.stderr)
-    for line in explain(loaded.exporters, labels):
-        print(line)
-    return EXIT_FAULTY if loaded.faults and not loaded.exporters else EXIT_GOOD
 
 
 def _version(_arguments: argparse.Namespace) -> int:

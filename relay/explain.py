@@ -1,29 +1,35 @@
-"""For one series: who takes it, why, and what it becomes. The answer to "where is my metric?"."""
+"""For one series: who takes it, why, and what it becomes. The answer to "where is my metric?".
+
+And the other way round: which series of a captured request an exporter would take. Both ask a
+:class:`~relay.pipeline.router.Router`, the running relay's or one that is made for the question, so
+the answer is what happens, not what a second implementation thinks would happen.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from relay.errors import SelectorError
 from relay.exporter.model import Exporter
+from relay.inventory.info_series import InfoReader
+from relay.inventory.store import Inventory
 from relay.pipeline.metric_types import MetricTypes, Typing
+from relay.pipeline.router import Router
+from relay.pipeline.tenancy import ACCOUNT_LABELS, ANYWHERE, Origin, Tenancy
 from relay.pipeline.translate import OWN_SCOPE, Translation, Translator
 from relay.selector.ast import NAME
 from relay.selector.families import missing_members
-from relay.selector.matching import Explanation, compile_selector, render
+from relay.selector.literals import quote_name, quote_string
+from relay.selector.matching import render
 from relay.selector.parser import parse_selector
+from relay.selector.resource_matching import Compiled, Compiler
+from relay.wire.remote_write import SERIES_FIELD, SeriesFault, parse_labels, top_level
+from relay.wire.remote_write import parse_series as parse_series_parts
 
+OTHERS_MAX = 20
+"""Exporters that do not take a series are told one by one up to this many, unless asked for."""
 
-@dataclass(frozen=True, slots=True)
-class SourceAnswer:
-    """What one source says to a series."""
-
-    source: str
-    explanation: Explanation
-    sinks: tuple[str, ...]
-    missing: tuple[str, ...] = ()
-    """Members of the series' histogram that the source does not take."""
+_LABELS_MAX = 10_000
 
 
 def parse_series(text: str) -> dict[str, str]:
@@ -58,49 +64,156 @@ def parse_series(text: str) -> dict[str, str]:
     return labels
 
 
-def answers(exporter: Exporter, labels: Mapping[str, str]) -> Iterator[SourceAnswer]:
-    """What every source of an exporter says to the series, in the exporter's order."""
-    for source in exporter.sources:
-        sinks = tuple(sink.name for sink in exporter.sinks if source.name in sink.sources)
-        selector = compile_selector(source.selector)
-        missing = missing_members(selector, labels) or ()
-        yield SourceAnswer(source.name, selector.explain(labels), sinks, missing)
+class Explainer:
+    """Answers about the exporters of a router. ``exporters`` are those that are routed, by id."""
 
+    def __init__(
+        self, router: Router, exporters: Mapping[str, Exporter], *, infer_types: bool = True
+    ) -> None:
+        self._router = router
+        self._exporters = exporters
+        self._infer_types = infer_types
 
-def explain(
-    exporters: Iterable[Exporter],
-    labels: Mapping[str, str],
-    *,
-    infer_types: bool = True,
-    tenancy_label: str = "",
-) -> Iterator[str]:
-    """Lines for people: every exporter's answer, then the OTLP of the series."""
-    for exporter in exporters:
-        yield exporter.id
-        project = labels.get(tenancy_label, "") if tenancy_label else ""
-        if tenancy_label and project != exporter.project:
+    @classmethod
+    def offline(
+        cls,
+        exporters: Iterable[Exporter],
+        *,
+        tenancy: Tenancy | None = None,
+        compiler: Compiler | None = None,
+        inventory: Inventory | None = None,
+        infer_types: bool = True,
+    ) -> Explainer:
+        """About exporters that do not run here."""
+        router = Router(tenancy=tenancy, compiler=compiler, inventory=inventory)
+        by_id = {exporter.id: exporter for exporter in exporters}
+        for exporter in by_id.values():
+            sources = [(source.name, source.selector, ()) for source in exporter.sources]
+            router.add(exporter.id, exporter.project, sources)
+        return cls(router, by_id, infer_types=infer_types)
+
+    def series(
+        self,
+        labels: Mapping[str, str],
+        *,
+        origin: Origin = ANYWHERE,
+        exporter: str = "",
+        every: bool = False,
+    ) -> Iterator[str]:
+        """Lines for people: who takes a series and why, then the OTLP of it.
+
+        ``exporter`` is the only one that is asked, where given; otherwise those that do not take it
+        are told one by one where they are few, or ``every`` is set.
+        """
+        project = self._router.tenancy.project_of(labels, origin)
+        labels = _visible(labels, origin)
+        if exporter:
+            yield from self._answer(exporter, labels, project)
+        else:
+            taken = {tally.exporter for tally in self._router.takers(labels, project)}
+            others = [name for name in self._exporters if name not in taken]
+            for name in self._exporters:
+                if name in taken:
+                    yield from self._answer(name, labels, project)
+            if every or len(others) <= OTHERS_MAX:
+                for name in others:
+                    yield from self._answer(name, labels, project)
+            else:
+                yield f"{len(taken)} exporters take it, {len(others)} do not"
+            if not self._exporters:
+                yield "no exporter may see it: it belongs to nobody who has one"
+        types = MetricTypes(families_max=2, infer=self._infer_types)
+        name = labels[NAME]
+        if "le" in labels or "vmrange" in labels:
+            types.infer_histogram(name)
+        translation = Translator(types).translate(sorted(labels.items()))
+        yield ""
+        yield from _otlp_lines(translation, types.typing(name))
+
+    def captured(
+        self, body: bytes, exporter: str, *, reader: InfoReader, origin: Origin = ANYWHERE
+    ) -> Iterator[str]:
+        """Lines for people: the series of a decompressed request that an exporter takes, by source.
+
+        Info series in the request are heard first. Raises DecodeError.
+        """
+        tenancy = self._router.tenancy
+        owner, sources = self._router.selections(exporter)
+        seen: dict[bytes, dict[str, str]] = {}
+        faulty = 0
+        for key in _keys(body):
+            if key not in seen:
+                try:
+                    seen[key] = dict(parse_labels(key, labels_max=_LABELS_MAX))
+                except SeriesFault:
+                    seen[key] = {}
+                    faulty += 1
+        good = [labels for labels in seen.values() if labels]
+        for labels in good:
+            claim = reader.claim(labels, tenancy.project_of(labels, origin))
+            if claim is not None:
+                self._router.inventory.hear(claim, begins=True)
+        count = 0
+        for labels in good:
+            if tenancy.project_of(labels, origin) != owner:
+                continue
+            visible = _visible(labels, origin)
+            names = [name for name, compiled in sources.items() if compiled.matches(visible)]
+            if names:
+                count += 1
+                yield f"{', '.join(names)}: {written(visible)}"
+        unusable = f"; {faulty} more are faulty" if faulty else ""
+        yield f"{exporter} takes {count} of {len(good)} series{unusable}"
+
+    def _answer(self, name: str, labels: Mapping[str, str], project: str) -> Iterator[str]:
+        yield name
+        exporter = self._exporters[name]
+        owner, sources = self._router.selections(name)
+        if owner != project:
             # Neither the series' project nor anything of its selectors is said: it is not theirs.
-            yield f"  no: the series is not of this exporter's project ({tenancy_label})"
-            continue
-        for answer in answers(exporter, labels):
-            yield from _source_lines(answer)
-    types = MetricTypes(families_max=2, infer=infer_types)
-    name = labels[NAME]
-    if "le" in labels or "vmrange" in labels:
-        types.infer_histogram(name)
-    translation = Translator(types).translate(sorted(labels.items()))
-    yield ""
-    yield from _otlp_lines(translation, types.typing(name))
+            yield "  no: the series is not of this exporter's project"
+            return
+        for source, compiled in sources.items():
+            sinks = [sink.name for sink in exporter.sinks if source in sink.sources]
+            yield from _source_lines(source, sinks, compiled, labels)
+
+    def __repr__(self) -> str:
+        return f"<Explainer of {self._router!r}>"
 
 
-def _source_lines(answer: SourceAnswer) -> Iterator[str]:
-    explanation = answer.explanation
+def written(labels: Mapping[str, str]) -> str:
+    """A series as people write it; :func:`parse_series` reads it."""
+    rest = sorted((name, value) for name, value in labels.items() if name != NAME)
+    inside = ",".join(f"{quote_name(name)}={quote_string(value)}" for name, value in rest)
+    return f"{quote_name(labels[NAME])}{{{inside}}}"
+
+
+def _visible(labels: Mapping[str, str], origin: Origin) -> Mapping[str, str]:
+    """Without the labels by which the multitenant path names the account."""
+    if not origin.by_labels:
+        return labels
+    return {name: value for name, value in labels.items() if name not in ACCOUNT_LABELS}
+
+
+def _keys(body: bytes) -> Iterator[bytes]:
+    """The label bytes of every series in a request."""
+    for field, start, stop in top_level(body):
+        if field == SERIES_FIELD:
+            yield parse_series_parts(body, start, stop).key
+
+
+def _source_lines(
+    source: str, sinks: Iterable[str], compiled: Compiled, labels: Mapping[str, str]
+) -> Iterator[str]:
+    explanation = compiled.explain(labels)
     if explanation.matched:
-        yield f"  yes: source {answer.source} takes it, to {', '.join(answer.sinks) or 'no sink'}"
-        if answer.missing:
-            yield f"    as a single number: it does not take {' and '.join(answer.missing)}"
+        yield f"  yes: source {source} takes it, to {', '.join(sinks) or 'no sink'}"
+        yield f"    because of {compiled.describe(explanation.group)}"
+        missing = missing_members(compiled, labels)
+        if missing:
+            yield f"    as a single number: it does not take {' and '.join(missing)}"
         return
-    yield f"  no: source {answer.source}"
+    yield f"  no: source {source}"
     for failure in explanation.failures:
         yield f"    {failure}"
 

@@ -85,7 +85,7 @@ class Snapshot:
     sinks: tuple[SinkFigures, ...] = ()
     series_active: int = 0
     series_created: int = 0
-    series_forgotten: int = 0
+    series_forgotten: Mapping[str, int] = field(default_factory=dict)
     series_retyped: int = 0
     metadata_families: int = 0
     metadata_contradictions: int = 0
@@ -97,6 +97,8 @@ class Snapshot:
     delta_states: int = 0
     exporters: int = 0
     exporter_faults: int = 0
+    selectors_always_asked: int = 0
+    inventory_objects: Mapping[str, int] = field(default_factory=dict)
     ingest_next_position: int = 0
     ingest_oldest_held_position: int = 0
     loop_lag_last_s: float = 0.0

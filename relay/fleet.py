@@ -6,6 +6,8 @@ Rules:
   equal keeps its worker with its batches, queue and connections.
 * A sink that leaves first sends what it has, for as long as the drain timeout allows; what is left
   then is dropped and counted.
+* Changes are applied one exporter at a time, each at once and as a whole; after some milliseconds
+  of that, senders have their turn.
 * A sink's ledger outlives its workers: figures are those of its worker, of earlier ones that still
   drain, and of those that are gone.
 """
@@ -14,14 +16,16 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from relay.exporter.model import Exporter, Sink
 from relay.pipeline.engine import Engine
-from relay.pipeline.router import Target, TargetOptions
-from relay.pipeline.series import SinkTally
+from relay.pipeline.plans import SinkTally, Target, TargetOptions
+from relay.pipeline.router import Sources
 from relay.sink.ledger import LedgerStatistics
 from relay.sink.worker import SinkStatistics, SinkWorker
 
@@ -32,6 +36,20 @@ MakeWorker = Callable[[Exporter, Sink], SinkWorker]
 
 SinkKey = tuple[str, str]
 """Exporter's id and sink's name."""
+
+
+SLICE_S = 0.005
+"""How long changes are applied before whoever waits for the loop has a turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """What has to be done so that exactly the exporters in ``wanted`` run, by id."""
+
+    wanted: Mapping[str, Exporter]
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,29 +115,60 @@ class Fleet:
         self._records: dict[SinkKey, _Record] = {}
         self._retirements: set[asyncio.Task[None]] = set()
         self._blocking: list[SinkWorker] = []
+        self._draining = False
 
-    def apply(self, exporters: Iterable[Exporter]) -> Changes:
-        """Make the fleet run exactly these exporters (ids are unique)."""
+    def compare(self, exporters: Iterable[Exporter]) -> Differences:
+        """What :meth:`apply` would have to do (ids are unique).
+
+        Only reads; another thread may ask while nothing is applied.
+        """
+        running = self._exporters
         wanted = {exporter.id: exporter for exporter in exporters}
-        removed = [name for name in self._exporters if name not in wanted]
-        changed = [name for name, new in wanted.items() if self._exporters.get(name, new) != new]
-        added = [name for name in wanted if name not in self._exporters]
-        for name in removed:
-            self._remove(name)
-        for name in changed:
-            self._engine.remove_exporter(name)
-            self._install(wanted[name], self._exporters[name])
-        for name in added:
-            self._install(wanted[name], None)
-        self._exporters = wanted
-        for record in self._records.values():
-            record.worker.reread_secrets()  # a manifest's Secret may have changed
+        changed = [
+            name
+            for name, new in wanted.items()
+            if (old := running.get(name)) is not None and old is not new and old != new
+        ]
+        added = [name for name in wanted if name not in running]
+        removed = [name for name in running if name not in wanted]
+        return Differences(wanted, tuple(added), tuple(changed), tuple(removed))
+
+    async def apply(self, differences: Differences) -> Changes:
+        """Make the fleet run exactly the wanted exporters; not twice at the same time.
+
+        Ends early, with some of it undone, once :meth:`drain` has begun.
+        """
+        wanted = differences.wanted
+        steps: Iterable[tuple[Callable[[Exporter], None], str]] = itertools.chain(
+            ((self._remove, name) for name in differences.removed),
+            ((self._change, name) for name in differences.changed),
+            ((self._add, name) for name in differences.added),
+        )
+        slice_end = time.monotonic() + SLICE_S
+        for step, name in steps:
+            step(wanted[name] if name in wanted else self._exporters[name])
+            if time.monotonic() >= slice_end:
+                await asyncio.sleep(0)
+                slice_end = time.monotonic() + SLICE_S
+                if self._draining:
+                    break
+        else:
+            # In the order in which they were loaded, and with their new warnings and origins.
+            self._exporters = dict(wanted)
         self._blocking = [
             record.worker
             for record in self._records.values()
             if record.worker.config.queue.overflow == "block"
         ]
-        return Changes(tuple(added), tuple(changed), tuple(removed))
+        return Changes(differences.added, differences.changed, differences.removed)
+
+    def reread_secrets(self, namespaces: Collection[tuple[str, str]] | None = None) -> None:
+        """Let the sinks of these namespaces (project, namespace; None: all) read their secrets
+        anew."""
+        for exporter in self._exporters.values():
+            if namespaces is None or (exporter.project, exporter.namespace) in namespaces:
+                for sink in exporter.sinks:
+                    self._records[exporter.id, sink.name].worker.reread_secrets()
 
     @property
     def blocked(self) -> bool:
@@ -139,6 +188,7 @@ class Fleet:
 
     async def drain(self, timeout_s: float) -> None:
         """Send everything that is left for at most ``timeout_s``, then stop every worker."""
+        self._draining = True
         workers = [record.worker for record in self._records.values()]
         for worker in workers:
             self._flush(worker)
@@ -157,8 +207,19 @@ class Fleet:
             record.worker.statistics(),
         )
 
-    def _install(self, exporter: Exporter, before: Exporter | None) -> None:
-        """Start the sinks of a new or changed exporter, keep those that are as before, route it."""
+    def _add(self, exporter: Exporter) -> None:
+        sources = self._install_sinks(exporter, None)
+        self._engine.add_exporter(exporter.id, exporter.project, sources)
+        self._exporters[exporter.id] = exporter
+
+    def _change(self, exporter: Exporter) -> None:
+        sources = self._install_sinks(exporter, self._exporters[exporter.id])
+        self._engine.replace_exporter(exporter.id, sources)
+        self._exporters[exporter.id] = exporter
+
+    def _install_sinks(self, exporter: Exporter, before: Exporter | None) -> Sources:
+        """Start the sinks of a new or changed exporter, keep those that are as before; return the
+        sources as they are to be routed."""
         known = {sink.name: sink for sink in before.sinks} if before else {}
         targets: dict[str, Target] = {}
         for sink in exporter.sinks:
@@ -176,23 +237,21 @@ class Fleet:
             targets[sink.name] = Target(record.tally, record.worker.lanes, _options(sink))
         for name in known:
             self._retire_record((exporter.id, name))
-        self._engine.add_exporter(
-            exporter.id,
-            exporter.project,
-            [
-                (
-                    source.name,
-                    source.selector,
-                    [targets[sink.name] for sink in exporter.sinks if source.name in sink.sources],
-                )
-                for source in exporter.sources
-            ],
-        )
+        return [
+            (
+                source.name,
+                source.selector,
+                [targets[sink.name] for sink in exporter.sinks if source.name in sink.sources],
+            )
+            for source in exporter.sources
+        ]
 
-    def _remove(self, name: str) -> None:
+    def _remove(self, exporter: Exporter) -> None:
+        name = exporter.id
+        del self._exporters[name]
         self._engine.remove_exporter(name)
         self._engine.router.forget(name)
-        for sink in self._exporters[name].sinks:
+        for sink in exporter.sinks:
             self._retire_record((name, sink.name))
 
     def _retire_record(self, key: SinkKey) -> None:

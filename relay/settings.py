@@ -18,15 +18,32 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from relay.errors import ConfigError, Fault
-from relay.exporter.document import Document, read_bounded, read_documents
+from relay.exporter.document import Document, read_documents
 from relay.exporter.fields import Report, Section
 from relay.exporter.formats import dns_subdomain_problem
 from relay.exporter.model import ExporterPath
+from relay.inventory.settings import (
+    PATHS_MAX,
+    Inventory,
+    label_name_problem,
+    read_conventions,
+    read_inventory,
+    read_paths,
+)
+from relay.selector.resources import Conventions
+from relay.sender_settings import (
+    SenderAuthentication,
+    ServerTls,
+    read_authentication,
+    read_tls,
+)
 
 __all__ = [
+    "Account",
     "Address",
     "ExporterPath",
     "Ingest",
+    "Inventory",
     "Log",
     "SenderAuthentication",
     "ServerTls",
@@ -35,27 +52,23 @@ __all__ = [
     "Storage",
     "Tenancy",
     "Translation",
+    "Watch",
     "load_settings",
 ]
 
-SenderAuthenticationType = Literal["none", "bearer", "basic"]
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 FILE_BYTES_MAX = 1024 * 1024
-CREDENTIAL_BYTES_MAX = 64 * 1024
-EXPORTER_PATHS_MAX = 10_000
 
-_SENDER_AUTHENTICATION_TYPES: tuple[SenderAuthenticationType, ...] = get_args(
-    SenderAuthenticationType
-)
 _LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
 _LOG_LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)
 
 _KIB, _MIB, _GIB, _TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 _STORAGE_BYTES_DEFAULT = 8 * _GIB
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/\s]*)):([0-9]{1,5})")
-_LABEL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ACCOUNT = re.compile(r"([0-9]{1,10})(?::([0-9]{1,10}))?")
+_UINT32_MAX = (1 << 32) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +83,26 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Tenancy:
-    """Many customers on one relay: ``label`` is the series label that names a series' project."""
+class Account:
+    """``account`` of a path (``/insert/<accountID>:<projectID>/…``) and the project it is for."""
 
-    label: str
+    account: str
+    project: str
+
+    @property
+    def number(self) -> tuple[int, int]:
+        """accountID and projectID."""
+        account, _, project = self.account.partition(":")
+        return int(account), int(project or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """Many customers on one relay: ``label`` is the series label that names a series' project, ""
+    for none; ``accounts`` tell it by the path to which the series was delivered."""
+
+    label: str = ""
+    accounts: tuple[Account, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,31 +111,6 @@ class Storage:
 
     path: Path
     bytes_max: int = _STORAGE_BYTES_DEFAULT
-
-
-@dataclass(frozen=True, slots=True)
-class SenderAuthentication:
-    """How senders prove who they are: a bearer token, or a user name and password.
-
-    ``token`` and ``password`` are what the settings say or what the named file held when they were
-    read; where the type needs one, it is not empty.
-    """
-
-    type: SenderAuthenticationType = "none"
-    token: str = field(default="", repr=False)
-    token_file: Path | None = None
-    username: str = ""
-    password: str = field(default="", repr=False)
-    password_file: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ServerTls:
-    """TLS of the ingest listener. With ``client_ca_file``, senders must present a certificate."""
-
-    cert_file: Path
-    key_file: Path
-    client_ca_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +131,20 @@ class Ingest:
     """Metric families whose type is remembered."""
     histograms_max: int = 200_000
     """Classic histograms and summaries that are put together at the same time."""
+    series_idle_timeout_s: float = 3600.0
+    """A series that was not seen for so long is forgotten."""
     read_timeout_s: float = 30.0
     """From a request's first byte to its last."""
-    authentication: SenderAuthentication = SenderAuthentication()
+    authentication: SenderAuthentication = field(default_factory=SenderAuthentication)
     tls: ServerTls | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Whether changes of manifests are applied as they come, and how often files are looked at."""
+
+    enabled: bool = True
+    interval_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +187,10 @@ class Settings:
     storage: Storage | None = None
     allow_private_endpoints: bool = True
     """In YAML, where it is absent: true without tenancy, false with it."""
+    resources: Conventions = field(default_factory=Conventions)
+    inventory: Inventory = field(default_factory=Inventory)
     ingest: Ingest = Ingest()
+    watch: Watch = Watch()
     translation: Translation = Translation()
     shutdown: Shutdown = Shutdown()
     log: Log = Log()
@@ -265,17 +282,21 @@ class _Reader:
             admin_listen = _read_address(root, "adminListen", default.admin_listen)
             if listen == admin_listen and listen.port:
                 root.fault("adminListen", f"must not be the same as listen, {listen}")
+            has_tenancy = root.has("tenancy")
             tenancy = _read_tenancy(root)
             self._refuse_storage(root)
             private_ok = root.optional_flag("allowPrivateEndpoints")
             return Settings(
                 listen=listen,
                 admin_listen=admin_listen,
-                exporters=self._read_exporters(root, has_tenancy=root.has("tenancy")),
+                exporters=read_paths(root, "exporters", base=self._base, has_tenancy=has_tenancy),
                 secrets=self._read_path(root, "secrets"),
                 tenancy=tenancy,
                 allow_private_endpoints=tenancy is None if private_ok is None else private_ok,
+                resources=read_conventions(root),
+                inventory=read_inventory(root, base=self._base, has_tenancy=has_tenancy),
                 ingest=self._read_ingest(root),
+                watch=_read_watch(root),
                 translation=_read_translation(root),
                 shutdown=_read_shutdown(root),
                 log=_read_log(root),
@@ -284,27 +305,6 @@ class _Reader:
     def _read_path(self, section: Section, key: str, *, required: bool = False) -> Path | None:
         text = section.text(key, required=required)
         return self._base / text if text else None
-
-    def _read_file(self, section: Section, key: str, *, required: bool = False) -> Path | None:
-        """A file that has to be there when the relay starts."""
-        path = self._read_path(section, key, required=required)
-        if path is not None and not path.is_file():
-            section.fault(key, f"no such file: {path}")
-        return path
-
-    def _read_exporters(self, root: Section, *, has_tenancy: bool) -> tuple[ExporterPath, ...]:
-        entries: list[ExporterPath] = []
-        for section in root.sections("exporters", count_max=EXPORTER_PATHS_MAX):
-            with section:
-                path = self._read_path(section, "path", required=True)
-                project = section.text("project", check=dns_subdomain_problem)
-                if has_tenancy and not section.has("project") and section.present:
-                    section.fault("project", "is required with tenancy")
-                if section.has("project") and not has_tenancy:
-                    section.fault("project", "only has a meaning with tenancy")
-                if path is not None:
-                    entries.append(ExporterPath(path=path, project=project))
-        return tuple(entries)
 
     def _refuse_storage(self, root: Section) -> None:
         with root.section("storage") as section:
@@ -350,61 +350,18 @@ class _Reader:
                 histograms_max=section.integer(
                     "maxHistograms", default=default.histograms_max, minimum=2, maximum=10_000_000
                 ),
+                series_idle_timeout_s=section.duration_s(
+                    "seriesIdleTimeout",
+                    default=default.series_idle_timeout_s,
+                    minimum=60.0,
+                    maximum=30 * 24 * 3600.0,
+                ),
                 read_timeout_s=section.duration_s(
                     "readTimeout", default=default.read_timeout_s, minimum=1.0, maximum=3600.0
                 ),
-                authentication=self._read_authentication(section),
-                tls=self._read_tls(section),
+                authentication=read_authentication(section, base=self._base),
+                tls=read_tls(section, base=self._base),
             )
-
-    def _read_authentication(self, ingest: Section) -> SenderAuthentication:
-        with ingest.section("authentication") as section:
-            kind = section.choice(
-                "type", _SENDER_AUTHENTICATION_TYPES, default="none", required=True
-            )
-            username = section.text("username", required=kind == "basic")
-            if ":" in username:  # RFC 7617 §2: it ends at the first colon
-                section.fault("username", 'must not contain ":"')
-            token, token_file = self._read_credential(section, "token")
-            password, password_file = self._read_credential(section, "password")
-            if section.says("type", kind):  # a misspelt type says nothing about the other fields
-                _check_credentials(section, kind)
-            return SenderAuthentication(
-                type=kind,
-                token=token,
-                token_file=token_file,
-                username=username,
-                password=password,
-                password_file=password_file,
-            )
-
-    def _read_credential(self, section: Section, key: str) -> tuple[str, Path | None]:
-        """A secret text: as it stands, or from the file that ``<key>File`` names."""
-        text = section.text(key, hidden=True)
-        path = self._read_path(section, f"{key}File")
-        if path is None:
-            return text, None
-        try:
-            content = read_bounded(path, bytes_max=CREDENTIAL_BYTES_MAX)
-            text = content.decode().rstrip("\r\n")
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            section.fault(f"{key}File", f"{path} cannot be read: {reason}")
-        except UnicodeDecodeError:
-            section.fault(f"{key}File", f"{path} is not UTF-8 text")
-        else:
-            if not text:
-                section.fault(f"{key}File", f"{path} is empty")
-        return text, path
-
-    def _read_tls(self, ingest: Section) -> ServerTls | None:
-        with ingest.section("tls") as section:
-            cert_file = self._read_file(section, "certFile", required=True)
-            key_file = self._read_file(section, "keyFile", required=True)
-            client_ca_file = self._read_file(section, "clientCaFile")
-        if cert_file is None or key_file is None:
-            return None
-        return ServerTls(cert_file, key_file, client_ca_file)
 
 
 def _read_address(root: Section, key: str, default: Address) -> Address:
@@ -420,31 +377,37 @@ def _read_address(root: Section, key: str, default: Address) -> Address:
 
 def _read_tenancy(root: Section) -> Tenancy | None:
     with root.section("tenancy") as section:
-        label = section.text("label", required=True, check=_label_name_problem)
-    return Tenancy(label) if label else None
+        label = section.text("label", check=label_name_problem)
+        accounts: dict[tuple[int, int], Account] = {}
+        for one in section.sections("accounts", count_max=PATHS_MAX):
+            with one:
+                account = one.text("account", required=True, check=_account_problem)
+                project = one.text("project", required=True, check=dns_subdomain_problem)
+                if account:
+                    found = Account(account, project)
+                    if accounts.setdefault(found.number, found) is not found:
+                        one.fault("account", f"{account} is listed twice")
+        if section.present and not section.has("label") and not section.has("accounts"):
+            section.report.fault(section.where, "needs label, or accounts, or both")
+    return Tenancy(label, tuple(accounts.values())) if label or accounts else None
 
 
-def _label_name_problem(text: str) -> str:
-    if _LABEL_NAME.fullmatch(text) and text != "__name__":
+def _account_problem(text: str) -> str:
+    found = _ACCOUNT.fullmatch(text)
+    if found is not None and max(int(found[1]), int(found[2] or 0)) <= _UINT32_MAX:
         return ""
-    return 'must be the name of a label: letters, digits and "_", not beginning with a digit'
+    return f'must be "<accountID>" or "<accountID>:<projectID>", up to {_UINT32_MAX} each'
 
 
-def _check_credentials(section: Section, kind: SenderAuthenticationType) -> None:
-    """What the type needs is there exactly once, and what it has no use for is not."""
-    wanted = {"none": "", "bearer": "token", "basic": "password"}[kind]
-    for secret in ("token", "password"):
-        count = section.has(secret) + section.has(f"{secret}File")
-        if secret == wanted and count != 1:
-            section.report.fault(
-                section.where, f"type: {kind} needs one of {secret} and {secret}File"
-            )
-        elif secret != wanted and count:
-            section.report.fault(
-                section.where, f"{secret} and {secret}File have no meaning with type: {kind}"
-            )
-    if kind != "basic" and section.has("username"):
-        section.fault("username", f"has no meaning with type: {kind}")
+def _read_watch(root: Section) -> Watch:
+    default = Watch()
+    with root.section("watch") as section:
+        return Watch(
+            enabled=section.flag("enabled", default=default.enabled),
+            interval_s=section.duration_s(
+                "interval", default=default.interval_s, minimum=0.1, maximum=3600.0
+            ),
+        )
 
 
 def _read_translation(root: Section) -> Translation:

@@ -13,10 +13,12 @@ from typing import Any
 
 from relay import __version__
 from relay.errors import Fault
-from relay.exporter.model import Exporter
+from relay.exporter.model import Exporter, Source
 from relay.fleet import SinkReport
 from relay.pipeline.engine import EngineStatistics
-from relay.pipeline.series import SourceTally
+from relay.pipeline.plans import SourceTally
+from relay.reloading import ReloadStatistics
+from relay.selector.resources import ResourceSelection
 from relay.sink.delivery import Remark
 from relay.telemetry import IngestFigures, SinkFigures, Snapshot, SourceFigures
 
@@ -39,6 +41,7 @@ class Facts:
     faults: tuple[Fault, ...]
     sources: tuple[SourceTally, ...]
     sinks: tuple[SinkReport, ...]
+    changes: ReloadStatistics | None
 
 
 def snapshot(facts: Facts) -> Snapshot:
@@ -57,7 +60,10 @@ def snapshot(facts: Facts) -> Snapshot:
         sinks=tuple(_sink_figures(report, facts.now) for report in facts.sinks),
         series_active=engine.table.active,
         series_created=engine.table.created,
-        series_forgotten=engine.table.forgotten,
+        series_forgotten={
+            "idle": engine.table.forgotten_idle,
+            "full": engine.table.forgotten_full,
+        },
         series_retyped=engine.types.retyped,
         metadata_families=engine.types.families,
         metadata_contradictions=engine.types.contradictions,
@@ -69,6 +75,11 @@ def snapshot(facts: Facts) -> Snapshot:
         delta_states=engine.deltas.states,
         exporters=len(facts.exporters),
         exporter_faults=len(facts.faults),
+        selectors_always_asked=engine.router.always_asked,
+        inventory_objects={
+            "manifests": engine.inventory.from_manifests,
+            "series": engine.inventory.from_stream,
+        },
         ingest_next_position=engine.positions.next,
         ingest_oldest_held_position=engine.positions.low,
         loop_lag_last_s=facts.lag_last_s,
@@ -131,6 +142,7 @@ def document(facts: Facts) -> dict[str, Any]:
             },
             "deltas": {"streams": engine.deltas.states, "points": engine.deltas.outcomes},
         },
+        "changes": _changes(facts.changes),
         "exporters": [
             _exporter(exporter, sources, sinks, facts.now) for exporter in facts.exporters
         ],
@@ -138,6 +150,20 @@ def document(facts: Facts) -> dict[str, Any]:
             {"origin": fault.origin, "path": fault.path, "message": fault.message}
             for fault in facts.faults
         ],
+    }
+
+
+def _changes(changes: ReloadStatistics | None) -> dict[str, Any] | None:
+    """What reloading and watching did since the start."""
+    if changes is None:
+        return None
+    return {
+        "added": changes.added,
+        "changed": changes.changed,
+        "removed": changes.removed,
+        "lastAt": _time(changes.applied_at),
+        "lastSeconds": round(changes.applied_in_s, 3),
+        "failures": changes.failures,
     }
 
 
@@ -155,7 +181,7 @@ def _exporter(
         "sources": [
             {
                 "name": source.name,
-                "metricsql": source.query,
+                **_selected(source),
                 "matchedSamples": sources.get((name, source.name), 0),
             }
             for source in exporter.sources
@@ -170,6 +196,13 @@ def _exporter(
             for sink in exporter.sinks
         ],
     }
+
+
+def _selected(source: Source) -> dict[str, Any]:
+    """As its author wrote it, nearly."""
+    if isinstance(source.selector, ResourceSelection):
+        return {"resourceSelectors": [str(one) for one in source.selector.selectors]}
+    return {"metricsql": source.query}
 
 
 def _sink(report: SinkReport, now: float) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -73,7 +73,7 @@ class Document:
     (place, message) pairs, because only the reader of the value knows how to name its subject.
     """
 
-    __slots__ = ("_lines", "_number", "faults", "file", "line_first", "value")
+    __slots__ = ("_kept", "_lines", "_number", "faults", "file", "line_first", "value")
 
     def __init__(self, file: str, *, number: int = 0, line_first: int = 1) -> None:
         self.file = file
@@ -83,6 +83,8 @@ class Document:
         self._number = number
         # Line of each member, by identity of its container, which `value` keeps alive.
         self._lines: dict[int, dict[Step, int]] = {}
+        # Lines that are still known when the value is not.
+        self._kept: dict[Where, int] = {}
 
     def __repr__(self) -> str:
         return f"<Document {self.origin()}: {len(self.faults)} faults>"
@@ -95,6 +97,8 @@ class Document:
 
     def line(self, where: Where) -> int:
         """The line, from 1, of the deepest part of ``where`` that exists."""
+        if where in self._kept:
+            return self._kept[where]
         line = self.line_first
         value = self.value
         for step in where:
@@ -107,6 +111,14 @@ class Document:
             elif isinstance(value, list) and isinstance(step, int):
                 value = value[step]
         return line
+
+    def let_go(self, wheres: Iterable[Where]) -> None:
+        """Keep nothing but the lines of these places: the value is many times as large."""
+        kept = {where: self.line(where) for where in wheres}
+        self.value = None
+        self.faults = []
+        self._lines = {}
+        self._kept = kept
 
     def lines_of(self, container: object) -> dict[Step, int]:
         """Where a new container's reader is to write down the line of each member."""

@@ -46,6 +46,12 @@ class Report:
     def __repr__(self) -> str:
         return f"<Report {self.origin()}: {self._count} faults>"
 
+    def another(self) -> Report:
+        """A report of the same subject with nothing in it."""
+        report = Report(self.document)
+        report.subject = self.subject
+        return report
+
     @property
     def faulty(self) -> bool:
         """Whether anything was wrong."""

@@ -4,18 +4,19 @@ Rules:
 
 * One faulty resource never hides or stops another: faults are collected per resource.
 * Secrets are collected from all files before any exporter is checked, so order does not matter.
-* Directories are read in order of path, subdirectories included. Only ``*.yaml`` and ``*.yml``
-  count; names that begin with a dot do not, which leaves out editors' temporaries and the
-  ``..data`` machinery of mounted ConfigMaps (the visible links into it are followed).
 * The first resource of a name claims it, even where it is faulty: which of two runs must not depend
   on the other's faults.
+* What cannot be looked into (a directory that is gone or may not be read) stays as it was.
+* A file is read and parsed again only where it has changed, and an exporter that did not change is
+  the same object as before. What depends on more than one file (names, secrets, ``overflow``) is
+  put together anew each time; secrets are looked up again only for exporters that had a fault, and
+  where a Secret in the manifests of their namespace is another one.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from relay.errors import ConfigError, Fault
@@ -23,18 +24,21 @@ from relay.exporter import schema
 from relay.exporter import secrets as secrets_module
 from relay.exporter.document import Document, Where, read_documents, shown
 from relay.exporter.fields import Report, Section, described, kind_of, nearest
+from relay.exporter.files import FileWatch, Signature, manifest_files, signatures
 from relay.exporter.model import Exporter, ExporterPath
 from relay.exporter.secrets import SecretStore, read_secret_data
-from relay.exporter.validate import Candidate, check_overflow, check_secrets
+from relay.exporter.validate import Candidate, check_overflow, check_secrets, places
 
-FILES_MAX = 100_000
 ITEMS_MAX = 100_000
-DIRECTORY_DEPTH_MAX = 16
+WAITING_MAX = 1_000
+"""Exporters without their secrets that each poll looks at again."""
 
-_SUFFIXES = (".yaml", ".yml")
 _LIST_KIND = "List"
 _KINDS_IN_LIST = (schema.KIND, secrets_module.KIND)
 _KINDS = (*_KINDS_IN_LIST, _LIST_KIND)
+
+_Namespace = tuple[str, str]
+"""Project and namespace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class LoadResult:
     secrets: SecretStore
     faulty: frozenset[str] = frozenset()
     faulty_files: frozenset[str] = frozenset()
+    renewed: frozenset[tuple[str, str]] = frozenset()
+    """Project and namespace of Secrets in the manifests that are others than at the last load."""
 
 
 def keep_last_good(running: Iterable[Exporter], loaded: LoadResult) -> LoadResult:
@@ -58,6 +64,8 @@ def keep_last_good(running: Iterable[Exporter], loaded: LoadResult) -> LoadResul
     An exporter that is gone from its file is kept only where a part of that file cannot be read,
     since then it may be in there. One that makes senders wait is not kept beside others.
     """
+    if not loaded.faulty and not loaded.faulty_files:
+        return loaded
     present = {exporter.id for exporter in loaded.exporters}
     kept = [
         exporter
@@ -77,125 +85,319 @@ def load_exporters(
     tenancy: bool = False,
     need_secrets: bool = True,
 ) -> LoadResult:
-    """Load every Exporter and Secret below ``paths``; never raises for what the files hold.
+    """Load every Exporter and Secret below ``paths`` once; see :class:`Manifests`."""
+    return Manifests(
+        paths, secrets_root=secrets_root, tenancy=tenancy, need_secrets=need_secrets
+    ).load()
 
-    Without ``need_secrets`` an exporter whose secrets are missing is as good as any other: it is
-    only asked about, not run.
+
+@dataclass(slots=True)
+class _Resource:
+    """One resource of a file, or what stands in its place, and what is wrong with it by itself."""
+
+    report: Report
+    where: Where = ()
+    identity: tuple[str, str, str, str] | None = None
+    """Kind, project, namespace and name."""
+    exporter: Exporter | None = None
+    data: Mapping[str, bytes] | None = field(default=None, repr=False)
+    """Of a Secret."""
+    faults: tuple[Fault, ...] = ()
+    has_good_secrets: bool = False
+    """Of an exporter: they were looked up, and nothing that they depend on has changed since."""
+
+    def settle(self) -> None:
+        """Note what was found, before the document goes."""
+        self.faults = self.report.faults
+        if self.exporter is not None and self.report.faulty:
+            self.exporter = None
+
+
+@dataclass(slots=True)
+class _File:
+    """What was read of one file."""
+
+    resources: list[_Resource] = field(default_factory=list)
+    faults: tuple[Fault, ...] = ()
+    is_faulty: bool = False
+    """Whether a part of it could not even be recognised."""
+
+
+class Manifests:
+    """Every manifest below the operator's paths. Not for several threads at once.
+
+    Never raises for what the files hold. Without ``need_secrets`` an exporter whose secrets are
+    missing is as good as any other: it is only asked about, not run.
     """
-    loader = _Loader(SecretStore(secrets_root, tenancy=tenancy))
-    if secrets_root is not None and not secrets_root.is_dir():
-        loader.faults.append(Fault("", "secrets: no such directory", str(secrets_root)))
-    for entry in paths:
-        assert tenancy or not entry.project, "settings refuse a project without tenancy"
-        for file in loader.files(entry.path):
-            loader.load_file(file, entry.project)
-    return loader.finish(need_secrets=need_secrets)
 
+    def __init__(
+        self,
+        paths: Sequence[ExporterPath],
+        *,
+        secrets_root: Path | None = None,
+        tenancy: bool = False,
+        need_secrets: bool = True,
+    ) -> None:
+        assert tenancy or not any(entry.project for entry in paths), "settings refuse that"
+        self._paths = tuple(paths)
+        self._secrets_root = secrets_root
+        self._tenancy = tenancy
+        self._need_secrets = need_secrets
+        self._watch = FileWatch()
+        self._files: dict[tuple[str, Path], _File] = {}
+        self._waiting: list[_Resource] = []
+        """Exporters with faulty secrets."""
+        self._store = SecretStore()
+        self._renewed: frozenset[_Namespace] = frozenset()
+        self._secrets: dict[_Namespace, dict[str, Mapping[str, bytes]]] = {}
 
-class _Loader:
-    """Everything that one call of :func:`load_exporters` has seen so far."""
+    def load(self) -> LoadResult:
+        """Everything as it is now; reads what differs from the last time."""
+        entries, faults = self._scan()
+        self._read(entries, self._watch.take(_by_path(entries)))
+        return self._combined(faults)
 
-    def __init__(self, secrets: SecretStore) -> None:
-        self.faults: list[Fault] = []
-        self._secrets = secrets
-        self._reports: list[Report] = []
-        self._candidates: list[Candidate] = []
-        self._claims: dict[tuple[str, str, str, str], str] = {}
-        self._faulty_files: set[str] = set()
+    def poll(self, now: float) -> LoadResult | None:
+        """Everything as of the changes that have come to rest, or None where nothing has changed.
 
-    def files(self, path: Path) -> Iterator[Path]:
-        """The file itself, or the manifests below a directory."""
-        if not path.is_dir():
-            yield path  # whether or not it exists: reading tells
-            return
-        count = 0
-        for directory, folders, names in os.walk(path, onerror=self._note_unreadable):
-            depth = len(Path(directory).relative_to(path).parts)
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            if depth == DIRECTORY_DEPTH_MAX and folders:
-                message = f"directories below {DIRECTORY_DEPTH_MAX} levels are left out"
-                self.faults.append(Fault("", message, directory))
-                folders.clear()
-            for name in sorted(names):
-                if name.startswith(".") or not name.endswith(_SUFFIXES):
-                    continue
-                count += 1
-                if count > FILES_MAX:
-                    self.faults.append(Fault("", f"more than {FILES_MAX} files", str(path)))
-                    return
-                yield Path(directory, name)
+        ``now`` is a monotonic clock, in s.
+        """
+        entries, faults = self._scan()
+        rested = self._watch.observe(_by_path(entries), now)
+        if not rested and not self._secrets_have_come():
+            return None
+        self._read(entries, rested)
+        return self._combined(faults)
 
-    def load_file(self, file: Path, project: str) -> None:
-        """Read one file's documents."""
-        try:
-            documents = read_documents(file)
-        except ConfigError as error:
-            self.faults.extend(error.faults)
-            self._faulty_files.add(str(file))
-            return
-        for document in documents:
-            self._load_document(document, project)
+    @property
+    def restless(self) -> bool:
+        """Whether something has changed that has not come to rest: :meth:`poll` again soon."""
+        return self._watch.restless
 
-    def finish(self, *, need_secrets: bool) -> LoadResult:
+    def __repr__(self) -> str:
+        return f"<Manifests {len(self._files)} files>"
+
+    def _scan(self) -> tuple[dict[tuple[str, Path], Signature], list[Fault]]:
+        """Every file with its project, in order, and what cannot even be listed."""
+        faults: list[Fault] = []
+        root = self._secrets_root
+        if root is not None and not root.is_dir():
+            faults.append(Fault("", "secrets: no such directory", str(root)))
+        entries: dict[tuple[str, Path], Signature] = {}
+        lost: list[Path] = []
+        for entry in self._paths:
+            found = signatures(manifest_files(entry.path, faults.append, lost.append))
+            entries.update({(entry.project, path): one for path, one in found.items()})
+        if lost:
+            # Nobody removes two thousand customers by a mount that is late.
+            for key in self._files:
+                if any(key[1].is_relative_to(folder) for folder in lost):
+                    entries.setdefault(key, self._watch.signature_of(key[1]))
+        return entries, faults
+
+    def _read(
+        self, entries: Mapping[tuple[str, Path], Signature], changed: frozenset[Path]
+    ) -> None:
+        """Bring ``_files`` into the order of ``entries``; read what is new or has changed.
+
+        A file that has changed but not rested stays as it was, present or absent.
+        """
+        before = self._files
+        present = dict.fromkeys(entries)
+        if any(key not in present and key[1] not in changed for key in before):
+            present = dict.fromkeys((*before, *entries))
+        self._files = {}
+        for project, path in present:
+            known = before.get((project, path))
+            if path in changed:
+                known = _FileReader(path, project).read() if (project, path) in entries else None
+            if known is not None:
+                self._files[project, path] = known
+
+    def _combined(self, faults: list[Fault]) -> LoadResult:
         """Check what was read against its surroundings, and sum up."""
-        for candidate in self._candidates if need_secrets else ():
-            check_secrets(candidate, self._secrets)
-        check_overflow([one for one in self._candidates if not one.report.faulty])
-        for report in self._reports:
-            self.faults.extend(report.faults)
-        good = tuple(one.exporter for one in self._candidates if not one.report.faulty)
-        ids = {exporter.id for exporter in good}
-        claimed = {
-            "/".join(part for part in identity if part)
-            for kind, *identity in self._claims
-            if kind == schema.KIND
-        }
+        resources = [one for file in self._files.values() for one in file.resources]
+        surroundings: dict[int, Report] = {}
+
+        def report_of(resource: _Resource) -> Report:
+            return surroundings.setdefault(id(resource), resource.report.another())
+
+        claims = _claim(resources, report_of)
+        store = self._collect_secrets(resources, surroundings)
+        self._store = store
+        self._waiting = []
+        good: list[_Resource] = []
+        for one in resources:
+            if one.exporter is None or id(one) in surroundings:
+                continue
+            if self._need_secrets and not one.has_good_secrets:
+                candidate = Candidate(one.exporter, one.where, one.report.another())
+                check_secrets(candidate, store)
+                one.has_good_secrets = not candidate.report.faulty
+                if candidate.report.faulty:
+                    self._waiting.append(one)
+                    surroundings[id(one)] = candidate.report
+                    continue
+            good.append(one)
+        good = _without_refused_overflow(good, surroundings)
+        for file in self._files.values():
+            faults.extend(file.faults)
+        for one in resources:
+            faults.extend(one.faults)
+            if id(one) in surroundings:
+                faults.extend(surroundings[id(one)].faults)
+        exporters = tuple(one.exporter for one in good if one.exporter is not None)
+        running = {one.identity for one in good}
         return LoadResult(
-            good,
-            tuple(self.faults),
-            self._secrets,
-            faulty=frozenset(claimed - ids),
-            faulty_files=frozenset(self._faulty_files),
+            exporters,
+            tuple(faults),
+            store,
+            faulty=frozenset(
+                "/".join(part for part in claim[1:] if part)
+                for claim in claims
+                if claim[0] == schema.KIND and claim not in running
+            ),
+            faulty_files=frozenset(
+                str(path) for (_, path), file in self._files.items() if file.is_faulty
+            ),
+            renewed=self._renewed,
         )
 
-    def _load_document(self, document: Document, project: str) -> None:
+    def _secrets_have_come(self) -> bool:
+        """Whether an exporter that could not run for its secrets alone now can."""
+        for one in self._waiting[:WAITING_MAX]:
+            assert one.exporter is not None, "only good exporters wait"
+            candidate = Candidate(one.exporter, one.where, one.report.another())
+            check_secrets(candidate, self._store)
+            if not candidate.report.faulty:
+                return True
+        return False
+
+    def _collect_secrets(
+        self, resources: Iterable[_Resource], surroundings: Mapping[int, Report]
+    ) -> SecretStore:
+        """A store of the manifests' Secrets; exporters beside one that changed look again."""
+        store = SecretStore(self._secrets_root, tenancy=self._tenancy)
+        secrets: dict[_Namespace, dict[str, Mapping[str, bytes]]] = {}
+        for one in resources:
+            if one.data is not None and one.identity is not None and id(one) not in surroundings:
+                _, project, namespace, name = one.identity
+                is_new = store.add(project, namespace, name, one.data)
+                assert is_new, "whoever claimed the name first added it"
+                secrets.setdefault((project, namespace), {})[name] = one.data
+        before, self._secrets = self._secrets, secrets
+        self._renewed = frozenset(
+            home for home in {*before, *secrets} if before.get(home) != secrets.get(home)
+        )
+        for one in resources:
+            exporter = one.exporter
+            if exporter is not None and (exporter.project, exporter.namespace) in self._renewed:
+                one.has_good_secrets = False
+        return store
+
+
+def _by_path(entries: Mapping[tuple[str, Path], Signature]) -> dict[Path, Signature]:
+    return {path: found for (_, path), found in entries.items()}
+
+
+def _claim(
+    resources: Iterable[_Resource], report_of: Callable[[_Resource], Report]
+) -> Iterable[tuple[str, str, str, str]]:
+    """Give each name to the first that has it; note a fault in the report of any other."""
+    claims: dict[tuple[str, str, str, str], _Resource] = {}
+    for one in resources:
+        if one.identity is None:
+            continue
+        first = claims.setdefault(one.identity, one)
+        if first is not one:
+            origin = first.report.document.origin(first.where)
+            report_of(one).fault(
+                (*one.where, "metadata", "name"),
+                f"{shown(one.identity[3])} is already taken by {origin}; the first one counts",
+            )
+    return claims
+
+
+def _without_refused_overflow(
+    good: list[_Resource], surroundings: dict[int, Report]
+) -> list[_Resource]:
+    """Those of the good exporters that may run beside each other."""
+    candidates = {
+        id(one): Candidate(one.exporter, one.where, one.report.another())
+        for one in good
+        if one.exporter is not None
+        and any(sink.queue.overflow == "block" for sink in one.exporter.sinks)
+    }
+    check_overflow(candidates.values(), exporters=len(good))
+    refused = {key: one.report for key, one in candidates.items() if one.report.faulty}
+    surroundings.update(refused)
+    return [one for one in good if id(one) not in refused]
+
+
+class _FileReader:
+    """Reads one file's resources, each by itself."""
+
+    def __init__(self, path: Path, project: str) -> None:
+        self._path = path
+        self._project = project
+        self._file = _File()
+
+    def read(self) -> _File:
+        """The file's resources; never raises for what it holds."""
+        try:
+            documents = read_documents(self._path)
+        except ConfigError as error:
+            return _File(faults=error.faults, is_faulty=True)
+        for document in documents:
+            self._read_document(document)
+        for one in self._file.resources:
+            one.settle()
+        kept: dict[int, list[Where]] = {}
+        for one in self._file.resources:
+            kept.setdefault(id(one.report.document), []).extend(places(one.exporter, one.where))
+        for document in documents:
+            document.let_go(kept.get(id(document), ()))
+        return self._file
+
+    def _read_document(self, document: Document) -> None:
         value = document.value
         if isinstance(value, dict) and value.get("kind") == _LIST_KIND:
-            self._load_list(document, project)
+            self._read_list(document)
             return
-        report = self._report(document)
+        resource = self._resource(document, ())
         for where, message in document.faults:
-            report.fault(where, message)
+            resource.report.fault(where, message)
         if value is not None:
-            self._load_resource(report, (), value, project)
+            self._read_resource(resource, value)
         elif document.faults:
-            self._faulty_files.add(str(document.file))
+            self._file.is_faulty = True
 
-    def _load_list(self, document: Document, project: str) -> None:
+    def _read_list(self, document: Document) -> None:
         """A ``kind: List``, as ``kubectl get -o yaml`` prints it; each item stands for itself."""
-        report = self._report(document)
+        report = self._resource(document, ()).report
         with Section(report, (), document.value, required=True) as envelope:
             envelope.ignore("apiVersion", "kind", "metadata")
             items = envelope.values("items", count_min=0, count_max=ITEMS_MAX)
-        reports = [self._report(document) for _ in items]
+        resources = [self._resource(document, ("items", index)) for index in range(len(items))]
         for where, message in document.faults:
             owner = report
-            if len(where) > 1 and where[0] == "items" and isinstance(where[1], int) and reports:
-                owner = reports[where[1]]
+            if len(where) > 1 and where[0] == "items" and isinstance(where[1], int) and resources:
+                owner = resources[where[1]].report
             owner.fault(where, message)
-        for index, item in enumerate(items):
-            self._load_resource(reports[index], ("items", index), item, project)
+        for resource, item in zip(resources, items, strict=True):
+            self._read_resource(resource, item)
 
-    def _load_resource(self, report: Report, where: Where, value: object, project: str) -> None:
+    def _read_resource(self, resource: _Resource, value: object) -> None:
+        report, where = resource.report, resource.where
         if not isinstance(value, dict):
             message = f"must be a mapping with apiVersion and kind, not {kind_of(value)}"
             report.fault(where, message)
             return
         kind = value.get("kind")
         if kind == schema.KIND:
-            self._load_exporter(report, where, value, project)
+            self._read_exporter(resource, value)
         elif kind == secrets_module.KIND:
-            self._load_secret(report, where, value, project)
+            self._read_secret(resource, value)
         else:
             kinds = _KINDS if not where else _KINDS_IN_LIST
             hint = nearest(kind, kinds) if isinstance(kind, str) else ""
@@ -204,41 +406,26 @@ class _Loader:
                 message += f", not {described(kind)}"
             report.fault((*where, "kind"), f"{message}; {hint}" if hint else message)
 
-    def _load_exporter(self, report: Report, where: Where, value: object, project: str) -> None:
-        with Section(report, where, value, required=True) as resource:
-            identity = schema.read_identity(resource, schema.KIND)
-            exporter = schema.read_exporter(resource, identity or ("", ""), project)
+    def _read_exporter(self, resource: _Resource, value: object) -> None:
+        with Section(resource.report, resource.where, value, required=True) as section:
+            identity = schema.read_identity(section, schema.KIND)
+            exporter = schema.read_exporter(section, identity or ("", ""), self._project)
         if identity is not None:
-            self._claim(report, where, (schema.KIND, project, *identity))
+            resource.identity = (schema.KIND, self._project, *identity)
         else:
-            self._faulty_files.add(str(report.document.file))
-        if not report.faulty:
-            self._candidates.append(Candidate(exporter, where, report))
+            self._file.is_faulty = True
+        resource.exporter = exporter
 
-    def _load_secret(self, report: Report, where: Where, value: object, project: str) -> None:
-        with Section(report, where, value, required=True) as resource:
-            identity = schema.read_identity(resource, secrets_module.KIND)
-            data = read_secret_data(resource)
+    def _read_secret(self, resource: _Resource, value: object) -> None:
+        with Section(resource.report, resource.where, value, required=True) as section:
+            identity = schema.read_identity(section, secrets_module.KIND)
+            data = read_secret_data(section)
         if identity is not None:
-            self._claim(report, where, (secrets_module.KIND, project, *identity))
-        if identity is not None and not report.faulty:
-            is_new = self._secrets.add(project, *identity, data)
-            assert is_new, "whoever claimed the name first added it"
+            resource.identity = (secrets_module.KIND, self._project, *identity)
+            if not resource.report.faulty:
+                resource.data = data
 
-    def _claim(self, report: Report, where: Where, identity: tuple[str, str, str, str]) -> None:
-        origin = report.document.origin(where)
-        first = self._claims.setdefault(identity, origin)
-        if first is not origin:
-            report.fault(
-                (*where, "metadata", "name"),
-                f"{shown(identity[3])} is already taken by {first}; the first one counts",
-            )
-
-    def _report(self, document: Document) -> Report:
-        report = Report(document)
-        self._reports.append(report)
-        return report
-
-    def _note_unreadable(self, error: OSError) -> None:
-        message = f"cannot be read: {error.strerror or type(error).__name__}"
-        self.faults.append(Fault("", message, str(error.filename)))
+    def _resource(self, document: Document, where: Where) -> _Resource:
+        resource = _Resource(Report(document), where)
+        self._file.resources.append(resource)
+        return resource

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from relay.selector.ast import Selector
+from relay.selector.resources import Selection
 from relay.wire.otlp import Kind, Temporality
 
 AuthenticationType = Literal["none", "bearerToken", "basicAuth", "apiKey"]
@@ -115,11 +115,12 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What to export: ``query`` as the author wrote it, ``selector`` as we understand it."""
+    """What to export: ``query`` is the author's metricsql, ``selector`` what it, or the author's
+    resource selectors, mean."""
 
     name: str
     query: str
-    selector: Selector
+    selector: Selection
 
 
 @dataclass(frozen=True, slots=True)

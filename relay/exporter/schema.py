@@ -1,7 +1,8 @@
 """The Exporter resource's fields: from one YAML document to :class:`Exporter`, or to its faults.
 
-The fields are those of the proposal (``spec.sources[].metrics.metricsql``, ``spec.sinks[]`` with
-``otlp_http``, ``batch`` and ``retry``) and the optional ones that the README documents. Unknown
+The fields are those of the proposal (``spec.sources[].metrics`` with ``metricsql`` or
+``resourceSelectors``, ``spec.sinks[]`` with ``otlp_http``, ``batch`` and ``retry``) and the
+optional ones that the README documents. Unknown
 fields are faults. What needs more than this one resource, secrets and its neighbours, is checked by
 :mod:`relay.exporter.validate`.
 """
@@ -38,10 +39,12 @@ from relay.exporter.model import (
     Source,
 )
 from relay.exporter.profiles import PROFILE_NAMES, PROFILES, profile_warnings
+from relay.exporter.resource_selectors import read_resource_selectors
 from relay.quantity import format_duration
 from relay.selector.ast import NAME, Selector
 from relay.selector.families import split_histograms
 from relay.selector.parser import parse_query
+from relay.selector.resources import ResourceSelection, Selection
 from relay.wire.otlp import Temporality
 
 API_VERSION = "telemetry.datumapis.com/v1alpha1"
@@ -117,7 +120,7 @@ def read_exporter(resource: Section, identity: tuple[str, str], project: str) ->
         resource.fault("apiVersion", f'must be "{API_VERSION}", not {shown(api_version)}')
     resource.ignore("kind", "status")
     with resource.section("spec", required=True) as spec:
-        sources = _read_sources(spec)
+        sources = _read_sources(spec, identity[0])
         sinks = _read_sinks(spec, tuple(source.name for source in sources))
     return Exporter(
         project=project,
@@ -131,13 +134,13 @@ def read_exporter(resource: Section, identity: tuple[str, str], project: str) ->
     )
 
 
-def _read_sources(spec: Section) -> tuple[Source, ...]:
+def _read_sources(spec: Section, namespace: str) -> tuple[Source, ...]:
     sources: list[Source] = []
     for section in spec.sections("sources", count_max=SOURCES_MAX, required=True):
         with section:
             name = _read_unique_name(section, {source.name for source in sources})
             with section.section("metrics", required=True) as metrics:
-                query, selector = _read_metrics(metrics)
+                query, selector = _read_metrics(metrics, namespace)
             sources.append(Source(name=name, query=query, selector=selector))
     return tuple(sources)
 
@@ -149,21 +152,27 @@ def _read_unique_name(section: Section, taken: set[str]) -> str:
     return name
 
 
-def _read_metrics(metrics: Section) -> tuple[str, Selector]:
-    """The query as written, and as understood; everything where it is faulty."""
+def _read_metrics(metrics: Section, namespace: str) -> tuple[str, Selection]:
+    """The query as written, and what is selected; everything where that is faulty."""
     has_query, has_resources = metrics.has("metricsql"), metrics.has("resourceSelectors")
     if has_query and has_resources:
         metrics.report.fault(
             metrics.where, "metricsql and resourceSelectors are mutually exclusive: remove one"
         )
-    elif has_resources:
-        metrics.fault("resourceSelectors", "not supported by this release yet: use metricsql")
-    elif not has_query and metrics.present:
+    elif not has_query and not has_resources and metrics.present:
         metrics.report.fault(
-            metrics.where, 'metricsql is required; write metricsql: "" to export every metric'
+            metrics.where,
+            "metricsql or resourceSelectors is required; "
+            'write metricsql: "" to export every metric',
         )
+    # Both are read, so that both are checked, and neither is an unknown field.
+    resources = read_resource_selectors(metrics)
     if not has_query:
-        return "", EVERYTHING
+        return "", ResourceSelection(namespace, resources) if resources else EVERYTHING
+    return _read_query(metrics)
+
+
+def _read_query(metrics: Section) -> tuple[str, Selector]:
     # "" is a query that the proposal gives a meaning to, so it is no missing text.
     query = metrics.text("metricsql", chars_max=QUERY_CHARS_MAX, empty_ok=True)
     try:

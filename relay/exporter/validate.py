@@ -6,7 +6,7 @@ exporter that has to go; the others are not affected.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from relay.errors import SecretError
@@ -40,7 +40,7 @@ def check_secrets(candidate: Candidate, secrets: SecretStore) -> None:
             return ""
 
     for index, sink in enumerate(exporter.sinks):
-        otlp = (*candidate.where, "spec", "sinks", index, "otlp_http")
+        otlp = (*candidate.where, *_sink_place(index, "otlp_http"))
         where: Where = (*otlp, "authentication", "secretRef")
         authentication = sink.otlp.authentication
         values = {key: value(ref, where, key) for key, ref in _credentials(authentication)}
@@ -51,18 +51,36 @@ def check_secrets(candidate: Candidate, secrets: SecretStore) -> None:
             value(ref, (*otlp, "tls", field), default_key)
 
 
-def check_overflow(candidates: Sequence[Candidate]) -> None:
-    """``overflow: block`` makes senders wait, and with them every other exporter's data."""
+def check_overflow(candidates: Iterable[Candidate], *, exporters: int) -> None:
+    """``overflow: block`` makes senders wait, and with them every other exporter's data.
+
+    ``exporters`` is how many there are, the candidates among them.
+    """
     for candidate in candidates:
-        if len(candidates) == 1 and not candidate.exporter.project:
+        if exporters == 1 and not candidate.exporter.project:
             continue
         for index, sink in enumerate(candidate.exporter.sinks):
             if sink.queue.overflow == "block":
                 candidate.report.fault(
-                    (*candidate.where, "spec", "sinks", index, "queue", "overflow"),
+                    (*candidate.where, *_sink_place(index, "queue", "overflow")),
                     "block is only possible for the single exporter of a relay without tenancy, "
                     "because it holds up all others; use dropOldest or dropNewest",
                 )
+
+
+def places(exporter: Exporter | None, where: Where) -> Iterator[Where]:
+    """Where the checks of this module may find a fault in a resource that stands at ``where``."""
+    yield where
+    yield (*where, "metadata", "name")
+    for index in range(len(exporter.sinks) if exporter else 0):
+        yield (*where, *_sink_place(index, "queue", "overflow"))
+        yield (*where, *_sink_place(index, "otlp_http", "authentication", "secretRef"))
+        for field in ("caSecretRef", "certificateSecretRef"):
+            yield (*where, *_sink_place(index, "otlp_http", "tls", field))
+
+
+def _sink_place(index: int, *fields: str) -> Where:
+    return ("spec", "sinks", index, *fields)
 
 
 def _credentials(authentication: Authentication) -> Iterator[tuple[str, SecretRef]]:

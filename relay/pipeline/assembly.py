@@ -29,14 +29,16 @@ from typing import NamedTuple
 from relay.pipeline.family import SETS_MAX, Family, FamilyKey, Member, Outcomes, Set
 from relay.pipeline.intake import Extra
 from relay.pipeline.metric_types import Typing
+from relay.pipeline.plans import SourceRoute, Target
 from relay.pipeline.resources import Resources
-from relay.pipeline.router import Router, SourceRoute, Target
+from relay.pipeline.router import Router
 from relay.pipeline.streams import Emission, Stream
 from relay.selector.ast import NAME
 from relay.wire.otlp import MetricIdentity
 from relay.wire.remote_write import Labels
 
-MakeStreams = Callable[[Labels, MetricIdentity, Iterable[Target]], tuple[Stream, ...]]
+MakeStreams = Callable[[Labels, str, MetricIdentity, Iterable[Target]], tuple[Stream, ...]]
+"""Labels, project, identity and targets to streams."""
 
 _BOUND_LABELS = {"bucket": ("le", "vmrange"), "quantile": ("quantile",)}
 _PROBES = {
@@ -110,8 +112,8 @@ class Assembly:
 
     def enrol(
         self,
-        labels: Labels,
-        by_name: Mapping[str, str],
+        labels: Mapping[str, str],
+        project: str,
         typing: Typing,
         matched: Iterable[SourceRoute],
     ) -> Enrolment | None:
@@ -120,10 +122,10 @@ class Assembly:
         ``matched`` are the sources that this series matched: no other can take the whole.
         """
         assert typing.family is not None
-        bound = next((key for key in _BOUND_LABELS.get(typing.part, ()) if key in by_name), "")
+        bound = next((key for key in _BOUND_LABELS.get(typing.part, ()) if key in labels), "")
         if typing.part in _BOUND_LABELS and not bound:
             return None
-        family = self._family(labels, by_name, typing.family, bound)
+        family = self._family(labels, project, typing.family, bound)
         if family.identity != typing.family:
             family.identity = typing.family
             family.streams = None
@@ -136,7 +138,7 @@ class Assembly:
             self.changed = True
         if not fewer:
             return None
-        member = family.member(bound or typing.part, by_name.get(bound, ""))
+        member = family.member(bound or typing.part, labels.get(bound, ""))
         return Enrolment(family, member or Discard(self.outcomes, "too_many_members"))
 
     def keep(self, family: Family, emission: Emission) -> Family:
@@ -173,14 +175,16 @@ class Assembly:
         if family.streams is None or family.translated != family.resource.version:
             kind = family.identity.kind
             # A set keeps no order, but a sink's batches want one.
-            sources = sorted(family.sources, key=lambda source: repr(source.tally))
+            sources = sorted(family.sources, key=lambda source: source.sequence)
             targets = [
                 target
                 for source in sources
                 for target in source.targets
                 if kind not in target.options.unsupported
             ]
-            family.streams = self._make_streams(family.labels, family.identity, targets)
+            family.streams = self._make_streams(
+                family.labels, family.key.project, family.identity, targets
+            )
             family.translated = family.resource.version
         return family.streams
 
@@ -216,33 +220,35 @@ class Assembly:
         )
 
     def _family(
-        self, labels: Labels, by_name: Mapping[str, str], identity: MetricIdentity, bound: str
+        self, labels: Mapping[str, str], project: str, identity: MetricIdentity, bound: str
     ) -> Family:
-        base = tuple(pair for pair in labels if pair[0] not in (NAME, bound))
-        key = (identity.kind, identity.name, base)
+        base = tuple(sorted(pair for pair in labels.items() if pair[0] not in (NAME, bound)))
+        key = FamilyKey(project, identity.kind, identity.name, base)
         family = self._young.get(key) or self._old.get(key)
         if family is None:
             named = sorted([(NAME, identity.name), *base])
-            family = Family(self, key, identity, named, self._resources.find(by_name))
+            family = Family(self, key, identity, named, self._resources.find(labels, project))
             # Beyond the bound for as long as the request lasts: only a round may send sets away.
             self._young[key] = family
         return family
 
     def _route(self, family: Family) -> None:
         """Find the sources that take the family as a whole, after exporters changed."""
-        if family.routed == self._router.version:
+        if family.is_routed:
             return
-        family.routed = self._router.version
         family.streams = None
-        base = dict(family.key[2])
-        whole: set[SourceRoute] | None = None
+        base = dict(family.key.labels)
+        plans = []
         for suffix, label, value in _PROBES[family.identity.kind]:
             probe = {**base, NAME: family.identity.name + suffix}
             if label:
                 probe[label] = value
-            matched = set(self._router.match(probe)[1])
-            whole = matched if whole is None else whole & matched
-        family.sources = frozenset(whole or ())
+            plans.append(self._router.match(probe, family.key.project)[0])
+        family.probes = tuple(plans)
+        family.routed = plans[0].partition.version
+        family.sources = frozenset(plans[0].matched).intersection(
+            *(plan.matched for plan in plans[1:])
+        )
         family.version += 1
 
     def _force(self, family: Family, pending: Set, emission: Emission) -> None:

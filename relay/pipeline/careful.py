@@ -13,7 +13,8 @@ from typing import Protocol
 from relay.errors import TooLargeError
 from relay.pipeline.intake import Extra, Intake, NativePoint, Origin, enter, seal
 from relay.pipeline.native import NativeRoute
-from relay.pipeline.series import Plan, Series
+from relay.pipeline.plans import Plan
+from relay.pipeline.series import Series
 from relay.pipeline.streams import append_number
 from relay.wire.native_histogram import HistogramFault, buckets_of, parse_histogram
 from relay.wire.otlp import stale_prefix
@@ -72,9 +73,11 @@ def count_expansion(size: int, intake: Intake) -> None:
 
 
 def point_bytes(series: Series, plan: Plan) -> int:
-    """About how many bytes a sample of the series becomes, in all sinks together."""
-    direct = sum(len(route[2]) for route in series.routes)
-    return direct + len(series.key) * len(plan.handled_sinks)
+    """About how many bytes a sample of the series becomes, in all sinks together.
+
+    A point's attributes take the room of the labels that they were, give or take a tenth.
+    """
+    return len(series.key) * (len(series.routes) + len(plan.handled_sinks))
 
 
 def append_sample(

@@ -16,8 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from relay.pipeline.intake import Extra
-from relay.pipeline.router import Router
-from relay.pipeline.series import Plan, Route, Series
+from relay.pipeline.plans import Plan
+from relay.pipeline.series import Route, Series
 from relay.pipeline.streams import Emission, Handler, append_number
 from relay.wire.otlp_points import Exemplar
 
@@ -40,8 +40,7 @@ class ExemplarShelfStatistics:
 class ExemplarShelf:
     """See the module's rules."""
 
-    def __init__(self, router: Router, *, exemplars_max: int = 20_000) -> None:
-        self._router = router
+    def __init__(self, *, exemplars_max: int = 20_000) -> None:
         self._exemplars_max = exemplars_max
         self._waiting: dict[Series, _Waiting] = {}
         self._count = 0
@@ -62,7 +61,7 @@ class ExemplarShelf:
         waiting = self._waiting.get(series)
         if waiting is None or waiting.plan is not series.plan:
             self._forget(series)
-            waiting = self._waiting[series] = _Waiting(self, series, self._router)
+            waiting = self._waiting[series] = _Waiting(self, series)
         before = len(waiting.exemplars)
         waiting.exemplars = (waiting.exemplars + exemplars)[-PER_SERIES_MAX:]
         self._count += len(waiting.exemplars) - before
@@ -97,14 +96,14 @@ class _Waiting:
 
     __slots__ = ("_handlers", "_original", "_routes", "_series", "_shelf", "exemplars", "plan")
 
-    def __init__(self, shelf: ExemplarShelf, series: Series, router: Router) -> None:
+    def __init__(self, shelf: ExemplarShelf, series: Series) -> None:
         self._shelf = shelf
         self._series = series
         self._original: Plan = series.plan
         self._routes: tuple[Route, ...] = series.routes
         self._handlers: tuple[Handler, ...] = series.handlers
         self.exemplars: tuple[Exemplar, ...] = ()
-        self.plan = series.plan = router.deferring(series.plan)
+        self.plan = series.plan = series.plan.deferring()
         series.routes = ()
         series.handlers = (self,)
 

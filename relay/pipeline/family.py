@@ -6,7 +6,7 @@ of one time, when a set of them is complete, in which order sets leave and what 
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from relay.pipeline.families import (
     Refusal,
@@ -18,11 +18,11 @@ from relay.pipeline.families import (
     summary,
 )
 from relay.pipeline.intake import Extra, Origin
+from relay.pipeline.plans import Plan, SourceRoute
 from relay.pipeline.resources import Resource
-from relay.pipeline.router import SourceRoute
 from relay.pipeline.series import Fact
 from relay.pipeline.streams import Emission, Stream
-from relay.wire.otlp import MetricIdentity
+from relay.wire.otlp import Kind, MetricIdentity
 from relay.wire.otlp_points import STALE, Exemplar, HistogramPoint, SummaryPoint
 from relay.wire.remote_write import Labels
 
@@ -36,8 +36,14 @@ MISSES_MAX = 3
 EXEMPLARS_MAX = 128
 """Of one set."""
 
-FamilyKey = tuple[str, str, tuple[tuple[str, str], ...]]
-"""Kind, name, and labels without those that tell members apart."""
+
+class FamilyKey(NamedTuple):
+    """What tells families apart; ``labels`` are those of all members."""
+
+    project: str
+    kind: Kind
+    name: str
+    labels: tuple[tuple[str, str], ...]
 
 
 class Outcomes:
@@ -139,6 +145,7 @@ class Family(Fact):
         "key",
         "labels",
         "members",
+        "probes",
         "recent",
         "resource",
         "routed",
@@ -165,6 +172,8 @@ class Family(Fact):
         self.is_cumulative = self.is_ranged = False
         """Which buckets were seen, ``le`` or only ``vmrange``: beside ``le`` these say nothing."""
         self.sources: frozenset[SourceRoute] = frozenset()
+        self.probes: tuple[Plan, ...] = ()
+        """What the names that it must have matched, and at which version that was ``routed``."""
         self.routed = -1
         self.translated = -1
         self.streams: tuple[Stream, ...] | None = None
@@ -174,6 +183,13 @@ class Family(Fact):
         self.sets: dict[int, Set] = {}
         self.recent: dict[int, None] = {}
         self.floor_ns = 0
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether ``sources`` are still what the exporters say."""
+        return bool(self.probes) and all(
+            plan.partition.version == self.routed for plan in self.probes
+        )
 
     def member(self, part: str, text: str) -> Member | None:
         """The member with this bound; None where there are too many."""
@@ -300,7 +316,7 @@ class Family(Fact):
         return classic_histogram(done.time_ns, whole, total, buckets, done.start_ns, done.exemplars)
 
     def __repr__(self) -> str:
-        return f"<Family {self.key[1]} {len(self.members)} members, {len(self.sets)} sets>"
+        return f"<Family {self.key.name} {len(self.members)} members, {len(self.sets)} sets>"
 
 
 def _by_order(item: tuple[tuple[float, float], bytes]) -> tuple[float, float]:

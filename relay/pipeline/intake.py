@@ -17,7 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from relay.pipeline.series import Plan, Series
+from relay.pipeline.plans import Plan
+from relay.pipeline.series import Series
 from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.otlp import MetricGroup, Run
 from relay.wire.otlp_points import Exemplar, ExponentialPoint, HistogramPoint

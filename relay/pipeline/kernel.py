@@ -30,7 +30,9 @@ from relay.pipeline.careful import (
     take_histograms,
 )
 from relay.pipeline.intake import Extra, Intake, enter, leave, seal
-from relay.pipeline.series import Plan, Series, SeriesTable
+from relay.pipeline.plans import Plan
+from relay.pipeline.series import Series
+from relay.pipeline.table import SeriesTable
 from relay.wire.exemplars import parse_exemplar
 from relay.wire.otlp import VALUE_TAG, stale_prefix
 from relay.wire.otlp_points import STALE, Exemplar
@@ -180,6 +182,11 @@ def _decode(
     None for the series where it has no good samples; what else it has is recorded in the intake.
     """
     count_careful(intake)
+    usual = _decode_usual(body, start, stop, resolution, times)
+    if usual is not None:
+        if last.generation >= 0:
+            last.next = usual[0]
+        return usual
     parts = parse_series(body, start, stop)
     exemplars: tuple[Exemplar, ...] = ()
     if parts.exemplars:
@@ -220,6 +227,31 @@ def _decode(
         stamp, value, _ = points[-1]
         points[-1] = (stamp, value, Extra(exemplars=exemplars))
     return series, points
+
+
+def _decode_usual(
+    body: bytes, start: int, stop: int, resolution: Resolution, times: dict[bytes, bytes]
+) -> tuple[Series, list[tuple[bytes, bytes, Extra | None]]] | None:
+    """As :func:`_decode`, for labels with one common sample behind them; None for anything else.
+
+    That what stands at the end looks like a sample proves nothing yet. But what stands before it is
+    then either exactly label fields, and the sample one, or no series without a fault.
+    """
+    tail = stop - 18
+    if tail > start and body.startswith(_VALUE_HEAD, tail) and body[tail + 11] == 0x10:
+        stamp = times.get(body[tail + 12 : stop])
+        value = body[tail + 3 : tail + 11]
+    else:
+        tail = stop - 9
+        stamp = times.get(body[tail + 3 : stop]) if body.startswith(_TIME_HEAD, tail) else None
+        value = _ZERO
+    if stamp is None or tail <= start:
+        return None
+    try:
+        series = resolution.resolve(body[start:tail])
+    except DecodeError:
+        return None  # the careful way tells what is wrong, and where
+    return None if series.fault else (series, [(stamp, value, None)])
 
 
 def _in_order(parts: SeriesParts, series: Series, intake: Intake) -> list[tuple[bytes, int]]:

@@ -95,7 +95,7 @@ def _find(
             reason = fault.reason
         else:
             count_expansion(len(key), intake)
-            if parts.metadata is not None:
+            if parts.metadata is not None and parts.metadata[0] < parts.metadata[1]:
                 name = symbols.name(parts.refs)
                 resolution.learn(name, parse_metadata(body, *parts.metadata, symbols))
             series = resolution.resolve(key)
@@ -113,7 +113,9 @@ def _find(
 def _take_samples(
     series: Series, parts: SeriesParts2, exemplars: tuple[Exemplar, ...], intake: Intake
 ) -> None:
-    samples = parts.samples if len(parts.samples) < 2 else _in_order(parts, series, intake)
+    samples = parts.samples
+    if len(samples) > 1:
+        samples = _in_order(parts, series, intake)
     good: list[tuple[bytes, bytes, Extra | None]] = []
     for value, timestamp_ms, start_ms in samples:
         stamp = encode_time(timestamp_ms)

@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Callable
 
 from relay.pipeline.intake import NativePoint
-from relay.pipeline.series import Plan
+from relay.pipeline.plans import Plan
 from relay.pipeline.streams import Emission, Stream
 from relay.wire.otlp import Kind
 from relay.wire.otlp_points import Exemplar, ExponentialPoint, HistogramPoint

@@ -17,15 +17,16 @@ Targets with equal options share everything that is made for them but their batc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from relay.pipeline.assembly import Assembly, Discard, Enrolment
 from relay.pipeline.delta import DeltaStore
 from relay.pipeline.metric_types import TYPE_NUMBERS, FamilyMetadata, Typing, family_of
 from relay.pipeline.native import NativeRoute
+from relay.pipeline.plans import Plan, SourceRoute, Target, TargetOptions
 from relay.pipeline.resources import TARGET_INFO, Resource, Resources
-from relay.pipeline.router import Router, SourceRoute, Target, TargetOptions
+from relay.pipeline.router import Router, routes_to
 from relay.pipeline.series import Route, Series
 from relay.pipeline.streams import Handler, NumberHandler, Outlet, Stream
 from relay.pipeline.translate import Pairs, Translator
@@ -33,6 +34,9 @@ from relay.selector.ast import NAME
 from relay.wire.otlp import Kind, MetricGroup, MetricIdentity, point_prefix
 from relay.wire.otlp_points import encode_attributes
 from relay.wire.remote_write import Labels
+
+View = Callable[[], tuple[Mapping[str, str], str]]
+"""Gives a series' labels that anybody may see, and its project."""
 
 
 class Resolver:
@@ -64,36 +68,48 @@ class Resolver:
         self._deltas = deltas
         self._changed = False
 
-    def resolve(self, series: Series, labels: Labels) -> None:
-        """Set everything of a series that depends on labels, exporters and metadata."""
-        by_name = dict(labels)
-        name = series.name = by_name[NAME]
-        series.routes = ()
-        series.handlers = ()
-        series.typing = series.native = None
-        series.facts = ()
-        resource = self._resources.find(by_name)  # first: it is forgotten unless somebody has it
-        self._learn(name, by_name)
-        series.plan, matched = self._router.match(by_name)
-        if name == TARGET_INFO:
-            series.facts = (resource,)  # kept in mind as long as this series is
-        if matched:
-            series.typing = self._types.typing(name)
-            series.facts = (resource,)
-            reason = series.typing.refused or (name == TARGET_INFO and TARGET_INFO)
-            if reason:
-                self._discard(series, matched, reason)
-            else:
-                self._attach(series, labels, by_name, series.typing, matched)
-        series.seen = sum(fact.version for fact in series.facts)
+    def resolve(self, series: Series, labels: Mapping[str, str], project: str) -> None:
+        """Set everything of a new series that depends on labels, exporters and metadata."""
+        series.name = labels[NAME]
+        resource = self._resources.find(labels, project)  # first: it is kept as long as it is used
+        self._learn(series.name, labels, project)
+        plan, matched = self._router.match(labels, project)
+        self._attach(series, labels, project, plan, matched, resource)
+
+    def refresh(self, series: Series, view: View) -> None:
+        """Bring a series that was resolved before up to date, at the least expense."""
+        before = series.plan.base
+        plan, matched = self._router.rematch(before, series.resolved, view)
+        if plan is before and self._is_translated(series):
+            series.resolved = plan.partition.version
+            return
+        if (
+            before.is_plain
+            and plan.is_plain
+            and matched
+            and series.routes
+            and not series.handlers
+            and self._is_translated(series)
+        ):
+            # Other sinks, the same points.
+            _, group, prefix = series.routes[0]
+            series.plan = plan
+            series.native = None
+            series.routes = routes_to(matched, group, prefix)
+            series.resolved = plan.partition.version
+            return
+        labels, project = view()
+        resource = self._resources.find(labels, project)
+        self._attach(series, labels, project, plan, matched, resource)
 
     def is_current(self, series: Series) -> bool:
         """Whether nothing has changed that the routes of a good series rest on."""
-        return (
-            series.resolved == self._router.version
-            and (series.typing is None or series.typing == self._types.typing(series.name))
-            and sum(fact.version for fact in series.facts) == series.seen
-        )
+        return series.resolved == series.plan.partition.version and self._is_translated(series)
+
+    def _is_translated(self, series: Series) -> bool:
+        return (series.typing is None or series.typing == self._types.typing(series.name)) and sum(
+            fact.version for fact in series.facts
+        ) == series.seen
 
     def take_changed(self) -> bool:
         """Whether something changed since this was asked last that other series may rest on."""
@@ -102,27 +118,32 @@ class Resolver:
         # All of them are asked: each forgets that it was.
         return any((changed, self._resources.take_changed(), self.assembly.take_changed()))
 
-    def native(self, series: Series, labels: Labels) -> NativeRoute:
+    def native(self, series: Series, labels: Mapping[str, str], project: str) -> NativeRoute:
         """Where the native histograms of a series go."""
-        _, matched = self._router.match(dict(labels))
+        matched = series.plan.matched
         targets = tuple(target for source in matched for target in source.targets)
-        plan = self._router.plan(matched, (), targets) if matched else series.plan
+        plan = series.plan.variant((), targets) if targets else series.plan
+        pairs = sorted(labels.items())
 
         def streams(kind: Kind) -> tuple[Stream, ...]:
             identity = self._types.histogram(series.name, kind)
-            return self.streams(labels, identity, targets)
+            return self.streams(pairs, project, identity, targets)
 
         return NativeRoute(plan, streams if targets else None)
 
     def streams(
-        self, labels: Labels, identity: MetricIdentity, targets: Iterable[Target]
+        self,
+        labels: Labels,
+        project: str,
+        identity: MetricIdentity,
+        targets: Iterable[Target],
     ) -> tuple[Stream, ...]:
         """The streams of one identity, one for all targets with the same options."""
         by_options: dict[TargetOptions, list[Target]] = {}
         for target in targets:
             if identity.kind not in target.options.unsupported:
                 by_options.setdefault(target.options, []).append(target)
-        resource = self._resources.find(dict(labels))
+        resource = self._resources.find(dict(labels), project)
         streams = []
         for options, alike in by_options.items():
             wanted = _as_wanted(identity, options)
@@ -133,43 +154,67 @@ class Resolver:
             delta = None
             if wanted.temporality == "delta":
                 # Sorted, because the state is to be found again after a restart.
-                place = (labels, sorted(options.promoted), sorted(options.unsupported))
+                place = (project, labels, sorted(options.promoted), sorted(options.unsupported))
                 delta = self._deltas.delta(place, wanted.kind)
             streams.append(Stream(group, encoded, outlets, delta))
         return tuple(streams)
 
-    def _learn(self, name: str, by_name: Mapping[str, str]) -> None:
-        """Take in what a series says of itself or of others."""
+    def _learn(self, name: str, labels: Mapping[str, str], project: str) -> None:
+        """Take in what a new series says of itself or of others."""
         if name == TARGET_INFO:
-            self._resources.learn(by_name)
-        elif name.endswith("_bucket") and ("le" in by_name or "vmrange" in by_name):
+            self._resources.learn(labels, project)
+        elif name.endswith("_bucket") and ("le" in labels or "vmrange" in labels):
             self._changed |= self._types.infer_histogram(name)
-        if "__type__" in by_name or "__unit__" in by_name:
-            kind = TYPE_NUMBERS.get(by_name.get("__type__", ""), 0)
-            metadata = FamilyMetadata(kind, "", by_name.get("__unit__", ""))
+        if "__type__" in labels or "__unit__" in labels:
+            kind = TYPE_NUMBERS.get(labels.get("__type__", ""), 0)
+            metadata = FamilyMetadata(kind, "", labels.get("__unit__", ""))
             self._changed |= self._types.learn(family_of(name, kind), metadata)
-
-    def _discard(self, series: Series, matched: tuple[SourceRoute, ...], reason: str) -> None:
-        targets = tuple(target for source in matched for target in source.targets)
-        series.plan = self._router.plan(matched, (), targets)
-        series.handlers = (Discard(self.assembly.outcomes, reason),)
 
     def _attach(
         self,
         series: Series,
-        labels: Labels,
-        by_name: Mapping[str, str],
-        typing: Typing,
+        labels: Mapping[str, str],
+        project: str,
+        plan: Plan,
         matched: tuple[SourceRoute, ...],
+        resource: Resource,
     ) -> None:
-        resource = self._resources.find(by_name)
+        """Make the routes and handlers of a series that matched these sources."""
+        series.plan = plan
+        series.routes = ()
+        series.handlers = ()
+        series.typing = series.native = None
+        # Who says something of a target keeps it in mind for others that come later.
+        series.facts = (resource,) if matched or series.name == TARGET_INFO else ()
+        if matched:
+            typing = series.typing = self._types.typing(series.name)
+            reason = TARGET_INFO if series.name == TARGET_INFO else typing.refused
+            if reason:
+                targets = [target for source in matched for target in source.targets]
+                series.plan = plan.variant((), targets)
+                series.handlers = (Discard(self.assembly.outcomes, reason),)
+            else:
+                self._share_out(series, labels, project, typing, resource)
+        series.resolved = series.plan.partition.version
+        series.seen = sum(fact.version for fact in series.facts)
+
+    def _share_out(
+        self,
+        series: Series,
+        labels: Mapping[str, str],
+        project: str,
+        typing: Typing,
+        resource: Resource,
+    ) -> None:
+        """Decide for every sink how it gets a series' samples."""
+        plan = series.plan
         enrolment: Enrolment | None = None
         if typing.family is not None:
-            enrolment = self.assembly.enrol(labels, by_name, typing, matched)
+            enrolment = self.assembly.enrol(labels, project, typing, plan.matched)
         whole: list[Target] = []
         delta: list[Target] = []
         direct: list[Target] = []
-        for source in matched:
+        for source in plan.matched:
             takes_whole = enrolment is not None and source in enrolment.family.sources
             for target in source.targets:
                 options = target.options
@@ -179,16 +224,17 @@ class Resolver:
                     delta.append(target)
                 else:
                     direct.append(target)
-        series.routes = self._routes(labels, typing.identity, direct, resource)
+        pairs = sorted(labels.items())
+        series.routes = self._routes(pairs, typing.identity, direct, resource)
         handlers: list[Handler] = []
         if enrolment is not None:
             series.facts = (*series.facts, enrolment.family)
             if whole:
                 handlers.append(enrolment.handler)
         if delta:
-            handlers.append(NumberHandler(self.streams(labels, typing.identity, delta)))
+            handlers.append(NumberHandler(self.streams(pairs, project, typing.identity, delta)))
         if handlers:
-            series.plan = self._router.plan(matched, tuple(direct), (*whole, *delta))
+            series.plan = plan.variant(direct, (*whole, *delta))
             series.handlers = tuple(handlers)
 
     def _routes(

@@ -39,27 +39,25 @@ class Resource(Fact):
 class Resources:
     """Every target that has a series. ``changed``: series must be translated anew."""
 
-    def __init__(self, *, tenancy_label: str = "") -> None:
-        self._tenancy_label = tenancy_label
+    def __init__(self) -> None:
         self._targets: WeakValueDictionary[tuple[str, str, str], Resource] = WeakValueDictionary()
         self._none = Resource()
         self._changed = False
 
-    def find(self, labels: Mapping[str, str]) -> Resource:
-        """The target of a series; keep it as long as the series is kept."""
+    def find(self, labels: Mapping[str, str], project: str) -> Resource:
+        """The target of a project's series; keep it as long as the series is kept."""
         job, instance = labels.get("job", ""), labels.get("instance", "")
         if not job and not instance:
             return self._none
-        project = labels.get(self._tenancy_label, "") if self._tenancy_label else ""
         key = (project, job, instance)
         resource = self._targets.get(key)
         if resource is None:
             resource = self._targets[key] = Resource()
         return resource
 
-    def learn(self, labels: Mapping[str, str]) -> None:
+    def learn(self, labels: Mapping[str, str], project: str) -> None:
         """Take in a ``target_info`` series: it replaces what another one said of the target."""
-        resource = self.find(labels)
+        resource = self.find(labels, project)
         if resource is self._none:
             return
         attributes = tuple(

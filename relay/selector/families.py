@@ -7,9 +7,10 @@ without ``foo_count`` gets buckets as single numbers, which is seldom what was m
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 from relay.selector.ast import NAME, Matcher, Selector
-from relay.selector.matching import CompiledSelector, compile_selector
+from relay.selector.matching import compile_selector
 from relay.selector.regex import compile_regex
 
 _BUCKET = "_bucket"
@@ -17,9 +18,15 @@ _BOUNDS = ("le", "vmrange")
 _WARNINGS_MAX = 10
 
 
-def missing_members(
-    selector: CompiledSelector, labels: Mapping[str, str]
-) -> tuple[str, ...] | None:
+class Matches(Protocol):
+    """Anything that says which series it takes."""
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether a series with these labels is selected."""
+        ...
+
+
+def missing_members(selector: Matches, labels: Mapping[str, str]) -> tuple[str, ...] | None:
     """Names of members that ``selector`` does not take of the histogram that a series belongs to.
 
     () where it takes the whole; None where the labels are not those of a histogram's bucket.
@@ -59,7 +66,7 @@ def split_histograms(selector: Selector) -> Iterator[str]:
             )
 
 
-def _missing(selector: CompiledSelector, family: str, base: Mapping[str, str]) -> Iterator[str]:
+def _missing(selector: Matches, family: str, base: Mapping[str, str]) -> Iterator[str]:
     for member in (f"{family}_count", f"{family}_sum"):
         if not selector.matches({**base, NAME: member}):
             yield member

@@ -15,6 +15,7 @@ Rules:
   predicate: it also matches series without the label, which no lookup by label finds.
 * A group without an access predicate, or without matchers, puts its selector among those that are
   *always* asked. Their number is in the statistics, as each costs every series.
+* Resource selectors are filed by their cover, a selector that matches at least what they match.
 * What the access predicates find are candidates. Each is asked itself: the index can make an answer
   slow but never wrong.
 """
@@ -27,9 +28,10 @@ from operator import attrgetter
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from relay.selector.ast import NAME, Matcher
-from relay.selector.matching import CompiledSelector, matcher_test
+from relay.selector.matching import matcher_test
 from relay.selector.patterns import PatternTable
 from relay.selector.regex import Regex, compile_regex
+from relay.selector.resource_matching import Compiled
 
 PATTERN_COST: Final = 8
 PRESENCE_COST: Final = 1_000
@@ -84,7 +86,7 @@ class _Entry(Generic[K]):
     __slots__ = ("filings", "key", "matches", "mentions", "sequence")
 
     def __init__(
-        self, key: K, selector: CompiledSelector, mentions: tuple[_Access, ...], sequence: int
+        self, key: K, selector: Compiled, mentions: tuple[_Access, ...], sequence: int
     ) -> None:
         self.key: Final = key
         self.matches: Final = selector.matches
@@ -170,7 +172,7 @@ class SelectorIndex(Generic[K]):
     def __contains__(self, key: K) -> bool:
         return key in self._entries
 
-    def add(self, key: K, selector: CompiledSelector) -> None:
+    def add(self, key: K, selector: Compiled) -> None:
         """Take in a selector under a key that is not in the index."""
         assert key not in self._entries, f"{key!r} is in the index"
         groups = [_accesses(group) for group in selector.selector.groups]
@@ -216,6 +218,11 @@ class SelectorIndex(Generic[K]):
         found = [entry for entry in candidates if entry.matches(labels)]
         found.sort(key=_by_sequence)
         return [entry.key for entry in found]
+
+    @property
+    def always(self) -> int:
+        """How many selectors are asked for every series."""
+        return len(self._always)
 
     def statistics(self) -> IndexStatistics:
         """A snapshot; takes time in proportion to the distinct values."""

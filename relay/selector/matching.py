@@ -42,6 +42,16 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Unmet:
+    """A condition that is no matcher and failed, in words."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """Why a selector matched or not.
 
@@ -52,7 +62,7 @@ class Explanation:
 
     matched: bool
     group: int | None
-    failures: tuple[Failure, ...]
+    failures: tuple[Failure | Unmet, ...]
 
 
 class CompiledSelector:
@@ -87,6 +97,10 @@ class CompiledSelector:
                 return Explanation(True, index, tuple(failures))
             failures.append(failure)
         return Explanation(not failures, None, tuple(failures))
+
+    def describe(self, group: int | None) -> str:
+        """The group of that number as a selector of its own; ``{}`` where there are no groups."""
+        return render_selector(Selector(() if group is None else (self.selector.groups[group],)))
 
     def __repr__(self) -> str:
         return f"<CompiledSelector {render_selector(self.selector)}>"

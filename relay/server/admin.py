@@ -5,6 +5,7 @@
 ``/healthz``   200 ``ok``: the process runs and its event loop turns
 ``/readyz``    200, or 503 with the reasons why senders should not be sent here yet
 ``/status``    JSON for people: every exporter, every sink, its ledger; ``?pretty`` indents it
+``/explain``   text: who takes ``?series=…`` and why; further ``exporter``, ``account`` and ``all``
 =============  =====================================================================================
 
 Status and reasons come from injected callables; that they hold no secret is their makers' duty, and
@@ -19,11 +20,14 @@ from collections.abc import Callable, Sequence
 import msgspec
 from aiohttp import web
 
+from relay.errors import RelayError
+from relay.server.contract import Question
 from relay.server.listener import SERVER_HEADER, Listener
+from relay.server.target import parse_tenant
 from relay.settings import Address
 from relay.telemetry import Telemetry
 
-_INDEX = "relay\n\n/metrics\n/healthz\n/readyz\n/status?pretty\n"
+_INDEX = "relay\n\n/metrics\n/healthz\n/readyz\n/status?pretty\n/explain?series=up\n"
 _HEADERS = {**SERVER_HEADER, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -31,7 +35,8 @@ class AdminServer:
     """Serves the pages above.
 
     ``not_ready`` returns the reasons not to be ready, none where ready; ``status`` returns
-    anything that msgspec can encode. Both are called on the event loop, for each request.
+    anything that msgspec can encode; ``explain`` returns lines and raises RelayError for what it
+    cannot answer. All are called on the event loop, for each request.
     """
 
     def __init__(
@@ -41,10 +46,12 @@ class AdminServer:
         *,
         not_ready: Callable[[], Sequence[str]],
         status: Callable[[], object],
+        explain: Callable[[Question], Sequence[str]],
     ) -> None:
         self._telemetry = telemetry
         self._not_ready = not_ready
         self._status = status
+        self._explain = explain
         self._rendering = asyncio.Lock()
         app = web.Application()
         app.router.add_get("/", self._index)
@@ -52,6 +59,7 @@ class AdminServer:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/status", self._show_status)
+        app.router.add_get("/explain", self._show_explanation)
         self._listener = Listener(app, address, setting="adminListen")
 
     async def start(self) -> None:
@@ -83,6 +91,21 @@ class AdminServer:
         if "pretty" in request.query:
             body = msgspec.json.format(body, indent=2)
         return _json(body)
+
+    async def _show_explanation(self, request: web.Request) -> web.Response:
+        query = request.query
+        try:
+            account = query.get("account", "")
+            question = Question(
+                query.get("series", ""),
+                parse_tenant(account) if account else None,
+                query.get("exporter", ""),
+                every=bool(query.get("all")),
+            )
+            lines = self._explain(question)
+        except RelayError as error:
+            return web.Response(status=400, text=f"{error}\n", headers=_HEADERS)
+        return web.Response(text="".join(f"{line}\n" for line in lines), headers=_HEADERS)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         accept = ",".join(request.headers.getall("Accept", ()))

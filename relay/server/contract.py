@@ -11,13 +11,21 @@ from relay.wire.remote_write import WriteProtocol
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """The tenant that a VictoriaMetrics cluster path names; both parts are 32 bits, unsigned."""
+    """The tenant that a VictoriaMetrics cluster path names; both parts are 32 bits, unsigned.
+
+    ``by_labels``: it names none, because each series does so in its labels ``vm_account_id`` and
+    ``vm_project_id``.
+    """
 
     account: int
     project: int = 0
+    by_labels: bool = False
 
     def __str__(self) -> str:
-        return f"{self.account}:{self.project}"
+        return "multitenant" if self.by_labels else f"{self.account}:{self.project}"
+
+
+MULTITENANT = Tenant(0, 0, by_labels=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +64,17 @@ class Accept(Protocol):
         encoding: str,
         protocol: WriteProtocol,
     ) -> Accepted: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Who takes a series, as asked at the admin listener.
+
+    ``series`` as people write one; ``tenant`` of the path to which it is delivered; ``exporter``
+    is the only one to be asked, "" for all; ``every``: also each one that does not take it.
+    """
+
+    series: str
+    tenant: Tenant | None = None
+    exporter: str = ""
+    every: bool = False

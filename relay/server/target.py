@@ -11,7 +11,7 @@ import re
 
 from relay.errors import UnsupportedMediaError
 from relay.server.answers import Reason, Refusal, RefusedError
-from relay.server.contract import Tenant
+from relay.server.contract import MULTITENANT, Tenant
 from relay.wire.remote_write import WriteProtocol
 
 _UINT32_MAX = (1 << 32) - 1
@@ -43,20 +43,17 @@ def tenant_of(path: str) -> Tenant | None:
             Refusal(
                 Reason.NOT_FOUND,
                 "remote write is taken at /api/v1/write, /api/v1/push, the same under /prometheus, "
-                "and /insert/<accountID>[:<projectID>]/prometheus/api/v1/write",
+                "/insert/<accountID>[:<projectID>]/prometheus/api/v1/write and "
+                "/insert/multitenant/prometheus/api/v1/write",
             )
         )
-    return _parse_tenant(cluster[1])
+    return parse_tenant(cluster[1])
 
 
-def _parse_tenant(text: str) -> Tenant:
+def parse_tenant(text: str) -> Tenant:
+    """``<accountID>``, ``<accountID>:<projectID>`` or ``multitenant``. Raises RefusedError."""
     if text == "multitenant":
-        raise RefusedError(
-            Refusal(
-                Reason.TENANT,
-                "the multitenant path is not supported yet; use /insert/<accountID>/prometheus",
-            )
-        )
+        return MULTITENANT
     parts = _TENANT.fullmatch(text)
     tenant = Tenant(int(parts[1]), int(parts[2] or 0)) if parts else None
     if tenant is None or max(tenant.account, tenant.project) > _UINT32_MAX:

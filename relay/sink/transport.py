@@ -31,6 +31,7 @@ import aiohttp
 from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver
 from aiohttp.client_proto import ResponseHandler
+from yarl import URL
 
 from relay import __version__
 from relay.errors import ForbiddenAddressError
@@ -46,6 +47,11 @@ KEEPALIVE_S = 30.0
 """Longer than the default batch timeout, shorter than gateways' usual idle timeout (60 s)."""
 
 DNS_CACHE_S = 30
+
+FRAMING_BYTES_MAX = 512 * 1024
+"""What an endpoint may send for one request that is no body: heads, chunk sizes and extensions, and
+what is received but not taken apart yet. The parser's time grows with the square of an
+extension."""
 
 HEADS_MAX = 16
 """Heads of one answer: the final one, and interim ones before it."""
@@ -140,7 +146,8 @@ class Transport:
         self._in_flight += 1
         try:
             async with self._session.post(
-                request.url,
+                # As the customer wrote it: a path that is signed or routed by its bytes stays so.
+                URL(request.url, encoded=True),
                 # The client warns about large bytes objects: see _WRITE_AT_ONCE_BYTES_MAX.
                 data=body if len(body) <= _WRITE_AT_ONCE_BYTES_MAX else io.BytesIO(body),
                 headers=request.headers,
@@ -208,11 +215,22 @@ class _BoundedHandler(ResponseHandler):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._heads = 0
+        self._received_bytes = 0
 
     def set_response_params(self, **parameters: Any) -> None:
         """Called once for each request, before its answer is read."""
         self._heads = 0
+        self._received_bytes = 0
         super().set_response_params(**parameters)
+
+    def data_received(self, data: bytes) -> None:
+        """Called for whatever arrives, body or not."""
+        self._received_bytes += len(data)
+        body_bytes = self._payload.total_bytes if self._payload is not None else 0
+        if self._received_bytes - body_bytes <= FRAMING_BYTES_MAX:
+            super().data_received(data)
+        else:
+            self._cut("more framing than an answer needs")
 
     def feed_data(self, *message: Any) -> None:
         """Called once for each head."""
@@ -220,8 +238,16 @@ class _BoundedHandler(ResponseHandler):
         if self._heads <= HEADS_MAX:
             super().feed_data(*message)
         elif self._heads == HEADS_MAX + 1:
-            self.close()
-            self.set_exception(aiohttp.ClientPayloadError("only interim answers"))
+            self._cut("only interim answers")
+
+    def _cut(self, why: str) -> None:
+        """Close, and tell whoever waits for a head or for more of a body."""
+        payload = self._payload
+        self.close()
+        error = aiohttp.ClientPayloadError(why)
+        self.set_exception(error)
+        if payload is not None:
+            payload.set_exception(error)
 
 
 async def _read(response: aiohttp.ClientResponse) -> HttpResponse | Failure:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from relay.wire.protobuf import field_bytes, varint
@@ -45,6 +46,10 @@ _DATA_TAG: dict[Kind, bytes] = {
     "summary": b"\x5a",  # 11
 }
 
+_KNOWN_ATTRIBUTES_MAX = 32_768
+_KNOWN_VALUE_CHARS_MAX = 256
+"""How many encoded attributes are remembered, and of what length: some 30 MB at the worst."""
+
 
 def key_value(key: str, value: str) -> bytes:
     """KeyValue{key, AnyValue{string_value}} without a tag of its own."""
@@ -55,8 +60,21 @@ def key_value(key: str, value: str) -> bytes:
 def point_prefix(attributes: Iterable[tuple[str, str]]) -> bytes:
     """Everything of a number point before its time; keys must be unique, order is kept."""
     return _finish_prefix(
-        b"".join(field_bytes(_ATTRIBUTE_TAG, key_value(k, v)) for k, v in attributes)
+        b"".join(
+            [
+                _attribute(key, value)
+                if len(value) <= _KNOWN_VALUE_CHARS_MAX
+                else _attribute.__wrapped__(key, value)
+                for key, value in attributes
+            ]
+        )
     )
+
+
+@lru_cache(maxsize=_KNOWN_ATTRIBUTES_MAX)
+def _attribute(key: str, value: str) -> bytes:
+    """One attribute of a point. Most series share all but one or two with another one."""
+    return field_bytes(_ATTRIBUTE_TAG, key_value(key, value))
 
 
 def stale_prefix(prefix: bytes) -> bytes:

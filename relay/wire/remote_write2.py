@@ -17,7 +17,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from relay.errors import DecodeError, TooLargeError
@@ -43,9 +43,14 @@ FIELDS_BYTES_MAX = 16 * 1024 * 1024
 """Encoded labels of one request that are kept for its next series; Prometheus' largest request has
 some 100 kB."""
 
+FIELD_BYTES_MAX = 1024
+"""A longer one is encoded anew each time: a key of :data:`REFS_MAX` kept ones stays below 2 MiB."""
+
 _LABEL_TAG = b"\x0a"
 _NAME_TAG, _VALUE_TAG = b"\x0a", b"\x12"
 _ZERO = bytes(8)
+_REFS_TAG, _SAMPLES_TAG, _METADATA_TAG = 0x0A, 0x12, 0x2A  # TimeSeries 1, 2, 5
+_SAMPLE_VALUE_TAG, _SAMPLE_TIME_TAG = 0x09, 0x10  # Sample 1, fixed64, and 2, varint
 
 Span = tuple[int, int]
 Sample2 = tuple[bytes, int, int]
@@ -90,25 +95,38 @@ class Symbols:
         if len(refs) % 2:
             raise SeriesFault("symbol_refs", f"{len(refs)} label references, an odd number")
         fields = self._fields
+        try:
+            # Every field that is kept is small, so what comes out is bounded before it is measured.
+            key = b"".join([fields[pair] for pair in zip(refs[::2], refs[1::2], strict=True)])
+        except KeyError:
+            key = self._new_key(refs, bytes_max)
+        if len(key) > bytes_max:
+            raise SeriesFault("too_large", f"labels of over {bytes_max} bytes")
+        return key
+
+    def _new_key(self, refs: Sequence[int], bytes_max: int) -> bytes:
+        """The same, with labels among them that this request has not named before."""
         parts = []
         size = 0
-        pairs = iter(refs)
-        for pair in zip(pairs, pairs, strict=True):
-            field = fields.get(pair)
+        for pair in zip(refs[::2], refs[1::2], strict=True):
+            field = self._fields.get(pair)
             if field is None:
                 name, value = self._at(pair[0]), self._at(pair[1])
                 if len(name) + len(value) > bytes_max:
                     raise SeriesFault("too_large", f"a label of over {bytes_max} bytes")
                 label = field_bytes(_NAME_TAG, name) + field_bytes(_VALUE_TAG, value)
                 field = field_bytes(_LABEL_TAG, label)
-                self._fields_bytes += len(field)
-                if self._fields_bytes <= FIELDS_BYTES_MAX:
-                    fields[pair] = field
+                self._keep(pair, field)
             parts.append(field)
             size += len(field)
             if size > bytes_max:
                 raise SeriesFault("too_large", f"labels of over {bytes_max} bytes")
         return b"".join(parts)
+
+    def _keep(self, pair: tuple[int, int], field: bytes) -> None:
+        self._fields_bytes += len(field)
+        if len(field) <= FIELD_BYTES_MAX and self._fields_bytes <= FIELDS_BYTES_MAX:
+            self._fields[pair] = field
 
     def name(self, refs: Sequence[int]) -> str:
         """The value of the label ``__name__``; "" where there is none. The key must be good."""
@@ -182,6 +200,9 @@ def parse_series(
     Raises DecodeError, and TooLargeError for more than ``entries_max`` samples, histograms and
     exemplars.
     """
+    usual = _usual(data, start, stop)
+    if usual is not None:
+        return usual
     parts = SeriesParts2([], [], [], [], None, 0)
     metadata: Span | None = None
     created_ms = 0
@@ -205,6 +226,45 @@ def parse_series(
     return parts._replace(metadata=metadata, created_ms=created_ms)
 
 
+def _usual(data: bytes, start: int, stop: int) -> SeriesParts2 | None:
+    """As :func:`parse_series`, for packed references, one sample, perhaps metadata, all short.
+
+    None for anything else: that is looked at with care.
+    """
+    try:
+        samples_at = start + 2 + data[start + 1]
+        sample = samples_at + 2
+        metadata_at = sample + data[samples_at + 1]
+        if (
+            data[start] != _REFS_TAG
+            or data[samples_at] != _SAMPLES_TAG
+            or max(data[start + 1], data[samples_at + 1]) > 127
+        ):
+            return None
+        metadata: Span | None = None
+        if metadata_at != stop:
+            metadata = metadata_at + 2, stop
+            if (
+                data[metadata_at] != _METADATA_TAG
+                or metadata_at + 2 + data[metadata_at + 1] != stop
+            ):
+                return None
+        value = _ZERO
+        if data[sample] == _SAMPLE_VALUE_TAG:
+            value = data[sample + 1 : sample + 9]
+            sample += 9
+        if data[sample] != _SAMPLE_TIME_TAG:
+            return None
+        time_ms, after = read_varint(data, sample + 1, metadata_at)
+    except (IndexError, DecodeError):
+        return None
+    if after != metadata_at:
+        return None
+    refs: list[int] = []
+    _read_packed(refs, data, start + 2, samples_at)
+    return SeriesParts2(refs, [(value, signed64(time_ms), 0)], [], [], metadata, 0)
+
+
 def parse_metadata(data: bytes, start: int, stop: int, symbols: Symbols) -> Metadata2:
     """Decode the Metadata message at ``data[start:stop]``. Raises DecodeError."""
     kind = help_ref = unit_ref = 0
@@ -224,7 +284,7 @@ def parse_metadata(data: bytes, start: int, stop: int, symbols: Symbols) -> Meta
 def _read_refs(refs: list[int], data: bytes, wire_type: int, start: int, stop: int) -> None:
     """Append the references of one field, packed or single."""
     if wire_type == BYTES:
-        refs.extend(_varints(data, start, stop))
+        _read_packed(refs, data, start, stop)
     elif wire_type == VARINT:
         refs.append(read_varint(data, start, stop)[0] & 0xFFFFFFFF)
     if len(refs) > REFS_MAX:
@@ -232,16 +292,19 @@ def _read_refs(refs: list[int], data: bytes, wire_type: int, start: int, stop: i
         raise DecodeError(f"over {REFS_MAX} label references", offset=start)
 
 
-def _varints(data: bytes, start: int, stop: int) -> Iterator[int]:
+def _read_packed(refs: list[int], data: bytes, start: int, stop: int) -> None:
     pos = start
     while pos < stop:
         byte = data[pos]
+        pos += 1
         if byte < 128:
+            refs.append(byte)
+        elif pos < stop and data[pos] < 128:
+            refs.append(byte & 127 | data[pos] << 7)
             pos += 1
-            yield byte
         else:
-            value, pos = read_varint(data, pos, stop)
-            yield value & 0xFFFFFFFF
+            value, pos = read_varint(data, pos - 1, stop)
+            refs.append(value & 0xFFFFFFFF)
 
 
 def _sample(data: bytes, start: int, stop: int) -> Sample2:

@@ -31,7 +31,7 @@ from relay.server.answers import (
     refusal_of,
     sender_of,
 )
-from relay.server.contract import Accepted, Tenant
+from relay.server.contract import MULTITENANT, Accepted, Tenant
 from relay.server.target import message_of, protocol_of, tenant_of
 from relay.settings import Ingest
 from tests.support.ingest_server import (
@@ -195,7 +195,7 @@ def test_paths_that_are_served(path: str, tenant: Tenant | None) -> None:
         ("/insert/42/prometheus/api/v1/write\n", Reason.NOT_FOUND),
         ("/insert/prometheus", Reason.NOT_FOUND),
         ("/insert//prometheus", Reason.NOT_FOUND),
-        ("/insert/multitenant/prometheus/api/v1/write", Reason.TENANT),
+        ("/insert/Multitenant/prometheus/api/v1/write", Reason.TENANT),
         ("/insert/acme/prometheus", Reason.TENANT),
         ("/insert/-1/prometheus", Reason.TENANT),
         ("/insert/1_0/prometheus", Reason.TENANT),
@@ -339,10 +339,10 @@ async def test_e48_tenant_path(relay: Running) -> None:
     assert relay.taker.calls[0].tenant == Tenant(42, 7)
 
 
-async def test_e48_multitenant_path_is_refused_clearly(relay: Running) -> None:
+async def test_e48_multitenant_path(relay: Running) -> None:
     reply = await relay.send(path="/insert/multitenant/prometheus/api/v1/write")
-    assert reply.status == 400
-    assert b"multitenant" in reply.body
+    assert reply.status == 204
+    assert relay.taker.calls[0].tenant == MULTITENANT
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ import pytest
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 
+from relay.errors import ConfigError, Fault
 from relay.server.admin import AdminServer
+from relay.server.contract import Question
 from relay.server.lag import WINDOW, LoopLag
 from relay.telemetry import SinkFigures, Snapshot, Telemetry
 from tests.support.ingest_server import LOOPBACK
@@ -31,6 +33,12 @@ class Process:
             sinks=(SinkFigures("acme/a", "grafana", matched_points=7, delivered=7),),
         )
     )
+
+    def explain(self, question: Question) -> list[str]:
+        """Repeat what was asked."""
+        if not question.series:
+            raise ConfigError([Fault("series", "is missing")])
+        return [f"{question.series} {question.tenant} {question.exporter} {question.every}"]
 
 
 @dataclass
@@ -55,6 +63,7 @@ async def admin() -> AsyncIterator[Admin]:
         Telemetry(lambda: process.snapshot),
         not_ready=lambda: process.reasons,
         status=lambda: process.status,
+        explain=process.explain,
     )
     await server.start()
     base = f"http://{server.address.host}:{server.address.port}"
@@ -69,9 +78,28 @@ async def test_index_names_every_page(admin: Admin) -> None:
     status, text, _ = await admin.get("/")
     assert status == 200
     pages = [line for line in text.splitlines() if line.startswith("/")]
-    assert pages == ["/metrics", "/healthz", "/readyz", "/status?pretty"]
+    assert pages == ["/metrics", "/healthz", "/readyz", "/status?pretty", "/explain?series=up"]
     for page in pages:
         assert (await admin.get(page))[0] == 200
+
+
+async def test_explain_hands_the_question_on(admin: Admin) -> None:
+    asked = "/explain?series=up%7Bjob%3D%22a%20b%22%7D&account=42:7&exporter=acme/a&all=yes"
+    status, text, headers = await admin.get(asked)
+    assert (status, text) == (200, 'up{job="a b"} 42:7 acme/a True\n')
+    assert headers["Content-Type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize(
+    ("query", "complaint"),
+    [("", "series: is missing\n"), ("?series=up&account=none", "tenant 'none' is not <accountID>")],
+)
+async def test_explain_says_what_is_wrong_with_the_question(
+    admin: Admin, query: str, complaint: str
+) -> None:
+    status, text, _ = await admin.get(f"/explain{query}")
+    assert status == 400
+    assert text.startswith(complaint)
 
 
 async def test_health(admin: Admin) -> None:
@@ -153,6 +181,7 @@ async def test_a_scrape_is_written_out_beside_the_event_loop(admin: Admin) -> No
         Slow(lambda: admin.process.snapshot),
         not_ready=lambda: (),
         status=lambda: None,
+        explain=lambda _question: (),
     )
     await server.start()
     base = f"http://{server.address.host}:{server.address.port}"

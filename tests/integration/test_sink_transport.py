@@ -25,6 +25,7 @@ from tests.support.otlp_server import (
     HostileServer,
     OtlpServer,
     Reply,
+    answer_endless_chunk_extension,
     answer_endless_headers,
     answer_garbage,
     answer_interim_only,
@@ -91,8 +92,9 @@ async def failure(transport: Transport, sent: HttpRequest) -> Failure:
         (never_answer, "timeout", 0.1),
         (answer_garbage, "invalid_http", 2.0),
         (answer_without_end, "response_too_large", 5.0),
-        (answer_endless_headers, "invalid_http", 2.0),
+        (answer_endless_headers, "disconnected", 2.0),
         (answer_interim_only, "disconnected", 2.0),
+        (answer_endless_chunk_extension, "disconnected", 5.0),
         (reset_inside_body, "disconnected", 2.0),
         (disconnect, "disconnected", 2.0),
     ],
@@ -123,6 +125,13 @@ async def test_refused_connection_and_unknown_host(transport: Transport) -> None
     for host in ("nowhere.invalid", f"{long_label}.example", "a..example"):
         answer = await failure(transport, request(f"http://{host}/"))
         assert answer.kind == "connect_failed", host
+
+
+async def test_the_path_stays_as_the_customer_wrote_it(transport: Transport) -> None:
+    async with OtlpServer() as server:
+        base = server.url.removesuffix("/v1/metrics")
+        await transport.post(request(f"{base}/a/../b%2Fc/%7Ed/v1/metrics"))
+        assert server.received[0].raw_path == "/a/../b%2Fc/%7Ed/v1/metrics"
 
 
 async def test_redirects_are_not_followed(transport: Transport) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.pipeline.router import TargetOptions
+from relay.pipeline.plans import TargetOptions
 from relay.selector.ast import NAME, Matcher, Selector
 from tests.support.any_points import AnyPoint
 from tests.support.engine_rig import Rig, RigSink

@@ -7,9 +7,10 @@ from typing import Any
 
 from relay.pipeline.engine import Engine, Limits
 from relay.pipeline.intake import Intake
-from relay.pipeline.router import Target, TargetOptions
-from relay.pipeline.series import SinkTally
+from relay.pipeline.plans import SinkTally, Target, TargetOptions
+from relay.pipeline.tenancy import ANYWHERE, Origin
 from relay.selector.ast import NAME, Matcher, Selector
+from relay.selector.resources import Selection
 from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.otlp import encode_request
 from relay.wire.remote_write import WriteProtocol
@@ -90,7 +91,7 @@ class Rig:
         self,
         *sinks: RigSink,
         exporter: str = "x",
-        sources: Mapping[str, Selector] | None = None,
+        sources: Mapping[str, Selection] | None = None,
         project: str = "",
     ) -> RigSink:
         """Add an exporter all of whose sources feed all of its sinks; return the first sink."""
@@ -103,10 +104,17 @@ class Rig:
         return sinks[0]
 
     def feed(
-        self, body: bytes, *, tick: float = 0.0, protocol: WriteProtocol = "remote_write_v1"
+        self,
+        body: bytes,
+        *,
+        tick: float = 0.0,
+        origin: Origin = ANYWHERE,
+        protocol: WriteProtocol = "remote_write_v1",
     ) -> Intake:
         """Ingest a decompressed body and hand what is sealed to its sinks."""
-        intake = self.engine.ingest(body, now=1e9 + tick, tick=tick, protocol=protocol)
+        intake = self.engine.ingest(
+            body, now=1e9 + tick, tick=tick, origin=origin, protocol=protocol
+        )
         self.hand_over(intake.sealed)
         return intake
 

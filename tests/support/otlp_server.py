@@ -35,6 +35,7 @@ class Received:
     body: bytes
     message: ExportMetricsServiceRequest
     peer_certificate: Mapping[str, object] | None = None
+    raw_path: str = ""
 
     def values(self) -> list[float]:
         """The values of all number points, in the order of the message."""
@@ -105,6 +106,7 @@ class OtlpServer:
                 _decompress(body, request.headers.get("Content-Encoding", ""))
             ),
             request.transport.get_extra_info("peercert") if request.transport else None,
+            request.raw_path,
         )
         self.received.append(received)
         reply = self.answer(received)
@@ -189,6 +191,17 @@ async def answer_interim_only(reader: asyncio.StreamReader, writer: asyncio.Stre
     await reader.read(65536)
     while not writer.is_closing():
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+        await writer.drain()
+
+
+async def answer_endless_chunk_extension(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Answer a chunk whose extension never ends: no body, but work for whoever parses it."""
+    await reader.read(65536)
+    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;")
+    while not writer.is_closing():
+        writer.write(b"a" * 65536)
         await writer.drain()
 
 

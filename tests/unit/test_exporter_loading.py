@@ -383,3 +383,36 @@ def test_a_misspelt_word_finds_its_nearest() -> None:
     assert nearest("max_size", {"maxSize", "timeout"}) == 'did you mean "maxSize"?'
     assert nearest("zzz", ["name"]) == ""
     assert nearest("n" * 100_000, ["name"]) == ""
+
+
+def test_faults_of_one_project_never_name_another(tmp_path: Path) -> None:
+    """The same names in two projects are no conflict, and each one's faults are its own."""
+    for project in ("acme", "globex"):
+        (tmp_path / project).mkdir()
+        (tmp_path / project / "good.yaml").write_text(MINIMAL)
+        (tmp_path / project / "twice.yaml").write_text(MINIMAL)
+        (tmp_path / project / "secret.yaml").write_text(
+            renamed("secret").replace(
+                "otlp_http:",
+                "otlp_http:\n        authentication: "
+                "{type: bearerToken, secretRef: {name: token-of-globex}}",
+            )
+        )
+    (tmp_path / "globex/token.yaml").write_text(
+        "apiVersion: v1\nkind: Secret\n"
+        "metadata: {name: token-of-globex}\nstringData: {token: hunter2}\n"
+    )
+    result = load_exporters(
+        [ExporterPath(tmp_path / "acme", "acme"), ExporterPath(tmp_path / "globex", "globex")],
+        tenancy=True,
+    )
+    assert {exporter.id for exporter in result.exporters} == {
+        "acme/default/minimal",
+        "globex/default/minimal",
+        "globex/default/secret",
+    }
+    of_acme = [str(fault) for fault in result.faults if f"{tmp_path}/acme/" in fault.origin]
+    assert len(of_acme) == 2
+    for text in of_acme:
+        assert "globex" not in text.replace("token-of-globex", "")
+        assert "hunter2" not in text

@@ -19,6 +19,7 @@ LEVELS = [
     {"errors"},
     {"quantity", "wire", "selector"},
     {"exporter"},
+    {"inventory", "sender_settings"},
     {"settings"},
     {"pipeline", "sink"},
     {"figures"},
@@ -26,9 +27,10 @@ LEVELS = [
     {"telemetry", "logs", "loop"},
     {"server"},
     {"fleet"},
-    {"status"},
+    {"reloading"},
+    {"status", "explain"},
     {"app"},
-    {"check", "explain", "demo"},
+    {"check", "explain_command", "demo"},
     {"cli"},
     {"__main__"},
 ]
@@ -39,6 +41,8 @@ SANS_IO = [
     *sorted((PACKAGE / "wire").glob("*.py")),
     *sorted((PACKAGE / "selector").glob("*.py")),
     *sorted((PACKAGE / "pipeline").glob("*.py")),
+    PACKAGE / "inventory/store.py",
+    PACKAGE / "inventory/info_series.py",
     *(
         PACKAGE / "sink" / f"{name}.py"
         for name in ("queue", "retry", "outcome", "ledger", "payload", "auth", "guard")

@@ -8,7 +8,7 @@ import pytest
 
 from relay.errors import DecodeError
 from relay.pipeline.exemplars import PER_SERIES_MAX, ExemplarShelf
-from relay.pipeline.router import TargetOptions
+from relay.pipeline.plans import TargetOptions
 from tests.support.any_points import AnyPoint
 from tests.support.engine_rig import NUMBERS, Rig, RigSink, named
 from tests.support.prompb import WriteRequest
@@ -127,7 +127,7 @@ def test_nobody_wants_the_series() -> None:
 def test_too_many_for_a_series_and_altogether() -> None:
     rig = Rig()
     sink = rig.export(RigSink("s", limit=1000, options=NUMBERS))
-    rig.engine.shelf = ExemplarShelf(rig.engine.router, exemplars_max=10)
+    rig.engine.shelf = ExemplarShelf(exemplars_max=10)
     rig.feed(write((HITS, "sample0"), *[(HITS, "exemplar0")] * 12))
     assert rig.engine.statistics().exemplars.waiting == PER_SERIES_MAX
     others = [{"__name__": "other", "n": str(n)} for n in range(6)]

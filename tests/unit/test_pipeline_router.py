@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.pipeline.engine import Limits
-from relay.pipeline.series import Series, SeriesTable
+from relay.pipeline.tenancy import Tenancy
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import Rig, RigSink, named
 
@@ -19,7 +18,7 @@ def of_project(project: bytes) -> bytes:
 
 
 def test_under_tenancy_a_project_gets_its_own_series_only() -> None:
-    rig = Rig(tenancy_label="tenant")
+    rig = Rig(tenancy=Tenancy("tenant"))
     for project in ("acme", "zeta"):
         rig.export(
             RigSink("s", limit=10, exporter=f"{project}/x"),
@@ -94,76 +93,22 @@ def test_an_exporter_may_not_be_added_twice() -> None:
         rig.export(RigSink("s", limit=1))
 
 
-def test_the_table_forgets_what_is_not_seen_for_a_rotation() -> None:
-    table = SeriesTable(series_max=4)
-    for key in (b"a", b"b", b"c"):
-        table.add(Series(key))
-    assert table.find(b"a") is not None, "seen: moved to the young half"
-    for key in (b"d", b"e"):
-        table.add(Series(key))
-    assert table.find(b"b") is None
-    assert table.find(b"a") is not None
-    statistics = table.statistics()
-    assert statistics.active <= 4
-    assert (statistics.created, statistics.created - statistics.forgotten) == (5, statistics.active)
-
-
-def test_a_series_in_use_is_kept_though_its_link_alone_finds_it() -> None:
-    """New series come and go; those that come with every request are resolved only once."""
-    rig = Rig(Limits(series_max=8))
-    rig.export(RigSink("s", limit=1000))
-    steady = raw.series(UP, (1.0, T)) + raw.series(DOWN, (1.0, T))
-    for n in range(40):
-        rig.feed(steady + raw.series([*UP, (b"n", b"%d" % n)], (1.0, T)))
-    statistics = rig.engine.statistics().table
-    assert statistics.rotations > 5
-    assert statistics.created == 2 + 40
-
-
-def test_a_forgotten_series_is_never_used_by_its_link() -> None:
-    """More series than fit, over and over: each pass forgets and finds them anew."""
-    rig = Rig(Limits(series_max=2))
-    sink = rig.export(RigSink("s", limit=1000))
-    body = b"".join(raw.series([*UP, (b"n", b"%d" % n)], (1.0, T)) for n in range(7))
-    for _ in range(3):
-        rig.feed(body)
-        rig.engine.table.invalidate()
-    assert sink.held == 21
-    statistics = rig.engine.statistics().table
-    assert statistics.active <= 2
-    assert statistics.rotations > 0
-
-
-def test_forgotten_series_are_not_kept_alive_behind_a_link() -> None:
-    """Faulty series turn the table over while the last good one waits for its successor."""
-    rig = Rig(Limits(series_max=4))
-    parts = []
-    for n in range(50):
-        parts.append(raw.series([*UP, (b"n", b"%d" % n)], (1.0, T)))
-        parts += [raw.series([(b"nameless", b"%d.%d" % (n, f))], (1.0, T)) for f in range(5)]
-    rig.feed(b"".join(parts))
-    table = rig.engine.table
-    assert table.statistics().active <= 4
-    chain = 0
-    series = table.root.next
-    while series is not None and chain < 100:
-        chain, series = chain + 1, series.next
-    assert chain <= 4
-
-
 def test_what_people_see() -> None:
     rig = Rig()
     rig.export(RigSink("s", limit=10))
     rig.feed(raw.series(UP, (1.0, T)))
     rig.engine.statistics()
     engine = rig.engine
-    assert repr(engine) == "<Engine <SeriesTable 1+0 series> <Router 1 exporters, version 1>>"
+    assert repr(engine.table) == "<SeriesTable 0 known series, 1 new>"
+    assert repr(engine.router) == "<Router 1 exporters of 1 projects>"
+    assert repr(engine) == f"<Engine {engine.table!r} {engine.router!r}>"
     assert repr(engine.positions) == "<Positions 0..1, 1 holds>"
     assert repr(engine.translator) == "<Translator 1 metrics of 1 resources>"
     assert repr(engine.types) == "<MetricTypes 0 families>"
     assert repr(rig.sinks[0].target) == "<Target x s>"
     assert repr(rig.sinks[0].tally) == "<SinkTally x s 1>"
     assert [repr(tally) for tally in engine.router.tallies()] == ["<SourceTally x all 1>"]
-    (series,) = engine.table._young.values()
+    series = engine.table.root.next
+    assert series is not None
     assert repr(series) == "<Series 'up' -> 1 routes>"
     assert repr(series.plan) == "<Plan 1 sources, 1 sinks>"

@@ -11,7 +11,11 @@ import pytest
 import yaml
 
 from relay.errors import ConfigError
+from relay.inventory.info_series import InfoSeries
+from relay.inventory.settings import Inventory
+from relay.selector.resources import Conventions, KindAliases
 from relay.settings import (
+    Account,
     Address,
     ExporterPath,
     Ingest,
@@ -27,6 +31,7 @@ from relay.settings import (
 DATA = Path(__file__).parents[1] / "data/settings"
 EXAMPLE = Path(__file__).parents[2] / "config/relay.yaml"
 BAD = sorted((DATA / "bad").glob("*.yaml"))
+IRREGULAR = ("indices", "idx")
 
 
 def faults_of(path: Path | None = None, overrides: dict[str, object] | None = None) -> list[str]:
@@ -105,6 +110,23 @@ def test_tenancy_and_files_are_read() -> None:
     assert settings.ingest.authentication.token == "fake-token"
     assert settings.ingest.tls is not None
     assert settings.ingest.tls.client_ca_file == DATA / "good/../token"
+
+
+def test_customers_and_resources_are_read() -> None:
+    settings = load_settings(DATA / "good/customers.yaml")
+    assert settings.tenancy == Tenancy("", (Account("42:7", "acme"), Account("0", "globex")))
+    assert [one.number for one in settings.tenancy.accounts] == [(42, 7), (0, 0)]
+    assert settings.resources == Conventions(
+        "group", "kind", "namespace", "name", "", "l_", "ns_", (KindAliases("Index", IRREGULAR),)
+    )
+    assert settings.inventory == Inventory(
+        (ExporterPath(DATA / "good/objects", "acme"),),
+        (
+            InfoSeries("workload_info", "workload", "ns", "workload", "l_"),
+            InfoSeries("x_<kind>_labels"),
+        ),
+        10,
+    )
 
 
 def test_private_endpoints_may_be_allowed_with_tenancy(tmp_path: Path) -> None:
@@ -224,12 +246,12 @@ def test_the_example_is_good_and_says_the_defaults() -> None:
 
 
 def test_the_example_has_every_setting_and_no_other() -> None:
-    uncommented = re.sub(r"^( *)#(?=[A-Za-z])", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
+    uncommented = re.sub(r"^( *)#(?=[A-Za-z]|- )", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
     assert paths_of_yaml(yaml.safe_load(uncommented)) == paths_of_model(Settings)
 
 
 def test_every_setting_of_the_example_is_explained() -> None:
     lines = EXAMPLE.read_text().splitlines()
-    settings = [index for index, line in enumerate(lines) if re.match(r" *#?[A-Za-z]+:", line)]
+    settings = [index for index, line in enumerate(lines) if re.match(r" *#?(- )?[A-Za-z]+:", line)]
     assert len(settings) > 30
     assert [lines[index] for index in settings if not re.match(" *# ", lines[index - 1])] == []

@@ -60,7 +60,7 @@ SNAPSHOT = Snapshot(
     ),
     series_active=11,
     series_created=13,
-    series_forgotten=2,
+    series_forgotten={"idle": 2, "full": 3},
     series_retyped=1,
     metadata_families=9,
     metadata_contradictions=3,
@@ -72,6 +72,8 @@ SNAPSHOT = Snapshot(
     delta_states=6,
     exporters=2,
     exporter_faults=1,
+    selectors_always_asked=4,
+    inventory_objects={"manifests": 12, "series": 0},
     ingest_next_position=20,
     ingest_oldest_held_position=17,
     loop_lag_last_s=0.001,
@@ -114,9 +116,13 @@ relay_sink_paused{exporter="a/web",sink="grafana"} 1
 relay_sink_internal_errors_total{exporter="a/web",sink="grafana"} 0
 relay_exporters 2
 relay_exporter_faults 1
+relay_selectors_always_asked 4
+relay_inventory_objects{source="manifests"} 12
+relay_inventory_objects{source="series"} 0
 relay_series_retyped_total 1
 relay_series_created_total 13
-relay_series_forgotten_total 2
+relay_series_forgotten_total{reason="full"} 3
+relay_series_forgotten_total{reason="idle"} 2
 relay_metadata_families 9
 relay_metadata_contradictions_total 3
 relay_assembled_samples_total{outcome="assembled"} 30

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from relay.pipeline.router import TargetOptions
+from relay.pipeline.plans import TargetOptions
 from relay.sink.payload import make_payloads
 from relay.wire.otlp import Temporality
 from relay.wire.otlp_split import count_points

@@ -1,0 +1,85 @@
+"""Which project a series belongs to: the boundary between customers, outside of every selector.
+
+Rules:
+
+* A series belongs to the project that its tenancy label names, and to the project of the account
+  under which it was sent (``/insert/<accountID>:<projectID>/…``), where the operator maps that.
+  Where both say something, both must say the same; a series that contradicts itself is nobody's.
+* On the multitenant path each series names its account in labels, a missing or unreadable number
+  meaning 0 as in VictoriaMetrics; they are stripped before anybody sees the series.
+* Without tenancy every series belongs to "", and so does every exporter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+Account: TypeAlias = tuple[int, int]
+"""accountID and projectID of a VictoriaMetrics cluster, 32 bits each."""
+
+ACCOUNT_LABEL: Final = "vm_account_id"
+PROJECT_LABEL: Final = "vm_project_id"
+ACCOUNT_LABELS: Final = frozenset((ACCOUNT_LABEL, PROJECT_LABEL))
+
+_UINT32_MAX: Final = (1 << 32) - 1
+_DIGITS_MAX: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the path of a request says of the owner of its series.
+
+    Equal label bytes of two origins are two series. ``project`` is "" where it says nothing;
+    ``by_labels`` is the multitenant path.
+    """
+
+    project: str = ""
+    by_labels: bool = False
+
+
+ANYWHERE: Final = Origin()
+MULTITENANT: Final = Origin(by_labels=True)
+
+
+class Tenancy:
+    """Tells whose a series is. Immutable; without a label and accounts there is no tenancy."""
+
+    __slots__ = ("_accounts", "label")
+
+    def __init__(self, label: str = "", accounts: Mapping[Account, str] | None = None) -> None:
+        self.label: Final = label
+        self._accounts: Final = dict(accounts or {})
+
+    @property
+    def enabled(self) -> bool:
+        """Whether series belong to projects at all."""
+        return bool(self.label or self._accounts)
+
+    def origin(self, account: Account | None) -> Origin:
+        """What an account in the path says; None for a path without one."""
+        project = self._accounts.get(account, "") if account is not None else ""
+        return Origin(project) if project else ANYWHERE
+
+    def project_of(self, labels: Mapping[str, str], origin: Origin = ANYWHERE) -> str:
+        """The project of a series, "" for nobody's (or, without tenancy, for everybody's)."""
+        named = labels.get(self.label, "") if self.label else ""
+        owner = origin.project
+        if origin.by_labels:
+            account = _number(labels.get(ACCOUNT_LABEL)), _number(labels.get(PROJECT_LABEL))
+            owner = self._accounts.get(account, "")
+        if named and owner and named != owner:
+            return ""
+        return owner or named
+
+    def __repr__(self) -> str:
+        return f"<Tenancy label {self.label!r}, {len(self._accounts)} accounts>"
+
+
+def _number(text: str | None) -> int:
+    """VictoriaMetrics: what is missing or no 32-bit number is 0."""
+    if text is None or len(text) > _DIGITS_MAX or not (text.isascii() and text.isdigit()):
+        return 0
+    number = int(text)
+    return number if number <= _UINT32_MAX else 0

@@ -1,0 +1,202 @@
+"""Live change: what the operator's files say is brought into service, now and as they change.
+
+Rules:
+
+* Files are read and compared in another thread; the event loop only applies differences, a few
+  milliseconds at a time. One change at a time, whoever asked for it.
+* A faulty edit keeps the last good version running. Its fault is logged once, when it comes.
+* Watching is polling, as that sees every change on every file system: a look at all files each
+  ``interval``, or less often where a look takes long, and soon again where something is changing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from relay.errors import ConfigError, Fault
+from relay.exporter.files import SETTLE_S
+from relay.exporter.loading import LoadResult, Manifests, keep_last_good
+from relay.exporter.secrets import SecretStore
+from relay.fleet import Changes, Differences, Fleet
+from relay.inventory.loading import InventoryFiles, InventoryLoad
+from relay.inventory.store import Object
+from relay.settings import Settings
+
+_log = logging.getLogger("relay.reloading")
+
+REST_FACTOR = 20
+"""A poll rests for so many times what it took, so that watching takes at most 5 % of a core."""
+
+LOGGED_MAX = 100
+"""Faults of one change that are logged one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadStatistics:
+    """Exporters ``added``, ``changed`` and ``removed`` since the start, the first ones included;
+    ``applied`` sets of changes, the time of the last (wall clock, s; 0: never) and what it took;
+    ``failures`` of the relay itself."""
+
+    added: int
+    changed: int
+    removed: int
+    applied: int
+    applied_at: float
+    applied_in_s: float
+    failures: int
+
+
+class Reloader:
+    """Keeps fleet and inventory in step with the files. Lives on the event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        fleet: Fleet,
+        set_inventory: Callable[[Iterable[Object]], None],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._manifests = Manifests(
+            settings.exporters,
+            secrets_root=settings.secrets,
+            tenancy=settings.tenancy is not None,
+        )
+        self._inventory_files = InventoryFiles(settings.inventory.manifests)
+        self._inventory = InventoryLoad((), ())
+        self._interval_s = settings.watch.interval_s
+        self._fleet = fleet
+        self._set_inventory = set_inventory
+        self._clock = clock
+        self._loaded = LoadResult((), (), SecretStore())
+        self._lock = asyncio.Lock()
+        self._added = self._changed = self._removed = 0
+        self._applied = 0
+        self._applied_at = 0.0
+        self._applied_in_s = 0.0
+        self._failures = 0
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Everything that is wrong with the files, as of the last look."""
+        return (*self._loaded.faults, *self._inventory.faults)
+
+    @property
+    def secrets(self) -> SecretStore:
+        """The secrets that exporters refer to now."""
+        return self._loaded.secrets
+
+    async def start(self) -> None:
+        """Bring everything into service. Raises ConfigError where nothing could run at all."""
+        async with self._lock:
+            inventory = await asyncio.to_thread(self._inventory_files.load)
+            loaded = await asyncio.to_thread(self._manifests.load)
+            if loaded.faults and not loaded.exporters:
+                raise ConfigError(loaded.faults)
+            self._take_inventory(inventory)
+            await self._apply(loaded)
+
+    async def reload(self) -> Changes:
+        """Read what has changed and apply it, at once."""
+        async with self._lock:
+            self._take_inventory(await asyncio.to_thread(self._inventory_files.load))
+            changes = await self._apply(await asyncio.to_thread(self._manifests.load))
+            self._fleet.reread_secrets()  # mounted ones too: whoever asks expects it
+            return self._said(changes)
+
+    async def watch(self) -> None:
+        """Apply changes as they come to rest, until cancelled. A bug is logged and counted."""
+        while True:
+            started = time.monotonic()
+            try:
+                await self._poll()
+            except Exception:
+                self._failures += 1
+                _log.exception("bug in the relay: manifests could not be looked at")
+            took_s = time.monotonic() - started
+            pause_s = SETTLE_S if self._manifests.restless else self._interval_s
+            await asyncio.sleep(max(pause_s, REST_FACTOR * took_s))
+
+    def statistics(self) -> ReloadStatistics:
+        """A snapshot."""
+        return ReloadStatistics(
+            self._added,
+            self._changed,
+            self._removed,
+            self._applied,
+            self._applied_at,
+            self._applied_in_s,
+            self._failures,
+        )
+
+    async def _poll(self) -> None:
+        async with self._lock:
+            self._take_inventory(await asyncio.to_thread(self._inventory_files.load))
+            loaded = await asyncio.to_thread(self._manifests.poll, time.monotonic())
+            if loaded is not None:
+                self._said(await self._apply(loaded))
+
+    async def _apply(self, loaded: LoadResult) -> Changes:
+        def compare() -> tuple[LoadResult, Differences]:
+            wanted = keep_last_good(self._fleet.exporters, loaded)
+            return wanted, self._fleet.compare(wanted.exporters)
+
+        started = time.monotonic()
+        wanted, differences = await asyncio.to_thread(compare)
+        self._report(wanted, differences)
+        self._loaded = wanted
+        changes = await self._fleet.apply(differences)
+        if wanted.renewed:
+            self._fleet.reread_secrets(wanted.renewed)
+        if changes:
+            self._added += len(changes.added)
+            self._changed += len(changes.changed)
+            self._removed += len(changes.removed)
+            self._applied += 1
+            self._applied_at = self._clock()
+            self._applied_in_s = time.monotonic() - started
+        return changes
+
+    def _said(self, changes: Changes) -> Changes:
+        """Log what was changed, in numbers."""
+        if changes:
+            _log.info(
+                "exporters changed",
+                extra={
+                    "added": len(changes.added),
+                    "changed": len(changes.changed),
+                    "removed": len(changes.removed),
+                    "seconds": round(self._applied_in_s, 3),
+                },
+            )
+        return changes
+
+    def _report(self, loaded: LoadResult, differences: Differences) -> None:
+        """Log faults and warnings that were not logged before."""
+        _log_new("faulty, left out", self._loaded.faults, loaded.faults)
+        for name in (*differences.added, *differences.changed):
+            for warning in differences.wanted[name].warnings:
+                _log.warning("exporter %s: %s", name, warning)
+
+    def _take_inventory(self, inventory: InventoryLoad) -> None:
+        _log_new("faulty in the inventory", self._inventory.faults, inventory.faults)
+        if inventory.objects != self._inventory.objects:
+            self._set_inventory(inventory.objects)
+        self._inventory = inventory
+
+    def __repr__(self) -> str:
+        return f"<Reloader {self._manifests!r}, {self._applied} times applied>"
+
+
+def _log_new(title: str, before: Iterable[Fault], now: Iterable[Fault]) -> None:
+    """Log the faults that were not there before, the first of them one by one."""
+    known = set(before)
+    new = [fault for fault in now if fault not in known]
+    for fault in new[:LOGGED_MAX]:
+        _log.error("%s: %s", title, fault)
+    if len(new) > LOGGED_MAX:
+        _log.error("%s: %d more faults; /status has all", title, len(new) - LOGGED_MAX)

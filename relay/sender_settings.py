@@ -1,0 +1,125 @@
+"""What the settings say of senders: who may deliver, and how their connections are protected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from relay.exporter.document import read_bounded
+from relay.exporter.fields import Section
+
+SenderAuthenticationType = Literal["none", "bearer", "basic"]
+
+CREDENTIAL_BYTES_MAX = 64 * 1024
+
+_SENDER_AUTHENTICATION_TYPES: tuple[SenderAuthenticationType, ...] = get_args(
+    SenderAuthenticationType
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SenderAuthentication:
+    """How senders prove who they are: a bearer token, or a user name and password.
+
+    ``token`` and ``password`` are what the settings say or what the named file held when they were
+    read; where the type needs one, it is not empty.
+    """
+
+    type: SenderAuthenticationType = "none"
+    token: str = field(default="", repr=False)
+    token_file: Path | None = None
+    username: str = ""
+    password: str = field(default="", repr=False)
+    password_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """TLS of the ingest listener. With ``client_ca_file``, senders must present a certificate."""
+
+    cert_file: Path
+    key_file: Path
+    client_ca_file: Path | None = None
+
+
+def read_authentication(ingest: Section, *, base: Path) -> SenderAuthentication:
+    """The section ``authentication``; paths are relative to ``base``."""
+    with ingest.section("authentication") as section:
+        kind = section.choice("type", _SENDER_AUTHENTICATION_TYPES, default="none", required=True)
+        username = section.text("username", required=kind == "basic")
+        if ":" in username:  # RFC 7617 §2: it ends at the first colon
+            section.fault("username", 'must not contain ":"')
+        token, token_file = _read_credential(section, base, "token")
+        password, password_file = _read_credential(section, base, "password")
+        if section.says("type", kind):  # a misspelt type says nothing about the other fields
+            _check_credentials(section, kind)
+        return SenderAuthentication(
+            type=kind,
+            token=token,
+            token_file=token_file,
+            username=username,
+            password=password,
+            password_file=password_file,
+        )
+
+
+def _read_credential(section: Section, base: Path, key: str) -> tuple[str, Path | None]:
+    """A secret text: as it stands, or from the file that ``<key>File`` names."""
+    text = section.text(key, hidden=True)
+    path = _read_path(section, base, f"{key}File")
+    if path is None:
+        return text, None
+    try:
+        content = read_bounded(path, bytes_max=CREDENTIAL_BYTES_MAX)
+        text = content.decode().rstrip("\r\n")
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        section.fault(f"{key}File", f"{path} cannot be read: {reason}")
+    except UnicodeDecodeError:
+        section.fault(f"{key}File", f"{path} is not UTF-8 text")
+    else:
+        if not text:
+            section.fault(f"{key}File", f"{path} is empty")
+    return text, path
+
+
+def read_tls(ingest: Section, *, base: Path) -> ServerTls | None:
+    """The section ``tls``; paths are relative to ``base``."""
+    with ingest.section("tls") as section:
+        cert_file = _read_file(section, base, "certFile", required=True)
+        key_file = _read_file(section, base, "keyFile", required=True)
+        client_ca_file = _read_file(section, base, "clientCaFile")
+    if cert_file is None or key_file is None:
+        return None
+    return ServerTls(cert_file, key_file, client_ca_file)
+
+
+def _read_path(section: Section, base: Path, key: str, *, required: bool = False) -> Path | None:
+    text = section.text(key, required=required)
+    return base / text if text else None
+
+
+def _read_file(section: Section, base: Path, key: str, *, required: bool = False) -> Path | None:
+    """A file that has to be there when the relay starts."""
+    path = _read_path(section, base, key, required=required)
+    if path is not None and not path.is_file():
+        section.fault(key, f"no such file: {path}")
+    return path
+
+
+def _check_credentials(section: Section, kind: SenderAuthenticationType) -> None:
+    """What the type needs is there exactly once, and what it has no use for is not."""
+    wanted = {"none": "", "bearer": "token", "basic": "password"}[kind]
+    for secret in ("token", "password"):
+        count = section.has(secret) + section.has(f"{secret}File")
+        if secret == wanted and count != 1:
+            section.report.fault(
+                section.where, f"type: {kind} needs one of {secret} and {secret}File"
+            )
+        elif secret != wanted and count:
+            section.report.fault(
+                section.where, f"{secret} and {secret}File have no meaning with type: {kind}"
+            )
+    if kind != "basic" and section.has("username"):
+        section.fault("username", f"has no meaning with type: {kind}")

@@ -1,0 +1,205 @@
+"""The series table: what stays, what goes, and what that costs those who use it well."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from relay.pipeline.engine import Limits
+from relay.pipeline.series import Series
+from relay.pipeline.table import EPOCHS, SeriesTable
+from relay.pipeline.tenancy import ANYWHERE, Origin
+from tests.support import raw_writes as raw
+from tests.support.engine_rig import Rig, RigSink
+
+T = raw.T0_MS
+UP, DOWN = [(b"__name__", b"up")], [(b"__name__", b"down")]
+
+
+def key_of(number: int) -> bytes:
+    return b"%d" % number
+
+
+def see(table: SeriesTable, key: bytes) -> bool:
+    """What the engine does for a sample that its link did not find; whether it was known."""
+    series = table.find(key)
+    if series is None:
+        table.add(Series(key))
+        return False
+    series.generation = table.generation
+    return True
+
+
+def keys(table: SeriesTable) -> set[bytes]:
+    return {key for shard in table._scope.shards for key in shard}
+
+
+def test_newcomers_turn_out_newcomers_oldest_first() -> None:
+    table = SeriesTable(series_max=10)
+    for number in range(10):
+        see(table, key_of(number))
+    for number in (3, 5):
+        assert see(table, key_of(number))
+    for number in range(10, 18):
+        see(table, key_of(number))
+    assert keys(table) == {key_of(n) for n in (3, 5, *range(10, 18))}
+    statistics = table.statistics()
+    assert (statistics.active, statistics.newcomers, statistics.created) == (10, 8, 18)
+    assert (statistics.forgotten_full, statistics.forgotten_idle) == (8, 0)
+
+
+def test_known_series_survive_any_flood_of_new_ones() -> None:
+    """Also one that lasts for many times the table's size between two of their samples."""
+    table = SeriesTable(series_max=1_000)
+    regulars = [b"r%d" % n for n in range(900)]
+    for _ in range(2):
+        for key in regulars:
+            see(table, key)
+    flood = 0
+    for _ in range(3):
+        for _ in range(5_000):
+            flood += 1
+            assert not see(table, b"f%d" % flood)
+            assert table.statistics().active <= 1_000
+        assert all(see(table, key) for key in regulars)
+
+
+def test_where_known_series_fill_the_table_new_ones_still_become_known() -> None:
+    table = SeriesTable(series_max=100)
+    for _ in range(2):
+        for number in range(100):
+            see(table, key_of(number))
+    for number in range(200, 205):
+        assert not see(table, key_of(number))
+        assert see(table, key_of(number))
+    assert table.statistics().active == 100
+
+
+def test_of_known_series_those_not_seen_lately_go_first() -> None:
+    table = SeriesTable(series_max=8)
+    for _ in range(2):
+        for number in range(8):
+            see(table, key_of(number))
+    table.invalidate()
+    for number in range(0, 8, 2):
+        see(table, key_of(number))
+    for number in range(100, 103):
+        see(table, key_of(number))
+        see(table, key_of(number))
+    assert keys(table) >= {key_of(n) for n in range(0, 8, 2)}
+
+
+def run_idle(table: SeriesTable, seconds: float, *, regulars: list[bytes], start: float) -> None:
+    """Let time pass in steps of a tenth of an epoch; ``regulars`` are seen in each."""
+    steps = round(seconds / 10)
+    for step in range(steps):
+        table.sweep(start + step * 10)
+        for key in regulars:
+            assert see(table, key)
+
+
+def test_what_is_idle_for_long_is_forgotten_and_nothing_else() -> None:
+    table = SeriesTable(series_max=10_000, idle_s=EPOCHS * 100)
+    table.sweep(0)
+    for _ in range(2):
+        for number in range(2_000):
+            see(table, key_of(number))
+    for number in range(2_000, 2_500):  # seen once only
+        see(table, key_of(number))
+    regulars = [key_of(number) for number in range(0, 2_000, 100)]
+    run_idle(table, EPOCHS * 100 - 100, regulars=regulars, start=10)
+    assert table.statistics().active == 2_500, "not idle for long enough"
+    run_idle(table, 1_000, regulars=regulars, start=EPOCHS * 100)
+    assert keys(table) == set(regulars)
+    assert table.statistics().forgotten_idle == 2_500 - len(regulars)
+
+
+def test_a_long_silence_is_swept_in_small_steps() -> None:
+    table = SeriesTable(series_max=10_000, idle_s=EPOCHS * 10)
+    for _ in range(2):
+        for number in range(5_000):
+            see(table, key_of(number))
+    table.sweep(1)
+    active = [table.statistics().active]
+    for step in range(200):
+        table.sweep(1_000 + step * 10)
+        active.append(table.statistics().active)
+    assert active[-1] == 0
+    assert max(a - b for a, b in pairwise(active)) <= 2_000
+
+
+def test_two_origins_are_two_series_and_one_budget() -> None:
+    table = SeriesTable(series_max=4)
+    acme, zeta = Origin("acme"), Origin("zeta")
+    for origin in (acme, zeta):
+        table.enter(origin)
+        assert table.find(b"a") is None
+        series = Series(b"a")
+        table.add(series)
+        table.root.next = series
+    assert table.statistics().active == 2
+    table.enter(acme)
+    first, root = table.find(b"a"), table.root
+    table.enter(zeta)
+    assert table.find(b"a") is not first
+    assert table.root is not root
+    table.enter(ANYWHERE)
+    assert table.find(b"a") is None
+    for number in range(10):
+        see(table, key_of(number))
+    assert table.statistics().active == 4
+
+
+def test_a_forgotten_series_holds_nothing_and_matches_nothing() -> None:
+    rig = Rig(Limits(series_max=1))
+    rig.export(RigSink("s", limit=100))
+    rig.feed(raw.series(UP, (1.0, T)))
+    gone = rig.engine.table.root.next
+    assert gone is not None
+    rig.feed(raw.series(DOWN, (1.0, T)))
+    assert (gone.routes, gone.next, gone.generation) == ((), None, -1)
+    assert not raw.series(UP, (1.0, T)).startswith(gone.key, 2)
+    rig.feed(raw.series(UP, (1.0, T)))
+    assert rig.engine.statistics().table.created == 3
+
+
+def test_a_series_in_use_is_kept_though_its_link_alone_finds_it() -> None:
+    """New series come and go; those that come with every request are resolved only once."""
+    rig = Rig(Limits(series_max=8))
+    rig.export(RigSink("s", limit=1000))
+    steady = raw.series(UP, (1.0, T)) + raw.series(DOWN, (1.0, T))
+    for n in range(40):
+        rig.feed(steady + raw.series([*UP, (b"n", b"%d" % n)], (1.0, T)))
+    statistics = rig.engine.statistics().table
+    assert statistics.forgotten_full > 30
+    assert statistics.created == 2 + 40
+
+
+def test_a_forgotten_series_is_never_used_by_its_link() -> None:
+    """More series than fit, over and over: each pass forgets and finds them anew."""
+    rig = Rig(Limits(series_max=2))
+    sink = rig.export(RigSink("s", limit=1000))
+    body = b"".join(raw.series([*UP, (b"n", b"%d" % n)], (1.0, T)) for n in range(7))
+    for _ in range(3):
+        rig.feed(body)
+        rig.engine.table.invalidate()
+    assert sink.held == 21
+    statistics = rig.engine.statistics().table
+    assert statistics.active <= 2
+    assert statistics.forgotten_full > 10
+
+
+def test_forgotten_series_are_not_kept_alive_behind_a_link() -> None:
+    """Faulty series turn the table over while the last good one waits for its successor."""
+    rig = Rig(Limits(series_max=4))
+    parts = []
+    for n in range(50):
+        parts.append(raw.series([*UP, (b"n", b"%d" % n)], (1.0, T)))
+        parts += [raw.series([(b"nameless", b"%d.%d" % (n, f))], (1.0, T)) for f in range(5)]
+    rig.feed(b"".join(parts))
+    table = rig.engine.table
+    assert table.statistics().active <= 4
+    chain = 0
+    series = table.root.next
+    while series is not None and chain < 100:
+        chain, series = chain + 1, series.next
+    assert chain <= 4
