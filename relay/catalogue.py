@@ -243,6 +243,14 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         _one(lambda s: s.histogram_families),
     ),
     MetricSpec(
+        "relay_exemplars_total",
+        "counter",
+        "Exemplars, by what became of them: received with all requests, sent with a point that had "
+        "not come with them, dropped because they were unusable, too many or waited in vain.",
+        ("outcome",),
+        _by(lambda s: s.exemplars),
+    ),
+    MetricSpec(
         "relay_delta_points_total",
         "counter",
         "Cumulative points for sinks with delta temporality, by outcome: made and reset are "

@@ -93,6 +93,7 @@ class Snapshot:
     assembled_points: int = 0
     waiting_samples: int = 0
     histogram_families: int = 0
+    exemplars: Mapping[str, int] = field(default_factory=dict)
     delta_points: Mapping[str, int] = field(default_factory=dict)
     delta_states: int = 0
     exporters: int = 0

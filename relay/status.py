@@ -71,6 +71,11 @@ def snapshot(facts: Facts) -> Snapshot:
         assembled_points=engine.assembly.points,
         waiting_samples=engine.assembly.waiting_samples,
         histogram_families=engine.assembly.families,
+        exemplars={
+            "received": engine.exemplars.received,
+            "sent": engine.exemplars.sent,
+            "dropped": engine.exemplars.dropped,
+        },
         delta_points=engine.deltas.outcomes,
         delta_states=engine.deltas.states,
         exporters=len(facts.exporters),

@@ -273,6 +273,15 @@ class DeltaStore:
             self._young[state.key] = state
         state.epoch = self.epoch
 
+    def restore(self, key: bytes, total: float, last: Cumulative) -> None:
+        """Know again where a stream stood before a restart, unless it was fed since."""
+        state = self._young.get(key) or self._old.get(key)
+        if state is None:
+            state = State(self, key)
+            self.keep(state)
+        if not state.time_ns:
+            state.time_ns, state.total, state.last = last.time_ns, total, last
+
     def tick(self, tick: float) -> None:
         """Let time pass on the monotonic clock, in s: forget what was not fed for long."""
         if self._rotate_at is None:

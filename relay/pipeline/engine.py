@@ -27,6 +27,7 @@ from relay.pipeline.metric_types import (
 )
 from relay.pipeline.native import NativeRoute
 from relay.pipeline.positions import Positions, PositionsStatistics
+from relay.pipeline.recollection import recall, remember
 from relay.pipeline.resolve import Resolver
 from relay.pipeline.resources import Resources
 from relay.pipeline.router import Router, RouterStatistics, Sources
@@ -223,6 +224,14 @@ class Engine:
         """Seal and return those of the batches that hold points (a sink leaves, or we stop)."""
         return list(_seal_all(batches))
 
+    def remember(self) -> bytes:
+        """What would have to be learned again after a restart; see :func:`recall`."""
+        return remember(self.types, self.deltas)
+
+    def recall(self, data: bytes) -> None:
+        """Know again what an earlier process remembered. Raises DecodeError."""
+        recall(data, self.types, self.deltas)
+
     def statistics(self) -> EngineStatistics:
         """A snapshot; brings all tallies up to date."""
         self.router.fold()
@@ -336,9 +345,10 @@ class Engine:
             self.table.add(series)
         else:
             series = known
-            if not self.resolver.is_current(series):
-                self._refresh(series)
-            series.generation = self.table.generation
+            if series.generation != self.table.generation:
+                if not self.resolver.is_current(series):
+                    self._refresh(series)
+                series.generation = self.table.generation
         if series.claim is not None:
             # One behind, so that each of its samples comes here: which of several info series of an
             # object was seen last decides what holds.

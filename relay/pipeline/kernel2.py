@@ -2,7 +2,7 @@
 
 A request of this version brings its own table of strings, and its series refer to it by numbers
 that mean something else in the next request. So there are no bytes to compare; the labels are
-written out as remote write 1.0 has them and looked up, some three times the cost of a sample that
+written out as remote write 1.0 has them and looked up, some five times the cost of a sample that
 is recognised. Everything behind that is the same as in :mod:`relay.pipeline.kernel`. Rules:
 
 * A series holds samples or histograms, never both (specification, "Protobuf Message"): where it

@@ -68,6 +68,7 @@ SNAPSHOT = Snapshot(
     assembled_points=4,
     waiting_samples=7,
     histogram_families=5,
+    exemplars={"received": 9, "sent": 3, "dropped": 1},
     delta_points={"made": 8, "first": 2},
     delta_states=6,
     exporters=2,
@@ -130,6 +131,9 @@ relay_assembled_samples_total{outcome="late"} 2
 relay_assembled_points_total 4
 relay_assembly_waiting_samples 7
 relay_assembly_families 5
+relay_exemplars_total{outcome="received"} 9
+relay_exemplars_total{outcome="sent"} 3
+relay_exemplars_total{outcome="dropped"} 1
 relay_delta_points_total{outcome="made"} 8
 relay_delta_points_total{outcome="first"} 2
 relay_delta_states 6
