@@ -58,6 +58,11 @@ class AssemblyStatistics:
     outcomes: dict[str, int]
 
 
+_Deadline = tuple[float, Family, Set]
+_SETTLED_MAX = 1_000
+"""Deadlines of sets that are gone, beyond as many as wait, before they are swept."""
+
+
 class Discard:
     """The handler of series that become nothing by themselves; counts their samples."""
 
@@ -108,7 +113,7 @@ class Assembly:
         self._samples_max = samples_max
         self._young: dict[FamilyKey, Family] = {}
         self._old: dict[FamilyKey, Family] = {}
-        self._deadlines: deque[tuple[float, Family, Set]] = deque()
+        self._deadlines: deque[_Deadline] = deque()
 
     def enrol(
         self,
@@ -164,7 +169,11 @@ class Assembly:
             _, other, oldest = self._deadlines.popleft()
             self._force(other, oldest, emission)
             self._skip_settled()
+        if len(self._deadlines) > 2 * self.outcomes.sets + _SETTLED_MAX:
+            # Behind one that waits there may be any number that are gone.
+            self._deadlines = deque(entry for entry in self._deadlines if _waits(entry))
         opened = family.sets[time_ns] = Set(time_ns, emission.origin)
+        self.outcomes.sets += 1
         emission.hold(opened.origin.position)
         self._deadlines.append((emission.tick + self._wait_s, family, opened))
         return opened
@@ -259,10 +268,7 @@ class Assembly:
         family.settle(emission)
 
     def _skip_settled(self) -> None:
-        while self._deadlines:
-            _, family, pending = self._deadlines[0]
-            if family.sets.get(pending.time_ns) is pending:
-                return
+        while self._deadlines and not _waits(self._deadlines[0]):
             self._deadlines.popleft()
 
     def _rotate(self, emission: Emission) -> None:
@@ -277,3 +283,8 @@ class Assembly:
     def __repr__(self) -> str:
         families = f"{len(self._young)}+{len(self._old)} families"
         return f"<Assembly {families}, {self.outcomes.waiting} samples waiting>"
+
+
+def _waits(deadline: _Deadline) -> bool:
+    _, family, pending = deadline
+    return family.sets.get(pending.time_ns) is pending

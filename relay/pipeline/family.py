@@ -47,13 +47,15 @@ class FamilyKey(NamedTuple):
 
 
 class Outcomes:
-    """What became of samples, by outcome; ``waiting`` ones have none yet. ``points`` were made."""
+    """What became of samples, by outcome; ``waiting`` ones, in ``sets``, have none yet. ``points``
+    were made."""
 
-    __slots__ = ("by_name", "points", "waiting")
+    __slots__ = ("by_name", "points", "sets", "waiting")
 
     def __init__(self) -> None:
         self.by_name: dict[str, int] = {}
         self.points = 0
+        self.sets = 0
         self.waiting = 0
 
     def count(self, outcome: str, samples: int) -> None:
@@ -263,6 +265,7 @@ class Family(Fact):
             self.floor_ns = max(self.floor_ns, min(self.recent))
             del self.recent[min(self.recent)]
         self._learn(done)
+        home.outcomes.sets -= 1
         home.outcomes.waiting -= len(done.values)
         emission.release(done.origin.position)
         point = self._point(done)
