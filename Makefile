@@ -20,7 +20,7 @@ STAMP := $(VENV)/.installed
 REAL_BINARIES := vmagent prometheus prometheus-node-exporter promtool
 REAL_PACKAGES := victoria-metrics prometheus prometheus-node-exporter
 
-.PHONY: help venv demo test lint bench build clean
+.PHONY: help venv demo test chaos lint bench build clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -66,6 +66,10 @@ test: $(STAMP)
 	    set -- -m 'not real'; \
 	fi; \
 	$(BIN)/python -m pytest "$$@" $(ARGS)
+
+# Minutes of deaths and faults; CHAOS_SEED=n repeats a run.
+chaos: $(STAMP)
+	$(BIN)/python -m pytest -m long -s tests/chaos $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

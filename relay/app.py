@@ -1,58 +1,72 @@
 """The composition root: builds the graph, starts it, reloads it, drains it.
 
-Start-up order is from the inside out (sinks before listeners), shutdown from the outside in:
-senders are turned away first, then open batches are sealed, then queues are sent until the drain
-timeout.
+Start-up order is from the inside out (storage, sinks, listeners, and then what a crash has left in
+the journal), shutdown from the outside in: senders are turned away first, then open batches are
+sealed, then queues are sent until the drain timeout and what is left is stored, then the journal
+learns how far every sink has come.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import random
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 
-from relay import __version__
-from relay.errors import ConfigError, Fault, OverloadedError, SelectorError
+from relay import __version__, collector, delta_file
+from relay.acceptance import NO_MEMORY, Acceptance
+from relay.errors import ConfigError, Fault, SelectorError
 from relay.explain import Explainer, parse_series
 from relay.exporter.model import Exporter, SecretRef, Sink
-from relay.fleet import Changes, Fleet
+from relay.fleet import Changes, Fittings, Fleet
 from relay.inventory.info_series import InfoReader
+from relay.journal.checkpoint import Checkpoint
+from relay.journal.disk import Disk
+from relay.journal.journal import Journal, Taught
+from relay.knowledge import encode_knowledge
 from relay.pipeline.engine import Engine, Limits
+from relay.pipeline.intake import Intake
 from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Origin, Tenancy
 from relay.reloading import Reloader
+from relay.replay import NO_REPLAY, Replay
 from relay.selector.resource_matching import Compiler
 from relay.server.admin import AdminServer
 from relay.server.contract import Accepted, Question, Tenant
 from relay.server.ingest import IngestServer
 from relay.server.lag import LoopLag
 from relay.settings import Address, Settings
+from relay.sink.circuit import Circuits
+from relay.sink.ledger import NO_POINTS
+from relay.sink.share import BufferedBytes
 from relay.sink.transport import Transport
 from relay.sink.worker import SinkWorker
-from relay.status import Facts, document, snapshot
+from relay.status import Facts, document, project_document, snapshot
+from relay.storage import OpenStorage, open_storage
 from relay.telemetry import Snapshot, Telemetry
 from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.remote_write import WriteProtocol
 
 _log = logging.getLogger("relay.app")
 
-_BLAMELESS = frozenset(
-    {"duplicate_timestamp", "histogram_float", "histogram_gauge", "histogram_schema"}
-)
-"""Drop reasons that are no fault of the request's: counted, but without effect on the answer."""
+UPKEEP_INTERVAL_S_MIN = 0.1
+UPKEEP_INTERVAL_S_MAX = 1.0
+"""How often checkpoints are saved. What was delivered since the last one is delivered once more
+after a crash."""
 
-BLOCKED_RETRY_AFTER_S = 5
+UPKEEP_COST = 0.02
+"""How much of the event loop's time upkeep may take; it grows with the number of sinks."""
+
+BODIES_SHARE = 4
+"""Bodies on their way in may have a quarter of the memory, data on its way out has the rest."""
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long a thread that reads manifests may keep the loop waiting each time that the loop comes
+back from a system call; Python's 5 ms add up to a tenth of a second for one request."""
 
 INGEST_STOP_S_MAX = 5.0
-
-GC_THRESHOLD = 10_000
-"""Net new containers before the youngest generation is looked at; a few batches make as many. With
-five times as many a look took 30 ms while series are new, and the next generation's 200 ms
-(``bench.micro.selection flood``)."""
-GC_GENERATIONS = (10, 20)
-"""Looks at one generation before the next older one has its turn."""
 
 
 class Relay:
@@ -65,8 +79,10 @@ class Relay:
         clock: Callable[[], float] = time.time,
         tick: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
+        disk: Disk | None = None,
     ) -> None:
         self._settings = settings
+        self._disk = disk or Disk()
         self._clock = clock
         self._tick = tick
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
@@ -76,6 +92,8 @@ class Relay:
         self._draining = False
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flush_at = float("inf")
+        memory_bytes_max = settings.memory.bytes_max
+        self._data_bytes_max = memory_bytes_max - memory_bytes_max // BODIES_SHARE
         ingest = settings.ingest
         self._engine = Engine(
             Limits(
@@ -101,7 +119,21 @@ class Relay:
         self._fleet: Fleet | None = None
         self._reloader: Reloader | None = None
         self._watch_task: asyncio.Task[None] | None = None
-        self._ingest = IngestServer(settings.listen, ingest, self.accept, clock=clock)
+        self._memory = BufferedBytes()
+        self._circuits = Circuits(self._rng)
+        self._storage: OpenStorage | None = None
+        self._replay: Replay | None = None
+        self._replay_task: asyncio.Task[None] | None = None
+        self._acceptance: Acceptance | None = None
+        self._upkeep_timer: asyncio.TimerHandle | None = None
+        self._saved: Checkpoint | None = None
+        self._ingest = IngestServer(
+            settings.listen,
+            ingest,
+            self.accept,
+            bodies_bytes_max=memory_bytes_max // BODIES_SHARE,
+            clock=clock,
+        )
         self._admin = AdminServer(
             settings.admin_listen,
             Telemetry(self.snapshot),
@@ -116,23 +148,31 @@ class Relay:
         Raises ConfigError with every fault where nothing could run at all, or an address cannot be
         had. A faulty exporter among good ones is left out and reported.
         """
-        self._transport = Transport(allow_private=self._settings.allow_private_endpoints)
-        self._fleet = Fleet(
-            self._engine,
-            self._make_worker,
-            drain_timeout_s=self._settings.shutdown.drain_timeout_s,
-        )
-        self._reloader = Reloader(
-            self._settings, self._fleet, self._engine.set_inventory, clock=self._clock
-        )
         try:
+            if self._settings.storage is not None:
+                self._storage = await open_storage(self._settings.storage, self._disk)
+            self._transport = Transport(allow_private=self._settings.allow_private_endpoints)
+            self._fleet = Fleet(
+                self._engine,
+                self._make_worker,
+                drain_timeout_s=self._settings.shutdown.drain_timeout_s,
+                store=self._storage.store if self._storage else None,
+                memory=self._memory,
+                memory_bytes_max=self._data_bytes_max,
+            )
+            self._reloader = Reloader(
+                self._settings, self._fleet, self._engine.set_inventory, clock=self._clock
+            )
             await self._reloader.start()
+            self._fleet.start()
+            self._admit(self._fleet)
             await self._admin.start()
             await self._ingest.start()
         except BaseException:
             await self.stop()
             raise
-        _settle_garbage_collector()
+        collector.settle()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         loop = asyncio.get_running_loop()
         self._lag_task = loop.create_task(self._lag.run())
         if self._settings.watch.enabled:
@@ -150,18 +190,25 @@ class Relay:
         )
 
     async def stop(self) -> None:
-        """Turn senders away, send what is left until the drain timeout, stop everything."""
+        """Turn senders away, send what is left until the drain timeout, store the rest, stop
+        everything."""
         self._ready = False
         self._stopping = True
         if self._watch_task is not None:
             self._watch_task.cancel()
         timeout_s = self._settings.shutdown.drain_timeout_s
         deadline = self._tick() + timeout_s
+        if self._replay_task is not None and not self._replay_task.done():
+            # Before the listener, which waits for requests that may be waiting for the replay.
+            await _cancelled(self._replay_task)
         # Bodies on their way may still arrive, within a part of the time that there is.
         await self._ingest.stop(timeout_s=min(INGEST_STOP_S_MAX, timeout_s / 4))
         self._draining = True
-        if self._flush_timer is not None:
-            self._flush_timer.cancel()
+        if self._acceptance is not None:
+            self._acceptance.stopping = True
+        for timer in (self._flush_timer, self._upkeep_timer):
+            if timer is not None:
+                timer.cancel()
         _offer(self._engine.finish(self._tick()))
         if self._fleet is not None:
             await self._fleet.drain(max(0.0, deadline - self._tick()))
@@ -172,6 +219,7 @@ class Relay:
                         "points were given up",
                         extra={"exporter": report.exporter, "sink": report.sink, "points": lost},
                     )
+        await self._close_storage()
         await self._admin.stop()
         if self._lag_task is not None:
             self._lag_task.cancel()
@@ -196,50 +244,32 @@ class Relay:
         raw: bytes,
         encoding: str,
         protocol: WriteProtocol,
-    ) -> Accepted:
+    ) -> Coroutine[None, None, Accepted]:
         """Take in one decompressed request; see :class:`relay.server.contract.Accept`."""
-        del raw, encoding  # for the journal, which comes later
-        assert self._fleet is not None
-        if self._draining:
-            raise OverloadedError("shutting down", retry_after_s=BLOCKED_RETRY_AFTER_S)
-        if self._fleet.blocked:
-            raise OverloadedError(
-                "the queue of a sink that must not lose data is full",
-                retry_after_s=BLOCKED_RETRY_AFTER_S,
-            )
-        intake = self._engine.ingest(
-            body,
-            now=now,
-            tick=self._tick(),
-            origin=self._origin_of(tenant),
-            protocol=protocol,
-        )
-        _offer(intake.sealed)
-        self._arm()
-        faults = {
-            reason: count for reason, count in intake.dropped.items() if reason not in _BLAMELESS
-        }
-        return Accepted(
-            intake.samples - intake.histograms,
-            faults,
-            tuple(intake.examples),
-            histograms=intake.histograms,
-            exemplars=intake.exemplars - intake.exemplars_refused,
+        assert self._acceptance is not None
+        return self._acceptance.accept(
+            body, tenant=tenant, now=now, raw=raw, encoding=encoding, protocol=protocol
         )
 
     def not_ready(self) -> list[str]:
         """Why we are not ready; empty where we are."""
         if self._stopping:
             return ["shutting down"]
-        return [] if self._ready else ["starting"]
+        if not self._ready:
+            return ["starting"]
+        reasons = []
+        if self._replay is not None and self._replay.active:
+            left = self._replay.statistics().left_bytes
+            reasons.append(f"replaying the journal: {left} bytes left")
+        return reasons + (self._storage.troubles() if self._storage else [])
 
     def snapshot(self) -> Snapshot:
         """The figures of a scrape."""
         return snapshot(self.facts())
 
-    def status(self) -> dict[str, object]:
-        """The ``/status`` document."""
-        return document(self.facts())
+    def status(self, project: str = "") -> dict[str, object]:
+        """The ``/status`` document; of one project, where given, only what that may see."""
+        return project_document(self.facts(), project) if project else document(self.facts())
 
     def explain(self, question: Question) -> list[str]:
         """Who takes a series, and why, as of now. Raises ConfigError."""
@@ -277,6 +307,12 @@ class Relay:
             sources=tuple(self._engine.router.tallies()),
             sinks=reports,
             changes=self._reloader.statistics() if self._reloader else None,
+            departed=self._fleet.departed() if self._fleet else NO_POINTS,
+            store=self._storage.store.statistics() if self._storage else None,
+            journal=self._storage.journal.statistics() if self._storage else None,
+            replay=self._replay.statistics() if self._replay else NO_REPLAY,
+            memory=self._acceptance.memory() if self._acceptance else NO_MEMORY,
+            unreachable_endpoints=self._circuits.open,
         )
 
     @property
@@ -289,7 +325,7 @@ class Relay:
         """Where operators reach us; only after :meth:`start`."""
         return self._admin.address
 
-    def _make_worker(self, exporter: Exporter, sink: Sink) -> SinkWorker:
+    def _make_worker(self, exporter: Exporter, sink: Sink, fittings: Fittings) -> SinkWorker:
         assert self._transport is not None
 
         def lookup(reference: SecretRef, default_key: str) -> str:
@@ -310,6 +346,11 @@ class Relay:
             rng=self._rng,
             clock=self._clock,
             tick=self._tick,
+            circuits=self._circuits,
+            memory=self._memory,
+            store=fittings.store,
+            make_room=fittings.make_room,
+            low_limit=fittings.low_limit,
         )
 
     def _origin_of(self, tenant: Tenant | None) -> Origin:
@@ -319,6 +360,99 @@ class Relay:
         if tenant.by_labels:
             return MULTITENANT
         return self._engine.router.tenancy.origin((tenant.account, tenant.project))
+
+    def _admit(self, fleet: Fleet) -> None:
+        """Make everything ready for requests, and begin to replay the journal, if there is one."""
+        if self._storage is not None:
+            checkpoint = self._storage.checkpoint
+            if self._storage.knowledge is None:
+                checkpoint = replace(checkpoint, learned=0)
+            else:
+                self._engine.recall(self._storage.knowledge)
+                self._storage.journal.saved_version = self._engine.learned
+            delta_file.take(self._storage.path, self._engine.deltas)
+            self._replay = Replay(
+                self._engine,
+                fleet,
+                self._storage.journal,
+                checkpoint,
+                decoded_bytes_max=self._settings.ingest.decoded_bytes_max,
+                deliver=self._deliver,
+                crowded=lambda: self._acceptance is not None and self._acceptance.crowded,
+                origin_of=self._origin_of,
+                tick=self._tick,
+            )
+        self._acceptance = Acceptance(
+            self._engine,
+            fleet,
+            journal=self._storage.journal if self._storage else None,
+            replay=self._replay,
+            memory_bytes_max=self._data_bytes_max,
+            queued=self._memory,
+            deliver=self._deliver,
+            origin_of=self._origin_of,
+            tick=self._tick,
+        )
+        loop = asyncio.get_running_loop()
+        if self._replay is not None:
+            self._replay_task = loop.create_task(self._replay.run())
+            self._replay_task.add_done_callback(_log_failure)
+        self._upkeep_timer = loop.call_later(UPKEEP_INTERVAL_S_MIN, self._upkeep)
+
+    def _upkeep(self) -> None:
+        """What is done over and over: measure memory, save how far sinks are, trim the journal."""
+        began = self._tick()
+        assert self._acceptance is not None
+        self._acceptance.measure()
+        if self._storage is not None:
+            self._keep_journal(self._storage.journal)
+        interval_s = max(UPKEEP_INTERVAL_S_MIN, (self._tick() - began) / UPKEEP_COST)
+        self._upkeep_timer = asyncio.get_running_loop().call_later(
+            min(interval_s, UPKEEP_INTERVAL_S_MAX), self._upkeep
+        )
+
+    def _keep_journal(self, journal: Journal) -> None:
+        assert self._fleet is not None
+        checkpoint = self._checkpoint()
+        if checkpoint != self._saved and journal.tidy(
+            checkpoint, low=self._engine.positions.low, knowledge=self._taught(journal)
+        ):
+            self._saved = checkpoint
+        extent = journal.extent
+        if extent.bytes > journal.bytes_max // 2:
+            # Whoever still holds what is in the older half has to store it.
+            self._fleet.spill_below(extent.position_after(extent.bytes // 2))
+
+    def _checkpoint(self) -> Checkpoint:
+        """How far each sink is at this moment."""
+        assert self._fleet is not None
+        assert self._replay is not None
+        following = self._engine.positions.following
+        lows = self._replay.raised(self._fleet.lows(following, limit=self._engine.low))
+        return Checkpoint(following, lows, learned=following)
+
+    def _taught(self, journal: Journal) -> Taught | None:
+        """What requests have taught; None where it is saved already."""
+        version = self._engine.learned
+        if version == journal.saved_version:
+            return None
+        return Taught(version, encode_knowledge(self._engine.knowledge()))
+
+    async def _close_storage(self) -> None:
+        if self._storage is not None:
+            if self._replay is not None:
+                delta_file.leave(self._storage.path, self._engine.deltas)
+            checkpoint = self._checkpoint() if self._fleet and self._replay else None
+            await self._storage.close(
+                checkpoint,
+                low=self._engine.positions.low,
+                knowledge=self._taught(self._storage.journal),
+            )
+
+    def _deliver(self, intake: Intake) -> None:
+        """Hand what the engine made of a request to the sinks."""
+        _offer(intake.sealed)
+        self._arm()
 
     def _arm(self) -> None:
         """Make sure that the loop wakes up when the next open batch is due."""
@@ -341,22 +475,9 @@ class Relay:
         return f"<Relay {self._engine!r}>"
 
 
-def _settle_garbage_collector() -> None:
-    """Take what was loaded out of the collector's sight, and let it run less often.
-
-    Nothing on the path of a sample makes cycles, but every batch makes thousands of tuples and
-    views that live for milliseconds; at the default threshold of 700 the collector looked at them,
-    and at the series, for a sixth of all CPU time (``bench --workload export``).
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, *GC_GENERATIONS)
-
-
 def tenancy_of(settings: Settings) -> Tenancy:
     """What tells the project of a series."""
-    tenancy = settings.tenancy
-    if tenancy is None:
+    if (tenancy := settings.tenancy) is None:
         return Tenancy()
     return Tenancy(tenancy.label, {one.number: one.project for one in tenancy.accounts})
 
@@ -366,3 +487,14 @@ def _offer(sealed: Iterable[tuple[OpenBatch, SealedBatch]]) -> None:
     for batch, points in sealed:
         assert isinstance(batch.owner, SinkWorker)
         batch.owner.offer(points, batch.lane)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    """A bug in the replay must not pass unseen; the journal stays as it is until the next start."""
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("the replay ended with a bug in the relay", exc_info=task.exception())
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -22,12 +22,14 @@ class Fault:
     """One thing that is wrong in a configuration file.
 
     ``path`` is where, as the author would say it (``spec.sinks[0].retry.backoff``); ``message``
-    says what is wrong and what is allowed; ``origin`` names the file and document.
+    says what is wrong and what is allowed; ``origin`` names the file and document. ``project`` is
+    whose file it is, "" without tenancy and for the operator's own: nobody else may be told.
     """
 
     path: str
     message: str
     origin: str = ""
+    project: str = ""
 
     def __str__(self) -> str:
         where = f"{self.origin}: " if self.origin else ""
@@ -104,3 +106,7 @@ class OverloadedError(RelayError):
 
 class ForbiddenAddressError(RelayError):
     """An endpoint resolved to an address that customers may not reach from here."""
+
+
+class StorageError(RelayError):
+    """The disk did not do what was asked; what it was asked for has not happened."""

@@ -96,7 +96,7 @@ def run_explain(arguments: argparse.Namespace) -> int:
     for fault in (*loaded.faults, *objects.faults):
         print(f"left out: {fault}", file=sys.stderr)
     inventory = Inventory(objects_max=settings.inventory.objects_max)
-    inventory.replace_manifests(objects.objects)
+    inventory.replace_manifests(objects.index)
     explainer = Explainer.offline(
         loaded.exporters,
         tenancy=tenancy_of(settings),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -43,7 +44,9 @@ class SinkFigures:
     ``matched_points = delivered + sum(rejected) + expired + sum(dropped) + queued_points``, where
     ``queued_points`` includes the open batch. ``rejected`` and ``dropped`` by reason;
     ``requests`` by result. ``oldest_point_age_s`` is 0 while nothing is queued;
-    ``last_success_at`` is in seconds since the epoch, 0 before the first delivery.
+    ``last_success_at`` and ``last_error_at`` are in seconds since the epoch, 0 before the first.
+    Of ``queue_bytes``, ``memory_bytes`` are in memory; ``stored_bytes`` is what its files hold.
+    ``full_in_s`` is infinite while the queue does not grow.
     """
 
     exporter: str
@@ -60,9 +63,45 @@ class SinkFigures:
     oldest_point_age_s: float = 0.0
     requests: Mapping[str, int] = field(default_factory=dict)
     sent_bytes: int = 0
+    memory_bytes: int = 0
+    stored_bytes: int = 0
+    full_in_s: float = math.inf
+    stalled_s: float = 0.0
+    unreachable: bool = False
     last_success_at: float = 0.0
+    last_error_at: float = 0.0
     paused: bool = False
     internal_errors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StorageFigures:
+    """One ``part`` of the data directory, ``journal`` or ``queues``.
+
+    ``degraded``: the disk does not do what it should, and data is kept in memory only.
+    ``damaged_*`` could not be read and was passed over, ``torn_bytes`` is what a crash left of a
+    last record.
+    """
+
+    part: str
+    used_bytes: int = 0
+    bytes_max: int = 0
+    degraded: bool = False
+    errors: int = 0
+    written_bytes: int = 0
+    damaged_records: int = 0
+    damaged_bytes: int = 0
+    torn_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JournalFigures:
+    """What the journal did: ``requests`` by outcome, ``operations`` of its disk by kind.
+    ``replay_left_bytes`` still wait to be processed once more after the start."""
+
+    requests: Mapping[str, int] = field(default_factory=dict)
+    operations: Mapping[str, int] = field(default_factory=dict)
+    replay_left_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +109,10 @@ class Snapshot:
     """Everything that a scrape shows, as it was at one moment.
 
     ``received_samples`` by protocol and ``dropped_samples`` by reason count before matching, each
-    received sample once; ``unmatched_samples`` were good and nobody wanted them. ``loop_lag_*_s``
-    is by how much the event loop came late: the last time it was measured, and the worst of the
-    last minute.
+    received sample once; ``unmatched_samples`` were good and nobody wanted them. ``removed_sinks``
+    are the points, by outcome, of sinks that are gone. ``memory_bytes`` is what data on its way
+    takes, by where it is. ``loop_lag_*_s`` is by how much the event loop came late: the last time
+    it was measured, and the worst of the last minute.
     """
 
     version: str = ""
@@ -83,6 +123,12 @@ class Snapshot:
     unmatched_samples: int = 0
     sources: tuple[SourceFigures, ...] = ()
     sinks: tuple[SinkFigures, ...] = ()
+    removed_sinks: Mapping[str, int] = field(default_factory=dict)
+    storage: tuple[StorageFigures, ...] = ()
+    journal: JournalFigures | None = None
+    memory_bytes: Mapping[str, int] = field(default_factory=dict)
+    memory_bytes_max: int = 0
+    unreachable_endpoints: int = 0
     series_active: int = 0
     series_created: int = 0
     series_forgotten: Mapping[str, int] = field(default_factory=dict)

@@ -4,12 +4,15 @@ Rules:
 
 * Whatever did not change is not touched: an exporter that is equal keeps its routes, a sink that is
   equal keeps its worker with its batches, queue and connections.
-* A sink that leaves first sends what it has, for as long as the drain timeout allows; what is left
-  then is dropped and counted.
+* A sink that is changed keeps its worker, too: its queue, its ledger and its part of the disk go
+  along to the new endpoint or with the new credentials.
+* A sink that is removed first sends what it has, for as long as the drain timeout allows; what is
+  left then is dropped and counted, and its part of the disk emptied. Until then it is reported like
+  any other, and after that its losses stay in the account of removed sinks.
+* A sink finds its part of the disk by its exporter's id and its name. What belongs to nobody is
+  deleted, said loudly, unless something could not be loaded and may be its owner.
 * Changes are applied one exporter at a time, each at once and as a whole; after some milliseconds
   of that, senders have their turn.
-* A sink's ledger outlives its workers: figures are those of its worker, of earlier ones that still
-  drain, and of those that are gone.
 """
 
 from __future__ import annotations
@@ -26,20 +29,26 @@ from relay.exporter.model import Exporter, Sink
 from relay.pipeline.engine import Engine
 from relay.pipeline.plans import SinkTally, Target, TargetOptions
 from relay.pipeline.router import Sources
+from relay.sink.arbiter import Arbiter
 from relay.sink.ledger import LedgerStatistics
+from relay.sink.queue import QueueStatistics
+from relay.sink.share import BufferedBytes
+from relay.sink.store import QueueStore, SinkStore
 from relay.sink.worker import SinkStatistics, SinkWorker
+from relay.wire.batch import OpenBatch
 
 _log = logging.getLogger("relay.fleet")
 
-MakeWorker = Callable[[Exporter, Sink], SinkWorker]
-"""Builds the worker of one sink, not started."""
-
-SinkKey = tuple[str, str]
-"""Exporter's id and sink's name."""
-
+UPKEEP_S = 1.0
+"""How often every sink is looked after."""
+UPKEEP_SLICES = 10
+"""In so many parts, because ten thousand sinks at once would hold up senders."""
 
 SLICE_S = 0.005
 """How long changes are applied before whoever waits for the loop has a turn."""
+
+SinkKey = tuple[str, str]
+"""Exporter's id and sink's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,20 @@ class Differences:
     added: tuple[str, ...]
     changed: tuple[str, ...]
     removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fittings:
+    """What the fleet gives a sink's worker: its part of the disk, None where there is no disk; whom
+    to ask before it stores; and the oldest position that the pipeline itself holds."""
+
+    store: SinkStore | None
+    make_room: Callable[[SinkWorker, int], bool]
+    low_limit: Callable[[], int]
+
+
+MakeWorker = Callable[[Exporter, Sink, Fittings], SinkWorker]
+"""Builds the worker of one sink, not started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +92,11 @@ class SinkReport:
     """One sink's account at one moment.
 
     ``matched`` points are counted where series are matched (or where several samples became one
-    point), all others where points are batched, sent and given up: that both sides agree is what
-    :attr:`balanced` says. ``matched_samples`` are what the points were made of, and those that
-    wait to become one or became none. ``open`` points are in the batch that still grows since
-    ``open_since`` (wall clock, s), ``queued`` ones behind it.
+    point), or were found on disk at the start; all others where points are batched, sent and given
+    up: that both sides agree is what :attr:`balanced` says. ``matched_samples`` are what the points
+    were made of, and those that wait to become one or became none. ``open`` points are in the batch
+    that still grows since ``open_since`` (wall clock, s), ``queued`` ones behind it. ``removed``:
+    it only sends what is left.
     """
 
     exporter: str
@@ -83,6 +107,9 @@ class SinkReport:
     open: int
     open_since: float | None
     worker: SinkStatistics
+    queue: QueueStatistics
+    oldest_point_age_s: float | None
+    removed: bool = False
 
     @property
     def balanced(self) -> bool:
@@ -92,30 +119,80 @@ class SinkReport:
 
 @dataclass(slots=True, eq=False)
 class _Record:
-    """One sink by name: its count of matched points, its worker, and those before it."""
+    """One sink by name: its count of matched points, its worker, and those that it had before it
+    was removed and added again."""
 
     tally: SinkTally
     worker: SinkWorker
+    group: str
     leaving: list[SinkWorker] = field(default_factory=list)
     past: list[LedgerStatistics] = field(default_factory=list)
 
-    def ledger(self) -> LedgerStatistics:
-        parts = [worker.statistics().ledger for worker in (self.worker, *self.leaving)]
-        return _sum([*self.past, *parts])
+    @property
+    def workers(self) -> tuple[SinkWorker, ...]:
+        return (self.worker, *self.leaving)
+
+    def report(self, *, removed: bool) -> SinkReport:
+        lanes = [lane for worker in self.workers for lane in worker.lanes]
+        statistics = [worker.statistics() for worker in self.workers]
+        ages = [one.oldest_point_age_s for one in statistics]
+        return SinkReport(
+            self.tally.exporter,
+            self.tally.sink,
+            self.tally.points,
+            self.tally.samples,
+            _sum([*self.past, *(one.ledger for one in statistics)]),
+            sum(lane.count for lane in lanes),
+            min((lane.opened_at for lane in lanes if lane.count), default=None),
+            statistics[0],
+            _sum_queues([one.queue for one in statistics]),
+            max((age for age in ages if age is not None), default=None),
+            removed,
+        )
 
 
 class Fleet:
-    """Keeps workers and routes in step with the exporters. Lives on the event loop."""
+    """Keeps workers and routes in step with the exporters. Lives on the event loop.
 
-    def __init__(self, engine: Engine, make_worker: MakeWorker, *, drain_timeout_s: float) -> None:
+    Without ``store`` everything is kept in memory only. ``memory`` is what all sinks together have
+    there, of ``memory_bytes_max`` that may be used in all (0: no limit).
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        make_worker: MakeWorker,
+        *,
+        drain_timeout_s: float,
+        store: QueueStore | None = None,
+        memory: BufferedBytes | None = None,
+        memory_bytes_max: int = 0,
+        low_limit: Callable[[], int] | None = None,
+    ) -> None:
         self._engine = engine
         self._make_worker = make_worker
         self._drain_timeout_s = drain_timeout_s
+        self._store = store
+        self._arbiter = Arbiter(
+            self._members,
+            store=store,
+            memory=memory or BufferedBytes(),
+            memory_bytes_max=memory_bytes_max,
+        )
+        self._low_limit = low_limit or (lambda: engine.low)
         self._exporters: dict[str, Exporter] = {}
         self._records: dict[SinkKey, _Record] = {}
+        self._departing: dict[SinkKey, _Record] = {}
+        self._departed: list[LedgerStatistics] = []
         self._retirements: set[asyncio.Task[None]] = set()
         self._blocking: list[SinkWorker] = []
+        self._upkeep: asyncio.Task[None] | None = None
         self._draining = False
+
+    def start(self) -> None:
+        """Begin to look after the sinks. Needs a running loop."""
+        assert self._upkeep is None, "started twice"
+        self._upkeep = asyncio.get_running_loop().create_task(self._look_after(), name="upkeep")
 
     def compare(self, exporters: Iterable[Exporter]) -> Differences:
         """What :meth:`apply` would have to do (ids are unique).
@@ -170,6 +247,18 @@ class Fleet:
                 for sink in exporter.sinks:
                     self._records[exporter.id, sink.name].worker.reread_secrets()
 
+    def discard_unclaimed(self) -> None:
+        """Delete what is on disk of sinks that do not run. Only where everything could be loaded:
+        a faulty file may be its owner's."""
+        if self._store is None or self._draining:
+            return
+        for found in self._store.discard_unclaimed():
+            exporter, sink = found.key or ("unknown", "unknown")
+            _log.warning(
+                "queue on disk of a sink that is no more: deleted",
+                extra={"exporter": exporter, "sink": sink, "points": found.points},
+            )
+
     @property
     def blocked(self) -> bool:
         """Whether a sink with ``overflow: block`` is full, so that senders must be held back."""
@@ -181,31 +270,79 @@ class Fleet:
         return self._exporters.values()
 
     def reports(self) -> Iterator[SinkReport]:
-        """The account of every sink. Brings the tallies up to date first."""
+        """The account of every sink, those that are removed and still send included. Brings the
+        tallies up to date first."""
         self._engine.router.fold()
         for record in self._records.values():
-            yield self._report(record)
+            yield record.report(removed=False)
+        for record in self._departing.values():
+            yield record.report(removed=True)
+
+    def departed(self) -> LedgerStatistics:
+        """The account of all sinks that were removed and are gone."""
+        return _sum(self._departed)
+
+    def open_bytes(self) -> int:
+        """Bytes in open batches."""
+        return sum(len(batch.arena) for _, worker in self._members() for batch in worker.lanes)
+
+    def lows(self, following: int, *, limit: int | None = None) -> dict[SinkKey, tuple[int, ...]]:
+        """For each lane of each sink, the oldest position that it has neither dealt with nor on
+        disk; ``following``, the position after the last, where there is none. None is above
+        ``limit``, what the pipeline holds for any of them."""
+        found: dict[SinkKey, tuple[int, ...]] = {}
+        for key, record in self._records.items():
+            queued = record.worker.oldest_positions(following)
+            found[key] = tuple(
+                min(
+                    oldest,
+                    batch.oldest if batch.count else oldest,
+                    oldest if limit is None else limit,
+                )
+                for oldest, batch in zip(queued, record.worker.lanes, strict=True)
+            )
+        return found
+
+    def restored_lows(self) -> dict[SinkKey, tuple[int, ...]]:
+        """For each lane of each sink the position before which, as its queue on disk says, a crash
+        lost nothing; -1 where it does not say."""
+        return {key: record.worker.restored_lows for key, record in self._records.items()}
+
+    def discard(self, batch: OpenBatch, points: int) -> None:
+        """Points that were matched once more in a replay are not the batch's sink's to account
+        for."""
+        worker = batch.owner
+        assert isinstance(worker, SinkWorker)
+        self._records[worker.exporter_id, worker.sink_id].tally.points -= points
+
+    def spill_below(self, position: int) -> None:
+        """Begin to put on disk whatever holds a position below this one."""
+        for record in self._records.values():
+            worker = record.worker
+            old = [batch for batch in worker.lanes if batch.count and batch.oldest < position]
+            for batch, sealed in self._engine.flush(old):
+                worker.offer(sealed, batch.lane)
+            if min(worker.oldest_positions(position)) < position:
+                worker.save(at_once=True)
 
     async def drain(self, timeout_s: float) -> None:
-        """Send everything that is left for at most ``timeout_s``, then stop every worker."""
+        """Send everything that is left for at most ``timeout_s``, store the rest where there is a
+        disk, then stop every worker."""
         self._draining = True
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            await asyncio.gather(self._upkeep, return_exceptions=True)
         workers = [record.worker for record in self._records.values()]
         for worker in workers:
             self._flush(worker)
         await asyncio.gather(*(worker.drain(timeout_s) for worker in workers), *self._retirements)
 
-    def _report(self, record: _Record) -> SinkReport:
-        lanes = [lane for worker in (record.worker, *record.leaving) for lane in worker.lanes]
-        return SinkReport(
-            record.tally.exporter,
-            record.tally.sink,
-            record.tally.points,
-            record.tally.samples,
-            record.ledger(),
-            sum(lane.count for lane in lanes),
-            min((lane.opened_at for lane in lanes if lane.count), default=None),
-            record.worker.statistics(),
-        )
+    def _members(self) -> Iterator[tuple[str, SinkWorker]]:
+        """Every worker, with the customer whose it is."""
+        for records in (self._records, self._departing):
+            for record in records.values():
+                for worker in record.workers:
+                    yield record.group, worker
 
     def _add(self, exporter: Exporter) -> None:
         sources = self._install_sinks(exporter, None)
@@ -217,26 +354,30 @@ class Fleet:
         self._engine.replace_exporter(exporter.id, sources)
         self._exporters[exporter.id] = exporter
 
+    def _remove(self, exporter: Exporter) -> None:
+        name = exporter.id
+        del self._exporters[name]
+        self._engine.remove_exporter(name)
+        self._engine.router.forget(name)
+        for sink in exporter.sinks:
+            self._retire((name, sink.name))
+
     def _install_sinks(self, exporter: Exporter, before: Exporter | None) -> Sources:
-        """Start the sinks of a new or changed exporter, keep those that are as before; return the
-        sources as they are to be routed."""
+        """Start the sinks of a new exporter, or give those of a changed one their new
+        configuration; return the sources as they are to be routed."""
         known = {sink.name: sink for sink in before.sinks} if before else {}
         targets: dict[str, Target] = {}
         for sink in exporter.sinks:
             record = self._records.get((exporter.id, sink.name))
             old = known.pop(sink.name, None)
             if record is None:
-                tally = SinkTally(exporter.id, sink.name)
-                record = _Record(tally, self._make_worker(exporter, sink))
-                self._records[exporter.id, sink.name] = record
-                record.worker.start()
+                record = self._add_sink(exporter, sink)
             elif old is None or not _same_delivery(old, sink):
-                self._retire(record, record.worker)
-                record.worker = self._make_worker(exporter, sink)
-                record.worker.start()
+                self._flush(record.worker)
+                record.worker.reconfigure(sink)
             targets[sink.name] = Target(record.tally, record.worker.lanes, _options(sink))
         for name in known:
-            self._retire_record((exporter.id, name))
+            self._retire((exporter.id, name))
         return [
             (
                 source.name,
@@ -246,40 +387,74 @@ class Fleet:
             for source in exporter.sources
         ]
 
-    def _remove(self, exporter: Exporter) -> None:
-        name = exporter.id
-        del self._exporters[name]
-        self._engine.remove_exporter(name)
-        self._engine.router.forget(name)
-        for sink in exporter.sinks:
-            self._retire_record((name, sink.name))
+    def _add_sink(self, exporter: Exporter, sink: Sink) -> _Record:
+        key = (exporter.id, sink.name)
+        fittings = Fittings(
+            self._store.claim(key) if self._store is not None else None,
+            self._arbiter.make_room,
+            self._low_limit,
+        )
+        worker = self._make_worker(exporter, sink, fittings)
+        record = self._departing.pop(key, None)
+        if record is None:
+            record = _Record(SinkTally(*key), worker, exporter.project or exporter.id)
+        else:
+            record.leaving.append(record.worker)
+            record.worker = worker
+        record.tally.points += worker.restored_points
+        if worker.restored_points:
+            _log.info(
+                "queue found on disk",
+                extra={"exporter": key[0], "sink": key[1], "points": worker.restored_points},
+            )
+        self._records[key] = record
+        worker.start()
+        return record
 
-    def _retire_record(self, key: SinkKey) -> None:
-        record = self._records.pop(key)
-        self._retire(record, record.worker)
-
-    def _retire(self, record: _Record, worker: SinkWorker) -> None:
-        """Let a worker send what it has, then stop it; its figures stay with the record."""
-        self._flush(worker)
-        record.leaving.append(worker)
-        task = asyncio.get_running_loop().create_task(self._finish(record, worker))
+    def _retire(self, key: SinkKey) -> None:
+        """Let a sink's worker send what it has, then stop it."""
+        record = self._departing[key] = self._records.pop(key)
+        self._flush(record.worker)
+        task = asyncio.get_running_loop().create_task(self._finish(key, record, record.worker))
         self._retirements.add(task)
         task.add_done_callback(self._retirements.discard)
 
-    async def _finish(self, record: _Record, worker: SinkWorker) -> None:
-        await worker.drain(self._drain_timeout_s)
-        record.leaving.remove(worker)
+    async def _finish(self, key: SinkKey, record: _Record, worker: SinkWorker) -> None:
+        await worker.leave(self._drain_timeout_s)
         ledger = worker.statistics().ledger
-        record.past = [_sum([*record.past, ledger])]
+        if worker is not record.worker:
+            record.leaving.remove(worker)
+            record.past = [_sum([*record.past, ledger])]
+        elif record.leaving:  # it was removed, added and removed again
+            record.worker = record.leaving.pop()
+            record.past = [_sum([*record.past, ledger])]
+        else:
+            del self._departing[key]
+            self._departed = [_sum([*self._departed, *record.past, ledger])]
         lost = sum(ledger.dropped.values())
-        _log.info(
-            "sink left service",
-            extra={"exporter": record.tally.exporter, "sink": record.tally.sink, "dropped": lost},
+        level = logging.WARNING if lost else logging.INFO
+        _log.log(
+            level,
+            "sink removed, its queue is empty",
+            extra={"exporter": key[0], "sink": key[1], "dropped": lost},
         )
 
     def _flush(self, worker: SinkWorker) -> None:
         for batch, sealed in self._engine.flush(worker.lanes):
             worker.offer(sealed, batch.lane)
+
+    async def _look_after(self) -> None:
+        while True:
+            workers = [worker for _, worker in self._members()]
+            size = -(-len(workers) // UPKEEP_SLICES)
+            for number in range(UPKEEP_SLICES):
+                self._arbiter.relieve_memory()
+                for worker in workers[number * size : (number + 1) * size]:
+                    try:
+                        worker.upkeep()
+                    except Exception:
+                        _log.exception("%r: bug in the relay", worker)
+                await asyncio.sleep(UPKEEP_S / UPKEEP_SLICES)
 
     def __repr__(self) -> str:
         return f"<Fleet {len(self._exporters)} exporters, {len(self._records)} sinks>"
@@ -292,9 +467,16 @@ def _options(sink: Sink) -> TargetOptions:
 
 
 def _same_delivery(old: Sink, new: Sink) -> bool:
-    """Whether the worker of ``old`` can serve ``new``: which sources feed it is routing's
+    """Whether the worker of ``old`` can serve ``new`` as it is: which sources feed it is routing's
     concern."""
     return dataclasses.replace(old, sources=()) == dataclasses.replace(new, sources=())
+
+
+def _sum_queues(parts: list[QueueStatistics]) -> QueueStatistics:
+    if len(parts) == 1:
+        return parts[0]
+    fields = [one.name for one in dataclasses.fields(QueueStatistics)]
+    return QueueStatistics(*(sum(getattr(part, name) for part in parts) for name in fields))
 
 
 def _sum(parts: list[LedgerStatistics]) -> LedgerStatistics:

@@ -23,13 +23,13 @@ from relay.exporter.loading import LoadResult, Manifests, keep_last_good
 from relay.exporter.secrets import SecretStore
 from relay.fleet import Changes, Differences, Fleet
 from relay.inventory.loading import InventoryFiles, InventoryLoad
-from relay.inventory.store import Object
+from relay.inventory.store import ManifestIndex
 from relay.settings import Settings
 
 _log = logging.getLogger("relay.reloading")
 
 REST_FACTOR = 20
-"""A poll rests for so many times what it took, so that watching takes at most 5 % of a core."""
+"""A poll rests for so many times the CPU time it took: watching takes at most 5 % of a core."""
 
 LOGGED_MAX = 100
 """Faults of one change that are logged one by one."""
@@ -57,7 +57,7 @@ class Reloader:
         self,
         settings: Settings,
         fleet: Fleet,
-        set_inventory: Callable[[Iterable[Object]], None],
+        set_inventory: Callable[[ManifestIndex], None],
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -67,7 +67,7 @@ class Reloader:
             tenancy=settings.tenancy is not None,
         )
         self._inventory_files = InventoryFiles(settings.inventory.manifests)
-        self._inventory = InventoryLoad((), ())
+        self._inventory = InventoryLoad()
         self._interval_s = settings.watch.interval_s
         self._fleet = fleet
         self._set_inventory = set_inventory
@@ -111,13 +111,12 @@ class Reloader:
     async def watch(self) -> None:
         """Apply changes as they come to rest, until cancelled. A bug is logged and counted."""
         while True:
-            started = time.monotonic()
+            took_s = 0.0
             try:
-                await self._poll()
+                took_s = await self._poll()
             except Exception:
                 self._failures += 1
                 _log.exception("bug in the relay: manifests could not be looked at")
-            took_s = time.monotonic() - started
             pause_s = SETTLE_S if self._manifests.restless else self._interval_s
             await asyncio.sleep(max(pause_s, REST_FACTOR * took_s))
 
@@ -133,12 +132,21 @@ class Reloader:
             self._failures,
         )
 
-    async def _poll(self) -> None:
+    async def _poll(self) -> float:
+        """Look at the files and apply what has changed; return the CPU seconds of looking."""
+
+        def look() -> tuple[InventoryLoad, LoadResult | None, float]:
+            started = time.thread_time()
+            inventory = self._inventory_files.load()
+            loaded = self._manifests.poll(time.monotonic())
+            return inventory, loaded, time.thread_time() - started
+
         async with self._lock:
-            self._take_inventory(await asyncio.to_thread(self._inventory_files.load))
-            loaded = await asyncio.to_thread(self._manifests.poll, time.monotonic())
+            inventory, loaded, took_s = await asyncio.to_thread(look)
+            self._take_inventory(inventory)
             if loaded is not None:
                 self._said(await self._apply(loaded))
+            return took_s
 
     async def _apply(self, loaded: LoadResult) -> Changes:
         def compare() -> tuple[LoadResult, Differences]:
@@ -150,6 +158,8 @@ class Reloader:
         self._report(wanted, differences)
         self._loaded = wanted
         changes = await self._fleet.apply(differences)
+        if not wanted.faults:
+            self._fleet.discard_unclaimed()
         if wanted.renewed:
             self._fleet.reread_secrets(wanted.renewed)
         if changes:
@@ -184,8 +194,8 @@ class Reloader:
 
     def _take_inventory(self, inventory: InventoryLoad) -> None:
         _log_new("faulty in the inventory", self._inventory.faults, inventory.faults)
-        if inventory.objects != self._inventory.objects:
-            self._set_inventory(inventory.objects)
+        if inventory.index is not self._inventory.index:
+            self._set_inventory(inventory.index)
         self._inventory = inventory
 
     def __repr__(self) -> str:

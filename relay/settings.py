@@ -42,9 +42,11 @@ __all__ = [
     "Account",
     "Address",
     "ExporterPath",
+    "FsyncPolicy",
     "Ingest",
     "Inventory",
     "Log",
+    "Memory",
     "SenderAuthentication",
     "ServerTls",
     "Settings",
@@ -58,14 +60,15 @@ __all__ = [
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+FsyncPolicy = Literal["always", "interval", "never"]
 
 FILE_BYTES_MAX = 1024 * 1024
 
 _LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
 _LOG_LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)
+_FSYNC_POLICIES: tuple[FsyncPolicy, ...] = get_args(FsyncPolicy)
 
 _KIB, _MIB, _GIB, _TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
-_STORAGE_BYTES_DEFAULT = 8 * _GIB
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/\s]*)):([0-9]{1,5})")
 _ACCOUNT = re.compile(r"([0-9]{1,10})(?::([0-9]{1,10}))?")
 _UINT32_MAX = (1 << 32) - 1
@@ -110,7 +113,19 @@ class Storage:
     """Where undelivered data survives a restart, and how much of it."""
 
     path: Path
-    bytes_max: int = _STORAGE_BYTES_DEFAULT
+    bytes_max: int = 8 * _GIB
+    fsync: FsyncPolicy = "interval"
+    """What an acknowledged sample survives: ``always`` a power cut; ``interval`` and ``never`` the
+    death of the process at any instant, and a power cut except for the last ``fsync_interval_s`` or
+    for what the kernel had not written yet."""
+    fsync_interval_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """How much memory all data on its way may take; senders are told to wait before it does."""
+
+    bytes_max: int = _GIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +200,7 @@ class Settings:
     secrets: Path | None = None
     tenancy: Tenancy | None = None
     storage: Storage | None = None
+    memory: Memory = Memory()
     allow_private_endpoints: bool = True
     """In YAML, where it is absent: true without tenancy, false with it."""
     resources: Conventions = field(default_factory=Conventions)
@@ -202,7 +218,7 @@ _FLAGS: dict[str, tuple[str, tuple[str, ...]]] = {
     "admin_listen": ("--admin-listen", ("adminListen",)),
     "exporters": ("--exporters", ("exporters",)),
     "secrets": ("--secrets", ("secrets",)),
-    "data": ("--data", ("storage",)),
+    "data": ("--data", ("storage", "path")),
     "log_format": ("--log-format", ("log", "format")),
     "log_level": ("--log-level", ("log", "level")),
 }
@@ -251,7 +267,9 @@ def _overridden(values: dict[str, object], given: Mapping[str, object]) -> dict[
         elif key == "secrets":
             merged["secrets"] = str(Path(str(value)).absolute())
         elif key == "data":
-            merged["storage"] = {"path": str(Path(str(value)).absolute())}
+            storage = merged.get("storage")
+            kept = storage if isinstance(storage, dict) else {}
+            merged["storage"] = {**kept, "path": str(Path(str(value)).absolute())}
         elif len(where) == 1:
             merged[where[0]] = str(value)
         else:
@@ -284,7 +302,6 @@ class _Reader:
                 root.fault("adminListen", f"must not be the same as listen, {listen}")
             has_tenancy = root.has("tenancy")
             tenancy = _read_tenancy(root)
-            self._refuse_storage(root)
             private_ok = root.optional_flag("allowPrivateEndpoints")
             return Settings(
                 listen=listen,
@@ -292,6 +309,8 @@ class _Reader:
                 exporters=read_paths(root, "exporters", base=self._base, has_tenancy=has_tenancy),
                 secrets=self._read_path(root, "secrets"),
                 tenancy=tenancy,
+                storage=self._read_storage(root),
+                memory=_read_memory(root),
                 allow_private_endpoints=tenancy is None if private_ok is None else private_ok,
                 resources=read_conventions(root),
                 inventory=read_inventory(root, base=self._base, has_tenancy=has_tenancy),
@@ -306,18 +325,21 @@ class _Reader:
         text = section.text(key, required=required)
         return self._base / text if text else None
 
-    def _refuse_storage(self, root: Section) -> None:
+    def _read_storage(self, root: Section) -> Storage | None:
+        default = Storage(self._base)
         with root.section("storage") as section:
-            self._read_path(section, "path", required=True)
-            section.size_bytes(
-                "maxBytes", default=_STORAGE_BYTES_DEFAULT, minimum=_MIB, maximum=1024 * _TIB
+            path = self._read_path(section, "path", required=True)
+            storage = Storage(
+                path=path or default.path,
+                bytes_max=section.size_bytes(
+                    "maxBytes", default=default.bytes_max, minimum=_MIB, maximum=1024 * _TIB
+                ),
+                fsync=section.choice("fsync", _FSYNC_POLICIES, default=default.fsync),
+                fsync_interval_s=section.duration_s(
+                    "fsyncInterval", default=default.fsync_interval_s, minimum=0.01, maximum=60.0
+                ),
             )
-        if root.has("storage"):
-            root.fault(
-                "storage",
-                "this release has no journal yet and keeps data in memory only; "
-                "leave storage out to accept that",
-            )
+        return None if path is None else storage
 
     def _read_ingest(self, root: Section) -> Ingest:
         default = Ingest()
@@ -421,6 +443,16 @@ def _read_translation(root: Section) -> Translation:
             delta_max_age_s=section.duration_s(
                 "deltaMaxAge", default=default.delta_max_age_s, minimum=60.0, maximum=7 * 86400.0
             ),
+        )
+
+
+def _read_memory(root: Section) -> Memory:
+    default = Memory()
+    with root.section("memory") as section:
+        return Memory(
+            bytes_max=section.size_bytes(
+                "maxBytes", default=default.bytes_max, minimum=_MIB, maximum=_TIB
+            )
         )
 
 

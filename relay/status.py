@@ -6,21 +6,34 @@ endpoint is shown without query or user part, which validation does not let in a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from relay import __version__
+from relay.acceptance import NO_MEMORY, MemoryStatistics
 from relay.errors import Fault
 from relay.exporter.model import Exporter, Source
+from relay.figures import (
+    IngestFigures,
+    JournalFigures,
+    SinkFigures,
+    Snapshot,
+    SourceFigures,
+    StorageFigures,
+)
 from relay.fleet import SinkReport
-from relay.pipeline.engine import EngineStatistics
+from relay.journal.statistics import JournalStatistics
+from relay.pipeline.accounts import EngineStatistics
 from relay.pipeline.plans import SourceTally
 from relay.reloading import ReloadStatistics
+from relay.replay import NO_REPLAY, ReplayStatistics
 from relay.selector.resources import ResourceSelection
 from relay.sink.delivery import Remark
-from relay.telemetry import IngestFigures, SinkFigures, Snapshot, SourceFigures
+from relay.sink.ledger import LedgerStatistics
+from relay.sink.store import StoreStatistics
 
 BUILD = "interpreted"
 """How the kernel runs."""
@@ -41,7 +54,13 @@ class Facts:
     faults: tuple[Fault, ...]
     sources: tuple[SourceTally, ...]
     sinks: tuple[SinkReport, ...]
+    departed: LedgerStatistics
     changes: ReloadStatistics | None
+    store: StoreStatistics | None = None
+    journal: JournalStatistics | None = None
+    replay: ReplayStatistics = NO_REPLAY
+    memory: MemoryStatistics = NO_MEMORY
+    unreachable_endpoints: int = 0
 
 
 def snapshot(facts: Facts) -> Snapshot:
@@ -58,6 +77,24 @@ def snapshot(facts: Facts) -> Snapshot:
             SourceFigures(tally.exporter, tally.source, tally.samples) for tally in facts.sources
         ),
         sinks=tuple(_sink_figures(report, facts.now) for report in facts.sinks),
+        removed_sinks={
+            "delivered": facts.departed.delivered,
+            "rejected": sum(facts.departed.rejected.values()),
+            "expired": facts.departed.expired,
+            "dropped": sum(facts.departed.dropped.values()),
+        },
+        storage=(
+            *((_journal_storage(facts.journal),) if facts.journal else ()),
+            *((_queues_figures(facts.store),) if facts.store else ()),
+        ),
+        journal=_journal_figures(facts.journal, facts.replay) if facts.journal else None,
+        memory_bytes={
+            "queued": facts.memory.queued_bytes,
+            "open": facts.memory.open_bytes,
+            "pending": facts.memory.pending_bytes,
+        },
+        memory_bytes_max=facts.memory.bytes_max,
+        unreachable_endpoints=facts.unreachable_endpoints,
         series_active=engine.table.active,
         series_created=engine.table.created,
         series_forgotten={
@@ -95,6 +132,7 @@ def snapshot(facts: Facts) -> Snapshot:
 def _sink_figures(report: SinkReport, now: float) -> SinkFigures:
     ledger = report.ledger
     worker = report.worker
+    forecast = worker.forecast
     return SinkFigures(
         exporter=report.exporter,
         sink=report.sink,
@@ -105,22 +143,40 @@ def _sink_figures(report: SinkReport, now: float) -> SinkFigures:
         expired=ledger.expired,
         dropped=ledger.dropped,
         queued_points=ledger.queued + report.open,
-        queue_bytes=worker.queue.bytes,
-        queue_bytes_max=worker.queue.bytes_max,
+        queue_bytes=report.queue.bytes,
+        queue_bytes_max=report.queue.bytes_max,
         oldest_point_age_s=_oldest_age_s(report, now),
+        memory_bytes=report.queue.memory_bytes,
+        stored_bytes=report.queue.stored_bytes,
+        full_in_s=math.inf if forecast.full_in_s is None else forecast.full_in_s,
+        stalled_s=forecast.stalled_s,
+        unreachable=worker.circuit_open,
         requests=worker.requests,
         sent_bytes=worker.bytes_sent,
         last_success_at=worker.last_success_at or 0.0,
+        last_error_at=worker.last_error.at if worker.last_error else 0.0,
         paused=bool(worker.paused),
         internal_errors=worker.internal_errors,
     )
 
 
+def _queues_figures(store: StoreStatistics) -> StorageFigures:
+    return StorageFigures(
+        part="queues",
+        used_bytes=store.used_bytes,
+        bytes_max=store.bytes_max,
+        degraded=bool(store.trouble),
+        errors=store.errors,
+        written_bytes=store.saved_bytes,
+        damaged_records=store.damaged.records,
+        damaged_bytes=store.damaged.bytes,
+        torn_bytes=store.damaged.torn_bytes,
+    )
+
+
 def document(facts: Facts) -> dict[str, Any]:
-    """The ``/status`` document."""
+    """The ``/status`` document for the operator."""
     engine = facts.engine
-    sources = {(tally.exporter, tally.source): tally.samples for tally in facts.sources}
-    sinks = {(report.exporter, report.sink): report for report in facts.sinks}
     return {
         "version": __version__,
         "build": BUILD,
@@ -148,12 +204,43 @@ def document(facts: Facts) -> dict[str, Any]:
             "deltas": {"streams": engine.deltas.states, "points": engine.deltas.outcomes},
         },
         "changes": _changes(facts.changes),
-        "exporters": [
-            _exporter(exporter, sources, sinks, facts.now) for exporter in facts.exporters
+        **_resources(facts, facts.exporters, facts.faults),
+        "removedSinks": [
+            {"exporter": report.exporter, "name": report.sink, **_sink(report, facts.now)}
+            for report in facts.sinks
+            if report.removed
         ],
+        "storage": {
+            **(_journal(facts.journal, facts.replay) if facts.journal else {}),
+            **(_storage(facts.store) if facts.store else {}),
+        }
+        or None,
+        "memory": {"usedBytes": facts.memory.used_bytes, "maxBytes": facts.memory.bytes_max},
+    }
+
+
+def project_document(facts: Facts, project: str) -> dict[str, Any]:
+    """What may be told to one project: its exporters and faults, and nothing of anybody else."""
+    return {
+        "project": project,
+        **_resources(
+            facts,
+            [exporter for exporter in facts.exporters if exporter.project == project],
+            [fault for fault in facts.faults if fault.project == project],
+        ),
+    }
+
+
+def _resources(
+    facts: Facts, exporters: Iterable[Exporter], faults: Iterable[Fault]
+) -> dict[str, Any]:
+    sources = {(tally.exporter, tally.source): tally.samples for tally in facts.sources}
+    sinks = {(report.exporter, report.sink): report for report in facts.sinks if not report.removed}
+    return {
+        "exporters": [_exporter(exporter, sources, sinks, facts.now) for exporter in exporters],
         "faults": [
             {"origin": fault.origin, "path": fault.path, "message": fault.message}
-            for fault in facts.faults
+            for fault in faults
         ],
     }
 
@@ -203,6 +290,72 @@ def _exporter(
     }
 
 
+def _journal_storage(journal: JournalStatistics) -> StorageFigures:
+    return StorageFigures(
+        part="journal",
+        used_bytes=journal.bytes,
+        bytes_max=journal.bytes_max,
+        degraded=bool(journal.trouble),
+        errors=journal.errors,
+        written_bytes=journal.record_bytes,
+        damaged_records=journal.corrupt_stretches + journal.unreadable_segments,
+        damaged_bytes=journal.corrupt_bytes,
+        torn_bytes=journal.torn_bytes,
+    )
+
+
+def _journal_figures(journal: JournalStatistics, replay: ReplayStatistics) -> JournalFigures:
+    return JournalFigures(
+        requests={
+            "written": journal.records,
+            "unjournaled": journal.unjournaled_requests,
+            "replayed": replay.requests,
+            "unreplayable": replay.undecodable,
+        },
+        operations={
+            "write": journal.groups,
+            "flush": journal.flushes,
+            "slow": journal.slow_writes,
+        },
+        replay_left_bytes=replay.left_bytes,
+    )
+
+
+def _journal(journal: JournalStatistics, replay: ReplayStatistics) -> dict[str, Any]:
+    return {
+        "journal": {
+            "usedBytes": journal.bytes,
+            "maxBytes": journal.bytes_max,
+            "trouble": journal.trouble or None,
+            "errors": journal.errors,
+            "unjournaledRequests": journal.unjournaled_requests,
+            "damagedRecords": journal.corrupt_stretches + journal.unreadable_segments,
+            "damagedBytes": journal.corrupt_bytes,
+            "tornBytes": journal.torn_bytes,
+            "replay": {
+                "active": replay.active,
+                "requests": replay.requests,
+                "unreplayable": replay.undecodable,
+                "leftBytes": replay.left_bytes,
+            },
+        }
+    }
+
+
+def _storage(store: StoreStatistics) -> dict[str, Any]:
+    return {
+        "queues": {
+            "usedBytes": store.used_bytes,
+            "maxBytes": store.bytes_max,
+            "trouble": store.trouble or None,
+            "errors": store.errors,
+            "damagedRecords": store.damaged.records,
+            "damagedBytes": store.damaged.bytes,
+            "tornBytes": store.damaged.torn_bytes,
+        }
+    }
+
+
 def _selected(source: Source) -> dict[str, Any]:
     """As its author wrote it, nearly."""
     if isinstance(source.selector, ResourceSelection):
@@ -213,6 +366,7 @@ def _selected(source: Source) -> dict[str, Any]:
 def _sink(report: SinkReport, now: float) -> dict[str, Any]:
     ledger = report.ledger
     worker = report.worker
+    full_in_s = worker.forecast.full_in_s
     return {
         "ledger": {
             "matched": report.matched,
@@ -224,11 +378,16 @@ def _sink(report: SinkReport, now: float) -> dict[str, Any]:
             "balanced": report.balanced,
         },
         "queue": {
-            "requests": worker.queue.payloads,
-            "bytes": worker.queue.bytes,
-            "maxBytes": worker.queue.bytes_max,
+            "requests": report.queue.payloads,
+            "bytes": report.queue.bytes,
+            "maxBytes": report.queue.bytes_max,
+            "memoryBytes": report.queue.memory_bytes,
+            "storedBytes": report.queue.stored_bytes,
             "oldestPointAgeSeconds": round(_oldest_age_s(report, now), 3),
+            "secondsUntilFull": None if full_in_s is None else round(full_in_s, 1),
         },
+        "stalledSeconds": round(worker.forecast.stalled_s, 1),
+        "unreachable": worker.circuit_open,
         "requests": dict(worker.requests),
         "sentBytes": worker.bytes_sent,
         "lastSuccessAt": _time(worker.last_success_at),
@@ -242,7 +401,7 @@ def _sink(report: SinkReport, now: float) -> dict[str, Any]:
 def _oldest_age_s(report: SinkReport, now: float) -> float:
     """Age of the oldest point that is queued or in an open batch; 0 where there is none."""
     opened = report.open_since
-    return max(report.worker.oldest_point_age_s or 0.0, now - opened if opened else 0.0)
+    return max(report.oldest_point_age_s or 0.0, now - opened if opened else 0.0)
 
 
 def _remark(remark: Remark | None) -> dict[str, Any] | None:

@@ -23,13 +23,15 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from relay.catalogue import CATALOGUE, MetricSpec
+from relay.catalogue import CATALOGUE
 from relay.figures import (
     IngestFigures,
     SinkFigures,
     Snapshot,
     SourceFigures,
+    StorageFigures,
 )
+from relay.metric import MetricSpec
 
 __all__ = [
     "CATALOGUE",
@@ -39,6 +41,7 @@ __all__ = [
     "Snapshot",
     "SnapshotCollector",
     "SourceFigures",
+    "StorageFigures",
     "Telemetry",
 ]
 

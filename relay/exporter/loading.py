@@ -62,7 +62,8 @@ def keep_last_good(running: Iterable[Exporter], loaded: LoadResult) -> LoadResul
     """What to run after a reload: what was loaded, and what runs already but is faulty now.
 
     An exporter that is gone from its file is kept only where a part of that file cannot be read,
-    since then it may be in there. One that makes senders wait is not kept beside others.
+    since then it may be in there. One that makes senders wait, and has to be alone, stays: it is
+    those that come to it that are refused, with a fault each, because its queue must not be lost.
     """
     if not loaded.faulty and not loaded.faulty_files:
         return loaded
@@ -73,9 +74,28 @@ def keep_last_good(running: Iterable[Exporter], loaded: LoadResult) -> LoadResul
         if exporter.id not in present
         and (exporter.id in loaded.faulty or exporter.file in loaded.faulty_files)
     ]
-    if len(kept) + len(present) > 1:
-        kept = [one for one in kept if all(sink.queue.overflow != "block" for sink in one.sinks)]
-    return replace(loaded, exporters=(*loaded.exporters, *kept))
+    blocking = next((one for one in kept if _blocks(one)), None)
+    if blocking is None:
+        return replace(loaded, exporters=(*loaded.exporters, *kept))
+    others = [one for one in (*loaded.exporters, *kept) if one is not blocking]
+    faults = [
+        Fault(
+            "metadata.name",
+            f"cannot run beside {blocking.id}, which has overflow: block and runs already",
+            one.origin,
+        )
+        for one in others
+    ]
+    return replace(
+        loaded,
+        exporters=(blocking,),
+        faults=(*loaded.faults, *faults),
+        faulty=loaded.faulty | {one.id for one in others},
+    )
+
+
+def _blocks(exporter: Exporter) -> bool:
+    return any(sink.queue.overflow == "block" for sink in exporter.sinks)
 
 
 def load_exporters(
@@ -240,12 +260,13 @@ class Manifests:
                     continue
             good.append(one)
         good = _without_refused_overflow(good, surroundings)
-        for file in self._files.values():
-            faults.extend(file.faults)
-        for one in resources:
-            faults.extend(one.faults)
-            if id(one) in surroundings:
-                faults.extend(surroundings[id(one)].faults)
+        for (project, _), file in self._files.items():
+            faults.extend(_of(project, file.faults))
+        for (project, _), file in self._files.items():
+            for one in file.resources:
+                faults.extend(_of(project, one.faults))
+                if id(one) in surroundings:
+                    faults.extend(_of(project, surroundings[id(one)].faults))
         exporters = tuple(one.exporter for one in good if one.exporter is not None)
         running = {one.identity for one in good}
         return LoadResult(
@@ -316,6 +337,11 @@ def _claim(
                 f"{shown(one.identity[3])} is already taken by {origin}; the first one counts",
             )
     return claims
+
+
+def _of(project: str, faults: Iterable[Fault]) -> Iterable[Fault]:
+    """The faults, marked as those of one project."""
+    return (replace(fault, project=project) for fault in faults) if project else faults
 
 
 def _without_refused_overflow(

@@ -17,6 +17,7 @@ from relay.wire.otlp import Kind, Temporality
 AuthenticationType = Literal["none", "bearerToken", "basicAuth", "apiKey"]
 Compression = Literal["gzip", "zstd", "none"]
 Overflow = Literal["dropOldest", "dropNewest", "block"]
+Drain = Literal["oldestFirst", "freshFirst"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +107,16 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """How much of a sink's undelivered data is kept, for how long, and what gives way beyond it."""
+    """How much of a sink's undelivered data is kept, for how long, and what gives way beyond it.
+
+    ``drain``: in which order a backlog on disk and fresh data leave; ``freshFirst`` leaves the
+    backlog every fourth request, and points of a series no longer arrive in order.
+    """
 
     bytes_max: int = 64 * 1024 * 1024
     age_max_s: float = 24 * 3600.0
     overflow: Overflow = "dropOldest"
+    drain: Drain = "oldestFirst"
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from relay.exporter.model import (
     Batch,
     ClientTls,
     Compression,
+    Drain,
     Exporter,
     OtlpHttp,
     Overflow,
@@ -73,6 +74,7 @@ _AUTHENTICATION_TYPES: tuple[AuthenticationType, ...] = get_args(AuthenticationT
 _COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 _TEMPORALITIES: tuple[Temporality, ...] = get_args(Temporality)
 _OVERFLOWS: tuple[Overflow, ...] = get_args(Overflow)
+_DRAINS: tuple[Drain, ...] = get_args(Drain)
 
 # The name of the metric, and what tells the members of a histogram or a summary apart.
 _NOT_PROMOTED = (NAME, "le", "quantile", "vmrange")
@@ -379,6 +381,7 @@ def _read_queue(sink: Section, batch: Batch) -> Queue:
             ),
             age_max_s=age_max_s,
             overflow=section.choice("overflow", _OVERFLOWS, default=default.overflow),
+            drain=section.choice("drain", _DRAINS, default=default.drain),
         )
 
 

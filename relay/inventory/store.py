@@ -17,7 +17,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
@@ -59,9 +59,60 @@ class InventoryStatistics:
     changes: int
 
 
-class _UidKey(NamedTuple):
+class UidKey(NamedTuple):
+    """An object by what no other object ever had."""
+
     project: str
     uid: str
+
+
+_NOTHING: Final = object()
+"""The token of every index without objects."""
+
+
+class ManifestIndex:
+    """What all manifests say, ready to be asked; of several objects of one name the first counts.
+
+    Immutable. With many objects it takes a second to build and to compare, which is why it is made
+    away from the event loop, and knows which objects differ from its ``base``.
+    """
+
+    __slots__ = ("_base", "_by_name", "_by_uid", "_changed", "token")
+
+    def __init__(self, objects: Iterable[Object] = (), base: ManifestIndex | None = None) -> None:
+        self._by_name: dict[tuple[str, StreamKey], ObjectLabels] = {}
+        self._by_uid: dict[UidKey, ObjectLabels] = {}
+        for one in objects:
+            labels = ObjectLabels(one.labels)
+            self._by_name.setdefault((one.group, one.key), labels)
+            if one.uid:
+                self._by_uid.setdefault(UidKey(one.project, one.uid), labels)
+        # Tokens instead of the indexes themselves, or every index would keep all before it.
+        self.token: Final = object() if self._by_name else _NOTHING
+        self._base: Final = base.token if base is not None else None
+        self._changed: Final = self._differences(base) if base is not None else frozenset()
+
+    def changed_since(self, other: ManifestIndex) -> frozenset[StreamKey | UidKey]:
+        """The objects that the two say different things about; at once for the own base."""
+        return self._changed if self._base is other.token else self._differences(other)
+
+    def by_name(self, group: str, key: StreamKey) -> ObjectLabels | None:
+        """The labels of an object of that API group."""
+        return self._by_name.get((group, key))
+
+    def by_uid(self, key: UidKey) -> ObjectLabels | None:
+        """The labels of the object that has the uid."""
+        return self._by_uid.get(key)
+
+    def _differences(self, other: ManifestIndex) -> frozenset[StreamKey | UidKey]:
+        names = _differing(other._by_name, self._by_name)
+        return frozenset((*(key for _, key in names), *_differing(other._by_uid, self._by_uid)))
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __repr__(self) -> str:
+        return f"<ManifestIndex {len(self)} objects>"
 
 
 @dataclass(slots=True)
@@ -78,30 +129,22 @@ class Inventory:
     def __init__(self, *, objects_max: int = OBJECTS_MAX) -> None:
         assert objects_max >= 2
         self._half: Final = objects_max // 2
-        self._manifests: dict[tuple[str, StreamKey], ObjectLabels] = {}
-        self._by_uid: dict[_UidKey, ObjectLabels] = {}
+        self._manifests = ManifestIndex()
         self._young: dict[StreamKey, _Heard] = {}
         self._old: dict[StreamKey, _Heard] = {}
-        self._asked: set[StreamKey | _UidKey] = set()
+        self._asked: set[StreamKey | UidKey] = set()
         self._all_asked = False
         self._changed: set[str] = set()
         self._changes = 0
+        self.version = 0
+        """Moves with everything that the stream says anew."""
 
-    def replace_manifests(self, objects: Iterable[Object]) -> None:
-        """Take these for all that manifests say; of several with one name the first counts."""
-        manifests: dict[tuple[str, StreamKey], ObjectLabels] = {}
-        by_uid: dict[_UidKey, ObjectLabels] = {}
-        for one in objects:
-            labels = ObjectLabels(one.labels)
-            manifests.setdefault((one.group, one.key), labels)
-            if one.uid:
-                by_uid.setdefault(_UidKey(one.project, one.uid), labels)
-        for place in _differences(self._manifests, manifests):
-            self._note(place[1])
-        for uid in _differences(self._by_uid, by_uid):
-            self._note(uid)
-        self._manifests = manifests
-        self._by_uid = by_uid
+    def replace_manifests(self, index: ManifestIndex) -> None:
+        """Take this for all that manifests say."""
+        changed = index.changed_since(self._manifests)
+        for key in changed if self._all_asked else changed & self._asked:
+            self._note(key)
+        self._manifests = index
 
     def hear(self, claim: Claim, *, begins: bool) -> None:
         """An info series was seen; ``begins``: for the first time."""
@@ -111,6 +154,7 @@ class Inventory:
             heard = self._old.pop(key, None)
             if heard is None:
                 self._keep(key, _Heard(ObjectLabels(claim.labels, exact=False)))
+                self.version += 1
                 self._note(key)
                 return
             self._keep(key, heard)
@@ -119,9 +163,18 @@ class Inventory:
         elif begins or claim.labels == heard.rival:
             heard.labels = ObjectLabels(claim.labels, exact=False)
             heard.rival = None
+            self.version += 1
             self._note(key)
         else:
             heard.rival = claim.labels
+
+    def claims(self) -> list[Claim]:
+        """What the stream said, as far as it is remembered; the least recent first."""
+        return [
+            Claim(key, heard.labels.labels)
+            for half in (self._old, self._young)
+            for key, heard in half.items()
+        ]
 
     def of(self, project: str) -> ProjectObjects:
         """The objects of one project, now and in future."""
@@ -131,14 +184,14 @@ class Inventory:
         """The labels of a namespace; None where it is not known."""
         key = StreamKey(project, NAMESPACE_KIND, "", name)
         self._ask(key)
-        return self._manifests.get(("", key)) or self._heard(key)
+        return self._manifests.by_name("", key) or self._heard(key)
 
     def resource(self, project: str, ref: ObjectRef) -> ObjectLabels | None:
         """The labels of an object, by its uid where a manifest has that, else by its names."""
         if ref.uid:
-            uid = _UidKey(project, ref.uid)
+            uid = UidKey(project, ref.uid)
             self._ask(uid)
-            found = self._by_uid.get(uid)
+            found = self._manifests.by_uid(uid)
             if found is not None:
                 return found
         if not ref.name:
@@ -147,7 +200,7 @@ class Inventory:
         for kind in ref.kinds:
             key = StreamKey(project, kind, ref.namespace, ref.name)
             self._ask(key)
-            found = self._manifests.get((ref.group, key))
+            found = self._manifests.by_name(ref.group, key)
             if found is not None:
                 return found
             heard = heard or self._heard(key)
@@ -176,13 +229,13 @@ class Inventory:
             self._young = {}
         self._young[key] = heard
 
-    def _ask(self, key: StreamKey | _UidKey) -> None:
+    def _ask(self, key: StreamKey | UidKey) -> None:
         if len(self._asked) >= ASKED_MAX:
             self._all_asked = True
             self._asked.clear()
         self._asked.add(key)
 
-    def _note(self, key: StreamKey | _UidKey) -> None:
+    def _note(self, key: StreamKey | UidKey) -> None:
         if self._all_asked or key in self._asked:
             self._changed.add(key.project)
             self._changes += 1
@@ -213,7 +266,7 @@ class ProjectObjects:
         return f"<ProjectObjects {self._project!r} {self._inventory!r}>"
 
 
-def _differences(before: Mapping[K, ObjectLabels], after: Mapping[K, ObjectLabels]) -> list[K]:
+def _differing(before: Mapping[K, ObjectLabels], after: Mapping[K, ObjectLabels]) -> Iterator[K]:
     """The keys whose labels differ, or that only one of the two has."""
-    gone = [key for key in before if key not in after]
-    return gone + [key for key, labels in after.items() if before.get(key) != labels]
+    yield from (key for key in before if key not in after)
+    yield from (key for key, labels in after.items() if before.get(key) != labels)

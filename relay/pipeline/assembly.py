@@ -216,6 +216,12 @@ class Assembly:
         self._skip_settled()
         return self._deadlines[0][0] if self._deadlines else None
 
+    @property
+    def low(self) -> int | None:
+        """The oldest position of which a sample waits here, or None."""
+        self._skip_settled()
+        return self._deadlines[0][2].origin.position if self._deadlines else None
+
     def take_changed(self) -> bool:
         """Whether sources lost a family since this was asked last: its members go other ways."""
         changed, self.changed = self.changed, False

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from relay.errors import OverloadedError
 from relay.inventory.info_series import InfoReader
-from relay.inventory.store import Inventory, InventoryStatistics, Object
-from relay.pipeline.assembly import AssemblyStatistics
-from relay.pipeline.delta import DeltaStatistics, DeltaStore
-from relay.pipeline.exemplars import ExemplarShelf, ExemplarShelfStatistics
+from relay.inventory.store import Inventory, ManifestIndex
+from relay.pipeline.accounts import EngineStatistics, Knowledge, Probed, Replayed
+from relay.pipeline.delta import DeltaStore
+from relay.pipeline.exemplars import ExemplarShelf
 from relay.pipeline.flush import FlushSchedule
 from relay.pipeline.intake import Intake
 from relay.pipeline.kernel import consume
@@ -22,40 +21,31 @@ from relay.pipeline.kernel2 import consume2
 from relay.pipeline.metric_types import (
     FamilyMetadata,
     MetricTypes,
-    MetricTypesStatistics,
     family_of,
 )
 from relay.pipeline.native import NativeRoute
-from relay.pipeline.positions import Positions, PositionsStatistics
-from relay.pipeline.recollection import recall, remember
+from relay.pipeline.positions import Positions
+from relay.pipeline.request import Request
 from relay.pipeline.resolve import Resolver
 from relay.pipeline.resources import Resources
-from relay.pipeline.router import Router, RouterStatistics, Sources
+from relay.pipeline.router import Router, Sources
 from relay.pipeline.series import Series
 from relay.pipeline.streams import Emission
-from relay.pipeline.table import SeriesTable, SeriesTableStatistics
+from relay.pipeline.table import SeriesTable
 from relay.pipeline.tenancy import ACCOUNT_LABELS, ANYWHERE, Origin, Tenancy
-from relay.pipeline.translate import Translator, TranslatorStatistics
+from relay.pipeline.translate import Translator
 from relay.selector.resource_matching import Compiler
 from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.remote_write import (
-    METADATA_FIELD,
     LabelReader,
-    LabelReaderStatistics,
     SeriesFault,
     WriteProtocol,
     parse_metadata,
-    top_level,
 )
 from relay.wire.remote_write2 import Metadata2
 
-NEW_SERIES_MAX = 50_000
-"""New series of one request that are looked at before others are served: a second's worth, if
-they are of usual size."""
 SERIES_MAX_LEAST = 1_000
 """Bounds that follow that of the series are not below this."""
-NEW_SERIES_BYTES_MAX = 8 * 1024 * 1024
-"""The same in bytes of labels, for those that are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,29 +59,6 @@ class Limits:
     families_max: int = 100_000
     histograms_max: int = 200_000
     objects_max: int = 200_000
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStatistics:
-    """Snapshots of all parts, and counters since the start.
-
-    ``received_samples`` counts everything that came, native histograms included, by protocol in
-    ``received_by_protocol``; ``dropped_samples`` what went no further than the pipeline, by reason.
-    """
-
-    table: SeriesTableStatistics
-    labels: LabelReaderStatistics
-    router: RouterStatistics
-    types: MetricTypesStatistics
-    translator: TranslatorStatistics
-    positions: PositionsStatistics
-    inventory: InventoryStatistics
-    received_samples: int
-    received_by_protocol: dict[WriteProtocol, int]
-    dropped_samples: dict[str, int]
-    exemplars: ExemplarShelfStatistics
-    assembly: AssemblyStatistics
-    deltas: DeltaStatistics
 
 
 class Engine:
@@ -141,8 +108,9 @@ class Engine:
         self._times: dict[bytes, bytes] = {}
         self._received: dict[WriteProtocol, int] = {}
         self._dropped: dict[str, int] = {}
-        self._late_rounds = 0
         self.shelf = ExemplarShelf()
+        self._marks = -1
+        """Stands in for the position of what is no request that was taken; no batch has it."""
 
     def add_exporter(self, exporter: str, project: str, sources: Sources) -> None:
         """Start routing an exporter; see :meth:`Router.add`."""
@@ -154,9 +122,9 @@ class Engine:
         self.router.replace(exporter, sources)
         self.table.invalidate()
 
-    def set_inventory(self, objects: Iterable[Object]) -> None:
-        """Take these objects for all that manifests say."""
-        self.inventory.replace_manifests(objects)
+    def set_inventory(self, index: ManifestIndex) -> None:
+        """Take this for all that manifests say."""
+        self.inventory.replace_manifests(index)
         self._settle()
 
     def remove_exporter(self, exporter: str) -> None:
@@ -184,25 +152,83 @@ class Engine:
         position = self.positions.begin()
         intake = Intake(position, now)
         self.table.sweep(tick)
-        self._origin = origin
-        self.table.enter(origin)
         try:
-            request = _Request(body, self)
-            if protocol == "remote_write_v2":
-                consume2(body, intake, request)
-            else:
-                consume(self.table, body, intake, request, self._times)
-                if intake.has_metadata:
-                    request.learn_ahead()
+            self._consume(body, intake, origin, protocol)
         except BaseException:
-            intake.undo()
             self.positions.release(position)
             raise
-        before = self._received.get(protocol, 0)
-        self._received[protocol] = before + intake.samples + sum(intake.dropped.values())
-        self._commit(intake, tick)
+        self._commit(intake, tick, protocol)
         self._settle()
         return intake
+
+    def replay(
+        self,
+        body: bytes,
+        *,
+        position: int,
+        now: float,
+        tick: float,
+        wants: Callable[[OpenBatch], bool],
+        origin: Origin = ANYWHERE,
+        protocol: WriteProtocol = "remote_write_v1",
+    ) -> Replayed:
+        """Process a request once more, under the position that it had: what :meth:`ingest` does,
+        for those batches alone that still want it.
+
+        ``position`` is none that was given out by this engine. Raises like :meth:`ingest`.
+        """
+        self.positions.advance(position)
+        position = self.positions.begin()
+        intake = Intake(position, now)
+        self.table.sweep(tick)
+        try:
+            self._consume(body, intake, origin, protocol)
+        except BaseException:
+            self.positions.release(position)
+            raise
+        withheld = self._commit(intake, tick, protocol, wants)
+        self._settle()
+        return Replayed(intake, withheld)
+
+    def probe(
+        self,
+        body: bytes,
+        *,
+        now: float,
+        origin: Origin = ANYWHERE,
+        protocol: WriteProtocol = "remote_write_v1",
+    ) -> Probed:
+        """What :meth:`ingest` would say of a request, without taking it. Raises like that."""
+        self._marks -= 1
+        intake = Intake(self._marks, now)
+        self._consume(body, intake, origin, protocol)
+        probed = Probed(intake.taken, intake.dropped, intake.examples, intake.wanted)
+        intake.undo()
+        self._settle()
+        return probed
+
+    @property
+    def low(self) -> int:
+        """The oldest position of which something is in no batch yet: the next one to be given out,
+        or that of a sample that waits for the others of its histogram."""
+        waiting = self.assembly.low
+        return self.positions.following if waiting is None else waiting
+
+    @property
+    def learned(self) -> int:
+        """Moves with everything that requests teach: types of metrics, labels of objects."""
+        return self.types.version + self.inventory.version
+
+    def knowledge(self) -> Knowledge:
+        """What requests have taught; whatever is read later may depend on it."""
+        return Knowledge(self.types.families(), self.inventory.claims())
+
+    def recall(self, knowledge: Knowledge) -> None:
+        """Know again what an earlier process knew; before the first request."""
+        for family, metadata in knowledge.families.items():
+            self.types.learn(family, metadata)
+        for claim in knowledge.claims:
+            self.inventory.hear(claim, begins=True)
 
     def due(self, tick: float) -> list[tuple[OpenBatch, SealedBatch]]:
         """Seal and return every batch whose time has come, and let what waits for others come to
@@ -224,14 +250,6 @@ class Engine:
         """Seal and return those of the batches that hold points (a sink leaves, or we stop)."""
         return list(_seal_all(batches))
 
-    def remember(self) -> bytes:
-        """What would have to be learned again after a restart; see :func:`recall`."""
-        return remember(self.types, self.deltas)
-
-    def recall(self, data: bytes) -> None:
-        """Know again what an earlier process remembered. Raises DecodeError."""
-        recall(data, self.types, self.deltas)
-
     def statistics(self) -> EngineStatistics:
         """A snapshot; brings all tallies up to date."""
         self.router.fold()
@@ -251,8 +269,39 @@ class Engine:
             self.deltas.statistics(),
         )
 
-    def _commit(self, intake: Intake, tick: float) -> None:
-        """Make the request's effects final: counts, deferred samples, holds and deadlines."""
+    def _consume(
+        self, body: bytes, intake: Intake, origin: Origin, protocol: WriteProtocol
+    ) -> None:
+        """Append a request's points to the batches; nothing is changed where that raises."""
+        self._origin = origin
+        self.table.enter(origin)
+        before = self.learned
+        try:
+            request = Request(body, self)
+            if protocol == "remote_write_v2":
+                consume2(body, intake, request)
+            else:
+                consume(self.table, body, intake, request, self._times)
+                if intake.has_metadata:
+                    request.learn_ahead()
+        except BaseException:
+            intake.undo()
+            raise
+        intake.learned = self.learned != before
+
+    def _commit(
+        self,
+        intake: Intake,
+        tick: float,
+        protocol: WriteProtocol,
+        wants: Callable[[OpenBatch], bool] | None = None,
+    ) -> list[tuple[OpenBatch, int]]:
+        """Make the request's effects final: counts, deferred samples, holds and deadlines.
+
+        Returns the points that were taken back from batches that do not want them.
+        """
+        before = self._received.get(protocol, 0)
+        self._received[protocol] = before + intake.samples + sum(intake.dropped.values())
         for plan, count in intake.tallies:
             plan.samples += count
         for reason, count in intake.dropped.items():
@@ -267,15 +316,18 @@ class Engine:
         self.shelf.dropped += intake.exemplars_refused
         for series, exemplars in intake.loose:
             self.shelf.put(series, exemplars)
+        emission.close()
+        withheld = intake.withhold(wants) if wants is not None else []
         self._close(emission)
         self.positions.release(intake.request)
+        return withheld
 
     def _late(
         self, tick: float, send: Callable[..., None], *arguments: float
     ) -> list[tuple[OpenBatch, SealedBatch]]:
         """A round of points that no request brings; its mark is no request's."""
-        self._late_rounds += 1
-        intake = Intake(-1 - self._late_rounds, 0.0)
+        self._marks -= 1
+        intake = Intake(self._marks, 0.0)
         emission = Emission(intake, self.positions, tick)
         send(*arguments, emission)
         self._close(emission)
@@ -329,7 +381,7 @@ class Engine:
             if self.types.learn(family, FamilyMetadata(*metadata)):
                 self.table.invalidate()
 
-    def find(self, key: bytes, request: _Request) -> Series:
+    def find(self, key: bytes, request: Request) -> Series:
         """The series with these label bytes, ready for use or with its fault set."""
         if len(key) > self._limits.series_bytes_max:
             # Not kept: a sender could fill the table with what we refuse.
@@ -400,56 +452,6 @@ class Engine:
 
     def __repr__(self) -> str:
         return f"<Engine {self.table!r} {self.router!r}>"
-
-
-class _Request:
-    """What the resolution of new series needs of the request that brought them.
-
-    A body may carry metadata behind its series. The types of new series are better known from the
-    start than corrected afterwards, so the metadata is read when the first new series turns up.
-    """
-
-    __slots__ = ("_ahead", "_body", "_engine", "_new", "_new_bytes")
-
-    def __init__(self, body: bytes, engine: Engine) -> None:
-        self._body = body
-        self._engine = engine
-        self._ahead = False
-        self._new = 0
-        self._new_bytes = 0
-
-    def resolve(self, key: bytes) -> Series:
-        """See :class:`~relay.pipeline.careful.Resolution`."""
-        return self._engine.find(key, self)
-
-    def learn(self, name: str, metadata: Metadata2) -> None:
-        """See :class:`~relay.pipeline.careful.Resolution`."""
-        self._engine.learn_series(name, metadata)
-
-    def native(self, series: Series) -> NativeRoute:
-        """See :class:`~relay.pipeline.careful.Resolution`."""
-        return self._engine.native(series)
-
-    def count_new(self, key_bytes: int) -> None:
-        """Raises OverloadedError for too many: those before are known by then, and cost less the
-        next time, so the same request gets further when it comes again."""
-        self._new += 1
-        self._new_bytes += key_bytes
-        if self._new > NEW_SERIES_MAX:
-            raise OverloadedError(f"over {NEW_SERIES_MAX} new series in one request")
-        if self._new_bytes > NEW_SERIES_BYTES_MAX:
-            raise OverloadedError(f"over {NEW_SERIES_BYTES_MAX} bytes of new series in one request")
-
-    def learn_ahead(self) -> None:
-        if not self._ahead:
-            spans = [
-                (start, stop)
-                for field, start, stop in top_level(self._body)
-                if field == METADATA_FIELD
-            ]
-            if spans:
-                self._engine.learn(self._body, spans)
-            self._ahead = True  # not before: what is faulty must be found by every attempt
 
 
 def _seal_all(batches: Iterable[OpenBatch]) -> Iterator[tuple[OpenBatch, SealedBatch]]:

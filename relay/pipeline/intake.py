@@ -14,6 +14,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -57,6 +58,14 @@ class Origin:
 
     position: int
     arrived_at: float
+
+
+class Taken(NamedTuple):
+    """How much of a request was good, as remote write 2.0 asks to be told."""
+
+    samples: int
+    histograms: int
+    exemplars: int
 
 
 @dataclass(slots=True)
@@ -109,6 +118,8 @@ class Intake:
     exemplars_refused: int = 0
     careful: int = 0
     """Entries of the body that took the careful way."""
+    learned: bool = False
+    """Whether it taught something that is needed to read others: a type, an object's labels."""
     expansion_bytes: int = 0
     """Bytes of points that it becomes beyond what it was; see :mod:`relay.pipeline.careful`."""
     has_metadata: bool = False
@@ -126,11 +137,42 @@ class Intake:
         """Good samples of the request."""
         return sum(count for _, count in self.tallies)
 
+    @property
+    def taken(self) -> Taken:
+        """What of the request was good."""
+        return Taken(
+            self.samples - self.histograms, self.histograms, self.exemplars - self.exemplars_refused
+        )
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything of the request goes on its way, or changes how others are read."""
+        return bool(self.touches or self.deferred or self.native) or self.learned
+
     def drop(self, reason: str, count: int, example: str) -> None:
         """Record samples that go no further."""
         self.dropped[reason] = self.dropped.get(reason, 0) + count
         if len(self.examples) < EXAMPLES_MAX:
             self.examples.append(f"{example}: {reason}")
+
+    def withhold(self, wants: Callable[[OpenBatch], bool]) -> list[tuple[OpenBatch, int]]:
+        """Take back what the request did to batches that do not want it; returns them, and how
+        many points that were."""
+        spared = [touch for touch in self.touches if not wants(touch.batch)]
+        if not spared:
+            return []
+        points = {touch.batch: touch.batch.count - touch.count for touch in spared}
+        kept = []
+        for batch, sealed in self.sealed:
+            if batch in points:
+                points[batch] += sealed.count
+            else:
+                kept.append((batch, sealed))
+        self.sealed = kept
+        self.touches = [touch for touch in self.touches if touch.batch not in points]
+        for touch in spared:
+            touch.undo()
+        return list(points.items())
 
     def undo(self) -> None:
         """Take everything back that the request did to batches."""

@@ -20,7 +20,6 @@ their family besides: which of them is used depends on whether an exporter wants
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -171,6 +170,8 @@ class MetricTypes:
         self._contradictions = 0
         self._retyped = 0
         self._forgot = False
+        self.version = 0
+        """Moves with everything that is learned."""
 
     def learn(self, family: str, metadata: FamilyMetadata) -> bool:
         """Take in what a sender says of a family; return whether a name in use has a new identity.
@@ -201,6 +202,7 @@ class MetricTypes:
         if self._families.get(family) == learned:
             return False
         self._families[family] = learned
+        self.version += 1
         return self._changed(family)
 
     def infer_histogram(self, name: str) -> bool:
@@ -236,9 +238,9 @@ class MetricTypes:
         """What a series of this name is as number points."""
         return self.typing(name).identity
 
-    def families(self) -> Iterator[tuple[str, FamilyMetadata]]:
-        """All metadata known, for :meth:`learn` after a restart."""
-        yield from self._families.items()
+    def families(self) -> dict[str, FamilyMetadata]:
+        """Everything that was learned, by family; a copy."""
+        return dict(self._families)
 
     def histogram(self, name: str, kind: Kind) -> MetricIdentity:
         """What native histograms on a series of this name are; ``kind`` is one of the two."""

@@ -38,6 +38,13 @@ class Positions:
         self.hold(position)
         return position
 
+    def advance(self, position: int) -> None:
+        """Let the next position given out be this one: those in between belong to nobody."""
+        assert position >= self._next, (position, self._next)
+        self._next = position
+        if not self._held:  # else releasing the oldest hold will step over the gap
+            self._low = position
+
     def hold(self, position: int) -> None:
         """Hold a position once more; it must not be older than :meth:`low`."""
         assert self._low <= position < self._next, (self._low, position, self._next)
@@ -52,7 +59,9 @@ class Positions:
             self._held[position] = count - 1
             return
         del self._held[position]
-        if position == self._low:
+        if not self._held:
+            self._low = self._next
+        elif position == self._low:
             while self._low < self._next and self._low not in self._held:
                 self._low += 1
 
@@ -60,6 +69,11 @@ class Positions:
     def low(self) -> int:
         """The oldest held position, or the next one to be given out where nothing is held."""
         return self._low
+
+    @property
+    def following(self) -> int:
+        """The next position to be given out."""
+        return self._next
 
     def statistics(self) -> PositionsStatistics:
         """A snapshot."""

@@ -1,11 +1,8 @@
-"""What the pipeline knows and would have to learn again, as bytes to keep over a restart.
-
-That is the metadata of families and the last cumulative value of every stream that some sink wants
-as deltas. Everything else is told again by the next request.
+"""Where every stream stands that some sink wants as deltas, as bytes to keep over a restart.
 
 The bytes are MessagePack with a version; what another version wrote is not read. A stream's state
-is found again by the digest of its labels and options. Restoring is no more than remembering: what
-was learned meanwhile wins.
+is found again by the digest of its labels and options. A stream that was fed meanwhile stays as it
+is.
 """
 
 from __future__ import annotations
@@ -16,36 +13,29 @@ import msgspec
 
 from relay.errors import DecodeError
 from relay.pipeline.delta import Cumulative, DeltaStore
-from relay.pipeline.metric_types import FamilyMetadata, MetricTypes
 from relay.wire.otlp_points import Buckets, ExponentialPoint, HistogramPoint, NumberPoint
 
 VERSION: Final = 1
 
-_Family = tuple[str, int, str, str]
 _Stream = tuple[bytes, float, str, list[Any]]
 
 
 class _Recollection(msgspec.Struct, frozen=True):
     version: int
-    since_ns: int
-    families: list[_Family]
     streams: list[_Stream]
 
 
-def remember(types: MetricTypes, deltas: DeltaStore) -> bytes:
+def remember(deltas: DeltaStore) -> bytes:
     """Everything worth keeping."""
-    families = [
-        (name, metadata.type, metadata.help, metadata.unit) for name, metadata in types.families()
-    ]
     streams = [
         (state.key, state.total, *_written(state.last))
         for state in deltas.states()
         if state.last is not None
     ]
-    return msgspec.msgpack.encode(_Recollection(VERSION, deltas.since_ns, families, streams))
+    return msgspec.msgpack.encode(_Recollection(VERSION, streams))
 
 
-def recall(data: bytes, types: MetricTypes, deltas: DeltaStore) -> None:
+def recall(data: bytes, deltas: DeltaStore) -> None:
     """Take in what :func:`remember` gave. Raises DecodeError, with nothing taken in."""
     try:
         found = msgspec.msgpack.decode(data, type=_Recollection)
@@ -54,8 +44,6 @@ def recall(data: bytes, types: MetricTypes, deltas: DeltaStore) -> None:
         points = [(key, total, _read(kind, parts)) for key, total, kind, parts in found.streams]
     except (msgspec.DecodeError, TypeError, ValueError) as error:
         raise DecodeError(f"not a recollection: {error}") from error
-    for name, kind, text, unit in found.families:
-        types.learn(name, FamilyMetadata(kind, text, unit))
     for key, total, point in points:
         deltas.restore(key, total, point)
 

@@ -4,7 +4,8 @@
 ``/metrics``   exposition of :mod:`relay.telemetry`, as text or OpenMetrics by the ``Accept`` header
 ``/healthz``   200 ``ok``: the process runs and its event loop turns
 ``/readyz``    200, or 503 with the reasons why senders should not be sent here yet
-``/status``    JSON for people: every exporter, every sink, its ledger; ``?pretty`` indents it
+``/status``    JSON for people: every exporter, every sink, its ledger; ``?pretty`` indents it,
+               ``?project=…`` leaves only what that project may see
 ``/explain``   text: who takes ``?series=…`` and why; further ``exporter``, ``account`` and ``all``
 =============  =====================================================================================
 
@@ -34,9 +35,9 @@ _HEADERS = {**SERVER_HEADER, "Cache-Control": "no-store", "X-Content-Type-Option
 class AdminServer:
     """Serves the pages above.
 
-    ``not_ready`` returns the reasons not to be ready, none where ready; ``status`` returns
-    anything that msgspec can encode; ``explain`` returns lines and raises RelayError for what it
-    cannot answer. All are called on the event loop, for each request.
+    ``not_ready`` returns the reasons not to be ready, none where ready; ``status`` is given a
+    project, or "", and returns anything that msgspec can encode; ``explain`` returns lines and
+    raises RelayError for what it cannot answer. All are called on the event loop, for each request.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class AdminServer:
         telemetry: Telemetry,
         *,
         not_ready: Callable[[], Sequence[str]],
-        status: Callable[[], object],
+        status: Callable[[str], object],
         explain: Callable[[Question], Sequence[str]],
     ) -> None:
         self._telemetry = telemetry
@@ -87,7 +88,7 @@ class AdminServer:
         return _json(msgspec.json.encode(body), status=503 if reasons else 200)
 
     async def _show_status(self, request: web.Request) -> web.Response:
-        body = msgspec.json.encode(self._status())
+        body = msgspec.json.encode(self._status(request.query.get("project", "")))
         if "pretty" in request.query:
             body = msgspec.json.format(body, indent=2)
         return _json(body)

@@ -48,13 +48,15 @@ class Accepted:
 class Accept(Protocol):
     """Takes one request in; when it returns, the sender is told that its samples are ours.
 
+    Requests reach the sinks in the order of the calls.
+
     ``body`` is decompressed, the message that ``protocol`` names, ``raw`` the same as it came,
     compressed as ``encoding`` says; ``tenant`` None where the path names none; ``now`` is the wall
     clock in seconds. Raises DecodeError (nothing of the body was taken), TooLargeError, or
     OverloadedError (send it again later).
     """
 
-    def __call__(
+    async def __call__(
         self,
         body: bytes,
         *,

@@ -7,8 +7,9 @@ The order of the checks is the contract; everything that can be told without the
 3. the legacy probe: 200
 4. content type and encoding: 415, even where the body would not decode either
 5. declared size: 413
-6. stopping, or as many requests at once as are allowed: 503, without reading
-7. the body, against the clock and the limit: 503, 413
+6. stopping, or as many requests at once as are allowed, in all or to this sender: 503, without
+   reading
+7. the body, against the clock, its limit and that of all bodies together: 503, 413
 8. decompression against its own limit, then :class:`~relay.server.contract.Accept`: 400, 503
 
 What is answered, and why, is :mod:`relay.server.answers`. Every request to a path is
@@ -20,8 +21,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from aiohttp import web
@@ -52,6 +55,10 @@ from relay.wire.remote_write import WriteProtocol
 STOPPING_RETRY_AFTER_S = 5
 """A restart takes a few seconds; asking sooner finds nobody."""
 
+SENDER_SHARE = 7
+"""A sender may hold up to this many times the places that are free: alone 56 of 64, two 29 each. So
+some place is always free for a newcomer, however many connections the others open."""
+
 _log = logging.getLogger("relay.server.ingest")
 
 
@@ -63,10 +70,19 @@ class _Admitted(NamedTuple):
     protocol: WriteProtocol
 
 
+@dataclass(slots=True)
+class _Place:
+    """One of the places for concurrent requests, and how much of a body it holds."""
+
+    body_bytes: int = 0
+
+
 class IngestServer:
     """Takes remote write in and hands it to ``accept``, in the order in which bodies are complete.
 
-    ``clock`` is the wall clock in seconds. Raises ConfigError for TLS files that do not serve.
+    ``bodies_bytes_max`` bounds what all bodies that are being read or taken in have in memory, as
+    they came. ``clock`` is the wall clock in seconds. Raises ConfigError for TLS files that do not
+    serve.
     """
 
     def __init__(
@@ -75,10 +91,14 @@ class IngestServer:
         settings: Ingest,
         accept: Accept,
         *,
+        bodies_bytes_max: int = 256 * 1024 * 1024,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._accept = accept
+        self._bodies_bytes_max = bodies_bytes_max
+        self._bodies_bytes = 0
+        self._senders: Counter[str] = Counter()
         self._clock = clock
         self._authenticator = Authenticator(settings.authentication)
         self._counters = IngestCounters()
@@ -144,9 +164,9 @@ class IngestServer:
             admitted = self._admit(request)
             if isinstance(admitted, Probe):
                 return admitted
-            with self._place():
-                raw = await self._read(request)
-                return self._take(raw, admitted)
+            with self._place(request.remote or "") as place:
+                raw = await self._read(request, place)
+                return await self._take(raw, admitted)
         except Exception as error:
             refusal = refusal_of(error)
             if refusal.reason is Reason.INTERNAL:
@@ -174,32 +194,44 @@ class IngestServer:
         if self._stopping:
             text = "shutting down"
             raise RefusedError(Refusal(Reason.STOPPING, text, retry_after_s=STOPPING_RETRY_AFTER_S))
-        if self._counters.in_flight >= self._settings.concurrent_requests_max:
+        free = self._settings.concurrent_requests_max - self._counters.in_flight
+        if free <= 0:
             raise RefusedError(Refusal(Reason.CONCURRENCY, "too many requests at once"))
+        if self._senders[request.remote or ""] >= SENDER_SHARE * free:
+            text = "too many requests at once from this address"
+            raise RefusedError(Refusal(Reason.CONCURRENCY, text))
         return _Admitted(tenant, encoding, protocol)
 
     @contextmanager
-    def _place(self) -> Iterator[None]:
+    def _place(self, sender: str) -> Iterator[_Place]:
         """Occupy one of the places for concurrent requests."""
         self._counters.in_flight += 1
+        self._senders[sender] += 1
         self._idle.clear()
+        place = _Place()
         try:
-            yield
+            yield place
         finally:
+            self._bodies_bytes -= place.body_bytes
             self._counters.in_flight -= 1
+            self._senders[sender] -= 1
+            if not self._senders[sender]:
+                del self._senders[sender]
             if not self._counters.in_flight:
                 self._idle.set()
 
-    async def _read(self, request: web.Request) -> bytes:
-        """The whole body, within the limit and the time; raises RefusedError."""
+    async def _read(self, request: web.Request, place: _Place) -> bytes:
+        """The whole body, within the limits and the time; raises RefusedError."""
         chunks: list[bytes] = []
-        size = 0
         try:
             async with asyncio.timeout(self._settings.read_timeout_s):
                 while chunk := await request.content.readany():
-                    size += len(chunk)
-                    if size > self._settings.body_bytes_max:
+                    place.body_bytes += len(chunk)
+                    self._bodies_bytes += len(chunk)
+                    if place.body_bytes > self._settings.body_bytes_max:
                         raise self._too_large()
+                    if self._bodies_bytes > self._bodies_bytes_max:
+                        raise RefusedError(Refusal(Reason.OVERLOADED, "too many bodies at once"))
                     chunks.append(chunk)
         except TimeoutError as error:
             text = f"the body did not arrive within {self._settings.read_timeout_s:g} s"
@@ -208,21 +240,25 @@ class IngestServer:
             # The connection broke, or the chunked coding did. Mostly nobody reads this answer.
             text = "the body is incomplete"
             raise RefusedError(Refusal(Reason.INCOMPLETE_BODY, text)) from error
-        self._counters.compressed_bytes += size
+        self._counters.compressed_bytes += place.body_bytes
         return b"".join(chunks)
 
-    def _take(self, raw: bytes, admitted: _Admitted) -> Accepted:
+    async def _take(self, raw: bytes, admitted: _Admitted) -> Accepted:
         """Decompress a body and hand it on; raises RelayError."""
-        body = decompress(raw, admitted.encoding, bytes_max=self._settings.decoded_bytes_max)
-        self._counters.decoded_bytes += len(body)
-        return self._accept(
-            body,
+        # The decoded body has no name here, so that it is gone as soon as nobody needs it.
+        return await self._accept(
+            self._decoded(raw, admitted.encoding),
             tenant=admitted.tenant,
             now=self._clock(),
             raw=raw,
             encoding=admitted.encoding,
             protocol=admitted.protocol,
         )
+
+    def _decoded(self, raw: bytes, encoding: SenderEncoding) -> bytes:
+        body = decompress(raw, encoding, bytes_max=self._settings.decoded_bytes_max)
+        self._counters.decoded_bytes += len(body)
+        return body
 
     def _too_large(self) -> RefusedError:
         text = f"the body is larger than {self._settings.body_bytes_max} bytes"

@@ -1,12 +1,17 @@
 """Everything that a sink decides, without doing any of it.
 
 The shell (:mod:`relay.sink.worker`) asks :meth:`Delivery.next_step` what a lane shall do, does it,
-and reports how it went to :meth:`Delivery.settle`. Rules:
+and reports how it went to :meth:`Delivery.settle`; it saves what :meth:`Delivery.due_saves` names,
+and reads what :class:`Load` asks for. Rules:
 
 * Every point that was offered is counted once, in the ledger, when its payload is finished; at that
-  moment, and only then, the payload's hold on its ingest position is released. A payload that is
-  cut into n pieces takes n - 1 holds more.
+  moment, or once it is safely on disk, and only then, its hold on its ingest position is released.
+  A payload that is cut into n pieces takes n - 1 holds more.
+* With a disk, a sink that is *behind* keeps what waits there: beyond :data:`MEMORY_BYTES_MAX` or
+  :data:`MEMORY_AGE_S`, and from then on until it has caught up.
 * A lane sends its payloads in order: the head is tried again before the next is taken.
+* A lane whose request got no answer waits for its own delay and for the endpoint's circuit; that
+  the endpoint answers anybody again ends both, unless it asked for the delay itself.
 * Refused credentials pause the whole sink, other failures only the lane. A pause counts no
   attempts: only age ends it (design: "try again within maxAge").
 * The smallest size that was answered 413 is remembered for :data:`TOO_LARGE_MEMORY_S`, and payloads
@@ -16,21 +21,26 @@ and reports how it went to :meth:`Delivery.settle`. Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from relay.exporter.model import Sink
+from relay.sink.backlog import Backlog, Entry, Place
+from relay.sink.circuit import NO_ANSWER, UNCLEAR, Circuit
+from relay.sink.files import Cursor
 from relay.sink.health import Health, Note
 from relay.sink.ledger import SinkLedger
 from relay.sink.outcome import Delivered, Rejected, Retry, Split, Unauthorized, Verdict
+from relay.sink.outlook import STALLED_S, Outlook
 from relay.sink.payload import (
     PROTOCOL_REQUEST_BYTES_MAX,
+    STORED,
     Payload,
     cut_below,
     halve,
     make_payloads,
 )
-from relay.sink.queue import SinkQueue
+from relay.sink.queue import Item, SinkQueue
 from relay.sink.retry import (
     RETRY_AFTER_S_MAX,
     Expire,
@@ -40,10 +50,21 @@ from relay.sink.retry import (
     decide,
     next_delay_s,
 )
+from relay.sink.share import BufferedBytes
 from relay.wire.batch import SealedBatch
 
 TOO_LARGE_MEMORY_S = 3600.0
 """An endpoint's limit may be raised, or the 413 have been a proxy's bad hour."""
+
+MEMORY_BYTES_MAX = 1024 * 1024
+"""What may wait in memory before a sink counts as behind: two or three requests of the largest
+batches, and small enough that ten thousand sinks fit."""
+MEMORY_AGE_S = 10.0
+"""How long it may wait there, counted from when its batch was due."""
+REGROUP_LOOK_S = 1.0
+"""A lane that waits for others is woken when they are done; this is for those it is not told of."""
+LOAD_AGAIN_S = 1.0
+"""How long a lane waits after the disk could not be read."""
 
 
 QUEUE_PAYLOADS_MIN = 4
@@ -66,6 +87,13 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """Read this record, then say :meth:`Delivery.loaded` or :meth:`Delivery.not_loaded`."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
 class Sleep:
     """Nothing to do for ``delay_s``, or until something is offered (None)."""
 
@@ -80,6 +108,14 @@ class Remark:
     at: float
 
 
+@dataclass(slots=True)
+class _Wait:
+    """Until when (monotonic clock, s) a lane waits, and whether somebody ``asked`` for it."""
+
+    until: float = 0.0
+    asked: bool = False
+
+
 class Delivery:
     """One sink's queue, ledger and state; see the module's rules."""
 
@@ -91,6 +127,9 @@ class Delivery:
         release: Callable[[int], None],
         hold: Callable[[int], None],
         say: Callable[[Note], None],
+        circuit: Circuit | None = None,
+        memory: BufferedBytes | None = None,
+        backlogs: Mapping[int, Backlog] | None = None,
     ) -> None:
         self._config = config
         self._rng = rng
@@ -98,19 +137,64 @@ class Delivery:
         self._hold = hold
         self._say = say
         self._closed = False
-        self._lane_resumes_at = [0.0] * config.otlp.concurrency
         self._pause_until = 0.0
         self._pauses = 0
         self._too_large_at = 0.0
-        self.queue = SinkQueue(config.queue, lanes=config.otlp.concurrency)
+        self._stalled = False
+        self.circuit = circuit or Circuit(rng)
+        self.queue = SinkQueue(
+            config.queue, lanes=config.otlp.concurrency, memory=memory, backlogs=backlogs
+        )
+        self._waits = [_Wait() for _ in self.queue.lanes]
         self.ledger = SinkLedger()
+        self.restored = self.queue.statistics().points
+        if self.restored:
+            self.ledger.offer(self.restored)
         self.health = Health()
+        self.outlook = Outlook()
         self.paused = ""
         self.too_large_bytes: int | None = None
         self.splits = 0
         self.last_success_at: float | None = None
         self.last_error: Remark | None = None
         self.last_warning: Remark | None = None
+
+    def restore(self, cursors: Mapping[int, Cursor], now: Moment, *, regrouped: bool) -> None:
+        """Go on with the schedule of retries where an earlier process left it. ``regrouped``: it
+        had another number of lanes."""
+        if regrouped:
+            self.queue.regroup(now.wall)
+        for lane, cursor in cursors.items():
+            if lane < len(self._waits) and self.queue.lanes[lane].backlog.entries:
+                self.queue.lanes[lane].attempts = cursor.attempts
+                left_s = min(cursor.resumes_at - now.wall, RETRY_AFTER_S_MAX)
+                self._waits[lane].until = now.monotonic + max(0.0, left_s)
+                self._waits[lane].asked = True  # by whom was not written down
+
+    def cursors(self, now: Moment) -> dict[int, Cursor]:
+        """How far each lane with a backlog has come, for :meth:`restore`."""
+        found: dict[int, Cursor] = {}
+        for lane, wait in zip(self.queue.lanes, self._waits, strict=True):
+            oldest = lane.backlog.oldest
+            if oldest is not None:
+                left_s = wait.until - now.monotonic
+                resumes_at = round(now.wall + left_s, 1) if left_s > 0 else 0.0
+                found[lane.number] = Cursor(*oldest, lane.attempts, resumes_at)
+        return found
+
+    def reconfigure(self, config: Sink, circuit: Circuit, now: Moment) -> None:
+        """Go on with another configuration: what waits goes with it, and is tried at once."""
+        self._config = config
+        self.circuit = circuit
+        self.queue.reconfigure(config.queue, lanes=config.otlp.concurrency, now=now.wall)
+        self._waits = [_Wait() for _ in self.queue.lanes]
+        self.too_large_bytes = None
+        self._resume()
+
+    @property
+    def lanes(self) -> int:
+        """How many lanes are fed."""
+        return self._config.otlp.concurrency
 
     def offer(self, sealed: SealedBatch, lane: int, now: Moment) -> None:
         """Take over a batch and its hold on its position."""
@@ -128,36 +212,60 @@ class Delivery:
             ),
         )
         self._hold_pieces(payloads)
-        self._expire(now)
+        self.expire(now)
         for payload in payloads:
             if self._closed:
                 self._drop(payload, "shutdown", now)
                 continue
-            for dropped in self.queue.push(payload):
-                self._drop(dropped, "queue_full", now)
+            self.give_up(self.queue.push(payload), "queue_full", now)
 
-    def next_step(self, lane: int, now: Moment) -> Send | Sleep:
+    def next_step(self, lane: int, now: Moment) -> Send | Load | Sleep:
         """What the lane shall do now. A payload to send is in flight until it is settled."""
-        self._expire(now)
+        self.expire(now)
         expires_at = self.queue.expires_at(lane)
         if expires_at is None:
             return Sleep(None)
-        delay_s = max(self._lane_resumes_at[lane], self._pause_until) - now.monotonic
+        delay_s = max(self._waits[lane].until, self._pause_until) - now.monotonic
+        delay_s = max(delay_s, self.circuit.delay_s(now.monotonic))
+        if self.queue.held_up(lane):
+            delay_s = max(delay_s, REGROUP_LOOK_S)
         if delay_s > 0:
             return Sleep(min(delay_s, expires_at - now.wall))
-        payload = self.queue.take(lane)
-        assert payload is not None, "a lane with an expiry has a head"
+        item = self.queue.take(lane)
+        assert item is not None, "a lane with an expiry has a head"
+        return Load(item) if isinstance(item, Entry) else self._prepare(item, now)
+
+    def loaded(self, entry: Entry, payload: Payload | None, now: Moment) -> Send | None:
+        """What was read for a :class:`Load`; None: it is damaged, and given up."""
+        if payload is None:
+            self.queue.not_loaded(entry, lost=True)
+            self.give_up([entry], "damaged", now)
+            return None
+        self.queue.loaded(payload)
+        return self._prepare(payload, now)
+
+    def not_loaded(self, entry: Entry, why: str, now: Moment) -> None:
+        """It could not be read; it is tried again."""
+        self.queue.not_loaded(entry, lost=False)
+        self.last_error = Remark(why, now.wall)
+        self._note(self.health.failed(why, now.monotonic))
+        self._waits[entry.lane] = _Wait(now.monotonic + LOAD_AGAIN_S, asked=True)
+
+    def _prepare(self, payload: Payload, now: Moment) -> Send:
         bytes_max = self._bytes_below_too_large(now)
         if bytes_max is not None and payload.encoded_bytes > bytes_max:
             pieces = cut_below(payload, bytes_max)
             if len(pieces) > 1:
                 self._replace(payload, pieces)
-                payload = self.queue.take(lane)
-                assert payload is not None, "the pieces are in the lane"
+                first = self.queue.take(payload.lane)
+                assert isinstance(first, Payload), "the pieces are in the lane"
+                payload = first
+        self.circuit.begin(payload)
         return Send(payload)
 
     def settle(self, payload: Payload, verdict: Verdict, now: Moment) -> None:
         """Account for an attempt's verdict."""
+        self._tell_circuit(payload, verdict, now)
         if not isinstance(verdict, Unauthorized):
             self._resume()
         match verdict:
@@ -176,20 +284,75 @@ class Delivery:
     def give_back(self, payload: Payload) -> None:
         """Return a payload whose attempt was cancelled, if it is not settled."""
         if self.queue.is_in_flight(payload):
+            self.circuit.abandoned(payload)
             self.queue.give_back(payload)
 
-    def close(self, now: Moment) -> None:
+    def resume(self) -> None:
+        """The endpoint answers again: go on at once where it did not ask for patience itself."""
+        for wait in self._waits:
+            if not wait.asked:
+                wait.until = 0.0
+
+    def due_saves(self, now: Moment, *, at_once: bool = False) -> list[int]:
+        """The lanes whose payloads in memory have to be saved to disk."""
+        if not self.queue.memory_bytes:
+            return []
+        lanes = [lane for lane in self.queue.lanes if not lane.saving]
+        if not at_once:
+            wait_s = self._config.batch.timeout_s + MEMORY_AGE_S
+            full = self.queue.memory_bytes > MEMORY_BYTES_MAX
+            lanes = [
+                lane
+                for lane in lanes
+                if lane.unsaved and (full or lane.unsaved[0].created_at + wait_s <= now.wall)
+            ]
+        return [lane.number for lane in lanes if lane.unsaved or lane.flying is not None]
+
+    def saved(self, lane: int, places: Sequence[Place]) -> None:
+        """A lane's save is safely on disk."""
+        for position in self.queue.commit_save(lane, places):
+            self._release(position)
+
+    def watch(self, now: Moment) -> None:
+        """Look whether the queue fills up or stands still; call it about once a second."""
+        ledger = self.ledger
+        self.outlook.observe(
+            now.monotonic,
+            bytes_held=self.queue.bytes,
+            bytes_max=self._config.queue.bytes_max,
+            moved=ledger.delivered + sum(ledger.rejected.values()),
+        )
+        stalled = self.outlook.stalled_s(now.monotonic) >= STALLED_S
+        if stalled and not self._stalled:
+            why = self.last_error.text if self.last_error else "no answer yet"
+            self._say(Note(f"data waits and nothing moves; last: {why}", good=False))
+        self._stalled = stalled
+
+    def close(self, now: Moment, reason: str = "shutdown") -> None:
         """Drop what waits, and whatever is offered from now on."""
         self._closed = True
-        for payload in self.queue.clear():
-            self._drop(payload, "shutdown", now)
+        self.give_up(self.queue.clear(), reason, now)
+
+    def give_up(self, items: Sequence[Item], reason: str, now: Moment) -> None:
+        """Count what is out of the queue already."""
+        for item in items:
+            self._drop(item, reason, now)
+
+    def _tell_circuit(self, payload: Payload, verdict: Verdict, now: Moment) -> None:
+        reason = verdict.reason if isinstance(verdict, Retry) else ""
+        if reason in NO_ANSWER:
+            self.circuit.failed(payload, now.monotonic)
+        elif reason in UNCLEAR:
+            self.circuit.abandoned(payload)
+        else:
+            self.circuit.answered(payload)
 
     def _settle_delivered(self, payload: Payload, verdict: Delivered, now: Moment) -> None:
         # A count beyond what was sent is nonsense, and must not unbalance the ledger.
         rejected = min(verdict.rejected, payload.points)
         self._finish(payload)
         self.ledger.deliver(payload.points - rejected)
-        self._lane_resumes_at[payload.lane] = 0.0
+        self._waits[payload.lane] = _Wait()
         self.last_success_at = now.wall
         if not rejected:
             if verdict.message:
@@ -227,7 +390,7 @@ class Delivery:
                 self._finish(payload)
                 self.ledger.expire(payload.points)
                 self._note(self.health.rejected(f"expired: {verdict.message}", now.monotonic))
-        self._lane_resumes_at[payload.lane] = now.monotonic + delay_s
+        self._waits[payload.lane] = _Wait(now.monotonic + delay_s, verdict.reason not in NO_ANSWER)
 
     def _settle_rejected(self, payload: Payload, verdict: Rejected, now: Moment) -> None:
         self._finish(payload)
@@ -263,7 +426,8 @@ class Delivery:
 
     def _hold_pieces(self, pieces: list[Payload]) -> None:
         for piece in pieces[1:]:
-            self._hold(piece.position)
+            if piece.position != STORED:
+                self._hold(piece.position)
 
     def _pause(self, why: str, now: Moment) -> None:
         self.paused = why
@@ -281,21 +445,26 @@ class Delivery:
         self._pauses = 0
         self._pause_until = 0.0
 
-    def _expire(self, now: Moment) -> None:
-        for payload in self.queue.expire(now.wall):
-            self._release(payload.position)
-            self.ledger.expire(payload.points)
+    def expire(self, now: Moment) -> None:
+        """Give up what has grown too old."""
+        for item in self.queue.expire(now.wall):
+            self._let_go(item)
+            self.ledger.expire(item.points)
             self._note(self.health.lost("expired", now.monotonic))
 
-    def _drop(self, payload: Payload, reason: str, now: Moment) -> None:
-        """Count a payload that is out of the queue already."""
-        self._release(payload.position)
-        self.ledger.drop(payload.points, reason)
+    def _drop(self, item: Item, reason: str, now: Moment) -> None:
+        self._let_go(item)
+        self.ledger.drop(item.points, reason)
         self._note(self.health.lost(reason, now.monotonic))
 
     def _finish(self, payload: Payload) -> None:
         self.queue.finish(payload)
-        self._release(payload.position)
+        self._let_go(payload)
+
+    def _let_go(self, item: Item) -> None:
+        """Release the position of what is only in memory."""
+        if isinstance(item, Payload) and item.position != STORED:
+            self._release(item.position)
 
     def _note(self, note: Note | None) -> None:
         if note is not None:

@@ -30,6 +30,9 @@ class LedgerStatistics:
         return self.offered == finished + sum(self.rejected.values()) + sum(self.dropped.values())
 
 
+NO_POINTS = LedgerStatistics(0, 0, {}, 0, {}, 0)
+
+
 class SinkLedger:
     """Plain counters. Reasons come from small closed sets, so the dictionaries stay small."""
 

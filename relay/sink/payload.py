@@ -22,15 +22,18 @@ PROTOCOL_REQUEST_BYTES_MAX = 64 * 1024 * 1024
 SPLIT_DEPTH_MAX = 8
 """256 pieces. vmagent's largest block under the tightest published limit (500 kB) needs six."""
 
+STORED = -1
+"""The position of what is safely on disk: it holds none."""
+
 
 @dataclass(slots=True, eq=False)
 class Payload:
     """One request's body and what the queue must know of it. Compared by identity.
 
-    ``position`` is the oldest ingest position whose points it holds; ``created_at`` is the wall
-    clock of its first point's arrival, in s; ``encoded_bytes`` is its size before compression;
-    ``attempts`` counts requests that failed and may be tried again; ``depth`` counts the halvings
-    that its endpoint demanded.
+    ``position`` is the oldest ingest position whose points it holds, :data:`STORED` where it is a
+    copy of something on disk; ``created_at`` is the wall clock of its first point's arrival, in s;
+    ``encoded_bytes`` is its size before compression; ``attempts`` counts requests that failed and
+    may be tried again; ``depth`` counts the halvings that its endpoint demanded.
     """
 
     body: bytes
@@ -42,6 +45,11 @@ class Payload:
     created_at: float
     attempts: int = 0
     depth: int = 0
+
+    @property
+    def body_bytes(self) -> int:
+        """Size of the body, as it is sent."""
+        return len(self.body)
 
     def __repr__(self) -> str:
         return (

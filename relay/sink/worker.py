@@ -3,11 +3,10 @@
 Rules:
 
 * One task per lane. Whatever happens to a task, a payload in flight is settled or goes back.
+* Another configuration does not make another worker: :meth:`SinkWorker.reconfigure` keeps the
+  queue, the ledger and what is under way. An attempt that began before ends before the next begins.
 * Bad luck never reaches the caller: :meth:`SinkWorker.offer` is synchronous and always takes the
   batch.
-* Credentials and TLS material are read before the first request, and again after the endpoint
-  refused them (401, 403) or TLS failed. Every message from outside is cleared of them before it is
-  kept.
 * A bug in a task is logged with its traceback and counted; the data is kept and the sink goes on.
 * Log lines come from :mod:`relay.sink.health` alone: never one per batch.
 """
@@ -16,26 +15,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import random
-import ssl
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from relay.errors import SecretError
 from relay.exporter.model import Sink
-from relay.sink.auth import SecretLookup, credential_headers, redact
-from relay.sink.delivery import Delivery, Moment, Remark, Sleep
-from relay.sink.exchange import Failure
+from relay.sink.auth import SecretLookup
+from relay.sink.circuit import Circuits
+from relay.sink.delivery import MEMORY_BYTES_MAX, Delivery, Load, Moment, Remark, Send, Sleep
+from relay.sink.endpoint import Endpoint
 from relay.sink.health import Note, State
 from relay.sink.ledger import LedgerStatistics
-from relay.sink.outcome import Retry, Unauthorized, Verdict, classify, classify_failure
+from relay.sink.outcome import Retry, Unauthorized, Verdict
+from relay.sink.outlook import NOTHING_AHEAD, Forecast
 from relay.sink.payload import Payload
 from relay.sink.queue import QueueStatistics
-from relay.sink.tls import TlsMaterial, read_material
-from relay.sink.transport import HttpRequest, Transport
+from relay.sink.share import BufferedBytes
+from relay.sink.store import SinkStore
+from relay.sink.stowage import Stowage
+from relay.sink.transport import Transport
 from relay.wire.batch import OpenBatch, SealedBatch
 
 logger = logging.getLogger("relay.sink")
@@ -44,12 +45,16 @@ UNBATCHED_POINTS_MAX = 1 << 30
 """Limit of an open batch where batching is off: the app seals at the end of each request
 instead."""
 
-SECRET_CHARS_MIN = 12
-"""Values of configured headers that are as long are kept out of messages; a tenant's name is
-not."""
-
 BUG_PAUSE_S = 1.0
 """How long a lane rests after a bug, lest it fill the log."""
+
+POSITION_MAX = (1 << 63) - 1
+
+EMPTY_LOOK_S = 0.2
+"""How often to look whether sending still makes sense, while the process waits to end."""
+
+GIVEN_UP_BYTES_MIN = 256 * 1024
+"""Who has to give way gives at least that, so that it is not asked for each payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,8 @@ class SinkStatistics:
 
     ``requests`` counts answers by verdict (``delivered``, ``retry``, ``rejected``, ``split``,
     ``unauthorized``); ``too_large_bytes`` is the remembered size of a 413, uncompressed.
+    ``restored`` points, part of ``ledger.offered``, were found on disk at the start.
+    ``circuit_open``: its endpoint cannot be reached.
     """
 
     exporter: str
@@ -75,14 +82,9 @@ class SinkStatistics:
     requests: Mapping[str, int]
     bytes_sent: int
     internal_errors: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Access:
-    """What the sink's secrets came to, until they are refused."""
-
-    credentials: Mapping[str, str] = field(repr=False)
-    context: ssl.SSLContext | None
+    restored: int = 0
+    circuit_open: bool = False
+    forecast: Forecast = NOTHING_AHEAD
 
 
 class SinkWorker:
@@ -90,7 +92,9 @@ class SinkWorker:
 
     ``secrets`` looks up the exporter's secrets afresh each time; ``hold`` and ``release`` count
     holders of ingest positions; ``clock`` is wall time and ``tick`` what waits are measured with,
-    both in s.
+    both in s. ``store`` is its part of the disk, None: memory only. ``make_room`` is
+    asked before so many bytes are stored; ``low_limit`` is the oldest position that the pipeline
+    itself still holds.
     """
 
     def __init__(  # noqa: PLR0913 - a composition point: every collaborator is named once, here
@@ -106,70 +110,187 @@ class SinkWorker:
         rng: random.Random,
         clock: Callable[[], float] = time.time,
         tick: Callable[[], float] = time.monotonic,
+        circuits: Circuits | None = None,
+        memory: BufferedBytes | None = None,
+        store: SinkStore | None = None,
+        make_room: Callable[[SinkWorker, int], bool] | None = None,
+        low_limit: Callable[[], int] | None = None,
     ) -> None:
         self.sink_id = sink_id
         self.exporter_id = exporter_id
         self.config = config
-        self._transport = transport
-        self._secrets = secrets
+        self._endpoint = Endpoint(config.otlp, transport=transport, secrets=secrets, clock=clock)
         self._clock = clock
         self._tick = tick
-        lanes = range(config.otlp.concurrency)
-        limit = config.batch.points_max if config.batch.enabled else UNBATCHED_POINTS_MAX
-        timeout_s = config.batch.timeout_s if config.batch.enabled else 0.0
-        self.lanes = tuple(
-            OpenBatch(self, limit=limit, lane=lane, timeout_s=timeout_s) for lane in lanes
+        self._circuits = circuits or Circuits(rng)
+        self._pipeline_low = low_limit
+        self.lanes = self._open_batches()
+        self._delivery = Delivery(
+            config,
+            rng=rng,
+            release=release,
+            hold=hold,
+            say=self._log,
+            circuit=self._circuits.join(config.otlp.url, self._resume),
+            memory=memory,
+            backlogs=store.backlogs if store else None,
         )
-        self._delivery = Delivery(config, rng=rng, release=release, hold=hold, say=self._log)
-        self._wakes = tuple(asyncio.Event() for _ in lanes)
+        self._stowage: Stowage | None = None
+        if store is not None:
+            self._delivery.restore(
+                store.cursors,
+                self._now(),
+                regrouped=store.regrouped(config.otlp.concurrency),
+            )
+            self._stowage = Stowage(
+                store,
+                self._delivery,
+                now=self._now,
+                make_room=lambda size: make_room is None or make_room(self, size),
+                low_limit=self._low_limit,
+                ready=self._ready,
+            )
+        self._wakes = [asyncio.Event() for _ in self._delivery.queue.lanes]
         self._emptied = asyncio.Event()
+        self._generation = 0
+        self._idle = False
         self._tasks: list[asyncio.Task[None]] = []
-        self._access: _Access | None = None
-        self._requests: dict[str, int] = {}
-        self._bytes_sent = 0
         self._internal_errors = 0
+
+    def reconfigure(self, config: Sink) -> None:
+        """Go on with another configuration and the same queue. Flush :attr:`lanes` before: they are
+        new ones afterwards."""
+        self._circuits.leave(self.config.otlp.url, self._resume)
+        self.config = config
+        self._endpoint.reconfigure(config.otlp)
+        self.lanes = self._open_batches()
+        circuit = self._circuits.join(config.otlp.url, self._resume)
+        self._delivery.reconfigure(config, circuit, self._now())
+        while len(self._wakes) < len(self._delivery.queue.lanes):
+            self._wakes.append(asyncio.Event())
+        if self._tasks:
+            self._begin()
 
     @property
     def full(self) -> bool:
         """Whether senders must be held back (only with ``overflow: block``)."""
         return self._delivery.queue.full
 
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of payloads in memory."""
+        return self._delivery.queue.memory_bytes
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of files on disk."""
+        return self._delivery.queue.stored_bytes
+
+    @property
+    def restored_points(self) -> int:
+        """Points that were on disk at the start; they count as offered."""
+        return self._delivery.restored
+
+    @property
+    def restored_lows(self) -> tuple[int, ...]:
+        """For each lane the position before which, by its queue on disk, a crash lost nothing; -1
+        where the disk does not say."""
+        count = len(self.lanes)
+        return self._stowage.lows(count) if self._stowage else (-1,) * count
+
+    def oldest_positions(self, following: int) -> tuple[int, ...]:
+        """For each of :attr:`lanes`, the oldest position that is neither dealt with nor on disk;
+        ``following`` where there is none. Open batches are not looked at."""
+        oldest = [
+            following if (position := lane.oldest_position()) is None else position
+            for lane in self._delivery.queue.lanes
+        ]
+        if self._delivery.queue.regrouping:
+            # Each lane may hold points of series that any other has now.
+            oldest = [min(oldest)] * len(oldest)
+        return tuple(oldest[: len(self.lanes)])
+
     def offer(self, sealed: SealedBatch, lane: int) -> None:
         """Take over a batch of one of :attr:`lanes`; its outcome shows in the ledger."""
         self._delivery.offer(sealed, lane, self._now())
+        if self.memory_bytes > MEMORY_BYTES_MAX:
+            self.save()
         self._wakes[lane].set()
 
     def reread_secrets(self) -> None:
         """Read credentials and TLS material afresh before the next request."""
-        self._access = None
+        self._endpoint.reread_secrets()
 
     def start(self) -> None:
         """Begin to send. Needs a running loop."""
         assert not self._tasks, "started twice"
-        self._tasks = [
-            asyncio.create_task(self._serve(lane), name=f"sink {self!r} lane {lane}")
-            for lane in range(len(self.lanes))
-        ]
+        self._begin()
+
+    def upkeep(self) -> None:
+        """What has to be done about once a second: expire, save, note, look ahead."""
+        if self._delivery.queue.empty and self._idle:
+            return
+        self._idle = self._delivery.queue.empty
+        now = self._now()
+        self._delivery.expire(now)
+        self._delivery.watch(now)
+        if self._stowage is not None:
+            self._stowage.upkeep()
+
+    def save(self, *, at_once: bool = False) -> None:
+        """Begin to write to disk what has waited for long or is too much for memory; ``at_once``:
+        everything that is only in memory."""
+        if self._stowage is not None:
+            self._stowage.save(at_once=at_once)
+
+    def give_way_on_disk(self, size: int) -> None:
+        """Give up the oldest on disk, for others: about so many bytes."""
+        assert self.config.queue.overflow != "block"
+        items = self._delivery.queue.drop_stored(max(size, GIVEN_UP_BYTES_MIN))
+        self._delivery.give_up(items, "storage_full", self._now())
+        if self._stowage is not None:
+            self._stowage.tidy()
+
+    def give_way_in_memory(self, size: int) -> None:
+        """Give up what waits in memory, for others: about so many bytes."""
+        assert self.config.queue.overflow != "block"
+        items = self._delivery.queue.drop_unsaved(size)
+        self._delivery.give_up(items, "memory_full", self._now())
 
     async def drain(self, timeout_s: float) -> None:
-        """Go on sending until nothing is left or the time is over, then :meth:`close`."""
-        self._emptied.clear()
-        if not self._delivery.queue.empty:
-            with contextlib.suppress(TimeoutError):  # what is left then is dropped on record
-                async with asyncio.timeout(timeout_s):
-                    await self._emptied.wait()
-        await self.close()
+        """Go on sending until nothing is left or the time is over, then stop.
 
-    async def close(self) -> None:
-        """Stop sending at once; whatever is left, or offered from now on, is dropped as "shutdown".
+        What is left then is stored; without a disk it is dropped as "shutdown". With one, a sink
+        whose endpoint does not take anything is not waited for. Where the disk fails, what is left
+        stays in memory, in the ledger and in the journal.
+        """
+        await self._empty(timeout_s, patient=self._stowage is None)
+        if self._stowage is None:
+            await self.close()
+            return
+        await self._stop_tasks()
+        await self._stowage.save_rest()
+
+    async def leave(self, timeout_s: float) -> None:
+        """The sink is removed: send what is left until the time is over, then give up the rest and
+        empty its part of the disk."""
+        if self._stowage is not None:
+            await self._stowage.retire()
+        await self._empty(timeout_s, patient=True)
+        await self.close("removed")
+        if self._stowage is not None:
+            self._stowage.delete()
+
+    async def close(self, reason: str = "shutdown") -> None:
+        """Stop sending at once; whatever is left, or offered from now on, is dropped for that
+        reason.
 
         A request cut off half-way may have arrived: its points count as dropped all the same.
         """
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
-        self._delivery.close(self._now())
+        await self._stop_tasks()
+        if self._stowage is not None:
+            await self._stowage.finish()
+        self._delivery.close(self._now(), reason)
 
     def statistics(self) -> SinkStatistics:
         """A snapshot; asserts that the ledger balances."""
@@ -188,9 +309,12 @@ class SinkWorker:
             paused=delivery.paused,
             too_large_bytes=delivery.too_large_bytes,
             splits=delivery.splits,
-            requests=dict(self._requests),
-            bytes_sent=self._bytes_sent,
+            requests=dict(self._endpoint.requests),
+            bytes_sent=self._endpoint.bytes_sent,
             internal_errors=self._internal_errors,
+            restored=delivery.restored,
+            circuit_open=delivery.circuit.open,
+            forecast=delivery.outlook.forecast(self._tick()),
         )
 
     def __repr__(self) -> str:
@@ -199,16 +323,85 @@ class SinkWorker:
     def _now(self) -> Moment:
         return Moment(self._clock(), self._tick())
 
-    async def _serve(self, lane: int) -> None:
-        while True:
+    def _open_batches(self) -> tuple[OpenBatch, ...]:
+        batch = self.config.batch
+        return tuple(
+            OpenBatch(
+                self,
+                limit=batch.points_max if batch.enabled else UNBATCHED_POINTS_MAX,
+                lane=lane,
+                timeout_s=batch.timeout_s if batch.enabled else 0.0,
+            )
+            for lane in range(self.config.otlp.concurrency)
+        )
+
+    def _begin(self) -> None:
+        """Begin to send with this configuration, as soon as those with the last have ended."""
+        self._generation += 1
+        before = [task for task in self._tasks if not task.done()]
+        self._tasks = before + [
+            asyncio.create_task(
+                self._serve(lane, self._generation, before), name=f"sink {self!r} lane {lane}"
+            )
+            for lane in range(len(self._wakes))
+        ]
+        self._wake()
+
+    def _wake(self) -> None:
+        for wake in self._wakes:
+            wake.set()
+
+    def _low_limit(self, lane: int) -> int:
+        """The oldest position of a lane that has not come as far as its queue."""
+        limits = [self._pipeline_low()] if self._pipeline_low is not None else []
+        limits += [batch.oldest for batch in self.lanes[lane : lane + 1] if batch.count]
+        if self._delivery.queue.regrouping:
+            limits += self.oldest_positions(POSITION_MAX)
+        return min(limits, default=POSITION_MAX)
+
+    def _ready(self, lane: int) -> None:
+        """Something has changed that may give a lane something to do."""
+        self._wakes[lane].set()
+
+    def _resume(self) -> None:
+        """The endpoint can be reached again."""
+        self._delivery.resume()
+        self._wake()
+
+    async def _stop_tasks(self) -> None:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            self._circuits.leave(self.config.otlp.url, self._resume)
+
+    async def _empty(self, timeout_s: float, *, patient: bool) -> None:
+        """Wait until everything is sent, for so long at most; no longer than it makes sense, unless
+        ``patient``."""
+        self._emptied.clear()
+        deadline = self._tick() + timeout_s
+        while not self._delivery.queue.empty and (left_s := deadline - self._tick()) > 0:
+            if not patient and self._delivery.health.state != "healthy":
+                return
+            with contextlib.suppress(TimeoutError):  # look again, or the time is over
+                async with asyncio.timeout(left_s if patient else min(left_s, EMPTY_LOOK_S)):
+                    await self._emptied.wait()
+
+    async def _serve(
+        self, lane: int, generation: int, before: Sequence[asyncio.Task[None]]
+    ) -> None:
+        if before:
+            await asyncio.wait(before)
+        while generation == self._generation:
             try:
-                await self._step(lane)
+                await self._step(lane, generation)
             except Exception:
                 self._internal_errors += 1
                 logger.exception("%s: bug in the relay", self._name)
                 await asyncio.sleep(BUG_PAUSE_S)
 
-    async def _step(self, lane: int) -> None:
+    async def _step(self, lane: int, generation: int) -> None:
         wake = self._wakes[lane]
         wake.clear()
         step = self._delivery.next_step(lane, self._now())
@@ -219,78 +412,35 @@ class SinkWorker:
                 async with asyncio.timeout(step.delay_s):
                     await wake.wait()
             return
+        ready: Send | None
+        if isinstance(step, Load):
+            assert self._stowage is not None
+            ready = await self._stowage.load(step.entry)
+        else:
+            ready = step
+        if ready is None:
+            return
         try:
-            verdict = await self._attempt(step.payload)
-            self._delivery.settle(step.payload, verdict, self._now())
+            verdict = await self._attempt(ready.payload)
+            if generation == self._generation or not isinstance(verdict, Retry | Unauthorized):
+                self._delivery.settle(ready.payload, verdict, self._now())
         finally:
-            self._delivery.give_back(step.payload)
+            # Also where the configuration has changed: it is tried again with the new one.
+            self._delivery.give_back(ready.payload)
+        if self._stowage is not None:
+            self._stowage.tidy()
+        if self._delivery.queue.regrouping:
+            self._wake()
 
     async def _attempt(self, payload: Payload) -> Verdict:
         try:
-            return await self._exchange(payload)
+            return await self._endpoint.exchange(payload)
         except SecretError as error:
             return Unauthorized(str(error))
         except Exception:
             self._internal_errors += 1
             logger.exception("%s: bug in the relay, its data is kept", self._name)
             return Retry("internal_error", "internal error of the relay")
-
-    async def _exchange(self, payload: Payload) -> Verdict:
-        if self._access is None:
-            self._access = self._read_access()
-        access = self._access
-        self._bytes_sent += len(payload.body)
-        answer = await self._transport.post(self._request(payload, access))
-        if isinstance(answer, Failure):
-            verdict = classify_failure(answer)
-            refused = answer.kind == "tls_failed"
-        else:
-            verdict = classify(answer.status, answer.headers, answer.body, self._clock())
-            refused = isinstance(verdict, Unauthorized)
-        if refused and self._access is access:
-            self._access = None
-        result = type(verdict).__name__.lower()
-        self._requests[result] = self._requests.get(result, 0) + 1
-        return replace(verdict, message=redact(verdict.message, self._secret_headers(access)))
-
-    def _secret_headers(self, access: _Access) -> dict[str, str]:
-        """Every header that may hold a credential; customers write them into ``headers``, too."""
-        given = {
-            name: value
-            for name, value in self.config.otlp.headers.items()
-            if len(value) >= SECRET_CHARS_MIN
-        }
-        return {**given, **access.credentials}
-
-    def _read_access(self) -> _Access:
-        """Read the sink's secrets. Raises SecretError."""
-        otlp = self.config.otlp
-        credentials = credential_headers(otlp.authentication, self._secrets)
-        if not otlp.url.startswith("https:"):
-            return _Access(credentials, None)
-        material = read_material(otlp.tls, self._secrets) if otlp.tls else TlsMaterial()
-        return _Access(credentials, self._transport.context(material))
-
-    def _request(self, payload: Payload, access: _Access) -> HttpRequest:
-        otlp = self.config.otlp
-        ours = {"Content-Type": "application/x-protobuf"}
-        if payload.encoding != "none":
-            ours["Content-Encoding"] = payload.encoding
-        # Names differ in case only by accident: the later one replaces the earlier.
-        by_name = {
-            name.lower(): (name, value)
-            for name, value in itertools.chain(
-                otlp.headers.items(), access.credentials.items(), ours.items()
-            )
-        }
-        return HttpRequest(
-            url=otlp.url,
-            headers=dict(by_name.values()),
-            body=payload.body,
-            timeout_s=otlp.timeout_s,
-            tls=access.context,
-            server_name=otlp.tls.server_name if otlp.tls else "",
-        )
 
     def _log(self, note: Note) -> None:
         level = logging.INFO if note.good else logging.WARNING

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -141,3 +142,24 @@ async def test_the_running_relay_explains_itself(
     assert [one["sources"][0]["resourceSelectors"] for one in status_page["exporters"]] == [
         ["kinds gateways of gateway.networking.k8s.io, namespaces with environment=production"]
     ] * 2
+
+
+async def test_a_customers_status_names_nobody_else(platform: Platform) -> None:
+    for name in ("acme", "globex"):
+        with (platform.directory / f"{name}.yaml").open("a") as file:
+            file.write(f"---\nkind: Exporter\nmetadata: {{name: broken-of-{name}}}\n")
+    with (platform.directory / "namespaces.yaml").open("a") as file:
+        file.write("---\nkind: Namespace\n")
+    await platform.relay.reload()
+    everything = str(platform.relay.status())
+    assert "broken-of-acme" in everything
+    assert "broken-of-globex" in everything
+    page: Any = platform.relay.status("globex")
+    assert [one["name"] for one in page["exporters"]] == ["globex/default/everything"]
+    assert page["faults"]
+    assert "acme" not in str(page)
+    assert "ingest" not in page
+    page = platform.relay.status("acme")
+    assert "globex" not in str(page)
+    assert any("namespaces.yaml" in fault["origin"] for fault in page["faults"])
+    assert platform.relay.status("nobody") == {"project": "nobody", "exporters": [], "faults": []}

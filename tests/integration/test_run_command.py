@@ -170,7 +170,7 @@ async def test_a_faulty_exporter_among_good_ones_is_left_out(tmp_path: Path) -> 
     ("settings", "complaints"),
     [
         ("listne: 127.0.0.1:0\nlogg: {}\n", ["listne", "listen", "logg"]),
-        ("storage: {path: data/}\n", ["storage"]),
+        ("storage: {path: relay.yaml}\n", ["storage.path"]),
         ("exporters: [{path: missing.yaml}]\n", ["missing.yaml"]),
         ("listen: 192.0.2.1:9490\n", ["listen", "192.0.2.1:9490"]),
     ],

@@ -62,7 +62,7 @@ async def admin() -> AsyncIterator[Admin]:
         LOOPBACK,
         Telemetry(lambda: process.snapshot),
         not_ready=lambda: process.reasons,
-        status=lambda: process.status,
+        status=lambda project: {"project": project} if project else process.status,
         explain=process.explain,
     )
     await server.start()
@@ -81,6 +81,11 @@ async def test_index_names_every_page(admin: Admin) -> None:
     assert pages == ["/metrics", "/healthz", "/readyz", "/status?pretty", "/explain?series=up"]
     for page in pages:
         assert (await admin.get(page))[0] == 200
+
+
+async def test_status_of_one_project(admin: Admin) -> None:
+    status, text, _ = await admin.get("/status?project=acme")
+    assert (status, msgspec.json.decode(text)) == (200, {"project": "acme"})
 
 
 async def test_explain_hands_the_question_on(admin: Admin) -> None:
@@ -180,7 +185,7 @@ async def test_a_scrape_is_written_out_beside_the_event_loop(admin: Admin) -> No
         LOOPBACK,
         Slow(lambda: admin.process.snapshot),
         not_ready=lambda: (),
-        status=lambda: None,
+        status=lambda _project: None,
         explain=lambda _question: (),
     )
     await server.start()

@@ -8,6 +8,7 @@ import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
+import aiohttp
 import pytest
 import zstandard
 
@@ -156,6 +157,38 @@ async def test_too_many_at_once_are_told_to_come_back() -> None:
             assert await _status(reader) == 204
         assert (await relay.send()).status == 204
         assert relay.server.statistics().in_flight == 0
+
+
+async def test_no_sender_takes_every_place() -> None:
+    async with running(Ingest(concurrent_requests_max=16)) as relay, AsyncExitStack() as stack:
+        for count in range(1, 15):  # 14 places, and 2 that stay free: 14 = 7 x 2
+            _, writer = await stack.enter_async_context(relay.connect())
+            writer.write(_head(100))
+            await eventually(lambda count=count: relay.server.statistics().in_flight == count)
+        reply = await relay.send(headers=PROMETHEUS)
+        assert reply.status == 503
+        assert reply.body == b"too many requests at once from this address"
+        # Another address finds a place.
+        other = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
+        protobuf = {"Content-Type": "application/x-protobuf"}
+        async with (
+            aiohttp.ClientSession(connector=other, headers=protobuf) as session,
+            session.post(relay.url(), data=snappy(MESSAGE)) as answer,
+        ):
+            assert answer.status == 204
+
+
+async def test_bodies_that_are_being_read_have_a_limit_together() -> None:
+    async with running(bodies_bytes_max=1000) as relay, AsyncExitStack() as stack:
+        _, writer = await stack.enter_async_context(relay.connect())
+        writer.write(_head(2000) + bytes(900))
+        await eventually(lambda: relay.server._bodies_bytes == 900)
+        reply = await relay.send(bytes(101))
+        assert (reply.status, reply.body) == (503, b"too many bodies at once")
+        assert relay.server._bodies_bytes == 900
+        assert relay.server.statistics().refused["overloaded"] == 1
+        assert (await relay.send()).status == 204
+    assert relay.server._bodies_bytes == 0
 
 
 async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

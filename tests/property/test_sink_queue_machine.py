@@ -1,46 +1,78 @@
-"""SinkQueue against a model: whatever the sequence, bytes, order and ledger are exact."""
+"""SinkQueue against a model: whatever the sequence, bytes, order and ledger are exact, and it makes
+no difference what of it is in memory, on disk or on the way there."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from relay.exporter.model import Overflow, Queue
+from relay.sink.backlog import Entry, Place
 from relay.sink.ledger import SinkLedger
-from relay.sink.payload import Payload
+from relay.sink.payload import STORED, Payload
 from relay.sink.queue import SinkQueue
+from relay.sink.share import BufferedBytes
 
-LANES = 3
+LANES = 2
 AGE_MAX_S = 50.0
+SEGMENT_BYTES = 150
+
+
+@dataclass
+class Model:
+    """One lane: what waits, oldest first, what is in flight, and what a save is writing."""
+
+    waiting: list[Payload] = field(default_factory=list)
+    flying: Payload | None = None
+    saving: list[Payload] = field(default_factory=list)
+    segment: int = 0
+    offset: int = 0
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """The model: a plain list per lane, and a set of what is in flight."""
+    """A payload is told by its serial number, which it carries as ``encoded_bytes``."""
 
     @initialize(
-        bytes_max=st.integers(1, 300),
+        bytes_max=st.integers(1, 400),
         overflow=st.sampled_from(["dropOldest", "dropNewest", "block"]),
     )
     def start(self, bytes_max: int, overflow: Overflow) -> None:
         self.config = Queue(bytes_max=bytes_max, age_max_s=AGE_MAX_S, overflow=overflow)
-        self.queue = SinkQueue(self.config, lanes=LANES)
+        self.memory = BufferedBytes()
+        self.queue = SinkQueue(self.config, lanes=LANES, memory=self.memory)
         self.ledger = SinkLedger()
-        self.lanes: list[list[Payload]] = [[] for _ in range(LANES)]
-        self.in_flight: list[Payload] = []
+        self.lanes = [Model() for _ in range(LANES)]
+        self.disk: dict[tuple[int, int, int], Payload] = {}
+        self.held: set[int] = set()
         self.now = 0.0
         self.serial = 0
         self.overshoot = 0
 
-    def held(self) -> list[Payload]:
-        return [payload for lane in self.lanes for payload in lane] + self.in_flight
+    def everything(self) -> list[Payload]:
+        waiting = [payload for lane in self.lanes for payload in lane.waiting]
+        return waiting + [lane.flying for lane in self.lanes if lane.flying is not None]
 
     def held_bytes(self) -> int:
-        return sum(len(payload.body) for payload in self.held())
+        return sum(payload.body_bytes for payload in self.everything())
 
     def make(self, lane: int, size: int, points: int, created_at: float) -> Payload:
         self.serial += 1
-        return Payload(bytes(size), "none", points, size, self.serial, lane, created_at)
+        return Payload(bytes(size), "none", points, self.serial, self.serial, lane, created_at)
+
+    def gone(self, item: Payload | Entry) -> Payload:
+        """The model's payload that the queue says it has removed from the head."""
+        if isinstance(item, Entry):
+            payload = self.disk[item.lane, item.segment, item.offset]
+            assert (item.points, item.body_bytes) == (payload.points, payload.body_bytes)
+        else:
+            payload = item
+        found = self.lanes[payload.lane].waiting.pop(0)
+        assert found.encoded_bytes == payload.encoded_bytes, "not the oldest of its lane"
+        self.held.discard(found.encoded_bytes)
+        return found
 
     @rule(lane=st.integers(0, LANES - 1), size=st.integers(0, 120), points=st.integers(2, 9))
     def push(self, lane: int, size: int, points: int) -> None:
@@ -59,78 +91,178 @@ class QueueMachine(RuleBasedStateMachine):
             ages = [each.created_at for each in dropped]
             assert ages == sorted(ages)
             for each in dropped:
-                assert self.lanes[each.lane].pop(0) is each
-            kept = [each.created_at for waiting in self.lanes for each in waiting]
-            assert all(age <= min(kept, default=self.now) for age in ages)
+                self.gone(each)
+            kept = [each.created_at for each in self.everything()]
+            flying = [lane.flying.created_at for lane in self.lanes if lane.flying is not None]
+            assert all(age <= min(kept, default=self.now) for age in ages) or flying
             # No more than needed: without the last one dropped it would not have fitted.
-            assert self.held_bytes() + len(dropped[-1].body) + size > self.config.bytes_max
+            assert self.held_bytes() + dropped[-1].body_bytes + size > self.config.bytes_max
         if payload not in dropped:
-            self.lanes[lane].append(payload)
+            self.lanes[lane].waiting.append(payload)
+            self.held.add(payload.encoded_bytes)
+
+    @rule(lane=st.integers(0, LANES - 1), readable=st.booleans(), damaged=st.booleans())
+    def take(self, lane: int, readable: bool, damaged: bool) -> None:
+        model = self.lanes[lane]
+        if model.flying is not None:
+            return
+        item = self.queue.take(lane)
+        if not model.waiting:
+            assert item is None
+            return
+        expected = model.waiting[0]
+        if isinstance(item, Entry):
+            stored = self.disk[lane, item.segment, item.offset]
+            assert stored.encoded_bytes == expected.encoded_bytes
+            if not readable:
+                self.queue.not_loaded(item, lost=damaged)
+                if damaged:
+                    self.gone(item)
+                    self.ledger.drop(item.points, "damaged")
+                return
+            item = Payload(
+                stored.body,
+                "none",
+                stored.points,
+                stored.encoded_bytes,
+                STORED,
+                lane,
+                stored.created_at,
+                stored.attempts,
+            )
+            self.queue.loaded(item)
+        assert item is not None
+        assert item.encoded_bytes == expected.encoded_bytes
+        assert item.attempts == expected.attempts
+        assert self.queue.is_in_flight(item)
+        model.flying = item
+        model.waiting.pop(0)
+
+    def flying(self, lane: int) -> Payload | None:
+        return self.lanes[lane].flying
+
+    @rule(lane=st.integers(0, LANES - 1), tried=st.booleans())
+    def give_back(self, lane: int, tried: bool) -> None:
+        payload = self.flying(lane)
+        if payload is not None:
+            payload.attempts += tried
+            self.queue.give_back(payload)
+            self.lanes[lane].flying = None
+            self.lanes[lane].waiting.insert(0, payload)
 
     @rule(lane=st.integers(0, LANES - 1))
-    def take(self, lane: int) -> None:
-        payload = self.queue.take(lane)
-        if not self.lanes[lane]:
-            assert payload is None
+    def finish(self, lane: int) -> None:
+        payload = self.flying(lane)
+        if payload is not None:
+            self.queue.finish(payload)
+            self.ledger.deliver(payload.points)
+            self.lanes[lane].flying = None
+            self.held.discard(payload.encoded_bytes)
+
+    @rule(lane=st.integers(0, LANES - 1))
+    def split(self, lane: int) -> None:
+        payload = self.flying(lane)
+        if payload is None or payload.points < 2:
             return
-        assert payload is self.lanes[lane].pop(0)
-        assert self.queue.is_in_flight(payload)
-        self.in_flight.append(payload)
-
-    @precondition(lambda self: self.in_flight)
-    @rule(data=st.data())
-    def give_back(self, data: st.DataObject) -> None:
-        payload = self.in_flight.pop(data.draw(st.integers(0, len(self.in_flight) - 1)))
-        self.queue.give_back(payload)
-        self.lanes[payload.lane].insert(0, payload)
-
-    @precondition(lambda self: self.in_flight)
-    @rule(data=st.data())
-    def finish(self, data: st.DataObject) -> None:
-        payload = self.in_flight.pop(data.draw(st.integers(0, len(self.in_flight) - 1)))
-        self.queue.finish(payload)
-        self.ledger.deliver(payload.points)
-
-    @precondition(lambda self: any(payload.points > 1 for payload in self.in_flight))
-    @rule()
-    def split(self) -> None:
-        payload = next(each for each in self.in_flight if each.points > 1)
-        self.in_flight.remove(payload)
-        size = len(payload.body) // 2 + 1
+        size = payload.body_bytes // 2 + 1
         pieces = [
-            self.make(payload.lane, size, points, payload.created_at)
-            for points in (1, payload.points - 1)
+            self.make(lane, size, points, payload.created_at) for points in (1, payload.points - 1)
         ]
         self.overshoot += 2
+        self.held.discard(payload.encoded_bytes)
+        for piece in pieces:
+            piece.attempts = payload.attempts
+            if payload.position == STORED:
+                piece.position = STORED
+            else:
+                self.held.add(piece.encoded_bytes)
         self.queue.replace(payload, pieces)
-        self.lanes[payload.lane][:0] = pieces
+        self.lanes[lane].flying = None
+        self.lanes[lane].waiting[:0] = pieces
+
+    @rule(lane=st.integers(0, LANES - 1))
+    def begin_save(self, lane: int) -> None:
+        model = self.lanes[lane]
+        if model.saving:
+            return
+        model.saving = self.queue.begin_save(lane)
+        ours = [payload for payload in (model.flying, *model.waiting) if payload is not None]
+        unsaved = [p.encoded_bytes for p in ours if p.encoded_bytes in self.held]
+        assert [payload.encoded_bytes for payload in model.saving] == unsaved
+
+    @rule(lane=st.integers(0, LANES - 1))
+    def commit_save(self, lane: int) -> None:
+        model = self.lanes[lane]
+        if not model.saving:
+            return
+        places = []
+        for payload in model.saving:
+            if model.offset > SEGMENT_BYTES:
+                model.segment += 1
+                model.offset = 0
+            place = Place(model.segment, model.offset, model.offset + 10 + payload.body_bytes)
+            model.offset = place.end
+            self.disk[lane, place.segment, place.offset] = payload
+            places.append(place)
+        ours = {p.encoded_bytes for p in self.everything() if p.lane == lane}
+        saved = {payload.encoded_bytes for payload in model.saving}
+        # Pieces of a payload that was split while it was saved are on disk with it.
+        released = sorted(
+            serial
+            for serial in ours & self.held
+            if serial in saved or serial > max(saved) or self.is_piece_of_saved(lane, serial)
+        )
+        positions = sorted(self.queue.commit_save(lane, places))
+        assert set(positions) <= set(released)
+        assert saved & ours <= set(positions)
+        self.held -= set(positions)
+        model.saving = []
+
+    def is_piece_of_saved(self, lane: int, serial: int) -> bool:
+        return any(p.encoded_bytes == serial for p in self.queue.lanes[lane].in_memory())
+
+    @rule(lane=st.integers(0, LANES - 1))
+    def fail_save(self, lane: int) -> None:
+        if self.lanes[lane].saving:
+            self.queue.fail_save(lane)
+            self.lanes[lane].saving = []
+
+    @rule()
+    def free(self) -> None:
+        for lane, numbers in self.queue.free().items():
+            for number in numbers:
+                backed = {key for key in self.disk if key[:2] == (lane, number)}
+                for key in backed:
+                    del self.disk[key]
+                if number == self.lanes[lane].segment:
+                    self.lanes[lane].segment += 1
+                    self.lanes[lane].offset = 0
 
     @rule(seconds=st.floats(0, 60))
     def age(self, seconds: float) -> None:
         self.now += seconds
-        for payload in self.queue.expire(self.now):
+        for item in self.queue.expire(self.now):
+            payload = self.gone(item)
             assert payload.created_at + AGE_MAX_S <= self.now
-            assert self.lanes[payload.lane].pop(0) is payload
             self.ledger.expire(payload.points)
         for lane in self.lanes:
-            assert not lane or lane[0].created_at + AGE_MAX_S > self.now
+            assert not lane.waiting or lane.waiting[0].created_at + AGE_MAX_S > self.now
 
+    @precondition(lambda self: self.lanes)
     @rule()
     def clear(self) -> None:
-        removed = self.queue.clear()
-        assert removed == [payload for lane in self.lanes for payload in lane]
-        for payload in removed:
-            self.ledger.drop(payload.points, "shutdown")
-        self.lanes = [[] for _ in range(LANES)]
+        for item in self.queue.clear():
+            self.ledger.drop(self.gone(item).points, "shutdown")
+        assert not any(lane.waiting for lane in self.lanes)
 
     @invariant()
     def counts_are_exact(self) -> None:
         if not hasattr(self, "queue"):
             return
-        held = self.held()
+        held = self.everything()
         statistics = self.queue.statistics()
         assert statistics.payloads == len(held)
-        assert statistics.in_flight == len(self.in_flight)
+        assert statistics.in_flight == sum(lane.flying is not None for lane in self.lanes)
         assert statistics.bytes == self.held_bytes()
         assert statistics.points == sum(payload.points for payload in held)
         assert self.ledger.statistics().queued == statistics.points
@@ -142,11 +274,35 @@ class QueueMachine(RuleBasedStateMachine):
             assert statistics.bytes <= self.config.bytes_max + self.overshoot
 
     @invariant()
+    def memory_is_counted(self) -> None:
+        if not hasattr(self, "queue"):
+            return
+        bodies = [p.body_bytes for lane in self.queue.lanes for p in lane.in_memory()]
+        assert self.queue.memory_bytes == self.memory.used == sum(bodies)
+
+    @invariant()
+    def positions_are_held_by_what_is_in_memory_only(self) -> None:
+        if not hasattr(self, "queue"):
+            return
+        for number, model in enumerate(self.lanes):
+            ours = [p for p in (model.flying, *model.waiting) if p is not None]
+            held = [p.encoded_bytes for p in ours if p.encoded_bytes in self.held]
+            # Pieces carry their own serial here, and so their own position.
+            assert self.queue.lanes[number].oldest_position() == min(held, default=None)
+
+    @invariant()
     def oldest_is_the_oldest(self) -> None:
         if hasattr(self, "queue"):
-            ages = [payload.created_at for payload in self.held()]
+            ages = [payload.created_at for payload in self.everything()]
             assert self.queue.oldest_created_at() == min(ages, default=None)
 
+    @invariant()
+    def nothing_needed_was_freed(self) -> None:
+        if hasattr(self, "queue"):
+            for lane in self.queue.lanes:
+                entry = lane.backlog.peek()
+                assert entry is None or (lane.number, entry.segment, entry.offset) in self.disk
 
-QueueMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+QueueMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
 TestSinkQueue = QueueMachine.TestCase

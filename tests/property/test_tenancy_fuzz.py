@@ -13,7 +13,7 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.inventory.store import Object
+from relay.inventory.store import ManifestIndex, Object
 from relay.pipeline import router as router_module
 from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Origin, Tenancy
 from relay.selector.parser import parse_query
@@ -177,7 +177,7 @@ class World:
         self.rig.feed(b"".join(map(encoded, some)), origin=origin)
 
     def inventory(self, some: list[Object]) -> None:
-        self.rig.engine.set_inventory(some)
+        self.rig.engine.set_inventory(ManifestIndex(some))
 
     def info(self, labels: dict[str, str]) -> None:
         self.rig.feed(encoded(labels))

@@ -58,7 +58,7 @@ class Taker:
     outcome: Accepted | Exception = field(default_factory=lambda: Accepted(samples=1))
     calls: list[Call] = field(default_factory=list)
 
-    def __call__(
+    async def __call__(
         self,
         body: bytes,
         *,
@@ -132,11 +132,14 @@ async def running(
     *,
     taker: Taker | None = None,
     client_tls: ssl.SSLContext | None = None,
+    bodies_bytes_max: int = 1 << 30,
 ) -> AsyncIterator[Running]:
     """Run a listener on a free loopback port for as long as the block lasts."""
     settings = settings or Ingest()
     taker = taker or Taker()
-    server = IngestServer(LOOPBACK, settings, taker, clock=lambda: NOW)
+    server = IngestServer(
+        LOOPBACK, settings, taker, bodies_bytes_max=bodies_bytes_max, clock=lambda: NOW
+    )
     await server.start()
     connector = aiohttp.TCPConnector(ssl=client_tls) if client_tls else aiohttp.TCPConnector()
     try:

@@ -103,7 +103,7 @@ class OtlpServer:
             dict(request.headers),
             body,
             ExportMetricsServiceRequest.FromString(
-                _decompress(body, request.headers.get("Content-Encoding", ""))
+                decompress(body, request.headers.get("Content-Encoding", ""))
             ),
             request.transport.get_extra_info("peercert") if request.transport else None,
             request.raw_path,
@@ -140,7 +140,7 @@ class OtlpServer:
         await self._runner.cleanup()
 
 
-def _decompress(body: bytes, encoding: str) -> bytes:
+def decompress(body: bytes, encoding: str) -> bytes:
     if encoding == "gzip":
         return gzip.decompress(body)
     if encoding == "zstd":

@@ -9,7 +9,7 @@ import pytest
 from relay.exporter.model import ExporterPath
 from relay.inventory.info_series import Claim, InfoReader, InfoSeries, StreamKey
 from relay.inventory.loading import InventoryFiles, load_inventory
-from relay.inventory.store import Inventory, Object
+from relay.inventory.store import Inventory, ManifestIndex, Object, UidKey
 from relay.selector.objects import ObjectLabels, ObjectRef
 
 LIST = """
@@ -89,6 +89,21 @@ def test_only_changed_files_are_read_again(tmp_path: Path) -> None:
     assert (files.statistics().read, files.statistics().files) == (3, 1)
 
 
+def test_an_index_is_made_only_of_changed_objects(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(LIST)
+    files = InventoryFiles([ExporterPath(file)])
+    first = files.load().index
+    file.write_text(f"# a comment\n{LIST}")
+    assert files.load().index is first
+    file.write_text(LIST.replace("production", "testing"))
+    second = files.load().index
+    prod = StreamKey("", "namespace", "", "prod")
+    assert second.changed_since(first) == {prod, UidKey("", "u-1")}
+    assert second.changed_since(ManifestIndex()) >= {prod, StreamKey("", "gateway", "prod", "g")}
+    assert repr(second) == "<ManifestIndex 2 objects>"
+
+
 def test_a_faulty_edit_keeps_what_was_known(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(LIST)
@@ -104,7 +119,7 @@ def test_a_faulty_edit_keeps_what_was_known(tmp_path: Path) -> None:
 
 def test_projects_do_not_see_each_other() -> None:
     inventory = Inventory()
-    inventory.replace_manifests([namespace("n", "acme", env="a")])
+    inventory.replace_manifests(ManifestIndex([namespace("n", "acme", env="a")]))
     inventory.hear(says("n", "zeta", env="z"), begins=True)
     found = {project: value(inventory, "n", project=project) for project in ("acme", "zeta", "")}
     assert found == {"acme": "a", "zeta": "z", "": None}
@@ -113,17 +128,17 @@ def test_projects_do_not_see_each_other() -> None:
 def test_a_manifest_goes_before_the_stream() -> None:
     inventory = Inventory()
     inventory.hear(says("n", env="stream", extra="x"), begins=True)
-    inventory.replace_manifests([namespace("n", env="manifest")])
+    inventory.replace_manifests(ManifestIndex([namespace("n", env="manifest")]))
     assert value(inventory, "n") == "manifest"
     assert value(inventory, "n", "extra") is None, "a manifest tells all labels"
-    inventory.replace_manifests([])
+    inventory.replace_manifests(ManifestIndex([]))
     assert value(inventory, "n") == "stream"
 
 
 def test_resources_by_uid_and_by_names() -> None:
     inventory = Inventory()
     one = Object("", "a.io", "Gateway", "prod", "g", "u-1", {"k": "manifest"})
-    inventory.replace_manifests([one])
+    inventory.replace_manifests(ManifestIndex([one]))
     inventory.hear(Claim(StreamKey("", "gateway", "prod", "h"), {"k": "stream"}), begins=True)
     kinds = frozenset(("gateway", "gateways"))
 
@@ -178,9 +193,11 @@ def test_only_what_was_asked_for_matters_when_it_changes() -> None:
     assert inventory.take_changed() == {"acme"}
     inventory.hear(says("unknown", "zeta"), begins=True)
     assert inventory.take_changed() == {"zeta"}, "unknown was an answer too"
-    inventory.replace_manifests([namespace("n", "acme", env="c"), namespace("m", "acme")])
+    inventory.replace_manifests(
+        ManifestIndex([namespace("n", "acme", env="c"), namespace("m", "acme")])
+    )
     assert inventory.take_changed() == {"acme"}
-    inventory.replace_manifests([namespace("n", "acme", env="c")])
+    inventory.replace_manifests(ManifestIndex([namespace("n", "acme", env="c")]))
     assert inventory.take_changed() == set()
     assert inventory.statistics().changes == 3
 

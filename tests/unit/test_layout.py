@@ -17,25 +17,29 @@ OWN_TREES = [PACKAGE, ROOT / "tests", ROOT / "bench"]
 
 LEVELS = [
     {"errors"},
-    {"quantity", "wire", "selector"},
+    {"quantity", "wire", "selector", "journal"},
     {"exporter"},
     {"inventory", "sender_settings"},
     {"settings"},
     {"pipeline", "sink"},
     {"figures"},
+    {"metric"},
     {"catalogue"},
-    {"telemetry", "logs", "loop"},
+    {"telemetry", "logs", "loop", "collector"},
     {"server"},
+    {"knowledge"},
+    {"storage"},
     {"fleet"},
-    {"reloading"},
+    {"delta_file", "reloading", "replay"},
+    {"acceptance"},
     {"status", "explain"},
     {"app"},
     {"check", "explain_command", "demo"},
     {"cli"},
     {"__main__"},
 ]
-"""Who may import whom: a unit imports those of lower levels only, so pipeline and sink, and wire
-and selector, do not know of each other."""
+"""Who may import whom: a unit imports those of lower levels only, so pipeline and sink, and wire,
+selector and journal, do not know of each other."""
 
 SANS_IO = [
     *sorted((PACKAGE / "wire").glob("*.py")),
@@ -44,8 +48,28 @@ SANS_IO = [
     PACKAGE / "inventory/store.py",
     PACKAGE / "inventory/info_series.py",
     *(
+        PACKAGE / "journal" / f"{name}.py"
+        for name in ("frames", "record", "checkpoint", "segments")
+    ),
+    *(
         PACKAGE / "sink" / f"{name}.py"
-        for name in ("queue", "retry", "outcome", "ledger", "payload", "auth", "guard")
+        for name in (
+            "auth",
+            "backlog",
+            "circuit",
+            "delivery",
+            "guard",
+            "health",
+            "lane",
+            "ledger",
+            "outcome",
+            "outlook",
+            "payload",
+            "queue",
+            "record",
+            "retry",
+            "share",
+        )
     ),
 ]
 IO_MODULES = {"aiohttp", "asyncio", "random", "select", "socket", "threading", "time", "uvloop"}

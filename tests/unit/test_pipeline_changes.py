@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.inventory.store import Object
+from relay.inventory.store import ManifestIndex, Object
 from relay.pipeline import router as router_module
 from relay.pipeline.engine import Engine
 from relay.pipeline.series import Series
@@ -188,10 +188,12 @@ def test_a_manifest_that_changes_moves_series_at_once() -> None:
     body = series(resource_kind="Gateway", resource_name="g", resource_namespace="a")
     rig.feed(body)
     for app, held in (("web", 1), ("db", 1), ("web", 2)):
-        rig.engine.set_inventory([Object("", "", "Gateway", "a", "g", "", {"app": app})])
+        rig.engine.set_inventory(
+            ManifestIndex([Object("", "", "Gateway", "a", "g", "", {"app": app})])
+        )
         rig.feed(body)
         assert sink.held == held, app
-    rig.engine.set_inventory([])
+    rig.engine.set_inventory(ManifestIndex([]))
     rig.feed(body)
     assert sink.held == 2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay.errors import DecodeError, OverloadedError, TooLargeError
-from relay.pipeline import careful, engine
+from relay.pipeline import careful, request
 from relay.pipeline.engine import Limits
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import NUMBERS, Rig, RigSink
@@ -276,7 +276,7 @@ def test_a_series_that_becomes_too_many_bytes_is_refused(monkeypatch: pytest.Mon
 
 def test_too_many_new_series_get_further_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is learned stays, so "come back later" comes to an end."""
-    monkeypatch.setattr(engine, "NEW_SERIES_MAX", 10)
+    monkeypatch.setattr(request, "NEW_SERIES_MAX", 10)
     rig = Rig()
     rig.export(RigSink("s", limit=1000, options=NUMBERS))
     body = b"".join(one([*SHORT, (b"n", b"%d" % n)]) for n in range(25))

@@ -20,9 +20,11 @@ from relay.settings import (
     ExporterPath,
     Ingest,
     Log,
+    Memory,
     SenderAuthentication,
     Settings,
     Shutdown,
+    Storage,
     Tenancy,
     Translation,
     load_settings,
@@ -77,6 +79,10 @@ def test_every_setting_is_read() -> None:
         listen=Address("relay.example.com", 1),
         admin_listen=Address("127.0.0.1", 2),
         exporters=(ExporterPath(DATA / "good/exporters"),),
+        storage=Storage(
+            DATA / "good/data", bytes_max=1 << 30, fsync="always", fsync_interval_s=0.2
+        ),
+        memory=Memory(bytes_max=64 << 20),
         allow_private_endpoints=False,
         ingest=Ingest(
             body_bytes_max=1 << 20,
@@ -179,23 +185,27 @@ def test_a_flags_fault_names_the_flag_beside_the_files_own(tmp_path: Path) -> No
     overrides: dict[str, object] = {
         "listen": "nowhere",
         "exporters": ["manifests"],
-        "data": "data",
         "log_level": "loud",
     }
     with pytest.raises(ConfigError) as caught:
         load_settings(file, overrides)
     assert [(fault.path, fault.origin) for fault in caught.value.faults] == [
         ("--listen", "command line"),
-        ("--data", "command line"),
         ("--exporters", "command line"),
         ("--log-level", "command line"),
         ("log.levl", f"{file}:2"),
     ]
 
 
-def test_a_data_directory_is_refused_until_there_is_a_journal() -> None:
-    (fault,) = faults_of(None, {"data": "data"})
-    assert fault.startswith("--data: this release has no journal yet")
+def test_the_data_flag_replaces_the_path_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_settings(None, {"data": "data"}).storage == Storage(tmp_path / "data")
+    settings = load_settings(DATA / "good/everything-changed.yaml", {"data": "elsewhere"})
+    assert settings.storage == Storage(
+        tmp_path / "elsewhere", bytes_max=1 << 30, fsync="always", fsync_interval_s=0.2
+    )
 
 
 def test_a_missing_file_is_a_fault(tmp_path: Path) -> None:

@@ -346,6 +346,8 @@ def sink_series(**changed: str) -> list[dict[str, str]]:
         "relay_sink_oldest_point_age_seconds": "5x60",
         "relay_sink_queue_bytes": "1000x60",
         "relay_sink_queue_bytes_max": "67108864x60",
+        "relay_sink_seconds_until_full": "86400x60",
+        "relay_sink_stalled_seconds": "0x60",
         "relay_sink_last_success_timestamp_seconds": "0+60x60",
         "relay_sink_paused": "0x60",
         "relay_sink_internal_errors_total": "0x60",
@@ -360,9 +362,22 @@ def sink_series(**changed: str) -> list[dict[str, str]]:
     ]
 
 
+def storage_series(**changed: str) -> list[dict[str, str]]:
+    """A data directory over an hour, in order but for the series that are given."""
+    values = {
+        "relay_storage_degraded": "0x60",
+        "relay_storage_used_bytes": "1000x60",
+        "relay_storage_bytes_max": "100000x60",
+        "relay_storage_damaged_records_total": "0x60",
+        **changed,
+    }
+    return [series(name, text, part="queues") for name, text in values.items()]
+
+
 QUIET = [
     *sink_series(),
     series("relay_exporter_faults", "0x60"),
+    *storage_series(),
     series("relay_refused_requests_total", "0x60", reason="overloaded"),
     series("relay_dropped_samples_total", "0x60", reason="invalid_utf8"),
     series("relay_event_loop_lag_seconds", "0.01x60", window="max"),
@@ -376,11 +391,16 @@ TROUBLE = {
         dropped="0+10x60", relay_sink_matched_points_total="500+1010x60"
     ),
     "RelaySinkQueueNearlyFull": sink_series(relay_sink_queue_bytes="60000000x60"),
+    "RelaySinkQueueFullSoon": sink_series(relay_sink_seconds_until_full="3600x60"),
+    "RelaySinkStalled": sink_series(relay_sink_stalled_seconds="0+60x60"),
     "RelaySinkFallingBehind": sink_series(relay_sink_oldest_point_age_seconds="0+60x60"),
     "RelaySinkWithoutSuccess": sink_series(relay_sink_last_success_timestamp_seconds="0x60"),
     "RelaySinkPaused": sink_series(relay_sink_paused="1x60"),
     "RelayLedgerOutOfBalance": sink_series(relay_sink_matched_points_total="501+1000x60"),
     "RelaySinkInternalError": sink_series(relay_sink_internal_errors_total="0+1x60"),
+    "RelayStorageDegraded": storage_series(relay_storage_degraded="1x60"),
+    "RelayStorageNearlyFull": storage_series(relay_storage_used_bytes="90000x60"),
+    "RelayStorageDamaged": storage_series(relay_storage_damaged_records_total="0+1x60"),
     "RelayExporterFaults": [series("relay_exporter_faults", "1x60")],
     "RelayRefusingRequests": [series("relay_refused_requests_total", "0+5x60", reason="x")],
     "RelayDroppingSamples": [series("relay_dropped_samples_total", "0+5x60", reason="x")],

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 
+from relay.figures import JournalFigures
 from relay.telemetry import (
     CATALOGUE,
     IngestFigures,
@@ -18,6 +19,7 @@ from relay.telemetry import (
     Snapshot,
     SnapshotCollector,
     SourceFigures,
+    StorageFigures,
     Telemetry,
 )
 
@@ -52,12 +54,36 @@ SNAPSHOT = Snapshot(
             oldest_point_age_s=2.5,
             requests={"delivered": 7, "retry": 2},
             sent_bytes=5000,
+            memory_bytes=234,
+            stored_bytes=1100,
+            full_in_s=3600.0,
+            stalled_s=12.5,
+            unreachable=True,
             last_success_at=1_700_000_000.5,
+            last_error_at=1_700_000_001.0,
             paused=True,
             internal_errors=0,
         ),
         SinkFigures(exporter="a/web", sink="idle"),
     ),
+    removed_sinks={"delivered": 8, "dropped": 2},
+    storage=(
+        StorageFigures(
+            part="queues",
+            used_bytes=100,
+            bytes_max=1000,
+            degraded=True,
+            errors=3,
+            written_bytes=5000,
+            damaged_records=1,
+            damaged_bytes=77,
+            torn_bytes=5,
+        ),
+    ),
+    journal=JournalFigures({"written": 70}, {"write": 7}, 88),
+    memory_bytes={"queued": 99},
+    memory_bytes_max=1000,
+    unreachable_endpoints=1,
     series_active=11,
     series_created=13,
     series_forgotten={"idle": 2, "full": 3},
@@ -113,6 +139,29 @@ relay_sink_last_success_timestamp_seconds{exporter="a/web",sink="grafana"} 1.700
 relay_sink_last_success_timestamp_seconds{exporter="a/web",sink="idle"} 0
 relay_sink_queue_bytes{exporter="a/web",sink="grafana"} 1234
 relay_sink_queue_bytes_max{exporter="a/web",sink="grafana"} 6.7108864e+07
+relay_sink_last_error_timestamp_seconds{exporter="a/web",sink="grafana"} 1.700000001e+09
+relay_sink_queue_memory_bytes{exporter="a/web",sink="grafana"} 234
+relay_sink_stored_bytes{exporter="a/web",sink="grafana"} 1100
+relay_sink_seconds_until_full{exporter="a/web",sink="grafana"} 3600
+relay_sink_seconds_until_full{exporter="a/web",sink="idle"} +Inf
+relay_sink_stalled_seconds{exporter="a/web",sink="grafana"} 12.5
+relay_sink_unreachable{exporter="a/web",sink="grafana"} 1
+relay_unreachable_endpoints 1
+relay_removed_sinks_points_total{outcome="delivered"} 8
+relay_removed_sinks_points_total{outcome="dropped"} 2
+relay_storage_used_bytes{part="queues"} 100
+relay_storage_bytes_max{part="queues"} 1000
+relay_storage_degraded{part="queues"} 1
+relay_storage_errors_total{part="queues"} 3
+relay_storage_written_bytes_total{part="queues"} 5000
+relay_storage_damaged_records_total{part="queues"} 1
+relay_storage_damaged_bytes_total{part="queues"} 77
+relay_storage_torn_bytes_total{part="queues"} 5
+relay_journal_requests_total{outcome="written"} 70
+relay_journal_operations_total{operation="write"} 7
+relay_journal_replay_left_bytes 88
+relay_memory_bytes{where="queued"} 99
+relay_memory_bytes_max 1000
 relay_sink_paused{exporter="a/web",sink="grafana"} 1
 relay_sink_internal_errors_total{exporter="a/web",sink="grafana"} 0
 relay_exporters 2

@@ -1,0 +1,126 @@
+"""Ten thousand exporters added, changed and removed in a running relay: ``python -m
+bench.micro.live_change [COUNT]``.
+
+A relay runs in this process while a sender posts small requests to it without a pause. Printed are
+how long each change took and the longest time for which the event loop was held up, which is how
+long a request may have waited. Nothing here passes or fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import aiohttp
+import cramjam
+
+from bench.micro.selection import platform_series, request, resident_bytes
+from relay.app import Relay
+from relay.exporter.model import ExporterPath
+from relay.fleet import Changes
+from relay.settings import Address, Settings, Shutdown, Watch
+
+COUNT = 10_000
+
+MANIFEST = """\
+apiVersion: telemetry.datumapis.com/v1alpha1
+kind: Exporter
+metadata: {{name: e{number}}}
+spec:
+  sources:
+    - {{name: all, metrics: {{metricsql: '{{code="{value}"}}'}}}}
+  sinks:
+    - {{name: s, otlp_http: {{endpoint: "https://127.0.0.1:4318"}}}}
+"""
+
+
+async def hold_up(done: Callable[[], bool]) -> float:
+    """The longest turn of the loop until ``done``, s."""
+    worst_s = 0.0
+    while not done():
+        before = time.perf_counter()
+        await asyncio.sleep(0)
+        worst_s = max(worst_s, time.perf_counter() - before)
+    return worst_s
+
+
+async def send(relay: Relay, until: asyncio.Future[Changes]) -> tuple[int, float]:
+    """Post requests of 100 known series; how many, and the longest answer, s."""
+    address = relay.ingest_address
+    url = f"http://{address.host}:{address.port}/api/v1/write"
+    body = bytes(cramjam.snappy.compress_raw(request([platform_series(n) for n in range(100)])))
+    headers = {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"}
+    worst_s = 0.0
+    async with aiohttp.ClientSession() as session:
+        for count in itertools.count():
+            if until.done():
+                return count, worst_s
+            before = time.perf_counter()
+            async with session.post(url, data=body, headers=headers) as response:
+                assert response.status == 204, await response.text()
+            worst_s = max(worst_s, time.perf_counter() - before)
+    raise AssertionError("unreachable")
+
+
+async def change(relay: Relay, title: str) -> None:
+    """Reload, and print what that did to everybody else."""
+    start = time.perf_counter()
+    reload = asyncio.ensure_future(relay.reload())
+    (requests, answer_s), worst_s = await asyncio.gather(send(relay, reload), hold_up(reload.done))
+    changes = await reload
+    count = len(changes.added) + len(changes.changed) + len(changes.removed)
+    print(
+        f"{title} {count}: {time.perf_counter() - start:.1f} s; loop held up for at most "
+        f"{worst_s * 1e3:.0f} ms; {requests} requests answered, the slowest in "
+        f"{answer_s * 1e3:.0f} ms"
+    )
+
+
+async def run(count: int) -> None:
+    """Add, change, change one, remove."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+
+        def write(number: int, value: str) -> None:
+            (directory / f"e{number}.yaml").write_text(MANIFEST.format(number=number, value=value))
+
+        write(count, "none")
+        relay = Relay(
+            Settings(
+                listen=Address("127.0.0.1", 0),
+                admin_listen=Address("127.0.0.1", 0),
+                exporters=(ExporterPath(directory),),
+                watch=Watch(enabled=False),
+                shutdown=Shutdown(drain_timeout_s=0.0),
+            )
+        )
+        await relay.start()
+        before = resident_bytes()
+        for number in range(count):
+            write(number, f"x{number}")
+        await change(relay, "added")
+        print(f"{(resident_bytes() - before) / count / 1024:.1f} KiB an exporter, all of it")
+        for number in range(count):
+            write(number, f"y{number}")
+        await change(relay, "changed")
+        write(7, "z")
+        await change(relay, "changed")
+        for number in range(count):
+            (directory / f"e{number}.yaml").unlink()
+        await change(relay, "removed")
+        await relay.stop()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run with that many exporters."""
+    asyncio.run(run(int(arguments[0]) if arguments else COUNT))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The ingest journal: accepted bodies as they came, kept until every sink is done with them."""

@@ -1,0 +1,153 @@
+"""The data directory: ours alone, and in a format that this build knows.
+
+Rules:
+
+* ``lock`` is locked (flock) for as long as the process lives; the kernel lets go of it however the
+  process ends. A second process is refused before it touches anything.
+* ``format`` names the format of everything below, with a checksum. A whole line with another number
+  is refused, and nothing is touched; a damaged one is written anew, because every file below says
+  its own format again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from relay.errors import ConfigError, Fault
+from relay.journal.frames import FORMAT
+
+_log = logging.getLogger("relay.journal")
+
+_SETTING = "storage.path"
+_MAGIC = "relay-data"
+_FORMAT_BYTES_MAX = 4096
+
+
+class DataDirectory:
+    """The directory, locked; let go of with :meth:`close`.
+
+    Raises ConfigError where it cannot be created or written, belongs to another process, or has
+    another format.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = _lock(path / "lock")
+        except OSError as error:
+            raise _fault(f"{path} cannot be used: {error.strerror}") from error
+        try:
+            self._check_format()
+            self.journal.mkdir(exist_ok=True, mode=0o700)
+            self.queues.mkdir(exist_ok=True, mode=0o700)
+        except OSError as error:
+            self.close()
+            raise _fault(f"{path} cannot be used: {error.strerror}") from error
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def journal(self) -> Path:
+        """Directory of the journal's segments."""
+        return self.path / "journal"
+
+    @property
+    def queues(self) -> Path:
+        """Directory of the sinks' queues."""
+        return self.path / "queues"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that says how far each sink had come."""
+        return self.path / "checkpoint"
+
+    def close(self) -> None:
+        """Let others have it. Twice does no harm."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _check_format(self) -> None:
+        path = self.path / "format"
+        try:
+            with path.open("rb") as file:
+                found = _parse_format(file.read(_FORMAT_BYTES_MAX))
+            if found is None:
+                _log.error("%s is damaged and written anew", path)
+        except FileNotFoundError:
+            found = None
+        if found is None:
+            # Not through a new name: on a full disk the old bytes are room enough.
+            path.write_text(_format_line())
+        elif found != FORMAT:
+            raise _fault(
+                f"{self.path} has format {found} and this build reads and writes format {FORMAT}; "
+                "use the build that wrote it, or another directory"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<DataDirectory {self.path}>"
+
+
+def _lock(path: Path) -> int:
+    """The descriptor of the locked file; raises ConfigError where another process has it."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS or not path.exists():
+            raise
+        # A disk that went read-only must not keep us from sending what is on it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(descriptor)
+        raise _fault(f"{path.parent} is in use by another relay, process {holder}") from error
+    except BaseException:
+        os.close(descriptor)
+        raise
+    # Only for the message above: the lock holds without it, on a disk that is full, too.
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def _format_line() -> str:
+    line = f"{_MAGIC} {FORMAT}"
+    return f"{line} {zlib.crc32(line.encode()):08x}\n"
+
+
+def _parse_format(data: bytes) -> int | None:
+    """The format that the line names; None where it is damaged."""
+    line, _, crc = data.decode("ascii", "replace").strip().rpartition(" ")
+    magic, _, number = line.partition(" ")
+    if magic != _MAGIC or not number.isdecimal() or f"{zlib.crc32(line.encode()):08x}" != crc:
+        return None
+    return int(number)
+
+
+def _fault(message: str) -> ConfigError:
+    return ConfigError([Fault(_SETTING, message)])

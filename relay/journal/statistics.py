@@ -1,0 +1,34 @@
+"""What the journal says about itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class JournalStatistics:
+    """One moment of a journal. Counters since the start, except ``bytes``, ``bytes_max``,
+    ``segments``, ``pending_bytes`` and ``trouble`` (why it does not keep anything now, or "").
+
+    ``records`` of ``record_bytes`` were written in ``groups``, flushed by ``flushes``;
+    ``unjournaled_requests`` were acknowledged while they could not be written. ``torn_bytes`` were
+    cut from the end after a crash, ``corrupt_bytes`` in ``corrupt_stretches`` skipped because they
+    were damaged.
+    """
+
+    trouble: str = ""
+    bytes: int = 0
+    bytes_max: int = 0
+    segments: int = 0
+    pending_bytes: int = 0
+    records: int = 0
+    record_bytes: int = 0
+    groups: int = 0
+    flushes: int = 0
+    errors: int = 0
+    slow_writes: int = 0
+    unjournaled_requests: int = 0
+    torn_bytes: int = 0
+    corrupt_stretches: int = 0
+    corrupt_bytes: int = 0
+    unreadable_segments: int = 0

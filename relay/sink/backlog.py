@@ -1,0 +1,198 @@
+"""What one lane of a sink has on disk, told without reading it. Pure.
+
+Rules:
+
+* Records are dealt with from the oldest to the newest. One record at a time may be *open*: its
+  payload was read and is being delivered. While it is, those behind it may be dropped.
+* A record costs 28 bytes of memory: where it stands, its points, its size and its age.
+* A segment whose records are all dealt with is *freed*: its file can be removed. The newest is kept
+  while a save may still be adding to it.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record stands: number of its segment, offset of its frame, and where that ends."""
+
+    segment: int
+    offset: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A record on disk. ``body_bytes`` is its body's size; ``created_at`` wall clock, s."""
+
+    lane: int
+    segment: int
+    offset: int
+    points: int
+    body_bytes: int
+    created_at: float
+
+
+class _Segment:
+    """The records of one file; those before ``next`` are dealt with or open."""
+
+    __slots__ = ("body_bytes", "created_at", "next", "number", "offsets", "points")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.offsets = array("Q")
+        self.points = array("I")
+        self.body_bytes = array("I")
+        self.created_at = array("d")
+        self.next = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BacklogStatistics:
+    """Records that wait, their points and bodies; ``file_bytes`` of all files that remain."""
+
+    entries: int
+    points: int
+    body_bytes: int
+    file_bytes: int
+    segments: int
+
+
+class Backlog:
+    """See the module's rules. Order of calls is the owner's duty and asserted."""
+
+    def __init__(self, lane: int) -> None:
+        self.lane = lane
+        self._segments: deque[_Segment] = deque()
+        self._open: Entry | None = None
+        self._reopened = False
+        self._sizes: dict[int, int] = {}
+        self._newest = -1
+        self._end = 0
+        self._exhausted: set[int] = set()
+        self.file_bytes = 0
+        self.entries = 0
+        self.points = 0
+        self.body_bytes = 0
+
+    def append(self, place: Place, *, points: int, body_bytes: int, created_at: float) -> None:
+        """Add the newest record."""
+        if not self._segments or self._segments[-1].number != place.segment:
+            assert not self._segments or self._segments[-1].number < place.segment
+            self._segments.append(_Segment(place.segment))
+        segment = self._segments[-1]
+        segment.offsets.append(place.offset)
+        segment.points.append(points)
+        segment.body_bytes.append(body_bytes)
+        segment.created_at.append(created_at)
+        self.file_bytes += place.end - self._sizes.get(place.segment, 0)
+        self._sizes[place.segment] = place.end
+        self._newest = place.segment
+        self._end = place.end
+        self.entries += 1
+        self.points += points
+        self.body_bytes += body_bytes
+
+    def peek(self) -> Entry | None:
+        """The oldest record that waits."""
+        if self._reopened:
+            return self._open
+        return self._entry(self._segments[0]) if self._segments else None
+
+    def open(self) -> Entry:
+        """Take the oldest record out for delivery; it stays on disk until :meth:`finish`."""
+        entry = self.peek()
+        assert entry is not None
+        if self._reopened:
+            self._reopened = False
+            self._count(entry, -1)
+            return entry
+        assert self._open is None, "one at a time"
+        self._advance(entry)
+        self._open = entry
+        return entry
+
+    def reopen(self) -> None:
+        """Put the open record back at the head."""
+        assert self._open is not None
+        assert not self._reopened
+        self._reopened = True
+        self._count(self._open, +1)
+
+    def finish(self) -> None:
+        """The open record is dealt with."""
+        assert self._open is not None
+        assert not self._reopened
+        self._open = None
+
+    def drop(self) -> Entry:
+        """Deal with the oldest waiting record unread."""
+        entry = self.peek()
+        assert entry is not None
+        if self._reopened:
+            self.open()
+            self.finish()
+        else:
+            self._advance(entry)
+        return entry
+
+    def free(self, *, keep_newest: bool) -> list[int]:
+        """Forget segments with nothing left in them; return their numbers."""
+        kept = {self._newest} if keep_newest else set()
+        if self._open is not None:
+            kept.add(self._open.segment)
+        if self._segments:
+            # A segment that was added to after it was exhausted stands first.
+            kept.add(self._segments[0].number)
+        freed = sorted(self._exhausted - kept)
+        for number in freed:
+            self.file_bytes -= self._sizes.pop(number)
+        self._exhausted.difference_update(freed)
+        return freed
+
+    @property
+    def oldest(self) -> tuple[int, int] | None:
+        """Segment and offset from which on records are not dealt with; None where there never was
+        one. It only grows. What a restart goes on from.
+        """
+        entry = self._open or self.peek()
+        if entry is not None:
+            return entry.segment, entry.offset
+        return (self._newest, self._end) if self._newest >= 0 else None
+
+    def statistics(self) -> BacklogStatistics:
+        """A snapshot."""
+        return BacklogStatistics(
+            self.entries, self.points, self.body_bytes, self.file_bytes, len(self._sizes)
+        )
+
+    def _entry(self, segment: _Segment) -> Entry:
+        index = segment.next
+        return Entry(
+            self.lane,
+            segment.number,
+            segment.offsets[index],
+            segment.points[index],
+            segment.body_bytes[index],
+            segment.created_at[index],
+        )
+
+    def _advance(self, entry: Entry) -> None:
+        segment = self._segments[0]
+        segment.next += 1
+        if segment.next == len(segment.offsets):
+            self._segments.popleft()
+            self._exhausted.add(segment.number)
+        self._count(entry, -1)
+
+    def _count(self, entry: Entry, sign: int) -> None:
+        self.entries += sign
+        self.points += sign * entry.points
+        self.body_bytes += sign * entry.body_bytes
+
+    def __repr__(self) -> str:
+        return f"<Backlog lane {self.lane}: {self.entries} records, {self.body_bytes} bytes>"

@@ -1,0 +1,50 @@
+"""kill -9 at any instant, endpoints that fail in every way: nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.chaos_run import Run
+
+SEED = int(os.environ.get("CHAOS_SEED", "1"))
+
+
+async def run(directory: Path, *, seed: int, deaths: int, fsync: str = "interval") -> None:
+    """Run, print the figures, check."""
+    chaos = Run(directory, seed=seed, fsync=fsync)
+    report = await chaos.kill_again_and_again(deaths)
+    duplicates = sorted(report.duplicates_after)
+    print(
+        f"\nseed {seed}, fsync {fsync}: {report.kills} kills and {report.stops} stops "
+        f"in {report.seconds:.0f} s"
+    )
+    print("\n".join(chaos.oracle.describe()))
+    print(
+        f"duplicates at the steady endpoint after a death: median "
+        f"{duplicates[len(duplicates) // 2]}, most {duplicates[-1]}; "
+        f"start-up {max(report.startups_s):.2f} s at most"
+    )
+    chaos.check()
+
+
+@pytest.mark.slow
+async def test_a_few_deaths_under_load(tmp_path: Path) -> None:
+    await run(tmp_path, seed=SEED, deaths=6)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+async def test_two_hundred_deaths_under_load(tmp_path: Path) -> None:
+    await run(tmp_path, seed=SEED, deaths=200)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+async def test_deaths_with_every_fsync_policy(tmp_path: Path) -> None:
+    for fsync in ("always", "never"):
+        directory = tmp_path / fsync
+        directory.mkdir()
+        await run(directory, seed=SEED + 1, deaths=15, fsync=fsync)

@@ -1,0 +1,209 @@
+"""A thousand random edits a minute under full traffic, and nobody else notices.
+
+Oracle: every request carries one value of its own. Each exporter that nobody edits must deliver the
+value of every acknowledged request once for each series, and within its batch timeout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import re
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from relay.app import Relay
+from relay.exporter.model import ExporterPath
+from relay.settings import Address, Settings, Shutdown, Watch
+from tests.support.otlp_server import HostileServer, OtlpServer, Received, Reply
+from tests.support.processes import eventually
+from tests.support.write_client import WriteClient
+
+SERIES = 400
+EDITED = 300
+EDITS_PER_MINUTE = 1_000
+BATCH_TIMEOUT_S = 1.0
+SLACK_S = 1.0
+"""What a busy machine, and the receiver in the same process, may add."""
+
+STEADY = {"all": "", "name": '{__name__="up"}', "regex": '{n=~"1.*"}', "not": '{n!~"1.*"}'}
+QUERIES = ('{n="7"}', '{n=~"2.|3."}', '{job="api",n="5"}', "down", '{n=~"1.",n!="11"}', "up{")
+
+MANIFEST = """\
+apiVersion: telemetry.datumapis.com/v1alpha1
+kind: Exporter
+metadata: {{name: {name}}}
+spec:
+  sources:
+    - {{name: all, metrics: {{metricsql: '{query}'}}}}
+  sinks:
+    - name: s
+      otlp_http: {{endpoint: "{endpoint}/{name}", compression: none}}
+      batch: {{timeout: {timeout}, maxSize: {size}}}
+"""
+
+
+class Storm:
+    """Edits files in every way that people and tools do."""
+
+    def __init__(self, directory: Path, endpoint: str, rng: random.Random) -> None:
+        self.directory = directory
+        self.endpoint = endpoint
+        """Of the exporters that are edited."""
+        self.rng = rng
+        self.edits = 0
+
+    def text(self, name: str, query: str) -> str:
+        return MANIFEST.format(
+            name=name,
+            query=query,
+            endpoint=self.endpoint,
+            timeout=f"{self.rng.choice((100, 500))}ms",
+            size=self.rng.choice((500, 5000)),
+        )
+
+    def edit(self) -> None:
+        """One random edit of one random exporter."""
+        self.edits += 1
+        name = f"edited-{self.rng.randrange(EDITED)}"
+        path = self.directory / f"{name}.yaml"
+        text = self.text(name, self.rng.choice(QUERIES))
+        match self.rng.choice(("rename", "rename", "in place", "backup", "remove", "touch")):
+            case "rename":
+                fresh = self.directory / f".{name}.swp"
+                fresh.write_text(text)
+                fresh.rename(path)
+            case "in place":
+                path.write_text(text)
+            case "backup":
+                if path.exists():
+                    path.rename(path.with_suffix(".yaml~"))
+                path.write_text(text)
+            case "remove":
+                path.unlink(missing_ok=True)
+            case "touch":
+                path.touch()
+
+    async def rage(self, until: float) -> None:
+        started = time.monotonic()
+        while time.monotonic() < until:
+            while self.edits < (time.monotonic() - started) * EDITS_PER_MINUTE / 60:
+                self.edit()
+            await asyncio.sleep(0.01)
+
+
+async def storm(tmp_path: Path, *, seconds: float, seed: int) -> None:
+    """Let it rage, with checks at the end."""
+    directory = tmp_path / "exporters"
+    directory.mkdir()
+    arrivals: list[tuple[float, Received]] = []
+
+    def answer(received: Received) -> Reply:
+        if "/steady-" in received.path:
+            arrivals.append((time.monotonic(), received))
+        return Reply()
+
+    async with OtlpServer(answer) as server, HostileServer(_take_unread) as other:
+        raging = Storm(directory, other.url.removesuffix("/v1/metrics"), random.Random(seed))
+        for name, query in STEADY.items():
+            text = MANIFEST.format(
+                name=f"steady-{name}",
+                query=query,
+                endpoint=server.url.removesuffix("/v1/metrics"),
+                timeout=f"{BATCH_TIMEOUT_S:g}s",
+                size=5_000,
+            )
+            (directory / f"steady-{name}.yaml").write_text(text)
+        for number in range(EDITED):
+            path = directory / f"edited-{number}.yaml"
+            path.write_text(raging.text(path.stem, raging.rng.choice(QUERIES[:-1])))
+        relay = Relay(
+            Settings(
+                listen=Address("127.0.0.1", 0),
+                admin_listen=Address("127.0.0.1", 0),
+                exporters=(ExporterPath(directory),),
+                watch=Watch(interval_s=0.5),
+                shutdown=Shutdown(drain_timeout_s=10.0),
+            )
+        )
+        await relay.start()
+        sent_at: dict[float, float] = {}
+        try:
+            address = relay.ingest_address
+            until = time.monotonic() + seconds
+            rage = asyncio.ensure_future(raging.rage(until))
+            async with WriteClient(f"http://{address.host}:{address.port}/api/v1/write") as client:
+                while time.monotonic() < until:
+                    value = float(client.sent + 1)
+                    sent_at[value] = time.monotonic()
+                    assert await client.send("up", series=SERIES) == 204
+            await rage
+            changes = relay.status()["changes"]
+            await eventually(
+                "all delivered", lambda: _steady_is_done(relay, client.sent), timeout_s=10
+            )
+            assert all(report.balanced for report in relay.facts().sinks)
+        finally:
+            await relay.stop()
+    print(f"{raging.edits} edits, {len(sent_at)} requests of {SERIES}, {changes}")
+    _check(arrivals, sent_at)
+
+
+async def _take_unread(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer 200 to every request of a connection, at hardly any cost."""
+    with contextlib.suppress(asyncio.IncompleteReadError):
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            size = re.search(rb"(?i)content-length: *(\d+)", head)
+            assert size is not None
+            await reader.readexactly(int(size[1]))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
+
+
+def _steady_is_done(relay: Relay, sent: int) -> bool:
+    delivered = {
+        report.exporter: report.ledger.delivered
+        for report in relay.facts().sinks
+        if "/steady-" in report.exporter
+    }
+    matched = {report.exporter: report.matched for report in relay.facts().sinks}
+    assert delivered.keys() == {f"default/steady-{name}" for name in STEADY}
+    assert matched["default/steady-all"] == sent
+    return all(matched[name] == points for name, points in delivered.items())
+
+
+def _check(arrivals: list[tuple[float, Received]], sent_at: dict[float, float]) -> None:
+    """Nothing lost, nothing twice, nothing late."""
+    wanted = {
+        "all": range(SERIES),
+        "name": range(SERIES),
+        "regex": [n for n in range(SERIES) if str(n).startswith("1")],
+        "not": [n for n in range(SERIES) if not str(n).startswith("1")],
+    }
+    got: dict[str, Counter[float]] = {name: Counter() for name in wanted}
+    worst_s = 0.0
+    for at, received in arrivals:
+        name = received.path.split("/")[1].removeprefix("steady-")
+        values = Counter(received.values())
+        got[name] += values
+        worst_s = max(worst_s, *(at - sent_at[value] for value in values))
+    for name, series in wanted.items():
+        assert got[name] == dict.fromkeys(sent_at, len(series)), name
+    print(f"latest delivery {worst_s:.2f} s after its request")
+    assert worst_s <= BATCH_TIMEOUT_S + SLACK_S
+
+
+@pytest.mark.slow
+async def test_a_short_storm(tmp_path: Path) -> None:
+    await storm(tmp_path, seconds=6, seed=5)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+async def test_a_minute_of_storm(tmp_path: Path) -> None:
+    await storm(tmp_path, seconds=60, seed=55)

@@ -1,0 +1,332 @@
+"""Sinks that come, change and go in a whole relay: their queues, ledgers, files and fair shares."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.app import Relay
+from relay.exporter.model import ExporterPath
+from relay.settings import Address, Memory, Settings, Shutdown, Storage
+from relay.telemetry import CATALOGUE
+from tests.support.otlp_server import OtlpServer, Received, Reply
+from tests.support.processes import eventually, free_port
+from tests.support.stored_relay import Sender, manifest, running
+
+
+def made(
+    directory: Path,
+    *manifests: str,
+    stored: bool = True,
+    storage_bytes_max: int = 64 << 20,
+    memory_bytes_max: int = 1 << 30,
+) -> Relay:
+    """A relay with these exporters, with or without a data directory."""
+    path = directory / "exporters.yaml"
+    path.write_text("".join(manifests))
+    return Relay(
+        Settings(
+            listen=Address("127.0.0.1", 0),
+            admin_listen=Address("127.0.0.1", 0),
+            exporters=(ExporterPath(path),),
+            storage=Storage(directory / "data", bytes_max=storage_bytes_max) if stored else None,
+            memory=Memory(memory_bytes_max),
+            shutdown=Shutdown(drain_timeout_s=0.2),
+        )
+    )
+
+
+def edit(directory: Path, *manifests: str) -> None:
+    (directory / "exporters.yaml").write_text("".join(manifests))
+
+
+def uncompressed(text: str) -> str:
+    return text.replace("otlp_http:\n", "otlp_http:\n        compression: none\n")
+
+
+def with_queue(text: str, line: str) -> str:
+    return text.replace("queue:\n", f"queue:\n        {line}\n")
+
+
+def unreachable() -> str:
+    return f"http://127.0.0.1:{free_port()}/v1/metrics"
+
+
+def metric(relay: Relay, name: str, **labels: str) -> float:
+    """One of our metrics, 0 where it has no such row."""
+    (spec,) = (spec for spec in CATALOGUE if spec.name == name)
+    for values, value in spec.rows(relay.snapshot()):
+        if dict(zip(spec.labels, values, strict=True)) == labels:
+            return value
+    return 0.0
+
+
+def sink_of(sender: Sender, name: str) -> dict[str, Any]:
+    for exporter in sender.relay.status()["exporters"]:  # type: ignore[attr-defined]
+        if exporter["name"] == f"default/{name}":
+            return dict(exporter["sinks"][0])
+    raise AssertionError(name)
+
+
+async def settled(sender: Sender, name: str, queued: int) -> dict[str, Any]:
+    await eventually(
+        f"{name} has {queued} queued",
+        lambda: sink_of(sender, name)["ledger"]["queued"] == queued,
+        timeout_s=5,
+    )
+    ledger: dict[str, Any] = sink_of(sender, name)["ledger"]
+    assert ledger["balanced"], ledger
+    return ledger
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["disk", "memory"])
+async def test_an_edit_takes_the_queue_to_the_new_endpoint_in_order(
+    tmp_path: Path, stored: bool
+) -> None:
+    async with OtlpServer() as server:
+        relay = made(tmp_path, manifest("a", unreachable(), backoff="10s"), stored=stored)
+        async with running(relay) as sender:
+            for _ in range(5):
+                assert await sender.send() == 204
+            await settled(sender, "a", 50)
+            edit(tmp_path, manifest("a", server.url))
+            await relay.reload()
+            assert await sender.send() == 204
+            ledger = await settled(sender, "a", 0)
+            assert (ledger["matched"], ledger["delivered"]) == (60, 60)
+        assert server.values == list(range(60))
+
+
+async def test_edits_change_limits_and_not_the_account(tmp_path: Path) -> None:
+    relay = made(tmp_path, manifest("a", unreachable()), stored=False)
+    async with running(relay) as sender:
+        for number in range(8):
+            await sender.send()
+            edit(tmp_path, manifest("a", unreachable(), age=f"{10 + number}h"))
+            await relay.reload()
+            sink = sink_of(sender, "a")
+            assert sink["ledger"]["matched"] == 10 * (number + 1)
+            assert sink["ledger"]["balanced"]
+        sink = sink_of(sender, "a")
+        assert sink["ledger"]["queued"] == 80
+        assert sink["queue"]["oldestPointAgeSeconds"] > 0
+        assert sink["queue"]["bytes"] > 0
+
+
+async def test_a_removed_sink_stays_in_the_account_until_it_is_gone(tmp_path: Path) -> None:
+    keep = manifest("kept", unreachable())
+    relay = made(tmp_path, keep, manifest("gone", unreachable()))
+    async with running(relay) as sender:
+        await sender.send()
+        await settled(sender, "gone", 10)
+        edit(tmp_path, keep)
+        await relay.reload()
+        (leaving,) = relay.status()["removedSinks"]
+        assert leaving["exporter"] == "default/gone"
+        assert leaving["ledger"]["queued"] == 10
+        assert leaving["queue"]["bytes"] > 0
+        row = {"exporter": "default/gone", "sink": "endpoint"}
+        assert metric(relay, "relay_sink_queued_points", **row) == 10
+        await eventually("it is gone", lambda: relay.status()["removedSinks"] == [], timeout_s=5)
+        assert metric(relay, "relay_removed_sinks_points_total", outcome="dropped") == 10
+        assert metric(relay, "relay_sink_queued_points", **row) == 0
+
+
+async def test_a_sink_that_comes_back_goes_on_with_its_account(tmp_path: Path) -> None:
+    keep = manifest("kept", unreachable())
+    both = (keep, manifest("a", unreachable()))
+    async with OtlpServer() as server:
+        relay = made(tmp_path, *both)
+        async with running(relay) as sender:
+            await sender.send()
+            await settled(sender, "a", 10)
+            edit(tmp_path, keep)
+            await relay.reload()
+            edit(tmp_path, keep, manifest("a", server.url))
+            await relay.reload()
+            await sender.send()
+            ledger = await settled(sender, "a", 0)
+            assert ledger["matched"] == 20
+            assert ledger["delivered"] + ledger["dropped"].get("removed", 0) == 20
+            assert server.values == list(range(10, 20))
+
+
+async def test_a_sink_that_comes_and_goes_is_accounted_for_to_the_last_point(
+    tmp_path: Path,
+) -> None:
+    keep = manifest("kept", unreachable())
+    both = (keep, manifest("a", unreachable()))
+    relay = made(tmp_path, *both)
+    async with running(relay) as sender:
+        for _ in range(3):
+            edit(tmp_path, *both)
+            await relay.reload()
+            await sender.send()
+            assert sink_of(sender, "a")["ledger"]["balanced"]
+            edit(tmp_path, keep)
+            await relay.reload()
+        await eventually("it is gone", lambda: relay.status()["removedSinks"] == [], timeout_s=5)
+        assert metric(relay, "relay_removed_sinks_points_total", outcome="dropped") == 30
+    assert len(list((tmp_path / "data" / "queues").iterdir())) == 1
+
+
+async def test_a_restart_finds_every_queue_again(tmp_path: Path) -> None:
+    async with OtlpServer() as first, OtlpServer() as second:
+        down = [manifest(name, unreachable(), backoff="1s") for name in ("a", "b")]
+        async with running(made(tmp_path, *down)) as sender:
+            for _ in range(4):
+                await sender.send()
+            await settled(sender, "a", 40)
+            await settled(sender, "b", 40)
+        up = [manifest("a", first.url), manifest("b", second.url)]
+        async with running(made(tmp_path, *up)) as sender:
+            for name in ("a", "b"):
+                ledger = await settled(sender, name, 0)
+                assert (ledger["matched"], ledger["delivered"]) == (40, 40)
+        assert first.values == second.values == list(range(40))
+
+
+async def test_a_faulty_file_does_not_cost_its_queue(tmp_path: Path) -> None:
+    keep = manifest("kept", unreachable())
+    async with OtlpServer() as server:
+        async with running(made(tmp_path, keep, manifest("a", unreachable()))) as sender:
+            await sender.send()
+            await settled(sender, "a", 10)
+        broken = manifest("a", unreachable()).replace("retry:", "rety:")
+        relay = made(tmp_path, keep, broken)
+        async with running(relay) as sender:
+            edit(tmp_path, keep, manifest("a", server.url))
+            await relay.reload()
+            ledger = await settled(sender, "a", 0)
+            assert (ledger["matched"], ledger["delivered"]) == (10, 10)
+
+
+async def test_the_queue_of_a_sink_that_was_deleted_meanwhile_is_deleted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep = manifest("kept", unreachable())
+    async with running(made(tmp_path, keep, manifest("gone", unreachable()))) as sender:
+        await sender.send()
+        await settled(sender, "gone", 10)
+    caplog.set_level(logging.WARNING)
+    async with running(made(tmp_path, keep)):
+        pass
+    (record,) = (r for r in caplog.records if "sink that is no more" in r.getMessage())
+    assert record.__dict__["exporter"] == "default/gone"
+    assert record.__dict__["points"] == 10
+    async with running(made(tmp_path, keep, manifest("gone", unreachable()))) as sender:
+        assert sender.ledger("gone")["queued"] == 0
+
+
+@pytest.mark.slow
+async def test_one_dead_endpoint_cannot_eat_the_others_disk(tmp_path: Path) -> None:
+    hog = uncompressed(manifest("hog", unreachable(), query="big"))
+    small = manifest("small", unreachable(), query="numbered")
+    relay = made(tmp_path, hog, small, storage_bytes_max=2 << 20)
+    async with running(relay) as sender:
+        await sender.send()
+        assert relay._fleet is not None
+        relay._fleet.spill_below(1 << 60)
+        for _ in range(300):
+            await sender.send(1000, name="big")
+            if sink_of(sender, "hog")["ledger"]["dropped"]:
+                break
+            relay._fleet.spill_below(1 << 60)
+        lost = sink_of(sender, "hog")["ledger"]
+        assert lost["dropped"].keys() == {"storage_full"}
+        assert lost["balanced"]
+        assert sink_of(sender, "small")["ledger"]["dropped"] == {}
+        assert relay.snapshot().storage[0].used_bytes <= 1.5 * (1 << 20)
+    async with OtlpServer() as server:
+        async with running(made(tmp_path, hog, manifest("small", server.url, query="numbered"))):
+            await server.wait_until(lambda: len(server.values) == 10)
+        assert server.values == list(range(10))
+
+
+async def test_one_dead_endpoint_cannot_eat_the_others_memory(tmp_path: Path) -> None:
+    """Without a disk, and without anybody being turned away."""
+    hog = uncompressed(manifest("hog", unreachable(), query="big"))
+    small = manifest("small", unreachable(), query="numbered")
+    relay = made(tmp_path, hog, small, stored=False, memory_bytes_max=1 << 20)
+    async with running(relay) as sender:
+        await sender.send()
+        for _ in range(300):
+            assert await sender.send(500, name="big") == 204
+            if sink_of(sender, "hog")["ledger"]["dropped"]:
+                break
+            if sink_of(sender, "hog")["queue"]["memoryBytes"] > 800_000:
+                await eventually(
+                    "the hog gives way",
+                    lambda: sink_of(sender, "hog")["ledger"]["dropped"],
+                    timeout_s=5,
+                )
+        lost = sink_of(sender, "hog")["ledger"]
+        assert lost["dropped"].keys() == {"memory_full"}
+        assert lost["balanced"]
+        assert sink_of(sender, "small")["ledger"]["dropped"] == {}
+
+
+async def test_a_sink_that_makes_senders_wait_keeps_its_place_and_its_queue(
+    tmp_path: Path,
+) -> None:
+    blocking = with_queue(manifest("a", unreachable()), "overflow: block")
+    relay = made(tmp_path, blocking, stored=False)
+    async with running(relay) as sender:
+        await sender.send()
+        await settled(sender, "a", 10)
+        edit(tmp_path, blocking, manifest("b", unreachable()))
+        await relay.reload()
+        assert [exporter["name"] for exporter in relay.status()["exporters"]] == ["default/a"]
+        faults = [fault["message"] for fault in relay.status()["faults"]]
+        assert any("cannot run beside default/a" in message for message in faults)
+        assert sink_of(sender, "a")["ledger"]["queued"] == 10
+
+
+async def test_a_full_sink_that_makes_senders_wait_still_does_after_an_edit(
+    tmp_path: Path,
+) -> None:
+    def blocking(age: str) -> str:
+        text = manifest("a", unreachable(), age=age)
+        return with_queue(with_queue(text, "overflow: block"), "maxBytes: 64KiB")
+
+    relay = made(tmp_path, blocking("24h"), stored=False)
+    async with running(relay) as sender:
+        statuses = [await sender.send(500) for _ in range(40)]
+        assert statuses[-1] == 503
+        queued = sender.ledger("a")["queued"]
+        edit(tmp_path, blocking("23h"))
+        await relay.reload()
+        assert await sender.send(500) == 503
+        assert sender.ledger("a")["queued"] == queued
+        assert sender.ledger("a")["dropped"] == {}
+
+
+async def test_early_warning_is_on_every_page(tmp_path: Path) -> None:
+    refused = False
+
+    def answer(_: Received) -> Reply:
+        return Reply(503, b"down") if refused else Reply()
+
+    async with OtlpServer(answer) as server:
+        relay = made(tmp_path, manifest("a", server.url))
+        async with running(relay) as sender:
+            await sender.send()
+            await settled(sender, "a", 0)
+            refused = True
+            await sender.send()
+            await eventually(
+                "it fails", lambda: sink_of(sender, "a")["state"] == "failing", timeout_s=5
+            )
+            sink = sink_of(sender, "a")
+            assert sink["lastSuccessAt"]
+            assert "503" in sink["lastError"]["text"]
+            assert sink["queue"]["oldestPointAgeSeconds"] >= 0
+            assert sink["stalledSeconds"] >= 0
+            assert "secondsUntilFull" in sink["queue"]
+            row = {"exporter": "default/a", "sink": "endpoint"}
+            assert metric(relay, "relay_sink_last_error_timestamp_seconds", **row) > 0
+            assert metric(relay, "relay_sink_seconds_until_full", **row) > 0
+            assert metric(relay, "relay_storage_degraded", part="queues") == 0

@@ -1,0 +1,131 @@
+"""An OTLP endpoint that fails as told, on a port that stays the same while it is down."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from types import TracebackType
+from typing import Literal, Self, get_args
+
+from aiohttp import web
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+
+from tests.support.oracle import Oracle
+from tests.support.otlp_server import decompress, partial_success
+from tests.support.slow_otlp import flatten
+
+Mode = Literal["ok", "down", "busy", "stall", "reset", "cut", "unauthorized", "small", "partial"]
+"""``down`` refuses connections, ``busy`` answers 503, ``stall`` never answers, ``reset`` aborts
+inside the body, ``cut`` takes the request and aborts before the answer, ``unauthorized`` answers
+401, ``small`` 413 to all but small requests, ``partial`` takes it and says that it did not take one
+point."""
+
+MODES: tuple[Mode, ...] = get_args(Mode)
+SMALL_POINTS = 40
+
+
+class ChaosEndpoint:
+    """One endpoint; what it takes it tells the oracle under its name."""
+
+    def __init__(self, name: str, oracle: Oracle, port: int) -> None:
+        self.name = name
+        self.url = f"http://127.0.0.1:{port}"
+        self.mode: Mode = "ok"
+        self.requests: dict[str, int] = {}
+        self.failures: list[BaseException] = []
+        self._oracle = oracle
+        self._port = port
+        self._changed = asyncio.Event()
+        self._runner: web.AppRunner | None = None
+
+    async def become(self, mode: Mode) -> None:
+        """Behave like this from now on."""
+        before, self.mode = self.mode, mode
+        self._changed.set()
+        self._changed = asyncio.Event()
+        if mode == "down" and before != "down":
+            await self._close()
+        elif before == "down" and mode != "down":
+            await self._open()
+
+    async def misbehave(self, rng: random.Random) -> None:
+        """Change behaviour again and again, until cancelled; in the end it is well again."""
+        try:
+            while True:
+                await self.become(rng.choice(MODES))
+                await asyncio.sleep(rng.uniform(0.05, 0.6))
+                await self.become("ok")
+                await asyncio.sleep(rng.uniform(0.02, 0.3))
+        finally:
+            await self.become("ok")
+
+    async def _handle(self, request: web.Request) -> web.Response:
+        try:
+            return await self._answer(request)
+        except (AssertionError, KeyError) as error:
+            self.failures.append(error)
+            raise
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        mode = self.mode
+        self.requests[mode] = self.requests.get(mode, 0) + 1
+        if mode == "reset":
+            await request.content.readany()
+            return _abort(request)
+        body = await request.read()
+        if mode == "stall":
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(5):
+                    await self._changed.wait()
+            return _abort(request)
+        if mode == "busy":
+            return web.Response(status=503)
+        if mode == "unauthorized":
+            return web.Response(status=401)
+        message = ExportMetricsServiceRequest.FromString(
+            decompress(body, request.headers.get("Content-Encoding", ""))
+        )
+        points = flatten(message)
+        if mode == "small" and len(points) > SMALL_POINTS:
+            return web.Response(status=413)
+        self._oracle.arrive(self.name, points)
+        if mode == "cut":
+            return _abort(request)
+        if mode == "partial":
+            reply = partial_success(1, "one point was not to our taste")
+            return web.Response(body=reply.body, headers=reply.headers)
+        return web.Response()
+
+    async def _open(self) -> None:
+        app = web.Application(client_max_size=1 << 26)
+        app.router.add_post("/v1/metrics", self._handle)
+        self._runner = web.AppRunner(app, auto_decompress=False, shutdown_timeout=0.05)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True).start()
+
+    async def _close(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._close()
+
+
+def _abort(request: web.Request) -> web.Response:
+    """Cut the connection; the response goes nowhere."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=500)

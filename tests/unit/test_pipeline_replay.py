@@ -1,0 +1,113 @@
+"""A request processed once more: under its old position, for those who still want it."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.errors import DecodeError
+from relay.wire.batch import OpenBatch
+from tests.support import raw_writes as raw
+from tests.support.engine_rig import Rig, RigSink
+
+
+def up(number: int, value: float, timestamp_ms: int) -> bytes:
+    """One series of a metric with one sample."""
+    pairs = [(b"__name__", b"up"), (b"n", b"%d" % number)]
+    return raw.series(pairs, (value, timestamp_ms))
+
+
+BODY = b"".join(up(n, float(n), 1000) for n in range(5))
+
+
+def everyone(_: OpenBatch) -> bool:
+    return True
+
+
+def rig(*, limit: int = 100) -> tuple[Rig, RigSink, RigSink]:
+    made = Rig()
+    first, second = RigSink("first", limit=limit), RigSink("second", limit=limit)
+    made.export(first, second)
+    return made, first, second
+
+
+def test_a_replayed_request_keeps_its_position_and_its_time() -> None:
+    made, first, _ = rig()
+    replayed = made.engine.replay(BODY, position=40, now=123.0, tick=7.0, wants=everyone)
+    assert replayed.intake.request == 40
+    assert replayed.withheld == []
+    (batch,) = first.batches
+    assert (batch.count, batch.oldest, batch.opened_at) == (5, 40, 123.0)
+    assert made.engine.positions.low == 40
+    assert made.feed(BODY).request == 41
+    made.flush()
+    assert made.engine.schedule.next_due() is None
+
+
+@pytest.mark.parametrize("limit", [2, 5, 100])
+def test_who_has_had_it_gets_nothing(limit: int) -> None:
+    made, first, second = rig(limit=limit)
+    (mine,) = second.batches
+    replayed = made.engine.replay(
+        BODY, position=0, now=1.0, tick=0.0, wants=lambda batch: batch is mine
+    )
+    made.hand_over(replayed.intake.sealed)
+    assert replayed.withheld == [(first.batches[0], 5)]
+    assert first.held == 0
+    assert second.held == 5
+    made.engine.router.fold()
+    assert (first.tally.points, second.tally.points) == (5, 5), "the owner takes them back"
+
+
+def test_what_is_open_already_stays_when_a_request_is_withheld() -> None:
+    made, first, second = rig(limit=4)
+    made.engine.replay(
+        up(9, 9.0, 500),
+        position=3,
+        now=1.0,
+        tick=0.0,
+        wants=everyone,
+    )
+    replayed = made.engine.replay(
+        BODY, position=5, now=2.0, tick=0.0, wants=lambda batch: batch.owner is first
+    )
+    made.hand_over(replayed.intake.sealed)
+    assert replayed.withheld == [(second.batches[0], 5)]
+    assert second.batches[0].count == 1
+    assert second.batches[0].oldest == 3
+    assert first.held == 6
+    assert made.engine.positions.low == 3
+
+
+def test_a_request_that_cannot_be_replayed_changes_nothing() -> None:
+    made, first, _ = rig()
+    with pytest.raises(DecodeError):
+        made.engine.replay(BODY + b"\x0a\xff", position=8, now=1.0, tick=0.0, wants=everyone)
+    assert first.held == 0
+    positions = made.engine.positions.statistics()
+    assert (positions.low, positions.next, positions.holds) == (9, 9, 0)
+
+
+def test_a_probe_says_what_a_request_holds_and_takes_nothing() -> None:
+    made, first, _ = rig(limit=3)
+    made.feed(BODY)
+    before = made.snapshot()
+    faulty = up(0, 1.0, 2000) + raw.series([], (1.0, 2000))
+    probed = made.engine.probe(faulty, now=5.0)
+    assert probed.taken.samples == 1
+    assert sum(probed.dropped.values()) == 1
+    assert len(probed.examples) == 1
+    assert probed.wanted
+    assert made.snapshot() == before
+    with pytest.raises(DecodeError):
+        made.engine.probe(faulty + b"\x0a\xff", now=5.0)
+    assert made.snapshot() == before
+    # What was probed is taken like any other request.
+    made.feed(faulty, tick=1.0)
+    made.flush()
+    assert len(first.points()) == 6
+
+
+def test_what_nobody_wants_is_told() -> None:
+    made = Rig()
+    assert not made.engine.probe(BODY, now=1.0).wanted
+    assert not made.feed(BODY).wanted

@@ -1,0 +1,236 @@
+"""Queue files: what was saved is found again, whatever happened in between."""
+
+from __future__ import annotations
+
+import errno
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+
+from relay.journal.disk import Disk
+from relay.journal.frames import FORMAT, FormatError, encode_file_header
+from relay.sink.files import SEGMENT_BYTES, Cursor, QueueFiles, Recovered, directory_name
+from relay.sink.payload import STORED, Payload
+from relay.sink.record import SEGMENT_KIND, parse_segment_name, segment_name
+from tests.support.faulty_disk import FaultyDisk
+
+KEY = ("ns/exporter", "sink / with $ symbols")
+
+
+def payload(number: int, *, size: int = 100, lane: int = 0) -> Payload:
+    return Payload(
+        body=bytes([number % 256]) * size,
+        encoding="gzip",
+        points=number + 1,
+        encoded_bytes=3 * size,
+        position=number,
+        lane=lane,
+        created_at=1000.0 + number,
+        attempts=2,
+        depth=1,
+    )
+
+
+class Bench:
+    """Files in a directory, written by one process after another."""
+
+    def __init__(self, root: Path, disk: Disk | None = None) -> None:
+        self.root = root
+        self.directory = root / directory_name(KEY)
+        self.disk = disk or Disk()
+        self.restart()
+
+    def restart(self) -> Recovered:
+        self.files = QueueFiles(self.root, disk=self.disk, sync=True)
+        found = self.files.recover()
+        return found.get(self.directory.name, Recovered(self.directory, None))
+
+    def save(self, *payloads: Payload, lane: int = 0) -> list[Payload]:
+        self.files.append(self.directory, KEY, lane, [(p, p.position) for p in payloads], lanes=1)
+        return list(payloads)
+
+    def read_all(self, found: Recovered, lane: int = 0) -> list[Payload]:
+        backlog = found.backlogs[lane]
+        read = []
+        while backlog.entries:
+            entry = backlog.open()
+            each = self.files.read(self.directory, lane, entry.segment, entry.offset)
+            backlog.finish()
+            assert each is not None
+            assert (each.points, each.body_bytes) == (entry.points, entry.body_bytes)
+            read.append(each)
+        return read
+
+
+def test_a_payload_comes_back_as_it_was(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.save(payload(7))
+    found = bench.restart()
+    assert found.key == KEY
+    assert found.lows == {(0, 1): 7}
+    (back,) = bench.read_all(found)
+    assert back.body == payload(7).body
+    assert (back.encoding, back.points, back.encoded_bytes) == ("gzip", 8, 300)
+    assert (back.created_at, back.attempts, back.depth) == (1007.0, 2, 1)
+    assert back.position == STORED
+
+
+def test_order_is_kept_over_segments_lanes_and_restarts(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    big = SEGMENT_BYTES // 3
+    bench.save(*(payload(n, size=big) for n in range(7)))
+    bench.save(payload(99, lane=1), lane=1)
+    bench.save(payload(7), payload(8))
+    bench.restart()
+    bench.save(payload(9))
+    found = bench.restart()
+    assert [each.points for each in bench.read_all(found)] == list(range(1, 11))
+    assert [each.points for each in bench.read_all(found, lane=1)] == [100]
+    assert len(list(bench.directory.glob("0-*.seg"))) > 2
+
+
+def test_a_cursor_says_where_to_go_on(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    places = bench.files.append(
+        bench.directory, KEY, 0, [(payload(n), n) for n in range(5)], lanes=1
+    )
+    bench.files.write_cursors(
+        bench.directory, {0: Cursor(places[3].segment, places[3].offset, 4, 12.5)}
+    )
+    found = bench.restart()
+    assert found.cursors[0] == Cursor(places[3].segment, places[3].offset, 4, 12.5)
+    assert [each.points for each in bench.read_all(found)] == [4, 5]
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "flipped"])
+def test_without_its_cursor_a_lane_begins_again(tmp_path: Path, damage: str) -> None:
+    bench = Bench(tmp_path)
+    bench.save(payload(1), payload(2))
+    bench.files.write_cursors(bench.directory, {0: Cursor(5, 0)})
+    path = bench.directory / "cursor"
+    whole = path.read_bytes()
+    path.write_bytes(b"" if damage == "empty" else whole[:-1] + bytes([whole[-1] ^ 1]))
+    if damage == "gone":
+        path.unlink()
+    assert [each.points for each in bench.read_all(bench.restart())] == [2, 3]
+
+
+def test_segments_that_are_dealt_with_are_removed_and_their_numbers_not_used_again(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path)
+    bench.save(payload(1))
+    bench.files.remove(bench.directory, 0, [0])
+    assert not list(bench.directory.glob("*.seg"))
+    bench.save(payload(2))
+    assert [path.name for path in bench.directory.glob("*.seg")] == ["0-1.seg"]
+
+
+def test_a_cursor_never_points_behind_what_was_saved_after_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.save(payload(1))
+    bench.files.write_cursors(bench.directory, {0: Cursor(0, 10_000)})
+    bench.files.remove(bench.directory, 0, [0])
+    bench.restart()
+    bench.save(payload(2))
+    found = bench.restart()
+    assert [each.points for each in bench.read_all(found)] == [3]
+    # Even one that the disk brings back from before.
+    bench.files.write_cursors(bench.directory, {0: Cursor(0, 10_000)})
+    assert [each.points for each in bench.read_all(bench.restart())] == [3]
+
+
+def test_a_sink_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path) -> None:
+    class Unreadable(Disk):
+        def open(self, path: Path) -> int:
+            if path.name == "0-0.seg":
+                raise OSError(errno.EIO, "Input/output error")
+            return super().open(path)
+
+    bench = Bench(tmp_path)
+    bench.save(payload(1))
+    bench.restart()
+    bench.save(payload(2))
+    bench.disk = Unreadable()
+    found = bench.restart()
+    assert [each.points for each in bench.read_all(found)] == [3]
+    assert bench.files.damaged.files == 1
+
+
+def test_a_save_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    bench = Bench(tmp_path, disk)
+    bench.save(payload(1))
+    disk.room_bytes = 2 * SEGMENT_BYTES + 1000
+    big = SEGMENT_BYTES // 2 + 1
+    with pytest.raises(OSError, match="No space"):
+        bench.save(*(payload(n, size=big) for n in range(2, 9)))
+    disk.room_bytes = None
+    bench.save(payload(9))
+    found = bench.restart()
+    assert [each.points for each in bench.read_all(found)] == [2, 10]
+    assert bench.files.damaged.torn_bytes == 0
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EIO, errno.EACCES])
+def test_errors_come_out_as_they_are(tmp_path: Path, code: int) -> None:
+    disk = FaultyDisk()
+    bench = Bench(tmp_path, disk)
+    disk.write_error = code
+    with pytest.raises(OSError) as raised:  # noqa: PT011 - the number says which
+        bench.save(payload(1))
+    assert raised.value.errno == code
+    disk.write_error = 0
+    bench.save(payload(2))
+    assert [each.points for each in bench.read_all(bench.restart())] == [3]
+
+
+def test_another_format_is_refused_and_untouched(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.save(payload(1))
+    path = bench.directory / segment_name(0, 0)
+    header = bytearray(encode_file_header(SEGMENT_KIND, 0))
+    header[8] = FORMAT + 1
+    header[-4:] = struct.pack("<I", zlib.crc32(bytes(header[:-4])))
+    content = bytes(header) + path.read_bytes()[len(header) :]
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=f"format {FORMAT + 1}"):
+        bench.restart()
+    assert path.read_bytes() == content
+
+
+def test_a_removed_sink_does_not_come_back(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.save(payload(1))
+    retired = bench.directory.with_name(f"{bench.directory.name}.removed-1")
+    bench.files.rename(bench.directory, retired)
+    bench.save(payload(5))  # the same sink, added again meanwhile
+    assert [each.points for each in bench.read_all(bench.restart())] == [6]
+    assert not retired.exists()
+
+
+def test_a_record_in_a_file_that_was_taken_away_is_lost_and_no_more(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.save(payload(1))
+    (bench.directory / segment_name(0, 0)).unlink()
+    assert bench.files.read(bench.directory, 0, 0, 0) is None
+    bench.files.delete(bench.directory)
+    with pytest.raises(FileNotFoundError):
+        bench.files.read(bench.directory, 0, 0, 0)
+
+
+def test_files_that_are_not_ours_are_left_alone(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.save(payload(1))
+    (bench.directory / "notes.txt").write_text("mine")
+    (tmp_path / "stray").write_text("mine")
+    assert [each.points for each in bench.read_all(bench.restart())] == [2]
+    assert (bench.directory / "notes.txt").exists()
+
+
+def test_names() -> None:
+    assert parse_segment_name(segment_name(3, 12)) == (3, 12)
+    assert parse_segment_name("cursor") is None
+    assert directory_name(("a", "b/c")) != directory_name(("a/b", "c"))

@@ -1,0 +1,228 @@
+"""Outages of hours in milliseconds: the clock is in the test's hand, the disk is a dictionary."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from relay.exporter.model import OtlpHttp, Queue, Retry, Sink
+from relay.sink import outcome
+from relay.sink.backlog import Place
+from relay.sink.circuit import Circuit
+from relay.sink.delivery import (
+    MEMORY_AGE_S,
+    MEMORY_BYTES_MAX,
+    Delivery,
+    Load,
+    Moment,
+    Send,
+    Sleep,
+)
+from relay.sink.health import Note
+from relay.sink.outlook import STALLED_S
+from relay.sink.payload import STORED, Payload
+from tests.support.batches import sealed_batch
+from tests.support.holds import Holds
+
+SINK = Sink(
+    "s",
+    ("all",),
+    OtlpHttp("http://127.0.0.1:1/v1/metrics", compression="none"),
+    retry=Retry(backoff_s=2.0),
+)
+HOUR = 3600.0
+DOWN = outcome.Retry("connect_failed", "cannot connect")
+
+
+class Outage:
+    """One sink, its clock and its disk; ``down`` is what its endpoint answers, None: it takes."""
+
+    def __init__(self, sink: Sink = SINK) -> None:
+        self.holds = Holds()
+        self.notes: list[Note] = []
+        self.now = Moment(1_000_000.0, 50.0)
+        self.disk: dict[tuple[int, int, int], Payload] = {}
+        self.offset = 0
+        self.position = 0
+        self.down: outcome.Verdict | None = DOWN
+        self.delivered: list[int] = []
+        self.attempts = 0
+        self.circuit = Circuit(random.Random(5))
+        self.delivery = Delivery(
+            sink,
+            rng=random.Random(7),
+            release=self.holds.release,
+            hold=self.holds.hold,
+            say=self.notes.append,
+            circuit=self.circuit,
+        )
+        self.circuit.subscribe(self.delivery.resume)
+
+    def offer(self, lane: int = 0, *, values: int = 1) -> None:
+        self.position += 1
+        self.holds.hold(self.position)
+        sealed = sealed_batch(
+            [float(self.position)] * values, position=self.position, opened_at=self.now.wall
+        )
+        self.delivery.offer(sealed, lane, self.now)
+
+    def save(self, *, at_once: bool = False) -> None:
+        queue = self.delivery.queue
+        for lane in self.delivery.due_saves(self.now, at_once=at_once):
+            places = []
+            for payload in queue.begin_save(lane):
+                place = Place(self.offset // 10_000, self.offset, self.offset + 100)
+                self.offset += 100
+                self.disk[lane, place.segment, place.offset] = replace(payload, position=STORED)
+                places.append(place)
+            self.delivery.saved(lane, places)
+        for lane, numbers in queue.free().items():
+            for key in [key for key in self.disk if key[0] == lane and key[1] in numbers]:
+                del self.disk[key]
+
+    def work(self) -> None:
+        """Let every lane do what it has to at this moment."""
+        for lane in range(len(self.delivery.queue.lanes)):
+            while not isinstance(step := self.delivery.next_step(lane, self.now), Sleep):
+                if isinstance(step, Load):
+                    entry = step.entry
+                    stored = self.disk[entry.lane, entry.segment, entry.offset]
+                    step = self.delivery.loaded(entry, replace(stored), self.now)
+                assert isinstance(step, Send)
+                self.attempts += 1
+                if self.down is None:
+                    self.delivered.append(step.payload.encoded_bytes)
+                self.delivery.settle(step.payload, self.down or outcome.Delivered(), self.now)
+
+    def pass_time(self, seconds: float, *, step_s: float, batch_every_s: float = 0.0) -> None:
+        due = 0.0
+        left = seconds
+        while left > 0:
+            self.now = Moment(self.now.wall + step_s, self.now.monotonic + step_s)
+            due += step_s
+            left -= step_s
+            if batch_every_s and due >= batch_every_s:
+                due = 0.0
+                self.offer()
+            self.work()
+            self.save()
+            self.delivery.watch(self.now)
+
+
+def test_a_day_of_outage_expires_nothing_and_is_delivered_in_order() -> None:
+    outage = Outage(replace(SINK, queue=Queue(age_max_s=24 * HOUR + 60.0)))
+    outage.pass_time(24 * HOUR, step_s=5.0, batch_every_s=30.0)
+    ledger = outage.delivery.ledger.statistics()
+    assert ledger.offered == ledger.queued == 2880
+    assert ledger.expired == 0
+    statistics = outage.delivery.queue.statistics()
+    assert statistics.stored_payloads >= 2870
+    assert outage.delivery.queue.memory_bytes < 10_000
+    assert outage.holds.total < 10
+    assert outage.attempts < 24 * HOUR / 15  # probes, not one for each batch
+    outage.down = None
+    values: list[int] = []
+    finish = outage.delivery.queue.finish
+
+    def spy(payload: Payload) -> None:
+        values.append(int(payload.created_at))
+        finish(payload)
+
+    outage.delivery.queue.finish = spy  # type: ignore[method-assign]
+    outage.pass_time(60.0, step_s=5.0)
+    assert len(values) == 2880
+    assert values == sorted(values)
+    done = outage.delivery.ledger.statistics()
+    assert done.delivered == 2880
+    assert done.queued == outage.holds.total == 0
+    assert outage.disk == {}
+
+
+def test_what_is_older_than_max_age_expires_wherever_it_is() -> None:
+    outage = Outage(replace(SINK, queue=Queue(age_max_s=HOUR)))
+    outage.pass_time(3 * HOUR, step_s=5.0, batch_every_s=60.0)
+    ledger = outage.delivery.ledger.statistics()
+    assert ledger.expired in (119, 120)
+    assert ledger.queued == ledger.offered - ledger.expired
+    oldest = outage.delivery.queue.oldest_created_at()
+    assert oldest is not None
+    assert oldest + HOUR > outage.now.wall
+    assert outage.holds.total <= 2
+
+
+def test_a_short_hiccup_stays_in_memory() -> None:
+    outage = Outage()
+    outage.offer()
+    outage.pass_time(5.0 + MEMORY_AGE_S - 1.0, step_s=1.0)
+    assert outage.disk == {}
+    outage.pass_time(2.0, step_s=1.0)
+    assert len(outage.disk) == 1
+    assert outage.holds.total == 0
+
+
+def test_too_much_for_memory_goes_to_disk_at_once() -> None:
+    outage = Outage()
+    size = outage.delivery.queue.memory_bytes
+    while outage.delivery.queue.memory_bytes <= MEMORY_BYTES_MAX:
+        outage.offer(values=2000)
+        assert outage.delivery.queue.memory_bytes > size
+    outage.save()
+    assert outage.delivery.queue.memory_bytes == 0
+    assert outage.delivery.ledger.statistics().queued == outage.position * 2000
+
+
+def test_attempts_count_on_disk_as_in_memory() -> None:
+    outage = Outage(replace(SINK, retry=Retry(attempts_max=3, backoff_s=1.0)))
+    outage.offer()
+    outage.save(at_once=True)
+    outage.pass_time(200.0, step_s=1.0)
+    assert outage.delivery.ledger.statistics().dropped == {"attempts_exhausted": 1}
+    assert outage.attempts == 4
+
+
+@pytest.mark.parametrize("lanes", [1, 16])
+def test_an_endpoint_that_is_out_of_reach_is_probed_by_one_request_at_a_time(lanes: int) -> None:
+    outage = Outage(replace(SINK, otlp=replace(SINK.otlp, concurrency=lanes)))
+    for lane in range(lanes):
+        outage.offer(lane)
+    outage.pass_time(HOUR, step_s=2.5)
+    # Each lane's first attempts, then a probe at most every 7.5 s, whatever the number of lanes.
+    assert outage.attempts <= 2 * lanes + HOUR / 7.5
+    assert outage.circuit.open
+
+
+def test_the_first_answer_ends_the_wait_of_all_lanes() -> None:
+    outage = Outage(replace(SINK, otlp=replace(SINK.otlp, concurrency=8)))
+    for lane in range(8):
+        outage.offer(lane)
+    outage.pass_time(HOUR, step_s=0.5)
+    outage.down = None
+    waited_s = 0.0
+    while not outage.delivery.ledger.statistics().delivered:
+        outage.pass_time(0.5, step_s=0.5)
+        waited_s += 0.5
+    assert waited_s <= 16.0
+    outage.work()  # at the same moment: lanes that were looked at before the one that got through
+    assert outage.delivery.ledger.statistics().delivered == 8
+
+
+def test_an_endpoint_that_asked_for_patience_gets_it() -> None:
+    outage = Outage()
+    outage.down = outcome.Retry("http_503", "busy", after_s=600.0)
+    outage.offer()
+    outage.work()
+    outage.delivery.resume()
+    step = outage.delivery.next_step(0, outage.now)
+    assert isinstance(step, Sleep)
+    assert step.delay_s == pytest.approx(600.0)
+
+
+def test_the_watchdog_says_once_that_nothing_moves() -> None:
+    outage = Outage()
+    outage.pass_time(STALLED_S + 60.0, step_s=1.0, batch_every_s=10.0)
+    said = [note for note in outage.notes if "nothing moves" in note.text]
+    assert len(said) == 1
+    assert "cannot connect" in said[0].text
+    assert outage.delivery.outlook.forecast(outage.now.monotonic).stalled
