@@ -198,6 +198,7 @@ def _decode(
     series = resolution.resolve(parts.key)
     if series.fault:
         count = len(parts.samples) + len(parts.histograms)
+        intake.exemplars_refused += len(exemplars)
         if count:
             intake.drop(series.fault, count, f"series at byte {start}")
         return None, []

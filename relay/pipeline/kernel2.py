@@ -51,13 +51,16 @@ def consume2(body: bytes, intake: Intake, resolution: Resolution) -> None:
     for start, stop in spans:
         count_careful(intake)
         parts = parse_series(body, start, stop)
-        if not (parts.samples or parts.histograms or parts.exemplars):
+        exemplars: tuple[Exemplar, ...] = ()
+        if parts.exemplars:
+            found = (symbols.exemplar(body, *span) for span in parts.exemplars)
+            exemplars = take_exemplars(found, intake)
+        if not (parts.samples or parts.histograms or exemplars):
             continue
         series = _find(body, start, parts, symbols, intake, resolution)
         if series is None:
+            intake.exemplars_refused += len(exemplars)
             continue
-        found = (symbols.exemplar(body, *span) for span in parts.exemplars)
-        exemplars = take_exemplars(found, intake) if parts.exemplars else ()
         if parts.histograms:
             take_histograms(
                 body,
@@ -103,8 +106,6 @@ def _find(
                 return series
             reason = series.fault
     count = len(parts.samples) + len(parts.histograms)
-    intake.exemplars += len(parts.exemplars)
-    intake.exemplars_refused += len(parts.exemplars)
     if count:
         intake.drop(reason, count, f"series at byte {start}")
     return None

@@ -105,6 +105,7 @@ def test_the_same_content_becomes_the_same_points(requests: list[list[dict[str, 
         assert ours.dropped == theirs.dropped
         assert ours.samples == theirs.samples
         assert ours.histograms == theirs.histograms
+        assert ours.taken == theirs.taken
         assert ours.exemplars == theirs.exemplars
     for rig in (old, new):
         rig.due(1e6)
