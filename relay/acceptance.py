@@ -21,13 +21,16 @@ from relay.fleet import Fleet
 from relay.journal.journal import Journal
 from relay.journal.record import Record
 from relay.pipeline.engine import Engine
-from relay.pipeline.kernel import Intake
+from relay.pipeline.intake import Intake, Taken
 from relay.pipeline.tenancy import Origin
 from relay.replay import Replay
 from relay.server.contract import Accepted, Tenant
 from relay.sink.share import BufferedBytes
+from relay.wire.remote_write import WriteProtocol
 
-BLAMELESS = frozenset({"native_histogram", "duplicate_timestamp"})
+BLAMELESS = frozenset(
+    {"duplicate_timestamp", "histogram_float", "histogram_gauge", "histogram_schema"}
+)
 """Drop reasons that are no fault of the request's: counted, but without effect on the answer."""
 
 BLOCKED_RETRY_AFTER_S = 5
@@ -64,6 +67,7 @@ class _Arrival:
     now: float
     raw: bytes
     encoding: str
+    protocol: WriteProtocol
 
     def record(self, position: int) -> Record:
         """It as the journal keeps it."""
@@ -74,6 +78,7 @@ class _Arrival:
             self.encoding,
             (tenant.account, tenant.project) if tenant is not None else None,
             self.raw,
+            self.protocol,
             tenant_by_labels=tenant is not None and tenant.by_labels,
         )
 
@@ -112,25 +117,34 @@ class Acceptance:
         self.stopping = False
 
     async def accept(
-        self, body: bytes, *, tenant: Tenant | None, now: float, raw: bytes, encoding: str
+        self,
+        body: bytes,
+        *,
+        tenant: Tenant | None,
+        now: float,
+        raw: bytes,
+        encoding: str,
+        protocol: WriteProtocol,
     ) -> Accepted:
-        """Take in one decompressed WriteRequest; see :class:`relay.server.contract.Accept`."""
+        """Take in one decompressed request; see :class:`relay.server.contract.Accept`."""
         self._check(len(body))
         origin = self._origin_of(tenant)
+        arrival = _Arrival(tenant, now, raw, encoding, protocol)
         if self._replay is not None and self._replay.active:
             probed = await self._replay.admit(
-                body, _Arrival(tenant, now, raw, encoding).record, origin=origin, now=now
+                body, arrival.record, origin=origin, now=now, protocol=protocol
             )
             if probed is not None:
-                return _accepted(probed.samples, probed.dropped, probed.examples)
+                return _accepted(probed.taken, probed.dropped, probed.examples)
             self._check(len(body))  # while we waited, things may have changed
-        intake = self._engine.ingest(body, now=now, tick=self._tick(), origin=origin)
+        intake = self._engine.ingest(
+            body, now=now, tick=self._tick(), origin=origin, protocol=protocol
+        )
         del body  # while the journal writes, only what came over the wire is kept
         self._deliver(intake)
         if self._journal is not None and intake.wanted:
-            arrival = _Arrival(tenant, now, raw, encoding)
             await self._journal.append(arrival.record(intake.request))
-        return _accepted(intake.samples, intake.dropped, intake.examples)
+        return _accepted(intake.taken, intake.dropped, intake.examples)
 
     @property
     def crowded(self) -> bool:
@@ -172,6 +186,12 @@ class Acceptance:
         return f"<Acceptance {self.memory().used_bytes}/{self._memory_bytes_max} bytes>"
 
 
-def _accepted(samples: int, dropped: Mapping[str, int], examples: Sequence[str]) -> Accepted:
+def _accepted(taken: Taken, dropped: Mapping[str, int], examples: Sequence[str]) -> Accepted:
     faults = {reason: count for reason, count in dropped.items() if reason not in BLAMELESS}
-    return Accepted(samples, faults, tuple(examples))
+    return Accepted(
+        taken.samples,
+        faults,
+        tuple(examples),
+        histograms=taken.histograms,
+        exemplars=taken.exemplars,
+    )

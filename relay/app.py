@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 
-from relay import __version__, collector
+from relay import __version__, collector, delta_file
 from relay.acceptance import NO_MEMORY, Acceptance
 from relay.errors import ConfigError, Fault, SelectorError
 from relay.explain import Explainer, parse_series
@@ -29,7 +29,7 @@ from relay.journal.journal import Journal, Taught
 from relay.knowledge import encode_knowledge
 from relay.notices import notices
 from relay.pipeline.engine import Engine, Limits
-from relay.pipeline.kernel import Intake
+from relay.pipeline.intake import Intake
 from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Origin, Tenancy
 from relay.reloading import Reloader
 from relay.replay import NO_REPLAY, Replay
@@ -48,6 +48,7 @@ from relay.status import Facts, document, project_document, snapshot
 from relay.storage import OpenStorage, open_storage
 from relay.telemetry import Snapshot, Telemetry
 from relay.wire.batch import OpenBatch, SealedBatch
+from relay.wire.remote_write import WriteProtocol
 
 _log = logging.getLogger("relay.app")
 
@@ -102,12 +103,16 @@ class Relay:
                 series_bytes_max=ingest.series_bytes_max,
                 labels_max=ingest.labels_max,
                 families_max=ingest.metadata_max,
+                histograms_max=ingest.histograms_max,
                 objects_max=settings.inventory.objects_max,
             ),
             infer_types=settings.translation.infer_types,
             tenancy=tenancy_of(settings),
             compiler=Compiler(settings.resources),
             info_reader=InfoReader(settings.inventory.info_series),
+            assembly_wait_s=settings.translation.assembly_timeout_s,
+            delta_age_max_s=settings.translation.delta_max_age_s,
+            since=self._started_at,
         )
         self._lag = LoopLag()
         self._lag_task: asyncio.Task[None] | None = None
@@ -207,6 +212,7 @@ class Relay:
         for timer in (self._flush_timer, self._upkeep_timer):
             if timer is not None:
                 timer.cancel()
+        _offer(self._engine.finish(self._tick()))
         if self._fleet is not None:
             await self._fleet.drain(max(0.0, deadline - self._tick()))
             for report in self._fleet.reports():
@@ -233,11 +239,20 @@ class Relay:
         return await self._reloader.reload()
 
     def accept(
-        self, body: bytes, *, tenant: Tenant | None, now: float, raw: bytes, encoding: str
+        self,
+        body: bytes,
+        *,
+        tenant: Tenant | None,
+        now: float,
+        raw: bytes,
+        encoding: str,
+        protocol: WriteProtocol,
     ) -> Coroutine[None, None, Accepted]:
-        """Take in one decompressed WriteRequest; see :class:`relay.server.contract.Accept`."""
+        """Take in one decompressed request; see :class:`relay.server.contract.Accept`."""
         assert self._acceptance is not None
-        return self._acceptance.accept(body, tenant=tenant, now=now, raw=raw, encoding=encoding)
+        return self._acceptance.accept(
+            body, tenant=tenant, now=now, raw=raw, encoding=encoding, protocol=protocol
+        )
 
     def not_ready(self) -> list[str]:
         """Why we are not ready; empty where we are."""
@@ -358,6 +373,7 @@ class Relay:
             else:
                 self._engine.recall(self._storage.knowledge)
                 self._storage.journal.saved_version = self._engine.learned
+            delta_file.take(self._storage.path, self._engine.deltas)
             self._replay = Replay(
                 self._engine,
                 fleet,
@@ -415,7 +431,7 @@ class Relay:
         assert self._fleet is not None
         assert self._replay is not None
         following = self._engine.positions.following
-        lows = self._replay.raised(self._fleet.lows(following))
+        lows = self._replay.raised(self._fleet.lows(following, limit=self._engine.low))
         return Checkpoint(following, lows, learned=following)
 
     def _taught(self, journal: Journal) -> Taught | None:
@@ -427,6 +443,8 @@ class Relay:
 
     async def _close_storage(self) -> None:
         if self._storage is not None:
+            if self._replay is not None:
+                delta_file.leave(self._storage.path, self._engine.deltas)
             checkpoint = self._checkpoint() if self._fleet and self._replay else None
             await self._storage.close(
                 checkpoint,
@@ -441,7 +459,7 @@ class Relay:
 
     def _arm(self) -> None:
         """Make sure that the loop wakes up when the next open batch is due."""
-        due = self._engine.schedule.next_due()
+        due = self._engine.next_due()
         if due is None or due >= self._flush_at:
             return
         if self._flush_timer is not None:
@@ -462,8 +480,7 @@ class Relay:
 
 def tenancy_of(settings: Settings) -> Tenancy:
     """What tells the project of a series."""
-    tenancy = settings.tenancy
-    if tenancy is None:
+    if (tenancy := settings.tenancy) is None:
         return Tenancy()
     return Tenancy(tenancy.label, {one.number: one.project for one in tenancy.accounts})
 

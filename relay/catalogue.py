@@ -7,62 +7,10 @@ are open sets (why points failed) appear when they first happen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator
 
-from prometheus_client import Metric
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
-
-from relay.figures import SinkFigures, Snapshot, StorageFigures
-
-Kind = Literal["counter", "gauge", "info"]
-Row = tuple[tuple[str, ...], float]
-"""Label values in the order of the metric's label names, and the value."""
-
-
-@dataclass(frozen=True, slots=True)
-class MetricSpec:
-    """One metric of ours: what it is called and how its rows are read from a snapshot."""
-
-    name: str
-    kind: Kind
-    help: str
-    labels: tuple[str, ...]
-    rows: Callable[[Snapshot], Iterable[Row]]
-
-    def family(self, snapshot: Snapshot) -> Metric:
-        """This metric as prometheus-client wants it."""
-        if self.kind == "info":
-            info = InfoMetricFamily(self.name.removesuffix("_info"), self.help, labels=())
-            for values, _ in self.rows(snapshot):
-                info.add_metric((), dict(zip(self.labels, values, strict=True)))
-            return info
-        made = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
-        family = made(self.name, self.help, labels=self.labels)
-        for values, value in self.rows(snapshot):
-            family.add_metric(values, value)
-        return family
-
-
-def _one(read: Callable[[Snapshot], float]) -> Callable[[Snapshot], Iterable[Row]]:
-    """Rows of a metric without labels."""
-    return lambda snapshot: (((), read(snapshot)),)
-
-
-def _by(read: Callable[[Snapshot], Mapping[str, int]]) -> Callable[[Snapshot], Iterable[Row]]:
-    """Rows of a metric whose one label is the key of a mapping."""
-    return lambda snapshot: (((key,), value) for key, value in read(snapshot).items())
-
-
-def _per_sink(read: Callable[[SinkFigures], float]) -> Callable[[Snapshot], Iterable[Row]]:
-    """Rows of a metric with labels ``exporter`` and ``sink``."""
-    return lambda snapshot: (((sink.exporter, sink.sink), read(sink)) for sink in snapshot.sinks)
-
-
-def _per_part(read: Callable[[StorageFigures], float]) -> Callable[[Snapshot], Iterable[Row]]:
-    """Rows of a metric with label ``part``."""
-    return lambda snapshot: (((one.part,), read(one)) for one in snapshot.storage)
+from relay.figures import Snapshot
+from relay.metric import MetricSpec, Row, by, one, per_part, per_sink
 
 
 def _sink_outcomes(snapshot: Snapshot) -> Iterator[Row]:
@@ -110,14 +58,14 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         "counter",
         "Remote-write requests of which nothing was taken, by reason.",
         ("reason",),
-        _by(lambda s: s.ingest.refused),
+        by(lambda s: s.ingest.refused),
     ),
     MetricSpec(
         "relay_partial_requests_total",
         "counter",
         "Remote-write requests of which the good part was taken and a faulty part was not.",
         (),
-        _one(lambda s: s.ingest.partial),
+        one(lambda s: s.ingest.partial),
     ),
     MetricSpec(
         "relay_received_bytes_total",
@@ -134,21 +82,21 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         "gauge",
         "Remote-write requests whose body is being read or taken in now.",
         (),
-        _one(lambda s: s.ingest.in_flight),
+        one(lambda s: s.ingest.in_flight),
     ),
     MetricSpec(
         "relay_ingest_next_position",
         "gauge",
         "Position that the next accepted request will get.",
         (),
-        _one(lambda s: s.ingest_next_position),
+        one(lambda s: s.ingest_next_position),
     ),
     MetricSpec(
         "relay_ingest_oldest_held_position",
         "gauge",
         "Oldest accepted request that still has points on their way; the next one where none has.",
         (),
-        _one(lambda s: s.ingest_oldest_held_position),
+        one(lambda s: s.ingest_oldest_held_position),
     ),
     # Samples and series.
     MetricSpec(
@@ -156,21 +104,21 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         "counter",
         "Samples received, by protocol.",
         ("protocol",),
-        _by(lambda s: s.received_samples),
+        by(lambda s: s.received_samples),
     ),
     MetricSpec(
         "relay_dropped_samples_total",
         "counter",
         "Samples dropped before matching, by reason.",
         ("reason",),
-        _by(lambda s: s.dropped_samples),
+        by(lambda s: s.dropped_samples),
     ),
     MetricSpec(
         "relay_unmatched_samples_total",
         "counter",
         "Good samples that no exporter wanted.",
         (),
-        _one(lambda s: s.unmatched_samples),
+        one(lambda s: s.unmatched_samples),
     ),
     MetricSpec(
         "relay_matched_samples_total",
@@ -180,58 +128,118 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         lambda s: (((row.exporter, row.source), row.matched_samples) for row in s.sources),
     ),
     MetricSpec(
-        "relay_series_active", "gauge", "Series known now.", (), _one(lambda s: s.series_active)
+        "relay_series_active", "gauge", "Series known now.", (), one(lambda s: s.series_active)
     ),
     MetricSpec(
         "relay_series_created_total",
         "counter",
         "Series seen for the first time, or again after they were forgotten.",
         (),
-        _one(lambda s: s.series_created),
+        one(lambda s: s.series_created),
     ),
     MetricSpec(
         "relay_series_forgotten_total",
         "counter",
         "Series forgotten: not seen for long (idle), or others needed the room (full).",
         ("reason",),
-        _by(lambda s: s.series_forgotten),
+        by(lambda s: s.series_forgotten),
     ),
     MetricSpec(
         "relay_series_retyped_total",
         "counter",
         "Series whose OTLP type changed when metadata arrived after their first sample.",
         (),
-        _one(lambda s: s.series_retyped),
+        one(lambda s: s.series_retyped),
     ),
     MetricSpec(
         "relay_metadata_families",
         "gauge",
         "Metric families whose metadata is known.",
         (),
-        _one(lambda s: s.metadata_families),
+        one(lambda s: s.metadata_families),
+    ),
+    MetricSpec(
+        "relay_metadata_contradictions_total",
+        "counter",
+        "Times that a sender gave a family another type than the one that others confirm.",
+        (),
+        one(lambda s: s.metadata_contradictions),
+    ),
+    # Histograms, summaries and deltas: what becomes of samples between matching and points.
+    MetricSpec(
+        "relay_assembled_samples_total",
+        "counter",
+        "Members of histograms and summaries, and other samples that are no points by themselves, "
+        "by outcome: assembled, or why they are in no point.",
+        ("outcome",),
+        by(lambda s: s.assembled_samples),
+    ),
+    MetricSpec(
+        "relay_assembled_points_total",
+        "counter",
+        "Histograms and summaries put together from their members' samples.",
+        (),
+        one(lambda s: s.assembled_points),
+    ),
+    MetricSpec(
+        "relay_assembly_waiting_samples",
+        "gauge",
+        "Samples that wait for the other members of their histogram or summary.",
+        (),
+        one(lambda s: s.waiting_samples),
+    ),
+    MetricSpec(
+        "relay_assembly_families",
+        "gauge",
+        "Histograms and summaries whose members are known.",
+        (),
+        one(lambda s: s.histogram_families),
+    ),
+    MetricSpec(
+        "relay_exemplars_total",
+        "counter",
+        "Exemplars, by what became of them: received with all requests, sent with a point that had "
+        "not come with them, dropped because they were unusable, too many or waited in vain.",
+        ("outcome",),
+        by(lambda s: s.exemplars),
+    ),
+    MetricSpec(
+        "relay_delta_points_total",
+        "counter",
+        "Cumulative points for sinks with delta temporality, by outcome: made and reset are "
+        "exported as deltas, the others are in no delta of their own.",
+        ("outcome",),
+        by(lambda s: s.delta_points),
+    ),
+    MetricSpec(
+        "relay_delta_states",
+        "gauge",
+        "Streams whose last cumulative value is kept for the next delta.",
+        (),
+        one(lambda s: s.delta_states),
     ),
     # Exporters.
-    MetricSpec("relay_exporters", "gauge", "Exporters that run.", (), _one(lambda s: s.exporters)),
+    MetricSpec("relay_exporters", "gauge", "Exporters that run.", (), one(lambda s: s.exporters)),
     MetricSpec(
         "relay_selectors_always_asked",
         "gauge",
         "Selectors that every new series of their project is compared with: the index cannot help.",
         (),
-        _one(lambda s: s.selectors_always_asked),
+        one(lambda s: s.selectors_always_asked),
     ),
     MetricSpec(
         "relay_inventory_objects",
         "gauge",
         "Namespaces and resources whose labels are known, from manifests and from info series.",
         ("source",),
-        _by(lambda s: s.inventory_objects),
+        by(lambda s: s.inventory_objects),
     ),
     MetricSpec(
         "relay_exporter_faults",
         "gauge",
         "Faults found in Exporter resources when they were last loaded; faulty ones do not run.",
         (),
-        _one(lambda s: s.exporter_faults),
+        one(lambda s: s.exporter_faults),
     ),
     # Sinks: the ledger, then health.
     MetricSpec(
@@ -239,14 +247,14 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         "counter",
         "Points that a sink must account for: the sum of every outcome and what is queued.",
         _SINK,
-        _per_sink(lambda r: r.matched_points),
+        per_sink(lambda r: r.matched_points),
     ),
     MetricSpec(
         "relay_sink_matched_samples_total",
         "counter",
         "Samples that became a sink's points; more than points where several make one.",
         _SINK,
-        _per_sink(lambda r: r.matched_samples),
+        per_sink(lambda r: r.matched_samples),
     ),
     MetricSpec(
         "relay_sink_points_total",
@@ -267,63 +275,63 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         "gauge",
         "Points not yet done with, the open batch included.",
         _SINK,
-        _per_sink(lambda r: r.queued_points),
+        per_sink(lambda r: r.queued_points),
     ),
     MetricSpec(
         "relay_sink_oldest_point_age_seconds",
         "gauge",
         "Age of the oldest queued point; 0 where nothing is queued.",
         _SINK,
-        _per_sink(lambda r: r.oldest_point_age_s),
+        per_sink(lambda r: r.oldest_point_age_s),
     ),
     MetricSpec(
         "relay_sink_queue_bytes",
         "gauge",
         "Bytes that a sink's queue holds.",
         _SINK,
-        _per_sink(lambda r: r.queue_bytes),
+        per_sink(lambda r: r.queue_bytes),
     ),
     MetricSpec(
         "relay_sink_queue_bytes_max",
         "gauge",
         "Bytes that a sink's queue may hold.",
         _SINK,
-        _per_sink(lambda r: r.queue_bytes_max),
+        per_sink(lambda r: r.queue_bytes_max),
     ),
     MetricSpec(
         "relay_sink_queue_memory_bytes",
         "gauge",
         "Bytes of a sink's queue that are in memory.",
         _SINK,
-        _per_sink(lambda r: r.memory_bytes),
+        per_sink(lambda r: r.memory_bytes),
     ),
     MetricSpec(
         "relay_sink_stored_bytes",
         "gauge",
         "Bytes of the files that hold a sink's queue on disk.",
         _SINK,
-        _per_sink(lambda r: r.stored_bytes),
+        per_sink(lambda r: r.stored_bytes),
     ),
     MetricSpec(
         "relay_sink_seconds_until_full",
         "gauge",
         "When a sink's queue is full if it goes on growing like this; +Inf while it does not grow.",
         _SINK,
-        _per_sink(lambda r: r.full_in_s),
+        per_sink(lambda r: r.full_in_s),
     ),
     MetricSpec(
         "relay_sink_stalled_seconds",
         "gauge",
         "For how long points have waited without the endpoint taking or refusing a single one.",
         _SINK,
-        _per_sink(lambda r: r.stalled_s),
+        per_sink(lambda r: r.stalled_s),
     ),
     MetricSpec(
         "relay_sink_unreachable",
         "gauge",
         "1 while an endpoint gives no answer to anybody, and is only probed.",
         _SINK,
-        _per_sink(lambda r: r.unreachable),
+        per_sink(lambda r: r.unreachable),
     ),
     MetricSpec(
         "relay_sink_requests_total",
@@ -337,49 +345,49 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         "counter",
         "Bytes of request bodies sent to an endpoint, compressed, retries included.",
         _SINK,
-        _per_sink(lambda r: r.sent_bytes),
+        per_sink(lambda r: r.sent_bytes),
     ),
     MetricSpec(
         "relay_sink_last_success_timestamp_seconds",
         "gauge",
         "When an endpoint last took a request; 0 before the first.",
         _SINK,
-        _per_sink(lambda r: r.last_success_at),
+        per_sink(lambda r: r.last_success_at),
     ),
     MetricSpec(
         "relay_sink_last_error_timestamp_seconds",
         "gauge",
         "When something last went wrong at a sink; 0 before the first time. /status has its text.",
         _SINK,
-        _per_sink(lambda r: r.last_error_at),
+        per_sink(lambda r: r.last_error_at),
     ),
     MetricSpec(
         "relay_sink_paused",
         "gauge",
         "1 while a sink waits for a credential that its endpoint accepts.",
         _SINK,
-        _per_sink(lambda r: r.paused),
+        per_sink(lambda r: r.paused),
     ),
     MetricSpec(
         "relay_sink_internal_errors_total",
         "counter",
         "Unexpected errors inside a sink's task. Above 0 is a bug: see the log.",
         _SINK,
-        _per_sink(lambda r: r.internal_errors),
+        per_sink(lambda r: r.internal_errors),
     ),
     MetricSpec(
         "relay_removed_sinks_points_total",
         "counter",
         "Points of sinks that were removed and are gone, by outcome.",
         ("outcome",),
-        _by(lambda s: s.removed_sinks),
+        by(lambda s: s.removed_sinks),
     ),
     MetricSpec(
         "relay_unreachable_endpoints",
         "gauge",
         "Endpoints that give no answer to anybody, and are only probed.",
         (),
-        _one(lambda s: s.unreachable_endpoints),
+        one(lambda s: s.unreachable_endpoints),
     ),
     # Storage.
     MetricSpec(
@@ -387,56 +395,56 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         "gauge",
         "Bytes on disk, by part of the data directory.",
         ("part",),
-        _per_part(lambda r: r.used_bytes),
+        per_part(lambda r: r.used_bytes),
     ),
     MetricSpec(
         "relay_storage_bytes_max",
         "gauge",
         "Bytes that a part of the data directory may hold.",
         ("part",),
-        _per_part(lambda r: r.bytes_max),
+        per_part(lambda r: r.bytes_max),
     ),
     MetricSpec(
         "relay_storage_degraded",
         "gauge",
         "1 while the disk does not do what it should, and data is in memory only.",
         ("part",),
-        _per_part(lambda r: r.degraded),
+        per_part(lambda r: r.degraded),
     ),
     MetricSpec(
         "relay_storage_errors_total",
         "counter",
         "What was asked of the disk and failed.",
         ("part",),
-        _per_part(lambda r: r.errors),
+        per_part(lambda r: r.errors),
     ),
     MetricSpec(
         "relay_storage_written_bytes_total",
         "counter",
         "Bytes of data written to disk.",
         ("part",),
-        _per_part(lambda r: r.written_bytes),
+        per_part(lambda r: r.written_bytes),
     ),
     MetricSpec(
         "relay_storage_damaged_records_total",
         "counter",
         "Places in files on disk that could not be read and were passed over.",
         ("part",),
-        _per_part(lambda r: r.damaged_records),
+        per_part(lambda r: r.damaged_records),
     ),
     MetricSpec(
         "relay_storage_damaged_bytes_total",
         "counter",
         "Bytes on disk that could not be read and were passed over.",
         ("part",),
-        _per_part(lambda r: r.damaged_bytes),
+        per_part(lambda r: r.damaged_bytes),
     ),
     MetricSpec(
         "relay_storage_torn_bytes_total",
         "counter",
         "Bytes of unfinished last records that were cut off after a crash.",
         ("part",),
-        _per_part(lambda r: r.torn_bytes),
+        per_part(lambda r: r.torn_bytes),
     ),
     MetricSpec(
         "relay_journal_requests_total",
@@ -444,14 +452,14 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         "Requests by what the journal did with them: written before they were acknowledged, "
         "unjournaled for a bad disk and in memory only, replayed after the start, or unreplayable.",
         ("outcome",),
-        _by(lambda s: s.journal.requests if s.journal else {}),
+        by(lambda s: s.journal.requests if s.journal else {}),
     ),
     MetricSpec(
         "relay_journal_operations_total",
         "counter",
         "What the journal's disk did: write groups of requests, flush, or be too slow to wait for.",
         ("operation",),
-        _by(lambda s: s.journal.operations if s.journal else {}),
+        by(lambda s: s.journal.operations if s.journal else {}),
     ),
     MetricSpec(
         "relay_journal_replay_left_bytes",
@@ -467,14 +475,14 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         "Memory that data on its way takes: queued at sinks, in open batches, pending for the "
         "journal.",
         ("where",),
-        _by(lambda s: s.memory_bytes),
+        by(lambda s: s.memory_bytes),
     ),
     MetricSpec(
         "relay_memory_bytes_max",
         "gauge",
         "Memory that data on its way may take before senders are told to wait.",
         (),
-        _one(lambda s: s.memory_bytes_max),
+        one(lambda s: s.memory_bytes_max),
     ),
     # The process.
     MetricSpec(

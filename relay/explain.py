@@ -13,11 +13,12 @@ from relay.errors import SelectorError
 from relay.exporter.model import Exporter
 from relay.inventory.info_series import InfoReader
 from relay.inventory.store import Inventory
-from relay.pipeline.metric_types import MetricTypes
+from relay.pipeline.metric_types import MetricTypes, Typing
 from relay.pipeline.router import Router
 from relay.pipeline.tenancy import ACCOUNT_LABELS, ANYWHERE, Origin, Tenancy
-from relay.pipeline.translate import Translation, Translator
+from relay.pipeline.translate import OWN_SCOPE, Translation, Translator
 from relay.selector.ast import NAME
+from relay.selector.families import missing_members
 from relay.selector.literals import quote_name, quote_string
 from relay.selector.matching import render
 from relay.selector.parser import parse_selector
@@ -121,9 +122,13 @@ class Explainer:
                 yield f"{len(taken)} exporters take it, {len(others)} do not"
             if not self._exporters:
                 yield "no exporter may see it: it belongs to nobody who has one"
-        translator = Translator(MetricTypes(families_max=1, infer=self._infer_types))
+        types = MetricTypes(families_max=2, infer=self._infer_types)
+        name = labels[NAME]
+        if "le" in labels or "vmrange" in labels:
+            types.infer_histogram(name)
+        translation = Translator(types).translate(sorted(labels.items()))
         yield ""
-        yield from _otlp_lines(translator.translate(sorted(labels.items())))
+        yield from _otlp_lines(translation, types.typing(name))
 
     def captured(
         self, body: bytes, exporter: str, *, reader: InfoReader, origin: Origin = ANYWHERE
@@ -204,20 +209,30 @@ def _source_lines(
     if explanation.matched:
         yield f"  yes: source {source} takes it, to {', '.join(sinks) or 'no sink'}"
         yield f"    because of {compiled.describe(explanation.group)}"
+        missing = missing_members(compiled, labels)
+        if missing:
+            yield f"    as a single number: it does not take {' and '.join(missing)}"
         return
     yield f"  no: source {source}"
     for failure in explanation.failures:
         yield f"    {failure}"
 
 
-def _otlp_lines(translation: Translation) -> Iterator[str]:
+def _otlp_lines(translation: Translation, typing: Typing) -> Iterator[str]:
     metric = translation.metric
     kind: str = metric.kind
     if kind == "sum":
         kind += ", cumulative" + (", monotonic" if metric.monotonic else "")
     yield f"As OTLP (type by name; metadata from the sender goes first): {metric.name} ({kind})"
+    if typing.family is not None:
+        family = typing.family
+        yield f"  or, where a source takes all of it, part of {family.name} ({family.kind})"
+    scope = translation.scope
+    if scope != OWN_SCOPE:
+        yield f"  scope: {scope.name} {scope.version}".rstrip()
     for title, pairs in (
         ("resource", translation.resource),
+        ("scope attributes", scope.attributes),
         ("attributes", translation.attributes),
     ):
         if pairs:

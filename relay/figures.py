@@ -134,6 +134,14 @@ class Snapshot:
     series_forgotten: Mapping[str, int] = field(default_factory=dict)
     series_retyped: int = 0
     metadata_families: int = 0
+    metadata_contradictions: int = 0
+    assembled_samples: Mapping[str, int] = field(default_factory=dict)
+    assembled_points: int = 0
+    waiting_samples: int = 0
+    histogram_families: int = 0
+    exemplars: Mapping[str, int] = field(default_factory=dict)
+    delta_points: Mapping[str, int] = field(default_factory=dict)
+    delta_states: int = 0
     exporters: int = 0
     exporter_faults: int = 0
     selectors_always_asked: int = 0

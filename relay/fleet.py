@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 
 from relay.exporter.model import Exporter, Sink
 from relay.pipeline.engine import Engine
-from relay.pipeline.plans import SinkTally, Target
+from relay.pipeline.plans import SinkTally, Target, TargetOptions
 from relay.pipeline.router import Sources
 from relay.sink.arbiter import Arbiter
 from relay.sink.ledger import LedgerStatistics
@@ -91,15 +91,18 @@ class Changes:
 class SinkReport:
     """One sink's account at one moment.
 
-    ``matched`` points are counted where series are matched, or were found on disk at the start; all
-    others where points are batched, sent and given up: that both sides agree is what
-    :attr:`balanced` says. ``open`` points are in the batch that still grows since ``open_since``
-    (wall clock, s), ``queued`` ones behind it. ``removed``: it only sends what is left.
+    ``matched`` points are counted where series are matched (or where several samples became one
+    point), or were found on disk at the start; all others where points are batched, sent and given
+    up: that both sides agree is what :attr:`balanced` says. ``matched_samples`` are what the points
+    were made of, and those that wait to become one or became none. ``open`` points are in the batch
+    that still grows since ``open_since`` (wall clock, s), ``queued`` ones behind it. ``removed``:
+    it only sends what is left.
     """
 
     exporter: str
     sink: str
     matched: int
+    matched_samples: int
     ledger: LedgerStatistics
     open: int
     open_since: float | None
@@ -137,6 +140,7 @@ class _Record:
             self.tally.exporter,
             self.tally.sink,
             self.tally.points,
+            self.tally.samples,
             _sum([*self.past, *(one.ledger for one in statistics)]),
             sum(lane.count for lane in lanes),
             min((lane.opened_at for lane in lanes if lane.count), default=None),
@@ -175,7 +179,7 @@ class Fleet:
             memory=memory or BufferedBytes(),
             memory_bytes_max=memory_bytes_max,
         )
-        self._low_limit = low_limit or (lambda: engine.positions.following)
+        self._low_limit = low_limit or (lambda: engine.low)
         self._exporters: dict[str, Exporter] = {}
         self._records: dict[SinkKey, _Record] = {}
         self._departing: dict[SinkKey, _Record] = {}
@@ -286,14 +290,19 @@ class Fleet:
         """Bytes in open batches."""
         return sum(len(batch.arena) for _, worker in self._members() for batch in worker.lanes)
 
-    def lows(self, following: int) -> dict[SinkKey, tuple[int, ...]]:
+    def lows(self, following: int, *, limit: int | None = None) -> dict[SinkKey, tuple[int, ...]]:
         """For each lane of each sink, the oldest position that it has neither dealt with nor on
-        disk; ``following``, the position after the last, where there is none."""
+        disk; ``following``, the position after the last, where there is none. None is above
+        ``limit``, what the pipeline holds for any of them."""
         found: dict[SinkKey, tuple[int, ...]] = {}
         for key, record in self._records.items():
             queued = record.worker.oldest_positions(following)
             found[key] = tuple(
-                min(oldest, batch.oldest) if batch.count else oldest
+                min(
+                    oldest,
+                    batch.oldest if batch.count else oldest,
+                    oldest if limit is None else limit,
+                )
                 for oldest, batch in zip(queued, record.worker.lanes, strict=True)
             )
         return found
@@ -370,7 +379,7 @@ class Fleet:
             elif old is None or not _same_delivery(old, sink):
                 self._flush(record.worker)
                 record.worker.reconfigure(sink)
-            targets[sink.name] = Target(record.tally, record.worker.lanes)
+            targets[sink.name] = Target(record.tally, record.worker.lanes, _options(sink))
         for name in known:
             self._retire((exporter.id, name))
         return [
@@ -453,6 +462,12 @@ class Fleet:
 
     def __repr__(self) -> str:
         return f"<Fleet {len(self._exporters)} exporters, {len(self._records)} sinks>"
+
+
+def _options(sink: Sink) -> TargetOptions:
+    """What the pipeline must know of a sink."""
+    otlp = sink.otlp
+    return TargetOptions(otlp.temporality, otlp.promoted_labels, otlp.unsupported_kinds)
 
 
 def _same_delivery(old: Sink, new: Sink) -> bool:

@@ -11,7 +11,7 @@ import msgspec
 
 from relay.inventory.info_series import Claim, StreamKey
 from relay.journal.checkpoint import seal, unseal
-from relay.pipeline.engine import Knowledge
+from relay.pipeline.accounts import Knowledge
 from relay.pipeline.metric_types import FamilyMetadata
 
 _MAGIC = b"relay-knowledge"

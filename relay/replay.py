@@ -24,13 +24,15 @@ from relay.journal.checkpoint import Checkpoint
 from relay.journal.journal import Journal
 from relay.journal.record import Record
 from relay.journal.segments import Cursor
-from relay.pipeline.engine import Engine, Probed
-from relay.pipeline.kernel import Intake
+from relay.pipeline.accounts import Probed
+from relay.pipeline.engine import Engine
+from relay.pipeline.intake import Intake
 from relay.pipeline.tenancy import Origin
 from relay.server.contract import Tenant
 from relay.sink.worker import SinkWorker
 from relay.wire.batch import OpenBatch
 from relay.wire.compression import SenderEncoding, decompress
+from relay.wire.remote_write import WriteProtocol
 
 _log = logging.getLogger("relay.replay")
 
@@ -115,7 +117,13 @@ class Replay:
             _log.info("replayed %d requests", self._requests)
 
     async def admit(
-        self, body: bytes, record: Callable[[int], Record], *, origin: Origin, now: float
+        self,
+        body: bytes,
+        record: Callable[[int], Record],
+        *,
+        origin: Origin,
+        now: float,
+        protocol: WriteProtocol,
     ) -> Probed | None:
         """Journal a live request behind what is replayed; None where replay has ended meanwhile,
         and the request is to be taken in as always.
@@ -130,7 +138,7 @@ class Replay:
             raise _unkept() from None
         if not self.active:
             return None
-        probed = self._engine.probe(body, now=now, origin=origin)
+        probed = self._engine.probe(body, now=now, origin=origin, protocol=protocol)
         if probed.wanted:
             position = self._next_position
             self._next_position += 1
@@ -180,6 +188,7 @@ class Replay:
                 now=record.received_at,
                 tick=self._tick(),
                 origin=self._origin_of(_tenant(record)),
+                protocol=_protocol(record.protocol),
                 wants=lambda batch: self._low(batch) <= record.position,
             )
         except WireError as error:
@@ -238,6 +247,13 @@ def _tenant(record: Record) -> Tenant | None:
         return None
     account, project = record.tenant
     return Tenant(account, project, by_labels=record.tenant_by_labels)
+
+
+def _protocol(name: str) -> WriteProtocol:
+    if name == "remote_write_v2":
+        return "remote_write_v2"
+    assert name == "remote_write_v1", name
+    return "remote_write_v1"
 
 
 def _encoding(name: str) -> SenderEncoding:

@@ -144,6 +144,8 @@ class Ingest:
     series_max: int = 2_000_000
     metadata_max: int = 100_000
     """Metric families whose type is remembered."""
+    histograms_max: int = 200_000
+    """Classic histograms and summaries that are put together at the same time."""
     series_idle_timeout_s: float = 3600.0
     """A series that was not seen for so long is forgotten."""
     read_timeout_s: float = 30.0
@@ -162,9 +164,15 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """``infer_types``: tell counters by their names' endings where no metadata tells."""
+    """``infer_types``: tell counters by their names' endings where no metadata tells.
+
+    ``assembly_timeout_s`` is how long a histogram's first samples wait for the rest;
+    ``delta_max_age_s`` how long a stream that pauses is remembered for sinks that want deltas.
+    """
 
     infer_types: bool = True
+    assembly_timeout_s: float = 10.0
+    delta_max_age_s: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,6 +369,9 @@ class _Reader:
                 metadata_max=section.integer(
                     "maxMetadata", default=default.metadata_max, minimum=1, maximum=10_000_000
                 ),
+                histograms_max=section.integer(
+                    "maxHistograms", default=default.histograms_max, minimum=2, maximum=10_000_000
+                ),
                 series_idle_timeout_s=section.duration_s(
                     "seriesIdleTimeout",
                     default=default.series_idle_timeout_s,
@@ -424,7 +435,15 @@ def _read_watch(root: Section) -> Watch:
 def _read_translation(root: Section) -> Translation:
     default = Translation()
     with root.section("translation") as section:
-        return Translation(infer_types=section.flag("inferTypes", default=default.infer_types))
+        return Translation(
+            infer_types=section.flag("inferTypes", default=default.infer_types),
+            assembly_timeout_s=section.duration_s(
+                "assemblyTimeout", default=default.assembly_timeout_s, minimum=0.0, maximum=600.0
+            ),
+            delta_max_age_s=section.duration_s(
+                "deltaMaxAge", default=default.delta_max_age_s, minimum=60.0, maximum=7 * 86400.0
+            ),
+        )
 
 
 def _read_memory(root: Section) -> Memory:

@@ -26,7 +26,7 @@ from relay.figures import (
 )
 from relay.fleet import SinkReport
 from relay.journal.statistics import JournalStatistics
-from relay.pipeline.engine import EngineStatistics
+from relay.pipeline.accounts import EngineStatistics
 from relay.pipeline.plans import SourceTally
 from relay.reloading import ReloadStatistics
 from relay.replay import NO_REPLAY, ReplayStatistics
@@ -34,9 +34,6 @@ from relay.selector.resources import ResourceSelection
 from relay.sink.delivery import Remark
 from relay.sink.ledger import LedgerStatistics
 from relay.sink.store import StoreStatistics
-
-PROTOCOL = "remote_write_v1"
-"""The only one spoken so far, as the label of ``relay_received_samples_total``."""
 
 BUILD = "interpreted"
 """How the kernel runs."""
@@ -73,7 +70,7 @@ def snapshot(facts: Facts) -> Snapshot:
         version=__version__,
         build=BUILD,
         ingest=facts.ingest,
-        received_samples={PROTOCOL: engine.received_samples},
+        received_samples={str(name): n for name, n in engine.received_by_protocol.items()},
         dropped_samples=engine.dropped_samples,
         unmatched_samples=engine.router.unmatched_samples,
         sources=tuple(
@@ -106,6 +103,18 @@ def snapshot(facts: Facts) -> Snapshot:
         },
         series_retyped=engine.types.retyped,
         metadata_families=engine.types.families,
+        metadata_contradictions=engine.types.contradictions,
+        assembled_samples=engine.assembly.outcomes,
+        assembled_points=engine.assembly.points,
+        waiting_samples=engine.assembly.waiting_samples,
+        histogram_families=engine.assembly.families,
+        exemplars={
+            "received": engine.exemplars.received,
+            "sent": engine.exemplars.sent,
+            "dropped": engine.exemplars.dropped,
+        },
+        delta_points=engine.deltas.outcomes,
+        delta_states=engine.deltas.states,
         exporters=len(facts.exporters),
         exporter_faults=len(facts.faults),
         selectors_always_asked=engine.router.always_asked,
@@ -128,7 +137,7 @@ def _sink_figures(report: SinkReport, now: float) -> SinkFigures:
         exporter=report.exporter,
         sink=report.sink,
         matched_points=report.matched,
-        matched_samples=report.matched,
+        matched_samples=report.matched_samples,
         delivered=ledger.delivered,
         rejected=ledger.rejected,
         expired=ledger.expired,
@@ -178,9 +187,21 @@ def document(facts: Facts) -> dict[str, Any]:
             "receivedSamples": engine.received_samples,
             "droppedSamples": engine.dropped_samples,
             "unmatchedSamples": engine.router.unmatched_samples,
-            "ignoredExemplars": engine.ignored_exemplars,
+            "exemplars": {
+                "received": engine.exemplars.received,
+                "sent": engine.exemplars.sent,
+                "dropped": engine.exemplars.dropped,
+                "waiting": engine.exemplars.waiting,
+            },
             "activeSeries": engine.table.active,
             "metadataFamilies": engine.types.families,
+            "assembly": {
+                "families": engine.assembly.families,
+                "points": engine.assembly.points,
+                "samples": engine.assembly.outcomes,
+                "waitingSamples": engine.assembly.waiting_samples,
+            },
+            "deltas": {"streams": engine.deltas.states, "points": engine.deltas.outcomes},
         },
         "changes": _changes(facts.changes),
         **_resources(facts, facts.exporters, facts.faults),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 
 from relay.errors import ConfigError, Fault
 from relay.journal.checkpoint import Checkpoint
@@ -12,7 +13,7 @@ from relay.journal.disk import Disk
 from relay.journal.frames import FormatError
 from relay.journal.journal import Journal, Taught
 from relay.knowledge import decode_knowledge
-from relay.pipeline.engine import Knowledge
+from relay.pipeline.accounts import Knowledge
 from relay.settings import Storage
 from relay.sink.store import QueueStore
 
@@ -40,6 +41,11 @@ class OpenStorage:
         self.checkpoint = checkpoint
         self.knowledge = knowledge
         self._directory = directory
+
+    @property
+    def path(self) -> Path:
+        """The directory itself."""
+        return self._directory.path
 
     def troubles(self) -> list[str]:
         """What is in memory only at this moment, and why."""

@@ -23,7 +23,7 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from relay.catalogue import CATALOGUE, MetricSpec
+from relay.catalogue import CATALOGUE
 from relay.figures import (
     IngestFigures,
     SinkFigures,
@@ -31,6 +31,7 @@ from relay.figures import (
     SourceFigures,
     StorageFigures,
 )
+from relay.metric import MetricSpec
 
 __all__ = [
     "CATALOGUE",

@@ -23,7 +23,7 @@ from relay.journal.checkpoint import Checkpoint
 from relay.journal.journal import Fsync, Journal
 from relay.journal.record import Record
 from relay.pipeline.engine import Engine
-from relay.pipeline.kernel import Intake
+from relay.pipeline.intake import Intake
 from relay.pipeline.plans import SinkTally, Target
 from relay.selector.ast import Selector
 from relay.wire.batch import OpenBatch

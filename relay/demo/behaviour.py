@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, NumberDataPoint
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +34,12 @@ def take_all(metrics: Sequence[Metric], elapsed_s: float) -> Reply:
     return Reply(kept=sum(1 for _ in points_of(metrics)))
 
 
-def reject_quantiles(metrics: Sequence[Metric], elapsed_s: float) -> Reply:
-    """An endpoint that takes no points with an attribute ``quantile``, and says so."""
+def reject_summaries(metrics: Sequence[Metric], elapsed_s: float) -> Reply:
+    """An endpoint that takes no summaries, and says so."""
     del elapsed_s
-    points = rejected = 0
-    for point in points_of(metrics):
-        points += 1
-        rejected += any(attribute.key == "quantile" for attribute in point.attributes)
-    message = "quantiles not in plan" if rejected else ""
-    return Reply(kept=points - rejected, rejected=rejected, message=message)
+    rejected = sum(len(metric.summary.data_points) for metric in metrics)
+    kept = sum(1 for _ in points_of(metrics)) - rejected
+    return Reply(kept, rejected, message="summaries not in plan" if rejected else "")
 
 
 class Outage:
@@ -76,9 +74,9 @@ class Outage:
         return f"<Outage every {self._cycle_s:g} s{', ended' if self._ended else ''}>"
 
 
-def points_of(metrics: Iterable[Metric]) -> Iterator[NumberDataPoint]:
-    """Every data point. The relay's only sends number points so far; any other is a bug."""
+def points_of(metrics: Iterable[Metric]) -> Iterator[Any]:
+    """Every data point, of whatever kind."""
     for metric in metrics:
         kind = metric.WhichOneof("data")
-        assert kind in ("gauge", "sum"), f"{metric.name} is {kind}"
-        yield from metric.gauge.data_points if kind == "gauge" else metric.sum.data_points
+        assert kind is not None, f"{metric.name} has no data"
+        yield from getattr(metric, kind).data_points

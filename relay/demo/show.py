@@ -24,7 +24,7 @@ from relay.app import Relay
 from relay.demo import display, story
 from relay.demo.agent import Agent, wait_for
 from relay.demo.audit import Audit, audit
-from relay.demo.behaviour import Behaviour, Outage, reject_quantiles, take_all
+from relay.demo.behaviour import Behaviour, Outage, reject_summaries, take_all
 from relay.demo.platform import Platform
 from relay.demo.receiver import Receiver
 from relay.demo.scenario import cast, stage
@@ -70,7 +70,7 @@ def behaviours(cycle_s: float) -> dict[SinkKey, Behaviour]:
     """The sinks whose endpoints are not simply healthy."""
     return {
         ("globex/default/everything", "collector-us"): Outage(cycle_s),
-        ("initech/production/workloads", "metrics-vendor"): reject_quantiles,
+        ("initech/production/workloads", "metrics-vendor"): reject_summaries,
     }
 
 

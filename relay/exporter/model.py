@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from relay.selector.resources import Selection
+from relay.wire.otlp import Kind, Temporality
 
 AuthenticationType = Literal["none", "bearerToken", "basicAuth", "apiKey"]
 Compression = Literal["gzip", "zstd", "none"]
-Temporality = Literal["cumulative", "delta"]
 Overflow = Literal["dropOldest", "dropNewest", "block"]
 Drain = Literal["oldestFirst", "freshFirst"]
 
@@ -81,6 +81,10 @@ class OtlpHttp:
     request_bytes_max: int | None = None
     """Upper bound of one request's encoded size before compression; None: only the protocol's."""
     concurrency: int = 1
+    promoted_labels: frozenset[str] = frozenset()
+    """Labels that become attributes of the resource instead of the point."""
+    unsupported_kinds: frozenset[Kind] = frozenset()
+    """Kinds of OTLP metric that the endpoint does not take, by its profile."""
 
 
 @dataclass(frozen=True, slots=True)

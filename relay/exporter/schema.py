@@ -38,13 +38,15 @@ from relay.exporter.model import (
     SecretRef,
     Sink,
     Source,
-    Temporality,
 )
+from relay.exporter.profiles import PROFILE_NAMES, PROFILES, profile_warnings
 from relay.exporter.resource_selectors import read_resource_selectors
 from relay.quantity import format_duration
-from relay.selector.ast import Selector
+from relay.selector.ast import NAME, Selector
+from relay.selector.families import split_histograms
 from relay.selector.parser import parse_query
 from relay.selector.resources import ResourceSelection, Selection
+from relay.wire.otlp import Temporality
 
 API_VERSION = "telemetry.datumapis.com/v1alpha1"
 KIND = "Exporter"
@@ -60,6 +62,7 @@ QUERY_CHARS_MAX = 16 * 1024  # VictoriaMetrics' own limit of a query
 POINTS_MAX = 10_000
 ATTEMPTS_MAX = 10
 CONCURRENCY_MAX = 16
+PROMOTED_MAX = 32
 BATCH_TIMEOUT_BOUNDS_S = (0.001, 600.0)
 BACKOFF_BOUNDS_S = (0.001, 3600.0)
 REQUEST_TIMEOUT_BOUNDS_S = (0.1, 300.0)
@@ -72,6 +75,9 @@ _COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 _TEMPORALITIES: tuple[Temporality, ...] = get_args(Temporality)
 _OVERFLOWS: tuple[Overflow, ...] = get_args(Overflow)
 _DRAINS: tuple[Drain, ...] = get_args(Drain)
+
+# The name of the metric, and what tells the members of a histogram or a summary apart.
+_NOT_PROMOTED = (NAME, "le", "quantile", "vmrange")
 
 # What `kubectl get -o yaml` adds to every object's metadata.
 _METADATA_IGNORED = (
@@ -177,7 +183,7 @@ def _read_query(metrics: Section) -> tuple[str, Selector]:
         caret = "\n    ".join(error.caret().splitlines())
         metrics.fault("metricsql", f"{error}\n    {caret}")
         return query, EVERYTHING
-    for warning in selector.warnings:
+    for warning in (*selector.warnings, *split_histograms(selector)):
         metrics.report.warn(metrics.at("metricsql"), warning)
     return query, selector
 
@@ -220,9 +226,8 @@ def _read_otlp_http(sink: Section) -> OtlpHttp:
         )
         authentication = _read_authentication(otlp)
         headers = _read_headers(otlp, authentication)
-        temporality = otlp.choice("temporality", _TEMPORALITIES, default="cumulative")
-        if temporality == "delta":
-            otlp.fault("temporality", "delta is not supported by this release yet: use cumulative")
+        profile_name = otlp.choice("profile", PROFILE_NAMES, default="generic")
+        profile = PROFILES[profile_name]
         is_plain_http = endpoint.lower().startswith("http://")
         if is_plain_http and authentication.type != "none":
             otlp.report.warn(
@@ -230,22 +235,36 @@ def _read_otlp_http(sink: Section) -> OtlpHttp:
             )
         if is_plain_http and otlp.has("tls"):
             otlp.fault("tls", "needs an https endpoint")
-        return OtlpHttp(
+        settings = OtlpHttp(
             url=metrics_url(endpoint),
             authentication=authentication,
             headers=headers,
-            compression=otlp.choice("compression", _COMPRESSIONS, default="gzip"),
+            compression=otlp.choice("compression", _COMPRESSIONS, default=profile.compression),
             timeout_s=_read_duration_s(otlp, "timeout", 10.0, REQUEST_TIMEOUT_BOUNDS_S),
             tls=_read_tls(otlp),
-            temporality=temporality,
+            temporality=otlp.choice("temporality", _TEMPORALITIES, default=profile.temporality),
             request_bytes_max=otlp.size_bytes(
                 "maxRequestBytes",
-                default=None,
+                default=profile.request_bytes_max,
                 minimum=REQUEST_BYTES_BOUNDS[0],
                 maximum=REQUEST_BYTES_BOUNDS[1],
             ),
             concurrency=otlp.integer("concurrency", default=1, minimum=1, maximum=CONCURRENCY_MAX),
+            promoted_labels=frozenset(
+                otlp.texts("promoteLabels", count_max=PROMOTED_MAX, check=_promotion_problem)
+            ),
+            unsupported_kinds=profile.unsupported,
         )
+        if endpoint and not otlp.report.faulty:
+            for field, warning in profile_warnings(settings, profile_name):
+                otlp.report.warn(otlp.at(field), warning)
+        return settings
+
+
+def _promotion_problem(label: str) -> str:
+    if label in _NOT_PROMOTED:
+        return f"{shown(label)} tells the points of one resource apart and cannot be promoted"
+    return ""
 
 
 def _read_authentication(otlp: Section) -> Authentication:

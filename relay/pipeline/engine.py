@@ -9,35 +9,43 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from relay.errors import OverloadedError
-from relay.inventory.info_series import Claim, InfoReader
-from relay.inventory.store import Inventory, InventoryStatistics, ManifestIndex
+from relay.inventory.info_series import InfoReader
+from relay.inventory.store import Inventory, ManifestIndex
+from relay.pipeline.accounts import EngineStatistics, Knowledge, Probed, Replayed
+from relay.pipeline.delta import DeltaStore
+from relay.pipeline.exemplars import ExemplarShelf
 from relay.pipeline.flush import FlushSchedule
-from relay.pipeline.kernel import Intake, consume
-from relay.pipeline.metric_types import FamilyMetadata, MetricTypes, MetricTypesStatistics
-from relay.pipeline.positions import Positions, PositionsStatistics
-from relay.pipeline.router import Router, RouterStatistics, Sources, routes_to
+from relay.pipeline.intake import Intake
+from relay.pipeline.kernel import consume
+from relay.pipeline.kernel2 import consume2
+from relay.pipeline.metric_types import (
+    FamilyMetadata,
+    MetricTypes,
+    family_of,
+)
+from relay.pipeline.native import NativeRoute
+from relay.pipeline.positions import Positions
+from relay.pipeline.request import Request
+from relay.pipeline.resolve import Resolver
+from relay.pipeline.resources import Resources
+from relay.pipeline.router import Router, Sources
 from relay.pipeline.series import Series
-from relay.pipeline.table import SeriesTable, SeriesTableStatistics
+from relay.pipeline.streams import Emission
+from relay.pipeline.table import SeriesTable
 from relay.pipeline.tenancy import ACCOUNT_LABELS, ANYWHERE, Origin, Tenancy
-from relay.pipeline.translate import Translator, TranslatorStatistics
-from relay.selector.ast import NAME
+from relay.pipeline.translate import Translator
 from relay.selector.resource_matching import Compiler
 from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.remote_write import (
-    METADATA_FIELD,
     LabelReader,
-    LabelReaderStatistics,
     SeriesFault,
+    WriteProtocol,
     parse_metadata,
-    top_level,
 )
+from relay.wire.remote_write2 import Metadata2
 
-NEW_SERIES_MAX = 50_000
-"""New series of one request that are looked at before others are served: a second's worth, if
-they are of usual size."""
-NEW_SERIES_BYTES_MAX = 8 * 1024 * 1024
-"""The same in bytes of labels, for those that are not."""
+SERIES_MAX_LEAST = 1_000
+"""Bounds that follow that of the series are not below this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,54 +57,8 @@ class Limits:
     series_bytes_max: int = 16 * 1024
     labels_max: int = 128
     families_max: int = 100_000
+    histograms_max: int = 200_000
     objects_max: int = 200_000
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStatistics:
-    """Snapshots of all parts, and counters since the start.
-
-    ``received_samples`` counts everything that came, ``dropped_samples`` what went no further than
-    the pipeline, by reason.
-    """
-
-    table: SeriesTableStatistics
-    labels: LabelReaderStatistics
-    router: RouterStatistics
-    types: MetricTypesStatistics
-    translator: TranslatorStatistics
-    positions: PositionsStatistics
-    inventory: InventoryStatistics
-    received_samples: int
-    dropped_samples: dict[str, int]
-    ignored_exemplars: int
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """A request that was processed once more, and how many of its points which batches did not
-    want: matched again, to be taken from the account."""
-
-    intake: Intake
-    withheld: list[tuple[OpenBatch, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Probed:
-    """What a request holds; see :class:`relay.pipeline.kernel.Intake`."""
-
-    samples: int
-    dropped: dict[str, int]
-    examples: list[str]
-    wanted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Knowledge:
-    """What requests have taught: types of metrics by family, and labels of objects."""
-
-    families: dict[str, FamilyMetadata]
-    claims: list[Claim]
 
 
 class Engine:
@@ -110,12 +72,33 @@ class Engine:
         tenancy: Tenancy | None = None,
         compiler: Compiler | None = None,
         info_reader: InfoReader | None = None,
+        assembly_wait_s: float = 10.0,
+        delta_age_max_s: float = 3600.0,
+        since: float = 0.0,
     ) -> None:
         self.table = SeriesTable(series_max=limits.series_max, idle_s=limits.series_idle_s)
         self.inventory = Inventory(objects_max=limits.objects_max)
         self.router = Router(tenancy=tenancy, compiler=compiler, inventory=self.inventory)
         self.types = MetricTypes(families_max=limits.families_max, infer=infer_types)
-        self.translator = Translator(self.types)
+        # No more metrics than series; the least makes up for a table that is tiny.
+        series_max = max(limits.series_max, SERIES_MAX_LEAST)
+        self.translator = Translator(self.types, groups_max=series_max)
+        self.resources = Resources()
+        self.deltas = DeltaStore(
+            states_max=series_max,
+            age_max_s=delta_age_max_s,
+            since_ns=int(since * 1e9),
+        )
+        self.resolver = Resolver(
+            self.router,
+            self.translator,
+            self.resources,
+            self.deltas,
+            wait_s=assembly_wait_s,
+            families_max=limits.histograms_max,
+            samples_max=series_max,
+        )
+        self.assembly = self.resolver.assembly
         self.positions = Positions()
         self.schedule = FlushSchedule()
         self._limits = limits
@@ -123,11 +106,11 @@ class Engine:
         self._info_reader = info_reader or InfoReader()
         self._origin = ANYWHERE
         self._times: dict[bytes, bytes] = {}
-        self._received = 0
+        self._received: dict[WriteProtocol, int] = {}
         self._dropped: dict[str, int] = {}
-        self._exemplars = 0
-        self._probes = -1
-        """Stands in for the position of a request that is not taken; unlike any batch's mark."""
+        self.shelf = ExemplarShelf()
+        self._marks = -1
+        """Stands in for the position of what is no request that was taken; no batch has it."""
 
     def add_exporter(self, exporter: str, project: str, sources: Sources) -> None:
         """Start routing an exporter; see :meth:`Router.add`."""
@@ -149,22 +132,32 @@ class Engine:
         self.router.remove(exporter)
         self.table.invalidate()
 
-    def ingest(self, body: bytes, *, now: float, tick: float, origin: Origin = ANYWHERE) -> Intake:
-        """Process one decompressed WriteRequest, whose path says ``origin``.
+    def ingest(
+        self,
+        body: bytes,
+        *,
+        now: float,
+        tick: float,
+        origin: Origin = ANYWHERE,
+        protocol: WriteProtocol = "remote_write_v1",
+    ) -> Intake:
+        """Process one decompressed WriteRequest, or Request where ``protocol`` is 2.0, whose path
+        says ``origin``.
 
         ``now`` is the wall clock and ``tick`` the monotonic clock of the flush schedule, both in
         seconds. The caller takes ``sealed`` from the answer; every batch in it holds its position
         already. Raises DecodeError, with nothing changed, where the body is not a WriteRequest.
         """
+        self.types.tick = tick
         position = self.positions.begin()
         intake = Intake(position, now)
         self.table.sweep(tick)
         try:
-            self._consume(body, intake, origin)
+            self._consume(body, intake, origin, protocol)
         except BaseException:
             self.positions.release(position)
             raise
-        self._commit(intake, tick)
+        self._commit(intake, tick, protocol)
         self._settle()
         return intake
 
@@ -177,6 +170,7 @@ class Engine:
         tick: float,
         wants: Callable[[OpenBatch], bool],
         origin: Origin = ANYWHERE,
+        protocol: WriteProtocol = "remote_write_v1",
     ) -> Replayed:
         """Process a request once more, under the position that it had: what :meth:`ingest` does,
         for those batches alone that still want it.
@@ -188,24 +182,37 @@ class Engine:
         intake = Intake(position, now)
         self.table.sweep(tick)
         try:
-            self._consume(body, intake, origin)
+            self._consume(body, intake, origin, protocol)
         except BaseException:
             self.positions.release(position)
             raise
-        withheld = intake.withhold(wants)
-        self._commit(intake, tick)
+        withheld = self._commit(intake, tick, protocol, wants)
         self._settle()
         return Replayed(intake, withheld)
 
-    def probe(self, body: bytes, *, now: float, origin: Origin = ANYWHERE) -> Probed:
+    def probe(
+        self,
+        body: bytes,
+        *,
+        now: float,
+        origin: Origin = ANYWHERE,
+        protocol: WriteProtocol = "remote_write_v1",
+    ) -> Probed:
         """What :meth:`ingest` would say of a request, without taking it. Raises like that."""
-        self._probes -= 1
-        intake = Intake(self._probes, now)
-        self._consume(body, intake, origin)
-        probed = Probed(intake.samples, intake.dropped, intake.examples, intake.wanted)
+        self._marks -= 1
+        intake = Intake(self._marks, now)
+        self._consume(body, intake, origin, protocol)
+        probed = Probed(intake.taken, intake.dropped, intake.examples, intake.wanted)
         intake.undo()
         self._settle()
         return probed
+
+    @property
+    def low(self) -> int:
+        """The oldest position of which something is in no batch yet: the next one to be given out,
+        or that of a sample that waits for the others of its histogram."""
+        waiting = self.assembly.low
+        return self.positions.following if waiting is None else waiting
 
     @property
     def learned(self) -> int:
@@ -224,8 +231,20 @@ class Engine:
             self.inventory.hear(claim, begins=True)
 
     def due(self, tick: float) -> list[tuple[OpenBatch, SealedBatch]]:
-        """Seal and return every batch whose time has come."""
-        return list(_seal_all(self.schedule.due(tick)))
+        """Seal and return every batch whose time has come, and let what waits for others come to
+        its deadline."""
+        self.deltas.tick(tick)
+        sealed = self._late(tick, self.assembly.expire, tick)
+        return [*sealed, *_seal_all(self.schedule.due(tick))]
+
+    def next_due(self) -> float | None:
+        """The next moment at which :meth:`due` has something to do, or None."""
+        moments = self.schedule.next_due(), self.assembly.next_due()
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def finish(self, tick: float) -> list[tuple[OpenBatch, SealedBatch]]:
+        """Nothing more will come: send what waits for others. Open batches stay open."""
+        return self._late(tick, self.assembly.finish)
 
     def flush(self, batches: Sequence[OpenBatch]) -> list[tuple[OpenBatch, SealedBatch]]:
         """Seal and return those of the batches that hold points (a sink leaves, or we stop)."""
@@ -242,54 +261,109 @@ class Engine:
             self.translator.statistics(),
             self.positions.statistics(),
             self.inventory.statistics(),
-            self._received,
+            sum(self._received.values()),
+            dict(self._received),
             dict(self._dropped),
-            self._exemplars,
+            self.shelf.statistics(),
+            self.assembly.statistics(),
+            self.deltas.statistics(),
         )
 
-    def _consume(self, body: bytes, intake: Intake, origin: Origin) -> None:
+    def _consume(
+        self, body: bytes, intake: Intake, origin: Origin, protocol: WriteProtocol
+    ) -> None:
         """Append a request's points to the batches; nothing is changed where that raises."""
         self._origin = origin
         self.table.enter(origin)
         before = self.learned
         try:
-            request = _Request(body, self._find, self._learn)
-            consume(self.table, body, intake, request.resolve, self._times)
-            if intake.has_metadata:
-                request.learn_ahead()
+            request = Request(body, self)
+            if protocol == "remote_write_v2":
+                consume2(body, intake, request)
+            else:
+                consume(self.table, body, intake, request, self._times)
+                if intake.has_metadata:
+                    request.learn_ahead()
         except BaseException:
             intake.undo()
             raise
         intake.learned = self.learned != before
 
-    def _commit(self, intake: Intake, tick: float) -> None:
-        """Make the request's effects final: counts, holds and deadlines."""
+    def _commit(
+        self,
+        intake: Intake,
+        tick: float,
+        protocol: WriteProtocol,
+        wants: Callable[[OpenBatch], bool] | None = None,
+    ) -> list[tuple[OpenBatch, int]]:
+        """Make the request's effects final: counts, deferred samples, holds and deadlines.
+
+        Returns the points that were taken back from batches that do not want them.
+        """
+        before = self._received.get(protocol, 0)
+        self._received[protocol] = before + intake.samples + sum(intake.dropped.values())
         for plan, count in intake.tallies:
             plan.samples += count
-            self._received += count
         for reason, count in intake.dropped.items():
             self._dropped[reason] = self._dropped.get(reason, 0) + count
-            self._received += count
-        self._exemplars += intake.exemplars
-        position = intake.request
+        emission = Emission(intake, self.positions, tick)
+        for handlers, stamp, value, extra in intake.deferred:
+            for handler in handlers:
+                handler.take(stamp, value, extra, emission)
+        for route, point in intake.native:
+            route.push(point, emission)
+        self.shelf.received += intake.exemplars
+        self.shelf.dropped += intake.exemplars_refused
+        for series, exemplars in intake.loose:
+            self.shelf.put(series, exemplars)
+        emission.close()
+        withheld = intake.withhold(wants) if wants is not None else []
+        self._close(emission)
+        self.positions.release(intake.request)
+        return withheld
+
+    def _late(
+        self, tick: float, send: Callable[..., None], *arguments: float
+    ) -> list[tuple[OpenBatch, SealedBatch]]:
+        """A round of points that no request brings; its mark is no request's."""
+        self._marks -= 1
+        intake = Intake(self._marks, 0.0)
+        emission = Emission(intake, self.positions, tick)
+        send(*arguments, emission)
+        self._close(emission)
+        return intake.sealed
+
+    def _close(self, emission: Emission) -> None:
+        """End a round in which batches grew: each holds the position of its oldest sample, and
+        leaves when its time has come."""
+        emission.close()
+        intake = emission.intake
         for touch in intake.touches:
             batch = touch.batch
             if batch.count and batch.timeout_s <= 0:
                 intake.sealed.extend(_seal_all((batch,)))
-            elif batch.count and batch.oldest == position:
-                self.positions.hold(position)
-                self.schedule.arm(batch, tick + batch.timeout_s)
         for _, sealed in intake.sealed:
-            if sealed.oldest == position:
-                self.positions.hold(position)
-        self.positions.release(position)
+            self.positions.hold(sealed.oldest)
+        for touch in intake.touches:
+            batch = touch.batch
+            fresh = batch.sealed != touch.sealed or not touch.count
+            if batch.count and (fresh or batch.oldest != touch.oldest):
+                self.positions.hold(batch.oldest)
+                if fresh:
+                    self.schedule.arm(batch, emission.tick + batch.timeout_s)
+            elif not fresh:
+                continue
+            if touch.count:
+                self.positions.release(touch.oldest)
+        for position in emission.take_released():
+            self.positions.release(position)
 
     def _settle(self) -> None:
         """Let series find their routes anew where the inventory says something else now."""
         if self.router.settle():
             self.table.invalidate()
 
-    def _learn(self, body: bytes, spans: Sequence[tuple[int, int]]) -> None:
+    def learn(self, body: bytes, spans: Sequence[tuple[int, int]]) -> None:
         """Take in the metadata of a request; series whose type it changes are resolved once
         more."""
         parsed = [parse_metadata(body, start, stop) for start, stop in spans]
@@ -300,7 +374,14 @@ class Engine:
         if changed:
             self.table.invalidate()
 
-    def _find(self, key: bytes, request: _Request) -> Series:
+    def learn_series(self, name: str, metadata: Metadata2) -> None:
+        """Take in the metadata of a series, which is that of its family."""
+        if any(metadata):
+            family = family_of(name, metadata.type)
+            if self.types.learn(family, FamilyMetadata(*metadata)):
+                self.table.invalidate()
+
+    def find(self, key: bytes, request: Request) -> Series:
         """The series with these label bytes, ready for use or with its fault set."""
         if len(key) > self._limits.series_bytes_max:
             # Not kept: a sender could fill the table with what we refuse.
@@ -316,17 +397,23 @@ class Engine:
             self.table.add(series)
         else:
             series = known
-            if series.resolved != series.plan.partition.version or (
-                series.routes and series.routes[0][1].identity != self.types.identity(series.name)
-            ):
-                self._refresh(series)
-            series.generation = self.table.generation
+            if series.generation != self.table.generation:
+                if not self.resolver.is_current(series):
+                    self._refresh(series)
+                series.generation = self.table.generation
         if series.claim is not None:
             # One behind, so that each of its samples comes here: which of several info series of an
             # object was seen last decides what holds.
             series.generation = self.table.generation - 1
             self.inventory.hear(series.claim, begins=known is None)
         return series
+
+    def native(self, series: Series) -> NativeRoute:
+        """Where the native histograms of a good series go; told when the first one comes."""
+        route = series.native
+        if route is None:
+            route = series.native = self.resolver.native(series, *self._view(series))
+        return route
 
     def _resolve(self, series: Series) -> None:
         """Do everything that depends on labels: parse, match, translate."""
@@ -336,32 +423,20 @@ class Engine:
             series.fault = fault.reason
             series.resolved = series.plan.partition.version
             return
-        series.name = labels[NAME]
         series.claim = self._info_reader.claim(labels, project)
-        series.plan, matched = self.router.match(labels, project)
-        series.resolved = series.plan.partition.version
-        if matched:
-            group, prefix = self.translator.prepare(sorted(labels.items()))
-            series.routes = routes_to(matched, group, prefix)
+        self.resolver.resolve(series, labels, project)
+        self._invalidate_changed()
 
     def _refresh(self, series: Series) -> None:
         """Bring a series that was resolved before up to date, at the least expense."""
-        if series.fault:
-            return
-        plan, matched = self.router.rematch(
-            series.plan, series.resolved, lambda: self._view(series)
-        )
-        routes = series.routes
-        retyped = bool(routes) and routes[0][1].identity != self.types.identity(series.name)
-        if plan is not series.plan or retyped:
-            series.routes = ()
-            if matched and routes and not retyped:
-                series.routes = routes_to(matched, *routes[0][1:])
-            elif matched:
-                group, prefix = self.translator.prepare(sorted(self._view(series)[0].items()))
-                series.routes = routes_to(matched, group, prefix)
-        series.plan = plan
-        series.resolved = plan.partition.version
+        if not series.fault:
+            self.resolver.refresh(series, lambda: self._view(series))
+            self._invalidate_changed()
+
+    def _invalidate_changed(self) -> None:
+        """Let other series look again, where what they rest on was told by this one."""
+        if self.resolver.take_changed():
+            self.table.invalidate()
 
     def _view(self, series: Series) -> tuple[dict[str, str], str]:
         """The labels that anybody may see, and the project. Raises SeriesFault."""
@@ -377,53 +452,6 @@ class Engine:
 
     def __repr__(self) -> str:
         return f"<Engine {self.table!r} {self.router!r}>"
-
-
-class _Request:
-    """What the resolution of new series needs of the request that brought them.
-
-    A body may carry metadata behind its series. The types of new series are better known from the
-    start than corrected afterwards, so the metadata is read when the first new series turns up.
-    """
-
-    __slots__ = ("_ahead", "_body", "_find", "_learn", "_new", "_new_bytes")
-
-    def __init__(
-        self,
-        body: bytes,
-        find: Callable[[bytes, _Request], Series],
-        learn: Callable[[bytes, Sequence[tuple[int, int]]], None],
-    ) -> None:
-        self._body = body
-        self._find = find
-        self._learn = learn
-        self._ahead = False
-        self._new = 0
-        self._new_bytes = 0
-
-    def resolve(self, key: bytes) -> Series:
-        return self._find(key, self)
-
-    def count_new(self, key_bytes: int) -> None:
-        """Raises OverloadedError for too many: those before are known by then, and cost less the
-        next time, so the same request gets further when it comes again."""
-        self._new += 1
-        self._new_bytes += key_bytes
-        if self._new > NEW_SERIES_MAX:
-            raise OverloadedError(f"over {NEW_SERIES_MAX} new series in one request")
-        if self._new_bytes > NEW_SERIES_BYTES_MAX:
-            raise OverloadedError(f"over {NEW_SERIES_BYTES_MAX} bytes of new series in one request")
-
-    def learn_ahead(self) -> None:
-        if not self._ahead:
-            spans = [
-                (start, stop)
-                for field, start, stop in top_level(self._body)
-                if field == METADATA_FIELD
-            ]
-            if spans:
-                self._learn(self._body, spans)
-            self._ahead = True  # not before: what is faulty must be found by every attempt
 
 
 def _seal_all(batches: Iterable[OpenBatch]) -> Iterator[tuple[OpenBatch, SealedBatch]]:

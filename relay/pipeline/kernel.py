@@ -9,8 +9,8 @@ This is the readable reference. Theory of operation:
   time; a time alone, because protobuf leaves a zero value out) are taken as slices; any other shape
   goes to the careful decoder.
 * A request is *atomic*: whatever makes it undecodable is found before anything of it leaves,
-  because batches remember where the request found them (:class:`Touch`) and are put back, and full
-  batches stay in the intake until the caller takes them.
+  because what a request found is remembered (:mod:`relay.pipeline.intake`), batches are put back,
+  and full batches stay in the intake until the caller takes them.
 * What is counted per sample is counted per stretch of samples with the same plan.
 
 ``times`` maps the encoded time of a sample to its OTLP encoding. Only six-byte varints are kept:
@@ -19,20 +19,25 @@ those are the times from 1971 to 2109, all of which OTLP can express.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
-from relay.errors import DecodeError, TooLargeError
+from relay.errors import DecodeError
+from relay.pipeline.careful import (
+    Resolution,
+    append_sample,
+    count_careful,
+    count_expansion,
+    point_bytes,
+    take_exemplars,
+    take_histograms,
+)
+from relay.pipeline.intake import Extra, Intake, enter, leave, seal
 from relay.pipeline.plans import Plan
 from relay.pipeline.series import Series
 from relay.pipeline.table import SeriesTable
-from relay.wire.batch import OpenBatch, SealedBatch
-from relay.wire.otlp import VALUE_TAG, MetricGroup, Run, stale_prefix
+from relay.wire.exemplars import parse_exemplar
+from relay.wire.otlp import VALUE_TAG, stale_prefix
+from relay.wire.otlp_points import STALE, Exemplar
 from relay.wire.protobuf import read_length, read_varint, skip_field
 from relay.wire.remote_write import METADATA_FIELD, SeriesParts, parse_series
-
-STALE = b"\x02\x00\x00\x00\x00\x00\xf0\x7f"
-"""The stale marker as it travels: NaN with payload 2, little-endian."""
 
 _ZERO = bytes(8)
 _VALUE_HEAD = b"\x12\x10\x09"  # TimeSeries.samples (2), 16 bytes: value (1, fixed64), then time
@@ -44,121 +49,6 @@ _TIME_MS_MAX = (2**63 - 1) // 1_000_000
 
 _TIMES_MAX = 65_536
 """Entries of the time memo before it is emptied: some 10 MB at the worst."""
-
-Resolve = Callable[[bytes], Series]
-"""Looks a series up by its bytes, or makes it; returns it ready, with ``fault`` set where it is
-bad."""
-
-
-@dataclass(slots=True)
-class Touch:
-    """Where a request found a batch: enough to put it back."""
-
-    batch: OpenBatch
-    arena: bytearray
-    arena_bytes: int
-    runs: list[Run]
-    runs_count: int
-    count: int
-    oldest: int
-    opened_at: float
-    sealed: int
-
-    def undo(self) -> None:
-        """Put the batch back to what it was."""
-        batch = self.batch
-        del self.arena[self.arena_bytes :]
-        del self.runs[self.runs_count :]
-        batch.arena = self.arena
-        batch.runs = self.runs
-        batch.group = None
-        batch.count = self.count
-        batch.oldest = self.oldest
-        batch.opened_at = self.opened_at
-        batch.sealed = self.sealed
-
-
-@dataclass(slots=True)
-class Intake:
-    """What one request brought. ``request`` is its position, ``now`` its arrival on the wall clock,
-    s."""
-
-    request: int
-    now: float
-    tallies: list[tuple[Plan, int]] = field(default_factory=list)
-    """Good samples, by plan, in stretches."""
-    dropped: dict[str, int] = field(default_factory=dict)
-    """Samples that went no further, by reason."""
-    examples: list[str] = field(default_factory=list)
-    """What was wrong with the first few of them."""
-    touches: list[Touch] = field(default_factory=list)
-    sealed: list[tuple[OpenBatch, SealedBatch]] = field(default_factory=list)
-    exemplars: int = 0
-    careful: int = 0
-    """Entries of the body that took the careful way."""
-    expansion_bytes: int = 0
-    has_metadata: bool = False
-    learned: bool = False
-    """Whether it taught something that is needed to read others: a type, an object's labels."""
-
-    @property
-    def samples(self) -> int:
-        """Good samples of the request."""
-        return sum(count for _, count in self.tallies)
-
-    @property
-    def wanted(self) -> bool:
-        """Whether anything of the request goes on its way, or changes how others are read."""
-        return bool(self.touches) or self.learned
-
-    def drop(self, reason: str, count: int, example: str) -> None:
-        """Record samples that go no further."""
-        self.dropped[reason] = self.dropped.get(reason, 0) + count
-        if len(self.examples) < EXAMPLES_MAX:
-            self.examples.append(f"{example}: {reason}")
-
-    def withhold(self, wants: Callable[[OpenBatch], bool]) -> list[tuple[OpenBatch, int]]:
-        """Take back what the request did to batches that do not want it; returns them, and how
-        many points that were."""
-        spared = [touch for touch in self.touches if not wants(touch.batch)]
-        if not spared:
-            return []
-        points = {touch.batch: touch.batch.count - touch.count for touch in spared}
-        kept = []
-        for batch, sealed in self.sealed:
-            if batch in points:
-                points[batch] += sealed.count
-            else:
-                kept.append((batch, sealed))
-        self.sealed = kept
-        self.touches = [touch for touch in self.touches if touch.batch not in points]
-        for touch in spared:
-            touch.undo()
-        return list(points.items())
-
-    def undo(self) -> None:
-        """Take everything back that the request did to batches."""
-        for touch in self.touches:
-            touch.undo()
-        self.touches.clear()
-        self.sealed.clear()
-        self.tallies.clear()
-
-
-CAREFUL_MAX = 500_000
-"""Entries of one request that are not a known series with one sample: fifty times vmagent's largest
-block. Each costs some ten microseconds, during which nobody else is served, and a body of 32 MiB
-has room for sixteen million empty ones."""
-
-EXPANSION_BYTES_MAX = 256 * 1024 * 1024
-"""Bytes of points that series with several samples may become in one request.
-
-Every point repeats its series' attributes: without a bound, one series with 16 KiB of labels and a
-million samples in 10 MiB would become 16 GiB. vmagent's largest block, all of one series with 440
-bytes of labels, becomes 5 MiB."""
-
-EXAMPLES_MAX = 5
-"""Faults that are spelled out per request; the rest is only counted."""
 
 
 def encode_time(timestamp_ms: int) -> bytes | None:
@@ -172,18 +62,24 @@ def encode_time(timestamp_ms: int) -> bytes | None:
 
 
 def consume(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per sample would double its cost
-    table: SeriesTable, body: bytes, intake: Intake, resolve: Resolve, times: dict[bytes, bytes]
+    table: SeriesTable,
+    body: bytes,
+    intake: Intake,
+    resolution: Resolution,
+    times: dict[bytes, bytes],
 ) -> None:
     """Append every good sample of a decompressed WriteRequest to the batches of its series' routes.
 
     Raises DecodeError where the body is not a WriteRequest, TooLargeError for more than
-    :data:`CAREFUL_MAX` entries that need care. Then, and whenever the caller cannot
-    accept the request after all, :meth:`Intake.undo` puts every batch back.
+    :data:`~relay.pipeline.careful.CAREFUL_MAX` entries that need care. Then, and whenever the
+    caller cannot accept the request after all, :meth:`Intake.undo` puts every batch back.
     """
     last = table.root
     generation = table.generation
     tallies = intake.tallies
+    deferred = intake.deferred
     plan: Plan | None = None
+    handled = False
     samples = 0
     pos = 0
     end = len(body)
@@ -214,7 +110,7 @@ def consume(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per sample w
         stamp = None
         if series is not None and body.startswith(series.key, start):
             if series.generation != generation:
-                last.next = series = resolve(series.key)
+                last.next = series = resolution.resolve(series.key)
                 generation = table.generation
             tail = start + len(series.key)
             if pos - tail == 18:
@@ -226,22 +122,23 @@ def consume(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per sample w
                 value = _ZERO
         if stamp is None or series is None:
             # The careful way: another series than the guess, or a sample of another shape.
-            series, points = _decode(body, start, pos, last, intake, resolve, times)
+            series, points = _decode(body, start, pos, last, intake, resolution, times)
             generation = table.generation
             if series is None:
                 continue
             if len(points) > 1:
-                _count_expansion(series, len(points), intake)
+                count_expansion(len(points) * point_bytes(series, series.plan), intake)
             if series.plan is plan:
                 samples += len(points)
             else:
                 if plan is not None:
                     tallies.append((plan, samples))
                 plan = series.plan
+                handled = plan.handled
                 samples = len(points)
             last = series
-            for stamp, value in points:
-                _append(series, stamp, value, intake)
+            for stamp, value, extra in points:
+                append_sample(series, stamp, value, extra, intake)
             continue
 
         last = series
@@ -251,34 +148,24 @@ def consume(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per sample w
             if plan is not None:
                 tallies.append((plan, samples))
             plan = series.plan
+            handled = plan.handled
             samples = 1
+        if handled:
+            deferred.append((series.handlers, stamp, value, None))
         for batch, group, prefix in series.routes:
             if batch.group is not group:
-                _enter(batch, group, intake)
+                enter(batch, group, intake)
             arena = batch.arena
             arena += prefix if value != STALE else stale_prefix(prefix)
             arena += stamp
             arena += value
             batch.count += 1
             if batch.count == batch.limit:
-                _seal(batch, intake)
+                seal(batch, intake)
     if plan is not None:
         tallies.append((plan, samples))
     for touch in intake.touches:
-        _leave(touch.batch)
-
-
-def _append(series: Series, stamp: bytes, value: bytes, intake: Intake) -> None:
-    """What the loop does with one sample, for the shapes that are not worth inlining."""
-    for batch, group, prefix in series.routes:
-        if batch.group is not group:
-            _enter(batch, group, intake)
-        batch.arena += prefix if value != STALE else stale_prefix(prefix)
-        batch.arena += stamp
-        batch.arena += value
-        batch.count += 1
-        if batch.count == batch.limit:
-            _seal(batch, intake)
+        leave(touch.batch)
 
 
 def _decode(
@@ -287,49 +174,65 @@ def _decode(
     stop: int,
     last: Series,
     intake: Intake,
-    resolve: Resolve,
+    resolution: Resolution,
     times: dict[bytes, bytes],
-) -> tuple[Series | None, list[tuple[bytes, bytes]]]:
-    """Decode one TimeSeries with care; return its series and its points as (time, value).
+) -> tuple[Series | None, list[tuple[bytes, bytes, Extra | None]]]:
+    """Decode one TimeSeries with care; return its series and its points as (time, value, extra).
 
-    None for the series where nothing of it can be used; that is recorded in the intake.
+    None for the series where it has no good samples; what else it has is recorded in the intake.
     """
-    _count_careful(intake)
-    usual = _decode_usual(body, start, stop, resolve, times)
+    count_careful(intake)
+    usual = _decode_usual(body, start, stop, resolution, times)
     if usual is not None:
         if last.generation >= 0:
             last.next = usual[0]
         return usual
     parts = parse_series(body, start, stop)
-    intake.exemplars += parts.exemplars
-    if not parts.samples and not parts.histograms:
-        # Exemplars travel in series of their own; there is nothing to route.
+    exemplars: tuple[Exemplar, ...] = ()
+    if parts.exemplars:
+        exemplars = take_exemplars(
+            (parse_exemplar(body, *span) for span in parts.exemplars), intake
+        )
+    if not (parts.samples or parts.histograms or exemplars):
         return None, []
-    series = resolve(parts.key)
+    series = resolution.resolve(parts.key)
     if series.fault:
-        intake.drop(series.fault, len(parts.samples) + parts.histograms, f"series at byte {start}")
+        count = len(parts.samples) + len(parts.histograms)
+        intake.exemplars_refused += len(exemplars)
+        if count:
+            intake.drop(series.fault, count, f"series at byte {start}")
+        return None, []
+    if not parts.samples and not parts.histograms:
+        # Exemplars travel in series of their own, behind the sample that they belong to.
+        intake.loose.append((series, exemplars))
         return None, []
     if last.generation >= 0:
         # A series that was just forgotten must not keep others alive.
         last.next = series
     if parts.histograms:
-        intake.drop("native_histogram", parts.histograms, series.name)
-    points = []
+        given = () if parts.samples else exemplars
+        take_histograms(body, parts.histograms, series, given, intake, resolution)
+    if not parts.samples:
+        return None, []
+    points: list[tuple[bytes, bytes, Extra | None]] = []
     samples = parts.samples if len(parts.samples) < 2 else _in_order(parts, series, intake)
     for value, timestamp_ms in samples:
         stamp = encode_time(timestamp_ms)
         if stamp is None:
             intake.drop("timestamp", 1, f"{series.name} at {timestamp_ms} ms")
         else:
-            points.append((stamp, value))
+            points.append((stamp, value, None))
             if 1 << 35 <= timestamp_ms < 1 << 42:
                 _remember(times, timestamp_ms, stamp)
+    if exemplars and points:
+        stamp, value, _ = points[-1]
+        points[-1] = (stamp, value, Extra(exemplars=exemplars))
     return series, points
 
 
 def _decode_usual(
-    body: bytes, start: int, stop: int, resolve: Resolve, times: dict[bytes, bytes]
-) -> tuple[Series, list[tuple[bytes, bytes]]] | None:
+    body: bytes, start: int, stop: int, resolution: Resolution, times: dict[bytes, bytes]
+) -> tuple[Series, list[tuple[bytes, bytes, Extra | None]]] | None:
     """As :func:`_decode`, for labels with one common sample behind them; None for anything else.
 
     That what stands at the end looks like a sample proves nothing yet. But what stands before it is
@@ -346,10 +249,10 @@ def _decode_usual(
     if stamp is None or tail <= start:
         return None
     try:
-        series = resolve(body[start:tail])
+        series = resolution.resolve(body[start:tail])
     except DecodeError:
         return None  # the careful way tells what is wrong, and where
-    return None if series.fault else (series, [(stamp, value)])
+    return None if series.fault else (series, [(stamp, value, None)])
 
 
 def _in_order(parts: SeriesParts, series: Series, intake: Intake) -> list[tuple[bytes, int]]:
@@ -389,60 +292,7 @@ def _other_field(body: bytes, pos: int, end: int, intake: Intake) -> tuple[int, 
         raise DecodeError(f"field number {number}", offset=pos)
     if tag == _SERIES_TAG:
         return read_length(body, after, end)
-    _count_careful(intake)
+    count_careful(intake)
     if number == METADATA_FIELD:
         intake.has_metadata = True
     return -1, skip_field(body, tag & 7, after, end)
-
-
-def _count_careful(intake: Intake) -> None:
-    intake.careful += 1
-    if intake.careful > CAREFUL_MAX:
-        raise TooLargeError(f"over {CAREFUL_MAX} entries that need care in one request")
-
-
-def _count_expansion(series: Series, points: int, intake: Intake) -> None:
-    intake.expansion_bytes += points * sum(len(route[2]) for route in series.routes)
-    if intake.expansion_bytes > EXPANSION_BYTES_MAX:
-        raise TooLargeError(
-            f"series with several samples become over {EXPANSION_BYTES_MAX} bytes of points"
-        )
-
-
-def _enter(batch: OpenBatch, group: MetricGroup, intake: Intake) -> None:
-    """Begin a run of ``group``; on the request's first touch, remember how the batch was."""
-    if batch.request != intake.request:
-        assert batch.group is None
-        intake.touches.append(
-            Touch(
-                batch,
-                batch.arena,
-                len(batch.arena),
-                batch.runs,
-                len(batch.runs),
-                batch.count,
-                batch.oldest,
-                batch.opened_at,
-                batch.sealed,
-            )
-        )
-        batch.request = intake.request
-    elif batch.group is not None:
-        batch.runs.append((batch.group, len(batch.arena)))
-    if not batch.count:
-        batch.oldest = intake.request
-        batch.opened_at = intake.now
-    batch.group = group
-
-
-def _seal(batch: OpenBatch, intake: Intake) -> None:
-    sealed = batch.seal()
-    assert sealed is not None
-    intake.sealed.append((batch, sealed))
-
-
-def _leave(batch: OpenBatch) -> None:
-    """Close the run that the request left open, so that the next request starts one of its own."""
-    if batch.group is not None:
-        batch.runs.append((batch.group, len(batch.arena)))
-        batch.group = None

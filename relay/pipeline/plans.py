@@ -6,9 +6,12 @@ the sums are handed on to sources and sinks when somebody asks for them.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from relay.wire.batch import OpenBatch
+from relay.wire.otlp import Kind, Temporality
 
 
 class SourceTally:
@@ -26,28 +29,57 @@ class SourceTally:
 
 
 class SinkTally:
-    """Points that one sink must account for: the left side of its ledger. Compared by identity."""
+    """Points that one sink must account for: the left side of its ledger. Compared by identity.
 
-    __slots__ = ("exporter", "points", "sink")
+    ``samples`` counts what its sources matched, ``points`` what was made of that for it: several
+    samples may become one point, or none.
+    """
+
+    __slots__ = ("exporter", "points", "samples", "sink")
 
     def __init__(self, exporter: str, sink: str) -> None:
         self.exporter = exporter
         self.sink = sink
         self.points = 0
+        self.samples = 0
 
     def __repr__(self) -> str:
         return f"<SinkTally {self.exporter} {self.sink} {self.points}>"
 
 
+@dataclass(frozen=True, slots=True)
+class TargetOptions:
+    """How a sink wants its points. Targets with equal options share all that is made for them.
+
+    ``promoted`` labels become resource attributes. What is of a kind in ``unsupported`` is
+    delivered as numbers where it came as numbers, and not at all otherwise.
+    """
+
+    temporality: Temporality = "cumulative"
+    promoted: frozenset[str] = frozenset()
+    unsupported: frozenset[Kind] = frozenset()
+
+
+PLAIN = TargetOptions()
+
+
 class Target:
     """One sink as the pipeline sees it: its open batches, one per lane, and what it was given."""
 
-    __slots__ = ("lanes", "tally")
+    __slots__ = ("lanes", "options", "tally")
 
-    def __init__(self, tally: SinkTally, lanes: Sequence[OpenBatch]) -> None:
+    def __init__(
+        self, tally: SinkTally, lanes: Sequence[OpenBatch], options: TargetOptions = PLAIN
+    ) -> None:
         assert lanes
         self.lanes = tuple(lanes)
         self.tally = tally
+        self.options = options
+
+    def lane(self, key: bytes) -> OpenBatch:
+        """The lane of a stream: always the same for the same key, so that its points never overtake
+        each other."""
+        return self.lanes[zlib.crc32(key) % len(self.lanes) if len(self.lanes) > 1 else 0]
 
     def __repr__(self) -> str:
         return f"<Target {self.tally.exporter} {self.tally.sink}>"
@@ -100,18 +132,70 @@ class Plan:
     ``samples`` is counted once for a stretch of samples and handed on by :meth:`fold`, so that
     neither the number of sources nor the number of sinks costs anything per sample. A sink appears
     once for each of its sources that matched: two sources that match the same series export it
-    twice.
+    twice. To ``sinks`` every sample is a point; ``handled_sinks`` get what the series' handlers
+    make, and their points are counted when they are made.
+
+    Series that matched the same sources may still go different ways, by what they are: their plans
+    are *variants* of one ``base``, which live and die with it.
     """
 
-    __slots__ = ("home", "matched", "partition", "samples", "sinks", "sources")
+    __slots__ = (
+        "base",
+        "handled",
+        "handled_sinks",
+        "home",
+        "is_plain",
+        "matched",
+        "partition",
+        "samples",
+        "sinks",
+        "sources",
+        "variants",
+    )
 
     def __init__(self, home: Partition, matched: tuple[SourceRoute, ...] = ()) -> None:
+        targets = [target for route in matched for target in route.targets]
+        self.base = self
         self.home = home
         self.partition = home
         self.matched = matched
         self.sources = tuple(route.tally for route in matched)
-        self.sinks = tuple(target.tally for route in matched for target in route.targets)
+        self.sinks = tuple(target.tally for target in targets)
+        self.handled_sinks: tuple[SinkTally, ...] = ()
+        self.handled = False
+        """Whether samples must be handed to the series' handlers, besides its routes."""
+        self.is_plain = all(target.options == PLAIN for target in targets)
+        """Whether all sinks want points in the same, usual form."""
         self.samples = 0
+        self.variants: dict[tuple[object, ...], Plan] = {}
+
+    def variant(self, direct: Sequence[Target], handled: Sequence[Target]) -> Plan:
+        """The plan of series that go to some targets as they are, and to others by a handler."""
+        return self._variant(
+            tuple(target.tally for target in direct),
+            tuple(target.tally for target in handled),
+            handled=bool(handled),
+        )
+
+    def deferring(self) -> Plan:
+        """A plan that counts the same and has every sample handed to handlers."""
+        return self._variant(self.sinks, self.handled_sinks, handled=True)
+
+    def _variant(
+        self, sinks: tuple[SinkTally, ...], handled_sinks: tuple[SinkTally, ...], *, handled: bool
+    ) -> Plan:
+        base = self.base
+        key = (sinks, handled_sinks, handled)
+        plan = base.variants.get(key)
+        if plan is None:
+            plan = Plan(base.home, base.matched)
+            plan.base = base
+            plan.partition = base.partition
+            plan.sinks = sinks
+            plan.handled_sinks = handled_sinks
+            plan.handled = handled
+            base.variants[key] = plan
+        return plan
 
     def fold(self) -> None:
         """Move what was counted here into the tallies of sources and sinks."""
@@ -120,11 +204,18 @@ class Plan:
                 source.samples += self.samples
             for sink in self.sinks:
                 sink.points += self.samples
+                sink.samples += self.samples
+            for sink in self.handled_sinks:
+                sink.samples += self.samples
             self.samples = 0
+        for plan in self.variants.values():
+            plan.fold()
 
     def kill(self) -> None:
         """Make every series that holds the plan look for another one."""
         self.partition = DEAD
+        for plan in self.variants.values():
+            plan.kill()
 
     def __repr__(self) -> str:
         return f"<Plan {len(self.sources)} sources, {len(self.sinks)} sinks>"

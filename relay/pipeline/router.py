@@ -15,7 +15,6 @@ Rules:
 
 from __future__ import annotations
 
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -338,7 +337,9 @@ class Router:
 
 def _differ(before: Sequence[Target], after: Sequence[Target]) -> bool:
     """Whether sinks that a source feeds are others, or have other batches."""
-    return [(t.tally, t.lanes) for t in before] != [(t.tally, t.lanes) for t in after]
+    return [(t.tally, t.lanes, t.options) for t in before] != [
+        (t.tally, t.lanes, t.options) for t in after
+    ]
 
 
 def routes_to(
@@ -346,13 +347,8 @@ def routes_to(
 ) -> tuple[Route, ...]:
     """The routes of a series: one per source and sink.
 
-    A sink with several lanes keeps each series in one of them, told by what its points say, so that
-    the points of a series never overtake each other.
+    All of them want points in the same form.
     """
-    routes = []
-    for source in matched:
-        for target in source.targets:
-            lanes = target.lanes
-            lane = zlib.crc32(prefix) % len(lanes) if len(lanes) > 1 else 0
-            routes.append((lanes[lane], group, prefix))
-    return tuple(routes)
+    return tuple(
+        (target.lane(prefix), group, prefix) for source in matched for target in source.targets
+    )

@@ -13,13 +13,29 @@ of bytes and an append. Rules:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from relay.inventory.info_series import Claim
 from relay.pipeline.plans import UNMATCHED
 from relay.wire.batch import OpenBatch
 from relay.wire.otlp import MetricGroup
 
+if TYPE_CHECKING:
+    from relay.pipeline.metric_types import Typing
+    from relay.pipeline.native import NativeRoute
+    from relay.pipeline.streams import Handler
+
 Route = tuple[OpenBatch, MetricGroup, bytes]
 """Where a series' points go: the batch, the metric they belong to, and their prepared prefix."""
+
+
+class Fact:
+    """Something that series rest on and that may change; ``version`` counts how often it did."""
+
+    __slots__ = ("version",)
+
+    def __init__(self) -> None:
+        self.version = 0
 
 
 class Series:
@@ -27,6 +43,10 @@ class Series:
 
     ``name`` is the metric's name and ``fault`` the reason why none of its samples can be used, ""
     for a good series. ``resolved`` is the version of ``plan.partition`` when it was resolved.
+    ``typing`` is the type that its routes were made for, None where they are for no type or there
+    are none; ``facts`` is what else they rest on, and ``seen`` the sum of the facts' versions then.
+    ``handlers`` get each sample besides the routes, where the plan says so; ``native`` is where
+    native histograms go, None until the first one comes.
     ``claim`` is what an info series says about an object, None for nearly all series.
     ``is_known`` and ``shard`` are the table's: whether it was seen a second time, and the
     dictionary that it is in.
@@ -34,16 +54,21 @@ class Series:
 
     __slots__ = (
         "claim",
+        "facts",
         "fault",
         "generation",
+        "handlers",
         "is_known",
         "key",
         "name",
+        "native",
         "next",
         "plan",
         "resolved",
         "routes",
+        "seen",
         "shard",
+        "typing",
     )
 
     def __init__(self, key: bytes) -> None:
@@ -53,6 +78,11 @@ class Series:
         self.resolved = -1
         self.plan = UNMATCHED
         self.routes: tuple[Route, ...] = ()
+        self.handlers: tuple[Handler, ...] = ()
+        self.typing: Typing | None = None
+        self.facts: tuple[Fact, ...] = ()
+        self.seen = 0
+        self.native: NativeRoute | None = None
         self.name = ""
         self.fault = ""
         self.claim: Claim | None = None
@@ -67,6 +97,9 @@ class Series:
         self.generation = -1
         self.plan = UNMATCHED
         self.routes = ()
+        self.handlers = ()
+        self.facts = ()
+        self.typing = self.native = None
         self.claim = None
         self.shard = None
 

@@ -19,13 +19,14 @@ Hence:
    Prometheus gets 400 with the reason, which it logs. vmagent gets 204: to it a 400 means to send
    the whole block once more, as snappy, and to compress worse from then on.
 4. A wrong path, method or credential is the operator's to mend: 404, 405, 401, as HTTP has it.
-5. ``X-Prometheus-Remote-Write-*-Written`` belongs to remote write 2.0 and is never sent for 1.0.
+5. ``X-Prometheus-Remote-Write-*-Written`` belongs to remote write 2.0: exact in every answer to a
+   2.0 request, refusals included (they wrote nothing), and never sent for 1.0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 
 from relay.errors import (
@@ -36,9 +37,13 @@ from relay.errors import (
     WireError,
 )
 from relay.server.contract import Accepted
+from relay.wire.remote_write import WriteProtocol
 
 TEXT_BYTES_MAX = 1024
 """Prometheus reads no more of an answer (``storage/remote/client.go``, maxErrMsgLen)."""
+
+
+_WRITTEN = "X-Prometheus-Remote-Write"
 
 
 class Sender(Enum):
@@ -157,8 +162,26 @@ def refusal_of(error: Exception) -> Refusal:
     return Refusal(Reason.INTERNAL, "internal error; the request was not taken, send it again")
 
 
-def answer_to(outcome: Outcome, sender: Sender) -> Answer:
-    """The answer; see the module's rules."""
+def answer_to(
+    outcome: Outcome, sender: Sender, protocol: WriteProtocol | None = "remote_write_v1"
+) -> Answer:
+    """The answer; see the module's rules. ``protocol`` None: we do not speak it."""
+    answer = _answer(outcome, sender)
+    if protocol != "remote_write_v2":
+        return answer
+    return replace(answer, headers={**answer.headers, **_written(outcome)})
+
+
+def _written(outcome: Outcome) -> Mapping[str, str]:
+    taken = outcome if isinstance(outcome, Accepted) else Accepted(0)
+    return {
+        f"{_WRITTEN}-Samples-Written": str(taken.samples),
+        f"{_WRITTEN}-Histograms-Written": str(taken.histograms),
+        f"{_WRITTEN}-Exemplars-Written": str(taken.exemplars),
+    }
+
+
+def _answer(outcome: Outcome, sender: Sender) -> Answer:
     if isinstance(outcome, Refusal):
         return _refuse(outcome, sender)
     if isinstance(outcome, Probe):

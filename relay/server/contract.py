@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from relay.wire.remote_write import WriteProtocol
+
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
@@ -30,14 +32,17 @@ MULTITENANT = Tenant(0, 0, by_labels=True)
 class Accepted:
     """A request that was taken in, perhaps not all of it.
 
-    ``samples`` that were taken; ``dropped`` by reason, in samples, or in series where a series
-    had none: only what was wrong with the request, not what nobody wanted; ``examples`` are the
-    first few faults in words for the sender's log, bounded by whoever made them.
+    ``samples``, native ``histograms`` and ``exemplars`` that were taken; ``dropped`` by reason, in
+    samples, or in series where a series had none: only what was wrong with the request, not what
+    nobody wanted; ``examples`` are the first few faults in words for the sender's log, bounded by
+    whoever made them.
     """
 
     samples: int
     dropped: Mapping[str, int] = field(default_factory=dict)
     examples: Sequence[str] = ()
+    histograms: int = 0
+    exemplars: int = 0
 
 
 class Accept(Protocol):
@@ -45,14 +50,21 @@ class Accept(Protocol):
 
     Requests reach the sinks in the order of the calls.
 
-    ``body`` is decompressed, ``raw`` the same as it came, compressed as ``encoding`` says;
-    ``tenant`` None where the path names none; ``now`` is the wall clock in seconds. Raises
-    DecodeError (nothing of the body was taken), TooLargeError, or OverloadedError (send it again
-    later).
+    ``body`` is decompressed, the message that ``protocol`` names, ``raw`` the same as it came,
+    compressed as ``encoding`` says; ``tenant`` None where the path names none; ``now`` is the wall
+    clock in seconds. Raises DecodeError (nothing of the body was taken), TooLargeError, or
+    OverloadedError (send it again later).
     """
 
     async def __call__(
-        self, body: bytes, *, tenant: Tenant | None, now: float, raw: bytes, encoding: str
+        self,
+        body: bytes,
+        *,
+        tenant: Tenant | None,
+        now: float,
+        raw: bytes,
+        encoding: str,
+        protocol: WriteProtocol,
     ) -> Accepted: ...
 
 

@@ -45,11 +45,12 @@ from relay.server.authentication import Authenticator
 from relay.server.contract import Accept, Accepted, Tenant
 from relay.server.counters import IngestCounters
 from relay.server.listener import SERVER_HEADER, Listener
-from relay.server.target import check_content_type, tenant_of
+from relay.server.target import message_of, protocol_of, tenant_of
 from relay.server.tls import server_context
 from relay.settings import Address, Ingest
 from relay.telemetry import IngestFigures
 from relay.wire.compression import SenderEncoding, content_encoding, decompress
+from relay.wire.remote_write import WriteProtocol
 
 STOPPING_RETRY_AFTER_S = 5
 """A restart takes a few seconds; asking sooner finds nobody."""
@@ -66,6 +67,7 @@ class _Admitted(NamedTuple):
 
     tenant: Tenant | None
     encoding: SenderEncoding
+    protocol: WriteProtocol
 
 
 @dataclass(slots=True)
@@ -147,7 +149,8 @@ class IngestServer:
             user_agent=request.headers.get("User-Agent", ""),
             vm_version=request.headers.get("X-VictoriaMetrics-Remote-Write-Version", ""),
         )
-        answer = answer_to(await self._outcome(request), sender)
+        protocol = message_of(request.headers.get("Content-Type"))
+        answer = answer_to(await self._outcome(request), sender, protocol)
         self._counters.answered(answer)
         return web.Response(
             status=answer.status,
@@ -183,7 +186,7 @@ class IngestServer:
             raise RefusedError(Refusal(Reason.UNAUTHENTICATED, text, headers=challenge))
         if "get_vm_proto_version" in request.query and not request.can_read_body:
             return Probe()
-        check_content_type(request.headers.get("Content-Type"))
+        protocol = protocol_of(request.headers.get("Content-Type"))
         # Repeated header lines mean the same as one with a list (RFC 9110, 5.3).
         encoding = content_encoding(", ".join(request.headers.getall("Content-Encoding", ())))
         if (request.content_length or 0) > self._settings.body_bytes_max:
@@ -197,7 +200,7 @@ class IngestServer:
         if self._senders[request.remote or ""] >= SENDER_SHARE * free:
             text = "too many requests at once from this address"
             raise RefusedError(Refusal(Reason.CONCURRENCY, text))
-        return _Admitted(tenant, encoding)
+        return _Admitted(tenant, encoding, protocol)
 
     @contextmanager
     def _place(self, sender: str) -> Iterator[_Place]:
@@ -249,6 +252,7 @@ class IngestServer:
             now=self._clock(),
             raw=raw,
             encoding=admitted.encoding,
+            protocol=admitted.protocol,
         )
 
     def _decoded(self, raw: bytes, encoding: SenderEncoding) -> bytes:

@@ -12,6 +12,7 @@ import re
 from relay.errors import UnsupportedMediaError
 from relay.server.answers import Reason, Refusal, RefusedError
 from relay.server.contract import MULTITENANT, Tenant
+from relay.wire.remote_write import WriteProtocol
 
 _UINT32_MAX = (1 << 32) - 1
 _SINGLE = frozenset(
@@ -21,7 +22,10 @@ _CLUSTER = re.compile(r"/insert/([^/]+)/prometheus(?:/api/v1/(?:write|push))?")
 _TENANT = re.compile(r"([0-9]{1,10})(?::([0-9]{1,10}))?")
 
 _PROTOBUF = "application/x-protobuf"
-_VERSION_1 = "prometheus.writerequest"
+_MESSAGES: dict[str, WriteProtocol] = {
+    "prometheus.writerequest": "remote_write_v1",
+    "io.prometheus.write.v2.request": "remote_write_v2",
+}
 
 
 def tenant_of(path: str) -> Tenant | None:
@@ -62,27 +66,39 @@ def parse_tenant(text: str) -> Tenant:
     return tenant
 
 
-def check_content_type(header: str | None) -> None:
-    """Make sure that a ``Content-Type`` means remote write 1.0; a missing one does, as in
+def protocol_of(header: str | None) -> WriteProtocol:
+    """Which message a ``Content-Type`` says that the body is; a missing one means 1.0, as in
     Prometheus.
 
     The header decides which message the body is, never the version header (remote write 2.0,
     "Protocol"). Raises UnsupportedMediaError.
     """
     if header is None or not header.strip():
-        return
+        return "remote_write_v1"
     media_type, *parameters = header.split(";")
     if media_type.strip().lower() != _PROTOBUF:
         raise UnsupportedMediaError(
             f"Content-Type {header[:80]!r} is not accepted; use {_PROTOBUF}"
         )
+    protocol: WriteProtocol | None = None
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.strip().lower() != "proto":
             continue
         message = value.strip().strip('"').lower()
-        if message != _VERSION_1:
+        known = _MESSAGES.get(message)
+        if known is None or protocol not in (None, known):
             raise UnsupportedMediaError(
-                f"message {value.strip()[:80]!r} is not accepted; use remote write 1.0, "
-                "proto=prometheus.WriteRequest"
+                f"message {value.strip()[:80]!r} is not accepted; use one of "
+                "proto=prometheus.WriteRequest and proto=io.prometheus.write.v2.Request"
             )
+        protocol = known
+    return protocol or "remote_write_v1"
+
+
+def message_of(header: str | None) -> WriteProtocol | None:
+    """The same as :func:`protocol_of`; None for a type that we do not speak."""
+    try:
+        return protocol_of(header)
+    except UnsupportedMediaError:
+        return None

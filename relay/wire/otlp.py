@@ -19,24 +19,32 @@ from typing import Literal
 
 from relay.wire.protobuf import field_bytes, varint
 
-Kind = Literal["gauge", "sum"]
+Kind = Literal["gauge", "sum", "histogram", "exponential_histogram", "summary"]
+"""The data that a Metric holds, by the name of its field."""
+
+Temporality = Literal["cumulative", "delta"]
 
 VALUE_TAG = b"\x21"  # NumberDataPoint.as_double (4, fixed64)
 POINT_TAIL_BYTES = 8 + len(VALUE_TAG) + 8
 """Bytes of a point behind its prefix: time, tag, value."""
 
 _TIME_TAG = b"\x19"  # NumberDataPoint.time_unix_nano (3, fixed64)
-_POINT_TAG = b"\x0a"  # Gauge.data_points and Sum.data_points (1)
+_POINT_TAG = b"\x0a"  # data_points (1), in all five kinds
 _ATTRIBUTE_TAG = b"\x3a"  # NumberDataPoint.attributes (7)
 _NO_RECORDED_VALUE = (
     b"\x40\x01"  # NumberDataPoint.flags (8) = DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
 )
-_CUMULATIVE = b"\x10\x02"  # Sum.aggregation_temporality (2) = AGGREGATION_TEMPORALITY_CUMULATIVE
+_TEMPORALITY: dict[Temporality, bytes] = {"delta": b"\x10\x01", "cumulative": b"\x10\x02"}
+"""aggregation_temporality (2) of sums and both histograms; gauges and summaries have none."""
+_TEMPORAL: frozenset[Kind] = frozenset({"sum", "histogram", "exponential_histogram"})
 _MONOTONIC = b"\x18\x01"  # Sum.is_monotonic (3)
 _DATA_TAG: dict[Kind, bytes] = {
-    "gauge": b"\x2a",
-    "sum": b"\x3a",
-}  # Metric.gauge (5), Metric.sum (7)
+    "gauge": b"\x2a",  # Metric.gauge (5)
+    "sum": b"\x3a",  # 7
+    "histogram": b"\x4a",  # 9
+    "exponential_histogram": b"\x52",  # 10
+    "summary": b"\x5a",  # 11
+}
 
 _KNOWN_ATTRIBUTES_MAX = 32_768
 _KNOWN_VALUE_CHARS_MAX = 256
@@ -75,11 +83,15 @@ def stale_prefix(prefix: bytes) -> bytes:
     The value that follows stays the stale marker itself: a point without a value field is invalid
     by the data model, and a reader that ignores the flag sees NaN, not a zero that nobody measured.
     """
+    return _finish_prefix(prefix_attributes(prefix) + _NO_RECORDED_VALUE)
+
+
+def prefix_attributes(prefix: bytes) -> bytes:
+    """What :func:`point_prefix` made of the attributes: their fields, encoded."""
     head = 1
     while prefix[head] > 127:
         head += 1
-    head += 1
-    return _finish_prefix(prefix[head:-1] + _NO_RECORDED_VALUE)
+    return prefix[head + 1 : -1]
 
 
 def _finish_prefix(body: bytes) -> bytes:
@@ -108,6 +120,7 @@ class ScopeGroup:
         name: str,
         version: str = "",
         attributes: Iterable[tuple[str, str]] = (),
+        schema_url: str = "",
     ) -> None:
         self.resource = resource
         body = field_bytes(b"\x0a", name.encode()) if name else b""
@@ -115,6 +128,8 @@ class ScopeGroup:
             body += field_bytes(b"\x12", version.encode())
         body += b"".join(field_bytes(b"\x1a", key_value(k, v)) for k, v in attributes)
         self.encoded = field_bytes(b"\x0a", body)
+        if schema_url:
+            self.encoded += field_bytes(b"\x1a", schema_url.encode())  # ScopeMetrics.schema_url (3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +143,8 @@ class MetricIdentity:
     description: str = ""
     prometheus_type: str = ""
     """Value of ``prometheus.type`` in Metric.metadata; "" leaves it out (the type was inferred)."""
+    temporality: Temporality = "cumulative"
+    """Of sums and histograms; gauges and summaries have none."""
 
 
 class MetricGroup:
@@ -148,8 +165,10 @@ class MetricGroup:
         self.head = head
         self.data_tag = _DATA_TAG[identity.kind]
         tail = b""
-        if identity.kind == "sum":
-            tail = _CUMULATIVE + (_MONOTONIC if identity.monotonic else b"")
+        if identity.kind in _TEMPORAL:
+            tail = _TEMPORALITY[identity.temporality]
+        if identity.kind == "sum" and identity.monotonic:
+            tail += _MONOTONIC
         self.data_tail = tail
 
     def __repr__(self) -> str:

@@ -82,6 +82,16 @@ def signed64(value: int) -> int:
     return value - (1 << 64) if value >= 1 << 63 else value
 
 
+def zigzag64(value: int) -> int:
+    """Reading of a 64-bit varint as sint64."""
+    return value >> 1 if not value & 1 else -(value >> 1) - 1
+
+
+def zigzag32(value: int) -> int:
+    """Reading of a varint as sint32; only its low 32 bits count."""
+    return zigzag64(value & 0xFFFFFFFF)
+
+
 def iter_fields(data: bytes, start: int, stop: int) -> Iterator[tuple[int, int, int, int, int]]:
     """Yield (field number, wire type, tag offset, payload start, payload stop) of a message.
 

@@ -8,8 +8,8 @@ Rules:
 * Schema: ``prometheus.WriteRequest`` {1 timeseries, 3 metadata}, ``TimeSeries`` {1 labels, 2
   samples, 3 exemplars, 4 histograms}, ``Label`` {1 name, 2 value}, ``Sample`` {1 double value, 2
   int64 timestamp in ms}, ``MetricMetadata`` {1 type, 2 metric_family_name, 4 help, 5 unit}
-  (prometheus/prometheus, ``prompb/{remote,types}.proto``). Exemplars and histograms are counted,
-  not looked into.
+  (prometheus/prometheus, ``prompb/{remote,types}.proto``). Exemplars and histograms are cut out;
+  :mod:`relay.wire.exemplars` and :mod:`relay.wire.native_histogram` look inside.
 * Fields may come in any order and unknown ones are skipped. Of a repeated singular field the last
   wins (protobuf.dev, "Last One Wins"). None of the repeated fields read here is a scalar, so packed
   encoding does not arise.
@@ -41,6 +41,9 @@ from relay.wire.protobuf import (
     signed64,
 )
 
+WriteProtocol = Literal["remote_write_v1", "remote_write_v2"]
+"""Which message a body is; also the label of ``relay_received_samples_total``."""
+
 Labels = list[tuple[str, str]]
 """(name, value) pairs, sorted by name, names unique and not empty, values not empty."""
 
@@ -49,6 +52,7 @@ FaultReason = Literal[
     "empty_label_name",
     "invalid_utf8",
     "missing_name",
+    "symbol_refs",
     "too_large",
     "too_many_labels",
 ]
@@ -94,8 +98,10 @@ class SeriesParts(NamedTuple):
     """Its label fields, tag 0x0a each, in wire order: what identifies it; see parse_labels."""
     samples: list[tuple[bytes, int]]
     """(value as eight little-endian bytes, timestamp in ms), in wire order."""
-    exemplars: int
-    histograms: int
+    exemplars: list[tuple[int, int]]
+    """(start, stop) of each Exemplar message."""
+    histograms: list[tuple[int, int]]
+    """(start, stop) of each Histogram message."""
 
 
 class Metadata(NamedTuple):
@@ -133,7 +139,8 @@ def parse_series(
     key_start = key_stop = start  # the label fields seen so far, while they are one slice
     scattered: bytearray | None = None  # their copy, once they are not
     samples: list[tuple[bytes, int]] = []
-    exemplars = histograms = 0
+    exemplars: list[tuple[int, int]] = []
+    histograms: list[tuple[int, int]] = []
     for number, wire_type, tag_at, payload, end in iter_fields(data, start, stop):
         if wire_type != BYTES:
             continue
@@ -151,10 +158,11 @@ def parse_series(
             if len(samples) >= samples_max:
                 raise TooLargeError(f"over {samples_max} samples in one series")
             samples.append(_parse_sample(data, payload, end))
-        elif number == 3:
-            exemplars += 1
-        elif number == 4:
-            histograms += 1
+        elif number in (3, 4):
+            parts = exemplars if number == 3 else histograms
+            if len(parts) >= samples_max:
+                raise TooLargeError(f"over {samples_max} exemplars or histograms in one series")
+            parts.append((payload, end))
     key = data[key_start:key_stop] if scattered is None else bytes(scattered)
     return SeriesParts(key, samples, exemplars, histograms)
 

@@ -32,18 +32,21 @@ from relay.server.answers import (
     sender_of,
 )
 from relay.server.contract import MULTITENANT, Accepted, Tenant
-from relay.server.target import check_content_type, tenant_of
+from relay.server.target import message_of, protocol_of, tenant_of
 from relay.settings import Ingest
 from tests.support.ingest_server import (
     MESSAGE,
     PROMETHEUS,
     VMAGENT,
+    Reply,
     Running,
     Taker,
     running,
     snappy,
     zstd,
 )
+
+V2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request"
 
 ANSWERS: list[tuple[Outcome, int, int]] = [
     # outcome, status for vmagent, status for Prometheus and unknown senders
@@ -225,7 +228,7 @@ def test_paths_that_are_refused(path: str, reason: Reason) -> None:
     ],
 )
 def test_content_types_of_remote_write_1(header: str | None) -> None:
-    check_content_type(header)
+    assert protocol_of(header) == message_of(header) == "remote_write_v1"
 
 
 @pytest.mark.parametrize(
@@ -233,6 +236,15 @@ def test_content_types_of_remote_write_1(header: str | None) -> None:
     [
         "application/x-protobuf;proto=io.prometheus.write.v2.Request",
         'application/x-protobuf; proto="io.prometheus.write.v2.Request"',
+    ],
+)
+def test_content_types_of_remote_write_2(header: str) -> None:
+    assert protocol_of(header) == message_of(header) == "remote_write_v2"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
         "application/x-protobuf;proto=prometheus.WriteRequest;proto=io.prometheus.write.v2.Request",
         "application/x-protobuf;proto=",
         "application/x-protobuf;proto",
@@ -245,7 +257,8 @@ def test_content_types_of_remote_write_1(header: str | None) -> None:
 )
 def test_other_content_types(header: str) -> None:
     with pytest.raises(UnsupportedMediaError):
-        check_content_type(header)
+        protocol_of(header)
+    assert message_of(header) is None
 
 
 # The same, from a real listener.
@@ -285,13 +298,8 @@ _INCOMPRESSIBLE = bytes((i * i * 31 + i // 256) % 251 for i in range(2100))
         ({"Content-Encoding": "zstd"}, snappy(MESSAGE), 204, 204),
         ({}, zstd(MESSAGE), 204, 204),
         ({"Content-Encoding": "ZSTD"}, zstd(MESSAGE), 204, 204),
-        # Remote write 2.0 is told to fall back.
-        (
-            {"Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request"},
-            snappy(MESSAGE),
-            415,
-            415,
-        ),
+        ({"Content-Type": V2}, snappy(MESSAGE), 204, 204),
+        ({"Content-Type": f"{V2};proto=prometheus.WriteRequest"}, snappy(MESSAGE), 415, 415),
     ],
 )
 async def test_bodies(
@@ -308,7 +316,8 @@ async def test_bodies(
     taken = reply.status == 204
     assert len(relay.taker.calls) == taken
     assert bool(reply.body) is not taken
-    assert not any("written" in name.lower() for name in reply.headers)
+    told = any("written" in name.lower() for name in reply.headers)
+    assert told is (headers.get("Content-Type") == V2)
 
 
 async def test_e47_probe(relay: Running) -> None:
@@ -382,3 +391,42 @@ async def test_method_and_path(relay: Running) -> None:
     reply = await relay.send(path="/write")
     assert reply.status == 404
     assert b"/api/v1/write" in reply.body
+
+
+# Remote write 2.0: what was written, in every answer, and never for 1.0.
+
+
+def written(reply: Reply) -> list[str | None]:
+    """The three headers, None where absent."""
+    names = ("Samples", "Histograms", "Exemplars")
+    return [reply.headers.get(f"X-Prometheus-Remote-Write-{name}-Written") for name in names]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "figures"),
+    [
+        (Accepted(3, histograms=2, exemplars=1), 204, ["3", "2", "1"]),
+        (Accepted(3, {"missing_name": 1}), 400, ["3", "0", "0"]),
+        (DecodeError("no"), 400, ["0", "0", "0"]),
+        (OverloadedError("later"), 503, ["0", "0", "0"]),
+        (AssertionError("a bug"), 503, ["0", "0", "0"]),
+    ],
+)
+async def test_what_was_written_is_told_to_remote_write_2_alone(
+    outcome: Accepted | Exception, status: int, figures: list[str]
+) -> None:
+    async with running(taker=Taker(outcome)) as served:
+        reply = await served.send(headers={**PROMETHEUS, "Content-Type": V2})
+        assert (reply.status, written(reply)) == (status, figures)
+        assert served.taker.calls[-1].protocol == "remote_write_v2"
+        reply = await served.send(headers=PROMETHEUS)
+        assert (reply.status, written(reply)) == (status, [None] * 3)
+        assert served.taker.calls[-1].protocol == "remote_write_v1"
+
+
+async def test_a_refusal_before_decoding_wrote_nothing(relay: Running) -> None:
+    gzip = {"Content-Type": V2, "Content-Encoding": "gzip"}
+    reply = await relay.send(b"corrupt", headers=gzip)  # E45
+    assert (reply.status, written(reply)) == (415, ["0"] * 3)
+    reply = await relay.send(b"corrupt", headers={"Content-Type": "application/json"})
+    assert (reply.status, written(reply)) == (415, [None] * 3)

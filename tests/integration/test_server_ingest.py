@@ -66,8 +66,8 @@ async def test_hands_on_what_came_and_what_it_means() -> None:
         headers = {**VMAGENT, "Content-Encoding": "zstd"}
         assert (await relay.send(zstd(MESSAGE), headers=headers)).status == 204
         assert relay.taker.calls == [
-            Call(MESSAGE, None, NOW, snappy(MESSAGE), "snappy"),
-            Call(MESSAGE, None, NOW, zstd(MESSAGE), "zstd"),
+            Call(MESSAGE, None, NOW, snappy(MESSAGE), "snappy", "remote_write_v1"),
+            Call(MESSAGE, None, NOW, zstd(MESSAGE), "zstd", "remote_write_v1"),
         ]
         figures = relay.server.statistics()
     assert figures.requests == {204: 2}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from relay.errors import DecodeError, TooLargeError
 from relay.pipeline.engine import Limits
 from tests.support import raw_writes as raw
-from tests.support.engine_rig import Rig, RigSink, named
+from tests.support.engine_rig import NUMBERS, Rig, RigSink, named
 from tests.support.prompb import RawWriteRequest
 from tests.support.slow_otlp import SlowRelay, assert_same, decode
 
@@ -26,7 +26,7 @@ REQUEST = b"".join(
         raw.series(UP, (4.0, T + 2)),
         raw.series(TOTAL, (0.0, T + 2)),
         raw.series(OTHER, (5.0, T + 2), (6.0, T + 3)),
-        raw.message(1, raw.labels(UP) + raw.message(3, bytes(9)) + raw.sample(7, T + 4)),
+        raw.message(1, raw.labels(UP) + raw.message(3, b"\x11" + bytes(8)) + raw.sample(7, T + 4)),
         raw.message(1, raw.labels([(b"nameless", b"1")]) + raw.sample(7, T + 4)),
         raw.message(1, raw.sample(8, T + 5, time_size=8) + raw.labels(TOTAL)),
         raw.series(UP, (9.0, T + 6)),
@@ -40,12 +40,16 @@ def prepared() -> Rig:
     """An engine in the middle of its work: a batch open, one nearly full, one of each request."""
     rig = Rig(Limits(series_max=4))
     rig.export(
-        RigSink("wide", limit=100, timeout_s=5.0),
-        RigSink("narrow", limit=4, timeout_s=7.0),
-        RigSink("at-once", limit=3, timeout_s=0.0),
-        RigSink("lanes", limit=2, lanes=3),
+        RigSink("wide", limit=100, timeout_s=5.0, options=NUMBERS),
+        RigSink("narrow", limit=4, timeout_s=7.0, options=NUMBERS),
+        RigSink("at-once", limit=3, timeout_s=0.0, options=NUMBERS),
+        RigSink("lanes", limit=2, lanes=3, options=NUMBERS),
     )
-    rig.export(RigSink("some", limit=100, timeout_s=9.0), exporter="y", sources={"up": named("up")})
+    rig.export(
+        RigSink("some", limit=100, timeout_s=9.0, options=NUMBERS),
+        exporter="y",
+        sources={"up": named("up")},
+    )
     rig.feed(BEFORE, tick=1.0)
     return rig
 
@@ -183,7 +187,7 @@ def test_good_starts_with_bad_ends(requests: list[tuple[bytes, bytes]]) -> None:
 def test_refusals_between_good_requests(requests: list[tuple[bytes, bytes]]) -> None:
     """The stream that comes out is that of the good requests alone."""
     rig, oracle = Rig(), SlowRelay()
-    sink = rig.export(RigSink("s", limit=3))
+    sink = rig.export(RigSink("s", limit=3, options=NUMBERS))
     expected = []
     for good, bad in requests:
         assert refuse(rig, good + bad)
@@ -208,7 +212,7 @@ def test_arbitrary_bytes_are_refused_cleanly_or_come_out_as_valid_otlp(body: byt
 
 def test_too_many_new_series_are_refused_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     """TooLargeError comes in the middle, when many points are in their batches."""
-    monkeypatch.setattr("relay.pipeline.kernel.CAREFUL_MAX", 10)
+    monkeypatch.setattr("relay.pipeline.careful.CAREFUL_MAX", 10)
     rig = prepared()
     new = [raw.series([(b"__name__", b"new%d" % n)], (1.5, T + 2)) for n in range(11)]
     known = raw.series(UP, (1.5, T + 2)) * 50

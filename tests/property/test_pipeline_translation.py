@@ -13,7 +13,7 @@ from relay.pipeline.engine import Limits
 from relay.pipeline.series import Series
 from relay.pipeline.table import SeriesTable
 from tests.support import raw_writes as raw
-from tests.support.engine_rig import EVERYTHING, Rig, RigSink, named
+from tests.support.engine_rig import EVERYTHING, NUMBERS, Rig, RigSink, named
 from tests.support.prompb import RawWriteRequest
 from tests.support.slow_otlp import Alternatives, Derived, SlowRelay, assert_same
 
@@ -60,7 +60,7 @@ def test_any_requests_become_what_the_slow_derivation_says(
     bodies: list[bytes], infer: bool
 ) -> None:
     rig, oracle = Rig(infer_types=infer), SlowRelay(infer=infer)
-    sink = rig.export(RigSink("s", limit=MANY))
+    sink = rig.export(RigSink("s", limit=MANY, options=NUMBERS))
     expected: list[Alternatives] = []
     dropped: Counter[str] = Counter()
     exemplars = received = 0
@@ -68,7 +68,7 @@ def test_any_requests_become_what_the_slow_derivation_says(
         derived = derive(oracle, body)
         intake = rig.feed(body)
         assert intake.dropped == derived.dropped
-        assert intake.samples == len(derived.points)
+        assert intake.samples == len(derived.points) + derived.histograms
         expected += derived.points
         dropped += derived.dropped
         exemplars += derived.exemplars
@@ -78,7 +78,7 @@ def test_any_requests_become_what_the_slow_derivation_says(
     statistics = rig.engine.statistics()
     assert statistics.received_samples == received
     assert statistics.dropped_samples == dropped
-    assert statistics.ignored_exemplars == exemplars
+    assert statistics.exemplars.received == exemplars
     assert sink.tally.points == len(expected)
 
 
@@ -86,7 +86,7 @@ def test_any_requests_become_what_the_slow_derivation_says(
 def test_a_request_fed_twice_comes_out_twice(body: bytes) -> None:
     """The second time everything is recognised; nothing else may differ."""
     rig, oracle = Rig(), SlowRelay()
-    sink = rig.export(RigSink("s", limit=MANY))
+    sink = rig.export(RigSink("s", limit=MANY, options=NUMBERS))
     expected = [point for _ in range(2) for point in derive(oracle, body).points]
     first = rig.feed(body)
     second = rig.feed(body)
@@ -99,7 +99,7 @@ def test_a_request_fed_twice_comes_out_twice(body: bytes) -> None:
 def test_single_series_requests_in_odd_shapes(data: st.DataObject) -> None:
     """Recognised or not, by whichever path: the pool's series in every shape, over and over."""
     rig, oracle = Rig(), SlowRelay()
-    sink = rig.export(RigSink("s", limit=MANY))
+    sink = rig.export(RigSink("s", limit=MANY, options=NUMBERS))
     expected: list[Alternatives] = []
     shapes = st.lists(raw.raw_series(pool=POOL[:5]), min_size=1, max_size=8)
     for body in data.draw(st.lists(shapes, min_size=1, max_size=4)):
@@ -114,7 +114,7 @@ def test_successor_links_and_forgetting_never_change_the_result(
     orders: list[list[int]], series_max: int
 ) -> None:
     rig, oracle, sequel = Rig(Limits(series_max=series_max)), SlowRelay(), Sequel()
-    sink = rig.export(RigSink("s", limit=MANY))
+    sink = rig.export(RigSink("s", limit=MANY, options=NUMBERS))
     expected: list[Alternatives] = []
     for indices in orders:
         body = sequel.body(indices)
@@ -164,7 +164,7 @@ def test_sinks_of_different_limits_get_the_same_points(
 def test_a_series_stays_in_its_lane(orders: list[list[int]]) -> None:
     """Points of one series never overtake each other, because one lane sends them all."""
     rig, sequel = Rig(), Sequel()
-    sink = rig.export(RigSink("s", limit=MANY, lanes=4))
+    sink = rig.export(RigSink("s", limit=MANY, lanes=4, options=NUMBERS))
     for indices in orders:
         rig.feed(sequel.body(indices))
     rig.hand_over([])
@@ -206,7 +206,7 @@ def test_exporters_come_and_go_between_requests(
             rig.engine.remove_exporter(argument)
             finished.append(routed.pop(argument))
         elif action == "toggle":
-            sink = RigSink("s", limit=3, exporter=argument)
+            sink = RigSink("s", limit=3, exporter=argument, options=NUMBERS)
             rig.export(sink, exporter=argument, sources={"src": SELECTORS[argument]})
             routed[argument] = (sink, [])
         else:
@@ -238,7 +238,9 @@ def _metric(name: str) -> str:
 def test_two_sources_that_match_export_twice(orders: list[list[int]]) -> None:
     """The proposal: no de-duplication between sources."""
     rig, oracle, sequel = Rig(), SlowRelay(), Sequel()
-    sink = rig.export(RigSink("s", limit=5), sources={"one": EVERYTHING, "two": named("a")})
+    sink = rig.export(
+        RigSink("s", limit=5, options=NUMBERS), sources={"one": EVERYTHING, "two": named("a")}
+    )
     expected: list[Alternatives] = []
     for indices in orders:
         body = sequel.body(indices)
@@ -259,7 +261,7 @@ def test_metadata_in_requests_of_its_own_types_what_follows(
 ) -> None:
     """No freedom here: the next request carries the new types, recognised by link or not."""
     rig, oracle, sequel = Rig(), SlowRelay(), Sequel()
-    sink = rig.export(RigSink("s", limit=MANY))
+    sink = rig.export(RigSink("s", limit=MANY, options=NUMBERS))
     expected: list[Alternatives] = []
     for position, indices in enumerate(orders):
         message = metadata[position % len(metadata)]

@@ -6,7 +6,7 @@ Where they differ, on purpose:
 * Lengths: official parsers refuse a length written in more bytes than a 32-bit number needs, we
   read it, like any varint.
 
-Exemplars and histograms are only counted, and invalid UTF-8 costs one series, so the oracle here is
+Exemplars and histograms are only cut out, and invalid UTF-8 costs one series, so the oracle here is
 :class:`tests.support.prompb.RawWriteRequest`, which has all of these as bytes.
 """
 
@@ -91,7 +91,9 @@ def decode(body: bytes) -> tuple[list[Any], list[Any]]:
             labels = parse_labels(parts.key, labels_max=LABELS_MAX)
         except SeriesFault as fault:
             labels = fault.reason
-        series.append((labels, parts.samples, parts.exemplars, parts.histograms))
+        exemplars = [body[start:stop] for start, stop in parts.exemplars]
+        histograms = [body[start:stop] for start, stop in parts.histograms]
+        series.append((labels, parts.samples, exemplars, histograms))
     return series, metadata
 
 
@@ -117,8 +119,8 @@ def expected(message: Any) -> tuple[list[Any], list[Any]]:
         (
             expected_labels(item.labels),
             [(sample.value.to_bytes(8, "little"), sample.timestamp) for sample in item.samples],
-            len(item.exemplars),
-            len(item.histograms),
+            list(item.exemplars),
+            list(item.histograms),
         )
         for item in message.timeseries
     ]
@@ -184,7 +186,8 @@ def test_the_complete_schema_is_decoded_equal(message: Any) -> None:
     series, metadata = decode(message.SerializeToString())
     for ours, theirs in zip(series, message.timeseries, strict=True):
         assert ours[1] == [(struct.pack("<d", s.value), s.timestamp) for s in theirs.samples]
-        assert ours[2:] == (len(theirs.exemplars), len(theirs.histograms))
+        assert ours[2] == [exemplar.SerializeToString() for exemplar in theirs.exemplars]
+        assert ours[3] == [histogram.SerializeToString() for histogram in theirs.histograms]
     assert metadata == [
         (item.type, item.metric_family_name, item.help, item.unit) for item in message.metadata
     ]

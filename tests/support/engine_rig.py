@@ -6,16 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from relay.pipeline.engine import Engine, Limits
-from relay.pipeline.kernel import Intake
-from relay.pipeline.plans import SinkTally, Target
+from relay.pipeline.intake import Intake
+from relay.pipeline.plans import SinkTally, Target, TargetOptions
 from relay.pipeline.tenancy import ANYWHERE, Origin
 from relay.selector.ast import NAME, Matcher, Selector
 from relay.selector.resources import Selection
 from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.otlp import encode_request
+from relay.wire.remote_write import WriteProtocol
+from tests.support.any_points import AnyPoint, read_points
 from tests.support.slow_otlp import Point, decode
 
 EVERYTHING = Selector(())
+PLAIN = TargetOptions()
+NUMBERS = TargetOptions(unsupported=frozenset({"histogram", "exponential_histogram", "summary"}))
+"""Of a sink that gets everything as the number series that it was on the wire."""
 
 
 def named(name: str) -> Selector:
@@ -27,14 +32,21 @@ class RigSink:
     """One sink: its open batches, and the sealed ones in the order in which they left."""
 
     def __init__(
-        self, name: str, *, limit: int, timeout_s: float = 5.0, lanes: int = 1, exporter: str = "x"
+        self,
+        name: str,
+        *,
+        limit: int,
+        timeout_s: float = 5.0,
+        lanes: int = 1,
+        exporter: str = "x",
+        options: TargetOptions = PLAIN,
     ) -> None:
         self.name = name
         self.limit = limit
         self.batches = [
             OpenBatch(self, limit=limit, lane=lane, timeout_s=timeout_s) for lane in range(lanes)
         ]
-        self.target = Target(SinkTally(exporter, name), self.batches)
+        self.target = Target(SinkTally(exporter, name), self.batches, options)
         self.sealed: list[SealedBatch] = []
 
     @property
@@ -50,6 +62,10 @@ class RigSink:
     def points(self) -> list[Point]:
         """Every point that left, decoded by the official classes."""
         return [point for sealed in self.sealed for point in decode(sealed.encode())]
+
+    def any_points(self) -> list[AnyPoint]:
+        """Every point that left, of whatever kind."""
+        return [point for sealed in self.sealed for point in read_points(sealed.encode())]
 
     def open_points(self) -> list[Point]:
         """Every point that waits in an open batch."""
@@ -87,9 +103,18 @@ class Rig:
         self.sinks += sinks
         return sinks[0]
 
-    def feed(self, body: bytes, *, tick: float = 0.0, origin: Origin = ANYWHERE) -> Intake:
+    def feed(
+        self,
+        body: bytes,
+        *,
+        tick: float = 0.0,
+        origin: Origin = ANYWHERE,
+        protocol: WriteProtocol = "remote_write_v1",
+    ) -> Intake:
         """Ingest a decompressed body and hand what is sealed to its sinks."""
-        intake = self.engine.ingest(body, now=1e9 + tick, tick=tick, origin=origin)
+        intake = self.engine.ingest(
+            body, now=1e9 + tick, tick=tick, origin=origin, protocol=protocol
+        )
         self.hand_over(intake.sealed)
         return intake
 
@@ -121,7 +146,7 @@ class Rig:
             "sealed": [list(map(id, sink.sealed)) for sink in self.sinks],
             "received": statistics.received_samples,
             "dropped": statistics.dropped_samples,
-            "exemplars": statistics.ignored_exemplars,
+            "exemplars": statistics.exemplars.received,
             "unmatched": statistics.router.unmatched_samples,
             "sinks": [sink.tally.points for sink in self.sinks],
             "sources": [(t.exporter, t.source, t.samples) for t in engine.router.tallies()],

@@ -16,6 +16,7 @@ import zstandard
 from relay.server.contract import Accepted, Tenant
 from relay.server.ingest import IngestServer
 from relay.settings import Address, Ingest
+from relay.wire.remote_write import WriteProtocol
 
 LOOPBACK = Address("127.0.0.1", 0)
 NOW = 1_700_000_000.25
@@ -47,6 +48,7 @@ class Call(NamedTuple):
     now: float
     raw: bytes
     encoding: str
+    protocol: str
 
 
 @dataclass
@@ -57,9 +59,16 @@ class Taker:
     calls: list[Call] = field(default_factory=list)
 
     async def __call__(
-        self, body: bytes, *, tenant: Tenant | None, now: float, raw: bytes, encoding: str
+        self,
+        body: bytes,
+        *,
+        tenant: Tenant | None,
+        now: float,
+        raw: bytes,
+        encoding: str,
+        protocol: WriteProtocol,
     ) -> Accepted:
-        self.calls.append(Call(body, tenant, now, raw, encoding))
+        self.calls.append(Call(body, tenant, now, raw, encoding, protocol))
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome

@@ -90,6 +90,7 @@ _V2: dict[str, list[_Field]] = {
         (3, "histograms", "*Histogram"),
         (4, "exemplars", "*Exemplar"),
         (5, "metadata", "Metadata"),
+        (6, "created_timestamp", "int64"),  # until 2.0-rc.3; reserved since
     ],
     "Sample": [*_SAMPLE, (3, "start_timestamp", "int64")],
     "Exemplar": [(1, "labels_refs", "*uint32"), (2, "value", "double"), (3, "timestamp", "int64")],

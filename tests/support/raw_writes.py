@@ -95,7 +95,9 @@ NAMES = (
     b"b_info",
     "gr\u00fcn".encode(),
 )
-FAMILIES = ("a", "up", "h", "b", "b_info", "a_total")
+KINDS = {"a": 1, "up": 2, "h": 3, "b": 6, "b_info": 7, "a_total": 1}
+"""Families and their types."""
+FAMILIES = tuple(KINDS)
 
 _VALUES = st.one_of(
     st.sampled_from([None, 0, STALE, NAN, MINUS_ZERO, bits_of(1.5)]),
@@ -108,6 +110,22 @@ _TIMES = st.one_of(
     st.sampled_from([2**35 - 1, 2**35, 2**42 - 1, 2**42]),
     st.sampled_from([(2**63 - 1) // 10**6, (2**63 - 1) // 10**6 + 1]),
     st.integers(-(2**63), 2**63 - 1),
+)
+_EXEMPLARS = st.sampled_from(
+    [
+        b"\x11" + bytes(8),  # no time
+        label(b"trace_id", b"0af7651916cd43dd8448eb211c80319c") + b"\x18" + varint(T0_MS),
+        b"\x18" + varint(T0_MS + 1),
+    ]
+)
+_HISTOGRAMS = st.sampled_from(
+    [
+        b"\x18\x04",  # no time, and a sum of the wrong wire type
+        b"\x78" + varint(T0_MS),  # empty
+        b"\x08\x03\x30\x03\x78" + varint(T0_MS + 1),  # three in the zero bucket
+        b"\x08\x04\x30\x03\x78" + varint(T0_MS + 1),  # its count is wrong
+        b"\x70\x03\x78" + varint(T0_MS),  # a gauge histogram
+    ]
 )
 _UNKNOWN = st.sampled_from(
     [
@@ -165,9 +183,9 @@ def raw_series(draw: st.DrawFn, *, pool: Sequence[Labels] = ()) -> bytes:
         parts.append(sample(draw(_VALUES), moment, time_size=padding, swapped=swapped))
     odd = draw(st.integers(0, 9))
     if odd == 0:
-        parts.append(message(3, b"\x11" + bytes(8)))  # an exemplar
+        parts.append(message(3, draw(_EXEMPLARS)))
     elif odd == 1:
-        parts.append(message(4, b"\x18\x04"))  # a native histogram
+        parts.append(message(4, draw(_HISTOGRAMS)))
     elif odd == 2:
         parts.append(draw(_UNKNOWN))
     elif odd == 3:
@@ -178,9 +196,10 @@ def raw_series(draw: st.DrawFn, *, pool: Sequence[Labels] = ()) -> bytes:
 
 @st.composite
 def raw_metadata(draw: st.DrawFn) -> bytes:
-    """One MetricMetadata field. A family always has the same help and unit."""
+    """One MetricMetadata field. A family has always the same help and unit, one type or none."""
     family = draw(st.sampled_from(FAMILIES))
-    return metadata(family, draw(st.integers(0, 7)), f"help of {family}", "seconds")
+    kind = draw(st.sampled_from([0, KINDS[family], KINDS[family]]))
+    return metadata(family, kind, f"help of {family}", "seconds")
 
 
 def raw_requests(*, with_metadata: bool = True) -> st.SearchStrategy[bytes]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -27,6 +27,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE
 
 from relay import __version__
+from tests.support import slow_native
+from tests.support.prompb import Histogram
 
 Pairs = tuple[tuple[str, str], ...]
 WireLabels = tuple[tuple[bytes, bytes], ...]
@@ -72,6 +74,8 @@ class Derived:
     points: list[Alternatives] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     exemplars: int = 0
+    histograms: int = 0
+    """Good native histograms; what they become is :mod:`tests.support.slow_native`'s concern."""
     received: int = 0
 
 
@@ -130,6 +134,8 @@ class SlowRelay:
         self._labels_max = labels_max
         self._series_bytes_max = series_bytes_max
         self._families: dict[str, _Family] = {}
+        self._inferred: set[str] = set()
+        """Families of which a ``_bucket`` with ``le`` was seen: histograms, unless told else."""
         self._seen: set[WireLabels] = set()
         self._seen_now: set[WireLabels] = set()
 
@@ -143,12 +149,12 @@ class SlowRelay:
             self._take_series(series, before, derived)
         self._seen |= self._seen_now
         self._seen_now.clear()
-        derived.received = len(derived.points) + derived.dropped.total()
+        derived.received = len(derived.points) + derived.histograms + derived.dropped.total()
         return derived
 
     def identity(self, name: str) -> Identity:
         """What the name is by all metadata so far."""
-        return _identity(name, self._families, infer=self._infer)
+        return _identity(name, self._families, self._inferred, infer=self._infer)
 
     def _learn(self, item: Any) -> None:
         family = item.metric_family_name.decode(errors="replace")
@@ -159,7 +165,7 @@ class SlowRelay:
             self._families[family] = _Family(kind, text, unit)
         else:
             self._families[family] = _Family(
-                kind or known.type, known.help or text, known.unit or unit
+                known.type or kind, known.help or text, known.unit or unit
             )
 
     def _take_series(self, series: Any, before: dict[str, _Family], derived: Derived) -> None:
@@ -173,13 +179,25 @@ class SlowRelay:
         if fault:
             derived.dropped[fault] += len(series.samples) + len(series.histograms)
             return
-        if series.histograms:
-            derived.dropped["native_histogram"] += len(series.histograms)
+        good_times = set()
+        good = 0
+        for encoded in series.histograms:
+            histogram = slow_native.derive(Histogram.FromString(encoded))
+            if histogram.reason:
+                derived.dropped[histogram.reason] += 1
+            else:
+                good += 1
+                good_times.add(histogram.time_ns)
+        if good > len(good_times):
+            derived.dropped["duplicate_timestamp"] += good - len(good_times)
+        derived.histograms += len(good_times)
         name = labels.pop("__name__")
+        if self._infer and name.endswith("_bucket") and "le" in labels:
+            self._inferred.add(name.removesuffix("_bucket"))
         resource, attributes = _split(labels)
         identities = [self.identity(name)]
         if seen:
-            earlier = _identity(name, before, infer=self._infer)
+            earlier = _identity(name, before, self._inferred, infer=self._infer)
             if earlier != identities[0]:
                 identities.append(earlier)
         # Vectors 34 and 35: ascending, and of one time the last that was given.
@@ -250,17 +268,37 @@ def _split(labels: dict[str, str]) -> tuple[Pairs, Pairs]:
             resource["service.name"] = job
     if instance:
         resource["service.instance.id"] = instance
-    attributes = {key: value for key, value in rest.items() if key not in resource}
+    attributes = {_own(key, resource, rest): value for key, value in rest.items()}
     return tuple(sorted(resource.items())), tuple(sorted(attributes.items()))
 
 
-def _identity(name: str, families: dict[str, _Family], *, infer: bool) -> Identity:
-    if name in families:
-        return _described(families[name], "")
+def _own(key: str, resource: dict[str, str], labels: dict[str, str]) -> str:
+    """A label that has the name of a resource attribute says something else, under another name."""
+    if key not in resource:
+        return key
+    while key in resource or key in labels:
+        key = f"exported_{key}"
+    return key
+
+
+def _identity(
+    name: str, families: dict[str, _Family], inferred: Container[str], *, infer: bool
+) -> Identity:
+    own = families.get(name)
     stem, underscore, last = name.rpartition("_")
     family, suffix = families.get(stem), underscore + last
+    # What is said of a name without its type says less than its family does.
+    if own is not None and own.type:
+        return _described(own, "")
     if family is not None and underscore and suffix in _COUNTS_UP[_TYPE_NAMES[family.type]]:
         return _described(family, suffix)
+    untyped = family is None or not family.type
+    if untyped and underscore and stem in inferred and suffix in _COUNTS_UP["histogram"]:
+        family = family or _Family(0, "", "")
+        described = _described(_Family(3, family.help, family.unit), suffix)
+        return described._replace(prometheus_type="")
+    if own is not None:
+        return _described(own, "")
     if infer and any(name.endswith(s) for s in ("_total", "_bucket", "_sum", "_count")):
         return Identity("sum", True, "", "", "")
     return Identity("gauge", False, "", "", "")
@@ -270,7 +308,9 @@ def _described(family: _Family, suffix: str) -> Identity:
     type_name = _TYPE_NAMES[family.type]
     monotonic = _COUNTS_UP[type_name][suffix]
     kind = "sum" if monotonic or type_name in ("info", "stateset") else "gauge"
-    unit = _UCUM.get(family.unit, family.unit)
+    # These count observations, or say when; the rest is of the family's unit.
+    unit = {"_bucket": "", "_count": "", "_created": "seconds"}.get(suffix, family.unit)
+    unit = _UCUM.get(unit, unit)
     return Identity(kind, monotonic, unit, family.help, type_name)
 
 
@@ -333,7 +373,9 @@ def _point(
     assert point.WhichOneof("value") == "as_double", "a value must be present"
     assert 0 < point.time_unix_nano <= TIME_NS_MAX
     assert point.start_time_unix_nano == 0, "remote write 1.0 supplies no start"
-    assert not point.exemplars
+    for exemplar in point.exemplars:
+        assert len(exemplar.trace_id) in (0, 16)
+        assert exemplar.WhichOneof("value") == "as_double"
     attributes = _pairs(point.attributes)
     (bits,) = struct.unpack("<Q", struct.pack("<d", point.as_double))
     return Point(

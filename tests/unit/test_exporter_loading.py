@@ -352,6 +352,8 @@ def test_the_full_example_has_every_field() -> None:
         "url": "endpoint",
         "timeout_s": "timeout",
         "request_bytes_max": "maxRequestBytes",
+        "promoted_labels": "promoteLabels",
+        "unsupported_kinds": "profile",
         "points_max": "maxSize",
         "attempts_max": "maxAttempts",
         "backoff_s": "backoff",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from relay.errors import DecodeError, OverloadedError, TooLargeError
-from relay.pipeline import engine, kernel
+from relay.pipeline import careful, request
 from relay.pipeline.engine import Limits
 from tests.support import raw_writes as raw
-from tests.support.engine_rig import Rig, RigSink
+from tests.support.engine_rig import NUMBERS, Rig, RigSink
 from tests.support.prompb import RawWriteRequest
 from tests.support.slow_otlp import SlowRelay, assert_same
 
@@ -23,7 +23,7 @@ VALUE = b"\x09" + BITS.to_bytes(8, "little")
 def run(*bodies: bytes, limits: Limits | None = None) -> Rig:
     """Feed the bodies to a fresh engine and assert that they come out as derived slowly."""
     rig, oracle = Rig(limits), SlowRelay()
-    sink = rig.export(RigSink("s", limit=1000))
+    sink = rig.export(RigSink("s", limit=1000, options=NUMBERS))
     expected = []
     for body in bodies:
         derived = oracle.take(RawWriteRequest.FromString(body))
@@ -225,7 +225,7 @@ def test_what_is_no_protobuf(body: bytes) -> None:
 def test_a_series_over_a_limit_is_not_kept() -> None:
     """Or a sender could fill the table with what we refuse."""
     rig = Rig(Limits(series_bytes_max=100, labels_max=3))
-    sink = rig.export(RigSink("s", limit=1000))
+    sink = rig.export(RigSink("s", limit=1000, options=NUMBERS))
     huge = one([NAME, (b"x", b"v" * 100)])
     many = one([NAME, *[(b"%d" % n, b"v") for n in range(3)]])
     for _ in range(3):
@@ -262,9 +262,9 @@ def test_the_memo_of_times_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_series_that_becomes_too_many_bytes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every point repeats the labels: a small body must not become gigabytes."""
-    monkeypatch.setattr(kernel, "EXPANSION_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(careful, "EXPANSION_BYTES_MAX", 1 << 20)
     rig = Rig()
-    rig.export(RigSink("s", limit=10))
+    rig.export(RigSink("s", limit=10, options=NUMBERS))
     rig.feed(one(SHORT))
     before = rig.snapshot()
     wide = [*SHORT, (b"wide", b"x" * 10_000)]
@@ -276,9 +276,9 @@ def test_a_series_that_becomes_too_many_bytes_is_refused(monkeypatch: pytest.Mon
 
 def test_too_many_new_series_get_further_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is learned stays, so "come back later" comes to an end."""
-    monkeypatch.setattr(engine, "NEW_SERIES_MAX", 10)
+    monkeypatch.setattr(request, "NEW_SERIES_MAX", 10)
     rig = Rig()
-    rig.export(RigSink("s", limit=1000))
+    rig.export(RigSink("s", limit=1000, options=NUMBERS))
     body = b"".join(one([*SHORT, (b"n", b"%d" % n)]) for n in range(25))
     for _ in range(2):
         with pytest.raises(OverloadedError):

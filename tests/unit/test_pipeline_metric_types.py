@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay.pipeline.metric_types import (
+    CONFIRMED_S,
     COUNTER,
     FAMILY_CHARS_MAX,
     GAUGE,
@@ -71,7 +72,9 @@ def test_metadata_says_what_a_member_is(
 ) -> None:
     identity = known(family, kind, "a help", "seconds").identity(name)
     assert shape(identity) == expected
-    assert identity == MetricIdentity(name, *expected, "s", "a help", type_name)
+    counts_observations = name.endswith(("_bucket", "_count", "_gcount"))
+    unit = "" if counts_observations else "s"
+    assert identity == MetricIdentity(name, *expected, unit, "a help", type_name)
 
 
 @pytest.mark.parametrize(
@@ -147,11 +150,80 @@ def test_an_undefined_type_alone_is_unknown(kind: int) -> None:
     assert known("x", kind).identity("x").prometheus_type == "unknown"
 
 
-def test_a_type_may_change() -> None:
+def test_a_type_may_change_when_nobody_confirms_it_any_more() -> None:
     types = known("x", COUNTER)
     assert shape(types.identity("x")) == COUNTS_UP
+    types.tick = CONFIRMED_S
     assert types.learn("x", FamilyMetadata(GAUGE))
     assert shape(types.identity("x")) == GAUGE_KIND
+
+
+def test_targets_that_contradict_each_other_do_not_flip_a_type() -> None:
+    types = known("x", COUNTER)
+    types.identity("x")
+    for minute in range(60):
+        types.tick = 60.0 * minute
+        assert not types.learn("x", FamilyMetadata(GAUGE))
+        assert not types.learn("x", FamilyMetadata(COUNTER))
+    assert shape(types.identity("x")) == COUNTS_UP
+    assert types.statistics().contradictions == 60
+    assert types.statistics().retyped == 0
+
+
+def test_buckets_without_metadata_are_of_a_histogram() -> None:
+    types = MetricTypes(families_max=9)
+    assert types.typing("h_count").family is None
+    assert types.infer_histogram("h_bucket"), "a name in use changed"
+    assert not types.infer_histogram("h_bucket")
+    for name, part in (("h_bucket", "bucket"), ("h_count", "count"), ("h_sum", "sum")):
+        typing = types.typing(name)
+        assert (typing.part, typing.family) == (part, MetricIdentity("h", "histogram"))
+    assert types.typing("h").family is None
+
+
+@pytest.mark.parametrize("kind", [COUNTER, GAUGE, SUMMARY, GAUGE_HISTOGRAM])
+def test_metadata_goes_before_inference(kind: int) -> None:
+    types = known("h", kind)
+    assert not types.infer_histogram("h_bucket")
+    types = MetricTypes(families_max=9)
+    types.infer_histogram("h_bucket")
+    types.learn("h", FamilyMetadata(kind))
+    family = types.typing("h_count").family
+    assert family is None or family.kind == "summary"
+
+
+def test_histograms_are_not_inferred_where_inference_is_off() -> None:
+    types = MetricTypes(families_max=9, infer=False)
+    assert not types.infer_histogram("h_bucket")
+    assert types.typing("h_bucket").family is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "part", "family"),
+    [
+        (HISTOGRAM, "f_bucket", "bucket", "histogram"),
+        (HISTOGRAM, "f_count", "count", "histogram"),
+        (HISTOGRAM, "f_sum", "sum", "histogram"),
+        (SUMMARY, "f", "quantile", "summary"),
+        (SUMMARY, "f_count", "count", "summary"),
+        (SUMMARY, "f_sum", "sum", "summary"),
+    ],
+)
+def test_members_know_their_family(kind: int, name: str, part: str, family: str) -> None:
+    typing = known("f", kind, "a help", "seconds").typing(name)
+    assert typing.part == part
+    type_name = "histogram" if kind == HISTOGRAM else "summary"
+    assert typing.family == MetricIdentity("f", family, False, "s", "a help", type_name)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["f", "f_created", "f_bucketful"])
+def test_others_are_no_members(name: str) -> None:
+    assert known("f", HISTOGRAM).typing(name).family is None
+
+
+@pytest.mark.parametrize("name", ["g_bucket", "g_gcount", "g_gsum"])
+def test_gauge_histograms_have_no_form_in_otlp(name: str) -> None:
+    assert known("g", GAUGE_HISTOGRAM).typing(name).refused == "gauge_histogram"
 
 
 def test_learning_says_whether_a_name_in_use_changed() -> None:
@@ -170,6 +242,7 @@ def test_families_beyond_the_limit_are_refused_and_counted() -> None:
     types = MetricTypes(families_max=2)
     for family in "abcd":
         types.learn(family, FamilyMetadata(COUNTER))
+    types.tick = CONFIRMED_S
     assert types.learn("a", FamilyMetadata(GAUGE)) is False
     statistics = types.statistics()
     assert (statistics.families, statistics.refused) == (2, 2)
@@ -181,7 +254,7 @@ def test_what_is_kept_of_a_name_is_bounded() -> None:
     types = MetricTypes(families_max=2)
     for n in range(100):
         types.identity(f"name{n}")
-        assert len(types._identities) <= 8
+        assert len(types._typings) <= 8
     assert types.learn("name3", FamilyMetadata(COUNTER)), "a forgotten name may still be in use"
 
 

@@ -93,7 +93,7 @@ def test_a_probe_says_what_a_request_holds_and_takes_nothing() -> None:
     before = made.snapshot()
     faulty = up(0, 1.0, 2000) + raw.series([], (1.0, 2000))
     probed = made.engine.probe(faulty, now=5.0)
-    assert probed.samples == 1
+    assert probed.taken.samples == 1
     assert sum(probed.dropped.values()) == 1
     assert len(probed.examples) == 1
     assert probed.wanted

@@ -381,6 +381,9 @@ QUIET = [
     series("relay_refused_requests_total", "0x60", reason="overloaded"),
     series("relay_dropped_samples_total", "0x60", reason="invalid_utf8"),
     series("relay_event_loop_lag_seconds", "0.01x60", window="max"),
+    series("relay_assembled_samples_total", "0+100x60", outcome="assembled"),
+    series("relay_assembled_samples_total", "0x60", outcome="late"),
+    series("relay_metadata_contradictions_total", "0x60"),
 ]
 
 TROUBLE = {
@@ -402,6 +405,10 @@ TROUBLE = {
     "RelayRefusingRequests": [series("relay_refused_requests_total", "0+5x60", reason="x")],
     "RelayDroppingSamples": [series("relay_dropped_samples_total", "0+5x60", reason="x")],
     "RelayEventLoopBlocked": [series("relay_event_loop_lag_seconds", "2x60", window="max")],
+    "RelayHistogramsRejected": [
+        series("relay_assembled_samples_total", "0+5x60", outcome="not_monotone")
+    ],
+    "RelayMetadataContradicts": [series("relay_metadata_contradictions_total", "0+1x60")],
 }
 
 

@@ -89,6 +89,14 @@ SNAPSHOT = Snapshot(
     series_forgotten={"idle": 2, "full": 3},
     series_retyped=1,
     metadata_families=9,
+    metadata_contradictions=3,
+    assembled_samples={"assembled": 30, "late": 2},
+    assembled_points=4,
+    waiting_samples=7,
+    histogram_families=5,
+    exemplars={"received": 9, "sent": 3, "dropped": 1},
+    delta_points={"made": 8, "first": 2},
+    delta_states=6,
     exporters=2,
     exporter_faults=1,
     selectors_always_asked=4,
@@ -166,6 +174,18 @@ relay_series_created_total 13
 relay_series_forgotten_total{reason="full"} 3
 relay_series_forgotten_total{reason="idle"} 2
 relay_metadata_families 9
+relay_metadata_contradictions_total 3
+relay_assembled_samples_total{outcome="assembled"} 30
+relay_assembled_samples_total{outcome="late"} 2
+relay_assembled_points_total 4
+relay_assembly_waiting_samples 7
+relay_assembly_families 5
+relay_exemplars_total{outcome="received"} 9
+relay_exemplars_total{outcome="sent"} 3
+relay_exemplars_total{outcome="dropped"} 1
+relay_delta_points_total{outcome="made"} 8
+relay_delta_points_total{outcome="first"} 2
+relay_delta_states 6
 relay_event_loop_lag_seconds{window="last"} 0.001
 relay_event_loop_lag_seconds{window="max"} 0.25
 relay_build_info{build="compiled",version="1.2.3"} 1

@@ -142,7 +142,7 @@ def test_entries_and_samples_are_bounded() -> None:
 
 def test_a_series_in_the_usual_order() -> None:
     parts = series(NAME + JOB + sample(VALUE + TIME))
-    assert parts == SeriesParts(NAME + JOB, [(ONE, 1_700_000_000_123)], 0, 0)
+    assert parts == SeriesParts(NAME + JOB, [(ONE, 1_700_000_000_123)], [], [])
 
 
 def test_a_series_inside_a_body() -> None:
@@ -162,7 +162,7 @@ def test_a_series_inside_a_body() -> None:
     ],
 )
 def test_labels_are_found_wherever_they_are(data: bytes) -> None:
-    assert series(data) == SeriesParts(NAME + JOB, [(ONE, 1_700_000_000_123)], 0, 0)
+    assert series(data) == SeriesParts(NAME + JOB, [(ONE, 1_700_000_000_123)], [], [])
 
 
 @pytest.mark.parametrize(
@@ -191,14 +191,16 @@ def test_many_samples_keep_their_order() -> None:
     assert [time for _, time in series(data).samples] == [3, 1, 2]
 
 
-def test_exemplars_and_histograms_are_counted() -> None:
+def test_exemplars_and_histograms_are_cut_out() -> None:
     data = NAME + field_bytes(b"\x1a", b"any") + field_bytes(b"\x22", b"thing") * 2
-    assert series(data) == SeriesParts(NAME, [], 1, 2)
+    parts = series(data)
+    assert [data[start:stop] for start, stop in parts.exemplars] == [b"any"]
+    assert [data[start:stop] for start, stop in parts.histograms] == [b"thing"] * 2
 
 
 def test_known_fields_under_another_wire_type_are_unknown_fields() -> None:
     data = NAME + b"\x08\x01" + b"\x10\x01" + b"\x19" + ZERO + b"\x25abcd"
-    assert series(data) == SeriesParts(NAME, [], 0, 0)
+    assert series(data) == SeriesParts(NAME, [], [], [])
 
 
 @pytest.mark.parametrize("payload", [b"\x09\x00", b"\x10", b"\x13", b"\x00\x00"])

@@ -1,0 +1,69 @@
+"""What the engine says of itself, of a request and of what it knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relay.inventory.info_series import Claim
+from relay.inventory.store import InventoryStatistics
+from relay.pipeline.assembly import AssemblyStatistics
+from relay.pipeline.delta import DeltaStatistics
+from relay.pipeline.exemplars import ExemplarShelfStatistics
+from relay.pipeline.intake import Intake, Taken
+from relay.pipeline.metric_types import FamilyMetadata, MetricTypesStatistics
+from relay.pipeline.positions import PositionsStatistics
+from relay.pipeline.router import RouterStatistics
+from relay.pipeline.table import SeriesTableStatistics
+from relay.pipeline.translate import TranslatorStatistics
+from relay.wire.batch import OpenBatch
+from relay.wire.remote_write import LabelReaderStatistics, WriteProtocol
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatistics:
+    """Snapshots of all parts, and counters since the start.
+
+    ``received_samples`` counts everything that came, native histograms included, by protocol in
+    ``received_by_protocol``; ``dropped_samples`` what went no further than the pipeline, by reason.
+    """
+
+    table: SeriesTableStatistics
+    labels: LabelReaderStatistics
+    router: RouterStatistics
+    types: MetricTypesStatistics
+    translator: TranslatorStatistics
+    positions: PositionsStatistics
+    inventory: InventoryStatistics
+    received_samples: int
+    received_by_protocol: dict[WriteProtocol, int]
+    dropped_samples: dict[str, int]
+    exemplars: ExemplarShelfStatistics
+    assembly: AssemblyStatistics
+    deltas: DeltaStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A request that was processed once more, and how many of its points which batches did not
+    want: matched again, to be taken from the account."""
+
+    intake: Intake
+    withheld: list[tuple[OpenBatch, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What a request holds; see :class:`relay.pipeline.intake.Intake`."""
+
+    taken: Taken
+    dropped: dict[str, int]
+    examples: list[str]
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What requests have taught: types of metrics by family, and labels of objects."""
+
+    families: dict[str, FamilyMetadata]
+    claims: list[Claim]

@@ -1,0 +1,296 @@
+"""Puts the series of a classic histogram or a summary together again.
+
+A sender's shards deliver the members of one histogram in requests of their own, in any order and
+seconds apart. Rules:
+
+* A *family* is a name with one set of labels, ``le``, ``vmrange`` and ``quantile`` aside. Its
+  members for one time are a *set*. A set whose expected members are there leaves at once, others
+  when ``wait_s`` is over. What to expect is learned: a family's first set waits, and a member that
+  was missing :data:`~relay.pipeline.family.MISSES_MAX` times is not waited for any more.
+* There is one point for a time and never a second: what comes for a time that has left is counted
+  as late. A set does not overtake an older one of its family that still waits.
+* A source takes a family as a whole if its selector lets every member pass: ``_count``, ``_sum``, a
+  ``_bucket`` of any bound and every member seen. Other sources get the members that they asked for
+  as number points, from the routes of the members' series.
+* A set holds the ingest position of its first sample until its point is in a batch.
+* Memory is bounded: ``families_max`` families (the longest unused are forgotten), each of
+  ``MEMBERS_MAX`` members and ``SETS_MAX`` sets at most, ``samples_max`` waiting samples in
+  all; beyond, the oldest sets leave early.
+* Every sample has an outcome: ``assembled``, or why it is in no point. Waiting ones have none yet.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from relay.pipeline.family import SETS_MAX, Family, FamilyKey, Member, Outcomes, Set
+from relay.pipeline.intake import Extra
+from relay.pipeline.metric_types import Typing
+from relay.pipeline.plans import SourceRoute, Target
+from relay.pipeline.resources import Resources
+from relay.pipeline.router import Router
+from relay.pipeline.streams import Emission, Stream
+from relay.selector.ast import NAME
+from relay.wire.otlp import MetricIdentity
+from relay.wire.remote_write import Labels
+
+MakeStreams = Callable[[Labels, str, MetricIdentity, Iterable[Target]], tuple[Stream, ...]]
+"""Labels, project, identity and targets to streams."""
+
+_BOUND_LABELS = {"bucket": ("le", "vmrange"), "quantile": ("quantile",)}
+_PROBES = {
+    "histogram": (("_count", "", ""), ("_sum", "", ""), ("_bucket", "le", "+Inf")),
+    "summary": (("_count", "", ""), ("_sum", "", ""), ("", "quantile", "0.5")),
+}
+"""What a source must let pass to take a family as a whole, besides the members that are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssemblyStatistics:
+    """``families`` known, samples that wait now, points made, and samples by their outcome."""
+
+    families: int
+    waiting_samples: int
+    points: int
+    outcomes: dict[str, int]
+
+
+_Deadline = tuple[float, Family, Set]
+_SETTLED_MAX = 1_000
+"""Deadlines of sets that are gone, beyond as many as wait, before they are swept."""
+
+
+class Discard:
+    """The handler of series that become nothing by themselves; counts their samples."""
+
+    __slots__ = ("_outcomes", "_reason")
+
+    def __init__(self, outcomes: Outcomes, reason: str) -> None:
+        self._outcomes = outcomes
+        self._reason = reason
+
+    def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
+        """See :class:`relay.pipeline.streams.Handler`."""
+        del stamp, value, extra, emission
+        self._outcomes.count(self._reason, 1)
+
+    def __repr__(self) -> str:
+        return f"<Discard {self._reason}>"
+
+
+class Enrolment(NamedTuple):
+    """A series' place in a family, and the handler of its samples for the family's sources."""
+
+    family: Family
+    handler: Member | Discard
+
+
+class Assembly:
+    """All families; see the module's rules. ``changed``: series must be resolved anew."""
+
+    def __init__(
+        self,
+        router: Router,
+        resources: Resources,
+        make_streams: MakeStreams,
+        *,
+        wait_s: float = 10.0,
+        families_max: int = 200_000,
+        samples_max: int = 2_000_000,
+    ) -> None:
+        assert families_max >= 2
+        self.epoch = 0
+        self.changed = False
+        self.outcomes = Outcomes()
+        self._router = router
+        self._resources = resources
+        self._make_streams = make_streams
+        self._wait_s = wait_s
+        self._half = families_max // 2
+        self._samples_max = samples_max
+        self._young: dict[FamilyKey, Family] = {}
+        self._old: dict[FamilyKey, Family] = {}
+        self._deadlines: deque[_Deadline] = deque()
+
+    def enrol(
+        self,
+        labels: Mapping[str, str],
+        project: str,
+        typing: Typing,
+        matched: Iterable[SourceRoute],
+    ) -> Enrolment | None:
+        """The place of a series in its family, if there are sources that take the family whole.
+
+        ``matched`` are the sources that this series matched: no other can take the whole.
+        """
+        assert typing.family is not None
+        bound = next((key for key in _BOUND_LABELS.get(typing.part, ()) if key in labels), "")
+        if typing.part in _BOUND_LABELS and not bound:
+            return None
+        family = self._family(labels, project, typing.family, bound)
+        if family.identity != typing.family:
+            family.identity = typing.family
+            family.streams = None
+        self._route(family)
+        fewer = family.sources.intersection(matched)
+        if fewer != family.sources:
+            family.sources = fewer
+            family.streams = None
+            family.version += 1
+            self.changed = True
+        if not fewer:
+            return None
+        member = family.member(bound or typing.part, labels.get(bound, ""))
+        return Enrolment(family, member or Discard(self.outcomes, "too_many_members"))
+
+    def keep(self, family: Family, emission: Emission) -> Family:
+        """Note that a family is in use; return the one that goes by its key now."""
+        known = self._young.get(family.key)
+        if known is None:
+            known = self._old.pop(family.key, family)
+            if len(self._young) >= self._half:
+                self._rotate(emission)
+            self._young[family.key] = known
+        elif len(self._young) > self._half:
+            self._rotate(emission)
+            self._young[family.key] = self._old.pop(family.key)
+        known.epoch = self.epoch
+        return known
+
+    def open(self, family: Family, time_ns: int, emission: Emission) -> Set:
+        """Begin a set; the oldest ones give way where there are too many."""
+        if len(family.sets) >= SETS_MAX:
+            self._force(family, family.sets[min(family.sets)], emission)
+        self._skip_settled()
+        while self.outcomes.waiting >= self._samples_max and self._deadlines:
+            _, other, oldest = self._deadlines.popleft()
+            self._force(other, oldest, emission)
+            self._skip_settled()
+        if len(self._deadlines) > 2 * self.outcomes.sets + _SETTLED_MAX:
+            # Behind one that waits there may be any number that are gone.
+            self._deadlines = deque(entry for entry in self._deadlines if _waits(entry))
+        opened = family.sets[time_ns] = Set(time_ns, emission.origin)
+        self.outcomes.sets += 1
+        emission.hold(opened.origin.position)
+        self._deadlines.append((emission.tick + self._wait_s, family, opened))
+        return opened
+
+    def streams(self, family: Family) -> tuple[Stream, ...]:
+        """Where a family's points go now."""
+        self._route(family)
+        if family.streams is None or family.translated != family.resource.version:
+            kind = family.identity.kind
+            # A set keeps no order, but a sink's batches want one.
+            sources = sorted(family.sources, key=lambda source: source.sequence)
+            targets = [
+                target
+                for source in sources
+                for target in source.targets
+                if kind not in target.options.unsupported
+            ]
+            family.streams = self._make_streams(
+                family.labels, family.key.project, family.identity, targets
+            )
+            family.translated = family.resource.version
+        return family.streams
+
+    def expire(self, tick: float, emission: Emission) -> None:
+        """Send what has waited long enough; ``tick`` is the clock of the emissions, in s."""
+        while self._deadlines and self._deadlines[0][0] <= tick:
+            _, family, pending = self._deadlines.popleft()
+            if family.sets.get(pending.time_ns) is pending:
+                pending.due = True
+                family.settle(emission)
+
+    def finish(self, emission: Emission) -> None:
+        """Send everything: nothing more will come."""
+        while self._deadlines:
+            _, family, pending = self._deadlines.popleft()
+            self._force(family, pending, emission)
+
+    def next_due(self) -> float | None:
+        """When the next set has waited long enough, or None."""
+        self._skip_settled()
+        return self._deadlines[0][0] if self._deadlines else None
+
+    @property
+    def low(self) -> int | None:
+        """The oldest position of which a sample waits here, or None."""
+        self._skip_settled()
+        return self._deadlines[0][2].origin.position if self._deadlines else None
+
+    def take_changed(self) -> bool:
+        """Whether sources lost a family since this was asked last: its members go other ways."""
+        changed, self.changed = self.changed, False
+        return changed
+
+    def statistics(self) -> AssemblyStatistics:
+        """A snapshot."""
+        families = len(self._young) + len(self._old)
+        return AssemblyStatistics(
+            families, self.outcomes.waiting, self.outcomes.points, dict(self.outcomes.by_name)
+        )
+
+    def _family(
+        self, labels: Mapping[str, str], project: str, identity: MetricIdentity, bound: str
+    ) -> Family:
+        base = tuple(sorted(pair for pair in labels.items() if pair[0] not in (NAME, bound)))
+        key = FamilyKey(project, identity.kind, identity.name, base)
+        family = self._young.get(key) or self._old.get(key)
+        if family is None:
+            named = sorted([(NAME, identity.name), *base])
+            family = Family(self, key, identity, named, self._resources.find(labels, project))
+            # Beyond the bound for as long as the request lasts: only a round may send sets away.
+            self._young[key] = family
+        return family
+
+    def _route(self, family: Family) -> None:
+        """Find the sources that take the family as a whole, after exporters changed."""
+        if family.is_routed:
+            return
+        family.streams = None
+        base = dict(family.key.labels)
+        plans = []
+        for suffix, label, value in _PROBES[family.identity.kind]:
+            probe = {**base, NAME: family.identity.name + suffix}
+            if label:
+                probe[label] = value
+            plans.append(self._router.match(probe, family.key.project)[0])
+        family.probes = tuple(plans)
+        family.routed = plans[0].partition.version
+        family.sources = frozenset(plans[0].matched).intersection(
+            *(plan.matched for plan in plans[1:])
+        )
+        family.version += 1
+
+    def _force(self, family: Family, pending: Set, emission: Emission) -> None:
+        """Send a set, and the older ones of its family, without waiting."""
+        for time_ns, older in family.sets.items():
+            if time_ns <= pending.time_ns:
+                older.due = True
+        family.settle(emission)
+
+    def _skip_settled(self) -> None:
+        while self._deadlines and not _waits(self._deadlines[0]):
+            self._deadlines.popleft()
+
+    def _rotate(self, emission: Emission) -> None:
+        for family in self._old.values():
+            for pending in family.sets.values():
+                pending.due = True
+            family.settle(emission)
+        self._old = self._young
+        self._young = {}
+        self.epoch += 1
+
+    def __repr__(self) -> str:
+        families = f"{len(self._young)}+{len(self._old)} families"
+        return f"<Assembly {families}, {self.outcomes.waiting} samples waiting>"
+
+
+def _waits(deadline: _Deadline) -> bool:
+    _, family, pending = deadline
+    return family.sets.get(pending.time_ns) is pending

@@ -1,0 +1,156 @@
+"""What both versions of remote write may bring besides samples: histograms and exemplars.
+
+All of it is decoded, and refused where it must be, while the request can still be taken back; what
+is good waits in the intake.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from relay.errors import TooLargeError
+from relay.pipeline.intake import Extra, Intake, NativePoint, Origin, enter, seal
+from relay.pipeline.native import NativeRoute
+from relay.pipeline.plans import Plan
+from relay.pipeline.series import Series
+from relay.pipeline.streams import append_number
+from relay.wire.native_histogram import HistogramFault, buckets_of, parse_histogram
+from relay.wire.otlp import stale_prefix
+from relay.wire.otlp_points import STALE, Exemplar
+from relay.wire.remote_write2 import Metadata2
+
+CAREFUL_MAX = 500_000
+"""Entries of one request that are not a known series with one sample: fifty times vmagent's largest
+block. Each costs some ten microseconds, during which nobody else is served, and a body of 32 MiB
+has room for sixteen million empty ones."""
+
+EXPANSION_BYTES_MAX = 256 * 1024 * 1024
+"""Bytes of points and labels that a request may become beyond its own size.
+
+Every point repeats its series' attributes: without a bound, one series with 16 KiB of labels and a
+million samples in 10 MiB would become 16 GiB. vmagent's largest block, all of one series with 440
+bytes of labels, becomes 5 MiB. In remote write 2.0 even a series' labels are but references."""
+
+BUCKETS_MAX = 2_000_000
+"""Buckets of all native histograms of a request, gaps included: 1,000 for each of the 2,000 that
+Prometheus sends at once. A gap takes two bytes of body and up to 16,384 buckets of memory."""
+
+
+Span = tuple[int, int]
+"""(start, stop) of a message in the body."""
+
+
+class Resolution(Protocol):
+    """How the pipeline knows its series; see :class:`relay.pipeline.engine.Engine`."""
+
+    def resolve(self, key: bytes) -> Series:
+        """The series with these label bytes, ready for use, with ``fault`` set where it is bad."""
+        ...
+
+    def learn(self, name: str, metadata: Metadata2) -> None:
+        """Take in what a series of this name says of its family."""
+        ...
+
+    def native(self, series: Series) -> NativeRoute:
+        """Where the native histograms of a good series go."""
+        ...
+
+
+def count_careful(intake: Intake) -> None:
+    """Count an entry that takes more than the fast way; raises TooLargeError for too many."""
+    intake.careful += 1
+    if intake.careful > CAREFUL_MAX:
+        raise TooLargeError(f"over {CAREFUL_MAX} entries that need care in one request")
+
+
+def count_expansion(size: int, intake: Intake) -> None:
+    """Count bytes that a request becomes and was not; raises TooLargeError for too many."""
+    intake.expansion_bytes += size
+    if intake.expansion_bytes > EXPANSION_BYTES_MAX:
+        raise TooLargeError(f"the request becomes over {EXPANSION_BYTES_MAX} bytes of points")
+
+
+def point_bytes(series: Series, plan: Plan) -> int:
+    """About how many bytes a sample of the series becomes, in all sinks together.
+
+    A point's attributes take the room of the labels that they were, give or take a tenth.
+    """
+    return len(series.key) * (len(series.routes) + len(plan.handled_sinks))
+
+
+def append_sample(
+    series: Series, stamp: bytes, value: bytes, extra: Extra | None, intake: Intake
+) -> None:
+    """Send one sample the ways that its series goes."""
+    if series.plan.handled:
+        intake.deferred.append((series.handlers, stamp, value, extra))
+    for batch, group, prefix in series.routes:
+        if extra is not None:
+            origin = Origin(intake.request, intake.now)
+            append_number((batch, group, prefix), stamp, value, extra, origin, intake)
+            continue
+        if batch.group is not group:
+            enter(batch, group, intake)
+        batch.arena += prefix if value != STALE else stale_prefix(prefix)
+        batch.arena += stamp
+        batch.arena += value
+        batch.count += 1
+        if batch.count == batch.limit:
+            seal(batch, intake)
+
+
+def take_histograms(
+    body: bytes,
+    spans: Sequence[Span],
+    series: Series,
+    exemplars: tuple[Exemplar, ...],
+    intake: Intake,
+    resolution: Resolution,
+    *,
+    created_ms: int = 0,
+) -> None:
+    """Decode the native histograms of a good series; exemplars go with the last good one.
+
+    ``created_ms`` is the start of those that have none of their own, 0 for none.
+    Raises DecodeError, and TooLargeError for more buckets than a request may have.
+    """
+    points: dict[int, NativePoint] = {}
+    good = 0
+    for start, stop in spans:
+        count_careful(intake)
+        try:
+            point = parse_histogram(body, start, stop, created_ms=created_ms)
+        except HistogramFault as fault:
+            intake.drop(fault.reason, 1, f"{series.name}: {fault}")
+            continue
+        intake.buckets += buckets_of(point)
+        if intake.buckets > BUCKETS_MAX:
+            raise TooLargeError(f"native histograms of over {BUCKETS_MAX} buckets in one request")
+        points[point.time_ns] = point
+        good += 1
+    if not points:
+        return
+    if len(points) < good:
+        intake.drop("duplicate_timestamp", good - len(points), series.name)
+    route = resolution.native(series)
+    count_expansion(len(points) * point_bytes(series, route.plan), intake)
+    intake.tallies.append((route.plan, len(points)))
+    intake.histograms += len(points)
+    in_order = [points[time_ns] for time_ns in sorted(points)]
+    if exemplars:
+        in_order[-1] = dataclasses.replace(in_order[-1], exemplars=exemplars)
+    intake.native += [(route, point) for point in in_order]
+
+
+def take_exemplars(found: Iterable[Exemplar | None], intake: Intake) -> tuple[Exemplar, ...]:
+    """Count a series' exemplars and keep the good ones, the newest of too many."""
+    good = []
+    for exemplar in found:
+        intake.exemplars += 1
+        if exemplar is None:
+            intake.exemplars_refused += 1
+        else:
+            good.append(exemplar)
+    return tuple(good)

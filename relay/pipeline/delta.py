@@ -1,0 +1,347 @@
+"""Cumulative streams made into deltas, for sinks whose backend takes nothing else.
+
+Rules (ODM, "Temporality" and "Resets and Gaps"; reference, section B and vectors 36 and 37):
+
+* Windows are contiguous: a delta starts where the one before ended. What arrives out of order, or
+  for a time that was exported, is swallowed and counted; the increments it tells of are in the next
+  point anyway, because the stream is cumulative. For the same reason a gap costs nothing.
+* The first point of a stream only sets the base, unless its start time says that everything in it
+  happened since we began to watch (``since_ns``): then none of it can have been exported before.
+* A value below the last one is a reset: the whole new value is the increment, starting where the
+  last window ended. A start time behind the last point is a reset that says so itself.
+* A stale marker ends nothing: a target that comes back goes on counting or resets, and both are
+  seen in its next value.
+* Deltas of doubles are taken against the sum of the deltas sent, not against the last value, so
+  that adding them up again gives the stream back without drift.
+* Histograms whose buckets changed are compared in the buckets that both have; exponential ones in
+  the coarser scale.
+* The state of a stream is forgotten when it was not fed for a whole rotation. Rotations happen
+  every ``age_max_s``, or when the young half is full, so at most ``states_max`` are held.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Literal
+
+from relay.pipeline.exponential import subtract
+from relay.wire.otlp import Kind
+from relay.wire.otlp_points import (
+    STALE,
+    ExponentialPoint,
+    HistogramPoint,
+    NumberPoint,
+    Point,
+    SummaryPoint,
+)
+
+Outcome = Literal[
+    "made",
+    "reset",
+    "first",
+    "duplicate",
+    "out_of_order",
+    "stale",
+    "not_finite",
+    "layout",
+]
+"""What became of a point: ``made`` and ``reset`` are exported, all others swallowed."""
+
+OUTCOMES: tuple[Outcome, ...] = (
+    "made",
+    "reset",
+    "first",
+    "duplicate",
+    "out_of_order",
+    "stale",
+    "not_finite",
+    "layout",
+)
+
+Cumulative = NumberPoint | HistogramPoint | ExponentialPoint
+
+_DOUBLE = struct.Struct("<d")
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaStatistics:
+    """``states`` held now, ``forgotten`` since the start, and points by what became of them."""
+
+    states: int
+    forgotten: int
+    outcomes: dict[str, int]
+
+
+class State:
+    """Where one stream stands. ``time_ns`` 0: nothing is known of it.
+
+    ``last`` is the last cumulative point; ``total`` is, for doubles, the sum of the deltas sent.
+    """
+
+    __slots__ = ("epoch", "key", "last", "store", "time_ns", "total")
+
+    def __init__(self, store: DeltaStore, key: bytes) -> None:
+        self.store = store
+        self.key = key
+        self.epoch = -1
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew with the next point."""
+        self.time_ns = 0
+        self.total = 0.0
+        self.last: Cumulative | None = None
+
+    def step(self, point: Point) -> Point | None:
+        """The delta since the point before; None where there is nothing to say.
+
+        Summaries pass: OTLP gives them no temporality.
+        """
+        store = self.store
+        if self.epoch != store.epoch:
+            store.keep(self)
+        outcome, made = self._step(point)
+        store.outcomes[outcome] += 1
+        return made
+
+    def _step(self, point: Point) -> tuple[Outcome, Point | None]:
+        if isinstance(point, NumberPoint):
+            if point.value == STALE:
+                return "stale", None
+        elif point.stale:
+            return "stale", None
+        if point.time_ns <= self.time_ns:
+            return ("duplicate" if point.time_ns == self.time_ns else "out_of_order"), None
+        match point:
+            case NumberPoint():
+                return self._number(point)
+            case HistogramPoint():
+                return self._histogram(point)
+            case ExponentialPoint():
+                return self._exponential(point)
+            case SummaryPoint():
+                return "made", point
+
+    def _number(self, point: NumberPoint) -> tuple[Outcome, Point | None]:
+        value = _double(point.value)
+        if not math.isfinite(value):
+            return "not_finite", None
+        last = self.last
+        if last is None or self._restarted(point.start_ns):
+            return self._begin(point, value)
+        assert isinstance(last, NumberPoint)
+        outcome: Outcome = "made"
+        start_ns = self.time_ns
+        if value < _double(last.value):
+            outcome, increment, self.total = "reset", value, value
+        else:
+            # A sum of rounded deltas may be above the value by as much as the rounding.
+            increment = max(0.0, value - self.total)
+            self.total += increment
+        self._advance(point)
+        return outcome, replace(point, value=_DOUBLE.pack(increment), start_ns=start_ns)
+
+    def _histogram(self, point: HistogramPoint) -> tuple[Outcome, Point | None]:
+        last = self.last
+        if last is None or self._restarted(point.start_ns):
+            return self._begin(point, _sum(point))
+        assert isinstance(last, HistogramPoint)
+        now = point
+        if last.bounds != point.bounds or len(last.counts) != len(point.counts):
+            last, now = _shared_buckets(last, point)
+        counts = tuple(new - old for new, old in zip(now.counts, last.counts, strict=True))
+        count = point.count - last.count
+        if count < 0 or min(counts, default=0) < 0:
+            return self._reset(point)
+        start_ns = self.time_ns
+        total = self._sum_increment(point)
+        self._advance(point)
+        return "made", replace(now, count=count, counts=counts, sum=total, start_ns=start_ns)
+
+    def _exponential(self, point: ExponentialPoint) -> tuple[Outcome, Point | None]:
+        last = self.last
+        if last is None or self._restarted(point.start_ns):
+            return self._begin(point, _sum(point))
+        assert isinstance(last, ExponentialPoint)
+        if last.zero_threshold != point.zero_threshold:
+            # Observations moved between the zero bucket and others: no difference can be told.
+            self.forget()
+            self._begin(replace(point, start_ns=0), _sum(point))
+            return "layout", None
+        scale = min(last.scale, point.scale)
+        positive = subtract(point.positive, point.scale - scale, last.positive, last.scale - scale)
+        negative = subtract(point.negative, point.scale - scale, last.negative, last.scale - scale)
+        zeros = point.zero_count - last.zero_count
+        if positive is None or negative is None or zeros < 0 or point.count < last.count:
+            return self._reset(point)
+        start_ns = self.time_ns
+        total = self._sum_increment(point)
+        self._advance(point)
+        return "made", replace(
+            point,
+            count=zeros + sum(positive.counts) + sum(negative.counts),
+            sum=total,
+            scale=scale,
+            zero_count=zeros,
+            positive=positive,
+            negative=negative,
+            start_ns=start_ns,
+        )
+
+    def _restarted(self, start_ns: int) -> bool:
+        """Whether the sender says that the stream began anew after its last point."""
+        return start_ns > self.time_ns
+
+    def _begin(self, point: Cumulative, total: float) -> tuple[Outcome, Point | None]:
+        """The first point of a stream, or of its new life."""
+        known = self.last is not None
+        self.total = total
+        self._advance(point)
+        if point.start_ns and (known or point.start_ns >= self.store.since_ns):
+            return ("reset" if known else "made"), point
+        return "first", None
+
+    def _reset(self, point: HistogramPoint | ExponentialPoint) -> tuple[Outcome, Point | None]:
+        start_ns = self.time_ns
+        self.total = _sum(point)
+        self._advance(point)
+        return "reset", replace(point, start_ns=start_ns)
+
+    def _sum_increment(self, point: HistogramPoint | ExponentialPoint) -> bytes | None:
+        """The increment of the sum; it may be negative, because observations may be."""
+        if point.sum is None:
+            return None
+        increment = _double(point.sum) - self.total
+        if not math.isfinite(increment):
+            self.total = _sum(point)
+            return None
+        self.total += increment
+        return _DOUBLE.pack(increment)
+
+    def _advance(self, point: Cumulative) -> None:
+        self.time_ns = point.time_ns
+        self.last = replace(point, exemplars=()) if point.exemplars else point
+
+    def __repr__(self) -> str:
+        return f"<State {self.key.hex()} at {self.time_ns} ns>"
+
+
+class DeltaStore:
+    """The state of every stream that some sink wants as deltas; see the module's rules."""
+
+    def __init__(
+        self, *, states_max: int = 1_000_000, age_max_s: float = 3600.0, since_ns: int = 0
+    ) -> None:
+        assert states_max >= 2
+        self.epoch = 0
+        self.since_ns = since_ns
+        self.outcomes: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
+        self._half = states_max // 2
+        self._age_max_s = age_max_s
+        self._rotate_at: float | None = None
+        self._young: dict[bytes, State] = {}
+        self._old: dict[bytes, State] = {}
+        self._forgotten = 0
+
+    def delta(self, stream: object, kind: Kind) -> State | None:
+        """The state of a stream, told by its repr; None for kinds that have no delta.
+
+        A digest stands for the stream: label texts of a million streams would take half a gigabyte.
+        """
+        if kind not in ("sum", "histogram", "exponential_histogram"):
+            return None
+        key = blake2b(f"{kind} {stream!r}".encode(errors="surrogatepass"), digest_size=16).digest()
+        state = self._young.get(key) or self._old.get(key)
+        if state is None:
+            state = State(self, key)
+            self.keep(state)
+        return state
+
+    def keep(self, state: State) -> None:
+        """Note that a stream is in use; the longest unused ones may be forgotten."""
+        if len(self._young) >= self._half and state.key not in self._young:
+            self._rotate()
+        self._old.pop(state.key, None)
+        known = self._young.setdefault(state.key, state)
+        if known is not state:
+            # Two handlers of one stream: the one that came back late goes on from nothing.
+            state.forget()
+            self._young[state.key] = state
+        state.epoch = self.epoch
+
+    def restore(self, key: bytes, total: float, last: Cumulative) -> None:
+        """Know again where a stream stood before a restart, unless it was fed since."""
+        state = self._young.get(key) or self._old.get(key)
+        if state is None:
+            state = State(self, key)
+            self.keep(state)
+        if not state.time_ns:
+            state.time_ns, state.total, state.last = last.time_ns, total, last
+
+    def tick(self, tick: float) -> None:
+        """Let time pass on the monotonic clock, in s: forget what was not fed for long."""
+        if self._rotate_at is None:
+            self._rotate_at = tick + self._age_max_s
+        elif tick >= self._rotate_at:
+            self._rotate_at = tick + self._age_max_s
+            self._rotate()
+
+    def states(self) -> Iterator[State]:
+        """Every state that knows something."""
+        for state in (*self._young.values(), *self._old.values()):
+            if state.time_ns:
+                yield state
+
+    def statistics(self) -> DeltaStatistics:
+        """A snapshot."""
+        states = len(self._young) + len(self._old)
+        return DeltaStatistics(states, self._forgotten, dict(self.outcomes))
+
+    def _rotate(self) -> None:
+        for state in self._old.values():
+            # Its stream may still hold it, and must not take up where it was.
+            state.forget()
+        self._forgotten += len(self._old)
+        self._old = self._young
+        self._young = {}
+        self.epoch += 1
+
+    def __repr__(self) -> str:
+        return f"<DeltaStore {len(self._young)}+{len(self._old)} states>"
+
+
+def _shared_buckets(
+    last: HistogramPoint, point: HistogramPoint
+) -> tuple[HistogramPoint, HistogramPoint]:
+    """Both in the buckets that they have in common."""
+    if not last.counts or not point.counts:
+        return replace(last, bounds=(), counts=()), replace(point, bounds=(), counts=())
+    known = set(last.bounds)
+    shared = tuple(bound for bound in point.bounds if bound in known)
+    return _coarser(last, shared), _coarser(point, shared)
+
+
+def _coarser(point: HistogramPoint, bounds: tuple[float, ...]) -> HistogramPoint:
+    """The point in fewer buckets; ``bounds`` are some of its own."""
+    counts = [0]
+    wanted = iter((*bounds, math.inf))
+    bound = next(wanted)
+    for own, count in zip((*point.bounds, math.inf), point.counts, strict=True):
+        counts[-1] += count
+        if own == bound and own != math.inf:
+            counts.append(0)
+            bound = next(wanted)
+    return replace(point, bounds=bounds, counts=tuple(counts))
+
+
+def _sum(point: HistogramPoint | ExponentialPoint) -> float:
+    return 0.0 if point.sum is None else _double(point.sum)
+
+
+def _double(eight: bytes) -> float:
+    value: float = _DOUBLE.unpack(eight)[0]
+    return value

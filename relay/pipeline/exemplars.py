@@ -1,0 +1,131 @@
+"""Exemplars that came without a sample wait here for the next sample of their series.
+
+Prometheus sends exemplars as series of their own, behind the sample that they belong to
+(``storage/remote/queue_manager.go``). By then the sample's point is in its batches, so an exemplar
+goes with the series' next point. Rules:
+
+* A series that waits gets, in place of its routes, one handler that appends its next point with the
+  exemplars and puts the routes back. Samples without exemplars cost nothing more than before.
+* Bounded: the newest :data:`PER_SERIES_MAX` of a series, ``exemplars_max`` altogether; the series
+  that has waited longest gives way. What no point came for is counted as dropped.
+* Exemplars are a sample of samples. They survive no restart, and re-resolving a series drops them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relay.pipeline.intake import Extra
+from relay.pipeline.plans import Plan
+from relay.pipeline.series import Route, Series
+from relay.pipeline.streams import Emission, Handler, append_number
+from relay.wire.otlp_points import Exemplar
+
+PER_SERIES_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ExemplarShelfStatistics:
+    """``received`` with all requests; ``sent`` with a point; ``dropped`` on the way; ``waiting``.
+
+    Exemplars of series that nobody wants are received and no more.
+    """
+
+    received: int
+    sent: int
+    dropped: int
+    waiting: int
+
+
+class ExemplarShelf:
+    """See the module's rules."""
+
+    def __init__(self, *, exemplars_max: int = 20_000) -> None:
+        self._exemplars_max = exemplars_max
+        self._waiting: dict[Series, _Waiting] = {}
+        self._count = 0
+        self.received = 0
+        self.sent = 0
+        self.dropped = 0
+
+    def put(self, series: Series, exemplars: tuple[Exemplar, ...]) -> None:
+        """Keep exemplars for the next point of their series, which is resolved and good."""
+        if series.native is not None and series.native.wanted:
+            kept = (series.native.exemplars + exemplars)[-PER_SERIES_MAX:]
+            self.dropped += len(series.native.exemplars) + len(exemplars) - len(kept)
+            self.sent += len(kept) - len(series.native.exemplars)
+            series.native.exemplars = kept
+            return
+        if not series.routes and not series.handlers:
+            return
+        waiting = self._waiting.get(series)
+        if waiting is None or waiting.plan is not series.plan:
+            self._forget(series)
+            waiting = self._waiting[series] = _Waiting(self, series)
+        before = len(waiting.exemplars)
+        waiting.exemplars = (waiting.exemplars + exemplars)[-PER_SERIES_MAX:]
+        self._count += len(waiting.exemplars) - before
+        self.dropped += before + len(exemplars) - len(waiting.exemplars)
+        while self._count > self._exemplars_max:
+            self._forget(next(iter(self._waiting)))
+
+    def taken(self, series: Series, waiting: _Waiting) -> None:
+        """The exemplars of a series have found their point."""
+        if self._waiting.get(series) is waiting:
+            del self._waiting[series]
+            self._count -= len(waiting.exemplars)
+
+    def statistics(self) -> ExemplarShelfStatistics:
+        """A snapshot."""
+        return ExemplarShelfStatistics(self.received, self.sent, self.dropped, self._count)
+
+    def _forget(self, series: Series) -> None:
+        waiting = self._waiting.pop(series, None)
+        if waiting is not None:
+            self._count -= len(waiting.exemplars)
+            self.dropped += len(waiting.exemplars)
+            waiting.exemplars = ()
+            waiting.restore()
+
+    def __repr__(self) -> str:
+        return f"<ExemplarShelf {self._count} waiting of {len(self._waiting)} series>"
+
+
+class _Waiting:
+    """Stands in for the routes and handlers of a series until its next sample."""
+
+    __slots__ = ("_handlers", "_original", "_routes", "_series", "_shelf", "exemplars", "plan")
+
+    def __init__(self, shelf: ExemplarShelf, series: Series) -> None:
+        self._shelf = shelf
+        self._series = series
+        self._original: Plan = series.plan
+        self._routes: tuple[Route, ...] = series.routes
+        self._handlers: tuple[Handler, ...] = series.handlers
+        self.exemplars: tuple[Exemplar, ...] = ()
+        self.plan = series.plan = series.plan.deferring()
+        series.routes = ()
+        series.handlers = (self,)
+
+    def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
+        """Append the sample with all that waits; later ones of the same round go without."""
+        self.restore()
+        self._shelf.taken(self._series, self)
+        self._shelf.sent += len(self.exemplars)
+        start_ns, given = extra if extra is not None else Extra()
+        extra = Extra(start_ns, given + self.exemplars)
+        self.exemplars = ()
+        for route in self._routes:
+            append_number(route, stamp, value, extra, emission.origin, emission.intake)
+        for handler in self._handlers:
+            handler.take(stamp, value, extra, emission)
+
+    def restore(self) -> None:
+        """Put the series' own routes and handlers back, unless it was resolved anew meanwhile."""
+        if self._series.plan is self.plan:
+            self._series.plan = self._original
+            self._series.routes = self._routes
+            self._series.handlers = self._handlers
+
+    def __repr__(self) -> str:
+        return f"<_Waiting {len(self.exemplars)} exemplars of {self._series!r}>"

@@ -1,0 +1,190 @@
+"""What the members of one histogram or summary at one time come to: a point, or why they do not.
+
+Rules (reference, section B and vectors 8 to 12 and 16):
+
+* ``le`` values become bounds, without +Inf; a bucket's count is what it has more than the bucket
+  below it. Where +Inf is missing the last bucket is what the count has more.
+* A histogram without count is none. Its sum may be missing, and stays unset; a summary's is then 0.
+* Nothing is mended: counts that are no whole numbers, that fall from bucket to bucket or contradict
+  each other, a bound given twice or NaN make the set worthless as a whole.
+* ``vmrange`` buckets (VictoriaMetrics) hold what fell between two bounds, are not cumulative and
+  exist only where something did: gaps between them are buckets with a count of 0.
+* A quantile's NaN is a value: nothing was observed in the summary's window.
+* A set whose count is the stale marker is a stale point. A single stale member is absent.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from relay.wire.otlp_points import STALE, Exemplar, HistogramPoint, SummaryPoint
+
+Refusal = Literal[
+    "no_count",
+    "not_whole",
+    "not_monotone",
+    "contradiction",
+    "duplicate_bound",
+    "bad_bound",
+]
+"""Why a set is no point."""
+
+_DOUBLE = struct.Struct("<d")
+_ZERO = bytes(8)
+_COUNT_MAX = float(1 << 64)
+
+
+def parse_bound(text: str) -> float:
+    """A ``le`` or ``quantile`` label's number; NaN where it is none."""
+    try:
+        # float() takes more than Go's ParseFloat: underscores, blanks, the digits of all scripts.
+        return float(text) if text.isascii() and not set("_ \t\n\r") & set(text) else math.nan
+    except ValueError:
+        return math.nan
+
+
+def parse_range(text: str) -> tuple[float, float]:
+    """A ``vmrange`` label's bounds, as ``1.000e+00...1.136e+00``; NaN where it is none."""
+    low, dots, high = text.partition("...")
+    lower, upper = (parse_bound(low), parse_bound(high)) if dots else (math.nan, math.nan)
+    return (lower, upper) if lower < upper else (math.nan, math.nan)
+
+
+def classic_histogram(
+    time_ns: int,
+    count: bytes | None,
+    total: bytes | None,
+    buckets: Sequence[tuple[float, bytes]],
+    start_ns: int = 0,
+    exemplars: tuple[Exemplar, ...] = (),
+) -> HistogramPoint | Refusal:
+    """The point of cumulative buckets, (bound, value) sorted by bound."""
+    if count is None:
+        return "no_count"
+    if count == STALE:
+        return HistogramPoint(time_ns, 0, None, (), (), stale=True)
+    whole = _whole(count)
+    if whole is None:
+        return "not_whole"
+    bounds: list[float] = []
+    counts: list[int] = []
+    below = 0
+    last: float | None = None
+    for bound, value in buckets:
+        if value == STALE:
+            continue
+        if not bound > -math.inf:
+            return "bad_bound"
+        if bound == last:
+            return "duplicate_bound"
+        last = bound
+        cumulative = _whole(value)
+        if cumulative is None:
+            return "not_whole"
+        if cumulative < below:
+            return "not_monotone"
+        if cumulative > whole or (bound == math.inf and cumulative != whole):
+            return "contradiction"
+        if bound != math.inf:
+            bounds.append(bound)
+            counts.append(cumulative - below)
+            below = cumulative
+    if last is not None:
+        counts.append(whole - below)
+    return HistogramPoint(
+        time_ns, whole, _present(total), tuple(bounds), tuple(counts), start_ns, exemplars
+    )
+
+
+def range_histogram(
+    time_ns: int,
+    count: bytes | None,
+    total: bytes | None,
+    buckets: Sequence[tuple[float, float, bytes]],
+    start_ns: int = 0,
+    exemplars: tuple[Exemplar, ...] = (),
+) -> HistogramPoint | Refusal:
+    """The point of ``vmrange`` buckets, (lower, upper, value) sorted by their bounds."""
+    if count is None:
+        return "no_count"
+    if count == STALE:
+        return HistogramPoint(time_ns, 0, None, (), (), stale=True)
+    whole = _whole(count)
+    if whole is None:
+        return "not_whole"
+    bounds: list[float] = []
+    counts: list[int] = []
+    for lower, upper, value in buckets:
+        if value == STALE:
+            continue
+        if math.isnan(lower):
+            return "bad_bound"
+        within = _whole(value)
+        if within is None:
+            return "not_whole"
+        if bounds and lower < bounds[-1]:
+            return "duplicate_bound"
+        if lower != -math.inf and (not bounds or lower > bounds[-1]):
+            bounds.append(lower)
+            counts.append(0)
+        bounds.append(upper)
+        counts.append(within)
+    if sum(counts) != whole:
+        return "contradiction"
+    if bounds and bounds[-1] == math.inf:
+        bounds.pop()
+    elif bounds:
+        counts.append(0)
+    elif whole:
+        return "contradiction"
+    return HistogramPoint(
+        time_ns, whole, _present(total), tuple(bounds), tuple(counts), start_ns, exemplars
+    )
+
+
+def summary(
+    time_ns: int,
+    count: bytes | None,
+    total: bytes | None,
+    quantiles: Sequence[tuple[float, bytes]],
+    start_ns: int = 0,
+) -> SummaryPoint | Refusal:
+    """The point of a summary, (quantile, value) sorted by quantile."""
+    if count is None:
+        return "no_count"
+    if count == STALE:
+        return SummaryPoint(time_ns, 0, _ZERO, (), stale=True)
+    whole = _whole(count)
+    if whole is None:
+        return "not_whole"
+    pairs: list[tuple[float, float]] = []
+    for quantile, value in quantiles:
+        if value == STALE:
+            continue
+        if not 0.0 <= quantile <= 1.0:
+            return "bad_bound"
+        if pairs and pairs[-1][0] == quantile:
+            return "duplicate_bound"
+        pairs.append((quantile, _DOUBLE.unpack(value)[0]))
+    return SummaryPoint(time_ns, whole, _present(total) or _ZERO, tuple(pairs), start_ns)
+
+
+def ranges_add_up(count: bytes, values: Iterable[bytes]) -> bool:
+    """Whether ``vmrange`` buckets hold all that was counted: then none is still to come."""
+    if count == STALE:
+        return False
+    total = sum(_DOUBLE.unpack(value)[0] for value in values if value != STALE)
+    return bool(total == _DOUBLE.unpack(count)[0])
+
+
+def _whole(value: bytes) -> int | None:
+    """A count, or None where it is fractional, negative, or no number."""
+    number: float = _DOUBLE.unpack(value)[0]
+    return int(number) if 0.0 <= number < _COUNT_MAX and number.is_integer() else None
+
+
+def _present(value: bytes | None) -> bytes | None:
+    return None if value == STALE else value

@@ -1,0 +1,244 @@
+"""What one request brings, and what it does to the batches that it reaches.
+
+Rules:
+
+* A batch remembers nothing of requests but the mark of the last one (``OpenBatch.request``); what a
+  request found is kept here, as a :class:`Touch`, and puts the batch back where the request cannot
+  be accepted after all.
+* Samples that need more than a prefix, a time and a value are only collected while the request is
+  decoded (``deferred``). They are looked at when it is known to be good, so that nothing which is
+  assembled or accumulated from them ever has to be taken back.
+* Points that come late, from a deadline and not from a request, go through an intake of their own
+  whose mark is negative: no request has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from relay.pipeline.plans import Plan
+from relay.pipeline.series import Series
+from relay.wire.batch import OpenBatch, SealedBatch
+from relay.wire.otlp import MetricGroup, Run
+from relay.wire.otlp_points import Exemplar, ExponentialPoint, HistogramPoint
+
+if TYPE_CHECKING:
+    from relay.pipeline.native import NativeRoute
+    from relay.pipeline.streams import Handler
+
+EXAMPLES_MAX = 5
+"""Faults that are spelled out per request; the rest is only counted."""
+
+
+class Extra(NamedTuple):
+    """What a sample may have besides a time and a value; most have neither.
+
+    ``start_ns`` is 0 where the sender supplied none.
+    """
+
+    start_ns: int = 0
+    exemplars: tuple[Exemplar, ...] = ()
+
+
+NativePoint = ExponentialPoint | HistogramPoint
+"""What a native histogram becomes."""
+
+Deferred = tuple["tuple[Handler, ...]", bytes, bytes, Extra | None]
+"""A sample that waits for its request to be known as good: the handlers that its series had when it
+was met, its time as :func:`~relay.pipeline.kernel.encode_time` makes it, the eight bytes of its
+value, and what else it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a point comes from: the oldest ingest position that is in it, and the wall clock of
+    its arrival, in s."""
+
+    position: int
+    arrived_at: float
+
+
+class Taken(NamedTuple):
+    """How much of a request was good, as remote write 2.0 asks to be told."""
+
+    samples: int
+    histograms: int
+    exemplars: int
+
+
+@dataclass(slots=True)
+class Touch:
+    """Where a request found a batch: enough to put it back."""
+
+    batch: OpenBatch
+    arena: bytearray
+    arena_bytes: int
+    runs: list[Run]
+    runs_count: int
+    count: int
+    oldest: int
+    opened_at: float
+    sealed: int
+
+    def undo(self) -> None:
+        """Put the batch back to what it was."""
+        batch = self.batch
+        del self.arena[self.arena_bytes :]
+        del self.runs[self.runs_count :]
+        batch.arena = self.arena
+        batch.runs = self.runs
+        batch.group = None
+        batch.count = self.count
+        batch.oldest = self.oldest
+        batch.opened_at = self.opened_at
+        batch.sealed = self.sealed
+
+
+@dataclass(slots=True)
+class Intake:
+    """What one request brought. ``request`` is its position, ``now`` its arrival on the wall clock,
+    s."""
+
+    request: int
+    now: float
+    tallies: list[tuple[Plan, int]] = field(default_factory=list)
+    """Good samples, by plan, in stretches."""
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Samples that went no further, by reason."""
+    examples: list[str] = field(default_factory=list)
+    """What was wrong with the first few of them."""
+    touches: list[Touch] = field(default_factory=list)
+    sealed: list[tuple[OpenBatch, SealedBatch]] = field(default_factory=list)
+    histograms: int = 0
+    """Good native histograms; they are among the tallies, too."""
+    exemplars: int = 0
+    """Exemplars that came, good or not."""
+    exemplars_refused: int = 0
+    careful: int = 0
+    """Entries of the body that took the careful way."""
+    learned: bool = False
+    """Whether it taught something that is needed to read others: a type, an object's labels."""
+    expansion_bytes: int = 0
+    """Bytes of points that it becomes beyond what it was; see :mod:`relay.pipeline.careful`."""
+    has_metadata: bool = False
+    deferred: list[Deferred] = field(default_factory=list)
+    """Samples to look at when the whole request is known to be good."""
+    native: list[tuple[NativeRoute, NativePoint]] = field(default_factory=list)
+    """Native histograms, likewise."""
+    loose: list[tuple[Series, tuple[Exemplar, ...]]] = field(default_factory=list)
+    """Exemplars that came without a sample."""
+    buckets: int = 0
+    """Buckets of its native histograms, gaps included: they take more room than they came in."""
+
+    @property
+    def samples(self) -> int:
+        """Good samples of the request."""
+        return sum(count for _, count in self.tallies)
+
+    @property
+    def taken(self) -> Taken:
+        """What of the request was good."""
+        return Taken(
+            self.samples - self.histograms, self.histograms, self.exemplars - self.exemplars_refused
+        )
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything of the request goes on its way, or changes how others are read."""
+        return bool(self.touches or self.deferred or self.native) or self.learned
+
+    def drop(self, reason: str, count: int, example: str) -> None:
+        """Record samples that go no further."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + count
+        if len(self.examples) < EXAMPLES_MAX:
+            self.examples.append(f"{example}: {reason}")
+
+    def withhold(self, wants: Callable[[OpenBatch], bool]) -> list[tuple[OpenBatch, int]]:
+        """Take back what the request did to batches that do not want it; returns them, and how
+        many points that were."""
+        spared = [touch for touch in self.touches if not wants(touch.batch)]
+        if not spared:
+            return []
+        points = {touch.batch: touch.batch.count - touch.count for touch in spared}
+        kept = []
+        for batch, sealed in self.sealed:
+            if batch in points:
+                points[batch] += sealed.count
+            else:
+                kept.append((batch, sealed))
+        self.sealed = kept
+        self.touches = [touch for touch in self.touches if touch.batch not in points]
+        for touch in spared:
+            touch.undo()
+        return list(points.items())
+
+    def undo(self) -> None:
+        """Take everything back that the request did to batches."""
+        for touch in self.touches:
+            touch.undo()
+        self.touches.clear()
+        self.sealed.clear()
+        self.tallies.clear()
+        self.deferred.clear()
+        self.native.clear()
+        self.loose.clear()
+
+
+def enter(batch: OpenBatch, group: MetricGroup, intake: Intake) -> None:
+    """Begin a run of ``group``; on the request's first touch, remember how the batch was."""
+    if batch.request != intake.request:
+        assert batch.group is None
+        intake.touches.append(
+            Touch(
+                batch,
+                batch.arena,
+                len(batch.arena),
+                batch.runs,
+                len(batch.runs),
+                batch.count,
+                batch.oldest,
+                batch.opened_at,
+                batch.sealed,
+            )
+        )
+        batch.request = intake.request
+    elif batch.group is not None:
+        batch.runs.append((batch.group, len(batch.arena)))
+    if not batch.count:
+        batch.oldest = intake.request
+        batch.opened_at = intake.now
+    batch.group = group
+
+
+def append(
+    batch: OpenBatch, group: MetricGroup, point: bytes, origin: Origin, intake: Intake
+) -> None:
+    """Append a finished point, which may be older than what the batch holds."""
+    if batch.group is not group:
+        enter(batch, group, intake)
+    if not batch.count:
+        batch.oldest = origin.position
+        batch.opened_at = origin.arrived_at
+    elif origin.position < batch.oldest:
+        batch.oldest = origin.position
+        batch.opened_at = min(batch.opened_at, origin.arrived_at)
+    batch.arena += point
+    batch.count += 1
+    if batch.count == batch.limit:
+        seal(batch, intake)
+
+
+def seal(batch: OpenBatch, intake: Intake) -> None:
+    """Take a full batch's points out; they stay in the intake until the caller takes them."""
+    sealed = batch.seal()
+    assert sealed is not None
+    intake.sealed.append((batch, sealed))
+
+
+def leave(batch: OpenBatch) -> None:
+    """Close the run that the request left open, so that the next request starts one of its own."""
+    if batch.group is not None:
+        batch.runs.append((batch.group, len(batch.arena)))
+        batch.group = None

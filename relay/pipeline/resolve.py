@@ -1,0 +1,287 @@
+"""What becomes of a series: its routes, its handlers, and how both are counted.
+
+Asked once per series and once more when something changed that the answer rests on: exporters, the
+metric's type, what is known of its target, who takes its family as a whole. For every source that
+matched and every sink that it feeds, one of these happens:
+
+1. The sink wants the samples as they are, numbers: a route, which costs a prefix and sixteen bytes
+   a sample.
+2. Samples must pass through something with a memory first: deltas, or the members of a histogram or
+   summary that the source takes as a whole. That is a handler.
+3. OTLP has no form for them, or they only describe others (``target_info``): a handler that counts.
+4. Native histograms come on series like any other and are told apart by their samples only: they
+   have a route of their own (:mod:`relay.pipeline.native`), made when the first one comes.
+
+Targets with equal options share everything that is made for them but their batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from relay.pipeline.assembly import Assembly, Discard, Enrolment
+from relay.pipeline.delta import DeltaStore
+from relay.pipeline.metric_types import TYPE_NUMBERS, FamilyMetadata, Typing, family_of
+from relay.pipeline.native import NativeRoute
+from relay.pipeline.plans import Plan, SourceRoute, Target, TargetOptions
+from relay.pipeline.resources import TARGET_INFO, Resource, Resources
+from relay.pipeline.router import Router, routes_to
+from relay.pipeline.series import Route, Series
+from relay.pipeline.streams import Handler, NumberHandler, Outlet, Stream
+from relay.pipeline.translate import Pairs, Translator
+from relay.selector.ast import NAME
+from relay.wire.otlp import Kind, MetricGroup, MetricIdentity, point_prefix
+from relay.wire.otlp_points import encode_attributes
+from relay.wire.remote_write import Labels
+
+View = Callable[[], tuple[Mapping[str, str], str]]
+"""Gives a series' labels that anybody may see, and its project."""
+
+
+class Resolver:
+    """Makes routes and handlers; owns no series and no points."""
+
+    def __init__(
+        self,
+        router: Router,
+        translator: Translator,
+        resources: Resources,
+        deltas: DeltaStore,
+        *,
+        wait_s: float,
+        families_max: int,
+        samples_max: int,
+    ) -> None:
+        self.assembly = Assembly(
+            router,
+            resources,
+            self.streams,
+            wait_s=wait_s,
+            families_max=families_max,
+            samples_max=samples_max,
+        )
+        self._router = router
+        self._translator = translator
+        self._types = translator.types
+        self._resources = resources
+        self._deltas = deltas
+        self._changed = False
+
+    def resolve(self, series: Series, labels: Mapping[str, str], project: str) -> None:
+        """Set everything of a new series that depends on labels, exporters and metadata."""
+        series.name = labels[NAME]
+        resource = self._resources.find(labels, project)  # first: it is kept as long as it is used
+        self._learn(series.name, labels, project)
+        plan, matched = self._router.match(labels, project)
+        self._attach(series, labels, project, plan, matched, resource)
+
+    def refresh(self, series: Series, view: View) -> None:
+        """Bring a series that was resolved before up to date, at the least expense."""
+        before = series.plan.base
+        plan, matched = self._router.rematch(before, series.resolved, view)
+        if plan is before and self._is_translated(series):
+            series.resolved = plan.partition.version
+            return
+        if (
+            before.is_plain
+            and plan.is_plain
+            and matched
+            and series.routes
+            and not series.handlers
+            and self._is_translated(series)
+        ):
+            # Other sinks, the same points.
+            _, group, prefix = series.routes[0]
+            series.plan = plan
+            series.native = None
+            series.routes = routes_to(matched, group, prefix)
+            series.resolved = plan.partition.version
+            return
+        labels, project = view()
+        resource = self._resources.find(labels, project)
+        self._attach(series, labels, project, plan, matched, resource)
+
+    def is_current(self, series: Series) -> bool:
+        """Whether nothing has changed that the routes of a good series rest on."""
+        return series.resolved == series.plan.partition.version and self._is_translated(series)
+
+    def _is_translated(self, series: Series) -> bool:
+        return (series.typing is None or series.typing == self._types.typing(series.name)) and sum(
+            fact.version for fact in series.facts
+        ) == series.seen
+
+    def take_changed(self) -> bool:
+        """Whether something changed since this was asked last that other series may rest on."""
+        changed = self._changed
+        self._changed = False
+        # All of them are asked: each forgets that it was.
+        return any((changed, self._resources.take_changed(), self.assembly.take_changed()))
+
+    def native(self, series: Series, labels: Mapping[str, str], project: str) -> NativeRoute:
+        """Where the native histograms of a series go."""
+        matched = series.plan.matched
+        targets = tuple(target for source in matched for target in source.targets)
+        plan = series.plan.variant((), targets) if targets else series.plan
+        pairs = sorted(labels.items())
+
+        def streams(kind: Kind) -> tuple[Stream, ...]:
+            identity = self._types.histogram(series.name, kind)
+            return self.streams(pairs, project, identity, targets)
+
+        return NativeRoute(plan, streams if targets else None)
+
+    def streams(
+        self,
+        labels: Labels,
+        project: str,
+        identity: MetricIdentity,
+        targets: Iterable[Target],
+    ) -> tuple[Stream, ...]:
+        """The streams of one identity, one for all targets with the same options."""
+        by_options: dict[TargetOptions, list[Target]] = {}
+        for target in targets:
+            if identity.kind not in target.options.unsupported:
+                by_options.setdefault(target.options, []).append(target)
+        resource = self._resources.find(dict(labels), project)
+        streams = []
+        for options, alike in by_options.items():
+            wanted = _as_wanted(identity, options)
+            group, attributes = self._place(labels, wanted, options, resource)
+            encoded = encode_attributes(attributes, wanted.kind)
+            key = point_prefix(attributes)
+            outlets = tuple(Outlet(target.lane(key), target.tally) for target in alike)
+            delta = None
+            if wanted.temporality == "delta":
+                # Sorted, because the state is to be found again after a restart.
+                place = (project, labels, sorted(options.promoted), sorted(options.unsupported))
+                delta = self._deltas.delta(place, wanted.kind)
+            streams.append(Stream(group, encoded, outlets, delta))
+        return tuple(streams)
+
+    def _learn(self, name: str, labels: Mapping[str, str], project: str) -> None:
+        """Take in what a new series says of itself or of others."""
+        if name == TARGET_INFO:
+            self._resources.learn(labels, project)
+        elif name.endswith("_bucket") and ("le" in labels or "vmrange" in labels):
+            self._changed |= self._types.infer_histogram(name)
+        if "__type__" in labels or "__unit__" in labels:
+            kind = TYPE_NUMBERS.get(labels.get("__type__", ""), 0)
+            metadata = FamilyMetadata(kind, "", labels.get("__unit__", ""))
+            self._changed |= self._types.learn(family_of(name, kind), metadata)
+
+    def _attach(
+        self,
+        series: Series,
+        labels: Mapping[str, str],
+        project: str,
+        plan: Plan,
+        matched: tuple[SourceRoute, ...],
+        resource: Resource,
+    ) -> None:
+        """Make the routes and handlers of a series that matched these sources."""
+        series.plan = plan
+        series.routes = ()
+        series.handlers = ()
+        series.typing = series.native = None
+        # Who says something of a target keeps it in mind for others that come later.
+        series.facts = (resource,) if matched or series.name == TARGET_INFO else ()
+        if matched:
+            typing = series.typing = self._types.typing(series.name)
+            reason = TARGET_INFO if series.name == TARGET_INFO else typing.refused
+            if reason:
+                targets = [target for source in matched for target in source.targets]
+                series.plan = plan.variant((), targets)
+                series.handlers = (Discard(self.assembly.outcomes, reason),)
+            else:
+                self._share_out(series, labels, project, typing, resource)
+        series.resolved = series.plan.partition.version
+        series.seen = sum(fact.version for fact in series.facts)
+
+    def _share_out(
+        self,
+        series: Series,
+        labels: Mapping[str, str],
+        project: str,
+        typing: Typing,
+        resource: Resource,
+    ) -> None:
+        """Decide for every sink how it gets a series' samples."""
+        plan = series.plan
+        enrolment: Enrolment | None = None
+        if typing.family is not None:
+            enrolment = self.assembly.enrol(labels, project, typing, plan.matched)
+        whole: list[Target] = []
+        delta: list[Target] = []
+        direct: list[Target] = []
+        for source in plan.matched:
+            takes_whole = enrolment is not None and source in enrolment.family.sources
+            for target in source.targets:
+                options = target.options
+                if takes_whole and _kind(typing) not in options.unsupported:
+                    whole.append(target)
+                elif options.temporality == "delta" and typing.identity.monotonic:
+                    delta.append(target)
+                else:
+                    direct.append(target)
+        pairs = sorted(labels.items())
+        series.routes = self._routes(pairs, typing.identity, direct, resource)
+        handlers: list[Handler] = []
+        if enrolment is not None:
+            series.facts = (*series.facts, enrolment.family)
+            if whole:
+                handlers.append(enrolment.handler)
+        if delta:
+            handlers.append(NumberHandler(self.streams(pairs, project, typing.identity, delta)))
+        if handlers:
+            series.plan = plan.variant(direct, (*whole, *delta))
+            series.handlers = tuple(handlers)
+
+    def _routes(
+        self,
+        labels: Labels,
+        identity: MetricIdentity,
+        targets: Iterable[Target],
+        resource: Resource,
+    ) -> tuple[Route, ...]:
+        routes: list[Route] = []
+        places: dict[TargetOptions, tuple[MetricGroup, bytes]] = {}
+        for target in targets:
+            options = target.options
+            place = places.get(options)
+            if place is None:
+                wanted = _as_wanted(identity, options)
+                group, attributes = self._place(labels, wanted, options, resource)
+                place = places[options] = group, point_prefix(attributes)
+            routes.append((target.lane(place[1]), *place))
+        return tuple(routes)
+
+    def _place(
+        self, labels: Labels, identity: MetricIdentity, options: TargetOptions, resource: Resource
+    ) -> tuple[MetricGroup, Pairs]:
+        """The metric that an identity belongs to under some options, and its point attributes."""
+        translation = self._translator.translate(
+            labels, target=resource.attributes, promoted=options.promoted
+        )
+        return self._translator.group(translation, identity), translation.attributes
+
+    def __repr__(self) -> str:
+        return f"<Resolver of {self._router!r}>"
+
+
+def _as_wanted(identity: MetricIdentity, options: TargetOptions) -> MetricIdentity:
+    """The identity in the temporality of a sink.
+
+    Sums that go down have no delta that backends take (New Relic refuses them, Datadog and
+    Dynatrace make gauges of cumulative ones): such a sink gets gauges.
+    """
+    if options.temporality == "cumulative" or identity.kind in ("gauge", "summary"):
+        return identity
+    if identity.kind == "sum" and not identity.monotonic:
+        return replace(identity, kind="gauge")
+    return replace(identity, temporality="delta")
+
+
+def _kind(typing: Typing) -> Kind:
+    assert typing.family is not None
+    return typing.family.kind

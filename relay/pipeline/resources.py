@@ -1,0 +1,84 @@
+"""What ``target_info`` says of a target, joined to all series of its job and instance.
+
+Rules:
+
+* ``target_info`` is no metric: its labels become attributes of the resource, keys unaltered
+  (reference, section B).
+* The join is by project, ``job`` and ``instance``, and works across requests, in either order. It
+  is made when a series is first seen; what is learned later moves :attr:`Resource.version`, and the
+  series of that target are translated once more.
+* A resource is known as long as a series of its target is: the bound is that of the series table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from weakref import WeakValueDictionary
+
+from relay.pipeline.series import Fact
+from relay.selector.ast import NAME
+
+TARGET_INFO = "target_info"
+
+_KEY_LABELS = ("job", "instance")
+
+
+class Resource(Fact):
+    """What is known of one target besides its job and instance."""
+
+    __slots__ = ("__weakref__", "attributes")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attributes: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Resource {self.attributes!r}>"
+
+
+class Resources:
+    """Every target that has a series. ``changed``: series must be translated anew."""
+
+    def __init__(self) -> None:
+        self._targets: WeakValueDictionary[tuple[str, str, str], Resource] = WeakValueDictionary()
+        self._none = Resource()
+        self._changed = False
+
+    def find(self, labels: Mapping[str, str], project: str) -> Resource:
+        """The target of a project's series; keep it as long as the series is kept."""
+        job, instance = labels.get("job", ""), labels.get("instance", "")
+        if not job and not instance:
+            return self._none
+        key = (project, job, instance)
+        resource = self._targets.get(key)
+        if resource is None:
+            resource = self._targets[key] = Resource()
+        return resource
+
+    def learn(self, labels: Mapping[str, str], project: str) -> None:
+        """Take in a ``target_info`` series: it replaces what another one said of the target."""
+        resource = self.find(labels, project)
+        if resource is self._none:
+            return
+        attributes = tuple(
+            sorted(
+                (key, value)
+                for key, value in labels.items()
+                if key != NAME and key not in _KEY_LABELS
+            )
+        )
+        if attributes != resource.attributes:
+            resource.attributes = attributes
+            resource.version += 1
+            self._changed = True
+
+    def take_changed(self) -> bool:
+        """Whether anything was learned since this was asked last."""
+        changed, self._changed = self._changed, False
+        return changed
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def __repr__(self) -> str:
+        return f"<Resources {len(self)} targets>"

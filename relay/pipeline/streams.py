@@ -1,0 +1,148 @@
+"""From finished points to the batches of the sinks that want them.
+
+A *stream* is one identity (resource, scope, metric, attributes) as the targets with the same
+options see it. Counters and gauges with nothing but time and value do without: their series' routes
+are the same thing with everything prepared. Histograms, summaries, deltas, and numbers with start
+times or exemplars are made into points first and pushed here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from relay.pipeline.intake import Extra, Intake, Origin, append, leave
+from relay.pipeline.plans import SinkTally
+from relay.pipeline.positions import Positions
+from relay.pipeline.series import Route
+from relay.wire.batch import OpenBatch
+from relay.wire.otlp import MetricGroup, prefix_attributes
+from relay.wire.otlp_points import NumberPoint, Point, encode_point
+
+
+class Delta(Protocol):
+    """Turns the cumulative points of one stream into deltas."""
+
+    def step(self, point: Point) -> Point | None:
+        """The delta since the point before; None where there is nothing to say."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """One lane of one sink, and the count of the points that were made for that sink."""
+
+    batch: OpenBatch
+    tally: SinkTally
+
+
+class Emission:
+    """One round in which finished points enter batches: the end of a request, or a deadline.
+
+    ``origin`` is that of the request, ``tick`` the monotonic clock of the flush schedule, in
+    s. What is held with :meth:`hold` is held at once; what is released is released when the round
+    is over and the batches hold what they took.
+    """
+
+    __slots__ = ("_positions", "_released", "intake", "origin", "tick")
+
+    def __init__(self, intake: Intake, positions: Positions, tick: float) -> None:
+        self.intake = intake
+        self.origin = Origin(intake.request, intake.now)
+        self.tick = tick
+        self._positions = positions
+        self._released: list[int] = []
+
+    def hold(self, position: int) -> None:
+        """Keep a position from being forgotten: a sample of it waits to become a point."""
+        self._positions.hold(position)
+
+    def release(self, position: int) -> None:
+        """Give up one hold at the end of the round."""
+        self._released.append(position)
+
+    def close(self) -> None:
+        """Leave the batches, so that they are as between requests."""
+        for touch in self.intake.touches:
+            leave(touch.batch)
+
+    def take_released(self) -> list[int]:
+        """The positions to release now that the batches hold theirs."""
+        released, self._released = self._released, []
+        return released
+
+
+class Stream:
+    """See the module's rules. ``attributes`` are encoded for the kind of ``group``."""
+
+    __slots__ = ("attributes", "delta", "group", "outlets")
+
+    def __init__(
+        self,
+        group: MetricGroup,
+        attributes: bytes,
+        outlets: tuple[Outlet, ...],
+        delta: Delta | None = None,
+    ) -> None:
+        self.group = group
+        self.attributes = attributes
+        self.outlets = outlets
+        self.delta = delta
+
+    def push(self, point: Point, origin: Origin, emission: Emission) -> None:
+        """Append a cumulative point, or the delta it makes, to every outlet's batch."""
+        if self.delta is not None:
+            difference = self.delta.step(point)
+            if difference is None:
+                return
+            point = difference
+        encoded = encode_point(self.attributes, point)
+        for outlet in self.outlets:
+            append(outlet.batch, self.group, encoded, origin, emission.intake)
+            outlet.tally.points += 1
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.group!r} to {len(self.outlets)} outlets>"
+
+
+class Handler(Protocol):
+    """What a series does with its samples besides its routes."""
+
+    def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
+        """Take one sample in: ``stamp`` is its time and a tag, ``value`` the bytes of a double."""
+        ...
+
+
+class NumberHandler:
+    """Samples that become number points, each by itself, by way of a stream."""
+
+    __slots__ = ("_streams",)
+
+    def __init__(self, streams: tuple[Stream, ...]) -> None:
+        self._streams = streams
+
+    def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
+        """See :class:`Handler`."""
+        point = number_point(stamp, value, extra)
+        for stream in self._streams:
+            stream.push(point, emission.origin, emission)
+
+    def __repr__(self) -> str:
+        return f"<NumberHandler {self._streams!r}>"
+
+
+def number_point(stamp: bytes, value: bytes, extra: Extra | None) -> NumberPoint:
+    """A sample as a point; ``stamp`` is its time and a tag."""
+    time_ns = int.from_bytes(stamp[:8], "little")
+    if extra is None:
+        return NumberPoint(time_ns, value)
+    return NumberPoint(time_ns, value, extra.start_ns, extra.exemplars)
+
+
+def append_number(
+    route: Route, stamp: bytes, value: bytes, extra: Extra, origin: Origin, intake: Intake
+) -> None:
+    """Append a number point with a start time or exemplars by way of a route."""
+    batch, group, prefix = route
+    point = encode_point(prefix_attributes(prefix), number_point(stamp, value, extra))
+    append(batch, group, point, origin, intake)

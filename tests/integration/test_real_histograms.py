@@ -1,0 +1,209 @@
+"""Prometheus' own classic histograms arrive as histograms, equal to what Prometheus itself stores.
+
+Prometheus scrapes itself and sends what it has over several shards, so that the members of one
+histogram travel in different requests; once straight to the relay, once through vmagent. What must
+arrive is read back from Prometheus' own query API.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.support.any_points import AnyPoint, bits, read_points
+from tests.support.otlp_server import OtlpServer
+from tests.support.processes import binary, eventually, free_port, get_json, relay, started
+from tests.support.recording_proxy import RecordingProxy
+
+pytestmark = [pytest.mark.slow, pytest.mark.real]
+
+EXPORTER = """
+apiVersion: telemetry.datumapis.com/v1alpha1
+kind: Exporter
+metadata: {{name: everything}}
+spec:
+  sources: [{{name: everything, metrics: {{metricsql: ""}}}}]
+  sinks:
+    - name: collector
+      otlp_http: {{endpoint: "{endpoint}"}}
+      batch: {{timeout: 200ms, maxSize: 500}}
+"""
+SECONDS_MIN = 6
+
+Key = tuple[str, tuple[tuple[str, str], ...], int]
+"""Name, labels and milliseconds."""
+
+
+async def _stored(prometheus_url: str) -> dict[Key, Any]:
+    """Every histogram that Prometheus has, complete sets only, by its query API."""
+    query = quote('{__name__=~".+_(bucket|count|sum)"}[5m]')
+    answer = await get_json(f"{prometheus_url}/api/v1/query?query={query}")
+    parts: dict[Key, dict[str, float]] = defaultdict(dict)
+    for series in answer["data"]["result"]:
+        labels = dict(series["metric"])
+        family, _, part = labels.pop("__name__").rpartition("_")
+        bound = labels.pop("le", "")
+        for seconds, text in series["values"]:
+            key = (family, tuple(sorted(labels.items())), round(float(seconds) * 1000))
+            parts[key][f"{part} {bound}"] = float(text)
+    return {
+        key: _data(members)
+        for key, members in parts.items()
+        if "bucket +Inf" in members and "count " in members and "sum " in members
+    }
+
+
+def _data(members: dict[str, float]) -> Any:
+    """Count, bits of the sum, bounds and counts."""
+    cumulative = sorted(
+        (float(name.partition(" ")[2]), value)
+        for name, value in members.items()
+        if name.startswith("bucket ")
+    )
+    counts = [value for _, value in cumulative]
+    each = tuple(int(b - a) for a, b in zip([0.0, *counts], counts, strict=False))
+    bounds = tuple(bound for bound, _ in cumulative if bound != math.inf)
+    return int(members["count "]), bits(members["sum "]), bounds, each
+
+
+def _arrived(points: list[AnyPoint]) -> dict[Key, Any]:
+    found: dict[Key, Any] = {}
+    for point in points:
+        if point.identity.kind == "histogram" and not point.flags:
+            names = {"service.name": "job", "service.instance.id": "instance"}
+            labels = dict(point.attributes)
+            labels |= {names[key]: value for key, value in point.resource}
+            key = (point.name, tuple(sorted(labels.items())), point.time_ns // 1_000_000)
+            assert key not in found, f"a second point: {key}"
+            found[key] = point.data
+    return found
+
+
+def _config(directory: Path, own_port: int, write_url: str) -> Path:
+    """Four shards of at most 40 samples a request: no histogram of Prometheus' is in one."""
+    path = directory / "prometheus.yaml"
+    queue = {"min_shards": 4, "max_samples_per_send": 40, "batch_send_deadline": "300ms"}
+    metadata = {"send": True, "send_interval": "1s"}
+    config = {
+        "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+        "scrape_configs": [
+            {"job_name": "prometheus", "static_configs": [{"targets": [f"127.0.0.1:{own_port}"]}]}
+        ],
+        "remote_write": [{"url": write_url, "queue_config": queue, "metadata_config": metadata}],
+    }
+    path.write_text(json.dumps(config))
+    return path
+
+
+async def _through_vmagent(stack: AsyncExitStack, directory: Path, url: str) -> str:
+    port = free_port()
+    await stack.enter_async_context(
+        started(
+            [
+                binary("vmagent", "victoria-metrics"),
+                f"-httpListenAddr=127.0.0.1:{port}",
+                f"-remoteWrite.url={url}",
+                f"-remoteWrite.tmpDataPath={directory / 'queue'}",
+                "-remoteWrite.flushInterval=200ms",
+            ],
+            log=directory / "vmagent.log",
+            ready_url=f"http://127.0.0.1:{port}/metrics",
+        )
+    )
+    return f"http://127.0.0.1:{port}/api/v1/write"
+
+
+@pytest.mark.parametrize("through_vmagent", [False, True], ids=["straight", "through vmagent"])
+async def test_every_classic_histogram_arrives_as_one(
+    tmp_path: Path, *, through_vmagent: bool
+) -> None:
+    receiver = OtlpServer()
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(receiver)
+        manifest = tmp_path / "exporter.yaml"
+        manifest.write_text(EXPORTER.format(endpoint=receiver.url.removesuffix("/v1/metrics")))
+        _, url, admin = await stack.enter_async_context(
+            relay(tmp_path, "--exporters", str(manifest))
+        )
+        proxy = await stack.enter_async_context(RecordingProxy(url))
+        url = proxy.url
+        if through_vmagent:
+            url = await _through_vmagent(stack, tmp_path, url)
+        own_port = free_port()
+        own = f"http://127.0.0.1:{own_port}"
+        server = await stack.enter_async_context(
+            started(
+                [
+                    binary("prometheus", "prometheus"),
+                    f"--config.file={_config(tmp_path, own_port, url)}",
+                    f"--storage.tsdb.path={tmp_path / 'tsdb'}",
+                    f"--web.listen-address=127.0.0.1:{own_port}",
+                ],
+                log=tmp_path / "prometheus.log",
+                ready_url=f"{own}/-/ready",
+            )
+        )
+
+        def points() -> list[AnyPoint]:
+            return [
+                point
+                for got in receiver.taken
+                for point in read_points(got.message.SerializeToString())
+            ]
+
+        def times() -> list[int]:
+            return sorted({time for _, _, time in _arrived(points())})
+
+        await eventually(
+            "histograms of some seconds arrived",
+            lambda: len(times()) >= SECONDS_MIN,
+            timeout_s=50,
+        )
+        stored = await _stored(own)
+        arrived = _arrived(points())
+        # What was stored before the first metadata came may be in numbers still, and what was
+        # stored at last may be on its way.
+        first, last = times()[1], times()[-2]
+        expected = {key: data for key, data in stored.items() if first <= key[2] <= last}
+        await eventually(
+            "all of these arrived",
+            lambda: expected.keys() <= _arrived(points()).keys(),
+            timeout_s=20,
+        )
+        arrived = _arrived(points())
+        assert len(expected) > 50
+        assert {key: arrived.get(key) for key in expected} == expected
+        await server.stop(timeout_s=60)
+
+        split = _requests_per_histogram(proxy)
+        assert max(split.values()) > 1, "no histogram was split over requests"
+        status = await get_json(f"{admin}/status")
+        outcomes = status["ingest"]["assembly"]["samples"]
+        assert set(outcomes) <= {"assembled", "late"}
+        assert all(
+            sink["ledger"]["balanced"]
+            for exporter in status["exporters"]
+            for sink in exporter["sinks"]
+        )
+
+
+def _requests_per_histogram(proxy: RecordingProxy) -> dict[Key, int]:
+    """Over how many requests each histogram of one time was spread."""
+    requests: dict[Key, set[int]] = defaultdict(set)
+    for number, passed in enumerate(proxy.passed):
+        for series in passed.message().timeseries:
+            labels = {label.name: label.value for label in series.labels}
+            name = labels.pop("__name__")
+            if name.endswith("_bucket"):
+                labels.pop("le", None)
+                for sample in series.samples:
+                    key = (name, tuple(sorted(labels.items())), sample.timestamp)
+                    requests[key].add(number)
+    return {key: len(numbers) for key, numbers in requests.items()}

@@ -1,0 +1,128 @@
+"""Profiles fill in what an endpoint needs, and warn before it refuses data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from relay.check import check
+from relay.exporter.loading import load_exporters
+from relay.exporter.model import Exporter, ExporterPath, OtlpHttp
+from relay.exporter.profiles import PROFILE_NAMES, PROFILES, profile_of_host
+
+MANIFEST = """
+apiVersion: telemetry.datumapis.com/v1alpha1
+kind: Exporter
+metadata: {{name: x}}
+spec:
+  sources: [{{name: all, metrics: {{metricsql: ""}}}}]
+  sinks:
+    - name: s
+      otlp_http:
+        endpoint: {endpoint}
+{settings}
+"""
+
+
+def load(tmp_path: Path, *settings: str, endpoint: str = "https://otlp.example.com") -> Exporter:
+    """An Exporter whose one sink has these lines of settings."""
+    lines = "\n".join(f"        {line}" for line in settings)
+    file = tmp_path / "exporter.yaml"
+    file.write_text(MANIFEST.format(endpoint=endpoint, settings=lines))
+    result = load_exporters([ExporterPath(file)])
+    assert result.faults == ()
+    return result.exporters[0]
+
+
+def otlp(exporter: Exporter) -> OtlpHttp:
+    return exporter.sinks[0].otlp
+
+
+@pytest.mark.parametrize("name", PROFILE_NAMES)
+def test_a_profile_sets_what_is_left_out(tmp_path: Path, name: str) -> None:
+    settings = otlp(load(tmp_path, f"profile: {name}"))
+    profile = PROFILES[name]  # type: ignore[index]
+    assert settings.temporality == profile.temporality
+    assert settings.compression == profile.compression
+    assert settings.request_bytes_max == profile.request_bytes_max
+    assert settings.unsupported_kinds == profile.unsupported
+    assert profile.compression in profile.accepted_compressions
+
+
+@pytest.mark.parametrize(
+    ("name", "temporality", "bytes_max"),
+    [
+        ("datadog", "delta", 500_000),
+        ("dynatrace", "delta", 4_000_000),
+        ("newrelic", "delta", 1_000_000),
+        ("prometheus", "cumulative", 32 << 20),
+        ("generic", "cumulative", None),
+    ],
+)
+def test_limits_are_those_of_the_vendors(
+    tmp_path: Path, name: str, temporality: str, bytes_max: int | None
+) -> None:
+    settings = otlp(load(tmp_path, f"profile: {name}"))
+    assert (settings.temporality, settings.request_bytes_max) == (temporality, bytes_max)
+
+
+def test_what_the_author_writes_wins_with_a_warning(tmp_path: Path) -> None:
+    exporter = load(
+        tmp_path,
+        "profile: datadog",
+        "temporality: cumulative",
+        "compression: zstd",
+        "maxRequestBytes: 1MiB",
+    )
+    settings = otlp(exporter)
+    assert (settings.temporality, settings.compression) == ("cumulative", "zstd")
+    temporality, compression, size = exporter.warnings
+    assert "temporality: cumulative: Datadog refuses cumulative sums" in temporality
+    assert "compression: zstd is not accepted by datadog: use gzip or none" in compression
+    assert "maxRequestBytes: datadog refuses requests over 500000B" in size
+
+
+def test_summaries_to_dynatrace_are_warned_of(tmp_path: Path) -> None:
+    (warning,) = load(tmp_path, "profile: dynatrace").warnings
+    assert "takes no summaries" in warning
+
+
+@pytest.mark.parametrize("name", ["generic", "mimir", "grafana-cloud", "datadog"])
+def test_a_fitting_profile_warns_of_nothing(tmp_path: Path, name: str) -> None:
+    assert load(tmp_path, f"profile: {name}").warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("otlp.datadoghq.com", "datadog"),
+        ("otlp.us5.datadoghq.com", "datadog"),
+        ("abc12345.live.dynatrace.com", "dynatrace"),
+        ("otlp.eu01.nr-data.net", "newrelic"),
+        ("otlp-gateway-prod-eu-west-0.grafana.net", "grafana-cloud"),
+        ("collector.example.com", None),
+    ],
+)
+def test_hosts_give_themselves_away(host: str, name: str | None) -> None:
+    assert profile_of_host(f"https://{host}/v1/metrics") == name
+
+
+def test_a_known_host_without_its_profile_is_warned_of(tmp_path: Path) -> None:
+    (warning,) = load(tmp_path, endpoint="https://otlp.datadoghq.com").warnings
+    assert "write profile: datadog" in warning
+    assert load(tmp_path, endpoint="https://otlp-gateway-x.grafana.net/otlp").warnings == ()
+
+
+def test_check_shows_what_would_be_lost(tmp_path: Path) -> None:
+    load(tmp_path, "profile: dynatrace", "maxRequestBytes: 8MiB")
+    result = check([tmp_path])
+    assert not result.faults
+    warnings = [line for line in result.lines if line.startswith("warning")]
+    assert any("takes no summaries" in line for line in warnings)
+    assert any("refuses requests over 4000000B" in line for line in warnings)
+
+
+def test_promoted_labels(tmp_path: Path) -> None:
+    settings = otlp(load(tmp_path, "promoteLabels: [resource_name, resource_namespace]"))
+    assert settings.promoted_labels == {"resource_name", "resource_namespace"}

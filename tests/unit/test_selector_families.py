@@ -1,0 +1,58 @@
+"""Selectors that take histograms apart are told so, and only those."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.selector.ast import NAME
+from relay.selector.families import missing_members, split_histograms
+from relay.selector.matching import compile_selector
+from relay.selector.parser import parse_query
+
+
+@pytest.mark.parametrize(
+    ("query", "missing"),
+    [
+        ("foo_bucket", "foo_count and foo_sum"),
+        ('{__name__=~"foo_bucket|foo_count",job=~"a.*"}', "foo_sum"),
+        ('{__name__=~"foo_(bucket|count|sum)",le="0.5"}', "foo_count and foo_sum and foo_bucket"),
+    ],
+)
+def test_part_of_a_histogram_is_warned_of(query: str, missing: str) -> None:
+    (warning,) = split_histograms(parse_query(query))
+    assert warning.startswith(f"foo_bucket without {missing}")
+    assert '{__name__=~"foo_(bucket|count|sum)"}' in warning
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "foo_count",
+        '{__name__=~"foo_.*"}',
+        '{__name__=~"foo_(bucket|count|sum)",job="a"}',
+        '{__name__="foo_bucket" or __name__="foo_sum" or __name__="foo_count"}',
+        '{job="a"}',
+    ],
+)
+def test_the_whole_and_what_is_none_is_not(query: str) -> None:
+    assert list(split_histograms(parse_query(query))) == []
+
+
+def test_warnings_are_bounded() -> None:
+    names = "|".join(f"n{number}_bucket" for number in range(50))
+    assert len(list(split_histograms(parse_query(f'{{__name__=~"{names}"}}')))) == 10
+
+
+@pytest.mark.parametrize(
+    ("query", "missing"),
+    [
+        ("foo_bucket", ("foo_count", "foo_sum")),
+        ('{__name__=~"foo_.*",job="a"}', ()),
+        ('{__name__=~"foo_.*",le!="+Inf"}', ('foo_bucket{le="+Inf"}',)),
+    ],
+)
+def test_what_a_source_lacks_of_a_series_histogram(query: str, missing: tuple[str, ...]) -> None:
+    selector = compile_selector(parse_query(query))
+    assert missing_members(selector, {NAME: "foo_bucket", "job": "a", "le": "1"}) == missing
+    assert missing_members(selector, {NAME: "foo_total", "job": "a"}) is None
