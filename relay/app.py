@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
@@ -27,6 +26,7 @@ from relay.journal.checkpoint import Checkpoint
 from relay.journal.disk import Disk
 from relay.journal.journal import Journal, Taught
 from relay.knowledge import encode_knowledge
+from relay.loop import let_loop_go_first
 from relay.notices import notices
 from relay.pipeline.engine import Engine, Limits
 from relay.pipeline.intake import Intake
@@ -62,10 +62,6 @@ UPKEEP_COST = 0.02
 
 BODIES_SHARE = 4
 """Bodies on their way in may have a quarter of the memory, data on its way out has the rest."""
-
-SWITCH_INTERVAL_S = 0.0005
-"""How long a thread that reads manifests may keep the loop waiting each time that the loop comes
-back from a system call; Python's 5 ms add up to a tenth of a second for one request."""
 
 INGEST_STOP_S_MAX = 5.0
 
@@ -173,7 +169,7 @@ class Relay:
             await self.stop()
             raise
         collector.settle()
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        let_loop_go_first()
         loop = asyncio.get_running_loop()
         self._lag_task = loop.create_task(self._lag.run())
         if self._settings.watch.enabled:

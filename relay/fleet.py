@@ -6,9 +6,8 @@ Rules:
   equal keeps its worker with its batches, queue and connections.
 * A sink that is changed keeps its worker, too: its queue, its ledger and its part of the disk go
   along to the new endpoint or with the new credentials.
-* A sink that is removed first sends what it has, for as long as the drain timeout allows; what is
-  left then is dropped and counted, and its part of the disk emptied. Until then it is reported like
-  any other, and after that its losses stay in the account of removed sinks.
+* A sink that is removed first sends what it has, within the drain timeout; what is left is dropped
+  and counted, its part of the disk emptied, and its losses stay in the account of removed sinks.
 * A sink finds its part of the disk by its exporter's id and its name. What belongs to nobody is
   deleted, said loudly, unless something could not be loaded and may be its owner.
 * Changes are applied one exporter at a time, each at once and as a whole; after some milliseconds
