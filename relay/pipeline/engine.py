@@ -82,7 +82,7 @@ class Engine:
         self.types = MetricTypes(families_max=limits.families_max, infer=infer_types)
         # No more metrics than series; the least makes up for a table that is tiny.
         series_max = max(limits.series_max, SERIES_MAX_LEAST)
-        self.translator = Translator(self.types, groups_max=series_max)
+        self.translator = Translator(self.types, groups_max=max(1000, series_max // 10))
         self.resources = Resources()
         self.deltas = DeltaStore(
             states_max=series_max,
