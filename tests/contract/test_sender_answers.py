@@ -320,6 +320,23 @@ async def test_bodies(
     assert told is (headers.get("Content-Type") == V2)
 
 
+async def test_e45_what_cannot_be_unpacked(relay: Running) -> None:
+    gzip = await relay.send(b"corrupt", headers={"Content-Encoding": "gzip"})
+    assert gzip.status == 415
+    framed = b"\xff\x06\x00\x00sNaPpY" + snappy(MESSAGE)
+    for body in (b"\xff corrupt", framed):
+        assert (await relay.send(body)).status == 400
+    bomb = await relay.send(b"\xff\xff\xff\xff\x07" + b"\x00" * 64)
+    assert bomb.status in (400, 413)
+    assert not relay.taker.calls
+
+
+async def test_e46_mislabelled_encodings(relay: Running) -> None:
+    for encoding, body in (("snappy", zstd(MESSAGE)), ("zstd", snappy(MESSAGE))):
+        assert (await relay.send(body, headers={"Content-Encoding": encoding})).status == 204
+    assert [call.body for call in relay.taker.calls] == [MESSAGE, MESSAGE]
+
+
 async def test_e47_probe(relay: Running) -> None:
     reply = await relay.send(b"", path="/api/v1/write?get_vm_proto_version=1")
     assert (reply.status, reply.body) == (200, b"1")

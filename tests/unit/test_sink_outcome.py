@@ -190,3 +190,21 @@ def test_retry_after(text: str, expected: float | None) -> None:
 
 def test_retry_after_absent() -> None:
     assert parse_retry_after_s({}, NOW) is None
+
+
+def test_vector_50_what_the_endpoint_answers() -> None:
+    now = 1_700_000_000.0
+    assert isinstance(classify(500, {}, b"", now), Rejected)
+    date = format_datetime(datetime.fromtimestamp(now + 30, UTC), usegmt=True)
+    waiting = classify(503, {"retry-after": date}, b"", now)
+    assert isinstance(waiting, Retry)
+    assert waiting.after_s == 30
+    response = ExportMetricsServiceResponse()
+    response.partial_success.rejected_data_points = 3
+    headers = {"content-type": "application/x-protobuf"}
+    partial = classify(200, headers, response.SerializeToString(), now)
+    assert isinstance(partial, Delivered)
+    assert partial.rejected == 3
+    whole = classify(200, {}, b"", now)
+    assert isinstance(whole, Delivered)
+    assert (whole.rejected, whole.message) == (0, "")
