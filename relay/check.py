@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,9 @@ def check(
         loaded = load_exporters(manifests, secrets_root=secrets, need_secrets=need_secrets)
         _report(loaded, lines, faults)
     lines.append(counted(len(faults), "fault") if faults else "all good")
-    return CheckResult(tuple(lines), tuple(faults))
+    # Settings make paths absolute; people read them better from where they stand.
+    here = f"{Path.cwd()}{os.sep}"
+    return CheckResult(tuple(line.replace(here, "") for line in lines), tuple(faults))
 
 
 def _check_settings(
