@@ -346,7 +346,9 @@ def text_problem(
     value: object, *, chars_max: int = 4096, empty_ok: bool = False, hidden: bool = False
 ) -> str:
     """What keeps a value from being a string of one to ``chars_max`` characters, "" for nothing."""
-    if isinstance(value, dict | list) or value is None:
+    if isinstance(value, dict):
+        return "must be a string, not a mapping; in YAML, what begins with { must be in quotes"
+    if isinstance(value, list) or value is None:
         return f"must be a string, not {described(value)}"
     if not isinstance(value, str):
         return "must be a string: put it in quotes" + ("" if hidden else f" ({described(value)})")
