@@ -19,8 +19,9 @@ from relay.wire.otlp_split import split_request
 PROTOCOL_REQUEST_BYTES_MAX = 64 * 1024 * 1024
 """OTLP 1.11, "OTLP/HTTP Request": clients should stay below 64 MiB before compression."""
 
-SPLIT_DEPTH_MAX = 8
-"""256 pieces. vmagent's largest block under the tightest published limit (500 kB) needs six."""
+SPLIT_DEPTH_MAX = 14
+"""16,384 pieces, more than the largest batch has points: a 413 is followed down to the single point
+that is too large, and takes no neighbour with it. Only an unbatched giant is cut less finely."""
 
 STORED = -1
 """The position of what is safely on disk: it holds none."""

@@ -9,10 +9,11 @@ import pytest
 
 from relay.exporter.model import OtlpHttp, Queue, Retry, Sink
 from relay.sink import outcome
+from relay.sink import payload as payload_module
 from relay.sink.delivery import TOO_LARGE_MEMORY_S, Delivery, Moment, Send, Sleep
 from relay.sink.health import LOG_INTERVAL_S_MIN, Health, Note
 from relay.sink.ledger import LedgerStatistics
-from relay.sink.payload import SPLIT_DEPTH_MAX, Payload, halve, make_payloads
+from relay.sink.payload import Payload, halve, make_payloads
 from relay.sink.retry import RETRY_AFTER_S_MAX
 from tests.support.batches import sealed_batch
 from tests.support.holds import Holds
@@ -212,15 +213,31 @@ def test_only_the_point_that_is_too_large_is_lost() -> None:
     assert bench.finished().delivered == 3
 
 
-def test_halving_is_bounded() -> None:
+def test_halving_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(payload_module, "SPLIT_DEPTH_MAX", 5)
     bench = Bench()
-    bench.offer(*range(1 << (SPLIT_DEPTH_MAX + 2)))
+    bench.offer(*range(1 << 7))
     refusals = 0
     while not bench.delivery.queue.empty:
         bench.settle(TOO_LARGE)
         refusals += 1
-    assert refusals <= 2 ** (SPLIT_DEPTH_MAX + 1)
-    assert bench.finished().rejected == {"too_large": 1 << (SPLIT_DEPTH_MAX + 2)}
+    assert refusals <= 2**6
+    assert bench.finished().rejected == {"too_large": 1 << 7}
+
+
+def test_a_small_limit_of_the_endpoint_loses_only_what_is_larger() -> None:
+    """10,000 points and an endpoint that takes a handful at a time, but not every one of them."""
+    bench = Bench()
+    bench.offer(*range(10_000))
+    refusals = 0
+    while not bench.delivery.queue.empty:
+        payload = bench.send()
+        fits = payload.encoded_bytes <= 300
+        bench.delivery.settle(payload, outcome.Delivered() if fits else TOO_LARGE, bench.now)
+        refusals += not fits
+    ledger = bench.finished()
+    assert (ledger.delivered, ledger.rejected) == (10_000, {})
+    assert refusals < 100, "the size that was refused is remembered"
 
 
 def test_request_bytes_max_cuts_before_the_queue() -> None:
