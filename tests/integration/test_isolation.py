@@ -192,10 +192,9 @@ async def test_a_healthy_sink_beside_three_bad_ones(tmp_path: Path) -> None:
                     _check_bad(result)
     best = {kind: min(medians) for kind, medians in latencies.items()}
     print("median delivery, ms:", {kind: round(best[kind] * 1e3, 1) for kind in best})
-    # On a machine that others load as well, only what stands out by far can be told: one time-out
-    # of a bad endpoint alone would be 300 ms, one backoff 100 ms.
-    assert best["bad"] < 1.5 * best["good"] + 0.040
-    assert best["bad"] < best["alone"] + 0.080
+    # One time-out of a bad endpoint alone would be 300 ms, one backoff 100 ms.
+    assert best["bad"] < best["good"] + 0.025
+    assert best["bad"] < best["alone"] + 0.050
 
 
 def _check_bad(result: Run) -> None:
