@@ -53,6 +53,16 @@ def parse_range(text: str) -> tuple[float, float]:
     return (lower, upper) if lower < upper else (math.nan, math.nan)
 
 
+def _whole_count(time_ns: int, count: bytes | None) -> int | HistogramPoint | Refusal:
+    """A histogram's count; the point itself where it is stale, and why there is none otherwise."""
+    if count is None:
+        return "no_count"
+    if count == STALE:
+        return HistogramPoint(time_ns, 0, None, (), (), stale=True)
+    whole = _whole(count)
+    return "not_whole" if whole is None else whole
+
+
 def classic_histogram(
     time_ns: int,
     count: bytes | None,
@@ -62,13 +72,9 @@ def classic_histogram(
     exemplars: tuple[Exemplar, ...] = (),
 ) -> HistogramPoint | Refusal:
     """The point of cumulative buckets, (bound, value) sorted by bound."""
-    if count is None:
-        return "no_count"
-    if count == STALE:
-        return HistogramPoint(time_ns, 0, None, (), (), stale=True)
-    whole = _whole(count)
-    if whole is None:
-        return "not_whole"
+    whole = _whole_count(time_ns, count)
+    if not isinstance(whole, int):
+        return whole
     bounds: list[float] = []
     counts: list[int] = []
     below = 0
@@ -108,13 +114,9 @@ def range_histogram(
     exemplars: tuple[Exemplar, ...] = (),
 ) -> HistogramPoint | Refusal:
     """The point of ``vmrange`` buckets, (lower, upper, value) sorted by their bounds."""
-    if count is None:
-        return "no_count"
-    if count == STALE:
-        return HistogramPoint(time_ns, 0, None, (), (), stale=True)
-    whole = _whole(count)
-    if whole is None:
-        return "not_whole"
+    whole = _whole_count(time_ns, count)
+    if not isinstance(whole, int):
+        return whole
     bounds: list[float] = []
     counts: list[int] = []
     for lower, upper, value in buckets:
