@@ -414,8 +414,3 @@ def _time(seconds: float | None) -> str | None:
         return None
     moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=0)
     return moment.isoformat().replace("+00:00", "Z")
-
-
-def unbalanced(reports: Iterable[SinkReport]) -> list[SinkReport]:
-    """Sinks whose ledger does not balance; there is none unless we have a bug."""
-    return [report for report in reports if not report.balanced]

@@ -279,11 +279,6 @@ class SinkStore:
         """Whether a save may be tried now."""
         return self._store.ready
 
-    @property
-    def writable(self) -> bool:
-        """Whether the disk is not known to refuse."""
-        return not self._store.trouble
-
     def lows(self, lanes: int) -> tuple[int, ...]:
         """For each of so many lanes, what :mod:`relay.sink.record` calls low; -1 where unknown."""
         return tuple(self._lows.get((lane, lanes), -1) for lane in range(lanes))
