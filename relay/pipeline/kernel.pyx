@@ -139,7 +139,7 @@ cdef int append_point(
     return 0
 
 
-def consume(table, bytes body not None, intake, resolution, dict times not None):
+def consume(table, bytes body not None, intake, resolution, memo):
     """See kernel.py."""
     cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(body)
     cdef Py_ssize_t end = PyBytes_GET_SIZE(body), pos = 0
@@ -203,7 +203,7 @@ def consume(table, bytes body not None, intake, resolution, dict times not None)
                 if last.generation >= 0:
                     last.next = series
             else:
-                found, points = decode_series(body, start, pos, last, intake, resolution, times)
+                found, points = decode_series(body, start, pos, last, intake, resolution, memo)
                 series = found
             generation = table.generation
             if series is None:
