@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 
-from relay import __version__, collector, delta_file
+from relay import __version__, allocator, collector, delta_file
 from relay.acceptance import NO_MEMORY, Acceptance
 from relay.errors import ConfigError, Fault, SelectorError
 from relay.explain import Explainer, parse_series
@@ -168,6 +168,7 @@ class Relay:
         except BaseException:
             await self.stop()
             raise
+        allocator.settle()
         collector.settle()
         let_loop_go_first()
         loop = asyncio.get_running_loop()
