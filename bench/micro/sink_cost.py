@@ -169,7 +169,9 @@ def main() -> None:
         assert receiver.stdin is not None
         assert receiver.stdout is not None
         port = int(receiver.stdout.readline())
-        print(f"{'':28} {'bytes':>9} {'sent':>8} {'compress µs':>12} {'request µs':>11} {'rest':>6}")
+        print(
+            f"{'':28} {'bytes':>9} {'sent':>8} {'compress µs':>12} {'request µs':>11} {'rest':>6}"
+        )
         for points, sinks, turns in ((500, 1, 400), (500, arguments.many, 1), (10_000, 1, 40)):
             batch = encoded_batch(points)
             best = packing = 1e9

@@ -60,23 +60,29 @@ class Connector(aiohttp.TCPConnector):
         self._factory = factory
 
     async def exchange(
-        self, peer: aiohttp.ClientRequest, head: bytes, body: bytes
+        self, peer: aiohttp.ClientRequest, head: bytes, body: bytes, *, timeout_s: float
     ) -> tuple[RawResponseMessage, bytes]:
         """Send a request to where ``peer`` leads, over an idle connection or a new one; return its
         whole answer.
 
-        ``head`` is complete, the empty line included. Raises what aiohttp raises, and
-        TooLargeAnswerError.
+        ``head`` is complete, the empty line included. Raises what aiohttp raises,
+        TooLargeAnswerError, and TimeoutError where all of it takes longer than ``timeout_s``.
         """
+        deadline = self._loop.time() + timeout_s
+        key = peer.connection_key
         while True:
-            connection = await self.connect(peer, [], _NO_TIMEOUT)
+            connection = await self._get(key, [])  # does not wait
+            if connection is None:
+                # Only here the task itself has to be interrupted, which costs more than a timer.
+                async with asyncio.timeout_at(deadline):
+                    connection = await self.connect(peer, [], _NO_TIMEOUT)
             handler = connection.protocol
             assert isinstance(handler, BoundedHandler)
             if not handler.should_close:
                 break
             connection.close()
         try:
-            answer = await handler.exchange(head, body)
+            answer = await handler.exchange(head, body, deadline)
         except BaseException:
             handler.drop()
             connection.close()
@@ -103,8 +109,11 @@ class BoundedHandler(ResponseHandler):
         self._received_bytes = 0
         self._writer: asyncio.Task[None] | None = None
 
-    async def exchange(self, head: bytes, body: bytes) -> tuple[RawResponseMessage, bytes]:
-        """Send a request and read its answer; the connection has no other business meanwhile."""
+    async def exchange(
+        self, head: bytes, body: bytes, deadline: float
+    ) -> tuple[RawResponseMessage, bytes]:
+        """Send a request and read its answer until ``deadline`` (the loop's clock, s); the
+        connection has no other business meanwhile."""
         self._heads = 0
         self._received_bytes = 0
         self._payload = None
@@ -114,25 +123,26 @@ class BoundedHandler(ResponseHandler):
         transport = self.transport
         if transport is None:
             raise aiohttp.ServerDisconnectedError
-        if len(body) <= WRITE_AT_ONCE_BYTES_MAX:
-            transport.writelines((head, body))
-            return await self._answer()
-        transport.write(head)
-        self._writer = self._loop.create_task(self._write(body))
+        timer = self._loop.call_at(deadline, self._expire)
         try:
+            if len(body) <= WRITE_AT_ONCE_BYTES_MAX:
+                transport.writelines((head, body))
+            else:
+                transport.write(head)
+                self._writer = self._loop.create_task(self._write(body))
             return await self._answer()
         finally:
-            # An answer to half a request is an answer; the rest need not be sent.
-            self._writer.cancel()
+            timer.cancel()
+            if self._writer is not None:
+                # An answer to half a request is an answer; the rest need not be sent.
+                self._writer.cancel()
 
     @property
     def sent(self) -> bool:
         """Whether the request has left entirely."""
-        if self._writer is not None:
-            whole = self._writer.done() and not self._writer.cancelled()
-            self._writer = None
-            if not whole:
-                return False
+        writer, self._writer = self._writer, None
+        if writer is not None and (not writer.done() or writer.cancelled()):
+            return False
         return self.transport is None or not self.transport.get_write_buffer_size()
 
     def drop(self) -> None:
@@ -187,11 +197,17 @@ class BoundedHandler(ResponseHandler):
             except OSError:
                 return  # likewise
 
+    def _expire(self) -> None:
+        self._end(TimeoutError())
+
     def _cut(self, why: str) -> None:
+        self._end(aiohttp.ClientPayloadError(why))
+
+    def _end(self, error: Exception) -> None:
         """Close, and tell whoever waits for a head or for more of a body."""
         payload = self._payload
+        self.drop()
         self.close()
-        error = aiohttp.ClientPayloadError(why)
         self.set_exception(error)
         if payload is not None:
             payload.set_exception(error)

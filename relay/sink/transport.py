@@ -152,10 +152,11 @@ class Transport:
         self._in_flight += 1
         body = request.body
         try:
-            async with asyncio.timeout(request.timeout_s):
-                peer = self._prepared(request.to)
-                head = b"%bContent-Length: %d\r\n\r\n" % (request.to.head, len(body))
-                message, content = await self._connector.exchange(peer, head, body)
+            peer = self._prepared(request.to)
+            head = b"%bContent-Length: %d\r\n\r\n" % (request.to.head, len(body))
+            message, content = await self._connector.exchange(
+                peer, head, body, timeout_s=request.timeout_s
+            )
         except TooLargeAnswerError as error:
             limit = f"{RESPONSE_BYTES_MAX // 1024**2} MiB"
             text = f"HTTP {error.status} with a body of more than {limit}"

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from relay.errors import SecretError
 from relay.exporter.model import Sink
 from relay.sink.auth import SecretLookup
+from relay.sink.bell import Bell
 from relay.sink.circuit import Circuits
 from relay.sink.delivery import MEMORY_BYTES_MAX, Delivery, Load, Moment, Remark, Send, Sleep
 from relay.sink.endpoint import Endpoint
@@ -150,7 +151,7 @@ class SinkWorker:
                 low_limit=self._low_limit,
                 ready=self._ready,
             )
-        self._wakes = [asyncio.Event() for _ in self._delivery.queue.lanes]
+        self._bells = [Bell() for _ in self._delivery.queue.lanes]
         self._emptied = asyncio.Event()
         self._generation = 0
         self._idle = False
@@ -166,8 +167,8 @@ class SinkWorker:
         self.lanes = self._open_batches()
         circuit = self._circuits.join(config.otlp.url, self._resume)
         self._delivery.reconfigure(config, circuit, self._now())
-        while len(self._wakes) < len(self._delivery.queue.lanes):
-            self._wakes.append(asyncio.Event())
+        while len(self._bells) < len(self._delivery.queue.lanes):
+            self._bells.append(Bell())
         if self._tasks:
             self._begin()
 
@@ -217,7 +218,7 @@ class SinkWorker:
         self._delivery.offer(sealed, lane, self._now())
         if self.memory_bytes > MEMORY_BYTES_MAX:
             self.save()
-        self._wakes[lane].set()
+        self._bells[lane].ring()
 
     def reread_secrets(self) -> None:
         """Read credentials and TLS material afresh before the next request."""
@@ -345,13 +346,13 @@ class SinkWorker:
             asyncio.create_task(
                 self._serve(lane, self._generation, before), name=f"sink {self!r} lane {lane}"
             )
-            for lane in range(len(self._wakes))
+            for lane in range(len(self._bells))
         ]
         self._wake()
 
     def _wake(self) -> None:
-        for wake in self._wakes:
-            wake.set()
+        for bell in self._bells:
+            bell.ring()
 
     def _low_limit(self, lane: int) -> int:
         """The oldest position of a lane that has not come as far as its queue."""
@@ -363,7 +364,7 @@ class SinkWorker:
 
     def _ready(self, lane: int) -> None:
         """Something has changed that may give a lane something to do."""
-        self._wakes[lane].set()
+        self._bells[lane].ring()
 
     def _resume(self) -> None:
         """The endpoint can be reached again."""
@@ -404,15 +405,13 @@ class SinkWorker:
                 await asyncio.sleep(BUG_PAUSE_S)
 
     async def _step(self, lane: int, generation: int) -> None:
-        wake = self._wakes[lane]
-        wake.clear()
+        bell = self._bells[lane]
+        bell.hush()
         step = self._delivery.next_step(lane, self._now())
         if self._delivery.queue.empty:
             self._emptied.set()
         if isinstance(step, Sleep):
-            with contextlib.suppress(TimeoutError):  # the end of the delay, not a failure
-                async with asyncio.timeout(step.delay_s):
-                    await wake.wait()
+            await bell.wait(step.delay_s)
             return
         ready: Send | None
         if isinstance(step, Load):
