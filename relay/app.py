@@ -22,10 +22,8 @@ from relay.explain import Explainer, parse_series
 from relay.exporter.model import Exporter, SecretRef, Sink
 from relay.fleet import Changes, Fittings, Fleet
 from relay.inventory.info_series import InfoReader
-from relay.journal.checkpoint import Checkpoint
 from relay.journal.disk import Disk
-from relay.journal.journal import Journal, Taught
-from relay.knowledge import encode_knowledge
+from relay.keeping import Keeper
 from relay.loop import let_loop_go_first
 from relay.notices import notices
 from relay.pipeline.engine import Engine, Limits
@@ -123,7 +121,7 @@ class Relay:
         self._replay_task: asyncio.Task[None] | None = None
         self._acceptance: Acceptance | None = None
         self._upkeep_timer: asyncio.TimerHandle | None = None
-        self._saved: Checkpoint | None = None
+        self._keeper: Keeper | None = None
         self._ingest = IngestServer(
             settings.listen,
             ingest,
@@ -351,6 +349,7 @@ class Relay:
             store=fittings.store,
             make_room=fittings.make_room,
             low_limit=fittings.low_limit,
+            awake=fittings.awake,
         )
 
     def _origin_of(self, tenant: Tenant | None) -> Origin:
@@ -382,6 +381,7 @@ class Relay:
                 origin_of=self._origin_of,
                 tick=self._tick,
             )
+            self._keeper = Keeper(self._engine, fleet, self._storage.journal, self._replay)
         self._acceptance = Acceptance(
             self._engine,
             fleet,
@@ -404,49 +404,21 @@ class Relay:
         began = self._tick()
         assert self._acceptance is not None
         self._acceptance.measure()
-        if self._storage is not None:
-            self._keep_journal(self._storage.journal)
+        if self._keeper is not None:
+            self._keeper.keep()
         interval_s = max(UPKEEP_INTERVAL_S_MIN, (self._tick() - began) / UPKEEP_COST)
         self._upkeep_timer = asyncio.get_running_loop().call_later(
             min(interval_s, UPKEEP_INTERVAL_S_MAX), self._upkeep
         )
 
-    def _keep_journal(self, journal: Journal) -> None:
-        assert self._fleet is not None
-        checkpoint = self._checkpoint()
-        if checkpoint != self._saved and journal.tidy(
-            checkpoint, low=self._engine.positions.low, knowledge=self._taught(journal)
-        ):
-            self._saved = checkpoint
-        extent = journal.extent
-        if extent.bytes > journal.bytes_max // 2:
-            # Whoever still holds what is in the older half has to store it.
-            self._fleet.spill_below(extent.position_after(extent.bytes // 2))
-
-    def _checkpoint(self) -> Checkpoint:
-        """How far each sink is at this moment."""
-        assert self._fleet is not None
-        assert self._replay is not None
-        following = self._engine.positions.following
-        lows = self._replay.raised(self._fleet.lows(following, limit=self._engine.low))
-        return Checkpoint(following, lows, learned=following)
-
-    def _taught(self, journal: Journal) -> Taught | None:
-        """What requests have taught; None where it is saved already."""
-        version = self._engine.learned
-        if version == journal.saved_version:
-            return None
-        return Taught(version, encode_knowledge(self._engine.knowledge()))
-
     async def _close_storage(self) -> None:
         if self._storage is not None:
             if self._replay is not None:
                 delta_file.leave(self._storage.path, self._engine.deltas)
-            checkpoint = self._checkpoint() if self._fleet and self._replay else None
             await self._storage.close(
-                checkpoint,
+                self._keeper.checkpoint() if self._keeper else None,
                 low=self._engine.positions.low,
-                knowledge=self._taught(self._storage.journal),
+                knowledge=self._keeper.taught() if self._keeper else None,
             )
 
     def _deliver(self, intake: Intake) -> None:

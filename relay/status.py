@@ -24,12 +24,12 @@ from relay.figures import (
     SourceFigures,
     StorageFigures,
 )
-from relay.fleet import SinkReport
 from relay.journal.statistics import JournalStatistics
 from relay.pipeline.accounts import EngineStatistics
 from relay.pipeline.plans import SourceTally
 from relay.reloading import ReloadStatistics
 from relay.replay import NO_REPLAY, ReplayStatistics
+from relay.report import SinkReport
 from relay.selector.resources import ResourceSelection
 from relay.sink.delivery import Remark
 from relay.sink.ledger import LedgerStatistics

@@ -95,7 +95,8 @@ class SinkWorker:
     holders of ingest positions; ``clock`` is wall time and ``tick`` what waits are measured with,
     both in s. ``store`` is its part of the disk, None: memory only. ``make_room`` is
     asked before so many bytes are stored; ``low_limit`` is the oldest position that the pipeline
-    itself still holds.
+    itself still holds; ``awake`` is told that a worker whose :meth:`upkeep` was over needs it
+    again.
     """
 
     def __init__(  # noqa: PLR0913 - a composition point: every collaborator is named once, here
@@ -116,6 +117,7 @@ class SinkWorker:
         store: SinkStore | None = None,
         make_room: Callable[[SinkWorker, int], bool] | None = None,
         low_limit: Callable[[], int] | None = None,
+        awake: Callable[[SinkWorker], None] | None = None,
     ) -> None:
         self.sink_id = sink_id
         self.exporter_id = exporter_id
@@ -125,6 +127,7 @@ class SinkWorker:
         self._tick = tick
         self._circuits = circuits or Circuits(rng)
         self._pipeline_low = low_limit
+        self._awake = awake
         self.lanes = self._open_batches()
         self._delivery = Delivery(
             config,
@@ -215,6 +218,10 @@ class SinkWorker:
 
     def offer(self, sealed: SealedBatch, lane: int) -> None:
         """Take over a batch of one of :attr:`lanes`; its outcome shows in the ledger."""
+        if self._idle:
+            self._idle = False
+            if self._awake is not None:
+                self._awake(self)
         self._delivery.offer(sealed, lane, self._now())
         if self.memory_bytes > MEMORY_BYTES_MAX:
             self.save()
@@ -229,16 +236,18 @@ class SinkWorker:
         assert not self._tasks, "started twice"
         self._begin()
 
-    def upkeep(self) -> None:
-        """What has to be done about once a second: expire, save, note, look ahead."""
+    def upkeep(self) -> bool:
+        """What has to be done about once a second: expire, save, note, look ahead. False: there is
+        nothing to do, nor will be until ``awake`` is told."""
         if self._delivery.queue.empty and self._idle:
-            return
+            return False
         self._idle = self._delivery.queue.empty
         now = self._now()
         self._delivery.expire(now)
         self._delivery.watch(now)
         if self._stowage is not None:
             self._stowage.upkeep()
+        return True
 
     def save(self, *, at_once: bool = False) -> None:
         """Begin to write to disk what has waited for long or is too much for memory; ``at_once``:
