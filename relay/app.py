@@ -20,7 +20,7 @@ from relay.acceptance import NO_MEMORY, Acceptance
 from relay.errors import ConfigError, Fault, SelectorError
 from relay.explain import Explainer, parse_series
 from relay.exporter.model import Exporter, SecretRef, Sink
-from relay.fleet import Changes, Fittings, Fleet
+from relay.fleet import Changes, Fittings, Fleet, Survey
 from relay.inventory.info_series import InfoReader
 from relay.journal.disk import Disk
 from relay.keeping import Keeper
@@ -42,7 +42,7 @@ from relay.sink.ledger import NO_POINTS
 from relay.sink.share import BufferedBytes
 from relay.sink.transport import Transport
 from relay.sink.worker import SinkWorker
-from relay.status import Facts, document, project_document, snapshot
+from relay.status import Facts
 from relay.storage import OpenStorage, open_storage
 from relay.telemetry import Snapshot, Telemetry
 from relay.wire.batch import OpenBatch, SealedBatch
@@ -131,8 +131,8 @@ class Relay:
         )
         self._admin = AdminServer(
             settings.admin_listen,
-            Telemetry(self.snapshot),
-            status=self.status,
+            Telemetry(),
+            look=self.look,
             not_ready=self.not_ready,
             explain=self.explain,
         )
@@ -263,11 +263,11 @@ class Relay:
 
     def snapshot(self) -> Snapshot:
         """The figures of a scrape."""
-        return snapshot(self.facts())
+        return self.facts().snapshot()
 
     def status(self, project: str = "") -> dict[str, object]:
         """The ``/status`` document; of one project, where given, only what that may see."""
-        return project_document(self.facts(), project) if project else document(self.facts())
+        return self.facts().status(project)
 
     def explain(self, question: Question) -> list[str]:
         """Who takes a series, and why, as of now. Raises ConfigError."""
@@ -291,21 +291,30 @@ class Relay:
         )
 
     def facts(self) -> Facts:
-        """Everything that can be said of this moment."""
-        reports = tuple(self._fleet.reports()) if self._fleet else ()
+        """Everything that can be said of this moment. Takes long beside thousands of sinks."""
+        if self._fleet is None:
+            return self._facts(Survey((), (), NO_POINTS))
+        exporters, reports = tuple(self._fleet.exporters), tuple(self._fleet.reports())
+        return self._facts(Survey(exporters, reports, self._fleet.departed()))
+
+    async def look(self) -> Facts:
+        """The same for the admin listener, with turns for others between."""
+        survey = await self._fleet.survey() if self._fleet else Survey((), (), NO_POINTS)
+        return self._facts(survey)
+
+    def _facts(self, survey: Survey) -> Facts:
         return Facts(
             now=self._clock(),
             started_at=self._started_at,
             ingest=self._ingest.statistics(),
             engine=self._engine.statistics(),
-            lag_last_s=self._lag.last_s,
-            lag_max_s=self._lag.max_s,
-            exporters=tuple(self._fleet.exporters) if self._fleet else (),
+            lag=self._lag.statistics(),
+            exporters=survey.exporters,
             faults=self._reloader.faults if self._reloader else (),
             sources=tuple(self._engine.router.tallies()),
-            sinks=reports,
+            sinks=survey.sinks,
             changes=self._reloader.statistics() if self._reloader else None,
-            departed=self._fleet.departed() if self._fleet else NO_POINTS,
+            departed=survey.departed,
             store=self._storage.store.statistics() if self._storage else None,
             journal=self._storage.journal.statistics() if self._storage else None,
             replay=self._replay.statistics() if self._replay else NO_REPLAY,

@@ -44,7 +44,8 @@ UPKEEP_SLICES = 10
 """In so many parts, because ten thousand sinks at once would hold up senders."""
 
 SLICE_S = 0.005
-"""How long changes are applied before whoever waits for the loop has a turn."""
+"""How long changes are applied, or accounts drawn up, before whoever waits for the loop has a
+turn."""
 
 SinkKey = tuple[str, str]
 """Exporter's id and sink's name."""
@@ -86,6 +87,15 @@ class Changes:
 
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.removed)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All exporters, the accounts of their sinks, and that of all sinks that are gone."""
+
+    exporters: tuple[Exporter, ...]
+    sinks: tuple[SinkReport, ...]
+    departed: LedgerStatistics
 
 
 @dataclass(slots=True, eq=False)
@@ -259,6 +269,31 @@ class Fleet:
             yield record.report(removed=False)
         for record in self._departing.values():
             yield record.report(removed=True)
+
+    async def survey(self) -> Survey:
+        """All exporters and the account of every sink, in slices: ten thousand take half a second.
+
+        Each account is of one moment, not all of the same. Sinks that come or go meanwhile are
+        those there were at the start.
+        """
+        exporters, departed = tuple(self._exporters.values()), self.departed()
+        listed = [(record, False) for record in self._records.values()]
+        listed += [(record, True) for record in self._departing.values()]
+        reports: list[SinkReport] = []
+        positions, router = self._engine.positions, self._engine.router
+        router.fold()
+        version = positions.version
+        slice_end = time.monotonic() + SLICE_S
+        for record, removed in listed:
+            reports.append(record.report(removed=removed))
+            if time.monotonic() >= slice_end:
+                await asyncio.sleep(0)
+                if version != positions.version:
+                    # A sink's points are counted on both sides, or its account does not balance.
+                    version = positions.version
+                    router.fold()
+                slice_end = time.monotonic() + SLICE_S
+        return Survey(exporters, tuple(reports), departed)
 
     def departed(self) -> LedgerStatistics:
         """The account of all sinks that were removed and are gone."""

@@ -31,7 +31,6 @@ import aiohttp
 from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver
 from aiohttp.http import HttpProcessingError
-from multidict import CIMultiDict
 from yarl import URL
 
 from relay import __version__
@@ -202,12 +201,12 @@ class Transport:
             raise aiohttp.InvalidURL(to.url) from error
         if url.scheme not in ("http", "https") or _CONTROL.search(to.url):
             raise aiohttp.InvalidURL(to.url)
-        headers = CIMultiDict(self._headers)
-        headers.update(to.headers)
+        given = {name.lower() for name in to.headers}
+        ours = {name: value for name, value in self._headers.items() if name.lower() not in given}
         peer = aiohttp.ClientRequest(
             "POST",
             url,
-            headers=headers,
+            headers={**ours, **to.headers},
             loop=asyncio.get_running_loop(),
             ssl=to.tls or True,
             server_hostname=to.server_name or None,

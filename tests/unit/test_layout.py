@@ -25,6 +25,7 @@ LEVELS = [
     {"pipeline", "sink"},
     {"figures"},
     {"metric"},
+    {"times"},
     {"catalogue"},
     {"telemetry", "logs", "loop", "collector", "allocator"},
     {"server"},
