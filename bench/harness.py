@@ -106,7 +106,7 @@ class Datasets:
         return self._kept[shape]
 
     def keep_only(self, plan: Plan, name: str) -> None:
-        """Delete all but the one that ``plan`` needs for a workload."""
+        """Delete all but the one that ``plan`` needs for the workload of that name."""
         kept = self._shape(plan, WORKLOADS[name])
         for shape, dataset in list(self._kept.items()):
             if shape != kept:
@@ -126,6 +126,7 @@ def run_plan(
     Raises BenchError where a run cannot even be tried; a run that goes wrong is void.
     """
     workload = plan.workload
+    plan = replace(plan, seconds=max(plan.seconds, workload.seconds_min))
     peers = [(label, load_peer(name)) for label, name in _labels(plan.peers)]
     measurements: list[Measurement] = []
 

@@ -4,7 +4,7 @@ would, and has it read its configuration again in the middle of the run.
 Of the relay's own metrics, :data:`LAG` is read: how late its event loop was. Two forms are
 understood. A histogram (``_bucket`` with ``le``) gives quantiles over the run, to the upper bound
 of the bucket; of a gauge, each scrape's value of ``window="last"`` is one measurement. The worst is
-that of ``window="max"`` where there is one, which may be of a minute.
+that of ``window="max"`` where that grew during the run.
 """
 
 from __future__ import annotations
@@ -66,17 +66,20 @@ def lags(scrapes: Iterable[list[Reading]]) -> tuple[float, float]:
     if not rows:
         return -1.0, -1.0
     last = [one.value for row in rows for one in row if one.label("window") == "last"]
-    worst = [one.value for one in rows[-1] if one.label("window") == "max"]
     buckets = _bucket_increase(rows[0], rows[-1])
     if buckets:
-        p99 = _quantile(buckets, 0.99)
-        highest = _quantile(buckets, 1.0)
+        p99, highest = _quantile(buckets, 0.99), _quantile(buckets, 1.0)
     elif last:
         p99 = sorted(last)[min(len(last) - 1, len(last) * 99 // 100)]
         highest = max(last)
     else:
-        return -1.0, max(worst, default=-1.0)
-    return p99, max(worst, default=highest)
+        return -1.0, -1.0
+    # What the peer remembers as its worst may be from before; only what grew is of this run.
+    first_worst, last_worst = (
+        max((one.value for one in row if one.label("window") == "max"), default=0.0)
+        for row in (rows[0], rows[-1])
+    )
+    return p99, max(highest, last_worst if last_worst > first_worst else 0.0)
 
 
 def _bucket_increase(first: list[Reading], last: list[Reading]) -> list[tuple[float, float]]:

@@ -39,9 +39,10 @@ class Workload:
     data has other than :class:`Shape`'s defaults. ``label_sets``: those that have the labels that
     it needs. ``once``: requests must not come a second time, as its series would not be new then or
     its times have gone by; a peer that is faster than the data lasts is sent less.
-    ``rounds_per_s``: prepared rounds for each second of sending. ``timed``: sending ends with the
-    time; otherwise when one round, of new series only, has been sent. ``warmup_requests``: sent
-    before anything is measured; None: two rounds.
+    ``seconds_min``: it runs no shorter, whatever is asked for. ``rounds_per_s``: prepared rounds
+    for each second of sending. ``timed``: sending ends with the time; otherwise when one round, of
+    new series only, has been sent. ``warmup_requests``: sent before anything is measured; None: two
+    rounds.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Workload:
     shape: Mapping[str, Any] = field(default_factory=dict)
     label_sets: tuple[LabelSet, ...] = _ANY
     once: bool = False
+    seconds_min: float = 0.0
     rounds_per_s: float = 12.0
     timed: bool = True
     warmup_requests: int | None = None
@@ -119,6 +121,9 @@ WORKLOADS: dict[str, Workload] = {
             delivers="tenants",
             shape={"projects": 2_000},
             label_sets=("platform", "large"),
+            # Shorter than its batches' timeout, each sink would have one small request only, and
+            # nothing but requests would be measured.
+            seconds_min=5.0,
         ),
         Workload("seed", "the proposal's batches: 500 points or 5 s"),
         Workload(
