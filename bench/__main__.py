@@ -210,7 +210,7 @@ def _plot(
     except ImportError:
         if asked is not None:
             raise
-        print("no picture: matplotlib is not installed (pip install '.[bench]')")
+        print("no picture: matplotlib is not installed (pip install '.[dev]')")
     else:
         print(f"picture: {path}")
 

@@ -82,9 +82,11 @@ class _Progress:
     first: int
     requests_max: int
     deadline: float
-    interval_s: float
+    rate: float | None
     started_at: float
     taken: int = 0
+    scheduled: int = 0
+    """Samples of the requests that were taken."""
     samples: int = 0
     sent_bytes: int = 0
     retries: int = 0
@@ -93,11 +95,12 @@ class _Progress:
     def requests(self) -> Iterator[tuple[Request, float]]:
         """Each connection's requests, and when each is due; ends when the run is over."""
         while self.taken < self.requests_max:
-            due = self.started_at + self.taken * self.interval_s
+            due = self.started_at + (self.scheduled / self.rate if self.rate else 0.0)
             if max(due, monotonic()) >= self.deadline:
                 return
             request = self.dataset.requests[(self.first + self.taken) % len(self.dataset.requests)]
             self.taken += 1
+            self.scheduled += request.samples
             yield request, due
 
     def accepted(self, request: Request, latency_s: float) -> None:
@@ -131,7 +134,7 @@ async def send(
         first,
         requests_max=left if requests_max is None else min(requests_max, left),
         deadline=float("inf") if seconds is None else started_at + seconds,
-        interval_s=dataset.shape.series_per_request / rate if rate else 0.0,
+        rate=rate,
         started_at=started_at,
     )
     with dataset.bodies.open("rb") as file:
@@ -187,7 +190,7 @@ async def _send_on_one_connection(progress: _Progress, bodies: mmap.mmap, url: s
                     progress.retries += 1
                     await asyncio.sleep(_pause_s(answer))
                 # A request that was late on the schedule has been waiting since it was due.
-                progress.accepted(request, monotonic() - (due if progress.interval_s else sent_at))
+                progress.accepted(request, monotonic() - (due if progress.rate else sent_at))
         finally:
             connection.close()
     except (OSError, ValueError, IndexError) as error:
