@@ -148,6 +148,8 @@ def main(arguments: list[str] | None = None) -> int:
     for name in names:
         if name not in WORKLOADS:
             parser.error(f"there is no workload {name!r}; choose from {', '.join(WORKLOADS)}")
+    if options.rate and options.load:
+        parser.error("--load chooses the rate itself")
     # Processes are stopped as the stack unwinds, which SIGTERM alone would not make happen.
     signal.signal(signal.SIGTERM, _interrupt)
     raise_file_limit()
@@ -206,7 +208,8 @@ def _plot(
         return
     path = asked or output.with_suffix(".png")
     try:
-        draw(path, measurements, "; ".join(versions.values()))
+        texts = (" ".join(f"{name}: {text}".split()) for name, text in versions.items())
+        draw(path, measurements, "\n".join(texts))
     except ImportError:
         if asked is not None:
             raise

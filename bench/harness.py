@@ -287,6 +287,7 @@ class _Run:
             "sink_cpu_s": sink_cpu,
             "idle_share": idle_s / total_s,
             "foreign_share": max(0.0, foreign_s / total_s),
+            "stolen_share": stolen_s / total_s,
             "cycled": sent.cycled,
             "exhausted": sent.exhausted,
         }

@@ -46,6 +46,8 @@ class Measurement:
     idle_share: float = 0.0
     foreign_share: float = 0.0
     """CPU that neither the peer nor the harness used, stolen time included: noise."""
+    stolen_share: float = 0.0
+    """The part of that which the machine never had, because its host gave it to others."""
     cycled: bool = False
     exhausted: bool = False
     """The data set was sent in full before the time was over."""

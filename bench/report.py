@@ -50,7 +50,11 @@ def table_row(m: Measurement) -> str:
         who += f", at {m.load:.0%}"
     if m.void:
         return f"{_row([who, str(m.pair + 1)]).rstrip()}  VOID: {m.void[:_VOID_CHARS_MAX]}"
-    notes = "  noisy: others used the CPU" if m.foreign_share > FOREIGN_SHARE_MAX else ""
+    notes = ""
+    if m.foreign_share > FOREIGN_SHARE_MAX:
+        notes = (
+            f"  noisy: others used {m.foreign_share:.0%} of the CPU ({m.stolen_share:.0%} stolen)"
+        )
     if m.exhausted:
         notes += f"  all sent in {m.sending_s:.1f} s"
     if m.lag_max_s >= 0:

@@ -1,10 +1,11 @@
 """Somebody who watches a peer while it works: scrapes its metrics every second, as Prometheus
 would, and has it read its configuration again in the middle of the run.
 
-Of the relay's own metrics, :data:`LAG` is read: how late its event loop was. Two forms are
+Of the relay's own metrics, :data:`LAG` is read: how late its event loop was. Three forms are
 understood. A histogram (``_bucket`` with ``le``) gives quantiles over the run, to the upper bound
-of the bucket; of a gauge, each scrape's value of ``window="last"`` is one measurement. The worst is
-that of ``window="max"`` where that grew during the run.
+of the bucket. Where the peer gives a 99th percentile itself (``quantile="0.99"``), the highest one
+scraped counts. Of a gauge, each scrape's value of ``window="last"`` is one measurement. The worst
+is that of ``window="max"`` where that grew during the run.
 """
 
 from __future__ import annotations
@@ -65,10 +66,13 @@ def lags(scrapes: Iterable[list[Reading]]) -> tuple[float, float]:
     rows = [row for row in scrapes if row]
     if not rows:
         return -1.0, -1.0
+    given = [one.value for row in rows for one in row if one.label("quantile") == "0.99"]
     last = [one.value for row in rows for one in row if one.label("window") == "last"]
     buckets = _bucket_increase(rows[0], rows[-1])
     if buckets:
         p99, highest = _quantile(buckets, 0.99), _quantile(buckets, 1.0)
+    elif given:
+        p99 = highest = max(given)
     elif last:
         p99 = sorted(last)[min(len(last) - 1, len(last) * 99 // 100)]
         highest = max(last)

@@ -107,11 +107,13 @@ def known(shape: Shape, root: Path, *, query: str = "{}", sinks: int = 1) -> dic
 
 def new(root: Path, series: int) -> float:
     """What a new series takes."""
-    (bodies,) = bodies_of(write_dataset(root, Shape(START_MS, 1, series)))
+    dataset = write_dataset(root, Shape(START_MS, 1, series))
+    (bodies,) = bodies_of(dataset)
+    samples = [request.samples for request in dataset.requests]
     half = len(bodies) // 2
     rig = Rig()
     rig.take(bodies[:half])
-    return min(rig.take([body]) for body in bodies[half:]) / 2_000
+    return rig.take(bodies[half:]) / sum(samples[half:])
 
 
 def measure(series: int) -> dict[str, float]:

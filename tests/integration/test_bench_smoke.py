@@ -113,6 +113,24 @@ def test_relay_is_watched_at_a_share_of_its_maximum(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_hot_path_is_measured_in_a_child_of_the_build_that_is_asked_for() -> None:
+    command = "-m bench.micro.kernel --runs 1 --series 4004 --build interpreted"
+    done = subprocess.run(
+        [sys.executable, *command.split()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=True,
+    )
+    head, *rows = done.stdout.splitlines()
+    assert head.split()[-2:] == ["interpreted", "ratio"]
+    cells = [row.split() for row in rows]
+    assert {part for part, _ in cells} >= {"known", "encode", "shuffled", "v2", "new"}
+    assert all(float(cost) > 0 for _, cost in cells)
+
+
+@pytest.mark.slow
 @pytest.mark.real
 def test_vmagent_filters_the_same(tmp_path: Path) -> None:
     assert shutil.which("vmagent"), "vmagent is not installed: apt-get install victoria-metrics"

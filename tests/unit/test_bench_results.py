@@ -174,6 +174,14 @@ def test_lag_is_read_from_a_histogram_by_its_increase() -> None:
     assert lags([before, after]) == (0.1, 0.1)
 
 
+def test_a_percentile_that_the_peer_gives_is_taken() -> None:
+    scrapes = [
+        read_lag(f'{LAG}{{quantile="0.5"}} 0.001\n{LAG}{{quantile="0.99"}} {p99}\n')
+        for p99 in (0.02, 0.04, 0.03)
+    ]
+    assert lags(scrapes) == (0.04, 0.04)
+
+
 def test_peers_that_do_not_tell_their_lag() -> None:
     assert lags([read_lag("up 1\n")]) == (-1.0, -1.0)
     assert lags([]) == (-1.0, -1.0)
