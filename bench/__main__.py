@@ -23,7 +23,8 @@ from bench.report import table_head, table_row, write_results
 from bench.workload import EXPORT, WORKLOADS
 
 SHORT_WITH_PEERS = (EXPORT, "filter")
-SHORT_ALONE = ("fanout", "tenants", "seed", "histograms", "v2", "shuffled", "durable", "cold")
+SHORT_ALONE = ("fanout", "tenants", "seed", "histograms", "shuffled", "cold")
+SHORT_SECONDS = 2.5
 
 LABEL_SETS: dict[str, LabelSet] = {"default": "platform", "small": "small", "large": "large"}
 
@@ -119,9 +120,11 @@ def _plans(options: argparse.Namespace, names: Sequence[str]) -> Iterator[Plan]:
             yield replace(plan, workload=WORKLOADS[name])
         return
     for name in SHORT_WITH_PEERS:
-        yield replace(plan, workload=WORKLOADS[name], runs=3, seconds=3.0)
+        yield replace(plan, workload=WORKLOADS[name], runs=3, seconds=SHORT_SECONDS)
     for name in SHORT_ALONE:
-        yield replace(plan, workload=WORKLOADS[name], peers=peers[:1], runs=1, seconds=3.0)
+        yield replace(
+            plan, workload=WORKLOADS[name], peers=peers[:1], runs=1, seconds=SHORT_SECONDS
+        )
 
 
 def _able(plan: Plan, left_out: list[str]) -> Plan | None:
