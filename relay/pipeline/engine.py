@@ -36,8 +36,8 @@ from relay.pipeline.tenancy import ACCOUNT_LABELS, ANYWHERE, Origin, Tenancy
 from relay.pipeline.translate import Translator
 from relay.selector.resource_matching import Compiler
 from relay.wire.batch import OpenBatch, SealedBatch
+from relay.wire.label_reader import LabelReader, SeriesLabels
 from relay.wire.remote_write import (
-    LabelReader,
     SeriesFault,
     WriteProtocol,
     parse_metadata,
@@ -438,7 +438,7 @@ class Engine:
         if self.resolver.take_changed():
             self.table.invalidate()
 
-    def _view(self, series: Series) -> tuple[dict[str, str], str]:
+    def _view(self, series: Series) -> tuple[SeriesLabels, str]:
         """The labels that anybody may see, and the project. Raises SeriesFault."""
         labels = self._labels.read(series.key)
         tenancy = self.router.tenancy
@@ -446,8 +446,7 @@ class Engine:
             return labels, ""
         project = tenancy.project_of(labels, self._origin)
         if self._origin.by_labels:
-            for label in ACCOUNT_LABELS:
-                labels.pop(label, None)
+            labels = labels.without(ACCOUNT_LABELS)
         return labels, project
 
     def __repr__(self) -> str:

@@ -350,5 +350,5 @@ def routes_to(
     All of them want points in the same form.
     """
     return tuple(
-        (target.lane(prefix), group, prefix) for source in matched for target in source.targets
+        [(target.lane(prefix), group, prefix) for source in matched for target in source.targets]
     )

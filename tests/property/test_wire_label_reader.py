@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.errors import DecodeError
-from relay.wire import remote_write
-from relay.wire.remote_write import LabelReader, SeriesFault, parse_labels
+from relay.wire import label_reader
+from relay.wire.label_reader import LabelReader
+from relay.wire.remote_write import SeriesFault, parse_labels
 from tests.support import raw_writes as raw
 
 LIMITS = {"labels_max": 5, "bytes_max": 300}
@@ -70,7 +71,7 @@ def test_known_fields_do_not_hide_a_fault(pairs: list[tuple[bytes, bytes]]) -> N
 
 
 def test_what_it_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_write, "KNOWN_FIELDS_BYTES_MAX", 4_000)
+    monkeypatch.setattr(label_reader, "KNOWN_FIELDS_BYTES_MAX", 4_000)
     reader = LabelReader(labels_max=9, bytes_max=9_999)
     for number in range(1_000):
         value = b"%d" % number

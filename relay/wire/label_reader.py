@@ -1,0 +1,227 @@
+"""Labels of new series, read at the price of what is new in them.
+
+Rules:
+
+* Most series share all but one or two of their label fields with another one. So whole fields are
+  remembered, as long as they are written in the one way in which senders write them; a key with
+  anything else in it is left to :func:`~relay.wire.remote_write.parse_labels`.
+* Where one field ends and the next one begins is guessed from the last keys of the same length and
+  cut in one go. A guess needs no proof of its own: pieces that are all label fields, and all of the
+  key, are the key's label fields.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+from typing import Final
+
+from relay.wire.protobuf import field_bytes
+from relay.wire.remote_write import parse_labels
+
+KNOWN_FIELDS_BYTES_MAX: Final = 32 * 1024 * 1024
+"""What a LabelReader remembers, as an estimate of memory; some 70,000 fields of usual size."""
+KNOWN_FIELD_BYTES_MAX: Final = 512
+"""Longer label fields are read anew each time."""
+_KNOWN_FIELD_OVERHEAD_BYTES: Final = 330
+"""Of four objects and a dictionary entry, besides what is in them."""
+CUTS_MAX: Final = 4_096
+"""Ways to cut a key that are remembered, some 1.5 KB each, and 5 KB
+at the worst."""
+
+_NAME: Final = "__name__"
+_NAME_TAG: Final = b"\x0a"  # Label.name (1), and TimeSeries.labels (1) around both
+_VALUE_TAG: Final = b"\x12"  # Label.value (2)
+_NAME_TAG_BYTE: Final = 0x0A
+_VALUE_TAG_BYTE: Final = 0x12
+
+Cut = Callable[[bytes], tuple[bytes, ...]]
+"""Divides a key of one length into pieces."""
+
+
+class SeriesLabels(dict[str, str]):
+    """Labels by name, in wire order. ``fields`` are the same as TimeSeries.labels fields, one for
+    each, all written in the usual way."""
+
+    __slots__ = ("fields",)
+
+    fields: tuple[bytes, ...]
+
+    def without(self, names: Container[str]) -> SeriesLabels:
+        """A copy that lacks the labels of these names."""
+        kept = [(item, field) for item, field in zip(self.items(), self.fields, strict=True)]
+        kept = [one for one in kept if one[0][0] not in names]
+        fewer = SeriesLabels(item for item, _ in kept)
+        fewer.fields = tuple(field for _, field in kept)
+        return fewer
+
+
+@dataclass(frozen=True, slots=True)
+class LabelReaderStatistics:
+    """``fields`` remembered now and what they take, about; how often all were forgotten."""
+
+    fields: int
+    bytes: int
+    emptied: int
+
+
+class LabelReader:
+    """:func:`~relay.wire.remote_write.parse_labels` for many keys, with the same results and the
+    same errors.
+
+    A field that is known costs a slice and a look-up instead of a decoder. What is known is
+    forgotten all at once when it takes too much: then it is soon learnt again.
+    """
+
+    __slots__ = ("_bytes_max", "_cuts", "_known", "_labels_max", "_sizes")
+
+    def __init__(self, *, labels_max: int, bytes_max: int) -> None:
+        self._labels_max = labels_max
+        self._bytes_max = bytes_max
+        self._known = _KnownFields()
+        self._cuts: dict[int, Cut] = {}
+        self._sizes: dict[int, tuple[int, ...]] = {}
+
+    def read(self, key: bytes) -> SeriesLabels:
+        """The labels by name, in wire order; raises as :func:`parse_labels` does."""
+        try:
+            # Names differ in length more than anything, and nearly always come first.
+            likeness = len(key) << 8 | key[1]
+            cut = self._cuts.get(likeness)
+            labels = self._known_labels(cut(key)) if cut is not None else None
+            if labels is None:
+                labels = self._known_labels(_divided(key))
+                if labels is not None and len(labels.fields) <= self._labels_max:
+                    self._remember_cut(likeness, labels.fields)
+        except IndexError:  # the key ends within a length
+            labels = None
+        if (
+            labels is None
+            or not len(labels) == len(labels.fields) <= self._labels_max
+            or _NAME not in labels
+            or len(key) > self._bytes_max
+        ):
+            return self._read_carefully(key)
+        return labels
+
+    def statistics(self) -> LabelReaderStatistics:
+        """A snapshot."""
+        known = self._known
+        return LabelReaderStatistics(len(known), known.size, known.emptied)
+
+    def _known_labels(self, fields: tuple[bytes, ...]) -> SeriesLabels | None:
+        """The labels of these fields; None where one is faulty or oddly written."""
+        try:
+            labels = SeriesLabels(map(self._known.__getitem__, fields))
+        except _OddFieldError:
+            return None
+        labels.fields = fields
+        return labels
+
+    def _remember_cut(self, likeness: int, fields: tuple[bytes, ...]) -> None:
+        """Guess that keys like this one are cut like it, where it is the second one in a row."""
+        sizes = tuple(map(len, fields))
+        if self._sizes.get(likeness) != sizes:
+            if len(self._sizes) >= CUTS_MAX:
+                self._sizes.clear()
+            self._sizes[likeness] = sizes
+            return
+        if len(self._cuts) >= CUTS_MAX:
+            self._cuts.clear()
+        self._cuts[likeness] = struct.Struct("".join([f"{size}s" for size in sizes])).unpack
+
+    def _read_carefully(self, key: bytes) -> SeriesLabels:
+        pairs = parse_labels(key, labels_max=self._labels_max, bytes_max=self._bytes_max)
+        labels = SeriesLabels(pairs)
+        labels.fields = tuple([label_field(name, value) for name, value in pairs])
+        return labels
+
+    def __repr__(self) -> str:
+        return f"<LabelReader {len(self._known)} fields>"
+
+
+class _OddFieldError(Exception):
+    """A label field is faulty or not written as usual."""
+
+
+class _KnownFields(dict[bytes, tuple[str, str]]):
+    """Name and value by label field. One that is not there is read and remembered; raises
+    _OddFieldError."""
+
+    __slots__ = ("emptied", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.emptied = 0
+
+    def __missing__(self, field: bytes) -> tuple[str, str]:
+        pair = _usual_label(field)
+        if pair is None:
+            raise _OddFieldError
+        size = len(field)
+        if size <= KNOWN_FIELD_BYTES_MAX:
+            taken = _KNOWN_FIELD_OVERHEAD_BYTES + 2 * size
+            self.size += taken
+            if self.size > KNOWN_FIELDS_BYTES_MAX:
+                self.clear()
+                self.size = taken
+                self.emptied += 1
+            self[field] = pair
+        return pair
+
+
+def _divided(key: bytes) -> tuple[bytes, ...]:
+    """A key cut by the lengths that are in it. A piece that is cut short by the key's end is in no
+    way a label field. Raises IndexError where the key ends within a length."""
+    parts = []
+    pos = 0
+    end = len(key)
+    while pos < end:
+        size = key[pos + 1]
+        stop = pos + size + (2 if size < 128 else (key[pos + 2] << 7) - 125)
+        parts.append(key[pos:stop])
+        pos = stop
+    return tuple(parts)
+
+
+def label_field(name: str, value: str) -> bytes:
+    """The TimeSeries.labels field of a label as senders usually write it."""
+    return field_bytes(
+        _NAME_TAG,
+        field_bytes(_NAME_TAG, name.encode()) + field_bytes(_VALUE_TAG, value.encode()),
+    )
+
+
+def _usual_label(field: bytes) -> tuple[str, str] | None:
+    """Name and value of a TimeSeries.labels field: name first, then value, both there, lengths as
+    short as they can be and below 2**14. None for any other."""
+    try:
+        size, start = _short_length(field, 1)
+        name_size, name_at = _short_length(field, start + 1)
+        value_tag_at = name_at + name_size
+        value_size, value_at = _short_length(field, value_tag_at + 1)
+        if (
+            start + size == value_at + value_size == len(field)
+            and field[0] == field[start] == _NAME_TAG_BYTE
+            and field[value_tag_at] == _VALUE_TAG_BYTE
+            and name_size
+            and value_size
+        ):
+            # Names are few and looked up often.
+            return sys.intern(field[name_at:value_tag_at].decode()), field[value_at:].decode()
+    except (IndexError, UnicodeDecodeError):
+        pass  # the careful decoder says what is wrong
+    return None
+
+
+def _short_length(field: bytes, pos: int) -> tuple[int, int]:
+    """A length of one byte, or two where it needs them; beyond the field's end for any other."""
+    size = field[pos]
+    if size < 128:
+        return size, pos + 1
+    high = field[pos + 1]
+    if 0 < high < 128:
+        return size + (high << 7) - 128, pos + 2
+    raise IndexError
