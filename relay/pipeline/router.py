@@ -178,7 +178,8 @@ class Router:
         at = self._projects.get(project)
         if at is None:
             return self._nobody.unmatched, ()
-        return self._plan(at, tuple(at.index.match(labels)))
+        found = at.index.match(labels)
+        return self._plan(at, tuple(found)) if found else (at.unmatched, ())
 
     def takers(self, labels: Mapping[str, str], project: str) -> list[SourceTally]:
         """What :meth:`match` finds, by name, for people who ask: nothing is kept of it."""

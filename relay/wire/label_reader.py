@@ -197,19 +197,32 @@ def label_field(name: str, value: str) -> bytes:
 def _usual_label(field: bytes) -> tuple[str, str] | None:
     """Name and value of a TimeSeries.labels field: name first, then value, both there, lengths as
     short as they can be and below 2**14. None for any other."""
+    end = len(field)
     try:
+        value_tag_at = field[3] + 4
+        if (
+            # Nearly all are like this: all lengths take one byte.
+            end < 130
+            and field[1] + 2 == end == field[value_tag_at + 1] + value_tag_at + 2
+            and field[0] == field[2] == _NAME_TAG_BYTE
+            and field[value_tag_at] == _VALUE_TAG_BYTE
+            and 4 < value_tag_at < end - 2
+        ):
+            return (
+                sys.intern(field[4:value_tag_at].decode()),  # names are few and looked up often
+                field[value_tag_at + 2 :].decode(),
+            )
         size, start = _short_length(field, 1)
         name_size, name_at = _short_length(field, start + 1)
         value_tag_at = name_at + name_size
         value_size, value_at = _short_length(field, value_tag_at + 1)
         if (
-            start + size == value_at + value_size == len(field)
+            start + size == value_at + value_size == end
             and field[0] == field[start] == _NAME_TAG_BYTE
             and field[value_tag_at] == _VALUE_TAG_BYTE
             and name_size
             and value_size
         ):
-            # Names are few and looked up often.
             return sys.intern(field[name_at:value_tag_at].decode()), field[value_at:].decode()
     except (IndexError, UnicodeDecodeError):
         pass  # the careful decoder says what is wrong
