@@ -425,18 +425,16 @@ class Engine:
             return
         series.claim = self._info_reader.claim(labels, project)
         self.resolver.resolve(series, labels, project)
-        self._invalidate_changed()
-
-    def _refresh(self, series: Series) -> None:
-        """Bring a series that was resolved before up to date, at the least expense."""
-        if not series.fault:
-            self.resolver.refresh(series, lambda: self._view(series))
-            self._invalidate_changed()
-
-    def _invalidate_changed(self) -> None:
-        """Let other series look again, where what they rest on was told by this one."""
         if self.resolver.take_changed():
             self.table.invalidate()
+
+    def _refresh(self, series: Series) -> None:
+        """Bring a series that was resolved before up to date, at the least expense; others look
+        again where what they rest on was told by this one."""
+        if not series.fault:
+            self.resolver.refresh(series, lambda: self._view(series))
+            if self.resolver.take_changed():
+                self.table.invalidate()
 
     def _view(self, series: Series) -> tuple[SeriesLabels, str]:
         """The labels that anybody may see, and the project. Raises SeriesFault."""

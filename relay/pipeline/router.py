@@ -350,6 +350,8 @@ def routes_to(
 
     All of them want points in the same form.
     """
+    if len(matched) == 1 and len(matched[0].targets) == 1:  # nearly always
+        return ((matched[0].targets[0].lane(prefix), group, prefix),)
     return tuple(
         [(target.lane(prefix), group, prefix) for source in matched for target in source.targets]
     )

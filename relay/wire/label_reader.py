@@ -86,39 +86,37 @@ class LabelReader:
 
     def read(self, key: bytes) -> SeriesLabels:
         """The labels by name, in wire order; raises as :func:`parse_labels` does."""
+        known = self._known.__getitem__
+        labels: SeriesLabels | None = None
         try:
             # Names differ in length more than anything, and nearly always come first.
             likeness = len(key) << 8 | key[1]
-            cut = self._cuts.get(likeness)
-            labels = self._known_labels(cut(key)) if cut is not None else None
+            if likeness in self._cuts:
+                try:
+                    fields = self._cuts[likeness](key)
+                    labels = SeriesLabels(map(known, fields))
+                except _OddFieldError:
+                    pass  # a wrong guess
             if labels is None:
-                labels = self._known_labels(_divided(key))
-                if labels is not None and len(labels.fields) <= self._labels_max:
-                    self._remember_cut(likeness, labels.fields)
-        except IndexError:  # the key ends within a length
-            labels = None
+                fields = _divided(key)
+                labels = SeriesLabels(map(known, fields))
+                if len(fields) <= self._labels_max:
+                    self._remember_cut(likeness, fields)
+        except (IndexError, _OddFieldError):  # the first: the key ends within a length
+            return self._read_carefully(key)
         if (
-            labels is None
-            or not len(labels) == len(labels.fields) <= self._labels_max
+            not len(labels) == len(fields) <= self._labels_max
             or _NAME not in labels
             or len(key) > self._bytes_max
         ):
             return self._read_carefully(key)
+        labels.fields = fields
         return labels
 
     def statistics(self) -> LabelReaderStatistics:
         """A snapshot."""
         known = self._known
         return LabelReaderStatistics(len(known), known.size, known.emptied)
-
-    def _known_labels(self, fields: tuple[bytes, ...]) -> SeriesLabels | None:
-        """The labels of these fields; None where one is faulty or oddly written."""
-        try:
-            labels = SeriesLabels(map(self._known.__getitem__, fields))
-        except _OddFieldError:
-            return None
-        labels.fields = fields
-        return labels
 
     def _remember_cut(self, likeness: int, fields: tuple[bytes, ...]) -> None:
         """Guess that keys like this one are cut like it, where it is the second one in a row."""

@@ -29,7 +29,10 @@ POINT_TAIL_BYTES = 8 + len(VALUE_TAG) + 8
 _TIME_TAG = b"\x19"  # NumberDataPoint.time_unix_nano (3, fixed64)
 _POINT_TAG = b"\x0a"  # data_points (1), in all five kinds
 _ATTRIBUTE_TAG = b"\x3a"  # NumberDataPoint.attributes (7)
-_ATTRIBUTE_TAG_BYTE = 0x3A
+_SHORT = 126
+_SHORT_HEADS = tuple(_ATTRIBUTE_TAG + bytes((size,)) for size in range(_SHORT))
+_SHORT_VALUE_HEADS = tuple(bytes((0x12, size + 2, 0x0A, size)) for size in range(_SHORT))
+"""How attributes begin, and their values in them, where both lengths take one byte."""
 _NO_RECORDED_VALUE = (
     b"\x40\x01"  # NumberDataPoint.flags (8) = DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
 )
@@ -84,15 +87,14 @@ def _attribute(field: bytes) -> bytes:
     """A label as an attribute: the same but for its tag, and for one more message around the
     value."""
     end = len(field)
-    if end < 126:  # all lengths take one byte, before and after
-        value_tag_at = field[3] + 4
-        value_bytes = end - value_tag_at - 2
+    if end < _SHORT:  # all lengths take one byte, before and after
+        value_at = field[3] + 6
         return b"".join(
             (
-                bytes((_ATTRIBUTE_TAG_BYTE, end)),
-                field[2:value_tag_at],
-                bytes((0x12, value_bytes + 2, 0x0A, value_bytes)),
-                field[value_tag_at + 2 :],
+                _SHORT_HEADS[end],
+                field[2 : value_at - 2],
+                _SHORT_VALUE_HEADS[end - value_at],
+                field[value_at:],
             )
         )
     _, start = read_varint(field, 1, end)
@@ -123,7 +125,7 @@ def prefix_attributes(prefix: bytes) -> bytes:
 def finish_prefix(body: bytes) -> bytes:
     """The prefix of a number point whose attributes are these fields, one behind the other."""
     size = len(body) + len(_TIME_TAG) + POINT_TAIL_BYTES
-    return _POINT_TAG + varint(size) + body + _TIME_TAG
+    return b"".join((_POINT_TAG, varint(size), body, _TIME_TAG))
 
 
 _SHARED_MAX = 1_024

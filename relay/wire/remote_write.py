@@ -65,6 +65,7 @@ a 32 MiB body would cost gigabytes.
 _NAME_LABEL = b"__name__"
 _LABEL_TAG = b"\x0a"
 _LABEL_TAG_BYTE = 0x0A
+_SERIES_TAG_BYTE = 0x0A
 _ZERO_VALUE = bytes(8)
 _QUOTE_CHARS_MAX = 80
 
@@ -111,6 +112,37 @@ def top_level(data: bytes, *, entries_max: int = ELEMENTS_MAX) -> list[tuple[int
                 raise TooLargeError(f"over {entries_max} series and metadata in one request")
             entries.append((number, start, stop))
     return entries
+
+
+def metadata_spans(data: bytes, *, entries_max: int = ELEMENTS_MAX) -> list[tuple[int, int]]:
+    """List (start, stop) of every metadata message of a WriteRequest: what :func:`top_level` says
+    of them, and with its errors, at a fraction of the price."""
+    count = pos = 0
+    end = len(data)
+    try:
+        # Series as senders write them, which nearly always is all there is.
+        while data[pos] == _SERIES_TAG_BYTE and count < entries_max:
+            size = data[pos + 1]
+            if size > 127:
+                high = data[pos + 2]
+                if high > 127:
+                    break
+                size += (high << 7) - 127  # and one byte more of length
+            if pos + 2 + size > end:
+                break
+            pos += 2 + size
+            count += 1
+    except IndexError:
+        pass  # at the end, or within a length, which is found once more
+    spans = []
+    for number, wire_type, _, start, stop in iter_fields(data, pos, end):
+        if wire_type == BYTES and number in (SERIES_FIELD, METADATA_FIELD):
+            if count >= entries_max:
+                raise TooLargeError(f"over {entries_max} series and metadata in one request")
+            count += 1
+            if number == METADATA_FIELD:
+                spans.append((start, stop))
+    return spans
 
 
 def parse_series(
