@@ -27,8 +27,9 @@ from relay.pipeline.metric_types import TYPE_NUMBERS, FamilyMetadata, Typing, fa
 from relay.pipeline.native import NativeRoute
 from relay.pipeline.plans import Plan, SourceRoute, Target, TargetOptions
 from relay.pipeline.resources import TARGET_INFO, Resource, Resources
+from relay.pipeline.route import Fact, Route
 from relay.pipeline.router import Router, routes_to
-from relay.pipeline.series import Fact, Route, Series
+from relay.pipeline.series import Series
 from relay.pipeline.streams import Handler, NumberHandler, Outlet, Stream
 from relay.pipeline.translate import Translator
 from relay.selector.ast import NAME
