@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from relay.errors import DecodeError
 from relay.wire import label_reader
-from relay.wire.label_reader import LabelReader
+from relay.wire.label_reader import LabelReader, SeriesLabels, label_field
 from relay.wire.remote_write import SeriesFault, parse_labels
 from tests.support import raw_writes as raw
 
@@ -28,6 +28,14 @@ def outcome(read: Callable[[bytes], object], key: bytes) -> object:
 
 def careful(key: bytes) -> dict[str, str]:
     return dict(parse_labels(key, **LIMITS))
+
+
+def checked(reader: LabelReader, key: bytes) -> SeriesLabels:
+    """What the reader says; its fields must say the same."""
+    labels = reader.read(key)
+    assert dict(parse_labels(b"".join(labels.fields), **LIMITS)) == labels
+    assert labels.fields == tuple(label_field(*item) for item in labels.items())
+    return labels
 
 
 def field(pair: tuple[bytes, bytes], sizes: tuple[int, int, int], *, swapped: bool) -> bytes:
@@ -58,7 +66,7 @@ def test_it_agrees_with_the_careful_decoder(keys: list[bytes], data: st.DataObje
     for key in [*keys, *keys]:
         cut = data.draw(st.integers(0, len(key)))
         for bytes_ in (key, key[:cut], key[cut:], key[:cut] + b"\x00" + key[cut:]):
-            assert outcome(reader.read, bytes_) == outcome(careful, bytes_)
+            assert outcome(lambda key: checked(reader, key), bytes_) == outcome(careful, bytes_)
 
 
 @given(raw.raw_labels())
@@ -88,3 +96,38 @@ def test_names_are_shared() -> None:
     reader = LabelReader(labels_max=9, bytes_max=999)
     first, second = (reader.read(raw.labels([NAME, (b"pod", value)])) for value in (b"1", b"2"))
     assert [id(name) for name in first] == [id(name) for name in second]
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from([b"", b"v", b"vv", b"v" * 130]), min_size=2, max_size=4),
+        max_size=12,
+    )
+)
+def test_a_wrong_guess_at_the_cut_is_noticed(values: list[list[bytes]]) -> None:
+    """Keys of the same length that are cut in other places."""
+    reader = LabelReader(**LIMITS)
+    for row in values:
+        pairs = [(b"abcd"[at : at + 1], value) for at, value in enumerate(row)]
+        key = raw.labels([NAME, *pairs])
+        assert outcome(lambda key: checked(reader, key), key) == outcome(careful, key)
+
+
+def test_cuts_are_guessed_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_reader, "CUTS_MAX", 3)
+    reader = LabelReader(labels_max=9, bytes_max=9_999)
+    for size in range(1, 20):
+        for value in (b"a", b"b", b"c"):
+            pairs = [NAME, (b"n", value * size)]
+            assert reader.read(raw.labels(pairs))["n"] == (value * size).decode()
+        assert 0 < len(reader._cuts) <= 3
+        assert len(reader._sizes) <= 3
+
+
+def test_labels_without_some() -> None:
+    reader = LabelReader(**LIMITS)
+    labels = reader.read(raw.labels([NAME, (b"a", b"1"), (b"b", b"2")]))
+    fewer = labels.without({"a", "z"})
+    assert fewer == {"__name__": "up", "b": "2"}
+    assert fewer.fields == (label_field("__name__", "up"), label_field("b", "2"))
+    assert len(labels) == len(labels.fields) == 3
