@@ -19,13 +19,13 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from relay import __version__
 from relay.pipeline.metric_types import MetricTypes
 from relay.pipeline.resources import Resource
 from relay.selector.ast import NAME
-from relay.wire.label_reader import SeriesLabels
+from relay.wire.label_reader import SeriesLabels, Tail
 from relay.wire.otlp import (
     MetricGroup,
     MetricIdentity,
@@ -47,11 +47,11 @@ SCOPE_PREFIX = "otel_scope_"
 FORMS_MAX = 2_048
 """Sets of label names whose form is remembered; at the limit all are forgotten."""
 
+BEFORE_MAX = 16
+"""Lengths of a beginning that a form remembers."""
+
 _SPECIAL_NAMES = frozenset(("service.name", "service.namespace", "service.instance.id"))
 """Labels that may be called like an attribute of the resource."""
-
-Form = Callable[[tuple[bytes, ...]], Iterable[bytes]]
-"""Of the label fields of a series, those that become attributes, sorted by name."""
 
 _METADATA_LABELS = ("__type__", "__unit__")
 """Not labels of a series but metadata (prometheus/prometheus, ``schema/labels.go``)."""
@@ -69,6 +69,41 @@ class Scope(NamedTuple):
 
 
 OWN_SCOPE = Scope()
+
+
+_Pick: TypeAlias = Callable[[tuple[bytes, ...]], Iterable[bytes]]
+
+
+class _Form:
+    """Which label fields become attributes, for series with the same names in the same order.
+
+    ``all`` picks them sorted by name. ``is_ordered`` says that they stand in that order anyway:
+    then :meth:`before` picks those among the first fields.
+    """
+
+    __slots__ = ("_before", "_places", "all", "is_ordered")
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        order = sorted((name, at) for at, name in enumerate(names) if name not in _NO_ATTRIBUTES)
+        self._places = [at for _, at in order]
+        self._before: dict[int, _Pick] = {}
+        self.all = _pick(self._places)
+        self.is_ordered = self._places == sorted(self._places)
+
+    def before(self, count: int) -> _Pick:
+        """Picks those among the first ``count`` fields."""
+        pick = self._before.get(count)
+        if pick is None:
+            if len(self._before) >= BEFORE_MAX:
+                self._before.clear()
+            pick = self._before[count] = _pick([at for at in self._places if at < count])
+        return pick
+
+
+def _pick(places: list[int]) -> _Pick:
+    if len(places) < 2:  # of one place, itemgetter gives the item itself
+        return lambda fields: [fields[at] for at in places]
+    return itemgetter(*places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +133,8 @@ class Translator:
         self._resources: dict[Pairs, ResourceGroup] = {}
         self._scopes: dict[tuple[Pairs, Scope], ScopeGroup] = {}
         self._groups: dict[tuple[ScopeGroup, MetricIdentity], MetricGroup] = {}
-        self._forms: dict[tuple[str, ...], Form | None] = {}
-        self._attributes = PointAttributes()
+        self._forms: dict[tuple[str, ...], _Form | None] = {}
+        self._attribute_of: Callable[[bytes], bytes] = PointAttributes().__getitem__
 
     def place(
         self,
@@ -124,8 +159,12 @@ class Translator:
             resource = tuple(sorted({**dict(target.attributes), **own}.items()))
             home = target.home = self._scope_group(resource, OWN_SCOPE)
         group = self._groups.get((home, metric)) or self._make_group(home, metric)
-        fields = map(self._attributes.__getitem__, form(labels.fields))
-        return group, finish_prefix(b"".join(fields))
+        tail = labels.tail
+        if tail is None or not form.is_ordered:
+            return group, finish_prefix(b"".join(map(self._attribute_of, form.all(labels.fields))))
+        fields = form.before(len(names) - len(tail.fields))(labels.fields)
+        rest = self._tail_attributes(tail) if tail.attributes is None else tail.attributes
+        return group, finish_prefix(b"".join((*map(self._attribute_of, fields), rest)))
 
     def translate(
         self,
@@ -177,6 +216,16 @@ class Translator:
         """A snapshot."""
         return TranslatorStatistics(len(self._resources), len(self._groups))
 
+    def _tail_attributes(self, tail: Tail) -> bytes:
+        """The attributes of a tail's labels, in the order in which these stand."""
+        attributes = [
+            self._attribute_of(field)
+            for name, field in zip(tail.labels, tail.fields, strict=True)
+            if name not in _NO_ATTRIBUTES
+        ]
+        tail.attributes = b"".join(attributes)
+        return tail.attributes
+
     def _make_group(self, home: ScopeGroup, metric: MetricIdentity) -> MetricGroup:
         if len(self._groups) >= self._groups_max:
             # Groups in use live on in their series; the worst is a metric in two pieces once.
@@ -186,10 +235,12 @@ class Translator:
         group = self._groups[home, metric] = MetricGroup(home, metric)
         return group
 
-    def _learn_form(self, names: tuple[str, ...]) -> Form | None:
+    def _learn_form(self, names: tuple[str, ...]) -> _Form | None:
         if len(self._forms) >= FORMS_MAX:
             self._forms.clear()
-        form = self._forms[names] = _form(names)
+        # None where it takes more than names: what is translated is not the label itself.
+        is_special = any(name in _SPECIAL_NAMES or name.startswith(SCOPE_PREFIX) for name in names)
+        form = self._forms[names] = None if is_special else _Form(names)
         return form
 
     def _scope_group(self, resource: Pairs, scope: Scope) -> ScopeGroup:
@@ -221,16 +272,6 @@ def _service(job: str, instance: str) -> dict[str, str]:
     if instance:
         found["service.instance.id"] = instance
     return found
-
-
-def _form(names: tuple[str, ...]) -> Form | None:
-    """The form of series with these label names, in wire order; None where values matter, too."""
-    if any(name in _SPECIAL_NAMES or name.startswith(SCOPE_PREFIX) for name in names):
-        return None
-    order = sorted((name, at) for at, name in enumerate(names) if name not in _NO_ATTRIBUTES)
-    if len(order) < 2:  # of one place, itemgetter gives the item itself
-        return lambda fields: [fields[at] for _, at in order]
-    return itemgetter(*[at for _, at in order])
 
 
 def _scope(labels: dict[str, str]) -> Scope:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,16 +38,28 @@ VALUES = st.sampled_from(["a/b", "a", "/b", "a/b/c", "é"]) | st.sampled_from(SI
     lambda size: "v" * size
 )
 LABELS = st.dictionaries(NAMES, VALUES, max_size=8)
-SERIES = st.tuples(LABELS, st.sampled_from(["m", "m_total"]), st.randoms(use_true_random=False))
+ENDS = st.sampled_from(
+    [
+        {},
+        {"w": "1", "x": "2", "y": "3", "z": "4"},
+        {"instance": "h:1", "job": "a/b", "pod": "p-1", "zone": "v" * 130},
+        {"instance": "h:2", "job": "a/b", "pod": "p-2", "zone": "v" * 130},
+        {"b": "1", "a": "2", "job": "x", "__unit__": "s"},
+    ]
+)
+"""Series of one target end alike."""
+SERIES = st.tuples(
+    LABELS, ENDS, st.sampled_from(["m", "m_total"]), st.randoms(use_true_random=False)
+)
 
 
 @given(
-    st.lists(SERIES, min_size=1, max_size=6),
+    st.lists(SERIES, min_size=1, max_size=5),
     st.frozensets(NAMES, max_size=2),
     st.dictionaries(NAMES, VALUES, max_size=2),
 )
 def test_the_short_way_agrees_with_the_long_one(
-    series: list[tuple[dict[str, str], str, object]],
+    series: list[tuple[dict[str, str], dict[str, str], str, Random]],
     promoted: frozenset[str],
     told: dict[str, str],
 ) -> None:
@@ -53,9 +67,10 @@ def test_the_short_way_agrees_with_the_long_one(
     translator, resources = Translator(types), Resources()
     reader = LabelReader(labels_max=128, bytes_max=99_999)
     kept = []
-    for labels, name, rng in [*series, *series]:
-        items = [("__name__", name), *labels.items()]
-        rng.shuffle(items)  # type: ignore[attr-defined]
+    for labels, end, name, rng in [*series, *series, *series]:
+        items = [("__name__", name), *((key, labels[key]) for key in labels if key not in end)]
+        rng.shuffle(items)
+        items += end.items()
         read = reader.read(b"".join(label_field(*item) for item in items))
         target = resources.find(read, "")
         kept.append(target)

@@ -113,6 +113,37 @@ def test_a_wrong_guess_at_the_cut_is_noticed(values: list[list[bytes]]) -> None:
         assert outcome(lambda key: checked(reader, key), key) == outcome(careful, key)
 
 
+ENDS = st.sampled_from([b"", b"c", b"\xff", b"v" * 130])
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.sampled_from([b"a", b"bb", b"t", b"u"]), max_size=2), ENDS),
+        max_size=12,
+    )
+)
+def test_series_that_end_alike(series: list[tuple[list[bytes], bytes]]) -> None:
+    reader = LabelReader(**LIMITS)
+    for names, end in series:
+        pairs = [NAME, *((name, b"1") for name in names)]
+        pairs += [(b"t", b"1"), (b"u", b"2"), (b"v", end)] if end else []
+        for key in (raw.labels(pairs), raw.labels(pairs[1:])):
+            assert outcome(lambda key: checked(reader, key), key) == outcome(careful, key)
+
+
+def test_a_tail_is_noticed_and_left_again() -> None:
+    reader = LabelReader(labels_max=9, bytes_max=999)
+    one, other = ([(b"job", b"j"), (b"pod", value), (b"zone", b"z")] for value in (b"1", b"2"))
+    found = []
+    for target in (one, other, one):
+        for name in (b"a", b"b", b"c"):
+            labels = reader.read(raw.labels([(b"__name__", name), (b"le", name), *target]))
+            assert labels["pod"] == target[1][1].decode()
+            assert labels.fields[-3:] == tuple(raw.label(*pair) for pair in target)
+            found.append(labels.tail is not None and labels.tail.labels["pod"] == labels["pod"])
+    assert found == [False, False, True] * 3
+
+
 def test_cuts_are_guessed_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label_reader, "CUTS_MAX", 3)
     reader = LabelReader(labels_max=9, bytes_max=9_999)
