@@ -355,8 +355,7 @@ class Engine:
                 continue
             if touch.count:
                 self.positions.release(touch.oldest)
-        for position in emission.take_released():
-            self.positions.release(position)
+        emission.hand_over()
 
     def _settle(self) -> None:
         """Let series find their routes anew where the inventory says something else now."""

@@ -1,0 +1,70 @@
+"""What is worked out once for a family's members gives the same points as looking with care."""
+
+from __future__ import annotations
+
+import math
+import struct
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.pipeline.families import Slots, classic_histogram, classic_layout
+from relay.wire.otlp_points import STALE, HistogramPoint, encode_point, wrap_point
+
+ATTRIBUTES = b"\x4a\x03abc"
+ODD = (-1.0, -0.0, 0.5, math.nan, math.inf, -math.inf, 2.0**64, 2.0**64 - 2048, 2.0**53 + 2, 1e300)
+
+
+def double(value: float) -> bytes:
+    """Its eight bytes."""
+    return struct.pack("<d", value)
+
+
+STEPS = st.lists(st.integers(0, 1 << 50), min_size=1, max_size=8)
+BOUNDS = st.lists(
+    st.one_of(st.floats(allow_nan=True), st.just(math.inf), st.sampled_from((0.0, 1.0, -0.0))),
+    max_size=8,
+)
+
+
+@given(STEPS, BOUNDS, st.booleans(), st.booleans(), st.sampled_from((0, 5)), st.data())
+def test_a_layout_says_what_care_says_or_nothing(
+    steps: list[int],
+    bounds: list[float],
+    has_count: bool,
+    has_sum: bool,
+    start_ns: int,
+    data: st.DataObject,
+) -> None:
+    rising = [float(sum(steps[: n + 1])) for n in range(len(steps))]
+    ranked = sorted(bounds)
+    values = [double(rising[min(n, len(rising) - 1)]) for n in range(len(ranked))]
+    count = values[-1] if values and ranked[-1] == math.inf else double(rising[-1])
+    total = double(data.draw(st.floats()))
+    parts: list[bytes] = [*values, *([count] if has_count else []), *([total] if has_sum else [])]
+    if parts and data.draw(st.integers(0, 1)):
+        place = data.draw(st.integers(0, len(parts) - 1))
+        parts[place] = data.draw(st.sampled_from((*map(double, ODD), STALE, parts[0])))
+    places = data.draw(st.permutations(range(len(parts))))
+    slots: Slots = [None] * len(parts)
+    for place, part in zip(places, parts, strict=True):
+        slots[place] = part
+    top = len(values)
+    layout = classic_layout(
+        places[top] if has_count else None,
+        places[-1] if has_sum else None,
+        list(zip(ranked, places, strict=False)),
+    )
+    buckets = sorted(zip(ranked, parts, strict=False), key=lambda bucket: bucket[0])
+    careful = classic_histogram(
+        7, parts[top] if has_count else None, parts[-1] if has_sum else None, buckets, start_ns
+    )
+    counts = layout.counts(slots) if layout is not None else None
+    if layout is None or counts is None:
+        is_point = isinstance(careful, HistogramPoint) and bool(careful.counts)
+        assert not is_point or STALE in parts, "nothing is odd about it"
+        return
+    assert isinstance(careful, HistogramPoint)
+    assert layout.point(slots, counts, 7, start_ns) == careful
+    encoded = wrap_point(ATTRIBUTES, layout.encode(slots, counts, 7, start_ns))
+    assert encoded == encode_point(ATTRIBUTES, careful)
