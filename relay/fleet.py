@@ -287,7 +287,7 @@ class Fleet:
 
     def open_bytes(self) -> int:
         """Bytes in open batches."""
-        return sum(len(batch.arena) for _, worker in self._members() for batch in worker.lanes)
+        return sum(batch.arena.size for _, worker in self._members() for batch in worker.lanes)
 
     def lows(self, following: int, *, limit: int | None = None) -> dict[SinkKey, tuple[int, ...]]:
         """For each lane of each sink, the oldest position that it has neither dealt with nor on

@@ -93,9 +93,7 @@ def append_sample(
             continue
         if batch.group is not group:
             enter(batch, group, intake)
-        batch.arena += prefix if value != STALE else stale_prefix(prefix)
-        batch.arena += stamp
-        batch.arena += value
+        batch.arena.add(prefix if value != STALE else stale_prefix(prefix), stamp, value)
         batch.count += 1
         if batch.count == batch.limit:
             seal(batch, intake)

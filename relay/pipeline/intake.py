@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from relay.pipeline.plans import Plan
 from relay.pipeline.series import Series
+from relay.wire.arena import Arena, Mark
 from relay.wire.batch import OpenBatch, SealedBatch
-from relay.wire.otlp import MetricGroup, Run
+from relay.wire.otlp import MetricGroup
 from relay.wire.otlp_points import Exemplar, ExponentialPoint, HistogramPoint
 
 if TYPE_CHECKING:
@@ -73,10 +74,8 @@ class Touch:
     """Where a request found a batch: enough to put it back."""
 
     batch: OpenBatch
-    arena: bytearray
-    arena_bytes: int
-    runs: list[Run]
-    runs_count: int
+    arena: Arena
+    mark: Mark
     count: int
     oldest: int
     opened_at: float
@@ -85,10 +84,8 @@ class Touch:
     def undo(self) -> None:
         """Put the batch back to what it was."""
         batch = self.batch
-        del self.arena[self.arena_bytes :]
-        del self.runs[self.runs_count :]
+        self.arena.cut(self.mark)
         batch.arena = self.arena
-        batch.runs = self.runs
         batch.group = None
         batch.count = self.count
         batch.oldest = self.oldest
@@ -194,9 +191,7 @@ def enter(batch: OpenBatch, group: MetricGroup, intake: Intake) -> None:
             Touch(
                 batch,
                 batch.arena,
-                len(batch.arena),
-                batch.runs,
-                len(batch.runs),
+                batch.arena.mark(),
                 batch.count,
                 batch.oldest,
                 batch.opened_at,
@@ -205,7 +200,7 @@ def enter(batch: OpenBatch, group: MetricGroup, intake: Intake) -> None:
         )
         batch.request = intake.request
     elif batch.group is not None:
-        batch.runs.append((batch.group, len(batch.arena)))
+        batch.arena.close_run(batch.group)
     if not batch.count:
         batch.oldest = intake.request
         batch.opened_at = intake.now
@@ -224,7 +219,7 @@ def append(
     elif origin.position < batch.oldest:
         batch.oldest = origin.position
         batch.opened_at = min(batch.opened_at, origin.arrived_at)
-    batch.arena += point
+    batch.arena.add_finished(point)
     batch.count += 1
     if batch.count == batch.limit:
         seal(batch, intake)
@@ -240,5 +235,5 @@ def seal(batch: OpenBatch, intake: Intake) -> None:
 def leave(batch: OpenBatch) -> None:
     """Close the run that the request left open, so that the next request starts one of its own."""
     if batch.group is not None:
-        batch.runs.append((batch.group, len(batch.arena)))
+        batch.arena.close_run(batch.group)
         batch.group = None

@@ -155,10 +155,11 @@ def consume(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per sample w
         for batch, group, prefix in series.routes:
             if batch.group is not group:
                 enter(batch, group, intake)
-            arena = batch.arena
-            arena += prefix if value != STALE else stale_prefix(prefix)
-            arena += stamp
-            arena += value
+            batch.arena.pieces += (
+                prefix if value != STALE else stale_prefix(prefix),
+                stamp,
+                value,
+            )
             batch.count += 1
             if batch.count == batch.limit:
                 seal(batch, intake)

@@ -3,8 +3,7 @@
 :class:`OpenBatch` is written by the kernel alone, field by field, which is why it has no method to
 append a point. The rules the kernel keeps:
 
-* ``runs`` are closed runs; the points from the last run's end to the arena's end belong to
-  ``group``.
+* The points that stand in the arena behind its last closed run belong to ``group``.
 * ``count`` equals the number of points in the arena and never exceeds ``limit``: at ``limit`` the
   kernel calls :meth:`OpenBatch.seal` before the next point.
 * ``oldest`` is the ingest position of the request that wrote the first point, and the batch holds
@@ -16,7 +15,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from relay.wire.otlp import MetricGroup, Run, encode_request
+from relay.wire.arena import Arena
+from relay.wire.otlp import MetricGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +24,14 @@ class SealedBatch:
     """Points that leave together. ``opened_at`` is the wall clock of the first point's arrival, in
     s."""
 
-    arena: bytearray
-    runs: list[Run]
+    arena: Arena
     count: int
     oldest: int
     opened_at: float
 
     def encode(self) -> bytes:
         """The ExportMetricsServiceRequest, uncompressed."""
-        return encode_request(self.arena, self.runs)
+        return self.arena.encode()
 
 
 class OpenBatch:
@@ -52,7 +51,6 @@ class OpenBatch:
         "opened_at",
         "owner",
         "request",
-        "runs",
         "sealed",
         "timeout_s",
     )
@@ -63,8 +61,7 @@ class OpenBatch:
         self.lane = lane
         self.limit = limit
         self.timeout_s = timeout_s
-        self.arena = bytearray()
-        self.runs: list[Run] = []
+        self.arena = Arena()
         self.group: MetricGroup | None = None
         self.count = 0
         self.oldest = -1
@@ -79,10 +76,9 @@ class OpenBatch:
         if not self.count:
             return None
         if self.group is not None:
-            self.runs.append((self.group, len(self.arena)))
-        sealed = SealedBatch(self.arena, self.runs, self.count, self.oldest, self.opened_at)
-        self.arena = bytearray()
-        self.runs = []
+            self.arena.close_run(self.group)
+        sealed = SealedBatch(self.arena, self.count, self.oldest, self.opened_at)
+        self.arena = Arena()
         self.group = None
         self.count = 0
         self.oldest = -1

@@ -1,18 +1,16 @@
-"""OTLP metrics out: what depends on labels is encoded once, a batch is assembled from slices.
+"""OTLP metrics out: what depends on labels is encoded once, a batch is assembled from pieces.
 
 A number point on the wire is ``prefix + time + 0x21 + value``: everything before the time (the tag
 and length of the point, its attributes, its flags) depends on the series alone and is prepared once
-as the *prefix*, which ends with the tag of ``time_unix_nano``. A batch keeps its points in arrival
-order in one *arena*, with *runs* that say which :class:`MetricGroup` each stretch belongs to;
-grouping the points of one metric, one scope and one resource together costs a step per run, not per
-point.
+as the *prefix*, which ends with the tag of ``time_unix_nano``. :mod:`relay.wire.arena` puts points
+together.
 
 Field numbers: opentelemetry-proto, ``metrics/v1/metrics.proto`` and ``common/v1/common.proto``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -173,60 +171,3 @@ class MetricGroup:
 
     def __repr__(self) -> str:
         return f"<MetricGroup {self.identity.name} {self.identity.kind}>"
-
-
-Run = tuple[MetricGroup, int]
-"""A stretch of an arena: the group of its points, and the offset where it ends."""
-
-
-def encode_request(arena: bytes | bytearray, runs: Sequence[Run]) -> bytes:
-    """Assemble an ExportMetricsServiceRequest.
-
-    ``runs`` tile the arena from offset 0; one Metric per group, one ScopeMetrics per scope and one
-    ResourceMetrics per resource come out, each in order of first appearance. Within a metric,
-    points keep their order.
-    """
-    view = memoryview(arena)
-    stretches: dict[MetricGroup, list[memoryview]] = {}
-    start = 0
-    for group, end in runs:
-        if end > start:
-            stretches.setdefault(group, []).append(view[start:end])
-        start = end
-    assert start == len(arena), "runs must tile the arena"
-    tree: dict[ResourceGroup, dict[ScopeGroup, list[MetricGroup]]] = {}
-    for group in stretches:
-        tree.setdefault(group.scope.resource, {}).setdefault(group.scope, []).append(group)
-    parts: list[bytes | memoryview] = []
-    for resource, scopes in tree.items():
-        resource_parts: list[bytes | memoryview] = [resource.encoded]
-        resource_size = len(resource.encoded)
-        for scope, groups in scopes.items():
-            scope_parts: list[bytes | memoryview] = [scope.encoded]
-            scope_size = len(scope.encoded)
-            for group in groups:
-                scope_size += _append_metric(scope_parts, group, stretches[group])
-            head = b"\x12" + varint(scope_size)
-            resource_parts.append(head)
-            resource_parts += scope_parts
-            resource_size += len(head) + scope_size
-        parts.append(b"\x0a" + varint(resource_size))
-        parts += resource_parts
-    return b"".join(parts)
-
-
-def _append_metric(
-    parts: list[bytes | memoryview], group: MetricGroup, points: list[memoryview]
-) -> int:
-    """Append one Metric with its tag to ``parts``; return the bytes appended."""
-    data_size = len(group.data_tail)
-    for stretch in points:
-        data_size += len(stretch)
-    data_head = group.data_tag + varint(data_size)
-    metric_size = len(group.head) + len(data_head) + data_size
-    head = b"\x12" + varint(metric_size) + group.head + data_head
-    parts.append(head)
-    parts += points
-    if group.data_tail:
-        parts.append(group.data_tail)
-    return len(head) + data_size

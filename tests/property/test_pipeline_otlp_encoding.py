@@ -11,14 +11,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay.pipeline.kernel import encode_time
+from relay.wire.arena import Arena
 from relay.wire.batch import OpenBatch
 from relay.wire.otlp import (
     MetricGroup,
     MetricIdentity,
     ResourceGroup,
-    Run,
     ScopeGroup,
-    encode_request,
     point_prefix,
     stale_prefix,
 )
@@ -134,39 +133,50 @@ def expected_of(world: World, point: Made) -> Point:
     )
 
 
-def arena_of(world: World, groups: Sequence[MetricGroup]) -> tuple[bytearray, list[Run]]:
-    """The points in their order, with a run for each stretch of one group."""
-    arena = bytearray()
-    runs: list[Run] = []
-    for group, points in itertools.groupby(world.points, key=lambda point: point.group):
+def arena_of(world: World, groups: Sequence[MetricGroup], empty: int = -1) -> Arena:
+    """The points in their order, with a run for each stretch of one group; ``empty`` is before
+    which of the stretches there is a run of no points."""
+    arena = Arena()
+    by_group = itertools.groupby(world.points, key=lambda point: point.group)
+    for number, (group, points) in enumerate(by_group):
+        if number == empty:
+            arena.close_run(groups[group])
         for point in points:
             prefix = point_prefix(point.attributes)
-            arena += stale_prefix(prefix) if point.stale else prefix
             stamp = encode_time(point.time_ms)
             assert stamp is not None
-            arena += stamp + point.bits.to_bytes(8, "little")
-        runs.append((groups[group], len(arena)))
-    return arena, runs
+            value = point.bits.to_bytes(8, "little")
+            arena.add(stale_prefix(prefix) if point.stale else prefix, stamp, value)
+        arena.close_run(groups[group])
+    return arena
 
 
 @given(worlds())
 def test_any_points_are_read_back(world: World) -> None:
     if not world.points:
         return
-    body = encode_request(*arena_of(world, groups_of(world)))
+    body = arena_of(world, groups_of(world)).encode()
     assert_same([(expected_of(world, point),) for point in world.points], decode(body))
 
 
-@given(worlds(), st.data())
-def test_runs_may_be_cut_anywhere(world: World, data: st.DataObject) -> None:
-    """A run in two pieces, or an empty one between, changes no byte."""
-    arena, runs = arena_of(world, groups_of(world))
-    if not runs:
-        return
-    at = data.draw(st.integers(0, len(runs) - 1))
-    start = runs[at - 1][1] if at else 0
-    again = [*runs[:at], (runs[at][0], start), *runs[at:]]
-    assert encode_request(arena, again) == encode_request(bytes(arena), runs)
+@given(worlds(), st.integers(0, 8))
+def test_an_empty_run_changes_no_byte(world: World, at: int) -> None:
+    groups = groups_of(world)
+    assert arena_of(world, groups, empty=at).encode() == arena_of(world, groups).encode()
+
+
+@given(worlds(), worlds())
+def test_what_is_cut_off_was_never_there(kept: World, cut: World) -> None:
+    arena = arena_of(kept, groups_of(kept))
+    before = arena.mark(), arena.size, arena.encode()
+    other = arena_of(cut, groups_of(cut))
+    groups = groups_of(cut)
+    for point in cut.points:
+        arena.add_finished(other.encode())
+        arena.close_run(groups[point.group])
+    assert arena.count == before[0][0] + len(cut.points)
+    arena.cut(before[0])
+    assert (arena.mark(), arena.size, arena.encode()) == before
 
 
 @given(ATTRIBUTES)
@@ -179,8 +189,10 @@ def test_the_stale_prefix_is_the_prefix_and_a_flag(attributes: Pairs) -> None:
     group = MetricGroup(ScopeGroup(ResourceGroup(()), "s"), identity)
     seen = []
     for prefix in (point_prefix(attributes), stale_prefix(point_prefix(attributes))):
-        arena = prefix + (encode_time(7) or b"") + bytes(8)
-        seen += decode(encode_request(arena, [(group, len(arena))]))
+        arena = Arena()
+        arena.add(prefix, encode_time(7) or b"", bytes(8))
+        arena.close_run(group)
+        seen += decode(arena.encode())
     fresh, stale = seen
     assert stale == fresh._replace(flags=NO_RECORDED_VALUE)
     assert fresh.flags == 0
@@ -188,8 +200,11 @@ def test_the_stale_prefix_is_the_prefix_and_a_flag(attributes: Pairs) -> None:
 
 def test_runs_must_tile_the_arena() -> None:
     group = MetricGroup(ScopeGroup(ResourceGroup(()), "s"), MetricIdentity("m", "gauge"))
+    arena = Arena()
+    arena.close_run(group)
+    arena.add_finished(b"xy")
     with pytest.raises(AssertionError, match="tile"):
-        encode_request(b"xy", [(group, 1)])
+        arena.encode()
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay.errors import DecodeError
+from relay.wire.arena import Arena
 from relay.wire.native_histogram import HistogramFault, buckets_of, parse_histogram
-from relay.wire.otlp import MetricGroup, MetricIdentity, ResourceGroup, ScopeGroup, encode_request
+from relay.wire.otlp import MetricGroup, MetricIdentity, ResourceGroup, ScopeGroup
 from relay.wire.otlp_points import HistogramPoint, encode_attributes, encode_point
 from tests.support.any_points import read_points
 from tests.support.prompb import Histogram, HistogramV2
@@ -98,8 +99,10 @@ def exported(encoded: bytes) -> tuple[str, Any]:
         ScopeGroup(ResourceGroup([("a", "b")]), "s"),
         MetricIdentity("m", kind),  # type: ignore[arg-type]
     )
-    arena = encode_point(encode_attributes([("le", "x")], group.identity.kind), point)
-    (read,) = read_points(encode_request(arena, [(group, len(arena))]))
+    arena = Arena()
+    arena.add_finished(encode_point(encode_attributes([("le", "x")], group.identity.kind), point))
+    arena.close_run(group)
+    (read,) = read_points(arena.encode())
     assert read.attributes == (("le", "x"),)
     return "", read
 

@@ -12,14 +12,13 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest as Request,
 )
 
+from relay.wire.arena import Arena
 from relay.wire.otlp import (
     VALUE_TAG,
     MetricGroup,
     MetricIdentity,
     ResourceGroup,
-    Run,
     ScopeGroup,
-    encode_request,
     point_prefix,
     stale_prefix,
 )
@@ -114,16 +113,18 @@ def batches(draw: st.DrawFn) -> Batch:
     return Batch(resources, scopes, streams, draw(st.lists(chosen, max_size=12)))
 
 
-def fill(batch: Batch) -> tuple[bytearray, list[Run]]:
+def fill(batch: Batch) -> Arena:
     """Write a batch's points into an arena in their order of arrival, as the kernel does."""
-    arena = bytearray()
-    runs: list[Run] = []
+    arena = Arena()
     for stream, point in batch.arrivals:
         prefix = point_prefix(point.attributes)
-        arena += stale_prefix(prefix) if point.flags else prefix
-        arena += struct.pack("<Q", point.time_ns) + VALUE_TAG + struct.pack("<Q", point.bits)
-        runs.append((batch.streams[stream].group, len(arena)))
-    return arena, runs
+        arena.add(
+            stale_prefix(prefix) if point.flags else prefix,
+            struct.pack("<Q", point.time_ns) + VALUE_TAG,
+            struct.pack("<Q", point.bits),
+        )
+        arena.close_run(batch.streams[stream].group)
+    return arena
 
 
 def pairs_of(items: Any) -> dict[str, str]:
@@ -148,7 +149,7 @@ def first_seen(arrivals: list[Any]) -> list[Any]:
 @examples
 @given(batches())
 def test_a_batch_decodes_officially_to_what_went_in(batch: Batch) -> None:
-    request = Request.FromString(encode_request(*fill(batch)))
+    request = Request.FromString(fill(batch).encode())
     size = request.ByteSize()
     request.DiscardUnknownFields()
     assert request.ByteSize() == size, "there are fields that OTLP does not have"
@@ -280,7 +281,7 @@ def test_cutting_on_and_on_ends_in_single_points(request: Any) -> None:
 @examples
 @given(batches())
 def test_our_own_requests_are_cut_without_a_rest(batch: Batch) -> None:
-    data = encode_request(*fill(batch))
+    data = fill(batch).encode()
     assert count_points(data) == len(batch.arrivals)
     halves = split_request(data)
     if halves is not None:

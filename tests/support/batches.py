@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
+from relay.wire.arena import Arena
 from relay.wire.batch import SealedBatch
 from relay.wire.otlp import (
     VALUE_TAG,
@@ -26,10 +27,9 @@ def sealed_batch(
 ) -> SealedBatch:
     """One gauge with a point for each value; ``label`` is repeated in each and sets its size."""
     prefix = point_prefix([("label", label)])
-    arena = bytearray()
-    count = 0
+    arena = Arena()
     for value in values:
-        arena += prefix + struct.pack("<Q", 1_700_000_000_000_000_000) + VALUE_TAG
-        arena += struct.pack("<d", value)
-        count += 1
-    return SealedBatch(arena, [(GROUP, len(arena))], count, position, opened_at)
+        stamp = struct.pack("<Q", 1_700_000_000_000_000_000) + VALUE_TAG
+        arena.add(prefix, stamp, struct.pack("<d", value))
+    arena.close_run(GROUP)
+    return SealedBatch(arena, arena.count, position, opened_at)

@@ -12,7 +12,6 @@ from relay.pipeline.tenancy import ANYWHERE, Origin
 from relay.selector.ast import NAME, Matcher, Selector
 from relay.selector.resources import Selection
 from relay.wire.batch import OpenBatch, SealedBatch
-from relay.wire.otlp import encode_request
 from relay.wire.remote_write import WriteProtocol
 from tests.support.any_points import AnyPoint, read_points
 from tests.support.slow_otlp import Point, decode
@@ -70,10 +69,7 @@ class RigSink:
     def open_points(self) -> list[Point]:
         """Every point that waits in an open batch."""
         return [
-            point
-            for batch in self.batches
-            if batch.count
-            for point in decode(encode_request(bytes(batch.arena), batch.runs))
+            point for batch in self.batches if batch.count for point in decode(batch.arena.encode())
         ]
 
     def __repr__(self) -> str:
@@ -158,8 +154,9 @@ class Rig:
 
 def _batch_state(batch: OpenBatch) -> Sequence[Any]:
     return (
-        bytes(batch.arena),
-        [(id(group), end) for group, end in batch.runs],
+        batch.arena.encode(),
+        batch.arena.mark(),
+        batch.arena.size,
         batch.group,
         batch.count,
         batch.oldest,

@@ -1,0 +1,121 @@
+"""The points of one batch while it grows, kept by reference, and the request that they become.
+
+Rules:
+
+* A number point is three pieces that others own: the prefix of its series, its time, its value. So
+  an open batch takes a few words a point, however long the labels are and however many sinks want
+  the same series; labels are copied once, into the request.
+* Points stay in the order in which they came. *Runs* say which :class:`MetricGroup` each stretch
+  of them belongs to, so that grouping the points of one metric, one scope and one resource costs a
+  step per run, not per point.
+* What a request appended can be cut off again (:meth:`Arena.cut`), until it is encoded.
+
+This is the readable reference; ``arena.pyx`` is the same on raw memory (:mod:`relay.hot_path`).
+"""
+
+from __future__ import annotations
+
+from relay.wire.otlp import MetricGroup, ResourceGroup, ScopeGroup
+from relay.wire.protobuf import varint
+
+PIECES = 3
+"""Pieces of a point: prefix, time with the tag of the value, value. A finished point is the first
+of them, and the others are empty."""
+
+Mark = tuple[int, int]
+"""How much there was: points, and closed runs."""
+
+
+class Arena:
+    """See the module's rules. The points behind the last closed run belong to the run to come."""
+
+    __slots__ = ("_measured", "_size", "pieces", "runs")
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.runs: list[tuple[MetricGroup, int]] = []
+        """The group of a run, and the number of pieces before its end."""
+        self._measured = 0
+        self._size = 0
+
+    @property
+    def count(self) -> int:
+        """How many points there are."""
+        return len(self.pieces) // PIECES
+
+    @property
+    def size(self) -> int:
+        """Bytes of the points as encoded, without what groups them."""
+        self._size += sum(map(len, self.pieces[self._measured :]))
+        self._measured = len(self.pieces)
+        return self._size
+
+    def add(self, prefix: bytes, stamp: bytes, value: bytes) -> None:
+        """Append a number point: ``stamp`` is its time and the tag of the value, ``value`` the
+        eight bytes of a double."""
+        self.pieces += (prefix, stamp, value)
+
+    def add_finished(self, point: bytes) -> None:
+        """Append a point that is encoded as a whole."""
+        self.pieces += (point, b"", b"")
+
+    def close_run(self, group: MetricGroup) -> None:
+        """Say what the points since the last run belong to."""
+        self.runs.append((group, len(self.pieces)))
+
+    def mark(self) -> Mark:
+        """How much there is now, for :meth:`cut`."""
+        return self.count, len(self.runs)
+
+    def cut(self, mark: Mark) -> None:
+        """Forget what came after ``mark``."""
+        points, runs = mark
+        del self.pieces[points * PIECES :]
+        del self.runs[runs:]
+        self._measured = self._size = 0
+
+    def encode(self) -> bytes:
+        """The ExportMetricsServiceRequest of all points, whose runs must be closed.
+
+        One Metric per group, one ScopeMetrics per scope and one ResourceMetrics per resource come
+        out, each in order of first appearance. Within a metric, points keep their order.
+        """
+        pieces = self.pieces
+        stretches: dict[MetricGroup, list[bytes]] = {}
+        start = 0
+        for group, end in self.runs:
+            if group in stretches:
+                stretches[group] += pieces[start:end]
+            elif end > start:
+                stretches[group] = pieces[start:end]
+            start = end
+        assert start == len(pieces), "runs must tile the arena"
+        tree: dict[ResourceGroup, dict[ScopeGroup, list[MetricGroup]]] = {}
+        for group in stretches:
+            tree.setdefault(group.scope.resource, {}).setdefault(group.scope, []).append(group)
+        parts: list[bytes] = []
+        for resource, scopes in tree.items():
+            resource_parts = [resource.encoded]
+            resource_size = len(resource.encoded)
+            for scope, groups in scopes.items():
+                scope_parts = [scope.encoded]
+                scope_size = len(scope.encoded)
+                for group in groups:
+                    points = b"".join(stretches[group])
+                    tail = group.data_tail
+                    data_size = len(points) + len(tail)
+                    data_head = group.data_tag + varint(data_size)
+                    metric_size = len(group.head) + len(data_head) + data_size
+                    head = b"\x12" + varint(metric_size)
+                    scope_parts += (head, group.head, data_head, points, tail)
+                    scope_size += len(head) + metric_size
+                scope_head = b"\x12" + varint(scope_size)
+                resource_parts.append(scope_head)
+                resource_parts += scope_parts
+                resource_size += len(scope_head) + scope_size
+            parts.append(b"\x0a" + varint(resource_size))
+            parts += resource_parts
+        return b"".join(parts)
+
+    def __repr__(self) -> str:
+        return f"<Arena {self.count} points in {len(self.runs)} runs>"
