@@ -18,10 +18,9 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable, Sequence
-from operator import itemgetter, sub
 from typing import Literal
 
-from relay.wire.otlp_points import STALE, Exemplar, HistogramForm, HistogramPoint, SummaryPoint
+from relay.wire.otlp_points import STALE, Exemplar, HistogramPoint, SummaryPoint
 
 Refusal = Literal[
     "no_count",
@@ -35,7 +34,8 @@ Refusal = Literal[
 
 _DOUBLE = struct.Struct("<d")
 _ZERO = bytes(8)
-_COUNT_MAX = float(1 << 64)
+COUNT_MAX = float(1 << 64)
+"""Counts are below this; OTLP's have 64 bits."""
 
 
 def parse_bound(text: str) -> float:
@@ -104,86 +104,6 @@ def classic_histogram(
     return HistogramPoint(
         time_ns, whole, _present(total), tuple(bounds), tuple(counts), start_ns, exemplars
     )
-
-
-Slots = list[bytes | None]
-"""The values of a family's members for one time, each at a place of its own."""
-
-
-class ClassicLayout:
-    """Where the parts of a classic histogram lie among slots that are all filled.
-
-    What :func:`classic_histogram` finds out with care for every point is found out once where it
-    depends on the members alone, and all values are looked at together. Of points that are odd in
-    any way nothing is said here but None. ``bounds`` are those of the points, without +Inf.
-    """
-
-    __slots__ = ("_form", "_has_top", "_pick", "_read", "_total", "bounds")
-
-    def __init__(
-        self,
-        bounds: tuple[float, ...],
-        places: Sequence[int],
-        top: int | None,
-        count: int,
-        total: int | None,
-    ) -> None:
-        order = (*places, count) if top is None else (*places, top, count)
-        self.bounds = bounds
-        self._has_top = top is not None
-        self._pick = itemgetter(*order)
-        self._read = struct.Struct(f"<{len(order)}d").unpack
-        self._total = total
-        self._form = HistogramForm(bounds)
-
-    def counts(self, slots: Slots) -> list[int] | None:
-        """The counts of the buckets, and behind them that of the histogram; None for what is to be
-        looked at with care."""
-        if self._total is not None and slots[self._total] == STALE:
-            return None
-        values = self._read(b"".join(self._pick(slots)))
-        try:
-            whole = tuple(map(int, values))
-        except (ValueError, OverflowError):
-            return None
-        if whole != values or values[-1] >= _COUNT_MAX:
-            return None
-        counts = list(map(sub, whole, (0, *whole)))
-        if self._has_top and counts.pop():
-            return None  # +Inf and the count contradict each other
-        if min(counts) < 0:
-            return None
-        counts.append(whole[-1])
-        return counts
-
-    def total(self, slots: Slots) -> bytes | None:
-        """The sum, None where there is none."""
-        return None if self._total is None else slots[self._total]
-
-    def encode(self, slots: Slots, counts: list[int], time_ns: int, start_ns: int) -> bytes:
-        """The point, without attributes; ``counts`` are what :meth:`counts` found."""
-        return self._form.encode(time_ns, start_ns, counts[-1], self.total(slots), counts[:-1])
-
-    def point(self, slots: Slots, counts: list[int], time_ns: int, start_ns: int) -> HistogramPoint:
-        """The same as a value."""
-        return HistogramPoint(
-            time_ns, counts[-1], self.total(slots), self.bounds, tuple(counts[:-1]), start_ns
-        )
-
-
-def classic_layout(
-    count: int | None, total: int | None, buckets: Iterable[tuple[float, int]]
-) -> ClassicLayout | None:
-    """The layout of a histogram whose parts are at these places, buckets as (bound, place); None
-    where there is no point that is not odd."""
-    ordered = sorted(buckets)
-    if count is None or not ordered:
-        return None
-    top = ordered.pop()[1] if ordered[-1][0] == math.inf else None
-    bounds = tuple(bound for bound, _ in ordered)
-    if not all(map(math.isfinite, bounds)) or len(set(bounds)) < len(bounds):
-        return None
-    return ClassicLayout(bounds, [place for _, place in ordered], top, count, total)
 
 
 def range_histogram(
@@ -266,7 +186,7 @@ def ranges_add_up(count: bytes, values: Iterable[bytes]) -> bool:
 def _whole(value: bytes) -> int | None:
     """A count, or None where it is fractional, negative, or no number."""
     number: float = _DOUBLE.unpack(value)[0]
-    return int(number) if 0.0 <= number < _COUNT_MAX and number.is_integer() else None
+    return int(number) if 0.0 <= number < COUNT_MAX and number.is_integer() else None
 
 
 def _present(value: bytes | None) -> bytes | None:

@@ -10,11 +10,8 @@ from bisect import insort
 from typing import NamedTuple, Protocol
 
 from relay.pipeline.families import (
-    ClassicLayout,
     Refusal,
-    Slots,
     classic_histogram,
-    classic_layout,
     parse_bound,
     parse_range,
     range_histogram,
@@ -22,6 +19,7 @@ from relay.pipeline.families import (
     summary,
 )
 from relay.pipeline.intake import Extra, Origin
+from relay.pipeline.layouts import Layout, Slots, classic_layout, summary_layout
 from relay.pipeline.plans import Plan, SourceRoute
 from relay.pipeline.resources import Resource
 from relay.pipeline.series import Fact
@@ -232,7 +230,7 @@ class Family(Fact):
         """So many must be in a set that is complete, at least."""
         self.is_steady = False
         """Whether all members are expected and none was missing lately."""
-        self.layout: ClassicLayout | None = None
+        self.layout: Layout | None = None
         self.is_laid_out = False
         """Whether ``layout`` is that of the members as they are now; None: there is none."""
         self.sets: dict[int, Set] = {}
@@ -346,8 +344,8 @@ class Family(Fact):
         done.slots = []
 
     def _send_usual(self, done: Set, emission: Emission) -> bool:
-        """Send the usual: a classic histogram with all its members there, of which there is nothing
-        to learn. False for anything else, and nothing is done then."""
+        """Send the usual: all members are there and nothing is odd, so that there is nothing to
+        learn. False for anything else, and nothing is done then."""
         if not self.is_steady or done.taken < len(done.slots) or done.exemplars:
             return False
         if not self.is_laid_out:
@@ -420,15 +418,15 @@ class Family(Fact):
         """Work out what depends on the members alone."""
         self.is_laid_out = True
         self.layout = None
-        if self.identity.kind != "histogram" or any(
-            member.part == "vmrange" for member in self.members.values()
-        ):
+        members = self.members
+        if any(part == "vmrange" for part, _ in members):
             return
-        count, total = self.members.get(("count", "")), self.members.get(("sum", ""))
-        self.layout = classic_layout(
+        count, total = members.get(("count", "")), members.get(("sum", ""))
+        make = classic_layout if self.identity.kind == "histogram" else summary_layout
+        self.layout = make(
             count.slot if count is not None else None,
             total.slot if total is not None else None,
-            [(m.order[0], m.slot) for m in self.members.values() if m.part == "le"],
+            [(m.order[0], m.slot) for m in members.values() if m.part in ("le", "quantile")],
         )
 
     def _values(self, done: Set, part: str) -> list[bytes]:

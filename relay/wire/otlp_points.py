@@ -177,6 +177,25 @@ class HistogramForm:
         return body + self._bounds
 
 
+class SummaryForm:
+    """Encodes points of summaries that all have the same quantiles, but no attributes or flags."""
+
+    __slots__ = ("_form", "_heads")
+
+    def __init__(self, quantiles: Sequence[float]) -> None:
+        # quantile_values (6), each {1 quantile, 2 value}
+        self._heads = [b"\x32\x12\x09" + _DOUBLE.pack(each) + b"\x11" for each in quantiles]
+        self._form = struct.Struct("<cQcQc8s" + "12s8s" * len(self._heads))
+
+    def encode(
+        self, time_ns: int, start_ns: int, count: int, total: bytes, values: Sequence[bytes]
+    ) -> bytes:
+        """The point; ``values`` are the quantiles', as many as these are."""
+        pairs = [piece for pair in zip(self._heads, values, strict=True) for piece in pair]
+        body = self._form.pack(_TIME_TAG, time_ns, _COUNT_TAG, count, _SUM_TAG, total, *pairs)
+        return _START_TAG + _SINGLE.pack(start_ns) + body if start_ns else body
+
+
 def _number(point: NumberPoint) -> bytes:
     return b"".join(
         [

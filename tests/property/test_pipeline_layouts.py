@@ -8,8 +8,9 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.pipeline.families import Slots, classic_histogram, classic_layout
-from relay.wire.otlp_points import STALE, HistogramPoint, encode_point, wrap_point
+from relay.pipeline.families import classic_histogram, summary
+from relay.pipeline.layouts import Slots, classic_layout, summary_layout
+from relay.wire.otlp_points import STALE, HistogramPoint, SummaryPoint, encode_point, wrap_point
 
 ATTRIBUTES = b"\x4a\x03abc"
 ODD = (-1.0, -0.0, 0.5, math.nan, math.inf, -math.inf, 2.0**64, 2.0**64 - 2048, 2.0**53 + 2, 1e300)
@@ -42,7 +43,7 @@ def test_a_layout_says_what_care_says_or_nothing(
     count = values[-1] if values and ranked[-1] == math.inf else double(rising[-1])
     total = double(data.draw(st.floats()))
     parts: list[bytes] = [*values, *([count] if has_count else []), *([total] if has_sum else [])]
-    if parts and data.draw(st.integers(0, 1)):
+    if data.draw(st.booleans()) and parts:
         place = data.draw(st.integers(0, len(parts) - 1))
         parts[place] = data.draw(st.sampled_from((*map(double, ODD), STALE, parts[0])))
     places = data.draw(st.permutations(range(len(parts))))
@@ -68,3 +69,44 @@ def test_a_layout_says_what_care_says_or_nothing(
     assert layout.point(slots, counts, 7, start_ns) == careful
     encoded = wrap_point(ATTRIBUTES, layout.encode(slots, counts, 7, start_ns))
     assert encoded == encode_point(ATTRIBUTES, careful)
+
+
+VALUES = st.one_of(st.binary(min_size=8, max_size=8), st.just(STALE), st.just(double(math.nan)))
+COUNTS = st.one_of(
+    st.integers(0, 1 << 62).map(float).map(double), st.sampled_from((*map(double, ODD), STALE))
+)
+QUANTILES = st.lists(
+    st.tuples(st.one_of(st.floats(0, 1), st.sampled_from((0.5, -0.0, 1.5, math.nan))), VALUES),
+    max_size=5,
+)
+
+
+@given(st.none() | COUNTS, st.none() | VALUES, QUANTILES, st.sampled_from((0, 5)), st.data())
+def test_the_layout_of_a_summary_says_what_care_says_or_nothing(
+    count: bytes | None,
+    total: bytes | None,
+    quantiles: list[tuple[float, bytes]],
+    start_ns: int,
+    data: st.DataObject,
+) -> None:
+    parts = [part for part in (count, total) if part is not None]
+    head = len(parts)
+    parts += [value for _, value in quantiles]
+    places = data.draw(st.permutations(range(len(parts))))
+    slots: Slots = [None] * len(parts)
+    for place, part in zip(places, parts, strict=True):
+        slots[place] = part
+    layout = summary_layout(
+        places[0] if count is not None else None,
+        places[head - 1] if total is not None else None,
+        [(each, place) for (each, _), place in zip(quantiles, places[head:], strict=True)],
+    )
+    careful = summary(7, count, total, sorted(quantiles, key=lambda each: each[0]), start_ns)
+    counts = layout.counts(slots) if layout is not None else None
+    if layout is None or counts is None:
+        assert not isinstance(careful, SummaryPoint) or STALE in parts, "nothing is odd about it"
+        return
+    assert isinstance(careful, SummaryPoint)
+    encoded = wrap_point(ATTRIBUTES, layout.encode(slots, counts, 7, start_ns))
+    assert encoded == encode_point(ATTRIBUTES, careful)
+    assert encoded == encode_point(ATTRIBUTES, layout.point(slots, counts, 7, start_ns))
