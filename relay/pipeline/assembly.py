@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from relay.pipeline.family import SETS_MAX, Family, FamilyKey, Member, Outcomes, Set
+from relay.pipeline.family import SETS_MAX, Epoch, Family, FamilyKey, Member, Outcomes, Set
 from relay.pipeline.intake import Extra
 from relay.pipeline.metric_types import Typing
 from relay.pipeline.plans import SourceRoute, Target
@@ -102,7 +102,7 @@ class Assembly:
         samples_max: int = 2_000_000,
     ) -> None:
         assert families_max >= 2
-        self.epoch = 0
+        self.epoch = Epoch()
         self.changed = False
         self.outcomes = Outcomes()
         self._router = router
@@ -139,7 +139,7 @@ class Assembly:
         if fewer != family.sources:
             family.sources = fewer
             family.streams = None
-            family.version += 1
+            family.fact.version += 1
             self.changed = True
         if not fewer:
             return None
@@ -157,7 +157,7 @@ class Assembly:
         elif len(self._young) > self._half:
             self._rotate(emission)
             self._young[family.key] = self._old.pop(family.key)
-        known.epoch = self.epoch
+        known.epoch = self.epoch.number
         return known
 
     def open(self, family: Family, time_ns: int, stamp: bytes, emission: Emission) -> Set:
@@ -265,7 +265,7 @@ class Assembly:
         family.sources = frozenset(plans[0].matched).intersection(
             *(plan.matched for plan in plans[1:])
         )
-        family.version += 1
+        family.fact.version += 1
 
     def _force(self, family: Family, pending: Set, emission: Emission) -> None:
         """Send a set, and the older ones of its family, without waiting."""
@@ -286,7 +286,7 @@ class Assembly:
             family.settle(emission)
         self._old = self._young
         self._young = {}
-        self.epoch += 1
+        self.epoch.number += 1
 
     def __repr__(self) -> str:
         families = f"{len(self._young)}+{len(self._old)} families"

@@ -10,16 +10,19 @@ from bisect import insort
 from typing import NamedTuple, Protocol
 
 from relay.pipeline.families import (
+    Layout,
     Refusal,
+    Slots,
     classic_histogram,
+    classic_layout,
     parse_bound,
     parse_range,
     range_histogram,
     ranges_add_up,
     summary,
+    summary_layout,
 )
-from relay.pipeline.intake import Extra, Origin
-from relay.pipeline.layouts import Layout, Slots, classic_layout, summary_layout
+from relay.pipeline.intake import Deferred, Extra, Origin
 from relay.pipeline.plans import Plan, SourceRoute
 from relay.pipeline.resources import Resource
 from relay.pipeline.series import Fact
@@ -68,10 +71,19 @@ class Outcomes:
         self.by_name[outcome] = self.by_name.get(outcome, 0) + samples
 
 
+class Epoch:
+    """Counts how often families that were not in use were forgotten."""
+
+    __slots__ = ("number",)
+
+    def __init__(self) -> None:
+        self.number = 0
+
+
 class Home(Protocol):
     """What a family needs of the assembly that it belongs to."""
 
-    epoch: int
+    epoch: Epoch
     outcomes: Outcomes
 
     def keep(self, family: Family, emission: Emission) -> Family:
@@ -138,8 +150,7 @@ class Member:
     def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
         """See :class:`relay.pipeline.streams.Handler`."""
         family = self.family
-        home = family.home
-        if family.epoch == home.epoch:
+        if family.epoch == family.now.number:
             pending = family.latest
             if (
                 pending is None
@@ -151,15 +162,15 @@ class Member:
                 return
             pending.slots[self.slot] = value
             pending.taken += 1
-            home.outcomes.waiting += 1
+            family.outcomes.waiting += 1
             if pending.taken >= family.needed:
                 family.settle(emission)
             return
-        current = home.keep(family, emission)
+        current = family.home.keep(family, emission)
         # The family was forgotten and made anew meanwhile: its namesake there goes on.
         member = self if current is family else current.member(self.part, self.text)
         if member is None:
-            home.outcomes.count("too_many_members", 1)
+            family.outcomes.count("too_many_members", 1)
         else:
             current.take(member, stamp, value, extra, emission)
 
@@ -167,15 +178,16 @@ class Member:
         return f"<Member {self.part} {self.text!r} of {self.family!r}>"
 
 
-class Family(Fact):
+class Family:
     """One histogram or summary of one set of labels; see the module's rules.
 
-    ``sources`` take it as a whole; ``version`` moves when they become fewer.
+    ``sources`` take it as a whole, and ``fact`` changes when they become fewer.
     """
 
     __slots__ = (
         "epoch",
         "expected",
+        "fact",
         "floor_ns",
         "home",
         "identity",
@@ -189,6 +201,8 @@ class Family(Fact):
         "layout",
         "members",
         "needed",
+        "now",
+        "outcomes",
         "probes",
         "recent",
         "resource",
@@ -207,8 +221,10 @@ class Family(Fact):
         labels: Labels,
         resource: Resource,
     ) -> None:
-        super().__init__()
         self.home = home
+        self.outcomes = home.outcomes
+        self.now = home.epoch
+        self.fact = Fact()
         self.key = key
         self.labels = labels
         self.resource = resource
@@ -270,7 +286,7 @@ class Family(Fact):
         emission: Emission,
     ) -> None:
         """Put a sample into the set of its time, and send what is complete now."""
-        outcomes = self.home.outcomes
+        outcomes = self.outcomes
         time_ns = int.from_bytes(stamp[:8], "little")
         pending = self.sets.get(time_ns)
         if pending is None:
@@ -324,7 +340,7 @@ class Family(Fact):
         )
 
     def _send(self, done: Set, emission: Emission) -> None:
-        outcomes = self.home.outcomes
+        outcomes = self.outcomes
         del self.sets[done.time_ns]
         done.gone = True
         if self.latest is done:
@@ -353,22 +369,21 @@ class Family(Fact):
         layout = self.layout
         if layout is None:
             return False
-        counts = layout.counts(done.slots)
-        if counts is None:
+        body = layout.encode(done.slots, done.time_ns, done.start_ns)
+        if body is None:
             return False
-        body = b""
         for stream in self._wanted(done):
-            if stream.delta is not None:
-                point = layout.point(done.slots, counts, done.time_ns, done.start_ns)
-                stream.push(point, done.origin, emission)
-            else:
-                body = body or layout.encode(done.slots, counts, done.time_ns, done.start_ns)
+            if stream.delta is None:
                 stream.push_body(body, done.origin, emission)
+            else:
+                point = layout.point(done.slots, done.time_ns, done.start_ns)
+                assert point is not None, "it can be encoded"
+                stream.push(point, done.origin, emission)
         return True
 
     def _wanted(self, done: Set) -> tuple[Stream, ...]:
         """Where the point of a set goes; counts it."""
-        outcomes = self.home.outcomes
+        outcomes = self.outcomes
         streams = self.home.streams(self)
         outcomes.count("assembled" if streams else "unwanted", done.taken)
         outcomes.points += bool(streams)
@@ -462,6 +477,17 @@ class Family(Fact):
 
     def __repr__(self) -> str:
         return f"<Family {self.key.name} {len(self.members)} members, {len(self.sets)} sets>"
+
+
+def take_all(deferred: list[Deferred], emission: Emission) -> None:
+    """Hand samples that waited for the end of their request to their handlers."""
+    for handlers, stamp, value, extra in deferred:
+        for handler in handlers:
+            if type(handler) is Member:
+                member = handler
+                member.take(stamp, value, extra, emission)
+            else:
+                handler.take(stamp, value, extra, emission)
 
 
 def _by_order(item: tuple[tuple[float, float], bytes]) -> tuple[float, float]:
