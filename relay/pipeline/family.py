@@ -333,11 +333,14 @@ class Family:
             whole = slots[head[0].slot] if head[0] is not None else None
             if whole is not None and whole != STALE:
                 return ranges_add_up(whole, self._values(pending, "vmrange"))
+        if pending.taken == len(slots):
+            return True
         if pending.taken < self.expected:
             return False
-        return pending.taken == len(slots) or all(
-            slots[member.slot] is not None for member in self.members.values() if member.expected
-        )
+        for member in self.members.values():
+            if member.expected and slots[member.slot] is None:
+                return False
+        return True
 
     def _send(self, done: Set, emission: Emission) -> None:
         outcomes = self.outcomes
