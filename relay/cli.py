@@ -22,9 +22,9 @@ from relay.check import check
 from relay.demo.command import add_demo_arguments, run_demo
 from relay.errors import ConfigError
 from relay.explain_command import add_explain_arguments, run_explain
+from relay.hot_path import BUILD, WHY_INTERPRETED
 from relay.loop import run_on_uvloop
 from relay.settings import Settings, load_settings
-from relay.status import BUILD
 
 EXIT_GOOD, EXIT_FAULTY = 0, 1
 
@@ -182,5 +182,6 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _version(_arguments: argparse.Namespace) -> int:
-    print(f"relay {__version__} ({BUILD} kernel, Python {platform.python_version()})")
+    why = f": {WHY_INTERPRETED}" if WHY_INTERPRETED else ""
+    print(f"relay {__version__} ({BUILD} kernel{why}, Python {platform.python_version()})")
     return EXIT_GOOD

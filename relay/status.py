@@ -25,6 +25,7 @@ from relay.figures import (
     StorageFigures,
 )
 from relay.fleet import SinkReport
+from relay.hot_path import BUILD
 from relay.journal.statistics import JournalStatistics
 from relay.pipeline.accounts import EngineStatistics
 from relay.pipeline.plans import SourceTally
@@ -34,9 +35,6 @@ from relay.selector.resources import ResourceSelection
 from relay.sink.delivery import Remark
 from relay.sink.ledger import LedgerStatistics
 from relay.sink.store import StoreStatistics
-
-BUILD = "interpreted"
-"""How the kernel runs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from relay.pipeline.intake import Extra
 from relay.pipeline.plans import Plan
-from relay.pipeline.series import Route, Series
+from relay.pipeline.route import Route
+from relay.pipeline.series import Series
 from relay.pipeline.streams import Emission, Handler, append_number
 from relay.wire.otlp_points import Exemplar
 

@@ -25,7 +25,7 @@ from relay.pipeline.families import (
 from relay.pipeline.intake import Deferred, Extra, Origin
 from relay.pipeline.plans import Plan, SourceRoute
 from relay.pipeline.resources import Resource
-from relay.pipeline.series import Fact
+from relay.pipeline.route import Fact
 from relay.pipeline.streams import Emission, Stream
 from relay.wire.otlp import Kind, MetricIdentity
 from relay.wire.otlp_points import STALE, Exemplar, HistogramPoint, SummaryPoint

@@ -24,8 +24,8 @@ from relay.pipeline.careful import (
     take_histograms,
 )
 from relay.pipeline.intake import Extra, Intake, leave
-from relay.pipeline.kernel import encode_time
 from relay.pipeline.series import Series
+from relay.wire.otlp import encode_time
 from relay.wire.otlp_points import Exemplar
 from relay.wire.remote_write import SeriesFault
 from relay.wire.remote_write2 import (

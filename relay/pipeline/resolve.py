@@ -26,8 +26,9 @@ from relay.pipeline.metric_types import TYPE_NUMBERS, FamilyMetadata, Typing, fa
 from relay.pipeline.native import NativeRoute
 from relay.pipeline.plans import Plan, SourceRoute, Target, TargetOptions
 from relay.pipeline.resources import TARGET_INFO, Resource, Resources
+from relay.pipeline.route import Route
 from relay.pipeline.router import Router, routes_to
-from relay.pipeline.series import Route, Series
+from relay.pipeline.series import Series
 from relay.pipeline.streams import Handler, NumberHandler, Outlet, Stream
 from relay.pipeline.translate import Pairs, Translator
 from relay.selector.ast import NAME

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from weakref import WeakValueDictionary
 
-from relay.pipeline.series import Fact
+from relay.pipeline.route import Fact
 from relay.selector.ast import NAME
 
 TARGET_INFO = "target_info"

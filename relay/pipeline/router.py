@@ -23,7 +23,7 @@ from typing import Final, TypeAlias
 
 from relay.inventory.store import Inventory
 from relay.pipeline.plans import Partition, Plan, SourceRoute, SourceTally, Target
-from relay.pipeline.series import Route
+from relay.pipeline.route import Route
 from relay.pipeline.tenancy import Tenancy
 from relay.selector.index import SelectorIndex
 from relay.selector.resource_matching import Compiled, Compiler, uses_inventory

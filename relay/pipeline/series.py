@@ -17,25 +17,12 @@ from typing import TYPE_CHECKING
 
 from relay.inventory.info_series import Claim
 from relay.pipeline.plans import UNMATCHED
-from relay.wire.batch import OpenBatch
-from relay.wire.otlp import MetricGroup
+from relay.pipeline.route import Fact, Route
 
 if TYPE_CHECKING:
     from relay.pipeline.metric_types import Typing
     from relay.pipeline.native import NativeRoute
     from relay.pipeline.streams import Handler
-
-Route = tuple[OpenBatch, MetricGroup, bytes]
-"""Where a series' points go: the batch, the metric they belong to, and their prepared prefix."""
-
-
-class Fact:
-    """Something that series rest on and that may change; ``version`` counts how often it did."""
-
-    __slots__ = ("version",)
-
-    def __init__(self) -> None:
-        self.version = 0
 
 
 class Series:

@@ -14,7 +14,7 @@ from typing import Protocol
 from relay.pipeline.intake import Extra, Intake, Origin, append, leave
 from relay.pipeline.plans import SinkTally
 from relay.pipeline.positions import Positions
-from relay.pipeline.series import Route
+from relay.pipeline.route import Route
 from relay.wire.batch import OpenBatch
 from relay.wire.otlp import MetricGroup, prefix_attributes
 from relay.wire.otlp_points import NumberPoint, Point, encode_point, wrap_point

@@ -51,8 +51,8 @@ class Arena:
         return self._size
 
     def add(self, prefix: bytes, stamp: bytes, value: bytes) -> None:
-        """Append a number point: ``stamp`` is its time and the tag of the value, ``value`` the
-        eight bytes of a double."""
+        """Append a number point: ``stamp`` is its time, as :func:`relay.wire.otlp.encode_time` has
+        it, ``value`` the eight bytes of a double."""
         self.pieces += (prefix, stamp, value)
 
     def add_finished(self, point: bytes) -> None:

@@ -44,9 +44,22 @@ _DATA_TAG: dict[Kind, bytes] = {
     "summary": b"\x5a",  # 11
 }
 
+_TIME_MS_MAX = (2**63 - 1) // 1_000_000
+"""OTLP times are unsigned, but most readers keep nanoseconds in a signed 64-bit integer."""
+
 _KNOWN_ATTRIBUTES_MAX = 32_768
 _KNOWN_VALUE_CHARS_MAX = 256
 """How many encoded attributes are remembered, and of what length: some 30 MB at the worst."""
+
+
+def encode_time(timestamp_ms: int) -> bytes | None:
+    """The OTLP time and the tag of the value behind it; None where OTLP cannot express the time.
+
+    Zero means "unknown" in OTLP and consumers should refuse it; negative times do not exist there.
+    """
+    if 0 < timestamp_ms <= _TIME_MS_MAX:
+        return (timestamp_ms * 1_000_000).to_bytes(8, "little") + VALUE_TAG
+    return None
 
 
 def key_value(key: str, value: str) -> bytes:

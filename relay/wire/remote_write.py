@@ -60,6 +60,9 @@ FaultReason = Literal[
 SERIES_FIELD, METADATA_FIELD = 1, 3
 """WriteRequest fields that :func:`top_level` reports."""
 
+SERIES_TAG = 0x0A
+"""The tag of a series, in the one byte that senders write."""
+
 ELEMENTS_MAX = 500_000
 """Entries of one request, or samples of one series: 50 times vmagent's largest block.
 

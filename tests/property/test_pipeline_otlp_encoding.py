@@ -10,7 +10,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from relay.pipeline.kernel import encode_time
 from relay.wire.arena import Arena
 from relay.wire.batch import OpenBatch
 from relay.wire.otlp import (
@@ -18,6 +17,7 @@ from relay.wire.otlp import (
     MetricIdentity,
     ResourceGroup,
     ScopeGroup,
+    encode_time,
     point_prefix,
     stale_prefix,
 )

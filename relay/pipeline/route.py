@@ -1,0 +1,18 @@
+"""Where a series' points go, and what that rests on."""
+
+from __future__ import annotations
+
+from relay.wire.batch import OpenBatch
+from relay.wire.otlp import MetricGroup
+
+Route = tuple[OpenBatch, MetricGroup, bytes]
+"""Where a series' points go: the batch, the metric they belong to, and their prepared prefix."""
+
+
+class Fact:
+    """Something that series rest on and that may change; ``version`` counts how often it did."""
+
+    __slots__ = ("version",)
+
+    def __init__(self) -> None:
+        self.version = 0

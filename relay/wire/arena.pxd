@@ -1,0 +1,28 @@
+from libc.stdint cimport uint64_t
+
+
+cdef struct Point:
+    void *head  # bytes: the prefix, or the whole point where it is finished
+    uint64_t time_ns  # 0 for a finished point: OTLP has no such time
+    uint64_t value  # the bits of a double
+
+
+cdef struct Run:
+    void *group  # MetricGroup
+    Py_ssize_t end  # number of points before its end
+    Py_ssize_t size  # their bytes, from the arena's start
+
+
+cdef class Arena:
+    cdef Point *points
+    cdef Run *runs
+    cdef readonly Py_ssize_t count
+    cdef readonly Py_ssize_t size
+    cdef Py_ssize_t capacity
+    cdef Py_ssize_t runs_count
+    cdef Py_ssize_t runs_capacity
+
+    cdef int grow(self) except -1
+    cdef int grow_runs(self) except -1
+    cdef int end_run(self, object group) except -1
+    cdef void forget(self, Py_ssize_t points, Py_ssize_t runs) noexcept
