@@ -96,9 +96,10 @@ cdef inline void look_ahead(Series series) noexcept:
         return
     # Its key is about as long as this one; to ask would be to wait for it.
     cdef const char *key = PyBytes_AS_STRING(ahead.key)
-    cdef Py_ssize_t at
-    for at in range(0, PyBytes_GET_SIZE(series.key), LINE):
+    cdef Py_ssize_t at = 0, size = PyBytes_GET_SIZE(series.key)
+    while at < size:  # a range() with a step is an object
         prefetch(key + at)
+        at += LINE
     if ahead.prefix is not None:
         prefetch(<const void *>ahead.prefix)
     cdef void *further = <void *>ahead.next
