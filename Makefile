@@ -15,6 +15,8 @@ MAKEFLAGS += --no-builtin-rules
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BUILT := $(VENV)/.built
+HOT_PATH := setup.py relay/hot_path.py $(wildcard relay/pipeline/*.p* relay/wire/*.p*)
 
 # Debian packages of the binaries that the tests marked `real` drive.
 REAL_BINARIES := vmagent prometheus prometheus-node-exporter promtool
@@ -48,27 +50,40 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-demo: $(STAMP)
+# The hot path's extension modules, beside their sources; without a C compiler there are none, and
+# the plain modules run (relay version says which).
+$(BUILT): $(STAMP) $(HOT_PATH)
+	$(BIN)/python setup.py --quiet build_ext --inplace
+	@touch $@
+
+demo: $(BUILT)
 	$(BIN)/python -m relay demo $(ARGS)
 
 # A test is never skipped silently: the tests that drive real binaries run wherever those are, and
 # where one is missing this says so before it leaves them out.
-test: $(STAMP)
+test: $(BUILT)
 	@set -eu; \
 	missing=; \
 	for binary in $(REAL_BINARIES); do \
 	    command -v "$$binary" >/dev/null || missing="$$missing $$binary"; \
 	done; \
-	set --; \
+	left_out=; \
 	if [ -n "$$missing" ]; then \
 	    echo "make test: NOT running the tests marked 'real': missing:$$missing"; \
 	    echo "make test: to run them, apt-get install $(REAL_PACKAGES)"; \
-	    set -- -m 'not real'; \
+	    left_out="not real"; \
 	fi; \
+	if ! RELAY_BUILD=compiled $(BIN)/python -c 'import relay' 2>/dev/null; then \
+	    echo "make test: NOT running the tests marked 'compiled': the hot path is not built"; \
+	    echo "make test: to run them, install a C compiler (apt-get install gcc)"; \
+	    left_out="$${left_out:+$$left_out and }not compiled"; \
+	fi; \
+	set --; \
+	if [ -n "$$left_out" ]; then set -- -m "$$left_out"; fi; \
 	$(BIN)/python -m pytest "$$@" $(ARGS)
 
 # Minutes of deaths and faults; CHAOS_SEED=n repeats a run.
-chaos: $(STAMP)
+chaos: $(BUILT)
 	$(BIN)/python -m pytest -m long -s tests/chaos $(ARGS)
 
 lint: $(STAMP)
@@ -77,7 +92,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 bench: ARGS ?= --workload all --peers relay,vmagent --seconds 5 --runs 3
-bench: $(STAMP)
+bench: $(BUILT)
 	$(BIN)/python -m bench $(ARGS)
 
 build: $(STAMP)
@@ -85,4 +100,5 @@ build: $(STAMP)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info bench/results .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find relay -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,95 @@
+"""Both builds of the hot path say the same of the same bodies, over the full range of values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from relay.hot_path import BUILD
+from tests.support import raw_writes as raw
+from tests.support.build_worker import BuildWorker, outcome_of
+
+pytestmark = pytest.mark.compiled
+
+T = raw.T0_MS
+POOL = [
+    [(b"__name__", b"up"), (b"job", b"api")],
+    [(b"__name__", b"up"), (b"job", b"api"), (b"instance", b"h:1")],
+    [(b"__name__", b"a_total"), (b"code", b"200")],
+    [(b"__name__", b"a"), (b"long", b"v" * 150)],
+    [(b"__name__", b"h_bucket"), (b"le", b"0.5")],
+    [(b"__name__", b"h_bucket"), (b"le", b"+Inf")],
+    [(b"__name__", b"h_count")],
+    [(b"__name__", b"h_sum")],
+]
+"""Labels that come again, so that series are recognised."""
+
+BITS = st.integers(0, 2**64 - 1) | st.sampled_from([0, raw.STALE, raw.NAN, raw.MINUS_ZERO])
+TIMES = st.integers(-(2**63), 2**63 - 1) | st.integers(1 << 34, 1 << 43)
+
+
+@st.composite
+def usual_series(draw: st.DrawFn) -> bytes:
+    """A series as senders write it, with any value and any time."""
+    pairs = draw(st.sampled_from(POOL))
+    bits, time_ms = draw(BITS) or None, draw(TIMES) or None
+    return raw.message(1, raw.labels(pairs) + raw.sample(bits, time_ms))
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> list[bytes]:
+    """A few bodies, some of them twice, some cut off or with a byte changed."""
+    part = usual_series() | usual_series() | raw.raw_series(pool=POOL) | raw.raw_requests()
+    body = st.lists(part, max_size=12).map(b"".join)
+    found = draw(st.lists(body, min_size=1, max_size=3))
+    found += draw(st.lists(st.sampled_from(found), max_size=2))
+    at = draw(st.integers(0, len(found) - 1))
+    spoilt = found[at]
+    if spoilt and draw(st.booleans()):
+        where = draw(st.integers(0, len(spoilt) - 1))
+        if draw(st.booleans()):
+            found[at] = spoilt[:where]
+        else:
+            found[at] = spoilt[:where] + bytes([draw(st.integers(0, 255))]) + spoilt[where + 1 :]
+    return found
+
+
+@pytest.fixture(scope="module")
+def other() -> Iterator[BuildWorker]:
+    """A process that runs the build that this one does not."""
+    with BuildWorker("interpreted" if BUILD == "compiled" else "compiled") as worker:
+        assert worker.build != BUILD
+        yield worker
+
+
+KNOWN = raw.series(POOL[0], (1.0, T)) + raw.series(POOL[1], (2.0, T))
+
+
+@given(bodies())
+@example([KNOWN, KNOWN, raw.message(1, raw.labels(POOL[0]) + raw.sample(1, 1 << 41))])
+@example([KNOWN, KNOWN, KNOWN[:-1], KNOWN[:2], KNOWN[:1], b"\x0a\xff", b"\x0a\xff\xff\xff\xff\x7f"])
+@example([b"\x0a" + b"\xff" * 9 + b"\x01" + KNOWN])  # a length of 2**64 - 1
+@example([raw.series(POOL[0], (1.0, T), (2.0, T + 1)), raw.series(POOL[0], (1.0, T + 2))])
+def test_any_bodies_of_the_first_version(other: BuildWorker, found: list[bytes]) -> None:
+    assert outcome_of(found, "remote_write_v1") == other.outcome_of(found, "remote_write_v1")
+
+
+@given(st.lists(st.binary(max_size=80), max_size=3))
+def test_any_bytes(other: BuildWorker, found: list[bytes]) -> None:
+    for protocol in ("remote_write_v1", "remote_write_v2"):
+        assert outcome_of(found, protocol) == other.outcome_of(found, protocol)
+
+
+@pytest.mark.parametrize("shift", range(64))
+def test_every_bit_of_a_time_and_a_value(other: BuildWorker, shift: int) -> None:
+    """An ``unsigned char`` that is shifted as a 32-bit ``int`` loses what is above."""
+    found = [
+        raw.message(1, raw.labels(pairs) + raw.sample(bits, time_ms))
+        for pairs in POOL[:2]
+        for bits in (1 << shift, (1 << 64) - (1 << shift))
+        for time_ms in ((1 << shift) - 1, 1 << shift, T | 1 << shift % 42)
+    ]
+    assert outcome_of(found, "remote_write_v1") == other.outcome_of(found, "remote_write_v1")
