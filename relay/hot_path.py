@@ -31,6 +31,7 @@ SWITCH: Final = "RELAY_BUILD"
 MODULES: Final = (
     "relay.pipeline.family",
     "relay.pipeline.kernel",
+    "relay.pipeline.kernel2",
     "relay.pipeline.layouts",
     "relay.pipeline.series",
     "relay.pipeline.streams",

@@ -280,7 +280,7 @@ class Engine:
         try:
             request = Request(body, self)
             if protocol == "remote_write_v2":
-                consume2(body, intake, request)
+                consume2(self.table, body, intake, request)
             else:
                 consume(self.table, body, intake, request, self._times)
                 if intake.has_metadata:
