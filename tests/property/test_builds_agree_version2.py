@@ -18,11 +18,23 @@ T = raw.T0_MS
 TEXTS = (
     *(b"", b"__name__", b"up", b"a_total", b"h_bucket", b"h_count", b"h_sum", b"le", b"0.5"),
     *(b"+Inf", b"job", b"api", b"code", b"200", b"l" * 127, b"l" * 128, b"v" * 150, b"w" * 20_000),
-    *(b"\xff\xfe", b"Counts what is up.", b"s", b"target_info", b"instance", b"h:1"),
+    *(
+        b"\xff\xfe",
+        b"Counts what is up.",
+        b"s",
+        b"target_info",
+        b"instance",
+        b"h:1",
+        b"web",
+        b"pod",
+    ),
 )
 REFS = {text: number for number, text in enumerate(TEXTS)}
 POOL = [
     [(b"__name__", b"up"), (b"job", b"api")],
+    [(b"__name__", b"up"), (b"job", b"web")],
+    [(b"__name__", b"up"), (b"job", b"api"), (b"le", b"0.5")],
+    [(b"__name__", b"up"), (b"pod", b"api")],
     [(b"__name__", b"up"), (b"instance", b"h:1"), (b"job", b"api")],
     [(b"__name__", b"a_total"), (b"code", b"200")],
     [(b"__name__", b"a_total"), (b"code", b"")],
@@ -154,12 +166,26 @@ def request(*given_samples: bytes) -> bytes:
     return SYMBOLS + b"".join(parts)
 
 
+def succession(*numbers: int) -> bytes:
+    """A sample of each of these series of the pool."""
+    parts = [
+        raw.message(
+            5, raw.message(1, refs(POOL[each], renamed=REFS)) + raw.message(2, sample(1, T))
+        )
+        for each in numbers
+    ]
+    return SYMBOLS + b"".join(parts)
+
+
 KNOWN = request(sample(1, T), sample(2, T + 1))
 
 
 @given(bodies())
 @example([KNOWN, KNOWN, request(sample(3, T + 2, T - 5), sample(None, T + 3, T + 4))])
 @example([KNOWN, KNOWN[:-1], KNOWN[:-9], KNOWN[:-13], KNOWN + b"\x2a\xff\xff\xff\xff\x7f"])
+@example([succession(5, 0), succession(5, 0), succession(5, 1), succession(5, 0)])
+@example([succession(5, 0), succession(5, 0), succession(5, 3), succession(5, 0)])
+@example([succession(5, 2), succession(5, 2), succession(5, 0), succession(5, 2)])
 @example([KNOWN, request(b""), request(b"\x10"), request(b"\x09" + bytes(8))])
 def test_any_requests_of_the_second_version(other: BuildWorker, found: list[bytes]) -> None:
     assert outcome_of(found, "remote_write_v2") == other.outcome_of(found, "remote_write_v2")
