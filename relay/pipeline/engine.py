@@ -19,6 +19,7 @@ from relay.pipeline.flush import FlushSchedule
 from relay.pipeline.intake import Intake
 from relay.pipeline.kernel import consume
 from relay.pipeline.kernel2 import consume2
+from relay.pipeline.memo import Memo
 from relay.pipeline.metric_types import (
     FamilyMetadata,
     MetricTypes,
@@ -106,7 +107,7 @@ class Engine:
         self._labels = LabelReader(labels_max=limits.labels_max, bytes_max=limits.series_bytes_max)
         self._info_reader = info_reader or InfoReader()
         self._origin = ANYWHERE
-        self._times: dict[bytes, bytes] = {}
+        self._memo = Memo()
         self._received: dict[WriteProtocol, int] = {}
         self._dropped: dict[str, int] = {}
         self.shelf = ExemplarShelf()
@@ -282,7 +283,7 @@ class Engine:
             if protocol == "remote_write_v2":
                 consume2(self.table, body, intake, request)
             else:
-                consume(self.table, body, intake, request, self._times)
+                consume(self.table, body, intake, request, self._memo)
                 if intake.has_metadata:
                     request.learn_ahead()
         except BaseException:

@@ -14,7 +14,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy
 
-from relay.pipeline.kernel cimport append_point, look_ahead, stamp_of, usual_time
+from relay.pipeline.kernel cimport append_point, stamp_of, usual_time
 from relay.pipeline.series cimport Series
 
 from relay.pipeline.careful import append_sample, count_careful, count_expansion
@@ -394,7 +394,6 @@ def consume2(table, bytes body not None, intake, resolution):
             take_series(body, start - data, at - data, symbols.for_care(), intake, resolution)
             generation = table.generation
             continue
-        look_ahead(series)
         last = series
         if series.plan is not plan:
             if plan is not None:
