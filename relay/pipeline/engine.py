@@ -14,6 +14,7 @@ from relay.inventory.store import Inventory, ManifestIndex
 from relay.pipeline.accounts import EngineStatistics, Knowledge, Probed, Replayed
 from relay.pipeline.delta import DeltaStore
 from relay.pipeline.exemplars import ExemplarShelf
+from relay.pipeline.family import take_all
 from relay.pipeline.flush import FlushSchedule
 from relay.pipeline.intake import Intake
 from relay.pipeline.kernel import consume
@@ -280,7 +281,7 @@ class Engine:
         try:
             request = Request(body, self)
             if protocol == "remote_write_v2":
-                consume2(body, intake, request)
+                consume2(self.table, body, intake, request)
             else:
                 consume(self.table, body, intake, request, self._memo)
                 if intake.has_metadata:
@@ -308,9 +309,7 @@ class Engine:
         for reason, count in intake.dropped.items():
             self._dropped[reason] = self._dropped.get(reason, 0) + count
         emission = Emission(intake, self.positions, tick)
-        for handlers, stamp, value, extra in intake.deferred:
-            for handler in handlers:
-                handler.take(stamp, value, extra, emission)
+        take_all(intake.deferred, emission)
         for route, point in intake.native:
             route.push(point, emission)
         self.shelf.received += intake.exemplars
@@ -356,8 +355,7 @@ class Engine:
                 continue
             if touch.count:
                 self.positions.release(touch.oldest)
-        for position in emission.take_released():
-            self.positions.release(position)
+        emission.hand_over()
 
     def _settle(self) -> None:
         """Let series find their routes anew where the inventory says something else now."""

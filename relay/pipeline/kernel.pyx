@@ -39,7 +39,7 @@ memcpy(&STALE_BITS, PyBytes_AS_STRING(STALE), 8)
 cdef bytes TIME_END = VALUE_TAG
 
 
-cdef inline uint64_t usual_time(const unsigned char *at) noexcept:
+cdef uint64_t usual_time(const unsigned char *at) noexcept:
     """The time, in ns, of six bytes of varint that are ms, as short as they can be; 0 for others.
 
     Those are the times from 1971 to 2109.

@@ -47,11 +47,11 @@ class Positions:
         if not self._held:  # else releasing the oldest hold will step over the gap
             self._low = position
 
-    def hold(self, position: int) -> None:
-        """Hold a position once more; it must not be older than :meth:`low`."""
+    def hold(self, position: int, times: int = 1) -> None:
+        """Hold a position once more, or so many times; it must not be older than :meth:`low`."""
         assert self._low <= position < self._next, (self._low, position, self._next)
-        self._held[position] = self._held.get(position, 0) + 1
-        self._holds += 1
+        self._held[position] = self._held.get(position, 0) + times
+        self._holds += times
         self._version += 1
 
     def release(self, position: int) -> None:
