@@ -26,7 +26,7 @@ from relay.pipeline.plans import Plan
 from relay.pipeline.stretches import LENGTH_MIN, take_stretch
 from relay.pipeline.table import SeriesTable
 from relay.pipeline.unusual import TIME_HEAD, VALUE_HEAD, ZERO, decode_series, other_field
-from relay.wire.otlp import stale_prefix
+from relay.wire.otlp import POINT_TAIL_BYTES, stale_prefix
 from relay.wire.otlp_points import STALE
 from relay.wire.protobuf import read_varint
 from relay.wire.remote_write import SERIES_TAG
@@ -146,10 +146,14 @@ def consume(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per sample w
             deferred.append((series.handlers, stamp, value, None))
         for batches, group, prefix in series.routes:
             point = prefix if value != STALE else stale_prefix(prefix), stamp, value
+            size = len(point[0]) + POINT_TAIL_BYTES
             for batch in batches:
                 if batch.group is not group:
                     enter(batch, group, intake)
-                batch.arena.pieces += point
+                arena = batch.arena
+                arena.pieces += point
+                arena.count += 1
+                arena.size += size
                 batch.count += 1
                 if batch.count == batch.limit:
                     seal(batch, intake)

@@ -26,22 +26,23 @@ from relay.pipeline.memo import Memo
 from relay.pipeline.plans import Plan
 from relay.pipeline.series import Series
 from relay.pipeline.unusual import TIME_HEAD, VALUE_HEAD, ZERO
-from relay.wire.arena import PIECES
 from relay.wire.batch import OpenBatch
 from relay.wire.otlp import MetricGroup
 from relay.wire.otlp_points import STALE
 from relay.wire.remote_write import SERIES_TAG
 
-LENGTH_MAX: Final = 64
+LENGTH_MAX: Final = 128
 """Series of a stretch: one that stays away costs so many others their shortcut, once."""
 LENGTH_MIN: Final = 4
 """Fewer are not worth it; so many must have been recognised in a row before one is looked for."""
 
-_HEADS, _VALUES, _TIMES = slice(0, None, PIECES), slice(1, None, PIECES), slice(2, None, PIECES)
-"""Of what a stretch is taken apart into; the pieces of its points stand in the same order."""
+_PARTS = 3
+_HEADS, _VALUES, _TIMES = slice(0, None, _PARTS), slice(1, None, _PARTS), slice(2, None, _PARTS)
+"""Of what a stretch is taken apart into; the pieces of its points are as many: prefix, time,
+value."""
 
 Runs = tuple[tuple[MetricGroup, int], ...]
-"""The groups of a stretch's points for one batch, and the number of pieces before their end."""
+"""The groups of a stretch's points for one batch, and the number of points before their end."""
 
 
 class _Share:
@@ -61,7 +62,7 @@ class _Share:
     def append(self, stamps: list[bytes], values: list[bytes], intake: Intake) -> None:
         """Append the points in runs, sealing the batch wherever it is full."""
         batch = self.batch
-        pieces: list[bytes] = [ZERO] * (PIECES * self.count)
+        pieces: list[bytes] = [ZERO] * (_PARTS * self.count)
         pieces[_HEADS] = self.prefixes
         pieces[_VALUES] = self.pick(stamps)[: self.count]
         pieces[_TIMES] = self.pick(values)[: self.count]
@@ -70,9 +71,10 @@ class _Share:
             while start < end:
                 if batch.group is not group:
                     enter(batch, group, intake)
-                stop = min(end, start + (batch.limit - batch.count) * PIECES)
-                batch.arena.pieces += pieces[start:stop]
-                batch.count += (stop - start) // PIECES
+                stop = min(end, start + batch.limit - batch.count)
+                points = b"".join(pieces[start * _PARTS : stop * _PARTS])
+                batch.arena.add_finished(points, stop - start)
+                batch.count += stop - start
                 start = stop
                 if batch.count == batch.limit:
                     seal(batch, intake)
@@ -206,5 +208,5 @@ def _runs(groups: list[MetricGroup]) -> Runs:
     for place, group in enumerate(groups, 1):
         if runs and runs[-1][0] is group:
             runs.pop()
-        runs.append((group, place * PIECES))
+        runs.append((group, place))
     return tuple(runs)

@@ -1,10 +1,10 @@
-"""The points of one batch while it grows, kept by reference, and the request that they become.
+"""The points of one batch while it grows, and the request that they become.
 
 Rules:
 
-* A number point is three pieces that others own: the prefix of its series, its time, its value. So
-  an open batch takes a few words a point, however long the labels are and however many sinks want
-  the same series; labels are copied once, into the request.
+* A number point is the prefix of its series, its time and its value. On raw memory that is a
+  reference and two words, however long the labels are and however many sinks want the same series;
+  labels are copied once, into the request.
 * Points stay in the order in which they came. *Runs* say which :class:`MetricGroup` each stretch
   of them belongs to, so that grouping the points of one metric, one scope and one resource costs a
   step per run, not per point.
@@ -15,49 +15,42 @@ This is the readable reference; ``arena.pyx`` is the same on raw memory (:mod:`r
 
 from __future__ import annotations
 
-from relay.wire.otlp import MetricGroup, ResourceGroup, ScopeGroup
+from relay.wire.otlp import POINT_TAIL_BYTES, MetricGroup, ResourceGroup, ScopeGroup
 from relay.wire.protobuf import varint
 
-PIECES = 3
-"""Pieces of a point: prefix, time with the tag of the value, value. A finished point is the first
-of them, and the others are empty."""
-
-Mark = tuple[int, int]
-"""How much there was: points, and closed runs."""
+Mark = tuple[int, int, int, int]
+"""How much there was: points, their bytes, closed runs, and one figure more for the arena."""
 
 
 class Arena:
-    """See the module's rules. The points behind the last closed run belong to the run to come."""
+    """See the module's rules. The points behind the last closed run belong to the run to come.
 
-    __slots__ = ("_measured", "_size", "pieces", "runs")
+    ``count`` is how many points there are, and ``size`` their bytes as encoded, without what groups
+    them.
+    """
+
+    __slots__ = ("count", "pieces", "runs", "size")
 
     def __init__(self) -> None:
+        self.count = 0
+        self.size = 0
         self.pieces: list[bytes] = []
+        """What the points are when joined, cut anywhere."""
         self.runs: list[tuple[MetricGroup, int]] = []
         """The group of a run, and the number of pieces before its end."""
-        self._measured = 0
-        self._size = 0
-
-    @property
-    def count(self) -> int:
-        """How many points there are."""
-        return len(self.pieces) // PIECES
-
-    @property
-    def size(self) -> int:
-        """Bytes of the points as encoded, without what groups them."""
-        self._size += sum(map(len, self.pieces[self._measured :]))
-        self._measured = len(self.pieces)
-        return self._size
 
     def add(self, prefix: bytes, stamp: bytes, value: bytes) -> None:
         """Append a number point: ``stamp`` is its time, as :func:`relay.wire.otlp.encode_time` has
         it, ``value`` the eight bytes of a double."""
         self.pieces += (prefix, stamp, value)
+        self.count += 1
+        self.size += len(prefix) + POINT_TAIL_BYTES
 
-    def add_finished(self, point: bytes) -> None:
-        """Append a point that is encoded as a whole."""
-        self.pieces += (point, b"", b"")
+    def add_finished(self, points: bytes, count: int = 1) -> None:
+        """Append points that are encoded as a whole."""
+        self.pieces.append(points)
+        self.count += count
+        self.size += len(points)
 
     def close_run(self, group: MetricGroup) -> None:
         """Say what the points since the last run belong to."""
@@ -65,14 +58,13 @@ class Arena:
 
     def mark(self) -> Mark:
         """How much there is now, for :meth:`cut`."""
-        return self.count, len(self.runs)
+        return self.count, self.size, len(self.runs), len(self.pieces)
 
     def cut(self, mark: Mark) -> None:
         """Forget what came after ``mark``."""
-        points, runs = mark
-        del self.pieces[points * PIECES :]
+        self.count, self.size, runs, pieces = mark
         del self.runs[runs:]
-        self._measured = self._size = 0
+        del self.pieces[pieces:]
 
     def encode(self) -> bytes:
         """The ExportMetricsServiceRequest of all points, whose runs must be closed.

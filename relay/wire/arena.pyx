@@ -15,8 +15,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 
-PIECES = 3
-Mark = tuple[int, int]
+Mark = tuple[int, int, int, int]
 
 cdef enum:
     FIRST_POINTS = 32
@@ -218,16 +217,11 @@ cdef class Arena:
 
     def mark(self):
         """See arena.py."""
-        return self.count, self.runs_count
+        return self.count, self.size, self.runs_count, 0
 
     def cut(self, mark):
         """See arena.py."""
-        cdef Py_ssize_t points, runs, at
-        points, runs = mark
-        for at in range(points, self.count):
-            self.size -= PyBytes_GET_SIZE(<bytes>self.points[at].head)
-            if self.points[at].time_ns:
-                self.size -= TAIL_BYTES
+        points, self.size, runs, _ = mark
         self.forget(points, runs)
 
     def encode(self):

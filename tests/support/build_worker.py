@@ -56,7 +56,7 @@ def outcome_of(bodies: Sequence[bytes], protocol: WriteProtocol) -> list[Any]:
 def _state_of(rig: Rig) -> list[Any]:
     state = rig.snapshot()
     batches = [
-        [batch.arena.encode().hex(), batch.arena.mark(), batch.arena.size, *_fields(batch)]
+        [batch.arena.encode().hex(), *batch.arena.mark()[:3], *_fields(batch)]
         for sink in rig.sinks
         for batch in sink.batches
     ]
