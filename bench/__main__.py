@@ -24,7 +24,7 @@ from bench.workload import EXPORT, WORKLOADS
 
 SHORT_WITH_PEERS = (EXPORT, "filter")
 SHORT_ALONE = ("fanout", "tenants", "seed", "histograms", "shuffled", "cold")
-SHORT_SECONDS = 2.5
+SHORT_SECONDS = 2.0
 
 LABEL_SETS: dict[str, LabelSet] = {"default": "platform", "small": "small", "large": "large"}
 
