@@ -1,18 +1,16 @@
 """Somebody who watches a peer while it works: scrapes its metrics every second, as Prometheus
 would, and has it read its configuration again in the middle of the run.
 
-Of the relay's own metrics, :data:`LAG` is read: how late its event loop was. Three forms are
-understood. A histogram (``_bucket`` with ``le``) gives quantiles over the run, to the upper bound
-of the bucket. Where the peer gives a 99th percentile itself (``quantile="0.99"``), the highest one
-scraped counts. Of a gauge, each scrape's value of ``window="last"`` is one measurement. The worst
-is that of ``window="max"`` where that grew during the run.
+Of the relay's own metrics, two say how late its event loop was: the histogram :data:`LAG`, whose
+increase over the run gives quantiles to the upper bound of a bucket, and the gauge :data:`LAG_MAX`,
+the worst of the last minute, which may have been before the run.
 """
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from time import monotonic
@@ -22,6 +20,7 @@ from typing import Self
 from bench.web import get
 
 LAG = "relay_event_loop_lag_seconds"
+LAG_MAX = "relay_event_loop_lag_max_seconds"
 SCRAPE_INTERVAL_S = 1.0
 
 _LINE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)$")
@@ -30,15 +29,10 @@ _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One series of :data:`LAG` in one scrape."""
+    """One scrape: how many measurements were at most each bound in s, ascending, and the worst."""
 
-    name: str
-    labels: tuple[tuple[str, str], ...]
-    value: float
-
-    def label(self, name: str) -> str:
-        """A label's value; "" where there is none."""
-        return dict(self.labels).get(name, "")
+    buckets: tuple[tuple[float, float], ...]
+    worst_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,61 +45,43 @@ class Watched:
     lag_max_s: float
 
 
-def read_lag(text: str) -> list[Reading]:
-    """The series of :data:`LAG` in a text exposition."""
-    readings = []
+def read_lag(text: str) -> Reading | None:
+    """What a text exposition says of the lag; None where it says nothing."""
+    buckets = []
+    worst_s = inf
     for line in text.splitlines():
-        if line.startswith(LAG) and (match := _LINE.match(line)):
-            name, labels, value = match.groups()
-            readings.append(Reading(name, tuple(_LABEL.findall(labels or "")), float(value)))
-    return readings
+        match = _LINE.match(line)
+        if match is None:
+            continue
+        name, labels, value = match.groups()
+        if name == f"{LAG}_bucket":
+            buckets.append((float(dict(_LABEL.findall(labels or ""))["le"]), float(value)))
+        elif name == LAG_MAX:
+            worst_s = float(value)
+    return Reading(tuple(sorted(buckets)), worst_s) if buckets else None
 
 
-def lags(scrapes: Iterable[list[Reading]]) -> tuple[float, float]:
-    """The 99th percentile and the worst of scrapes in their order; -1 for what they do not tell."""
-    rows = [row for row in scrapes if row]
-    if not rows:
+def lags(scrapes: Sequence[Reading | None]) -> tuple[float, float]:
+    """The 99th percentile and the worst over scrapes in their order, both in s and not less than
+    they were; -1 where that is not told."""
+    first, last = (scrapes[0], scrapes[-1]) if scrapes else (None, None)
+    if first is None or last is None:
         return -1.0, -1.0
-    given = [one.value for row in rows for one in row if one.label("quantile") == "0.99"]
-    last = [one.value for row in rows for one in row if one.label("window") == "last"]
-    buckets = _bucket_increase(rows[0], rows[-1])
-    if buckets:
-        p99, highest = _quantile(buckets, 0.99), _quantile(buckets, 1.0)
-    elif given:
-        p99 = highest = max(given)
-    elif last:
-        p99 = sorted(last)[min(len(last) - 1, len(last) * 99 // 100)]
-        highest = max(last)
+    before = dict(first.buckets)
+    grown = [(bound, count - before.get(bound, 0.0)) for bound, count in last.buckets]
+    if not grown[-1][1]:
+        return -1.0, -1.0
+    if last.worst_s > first.worst_s:
+        worst_s = last.worst_s
     else:
-        return -1.0, -1.0
-    # What the peer remembers as its worst may be from before; only what grew is of this run.
-    first_worst, last_worst = (
-        max((one.value for one in row if one.label("window") == "max"), default=0.0)
-        for row in (rows[0], rows[-1])
-    )
-    return p99, max(highest, last_worst if last_worst > first_worst else 0.0)
+        worst_s = min(last.worst_s, _quantile(grown, 1.0))
+    return min(worst_s, _quantile(grown, 0.99)), worst_s
 
 
-def _bucket_increase(first: list[Reading], last: list[Reading]) -> list[tuple[float, float]]:
-    """By how much each cumulative bucket grew, ascending by bound."""
-    before = {one.labels: one.value for one in first if one.name == f"{LAG}_bucket"}
-    grown = [
-        (float(one.label("le")), one.value - before.get(one.labels, 0.0))
-        for one in last
-        if one.name == f"{LAG}_bucket"
-    ]
-    return sorted(grown)
-
-
-def _quantile(buckets: list[tuple[float, float]], quantile: float) -> float:
-    """The upper bound of the bucket that holds a quantile; of the last one, its lower bound."""
-    total = buckets[-1][1]
-    lower = 0.0
-    for bound, count in buckets:
-        if count >= quantile * total:
-            return lower if bound == inf else bound
-        lower = bound
-    raise AssertionError("the last bucket holds everything")
+def _quantile(buckets: Sequence[tuple[float, float]], quantile: float) -> float:
+    """The upper bound of the bucket that holds a quantile."""
+    wanted = quantile * buckets[-1][1]
+    return next(bound for bound, count in buckets if count >= wanted)
 
 
 class Watcher:
@@ -121,7 +97,7 @@ class Watcher:
         self._url = url
         self._reload = reload
         self._reload_at = monotonic() + reload_after_s
-        self._scrapes: list[list[Reading]] = []
+        self._scrapes: list[Reading | None] = []
         self._reloads = 0
         self._failure: Exception | None = None
         self._stopped = threading.Event()

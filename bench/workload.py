@@ -141,7 +141,7 @@ WORKLOADS: dict[str, Workload] = {
             # As near to 50,000 series and 2,000 samples as whole histograms allow.
             shape={"content": "histograms", "series": 50_050, "series_per_request": 2_002},
             once=True,
-            rounds_per_s=16.0,
+            rounds_per_s=24.0,
         ),
         Workload("v2", "remote write 2.0", shape={"protocol": "2.0"}),
         Workload("zstd", "remote write compressed with zstd", shape={"encoding": "zstd"}),

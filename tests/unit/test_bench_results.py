@@ -17,7 +17,7 @@ from bench.plot import costs, draw
 from bench.process import BenchError
 from bench.ratios import EXPORT_BOUNDS, FIGURE_BOUNDS, Bound, compare
 from bench.report import table_row
-from bench.watch import LAG, Watcher, lags, read_lag
+from bench.watch import LAG, LAG_MAX, Watcher, lags, read_lag
 from bench.workload import WORKLOADS
 from relay.selector.parser import parse_query
 
@@ -151,51 +151,48 @@ def test_bounds_are_of_workloads_that_there_are() -> None:
 # The watcher.
 
 
-def gauge(last: float, worst: float) -> str:
-    return f'# TYPE {LAG} gauge\n{LAG}{{window="last"}} {last}\n{LAG}{{window="max"}} {worst}\n'
-
-
-def histogram(counts: tuple[int, int, int]) -> str:
+def exposition(counts: tuple[int, int, int], worst: float) -> str:
     bounds = ("0.01", "0.1", "+Inf")
     rows = [f'{LAG}_bucket{{le="{le}"}} {n}' for le, n in zip(bounds, counts, strict=True)]
-    return "\n".join([*rows, f"{LAG}_sum 1.5", f"{LAG}_count {counts[2]}", "other 7"])
+    rows += [f"{LAG}_sum 1.5", f"{LAG}_count {counts[2]}", f"{LAG_MAX} {worst}", "other 7"]
+    return "\n".join([f"# TYPE {LAG} histogram", *rows])
 
 
-def test_lag_is_read_from_a_gauge() -> None:
-    scrapes = [read_lag(gauge(lag, 0.5)) for lag in (0.001, 0.02, 0.003)]
-    assert lags(scrapes) == (0.02, 0.02), "the worst was before the run"
-    assert lags([*scrapes, read_lag(gauge(0.001, 0.7))]) == (0.02, 0.7)
-
-
-def test_lag_is_read_from_a_histogram_by_its_increase() -> None:
-    before, after = read_lag(histogram((10, 20, 30))), read_lag(histogram((110, 120, 130)))
-    assert lags([before, after]) == (0.01, 0.01)
-    after = read_lag(histogram((100, 120, 130)))
-    assert lags([before, after]) == (0.1, 0.1)
-
-
-def test_a_percentile_that_the_peer_gives_is_taken() -> None:
-    scrapes = [
-        read_lag(f'{LAG}{{quantile="0.5"}} 0.001\n{LAG}{{quantile="0.99"}} {p99}\n')
-        for p99 in (0.02, 0.04, 0.03)
-    ]
-    assert lags(scrapes) == (0.04, 0.04)
+@pytest.mark.parametrize(
+    ("counts", "worst", "expected"),
+    [
+        ((110, 120, 130), 0.5, (0.01, 0.01)),  # the worst was before the run
+        ((109, 120, 130), 0.5, (0.01, 0.1)),
+        ((100, 120, 130), 0.5, (0.1, 0.1)),
+        ((100, 120, 130), 0.05, (0.05, 0.05)),  # lower than the bucket's bound
+        ((110, 120, 131), 0.7, (0.01, 0.7)),  # one of 101 was worse than ever
+        ((90, 100, 130), 0.7, (0.7, 0.7)),
+    ],
+)
+def test_lag_is_what_grew_during_the_run(
+    counts: tuple[int, int, int], worst: float, expected: tuple[float, float]
+) -> None:
+    before = read_lag(exposition((10, 20, 30), 0.5))
+    assert lags([before, read_lag(exposition(counts, worst))]) == expected
 
 
 def test_peers_that_do_not_tell_their_lag() -> None:
-    assert lags([read_lag("up 1\n")]) == (-1.0, -1.0)
+    assert lags([read_lag("up 1\n"), read_lag("up 1\n")]) == (-1.0, -1.0)
     assert lags([]) == (-1.0, -1.0)
 
 
 @pytest.fixture
 def metrics_url() -> Iterator[str]:
-    """Serves a gauge, and 404 elsewhere."""
+    """Serves measurements that become more, and worse; and 404 elsewhere."""
+    scrapes: list[float] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200 if self.path == "/metrics" else 404)
             self.end_headers()
-            self.wfile.write(gauge(0.004, 0.004).encode())
+            scrapes.append(0.001 * len(scrapes))
+            text = exposition((0, len(scrapes), len(scrapes)), scrapes[-1])
+            self.wfile.write(text.encode())
 
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - theirs
             pass
@@ -216,7 +213,8 @@ def test_the_watcher_scrapes_and_reloads_once(metrics_url: str) -> None:
     watched = watcher.result()
     assert watched.reloads == 1
     assert watched.scrapes >= 2, "one at the start, one at the end"
-    assert watched.lag_p99_s == watched.lag_max_s == 0.004
+    worst_s = pytest.approx(0.001 * (watched.scrapes - 1))
+    assert (watched.lag_p99_s, watched.lag_max_s) == (worst_s, worst_s)
 
 
 def test_a_scrape_that_fails_is_not_swallowed(metrics_url: str) -> None:
