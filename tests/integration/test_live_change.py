@@ -212,6 +212,7 @@ async def test_a_stop_in_the_middle_of_a_reload(tmp_path: Path) -> None:
         await reload
 
 
+@pytest.mark.slow
 async def test_accounts_drawn_up_in_slices_balance_while_everything_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,7 +222,7 @@ async def test_accounts_drawn_up_in_slices_balance_while_everything_changes(
         for number in range(20):
             directory.write(f"e{number}", "up")
         async with running(directory, watch=False) as relay, client_of(relay) as client:
-            for turn in range(10):
+            for turn in range(4):
                 sending = asyncio.create_task(send_on(client))
                 directory.write(f"new{turn}", "up")
                 (directory.path / f"e{turn}.yaml").unlink()
