@@ -11,6 +11,9 @@ Rules:
   allocated that the body could not fill. Frames of unknown size are decoded as a stream, at most
   one byte beyond the limit, through a window of bounded size.
 * Bodies are whole: a truncated frame and bytes behind the last one are errors.
+* All of it happens where it is asked for, on the event loop: 0.25 ms for a body of 2,000 samples,
+  0.2 ms for a batch of 500 points and 2.6 ms for one of 10,000. Handing any of that to a thread
+  costs as much as the smaller ones take, and the two cores are not idle.
 """
 
 from __future__ import annotations
@@ -34,7 +37,9 @@ GZIP_LEVEL = 1
 
 Level 0: 10.4 times smaller at 0.054 µs a point; 1: 12.1 at 0.058; 2: 12.1 at 0.057; 3: 11.8 at
 0.53. zlib needs 0.27 µs for its level 1, of the same size, and 0.74 for level 6, 15.2 times
-smaller.
+smaller. What is set up for each call takes 2 µs at level 0 and 8 at level 1, of 200 for a batch of
+500 points: an object that is kept from one to the next, or another size of its tables, gains
+nothing.
 """
 
 ZSTD_LEVEL = 1
@@ -110,6 +115,13 @@ def _decompress_snappy(body: bytes, bytes_max: int) -> bytes:
         raise DecodeError(f"corrupt snappy block: {error}") from error
 
 
+_spare_compressors: list[zstandard.ZstdCompressor] = []
+"""Used again, because a new one costs 30 µs a batch of 500 points. Each serves one call at a time:
+it is taken out of here for as long."""
+_spare_decompressors: list[zstandard.ZstdDecompressor] = []
+"""Likewise, 13 µs a body."""
+
+
 class _Frame(NamedTuple):
     """One zstd frame, measured from its headers. ``exact``: it declares its size."""
 
@@ -125,11 +137,10 @@ def _decompress_zstd(body: bytes, bytes_max: int) -> bytes:
         declared = sum(frame.size_max for frame in frames if frame.exact)
         if declared > bytes_max:
             raise _too_large(declared, bytes_max)
-        decoder = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES_MAX)
         pieces: list[bytes] = []
         left = bytes_max
         for frame in frames:
-            piece = _decode_frame(decoder, body[frame.start : frame.stop], frame, left)
+            piece = _decode_frame(body[frame.start : frame.stop], frame, left)
             left -= len(piece)
             if left < 0:
                 raise _too_large(None, bytes_max)
@@ -139,13 +150,19 @@ def _decompress_zstd(body: bytes, bytes_max: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _decode_frame(
-    decoder: zstandard.ZstdDecompressor, data: bytes, frame: _Frame, left: int
-) -> bytes:
+def _zstd_decompressor() -> zstandard.ZstdDecompressor:
+    return zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES_MAX)
+
+
+def _decode_frame(data: bytes, frame: _Frame, left: int) -> bytes:
     """Decode one whole frame; where it declares no size, stop at ``left`` + 1 bytes."""
     if frame.exact:
-        return decoder.decompress(data)
-    with decoder.stream_reader(data) as reader:
+        decoder = _spare_decompressors.pop() if _spare_decompressors else _zstd_decompressor()
+        plain = decoder.decompress(data)
+        _spare_decompressors.append(decoder)
+        return plain
+    # A new one: with its window of up to some megabytes it is not worth keeping.
+    with _zstd_decompressor().stream_reader(data) as reader:
         # One byte more than there can be: only then is the frame's end read, and its checksum.
         return reader.read(min(frame.size_max, left) + 1)
 
@@ -212,7 +229,14 @@ def compress(data: bytes, encoding: OwnEncoding) -> bytes:
     if encoding == "gzip":
         return isal_zlib.compress(data, GZIP_LEVEL, wbits=_GZIP_WBITS)
     if encoding == "zstd":
-        return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(data)
+        encoder = (
+            _spare_compressors.pop()
+            if _spare_compressors
+            else zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+        )
+        packed = encoder.compress(data)
+        _spare_compressors.append(encoder)
+        return packed
     return data
 
 

@@ -210,3 +210,51 @@ async def test_a_stop_in_the_middle_of_a_reload(tmp_path: Path) -> None:
                 "begun", lambda: len(running_names(relay)) > 1 or reload.done(), timeout_s=10
             )
         await reload
+
+
+@pytest.mark.slow
+async def test_accounts_drawn_up_in_slices_balance_while_everything_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every look gives others a turn after each sink: samples arrive, exporters come and go."""
+    monkeypatch.setattr("relay.fleet.SLICE_S", 0.0)
+    async with endpoint(tmp_path) as (_, directory):
+        for number in range(20):
+            directory.write(f"e{number}", "up")
+        async with running(directory, watch=False) as relay, client_of(relay) as client:
+            for turn in range(4):
+                sending = asyncio.create_task(send_on(client))
+                directory.write(f"new{turn}", "up")
+                (directory.path / f"e{turn}.yaml").unlink()
+                reload = asyncio.create_task(relay.reload())
+                before = running_names(relay)
+                facts = await relay.look()
+                assert all(report.balanced for report in facts.sinks)
+                assert {exporter.name for exporter in facts.exporters} == before
+                document = facts.status()
+                assert {one["name"] for one in document["exporters"]} == {
+                    f"default/{name}" for name in before
+                }
+                for _ in range(3):
+                    assert all(report.balanced for report in (await relay.look()).sinks)
+                await reload
+                assert await sending == {204}
+
+
+async def send_on(client: WriteClient) -> set[int]:
+    """Some requests, one after the other."""
+    return {await client.send("up", series=10) for _ in range(10)}
+
+
+async def test_a_sink_without_data_is_not_looked_after(tmp_path: Path) -> None:
+    async with endpoint(tmp_path) as (server, directory):
+        directory.write("busy", "up")
+        directory.write("idle", "down")
+        async with running(directory, watch=False) as relay, client_of(relay) as client:
+            assert relay._fleet is not None
+            awake = relay._fleet._awake
+            await eventually("all rest", lambda: not awake, timeout_s=5)
+            assert await client.send("up", series=10) == 204
+            await eventually("sent", lambda: len(server.values) == 10, timeout_s=5)
+            assert list(awake) == [worker_of(relay, "busy")]
+            await eventually("all rest", lambda: not awake, timeout_s=5)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import socket
 import ssl
 import tracemalloc
@@ -25,13 +27,18 @@ from tests.support.otlp_server import (
     HostileServer,
     OtlpServer,
     Reply,
+    answer_early,
     answer_endless_chunk_extension,
     answer_endless_headers,
     answer_garbage,
     answer_interim_only,
+    answer_twice,
     answer_without_end,
+    close_after_answer,
     disconnect,
+    drip_body,
     never_answer,
+    read_nothing,
     redirect_to,
     reset_inside_body,
 )
@@ -97,6 +104,7 @@ async def failure(transport: Transport, sent: HttpRequest) -> Failure:
         (answer_endless_chunk_extension, "disconnected", 5.0),
         (reset_inside_body, "disconnected", 2.0),
         (disconnect, "disconnected", 2.0),
+        (drip_body, "timeout", 0.2),
     ],
 )
 async def test_hostile_answers(
@@ -371,3 +379,102 @@ async def test_cancelled_request_leaves_nothing_in_flight(transport: Transport) 
             await task
     assert transport.statistics().in_flight == 0
     assert "0 in flight" in repr(transport)
+
+
+async def test_one_connection_serves_one_request_after_the_other(transport: Transport) -> None:
+    connections: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+                assert await reader.readexactly(length) == b"x" * length
+                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    async with HostileServer(serve) as server:
+        to = Destination(server.url, {})
+        for length in (0, 1, 100_000, 3_000_000, 5):
+            answer = await transport.post(HttpRequest(to, b"x" * length, 5.0))
+            assert answer == HttpResponse(200, {"content-length": "2"}, b"ok")
+    assert len(connections) == 1
+
+
+@pytest.mark.parametrize("length", [8_000_000, 20_000_000])
+async def test_an_answer_to_half_a_request_is_an_answer(transport: Transport, length: int) -> None:
+    """And its connection is not used again: the rest of the body would be taken for a request."""
+    async with HostileServer(answer_early) as server:
+        for asked in (1, 2):
+            answer = await transport.post(
+                HttpRequest(Destination(server.url, {}), bytes(length), 5)
+            )
+            assert isinstance(answer, HttpResponse), answer
+            assert answer.status == 413
+            assert server.connections == asked
+    assert transport.statistics().in_flight == 0
+
+
+async def test_an_answer_that_nobody_asked_for_is_nobodys(transport: Transport) -> None:
+    async with HostileServer(answer_twice) as server:
+        for _ in range(3):
+            answer = await transport.post(request(server.url))
+            assert isinstance(answer, HttpResponse), answer
+            assert answer.status == 200
+            await asyncio.sleep(0.05)  # whatever else was sent has arrived
+
+
+async def test_a_connection_that_was_closed_meanwhile_is_not_used(transport: Transport) -> None:
+    async with HostileServer(close_after_answer) as server:
+        for turn in range(3):
+            answer = await transport.post(request(server.url))
+            assert isinstance(answer, HttpResponse), (turn, answer)
+            await asyncio.sleep(0.05)  # the end of the connection has arrived
+        assert server.connections == 3
+
+
+@pytest.mark.parametrize("length", [900_000, 30_000_000])
+async def test_an_endpoint_that_never_reads_keeps_nothing(
+    transport: Transport, length: int
+) -> None:
+    """Closing politely would wait for it to take the rest, and keep socket and body for ever."""
+    async with HostileServer(read_nothing) as server:
+        to = Destination(server.url, {})
+        answer = await transport.post(HttpRequest(to, bytes(length), 0.3))
+        assert isinstance(answer, Failure)
+        assert answer.kind == "timeout"
+        await asyncio.sleep(0.05)
+        assert open_sockets_to(server.port) == 0
+
+
+def open_sockets_to(port: int) -> int:
+    """Connections of this process as a client to that port, by the kernel's table."""
+    rows = Path("/proc/self/net/tcp").read_text().splitlines()[1:]
+    mine = {
+        link[8:-1]
+        for link in (os.readlink(each) for each in Path("/proc/self/fd").iterdir() if each.exists())
+        if link.startswith("socket:[")
+    }
+    return sum(row.split()[9] in mine for row in rows if row.split()[2].endswith(f":{port:04X}"))
+
+
+async def test_head_is_made_of_what_was_given_and_nothing_else(transport: Transport) -> None:
+    """A customer's header replaces ours; what could end a header or a line is refused."""
+    async with OtlpServer() as server:
+        to = Destination(server.url, {"user-agent": "mine", "X-Scope-OrgID": "a b"})
+        assert isinstance(await transport.post(HttpRequest(to, b"", 2.0)), HttpResponse)
+        sent = server.received[0].headers
+        assert {name.lower(): value for name, value in sent.items()} == {
+            "host": server.url.split("/")[2],
+            "user-agent": "mine",
+            "accept-encoding": "identity",
+            "accept": "*/*",
+            "x-scope-orgid": "a b",
+            "content-length": "0",
+        }
+        for name, value in (("X-A", "b\r\nX-C: d"), ("X-A\nX-B", "c"), ("X-A", "\x00")):
+            with pytest.raises(ValueError, match="control character"):
+                await transport.post(HttpRequest(Destination(server.url, {name: value}), b"", 2.0))
+        answer = await failure(transport, request(f"{server.url}\r\nX-A: b"))
+        assert answer.kind == "connect_failed"
+        assert len(server.received) == 1

@@ -219,6 +219,46 @@ async def disconnect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
     await reader.read(65536)
 
 
+async def answer_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Refuse as soon as the head is there, read no more of the body, and keep the connection."""
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
+    await writer.drain()
+    await asyncio.Event().wait()
+
+
+async def answer_twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer every request, and a moment later the next one, before it is made."""
+    while await reader.readuntil(b"\r\n\r\n"):
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+        writer.write(answer)
+        await asyncio.sleep(0.02)
+        writer.write(answer.replace(b"200 OK", b"418 I'm a teapot"))
+
+
+async def close_after_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer one request as if there could be more, then close."""
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    await writer.drain()
+
+
+async def drip_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer at once, with a body that comes a byte at a time and never ends."""
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+    while not writer.is_closing():
+        writer.write(b"x")
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+async def read_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Take the connection and never read from it."""
+    reader._transport.pause_reading()  # type: ignore[attr-defined]
+    await asyncio.Event().wait()
+
+
 def redirect_to(url: str) -> Behaviour:
     """A behaviour that redirects elsewhere, keeping method and body."""
 
