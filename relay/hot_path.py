@@ -29,8 +29,12 @@ SWITCH: Final = "RELAY_BUILD"
 """The environment variable that forces a build."""
 
 MODULES: Final = (
+    "relay.pipeline.family",
     "relay.pipeline.kernel",
+    "relay.pipeline.kernel2",
+    "relay.pipeline.layouts",
     "relay.pipeline.series",
+    "relay.pipeline.streams",
     "relay.wire.arena",
     "relay.wire.batch",
 )

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from relay.pipeline.family import SETS_MAX, Family, FamilyKey, Member, Outcomes, Set
+from relay.pipeline.family import SETS_MAX, Epoch, Family, FamilyKey, Member, Outcomes, Set
 from relay.pipeline.intake import Extra
 from relay.pipeline.metric_types import Typing
 from relay.pipeline.plans import SourceRoute, Target
@@ -102,7 +102,7 @@ class Assembly:
         samples_max: int = 2_000_000,
     ) -> None:
         assert families_max >= 2
-        self.epoch = 0
+        self.epoch = Epoch()
         self.changed = False
         self.outcomes = Outcomes()
         self._router = router
@@ -139,7 +139,7 @@ class Assembly:
         if fewer != family.sources:
             family.sources = fewer
             family.streams = None
-            family.version += 1
+            family.fact.version += 1
             self.changed = True
         if not fewer:
             return None
@@ -157,13 +157,14 @@ class Assembly:
         elif len(self._young) > self._half:
             self._rotate(emission)
             self._young[family.key] = self._old.pop(family.key)
-        known.epoch = self.epoch
+        known.epoch = self.epoch.number
         return known
 
-    def open(self, family: Family, time_ns: int, emission: Emission) -> Set:
+    def open(self, family: Family, time_ns: int, stamp: bytes, emission: Emission) -> Set:
         """Begin a set; the oldest ones give way where there are too many."""
-        if len(family.sets) >= SETS_MAX:
-            self._force(family, family.sets[min(family.sets)], emission)
+        sets = family.sets
+        if len(sets) >= SETS_MAX:
+            self._force(family, sets[min(sets)], emission)
         self._skip_settled()
         while self.outcomes.waiting >= self._samples_max and self._deadlines:
             _, other, oldest = self._deadlines.popleft()
@@ -171,10 +172,10 @@ class Assembly:
             self._skip_settled()
         if len(self._deadlines) > 2 * self.outcomes.sets + _SETTLED_MAX:
             # Behind one that waits there may be any number that are gone.
-            self._deadlines = deque(entry for entry in self._deadlines if _waits(entry))
-        opened = family.sets[time_ns] = Set(time_ns, emission.origin)
+            self._deadlines = deque(entry for entry in self._deadlines if not entry[2].gone)
+        opened = sets[time_ns] = Set(time_ns, stamp, emission.origin, len(family.members))
         self.outcomes.sets += 1
-        emission.hold(opened.origin.position)
+        emission.hold()
         self._deadlines.append((emission.tick + self._wait_s, family, opened))
         return opened
 
@@ -201,7 +202,7 @@ class Assembly:
         """Send what has waited long enough; ``tick`` is the clock of the emissions, in s."""
         while self._deadlines and self._deadlines[0][0] <= tick:
             _, family, pending = self._deadlines.popleft()
-            if family.sets.get(pending.time_ns) is pending:
+            if not pending.gone:
                 pending.due = True
                 family.settle(emission)
 
@@ -264,7 +265,7 @@ class Assembly:
         family.sources = frozenset(plans[0].matched).intersection(
             *(plan.matched for plan in plans[1:])
         )
-        family.version += 1
+        family.fact.version += 1
 
     def _force(self, family: Family, pending: Set, emission: Emission) -> None:
         """Send a set, and the older ones of its family, without waiting."""
@@ -274,8 +275,9 @@ class Assembly:
         family.settle(emission)
 
     def _skip_settled(self) -> None:
-        while self._deadlines and not _waits(self._deadlines[0]):
-            self._deadlines.popleft()
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][2].gone:
+            deadlines.popleft()
 
     def _rotate(self, emission: Emission) -> None:
         for family in self._old.values():
@@ -284,13 +286,8 @@ class Assembly:
             family.settle(emission)
         self._old = self._young
         self._young = {}
-        self.epoch += 1
+        self.epoch.number += 1
 
     def __repr__(self) -> str:
         families = f"{len(self._young)}+{len(self._old)} families"
         return f"<Assembly {families}, {self.outcomes.waiting} samples waiting>"
-
-
-def _waits(deadline: _Deadline) -> bool:
-    _, family, pending = deadline
-    return family.sets.get(pending.time_ns) is pending

@@ -14,10 +14,12 @@ from relay.inventory.store import Inventory, ManifestIndex
 from relay.pipeline.accounts import EngineStatistics, Knowledge, Probed, Replayed
 from relay.pipeline.delta import DeltaStore
 from relay.pipeline.exemplars import ExemplarShelf
+from relay.pipeline.family import take_all
 from relay.pipeline.flush import FlushSchedule
 from relay.pipeline.intake import Intake
 from relay.pipeline.kernel import consume
 from relay.pipeline.kernel2 import consume2
+from relay.pipeline.memo import Memo
 from relay.pipeline.metric_types import (
     FamilyMetadata,
     MetricTypes,
@@ -106,7 +108,7 @@ class Engine:
         self._labels = LabelReader(labels_max=limits.labels_max, bytes_max=limits.series_bytes_max)
         self._info_reader = info_reader or InfoReader()
         self._origin = ANYWHERE
-        self._times: dict[bytes, bytes] = {}
+        self._memo = Memo()
         self._received: dict[WriteProtocol, int] = {}
         self._dropped: dict[str, int] = {}
         self.shelf = ExemplarShelf()
@@ -280,9 +282,9 @@ class Engine:
         try:
             request = Request(body, self)
             if protocol == "remote_write_v2":
-                consume2(body, intake, request)
+                consume2(self.table, body, intake, request)
             else:
-                consume(self.table, body, intake, request, self._times)
+                consume(self.table, body, intake, request, self._memo)
                 if intake.has_metadata:
                     request.learn_ahead()
         except BaseException:
@@ -308,9 +310,7 @@ class Engine:
         for reason, count in intake.dropped.items():
             self._dropped[reason] = self._dropped.get(reason, 0) + count
         emission = Emission(intake, self.positions, tick)
-        for handlers, stamp, value, extra in intake.deferred:
-            for handler in handlers:
-                handler.take(stamp, value, extra, emission)
+        take_all(intake.deferred, emission)
         for route, point in intake.native:
             route.push(point, emission)
         self.shelf.received += intake.exemplars
@@ -356,8 +356,7 @@ class Engine:
                 continue
             if touch.count:
                 self.positions.release(touch.oldest)
-        for position in emission.take_released():
-            self.positions.release(position)
+        emission.hand_over()
 
     def _settle(self) -> None:
         """Let series find their routes anew where the inventory says something else now."""

@@ -18,9 +18,10 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
-from relay.wire.otlp_points import STALE, Exemplar, HistogramPoint, SummaryPoint
+from relay.pipeline.layouts import COUNT_MAX, ClassicLayout, SummaryLayout
+from relay.wire.otlp_points import STALE, Exemplar, HistogramPoint, Point, SummaryPoint
 
 Refusal = Literal[
     "no_count",
@@ -32,9 +33,24 @@ Refusal = Literal[
 ]
 """Why a set is no point."""
 
+Slots = list[bytes | None]
+"""The values of a family's members for one time, each at a place of its own."""
+
+
+class Layout(Protocol):
+    """What members alone tell of their points; see :mod:`relay.pipeline.layouts`."""
+
+    def encode(self, slots: Slots, time_ns: int, start_ns: int) -> bytes | None:
+        """The point, without attributes; None where the values are to be looked at with care."""
+        ...
+
+    def point(self, slots: Slots, time_ns: int, start_ns: int) -> Point | None:
+        """The same as a value."""
+        ...
+
+
 _DOUBLE = struct.Struct("<d")
 _ZERO = bytes(8)
-_COUNT_MAX = float(1 << 64)
 
 
 def parse_bound(text: str) -> float:
@@ -174,6 +190,33 @@ def summary(
     return SummaryPoint(time_ns, whole, _present(total) or _ZERO, tuple(pairs), start_ns)
 
 
+def classic_layout(
+    count: int | None, total: int | None, buckets: Iterable[tuple[float, int]]
+) -> ClassicLayout | None:
+    """The layout of a histogram whose parts lie at these places, buckets as (bound, place)."""
+    ordered = sorted(buckets)
+    if count is None or not ordered:
+        return None
+    top = ordered.pop()[1] if ordered[-1][0] == math.inf else None
+    bounds = tuple(bound for bound, _ in ordered)
+    if not all(map(math.isfinite, bounds)) or len(set(bounds)) < len(bounds):
+        return None
+    return ClassicLayout(bounds, [place for _, place in ordered], top, count, total)
+
+
+def summary_layout(
+    count: int | None, total: int | None, quantiles: Iterable[tuple[float, int]]
+) -> SummaryLayout | None:
+    """The layout of a summary whose parts lie at these places, quantiles as (quantile, place)."""
+    ordered = sorted(quantiles)
+    known = tuple(quantile for quantile, _ in ordered)
+    if count is None or not all(0.0 <= quantile <= 1.0 for quantile in known):
+        return None
+    if len(set(known)) < len(known):
+        return None
+    return SummaryLayout(known, [place for _, place in ordered], count, total)
+
+
 def ranges_add_up(count: bytes, values: Iterable[bytes]) -> bool:
     """Whether ``vmrange`` buckets hold all that was counted: then none is still to come."""
     if count == STALE:
@@ -185,7 +228,7 @@ def ranges_add_up(count: bytes, values: Iterable[bytes]) -> bool:
 def _whole(value: bytes) -> int | None:
     """A count, or None where it is fractional, negative, or no number."""
     number: float = _DOUBLE.unpack(value)[0]
-    return int(number) if 0.0 <= number < _COUNT_MAX and number.is_integer() else None
+    return int(number) if 0.0 <= number < COUNT_MAX and number.is_integer() else None
 
 
 def _present(value: bytes | None) -> bytes | None:

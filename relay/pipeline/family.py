@@ -6,18 +6,23 @@ of one time, when a set of them is complete, in which order sets leave and what 
 
 from __future__ import annotations
 
+from bisect import insort
 from typing import NamedTuple, Protocol
 
 from relay.pipeline.families import (
+    Layout,
     Refusal,
+    Slots,
     classic_histogram,
+    classic_layout,
     parse_bound,
     parse_range,
     range_histogram,
     ranges_add_up,
     summary,
+    summary_layout,
 )
-from relay.pipeline.intake import Extra, Origin
+from relay.pipeline.intake import Deferred, Extra, Origin
 from relay.pipeline.plans import Plan, SourceRoute
 from relay.pipeline.resources import Resource
 from relay.pipeline.route import Fact
@@ -35,6 +40,9 @@ RECENT_MAX = 16
 MISSES_MAX = 3
 EXEMPLARS_MAX = 128
 """Of one set."""
+
+_NEVER = MEMBERS_MAX + 1
+"""More members than there can be."""
 
 
 class FamilyKey(NamedTuple):
@@ -63,17 +71,26 @@ class Outcomes:
         self.by_name[outcome] = self.by_name.get(outcome, 0) + samples
 
 
+class Epoch:
+    """Counts how often families that were not in use were forgotten."""
+
+    __slots__ = ("number",)
+
+    def __init__(self) -> None:
+        self.number = 0
+
+
 class Home(Protocol):
     """What a family needs of the assembly that it belongs to."""
 
-    epoch: int
+    epoch: Epoch
     outcomes: Outcomes
 
     def keep(self, family: Family, emission: Emission) -> Family:
         """Note that a family is in use; return the one that goes by its key now."""
         ...
 
-    def open(self, family: Family, time_ns: int, emission: Emission) -> Set:
+    def open(self, family: Family, time_ns: int, stamp: bytes, emission: Emission) -> Set:
         """Begin a set."""
         ...
 
@@ -83,70 +100,109 @@ class Home(Protocol):
 
 
 class Set:
-    """The members of a family that came for one time; ``due`` once it shall wait no longer."""
+    """The members of a family that came for one time: their values, by :attr:`Member.slot`.
 
-    __slots__ = ("due", "exemplars", "origin", "start_ns", "time_ns", "values")
+    ``taken`` counts them and ``stamp`` is the time as the samples have it. ``due`` once it shall
+    wait no longer, ``gone`` once it has left.
+    """
 
-    def __init__(self, time_ns: int, origin: Origin) -> None:
+    __slots__ = (
+        "due",
+        "exemplars",
+        "gone",
+        "origin",
+        "slots",
+        "stamp",
+        "start_ns",
+        "taken",
+        "time_ns",
+    )
+
+    def __init__(self, time_ns: int, stamp: bytes, origin: Origin, members: int) -> None:
         self.time_ns = time_ns
+        self.stamp = stamp
         self.origin = origin
-        self.due = False
+        self.due = self.gone = False
         self.start_ns = 0
         self.exemplars: tuple[Exemplar, ...] = ()
-        self.values: dict[Member, bytes] = {}
+        self.slots: Slots = [None] * members
+        self.taken = 0
 
 
 class Member:
     """One series of a family, as the handler of its samples. Compared by identity.
 
-    ``order`` sorts members of one kind; ``missed`` counts the sets in a row that it was not in.
+    ``slot`` is its place in every set, ``order`` sorts members of one kind; ``missed`` counts the
+    sets in a row that it was not in, and ``expected`` says whether sets wait for it.
     """
 
-    __slots__ = ("family", "missed", "order", "part", "text")
+    __slots__ = ("expected", "family", "missed", "order", "part", "slot", "text")
 
-    def __init__(self, family: Family, part: str, text: str) -> None:
+    def __init__(self, family: Family, part: str, text: str, slot: int) -> None:
         self.family = family
         self.part = part
         self.text = text
+        self.slot = slot
+        self.expected = False
         self.missed = 0
         self.order = parse_range(text) if part == "vmrange" else (parse_bound(text), 0.0)
 
     def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
         """See :class:`relay.pipeline.streams.Handler`."""
         family = self.family
-        time_ns = int.from_bytes(stamp[:8], "little")
-        if family.epoch == family.home.epoch:
-            family.take(self, time_ns, value, extra, emission)
+        if family.epoch == family.now.number:
+            pending = family.latest
+            if (
+                pending is None
+                or extra is not None
+                or pending.stamp != stamp
+                or pending.slots[self.slot] is not None
+            ):
+                family.take(self, stamp, value, extra, emission)
+                return
+            pending.slots[self.slot] = value
+            pending.taken += 1
+            family.outcomes.waiting += 1
+            if pending.taken >= family.needed:
+                family.settle(emission)
             return
         current = family.home.keep(family, emission)
         # The family was forgotten and made anew meanwhile: its namesake there goes on.
         member = self if current is family else current.member(self.part, self.text)
         if member is None:
-            family.home.outcomes.count("too_many_members", 1)
+            family.outcomes.count("too_many_members", 1)
         else:
-            current.take(member, time_ns, value, extra, emission)
+            current.take(member, stamp, value, extra, emission)
 
     def __repr__(self) -> str:
         return f"<Member {self.part} {self.text!r} of {self.family!r}>"
 
 
-class Family(Fact):
+class Family:
     """One histogram or summary of one set of labels; see the module's rules.
 
-    ``sources`` take it as a whole; ``version`` moves when they become fewer.
+    ``sources`` take it as a whole, and ``fact`` changes when they become fewer.
     """
 
     __slots__ = (
         "epoch",
         "expected",
+        "fact",
         "floor_ns",
         "home",
         "identity",
         "is_cumulative",
+        "is_laid_out",
         "is_ranged",
+        "is_steady",
         "key",
         "labels",
+        "latest",
+        "layout",
         "members",
+        "needed",
+        "now",
+        "outcomes",
         "probes",
         "recent",
         "resource",
@@ -165,8 +221,10 @@ class Family(Fact):
         labels: Labels,
         resource: Resource,
     ) -> None:
-        super().__init__()
         self.home = home
+        self.outcomes = home.outcomes
+        self.now = home.epoch
+        self.fact = Fact()
         self.key = key
         self.labels = labels
         self.resource = resource
@@ -181,55 +239,76 @@ class Family(Fact):
         self.streams: tuple[Stream, ...] | None = None
         self.epoch = -1
         self.members: dict[tuple[str, str], Member] = {}
-        self.expected: set[Member] = set()
+        """In the order of their slots."""
+        self.expected = 0
+        """How many members are."""
+        self.needed = _NEVER
+        """So many must be in a set that is complete, at least."""
+        self.is_steady = False
+        """Whether all members are expected and none was missing lately."""
+        self.layout: Layout | None = None
+        self.is_laid_out = False
+        """Whether ``layout`` is that of the members as they are now; None: there is none."""
         self.sets: dict[int, Set] = {}
-        self.recent: dict[int, None] = {}
+        self.latest: Set | None = None
+        """The set of the last sample, if it is still there."""
+        self.recent: list[int] = []
+        """Ascending."""
         self.floor_ns = 0
 
     @property
     def is_routed(self) -> bool:
         """Whether ``sources`` are still what the exporters say."""
-        return bool(self.probes) and all(
-            plan.partition.version == self.routed for plan in self.probes
-        )
+        for plan in self.probes:
+            if plan.partition.version != self.routed:
+                return False
+        return bool(self.probes)
 
     def member(self, part: str, text: str) -> Member | None:
         """The member with this bound; None where there are too many."""
         known = self.members.get((part, text))
         if known is None and len(self.members) < MEMBERS_MAX:
-            known = self.members[part, text] = Member(self, part, text)
+            known = self.members[part, text] = Member(self, part, text, len(self.members))
+            for pending in self.sets.values():
+                pending.slots.append(None)
             self.is_cumulative |= part == "le"
             self.is_ranged = (self.is_ranged or part == "vmrange") and not self.is_cumulative
+            self.is_steady = self.is_laid_out = False
+            self._reckon()
         return known
 
     def take(
         self,
         member: Member,
-        time_ns: int,
+        stamp: bytes,
         value: bytes,
         extra: Extra | None,
         emission: Emission,
     ) -> None:
         """Put a sample into the set of its time, and send what is complete now."""
-        home = self.home
+        outcomes = self.outcomes
+        time_ns = int.from_bytes(stamp[:8], "little")
         pending = self.sets.get(time_ns)
         if pending is None:
             if time_ns <= self.floor_ns or time_ns in self.recent:
                 # It is alive all the same: sets to come wait for it again.
-                self.expected.add(member)
-                home.outcomes.count("late", 1)
+                self._expect(member)
+                outcomes.count("late", 1)
                 return
-            pending = home.open(self, time_ns, emission)
-        if member in pending.values:
-            same = pending.values[member] == value
-            home.outcomes.count("duplicate" if same else "conflict", 1)
+            pending = self.home.open(self, time_ns, stamp, emission)
+        self.latest = pending
+        slots = pending.slots
+        known = slots[member.slot]
+        if known is not None:
+            outcomes.count("duplicate" if known == value else "conflict", 1)
             return
-        pending.values[member] = value
-        home.outcomes.waiting += 1
+        slots[member.slot] = value
+        pending.taken += 1
+        outcomes.waiting += 1
         if extra is not None:
             pending.start_ns = max(pending.start_ns, extra.start_ns)
             pending.exemplars = (pending.exemplars + extra.exemplars)[:EXEMPLARS_MAX]
-        if self._complete(pending):
+        if pending.taken >= self.needed:
             self.settle(emission)
 
     def settle(self, emission: Emission) -> None:
@@ -241,65 +320,146 @@ class Family(Fact):
             self._send(oldest, emission)
 
     def _complete(self, pending: Set) -> bool:
-        values = pending.values
-        expected = self.expected
-        if not expected or len(values) < 2:
-            return bool(expected) and expected <= values.keys()
-        if self.is_ranged:
+        slots = pending.slots
+        if not self.expected:
+            return False
+        if self.is_ranged and pending.taken > 1:
             # Of these buckets only those exist that hold something, so that new ones may come at
             # any time; but they add up to the count.
             head = self.members.get(("count", "")), self.members.get(("sum", ""))
-            if any(member in expected and member not in values for member in head):
-                return False
-            whole = values.get(head[0]) if head[0] is not None else None
-            ranges = [value for member, value in values.items() if member.part == "vmrange"]
+            for member in head:
+                if member is not None and member.expected and slots[member.slot] is None:
+                    return False
+            whole = slots[head[0].slot] if head[0] is not None else None
             if whole is not None and whole != STALE:
-                return ranges_add_up(whole, ranges)
-        return len(values) >= len(expected) and expected <= values.keys()
+                return ranges_add_up(whole, self._values(pending, "vmrange"))
+        if pending.taken == len(slots):
+            return True
+        if pending.taken < self.expected:
+            return False
+        for member in self.members.values():
+            if member.expected and slots[member.slot] is None:
+                return False
+        return True
 
     def _send(self, done: Set, emission: Emission) -> None:
-        home = self.home
+        outcomes = self.outcomes
         del self.sets[done.time_ns]
-        self.recent[done.time_ns] = None
-        if len(self.recent) > RECENT_MAX:
-            self.floor_ns = max(self.floor_ns, min(self.recent))
-            del self.recent[min(self.recent)]
-        self._learn(done)
-        home.outcomes.sets -= 1
-        home.outcomes.waiting -= len(done.values)
+        done.gone = True
+        if self.latest is done:
+            self.latest = None
+        self._remember(done.time_ns)
+        outcomes.sets -= 1
+        outcomes.waiting -= done.taken
         emission.release(done.origin.position)
-        point = self._point(done)
-        if isinstance(point, str):
-            home.outcomes.count(point, len(done.values))
-            done.values = {}
-            return
-        streams = home.streams(self)
-        home.outcomes.count("assembled" if streams else "unwanted", len(done.values))
-        home.outcomes.points += bool(streams)
-        for stream in streams:
-            stream.push(point, done.origin, emission)
-        done.values = {}
+        if not self._send_usual(done, emission):
+            self._learn(done)
+            point = self._point(done)
+            if isinstance(point, str):
+                outcomes.count(point, done.taken)
+            else:
+                for stream in self._wanted(done):
+                    stream.push(point, done.origin, emission)
+        done.slots = []
+
+    def _send_usual(self, done: Set, emission: Emission) -> bool:
+        """Send the usual: all members are there and nothing is odd, so that there is nothing to
+        learn. False for anything else, and nothing is done then."""
+        if not self.is_steady or done.taken < len(done.slots) or done.exemplars:
+            return False
+        if not self.is_laid_out:
+            self._lay_out()
+        layout = self.layout
+        if layout is None:
+            return False
+        body = layout.encode(done.slots, done.time_ns, done.start_ns)
+        if body is None:
+            return False
+        for stream in self._wanted(done):
+            if stream.delta is None:
+                stream.push_body(body, done.origin, emission)
+            else:
+                point = layout.point(done.slots, done.time_ns, done.start_ns)
+                assert point is not None, "it can be encoded"
+                stream.push(point, done.origin, emission)
+        return True
+
+    def _wanted(self, done: Set) -> tuple[Stream, ...]:
+        """Where the point of a set goes; counts it."""
+        outcomes = self.outcomes
+        streams = self.home.streams(self)
+        outcomes.count("assembled" if streams else "unwanted", done.taken)
+        outcomes.points += bool(streams)
+        return streams
+
+    def _remember(self, time_ns: int) -> None:
+        """Note that there is a point for this time, or that there will be none."""
+        recent = self.recent
+        if not recent or time_ns > recent[-1]:
+            recent.append(time_ns)
+        else:
+            insort(recent, time_ns)
+        if len(recent) > RECENT_MAX:
+            self.floor_ns = max(self.floor_ns, recent.pop(0))
+
+    def _expect(self, member: Member) -> None:
+        if not member.expected:
+            member.expected = True
+            self.expected += 1
+            self._reckon()
+
+    def _reckon(self) -> None:
+        """Find out anew how many members a complete set has at the least."""
+        # That ranges are complete can be seen in their values only.
+        self.needed = 0 if self.is_ranged else self.expected or _NEVER
 
     def _learn(self, done: Set) -> None:
         """Expect what came, and no longer what has stayed away too often or has ended."""
-        present = done.values
-        for member in self.expected - present.keys():
-            member.missed += 1
-            if member.missed >= MISSES_MAX:
-                self.expected.discard(member)
-        for member in present:
-            member.missed = 0
-        self.expected.update(present)
-        ended = {member for member, value in present.items() if value == STALE}
-        if len(ended) < len(present):
-            # Of a family that has ended as a whole the next life is likely to be the same.
-            self.expected -= ended
+        pairs = list(zip(self.members.values(), done.slots, strict=True))
+        # Of a family that has ended as a whole the next life is likely to be the same.
+        has_ended = all(value is None or value == STALE for _, value in pairs)
+        self.expected = 0
+        self.is_steady = True
+        for member, value in pairs:
+            if value is not None:
+                member.missed = 0
+                member.expected = value != STALE or has_ended
+            elif member.expected:
+                member.missed += 1
+                member.expected = member.missed < MISSES_MAX
+                self.is_steady = False
+            self.expected += member.expected
+            self.is_steady &= member.expected
+        self._reckon()
+
+    def _lay_out(self) -> None:
+        """Work out what depends on the members alone."""
+        self.is_laid_out = True
+        self.layout = None
+        members = self.members
+        if any(part == "vmrange" for part, _ in members):
+            return
+        count, total = members.get(("count", "")), members.get(("sum", ""))
+        make = classic_layout if self.identity.kind == "histogram" else summary_layout
+        self.layout = make(
+            count.slot if count is not None else None,
+            total.slot if total is not None else None,
+            [(m.order[0], m.slot) for m in members.values() if m.part in ("le", "quantile")],
+        )
+
+    def _values(self, done: Set, part: str) -> list[bytes]:
+        """The values of all members of one kind that are there."""
+        slots = done.slots
+        found = [slots[member.slot] for member in self.members.values() if member.part == part]
+        return [value for value in found if value is not None]
 
     def _point(self, done: Set) -> HistogramPoint | SummaryPoint | Refusal:
         total: bytes | None = None
         whole: bytes | None = None
         bounded: list[tuple[tuple[float, float], bytes]] = []
-        for member, value in done.values.items():
+        for member, value in zip(self.members.values(), done.slots, strict=True):
+            if value is None:
+                continue
             if member.part == "count":
                 whole = value
             elif member.part == "sum":
@@ -320,6 +480,17 @@ class Family(Fact):
 
     def __repr__(self) -> str:
         return f"<Family {self.key.name} {len(self.members)} members, {len(self.sets)} sets>"
+
+
+def take_all(deferred: list[Deferred], emission: Emission) -> None:
+    """Hand samples that waited for the end of their request to their handlers."""
+    for handlers, stamp, value, extra in deferred:
+        for handler in handlers:
+            if type(handler) is Member:
+                member = handler
+                member.take(stamp, value, extra, emission)
+            else:
+                handler.take(stamp, value, extra, emission)
 
 
 def _by_order(item: tuple[tuple[float, float], bytes]) -> tuple[float, float]:

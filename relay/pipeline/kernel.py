@@ -9,13 +9,11 @@ Theory of operation:
   with no copy and no hash. The two shapes that a sample nearly always has (a value and a six-byte
   time; a time alone, because protobuf leaves a zero value out) are taken as slices; any other shape
   goes to the careful decoder.
+* Where some were recognised in a row, many are tried at a time (:mod:`relay.pipeline.stretches`).
 * A request is *atomic*: whatever makes it undecodable is found before anything of it leaves,
   because what a request found is remembered (:mod:`relay.pipeline.intake`), batches are put back,
   and full batches stay in the intake until the caller takes them.
 * What is counted per sample is counted per stretch of samples with the same plan.
-
-``times`` maps the encoded time of a sample to its OTLP encoding. Only six-byte varints are kept:
-those are the times from 1971 to 2109, all of which OTLP can express.
 """
 
 from __future__ import annotations
@@ -23,7 +21,9 @@ from __future__ import annotations
 from relay.errors import DecodeError
 from relay.pipeline.careful import Resolution, append_sample, count_expansion, point_bytes
 from relay.pipeline.intake import Intake, enter, leave, seal
+from relay.pipeline.memo import Memo
 from relay.pipeline.plans import Plan
+from relay.pipeline.stretches import LENGTH_MIN, take_stretch
 from relay.pipeline.table import SeriesTable
 from relay.pipeline.unusual import TIME_HEAD, VALUE_HEAD, ZERO, decode_series, other_field
 from relay.wire.otlp import stale_prefix
@@ -37,7 +37,7 @@ def consume(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per sample w
     body: bytes,
     intake: Intake,
     resolution: Resolution,
-    times: dict[bytes, bytes],
+    memo: Memo,
 ) -> None:
     """Append every good sample of a decompressed WriteRequest to the batches of its series' routes.
 
@@ -54,7 +54,26 @@ def consume(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per sample w
     samples = 0
     pos = 0
     end = len(body)
+    stamps = memo.stamps
+    stretches = memo.stretches
+    in_row = 0  # guesses that were right
     while pos < end:
+        guess = last.next
+        if guess is not None and (guess in stretches or in_row >= LENGTH_MIN):
+            stretch = take_stretch(stretches.get(guess), guess, body, pos, generation, memo, intake)
+            if stretch is not None:
+                pos += stretch.layout.size
+                last = stretch.members[-1]
+                if stretch.plan is plan:
+                    samples += stretch.count
+                else:
+                    if plan is not None:
+                        tallies.append((plan, samples))
+                    plan = stretch.plan
+                    handled = plan.handled
+                    samples = stretch.count
+                continue
+            in_row = 0
         if body[pos] == SERIES_TAG:
             try:
                 size = body[pos + 1]
@@ -77,7 +96,7 @@ def consume(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per sample w
             if start < 0:
                 continue
 
-        series = last.next
+        series = guess
         stamp = None
         if series is not None and body.startswith(series.key, start):
             if series.generation != generation:
@@ -85,16 +104,17 @@ def consume(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per sample w
                 generation = table.generation
             tail = start + len(series.key)
             if pos - tail == 18:
-                if body.startswith(VALUE_HEAD, tail) and body[tail + 11] == 0x10:
-                    stamp = times.get(body[tail + 12 : pos])
+                if body.startswith(VALUE_HEAD, tail):
+                    stamp = stamps[body[tail + 11 : pos]]
                     value = body[tail + 3 : tail + 11]
             elif pos - tail == 9 and body.startswith(TIME_HEAD, tail):
-                stamp = times.get(body[tail + 3 : pos])
+                stamp = stamps[body[tail + 2 : pos]]
                 value = ZERO
         if stamp is None or series is None:
             # The careful way: another series than the guess, or a sample of another shape.
-            series, points = decode_series(body, start, pos, last, intake, resolution, times)
+            series, points = decode_series(body, start, pos, last, intake, resolution, memo)
             generation = table.generation
+            in_row = 0
             if series is None:
                 continue
             if len(points) > 1:
@@ -113,6 +133,7 @@ def consume(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per sample w
             continue
 
         last = series
+        in_row += 1
         if series.plan is plan:
             samples += 1
         else:

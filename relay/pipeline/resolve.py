@@ -251,7 +251,7 @@ class Resolver:
         series.routes = self._routes(labels, typing.identity, direct, resource)
         handlers: list[Handler] = []
         if enrolment is not None:
-            series.facts = (*series.facts, enrolment.family)
+            series.facts = (*series.facts, enrolment.family.fact)
             if whole:
                 handlers.append(enrolment.handler)
         if delta:

@@ -17,7 +17,7 @@ from relay.pipeline.positions import Positions
 from relay.pipeline.route import Route
 from relay.wire.batch import OpenBatch
 from relay.wire.otlp import MetricGroup, prefix_attributes
-from relay.wire.otlp_points import NumberPoint, Point, encode_point
+from relay.wire.otlp_points import NumberPoint, Point, encode_point, wrap_point
 
 
 class Delta(Protocol):
@@ -40,36 +40,44 @@ class Emission:
     """One round in which finished points enter batches: the end of a request, or a deadline.
 
     ``origin`` is that of the request, ``tick`` the monotonic clock of the flush schedule, in
-    s. What is held with :meth:`hold` is held at once; what is released is released when the round
-    is over and the batches hold what they took.
+    s. Positions change hands when the round is over and the batches hold what they took; until then
+    a request holds its own.
     """
 
-    __slots__ = ("_positions", "_released", "intake", "origin", "tick")
+    __slots__ = ("_held", "_positions", "_released", "intake", "origin", "tick")
 
     def __init__(self, intake: Intake, positions: Positions, tick: float) -> None:
         self.intake = intake
         self.origin = Origin(intake.request, intake.now)
         self.tick = tick
         self._positions = positions
+        self._held = 0
+        """How often the request's own position is, by what has come to wait in this round."""
         self._released: list[int] = []
 
-    def hold(self, position: int) -> None:
-        """Keep a position from being forgotten: a sample of it waits to become a point."""
-        self._positions.hold(position)
+    def hold(self) -> None:
+        """Keep the request's position from being forgotten: a sample waits to become a point."""
+        self._held += 1
 
     def release(self, position: int) -> None:
-        """Give up one hold at the end of the round."""
-        self._released.append(position)
+        """Give up one hold."""
+        if position == self.origin.position:
+            self._held -= 1
+        else:
+            self._released.append(position)
 
     def close(self) -> None:
         """Leave the batches, so that they are as between requests."""
         for touch in self.intake.touches:
             leave(touch.batch)
 
-    def take_released(self) -> list[int]:
-        """The positions to release now that the batches hold theirs."""
-        released, self._released = self._released, []
-        return released
+    def hand_over(self) -> None:
+        """Hold and release positions, now that the batches hold theirs."""
+        assert self._held >= 0, "what came to wait in this round, left in it"
+        if self._held:
+            self._positions.hold(self.origin.position, self._held)
+        for position in self._released:
+            self._positions.release(position)
 
 
 class Stream:
@@ -96,7 +104,14 @@ class Stream:
             if difference is None:
                 return
             point = difference
-        encoded = encode_point(self.attributes, point)
+        self._append(encode_point(self.attributes, point), origin, emission)
+
+    def push_body(self, body: bytes, origin: Origin, emission: Emission) -> None:
+        """Append a point that is encoded but for its attributes; the stream has no delta."""
+        assert self.delta is None
+        self._append(wrap_point(self.attributes, body), origin, emission)
+
+    def _append(self, encoded: bytes, origin: Origin, emission: Emission) -> None:
         for outlet in self.outlets:
             append(outlet.batch, self.group, encoded, origin, emission.intake)
             outlet.tally.points += 1

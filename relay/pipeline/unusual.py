@@ -9,6 +9,7 @@ from __future__ import annotations
 from relay.errors import DecodeError
 from relay.pipeline.careful import Resolution, count_careful, take_exemplars, take_histograms
 from relay.pipeline.intake import Extra, Intake
+from relay.pipeline.memo import Memo
 from relay.pipeline.series import Series
 from relay.wire.exemplars import parse_exemplar
 from relay.wire.otlp import encode_time
@@ -18,10 +19,7 @@ from relay.wire.remote_write import METADATA_FIELD, SERIES_TAG, SeriesParts, par
 
 ZERO = bytes(8)
 VALUE_HEAD = b"\x12\x10\x09"  # TimeSeries.samples (2), 16 bytes: value (1, fixed64), then time
-TIME_HEAD = b"\x12\x07\x10"  # the same without the zero value: 7 bytes, timestamp (2)
-
-_TIMES_MAX = 65_536
-"""Entries of the time memo before it is emptied: some 10 MB at the worst."""
+TIME_HEAD = b"\x12\x07"  # the same without the zero value: 7 bytes, timestamp (2)
 
 
 def decode_series(
@@ -31,14 +29,14 @@ def decode_series(
     last: Series,
     intake: Intake,
     resolution: Resolution,
-    times: dict[bytes, bytes],
+    memo: Memo,
 ) -> tuple[Series | None, list[tuple[bytes, bytes, Extra | None]]]:
     """Decode one TimeSeries with care; return its series and its points as (time, value, extra).
 
     None for the series where it has no good samples; what else it has is recorded in the intake.
     """
     count_careful(intake)
-    usual = _decode_usual(body, start, stop, resolution, times)
+    usual = _decode_usual(body, start, stop, resolution, memo)
     if usual is not None:
         if last.generation >= 0:
             last.next = usual[0]
@@ -78,8 +76,6 @@ def decode_series(
             intake.drop("timestamp", 1, f"{series.name} at {timestamp_ms} ms")
         else:
             points.append((stamp, value, None))
-            if 1 << 35 <= timestamp_ms < 1 << 42:
-                _remember(times, timestamp_ms, stamp)
     if exemplars and points:
         stamp, value, _ = points[-1]
         points[-1] = (stamp, value, Extra(exemplars=exemplars))
@@ -87,7 +83,7 @@ def decode_series(
 
 
 def _decode_usual(
-    body: bytes, start: int, stop: int, resolution: Resolution, times: dict[bytes, bytes]
+    body: bytes, start: int, stop: int, resolution: Resolution, memo: Memo
 ) -> tuple[Series, list[tuple[bytes, bytes, Extra | None]]] | None:
     """As :func:`_decode`, for labels with one common sample behind them; None for anything else.
 
@@ -95,12 +91,14 @@ def _decode_usual(
     then either exactly label fields, and the sample one, or no series without a fault.
     """
     tail = stop - 18
-    if tail > start and body.startswith(VALUE_HEAD, tail) and body[tail + 11] == 0x10:
-        stamp = times.get(body[tail + 12 : stop])
+    if tail > start and body.startswith(VALUE_HEAD, tail):
+        stamp = memo.stamps[body[tail + 11 : stop]]
         value = body[tail + 3 : tail + 11]
     else:
         tail = stop - 9
-        stamp = times.get(body[tail + 3 : stop]) if body.startswith(TIME_HEAD, tail) else None
+        stamp = None
+        if body.startswith(TIME_HEAD, tail):
+            stamp = memo.stamps[body[tail + 2 : stop]]
         value = ZERO
     if stamp is None or tail <= start:
         return None
@@ -121,19 +119,6 @@ def _in_order(parts: SeriesParts, series: Series, intake: Intake) -> list[tuple[
     if len(by_time) < len(parts.samples):
         intake.drop("duplicate_timestamp", len(parts.samples) - len(by_time), series.name)
     return [(by_time[timestamp_ms], timestamp_ms) for timestamp_ms in sorted(by_time)]
-
-
-def _remember(times: dict[bytes, bytes], timestamp_ms: int, stamp: bytes) -> None:
-    if len(times) >= _TIMES_MAX:
-        times.clear()
-    encoded = bytearray()
-    rest = timestamp_ms
-    while rest > 127:
-        encoded.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    encoded.append(rest)
-    assert len(encoded) == 6
-    times[bytes(encoded)] = stamp
 
 
 def other_field(body: bytes, pos: int, end: int, intake: Intake) -> tuple[int, int]:

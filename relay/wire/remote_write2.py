@@ -79,12 +79,13 @@ class SeriesParts2(NamedTuple):
 class Symbols:
     """The strings that a request's series refer to."""
 
-    __slots__ = ("_fields", "_fields_bytes", "_table")
+    __slots__ = ("_fields", "_fields_bytes", "_metadata", "_table")
 
     def __init__(self, table: list[bytes]) -> None:
         self._table = table
         self._fields: dict[tuple[int, int], bytes] = {}
         self._fields_bytes = 0
+        self._metadata: dict[str, bytes] = {}
 
     def key(self, refs: Sequence[int], *, bytes_max: int) -> bytes:
         """A series' key: its labels as remote write 1.0 encodes them.
@@ -134,6 +135,16 @@ class Symbols:
             if self._table[name] == b"__name__":
                 return self._table[value].decode(errors="replace")
         return ""
+
+    def is_news(self, name: str, metadata: bytes) -> bool:
+        """Whether this encoded metadata is not what series of the name had last in the request.
+
+        Nearly all series of a metric say the same of it, by the same references.
+        """
+        if self._metadata.get(name) == metadata:
+            return False
+        self._metadata[name] = metadata
+        return True
 
     def text(self, ref: int) -> str:
         """A help text or unit; invalid UTF-8 becomes U+FFFD, and a reference to nowhere ""."""

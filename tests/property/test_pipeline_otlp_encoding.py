@@ -31,7 +31,7 @@ from tests.support.slow_otlp import (
     decode,
 )
 
-TEXT = st.text(max_size=6) | st.sampled_from(["v" * 126, "v" * 127, "v" * 128, "v" * 16384])
+TEXT = st.text(max_size=6) | st.sampled_from([126, 127, 128, 16384]).map("v".__mul__)
 KEYS = st.text(min_size=1, max_size=6)
 ATTRIBUTES: st.SearchStrategy[Pairs] = st.dictionaries(KEYS, TEXT, max_size=4).map(
     lambda pairs: tuple(sorted(pairs.items()))

@@ -255,9 +255,9 @@ def test_stale_markers_and_their_neighbours() -> None:
 
 
 def test_the_memo_of_times_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.pipeline.unusual._TIMES_MAX", 4)
+    monkeypatch.setattr("relay.pipeline.memo.STAMPS_MAX", 4)
     rig = run(*[one(SHORT, at) for at in range(20)] * 2)
-    assert len(rig.engine._times) <= 4
+    assert len(rig.engine._memo.stamps) <= 4
 
 
 def test_a_series_that_becomes_too_many_bytes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

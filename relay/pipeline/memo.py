@@ -1,0 +1,77 @@
+"""What a kernel remembers from one request for the next, besides the series themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from relay.wire.otlp import encode_time
+
+if TYPE_CHECKING:
+    from relay.pipeline.series import Series
+    from relay.pipeline.stretches import Stretch
+
+STAMPS_MAX: Final = 65_536
+"""Encoded times before they are forgotten: some 10 MB at the worst."""
+STRETCHES_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Of labels that are kept a second time, within stretches."""
+
+_TIME_TAG: Final = 0x10  # Sample.timestamp (2)
+_TIME_BYTES: Final = 7
+
+
+class Stamps(dict[bytes, "bytes | None"]):
+    """The time of a sample, with its tag, as :func:`relay.wire.otlp.encode_time` makes it.
+
+    None, and nothing is kept, for what is no varint of six bytes, as short as it can be: those are
+    the times from 1971 to 2109, all of which OTLP can express.
+    """
+
+    __slots__ = ()
+
+    def __missing__(self, encoded: bytes) -> bytes | None:
+        """Work out a time that is new."""
+        if len(encoded) != _TIME_BYTES or encoded[0] != _TIME_TAG or not 0 < encoded[6] < 128:
+            return None
+        time_ms = encoded[6]
+        for byte in encoded[5:0:-1]:
+            if byte < 128:
+                return None
+            time_ms = time_ms << 7 | byte & 0x7F
+        if len(self) >= STAMPS_MAX:
+            self.clear()
+        stamp = self[encoded] = encode_time(time_ms)
+        return stamp
+
+
+class Memo:
+    """Bounded; where it is full, it is emptied and learns again.
+
+    ``stretches`` are those of the interpreted build, by each of their series.
+    """
+
+    __slots__ = ("_stretches_bytes", "stamps", "stretches")
+
+    def __init__(self) -> None:
+        self.stamps = Stamps()
+        self.stretches: dict[Series, Stretch] = {}
+        self._stretches_bytes = 0
+
+    def keep(self, stretch: Stretch) -> None:
+        """Keep a stretch, in place of those that any of its series was in."""
+        for old in {self.stretches.get(member) for member in stretch.members}:
+            if old is not None:
+                self.drop(old)
+        self._stretches_bytes += stretch.layout.size
+        if self._stretches_bytes > STRETCHES_BYTES_MAX:
+            self.stretches.clear()
+            self._stretches_bytes = stretch.layout.size
+        self.stretches |= dict.fromkeys(stretch.members, stretch)
+
+    def drop(self, stretch: Stretch) -> None:
+        """Forget a stretch that is kept."""
+        self._stretches_bytes -= stretch.layout.size
+        for member in stretch.members:
+            del self.stretches[member]
+
+    def __repr__(self) -> str:
+        return f"<Memo {len(self.stamps)} times, {len(self.stretches)} series in stretches>"

@@ -1,0 +1,25 @@
+# What streams.py is compiled with.
+cimport cython
+
+
+cdef class Emission:
+    cdef public object intake
+    cdef public object origin
+    cdef public double tick
+    cdef object _positions
+    cdef Py_ssize_t _held
+    cdef list _released
+
+    cpdef hold(self)
+    cpdef release(self, long long position)
+
+
+cdef class Stream:
+    cdef public object group
+    cdef public bytes attributes
+    cdef public tuple outlets
+    cdef public object delta
+
+    cpdef push(self, object point, object origin, Emission emission)
+    cpdef push_body(self, bytes body, object origin, Emission emission)
+    cpdef _append(self, bytes encoded, object origin, Emission emission)
