@@ -103,6 +103,7 @@ class Engine:
         self.assembly = self.resolver.assembly
         self.positions = Positions()
         self.schedule = FlushSchedule()
+        self._is_shared = not self.router.tenancy.enabled
         self._limits = limits
         self._labels = LabelReader(labels_max=limits.labels_max, bytes_max=limits.series_bytes_max)
         self._info_reader = info_reader or InfoReader()
@@ -439,9 +440,9 @@ class Engine:
     def _view(self, series: Series) -> tuple[SeriesLabels, str]:
         """The labels that anybody may see, and the project. Raises SeriesFault."""
         labels = self._labels.read(series.key)
-        tenancy = self.router.tenancy
-        if not tenancy.enabled and not self._origin.by_labels:
+        if self._is_shared and not self._origin.by_labels:
             return labels, ""
+        tenancy = self.router.tenancy
         project = tenancy.project_of(labels, self._origin)
         if self._origin.by_labels:
             labels = labels.without(ACCOUNT_LABELS)

@@ -79,7 +79,12 @@ class Resolver:
         name = series.name = labels[NAME]
         # A target is kept as long as it is used, so it is found before something is said of it.
         resource = self._resources.find(labels, project) if name == TARGET_INFO else None
-        self._learn(name, labels, project)
+        if resource is not None:
+            self._resources.learn(labels, project)
+        elif name.endswith("_bucket") and ("le" in labels or "vmrange" in labels):
+            self._changed |= self._types.infer_histogram(name)
+        if "__type__" in labels or "__unit__" in labels:
+            self._learn_type(name, labels)
         plan, matched = self._router.match(labels, project)
         if matched or resource is not None:
             self._attach(series, labels, project, plan, matched)
@@ -175,16 +180,11 @@ class Resolver:
             streams.append(Stream(group, encoded, outlets, delta))
         return tuple(streams)
 
-    def _learn(self, name: str, labels: Mapping[str, str], project: str) -> None:
-        """Take in what a new series says of itself or of others."""
-        if name == TARGET_INFO:
-            self._resources.learn(labels, project)
-        elif name.endswith("_bucket") and ("le" in labels or "vmrange" in labels):
-            self._changed |= self._types.infer_histogram(name)
-        if "__type__" in labels or "__unit__" in labels:
-            kind = TYPE_NUMBERS.get(labels.get("__type__", ""), 0)
-            metadata = FamilyMetadata(kind, "", labels.get("__unit__", ""))
-            self._changed |= self._types.learn(family_of(name, kind), metadata)
+    def _learn_type(self, name: str, labels: Mapping[str, str]) -> None:
+        """Take in what a new series says of its type and unit."""
+        kind = TYPE_NUMBERS.get(labels.get("__type__", ""), 0)
+        metadata = FamilyMetadata(kind, "", labels.get("__unit__", ""))
+        self._changed |= self._types.learn(family_of(name, kind), metadata)
 
     def _attach(
         self,
@@ -202,8 +202,9 @@ class Resolver:
         series.facts = ()
         if matched:
             # Who says something of a target keeps it in mind for others that come later.
-            resource = self._resources.find(labels, project)
-            series.facts = (resource,)
+            facts = self._resources.facts(labels, project)
+            resource = facts[0]
+            series.facts = facts
             typing = series.typing = self._types.typing(series.name)
             reason = TARGET_INFO if series.name == TARGET_INFO else typing.refused
             if reason:
@@ -216,7 +217,7 @@ class Resolver:
             else:
                 self._share_out(series, labels, project, typing, resource)
         elif series.name == TARGET_INFO:
-            series.facts = (self._resources.find(labels, project),)
+            series.facts = self._resources.facts(labels, project)
         series.resolved = series.plan.partition.version
         series.seen = _seen(series.facts)
 

@@ -8,6 +8,7 @@ Rules:
   is made when a series is first seen; what is learned later moves :attr:`Resource.version`, and the
   series of that target are translated once more.
 * A resource is known as long as a series of its target is: the bound is that of the series table.
+  The one that was asked for last is known besides.
 """
 
 from __future__ import annotations
@@ -48,18 +49,30 @@ class Resources:
     def __init__(self) -> None:
         self._targets: WeakValueDictionary[tuple[str, str, str], Resource] = WeakValueDictionary()
         self._none = Resource()
+        self._latest: tuple[tuple[str, str, str], tuple[Resource]] = (("", "", ""), (self._none,))
         self.changed = False
 
     def find(self, labels: Mapping[str, str], project: str) -> Resource:
         """The target of a project's series; keep it as long as the series is kept."""
-        job, instance = labels.get("job", ""), labels.get("instance", "")
-        if not job and not instance:
-            return self._none
-        key = (project, job, instance)
-        resource = self._targets.get(key)
-        if resource is None:
-            resource = self._targets[key] = Resource()
-        return resource
+        return self.facts(labels, project)[0]
+
+    def facts(self, labels: Mapping[str, str], project: str) -> tuple[Resource]:
+        """The same as what a series rests on; series of one target come one behind the other and
+        share it."""
+        key = (project, labels.get("job", ""), labels.get("instance", ""))
+        latest, facts = self._latest
+        if key == latest:
+            return facts
+        if not key[1] and not key[2]:
+            resource = self._none
+        else:
+            found = self._targets.get(key)
+            if found is None:
+                found = self._targets[key] = Resource()
+            resource = found
+        facts = (resource,)
+        self._latest = key, facts
+        return facts
 
     def learn(self, labels: Mapping[str, str], project: str) -> None:
         """Take in a ``target_info`` series: it replaces what another one said of the target."""

@@ -18,8 +18,8 @@ Rules:
 * Resource selectors are filed by their cover, a selector that matches at least what they match.
 * What the access predicates find are candidates. Each is asked itself: the index can make an answer
   slow but never wrong.
-* Values repeat far more than series do: where patterns are filed under a label, what its values
-  lead to is remembered until something else is filed there.
+* Values repeat far more than series do: where more than values are filed under a label, what its
+  values lead to is remembered until something else is filed there.
 """
 
 from __future__ import annotations
@@ -135,15 +135,15 @@ class _LabelIndex(Generic[K]):
                 return PRESENCE_COST
 
     def candidates(self, value: str) -> dict[_Entry[K], None]:
-        """What is filed under a value that is not empty. The caller changes nothing in it."""
-        if not self.patterns:
-            if not self.present:
-                return self.values.get(value) or _NOTHING
-            return {**self.values.get(value, _NOTHING), **self.present}
+        """What is filed under a value that is not empty, in the order in which it was added. The
+        caller changes nothing in it."""
+        if not self.patterns and not self.present:
+            return self.values.get(value) or _NOTHING
         answer = self._answers.get(value)
         if answer is None:
-            answer = self.values.get(value, _NOTHING) | self.present
-            self.patterns.collect(value, answer)
+            found = self.values.get(value, _NOTHING) | self.present
+            self.patterns.collect(value, found)
+            answer = dict.fromkeys(sorted(found, key=_by_sequence))
             if len(value) <= ANSWER_CHARS_MAX:
                 if len(self._answers) >= ANSWERS_MAX:
                     self._answers.clear()
@@ -244,6 +244,7 @@ class SelectorIndex(Generic[K]):
     def match(self, labels: Mapping[str, str]) -> list[K]:
         """The keys of all selectors that match a series, in the order in which they were added."""
         candidates = self._always
+        is_sorted = True
         by_label = self._filed
         for label in by_label if len(by_label) < len(labels) else labels:
             value = labels.get(label)
@@ -251,13 +252,15 @@ class SelectorIndex(Generic[K]):
             if at is None or not value:  # an empty value is a missing label
                 continue
             filed = at.candidates(value)
-            if filed:
-                candidates = candidates | filed if candidates else filed
-        if not candidates:
-            return []
+            if not candidates:
+                candidates = filed
+            elif filed:
+                candidates = candidates | filed
+                is_sorted = False
+        if is_sorted:
+            return [entry.key for entry in candidates if entry.matches(labels)]
         found = [entry for entry in candidates if entry.matches(labels)]
-        if len(found) > 1:
-            found.sort(key=_by_sequence)
+        found.sort(key=_by_sequence)
         return [entry.key for entry in found]
 
     @property

@@ -228,6 +228,8 @@ class MetricIdentity:
     """Of sums and histograms; gauges and summaries have none."""
     head: bytes = field(init=False, repr=False, compare=False)
     """The Metric but for its data, shared by all groups of the identity."""
+    data_tail: bytes = field(init=False, repr=False, compare=False)
+    """What its data ends with, behind the points."""
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -239,6 +241,12 @@ class MetricIdentity:
         if self.prometheus_type:
             head += field_bytes(b"\x62", key_value("prometheus.type", self.prometheus_type))
         object.__setattr__(self, "head", head)
+        tail = b""
+        if self.kind in _TEMPORAL:
+            tail = _TEMPORALITY[self.temporality]
+        if self.kind == "sum" and self.monotonic:
+            tail += _MONOTONIC
+        object.__setattr__(self, "data_tail", tail)
         # Looked up for every new series.
         object.__setattr__(self, "_hash", hash((self.name, self.kind, self.temporality)))
 
@@ -262,12 +270,7 @@ class MetricGroup:
         self.head = identity.head
         self.lane_key = crc32(identity.name.encode(), scope.resource.lane_key)
         self.data_tag = _DATA_TAG[identity.kind]
-        tail = b""
-        if identity.kind in _TEMPORAL:
-            tail = _TEMPORALITY[identity.temporality]
-        if identity.kind == "sum" and identity.monotonic:
-            tail += _MONOTONIC
-        self.data_tail = tail
+        self.data_tail = identity.data_tail
 
     def __repr__(self) -> str:
         return f"<MetricGroup {self.identity.name} {self.identity.kind}>"
