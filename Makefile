@@ -91,7 +91,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: ARGS ?= --workload all --peers relay,vmagent --seconds 5 --runs 3
+bench: ARGS ?= --short
 bench: $(BUILT)
 	$(BIN)/python -m bench $(ARGS)
 

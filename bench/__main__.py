@@ -5,18 +5,28 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from bench.harness import Measurement, Plan, run_plan
+from bench.harness import Datasets, Plan, run_plan
+from bench.labels import LabelSet
+from bench.measurement import Measurement
 from bench.peer import load_peer
-from bench.process import BenchError
-from bench.report import ratio_lines, table_head, table_row, write_results
-from bench.workload import WORKLOADS
+from bench.plot import draw
+from bench.process import BenchError, raise_file_limit
+from bench.ratios import Comparison, compare
+from bench.report import table_head, table_row, write_results
+from bench.workload import EXPORT, WORKLOADS
 
-ROUNDS_PER_S = 12
-"""Prepared rounds a second: 600,000 samples; what is faster gets the same requests again."""
+SHORT_WITH_PEERS = (EXPORT, "filter")
+SHORT_ALONE = ("fanout", "tenants", "seed", "histograms", "shuffled", "cold")
+SHORT_SECONDS = 2.5
+
+LABEL_SETS: dict[str, LabelSet] = {"default": "platform", "small": "small", "large": "large"}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -27,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--workload",
-        default="export",
+        default=EXPORT,
         help=f"one or more of {', '.join(WORKLOADS)}, with commas; or all (default: export)",
     )
     parser.add_argument(
@@ -40,8 +50,34 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=_positive, default=5.0, help="of sending (default: 5)")
     parser.add_argument("--connections", type=_positive_int, default=4, help="default: 4")
     parser.add_argument("--rate", type=_positive, help="samples a second (default: unlimited)")
+    parser.add_argument(
+        "--load",
+        type=_share,
+        help="find each peer's maximum, then run at this share of it: --load 0.8",
+    )
     parser.add_argument("--series", type=_positive_int, help="default: the workload's")
+    parser.add_argument(
+        "--shape",
+        choices=LABEL_SETS,
+        default="default",
+        help="labels of a series: 13 of 440 bytes, 3 of 60 bytes, or 40 of 2 KB",
+    )
+    parser.add_argument(
+        "--build",
+        choices=("interpreted", "compiled"),
+        help="which build of the relay runs (default: the one that it prefers)",
+    )
+    parser.add_argument(
+        "--alone", action="store_true", help="do not run export beside the other workloads"
+    )
+    parser.add_argument(
+        "--short",
+        action="store_true",
+        help="what takes under five minutes: export and filter with all peers in three pairs, the "
+        "main other workloads with the first peer in one; --runs, --seconds do not count",
+    )
     parser.add_argument("--output", type=Path, help="JSON file (default: in bench/results)")
+    parser.add_argument("--plot", type=Path, help="PNG file (default: beside the JSON file)")
     return parser
 
 
@@ -56,6 +92,57 @@ def _positive_int(text: str) -> int:
     return int(_positive(str(int(text))))
 
 
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def _plans(options: argparse.Namespace, names: Sequence[str]) -> Iterator[Plan]:
+    """What the command line asks for, workload by workload."""
+    peers = options.peers.split(",")
+    plan = Plan(
+        workload=WORKLOADS[EXPORT],
+        peers=peers,
+        runs=options.runs,
+        seconds=options.seconds,
+        connections=options.connections,
+        rate=options.rate,
+        load=options.load,
+        series=options.series,
+        label_set=LABEL_SETS[options.shape],
+        environment={"RELAY_BUILD": options.build} if options.build else {},
+        with_export=not options.alone,
+    )
+    if not options.short:
+        for name in names:
+            yield replace(plan, workload=WORKLOADS[name])
+        return
+    for name in SHORT_WITH_PEERS:
+        yield replace(plan, workload=WORKLOADS[name], runs=3, seconds=SHORT_SECONDS)
+    for name in SHORT_ALONE:
+        yield replace(
+            plan, workload=WORKLOADS[name], peers=peers[:1], runs=1, seconds=SHORT_SECONDS
+        )
+
+
+def _able(plan: Plan, left_out: list[str]) -> Plan | None:
+    """The plan with those peers that can do it, None where there are none; says who cannot."""
+    name = plan.workload.name
+    if plan.label_set not in plan.workload.label_sets:
+        left_out.append(f"{name}: left out: series of this shape do not have the labels")
+        print(f"\n{left_out[-1]}", flush=True)
+        return None
+    reasons = {peer: load_peer(peer).why_not(name) for peer in plan.peers}
+    for peer, why in reasons.items():
+        if why:
+            left_out.append(f"{name}: {peer} is left out: {why}")
+            print(f"\n{left_out[-1]}", flush=True)
+    peers = [peer for peer in plan.peers if not reasons[peer]]
+    return replace(plan, peers=peers) if peers else None
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run what the command line says; returns the exit code."""
     parser = _parser()
@@ -64,41 +151,74 @@ def main(arguments: list[str] | None = None) -> int:
     for name in names:
         if name not in WORKLOADS:
             parser.error(f"there is no workload {name!r}; choose from {', '.join(WORKLOADS)}")
-    peers = options.peers.split(",")
+    if options.rate and options.load:
+        parser.error("--load chooses the rate itself")
     # Processes are stopped as the stack unwinds, which SIGTERM alone would not make happen.
     signal.signal(signal.SIGTERM, _interrupt)
+    raise_file_limit()
     measurements: list[Measurement] = []
+    comparisons: dict[str, list[Comparison]] = {}
+    left_out: list[str] = []
     try:
-        versions = {name: load_peer(name).version_text() for name in dict.fromkeys(peers)}
-        for name in names:
-            plan = Plan(
-                workload=WORKLOADS[name],
-                peers=peers,
-                runs=options.runs,
-                seconds=options.seconds,
-                rounds=max(5, round(ROUNDS_PER_S * options.seconds)),
-                connections=options.connections,
-                rate=options.rate,
-                series=options.series,
-            )
-            measurements += _run_and_print(plan)
+        plans = list(_plans(options, names))
+        versions = {
+            name: load_peer(name).version_text(plans[0].environment)
+            for name in dict.fromkeys(options.peers.split(","))
+        }
+        for name, version in versions.items():
+            print(f"{name}: {version}")
+        with tempfile.TemporaryDirectory(prefix="relay-bench-") as scratch:
+            datasets = Datasets(Path(scratch))
+            for given in plans:
+                plan = _able(given, left_out)
+                if plan is not None:
+                    found = _run_and_print(plan, Path(scratch), datasets)
+                    measurements += found
+                    comparisons[plan.workload.name] = compare(found, options.build or "")
+                    print("\n".join(one.line() for one in comparisons[plan.workload.name]))
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    if not measurements:
+        print("bench: no peer can do any of it", file=sys.stderr)
+        return 2
     output = options.output or _default_output()
     shown = {key: str(value) for key, value in vars(options).items() if value is not None}
-    write_results(output, shown, versions, measurements)
+    write_results(output, shown, versions, measurements, comparisons, left_out)
     print(f"\nresults: {output}")
+    _plot(options.plot, output, measurements, versions)
     return 1 if any(m.void for m in measurements) else 0
 
 
-def _run_and_print(plan: Plan) -> list[Measurement]:
+def _run_and_print(plan: Plan, root: Path, datasets: Datasets) -> list[Measurement]:
     print(f"\n{plan.workload.name}: {plan.workload.title}\n{table_head()}", flush=True)
-    measurements = run_plan(plan, lambda m: print(table_row(m), flush=True))
-    print("\n".join(ratio_lines(measurements)), flush=True)
-    return measurements
+    try:
+        return run_plan(plan, root, datasets, lambda m: print(table_row(m), flush=True))
+    finally:
+        datasets.keep_only(plan, EXPORT)
+
+
+def _plot(
+    asked: Path | None,
+    output: Path,
+    measurements: Sequence[Measurement],
+    versions: dict[str, str],
+) -> None:
+    """Draw the picture; one that nobody asked for is left out where it cannot be drawn."""
+    if all(m.void for m in measurements):
+        return
+    path = asked or output.with_suffix(".png")
+    try:
+        texts = (" ".join(f"{name}: {text}".split()) for name, text in versions.items())
+        draw(path, measurements, "\n".join(texts))
+    except ImportError:
+        if asked is not None:
+            raise
+        print("no picture: matplotlib is not installed (pip install '.[dev]')")
+    else:
+        print(f"picture: {path}")
 
 
 def _default_output() -> Path:

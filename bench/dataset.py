@@ -4,86 +4,129 @@ Rules:
 
 * Everything follows from a :class:`Shape`: two data sets of one shape are equal byte for byte, and
   the value of every series at every time can be computed by whoever receives it.
-* A *round* is one sample of every series, as one scrape of the whole platform would give it, in the
-  same order each time. A request is a stretch of a round. Series of one target follow one another
-  and share their time, as scraped series do.
-* Every series carries the label :data:`MARKER` once, and nothing else contains that text. Its
-  occurrences in a decompressed body, remote write or OTLP, are therefore the series in it.
+* A *round* is one sample for every *slot*, as one scrape of the whole platform would give it. A
+  request is a stretch of a round, in the same order each time unless the shape says otherwise.
+  Series of one target follow one another and share their time, as scraped series do.
+* Every series carries the label :data:`MARKER` once, with its number, and nothing else contains
+  that text. Its occurrences in a decompressed OTLP or remote-write 1.0 body are therefore the
+  series in it. (2.0 has each text once; nobody sends that to the sink.)
+* The series of a classic histogram share one number, so one marker is one histogram in OTLP.
 """
 
 from __future__ import annotations
 
 import json
-import struct
-from collections.abc import Iterator
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
-import cramjam
-import zstandard
+from bench import bodies
+from bench.bodies import Encoding, Label, Protocol
+from bench.labels import (
+    MARKER,
+    SERIES_PER_TARGET,
+    LabelSet,
+    exporter_of,
+    histogram_labels_of,
+    is_wanted,
+    labels_of,
+)
 
-from bench import prompb
+# Micro-benchmarks have had them from here.
+__all__ = ["MARKER", "labels_of"]
 
-Encoding = Literal["snappy", "zstd"]
-
-MARKER = "bench_series"
 SCRAPE_INTERVAL_MS = 15_000
 
-_METRICS = (
-    *(f"network_bytes_{what}_total" for what in ("sent", "received", "retransmitted", "dropped")),
-    *(f"network_bytes_{what}" for what in ("in_flight", "buffered", "window", "limit")),
-    *(f"http_requests_{what}_total" for what in ("started", "finished", "failed", "retried")),
-    *(f"process_{what}" for what in ("open_fds", "threads", "resident_memory_bytes", "uptime")),
-    *(f"queue_{what}" for what in ("depth", "capacity", "oldest_entry_seconds", "workers")),
-)
-"""Metrics of every target: 20, of which 8 are the proposal's ``network_bytes_.*``."""
+BOUNDS = ("0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf")
+SERIES_PER_HISTOGRAM = len(BOUNDS) + 2
+"""Twelve buckets, the sum and the count."""
 
-_KINDS = (
-    ("Gateway", "networking.datumapis.com"),
-    ("HTTPRoute", "networking.datumapis.com"),
-    ("Network", "networking.datumapis.com"),
-    ("Subnet", "networking.datumapis.com"),
-    ("Workload", "compute.datumapis.com"),
-    ("Instance", "compute.datumapis.com"),
-    ("Zone", "dns.datumapis.com"),
-    ("Domain", "dns.datumapis.com"),
-)
-_CODES = ("1xx", "2xx", "3xx", "4xx", "5xx")
-_SERIES_PER_TARGET = len(_METRICS) * len(_CODES)
+HISTOGRAM = "http_request_duration_seconds"
+_HISTOGRAMS_PER_TARGET = 7
 
-_SAMPLE_HEAD = b"\x12\x10\x09"  # TimeSeries.samples (2), 16 bytes; Sample.value (1, fixed64)
-_TIME_TAG = b"\x10"  # Sample.timestamp (2, varint)
-_SAMPLE_BYTES = len(_SAMPLE_HEAD) + 8 + len(_TIME_TAG) + 6
-_DOUBLE = struct.Struct("<d")
+RENEWED_TARGETS = 5
+"""With churn, one target of so many is another one in every round: 20 % of its series are new."""
+
+Value = float | tuple[float, ...]
+"""A number; or a histogram's count, sum, bounds without the last, and counts by bucket."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a data set looks like. ``start_ms`` is the time of the first round."""
+    """What a data set looks like. ``start_ms`` is the time of the first round.
+
+    ``series`` are the slots of a round, all members of histograms included. ``churn``: see
+    :data:`RENEWED_TARGETS`. ``shuffled``: every request has an order of its own. ``projects``: see
+    :func:`bench.labels.labels_of`; 0 stands for None.
+    """
 
     start_ms: int
     rounds: int
     series: int = 50_000
     series_per_request: int = 2_000
     encoding: Encoding = "snappy"
+    protocol: Protocol = "1.0"
+    content: Literal["numbers", "histograms"] = "numbers"
+    label_set: LabelSet = "platform"
+    churn: bool = False
+    shuffled: bool = False
+    projects: int = 0
 
     def __post_init__(self) -> None:
         assert self.rounds > 0
         assert self.series > 0
         assert self.series_per_request > 0
-        # Six bytes of varint: the times from 1971 to 2109. Samples are patched in at a fixed size.
-        assert 1 << 35 <= self.start_ms < 1 << 41
+        assert bodies.TIME_MS_MIN <= self.start_ms < bodies.TIME_MS_MAX
+        if self.churn:
+            assert self.protocol == "1.0", "symbols are not encoded anew"
+        if self.content == "histograms":
+            assert not self.churn
+            assert not self.shuffled
+            assert not self.projects
+            # Otherwise a run may end in the middle of a histogram.
+            assert self.series % SERIES_PER_HISTOGRAM == 0
+            assert self.series_per_request % SERIES_PER_HISTOGRAM == 0
 
-    def time_ms(self, series: int, round_number: int) -> int:
-        """When ``series`` is sampled in a round; targets are spread over the scrape interval."""
-        spread = series // _SERIES_PER_TARGET * 7919 % SCRAPE_INTERVAL_MS
+    @property
+    def series_per_point(self) -> int:
+        """How many samples a peer makes one point of."""
+        return SERIES_PER_HISTOGRAM if self.content == "histograms" else 1
+
+    def number(self, slot: int, round_number: int) -> int:
+        """The number of the series that has a slot in a round: the marker's value."""
+        if self.content == "histograms":
+            return slot // SERIES_PER_HISTOGRAM
+        return slot + self.series * round_number if self._is_renewed(slot) else slot
+
+    def time_ms(self, number: int, round_number: int) -> int:
+        """When a series is sampled in a round; targets are spread over the scrape interval."""
+        per_target = _HISTOGRAMS_PER_TARGET if self.content == "histograms" else SERIES_PER_TARGET
+        spread = number // per_target * 7919 % SCRAPE_INTERVAL_MS
         return self.start_ms + round_number * SCRAPE_INTERVAL_MS + spread
 
-    def round_of(self, series: int, time_ms: int) -> int:
-        """The round in which ``series`` has a sample at ``time_ms``; -1 where it has none."""
-        rounds, rest = divmod(time_ms - self.time_ms(series, 0), SCRAPE_INTERVAL_MS)
-        return rounds if rest == 0 and 0 <= rounds < self.rounds else -1
+    def round_of(self, number: int, time_ms: int) -> int:
+        """The round in which a series has a sample at ``time_ms``; -1 where it has none."""
+        found, rest = divmod(time_ms - self.time_ms(number, 0), SCRAPE_INTERVAL_MS)
+        if rest or not 0 <= found < self.rounds:
+            return -1
+        slot = number % self.series * self.series_per_point
+        return found if slot < self.series and self.number(slot, found) == number else -1
+
+    def value(self, number: int, round_number: int) -> Value:
+        """What a peer has to say of a series in a round."""
+        if self.content == "histograms":
+            buckets = _increments(number, round_number)
+            bounds = tuple(float(bound) for bound in BOUNDS[:-1])
+            return (sum(buckets), value_of(number, round_number), *bounds, *buckets)
+        return value_of(number, round_number)
+
+    def _is_renewed(self, slot: int) -> bool:
+        return self.churn and slot // SERIES_PER_TARGET % RENEWED_TARGETS == RENEWED_TARGETS - 1
 
 
 def value_of(series: int, round_number: int) -> float:
@@ -93,38 +136,16 @@ def value_of(series: int, round_number: int) -> float:
     return ((series * 2_654_435_761 + round_number * 7_368_787) % 1_000_003 + 1) / 1000
 
 
-def labels_of(series: int) -> dict[str, str]:
-    """The 13 labels of a series, sorted by name as Prometheus sends them; 440 bytes as encoded."""
-    target, index = divmod(series, _SERIES_PER_TARGET)
-    metric, code = divmod(index, len(_CODES))
-    # Every tenth target is a Gateway: 8 of 20 metrics of a tenth of the series are 4 %.
-    kind, service = _KINDS[0 if target % 10 == 0 else 1 + target % (len(_KINDS) - 1)]
-    project = f"customer-{target % 137:04d}-prod"
-    return {
-        "__name__": _METRICS[metric],
-        MARKER: f"{series:08d}",
-        "cluster": f"edge-europe-west4-{target % 11:02d}",
-        "code": _CODES[code],
-        "container": "dataplane",
-        "instance": f"10.{target // 65536}.{target // 256 % 256}.{target % 256}:9443",
-        "job": "networking/edge-dataplane",
-        "namespace": project,
-        "pod": f"edge-dataplane-6c9f7d5b8-{target:05d}",
-        "resource_kind": kind,
-        "resource_name": f"{kind.lower()}-{target:05d}-primary",
-        "resourcemanager_datumapis_com_project_name": project,
-        "service_name": service,
-    }
+def _increments(histogram: int, round_number: int) -> list[float]:
+    """What is in each bucket alone."""
+    step = round_number + 1
+    return [float((histogram % 7 + 1 + index % 3) * step) for index in range(len(BOUNDS))]
 
 
-def is_wanted(series: int) -> bool:
-    """Whether the proposal's own selector selects this series; about 4 % are."""
-    labels = labels_of(series)
-    return (
-        labels["service_name"] == "networking.datumapis.com"
-        and labels["resource_kind"] == "Gateway"
-        and labels["__name__"].startswith("network_bytes_")
-    )
+def _members(histogram: int, round_number: int) -> list[float]:
+    """The values of a histogram's series, in their order."""
+    buckets = list(accumulate(_increments(histogram, round_number)))
+    return [*buckets, value_of(histogram, round_number), buckets[-1]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,24 +174,46 @@ class Dataset:
 
     @property
     def requests_per_round(self) -> int:
-        """Requests that send every series once."""
+        """Requests that send every slot once."""
         return len(self.requests) // self.shape.rounds
+
+    def sent(self, first: int, count: int) -> Iterator[tuple[int, int]]:
+        """What ``count`` requests from number ``first`` on were, the data set again and again:
+        which requests, each with how often."""
+        whole, rest = divmod(count, len(self.requests))
+        for index in range(len(self.requests)):
+            times = whole + ((index - first) % len(self.requests) < rest)
+            if times:
+                yield index, times
+
+    def exporters(self, index: int) -> Counter[str]:
+        """How many samples of a request each tenant's exporter has to get."""
+        assert self.shape.projects, "a data set without tenants"
+        return _exporters(self.shape, index % self.requests_per_round)
+
+
+@cache
+def _exporters(shape: Shape, position: int) -> Counter[str]:
+    first = position * shape.series_per_request
+    stop = min(first + shape.series_per_request, shape.series)
+    return Counter(exporter_of(series, shape.projects) for series in range(first, stop))
 
 
 def write_dataset(directory: Path, shape: Shape) -> Dataset:
     """Encode and compress every request of ``shape`` into ``directory``, which must exist."""
-    heads = [_series_head(series) for series in range(shape.series)]
-    wanted = [is_wanted(series) for series in range(shape.series)]
+    stretches = [
+        _Stretch(shape, range(first, min(first + shape.series_per_request, shape.series)))
+        for first in range(0, shape.series, shape.series_per_request)
+    ]
     requests: list[Request] = []
     offset = decoded_bytes = 0
     with (directory / "bodies.bin").open("wb") as out:
         for round_number in range(shape.rounds):
-            for first in range(0, shape.series, shape.series_per_request):
-                stop = min(first + shape.series_per_request, shape.series)
-                body = b"".join(_timeseries(heads, shape, round_number, first, stop))
-                packed = _compress(body, shape.encoding)
+            for stretch in stretches:
+                body, wanted = stretch.body(round_number)
+                packed = bodies.compress(body, shape.encoding)
                 out.write(packed)
-                requests.append(Request(offset, len(packed), stop - first, sum(wanted[first:stop])))
+                requests.append(Request(offset, len(packed), len(stretch.slots), wanted))
                 offset += len(packed)
                 decoded_bytes += len(body)
     dataset = Dataset(directory, shape, tuple(requests), decoded_bytes)
@@ -190,42 +233,73 @@ def read_dataset(directory: Path) -> Dataset:
     return Dataset(directory, Shape(**index["shape"]), requests, index["decoded_bytes"])
 
 
-def _series_head(series: int) -> bytes:
-    """A TimeSeries as encoded, with its tag and length, up to the value of its one sample."""
-    message = prompb.TimeSeries()
-    for name, value in labels_of(series).items():
-        message.labels.add(name=name, value=value)
-    labels: bytes = message.SerializeToString()
-    return b"\x0a" + _varint(len(labels) + _SAMPLE_BYTES) + labels + _SAMPLE_HEAD
+class _Stretch:
+    """A request's share of every round."""
 
+    def __init__(self, shape: Shape, slots: range) -> None:
+        self.slots = slots
+        self._shape = shape
+        self._rng = random.Random(slots.start)
+        self._numbers = [shape.number(slot, 0) for slot in slots]
+        self._count: int | None = None
+        self._preamble = b""
+        if shape.protocol == "2.0":
+            self._preamble, self._heads = bodies.heads2(map(self._labels, slots, self._numbers))
+        else:
+            self._heads = list(map(bodies.head1, map(self._labels, slots, self._numbers)))
 
-def _timeseries(
-    heads: list[bytes], shape: Shape, round_number: int, first: int, stop: int
-) -> Iterator[bytes]:
-    """The pieces of a body: head, value and time of each series in turn."""
-    last_time = -1
-    tail = b""
-    for series in range(first, stop):
-        time_ms = shape.time_ms(series, round_number)
-        if time_ms != last_time:
-            last_time = time_ms
-            tail = _TIME_TAG + _varint(time_ms)
-            assert len(tail) == 7, "the size of a sample is fixed"
-        yield heads[series]
-        yield _DOUBLE.pack(value_of(series, round_number))
-        yield tail
+    def body(self, round_number: int) -> tuple[bytes, int]:
+        """The body of a round, and how many of its samples the proposal's selector selects."""
+        shape = self._shape
+        if shape.churn and round_number:
+            self._renew(round_number)
+        numbers, heads = self._numbers, self._heads
+        if shape.shuffled:
+            order = list(range(len(heads)))
+            self._rng.shuffle(order)
+            numbers = [numbers[at] for at in order]
+            heads = [heads[at] for at in order]
+        tails = list(self._tails(numbers, round_number))
+        if shape.content == "histograms":
+            whole = numbers[::SERIES_PER_HISTOGRAM]
+            values = [value for one in whole for value in _members(one, round_number)]
+            wanted = 0
+        else:
+            values = [value_of(number, round_number) for number in numbers]
+            wanted = self._wanted()
+        return bodies.join(self._preamble, heads, values, tails), wanted
 
+    def _labels(self, slot: int, number: int) -> Iterable[Label]:
+        shape = self._shape
+        if shape.content == "numbers":
+            return labels_of(number, shape.label_set, shape.projects or None).items()
+        member = slot % SERIES_PER_HISTOGRAM
+        labels = histogram_labels_of(number, shape.label_set)
+        if member < len(BOUNDS):
+            labels |= {"__name__": f"{HISTOGRAM}_bucket", "le": BOUNDS[member]}
+        else:
+            labels["__name__"] = f"{HISTOGRAM}_{'sum' if member == len(BOUNDS) else 'count'}"
+        return sorted(labels.items())
 
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    def _renew(self, round_number: int) -> None:
+        """Put the series of this round where another's were; 1.0 alone has no shared symbols."""
+        for at, slot in enumerate(self.slots):
+            number = self._shape.number(slot, round_number)
+            if number != slot:
+                self._numbers[at] = number
+                self._heads[at] = bodies.head1(self._labels(slot, number))
+        self._count = None
 
+    def _tails(self, numbers: Sequence[int], round_number: int) -> Iterator[bytes]:
+        tails: dict[int, bytes] = {}
+        for number in numbers:
+            time_ms = self._shape.time_ms(number, round_number)
+            tail = tails.get(time_ms)
+            if tail is None:
+                tail = tails[time_ms] = bodies.tail(time_ms, self._shape.protocol)
+            yield tail
 
-def _compress(body: bytes, encoding: Encoding) -> bytes:
-    if encoding == "zstd":
-        return zstandard.ZstdCompressor(level=1).compress(body)
-    return bytes(cramjam.snappy.compress_raw(body))
+    def _wanted(self) -> int:
+        if self._count is None:
+            self._count = sum(map(is_wanted, self._numbers))
+        return self._count

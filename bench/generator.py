@@ -8,6 +8,8 @@ Rules:
 * Each connection has one request under way, as senders of remote write have. Without ``--rate`` the
   next follows the answer; with it, requests leave on a schedule that does not wait for slow answers
   of other connections.
+* With ``--once`` the run ends with the data set, else it begins again at its start: values and
+  times come again, which makes no difference to who forwards single samples.
 * 429 and 503 are back-pressure: the same body is sent again after Retry-After. Any other answer but
   2xx, and any broken connection, ends the run with an error: what the peer took would be unknown.
 * A request under way when the time is over is finished and counted.
@@ -24,6 +26,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import monotonic
+from typing import cast
 from urllib.parse import urlsplit
 
 import uvloop
@@ -33,6 +36,13 @@ from bench.dataset import Dataset, Request, read_dataset
 ANSWER_TIMEOUT_S = 60.0
 _HEAD_BYTES_MAX = 16 << 10
 _RETRY_AFTER_MAX_S = 5.0
+_PROTOCOL_HEADERS = {
+    "1.0": "Content-Type: application/x-protobuf\r\nX-Prometheus-Remote-Write-Version: 0.1.0\r\n",
+    "2.0": (
+        "Content-Type: application/x-protobuf;proto=io.prometheus.write.v2.Request\r\n"
+        "X-Prometheus-Remote-Write-Version: 2.0.0\r\n"
+    ),
+}
 
 
 class SendError(Exception):
@@ -43,20 +53,22 @@ class SendError(Exception):
 class SendResult:
     """What was sent. Times are on the monotonic clock; latencies are per accepted request, in s.
 
-    ``wanted`` counts the samples that the proposal's selector selects. ``next_request`` is where
-    another generator would go on. ``cycled``: the data set was sent more than once.
+    ``next_request`` is where another generator would go on. ``cycled``: the data set was sent more
+    than once; ``exhausted``: it came to its end before the time did. ``cpu_s`` begins when the
+    first request does, ``process_cpu_s`` when the process did.
     """
 
     started_at: float
     ended_at: float
     requests: int
     samples: int
-    wanted: int
     sent_bytes: int
     retries: int
     next_request: int
     cycled: bool
+    exhausted: bool
     cpu_s: float
+    process_cpu_s: float
     latency_p50_s: float
     latency_p99_s: float
     latency_max_s: float
@@ -70,11 +82,12 @@ class _Progress:
     first: int
     requests_max: int
     deadline: float
-    interval_s: float
+    rate: float | None
     started_at: float
     taken: int = 0
+    scheduled: int = 0
+    """Samples of the requests that were taken."""
     samples: int = 0
-    wanted: int = 0
     sent_bytes: int = 0
     retries: int = 0
     latencies: list[float] = field(default_factory=list)
@@ -82,16 +95,16 @@ class _Progress:
     def requests(self) -> Iterator[tuple[Request, float]]:
         """Each connection's requests, and when each is due; ends when the run is over."""
         while self.taken < self.requests_max:
-            due = self.started_at + self.taken * self.interval_s
+            due = self.started_at + (self.scheduled / self.rate if self.rate else 0.0)
             if max(due, monotonic()) >= self.deadline:
                 return
             request = self.dataset.requests[(self.first + self.taken) % len(self.dataset.requests)]
             self.taken += 1
+            self.scheduled += request.samples
             yield request, due
 
     def accepted(self, request: Request, latency_s: float) -> None:
         self.samples += request.samples
-        self.wanted += request.wanted
         self.sent_bytes += request.size
         self.latencies.append(latency_s)
 
@@ -105,19 +118,23 @@ async def send(
     requests_max: int | None = None,
     seconds: float | None = None,
     rate: float | None = None,
+    once: bool = False,
 ) -> SendResult:
-    """Send requests from number ``first`` on, until ``requests_max`` or ``seconds`` are over.
+    """Send requests from number ``first`` on, until ``requests_max`` or ``seconds`` are over, or
+    the data set is, with ``once``.
 
     ``rate`` is in samples a second; None: as fast as the peer answers. Raises SendError.
     """
-    assert requests_max is not None or seconds is not None, "something has to end the run"
+    assert requests_max is not None or seconds is not None or once, "something has to end the run"
+    left = len(dataset.requests) - first if once else 2**63
+    cpu_before_s = time.process_time()
     started_at = monotonic()
     progress = _Progress(
         dataset,
         first,
-        requests_max=2**63 if requests_max is None else requests_max,
+        requests_max=left if requests_max is None else min(requests_max, left),
         deadline=float("inf") if seconds is None else started_at + seconds,
-        interval_s=dataset.shape.series_per_request / rate if rate else 0.0,
+        rate=rate,
         started_at=started_at,
     )
     with dataset.bodies.open("rb") as file:
@@ -136,12 +153,13 @@ async def send(
         ended_at=monotonic(),
         requests=len(progress.latencies),
         samples=progress.samples,
-        wanted=progress.wanted,
         sent_bytes=progress.sent_bytes,
         retries=progress.retries,
         next_request=(first + progress.taken) % len(dataset.requests),
         cycled=first + progress.taken > len(dataset.requests),
-        cpu_s=time.process_time(),
+        exhausted=progress.taken == left,
+        cpu_s=time.process_time() - cpu_before_s,
+        process_cpu_s=time.process_time(),
         latency_p50_s=latencies[len(latencies) // 2],
         latency_p99_s=latencies[len(latencies) * 99 // 100],
         latency_max_s=latencies[-1],
@@ -152,54 +170,127 @@ async def _send_on_one_connection(progress: _Progress, bodies: mmap.mmap, url: s
     parts = urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None
+    shape = progress.dataset.shape
     head = (
         f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUser-Agent: relay-bench\r\n"
-        "Content-Type: application/x-protobuf\r\nX-Prometheus-Remote-Write-Version: 0.1.0\r\n"
-        f"Content-Encoding: {progress.dataset.shape.encoding}\r\nContent-Length: "
+        f"{_PROTOCOL_HEADERS[shape.protocol]}"
+        f"Content-Encoding: {shape.encoding}\r\nContent-Length: "
     ).encode()
+    loop = asyncio.get_running_loop()
     try:
-        reader, writer = await asyncio.open_connection(
-            parts.hostname, parts.port, limit=_HEAD_BYTES_MAX
-        )
+        _, connection = await loop.create_connection(_Connection, parts.hostname, parts.port)
         try:
             for request, due in progress.requests():
                 if due > monotonic():
                     await asyncio.sleep(due - monotonic())
                 body = bodies[request.offset : request.offset + request.size]
-                message = head + str(len(body)).encode() + b"\r\n\r\n" + body
+                message = head + b"%d\r\n\r\n" % request.size + body
                 sent_at = monotonic()
-                while (pause_s := await _exchange(reader, writer, message)) is not None:
+                while not 200 <= (answer := await connection.exchange(message)).status < 300:
                     progress.retries += 1
-                    await asyncio.sleep(pause_s)
+                    await asyncio.sleep(_pause_s(answer))
                 # A request that was late on the schedule has been waiting since it was due.
-                progress.accepted(request, monotonic() - (due if progress.interval_s else sent_at))
+                progress.accepted(request, monotonic() - (due if progress.rate else sent_at))
         finally:
-            writer.close()
-            await writer.wait_closed()
-    except (OSError, EOFError, asyncio.LimitOverrunError, ValueError, IndexError) as error:
+            connection.close()
+    except (OSError, ValueError, IndexError) as error:
         raise SendError(f"the connection to {url} broke: {error!r}") from error
 
 
-async def _exchange(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, message: bytes
-) -> float | None:
-    """Send a request and read its answer; None if it was accepted, else how long to wait, in s."""
-    writer.write(message)
-    async with asyncio.timeout(ANSWER_TIMEOUT_S):
-        head = await reader.readuntil(b"\r\n\r\n")
-        lines = head.decode("latin-1").split("\r\n")
-        headers = {
-            name.strip().lower(): value.strip()
-            for name, _, value in (line.partition(":") for line in lines[1:])
-        }
-        status = int(lines[0].split(" ")[1])
-        text = await reader.readexactly(int(headers.get("content-length", "0")))
-    if 200 <= status < 300:
-        return None
-    if status in (429, 503):
-        retry_after = headers.get("retry-after", "")
-        return min(float(retry_after) if retry_after.isdigit() else 0.1, _RETRY_AFTER_MAX_S)
-    raise SendError(f"the peer answered {lines[0]!r}: {text[:500].decode(errors='replace')}")
+def _pause_s(answer: _Answer) -> float:
+    """How long to wait before the request is sent again. Raises SendError where it must not be."""
+    if answer.status not in (429, 503):
+        text = (answer.head + b"\r\n" + answer.body)[:500].decode(errors="replace")
+        raise SendError(f"the peer answered {answer.status}: {text!r}")
+    retry_after = answer.header("retry-after")
+    return min(float(retry_after) if retry_after.isdigit() else 0.1, _RETRY_AFTER_MAX_S)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    head: bytes
+    body: bytes
+
+    def header(self, name: str) -> str:
+        """The value of a header; "" where there is none."""
+        return header(self.head, name)
+
+
+def header(head: bytes, name: str) -> str:
+    """The value of a header in the head of an answer; "" where there is none."""
+    for line in head.split(b"\r\n"):
+        key, _, value = line.decode("latin-1").partition(":")
+        if key.strip().lower() == name:
+            return value.strip()
+    return ""
+
+
+class _Connection(asyncio.Protocol):
+    """One request at a time over a keep-alive connection, and no more work for it than that."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+        self._answered: asyncio.Future[_Answer] | None = None
+        self._lost: Exception | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports have the interface without the base class.
+        self._transport = cast("asyncio.Transport", transport)
+
+    async def exchange(self, message: bytes) -> _Answer:
+        """Send a request and wait for its answer. Raises OSError."""
+        assert self._transport is not None
+        assert self._answered is None, "one request at a time"
+        if self._lost is not None:
+            raise self._lost
+        loop = asyncio.get_running_loop()
+        self._answered = loop.create_future()
+        overdue = loop.call_later(ANSWER_TIMEOUT_S, self._fail, TimeoutError("no answer"))
+        self._transport.write(message)
+        try:
+            return await self._answered
+        finally:
+            overdue.cancel()
+            self._answered = None
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            if len(self._buffer) > _HEAD_BYTES_MAX:
+                self._fail(OSError("an answer whose head does not end"))
+            return
+        head = self._buffer[:end]
+        try:
+            status = int(head.split(b" ", 2)[1])
+            length = 0 if status == 204 else int(header(head, "content-length") or "0")
+        except (ValueError, IndexError):
+            self._fail(OSError(f"not HTTP: {head[:100]!r}"))
+            return
+        stop = end + 4 + length
+        if len(self._buffer) < stop:
+            return
+        answer = _Answer(status, head, self._buffer[end + 4 : stop])
+        self._buffer = self._buffer[stop:]
+        if self._answered is None or self._answered.done():
+            self._fail(OSError("an answer to no request"))
+        else:
+            self._answered.set_result(answer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(OSError(f"closed by the peer: {exc!r}"))
+
+    def _fail(self, error: Exception) -> None:
+        self._lost = self._lost or error
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_exception(self._lost)
 
 
 def main() -> None:
@@ -212,6 +303,7 @@ def main() -> None:
     parser.add_argument("--requests-max", type=int)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--rate", type=float)
+    parser.add_argument("--once", action="store_true")
     a = parser.parse_args()
     sending = send(
         read_dataset(a.dataset),
@@ -221,6 +313,7 @@ def main() -> None:
         requests_max=a.requests_max,
         seconds=a.seconds,
         rate=a.rate,
+        once=a.once,
     )
     try:
         result = uvloop.run(sending)

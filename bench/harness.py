@@ -3,7 +3,8 @@
 A run is, in this order:
 
 1. a fresh sink and a fresh peer, in processes of their own, with empty directories;
-2. *warm-up*: every series is sent :data:`WARMUP_ROUNDS` times, and all of it must arrive;
+2. *warm-up*: every series is sent :data:`WARMUP_ROUNDS` times (of workloads that want new ones, a
+   few requests), and all of it must arrive;
 3. *measured*: requests for ``seconds``, as fast as the peer takes them or at a rate;
 4. *drain*: until every point of them has arrived, and a little longer in case there are more.
 
@@ -13,109 +14,150 @@ The rules of counting:
   a peer puts off is counted. Samples per CPU-second are accepted samples over that.
 * Throughput by the clock counts what had *arrived* when the last request was answered, not what was
   accepted: a peer that only queues gets no credit. Points are scaled back to accepted samples.
-* A run is void unless exactly the points that follow from the accepted samples arrive, all verified
-  values are those that were sent, and every process ends in good order.
-* Peers take turns (A B A B), so that what disturbs the machine meets all of them.
+* A run is void unless exactly the points that follow from the accepted samples arrive, at the sinks
+  that they are for, all verified values are those that were sent, and every process ends in good
+  order.
+* Peers take turns (A B A B), and so does the export that a workload is compared with, so that what
+  disturbs the machine meets all of them.
+* At a share of its maximum, a peer runs twice in each turn: as fast as it can, and then at that
+  share of what had arrived in a second. It is watched meanwhile (:mod:`bench.watch`).
 """
 
 from __future__ import annotations
 
-import http.client
 import json
+import shutil
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
-from urllib.parse import urlsplit
 
 from bench.dataset import SCRAPE_INTERVAL_MS, Dataset, Shape, write_dataset
 from bench.generator import SendResult
+from bench.labels import LabelSet
+from bench.measurement import Measurement
 from bench.peer import Launch, Peer, load_peer
 from bench.process import BenchError, Process, machine_time
-from bench.sink import FIGURES_PATH
-from bench.workload import Workload
+from bench.ratios import EXPORT_BOUNDS
+from bench.sink import FIGURES_PATH, SINKS_PATH
+from bench.watch import Watched, Watcher
+from bench.web import get
+from bench.workload import EXPORT, WORKLOADS, Workload
 
 WARMUP_ROUNDS = 2
-READY_TIMEOUT_S = 30.0
+READY_TIMEOUT_S = 120.0
+"""Ten thousand exporters take their time; a peer that ends is noticed at once."""
+
 DRAIN_TIMEOUT_S = 120.0
 SETTLE_S = 0.3
 """How long the sink is watched for points too many after the last one that was expected."""
 
 _POLL_S = 0.05
-_HTTP_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run. ``peers`` may name a peer twice, to see how far equal runs differ."""
+    """What to run. ``peers`` may name a peer twice, to see how far equal runs differ.
+
+    ``load``: at this share of its maximum, a peer runs once more. ``series``: instead of the
+    workload's. ``environment`` is every peer's. ``with_export``: the first peer's export runs
+    beside the workload where that is compared with it.
+    """
 
     workload: Workload
     peers: Sequence[str]
     runs: int
     seconds: float
-    rounds: int
     connections: int = 4
     rate: float | None = None
+    load: float | None = None
     series: int | None = None
+    label_set: LabelSet = "platform"
+    environment: Mapping[str, str] = field(default_factory=dict)
+    with_export: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """One run. Shares are of the whole machine's CPU time while requests were sent."""
+class Datasets:
+    """The data sets of an invocation, each made when it is first asked for, in one directory.
 
-    workload: str
-    peer: str
-    pair: int
-    void: str = ""
-    """Why the run counts for nothing; "" where it counts."""
-    samples: int = 0
-    points: int = 0
-    verified_points: int = 0
-    """Decoded one by one and compared with what was sent, warm-up included."""
-    samples_per_cpu_s: float = 0.0
-    samples_per_s: float = 0.0
-    accepted_per_s: float = 0.0
-    cpu_s: float = 0.0
-    drain_s: float = 0.0
-    rss_peak_bytes: int = 0
-    latency_p50_s: float = 0.0
-    latency_p99_s: float = 0.0
-    latency_max_s: float = 0.0
-    retries: int = 0
-    sink_requests: int = 0
-    sink_compressed_bytes: int = 0
-    generator_cpu_s: float = 0.0
-    sink_cpu_s: float = 0.0
-    idle_share: float = 0.0
-    foreign_share: float = 0.0
-    """CPU that neither the peer nor the harness used, stolen time included: noise."""
-    cycled: bool = False
+    That of :data:`EXPORT` serves the workloads that are compared with it, too.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        # The last rounds are in the recent past.
+        self._now_ms = time.time_ns() // 1_000_000
+        self._kept: dict[Shape, Dataset] = {}
+        self._made = 0
+
+    def get(self, plan: Plan, workload: Workload) -> Dataset:
+        """The data set that a plan needs for a workload."""
+        shape = self._shape(plan, workload)
+        if shape not in self._kept:
+            self._made += 1
+            directory = _made(self._root / f"dataset-{self._made}")
+            self._kept[shape] = write_dataset(directory, shape)
+        return self._kept[shape]
+
+    def keep_only(self, plan: Plan, name: str) -> None:
+        """Delete all but the one that ``plan`` needs for the workload of that name."""
+        kept = self._shape(plan, WORKLOADS[name])
+        for shape, dataset in list(self._kept.items()):
+            if shape != kept:
+                shutil.rmtree(dataset.directory)
+                del self._kept[shape]
+
+    def _shape(self, plan: Plan, workload: Workload) -> Shape:
+        shape = workload.shape_of(self._now_ms, plan.seconds, plan.label_set, plan.series)
+        return replace(shape, start_ms=self._now_ms - (shape.rounds + 1) * SCRAPE_INTERVAL_MS)
 
 
-def run_plan(plan: Plan, report: Callable[[Measurement], None]) -> list[Measurement]:
-    """Make the data set and every run of a plan; ``report`` gets each run as it ends.
+def run_plan(
+    plan: Plan, root: Path, datasets: Datasets, report: Callable[[Measurement], None]
+) -> list[Measurement]:
+    """Make every run of a plan in ``root``; ``report`` gets each run as it ends.
 
     Raises BenchError where a run cannot even be tried; a run that goes wrong is void.
     """
+    workload = plan.workload
+    plan = replace(plan, seconds=max(plan.seconds, workload.seconds_min))
     peers = [(label, load_peer(name)) for label, name in _labels(plan.peers)]
     measurements: list[Measurement] = []
-    with tempfile.TemporaryDirectory(prefix="relay-bench-") as scratch:
-        root = Path(scratch)
+
+    def add(measurement: Measurement) -> Measurement:
+        report(measurement)
+        measurements.append(measurement)
+        return measurement
+
+    with tempfile.TemporaryDirectory(prefix=f"{workload.name}-", dir=root) as scratch:
+        directory = Path(scratch)
         for label, peer in peers:  # before minutes are spent: can every peer do it?
-            peer.prepare(plan.workload.name, _made(root / "probe" / label), sink_port=1)
-        dataset = write_dataset(_made(root / "dataset"), _shape(plan))
+            peer.prepare(workload.name, _made(directory / "probe" / label), sink_port=1)
         for pair in range(plan.runs):
             for label, peer in peers:
-                directory = _made(root / f"{label}-{pair}".replace("#", "-"))
-                measurement = _measured(plan, peer, label, pair, dataset, directory)
-                report(measurement)
-                measurements.append(measurement)
+                case = _Case(plan, workload, peer, label, pair)
+                place = directory / f"{label}-{pair}".replace("#", "-")
+                if _is_compared(plan) and label == peers[0][0]:
+                    export = replace(case, workload=WORKLOADS[EXPORT], beside=workload.name)
+                    dataset = datasets.get(plan, export.workload)
+                    add(_measured(export, dataset, _made(place / EXPORT)))
+                dataset = datasets.get(plan, workload)
+                found = add(_measured(case, dataset, _made(place / "run")))
+                if plan.load is not None and not found.void:
+                    rate = plan.load * found.samples_per_s
+                    loaded = replace(case, load=plan.load, plan=replace(plan, rate=rate))
+                    add(_measured(loaded, dataset, _made(place / "load")))
     return measurements
+
+
+def _is_compared(plan: Plan) -> bool:
+    return plan.with_export and plan.workload.name in EXPORT_BOUNDS and plan.load is None
 
 
 def _labels(peers: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -127,38 +169,43 @@ def _labels(peers: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield f"{name}#{peers[: position + 1].count(name)}", name
 
 
-def _shape(plan: Plan) -> Shape:
-    """The workload's shape, its last round in the recent past."""
-    now_ms = time.time_ns() // 1_000_000
-    shape = plan.workload.shape(now_ms - (plan.rounds + 1) * SCRAPE_INTERVAL_MS, plan.rounds)
-    if plan.series is None:
-        return shape
-    return Shape(
-        shape.start_ms, shape.rounds, plan.series, shape.series_per_request, shape.encoding
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One run to be made."""
+
+    plan: Plan
+    workload: Workload
+    peer: Peer
+    label: str
+    pair: int
+    beside: str = ""
+    load: float = 0.0
+
+
+def _measured(case: _Case, dataset: Dataset, directory: Path) -> Measurement:
+    """One run; one that goes wrong comes back void. Its directory is deleted."""
+    blank = Measurement(
+        case.workload.name, case.label, case.pair, beside=case.beside, load=case.load
     )
-
-
-def _measured(
-    plan: Plan, peer: Peer, label: str, pair: int, dataset: Dataset, directory: Path
-) -> Measurement:
-    """One run; one that goes wrong comes back void."""
     try:
         with ExitStack() as processes:
-            run = _Run(plan, peer, dataset, directory, processes)
+            run = _Run(case, dataset, directory, processes)
             figures = run.measure()
             run.stop()
     except BenchError as error:
-        return Measurement(plan.workload.name, label, pair, void=str(error))
-    return Measurement(plan.workload.name, label, pair, **figures)
+        return replace(blank, void=str(error))
+    finally:
+        shutil.rmtree(directory)
+    return replace(blank, **figures)
 
 
 class _Run:
     """The processes of one run; see the module's rules for what happens in which order."""
 
     def __init__(
-        self, plan: Plan, peer: Peer, dataset: Dataset, directory: Path, processes: ExitStack
+        self, case: _Case, dataset: Dataset, directory: Path, processes: ExitStack
     ) -> None:
-        self._plan = plan
+        self._case = case
         self._dataset = dataset
         self._directory = directory
         self._sink = processes.enter_context(
@@ -170,7 +217,9 @@ class _Run:
             )
         )
         self._sink_port = int(json.loads(self._sink.read_line())["port"])
-        self._launch: Launch = peer.prepare(plan.workload.name, directory, self._sink_port)
+        self._launch: Launch = case.peer.prepare(
+            case.workload.name, directory, self._sink_port, case.plan.environment
+        )
         self._peer = processes.enter_context(
             Process(
                 "peer",
@@ -183,40 +232,49 @@ class _Run:
 
     def measure(self) -> dict[str, Any]:
         """Warm up, send, drain; the fields of a Measurement. Raises BenchError if it is void."""
-        plan, per_round = self._plan, self._dataset.requests_per_round
-        warmup = self._send("warmup", ["--requests-max", str(WARMUP_ROUNDS * per_round)])
-        before = self._drained(plan.workload.points(warmup.samples, warmup.wanted), 0.0)
+        plan, workload, dataset = self._case.plan, self._case.workload, self._dataset
+        warmup_requests = workload.warmup_requests or WARMUP_ROUNDS * dataset.requests_per_round
+        once = ["--once"] if workload.once else []
+        warmup = self._send("warmup", ["--requests-max", str(warmup_requests)])
+        expected = workload.expected(dataset, 0, warmup.requests)
+        before = self._drained(expected, 0.0)
         used_before = self._peer.usage()
         sink_cpu_before = self._sink.usage().cpu_s
         machine_before = machine_time()
-        limits = ["--first", str(warmup.next_request), "--seconds", str(plan.seconds)]
-        sent = self._send("generator", limits + (["--rate", str(plan.rate)] if plan.rate else []))
+        limits = ["--first", str(warmup.next_request), *once]
+        if workload.timed:
+            limits += ["--seconds", str(plan.seconds)]
+        if plan.rate:
+            limits += ["--rate", str(plan.rate)]
+        sent, watched = self._send_watched(limits)
         # Everything until here was used by the machine while requests were sent.
         machine_after = machine_time()
         peer_cpu_sending = self._peer.usage().cpu_s - used_before.cpu_s
         sink_cpu = self._sink.usage().cpu_s - sink_cpu_before
-        expected = plan.workload.points(sent.samples, sent.wanted)
-        after = self._drained(before["points"] + expected, sent.ended_at)
+        wanted = workload.expected(dataset, warmup.next_request, sent.requests)
+        points = wanted.total()
+        after = self._drained(expected + wanted, sent.ended_at)
         drained_at = monotonic() - SETTLE_S
         used = self._peer.usage()
         cpu_s = used.cpu_s - used_before.cpu_s
-        if cpu_s <= 0 or not expected:
+        if cpu_s <= 0 or not points:
             raise BenchError("nothing was measured: give it more seconds")
-        arrived_share = (after["points_until"] - before["points"]) / expected
+        arrived_share = (after["points_until"] - before["points"]) / points
         busy_s = machine_after.busy_s - machine_before.busy_s
         idle_s = machine_after.idle_s - machine_before.idle_s
         stolen_s = machine_after.stolen_s - machine_before.stolen_s
         total_s = (busy_s + idle_s + stolen_s) or 1.0
-        foreign_s = busy_s + stolen_s - peer_cpu_sending - sink_cpu - sent.cpu_s
+        foreign_s = busy_s + stolen_s - peer_cpu_sending - sink_cpu - sent.process_cpu_s
         sending_s = sent.ended_at - sent.started_at
-        return {
+        figures = {
             "samples": sent.samples,
-            "points": after["points"] - before["points"],
+            "points": points,
             "verified_points": after["verified_points"],
             "samples_per_cpu_s": sent.samples / cpu_s,
             "samples_per_s": sent.samples * arrived_share / sending_s,
             "accepted_per_s": sent.samples / sending_s,
             "cpu_s": cpu_s,
+            "sending_s": sending_s,
             "drain_s": drained_at - sent.ended_at,
             "rss_peak_bytes": used.rss_peak_bytes,
             "latency_p50_s": sent.latency_p50_s,
@@ -229,8 +287,37 @@ class _Run:
             "sink_cpu_s": sink_cpu,
             "idle_share": idle_s / total_s,
             "foreign_share": max(0.0, foreign_s / total_s),
+            "stolen_share": stolen_s / total_s,
             "cycled": sent.cycled,
+            "exhausted": sent.exhausted,
         }
+        if watched is not None:
+            figures |= {
+                "lag_p99_s": watched.lag_p99_s,
+                "lag_max_s": watched.lag_max_s,
+                "scrapes": watched.scrapes,
+                "reloads": watched.reloads,
+            }
+        return figures
+
+    def _send_watched(self, limits: Sequence[str]) -> tuple[SendResult, Watched | None]:
+        """Send what is measured; at a share of the maximum, with somebody watching."""
+        if not self._case.load or not self._launch.metrics:
+            return self._send("generator", limits), None
+        watcher = Watcher(
+            self._launch.metrics,
+            reload=self._reload if self._case.peer.reloads else None,
+            reload_after_s=self._case.plan.seconds / 2,
+        )
+        with watcher:
+            sent = self._send("generator", limits)
+        try:
+            return sent, watcher.result()
+        except OSError as error:
+            raise BenchError(f"the peer's metrics could not be read: {error}") from error
+
+    def _reload(self) -> None:
+        self._peer.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
         """End the peer in good order, then look whether that sent anything more."""
@@ -257,14 +344,16 @@ class _Run:
             *(sys.executable, "-m", "bench.generator"),
             *("--dataset", str(self._dataset.directory)),
             *("--url", self._launch.write),
-            *("--connections", str(self._plan.connections)),
+            *("--connections", str(self._case.plan.connections)),
             *limits,
         ]
         with Process(name, command, directory=self._directory, pipe_stdout=True) as generator:
             return SendResult(**json.loads(generator.read_line()))
 
-    def _drained(self, points: int, until: float) -> dict[str, Any]:
-        """Wait until ``points`` have arrived since the start, and no more; the sink's figures."""
+    def _drained(self, expected: Mapping[str, int], until: float) -> dict[str, Any]:
+        """Wait until the points that each sink is to get since the start have arrived, and no
+        more; the figures of all of them together."""
+        points = sum(expected.values())
         deadline = monotonic() + DRAIN_TIMEOUT_S
         figures = self._figures(until)
         while figures["points"] < points and monotonic() < deadline and self._peer.is_running():
@@ -282,41 +371,39 @@ class _Run:
         if figures["points"] != points:
             raise BenchError(
                 f"{figures['points']} points arrived where {points} were expected: "
-                f"{figures['points'] - points:+d}"
+                f"{figures['points'] - points:+d}; the peer says: {self._peer.log_tail()}"
             )
+        arrived = self._ask_sink(SINKS_PATH)
+        for sink in sorted({*arrived, *expected}):
+            if arrived.get(sink, 0) != expected.get(sink, 0):
+                raise BenchError(
+                    f"{arrived.get(sink, 0)} points arrived at the sink {sink!r} where "
+                    f"{expected.get(sink, 0)} were expected"
+                )
         return figures
 
     def _figures(self, until: float) -> dict[str, Any]:
         """What the sink has counted once it has counted everything that it has."""
-        url = f"http://127.0.0.1:{self._sink_port}{FIGURES_PATH}?{until!r}"
         while True:
-            try:
-                with _get(url) as response:
-                    figures: dict[str, Any] = json.loads(response.read())
-            except (OSError, http.client.HTTPException) as error:
-                raise BenchError(f"the sink failed: {error!r}: {self._sink.log_tail()}") from error
+            figures = self._ask_sink(f"{FIGURES_PATH}?{until!r}")
             if not figures["uncounted"]:
                 return figures
+
+    def _ask_sink(self, path: str) -> dict[str, Any]:
+        try:
+            _, body = get(f"http://127.0.0.1:{self._sink_port}{path}")
+        except OSError as error:
+            raise BenchError(f"the sink failed: {error!r}: {self._sink.log_tail()}") from error
+        answer: dict[str, Any] = json.loads(body)
+        return answer
 
 
 def _status(url: str) -> int:
     """The status that a GET answers; 0 where nothing listens yet."""
     try:
-        with _get(url) as response:
-            return response.status
-    except (OSError, http.client.HTTPException):
+        return get(url)[0]
+    except OSError:
         return 0
-
-
-@contextmanager
-def _get(url: str) -> Iterator[http.client.HTTPResponse]:
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=_HTTP_TIMEOUT_S)
-    try:
-        connection.request("GET", f"{parts.path}?{parts.query}" if parts.query else parts.path)
-        yield connection.getresponse()
-    finally:
-        connection.close()
 
 
 def _made(directory: Path) -> Path:

@@ -1,8 +1,10 @@
 """A peer: any command that accepts remote write and forwards it, described by a YAML file.
 
-``bench/peers/<name>.yaml``; every text may hold ``$name`` of :func:`Peer.variables` (``$$`` is a
-dollar sign)::
+``bench/peers/<name>.yaml``; every text may hold ``$name`` of the peer's variables: ``python``,
+``directory`` (of its own, empty), ``sink`` (a URL), each of its ports, and what ``variables`` says
+(``$$`` is a dollar sign)::
 
+    extends: another peer               # optional: all of it, but for what stands here
     title: for people
     install: what to do where the command is missing
     version: [command, that, prints, it]
@@ -11,22 +13,32 @@ dollar sign)::
     ports: [port, admin_port]           # free ones, by these names
     ready: http://127.0.0.1:$port/ready # answers 200 when it takes samples
     write: http://127.0.0.1:$port/api/v1/write
+    metrics: http://127.0.0.1:$admin_port/metrics    # optional: its own
+    reloads: true                       # optional: SIGHUP makes it read its files again
     workloads:
       export:
         arguments: [more, of, the, command]     # optional
         files: {name: content}                  # optional, written to $directory
+        variables: {name: text}                 # optional
+    cannot: {workload: why}             # optional
     files: {name: content}              # optional, for every workload
+    variables: {name: text}             # optional, for every workload
+
+Content is a text, or ``{before: text, times: 2000, text: text}``, where ``text`` is repeated with
+``$number`` (0000, 0001 and so on); a file with ``$number`` in its name is written as often instead.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import msgspec
 
@@ -35,11 +47,20 @@ from bench.process import BenchError, free_ports
 PEERS = Path(__file__).parent / "peers"
 
 
+class Repeated(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Content that is written many times."""
+
+    times: int
+    text: str
+    before: str = ""
+
+
 class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one workload adds to a peer's command and files."""
 
     arguments: tuple[str, ...] = ()
-    files: dict[str, str] = {}
+    files: dict[str, str | Repeated] = {}
+    variables: dict[str, str] = {}
 
 
 class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,16 +75,34 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     write: str
     workloads: dict[str, Setup]
     environment: dict[str, str] = {}
-    files: dict[str, str] = {}
+    files: dict[str, str | Repeated] = {}
+    variables: dict[str, str] = {}
+    metrics: str = ""
+    reloads: bool = False
+    cannot: dict[str, str] = {}
 
-    def prepare(self, workload: str, directory: Path, sink_port: int) -> Launch:
+    def why_not(self, workload: str) -> str:
+        """Why the peer is not asked to do a workload; "" where it is."""
+        if workload in self.workloads:
+            return ""
+        return self.cannot.get(workload, "it has no set-up for that")
+
+    def prepare(
+        self,
+        workload: str,
+        directory: Path,
+        sink_port: int,
+        environment: Mapping[str, str] | None = None,
+    ) -> Launch:
         """Choose ports, write the files of a workload into ``directory`` and fill in the rest.
 
-        Raises BenchError where the peer cannot do the workload or its command is missing.
+        ``environment`` goes before the peer's own. Raises BenchError where the peer cannot do the
+        workload or its command is missing.
         """
         setup = self.workloads.get(workload)
         if setup is None:
-            raise BenchError(f"{self.title} has no set-up for the workload {workload}")
+            why = self.why_not(workload)
+            raise BenchError(f"{self.title} has no set-up for the workload {workload}: {why}")
         variables = {
             "python": sys.executable,
             "directory": str(directory),
@@ -73,27 +112,37 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 for name, port in zip(self.ports, free_ports(len(self.ports)), strict=True)
             },
         }
+        given = {**self.variables, **setup.variables}
+        variables |= {name: _fill(text, variables) for name, text in given.items()}
         command = [_fill(text, variables) for text in (*self.command, *setup.arguments)]
         if shutil.which(command[0]) is None:
             raise BenchError(f"{command[0]} is not installed: {_fill(self.install, variables)}")
         for name, content in {**self.files, **setup.files}.items():
-            path = directory / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(_fill(content, variables), encoding="utf-8")
+            for file_name, text in _files(name, content, variables):
+                path = directory / file_name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+        own = {k: _fill(v, variables) for k, v in self.environment.items()}
         return Launch(
             command=command,
-            environment={k: _fill(v, variables) for k, v in self.environment.items()},
+            environment={**own, **(environment or {})},
             ready=_fill(self.ready, variables),
             write=_fill(self.write, variables),
+            metrics=_fill(self.metrics, variables),
         )
 
-    def version_text(self) -> str:
-        """What the peer says its version is."""
+    def version_text(self, environment: Mapping[str, str] | None = None) -> str:
+        """What the peer says its version is, in the environment that :meth:`prepare` gets."""
         command = [_fill(text, {"python": sys.executable}) for text in self.version]
         if shutil.which(command[0]) is None:
             raise BenchError(f"{command[0]} is not installed: {self.install}")
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30, check=False
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **self.environment, **(environment or {})},
+            timeout=30,
+            check=False,
         )
         text = done.stdout.decode(errors="replace").strip()
         if done.returncode:
@@ -109,18 +158,47 @@ class Launch:
     ready: str
     write: str
     environment: dict[str, str] = field(default_factory=dict)
+    metrics: str = ""
 
 
 def load_peer(name: str) -> Peer:
     """The peer of that name in ``bench/peers``; raises BenchError for unknown or faulty ones."""
+    path = _path_of(name)
+    try:
+        given = msgspec.yaml.decode(path.read_bytes(), type=dict[str, Any])
+        base = given.pop("extends", None)
+        if base is not None:
+            given = {**msgspec.yaml.decode(_path_of(base).read_bytes(), type=dict), **given}
+        return msgspec.convert(given, type=Peer)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise BenchError(f"{path}: {error}") from error
+
+
+def _path_of(name: str) -> Path:
     path = PEERS / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in PEERS.glob("*.yaml")))
         raise BenchError(f"there is no peer {name!r}; {PEERS} has {known}")
-    try:
-        return msgspec.yaml.decode(path.read_bytes(), type=Peer)
-    except msgspec.DecodeError as error:
-        raise BenchError(f"{path}: {error}") from error
+    return path
+
+
+def _files(
+    name: str, content: str | Repeated, variables: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """What an entry of ``files`` writes."""
+    if isinstance(content, str):
+        yield name, _fill(content, variables)
+        return
+    before = _fill(content.before, variables)
+    texts = {
+        number: _fill(content.text, {**variables, "number": number})
+        for number in (f"{n:04d}" for n in range(content.times))
+    }
+    if "$number" in name:
+        for number, text in texts.items():
+            yield _fill(name, {"number": number}), before + text
+    else:
+        yield name, before + "".join(texts.values())
 
 
 def _fill(text: str, variables: Mapping[str, str]) -> str:

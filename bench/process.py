@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -93,6 +94,10 @@ class Process:
         """The last lines that it logged, for an error message."""
         return self.log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send one signal, which is no reason to end."""
+        self._popen.send_signal(number)
+
     def stop(self) -> bool:
         """SIGTERM, and SIGKILL where that does not help in time; True if it ended in good order."""
         if self._popen.poll() is None:
@@ -141,6 +146,13 @@ def machine_time() -> MachineTime:
         int(field) / _TICKS_PER_S for field in line.split()[1:9]
     )
     return MachineTime(user + nice + system + irq + softirq, idle + iowait, steal)
+
+
+def raise_file_limit() -> None:
+    """Let this process and its children open as many files as it may ask for: thousands of sinks
+    are thousands of connections."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def free_ports(count: int) -> list[int]:

@@ -1,7 +1,8 @@
-"""The official protobuf runtime's view of remote write 1.0, from the field numbers alone.
+"""The official protobuf runtime's view of remote write, from the field numbers alone.
 
 The harness checks the relay, so it shares no codec with it. Fields: prometheus/prompb,
-``remote.proto`` and ``types.proto``.
+``remote.proto`` and ``types.proto`` for 1.0, ``io/prometheus/write/v2/types.proto`` for 2.0 (whose
+messages end in 2 here).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ _PACKAGE = "bench.prompb"
 _FIELD = descriptor_pb2.FieldDescriptorProto
 
 _Row = tuple[str, int, Any, str]
-"""Name, number, type, message type ("" where it is a scalar); message fields are repeated."""
+"""Name, number, type, and "" for a scalar, "repeated" for several, else the message's type, which
+is repeated but for Metadata2."""
 
 _MESSAGES: dict[str, tuple[_Row, ...]] = {
     "Label": (("name", 1, _FIELD.TYPE_STRING, ""), ("value", 2, _FIELD.TYPE_STRING, "")),
@@ -24,6 +26,20 @@ _MESSAGES: dict[str, tuple[_Row, ...]] = {
         ("samples", 2, _FIELD.TYPE_MESSAGE, "Sample"),
     ),
     "WriteRequest": (("timeseries", 1, _FIELD.TYPE_MESSAGE, "TimeSeries"),),
+    "Metadata2": (
+        ("type", 1, _FIELD.TYPE_INT32, ""),
+        ("help_ref", 3, _FIELD.TYPE_UINT32, ""),
+        ("unit_ref", 4, _FIELD.TYPE_UINT32, ""),
+    ),
+    "TimeSeries2": (
+        ("labels_refs", 1, _FIELD.TYPE_UINT32, "repeated"),
+        ("samples", 2, _FIELD.TYPE_MESSAGE, "Sample"),
+        ("metadata", 5, _FIELD.TYPE_MESSAGE, "Metadata2"),
+    ),
+    "Request2": (
+        ("symbols", 4, _FIELD.TYPE_STRING, "repeated"),
+        ("timeseries", 5, _FIELD.TYPE_MESSAGE, "TimeSeries2"),
+    ),
 }
 
 
@@ -35,8 +51,9 @@ def _build() -> dict[str, Any]:
         message = file.message_type.add(name=message_name)
         for name, number, kind, type_name in rows:
             field = message.field.add(name=name, number=number, type=kind)
-            field.label = _FIELD.LABEL_REPEATED if type_name else _FIELD.LABEL_OPTIONAL
-            if type_name:
+            many = type_name not in ("", "Metadata2")
+            field.label = _FIELD.LABEL_REPEATED if many else _FIELD.LABEL_OPTIONAL
+            if kind == _FIELD.TYPE_MESSAGE:
                 field.type_name = f".{_PACKAGE}.{type_name}"
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
@@ -49,3 +66,4 @@ def _build() -> dict[str, Any]:
 _CLASSES = _build()
 TimeSeries: Any = _CLASSES["TimeSeries"]
 WriteRequest: Any = _CLASSES["WriteRequest"]
+Request2: Any = _CLASSES["Request2"]

@@ -6,14 +6,14 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from bench.harness import Measurement
+from bench.measurement import Measurement
+from bench.ratios import Comparison
 
 FOREIGN_SHARE_MAX = 0.1
 """Above this share of the machine's CPU used by others, a run is marked as noisy."""
@@ -22,13 +22,15 @@ _VOID_CHARS_MAX = 1000
 """How much of the reason a table shows; the JSON has all of it."""
 
 _COLUMNS = (
-    ("peer", 16),
+    ("peer", 26),
     ("run", 4),
     ("samples/CPU-s", 14),
     ("µs CPU/sample", 14),
     ("samples/s", 11),
     ("peak RSS MiB", 13),
+    ("p50 ms", 8),
     ("p99 ms", 8),
+    ("max ms", 8),
     ("idle", 6),
     ("verified", 9),
 )
@@ -41,57 +43,38 @@ def table_head() -> str:
 
 def table_row(m: Measurement) -> str:
     """One run as a line: its figures, or why it is void."""
+    who = m.peer
+    if m.beside:
+        who += f", {m.workload}"
+    if m.load:
+        who += f", at {m.load:.0%}"
     if m.void:
-        return f"{_row([m.peer, str(m.pair + 1)]).rstrip()}  VOID: {m.void[:_VOID_CHARS_MAX]}"
-    notes = "  noisy: others used the CPU" if m.foreign_share > FOREIGN_SHARE_MAX else ""
+        return f"{_row([who, str(m.pair + 1)]).rstrip()}  VOID: {m.void[:_VOID_CHARS_MAX]}"
+    notes = ""
+    if m.foreign_share > FOREIGN_SHARE_MAX:
+        notes = (
+            f"  noisy: others used {m.foreign_share:.0%} of the CPU ({m.stolen_share:.0%} stolen)"
+        )
+    if m.exhausted:
+        notes += f"  all sent in {m.sending_s:.1f} s"
+    if m.lag_max_s >= 0:
+        notes += f"  loop lag p99 {m.lag_p99_s * 1000:.1f} ms, max {m.lag_max_s * 1000:.1f} ms"
+    if m.load:
+        notes += f"  {m.scrapes} scrapes, {m.reloads} reloads"
     cells = [
-        m.peer,
+        who,
         str(m.pair + 1),
         f"{m.samples_per_cpu_s:,.0f}",
         f"{1e6 / m.samples_per_cpu_s:.3f}",
         f"{m.samples_per_s:,.0f}",
         f"{m.rss_peak_bytes / 2**20:,.0f}",
+        f"{m.latency_p50_s * 1000:,.1f}",
         f"{m.latency_p99_s * 1000:,.1f}",
+        f"{m.latency_max_s * 1000:,.1f}",
         f"{m.idle_share:.0%}",
         f"{m.verified_points:,}",
     ]
     return _row(cells) + notes
-
-
-def ratio_lines(measurements: Sequence[Measurement]) -> list[str]:
-    """The first peer against each other one, pair by pair; pairs with a void run are left out."""
-    peers = list(dict.fromkeys(m.peer for m in measurements))
-    lines = []
-    for other in peers[1:]:
-        for title, read in _RATIOS.items():
-            ratios = _ratios(measurements, peers[0], other, read)
-            if ratios:
-                each = "  ".join(f"{ratio:.2f}" for ratio in ratios)
-                lines.append(
-                    f"{peers[0]} / {other}, {title}: {median(ratios):.2f}   (pair by pair: {each})"
-                )
-    return lines
-
-
-_RATIOS: dict[str, Callable[[Measurement], float]] = {
-    "samples per CPU-second": lambda m: m.samples_per_cpu_s,
-    "samples per second": lambda m: m.samples_per_s,
-}
-
-
-def _ratios(
-    measurements: Sequence[Measurement],
-    peer: str,
-    other: str,
-    read: Callable[[Measurement], float],
-) -> list[float]:
-    good = {(m.peer, m.pair): read(m) for m in measurements if not m.void}
-    pairs = sorted({pair for _, pair in good})
-    return [
-        good[peer, pair] / good[other, pair]
-        for pair in pairs
-        if (peer, pair) in good and good.get((other, pair))
-    ]
 
 
 def write_results(
@@ -99,23 +82,35 @@ def write_results(
     options: Mapping[str, Any],
     versions: Mapping[str, str],
     measurements: Sequence[Measurement],
+    comparisons: Mapping[str, Sequence[Comparison]],
+    left_out: Sequence[str] = (),
 ) -> None:
-    """Write everything as one JSON document."""
-    workloads = list(dict.fromkeys(m.workload for m in measurements))
+    """Write everything as one JSON document; ``comparisons`` by workload."""
     document = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "options": dict(options),
         "machine": _machine(),
         "commit": _commit(),
         "versions": dict(versions),
+        "left_out": list(left_out),
         "ratios": {
-            workload: ratio_lines([m for m in measurements if m.workload == workload])
-            for workload in workloads
+            workload: [_comparison(one) for one in several]
+            for workload, several in comparisons.items()
         },
         "runs": [asdict(m) for m in measurements],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _comparison(one: Comparison) -> dict[str, Any]:
+    return {
+        "title": one.title,
+        "median": one.median,
+        "pairs": one.values,
+        "wanted": str(one.bound),
+        "holds": one.holds,
+    }
 
 
 def _row(cells: Sequence[str]) -> str:

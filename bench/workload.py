@@ -1,40 +1,155 @@
-"""The table of workloads: what is sent, and how many points have to come out of a peer.
+"""The table of workloads: what is sent, and what has to come out of a peer.
 
 A workload is a row here and, for each peer that can do it, an entry of the same name under
-``workloads`` in the peer's file (:mod:`bench.peer`). Nothing else knows a workload's name.
+``workloads`` in the peer's file (:mod:`bench.peer`). What its figures should be is in
+:mod:`bench.ratios`. Nothing else knows a workload's name.
+
+Each is verified exactly: the points that arrive, for each sink, are as many as follow from the
+samples that were accepted, and of one in fifty the value, time and sink are checked (a histogram's
+count, sum, bounds and buckets).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from bench.dataset import Encoding, Shape
+from bench.dataset import SERIES_PER_HISTOGRAM, Dataset, Shape
+from bench.labels import LabelSet
+
+EXPORT = "export"
+"""The workload that others are measured against."""
+
+COLD_SERIES = 1_000_000
+COLD_SERIES_PER_S = 100_000
+"""The first bounds the second times the seconds asked for: short runs do not send a million."""
+
+_ROUNDS_MIN = 5
+_ANY: tuple[LabelSet, ...] = ("platform", "small", "large")
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """``selects``: which samples a peer passes on; ``copies``: how often it delivers each."""
+    """One row.
+
+    ``delivers``: every sample to one sink, those that the proposal's selector selects to one sink,
+    every sample to each of ``sinks``, or each sample to its tenant's exporter. ``shape``: what its
+    data has other than :class:`Shape`'s defaults. ``label_sets``: those that have the labels that
+    it needs. ``once``: requests must not come a second time, as its series would not be new then or
+    its times have gone by; a peer that is faster than the data lasts is sent less.
+    ``seconds_min``: it runs no shorter, whatever is asked for. ``rounds_per_s``: prepared rounds
+    for each second of sending. ``timed``: sending ends with the time; otherwise when one round, of
+    new series only, has been sent. ``warmup_requests``: sent before anything is measured; None: two
+    rounds.
+    """
 
     name: str
     title: str
-    selects: Literal["all", "wanted"] = "all"
-    copies: int = 1
-    encoding: Encoding = "snappy"
+    delivers: Literal["all", "wanted", "each", "tenants"] = "all"
+    sinks: int = 1
+    shape: Mapping[str, Any] = field(default_factory=dict)
+    label_sets: tuple[LabelSet, ...] = _ANY
+    once: bool = False
+    seconds_min: float = 0.0
+    rounds_per_s: float = 12.0
+    timed: bool = True
+    warmup_requests: int | None = None
 
-    def shape(self, start_ms: int, rounds: int) -> Shape:
-        """The data set that this workload sends."""
-        return Shape(start_ms=start_ms, rounds=rounds, encoding=self.encoding)
+    def shape_of(
+        self, start_ms: int, seconds: float, label_set: LabelSet, series: int | None
+    ) -> Shape:
+        """The data set for so many seconds of sending; ``series``: instead of the workload's."""
+        if not self.timed:
+            return self._shape_of_one_round(start_ms, seconds, label_set, series)
+        given = dict(self.shape)
+        if series is not None:
+            given["series"] = series
+        if given.get("content") == "histograms":  # whole ones only
+            given["series"] -= given["series"] % SERIES_PER_HISTOGRAM
+        rounds = max(_ROUNDS_MIN, round(self.rounds_per_s * seconds))
+        return Shape(start_ms=start_ms, rounds=rounds, label_set=label_set, **given)
 
-    def points(self, samples: int, wanted: int) -> int:
-        """How many points the sink must get for accepted samples, ``wanted`` of them selected."""
-        return self.copies * (samples if self.selects == "all" else wanted)
+    def expected(self, dataset: Dataset, first: int, requests: int) -> Counter[str]:
+        """How many points each sink must get, by its path, for that many requests from number
+        ``first`` on."""
+        points: Counter[str] = Counter()
+        for index, times in dataset.sent(first, requests):
+            request = dataset.requests[index]
+            if self.delivers == "tenants":
+                for exporter, count in dataset.exporters(index).items():
+                    points[exporter] += count * times
+            elif self.delivers == "each":
+                for sink in range(self.sinks):
+                    points[f"sink-{sink:04d}"] += request.samples * times
+            elif self.delivers == "wanted":
+                points[""] += request.wanted * times
+            else:
+                points[""] += request.samples * times // dataset.shape.series_per_point
+        return +points
+
+    def _shape_of_one_round(
+        self, start_ms: int, seconds: float, label_set: LabelSet, series: int | None
+    ) -> Shape:
+        """One round; the warm-up's series come first."""
+        assert self.warmup_requests is not None
+        count = series or min(COLD_SERIES, round(seconds * COLD_SERIES_PER_S))
+        shape = Shape(start_ms=start_ms, rounds=1, label_set=label_set)
+        return Shape(
+            start_ms=start_ms,
+            rounds=1,
+            label_set=label_set,
+            series=count + self.warmup_requests * shape.series_per_request,
+        )
 
 
 WORKLOADS: dict[str, Workload] = {
     workload.name: workload
     for workload in (
-        Workload("export", "everything to one sink, batches of 10,000"),
-        Workload("filter", "the proposal's own selector, 4 % pass", selects="wanted"),
+        Workload(EXPORT, "everything to one sink, batches of 10,000"),
+        Workload(
+            "filter",
+            "the proposal's own selector, 4 % pass",
+            delivers="wanted",
+            label_sets=("platform", "large"),
+        ),
+        Workload("fanout", "every sample to five sinks", delivers="each", sinks=5),
+        Workload(
+            "tenants",
+            "10,000 exporters of 2,000 projects, each with a sink; each sample is for one of them",
+            delivers="tenants",
+            shape={"projects": 2_000},
+            label_sets=("platform", "large"),
+            # Shorter than its batches' timeout, each sink would have one small request only, and
+            # nothing but requests would be measured.
+            seconds_min=5.0,
+        ),
+        Workload("seed", "the proposal's batches: 500 points or 5 s"),
+        Workload(
+            "churn",
+            "a fifth of the series of each request is new",
+            shape={"churn": True},
+            once=True,
+        ),
+        Workload(
+            "cold", "new series only, all exported", once=True, timed=False, warmup_requests=10
+        ),
+        Workload(
+            "histograms",
+            "classic histograms of 12 buckets, 14 series each",
+            # As near to 50,000 series and 2,000 samples as whole histograms allow.
+            shape={"content": "histograms", "series": 50_050, "series_per_request": 2_002},
+            once=True,
+            rounds_per_s=16.0,
+        ),
+        Workload("v2", "remote write 2.0", shape={"protocol": "2.0"}),
+        Workload("zstd", "remote write compressed with zstd", shape={"encoding": "zstd"}),
+        Workload("durable", "with the journal and queues on disk"),
+        Workload(
+            "shuffled",
+            "the series of each request in an order of their own",
+            shape={"shuffled": True},
+        ),
     )
 }

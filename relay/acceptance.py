@@ -114,6 +114,7 @@ class Acceptance:
         self._tick = tick
         self._open_bytes = 0
         self._unsampled_bytes = 0
+        self._measured_version = 0
         self.stopping = False
 
     async def accept(
@@ -161,7 +162,12 @@ class Acceptance:
         )
 
     def measure(self) -> None:
-        """Look at the open batches; cheap enough for once a second."""
+        """Look at the open batches of all sinks; cheap enough for once a second, and nothing where
+        they were empty and nothing has come in since."""
+        version = self._engine.positions.version
+        if not self._open_bytes and version == self._measured_version:
+            return
+        self._measured_version = version
         self._open_bytes = self._fleet.open_bytes()
         self._unsampled_bytes = 0
 

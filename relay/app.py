@@ -15,17 +15,15 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 
-from relay import __version__, collector, delta_file
+from relay import __version__, allocator, collector, delta_file
 from relay.acceptance import NO_MEMORY, Acceptance
 from relay.errors import ConfigError, Fault, SelectorError
 from relay.explain import Explainer, parse_series
 from relay.exporter.model import Exporter, SecretRef, Sink
-from relay.fleet import Changes, Fittings, Fleet
+from relay.fleet import Changes, Fittings, Fleet, Survey
 from relay.inventory.info_series import InfoReader
-from relay.journal.checkpoint import Checkpoint
 from relay.journal.disk import Disk
-from relay.journal.journal import Journal, Taught
-from relay.knowledge import encode_knowledge
+from relay.keeping import Keeper
 from relay.loop import let_loop_go_first
 from relay.notices import notices
 from relay.pipeline.engine import Engine, Limits
@@ -44,7 +42,7 @@ from relay.sink.ledger import NO_POINTS
 from relay.sink.share import BufferedBytes
 from relay.sink.transport import Transport
 from relay.sink.worker import SinkWorker
-from relay.status import Facts, document, project_document, snapshot
+from relay.status import Facts
 from relay.storage import OpenStorage, open_storage
 from relay.telemetry import Snapshot, Telemetry
 from relay.wire.batch import OpenBatch, SealedBatch
@@ -123,7 +121,7 @@ class Relay:
         self._replay_task: asyncio.Task[None] | None = None
         self._acceptance: Acceptance | None = None
         self._upkeep_timer: asyncio.TimerHandle | None = None
-        self._saved: Checkpoint | None = None
+        self._keeper: Keeper | None = None
         self._ingest = IngestServer(
             settings.listen,
             ingest,
@@ -133,8 +131,8 @@ class Relay:
         )
         self._admin = AdminServer(
             settings.admin_listen,
-            Telemetry(self.snapshot),
-            status=self.status,
+            Telemetry(),
+            look=self.look,
             not_ready=self.not_ready,
             explain=self.explain,
         )
@@ -168,6 +166,7 @@ class Relay:
         except BaseException:
             await self.stop()
             raise
+        allocator.settle()
         collector.settle()
         let_loop_go_first()
         loop = asyncio.get_running_loop()
@@ -264,11 +263,11 @@ class Relay:
 
     def snapshot(self) -> Snapshot:
         """The figures of a scrape."""
-        return snapshot(self.facts())
+        return self.facts().snapshot()
 
     def status(self, project: str = "") -> dict[str, object]:
         """The ``/status`` document; of one project, where given, only what that may see."""
-        return project_document(self.facts(), project) if project else document(self.facts())
+        return self.facts().status(project)
 
     def explain(self, question: Question) -> list[str]:
         """Who takes a series, and why, as of now. Raises ConfigError."""
@@ -292,21 +291,30 @@ class Relay:
         )
 
     def facts(self) -> Facts:
-        """Everything that can be said of this moment."""
-        reports = tuple(self._fleet.reports()) if self._fleet else ()
+        """Everything that can be said of this moment. Takes long beside thousands of sinks."""
+        if self._fleet is None:
+            return self._facts(Survey((), (), NO_POINTS))
+        exporters, reports = tuple(self._fleet.exporters), tuple(self._fleet.reports())
+        return self._facts(Survey(exporters, reports, self._fleet.departed()))
+
+    async def look(self) -> Facts:
+        """The same for the admin listener, with turns for others between."""
+        survey = await self._fleet.survey() if self._fleet else Survey((), (), NO_POINTS)
+        return self._facts(survey)
+
+    def _facts(self, survey: Survey) -> Facts:
         return Facts(
             now=self._clock(),
             started_at=self._started_at,
             ingest=self._ingest.statistics(),
             engine=self._engine.statistics(),
-            lag_last_s=self._lag.last_s,
-            lag_max_s=self._lag.max_s,
-            exporters=tuple(self._fleet.exporters) if self._fleet else (),
+            lag=self._lag.statistics(),
+            exporters=survey.exporters,
             faults=self._reloader.faults if self._reloader else (),
             sources=tuple(self._engine.router.tallies()),
-            sinks=reports,
+            sinks=survey.sinks,
             changes=self._reloader.statistics() if self._reloader else None,
-            departed=self._fleet.departed() if self._fleet else NO_POINTS,
+            departed=survey.departed,
             store=self._storage.store.statistics() if self._storage else None,
             journal=self._storage.journal.statistics() if self._storage else None,
             replay=self._replay.statistics() if self._replay else NO_REPLAY,
@@ -350,6 +358,7 @@ class Relay:
             store=fittings.store,
             make_room=fittings.make_room,
             low_limit=fittings.low_limit,
+            awake=fittings.awake,
         )
 
     def _origin_of(self, tenant: Tenant | None) -> Origin:
@@ -381,6 +390,7 @@ class Relay:
                 origin_of=self._origin_of,
                 tick=self._tick,
             )
+            self._keeper = Keeper(self._engine, fleet, self._storage.journal, self._replay)
         self._acceptance = Acceptance(
             self._engine,
             fleet,
@@ -403,49 +413,21 @@ class Relay:
         began = self._tick()
         assert self._acceptance is not None
         self._acceptance.measure()
-        if self._storage is not None:
-            self._keep_journal(self._storage.journal)
+        if self._keeper is not None:
+            self._keeper.keep()
         interval_s = max(UPKEEP_INTERVAL_S_MIN, (self._tick() - began) / UPKEEP_COST)
         self._upkeep_timer = asyncio.get_running_loop().call_later(
             min(interval_s, UPKEEP_INTERVAL_S_MAX), self._upkeep
         )
 
-    def _keep_journal(self, journal: Journal) -> None:
-        assert self._fleet is not None
-        checkpoint = self._checkpoint()
-        if checkpoint != self._saved and journal.tidy(
-            checkpoint, low=self._engine.positions.low, knowledge=self._taught(journal)
-        ):
-            self._saved = checkpoint
-        extent = journal.extent
-        if extent.bytes > journal.bytes_max // 2:
-            # Whoever still holds what is in the older half has to store it.
-            self._fleet.spill_below(extent.position_after(extent.bytes // 2))
-
-    def _checkpoint(self) -> Checkpoint:
-        """How far each sink is at this moment."""
-        assert self._fleet is not None
-        assert self._replay is not None
-        following = self._engine.positions.following
-        lows = self._replay.raised(self._fleet.lows(following, limit=self._engine.low))
-        return Checkpoint(following, lows, learned=following)
-
-    def _taught(self, journal: Journal) -> Taught | None:
-        """What requests have taught; None where it is saved already."""
-        version = self._engine.learned
-        if version == journal.saved_version:
-            return None
-        return Taught(version, encode_knowledge(self._engine.knowledge()))
-
     async def _close_storage(self) -> None:
         if self._storage is not None:
             if self._replay is not None:
                 delta_file.leave(self._storage.path, self._engine.deltas)
-            checkpoint = self._checkpoint() if self._fleet and self._replay else None
             await self._storage.close(
-                checkpoint,
+                self._keeper.checkpoint() if self._keeper else None,
                 low=self._engine.positions.low,
-                knowledge=self._taught(self._storage.journal),
+                knowledge=self._keeper.taught() if self._keeper else None,
             )
 
     def _deliver(self, intake: Intake) -> None:

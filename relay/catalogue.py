@@ -1,4 +1,5 @@
-"""Our own metrics, each with its name, help, type and labels: the only place that has them.
+"""Our own metrics, each with its name, help, type and labels: the only place that has them, beside
+:mod:`relay.times` for how long things take.
 
 A metric reads its rows from a :class:`relay.figures.Snapshot`. Whatever can be counted is exported
 from the first scrape on, as 0, because ``rate()`` misses the step from absent to 1. Reasons that
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 
 from relay.figures import Snapshot
 from relay.metric import MetricSpec, Row, by, one, per_part, per_sink
+from relay.times import TIMES
 
 
 def _sink_outcomes(snapshot: Snapshot) -> Iterator[Row]:
@@ -484,12 +486,5 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         (),
         one(lambda s: s.memory_bytes_max),
     ),
-    # The process.
-    MetricSpec(
-        "relay_event_loop_lag_seconds",
-        "gauge",
-        "How late the event loop was: at the last measurement, and at worst in the last minute.",
-        ("window",),
-        lambda s: ((("last",), s.loop_lag_last_s), (("max",), s.loop_lag_max_s)),
-    ),
+    *TIMES,
 )

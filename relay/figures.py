@@ -9,6 +9,27 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+DURATION_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Upper bounds, inclusive, of what :class:`Distribution` counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """How often something took how long: ``counts`` for each of :data:`DURATION_BOUNDS_S` and for
+    what is above the last; ``sum_s`` of all."""
+
+    counts: tuple[int, ...] = (0,) * (len(DURATION_BOUNDS_S) + 1)
+    sum_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LagFigures:
+    """By how much the event loop came late: the worst of the last minute, and every time since the
+    start that it was measured."""
+
+    max_s: float = 0.0
+    all: Distribution = Distribution()
+
 
 @dataclass(frozen=True, slots=True)
 class IngestFigures:
@@ -17,7 +38,7 @@ class IngestFigures:
     ``requests`` by status code; ``refused`` by reason, requests of which nothing was taken;
     ``partial`` requests of which the good part was taken; ``compressed_bytes`` of bodies as they
     came, ``decoded_bytes`` of the same after decompression; ``in_flight`` requests that hold one of
-    the places for concurrent requests now.
+    the places for concurrent requests now; ``durations`` from a request's head to its answer.
     """
 
     requests: Mapping[int, int] = field(default_factory=dict)
@@ -26,6 +47,7 @@ class IngestFigures:
     compressed_bytes: int = 0
     decoded_bytes: int = 0
     in_flight: int = 0
+    durations: Distribution = Distribution()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +133,7 @@ class Snapshot:
     ``received_samples`` by protocol and ``dropped_samples`` by reason count before matching, each
     received sample once; ``unmatched_samples`` were good and nobody wanted them. ``removed_sinks``
     are the points, by outcome, of sinks that are gone. ``memory_bytes`` is what data on its way
-    takes, by where it is. ``loop_lag_*_s`` is by how much the event loop came late: the last time
-    it was measured, and the worst of the last minute.
+    takes, by where it is.
     """
 
     version: str = ""
@@ -148,5 +169,4 @@ class Snapshot:
     inventory_objects: Mapping[str, int] = field(default_factory=dict)
     ingest_next_position: int = 0
     ingest_oldest_held_position: int = 0
-    loop_lag_last_s: float = 0.0
-    loop_lag_max_s: float = 0.0
+    loop_lag: LagFigures = LagFigures()

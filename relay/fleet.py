@@ -28,23 +28,24 @@ from relay.exporter.model import Exporter, Sink
 from relay.pipeline.engine import Engine
 from relay.pipeline.plans import SinkTally, Target, TargetOptions
 from relay.pipeline.router import Sources
+from relay.report import SinkReport, sum_ledgers, sum_queues
 from relay.sink.arbiter import Arbiter
 from relay.sink.ledger import LedgerStatistics
-from relay.sink.queue import QueueStatistics
 from relay.sink.share import BufferedBytes
 from relay.sink.store import QueueStore, SinkStore
-from relay.sink.worker import SinkStatistics, SinkWorker
+from relay.sink.worker import SinkWorker
 from relay.wire.batch import OpenBatch
 
 _log = logging.getLogger("relay.fleet")
 
 UPKEEP_S = 1.0
-"""How often every sink is looked after."""
+"""How often every sink that has something is looked after."""
 UPKEEP_SLICES = 10
 """In so many parts, because ten thousand sinks at once would hold up senders."""
 
 SLICE_S = 0.005
-"""How long changes are applied before whoever waits for the loop has a turn."""
+"""How long changes are applied, or accounts drawn up, before whoever waits for the loop has a
+turn."""
 
 SinkKey = tuple[str, str]
 """Exporter's id and sink's name."""
@@ -63,11 +64,13 @@ class Differences:
 @dataclass(frozen=True, slots=True)
 class Fittings:
     """What the fleet gives a sink's worker: its part of the disk, None where there is no disk; whom
-    to ask before it stores; and the oldest position that the pipeline itself holds."""
+    to ask before it stores; the oldest position that the pipeline itself holds; and whom to tell
+    that it needs upkeep again."""
 
     store: SinkStore | None
     make_room: Callable[[SinkWorker, int], bool]
     low_limit: Callable[[], int]
+    awake: Callable[[SinkWorker], None]
 
 
 MakeWorker = Callable[[Exporter, Sink, Fittings], SinkWorker]
@@ -87,33 +90,12 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
-class SinkReport:
-    """One sink's account at one moment.
+class Survey:
+    """All exporters, the accounts of their sinks, and that of all sinks that are gone."""
 
-    ``matched`` points are counted where series are matched (or where several samples became one
-    point), or were found on disk at the start; all others where points are batched, sent and given
-    up: that both sides agree is what :attr:`balanced` says. ``matched_samples`` are what the points
-    were made of, and those that wait to become one or became none. ``open`` points are in the batch
-    that still grows since ``open_since`` (wall clock, s), ``queued`` ones behind it. ``removed``:
-    it only sends what is left.
-    """
-
-    exporter: str
-    sink: str
-    matched: int
-    matched_samples: int
-    ledger: LedgerStatistics
-    open: int
-    open_since: float | None
-    worker: SinkStatistics
-    queue: QueueStatistics
-    oldest_point_age_s: float | None
-    removed: bool = False
-
-    @property
-    def balanced(self) -> bool:
-        """Whether every matched point is accounted for, exactly once."""
-        return self.matched == self.ledger.offered + self.open and self.ledger.balanced
+    exporters: tuple[Exporter, ...]
+    sinks: tuple[SinkReport, ...]
+    departed: LedgerStatistics
 
 
 @dataclass(slots=True, eq=False)
@@ -140,11 +122,11 @@ class _Record:
             self.tally.sink,
             self.tally.points,
             self.tally.samples,
-            _sum([*self.past, *(one.ledger for one in statistics)]),
+            sum_ledgers([*self.past, *(one.ledger for one in statistics)]),
             sum(lane.count for lane in lanes),
             min((lane.opened_at for lane in lanes if lane.count), default=None),
             statistics[0],
-            _sum_queues([one.queue for one in statistics]),
+            sum_queues([one.queue for one in statistics]),
             max((age for age in ages if age is not None), default=None),
             removed,
         )
@@ -186,6 +168,8 @@ class Fleet:
         self._retirements: set[asyncio.Task[None]] = set()
         self._blocking: list[SinkWorker] = []
         self._upkeep: asyncio.Task[None] | None = None
+        self._awake: dict[SinkWorker, None] = {}
+        self._revision = 0
         self._draining = False
 
     def start(self) -> None:
@@ -268,6 +252,11 @@ class Fleet:
         return any(worker.full for worker in self._blocking)
 
     @property
+    def revision(self) -> int:
+        """Moves whenever sinks come, go or are configured anew."""
+        return self._revision
+
+    @property
     def exporters(self) -> Iterable[Exporter]:
         """The exporters that run."""
         return self._exporters.values()
@@ -281,9 +270,34 @@ class Fleet:
         for record in self._departing.values():
             yield record.report(removed=True)
 
+    async def survey(self) -> Survey:
+        """All exporters and the account of every sink, in slices: ten thousand take half a second.
+
+        Each account is of one moment, not all of the same. Sinks that come or go meanwhile are
+        those there were at the start.
+        """
+        exporters, departed = tuple(self._exporters.values()), self.departed()
+        listed = [(record, False) for record in self._records.values()]
+        listed += [(record, True) for record in self._departing.values()]
+        reports: list[SinkReport] = []
+        positions, router = self._engine.positions, self._engine.router
+        router.fold()
+        version = positions.version
+        slice_end = time.monotonic() + SLICE_S
+        for record, removed in listed:
+            reports.append(record.report(removed=removed))
+            if time.monotonic() >= slice_end:
+                await asyncio.sleep(0)
+                if version != positions.version:
+                    # A sink's points are counted on both sides, or its account does not balance.
+                    version = positions.version
+                    router.fold()
+                slice_end = time.monotonic() + SLICE_S
+        return Survey(exporters, tuple(reports), departed)
+
     def departed(self) -> LedgerStatistics:
         """The account of all sinks that were removed and are gone."""
-        return _sum(self._departed)
+        return sum_ledgers(self._departed)
 
     def open_bytes(self) -> int:
         """Bytes in open batches."""
@@ -378,6 +392,7 @@ class Fleet:
             elif old is None or not _same_delivery(old, sink):
                 self._flush(record.worker)
                 record.worker.reconfigure(sink)
+                self._revision += 1
             targets[sink.name] = Target(record.tally, record.worker.lanes, _options(sink))
         for name in known:
             self._retire((exporter.id, name))
@@ -396,8 +411,11 @@ class Fleet:
             self._store.claim(key) if self._store is not None else None,
             self._arbiter.make_room,
             self._low_limit,
+            self._wake,
         )
         worker = self._make_worker(exporter, sink, fittings)
+        self._wake(worker)
+        self._revision += 1
         record = self._departing.pop(key, None)
         if record is None:
             record = _Record(SinkTally(*key), worker, exporter.project or exporter.id)
@@ -417,6 +435,7 @@ class Fleet:
     def _retire(self, key: SinkKey) -> None:
         """Let a sink's worker send what it has, then stop it."""
         record = self._departing[key] = self._records.pop(key)
+        self._revision += 1
         self._flush(record.worker)
         task = asyncio.get_running_loop().create_task(self._finish(key, record, record.worker))
         self._retirements.add(task)
@@ -424,16 +443,17 @@ class Fleet:
 
     async def _finish(self, key: SinkKey, record: _Record, worker: SinkWorker) -> None:
         await worker.leave(self._drain_timeout_s)
+        self._awake.pop(worker, None)
         ledger = worker.statistics().ledger
         if worker is not record.worker:
             record.leaving.remove(worker)
-            record.past = [_sum([*record.past, ledger])]
+            record.past = [sum_ledgers([*record.past, ledger])]
         elif record.leaving:  # it was removed, added and removed again
             record.worker = record.leaving.pop()
-            record.past = [_sum([*record.past, ledger])]
+            record.past = [sum_ledgers([*record.past, ledger])]
         else:
             del self._departing[key]
-            self._departed = [_sum([*self._departed, *record.past, ledger])]
+            self._departed = [sum_ledgers([*self._departed, *record.past, ledger])]
         lost = sum(ledger.dropped.values())
         level = logging.WARNING if lost else logging.INFO
         _log.log(
@@ -446,15 +466,20 @@ class Fleet:
         for batch, sealed in self._engine.flush(worker.lanes):
             worker.offer(sealed, batch.lane)
 
+    def _wake(self, worker: SinkWorker) -> None:
+        self._awake[worker] = None
+
     async def _look_after(self) -> None:
         while True:
-            workers = [worker for _, worker in self._members()]
+            # Of ten thousand sinks most have nothing most of the time: those cost nothing.
+            workers = list(self._awake)
             size = -(-len(workers) // UPKEEP_SLICES)
             for number in range(UPKEEP_SLICES):
                 self._arbiter.relieve_memory()
                 for worker in workers[number * size : (number + 1) * size]:
                     try:
-                        worker.upkeep()
+                        if not worker.upkeep():
+                            self._awake.pop(worker, None)
                     except Exception:
                         _log.exception("%r: bug in the relay", worker)
                 await asyncio.sleep(UPKEEP_S / UPKEEP_SLICES)
@@ -473,28 +498,3 @@ def _same_delivery(old: Sink, new: Sink) -> bool:
     """Whether the worker of ``old`` can serve ``new`` as it is: which sources feed it is routing's
     concern."""
     return dataclasses.replace(old, sources=()) == dataclasses.replace(new, sources=())
-
-
-def _sum_queues(parts: list[QueueStatistics]) -> QueueStatistics:
-    if len(parts) == 1:
-        return parts[0]
-    fields = [one.name for one in dataclasses.fields(QueueStatistics)]
-    return QueueStatistics(*(sum(getattr(part, name) for part in parts) for name in fields))
-
-
-def _sum(parts: list[LedgerStatistics]) -> LedgerStatistics:
-    rejected: dict[str, int] = {}
-    dropped: dict[str, int] = {}
-    for part in parts:
-        for reason, points in part.rejected.items():
-            rejected[reason] = rejected.get(reason, 0) + points
-        for reason, points in part.dropped.items():
-            dropped[reason] = dropped.get(reason, 0) + points
-    return LedgerStatistics(
-        offered=sum(part.offered for part in parts),
-        delivered=sum(part.delivered for part in parts),
-        rejected=rejected,
-        expired=sum(part.expired for part in parts),
-        dropped=dropped,
-        queued=sum(part.queued for part in parts),
-    )

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from prometheus_client import Metric
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
 
-from relay.figures import SinkFigures, Snapshot, StorageFigures
+from relay.figures import DURATION_BOUNDS_S, Distribution, SinkFigures, Snapshot, StorageFigures
 
-Kind = Literal["counter", "gauge", "info"]
+Kind = Literal["counter", "gauge", "info", "histogram"]
 Row = tuple[tuple[str, ...], float]
 """Label values in the order of the metric's label names, and the value."""
 
 
 @dataclass(frozen=True, slots=True)
 class MetricSpec:
-    """One metric of ours: what it is called and how its rows are read from a snapshot."""
+    """One metric of ours: what it is called and how its rows are read from a snapshot; a histogram
+    has a ``distribution`` instead, and no labels."""
 
     name: str
     kind: Kind
     help: str
     labels: tuple[str, ...]
-    rows: Callable[[Snapshot], Iterable[Row]]
+    rows: Callable[[Snapshot], Iterable[Row]] = lambda _snapshot: ()
+    distribution: Callable[[Snapshot], Distribution] = lambda _snapshot: Distribution()
 
     def family(self, snapshot: Snapshot) -> Metric:
         """This metric as prometheus-client wants it."""
@@ -33,11 +41,19 @@ class MetricSpec:
             for values, _ in self.rows(snapshot):
                 info.add_metric((), dict(zip(self.labels, values, strict=True)))
             return info
+        if self.kind == "histogram":
+            return _histogram(self.name, self.help, self.distribution(snapshot))
         made = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
         family = made(self.name, self.help, labels=self.labels)
         for values, value in self.rows(snapshot):
             family.add_metric(values, value)
         return family
+
+
+def _histogram(name: str, text: str, distribution: Distribution) -> HistogramMetricFamily:
+    bounds = [*(str(bound) for bound in DURATION_BOUNDS_S), "+Inf"]
+    buckets = zip(bounds, itertools.accumulate(distribution.counts), strict=True)
+    return HistogramMetricFamily(name, text, list(buckets), distribution.sum_s)
 
 
 def one(read: Callable[[Snapshot], float]) -> Callable[[Snapshot], Iterable[Row]]:

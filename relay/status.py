@@ -19,18 +19,19 @@ from relay.exporter.model import Exporter, Source
 from relay.figures import (
     IngestFigures,
     JournalFigures,
+    LagFigures,
     SinkFigures,
     Snapshot,
     SourceFigures,
     StorageFigures,
 )
-from relay.fleet import SinkReport
 from relay.hot_path import BUILD
 from relay.journal.statistics import JournalStatistics
 from relay.pipeline.accounts import EngineStatistics
 from relay.pipeline.plans import SourceTally
 from relay.reloading import ReloadStatistics
 from relay.replay import NO_REPLAY, ReplayStatistics
+from relay.report import SinkReport
 from relay.selector.resources import ResourceSelection
 from relay.sink.delivery import Remark
 from relay.sink.ledger import LedgerStatistics
@@ -40,14 +41,17 @@ from relay.sink.store import StoreStatistics
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Everything the two documents are made of, taken at one moment. ``now`` is the wall clock,
-    s."""
+    s.
+
+    What is in it does not change, but for the counts of sources, which may be some samples ahead:
+    any thread may write it out.
+    """
 
     now: float
     started_at: float
     ingest: IngestFigures
     engine: EngineStatistics
-    lag_last_s: float
-    lag_max_s: float
+    lag: LagFigures
     exporters: tuple[Exporter, ...]
     faults: tuple[Fault, ...]
     sources: tuple[SourceTally, ...]
@@ -59,6 +63,14 @@ class Facts:
     replay: ReplayStatistics = NO_REPLAY
     memory: MemoryStatistics = NO_MEMORY
     unreachable_endpoints: int = 0
+
+    def snapshot(self) -> Snapshot:
+        """The figures of a scrape."""
+        return snapshot(self)
+
+    def status(self, project: str = "") -> dict[str, Any]:
+        """The ``/status`` document; of one project, where given, only what that may see."""
+        return project_document(self, project) if project else document(self)
 
 
 def snapshot(facts: Facts) -> Snapshot:
@@ -122,8 +134,7 @@ def snapshot(facts: Facts) -> Snapshot:
         },
         ingest_next_position=engine.positions.next,
         ingest_oldest_held_position=engine.positions.low,
-        loop_lag_last_s=facts.lag_last_s,
-        loop_lag_max_s=facts.lag_max_s,
+        loop_lag=facts.lag,
     )
 
 

@@ -66,16 +66,11 @@ class SnapshotCollector(Collector):
 class Telemetry:
     """What a scrape shows: our catalogue, and the figures of process, platform and GC."""
 
-    def __init__(self, provider: Callable[[], Snapshot]) -> None:
-        self._provider = provider
+    def __init__(self) -> None:
         self._process = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._process)
         PlatformCollector(registry=self._process)
         GCCollector(registry=self._process)
-
-    def snapshot(self) -> Snapshot:
-        """The figures of this moment; call it where the counters live, on the event loop."""
-        return self._provider()
 
     def render(self, snapshot: Snapshot, *, accept: str = "") -> tuple[bytes, str]:
         """The exposition of a snapshot and its content type, chosen by the ``Accept`` header.

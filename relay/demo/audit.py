@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from relay.demo.agent import AgentStatistics
 from relay.demo.receiver import ReceiverStatistics
-from relay.fleet import SinkKey, SinkReport
+from relay.fleet import SinkKey
+from relay.report import SinkReport
 from relay.status import Facts
 
 

@@ -14,7 +14,8 @@ from typing import TextIO
 
 from relay.demo.agent import AgentStatistics
 from relay.demo.audit import Audit, Check, SinkAudit
-from relay.fleet import SinkKey, SinkReport
+from relay.fleet import SinkKey
+from relay.report import SinkReport
 
 COLUMNS = 80
 

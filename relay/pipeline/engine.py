@@ -38,8 +38,8 @@ from relay.pipeline.tenancy import ACCOUNT_LABELS, ANYWHERE, Origin, Tenancy
 from relay.pipeline.translate import Translator
 from relay.selector.resource_matching import Compiler
 from relay.wire.batch import OpenBatch, SealedBatch
+from relay.wire.label_reader import LabelReader, SeriesLabels
 from relay.wire.remote_write import (
-    LabelReader,
     SeriesFault,
     WriteProtocol,
     parse_metadata,
@@ -424,20 +424,18 @@ class Engine:
             return
         series.claim = self._info_reader.claim(labels, project)
         self.resolver.resolve(series, labels, project)
-        self._invalidate_changed()
-
-    def _refresh(self, series: Series) -> None:
-        """Bring a series that was resolved before up to date, at the least expense."""
-        if not series.fault:
-            self.resolver.refresh(series, lambda: self._view(series))
-            self._invalidate_changed()
-
-    def _invalidate_changed(self) -> None:
-        """Let other series look again, where what they rest on was told by this one."""
         if self.resolver.take_changed():
             self.table.invalidate()
 
-    def _view(self, series: Series) -> tuple[dict[str, str], str]:
+    def _refresh(self, series: Series) -> None:
+        """Bring a series that was resolved before up to date, at the least expense; others look
+        again where what they rest on was told by this one."""
+        if not series.fault:
+            self.resolver.refresh(series, lambda: self._view(series))
+            if self.resolver.take_changed():
+                self.table.invalidate()
+
+    def _view(self, series: Series) -> tuple[SeriesLabels, str]:
         """The labels that anybody may see, and the project. Raises SeriesFault."""
         labels = self._labels.read(series.key)
         tenancy = self.router.tenancy
@@ -445,8 +443,7 @@ class Engine:
             return labels, ""
         project = tenancy.project_of(labels, self._origin)
         if self._origin.by_labels:
-            for label in ACCOUNT_LABELS:
-                labels.pop(label, None)
+            labels = labels.without(ACCOUNT_LABELS)
         return labels, project
 
     def __repr__(self) -> str:

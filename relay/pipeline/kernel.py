@@ -55,13 +55,15 @@ def consume(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per sample w
     pos = 0
     end = len(body)
     stamps = memo.stamps
+    stretches = memo.stretches
     in_row = 0  # guesses that were right
     while pos < end:
-        if in_row >= LENGTH_MIN and last.next is not None:
-            stretch = take_stretch(last.next, body, pos, generation, memo, intake)
+        guess = last.next
+        if guess is not None and (guess in stretches or in_row >= LENGTH_MIN):
+            stretch = take_stretch(stretches.get(guess), guess, body, pos, generation, memo, intake)
             if stretch is not None:
                 pos += stretch.layout.size
-                last = stretch.last
+                last = stretch.members[-1]
                 if stretch.plan is plan:
                     samples += stretch.count
                 else:
@@ -94,7 +96,7 @@ def consume(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per sample w
             if start < 0:
                 continue
 
-        series = last.next
+        series = guess
         stamp = None
         if series is not None and body.startswith(series.key, start):
             if series.generation != generation:
@@ -103,10 +105,10 @@ def consume(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per sample w
             tail = start + len(series.key)
             if pos - tail == 18:
                 if body.startswith(VALUE_HEAD, tail):
-                    stamp = stamps.get(body[tail + 11 : pos])
+                    stamp = stamps[body[tail + 11 : pos]]
                     value = body[tail + 3 : tail + 11]
             elif pos - tail == 9 and body.startswith(TIME_HEAD, tail):
-                stamp = stamps.get(body[tail + 2 : pos])
+                stamp = stamps[body[tail + 2 : pos]]
                 value = ZERO
         if stamp is None or series is None:
             # The careful way: another series than the guess, or a sample of another shape.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from relay.wire.otlp import encode_time
+
 if TYPE_CHECKING:
     from relay.pipeline.series import Series
     from relay.pipeline.stretches import Stretch
@@ -13,51 +15,63 @@ STAMPS_MAX: Final = 65_536
 STRETCHES_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of labels that are kept a second time, within stretches."""
 
+_TIME_TAG: Final = 0x10  # Sample.timestamp (2)
+_TIME_BYTES: Final = 7
+
+
+class Stamps(dict[bytes, "bytes | None"]):
+    """The time of a sample, with its tag, as :func:`relay.wire.otlp.encode_time` makes it.
+
+    None, and nothing is kept, for what is no varint of six bytes, as short as it can be: those are
+    the times from 1971 to 2109, all of which OTLP can express.
+    """
+
+    __slots__ = ()
+
+    def __missing__(self, encoded: bytes) -> bytes | None:
+        """Work out a time that is new."""
+        if len(encoded) != _TIME_BYTES or encoded[0] != _TIME_TAG or not 0 < encoded[6] < 128:
+            return None
+        time_ms = encoded[6]
+        for byte in encoded[5:0:-1]:
+            if byte < 128:
+                return None
+            time_ms = time_ms << 7 | byte & 0x7F
+        if len(self) >= STAMPS_MAX:
+            self.clear()
+        stamp = self[encoded] = encode_time(time_ms)
+        return stamp
+
 
 class Memo:
     """Bounded; where it is full, it is emptied and learns again.
 
-    ``stamps`` maps the time of a sample, with its tag, to what :func:`relay.wire.otlp.encode_time`
-    makes of it. Only six-byte varints are kept: those are the times from 1971 to 2109, all of which
-    OTLP can express. ``stretches`` are those of the interpreted build, by their first series.
+    ``stretches`` are those of the interpreted build, by each of their series.
     """
 
     __slots__ = ("_stretches_bytes", "stamps", "stretches")
 
     def __init__(self) -> None:
-        self.stamps: dict[bytes, bytes] = {}
+        self.stamps = Stamps()
         self.stretches: dict[Series, Stretch] = {}
         self._stretches_bytes = 0
 
-    def remember(self, timestamp_ms: int, stamp: bytes) -> None:
-        """Keep a time, if it is one of those that are kept."""
-        if not 1 << 35 <= timestamp_ms < 1 << 42:
-            return
-        if len(self.stamps) >= STAMPS_MAX:
-            self.stamps.clear()
-        encoded = bytearray(b"\x10")  # Sample.timestamp (2)
-        rest = timestamp_ms
-        while rest > 127:
-            encoded.append(rest & 0x7F | 0x80)
-            rest >>= 7
-        encoded.append(rest)
-        assert len(encoded) == 7
-        self.stamps[bytes(encoded)] = stamp
-
-    def keep(self, first: Series, stretch: Stretch) -> None:
-        """Keep a stretch, in place of the one that began with the same series."""
-        self.drop(first)
+    def keep(self, stretch: Stretch) -> None:
+        """Keep a stretch, in place of those that any of its series was in."""
+        for old in {self.stretches.get(member) for member in stretch.members}:
+            if old is not None:
+                self.drop(old)
         self._stretches_bytes += stretch.layout.size
         if self._stretches_bytes > STRETCHES_BYTES_MAX:
             self.stretches.clear()
             self._stretches_bytes = stretch.layout.size
-        self.stretches[first] = stretch
+        self.stretches |= dict.fromkeys(stretch.members, stretch)
 
-    def drop(self, first: Series) -> None:
-        """Forget the stretch that begins with this series, if there is one."""
-        old = self.stretches.pop(first, None)
-        if old is not None:
-            self._stretches_bytes -= old.layout.size
+    def drop(self, stretch: Stretch) -> None:
+        """Forget a stretch that is kept."""
+        self._stretches_bytes -= stretch.layout.size
+        for member in stretch.members:
+            del self.stretches[member]
 
     def __repr__(self) -> str:
-        return f"<Memo {len(self.stamps)} times, {len(self.stretches)} stretches>"
+        return f"<Memo {len(self.stamps)} times, {len(self.stretches)} series in stretches>"

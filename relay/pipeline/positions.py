@@ -30,6 +30,7 @@ class Positions:
         self._low = first
         self._held: dict[int, int] = {}
         self._holds = 0
+        self._version = 0
 
     def begin(self) -> int:
         """Give out the next position and hold it."""
@@ -42,6 +43,7 @@ class Positions:
         """Let the next position given out be this one: those in between belong to nobody."""
         assert position >= self._next, (position, self._next)
         self._next = position
+        self._version += 1
         if not self._held:  # else releasing the oldest hold will step over the gap
             self._low = position
 
@@ -50,11 +52,13 @@ class Positions:
         assert self._low <= position < self._next, (self._low, position, self._next)
         self._held[position] = self._held.get(position, 0) + times
         self._holds += times
+        self._version += 1
 
     def release(self, position: int) -> None:
         """Give up one hold."""
         count = self._held[position]
         self._holds -= 1
+        self._version += 1
         if count > 1:
             self._held[position] = count - 1
             return
@@ -74,6 +78,11 @@ class Positions:
     def following(self) -> int:
         """The next position to be given out."""
         return self._next
+
+    @property
+    def version(self) -> int:
+        """Moves with every change."""
+        return self._version
 
     def statistics(self) -> PositionsStatistics:
         """A snapshot."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from relay.errors import OverloadedError
 from relay.pipeline.native import NativeRoute
 from relay.pipeline.series import Series
-from relay.wire.remote_write import METADATA_FIELD, top_level
+from relay.wire.remote_write import metadata_spans
 from relay.wire.remote_write2 import Metadata2
 
 if TYPE_CHECKING:
@@ -61,11 +61,7 @@ class Request:
     def learn_ahead(self) -> None:
         """Read the metadata of the whole request, once."""
         if not self._ahead:
-            spans = [
-                (start, stop)
-                for field, start, stop in top_level(self._body)
-                if field == METADATA_FIELD
-            ]
+            spans = metadata_spans(self._body)
             if spans:
                 self._engine.learn(self._body, spans)
             self._ahead = True  # not before: what is faulty must be found by every attempt

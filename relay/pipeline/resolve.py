@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from relay.pipeline.assembly import Assembly, Discard, Enrolment
 from relay.pipeline.delta import DeltaStore
@@ -26,18 +27,22 @@ from relay.pipeline.metric_types import TYPE_NUMBERS, FamilyMetadata, Typing, fa
 from relay.pipeline.native import NativeRoute
 from relay.pipeline.plans import Plan, SourceRoute, Target, TargetOptions
 from relay.pipeline.resources import TARGET_INFO, Resource, Resources
-from relay.pipeline.route import Route
+from relay.pipeline.route import Fact, Route
 from relay.pipeline.router import Router, routes_to
 from relay.pipeline.series import Series
 from relay.pipeline.streams import Handler, NumberHandler, Outlet, Stream
-from relay.pipeline.translate import Pairs, Translator
+from relay.pipeline.translate import Translator
 from relay.selector.ast import NAME
+from relay.wire.label_reader import SeriesLabels
 from relay.wire.otlp import Kind, MetricGroup, MetricIdentity, point_prefix
 from relay.wire.otlp_points import encode_attributes
 from relay.wire.remote_write import Labels
 
-View = Callable[[], tuple[Mapping[str, str], str]]
+View = Callable[[], tuple[SeriesLabels, str]]
 """Gives a series' labels that anybody may see, and its project."""
+
+_OF_DELTAS_MAX = 1_024
+"""Identities whose twin in deltas is remembered."""
 
 
 class Resolver:
@@ -69,13 +74,19 @@ class Resolver:
         self._deltas = deltas
         self._changed = False
 
-    def resolve(self, series: Series, labels: Mapping[str, str], project: str) -> None:
+    def resolve(self, series: Series, labels: SeriesLabels, project: str) -> None:
         """Set everything of a new series that depends on labels, exporters and metadata."""
-        series.name = labels[NAME]
-        resource = self._resources.find(labels, project)  # first: it is kept as long as it is used
-        self._learn(series.name, labels, project)
+        name = series.name = labels[NAME]
+        # A target is kept as long as it is used, so it is found before something is said of it.
+        resource = self._resources.find(labels, project) if name == TARGET_INFO else None
+        self._learn(name, labels, project)
         plan, matched = self._router.match(labels, project)
-        self._attach(series, labels, project, plan, matched, resource)
+        if matched or resource is not None:
+            self._attach(series, labels, project, plan, matched)
+        else:
+            # Nobody wants it: a new series goes nowhere as it is.
+            series.plan = plan
+            series.resolved = plan.partition.version
 
     def refresh(self, series: Series, view: View) -> None:
         """Bring a series that was resolved before up to date, at the least expense."""
@@ -100,24 +111,26 @@ class Resolver:
             series.resolved = plan.partition.version
             return
         labels, project = view()
-        resource = self._resources.find(labels, project)
-        self._attach(series, labels, project, plan, matched, resource)
+        self._attach(series, labels, project, plan, matched)
 
     def is_current(self, series: Series) -> bool:
         """Whether nothing has changed that the routes of a good series rest on."""
         return series.resolved == series.plan.partition.version and self._is_translated(series)
 
     def _is_translated(self, series: Series) -> bool:
-        return (series.typing is None or series.typing == self._types.typing(series.name)) and sum(
-            fact.version for fact in series.facts
-        ) == series.seen
+        if series.typing is not None and series.typing != self._types.typing(series.name):
+            return False
+        return _seen(series.facts) == series.seen
 
     def take_changed(self) -> bool:
         """Whether something changed since this was asked last that other series may rest on."""
-        changed = self._changed
+        if not (self._changed or self._resources.changed or self.assembly.changed):
+            return False
         self._changed = False
-        # All of them are asked: each forgets that it was.
-        return any((changed, self._resources.take_changed(), self.assembly.take_changed()))
+        # Each forgets that it was.
+        self._resources.take_changed()
+        self.assembly.take_changed()
+        return True
 
     def native(self, series: Series, labels: Mapping[str, str], project: str) -> NativeRoute:
         """Where the native histograms of a series go."""
@@ -148,9 +161,12 @@ class Resolver:
         streams = []
         for options, alike in by_options.items():
             wanted = _as_wanted(identity, options)
-            group, attributes = self._place(labels, wanted, options, resource)
-            encoded = encode_attributes(attributes, wanted.kind)
-            key = point_prefix(attributes)
+            translation = self._translator.translate(
+                labels, target=resource.attributes, promoted=options.promoted
+            )
+            group = self._translator.group(translation, wanted)
+            encoded = encode_attributes(translation.attributes, wanted.kind)
+            key = point_prefix(translation.attributes)
             outlets = tuple(Outlet(target.lane(key), target.tally) for target in alike)
             delta = None
             if wanted.temporality == "delta":
@@ -174,35 +190,41 @@ class Resolver:
     def _attach(
         self,
         series: Series,
-        labels: Mapping[str, str],
+        labels: SeriesLabels,
         project: str,
         plan: Plan,
         matched: tuple[SourceRoute, ...],
-        resource: Resource,
     ) -> None:
         """Make the routes and handlers of a series that matched these sources."""
         series.plan = plan
         series.routes = ()
         series.handlers = ()
         series.typing = series.native = None
-        # Who says something of a target keeps it in mind for others that come later.
-        series.facts = (resource,) if matched or series.name == TARGET_INFO else ()
+        series.facts = ()
         if matched:
+            # Who says something of a target keeps it in mind for others that come later.
+            resource = self._resources.find(labels, project)
+            series.facts = (resource,)
             typing = series.typing = self._types.typing(series.name)
             reason = TARGET_INFO if series.name == TARGET_INFO else typing.refused
             if reason:
                 targets = [target for source in matched for target in source.targets]
                 series.plan = plan.variant((), targets)
                 series.handlers = (Discard(self.assembly.outcomes, reason),)
+            elif plan.is_plain and typing.family is None:
+                place = self._translator.place(labels, typing.identity, target=resource)
+                series.routes = routes_to(matched, *place)
             else:
                 self._share_out(series, labels, project, typing, resource)
+        elif series.name == TARGET_INFO:
+            series.facts = (self._resources.find(labels, project),)
         series.resolved = series.plan.partition.version
-        series.seen = sum(fact.version for fact in series.facts)
+        series.seen = _seen(series.facts)
 
     def _share_out(
         self,
         series: Series,
-        labels: Mapping[str, str],
+        labels: SeriesLabels,
         project: str,
         typing: Typing,
         resource: Resource,
@@ -225,14 +247,14 @@ class Resolver:
                     delta.append(target)
                 else:
                     direct.append(target)
-        pairs = sorted(labels.items())
-        series.routes = self._routes(pairs, typing.identity, direct, resource)
+        series.routes = self._routes(labels, typing.identity, direct, resource)
         handlers: list[Handler] = []
         if enrolment is not None:
             series.facts = (*series.facts, enrolment.family.fact)
             if whole:
                 handlers.append(enrolment.handler)
         if delta:
+            pairs = sorted(labels.items())
             handlers.append(NumberHandler(self.streams(pairs, project, typing.identity, delta)))
         if handlers:
             series.plan = plan.variant(direct, (*whole, *delta))
@@ -240,7 +262,7 @@ class Resolver:
 
     def _routes(
         self,
-        labels: Labels,
+        labels: SeriesLabels,
         identity: MetricIdentity,
         targets: Iterable[Target],
         resource: Resource,
@@ -251,20 +273,14 @@ class Resolver:
             options = target.options
             place = places.get(options)
             if place is None:
-                wanted = _as_wanted(identity, options)
-                group, attributes = self._place(labels, wanted, options, resource)
-                place = places[options] = group, point_prefix(attributes)
+                place = places[options] = self._translator.place(
+                    labels,
+                    _as_wanted(identity, options),
+                    target=resource,
+                    promoted=options.promoted,
+                )
             routes.append((target.lane(place[1]), *place))
         return tuple(routes)
-
-    def _place(
-        self, labels: Labels, identity: MetricIdentity, options: TargetOptions, resource: Resource
-    ) -> tuple[MetricGroup, Pairs]:
-        """The metric that an identity belongs to under some options, and its point attributes."""
-        translation = self._translator.translate(
-            labels, target=resource.attributes, promoted=options.promoted
-        )
-        return self._translator.group(translation, identity), translation.attributes
 
     def __repr__(self) -> str:
         return f"<Resolver of {self._router!r}>"
@@ -278,9 +294,22 @@ def _as_wanted(identity: MetricIdentity, options: TargetOptions) -> MetricIdenti
     """
     if options.temporality == "cumulative" or identity.kind in ("gauge", "summary"):
         return identity
+    return _of_deltas(identity)
+
+
+@lru_cache(maxsize=_OF_DELTAS_MAX)
+def _of_deltas(identity: MetricIdentity) -> MetricIdentity:
     if identity.kind == "sum" and not identity.monotonic:
         return replace(identity, kind="gauge")
     return replace(identity, temporality="delta")
+
+
+def _seen(facts: tuple[Fact, ...]) -> int:
+    """The versions of facts in one number, which moves with each of them."""
+    seen = 0
+    for fact in facts:
+        seen += fact.version
+    return seen
 
 
 def _kind(typing: Typing) -> Kind:

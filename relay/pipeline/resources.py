@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 
 from relay.pipeline.route import Fact
 from relay.selector.ast import NAME
+from relay.wire.otlp import ScopeGroup
 
 TARGET_INFO = "target_info"
 
@@ -24,13 +25,18 @@ _KEY_LABELS = ("job", "instance")
 
 
 class Resource(Fact):
-    """What is known of one target besides its job and instance."""
+    """What is known of one target besides its job and instance.
 
-    __slots__ = ("__weakref__", "attributes")
+    ``home`` is the translator's: where the points of series are that say no more of their resource
+    and scope; None until the first one comes, and after each change.
+    """
+
+    __slots__ = ("__weakref__", "attributes", "home")
 
     def __init__(self) -> None:
         super().__init__()
         self.attributes: tuple[tuple[str, str], ...] = ()
+        self.home: ScopeGroup | None = None
 
     def __repr__(self) -> str:
         return f"<Resource {self.attributes!r}>"
@@ -42,7 +48,7 @@ class Resources:
     def __init__(self) -> None:
         self._targets: WeakValueDictionary[tuple[str, str, str], Resource] = WeakValueDictionary()
         self._none = Resource()
-        self._changed = False
+        self.changed = False
 
     def find(self, labels: Mapping[str, str], project: str) -> Resource:
         """The target of a project's series; keep it as long as the series is kept."""
@@ -69,12 +75,13 @@ class Resources:
         )
         if attributes != resource.attributes:
             resource.attributes = attributes
+            resource.home = None
             resource.version += 1
-            self._changed = True
+            self.changed = True
 
     def take_changed(self) -> bool:
         """Whether anything was learned since this was asked last."""
-        changed, self._changed = self._changed, False
+        changed, self.changed = self.changed, False
         return changed
 
     def __len__(self) -> int:

@@ -178,7 +178,8 @@ class Router:
         at = self._projects.get(project)
         if at is None:
             return self._nobody.unmatched, ()
-        return self._plan(at, tuple(at.index.match(labels)))
+        found = at.index.match(labels)
+        return self._plan(at, tuple(found)) if found else (at.unmatched, ())
 
     def takers(self, labels: Mapping[str, str], project: str) -> list[SourceTally]:
         """What :meth:`match` finds, by name, for people who ask: nothing is kept of it."""
@@ -349,6 +350,8 @@ def routes_to(
 
     All of them want points in the same form.
     """
+    if len(matched) == 1 and len(matched[0].targets) == 1:  # nearly always
+        return ((matched[0].targets[0].lane(prefix), group, prefix),)
     return tuple(
-        (target.lane(prefix), group, prefix) for source in matched for target in source.targets
+        [(target.lane(prefix), group, prefix) for source in matched for target in source.targets]
     )

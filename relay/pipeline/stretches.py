@@ -8,12 +8,16 @@ pieces goes to each batch. Rules:
 * A stretch is only ever a shortcut: wherever it does not fit exactly (another series, another
   shape, a stale marker, a time that is new), the kernel goes on sample by sample.
 * It may be used while the table has the generation that it was made at: then so do its series.
-* All of its series have one plan and the same batches, and no handlers.
+* A series is in one stretch at most, so that where stretches begin does not depend on where in a
+  request one is first looked for. One that is met without those before it waits for the next
+  stretch; when the table's generation moves, all are made anew.
+* All of its series have one plan, and no handlers.
 * What is remembered is bounded and forgotten all at once: then it is soon learnt again.
 """
 
 from __future__ import annotations
 
+from operator import itemgetter
 from struct import Struct
 from typing import Final
 
@@ -40,52 +44,92 @@ Runs = tuple[tuple[MetricGroup, int], ...]
 """The groups of a stretch's points for one batch, and the number of pieces before their end."""
 
 
+class _Share:
+    """What one batch gets of a stretch: which of its series, under which prefixes and groups."""
+
+    __slots__ = ("batch", "count", "pick", "prefixes", "runs")
+
+    def __init__(self, batch: OpenBatch, points: list[tuple[int, MetricGroup, bytes]]) -> None:
+        self.batch = batch
+        self.count = len(points)
+        self.prefixes = [prefix for _, _, prefix in points]
+        places = [place for place, _, _ in points]
+        # Of a single place it would pick no tuple: then that stands there twice.
+        self.pick = itemgetter(*places, *places[: self.count == 1])
+        self.runs = _runs([group for _, group, _ in points])
+
+    def append(self, stamps: list[bytes], values: list[bytes], intake: Intake) -> None:
+        """Append the points in runs, sealing the batch wherever it is full."""
+        batch = self.batch
+        pieces: list[bytes] = [ZERO] * (PIECES * self.count)
+        pieces[_HEADS] = self.prefixes
+        pieces[_VALUES] = self.pick(stamps)[: self.count]
+        pieces[_TIMES] = self.pick(values)[: self.count]
+        start = 0
+        for group, end in self.runs:
+            while start < end:
+                if batch.group is not group:
+                    enter(batch, group, intake)
+                stop = min(end, start + (batch.limit - batch.count) * PIECES)
+                batch.arena.pieces += pieces[start:stop]
+                batch.count += (stop - start) // PIECES
+                start = stop
+                if batch.count == batch.limit:
+                    seal(batch, intake)
+
+
 class Stretch:
     """See the module's rules. ``zeros`` are the places of samples without a value: it is 0."""
 
-    __slots__ = ("count", "generation", "heads", "last", "layout", "plan", "routes", "zeros")
+    __slots__ = ("count", "generation", "heads", "layout", "members", "plan", "shares", "zeros")
 
     def __init__(
         self, members: list[Series], heads: list[bytes], widths: list[int], generation: int
     ) -> None:
         self.generation = generation
-        self.last = members[-1]
+        self.members = tuple(members)
         self.plan = members[0].plan
         self.count = len(members)
         self.heads = tuple(heads)
         fields = zip(heads, widths, strict=True)
         self.layout = Struct("<" + "".join(f"{len(head)}s{width}s7s" for head, width in fields))
         self.zeros = tuple(place for place, width in enumerate(widths) if not width)
-        self.routes = tuple(
-            (
-                batch,
-                [member.routes[number][2] for member in members],
-                _runs([member.routes[number][1] for member in members]),
-            )
-            for number, (batch, _, _) in enumerate(members[0].routes)
-        )
+        by_batch: dict[OpenBatch, list[tuple[int, MetricGroup, bytes]]] = {}
+        for place, member in enumerate(members):
+            for batch, group, prefix in member.routes:
+                by_batch.setdefault(batch, []).append((place, group, prefix))
+        self.shares = tuple(_Share(batch, points) for batch, points in by_batch.items())
 
     def __repr__(self) -> str:
         return f"<Stretch of {self.count} series>"
 
 
 def take_stretch(
-    series: Series, body: bytes, pos: int, generation: int, memo: Memo, intake: Intake
+    stretch: Stretch | None,
+    series: Series,
+    body: bytes,
+    pos: int,
+    generation: int,
+    memo: Memo,
+    intake: Intake,
 ) -> Stretch | None:
     """Append the points of the stretch that begins with ``series``, if it stands at ``pos``.
 
-    Returns it, so that the caller goes on behind it; None, with nothing done, where there is none.
+    ``stretch`` is the one that the series is in. Returns the one that was taken, so that the caller
+    goes on behind it; None, with nothing done, where there is none.
     """
-    stretch = memo.stretches.get(series)
     if stretch is None or stretch.generation != generation:
         stretch = _make(series, body, pos, generation, memo)
         if stretch is None:
             return None
+    elif stretch.members[0] is not series:
+        return None
     if len(body) - pos < stretch.layout.size:
         return None
     parts = stretch.layout.unpack_from(body, pos)
     if parts[_HEADS] != stretch.heads:
         # Others came between; what is there now may be a stretch again.
+        memo.drop(stretch)
         stretch = _make(series, body, pos, generation, memo)
         if stretch is None:
             return None
@@ -94,51 +138,29 @@ def take_stretch(
     if STALE in values:
         return None
     times = parts[_TIMES]
-    stamps: list[bytes | None] = [memo.stamps.get(times[0])]
+    stamps = [memo.stamps[times[0]]]
     if times.count(times[0]) == len(times):
         stamps *= len(times)
     else:
-        stamps = list(map(memo.stamps.get, times))
+        stamps = list(map(memo.stamps.__getitem__, times))
     if None in stamps:
         return None
     for place in stretch.zeros:
         values[place] = ZERO
-    pieces: list[bytes] = [ZERO] * (PIECES * stretch.count)
-    pieces[_VALUES] = stamps  # type: ignore[assignment]  # None is not among them
-    pieces[_TIMES] = values
-    for batch, prefixes, runs in stretch.routes:
-        pieces[_HEADS] = prefixes
-        _append(batch, pieces, runs, intake)
+    for share in stretch.shares:
+        share.append(stamps, values, intake)  # type: ignore[arg-type]  # None is not among them
     return stretch
-
-
-def _append(batch: OpenBatch, pieces: list[bytes], runs: Runs, intake: Intake) -> None:
-    """Append points in runs, sealing the batch wherever it is full."""
-    start = 0
-    for group, end in runs:
-        while start < end:
-            if batch.group is not group:
-                enter(batch, group, intake)
-            stop = min(end, start + (batch.limit - batch.count) * PIECES)
-            batch.arena.pieces += pieces[start:stop]
-            batch.count += (stop - start) // PIECES
-            start = stop
-            if batch.count == batch.limit:
-                seal(batch, intake)
 
 
 def _make(first: Series, body: bytes, pos: int, generation: int, memo: Memo) -> Stretch | None:
     """The stretch of known series that stands at ``pos``, remembered; None where it is none."""
     plan: Plan = first.plan
-    batches = [batch for batch, _, _ in first.routes]
     members: list[Series] = []
     heads: list[bytes] = []
     widths: list[int] = []
     series: Series | None = first
     while series is not None and len(members) < LENGTH_MAX:
         if series.generation != generation or series.plan is not plan or plan.handled:
-            break
-        if [batch for batch, _, _ in series.routes] != batches:
             break
         found = _head(series, body, pos)
         if found is None:
@@ -150,10 +172,9 @@ def _make(first: Series, body: bytes, pos: int, generation: int, memo: Memo) -> 
         pos += len(head) + width + 7
         series = series.next
     if len(members) < LENGTH_MIN:
-        memo.drop(first)
         return None
     stretch = Stretch(members, heads, widths, generation)
-    memo.keep(first, stretch)
+    memo.keep(stretch)
     return stretch
 
 

@@ -76,7 +76,6 @@ def decode_series(
             intake.drop("timestamp", 1, f"{series.name} at {timestamp_ms} ms")
         else:
             points.append((stamp, value, None))
-            memo.remember(timestamp_ms, stamp)
     if exemplars and points:
         stamp, value, _ = points[-1]
         points[-1] = (stamp, value, Extra(exemplars=exemplars))
@@ -93,13 +92,13 @@ def _decode_usual(
     """
     tail = stop - 18
     if tail > start and body.startswith(VALUE_HEAD, tail):
-        stamp = memo.stamps.get(body[tail + 11 : stop])
+        stamp = memo.stamps[body[tail + 11 : stop]]
         value = body[tail + 3 : tail + 11]
     else:
         tail = stop - 9
         stamp = None
         if body.startswith(TIME_HEAD, tail):
-            stamp = memo.stamps.get(body[tail + 2 : stop])
+            stamp = memo.stamps[body[tail + 2 : stop]]
         value = ZERO
     if stamp is None or tail <= start:
         return None

@@ -18,6 +18,8 @@ Rules:
 * Resource selectors are filed by their cover, a selector that matches at least what they match.
 * What the access predicates find are candidates. Each is asked itself: the index can make an answer
   slow but never wrong.
+* Values repeat far more than series do: where patterns are filed under a label, what its values
+  lead to is remembered until something else is filed there.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from relay.selector.ast import NAME, Matcher
 from relay.selector.matching import matcher_test
@@ -36,6 +38,11 @@ from relay.selector.resource_matching import Compiled
 PATTERN_COST: Final = 8
 PRESENCE_COST: Final = 1_000
 """Asking for a pattern, or only for presence, is as bad as a value that so many groups mention."""
+
+ANSWERS_MAX: Final = 1_024
+"""Values of a label whose candidates are remembered; at the limit all are forgotten."""
+ANSWER_CHARS_MAX: Final = 256
+"""Longer values are not remembered."""
 
 K = TypeVar("K", bound=Hashable)
 
@@ -98,9 +105,10 @@ class _Entry(Generic[K]):
 class _LabelIndex(Generic[K]):
     """What is filed under one label, and how often groups mention its values and patterns."""
 
-    __slots__ = ("_mentions", "patterns", "present", "values")
+    __slots__ = ("_answers", "_mentions", "patterns", "present", "values")
 
     def __init__(self) -> None:
+        self._answers: dict[str, dict[_Entry[K], None]] = {}
         self.values: dict[str, dict[_Entry[K], None]] = {}
         self.patterns: PatternTable[_Entry[K]] = PatternTable()
         self.present: dict[_Entry[K], None] = {}
@@ -126,7 +134,24 @@ class _LabelIndex(Generic[K]):
             case _ByPresence():
                 return PRESENCE_COST
 
+    def candidates(self, value: str) -> dict[_Entry[K], None]:
+        """What is filed under a value that is not empty. The caller changes nothing in it."""
+        if not self.patterns:
+            if not self.present:
+                return self.values.get(value) or _NOTHING
+            return {**self.values.get(value, _NOTHING), **self.present}
+        answer = self._answers.get(value)
+        if answer is None:
+            answer = self.values.get(value, _NOTHING) | self.present
+            self.patterns.collect(value, answer)
+            if len(value) <= ANSWER_CHARS_MAX:
+                if len(self._answers) >= ANSWERS_MAX:
+                    self._answers.clear()
+                self._answers[value] = answer or _NOTHING
+        return answer
+
     def file(self, access: _Access, entry: _Entry[K]) -> None:
+        self._answers.clear()
         match access:
             case _ByValue():
                 for value in access.values:
@@ -138,6 +163,7 @@ class _LabelIndex(Generic[K]):
 
     def unfile(self, access: _Access, entry: _Entry[K]) -> None:
         """Undo :meth:`file`, also where another group of the same entry already did."""
+        self._answers.clear()
         match access:
             case _ByValue():
                 for value in access.values:
@@ -154,15 +180,25 @@ class _LabelIndex(Generic[K]):
     def is_empty(self) -> bool:
         return not (self._mentions or self.present)
 
+    @property
+    def is_filed(self) -> bool:
+        """Whether anything is filed here; groups may only mention the label."""
+        return bool(self.values or self.patterns or self.present)
+
+
+_NOTHING: Final[dict[Any, None]] = {}
+
 
 class SelectorIndex(Generic[K]):
     """Selectors by key, to be asked for one series at a time. Not for several threads at once."""
 
-    __slots__ = ("_always", "_entries", "_labels", "_sequence")
+    __slots__ = ("_always", "_entries", "_filed", "_labels", "_sequence")
 
     def __init__(self) -> None:
         self._entries: dict[K, _Entry[K]] = {}
         self._labels: dict[str, _LabelIndex[K]] = {}
+        self._filed: dict[str, _LabelIndex[K]] = {}
+        """Those of the labels under which something is filed."""
         self._always: dict[_Entry[K], None] = {}
         self._sequence = 0
 
@@ -185,7 +221,8 @@ class SelectorIndex(Generic[K]):
         if groups and all(groups):
             entry.filings = tuple(min(group, key=self._rank) for group in groups)
             for access in entry.filings:
-                self._at(access.label).file(access, entry)
+                at = self._filed[access.label] = self._at(access.label)
+                at.file(access, entry)
         else:
             self._always[entry] = None
 
@@ -194,7 +231,10 @@ class SelectorIndex(Generic[K]):
         entry = self._entries.pop(key)
         self._always.pop(entry, None)
         for access in entry.filings:
-            self._at(access.label).unfile(access, entry)
+            at = self._at(access.label)
+            at.unfile(access, entry)
+            if not at.is_filed:
+                self._filed.pop(access.label, None)
         for access in entry.mentions:
             self._at(access.label).mention(access, -1)
         for label in {access.label for access in entry.mentions}:
@@ -203,20 +243,21 @@ class SelectorIndex(Generic[K]):
 
     def match(self, labels: Mapping[str, str]) -> list[K]:
         """The keys of all selectors that match a series, in the order in which they were added."""
-        candidates = self._always.copy()
-        by_label = self._labels
-        for label, value in labels.items():
+        candidates = self._always
+        by_label = self._filed
+        for label in by_label if len(by_label) < len(labels) else labels:
+            value = labels.get(label)
             at = by_label.get(label)
             if at is None or not value:  # an empty value is a missing label
                 continue
-            filed = at.values.get(value)
-            if filed is not None:
-                candidates.update(filed)
-            at.patterns.collect(value, candidates)
-            if at.present:
-                candidates.update(at.present)
+            filed = at.candidates(value)
+            if filed:
+                candidates = candidates | filed if candidates else filed
+        if not candidates:
+            return []
         found = [entry for entry in candidates if entry.matches(labels)]
-        found.sort(key=_by_sequence)
+        if len(found) > 1:
+            found.sort(key=_by_sequence)
         return [entry.key for entry in found]
 
     @property

@@ -16,13 +16,13 @@ no request header or setting is ever shown.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 from aiohttp import web
 
 from relay.errors import RelayError
-from relay.server.contract import Question
+from relay.server.contract import Question, View
 from relay.server.listener import SERVER_HEADER, Listener
 from relay.server.target import parse_tenant
 from relay.settings import Address
@@ -35,9 +35,9 @@ _HEADERS = {**SERVER_HEADER, "Cache-Control": "no-store", "X-Content-Type-Option
 class AdminServer:
     """Serves the pages above.
 
-    ``not_ready`` returns the reasons not to be ready, none where ready; ``status`` is given a
-    project, or "", and returns anything that msgspec can encode; ``explain`` returns lines and
-    raises RelayError for what it cannot answer. All are called on the event loop, for each request.
+    ``not_ready`` returns the reasons not to be ready, none where ready; ``look`` returns what
+    ``/metrics`` and ``/status`` are made of; ``explain`` returns lines and raises RelayError for
+    what it cannot answer. All are called on the event loop, for each request.
     """
 
     def __init__(
@@ -46,13 +46,16 @@ class AdminServer:
         telemetry: Telemetry,
         *,
         not_ready: Callable[[], Sequence[str]],
-        status: Callable[[str], object],
+        look: Callable[[], Awaitable[View]],
         explain: Callable[[Question], Sequence[str]],
     ) -> None:
         self._telemetry = telemetry
         self._not_ready = not_ready
-        self._status = status
+        self._look = look
         self._explain = explain
+        # One at a time: impatient scrapers must not fill the threads that everybody shares. Looked
+        # at on the loop, where the counters live; written out in a thread, because with thousands
+        # of sinks that takes a second or two, during which senders want to be served.
         self._rendering = asyncio.Lock()
         app = web.Application()
         app.router.add_get("/", self._index)
@@ -88,9 +91,10 @@ class AdminServer:
         return _json(msgspec.json.encode(body), status=503 if reasons else 200)
 
     async def _show_status(self, request: web.Request) -> web.Response:
-        body = msgspec.json.encode(self._status(request.query.get("project", "")))
-        if "pretty" in request.query:
-            body = msgspec.json.format(body, indent=2)
+        project, pretty = request.query.get("project", ""), "pretty" in request.query
+        async with self._rendering:
+            view = await self._look()
+            body = await asyncio.to_thread(_document, view, project, pretty=pretty)
         return _json(body)
 
     async def _show_explanation(self, request: web.Request) -> web.Response:
@@ -110,20 +114,23 @@ class AdminServer:
 
     async def _metrics(self, request: web.Request) -> web.Response:
         accept = ",".join(request.headers.getall("Accept", ()))
-        # One at a time: impatient scrapers must not fill the threads that everybody shares.
         async with self._rendering:
-            # Taken here, where the counters live; written out in a thread, because with thousands
-            # of sinks that takes a second or two, during which senders want to be served.
-            snapshot = self._telemetry.snapshot()
-            body, content_type = await asyncio.to_thread(
-                self._telemetry.render, snapshot, accept=accept
-            )
+            view = await self._look()
+            body, content_type = await asyncio.to_thread(self._render, view, accept)
         response = web.Response(body=body, headers={**_HEADERS, "Content-Type": content_type})
         response.enable_compression()  # only where Accept-Encoding allows it
         return response
 
+    def _render(self, view: View, accept: str) -> tuple[bytes, str]:
+        return self._telemetry.render(view.snapshot(), accept=accept)
+
     def __repr__(self) -> str:
         return f"<AdminServer {self._listener!r}>"
+
+
+def _document(view: View, project: str, *, pretty: bool) -> bytes:
+    body = msgspec.json.encode(view.status(project))
+    return msgspec.json.format(body, indent=2) if pretty else body
 
 
 def _json(body: bytes, *, status: int = 200) -> web.Response:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from relay.figures import Snapshot
 from relay.wire.remote_write import WriteProtocol
 
 
@@ -80,3 +81,15 @@ class Question:
     tenant: Tenant | None = None
     exporter: str = ""
     every: bool = False
+
+
+class View(Protocol):
+    """Everything that can be said of one moment. Both may be called in any thread."""
+
+    def snapshot(self) -> Snapshot:
+        """The figures of a scrape."""
+        ...
+
+    def status(self, project: str) -> object:
+        """What msgspec can encode; of one project, or "" for the operator."""
+        ...

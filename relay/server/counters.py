@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from relay.server.answers import Answer, Reason
+from relay.server.durations import Durations
 from relay.telemetry import IngestFigures
 
 
 class IngestCounters:
     """Counts answers and bytes. Every answer goes through :meth:`answered` exactly once."""
 
-    __slots__ = ("compressed_bytes", "decoded_bytes", "in_flight", "partial", "refused", "requests")
+    __slots__ = (
+        "compressed_bytes",
+        "decoded_bytes",
+        "durations",
+        "in_flight",
+        "partial",
+        "refused",
+        "requests",
+    )
 
     def __init__(self) -> None:
         self.requests: dict[int, int] = {}
@@ -18,6 +27,7 @@ class IngestCounters:
         self.compressed_bytes = 0
         self.decoded_bytes = 0
         self.in_flight = 0
+        self.durations = Durations()
 
     def answered(self, answer: Answer) -> None:
         """Count one answer."""
@@ -35,6 +45,7 @@ class IngestCounters:
             compressed_bytes=self.compressed_bytes,
             decoded_bytes=self.decoded_bytes,
             in_flight=self.in_flight,
+            durations=self.durations.statistics(),
         )
 
     def __repr__(self) -> str:

@@ -145,6 +145,7 @@ class IngestServer:
         return self._counters.statistics()
 
     async def _handle(self, request: web.Request) -> web.Response:
+        began = time.perf_counter()
         sender = sender_of(
             user_agent=request.headers.get("User-Agent", ""),
             vm_version=request.headers.get("X-VictoriaMetrics-Remote-Write-Version", ""),
@@ -152,6 +153,7 @@ class IngestServer:
         protocol = message_of(request.headers.get("Content-Type"))
         answer = answer_to(await self._outcome(request), sender, protocol)
         self._counters.answered(answer)
+        self._counters.durations.observe(time.perf_counter() - began)
         return web.Response(
             status=answer.status,
             headers={**SERVER_HEADER, **answer.headers},

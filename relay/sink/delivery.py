@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from relay.exporter.model import Sink
 from relay.sink.backlog import Backlog, Entry, Place
@@ -71,8 +72,7 @@ QUEUE_PAYLOADS_MIN = 4
 """A full queue holds at least so many payloads: requests are cut smaller for a tiny queue."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """One reading of both clocks, in s: ``wall`` for ages and dates, ``monotonic`` for waiting."""
 
     wall: float

@@ -14,13 +14,13 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from relay.exporter.model import OtlpHttp
+from relay.exporter.model import Compression, OtlpHttp
 from relay.sink.auth import SecretLookup, credential_headers, redact
 from relay.sink.exchange import Failure
 from relay.sink.outcome import Unauthorized, Verdict, classify, classify_failure
 from relay.sink.payload import Payload
 from relay.sink.tls import TlsMaterial, read_material
-from relay.sink.transport import HttpRequest, Transport
+from relay.sink.transport import Destination, HttpRequest, Transport
 
 SECRET_CHARS_MIN = 12
 """Values of configured headers that are as long are kept out of messages; a tenant's name is
@@ -34,6 +34,8 @@ class _Access:
     otlp: OtlpHttp
     credentials: Mapping[str, str] = field(repr=False)
     context: ssl.SSLContext | None
+    destinations: dict[Compression, Destination] = field(default_factory=dict)
+    """By the encoding of the payload, which was made with an earlier configuration perhaps."""
 
 
 class Endpoint:
@@ -73,7 +75,11 @@ class Endpoint:
             self._access = self._read_access()
         access = self._access
         self.bytes_sent += payload.body_bytes
-        answer = await self._transport.post(_request(payload, access))
+        to = access.destinations.get(payload.encoding)
+        if to is None:
+            to = access.destinations[payload.encoding] = _destination(payload.encoding, access)
+        request = HttpRequest(to, payload.body, access.otlp.timeout_s)
+        answer = await self._transport.post(request)
         if isinstance(answer, Failure):
             verdict = classify_failure(answer)
             refused = answer.kind == "tls_failed"
@@ -84,6 +90,9 @@ class Endpoint:
             self._access = None
         result = type(verdict).__name__.lower()
         self.requests[result] = self.requests.get(result, 0) + 1
+        # Only what was said can give something away; a plain success says nothing.
+        if not verdict.message:
+            return verdict
         return replace(verdict, message=redact(verdict.message, _secret_headers(access)))
 
     def _read_access(self) -> _Access:
@@ -107,11 +116,11 @@ def _secret_headers(access: _Access) -> dict[str, str]:
     return {**given, **access.credentials}
 
 
-def _request(payload: Payload, access: _Access) -> HttpRequest:
+def _destination(encoding: Compression, access: _Access) -> Destination:
     otlp = access.otlp
     ours = {"Content-Type": "application/x-protobuf"}
-    if payload.encoding != "none":
-        ours["Content-Encoding"] = payload.encoding
+    if encoding != "none":
+        ours["Content-Encoding"] = encoding
     # Names differ in case only by accident: the later one replaces the earlier.
     by_name = {
         name.lower(): (name, value)
@@ -119,11 +128,9 @@ def _request(payload: Payload, access: _Access) -> HttpRequest:
             otlp.headers.items(), access.credentials.items(), ours.items()
         )
     }
-    return HttpRequest(
-        url=otlp.url,
-        headers=dict(by_name.values()),
-        body=payload.body,
-        timeout_s=otlp.timeout_s,
+    return Destination(
+        otlp.url,
+        dict(by_name.values()),
         tls=access.context,
         server_name=otlp.tls.server_name if otlp.tls else "",
     )

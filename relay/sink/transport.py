@@ -3,8 +3,9 @@
 Rules:
 
 * Every foreign exception is translated here, once, into a :class:`Failure`. Anything else is a bug.
-* An answer costs at most :data:`RESPONSE_BYTES_MAX` of memory and the request's timeout, whatever
-  the endpoint sends. No decompression, no redirects, no cookies, no proxy from the environment.
+* An answer costs at most :data:`~relay.sink.connection.RESPONSE_BYTES_MAX` of memory and the
+  request's timeout, whatever the endpoint sends. No decompression, no redirects, no cookies, no
+  proxy from the environment.
 * No limit on connections here: each sink has at most ``concurrency`` requests under way, and a
   common limit would let endpoints that never answer starve the others.
 * Every socket is checked by :mod:`relay.sink.guard` at the moment it is made, for the very address
@@ -15,50 +16,37 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import functools
 import importlib.metadata
-import io
 import os
+import re
 import socket
 import ssl
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import aiohttp
 from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver
-from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from relay import __version__
 from relay.errors import ForbiddenAddressError
+from relay.sink.connection import RESPONSE_BYTES_MAX, Connector, TooLargeAnswerError
 from relay.sink.exchange import Failure, HttpResponse
 from relay.sink.guard import check_address
 from relay.sink.resolver import ThreadedResolver
 from relay.sink.tls import TlsMaterial, build_context
-
-RESPONSE_BYTES_MAX = 4 * 1024 * 1024
-"""OTLP 1.11, "OTLP/HTTP Response": clients should accept no more; above it is not retryable."""
 
 KEEPALIVE_S = 30.0
 """Longer than the default batch timeout, shorter than gateways' usual idle timeout (60 s)."""
 
 DNS_CACHE_S = 30
 
-FRAMING_BYTES_MAX = 512 * 1024
-"""What an endpoint may send for one request that is no body: heads, chunk sizes and extensions, and
-what is received but not taken apart yet. The parser's time grows with the square of an
-extension."""
-
-HEADS_MAX = 16
-"""Heads of one answer: the final one, and interim ones before it."""
-
-_READ_BYTES = 64 * 1024
-_WRITE_AT_ONCE_BYTES_MAX = 1024 * 1024
-"""Larger bodies go to the socket piece by piece, so that the loop can serve others between."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def user_agent() -> str:
@@ -67,24 +55,47 @@ def user_agent() -> str:
     return f"relay/{__version__} OTel-OTLP-Exporter-Python/{version}"
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
-    """One POST. ``timeout_s`` bounds all of it: name resolution, connection, sending and answer.
+class Destination:
+    """Where POSTs go, and what all of them say besides their body; keep it for many requests.
 
     ``tls`` comes from :meth:`Transport.context`; None only for plain ``http``. ``server_name`` is
     checked in the certificate instead of the URL's host, where it is set.
     """
 
-    url: str
-    headers: Mapping[str, str]
-    body: bytes
-    timeout_s: float
-    tls: ssl.SSLContext | None = None
-    server_name: str = ""
+    __slots__ = ("head", "headers", "peer", "server_name", "tls", "url")
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        tls: ssl.SSLContext | None = None,
+        server_name: str = "",
+    ) -> None:
+        self.url = url
+        self.headers = headers
+        self.tls = tls
+        self.server_name = server_name
+        self.head = b""
+        """Up to the length of the body; the transport's."""
+        self.peer: aiohttp.ClientRequest | None = None
+        """What the connector needs to connect; the transport's."""
 
     def __repr__(self) -> str:
         # Not the headers: they hold credentials.
-        return f"<HttpRequest POST {self.url} {len(self.body)} bytes>"
+        return f"<Destination {self.url}>"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One POST. ``timeout_s`` bounds all of it: name resolution, connection, sending and answer."""
+
+    to: Destination
+    body: bytes
+    timeout_s: float
+
+    def __repr__(self) -> str:
+        return f"<HttpRequest POST {self.to.url} {len(self.body)} bytes>"
 
 
 class ForbiddenSocketError(ForbiddenAddressError, OSError):
@@ -113,19 +124,14 @@ class Transport:
         """``resolver`` is closed with the transport."""
         self._allow_private = allow_private
         self._resolver = resolver or ThreadedResolver()
-        self._session = aiohttp.ClientSession(
-            connector=_Connector(
-                limit=0,
-                keepalive_timeout=KEEPALIVE_S,
-                ttl_dns_cache=DNS_CACHE_S,
-                resolver=self._resolver,
-                socket_factory=self._make_socket,
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            headers={"User-Agent": user_agent(), "Accept-Encoding": "identity"},
+        self._connector = Connector(
+            limit=0,
+            keepalive_timeout=KEEPALIVE_S,
+            ttl_dns_cache=DNS_CACHE_S,
+            resolver=self._resolver,
+            socket_factory=self._make_socket,
         )
+        self._headers = {"User-Agent": user_agent(), "Accept-Encoding": "identity"}
         # A context lives as long as a sink that sends with it; sinks of equal material share one.
         self._contexts: weakref.WeakValueDictionary[TlsMaterial, ssl.SSLContext]
         self._contexts = weakref.WeakValueDictionary()
@@ -141,30 +147,29 @@ class Transport:
 
     async def post(self, request: HttpRequest) -> HttpResponse | Failure:
         """Send a request and read its whole answer."""
-        body = request.body
         self._requests += 1
         self._in_flight += 1
+        body = request.body
         try:
-            async with self._session.post(
-                # As the customer wrote it: a path that is signed or routed by its bytes stays so.
-                URL(request.url, encoded=True),
-                # The client warns about large bytes objects: see _WRITE_AT_ONCE_BYTES_MAX.
-                data=body if len(body) <= _WRITE_AT_ONCE_BYTES_MAX else io.BytesIO(body),
-                headers=request.headers,
-                timeout=aiohttp.ClientTimeout(total=request.timeout_s),
-                ssl=request.tls or True,
-                server_hostname=request.server_name or None,
-                allow_redirects=False,
-            ) as response:
-                return await _read(response)
-        except (aiohttp.ClientError, TimeoutError) as error:
+            peer = self._prepared(request.to)
+            head = b"%bContent-Length: %d\r\n\r\n" % (request.to.head, len(body))
+            message, content = await self._connector.exchange(
+                peer, head, body, timeout_s=request.timeout_s
+            )
+        except TooLargeAnswerError as error:
+            limit = f"{RESPONSE_BYTES_MAX // 1024**2} MiB"
+            text = f"HTTP {error.status} with a body of more than {limit}"
+            return Failure("response_too_large", text)
+        except (aiohttp.ClientError, HttpProcessingError, TimeoutError) as error:
             return _translate(error, request)
         finally:
             self._in_flight -= 1
+        headers = {name.lower(): value for name, value in message.headers.items()}
+        return HttpResponse(message.code, headers, content)
 
     async def close(self) -> None:
         """Close every connection; requests under way fail."""
-        await self._session.close()
+        await self._connector.close()
         await self._resolver.close()
 
     async def __aenter__(self) -> Self:
@@ -185,6 +190,36 @@ class Transport:
     def __repr__(self) -> str:
         return f"<Transport {self._in_flight} in flight of {self._requests}>"
 
+    def _prepared(self, to: Destination) -> aiohttp.ClientRequest:
+        """What leads the connector there; makes it, and the head, once. Raises InvalidURL."""
+        if to.peer is not None:
+            return to.peer
+        # As the customer wrote it: a path that is signed or routed by its bytes stays so.
+        try:
+            url = URL(to.url, encoded=True)
+        except ValueError as error:
+            raise aiohttp.InvalidURL(to.url) from error
+        if url.scheme not in ("http", "https") or _CONTROL.search(to.url):
+            raise aiohttp.InvalidURL(to.url)
+        given = {name.lower() for name in to.headers}
+        ours = {name: value for name, value in self._headers.items() if name.lower() not in given}
+        peer = aiohttp.ClientRequest(
+            "POST",
+            url,
+            headers={**ours, **to.headers},
+            loop=asyncio.get_running_loop(),
+            ssl=to.tls or True,
+            server_hostname=to.server_name or None,
+        )
+        peer.headers.popall("Content-Length", None)  # of no body: each request has its own
+        fields = [f"{name}: {value}" for name, value in peer.headers.items()]
+        lines = [f"POST {url.raw_path_qs} HTTP/1.1", *fields]
+        if any(_CONTROL.search(line) for line in lines):
+            raise ValueError("a header holds a control character")
+        to.head = "".join(f"{line}\r\n" for line in lines).encode()
+        to.peer = peer
+        return peer
+
     def _make_socket(self, info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = info
         try:
@@ -194,76 +229,9 @@ class Transport:
         return socket.socket(family, kind, protocol)
 
 
-class _Connector(aiohttp.TCPConnector):
-    """Makes connections of :class:`_BoundedHandler`."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        # One factory of handlers is as good as another; mypy compares the classes' exact types.
-        factory: Any = functools.partial(_BoundedHandler, loop=self._loop)
-        self._factory = factory
-
-
-class _BoundedHandler(ResponseHandler):
-    """A connection that is cut when its endpoint sends heads instead of an answer.
-
-    HTTP allows any number of interim answers (1xx) before the final one (RFC 9110 15.2), and
-    aiohttp reads them all: an endpoint that sends nothing else would cost a processor for the whole
-    timeout.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self._heads = 0
-        self._received_bytes = 0
-
-    def set_response_params(self, **parameters: Any) -> None:
-        """Called once for each request, before its answer is read."""
-        self._heads = 0
-        self._received_bytes = 0
-        super().set_response_params(**parameters)
-
-    def data_received(self, data: bytes) -> None:
-        """Called for whatever arrives, body or not."""
-        self._received_bytes += len(data)
-        body_bytes = self._payload.total_bytes if self._payload is not None else 0
-        if self._received_bytes - body_bytes <= FRAMING_BYTES_MAX:
-            super().data_received(data)
-        else:
-            self._cut("more framing than an answer needs")
-
-    def feed_data(self, *message: Any) -> None:
-        """Called once for each head."""
-        self._heads += 1
-        if self._heads <= HEADS_MAX:
-            super().feed_data(*message)
-        elif self._heads == HEADS_MAX + 1:
-            self._cut("only interim answers")
-
-    def _cut(self, why: str) -> None:
-        """Close, and tell whoever waits for a head or for more of a body."""
-        payload = self._payload
-        self.close()
-        error = aiohttp.ClientPayloadError(why)
-        self.set_exception(error)
-        if payload is not None:
-            payload.set_exception(error)
-
-
-async def _read(response: aiohttp.ClientResponse) -> HttpResponse | Failure:
-    body = bytearray()
-    async for chunk in response.content.iter_chunked(_READ_BYTES):
-        body += chunk
-        if len(body) > RESPONSE_BYTES_MAX:
-            response.close()  # not merely released: the rest must not be read
-            limit = f"{RESPONSE_BYTES_MAX // 1024**2} MiB"
-            message = f"HTTP {response.status} with a body of more than {limit}"
-            return Failure("response_too_large", message)
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return HttpResponse(response.status, headers, bytes(body))
-
-
-def _translate(error: aiohttp.ClientError | TimeoutError, request: HttpRequest) -> Failure:
+def _translate(
+    error: aiohttp.ClientError | HttpProcessingError | TimeoutError, request: HttpRequest
+) -> Failure:
     """Name a foreign exception. Most specific first: aiohttp's errors derive from one another."""
     match error:
         case TimeoutError():
@@ -281,7 +249,7 @@ def _translate(error: aiohttp.ClientError | TimeoutError, request: HttpRequest) 
         case aiohttp.ClientOSError() if isinstance(error.__cause__, ssl.SSLError):
             # TLS 1.3: a refused client certificate shows only after the handshake.
             return Failure("tls_failed", _tls_reason(error.__cause__))
-        case aiohttp.ClientResponseError():
+        case HttpProcessingError():
             return Failure("invalid_http", "the answer is not HTTP")
         case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError():
             return Failure("disconnected", "the connection ended before a whole answer")

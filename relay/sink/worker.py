@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from relay.errors import SecretError
 from relay.exporter.model import Sink
 from relay.sink.auth import SecretLookup
+from relay.sink.bell import Bell
 from relay.sink.circuit import Circuits
 from relay.sink.delivery import MEMORY_BYTES_MAX, Delivery, Load, Moment, Remark, Send, Sleep
 from relay.sink.endpoint import Endpoint
@@ -94,7 +95,8 @@ class SinkWorker:
     holders of ingest positions; ``clock`` is wall time and ``tick`` what waits are measured with,
     both in s. ``store`` is its part of the disk, None: memory only. ``make_room`` is
     asked before so many bytes are stored; ``low_limit`` is the oldest position that the pipeline
-    itself still holds.
+    itself still holds; ``awake`` is told that a worker whose :meth:`upkeep` was over needs it
+    again.
     """
 
     def __init__(  # noqa: PLR0913 - a composition point: every collaborator is named once, here
@@ -115,6 +117,7 @@ class SinkWorker:
         store: SinkStore | None = None,
         make_room: Callable[[SinkWorker, int], bool] | None = None,
         low_limit: Callable[[], int] | None = None,
+        awake: Callable[[SinkWorker], None] | None = None,
     ) -> None:
         self.sink_id = sink_id
         self.exporter_id = exporter_id
@@ -124,6 +127,7 @@ class SinkWorker:
         self._tick = tick
         self._circuits = circuits or Circuits(rng)
         self._pipeline_low = low_limit
+        self._awake = awake
         self.lanes = self._open_batches()
         self._delivery = Delivery(
             config,
@@ -150,7 +154,7 @@ class SinkWorker:
                 low_limit=self._low_limit,
                 ready=self._ready,
             )
-        self._wakes = [asyncio.Event() for _ in self._delivery.queue.lanes]
+        self._bells = [Bell() for _ in self._delivery.queue.lanes]
         self._emptied = asyncio.Event()
         self._generation = 0
         self._idle = False
@@ -166,8 +170,8 @@ class SinkWorker:
         self.lanes = self._open_batches()
         circuit = self._circuits.join(config.otlp.url, self._resume)
         self._delivery.reconfigure(config, circuit, self._now())
-        while len(self._wakes) < len(self._delivery.queue.lanes):
-            self._wakes.append(asyncio.Event())
+        while len(self._bells) < len(self._delivery.queue.lanes):
+            self._bells.append(Bell())
         if self._tasks:
             self._begin()
 
@@ -214,10 +218,14 @@ class SinkWorker:
 
     def offer(self, sealed: SealedBatch, lane: int) -> None:
         """Take over a batch of one of :attr:`lanes`; its outcome shows in the ledger."""
+        if self._idle:
+            self._idle = False
+            if self._awake is not None:
+                self._awake(self)
         self._delivery.offer(sealed, lane, self._now())
         if self.memory_bytes > MEMORY_BYTES_MAX:
             self.save()
-        self._wakes[lane].set()
+        self._bells[lane].ring()
 
     def reread_secrets(self) -> None:
         """Read credentials and TLS material afresh before the next request."""
@@ -228,16 +236,18 @@ class SinkWorker:
         assert not self._tasks, "started twice"
         self._begin()
 
-    def upkeep(self) -> None:
-        """What has to be done about once a second: expire, save, note, look ahead."""
+    def upkeep(self) -> bool:
+        """What has to be done about once a second: expire, save, note, look ahead. False: there is
+        nothing to do, nor will be until ``awake`` is told."""
         if self._delivery.queue.empty and self._idle:
-            return
+            return False
         self._idle = self._delivery.queue.empty
         now = self._now()
         self._delivery.expire(now)
         self._delivery.watch(now)
         if self._stowage is not None:
             self._stowage.upkeep()
+        return True
 
     def save(self, *, at_once: bool = False) -> None:
         """Begin to write to disk what has waited for long or is too much for memory; ``at_once``:
@@ -345,13 +355,13 @@ class SinkWorker:
             asyncio.create_task(
                 self._serve(lane, self._generation, before), name=f"sink {self!r} lane {lane}"
             )
-            for lane in range(len(self._wakes))
+            for lane in range(len(self._bells))
         ]
         self._wake()
 
     def _wake(self) -> None:
-        for wake in self._wakes:
-            wake.set()
+        for bell in self._bells:
+            bell.ring()
 
     def _low_limit(self, lane: int) -> int:
         """The oldest position of a lane that has not come as far as its queue."""
@@ -363,7 +373,7 @@ class SinkWorker:
 
     def _ready(self, lane: int) -> None:
         """Something has changed that may give a lane something to do."""
-        self._wakes[lane].set()
+        self._bells[lane].ring()
 
     def _resume(self) -> None:
         """The endpoint can be reached again."""
@@ -404,15 +414,13 @@ class SinkWorker:
                 await asyncio.sleep(BUG_PAUSE_S)
 
     async def _step(self, lane: int, generation: int) -> None:
-        wake = self._wakes[lane]
-        wake.clear()
+        bell = self._bells[lane]
+        bell.hush()
         step = self._delivery.next_step(lane, self._now())
         if self._delivery.queue.empty:
             self._emptied.set()
         if isinstance(step, Sleep):
-            with contextlib.suppress(TimeoutError):  # the end of the delay, not a failure
-                async with asyncio.timeout(step.delay_s):
-                    await wake.wait()
+            await bell.wait(step.delay_s)
             return
         ready: Send | None
         if isinstance(step, Load):

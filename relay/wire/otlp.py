@@ -10,12 +10,12 @@ Field numbers: opentelemetry-proto, ``metrics/v1/metrics.proto`` and ``common/v1
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
-from relay.wire.protobuf import field_bytes, varint
+from relay.wire.protobuf import field_bytes, read_length, read_varint, varint
 
 Kind = Literal["gauge", "sum", "histogram", "exponential_histogram", "summary"]
 """The data that a Metric holds, by the name of its field."""
@@ -29,6 +29,10 @@ POINT_TAIL_BYTES = 8 + len(VALUE_TAG) + 8
 _TIME_TAG = b"\x19"  # NumberDataPoint.time_unix_nano (3, fixed64)
 _POINT_TAG = b"\x0a"  # data_points (1), in all five kinds
 _ATTRIBUTE_TAG = b"\x3a"  # NumberDataPoint.attributes (7)
+_SHORT = 126
+_SHORT_HEADS = tuple(_ATTRIBUTE_TAG + bytes((size,)) for size in range(_SHORT))
+_SHORT_VALUE_HEADS = tuple(bytes((0x12, size + 2, 0x0A, size)) for size in range(_SHORT))
+"""How attributes begin, and their values in them, where both lengths take one byte."""
 _NO_RECORDED_VALUE = (
     b"\x40\x01"  # NumberDataPoint.flags (8) = DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
 )
@@ -47,9 +51,9 @@ _DATA_TAG: dict[Kind, bytes] = {
 _TIME_MS_MAX = (2**63 - 1) // 1_000_000
 """OTLP times are unsigned, but most readers keep nanoseconds in a signed 64-bit integer."""
 
-_KNOWN_ATTRIBUTES_MAX = 32_768
-_KNOWN_VALUE_CHARS_MAX = 256
-"""How many encoded attributes are remembered, and of what length: some 30 MB at the worst."""
+KNOWN_ATTRIBUTES_MAX = 32_768
+KNOWN_ATTRIBUTE_BYTES_MAX = 512
+"""How many encoded attributes are remembered, and of what length: some 40 MB at the worst."""
 
 
 def encode_time(timestamp_ms: int) -> bytes | None:
@@ -70,22 +74,48 @@ def key_value(key: str, value: str) -> bytes:
 
 def point_prefix(attributes: Iterable[tuple[str, str]]) -> bytes:
     """Everything of a number point before its time; keys must be unique, order is kept."""
-    return _finish_prefix(
-        b"".join(
-            [
-                _attribute(key, value)
-                if len(value) <= _KNOWN_VALUE_CHARS_MAX
-                else _attribute.__wrapped__(key, value)
-                for key, value in attributes
-            ]
-        )
+    return finish_prefix(
+        b"".join([field_bytes(_ATTRIBUTE_TAG, key_value(key, value)) for key, value in attributes])
     )
 
 
-@lru_cache(maxsize=_KNOWN_ATTRIBUTES_MAX)
-def _attribute(key: str, value: str) -> bytes:
-    """One attribute of a point. Most series share all but one or two with another one."""
-    return field_bytes(_ATTRIBUTE_TAG, key_value(key, value))
+class PointAttributes(dict[bytes, bytes]):
+    """A number point's attribute field by the remote write label field that it comes from, as
+    :class:`~relay.wire.label_reader.SeriesLabels` has them: ``attributes[field]``.
+
+    Most series share all but one or two with another one, so they are remembered, and forgotten all
+    at once when they are too many.
+    """
+
+    def __missing__(self, field: bytes) -> bytes:
+        attribute = _attribute(field)
+        if len(attribute) <= KNOWN_ATTRIBUTE_BYTES_MAX:
+            if len(self) >= KNOWN_ATTRIBUTES_MAX:
+                self.clear()
+            self[field] = attribute
+        return attribute
+
+
+def _attribute(field: bytes) -> bytes:
+    """A label as an attribute: the same but for its tag, and for one more message around the
+    value."""
+    end = len(field)
+    if end < _SHORT:  # all lengths take one byte, before and after
+        value_at = field[3] + 6
+        return b"".join(
+            (
+                _SHORT_HEADS[end],
+                field[2 : value_at - 2],
+                _SHORT_VALUE_HEADS[end - value_at],
+                field[value_at:],
+            )
+        )
+    _, start = read_varint(field, 1, end)
+    _, value_tag_at = read_length(field, start + 1, end)
+    text = field[value_tag_at + 1 :]  # its length and the value, which AnyValue has likewise
+    return field_bytes(
+        _ATTRIBUTE_TAG, field[start:value_tag_at] + field_bytes(b"\x12", b"\x0a" + text)
+    )
 
 
 def stale_prefix(prefix: bytes) -> bytes:
@@ -94,7 +124,7 @@ def stale_prefix(prefix: bytes) -> bytes:
     The value that follows stays the stale marker itself: a point without a value field is invalid
     by the data model, and a reader that ignores the flag sees NaN, not a zero that nobody measured.
     """
-    return _finish_prefix(prefix_attributes(prefix) + _NO_RECORDED_VALUE)
+    return finish_prefix(prefix_attributes(prefix) + _NO_RECORDED_VALUE)
 
 
 def prefix_attributes(prefix: bytes) -> bytes:
@@ -105,9 +135,38 @@ def prefix_attributes(prefix: bytes) -> bytes:
     return prefix[head + 1 : -1]
 
 
-def _finish_prefix(body: bytes) -> bytes:
+def finish_prefix(body: bytes) -> bytes:
+    """The prefix of a number point whose attributes are these fields, one behind the other."""
     size = len(body) + len(_TIME_TAG) + POINT_TAIL_BYTES
-    return _POINT_TAG + varint(size) + body + _TIME_TAG
+    return b"".join((_POINT_TAG, varint(size), body, _TIME_TAG))
+
+
+_SHARED_MAX = 1_024
+_SHARED_CHARS_MAX = 256
+"""Attributes of resources, and scopes, that many groups share, and of what length."""
+
+
+@lru_cache(maxsize=_SHARED_MAX)
+def _resource_attribute(key: str, value: str) -> bytes:
+    """Resource.attributes (1)."""
+    return field_bytes(b"\x0a", key_value(key, value))
+
+
+@lru_cache(maxsize=_SHARED_MAX)
+def _plain_scope(name: str, version: str) -> bytes:
+    return _scope(name, version, (), "")
+
+
+def _scope(
+    name: str, version: str, attributes: Iterable[tuple[str, str]], schema_url: str
+) -> bytes:
+    """ScopeMetrics.scope (1) and schema_url (3)."""
+    body = field_bytes(b"\x0a", name.encode()) if name else b""
+    if version:
+        body += field_bytes(b"\x12", version.encode())
+    body += b"".join([field_bytes(b"\x1a", key_value(key, value)) for key, value in attributes])
+    encoded = field_bytes(b"\x0a", body)
+    return encoded + field_bytes(b"\x1a", schema_url.encode()) if schema_url else encoded
 
 
 class ResourceGroup:
@@ -116,7 +175,14 @@ class ResourceGroup:
     __slots__ = ("encoded",)
 
     def __init__(self, attributes: Iterable[tuple[str, str]]) -> None:
-        body = b"".join(field_bytes(b"\x0a", key_value(k, v)) for k, v in attributes)
+        body = b"".join(
+            [
+                _resource_attribute(key, value)
+                if len(key) + len(value) <= _SHARED_CHARS_MAX
+                else _resource_attribute.__wrapped__(key, value)
+                for key, value in attributes
+            ]
+        )
         self.encoded = field_bytes(b"\x0a", body)
 
 
@@ -130,17 +196,14 @@ class ScopeGroup:
         resource: ResourceGroup,
         name: str,
         version: str = "",
-        attributes: Iterable[tuple[str, str]] = (),
+        attributes: Collection[tuple[str, str]] = (),
         schema_url: str = "",
     ) -> None:
         self.resource = resource
-        body = field_bytes(b"\x0a", name.encode()) if name else b""
-        if version:
-            body += field_bytes(b"\x12", version.encode())
-        body += b"".join(field_bytes(b"\x1a", key_value(k, v)) for k, v in attributes)
-        self.encoded = field_bytes(b"\x0a", body)
-        if schema_url:
-            self.encoded += field_bytes(b"\x1a", schema_url.encode())  # ScopeMetrics.schema_url (3)
+        if attributes or schema_url or len(name) + len(version) > _SHARED_CHARS_MAX:
+            self.encoded = _scope(name, version, attributes, schema_url)
+        else:
+            self.encoded = _plain_scope(name, version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +219,24 @@ class MetricIdentity:
     """Value of ``prometheus.type`` in Metric.metadata; "" leaves it out (the type was inferred)."""
     temporality: Temporality = "cumulative"
     """Of sums and histograms; gauges and summaries have none."""
+    head: bytes = field(init=False, repr=False, compare=False)
+    """The Metric but for its data, shared by all groups of the identity."""
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        head = field_bytes(b"\x0a", self.name.encode())
+        if self.description:
+            head += field_bytes(b"\x12", self.description.encode())
+        if self.unit:
+            head += field_bytes(b"\x1a", self.unit.encode())
+        if self.prometheus_type:
+            head += field_bytes(b"\x62", key_value("prometheus.type", self.prometheus_type))
+        object.__setattr__(self, "head", head)
+        # Looked up for every new series.
+        object.__setattr__(self, "_hash", hash((self.name, self.kind, self.temporality)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 class MetricGroup:
@@ -166,14 +247,7 @@ class MetricGroup:
     def __init__(self, scope: ScopeGroup, identity: MetricIdentity) -> None:
         self.scope = scope
         self.identity = identity
-        head = field_bytes(b"\x0a", identity.name.encode())
-        if identity.description:
-            head += field_bytes(b"\x12", identity.description.encode())
-        if identity.unit:
-            head += field_bytes(b"\x1a", identity.unit.encode())
-        if identity.prometheus_type:
-            head += field_bytes(b"\x62", key_value("prometheus.type", identity.prometheus_type))
-        self.head = head
+        self.head = identity.head
         self.data_tag = _DATA_TAG[identity.kind]
         tail = b""
         if identity.kind in _TEMPORAL:

@@ -34,11 +34,30 @@ class Process:
         )
     )
 
+    async def look(self) -> Seen:
+        """As of now."""
+        return Seen(self)
+
     def explain(self, question: Question) -> list[str]:
         """Repeat what was asked."""
         if not question.series:
             raise ConfigError([Fault("series", "is missing")])
         return [f"{question.series} {question.tenant} {question.exporter} {question.every}"]
+
+
+@dataclass
+class Seen:
+    """What was there when somebody looked."""
+
+    process: Process
+
+    def snapshot(self) -> Snapshot:
+        """The figures."""
+        return self.process.snapshot
+
+    def status(self, project: str) -> object:
+        """The document."""
+        return {"project": project} if project else self.process.status
 
 
 @dataclass
@@ -60,9 +79,9 @@ async def admin() -> AsyncIterator[Admin]:
     process = Process()
     server = AdminServer(
         LOOPBACK,
-        Telemetry(lambda: process.snapshot),
+        Telemetry(),
         not_ready=lambda: process.reasons,
-        status=lambda project: {"project": project} if project else process.status,
+        look=process.look,
         explain=process.explain,
     )
     await server.start()
@@ -166,16 +185,16 @@ async def test_other_paths_and_methods(admin: Admin) -> None:
 
 
 async def test_a_scrape_is_written_out_beside_the_event_loop(admin: Admin) -> None:
-    """The snapshot is taken on the loop, where the counters live; the text is made elsewhere."""
+    """One looks on the loop, where the counters live; figures and text are made elsewhere."""
     taken_in: list[threading.Thread] = []
     made_in: list[threading.Thread] = []
     released = threading.Event()
 
-    class Slow(Telemetry):
-        def snapshot(self) -> Snapshot:
-            taken_in.append(threading.current_thread())
-            return super().snapshot()
+    async def look() -> Seen:
+        taken_in.append(threading.current_thread())
+        return await admin.process.look()
 
+    class Slow(Telemetry):
         def render(self, snapshot: Snapshot, *, accept: str = "") -> tuple[bytes, str]:
             made_in.append(threading.current_thread())
             assert released.wait(5)
@@ -183,9 +202,9 @@ async def test_a_scrape_is_written_out_beside_the_event_loop(admin: Admin) -> No
 
     server = AdminServer(
         LOOPBACK,
-        Slow(lambda: admin.process.snapshot),
+        Slow(),
         not_ready=lambda: (),
-        status=lambda _project: None,
+        look=look,
         explain=lambda _question: (),
     )
     await server.start()

@@ -19,7 +19,7 @@ from relay.exporter.model import ClientTls, SecretRef
 from relay.sink.exchange import Failure, HttpResponse
 from relay.sink.resolver import ThreadedResolver
 from relay.sink.tls import TlsMaterial, build_context, read_material
-from relay.sink.transport import RESPONSE_BYTES_MAX, HttpRequest, Transport
+from relay.sink.transport import RESPONSE_BYTES_MAX, Destination, HttpRequest, Transport
 from tests.support.otlp_server import (
     Behaviour,
     HostileServer,
@@ -77,7 +77,7 @@ def authority() -> trustme.CA:
 
 
 def request(url: str, timeout_s: float = 2.0, **more: object) -> HttpRequest:
-    return HttpRequest(url, {}, b"", timeout_s, **more)  # type: ignore[arg-type]
+    return HttpRequest(Destination(url, {}, **more), b"", timeout_s)  # type: ignore[arg-type]
 
 
 async def failure(transport: Transport, sent: HttpRequest) -> Failure:
@@ -174,7 +174,7 @@ async def test_large_bodies_and_kept_connections(transport: Transport) -> None:
     body = b"\xa2\x06" + b"\x80\x80\xc0\x01" + bytes(size)
     async with OtlpServer() as server:
         for _ in range(2):
-            answer = await transport.post(HttpRequest(server.url, {}, body, 5.0))
+            answer = await transport.post(HttpRequest(Destination(server.url, {}), body, 5.0))
             assert isinstance(answer, HttpResponse), answer
         assert [len(each.body) for each in server.received] == [len(body)] * 2
 

@@ -60,7 +60,7 @@ async def test_each_sink_gets_only_what_it_had_not_finished(tmp_path: Path) -> N
             await good.wait_until(lambda: len(good.values) == 200)
             await eventually(lambda: sender.ledger("good")["queued"] == 0)
             relay = sender.relay
-            await eventually(lambda: relay._saved == relay._checkpoint())
+            await eventually(lambda: relay._keeper.saved == relay._keeper.checkpoint())
             await eventually(lambda: not relay._storage.journal._tidying)
             image = crash_image(tmp_path / "data", tmp_path / "image")
         bad.answer = lambda _: Reply()
@@ -262,7 +262,7 @@ async def test_replayed_samples_are_read_with_what_was_known(tmp_path: Path) -> 
         async with running(relay) as sender:
             assert await sender.post(metadata_body("numbered")) == 204
             await eventually((tmp_path / "data/knowledge").exists)
-            await eventually(lambda: relay._saved.learned == 1)
+            await eventually(lambda: relay._keeper.saved.learned == 1)
             await eventually(lambda: not relay._storage.journal._tidying)
             assert await sender.send() == 204
             image = crash_image(tmp_path / "data", tmp_path / "image")

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.errors import DecodeError
-from relay.wire import remote_write
-from relay.wire.remote_write import LabelReader, SeriesFault, parse_labels
+from relay.wire import label_reader
+from relay.wire.label_reader import LabelReader, SeriesLabels, label_field
+from relay.wire.remote_write import SeriesFault, parse_labels
 from tests.support import raw_writes as raw
 
 LIMITS = {"labels_max": 5, "bytes_max": 300}
@@ -27,6 +28,14 @@ def outcome(read: Callable[[bytes], object], key: bytes) -> object:
 
 def careful(key: bytes) -> dict[str, str]:
     return dict(parse_labels(key, **LIMITS))
+
+
+def checked(reader: LabelReader, key: bytes) -> SeriesLabels:
+    """What the reader says; its fields must say the same."""
+    labels = reader.read(key)
+    assert dict(parse_labels(b"".join(labels.fields), **LIMITS)) == labels
+    assert labels.fields == tuple(label_field(*item) for item in labels.items())
+    return labels
 
 
 def field(pair: tuple[bytes, bytes], sizes: tuple[int, int, int], *, swapped: bool) -> bytes:
@@ -57,7 +66,7 @@ def test_it_agrees_with_the_careful_decoder(keys: list[bytes], data: st.DataObje
     for key in [*keys, *keys]:
         cut = data.draw(st.integers(0, len(key)))
         for bytes_ in (key, key[:cut], key[cut:], key[:cut] + b"\x00" + key[cut:]):
-            assert outcome(reader.read, bytes_) == outcome(careful, bytes_)
+            assert outcome(lambda key: checked(reader, key), bytes_) == outcome(careful, bytes_)
 
 
 @given(raw.raw_labels())
@@ -70,7 +79,7 @@ def test_known_fields_do_not_hide_a_fault(pairs: list[tuple[bytes, bytes]]) -> N
 
 
 def test_what_it_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_write, "KNOWN_FIELDS_BYTES_MAX", 4_000)
+    monkeypatch.setattr(label_reader, "KNOWN_FIELDS_BYTES_MAX", 4_000)
     reader = LabelReader(labels_max=9, bytes_max=9_999)
     for number in range(1_000):
         value = b"%d" % number
@@ -87,3 +96,69 @@ def test_names_are_shared() -> None:
     reader = LabelReader(labels_max=9, bytes_max=999)
     first, second = (reader.read(raw.labels([NAME, (b"pod", value)])) for value in (b"1", b"2"))
     assert [id(name) for name in first] == [id(name) for name in second]
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from([b"", b"v", b"vv", b"v" * 130]), min_size=2, max_size=4),
+        max_size=12,
+    )
+)
+def test_a_wrong_guess_at_the_cut_is_noticed(values: list[list[bytes]]) -> None:
+    """Keys of the same length that are cut in other places."""
+    reader = LabelReader(**LIMITS)
+    for row in values:
+        pairs = [(b"abcd"[at : at + 1], value) for at, value in enumerate(row)]
+        key = raw.labels([NAME, *pairs])
+        assert outcome(lambda key: checked(reader, key), key) == outcome(careful, key)
+
+
+ENDS = st.sampled_from([b"", b"c", b"\xff", b"v" * 130])
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.sampled_from([b"a", b"bb", b"t", b"u"]), max_size=2), ENDS),
+        max_size=12,
+    )
+)
+def test_series_that_end_alike(series: list[tuple[list[bytes], bytes]]) -> None:
+    reader = LabelReader(**LIMITS)
+    for names, end in series:
+        pairs = [NAME, *((name, b"1") for name in names)]
+        pairs += [(b"t", b"1"), (b"u", b"2"), (b"v", end)] if end else []
+        for key in (raw.labels(pairs), raw.labels(pairs[1:])):
+            assert outcome(lambda key: checked(reader, key), key) == outcome(careful, key)
+
+
+def test_a_tail_is_noticed_and_left_again() -> None:
+    reader = LabelReader(labels_max=9, bytes_max=999)
+    one, other = ([(b"job", b"j"), (b"pod", value), (b"zone", b"z")] for value in (b"1", b"2"))
+    found = []
+    for target in (one, other, one):
+        for name in (b"a", b"b", b"c"):
+            labels = reader.read(raw.labels([(b"__name__", name), (b"le", name), *target]))
+            assert labels["pod"] == target[1][1].decode()
+            assert labels.fields[-3:] == tuple(raw.label(*pair) for pair in target)
+            found.append(labels.tail is not None and labels.tail.labels["pod"] == labels["pod"])
+    assert found == [False, False, True] * 3
+
+
+def test_cuts_are_guessed_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_reader, "CUTS_MAX", 3)
+    reader = LabelReader(labels_max=9, bytes_max=9_999)
+    for size in range(1, 20):
+        for value in (b"a", b"b", b"c"):
+            pairs = [NAME, (b"n", value * size)]
+            assert reader.read(raw.labels(pairs))["n"] == (value * size).decode()
+        assert 0 < len(reader._cuts) <= 3
+        assert len(reader._sizes) <= 3
+
+
+def test_labels_without_some() -> None:
+    reader = LabelReader(**LIMITS)
+    labels = reader.read(raw.labels([NAME, (b"a", b"1"), (b"b", b"2")]))
+    fewer = labels.without({"a", "z"})
+    assert fewer == {"__name__": "up", "b": "2"}
+    assert fewer.fields == (label_field("__name__", "up"), label_field("b", "2"))
+    assert len(labels) == len(labels.fields) == 3

@@ -20,10 +20,12 @@ from google.protobuf.message import DecodeError as OfficialDecodeError
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from relay.errors import DecodeError
+from relay.errors import DecodeError, TooLargeError
 from relay.wire.protobuf import BYTES, field_bytes, iter_fields, varint
 from relay.wire.remote_write import (
+    METADATA_FIELD,
     SeriesFault,
+    metadata_spans,
     parse_labels,
     parse_metadata,
     parse_series,
@@ -364,6 +366,41 @@ def test_arbitrary_bytes_end_in_a_value_or_in_a_named_error(data: bytes) -> None
             read()
         except (DecodeError, SeriesFault):
             continue
+
+
+def _metadata(read: Callable[[bytes, int], object], data: bytes, entries_max: int) -> object:
+    try:
+        return read(data, entries_max)
+    except (DecodeError, TooLargeError) as error:
+        return type(error), str(error)
+
+
+def _listed_metadata(data: bytes, entries_max: int) -> list[tuple[int, int]]:
+    entries = top_level(data, entries_max=entries_max)
+    return [(start, stop) for number, start, stop in entries if number == METADATA_FIELD]
+
+
+def _found_metadata(data: bytes, entries_max: int) -> list[tuple[int, int]]:
+    return metadata_spans(data, entries_max=entries_max)
+
+
+@examples
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"\x0a\x00", b"\x0a\x01a", b"\x0a\xac\x02" + b"s" * 300, b"\x1a\x02mm", b"\x10\x01"]
+        ),
+        max_size=8,
+    ).map(b"".join),
+    st.binary(max_size=4),
+    st.integers(0, 9),
+)
+def test_metadata_is_found_as_the_careful_listing_finds_it(
+    body: bytes, tail: bytes, entries_max: int
+) -> None:
+    for data in (body, body[: -1 - len(tail)], body + tail, body + b"\x0a\xff" + tail):
+        found = _metadata(_found_metadata, data, entries_max)
+        assert found == _metadata(_listed_metadata, data, entries_max)
 
 
 @examples

@@ -380,7 +380,7 @@ QUIET = [
     *storage_series(),
     series("relay_refused_requests_total", "0x60", reason="overloaded"),
     series("relay_dropped_samples_total", "0x60", reason="invalid_utf8"),
-    series("relay_event_loop_lag_seconds", "0.01x60", window="max"),
+    series("relay_event_loop_lag_max_seconds", "0.01x60"),
     series("relay_assembled_samples_total", "0+100x60", outcome="assembled"),
     series("relay_assembled_samples_total", "0x60", outcome="late"),
     series("relay_metadata_contradictions_total", "0x60"),
@@ -404,7 +404,7 @@ TROUBLE = {
     "RelayExporterFaults": [series("relay_exporter_faults", "1x60")],
     "RelayRefusingRequests": [series("relay_refused_requests_total", "0+5x60", reason="x")],
     "RelayDroppingSamples": [series("relay_dropped_samples_total", "0+5x60", reason="x")],
-    "RelayEventLoopBlocked": [series("relay_event_loop_lag_seconds", "2x60", window="max")],
+    "RelayEventLoopBlocked": [series("relay_event_loop_lag_max_seconds", "2x60")],
     "RelayHistogramsRejected": [
         series("relay_assembled_samples_total", "0+5x60", outcome="not_monotone")
     ],

@@ -1,0 +1,101 @@
+"""Remote-write bodies, as vmagent (1.0) and Prometheus (2.0) encode them.
+
+A series with one sample is three pieces: a *head* that depends on the labels alone, eight bytes of
+value, and a *tail* with the time. So a body is a join, and a round costs little to prepare. The
+harness checks the relay, so it shares no codec with it; tests decode all of it with protobuf's own
+runtime (:mod:`bench.prompb`).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Literal
+
+import cramjam
+import zstandard
+
+Encoding = Literal["snappy", "zstd"]
+Protocol = Literal["1.0", "2.0"]
+
+TIME_MS_MIN, TIME_MS_MAX = 1 << 35, 1 << 41
+"""From 1971 to 2039: times of six bytes, so that the size of a sample is fixed."""
+
+_SAMPLE_HEAD = b"\x12\x10\x09"  # TimeSeries.samples (2), 16 bytes; Sample.value (1, fixed64)
+_TIME_TAG = b"\x10"  # Sample.timestamp (2, varint)
+_SAMPLE_BYTES = len(_SAMPLE_HEAD) + 8 + len(_TIME_TAG) + 6
+_NO_METADATA = b"\x2a\x00"
+"""TimeSeries.metadata (5), which Prometheus writes even where it is empty."""
+
+Label = tuple[str, str]
+
+
+def head1(labels: Iterable[Label]) -> bytes:
+    """A 1.0 TimeSeries with its tag and length, up to the value of its one sample."""
+    encoded = b"".join([_label(name, value) for name, value in labels])
+    return b"\x0a" + varint(len(encoded) + _SAMPLE_BYTES) + encoded + _SAMPLE_HEAD
+
+
+def heads2(series: Iterable[Iterable[Label]]) -> tuple[bytes, list[bytes]]:
+    """The symbols of a 2.0 Request, interned in order of appearance, and the head of each
+    TimeSeries."""
+    symbols = {"": 0}
+    heads = []
+    for labels in series:
+        references = b"".join(
+            [varint(symbols.setdefault(text, len(symbols))) for label in labels for text in label]
+        )
+        packed = b"\x0a" + varint(len(references)) + references
+        size = len(packed) + _SAMPLE_BYTES + len(_NO_METADATA)
+        heads.append(b"\x2a" + varint(size) + packed + _SAMPLE_HEAD)
+    return b"".join([_text(b"\x22", symbol) for symbol in symbols]), heads
+
+
+def tail(time_ms: int, protocol: Protocol) -> bytes:
+    """What follows the value."""
+    encoded = _TIME_TAG + varint(time_ms)
+    assert len(encoded) == 7, "the size of a sample is fixed"
+    return encoded + _NO_METADATA if protocol == "2.0" else encoded
+
+
+def join(
+    preamble: bytes, heads: Sequence[bytes], values: Sequence[float], tails: Sequence[bytes]
+) -> bytes:
+    """A body of one sample for each head."""
+    count = len(heads)
+    packed = struct.pack(f"<{count}d", *values)
+    pieces = [b""] * (3 * count)
+    pieces[0::3] = heads
+    pieces[1::3] = [packed[at : at + 8] for at in range(0, 8 * count, 8)]
+    pieces[2::3] = tails
+    return preamble + b"".join(pieces)
+
+
+def compress(body: bytes, encoding: Encoding) -> bytes:
+    """As a sender would: zstd at vmagent's level."""
+    if encoding == "zstd":
+        return zstandard.ZstdCompressor(level=1).compress(body)
+    return bytes(cramjam.snappy.compress_raw(body))
+
+
+def varint(value: int) -> bytes:
+    """A protobuf varint."""
+    out = bytearray()
+    while value > 127:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+@lru_cache(maxsize=16384)
+def _label(name: str, value: str) -> bytes:
+    """TimeSeries.labels (1): Label {1 name, 2 value}."""
+    encoded = _text(b"\x0a", name) + _text(b"\x12", value)
+    return b"\x0a" + varint(len(encoded)) + encoded
+
+
+def _text(tag: bytes, text: str) -> bytes:
+    encoded = text.encode()
+    return tag + varint(len(encoded)) + encoded

@@ -1,0 +1,189 @@
+"""The hot path alone, compiled and interpreted side by side: ``python -m bench.micro.kernel``.
+
+µs of CPU a sample, in one process without a network, each build in a child of its own. The builds
+take turns, as machines drift, and of several runs the best counts; what is printed last is the
+ratio of the two.
+
+    known       known series in the order of last time, all exported to one sink
+    unwanted    the same, and nobody wants them
+    fanout      the same, to five sinks; a sample, not a point
+    shuffled    known series, each request in another order
+    v2          known series in remote write 2.0
+    histograms  the series of classic histograms, put together
+    encode      points of sealed batches to OTLP
+    new         series that were never seen before, all exported
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import cramjam
+
+from bench.dataset import Dataset, Shape, write_dataset
+from relay import collector
+from relay.hot_path import BUILD, SWITCH
+from relay.pipeline.engine import Engine
+from relay.pipeline.plans import SinkTally, Target
+from relay.selector.parser import parse_query
+from relay.wire.batch import OpenBatch, SealedBatch
+
+BUILDS = ("interpreted", "compiled")
+BATCH_POINTS = 10_000
+START_MS = 1_790_000_000_000
+KNOWN_ROUNDS = 2
+"""Rounds before anything is measured: one to meet the series, one to learn their order."""
+
+
+def bodies_of(dataset: Dataset) -> list[list[bytes]]:
+    """The decompressed bodies of each round."""
+    stored = dataset.bodies.read_bytes()
+    bodies = [
+        bytes(cramjam.snappy.decompress_raw(stored[one.offset : one.offset + one.size]))
+        for one in dataset.requests
+    ]
+    step = dataset.requests_per_round
+    return [bodies[at : at + step] for at in range(0, len(bodies), step)]
+
+
+class Rig:
+    """An engine with one exporter; what it seals is kept."""
+
+    def __init__(self, *, query: str = "{}", sinks: int = 1, version: str = "1.0") -> None:
+        self._engine = Engine()
+        self._version = version
+        targets = [
+            Target(SinkTally("one", f"sink-{number}"), [OpenBatch(None, limit=BATCH_POINTS)])
+            for number in range(sinks)
+        ]
+        self._engine.add_exporter("one", "", [("all", parse_query(query), targets)])
+        self.sealed: list[SealedBatch] = []
+
+    def take(self, bodies: Sequence[bytes]) -> float:
+        """CPU seconds that requests take."""
+        self.sealed.clear()
+        engine = self._engine
+        start = time.process_time()
+        for body in bodies:
+            intake = engine.ingest(
+                body,
+                now=1e9,
+                tick=0.0,
+                protocol="remote_write_v2" if self._version == "2.0" else "remote_write_v1",
+            )
+            for _, sealed in intake.sealed:
+                engine.positions.release(sealed.oldest)
+                self.sealed.append(sealed)
+        spent = time.process_time() - start
+        assert intake.samples, "samples were taken"
+        return spent
+
+
+def known(shape: Shape, root: Path, *, query: str = "{}", sinks: int = 1) -> dict[str, float]:
+    """What samples of known series take, and the points of the batches that they fill."""
+    rounds = bodies_of(write_dataset(root, shape))
+    rig = Rig(query=query, sinks=sinks, version=shape.protocol)
+    for bodies in rounds[:KNOWN_ROUNDS]:
+        rig.take(bodies)
+    taken, encoded = [], []
+    for bodies in rounds[KNOWN_ROUNDS:]:
+        taken.append(rig.take(bodies) / shape.series)
+        if rig.sealed:
+            start = time.process_time()
+            for sealed in rig.sealed:
+                sealed.encode()
+            points = sum(sealed.count for sealed in rig.sealed)
+            encoded.append((time.process_time() - start) / points)
+    return {"take": min(taken)} | ({"encode": min(encoded)} if encoded else {})
+
+
+def new(root: Path, series: int) -> float:
+    """What a new series takes."""
+    dataset = write_dataset(root, Shape(START_MS, 1, series))
+    (bodies,) = bodies_of(dataset)
+    samples = [request.samples for request in dataset.requests]
+    half = len(bodies) // 2
+    rig = Rig()
+    rig.take(bodies[:half])
+    return rig.take(bodies[half:]) / sum(samples[half:])
+
+
+def measure(series: int) -> dict[str, float]:
+    """Every part, in s a sample."""
+    collector.settle()
+    rounds = KNOWN_ROUNDS + 3
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="relay-bench-") as scratch:
+
+        def place() -> Path:
+            return Path(tempfile.mkdtemp(dir=scratch))
+
+        usual = known(Shape(START_MS, rounds, series), place())
+        found["known"] = usual["take"]
+        nobody = known(Shape(START_MS, rounds, series), place(), query='{code="none"}')
+        found["unwanted"] = nobody["take"]
+        found["fanout"] = known(Shape(START_MS, rounds, series), place(), sinks=5)["take"]
+        found["shuffled"] = known(Shape(START_MS, rounds, series, shuffled=True), place())["take"]
+        found["v2"] = known(Shape(START_MS, rounds, series, protocol="2.0"), place())["take"]
+        whole = Shape(
+            START_MS, rounds, series - series % 14, series_per_request=2_002, content="histograms"
+        )
+        found["histograms"] = known(whole, place())["take"]
+        found["encode"] = usual["encode"]
+        found["new"] = new(place(), series)
+    return found
+
+
+def measured_in_child(build: str, series: int) -> dict[str, float]:
+    """:func:`measure` by another process. Raises CalledProcessError where it has no such build."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.micro.kernel", "--child", "--series", str(series)],
+        env={**os.environ, SWITCH: build},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    found: dict[str, float] = json.loads(done.stdout)
+    assert found.pop("build_is_compiled") == (build == "compiled"), "the build that was asked for"
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; 1 where a build cannot run."""
+    parser = argparse.ArgumentParser(prog="python -m bench.micro.kernel")
+    parser.add_argument("--runs", type=int, default=3, help="of each build (default: 3)")
+    parser.add_argument("--series", type=int, default=20_000, help="default: 20,000")
+    parser.add_argument("--build", choices=BUILDS, help="this one alone")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.child:
+        print(json.dumps({"build_is_compiled": BUILD == "compiled", **measure(options.series)}))
+        return 0
+    builds = [options.build] if options.build else BUILDS
+    best: dict[str, dict[str, float]] = {build: {} for build in builds}
+    for _ in range(options.runs):
+        for build in builds:
+            try:
+                found = measured_in_child(build, options.series)
+            except subprocess.CalledProcessError as error:
+                print(f"the {build} build does not run: {error}", file=sys.stderr)
+                return 1
+            for part, spent in found.items():
+                best[build][part] = min(spent, best[build].get(part, spent))
+    print(f"{'µs of CPU a sample':20}" + "".join(f"{build:>14}" for build in builds) + "  ratio")
+    for part in best[builds[0]]:
+        cells = [best[build][part] for build in builds]
+        ratio = f"{cells[0] / cells[-1]:7.1f}" if len(cells) > 1 else ""
+        print(f"{part:20}" + "".join(f"{cell * 1e6:14.3f}" for cell in cells) + ratio)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""What follows from runs: a peer against another one, a workload against the export of the same
+peer, and what each is wanted to be.
+
+Ratios are made pair by pair, of runs that followed one another, and the median is what counts;
+pairs with a void run are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from bench.measurement import Measurement
+from bench.workload import EXPORT
+
+_Read = Callable[[Measurement], float]
+
+CPU_RATE = "samples per CPU-second"
+CLOCK_RATE = "samples per second"
+CPU_EACH = "CPU per sample"
+CPU_DELIVERED = "CPU per delivered point"
+
+FIGURES: Mapping[str, _Read] = {
+    CPU_RATE: lambda m: m.samples_per_cpu_s,
+    CLOCK_RATE: lambda m: m.samples_per_s,
+    CPU_EACH: lambda m: 1 / m.samples_per_cpu_s,
+    CPU_DELIVERED: lambda m: m.cpu_s / m.points,
+    "p99 of answers, ms": lambda m: m.latency_p99_s * 1e3,
+    "worst answer, ms": lambda m: m.latency_max_s * 1e3,
+    "p99 of event loop lag, ms": lambda m: m.lag_p99_s * 1e3,
+    "worst event loop lag, ms": lambda m: m.lag_max_s * 1e3,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What a ratio or a figure is wanted to be; 0 is not asked for."""
+
+    at_least: float = 0.0
+    at_most: float = 0.0
+
+    def holds(self, value: float) -> bool:
+        """Whether the value is as wanted."""
+        return value >= self.at_least and (not self.at_most or value <= self.at_most)
+
+    def __str__(self) -> str:
+        parts = []
+        if self.at_least:
+            parts.append(f"at least {self.at_least:,g}")
+        if self.at_most:
+            parts.append(f"at most {self.at_most:,g}")
+        return " and ".join(parts)
+
+
+ANY = Bound()
+
+PEER_BOUNDS: Mapping[tuple[str, str, str, str], Bound] = {
+    ("export", "relay", "vmagent", CPU_RATE): Bound(at_least=1.7),
+    ("export", "relay", "vmagent", CLOCK_RATE): Bound(at_least=1.0),
+    ("filter", "relay", "vmagent", CPU_RATE): Bound(at_least=2.5),
+    ("export", "relay-interpreted", "vmagent", CPU_RATE): Bound(at_least=0.8),
+}
+"""By workload, peer, the other peer, and figure."""
+
+EXPORT_BOUNDS: Mapping[str, Mapping[str, Bound]] = {
+    "fanout": {CPU_DELIVERED: Bound(at_most=0.8)},
+    "tenants": {CPU_EACH: Bound(at_most=2.0)},
+    "seed": {CPU_EACH: Bound(at_most=1.6)},
+    "churn": {CPU_EACH: ANY},
+    "histograms": {CPU_EACH: Bound(at_most=2.0)},
+    "v2": {CPU_EACH: Bound(at_most=1.3)},
+    "zstd": {CPU_EACH: Bound(at_most=1.3)},
+    "durable": {CPU_RATE: Bound(at_least=0.85), CLOCK_RATE: Bound(at_least=0.85)},
+    "shuffled": {CPU_EACH: Bound(at_most=1.6)},
+}
+"""By workload: the figures that are compared with those of export, by the same peer."""
+
+FIGURE_BOUNDS: Mapping[str, Mapping[str, Bound]] = {
+    "cold": {CLOCK_RATE: Bound(at_least=100_000), CPU_RATE: ANY},
+}
+"""By workload: figures that are wanted for themselves. They depend on the machine."""
+
+LOAD_BOUNDS: Mapping[str, Bound] = {
+    "p99 of answers, ms": Bound(at_most=100),
+    "worst answer, ms": ANY,
+    "p99 of event loop lag, ms": Bound(at_most=50),
+    "worst event loop lag, ms": ANY,
+}
+"""Of a run at a share of what the peer can do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A figure with what it is wanted to be; one value for each pair."""
+
+    title: str
+    values: tuple[float, ...]
+    bound: Bound
+
+    @property
+    def median(self) -> float:
+        """What counts."""
+        return median(self.values)
+
+    @property
+    def holds(self) -> bool:
+        """Whether that is as wanted."""
+        return self.bound.holds(self.median)
+
+    def line(self) -> str:
+        """For people."""
+        wanted = str(self.bound)
+        if wanted:
+            wanted = f" ({wanted})" if self.holds else f" ({wanted}: MISSED)"
+        each = "  ".join(map(_shown, self.values))
+        return f"{self.title}: {_shown(self.median)}{wanted}   (pair by pair: {each})"
+
+
+def compare(measurements: Sequence[Measurement], first_build: str = "") -> list[Comparison]:
+    """Everything that follows from one workload's runs, those of export beside them included.
+
+    The first peer is compared with each other one, and with its own export. ``first_build``: what
+    the relay was made to run as; its bounds are then those of the peer of that name.
+    """
+    if not measurements:
+        return []
+    return [
+        *_with_peers(measurements, first_build),
+        *_with_export(measurements),
+        *_alone(measurements),
+    ]
+
+
+def _with_peers(measurements: Sequence[Measurement], first_build: str) -> Iterator[Comparison]:
+    own = [m for m in measurements if not m.beside and not m.load]
+    peers = list(dict.fromkeys(m.peer for m in own))
+    for other in peers[1:]:
+        for figure in (CPU_RATE, CLOCK_RATE):
+            values = _ratios(
+                figure,
+                [m for m in own if m.peer == peers[0]],
+                [m for m in own if m.peer == other],
+            )
+            name = f"{peers[0]}-{first_build}" if first_build == "interpreted" else peers[0]
+            key = (own[0].workload, name, other, figure)
+            if values:
+                title = f"{peers[0]} / {other}, {figure}"
+                yield Comparison(title, values, PEER_BOUNDS.get(key, ANY))
+
+
+def _with_export(measurements: Sequence[Measurement]) -> Iterator[Comparison]:
+    references = [m for m in measurements if m.beside]
+    for workload in dict.fromkeys(m.beside for m in references):
+        peer = references[0].peer
+        own = [m for m in measurements if m.workload == workload and m.peer == peer and not m.load]
+        for figure, bound in EXPORT_BOUNDS[workload].items():
+            values = _ratios(figure, own, references)
+            if values:
+                yield Comparison(f"{workload} / {EXPORT}, {figure}", values, bound)
+
+
+def _alone(measurements: Sequence[Measurement]) -> Iterator[Comparison]:
+    own = [m for m in measurements if not m.beside and not m.void]
+    for peer in dict.fromkeys(m.peer for m in own):
+        runs = [m for m in own if m.peer == peer and not m.load]
+        for figure, bound in FIGURE_BOUNDS.get(own[0].workload, {}).items():
+            if runs:
+                values = tuple(FIGURES[figure](m) for m in runs)
+                yield Comparison(
+                    f"{peer}, {figure.replace('samples', 'new series')}", values, bound
+                )
+        loaded = [m for m in own if m.peer == peer and m.load]
+        for figure, bound in LOAD_BOUNDS.items():
+            values = tuple(FIGURES[figure](m) for m in loaded)
+            if values and min(values) >= 0:
+                title = f"{peer} at {loaded[0].load:.0%} of its maximum, {figure}"
+                yield Comparison(title, values, bound)
+
+
+def _ratios(
+    figure: str, left: Sequence[Measurement], right: Sequence[Measurement]
+) -> tuple[float, ...]:
+    read = FIGURES[figure]
+    by_pair = {m.pair: read(m) for m in right if not m.void}
+    return tuple(read(m) / by_pair[m.pair] for m in left if not m.void and by_pair.get(m.pair))
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.2f}"

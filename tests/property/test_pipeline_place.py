@@ -1,0 +1,122 @@
+"""What is remembered of names, fields and targets gives what the slow translation gives."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.pipeline.metric_types import MetricTypes
+from relay.pipeline.resources import Resources
+from relay.pipeline.translate import Translator
+from relay.wire import otlp
+from relay.wire.label_reader import LabelReader, label_field
+from relay.wire.otlp import MetricIdentity, key_value, point_prefix
+from relay.wire.protobuf import field_bytes
+
+NAMES = st.sampled_from(
+    [
+        "job",
+        "instance",
+        "code",
+        "le",
+        "__type__",
+        "__unit__",
+        "otel_scope_name",
+        "otel_scope_version",
+        "otel_scope_x",
+        "service.name",
+        "service.instance.id",
+        "exported_service.name",
+        "Über",
+        "a" * 130,
+    ]
+)
+SIZES = (1, 9, 50, 113, 114, 115, 116, 117, 118, 119, 120, 121, 122, 123, 124, 125, 126, 127, 600)
+VALUES = st.sampled_from(["a/b", "a", "/b", "a/b/c", "é"]) | st.sampled_from(SIZES).map(
+    lambda size: "v" * size
+)
+LABELS = st.dictionaries(NAMES, VALUES, max_size=8)
+ENDS = st.sampled_from(
+    [
+        {},
+        {"w": "1", "x": "2", "y": "3", "z": "4"},
+        {"instance": "h:1", "job": "a/b", "pod": "p-1", "zone": "v" * 130},
+        {"instance": "h:2", "job": "a/b", "pod": "p-2", "zone": "v" * 130},
+        {"b": "1", "a": "2", "job": "x", "__unit__": "s"},
+    ]
+)
+"""Series of one target end alike."""
+SERIES = st.tuples(
+    LABELS, ENDS, st.sampled_from(["m", "m_total"]), st.randoms(use_true_random=False)
+)
+
+
+@given(
+    st.lists(SERIES, min_size=1, max_size=5),
+    st.frozensets(NAMES, max_size=2),
+    st.dictionaries(NAMES, VALUES, max_size=2),
+)
+def test_the_short_way_agrees_with_the_long_one(
+    series: list[tuple[dict[str, str], dict[str, str], str, Random]],
+    promoted: frozenset[str],
+    told: dict[str, str],
+) -> None:
+    types = MetricTypes(families_max=10)
+    translator, resources = Translator(types), Resources()
+    reader = LabelReader(labels_max=128, bytes_max=99_999)
+    kept = []
+    for labels, end, name, rng in [*series, *series, *series]:
+        items = [("__name__", name), *((key, labels[key]) for key in labels if key not in end)]
+        rng.shuffle(items)
+        items += end.items()
+        read = reader.read(b"".join(label_field(*item) for item in items))
+        target = resources.find(read, "")
+        kept.append(target)
+        if len(kept) == len(series):  # a target_info comes in between
+            told_by = {**read, **told}
+            resources.learn(told_by, "")
+        for wanted in (promoted, frozenset[str]()):
+            group, prefix = translator.place(
+                read, types.identity(name), target=target, promoted=wanted
+            )
+            translation = translator.translate(
+                sorted(items), target=target.attributes, promoted=wanted
+            )
+            assert group is translator.group(translation, types.identity(name))
+            assert prefix == point_prefix(translation.attributes)
+
+
+@given(st.text(min_size=1, max_size=200), st.text(min_size=1) | VALUES)
+def test_an_attribute_is_made_of_its_field(name: str, value: str) -> None:
+    attributes = otlp.PointAttributes()
+    wanted = field_bytes(b"\x3a", key_value(name, value))
+    for _ in range(2):
+        assert attributes[label_field(name, value)] == wanted
+
+
+def test_the_edge_between_short_and_long_fields() -> None:
+    attributes = otlp.PointAttributes()
+    for size in range(1, 300):
+        value = "v" * size
+        assert attributes[label_field("name", value)] == field_bytes(
+            b"\x3a", key_value("name", value)
+        )
+
+
+def test_remembered_attributes_are_bounded() -> None:
+    attributes = otlp.PointAttributes()
+    for number in range(otlp.KNOWN_ATTRIBUTES_MAX + 10):
+        assert attributes[label_field("n", str(number))]
+    assert len(attributes) == 10
+    assert attributes[label_field("n", "v" * 600)]
+    assert len(attributes) == 10
+
+
+def test_equal_identities_are_one_whatever_made_them() -> None:
+    one, other = (MetricIdentity("m", "sum", monotonic=True, unit="s") for _ in range(2))
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one != MetricIdentity("m", "sum", monotonic=False, unit="s")
+    assert len({one, other}) == 1

@@ -1,0 +1,246 @@
+"""Peers' files, ratios and their bounds, the watcher's reading, and the picture."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bench.measurement import Measurement
+from bench.peer import load_peer
+from bench.plot import costs, draw
+from bench.process import BenchError
+from bench.ratios import EXPORT_BOUNDS, FIGURE_BOUNDS, Bound, compare
+from bench.report import table_row
+from bench.watch import LAG, Watcher, lags, read_lag
+from bench.workload import WORKLOADS
+from relay.selector.parser import parse_query
+
+# Peers.
+
+
+def test_every_workload_is_the_relays_and_others_say_why_not() -> None:
+    assert set(load_peer("relay").workloads) == set(WORKLOADS)
+    vmagent = load_peer("vmagent")
+    assert set(vmagent.workloads) | set(vmagent.cannot) == set(WORKLOADS)
+    assert not set(vmagent.workloads) & set(vmagent.cannot)
+    assert vmagent.why_not("export") == ""
+    assert "1.0 only" in vmagent.why_not("v2")
+
+
+def test_unknown_peers_and_workloads_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="there is no peer 'telegraf'"):
+        load_peer("telegraf")
+    with pytest.raises(BenchError, match="no set-up for the workload fly"):
+        load_peer("relay").prepare("fly", tmp_path, sink_port=1)
+
+
+def test_a_peer_that_extends_another_one_is_that_one_but_for_what_it_says() -> None:
+    base, own = load_peer("relay"), load_peer("relay-interpreted")
+    assert own.environment == {"RELAY_BUILD": "interpreted"}
+    assert (own.command, own.workloads, own.files) == (base.command, base.workloads, base.files)
+
+
+def test_the_harness_environment_goes_before_the_peers(tmp_path: Path) -> None:
+    launch = load_peer("relay-interpreted").prepare(
+        "export", tmp_path, 1, {"RELAY_BUILD": "compiled"}
+    )
+    assert launch.environment["RELAY_BUILD"] == "compiled"
+
+
+def test_tenants_have_five_exporters_that_share_a_projects_metrics(tmp_path: Path) -> None:
+    load_peer("relay").prepare("tenants", tmp_path, sink_port=4318)
+    settings = yaml.safe_load((tmp_path / "relay.yaml").read_text(encoding="utf-8"))
+    assert len(settings["exporters"]) == 2_000
+    last = settings["exporters"][-1]
+    assert last == {"path": "exporters/1999.yaml", "project": "customer-1999-prod"}
+    documents = list(yaml.safe_load_all((tmp_path / last["path"]).read_text(encoding="utf-8")))
+    queries = [one["spec"]["sources"][0]["metrics"]["metricsql"] for one in documents]
+    assert len({str(parse_query(query)) for query in queries}) == 5
+    endpoints = [one["spec"]["sinks"][0]["otlp_http"]["endpoint"] for one in documents]
+    assert endpoints == [f"http://127.0.0.1:4318/1999-{n}" for n in range(5)]
+
+
+# Ratios.
+
+
+def run(workload: str, peer: str, pair: int, cpu_rate: float, **given: Any) -> Measurement:
+    """A run of 1000 samples, each a point, in a second."""
+    own = {"samples": 1000, "points": 1000, "samples_per_s": 1000.0, "cpu_s": 1000 / cpu_rate}
+    return Measurement(workload, peer, pair, samples_per_cpu_s=cpu_rate, **(own | given))
+
+
+def test_peers_are_compared_pair_by_pair_and_without_void_runs() -> None:
+    runs = [
+        run("filter", "relay", 0, 30.0),
+        run("filter", "vmagent", 0, 10.0),
+        run("filter", "relay", 1, 20.0),
+        Measurement("filter", "vmagent", 1, void="7 points arrived where 8 were expected: -1"),
+    ]
+    assert [one.line() for one in compare(runs)] == [
+        "relay / vmagent, samples per CPU-second: 3.00 (at least 2.5)   (pair by pair: 3.00)",
+        "relay / vmagent, samples per second: 1.00   (pair by pair: 1.00)",
+    ]
+    assert table_row(runs[3]).endswith("VOID: 7 points arrived where 8 were expected: -1")
+
+
+def test_a_workload_is_compared_with_the_export_that_ran_beside_it() -> None:
+    runs = [
+        run("export", "relay", 0, 100.0, beside="tenants"),
+        run("tenants", "relay", 0, 50.0),
+        run("export", "relay", 1, 100.0, beside="tenants"),
+        run("tenants", "relay", 1, 40.0),
+        run("export", "relay", 2, 100.0, beside="tenants"),
+        run("tenants", "relay", 2, 25.0),
+    ]
+    (found,) = compare(runs)
+    assert found.line() == (
+        "tenants / export, CPU per sample: 2.50 (at most 2: MISSED)   "
+        "(pair by pair: 2.00  2.50  4.00)"
+    )
+    assert not found.holds
+    (held,) = compare(runs[:2])
+    assert held.holds
+
+
+def test_fan_out_is_compared_by_the_point() -> None:
+    runs = [
+        run("export", "relay", 0, 100.0, beside="fanout"),
+        run("fanout", "relay", 0, 40.0, points=5000),
+    ]
+    (found,) = compare(runs)
+    assert found.median == pytest.approx(0.5)
+    assert found.title == "fanout / export, CPU per delivered point"
+
+
+def test_an_interpreted_relay_has_bounds_of_its_own() -> None:
+    runs = [run("export", "relay", 0, 90.0), run("export", "vmagent", 0, 100.0)]
+    assert [one.holds for one in compare(runs)] == [False, True]
+    assert [one.holds for one in compare(runs, "interpreted")] == [True, True]
+
+
+def test_new_series_a_second_are_wanted_for_themselves() -> None:
+    lines = [one.line() for one in compare([run("cold", "relay", 0, 120_000.0)])]
+    assert lines[0].startswith("relay, new series per second: 1,000 (at least 100,000: MISSED)")
+
+
+def test_a_loaded_run_is_held_against_the_bounds_of_latency() -> None:
+    loaded = run("export", "relay", 0, 9.0, load=0.8, latency_p99_s=0.2, lag_p99_s=0.01)
+    found = {one.title: one for one in compare([run("export", "relay", 0, 9.0), loaded])}
+    assert not found["relay at 80% of its maximum, p99 of answers, ms"].holds
+    assert found["relay at 80% of its maximum, p99 of event loop lag, ms"].holds
+    assert "relay at 80% of its maximum, worst event loop lag, ms" not in found, "not told"
+
+
+def test_bounds_are_of_workloads_that_there_are() -> None:
+    assert {*EXPORT_BOUNDS, *FIGURE_BOUNDS} <= set(WORKLOADS)
+    assert str(Bound(at_least=0.5, at_most=2)) == "at least 0.5 and at most 2"
+    assert [Bound(0.5, 2).holds(value) for value in (0.4, 0.5, 2, 2.1)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+
+
+# The watcher.
+
+
+def gauge(last: float, worst: float) -> str:
+    return f'# TYPE {LAG} gauge\n{LAG}{{window="last"}} {last}\n{LAG}{{window="max"}} {worst}\n'
+
+
+def histogram(counts: tuple[int, int, int]) -> str:
+    bounds = ("0.01", "0.1", "+Inf")
+    rows = [f'{LAG}_bucket{{le="{le}"}} {n}' for le, n in zip(bounds, counts, strict=True)]
+    return "\n".join([*rows, f"{LAG}_sum 1.5", f"{LAG}_count {counts[2]}", "other 7"])
+
+
+def test_lag_is_read_from_a_gauge() -> None:
+    scrapes = [read_lag(gauge(lag, 0.5)) for lag in (0.001, 0.02, 0.003)]
+    assert lags(scrapes) == (0.02, 0.02), "the worst was before the run"
+    assert lags([*scrapes, read_lag(gauge(0.001, 0.7))]) == (0.02, 0.7)
+
+
+def test_lag_is_read_from_a_histogram_by_its_increase() -> None:
+    before, after = read_lag(histogram((10, 20, 30))), read_lag(histogram((110, 120, 130)))
+    assert lags([before, after]) == (0.01, 0.01)
+    after = read_lag(histogram((100, 120, 130)))
+    assert lags([before, after]) == (0.1, 0.1)
+
+
+def test_a_percentile_that_the_peer_gives_is_taken() -> None:
+    scrapes = [
+        read_lag(f'{LAG}{{quantile="0.5"}} 0.001\n{LAG}{{quantile="0.99"}} {p99}\n')
+        for p99 in (0.02, 0.04, 0.03)
+    ]
+    assert lags(scrapes) == (0.04, 0.04)
+
+
+def test_peers_that_do_not_tell_their_lag() -> None:
+    assert lags([read_lag("up 1\n")]) == (-1.0, -1.0)
+    assert lags([]) == (-1.0, -1.0)
+
+
+@pytest.fixture
+def metrics_url() -> Iterator[str]:
+    """Serves a gauge, and 404 elsewhere."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/metrics" else 404)
+            self.end_headers()
+            self.wfile.write(gauge(0.004, 0.004).encode())
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - theirs
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_the_watcher_scrapes_and_reloads_once(metrics_url: str) -> None:
+    reloaded = threading.Event()
+    with Watcher(f"{metrics_url}/metrics", reload=reloaded.set, reload_after_s=0.0) as watcher:
+        assert reloaded.wait(10)
+    watched = watcher.result()
+    assert watched.reloads == 1
+    assert watched.scrapes >= 2, "one at the start, one at the end"
+    assert watched.lag_p99_s == watched.lag_max_s == 0.004
+
+
+def test_a_scrape_that_fails_is_not_swallowed(metrics_url: str) -> None:
+    with Watcher(f"{metrics_url}/none", reload=None, reload_after_s=0.0) as watcher:
+        pass
+    with pytest.raises(OSError, match="answered 404"):
+        watcher.result()
+
+
+# The picture.
+
+
+def test_the_picture_shows_medians_by_workload_and_peer(tmp_path: Path) -> None:
+    runs = [
+        run("export", "relay", 0, 1e6),
+        run("export", "vmagent", 0, 5e5),
+        run("export", "relay", 1, 2e6, beside="seed"),
+        run("seed", "relay", 1, 1e5),
+        run("seed", "relay", 2, 1e5, void="why"),
+        run("seed", "relay", 3, 7e5, load=0.8),
+    ]
+    assert costs(runs) == {
+        "export": {"relay": [1.0, 0.5], "vmagent": [2.0]},
+        "seed": {"relay": [10.0]},
+    }
+    draw(tmp_path / "picture.png", runs, "a title")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
