@@ -426,6 +426,8 @@ def consume2(table, bytes body not None, intake, resolution):
     cdef unsigned char tag
     cdef tuple route
     cdef bytes key
+    cdef bytes last_stamp = None  # of samples that are deferred; those of a target have one time
+    cdef uint64_t last_time_ns = 0
     if not symbols.scan(data, end):
         take_with_care(body, intake, resolution)
         at = end
@@ -494,9 +496,12 @@ def consume2(table, bytes body not None, intake, resolution):
             )
             continue
         if handled:
+            if parts.time_ns != last_time_ns:
+                last_stamp = stamp_of(parts.time_ns)
+                last_time_ns = parts.time_ns
             deferred.append((
                 series.handlers,
-                stamp_of(parts.time_ns),
+                last_stamp,
                 PyBytes_FromStringAndSize(<char *>&parts.value, 8),
                 None,
             ))
