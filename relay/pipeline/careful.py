@@ -77,7 +77,8 @@ def point_bytes(series: Series, plan: Plan) -> int:
 
     A point's attributes take the room of the labels that they were, give or take a tenth.
     """
-    return len(series.key) * (len(series.routes) + len(plan.handled_sinks))
+    routed = sum(len(batches) for batches, _, _ in series.routes)
+    return len(series.key) * (routed + len(plan.handled_sinks))
 
 
 def append_sample(
@@ -86,17 +87,19 @@ def append_sample(
     """Send one sample the ways that its series goes."""
     if series.plan.handled:
         intake.deferred.append((series.handlers, stamp, value, extra))
-    for batch, group, prefix in series.routes:
+    for route in series.routes:
         if extra is not None:
-            origin = Origin(intake.request, intake.now)
-            append_number((batch, group, prefix), stamp, value, extra, origin, intake)
+            append_number(route, stamp, value, extra, Origin(intake.request, intake.now), intake)
             continue
-        if batch.group is not group:
-            enter(batch, group, intake)
-        batch.arena.add(prefix if value != STALE else stale_prefix(prefix), stamp, value)
-        batch.count += 1
-        if batch.count == batch.limit:
-            seal(batch, intake)
+        batches, group, prefix = route
+        head = prefix if value != STALE else stale_prefix(prefix)
+        for batch in batches:
+            if batch.group is not group:
+                enter(batch, group, intake)
+            batch.arena.add(head, stamp, value)
+            batch.count += 1
+            if batch.count == batch.limit:
+                seal(batch, intake)
 
 
 def take_histograms(

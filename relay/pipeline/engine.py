@@ -316,6 +316,7 @@ class Engine:
         self.shelf.dropped += intake.exemplars_refused
         for series, exemplars in intake.loose:
             self.shelf.put(series, exemplars)
+            self._memo.release(series)
         emission.close()
         withheld = intake.withhold(wants) if wants is not None else []
         self._close(emission)

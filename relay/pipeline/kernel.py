@@ -144,17 +144,15 @@ def consume(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per sample w
             samples = 1
         if handled:
             deferred.append((series.handlers, stamp, value, None))
-        for batch, group, prefix in series.routes:
-            if batch.group is not group:
-                enter(batch, group, intake)
-            batch.arena.pieces += (
-                prefix if value != STALE else stale_prefix(prefix),
-                stamp,
-                value,
-            )
-            batch.count += 1
-            if batch.count == batch.limit:
-                seal(batch, intake)
+        for batches, group, prefix in series.routes:
+            point = prefix if value != STALE else stale_prefix(prefix), stamp, value
+            for batch in batches:
+                if batch.group is not group:
+                    enter(batch, group, intake)
+                batch.arena.pieces += point
+                batch.count += 1
+                if batch.count == batch.limit:
+                    seal(batch, intake)
     if plan is not None:
         tallies.append((plan, samples))
     for touch in intake.touches:

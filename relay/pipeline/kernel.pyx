@@ -11,6 +11,7 @@
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
@@ -77,8 +78,8 @@ cdef bytes stamp_of(uint64_t time_ns):
     return stamp
 
 
-cdef int append_point(
-    OpenBatch batch, object group, bytes prefix, uint64_t time_ns, uint64_t value,
+cdef inline int append_point(
+    OpenBatch batch, object group, bytes head, uint64_t time_ns, uint64_t value,
     object intake, long long request
 ) except -1:
     """Append a point to the batch, which is sealed where it is full."""
@@ -91,21 +92,48 @@ cdef int append_point(
             batch.group = group
         else:
             enter(batch, group, intake)
-    if value == STALE_BITS:
-        prefix = stale_prefix(prefix)
     cdef Arena arena = batch.arena
     if arena.count == arena.capacity:
         arena.grow()
     cdef Point *point = &arena.points[arena.count]
-    Py_INCREF(prefix)
-    point.head = <void *>prefix
+    Py_INCREF(head)
+    point.head = <void *>head
     point.time_ns = time_ns
     point.value = value
     arena.count += 1
-    arena.size += PyBytes_GET_SIZE(prefix) + TAIL_BYTES
+    arena.size += PyBytes_GET_SIZE(head) + TAIL_BYTES
     batch.count += 1
     if batch.count == batch.limit:
         seal(batch, intake)
+    return 0
+
+
+cdef int append_route(
+    tuple batches, object group, bytes prefix, uint64_t time_ns, uint64_t value,
+    object intake, long long request
+) except -1:
+    """Append a point to every batch of a route."""
+    cdef Py_ssize_t at
+    if value == STALE_BITS:
+        prefix = stale_prefix(prefix)
+    for at in range(PyTuple_GET_SIZE(batches)):
+        append_point(
+            <OpenBatch>PyTuple_GET_ITEM(batches, at), group, prefix, time_ns, value, intake, request
+        )
+    return 0
+
+
+cdef int append_points(
+    Series series, uint64_t time_ns, uint64_t value, object intake, long long request
+) except -1:
+    """Append a point to every batch that a series goes to."""
+    cdef tuple route
+    if series.batches is not None:
+        append_route(
+            series.batches, series.group, series.prefix, time_ns, value, intake, request
+        )
+        for route in series.others:
+            append_route(route[0], route[1], route[2], time_ns, value, intake, request)
     return 0
 
 
@@ -126,7 +154,6 @@ def consume(table, bytes body not None, intake, resolution, memo):
     cdef object found
     cdef bint handled = False
     cdef Py_ssize_t samples = 0
-    cdef tuple route
     cdef bytes last_stamp = None  # of samples that are deferred; those of a target have one time
     cdef uint64_t last_time_ns = 0
     while pos < end:
@@ -205,11 +232,7 @@ def consume(table, bytes body not None, intake, resolution, memo):
                 PyBytes_FromStringAndSize(<char *>&value, 8),
                 None,
             ))
-        if series.batch is not None:
-            append_point(series.batch, series.group, series.prefix, time_ns, value, intake, request)
-            if series.others:
-                for route in series.others:
-                    append_point(route[0], route[1], route[2], time_ns, value, intake, request)
+        append_points(series, time_ns, value, intake, request)
     if plan is not None:
         tallies.append((plan, samples))
     for touch in intake.touches:

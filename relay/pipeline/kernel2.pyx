@@ -15,7 +15,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy
 
-from relay.pipeline.kernel cimport append_point, stamp_of, usual_time
+from relay.pipeline.kernel cimport append_points, stamp_of, usual_time
 from relay.pipeline.series cimport Series
 
 from relay.pipeline.careful import append_sample, count_careful, count_expansion
@@ -480,8 +480,10 @@ def consume2(table, bytes body not None, intake, resolution):
         samples += 1
         # A few bytes of references become labels, and these a point for every sink.
         size = 1 + sinks
-        if series.batch is not None:
-            size += 1 + len(series.others)
+        if series.batches is not None:
+            size += len(series.batches)
+            for route in series.others:
+                size += len(route[0])
         expansion += size * PyBytes_GET_SIZE(series.key)
         if expansion > EXPANSION_STEP:
             count_expansion(expansion, intake)
@@ -505,16 +507,7 @@ def consume2(table, bytes body not None, intake, resolution):
                 PyBytes_FromStringAndSize(<char *>&parts.value, 8),
                 None,
             ))
-        if series.batch is not None:
-            append_point(
-                series.batch, series.group, series.prefix, parts.time_ns, parts.value,
-                intake, request,
-            )
-            if series.others:
-                for route in series.others:
-                    append_point(
-                        route[0], route[1], route[2], parts.time_ns, parts.value, intake, request
-                    )
+        append_points(series, parts.time_ns, parts.value, intake, request)
     if plan is not None:
         tallies.append((plan, samples))
     count_expansion(expansion, intake)

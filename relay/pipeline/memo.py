@@ -67,6 +67,12 @@ class Memo:
             self._stretches_bytes = stretch.layout.size
         self.stretches |= dict.fromkeys(stretch.members, stretch)
 
+    def release(self, series: Series) -> None:
+        """Forget the stretch of a series that goes another way from now on, if it is in one."""
+        stretch = self.stretches.get(series)
+        if stretch is not None:
+            self.drop(stretch)
+
     def drop(self, stretch: Stretch) -> None:
         """Forget a stretch that is kept."""
         self._stretches_bytes -= stretch.layout.size

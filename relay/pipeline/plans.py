@@ -6,12 +6,12 @@ the sums are handed on to sources and sinks when somebody asks for them.
 
 from __future__ import annotations
 
-import zlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from relay.wire.batch import OpenBatch
-from relay.wire.otlp import Kind, Temporality
+from relay.wire.otlp import Kind, MetricGroup, Temporality
 
 
 class SourceTally:
@@ -76,10 +76,10 @@ class Target:
         self.tally = tally
         self.options = options
 
-    def lane(self, key: bytes) -> OpenBatch:
-        """The lane of a stream: always the same for the same key, so that its points never overtake
+    def lane(self, group: MetricGroup) -> OpenBatch:
+        """The lane of a metric: always the same one, so that the points of a stream never overtake
         each other."""
-        return self.lanes[zlib.crc32(key) % len(self.lanes) if len(self.lanes) > 1 else 0]
+        return self.lanes[group.lane_key % len(self.lanes)]
 
     def __repr__(self) -> str:
         return f"<Target {self.tally.exporter} {self.tally.sink}>"
@@ -140,6 +140,9 @@ class Plan:
     """
 
     __slots__ = (
+        "_batches",
+        "_cycle",
+        "_targets",
         "base",
         "handled",
         "handled_sinks",
@@ -155,6 +158,9 @@ class Plan:
 
     def __init__(self, home: Partition, matched: tuple[SourceRoute, ...] = ()) -> None:
         targets = [target for route in matched for target in route.targets]
+        self._targets = targets
+        self._cycle = math.lcm(*(len(target.lanes) for target in targets))
+        self._batches: dict[int, tuple[OpenBatch, ...]] = {}
         self.base = self
         self.home = home
         self.partition = home
@@ -176,6 +182,15 @@ class Plan:
             tuple(target.tally for target in handled),
             handled=bool(handled),
         )
+
+    def batches(self, group: MetricGroup) -> tuple[OpenBatch, ...]:
+        """The batches of all sinks that a metric's points go to, shared by all series that go the
+        same ways."""
+        way = group.lane_key % self._cycle
+        found = self._batches.get(way)
+        if found is None:
+            found = self._batches[way] = tuple(target.lane(group) for target in self._targets)
+        return found
 
     def deferring(self) -> Plan:
         """A plan that counts the same and has every sample handed to handlers."""

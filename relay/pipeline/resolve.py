@@ -28,13 +28,13 @@ from relay.pipeline.native import NativeRoute
 from relay.pipeline.plans import Plan, SourceRoute, Target, TargetOptions
 from relay.pipeline.resources import TARGET_INFO, Resource, Resources
 from relay.pipeline.route import Fact, Route
-from relay.pipeline.router import Router, routes_to
+from relay.pipeline.router import Router
 from relay.pipeline.series import Series
 from relay.pipeline.streams import Handler, NumberHandler, Outlet, Stream
 from relay.pipeline.translate import Translator
 from relay.selector.ast import NAME
 from relay.wire.label_reader import SeriesLabels
-from relay.wire.otlp import Kind, MetricGroup, MetricIdentity, point_prefix
+from relay.wire.otlp import Kind, MetricIdentity
 from relay.wire.otlp_points import encode_attributes
 from relay.wire.remote_write import Labels
 
@@ -107,7 +107,7 @@ class Resolver:
             _, group, prefix = series.routes[0]
             series.plan = plan
             series.native = None
-            series.routes = routes_to(matched, group, prefix)
+            series.routes = ((plan.batches(group), group, prefix),)
             series.resolved = plan.partition.version
             return
         labels, project = view()
@@ -166,8 +166,7 @@ class Resolver:
             )
             group = self._translator.group(translation, wanted)
             encoded = encode_attributes(translation.attributes, wanted.kind)
-            key = point_prefix(translation.attributes)
-            outlets = tuple(Outlet(target.lane(key), target.tally) for target in alike)
+            outlets = tuple(Outlet(target.lane(group), target.tally) for target in alike)
             delta = None
             if wanted.temporality == "delta":
                 # Sorted, because the state is to be found again after a restart.
@@ -212,8 +211,8 @@ class Resolver:
                 series.plan = plan.variant((), targets)
                 series.handlers = (Discard(self.assembly.outcomes, reason),)
             elif plan.is_plain and typing.family is None:
-                place = self._translator.place(labels, typing.identity, target=resource)
-                series.routes = routes_to(matched, *place)
+                group, prefix = self._translator.place(labels, typing.identity, target=resource)
+                series.routes = ((plan.batches(group), group, prefix),)
             else:
                 self._share_out(series, labels, project, typing, resource)
         elif series.name == TARGET_INFO:
@@ -267,19 +266,18 @@ class Resolver:
         targets: Iterable[Target],
         resource: Resource,
     ) -> tuple[Route, ...]:
-        routes: list[Route] = []
-        places: dict[TargetOptions, tuple[MetricGroup, bytes]] = {}
+        by_options: dict[TargetOptions, list[Target]] = {}
         for target in targets:
-            options = target.options
-            place = places.get(options)
-            if place is None:
-                place = places[options] = self._translator.place(
-                    labels,
-                    _as_wanted(identity, options),
-                    target=resource,
-                    promoted=options.promoted,
-                )
-            routes.append((target.lane(place[1]), *place))
+            by_options.setdefault(target.options, []).append(target)
+        routes: list[Route] = []
+        for options, alike in by_options.items():
+            group, prefix = self._translator.place(
+                labels,
+                _as_wanted(identity, options),
+                target=resource,
+                promoted=options.promoted,
+            )
+            routes.append((tuple(target.lane(group) for target in alike), group, prefix))
         return tuple(routes)
 
     def __repr__(self) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from relay.wire.batch import OpenBatch
 from relay.wire.otlp import MetricGroup
 
-Route = tuple[OpenBatch, MetricGroup, bytes]
-"""Where a series' points go: the batch, the metric they belong to, and their prepared prefix."""
+Route = tuple[tuple[OpenBatch, ...], MetricGroup, bytes]
+"""Where a series' points go: the batches that take the same bytes, the metric that they belong to,
+and their prepared prefix."""
 
 
 class Fact:

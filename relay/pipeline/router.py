@@ -23,12 +23,10 @@ from typing import Final, TypeAlias
 
 from relay.inventory.store import Inventory
 from relay.pipeline.plans import Partition, Plan, SourceRoute, SourceTally, Target
-from relay.pipeline.route import Route
 from relay.pipeline.tenancy import Tenancy
 from relay.selector.index import SelectorIndex
 from relay.selector.resource_matching import Compiled, Compiler, uses_inventory
 from relay.selector.resources import Selection
-from relay.wire.otlp import MetricGroup
 
 Sources: TypeAlias = Sequence[tuple[str, Selection, Sequence[Target]]]
 """Name, what it selects, and the sinks that it feeds, for every source of an exporter."""
@@ -341,17 +339,3 @@ def _differ(before: Sequence[Target], after: Sequence[Target]) -> bool:
     return [(t.tally, t.lanes, t.options) for t in before] != [
         (t.tally, t.lanes, t.options) for t in after
     ]
-
-
-def routes_to(
-    matched: Sequence[SourceRoute], group: MetricGroup, prefix: bytes
-) -> tuple[Route, ...]:
-    """The routes of a series: one per source and sink.
-
-    All of them want points in the same form.
-    """
-    if len(matched) == 1 and len(matched[0].targets) == 1:  # nearly always
-        return ((matched[0].targets[0].lane(prefix), group, prefix),)
-    return tuple(
-        [(target.lane(prefix), group, prefix) for source in matched for target in source.targets]
-    )

@@ -1,13 +1,10 @@
-from relay.wire.batch cimport OpenBatch
-
-
 cdef class Series:
     # What the kernel reads of every sample comes first, side by side in memory.
     cdef public Series next
     cdef public bytes key
     cdef public long long generation
     cdef public object plan
-    cdef OpenBatch batch  # the first route, None where there are none
+    cdef tuple batches  # the first route, None where there are none
     cdef object group
     cdef bytes prefix
     cdef tuple others  # routes

@@ -29,16 +29,16 @@ cdef class Series:
     @property
     def routes(self):
         """See series.py."""
-        if self.batch is None:
+        if self.batches is None:
             return ()
-        return ((self.batch, self.group, self.prefix), *self.others)
+        return ((self.batches, self.group, self.prefix), *self.others)
 
     @routes.setter
     def routes(self, tuple routes not None):
         if routes:
-            self.batch, self.group, self.prefix = routes[0]
+            self.batches, self.group, self.prefix = routes[0]
         else:
-            self.batch = self.group = self.prefix = None
+            self.batches = self.group = self.prefix = None
         self.others = routes[1:]
 
     def empty(self, bytes key not None):

@@ -158,6 +158,7 @@ def append_number(
     route: Route, stamp: bytes, value: bytes, extra: Extra, origin: Origin, intake: Intake
 ) -> None:
     """Append a number point with a start time or exemplars by way of a route."""
-    batch, group, prefix = route
+    batches, group, prefix = route
     point = encode_point(prefix_attributes(prefix), number_point(stamp, value, extra))
-    append(batch, group, point, origin, intake)
+    for batch in batches:
+        append(batch, group, point, origin, intake)

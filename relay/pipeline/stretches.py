@@ -96,8 +96,9 @@ class Stretch:
         self.zeros = tuple(place for place, width in enumerate(widths) if not width)
         by_batch: dict[OpenBatch, list[tuple[int, MetricGroup, bytes]]] = {}
         for place, member in enumerate(members):
-            for batch, group, prefix in member.routes:
-                by_batch.setdefault(batch, []).append((place, group, prefix))
+            for batches, group, prefix in member.routes:
+                for batch in batches:
+                    by_batch.setdefault(batch, []).append((place, group, prefix))
         self.shares = tuple(_Share(batch, points) for batch, points in by_batch.items())
 
     def __repr__(self) -> str:

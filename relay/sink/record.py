@@ -21,6 +21,7 @@ from relay.exporter.model import Compression
 from relay.journal.frames import (
     FILE_HEADER_BYTES,
     Damage,
+    FrameHeader,
     Read,
     decode_file_header,
     encode_frame_head,
@@ -86,10 +87,16 @@ def read_index(read: Read, size: int) -> Iterator[Stored | Damage]:
     # A damaged header says nothing that the records behind it do not say themselves.
     offset = good = FILE_HEADER_BYTES if whole else 0
     while offset < size:
-        header = read_header(read, offset, size)
-        if header is None or not _sound(header.meta):
+        header = _record_at(read, offset, size)
+        if header is None:
             offset = find_magic(read, offset + 1, size)
             continue
+        if header.end < size and _record_at(read, header.end, size) is None:
+            # Where bytes were torn out of a body, the next record begins before its end.
+            within = _next_record(read, header.body_start, header.end, size)
+            if within is not None:
+                offset = within
+                continue
         if good < offset:
             yield Damage(good, offset, tail=False)
         low, created_at, points, _, _, lanes, _, _ = _META.unpack(header.meta)
@@ -101,8 +108,8 @@ def read_index(read: Read, size: int) -> Iterator[Stored | Damage]:
 
 def read_payload(read: Read, offset: int, size: int, *, lane: int) -> Payload | None:
     """The payload whose frame begins at ``offset``; None where it is damaged."""
-    header = read_header(read, offset, size)
-    if header is None or not _sound(header.meta):
+    header = _record_at(read, offset, size)
+    if header is None:
         return None
     body = read(header.body_start, header.body_bytes)
     if not header.matches(body):
@@ -119,6 +126,22 @@ def read_payload(read: Read, offset: int, size: int, *, lane: int) -> Payload | 
         attempts=attempts,
         depth=depth,
     )
+
+
+def _record_at(read: Read, offset: int, size: int) -> FrameHeader | None:
+    """The header of the record that begins at ``offset``; None where none does."""
+    header = read_header(read, offset, size)
+    return header if header is not None and _sound(header.meta) else None
+
+
+def _next_record(read: Read, start: int, stop: int, size: int) -> int | None:
+    """The first offset from ``start`` and before ``stop`` at which a record begins."""
+    offset = find_magic(read, start, size)
+    while offset < stop:
+        if _record_at(read, offset, size) is not None:
+            return offset
+        offset = find_magic(read, offset + 1, size)
+    return None
 
 
 def _sound(meta: bytes) -> bool:

@@ -109,3 +109,16 @@ def test_any_bytes_at_all_are_survived(content: bytes) -> None:
         path, _ = write(Path(name), 1)
         path.write_bytes(content)
         recover(Path(name))
+
+
+def test_bytes_torn_out_of_a_body_cost_that_record_alone() -> None:
+    """Its header says truthfully how long it was: the next record begins before that."""
+    with tempfile.TemporaryDirectory() as name:
+        path, records = write(Path(name), 6)
+        content = path.read_bytes()
+        first, last = records[4]
+        for size in (1, 5, 20):
+            path.write_bytes(content[: last - size] + content[last:])
+            numbers, files, lost = recover(Path(name))
+            assert (numbers, lost) == ([0, 1, 2, 3, 5], 0)
+            assert files.damaged.bytes == last - first - size

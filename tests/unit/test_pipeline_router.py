@@ -78,12 +78,21 @@ def test_series_with_the_same_sources_share_a_plan() -> None:
     assert {tally.samples for tally in rig.engine.router.tallies()} == {5}
 
 
-def test_lanes_share_the_series() -> None:
-    """Every lane gets some of many series."""
+def test_lanes_share_the_metrics() -> None:
+    """Every lane gets some of many targets' metrics; all series of one metric go the same way."""
     rig = Rig()
     sink = rig.export(RigSink("s", limit=1000, lanes=4))
-    rig.feed(b"".join(raw.series([*UP, (b"n", b"%d" % n)], (1.0, T)) for n in range(200)))
+    targets = [[*UP, (b"instance", b"h:%d" % n)] for n in range(200)]
+    rig.feed(b"".join(raw.series(labels, (1.0, T)) for labels in targets))
     assert all(20 < batch.count < 80 for batch in sink.batches)
+    before = [batch.count for batch in sink.batches]
+    rig.feed(b"".join(raw.series([*UP, (b"n", b"%d" % n)], (1.0, T)) for n in range(200)))
+    assert sorted(b.count - was for b, was in zip(sink.batches, before, strict=True)) == [
+        0,
+        0,
+        0,
+        200,
+    ]
 
 
 def test_an_exporter_may_not_be_added_twice() -> None:

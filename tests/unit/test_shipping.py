@@ -71,17 +71,27 @@ def distribution_of(module: str) -> str:
     return top
 
 
+def project() -> dict[str, Any]:
+    found: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    return found
+
+
+def names_of(requirements: list[str]) -> set[str]:
+    return {re.split(r"[^\w.-]", requirement)[0] for requirement in requirements}
+
+
 def declared_dependencies() -> set[str]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return {re.split(r"[^\w.-]", requirement)[0] for requirement in project["dependencies"]}
+    return names_of(project()["dependencies"])
 
 
 def test_dependencies_are_exactly_what_the_relay_imports() -> None:
     assert imported_distributions("relay") == declared_dependencies()
 
 
-def test_the_benchmark_needs_nothing_more_than_the_relay() -> None:
-    assert imported_distributions("bench") <= declared_dependencies()
+def test_the_benchmark_needs_only_a_picture_more_than_the_relay() -> None:
+    more = imported_distributions("bench") - declared_dependencies()
+    assert more == {"matplotlib"}
+    assert more <= names_of(project()["optional-dependencies"]["dev"])
 
 
 # Kubernetes.
