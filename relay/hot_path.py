@@ -33,6 +33,7 @@ MODULES: Final = (
     "relay.pipeline.kernel",
     "relay.pipeline.kernel2",
     "relay.pipeline.layouts",
+    "relay.pipeline.outcomes",
     "relay.pipeline.series",
     "relay.pipeline.streams",
     "relay.wire.arena",

@@ -26,9 +26,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from relay.pipeline.family import SETS_MAX, Epoch, Family, FamilyKey, Member, Outcomes, Set
+from relay.pipeline.families import FamilyKey
+from relay.pipeline.family import SETS_MAX, Family, Member, Set
 from relay.pipeline.intake import Extra
 from relay.pipeline.metric_types import Typing
+from relay.pipeline.outcomes import Epoch, Outcomes
 from relay.pipeline.plans import SourceRoute, Target
 from relay.pipeline.resources import Resources
 from relay.pipeline.router import Router

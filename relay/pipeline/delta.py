@@ -26,6 +26,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from operator import sub
 from typing import Literal
 
 from relay.pipeline.exponential import subtract
@@ -143,7 +144,8 @@ class State:
             increment = max(0.0, value - self.total)
             self.total += increment
         self._advance(point)
-        return outcome, replace(point, value=_DOUBLE.pack(increment), start_ns=start_ns)
+        packed = _DOUBLE.pack(increment)
+        return outcome, NumberPoint(point.time_ns, packed, start_ns, point.exemplars)
 
     def _histogram(self, point: HistogramPoint) -> tuple[Outcome, Point | None]:
         last = self.last
@@ -153,14 +155,18 @@ class State:
         now = point
         if last.bounds != point.bounds or len(last.counts) != len(point.counts):
             last, now = _shared_buckets(last, point)
-        counts = tuple(new - old for new, old in zip(now.counts, last.counts, strict=True))
+        assert len(now.counts) == len(last.counts)
+        counts = tuple(map(sub, now.counts, last.counts))
         count = point.count - last.count
         if count < 0 or min(counts, default=0) < 0:
             return self._reset(point)
         start_ns = self.time_ns
         total = self._sum_increment(point)
         self._advance(point)
-        return "made", replace(now, count=count, counts=counts, sum=total, start_ns=start_ns)
+        delta = HistogramPoint(
+            point.time_ns, count, total, now.bounds, counts, start_ns, point.exemplars
+        )
+        return "made", delta
 
     def _exponential(self, point: ExponentialPoint) -> tuple[Outcome, Point | None]:
         last = self.last

@@ -18,9 +18,11 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable, Sequence
-from typing import Literal, Protocol
+from operator import itemgetter
+from typing import Literal, NamedTuple, Protocol
 
 from relay.pipeline.layouts import COUNT_MAX, ClassicLayout, SummaryLayout
+from relay.wire.otlp import Kind
 from relay.wire.otlp_points import STALE, Exemplar, HistogramPoint, Point, SummaryPoint
 
 Refusal = Literal[
@@ -32,6 +34,19 @@ Refusal = Literal[
     "bad_bound",
 ]
 """Why a set is no point."""
+
+
+class FamilyKey(NamedTuple):
+    """What tells families apart; ``labels`` are those of all members."""
+
+    project: str
+    kind: Kind
+    name: str
+    labels: tuple[tuple[str, str], ...]
+
+
+Part = tuple[str, tuple[float, float], bytes]
+"""What a member is, what sorts it among its like, and its value."""
 
 Slots = list[bytes | None]
 """The values of a family's members for one time, each at a place of its own."""
@@ -188,6 +203,59 @@ def summary(
             return "duplicate_bound"
         pairs.append((quantile, _DOUBLE.unpack(value)[0]))
     return SummaryPoint(time_ns, whole, _present(total) or _ZERO, tuple(pairs), start_ns)
+
+
+def histogram_of(
+    parts: Iterable[Part],
+    time_ns: int,
+    start_ns: int,
+    exemplars: tuple[Exemplar, ...],
+    *,
+    is_ranged: bool,
+) -> HistogramPoint | Refusal:
+    """The point of all parts of a histogram that are there. Ranges count where there are no
+    cumulative buckets (``is_ranged``)."""
+    single, bounded = _sorted_out(parts)
+    head = time_ns, single.get("count"), single.get("sum")
+    if is_ranged:
+        ranges = [(*order, value) for part, order, value in bounded if part == "vmrange"]
+        return range_histogram(*head, ranges, start_ns, exemplars)
+    buckets = [(order[0], value) for part, order, value in bounded if part != "vmrange"]
+    return classic_histogram(*head, buckets, start_ns, exemplars)
+
+
+def summary_of(parts: Iterable[Part], time_ns: int, start_ns: int) -> SummaryPoint | Refusal:
+    """The point of all parts of a summary that are there."""
+    single, bounded = _sorted_out(parts)
+    quantiles = [(order[0], value) for _, order, value in bounded]
+    return summary(time_ns, single.get("count"), single.get("sum"), quantiles, start_ns)
+
+
+def _sorted_out(parts: Iterable[Part]) -> tuple[dict[str, bytes], list[Part]]:
+    """Count and sum, and what has a bound in the order of these."""
+    single: dict[str, bytes] = {}
+    bounded: list[Part] = []
+    for part in parts:
+        if part[0] in ("count", "sum"):
+            single[part[0]] = part[2]
+        else:
+            bounded.append(part)
+    return single, sorted(bounded, key=itemgetter(1))
+
+
+def layout_of(kind: Kind, members: Iterable[tuple[str, float, int]]) -> Layout | None:
+    """The layout of members (part, bound, place); None where all points must be looked at."""
+    single: dict[str, int] = {}
+    bounded: list[tuple[float, int]] = []
+    for part, bound, place in members:
+        if part == "vmrange":
+            return None
+        if part in ("count", "sum"):
+            single[part] = place
+        else:
+            bounded.append((bound, place))
+    make = classic_layout if kind == "histogram" else summary_layout
+    return make(single.get("count"), single.get("sum"), bounded)
 
 
 def classic_layout(

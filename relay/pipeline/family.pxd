@@ -1,21 +1,8 @@
 # What family.py is compiled with: the fields that every sample touches, and the way of a sample.
 cimport cython
 
+from relay.pipeline.outcomes cimport Epoch, Outcomes
 from relay.pipeline.streams cimport Emission, Stream
-
-
-cdef class Outcomes:
-    cdef public dict by_name
-    cdef public Py_ssize_t points
-    cdef public Py_ssize_t sets
-    cdef public Py_ssize_t waiting
-
-    @cython.locals(before=Py_ssize_t)
-    cpdef count(self, str outcome, Py_ssize_t samples)
-
-
-cdef class Epoch:
-    cdef public Py_ssize_t number
 
 
 cdef class Set:
@@ -79,13 +66,22 @@ cdef class Family:
     cpdef bint _complete(self, Set pending)
     @cython.locals(outcomes=Outcomes)
     cpdef _send(self, Set done, Emission emission)
+    @cython.locals(
+        members=Py_ssize_t, stop=Py_ssize_t, handlers=tuple, stamp=bytes, own_stamp=bytes,
+        value=bytes, slots=list, member=Member, time_ns=cython.longlong,
+    )
+    cpdef Py_ssize_t take_run(self, list deferred, Py_ssize_t at, Emission emission)
     @cython.locals(stream=Stream, body=bytes)
-    cpdef bint _send_usual(self, Set done, Emission emission)
+    cpdef bint _send_usual(
+        self, list slots, long long time_ns, long long start_ns, object origin, Emission emission
+    )
     @cython.locals(outcomes=Outcomes, streams=tuple)
-    cpdef tuple _wanted(self, Set done)
+    cpdef tuple _wanted(self, Py_ssize_t samples)
     @cython.locals(recent=list)
     cpdef _remember(self, long long time_ns)
 
 
-@cython.locals(member=Member)
+@cython.locals(
+    at=Py_ssize_t, taken=Py_ssize_t, handlers=tuple, stamp=bytes, value=bytes, member=Member
+)
 cpdef take_all(list deferred, Emission emission)

@@ -7,27 +7,27 @@ of one time, when a set of them is complete, in which order sets leave and what 
 from __future__ import annotations
 
 from bisect import insort
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from relay.pipeline.families import (
+    FamilyKey,
     Layout,
     Refusal,
     Slots,
-    classic_histogram,
-    classic_layout,
+    histogram_of,
+    layout_of,
     parse_bound,
     parse_range,
-    range_histogram,
     ranges_add_up,
-    summary,
-    summary_layout,
+    summary_of,
 )
 from relay.pipeline.intake import Deferred, Extra, Origin
+from relay.pipeline.outcomes import Epoch, Outcomes
 from relay.pipeline.plans import Plan, SourceRoute
 from relay.pipeline.resources import Resource
 from relay.pipeline.route import Fact
 from relay.pipeline.streams import Emission, Stream
-from relay.wire.otlp import Kind, MetricIdentity
+from relay.wire.otlp import MetricIdentity
 from relay.wire.otlp_points import STALE, Exemplar, HistogramPoint, SummaryPoint
 from relay.wire.remote_write import Labels
 
@@ -43,41 +43,6 @@ EXEMPLARS_MAX = 128
 
 _NEVER = MEMBERS_MAX + 1
 """More members than there can be."""
-
-
-class FamilyKey(NamedTuple):
-    """What tells families apart; ``labels`` are those of all members."""
-
-    project: str
-    kind: Kind
-    name: str
-    labels: tuple[tuple[str, str], ...]
-
-
-class Outcomes:
-    """What became of samples, by outcome; ``waiting`` ones, in ``sets``, have none yet. ``points``
-    were made."""
-
-    __slots__ = ("by_name", "points", "sets", "waiting")
-
-    def __init__(self) -> None:
-        self.by_name: dict[str, int] = {}
-        self.points = 0
-        self.sets = 0
-        self.waiting = 0
-
-    def count(self, outcome: str, samples: int) -> None:
-        """Add to one of a few counters."""
-        self.by_name[outcome] = self.by_name.get(outcome, 0) + samples
-
-
-class Epoch:
-    """Counts how often families that were not in use were forgotten."""
-
-    __slots__ = ("number",)
-
-    def __init__(self) -> None:
-        self.number = 0
 
 
 class Home(Protocol):
@@ -352,43 +317,80 @@ class Family:
         outcomes.sets -= 1
         outcomes.waiting -= done.taken
         emission.release(done.origin.position)
-        if not self._send_usual(done, emission):
+        if not (
+            self.is_steady
+            and done.taken == len(done.slots)
+            and not done.exemplars
+            and self._send_usual(done.slots, done.time_ns, done.start_ns, done.origin, emission)
+        ):
             self._learn(done)
             point = self._point(done)
             if isinstance(point, str):
                 outcomes.count(point, done.taken)
             else:
-                for stream in self._wanted(done):
+                for stream in self._wanted(done.taken):
                     stream.push(point, done.origin, emission)
         done.slots = []
 
-    def _send_usual(self, done: Set, emission: Emission) -> bool:
+    def take_run(self, deferred: list[Deferred], at: int, emission: Emission) -> int:
+        """Send a set that comes whole, one sample behind the other from ``at``, as scrapes send it.
+
+        Returns how many samples that were. 0 for anything else, and nothing is done then: the first
+        of them begins a set, which is why no sample is looked at here more than once.
+        """
+        members = len(self.members)
+        stop = at + members
+        if not self.is_steady or self.sets or stop > len(deferred) or self.epoch != self.now.number:
+            return 0
+        stamp = deferred[at][1]
+        time_ns = int.from_bytes(stamp[:8], "little")
+        if self.recent and time_ns <= self.recent[-1]:
+            return 0
+        slots: Slots = [None] * members
+        while at < stop:
+            handlers, own_stamp, value, extra = deferred[at]
+            if len(handlers) != 1 or extra is not None or own_stamp != stamp:
+                return 0
+            handler = handlers[0]
+            if type(handler) is not Member:
+                return 0
+            member = handler
+            if member.family is not self or slots[member.slot] is not None:
+                return 0
+            slots[member.slot] = value
+            at += 1
+        if not self._send_usual(slots, time_ns, 0, emission.origin, emission):
+            return 0
+        self._remember(time_ns)
+        return members
+
+    def _send_usual(
+        self, slots: Slots, time_ns: int, start_ns: int, origin: Origin, emission: Emission
+    ) -> bool:
         """Send the usual: all members are there and nothing is odd, so that there is nothing to
         learn. False for anything else, and nothing is done then."""
-        if not self.is_steady or done.taken < len(done.slots) or done.exemplars:
-            return False
         if not self.is_laid_out:
             self._lay_out()
         layout = self.layout
         if layout is None:
             return False
-        body = layout.encode(done.slots, done.time_ns, done.start_ns)
+        body = layout.encode(slots, time_ns, start_ns)
         if body is None:
             return False
-        for stream in self._wanted(done):
+        for stream in self._wanted(len(slots)):
             if stream.delta is None:
-                stream.push_body(body, done.origin, emission)
+                stream.push_body(body, origin, emission)
             else:
-                point = layout.point(done.slots, done.time_ns, done.start_ns)
+                point = layout.point(slots, time_ns, start_ns)
                 assert point is not None, "it can be encoded"
-                stream.push(point, done.origin, emission)
+                stream.push(point, origin, emission)
         return True
 
-    def _wanted(self, done: Set) -> tuple[Stream, ...]:
-        """Where the point of a set goes; counts it."""
+    def _wanted(self, samples: int) -> tuple[Stream, ...]:
+        """Where the point of so many samples goes; counts it."""
         outcomes = self.outcomes
         streams = self.home.streams(self)
-        outcomes.count("assembled" if streams else "unwanted", done.taken)
+        outcomes.count("assembled" if streams else "unwanted", samples)
         outcomes.points += bool(streams)
         return streams
 
@@ -435,16 +437,8 @@ class Family:
     def _lay_out(self) -> None:
         """Work out what depends on the members alone."""
         self.is_laid_out = True
-        self.layout = None
-        members = self.members
-        if any(part == "vmrange" for part, _ in members):
-            return
-        count, total = members.get(("count", "")), members.get(("sum", ""))
-        make = classic_layout if self.identity.kind == "histogram" else summary_layout
-        self.layout = make(
-            count.slot if count is not None else None,
-            total.slot if total is not None else None,
-            [(m.order[0], m.slot) for m in members.values() if m.part in ("le", "quantile")],
+        self.layout = layout_of(
+            self.identity.kind, [(m.part, m.order[0], m.slot) for m in self.members.values()]
         )
 
     def _values(self, done: Set, part: str) -> list[bytes]:
@@ -454,29 +448,16 @@ class Family:
         return [value for value in found if value is not None]
 
     def _point(self, done: Set) -> HistogramPoint | SummaryPoint | Refusal:
-        total: bytes | None = None
-        whole: bytes | None = None
-        bounded: list[tuple[tuple[float, float], bytes]] = []
-        for member, value in zip(self.members.values(), done.slots, strict=True):
-            if value is None:
-                continue
-            if member.part == "count":
-                whole = value
-            elif member.part == "sum":
-                total = value
-            elif member.part != "vmrange" or not self.is_cumulative:
-                bounded.append((member.order, value))
-        bounded.sort(key=_by_order)
+        parts = [
+            (member.part, member.order, value)
+            for member, value in zip(self.members.values(), done.slots, strict=True)
+            if value is not None
+        ]
         if self.identity.kind == "summary":
-            quantiles = [(order[0], value) for order, value in bounded]
-            return summary(done.time_ns, whole, total, quantiles, done.start_ns)
-        if self.is_ranged:
-            ranges = [(*order, value) for order, value in bounded]
-            return range_histogram(
-                done.time_ns, whole, total, ranges, done.start_ns, done.exemplars
-            )
-        buckets = [(order[0], value) for order, value in bounded]
-        return classic_histogram(done.time_ns, whole, total, buckets, done.start_ns, done.exemplars)
+            return summary_of(parts, done.time_ns, done.start_ns)
+        return histogram_of(
+            parts, done.time_ns, done.start_ns, done.exemplars, is_ranged=self.is_ranged
+        )
 
     def __repr__(self) -> str:
         return f"<Family {self.key.name} {len(self.members)} members, {len(self.sets)} sets>"
@@ -484,14 +465,19 @@ class Family:
 
 def take_all(deferred: list[Deferred], emission: Emission) -> None:
     """Hand samples that waited for the end of their request to their handlers."""
-    for handlers, stamp, value, extra in deferred:
+    at = 0
+    while at < len(deferred):
+        handlers, stamp, value, extra = deferred[at]
+        if len(handlers) == 1 and type(handlers[0]) is Member:
+            member = handlers[0]
+            taken = member.family.take_run(deferred, at, emission)
+            if taken:
+                at += taken
+                continue
         for handler in handlers:
             if type(handler) is Member:
                 member = handler
                 member.take(stamp, value, extra, emission)
             else:
                 handler.take(stamp, value, extra, emission)
-
-
-def _by_order(item: tuple[tuple[float, float], bytes]) -> tuple[float, float]:
-    return item[0]
+        at += 1

@@ -154,6 +154,8 @@ def consume(table, bytes body not None, intake, resolution, memo):
     cdef object found
     cdef bint handled = False
     cdef Py_ssize_t samples = 0
+    cdef bytes last_stamp = None  # of samples that are deferred; those of a target have one time
+    cdef uint64_t last_time_ns = 0
     while pos < end:
         if data[pos] == SERIES_TAG:
             if pos + 1 >= end:
@@ -221,9 +223,12 @@ def consume(table, bytes body not None, intake, resolution, memo):
             continue
         samples += 1
         if handled:
+            if time_ns != last_time_ns:
+                last_stamp = stamp_of(time_ns)
+                last_time_ns = time_ns
             deferred.append((
                 series.handlers,
-                stamp_of(time_ns),
+                last_stamp,
                 PyBytes_FromStringAndSize(<char *>&value, 8),
                 None,
             ))

@@ -2,8 +2,9 @@
 """kernel2.py on raw memory: the same answers, but series are recognised in place.
 
 * The series that followed the last one before most likely follows it again. Its key is what its
-  labels are in version 1.0; a series' references are walked along it, and every string is compared
-  where it stands in the request's table. What is not the guess is written out and looked up.
+  labels are in version 1.0, and a series' references are walked along it. A label is written out
+  when the request names it first, and compared as a whole from then on. What is not the guess is
+  put together and looked up.
 * Metadata that a series of the same name had before in the request costs a comparison.
 * A series with one sample of a usual shape, and perhaps metadata, is taken here. All others go the
   way that they go in kernel2.py, and so does a request with anything but strings and series in it.
@@ -21,7 +22,14 @@ from relay.pipeline.careful import append_sample, count_careful, count_expansion
 from relay.pipeline.intake import Extra, leave
 from relay.pipeline.unusual2 import KEY_BYTES_MAX, take_series
 from relay.wire.remote_write import ELEMENTS_MAX
-from relay.wire.remote_write2 import REFS_MAX, Symbols, parse_metadata, parse_request
+from relay.wire.remote_write2 import (
+    FIELD_BYTES_MAX,
+    FIELDS_BYTES_MAX,
+    REFS_MAX,
+    Symbols,
+    parse_metadata,
+    parse_request,
+)
 
 cdef enum:
     SYMBOL_TAG = 0x22  # Request.symbols (4)
@@ -38,15 +46,22 @@ cdef enum:
     TIME_BYTES = 6
     NONE = -1
     FIRST_SYMBOLS = 1024
+    FIRST_FIELDS = 1 << 16
     EXPANSION_STEP = 1 << 20  # bytes that are counted at a time
 
 cdef Py_ssize_t _ELEMENTS_MAX = ELEMENTS_MAX, _REFS_MAX = REFS_MAX, _KEY_BYTES_MAX = KEY_BYTES_MAX
+cdef Py_ssize_t _FIELD_BYTES_MAX = FIELD_BYTES_MAX, _FIELDS_BYTES_MAX = FIELDS_BYTES_MAX
 cdef bytes METRIC_NAME = b"__name__"
 
 
 cdef struct Symbol:
     const unsigned char *data
     Py_ssize_t size
+    # The label that it is the text of, as far as is known: its number, NONE before the first one,
+    # and where the two are written out.
+    Py_ssize_t label
+    Py_ssize_t field_at
+    Py_ssize_t field_size
     # What the last series said whose name this is; NULL where none did.
     const unsigned char *metadata
     Py_ssize_t metadata_size
@@ -69,6 +84,9 @@ cdef inline Py_ssize_t short_varint(
     cdef const unsigned char *p = at[0]
     cdef Py_ssize_t value = 0
     cdef int shift = 0
+    if p < end and p[0] < 128:
+        at[0] = p + 1
+        return p[0]
     while p < end and shift < 28:
         value |= <Py_ssize_t>(p[0] & 0x7F) << shift
         if p[0] < 128:
@@ -118,6 +136,17 @@ cdef inline unsigned char *put_head(
     return out + 1
 
 
+cdef inline unsigned char *put_label(
+    unsigned char *out, Symbol *label, Symbol *text, Py_ssize_t size
+) noexcept:
+    """Write a label as version 1.0 does; ``size`` is that of its message."""
+    out = put_head(put_head(out, LABEL_TAG, size), NAME_TAG, label.size)
+    memcpy(out, label.data, <size_t>label.size)
+    out = put_head(out + label.size, TEXT_TAG, text.size)
+    memcpy(out, text.data, <size_t>text.size)
+    return out + text.size
+
+
 cdef class Table:
     """The strings of a request, where they stand in it."""
 
@@ -125,6 +154,9 @@ cdef class Table:
     cdef Py_ssize_t count
     cdef Py_ssize_t capacity
     cdef Py_ssize_t name  # the number of "__name__"
+    cdef unsigned char *fields  # labels that are written out
+    cdef Py_ssize_t fields_size
+    cdef Py_ssize_t fields_capacity
     cdef object careful  # the same for the careful way, once it is needed
 
     def __cinit__(self):
@@ -132,6 +164,7 @@ cdef class Table:
 
     def __dealloc__(self):
         PyMem_Free(self.symbols)
+        PyMem_Free(self.fields)
 
     cdef int add(self, const unsigned char *data, Py_ssize_t size) except -1:
         """Append a string."""
@@ -147,6 +180,7 @@ cdef class Table:
         cdef Symbol *symbol = &self.symbols[self.count]
         symbol.data = data
         symbol.size = size
+        symbol.label = NONE
         symbol.metadata = NULL
         symbol.metadata_size = 0
         self.count += 1
@@ -177,6 +211,42 @@ cdef class Table:
             at += size
         return True
 
+    cdef const unsigned char *field(
+        self, Py_ssize_t of_label, Py_ssize_t of_text, Py_ssize_t *size
+    ) noexcept:
+        """A label as version 1.0 writes it, until the next one is asked for; NULL where it is too
+        long to be kept, or its text is that of another label, too."""
+        cdef Symbol *text = &self.symbols[of_text]
+        if text.label != of_label and not self.write_field(of_label, of_text):
+            return NULL
+        size[0] = text.field_size
+        return self.fields + text.field_at
+
+    cdef bint write_field(self, Py_ssize_t of_label, Py_ssize_t of_text) noexcept:
+        """Write a label out; False where it is not to be kept."""
+        cdef Symbol *label = &self.symbols[of_label]
+        cdef Symbol *text = &self.symbols[of_text]
+        cdef Py_ssize_t inner = field_size(label.size) + field_size(text.size)
+        cdef Py_ssize_t size = field_size(inner), capacity
+        cdef void *fields
+        if text.label != NONE or size > _FIELD_BYTES_MAX:
+            return False
+        if size > self.fields_capacity - self.fields_size:
+            capacity = self.fields_capacity * 2 if self.fields_capacity else FIRST_FIELDS
+            if capacity > _FIELDS_BYTES_MAX:
+                return False
+            fields = PyMem_Realloc(self.fields, <size_t>capacity)
+            if fields == NULL:
+                return False
+            self.fields = <unsigned char *>fields
+            self.fields_capacity = capacity
+        text.label = of_label
+        text.field_at = self.fields_size
+        text.field_size = size
+        put_label(self.fields + self.fields_size, label, text, inner)
+        self.fields_size += size
+        return True
+
     cdef bint is_same(
         self, const unsigned char *at, const unsigned char *end, bytes series, Py_ssize_t *name
     ) noexcept:
@@ -184,15 +254,24 @@ cdef class Table:
         name."""
         cdef const unsigned char *key = <const unsigned char *>PyBytes_AS_STRING(series)
         cdef const unsigned char *key_end = key + PyBytes_GET_SIZE(series)
+        cdef const unsigned char *field
         cdef Symbol *label
         cdef Symbol *text
-        cdef Py_ssize_t of_label, of_text, size
+        cdef Py_ssize_t of_label, of_text, size = 0
         name[0] = NONE
         while at < end:
             of_label = short_varint(&at, end)
             of_text = short_varint(&at, end)
             if of_label < 0 or of_text < 0 or of_label >= self.count or of_text >= self.count:
                 return False
+            if of_label == self.name and name[0] == NONE:
+                name[0] = of_text
+            field = self.field(of_label, of_text, &size)
+            if field != NULL:
+                if size > key_end - key or memcmp(key, field, <size_t>size):
+                    return False
+                key += size
+                continue
             label = &self.symbols[of_label]
             text = &self.symbols[of_text]
             size = field_size(label.size) + field_size(text.size)
@@ -208,8 +287,6 @@ cdef class Table:
             if key == NULL or memcmp(key, text.data, <size_t>text.size):
                 return False
             key += text.size
-            if of_label == self.name and name[0] == NONE:
-                name[0] = of_text
         return key == key_end
 
     cdef bytes key(
@@ -240,11 +317,7 @@ cdef class Table:
             label = &self.symbols[short_varint(&at, end)]
             text = &self.symbols[short_varint(&at, end)]
             size = field_size(label.size) + field_size(text.size)
-            out = put_head(put_head(out, LABEL_TAG, size), NAME_TAG, label.size)
-            memcpy(out, label.data, <size_t>label.size)
-            out = put_head(out + label.size, TEXT_TAG, text.size)
-            memcpy(out, text.data, <size_t>text.size)
-            out += text.size
+            out = put_label(out, label, text, size)
         return key
 
     cdef bint is_news(self, Py_ssize_t name, Parts *parts) noexcept:
@@ -353,6 +426,8 @@ def consume2(table, bytes body not None, intake, resolution):
     cdef unsigned char tag
     cdef tuple route
     cdef bytes key
+    cdef bytes last_stamp = None  # of samples that are deferred; those of a target have one time
+    cdef uint64_t last_time_ns = 0
     if not symbols.scan(data, end):
         take_with_care(body, intake, resolution)
         at = end
@@ -423,9 +498,12 @@ def consume2(table, bytes body not None, intake, resolution):
             )
             continue
         if handled:
+            if parts.time_ns != last_time_ns:
+                last_stamp = stamp_of(parts.time_ns)
+                last_time_ns = parts.time_ns
             deferred.append((
                 series.handlers,
-                stamp_of(parts.time_ns),
+                last_stamp,
                 PyBytes_FromStringAndSize(<char *>&parts.value, 8),
                 None,
             ))

@@ -95,34 +95,33 @@ class Symbols:
         """
         if len(refs) % 2:
             raise SeriesFault("symbol_refs", f"{len(refs)} label references, an odd number")
-        fields = self._fields
-        try:
-            # Every field that is kept is small, so what comes out is bounded before it is measured.
-            key = b"".join([fields[pair] for pair in zip(refs[::2], refs[1::2], strict=True)])
-        except KeyError:
-            key = self._new_key(refs, bytes_max)
+        parts = list(map(self._fields.get, zip(refs[::2], refs[1::2], strict=True)))
+        if None in parts:
+            self._write_missing(refs, parts, bytes_max)
+        # Every field that is kept is small, so what comes out is bounded before it is measured.
+        key = b"".join(parts)  # type: ignore[arg-type]  # none is missing now
         if len(key) > bytes_max:
             raise SeriesFault("too_large", f"labels of over {bytes_max} bytes")
         return key
 
-    def _new_key(self, refs: Sequence[int], bytes_max: int) -> bytes:
-        """The same, with labels among them that this request has not named before."""
-        parts = []
+    def _write_missing(
+        self, refs: Sequence[int], parts: list[bytes | None], bytes_max: int
+    ) -> None:
+        """Write out the labels among them that this request has not named before."""
         size = 0
-        for pair in zip(refs[::2], refs[1::2], strict=True):
-            field = self._fields.get(pair)
-            if field is None:
-                name, value = self._at(pair[0]), self._at(pair[1])
-                if len(name) + len(value) > bytes_max:
-                    raise SeriesFault("too_large", f"a label of over {bytes_max} bytes")
-                label = field_bytes(_NAME_TAG, name) + field_bytes(_VALUE_TAG, value)
-                field = field_bytes(_LABEL_TAG, label)
-                self._keep(pair, field)
-            parts.append(field)
+        for place, part in enumerate(parts):
+            if part is not None:
+                continue
+            pair = refs[2 * place], refs[2 * place + 1]
+            name, value = map(self._at, pair)
+            if len(name) + len(value) > bytes_max:
+                raise SeriesFault("too_large", f"a label of over {bytes_max} bytes")
+            label = field_bytes(_NAME_TAG, name) + field_bytes(_VALUE_TAG, value)
+            field = parts[place] = field_bytes(_LABEL_TAG, label)
+            self._keep(pair, field)
             size += len(field)
             if size > bytes_max:
                 raise SeriesFault("too_large", f"labels of over {bytes_max} bytes")
-        return b"".join(parts)
 
     def _keep(self, pair: tuple[int, int], field: bytes) -> None:
         self._fields_bytes += len(field)
@@ -304,18 +303,26 @@ def _read_refs(refs: list[int], data: bytes, wire_type: int, start: int, stop: i
 
 
 def _read_packed(refs: list[int], data: bytes, start: int, stop: int) -> None:
+    found: list[int] = []
+    low = -1
+    for byte in data[start:stop]:
+        if low < 0:
+            if byte < 128:
+                found.append(byte)
+            else:
+                low = byte & 127
+        elif byte < 128:
+            found.append(low | byte << 7)
+            low = -1
+        else:
+            break
+    if low < 0:
+        refs += found
+        return
     pos = start
     while pos < stop:
-        byte = data[pos]
-        pos += 1
-        if byte < 128:
-            refs.append(byte)
-        elif pos < stop and data[pos] < 128:
-            refs.append(byte & 127 | data[pos] << 7)
-            pos += 1
-        else:
-            value, pos = read_varint(data, pos - 1, stop)
-            refs.append(value & 0xFFFFFFFF)
+        value, pos = read_varint(data, pos, stop)
+        refs.append(value & 0xFFFFFFFF)
 
 
 def _sample(data: bytes, start: int, stop: int) -> Sample2:

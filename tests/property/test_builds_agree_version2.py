@@ -185,6 +185,7 @@ KNOWN = request(sample(1, T), sample(2, T + 1))
 @example([KNOWN, KNOWN[:-1], KNOWN[:-9], KNOWN[:-13], KNOWN + b"\x2a\xff\xff\xff\xff\x7f"])
 @example([succession(5, 0), succession(5, 0), succession(5, 1), succession(5, 0)])
 @example([succession(5, 0), succession(5, 0), succession(5, 3), succession(5, 0)])
+@example([succession(0, 5, 0), succession(0, 5, 0), succession(0, 5, 3)])
 @example([succession(5, 2), succession(5, 2), succession(5, 0), succession(5, 2)])
 @example([KNOWN, request(b""), request(b"\x10"), request(b"\x09" + bytes(8))])
 def test_any_requests_of_the_second_version(other: BuildWorker, found: list[bytes]) -> None:
