@@ -5,15 +5,16 @@
   a point is three words in its batch's arena.
 * What is unusual goes the way that it goes in kernel.py, through the same Python.
 * A series that is not the guess, with one common sample, is looked up without that.
-* Nothing is fetched ahead of its use: prefetching the next series' bytes was tried, and cost seven
-  times what a sample costs without.
+* Nothing is fetched ahead of its use: prefetching the bytes of the next series was tried and did not
+  help.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.ref cimport Py_INCREF
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
 
 from relay.pipeline.series cimport Series
 from relay.wire.arena cimport Arena, Point
@@ -34,6 +35,8 @@ cdef enum:
     VALUE_BYTES = 18  # TimeSeries.samples: tag, 16, value's tag and 8 bytes, time's tag and 6
     TIME_BYTES = 9  # the same without the zero value
     TAIL_BYTES = 17  # of a point in OTLP: time, tag, value
+    FIRST_SLOTS = 1024
+    PROBES = 4
 
 cdef uint64_t STALE_BITS
 memcpy(&STALE_BITS, PyBytes_AS_STRING(STALE), 8)
@@ -68,6 +71,124 @@ cdef inline uint64_t usual_sample(
         value[0] = 0
         return usual_time(at + 3)
     return 0
+
+
+cdef struct Slot:
+    uint64_t mark  # of the key
+    void *series
+
+
+cdef inline uint64_t mixed(uint64_t value) noexcept:
+    value = (value ^ (value >> 32)) * <uint64_t>0x9E3779B97F4A7C15
+    return value ^ (value >> 29)
+
+
+cdef uint64_t mark_of(const unsigned char *key, Py_ssize_t size) noexcept:
+    """A number that tells keys apart, mostly; who takes it for more compares them."""
+    cdef uint64_t even = <uint64_t>size, odd = 0, word
+    while size >= 16:
+        memcpy(&word, key, 8)
+        even = (even ^ word) * <uint64_t>0xFF51AFD7ED558CCD
+        even ^= even >> 32
+        memcpy(&word, key + 8, 8)
+        odd = (odd ^ word) * <uint64_t>0xC4CEB9FE1A85EC53
+        odd ^= odd >> 32
+        key += 16
+        size -= 16
+    if size >= 8:
+        memcpy(&word, key, 8)
+        even = mixed(even ^ word)
+        key += 8
+        size -= 8
+    word = 0
+    memcpy(&word, key, <size_t>size)
+    return mixed(even ^ mixed(odd ^ word))
+
+
+cdef class Guesses:
+    """Series by a mark of their key, for those that do not follow the one that they followed last.
+
+    Only a shortcut: a series that is not found, or pushed out by others, is looked up. It holds
+    references to series, forgotten ones among them until the room is needed: never more than there
+    are others.
+    """
+
+    cdef Slot *slots
+    cdef size_t mask
+    cdef size_t count
+
+    def __cinit__(self):
+        self.resize(FIRST_SLOTS)
+
+    def __dealloc__(self):
+        cdef size_t at
+        for at in range(self.mask + 1):
+            Py_XDECREF(<PyObject *>self.slots[at].series)
+        PyMem_Free(self.slots)
+
+    cdef int resize(self, size_t size) except -1:
+        """Begin anew with so many slots, a power of two."""
+        cdef Slot *slots = <Slot *>PyMem_Malloc(size * sizeof(Slot))
+        if slots == NULL:
+            raise MemoryError
+        memset(slots, 0, size * sizeof(Slot))
+        self.slots = slots
+        self.mask = size - 1
+        self.count = 0
+        return 0
+
+    cdef Series find(self, uint64_t mark, const unsigned char *key, Py_ssize_t size):
+        """The series with this key, or None."""
+        cdef size_t at
+        cdef Slot *slot
+        cdef bytes known
+        for at in range(PROBES):
+            slot = &self.slots[(mark + at) & self.mask]
+            if slot.mark == mark and slot.series != NULL:
+                known = (<Series>slot.series).key
+                if PyBytes_GET_SIZE(known) == size and not memcmp(
+                    key, PyBytes_AS_STRING(known), <size_t>size
+                ):
+                    return <Series>slot.series
+        return None
+
+    cdef int keep(self, uint64_t mark, Series series) except -1:
+        """Find this series by its mark from now on."""
+        if self.count * 2 > self.mask:
+            self.tidy()
+        self.put(mark, series)
+        return 0
+
+    cdef void put(self, uint64_t mark, Series series):
+        cdef size_t at
+        cdef Slot *slot
+        cdef Slot *chosen = &self.slots[mark & self.mask]
+        for at in range(PROBES):
+            slot = &self.slots[(mark + at) & self.mask]
+            if slot.series == NULL or slot.mark == mark:
+                chosen = slot
+                break
+        Py_INCREF(series)
+        if chosen.series == NULL:
+            self.count += 1
+        Py_XDECREF(<PyObject *>chosen.series)
+        chosen.mark = mark
+        chosen.series = <void *>series
+
+    cdef int tidy(self) except -1:
+        """Drop what is forgotten; where that does not make enough room, make more."""
+        cdef Slot *slots = self.slots
+        cdef size_t size = self.mask + 1, live = 0, at
+        for at in range(size):
+            live += slots[at].series != NULL and (<Series>slots[at].series).generation >= 0
+        self.resize(size * 2 if live * 4 > size else size)
+        for at in range(size):
+            if slots[at].series != NULL:
+                if (<Series>slots[at].series).generation >= 0:
+                    self.put(slots[at].mark, <Series>slots[at].series)
+                Py_DECREF(<Series>slots[at].series)
+        PyMem_Free(slots)
+        return 0
 
 
 cdef bytes stamp_of(uint64_t time_ns):
@@ -146,6 +267,7 @@ def consume(table, bytes body not None, intake, resolution, memo):
     cdef long long request = intake.request
     cdef Series last = table.root
     cdef Series series
+    cdef Guesses guesses = memo.guesses.get(last)
     cdef uint64_t time_ns, value = 0
     cdef list tallies = intake.tallies
     cdef list deferred = intake.deferred
@@ -156,6 +278,8 @@ def consume(table, bytes body not None, intake, resolution, memo):
     cdef Py_ssize_t samples = 0
     cdef bytes last_stamp = None  # of samples that are deferred; those of a target have one time
     cdef uint64_t last_time_ns = 0
+    if guesses is None:
+        guesses = memo.guesses[last] = Guesses()
     while pos < end:
         if data[pos] == SERIES_TAG:
             if pos + 1 >= end:
@@ -197,14 +321,18 @@ def consume(table, bytes body not None, intake, resolution, memo):
                 time_ns = usual_sample(data + start + key_size, size - key_size, &value)
         if not time_ns:
             # Another series than the guess, or a sample of another shape.
-            series = look_up(body, data, start, size, intake, resolution, &time_ns, &value)
+            series = look_up(
+                body, data, start, size, generation, guesses, intake, resolution, &time_ns, &value
+            )
             if series is not None:
                 if last.generation >= 0:
+                    # A series that was just forgotten must not keep others alive.
                     last.next = series
             else:
                 found, points = decode_series(body, start, pos, last, intake, resolution, memo)
                 series = found
-            generation = table.generation
+            if series is None or series.generation != generation:
+                generation = table.generation
             if series is None:
                 continue
         last = series
@@ -257,29 +385,36 @@ cdef bint is_labels(const unsigned char *at, Py_ssize_t size) noexcept:
 
 
 cdef Series look_up(
-    bytes body, const unsigned char *data, Py_ssize_t start, Py_ssize_t size,
-    object intake, object resolution, uint64_t *time_ns, uint64_t *value
+    bytes body, const unsigned char *data, Py_ssize_t start, Py_ssize_t size, long long generation,
+    Guesses guesses, object intake, object resolution, uint64_t *time_ns, uint64_t *value
 ):
     """The series of labels with one usual sample behind them; None, and no time, for others.
 
     That what stands at the end looks like a sample proves nothing yet. But what stands before it is
     then either exactly label fields, and the sample one, or no series without a fault.
     """
-    cdef Py_ssize_t tail = size - VALUE_BYTES
-    if tail > 0:
-        time_ns[0] = usual_sample(data + start + tail, VALUE_BYTES, value)
+    cdef const unsigned char *key = data + start
+    cdef Py_ssize_t key_size = size - VALUE_BYTES
+    if key_size > 0:
+        time_ns[0] = usual_sample(key + key_size, VALUE_BYTES, value)
     if not time_ns[0]:
-        tail = size - TIME_BYTES
-        if tail > 0:
-            time_ns[0] = usual_sample(data + start + tail, TIME_BYTES, value)
-    if not time_ns[0] or not is_labels(data + start, tail):
+        key_size = size - TIME_BYTES
+        if key_size > 0:
+            time_ns[0] = usual_sample(key + key_size, TIME_BYTES, value)
+    if not time_ns[0]:
+        return None
+    cdef uint64_t mark = mark_of(key, key_size)
+    cdef Series series = guesses.find(mark, key, key_size)
+    if series is not None and series.generation == generation:
+        return series
+    if not is_labels(key, key_size):
         time_ns[0] = 0
         return None
-    cdef Series series
     try:
-        series = resolution.resolve(body[start:start + tail])
+        series = resolution.resolve(body[start:start + key_size])
         if not series.fault:
             count_careful(intake)
+            guesses.keep(mark, series)
             return series
     except DecodeError:
         pass  # the careful way tells what is wrong, and where

@@ -46,14 +46,16 @@ class Stamps(dict[bytes, "bytes | None"]):
 class Memo:
     """Bounded; where it is full, it is emptied and learns again.
 
-    ``stretches`` are those of the interpreted build, by each of their series.
+    ``stretches`` are those of the interpreted build, by each of their series; ``guesses`` what the
+    compiled one keeps for each origin, by the root of its series.
     """
 
-    __slots__ = ("_stretches_bytes", "stamps", "stretches")
+    __slots__ = ("_stretches_bytes", "guesses", "stamps", "stretches")
 
     def __init__(self) -> None:
         self.stamps = Stamps()
         self.stretches: dict[Series, Stretch] = {}
+        self.guesses: dict[Series, object] = {}
         self._stretches_bytes = 0
 
     def keep(self, stretch: Stretch) -> None:
