@@ -17,6 +17,7 @@ pieces goes to each batch. Rules:
 
 from __future__ import annotations
 
+from itertools import groupby
 from operator import itemgetter
 from struct import Struct
 from typing import Final
@@ -26,12 +27,13 @@ from relay.pipeline.memo import Memo
 from relay.pipeline.plans import Plan
 from relay.pipeline.series import Series
 from relay.pipeline.unusual import TIME_HEAD, VALUE_HEAD, ZERO
+from relay.wire.arena import Run
 from relay.wire.batch import OpenBatch
-from relay.wire.otlp import MetricGroup
+from relay.wire.otlp import POINT_TAIL_BYTES, MetricGroup
 from relay.wire.otlp_points import STALE
 from relay.wire.remote_write import SERIES_TAG
 
-LENGTH_MAX: Final = 128
+LENGTH_MAX: Final = 256
 """Series of a stretch: one that stays away costs so many others their shortcut, once."""
 LENGTH_MIN: Final = 4
 """Fewer are not worth it; so many must have been recognised in a row before one is looked for."""
@@ -41,41 +43,53 @@ _HEADS, _VALUES, _TIMES = slice(0, None, _PARTS), slice(1, None, _PARTS), slice(
 """Of what a stretch is taken apart into; the pieces of its points are as many: prefix, time,
 value."""
 
-Runs = tuple[tuple[MetricGroup, int], ...]
-"""The groups of a stretch's points for one batch, and the number of points before their end."""
-
 
 class _Share:
     """What one batch gets of a stretch: which of its series, under which prefixes and groups."""
 
-    __slots__ = ("batch", "count", "pick", "prefixes", "runs")
+    __slots__ = ("batch", "count", "pick", "prefixes", "runs", "size", "spans")
 
     def __init__(self, batch: OpenBatch, points: list[tuple[int, MetricGroup, bytes]]) -> None:
         self.batch = batch
         self.count = len(points)
         self.prefixes = [prefix for _, _, prefix in points]
+        self.size = sum(map(len, self.prefixes)) + POINT_TAIL_BYTES * self.count
         places = [place for place, _, _ in points]
         # Of a single place it would pick no tuple: then that stands there twice.
         self.pick = itemgetter(*places, *places[: self.count == 1])
-        self.runs = _runs([group for _, group, _ in points])
+        self.runs: list[Run] = []
+        self.spans: list[slice] = []
+        start = 0
+        for group, run in groupby(group for _, group, _ in points):
+            stop = start + _PARTS * len(list(run))
+            self.runs.append((group, 1))
+            self.spans.append(slice(start, stop))
+            start = stop
 
     def append(self, stamps: list[bytes], values: list[bytes], intake: Intake) -> None:
-        """Append the points in runs, sealing the batch wherever it is full."""
+        """Append the points, sealing the batch wherever it is full."""
         batch = self.batch
         pieces: list[bytes] = [ZERO] * (_PARTS * self.count)
         pieces[_HEADS] = self.prefixes
         pieces[_VALUES] = self.pick(stamps)[: self.count]
         pieces[_TIMES] = self.pick(values)[: self.count]
-        start = 0
-        for group, end in self.runs:
-            while start < end:
+        if batch.count + self.count < batch.limit:
+            enter(batch, self.runs[0][0], intake)
+            arena = batch.arena
+            arena.pieces += [b"".join(pieces[span]) for span in self.spans]
+            arena.runs += self.runs
+            arena.closed += len(self.runs)
+            arena.count += self.count
+            arena.size += self.size
+            batch.count += self.count
+            batch.group = self.runs[-1][0]
+            return
+        for (group, _), span in zip(self.runs, self.spans, strict=True):
+            for at in range(span.start, span.stop, _PARTS):
                 if batch.group is not group:
                     enter(batch, group, intake)
-                stop = min(end, start + batch.limit - batch.count)
-                points = b"".join(pieces[start * _PARTS : stop * _PARTS])
-                batch.arena.add_finished(points, stop - start)
-                batch.count += stop - start
-                start = stop
+                batch.arena.add(*pieces[at : at + _PARTS])
+                batch.count += 1
                 if batch.count == batch.limit:
                     seal(batch, intake)
 
@@ -200,13 +214,3 @@ def _head(series: Series, body: bytes, pos: int) -> tuple[bytes, int] | None:
     if start + size - tail == 9 and body.startswith(TIME_HEAD, tail):
         return body[pos : tail + 2], 0
     return None
-
-
-def _runs(groups: list[MetricGroup]) -> Runs:
-    """Neighbours of one group together."""
-    runs: list[tuple[MetricGroup, int]] = []
-    for place, group in enumerate(groups, 1):
-        if runs and runs[-1][0] is group:
-            runs.pop()
-        runs.append((group, place))
-    return tuple(runs)

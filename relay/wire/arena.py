@@ -22,6 +22,14 @@ Mark = tuple[int, int, int, int]
 """How much there was: points, their bytes, closed runs, and one figure more for the arena."""
 
 
+Run = tuple[MetricGroup, int]
+"""The group of a stretch of points, and of how many pieces they are."""
+
+_RESOURCE_TAG = b"\x0a"  # ExportMetricsServiceRequest.resource_metrics (1)
+_SCOPE_TAG = b"\x12"  # ResourceMetrics.scope_metrics (2)
+_METRIC_TAG = b"\x12"  # ScopeMetrics.metrics (2)
+
+
 class Arena:
     """See the module's rules. The points behind the last closed run belong to the run to come.
 
@@ -29,15 +37,16 @@ class Arena:
     them.
     """
 
-    __slots__ = ("count", "pieces", "runs", "size")
+    __slots__ = ("closed", "count", "pieces", "runs", "size")
 
     def __init__(self) -> None:
         self.count = 0
         self.size = 0
         self.pieces: list[bytes] = []
         """What the points are when joined, cut anywhere."""
-        self.runs: list[tuple[MetricGroup, int]] = []
-        """The group of a run, and the number of pieces before its end."""
+        self.runs: list[Run] = []
+        self.closed = 0
+        """How many of the pieces are in runs."""
 
     def add(self, prefix: bytes, stamp: bytes, value: bytes) -> None:
         """Append a number point: ``stamp`` is its time, as :func:`relay.wire.otlp.encode_time` has
@@ -46,25 +55,27 @@ class Arena:
         self.count += 1
         self.size += len(prefix) + POINT_TAIL_BYTES
 
-    def add_finished(self, points: bytes, count: int = 1) -> None:
-        """Append points that are encoded as a whole."""
-        self.pieces.append(points)
-        self.count += count
-        self.size += len(points)
+    def add_finished(self, point: bytes) -> None:
+        """Append a point that is encoded as a whole."""
+        self.pieces.append(point)
+        self.count += 1
+        self.size += len(point)
 
     def close_run(self, group: MetricGroup) -> None:
         """Say what the points since the last run belong to."""
-        self.runs.append((group, len(self.pieces)))
+        self.runs.append((group, len(self.pieces) - self.closed))
+        self.closed = len(self.pieces)
 
     def mark(self) -> Mark:
         """How much there is now, for :meth:`cut`."""
-        return self.count, self.size, len(self.runs), len(self.pieces)
+        assert self.closed == len(self.pieces), "a request begins with a run of its own"
+        return self.count, self.size, len(self.runs), self.closed
 
     def cut(self, mark: Mark) -> None:
         """Forget what came after ``mark``."""
-        self.count, self.size, runs, pieces = mark
+        self.count, self.size, runs, self.closed = mark
         del self.runs[runs:]
-        del self.pieces[pieces:]
+        del self.pieces[self.closed :]
 
     def encode(self) -> bytes:
         """The ExportMetricsServiceRequest of all points, whose runs must be closed.
@@ -72,42 +83,42 @@ class Arena:
         One Metric per group, one ScopeMetrics per scope and one ResourceMetrics per resource come
         out, each in order of first appearance. Within a metric, points keep their order.
         """
-        pieces = self.pieces
-        stretches: dict[MetricGroup, list[bytes]] = {}
+        assert self.closed == len(self.pieces), "runs must tile the arena"
+        points: dict[MetricGroup, list[bytes]] = {}
         start = 0
-        for group, end in self.runs:
-            if group in stretches:
-                stretches[group] += pieces[start:end]
-            elif end > start:
-                stretches[group] = pieces[start:end]
-            start = end
-        assert start == len(pieces), "runs must tile the arena"
-        tree: dict[ResourceGroup, dict[ScopeGroup, list[MetricGroup]]] = {}
-        for group in stretches:
-            tree.setdefault(group.scope.resource, {}).setdefault(group.scope, []).append(group)
-        parts: list[bytes] = []
-        for resource, scopes in tree.items():
-            resource_parts = [resource.encoded]
-            resource_size = len(resource.encoded)
-            for scope, groups in scopes.items():
-                scope_parts = [scope.encoded]
-                scope_size = len(scope.encoded)
-                for group in groups:
-                    points = b"".join(stretches[group])
-                    tail = group.data_tail
-                    data_size = len(points) + len(tail)
-                    data_head = group.data_tag + varint(data_size)
-                    metric_size = len(group.head) + len(data_head) + data_size
-                    head = b"\x12" + varint(metric_size)
-                    scope_parts += (head, group.head, data_head, points, tail)
-                    scope_size += len(head) + metric_size
-                scope_head = b"\x12" + varint(scope_size)
-                resource_parts.append(scope_head)
-                resource_parts += scope_parts
-                resource_size += len(scope_head) + scope_size
-            parts.append(b"\x0a" + varint(resource_size))
-            parts += resource_parts
-        return b"".join(parts)
+        for group, count in self.runs:
+            stretch = self.pieces[start : start + count]
+            start += count
+            if group in points:
+                points[group] += stretch
+            elif stretch:
+                points[group] = stretch
+        scopes: dict[ScopeGroup, list[bytes]] = {}
+        resources: dict[ResourceGroup, list[list[bytes]]] = {}
+        for group, stretch in points.items():
+            scope = group.scope
+            parts = scopes.get(scope)
+            if parts is None:
+                parts = scopes[scope] = [scope.encoded]
+                resources.setdefault(scope.resource, []).append(parts)
+            data = b"".join(stretch)
+            data_size = len(data) + len(group.data_tail)
+            head = group.head + group.data_tag + varint(data_size)
+            parts += (
+                _METRIC_TAG + varint(len(head) + data_size) + head,
+                data,
+                group.data_tail,
+            )
+        message: list[bytes] = []
+        for resource, in_resource in resources.items():
+            sizes = [sum(map(len, parts)) for parts in in_resource]
+            heads = [_SCOPE_TAG + varint(size) for size in sizes]
+            whole = len(resource.encoded) + sum(sizes) + sum(map(len, heads))
+            message += (_RESOURCE_TAG + varint(whole), resource.encoded)
+            for head, parts in zip(heads, in_resource, strict=True):
+                message.append(head)
+                message += parts
+        return b"".join(message)
 
     def __repr__(self) -> str:
         return f"<Arena {self.count} points in {len(self.runs)} runs>"
