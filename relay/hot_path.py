@@ -29,6 +29,7 @@ SWITCH: Final = "RELAY_BUILD"
 """The environment variable that forces a build."""
 
 MODULES: Final = (
+    "relay.pipeline.guesses",
     "relay.pipeline.family",
     "relay.pipeline.kernel",
     "relay.pipeline.kernel2",
@@ -39,7 +40,7 @@ MODULES: Final = (
     "relay.wire.arena",
     "relay.wire.batch",
 )
-"""Every module that may be an extension."""
+"""Every module that may be an extension. The first has no plain twin: nothing plain needs one."""
 
 _PACKAGE = Path(__file__).parent
 

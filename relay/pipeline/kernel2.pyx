@@ -15,8 +15,9 @@ from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy
 
-from relay.pipeline.kernel cimport append_points, stamp_of, usual_time
+from relay.pipeline.kernel cimport append_points, stamp_of
 from relay.pipeline.series cimport Series
+from relay.pipeline.shapes cimport usual_time
 
 from relay.pipeline.careful import append_sample, count_careful, count_expansion
 from relay.pipeline.intake import Extra, leave

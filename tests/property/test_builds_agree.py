@@ -57,6 +57,53 @@ def bodies(draw: st.DrawFn) -> list[bytes]:
     return found
 
 
+MANY = [[(b"__name__", b"m%d" % (n // 3)), (b"code", b"%d" % n)] for n in range(40)]
+"""Enough series to be recognised many at a time, and to come in no order at all."""
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[bytes]:
+    """Requests of mostly the same series, in the same order or in none, with small changes."""
+    orders = [list(range(len(MANY)))] * draw(st.integers(3, 6))
+    if draw(st.booleans()):
+        orders = [draw(st.permutations(order)) for order in orders]
+    zeros = draw(st.frozensets(st.integers(0, len(MANY) - 1), max_size=9))
+    found = []
+    for number, order in enumerate(orders):
+        parts = []
+        for place in order:
+            time_ms = T + number * 15_000 + place // 16
+            bits = None if place in zeros else raw.bits_of(float(place + 1))
+            parts.append(raw.message(1, raw.labels(MANY[place]) + raw.sample(bits, time_ms)))
+        for _ in range(draw(st.integers(0, 3))):
+            parts = _changed(draw, parts)
+        found.append(b"".join(parts))
+    return found
+
+
+def _changed(draw: st.DrawFn, parts: list[bytes]) -> list[bytes]:
+    """One of the things that happen to a stream."""
+    at = draw(st.integers(0, len(parts) - 1))
+    labels = raw.labels(draw(st.sampled_from(MANY)))
+    exemplar = raw.label(b"trace_id", b"0af7") + b"\x18" + raw.varint(T)
+    instead = draw(
+        st.sampled_from(
+            [
+                [],  # it stays away
+                [parts[at], parts[0]],
+                [raw.message(1, labels + raw.sample(raw.STALE, T))],
+                [raw.message(1, labels + raw.sample(None, T))],
+                [parts[at], raw.message(1, labels + raw.message(3, exemplar))],
+                [parts[at], raw.metadata("m3", 1)],
+                [parts[at], raw.series([(b"__name__", b"new"), (b"n", b"%d" % at)], (1.0, T))],
+                [raw.message(1, labels + raw.sample(1, 1 << 50))],
+                [raw.message(1, labels + raw.sample(1, T) + raw.sample(2, T + 1))],
+            ]
+        )
+    )
+    return [*parts[:at], *instead, *parts[at + 1 :]] or parts
+
+
 @pytest.fixture(scope="module")
 def other() -> Iterator[BuildWorker]:
     """A process that runs the build that this one does not."""
@@ -74,6 +121,11 @@ KNOWN = raw.series(POOL[0], (1.0, T)) + raw.series(POOL[1], (2.0, T))
 @example([b"\x0a" + b"\xff" * 9 + b"\x01" + KNOWN])  # a length of 2**64 - 1
 @example([raw.series(POOL[0], (1.0, T), (2.0, T + 1)), raw.series(POOL[0], (1.0, T + 2))])
 def test_any_bodies_of_the_first_version(other: BuildWorker, found: list[bytes]) -> None:
+    assert outcome_of(found, "remote_write_v1") == other.outcome_of(found, "remote_write_v1")
+
+
+@given(streams())
+def test_streams_of_known_series(other: BuildWorker, found: list[bytes]) -> None:
     assert outcome_of(found, "remote_write_v1") == other.outcome_of(found, "remote_write_v1")
 
 

@@ -56,13 +56,15 @@ def outcome_of(bodies: Sequence[bytes], protocol: WriteProtocol) -> list[Any]:
 def _state_of(rig: Rig) -> list[Any]:
     state = rig.snapshot()
     batches = [
-        [batch.arena.encode().hex(), *batch.arena.mark()[:3], *_fields(batch)]
+        [batch.arena.encode().hex(), *batch.arena.mark()[:2], *_fields(batch)]
         for sink in rig.sinks
         for batch in sink.batches
     ]
+    # Lanes go their own ways: which of two was full first is nobody's concern.
     sealed = [
-        [[s.encode().hex(), s.count, s.oldest, s.opened_at] for s in sink.sealed]
+        [[s.encode().hex(), s.count, s.oldest, s.opened_at] for s in lane]
         for sink in rig.sinks
+        for lane in sink.sealed_by_lane
     ]
     counts = {
         key: state[key]

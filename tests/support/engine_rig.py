@@ -47,6 +47,7 @@ class RigSink:
         ]
         self.target = Target(SinkTally(exporter, name), self.batches, options)
         self.sealed: list[SealedBatch] = []
+        self.sealed_by_lane: list[list[SealedBatch]] = [[] for _ in range(lanes)]
 
     @property
     def tally(self) -> SinkTally:
@@ -128,6 +129,7 @@ class Rig:
         for batch, sealed in pairs:
             assert isinstance(batch.owner, RigSink)
             batch.owner.sealed.append(sealed)
+            batch.owner.sealed_by_lane[batch.lane].append(sealed)
 
     def snapshot(self) -> dict[str, Any]:
         """All that a refused request must leave as it was, copied.
