@@ -16,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BUILT := $(VENV)/.built
-HOT_PATH := setup.py relay/hot_path.py $(wildcard relay/pipeline/*.p* relay/wire/*.p*)
+HOT_PATH := setup.py relay/hot_path.py $(wildcard relay/*/*.py relay/*/*.pyx relay/*/*.pxd)
 
 # Debian packages of the binaries that the tests marked `real` drive.
 REAL_BINARIES := vmagent prometheus prometheus-node-exporter promtool
