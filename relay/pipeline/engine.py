@@ -30,6 +30,7 @@ from relay.pipeline.positions import Positions
 from relay.pipeline.request import Request
 from relay.pipeline.resolve import Resolver
 from relay.pipeline.resources import Resources
+from relay.pipeline.rounds import close_round
 from relay.pipeline.router import Router, Sources
 from relay.pipeline.series import Series
 from relay.pipeline.streams import Emission
@@ -339,24 +340,7 @@ class Engine:
         """End a round in which batches grew: each holds the position of its oldest sample, and
         leaves when its time has come."""
         emission.close()
-        intake = emission.intake
-        for touch in intake.touches:
-            batch = touch.batch
-            if batch.count and batch.timeout_s <= 0:
-                intake.sealed.extend(_seal_all((batch,)))
-        for _, sealed in intake.sealed:
-            self.positions.hold(sealed.oldest)
-        for touch in intake.touches:
-            batch = touch.batch
-            fresh = batch.sealed != touch.sealed or not touch.count
-            if batch.count and (fresh or batch.oldest != touch.oldest):
-                self.positions.hold(batch.oldest)
-                if fresh:
-                    self.schedule.arm(batch, emission.tick + batch.timeout_s)
-            elif not fresh:
-                continue
-            if touch.count:
-                self.positions.release(touch.oldest)
+        close_round(emission.intake, self.positions, self.schedule, emission.tick)
         emission.hand_over()
 
     def _settle(self) -> None:

@@ -16,13 +16,13 @@ from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
+from relay.pipeline.intake cimport Intake, enter, leave, seal
 from relay.pipeline.series cimport Series
 from relay.wire.arena cimport Arena, Point
 from relay.wire.batch cimport OpenBatch
 
 from relay.errors import DecodeError
 from relay.pipeline.careful import append_sample, count_careful, count_expansion, point_bytes
-from relay.pipeline.intake import enter, leave, seal
 from relay.pipeline.unusual import decode_series, other_field
 from relay.wire.otlp import VALUE_TAG, stale_prefix
 from relay.wire.otlp_points import STALE
@@ -201,7 +201,7 @@ cdef bytes stamp_of(uint64_t time_ns):
 
 cdef inline int append_point(
     OpenBatch batch, object group, bytes head, uint64_t time_ns, uint64_t value,
-    object intake, long long request
+    Intake intake, long long request
 ) except -1:
     """Append a point to the batch, which is sealed where it is full."""
     if batch.group is not group:
@@ -231,7 +231,7 @@ cdef inline int append_point(
 
 cdef int append_route(
     tuple batches, object group, bytes prefix, uint64_t time_ns, uint64_t value,
-    object intake, long long request
+    Intake intake, long long request
 ) except -1:
     """Append a point to every batch of a route."""
     cdef Py_ssize_t at
@@ -245,7 +245,7 @@ cdef int append_route(
 
 
 cdef int append_points(
-    Series series, uint64_t time_ns, uint64_t value, object intake, long long request
+    Series series, uint64_t time_ns, uint64_t value, Intake intake, long long request
 ) except -1:
     """Append a point to every batch that a series goes to."""
     cdef tuple route
@@ -258,7 +258,7 @@ cdef int append_points(
     return 0
 
 
-def consume(table, bytes body not None, intake, resolution, memo):
+def consume(table, bytes body not None, Intake intake not None, resolution, memo):
     """See kernel.py."""
     cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(body)
     cdef Py_ssize_t end = PyBytes_GET_SIZE(body), pos = 0
@@ -363,8 +363,7 @@ def consume(table, bytes body not None, intake, resolution, memo):
         append_points(series, time_ns, value, intake, request)
     if plan is not None:
         tallies.append((plan, samples))
-    for touch in intake.touches:
-        leave(touch.batch)
+    leave(intake)
 
 
 cdef bint is_labels(const unsigned char *at, Py_ssize_t size) noexcept:
@@ -386,7 +385,7 @@ cdef bint is_labels(const unsigned char *at, Py_ssize_t size) noexcept:
 
 cdef Series look_up(
     bytes body, const unsigned char *data, Py_ssize_t start, Py_ssize_t size, long long generation,
-    Guesses guesses, object intake, object resolution, uint64_t *time_ns, uint64_t *value
+    Guesses guesses, Intake intake, object resolution, uint64_t *time_ns, uint64_t *value
 ):
     """The series of labels with one usual sample behind them; None, and no time, for others.
 

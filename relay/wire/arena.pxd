@@ -26,3 +26,5 @@ cdef class Arena:
     cdef int grow_runs(self) except -1
     cdef int end_run(self, object group) except -1
     cdef void forget(self, Py_ssize_t points, Py_ssize_t runs) noexcept
+    cpdef close_run(self, group)
+    cpdef tuple mark(self)

@@ -211,11 +211,12 @@ cdef class Arena:
         self.count += 1
         self.size += PyBytes_GET_SIZE(point)
 
-    def close_run(self, group not None):
+    cpdef close_run(self, group):
         """See arena.py."""
+        assert group is not None
         self.end_run(group)
 
-    def mark(self):
+    cpdef tuple mark(self):
         """See arena.py."""
         return self.count, self.size, self.runs_count, 0
 
