@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from relay.inventory.info_series import InfoReader
 from relay.inventory.store import Inventory, ManifestIndex
@@ -234,12 +235,12 @@ class Engine:
         for claim in knowledge.claims:
             self.inventory.hear(claim, begins=True)
 
-    def due(self, tick: float) -> list[tuple[OpenBatch, SealedBatch]]:
-        """Seal and return every batch whose time has come, and let what waits for others come to
-        its deadline."""
+    def due(self, tick: float, *, most: int | None = None) -> list[tuple[OpenBatch, SealedBatch]]:
+        """Seal and return every batch whose time has come, but not more than ``most`` of them, and
+        let what waits for others come to its deadline."""
         self.deltas.tick(tick)
         sealed = self._late(tick, self.assembly.expire, tick)
-        return [*sealed, *_seal_all(self.schedule.due(tick))]
+        return [*sealed, *_seal_all(islice(self.schedule.due(tick), most))]
 
     def next_due(self) -> float | None:
         """The next moment at which :meth:`due` has something to do, or None."""

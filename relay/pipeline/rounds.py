@@ -12,9 +12,7 @@ from relay.pipeline.intake import Intake, seal
 from relay.pipeline.positions import Positions
 
 
-def close_round(
-    intake: Intake, positions: Positions, schedule: FlushSchedule, tick: float
-) -> None:
+def close_round(intake: Intake, positions: Positions, schedule: FlushSchedule, tick: float) -> None:
     """Let every batch that the round touched hold the position of its oldest point, and leave when
     its time has come: with the round itself, where it has no timeout. ``tick`` is now on the
     schedule's clock.

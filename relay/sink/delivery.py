@@ -199,8 +199,12 @@ class Delivery:
     def offer(self, sealed: SealedBatch, lane: int, now: Moment) -> None:
         """Take over a batch and its hold on its position."""
         self.ledger.offer(sealed.count)
+        self.push(self.pack(sealed, lane), now)
+
+    def pack(self, sealed: SealedBatch, lane: int) -> list[Payload]:
+        """A batch that is in the ledger, encoded and compressed."""
         otlp = self._config.otlp
-        payloads = make_payloads(
+        return make_payloads(
             sealed,
             lane=lane,
             encoding=otlp.compression,
@@ -211,6 +215,9 @@ class Delivery:
                 self._config.queue.bytes_max // QUEUE_PAYLOADS_MIN,
             ),
         )
+
+    def push(self, payloads: Sequence[Payload], now: Moment) -> None:
+        """Queue what was packed."""
         self._hold_pieces(payloads)
         self.expire(now)
         for payload in payloads:
@@ -218,6 +225,11 @@ class Delivery:
                 self._drop(payload, "shutdown", now)
                 continue
             self.give_up(self.queue.push(payload), "queue_full", now)
+
+    def spoil(self, sealed: SealedBatch) -> None:
+        """Give up a batch that is in the ledger and cannot be packed: a bug."""
+        self.ledger.drop(sealed.count, "internal_error")
+        self._release(sealed.oldest)
 
     def next_step(self, lane: int, now: Moment) -> Send | Load | Sleep:
         """What the lane shall do now. A payload to send is in flight until it is settled."""
@@ -424,7 +436,7 @@ class Delivery:
         self.queue.replace(payload, pieces)
         self.splits += 1
 
-    def _hold_pieces(self, pieces: list[Payload]) -> None:
+    def _hold_pieces(self, pieces: Sequence[Payload]) -> None:
         for piece in pieces[1:]:
             if piece.position != STORED:
                 self._hold(piece.position)

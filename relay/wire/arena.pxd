@@ -18,6 +18,7 @@ cdef class Arena:
     cdef Run *runs
     cdef readonly Py_ssize_t count
     cdef readonly Py_ssize_t size
+    cdef Py_ssize_t finished  # bytes of points that nothing else holds
     cdef Py_ssize_t capacity
     cdef Py_ssize_t runs_count
     cdef Py_ssize_t runs_capacity
