@@ -100,6 +100,9 @@ class Sleep:
     delay_s: float | None
 
 
+_NOTHING = Sleep(None)
+
+
 @dataclass(frozen=True, slots=True)
 class Remark:
     """Something an endpoint said or did, for status; ``at`` is wall clock, s."""
@@ -219,7 +222,8 @@ class Delivery:
     def push(self, payloads: Sequence[Payload], now: Moment) -> None:
         """Queue what was packed."""
         self._hold_pieces(payloads)
-        self.expire(now)
+        if not self.queue.empty:
+            self.expire(now)
         for payload in payloads:
             if self._closed:
                 self._drop(payload, "shutdown", now)
@@ -233,6 +237,8 @@ class Delivery:
 
     def next_step(self, lane: int, now: Moment) -> Send | Load | Sleep:
         """What the lane shall do now. A payload to send is in flight until it is settled."""
+        if self.queue.empty:
+            return _NOTHING
         self.expire(now)
         expires_at = self.queue.expires_at(lane)
         if expires_at is None:
