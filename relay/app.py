@@ -39,6 +39,7 @@ from relay.server.lag import LoopLag
 from relay.settings import Address, Settings
 from relay.sink.circuit import Circuits
 from relay.sink.ledger import NO_POINTS
+from relay.sink.packing import Packing
 from relay.sink.share import BufferedBytes
 from relay.sink.transport import Transport
 from relay.sink.worker import SinkWorker
@@ -57,6 +58,9 @@ after a crash."""
 
 UPKEEP_COST = 0.02
 """How much of the event loop's time upkeep may take; it grows with the number of sinks."""
+
+FLUSH_MAX = 500
+"""How many open batches are sealed in a turn of the event loop, where more are due: 3 ms."""
 
 BODIES_SHARE = 4
 """Bodies on their way in may have a quarter of the memory, data on its way out has the rest."""
@@ -116,6 +120,7 @@ class Relay:
         self._watch_task: asyncio.Task[None] | None = None
         self._memory = BufferedBytes()
         self._circuits = Circuits(self._rng)
+        self._packing = Packing()
         self._storage: OpenStorage | None = None
         self._replay: Replay | None = None
         self._replay_task: asyncio.Task[None] | None = None
@@ -359,6 +364,7 @@ class Relay:
             make_room=fittings.make_room,
             low_limit=fittings.low_limit,
             awake=fittings.awake,
+            packing=self._packing,
         )
 
     def _origin_of(self, tenant: Tenant | None) -> Origin:
@@ -449,7 +455,7 @@ class Relay:
     def _flush_due(self) -> None:
         self._flush_timer = None
         self._flush_at = float("inf")
-        _offer(self._engine.due(self._tick()))
+        _offer(self._engine.due(self._tick(), most=FLUSH_MAX))
         self._arm()
 
     def __repr__(self) -> str:

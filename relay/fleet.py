@@ -4,14 +4,12 @@ Rules:
 
 * Whatever did not change is not touched: an exporter that is equal keeps its routes, a sink that is
   equal keeps its worker with its batches, queue and connections.
-* A sink that is changed keeps its worker, too: its queue, its ledger and its part of the disk go
-  along to the new endpoint or with the new credentials.
+* A sink that is changed keeps its worker, too, with its queue, its ledger and its part of the disk.
 * A sink that is removed first sends what it has, within the drain timeout; what is left is dropped
   and counted, its part of the disk emptied, and its losses stay in the account of removed sinks.
 * A sink finds its part of the disk by its exporter's id and its name. What belongs to nobody is
   deleted, said loudly, unless something could not be loaded and may be its owner.
-* Changes are applied one exporter at a time, each at once and as a whole; after some milliseconds
-  of that, senders have their turn.
+* Changes are applied one exporter at a time, each at once; senders have their turn between.
 """
 
 from __future__ import annotations
@@ -63,9 +61,8 @@ class Differences:
 
 @dataclass(frozen=True, slots=True)
 class Fittings:
-    """What the fleet gives a sink's worker: its part of the disk, None where there is no disk; whom
-    to ask before it stores; the oldest position that the pipeline itself holds; and whom to tell
-    that it needs upkeep again."""
+    """What the fleet gives a sink's worker: its part of the disk, or None; whom to ask before it
+    stores; the oldest position that the pipeline holds; whom to tell that it needs upkeep again."""
 
     store: SinkStore | None
     make_room: Callable[[SinkWorker, int], bool]
@@ -170,6 +167,7 @@ class Fleet:
         self._upkeep: asyncio.Task[None] | None = None
         self._awake: dict[SinkWorker, None] = {}
         self._revision = 0
+        self._open: tuple[int, list[OpenBatch]] = (-1, [])
         self._draining = False
 
     def start(self) -> None:
@@ -262,8 +260,7 @@ class Fleet:
         return self._exporters.values()
 
     def reports(self) -> Iterator[SinkReport]:
-        """The account of every sink, those that are removed and still send included. Brings the
-        tallies up to date first."""
+        """The account of every sink, also of those that leave. Brings tallies up to date first."""
         self._engine.router.fold()
         for record in self._records.values():
             yield record.report(removed=False)
@@ -301,7 +298,10 @@ class Fleet:
 
     def open_bytes(self) -> int:
         """Bytes in open batches."""
-        return sum(batch.arena.size for _, worker in self._members() for batch in worker.lanes)
+        if self._open[0] != self._revision:
+            lanes = [batch for _, worker in self._members() for batch in worker.lanes]
+            self._open = (self._revision, lanes)
+        return sum([batch.arena.room for batch in self._open[1]])
 
     def lows(self, following: int, *, limit: int | None = None) -> dict[SinkKey, tuple[int, ...]]:
         """For each lane of each sink, the oldest position that it has neither dealt with nor on

@@ -31,10 +31,12 @@ SWITCH: Final = "RELAY_BUILD"
 MODULES: Final = (
     "relay.pipeline.guesses",
     "relay.pipeline.family",
+    "relay.pipeline.intake",
     "relay.pipeline.kernel",
     "relay.pipeline.kernel2",
     "relay.pipeline.layouts",
     "relay.pipeline.outcomes",
+    "relay.pipeline.rounds",
     "relay.pipeline.series",
     "relay.pipeline.streams",
     "relay.wire.arena",

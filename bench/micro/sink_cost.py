@@ -16,7 +16,7 @@ import random
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import uvloop
 
@@ -27,6 +27,7 @@ from relay.pipeline.plans import SinkTally, Target
 from relay.selector.ast import Selector
 from relay.sink.transport import Transport
 from relay.sink.worker import SinkWorker
+from relay.wire.arena import Arena
 from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.compression import compress
 
@@ -73,6 +74,7 @@ class Encoded:
 
     data: bytes
     count: int
+    arena: Arena = field(default_factory=Arena)
     oldest: int = 0
     opened_at: float = 0.0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from relay.inventory.info_series import InfoReader
 from relay.inventory.store import Inventory, ManifestIndex
@@ -30,6 +31,7 @@ from relay.pipeline.positions import Positions
 from relay.pipeline.request import Request
 from relay.pipeline.resolve import Resolver
 from relay.pipeline.resources import Resources
+from relay.pipeline.rounds import close_round
 from relay.pipeline.router import Router, Sources
 from relay.pipeline.series import Series
 from relay.pipeline.streams import Emission
@@ -233,12 +235,12 @@ class Engine:
         for claim in knowledge.claims:
             self.inventory.hear(claim, begins=True)
 
-    def due(self, tick: float) -> list[tuple[OpenBatch, SealedBatch]]:
-        """Seal and return every batch whose time has come, and let what waits for others come to
-        its deadline."""
+    def due(self, tick: float, *, most: int | None = None) -> list[tuple[OpenBatch, SealedBatch]]:
+        """Seal and return every batch whose time has come, but not more than ``most`` of them, and
+        let what waits for others come to its deadline."""
         self.deltas.tick(tick)
         sealed = self._late(tick, self.assembly.expire, tick)
-        return [*sealed, *_seal_all(self.schedule.due(tick))]
+        return [*sealed, *_seal_all(islice(self.schedule.due(tick), most))]
 
     def next_due(self) -> float | None:
         """The next moment at which :meth:`due` has something to do, or None."""
@@ -339,24 +341,7 @@ class Engine:
         """End a round in which batches grew: each holds the position of its oldest sample, and
         leaves when its time has come."""
         emission.close()
-        intake = emission.intake
-        for touch in intake.touches:
-            batch = touch.batch
-            if batch.count and batch.timeout_s <= 0:
-                intake.sealed.extend(_seal_all((batch,)))
-        for _, sealed in intake.sealed:
-            self.positions.hold(sealed.oldest)
-        for touch in intake.touches:
-            batch = touch.batch
-            fresh = batch.sealed != touch.sealed or not touch.count
-            if batch.count and (fresh or batch.oldest != touch.oldest):
-                self.positions.hold(batch.oldest)
-                if fresh:
-                    self.schedule.arm(batch, emission.tick + batch.timeout_s)
-            elif not fresh:
-                continue
-            if touch.count:
-                self.positions.release(touch.oldest)
+        close_round(emission.intake, self.positions, self.schedule, emission.tick)
         emission.hand_over()
 
     def _settle(self) -> None:

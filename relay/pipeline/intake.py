@@ -10,17 +10,18 @@ Rules:
   assembled or accumulated from them ever has to be taken back.
 * Points that come late, from a deadline and not from a request, go through an intake of their own
   whose mark is negative: no request has it.
+* With thousands of sinks a request touches hundreds of batches, for a few samples each, so what is
+  done for each of them is compiled with the hot path (:mod:`relay.hot_path`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from relay.pipeline.plans import Plan
 from relay.pipeline.series import Series
-from relay.wire.arena import Arena, Mark
 from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.otlp import MetricGroup
 from relay.wire.otlp_points import Exemplar, ExponentialPoint, HistogramPoint
@@ -69,17 +70,19 @@ class Taken(NamedTuple):
     exemplars: int
 
 
-@dataclass(slots=True)
 class Touch:
     """Where a request found a batch: enough to put it back."""
 
-    batch: OpenBatch
-    arena: Arena
-    mark: Mark
-    count: int
-    oldest: int
-    opened_at: float
-    sealed: int
+    __slots__ = ("arena", "batch", "count", "mark", "oldest", "opened_at", "sealed")
+
+    def __init__(self, batch: OpenBatch) -> None:
+        self.batch = batch
+        self.arena = batch.arena
+        self.mark = batch.arena.mark()
+        self.count = batch.count
+        self.oldest = batch.oldest
+        self.opened_at = batch.opened_at
+        self.sealed = batch.sealed
 
     def undo(self) -> None:
         """Put the batch back to what it was."""
@@ -93,46 +96,72 @@ class Touch:
         batch.sealed = self.sealed
 
 
-@dataclass(slots=True)
 class Intake:
     """What one request brought. ``request`` is its position, ``now`` its arrival on the wall clock,
     s."""
 
-    request: int
-    now: float
-    tallies: list[tuple[Plan, int]] = field(default_factory=list)
-    """Good samples, by plan, in stretches."""
-    dropped: dict[str, int] = field(default_factory=dict)
-    """Samples that went no further, by reason."""
-    examples: list[str] = field(default_factory=list)
-    """What was wrong with the first few of them."""
-    touches: list[Touch] = field(default_factory=list)
-    sealed: list[tuple[OpenBatch, SealedBatch]] = field(default_factory=list)
-    histograms: int = 0
-    """Good native histograms; they are among the tallies, too."""
-    exemplars: int = 0
-    """Exemplars that came, good or not."""
-    exemplars_refused: int = 0
-    careful: int = 0
-    """Entries of the body that took the careful way."""
-    learned: bool = False
-    """Whether it taught something that is needed to read others: a type, an object's labels."""
-    expansion_bytes: int = 0
-    """Bytes of points that it becomes beyond what it was; see :mod:`relay.pipeline.careful`."""
-    has_metadata: bool = False
-    deferred: list[Deferred] = field(default_factory=list)
-    """Samples to look at when the whole request is known to be good."""
-    native: list[tuple[NativeRoute, NativePoint]] = field(default_factory=list)
-    """Native histograms, likewise."""
-    loose: list[tuple[Series, tuple[Exemplar, ...]]] = field(default_factory=list)
-    """Exemplars that came without a sample."""
-    buckets: int = 0
-    """Buckets of its native histograms, gaps included: they take more room than they came in."""
+    __slots__ = (
+        "buckets",
+        "careful",
+        "deferred",
+        "dropped",
+        "examples",
+        "exemplars",
+        "exemplars_refused",
+        "expansion_bytes",
+        "has_metadata",
+        "histograms",
+        "learned",
+        "loose",
+        "native",
+        "now",
+        "request",
+        "sealed",
+        "tallies",
+        "touches",
+    )
+
+    def __init__(self, request: int, now: float) -> None:
+        self.request = request
+        self.now = now
+        self.tallies: list[tuple[Plan, int]] = []
+        """Good samples, by plan, in stretches."""
+        self.dropped: dict[str, int] = {}
+        """Samples that went no further, by reason."""
+        self.examples: list[str] = []
+        """What was wrong with the first few of them."""
+        self.touches: list[Touch] = []
+        self.sealed: list[tuple[OpenBatch, SealedBatch]] = []
+        self.histograms = 0
+        """Good native histograms; they are among the tallies, too."""
+        self.exemplars = 0
+        """Exemplars that came, good or not."""
+        self.exemplars_refused = 0
+        self.careful = 0
+        """Entries of the body that took the careful way."""
+        self.learned = False
+        """Whether it taught something that is needed to read others: a type, an object's
+        labels."""
+        self.expansion_bytes = 0
+        """Bytes of points that it becomes beyond what it was; see :mod:`relay.pipeline.careful`."""
+        self.has_metadata = False
+        self.deferred: list[Deferred] = []
+        """Samples to look at when the whole request is known to be good."""
+        self.native: list[tuple[NativeRoute, NativePoint]] = []
+        """Native histograms, likewise."""
+        self.loose: list[tuple[Series, tuple[Exemplar, ...]]] = []
+        """Exemplars that came without a sample."""
+        self.buckets = 0
+        """Buckets of its native histograms, gaps included: they take more room than they came
+        in."""
 
     @property
     def samples(self) -> int:
         """Good samples of the request."""
-        return sum(count for _, count in self.tallies)
+        samples = 0
+        for _, count in self.tallies:
+            samples += count
+        return samples
 
     @property
     def taken(self) -> Taken:
@@ -187,17 +216,7 @@ def enter(batch: OpenBatch, group: MetricGroup, intake: Intake) -> None:
     """Begin a run of ``group``; on the request's first touch, remember how the batch was."""
     if batch.request != intake.request:
         assert batch.group is None
-        intake.touches.append(
-            Touch(
-                batch,
-                batch.arena,
-                batch.arena.mark(),
-                batch.count,
-                batch.oldest,
-                batch.opened_at,
-                batch.sealed,
-            )
-        )
+        intake.touches.append(Touch(batch))
         batch.request = intake.request
     elif batch.group is not None:
         batch.arena.close_run(batch.group)
@@ -232,8 +251,10 @@ def seal(batch: OpenBatch, intake: Intake) -> None:
     intake.sealed.append((batch, sealed))
 
 
-def leave(batch: OpenBatch) -> None:
-    """Close the run that the request left open, so that the next request starts one of its own."""
-    if batch.group is not None:
-        batch.arena.close_run(batch.group)
-        batch.group = None
+def leave(intake: Intake) -> None:
+    """Close the runs that the request left open, so that the next one starts its own."""
+    for touch in intake.touches:
+        batch = touch.batch
+        if batch.group is not None:
+            batch.arena.close_run(batch.group)
+            batch.group = None

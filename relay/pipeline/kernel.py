@@ -159,5 +159,4 @@ def consume(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per sample w
                     seal(batch, intake)
     if plan is not None:
         tallies.append((plan, samples))
-    for touch in intake.touches:
-        leave(touch.batch)
+    leave(intake)

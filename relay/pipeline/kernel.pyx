@@ -16,6 +16,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy
 
 from relay.pipeline.guesses cimport AHEAD, Coming, Guesses, Scout, look_ahead, mark_of
+from relay.pipeline.intake cimport Intake, enter, leave, seal
 from relay.pipeline.series cimport Series
 from relay.pipeline.shapes cimport LABEL_TAG, SERIES_TAG, split, usual_sample
 from relay.wire.arena cimport Arena, Point
@@ -23,7 +24,6 @@ from relay.wire.batch cimport OpenBatch
 
 from relay.errors import DecodeError
 from relay.pipeline.careful import append_sample, count_careful, count_expansion, point_bytes
-from relay.pipeline.intake import enter, leave, seal
 from relay.pipeline.unusual import decode_series, other_field
 from relay.wire.otlp import VALUE_TAG, stale_prefix
 from relay.wire.otlp_points import STALE
@@ -51,7 +51,7 @@ cdef bytes stamp_of(uint64_t time_ns):
 
 cdef inline int append_point(
     OpenBatch batch, object group, bytes head, uint64_t time_ns, uint64_t value,
-    object intake, long long request
+    Intake intake, long long request
 ) except -1:
     """Append a point to the batch, which is sealed where it is full."""
     if batch.group is not group:
@@ -81,7 +81,7 @@ cdef inline int append_point(
 
 cdef int append_route(
     tuple batches, object group, bytes prefix, uint64_t time_ns, uint64_t value,
-    object intake, long long request
+    Intake intake, long long request
 ) except -1:
     """Append a point to every batch of a route."""
     cdef Py_ssize_t at
@@ -95,7 +95,7 @@ cdef int append_route(
 
 
 cdef int append_points(
-    Series series, uint64_t time_ns, uint64_t value, object intake, long long request
+    Series series, uint64_t time_ns, uint64_t value, Intake intake, long long request
 ) except -1:
     """Append a point to every batch that a series goes to."""
     cdef tuple route
@@ -108,7 +108,7 @@ cdef int append_points(
     return 0
 
 
-def consume(table, bytes body not None, intake, resolution, memo):
+def consume(table, bytes body not None, Intake intake not None, resolution, memo):
     """See kernel.py."""
     cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(body)
     cdef Py_ssize_t end = PyBytes_GET_SIZE(body), pos = 0
@@ -251,8 +251,7 @@ def consume(table, bytes body not None, intake, resolution, memo):
         append_points(series, time_ns, value, intake, request)
     if plan is not None:
         tallies.append((plan, samples))
-    for touch in intake.touches:
-        leave(touch.batch)
+    leave(intake)
 
 
 cdef bint is_labels(const unsigned char *at, Py_ssize_t size) noexcept:
@@ -274,7 +273,7 @@ cdef bint is_labels(const unsigned char *at, Py_ssize_t size) noexcept:
 
 cdef Series look_up(
     bytes body, Py_ssize_t start, Py_ssize_t key_size, uint64_t mark, Guesses guesses,
-    object intake, object resolution
+    Intake intake, object resolution
 ):
     """The series with these labels; None where there is something wrong with them."""
     if not is_labels(<const unsigned char *>PyBytes_AS_STRING(body) + start, key_size):

@@ -27,5 +27,4 @@ def consume2(table: SeriesTable, body: bytes, intake: Intake, resolution: Resolu
     symbols, spans = parse_request(body)
     for start, stop in spans:
         take_series(body, start, stop, symbols, intake, resolution)
-    for touch in intake.touches:
-        leave(touch.batch)
+    leave(intake)

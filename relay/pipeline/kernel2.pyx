@@ -15,12 +15,13 @@ from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy
 
+from relay.pipeline.intake cimport Intake, leave
 from relay.pipeline.kernel cimport append_points, stamp_of
 from relay.pipeline.series cimport Series
 from relay.pipeline.shapes cimport usual_time
 
 from relay.pipeline.careful import append_sample, count_careful, count_expansion
-from relay.pipeline.intake import Extra, leave
+from relay.pipeline.intake import Extra
 from relay.pipeline.unusual2 import KEY_BYTES_MAX, take_series
 from relay.wire.remote_write import ELEMENTS_MAX
 from relay.wire.remote_write2 import (
@@ -407,7 +408,7 @@ cdef bint read_usual(
     return parts.time_ns != 0
 
 
-def consume2(table, bytes body not None, intake, resolution):
+def consume2(table, bytes body not None, Intake intake not None, resolution):
     """See kernel2.py."""
     cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(body)
     cdef const unsigned char *at = data
@@ -512,8 +513,7 @@ def consume2(table, bytes body not None, intake, resolution):
     if plan is not None:
         tallies.append((plan, samples))
     count_expansion(expansion, intake)
-    for touch in intake.touches:
-        leave(touch.batch)
+    leave(intake)
 
 
 cdef int take_with_care(bytes body, object intake, object resolution) except -1:

@@ -68,8 +68,7 @@ class Emission:
 
     def close(self) -> None:
         """Leave the batches, so that they are as between requests."""
-        for touch in self.intake.touches:
-            leave(touch.batch)
+        leave(self.intake)
 
     def hand_over(self) -> None:
         """Hold and release positions, now that the batches hold theirs."""

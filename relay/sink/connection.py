@@ -8,6 +8,8 @@ thirds of what a batch of 500 points costs a sink (``python -m bench.micro.sink_
 * A connection goes back to the pool only after a whole answer to a whole request. Whatever else
   ends an exchange closes it. One that has anything to read before it is used is closed, too: that
   would be taken for the next request's answer.
+* An answer without a body that is, byte for byte, one that was read before means what that meant:
+  it is not taken apart again.
 * An endpoint may send :data:`FRAMING_BYTES_MAX` and :data:`HEADS_MAX` for one request that is no
   body, then its connection is cut.
 """
@@ -21,6 +23,7 @@ from typing import Any
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
+from aiohttp.streams import EMPTY_PAYLOAD
 
 RESPONSE_BYTES_MAX = 4 * 1024 * 1024
 """OTLP 1.11, "OTLP/HTTP Response": clients should accept no more; above it is not retryable."""
@@ -37,6 +40,10 @@ WRITE_AT_ONCE_BYTES_MAX = 1024 * 1024
 """Larger bodies go to the socket piece by piece, so that the loop can serve others between."""
 
 PIECE_BYTES = 256 * 1024
+
+KNOWN_ANSWERS_MAX = 256
+KNOWN_ANSWER_BYTES_MAX = 1024
+"""Answers that are remembered; an endpoint's differ by the second, or not at all."""
 
 _READ_BYTES = 64 * 1024
 _NO_TIMEOUT = aiohttp.ClientTimeout()  # whoever asks has one for all of the request
@@ -56,7 +63,7 @@ class Connector(aiohttp.TCPConnector):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         # One factory of handlers is as good as another; mypy compares the classes' exact types.
-        factory: Any = functools.partial(BoundedHandler, loop=self._loop)
+        factory: Any = functools.partial(BoundedHandler, loop=self._loop, known={})
         self._factory = factory
 
     async def exchange(
@@ -100,11 +107,16 @@ class BoundedHandler(ResponseHandler):
 
     HTTP allows any number of interim answers (1xx) before the final one (RFC 9110 15.2), and
     aiohttp reads them all: an endpoint that sends nothing else would cost a processor for the whole
-    timeout.
+    timeout. ``known`` are answers that any connection has read, and what they are.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, known: dict[bytes, RawResponseMessage]
+    ) -> None:
         super().__init__(loop)
+        self._known = known
+        self._begins = False
+        """Whether the next bytes are the first of an answer."""
         self._heads = 0
         self._received_bytes = 0
         self._writer: asyncio.Task[None] | None = None
@@ -117,9 +129,8 @@ class BoundedHandler(ResponseHandler):
         self._heads = 0
         self._received_bytes = 0
         self._payload = None
-        self.set_response_params(
-            read_until_eof=True, auto_decompress=False, read_bufsize=_READ_BYTES
-        )
+        self._parser = None  # one is made for an answer that is not known
+        self._begins = True
         transport = self.transport
         if transport is None:
             raise aiohttp.ServerDisconnectedError
@@ -153,12 +164,40 @@ class BoundedHandler(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """Called for whatever arrives, body or not."""
+        if self._begins and data:
+            self._begins = False
+            self._begin_answer(data)
+            return
         self._received_bytes += len(data)
         body_bytes = self._payload.total_bytes if self._payload is not None else 0
         if self._received_bytes - body_bytes <= FRAMING_BYTES_MAX:
             super().data_received(data)
         else:
             self._cut("more framing than an answer needs")
+
+    def _begin_answer(self, data: bytes) -> None:
+        """The first bytes of an answer, often all of them."""
+        message = self._known.get(data)
+        if message is not None:
+            self.feed_data((message, EMPTY_PAYLOAD), 0)
+            return
+        self.set_response_params(
+            read_until_eof=True, auto_decompress=False, read_bufsize=_READ_BYTES
+        )
+        self.data_received(data)
+        # Exactly one head, with nothing behind it, after which the connection is as before.
+        if (
+            len(data) <= KNOWN_ANSWER_BYTES_MAX
+            and data.find(b"\r\n\r\n") == len(data) - 4
+            and len(self._buffer) == 1
+            and not self._should_close
+            and not self._upgraded
+        ):
+            message, content = self._buffer[0][0]
+            if message.code >= 200 and content.is_eof() and not content.total_bytes:
+                if len(self._known) >= KNOWN_ANSWERS_MAX:
+                    self._known.clear()
+                self._known[data] = message
 
     def feed_data(self, *message: Any) -> None:
         """Called once for each head."""

@@ -100,6 +100,9 @@ class Sleep:
     delay_s: float | None
 
 
+_NOTHING = Sleep(None)
+
+
 @dataclass(frozen=True, slots=True)
 class Remark:
     """Something an endpoint said or did, for status; ``at`` is wall clock, s."""
@@ -199,8 +202,12 @@ class Delivery:
     def offer(self, sealed: SealedBatch, lane: int, now: Moment) -> None:
         """Take over a batch and its hold on its position."""
         self.ledger.offer(sealed.count)
+        self.push(self.pack(sealed, lane), now)
+
+    def pack(self, sealed: SealedBatch, lane: int) -> list[Payload]:
+        """A batch that is in the ledger, encoded and compressed."""
         otlp = self._config.otlp
-        payloads = make_payloads(
+        return make_payloads(
             sealed,
             lane=lane,
             encoding=otlp.compression,
@@ -211,16 +218,27 @@ class Delivery:
                 self._config.queue.bytes_max // QUEUE_PAYLOADS_MIN,
             ),
         )
+
+    def push(self, payloads: Sequence[Payload], now: Moment) -> None:
+        """Queue what was packed."""
         self._hold_pieces(payloads)
-        self.expire(now)
+        if not self.queue.empty:
+            self.expire(now)
         for payload in payloads:
             if self._closed:
                 self._drop(payload, "shutdown", now)
                 continue
             self.give_up(self.queue.push(payload), "queue_full", now)
 
+    def spoil(self, sealed: SealedBatch) -> None:
+        """Give up a batch that is in the ledger and cannot be packed: a bug."""
+        self.ledger.drop(sealed.count, "internal_error")
+        self._release(sealed.oldest)
+
     def next_step(self, lane: int, now: Moment) -> Send | Load | Sleep:
         """What the lane shall do now. A payload to send is in flight until it is settled."""
+        if self.queue.empty:
+            return _NOTHING
         self.expire(now)
         expires_at = self.queue.expires_at(lane)
         if expires_at is None:
@@ -424,7 +442,7 @@ class Delivery:
         self.queue.replace(payload, pieces)
         self.splits += 1
 
-    def _hold_pieces(self, pieces: list[Payload]) -> None:
+    def _hold_pieces(self, pieces: Sequence[Payload]) -> None:
         for piece in pieces[1:]:
             if piece.position != STORED:
                 self._hold(piece.position)

@@ -7,6 +7,9 @@ Rules:
   queue, the ledger and what is under way. An attempt that began before ends before the next begins.
 * Bad luck never reaches the caller: :meth:`SinkWorker.offer` is synchronous and always takes the
   batch.
+* A batch is in the ledger when it is offered, and *unpacked* until its turn to be encoded and
+  compressed has come (:mod:`relay.sink.packing`). Whatever concerns all that the sink has, packs
+  what is left first.
 * A bug in a task is logged with its traceback and counted; the data is kept and the sink goes on.
 * Log lines come from :mod:`relay.sink.health` alone: never one per batch.
 """
@@ -32,6 +35,7 @@ from relay.sink.health import Note, State
 from relay.sink.ledger import LedgerStatistics
 from relay.sink.outcome import Retry, Unauthorized, Verdict
 from relay.sink.outlook import NOTHING_AHEAD, Forecast
+from relay.sink.packing import Packing, Unpacked
 from relay.sink.payload import Payload
 from relay.sink.queue import QueueStatistics
 from relay.sink.share import BufferedBytes
@@ -118,6 +122,7 @@ class SinkWorker:
         make_room: Callable[[SinkWorker, int], bool] | None = None,
         low_limit: Callable[[], int] | None = None,
         awake: Callable[[SinkWorker], None] | None = None,
+        packing: Packing | None = None,
     ) -> None:
         self.sink_id = sink_id
         self.exporter_id = exporter_id
@@ -128,6 +133,8 @@ class SinkWorker:
         self._circuits = circuits or Circuits(rng)
         self._pipeline_low = low_limit
         self._awake = awake
+        memory = memory or BufferedBytes()
+        self._unpacked = Unpacked(packing or Packing(), memory, self._pack)
         self.lanes = self._open_batches()
         self._delivery = Delivery(
             config,
@@ -164,6 +171,7 @@ class SinkWorker:
     def reconfigure(self, config: Sink) -> None:
         """Go on with another configuration and the same queue. Flush :attr:`lanes` before: they are
         new ones afterwards."""
+        self._unpacked.pack_all()
         self._circuits.leave(self.config.otlp.url, self._resume)
         self.config = config
         self._endpoint.reconfigure(config.otlp)
@@ -205,12 +213,14 @@ class SinkWorker:
     def oldest_positions(self, following: int) -> tuple[int, ...]:
         """For each of :attr:`lanes`, the oldest position that is neither dealt with nor on disk;
         ``following`` where there is none. Open batches are not looked at."""
-        if not self.memory_bytes:
+        if not self.memory_bytes and not self._unpacked:
             return (following,) * len(self.lanes)
         oldest = [
             following if (position := lane.oldest_position()) is None else position
             for lane in self._delivery.queue.lanes
         ]
+        for sealed, number in self._unpacked:
+            oldest[number] = min(oldest[number], sealed.oldest)
         if self._delivery.queue.regrouping:
             # Each lane may hold points of series that any other has now.
             oldest = [min(oldest)] * len(oldest)
@@ -222,10 +232,8 @@ class SinkWorker:
             self._idle = False
             if self._awake is not None:
                 self._awake(self)
-        self._delivery.offer(sealed, lane, self._now())
-        if self.memory_bytes > MEMORY_BYTES_MAX:
-            self.save()
-        self._bells[lane].ring()
+        self._delivery.ledger.offer(sealed.count)
+        self._unpacked.add(sealed, lane)
 
     def reread_secrets(self) -> None:
         """Read credentials and TLS material afresh before the next request."""
@@ -239,9 +247,10 @@ class SinkWorker:
     def upkeep(self) -> bool:
         """What has to be done about once a second: expire, save, note, look ahead. False: there is
         nothing to do, nor will be until ``awake`` is told."""
-        if self._delivery.queue.empty and self._idle:
+        empty = self._is_empty
+        if empty and self._idle:
             return False
-        self._idle = self._delivery.queue.empty
+        self._idle = empty
         now = self._now()
         self._delivery.expire(now)
         self._delivery.watch(now)
@@ -252,6 +261,8 @@ class SinkWorker:
     def save(self, *, at_once: bool = False) -> None:
         """Begin to write to disk what has waited for long or is too much for memory; ``at_once``:
         everything that is only in memory."""
+        if at_once:
+            self._unpacked.pack_all()
         if self._stowage is not None:
             self._stowage.save(at_once=at_once)
 
@@ -281,6 +292,7 @@ class SinkWorker:
             await self.close()
             return
         await self._stop_tasks()
+        self._unpacked.pack_all()
         await self._stowage.save_rest()
 
     async def leave(self, timeout_s: float) -> None:
@@ -302,6 +314,7 @@ class SinkWorker:
         await self._stop_tasks()
         if self._stowage is not None:
             await self._stowage.finish()
+        self._unpacked.pack_all()
         self._delivery.close(self._now(), reason)
 
     def statistics(self) -> SinkStatistics:
@@ -331,6 +344,23 @@ class SinkWorker:
 
     def __repr__(self) -> str:
         return f"<SinkWorker {self.exporter_id} {self.sink_id} {self._delivery.health.state}>"
+
+    @property
+    def _is_empty(self) -> bool:
+        return self._delivery.queue.empty and not self._unpacked
+
+    def _pack(self, sealed: SealedBatch, lane: int) -> None:
+        try:
+            payloads = self._delivery.pack(sealed, lane)
+        except Exception:
+            self._internal_errors += 1
+            logger.exception("%s: bug in the relay, %d points are lost", self._name, sealed.count)
+            self._delivery.spoil(sealed)
+            return
+        self._delivery.push(payloads, self._now())
+        if self.memory_bytes > MEMORY_BYTES_MAX:
+            self.save()
+        self._bells[lane].ring()
 
     def _now(self) -> Moment:
         return Moment(self._clock(), self._tick())
@@ -367,6 +397,7 @@ class SinkWorker:
         """The oldest position of a lane that has not come as far as its queue."""
         limits = [self._pipeline_low()] if self._pipeline_low is not None else []
         limits += [batch.oldest for batch in self.lanes[lane : lane + 1] if batch.count]
+        limits += [sealed.oldest for sealed, number in self._unpacked if number == lane]
         if self._delivery.queue.regrouping:
             limits += self.oldest_positions(POSITION_MAX)
         return min(limits, default=POSITION_MAX)
@@ -393,7 +424,7 @@ class SinkWorker:
         ``patient``."""
         self._emptied.clear()
         deadline = self._tick() + timeout_s
-        while not self._delivery.queue.empty and (left_s := deadline - self._tick()) > 0:
+        while not self._is_empty and (left_s := deadline - self._tick()) > 0:
             if not patient and self._delivery.health.state != "healthy":
                 return
             with contextlib.suppress(TimeoutError):  # look again, or the time is over
@@ -417,7 +448,7 @@ class SinkWorker:
         bell = self._bells[lane]
         bell.hush()
         step = self._delivery.next_step(lane, self._now())
-        if self._delivery.queue.empty:
+        if self._is_empty:
             self._emptied.set()
         if isinstance(step, Sleep):
             await bell.wait(step.delay_s)

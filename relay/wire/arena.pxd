@@ -18,6 +18,7 @@ cdef class Arena:
     cdef Run *runs
     cdef readonly Py_ssize_t count
     cdef readonly Py_ssize_t size
+    cdef Py_ssize_t finished  # bytes of points that nothing else holds
     cdef Py_ssize_t capacity
     cdef Py_ssize_t runs_count
     cdef Py_ssize_t runs_capacity
@@ -26,3 +27,5 @@ cdef class Arena:
     cdef int grow_runs(self) except -1
     cdef int end_run(self, object group) except -1
     cdef void forget(self, Py_ssize_t points, Py_ssize_t runs) noexcept
+    cpdef close_run(self, group)
+    cpdef tuple mark(self)

@@ -210,19 +210,28 @@ cdef class Arena:
         added.time_ns = added.value = 0
         self.count += 1
         self.size += PyBytes_GET_SIZE(point)
+        self.finished += PyBytes_GET_SIZE(point)
 
-    def close_run(self, group not None):
+    cpdef close_run(self, group):
         """See arena.py."""
+        assert group is not None
         self.end_run(group)
 
-    def mark(self):
+    cpdef tuple mark(self):
         """See arena.py."""
-        return self.count, self.size, self.runs_count, 0
+        return self.count, self.size, self.runs_count, self.finished
 
     def cut(self, mark):
         """See arena.py."""
-        points, self.size, runs, _ = mark
+        points, self.size, runs, self.finished = mark
         self.forget(points, runs)
+
+    @property
+    def room(self):
+        """See arena.py."""
+        cdef size_t arrays = <size_t>self.capacity * sizeof(Point)
+        arrays += <size_t>self.runs_capacity * sizeof(Run)
+        return <Py_ssize_t>arrays + self.finished
 
     def encode(self):
         """See arena.py."""

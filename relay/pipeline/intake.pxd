@@ -1,0 +1,46 @@
+# What intake.py is compiled with: a request touches hundreds of batches.
+cimport cython
+
+from relay.wire.arena cimport Arena
+from relay.wire.batch cimport OpenBatch
+
+
+cdef class Touch:
+    cdef public OpenBatch batch
+    cdef public Arena arena
+    cdef public tuple mark
+    cdef public long long count
+    cdef public long long oldest
+    cdef public double opened_at
+    cdef public long long sealed
+
+
+cdef class Intake:
+    cdef public long long request
+    cdef public double now
+    cdef public list tallies
+    cdef public dict dropped
+    cdef public list examples
+    cdef public list touches
+    cdef public list sealed
+    cdef public Py_ssize_t histograms
+    cdef public Py_ssize_t exemplars
+    cdef public Py_ssize_t exemplars_refused
+    cdef public Py_ssize_t careful
+    cdef public bint learned
+    cdef public Py_ssize_t expansion_bytes
+    cdef public bint has_metadata
+    cdef public list deferred
+    cdef public list native
+    cdef public list loose
+    cdef public Py_ssize_t buckets
+
+
+cpdef enter(OpenBatch batch, object group, Intake intake)
+
+cpdef append(OpenBatch batch, object group, bytes point, object origin, Intake intake)
+
+cpdef seal(OpenBatch batch, Intake intake)
+
+@cython.locals(touch=Touch, batch=OpenBatch)
+cpdef leave(Intake intake)

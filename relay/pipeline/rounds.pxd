@@ -1,0 +1,9 @@
+# What rounds.py is compiled with: the fields that are looked at of every batch of a round.
+cimport cython
+
+from relay.pipeline.intake cimport Intake, Touch, seal
+from relay.wire.batch cimport OpenBatch
+
+
+@cython.locals(touch=Touch, batch=OpenBatch, fresh=bint)
+cpdef close_round(Intake intake, positions, schedule, double tick)
