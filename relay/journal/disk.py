@@ -6,10 +6,14 @@ Every method raises OSError and nothing else.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 _MODE = 0o600
 """Bodies are customers' data."""
+
+PIECES_MAX = 1024
+"""What Linux gathers in one call (UIO_MAXIOV)."""
 
 
 class Disk:
@@ -35,6 +39,11 @@ class Disk:
     def write(self, descriptor: int, data: bytes | memoryview) -> int:
         """Write some of the data; return how many bytes."""
         return os.write(descriptor, data)
+
+    def gather(self, descriptor: int, pieces: Sequence[bytes]) -> int:
+        """Write some of up to :data:`PIECES_MAX` pieces, one behind the other; return how many
+        bytes."""
+        return os.writev(descriptor, pieces)
 
     def sync(self, descriptor: int) -> None:
         """Make the file's data safe against a power cut."""

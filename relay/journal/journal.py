@@ -2,8 +2,9 @@
 
 Rules:
 
-* One thread does all I/O, one job at a time. Requests that arrive while it writes are written
-  together as the next group, and share its flush.
+* One thread does all I/O, one job at a time. Requests that arrive in one turn of the event loop,
+  or while it writes, are written together as the next group, and share its flush: handing work to
+  a thread and back costs as much as writing.
 * :meth:`Journal.append` returns when the record is as safe as ``fsync`` promises: in the kernel's
   hands (``interval``, ``never``: safe against the death of this process) or on the disk
   (``always``).
@@ -25,7 +26,7 @@ from typing import Literal, TypeVar
 
 from relay.journal.checkpoint import Checkpoint, decode_checkpoint, encode_checkpoint
 from relay.journal.disk import Disk
-from relay.journal.record import Record, encode_record
+from relay.journal.record import Record, encode_record_head
 from relay.journal.segments import Chunk, Cursor, Extent, SegmentLog
 from relay.journal.statistics import JournalStatistics
 from relay.journal.thread import IoThread
@@ -68,8 +69,14 @@ class _Waiting:
     """A record on its way to the disk; the future's result is whether it is there."""
 
     position: int
-    frame: bytes
+    head: bytes
+    body: bytes
     done: asyncio.Future[bool]
+
+    @property
+    def size(self) -> int:
+        """Of its frame, in bytes."""
+        return len(self.head) + len(self.body)
 
 
 class Journal:
@@ -111,7 +118,7 @@ class Journal:
         self._slow_timer: asyncio.TimerHandle | None = None
         self._flush_timer: asyncio.TimerHandle | None = None
         self._retry_timer: asyncio.TimerHandle | None = None
-        self._background: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Future[None]] = set()
         self._tidying = False
         self._unsaved = False
         self._failure = ""
@@ -172,6 +179,7 @@ class Journal:
     async def settled(self) -> None:
         """Wait until :attr:`idle`, while nobody appends."""
         while not self.idle:
+            self._pump()
             await asyncio.wait(self._background)
 
     async def append(self, record: Record) -> bool:
@@ -187,11 +195,13 @@ class Journal:
             return False
         # Encoded here and not in the thread: that takes microseconds, handing the interpreter from
         # thread to thread takes more.
-        frame = encode_record(record)
-        waiting = _Waiting(record.position, frame, asyncio.get_running_loop().create_future())
+        head = encode_record_head(record)
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(record.position, head, record.body, loop.create_future())
+        if not self._pending and not self._writing:
+            loop.call_soon(self._pump)
         self._pending.append(waiting)
-        self._pending_bytes += len(frame)
-        self._pump()
+        self._pending_bytes += waiting.size
         return await waiting.done
 
     async def read(self, cursor: Cursor, *, start: int) -> Chunk:
@@ -222,6 +232,7 @@ class Journal:
                 timer.cancel()
         try:
             async with asyncio.timeout(self._slow_s):
+                self._pump()
                 while self._background:
                     await asyncio.wait(self._background)
                 await self._run(lambda: self._finish(checkpoint, low, knowledge))
@@ -264,34 +275,38 @@ class Journal:
             return
         size = count = 0
         for waiting in self._pending:
-            size += len(waiting.frame)
+            size += waiting.size
             count += 1
             if size >= GROUP_BYTES_MAX:
                 break
         self._writing, self._pending = self._pending[:count], self._pending[count:]
         loop = asyncio.get_running_loop()
         self._slow_timer = loop.call_later(self._slow_s, self._too_slow)
-        self._spawn(self._write_group(size))
-
-    async def _write_group(self, size: int) -> None:
         group = self._writing
-        try:
-            await self._run(lambda: self._write(group))
-        except OSError as error:
-            self._fail(error)
-        else:
+        written = self._run(lambda: self._write(group))
+        self._background.add(written)
+        written.add_done_callback(lambda done: self._written(done, size))
+
+    def _written(self, done: asyncio.Future[None], size: int) -> None:
+        """The thread is done with its group. A callback and no task: this is once a request."""
+        self._background.discard(done)
+        group, self._writing = self._writing, []
+        assert self._slow_timer is not None
+        self._slow_timer.cancel()
+        self._pending_bytes -= size
+        self._slow = False
+        error = done.exception()
+        if error is None:
             self._groups += 1
             self._records += len(group)
             self._record_bytes += size
             self._flushes += self._fsync == "always"
-        finally:
-            assert self._slow_timer is not None
-            self._slow_timer.cancel()
-            self._pending_bytes -= size
-            self._writing = []
-            self._slow = False
-            self._note(self.trouble)
-        self._settle(group, safe=not self._failure)
+        elif isinstance(error, OSError):
+            self._fail(error)
+        self._note(self.trouble)
+        self._settle(group, safe=error is None)
+        if error is not None and not isinstance(error, OSError):
+            raise error  # a bug: seen, and nobody waits for ever
         if self._failure:
             self._give_up_pending()
         self._arm_flush()
@@ -304,7 +319,7 @@ class Journal:
                 self._unjournaled += not safe
 
     def _give_up_pending(self) -> None:
-        self._pending_bytes -= sum(len(waiting.frame) for waiting in self._pending)
+        self._pending_bytes -= sum(waiting.size for waiting in self._pending)
         pending, self._pending = self._pending, []
         self._settle(pending, safe=False)
 
@@ -408,8 +423,8 @@ class Journal:
         return checkpoint or Checkpoint()
 
     def _write(self, group: Sequence[_Waiting]) -> None:
-        frames = [waiting.frame for waiting in group]
-        self._log.append(frames, first=group[0].position, last=group[-1].position)
+        pieces = [piece for waiting in group for piece in (waiting.head, waiting.body)]
+        self._log.append(pieces, first=group[0].position, last=group[-1].position)
         if self._fsync == "always":
             self._log.flush()
 

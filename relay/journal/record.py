@@ -18,7 +18,7 @@ from relay.journal.frames import (
     Frame,
     Read,
     decode_file_header,
-    encode_frame,
+    encode_frame_head,
     read_frames,
 )
 
@@ -57,6 +57,11 @@ class Whole:
 
 def encode_record(record: Record) -> bytes:
     """The record's frame."""
+    return encode_record_head(record) + record.body
+
+
+def encode_record_head(record: Record) -> bytes:
+    """What stands before the body in the record's frame, for writers that do not want it copied."""
     account, project = record.tenant or (0, 0)
     meta = _META.pack(
         record.position,
@@ -68,7 +73,7 @@ def encode_record(record: Record) -> bytes:
         account,
         project,
     )
-    return encode_frame(meta, record.body)
+    return encode_frame_head(meta, record.body)
 
 
 def read_segment(read: Read, size: int) -> Iterator[Whole | Damage]:

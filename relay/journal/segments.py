@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from relay.journal.disk import Disk
+from relay.journal.disk import PIECES_MAX, Disk
 from relay.journal.frames import (
     FILE_HEADER_BYTES,
     Damage,
@@ -153,23 +153,23 @@ class SegmentLog:
         """Let no record have a position below this one."""
         self.next_position = max(self.next_position, position)
 
-    def append(self, frames: Sequence[bytes], *, first: int, last: int) -> None:
-        """Write a group of encoded records at the end, from position ``first`` to ``last``. Raises
-        OSError, after which nothing of it counts."""
-        data = b"".join(frames)
+    def append(self, pieces: Sequence[bytes], *, first: int, last: int) -> None:
+        """Write a group of encoded records at the end, from position ``first`` to ``last``: their
+        frames, cut into pieces anywhere. Raises OSError, after which nothing of it counts."""
+        size = sum(map(len, pieces))
         assert self.next_position <= first <= last, (self.next_position, first, last)
-        if self._descriptor >= 0 and self._active.size + len(data) > self._segment_bytes_max:
+        if self._descriptor >= 0 and self._active.size + size > self._segment_bytes_max:
             self.finish()
         if self._descriptor < 0:
             self.begin(first)
         active = self._active
         self._dirty = True
         try:
-            self._write(data)
+            self._write_pieces(pieces, size)
         except OSError:
             self._abandon(cut_to=active.size)
             raise
-        active.size += len(data)
+        active.size += size
         self.next_position = last + 1
 
     def begin(self, first: int) -> None:
@@ -332,6 +332,14 @@ class SegmentLog:
             damage.start,
             damage.end,
         )
+
+    def _write_pieces(self, pieces: Sequence[bytes], size: int) -> None:
+        """Write them as they are: putting bodies together first would copy all of them."""
+        written = 0
+        if len(pieces) <= PIECES_MAX:
+            written = self._disk.gather(self._descriptor, pieces)
+        if written < size:
+            self._write(b"".join(pieces)[written:])
 
     def _write(self, data: bytes) -> None:
         left = memoryview(data)

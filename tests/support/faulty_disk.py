@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from relay.journal.disk import Disk
@@ -59,6 +60,9 @@ class FaultyDisk(Disk):
             data = data[: self.room_bytes]
             self.room_bytes -= len(data)
         return super().write(descriptor, data)
+
+    def gather(self, descriptor: int, pieces: Sequence[bytes]) -> int:
+        return self.write(descriptor, b"".join(pieces))
 
     def sync(self, descriptor: int) -> None:
         self._going.wait()
