@@ -30,6 +30,7 @@ SWITCH: Final = "RELAY_BUILD"
 
 MODULES: Final = (
     "relay.pipeline.family",
+    "relay.pipeline.forms",
     "relay.pipeline.kernel",
     "relay.pipeline.kernel2",
     "relay.pipeline.layouts",
@@ -38,6 +39,7 @@ MODULES: Final = (
     "relay.pipeline.streams",
     "relay.wire.arena",
     "relay.wire.batch",
+    "relay.wire.label_reader",
 )
 """Every module that may be an extension."""
 
