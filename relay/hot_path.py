@@ -31,6 +31,7 @@ SWITCH: Final = "RELAY_BUILD"
 MODULES: Final = (
     "relay.pipeline.guesses",
     "relay.pipeline.family",
+    "relay.pipeline.forms",
     "relay.pipeline.intake",
     "relay.pipeline.kernel",
     "relay.pipeline.kernel2",
@@ -41,6 +42,7 @@ MODULES: Final = (
     "relay.pipeline.streams",
     "relay.wire.arena",
     "relay.wire.batch",
+    "relay.wire.label_reader",
 )
 """Every module that may be an extension. The first has no plain twin: nothing plain needs one."""
 

@@ -16,7 +16,7 @@ from relay.pipeline.router import RouterStatistics
 from relay.pipeline.table import SeriesTableStatistics
 from relay.pipeline.translate import TranslatorStatistics
 from relay.wire.batch import OpenBatch
-from relay.wire.label_reader import LabelReaderStatistics
+from relay.wire.label_fields import LabelReaderStatistics
 from relay.wire.remote_write import WriteProtocol
 
 

@@ -10,29 +10,28 @@ one that is literally called like an attribute of the resource: it must not repe
 Groups are interned, because batches compare them by identity.
 
 :meth:`Translator.translate` says it label by label, for any labels. :meth:`Translator.place` comes
-to the same with what is remembered: of the names of labels, which of them are attributes and in
-which order (a *form*); of the target, its resource; of each label field, its attribute.
+to the same with what is remembered: of the target, its resource; of the names of labels, which of
+them are attributes (:mod:`relay.pipeline.forms`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from relay import __version__
+from relay.pipeline.attribute_names import METADATA_LABELS, SCOPE_PREFIX
+from relay.pipeline.forms import Forms
 from relay.pipeline.metric_types import MetricTypes
 from relay.pipeline.resources import Resource
 from relay.selector.ast import NAME
-from relay.wire.label_reader import SeriesLabels, Tail
+from relay.wire.label_reader import SeriesLabels
 from relay.wire.otlp import (
     MetricGroup,
     MetricIdentity,
-    PointAttributes,
     ResourceGroup,
     ScopeGroup,
-    finish_prefix,
     point_prefix,
 )
 
@@ -41,22 +40,6 @@ SCOPE_NAME = "relay"
 specification)."""
 
 Pairs = tuple[tuple[str, str], ...]
-
-SCOPE_PREFIX = "otel_scope_"
-
-FORMS_MAX = 2_048
-"""Sets of label names whose form is remembered; at the limit all are forgotten."""
-
-BEFORE_MAX = 16
-"""Lengths of a beginning that a form remembers."""
-
-_SPECIAL_NAMES = frozenset(("service.name", "service.namespace", "service.instance.id"))
-"""Labels that may be called like an attribute of the resource."""
-
-_METADATA_LABELS = ("__type__", "__unit__")
-"""Not labels of a series but metadata (prometheus/prometheus, ``schema/labels.go``)."""
-
-_NO_ATTRIBUTES = frozenset((NAME, "job", "instance", *_METADATA_LABELS))
 
 
 class Scope(NamedTuple):
@@ -69,41 +52,6 @@ class Scope(NamedTuple):
 
 
 OWN_SCOPE = Scope()
-
-
-_Pick: TypeAlias = Callable[[tuple[bytes, ...]], Iterable[bytes]]
-
-
-class _Form:
-    """Which label fields become attributes, for series with the same names in the same order.
-
-    ``all`` picks them sorted by name. ``is_ordered`` says that they stand in that order anyway:
-    then :meth:`before` picks those among the first fields.
-    """
-
-    __slots__ = ("_before", "_places", "all", "is_ordered")
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        order = sorted((name, at) for at, name in enumerate(names) if name not in _NO_ATTRIBUTES)
-        self._places = [at for _, at in order]
-        self._before: dict[int, _Pick] = {}
-        self.all = _pick(self._places)
-        self.is_ordered = self._places == sorted(self._places)
-
-    def before(self, count: int) -> _Pick:
-        """Picks those among the first ``count`` fields."""
-        pick = self._before.get(count)
-        if pick is None:
-            if len(self._before) >= BEFORE_MAX:
-                self._before.clear()
-            pick = self._before[count] = _pick([at for at in self._places if at < count])
-        return pick
-
-
-def _pick(places: list[int]) -> _Pick:
-    if len(places) < 2:  # of one place, itemgetter gives the item itself
-        return lambda fields: [fields[at] for at in places]
-    return itemgetter(*places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +81,8 @@ class Translator:
         self._resources: dict[Pairs, ResourceGroup] = {}
         self._scopes: dict[tuple[Pairs, Scope], ScopeGroup] = {}
         self._groups: dict[tuple[ScopeGroup, MetricIdentity], MetricGroup] = {}
-        self._forms: dict[tuple[str, ...], _Form | None] = {}
-        self._attribute_of: Callable[[bytes], bytes] = PointAttributes().__getitem__
+        self._forms = Forms()
+        self._latest: MetricGroup | None = None
 
     def place(
         self,
@@ -146,9 +94,8 @@ class Translator:
     ) -> tuple[MetricGroup, bytes]:
         """The group of a series' points as this metric, and their prefix as number points: what
         :meth:`translate`, :meth:`group` and :func:`~relay.wire.otlp.point_prefix` make of it."""
-        names = tuple(labels)
-        form = self._forms[names] if names in self._forms else self._learn_form(names)
-        if form is None or not (promoted.isdisjoint(names) if promoted else True):
+        prefix = self._forms.prefix(labels, promoted)
+        if prefix is None:
             translation = self.translate(
                 sorted(labels.items()), target=target.attributes, promoted=promoted
             )
@@ -158,13 +105,13 @@ class Translator:
             own = _service(labels.get("job", ""), labels.get("instance", ""))
             resource = tuple(sorted({**dict(target.attributes), **own}.items()))
             home = target.home = self._scope_group(resource, OWN_SCOPE)
-        group = self._groups.get((home, metric)) or self._make_group(home, metric)
-        tail = labels.tail
-        if tail is None or not form.is_ordered:
-            return group, finish_prefix(b"".join(map(self._attribute_of, form.all(labels.fields))))
-        fields = form.before(len(names) - len(tail.fields))(labels.fields)
-        rest = self._tail_attributes(tail) if tail.attributes is None else tail.attributes
-        return group, finish_prefix(b"".join((*map(self._attribute_of, fields), rest)))
+        group = self._latest
+        # Series of one metric and target come one behind the other.
+        if group is None or group.scope is not home or group.identity is not metric:
+            group = self._latest = self._groups.get((home, metric)) or self._make_group(
+                home, metric
+            )
+        return group, prefix
 
     def translate(
         self,
@@ -194,7 +141,7 @@ class Translator:
                 scope[key[len(SCOPE_PREFIX) :]] = value
             elif key in promoted:
                 moved[key] = value
-            elif key not in _METADATA_LABELS:
+            elif key not in METADATA_LABELS:
                 attributes[key] = value
         resource = _service(job, instance)
         # A UTF-8 label of the very name of an attribute of the resource, made from job or instance.
@@ -216,32 +163,15 @@ class Translator:
         """A snapshot."""
         return TranslatorStatistics(len(self._resources), len(self._groups))
 
-    def _tail_attributes(self, tail: Tail) -> bytes:
-        """The attributes of a tail's labels, in the order in which these stand."""
-        attributes = [
-            self._attribute_of(field)
-            for name, field in zip(tail.labels, tail.fields, strict=True)
-            if name not in _NO_ATTRIBUTES
-        ]
-        tail.attributes = b"".join(attributes)
-        return tail.attributes
-
     def _make_group(self, home: ScopeGroup, metric: MetricIdentity) -> MetricGroup:
         if len(self._groups) >= self._groups_max:
             # Groups in use live on in their series; the worst is a metric in two pieces once.
             self._groups.clear()
             self._scopes.clear()
             self._resources.clear()
+            self._latest = None
         group = self._groups[home, metric] = MetricGroup(home, metric)
         return group
-
-    def _learn_form(self, names: tuple[str, ...]) -> _Form | None:
-        if len(self._forms) >= FORMS_MAX:
-            self._forms.clear()
-        # None where it takes more than names: what is translated is not the label itself.
-        is_special = any(name in _SPECIAL_NAMES or name.startswith(SCOPE_PREFIX) for name in names)
-        form = self._forms[names] = None if is_special else _Form(names)
-        return form
 
     def _scope_group(self, resource: Pairs, scope: Scope) -> ScopeGroup:
         key = (resource, scope)

@@ -1,6 +1,7 @@
 """Labels of new series, read at the price of what is new in them.
 
-Rules:
+This is the readable reference; ``label_reader.pyx`` is the same on raw memory
+(:mod:`relay.hot_path`). Rules:
 
 * Most series share all but one or two of their label fields with another one. So whole fields are
   remembered, as long as they are written in the one way in which senders write them; a key with
@@ -15,32 +16,19 @@ Rules:
 from __future__ import annotations
 
 import struct
-import sys
 from collections.abc import Callable, Container
-from dataclasses import dataclass
 from typing import Final
 
-from relay.wire.protobuf import field_bytes
+from relay.wire.label_fields import KnownFields, LabelReaderStatistics, OddFieldError, label_field
 from relay.wire.remote_write import parse_labels
 
-KNOWN_FIELDS_BYTES_MAX: Final = 32 * 1024 * 1024
-"""What a LabelReader remembers, as an estimate of memory; some 70,000 fields of usual size."""
-KNOWN_FIELD_BYTES_MAX: Final = 512
-"""Longer label fields are read anew each time."""
-_KNOWN_FIELD_OVERHEAD_BYTES: Final = 330
-"""Of four objects and a dictionary entry, besides what is in them."""
 CUTS_MAX: Final = 4_096
-"""Ways to cut a key that are remembered, some 1.5 KB each, and 5 KB
-at the worst."""
+"""Ways to cut a key that are remembered, some 1.5 KB each, and 5 KB at the worst."""
 
 TAIL_FIELDS_MIN: Final = 3
 """A tail of fewer fields is not worth the comparison."""
 
 _NAME: Final = "__name__"
-_NAME_TAG: Final = b"\x0a"  # Label.name (1), and TimeSeries.labels (1) around both
-_VALUE_TAG: Final = b"\x12"  # Label.value (2)
-_NAME_TAG_BYTE: Final = 0x0A
-_VALUE_TAG_BYTE: Final = 0x12
 
 Cut = Callable[[bytes], tuple[bytes, ...]]
 """Divides a key of one length into pieces."""
@@ -80,15 +68,6 @@ class SeriesLabels(dict[str, str]):
         return fewer
 
 
-@dataclass(frozen=True, slots=True)
-class LabelReaderStatistics:
-    """``fields`` remembered now and what they take, about; how often all were forgotten."""
-
-    fields: int
-    bytes: int
-    emptied: int
-
-
 class LabelReader:
     """:func:`~relay.wire.remote_write.parse_labels` for many keys, with the same results and the
     same errors.
@@ -102,7 +81,7 @@ class LabelReader:
     def __init__(self, *, labels_max: int, bytes_max: int) -> None:
         self._labels_max = labels_max
         self._bytes_max = bytes_max
-        self._known = _KnownFields()
+        self._known = KnownFields()
         self._cuts: dict[int, Cut] = {}
         self._sizes: dict[int, tuple[int, ...]] = {}
         self._tail = Tail((), {})
@@ -126,14 +105,14 @@ class LabelReader:
                 try:
                     fields = self._cuts[likeness](head)
                     labels = SeriesLabels(map(known, fields))
-                except _OddFieldError:
+                except OddFieldError:
                     pass  # a wrong guess
             if labels is None:
                 fields = _divided(head)
                 labels = SeriesLabels(map(known, fields))
                 if len(fields) <= self._labels_max:
                     self._remember_cut(likeness, fields)
-        except (IndexError, _OddFieldError):  # the first: the key ends within a length
+        except (IndexError, OddFieldError):  # the first: the key ends within a length
             return self._read_carefully(key)
         if tail is not None:
             labels.update(tail.labels)
@@ -190,36 +169,6 @@ class LabelReader:
         return f"<LabelReader {len(self._known)} fields>"
 
 
-class _OddFieldError(Exception):
-    """A label field is faulty or not written as usual."""
-
-
-class _KnownFields(dict[bytes, tuple[str, str]]):
-    """Name and value by label field. One that is not there is read and remembered; raises
-    _OddFieldError."""
-
-    __slots__ = ("emptied", "size")
-
-    def __init__(self) -> None:
-        self.size = 0
-        self.emptied = 0
-
-    def __missing__(self, field: bytes) -> tuple[str, str]:
-        pair = _usual_label(field)
-        if pair is None:
-            raise _OddFieldError
-        size = len(field)
-        if size <= KNOWN_FIELD_BYTES_MAX:
-            taken = _KNOWN_FIELD_OVERHEAD_BYTES + 2 * size
-            self.size += taken
-            if self.size > KNOWN_FIELDS_BYTES_MAX:
-                self.clear()
-                self.size = taken
-                self.emptied += 1
-            self[field] = pair
-        return pair
-
-
 def _divided(key: bytes) -> tuple[bytes, ...]:
     """A key cut by the lengths that are in it. A piece that is cut short by the key's end is in no
     way a label field. Raises IndexError where the key ends within a length."""
@@ -232,57 +181,3 @@ def _divided(key: bytes) -> tuple[bytes, ...]:
         parts.append(key[pos:stop])
         pos = stop
     return tuple(parts)
-
-
-def label_field(name: str, value: str) -> bytes:
-    """The TimeSeries.labels field of a label as senders usually write it."""
-    return field_bytes(
-        _NAME_TAG,
-        field_bytes(_NAME_TAG, name.encode()) + field_bytes(_VALUE_TAG, value.encode()),
-    )
-
-
-def _usual_label(field: bytes) -> tuple[str, str] | None:
-    """Name and value of a TimeSeries.labels field: name first, then value, both there, lengths as
-    short as they can be and below 2**14. None for any other."""
-    end = len(field)
-    try:
-        value_tag_at = field[3] + 4
-        if (
-            # Nearly all are like this: all lengths take one byte.
-            end < 130
-            and field[1] + 2 == end == field[value_tag_at + 1] + value_tag_at + 2
-            and field[0] == field[2] == _NAME_TAG_BYTE
-            and field[value_tag_at] == _VALUE_TAG_BYTE
-            and 4 < value_tag_at < end - 2
-        ):
-            return (
-                sys.intern(field[4:value_tag_at].decode()),  # names are few and looked up often
-                field[value_tag_at + 2 :].decode(),
-            )
-        size, start = _short_length(field, 1)
-        name_size, name_at = _short_length(field, start + 1)
-        value_tag_at = name_at + name_size
-        value_size, value_at = _short_length(field, value_tag_at + 1)
-        if (
-            start + size == value_at + value_size == end
-            and field[0] == field[start] == _NAME_TAG_BYTE
-            and field[value_tag_at] == _VALUE_TAG_BYTE
-            and name_size
-            and value_size
-        ):
-            return sys.intern(field[name_at:value_tag_at].decode()), field[value_at:].decode()
-    except (IndexError, UnicodeDecodeError):
-        pass  # the careful decoder says what is wrong
-    return None
-
-
-def _short_length(field: bytes, pos: int) -> tuple[int, int]:
-    """A length of one byte, or two where it needs them; beyond the field's end for any other."""
-    size = field[pos]
-    if size < 128:
-        return size, pos + 1
-    high = field[pos + 1]
-    if 0 < high < 128:
-        return size + (high << 7) - 128, pos + 2
-    raise IndexError

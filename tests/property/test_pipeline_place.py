@@ -11,7 +11,8 @@ from relay.pipeline.metric_types import MetricTypes
 from relay.pipeline.resources import Resources
 from relay.pipeline.translate import Translator
 from relay.wire import otlp
-from relay.wire.label_reader import LabelReader, label_field
+from relay.wire.label_fields import label_field
+from relay.wire.label_reader import LabelReader
 from relay.wire.otlp import MetricIdentity, key_value, point_prefix
 from relay.wire.protobuf import field_bytes
 
@@ -31,6 +32,7 @@ NAMES = st.sampled_from(
         "exported_service.name",
         "Über",
         "a" * 130,
+        "b" * 5_000,
     ]
 )
 SIZES = (1, 9, 50, 113, 114, 115, 116, 117, 118, 119, 120, 121, 122, 123, 124, 125, 126, 127, 600)

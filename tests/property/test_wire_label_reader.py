@@ -9,13 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.errors import DecodeError
-from relay.wire import label_reader
-from relay.wire.label_reader import LabelReader, SeriesLabels, label_field
+from relay.hot_path import BUILD
+from relay.wire import label_fields, label_reader
+from relay.wire.label_fields import label_field
+from relay.wire.label_reader import LabelReader, SeriesLabels
 from relay.wire.remote_write import SeriesFault, parse_labels
 from tests.support import raw_writes as raw
 
 LIMITS = {"labels_max": 5, "bytes_max": 300}
 NAME = (b"__name__", b"up")
+
+interpreted = pytest.mark.skipif(
+    BUILD != "interpreted", reason="the compiled reader remembers neither cuts nor tails"
+)
 
 
 def outcome(read: Callable[[bytes], object], key: bytes) -> object:
@@ -79,12 +85,12 @@ def test_known_fields_do_not_hide_a_fault(pairs: list[tuple[bytes, bytes]]) -> N
 
 
 def test_what_it_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(label_reader, "KNOWN_FIELDS_BYTES_MAX", 4_000)
+    monkeypatch.setattr(label_fields, "KNOWN_FIELDS_BYTES_MAX", 4_000)
     reader = LabelReader(labels_max=9, bytes_max=9_999)
     for number in range(1_000):
         value = b"%d" % number
         labels = reader.read(raw.labels([NAME, (b"n", value), (b"long", b"v" * 600 + value)]))
-        assert labels["n"] == str(number)
+        assert dict(labels)["n"] == str(number)
     statistics = reader.statistics()
     assert statistics.bytes <= 4_000
     assert statistics.fields <= 12
@@ -131,6 +137,7 @@ def test_series_that_end_alike(series: list[tuple[list[bytes], bytes]]) -> None:
             assert outcome(lambda key: checked(reader, key), key) == outcome(careful, key)
 
 
+@interpreted
 def test_a_tail_is_noticed_and_left_again() -> None:
     reader = LabelReader(labels_max=9, bytes_max=999)
     one, other = ([(b"job", b"j"), (b"pod", value), (b"zone", b"z")] for value in (b"1", b"2"))
@@ -144,6 +151,7 @@ def test_a_tail_is_noticed_and_left_again() -> None:
     assert found == [False, False, True] * 3
 
 
+@interpreted
 def test_cuts_are_guessed_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label_reader, "CUTS_MAX", 3)
     reader = LabelReader(labels_max=9, bytes_max=9_999)
@@ -162,3 +170,45 @@ def test_labels_without_some() -> None:
     assert fewer == {"__name__": "up", "b": "2"}
     assert fewer.fields == (label_field("__name__", "up"), label_field("b", "2"))
     assert len(labels) == len(labels.fields) == 3
+
+
+def test_labels_are_a_mapping_however_they_are_asked() -> None:
+    pairs = [("__name__", "up"), ("é", "ü"), ("long", "v" * 200), ("z", "1")]
+    key = b"".join(label_field(*pair) for pair in pairs)
+    reader = LabelReader(labels_max=9, bytes_max=999)
+    labels = reader.read(key)
+    assert [labels[name] for name, _ in pairs] == [value for _, value in pairs]
+    assert [labels.get(name, "-") for name in ("é", "e", "zz", "", "\ud800")] == ["ü", *"----"]
+    assert "z" in labels
+    assert "up" not in labels
+    assert len(labels) == 4
+    with pytest.raises(KeyError):
+        labels["job"]
+    assert list(labels.items()) == pairs == list(zip(labels, labels.values(), strict=True))
+    assert labels["é"] == "ü"
+    assert labels.get("e") is None
+    assert "e" not in labels
+    assert labels == reader.read(key) == dict(pairs)
+    assert labels != reader.read(key).without({"z"})
+    assert repr(labels) == repr(dict(pairs))
+
+
+@given(
+    st.permutations([NAME, (b"a", b"1"), (b"aa", b"2"), (b"b", b"3"), (b"a", b"4")]), st.booleans()
+)
+def test_a_name_that_is_given_twice_is_noticed_in_any_order(
+    pairs: list[tuple[bytes, bytes]], is_twice: bool
+) -> None:
+    reader = LabelReader(**LIMITS)
+    key = raw.labels(pairs if is_twice else [pair for pair in pairs if pair[1] != b"4"])
+    assert outcome(lambda key: checked(reader, key), key) == outcome(careful, key)
+    assert isinstance(outcome(careful, key), dict) is not is_twice
+
+
+@pytest.mark.parametrize("count", [127, 128, 129, 300])
+def test_many_labels(count: int) -> None:
+    reader = LabelReader(labels_max=1_000, bytes_max=99_999)
+    pairs = [NAME, *((b"l%03d" % number, b"v") for number in range(count - 1))]
+    labels = reader.read(raw.labels(pairs))
+    assert len(labels) == len(labels.fields) == count
+    assert dict(labels) == dict(parse_labels(raw.labels(pairs), labels_max=1_000))
