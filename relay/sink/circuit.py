@@ -85,7 +85,7 @@ class Circuit:
             self._probe = None
 
     def subscribe(self, tell: Callable[[], None]) -> None:
-        """Call ``tell`` whenever the circuit closes."""
+        """Call ``tell`` whenever the circuit closes. Each subscribes once."""
         assert tell not in self._told, "subscribed twice"
         self._told[tell] = None
 
