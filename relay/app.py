@@ -17,10 +17,11 @@ from dataclasses import replace
 
 from relay import __version__, allocator, collector, delta_file
 from relay.acceptance import NO_MEMORY, Acceptance
+from relay.differences import Changes
 from relay.errors import ConfigError, Fault, SelectorError
 from relay.explain import Explainer, parse_series
 from relay.exporter.model import Exporter, SecretRef, Sink
-from relay.fleet import Changes, Fittings, Fleet, Survey
+from relay.fleet import Fittings, Fleet, Survey
 from relay.inventory.info_series import InfoReader
 from relay.journal.disk import Disk
 from relay.keeping import Keeper

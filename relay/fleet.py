@@ -19,9 +19,11 @@ import dataclasses
 import itertools
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from relay import collector
+from relay.differences import Changes, Differences, compare
 from relay.exporter.model import Exporter, Sink
 from relay.pipeline.engine import Engine
 from relay.pipeline.plans import SinkTally, Target, TargetOptions
@@ -41,22 +43,15 @@ UPKEEP_S = 1.0
 UPKEEP_SLICES = 10
 """In so many parts, because ten thousand sinks at once would hold up senders."""
 
-SLICE_S = 0.005
+SLICE_S = 0.002
 """How long changes are applied, or accounts drawn up, before whoever waits for the loop has a
 turn."""
 
+BIG_CHANGE = 1_000
+"""So many exporters are too much for the collector of garbage to look at over and over."""
+
 SinkKey = tuple[str, str]
 """Exporter's id and sink's name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Differences:
-    """What has to be done so that exactly the exporters in ``wanted`` run, by id."""
-
-    wanted: Mapping[str, Exporter]
-    added: tuple[str, ...]
-    changed: tuple[str, ...]
-    removed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +67,6 @@ class Fittings:
 
 MakeWorker = Callable[[Exporter, Sink, Fittings], SinkWorker]
 """Builds the worker of one sink, not started."""
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What applying a new set of exporters did; ids of exporters."""
-
-    added: tuple[str, ...]
-    changed: tuple[str, ...]
-    removed: tuple[str, ...]
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.changed or self.removed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +146,12 @@ class Fleet:
         self._departing: dict[SinkKey, _Record] = {}
         self._departed: list[LedgerStatistics] = []
         self._retirements: set[asyncio.Task[None]] = set()
-        self._blocking: list[SinkWorker] = []
+        self._blocking: dict[SinkWorker, None] = {}
+        self._unkept = 0
+        """Exporters that came or were changed since the collector was last told to keep them."""
         self._upkeep: asyncio.Task[None] | None = None
         self._awake: dict[SinkWorker, None] = {}
         self._revision = 0
-        self._open: tuple[int, list[OpenBatch]] = (-1, [])
         self._draining = False
 
     def start(self) -> None:
@@ -180,16 +164,7 @@ class Fleet:
 
         Only reads; another thread may ask while nothing is applied.
         """
-        running = self._exporters
-        wanted = {exporter.id: exporter for exporter in exporters}
-        changed = [
-            name
-            for name, new in wanted.items()
-            if (old := running.get(name)) is not None and old is not new and old != new
-        ]
-        added = [name for name in wanted if name not in running]
-        removed = [name for name in running if name not in wanted]
-        return Differences(wanted, tuple(added), tuple(changed), tuple(removed))
+        return compare(self._exporters, exporters)
 
     async def apply(self, differences: Differences) -> Changes:
         """Make the fleet run exactly the wanted exporters; not twice at the same time.
@@ -206,18 +181,19 @@ class Fleet:
         for step, name in steps:
             step(wanted[name] if name in wanted else self._exporters[name])
             if time.monotonic() >= slice_end:
-                await asyncio.sleep(0)
+                collector.look()
+                # As long for others; to begin with, for the tasks of sinks that come and go.
+                await asyncio.sleep(SLICE_S)
                 slice_end = time.monotonic() + SLICE_S
                 if self._draining:
                     break
         else:
             # In the order in which they were loaded, and with their new warnings and origins.
             self._exporters = dict(wanted)
-        self._blocking = [
-            record.worker
-            for record in self._records.values()
-            if record.worker.config.queue.overflow == "block"
-        ]
+        self._unkept += len(differences.added) + len(differences.changed)
+        if self._unkept >= BIG_CHANGE:
+            self._unkept = 0
+            collector.keep()
         return Changes(differences.added, differences.changed, differences.removed)
 
     def reread_secrets(self, namespaces: Collection[tuple[str, str]] | None = None) -> None:
@@ -298,10 +274,10 @@ class Fleet:
 
     def open_bytes(self) -> int:
         """Bytes in open batches."""
-        if self._open[0] != self._revision:
-            lanes = [batch for _, worker in self._members() for batch in worker.lanes]
-            self._open = (self._revision, lanes)
-        return sum([batch.arena.room for batch in self._open[1]])
+        # Those of sinks that were removed are empty. Ten thousand take 1 ms, so keep this plain.
+        return sum(
+            [batch.arena.room for record in self._records.values() for batch in record.worker.lanes]
+        )
 
     def lows(self, following: int, *, limit: int | None = None) -> dict[SinkKey, tuple[int, ...]]:
         """For each lane of each sink, the oldest position that it has neither dealt with nor on
@@ -392,6 +368,7 @@ class Fleet:
             elif old is None or not _same_delivery(old, sink):
                 self._flush(record.worker)
                 record.worker.reconfigure(sink)
+                self._note_blocking(record.worker)
                 self._revision += 1
             targets[sink.name] = Target(record.tally, record.worker.lanes, _options(sink))
         for name in known:
@@ -429,12 +406,20 @@ class Fleet:
                 extra={"exporter": key[0], "sink": key[1], "points": worker.restored_points},
             )
         self._records[key] = record
+        self._note_blocking(worker)
         worker.start()
         return record
+
+    def _note_blocking(self, worker: SinkWorker) -> None:
+        if worker.config.queue.overflow == "block":
+            self._blocking[worker] = None
+        else:
+            self._blocking.pop(worker, None)
 
     def _retire(self, key: SinkKey) -> None:
         """Let a sink's worker send what it has, then stop it."""
         record = self._departing[key] = self._records.pop(key)
+        self._blocking.pop(record.worker, None)
         self._revision += 1
         self._flush(record.worker)
         task = asyncio.get_running_loop().create_task(self._finish(key, record, record.worker))

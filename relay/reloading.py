@@ -17,11 +17,12 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from relay.differences import Changes, Differences
 from relay.errors import ConfigError, Fault
 from relay.exporter.files import SETTLE_S
 from relay.exporter.loading import LoadResult, Manifests, keep_last_good
 from relay.exporter.secrets import SecretStore
-from relay.fleet import Changes, Differences, Fleet
+from relay.fleet import Fleet
 from relay.inventory.loading import InventoryFiles, InventoryLoad
 from relay.inventory.store import ManifestIndex
 from relay.settings import Settings

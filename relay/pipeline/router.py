@@ -287,6 +287,7 @@ class Router:
         route = source.route
         route.alive = False
         self._end_plans(at, route)
+        route.targets = ()  # the log of changes remembers the route: not its sinks as well
         at.index.remove(route)
         del at.sources[route]
         at.dependents.pop(route, None)

@@ -38,7 +38,8 @@ class Circuit:
         self._failures = 0
         self._probe_at = 0.0
         self._probe: object | None = None
-        self._told: list[Callable[[], None]] = []
+        self._told: dict[Callable[[], None], None] = {}
+        """In order; ten thousand sinks may share an endpoint, and all be removed at once."""
 
     @property
     def open(self) -> bool:
@@ -84,12 +85,13 @@ class Circuit:
             self._probe = None
 
     def subscribe(self, tell: Callable[[], None]) -> None:
-        """Call ``tell`` whenever the circuit closes."""
-        self._told.append(tell)
+        """Call ``tell`` whenever the circuit closes. Each subscribes once."""
+        assert tell not in self._told, "subscribed twice"
+        self._told[tell] = None
 
     def unsubscribe(self, tell: Callable[[], None]) -> None:
         """Undo :meth:`subscribe`."""
-        self._told.remove(tell)
+        del self._told[tell]
 
     @property
     def subscribers(self) -> int:

@@ -23,6 +23,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from relay.errors import SecretError
 from relay.exporter.model import Sink
@@ -141,7 +142,7 @@ class SinkWorker:
             rng=rng,
             release=release,
             hold=hold,
-            say=self._log,
+            say=partial(_log_note, sink_id, exporter_id),
             circuit=self._circuits.join(config.otlp.url, self._resume),
             memory=memory,
             backlogs=store.backlogs if store else None,
@@ -297,13 +298,18 @@ class SinkWorker:
 
     async def leave(self, timeout_s: float) -> None:
         """The sink is removed: send what is left until the time is over, then give up the rest and
-        empty its part of the disk."""
+        empty its part of the disk. Nothing may be asked of it afterwards but :meth:`statistics`."""
         if self._stowage is not None:
             await self._stowage.retire()
         await self._empty(timeout_s, patient=True)
         await self.close("removed")
         if self._stowage is not None:
             self._stowage.delete()
+        # What refers back to us, so that we go at once with the last reference, without the
+        # collector of garbage: it would have to look at everything for that.
+        self._stowage = None
+        for batch in self.lanes:
+            batch.owner = None
 
     async def close(self, reason: str = "shutdown") -> None:
         """Stop sending at once; whatever is left, or offered from now on, is dropped for that
@@ -483,16 +489,21 @@ class SinkWorker:
             logger.exception("%s: bug in the relay, its data is kept", self._name)
             return Retry("internal_error", "internal error of the relay")
 
-    def _log(self, note: Note) -> None:
-        level = logging.INFO if note.good else logging.WARNING
-        logger.log(
-            level,
-            "%s: %s",
-            self._name,
-            note.text,
-            extra={"exporter": self.exporter_id, "sink": self.sink_id},
-        )
-
     @property
     def _name(self) -> str:
-        return f"exporter {self.exporter_id}, sink {self.sink_id}"
+        return _name(self.sink_id, self.exporter_id)
+
+
+def _log_note(sink_id: str, exporter_id: str, note: Note) -> None:
+    level = logging.INFO if note.good else logging.WARNING
+    logger.log(
+        level,
+        "%s: %s",
+        _name(sink_id, exporter_id),
+        note.text,
+        extra={"exporter": exporter_id, "sink": sink_id},
+    )
+
+
+def _name(sink_id: str, exporter_id: str) -> str:
+    return f"exporter {exporter_id}, sink {sink_id}"

@@ -1,7 +1,9 @@
 """A thousand random edits a minute under full traffic, and nobody else notices.
 
 Oracle: every request carries one value of its own. Each exporter that nobody edits must deliver the
-value of every acknowledged request once for each series, and within its batch timeout.
+value of every acknowledged request once for each series, and within its batch timeout: what a
+delivery takes without any edits comes on top, and how late the machine makes the event loop, by the
+relay's own measure. That is bounded as well, so it cannot hide what edits do.
 """
 
 from __future__ import annotations
@@ -27,8 +29,14 @@ SERIES = 400
 EDITED = 300
 EDITS_PER_MINUTE = 1_000
 BATCH_TIMEOUT_S = 1.0
-SLACK_S = 1.0
-"""What a busy machine, and the receiver in the same process, may add."""
+DELIVERY_S = 0.05
+"""From the sender's first byte to the batch, and from the sealed batch to the receiver: without
+edits, 0.03 s."""
+TURNS = 3
+"""In which the loop may be late on that way: the flush, the request, and its receiver, which lives
+on the same loop."""
+LAG_S_MAX = 0.25
+"""50 ms are asked for; the machine that runs the tests is busy with others."""
 
 STEADY = {"all": "", "name": '{__name__="up"}', "regex": '{n=~"1.*"}', "not": '{n!~"1.*"}'}
 QUERIES = ('{n="7"}', '{n=~"2.|3."}', '{job="api",n="5"}', "down", '{n=~"1.",n!="11"}', "up{")
@@ -88,15 +96,17 @@ class Storm:
             case "touch":
                 path.touch()
 
-    async def rage(self, until: float) -> None:
+    async def rage(self, until: float, edits_per_minute: int) -> None:
         started = time.monotonic()
         while time.monotonic() < until:
-            while self.edits < (time.monotonic() - started) * EDITS_PER_MINUTE / 60:
+            while self.edits < (time.monotonic() - started) * edits_per_minute / 60:
                 self.edit()
             await asyncio.sleep(0.01)
 
 
-async def storm(tmp_path: Path, *, seconds: float, seed: int) -> None:
+async def storm(
+    tmp_path: Path, *, seconds: float, seed: int, edits_per_minute: int = EDITS_PER_MINUTE
+) -> None:
     """Let it rage, with checks at the end."""
     directory = tmp_path / "exporters"
     directory.mkdir()
@@ -135,13 +145,14 @@ async def storm(tmp_path: Path, *, seconds: float, seed: int) -> None:
         try:
             address = relay.ingest_address
             until = time.monotonic() + seconds
-            rage = asyncio.ensure_future(raging.rage(until))
+            rage = asyncio.ensure_future(raging.rage(until, edits_per_minute))
             async with WriteClient(f"http://{address.host}:{address.port}/api/v1/write") as client:
                 while time.monotonic() < until:
                     value = float(client.sent + 1)
                     sent_at[value] = time.monotonic()
                     assert await client.send("up", series=SERIES) == 204
             await rage
+            lag_s = relay.facts().lag.max_s
             changes = relay.status()["changes"]
             await eventually(
                 "all delivered", lambda: _steady_is_done(relay, client.sent), timeout_s=10
@@ -150,7 +161,10 @@ async def storm(tmp_path: Path, *, seconds: float, seed: int) -> None:
         finally:
             await relay.stop()
     print(f"{raging.edits} edits, {len(sent_at)} requests of {SERIES}, {changes}")
-    _check(arrivals, sent_at)
+    worst_s = _check(arrivals, sent_at)
+    print(f"latest delivery {worst_s:.3f} s after its request, loop at most {lag_s:.3f} s late")
+    assert lag_s <= LAG_S_MAX
+    assert worst_s <= BATCH_TIMEOUT_S + DELIVERY_S + TURNS * lag_s
 
 
 async def _take_unread(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -177,8 +191,8 @@ def _steady_is_done(relay: Relay, sent: int) -> bool:
     return all(matched[name] == points for name, points in delivered.items())
 
 
-def _check(arrivals: list[tuple[float, Received]], sent_at: dict[float, float]) -> None:
-    """Nothing lost, nothing twice, nothing late."""
+def _check(arrivals: list[tuple[float, Received]], sent_at: dict[float, float]) -> float:
+    """Nothing lost, nothing twice; return how long the latest delivery took, in s."""
     wanted = {
         "all": range(SERIES),
         "name": range(SERIES),
@@ -194,13 +208,19 @@ def _check(arrivals: list[tuple[float, Received]], sent_at: dict[float, float]) 
         worst_s = max(worst_s, *(at - sent_at[value] for value in values))
     for name, series in wanted.items():
         assert got[name] == dict.fromkeys(sent_at, len(series)), name
-    print(f"latest delivery {worst_s:.2f} s after its request")
-    assert worst_s <= BATCH_TIMEOUT_S + SLACK_S
+    return worst_s
 
 
 @pytest.mark.slow
 async def test_a_short_storm(tmp_path: Path) -> None:
     await storm(tmp_path, seconds=6, seed=5)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+async def test_a_calm_that_the_storm_is_measured_by(tmp_path: Path) -> None:
+    """The same without edits, so that what the bound allows for is known to be right."""
+    await storm(tmp_path, seconds=20, seed=5, edits_per_minute=0)
 
 
 @pytest.mark.slow

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -39,3 +40,46 @@ def test_full_collections_are_well_apart(clock: list[float]) -> None:
     assert gc.get_threshold()[2] == collector._FULL_LOOKS
     gc.collect()
     assert gc.get_threshold()[2] == collector._NEVER
+
+
+def test_what_is_kept_is_looked_at_before_and_not_after(clock: list[float]) -> None:
+    collector.settle()
+    circle: list[object] = []
+    circle.append(Circle(circle))
+    gone = weakref.ref(circle[0])
+    del circle
+    kept = [[] for _ in range(10_000)]
+    before = gc.get_freeze_count()
+    collector.keep()
+    assert gone() is None, "garbage is not kept"
+    assert gc.get_freeze_count() >= before + len(kept)
+    assert not any(one is kept for generation in range(3) for one in gc.get_objects(generation))
+
+
+def test_what_replaces_others_is_looked_at_in_parts(clock: list[float]) -> None:
+    """The collector itself counts what is made less what is dropped, which is nothing here."""
+    collector.settle()
+
+    def young_after(replace: Callable[[list[object]], None]) -> int:
+        things: list[object] = [[] for _ in range(100_000)]
+        collector.keep()
+        replace(things)
+        return len(gc.get_objects(0)) + len(gc.get_objects(1))
+
+    def at_once(things: list[object]) -> None:
+        for number in range(len(things)):
+            things[number] = []
+
+    def in_parts(things: list[object]) -> None:
+        for number in range(len(things)):
+            things[number] = []
+            if not number % 1_000:
+                collector.look()
+
+    assert young_after(at_once) > 90_000
+    assert young_after(in_parts) < 10_000
+
+
+class Circle:
+    def __init__(self, other: object) -> None:
+        self.other = other

@@ -31,7 +31,7 @@ LEVELS = [
     {"server"},
     {"knowledge"},
     {"storage"},
-    {"report"},
+    {"report", "differences"},
     {"fleet"},
     {"delta_file", "reloading", "replay"},
     {"acceptance", "keeping"},

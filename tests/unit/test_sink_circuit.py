@@ -88,11 +88,14 @@ def test_endpoints_are_told_by_scheme_host_and_port() -> None:
     def tell() -> None:
         return None
 
+    def tell_another() -> None:
+        return None
+
     first = circuits.join("https://Otlp.example.com/a/v1/metrics", tell)
-    assert circuits.join("https://otlp.example.com/b/v1/metrics", tell) is first
+    assert circuits.join("https://otlp.example.com/b/v1/metrics", tell_another) is first
     assert circuits.join("http://otlp.example.com/a/v1/metrics", tell) is not first
     assert circuits.open == 0
     circuits.leave("https://otlp.example.com/a/v1/metrics", tell)
-    circuits.leave("https://otlp.example.com/b/v1/metrics", tell)
+    circuits.leave("https://otlp.example.com/b/v1/metrics", tell_another)
     assert circuits.join("https://otlp.example.com/v1/metrics", tell) is not first
     assert "closed" in repr(first)
