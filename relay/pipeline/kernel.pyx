@@ -204,8 +204,11 @@ def consume(table, bytes body not None, Intake intake not None, resolution, memo
                 mark = mark_of(data + start, key_size)
                 series = guesses.find(mark, data + start, key_size)
                 if series is None or series.generation != generation:
-                    series = look_up(body, start, key_size, mark, guesses, intake, resolution)
+                    series = look_up(body, start, key_size, intake, resolution)
                     generation = table.generation
+                    if series is not None and series.generation == generation:
+                        # Not before it was seen twice: nobody may fill the memory with new ones.
+                        guesses.keep(mark, series)
                 else:
                     missed += 1
                     if missed == OUT_OF_ORDER and not guesses.searching:
@@ -272,8 +275,7 @@ cdef bint is_labels(const unsigned char *at, Py_ssize_t size) noexcept:
 
 
 cdef Series look_up(
-    bytes body, Py_ssize_t start, Py_ssize_t key_size, uint64_t mark, Guesses guesses,
-    Intake intake, object resolution
+    bytes body, Py_ssize_t start, Py_ssize_t key_size, Intake intake, object resolution
 ):
     """The series with these labels; None where there is something wrong with them."""
     if not is_labels(<const unsigned char *>PyBytes_AS_STRING(body) + start, key_size):
@@ -283,7 +285,6 @@ cdef Series look_up(
         series = resolution.resolve(body[start:start + key_size])
         if not series.fault:
             count_careful(intake)
-            guesses.keep(mark, series)
             return series
     except DecodeError:
         pass  # the careful way tells what is wrong, and where

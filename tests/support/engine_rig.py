@@ -49,6 +49,12 @@ class RigSink:
         self.sealed: list[SealedBatch] = []
         self.sealed_by_lane: list[list[SealedBatch]] = [[] for _ in range(lanes)]
 
+    def forget(self) -> None:
+        """Keep nothing of what has left so far."""
+        self.sealed.clear()
+        for lane in self.sealed_by_lane:
+            lane.clear()
+
     @property
     def tally(self) -> SinkTally:
         """The left side of the sink's ledger."""

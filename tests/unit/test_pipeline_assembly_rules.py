@@ -260,7 +260,7 @@ def test_memory_is_bounded_whatever_comes(kind: str) -> None:
     def held_bytes(first: int, last: int) -> int:
         for n in range(first, last):
             rig.feed(body(n), tick=0.001 * n)
-            rig.sinks[0].sealed.clear()
+            rig.sinks[0].forget()
         # The memo of label texts has a bound of its own, in megabytes.
         rig.engine._labels = LabelReader(labels_max=128, bytes_max=16 * 1024)
         gc.collect()
