@@ -9,19 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.errors import DecodeError
-from relay.hot_path import BUILD
-from relay.wire import label_fields, label_reader
+from relay.wire import label_fields
 from relay.wire.label_fields import label_field
 from relay.wire.label_reader import LabelReader, SeriesLabels
 from relay.wire.remote_write import SeriesFault, parse_labels
 from tests.support import raw_writes as raw
+from tests.support.plain_modules import plain_module
 
 LIMITS = {"labels_max": 5, "bytes_max": 300}
 NAME = (b"__name__", b"up")
 
-interpreted = pytest.mark.skipif(
-    BUILD != "interpreted", reason="the compiled reader remembers neither cuts nor tails"
-)
+PLAIN = plain_module("relay.wire.label_reader")
+"""The compiled reader remembers neither cuts nor tails."""
 
 
 def outcome(read: Callable[[bytes], object], key: bytes) -> object:
@@ -137,9 +136,8 @@ def test_series_that_end_alike(series: list[tuple[list[bytes], bytes]]) -> None:
             assert outcome(lambda key: checked(reader, key), key) == outcome(careful, key)
 
 
-@interpreted
 def test_a_tail_is_noticed_and_left_again() -> None:
-    reader = LabelReader(labels_max=9, bytes_max=999)
+    reader = PLAIN.LabelReader(labels_max=9, bytes_max=999)
     one, other = ([(b"job", b"j"), (b"pod", value), (b"zone", b"z")] for value in (b"1", b"2"))
     found = []
     for target in (one, other, one):
@@ -151,10 +149,9 @@ def test_a_tail_is_noticed_and_left_again() -> None:
     assert found == [False, False, True] * 3
 
 
-@interpreted
 def test_cuts_are_guessed_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(label_reader, "CUTS_MAX", 3)
-    reader = LabelReader(labels_max=9, bytes_max=9_999)
+    monkeypatch.setattr(PLAIN, "CUTS_MAX", 3)
+    reader = PLAIN.LabelReader(labels_max=9, bytes_max=9_999)
     for size in range(1, 20):
         for value in (b"a", b"b", b"c"):
             pairs = [NAME, (b"n", value * size)]
@@ -175,7 +172,7 @@ def test_labels_without_some() -> None:
 def test_labels_are_a_mapping_however_they_are_asked() -> None:
     pairs = [("__name__", "up"), ("é", "ü"), ("long", "v" * 200), ("z", "1")]
     key = b"".join(label_field(*pair) for pair in pairs)
-    reader = LabelReader(labels_max=9, bytes_max=999)
+    reader = PLAIN.LabelReader(labels_max=9, bytes_max=999)
     labels = reader.read(key)
     assert [labels[name] for name, _ in pairs] == [value for _, value in pairs]
     assert [labels.get(name, "-") for name in ("é", "e", "zz", "", "\ud800")] == ["ü", *"----"]
@@ -207,7 +204,7 @@ def test_a_name_that_is_given_twice_is_noticed_in_any_order(
 
 @pytest.mark.parametrize("count", [127, 128, 129, 300])
 def test_many_labels(count: int) -> None:
-    reader = LabelReader(labels_max=1_000, bytes_max=99_999)
+    reader = PLAIN.LabelReader(labels_max=1_000, bytes_max=99_999)
     pairs = [NAME, *((b"l%03d" % number, b"v") for number in range(count - 1))]
     labels = reader.read(raw.labels(pairs))
     assert len(labels) == len(labels.fields) == count
