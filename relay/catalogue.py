@@ -243,6 +243,13 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         (),
         one(lambda s: s.exporter_faults),
     ),
+    MetricSpec(
+        "relay_reloads_total",
+        "counter",
+        "Changed manifests taken over, faulty where a fault keeps the last good version of some.",
+        ("outcome",),
+        by(lambda s: s.reloads),
+    ),
     # Sinks: the ledger, then health.
     MetricSpec(
         "relay_sink_matched_points_total",

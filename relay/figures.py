@@ -165,6 +165,7 @@ class Snapshot:
     delta_states: int = 0
     exporters: int = 0
     exporter_faults: int = 0
+    reloads: Mapping[str, int] = field(default_factory=dict)
     selectors_always_asked: int = 0
     inventory_objects: Mapping[str, int] = field(default_factory=dict)
     ingest_next_position: int = 0

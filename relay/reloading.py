@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from relay.differences import Changes, Differences
@@ -32,6 +32,11 @@ _log = logging.getLogger("relay.reloading")
 REST_FACTOR = 20
 """A poll rests for so many times the CPU time it took: watching takes at most 5 % of a core."""
 
+OUTCOMES = ("good", "faulty", "failed")
+"""Of a look at files that have changed, or that somebody asked for: all was good; something is
+wrong with them, and the last good version of that goes on; the relay itself failed at it, and
+everything goes on as it was, or half of the change was applied."""
+
 LOGGED_MAX = 100
 """Faults of one change that are logged one by one."""
 
@@ -40,7 +45,7 @@ LOGGED_MAX = 100
 class ReloadStatistics:
     """Exporters ``added``, ``changed`` and ``removed`` since the start, the first ones included;
     ``applied`` sets of changes, the time of the last (wall clock, s; 0: never) and what it took;
-    ``failures`` of the relay itself."""
+    ``failures`` of the relay itself; ``reloads`` by outcome, see :data:`OUTCOMES`."""
 
     added: int
     changed: int
@@ -49,6 +54,7 @@ class ReloadStatistics:
     applied_at: float
     applied_in_s: float
     failures: int
+    reloads: Mapping[str, int]
 
 
 class Reloader:
@@ -80,6 +86,7 @@ class Reloader:
         self._applied_at = 0.0
         self._applied_in_s = 0.0
         self._failures = 0
+        self._reloads = dict.fromkeys(OUTCOMES, 0)
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -104,9 +111,13 @@ class Reloader:
     async def reload(self) -> Changes:
         """Read what has changed and apply it, at once."""
         async with self._lock:
-            self._take_inventory(await asyncio.to_thread(self._inventory_files.load))
-            changes = await self._apply(await asyncio.to_thread(self._manifests.load))
-            self._fleet.reread_secrets()  # mounted ones too: whoever asks expects it
+            try:
+                self._take_inventory(await asyncio.to_thread(self._inventory_files.load))
+                changes = await self._apply(await asyncio.to_thread(self._manifests.load))
+                self._fleet.reread_secrets()  # mounted ones too: whoever asks expects it
+            except Exception:
+                self._fail()
+                raise
             return self._said(changes)
 
     async def watch(self) -> None:
@@ -116,7 +127,7 @@ class Reloader:
             try:
                 took_s = await self._poll()
             except Exception:
-                self._failures += 1
+                self._fail()
                 _log.exception("bug in the relay: manifests could not be looked at")
             pause_s = SETTLE_S if self._manifests.restless else self._interval_s
             await asyncio.sleep(max(pause_s, REST_FACTOR * took_s))
@@ -131,6 +142,7 @@ class Reloader:
             self._applied_at,
             self._applied_in_s,
             self._failures,
+            dict(self._reloads),
         )
 
     async def _poll(self) -> float:
@@ -172,8 +184,13 @@ class Reloader:
             self._applied_in_s = time.monotonic() - started
         return changes
 
+    def _fail(self) -> None:
+        self._failures += 1
+        self._reloads["failed"] += 1
+
     def _said(self, changes: Changes) -> Changes:
-        """Log what was changed, in numbers."""
+        """Log what was changed, in numbers; count the reload."""
+        self._reloads["faulty" if self.faults else "good"] += 1
         if changes:
             _log.info(
                 "exporters changed",

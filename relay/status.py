@@ -127,6 +127,7 @@ def snapshot(facts: Facts) -> Snapshot:
         delta_states=engine.deltas.states,
         exporters=len(facts.exporters),
         exporter_faults=len(facts.faults),
+        reloads=facts.changes.reloads if facts.changes else {},
         selectors_always_asked=engine.router.always_asked,
         inventory_objects={
             "manifests": engine.inventory.from_manifests,

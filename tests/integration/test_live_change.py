@@ -134,6 +134,7 @@ async def test_a_faulty_edit_leaves_the_last_good_version_and_is_reported(tmp_pa
             worker = worker_of(relay, "one")
             directory.write("one", "up{")
             await eventually("reported", lambda: len(relay.facts().faults) == 1, timeout_s=5)
+            assert relay.snapshot().reloads == {"good": 0, "faulty": 1, "failed": 0}
             assert running_names(relay) == {"one"}
             assert worker_of(relay, "one") is worker
             assert await client.send("up", series=5) == 204
@@ -141,6 +142,26 @@ async def test_a_faulty_edit_leaves_the_last_good_version_and_is_reported(tmp_pa
             directory.write("one", "up")
             await eventually("mended", lambda: not relay.facts().faults, timeout_s=5)
             assert worker_of(relay, "one") is worker
+            assert relay.snapshot().reloads == {"good": 1, "faulty": 1, "failed": 0}
+
+
+async def test_a_reload_that_the_relay_fails_at_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with endpoint(tmp_path) as (_, directory):
+        directory.write("one", "up")
+        async with running(directory, watch=False) as relay:
+
+            def fail(*_: object) -> None:
+                raise RuntimeError("bug")
+
+            with monkeypatch.context() as patched:
+                patched.setattr("relay.fleet.Fleet.compare", fail)
+                with pytest.raises(RuntimeError, match="bug"):
+                    await relay.reload()
+            assert relay.snapshot().reloads == {"good": 0, "faulty": 0, "failed": 1}
+            await relay.reload()
+            assert relay.snapshot().reloads == {"good": 1, "faulty": 0, "failed": 1}
 
 
 @pytest.mark.slow

@@ -387,6 +387,7 @@ def storage_series(**changed: str) -> list[dict[str, str]]:
 QUIET = [
     *sink_series(),
     series("relay_exporter_faults", "0x60"),
+    series("relay_reloads_total", "0x60", outcome="failed"),
     *storage_series(),
     series("relay_refused_requests_total", "0x60", reason="overloaded"),
     series("relay_dropped_samples_total", "0x60", reason="invalid_utf8"),
@@ -412,6 +413,7 @@ TROUBLE = {
     "RelayStorageNearlyFull": storage_series(relay_storage_used_bytes="90000x60"),
     "RelayStorageDamaged": storage_series(relay_storage_damaged_records_total="0+1x60"),
     "RelayExporterFaults": [series("relay_exporter_faults", "1x60")],
+    "RelayReloadFailed": [series("relay_reloads_total", "0x40 1x20", outcome="failed")],
     "RelayRefusingRequests": [series("relay_refused_requests_total", "0+5x60", reason="x")],
     "RelayDroppingSamples": [series("relay_dropped_samples_total", "0+5x60", reason="x")],
     "RelayEventLoopBlocked": [series("relay_event_loop_lag_max_seconds", "2x60")],

@@ -100,6 +100,7 @@ SNAPSHOT = Snapshot(
     delta_states=6,
     exporters=2,
     exporter_faults=1,
+    reloads={"good": 5, "faulty": 2, "failed": 0},
     selectors_always_asked=4,
     inventory_objects={"manifests": 12, "series": 0},
     ingest_next_position=20,
@@ -166,6 +167,8 @@ relay_sink_paused{exporter="a/web",sink="grafana"} 1
 relay_sink_internal_errors_total{exporter="a/web",sink="grafana"} 0
 relay_exporters 2
 relay_exporter_faults 1
+relay_reloads_total{outcome="good"} 5
+relay_reloads_total{outcome="faulty"} 2
 relay_selectors_always_asked 4
 relay_inventory_objects{source="manifests"} 12
 relay_inventory_objects{source="series"} 0
