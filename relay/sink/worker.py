@@ -326,7 +326,8 @@ class SinkWorker:
     def statistics(self) -> SinkStatistics:
         """A snapshot; asserts that the ledger balances."""
         delivery = self._delivery
-        oldest = delivery.queue.oldest_created_at()
+        times = [delivery.queue.oldest_created_at(), *(one.opened_at for one, _ in self._unpacked)]
+        oldest = min((at for at in times if at is not None), default=None)
         return SinkStatistics(
             exporter=self.exporter_id,
             sink=self.sink_id,

@@ -401,6 +401,48 @@ async def test_one_connection_serves_one_request_after_the_other(transport: Tran
     assert len(connections) == 1
 
 
+async def test_an_answer_that_is_known_means_what_it_meant(transport: Transport) -> None:
+    """Also over another connection, and only byte for byte; what has a body is always read."""
+    taken = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Turn: 1\r\n\r\n"
+    other = taken.replace(b"1\r\n\r\n", b"2\r\n\r\n")
+    refused = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno"
+    last = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    answers = [taken, taken, refused, taken, other, refused, last, taken, last, taken]
+
+    left = iter(answers)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(next(left))
+
+    async with HostileServer(serve) as server:
+        to = Destination(server.url, {})
+        for answer in answers:
+            found = await transport.post(HttpRequest(to, b"", 5.0))
+            assert isinstance(found, HttpResponse), found
+            assert found.status == int(answer[9:12])
+            assert found.body == (b"no" if answer is refused else b"")
+            assert found.headers.get("x-turn") == {taken: "1", other: "2"}.get(answer)
+        assert server.connections == 3, "a known answer does not keep what asks to be closed"
+
+
+async def test_a_known_answer_with_something_behind_it_is_not_known(transport: Transport) -> None:
+    taken = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    left = iter([taken, taken + b"HTTP/1.1 200", taken, taken])
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(next(left))
+
+    async with HostileServer(serve) as server:
+        to = Destination(server.url, {})
+        for _ in range(4):
+            found = await transport.post(HttpRequest(to, b"", 5.0))
+            assert found == HttpResponse(200, {"content-length": "0"}, b"")
+
+
 @pytest.mark.parametrize("length", [8_000_000, 20_000_000])
 async def test_an_answer_to_half_a_request_is_an_answer(transport: Transport, length: int) -> None:
     """And its connection is not used again: the rest of the body would be taken for a request."""

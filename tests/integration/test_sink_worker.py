@@ -28,9 +28,11 @@ from relay.exporter.model import (
 )
 from relay.sink.delivery import Moment, Sleep
 from relay.sink.exchange import HttpResponse
+from relay.sink.packing import SLICE_S, Packing
 from relay.sink.retry import BACKOFF_S_MAX
 from relay.sink.transport import HttpRequest, Transport
 from relay.sink.worker import UNBATCHED_POINTS_MAX, SinkStatistics, SinkWorker
+from relay.wire.batch import SealedBatch
 from tests.support.batches import sealed_batch
 from tests.support.holds import Holds
 from tests.support.otlp_server import (
@@ -63,6 +65,8 @@ class Bench:
         self.holds = Holds()
         self.secrets: dict[str, str] = {}
         self.positions = 0
+        self.packing = Packing(lambda: self.packing_s)
+        self.packing_s = 0.0
         self.worker = SinkWorker(
             "out",
             "ns/name",
@@ -72,7 +76,16 @@ class Bench:
             hold=self.holds.hold,
             release=self.holds.release,
             rng=random.Random(3),
+            packing=self.packing,
         )
+
+    def busy(self) -> None:
+        """Use up the time that there is for packing in this turn of the loop."""
+
+        def job() -> None:
+            self.packing_s += 2 * SLICE_S
+
+        self.packing.ask(job)
 
     def secret(self, reference: SecretRef, default_key: str) -> str:
         try:
@@ -348,6 +361,72 @@ async def test_drain_sends_what_is_left() -> None:
         bench.offer(9)
         assert bench.worker.statistics().ledger.dropped == {"shutdown": 1}
     assert statistics.ledger.delivered == 5
+
+
+async def test_batches_that_are_not_packed_yet_are_in_the_account() -> None:
+    async with OtlpServer() as server, running(sink(server.url, concurrency=2)) as bench:
+        bench.busy()
+        for value in range(4):
+            bench.offer(value, lane=value % 2)
+        statistics = bench.worker.statistics()
+        assert statistics.ledger.queued == statistics.ledger.offered == 4
+        assert statistics.queue.payloads == 0
+        assert statistics.oldest_point_age_s is not None
+        assert bench.worker.oldest_positions(100) == (1, 2)
+        assert bench.worker.upkeep(), "there is something to do"
+        assert (await bench.finished()).ledger.delivered == 4
+        assert bench.worker.oldest_positions(100) == (100, 100)
+    assert sorted(server.values) == list(range(4))
+
+
+async def test_another_configuration_meets_nothing_that_is_not_packed() -> None:
+    async with OtlpServer() as server, running(sink(server.url, concurrency=2)) as bench:
+        bench.busy()
+        bench.offer(0, lane=0)
+        bench.offer(1, lane=1)
+        bench.worker.reconfigure(sink(server.url))
+        assert bench.worker.statistics().queue.payloads == 2
+        bench.offer(2)
+        assert (await bench.finished()).ledger.delivered == 3
+    assert sorted(server.values[:2]) == [0, 1]
+    assert server.values[2] == 2
+
+
+@pytest.mark.parametrize("end", ["drain", "leave", "close"])
+async def test_the_end_does_not_forget_what_is_not_packed(end: str) -> None:
+    async with OtlpServer() as server, running(sink(server.url)) as bench:
+        bench.busy()
+        bench.offer(1, 2)
+        bench.offer(3)
+        assert bench.worker.statistics().queue.payloads == 0
+        await {
+            "drain": lambda: bench.worker.drain(5.0),
+            "leave": lambda: bench.worker.leave(5.0),
+            "close": lambda: bench.worker.close("removed"),
+        }[end]()
+        ledger = (await bench.finished()).ledger
+        # Closing is no promise to send, but what was not sent is dropped, in the account.
+        assert ledger.delivered + sum(ledger.dropped.values()) == 3
+        if end != "close":
+            assert server.values == [1, 2, 3]
+
+
+async def test_a_batch_that_cannot_be_packed_is_given_up_in_the_account(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(self: SealedBatch) -> bytes:
+        raise ZeroDivisionError
+
+    async with OtlpServer() as server, running(sink(server.url)) as bench:
+        with monkeypatch.context() as patch:
+            patch.setattr(SealedBatch, "encode", broken)
+            bench.offer(1, 2)
+        bench.offer(3)
+        statistics = await bench.finished()
+    assert server.values == [3]
+    assert statistics.ledger.dropped == {"internal_error": 2}
+    assert statistics.internal_errors == 1
+    assert sum("Traceback" in (record.exc_text or "") for record in caplog.records) == 1
 
 
 async def test_shutdown_in_mid_flight_loses_no_account() -> None:

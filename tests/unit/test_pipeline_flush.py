@@ -134,3 +134,15 @@ def test_an_empty_schedule_has_nothing_due() -> None:
     assert schedule.next_due() is None
     assert list(schedule.due(1e9)) == []
     assert repr(schedule) == "<FlushSchedule 0 armed>"
+
+
+def test_what_is_due_can_be_taken_in_parts() -> None:
+    rig = Rig()
+    sinks = [RigSink("s", limit=10, exporter=f"x{n}") for n in range(5)]
+    for sink in sinks:
+        rig.export(sink, exporter=sink.tally.exporter)
+    rig.feed(body(1), tick=0.0)
+    taken = [len(rig.engine.due(5.0, most=2)) for _ in range(4)]
+    assert taken == [2, 2, 1, 0]
+    assert rig.engine.next_due() is None
+    assert not any(batch.count for sink in sinks for batch in sink.batches)

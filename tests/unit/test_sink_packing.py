@@ -1,0 +1,124 @@
+"""The line of batches to be packed: at once where there is time, else in order and in slices."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from relay.sink.packing import LINE_MAX, SLICE_S, Packing, Unpacked
+from relay.sink.share import BufferedBytes
+from relay.wire.batch import SealedBatch
+from tests.support.batches import sealed_batch
+
+
+class Shop:
+    """A line whose jobs take as long as they are said to, by a clock of its own."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.done: list[int] = []
+        self.packing = Packing(lambda: self.now)
+
+    def ask(self, number: int, seconds: float) -> None:
+        def job() -> None:
+            self.now += seconds
+            self.done.append(number)
+
+        self.packing.ask(job)
+
+
+async def test_what_a_turn_has_time_for_is_done_at_once() -> None:
+    shop = Shop()
+    for number in range(4):
+        shop.ask(number, SLICE_S / 4)
+    assert shop.done == [0, 1, 2, 3]
+    shop.ask(4, SLICE_S / 4)
+    assert shop.done == [0, 1, 2, 3], "this turn's time is over"
+    await asyncio.sleep(0)
+    assert shop.done == [0, 1, 2, 3, 4]
+
+
+async def test_a_turn_does_a_slice_and_others_have_theirs_between() -> None:
+    shop = Shop()
+    for number in range(9):
+        shop.ask(number, SLICE_S * 0.6)
+    seen = [list(shop.done)]
+    while shop.packing.waiting:
+        await asyncio.sleep(0)
+        seen.append(list(shop.done))
+    assert [len(done) for done in seen] == [2, 4, 6, 8, 9]
+    assert seen[-1] == list(range(9)), "first come, first served"
+
+
+async def test_nobody_overtakes_the_line() -> None:
+    shop = Shop()
+    shop.ask(0, 2 * SLICE_S)
+    shop.ask(1, 0.0)
+    shop.ask(2, 0.0)
+    assert shop.done == [0]
+    await asyncio.sleep(0)
+    assert shop.done == [0, 1, 2]
+
+
+async def test_time_that_was_used_up_comes_back_with_the_next_turn() -> None:
+    shop = Shop()
+    for number in range(3):
+        shop.ask(number, 2 * SLICE_S)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert shop.done == list(range(number + 1))
+
+
+async def test_whoever_finds_the_line_full_does_the_first_ones_work() -> None:
+    shop = Shop()
+    shop.ask(0, 2 * SLICE_S)
+    for number in range(1, LINE_MAX + 1):
+        shop.ask(number, 0.0)
+    assert shop.done == [0]
+    shop.ask(LINE_MAX + 1, 0.0)
+    shop.ask(LINE_MAX + 2, 0.0)
+    assert shop.done == [0, 1, 2]
+    assert shop.packing.waiting == LINE_MAX
+
+
+async def test_a_job_with_a_bug_does_not_end_the_line() -> None:
+    shop = Shop()
+    seen: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context))
+
+    def broken() -> None:
+        raise ValueError("a bug")
+
+    shop.ask(0, 2 * SLICE_S)
+    shop.packing.ask(broken)
+    shop.ask(1, 0.0)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert shop.done == [0, 1]
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("out_of_turn", [False, True])
+async def test_batches_of_a_sink_are_packed_once_in_order_and_count_as_memory(
+    out_of_turn: bool,
+) -> None:
+    memory = BufferedBytes()
+    shop = Shop()
+    packed: list[tuple[SealedBatch, int]] = []
+    unpacked = Unpacked(shop.packing, memory, lambda *batch: packed.append(batch))
+    shop.ask(0, 2 * SLICE_S)  # nothing is done at once after that
+    batches = [(sealed_batch((float(n),), position=n), n % 2) for n in range(3)]
+    for sealed, lane in batches:
+        unpacked.add(sealed, lane)
+    assert unpacked
+    assert list(unpacked) == batches
+    assert memory.used == sum(sealed.arena.room for sealed, _ in batches) > 0
+    if out_of_turn:
+        unpacked.pack_all()
+        assert packed == batches
+    await asyncio.sleep(0)
+    assert packed == batches
+    assert not unpacked
+    assert not memory.used
+    assert not shop.packing.waiting
