@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from relay.sink.ledger import LedgerStatistics
 from relay.sink.queue import QueueStatistics
-from relay.sink.worker import SinkStatistics
+from relay.sink.statistics import SinkStatistics
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from relay.errors import SecretError
@@ -30,16 +29,14 @@ from relay.exporter.model import Sink
 from relay.sink.auth import SecretLookup
 from relay.sink.bell import Bell
 from relay.sink.circuit import Circuits
-from relay.sink.delivery import MEMORY_BYTES_MAX, Delivery, Load, Moment, Remark, Send, Sleep
+from relay.sink.delivery import MEMORY_BYTES_MAX, Delivery, Load, Moment, Send, Sleep
 from relay.sink.endpoint import Endpoint
-from relay.sink.health import Note, State
-from relay.sink.ledger import LedgerStatistics
+from relay.sink.health import Note
 from relay.sink.outcome import Retry, Unauthorized, Verdict
-from relay.sink.outlook import NOTHING_AHEAD, Forecast
 from relay.sink.packing import Packing, Unpacked
 from relay.sink.payload import Payload
-from relay.sink.queue import QueueStatistics
 from relay.sink.share import BufferedBytes
+from relay.sink.statistics import SinkStatistics
 from relay.sink.store import SinkStore
 from relay.sink.stowage import Stowage
 from relay.sink.transport import Transport
@@ -61,36 +58,6 @@ EMPTY_LOOK_S = 0.2
 
 GIVEN_UP_BYTES_MIN = 256 * 1024
 """Who has to give way gives at least that, so that it is not asked for each payload."""
-
-
-@dataclass(frozen=True, slots=True)
-class SinkStatistics:
-    """One moment of a sink. Times are wall clock, s; ``paused`` is why, or "".
-
-    ``requests`` counts answers by verdict (``delivered``, ``retry``, ``rejected``, ``split``,
-    ``unauthorized``); ``too_large_bytes`` is the remembered size of a 413, uncompressed.
-    ``restored`` points, part of ``ledger.offered``, were found on disk at the start.
-    ``circuit_open``: its endpoint cannot be reached.
-    """
-
-    exporter: str
-    sink: str
-    state: State
-    ledger: LedgerStatistics
-    queue: QueueStatistics
-    oldest_point_age_s: float | None
-    last_success_at: float | None
-    last_error: Remark | None
-    last_warning: Remark | None
-    paused: str
-    too_large_bytes: int | None
-    splits: int
-    requests: Mapping[str, int]
-    bytes_sent: int
-    internal_errors: int
-    restored: int = 0
-    circuit_open: bool = False
-    forecast: Forecast = NOTHING_AHEAD
 
 
 class SinkWorker:

@@ -19,9 +19,10 @@ from relay.journal.disk import Disk
 from relay.sink.circuit import Circuits
 from relay.sink.delivery import Sleep
 from relay.sink.share import BufferedBytes
+from relay.sink.statistics import SinkStatistics
 from relay.sink.store import TRY_AGAIN_S, QueueStore
 from relay.sink.transport import Transport
-from relay.sink.worker import SinkStatistics, SinkWorker
+from relay.sink.worker import SinkWorker
 from tests.support.batches import sealed_batch
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.holds import Holds
