@@ -30,8 +30,8 @@ from relay.sink.delivery import Moment, Sleep
 from relay.sink.exchange import HttpResponse
 from relay.sink.packing import SLICE_S, Packing
 from relay.sink.retry import BACKOFF_S_MAX
-from relay.sink.transport import HttpRequest, Transport
 from relay.sink.statistics import SinkStatistics
+from relay.sink.transport import HttpRequest, Transport
 from relay.sink.worker import UNBATCHED_POINTS_MAX, SinkWorker
 from relay.wire.batch import SealedBatch
 from tests.support.batches import sealed_batch
