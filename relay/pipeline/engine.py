@@ -393,10 +393,11 @@ class Engine:
             return series
         known = self.table.find(key)
         if known is None:
-            request.count_new(len(key))
             request.learn_ahead()
             series = Series(key)
             self._resolve(series)
+            # Not before: what turns out to be no labels is no series, however often it comes.
+            request.count_new(len(key))
             self.table.add(series)
         else:
             series = known
