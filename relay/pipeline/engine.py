@@ -80,7 +80,10 @@ class Engine:
         delta_age_max_s: float = 3600.0,
         since: float = 0.0,
     ) -> None:
-        self.table = SeriesTable(series_max=limits.series_max, idle_s=limits.series_idle_s)
+        self._memo = Memo()
+        self.table = SeriesTable(
+            series_max=limits.series_max, idle_s=limits.series_idle_s, forgets=self._memo.release
+        )
         self.inventory = Inventory(objects_max=limits.objects_max)
         self.router = Router(tenancy=tenancy, compiler=compiler, inventory=self.inventory)
         self.types = MetricTypes(families_max=limits.families_max, infer=infer_types)
@@ -110,7 +113,6 @@ class Engine:
         self._labels = LabelReader(labels_max=limits.labels_max, bytes_max=limits.series_bytes_max)
         self._info_reader = info_reader or InfoReader()
         self._origin = ANYWHERE
-        self._memo = Memo()
         self._received: dict[WriteProtocol, int] = {}
         self._dropped: dict[str, int] = {}
         self.shelf = ExemplarShelf()
@@ -376,10 +378,11 @@ class Engine:
             return series
         known = self.table.find(key)
         if known is None:
-            request.count_new(len(key))
             request.learn_ahead()
             series = Series(key)
             self._resolve(series)
+            # Not before: what turns out to be no labels is no series, however often it comes.
+            request.count_new(len(key))
             self.table.add(series)
         else:
             series = known

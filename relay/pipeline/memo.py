@@ -70,7 +70,8 @@ class Memo:
         self.stretches |= dict.fromkeys(stretch.members, stretch)
 
     def release(self, series: Series) -> None:
-        """Forget the stretch of a series that goes another way from now on, if it is in one."""
+        """Forget the stretch of a series that goes another way from now on, or is forgotten, if it
+        is in one. One with the same labels may come in its place, and go another way."""
         stretch = self.stretches.get(series)
         if stretch is not None:
             self.drop(stretch)

@@ -25,20 +25,30 @@ class Request:
 
     A body may carry metadata behind its series. The types of new series are better known from the
     start than corrected afterwards, so the metadata is read when the first new series turns up.
+
+    A series with a fault is asked for up to three times, until it is clear what is wrong. For the
+    table it was seen once: else whoever sends only such ones would turn out those of others.
     """
 
-    __slots__ = ("_ahead", "_body", "_engine", "_new", "_new_bytes")
+    __slots__ = ("_ahead", "_body", "_engine", "_faulty", "_new", "_new_bytes")
 
     def __init__(self, body: bytes, engine: Engine) -> None:
         self._body = body
         self._engine = engine
         self._ahead = False
+        self._faulty: Series | None = None
+        """The series that was asked for last, if it has a fault."""
         self._new = 0
         self._new_bytes = 0
 
     def resolve(self, key: bytes) -> Series:
         """See :class:`~relay.pipeline.careful.Resolution`."""
-        return self._engine.find(key, self)
+        faulty = self._faulty
+        if faulty is not None and faulty.key == key:
+            return faulty
+        series = self._engine.find(key, self)
+        self._faulty = series if series.fault else None
+        return series
 
     def learn(self, name: str, metadata: Metadata2) -> None:
         """See :class:`~relay.pipeline.careful.Resolution`."""

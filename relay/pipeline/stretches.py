@@ -7,7 +7,8 @@ pieces goes to each batch. Rules:
 
 * A stretch is only ever a shortcut: wherever it does not fit exactly (another series, another
   shape, a stale marker, a time that is new), the kernel goes on sample by sample.
-* It may be used while the table has the generation that it was made at: then so do its series.
+* It may be used while the table has the generation that it was made at: then so do its series, or
+  they are forgotten, and it with the first of them.
 * A series is in one stretch at most, so that where stretches begin does not depend on where in a
   request one is first looked for. One that is met without those before it waits for the next
   stretch; when the table's generation moves, all are made anew.

@@ -1,7 +1,7 @@
 """What an engine makes of some bodies, told in full; and a process that answers that question.
 
 ``python -m tests.support.build_worker`` runs whichever build of the hot path ``RELAY_BUILD`` names,
-and answers each line of standard input, a JSON list of bodies in hex, with one line of JSON.
+and answers each line of standard input, a question in JSON, with one line of JSON.
 """
 
 from __future__ import annotations
@@ -17,12 +17,21 @@ from typing import Any, Self
 from relay.errors import DecodeError, OverloadedError, TooLargeError
 from relay.hot_path import BUILD, SWITCH, Build
 from relay.pipeline.engine import Limits
+from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Origin, Tenancy
 from relay.wire.batch import OpenBatch
 from relay.wire.remote_write import WriteProtocol
 from tests.support.engine_rig import NUMBERS, Rig, RigSink, named
 from tests.support.processes import ROOT
 
 PROTOCOLS: tuple[WriteProtocol, ...] = ("remote_write_v1", "remote_write_v2")
+PROJECTS = ("red", "blue")
+TENANCY = Tenancy("", {(number, 0): project for number, project in enumerate(PROJECTS, 1)})
+ORIGINS = (*(TENANCY.origin((number, 0)) for number in (1, 2)), ANYWHERE, MULTITENANT)
+
+Step = list[Any]
+"""What happens to an engine with tenancy: ``["feed", tick, protocol, origin, body in hex]``,
+``["export", exporter, project, limit, timeout_s]``, ``["remove", exporter]``, ``["due", tick]``;
+``origin`` is a place in :data:`ORIGINS`."""
 
 
 def outcome_of(bodies: Sequence[bytes], protocol: WriteProtocol) -> list[Any]:
@@ -37,18 +46,56 @@ def outcome_of(bodies: Sequence[bytes], protocol: WriteProtocol) -> list[Any]:
     rig.export(RigSink("some", limit=7), exporter="y", sources={"up": named("up")})
     told: list[Any] = []
     for number, body in enumerate(bodies):
-        try:
-            intake = rig.feed(body, tick=float(number), protocol=protocol)
-        except (DecodeError, TooLargeError, OverloadedError) as error:
-            told.append([type(error).__name__, str(error)])
-        else:
-            told.append(
-                [*intake.taken, sorted(intake.dropped.items()), intake.examples, intake.wanted]
-            )
+        told.append(_fed(rig, body, float(number), protocol))
         told.append(_state_of(rig))
     rig.flush()
     told.append(_state_of(rig))
-    # Through JSON, as the other side's comes: keys are texts there, and tuples lists.
+    return _as_json(told)
+
+
+def story_of(series_max: int, steps: Sequence[Step]) -> list[Any]:
+    """The same of an engine with tenancy to which all kinds of things happen."""
+    rig, told = tell(series_max, steps)
+    rig.flush()
+    told.append(_state_of(rig))
+    return _as_json(told)
+
+
+def tell(series_max: int, steps: Sequence[Step]) -> tuple[Rig, list[Any]]:
+    """Let it happen; the answers, and the engine as it is then."""
+    rig = Rig(Limits(series_max=series_max), tenancy=TENANCY)
+    told: list[Any] = []
+    for kind, *given in steps:
+        if kind == "feed":
+            tick, protocol, origin, body = given
+            told.append(_fed(rig, bytes.fromhex(body), tick, protocol, ORIGINS[origin]))
+        elif kind == "export":
+            exporter, project, limit, timeout_s = given
+            sinks = [
+                RigSink(exporter, limit=limit, timeout_s=timeout_s, exporter=exporter),
+                RigSink(f"{exporter} too", limit=limit + 4, exporter=exporter, options=NUMBERS),
+            ]
+            rig.export(*sinks, exporter=exporter, project=project)
+        elif kind == "remove":
+            rig.engine.remove_exporter(*given)
+        else:
+            rig.due(*given)
+        told.append(_state_of(rig))
+    return rig, told
+
+
+def _fed(
+    rig: Rig, body: bytes, tick: float, protocol: WriteProtocol, origin: Origin = ANYWHERE
+) -> list[Any]:
+    try:
+        intake = rig.feed(body, tick=tick, origin=origin, protocol=protocol)
+    except (DecodeError, TooLargeError, OverloadedError) as error:
+        return [type(error).__name__, str(error)]
+    return [*intake.taken, sorted(intake.dropped.items()), intake.examples, intake.wanted]
+
+
+def _as_json(told: list[Any]) -> list[Any]:
+    """As the other side's comes: keys are texts there, and tuples lists."""
     result: list[Any] = json.loads(json.dumps(told))
     return result
 
@@ -93,8 +140,14 @@ class BuildWorker:
 
     def outcome_of(self, bodies: Sequence[bytes], protocol: WriteProtocol) -> list[Any]:
         """As the function, in that process."""
+        return self._ask([protocol, [body.hex() for body in bodies]])
+
+    def story_of(self, series_max: int, steps: Sequence[Step]) -> list[Any]:
+        """As the function, in that process."""
+        return self._ask(["story", series_max, steps])
+
+    def _ask(self, question: list[Any]) -> list[Any]:
         assert self._popen.stdin is not None
-        question = [protocol, [body.hex() for body in bodies]]
         self._popen.stdin.write(json.dumps(question) + "\n")
         self._popen.stdin.flush()
         answer: list[Any] = self._line()
@@ -124,10 +177,12 @@ def main() -> None:
     """Answer until standard input ends."""
     print(json.dumps(BUILD), flush=True)
     for line in sys.stdin:
-        protocol, bodies = json.loads(line)
-        print(
-            json.dumps(outcome_of([bytes.fromhex(body) for body in bodies], protocol)), flush=True
-        )
+        about, *given = json.loads(line)
+        if about == "story":
+            answer = story_of(*given)
+        else:
+            answer = outcome_of([bytes.fromhex(body) for body in given[0]], about)
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

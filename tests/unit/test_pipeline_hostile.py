@@ -285,3 +285,34 @@ def test_too_many_new_series_get_further_each_time(monkeypatch: pytest.MonkeyPat
             rig.feed(body)
     assert rig.feed(body).samples == 25
     assert rig.engine.statistics().received_samples == 25
+
+
+def test_known_series_with_several_samples_are_not_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the last sample may look like the end of a key, once for each request."""
+    monkeypatch.setattr(request, "NEW_SERIES_MAX", 10)
+    rig = Rig()
+    sink = rig.export(RigSink("s", limit=1000))
+    for at, some in enumerate((range(10), range(10, 20), range(20))):
+        samples = (1.0, T + 2 * at), (2.0, T + 2 * at + 1)
+        rig.feed(b"".join(raw.series([NAME, (b"a", b"%d" % n)], *samples) for n in some))
+    assert sink.held == 80
+    assert rig.engine.statistics().table.created == 20
+
+
+@pytest.mark.parametrize(
+    "pairs", [[(b"job", b"%d")], [NAME, (b"a", b"%d"), (b"b", b"1"), (b"b", b"2")]]
+)
+def test_only_faulty_series_turn_out_no_others(pairs: raw.Labels) -> None:
+    rig = Rig(Limits(series_max=100))
+    rig.export(RigSink("s", limit=1000))
+    good = b"".join(one([NAME, (b"good", b"%d" % n)]) for n in range(80))
+    for _ in range(3):
+        rig.feed(good)
+    faulty = [
+        one([(name, value.replace(b"%d", b"%d" % n)) for name, value in pairs]) for n in range(500)
+    ]
+    intake = rig.feed(b"".join(faulty))
+    assert sum(intake.dropped.values()) == 500
+    created = rig.engine.statistics().table.created
+    rig.feed(good)
+    assert rig.engine.statistics().table.created == created
