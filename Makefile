@@ -48,7 +48,7 @@ $(STAMP): pyproject.toml
 	echo "$$found -m venv $(VENV)"; \
 	"$$found" -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@
+	@touch $@ $(BUILT)
 
 # The hot path's extension modules, beside their sources; without a C compiler there are none, and
 # the plain modules run (relay version says which).

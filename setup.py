@@ -7,6 +7,7 @@ Each is optional: without a compiler the plain module beside it runs (relay/hot_
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -33,6 +34,7 @@ def extension(name: str) -> Extension:
 
 
 setup(
+    options={"build_ext": {"parallel": os.cpu_count()}},
     ext_modules=cythonize(
         [extension(name) for name in modules()],
         build_dir="build/cython",
