@@ -56,6 +56,12 @@ def _parser() -> argparse.ArgumentParser:
         type=_share,
         help="find each peer's maximum, then run at this share of it: --load 0.8",
     )
+    parser.add_argument(
+        "--processes",
+        type=_positive_int,
+        default=1,
+        help="share the series among that many of each peer, and run one beside (default: 1)",
+    )
     parser.add_argument("--series", type=_positive_int, help="default: the workload's")
     parser.add_argument(
         "--shape",
@@ -115,6 +121,7 @@ def _plans(options: argparse.Namespace, names: Sequence[str]) -> Iterator[Plan]:
         label_set=LABEL_SETS[options.shape],
         environment={"RELAY_BUILD": options.build} if options.build else {},
         with_export=not options.alone,
+        processes=options.processes,
     )
     if not options.short:
         for name in names:
@@ -154,6 +161,8 @@ def main(arguments: list[str] | None = None) -> int:
             parser.error(f"there is no workload {name!r}; choose from {', '.join(WORKLOADS)}")
     if options.rate and options.load:
         parser.error("--load chooses the rate itself")
+    if options.processes > 1 and (options.rate or options.load):
+        parser.error("--processes finds maxima: it goes with neither --rate nor --load")
     # Processes are stopped as the stack unwinds, which SIGTERM alone would not make happen.
     signal.signal(signal.SIGTERM, _interrupt)
     raise_file_limit()

@@ -19,6 +19,9 @@ The rules of counting:
   order.
 * Peers take turns (A B A B), and so does the export that a workload is compared with, so that what
   disturbs the machine meets all of them.
+* With several processes of a peer, each has its own series, as a sender that shards by the labels
+  of a target would send them, and a generator and a sink of its own. They begin together, once all
+  of them are warm, and count as one: rates, CPU and memory are sums.
 * At a share of its maximum, a peer runs twice in each turn: as fast as it can, and then at that
   share of what had arrived in a second. It is watched meanwhile (:mod:`bench.watch`).
 """
@@ -32,16 +35,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
 from time import monotonic
 from typing import Any
 
 from bench.dataset import SCRAPE_INTERVAL_MS, Dataset, Shape, write_dataset
 from bench.generator import SendResult
 from bench.labels import LabelSet
-from bench.measurement import Measurement
+from bench.measurement import Measurement, sum_of
 from bench.peer import Launch, Peer, load_peer
 from bench.process import BenchError, Process, machine_time
 from bench.ratios import EXPORT_BOUNDS
@@ -67,7 +72,8 @@ class Plan:
 
     ``load``: at this share of its maximum, a peer runs once more. ``series``: instead of the
     workload's. ``environment`` is every peer's. ``with_export``: the first peer's export runs
-    beside the workload where that is compared with it.
+    beside the workload where that is compared with it. ``processes``: that many of each peer share
+    the series, and one that has all of them runs beside.
     """
 
     workload: Workload
@@ -81,6 +87,7 @@ class Plan:
     label_set: LabelSet = "platform"
     environment: Mapping[str, str] = field(default_factory=dict)
     with_export: bool = True
+    processes: int = 1
 
 
 class Datasets:
@@ -148,6 +155,11 @@ def run_plan(
                     dataset = datasets.get(plan, export.workload)
                     add(_measured(export, dataset, _made(place / EXPORT)))
                 dataset = datasets.get(plan, workload)
+                if plan.processes > 1:
+                    share = replace(plan, series=dataset.shape.series // plan.processes)
+                    several = replace(case, plan=share, label=f"{label} x{plan.processes}")
+                    parts = datasets.get(share, workload)
+                    add(_measured_together(several, parts, _made(place / "several")))
                 found = add(_measured(case, dataset, _made(place / "run")))
                 if plan.load is not None and not found.void:
                     rate = plan.load * found.samples_per_s
@@ -157,7 +169,12 @@ def run_plan(
 
 
 def _is_compared(plan: Plan) -> bool:
-    return plan.with_export and plan.workload.name in EXPORT_BOUNDS and plan.load is None
+    return (
+        plan.with_export
+        and plan.workload.name in EXPORT_BOUNDS
+        and plan.load is None
+        and plan.processes == 1
+    )
 
 
 def _labels(peers: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -180,6 +197,8 @@ class _Case:
     pair: int
     beside: str = ""
     load: float = 0.0
+    together: Barrier | None = None
+    """Where runs that are measured together wait for one another."""
 
 
 def _measured(case: _Case, dataset: Dataset, directory: Path) -> Measurement:
@@ -193,10 +212,23 @@ def _measured(case: _Case, dataset: Dataset, directory: Path) -> Measurement:
             figures = run.measure()
             run.stop()
     except BenchError as error:
+        if case.together is not None:
+            case.together.abort()  # the others need not wait
         return replace(blank, void=str(error))
     finally:
         shutil.rmtree(directory)
     return replace(blank, **figures)
+
+
+def _measured_together(case: _Case, dataset: Dataset, directory: Path) -> Measurement:
+    """A run of each process of a peer at the same time, as one."""
+    count = case.plan.processes
+    together = Barrier(count)
+    cases = [replace(case, together=together) for _ in range(count)]
+    places = [_made(directory / str(number)) for number in range(count)]
+    with ThreadPoolExecutor(count) as threads:
+        parts = list(threads.map(_measured, cases, [dataset] * count, places))
+    return sum_of(parts)
 
 
 class _Run:
@@ -238,6 +270,7 @@ class _Run:
         warmup = self._send("warmup", ["--requests-max", str(warmup_requests)])
         expected = workload.expected(dataset, 0, warmup.requests)
         before = self._drained(expected, 0.0)
+        self._wait_for_others()
         used_before = self._peer.usage()
         sink_cpu_before = self._sink.usage().cpu_s
         machine_before = machine_time()
@@ -315,6 +348,13 @@ class _Run:
             return sent, watcher.result()
         except OSError as error:
             raise BenchError(f"the peer's metrics could not be read: {error}") from error
+
+    def _wait_for_others(self) -> None:
+        if self._case.together is not None:
+            try:
+                self._case.together.wait(READY_TIMEOUT_S)
+            except BrokenBarrierError as error:
+                raise BenchError("another process of the peer did not get so far") from error
 
     def _reload(self) -> None:
         self._peer.send_signal(signal.SIGHUP)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +53,42 @@ class Measurement:
     cycled: bool = False
     exhausted: bool = False
     """The data set was sent in full before the time was over."""
+
+
+def sum_of(parts: Sequence[Measurement]) -> Measurement:
+    """Runs that were made at the same time, as one: void where one of them is. What took time is
+    that of the slowest, and ``latency_p50_s`` the mean."""
+    first, *others = parts
+    void = next((one.void for one in parts if one.void), "")
+    if void:
+        return replace(first, void=void)
+    samples = sum(one.samples for one in parts)
+    cpu_s = sum(one.cpu_s for one in parts)
+    idle = fmean(one.idle_share for one in parts)
+    # Each took the others for foreign.
+    foreign = sum(one.foreign_share for one in parts) - len(others) * (1 - idle)
+    return replace(
+        first,
+        samples=samples,
+        points=sum(one.points for one in parts),
+        verified_points=sum(one.verified_points for one in parts),
+        samples_per_cpu_s=samples / cpu_s,
+        samples_per_s=sum(one.samples_per_s for one in parts),
+        accepted_per_s=sum(one.accepted_per_s for one in parts),
+        cpu_s=cpu_s,
+        sending_s=max(one.sending_s for one in parts),
+        drain_s=max(one.drain_s for one in parts),
+        rss_peak_bytes=sum(one.rss_peak_bytes for one in parts),
+        latency_p50_s=fmean(one.latency_p50_s for one in parts),
+        latency_p99_s=max(one.latency_p99_s for one in parts),
+        latency_max_s=max(one.latency_max_s for one in parts),
+        retries=sum(one.retries for one in parts),
+        sink_requests=sum(one.sink_requests for one in parts),
+        sink_compressed_bytes=sum(one.sink_compressed_bytes for one in parts),
+        generator_cpu_s=sum(one.generator_cpu_s for one in parts),
+        sink_cpu_s=sum(one.sink_cpu_s for one in parts),
+        idle_share=idle,
+        foreign_share=max(0.0, foreign),
+        cycled=any(one.cycled for one in parts),
+        exhausted=any(one.exhausted for one in parts),
+    )

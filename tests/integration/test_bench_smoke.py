@@ -102,6 +102,17 @@ def test_relay_filters_by_the_proposals_selector(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_processes_share_the_series(tmp_path: Path) -> None:
+    results = run_harness("relay", "export", tmp_path, "--seconds 0.5 --processes 2")
+    both, alone = results["runs"]
+    assert (both["peer"], alone["peer"]) == ("relay x2", "relay")
+    assert both["points"] == both["samples"] > 0
+    assert both["rss_peak_bytes"] > alone["rss_peak_bytes"]
+    titles = [ratio["title"] for ratio in results["ratios"]["export"]]
+    assert "relay x2 / relay, samples per second" in titles
+
+
+@pytest.mark.slow
 def test_relay_is_watched_at_a_share_of_its_maximum(tmp_path: Path) -> None:
     full, part = run_harness("relay", "export", tmp_path, "--seconds 3 --load 0.3")["runs"]
     assert (full["load"], part["load"]) == (0.0, 0.3)

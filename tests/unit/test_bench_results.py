@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.measurement import Measurement
+from bench.measurement import Measurement, sum_of
 from bench.peer import load_peer
 from bench.plot import costs, draw
 from bench.process import BenchError
@@ -242,3 +243,31 @@ def test_the_picture_shows_medians_by_workload_and_peer(tmp_path: Path) -> None:
     }
     draw(tmp_path / "picture.png", runs, "a title")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_runs_at_the_same_time_count_as_one() -> None:
+    parts = [
+        Measurement(
+            "export",
+            "relay x2",
+            0,
+            samples=samples,
+            points=samples,
+            cpu_s=cpu_s,
+            samples_per_s=samples / 2,
+            sending_s=2.0,
+            rss_peak_bytes=100,
+            latency_p99_s=latency_s,
+            idle_share=0.2,
+            # Of the 0.8 that were used, each saw its own 0.35; the last 0.1 are somebody else's.
+            foreign_share=0.45,
+        )
+        for samples, cpu_s, latency_s in ((4000, 1.0, 0.1), (2000, 2.0, 0.3))
+    ]
+    whole = sum_of(parts)
+    assert (whole.samples, whole.points, whole.rss_peak_bytes) == (6000, 6000, 200)
+    assert whole.samples_per_cpu_s == 2000
+    assert whole.samples_per_s == 3000
+    assert whole.latency_p99_s == 0.3
+    assert whole.foreign_share == pytest.approx(0.1)
+    assert sum_of([parts[0], replace(parts[1], void="why")]).void == "why"
