@@ -43,5 +43,5 @@ setup(
             # Annotations are for mypy; types that are to be compiled stand in .pxd files.
             "annotation_typing": False,
         },
-    )
+    ),
 )

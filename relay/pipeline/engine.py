@@ -26,26 +26,20 @@ from relay.pipeline.metric_types import (
     MetricTypes,
     family_of,
 )
-from relay.pipeline.native import NativeRoute
 from relay.pipeline.positions import Positions
-from relay.pipeline.request import Request
+from relay.pipeline.request import Finder, Request
 from relay.pipeline.resolve import Resolver
 from relay.pipeline.resources import Resources
 from relay.pipeline.rounds import close_round
 from relay.pipeline.router import Router, Sources
-from relay.pipeline.series import Series
 from relay.pipeline.streams import Emission
 from relay.pipeline.table import SeriesTable
-from relay.pipeline.tenancy import ACCOUNT_LABELS, ANYWHERE, Origin, Tenancy
+from relay.pipeline.tenancy import ANYWHERE, Origin, Tenancy
 from relay.pipeline.translate import Translator
 from relay.selector.resource_matching import Compiler
 from relay.wire.batch import OpenBatch, SealedBatch
-from relay.wire.label_reader import LabelReader, SeriesLabels
-from relay.wire.remote_write import (
-    SeriesFault,
-    WriteProtocol,
-    parse_metadata,
-)
+from relay.wire.label_reader import LabelReader
+from relay.wire.remote_write import WriteProtocol, parse_metadata
 from relay.wire.remote_write2 import Metadata2
 
 SERIES_MAX_LEAST = 1_000
@@ -108,11 +102,15 @@ class Engine:
         self.assembly = self.resolver.assembly
         self.positions = Positions()
         self.schedule = FlushSchedule()
-        self._is_shared = not self.router.tenancy.enabled
-        self._limits = limits
-        self._labels = LabelReader(labels_max=limits.labels_max, bytes_max=limits.series_bytes_max)
-        self._info_reader = info_reader or InfoReader()
-        self._origin = ANYWHERE
+        self.finder = Finder(
+            self.table,
+            self.resolver,
+            self.inventory,
+            LabelReader(labels_max=limits.labels_max, bytes_max=limits.series_bytes_max),
+            info_reader or InfoReader(),
+            self.router.tenancy,
+            series_bytes_max=limits.series_bytes_max,
+        )
         self._received: dict[WriteProtocol, int] = {}
         self._dropped: dict[str, int] = {}
         self.shelf = ExemplarShelf()
@@ -262,7 +260,7 @@ class Engine:
         self.router.fold()
         return EngineStatistics(
             self.table.statistics(),
-            self._labels.statistics(),
+            self.finder.labels.statistics(),
             self.router.statistics(),
             self.types.statistics(),
             self.translator.statistics(),
@@ -280,11 +278,10 @@ class Engine:
         self, body: bytes, intake: Intake, origin: Origin, protocol: WriteProtocol
     ) -> None:
         """Append a request's points to the batches; nothing is changed where that raises."""
-        self._origin = origin
-        self.table.enter(origin)
+        self.finder.enter(origin)
         before = self.learned
         try:
-            request = Request(body, self)
+            request = Request(body, self.finder, self)
             if protocol == "remote_write_v2":
                 consume2(self.table, body, intake, request)
             else:
@@ -368,73 +365,6 @@ class Engine:
             family = family_of(name, metadata.type)
             if self.types.learn(family, FamilyMetadata(*metadata)):
                 self.table.invalidate()
-
-    def find(self, key: bytes, request: Request) -> Series:
-        """The series with these label bytes, ready for use or with its fault set."""
-        if len(key) > self._limits.series_bytes_max:
-            # Not kept: a sender could fill the table with what we refuse.
-            series = Series(key)
-            series.fault = "too_large"
-            return series
-        known = self.table.find(key)
-        if known is None:
-            request.learn_ahead()
-            series = Series(key)
-            self._resolve(series)
-            # Not before: what turns out to be no labels is no series, however often it comes.
-            request.count_new(len(key))
-            self.table.add(series)
-        else:
-            series = known
-            if series.generation != self.table.generation:
-                if not self.resolver.is_current(series):
-                    self._refresh(series)
-                series.generation = self.table.generation
-        if series.claim is not None:
-            # One behind, so that each of its samples comes here: which of several info series of an
-            # object was seen last decides what holds.
-            series.generation = self.table.generation - 1
-            self.inventory.hear(series.claim, begins=known is None)
-        return series
-
-    def native(self, series: Series) -> NativeRoute:
-        """Where the native histograms of a good series go; told when the first one comes."""
-        route = series.native
-        if route is None:
-            route = series.native = self.resolver.native(series, *self._view(series))
-        return route
-
-    def _resolve(self, series: Series) -> None:
-        """Do everything that depends on labels: parse, match, translate."""
-        try:
-            labels, project = self._view(series)
-        except SeriesFault as fault:
-            series.fault = fault.reason
-            series.resolved = series.plan.partition.version
-            return
-        series.claim = self._info_reader.claim(labels, project)
-        self.resolver.resolve(series, labels, project)
-        if self.resolver.take_changed():
-            self.table.invalidate()
-
-    def _refresh(self, series: Series) -> None:
-        """Bring a series that was resolved before up to date, at the least expense; others look
-        again where what they rest on was told by this one."""
-        if not series.fault:
-            self.resolver.refresh(series, lambda: self._view(series))
-            if self.resolver.take_changed():
-                self.table.invalidate()
-
-    def _view(self, series: Series) -> tuple[SeriesLabels, str]:
-        """The labels that anybody may see, and the project. Raises SeriesFault."""
-        labels = self._labels.read(series.key)
-        if self._is_shared and not self._origin.by_labels:
-            return labels, ""
-        tenancy = self.router.tenancy
-        project = tenancy.project_of(labels, self._origin)
-        if self._origin.by_labels:
-            labels = labels.without(ACCOUNT_LABELS)
-        return labels, project
 
     def __repr__(self) -> str:
         return f"<Engine {self.table!r} {self.router!r}>"

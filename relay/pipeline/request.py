@@ -1,39 +1,163 @@
-"""What the resolution of series needs of the request that brought them."""
+"""How the series of a request are found, and those that are new are made.
+
+Rules:
+
+* Everything that depends on labels is done here, once per series; :meth:`Finder.find` is also where
+  a known series comes whose routes may be out of date.
+* A body may carry metadata behind its series. The types of new series are better known from the
+  start than corrected afterwards, so the metadata is read when the first new series turns up.
+* What one request may have looked at is bounded.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from relay.errors import OverloadedError
+from relay.inventory.info_series import InfoReader
+from relay.inventory.store import Inventory
 from relay.pipeline.native import NativeRoute
+from relay.pipeline.resolve import Resolver
 from relay.pipeline.series import Series
-from relay.wire.remote_write import metadata_spans
+from relay.pipeline.table import SeriesTable
+from relay.pipeline.tenancy import ACCOUNT_LABELS, ANYWHERE, Origin, Tenancy
+from relay.wire.label_reader import LabelReader, SeriesLabels
+from relay.wire.remote_write import SeriesFault, metadata_spans
 from relay.wire.remote_write2 import Metadata2
 
 if TYPE_CHECKING:
     from relay.pipeline.engine import Engine
 
 NEW_SERIES_MAX = 50_000
-"""New series of one request that are looked at before others are served: a second's worth, if
-they are of usual size."""
+"""New series of one request that are looked at before others are served: half a second's worth, if
+they are of usual size, and one where the hot path is interpreted."""
 NEW_SERIES_BYTES_MAX = 8 * 1024 * 1024
 """The same in bytes of labels, for those that are not."""
+
+
+class Finder:
+    """Knows the series by their bytes; what ``labels`` reads of a new one decides what becomes of
+    it. :meth:`enter` says what the path of the request says that comes next."""
+
+    def __init__(
+        self,
+        table: SeriesTable,
+        resolver: Resolver,
+        inventory: Inventory,
+        labels: LabelReader,
+        info_reader: InfoReader,
+        tenancy: Tenancy,
+        *,
+        series_bytes_max: int,
+    ) -> None:
+        self.labels = labels
+        self._table = table
+        self._resolver = resolver
+        self._inventory = inventory
+        self._info_reader = info_reader
+        self._tenancy = tenancy
+        self._series_bytes_max = series_bytes_max
+        self._origin = ANYWHERE
+        self._is_plain = not tenancy.enabled
+        """Whether labels are everything that there is to know, and all of them are the sender's."""
+
+    def enter(self, origin: Origin) -> None:
+        """Turn to the series of an origin."""
+        self._origin = origin
+        self._is_plain = not (self._tenancy.enabled or origin.by_labels)
+        self._table.enter(origin)
+
+    def find(self, key: bytes, request: Request) -> Series:
+        """The series with these label bytes, ready for use or with its fault set."""
+        series = self._table.find(key)
+        if series is None:
+            return self._make(key, request)
+        if series.generation != self._table.generation:
+            if not self._resolver.is_current(series):
+                self._refresh(series)
+            series.generation = self._table.generation
+        if series.claim is not None:
+            self._hear(series, begins=False)
+        return series
+
+    def native(self, series: Series) -> NativeRoute:
+        """Where the native histograms of a good series go; told when the first one comes."""
+        route = series.native
+        if route is None:
+            route = series.native = self._resolver.native(series, *self.view(series))
+        return route
+
+    def view(self, series: Series) -> tuple[SeriesLabels, str]:
+        """The labels that anybody may see, and the project. Raises SeriesFault."""
+        labels = self.labels.read(series.key)
+        if self._is_plain:
+            return labels, ""
+        project = self._tenancy.project_of(labels, self._origin)
+        if self._origin.by_labels:
+            labels = labels.without(ACCOUNT_LABELS)
+        return labels, project
+
+    def _make(self, key: bytes, request: Request) -> Series:
+        """A series that is new."""
+        series = Series(key)
+        if len(key) > self._series_bytes_max:
+            # Not kept: a sender could fill the table with what we refuse.
+            series.fault = "too_large"
+            return series
+        request.learn_ahead()
+        self._resolve(series)
+        # Not before: what turns out to be no labels is no series, however often it comes.
+        request.count_new(len(key))
+        self._table.add(series)
+        if series.claim is not None:
+            self._hear(series, begins=True)
+        return series
+
+    def _hear(self, series: Series, *, begins: bool) -> None:
+        """Take in what an info series says."""
+        # One behind, so that each of its samples comes here: which of several info series of an
+        # object was seen last decides what holds.
+        series.generation = self._table.generation - 1
+        assert series.claim is not None
+        self._inventory.hear(series.claim, begins=begins)
+
+    def _resolve(self, series: Series) -> None:
+        """Do everything that depends on labels: parse, match, translate."""
+        try:
+            labels, project = self.view(series)
+        except SeriesFault as fault:
+            series.fault = fault.reason
+            series.resolved = series.plan.partition.version
+            return
+        series.claim = self._info_reader.claim(labels, project)
+        self._resolver.resolve(series, labels, project)
+        if self._resolver.take_changed():
+            self._table.invalidate()
+
+    def _refresh(self, series: Series) -> None:
+        """Bring a series that was resolved before up to date, at the least expense; others look
+        again where what they rest on was told by this one."""
+        if not series.fault:
+            self._resolver.refresh(series, lambda: self.view(series))
+            if self._resolver.take_changed():
+                self._table.invalidate()
+
+    def __repr__(self) -> str:
+        return f"<Finder in {self._table!r}>"
 
 
 class Request:
     """One request while it is decoded; see :class:`~relay.pipeline.careful.Resolution`.
 
-    A body may carry metadata behind its series. The types of new series are better known from the
-    start than corrected afterwards, so the metadata is read when the first new series turns up.
-
     A series with a fault is asked for up to three times, until it is clear what is wrong. For the
     table it was seen once: else whoever sends only such ones would turn out those of others.
     """
 
-    __slots__ = ("_ahead", "_body", "_engine", "_faulty", "_new", "_new_bytes")
+    __slots__ = ("_ahead", "_body", "_engine", "_faulty", "_finder", "_new", "_new_bytes")
 
-    def __init__(self, body: bytes, engine: Engine) -> None:
+    def __init__(self, body: bytes, finder: Finder, engine: Engine) -> None:
         self._body = body
+        self._finder = finder
         self._engine = engine
         self._ahead = False
         self._faulty: Series | None = None
@@ -46,7 +170,7 @@ class Request:
         faulty = self._faulty
         if faulty is not None and faulty.key == key:
             return faulty
-        series = self._engine.find(key, self)
+        series = self._finder.find(key, self)
         self._faulty = series if series.fault else None
         return series
 
@@ -56,7 +180,7 @@ class Request:
 
     def native(self, series: Series) -> NativeRoute:
         """See :class:`~relay.pipeline.careful.Resolution`."""
-        return self._engine.native(series)
+        return self._finder.native(series)
 
     def count_new(self, key_bytes: int) -> None:
         """Raises OverloadedError for too many: those before are known by then, and cost less the

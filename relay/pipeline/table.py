@@ -123,7 +123,8 @@ class SeriesTable:
 
     def find(self, key: bytes) -> Series | None:
         """Return the series with these bytes, marking it as seen again, or None."""
-        series = self._scope.shards[hash(key) % SHARDS].get(key)
+        at = hash(key)
+        series: Series | None = self._scope.shards[at % SHARDS].get(key)
         if series is not None:
             series.is_known = True
         return series
@@ -132,7 +133,8 @@ class SeriesTable:
         """Keep a series that :meth:`find` did not know; another one may be forgotten for it."""
         if len(self._newcomers) + len(self._known) >= self._series_max:
             self._make_room()
-        shard = self._scope.shards[hash(series.key) % SHARDS]
+        at = hash(series.key)
+        shard = self._scope.shards[at % SHARDS]
         shard[series.key] = series
         series.shard = shard
         self._newcomers.append(series)

@@ -135,6 +135,33 @@ def test_any_bytes(other: BuildWorker, found: list[bytes]) -> None:
         assert outcome_of(found, protocol) == other.outcome_of(found, protocol)
 
 
+LABEL_NAMES = st.sampled_from([b"job", b"instance", b"code", b"le", b"quantile", b"__name__", b""])
+LABEL_NAMES |= st.sampled_from([b"__type__", b"__unit__", b"otel_scope_name", b"otel_scope_x"])
+LABEL_NAMES |= st.sampled_from([b"service.name", b"\xc3\x9cber", b"\xff", b"z" * 200])
+LABEL_VALUES = st.sampled_from([b"a/b", b"a", b"\xc3\xa9", b"\xc3", b"", b"counter", b"0.5"]) | (
+    st.sampled_from((1, 110, 120, 122, 123, 124, 125, 126, 127, 128, 600)).map(lambda n: b"v" * n)
+)
+
+
+@st.composite
+def new_series(draw: st.DrawFn) -> bytes:
+    """A series whose labels nobody has seen, in any order, good or not."""
+    name = draw(st.sampled_from([b"up", b"a_total", b"h_bucket", b"h_sum", b"target_info", b"s"]))
+    pairs = draw(st.lists(st.tuples(LABEL_NAMES, LABEL_VALUES), max_size=8))
+    if draw(st.booleans()):
+        pairs = sorted(dict(pairs).items())
+    if draw(st.integers(0, 20)) == 0:
+        pairs += [(b"n%d" % number, b"v") for number in range(130)]
+    pairs.insert(draw(st.integers(0, len(pairs))), (b"__name__", name))
+    return raw.series(pairs, (1.0, T))
+
+
+@given(st.lists(new_series(), min_size=1, max_size=12))
+def test_new_series_of_any_labels(other: BuildWorker, found: list[bytes]) -> None:
+    sent = [b"".join(found), *found]
+    assert outcome_of(sent, "remote_write_v1") == other.outcome_of(sent, "remote_write_v1")
+
+
 @pytest.mark.parametrize("shift", range(64))
 def test_every_bit_of_a_time_and_a_value(other: BuildWorker, shift: int) -> None:
     """An ``unsigned char`` that is shifted as a 32-bit ``int`` loses what is above."""

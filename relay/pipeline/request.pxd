@@ -1,0 +1,40 @@
+# What request.py is compiled with.
+cimport cython
+
+from relay.pipeline.resolve cimport Resolver
+from relay.pipeline.series cimport Series
+from relay.pipeline.table cimport SeriesTable
+
+
+cdef class Finder:
+    cdef public object labels
+    cdef SeriesTable _table
+    cdef Resolver _resolver
+    cdef object _inventory
+    cdef object _info_reader
+    cdef object _tenancy
+    cdef Py_ssize_t _series_bytes_max
+    cdef object _origin
+    cdef bint _is_plain
+
+    @cython.locals(series=Series)
+    cpdef Series find(self, bytes key, Request request)
+    cpdef tuple view(self, Series series)
+    @cython.locals(series=Series)
+    cdef Series _make(self, bytes key, Request request)
+    cdef _resolve(self, Series series)
+
+
+cdef class Request:
+    cdef bytes _body
+    cdef Finder _finder
+    cdef object _engine
+    cdef bint _ahead
+    cdef Series _faulty
+    cdef Py_ssize_t _new
+    cdef Py_ssize_t _new_bytes
+
+    @cython.locals(faulty=Series, series=Series)
+    cpdef Series resolve(self, bytes key)
+    cpdef count_new(self, Py_ssize_t key_bytes)
+    cpdef learn_ahead(self)

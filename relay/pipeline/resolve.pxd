@@ -1,0 +1,26 @@
+# What resolve.py is compiled with: the way of a new series.
+cimport cython
+
+from relay.pipeline.series cimport Series
+
+
+cdef class Resolver:
+    cdef readonly object assembly
+    cdef object _router
+    cdef object _translator
+    cdef object _types
+    cdef object _resources
+    cdef object _deltas
+    cdef bint _changed
+
+    @cython.locals(name=str)
+    cpdef resolve(self, Series series, labels, str project)
+    cpdef bint is_current(self, Series series) except -1
+    cdef bint _is_translated(self, Series series) except -1
+    cpdef bint take_changed(self) except -1
+    @cython.locals(facts=tuple)
+    cdef _attach(self, Series series, labels, str project, plan, tuple matched)
+
+
+@cython.locals(seen=longlong)
+cdef long long _seen(tuple facts) except -1
