@@ -17,6 +17,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,6 +51,7 @@ MODULES: Final = (
 """Every module that may be an extension. The first has no plain twin: nothing plain needs one."""
 
 _PACKAGE = Path(__file__).parent
+_CIMPORT = re.compile(r"^from (relay[.\w]+) cimport ", re.MULTILINE)
 
 
 class _PlainModules(importlib.abc.MetaPathFinder):
@@ -97,10 +99,16 @@ def _lacking() -> str:
 
 
 def _sources(name: str) -> list[Path]:
-    """What an extension is made of; the plain module is not, where there is one on raw memory."""
+    """What an extension is made of, what it knows of others included: where their fields lie in
+    memory, and what is inlined. The plain module is not, where there is one on raw memory."""
     raw = _source(name, ".pyx")
     found = [raw if raw.is_file() else _source(name, ".py"), _source(name, ".pxd")]
-    return [path for path in found if path.is_file()]
+    found = [path for path in found if path.is_file()]
+    for path in found:  # grows meanwhile
+        named = _CIMPORT.findall(path.read_text(encoding="utf-8"))
+        declared = [_source(other, ".pxd") for other in named]
+        found += [path for path in dict.fromkeys(declared) if path.is_file() and path not in found]
+    return found
 
 
 def _changed_at(path: Path) -> float:

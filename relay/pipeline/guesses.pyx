@@ -79,6 +79,8 @@ cdef class Guesses:
 
     def __dealloc__(self):
         cdef size_t at
+        if self.slots == NULL:
+            return  # there was no memory for them
         for at in range(self.mask + 1):
             Py_XDECREF(<PyObject *>self.slots[at].series)
         PyMem_Free(self.slots)
@@ -132,12 +134,13 @@ cdef class Guesses:
             if slot.series == NULL or slot.mark == mark:
                 chosen = slot
                 break
-        Py_INCREF(series)
-        if chosen.series == NULL:
+        cdef PyObject *before = <PyObject *>chosen.series
+        if before == NULL:
             self.count += 1
-        Py_XDECREF(<PyObject *>chosen.series)
+        Py_INCREF(series)
         chosen.mark = mark
         chosen.series = <void *>series
+        Py_XDECREF(before)  # last: what that may set off must find no dead series here
 
     cdef int tidy(self) except -1:
         """Drop what is forgotten; where that does not make enough room, make more."""

@@ -5,6 +5,7 @@ A point is written as its values are read, and thrown away where one of them is 
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
@@ -28,6 +29,7 @@ memcpy(&STALE_BITS, PyBytes_AS_STRING(STALE), 8)
 
 cdef inline char *value_at(list slots, Py_ssize_t place) except NULL:
     """The eight bytes of a value."""
+    assert place < PyList_GET_SIZE(slots), "a set has room for all members"
     cdef bytes value = slots[place]
     assert value is not None and PyBytes_GET_SIZE(value) == 8
     return PyBytes_AS_STRING(value)

@@ -44,9 +44,9 @@ def feeds(draw: st.DrawFn, tick: float) -> Step:
     """A request of one origin: mostly the known series, in order or not, with small changes."""
     origin = draw(st.integers(0, len(ORIGINS) - 1))
     account = draw(st.sampled_from(ACCOUNTS)) if ORIGINS[origin].by_labels else []
-    owner = (
-        OWNERS[account[0][1]] if account and account[0][1] in OWNERS else ORIGINS[origin].project
-    )
+    owner = ORIGINS[origin].project
+    for _, number in account:
+        owner = OWNERS.get(number, "")
     order = list(range(len(MANY)))
     if draw(st.integers(0, 2)) == 0:
         order = draw(st.permutations(order))
@@ -87,9 +87,7 @@ def stories(draw: st.DrawFn) -> list[Step]:
     """Exporters of both projects come first, and others come and go."""
     limit = st.sampled_from([1, 2, 7, 100])
     wait = st.sampled_from([0.0, 5.0])
-    steps: list[Step] = [
-        ["export", project, project, draw(limit), draw(wait)] for project in PROJECTS
-    ]
+    steps: list[Step] = [["export", each, each, draw(limit), draw(wait)] for each in PROJECTS]
     others: list[str] = []
     tick = 0.0
     # Many requests that are much the same, or nothing is recognised.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from relay.pipeline.families import (
     summary,
     summary_layout,
 )
+from relay.pipeline.layouts import ClassicLayout, SummaryLayout
 from relay.wire.otlp_points import STALE, HistogramPoint, SummaryPoint, encode_point, wrap_point
 
 ATTRIBUTES = b"\x4a\x03abc"
@@ -115,3 +117,13 @@ def test_the_layout_of_a_summary_says_what_care_says_or_nothing(
     assert point is not None
     encoded = encode_point(ATTRIBUTES, careful)
     assert wrap_point(ATTRIBUTES, body) == encode_point(ATTRIBUTES, point) == encoded
+
+
+def test_values_that_are_not_there_are_never_read() -> None:
+    """On raw memory nobody else would notice."""
+    slots: Slots = [double(0.0)] * 3
+    for layout in (ClassicLayout((1.0,), (0,), 3, 1, 2), ClassicLayout((1.0,), (5,), None, 1, 2)):
+        with pytest.raises((AssertionError, IndexError)):
+            layout.encode(slots, 1, 0)
+    with pytest.raises((AssertionError, IndexError)):
+        SummaryLayout((0.5,), (3,), 0, 1).encode(slots, 1, 0)

@@ -36,7 +36,7 @@ def ask(package: Path, code: str, switch: str = "") -> subprocess.CompletedProce
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     """A copy of the sources that the choice looks at, nothing built."""
-    for name in ("relay.__init__", "relay.hot_path", *MODULES):
+    for name in ("relay.__init__", "relay.hot_path", "relay.pipeline.shapes", *MODULES):
         for suffix in (".py", ".pyx", ".pxd"):
             source = Path(*name.split(".")).with_suffix(suffix)
             if (ROOT / source).is_file():
@@ -71,6 +71,29 @@ def test_a_stale_extension_never_runs(package: Path) -> None:
     build(package)
     build(package, MODULES[2:3], age_s=3600)
     assert ask(package, ASK).stdout == f"interpreted {MODULES[2]} is older than its source\n"
+
+
+@pytest.mark.parametrize(
+    ("declarations", "stale"),
+    [
+        ("relay.pipeline.shapes", "relay.pipeline.guesses"),  # inlined
+        ("relay.wire.arena", "relay.pipeline.kernel"),  # by way of those of the batch, too
+    ],
+)
+def test_an_extension_is_older_than_declarations_that_it_takes_from_others(
+    package: Path, declarations: str, stale: str
+) -> None:
+    build(package, age_s=3600)
+    for path in package.rglob("*.p[yx]*"):
+        os.utime(path, (path.stat().st_mtime - 7200,) * 2)
+    build(package)
+    assert ask(package, ASK).stdout == "compiled \n"
+    changed = package / Path(*declarations.split(".")).with_suffix(".pxd")
+    os.utime(changed, (changed.stat().st_mtime + 14_400,) * 2)
+    build(package, (declarations,) if declarations in MODULES else (), age_s=-36_000)
+    told = ask(package, ASK).stdout
+    assert told.startswith("interpreted ")
+    assert f"{stale} is older" in told
 
 
 def test_the_switch_takes_the_plain_modules(package: Path) -> None:
