@@ -77,7 +77,7 @@ def test_a_stale_extension_never_runs(package: Path) -> None:
     ("declarations", "stale"),
     [
         ("relay.pipeline.shapes", "relay.pipeline.guesses"),  # inlined
-        ("relay.wire.arena", "relay.pipeline.kernel"),  # by way of those of the batch, too
+        ("relay.wire.arena", "relay.pipeline.intake"),  # by way of those of the batch, too
     ],
 )
 def test_an_extension_is_older_than_declarations_that_it_takes_from_others(
