@@ -32,7 +32,7 @@ from relay.sink.ledger import LedgerStatistics
 from relay.sink.share import BufferedBytes
 from relay.sink.store import QueueStore, SinkStore
 from relay.sink.worker import SinkWorker
-from relay.wire.batch import OpenBatch
+from relay.wire.batch import OpenBatch, room_of
 
 _log = logging.getLogger("relay.fleet")
 
@@ -301,7 +301,7 @@ class Fleet:
         if self._open[0] != self._revision:
             lanes = [batch for _, worker in self._members() for batch in worker.lanes]
             self._open = (self._revision, lanes)
-        return sum([batch.arena.room for batch in self._open[1]])
+        return room_of(self._open[1])
 
     def lows(self, following: int, *, limit: int | None = None) -> dict[SinkKey, tuple[int, ...]]:
         """For each lane of each sink, the oldest position that it has neither dealt with nor on

@@ -66,7 +66,6 @@ class Arena:
         del self.runs[runs:]
         del self.pieces[pieces:]
 
-    @property
     def room(self) -> int:
         """Bytes that it takes in memory, roughly, beside what series have of their own."""
         return self.size
