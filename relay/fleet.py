@@ -34,7 +34,7 @@ from relay.sink.ledger import LedgerStatistics
 from relay.sink.share import BufferedBytes
 from relay.sink.store import QueueStore, SinkStore
 from relay.sink.worker import SinkWorker
-from relay.wire.batch import OpenBatch
+from relay.wire.batch import OpenBatch, room_of
 
 _log = logging.getLogger("relay.fleet")
 
@@ -275,8 +275,8 @@ class Fleet:
     def open_bytes(self) -> int:
         """Bytes in open batches."""
         # Those of sinks that were removed are empty. Ten thousand take 1 ms, so keep this plain.
-        return sum(
-            [batch.arena.room for record in self._records.values() for batch in record.worker.lanes]
+        return room_of(
+            [batch for record in self._records.values() for batch in record.worker.lanes]
         )
 
     def lows(self, following: int, *, limit: int | None = None) -> dict[SinkKey, tuple[int, ...]]:

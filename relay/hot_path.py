@@ -46,6 +46,7 @@ MODULES: Final = (
     "relay.pipeline.table",
     "relay.wire.arena",
     "relay.wire.batch",
+    "relay.wire.fresh_bytes",
     "relay.wire.label_reader",
 )
 """Every module that may be an extension. The first has no plain twin: nothing plain needs one."""

@@ -88,7 +88,7 @@ class Unpacked:
 
     def add(self, sealed: SealedBatch, lane: int) -> None:
         """Have one packed when its turn has come, which may be now."""
-        self._memory.used += sealed.arena.room
+        self._memory.used += sealed.arena.room()
         self._batches.append((sealed, lane))
         self._packing.ask(self._pack_first)
 
@@ -107,7 +107,7 @@ class Unpacked:
     def _pack_first(self) -> None:
         if self._batches:  # else it was packed out of turn
             sealed, lane = self._batches.popleft()
-            self._memory.used -= sealed.arena.room
+            self._memory.used -= sealed.arena.room()
             self._pack(sealed, lane)
 
     def __repr__(self) -> str:

@@ -29,3 +29,4 @@ cdef class Arena:
     cdef void forget(self, Py_ssize_t points, Py_ssize_t runs) noexcept
     cpdef close_run(self, group)
     cpdef tuple mark(self)
+    cpdef Py_ssize_t room(self)

@@ -77,7 +77,6 @@ class Arena:
         del self.runs[runs:]
         del self.pieces[self.closed :]
 
-    @property
     def room(self) -> int:
         """Bytes that it takes in memory, roughly, beside what series have of their own."""
         return self.size

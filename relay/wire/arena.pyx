@@ -226,8 +226,7 @@ cdef class Arena:
         points, self.size, runs, self.finished = mark
         self.forget(points, runs)
 
-    @property
-    def room(self):
+    cpdef Py_ssize_t room(self):
         """See arena.py."""
         cdef size_t arrays = <size_t>self.capacity * sizeof(Point)
         arrays += <size_t>self.runs_capacity * sizeof(Run)

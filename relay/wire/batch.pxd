@@ -1,3 +1,5 @@
+cimport cython
+
 from relay.wire.arena cimport Arena
 
 
@@ -13,3 +15,7 @@ cdef class OpenBatch:
     cdef public double timeout_s
     cdef public object owner
     cdef public long long lane
+
+
+@cython.locals(batch=OpenBatch, room=Py_ssize_t)
+cpdef room_of(list batches)

@@ -87,3 +87,11 @@ class OpenBatch:
 
     def __repr__(self) -> str:
         return f"<OpenBatch {self.owner!r}/{self.lane} {self.count}/{self.limit} points>"
+
+
+def room_of(batches: list[OpenBatch]) -> int:
+    """Bytes that the open batches take in memory; there may be ten thousand, looked at often."""
+    room = 0
+    for batch in batches:
+        room += batch.arena.room()
+    return room

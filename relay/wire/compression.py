@@ -19,6 +19,7 @@ Rules:
 from __future__ import annotations
 
 import zlib
+from functools import partial
 from typing import Literal, NamedTuple
 
 import cramjam
@@ -26,6 +27,7 @@ import zstandard
 from isal import isal_zlib
 
 from relay.errors import DecodeError, TooLargeError, UnsupportedMediaError
+from relay.wire.fresh_bytes import fresh_bytes
 
 SenderEncoding = Literal["snappy", "zstd"]
 OwnEncoding = Literal["gzip", "zstd", "none"]
@@ -110,7 +112,7 @@ def _decompress_snappy(body: bytes, bytes_max: int) -> bytes:
             raise _too_large(size, bytes_max)
         if size > len(body) * _SNAPPY_RATIO_MAX:
             raise DecodeError(f"a snappy block of {len(body)} bytes cannot hold {size}", offset=0)
-        return bytes(cramjam.snappy.decompress_raw(body))
+        return fresh_bytes(size, partial(cramjam.snappy.decompress_raw_into, body))
     except cramjam.DecompressionError as error:
         raise DecodeError(f"corrupt snappy block: {error}") from error
 

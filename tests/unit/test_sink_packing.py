@@ -113,7 +113,7 @@ async def test_batches_of_a_sink_are_packed_once_in_order_and_count_as_memory(
         unpacked.add(sealed, lane)
     assert unpacked
     assert list(unpacked) == batches
-    assert memory.used == sum(sealed.arena.room for sealed, _ in batches) > 0
+    assert memory.used == sum(sealed.arena.room() for sealed, _ in batches) > 0
     if out_of_turn:
         unpacked.pack_all()
         assert packed == batches
