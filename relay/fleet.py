@@ -152,9 +152,8 @@ class Fleet:
         self._upkeep: asyncio.Task[None] | None = None
         self._awake: dict[SinkWorker, None] = {}
         self._revision = 0
-        self._open: list[OpenBatch] = []
-        """Of all sinks, as of the revision :attr:`_open_at`."""
-        self._open_at = -1
+        self._open: list[OpenBatch] | None = None
+        """Of all sinks, None where they have changed: what is gone is not kept alive here."""
         self._draining = False
 
     def start(self) -> None:
@@ -279,8 +278,7 @@ class Fleet:
         """Bytes in open batches."""
         # Asked for after every dozen of requests: only the sum itself is drawn up anew. Those of
         # sinks that were removed are empty.
-        if self._open_at != self._revision:
-            self._open_at = self._revision
+        if self._open is None:
             self._open = [one for record in self._records.values() for one in record.worker.lanes]
         return room_of(self._open)
 
@@ -374,7 +372,7 @@ class Fleet:
                 self._flush(record.worker)
                 record.worker.reconfigure(sink)
                 self._note_blocking(record.worker)
-                self._revision += 1
+                self._note_change()
             targets[sink.name] = Target(record.tally, record.worker.lanes, _options(sink))
         for name in known:
             self._retire((exporter.id, name))
@@ -397,7 +395,7 @@ class Fleet:
         )
         worker = self._make_worker(exporter, sink, fittings)
         self._wake(worker)
-        self._revision += 1
+        self._note_change()
         record = self._departing.pop(key, None)
         if record is None:
             record = _Record(SinkTally(*key), worker, exporter.project or exporter.id)
@@ -425,7 +423,7 @@ class Fleet:
         """Let a sink's worker send what it has, then stop it."""
         record = self._departing[key] = self._records.pop(key)
         self._blocking.pop(record.worker, None)
-        self._revision += 1
+        self._note_change()
         self._flush(record.worker)
         task = asyncio.get_running_loop().create_task(self._finish(key, record, record.worker))
         self._retirements.add(task)
@@ -451,6 +449,10 @@ class Fleet:
             "sink removed, its queue is empty",
             extra={"exporter": key[0], "sink": key[1], "dropped": lost},
         )
+
+    def _note_change(self) -> None:
+        self._revision += 1
+        self._open = None
 
     def _flush(self, worker: SinkWorker) -> None:
         for batch, sealed in self._engine.flush(worker.lanes):
