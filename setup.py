@@ -30,18 +30,19 @@ def extension(name: str) -> Extension:
     source = Path(*name.split(".")).with_suffix(".pyx")
     if not source.is_file():
         source = source.with_suffix(".py")
-    return Extension(name, [source.as_posix()], optional=True)
+    return Extension(name, [source.as_posix()])
 
 
-setup(
-    options={"build_ext": {"parallel": os.cpu_count()}},
-    ext_modules=cythonize(
-        [extension(name) for name in modules()],
-        build_dir="build/cython",
-        compiler_directives={
-            "language_level": "3",
-            # Annotations are for mypy; types that are to be compiled stand in .pxd files.
-            "annotation_typing": False,
-        },
-    ),
+extensions = cythonize(
+    [extension(name) for name in modules()],
+    build_dir="build/cython",
+    compiler_directives={
+        "language_level": "3",
+        # Annotations are for mypy; types that are to be compiled stand in .pxd files.
+        "annotation_typing": False,
+    },
 )
+for built in extensions:
+    built.optional = True  # here, because Cython makes extensions of its own
+
+setup(options={"build_ext": {"parallel": os.cpu_count()}}, ext_modules=extensions)

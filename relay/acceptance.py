@@ -183,6 +183,8 @@ class Acceptance:
         self._unsampled_bytes += size
         if self._unsampled_bytes > self._memory_bytes_max // RESAMPLE_PARTS:
             self.measure()
+            # The fleet looks once a second, in which a fast sender fills any memory.
+            self._fleet.relieve_memory()
         if self.memory().used_bytes + size > self._memory_bytes_max:
             raise OverloadedError(
                 "too much data is on its way already", retry_after_s=MEMORY_RETRY_AFTER_S

@@ -25,7 +25,6 @@ from relay.fleet import Fittings, Fleet, Survey
 from relay.inventory.info_series import InfoReader
 from relay.journal.disk import Disk
 from relay.keeping import Keeper
-from relay.loop import let_loop_go_first
 from relay.notices import notices
 from relay.pipeline.engine import Engine, Limits
 from relay.pipeline.intake import Intake
@@ -174,7 +173,6 @@ class Relay:
             raise
         allocator.settle()
         collector.settle()
-        let_loop_go_first()
         loop = asyncio.get_running_loop()
         self._lag_task = loop.create_task(self._lag.run())
         if self._settings.watch.enabled:

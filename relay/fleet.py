@@ -311,6 +311,10 @@ class Fleet:
         assert isinstance(worker, SinkWorker)
         self._records[worker.exporter_id, worker.sink_id].tally.points -= points
 
+    def relieve_memory(self) -> None:
+        """Let the largest store what they have in memory, or give way, where it is too much."""
+        self._arbiter.relieve_memory()
+
     def spill_below(self, position: int) -> None:
         """Begin to put on disk whatever holds a position below this one."""
         for record in self._records.values():
@@ -467,7 +471,7 @@ class Fleet:
             workers = list(self._awake)
             size = -(-len(workers) // UPKEEP_SLICES)
             for number in range(UPKEEP_SLICES):
-                self._arbiter.relieve_memory()
+                self.relieve_memory()
                 for worker in workers[number * size : (number + 1) * size]:
                     try:
                         if not worker.upkeep():

@@ -25,6 +25,7 @@ from relay.exporter.secrets import SecretStore
 from relay.fleet import Fleet
 from relay.inventory.loading import InventoryFiles, InventoryLoad
 from relay.inventory.store import ManifestIndex
+from relay.loop import aside
 from relay.settings import Settings
 
 _log = logging.getLogger("relay.reloading")
@@ -101,8 +102,8 @@ class Reloader:
     async def start(self) -> None:
         """Bring everything into service. Raises ConfigError where nothing could run at all."""
         async with self._lock:
-            inventory = await asyncio.to_thread(self._inventory_files.load)
-            loaded = await asyncio.to_thread(self._manifests.load)
+            inventory = await aside(self._inventory_files.load)
+            loaded = await aside(self._manifests.load)
             if loaded.faults and not loaded.exporters:
                 raise ConfigError(loaded.faults)
             self._take_inventory(inventory)
@@ -112,8 +113,8 @@ class Reloader:
         """Read what has changed and apply it, at once."""
         async with self._lock:
             try:
-                self._take_inventory(await asyncio.to_thread(self._inventory_files.load))
-                changes = await self._apply(await asyncio.to_thread(self._manifests.load))
+                self._take_inventory(await aside(self._inventory_files.load))
+                changes = await self._apply(await aside(self._manifests.load))
                 self._fleet.reread_secrets()  # mounted ones too: whoever asks expects it
             except Exception:
                 self._fail()
@@ -155,7 +156,7 @@ class Reloader:
             return inventory, loaded, time.thread_time() - started
 
         async with self._lock:
-            inventory, loaded, took_s = await asyncio.to_thread(look)
+            inventory, loaded, took_s = await aside(look)
             self._take_inventory(inventory)
             if loaded is not None:
                 self._said(await self._apply(loaded))
@@ -167,7 +168,7 @@ class Reloader:
             return wanted, self._fleet.compare(wanted.exporters)
 
         started = time.monotonic()
-        wanted, differences = await asyncio.to_thread(compare)
+        wanted, differences = await aside(compare)
         self._report(wanted, differences)
         self._loaded = wanted
         changes = await self._fleet.apply(differences)

@@ -22,6 +22,7 @@ import msgspec
 from aiohttp import web
 
 from relay.errors import RelayError
+from relay.loop import aside
 from relay.server.contract import Question, View
 from relay.server.listener import SERVER_HEADER, Listener
 from relay.server.target import parse_tenant
@@ -94,7 +95,7 @@ class AdminServer:
         project, pretty = request.query.get("project", ""), "pretty" in request.query
         async with self._rendering:
             view = await self._look()
-            body = await asyncio.to_thread(_document, view, project, pretty=pretty)
+            body = await aside(lambda: _document(view, project, pretty=pretty))
         return _json(body)
 
     async def _show_explanation(self, request: web.Request) -> web.Response:
@@ -116,7 +117,7 @@ class AdminServer:
         accept = ",".join(request.headers.getall("Accept", ()))
         async with self._rendering:
             view = await self._look()
-            body, content_type = await asyncio.to_thread(self._render, view, accept)
+            body, content_type = await aside(lambda: self._render(view, accept))
         response = web.Response(body=body, headers={**_HEADERS, "Content-Type": content_type})
         response.enable_compression()  # only where Accept-Encoding allows it
         return response
