@@ -97,6 +97,11 @@ class Unpacked:
         while self._batches:
             self._pack_first()
 
+    def end(self) -> None:
+        """Nothing more will come: no longer refer to who packs."""
+        assert not self._batches
+        self._pack = _pack_nothing
+
     def __bool__(self) -> bool:
         return bool(self._batches)
 
@@ -112,3 +117,7 @@ class Unpacked:
 
     def __repr__(self) -> str:
         return f"<Unpacked {len(self._batches)} batches>"
+
+
+def _pack_nothing(_sealed: SealedBatch, _lane: int) -> None:
+    raise AssertionError("nothing is packed for a sink that is gone")

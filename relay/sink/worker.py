@@ -275,6 +275,7 @@ class SinkWorker:
         # What refers back to us, so that we go at once with the last reference, without the
         # collector of garbage: it would have to look at everything for that.
         self._stowage = None
+        self._unpacked.end()
         for batch in self.lanes:
             batch.owner = None
 
