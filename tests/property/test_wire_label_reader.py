@@ -145,7 +145,7 @@ def test_a_tail_is_noticed_and_left_again() -> None:
             labels = reader.read(raw.labels([(b"__name__", name), (b"le", name), *target]))
             assert labels["pod"] == target[1][1].decode()
             assert labels.fields[-3:] == tuple(raw.label(*pair) for pair in target)
-            found.append(labels.tail is not None and labels.tail.labels["pod"] == labels["pod"])
+            found.append(labels.tail.names == ("job", "pod", "zone"))
     assert found == [False, False, True] * 3
 
 
