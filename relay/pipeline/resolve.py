@@ -27,7 +27,7 @@ from relay.pipeline.delta import DeltaStore
 from relay.pipeline.metric_types import TYPE_NUMBERS, FamilyMetadata, Typing, family_of
 from relay.pipeline.native import NativeRoute
 from relay.pipeline.plans import SourceRoute, Target, TargetOptions
-from relay.pipeline.resources import KEY_LABELS, TARGET_INFO, Resource, Resources
+from relay.pipeline.resources import KEY_LABELS, TARGET_INFO, Resource, Resources, TargetKey
 from relay.pipeline.route import Fact, Route
 from relay.pipeline.router import Router
 from relay.pipeline.series import Series
@@ -41,7 +41,8 @@ from relay.wire.remote_write import Labels
 View = Callable[[], tuple[SeriesLabels, str]]
 """Gives a series' labels that anybody may see, and its project."""
 
-_NOTHING_TOLD = (None,) * len(METADATA_LABELS)
+_ASKED_FOR = (*METADATA_LABELS, *KEY_LABELS)
+"""Labels that every series is asked for."""
 
 _OF_DELTAS_MAX = 1_024
 """Identities whose twin in deltas is remembered."""
@@ -86,13 +87,13 @@ class Resolver:
             self._resources.learn(labels, project)
         elif name.endswith("_bucket") and ("le" in labels or "vmrange" in labels):
             self._changed |= self._types.infer_histogram(name)
-        told = labels.values_of(METADATA_LABELS)
-        if told != _NOTHING_TOLD:
-            self._learn_type(name, told)
+        type_name, unit, job, instance = labels.values_of(_ASKED_FOR)
+        if type_name is not None or unit is not None:
+            self._learn_type(name, type_name, unit)
         plan, matched = self._router.match(labels, project)
         series.plan = plan
         if matched or resource is not None:
-            self._attach(series, labels, project, matched)
+            self._attach(series, labels, project, matched, (job, instance))
         else:
             # Nobody wants it: a new series goes nowhere as it is.
             series.resolved = plan.partition.version
@@ -125,7 +126,7 @@ class Resolver:
         series.handlers = ()
         series.typing = series.native = None
         series.facts = ()
-        self._attach(series, labels, project, matched)
+        self._attach(series, labels, project, matched, labels.values_of(KEY_LABELS))
 
     def is_current(self, series: Series) -> bool:
         """Whether nothing has changed that the routes of a good series rest on."""
@@ -189,9 +190,8 @@ class Resolver:
             streams.append(Stream(group, encoded, outlets, delta))
         return tuple(streams)
 
-    def _learn_type(self, name: str, told: tuple[str | None, ...]) -> None:
+    def _learn_type(self, name: str, type_name: str | None, unit: str | None) -> None:
         """Take in what a new series says of its type and unit."""
-        type_name, unit = told
         kind = TYPE_NUMBERS.get(type_name or "", 0)
         metadata = FamilyMetadata(kind, "", unit or "")
         self._changed |= self._types.learn(family_of(name, kind), metadata)
@@ -202,12 +202,13 @@ class Resolver:
         labels: SeriesLabels,
         project: str,
         matched: tuple[SourceRoute, ...],
+        key: TargetKey,
     ) -> None:
         """Make the routes and handlers of a series that matched these sources, and has none."""
         plan = series.plan
         if matched:
             # Who says something of a target keeps it in mind for others that come later.
-            facts = self._resources.facts(labels.values_of(KEY_LABELS), project)
+            facts = self._resources.facts(key, project)
             resource = facts[0]
             series.facts = facts
             typing = series.typing = self._types.typing(series.name)
@@ -225,7 +226,7 @@ class Resolver:
             else:
                 self._share_out(series, labels, project, typing, resource)
         elif series.name == TARGET_INFO:
-            series.facts = self._resources.facts(labels.values_of(KEY_LABELS), project)
+            series.facts = self._resources.facts(key, project)
         series.resolved = series.plan.partition.version
         series.seen = _seen(series.facts)
 

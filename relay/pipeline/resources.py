@@ -26,10 +26,10 @@ TARGET_INFO = "target_info"
 KEY_LABELS: Final = ("job", "instance")
 """The labels that name a target."""
 
-Target: TypeAlias = tuple[str | None, ...]
+TargetKey: TypeAlias = tuple[str | None, ...]
 """The values of :data:`KEY_LABELS`, None for one that is not there."""
 
-_NO_TARGET: Final[Target] = (None, None)
+_NO_TARGET: Final[TargetKey] = (None, None)
 
 
 class Resource(Fact):
@@ -54,16 +54,19 @@ class Resources:
     """Every target that has a series. ``changed``: series must be translated anew."""
 
     def __init__(self) -> None:
-        self._targets: WeakValueDictionary[tuple[str, Target], Resource] = WeakValueDictionary()
+        self._targets: WeakValueDictionary[tuple[str, TargetKey], Resource] = WeakValueDictionary()
         self._none = Resource()
-        self._latest: tuple[tuple[str, Target], tuple[Resource]] = (("", _NO_TARGET), (self._none,))
+        self._latest: tuple[tuple[str, TargetKey], tuple[Resource]] = (
+            ("", _NO_TARGET),
+            (self._none,),
+        )
         self.changed = False
 
     def find(self, labels: Mapping[str, str], project: str) -> Resource:
         """The target of a project's series; keep it as long as the series is kept."""
         return self.facts((labels.get("job"), labels.get("instance")), project)[0]
 
-    def facts(self, target: Target, project: str) -> tuple[Resource]:
+    def facts(self, target: TargetKey, project: str) -> tuple[Resource]:
         """The same as what a series rests on, by the values of :data:`KEY_LABELS`; series of one
         target come one behind the other and share it."""
         key = (project, target)

@@ -207,6 +207,7 @@ class LabelReader:
         "_known",
         "_labels_max",
         "_last",
+        "_look_up",
         "_no_tail",
         "_shapes",
         "_sizes",
@@ -217,6 +218,7 @@ class LabelReader:
         self._labels_max = labels_max
         self._bytes_max = bytes_max
         self._known = KnownFields()
+        self._look_up = self._known.__getitem__
         self._cuts: dict[int, Cut] = {}
         self._sizes: dict[int, tuple[int, ...]] = {}
         self._shapes: dict[tuple[tuple[str, ...], int], Shape] = {}
@@ -225,13 +227,11 @@ class LabelReader:
 
     def read(self, key: bytes) -> SeriesLabels:
         """The labels by name, in wire order; raises as :func:`parse_labels` does."""
-        known = self._known.__getitem__
+        known = self._look_up
         tail = self._tail
-        if key.endswith(tail.key):
-            head = key[: len(key) - len(tail.key)]
-        else:
+        head = key.removesuffix(tail.key)
+        if head is key:
             tail = self._no_tail
-            head = key
         try:
             # Names differ in length more than anything, and nearly always come first.
             likeness = len(head) << 8 | head[1]
@@ -254,7 +254,14 @@ class LabelReader:
             shape = self._learn_shape(names, tail)
         if not shape.is_good or len(key) > self._bytes_max:
             return self._read_carefully(key)
-        labels = _labels(shape, fields, values + tail.values, attributes, tail)
+        # As _labels() does it; a call would take as long as all that.
+        labels = SeriesLabels()
+        labels.shape = shape
+        labels.first = fields
+        labels.values_ = values = values + tail.values
+        labels.attributes = attributes
+        labels.tail = tail
+        labels.name = values[shape.name_at]
         if tail is self._no_tail:
             self._remember_tail(labels)
         return labels
@@ -287,7 +294,7 @@ class LabelReader:
             count += 1
         self._last = fields
         if TAIL_FIELDS_MIN <= count < len(fields):
-            known = map(self._known.__getitem__, fields[-count:])
+            known = map(self._look_up, fields[-count:])
             names, values, attributes = zip(*known, strict=True)
             self._tail = Tail(fields[-count:], names, (*values, None), attributes)
 

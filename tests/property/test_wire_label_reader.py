@@ -271,3 +271,13 @@ def test_what_is_remembered_of_names_is_bounded(monkeypatch: pytest.MonkeyPatch)
             assert len(labels.shape.picks) <= 2
         assert len(reader._shapes) <= 3
         assert len(labels.tail.shapes) <= 3
+
+
+def test_a_known_head_is_not_enough() -> None:
+    known = label_fields.KnownFields()
+    field = label_field("n", "12")
+    assert known[field][:2] == ("n", "12")
+    for odd in (field[:-1], field + b"3", field[:-2], field[:3], b""):
+        with pytest.raises(label_fields.OddFieldError):
+            known[odd]
+    assert known[label_field("n", "34")][:2] == ("n", "34")
