@@ -81,6 +81,11 @@ class Arena:
         """Bytes that it takes in memory, roughly, beside what series have of their own."""
         return self.size
 
+    def equals(self, other: Arena) -> bool:
+        """Whether both were given the same points of the same groups, and so become the same
+        request. False where that is only not seen at once."""
+        return self.pieces == other.pieces and self.runs == other.runs
+
     def encode(self) -> bytes:
         """The ExportMetricsServiceRequest of all points, whose runs must be closed.
 
