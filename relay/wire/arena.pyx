@@ -15,8 +15,6 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy, memset
 
-Mark = tuple[int, int, int, int]
-
 cdef enum:
     FIRST_POINTS = 32
     FIRST_RUNS = 8
@@ -217,14 +215,19 @@ cdef class Arena:
         assert group is not None
         self.end_run(group)
 
-    cpdef tuple mark(self):
+    cpdef Py_ssize_t closed_runs(self) noexcept:
         """See arena.py."""
-        return self.count, self.size, self.runs_count, self.finished
+        return self.runs_count
 
-    def cut(self, mark):
+    cpdef Py_ssize_t closed_rest(self) noexcept:
         """See arena.py."""
-        points, self.size, runs, self.finished = mark
-        self.forget(points, runs)
+        return self.finished
+
+    cpdef cut(self, Py_ssize_t count, Py_ssize_t size, Py_ssize_t runs, Py_ssize_t rest):
+        """See arena.py."""
+        self.size = size
+        self.finished = rest
+        self.forget(count, runs)
 
     cpdef Py_ssize_t room(self):
         """See arena.py."""
