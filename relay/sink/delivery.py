@@ -80,8 +80,7 @@ class Moment(NamedTuple):
     monotonic: float
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Send this payload, then settle it."""
 
     payload: Payload

@@ -13,7 +13,8 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from relay.exporter.model import Compression
 from relay.wire.arena import Arena
@@ -64,11 +65,10 @@ class Payload:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(NamedTuple):
     """What a request holds, as it is sent; ``encoded_bytes`` is its size before compression."""
 
-    data: bytes = field(repr=False)
+    data: bytes
     points: int
     encoded_bytes: int
 
