@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from relay.errors import OverloadedError
 from relay.fleet import Fleet
@@ -41,8 +42,7 @@ RESAMPLE_PARTS = 64
 are measured anew when they have grown by as much."""
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryStatistics:
+class MemoryStatistics(NamedTuple):
     """``queued_bytes`` in the sinks' queues, ``open_bytes`` in open batches, ``pending_bytes`` on
     their way to the journal."""
 
@@ -60,7 +60,7 @@ class MemoryStatistics:
 NO_MEMORY = MemoryStatistics()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would cost more than all else here
 class _Arrival:
     """A request as it came."""
 
