@@ -38,7 +38,8 @@ BLOCKED_RETRY_AFTER_S = 5
 MEMORY_RETRY_AFTER_S = 2
 
 RESAMPLE_PARTS = 64
-"""Open batches are measured anew after every 64th part of the memory limit has come in."""
+"""After every 64th part of the memory limit that has come in, sinks are looked at; and open batches
+are measured anew when they have grown by as much."""
 
 
 class MemoryStatistics(NamedTuple):
@@ -115,6 +116,7 @@ class Acceptance:
         self._open_bytes = 0
         self._unsampled_bytes = 0
         self._measured_version = 0
+        self._measured_grown = 0
         self.stopping = False
 
     async def accept(
@@ -157,7 +159,7 @@ class Acceptance:
         return MemoryStatistics(
             self._memory_bytes_max,
             self._queued.used,
-            self._open_bytes,
+            self._open_bytes + self._grown,
             self._journal.pending_bytes if self._journal is not None else 0,
         )
 
@@ -168,8 +170,15 @@ class Acceptance:
         if not self._open_bytes and version == self._measured_version:
             return
         self._measured_version = version
+        self._measured_grown = self._engine.grown
         self._open_bytes = self._fleet.open_bytes()
-        self._unsampled_bytes = 0
+
+    @property
+    def _grown(self) -> int:
+        """Bytes by which requests made open batches larger since they were measured. Those that
+        left because of their age are not taken off, so at worst we think that there is less room
+        than there is."""
+        return max(0, self._engine.grown - self._measured_grown)
 
     def _check(self, size: int) -> None:
         """Refuse where there is no room; raises OverloadedError."""
@@ -181,8 +190,11 @@ class Acceptance:
                 retry_after_s=BLOCKED_RETRY_AFTER_S,
             )
         self._unsampled_bytes += size
-        if self._unsampled_bytes > self._memory_bytes_max // RESAMPLE_PARTS:
+        part = self._memory_bytes_max // RESAMPLE_PARTS
+        if self._grown > part:
             self.measure()
+        if self._unsampled_bytes > part:
+            self._unsampled_bytes = 0
             # The fleet looks once a second, in which a fast sender fills any memory.
             self._fleet.relieve_memory()
         if self.memory().used_bytes + size > self._memory_bytes_max:

@@ -16,7 +16,8 @@ Rules:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import stat
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -40,18 +41,27 @@ ABSENT: Final[Signature] = ()
 
 def manifest_files(
     path: Path, note: Callable[[Fault], None], lose: Callable[[Path], None] = lambda _: None
-) -> Iterator[Path]:
-    """The file itself, whether or not it exists, or the manifests below a directory.
+) -> dict[Path, Signature]:
+    """The file itself, whether or not it exists, or the manifests below a directory, in order, with
+    their signatures.
 
     ``note`` is told what is wrong, ``lose`` of whatever cannot be looked into now: what is below
     may still be there.
     """
-    if not path.is_dir():
-        if not path.exists():
-            lose(path)
-        yield path
-        return
+    # Thousands of files that are named one by one are looked at every other second: once each.
+    try:
+        found = os.stat(path)
+    except OSError:
+        lose(path)
+        return {path: ABSENT}
+    if not stat.S_ISDIR(found.st_mode):
+        return {path: _signature(found)}
+    return {file: signature(file) for file in _files_below(path, note, lose)}
 
+
+def _files_below(
+    path: Path, note: Callable[[Fault], None], lose: Callable[[Path], None]
+) -> Iterator[Path]:
     def note_unreadable(error: OSError) -> None:
         message = f"cannot be read: {error.strerror or type(error).__name__}"
         note(Fault("", message, str(error.filename)))
@@ -78,9 +88,12 @@ def manifest_files(
 def signature(path: Path) -> Signature:
     """What tells this content of a file from another; of a link, what it leads to."""
     try:
-        found = os.stat(path)
+        return _signature(os.stat(path))
     except OSError:
         return ABSENT
+
+
+def _signature(found: os.stat_result) -> Signature:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
@@ -151,8 +164,3 @@ class FileWatch:
 
     def __repr__(self) -> str:
         return f"<FileWatch {len(self._read)} files, {len(self._restless)} restless>"
-
-
-def signatures(files: Iterable[Path]) -> dict[Path, Signature]:
-    """The signatures of files, those that are not there included."""
-    return {path: signature(path) for path in files}

@@ -24,7 +24,7 @@ from relay.exporter import schema
 from relay.exporter import secrets as secrets_module
 from relay.exporter.document import Document, Where, read_documents, shown
 from relay.exporter.fields import Report, Section, described, kind_of, nearest
-from relay.exporter.files import FileWatch, Signature, manifest_files, signatures
+from relay.exporter.files import FileWatch, Signature, manifest_files
 from relay.exporter.model import Exporter, ExporterPath
 from relay.exporter.secrets import SecretStore, read_secret_data
 from relay.exporter.validate import Candidate, check_overflow, check_secrets, places
@@ -206,7 +206,7 @@ class Manifests:
         entries: dict[tuple[str, Path], Signature] = {}
         lost: list[Path] = []
         for entry in self._paths:
-            found = signatures(manifest_files(entry.path, faults.append, lost.append))
+            found = manifest_files(entry.path, faults.append, lost.append)
             entries.update({(entry.project, path): one for path, one in found.items()})
         if lost:
             # Nobody removes two thousand customers by a mount that is late.

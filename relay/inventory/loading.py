@@ -19,7 +19,7 @@ from typing import Final
 from relay.errors import ConfigError, Fault
 from relay.exporter.document import Document, Where, dotted, read_documents
 from relay.exporter.fields import described
-from relay.exporter.files import Signature, manifest_files, signature
+from relay.exporter.files import Signature, manifest_files
 from relay.exporter.model import ExporterPath
 from relay.inventory.store import ManifestIndex, Object
 
@@ -72,10 +72,11 @@ class InventoryFiles:
         faults: list[Fault] = []
         lost: list[Path] = []
         for entry in self._paths:
-            for file in manifest_files(entry.path, faults.append, lost.append):
+            # Signatures are taken before reading, so that what changes meanwhile is read again next
+            # time.
+            found = manifest_files(entry.path, faults.append, lost.append)
+            for file, now in found.items():
                 place = (file, entry.project)
-                # Taken before reading, so that what changes meanwhile is read again next time.
-                now = signature(file)
                 before = self._known.get(place)
                 if before is None:
                     before = (now, _read_file(file, entry.project))

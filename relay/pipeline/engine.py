@@ -116,6 +116,8 @@ class Engine:
         self.shelf = ExemplarShelf()
         self._marks = -1
         """Stands in for the position of what is no request that was taken; no batch has it."""
+        self.grown = 0
+        """Bytes by which rounds made open batches larger, since the start."""
 
     def add_exporter(self, exporter: str, project: str, sources: Sources) -> None:
         """Start routing an exporter; see :meth:`Router.add`."""
@@ -341,6 +343,7 @@ class Engine:
         leaves when its time has come."""
         emission.close()
         close_round(emission.intake, self.positions, self.schedule, emission.tick)
+        self.grown += emission.intake.grown
         emission.hand_over()
 
     def _settle(self) -> None:

@@ -20,19 +20,7 @@ from relay.pipeline.series cimport Series
 from relay.pipeline.shapes cimport SERIES_TAG, split
 
 
-cdef extern from *:
-    """
-    #if defined(__GNUC__) || defined(__clang__)
-    #define RELAY_PREFETCH(address) __builtin_prefetch(address)
-    #else
-    #define RELAY_PREFETCH(address) ((void)(address))
-    #endif
-    """
-    void prefetch "RELAY_PREFETCH" (const void *address) noexcept nogil
-
-
 cdef enum:
-    LINE = 64  # bytes of the processor's caches
     FIRST_SLOTS = 1024
     PROBES = 4
     FETCH_SERIES = 5  # places ahead

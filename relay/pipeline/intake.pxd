@@ -8,11 +8,20 @@ from relay.wire.batch cimport OpenBatch
 cdef class Touch:
     cdef public OpenBatch batch
     cdef public Arena arena
-    cdef public tuple mark
+    cdef Py_ssize_t points
+    cdef Py_ssize_t size
+    cdef Py_ssize_t runs
+    cdef Py_ssize_t closed
+    cdef Py_ssize_t room
     cdef public long long count
     cdef public long long oldest
     cdef public double opened_at
     cdef public long long sealed
+
+    @cython.locals(arena=Arena)
+    cpdef see(self, OpenBatch batch)
+    @cython.locals(batch=OpenBatch)
+    cpdef undo(self)
 
 
 cdef class Intake:
@@ -34,8 +43,10 @@ cdef class Intake:
     cdef public list native
     cdef public list loose
     cdef public Py_ssize_t buckets
+    cdef public Py_ssize_t grown
 
 
+@cython.locals(touch=Touch)
 cpdef enter(OpenBatch batch, object group, Intake intake)
 
 cpdef append(OpenBatch batch, object group, bytes point, object origin, Intake intake)

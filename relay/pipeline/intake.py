@@ -73,12 +73,28 @@ class Taken(NamedTuple):
 class Touch:
     """Where a request found a batch: enough to put it back."""
 
-    __slots__ = ("arena", "batch", "count", "mark", "oldest", "opened_at", "sealed")
+    __slots__ = (
+        "arena",
+        "batch",
+        "closed",
+        "count",
+        "oldest",
+        "opened_at",
+        "points",
+        "room",
+        "runs",
+        "sealed",
+        "size",
+    )
 
-    def __init__(self, batch: OpenBatch) -> None:
+    def see(self, batch: OpenBatch) -> None:
+        """Remember the batch as it is."""
+        arena = batch.arena
         self.batch = batch
-        self.arena = batch.arena
-        self.mark = batch.arena.mark()
+        self.arena = arena
+        self.points, self.size = arena.count, arena.size
+        self.runs, self.closed = arena.closed_runs(), arena.closed_rest()
+        self.room = arena.room()
         self.count = batch.count
         self.oldest = batch.oldest
         self.opened_at = batch.opened_at
@@ -87,7 +103,7 @@ class Touch:
     def undo(self) -> None:
         """Put the batch back to what it was."""
         batch = self.batch
-        self.arena.cut(self.mark)
+        self.arena.cut(self.points, self.size, self.runs, self.closed)
         batch.arena = self.arena
         batch.group = None
         batch.count = self.count
@@ -109,6 +125,7 @@ class Intake:
         "exemplars",
         "exemplars_refused",
         "expansion_bytes",
+        "grown",
         "has_metadata",
         "histograms",
         "learned",
@@ -154,6 +171,8 @@ class Intake:
         self.buckets = 0
         """Buckets of its native histograms, gaps included: they take more room than they came
         in."""
+        self.grown = 0
+        """Bytes of memory by which it made open batches larger, known at the end of the round."""
 
     @property
     def samples(self) -> int:
@@ -216,7 +235,9 @@ def enter(batch: OpenBatch, group: MetricGroup, intake: Intake) -> None:
     """Begin a run of ``group``; on the request's first touch, remember how the batch was."""
     if batch.request != intake.request:
         assert batch.group is None
-        intake.touches.append(Touch(batch))
+        touch = Touch.__new__(Touch)
+        touch.see(batch)
+        intake.touches.append(touch)
         batch.request = intake.request
     elif batch.group is not None:
         batch.arena.close_run(batch.group)

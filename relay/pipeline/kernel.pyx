@@ -7,15 +7,19 @@
 * A series that is not the guess, with one common sample, is found by a mark of its key
   (guesses.pyx). Where guesses are wrong again and again, that is tried first.
 * For series that come in order nothing is fetched ahead of its use: it was tried and did not help.
+  But their points are appended some dozens at a time (:class:`Waiting`): with thousands of sinks
+  none of their batches is near the processor, and each would be waited for four times.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy
 
-from relay.pipeline.guesses cimport AHEAD, Coming, Guesses, Scout, look_ahead, mark_of
+from relay.pipeline.guesses cimport (
+    AHEAD, LINE, Coming, Guesses, Scout, look_ahead, mark_of, prefetch
+)
 from relay.pipeline.intake cimport Intake, enter, leave, seal
 from relay.pipeline.series cimport Series
 from relay.pipeline.shapes cimport LABEL_TAG, SERIES_TAG, split, usual_sample
@@ -94,6 +98,87 @@ cdef int append_route(
     return 0
 
 
+cdef class Waiting:
+    """Points that are appended together, in the order in which they came.
+
+    To be appended before anything that appends others, or that may change a series' routes.
+    """
+
+    def __dealloc__(self):
+        self.drop()
+
+    cdef inline int add(
+        self, Series series, uint64_t time_ns, uint64_t value, Intake intake, long long request
+    ) except -1:
+        """Take a point whose series has a route: let it wait, unless nothing else does and the
+        request has been at its batch before."""
+        if not self.count and (
+            <OpenBatch>PyTuple_GET_ITEM(series.batches, 0)
+        ).request == request:
+            return append_points(series, time_ns, value, intake, request)
+        return self.hold(series, time_ns, value, intake, request)
+
+    cdef int hold(
+        self, Series series, uint64_t time_ns, uint64_t value, Intake intake, long long request
+    ) except -1:
+        """Let a point wait."""
+        cdef Held *held = &self.held[self.count]
+        Py_INCREF(series)
+        held.series = <void *>series
+        held.time_ns = time_ns
+        held.value = value
+        self.count += 1
+        prefetch(<void *>series.prefix)
+        prefetch(<void *>series.batches)
+        if self.count == TOGETHER:
+            self.append(intake, request)
+        return 0
+
+    cdef int append(self, Intake intake, long long request) except -1:
+        """Append all of them."""
+        cdef int at
+        cdef void *batch = NULL
+        cdef void *last = NULL
+        # Each loop fetches what the next one reads; of several batches only the first.
+        for at in range(self.count):
+            batch = <void *>PyTuple_GET_ITEM((<Series>self.held[at].series).batches, 0)
+            prefetch(batch)
+            prefetch(<char *>batch + LINE)
+        for at in range(self.count):
+            batch = <void *>PyTuple_GET_ITEM((<Series>self.held[at].series).batches, 0)
+            if (<OpenBatch>batch).request != request and batch != last:
+                prefetch(<void *>(<OpenBatch>batch).arena)
+                prefetch(<char *><void *>(<OpenBatch>batch).arena + LINE)
+            last = batch
+        last = NULL
+        for at in range(self.count):
+            batch = <void *>PyTuple_GET_ITEM((<Series>self.held[at].series).batches, 0)
+            if (<OpenBatch>batch).request != request and batch != last:
+                fetch_end((<OpenBatch>batch).arena)
+            last = batch
+        for at in range(self.count):
+            append_points(
+                <Series>self.held[at].series,
+                self.held[at].time_ns,
+                self.held[at].value,
+                intake,
+                request,
+            )
+        self.drop()
+        return 0
+
+    cdef void drop(self) noexcept:
+        """Forget all of them."""
+        while self.count:
+            self.count -= 1
+            Py_DECREF(<object>self.held[self.count].series)
+
+
+cdef inline void fetch_end(Arena arena) noexcept:
+    prefetch(&arena.points[arena.count])
+    prefetch(&arena.runs[arena.runs_count])
+
+
 cdef int append_points(
     Series series, uint64_t time_ns, uint64_t value, Intake intake, long long request
 ) except -1:
@@ -103,8 +188,9 @@ cdef int append_points(
         append_route(
             series.batches, series.group, series.prefix, time_ns, value, intake, request
         )
-        for route in series.others:
-            append_route(route[0], route[1], route[2], time_ns, value, intake, request)
+        if PyTuple_GET_SIZE(series.others):
+            for route in series.others:
+                append_route(route[0], route[1], route[2], time_ns, value, intake, request)
     return 0
 
 
@@ -132,6 +218,7 @@ def consume(table, bytes body not None, Intake intake not None, resolution, memo
     cdef Coming *coming
     cdef uint64_t mark
     cdef int missed = 0, in_row = 0
+    cdef Waiting waiting = Waiting()
     scout.pos = scout.first = scout.count = 0
     if guesses is None:
         guesses = memo.guesses[last] = Guesses()
@@ -158,6 +245,7 @@ def consume(table, bytes body not None, Intake intake not None, resolution, memo
                 raise DecodeError(f"length {size} runs past the end of its message", offset=start)
             pos = start + size
         else:
+            waiting.append(intake, request)
             start, pos = other_field(body, pos, end, intake)
             if start < 0:
                 continue
@@ -192,6 +280,7 @@ def consume(table, bytes body not None, Intake intake not None, resolution, memo
                     data + start, PyBytes_AS_STRING(series.key), <size_t>key_size
                 ):
                     if series.generation != generation:
+                        waiting.append(intake, request)
                         last.next = series = resolution.resolve(series.key)
                         generation = table.generation
                     time_ns = usual_sample(data + start + key_size, size - key_size, &value)
@@ -204,6 +293,7 @@ def consume(table, bytes body not None, Intake intake not None, resolution, memo
                 mark = mark_of(data + start, key_size)
                 series = guesses.find(mark, data + start, key_size)
                 if series is None or series.generation != generation:
+                    waiting.append(intake, request)
                     series = look_up(body, start, key_size, intake, resolution)
                     generation = table.generation
                     if series is not None and series.generation == generation:
@@ -221,6 +311,7 @@ def consume(table, bytes body not None, Intake intake not None, resolution, memo
                     last.next = series
             else:
                 time_ns = 0
+                waiting.append(intake, request)
                 found, points = decode_series(body, start, pos, last, intake, resolution, memo)
                 series = found
                 generation = table.generation
@@ -251,7 +342,9 @@ def consume(table, bytes body not None, Intake intake not None, resolution, memo
                 PyBytes_FromStringAndSize(<char *>&value, 8),
                 None,
             ))
-        append_points(series, time_ns, value, intake, request)
+        if series.batches is not None:
+            waiting.add(series, time_ns, value, intake, request)
+    waiting.append(intake, request)
     if plan is not None:
         tallies.append((plan, samples))
     leave(intake)

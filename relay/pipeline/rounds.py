@@ -27,6 +27,7 @@ def close_round(intake: Intake, positions: Positions, schedule: FlushSchedule, t
         positions.hold(sealed.oldest)
     for touch in intake.touches:
         batch = touch.batch
+        intake.grown += batch.arena.room() - touch.room
         fresh = batch.sealed != touch.sealed or not touch.count
         if batch.count and (fresh or batch.oldest != touch.oldest):
             positions.hold(batch.oldest)

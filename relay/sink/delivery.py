@@ -36,6 +36,7 @@ from relay.sink.outlook import STALLED_S, Outlook
 from relay.sink.payload import (
     PROTOCOL_REQUEST_BYTES_MAX,
     STORED,
+    Bodies,
     Payload,
     cut_below,
     halve,
@@ -79,8 +80,7 @@ class Moment(NamedTuple):
     monotonic: float
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Send this payload, then settle it."""
 
     payload: Payload
@@ -202,9 +202,9 @@ class Delivery:
     def offer(self, sealed: SealedBatch, lane: int, now: Moment) -> None:
         """Take over a batch and its hold on its position."""
         self.ledger.offer(sealed.count)
-        self.push(self.pack(sealed, lane), now)
+        self.push(self.pack(sealed, lane, Bodies()), now)
 
-    def pack(self, sealed: SealedBatch, lane: int) -> list[Payload]:
+    def pack(self, sealed: SealedBatch, lane: int, bodies: Bodies) -> list[Payload]:
         """A batch that is in the ledger, encoded and compressed."""
         otlp = self._config.otlp
         return make_payloads(
@@ -217,6 +217,7 @@ class Delivery:
                 # A payload that fills the queue alone would leave no choice but to drop it.
                 self._config.queue.bytes_max // QUEUE_PAYLOADS_MIN,
             ),
+            bodies=bodies,
         )
 
     def push(self, payloads: Sequence[Payload], now: Moment) -> None:

@@ -88,9 +88,13 @@ class Unauthorized:
 
 Verdict = Delivered | Retry | Rejected | Split | Unauthorized
 
+_ALL_TAKEN = Delivered()
+
 
 def classify(status: int, headers: Mapping[str, str], body: bytes, now: float) -> Verdict:
     """The verdict on a whole answer. ``headers`` in lower case; ``now`` is wall clock, s."""
+    if not body and 200 <= status < 300:
+        return _ALL_TAKEN
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if 200 <= status < 300:
         return _classify_success(content_type, body)
@@ -129,8 +133,6 @@ def parse_retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def _classify_success(content_type: str, body: bytes) -> Verdict:
-    if not body:
-        return Delivered()
     is_json = content_type == "application/json"
     try:
         partial = _parse_json_response(body) if is_json else parse_response(body)
@@ -142,7 +144,7 @@ def _classify_success(content_type: str, body: bytes) -> Verdict:
             "invalid_response", f"success status with a body that is not an OTLP response ({kind})"
         )
     if partial is None:
-        return Delivered()
+        return _ALL_TAKEN
     return Delivered(max(0, partial.rejected), printable(partial.message))
 
 

@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from relay.sink.payload import Bodies
 from relay.sink.share import BufferedBytes
 from relay.wire.batch import SealedBatch
 
@@ -35,6 +36,8 @@ class Packing:
         self._line: deque[Callable[[], None]] = deque()
         self._left_s = SLICE_S
         self._begins = False
+        self.bodies = Bodies()
+        """Of the last batch that was packed, while others may have the same."""
 
     def ask(self, job: Callable[[], None]) -> None:
         """Have ``job`` done, now or soon; it must not raise. Needs a running loop."""
@@ -65,6 +68,8 @@ class Packing:
             while self._line and self._left_s > 0:
                 self._do_first()
         finally:
+            if not self._line:
+                self.bodies.forget()
             if self._line or self._left_s <= 0:
                 self._await_turn()
 

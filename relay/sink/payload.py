@@ -3,6 +3,10 @@
 Rules:
 
 * A payload is compressed once, when it is made; only a split decompresses it again.
+* Sinks that are given the same points have them encoded and compressed once for all of them, where
+  their batches are packed one after the other, as those of one exporter are. What is compared is
+  what the batches hold, not how the sinks are configured. Only the bytes are shared: each sink has
+  payloads of its own.
 * Cutting never loses or reorders a point. Pieces keep the whole's position, lane, age, attempts.
 * Cutting is bounded: at most :data:`SPLIT_DEPTH_MAX` halvings between a batch and its pieces.
 """
@@ -10,8 +14,10 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from relay.exporter.model import Compression
+from relay.wire.arena import Arena
 from relay.wire.batch import SealedBatch
 from relay.wire.compression import compress, decompress_own
 from relay.wire.otlp_split import split_request
@@ -59,23 +65,76 @@ class Payload:
         )
 
 
+class Body(NamedTuple):
+    """What a request holds, as it is sent; ``encoded_bytes`` is its size before compression."""
+
+    data: bytes
+    points: int
+    encoded_bytes: int
+
+
+class Bodies:
+    """Makes batches into bodies, and remembers the last one: the next may be the same.
+
+    ``made`` counts those that were encoded and compressed, ``shared`` those that were not.
+    """
+
+    __slots__ = ("_arena", "_bodies", "_bytes_max", "_encoding", "made", "shared")
+
+    def __init__(self) -> None:
+        self._arena: Arena | None = None
+        self._encoding: Compression = "none"
+        self._bytes_max = 0
+        self._bodies: tuple[Body, ...] = ()
+        self.made = 0
+        self.shared = 0
+
+    def of(self, sealed: SealedBatch, encoding: Compression, bytes_max: int) -> tuple[Body, ...]:
+        """A sealed batch encoded and compressed, cut so that no piece exceeds ``bytes_max`` where
+        possible."""
+        if (
+            self._arena is not None
+            and encoding == self._encoding
+            and (
+                bytes_max == self._bytes_max
+                or (len(self._bodies) == 1 and self._bodies[0].encoded_bytes <= bytes_max)
+            )
+            and self._arena.equals(sealed.arena)
+        ):
+            self.shared += 1
+            return self._bodies
+        pieces = _cut(_Piece(sealed.encode(), sealed.count, 0), bytes_max, depth_max=None)
+        self._bodies = tuple(
+            Body(compress(piece.data, encoding), piece.points, len(piece.data)) for piece in pieces
+        )
+        self._arena, self._encoding, self._bytes_max = sealed.arena, encoding, bytes_max
+        self.made += 1
+        return self._bodies
+
+    def forget(self) -> None:
+        """Keep nothing of the last batch."""
+        self._arena = None
+        self._bodies = ()
+
+    def __repr__(self) -> str:
+        return f"<Bodies {self.made} made, {self.shared} shared>"
+
+
 def make_payloads(
-    sealed: SealedBatch, *, lane: int, encoding: Compression, bytes_max: int
+    sealed: SealedBatch, *, lane: int, encoding: Compression, bytes_max: int, bodies: Bodies
 ) -> list[Payload]:
-    """Encode and compress a sealed batch, cut so that no piece exceeds ``bytes_max`` where
-    possible."""
-    data = sealed.encode()
+    """A sealed batch as a sink queues it: what ``bodies`` makes of it."""
     return [
         Payload(
-            body=compress(piece.data, encoding),
+            body=body.data,
             encoding=encoding,
-            points=piece.points,
-            encoded_bytes=len(piece.data),
+            points=body.points,
+            encoded_bytes=body.encoded_bytes,
             position=sealed.oldest,
             lane=lane,
             created_at=sealed.opened_at,
         )
-        for piece in _cut(_Piece(data, sealed.count, 0), bytes_max, depth_max=None)
+        for body in bodies.of(sealed, encoding, bytes_max)
     ]
 
 

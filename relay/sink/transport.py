@@ -25,12 +25,12 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import aiohttp
 from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver
-from aiohttp.http import HttpProcessingError
+from aiohttp.http import HttpProcessingError, RawResponseMessage
 from yarl import URL
 
 from relay import __version__
@@ -86,8 +86,7 @@ class Destination:
         return f"<Destination {self.url}>"
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
+class HttpRequest(NamedTuple):
     """One POST. ``timeout_s`` bounds all of it: name resolution, connection, sending and answer."""
 
     to: Destination
@@ -137,6 +136,8 @@ class Transport:
         self._contexts = weakref.WeakValueDictionary()
         self._requests = 0
         self._in_flight = 0
+        self._last: tuple[RawResponseMessage, HttpResponse] | None = None
+        """The last answer without a body."""
 
     def context(self, material: TlsMaterial) -> ssl.SSLContext:
         """The TLS context for some material; keep it. Raises SecretError for faulty PEM texts."""
@@ -164,8 +165,13 @@ class Transport:
             return _translate(error, request)
         finally:
             self._in_flight -= 1
-        headers = {name.lower(): value for name, value in message.headers.items()}
-        return HttpResponse(message.code, headers, content)
+        if content:
+            return _response(message, content)
+        last = self._last
+        if last is None or last[0] is not message:
+            # Of answers that say nothing but that all was taken, most are one and the same object.
+            last = self._last = message, _response(message, content)
+        return last[1]
 
     async def close(self) -> None:
         """Close every connection; requests under way fail."""
@@ -227,6 +233,11 @@ class Transport:
         except ForbiddenAddressError as error:
             raise ForbiddenSocketError from error
         return socket.socket(family, kind, protocol)
+
+
+def _response(message: RawResponseMessage, content: bytes) -> HttpResponse:
+    headers = {name.lower(): value for name, value in message.headers.items()}
+    return HttpResponse(message.code, headers, content)
 
 
 def _translate(

@@ -102,7 +102,9 @@ class SinkWorker:
         self._pipeline_low = low_limit
         self._awake = awake
         memory = memory or BufferedBytes()
-        self._unpacked = Unpacked(packing or Packing(), memory, self._pack)
+        packing = packing or Packing()
+        self._bodies = packing.bodies
+        self._unpacked = Unpacked(packing, memory, self._pack)
         self.lanes = self._open_batches()
         self._delivery = Delivery(
             config,
@@ -326,7 +328,7 @@ class SinkWorker:
 
     def _pack(self, sealed: SealedBatch, lane: int) -> None:
         try:
-            payloads = self._delivery.pack(sealed, lane)
+            payloads = self._delivery.pack(sealed, lane, self._bodies)
         except Exception:
             self._internal_errors += 1
             logger.exception("%s: bug in the relay, %d points are lost", self._name, sealed.count)

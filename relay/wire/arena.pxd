@@ -28,5 +28,7 @@ cdef class Arena:
     cdef int end_run(self, object group) except -1
     cdef void forget(self, Py_ssize_t points, Py_ssize_t runs) noexcept
     cpdef close_run(self, group)
-    cpdef tuple mark(self)
+    cpdef Py_ssize_t closed_runs(self) noexcept
+    cpdef Py_ssize_t closed_rest(self) noexcept
+    cpdef cut(self, Py_ssize_t count, Py_ssize_t size, Py_ssize_t runs, Py_ssize_t rest)
     cpdef Py_ssize_t room(self)

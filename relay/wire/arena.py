@@ -18,10 +18,6 @@ from __future__ import annotations
 from relay.wire.otlp import POINT_TAIL_BYTES, MetricGroup, ResourceGroup, ScopeGroup
 from relay.wire.protobuf import varint
 
-Mark = tuple[int, int, int, int]
-"""How much there was: points, their bytes, closed runs, and one figure more for the arena."""
-
-
 Run = tuple[MetricGroup, int]
 """The group of a stretch of points, and of how many pieces they are."""
 
@@ -66,20 +62,30 @@ class Arena:
         self.runs.append((group, len(self.pieces) - self.closed))
         self.closed = len(self.pieces)
 
-    def mark(self) -> Mark:
-        """How much there is now, for :meth:`cut`."""
+    def closed_runs(self) -> int:
+        """How many runs there are, for :meth:`cut`."""
         assert self.closed == len(self.pieces), "a request begins with a run of its own"
-        return self.count, self.size, len(self.runs), self.closed
+        return len(self.runs)
 
-    def cut(self, mark: Mark) -> None:
-        """Forget what came after ``mark``."""
-        self.count, self.size, runs, self.closed = mark
+    def closed_rest(self) -> int:
+        """One figure more for :meth:`cut`."""
+        return self.closed
+
+    def cut(self, count: int, size: int, runs: int, rest: int) -> None:
+        """Be again what :attr:`count`, :attr:`size`, :meth:`closed_runs` and :meth:`closed_rest`
+        said."""
+        self.count, self.size, self.closed = count, size, rest
         del self.runs[runs:]
         del self.pieces[self.closed :]
 
     def room(self) -> int:
         """Bytes that it takes in memory, roughly, beside what series have of their own."""
         return self.size
+
+    def equals(self, other: Arena) -> bool:
+        """Whether both were given the same points of the same groups, and so become the same
+        request. False where that is only not seen at once."""
+        return self.pieces == other.pieces and self.runs == other.runs
 
     def encode(self) -> bytes:
         """The ExportMetricsServiceRequest of all points, whose runs must be closed.

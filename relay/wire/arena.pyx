@@ -13,9 +13,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t, uintptr_t
-from libc.string cimport memcpy, memset
-
-Mark = tuple[int, int, int, int]
+from libc.string cimport memcmp, memcpy, memset
 
 cdef enum:
     FIRST_POINTS = 32
@@ -217,20 +215,36 @@ cdef class Arena:
         assert group is not None
         self.end_run(group)
 
-    cpdef tuple mark(self):
+    cpdef Py_ssize_t closed_runs(self) noexcept:
         """See arena.py."""
-        return self.count, self.size, self.runs_count, self.finished
+        return self.runs_count
 
-    def cut(self, mark):
+    cpdef Py_ssize_t closed_rest(self) noexcept:
         """See arena.py."""
-        points, self.size, runs, self.finished = mark
-        self.forget(points, runs)
+        return self.finished
+
+    cpdef cut(self, Py_ssize_t count, Py_ssize_t size, Py_ssize_t runs, Py_ssize_t rest):
+        """See arena.py."""
+        self.size = size
+        self.finished = rest
+        self.forget(count, runs)
 
     cpdef Py_ssize_t room(self):
         """See arena.py."""
         cdef size_t arrays = <size_t>self.capacity * sizeof(Point)
         arrays += <size_t>self.runs_capacity * sizeof(Run)
         return <Py_ssize_t>arrays + self.finished
+
+    def equals(self, Arena other not None):
+        """See arena.py."""
+        # Both keep what they refer to alive, so one address is one object.
+        if self.count != other.count or self.runs_count != other.runs_count:
+            return False
+        cdef size_t points = <size_t>self.count * sizeof(Point)
+        cdef size_t runs = <size_t>self.runs_count * sizeof(Run)
+        return (not points or not memcmp(self.points, other.points, points)) and (
+            not runs or not memcmp(self.runs, other.runs, runs)
+        )
 
     def encode(self):
         """See arena.py."""

@@ -168,15 +168,17 @@ def test_an_empty_run_changes_no_byte(world: World, at: int) -> None:
 @given(worlds(), worlds())
 def test_what_is_cut_off_was_never_there(kept: World, cut: World) -> None:
     arena = arena_of(kept, groups_of(kept))
-    before = arena.mark(), arena.size, arena.encode()
+    mark = arena.count, arena.size, arena.closed_runs(), arena.closed_rest()
+    before = arena.encode()
     other = arena_of(cut, groups_of(cut))
     groups = groups_of(cut)
     for point in cut.points:
         arena.add_finished(other.encode())
         arena.close_run(groups[point.group])
-    assert arena.count == before[0][0] + len(cut.points)
-    arena.cut(before[0])
-    assert (arena.mark(), arena.size, arena.encode()) == before
+    assert arena.count == mark[0] + len(cut.points)
+    arena.cut(*mark)
+    assert (arena.count, arena.size, arena.closed_runs(), arena.closed_rest()) == mark
+    assert arena.encode() == before
 
 
 @given(ATTRIBUTES)

@@ -103,7 +103,7 @@ def _as_json(told: list[Any]) -> list[Any]:
 def _state_of(rig: Rig) -> list[Any]:
     state = rig.snapshot()
     batches = [
-        [batch.arena.encode().hex(), *batch.arena.mark()[:2], *_fields(batch)]
+        [batch.arena.encode().hex(), batch.arena.count, batch.arena.size, *_fields(batch)]
         for sink in rig.sinks
         for batch in sink.batches
     ]

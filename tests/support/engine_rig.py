@@ -163,7 +163,7 @@ class Rig:
 def _batch_state(batch: OpenBatch) -> Sequence[Any]:
     return (
         batch.arena.encode(),
-        batch.arena.mark(),
+        (batch.arena.count, batch.arena.closed_runs(), batch.arena.closed_rest()),
         batch.arena.size,
         batch.group,
         batch.count,

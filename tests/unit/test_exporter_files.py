@@ -12,7 +12,6 @@ from relay.exporter.files import (
     FileWatch,
     manifest_files,
     signature,
-    signatures,
 )
 
 A, B = Path("a.yaml"), Path("b.yaml")
@@ -90,14 +89,15 @@ def test_signatures_see_through_renames_and_links(tmp_path: Path) -> None:
         seen.add(signature(tmp_path / "mapped.yaml"))
     assert len(seen) == 4
     assert signature(tmp_path / "none") == ABSENT
-    found = list(manifest_files(tmp_path, print))
-    assert found == [tmp_path / "mapped.yaml", target]
-    assert set(signatures(found)) == set(found)
+    found = manifest_files(tmp_path, print)
+    assert list(found) == [tmp_path / "mapped.yaml", target]
+    assert found == {path: signature(path) for path in found}
+    assert manifest_files(target, print) == {target: found[target]}
 
 
 def test_what_cannot_be_looked_into_is_said(tmp_path: Path) -> None:
     faults: list[Fault] = []
     lost: list[Path] = []
     gone = tmp_path / "gone"
-    assert list(manifest_files(gone, faults.append, lost.append)) == [gone]
+    assert manifest_files(gone, faults.append, lost.append) == {gone: ABSENT}
     assert (faults, lost) == ([], [gone])

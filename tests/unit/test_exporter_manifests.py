@@ -207,7 +207,8 @@ def test_a_lost_subdirectory_keeps_its_exporters(directory: Directory) -> None:
 
     def without_rights(path: Path, note: object, lose: object) -> object:
         lose(folder)  # type: ignore[operator]
-        return (file for file in original(path, note) if file.parent != folder)  # type: ignore[arg-type]
+        found = original(path, note)  # type: ignore[arg-type]
+        return {file: one for file, one in found.items() if file.parent != folder}
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loading, "manifest_files", without_rights)

@@ -13,7 +13,7 @@ from relay.sink import payload as payload_module
 from relay.sink.delivery import TOO_LARGE_MEMORY_S, Delivery, Moment, Send, Sleep
 from relay.sink.health import LOG_INTERVAL_S_MIN, Health, Note
 from relay.sink.ledger import LedgerStatistics
-from relay.sink.payload import Payload, halve, make_payloads
+from relay.sink.payload import Bodies, Payload, halve, make_payloads
 from relay.sink.retry import RETRY_AFTER_S_MAX
 from tests.support.batches import sealed_batch
 from tests.support.holds import Holds
@@ -332,6 +332,7 @@ def test_halves_keep_what_they_must(encoding: str) -> None:
         lane=0,
         encoding=encoding,  # type: ignore[arg-type]
         bytes_max=10**6,
+        bodies=Bodies(),
     )
     payload.attempts = 2
     halves = halve(payload)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from relay.pipeline.plans import TargetOptions
-from relay.sink.payload import make_payloads
+from relay.sink.payload import Bodies, make_payloads
 from relay.wire.otlp import Temporality
 from relay.wire.otlp_split import count_points
 from tests.support.any_points import STALE_FLAG, AnyPoint, bits
@@ -296,7 +296,7 @@ def test_vector_44_a_long_series_is_cut_by_its_encoded_size(bytes_max: int) -> N
     rig.feed(write(*(f'up{{a="{label}"}} {n} @{T0_MS + n}' for n in range(10_000))))
     rig.flush()
     (sealed,) = rig.sinks[0].sealed
-    payloads = make_payloads(sealed, lane=0, encoding="none", bytes_max=bytes_max)
+    payloads = make_payloads(sealed, lane=0, encoding="none", bytes_max=bytes_max, bodies=Bodies())
     assert len(payloads) > 1
     assert max(len(payload.body) for payload in payloads) <= bytes_max
     assert sum(count_points(payload.body) for payload in payloads) == 10_000

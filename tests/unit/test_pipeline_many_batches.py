@@ -1,0 +1,84 @@
+"""Requests that go to many batches: points keep their order, whatever comes between them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+
+from relay.errors import DecodeError
+from tests.support.engine_rig import Rig, RigSink, named
+from tests.support.sample_writes import T0_MS, write
+
+SINKS = 90
+SERIES = 3
+FULL = 7
+
+
+def rig_of_many() -> Rig:
+    """Exporters of one sink each; a fifth is another one's twin, and gets the same series."""
+    rig = Rig()
+    for number in range(SINKS):
+        wanted = number - number % 5 % 2
+        rig.export(
+            RigSink(f"sink-{number}", limit=FULL),
+            exporter=f"x{number}",
+            sources={"all": named(f"metric_{wanted:02d}")},
+        )
+    return rig
+
+
+def request(turn: int, *, unusual: bool = False) -> bytes:
+    """A sample of each series. Of some there is another metric's between them, or two samples."""
+    lines = []
+    for number in range(SINKS):
+        name, value = f"metric_{number:02d}", f"{turn}.{number:02d}"
+        lines += (f'{name}{{code="{code}"}} {value}' for code in range(SERIES))
+        if number % 7 == 0:
+            lines.append(f'other{{number="{number}"}} 1')
+        if unusual and number % 11 == 3:
+            # A second sample of an earlier series, a stale marker, and one that is new each time.
+            lines.append(f'metric_{number:02d}{{code="0"}} {turn}.5 @{T0_MS + turn * 1000 + 1}')
+            lines.append(f'metric_{number:02d}{{code="1"}} StaleNaN @{T0_MS + turn * 1000 + 2}')
+            lines.append(f'metric_{number:02d}{{code="new-{turn}"}} {turn}.7')
+    types = {f"metric_{turn:02d}": "counter"} if unusual else None
+    return write(*lines, at_ms=T0_MS + turn * 1000, types=types)
+
+
+@pytest.mark.parametrize("unusual", [False, True])
+def test_every_sink_gets_its_points_in_order(unusual: bool) -> None:
+    rig = rig_of_many()
+    for turn in range(6):
+        rig.feed(request(turn, unusual=unusual))
+    rig.flush()
+    rig.engine.router.fold()
+    for number, sink in enumerate(rig.sinks):
+        name = f"metric_{number - number % 5 % 2:02d}"
+        series = defaultdict(list)
+        for point in sink.any_points():
+            assert point.name == name
+            series[dict(point.attributes)["code"]].append(point.time_ns)
+        assert all(times == sorted(times) for times in series.values())
+        extra = unusual and (number - number % 5 % 2) % 11 == 3
+        assert sink.tally.points == sink.held == 6 * (SERIES + (3 if extra else 0))
+        assert {len(series[str(code)]) for code in range(SERIES)} <= {6, 12}
+        assert all(sealed.count == FULL for sealed in sink.sealed[:-1])
+
+
+@pytest.mark.parametrize("unusual", [False, True])
+def test_a_request_with_a_bad_end_was_never_there(unusual: bool) -> None:
+    rig = rig_of_many()
+    for turn in range(3):
+        rig.feed(request(turn, unusual=unusual))
+    before = rig.snapshot()
+    with pytest.raises(DecodeError):
+        rig.feed(request(3, unusual=unusual)[:-1])
+    assert rig.snapshot() == before
+    rig.feed(request(3, unusual=unusual))
+    other = rig_of_many()
+    for turn in range(4):
+        other.feed(request(turn, unusual=unusual))
+    rig.flush()
+    other.flush()
+    encoded = [[[s.encode() for s in sink.sealed] for sink in one.sinks] for one in (rig, other)]
+    assert encoded[0] == encoded[1]
