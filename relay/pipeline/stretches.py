@@ -18,19 +18,19 @@ pieces goes to each batch. Rules:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
-from operator import itemgetter
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from relay.pipeline.intake import Intake, enter, seal
 from relay.pipeline.memo import Memo
 from relay.pipeline.plans import Plan
 from relay.pipeline.series import Series
 from relay.pipeline.unusual import TIME_HEAD, VALUE_HEAD, ZERO
-from relay.wire.arena import Run
 from relay.wire.batch import OpenBatch
-from relay.wire.otlp import POINT_TAIL_BYTES, MetricGroup
+from relay.wire.blocks import Block
+from relay.wire.otlp import MetricGroup, ResourceGroup, ScopeGroup
 from relay.wire.otlp_points import STALE
 from relay.wire.remote_write import SERIES_TAG
 
@@ -40,65 +40,81 @@ LENGTH_MIN: Final = 4
 """Fewer are not worth it; so many must have been recognised in a row before one is looked for."""
 
 _PARTS = 3
-_HEADS, _VALUES, _TIMES = slice(0, None, _PARTS), slice(1, None, _PARTS), slice(2, None, _PARTS)
-"""Of what a stretch is taken apart into; the pieces of its points are as many: prefix, time,
-value."""
+_HEADS, _VALUES, _TIMES = (slice(part, None, _PARTS) for part in range(_PARTS))
+"""Of what a stretch is taken apart into."""
+
+_Place = tuple[int, MetricGroup, bytes]
+"""A point of a stretch: which of its series has it, its group, its prefix."""
+
+
+class _Times(NamedTuple):
+    """The times of a stretch's samples, encoded: of each, and of each section the one that all of
+    it share, or None."""
+
+    stamps: list[bytes]
+    shared: list[bytes | None]
 
 
 class _Share:
-    """What one batch gets of a stretch: which of its series, under which prefixes and groups."""
+    """What one batch gets of a stretch: its points, and the blocks that they make, scope by scope,
+    each with the section that it is in, or -1."""
 
-    __slots__ = ("batch", "count", "pick", "prefixes", "runs", "size", "spans")
+    __slots__ = ("batch", "blocks", "points")
 
-    def __init__(self, batch: OpenBatch, points: list[tuple[int, MetricGroup, bytes]]) -> None:
+    def __init__(self, batch: OpenBatch, points: list[_Place], sections: list[int]) -> None:
         self.batch = batch
-        self.count = len(points)
-        self.prefixes = [prefix for _, _, prefix in points]
-        self.size = sum(map(len, self.prefixes)) + POINT_TAIL_BYTES * self.count
-        places = [place for place, _, _ in points]
-        # Of a single place it would pick no tuple: then that stands there twice.
-        self.pick = itemgetter(*places, *places[: self.count == 1])
-        self.runs: list[Run] = []
-        self.spans: list[slice] = []
-        start = 0
-        for group, run in groupby(group for _, group, _ in points):
-            stop = start + _PARTS * len(list(run))
-            self.runs.append((group, 1))
-            self.spans.append(slice(start, stop))
-            start = stop
+        self.points = points
+        by_scope: dict[ScopeGroup, list[_Place]] = {}
+        for point in points:
+            by_scope.setdefault(point[1].scope, []).append(point)
+        self.blocks: list[tuple[Block, int]] = []
+        for of_scope in by_scope.values():
+            block = Block(of_scope)
+            section, *others = {sections[place] for place in block.places}
+            self.blocks.append((block, -1 if others else section))
 
-    def append(self, stamps: list[bytes], values: list[bytes], intake: Intake) -> None:
+    def append(self, times: _Times, values: Sequence[bytes], intake: Intake) -> None:
         """Append the points, sealing the batch wherever it is full."""
         batch = self.batch
-        pieces: list[bytes] = [ZERO] * (_PARTS * self.count)
-        pieces[_HEADS] = self.prefixes
-        pieces[_VALUES] = self.pick(stamps)[: self.count]
-        pieces[_TIMES] = self.pick(values)[: self.count]
-        if batch.count + self.count < batch.limit:
-            enter(batch, self.runs[0][0], intake)
+        stamps, shared = times
+        count = len(self.points)
+        if batch.count + count < batch.limit:
+            enter(batch, self.points[0][1], intake)
             arena = batch.arena
-            arena.pieces += [b"".join(pieces[span]) for span in self.spans]
-            arena.runs += self.runs
-            arena.closed += len(self.runs)
-            arena.count += self.count
-            arena.size += self.size
-            batch.count += self.count
-            batch.group = self.runs[-1][0]
+            for block, section in self.blocks:
+                stamp = shared[section] if section >= 0 else None
+                arena.add_block(block, block.fill(stamp, stamps, values))
+            batch.count += count
+            batch.group = None  # blocks are runs, and closed
             return
-        for (group, _), span in zip(self.runs, self.spans, strict=True):
-            for at in range(span.start, span.stop, _PARTS):
-                if batch.group is not group:
-                    enter(batch, group, intake)
-                batch.arena.add(*pieces[at : at + _PARTS])
-                batch.count += 1
-                if batch.count == batch.limit:
-                    seal(batch, intake)
+        for place, group, prefix in self.points:
+            if batch.group is not group:
+                enter(batch, group, intake)
+            batch.arena.add(prefix, stamps[place], values[place])
+            batch.count += 1
+            if batch.count == batch.limit:
+                seal(batch, intake)
 
 
 class Stretch:
-    """See the module's rules. ``zeros`` are the places of samples without a value: it is 0."""
+    """See the module's rules. ``zeros`` are the places of samples without a value: it is 0.
 
-    __slots__ = ("count", "generation", "heads", "layout", "members", "plan", "shares", "zeros")
+    ``sections`` are of one target each, whose samples mostly have the same time. ``room`` is what
+    it takes of bytes that are somewhere else, too.
+    """
+
+    __slots__ = (
+        "count",
+        "generation",
+        "heads",
+        "layout",
+        "members",
+        "plan",
+        "room",
+        "sections",
+        "shares",
+        "zeros",
+    )
 
     def __init__(
         self, members: list[Series], heads: list[bytes], widths: list[int], generation: int
@@ -111,12 +127,42 @@ class Stretch:
         fields = zip(heads, widths, strict=True)
         self.layout = Struct("<" + "".join(f"{len(head)}s{width}s7s" for head, width in fields))
         self.zeros = tuple(place for place, width in enumerate(widths) if not width)
-        by_batch: dict[OpenBatch, list[tuple[int, MetricGroup, bytes]]] = {}
+        self.sections: list[slice] = []
+        numbers: list[int] = []
+        for number, (_, run) in enumerate(groupby(members, _resource_of)):
+            start = len(numbers)
+            numbers += [number for _ in run]
+            self.sections.append(slice(start, len(numbers)))
+        by_batch: dict[OpenBatch, list[_Place]] = {}
         for place, member in enumerate(members):
             for batches, group, prefix in member.routes:
                 for batch in batches:
                     by_batch.setdefault(batch, []).append((place, group, prefix))
-        self.shares = tuple(_Share(batch, points) for batch, points in by_batch.items())
+        self.shares = [_Share(batch, points, numbers) for batch, points in by_batch.items()]
+        self.room = self.layout.size
+        for share in self.shares:
+            self.room += sum([block.room for block, _ in share.blocks])
+
+    def read_times(self, times: tuple[bytes, ...], memo: Memo) -> _Times | None:
+        """What the samples' times are; None where one of them is not usual."""
+        stamps: list[bytes] = []
+        shared: list[bytes | None] = []
+        for section in self.sections:
+            own = times[section]
+            stamp = memo.stamps[own[0]]
+            if stamp is None:
+                return None
+            if own.count(own[0]) == len(own):
+                stamps += [stamp] * len(own)
+                shared.append(stamp)
+                continue
+            for time in own:
+                stamp = memo.stamps[time]
+                if stamp is None:
+                    return None
+                stamps.append(stamp)
+            shared.append(None)
+        return _Times(stamps, shared)
 
     def __repr__(self) -> str:
         return f"<Stretch of {self.count} series>"
@@ -152,21 +198,18 @@ def take_stretch(
         if stretch is None:
             return None
         parts = stretch.layout.unpack_from(body, pos)
-    values = list(parts[_VALUES])
+    values: Sequence[bytes] = parts[_VALUES]
     if STALE in values:
         return None
-    times = parts[_TIMES]
-    stamps = [memo.stamps[times[0]]]
-    if times.count(times[0]) == len(times):
-        stamps *= len(times)
-    else:
-        stamps = list(map(memo.stamps.__getitem__, times))
-    if None in stamps:
+    times = stretch.read_times(parts[_TIMES], memo)
+    if times is None:
         return None
-    for place in stretch.zeros:
-        values[place] = ZERO
+    if stretch.zeros:
+        values = list(values)
+        for place in stretch.zeros:
+            values[place] = ZERO
     for share in stretch.shares:
-        share.append(stamps, values, intake)  # type: ignore[arg-type]  # None is not among them
+        share.append(times, values, intake)
     return stretch
 
 
@@ -191,9 +234,36 @@ def _make(first: Series, body: bytes, pos: int, generation: int, memo: Memo) -> 
         series = series.next
     if len(members) < LENGTH_MIN:
         return None
+    if series is not None and len(members) == LENGTH_MAX:
+        count = _whole(members, series)
+        del members[count:], heads[count:], widths[count:]
     stretch = Stretch(members, heads, widths, generation)
     memo.keep(stretch)
     return stretch
+
+
+def _whole(members: list[Series], following: Series) -> int:
+    """How many of the first members to take, so that what comes next is another target, or another
+    metric at least; not less than half of them."""
+    least = len(members) // 2
+    for seam in _resource_of, _group_of:
+        after = seam(following)
+        for count in range(len(members), least, -1):
+            before = seam(members[count - 1])
+            if before is not after:
+                return count
+            after = before
+    return len(members)
+
+
+def _resource_of(series: Series) -> ResourceGroup | None:
+    group = _group_of(series)
+    return None if group is None else group.scope.resource
+
+
+def _group_of(series: Series) -> MetricGroup | None:
+    """Sinks with other options have other groups, which change where this one does."""
+    return series.routes[0][1] if series.routes else None
 
 
 def _head(series: Series, body: bytes, pos: int) -> tuple[bytes, int] | None:
