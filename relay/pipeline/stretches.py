@@ -56,44 +56,98 @@ class _Times(NamedTuple):
 
 
 class _Share:
-    """What one batch gets of a stretch: its points, and the blocks that they make, scope by scope,
-    each with the section that it is in, or -1."""
+    """What some batches get of a stretch, all of them the same: the points, and the blocks that
+    they make, scope by scope, each with the section that it is in, or -1."""
 
-    __slots__ = ("batch", "blocks", "points")
+    __slots__ = ("_batches", "_blocks", "_in_order", "_points", "room")
 
-    def __init__(self, batch: OpenBatch, points: list[_Place], sections: list[int]) -> None:
-        self.batch = batch
-        self.points = points
+    def __init__(
+        self, points: tuple[_Place, ...], batches: list[OpenBatch], sections: list[int]
+    ) -> None:
+        self._points = points
+        self._batches = batches
         by_scope: dict[ScopeGroup, list[_Place]] = {}
         for point in points:
             by_scope.setdefault(point[1].scope, []).append(point)
-        self.blocks: list[tuple[Block, int]] = []
+        self._blocks: list[tuple[Block, int]] = []
+        self.room = 0
         for of_scope in by_scope.values():
             block = Block(of_scope)
             section, *others = {sections[place] for place in block.places}
-            self.blocks.append((block, -1 if others else section))
+            self._blocks.append((block, -1 if others else section))
+            self.room += block.room
+        placed = [place for block, _ in self._blocks for place in block.places]
+        self._in_order = placed == [place for place, _, _ in points]
 
     def append(self, times: _Times, values: Sequence[bytes], intake: Intake) -> None:
-        """Append the points, sealing the batch wherever it is full."""
-        batch = self.batch
+        """Append the points to every batch, sealing it wherever it is full."""
         stamps, shared = times
-        count = len(self.points)
-        if batch.count + count < batch.limit:
-            enter(batch, self.points[0][1], intake)
-            arena = batch.arena
-            for block, section in self.blocks:
-                stamp = shared[section] if section >= 0 else None
-                arena.add_block(block, block.fill(stamp, stamps, values))
-            batch.count += count
-            batch.group = None  # blocks are runs, and closed
-            return
-        for place, group, prefix in self.points:
-            if batch.group is not group:
-                enter(batch, group, intake)
-            batch.arena.add(prefix, stamps[place], values[place])
-            batch.count += 1
-            if batch.count == batch.limit:
-                seal(batch, intake)
+        filled: list[tuple[Block, bytes]] = []
+        for block, section in self._blocks:
+            stamp = shared[section] if section >= 0 else None
+            filled.append((block, block.fill(stamp, stamps, values)))
+        count = len(self._points)
+        for batch in self._batches:
+            if batch.count + count < batch.limit:
+                enter(batch, self._points[0][1], intake)
+                for block, encoded in filled:
+                    batch.arena.add_block(block, encoded)
+                batch.count += count
+                batch.group = None  # blocks are runs, and closed
+            elif self._in_order:
+                self._divide(batch, filled, stamps, values, intake)
+            else:
+                _append_singly(batch, self._points, stamps, values, intake)
+
+    def _divide(
+        self,
+        batch: OpenBatch,
+        filled: list[tuple[Block, bytes]],
+        stamps: list[bytes],
+        values: Sequence[bytes],
+        intake: Intake,
+    ) -> None:
+        """Append the points to a batch that has no room for all: blocks, and where there is no room
+        for all of one, metrics, as many as there is room for."""
+        at = 0
+        for block, encoded in filled:
+            if batch.count + block.count <= batch.limit:
+                enter(batch, block.metrics[0].group, intake)
+                batch.arena.add_block(block, encoded)
+                batch.count += block.count
+                batch.group = None
+                if batch.count == batch.limit:
+                    seal(batch, intake)
+                at += block.count
+                continue
+            for group, first, stop, count in block.metrics:
+                if batch.count + count <= batch.limit:
+                    if batch.group is not group:
+                        enter(batch, group, intake)
+                    batch.arena.add_points(encoded[first:stop], count)
+                    batch.count += count
+                    if batch.count == batch.limit:
+                        seal(batch, intake)
+                else:
+                    points = self._points[at : at + count]
+                    _append_singly(batch, points, stamps, values, intake)
+                at += count
+
+
+def _append_singly(
+    batch: OpenBatch,
+    points: Sequence[_Place],
+    stamps: list[bytes],
+    values: Sequence[bytes],
+    intake: Intake,
+) -> None:
+    for place, group, prefix in points:
+        if batch.group is not group:
+            enter(batch, group, intake)
+        batch.arena.add(prefix, stamps[place], values[place])
+        batch.count += 1
+        if batch.count == batch.limit:
+            seal(batch, intake)
 
 
 class Stretch:
@@ -138,10 +192,12 @@ class Stretch:
             for batches, group, prefix in member.routes:
                 for batch in batches:
                     by_batch.setdefault(batch, []).append((place, group, prefix))
-        self.shares = [_Share(batch, points, numbers) for batch, points in by_batch.items()]
-        self.room = self.layout.size
-        for share in self.shares:
-            self.room += sum([block.room for block, _ in share.blocks])
+        # Sinks that want the same series, each with as many lanes, get the same.
+        by_points: dict[tuple[_Place, ...], list[OpenBatch]] = {}
+        for batch, points in by_batch.items():
+            by_points.setdefault(tuple(points), []).append(batch)
+        self.shares = [_Share(points, batches, numbers) for points, batches in by_points.items()]
+        self.room = self.layout.size + sum([share.room for share in self.shares])
 
     def read_times(self, times: tuple[bytes, ...], memo: Memo) -> _Times | None:
         """What the samples' times are; None where one of them is not usual."""

@@ -60,9 +60,13 @@ class Arena:
 
     def add_finished(self, point: bytes) -> None:
         """Append a point that is encoded as a whole."""
-        self.pieces.append(point)
-        self.count += 1
-        self.size += len(point)
+        self.add_points(point, 1)
+
+    def add_points(self, points: bytes, count: int) -> None:
+        """Append several, one behind the other."""
+        self.pieces.append(points)
+        self.count += count
+        self.size += len(points)
 
     def add_block(self, block: Block, encoded: bytes) -> None:
         """Append the points of a block, filled, as a run."""
@@ -131,7 +135,7 @@ class Arena:
                 if split.isdisjoint(block.groups):
                     metrics[block] = [filled]
                 else:
-                    for group, first, stop in block.metrics:
+                    for group, first, stop, _ in block.metrics:
                         metrics.setdefault(group, []).append(filled[first:stop])
             else:
                 group, first, stop = run

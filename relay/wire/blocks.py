@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from relay.wire.otlp import POINT_TAIL_BYTES, MetricGroup
 from relay.wire.protobuf import varint
@@ -44,12 +44,20 @@ def common_end(texts: Sequence[bytes]) -> bytes:
     return low[:size][::-1]
 
 
+class _Metric(NamedTuple):
+    """One metric of a block: from where to where its points stand in it, and how many."""
+
+    group: MetricGroup
+    first: int
+    stop: int
+    points: int
+
+
 class Block:
     """See the module's rules. ``points``: of each its place in the stretch, group, and prefix, as
     they come; all groups are of one scope.
 
-    ``metrics`` are in order of first appearance: the group of each, and from where to where its
-    points stand in what :meth:`fill` makes. ``places`` are those of the points, in this order.
+    ``metrics`` are in order of first appearance; ``places`` are those of the points, in this order.
     ``size`` is the points' bytes, ``room`` what the block itself takes beside the prefixes.
     """
 
@@ -74,7 +82,7 @@ class Block:
         for place, group, prefix in points:
             by_group.setdefault(group, []).append((place, prefix))
         self.groups = frozenset(by_group)
-        self.metrics: list[tuple[MetricGroup, int, int]] = []
+        self.metrics: list[_Metric] = []
         self._frame: list[bytes] = []
         self._end = common_end([prefix for _, _, prefix in points])
         self.places: list[int] = []
@@ -84,7 +92,7 @@ class Block:
             size = sum([len(prefix) for _, prefix in members]) + POINT_TAIL_BYTES * len(members)
             lead += begin_metric(group, size)
             start += len(lead)
-            self.metrics.append((group, start, start + size))
+            self.metrics.append(_Metric(group, start, start + size, len(members)))
             start += size
             self.size += size
             for place, prefix in members:
