@@ -20,14 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from struct import Struct
 from typing import Final, NamedTuple
 
 from relay.pipeline.intake import Intake, enter, seal
 from relay.pipeline.memo import Memo
+from relay.pipeline.outline import SAMPLE_HEADS, TIME_BYTES, Outline, Place, Samples
 from relay.pipeline.plans import Plan
 from relay.pipeline.series import Series
-from relay.pipeline.unusual import TIME_HEAD, VALUE_HEAD, ZERO
+from relay.pipeline.unusual import ZERO
 from relay.wire.batch import OpenBatch
 from relay.wire.blocks import Block
 from relay.wire.otlp import MetricGroup, ResourceGroup, ScopeGroup
@@ -39,10 +39,6 @@ LENGTH_MAX: Final = 256
 LENGTH_MIN: Final = 4
 """Fewer are not worth it; so many must have been recognised in a row before one is looked for."""
 
-_PARTS = 3
-_HEADS, _VALUES, _TIMES = (slice(part, None, _PARTS) for part in range(_PARTS))
-"""Of what a stretch is taken apart into."""
-
 _Place = tuple[int, MetricGroup, bytes]
 """A point of a stretch: which of its series has it, its group, its prefix."""
 
@@ -52,7 +48,7 @@ class _Times(NamedTuple):
     it share, or None."""
 
     stamps: list[bytes]
-    shared: list[bytes | None]
+    shared: Sequence[bytes | None]
 
 
 class _Share:
@@ -152,41 +148,33 @@ def _append_singly(
 
 class Stretch:
     """See the module's rules. ``zeros`` are the places of samples without a value: it is 0.
-
-    ``sections`` are of one target each, whose samples mostly have the same time. ``room`` is what
-    it takes of bytes that are somewhere else, too.
-    """
+    ``room`` is what it takes of bytes that are somewhere else, too."""
 
     __slots__ = (
+        "_sections",
         "count",
         "generation",
-        "heads",
-        "layout",
         "members",
+        "outline",
         "plan",
         "room",
-        "sections",
         "shares",
         "zeros",
     )
 
-    def __init__(
-        self, members: list[Series], heads: list[bytes], widths: list[int], generation: int
-    ) -> None:
+    def __init__(self, members: list[Series], places: list[Place], generation: int) -> None:
         self.generation = generation
         self.members = tuple(members)
         self.plan = members[0].plan
         self.count = len(members)
-        self.heads = tuple(heads)
-        fields = zip(heads, widths, strict=True)
-        self.layout = Struct("<" + "".join(f"{len(head)}s{width}s7s" for head, width in fields))
-        self.zeros = tuple(place for place, width in enumerate(widths) if not width)
-        self.sections: list[slice] = []
+        self.zeros = [at for at, place in enumerate(places) if not place.width]
+        self._sections: list[slice] = []
         numbers: list[int] = []
         for number, (_, run) in enumerate(groupby(members, _resource_of)):
             start = len(numbers)
             numbers += [number for _ in run]
-            self.sections.append(slice(start, len(numbers)))
+            self._sections.append(slice(start, len(numbers)))
+        self.outline = Outline(places, self._sections)
         by_batch: dict[OpenBatch, list[_Place]] = {}
         for place, member in enumerate(members):
             for batches, group, prefix in member.routes:
@@ -197,28 +185,20 @@ class Stretch:
         for batch, points in by_batch.items():
             by_points.setdefault(tuple(points), []).append(batch)
         self.shares = [_Share(points, batches, numbers) for points, batches in by_points.items()]
-        self.room = self.layout.size + sum([share.room for share in self.shares])
+        self.room = self.outline.room + sum([share.room for share in self.shares])
 
-    def read_times(self, times: tuple[bytes, ...], memo: Memo) -> _Times | None:
-        """What the samples' times are; None where one of them is not usual."""
-        stamps: list[bytes] = []
-        shared: list[bytes | None] = []
-        for section in self.sections:
-            own = times[section]
-            stamp = memo.stamps[own[0]]
-            if stamp is None:
-                return None
-            if own.count(own[0]) == len(own):
-                stamps += [stamp] * len(own)
-                shared.append(stamp)
-                continue
-            for time in own:
-                stamp = memo.stamps[time]
-                if stamp is None:
-                    return None
-                stamps.append(stamp)
-            shared.append(None)
-        return _Times(stamps, shared)
+    def convert_times(self, samples: Samples, memo: Memo) -> _Times | None:
+        """The times that were read; None where one of them is not usual."""
+        found = list(map(memo.stamps.__getitem__, samples.times))
+        if None in found:
+            return None
+        stamps: list[bytes] = found  # type: ignore[assignment]  # None is not among them
+        if not samples.shared:
+            return _Times(stamps, [None] * len(self._sections))
+        every: list[bytes] = []
+        for section, stamp in zip(self._sections, stamps, strict=True):
+            every += [stamp] * (section.stop - section.start)
+        return _Times(every, stamps)
 
     def __repr__(self) -> str:
         return f"<Stretch of {self.count} series>"
@@ -244,20 +224,19 @@ def take_stretch(
             return None
     elif stretch.members[0] is not series:
         return None
-    if len(body) - pos < stretch.layout.size:
-        return None
-    parts = stretch.layout.unpack_from(body, pos)
-    if parts[_HEADS] != stretch.heads:
+    samples = stretch.outline.read(body, pos)
+    if samples is None:
         # Others came between; what is there now may be a stretch again.
         memo.drop(stretch)
         stretch = _make(series, body, pos, generation, memo)
         if stretch is None:
             return None
-        parts = stretch.layout.unpack_from(body, pos)
-    values: Sequence[bytes] = parts[_VALUES]
+        samples = stretch.outline.read(body, pos)
+        assert samples is not None, "it was made of what stands there"
+    values: Sequence[bytes] = samples.values
     if STALE in values:
         return None
-    times = stretch.read_times(parts[_TIMES], memo)
+    times = stretch.convert_times(samples, memo)
     if times is None:
         return None
     if stretch.zeros:
@@ -272,28 +251,23 @@ def take_stretch(
 def _make(first: Series, body: bytes, pos: int, generation: int, memo: Memo) -> Stretch | None:
     """The stretch of known series that stands at ``pos``, remembered; None where it is none."""
     plan: Plan = first.plan
-    members: list[Series] = []
-    heads: list[bytes] = []
-    widths: list[int] = []
+    members: dict[Series, Place] = {}
     series: Series | None = first
-    while series is not None and len(members) < LENGTH_MAX:
+    while series is not None and len(members) < LENGTH_MAX and series not in members:
         if series.generation != generation or series.plan is not plan or plan.handled:
             break
-        found = _head(series, body, pos)
-        if found is None:
+        place = _place(series, body, pos)
+        if place is None:
             break
-        head, width = found
-        members.append(series)
-        heads.append(head)
-        widths.append(width)
-        pos += len(head) + width + 7
+        members[series] = place
+        pos += place.size
         series = series.next
     if len(members) < LENGTH_MIN:
         return None
-    if series is not None and len(members) == LENGTH_MAX:
-        count = _whole(members, series)
-        del members[count:], heads[count:], widths[count:]
-    stretch = Stretch(members, heads, widths, generation)
+    count = len(members)
+    if series is not None and count == LENGTH_MAX:
+        count = _whole(list(members), series)
+    stretch = Stretch(list(members)[:count], list(members.values())[:count], generation)
     memo.keep(stretch)
     return stretch
 
@@ -322,8 +296,8 @@ def _group_of(series: Series) -> MetricGroup | None:
     return series.routes[0][1] if series.routes else None
 
 
-def _head(series: Series, body: bytes, pos: int) -> tuple[bytes, int] | None:
-    """What stands before the value of a series with one usual sample, and the value's width."""
+def _place(series: Series, body: bytes, pos: int) -> Place | None:
+    """Where a series with one usual sample stands, if that is at ``pos``."""
     if len(body) - pos < 3 or body[pos] != SERIES_TAG:
         return None
     size = body[pos + 1]
@@ -336,8 +310,7 @@ def _head(series: Series, body: bytes, pos: int) -> tuple[bytes, int] | None:
     tail = start + len(series.key)
     if start + size > len(body) or not body.startswith(series.key, start):
         return None
-    if start + size - tail == 18 and body.startswith(VALUE_HEAD, tail):
-        return body[pos : tail + 3], 8
-    if start + size - tail == 9 and body.startswith(TIME_HEAD, tail):
-        return body[pos : tail + 2], 0
+    for width, head in SAMPLE_HEADS.items():
+        if start + size - tail == len(head) + width + TIME_BYTES and body.startswith(head, tail):
+            return Place(body[pos:start], series.key, width)
     return None
