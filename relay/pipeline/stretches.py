@@ -1,9 +1,9 @@
 """Many known series at a time, for the interpreted build: what Python does in one call is cheap.
 
 A *stretch* is up to :data:`LENGTH_MAX` series that followed one another, each with one sample of a
-usual shape. All that lies between their values and times is known, so a :class:`struct.Struct`
-takes the whole stretch apart in one call, one comparison of tuples recognises it, and one list of
-pieces goes to each batch. Rules:
+usual shape. All that lies between their values and times is known, so the whole stretch is read and
+compared at once (:mod:`relay.pipeline.outline`), and a few blocks of encoded metrics
+(:mod:`relay.wire.blocks`) go to each batch. Rules:
 
 * A stretch is only ever a shortcut: wherever it does not fit exactly (another series, another
   shape, a stale marker, a time that is new), the kernel goes on sample by sample.
