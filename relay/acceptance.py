@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from relay.errors import OverloadedError
 from relay.fleet import Fleet
@@ -40,8 +41,7 @@ RESAMPLE_PARTS = 64
 """Open batches are measured anew after every 64th part of the memory limit has come in."""
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryStatistics:
+class MemoryStatistics(NamedTuple):
     """``queued_bytes`` in the sinks' queues, ``open_bytes`` in open batches, ``pending_bytes`` on
     their way to the journal."""
 
@@ -59,7 +59,7 @@ class MemoryStatistics:
 NO_MEMORY = MemoryStatistics()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would cost more than all else here
 class _Arrival:
     """A request as it came."""
 

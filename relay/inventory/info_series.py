@@ -62,18 +62,16 @@ class Claim:
 class InfoReader:
     """Recognises info series. Immutable."""
 
-    __slots__ = ("_prefixes", "_rules")
+    __slots__ = ("_rules", "prefixes")
 
     def __init__(self, rules: Sequence[InfoSeries] = INFO_SERIES_DEFAULT) -> None:
         self._rules: Final = tuple((_pattern(rule), rule) for rule in rules)
-        # Every new series is asked about; next to none is one of these.
-        self._prefixes: Final = tuple(rule.metric.partition(KIND_MARK)[0] for rule in rules)
+        self.prefixes: Final = tuple(rule.metric.partition(KIND_MARK)[0] for rule in rules)
+        """How their names begin. Every new series is asked about; next to none is one of these."""
 
     def claim(self, labels: Mapping[str, str], project: str) -> Claim | None:
         """What a series with these labels says about an object; None for any other series."""
         metric = labels[NAME]
-        if not metric.startswith(self._prefixes):
-            return None
         for pattern, rule in self._rules:
             found = pattern.fullmatch(metric)
             if found is not None:

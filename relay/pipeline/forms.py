@@ -3,98 +3,90 @@
 This is the readable reference; ``forms.pyx`` is the same on raw memory (:mod:`relay.hot_path`).
 Rules:
 
-* Of the names of a series' labels it is remembered which of them are attributes, and in which
-  order: a *form*.
-* Each label field's attribute is remembered, and that of a target's labels together, its tail.
+* What becomes of labels by their names alone is worked out once for all series of a shape
+  (:class:`~relay.wire.label_reader.Shape`): its *form*.
+* The reader knows each label's attribute; those of a target's labels together are remembered with
+  its tail.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
-from relay.pipeline.attribute_names import FORMS_MAX, attribute_places
-from relay.wire.label_reader import SeriesLabels, Tail
-from relay.wire.otlp import PointAttributes, finish_prefix
+from relay.pipeline.attribute_names import attribute_places
+from relay.wire.label_reader import SeriesLabels, Shape, Tail
+from relay.wire.otlp import TIME_TAG, finish_prefix, prefix_heads
 
-BEFORE_MAX: Final = 16
-"""Lengths of a beginning that a form remembers."""
-
-_Pick: TypeAlias = Callable[[tuple[bytes, ...]], Iterable[bytes]]
+_Pick: TypeAlias = Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
 
 
 class Forms:
-    """Writes prefixes; remembers :data:`~relay.pipeline.attribute_names.FORMS_MAX` forms."""
+    """Writes prefixes. Forms are kept with the shapes that they are of."""
 
-    __slots__ = ("_attribute_of", "_forms")
+    __slots__ = ("_learnt",)
 
     def __init__(self) -> None:
-        self._forms: dict[tuple[str, ...], _Form | None] = {}
-        self._attribute_of: Callable[[bytes], bytes] = PointAttributes().__getitem__
+        self._learnt = 0
 
     def prefix(self, labels: SeriesLabels, promoted: frozenset[str]) -> bytes | None:
         """What :func:`~relay.wire.otlp.point_prefix` makes of a series' attributes; None where
         that takes a translation, because other labels than job and instance go elsewhere."""
-        names = tuple(labels)
-        form = self._forms[names] if names in self._forms else self._learn(names)
-        if form is None or (promoted and not promoted.isdisjoint(names)):
+        shape = labels.shape
+        form = shape.form
+        if form is None:
+            form = shape.form = _Form(shape)
+            self._learnt += 1
+        attributes = labels.attributes
+        if form.all is None or attributes is None:
+            return None
+        if promoted and not promoted.isdisjoint(shape.names):
             return None
         tail = labels.tail
-        if tail is None or not form.is_ordered:
-            return finish_prefix(b"".join(map(self._attribute_of, form.all(labels.fields))))
-        fields = form.before(len(names) - len(tail.fields))(labels.fields)
-        rest = tail.attributes
+        if form.before is None:
+            return finish_prefix(b"".join(form.all(attributes + tail.attributes)))
+        rest = tail.encoded
         if rest is None:
-            rest = tail.attributes = self._tail_attributes(tail)
-        return finish_prefix(b"".join((*map(self._attribute_of, fields), rest)))
-
-    def _learn(self, names: tuple[str, ...]) -> _Form | None:
-        if len(self._forms) >= FORMS_MAX:
-            self._forms.clear()
-        places = attribute_places(names)
-        form = self._forms[names] = None if places is None else _Form(places)
-        return form
-
-    def _tail_attributes(self, tail: Tail) -> bytes:
-        """The attributes of a tail's labels, in the order in which these stand."""
-        places = attribute_places(tuple(tail.labels))
-        assert places is not None, "a form that takes more than names has no tail"
-        return b"".join([self._attribute_of(tail.fields[place]) for place in sorted(places)])
-
-    def __len__(self) -> int:
-        return len(self._forms)
+            rest = tail.encoded = _encoded(tail)
+        # As finish_prefix does it, and copied once.
+        before = b"".join(form.before(attributes))
+        return b"".join((prefix_heads[len(before) + len(rest)], before, rest, TIME_TAG))
 
     def __repr__(self) -> str:
-        return f"<Forms of {len(self)} sets of names>"
+        return f"<Forms of {self._learnt} shapes>"
 
 
 class _Form:
-    """Which label fields become attributes, for series with the same names in the same order.
+    """Which labels become attributes, for series of one shape.
 
-    ``all`` picks them sorted by name. ``is_ordered`` says that they stand in that order anyway:
-    then :meth:`before` picks those among the first fields.
+    ``all`` picks them sorted by name, None where that takes more than names. Where they stand in
+    that order anyway, ``before`` picks those before the tail.
     """
 
-    __slots__ = ("_before", "_places", "all", "is_ordered")
+    __slots__ = ("all", "before")
 
-    def __init__(self, places: list[int]) -> None:
-        self._places = places
-        self._before: dict[int, _Pick] = {}
-        self.all = _pick(places)
-        self.is_ordered = places == sorted(places)
-
-    def before(self, count: int) -> _Pick:
-        """Picks those among the first ``count`` fields."""
-        pick = self._before.get(count)
-        if pick is None:
-            if len(self._before) >= BEFORE_MAX:
-                self._before.clear()
-            pick = self._before[count] = _pick([at for at in self._places if at < count])
-        return pick
+    def __init__(self, shape: Shape) -> None:
+        self.all: _Pick | None = None
+        self.before: _Pick | None = None
+        places = attribute_places(shape.names)
+        if places is not None:
+            self.all = _pick(places)
+            if places == sorted(places):
+                self.before = _pick([at for at in places if at < shape.split])
 
 
-def _pick(places: list[int]) -> _Pick:
+def _encoded(tail: Tail) -> bytes:
+    """The attributes of a tail's labels, in the order in which these stand."""
+    places = attribute_places(tail.names)
+    assert places is not None, "a form that takes more than names has no tail"
+    return b"".join([tail.attributes[place] for place in sorted(places)])
+
+
+def _pick(places: Sequence[int]) -> _Pick:
     if len(places) < 2:  # of one place, itemgetter gives the item itself
-        return lambda fields: [fields[at] for at in places]
+        return lambda attributes: tuple([attributes[at] for at in places])
+    first, last = places[0], places[-1] + 1
+    if list(places) == list(range(first, last)):
+        return itemgetter(slice(first, last))
     return itemgetter(*places)

@@ -25,7 +25,14 @@ from relay.pipeline.memo import Memo
 from relay.pipeline.plans import Plan
 from relay.pipeline.stretches import LENGTH_MIN, take_stretch
 from relay.pipeline.table import SeriesTable
-from relay.pipeline.unusual import TIME_HEAD, VALUE_HEAD, ZERO, decode_series, other_field
+from relay.pipeline.unusual import (
+    TIME_HEAD,
+    VALUE_HEAD,
+    ZERO,
+    decode_carefully,
+    find_usual,
+    other_field,
+)
 from relay.wire.otlp import POINT_TAIL_BYTES, stale_prefix
 from relay.wire.otlp_points import STALE
 from relay.wire.protobuf import read_varint
@@ -111,8 +118,15 @@ def consume(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per sample w
                 stamp = stamps[body[tail + 2 : pos]]
                 value = ZERO
         if stamp is None or series is None:
-            # The careful way: another series than the guess, or a sample of another shape.
-            series, points = decode_series(body, start, pos, last, intake, resolution, memo)
+            # Another series than the guess, or a sample of another shape.
+            in_row = -1  # this one was not guessed
+            usual = find_usual(body, start, pos, last, intake, resolution, memo)
+            generation = table.generation
+            if usual is not None:
+                series, stamp, value = usual
+        if stamp is None or series is None:
+            # The careful way.
+            series, points = decode_carefully(body, start, pos, last, intake, resolution)
             generation = table.generation
             in_row = 0
             if series is None:

@@ -20,16 +20,15 @@ cdef class Finder:
     @cython.locals(series=Series)
     cpdef Series find(self, bytes key, Request request)
     cpdef tuple view(self, Series series)
-    @cython.locals(series=Series)
+    @cython.locals(series=Series, name=str)
     cdef Series _make(self, bytes key, Request request)
-    cdef _resolve(self, Series series)
 
 
 cdef class Request:
     cdef bytes _body
     cdef Finder _finder
     cdef object _engine
-    cdef bint _ahead
+    cdef public bint is_ahead
     cdef Series _faulty
     cdef Py_ssize_t _new
     cdef Py_ssize_t _new_bytes

@@ -98,14 +98,30 @@ class Finder:
         return labels, project
 
     def _make(self, key: bytes, request: Request) -> Series:
-        """A series that is new."""
+        """A series that is new, with everything done that depends on labels: parse, match,
+        translate."""
         series = Series(key)
         if len(key) > self._series_bytes_max:
             # Not kept: a sender could fill the table with what we refuse.
             series.fault = "too_large"
             return series
-        request.learn_ahead()
-        self._resolve(series)
+        if not request.is_ahead:
+            request.learn_ahead()
+        try:
+            if self._is_plain:
+                labels, project = self.labels.read(key), ""
+            else:
+                labels, project = self.view(series)
+        except SeriesFault as fault:
+            series.fault = fault.reason
+            series.resolved = series.plan.partition.version
+        else:
+            name = series.name = labels.name
+            if name.startswith(self._info_reader.prefixes):
+                series.claim = self._info_reader.claim(labels, project)
+            self._resolver.resolve(series, labels, project)
+            if self._resolver.take_changed():
+                self._table.invalidate()
         # Not before: what turns out to be no labels is no series, however often it comes.
         request.count_new(len(key))
         self._table.add(series)
@@ -120,19 +136,6 @@ class Finder:
         series.generation = self._table.generation - 1
         assert series.claim is not None
         self._inventory.hear(series.claim, begins=begins)
-
-    def _resolve(self, series: Series) -> None:
-        """Do everything that depends on labels: parse, match, translate."""
-        try:
-            labels, project = self.view(series)
-        except SeriesFault as fault:
-            series.fault = fault.reason
-            series.resolved = series.plan.partition.version
-            return
-        series.claim = self._info_reader.claim(labels, project)
-        self._resolver.resolve(series, labels, project)
-        if self._resolver.take_changed():
-            self._table.invalidate()
 
     def _refresh(self, series: Series) -> None:
         """Bring a series that was resolved before up to date, at the least expense; others look
@@ -153,13 +156,14 @@ class Request:
     table it was seen once: else whoever sends only such ones would turn out those of others.
     """
 
-    __slots__ = ("_ahead", "_body", "_engine", "_faulty", "_finder", "_new", "_new_bytes")
+    __slots__ = ("_body", "_engine", "_faulty", "_finder", "_new", "_new_bytes", "is_ahead")
 
     def __init__(self, body: bytes, finder: Finder, engine: Engine) -> None:
         self._body = body
         self._finder = finder
         self._engine = engine
-        self._ahead = False
+        self.is_ahead = False
+        """Whether the metadata of the whole request is known."""
         self._faulty: Series | None = None
         """The series that was asked for last, if it has a fault."""
         self._new = 0
@@ -194,8 +198,8 @@ class Request:
 
     def learn_ahead(self) -> None:
         """Read the metadata of the whole request, once."""
-        if not self._ahead:
+        if not self.is_ahead:
             spans = metadata_spans(self._body)
             if spans:
                 self._engine.learn(self._body, spans)
-            self._ahead = True  # not before: what is faulty must be found by every attempt
+            self.is_ahead = True  # not before: what is faulty must be found by every attempt

@@ -19,7 +19,7 @@ cdef class Resolver:
     cdef bint _is_translated(self, Series series) except -1
     cpdef bint take_changed(self) except -1
     @cython.locals(facts=tuple)
-    cdef _attach(self, Series series, labels, str project, plan, tuple matched)
+    cdef _attach(self, Series series, labels, str project, tuple matched, tuple key)
 
 
 @cython.locals(seen=longlong)

@@ -22,17 +22,17 @@ from dataclasses import replace
 from functools import lru_cache
 
 from relay.pipeline.assembly import Assembly, Discard, Enrolment
+from relay.pipeline.attribute_names import METADATA_LABELS
 from relay.pipeline.delta import DeltaStore
 from relay.pipeline.metric_types import TYPE_NUMBERS, FamilyMetadata, Typing, family_of
 from relay.pipeline.native import NativeRoute
-from relay.pipeline.plans import Plan, SourceRoute, Target, TargetOptions
-from relay.pipeline.resources import TARGET_INFO, Resource, Resources
+from relay.pipeline.plans import SourceRoute, Target, TargetOptions
+from relay.pipeline.resources import KEY_LABELS, TARGET_INFO, Resource, Resources, TargetKey
 from relay.pipeline.route import Fact, Route
 from relay.pipeline.router import Router
 from relay.pipeline.series import Series
 from relay.pipeline.streams import Handler, NumberHandler, Outlet, Stream
 from relay.pipeline.translate import Translator
-from relay.selector.ast import NAME
 from relay.wire.label_reader import SeriesLabels
 from relay.wire.otlp import Kind, MetricIdentity
 from relay.wire.otlp_points import encode_attributes
@@ -40,6 +40,9 @@ from relay.wire.remote_write import Labels
 
 View = Callable[[], tuple[SeriesLabels, str]]
 """Gives a series' labels that anybody may see, and its project."""
+
+_ASKED_FOR = (*METADATA_LABELS, *KEY_LABELS)
+"""Labels that every series is asked for."""
 
 _OF_DELTAS_MAX = 1_024
 """Identities whose twin in deltas is remembered."""
@@ -75,22 +78,24 @@ class Resolver:
         self._changed = False
 
     def resolve(self, series: Series, labels: SeriesLabels, project: str) -> None:
-        """Set everything of a new series that depends on labels, exporters and metadata."""
-        name = series.name = labels[NAME]
+        """Set everything of a new series, which has its name, that depends on labels, exporters and
+        metadata."""
+        name = series.name
         # A target is kept as long as it is used, so it is found before something is said of it.
         resource = self._resources.find(labels, project) if name == TARGET_INFO else None
         if resource is not None:
             self._resources.learn(labels, project)
         elif name.endswith("_bucket") and ("le" in labels or "vmrange" in labels):
             self._changed |= self._types.infer_histogram(name)
-        if "__type__" in labels or "__unit__" in labels:
-            self._learn_type(name, labels)
+        type_name, unit, job, instance = labels.values_of(_ASKED_FOR)
+        if type_name is not None or unit is not None:
+            self._learn_type(name, type_name, unit)
         plan, matched = self._router.match(labels, project)
+        series.plan = plan
         if matched or resource is not None:
-            self._attach(series, labels, project, plan, matched)
+            self._attach(series, labels, project, matched, (job, instance))
         else:
             # Nobody wants it: a new series goes nowhere as it is.
-            series.plan = plan
             series.resolved = plan.partition.version
 
     def refresh(self, series: Series, view: View) -> None:
@@ -116,7 +121,12 @@ class Resolver:
             series.resolved = plan.partition.version
             return
         labels, project = view()
-        self._attach(series, labels, project, plan, matched)
+        series.plan = plan
+        series.routes = ()
+        series.handlers = ()
+        series.typing = series.native = None
+        series.facts = ()
+        self._attach(series, labels, project, matched, labels.values_of(KEY_LABELS))
 
     def is_current(self, series: Series) -> bool:
         """Whether nothing has changed that the routes of a good series rest on."""
@@ -180,10 +190,10 @@ class Resolver:
             streams.append(Stream(group, encoded, outlets, delta))
         return tuple(streams)
 
-    def _learn_type(self, name: str, labels: Mapping[str, str]) -> None:
+    def _learn_type(self, name: str, type_name: str | None, unit: str | None) -> None:
         """Take in what a new series says of its type and unit."""
-        kind = TYPE_NUMBERS.get(labels.get("__type__", ""), 0)
-        metadata = FamilyMetadata(kind, "", labels.get("__unit__", ""))
+        kind = TYPE_NUMBERS.get(type_name or "", 0)
+        metadata = FamilyMetadata(kind, "", unit or "")
         self._changed |= self._types.learn(family_of(name, kind), metadata)
 
     def _attach(
@@ -191,18 +201,14 @@ class Resolver:
         series: Series,
         labels: SeriesLabels,
         project: str,
-        plan: Plan,
         matched: tuple[SourceRoute, ...],
+        key: TargetKey,
     ) -> None:
-        """Make the routes and handlers of a series that matched these sources."""
-        series.plan = plan
-        series.routes = ()
-        series.handlers = ()
-        series.typing = series.native = None
-        series.facts = ()
+        """Make the routes and handlers of a series that matched these sources, and has none."""
+        plan = series.plan
         if matched:
             # Who says something of a target keeps it in mind for others that come later.
-            facts = self._resources.facts(labels, project)
+            facts = self._resources.facts(key, project)
             resource = facts[0]
             series.facts = facts
             typing = series.typing = self._types.typing(series.name)
@@ -214,10 +220,13 @@ class Resolver:
             elif plan.is_plain and typing.family is None:
                 group, prefix = self._translator.place(labels, typing.identity, target=resource)
                 series.routes = ((plan.batches(group), group, prefix),)
+                series.resolved = plan.partition.version
+                series.seen = resource.version
+                return
             else:
                 self._share_out(series, labels, project, typing, resource)
         elif series.name == TARGET_INFO:
-            series.facts = self._resources.facts(labels, project)
+            series.facts = self._resources.facts(key, project)
         series.resolved = series.plan.partition.version
         series.seen = _seen(series.facts)
 

@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final, TypeAlias
 from weakref import WeakValueDictionary
 
 from relay.pipeline.route import Fact
@@ -22,7 +23,13 @@ from relay.wire.otlp import ScopeGroup
 
 TARGET_INFO = "target_info"
 
-_KEY_LABELS = ("job", "instance")
+KEY_LABELS: Final = ("job", "instance")
+"""The labels that name a target."""
+
+TargetKey: TypeAlias = tuple[str | None, ...]
+"""The values of :data:`KEY_LABELS`, None for one that is not there."""
+
+_NO_TARGET: Final[TargetKey] = (None, None)
 
 
 class Resource(Fact):
@@ -47,23 +54,26 @@ class Resources:
     """Every target that has a series. ``changed``: series must be translated anew."""
 
     def __init__(self) -> None:
-        self._targets: WeakValueDictionary[tuple[str, str, str], Resource] = WeakValueDictionary()
+        self._targets: WeakValueDictionary[tuple[str, TargetKey], Resource] = WeakValueDictionary()
         self._none = Resource()
-        self._latest: tuple[tuple[str, str, str], tuple[Resource]] = (("", "", ""), (self._none,))
+        self._latest: tuple[tuple[str, TargetKey], tuple[Resource]] = (
+            ("", _NO_TARGET),
+            (self._none,),
+        )
         self.changed = False
 
     def find(self, labels: Mapping[str, str], project: str) -> Resource:
         """The target of a project's series; keep it as long as the series is kept."""
-        return self.facts(labels, project)[0]
+        return self.facts((labels.get("job"), labels.get("instance")), project)[0]
 
-    def facts(self, labels: Mapping[str, str], project: str) -> tuple[Resource]:
-        """The same as what a series rests on; series of one target come one behind the other and
-        share it."""
-        key = (project, labels.get("job", ""), labels.get("instance", ""))
+    def facts(self, target: TargetKey, project: str) -> tuple[Resource]:
+        """The same as what a series rests on, by the values of :data:`KEY_LABELS`; series of one
+        target come one behind the other and share it."""
+        key = (project, target)
         latest, facts = self._latest
         if key == latest:
             return facts
-        if not key[1] and not key[2]:
+        if target == _NO_TARGET:
             resource = self._none
         else:
             found = self._targets.get(key)
@@ -83,7 +93,7 @@ class Resources:
             sorted(
                 (key, value)
                 for key, value in labels.items()
-                if key != NAME and key not in _KEY_LABELS
+                if key != NAME and key not in KEY_LABELS
             )
         )
         if attributes != resource.attributes:

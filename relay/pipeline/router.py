@@ -9,6 +9,9 @@ Rules:
   is added or objects that its selectors look at change. A source that leaves, or whose sinks are
   others now, ends the plans that hold it, and with them only the routes of the series that it
   matched.
+* What the index says is remembered by the labels that the project's selectors look at, which
+  many series share. An answer holds for exactly as long as a series keeps its routes that was
+  resolved with it: its plan says so.
 * A short log says which sources came or changed at which version, so that a series that was
   resolved before asks those alone (:meth:`Router.rematch`).
 """
@@ -27,6 +30,7 @@ from relay.pipeline.tenancy import Tenancy
 from relay.selector.index import SelectorIndex
 from relay.selector.resource_matching import Compiled, Compiler, uses_inventory
 from relay.selector.resources import Selection
+from relay.wire.label_reader import SeriesLabels
 
 Sources: TypeAlias = Sequence[tuple[str, Selection, Sequence[Target]]]
 """Name, what it selects, and the sinks that it feeds, for every source of an exporter."""
@@ -37,8 +41,17 @@ PLANS_MAX: Final = 50_000
 CHANGES_MAX: Final = 1_000
 """Changed sources that a project remembers; series that missed more ask the whole index."""
 
+ANSWERS_MAX: Final = 16_384
+"""Remembered answers of all projects together; at the limit all are forgotten."""
+ANSWER_CHARS_MAX: Final = 256
+"""Answers for longer values are not remembered."""
+
 ASK_MAX: Final = 32
 """Changed sources that a series asks one by one; beyond that the index is faster."""
+
+_Values: TypeAlias = tuple[str | None, ...]
+_Answer: TypeAlias = tuple[Plan, tuple[SourceRoute, ...], int]
+"""What :meth:`Router.match` says, and the version of the plan's partition then."""
 
 _by_sequence = attrgetter("sequence")
 
@@ -121,6 +134,7 @@ class Router:
         self._nobody = _Project("")
         """Of series whose project has no exporters; one for all, as anybody can make up names."""
         self._retired: list[Plan] = []
+        self._answers: dict[tuple[_Project, _Values], _Answer] = {}
         self._sequence = 0
         self._unsettled = False
 
@@ -176,8 +190,18 @@ class Router:
         at = self._projects.get(project)
         if at is None:
             return self._nobody.unmatched, ()
-        found = at.index.match(labels)
-        return self._plan(at, tuple(found)) if found else (at.unmatched, ())
+        looks_at = at.index.looks_at
+        if looks_at is None or not isinstance(labels, SeriesLabels):
+            found = at.index.match(labels)
+            return self._plan(at, tuple(found)) if found else (at.unmatched, ())
+        values = labels.values_of(looks_at)
+        answer = self._answers.get((at, values))
+        if answer is None or answer[2] != answer[0].partition.version:
+            found = at.index.match(labels)
+            plan, matched = self._plan(at, tuple(found)) if found else (at.unmatched, ())
+            answer = plan, matched, plan.partition.version
+            self._remember(at, values, answer)
+        return answer[0], answer[1]
 
     def takers(self, labels: Mapping[str, str], project: str) -> list[SourceTally]:
         """What :meth:`match` finds, by name, for people who ask: nothing is kept of it."""
@@ -300,6 +324,13 @@ class Router:
                 plan.samples = 0
             plan.fold()
         self._retired.clear()
+
+    def _remember(self, at: _Project, values: _Values, answer: _Answer) -> None:
+        if sum(map(len, filter(None, values))) > ANSWER_CHARS_MAX:
+            return
+        if len(self._answers) >= ANSWERS_MAX:
+            self._answers.clear()
+        self._answers[at, values] = answer
 
     def _plan(
         self, at: _Project, matched: tuple[SourceRoute, ...]

@@ -31,16 +31,21 @@ def decode_series(
     resolution: Resolution,
     memo: Memo,
 ) -> tuple[Series | None, list[tuple[bytes, bytes, Extra | None]]]:
-    """Decode one TimeSeries with care; return its series and its points as (time, value, extra).
+    """Decode one TimeSeries; return its series and its points as (time, value, extra).
 
     None for the series where it has no good samples; what else it has is recorded in the intake.
     """
-    count_careful(intake)
-    usual = _decode_usual(body, start, stop, resolution, memo)
-    if usual is not None:
-        if last.generation >= 0:
-            last.next = usual[0]
-        return usual
+    usual = find_usual(body, start, stop, last, intake, resolution, memo)
+    if usual is None:
+        return decode_carefully(body, start, stop, last, intake, resolution)
+    series, stamp, value = usual
+    return series, [(stamp, value, None)]
+
+
+def decode_carefully(
+    body: bytes, start: int, stop: int, last: Series, intake: Intake, resolution: Resolution
+) -> tuple[Series | None, list[tuple[bytes, bytes, Extra | None]]]:
+    """As :func:`decode_series`, for what :func:`find_usual` did not take."""
     parts = parse_series(body, start, stop)
     exemplars: tuple[Exemplar, ...] = ()
     if parts.exemplars:
@@ -61,7 +66,6 @@ def decode_series(
         intake.loose.append((series, exemplars))
         return None, []
     if last.generation >= 0:
-        # A series that was just forgotten must not keep others alive.
         last.next = series
     if parts.histograms:
         given = () if parts.samples else exemplars
@@ -82,14 +86,22 @@ def decode_series(
     return series, points
 
 
-def _decode_usual(
-    body: bytes, start: int, stop: int, resolution: Resolution, memo: Memo
-) -> tuple[Series, list[tuple[bytes, bytes, Extra | None]]] | None:
-    """As :func:`_decode`, for labels with one common sample behind them; None for anything else.
+def find_usual(
+    body: bytes,
+    start: int,
+    stop: int,
+    last: Series,
+    intake: Intake,
+    resolution: Resolution,
+    memo: Memo,
+) -> tuple[Series, bytes, bytes] | None:
+    """The series, time and value of labels with one common sample behind them, which is all that
+    nearly every TimeSeries is; None for anything else.
 
     That what stands at the end looks like a sample proves nothing yet. But what stands before it is
     then either exactly label fields, and the sample one, or no series without a fault.
     """
+    count_careful(intake)
     tail = stop - 18
     if tail > start and body.startswith(VALUE_HEAD, tail):
         stamp = memo.stamps[body[tail + 11 : stop]]
@@ -106,7 +118,12 @@ def _decode_usual(
         series = resolution.resolve(body[start:tail])
     except DecodeError:
         return None  # the careful way tells what is wrong, and where
-    return None if series.fault else (series, [(stamp, value, None)])
+    if series.fault:
+        return None
+    if last.generation >= 0:
+        # A series that was just forgotten must not keep others alive.
+        last.next = series
+    return series, stamp, value
 
 
 def _in_order(parts: SeriesParts, series: Series, intake: Intake) -> list[tuple[bytes, int]]:

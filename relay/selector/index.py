@@ -44,6 +44,9 @@ ANSWERS_MAX: Final = 1_024
 ANSWER_CHARS_MAX: Final = 256
 """Longer values are not remembered."""
 
+LOOKS_AT_MAX: Final = 8
+"""Labels that answers rest on, for whoever remembers those: with more, equal ones are rare."""
+
 K = TypeVar("K", bound=Hashable)
 
 _by_sequence = attrgetter("sequence")
@@ -90,13 +93,14 @@ _Access: TypeAlias = _ByValue | _ByPattern | _ByPresence
 class _Entry(Generic[K]):
     """One selector in the index, what its groups mention, and where it is filed."""
 
-    __slots__ = ("filings", "key", "matches", "mentions", "sequence")
+    __slots__ = ("filings", "key", "looks_at", "matches", "mentions", "sequence")
 
     def __init__(
         self, key: K, selector: Compiled, mentions: tuple[_Access, ...], sequence: int
     ) -> None:
         self.key: Final = key
         self.matches: Final = selector.matches
+        self.looks_at: Final = selector.looks_at
         self.mentions: Final = mentions
         self.sequence: Final = sequence
         self.filings: tuple[_Access, ...] = ()
@@ -192,7 +196,7 @@ _NOTHING: Final[dict[Any, None]] = {}
 class SelectorIndex(Generic[K]):
     """Selectors by key, to be asked for one series at a time. Not for several threads at once."""
 
-    __slots__ = ("_always", "_entries", "_filed", "_labels", "_sequence")
+    __slots__ = ("_always", "_entries", "_filed", "_labels", "_looked_at", "_sequence", "looks_at")
 
     def __init__(self) -> None:
         self._entries: dict[K, _Entry[K]] = {}
@@ -201,6 +205,11 @@ class SelectorIndex(Generic[K]):
         """Those of the labels under which something is filed."""
         self._always: dict[_Entry[K], None] = {}
         self._sequence = 0
+        self._looked_at: dict[str | None, int] = {}
+        """How many selectors rest on a label, under None on something else."""
+        self.looks_at: tuple[str, ...] | None = ()
+        """The labels that all answers rest on alone; None where they rest on something else, or on
+        more than :data:`LOOKS_AT_MAX`. To be asked anew after each change."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -216,6 +225,7 @@ class SelectorIndex(Generic[K]):
         self._sequence += 1
         entry = _Entry(key, selector, mentions, self._sequence)
         self._entries[key] = entry
+        self._look_at(entry, 1)
         for access in mentions:
             self._at(access.label).mention(access, 1)
         if groups and all(groups):
@@ -229,6 +239,7 @@ class SelectorIndex(Generic[K]):
     def remove(self, key: K) -> None:
         """Take out the selector of a key that is in the index."""
         entry = self._entries.pop(key)
+        self._look_at(entry, -1)
         self._always.pop(entry, None)
         for access in entry.filings:
             at = self._at(access.label)
@@ -288,6 +299,21 @@ class SelectorIndex(Generic[K]):
 
     def __repr__(self) -> str:
         return f"<SelectorIndex {len(self._entries)} selectors, {len(self._always)} always asked>"
+
+    def _look_at(self, entry: _Entry[K], times: int) -> None:
+        """Count that a selector more, or with -1 a selector less, rests on its labels."""
+        counts = self._looked_at
+        known = len(counts)
+        for label in (None,) if entry.looks_at is None else entry.looks_at:
+            count = counts.get(label, 0) + times
+            if count:
+                counts[label] = count
+            else:
+                del counts[label]
+        if len(counts) != known:
+            labels = tuple(label for label in counts if label is not None)
+            is_small = len(labels) == len(counts) <= LOOKS_AT_MAX
+            self.looks_at = labels if is_small else None
 
     def _at(self, label: str) -> _LabelIndex[K]:
         return self._labels.setdefault(label, _LabelIndex())

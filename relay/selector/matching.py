@@ -68,10 +68,14 @@ class Explanation:
 class CompiledSelector:
     """A selector, ready to be asked. Immutable; make it with :func:`compile_selector`."""
 
-    __slots__ = ("_groups", "selector")
+    __slots__ = ("_groups", "looks_at", "selector")
 
     def __init__(self, selector: Selector) -> None:
         self.selector: Final = selector
+        self.looks_at: Final = frozenset(
+            matcher.label for group in selector.groups for matcher in group
+        )
+        """The labels that the answer rests on, and nothing else."""
         self._groups: Final = tuple(_tests(group) for group in selector.groups)
 
     def matches(self, labels: Mapping[str, str]) -> bool:

@@ -46,6 +46,10 @@ class Compiled(Protocol):
     def selector(self) -> Selector:
         """A selector that matches every series that the selection matches, and perhaps more."""
 
+    @property
+    def looks_at(self) -> frozenset[str] | None:
+        """The labels that the answer rests on alone; None where it rests on something else."""
+
     def matches(self, labels: Labels) -> bool:
         """Whether a series with these labels, ``__name__`` among them, is selected."""
 
@@ -97,10 +101,11 @@ def uses_inventory(selection: Selection) -> bool:
 class CompiledResources:
     """Resource selectors, ready to be asked; make it with :meth:`Compiler.compile`."""
 
-    __slots__ = ("_clauses", "selection", "selector")
+    __slots__ = ("_clauses", "looks_at", "selection", "selector")
 
     def __init__(self, selection: ResourceSelection, compiler: Compiler, objects: Objects) -> None:
         self.selection: Final = selection
+        self.looks_at: Final = None
         self._clauses: Final = tuple(
             _Clause(one, selection.namespace, compiler, objects) for one in selection.selectors
         )

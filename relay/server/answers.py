@@ -145,6 +145,10 @@ class Answer:
     """Whether a part of the request was dropped, whatever the status says."""
 
 
+NOTHING_TO_SAY = Answer(204)
+"""The answer to nearly every request."""
+
+
 def refusal_of(error: Exception) -> Refusal:
     """Which refusal an error stands for; the type decides, the message only explains."""
     match error:
@@ -188,7 +192,7 @@ def _answer(outcome: Outcome, sender: Sender) -> Answer:
         # VictoriaMetrics, lib/protoparser/protoparserutil/vmproto_handshake.go
         return Answer(200, "1")
     if not any(outcome.dropped.values()):
-        return Answer(204)
+        return NOTHING_TO_SAY
     if sender is Sender.VMAGENT:
         return Answer(204, partial=True)
     return Answer(400, _short(_partial_text(outcome)), partial=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 from relay.figures import Snapshot
 from relay.wire.remote_write import WriteProtocol
@@ -29,8 +30,7 @@ class Tenant:
 MULTITENANT = Tenant(0, 0, by_labels=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """A request that was taken in, perhaps not all of it.
 
     ``samples``, native ``histograms`` and ``exemplars`` that were taken; ``dropped`` by reason, in
@@ -40,7 +40,7 @@ class Accepted:
     """
 
     samples: int
-    dropped: Mapping[str, int] = field(default_factory=dict)
+    dropped: Mapping[str, int] = MappingProxyType({})
     examples: Sequence[str] = ()
     histograms: int = 0
     exemplars: int = 0

@@ -22,15 +22,15 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http import HttpProcessingError
 
 from relay.server.answers import (
+    NOTHING_TO_SAY,
     Answer,
     Outcome,
     Probe,
@@ -45,6 +45,7 @@ from relay.server.authentication import Authenticator
 from relay.server.contract import Accept, Accepted, Tenant
 from relay.server.counters import IngestCounters
 from relay.server.listener import SERVER_HEADER, Listener
+from relay.server.no_content import NoContent
 from relay.server.target import message_of, protocol_of, tenant_of
 from relay.server.tls import server_context
 from relay.settings import Address, Ingest
@@ -59,6 +60,8 @@ SENDER_SHARE = 7
 """A sender may hold up to this many times the places that are free: alone 56 of 64, two 29 each. So
 some place is always free for a newcomer, however many connections the others open."""
 
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
 _log = logging.getLogger("relay.server.ingest")
 
 
@@ -71,10 +74,11 @@ class _Admitted(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Place:
-    """One of the places for concurrent requests, and how much of a body it holds."""
+class _Body:
+    """What has arrived of a body."""
 
-    body_bytes: int = 0
+    chunks: list[bytes] = field(default_factory=list)
+    size: int = 0
 
 
 class IngestServer:
@@ -105,12 +109,10 @@ class IngestServer:
         self._stopping = False
         self._idle = asyncio.Event()
         self._idle.set()
-        app = web.Application()
-        # One handler for every path and method, so that every answer is decided and counted in
-        # one place.
-        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._no_content = NoContent(SERVER_HEADER)
         self._listener = Listener(
-            app,
+            # For every path and method, so that every answer is decided and counted in one place.
+            self._handle,
             address,
             setting="listen",
             tls=server_context(settings.tls) if settings.tls else None,
@@ -144,31 +146,32 @@ class IngestServer:
         """A snapshot of what was answered."""
         return self._counters.statistics()
 
-    async def _handle(self, request: web.Request) -> web.Response:
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.perf_counter()
+        headers = request.headers
         sender = sender_of(
-            user_agent=request.headers.get("User-Agent", ""),
-            vm_version=request.headers.get("X-VictoriaMetrics-Remote-Write-Version", ""),
+            user_agent=headers.get("User-Agent", ""),
+            vm_version=headers.get("X-VictoriaMetrics-Remote-Write-Version", ""),
         )
-        protocol = message_of(request.headers.get("Content-Type"))
+        protocol = message_of(headers.get("Content-Type"))
         answer = answer_to(await self._outcome(request), sender, protocol)
         self._counters.answered(answer)
         self._counters.durations.observe(time.perf_counter() - began)
+        if answer is NOTHING_TO_SAY and NoContent.suits(request):
+            return self._no_content
         return web.Response(
             status=answer.status,
             headers={**SERVER_HEADER, **answer.headers},
             text=answer.text or None,
         )
 
-    async def _outcome(self, request: web.Request) -> Outcome:
+    async def _outcome(self, request: web.BaseRequest) -> Outcome:
         """What became of the request, every error included."""
         try:
             admitted = self._admit(request)
             if isinstance(admitted, Probe):
                 return admitted
-            with self._place(request.remote or "") as place:
-                raw = await self._read(request, place)
-                return await self._take(raw, admitted)
+            return await self._serve(request, admitted)
         except Exception as error:
             refusal = refusal_of(error)
             if refusal.reason is Reason.INTERNAL:
@@ -176,7 +179,7 @@ class IngestServer:
                 _log.exception("a request was not taken because of an unexpected error")
             return refusal
 
-    def _admit(self, request: web.Request) -> _Admitted | Probe:
+    def _admit(self, request: web.BaseRequest) -> _Admitted | Probe:
         """Check everything that can be known before the body is read; raises RelayError."""
         tenant = tenant_of(request.path)
         if request.method != "POST":
@@ -186,7 +189,7 @@ class IngestServer:
             challenge = {"WWW-Authenticate": self._authenticator.challenge}
             text = "a valid Authorization header is required"
             raise RefusedError(Refusal(Reason.UNAUTHENTICATED, text, headers=challenge))
-        if "get_vm_proto_version" in request.query and not request.can_read_body:
+        if request.query_string and _is_probe(request):
             return Probe()
         protocol = protocol_of(request.headers.get("Content-Type"))
         # Repeated header lines mean the same as one with a list (RFC 9110, 5.3).
@@ -204,17 +207,19 @@ class IngestServer:
             raise RefusedError(Refusal(Reason.CONCURRENCY, text))
         return _Admitted(tenant, encoding, protocol)
 
-    @contextmanager
-    def _place(self, sender: str) -> Iterator[_Place]:
-        """Occupy one of the places for concurrent requests."""
+    async def _serve(self, request: web.BaseRequest, admitted: _Admitted) -> Accepted:
+        """Read a body and take it in, in one of the places for concurrent requests; raises
+        RelayError."""
+        sender = request.remote or ""
         self._counters.in_flight += 1
         self._senders[sender] += 1
         self._idle.clear()
-        place = _Place()
+        body = _Body()
         try:
-            yield place
+            await self._read(request, body)
+            return await self._take(b"".join(body.chunks), admitted)
         finally:
-            self._bodies_bytes -= place.body_bytes
+            self._bodies_bytes -= body.size
             self._counters.in_flight -= 1
             self._senders[sender] -= 1
             if not self._senders[sender]:
@@ -222,19 +227,19 @@ class IngestServer:
             if not self._counters.in_flight:
                 self._idle.set()
 
-    async def _read(self, request: web.Request, place: _Place) -> bytes:
+    async def _read(self, request: web.BaseRequest, body: _Body) -> None:
         """The whole body, within the limits and the time; raises RefusedError."""
-        chunks: list[bytes] = []
+        content = request.content
         try:
-            async with asyncio.timeout(self._settings.read_timeout_s):
-                while chunk := await request.content.readany():
-                    place.body_bytes += len(chunk)
-                    self._bodies_bytes += len(chunk)
-                    if place.body_bytes > self._settings.body_bytes_max:
-                        raise self._too_large()
-                    if self._bodies_bytes > self._bodies_bytes_max:
-                        raise RefusedError(Refusal(Reason.OVERLOADED, "too many bodies at once"))
-                    chunks.append(chunk)
+            if content.is_eof():  # all of it came with the head: nothing to wait for
+                self._hold(content.read_nowait(), body)
+            else:
+                async with asyncio.timeout(self._settings.read_timeout_s):
+                    if _expects_continue(request):
+                        await request.writer.write(_CONTINUE)
+                        request.writer.output_size = 0  # the answer proper has not begun
+                    while chunk := await content.readany():
+                        self._hold(chunk, body)
         except TimeoutError as error:
             text = f"the body did not arrive within {self._settings.read_timeout_s:g} s"
             raise RefusedError(Refusal(Reason.READ_TIMEOUT, text)) from error
@@ -242,8 +247,18 @@ class IngestServer:
             # The connection broke, or the chunked coding did. Mostly nobody reads this answer.
             text = "the body is incomplete"
             raise RefusedError(Refusal(Reason.INCOMPLETE_BODY, text)) from error
-        self._counters.compressed_bytes += place.body_bytes
-        return b"".join(chunks)
+
+        self._counters.compressed_bytes += body.size
+
+    def _hold(self, chunk: bytes, body: _Body) -> None:
+        """Keep a piece of a body; raises RefusedError."""
+        body.size += len(chunk)
+        self._bodies_bytes += len(chunk)
+        if body.size > self._settings.body_bytes_max:
+            raise self._too_large()
+        if self._bodies_bytes > self._bodies_bytes_max:
+            raise RefusedError(Refusal(Reason.OVERLOADED, "too many bodies at once"))
+        body.chunks.append(chunk)
 
     async def _take(self, raw: bytes, admitted: _Admitted) -> Accepted:
         """Decompress a body and hand it on; raises RelayError."""
@@ -272,3 +287,15 @@ class IngestServer:
 
     def __repr__(self) -> str:
         return f"<IngestServer {self._listener!r} {self._counters!r}>"
+
+
+def _is_probe(request: web.BaseRequest) -> bool:
+    return "get_vm_proto_version" in request.query and not request.can_read_body
+
+
+def _expects_continue(request: web.BaseRequest) -> bool:
+    """Whether the sender waits to be told to go on (RFC 9110, 10.1.1); it has passed all checks
+    by then. Any other expectation may be ignored."""
+    if request.version != HttpVersion11:
+        return False
+    return request.headers.get("Expect", "").strip().lower() == "100-continue"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, cast
 
 from aiohttp import web
@@ -36,8 +36,12 @@ BACKLOG = 512
 _log = logging.getLogger("relay.server")
 
 
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
 class Listener:
-    """Starts and stops one application.
+    """Starts and stops one application, or one ``service`` that handles every request itself, which
+    costs less: an application finds a route, and a handler behind it, for each.
 
     ``setting`` names the address in faults; ``on_malformed`` is told of every request that is no
     HTTP.
@@ -45,7 +49,7 @@ class Listener:
 
     def __init__(
         self,
-        app: web.Application,
+        service: web.Application | Handler,
         address: Address,
         *,
         setting: str,
@@ -57,21 +61,28 @@ class Listener:
         self._tls = tls
         self._server: asyncio.Server | None = None
         self._bound: Address | None = None
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,  # a line per request is what counters are for
+        self._service = service
+        self._log = _ProtocolLog(_log, on_malformed)
+        self._runner: web.BaseRunner | None = None
+
+    def _make_runner(self) -> web.BaseRunner:
+        options: dict[str, Any] = {
+            "access_log": None,  # a line per request is what counters are for
             # Otherwise aiohttp unpacks zstd and gzip bodies itself, by the label, before we can
             # bound it.
-            auto_decompress=False,
-            keepalive_timeout=IDLE_TIMEOUT_S,
-            lingering_time=LINGER_S,
-            shutdown_timeout=CUT_AFTER_S,
-            logger=_ProtocolLog(_log, on_malformed),
-        )
+            "auto_decompress": False,
+            "keepalive_timeout": IDLE_TIMEOUT_S,
+            "lingering_time": LINGER_S,
+            "logger": self._log,
+        }
+        if isinstance(self._service, web.Application):
+            return web.AppRunner(self._service, shutdown_timeout=CUT_AFTER_S, **options)
+        return web.ServerRunner(web.Server(self._service, **options), shutdown_timeout=CUT_AFTER_S)
 
     async def start(self) -> None:
         """Listen. Raises ConfigError where the address cannot be had."""
-        await self._runner.setup()
+        runner = self._runner = self._make_runner()
+        await runner.setup()
         try:
             self._server = await asyncio.get_running_loop().create_server(
                 self._connection,
@@ -83,7 +94,7 @@ class Listener:
                 reuse_address=True,
             )
         except OSError as error:
-            await self._runner.cleanup()
+            await runner.cleanup()
             where = f"{self._wanted.host}:{self._wanted.port}"
             message = f"cannot listen on {where}: {error.strerror or error}"
             raise ConfigError([Fault(self._setting, message)]) from error
@@ -91,6 +102,7 @@ class Listener:
         self._bound = Address(host, port)
 
     def _connection(self) -> asyncio.Protocol:
+        assert self._runner is not None
         server = self._runner.server
         assert server is not None
         return server() if len(server.connections) < CONNECTIONS_MAX else _TurnedAway()
@@ -104,7 +116,8 @@ class Listener:
     async def stop(self) -> None:
         """Stop listening and close every connection, idle ones at once."""
         await self.refuse_connections()
-        await self._runner.cleanup()
+        if self._runner is not None:
+            await self._runner.cleanup()
 
     @property
     def address(self) -> Address:

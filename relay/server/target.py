@@ -8,6 +8,7 @@ slashes count as one and a last one as none, as there, because operators join UR
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from relay.errors import UnsupportedMediaError
 from relay.server.answers import Reason, Refusal, RefusedError
@@ -33,6 +34,8 @@ def tenant_of(path: str) -> Tenant | None:
 
     Raises RefusedError for a path we do not serve, and for a tenant that is not one.
     """
+    if path in _SINGLE:
+        return None
     tidy = re.sub("/{2,}", "/", path)
     tidy = tidy.removesuffix("/") or "/"
     if tidy in _SINGLE:
@@ -66,6 +69,7 @@ def parse_tenant(text: str) -> Tenant:
     return tenant
 
 
+@lru_cache(maxsize=16)  # a sender says the same each time
 def protocol_of(header: str | None) -> WriteProtocol:
     """Which message a ``Content-Type`` says that the body is; a missing one means 1.0, as in
     Prometheus.

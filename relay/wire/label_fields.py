@@ -3,25 +3,36 @@
 Most series share all but one or two of their label fields with another one, so whole fields are
 remembered, as long as they are written in the one way in which senders write them. Both builds of
 :mod:`relay.wire.label_reader` do that.
+
+A field whose value is new mostly has all that stands before the value in common with others, its
+*head*: name, lengths and tags. Where that is known, and the field is as long as its head says, only
+the value has to be read. A label with very many values of one length is likely to be a number that
+goes on and on; to remember those that come then would cost more than to read them.
 """
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
+from relay.wire.otlp import label_attribute
 from relay.wire.protobuf import field_bytes
 
 KNOWN_FIELDS_BYTES_MAX: Final = 32 * 1024 * 1024
 """What a LabelReader remembers, as an estimate of memory; some 70,000 fields of usual size."""
 KNOWN_FIELD_BYTES_MAX: Final = 512
 """Longer label fields are read anew each time."""
-_KNOWN_FIELD_OVERHEAD_BYTES: Final = 330
-"""Of four objects and a dictionary entry, besides what is in them."""
+_KNOWN_FIELD_OVERHEAD_BYTES: Final = 380
+"""Of four objects and a dictionary entry, besides what is in them, three times the field."""
+HEADS_MAX: Final = 4_096
+"""Heads that are remembered, some 300 bytes each; at the limit all are forgotten."""
+VALUES_MAX: Final = 8_192
+"""Values behind one head that are remembered; others are read anew each time."""
 
 _NAME_TAG: Final = b"\x0a"  # Label.name (1), and TimeSeries.labels (1) around both
 _VALUE_TAG: Final = b"\x12"  # Label.value (2)
+_SHORT_BYTES: Final = 128  # of a field whose lengths take one byte each
 _NAME_TAG_BYTE: Final = 0x0A
 _VALUE_TAG_BYTE: Final = 0x12
 
@@ -39,30 +50,78 @@ class OddFieldError(Exception):
     """A label field is faulty or not written as usual."""
 
 
-class KnownFields(dict[bytes, tuple[str, str]]):
-    """Name and value by label field. One that is not there is read and remembered; raises
+KnownLabel: TypeAlias = tuple[str, str, bytes]
+"""A label's name, its value, and the attribute of a number point that it becomes."""
+
+
+class _Head:
+    """What stands before the values of fields of one ``size``; in the ``attribute``, too. ``room``
+    is for so many more values."""
+
+    __slots__ = ("attribute", "name", "room", "size")
+
+    def __init__(self, name: str, attribute: bytes, size: int) -> None:
+        self.name = name
+        self.attribute = attribute
+        self.size = size
+        self.room = VALUES_MAX
+
+
+class KnownFields(dict[bytes, KnownLabel]):
+    """What there is to know of a label field. One that is not there is read and remembered; raises
     OddFieldError."""
 
-    __slots__ = ("emptied", "size")
+    __slots__ = ("_heads", "emptied", "size")
 
     def __init__(self) -> None:
         self.size = 0
         self.emptied = 0
+        self._heads: dict[bytes, _Head] = {}
 
-    def __missing__(self, field: bytes) -> tuple[str, str]:
+    def __missing__(self, field: bytes) -> KnownLabel:
+        try:
+            value_at = field[3] + 6
+        except IndexError:
+            raise OddFieldError from None
+        head = self._heads.get(field[:value_at])
+        if head is None or head.size != len(field):
+            return self._learn(field)
+        text = field[value_at:]
+        try:
+            label = head.name, text.decode(), head.attribute + text
+        except UnicodeDecodeError:
+            raise OddFieldError from None
+        if head.room:
+            head.room -= 1
+            self._remember(field, label)
+        return label
+
+    def _learn(self, field: bytes) -> KnownLabel:
+        """Read a field whose head is not known."""
         pair = _usual_label(field)
         if pair is None:
             raise OddFieldError
+        name, value = pair
+        attribute = label_attribute(field)
         size = len(field)
         if size <= KNOWN_FIELD_BYTES_MAX:
-            taken = _KNOWN_FIELD_OVERHEAD_BYTES + 2 * size
-            self.size += taken
-            if self.size > KNOWN_FIELDS_BYTES_MAX:
-                self.clear()
-                self.size = taken
-                self.emptied += 1
-            self[field] = pair
-        return pair
+            self._remember(field, (name, value, attribute))
+        if size < _SHORT_BYTES:
+            if len(self._heads) >= HEADS_MAX:
+                self._heads.clear()
+            value_at = field[3] + 6
+            self._heads[field[:value_at]] = _Head(name, attribute[: value_at - size], size)
+        return name, value, attribute
+
+    def _remember(self, field: bytes, label: KnownLabel) -> None:
+        taken = _KNOWN_FIELD_OVERHEAD_BYTES + 3 * len(field)
+        self.size += taken
+        if self.size > KNOWN_FIELDS_BYTES_MAX:
+            self.clear()
+            self._heads.clear()
+            self.size = taken
+            self.emptied += 1
+        self[field] = label
 
 
 def label_field(name: str, value: str) -> bytes:

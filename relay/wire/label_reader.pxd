@@ -24,3 +24,4 @@ cdef class SeriesLabels:
     cdef dict whole(self)
     cdef str text(self, str name)
     cpdef get(self, str name, default=*)
+    cpdef values_of(self, tuple names)

@@ -151,7 +151,7 @@ cdef class SeriesLabels:
     cdef dict whole(self):
         """All labels."""
         if self.all is None:
-            self.all = dict(map(self.known.__getitem__, self.fields))
+            self.all = {name: value for name, value, _ in map(self.known.__getitem__, self.fields)}
         return self.all
 
     cdef str text(self, str name):
@@ -185,6 +185,16 @@ cdef class SeriesLabels:
         """As of a dict."""
         cdef str found = self.text(name)
         return default if found is None else found
+
+    @property
+    def name(self):
+        """See label_reader.py."""
+        return self.text("__name__")
+
+    cpdef values_of(self, tuple names):
+        """See label_reader.py."""
+        cdef list found = [self.text(name) for name in names]
+        return tuple(found)
 
     @property
     def fields(self):

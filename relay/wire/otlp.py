@@ -27,7 +27,7 @@ VALUE_TAG = b"\x21"  # NumberDataPoint.as_double (4, fixed64)
 POINT_TAIL_BYTES = 8 + len(VALUE_TAG) + 8
 """Bytes of a point behind its prefix: time, tag, value."""
 
-_TIME_TAG = b"\x19"  # NumberDataPoint.time_unix_nano (3, fixed64)
+TIME_TAG = b"\x19"  # NumberDataPoint.time_unix_nano (3, fixed64)
 _POINT_TAG = b"\x0a"  # data_points (1), in all five kinds
 _ATTRIBUTE_TAG = b"\x3a"  # NumberDataPoint.attributes (7)
 _SHORT = 126
@@ -51,10 +51,6 @@ _DATA_TAG: dict[Kind, bytes] = {
 
 _TIME_MS_MAX = (2**63 - 1) // 1_000_000
 """OTLP times are unsigned, but most readers keep nanoseconds in a signed 64-bit integer."""
-
-KNOWN_ATTRIBUTES_MAX = 32_768
-KNOWN_ATTRIBUTE_BYTES_MAX = 512
-"""How many encoded attributes are remembered, and of what length: some 40 MB at the worst."""
 
 
 def encode_time(timestamp_ms: int) -> bytes | None:
@@ -80,26 +76,9 @@ def point_prefix(attributes: Iterable[tuple[str, str]]) -> bytes:
     )
 
 
-class PointAttributes(dict[bytes, bytes]):
-    """A number point's attribute field by the remote write label field that it comes from, as
-    :class:`~relay.wire.label_reader.SeriesLabels` has them: ``attributes[field]``.
-
-    Most series share all but one or two with another one, so they are remembered, and forgotten all
-    at once when they are too many.
-    """
-
-    def __missing__(self, field: bytes) -> bytes:
-        attribute = _attribute(field)
-        if len(attribute) <= KNOWN_ATTRIBUTE_BYTES_MAX:
-            if len(self) >= KNOWN_ATTRIBUTES_MAX:
-                self.clear()
-            self[field] = attribute
-        return attribute
-
-
-def _attribute(field: bytes) -> bytes:
-    """A label as an attribute: the same but for its tag, and for one more message around the
-    value."""
+def label_attribute(field: bytes) -> bytes:
+    """A remote write label field, written as senders write it, as a number point's attribute field:
+    the same but for its tag, and for one more message around the value."""
     end = len(field)
     if end < _SHORT:  # all lengths take one byte, before and after
         value_at = field[3] + 6
@@ -138,8 +117,22 @@ def prefix_attributes(prefix: bytes) -> bytes:
 
 def finish_prefix(body: bytes) -> bytes:
     """The prefix of a number point whose attributes are these fields, one behind the other."""
-    size = len(body) + len(_TIME_TAG) + POINT_TAIL_BYTES
-    return b"".join((_POINT_TAG, varint(size), body, _TIME_TAG))
+    return b"".join((prefix_heads[len(body)], body, TIME_TAG))
+
+
+class _PrefixHeads(dict[int, bytes]):
+    """How a number point's prefix begins, by how many bytes its attributes take."""
+
+    def __missing__(self, size: int) -> bytes:
+        head = _POINT_TAG + varint(size + len(TIME_TAG) + POINT_TAIL_BYTES)
+        if size < _PREFIX_HEADS_MAX:
+            self[size] = head
+        return head
+
+
+_PREFIX_HEADS_MAX = 4_096
+prefix_heads = _PrefixHeads()
+"""What stands before a number point's attributes, by their size."""
 
 
 _SHARED_MAX = 1_024

@@ -102,14 +102,34 @@ def _config(directory: Path, own_port: int, write_url: str) -> Path:
     return path
 
 
-async def _through_vmagent(stack: AsyncExitStack, directory: Path, url: str) -> str:
+def _sharding(directory: Path, shard: int, shards: int) -> Path:
+    """Relabeling that keeps one shard's series: those with equal labels, but for the name and
+    ``le``, stay together. This vmagent has no ``-remoteWrite.shardByURL`` yet."""
+    path = directory / f"shard{shard}.yaml"
+    rules = [
+        {
+            "action": "hashmod",
+            "source_labels": ["job", "handler"],
+            "modulus": shards,
+            "target_label": "__tmp_shard",
+        },
+        {"action": "keep", "source_labels": ["__tmp_shard"], "regex": str(shard)},
+        {"action": "labeldrop", "regex": "__tmp_shard"},
+    ]
+    path.write_text(json.dumps(rules))
+    return path
+
+
+async def _through_vmagent(stack: AsyncExitStack, directory: Path, urls: list[str]) -> str:
     port = free_port()
+    shards = [_sharding(directory, shard, len(urls)) for shard in range(len(urls))]
     await stack.enter_async_context(
         started(
             [
                 binary("vmagent", "victoria-metrics"),
                 f"-httpListenAddr=127.0.0.1:{port}",
-                f"-remoteWrite.url={url}",
+                *(f"-remoteWrite.url={url}" for url in urls),
+                *(f"-remoteWrite.urlRelabelConfig={path}" for path in shards),
                 f"-remoteWrite.tmpDataPath={directory / 'queue'}",
                 "-remoteWrite.flushInterval=200ms",
             ],
@@ -120,22 +140,31 @@ async def _through_vmagent(stack: AsyncExitStack, directory: Path, url: str) -> 
     return f"http://127.0.0.1:{port}/api/v1/write"
 
 
-@pytest.mark.parametrize("through_vmagent", [False, True], ids=["straight", "through vmagent"])
+@pytest.mark.parametrize(
+    ("relays", "through_vmagent"),
+    [(1, False), (1, True), (2, True)],
+    ids=["straight", "through vmagent", "sharded by vmagent over two relays"],
+)
 async def test_every_classic_histogram_arrives_as_one(
-    tmp_path: Path, *, through_vmagent: bool
+    tmp_path: Path, *, relays: int, through_vmagent: bool
 ) -> None:
-    receiver = OtlpServer()
+    receivers = [OtlpServer() for _ in range(relays)]
+    proxies, admins = [], []
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(receiver)
-        manifest = tmp_path / "exporter.yaml"
-        manifest.write_text(EXPORTER.format(endpoint=receiver.url.removesuffix("/v1/metrics")))
-        _, url, admin = await stack.enter_async_context(
-            relay(tmp_path, "--exporters", str(manifest))
-        )
-        proxy = await stack.enter_async_context(RecordingProxy(url))
-        url = proxy.url
+        for number, receiver in enumerate(receivers):
+            await stack.enter_async_context(receiver)
+            directory = tmp_path / f"relay{number}"
+            directory.mkdir()
+            manifest = directory / "exporter.yaml"
+            manifest.write_text(EXPORTER.format(endpoint=receiver.url.removesuffix("/v1/metrics")))
+            _, url, admin = await stack.enter_async_context(
+                relay(directory, "--exporters", str(manifest))
+            )
+            proxies.append(await stack.enter_async_context(RecordingProxy(url)))
+            admins.append(admin)
+        url = proxies[0].url
         if through_vmagent:
-            url = await _through_vmagent(stack, tmp_path, url)
+            url = await _through_vmagent(stack, tmp_path, [proxy.url for proxy in proxies])
         own_port = free_port()
         own = f"http://127.0.0.1:{own_port}"
         server = await stack.enter_async_context(
@@ -154,6 +183,7 @@ async def test_every_classic_histogram_arrives_as_one(
         def points() -> list[AnyPoint]:
             return [
                 point
+                for receiver in receivers
                 for got in receiver.taken
                 for point in read_points(got.message.SerializeToString())
             ]
@@ -182,16 +212,20 @@ async def test_every_classic_histogram_arrives_as_one(
         assert {key: arrived.get(key) for key in expected} == expected
         await server.stop(timeout_s=60)
 
-        split = _requests_per_histogram(proxy)
-        assert max(split.values()) > 1, "no histogram was split over requests"
-        status = await get_json(f"{admin}/status")
-        outcomes = status["ingest"]["assembly"]["samples"]
-        assert set(outcomes) <= {"assembled", "late"}
-        assert all(
-            sink["ledger"]["balanced"]
-            for exporter in status["exporters"]
-            for sink in exporter["sinks"]
-        )
+        # Split over requests, so that the relay has to put it together, but never over relays.
+        splits = [_requests_per_histogram(proxy) for proxy in proxies]
+        for split in splits:
+            assert max(split.values()) > 1, "no histogram was split over requests"
+        assert len(set().union(*splits)) == sum(map(len, splits))
+        for admin in admins:
+            status = await get_json(f"{admin}/status")
+            outcomes = status["ingest"]["assembly"]["samples"]
+            assert set(outcomes) <= {"assembled", "late"}
+            assert all(
+                sink["ledger"]["balanced"]
+                for exporter in status["exporters"]
+                for sink in exporter["sinks"]
+            )
 
 
 def _requests_per_histogram(proxy: RecordingProxy) -> dict[Key, int]:

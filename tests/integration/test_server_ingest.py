@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from email.utils import parsedate_to_datetime
 
 import aiohttp
 import pytest
@@ -85,6 +87,63 @@ async def test_success_has_no_body_and_keeps_the_connection() -> None:
                 head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 204 ")
             assert b"content-type" not in head.lower()
+
+
+@pytest.mark.parametrize(
+    ("version", "header", "stays", "said"),
+    [
+        ("1.1", b"", True, b""),
+        ("1.1", b"Connection: close\r\n", False, b"Connection: close\r\n"),
+        ("1.0", b"", False, b""),
+        ("1.0", b"Connection: keep-alive\r\n", True, b"Connection: keep-alive\r\n"),
+    ],
+)
+async def test_success_says_what_becomes_of_the_connection(
+    version: str, header: bytes, stays: bool, said: bytes
+) -> None:
+    body = snappy(MESSAGE)
+    head = f"POST /api/v1/write HTTP/{version}\r\nHost: relay\r\nContent-Length: {len(body)}\r\n"
+    async with running() as relay, asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection(
+            relay.server.address.host, relay.server.address.port
+        )
+        for _ in range(2 if stays else 1):
+            writer.write(head.encode() + header + b"\r\n" + body)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            status, *lines = answer.split(b"\r\n")
+            assert status == f"HTTP/{version} 204 No Content".encode()
+            date = parsedate_to_datetime(lines[1].removeprefix(b"Date: ").decode())
+            assert abs(time.time() - date.timestamp()) < 5
+            assert lines == [b"Server: relay", lines[1], *said.split(b"\r\n"), b""][: len(lines)]
+        if not stays:
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_sender_that_asks_first_is_told_to_go_on() -> None:
+    body = snappy(MESSAGE)
+    asking = b"\r\nExpect: 100-continue\r\n\r\n"
+    async with running() as relay, asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection(
+            relay.server.address.host, relay.server.address.port
+        )
+        writer.write(_head(len(body)).replace(b"\r\n\r\n", asking))
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert not relay.taker.calls
+        writer.write(body)
+        assert await _status(reader) == 204
+        assert len(relay.taker.calls) == 1
+        # One that would be refused is not asked to send its body.
+        writer.write(_head(len(body), path="/nowhere").replace(b"\r\n\r\n", asking))
+        assert await _status(reader) == 404
+        writer.close()
+
+
+async def test_other_expectations_are_ignored() -> None:
+    async with running() as relay:
+        answer = await relay.send(snappy(MESSAGE), headers={"Expect": "nothing-good"})
+        assert answer.status == 204
+        assert relay.server.statistics().requests == {204: 1}
 
 
 async def test_chunked_bodies() -> None:

@@ -10,11 +10,17 @@ from hypothesis import strategies as st
 from relay.pipeline.metric_types import MetricTypes
 from relay.pipeline.resources import Resources
 from relay.pipeline.translate import Translator
-from relay.wire import otlp
-from relay.wire.label_fields import label_field
+from relay.wire.label_fields import KnownFields, label_field
 from relay.wire.label_reader import LabelReader
-from relay.wire.otlp import MetricIdentity, key_value, point_prefix
-from relay.wire.protobuf import field_bytes
+from relay.wire.otlp import (
+    MetricIdentity,
+    finish_prefix,
+    key_value,
+    label_attribute,
+    point_prefix,
+    prefix_heads,
+)
+from relay.wire.protobuf import field_bytes, varint
 
 NAMES = st.sampled_from(
     [
@@ -88,32 +94,40 @@ def test_the_short_way_agrees_with_the_long_one(
             )
             assert group is translator.group(translation, types.identity(name))
             assert prefix == point_prefix(translation.attributes)
+        # On the multitenant path some labels are the relay's alone.
+        _, prefix = translator.place(
+            read.without({"code", "x", "zone"}), types.identity(name), target=target
+        )
+        kept = [item for item in items if item[0] not in ("code", "x", "zone")]
+        translation = translator.translate(sorted(kept), target=target.attributes)
+        assert prefix == point_prefix(translation.attributes)
 
 
 @given(st.text(min_size=1, max_size=200), st.text(min_size=1) | VALUES)
 def test_an_attribute_is_made_of_its_field(name: str, value: str) -> None:
-    attributes = otlp.PointAttributes()
     wanted = field_bytes(b"\x3a", key_value(name, value))
-    for _ in range(2):
-        assert attributes[label_field(name, value)] == wanted
+    assert label_attribute(label_field(name, value)) == wanted
+    known = KnownFields()
+    for text in (value, value, value[::-1], value + "é", value):
+        wanted = field_bytes(b"\x3a", key_value(name, text))
+        assert known[label_field(name, text)] == (name, text, wanted)
 
 
 def test_the_edge_between_short_and_long_fields() -> None:
-    attributes = otlp.PointAttributes()
+    known = KnownFields()
     for size in range(1, 300):
-        value = "v" * size
-        assert attributes[label_field("name", value)] == field_bytes(
-            b"\x3a", key_value("name", value)
-        )
+        for letter in "vw":
+            value = letter * size
+            attribute = field_bytes(b"\x3a", key_value("name", value))
+            assert known[label_field("name", value)] == ("name", value, attribute)
 
 
-def test_remembered_attributes_are_bounded() -> None:
-    attributes = otlp.PointAttributes()
-    for number in range(otlp.KNOWN_ATTRIBUTES_MAX + 10):
-        assert attributes[label_field("n", str(number))]
-    assert len(attributes) == 10
-    assert attributes[label_field("n", "v" * 600)]
-    assert len(attributes) == 10
+def test_the_head_of_a_prefix_is_not_kept_for_every_size() -> None:
+    for size in (0, 100, 5_000, 100_000):
+        body = b"a" * size
+        assert finish_prefix(body) == b"\x0a" + varint(size + 18) + body + b"\x19"
+    assert 100 in prefix_heads
+    assert 100_000 not in prefix_heads
 
 
 def test_equal_identities_are_one_whatever_made_them() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -145,7 +146,7 @@ def test_a_tail_is_noticed_and_left_again() -> None:
             labels = reader.read(raw.labels([(b"__name__", name), (b"le", name), *target]))
             assert labels["pod"] == target[1][1].decode()
             assert labels.fields[-3:] == tuple(raw.label(*pair) for pair in target)
-            found.append(labels.tail is not None and labels.tail.labels["pod"] == labels["pod"])
+            found.append(labels.tail.names == ("job", "pod", "zone"))
     assert found == [False, False, True] * 3
 
 
@@ -209,3 +210,74 @@ def test_many_labels(count: int) -> None:
     labels = reader.read(raw.labels(pairs))
     assert len(labels) == len(labels.fields) == count
     assert dict(labels) == dict(parse_labels(raw.labels(pairs), labels_max=1_000))
+
+
+TEXTS = st.sampled_from([b"1", b"2", b"12", "é".encode(), b"\xff", b"\xc3(", b"", b"v" * 130])
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"n", b"m", b"nn"]), TEXTS), max_size=20))
+def test_a_head_that_is_known_hides_no_fault_of_its_value(rows: list[tuple[bytes, bytes]]) -> None:
+    """Values of one length behind one name, of which few are remembered."""
+    with mock.patch.object(label_fields, "VALUES_MAX", 1):
+        reader = LabelReader(**LIMITS)
+        for row in [*rows, *rows]:
+            for pairs in ([NAME, row], [row, NAME], [NAME, row, (b"z", b"z")]):
+                key = raw.labels(pairs)
+                for bytes_ in (key, key[:-1], key + b"x"):
+                    said = outcome(lambda key: checked(reader, key), bytes_)
+                    assert said == outcome(careful, bytes_)
+
+
+def test_values_without_end_are_read_and_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_fields, "VALUES_MAX", 10)
+    monkeypatch.setattr(label_fields, "HEADS_MAX", 5)
+    known = label_fields.KnownFields()
+    for number in range(1_000, 3_000):
+        assert known[label_field("id", str(number))][:2] == ("id", str(number))
+    assert len(known) == 11
+    for number in range(20):
+        assert known[label_field(f"n{number:02d}", "v")][0] == f"n{number:02d}"
+    assert len(known._heads) <= 5
+
+
+@given(FIELDS, st.lists(st.sampled_from(["__name__", "job", "long", "e", ""]), max_size=4))
+def test_several_values_at_once(key: bytes, names: list[str]) -> None:
+    reader = LabelReader(**LIMITS)
+    for _ in range(2):
+        try:
+            labels = reader.read(key)
+        except (DecodeError, SeriesFault):
+            return
+        assert labels.values_of(tuple(names)) == tuple(labels.get(name) for name in names)
+        assert labels.name == labels["__name__"]
+        fewer = labels.without({"job", "e"})
+        assert fewer == {name: labels[name] for name in labels if name not in ("job", "e")}
+        assert fewer.values_of(("__name__", "job")) == (labels.name, None)
+
+
+def test_what_is_remembered_of_names_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PLAIN, "SHAPES_MAX", 3)
+    monkeypatch.setattr(PLAIN, "PICKS_MAX", 2)
+    reader = PLAIN.LabelReader(labels_max=9, bytes_max=9_999)
+    end = [(b"t", b"1"), (b"u", b"2"), (b"v", b"3")]
+    for number in range(20):
+        name = f"n{number % 7}"
+        for value in (b"a", b"b"):
+            labels = reader.read(raw.labels([NAME, (name.encode(), value), *end]))
+            assert labels.values_of((name, "t")) == (value.decode(), "1")
+            for other in range(5):
+                assert labels.values_of((f"n{other}", "__name__"))[1] == "up"
+                assert labels.without([f"n{other}"]).get("t") == "1"
+            assert len(labels.shape.picks) <= 2
+        assert len(reader._shapes) <= 3
+        assert len(labels.tail.shapes) <= 3
+
+
+def test_a_known_head_is_not_enough() -> None:
+    known = label_fields.KnownFields()
+    field = label_field("n", "12")
+    assert known[field][:2] == ("n", "12")
+    for odd in (field[:-1], field + b"3", field[:-2], field[:3], b""):
+        with pytest.raises(label_fields.OddFieldError):
+            known[odd]
+    assert known[label_field("n", "34")][:2] == ("n", "34")
