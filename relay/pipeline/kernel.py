@@ -69,7 +69,7 @@ def consume(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per sample w
         if guess is not None and (guess in stretches or in_row >= LENGTH_MIN):
             stretch = take_stretch(stretches.get(guess), guess, body, pos, generation, memo, intake)
             if stretch is not None:
-                pos += stretch.layout.size
+                pos += stretch.outline.size
                 last = stretch.members[-1]
                 if stretch.plan is plan:
                     samples += stretch.count

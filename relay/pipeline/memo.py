@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 STAMPS_MAX: Final = 65_536
 """Encoded times before they are forgotten: some 10 MB at the worst."""
 STRETCHES_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Of labels that are kept a second time, within stretches."""
+"""Of labels and attributes that are kept a second time, within stretches."""
 
 _TIME_TAG: Final = 0x10  # Sample.timestamp (2)
 _TIME_BYTES: Final = 7
@@ -63,10 +63,10 @@ class Memo:
         for old in {self.stretches.get(member) for member in stretch.members}:
             if old is not None:
                 self.drop(old)
-        self._stretches_bytes += stretch.layout.size
+        self._stretches_bytes += stretch.room
         if self._stretches_bytes > STRETCHES_BYTES_MAX:
             self.stretches.clear()
-            self._stretches_bytes = stretch.layout.size
+            self._stretches_bytes = stretch.room
         self.stretches |= dict.fromkeys(stretch.members, stretch)
 
     def release(self, series: Series) -> None:
@@ -78,7 +78,7 @@ class Memo:
 
     def drop(self, stretch: Stretch) -> None:
         """Forget a stretch that is kept."""
-        self._stretches_bytes -= stretch.layout.size
+        self._stretches_bytes -= stretch.room
         for member in stretch.members:
             del self.stretches[member]
 

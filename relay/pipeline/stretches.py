@@ -1,9 +1,9 @@
 """Many known series at a time, for the interpreted build: what Python does in one call is cheap.
 
 A *stretch* is up to :data:`LENGTH_MAX` series that followed one another, each with one sample of a
-usual shape. All that lies between their values and times is known, so a :class:`struct.Struct`
-takes the whole stretch apart in one call, one comparison of tuples recognises it, and one list of
-pieces goes to each batch. Rules:
+usual shape. All that lies between their values and times is known, so the whole stretch is read and
+compared at once (:mod:`relay.pipeline.outline`), and a few blocks of encoded metrics
+(:mod:`relay.wire.blocks`) go to each batch. Rules:
 
 * A stretch is only ever a shortcut: wherever it does not fit exactly (another series, another
   shape, a stale marker, a time that is new), the kernel goes on sample by sample.
@@ -18,19 +18,19 @@ pieces goes to each batch. Rules:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
-from operator import itemgetter
-from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from relay.pipeline.intake import Intake, enter, seal
 from relay.pipeline.memo import Memo
+from relay.pipeline.outline import SAMPLE_HEADS, TIME_BYTES, Outline, Place, Samples
 from relay.pipeline.plans import Plan
 from relay.pipeline.series import Series
-from relay.pipeline.unusual import TIME_HEAD, VALUE_HEAD, ZERO
-from relay.wire.arena import Run
+from relay.pipeline.unusual import ZERO
 from relay.wire.batch import OpenBatch
-from relay.wire.otlp import POINT_TAIL_BYTES, MetricGroup
+from relay.wire.blocks import Block
+from relay.wire.otlp import MetricGroup, ResourceGroup, ScopeGroup
 from relay.wire.otlp_points import STALE
 from relay.wire.remote_write import SERIES_TAG
 
@@ -39,84 +39,166 @@ LENGTH_MAX: Final = 256
 LENGTH_MIN: Final = 4
 """Fewer are not worth it; so many must have been recognised in a row before one is looked for."""
 
-_PARTS = 3
-_HEADS, _VALUES, _TIMES = slice(0, None, _PARTS), slice(1, None, _PARTS), slice(2, None, _PARTS)
-"""Of what a stretch is taken apart into; the pieces of its points are as many: prefix, time,
-value."""
+_Place = tuple[int, MetricGroup, bytes]
+"""A point of a stretch: which of its series has it, its group, its prefix."""
+
+
+class _Times(NamedTuple):
+    """The times of a stretch's samples, encoded: of each, and of each section the one that all of
+    it share, or None."""
+
+    stamps: list[bytes]
+    shared: Sequence[bytes | None]
 
 
 class _Share:
-    """What one batch gets of a stretch: which of its series, under which prefixes and groups."""
+    """What some batches get of a stretch, all of them the same: the points, and the blocks that
+    they make, scope by scope, each with the section that it is in, or -1."""
 
-    __slots__ = ("batch", "count", "pick", "prefixes", "runs", "size", "spans")
+    __slots__ = ("_batches", "_blocks", "_in_order", "_points", "room")
 
-    def __init__(self, batch: OpenBatch, points: list[tuple[int, MetricGroup, bytes]]) -> None:
-        self.batch = batch
-        self.count = len(points)
-        self.prefixes = [prefix for _, _, prefix in points]
-        self.size = sum(map(len, self.prefixes)) + POINT_TAIL_BYTES * self.count
-        places = [place for place, _, _ in points]
-        # Of a single place it would pick no tuple: then that stands there twice.
-        self.pick = itemgetter(*places, *places[: self.count == 1])
-        self.runs: list[Run] = []
-        self.spans: list[slice] = []
-        start = 0
-        for group, run in groupby(group for _, group, _ in points):
-            stop = start + _PARTS * len(list(run))
-            self.runs.append((group, 1))
-            self.spans.append(slice(start, stop))
-            start = stop
+    def __init__(
+        self, points: tuple[_Place, ...], batches: list[OpenBatch], sections: list[int]
+    ) -> None:
+        self._points = points
+        self._batches = batches
+        by_scope: dict[ScopeGroup, list[_Place]] = {}
+        for point in points:
+            by_scope.setdefault(point[1].scope, []).append(point)
+        self._blocks: list[tuple[Block, int]] = []
+        self.room = 0
+        for of_scope in by_scope.values():
+            block = Block(of_scope)
+            section, *others = {sections[place] for place in block.places}
+            self._blocks.append((block, -1 if others else section))
+            self.room += block.room
+        placed = [place for block, _ in self._blocks for place in block.places]
+        self._in_order = placed == [place for place, _, _ in points]
 
-    def append(self, stamps: list[bytes], values: list[bytes], intake: Intake) -> None:
-        """Append the points, sealing the batch wherever it is full."""
-        batch = self.batch
-        pieces: list[bytes] = [ZERO] * (_PARTS * self.count)
-        pieces[_HEADS] = self.prefixes
-        pieces[_VALUES] = self.pick(stamps)[: self.count]
-        pieces[_TIMES] = self.pick(values)[: self.count]
-        if batch.count + self.count < batch.limit:
-            enter(batch, self.runs[0][0], intake)
-            arena = batch.arena
-            arena.pieces += [b"".join(pieces[span]) for span in self.spans]
-            arena.runs += self.runs
-            arena.closed += len(self.runs)
-            arena.count += self.count
-            arena.size += self.size
-            batch.count += self.count
-            batch.group = self.runs[-1][0]
-            return
-        for (group, _), span in zip(self.runs, self.spans, strict=True):
-            for at in range(span.start, span.stop, _PARTS):
-                if batch.group is not group:
-                    enter(batch, group, intake)
-                batch.arena.add(*pieces[at : at + _PARTS])
-                batch.count += 1
+    def append(self, times: _Times, values: Sequence[bytes], intake: Intake) -> None:
+        """Append the points to every batch, sealing it wherever it is full."""
+        stamps, shared = times
+        filled: list[tuple[Block, bytes]] = []
+        for block, section in self._blocks:
+            stamp = shared[section] if section >= 0 else None
+            filled.append((block, block.fill(stamp, stamps, values)))
+        count = len(self._points)
+        for batch in self._batches:
+            if batch.count + count < batch.limit:
+                enter(batch, self._points[0][1], intake)
+                for block, encoded in filled:
+                    batch.arena.add_block(block, encoded)
+                batch.count += count
+                batch.group = None  # blocks are runs, and closed
+            elif self._in_order:
+                self._divide(batch, filled, stamps, values, intake)
+            else:
+                _append_singly(batch, self._points, stamps, values, intake)
+
+    def _divide(
+        self,
+        batch: OpenBatch,
+        filled: list[tuple[Block, bytes]],
+        stamps: list[bytes],
+        values: Sequence[bytes],
+        intake: Intake,
+    ) -> None:
+        """Append the points to a batch that has no room for all: blocks, and where there is no room
+        for all of one, metrics, as many as there is room for."""
+        at = 0
+        for block, encoded in filled:
+            if batch.count + block.count <= batch.limit:
+                enter(batch, block.metrics[0].group, intake)
+                batch.arena.add_block(block, encoded)
+                batch.count += block.count
+                batch.group = None
                 if batch.count == batch.limit:
                     seal(batch, intake)
+                at += block.count
+                continue
+            for group, first, stop, count in block.metrics:
+                if batch.count + count <= batch.limit:
+                    if batch.group is not group:
+                        enter(batch, group, intake)
+                    batch.arena.add_points(encoded[first:stop], count)
+                    batch.count += count
+                    if batch.count == batch.limit:
+                        seal(batch, intake)
+                else:
+                    points = self._points[at : at + count]
+                    _append_singly(batch, points, stamps, values, intake)
+                at += count
+
+
+def _append_singly(
+    batch: OpenBatch,
+    points: Sequence[_Place],
+    stamps: list[bytes],
+    values: Sequence[bytes],
+    intake: Intake,
+) -> None:
+    for place, group, prefix in points:
+        if batch.group is not group:
+            enter(batch, group, intake)
+        batch.arena.add(prefix, stamps[place], values[place])
+        batch.count += 1
+        if batch.count == batch.limit:
+            seal(batch, intake)
 
 
 class Stretch:
-    """See the module's rules. ``zeros`` are the places of samples without a value: it is 0."""
+    """See the module's rules. ``zeros`` are the places of samples without a value: it is 0.
+    ``room`` is what it takes of bytes that are somewhere else, too."""
 
-    __slots__ = ("count", "generation", "heads", "layout", "members", "plan", "shares", "zeros")
+    __slots__ = (
+        "_sections",
+        "count",
+        "generation",
+        "members",
+        "outline",
+        "plan",
+        "room",
+        "shares",
+        "zeros",
+    )
 
-    def __init__(
-        self, members: list[Series], heads: list[bytes], widths: list[int], generation: int
-    ) -> None:
+    def __init__(self, members: list[Series], places: list[Place], generation: int) -> None:
         self.generation = generation
         self.members = tuple(members)
         self.plan = members[0].plan
         self.count = len(members)
-        self.heads = tuple(heads)
-        fields = zip(heads, widths, strict=True)
-        self.layout = Struct("<" + "".join(f"{len(head)}s{width}s7s" for head, width in fields))
-        self.zeros = tuple(place for place, width in enumerate(widths) if not width)
-        by_batch: dict[OpenBatch, list[tuple[int, MetricGroup, bytes]]] = {}
+        self.zeros = [at for at, place in enumerate(places) if not place.width]
+        self._sections: list[slice] = []
+        numbers: list[int] = []
+        for number, (_, run) in enumerate(groupby(members, _resource_of)):
+            start = len(numbers)
+            numbers += [number for _ in run]
+            self._sections.append(slice(start, len(numbers)))
+        self.outline = Outline(places, self._sections)
+        by_batch: dict[OpenBatch, list[_Place]] = {}
         for place, member in enumerate(members):
             for batches, group, prefix in member.routes:
                 for batch in batches:
                     by_batch.setdefault(batch, []).append((place, group, prefix))
-        self.shares = tuple(_Share(batch, points) for batch, points in by_batch.items())
+        # Sinks that want the same series, each with as many lanes, get the same.
+        by_points: dict[tuple[_Place, ...], list[OpenBatch]] = {}
+        for batch, points in by_batch.items():
+            by_points.setdefault(tuple(points), []).append(batch)
+        self.shares = [_Share(points, batches, numbers) for points, batches in by_points.items()]
+        self.room = self.outline.room + sum([share.room for share in self.shares])
+
+    def convert_times(self, samples: Samples, memo: Memo) -> _Times | None:
+        """The times that were read; None where one of them is not usual."""
+        found = list(map(memo.stamps.__getitem__, samples.times))
+        if None in found:
+            return None
+        stamps: list[bytes] = found  # type: ignore[assignment]  # None is not among them
+        if not samples.shared:
+            return _Times(stamps, [None] * len(self._sections))
+        every: list[bytes] = []
+        for section, stamp in zip(self._sections, stamps, strict=True):
+            every += [stamp] * (section.stop - section.start)
+        return _Times(every, stamps)
 
     def __repr__(self) -> str:
         return f"<Stretch of {self.count} series>"
@@ -142,62 +224,80 @@ def take_stretch(
             return None
     elif stretch.members[0] is not series:
         return None
-    if len(body) - pos < stretch.layout.size:
-        return None
-    parts = stretch.layout.unpack_from(body, pos)
-    if parts[_HEADS] != stretch.heads:
+    samples = stretch.outline.read(body, pos)
+    if samples is None:
         # Others came between; what is there now may be a stretch again.
         memo.drop(stretch)
         stretch = _make(series, body, pos, generation, memo)
         if stretch is None:
             return None
-        parts = stretch.layout.unpack_from(body, pos)
-    values = list(parts[_VALUES])
+        samples = stretch.outline.read(body, pos)
+        assert samples is not None, "it was made of what stands there"
+    values: Sequence[bytes] = samples.values
     if STALE in values:
         return None
-    times = parts[_TIMES]
-    stamps = [memo.stamps[times[0]]]
-    if times.count(times[0]) == len(times):
-        stamps *= len(times)
-    else:
-        stamps = list(map(memo.stamps.__getitem__, times))
-    if None in stamps:
+    times = stretch.convert_times(samples, memo)
+    if times is None:
         return None
-    for place in stretch.zeros:
-        values[place] = ZERO
+    if stretch.zeros:
+        values = list(values)
+        for place in stretch.zeros:
+            values[place] = ZERO
     for share in stretch.shares:
-        share.append(stamps, values, intake)  # type: ignore[arg-type]  # None is not among them
+        share.append(times, values, intake)
     return stretch
 
 
 def _make(first: Series, body: bytes, pos: int, generation: int, memo: Memo) -> Stretch | None:
     """The stretch of known series that stands at ``pos``, remembered; None where it is none."""
     plan: Plan = first.plan
-    members: list[Series] = []
-    heads: list[bytes] = []
-    widths: list[int] = []
+    members: dict[Series, Place] = {}
     series: Series | None = first
-    while series is not None and len(members) < LENGTH_MAX:
+    while series is not None and len(members) < LENGTH_MAX and series not in members:
         if series.generation != generation or series.plan is not plan or plan.handled:
             break
-        found = _head(series, body, pos)
-        if found is None:
+        place = _place(series, body, pos)
+        if place is None:
             break
-        head, width = found
-        members.append(series)
-        heads.append(head)
-        widths.append(width)
-        pos += len(head) + width + 7
+        members[series] = place
+        pos += place.size
         series = series.next
     if len(members) < LENGTH_MIN:
         return None
-    stretch = Stretch(members, heads, widths, generation)
+    count = len(members)
+    if series is not None and count == LENGTH_MAX:
+        count = _whole(list(members), series)
+    stretch = Stretch(list(members)[:count], list(members.values())[:count], generation)
     memo.keep(stretch)
     return stretch
 
 
-def _head(series: Series, body: bytes, pos: int) -> tuple[bytes, int] | None:
-    """What stands before the value of a series with one usual sample, and the value's width."""
+def _whole(members: list[Series], following: Series) -> int:
+    """How many of the first members to take, so that what comes next is another target, or another
+    metric at least; not less than half of them."""
+    least = len(members) // 2
+    for seam in _resource_of, _group_of:
+        after = seam(following)
+        for count in range(len(members), least, -1):
+            before = seam(members[count - 1])
+            if before is not after:
+                return count
+            after = before
+    return len(members)
+
+
+def _resource_of(series: Series) -> ResourceGroup | None:
+    group = _group_of(series)
+    return None if group is None else group.scope.resource
+
+
+def _group_of(series: Series) -> MetricGroup | None:
+    """Sinks with other options have other groups, which change where this one does."""
+    return series.routes[0][1] if series.routes else None
+
+
+def _place(series: Series, body: bytes, pos: int) -> Place | None:
+    """Where a series with one usual sample stands, if that is at ``pos``."""
     if len(body) - pos < 3 or body[pos] != SERIES_TAG:
         return None
     size = body[pos + 1]
@@ -210,8 +310,7 @@ def _head(series: Series, body: bytes, pos: int) -> tuple[bytes, int] | None:
     tail = start + len(series.key)
     if start + size > len(body) or not body.startswith(series.key, start):
         return None
-    if start + size - tail == 18 and body.startswith(VALUE_HEAD, tail):
-        return body[pos : tail + 3], 8
-    if start + size - tail == 9 and body.startswith(TIME_HEAD, tail):
-        return body[pos : tail + 2], 0
+    for width, head in SAMPLE_HEADS.items():
+        if start + size - tail == len(head) + width + TIME_BYTES and body.startswith(head, tail):
+            return Place(body[pos:start], series.key, width)
     return None

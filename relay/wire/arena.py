@@ -9,21 +9,24 @@ Rules:
   of them belongs to, so that grouping the points of one metric, one scope and one resource costs a
   step per run, not per point.
 * What a request appended can be cut off again (:meth:`Arena.cut`), until it is encoded.
+* In this build many points may come at once, as a block (:mod:`relay.wire.blocks`), which is a run
+  of its own.
 
 This is the readable reference; ``arena.pyx`` is the same on raw memory (:mod:`relay.hot_path`).
 """
 
 from __future__ import annotations
 
+from relay.wire.blocks import Block, begin_metric
 from relay.wire.otlp import POINT_TAIL_BYTES, MetricGroup, ResourceGroup, ScopeGroup
 from relay.wire.protobuf import varint
 
-Run = tuple[MetricGroup, int]
-"""The group of a stretch of points, and of how many pieces they are."""
+Run = tuple[MetricGroup, int, int] | tuple[Block, bytes]
+"""The group of a stretch of points, and from where to where their pieces are; or a block as
+:meth:`Block.fill` made it."""
 
 _RESOURCE_TAG = b"\x0a"  # ExportMetricsServiceRequest.resource_metrics (1)
 _SCOPE_TAG = b"\x12"  # ResourceMetrics.scope_metrics (2)
-_METRIC_TAG = b"\x12"  # ScopeMetrics.metrics (2)
 
 
 class Arena:
@@ -53,14 +56,26 @@ class Arena:
 
     def add_finished(self, point: bytes) -> None:
         """Append a point that is encoded as a whole."""
-        self.pieces.append(point)
-        self.count += 1
-        self.size += len(point)
+        self.add_points(point, 1)
+
+    def add_points(self, points: bytes, count: int) -> None:
+        """Append several, one behind the other."""
+        self.pieces.append(points)
+        self.count += count
+        self.size += len(points)
+
+    def add_block(self, block: Block, encoded: bytes) -> None:
+        """Append the points of a block, filled, as a run."""
+        self.runs.append((block, encoded))
+        self.count += block.count
+        self.size += block.size
 
     def close_run(self, group: MetricGroup) -> None:
         """Say what the points since the last run belong to."""
-        self.runs.append((group, len(self.pieces) - self.closed))
-        self.closed = len(self.pieces)
+        end = len(self.pieces)
+        if end != self.closed:
+            self.runs.append((group, self.closed, end))
+            self.closed = end
 
     def closed_runs(self) -> int:
         """How many runs there are, for :meth:`cut`."""
@@ -94,41 +109,67 @@ class Arena:
         out, each in order of first appearance. Within a metric, points keep their order.
         """
         assert self.closed == len(self.pieces), "runs must tile the arena"
-        points: dict[MetricGroup, list[bytes]] = {}
-        start = 0
-        for group, count in self.runs:
-            stretch = self.pieces[start : start + count]
-            start += count
-            if group in points:
-                points[group] += stretch
-            elif stretch:
-                points[group] = stretch
-        scopes: dict[ScopeGroup, list[bytes]] = {}
-        resources: dict[ResourceGroup, list[list[bytes]]] = {}
-        for group, stretch in points.items():
-            scope = group.scope
-            parts = scopes.get(scope)
+        scopes: dict[ScopeGroup, list[Run]] = {}
+        for run in self.runs:
+            scope = run[0].scope
+            if scope in scopes:
+                scopes[scope].append(run)
+            else:
+                scopes[scope] = [run]
+        resources: dict[ResourceGroup, list[bytes]] = {}
+        for scope, runs in scopes.items():
+            metrics = [runs[0][1]] if len(runs[0]) == 2 and len(runs) == 1 else self._metrics(runs)
+            size = len(scope.encoded) + sum(map(len, metrics))
+            parts = resources.get(scope.resource)
             if parts is None:
-                parts = scopes[scope] = [scope.encoded]
-                resources.setdefault(scope.resource, []).append(parts)
-            data = b"".join(stretch)
-            data_size = len(data) + len(group.data_tail)
-            head = group.head + group.data_tag + varint(data_size)
-            parts += (
-                _METRIC_TAG + varint(len(head) + data_size) + head,
-                data,
-                group.data_tail,
-            )
+                parts = resources[scope.resource] = [scope.resource.encoded]
+            parts += (_SCOPE_TAG + varint(size), scope.encoded)
+            parts += metrics
         message: list[bytes] = []
-        for resource, in_resource in resources.items():
-            sizes = [sum(map(len, parts)) for parts in in_resource]
-            heads = [_SCOPE_TAG + varint(size) for size in sizes]
-            whole = len(resource.encoded) + sum(sizes) + sum(map(len, heads))
-            message += (_RESOURCE_TAG + varint(whole), resource.encoded)
-            for head, parts in zip(heads, in_resource, strict=True):
-                message.append(head)
-                message += parts
+        for parts in resources.values():
+            message.append(_RESOURCE_TAG + varint(sum(map(len, parts))))
+            message += parts
         return b"".join(message)
+
+    def _metrics(self, runs: list[Run]) -> list[bytes]:
+        """The metrics of these runs, which are all of one scope, encoded."""
+        split = _split(runs)
+        metrics: dict[MetricGroup | Block, list[bytes]] = {}
+        for run in runs:
+            if len(run) == 2:
+                block, filled = run
+                if split.isdisjoint(block.groups):
+                    metrics[block] = [filled]
+                else:
+                    for group, first, stop, _ in block.metrics:
+                        metrics.setdefault(group, []).append(filled[first:stop])
+            else:
+                group, first, stop = run
+                points = self.pieces[first:stop]
+                if group in metrics:
+                    metrics[group] += points
+                else:
+                    metrics[group] = points
+        encoded: list[bytes] = []
+        for metric, pieces in metrics.items():
+            if isinstance(metric, Block):
+                encoded += pieces
+            else:
+                data = b"".join(pieces)
+                encoded += (begin_metric(metric, len(data)), data, metric.data_tail)
+        return encoded
 
     def __repr__(self) -> str:
         return f"<Arena {self.count} points in {len(self.runs)} runs>"
+
+
+def _split(runs: list[Run]) -> set[MetricGroup]:
+    """The groups that have points in a block and in another run."""
+    split: set[MetricGroup] = set()
+    if any(len(run) == 2 for run in runs):
+        seen = {run[0] for run in runs if len(run) == 3}
+        for run in runs:
+            if len(run) == 2:
+                split |= seen & run[0].groups
+                seen |= run[0].groups
+    return split

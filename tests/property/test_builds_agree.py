@@ -27,6 +27,8 @@ POOL = [
 ]
 """Labels that come again, so that series are recognised."""
 
+Pairs = list[tuple[bytes, bytes]]
+
 BITS = st.integers(0, 2**64 - 1) | st.sampled_from([0, raw.STALE, raw.NAN, raw.MINUS_ZERO])
 TIMES = st.integers(-(2**63), 2**63 - 1) | st.integers(1 << 34, 1 << 43)
 
@@ -59,38 +61,53 @@ def bodies(draw: st.DrawFn) -> list[bytes]:
 
 MANY = [[(b"__name__", b"m%d" % (n // 3)), (b"code", b"%d" % n)] for n in range(40)]
 """Enough series to be recognised many at a time, and to come in no order at all."""
+TARGETS, MIXED = (
+    [
+        [
+            (b"__name__", b"m%d_total" % (n % 14 // 3)),
+            (b"code", b"%d" % n),
+            (b"instance", b"h%d" % at),
+        ]
+        for n, at in enumerate(targets)
+    ]
+    for targets in ([n // 14 for n in range(40)], [n % 3 for n in range(40)])
+)
+"""As many, of several targets: one behind the other, and by turns."""
 
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[bytes]:
     """Requests of mostly the same series, in the same order or in none, with small changes."""
-    orders = [list(range(len(MANY)))] * draw(st.integers(3, 6))
+    pool = draw(st.sampled_from([MANY, TARGETS, MIXED]))
+    alike = draw(st.sampled_from([1, 14, 16, len(pool)]))  # how many have one time
+    orders = [list(range(len(pool)))] * draw(st.integers(3, 6))
     if draw(st.booleans()):
         orders = [draw(st.permutations(order)) for order in orders]
-    zeros = draw(st.frozensets(st.integers(0, len(MANY) - 1), max_size=9))
+    zeros = draw(st.frozensets(st.integers(0, len(pool) - 1), max_size=9))
     found = []
     for number, order in enumerate(orders):
         parts = []
         for place in order:
-            time_ms = T + number * 15_000 + place // 16
+            time_ms = T + number * 15_000 + place // alike
             bits = None if place in zeros else raw.bits_of(float(place + 1))
-            parts.append(raw.message(1, raw.labels(MANY[place]) + raw.sample(bits, time_ms)))
+            parts.append(raw.message(1, raw.labels(pool[place]) + raw.sample(bits, time_ms)))
         for _ in range(draw(st.integers(0, 3))):
-            parts = _changed(draw, parts)
+            parts = _changed(draw, parts, pool)
         found.append(b"".join(parts))
     return found
 
 
-def _changed(draw: st.DrawFn, parts: list[bytes]) -> list[bytes]:
+def _changed(draw: st.DrawFn, parts: list[bytes], pool: list[Pairs]) -> list[bytes]:
     """One of the things that happen to a stream."""
     at = draw(st.integers(0, len(parts) - 1))
-    labels = raw.labels(draw(st.sampled_from(MANY)))
+    labels = raw.labels(draw(st.sampled_from(pool)))
     exemplar = raw.label(b"trace_id", b"0af7") + b"\x18" + raw.varint(T)
     instead = draw(
         st.sampled_from(
             [
                 [],  # it stays away
                 [parts[at], parts[0]],
+                [parts[at], parts[at - 1]] * 9,  # two by turns
                 [raw.message(1, labels + raw.sample(raw.STALE, T))],
                 [raw.message(1, labels + raw.sample(None, T))],
                 [parts[at], raw.message(1, labels + raw.message(3, exemplar))],
