@@ -15,6 +15,12 @@ STAMPS_MAX: Final = 65_536
 STRETCHES_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of labels and attributes that are kept a second time, within stretches."""
 
+SERIES_PRICE: Final = 32
+"""What it costs to put a series into a stretch, in samples that came: so where streams change again
+and again, that adds an eighth to the cost of taking them singly, and does not multiply it."""
+CREDIT_MAX: Final = SERIES_PRICE * 200_000
+"""Saved up, and what there is at first: as many as are kept can be learnt at once."""
+
 _TIME_TAG: Final = 0x10  # Sample.timestamp (2)
 _TIME_BYTES: Final = 7
 
@@ -50,13 +56,27 @@ class Memo:
     compiled one keeps for each origin, by the root of its series.
     """
 
-    __slots__ = ("_stretches_bytes", "guesses", "stamps", "stretches")
+    __slots__ = ("_credit", "_stretches_bytes", "guesses", "stamps", "stretches")
 
     def __init__(self) -> None:
         self.stamps = Stamps()
         self.stretches: dict[Series, Stretch] = {}
         self.guesses: dict[Series, object] = {}
         self._stretches_bytes = 0
+        self._credit = CREDIT_MAX
+
+    @property
+    def is_poor(self) -> bool:
+        """Whether no stretch may be made for now."""
+        return self._credit <= 0
+
+    def earn(self, samples: int) -> None:
+        """So many samples came, however they were taken; twice that, if by stretches."""
+        self._credit = min(self._credit + samples, CREDIT_MAX)
+
+    def pay(self, series: int) -> None:
+        """A stretch of so many series was made, or tried to be."""
+        self._credit -= SERIES_PRICE * series
 
     def keep(self, stretch: Stretch) -> None:
         """Keep a stretch, in place of those that any of its series was in."""

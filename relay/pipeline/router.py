@@ -352,6 +352,8 @@ class Router:
 
     def _end_plans(self, at: _Project, route: SourceRoute) -> None:
         """Let no series use a plan any more that this source has a part in."""
+        # Answers hold plans, and these the sinks of who is gone.
+        self._answers.clear()
         for plan in list(at.by_route.get(route, ())):
             self._end(at, plan)
 

@@ -38,6 +38,8 @@ LENGTH_MAX: Final = 256
 """Series of a stretch: one that stays away costs so many others their shortcut, once."""
 LENGTH_MIN: Final = 4
 """Fewer are not worth it; so many must have been recognised in a row before one is looked for."""
+PATIENCE: Final = 4
+"""How often in a row something else may stand where a stretch was, until another one is made."""
 
 _Place = tuple[int, MetricGroup, bytes]
 """A point of a stretch: which of its series has it, its group, its prefix."""
@@ -148,13 +150,15 @@ def _append_singly(
 
 class Stretch:
     """See the module's rules. ``zeros`` are the places of samples without a value: it is 0.
-    ``room`` is what it takes of bytes that are somewhere else, too."""
+    ``room`` is what it takes of bytes that are somewhere else, too. ``missed``: how often in a row
+    something else stood there."""
 
     __slots__ = (
         "_sections",
         "count",
         "generation",
         "members",
+        "missed",
         "outline",
         "plan",
         "room",
@@ -164,6 +168,7 @@ class Stretch:
 
     def __init__(self, members: list[Series], places: list[Place], generation: int) -> None:
         self.generation = generation
+        self.missed = 0
         self.members = tuple(members)
         self.plan = members[0].plan
         self.count = len(members)
@@ -219,6 +224,9 @@ def take_stretch(
     goes on behind it; None, with nothing done, where there is none.
     """
     if stretch is None or stretch.generation != generation:
+        if memo.is_poor:
+            memo.earn(LENGTH_MIN)  # it was asked for when so many were taken singly
+            return None
         stretch = _make(series, body, pos, generation, memo)
         if stretch is None:
             return None
@@ -226,13 +234,18 @@ def take_stretch(
         return None
     samples = stretch.outline.read(body, pos)
     if samples is None:
-        # Others came between; what is there now may be a stretch again.
+        # Others came between, or a value became 0, and may be as it was the next time.
+        stretch.missed += 1
+        if stretch.missed < PATIENCE or memo.is_poor:
+            memo.earn(stretch.count)
+            return None
         memo.drop(stretch)
         stretch = _make(series, body, pos, generation, memo)
         if stretch is None:
             return None
         samples = stretch.outline.read(body, pos)
         assert samples is not None, "it was made of what stands there"
+    stretch.missed = 0
     values: Sequence[bytes] = samples.values
     if STALE in values:
         return None
@@ -245,6 +258,7 @@ def take_stretch(
             values[place] = ZERO
     for share in stretch.shares:
         share.append(times, values, intake)
+    memo.earn(2 * stretch.count)
     return stretch
 
 
@@ -262,6 +276,7 @@ def _make(first: Series, body: bytes, pos: int, generation: int, memo: Memo) -> 
         members[series] = place
         pos += place.size
         series = series.next
+    memo.pay(len(members))
     if len(members) < LENGTH_MIN:
         return None
     count = len(members)

@@ -228,6 +228,13 @@ cdef class Arena:
         self.size = size
         self.finished = rest
         self.forget(count, runs)
+        if not count and not runs:
+            # Of a batch that stays empty nobody else would ever give the room back.
+            PyMem_Free(self.points)
+            PyMem_Free(self.runs)
+            self.points = NULL
+            self.runs = NULL
+            self.capacity = self.runs_capacity = 0
 
     cpdef Py_ssize_t room(self):
         """See arena.py."""

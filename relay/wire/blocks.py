@@ -22,6 +22,8 @@ _PARTS: Final = 3
 """Pieces of a point: what is its own (before a metric's first one, how the metric begins, too);
 what all prefixes end with, and the time; the value."""
 _ENDS, _VALUES = slice(1, None, _PARTS), slice(2, None, _PARTS)
+_POINT_ROOM: Final = 128
+"""Bytes that a point takes in a block beside its pieces, measured."""
 _METRIC_TAG = b"\x12"  # ScopeMetrics.metrics (2)
 
 
@@ -101,7 +103,7 @@ class Block:
                 lead = b""
             lead = group.data_tail
         self._frame.append(lead)
-        self.room = sum(map(len, self._frame)) + len(self._end)
+        self.room = sum(map(len, self._frame)) + len(self._end) + _POINT_ROOM * self.count
         # Of a single place it would pick no tuple: then that stands there twice.
         self._pick = itemgetter(*self.places, *self.places[: self.count == 1])
 

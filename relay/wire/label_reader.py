@@ -36,6 +36,9 @@ CUTS_MAX: Final = 4_096
 SHAPES_MAX: Final = 2_048
 """Shapes that are remembered, some 2 KB each for a dozen labels; at the limit all are forgotten."""
 
+NAMES_CHARS_MAX: Final = 2_048
+"""Shapes of longer names, all together, are worked out anew each time."""
+
 PICKS_MAX: Final = 32
 """Sets of labels that a shape can find at once; at the limit all are forgotten."""
 
@@ -275,6 +278,8 @@ class LabelReader:
         """The shape of series whose labels before the tail have these names."""
         key = (names + tail.names, len(names))
         shape = self._shapes.get(key)
+        if shape is None and sum(map(len, key[0])) > NAMES_CHARS_MAX:
+            return Shape(*key, self._labels_max)
         if shape is None:
             if len(self._shapes) >= SHAPES_MAX:
                 self._shapes.clear()

@@ -273,6 +273,15 @@ def test_what_is_remembered_of_names_is_bounded(monkeypatch: pytest.MonkeyPatch)
         assert len(labels.tail.shapes) <= 3
 
 
+def test_shapes_of_very_long_names_are_not_remembered() -> None:
+    reader = PLAIN.LabelReader(labels_max=9, bytes_max=99_999)
+    for number in range(5):
+        name = f"n{number}" + "x" * PLAIN.NAMES_CHARS_MAX
+        labels = reader.read(raw.labels([NAME, (name.encode(), b"v")]))
+        assert labels.values_of((name, "__name__")) == ("v", "up")
+    assert not reader._shapes
+
+
 def test_a_known_head_is_not_enough() -> None:
     known = label_fields.KnownFields()
     field = label_field("n", "12")

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+from weakref import ref
+
 import pytest
 
+from relay.errors import DecodeError
+from relay.pipeline.plans import UNMATCHED
+from relay.pipeline.router import Router
 from relay.pipeline.tenancy import Tenancy
+from relay.selector.ast import Matcher, Selector
+from relay.wire.batch import room_of
+from relay.wire.label_fields import label_field
+from relay.wire.label_reader import LabelReader
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import Rig, RigSink, named
 
@@ -93,6 +103,36 @@ def test_lanes_share_the_metrics() -> None:
         0,
         200,
     ]
+
+
+def test_answers_keep_nobody_who_is_gone() -> None:
+    """Router remembers its answers, which hold what they send to."""
+    router = Router(tenancy=Tenancy("project"))
+    reader = LabelReader(labels_max=10, bytes_max=9_999)
+    sink = RigSink("s", limit=10)
+    selector = Selector(((Matcher("a", "=", "x"),),))
+    router.add("e", "acme", [("all", selector, [sink.target])])
+    labels = reader.read(label_field("__name__", "up") + label_field("a", "x"))
+    assert router.match(labels, "acme")[0] is not UNMATCHED
+    router.remove("e")
+    router.settle()
+    router.forget("e")
+    there = ref(sink)
+    del sink
+    gc.collect()
+    assert there() is None
+
+
+def test_a_refused_request_leaves_no_room_taken() -> None:
+    """What a batch that stays empty had made room for would never be given back."""
+    rig = Rig()
+    sink = rig.export(RigSink("s", limit=10_000))
+    body = b"".join(raw.series([(b"__name__", b"m%d" % n)], (1.0, T)) for n in range(2_000))
+    with pytest.raises(DecodeError):
+        rig.feed(body[:-1])
+    assert room_of(sink.batches) == 0
+    rig.feed(body)
+    assert sink.batches[0].count == 2_000
 
 
 def test_an_exporter_may_not_be_added_twice() -> None:

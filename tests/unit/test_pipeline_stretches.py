@@ -7,8 +7,10 @@ from collections import Counter
 
 import pytest
 
+from relay.hot_path import BUILD
 from relay.pipeline import memo
 from relay.pipeline.outline import Outline, Place
+from relay.pipeline.stretches import Stretch
 from relay.pipeline.unusual import TIME_HEAD, VALUE_HEAD
 from relay.wire.blocks import Block, common_end
 from relay.wire.fresh_bytes import fresh_bytes
@@ -76,6 +78,40 @@ def outline() -> tuple[Outline, bytes]:
         assert places[-1].size == len(series)
         body += series
     return Outline(places, [slice(0, 4), slice(4, 8)]), body
+
+
+def test_streams_that_change_every_time_are_not_learnt_again_every_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To put a series into a stretch costs several times what it costs to take it singly."""
+    made = 0
+    keep = memo.Memo.keep
+
+    def count(self: memo.Memo, stretch: Stretch) -> None:
+        nonlocal made
+        made += stretch.count
+        keep(self, stretch)
+
+    monkeypatch.setattr(memo.Memo, "keep", count)
+    monkeypatch.setattr(memo, "CREDIT_MAX", memo.SERIES_PRICE * 500)
+    rig = Rig()
+    sink = rig.export(RigSink("s", limit=10**6))
+    names = [[(b"__name__", b"m%d" % n)] for n in range(400)]
+    times = range(60)
+    for time in times:
+        # Every fifth value is 0, and without a field, each time another one.
+        values = [0.0 if (n + time) % 5 == 0 else 1.5 for n in range(400)]
+        rig.feed(
+            b"".join(
+                raw.series(pairs, (value, T + time))
+                for pairs, value in zip(names, values, strict=True)
+            )
+        )
+    assert sink.batches[0].count == 400 * len(times)
+    if BUILD == "compiled":
+        assert not made, "stretches are the interpreted build's"
+    else:
+        assert 400 <= made <= 500 + 400 * len(times) * 2 // memo.SERIES_PRICE + 256
 
 
 def test_an_outline_reads_what_it_was_made_of() -> None:
