@@ -37,7 +37,7 @@ SHAPES_MAX: Final = 2_048
 """Shapes that are remembered, some 2 KB each for a dozen labels; at the limit all are forgotten."""
 
 NAMES_CHARS_MAX: Final = 2_048
-"""Shapes of longer names, all together, are worked out anew each time."""
+"""Shapes of longer names, all together, are worked out anew each time, like those of too many."""
 
 PICKS_MAX: Final = 32
 """Sets of labels that a shape can find at once; at the limit all are forgotten."""
@@ -278,7 +278,9 @@ class LabelReader:
         """The shape of series whose labels before the tail have these names."""
         key = (names + tail.names, len(names))
         shape = self._shapes.get(key)
-        if shape is None and sum(map(len, key[0])) > NAMES_CHARS_MAX:
+        if shape is None and (
+            len(key[0]) > self._labels_max or sum(map(len, key[0])) > NAMES_CHARS_MAX
+        ):
             return Shape(*key, self._labels_max)
         if shape is None:
             if len(self._shapes) >= SHAPES_MAX:

@@ -279,6 +279,9 @@ def test_shapes_of_very_long_names_are_not_remembered() -> None:
         name = f"n{number}" + "x" * PLAIN.NAMES_CHARS_MAX
         labels = reader.read(raw.labels([NAME, (name.encode(), b"v")]))
         assert labels.values_of((name, "__name__")) == ("v", "up")
+    too_many = raw.labels([NAME, *[(b"n%d" % n, b"v") for n in range(9)]])
+    with pytest.raises(SeriesFault, match="over 9 labels"):
+        reader.read(too_many)
     assert not reader._shapes
 
 
