@@ -86,15 +86,17 @@ def _arrived(points: list[AnyPoint]) -> dict[Key, Any]:
     return found
 
 
-def _config(directory: Path, own_port: int, write_url: str) -> Path:
-    """Four shards of at most 40 samples a request: no histogram of Prometheus' is in one."""
+def _config(directory: Path, own_port: int, write_url: str, jobs: int) -> Path:
+    """Four shards of at most 40 samples a request: no histogram of Prometheus' is in one. Several
+    jobs scrape the same, so that each relay gets some of it."""
     path = directory / "prometheus.yaml"
     queue = {"min_shards": 4, "max_samples_per_send": 40, "batch_send_deadline": "300ms"}
     metadata = {"send": True, "send_interval": "1s"}
     config = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
         "scrape_configs": [
-            {"job_name": "prometheus", "static_configs": [{"targets": [f"127.0.0.1:{own_port}"]}]}
+            {"job_name": f"job{job}", "static_configs": [{"targets": [f"127.0.0.1:{own_port}"]}]}
+            for job in range(jobs)
         ],
         "remote_write": [{"url": write_url, "queue_config": queue, "metadata_config": metadata}],
     }
@@ -171,7 +173,7 @@ async def test_every_classic_histogram_arrives_as_one(
             started(
                 [
                     binary("prometheus", "prometheus"),
-                    f"--config.file={_config(tmp_path, own_port, url)}",
+                    f"--config.file={_config(tmp_path, own_port, url, 2 * relays)}",
                     f"--storage.tsdb.path={tmp_path / 'tsdb'}",
                     f"--web.listen-address=127.0.0.1:{own_port}",
                 ],
