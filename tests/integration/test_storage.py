@@ -175,12 +175,14 @@ async def test_the_journal_is_trimmed_as_data_is_delivered(tmp_path: Path) -> No
     async with OtlpServer() as server:
         relay = made(tmp_path, manifest("all", server.url), bytes_max=1 << 20)
         async with running(relay) as sender:
-            for _ in range(40):
-                assert await sender.send(2000) == 204
-            await server.wait_until(lambda: len(server.values) == 80_000, timeout_s=30)
+            for part in range(1, 6):
+                for _ in range(8):  # some 200 kB: a sender that waits for nobody may fill it
+                    assert await sender.send(2000) == 204
+                sent = part * 16_000
+                await server.wait_until(lambda sent=sent: len(server.values) == sent, timeout_s=30)
+                await eventually(lambda: len(relay._storage.journal.extent.spans) <= 1)
             statistics = relay._storage.journal.statistics()
             assert statistics.record_bytes > 1 << 18, "more than the journal may hold"
-            await eventually(lambda: len(relay._storage.journal.extent.spans) <= 1)
             assert statistics.unjournaled_requests == 0
 
 
