@@ -217,7 +217,9 @@ class IngestServer:
         body = _Body()
         try:
             await self._read(request, body)
-            return await self._take(b"".join(body.chunks), admitted)
+            raw = b"".join(body.chunks)
+            body.chunks.clear()  # while it is taken in, one copy is enough
+            return await self._take(raw, admitted)
         finally:
             self._bodies_bytes -= body.size
             self._counters.in_flight -= 1
