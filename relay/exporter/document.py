@@ -29,6 +29,7 @@ from typing import TypeAlias
 import yaml
 
 from relay.errors import ConfigError, Fault
+from relay.loop import give_way
 
 try:
     from yaml import CSafeLoader as _Loader
@@ -164,6 +165,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 def read_documents(path: Path, *, bytes_max: int = FILE_BYTES_MAX) -> list[Document]:
     """The documents of a file; raises :class:`ConfigError` where it is not readable as UTF-8."""
+    give_way()
     try:
         text = read_bounded(path, bytes_max=bytes_max).decode("utf-8-sig")
     except OSError as error:

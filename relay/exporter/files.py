@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from relay.errors import Fault
+from relay.loop import give_way
 
 FILES_MAX: Final = 100_000
 DIRECTORY_DEPTH_MAX: Final = 16
@@ -49,6 +50,7 @@ def manifest_files(
     may still be there.
     """
     # Thousands of files that are named one by one are looked at every other second: once each.
+    give_way()
     try:
         found = os.stat(path)
     except OSError:
@@ -87,6 +89,7 @@ def _files_below(
 
 def signature(path: Path) -> Signature:
     """What tells this content of a file from another; of a link, what it leads to."""
+    give_way()
     try:
         return _signature(os.stat(path))
     except OSError:

@@ -15,6 +15,7 @@ from relay.exporter.fields import Report
 from relay.exporter.formats import header_value_problem
 from relay.exporter.model import Authentication, ClientTls, Exporter, SecretRef
 from relay.exporter.secrets import SecretStore
+from relay.loop import give_way
 
 _PAIR = "username:password"  # stands for one key that holds both
 
@@ -33,6 +34,7 @@ def check_secrets(candidate: Candidate, secrets: SecretStore) -> None:
     exporter = candidate.exporter
 
     def value(ref: SecretRef, where: Where, default_key: str = "") -> str:
+        give_way()
         try:
             return secrets.get(exporter.project, exporter.namespace, ref, default_key)
         except SecretError as error:
