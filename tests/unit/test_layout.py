@@ -17,7 +17,7 @@ OWN_TREES = [PACKAGE, ROOT / "tests", ROOT / "bench"]
 
 LEVELS = [
     {"errors", "hot_path"},
-    {"quantity", "wire", "selector", "journal"},
+    {"quantity", "wire", "selector", "journal", "loop"},
     {"exporter"},
     {"inventory", "sender_settings"},
     {"settings"},
@@ -27,7 +27,8 @@ LEVELS = [
     {"metric"},
     {"times"},
     {"catalogue"},
-    {"telemetry", "logs", "loop", "collector", "allocator"},
+    {"exposition", "logs", "collector", "allocator"},
+    {"telemetry"},
     {"server"},
     {"knowledge"},
     {"storage"},
