@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 DURATION_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds, inclusive, of what :class:`Distribution` counts."""
 
@@ -50,8 +52,7 @@ class IngestFigures:
     durations: Distribution = Distribution()
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFigures:
+class SourceFigures(msgspec.Struct, frozen=True):
     """Samples that one source of one exporter has matched."""
 
     exporter: str
@@ -59,8 +60,7 @@ class SourceFigures:
     matched_samples: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SinkFigures:
+class SinkFigures(msgspec.Struct, frozen=True):
     """One sink's ledger and health.
 
     ``matched_points = delivered + sum(rejected) + expired + sum(dropped) + queued_points``, where
@@ -76,14 +76,14 @@ class SinkFigures:
     matched_points: int = 0
     matched_samples: int = 0
     delivered: int = 0
-    rejected: Mapping[str, int] = field(default_factory=dict)
+    rejected: Mapping[str, int] = {}
     expired: int = 0
-    dropped: Mapping[str, int] = field(default_factory=dict)
+    dropped: Mapping[str, int] = {}
     queued_points: int = 0
     queue_bytes: int = 0
     queue_bytes_max: int = 0
     oldest_point_age_s: float = 0.0
-    requests: Mapping[str, int] = field(default_factory=dict)
+    requests: Mapping[str, int] = {}
     sent_bytes: int = 0
     memory_bytes: int = 0
     stored_bytes: int = 0

@@ -18,6 +18,7 @@ import asyncio
 import dataclasses
 import itertools
 import logging
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -94,20 +95,25 @@ class _Record:
         return (self.worker, *self.leaving)
 
     def report(self, *, removed: bool) -> SinkReport:
-        lanes = [lane for worker in self.workers for lane in worker.lanes]
-        statistics = [worker.statistics() for worker in self.workers]
-        ages = [one.oldest_point_age_s for one in statistics]
+        workers, points, since = self.workers, 0, math.inf
+        for worker in workers:
+            for lane in worker.lanes:
+                if lane.count:
+                    points += lane.count
+                    since = min(since, lane.opened_at)
+        statistics = [worker.statistics() for worker in workers]
+        ages = [one.oldest_point_age_s for one in statistics if one.oldest_point_age_s is not None]
         return SinkReport(
             self.tally.exporter,
             self.tally.sink,
             self.tally.points,
             self.tally.samples,
-            sum_ledgers([*self.past, *(one.ledger for one in statistics)]),
-            sum(lane.count for lane in lanes),
-            min((lane.opened_at for lane in lanes if lane.count), default=None),
+            sum_ledgers([*self.past, *[one.ledger for one in statistics]]),
+            points,
+            since if points else None,
             statistics[0],
             sum_queues([one.queue for one in statistics]),
-            max((age for age in ages if age is not None), default=None),
+            max(ages) if ages else None,
             removed,
         )
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+import msgspec
 
 from relay.sink.ledger import LedgerStatistics
 from relay.sink.queue import QueueStatistics
 from relay.sink.statistics import SinkStatistics
 
 
-@dataclass(frozen=True, slots=True)
-class SinkReport:
+class SinkReport(msgspec.Struct, frozen=True):
     """One sink's account at one moment.
 
     ``matched`` points are counted where series are matched (or where several samples became one
@@ -44,12 +42,14 @@ def sum_queues(parts: list[QueueStatistics]) -> QueueStatistics:
     """Several workers' queues as one."""
     if len(parts) == 1:
         return parts[0]
-    fields = [one.name for one in dataclasses.fields(QueueStatistics)]
-    return QueueStatistics(*(sum(getattr(part, name) for part in parts) for name in fields))
+    totals = (sum(column) for column in zip(*map(msgspec.structs.astuple, parts), strict=True))
+    return QueueStatistics(*totals)
 
 
 def sum_ledgers(parts: list[LedgerStatistics]) -> LedgerStatistics:
     """Several ledgers as one."""
+    if len(parts) == 1:
+        return parts[0]
     rejected: dict[str, int] = {}
     dropped: dict[str, int] = {}
     for part in parts:

@@ -9,11 +9,11 @@ what is in flight, but not the open batch, which the pipeline still owns.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerStatistics:
+class LedgerStatistics(msgspec.Struct, frozen=True):
     """One moment of a ledger, in points."""
 
     offered: int
@@ -27,7 +27,9 @@ class LedgerStatistics:
     def balanced(self) -> bool:
         """Whether every offered point is accounted for, exactly once."""
         finished = self.delivered + self.expired + self.queued
-        return self.offered == finished + sum(self.rejected.values()) + sum(self.dropped.values())
+        if self.rejected or self.dropped:
+            finished += sum(self.rejected.values()) + sum(self.dropped.values())
+        return self.offered == finished
 
 
 NO_POINTS = LedgerStatistics(0, 0, {}, 0, {}, 0)

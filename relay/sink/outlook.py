@@ -7,7 +7,8 @@ Fed about once a second. The rate at which the queue grows is an average over th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+import msgspec
 
 RATE_S = 60.0
 STALLED_S = 300.0
@@ -18,8 +19,7 @@ FULL_SHARE = 0.98
 """A queue that drops what does not fit is never quite full."""
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
+class Forecast(msgspec.Struct, frozen=True):
     """``full_in_s``: None where the queue does not grow. ``stalled_s``: for how long data has
     waited without any of it being delivered or refused."""
 

@@ -22,7 +22,8 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from relay.exporter.model import Queue
 from relay.sink.backlog import Backlog, Entry, Place
@@ -34,8 +35,7 @@ Item = Payload | Entry
 """Something that waits: in memory, or on disk."""
 
 
-@dataclass(frozen=True, slots=True)
-class QueueStatistics:
+class QueueStatistics(msgspec.Struct, frozen=True):
     """Everything but ``in_flight`` includes what is in flight; ``bytes`` are bodies as held.
 
     ``memory_bytes`` of them are in memory; ``stored_payloads`` are on disk, in files of
@@ -285,6 +285,8 @@ class SinkQueue:
 
     def oldest_created_at(self) -> float | None:
         """Wall clock of the oldest first point held, in flight or waiting; None where empty."""
+        if self.empty:
+            return None
         heads = [item for lane in self._lanes for item in (lane.peek(), lane.taken)]
         return min((item.created_at for item in heads if item is not None), default=None)
 
@@ -321,15 +323,20 @@ class SinkQueue:
 
     def statistics(self) -> QueueStatistics:
         """A snapshot."""
+        in_flight = stored_payloads = stored_bytes = 0
+        for lane in self._lanes:
+            in_flight += lane.flying is not None
+            stored_payloads += lane.backlog.entries
+            stored_bytes += lane.backlog.file_bytes
         return QueueStatistics(
             payloads=self._payloads,
-            in_flight=sum(lane.flying is not None for lane in self._lanes),
+            in_flight=in_flight,
             points=self._points,
             bytes=self._bytes,
             bytes_max=self._config.bytes_max,
             memory_bytes=self.memory_bytes,
-            stored_payloads=sum(lane.backlog.entries for lane in self._lanes),
-            stored_bytes=self.stored_bytes,
+            stored_payloads=stored_payloads,
+            stored_bytes=stored_bytes,
         )
 
     def __repr__(self) -> str:

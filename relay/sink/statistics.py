@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from relay.sink.delivery import Remark
 from relay.sink.health import State
@@ -12,8 +13,7 @@ from relay.sink.outlook import NOTHING_AHEAD, Forecast
 from relay.sink.queue import QueueStatistics
 
 
-@dataclass(frozen=True, slots=True)
-class SinkStatistics:
+class SinkStatistics(msgspec.Struct, frozen=True):
     """One moment of a sink. Times are wall clock, s; ``paused`` is why, or "".
 
     ``requests`` counts answers by verdict (``delivered``, ``retry``, ``rejected``, ``split``,

@@ -296,8 +296,9 @@ class SinkWorker:
     def statistics(self) -> SinkStatistics:
         """A snapshot; asserts that the ledger balances."""
         delivery = self._delivery
-        times = [delivery.queue.oldest_created_at(), *(one.opened_at for one, _ in self._unpacked)]
-        oldest = min((at for at in times if at is not None), default=None)
+        oldest = delivery.queue.oldest_created_at()
+        for batch, _ in self._unpacked:
+            oldest = batch.opened_at if oldest is None else min(oldest, batch.opened_at)
         return SinkStatistics(
             exporter=self.exporter_id,
             sink=self.sink_id,
