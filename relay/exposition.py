@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
@@ -20,8 +21,10 @@ from prometheus_client.registry import Collector
 
 from relay.catalogue import CATALOGUE
 from relay.figures import Snapshot
+from relay.loop import give_way
 from relay.metric import MetricSpec
 
+_AT_A_TIME = 500
 _TYPE_LINE = re.compile(rb"# TYPE ([^ ]+) .*\n")
 _OF_AN_EXPORTER = "exporter"
 """The first label of every metric that has a row for each source or sink."""
@@ -68,8 +71,11 @@ def _filled_in(text: bytes, snapshot: Snapshot) -> Iterator[bytes]:
         spec = many.get(line[1]) or many.get(line[1] + b"_total")
         if spec is not None:
             yield text[written : line.end()]
-            # A metric at a time: all of them are 30 MB.
-            yield "".join(_lines(spec, snapshot, known)).encode()
+            lines = _lines(spec, snapshot, known)
+            # Some at a time: all of them are 30 MB, and an event loop waits.
+            while some := "".join(islice(lines, _AT_A_TIME)):
+                yield some.encode()
+                give_way()
             written = line.end()
     yield text[written:]
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import uvloop
@@ -29,7 +31,8 @@ _busy = 0
 
 
 async def aside(work: Callable[[], _Result]) -> _Result:
-    """Do long work of Python's own in a thread that gives way to the event loop soon.
+    """Do long work of Python's own in a thread that gives way to the event loop soon; more so
+    where the work says when it may (:func:`give_way`).
 
     Only while there is such work: threads that do next to nothing but wait for a disk would make
     the loop give way to *them* as often, which cost the journal 0.03 µs a sample (``python -m bench
@@ -39,6 +42,7 @@ async def aside(work: Callable[[], _Result]) -> _Result:
     if not _busy:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
     _busy += 1
+    _guest.set(_Guest(asyncio.get_running_loop()))
     try:
         return await asyncio.to_thread(work)
     finally:
@@ -47,22 +51,41 @@ async def aside(work: Callable[[], _Result]) -> _Result:
             sys.setswitchinterval(_USUAL_S)
 
 
+WORK_S = 0.002
+"""How long work aside goes on before the loop has a turn."""
+_TURN_MAX_S = 1.0
+"""A loop that is stopped has none."""
+
+
+class _Guest:
+    """Work that goes on beside a loop."""
+
+    __slots__ = ("loop", "since_s")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.since_s = time.perf_counter()
+
+
+_guest: ContextVar[_Guest | None] = ContextVar("_guest", default=None)
+
+
 def give_way() -> None:
-    """Let the event loop run now and then, from a thread that makes one system call after another.
+    """Where work aside may pause: let the event loop have a turn, if it is time.
 
-    Python gives a waiting thread its turn when it has waited for the interval, and each system call
-    of the other one begins that anew: looking at ten thousand files in a row held the loop up for
-    70 ms, with naps for 12 ms (``python -m bench.micro.live_change``).
+    Without it the thread takes half of what a busy loop needs, because the loop has to ask for its
+    place each time that it comes back from a system call. And where the thread makes one system
+    call after the other, the loop asks in vain: Python gives a waiting thread its place when it has
+    waited for the interval, and each call of the other begins that anew. Looking at ten thousand
+    files held the loop up for 70 ms (``python -m bench.micro.live_change``).
     """
-    global _awake_since_s  # noqa: PLW0603 - any thread's nap will do
-    now = time.perf_counter()
-    if now - _awake_since_s >= _NAP_EVERY_S:
-        time.sleep(_NAP_S)
-        _awake_since_s = time.perf_counter()
-
-
-_NAP_EVERY_S = 0.005
-_NAP_S = 1e-5
-"""The kernel makes of it what it takes to let others run, some 60 µs."""
-
-_awake_since_s = 0.0
+    guest = _guest.get()
+    if guest is None or time.perf_counter() - guest.since_s < WORK_S:
+        return
+    turn = threading.Event()
+    try:
+        guest.loop.call_soon_threadsafe(turn.set)
+    except RuntimeError:
+        return  # it is closed
+    turn.wait(_TURN_MAX_S)
+    guest.since_s = time.perf_counter()

@@ -27,6 +27,7 @@ from relay.figures import (
 )
 from relay.hot_path import BUILD
 from relay.journal.statistics import JournalStatistics
+from relay.loop import give_way
 from relay.pipeline.accounts import EngineStatistics
 from relay.pipeline.plans import SourceTally
 from relay.reloading import ReloadStatistics
@@ -140,6 +141,7 @@ def snapshot(facts: Facts) -> Snapshot:
 
 
 def _sink_figures(report: SinkReport, now: float) -> SinkFigures:
+    give_way()
     ledger = report.ledger
     worker = report.worker
     forecast = worker.forecast
@@ -275,6 +277,7 @@ def _exporter(
     sinks: Mapping[tuple[str, str], SinkReport],
     now: float,
 ) -> dict[str, Any]:
+    give_way()
     name = exporter.id
     return {
         "name": name,

@@ -263,6 +263,14 @@ class Router:
                 plan.fold()
         self._fold_retired()
 
+    def fold_exporter(self, exporter: str) -> None:
+        """The same for one exporter, if it is known: for whoever looks at one after the other."""
+        project, routed = self._exporters.get(exporter, ("", {}))
+        for source in routed.values():
+            for plan in self._projects[project].by_route.get(source.route, ()):
+                plan.fold()
+        self._fold_retired()
+
     def tallies(self) -> Iterator[SourceTally]:
         """The tallies of all sources; call :meth:`fold` before."""
         for tallies in self._tallies.values():

@@ -22,7 +22,7 @@ import msgspec
 from aiohttp import web
 
 from relay.errors import RelayError
-from relay.loop import aside
+from relay.loop import aside, give_way
 from relay.server.contract import Question, View
 from relay.server.listener import SERVER_HEADER, Listener
 from relay.server.target import parse_tenant
@@ -134,13 +134,16 @@ def _document(view: View, project: str, *, pretty: bool) -> bytes:
     if isinstance(document, dict):
         # The encoder lets no other thread run before it is done: exporters one by one.
         document = {
-            key: [msgspec.Raw(msgspec.json.encode(one)) for one in value]
-            if isinstance(value, list)
-            else value
+            key: [_encoded(one) for one in value] if isinstance(value, list) else value
             for key, value in document.items()
         }
     body = msgspec.json.encode(document)
     return msgspec.json.format(body, indent=2) if pretty else body
+
+
+def _encoded(document: object) -> msgspec.Raw:
+    give_way()
+    return msgspec.Raw(msgspec.json.encode(document))
 
 
 def _json(body: bytes, *, status: int = 200) -> web.Response:

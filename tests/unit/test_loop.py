@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -35,23 +36,70 @@ async def test_what_fails_leaves_no_trace() -> None:
     assert sys.getswitchinterval() == pytest.approx(usual_s)
 
 
-def test_a_thread_with_many_calls_naps_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s, naps = 100.0, 0
+async def test_work_aside_lets_the_loop_have_a_turn() -> None:
+    rounds, waited = 0, []
 
-    def nap(seconds: float) -> None:
-        nonlocal naps, now_s
-        assert 0 < seconds < 0.001
-        naps += 1
-        now_s += 0.002
+    def work() -> None:
+        for _ in range(4):
+            time.sleep(2 * loop.WORK_S)
+            before = rounds
+            give_way()
+            waited.append(rounds - before)
+        give_way()  # no time has gone by
 
-    monkeypatch.setattr(time, "perf_counter", lambda: now_s)
-    monkeypatch.setattr(time, "sleep", nap)
-    monkeypatch.setattr(loop, "_awake_since_s", now_s)
-    for _ in range(1_000):
-        now_s += 0.00001
+    task = asyncio.ensure_future(aside(work))
+    while not task.done():
+        # A turn that is longer than what a thread would wait for by itself.
+        until = time.perf_counter() + 0.01
+        while time.perf_counter() < until:
+            pass
+        rounds += 1
+        await asyncio.sleep(0)
+    await task
+    assert all(1 <= turns <= 3 for turns in waited), waited
+
+
+async def test_work_that_is_short_does_not_wait() -> None:
+    loop_time = asyncio.get_running_loop()
+    calls: list[object] = []
+
+    class Watched(asyncio.AbstractEventLoop):
+        """Only ever asked for this."""
+
+        def call_soon_threadsafe(self, callback: object, *_args: object, **_kwargs: object) -> Any:
+            calls.append(callback)
+
+    def work() -> None:
+        guest = loop._guest.get()
+        assert guest is not None
+        assert guest.loop is loop_time
+        guest.loop = Watched()
+        for _ in range(100):
+            guest.since_s = time.perf_counter()
+            give_way()
+
+    await aside(work)
+    assert not calls
+
+
+def test_nobody_to_give_way_to() -> None:
+    started = time.perf_counter()
+    for _ in range(10_000):
         give_way()
-    assert naps in {1, 2}, "10 ms of work"
-    now_s += 1.0
-    give_way()
-    give_way()
-    assert naps in {2, 3}, "one nap is enough until there was work again"
+    assert time.perf_counter() - started < 1
+
+
+async def test_a_loop_that_is_closed_is_not_waited_for() -> None:
+    closed = asyncio.new_event_loop()
+    closed.close()
+
+    def work() -> float:
+        guest = loop._guest.get()
+        assert guest is not None
+        guest.loop = closed
+        guest.since_s -= 1.0
+        before = time.perf_counter()
+        give_way()
+        return time.perf_counter() - before
+
+    assert await aside(work) < 0.5
