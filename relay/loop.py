@@ -42,9 +42,14 @@ async def aside(work: Callable[[], _Result]) -> _Result:
     if not _busy:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
     _busy += 1
-    _guest.set(_Guest(asyncio.get_running_loop()))
+    guest = _Guest(asyncio.get_running_loop())
+
+    def begin() -> _Result:
+        _guest.set(guest)  # for this work alone: the loop must never wait for itself
+        return work()
+
     try:
-        return await asyncio.to_thread(work)
+        return await asyncio.to_thread(begin)
     finally:
         _busy -= 1
         if not _busy:

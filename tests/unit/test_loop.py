@@ -89,6 +89,11 @@ def test_nobody_to_give_way_to() -> None:
     assert time.perf_counter() - started < 1
 
 
+async def test_the_loop_never_waits_for_itself() -> None:
+    await aside(give_way)
+    assert loop._guest.get() is None
+
+
 async def test_a_loop_that_is_closed_is_not_waited_for() -> None:
     closed = asyncio.new_event_loop()
     closed.close()
