@@ -22,7 +22,7 @@ from relay.pipeline.shapes cimport SERIES_TAG, split
 
 cdef enum:
     FIRST_SLOTS = 1024
-    PROBES = 4
+    PROBES = 8
     FETCH_SERIES = 5  # places ahead
     FETCH_KEY = 2
 
@@ -34,24 +34,27 @@ cdef inline uint64_t mixed(uint64_t value) noexcept:
 
 cdef uint64_t mark_of(const unsigned char *key, Py_ssize_t size) noexcept:
     """A number that tells keys apart, mostly; who takes it for more compares them."""
-    cdef uint64_t even = <uint64_t>size, odd = 0, word
-    while size >= 16:
-        memcpy(&word, key, 8)
-        even = (even ^ word) * <uint64_t>0xFF51AFD7ED558CCD
-        even ^= even >> 32
-        memcpy(&word, key + 8, 8)
-        odd = (odd ^ word) * <uint64_t>0xC4CEB9FE1A85EC53
-        odd ^= odd >> 32
-        key += 16
-        size -= 16
-    if size >= 8:
-        memcpy(&word, key, 8)
-        even = mixed(even ^ word)
-        key += 8
-        size -= 8
-    word = 0
-    memcpy(&word, key, <size_t>size)
-    return mixed(even ^ mixed(odd ^ word))
+    # Four that do not wait for each other: one multiplication after the other took four times as
+    # long, a fifth of all that a series in no order costs.
+    cdef uint64_t a = <uint64_t>size, b = 1, c = 2, d = 3
+    cdef uint64_t words[4]
+    while size >= 32:
+        memcpy(words, key, 32)
+        a = (a ^ words[0]) * <uint64_t>0xFF51AFD7ED558CCD
+        b = (b ^ words[1]) * <uint64_t>0xC4CEB9FE1A85EC53
+        c = (c ^ words[2]) * <uint64_t>0x9FB21C651E98DF25
+        d = (d ^ words[3]) * <uint64_t>0xD6E8FEB86659FD93
+        a ^= a >> 32
+        b ^= b >> 32
+        c ^= c >> 32
+        d ^= d >> 32
+        key += 32
+        size -= 32
+    words[0] = words[1] = words[2] = words[3] = 0
+    memcpy(words, key, <size_t>size)
+    a = mixed(a ^ words[0]) ^ mixed(b ^ words[1] ^ 1)
+    c = mixed(c ^ words[2] ^ 2) ^ mixed(d ^ words[3] ^ 3)
+    return mixed(a ^ mixed(c))
 
 
 cdef class Guesses:
