@@ -3,20 +3,8 @@ from libc.stdint cimport uint64_t
 from relay.pipeline.series cimport Series
 
 
-cdef extern from *:
-    """
-    #if defined(__GNUC__) || defined(__clang__)
-    #define RELAY_PREFETCH(address) __builtin_prefetch(address)
-    #else
-    #define RELAY_PREFETCH(address) ((void)(address))
-    #endif
-    """
-    void prefetch "RELAY_PREFETCH" (const void *address) noexcept nogil
-
-
 cdef enum:
     AHEAD = 8  # series that are looked at before their turn
-    LINE = 64  # bytes of the processor's caches
 
 
 cdef struct Slot:

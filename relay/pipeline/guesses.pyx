@@ -18,6 +18,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from relay.pipeline.series cimport Series
 from relay.pipeline.shapes cimport SERIES_TAG, split
+from relay.wire.prefetch cimport LINE, prefetch
 
 
 cdef enum:

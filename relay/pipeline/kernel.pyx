@@ -17,14 +17,13 @@ from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy
 
-from relay.pipeline.guesses cimport (
-    AHEAD, LINE, Coming, Guesses, Scout, look_ahead, mark_of, prefetch
-)
+from relay.pipeline.guesses cimport AHEAD, Coming, Guesses, Scout, look_ahead, mark_of
 from relay.pipeline.intake cimport Intake, enter, leave, seal
 from relay.pipeline.series cimport Series
 from relay.pipeline.shapes cimport LABEL_TAG, SERIES_TAG, split, usual_sample
 from relay.wire.arena cimport Arena, Point
 from relay.wire.batch cimport OpenBatch
+from relay.wire.prefetch cimport LINE, prefetch
 
 from relay.errors import DecodeError
 from relay.pipeline.careful import append_sample, count_careful, count_expansion, point_bytes

@@ -15,12 +15,16 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy, memset
 
+from relay.wire.prefetch cimport LINE, prefetch
+
 cdef enum:
     FIRST_POINTS = 32
     FIRST_RUNS = 8
     TAIL_BYTES = 17  # time, tag of the value, value
     VALUE_TAG = 0x21
     NONE = -1
+    FETCH_HEAD = 12  # runs ahead
+    FETCH_REST = 6
 
 
 cdef struct Text:
@@ -258,13 +262,18 @@ cdef class Arena:
         cdef Level metrics = Level(self.runs_count)
         cdef Level scopes = Level(self.runs_count)
         cdef Level resources = Level(self.runs_count)
-        cdef Py_ssize_t *next_run = <Py_ssize_t *>allocate(self.runs_count, sizeof(Py_ssize_t))
+        cdef Py_ssize_t *next_run = NULL
+        cdef Py_ssize_t *order = NULL
         try:
+            next_run = <Py_ssize_t *>allocate(self.runs_count, sizeof(Py_ssize_t))
+            order = <Py_ssize_t *>allocate(self.runs_count + FETCH_HEAD, sizeof(Py_ssize_t))
             plan_request(self, metrics, scopes, resources, next_run)
             measure(metrics, scopes, resources)
-            return write_request(self, metrics, scopes, resources, next_run)
+            put_in_order(self, metrics, scopes, resources, next_run, order)
+            return write_request(self, metrics, scopes, resources, next_run, order)
         finally:
             PyMem_Free(next_run)
+            PyMem_Free(order)
 
     def __repr__(self):
         return f"<Arena {self.count} points in {self.runs_count} runs>"
@@ -341,8 +350,34 @@ cdef int plan_request(
     return 0
 
 
+cdef void put_in_order(
+    Arena arena, Level metrics, Level scopes, Level resources, Py_ssize_t *next_run,
+    Py_ssize_t *order
+) noexcept:
+    """List the runs in the order in which they will be written, and the last one some more times.
+
+    """
+    cdef Py_ssize_t number, of_resource, of_scope, run = 0, count = 0
+    for number in range(resources.count):
+        of_resource = resources.nodes[number].first
+        while of_resource != NONE:
+            of_scope = scopes.nodes[of_resource].first
+            while of_scope != NONE:
+                run = metrics.nodes[of_scope].first
+                while run != NONE:
+                    order[count] = run
+                    count += 1
+                    run = next_run[run]
+                of_scope = metrics.nodes[of_scope].following
+            of_resource = scopes.nodes[of_resource].following
+    run = order[count - 1] if count else 0
+    for number in range(FETCH_HEAD):
+        order[count + number] = run
+
+
 cdef bytes write_request(
-    Arena arena, Level metrics, Level scopes, Level resources, Py_ssize_t *next_run
+    Arena arena, Level metrics, Level scopes, Level resources, Py_ssize_t *next_run,
+    Py_ssize_t *order
 ):
     """Write what was measured."""
     cdef Py_ssize_t total = 0, number
@@ -368,7 +403,7 @@ cdef bytes write_request(
                 metric = &metrics.nodes[of_scope]
                 out = put(put_field(out, 0x12, metric.size), metric.head)
                 out = put_field(out, <unsigned char>metric.tag.data[0], metric.data_size)
-                out = write_runs(arena, out, metric.first, next_run)
+                out = write_runs(arena, out, metric.first, next_run, &order)
                 out = put(out, metric.tail)
                 of_scope = metric.following
             of_resource = scope.following
@@ -376,12 +411,27 @@ cdef bytes write_request(
     return request
 
 
-cdef char *write_runs(Arena arena, char *out, Py_ssize_t at, Py_ssize_t *next_run) noexcept:
+cdef inline Point *first_of(Arena arena, Py_ssize_t run) noexcept:
+    return &arena.points[arena.runs[run - 1].end if run else 0]
+
+
+cdef char *write_runs(
+    Arena arena, char *out, Py_ssize_t at, Py_ssize_t *next_run, Py_ssize_t **order
+) noexcept:
     """Write the points of one metric."""
     cdef Point *point
     cdef Point *end
+    cdef Text coming
+    cdef Py_ssize_t ahead
     while at != NONE:
-        point = &arena.points[arena.runs[at - 1].end if at else 0]
+        prefetch(first_of(arena, order[0][FETCH_HEAD]).head)
+        coming = text_of(<bytes>first_of(arena, order[0][FETCH_REST]).head)
+        ahead = LINE // 2
+        while ahead < coming.size:
+            prefetch(coming.data + ahead)
+            ahead += LINE
+        order[0] += 1
+        point = first_of(arena, at)
         end = &arena.points[arena.runs[at].end]
         while point < end:
             out = put(out, text_of(<bytes>point.head))

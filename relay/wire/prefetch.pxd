@@ -1,0 +1,13 @@
+cdef extern from *:
+    """
+    #if defined(__GNUC__) || defined(__clang__)
+    #define RELAY_PREFETCH(address) __builtin_prefetch(address)
+    #else
+    #define RELAY_PREFETCH(address) ((void)(address))
+    #endif
+    """
+    void prefetch "RELAY_PREFETCH" (const void *address) noexcept nogil
+
+
+cdef enum:
+    LINE = 64  # bytes of the processor's caches
