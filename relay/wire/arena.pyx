@@ -23,7 +23,8 @@ cdef enum:
     TAIL_BYTES = 17  # time, tag of the value, value
     VALUE_TAG = 0x21
     NONE = -1
-    FETCH_HEAD = 12  # runs ahead
+    FETCH_GROUP = 8  # runs ahead
+    FETCH_HEAD = 12
     FETCH_REST = 6
 
 
@@ -183,6 +184,8 @@ cdef class Arena:
         """Give up what comes after so many points and runs."""
         while self.count > points:
             self.count -= 1
+            if self.count > FETCH_HEAD:
+                prefetch(self.points[self.count - FETCH_HEAD].head)
             Py_DECREF(<object>self.points[self.count].head)
         while self.runs_count > runs:
             self.runs_count -= 1
@@ -332,6 +335,8 @@ cdef int plan_request(
     cdef Run *run
     cdef Node *metric
     for at in range(arena.runs_count):
+        if at + FETCH_GROUP < arena.runs_count:
+            prefetch(arena.runs[at + FETCH_GROUP].group)
         run = &arena.runs[at]
         next_run[at] = NONE
         if run.end > start:
