@@ -5,6 +5,8 @@
   to, bytes and groups, refers to no arena, so the garbage collector need not look here.
 * A request is measured before it is written: its metrics, scopes and resources are numbered in
   order of first appearance, and each knows its first child and its next sibling.
+* What a point begins with is fetched some runs before it is written, and a group before it is
+  looked at: where series come in no order, that halves the time.
 * The bytes that a group, scope or resource is encoded as belong to it, and it to a run: they stay
   where they are for as long as the run does.
 """
@@ -359,9 +361,8 @@ cdef void put_in_order(
     Arena arena, Level metrics, Level scopes, Level resources, Py_ssize_t *next_run,
     Py_ssize_t *order
 ) noexcept:
-    """List the runs in the order in which they will be written, and the last one some more times.
-
-    """
+    """List the runs in the order in which they will be written, and the last one some more times:
+    series that came in no order are nowhere near the processor, and whoever writes looks ahead."""
     cdef Py_ssize_t number, of_resource, of_scope, run = 0, count = 0
     for number in range(resources.count):
         of_resource = resources.nodes[number].first
