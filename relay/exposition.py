@@ -4,7 +4,7 @@ Rules:
 
 * prometheus-client chooses the format and writes all of it, but for the samples of metrics that
   have a row for each source or sink. With 10,000 sinks those are 300,000 lines, for which it took
-  2 s; a relay that is scraped every second by somebody must not work for nobody else.
+  2 s: a relay that somebody scrapes every second would do little else.
 * A sample's line is the same in every format that the library offers.
 """
 
