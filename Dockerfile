@@ -10,7 +10,7 @@ COPY pyproject.toml setup.py README.md LICENSE ./
 COPY relay relay
 RUN /opt/relay/bin/pip install --no-cache-dir --disable-pip-version-check . \
     && /opt/relay/bin/pip uninstall --yes --quiet pip \
-    && RELAY_BUILD=compiled /opt/relay/bin/relay version
+    && /opt/relay/bin/relay version
 
 FROM python:3.12-slim-bookworm
 LABEL org.opencontainers.image.title="telemetry-relay" \

@@ -15,14 +15,12 @@ MAKEFLAGS += --no-builtin-rules
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-BUILT := $(VENV)/.built
-HOT_PATH := setup.py relay/hot_path.py $(wildcard relay/*/*.py relay/*/*.pyx relay/*/*.pxd)
 
 # Debian packages of the binaries that the tests marked `real` drive.
 REAL_BINARIES := vmagent prometheus prometheus-node-exporter promtool
 REAL_PACKAGES := victoria-metrics prometheus prometheus-node-exporter
 
-.PHONY: help venv demo test chaos lint bench build clean
+.PHONY: help venv extensions demo test chaos lint bench build clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -48,20 +46,19 @@ $(STAMP): pyproject.toml
 	echo "$$found -m venv $(VENV)"; \
 	"$$found" -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@ $(BUILT)
-
-# The hot path's extension modules, beside their sources; without a C compiler there are none, and
-# the plain modules run (relay version says which).
-$(BUILT): $(STAMP) $(HOT_PATH)
-	$(BIN)/python setup.py --quiet build_ext --inplace
 	@touch $@
 
-demo: $(BUILT)
+# The hot path's extension modules, beside their sources. setup.py compares contents and compiles
+# what has changed; file times would miss what a change of branches brings.
+extensions: $(STAMP)
+	@$(BIN)/python -c 'import relay' 2>/dev/null || $(BIN)/python setup.py --quiet build_ext --inplace
+
+demo: extensions
 	$(BIN)/python -m relay demo $(ARGS)
 
 # A test is never skipped silently: the tests that drive real binaries run wherever those are, and
 # where one is missing this says so before it leaves them out.
-test: $(BUILT)
+test: extensions
 	@set -eu; \
 	missing=; \
 	for binary in $(REAL_BINARIES); do \
@@ -73,17 +70,12 @@ test: $(BUILT)
 	    echo "make test: to run them, apt-get install $(REAL_PACKAGES)"; \
 	    left_out="not real"; \
 	fi; \
-	if ! RELAY_BUILD=compiled $(BIN)/python -c 'import relay' 2>/dev/null; then \
-	    echo "make test: NOT running the tests marked 'compiled': the hot path is not built"; \
-	    echo "make test: to run them, install a C compiler (apt-get install gcc)"; \
-	    left_out="$${left_out:+$$left_out and }not compiled"; \
-	fi; \
 	set --; \
 	if [ -n "$$left_out" ]; then set -- -m "$$left_out"; fi; \
 	$(BIN)/python -m pytest "$$@" $(ARGS)
 
 # Minutes of deaths and faults; CHAOS_SEED=n repeats a run.
-chaos: $(BUILT)
+chaos: extensions
 	$(BIN)/python -m pytest -m long -s tests/chaos $(ARGS)
 
 lint: $(STAMP)
@@ -92,7 +84,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 bench: ARGS ?= --short
-bench: $(BUILT)
+bench: extensions
 	$(BIN)/python -m bench $(ARGS)
 
 build: $(STAMP)
@@ -101,4 +93,5 @@ build: $(STAMP)
 clean:
 	rm -rf $(VENV) build dist *.egg-info bench/results .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find relay -name '*.so' -delete
+	rm -f relay/_build.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

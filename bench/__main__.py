@@ -70,11 +70,6 @@ def _parser() -> argparse.ArgumentParser:
         help="labels of a series: 13 of 440 bytes, 3 of 60 bytes, or 40 of 2 KB",
     )
     parser.add_argument(
-        "--build",
-        choices=("interpreted", "compiled"),
-        help="which build of the relay runs (default: the one that it prefers)",
-    )
-    parser.add_argument(
         "--alone", action="store_true", help="do not run export beside the other workloads"
     )
     parser.add_argument(
@@ -119,7 +114,6 @@ def _plans(options: argparse.Namespace, names: Sequence[str]) -> Iterator[Plan]:
         load=options.load,
         series=options.series,
         label_set=LABEL_SETS[options.shape],
-        environment={"RELAY_BUILD": options.build} if options.build else {},
         with_export=not options.alone,
         processes=options.processes,
     )
@@ -172,8 +166,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         plans = list(_plans(options, names))
         versions = {
-            name: load_peer(name).version_text(plans[0].environment)
-            for name in dict.fromkeys(options.peers.split(","))
+            name: load_peer(name).version_text() for name in dict.fromkeys(options.peers.split(","))
         }
         for name, version in versions.items():
             print(f"{name}: {version}")
@@ -184,7 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
                 if plan is not None:
                     found = _run_and_print(plan, Path(scratch), datasets)
                     measurements += found
-                    comparisons[plan.workload.name] = compare(found, options.build or "")
+                    comparisons[plan.workload.name] = compare(found)
                     print("\n".join(one.line() for one in comparisons[plan.workload.name]))
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)

@@ -37,7 +37,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Barrier, BrokenBarrierError
 from time import monotonic
@@ -71,9 +71,9 @@ class Plan:
     """What to run. ``peers`` may name a peer twice, to see how far equal runs differ.
 
     ``load``: at this share of its maximum, a peer runs once more. ``series``: instead of the
-    workload's. ``environment`` is every peer's. ``with_export``: the first peer's export runs
-    beside the workload where that is compared with it. ``processes``: that many of each peer share
-    the series, and one that has all of them runs beside.
+    workload's. ``with_export``: the first peer's export runs beside the workload where that is
+    compared with it. ``processes``: that many of each peer share the series, and one that has all
+    of them runs beside.
     """
 
     workload: Workload
@@ -85,7 +85,6 @@ class Plan:
     load: float | None = None
     series: int | None = None
     label_set: LabelSet = "platform"
-    environment: Mapping[str, str] = field(default_factory=dict)
     with_export: bool = True
     processes: int = 1
 
@@ -249,9 +248,7 @@ class _Run:
             )
         )
         self._sink_port = int(json.loads(self._sink.read_line())["port"])
-        self._launch: Launch = case.peer.prepare(
-            case.workload.name, directory, self._sink_port, case.plan.environment
-        )
+        self._launch: Launch = case.peer.prepare(case.workload.name, directory, self._sink_port)
         self._peer = processes.enter_context(
             Process(
                 "peer",

@@ -87,17 +87,10 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return ""
         return self.cannot.get(workload, "it has no set-up for that")
 
-    def prepare(
-        self,
-        workload: str,
-        directory: Path,
-        sink_port: int,
-        environment: Mapping[str, str] | None = None,
-    ) -> Launch:
+    def prepare(self, workload: str, directory: Path, sink_port: int) -> Launch:
         """Choose ports, write the files of a workload into ``directory`` and fill in the rest.
 
-        ``environment`` goes before the peer's own. Raises BenchError where the peer cannot do the
-        workload or its command is missing.
+        Raises BenchError where the peer cannot do the workload or its command is missing.
         """
         setup = self.workloads.get(workload)
         if setup is None:
@@ -122,17 +115,16 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 path = directory / file_name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
-        own = {k: _fill(v, variables) for k, v in self.environment.items()}
         return Launch(
             command=command,
-            environment={**own, **(environment or {})},
+            environment={k: _fill(v, variables) for k, v in self.environment.items()},
             ready=_fill(self.ready, variables),
             write=_fill(self.write, variables),
             metrics=_fill(self.metrics, variables),
         )
 
-    def version_text(self, environment: Mapping[str, str] | None = None) -> str:
-        """What the peer says its version is, in the environment that :meth:`prepare` gets."""
+    def version_text(self) -> str:
+        """What the peer says its version is."""
         command = [_fill(text, {"python": sys.executable}) for text in self.version]
         if shutil.which(command[0]) is None:
             raise BenchError(f"{command[0]} is not installed: {self.install}")
@@ -140,7 +132,7 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             command,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **self.environment, **(environment or {})},
+            env={**os.environ, **self.environment},
             timeout=30,
             check=False,
         )

@@ -59,7 +59,6 @@ PEER_BOUNDS: Mapping[tuple[str, str, str, str], Bound] = {
     ("export", "relay", "vmagent", CPU_RATE): Bound(at_least=1.7),
     ("export", "relay", "vmagent", CLOCK_RATE): Bound(at_least=1.0),
     ("filter", "relay", "vmagent", CPU_RATE): Bound(at_least=2.5),
-    ("export", "relay-interpreted", "vmagent", CPU_RATE): Bound(at_least=0.8),
 }
 """By workload, peer, the other peer, and figure."""
 
@@ -117,22 +116,21 @@ class Comparison:
         return f"{self.title}: {_shown(self.median)}{wanted}   (pair by pair: {each})"
 
 
-def compare(measurements: Sequence[Measurement], first_build: str = "") -> list[Comparison]:
+def compare(measurements: Sequence[Measurement]) -> list[Comparison]:
     """Everything that follows from one workload's runs, those of export beside them included.
 
-    The first peer is compared with each other one, and with its own export. ``first_build``: what
-    the relay was made to run as; its bounds are then those of the peer of that name.
+    The first peer is compared with each other one, and with its own export.
     """
     if not measurements:
         return []
     return [
-        *_with_peers(measurements, first_build),
+        *_with_peers(measurements),
         *_with_export(measurements),
         *_alone(measurements),
     ]
 
 
-def _with_peers(measurements: Sequence[Measurement], first_build: str) -> Iterator[Comparison]:
+def _with_peers(measurements: Sequence[Measurement]) -> Iterator[Comparison]:
     own = [m for m in measurements if not m.beside and not m.load]
     peers = list(dict.fromkeys(m.peer for m in own))
     for other in peers[1:]:
@@ -142,8 +140,7 @@ def _with_peers(measurements: Sequence[Measurement], first_build: str) -> Iterat
                 [m for m in own if m.peer == peers[0]],
                 [m for m in own if m.peer == other],
             )
-            name = f"{peers[0]}-{first_build}" if first_build == "interpreted" else peers[0]
-            key = (own[0].workload, name, other, figure)
+            key = (own[0].workload, peers[0], other, figure)
             if values:
                 title = f"{peers[0]} / {other}, {figure}"
                 yield Comparison(title, values, PEER_BOUNDS.get(key, ANY))

@@ -1,5 +1,7 @@
 """The relay: remote-write in, customers' OTLP endpoints out, chosen by Exporter resources."""
 
-from relay import hot_path as hot_path
+from relay.runtime.extension_check import check_extensions
 
 __version__ = "0.1.0"
+
+check_extensions()

@@ -43,7 +43,7 @@ CATALOGUE: tuple[MetricSpec, ...] = (
     MetricSpec(
         "relay_build_info",
         "info",
-        "The version that runs, and whether its kernel is compiled.",
+        "The version that runs; its kernel is always compiled.",
         ("version", "build"),
         lambda s: (((s.version, s.build), 1),),
     ),

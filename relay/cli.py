@@ -22,7 +22,6 @@ from relay.check import check
 from relay.demo.command import add_demo_arguments, run_demo
 from relay.errors import ConfigError
 from relay.explain_command import add_explain_arguments, run_explain
-from relay.hot_path import BUILD, WHY_INTERPRETED
 from relay.loop import run_on_uvloop
 from relay.settings import Settings, load_settings
 
@@ -182,6 +181,5 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _version(_arguments: argparse.Namespace) -> int:
-    why = f": {WHY_INTERPRETED}" if WHY_INTERPRETED else ""
-    print(f"relay {__version__} ({BUILD} kernel{why}, Python {platform.python_version()})")
+    print(f"relay {__version__} (compiled kernel, Python {platform.python_version()})")
     return EXIT_GOOD

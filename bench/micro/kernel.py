@@ -1,8 +1,8 @@
-"""The hot path alone, compiled and interpreted side by side: ``python -m bench.micro.kernel``.
+"""The hot path alone: ``python -m bench.micro.kernel``.
 
-µs of CPU a sample, in one process without a network, each build in a child of its own. The builds
-take turns, as machines drift, and of several runs the best counts; what is printed last is the
-ratio of the two.
+µs of CPU a sample, in one process without a network. Of several runs, each in a child of its own,
+the best counts. With ``--beside``, the runs of this checkout and of another one take turns, as
+machines drift, and the last column is the median of the ratios, this one's cost to the other's.
 
     known       known series in the order of last time, all exported to one sink
     unwanted    the same, and nobody wants them
@@ -18,25 +18,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 import cramjam
 
 from bench.dataset import Dataset, Shape, write_dataset
 from relay import collector
-from relay.hot_path import BUILD, SWITCH
 from relay.pipeline.engine import Engine
 from relay.pipeline.plans import SinkTally, Target
 from relay.selector.parser import parse_query
 from relay.wire.batch import OpenBatch, SealedBatch
 
-BUILDS = ("interpreted", "compiled")
+ROOT = Path(__file__).parents[2]
 BATCH_POINTS = 10_000
 START_MS = 1_790_000_000_000
 KNOWN_ROUNDS = 2
@@ -142,45 +141,47 @@ def measure(series: int) -> dict[str, float]:
     return found
 
 
-def measured_in_child(build: str, series: int) -> dict[str, float]:
-    """:func:`measure` by another process. Raises CalledProcessError where it has no such build."""
+def measured_in_child(checkout: Path, series: int) -> dict[str, float]:
+    """:func:`measure` by another process, in a checkout. Raises CalledProcessError if it fails."""
     done = subprocess.run(
         [sys.executable, "-m", "bench.micro.kernel", "--child", "--series", str(series)],
-        env={**os.environ, SWITCH: build},
+        cwd=checkout,
         stdout=subprocess.PIPE,
         check=True,
     )
     found: dict[str, float] = json.loads(done.stdout)
-    assert found.pop("build_is_compiled") == (build == "compiled"), "the build that was asked for"
     return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; 1 where a build cannot run."""
+    """Measure and print; 1 where a checkout cannot be measured."""
     parser = argparse.ArgumentParser(prog="python -m bench.micro.kernel")
-    parser.add_argument("--runs", type=int, default=3, help="of each build (default: 3)")
+    parser.add_argument("--runs", type=int, default=3, help="of each checkout (default: 3)")
     parser.add_argument("--series", type=int, default=20_000, help="default: 20,000")
-    parser.add_argument("--build", choices=BUILDS, help="this one alone")
+    parser.add_argument("--beside", type=Path, help="another checkout, built, to compare with")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child:
-        print(json.dumps({"build_is_compiled": BUILD == "compiled", **measure(options.series)}))
+        print(json.dumps(measure(options.series)))
         return 0
-    builds = [options.build] if options.build else BUILDS
-    best: dict[str, dict[str, float]] = {build: {} for build in builds}
+    checkouts = {"here": ROOT}
+    if options.beside is not None:
+        checkouts["beside"] = options.beside
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in checkouts}
     for _ in range(options.runs):
-        for build in builds:
+        for name, checkout in checkouts.items():
             try:
-                found = measured_in_child(build, options.series)
+                runs[name].append(measured_in_child(checkout, options.series))
             except subprocess.CalledProcessError as error:
-                print(f"the {build} build does not run: {error}", file=sys.stderr)
+                print(f"{checkout} cannot be measured: {error}", file=sys.stderr)
                 return 1
-            for part, spent in found.items():
-                best[build][part] = min(spent, best[build].get(part, spent))
-    print(f"{'µs of CPU a sample':20}" + "".join(f"{build:>14}" for build in builds) + "  ratio")
-    for part in best[builds[0]]:
-        cells = [best[build][part] for build in builds]
-        ratio = f"{cells[0] / cells[-1]:7.1f}" if len(cells) > 1 else ""
+    ratio = f"{'ratio':>9}" if options.beside else ""
+    print(f"{'µs of CPU a sample':20}" + "".join(f"{name:>14}" for name in runs) + ratio)
+    for part in runs["here"][0]:
+        cells = [min(run[part] for run in found) for found in runs.values()]
+        if options.beside:
+            pairs = zip(runs["here"], runs["beside"], strict=True)
+            ratio = f"{median(here[part] / there[part] for here, there in pairs):9.3f}"
         print(f"{part:20}" + "".join(f"{cell * 1e6:14.3f}" for cell in cells) + ratio)
     return 0
 

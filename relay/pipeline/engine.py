@@ -75,9 +75,7 @@ class Engine:
         since: float = 0.0,
     ) -> None:
         self._memo = Memo()
-        self.table = SeriesTable(
-            series_max=limits.series_max, idle_s=limits.series_idle_s, forgets=self._memo.release
-        )
+        self.table = SeriesTable(series_max=limits.series_max, idle_s=limits.series_idle_s)
         self.inventory = Inventory(objects_max=limits.objects_max)
         self.router = Router(tenancy=tenancy, compiler=compiler, inventory=self.inventory)
         self.types = MetricTypes(families_max=limits.families_max, infer=infer_types)
@@ -320,7 +318,6 @@ class Engine:
         self.shelf.dropped += intake.exemplars_refused
         for series, exemplars in intake.loose:
             self.shelf.put(series, exemplars)
-            self._memo.release(series)
         emission.close()
         withheld = intake.withhold(wants) if wants is not None else []
         self._close(emission)

@@ -1,26 +1,15 @@
-"""What a kernel remembers from one request for the next, besides the series themselves."""
+"""What the kernel remembers from one request for the next, besides the series themselves."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from relay.pipeline.guesses import Guesses
+from relay.pipeline.series import Series
 from relay.wire.otlp import encode_time
-
-if TYPE_CHECKING:
-    from relay.pipeline.series import Series
-    from relay.pipeline.stretches import Stretch
 
 STAMPS_MAX: Final = 65_536
 """Encoded times before they are forgotten: some 10 MB at the worst."""
-STRETCHES_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Of labels and attributes that are kept a second time, within stretches."""
-
-SERIES_PRICE: Final = 32
-"""What it costs to put a series into a stretch, in samples that came: so where streams change again
-and again, that adds an eighth to the cost of taking them singly, and does not multiply it."""
-CREDIT_MAX: Final = SERIES_PRICE * 200_000
-"""Saved up, and what there is at first: as many as are kept can be learnt at once."""
-
 _TIME_TAG: Final = 0x10  # Sample.timestamp (2)
 _TIME_BYTES: Final = 7
 
@@ -50,57 +39,14 @@ class Stamps(dict[bytes, "bytes | None"]):
 
 
 class Memo:
-    """Bounded; where it is full, it is emptied and learns again.
+    """What the kernel keeps between requests: ``stamps``, and ``guesses`` for each origin, by the
+    root of its series."""
 
-    ``stretches`` are those of the interpreted build, by each of their series; ``guesses`` what the
-    compiled one keeps for each origin, by the root of its series.
-    """
-
-    __slots__ = ("_credit", "_stretches_bytes", "guesses", "stamps", "stretches")
+    __slots__ = ("guesses", "stamps")
 
     def __init__(self) -> None:
         self.stamps = Stamps()
-        self.stretches: dict[Series, Stretch] = {}
-        self.guesses: dict[Series, object] = {}
-        self._stretches_bytes = 0
-        self._credit = CREDIT_MAX
-
-    @property
-    def is_poor(self) -> bool:
-        """Whether no stretch may be made for now."""
-        return self._credit <= 0
-
-    def earn(self, samples: int) -> None:
-        """So many samples came, however they were taken; twice that, if by stretches."""
-        self._credit = min(self._credit + samples, CREDIT_MAX)
-
-    def pay(self, series: int) -> None:
-        """A stretch of so many series was made, or tried to be."""
-        self._credit -= SERIES_PRICE * series
-
-    def keep(self, stretch: Stretch) -> None:
-        """Keep a stretch, in place of those that any of its series was in."""
-        for old in {self.stretches.get(member) for member in stretch.members}:
-            if old is not None:
-                self.drop(old)
-        self._stretches_bytes += stretch.room
-        if self._stretches_bytes > STRETCHES_BYTES_MAX:
-            self.stretches.clear()
-            self._stretches_bytes = stretch.room
-        self.stretches |= dict.fromkeys(stretch.members, stretch)
-
-    def release(self, series: Series) -> None:
-        """Forget the stretch of a series that goes another way from now on, or is forgotten, if it
-        is in one. One with the same labels may come in its place, and go another way."""
-        stretch = self.stretches.get(series)
-        if stretch is not None:
-            self.drop(stretch)
-
-    def drop(self, stretch: Stretch) -> None:
-        """Forget a stretch that is kept."""
-        self._stretches_bytes -= stretch.room
-        for member in stretch.members:
-            del self.stretches[member]
+        self.guesses: dict[Series, Guesses] = {}
 
     def __repr__(self) -> str:
-        return f"<Memo {len(self.stamps)} times, {len(self.stretches)} series in stretches>"
+        return f"<Memo {len(self.stamps)} times, {len(self.guesses)} origins>"

@@ -22,7 +22,6 @@ cdef class SeriesTable:
     cdef double _due
     cdef double _swept_at
     cdef object _epochs
-    cdef object _forgets
     cdef Py_ssize_t _created
     cdef Py_ssize_t _forgotten_idle
     cdef Py_ssize_t _forgotten_full

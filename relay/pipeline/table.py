@@ -22,7 +22,6 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -79,19 +78,11 @@ class SeriesTable:
     """Finds series by their bytes; bounded by ``series_max`` over all origins.
 
     ``idle_s`` is in the clock that :meth:`sweep` is given. :meth:`enter` chooses the origin that
-    ``root``, :meth:`find` and :meth:`add` are about. ``forgets`` is told of every series that is
-    about to be forgotten, for those that know it by something else than its bytes.
+    ``root``, :meth:`find` and :meth:`add` are about.
     """
 
-    def __init__(
-        self,
-        *,
-        series_max: int,
-        idle_s: float = 3600.0,
-        forgets: Callable[[Series], None] | None = None,
-    ) -> None:
+    def __init__(self, *, series_max: int, idle_s: float = 3600.0) -> None:
         assert series_max > 0
-        self._forgets = forgets
         self.generation = 1
         self._series_max = series_max
         self._newcomers_min = max(1, series_max // NEWCOMERS_SHARE)
@@ -225,8 +216,6 @@ class SeriesTable:
 
     def _forget(self, series: Series) -> None:
         assert series.shard is not None, "only what is kept can be forgotten"
-        if self._forgets is not None:
-            self._forgets(series)
         del series.shard[series.key]
         series.empty(_FORGOTTEN_KEY)
 

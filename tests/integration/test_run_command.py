@@ -242,7 +242,7 @@ async def test_the_proposals_own_exporter_runs_verbatim(tmp_path: Path) -> None:
 async def test_version_names_the_build(tmp_path: Path) -> None:
     async with started([sys.executable, "-m", "relay", "version"], log=tmp_path / "log") as process:
         assert await process.wait() == 0
-    pattern = r"relay \d+\.\d+\.\d+ \((interpreted kernel: .+|compiled kernel), Python .*\)\n"
+    pattern = r"relay \d+\.\d+\.\d+ \(compiled kernel, Python .*\)\n"
     assert re.fullmatch(pattern, process.text())
 
 

@@ -15,13 +15,9 @@ from relay.wire.label_fields import label_field
 from relay.wire.label_reader import LabelReader, SeriesLabels
 from relay.wire.remote_write import SeriesFault, parse_labels
 from tests.support import raw_writes as raw
-from tests.support.plain_modules import plain_module
 
 LIMITS = {"labels_max": 5, "bytes_max": 300}
 NAME = (b"__name__", b"up")
-
-PLAIN = plain_module("relay.wire.label_reader")
-"""The compiled reader remembers neither cuts nor tails."""
 
 
 def outcome(read: Callable[[bytes], object], key: bytes) -> object:
@@ -137,30 +133,6 @@ def test_series_that_end_alike(series: list[tuple[list[bytes], bytes]]) -> None:
             assert outcome(lambda key: checked(reader, key), key) == outcome(careful, key)
 
 
-def test_a_tail_is_noticed_and_left_again() -> None:
-    reader = PLAIN.LabelReader(labels_max=9, bytes_max=999)
-    one, other = ([(b"job", b"j"), (b"pod", value), (b"zone", b"z")] for value in (b"1", b"2"))
-    found = []
-    for target in (one, other, one):
-        for name in (b"a", b"b", b"c"):
-            labels = reader.read(raw.labels([(b"__name__", name), (b"le", name), *target]))
-            assert labels["pod"] == target[1][1].decode()
-            assert labels.fields[-3:] == tuple(raw.label(*pair) for pair in target)
-            found.append(labels.tail.names == ("job", "pod", "zone"))
-    assert found == [False, False, True] * 3
-
-
-def test_cuts_are_guessed_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PLAIN, "CUTS_MAX", 3)
-    reader = PLAIN.LabelReader(labels_max=9, bytes_max=9_999)
-    for size in range(1, 20):
-        for value in (b"a", b"b", b"c"):
-            pairs = [NAME, (b"n", value * size)]
-            assert reader.read(raw.labels(pairs))["n"] == (value * size).decode()
-        assert 0 < len(reader._cuts) <= 3
-        assert len(reader._sizes) <= 3
-
-
 def test_labels_without_some() -> None:
     reader = LabelReader(**LIMITS)
     labels = reader.read(raw.labels([NAME, (b"a", b"1"), (b"b", b"2")]))
@@ -173,7 +145,7 @@ def test_labels_without_some() -> None:
 def test_labels_are_a_mapping_however_they_are_asked() -> None:
     pairs = [("__name__", "up"), ("é", "ü"), ("long", "v" * 200), ("z", "1")]
     key = b"".join(label_field(*pair) for pair in pairs)
-    reader = PLAIN.LabelReader(labels_max=9, bytes_max=999)
+    reader = LabelReader(labels_max=9, bytes_max=999)
     labels = reader.read(key)
     assert [labels[name] for name, _ in pairs] == [value for _, value in pairs]
     assert [labels.get(name, "-") for name in ("é", "e", "zz", "", "\ud800")] == ["ü", *"----"]
@@ -205,7 +177,7 @@ def test_a_name_that_is_given_twice_is_noticed_in_any_order(
 
 @pytest.mark.parametrize("count", [127, 128, 129, 300])
 def test_many_labels(count: int) -> None:
-    reader = PLAIN.LabelReader(labels_max=1_000, bytes_max=99_999)
+    reader = LabelReader(labels_max=1_000, bytes_max=99_999)
     pairs = [NAME, *((b"l%03d" % number, b"v") for number in range(count - 1))]
     labels = reader.read(raw.labels(pairs))
     assert len(labels) == len(labels.fields) == count
@@ -255,34 +227,15 @@ def test_several_values_at_once(key: bytes, names: list[str]) -> None:
         assert fewer.values_of(("__name__", "job")) == (labels.name, None)
 
 
-def test_what_is_remembered_of_names_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PLAIN, "SHAPES_MAX", 3)
-    monkeypatch.setattr(PLAIN, "PICKS_MAX", 2)
-    reader = PLAIN.LabelReader(labels_max=9, bytes_max=9_999)
-    end = [(b"t", b"1"), (b"u", b"2"), (b"v", b"3")]
-    for number in range(20):
-        name = f"n{number % 7}"
-        for value in (b"a", b"b"):
-            labels = reader.read(raw.labels([NAME, (name.encode(), value), *end]))
-            assert labels.values_of((name, "t")) == (value.decode(), "1")
-            for other in range(5):
-                assert labels.values_of((f"n{other}", "__name__"))[1] == "up"
-                assert labels.without([f"n{other}"]).get("t") == "1"
-            assert len(labels.shape.picks) <= 2
-        assert len(reader._shapes) <= 3
-        assert len(labels.tail.shapes) <= 3
-
-
-def test_shapes_of_very_long_names_are_not_remembered() -> None:
-    reader = PLAIN.LabelReader(labels_max=9, bytes_max=99_999)
+def test_very_long_names_and_too_many_labels() -> None:
+    reader = LabelReader(labels_max=9, bytes_max=99_999)
     for number in range(5):
-        name = f"n{number}" + "x" * PLAIN.NAMES_CHARS_MAX
+        name = f"n{number}" + "x" * 2_048
         labels = reader.read(raw.labels([NAME, (name.encode(), b"v")]))
         assert labels.values_of((name, "__name__")) == ("v", "up")
     too_many = raw.labels([NAME, *[(b"n%d" % n, b"v") for n in range(9)]])
     with pytest.raises(SeriesFault, match="over 9 labels"):
         reader.read(too_many)
-    assert not reader._shapes
 
 
 def test_a_known_head_is_not_enough() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 import yaml
 
 from bench.measurement import Measurement, sum_of
-from bench.peer import load_peer
+from bench.peer import PEERS, load_peer
 from bench.plot import costs, draw
 from bench.process import BenchError
 from bench.ratios import EXPORT_BOUNDS, FIGURE_BOUNDS, Bound, compare
@@ -41,17 +42,17 @@ def test_unknown_peers_and_workloads_are_refused(tmp_path: Path) -> None:
         load_peer("relay").prepare("fly", tmp_path, sink_port=1)
 
 
-def test_a_peer_that_extends_another_one_is_that_one_but_for_what_it_says() -> None:
-    base, own = load_peer("relay"), load_peer("relay-interpreted")
-    assert own.environment == {"RELAY_BUILD": "interpreted"}
+def test_a_peer_that_extends_another_one_is_that_one_but_for_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = load_peer("vmagent")
+    shutil.copy(PEERS / "vmagent.yaml", tmp_path)
+    text = "extends: vmagent\ntitle: one thread\nenvironment: {GOMAXPROCS: '1'}\n"
+    (tmp_path / "own.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.setattr("bench.peer.PEERS", tmp_path)
+    own = load_peer("own")
+    assert (own.title, own.environment) == ("one thread", {"GOMAXPROCS": "1"})
     assert (own.command, own.workloads, own.files) == (base.command, base.workloads, base.files)
-
-
-def test_the_harness_environment_goes_before_the_peers(tmp_path: Path) -> None:
-    launch = load_peer("relay-interpreted").prepare(
-        "export", tmp_path, 1, {"RELAY_BUILD": "compiled"}
-    )
-    assert launch.environment["RELAY_BUILD"] == "compiled"
 
 
 def test_tenants_have_five_exporters_that_share_a_projects_metrics(tmp_path: Path) -> None:
@@ -117,12 +118,6 @@ def test_fan_out_is_compared_by_the_point() -> None:
     (found,) = compare(runs)
     assert found.median == pytest.approx(0.5)
     assert found.title == "fanout / export, CPU per delivered point"
-
-
-def test_an_interpreted_relay_has_bounds_of_its_own() -> None:
-    runs = [run("export", "relay", 0, 90.0), run("export", "vmagent", 0, 100.0)]
-    assert [one.holds for one in compare(runs)] == [False, True]
-    assert [one.holds for one in compare(runs, "interpreted")] == [True, True]
 
 
 def test_new_series_a_second_are_wanted_for_themselves() -> None:

@@ -22,6 +22,7 @@ from relay.wire.compression import (
     decompress,
     decompress_own,
 )
+from relay.wire.fresh_bytes import fresh_bytes
 from relay.wire.protobuf import varint
 
 MIB = 1 << 20
@@ -294,3 +295,15 @@ def test_damaged_own_data_is_an_error(
 ) -> None:
     with pytest.raises(DecodeError, match=r"own|truncated"):
         decompress_own(damage(compress(PLAIN, encoding)), encoding)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 1000])
+def test_fresh_bytes_belong_to_nobody_else(size: int) -> None:
+    def write(view: memoryview) -> int:
+        view[:] = b"x" * size
+        return size
+
+    made = fresh_bytes(size, write)
+    assert made == b"x" * size
+    assert bytes(1) == b"\x00"  # what Python keeps of the shortest was not written to
+    assert fresh_bytes(size, write) == made

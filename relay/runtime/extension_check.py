@@ -1,0 +1,267 @@
+"""Refuse to run with extension modules that are missing, foreign, or not made of these sources.
+
+Theory of operation:
+
+* The hot path consists of extension modules (:data:`MODULES`), and there is no other build of it.
+* :func:`check_extensions` runs when :mod:`relay` is imported. What it finds wrong is one line that
+  says what to do (:class:`ExtensionError`); uncaught, that line is all that a process prints.
+* In a checkout, and only there, sources may be newer than the extensions. ``setup.py`` writes down
+  the digest of the sources of every module that it compiles (:data:`MANIFEST`); the check compares
+  contents, because file times change with branches, copies and installers.
+* ``setup.py`` runs this file by its path. So it imports nothing of this package, and importing it
+  has no effects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Final
+
+MODULES: Final = (
+    "relay.pipeline.family",
+    "relay.pipeline.forms",
+    "relay.pipeline.guesses",
+    "relay.pipeline.intake",
+    "relay.pipeline.kernel",
+    "relay.pipeline.kernel2",
+    "relay.pipeline.layouts",
+    "relay.pipeline.outcomes",
+    "relay.pipeline.request",
+    "relay.pipeline.resolve",
+    "relay.pipeline.rounds",
+    "relay.pipeline.series",
+    "relay.pipeline.streams",
+    "relay.pipeline.table",
+    "relay.wire.arena",
+    "relay.wire.batch",
+    "relay.wire.fresh_bytes",
+    "relay.wire.label_reader",
+)
+"""Every extension module, made of its ``.pyx``, or of its ``.py`` with the ``.pxd`` beside it."""
+
+DIRECTIVES: Final[Mapping[str, object]] = {
+    "language_level": "3",
+    # Annotations are for mypy; types that are to be compiled stand in .pxd files.
+    "annotation_typing": False,
+}
+"""Compiler directives of all of them."""
+
+MANIFEST: Final = "_build.json"
+"""File in the package of a checkout: the digest of the sources of each extension, by its path."""
+
+PACKAGE: Final = Path(__file__).parents[1]
+BUILD_COMMAND: Final = "python setup.py build_ext --inplace"
+
+_CIMPORT = re.compile(r"^from (relay[.\w]+) cimport ", re.MULTILINE)
+_SUFFIXES: Final = importlib.machinery.EXTENSION_SUFFIXES
+
+
+class ExtensionError(ImportError):
+    """An extension module cannot run here; the message is one line that says what to do."""
+
+
+def check_extensions(package: Path = PACKAGE) -> None:
+    """Raise :class:`ExtensionError` unless every extension module is there and up to date.
+
+    Those that then fail to load raise it, too, when they are imported.
+    """
+    found: dict[str, Path] = {}
+    for name in MODULES:
+        extension = extension_of(name, package)
+        if extension is None:
+            raise _failure(_absence(name, package), package)
+        found[name] = extension
+    if is_checkout(package):
+        stale = stale_modules(package)
+        if stale:
+            others = f" (and {len(stale) - 1} more)" if len(stale) > 1 else ""
+            raise _failure(f"{stale[0]}{others} was not built from these sources", package)
+    sys.meta_path.insert(0, _Finder(found, package))
+
+
+def is_checkout(package: Path = PACKAGE) -> bool:
+    """Whether the package stands in a checkout, whose sources may change at any time."""
+    return (package.parent / "setup.py").is_file() and (package.parent / "pyproject.toml").is_file()
+
+
+def stale_modules(package: Path = PACKAGE) -> list[str]:
+    """Return the modules without an extension that was built from the sources as they are now."""
+    built = read_manifest(package)
+    wanted = source_digests(package)
+    stale = []
+    for name in MODULES:
+        extension = extension_of(name, package)
+        if extension is None or built.get(_place(extension, package)) != wanted[name]:
+            stale.append(name)
+    return stale
+
+
+def source_digests(package: Path = PACKAGE) -> dict[str, str]:
+    """Return the SHA-256 of what each module is compiled from: sources and directives."""
+    contents: dict[Path, bytes] = {}
+    digests = {}
+    for name in MODULES:
+        whole = hashlib.sha256(repr(sorted(DIRECTIVES.items())).encode())
+        for path in _sources(name, package, contents):
+            whole.update(_place(path, package).encode() + b"\n")
+            whole.update(hashlib.sha256(contents[path]).digest())
+        digests[name] = whole.hexdigest()
+    return digests
+
+
+def read_manifest(package: Path = PACKAGE) -> dict[str, str]:
+    """Return the digests that were written down, by the path of the extension; none where it is
+    missing or damaged."""
+    try:
+        found = json.loads((package / MANIFEST).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def note_in_manifest(digests: Mapping[str, str], package: Path = PACKAGE) -> None:
+    """Write down what modules were compiled from; all that is known of others is kept."""
+    entries = read_manifest(package)
+    for name, digest in digests.items():
+        extension = extension_of(name, package)
+        assert extension is not None, f"{name} was built"
+        entries[_place(extension, package)] = digest
+    _replace_manifest(entries, package)
+
+
+def forget_in_manifest(names: Sequence[str], package: Path = PACKAGE) -> None:
+    """Cross out modules that are about to be compiled: a build that fails leaves them stale."""
+    entries = read_manifest(package)
+    for name in names:
+        extension = extension_of(name, package)
+        if extension is not None:
+            entries.pop(_place(extension, package), None)
+    _replace_manifest(entries, package)
+
+
+def extension_of(name: str, package: Path = PACKAGE) -> Path | None:
+    """Return the file that this Python would load for a module, or None."""
+    for suffix in _SUFFIXES:
+        path = _source(name, suffix, package)
+        if path.is_file():
+            return path
+    return None
+
+
+def main_source(name: str, package: Path = PACKAGE) -> Path:
+    """Return the file that a module is compiled from."""
+    raw = _source(name, ".pyx", package)
+    return raw if raw.is_file() else _source(name, ".py", package)
+
+
+def _replace_manifest(entries: Mapping[str, str], package: Path) -> None:
+    text = json.dumps(dict(sorted(entries.items())), indent=1)
+    (package / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def _sources(name: str, package: Path, contents: dict[Path, bytes]) -> list[Path]:
+    """What a module is compiled from, in a fixed order: its source, its ``.pxd``, and those that it
+    knows of others, because they say where fields lie and what is inlined."""
+    found = [main_source(name, package), _source(name, ".pxd", package)]
+    found = [path for path in found if path in contents or path.is_file()]
+    for path in found:  # grows meanwhile
+        if path not in contents:
+            contents[path] = path.read_bytes()
+        if path.suffix == ".py":
+            continue  # cannot cimport
+        for other in _CIMPORT.findall(contents[path].decode()):
+            declared = _source(other, ".pxd", package)
+            if declared not in found and declared.is_file():
+                found.append(declared)
+    return found
+
+
+def _source(name: str, suffix: str, package: Path) -> Path:
+    parts = name.split(".")[1:]
+    return package.joinpath(*parts[:-1], parts[-1] + suffix)
+
+
+def _place(path: Path, package: Path) -> str:
+    return path.relative_to(package).as_posix()
+
+
+def _absence(name: str, package: Path) -> str:
+    """Why there is no extension for this Python."""
+    stem = _source(name, "", package)
+    others = sorted(
+        path.name
+        for path in stem.parent.glob(f"{stem.name}.*")
+        if path.suffix in (".so", ".pyd", ".dylib")
+    )
+    if others:
+        return f"{name} was built for another Python or platform ({others[0]})"
+    return f"{name} was not built"
+
+
+def _failure(fault: str, package: Path) -> ExtensionError:
+    """Make the error that says a fault and its remedy, one line where nobody catches it."""
+    if is_checkout(package):
+        remedy = f'run "{BUILD_COMMAND}" in {package.parent}'
+    else:
+        remedy = f"install telemetry-relay again, from a wheel for {_SUFFIXES[0].strip('.')}"
+    _shorten_tracebacks()
+    return ExtensionError(f"extension module {fault}; {remedy}")
+
+
+def _shorten_tracebacks() -> None:
+    """Let an :class:`ExtensionError` that ends the process be told in one line."""
+    usual = sys.excepthook
+
+    def hook(
+        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, ExtensionError):
+            print(f"relay: {error}", file=sys.stderr)
+        else:
+            usual(kind, error, traceback)
+
+    sys.excepthook = hook
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds the extensions where :func:`check_extensions` saw them."""
+
+    def __init__(self, extensions: Mapping[str, Path], package: Path) -> None:
+        self._extensions = extensions
+        self._package = package
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """See :class:`importlib.abc.MetaPathFinder`."""
+        extension = self._extensions.get(fullname)
+        if extension is None:
+            return None
+        loader = _Loader(fullname, str(extension), self._package)
+        return importlib.util.spec_from_file_location(fullname, extension, loader=loader)
+
+
+class _Loader(importlib.machinery.ExtensionFileLoader):
+    """Says of an extension that does not load what to do about it."""
+
+    def __init__(self, name: str, path: str, package: Path) -> None:
+        super().__init__(name, path)
+        self._package = package
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        """See :class:`importlib.machinery.ExtensionFileLoader`."""
+        try:
+            return super().create_module(spec)
+        except ImportError as error:
+            reason = (str(error).splitlines() or ["no reason given"])[0]
+            fault = f"{self.name} does not load here ({reason})"
+            raise _failure(fault, self._package) from error
