@@ -40,6 +40,7 @@ MODULES: Final = (
     "relay.pipeline.rounds",
     "relay.pipeline.series",
     "relay.pipeline.streams",
+    "relay.pipeline.symbols",
     "relay.pipeline.table",
     "relay.wire.arena",
     "relay.wire.batch",
