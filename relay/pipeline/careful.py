@@ -43,7 +43,7 @@ Span = tuple[int, int]
 
 
 class Resolution(Protocol):
-    """How the pipeline knows its series; see :class:`relay.pipeline.engine.Engine`."""
+    """How the pipeline knows its series; see :class:`relay.pipeline.request.Request`."""
 
     def resolve(self, key: bytes) -> Series:
         """The series with these label bytes, ready for use, with ``fault`` set where it is bad."""

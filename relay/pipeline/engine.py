@@ -17,10 +17,10 @@ from relay.pipeline.delta import DeltaStore
 from relay.pipeline.exemplars import ExemplarShelf
 from relay.pipeline.family import take_all
 from relay.pipeline.flush import FlushSchedule
+from relay.pipeline.guesses import Guesses
 from relay.pipeline.intake import Intake
 from relay.pipeline.kernel import consume
 from relay.pipeline.kernel2 import consume2
-from relay.pipeline.memo import Memo
 from relay.pipeline.metric_types import (
     FamilyMetadata,
     MetricTypes,
@@ -32,6 +32,7 @@ from relay.pipeline.resolve import Resolver
 from relay.pipeline.resources import Resources
 from relay.pipeline.rounds import close_round
 from relay.pipeline.router import Router, Sources
+from relay.pipeline.series import Series
 from relay.pipeline.streams import Emission
 from relay.pipeline.table import SeriesTable
 from relay.pipeline.tenancy import ANYWHERE, Origin, Tenancy
@@ -74,7 +75,7 @@ class Engine:
         delta_age_max_s: float = 3600.0,
         since: float = 0.0,
     ) -> None:
-        self._memo = Memo()
+        self._guesses: dict[Series, Guesses] = {}
         self.table = SeriesTable(series_max=limits.series_max, idle_s=limits.series_idle_s)
         self.inventory = Inventory(objects_max=limits.objects_max)
         self.router = Router(tenancy=tenancy, compiler=compiler, inventory=self.inventory)
@@ -285,7 +286,7 @@ class Engine:
             if protocol == "remote_write_v2":
                 consume2(self.table, body, intake, request)
             else:
-                consume(self.table, body, intake, request, self._memo)
+                consume(self.table, body, intake, request, self._guesses)
                 if intake.has_metadata:
                     request.learn_ahead()
         except BaseException:

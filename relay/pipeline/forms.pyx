@@ -1,9 +1,15 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""forms.py on raw memory: the same class, the same bytes.
+"""The prefix of a series' points, made of its labels as they were sent.
 
+Rules:
+
+* What becomes of labels by their names alone (:func:`~relay.pipeline.attribute_names.attribute_places`)
+  is worked out once for all series with the same names in the same order: their *form*. Forms are
+  found by the names as they stand in the key; mostly it is the one of the series before.
 * An attribute is its label with other tags and lengths, so it is written from the series' own
   bytes, and nothing is remembered but forms.
-* Forms are found by the names as they stand in the key; mostly it is the one of the series before.
+* What takes more than names is left to :meth:`~relay.pipeline.translate.Translator.translate`,
+  which says the same label by label.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -122,7 +128,7 @@ cdef bytes written(const unsigned char *key, const Span *spans, _Form form):
 
 
 cdef class Forms:
-    """See forms.py."""
+    """Writes prefixes; remembers at most :data:`~relay.pipeline.attribute_names.FORMS_MAX` forms."""
 
     cdef dict forms
     cdef _Form last
@@ -131,7 +137,11 @@ cdef class Forms:
         self.forms = {}
 
     cpdef bytes prefix(self, SeriesLabels labels, promoted):
-        """See forms.py."""
+        """Return what :func:`~relay.wire.otlp.point_prefix` makes of a series' attributes.
+
+        None where that takes a translation, because other labels than job and instance go
+        elsewhere: those ``promoted`` into the resource, or more than a form can say.
+        """
         cdef Span[SPANS_MAX] spans
         cdef unsigned char[NAMES_BYTES_MAX] names
         cdef const unsigned char *key = <const unsigned char *>PyBytes_AS_STRING(labels.key)

@@ -1,13 +1,11 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""Series that come in another order than last time: how the compiled kernel finds them.
+"""Series that come in another order than last time: how the kernel finds them. Rules:
 
 * A series is found by a mark of its key in an array, and its key compared: a dictionary would want
   the key as an object of its own, and hash it byte by byte.
 * Where series come in no order at all, none of them is anywhere near the processor. So the series
   that come next in the body are looked at ahead of their turn, and what they will take is fetched
   meanwhile.
-
-The interpreted build has no use for this: there a dictionary is the fastest thing.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE

@@ -11,7 +11,7 @@ Rules:
 * Points that come late, from a deadline and not from a request, go through an intake of their own
   whose mark is negative: no request has it.
 * With thousands of sinks a request touches hundreds of batches, for a few samples each, so what is
-  done for each of them is compiled with the hot path (:mod:`relay.hot_path`).
+  done for each of them is compiled with the hot path.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ NativePoint = ExponentialPoint | HistogramPoint
 
 Deferred = tuple["tuple[Handler, ...]", bytes, bytes, Extra | None]
 """A sample that waits for its request to be known as good: the handlers that its series had when it
-was met, its time as :func:`~relay.pipeline.kernel.encode_time` makes it, the eight bytes of its
+was met, its time as :func:`~relay.wire.otlp.encode_time` makes it, the eight bytes of its
 value, and what else it has."""
 
 
@@ -142,7 +142,7 @@ class Intake:
         self.request = request
         self.now = now
         self.tallies: list[tuple[Plan, int]] = []
-        """Good samples, by plan, in stretches."""
+        """Good samples, by plan, as they came in a row."""
         self.dropped: dict[str, int] = {}
         """Samples that went no further, by reason."""
         self.examples: list[str] = []

@@ -1,8 +1,13 @@
 from relay.pipeline.careful import Resolution
+from relay.pipeline.guesses import Guesses
 from relay.pipeline.intake import Intake
-from relay.pipeline.memo import Memo
+from relay.pipeline.series import Series
 from relay.pipeline.table import SeriesTable
 
 def consume(
-    table: SeriesTable, body: bytes, intake: Intake, resolution: Resolution, memo: Memo
+    table: SeriesTable,
+    body: bytes,
+    intake: Intake,
+    resolution: Resolution,
+    all_guesses: dict[Series, Guesses],
 ) -> None: ...

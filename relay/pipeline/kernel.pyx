@@ -1,9 +1,21 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""kernel.py on raw memory: the same function, the same answers, the same errors.
+"""The hot loop of remote write 1.0: recognise each series of a request and append its points to the
+batches that want them.
 
+Theory of operation:
+
+* A request is one pass over ``WriteRequest.timeseries``. Senders keep their order, so the series
+  that followed the last one before most likely follows it again: its bytes are compared in place,
+  with no copy and no hash.
 * Nothing is sliced: labels are compared where they stand, times are decoded where they stand, and
   a point is three words in its batch's arena.
-* What is unusual goes the way that it goes in kernel.py, through the same Python.
+* The two shapes that a sample nearly always has (a value and a six-byte time; a time alone, because
+  protobuf leaves a zero value out) are read here; any other shape, and whatever is wrong, goes
+  through :mod:`relay.pipeline.unusual`.
+* A request is *atomic*: whatever makes it undecodable is found before anything of it leaves,
+  because what a request found is remembered (:mod:`relay.pipeline.intake`), batches are put back,
+  and full batches stay in the intake until the caller takes them.
+* What is counted per sample is counted once for samples in a row with the same plan.
 * A series that is not the guess, with one common sample, is found by a mark of its key
   (guesses.pyx). Where guesses are wrong again and again, that is tried first.
 * For series that come in order nothing is fetched ahead of its use: it was tried and did not help.
@@ -193,8 +205,15 @@ cdef int append_points(
     return 0
 
 
-def consume(table, bytes body not None, Intake intake not None, resolution, memo):
-    """See kernel.py."""
+def consume(table, bytes body not None, Intake intake not None, resolution, dict all_guesses not None):
+    """Append every good sample of a decompressed WriteRequest to the batches of its series' routes.
+
+    ``all_guesses`` is kept from request to request: of each origin, by the root of its series,
+    what finds series that come in another order. Raises DecodeError where the body is not a
+    WriteRequest, TooLargeError for more than :data:`~relay.pipeline.careful.CAREFUL_MAX` entries
+    that need care. Then, and whenever the caller cannot accept the request after all,
+    :meth:`Intake.undo` puts every batch back.
+    """
     cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(body)
     cdef Py_ssize_t end = PyBytes_GET_SIZE(body), pos = 0
     cdef Py_ssize_t start, size, key_size
@@ -202,7 +221,7 @@ def consume(table, bytes body not None, Intake intake not None, resolution, memo
     cdef long long request = intake.request
     cdef Series last = table.root
     cdef Series series
-    cdef Guesses guesses = memo.guesses.get(last)
+    cdef Guesses guesses = all_guesses.get(last)
     cdef uint64_t time_ns, value = 0
     cdef list tallies = intake.tallies
     cdef list deferred = intake.deferred
@@ -220,7 +239,7 @@ def consume(table, bytes body not None, Intake intake not None, resolution, memo
     cdef Waiting waiting = Waiting()
     scout.pos = scout.first = scout.count = 0
     if guesses is None:
-        guesses = memo.guesses[last] = Guesses()
+        guesses = all_guesses[last] = Guesses()
     while pos < end:
         if data[pos] == SERIES_TAG:
             if pos + 1 >= end:
@@ -311,7 +330,7 @@ def consume(table, bytes body not None, Intake intake not None, resolution, memo
             else:
                 time_ns = 0
                 waiting.append(intake, request)
-                found, points = decode_series(body, start, pos, last, intake, resolution, memo)
+                found, points = decode_series(body, start, pos, last, intake, resolution)
                 series = found
                 generation = table.generation
             if series is None:

@@ -1,7 +1,16 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""layouts.py on raw memory: the same classes, the same bytes.
+"""What of a histogram or summary is worked out once for its members, and not for every point.
 
-A point is written as its values are read, and thrown away where one of them is odd.
+:mod:`relay.pipeline.families` looks at every point with care. In the usual case nearly all of that
+depends on the members alone: their order, their bounds, the encoding of those, and that none of
+them is odd. A *layout* is what comes of it. It reads values that lie in *slots*, one for each
+member, and knows which member's each one is. Rules:
+
+* A layout reads full slots only, and exists only for members that can make a good point
+  (:func:`~relay.pipeline.families.classic_layout`).
+* Of values that are odd in any way it says nothing but None: then the careful way decides what
+  becomes of them. What it does read, the careful way would read the same.
+* A point is written as its values are read, and thrown away where one of them is odd.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -16,6 +25,7 @@ from relay.wire.otlp_points import STALE, HistogramPoint, SummaryPoint
 from relay.wire.protobuf import field_bytes, varint
 
 COUNT_MAX = float(1 << 64)
+"""Counts are below this: OTLP's have 64 bits."""
 
 cdef enum:
     ABSENT = -1
@@ -82,7 +92,8 @@ cdef class Places:
 
 
 cdef class ClassicLayout:
-    """See layouts.py."""
+    """Cumulative buckets. ``places`` are those of finite bounds, ascending; ``top`` is +Inf's, or
+    None; ``count`` and ``total`` those of ``_count`` and ``_sum``, the latter None where absent."""
 
     cdef tuple _bounds
     cdef bytes _counts_head
@@ -105,7 +116,7 @@ cdef class ClassicLayout:
         self._total = place_or_absent(total)
 
     def encode(self, list slots not None, long long time_ns, long long start_ns):
-        """See layouts.py."""
+        """Return the point without attributes, encoded; None where a value is odd."""
         cdef Py_ssize_t head = PyBytes_GET_SIZE(self._counts_head)
         cdef Py_ssize_t tail = PyBytes_GET_SIZE(self._tail)
         cdef Py_ssize_t size = 2 * TIME_BYTES + head + 8 * (self._places.count + 1) + tail
@@ -137,7 +148,7 @@ cdef class ClassicLayout:
         return body
 
     def point(self, list slots not None, long long time_ns, long long start_ns):
-        """See layouts.py."""
+        """Return the same as a value."""
         cdef uint64_t whole, count
         cdef Py_ssize_t n
         cdef bytes total = None
@@ -177,7 +188,7 @@ cdef class ClassicLayout:
 
 
 cdef class SummaryLayout:
-    """See layouts.py."""
+    """Quantiles. ``places`` are theirs, ascending; ``count`` and ``total`` as in a histogram."""
 
     cdef tuple _quantiles
     cdef bytes _heads
@@ -197,7 +208,7 @@ cdef class SummaryLayout:
         self._total = place_or_absent(total)
 
     def encode(self, list slots not None, long long time_ns, long long start_ns):
-        """See layouts.py."""
+        """Return the point without attributes, encoded; None where a value is odd."""
         cdef uint64_t whole, total = 0
         cdef Py_ssize_t n, size = 3 * TIME_BYTES + PAIR_BYTES * self._places.count
         if not self._is_usual(slots, &whole):
@@ -222,7 +233,7 @@ cdef class SummaryLayout:
         return body
 
     def point(self, list slots not None, long long time_ns, long long start_ns):
-        """See layouts.py."""
+        """Return the same as a value."""
         cdef uint64_t whole
         cdef double number
         cdef Py_ssize_t n

@@ -129,7 +129,7 @@ class Plan:
 
     A series may use its plan for as long as ``partition.version`` is what it was resolved at.
 
-    ``samples`` is counted once for a stretch of samples and handed on by :meth:`fold`, so that
+    ``samples`` is counted once for samples in a row and handed on by :meth:`fold`, so that
     neither the number of sources nor the number of sinks costs anything per sample. A sink appears
     once for each of its sources that matched: two sources that match the same series export it
     twice. To ``sinks`` every sample is a point; ``handled_sinks`` get what the series' handlers

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 NEW_SERIES_MAX = 50_000
 """New series of one request that are looked at before others are served: half a second's worth, if
-they are of usual size, and one where the hot path is interpreted."""
+they are of usual size."""
 NEW_SERIES_BYTES_MAX = 8 * 1024 * 1024
 """The same in bytes of labels, for those that are not."""
 

@@ -2,7 +2,7 @@
 
 A round is a request, or a deadline that lets late points go. Most batches that it touches were open
 before, hold the position of their oldest point and know when they are due: for those nothing has to
-be done, which is why this is compiled (:mod:`relay.hot_path`).
+be done, which is why this is compiled.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
-"""The careful way through a WriteRequest: whatever is not a known series with one common sample.
-
-Both builds of :mod:`relay.pipeline.kernel` come here for it, so its errors and its counts are the
-same in both.
+"""Decode what the loop of remote write 1.0 does not: whatever is not label fields with one common
+sample behind them, whatever is wrong with a series, and fields that are no series.
 """
 
 from __future__ import annotations
@@ -9,7 +7,6 @@ from __future__ import annotations
 from relay.errors import DecodeError
 from relay.pipeline.careful import Resolution, count_careful, take_exemplars, take_histograms
 from relay.pipeline.intake import Extra, Intake
-from relay.pipeline.memo import Memo
 from relay.pipeline.series import Series
 from relay.wire.exemplars import parse_exemplar
 from relay.wire.otlp import encode_time
@@ -17,35 +14,17 @@ from relay.wire.otlp_points import Exemplar
 from relay.wire.protobuf import read_length, read_varint, skip_field
 from relay.wire.remote_write import METADATA_FIELD, SERIES_TAG, SeriesParts, parse_series
 
-ZERO = bytes(8)
-VALUE_HEAD = b"\x12\x10\x09"  # TimeSeries.samples (2), 16 bytes: value (1, fixed64), then time
-TIME_HEAD = b"\x12\x07"  # the same without the zero value: 7 bytes, timestamp (2)
-
 
 def decode_series(
-    body: bytes,
-    start: int,
-    stop: int,
-    last: Series,
-    intake: Intake,
-    resolution: Resolution,
-    memo: Memo,
+    body: bytes, start: int, stop: int, last: Series, intake: Intake, resolution: Resolution
 ) -> tuple[Series | None, list[tuple[bytes, bytes, Extra | None]]]:
     """Decode one TimeSeries; return its series and its points as (time, value, extra).
 
     None for the series where it has no good samples; what else it has is recorded in the intake.
+    ``last`` is the series that came before. Raises DecodeError, and TooLargeError for more entries
+    than a request may have.
     """
-    usual = find_usual(body, start, stop, last, intake, resolution, memo)
-    if usual is None:
-        return decode_carefully(body, start, stop, last, intake, resolution)
-    series, stamp, value = usual
-    return series, [(stamp, value, None)]
-
-
-def decode_carefully(
-    body: bytes, start: int, stop: int, last: Series, intake: Intake, resolution: Resolution
-) -> tuple[Series | None, list[tuple[bytes, bytes, Extra | None]]]:
-    """As :func:`decode_series`, for what :func:`find_usual` did not take."""
+    count_careful(intake)
     parts = parse_series(body, start, stop)
     exemplars: tuple[Exemplar, ...] = ()
     if parts.exemplars:
@@ -66,6 +45,7 @@ def decode_carefully(
         intake.loose.append((series, exemplars))
         return None, []
     if last.generation >= 0:
+        # A series that was just forgotten must not keep others alive.
         last.next = series
     if parts.histograms:
         given = () if parts.samples else exemplars
@@ -84,46 +64,6 @@ def decode_carefully(
         stamp, value, _ = points[-1]
         points[-1] = (stamp, value, Extra(exemplars=exemplars))
     return series, points
-
-
-def find_usual(
-    body: bytes,
-    start: int,
-    stop: int,
-    last: Series,
-    intake: Intake,
-    resolution: Resolution,
-    memo: Memo,
-) -> tuple[Series, bytes, bytes] | None:
-    """The series, time and value of labels with one common sample behind them, which is all that
-    nearly every TimeSeries is; None for anything else.
-
-    That what stands at the end looks like a sample proves nothing yet. But what stands before it is
-    then either exactly label fields, and the sample one, or no series without a fault.
-    """
-    count_careful(intake)
-    tail = stop - 18
-    if tail > start and body.startswith(VALUE_HEAD, tail):
-        stamp = memo.stamps[body[tail + 11 : stop]]
-        value = body[tail + 3 : tail + 11]
-    else:
-        tail = stop - 9
-        stamp = None
-        if body.startswith(TIME_HEAD, tail):
-            stamp = memo.stamps[body[tail + 2 : stop]]
-        value = ZERO
-    if stamp is None or tail <= start:
-        return None
-    try:
-        series = resolution.resolve(body[start:tail])
-    except DecodeError:
-        return None  # the careful way tells what is wrong, and where
-    if series.fault:
-        return None
-    if last.generation >= 0:
-        # A series that was just forgotten must not keep others alive.
-        last.next = series
-    return series, stamp, value
 
 
 def _in_order(parts: SeriesParts, series: Series, intake: Intake) -> list[tuple[bytes, int]]:

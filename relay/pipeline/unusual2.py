@@ -1,7 +1,6 @@
 """A series of remote write 2.0 with care: decoded, looked up by its labels, its samples sent on.
 
-The labels are written out as remote write 1.0 has them and looked up. Both builds of
-:mod:`relay.pipeline.kernel2` come here, so what they refuse and what they count is the same. Rules:
+The labels are written out as remote write 1.0 has them and looked up. Rules:
 
 * A series holds samples or histograms, never both (specification, "Protobuf Message"): where it
   does, it is refused, and the rest of the request is kept.

@@ -1,6 +1,15 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""arena.py on raw memory: the same class, the same rules, the same bytes.
+"""The points of one batch while it grows, and the request that they become.
 
+Rules:
+
+* A number point is the prefix of its series, its time and its value: a reference and two words,
+  however long the labels are and however many sinks want the same series. Labels are copied once,
+  into the request.
+* Points stay in the order in which they came. *Runs* say which :class:`MetricGroup` each row of
+  them belongs to, so that grouping the points of one metric, one scope and one resource costs a
+  step per run, not per point.
+* What a request appended can be cut off again (:meth:`Arena.cut`), until it is encoded.
 * ``points`` and ``runs`` are arrays that own a reference to every object in them. What they refer
   to, bytes and groups, refers to no arena, so the garbage collector need not look here.
 * A request is measured before it is written: its metrics, scopes and resources are numbered in
@@ -143,7 +152,11 @@ cdef class Level:
 
 
 cdef class Arena:
-    """See arena.py."""
+    """See the module's rules. The points behind the last closed run belong to the run to come.
+
+    ``count`` is how many points there are, and ``size`` their bytes as encoded, without what groups
+    them.
+    """
 
     def __dealloc__(self):
         self.forget(0, 0)
@@ -194,7 +207,8 @@ cdef class Arena:
             Py_DECREF(<object>self.runs[self.runs_count].group)
 
     def add(self, bytes prefix not None, bytes stamp not None, bytes value not None):
-        """See arena.py."""
+        """Append a number point: ``stamp`` is its time, as :func:`relay.wire.otlp.encode_time` has
+        it, ``value`` the eight bytes of a double."""
         assert PyBytes_GET_SIZE(stamp) == 9 and PyBytes_GET_SIZE(value) == 8
         if self.count == self.capacity:
             self.grow()
@@ -208,7 +222,7 @@ cdef class Arena:
         self.size += PyBytes_GET_SIZE(prefix) + TAIL_BYTES
 
     def add_finished(self, bytes point not None):
-        """See arena.py."""
+        """Append a point that is encoded as a whole."""
         if self.count == self.capacity:
             self.grow()
         cdef Point *added = &self.points[self.count]
@@ -220,20 +234,21 @@ cdef class Arena:
         self.finished += PyBytes_GET_SIZE(point)
 
     cpdef close_run(self, group):
-        """See arena.py."""
+        """Say what the points since the last run belong to."""
         assert group is not None
         self.end_run(group)
 
     cpdef Py_ssize_t closed_runs(self) noexcept:
-        """See arena.py."""
+        """How many runs there are, for :meth:`cut`."""
         return self.runs_count
 
     cpdef Py_ssize_t closed_rest(self) noexcept:
-        """See arena.py."""
+        """One figure more for :meth:`cut`."""
         return self.finished
 
     cpdef cut(self, Py_ssize_t count, Py_ssize_t size, Py_ssize_t runs, Py_ssize_t rest):
-        """See arena.py."""
+        """Be again what :attr:`count`, :attr:`size`, :meth:`closed_runs` and :meth:`closed_rest`
+        said."""
         self.size = size
         self.finished = rest
         self.forget(count, runs)
@@ -246,13 +261,14 @@ cdef class Arena:
             self.capacity = self.runs_capacity = 0
 
     cpdef Py_ssize_t room(self):
-        """See arena.py."""
+        """Bytes that it takes in memory, roughly, beside what series have of their own."""
         cdef size_t arrays = <size_t>self.capacity * sizeof(Point)
         arrays += <size_t>self.runs_capacity * sizeof(Run)
         return <Py_ssize_t>arrays + self.finished
 
     def equals(self, Arena other not None):
-        """See arena.py."""
+        """Whether both were given the same points of the same groups, and so become the same
+        request. False where that is only not seen at once."""
         # Both keep what they refer to alive, so one address is one object.
         if self.count != other.count or self.runs_count != other.runs_count:
             return False
@@ -263,7 +279,11 @@ cdef class Arena:
         )
 
     def encode(self):
-        """See arena.py."""
+        """Return the ExportMetricsServiceRequest of all points, whose runs must be closed.
+
+        One Metric per group, one ScopeMetrics per scope and one ResourceMetrics per resource come
+        out, each in order of first appearance. Within a metric, points keep their order.
+        """
         cdef Level metrics = Level(self.runs_count)
         cdef Level scopes = Level(self.runs_count)
         cdef Level resources = Level(self.runs_count)

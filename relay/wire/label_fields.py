@@ -1,8 +1,8 @@
 """Label fields of keys, as senders write them, and what is remembered of them.
 
 Most series share all but one or two of their label fields with another one, so whole fields are
-remembered, as long as they are written in the one way in which senders write them. Both builds of
-:mod:`relay.wire.label_reader` do that.
+remembered, as long as they are written in the one way in which senders write them, and their texts
+are shared by all series that :mod:`relay.wire.label_reader` reads.
 
 A field whose value is new mostly has all that stands before the value in common with others, its
 *head*: name, lengths and tags. Where that is known, and the field is as long as its head says, only
@@ -16,15 +16,14 @@ import sys
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from relay.wire.otlp import label_attribute
 from relay.wire.protobuf import field_bytes
 
 KNOWN_FIELDS_BYTES_MAX: Final = 32 * 1024 * 1024
 """What a LabelReader remembers, as an estimate of memory; some 70,000 fields of usual size."""
 KNOWN_FIELD_BYTES_MAX: Final = 512
 """Longer label fields are read anew each time."""
-_KNOWN_FIELD_OVERHEAD_BYTES: Final = 380
-"""Of four objects and a dictionary entry, besides what is in them, three times the field."""
+_KNOWN_FIELD_OVERHEAD_BYTES: Final = 300
+"""Of three objects and a dictionary entry, besides what is in them, twice the field."""
 HEADS_MAX: Final = 4_096
 """Heads that are remembered, some 300 bytes each; at the limit all are forgotten."""
 VALUES_MAX: Final = 8_192
@@ -50,19 +49,17 @@ class OddFieldError(Exception):
     """A label field is faulty or not written as usual."""
 
 
-KnownLabel: TypeAlias = tuple[str, str, bytes]
-"""A label's name, its value, and the attribute of a number point that it becomes."""
+KnownLabel: TypeAlias = tuple[str, str]
+"""A label's name and its value."""
 
 
 class _Head:
-    """What stands before the values of fields of one ``size``; in the ``attribute``, too. ``room``
-    is for so many more values."""
+    """What stands before the values of fields of one ``size``. ``room`` is for so many more."""
 
-    __slots__ = ("attribute", "name", "room", "size")
+    __slots__ = ("name", "room", "size")
 
-    def __init__(self, name: str, attribute: bytes, size: int) -> None:
+    def __init__(self, name: str, size: int) -> None:
         self.name = name
-        self.attribute = attribute
         self.size = size
         self.room = VALUES_MAX
 
@@ -88,7 +85,7 @@ class KnownFields(dict[bytes, KnownLabel]):
             return self._learn(field)
         text = field[value_at:]
         try:
-            label = head.name, text.decode(), head.attribute + text
+            label = head.name, text.decode()
         except UnicodeDecodeError:
             raise OddFieldError from None
         if head.room:
@@ -101,20 +98,17 @@ class KnownFields(dict[bytes, KnownLabel]):
         pair = _usual_label(field)
         if pair is None:
             raise OddFieldError
-        name, value = pair
-        attribute = label_attribute(field)
         size = len(field)
         if size <= KNOWN_FIELD_BYTES_MAX:
-            self._remember(field, (name, value, attribute))
+            self._remember(field, pair)
         if size < _SHORT_BYTES:
             if len(self._heads) >= HEADS_MAX:
                 self._heads.clear()
-            value_at = field[3] + 6
-            self._heads[field[:value_at]] = _Head(name, attribute[: value_at - size], size)
-        return name, value, attribute
+            self._heads[field[: field[3] + 6]] = _Head(pair[0], size)
+        return pair
 
     def _remember(self, field: bytes, label: KnownLabel) -> None:
-        taken = _KNOWN_FIELD_OVERHEAD_BYTES + 3 * len(field)
+        taken = _KNOWN_FIELD_OVERHEAD_BYTES + 2 * len(field)
         self.size += taken
         if self.size > KNOWN_FIELDS_BYTES_MAX:
             self.clear()

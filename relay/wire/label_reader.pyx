@@ -1,12 +1,13 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""label_reader.py on raw memory: the same classes, the same answers, the same errors.
+"""Labels of new series, read at the price of what is asked of them. Rules:
 
 * One pass over a key proves that it is written as senders write it; no label is made of it before
   somebody asks. Selectors ask for one or two, the translation for none: it copies what stands
   there.
 * Names that ascend are all different. One that does not is compared with those before it.
 * Who wants all labels gets them from what is remembered of whole fields, so that texts are shared.
-* What is not so, or has more labels than :data:`SPANS_MAX`, is read with care.
+* What is not written so, or has more labels than ``SPANS_MAX``, is read with care, by
+  :func:`~relay.wire.remote_write.parse_labels`, whose answers and errors are the same.
 """
 
 cimport cython
@@ -146,12 +147,15 @@ cdef bint are_sound(const unsigned char *key, const Span *spans, Py_ssize_t coun
 @cython.no_gc
 @cython.freelist(8)
 cdef class SeriesLabels:
-    """See label_reader.py. ``key`` are the fields one behind the other."""
+    """Labels by name, in wire order; a mapping.
+
+    ``key`` are the fields one behind the other, each written in the usual way.
+    """
 
     cdef dict whole(self):
         """All labels."""
         if self.all is None:
-            self.all = {name: value for name, value, _ in map(self.known.__getitem__, self.fields)}
+            self.all = {name: value for name, value in map(self.known.__getitem__, self.fields)}
         return self.all
 
     cdef str text(self, str name):
@@ -188,17 +192,17 @@ cdef class SeriesLabels:
 
     @property
     def name(self):
-        """See label_reader.py."""
+        """The metric's."""
         return self.text("__name__")
 
     cpdef values_of(self, tuple names):
-        """See label_reader.py."""
+        """Return the values of several labels, None for what is not there."""
         cdef list found = [self.text(name) for name in names]
         return tuple(found)
 
     @property
     def fields(self):
-        """See label_reader.py."""
+        """The same labels as TimeSeries.labels fields, one for each."""
         cdef const unsigned char *key = <const unsigned char *>PyBytes_AS_STRING(self.key)
         cdef Py_ssize_t pos = 0, start, size, end = PyBytes_GET_SIZE(self.key)
         cdef list found = []
@@ -214,7 +218,7 @@ cdef class SeriesLabels:
         return tuple(found)
 
     def without(self, names):
-        """See label_reader.py."""
+        """Return a copy that lacks the labels of these names."""
         fields = zip(self.whole(), self.fields, strict=True)
         cdef SeriesLabels fewer = SeriesLabels.__new__(SeriesLabels)
         fewer.known = self.known
@@ -273,7 +277,12 @@ Mapping.register(SeriesLabels)
 
 
 cdef class LabelReader:
-    """See label_reader.py."""
+    """:func:`~relay.wire.remote_write.parse_labels` for many keys, with the same results and the
+    same errors.
+
+    At most ``labels_max`` labels and ``bytes_max`` bytes of a key are taken. What is known of
+    fields is forgotten all at once when it takes too much: then it is soon learnt again.
+    """
 
     cdef Py_ssize_t labels_max
     cdef Py_ssize_t bytes_max
@@ -285,7 +294,8 @@ cdef class LabelReader:
         self.known = KnownFields()
 
     cpdef SeriesLabels read(self, bytes key):
-        """See label_reader.py."""
+        """Read the labels of a key. Raises DecodeError where it is no label fields, SeriesFault
+        where a series may not have such labels."""
         cdef Span[SPANS_MAX] spans
         cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(key)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(key)
@@ -311,7 +321,7 @@ cdef class LabelReader:
         return labels
 
     def statistics(self):
-        """See label_reader.py."""
+        """A snapshot."""
         known = self.known
         return LabelReaderStatistics(len(known), known.size, known.emptied)
 

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Literal
 from zlib import crc32
 
-from relay.wire.protobuf import field_bytes, read_length, read_varint, varint
+from relay.wire.protobuf import field_bytes, varint
 
 Kind = Literal["gauge", "sum", "histogram", "exponential_histogram", "summary"]
 """The data that a Metric holds, by the name of its field."""
@@ -30,10 +30,6 @@ POINT_TAIL_BYTES = 8 + len(VALUE_TAG) + 8
 TIME_TAG = b"\x19"  # NumberDataPoint.time_unix_nano (3, fixed64)
 _POINT_TAG = b"\x0a"  # data_points (1), in all five kinds
 _ATTRIBUTE_TAG = b"\x3a"  # NumberDataPoint.attributes (7)
-_SHORT = 126
-_SHORT_HEADS = tuple(_ATTRIBUTE_TAG + bytes((size,)) for size in range(_SHORT))
-_SHORT_VALUE_HEADS = tuple(bytes((0x12, size + 2, 0x0A, size)) for size in range(_SHORT))
-"""How attributes begin, and their values in them, where both lengths take one byte."""
 _NO_RECORDED_VALUE = (
     b"\x40\x01"  # NumberDataPoint.flags (8) = DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
 )
@@ -73,28 +69,6 @@ def point_prefix(attributes: Iterable[tuple[str, str]]) -> bytes:
     """Everything of a number point before its time; keys must be unique, order is kept."""
     return finish_prefix(
         b"".join([field_bytes(_ATTRIBUTE_TAG, key_value(key, value)) for key, value in attributes])
-    )
-
-
-def label_attribute(field: bytes) -> bytes:
-    """A remote write label field, written as senders write it, as a number point's attribute field:
-    the same but for its tag, and for one more message around the value."""
-    end = len(field)
-    if end < _SHORT:  # all lengths take one byte, before and after
-        value_at = field[3] + 6
-        return b"".join(
-            (
-                _SHORT_HEADS[end],
-                field[2 : value_at - 2],
-                _SHORT_VALUE_HEADS[end - value_at],
-                field[value_at:],
-            )
-        )
-    _, start = read_varint(field, 1, end)
-    _, value_tag_at = read_length(field, start + 1, end)
-    text = field[value_tag_at + 1 :]  # its length and the value, which AnyValue has likewise
-    return field_bytes(
-        _ATTRIBUTE_TAG, field[start:value_tag_at] + field_bytes(b"\x12", b"\x0a" + text)
     )
 
 

@@ -17,7 +17,7 @@ Field numbers: opentelemetry-proto, ``metrics/v1/metrics.proto``.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from relay.wire.otlp import Kind, key_value
@@ -144,56 +144,6 @@ def encode_point(attributes: bytes, point: Point) -> bytes:
 def wrap_point(attributes: bytes, body: bytes) -> bytes:
     """The ``data_points`` field; ``body`` is the point without its attributes."""
     return _POINT_TAG + varint(len(attributes) + len(body)) + attributes + body
-
-
-class HistogramForm:
-    """Encodes points with explicit buckets that all have the same bounds, but no attributes,
-    exemplars or flags: all that the bounds tell is encoded once."""
-
-    __slots__ = ("_bounds", "_counts_head", "_with_sum", "_without_sum")
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        size = len(bounds) + 1
-        packed = struct.pack(f"<{size - 1}d", *bounds)
-        self._bounds = field_bytes(b"\x3a", packed) if bounds else b""  # explicit_bounds (7)
-        self._counts_head = b"\x32" + varint(8 * size)  # bucket_counts (6)
-        counts = f"{len(self._counts_head)}s{size}Q"
-        self._with_sum = struct.Struct(f"<cQcQc8s{counts}")
-        self._without_sum = struct.Struct(f"<cQcQ{counts}")
-
-    def encode(
-        self, time_ns: int, start_ns: int, count: int, total: bytes | None, counts: Sequence[int]
-    ) -> bytes:
-        """The point; ``counts`` are one more than the bounds, ``total`` None is absent."""
-        head = self._counts_head
-        if total is not None:
-            body = self._with_sum.pack(
-                _TIME_TAG, time_ns, _COUNT_TAG, count, _SUM_TAG, total, head, *counts
-            )
-        else:
-            body = self._without_sum.pack(_TIME_TAG, time_ns, _COUNT_TAG, count, head, *counts)
-        if start_ns:
-            return _START_TAG + _SINGLE.pack(start_ns) + body + self._bounds
-        return body + self._bounds
-
-
-class SummaryForm:
-    """Encodes points of summaries that all have the same quantiles, but no attributes or flags."""
-
-    __slots__ = ("_form", "_heads")
-
-    def __init__(self, quantiles: Sequence[float]) -> None:
-        # quantile_values (6), each {1 quantile, 2 value}
-        self._heads = [b"\x32\x12\x09" + _DOUBLE.pack(each) + b"\x11" for each in quantiles]
-        self._form = struct.Struct("<cQcQc8s" + "12s8s" * len(self._heads))
-
-    def encode(
-        self, time_ns: int, start_ns: int, count: int, total: bytes, values: Sequence[bytes]
-    ) -> bytes:
-        """The point; ``values`` are the quantiles', as many as these are."""
-        pairs = [piece for pair in zip(self._heads, values, strict=True) for piece in pair]
-        body = self._form.pack(_TIME_TAG, time_ns, _COUNT_TAG, count, _SUM_TAG, total, *pairs)
-        return _START_TAG + _SINGLE.pack(start_ns) + body if start_ns else body
 
 
 def _number(point: NumberPoint) -> bytes:

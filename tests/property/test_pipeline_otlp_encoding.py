@@ -134,8 +134,8 @@ def expected_of(world: World, point: Made) -> Point:
 
 
 def arena_of(world: World, groups: Sequence[MetricGroup], empty: int = -1) -> Arena:
-    """The points in their order, with a run for each stretch of one group; ``empty`` is before
-    which of the stretches there is a run of no points."""
+    """The points in their order, with a run for those in a row of one group; ``empty`` is before
+    which of these there is a run of no points."""
     arena = Arena()
     by_group = itertools.groupby(world.points, key=lambda point: point.group)
     for number, (group, points) in enumerate(by_group):

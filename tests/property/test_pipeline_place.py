@@ -10,17 +10,15 @@ from hypothesis import strategies as st
 from relay.pipeline.metric_types import MetricTypes
 from relay.pipeline.resources import Resources
 from relay.pipeline.translate import Translator
-from relay.wire.label_fields import KnownFields, label_field
+from relay.wire.label_fields import label_field
 from relay.wire.label_reader import LabelReader
 from relay.wire.otlp import (
     MetricIdentity,
     finish_prefix,
-    key_value,
-    label_attribute,
     point_prefix,
     prefix_heads,
 )
-from relay.wire.protobuf import field_bytes, varint
+from relay.wire.protobuf import varint
 
 NAMES = st.sampled_from(
     [
@@ -101,25 +99,6 @@ def test_the_short_way_agrees_with_the_long_one(
         kept = [item for item in items if item[0] not in ("code", "x", "zone")]
         translation = translator.translate(sorted(kept), target=target.attributes)
         assert prefix == point_prefix(translation.attributes)
-
-
-@given(st.text(min_size=1, max_size=200), st.text(min_size=1) | VALUES)
-def test_an_attribute_is_made_of_its_field(name: str, value: str) -> None:
-    wanted = field_bytes(b"\x3a", key_value(name, value))
-    assert label_attribute(label_field(name, value)) == wanted
-    known = KnownFields()
-    for text in (value, value, value[::-1], value + "é", value):
-        wanted = field_bytes(b"\x3a", key_value(name, text))
-        assert known[label_field(name, text)] == (name, text, wanted)
-
-
-def test_the_edge_between_short_and_long_fields() -> None:
-    known = KnownFields()
-    for size in range(1, 300):
-        for letter in "vw":
-            value = letter * size
-            attribute = field_bytes(b"\x3a", key_value("name", value))
-            assert known[label_field("name", value)] == ("name", value, attribute)
 
 
 def test_the_head_of_a_prefix_is_not_kept_for_every_size() -> None:

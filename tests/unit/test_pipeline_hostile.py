@@ -254,12 +254,6 @@ def test_stale_markers_and_their_neighbours() -> None:
         assert flags == {1 if bits == raw.STALE else 0}
 
 
-def test_the_memo_of_times_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.pipeline.memo.STAMPS_MAX", 4)
-    rig = run(*[one(SHORT, at) for at in range(20)] * 2)
-    assert len(rig.engine._memo.stamps) <= 4
-
-
 def test_a_series_that_becomes_too_many_bytes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every point repeats the labels: a small body must not become gigabytes."""
     monkeypatch.setattr(careful, "EXPANSION_BYTES_MAX", 1 << 20)
