@@ -2,7 +2,7 @@
 #
 #   make demo     the whole relay at work in one command; make demo ARGS="--seconds 10"
 #   make test     the whole test suite;                   make test ARGS="-k selector"
-#   make lint     ruff and mypy
+#   make lint     ruff, mypy and cython-lint
 #   make bench    the relay against vmagent, under five minutes; ARGS replaces the options
 #   make build    a wheel in dist/
 #   make venv     only the virtual environment, .venv
@@ -82,6 +82,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	PATH="$(BIN):$$PATH" cython-lint --max-line-length=100 relay
 
 bench: ARGS ?= --short
 bench: extensions

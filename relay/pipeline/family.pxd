@@ -60,23 +60,30 @@ cdef class Family:
 
     @cython.locals(outcomes=Outcomes, pending=Set, time_ns=cython.longlong, slots=list)
     cpdef take(self, Member member, bytes stamp, bytes value, object extra, Emission emission)
+
     @cython.locals(oldest=Set)
     cpdef settle(self, Emission emission)
+
     @cython.locals(slots=list, member=Member)
     cpdef bint _complete(self, Set pending)
+
     @cython.locals(outcomes=Outcomes)
     cpdef _send(self, Set done, Emission emission)
+
     @cython.locals(
         members=Py_ssize_t, stop=Py_ssize_t, handlers=tuple, stamp=bytes, own_stamp=bytes,
         value=bytes, slots=list, member=Member, time_ns=cython.longlong,
     )
     cpdef Py_ssize_t take_run(self, list deferred, Py_ssize_t at, Emission emission)
+
     @cython.locals(stream=Stream, body=bytes)
     cpdef bint _send_usual(
         self, list slots, long long time_ns, long long start_ns, object origin, Emission emission
     )
+
     @cython.locals(outcomes=Outcomes, streams=tuple)
     cpdef tuple _wanted(self, Py_ssize_t samples)
+
     @cython.locals(recent=list)
     cpdef _remember(self, long long time_ns)
 

@@ -3,9 +3,9 @@
 
 Rules:
 
-* What becomes of labels by their names alone (:func:`~relay.pipeline.attribute_names.attribute_places`)
-  is worked out once for all series with the same names in the same order: their *form*. Forms are
-  found by the names as they stand in the key; mostly it is the one of the series before.
+* What becomes of labels by their names alone (:mod:`relay.pipeline.attribute_names`) is worked out
+  once for all series with the same names in the same order: their *form*. Forms are found by the
+  names as they stand in the key; mostly it is the one of the series before.
 * An attribute is its label with other tags and lengths, so it is written from the series' own
   bytes, and nothing is remembered but forms.
 * What takes more than names is left to :meth:`~relay.pipeline.translate.Translator.translate`,
@@ -128,7 +128,8 @@ cdef bytes written(const unsigned char *key, const Span *spans, _Form form):
 
 
 cdef class Forms:
-    """Writes prefixes; remembers at most :data:`~relay.pipeline.attribute_names.FORMS_MAX` forms."""
+    """Writes prefixes. Remembers a bounded number of forms
+    (:data:`~relay.pipeline.attribute_names.FORMS_MAX`)."""
 
     cdef dict forms
     cdef _Form last

@@ -20,6 +20,7 @@ cdef class Touch:
 
     @cython.locals(arena=Arena)
     cpdef see(self, OpenBatch batch)
+
     @cython.locals(batch=OpenBatch)
     cpdef undo(self)
 
@@ -52,6 +53,7 @@ cpdef enter(OpenBatch batch, object group, Intake intake)
 cpdef append(OpenBatch batch, object group, bytes point, object origin, Intake intake)
 
 cpdef seal(OpenBatch batch, Intake intake)
+
 
 @cython.locals(touch=Touch, batch=OpenBatch)
 cpdef leave(Intake intake)

@@ -205,7 +205,9 @@ cdef int append_points(
     return 0
 
 
-def consume(table, bytes body not None, Intake intake not None, resolution, dict all_guesses not None):
+def consume(
+    table, bytes body not None, Intake intake not None, resolution, dict all_guesses not None
+):
     """Append every good sample of a decompressed WriteRequest to the batches of its series' routes.
 
     ``all_guesses`` is kept from request to request: of each origin, by the root of its series,

@@ -20,6 +20,7 @@ cdef class Finder:
     @cython.locals(series=Series)
     cpdef Series find(self, bytes key, Request request)
     cpdef tuple view(self, Series series)
+
     @cython.locals(series=Series, name=str)
     cdef Series _make(self, bytes key, Request request)
 

@@ -18,6 +18,7 @@ cdef class Resolver:
     cpdef bint is_current(self, Series series) except -1
     cdef bint _is_translated(self, Series series) except -1
     cpdef bint take_changed(self) except -1
+
     @cython.locals(facts=tuple)
     cdef _attach(self, Series series, labels, str project, tuple matched, tuple key)
 

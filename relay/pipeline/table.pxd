@@ -28,6 +28,7 @@ cdef class SeriesTable:
 
     @cython.locals(series=Series, shard=dict, at=Py_hash_t)
     cpdef Series find(self, bytes key)
+
     @cython.locals(shard=dict, at=Py_hash_t)
     cpdef add(self, Series series)
     cpdef invalidate(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import NamedTuple
 
 import pytest
 
+from relay.runtime.extension_check import MODULES as EXTENSIONS
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "relay"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+COMPILED = sorted(PACKAGE.rglob("*.pyx"))
 OWN_TREES = [PACKAGE, ROOT / "tests", ROOT / "bench"]
 
 LEVELS = [
@@ -174,7 +178,7 @@ def test_the_core_never_makes_a_random_generator() -> None:
                 assert called not in ("Random", "random.Random"), name_of(path)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@pytest.mark.parametrize("path", [*MODULES, *COMPILED], ids=name_of)
 def test_modules_fit_a_sitting(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= MODULE_LINES_MAX, f"{lines} lines"
@@ -225,8 +229,43 @@ def test_what_is_public_says_what_it_is_for(path: Path) -> None:
 def own_files() -> Iterator[Path]:
     """Everything in our own trees that is written by people."""
     for tree in OWN_TREES:
-        for pattern in ("*.py", "*.pyx", "*.pxd"):
+        for pattern in ("*.py", "*.pyx", "*.pxd", "*.pyi"):
             yield from tree.rglob(pattern)
+
+
+def test_a_compiled_module_has_a_stub_and_no_twin() -> None:
+    assert COMPILED
+    for path in COMPILED:
+        assert path.with_suffix(".pyi").is_file(), f"{name_of(path)}: mypy knows nothing of it"
+        assert not path.with_suffix(".py").exists(), f"{name_of(path)} is written twice"
+    stubs = {path.with_suffix(".pyx") for path in PACKAGE.rglob("*.pyi")}
+    assert stubs == set(COMPILED)
+
+
+def test_a_stub_names_what_its_module_has() -> None:
+    for path in COMPILED:
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        module = importlib.import_module(name)
+        for top in parse(path.with_suffix(".pyi")).body:
+            if isinstance(top, ast.FunctionDef):
+                assert callable(getattr(module, top.name)), f"{name}.{top.name}"
+            elif isinstance(top, ast.ClassDef):
+                for node in top.body:
+                    if isinstance(node, ast.FunctionDef):
+                        member = node.name
+                    elif isinstance(node, ast.AnnAssign):
+                        member = ast.unparse(node.target)
+                    else:
+                        continue
+                    found = getattr(module, top.name)
+                    assert hasattr(found, member), f"{name}.{top.name}.{member}"
+
+
+def test_the_list_of_extensions_is_whole() -> None:
+    declared = {path.with_suffix("") for path in PACKAGE.rglob("*.pxd")}
+    sources = {path.with_suffix("") for path in [*MODULES, *COMPILED]}
+    compiled = (declared & sources) | {path.with_suffix("") for path in COMPILED}
+    assert {".".join(path.relative_to(ROOT).parts) for path in compiled} == set(EXTENSIONS)
 
 
 def test_no_drawer_for_everything() -> None:
