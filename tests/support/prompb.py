@@ -5,6 +5,7 @@ The classes are Google's own, built at import from a field table (prometheus/pro
 
 * :class:`WriteRequest` and its parts are ``prometheus.*``, complete;
 * :class:`RequestV2` and its parts are ``io.prometheus.write.v2.*``;
+* :class:`RawRequestV2` is to that what the next is to the first;
 * :class:`RawWriteRequest` is ``prometheus.WriteRequest`` as the careful decoder sees it: strings
   are bytes, because invalid UTF-8 may cost no more than its series, and exemplars and histograms
   are bytes, because they are counted and not looked into. Values are fixed64, so that the bits of
@@ -99,6 +100,20 @@ _V2: dict[str, list[_Field]] = {
     "BucketSpan": _BUCKET_SPAN,
 }
 
+_RAW_V2: dict[str, list[_Field]] = {
+    "Request": [(4, "symbols", "*bytes"), (5, "timeseries", "*TimeSeries")],
+    "TimeSeries": [
+        (1, "labels_refs", "*uint32"),
+        (2, "samples", "*Sample"),
+        (3, "histograms", "*bytes"),
+        (4, "exemplars", "*bytes"),
+        (5, "metadata", "Metadata"),
+        (6, "created_timestamp", "int64"),
+    ],
+    "Sample": [*_RAW["Sample"], (3, "start_timestamp", "int64")],
+    "Metadata": _V2["Metadata"],
+}
+
 _PROTO = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {
     "string": _PROTO.TYPE_STRING,
@@ -171,3 +186,5 @@ SampleV2 = _v2["Sample"]
 ExemplarV2 = _v2["Exemplar"]
 MetadataV2 = _v2["Metadata"]
 HistogramV2 = _v2["Histogram"]
+
+RawRequestV2 = _build("io.prometheus.write.v2.raw", _RAW_V2)["Request"]

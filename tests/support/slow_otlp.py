@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import struct
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from google.protobuf.unknown_fields import UnknownFieldSet
@@ -37,6 +38,8 @@ STALE_BITS = 0x7FF0000000000002  # prometheus/prometheus, model/value/value.go
 NO_RECORDED_VALUE = 1  # DataPointFlags
 TIME_NS_MAX = 2**63 - 1  # readers keep it in an int64
 TIME_MS_MAX = TIME_NS_MAX // 1_000_000
+UNIT_CHARS_MAX = 64
+"""The relay's own bound: what comes with a longer unit is not believed."""
 SCOPE = ("relay", __version__)  # where no label names a scope, it names the translator
 
 
@@ -51,16 +54,20 @@ class Identity(NamedTuple):
 
 
 class Point(NamedTuple):
-    """One number point with all that OTLP says about it; ``value_bits`` are the double's own."""
+    """One number point with all that OTLP says about it; ``value_bits`` are the double's own.
+
+    ``scope`` is its name, its version, and its attributes, if it has any.
+    """
 
     resource: Pairs
-    scope: tuple[str, str]
+    scope: tuple[Any, ...]
     name: str
     identity: Identity
     attributes: Pairs
     time_ns: int
     value_bits: int
     flags: int
+    start_ns: int = 0
 
 
 Alternatives = tuple[Point, ...]
@@ -76,6 +83,8 @@ class Derived:
     exemplars: int = 0
     histograms: int = 0
     """Good native histograms; what they become is :mod:`tests.support.slow_native`'s concern."""
+    told: int = 0
+    """Samples of ``target_info``, which become attributes of other series' resource."""
     received: int = 0
 
 
@@ -96,6 +105,8 @@ _TYPE_NAMES = {
     6: "info",
     7: "stateset",
 }
+
+_TYPE_NUMBERS = {name: number for number, name in _TYPE_NAMES.items()}
 
 _COUNTS_UP = {
     "counter": {"": True, "_total": True, "_created": False},
@@ -152,6 +163,24 @@ class SlowRelay:
         derived.received = len(derived.points) + derived.histograms + derived.dropped.total()
         return derived
 
+    def take_typed(self, series: Any, derived: Derived, *, starts_ms: Sequence[int] = ()) -> None:
+        """Derive what a single ``prompb.RawTimeSeries`` must become whose metadata was learned
+        before; of each of its samples ``starts_ms`` has the start, 0 for none."""
+        starts = dict(zip([s.timestamp for s in series.samples], starts_ms, strict=False))
+        self._take_series(series, dict(self._families), derived, starts)
+        self._seen |= self._seen_now
+        self._seen_now.clear()
+
+    def learn_of_series(self, name: str, kind: int, text: str, unit: str) -> None:
+        """Learn what a series says of its family: the name without the suffix of a member."""
+        known = _TYPE_NAMES.get(kind, "")
+        for suffix in _COUNTS_UP.get(known, ()):
+            is_own = suffix in ("", "_total", "_info") or name == suffix
+            if not is_own and name.endswith(suffix):
+                name = name.removesuffix(suffix)
+                break
+        self._learn_family(name, kind, text, unit)
+
     def identity(self, name: str) -> Identity:
         """What the name is by all metadata so far."""
         return _identity(name, self._families, self._inferred, infer=self._infer)
@@ -159,7 +188,12 @@ class SlowRelay:
     def _learn(self, item: Any) -> None:
         family = item.metric_family_name.decode(errors="replace")
         text, unit = item.help.decode(errors="replace"), item.unit.decode(errors="replace")
-        kind = item.type if item.type in _TYPE_NAMES else 0
+        self._learn_family(family, item.type, text, unit)
+
+    def _learn_family(self, family: str, kind: int, text: str, unit: str) -> None:
+        if len(unit) > UNIT_CHARS_MAX:
+            return
+        kind = kind if kind in _TYPE_NAMES else 0
         known = self._families.get(family)
         if known is None:
             self._families[family] = _Family(kind, text, unit)
@@ -168,7 +202,13 @@ class SlowRelay:
                 known.type or kind, known.help or text, known.unit or unit
             )
 
-    def _take_series(self, series: Any, before: dict[str, _Family], derived: Derived) -> None:
+    def _take_series(
+        self,
+        series: Any,
+        before: dict[str, _Family],
+        derived: Derived,
+        starts: Mapping[int, int] = MappingProxyType({}),
+    ) -> None:
         derived.exemplars += len(series.exemplars)
         if not series.samples and not series.histograms:
             return
@@ -194,6 +234,10 @@ class SlowRelay:
         name = labels.pop("__name__")
         if self._infer and name.endswith("_bucket") and "le" in labels:
             self._inferred.add(name.removesuffix("_bucket"))
+        kind, unit = labels.pop("__type__", None), labels.pop("__unit__", None)
+        if not seen and (kind is not None or unit is not None):
+            self.learn_of_series(name, _TYPE_NUMBERS.get(kind or "", 0), "", unit or "")
+        scope = _scope(labels)
         resource, attributes = _split(labels)
         identities = [self.identity(name)]
         if seen:
@@ -208,17 +252,22 @@ class SlowRelay:
             if not 0 < sample.timestamp <= TIME_MS_MAX:
                 derived.dropped["timestamp"] += 1
                 continue
+            if name == "target_info":
+                derived.told += 1
+                continue
+            start_ms = starts.get(sample.timestamp, 0)
             derived.points.append(
                 tuple(
                     Point(
                         resource,
-                        SCOPE,
+                        scope,
                         name,
                         identity,
                         attributes,
                         sample.timestamp * 1_000_000,
                         sample.value,
                         NO_RECORDED_VALUE if sample.value == STALE_BITS else 0,
+                        start_ms * 1_000_000 if 0 < start_ms <= sample.timestamp else 0,
                     )
                     for identity in identities
                 )
@@ -252,6 +301,17 @@ def _field_bytes(label: Any) -> int:
     """Size of a label in its series: its tag, its length and itself."""
     size: int = label.ByteSize()
     return 1 + max(1, -(-size.bit_length() // 7)) + size
+
+
+def _scope(labels: dict[str, str]) -> tuple[Any, ...]:
+    """The scope that labels name, which are taken out."""
+    prefix = "otel_scope_"
+    own = {name.removeprefix(prefix): name for name in list(labels) if name.startswith(prefix)}
+    said = {key: labels.pop(name) for key, name in own.items()}
+    name = said.pop("name", "")
+    version = said.pop("version", "") if name else __version__
+    said.pop("schema_url", "")
+    return (name or SCOPE[0], version, *sorted(said.items()))
 
 
 def _split(labels: dict[str, str]) -> tuple[Pairs, Pairs]:
@@ -327,8 +387,8 @@ def flatten(request: ExportMetricsServiceRequest) -> list[Point]:
         scopes = []
         for scope_metrics in resource_metrics.scope_metrics:
             _no_unknown(scope_metrics, scope_metrics.scope)
-            assert not scope_metrics.scope.attributes
-            scope = (scope_metrics.scope.name, scope_metrics.scope.version)
+            said = _pairs(scope_metrics.scope.attributes)
+            scope = (scope_metrics.scope.name, scope_metrics.scope.version, *said)
             scopes.append(scope)
             assert scope_metrics.metrics, "empty scope"
             identities = []
@@ -367,19 +427,27 @@ def _identity_of(metric: Any) -> Identity:
 
 
 def _point(
-    resource: Pairs, scope: tuple[str, str], name: str, identity: Identity, point: Any
+    resource: Pairs, scope: tuple[Any, ...], name: str, identity: Identity, point: Any
 ) -> Point:
     _no_unknown(point)
     assert point.WhichOneof("value") == "as_double", "a value must be present"
     assert 0 < point.time_unix_nano <= TIME_NS_MAX
-    assert point.start_time_unix_nano == 0, "remote write 1.0 supplies no start"
+    assert point.start_time_unix_nano <= point.time_unix_nano
     for exemplar in point.exemplars:
         assert len(exemplar.trace_id) in (0, 16)
         assert exemplar.WhichOneof("value") == "as_double"
     attributes = _pairs(point.attributes)
     (bits,) = struct.unpack("<Q", struct.pack("<d", point.as_double))
     return Point(
-        resource, scope, name, identity, attributes, point.time_unix_nano, bits, point.flags
+        resource,
+        scope,
+        name,
+        identity,
+        attributes,
+        point.time_unix_nano,
+        bits,
+        point.flags,
+        point.start_time_unix_nano,
     )
 
 

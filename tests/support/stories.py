@@ -1,0 +1,119 @@
+"""An engine with tenancy to which all kinds of things happen, held to the slow derivation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from relay.errors import DecodeError, OverloadedError, TooLargeError
+from relay.pipeline.engine import Limits
+from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Tenancy
+from tests.support import raw_writes as raw
+from tests.support.bodies_check import read_officially
+from tests.support.engine_rig import NUMBERS, Rig, RigSink
+from tests.support.slow_otlp import Alternatives, Identity, SlowRelay, assert_same
+
+PROJECTS = ("red", "blue")
+OWNERS = {str(number).encode(): project for number, project in enumerate(PROJECTS, 1)}
+"""Whose series are on the multitenant path, by their label ``vm_account_id``."""
+TENANCY = Tenancy("", {(number, 0): project for number, project in enumerate(PROJECTS, 1)})
+ORIGINS = (*(TENANCY.origin((number, 0)) for number in (1, 2)), ANYWHERE, MULTITENANT)
+
+Step = list[Any]
+"""What happens: ``["feed", tick, protocol, origin, body in hex]``,
+``["export", exporter, project, limit, timeout_s]``, ``["remove", exporter]``, ``["due", tick]``;
+``origin`` is a place in :data:`ORIGINS`. All series of a body are of one owner; its metadata, if it
+has any, is :data:`METADATA`."""
+
+METADATA = raw.metadata("m1", 1)
+_TYPED = "m1", Identity("sum", True, "", "", "counter")
+
+
+def check_story(series_max: int, steps: Sequence[Step]) -> Rig:
+    """Let it happen; return the engine's rig, all of whose points have left.
+
+    AssertionError where a sink has not got exactly the points that its exporter was to get.
+    """
+    story = _Story(series_max)
+    for kind, *given in steps:
+        getattr(story, kind)(*given)
+    story.rig.flush()
+    story.rig.engine.statistics()  # which counts what was matched
+    for sink in story.rig.sinks:
+        wanted = story.wanted[sink.tally.exporter]
+        assert_same(wanted, sink.points())
+        assert sink.tally.points == len(wanted)
+    return story.rig
+
+
+class _Story:
+    """The engine, and what each exporter is to get."""
+
+    def __init__(self, series_max: int) -> None:
+        self.rig = Rig(Limits(series_max=series_max), tenancy=TENANCY)
+        self.wanted: dict[str, list[Alternatives]] = {}
+        self._oracle = SlowRelay()
+        self._projects: dict[str, str] = {}
+        self._may_be_typed = False
+        """Whether a request with metadata was refused, which may have been learned before."""
+
+    def export(self, exporter: str, project: str, limit: int, timeout_s: float) -> None:
+        """An exporter comes."""
+        sinks = [
+            RigSink(exporter, limit=limit, timeout_s=timeout_s, exporter=exporter),
+            RigSink(f"{exporter} too", limit=limit + 4, exporter=exporter, options=NUMBERS),
+        ]
+        self.rig.export(*sinks, exporter=exporter, project=project)
+        self._projects[exporter] = project
+        self.wanted[exporter] = []
+
+    def remove(self, exporter: str) -> None:
+        """An exporter goes."""
+        self.rig.engine.remove_exporter(exporter)
+        del self._projects[exporter]
+
+    def due(self, tick: float) -> None:
+        """Time passes."""
+        self.rig.due(tick)
+
+    def feed(self, tick: float, protocol: Any, origin: int, body_hex: str) -> None:
+        """A request comes."""
+        body = bytes.fromhex(body_hex)
+        official = read_officially(body, protocol)
+        before = self.rig.snapshot()
+        try:
+            intake = self.rig.feed(body, tick=tick, origin=ORIGINS[origin], protocol=protocol)
+        except (DecodeError, TooLargeError, OverloadedError):
+            assert self.rig.snapshot() == before
+            assert official is None
+            self._may_be_typed |= METADATA in body
+            return
+        assert official is not None
+        owner = ORIGINS[origin].project
+        if ORIGINS[origin].by_labels:
+            owner = _without_account(official)
+        derived = self._oracle.take(official)
+        assert intake.dropped == derived.dropped
+        assert intake.exemplars == derived.exemplars
+        assert intake.samples == len(derived.points)
+        for exporter, project in self._projects.items():
+            if project == owner:
+                self.wanted[exporter] += map(self._or_typed, derived.points)
+
+    def _or_typed(self, alternatives: Alternatives) -> Alternatives:
+        name, identity = _TYPED
+        if self._may_be_typed and alternatives[0].name == name:
+            typed = alternatives[0]._replace(identity=identity)
+            return (*alternatives, typed) if typed not in alternatives else alternatives
+        return alternatives
+
+
+def _without_account(official: Any) -> str:
+    """Take the account out of all labels; return whose it is, "" for nobody's."""
+    owner = ""
+    for series in official.timeseries:
+        for at in reversed(range(len(series.labels))):
+            if series.labels[at].name == b"vm_account_id":
+                owner = OWNERS.get(series.labels[at].value, "")
+                del series.labels[at]
+    return owner
