@@ -8,12 +8,10 @@ import itertools
 import json
 import re
 import shlex
-import shutil
 import stat
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +21,11 @@ import yaml
 import relay
 from relay import cli
 from relay.check import check
+from relay.quantity import parse_bytes
 from relay.settings import load_settings
-from relay.telemetry import CATALOGUE
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = sorted((ROOT / "config/kubernetes").glob("*.yaml"))
-ALERTS = ROOT / "config/alerts/relay.rules.yaml"
 REAL_PACKAGES = "victoria-metrics prometheus prometheus-node-exporter"
 
 DISTRIBUTIONS = {
@@ -102,9 +99,13 @@ def documents(path: Path) -> list[dict[str, Any]]:
 
 
 def pod_spec(path: Path) -> dict[str, Any]:
-    (deployment,) = [d for d in documents(path) if d["kind"] == "Deployment"]
-    spec: dict[str, Any] = deployment["spec"]["template"]["spec"]
+    spec: dict[str, Any] = stateful_set(path)["spec"]["template"]["spec"]
     return spec
+
+
+def stateful_set(path: Path) -> dict[str, Any]:
+    (found,) = [d for d in documents(path) if d["kind"] == "StatefulSet"]
+    return found
 
 
 def containers(path: Path) -> list[dict[str, Any]]:
@@ -155,6 +156,20 @@ def test_mounted_settings_exporters_and_secrets_pass_the_check(path: Path, tmp_p
     result = check([tmp_path / "relay.yaml"])
     assert result.faults == ()
     assert any("gateway-exporter" in line for line in result.lines)
+
+
+@each_manifest
+def test_what_was_acknowledged_is_on_a_volume_with_room_for_it(path: Path, tmp_path: Path) -> None:
+    mount_relay_volume(path, tmp_path)
+    storage = load_settings(tmp_path / "relay.yaml").storage
+    assert storage is not None
+    mounts = {one["mountPath"]: one["name"] for one in relay_container(path)["volumeMounts"]}
+    (claim,) = stateful_set(path)["spec"]["volumeClaimTemplates"]
+    assert mounts[str(storage.path)] == claim["metadata"]["name"]
+    room = parse_bytes(claim["spec"]["resources"]["requests"]["storage"] + "B")
+    assert storage.bytes_max <= 0.8 * room
+    named = stateful_set(path)["spec"]["serviceName"]
+    assert named in {d["metadata"]["name"] for d in documents(path) if d["kind"] == "Service"}
 
 
 @each_manifest
@@ -243,6 +258,8 @@ def test_unit_runs_reloads_and_drains() -> None:
     assert parsed(arguments).config == Path("/etc/relay/relay.yaml")
     assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert service["KillSignal"] == "SIGTERM"
+    assert parsed(arguments).data == Path("/var/lib") / service["StateDirectory"]
+    assert service.get("ProcSubset", "all") == "all", "process_* metrics read /proc/stat"
     drain_s = load_settings().shutdown.drain_timeout_s
     assert int(service["TimeoutStopSec"].removesuffix("s")) > drain_s
     assert service["User"] == "relay"
@@ -292,160 +309,6 @@ def test_the_build_context_holds_what_is_copied() -> None:
         for source in rest.split()[:-1]
     }
     assert copied == kept
-
-
-# Alerts.
-
-
-def rules() -> Iterator[dict[str, Any]]:
-    for group in yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]:
-        yield from group["rules"]
-
-
-def test_alerts_name_only_metrics_that_we_have() -> None:
-    names = {spec.name for spec in CATALOGUE}
-    for rule in rules():
-        used = set(re.findall(r"\brelay_\w+", rule["expr"]))
-        assert used
-        assert used <= names, rule["alert"]
-
-
-def test_alert_texts_name_only_metrics_that_we_have() -> None:
-    names = {spec.name for spec in CATALOGUE}
-    assert set(re.findall(r"\brelay_\w+", ALERTS.read_text(encoding="utf-8"))) <= names
-
-
-def test_alerts_wait_have_a_severity_and_speak_plainly() -> None:
-    for rule in rules():
-        assert re.fullmatch(r"\d+m", rule["for"])
-        assert rule["labels"]["severity"] in ("critical", "warning")
-        assert set(rule["annotations"]) == {"summary", "description"}
-        assert rule["annotations"]["description"].endswith(".")
-
-
-def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    binary = shutil.which("promtool")
-    if binary is None:
-        pytest.fail("promtool is missing: apt-get install prometheus")
-    return subprocess.run(
-        [binary, *arguments], capture_output=True, text=True, timeout=60, check=False
-    )
-
-
-@pytest.mark.real
-def test_promtool_accepts_the_alerts() -> None:
-    done = promtool("check", "rules", ALERTS)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def series(name: str, values: str, **labels: str) -> dict[str, str]:
-    """One input series of promtool's unit tests."""
-    label_text = ",".join(f'{key}="{value}"' for key, value in {"instance": "a", **labels}.items())
-    return {"series": f"{name}{{{label_text}}}", "values": values}
-
-
-def sink_series(**changed: str) -> list[dict[str, str]]:
-    """A sink over an hour, healthy but for the series that are given as metric or outcome."""
-    values = {
-        "delivered": "0+1000x60",
-        "rejected": "0x60",
-        "expired": "0x60",
-        "dropped": "0x60",
-        "relay_sink_matched_points_total": "500+1000x60",
-        "relay_sink_queued_points": "500x60",
-        "relay_sink_oldest_point_age_seconds": "5x60",
-        "relay_sink_queue_bytes": "1000x60",
-        "relay_sink_queue_bytes_max": "67108864x60",
-        "relay_sink_seconds_until_full": "86400x60",
-        "relay_sink_stalled_seconds": "0x60",
-        "relay_sink_last_success_timestamp_seconds": "0+60x60",
-        "relay_sink_paused": "0x60",
-        "relay_sink_internal_errors_total": "0x60",
-        **changed,
-    }
-    sink = {"exporter": "default/e", "sink": "s"}
-    return [
-        series(name, text, **sink)
-        if name.startswith("relay_")
-        else series("relay_sink_points_total", text, **sink, outcome=name)
-        for name, text in values.items()
-    ]
-
-
-def storage_series(**changed: str) -> list[dict[str, str]]:
-    """A data directory over an hour, in order but for the series that are given."""
-    values = {
-        "relay_storage_degraded": "0x60",
-        "relay_storage_used_bytes": "1000x60",
-        "relay_storage_bytes_max": "100000x60",
-        "relay_storage_damaged_records_total": "0x60",
-        **changed,
-    }
-    return [series(name, text, part="queues") for name, text in values.items()]
-
-
-QUIET = [
-    *sink_series(),
-    series("relay_exporter_faults", "0x60"),
-    series("relay_reloads_total", "0x60", outcome="failed"),
-    *storage_series(),
-    series("relay_refused_requests_total", "0x60", reason="overloaded"),
-    series("relay_dropped_samples_total", "0x60", reason="invalid_utf8"),
-    series("relay_event_loop_lag_max_seconds", "0.01x60"),
-    series("relay_assembled_samples_total", "0+100x60", outcome="assembled"),
-    series("relay_assembled_samples_total", "0x60", outcome="late"),
-    series("relay_metadata_contradictions_total", "0x60"),
-]
-
-TROUBLE = {
-    "RelaySinkLosingData": sink_series(
-        dropped="0+10x60", relay_sink_matched_points_total="500+1010x60"
-    ),
-    "RelaySinkQueueNearlyFull": sink_series(relay_sink_queue_bytes="60000000x60"),
-    "RelaySinkQueueFullSoon": sink_series(relay_sink_seconds_until_full="3600x60"),
-    "RelaySinkStalled": sink_series(relay_sink_stalled_seconds="0+60x60"),
-    "RelaySinkFallingBehind": sink_series(relay_sink_oldest_point_age_seconds="0+60x60"),
-    "RelaySinkWithoutSuccess": sink_series(relay_sink_last_success_timestamp_seconds="0x60"),
-    "RelaySinkPaused": sink_series(relay_sink_paused="1x60"),
-    "RelayLedgerOutOfBalance": sink_series(relay_sink_matched_points_total="501+1000x60"),
-    "RelaySinkInternalError": sink_series(relay_sink_internal_errors_total="0+1x60"),
-    "RelayStorageDegraded": storage_series(relay_storage_degraded="1x60"),
-    "RelayStorageNearlyFull": storage_series(relay_storage_used_bytes="90000x60"),
-    "RelayStorageDamaged": storage_series(relay_storage_damaged_records_total="0+1x60"),
-    "RelayExporterFaults": [series("relay_exporter_faults", "1x60")],
-    "RelayReloadFailed": [series("relay_reloads_total", "0x40 1x20", outcome="failed")],
-    "RelayRefusingRequests": [series("relay_refused_requests_total", "0+5x60", reason="x")],
-    "RelayDroppingSamples": [series("relay_dropped_samples_total", "0+5x60", reason="x")],
-    "RelayEventLoopBlocked": [series("relay_event_loop_lag_max_seconds", "2x60")],
-    "RelayHistogramsRejected": [
-        series("relay_assembled_samples_total", "0+5x60", outcome="not_monotone")
-    ],
-    "RelayMetadataContradicts": [series("relay_metadata_contradictions_total", "0+1x60")],
-}
-
-
-def test_every_alert_has_a_case_in_which_it_fires() -> None:
-    assert [rule["alert"] for rule in rules()] == list(TROUBLE)
-
-
-@pytest.mark.real
-def test_alerts_fire_in_trouble_and_only_then(tmp_path: Path) -> None:
-    def case(name: str, inputs: list[dict[str, str]]) -> dict[str, Any]:
-        query = 'count by (alertname) (ALERTS{alertstate="firing"})'
-        fired = [] if name == "quiet" else [{"labels": f'{{alertname="{name}"}}', "value": 1}]
-        expectation = {"expr": query, "eval_time": "45m", "exp_samples": fired}
-        return {
-            "name": name,
-            "interval": "1m",
-            "input_series": inputs,
-            "promql_expr_test": [expectation],
-        }
-
-    cases = [case("quiet", QUIET), *itertools.starmap(case, TROUBLE.items())]
-    file = tmp_path / "alerts.test.yaml"
-    file.write_text(yaml.safe_dump({"rule_files": [str(ALERTS)], "tests": cases}), encoding="utf-8")
-    done = promtool("test", "rules", file)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # Makefile and CI.
