@@ -258,7 +258,7 @@ def test_unit_runs_reloads_and_drains() -> None:
     assert parsed(arguments).config == Path("/etc/relay/relay.yaml")
     assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert service["KillSignal"] == "SIGTERM"
-    assert parsed(arguments).data == Path("/var/lib") / service["StateDirectory"]
+    assert parsed(arguments).data == f"/var/lib/{service['StateDirectory']}"
     assert service.get("ProcSubset", "all") == "all", "process_* metrics read /proc/stat"
     drain_s = load_settings().shutdown.drain_timeout_s
     assert int(service["TimeoutStopSec"].removesuffix("s")) > drain_s
