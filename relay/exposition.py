@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 from relay.catalogue import CATALOGUE
 from relay.figures import Snapshot
 from relay.loop import give_way
-from relay.metric import MetricSpec
+from relay.metric import MetricSpec, buckets_of
 
 _AT_A_TIME = 500
 _TYPE_LINE = re.compile(rb"# TYPE ([^ ]+) .*\n")
@@ -82,6 +82,9 @@ def _filled_in(text: bytes, snapshot: Snapshot) -> Iterator[bytes]:
 
 def _lines(spec: MetricSpec, snapshot: Snapshot, known: _Known) -> Iterator[str]:
     """A metric's samples."""
+    if spec.kind == "histogram":
+        yield from _histogram_lines(spec, snapshot, known)
+        return
     name, owner, others = spec.name, known[spec.labels[:2]], known[spec.labels[2:]]
     if not spec.labels[2:]:
         for values, value in spec.rows(snapshot):
@@ -91,6 +94,16 @@ def _lines(spec: MetricSpec, snapshot: Snapshot, known: _Known) -> Iterator[str]
     for values, value in spec.rows(snapshot):
         shown = value if type(value) is int else _shown(value)
         yield f"{name}{{{owner[values[:2]]},{others[values[2:]]}}} {shown}\n"
+
+
+def _histogram_lines(spec: MetricSpec, snapshot: Snapshot, known: _Known) -> Iterator[str]:
+    name, owner = spec.name, known[spec.labels]
+    for values, distribution in spec.distributions(snapshot):
+        labels, count = owner[values], 0
+        for bound, count in buckets_of(distribution):
+            yield f'{name}_bucket{{{labels},le="{bound}"}} {count}\n'
+        yield f"{name}_count{{{labels}}} {count}\n"
+        yield f"{name}_sum{{{labels}}} {_shown(distribution.sum_s)}\n"
 
 
 def _shown(value: float) -> str:

@@ -11,17 +11,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-DURATION_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-"""Upper bounds, inclusive, of what :class:`Distribution` counts."""
+from relay.distribution import Distribution
+from relay.sink.throughput import LATENCY_BOUNDS_S, REQUEST_BOUNDS_S
 
-
-@dataclass(frozen=True, slots=True)
-class Distribution:
-    """How often something took how long: ``counts`` for each of :data:`DURATION_BOUNDS_S` and for
-    what is above the last; ``sum_s`` of all."""
-
-    counts: tuple[int, ...] = (0,) * (len(DURATION_BOUNDS_S) + 1)
-    sum_s: float = 0.0
+NO_DURATIONS = Distribution()
+NO_REQUESTS = Distribution((0,) * (len(REQUEST_BOUNDS_S) + 1), 0.0, REQUEST_BOUNDS_S)
+NO_DELIVERIES = Distribution((0,) * (len(LATENCY_BOUNDS_S) + 1), 0.0, LATENCY_BOUNDS_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +25,7 @@ class LagFigures:
     start that it was measured."""
 
     max_s: float = 0.0
-    all: Distribution = Distribution()
+    all: Distribution = NO_DURATIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +44,7 @@ class IngestFigures:
     compressed_bytes: int = 0
     decoded_bytes: int = 0
     in_flight: int = 0
-    durations: Distribution = Distribution()
+    durations: Distribution = NO_DURATIONS
 
 
 class SourceFigures(msgspec.Struct, frozen=True):
@@ -94,6 +89,9 @@ class SinkFigures(msgspec.Struct, frozen=True):
     last_error_at: float = 0.0
     paused: bool = False
     internal_errors: int = 0
+    behind: bool = False
+    request_durations: Distribution = NO_REQUESTS
+    delivery_latency: Distribution = NO_DELIVERIES
 
 
 @dataclass(frozen=True, slots=True)

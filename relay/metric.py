@@ -15,24 +15,27 @@ from prometheus_client.core import (
     InfoMetricFamily,
 )
 
-from relay.figures import DURATION_BOUNDS_S, Distribution, SinkFigures, Snapshot, StorageFigures
+from relay.distribution import Distribution
+from relay.figures import SinkFigures, Snapshot, StorageFigures
 
 Kind = Literal["counter", "gauge", "info", "histogram"]
 Row = tuple[tuple[str, ...], float]
 """Label values in the order of the metric's label names, and the value."""
+DistributionRow = tuple[tuple[str, ...], Distribution]
+"""Label values, and the histogram of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class MetricSpec:
     """One metric of ours: what it is called and how its rows are read from a snapshot; a histogram
-    has a ``distribution`` instead, and no labels."""
+    has ``distributions`` instead."""
 
     name: str
     kind: Kind
     help: str
     labels: tuple[str, ...]
     rows: Callable[[Snapshot], Iterable[Row]] = lambda _snapshot: ()
-    distribution: Callable[[Snapshot], Distribution] = lambda _snapshot: Distribution()
+    distributions: Callable[[Snapshot], Iterable[DistributionRow]] = lambda _snapshot: ()
 
     def family(self, snapshot: Snapshot) -> Metric:
         """This metric as prometheus-client wants it."""
@@ -42,7 +45,10 @@ class MetricSpec:
                 info.add_metric((), dict(zip(self.labels, values, strict=True)))
             return info
         if self.kind == "histogram":
-            return _histogram(self.name, self.help, self.distribution(snapshot))
+            histogram = HistogramMetricFamily(self.name, self.help, labels=self.labels)
+            for values, distribution in self.distributions(snapshot):
+                histogram.add_metric(values, list(buckets_of(distribution)), distribution.sum_s)
+            return histogram
         made = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
         family = made(self.name, self.help, labels=self.labels)
         for values, value in self.rows(snapshot):
@@ -50,10 +56,24 @@ class MetricSpec:
         return family
 
 
-def _histogram(name: str, text: str, distribution: Distribution) -> HistogramMetricFamily:
-    bounds = [*(str(bound) for bound in DURATION_BOUNDS_S), "+Inf"]
-    buckets = zip(bounds, itertools.accumulate(distribution.counts), strict=True)
-    return HistogramMetricFamily(name, text, list(buckets), distribution.sum_s)
+def buckets_of(distribution: Distribution) -> Iterable[tuple[str, int]]:
+    """Upper bounds as text, "+Inf" last, and how many are at or below each."""
+    bounds = [*(str(bound) for bound in distribution.bounds_s), "+Inf"]
+    return zip(bounds, itertools.accumulate(distribution.counts), strict=True)
+
+
+def one_distribution(
+    read: Callable[[Snapshot], Distribution],
+) -> Callable[[Snapshot], Iterable[DistributionRow]]:
+    """The row of a histogram without labels."""
+    return lambda snapshot: (((), read(snapshot)),)
+
+
+def distribution_per_sink(
+    read: Callable[[SinkFigures], Distribution],
+) -> Callable[[Snapshot], Iterable[DistributionRow]]:
+    """Rows of a histogram with labels ``exporter`` and ``sink``."""
+    return lambda snapshot: (((sink.exporter, sink.sink), read(sink)) for sink in snapshot.sinks)
 
 
 def one(read: Callable[[Snapshot], float]) -> Callable[[Snapshot], Iterable[Row]]:

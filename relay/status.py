@@ -168,6 +168,9 @@ def _sink_figures(report: SinkReport, now: float) -> SinkFigures:
         last_error_at=worker.last_error.at if worker.last_error else 0.0,
         paused=bool(worker.paused),
         internal_errors=worker.internal_errors,
+        behind=worker.state == "behind",
+        request_durations=worker.throughput.requests,
+        delivery_latency=worker.throughput.latency,
     )
 
 
@@ -404,6 +407,7 @@ def _sink(report: SinkReport, now: float) -> dict[str, Any]:
         "sentBytes": worker.bytes_sent,
         "lastSuccessAt": _time(worker.last_success_at),
         "state": worker.state,
+        "behind": worker.throughput.behind or None,
         "lastError": _remark(worker.last_error),
         "lastWarning": _remark(worker.last_warning),
         "paused": worker.paused or None,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from relay.distribution import Durations
 from relay.server.answers import Answer, Reason
-from relay.server.durations import Durations
 from relay.telemetry import IngestFigures
 
 

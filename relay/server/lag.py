@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+from relay.distribution import Durations
 from relay.figures import LagFigures
-from relay.server.durations import Durations
 
 INTERVAL_S = 0.1
 """Ten looks a second catch whatever takes a tenth of one, and cost nothing that can be measured."""

@@ -3,8 +3,9 @@
 Rules:
 
 * ``healthy``: the last answer took data; ``failing``: it took none; ``paused``: credentials are
-  missing or refused. A sink begins healthy. *Losing* means that points were lost since the last
-  answer that took everything.
+  missing or refused. A sink begins healthy; ``behind`` is healthy and too slow, which
+  :mod:`relay.sink.throughput` finds. *Losing* means that points were lost since the last answer
+  that took everything.
 * A change of either is said once, and at most one line leaves in :data:`LOG_INTERVAL_S_MIN`. What
   could not be said is said at the first observation after that, unless it is over by then.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-State = Literal["healthy", "failing", "paused"]
+State = Literal["healthy", "behind", "failing", "paused"]
 
 LOG_INTERVAL_S_MIN = 30.0
 

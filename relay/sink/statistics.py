@@ -11,6 +11,7 @@ from relay.sink.health import State
 from relay.sink.ledger import LedgerStatistics
 from relay.sink.outlook import NOTHING_AHEAD, Forecast
 from relay.sink.queue import QueueStatistics
+from relay.sink.throughput import ThroughputStatistics
 
 
 class SinkStatistics(msgspec.Struct, frozen=True):
@@ -37,6 +38,7 @@ class SinkStatistics(msgspec.Struct, frozen=True):
     requests: Mapping[str, int]
     bytes_sent: int
     internal_errors: int
+    throughput: ThroughputStatistics
     restored: int = 0
     circuit_open: bool = False
     forecast: Forecast = NOTHING_AHEAD

@@ -32,13 +32,14 @@ from relay.sink.circuit import Circuits
 from relay.sink.delivery import MEMORY_BYTES_MAX, Delivery, Load, Moment, Send, Sleep
 from relay.sink.endpoint import Endpoint
 from relay.sink.health import Note
-from relay.sink.outcome import Retry, Unauthorized, Verdict
+from relay.sink.outcome import Delivered, Retry, Unauthorized, Verdict
 from relay.sink.packing import Packing, Unpacked
 from relay.sink.payload import Payload
 from relay.sink.share import BufferedBytes
 from relay.sink.statistics import SinkStatistics
 from relay.sink.store import SinkStore
 from relay.sink.stowage import Stowage
+from relay.sink.throughput import Throughput
 from relay.sink.transport import Transport
 from relay.wire.batch import OpenBatch, SealedBatch
 
@@ -137,6 +138,7 @@ class SinkWorker:
         self._idle = False
         self._tasks: list[asyncio.Task[None]] = []
         self._internal_errors = 0
+        self._throughput = Throughput()
 
     def reconfigure(self, config: Sink) -> None:
         """Go on with another configuration and the same queue. Flush :attr:`lanes` before: they are
@@ -224,6 +226,13 @@ class SinkWorker:
         now = self._now()
         self._delivery.expire(now)
         self._delivery.watch(now)
+        self._throughput.watch(
+            now.monotonic,
+            offered=self._delivery.ledger.offered,
+            queued=self._delivery.ledger.queued,
+            oldest_age_s=self._oldest_age_s() or 0.0,
+            batch_timeout_s=self.config.batch.timeout_s,
+        )
         if self._stowage is not None:
             self._stowage.upkeep()
         return True
@@ -296,16 +305,14 @@ class SinkWorker:
     def statistics(self) -> SinkStatistics:
         """A snapshot; asserts that the ledger balances."""
         delivery = self._delivery
-        oldest = delivery.queue.oldest_created_at()
-        for batch, _ in self._unpacked:
-            oldest = batch.opened_at if oldest is None else min(oldest, batch.opened_at)
+        ledger, health = delivery.ledger.statistics(), delivery.health.state
         return SinkStatistics(
             exporter=self.exporter_id,
             sink=self.sink_id,
-            state=delivery.health.state,
-            ledger=delivery.ledger.statistics(),
+            state="behind" if health == "healthy" and self._throughput.behind else health,
+            ledger=ledger,
             queue=delivery.queue.statistics(),
-            oldest_point_age_s=None if oldest is None else max(0.0, self._clock() - oldest),
+            oldest_point_age_s=self._oldest_age_s(),
             last_success_at=delivery.last_success_at,
             last_error=delivery.last_error,
             last_warning=delivery.last_warning,
@@ -315,6 +322,7 @@ class SinkWorker:
             requests=dict(self._endpoint.requests),
             bytes_sent=self._endpoint.bytes_sent,
             internal_errors=self._internal_errors,
+            throughput=self._throughput.statistics(self.config.otlp.concurrency, ledger.queued),
             restored=delivery.restored,
             circuit_open=delivery.circuit.open,
             forecast=delivery.outlook.forecast(self._tick()),
@@ -322,6 +330,12 @@ class SinkWorker:
 
     def __repr__(self) -> str:
         return f"<SinkWorker {self.exporter_id} {self.sink_id} {self._delivery.health.state}>"
+
+    def _oldest_age_s(self) -> float | None:
+        oldest = self._delivery.queue.oldest_created_at()
+        for batch, _ in self._unpacked:
+            oldest = batch.opened_at if oldest is None else min(oldest, batch.opened_at)
+        return None if oldest is None else max(0.0, self._clock() - oldest)
 
     @property
     def _is_empty(self) -> bool:
@@ -441,6 +455,8 @@ class SinkWorker:
             return
         try:
             verdict = await self._attempt(ready.payload)
+            if isinstance(verdict, Delivered):
+                self._throughput.delivered(self._clock() - ready.payload.created_at)
             if generation == self._generation or not isinstance(verdict, Retry | Unauthorized):
                 self._delivery.settle(ready.payload, verdict, self._now())
         finally:
@@ -452,6 +468,7 @@ class SinkWorker:
             self._wake()
 
     async def _attempt(self, payload: Payload) -> Verdict:
+        began = self._tick()
         try:
             return await self._endpoint.exchange(payload)
         except SecretError as error:
@@ -460,6 +477,8 @@ class SinkWorker:
             self._internal_errors += 1
             logger.exception("%s: bug in the relay, its data is kept", self._name)
             return Retry("internal_error", "internal error of the relay")
+        finally:
+            self._throughput.answered(self._tick() - began, payload.points)
 
     @property
     def _name(self) -> str:

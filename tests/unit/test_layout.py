@@ -21,7 +21,7 @@ OWN_TREES = [PACKAGE, ROOT / "tests", ROOT / "bench"]
 
 LEVELS = [
     {"errors", "runtime"},
-    {"quantity", "wire", "selector", "journal", "loop"},
+    {"quantity", "distribution", "wire", "selector", "journal", "loop"},
     {"exporter"},
     {"inventory", "sender_settings"},
     {"settings"},
@@ -77,6 +77,7 @@ SANS_IO = [
             "record",
             "retry",
             "share",
+            "throughput",
         )
     ),
 ]

@@ -18,8 +18,10 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from relay.distribution import Distribution
 from relay.exposition import expose
-from relay.figures import Distribution, JournalFigures, LagFigures
+from relay.figures import JournalFigures, LagFigures
+from relay.sink.throughput import LATENCY_BOUNDS_S, REQUEST_BOUNDS_S
 from relay.telemetry import (
     CATALOGUE,
     IngestFigures,
@@ -71,6 +73,9 @@ SNAPSHOT = Snapshot(
             last_error_at=1_700_000_001.0,
             paused=True,
             internal_errors=0,
+            behind=True,
+            request_durations=Distribution((1, 0, 2, 0, 1), 33.5, REQUEST_BOUNDS_S),
+            delivery_latency=Distribution((0, 3, 0, 0, 0, 0, 0), 6.0, LATENCY_BOUNDS_S),
         ),
         SinkFigures(exporter="a/web", sink="idle"),
     ),
@@ -206,6 +211,14 @@ relay_event_loop_lag_seconds_count 10
 relay_event_loop_lag_max_seconds 0.25
 relay_ingest_request_seconds_bucket{le="0.0025"} 4
 relay_ingest_request_seconds_count 4
+relay_sink_behind{exporter="a/web",sink="grafana"} 1
+relay_sink_request_seconds_bucket{exporter="a/web",le="0.1",sink="grafana"} 1
+relay_sink_request_seconds_bucket{exporter="a/web",le="2.0",sink="grafana"} 3
+relay_sink_request_seconds_bucket{exporter="a/web",le="+Inf",sink="grafana"} 4
+relay_sink_request_seconds_count{exporter="a/web",sink="grafana"} 4
+relay_sink_request_seconds_sum{exporter="a/web",sink="grafana"} 33.5
+relay_sink_delivery_latency_seconds_bucket{exporter="a/web",le="5.0",sink="grafana"} 3
+relay_sink_delivery_latency_seconds_bucket{exporter="a/web",le="+Inf",sink="idle"} 0
 relay_build_info{build="compiled",version="1.2.3"} 1
 relay_ingest_next_position 20
 relay_ingest_oldest_held_position 17
@@ -346,6 +359,12 @@ _SINKS = st.builds(
     full_in_s=_SECONDS,
     unreachable=st.booleans(),
     last_success_at=_SECONDS,
+    request_durations=st.builds(
+        Distribution,
+        st.tuples(*[_COUNTS] * (len(REQUEST_BOUNDS_S) + 1)),
+        _SECONDS,
+        st.just(REQUEST_BOUNDS_S),
+    ),
 )
 
 
