@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 
-from relay import __version__, allocator, collector, delta_file
+from relay import __version__, allocator, collector, delta_file, logs
 from relay.acceptance import NO_MEMORY, Acceptance
 from relay.differences import Changes
 from relay.errors import ConfigError, Fault, SelectorError
@@ -33,7 +33,7 @@ from relay.reloading import Reloader
 from relay.replay import NO_REPLAY, Replay
 from relay.selector.resource_matching import Compiler
 from relay.server.admin import AdminServer
-from relay.server.contract import Accepted, Question, Tenant
+from relay.server.contract import EVERYTHING, Accepted, Question, StatusFilter, Tenant
 from relay.server.ingest import IngestServer
 from relay.server.lag import LoopLag
 from relay.settings import Address, Settings
@@ -86,9 +86,8 @@ class Relay:
         self._tick = tick
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
         self._started_at = clock()
-        self._ready = False
-        self._stopping = False
-        self._draining = False
+        self._started = False
+        self._ready = self._stopping = self._draining = False
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flush_at = float("inf")
         memory_bytes_max = settings.memory.bytes_max
@@ -139,6 +138,7 @@ class Relay:
             Telemetry(),
             look=self.look,
             not_ready=self.not_ready,
+            degraded=self.degraded,
             explain=self.explain,
         )
 
@@ -168,6 +168,11 @@ class Relay:
             self._admit(self._fleet)
             await self._admin.start()
             await self._ingest.start()
+        except ConfigError as error:
+            # Before anything else is said or waited for: the reason is what people look for.
+            logs.report_fatal(error.faults, self._settings.log.format)
+            await self.stop()
+            raise
         except BaseException:
             await self.stop()
             raise
@@ -177,7 +182,7 @@ class Relay:
         self._lag_task = loop.create_task(self._lag.run())
         if self._settings.watch.enabled:
             self._watch_task = loop.create_task(self._reloader.watch())
-        self._ready = True
+        self._ready = self._started = True
         for notice in notices(self._settings):
             _log.warning("%s", notice)
         _log.info(
@@ -227,7 +232,8 @@ class Relay:
             self._lag_task.cancel()
         if self._transport is not None:
             await self._transport.close()
-        _log.info("relay stopped")
+        if self._started:
+            _log.info("relay stopped")
 
     async def reload(self) -> Changes:
         """Read the exporters and secrets again and apply what changed.
@@ -263,15 +269,19 @@ class Relay:
         if self._replay is not None and self._replay.active:
             left = self._replay.statistics().left_bytes
             reasons.append(f"replaying the journal: {left} bytes left")
-        return reasons + (self._storage.troubles() if self._storage else [])
+        return reasons
+
+    def degraded(self) -> list[str]:
+        """Return what does not work as it should although senders are served."""
+        return self._storage.troubles() if self._storage else []
 
     def snapshot(self) -> Snapshot:
         """The figures of a scrape."""
         return self.facts().snapshot()
 
-    def status(self, project: str = "") -> dict[str, object]:
-        """The ``/status`` document; of one project, where given, only what that may see."""
-        return self.facts().status(project)
+    def status(self, wanted: StatusFilter = EVERYTHING) -> dict[str, object]:
+        """Return the ``/status`` document, or the part that is asked for."""
+        return self.facts().status(wanted)
 
     def explain(self, question: Question) -> list[str]:
         """Who takes a series, and why, as of now. Raises ConfigError."""

@@ -23,9 +23,12 @@ from relay.demo.command import add_demo_arguments, run_demo
 from relay.errors import ConfigError
 from relay.explain_command import add_explain_arguments, run_explain
 from relay.loop import run_on_uvloop
-from relay.settings import Settings, load_settings
+from relay.settings import Settings, is_of_flag, load_settings
 
-EXIT_GOOD, EXIT_FAULTY = 0, 1
+EXIT_GOOD, EXIT_FAULTY, EXIT_USAGE = 0, 1, 2
+
+SAME_WISH_S = 0.2
+"""A second signal so soon after the first repeats it: supervisors send several at once."""
 
 _log = logging.getLogger("relay.cli")
 
@@ -105,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> NoReturn:
     overrides = {
         name: getattr(arguments, name)
         for name in (
@@ -119,12 +122,23 @@ def _run(arguments: argparse.Namespace) -> int:
         )
         if getattr(arguments, name) is not None
     }
-    settings = load_settings(arguments.config, overrides)
+    try:
+        settings = load_settings(arguments.config, overrides)
+    except ConfigError as error:
+        layout: logs.Format = "json" if arguments.log_format == "json" else "text"
+        logs.configure(layout, arguments.log_level or "info")
+        logs.report_fatal(error.faults, layout)
+        _leave(EXIT_USAGE if all(map(is_of_flag, error.faults)) else EXIT_FAULTY)
     logs.configure(settings.log.format, settings.log.level)
-    run_on_uvloop(serve(settings))
+    try:
+        run_on_uvloop(serve(settings))
+    except ConfigError:  # each fault was reported
+        status = EXIT_FAULTY
+    else:
+        status = EXIT_GOOD
     # Everything is sent or on record by now. The interpreter would still wait for threads that wait
     # for name servers, for as long as those please.
-    _leave(EXIT_GOOD)
+    _leave(status)
 
 
 async def serve(settings: Settings) -> None:
@@ -133,9 +147,13 @@ async def serve(settings: Settings) -> None:
     stop = asyncio.Event()
     reload = asyncio.Event()
     loop = asyncio.get_running_loop()
+    asked_at = 0.0
 
     def ask_to_stop(number: signal.Signals) -> None:
-        if stop.is_set():
+        nonlocal asked_at
+        if not stop.is_set():
+            asked_at = loop.time()
+        elif loop.time() - asked_at >= SAME_WISH_S:
             _log.warning("asked to stop twice: leaving without draining")
             _leave(128 + number)
         stop.set()

@@ -17,11 +17,13 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
 import msgspec
+
+from relay.errors import Fault
 
 Format = Literal["text", "json"]
 
@@ -155,6 +157,16 @@ def _quote(value: object) -> str:
 
 class RelayHandler(logging.StreamHandler[TextIO]):
     """What :func:`configure` installs; its own type, so that the next call finds it again."""
+
+
+def report_fatal(faults: Sequence[Fault], layout: Format) -> None:
+    """Say why the process cannot start: as JSON lines of the log, or as plain text of many lines,
+    which may hold the place of a fault in its file."""
+    for fault in faults:
+        if layout == "json":
+            logging.getLogger("relay.start").error("cannot start: %s", fault)
+        else:
+            print(f"relay: {fault}", file=sys.stderr, flush=True)
 
 
 def configure(layout: Format, level: str, stream: TextIO | None = None) -> None:

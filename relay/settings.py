@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from relay.errors import ConfigError, Fault
 from relay.exporter.document import Document, read_documents
@@ -224,6 +224,10 @@ _FLAGS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
+COMMAND_LINE: Final = "command line"
+"""Origin of faults in flags."""
+
+
 def load_settings(
     path: Path | None = None, overrides: Mapping[str, object] | None = None
 ) -> Settings:
@@ -283,8 +287,13 @@ def _named_by_flag(fault: Fault, given: Mapping[str, object]) -> Fault:
         flag, where = _FLAGS[key]
         at = ".".join(where)
         if fault.path == at or fault.path.startswith((f"{at}.", f"{at}[")):
-            return Fault(flag, fault.message, "command line")
+            return Fault(flag, fault.message, COMMAND_LINE)
     return fault
+
+
+def is_of_flag(fault: Fault) -> bool:
+    """Tell whether a fault of :func:`load_settings` is one of a flag, not of the file."""
+    return fault.origin == COMMAND_LINE
 
 
 class _Reader:

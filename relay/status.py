@@ -7,9 +7,11 @@ endpoint is shown without query or user part, which validation does not let in a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from relay import __version__
@@ -33,7 +35,9 @@ from relay.reloading import ReloadStatistics
 from relay.replay import NO_REPLAY, ReplayStatistics
 from relay.report import SinkReport
 from relay.selector.resources import ResourceSelection
+from relay.server.contract import EVERYTHING, StatusFilter
 from relay.sink.delivery import Remark
+from relay.sink.health import STATES
 from relay.sink.ledger import LedgerStatistics
 from relay.sink.store import StoreStatistics
 
@@ -68,9 +72,9 @@ class Facts:
         """The figures of a scrape."""
         return snapshot(self)
 
-    def status(self, project: str = "") -> dict[str, Any]:
-        """The ``/status`` document; of one project, where given, only what that may see."""
-        return project_document(self, project) if project else document(self)
+    def status(self, wanted: StatusFilter = EVERYTHING) -> dict[str, Any]:
+        """Return the ``/status`` document; of one project, where given, only what that may see."""
+        return project_document(self, wanted) if wanted.project else document(self, wanted)
 
 
 def snapshot(facts: Facts) -> Snapshot:
@@ -188,8 +192,8 @@ def _queues_figures(store: StoreStatistics) -> StorageFigures:
     )
 
 
-def document(facts: Facts) -> dict[str, Any]:
-    """The ``/status`` document for the operator."""
+def document(facts: Facts, wanted: StatusFilter = EVERYTHING) -> dict[str, Any]:
+    """Return the ``/status`` document for the operator."""
     engine = facts.engine
     return {
         "version": __version__,
@@ -218,7 +222,7 @@ def document(facts: Facts) -> dict[str, Any]:
             "deltas": {"streams": engine.deltas.states, "points": engine.deltas.outcomes},
         },
         "changes": _changes(facts.changes),
-        **_resources(facts, facts.exporters, facts.faults),
+        **_resources(facts, wanted, facts.exporters, facts.faults),
         "removedSinks": [
             {"exporter": report.exporter, "name": report.sink, **_sink(report, facts.now)}
             for report in facts.sinks
@@ -233,12 +237,14 @@ def document(facts: Facts) -> dict[str, Any]:
     }
 
 
-def project_document(facts: Facts, project: str) -> dict[str, Any]:
-    """What may be told to one project: its exporters and faults, and nothing of anybody else."""
+def project_document(facts: Facts, wanted: StatusFilter) -> dict[str, Any]:
+    """Return what one project may see: its exporters and faults, and nothing of any other."""
+    project = wanted.project
     return {
         "project": project,
         **_resources(
             facts,
+            wanted,
             [exporter for exporter in facts.exporters if exporter.project == project],
             [fault for fault in facts.faults if fault.project == project],
         ),
@@ -246,17 +252,36 @@ def project_document(facts: Facts, project: str) -> dict[str, Any]:
 
 
 def _resources(
-    facts: Facts, exporters: Iterable[Exporter], faults: Iterable[Fault]
+    facts: Facts, wanted: StatusFilter, exporters: Sequence[Exporter], faults: Iterable[Fault]
 ) -> dict[str, Any]:
     sources = {(tally.exporter, tally.source): tally.samples for tally in facts.sources}
     sinks = {(report.exporter, report.sink): report for report in facts.sinks if not report.removed}
+    all_sinks = ((one.id, sink.name) for one in exporters for sink in one.sinks)
+    states = Counter(sinks[key].worker.state for key in all_sinks)
+    shown = (
+        _exporter(exporter, sources, sinks, facts.now)
+        for exporter in exporters
+        if wanted.admits(exporter.id)
+    )
     return {
-        "exporters": [_exporter(exporter, sources, sinks, facts.now) for exporter in exporters],
+        "summary": {
+            "exporters": len(exporters),
+            "sinks": {state: states[state] for state in STATES},
+        },
+        "exporters": [one for one in map(partial(_in_state, wanted.state), shown) if one],
         "faults": [
             {"origin": fault.origin, "path": fault.path, "message": fault.message}
             for fault in faults
         ],
     }
+
+
+def _in_state(state: str, exporter: dict[str, Any]) -> dict[str, Any] | None:
+    """Leave of an exporter's document the sinks in a state ("" means any); None where none is."""
+    if not state:
+        return exporter
+    sinks = [sink for sink in exporter["sinks"] if sink["state"] == state]
+    return {**exporter, "sinks": sinks} if sinks else None
 
 
 def _changes(changes: ReloadStatistics | None) -> dict[str, Any] | None:

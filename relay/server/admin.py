@@ -3,9 +3,11 @@
 =============  =====================================================================================
 ``/metrics``   exposition of :mod:`relay.telemetry`, as text or OpenMetrics by the ``Accept`` header
 ``/healthz``   200 ``ok``: the process runs and its event loop turns
-``/readyz``    200, or 503 with the reasons why senders should not be sent here yet
+``/readyz``    200, or 503 with the reasons why senders should not be sent here yet; ``degraded``
+               names what does not work as it should although senders are served
 ``/status``    JSON for people: every exporter, every sink, its ledger; ``?pretty`` indents it,
-               ``?project=…`` leaves only what that project may see
+               ``?project=…`` leaves only what that project may see, ``?exporter=…`` one exporter
+               (``team/`` all below it), ``?state=…`` sinks in that state
 ``/explain``   text: who takes ``?series=…`` and why; further ``exporter``, ``account`` and ``all``
 =============  =====================================================================================
 
@@ -23,10 +25,11 @@ from aiohttp import web
 
 from relay.errors import RelayError
 from relay.loop import aside, give_way
-from relay.server.contract import Question, View
+from relay.server.contract import Question, StatusFilter, View
 from relay.server.listener import SERVER_HEADER, Listener
 from relay.server.target import parse_tenant
 from relay.settings import Address
+from relay.sink.health import STATES
 from relay.telemetry import Telemetry
 
 _INDEX = "relay\n\n/metrics\n/healthz\n/readyz\n/status?pretty\n/explain?series=up\n"
@@ -36,7 +39,8 @@ _HEADERS = {**SERVER_HEADER, "Cache-Control": "no-store", "X-Content-Type-Option
 class AdminServer:
     """Serves the pages above.
 
-    ``not_ready`` returns the reasons not to be ready, none where ready; ``look`` returns what
+    ``not_ready`` returns the reasons not to be ready, none where ready; ``degraded`` what does not
+    work as it should although senders are served; ``look`` returns what
     ``/metrics`` and ``/status`` are made of; ``explain`` returns lines and raises RelayError for
     what it cannot answer. All are called on the event loop, for each request.
     """
@@ -47,11 +51,13 @@ class AdminServer:
         telemetry: Telemetry,
         *,
         not_ready: Callable[[], Sequence[str]],
+        degraded: Callable[[], Sequence[str]],
         look: Callable[[], Awaitable[View]],
         explain: Callable[[Question], Sequence[str]],
     ) -> None:
         self._telemetry = telemetry
         self._not_ready = not_ready
+        self._degraded = degraded
         self._look = look
         self._explain = explain
         # One at a time: impatient scrapers must not fill the threads that everybody shares. Looked
@@ -88,14 +94,20 @@ class AdminServer:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         reasons = list(self._not_ready())
-        body = {"ready": not reasons, "reasons": reasons}
+        body = {"ready": not reasons, "reasons": reasons, "degraded": list(self._degraded())}
         return _json(msgspec.json.encode(body), status=503 if reasons else 200)
 
     async def _show_status(self, request: web.Request) -> web.Response:
-        project, pretty = request.query.get("project", ""), "pretty" in request.query
+        query, pretty = request.query, "pretty" in request.query
+        wanted = StatusFilter(
+            query.get("project", ""), query.get("exporter", ""), query.get("state", "")
+        )
+        if wanted.state and wanted.state not in STATES:
+            text = f"state: there is no {wanted.state!r}; one of {', '.join(STATES)}\n"
+            return web.Response(status=400, text=text, headers=_HEADERS)
         async with self._rendering:
             view = await self._look()
-            body = await aside(lambda: _document(view, project, pretty=pretty))
+            body = await aside(lambda: _document(view, wanted, pretty=pretty))
         return _json(body)
 
     async def _show_explanation(self, request: web.Request) -> web.Response:
@@ -129,8 +141,8 @@ class AdminServer:
         return f"<AdminServer {self._listener!r}>"
 
 
-def _document(view: View, project: str, *, pretty: bool) -> bytes:
-    document = view.status(project)
+def _document(view: View, wanted: StatusFilter, *, pretty: bool) -> bytes:
+    document = view.status(wanted)
     if isinstance(document, dict):
         # The encoder lets no other thread run before it is done: exporters one by one.
         document = {

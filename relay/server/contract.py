@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from relay.figures import Snapshot
 from relay.wire.remote_write import WriteProtocol
@@ -83,6 +83,28 @@ class Question:
     every: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class StatusFilter:
+    """Which part of the status document is asked for; "" means all.
+
+    ``project`` leaves what that project may see; ``exporter`` is an id, or the beginning of ids
+    that ends in ``/``; ``state`` leaves sinks in that state and exporters that have one.
+    """
+
+    project: str = ""
+    exporter: str = ""
+    state: str = ""
+
+    def admits(self, exporter: str) -> bool:
+        """Tell whether an exporter of this id is asked for."""
+        if not self.exporter or self.exporter.endswith("/"):
+            return exporter.startswith(self.exporter)
+        return exporter == self.exporter
+
+
+EVERYTHING: Final = StatusFilter()
+
+
 class View(Protocol):
     """Everything that can be said of one moment. Both may be called in any thread."""
 
@@ -90,6 +112,6 @@ class View(Protocol):
         """The figures of a scrape."""
         ...
 
-    def status(self, project: str) -> object:
-        """What msgspec can encode; of one project, or "" for the operator."""
+    def status(self, wanted: StatusFilter) -> object:
+        """Return what msgspec can encode."""
         ...

@@ -13,9 +13,10 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, get_args
 
 State = Literal["healthy", "behind", "failing", "paused"]
+STATES: Final = get_args(State)
 
 LOG_INTERVAL_S_MIN = 30.0
 

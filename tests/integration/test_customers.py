@@ -13,7 +13,9 @@ import pytest
 
 from relay import cli
 from relay.app import Relay
+from relay.server.contract import StatusFilter
 from relay.settings import load_settings
+from relay.sink.health import STATES
 from tests.support.otlp_server import OtlpServer
 from tests.support.write_client import WriteClient
 
@@ -154,12 +156,18 @@ async def test_a_customers_status_names_nobody_else(platform: Platform) -> None:
     everything = str(platform.relay.status())
     assert "broken-of-acme" in everything
     assert "broken-of-globex" in everything
-    page: Any = platform.relay.status("globex")
+    page: Any = platform.relay.status(StatusFilter(project="globex"))
     assert [one["name"] for one in page["exporters"]] == ["globex/default/everything"]
     assert page["faults"]
     assert "acme" not in str(page)
     assert "ingest" not in page
-    page = platform.relay.status("acme")
+    page = platform.relay.status(StatusFilter(project="acme"))
     assert "globex" not in str(page)
     assert any("namespaces.yaml" in fault["origin"] for fault in page["faults"])
-    assert platform.relay.status("nobody") == {"project": "nobody", "exporters": [], "faults": []}
+    page = platform.relay.status(StatusFilter(project="nobody"))
+    assert page == {
+        "project": "nobody",
+        "summary": {"exporters": 0, "sinks": dict.fromkeys(STATES, 0)},
+        "exporters": [],
+        "faults": [],
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from relay import cli
 from tests.support.otlp_server import OtlpServer, Received, Reply
 from tests.support.processes import (
     ROOT,
@@ -262,8 +264,45 @@ async def test_a_second_signal_does_not_wait_for_the_drain(tmp_path: Path) -> No
                 lambda: _refuses(url),
                 timeout_s=10,
             )
+            await asyncio.sleep(2 * cli.SAME_WISH_S)  # only then it is a second wish
             assert await process.stop(signal.SIGTERM, timeout_s=5) == 128 + signal.SIGTERM
         assert "asked to stop twice" in process.text()
+
+
+async def test_two_signals_in_the_same_instant_are_one_wish(tmp_path: Path) -> None:
+    async with OtlpServer() as server:
+        path = tmp_path / "exporters.yaml"
+        path.write_text(SECRET + manifest(server))
+        async with (
+            relay(tmp_path, "--exporters", str(path)) as (process, url, _),
+            WriteClient(url) as client,
+        ):
+            await client.send(series=3)
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGINT)
+            assert await process.wait() == 0
+            assert len(server.values) == 3
+        assert "asked to stop twice" not in process.text()
+
+
+async def test_a_reason_not_to_start_is_json_where_the_log_is(tmp_path: Path) -> None:
+    path = tmp_path / "relay.yaml"
+    path.write_text("exporters: [{path: missing.yaml}]\n")
+    command = [sys.executable, "-m", "relay", "run", "--config", str(path)]
+    command += ["--log-format", "json", "--admin-listen", f"127.0.0.1:{free_port()}"]
+    async with started(command, log=tmp_path / "log") as process:
+        assert await process.wait() == 1
+    lines = [json.loads(line) for line in process.text().splitlines()]
+    assert "missing.yaml" in lines[0]["msg"]
+    assert lines[0]["level"] == "error"
+    assert not any(line["msg"] == "relay stopped" for line in lines)
+
+
+async def test_a_faulty_flag_is_wrong_use(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "relay", "run", "--listen", "9490x"]
+    async with started(command, log=tmp_path / "log") as process:
+        assert await process.wait() == 2
+    assert "--listen" in process.text()
 
 
 async def _refuses(url: str) -> bool:

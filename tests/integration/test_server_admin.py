@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import aiohttp
 import msgspec
@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from relay.errors import ConfigError, Fault
 from relay.server.admin import AdminServer
-from relay.server.contract import Question
+from relay.server.contract import EVERYTHING, Question, StatusFilter
 from relay.server.lag import WINDOW, LoopLag
 from relay.telemetry import SinkFigures, Snapshot, Telemetry
 from tests.support.ingest_server import LOOPBACK
@@ -26,6 +26,7 @@ class Process:
     """What the pages show."""
 
     reasons: Sequence[str] = ()
+    troubles: Sequence[str] = ()
     status: object = field(default_factory=lambda: {"exporters": [{"id": "acme/a"}]})
     snapshot: Snapshot = field(
         default_factory=lambda: Snapshot(
@@ -55,9 +56,9 @@ class Seen:
         """The figures."""
         return self.process.snapshot
 
-    def status(self, project: str) -> object:
+    def status(self, wanted: StatusFilter) -> object:
         """The document."""
-        return {"project": project} if project else self.process.status
+        return asdict(wanted) if wanted != EVERYTHING else self.process.status
 
 
 @dataclass
@@ -81,6 +82,7 @@ async def admin() -> AsyncIterator[Admin]:
         LOOPBACK,
         Telemetry(),
         not_ready=lambda: process.reasons,
+        degraded=lambda: process.troubles,
         look=process.look,
         explain=process.explain,
     )
@@ -102,9 +104,16 @@ async def test_index_names_every_page(admin: Admin) -> None:
         assert (await admin.get(page))[0] == 200
 
 
-async def test_status_of_one_project(admin: Admin) -> None:
-    status, text, _ = await admin.get("/status?project=acme")
-    assert (status, msgspec.json.decode(text)) == (200, {"project": "acme"})
+async def test_status_hands_on_what_is_asked_for(admin: Admin) -> None:
+    status, text, _ = await admin.get("/status?project=acme&exporter=acme/a&state=failing")
+    expected = {"project": "acme", "exporter": "acme/a", "state": "failing"}
+    assert (status, msgspec.json.decode(text)) == (200, expected)
+
+
+async def test_an_unknown_state_is_named(admin: Admin) -> None:
+    status, text, _ = await admin.get("/status?state=sad")
+    assert status == 400
+    assert text == "state: there is no 'sad'; one of healthy, behind, failing, paused\n"
 
 
 async def test_explain_hands_the_question_on(admin: Admin) -> None:
@@ -132,11 +141,21 @@ async def test_health(admin: Admin) -> None:
 
 async def test_readiness(admin: Admin) -> None:
     status, text, _ = await admin.get("/readyz")
-    assert (status, msgspec.json.decode(text)) == (200, {"ready": True, "reasons": []})
+    well = {"ready": True, "reasons": [], "degraded": []}
+    assert (status, msgspec.json.decode(text)) == (200, well)
+    admin.process.troubles = ["storage: queues are in memory only: no space left on device"]
+    status, text, _ = await admin.get("/readyz")
+    assert status == 200, "a pod that serves stays in its Service"
+    assert msgspec.json.decode(text) == {**well, "degraded": admin.process.troubles}
+    admin.process.troubles = []
     admin.process.reasons = ["no exporter is loaded"]
     status, text, _ = await admin.get("/readyz")
     assert status == 503
-    assert msgspec.json.decode(text) == {"ready": False, "reasons": ["no exporter is loaded"]}
+    assert msgspec.json.decode(text) == {
+        "ready": False,
+        "reasons": ["no exporter is loaded"],
+        "degraded": [],
+    }
 
 
 async def test_status(admin: Admin) -> None:
@@ -204,6 +223,7 @@ async def test_a_scrape_is_written_out_beside_the_event_loop(admin: Admin) -> No
         LOOPBACK,
         Slow(),
         not_ready=lambda: (),
+        degraded=lambda: (),
         look=look,
         explain=lambda _question: (),
     )
