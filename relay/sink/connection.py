@@ -45,6 +45,10 @@ KNOWN_ANSWERS_MAX = 256
 KNOWN_ANSWER_BYTES_MAX = 1024
 """Answers that are remembered; an endpoint's differ by the second, or not at all."""
 
+HTTP2_SETTINGS = b"\x04\x00\x00\x00\x00\x00"
+"""Type, flags and stream of the frame with which a server begins (RFC 9113 3.4), behind its
+length."""
+
 _READ_BYTES = 64 * 1024
 _NO_TIMEOUT = aiohttp.ClientTimeout()  # whoever asks has one for all of the request
 
@@ -55,6 +59,10 @@ class TooLargeAnswerError(Exception):
     def __init__(self, status: int) -> None:
         self.status = status
         super().__init__(status)
+
+
+class Http2AnswerError(Exception):
+    """The endpoint answered a request of HTTP/1.1 with HTTP/2, as gRPC servers do."""
 
 
 class Connector(aiohttp.TCPConnector):
@@ -180,6 +188,9 @@ class BoundedHandler(ResponseHandler):
         message = self._known.get(data)
         if message is not None:
             self.feed_data((message, EMPTY_PAYLOAD), 0)
+            return
+        if data[3:9] == HTTP2_SETTINGS:
+            self._end(Http2AnswerError())
             return
         self.set_response_params(
             read_until_eof=True, auto_decompress=False, read_bufsize=_READ_BYTES

@@ -35,7 +35,12 @@ from yarl import URL
 
 from relay import __version__
 from relay.errors import ForbiddenAddressError
-from relay.sink.connection import RESPONSE_BYTES_MAX, Connector, TooLargeAnswerError
+from relay.sink.connection import (
+    RESPONSE_BYTES_MAX,
+    Connector,
+    Http2AnswerError,
+    TooLargeAnswerError,
+)
 from relay.sink.exchange import Failure, HttpResponse
 from relay.sink.guard import check_address
 from relay.sink.resolver import ThreadedResolver
@@ -161,6 +166,9 @@ class Transport:
             limit = f"{RESPONSE_BYTES_MAX // 1024**2} MiB"
             text = f"HTTP {error.status} with a body of more than {limit}"
             return Failure("response_too_large", text)
+        except Http2AnswerError:
+            text = "the answer is HTTP/2; is this a gRPC port (4317)? OTLP/HTTP is usually 4318"
+            return Failure("invalid_http", text)
         except (aiohttp.ClientError, HttpProcessingError, TimeoutError) as error:
             return _translate(error, request)
         finally:

@@ -24,6 +24,7 @@ MESSAGE_CHARS_MAX = 200
 _READ_BYTES_MAX = 4096  # of an error body that is shown as text
 _STATUS_MESSAGE = 2  # google.rpc.Status.message
 _TAG = re.compile(r"<[^<>]*>")
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,9 @@ def parse_status_message(body: bytes, content_type: str) -> str:
         text = _protobuf_message(body)
     elif media_type.endswith("json"):
         text = _json_message(body)
+    elif not media_type.startswith("text/") and _CONTROL.search(body[:_READ_BYTES_MAX]):
+        # Mimir labels its Status application/octet-stream. Text holds no control characters.
+        text = _protobuf_message(body) or None
     if text is None:
         text = body[:_READ_BYTES_MAX].decode(errors="replace")
         if media_type == "text/html":

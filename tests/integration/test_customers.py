@@ -171,3 +171,20 @@ async def test_a_customers_status_names_nobody_else(platform: Platform) -> None:
         "exporters": [],
         "faults": [],
     }
+
+
+async def test_status_is_filtered_and_counts_on_top(platform: Platform) -> None:
+    def names(**wanted: str) -> list[str]:
+        document: Any = platform.relay.status(StatusFilter(**wanted))
+        return [one["name"] for one in document["exporters"]]
+
+    everybody = names()
+    assert len(everybody) > 1
+    assert names(exporter="globex/") == [one for one in everybody if one.startswith("globex/")]
+    assert names(exporter=everybody[0]) == everybody[:1]
+    assert names(exporter=everybody[0][:-1]) == []
+    assert names(state="healthy") == everybody
+    assert names(state="failing") == []
+    summary: Any = platform.relay.status(StatusFilter(exporter=everybody[0]))["summary"]
+    assert summary["exporters"] == len(everybody), "counts are of all"
+    assert summary["sinks"]["healthy"] >= len(everybody)

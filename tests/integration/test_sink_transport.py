@@ -27,6 +27,7 @@ from tests.support.otlp_server import (
     HostileServer,
     OtlpServer,
     Reply,
+    answer_as_grpc,
     answer_early,
     answer_endless_chunk_extension,
     answer_endless_headers,
@@ -98,6 +99,7 @@ async def failure(transport: Transport, sent: HttpRequest) -> Failure:
     [
         (never_answer, "timeout", 0.1),
         (answer_garbage, "invalid_http", 2.0),
+        (answer_as_grpc, "invalid_http", 2.0),
         (answer_without_end, "response_too_large", 5.0),
         (answer_endless_headers, "disconnected", 2.0),
         (answer_interim_only, "disconnected", 2.0),
@@ -121,6 +123,13 @@ async def test_hostile_answers(
     assert "127.0.0.1" not in answer.message
     assert peak < 4 * RESPONSE_BYTES_MAX
     assert transport.statistics().in_flight == 0
+
+
+async def test_a_grpc_port_is_called_one(transport: Transport) -> None:
+    async with HostileServer(answer_as_grpc) as server:
+        answer = await failure(transport, request(server.url))
+    expected = "the answer is HTTP/2; is this a gRPC port (4317)? OTLP/HTTP is usually 4318"
+    assert answer == Failure("invalid_http", expected)
 
 
 async def test_refused_connection_and_unknown_host(transport: Transport) -> None:

@@ -158,6 +158,14 @@ async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
         pass
 
 
+async def answer_as_grpc(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer as a gRPC server in Go does: its SETTINGS frame, then GOAWAY."""
+    settings = b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00\x40\x00"
+    goaway = b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + bytes(7) + b"\x01"
+    writer.write(settings + goaway)
+    await writer.drain()
+
+
 async def answer_garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer bytes that are not HTTP."""
     await reader.read(65536)

@@ -74,6 +74,14 @@ def test_a_negative_count_is_refused() -> None:
         (b"\x08\x0d" + field_bytes(b"\x12", b"quota exceeded"), PROTOBUF, "quota exceeded"),
         (field_bytes(b"\x12", b"a\xffb"), PROTOBUF + "; charset=x", "a�b"),
         (b"upstream connect error\r\n", PROTOBUF, "upstream connect error"),
+        (
+            b"\x08\x0d" + field_bytes(b"\x12", b"limit of series reached"),
+            "application/octet-stream",  # Mimir
+            "limit of series reached",
+        ),
+        (b"\x08\x0d" + field_bytes(b"\x12", b"no type"), "", "no type"),
+        (b"\x7fELF\x00\x01", "application/octet-stream", "�ELF��"),
+        (b"plain words", "application/octet-stream", "plain words"),
         (b'{"code":3,"message":"bad point"}', "application/json", "bad point"),
         (b'{"status":"error","error":"too old"}', "application/json; charset=utf-8", "too old"),
         (b'{"error":{"code":403,"message":"denied"}}', "application/json", "denied"),
