@@ -14,13 +14,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from relay.differences import Changes, Differences
 from relay.errors import ConfigError, Fault
 from relay.exporter.files import SETTLE_S
 from relay.exporter.loading import LoadResult, Manifests, keep_last_good
+from relay.exporter.mounted_secrets import MountedSecrets, Namespace
 from relay.exporter.secrets import SecretStore
 from relay.fleet import Fleet
 from relay.inventory.loading import InventoryFiles, InventoryLoad
@@ -74,6 +75,7 @@ class Reloader:
             secrets_root=settings.secrets,
             tenancy=settings.tenancy is not None,
         )
+        self._mounted = MountedSecrets(settings.secrets, tenancy=settings.tenancy is not None)
         self._inventory_files = InventoryFiles(settings.inventory.manifests)
         self._inventory = InventoryLoad()
         self._interval_s = settings.watch.interval_s
@@ -115,10 +117,12 @@ class Reloader:
             try:
                 self._take_inventory(await aside(self._inventory_files.load))
                 changes = await self._apply(await aside(self._manifests.load))
-                self._fleet.reread_secrets()  # mounted ones too: whoever asks expects it
+                self._fleet.reread_secrets()  # mounted ones too: who asks expects it
             except Exception:
                 self._fail()
                 raise
+            if not changes:
+                _log.info("reloaded: no exporter has changed, secrets are read again")
             return self._said(changes)
 
     async def watch(self) -> None:
@@ -149,15 +153,19 @@ class Reloader:
     async def _poll(self) -> float:
         """Look at the files and apply what has changed; return the CPU seconds of looking."""
 
-        def look() -> tuple[InventoryLoad, LoadResult | None, float]:
+        def look() -> tuple[InventoryLoad, LoadResult | None, frozenset[Namespace] | None, float]:
             started = time.thread_time()
             inventory = self._inventory_files.load()
             loaded = self._manifests.poll(time.monotonic())
-            return inventory, loaded, time.thread_time() - started
+            rotated = self._mounted.changed()
+            return inventory, loaded, rotated, time.thread_time() - started
 
         async with self._lock:
-            inventory, loaded, took_s = await aside(look)
+            inventory, loaded, rotated, took_s = await aside(look)
             self._take_inventory(inventory)
+            if rotated is None or rotated:
+                self._fleet.reread_secrets(rotated)
+                _log.info("mounted secrets have changed and are read again")
             if loaded is not None:
                 self._said(await self._apply(loaded))
             return took_s
@@ -202,11 +210,26 @@ class Reloader:
                     "seconds": round(self._applied_in_s, 3),
                 },
             )
+            if changes.removed and not any(True for _ in self._fleet.exporters):
+                _log.warning("no exporter is left: what is received goes to nobody")
         return changes
 
     def _report(self, loaded: LoadResult, differences: Differences) -> None:
-        """Log faults and warnings that were not logged before."""
-        _log_new("faulty, left out", self._loaded.faults, loaded.faults)
+        """Log faults and warnings that were not logged before, and what runs in spite of them."""
+        _log_new("faulty", self._loaded.faults, loaded.faults)
+        before, now = self._loaded.faulty, loaded.faulty
+        running = {exporter.id for exporter in loaded.exporters}
+        _log_each(
+            logging.WARNING,
+            "its last good version goes on running",
+            sorted((now - before) & running),
+        )
+        _log_each(logging.WARNING, "it does not run", sorted(now - before - running))
+        _log_each(logging.INFO, "its manifest is good again", sorted((before - now) & running))
+        for file in sorted(loaded.faulty_files - self._loaded.faulty_files):
+            _log.warning("%s: what it held before goes on running", file)
+        for file in sorted(self._loaded.faulty_files - loaded.faulty_files):
+            _log.info("%s: can be read again", file)
         for name in (*differences.added, *differences.changed):
             for warning in differences.wanted[name].warnings:
                 _log.warning("exporter %s: %s", name, warning)
@@ -219,6 +242,14 @@ class Reloader:
 
     def __repr__(self) -> str:
         return f"<Reloader {self._manifests!r}, {self._applied} times applied>"
+
+
+def _log_each(level: int, text: str, exporters: Sequence[str]) -> None:
+    """Say the same of several exporters, of the first of them one by one."""
+    for name in exporters[:LOGGED_MAX]:
+        _log.log(level, "exporter %s: %s", name, text)
+    if len(exporters) > LOGGED_MAX:
+        _log.log(level, "%d more exporters: %s", len(exporters) - LOGGED_MAX, text)
 
 
 def _log_new(title: str, before: Iterable[Fault], now: Iterable[Fault]) -> None:

@@ -5,8 +5,8 @@ Rules:
 * After :data:`FAILURES_MAX` requests in a row, whoever made them, that got no answer the circuit is
   *open*: from then on one request at a time probes the endpoint, not one for each batch that waits.
 * A probe leaves 1, 2, 4 … up to :data:`PROBE_S_MAX` seconds after the last one ended, and no sooner
-  than the backoff of the sink that sends it. The first answer, whatever it says,
-  closes the circuit, and everybody who waits is told at once.
+  than the backoff of the sink that sends it. The first answer, whatever it says, closes the
+  circuit, and all sinks that wait are told at once.
 * Only what says something of the way to the endpoint counts: no connection, no answer in time, a
   connection that broke. A certificate that one customer does not accept is not the others' concern.
 """

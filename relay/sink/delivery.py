@@ -312,6 +312,10 @@ class Delivery:
             if not wait.asked:
                 wait.until = 0.0
 
+    def credentials_changed(self) -> None:
+        """Try again at once where the sink is paused."""
+        self._resume()
+
     def due_saves(self, now: Moment, *, at_once: bool = False) -> list[int]:
         """The lanes whose payloads in memory have to be saved to disk."""
         if not self.queue.memory_bytes:

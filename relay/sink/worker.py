@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -31,7 +30,7 @@ from relay.sink.bell import Bell
 from relay.sink.circuit import Circuits
 from relay.sink.delivery import MEMORY_BYTES_MAX, Delivery, Load, Moment, Send, Sleep
 from relay.sink.endpoint import Endpoint
-from relay.sink.health import Note
+from relay.sink.log import log_note, logger, sink_name
 from relay.sink.outcome import Delivered, Retry, Unauthorized, Verdict
 from relay.sink.packing import Packing, Unpacked
 from relay.sink.payload import Payload
@@ -42,8 +41,6 @@ from relay.sink.stowage import Stowage
 from relay.sink.throughput import Throughput
 from relay.sink.transport import Transport
 from relay.wire.batch import OpenBatch, SealedBatch
-
-logger = logging.getLogger("relay.sink")
 
 UNBATCHED_POINTS_MAX = 1 << 30
 """Limit of an open batch where batching is off: the app seals at the end of each request
@@ -112,7 +109,7 @@ class SinkWorker:
             rng=rng,
             release=release,
             hold=hold,
-            say=partial(_log_note, sink_id, exporter_id),
+            say=partial(log_note, sink_id, exporter_id),
             circuit=self._circuits.join(config.otlp.url, self._resume),
             memory=memory,
             backlogs=store.backlogs if store else None,
@@ -208,8 +205,11 @@ class SinkWorker:
         self._unpacked.add(sealed, lane)
 
     def reread_secrets(self) -> None:
-        """Read credentials and TLS material afresh before the next request."""
+        """Read credentials and TLS material afresh before the next request, and try at once."""
         self._endpoint.reread_secrets()
+        if self._delivery.paused:
+            self._delivery.credentials_changed()
+            self._wake()
 
     def start(self) -> None:
         """Begin to send. Needs a running loop."""
@@ -482,19 +482,4 @@ class SinkWorker:
 
     @property
     def _name(self) -> str:
-        return _name(self.sink_id, self.exporter_id)
-
-
-def _log_note(sink_id: str, exporter_id: str, note: Note) -> None:
-    level = logging.INFO if note.good else logging.WARNING
-    logger.log(
-        level,
-        "%s: %s",
-        _name(sink_id, exporter_id),
-        note.text,
-        extra={"exporter": exporter_id, "sink": sink_id},
-    )
-
-
-def _name(sink_id: str, exporter_id: str) -> str:
-    return f"exporter {exporter_id}, sink {sink_id}"
+        return sink_name(self.sink_id, self.exporter_id)

@@ -188,6 +188,58 @@ async def test_secrets_rotate_without_a_reload(tmp_path: Path) -> None:
             await eventually("delivered anew", lambda: _delivered(relay) == 10, timeout_s=10)
 
 
+async def test_a_rotated_secret_is_used_although_the_old_one_still_works(tmp_path: Path) -> None:
+    async with OtlpServer() as server:
+        directory = Directory(tmp_path, server.url.removesuffix("/v1/metrics"))
+        token = directory.secrets / "default/credentials/token"
+        token.parent.mkdir(parents=True)
+        token.write_text("old")
+        directory.write("one", "up", access=ACCESS)
+        async with running(directory) as relay, client_of(relay) as client:
+
+            async def sends(value: str) -> bool:
+                assert await client.send("up", series=1) == 204
+                return server.received[-1:] and (
+                    server.received[-1].headers["Authorization"] == f"Bearer {value}"
+                )
+
+            await eventually("the first token is used", lambda: sends("old"), timeout_s=5)
+            token.write_text("new!")
+            await eventually("the second token is used", lambda: sends("new!"), timeout_s=5)
+
+
+async def test_the_log_says_what_runs_after_each_change(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="relay.reloading")
+    async with endpoint(tmp_path) as (_, directory):
+        directory.write("one", "up")
+
+        def said() -> list[str]:
+            lines = [record.getMessage() for record in caplog.records]
+            caplog.clear()
+            return lines
+
+        async with running(directory, watch=False) as relay:
+            said()
+            await relay.reload()
+            assert said() == ["reloaded: no exporter has changed, secrets are read again"]
+            directory.write("one", "up{")
+            directory.write("two", "up{")
+            await relay.reload()
+            lines = said()
+            assert "exporter default/one: its last good version goes on running" in lines
+            assert "exporter default/two: it does not run" in lines
+            assert sum(line.startswith("faulty: ") for line in lines) == 2
+            directory.write("one", "up")
+            (directory.path / "two.yaml").unlink()
+            await relay.reload()
+            assert "exporter default/one: its manifest is good again" in said()
+            (directory.path / "one.yaml").unlink()
+            await relay.reload()
+            assert "no exporter is left: what is received goes to nobody" in said()
+
+
 def _delivered(relay: Relay) -> int:
     return next(iter(relay.facts().sinks)).ledger.delivered
 
