@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import time
 from collections.abc import Callable, Coroutine, Iterable
@@ -151,7 +152,9 @@ class Relay:
         try:
             if self._settings.storage is not None:
                 self._storage = await open_storage(self._settings.storage, self._disk)
-            self._transport = Transport(allow_private=self._settings.allow_private_endpoints)
+            self._transport = Transport(
+                allow_private=self._settings.allow_private_endpoints, proxy=self._settings.proxy
+            )
             self._fleet = Fleet(
                 self._engine,
                 self._make_worker,
@@ -183,7 +186,7 @@ class Relay:
         if self._settings.watch.enabled:
             self._watch_task = loop.create_task(self._reloader.watch())
         self._ready = self._started = True
-        for notice in notices(self._settings):
+        for notice in notices(self._settings, os.environ):
             _log.warning("%s", notice)
         _log.info(
             "relay started",

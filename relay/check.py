@@ -58,7 +58,7 @@ def _check_settings(
         lines += [f"fault    {fault}" for fault in error.faults]
         return
     lines.append(f"good     {path}: settings")
-    lines += [f"warning  {path}: {notice}" for notice in notices(settings)]
+    lines += [f"warning  {path}: {notice}" for notice in notices(settings, os.environ)]
     loaded = load_exporters(
         settings.exporters,
         secrets_root=settings.secrets,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from relay.proxy_settings import ignored_variables
 from relay.settings import Settings
 
 
-def notices(settings: Settings) -> Iterator[str]:
+def notices(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
     """One line for each doubt, naming the setting."""
     ingest = settings.ingest
     has_client_ca = ingest.tls is not None and ingest.tls.client_ca_file is not None
@@ -25,6 +26,9 @@ def notices(settings: Settings) -> Iterator[str]:
             f"adminListen: anybody who reaches {settings.admin_listen} may read "
             "every customer's status"
         )
+    ignored = ignored_variables(environment)
+    if ignored and settings.proxy is None:
+        yield f"proxy: {', '.join(ignored)} is set and not used; set proxy.url to use a proxy"
     if not settings.exporters:
         yield "exporters: none, so nothing will be exported"
 

@@ -50,8 +50,8 @@ def read_authentication(ingest: Section, *, base: Path) -> SenderAuthentication:
         username = section.text("username", required=kind == "basic")
         if ":" in username:  # RFC 7617 §2: it ends at the first colon
             section.fault("username", 'must not contain ":"')
-        token, token_file = _read_credential(section, base, "token")
-        password, password_file = _read_credential(section, base, "password")
+        token, token_file = read_credential(section, base, "token")
+        password, password_file = read_credential(section, base, "password")
         if section.says("type", kind):  # a misspelt type says nothing about the other fields
             _check_credentials(section, kind)
         return SenderAuthentication(
@@ -64,7 +64,7 @@ def read_authentication(ingest: Section, *, base: Path) -> SenderAuthentication:
         )
 
 
-def _read_credential(section: Section, base: Path, key: str) -> tuple[str, Path | None]:
+def read_credential(section: Section, base: Path, key: str) -> tuple[str, Path | None]:
     """A secret text: as it stands, or from the file that ``<key>File`` names."""
     text = section.text(key, hidden=True)
     path = _read_path(section, base, f"{key}File")

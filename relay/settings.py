@@ -30,6 +30,7 @@ from relay.inventory.settings import (
     read_inventory,
     read_paths,
 )
+from relay.proxy_settings import Proxy, read_proxy
 from relay.selector.resources import Conventions
 from relay.sender_settings import (
     SenderAuthentication,
@@ -203,6 +204,7 @@ class Settings:
     memory: Memory = Memory()
     allow_private_endpoints: bool = True
     """In YAML, where it is absent: true without tenancy, false with it."""
+    proxy: Proxy | None = None
     resources: Conventions = field(default_factory=Conventions)
     inventory: Inventory = field(default_factory=Inventory)
     ingest: Ingest = Ingest()
@@ -321,6 +323,7 @@ class _Reader:
                 storage=self._read_storage(root),
                 memory=_read_memory(root),
                 allow_private_endpoints=tenancy is None if private_ok is None else private_ok,
+                proxy=read_proxy(root, base=self._base),
                 resources=read_conventions(root),
                 inventory=read_inventory(root, base=self._base, has_tenancy=has_tenancy),
                 ingest=self._read_ingest(root),

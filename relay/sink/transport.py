@@ -6,6 +6,8 @@ Rules:
 * An answer costs at most :data:`~relay.sink.connection.RESPONSE_BYTES_MAX` of memory and the
   request's timeout, whatever the endpoint sends. No decompression, no redirects, no cookies, no
   proxy from the environment.
+* The operator's proxy, where there is one, is another's matter to protect: it resolves names, and
+  only literal addresses of endpoints can be checked here.
 * No limit on connections here: each sink has at most ``concurrency`` requests under way, and a
   common limit would let endpoints that never answer starve the others.
 * Every socket is checked by :mod:`relay.sink.guard` at the moment it is made, for the very address
@@ -17,15 +19,16 @@ from __future__ import annotations
 import asyncio
 import errno
 import importlib.metadata
+import ipaddress
 import os
 import re
 import socket
 import ssl
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import aiohttp
 from aiohttp import AddrInfoType
@@ -35,6 +38,7 @@ from yarl import URL
 
 from relay import __version__
 from relay.errors import ForbiddenAddressError
+from relay.proxy_settings import Proxy
 from relay.sink.connection import (
     RESPONSE_BYTES_MAX,
     Connector,
@@ -124,17 +128,19 @@ class TransportStatistics:
 class Transport:
     """Make it inside the running loop; close it, or use it as an asynchronous context manager."""
 
-    def __init__(self, *, allow_private: bool, resolver: AbstractResolver | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        allow_private: bool,
+        proxy: Proxy | None = None,
+        resolver: AbstractResolver | None = None,
+    ) -> None:
         """``resolver`` is closed with the transport."""
         self._allow_private = allow_private
+        self._proxy = proxy
         self._resolver = resolver or ThreadedResolver()
-        self._connector = Connector(
-            limit=0,
-            keepalive_timeout=KEEPALIVE_S,
-            ttl_dns_cache=DNS_CACHE_S,
-            resolver=self._resolver,
-            socket_factory=self._make_socket,
-        )
+        self._direct = self._make_connector(self._make_socket)
+        self._through_proxy = self._make_connector(_make_any_socket)
         self._headers = {"User-Agent": user_agent(), "Accept-Encoding": "identity"}
         # A context lives as long as a sink that sends with it; sinks of equal material share one.
         self._contexts: weakref.WeakValueDictionary[TlsMaterial, ssl.SSLContext]
@@ -159,7 +165,8 @@ class Transport:
         try:
             peer = self._prepared(request.to)
             head = b"%bContent-Length: %d\r\n\r\n" % (request.to.head, len(body))
-            message, content = await self._connector.exchange(
+            connector = self._through_proxy if peer.proxy else self._direct
+            message, content = await connector.exchange(
                 peer, head, body, timeout_s=request.timeout_s
             )
         except TooLargeAnswerError as error:
@@ -169,6 +176,8 @@ class Transport:
         except Http2AnswerError:
             text = "the answer is HTTP/2; is this a gRPC port (4317)? OTLP/HTTP is usually 4318"
             return Failure("invalid_http", text)
+        except ForbiddenSocketError as error:
+            return Failure("forbidden_address", str(error.strerror))
         except (aiohttp.ClientError, HttpProcessingError, TimeoutError) as error:
             return _translate(error, request)
         finally:
@@ -183,7 +192,8 @@ class Transport:
 
     async def close(self) -> None:
         """Close every connection; requests under way fail."""
-        await self._connector.close()
+        await self._direct.close()
+        await self._through_proxy.close()
         await self._resolver.close()
 
     async def __aenter__(self) -> Self:
@@ -224,23 +234,68 @@ class Transport:
             loop=asyncio.get_running_loop(),
             ssl=to.tls or True,
             server_hostname=to.server_name or None,
+            **self._proxy_options(url),
         )
         peer.headers.popall("Content-Length", None)  # of no body: each request has its own
         fields = [f"{name}: {value}" for name, value in peer.headers.items()]
-        lines = [f"POST {url.raw_path_qs} HTTP/1.1", *fields]
+        target = url.raw_path_qs
+        if peer.proxy and url.scheme == "http":
+            # RFC 9112 3.2.2; inside a tunnel there is no proxy to tell.
+            target = str(url)
+            assert self._proxy is not None
+            fields += [f"{name}: {value}" for name, value in self._proxy.headers.items()]
+        lines = [f"POST {target} HTTP/1.1", *fields]
         if any(_CONTROL.search(line) for line in lines):
             raise ValueError("a header holds a control character")
         to.head = "".join(f"{line}\r\n" for line in lines).encode()
         to.peer = peer
         return peer
 
+    def _proxy_options(self, url: URL) -> dict[str, Any]:
+        """Return what leads a request through the proxy; nothing where it goes there directly.
+
+        Raises ForbiddenSocketError for a literal address that endpoints may not have.
+        """
+        proxy, host = self._proxy, url.host or ""
+        if proxy is None or not proxy.serves(host):
+            return {}
+        if _is_address(host):
+            self._check(host)
+        # The connector would add Host, and ever after look for idle connections without it.
+        headers = {**proxy.headers, "Host": url.host_port_subcomponent or host}
+        return {"proxy": URL(proxy.url), "proxy_headers": headers}
+
+    def _make_connector(self, socket_factory: Callable[[AddrInfoType], socket.socket]) -> Connector:
+        return Connector(
+            limit=0,
+            keepalive_timeout=KEEPALIVE_S,
+            ttl_dns_cache=DNS_CACHE_S,
+            resolver=self._resolver,
+            socket_factory=socket_factory,
+        )
+
     def _make_socket(self, info: AddrInfoType) -> socket.socket:
-        family, kind, protocol, _, address = info
+        self._check(str(info[4][0]))
+        return _make_any_socket(info)
+
+    def _check(self, address: str) -> None:
         try:
-            check_address(str(address[0]), allow_private=self._allow_private)
+            check_address(address, allow_private=self._allow_private)
         except ForbiddenAddressError as error:
             raise ForbiddenSocketError from error
-        return socket.socket(family, kind, protocol)
+
+
+def _make_any_socket(info: AddrInfoType) -> socket.socket:
+    family, kind, protocol, _, _ = info
+    return socket.socket(family, kind, protocol)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def _response(message: RawResponseMessage, content: bytes) -> HttpResponse:
@@ -261,6 +316,10 @@ def _translate(
             return Failure("forbidden_address", str(refusal.strerror))
         case aiohttp.ClientConnectorDNSError():
             return Failure("connect_failed", f"cannot resolve the host: {error.os_error.strerror}")
+        case aiohttp.ClientProxyConnectionError():
+            return Failure("connect_failed", f"no way to the proxy: {_os_reason(error.os_error)}")
+        case aiohttp.ClientHttpProxyError():
+            return Failure("connect_failed", f"the proxy refuses: HTTP {error.status}")
         case aiohttp.ClientConnectorError():
             return Failure("connect_failed", f"cannot connect: {_os_reason(error.os_error)}")
         case aiohttp.InvalidURL():

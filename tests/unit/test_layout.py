@@ -24,6 +24,7 @@ LEVELS = [
     {"quantity", "distribution", "wire", "selector", "journal", "loop"},
     {"exporter"},
     {"inventory", "sender_settings"},
+    {"proxy_settings"},
     {"settings"},
     {"notices"},
     {"pipeline", "sink"},

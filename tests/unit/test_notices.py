@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from relay.exporter.model import ExporterPath
 from relay.notices import notices
+from relay.proxy_settings import Proxy
 from relay.settings import Address, Ingest, SenderAuthentication, ServerTls, Settings
 
 EXPORTERS = (ExporterPath(Path("exporters")),)
@@ -41,6 +43,16 @@ TLS = ServerTls(Path("c"), Path("k"))
     ],
 )
 def test_notices(settings: Settings, first_words: list[str]) -> None:
-    lines = list(notices(settings))
+    lines = list(notices(settings, {}))
     assert len(lines) == len(first_words)
     assert all(line.startswith(words) for line, words in zip(lines, first_words, strict=True))
+
+
+def test_a_proxy_of_the_environment_is_said_to_be_ignored() -> None:
+    settings = Settings(exporters=(ExporterPath(Path("exporters")),))
+    environment = {"https_proxy": "http://proxy:3128", "HTTP_PROXY": ""}
+    assert list(notices(settings, environment)) == [
+        "proxy: https_proxy is set and not used; set proxy.url to use a proxy"
+    ]
+    used = replace(settings, proxy=Proxy("http://proxy:3128"))
+    assert list(notices(used, environment)) == []
