@@ -4,6 +4,7 @@
 #   make test     the whole test suite;                   make test ARGS="-k selector"
 #   make lint     ruff, mypy and cython-lint
 #   make bench    the relay against vmagent, under five minutes; ARGS replaces the options
+#   make peers    the newest vmagent, Prometheus and Collector, which some tests drive; needs Go
 #   make build    a wheel in dist/
 #   make venv     only the virtual environment, .venv
 #   make clean    remove everything that these made
@@ -20,7 +21,7 @@ STAMP := $(VENV)/.installed
 REAL_BINARIES := vmagent prometheus prometheus-node-exporter promtool
 REAL_PACKAGES := victoria-metrics prometheus prometheus-node-exporter
 
-.PHONY: help venv extensions demo test chaos lint bench build clean
+.PHONY: help venv extensions demo test peers chaos lint bench build clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -70,9 +71,20 @@ test: extensions
 	    echo "make test: to run them, apt-get install $(REAL_PACKAGES)"; \
 	    left_out="not real"; \
 	fi; \
+	missing=$$($(BIN)/python -m bench.newest --missing); \
+	if [ -n "$$missing" ]; then \
+	    echo "make test: NOT running the tests marked 'newest': missing: $$missing"; \
+	    echo "make test: to run them, make peers (once; minutes, and it needs Go)"; \
+	    left_out="$${left_out:+$$left_out and }not newest"; \
+	fi; \
 	set --; \
 	if [ -n "$$left_out" ]; then set -- -m "$$left_out"; fi; \
 	$(BIN)/python -m pytest "$$@" $(ARGS)
+
+# Built once into $RELAY_PEERS, by default ~/.cache/relay-peers; ARGS=--require fails where one
+# cannot be built.
+peers:
+	python3 -m bench.newest $(ARGS)
 
 # Minutes of deaths and faults; CHAOS_SEED=n repeats a run.
 chaos: extensions

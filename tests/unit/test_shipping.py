@@ -315,7 +315,7 @@ def test_the_build_context_holds_what_is_copied() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["venv", "demo", "test", "lint", "bench", "build", "clean", "help"]
+    "target", ["venv", "demo", "test", "lint", "bench", "peers", "build", "clean", "help"]
 )
 def test_makefile_has_the_target(target: str) -> None:
     done = subprocess.run(

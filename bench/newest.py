@@ -1,0 +1,331 @@
+"""``python3 -m bench.newest``: builds the newest releases of real peers from the Go module proxy.
+
+Rules:
+
+* Each peer is pinned to a version. It is built once, into ``bin`` of :func:`directory`, outside of
+  the checkout; a stamp beside it says of which recipe. Building again takes seconds.
+* A published module cannot be installed as it is where its go.mod replaces others. A module of our
+  own requires it, with the same replacements; the versions of all else follow from its go.mod.
+* cgo is used where there is a C compiler, as in the projects' own releases.
+* Only the standard library is imported: it runs before anything is installed.
+
+Needs Go 1.26 or newer; a newer toolchain that a peer asks for comes from the proxy as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_COLLECTOR = "go.opentelemetry.io/collector"
+_CONTRIB = "github.com/open-telemetry/opentelemetry-collector-contrib"
+_COLLECTOR_VERSION, _COLLECTOR_STABLE_VERSION = "v0.165.0", "v1.71.0"
+_MODULE = "relay.invalid/peer"
+
+
+class BuildError(Exception):
+    """A peer cannot be built; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How one peer is built.
+
+    ``modules``: path to version, the first one is the peer's own. ``package``: what is built; "."
+    for ``sources``, files of our own. ``link``: a variable that the linker sets, with its value.
+    """
+
+    name: str
+    modules: Mapping[str, str]
+    package: str
+    link: str = ""
+    tags: str = ""
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        """That of the peer's own module."""
+        return next(iter(self.modules.values()))
+
+    @property
+    def stamp(self) -> str:
+        """The version, and a digest of everything else that the binary follows from."""
+        text = repr((self.modules, self.package, self.link, self.tags, self.sources))
+        return f"{self.version} {hashlib.sha256(text.encode()).hexdigest()[:16]}\n"
+
+
+def _victoria_metrics(name: str) -> Recipe:
+    module, version = "github.com/VictoriaMetrics/VictoriaMetrics", "v1.153.0"
+    return Recipe(
+        name,
+        {module: version},
+        f"{module}/app/{name}",
+        link=f"{module}/lib/buildinfo.Version={name}-{version}",
+    )
+
+
+def _collector() -> Recipe:
+    """A Collector with the components that tests and the bench use."""
+    components = {
+        "Receivers": {f"{_COLLECTOR}/receiver/otlpreceiver": _COLLECTOR_VERSION},
+        "Processors": {f"{_COLLECTOR}/processor/batchprocessor": _COLLECTOR_VERSION},
+        "Exporters": {
+            f"{_COLLECTOR}/exporter/debugexporter": _COLLECTOR_VERSION,
+            f"{_COLLECTOR}/exporter/otlphttpexporter": _COLLECTOR_VERSION,
+            f"{_CONTRIB}/exporter/fileexporter": _COLLECTOR_VERSION,
+            f"{_CONTRIB}/exporter/prometheusexporter": _COLLECTOR_VERSION,
+            f"{_CONTRIB}/exporter/prometheusremotewriteexporter": _COLLECTOR_VERSION,
+        },
+        "Extensions": {f"{_CONTRIB}/extension/healthcheckextension": _COLLECTOR_VERSION},
+    }
+    providers = {
+        f"{_COLLECTOR}/confmap/provider/{name}provider": _COLLECTOR_STABLE_VERSION
+        for name in ("env", "file", "yaml")
+    }
+    telemetry = f"{_COLLECTOR}/service/telemetry/otelconftelemetry"
+    used = {path: v for group in components.values() for path, v in group.items()} | providers
+    parts = {name: "\n".join(map(_factory, paths)) for name, paths in components.items()}
+    imports = [
+        *(f"{_COLLECTOR}/{name}" for name in ("component", "confmap", "otelcol")),
+        *(f"{_COLLECTOR}/{name}" for name in ("exporter", "extension", "processor", "receiver")),
+        *used,
+        telemetry,
+    ]
+    source = _COLLECTOR_MAIN.format(
+        imports="\n".join(f'\t"{path}"' for path in sorted(imports)),
+        version=_COLLECTOR_VERSION.removeprefix("v"),
+        providers="\n".join(map(_factory, providers)),
+        **parts,
+    )
+    return Recipe(
+        "otelcol",
+        {
+            f"{_COLLECTOR}/otelcol": _COLLECTOR_VERSION,
+            f"{_COLLECTOR}/service": _COLLECTOR_VERSION,
+            **used,
+        },
+        ".",
+        sources={"main.go": source},
+    )
+
+
+def _factory(path: str) -> str:
+    return f"\t\t{path.rpartition('/')[2]}.NewFactory(),"
+
+
+_COLLECTOR_MAIN = """\
+package main
+
+import (
+\t"os"
+
+{imports}
+)
+
+func factories() (factories otelcol.Factories, err error) {{
+\tfactories.Telemetry = otelconftelemetry.NewFactory()
+\tif factories.Receivers, err = otelcol.MakeFactoryMap[receiver.Factory](
+{Receivers}
+\t); err != nil {{
+\t\treturn
+\t}}
+\tif factories.Processors, err = otelcol.MakeFactoryMap[processor.Factory](
+{Processors}
+\t); err != nil {{
+\t\treturn
+\t}}
+\tif factories.Exporters, err = otelcol.MakeFactoryMap[exporter.Factory](
+{Exporters}
+\t); err != nil {{
+\t\treturn
+\t}}
+\tfactories.Extensions, err = otelcol.MakeFactoryMap[extension.Factory](
+{Extensions}
+\t)
+\treturn
+}}
+
+func main() {{
+\tsettings := otelcol.CollectorSettings{{
+\t\tBuildInfo: component.BuildInfo{{Command: "otelcol", Version: "{version}"}},
+\t\tFactories: factories,
+\t}}
+\tsettings.ConfigProviderSettings.ResolverSettings.ProviderFactories = []confmap.ProviderFactory{{
+{providers}
+\t}}
+\tif otelcol.NewCommand(settings).Execute() != nil {{
+\t\tos.Exit(1)
+\t}}
+}}
+"""
+
+_PROMETHEUS = "github.com/prometheus/prometheus"
+
+RECIPES: Mapping[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        _victoria_metrics("vmagent"),
+        Recipe(
+            "prometheus",
+            {_PROMETHEUS: "v0.316.0"},
+            f"{_PROMETHEUS}/cmd/prometheus",
+            link="github.com/prometheus/common/version.Version=3.16.0",
+            # Static and file discovery stay; without "builtinassets" it starts without the pages.
+            tags="netgo,remove_all_sd",
+        ),
+        _collector(),
+        _victoria_metrics("victoria-metrics"),
+    )
+}
+
+
+def directory() -> Path:
+    """Where peers are: ``$RELAY_PEERS``, by default ``relay-peers`` in the user's cache."""
+    given = os.environ.get("RELAY_PEERS")
+    if given:
+        return Path(given).absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "relay-peers"
+
+
+def binary(name: str) -> Path:
+    """Where the peer of that name is, once it is built."""
+    return directory() / "bin" / RECIPES[name].name
+
+
+def is_built(name: str) -> bool:
+    """Whether it is there, of the pinned version."""
+    try:
+        stamp = _stamp_file(name).read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return stamp == RECIPES[name].stamp and os.access(binary(name), os.X_OK)
+
+
+def build(name: str, jobs: int) -> None:
+    """Build one peer. Raises BuildError."""
+    recipe = RECIPES[name]
+    go = shutil.which("go")
+    if go is None:
+        raise BuildError("there is no Go: apt-get install golang-go, or https://go.dev/dl/")
+    target = binary(name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="relay-peer-") as scratch:
+        source = Path(scratch)
+        environment = {
+            **os.environ,
+            "GOTOOLCHAIN": "auto",
+            "GOFLAGS": "-mod=mod -trimpath -buildvcs=false",
+            "GOWORK": "off",
+            # The compiler itself has threads, too.
+            "GOMAXPROCS": str(jobs),
+            "CGO_ENABLED": "1" if shutil.which(os.environ.get("CC", "gcc")) else "0",
+        }
+        _write_module(go, recipe, source, environment)
+        for file_name, text in recipe.sources.items():
+            (source / file_name).write_text(text, encoding="utf-8")
+        fresh = target.with_name(f"{name}.new")
+        flags = f"-s -w -X {recipe.link}" if recipe.link else "-s -w"
+        command = ["build", f"-p={jobs}", f"-tags={recipe.tags}", f"-ldflags={flags}"]
+        _run(go, [*command, "-o", str(fresh), recipe.package], source, environment)
+        fresh.replace(target)
+    _stamp_file(name).write_text(recipe.stamp, encoding="utf-8")
+
+
+def _write_module(go: str, recipe: Recipe, source: Path, environment: Mapping[str, str]) -> None:
+    """Write a go.mod that requires the peer's modules, with the first one's replacements."""
+    first, version = next(iter(recipe.modules.items()))
+    found = _run(go, ["mod", "download", "-json", f"{first}@{version}"], source, environment)
+    own = _run(go, ["mod", "edit", "-json", json.loads(found)["GoMod"]], source, environment)
+    own_mod = json.loads(own)
+    requires = "".join(f"\t{path} {version}\n" for path, version in recipe.modules.items())
+    replaced = "".join(map(_replacement, own_mod.get("Replace") or []))
+    # The line "go" chooses the toolchain.
+    text = (
+        f"module {_MODULE}\n\ngo {own_mod['Go']}\n\n"
+        f"require (\n{requires})\n\nreplace (\n{replaced})\n"
+    )
+    (source / "go.mod").write_text(text, encoding="utf-8")
+    if recipe.package != ".":
+        # Without an import of it, nothing of the peer's package would be resolved.
+        text = f'//go:build tools\n\npackage peer\n\nimport _ "{recipe.package}"\n'
+        (source / "tools.go").write_text(text, encoding="utf-8")
+
+
+def _replacement(one: Mapping[str, Any]) -> str:
+    """A line of a replace block; "" for folders, which no published module has beside it."""
+    old, new = one["Old"], one["New"]
+    if "Version" not in new:
+        return ""
+    return f"\t{old['Path']} {old.get('Version', '')} => {new['Path']} {new['Version']}\n"
+
+
+def _run(go: str, arguments: Sequence[str], directory: Path, environment: Mapping[str, str]) -> str:
+    """What a command of Go prints."""
+    done = subprocess.run(
+        [go, *arguments],
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip()[-2000:]
+        raise BuildError(f"go {' '.join(arguments)} failed:\n{said}")
+    return done.stdout
+
+
+def _stamp_file(name: str) -> Path:
+    return directory() / f"{name}.stamp"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m bench.newest",
+        description="Build the newest vmagent, victoria-metrics, Prometheus and Collector.",
+        epilog="Exit 0, also where some could not be built; with --require, 1.",
+    )
+    parser.add_argument("peers", nargs="*", metavar="peer", help=f"of {', '.join(RECIPES)}")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="default: all cores")
+    parser.add_argument("--require", action="store_true", help="exit 1 where one is missing")
+    parser.add_argument("--missing", action="store_true", help="build nothing, print what is not")
+    options = parser.parse_args(arguments)
+    for name in options.peers:
+        if name not in RECIPES:
+            parser.error(f"there is no peer {name!r}; choose from {', '.join(RECIPES)}")
+    names = options.peers or list(RECIPES)
+    if options.missing:
+        missing = [name for name in names if not is_built(name)]
+        print(" ".join(missing))
+        return 1 if missing and options.require else 0
+    missing = []
+    for name in names:
+        version = RECIPES[name].version
+        if not is_built(name):
+            print(f"{name} {version}: building; minutes, the first time", flush=True)
+            try:
+                build(name, options.jobs)
+            except (BuildError, OSError) as error:
+                print(f"{name} {version}: NOT BUILT: {error}", file=sys.stderr, flush=True)
+                missing.append(name)
+                continue
+        print(f"{name} {version}: {binary(name)}", flush=True)
+    if missing:
+        print(f"newest peers: MISSING: {' '.join(missing)}", file=sys.stderr)
+    return 1 if missing and options.require else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
