@@ -11,6 +11,8 @@ Rules:
   that text. Its occurrences in a decompressed OTLP or remote-write 1.0 body are therefore the
   series in it. (2.0 has each text once; nobody sends that to the sink.)
 * The series of a classic histogram share one number, so one marker is one histogram in OTLP.
+* Series of a scrape (:mod:`bench.scrape`) leave out values of 0, as senders do; the others have
+  none.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
-from bench import bodies
+from bench import bodies, scrape
 from bench.bodies import Encoding, Label, Protocol
 from bench.labels import (
     MARKER,
@@ -61,7 +63,8 @@ class Shape:
     """What a data set looks like. ``start_ms`` is the time of the first round.
 
     ``series`` are the slots of a round, all members of histograms included. ``churn``: see
-    :data:`RENEWED_TARGETS`. ``shuffled``: every request has an order of its own. ``projects``: see
+    :data:`RENEWED_TARGETS`. ``shuffled``: every request has an order of its own. ``scattered``: a
+    scrape's series in the worst order that there is, always the same one. ``projects``: see
     :func:`bench.labels.labels_of`; 0 stands for None.
     """
 
@@ -71,10 +74,11 @@ class Shape:
     series_per_request: int = 2_000
     encoding: Encoding = "snappy"
     protocol: Protocol = "1.0"
-    content: Literal["numbers", "histograms"] = "numbers"
+    content: Literal["numbers", "histograms", "scrape"] = "numbers"
     label_set: LabelSet = "platform"
     churn: bool = False
     shuffled: bool = False
+    scattered: bool = False
     projects: int = 0
 
     def __post_init__(self) -> None:
@@ -84,13 +88,20 @@ class Shape:
         assert bodies.TIME_MS_MIN <= self.start_ms < bodies.TIME_MS_MAX
         if self.churn:
             assert self.protocol == "1.0", "symbols are not encoded anew"
-        if self.content == "histograms":
+        if self.content != "numbers":
             assert not self.churn
             assert not self.shuffled
             assert not self.projects
+        if self.content == "histograms":
             # Otherwise a run may end in the middle of a histogram.
             assert self.series % SERIES_PER_HISTOGRAM == 0
             assert self.series_per_request % SERIES_PER_HISTOGRAM == 0
+        if self.content == "scrape":
+            assert self.protocol == "1.0", "symbols would have heads of one kind only"
+            assert self.series % self._series_per_target == 0, "whole targets only"
+        else:
+            assert not self.scattered
+            assert self.label_set != "exposed"
 
     @property
     def series_per_point(self) -> int:
@@ -101,12 +112,13 @@ class Shape:
         """The number of the series that has a slot in a round: the marker's value."""
         if self.content == "histograms":
             return slot // SERIES_PER_HISTOGRAM
+        if self.scattered:
+            return scrape.scattered_number(slot, self.series // self._series_per_target)
         return slot + self.series * round_number if self._is_renewed(slot) else slot
 
     def time_ms(self, number: int, round_number: int) -> int:
         """When a series is sampled in a round; targets are spread over the scrape interval."""
-        per_target = _HISTOGRAMS_PER_TARGET if self.content == "histograms" else SERIES_PER_TARGET
-        spread = number // per_target * 7919 % SCRAPE_INTERVAL_MS
+        spread = number // self._series_per_target * 7919 % SCRAPE_INTERVAL_MS
         return self.start_ms + round_number * SCRAPE_INTERVAL_MS + spread
 
     def round_of(self, number: int, time_ms: int) -> int:
@@ -114,6 +126,8 @@ class Shape:
         found, rest = divmod(time_ms - self.time_ms(number, 0), SCRAPE_INTERVAL_MS)
         if rest or not 0 <= found < self.rounds:
             return -1
+        if self.content == "scrape":
+            return found if number < self.series else -1
         slot = number % self.series * self.series_per_point
         return found if slot < self.series and self.number(slot, found) == number else -1
 
@@ -123,7 +137,16 @@ class Shape:
             buckets = _increments(number, round_number)
             bounds = tuple(float(bound) for bound in BOUNDS[:-1])
             return (sum(buckets), value_of(number, round_number), *bounds, *buckets)
+        if self.content == "scrape":
+            return scrape.value_of(number, round_number, SCRAPE_INTERVAL_MS)
         return value_of(number, round_number)
+
+    @property
+    def _series_per_target(self) -> int:
+        """How many numbers in a row are sampled at the same time."""
+        if self.content == "scrape":
+            return len(scrape.exposed())
+        return _HISTOGRAMS_PER_TARGET if self.content == "histograms" else SERIES_PER_TARGET
 
     def _is_renewed(self, slot: int) -> bool:
         return self.churn and slot // SERIES_PER_TARGET % RENEWED_TARGETS == RENEWED_TARGETS - 1
@@ -246,7 +269,10 @@ class _Stretch:
         if shape.protocol == "2.0":
             self._preamble, self._heads = bodies.heads2(map(self._labels, slots, self._numbers))
         else:
-            self._heads = list(map(bodies.head1, map(self._labels, slots, self._numbers)))
+            labels = [self._labels(*pair) for pair in zip(slots, self._numbers, strict=True)]
+            self._heads = list(map(bodies.head1, labels))
+            if shape.content == "scrape":
+                self._zero_heads = list(map(bodies.zero_head1, labels))
 
     def body(self, round_number: int) -> tuple[bytes, int]:
         """The body of a round, and how many of its samples the proposal's selector selects."""
@@ -264,15 +290,23 @@ class _Stretch:
             whole = numbers[::SERIES_PER_HISTOGRAM]
             values = [value for one in whole for value in _members(one, round_number)]
             wanted = 0
+        elif shape.content == "scrape":
+            values = [scrape.value_of(one, round_number, SCRAPE_INTERVAL_MS) for one in numbers]
+            both = zip(values, heads, self._zero_heads, strict=True)
+            heads = [head if value else zero_head for value, head, zero_head in both]
+            wanted = 0
         else:
             values = [value_of(number, round_number) for number in numbers]
             wanted = self._wanted()
-        return bodies.join(self._preamble, heads, values, tails), wanted
+        zeros = shape.content == "scrape"
+        return bodies.join(self._preamble, heads, values, tails, leaves_out_zeros=zeros), wanted
 
     def _labels(self, slot: int, number: int) -> Iterable[Label]:
         shape = self._shape
         if shape.content == "numbers":
             return labels_of(number, shape.label_set, shape.projects or None).items()
+        if shape.content == "scrape":
+            return scrape.labels_of(number, shape.label_set)
         member = slot % SERIES_PER_HISTOGRAM
         labels = histogram_labels_of(number, shape.label_set)
         if member < len(BOUNDS):

@@ -10,9 +10,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal
 
-LabelSet = Literal["platform", "small", "large"]
+LabelSet = Literal["platform", "small", "large", "exposed"]
 """``platform``: 13 labels of 440 bytes, as the platform has them. ``small``: 3 labels of 60 bytes.
-``large``: the platform's and 27 more, 40 labels of 2 KB. Sizes are as encoded."""
+``large``: the platform's and 27 more, 40 labels of 2 KB. Sizes are as encoded. ``exposed``: what
+:mod:`bench.scrape` says."""
 
 MARKER = "bench_series"
 PROJECT_LABEL = "resourcemanager_datumapis_com_project_name"
@@ -111,6 +112,11 @@ def _project_name(number: int) -> str:
 def _kind(target: int) -> tuple[str, str]:
     # Every tenth target is a Gateway: 8 of 20 metrics of a tenth of the series are 4 %.
     return _KINDS[0 if target % 10 == 0 else 1 + target % (len(_KINDS) - 1)]
+
+
+def target_labels_of(target: int, label_set: LabelSet) -> dict[str, str]:
+    """What all series of a target share, sorted."""
+    return {k: v for k, v in _labels_of_target(target, label_set).items() if k != "code"}
 
 
 @lru_cache(maxsize=1024)

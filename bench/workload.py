@@ -16,11 +16,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from bench import scrape
 from bench.dataset import SERIES_PER_HISTOGRAM, Dataset, Shape
 from bench.labels import LabelSet
 
 EXPORT = "export"
 """The workload that others are measured against."""
+
+SCRAPE = "scrape"
+"""The workload that is nearest to what platforms send."""
+
+_SCRAPED: Mapping[str, Any] = {"content": "scrape", "series": 100 * len(scrape.exposed())}
 
 COLD_SERIES = 1_000_000
 COLD_SERIES_PER_S = 100_000
@@ -37,12 +43,12 @@ class Workload:
     ``delivers``: every sample to one sink, those that the proposal's selector selects to one sink,
     every sample to each of ``sinks``, or each sample to its tenant's exporter. ``shape``: what its
     data has other than :class:`Shape`'s defaults. ``label_sets``: those that have the labels that
-    it needs. ``once``: requests must not come a second time, as its series would not be new then or
-    its times have gone by; a peer that is faster than the data lasts is sent less.
-    ``seconds_min``: it runs no shorter, whatever is asked for. ``rounds_per_s``: prepared rounds
-    for each second of sending. ``timed``: sending ends with the time; otherwise when one round, of
-    new series only, has been sent. ``warmup_requests``: sent before anything is measured; None: two
-    rounds.
+    it needs. ``label_set``: its series have no other, whatever is asked for. ``once``: requests
+    must not come a second time, as its series would not be new then or its times have gone by; a
+    peer that is faster than the data lasts is sent less. ``seconds_min``: it runs no shorter,
+    whatever is asked for. ``rounds_per_s``: prepared rounds for each second of sending. ``timed``:
+    sending ends with the time; otherwise when one round, of new series only, has been sent.
+    ``warmup_requests``: sent before anything is measured; None: two rounds.
     """
 
     name: str
@@ -51,6 +57,7 @@ class Workload:
     sinks: int = 1
     shape: Mapping[str, Any] = field(default_factory=dict)
     label_sets: tuple[LabelSet, ...] = _ANY
+    label_set: LabelSet | None = None
     once: bool = False
     seconds_min: float = 0.0
     rounds_per_s: float = 12.0
@@ -64,10 +71,12 @@ class Workload:
         if not self.timed:
             return self._shape_of_one_round(start_ms, seconds, label_set, series)
         given = dict(self.shape)
+        label_set = self.label_set or label_set
         if series is not None:
             given["series"] = series
-        if given.get("content") == "histograms":  # whole ones only
-            given["series"] -= given["series"] % SERIES_PER_HISTOGRAM
+        whole = {"histograms": SERIES_PER_HISTOGRAM, "scrape": len(scrape.exposed())}
+        if (content := given.get("content")) in whole:  # whole histograms or targets only
+            given["series"] = max(1, given["series"] // whole[content]) * whole[content]
         rounds = max(_ROUNDS_MIN, round(self.rounds_per_s * seconds))
         return Shape(start_ms=start_ms, rounds=rounds, label_set=label_set, **given)
 
@@ -107,6 +116,25 @@ class Workload:
 WORKLOADS: dict[str, Workload] = {
     workload.name: workload
     for workload in (
+        Workload(
+            SCRAPE,
+            "a node exporter's 507 series a target, in scrape order, with the labels that it has",
+            shape=_SCRAPED,
+            label_sets=("platform",),
+            label_set="exposed",
+        ),
+        Workload(
+            "scrape-platform",
+            "the same with the platform's labels",
+            shape=_SCRAPED,
+            label_sets=("platform",),
+        ),
+        Workload(
+            "worst",
+            "the same, every series another target's than the one before, and another metric's",
+            shape={**_SCRAPED, "scattered": True},
+            label_sets=("platform",),
+        ),
         Workload(EXPORT, "everything to one sink, batches of 10,000"),
         Workload(
             "filter",
