@@ -20,10 +20,10 @@ from bench.plot import draw
 from bench.process import BenchError, raise_file_limit
 from bench.ratios import Comparison, compare
 from bench.report import table_head, table_row, write_results
-from bench.workload import EXPORT, WORKLOADS
+from bench.workload import EXPORT, SCRAPE, WORKLOADS
 
-SHORT_WITH_PEERS = (EXPORT, "filter")
-SHORT_ALONE = ("fanout", "tenants", "seed", "histograms", "cold")
+SHORT_WITH_PEERS = (SCRAPE, "scrape-platform", EXPORT)
+SHORT_ALONE = ("worst", "filter", "fanout", "tenants", "histograms", "cold")
 SHORT_WITH_PEERS_S, SHORT_ALONE_S = 4.0, 2.0
 """Seconds of sending. Where programs are compared, what each does once weighs less."""
 
@@ -38,14 +38,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--workload",
-        default=EXPORT,
-        help=f"one or more of {', '.join(WORKLOADS)}, with commas; or all (default: export)",
+        default=SCRAPE,
+        help=f"one or more of {', '.join(WORKLOADS)}, with commas; or all (default: scrape)",
     )
     parser.add_argument(
         "--peers",
         default="relay,vmagent",
         help="names in bench/peers, with commas; the first is compared with each other one, and "
         "one name twice shows how far equal runs differ (default: relay,vmagent)",
+    )
+    parser.add_argument(
+        "--relay-command",
+        default="",
+        metavar="PATH",
+        help="an installed relay, which the peer relay-installed runs",
     )
     parser.add_argument("--runs", type=_positive_int, default=3, help="pairs of runs (default: 3)")
     parser.add_argument("--seconds", type=_positive, default=5.0, help="of sending (default: 5)")
@@ -67,7 +73,8 @@ def _parser() -> argparse.ArgumentParser:
         "--shape",
         choices=LABEL_SETS,
         default="default",
-        help="labels of a series: 13 of 440 bytes, 3 of 60 bytes, or 40 of 2 KB",
+        help="labels of a series: 13 of 440 bytes, 3 of 60 bytes, or 40 of 2 KB; of scrapes, their "
+        "own",
     )
     parser.add_argument(
         "--alone", action="store_true", help="do not run export beside the other workloads"
@@ -75,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--short",
         action="store_true",
-        help="what takes under five minutes: export and filter with all peers in three pairs, the "
+        help="what takes under five minutes: scrapes and export with all peers in three pairs, the "
         "main other workloads with the first peer in one; --runs, --seconds do not count",
     )
     parser.add_argument("--output", type=Path, help="JSON file (default: in bench/results)")
@@ -116,6 +123,7 @@ def _plans(options: argparse.Namespace, names: Sequence[str]) -> Iterator[Plan]:
         label_set=LABEL_SETS[options.shape],
         with_export=not options.alone,
         processes=options.processes,
+        relay=options.relay_command,
     )
     if not options.short:
         for name in names:
@@ -153,6 +161,8 @@ def main(arguments: list[str] | None = None) -> int:
     for name in names:
         if name not in WORKLOADS:
             parser.error(f"there is no workload {name!r}; choose from {', '.join(WORKLOADS)}")
+    if "relay-installed" in options.peers.split(",") and not options.relay_command:
+        parser.error("the peer relay-installed needs --relay-command")
     if options.rate and options.load:
         parser.error("--load chooses the rate itself")
     if options.processes > 1 and (options.rate or options.load):
@@ -166,7 +176,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         plans = list(_plans(options, names))
         versions = {
-            name: load_peer(name).version_text() for name in dict.fromkeys(options.peers.split(","))
+            name: load_peer(name).version_text(options.relay_command)
+            for name in dict.fromkeys(options.peers.split(","))
         }
         for name, version in versions.items():
             print(f"{name}: {version}")

@@ -73,7 +73,7 @@ class Plan:
     ``load``: at this share of its maximum, a peer runs once more. ``series``: instead of the
     workload's. ``with_export``: the first peer's export runs beside the workload where that is
     compared with it. ``processes``: that many of each peer share the series, and one that has all
-    of them runs beside.
+    of them runs beside. ``relay``: the command that the peer ``relay-installed`` is.
     """
 
     workload: Workload
@@ -87,6 +87,7 @@ class Plan:
     label_set: LabelSet = "platform"
     with_export: bool = True
     processes: int = 1
+    relay: str = ""
 
 
 class Datasets:
@@ -144,7 +145,9 @@ def run_plan(
     with tempfile.TemporaryDirectory(prefix=f"{workload.name}-", dir=root) as scratch:
         directory = Path(scratch)
         for label, peer in peers:  # before minutes are spent: can every peer do it?
-            peer.prepare(workload.name, _made(directory / "probe" / label), sink_port=1)
+            peer.prepare(
+                workload.name, _made(directory / "probe" / label), sink_port=1, relay=plan.relay
+            )
         for pair in range(plan.runs):
             for label, peer in peers:
                 case = _Case(plan, workload, peer, label, pair)
@@ -248,7 +251,9 @@ class _Run:
             )
         )
         self._sink_port = int(json.loads(self._sink.read_line())["port"])
-        self._launch: Launch = case.peer.prepare(case.workload.name, directory, self._sink_port)
+        self._launch: Launch = case.peer.prepare(
+            case.workload.name, directory, self._sink_port, case.plan.relay
+        )
         self._peer = processes.enter_context(
             Process(
                 "peer",

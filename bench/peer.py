@@ -1,10 +1,12 @@
 """A peer: any command that accepts remote write and forwards it, described by a YAML file.
 
 ``bench/peers/<name>.yaml``; every text may hold ``$name`` of the peer's variables: ``python``,
-``directory`` (of its own, empty), ``sink`` (a URL), each of its ports, and what ``variables`` says
-(``$$`` is a dollar sign)::
+``directory`` (of its own, empty), ``sink`` (a URL), ``newest`` (where :mod:`bench.newest` builds),
+``relay`` (a command that the caller chooses), each of its ports, and what ``variables`` says. A
+variable may use those before it; ``$$`` is a dollar sign::
 
-    extends: another peer               # optional: all of it, but for what stands here
+    extends: another peer               # optional: all of it, but for what stands here; tables
+                                        # such as variables and workloads are merged
     title: for people
     install: what to do where the command is missing
     version: [command, that, prints, it]
@@ -42,6 +44,7 @@ from typing import Any
 
 import msgspec
 
+from bench import newest
 from bench.process import BenchError, free_ports
 
 PEERS = Path(__file__).parent / "peers"
@@ -87,17 +90,18 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return ""
         return self.cannot.get(workload, "it has no set-up for that")
 
-    def prepare(self, workload: str, directory: Path, sink_port: int) -> Launch:
+    def prepare(self, workload: str, directory: Path, sink_port: int, relay: str = "") -> Launch:
         """Choose ports, write the files of a workload into ``directory`` and fill in the rest.
 
-        Raises BenchError where the peer cannot do the workload or its command is missing.
+        ``relay``: the variable of that name. Raises BenchError where the peer cannot do the
+        workload or its command is missing.
         """
         setup = self.workloads.get(workload)
         if setup is None:
             why = self.why_not(workload)
             raise BenchError(f"{self.title} has no set-up for the workload {workload}: {why}")
         variables = {
-            "python": sys.executable,
+            **_everywhere(relay),
             "directory": str(directory),
             "sink": f"http://127.0.0.1:{sink_port}",
             **{
@@ -105,11 +109,11 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 for name, port in zip(self.ports, free_ports(len(self.ports)), strict=True)
             },
         }
-        given = {**self.variables, **setup.variables}
-        variables |= {name: _fill(text, variables) for name, text in given.items()}
+        for name, text in {**self.variables, **setup.variables}.items():
+            variables[name] = _fill(text, variables)
         command = [_fill(text, variables) for text in (*self.command, *setup.arguments)]
         if shutil.which(command[0]) is None:
-            raise BenchError(f"{command[0]} is not installed: {_fill(self.install, variables)}")
+            raise BenchError(f"{command[0]} is not installed: {self.install}")
         for name, content in {**self.files, **setup.files}.items():
             for file_name, text in _files(name, content, variables):
                 path = directory / file_name
@@ -123,9 +127,9 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             metrics=_fill(self.metrics, variables),
         )
 
-    def version_text(self) -> str:
-        """What the peer says its version is."""
-        command = [_fill(text, {"python": sys.executable}) for text in self.version]
+    def version_text(self, relay: str = "") -> str:
+        """What the peer says its version is; ``relay`` as in :meth:`prepare`."""
+        command = [_fill(text, _everywhere(relay)) for text in self.version]
         if shutil.which(command[0]) is None:
             raise BenchError(f"{command[0]} is not installed: {self.install}")
         done = subprocess.run(
@@ -160,10 +164,19 @@ def load_peer(name: str) -> Peer:
         given = msgspec.yaml.decode(path.read_bytes(), type=dict[str, Any])
         base = given.pop("extends", None)
         if base is not None:
-            given = {**msgspec.yaml.decode(_path_of(base).read_bytes(), type=dict), **given}
+            given = _extended(msgspec.yaml.decode(_path_of(base).read_bytes(), type=dict), given)
         return msgspec.convert(given, type=Peer)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise BenchError(f"{path}: {error}") from error
+
+
+def _extended(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with what ``given`` says instead, tables entry by entry."""
+    merged = {**base, **given}
+    for name, value in given.items():
+        if isinstance(value, dict) and isinstance(base.get(name), dict):
+            merged[name] = {**base[name], **value}
+    return merged
 
 
 def _path_of(name: str) -> Path:
@@ -191,6 +204,12 @@ def _files(
             yield _fill(name, {"number": number}), before + text
     else:
         yield name, before + "".join(texts.values())
+
+
+def _everywhere(relay: str) -> dict[str, str]:
+    """The variables that do not depend on the workload."""
+    variables = {"python": sys.executable, "newest": str(newest.directory() / "bin")}
+    return {**variables, "relay": relay} if relay else variables
 
 
 def _fill(text: str, variables: Mapping[str, str]) -> str:

@@ -124,17 +124,20 @@ def compare(measurements: Sequence[Measurement]) -> list[Comparison]:
     if not measurements:
         return []
     return [
-        *_with_peers(measurements),
+        *compare_peers(measurements),
         *_with_export(measurements),
         *_alone(measurements),
     ]
 
 
-def _with_peers(measurements: Sequence[Measurement]) -> Iterator[Comparison]:
+def compare_peers(
+    measurements: Sequence[Measurement], figures: Sequence[str] = (CPU_RATE, CLOCK_RATE)
+) -> Iterator[Comparison]:
+    """The first peer with each other one; what has no value is left out."""
     own = [m for m in measurements if not m.beside and not m.load]
     peers = list(dict.fromkeys(m.peer for m in own))
     for other in peers[1:]:
-        for figure in (CPU_RATE, CLOCK_RATE):
+        for figure in figures:
             values = _ratios(
                 figure,
                 [m for m in own if m.peer == peers[0]],

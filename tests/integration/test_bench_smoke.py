@@ -151,3 +151,20 @@ def test_vmagent_filters_the_same(tmp_path: Path) -> None:
     assert results["left_out"] == [
         "v2: vmagent is left out: version 1.79 takes remote write 1.0 only"
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.newest
+def test_the_newest_vmagent_does_the_scrapes(tmp_path: Path) -> None:
+    results = run_harness("vmagent-newest", "scrape,zstd", tmp_path, "--seconds 0.5 --alone")
+    assert [run["workload"] for run in results["runs"]] == ["scrape", "zstd"]
+    for run in results["runs"]:
+        assert run["points"] == run["samples"]
+
+
+@pytest.mark.slow
+def test_relay_does_the_scrapes(tmp_path: Path) -> None:
+    results = run_harness("relay", "scrape,scrape-platform,worst", tmp_path, "--seconds 0.5")
+    assert len(results["runs"]) == 3
+    for run in results["runs"]:
+        assert run["points"] == run["samples"]

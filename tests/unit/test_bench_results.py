@@ -55,6 +55,24 @@ def test_a_peer_that_extends_another_one_is_that_one_but_for_what_it_says(
     assert (own.command, own.workloads, own.files) == (base.command, base.workloads, base.files)
 
 
+def test_tables_of_a_peer_that_extends_another_one_are_merged(tmp_path: Path) -> None:
+    base, own = load_peer("vmagent"), load_peer("vmagent-newest")
+    assert set(own.workloads) == {*base.workloads, "zstd"}
+    assert own.why_not("durable") == base.why_not("durable") != ""
+    assert own.variables == {**base.variables, "vmagent": "$newest/vmagent"}
+
+
+def test_an_installed_relay_is_the_command_that_is_given(tmp_path: Path) -> None:
+    peer = load_peer("relay-installed")
+    launch = peer.prepare("export", tmp_path, 1, relay="/bin/sh")
+    assert launch.command[:2] == ["/bin/sh", "run"]
+    assert launch.environment["PYTHONPATH"] == "", "it must not find the checkout's modules"
+    with pytest.raises(BenchError, match=r"cannot fill in '\$relay'"):
+        peer.prepare("export", tmp_path, 1)
+    with pytest.raises(BenchError, match="/nowhere/relay is not installed: --relay-command"):
+        peer.prepare("export", tmp_path, 1, relay="/nowhere/relay")
+
+
 def test_tenants_have_five_exporters_that_share_a_projects_metrics(tmp_path: Path) -> None:
     load_peer("relay").prepare("tenants", tmp_path, sink_port=4318)
     settings = yaml.safe_load((tmp_path / "relay.yaml").read_text(encoding="utf-8"))
