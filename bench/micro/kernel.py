@@ -26,9 +26,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-import cramjam
-
-from bench.dataset import Dataset, Shape, write_dataset
+from bench.dataset import Shape, write_dataset
+from bench.micro.bodies import START_MS, bodies_of
 from relay import collector
 from relay.pipeline.engine import Engine
 from relay.pipeline.plans import SinkTally, Target
@@ -37,20 +36,14 @@ from relay.wire.batch import OpenBatch, SealedBatch
 
 ROOT = Path(__file__).parents[2]
 BATCH_POINTS = 10_000
-START_MS = 1_790_000_000_000
+BATCH_TIMEOUT_S = 1e9
+"""Batches leave when they are full."""
+
+ROUND_S = 15.0
+"""Longer than a histogram's first members are waited for."""
+
 KNOWN_ROUNDS = 2
 """Rounds before anything is measured: one to meet the series, one to learn their order."""
-
-
-def bodies_of(dataset: Dataset) -> list[list[bytes]]:
-    """The decompressed bodies of each round."""
-    stored = dataset.bodies.read_bytes()
-    bodies = [
-        bytes(cramjam.snappy.decompress_raw(stored[one.offset : one.offset + one.size]))
-        for one in dataset.requests
-    ]
-    step = dataset.requests_per_round
-    return [bodies[at : at + step] for at in range(0, len(bodies), step)]
 
 
 class Rig:
@@ -60,30 +53,41 @@ class Rig:
         self._engine = Engine()
         self._version = version
         targets = [
-            Target(SinkTally("one", f"sink-{number}"), [OpenBatch(None, limit=BATCH_POINTS)])
+            Target(
+                SinkTally("one", f"sink-{number}"),
+                [OpenBatch(None, limit=BATCH_POINTS, timeout_s=BATCH_TIMEOUT_S)],
+            )
             for number in range(sinks)
         ]
         self._engine.add_exporter("one", "", [("all", parse_query(query), targets)])
         self.sealed: list[SealedBatch] = []
+        self._tick = 0.0
 
     def take(self, bodies: Sequence[bytes]) -> float:
-        """CPU seconds that requests take."""
+        """CPU seconds that a round of requests takes."""
         self.sealed.clear()
         engine = self._engine
+        samples = 0
         start = time.process_time()
         for body in bodies:
             intake = engine.ingest(
                 body,
-                now=1e9,
-                tick=0.0,
+                now=1e9 + self._tick,
+                tick=self._tick,
                 protocol="remote_write_v2" if self._version == "2.0" else "remote_write_v1",
             )
-            for _, sealed in intake.sealed:
-                engine.positions.release(sealed.oldest)
-                self.sealed.append(sealed)
+            samples += intake.samples
+            self._keep(intake.sealed)
+        self._tick += ROUND_S
+        self._keep(engine.due(self._tick))
         spent = time.process_time() - start
-        assert intake.samples, "samples were taken"
+        assert samples, "samples were taken"
         return spent
+
+    def _keep(self, filled: Sequence[tuple[OpenBatch, SealedBatch]]) -> None:
+        for _, sealed in filled:
+            self._engine.positions.release(sealed.oldest)
+            self.sealed.append(sealed)
 
 
 def known(shape: Shape, root: Path, *, query: str = "{}", sinks: int = 1) -> dict[str, float]:

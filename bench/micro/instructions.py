@@ -1,0 +1,206 @@
+"""Instructions of the engine per sample, on fixed bodies: ``python -m bench.micro.instructions``.
+
+Callgrind counts them, so that a machine that others use, too, gives the same figures again, to the
+fourth digit. With ``--beside``, the same bodies go to other checkouts, built, as well, and the last
+column says how much more this one takes than the last of them. Rows are workloads of the bench:
+
+    scrape, scrape-platform, worst, export, filter, fanout, histograms, v2    known series
+    cold                                                                      new series only
+
+and for each what ingesting a sample takes; ``+ encode`` is what a point takes afterwards until its
+request is whole, without compression. Needs valgrind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.dataset import Shape, write_dataset
+from bench.micro.bodies import START_MS, bodies_of
+from bench.scrape import exposed
+
+ROOT = Path(__file__).parents[2]
+CHILD = Path(__file__).with_name("instructions_child.py")
+MARK = "sched_get_priority_max"
+"""A function of libc that nothing else calls: at each call, callgrind writes what it counted."""
+
+WARM_ROUNDS, MEASURED_ROUNDS = 2, 2
+_SCRAPE: Mapping[str, Any] = {"content": "scrape", "label_set": "exposed"}
+_WANTED = (
+    '{service_name="networking.datumapis.com",resource_kind="Gateway",__name__=~"network_bytes_.*"}'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is sent, and who wants it."""
+
+    shape: Mapping[str, Any] = field(default_factory=dict)
+    query: str = "{}"
+    sinks: int = 1
+    is_cold: bool = False
+
+
+CASES: Mapping[str, Case] = {
+    "scrape": Case(_SCRAPE),
+    "scrape-platform": Case({**_SCRAPE, "label_set": "platform"}),
+    "worst": Case({**_SCRAPE, "label_set": "platform", "scattered": True}),
+    "export": Case(),
+    "filter": Case(query=_WANTED),
+    "fanout": Case(sinks=5),
+    "histograms": Case({"content": "histograms", "series_per_request": 2_002}),
+    "v2": Case({"protocol": "2.0"}),
+    "cold": Case(is_cold=True),
+}
+
+
+class CountError(Exception):
+    """Nothing could be counted; the text says why."""
+
+
+def prepare(case: Case, series: int, directory: Path) -> dict[str, Any]:
+    """What the child gets of a case: bodies before and while instructions are counted."""
+    whole = {"histograms": 14, "scrape": len(exposed())}.get(case.shape.get("content", ""), 1)
+    count = series - series % whole
+    rounds = 1 if case.is_cold else WARM_ROUNDS + MEASURED_ROUNDS
+    dataset = write_dataset(directory, Shape(START_MS, rounds, count, **case.shape))
+    bodies = bodies_of(dataset)
+    samples = [request.samples for request in dataset.requests]
+    if case.is_cold:
+        # The first half makes room in tables and learns names.
+        (only,) = bodies
+        half = len(only) // 2
+        warm, measured, measured_samples = [only[:half]], [only[half:]], sum(samples[half:])
+    else:
+        warm, measured = bodies[:WARM_ROUNDS], bodies[WARM_ROUNDS:]
+        measured_samples = MEASURED_ROUNDS * count
+    return {
+        "query": case.query,
+        "sinks": case.sinks,
+        "protocol": f"remote_write_v{dataset.shape.protocol[0]}",
+        "warm": warm,
+        "measured": measured,
+        "samples": measured_samples,
+    }
+
+
+def count(checkout: Path, bodies: Path, names: Sequence[str]) -> dict[str, float]:
+    """Instructions per sample, and per point encoded, of each case. Raises CountError."""
+    with tempfile.TemporaryDirectory(prefix="relay-count-") as scratch:
+        out = Path(scratch) / "out"
+        command = [
+            *("valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"),
+            *(f"--dump-before={MARK}", "--quiet", "--"),
+            *(sys.executable, "-P", str(CHILD), str(bodies), *names),
+        ]
+        done = subprocess.run(
+            command,
+            cwd="/",
+            # Nothing but the checkout may differ from run to run.
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(checkout.resolve()),
+                "PYTHONHASHSEED": "0",
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "LC_ALL": "C.UTF-8",
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise CountError(f"{checkout}: {(done.stderr or done.stdout).strip()[-2000:]}")
+        parts: list[dict[str, Any]] = json.loads(done.stdout)
+        # The dump with number n holds what was done before the n-th mark, since the one before.
+        dumps = [
+            total_of(out.with_name(f"out.{number}")) for number in range(1, 4 * len(names) + 1)
+        ]
+    found = {}
+    for part, (_, ingest, _, encode) in zip(parts, _fours(dumps), strict=True):
+        assert Path(part["package"]).is_relative_to(checkout.resolve()), "that checkout's relay"
+        found[part["name"]] = ingest / part["samples"]
+        found[f"{part['name']} + encode"] = encode / part["points"]
+    return found
+
+
+def _fours(dumps: Sequence[int]) -> Iterator[Sequence[int]]:
+    for at in range(0, len(dumps), 4):
+        yield dumps[at : at + 4]
+
+
+def total_of(dump: Path) -> int:
+    """All instructions of one dump."""
+    for line in dump.read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith(("summary:", "totals:")):
+            return int(line.split()[1])
+    raise CountError(f"{dump} has no total")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Count and print; 1 where a checkout cannot be counted."""
+    parser = argparse.ArgumentParser(prog="python -m bench.micro.instructions")
+    parser.add_argument("--relay", type=Path, default=ROOT, help="the checkout (default: this one)")
+    parser.add_argument(
+        "--beside", type=Path, action="append", default=[], help="another one, built; repeatable"
+    )
+    parser.add_argument("--series", type=int, default=20_000, help="default: 20,000")
+    parser.add_argument("--cases", default=",".join(CASES), help="with commas; default: all")
+    parser.add_argument("--output", type=Path, help="JSON file")
+    options = parser.parse_args(arguments)
+    names = options.cases.split(",")
+    for name in names:
+        if name not in CASES:
+            parser.error(f"there is no case {name!r}; choose from {', '.join(CASES)}")
+    if shutil.which("valgrind") is None:
+        print("instructions: valgrind is not installed: apt-get install valgrind", file=sys.stderr)
+        return 1
+    columns: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory(prefix="relay-count-") as scratch:
+        bodies = Path(scratch) / "bodies"
+        bodies.mkdir()
+        for name in names:
+            place = Path(scratch) / name
+            place.mkdir()
+            prepared = prepare(CASES[name], options.series, place)
+            (bodies / f"{name}.pickle").write_bytes(pickle.dumps(prepared))
+        for checkout in (options.relay, *options.beside):
+            try:
+                columns[str(checkout)] = count(checkout, bodies, names)
+            except CountError as error:
+                print(f"instructions: {error}", file=sys.stderr)
+                return 1
+    print("\n".join(table(columns)))
+    if options.output:
+        options.output.write_text(json.dumps(columns, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def table(columns: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """A line for each figure, the checkouts side by side."""
+    first, *others = columns.values()
+    heads = [Path(checkout).resolve().name for checkout in columns]
+    yield (
+        f"{'instructions a sample':28}"
+        + "".join(f"{head:>14}" for head in heads)
+        + (f"{'more':>9}" if others else "")
+    )
+    for name in first:
+        cells = [column[name] for column in columns.values()]
+        more = f"{cells[0] / cells[-1] - 1:+9.1%}" if others else ""
+        yield f"{name:28}" + "".join(f"{cell:14,.1f}" for cell in cells) + more
+
+
+if __name__ == "__main__":
+    sys.exit(main())

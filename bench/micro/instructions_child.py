@@ -1,0 +1,93 @@
+"""The process whose instructions :mod:`bench.micro.instructions` counts, with any checkout's relay.
+
+It imports nothing of the bench, and of the relay as little as it can: revisions differ.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import relay
+from relay.pipeline.engine import Engine
+from relay.pipeline.plans import SinkTally, Target
+from relay.selector.parser import parse_query
+from relay.wire.batch import OpenBatch
+
+BATCH_POINTS = 10_000
+BATCH_TIMEOUT_S = 1e9
+"""Batches leave when they are full."""
+
+ROUND_S = 15.0
+"""Longer than a histogram's first members are waited for."""
+
+
+def run(given: dict[str, Any]) -> dict[str, Any]:
+    """One case: four marks, before and behind ingesting, and before and behind encoding."""
+    engine = Engine()
+    targets = [
+        Target(
+            SinkTally("one", f"sink-{number}"),
+            [OpenBatch(None, limit=BATCH_POINTS, timeout_s=BATCH_TIMEOUT_S)],
+        )
+        for number in range(given["sinks"])
+    ]
+    engine.add_exporter("one", "", [("all", parse_query(given["query"]), targets)])
+    # Their batches go away, as those that were sent do.
+    samples, _ = ingest(engine, given["warm"], 0.0, given["protocol"])
+    assert samples, "samples were taken"
+    mark()
+    start_s = ROUND_S * len(given["warm"])
+    samples, sealed = ingest(engine, given["measured"], start_s, given["protocol"])
+    mark()
+    assert samples == given["samples"], (samples, given["samples"])
+    sealed += [batch for one in targets for lane in one.lanes if (batch := lane.seal())]
+    mark()
+    for batch in sealed:
+        batch.encode()
+    mark()
+    return {"samples": samples, "points": sum(batch.count for batch in sealed)}
+
+
+def mark() -> None:
+    """Call the function of libc at which the instructions so far are written down."""
+    os.sched_get_priority_max(os.SCHED_OTHER)
+
+
+def ingest(
+    engine: Engine, rounds: list[list[bytes]], start_s: float, protocol: Any
+) -> tuple[int, list[Any]]:
+    """How many samples were taken, and the batches that were filled."""
+    samples, filled = 0, []
+    for number, bodies in enumerate(rounds):
+        tick = start_s + ROUND_S * number
+        for body in bodies:
+            intake = engine.ingest(body, now=1e9 + tick, tick=tick, protocol=protocol)
+            samples += intake.samples
+            filled += intake.sealed
+        filled += engine.due(tick + ROUND_S)
+    batches = [batch for _, batch in filled]
+    for batch in batches:
+        engine.positions.release(batch.oldest)
+    return samples, batches
+
+
+def main(directory: str, *names: str) -> None:
+    """Run the cases and print what each had to do."""
+    given = [
+        (name, pickle.loads(Path(directory, f"{name}.pickle").read_bytes()))  # noqa: S301 # our own
+        for name in names
+    ]
+    # Collections would come at other moments in other revisions; the relay paces them itself.
+    gc.disable()
+    found = [{"name": name, "package": str(relay.__file__), **run(case)} for name, case in given]
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
