@@ -30,6 +30,10 @@ from typing import Any
 _COLLECTOR = "go.opentelemetry.io/collector"
 _CONTRIB = "github.com/open-telemetry/opentelemetry-collector-contrib"
 _COLLECTOR_VERSION, _COLLECTOR_STABLE_VERSION = "v0.165.0", "v1.71.0"
+_PROMETHEUS = "github.com/prometheus/prometheus"
+_VICTORIA_METRICS = "github.com/VictoriaMetrics/VictoriaMetrics"
+_VICTORIA_METRICS_VERSION = "v1.153.0"
+_VICTORIA_LOGS = "github.com/VictoriaMetrics/VictoriaLogs"
 _MODULE = "relay.invalid/peer"
 
 
@@ -64,14 +68,10 @@ class Recipe:
         return f"{self.version} {hashlib.sha256(text.encode()).hexdigest()[:16]}\n"
 
 
-def _victoria_metrics(name: str) -> Recipe:
-    module, version = "github.com/VictoriaMetrics/VictoriaMetrics", "v1.153.0"
-    return Recipe(
-        name,
-        {module: version},
-        f"{module}/app/{name}",
-        link=f"{module}/lib/buildinfo.Version={name}-{version}",
-    )
+def _victoria(name: str, module: str, version: str) -> Recipe:
+    """A command of VictoriaMetrics' projects, which share what says the version."""
+    buildinfo = f"{_VICTORIA_METRICS}/lib/buildinfo.Version={name}-{version}"
+    return Recipe(name, {module: version}, f"{module}/app/{name}", link=buildinfo)
 
 
 def _collector() -> Recipe:
@@ -169,12 +169,10 @@ func main() {{
 }}
 """
 
-_PROMETHEUS = "github.com/prometheus/prometheus"
-
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        _victoria_metrics("vmagent"),
+        _victoria("vmagent", _VICTORIA_METRICS, _VICTORIA_METRICS_VERSION),
         Recipe(
             "prometheus",
             {_PROMETHEUS: "v0.316.0"},
@@ -184,7 +182,8 @@ RECIPES: Mapping[str, Recipe] = {
             tags="netgo,remove_all_sd",
         ),
         _collector(),
-        _victoria_metrics("victoria-metrics"),
+        _victoria("victoria-metrics", _VICTORIA_METRICS, _VICTORIA_METRICS_VERSION),
+        _victoria("victoria-logs", _VICTORIA_LOGS, "v1.52.2"),
     )
 }
 

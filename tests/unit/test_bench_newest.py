@@ -72,6 +72,7 @@ def test_a_recipe_that_changes_in_any_way_is_built_again() -> None:
     [
         ("vmagent", "-version", "vmagent-v1.153.0"),
         ("victoria-metrics", "-version", "victoria-metrics-v1.153.0"),
+        ("victoria-logs", "-version", "victoria-logs-v1.52.2"),
         ("prometheus", "--version", "prometheus, version 3.16.0"),
         ("otelcol", "--version", "otelcol version 0.165.0"),
     ],
