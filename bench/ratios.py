@@ -56,6 +56,11 @@ class Bound:
 ANY = Bound()
 
 PEER_BOUNDS: Mapping[tuple[str, str, str, str], Bound] = {
+    **{
+        (workload, "relay", other, CPU_RATE): Bound(at_least=ratio)
+        for workload, ratio in (("scrape", 1.0), ("scrape-platform", 1.4), ("worst", 1.2))
+        for other in ("vmagent", "vmagent-newest")
+    },
     ("export", "relay", "vmagent", CPU_RATE): Bound(at_least=1.7),
     ("export", "relay", "vmagent", CLOCK_RATE): Bound(at_least=1.0),
     ("filter", "relay", "vmagent", CPU_RATE): Bound(at_least=2.5),
