@@ -1,0 +1,1 @@
+"""How this project is built; nothing here is installed."""
