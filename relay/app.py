@@ -188,6 +188,9 @@ class Relay:
         self._ready = self._started = True
         for notice in notices(self._settings, os.environ):
             _log.warning("%s", notice)
+        if self._settings.exporters and not list(self._fleet.exporters):
+            paths = ", ".join(str(one.path) for one in self._settings.exporters)
+            _log.warning("no Exporter: nothing is exported to anybody", extra={"paths": paths})
         _log.info(
             "relay started",
             extra={

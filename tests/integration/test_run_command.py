@@ -152,6 +152,27 @@ async def test_sighup_applies_what_changed_and_nothing_else(tmp_path: Path) -> N
         assert len(first.values) == 30
 
 
+@pytest.mark.parametrize("how", ["the default configuration", "an empty directory"])
+async def test_without_an_exporter_it_runs_exports_nothing_and_says_so(
+    tmp_path: Path, how: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    arguments = {
+        "the default configuration": ("--config", "config/relay.yaml"),
+        "an empty directory": ("--exporters", str(tmp_path / "empty")),
+    }[how]
+    async with (
+        relay(tmp_path, *arguments) as (process, url, admin),
+        WriteClient(url) as client,
+    ):
+        await client.send(series=3)
+        status = await get_json(f"{admin}/status")
+        assert (status["exporters"], status["faults"]) == ([], [])
+        (said,) = [line for line in process.text().splitlines() if "WARNING" in line.upper()]
+        assert "nothing" in said
+        assert await process.stop() == 0
+
+
 async def test_a_faulty_exporter_among_good_ones_is_left_out(tmp_path: Path) -> None:
     async with OtlpServer() as server:
         path = tmp_path / "exporters.yaml"
@@ -195,12 +216,12 @@ async def test_start_up_fails_fast_with_every_fault(
     ("arguments", "status"),
     [
         (["version"], 0),
-        (["check", "config/exporters"], 0),
+        (["check", "config/examples"], 0),
         (["check", "tests/data/exporters/bad"], 1),
         (["check"], 2),
         (["run", "--no-such-flag"], 2),
-        (["explain", "--exporters", "config/exporters", "up{job="], 1),
-        (["explain", "--exporters", "config/exporters", 'up{job="x"}'], 0),
+        (["explain", "--exporters", "config/examples", "up{job="], 1),
+        (["explain", "--exporters", "config/examples", 'up{job="x"}'], 0),
     ],
 )
 async def test_exit_status(tmp_path: Path, arguments: list[str], status: int) -> None:

@@ -328,13 +328,13 @@ def test_what_lets_others_read_along_is_warned_of(tmp_path: Path) -> None:
 
 
 def test_reloading_what_did_not_change_gives_equal_exporters() -> None:
-    first, second = (load(CONFIG / "exporters").exporters for _ in range(2))
+    first, second = (load(CONFIG / "examples").exporters for _ in range(2))
     assert first == second
     assert first[0] is not second[0]
 
 
 def test_the_shipped_examples_are_good() -> None:
-    result = load(CONFIG / "exporters")
+    result = load(CONFIG / "examples")
     assert result.faults == ()
     assert [exporter.id for exporter in result.exporters] == [
         "payments/every-field",
@@ -345,7 +345,7 @@ def test_the_shipped_examples_are_good() -> None:
 
 def test_the_full_example_has_every_field() -> None:
     """So that whoever adds a field to the model adds it to the example, with its meaning."""
-    text = (CONFIG / "exporters/every-field.yaml").read_text()
+    text = (CONFIG / "examples/every-field.yaml").read_text()
     sink = yaml.safe_load(text)["spec"]["sinks"][0]
     assert set(sink) == {"name", "sources", "otlp_http", "batch", "retry", "queue"}
     yaml_names = {
