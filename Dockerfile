@@ -5,11 +5,19 @@ FROM python:3.12-slim-bookworm AS build
 WORKDIR /src
 # A compiler for the hot path; it stays behind in this stage.
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
-RUN python -m venv /opt/relay
-COPY pyproject.toml setup.py README.md LICENSE ./
+COPY requirements requirements
+RUN python -m venv /opt/build && python -m venv --without-pip /opt/relay \
+    && /opt/build/bin/pip install --no-cache-dir --disable-pip-version-check \
+        --require-hashes -r requirements/build.txt \
+    && /opt/build/bin/pip --python /opt/relay install --no-cache-dir --disable-pip-version-check \
+        --require-hashes -r requirements/run.txt
+COPY pyproject.toml setup.py README.md LICENSE MANIFEST.in ./
+COPY build_support build_support
 COPY relay relay
-RUN /opt/relay/bin/pip install --no-cache-dir --disable-pip-version-check . \
-    && /opt/relay/bin/pip uninstall --yes --quiet pip \
+RUN /opt/build/bin/pip wheel --no-build-isolation --no-deps --disable-pip-version-check \
+        --wheel-dir /opt/build/wheels . \
+    && /opt/build/bin/pip --python /opt/relay install --no-deps --no-index --disable-pip-version-check \
+        /opt/build/wheels/*.whl \
     && /opt/relay/bin/relay version
 
 FROM python:3.12-slim-bookworm

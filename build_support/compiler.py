@@ -172,16 +172,17 @@ def _works(command: list[str]) -> bool:
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch, "probe.c")
         source.write_text(_PROBE, encoding="utf-8")
+        output = Path(scratch, "probe.so")
         shared = ["-dynamiclib"] if sysconfig.get_platform().startswith("macosx") else ["-shared"]
         done = subprocess.run(
-            [*command, *shared, "-fPIC", "-o", str(Path(scratch, "probe.so")), str(source)],
+            [*command, *shared, "-fPIC", "-o", str(output), str(source)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             timeout=120,
             check=False,
         )
-    return done.returncode == 0
+        return done.returncode == 0 and output.is_file()
 
 
 if __name__ == "__main__":

@@ -88,7 +88,8 @@ def test_dependencies_are_exactly_what_the_relay_imports() -> None:
 def test_the_benchmark_needs_only_a_picture_more_than_the_relay() -> None:
     more = imported_distributions("bench") - declared_dependencies()
     assert more == {"matplotlib"}
-    assert more <= names_of(project()["optional-dependencies"]["dev"])
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
+    assert more <= names_of(groups["dev"])
 
 
 # Kubernetes.
@@ -315,7 +316,11 @@ def test_the_build_context_holds_what_is_copied() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["venv", "demo", "test", "lint", "bench", "peers", "build", "clean", "help"]
+    "target",
+    [
+        *("venv", "demo", "test", "lint", "bench", "peers", "build", "wheels", "lock", "clean", "help"),
+        *("test-newest", "test-lowest"),
+    ],
 )
 def test_makefile_has_the_target(target: str) -> None:
     done = subprocess.run(
