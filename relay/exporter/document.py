@@ -48,6 +48,10 @@ _MARKER = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|\Z)", re.MULTILINE)
 # Something other than blanks, comments and directives; or than those and one marker.
 _CONTENT = re.compile(r"^(?:[ \t\r]+[^ \t\r\n#]|[^ \t\r\n#%])", re.MULTILINE)
 _CONTENT_AFTER_MARKER = re.compile(r"^(?:---[ \t\r]+|(?!---)[ \t\r]*)[^ \t\r\n#]", re.MULTILINE)
+# A bracket; or what brackets have no meaning in: quoted text and comments.
+_BRACKET = re.compile(
+    r"""[\[\]{}]|"(?:[^"\\]|\\.)*(?:"|\Z)|'[^']*(?:'|\Z)|(?:^|(?<=\s))#[^\n]*""", re.MULTILINE
+)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -65,6 +69,17 @@ _CONTAINER_TAGS = {None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 # The tag is not repeated: it may be a secret that happens to begin with "!".
 _TAG_MESSAGE = "YAML tags are not accepted; quote a value that begins with !"
 _DEPTH_MESSAGE = f"nested deeper than {DEPTH_MAX} levels"
+
+
+def _brackets_open(text: str) -> int:
+    """Return how deep the end of a YAML text is in brackets and braces."""
+    depth = 0
+    for token in _BRACKET.finditer(text):
+        if token[0] in ("[", "{"):
+            depth += 1
+        elif token[0] in ("]", "}"):
+            depth -= 1
+    return depth
 
 
 class Document:
@@ -269,6 +284,9 @@ class _Builder:
             mark = error.problem_mark or error.context_mark
             if mark is not None:
                 self._line = line_first + mark.line
+            # The parser reads ahead of its events, and newer ones have a limit of their own.
+            if _brackets_open(chunk[: mark.index] if mark is not None else chunk) > DEPTH_MAX:
+                raise self._unreadable(_DEPTH_MESSAGE) from error
             # Both texts are fixed phrases of the parser, never the author's content.
             problem = ", ".join(part for part in (error.context, error.problem) if part)
             raise self._unreadable(f"not valid YAML: {problem}") from error
