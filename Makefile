@@ -146,7 +146,7 @@ wheels: $(RELEASE)/.installed
 # environment of their own. Development tools are the lock's with the lowest, the newest otherwise.
 test-newest: RESOLUTION := --resolution highest --group dev
 test-newest: VERSIONS := 3.13 3.12 3.11
-test-lowest: RESOLUTION := --resolution lowest-direct --constraint requirements/dev.txt
+test-lowest: RESOLUTION := --resolution lowest-direct --constraint build/test-lowest/tools.txt
 test-lowest: VERSIONS := 3.11 3.12 3.13
 test-newest test-lowest: $(RELEASE)/.installed
 	@set -eu; \
@@ -156,6 +156,7 @@ test-newest test-lowest: $(RELEASE)/.installed
 	rm -rf "$$place"; mkdir -p "$$place"; \
 	$(RELEASE)/bin/python -m build --no-isolation --sdist --outdir "$$place" . >"$$place/sdist.log"; \
 	tar -xzf "$$place"/*.tar.gz -C "$$place"; \
+	sed -n 's/ *\\$$//; /^cython==/d; /^[a-z0-9].*==/p' requirements/dev.txt >"$$place/tools.txt"; \
 	"$$python" -m venv "$$place/venv"; \
 	tested="$$(pwd)/$$place/venv/bin/python"; \
 	"$$uv" pip compile --quiet --no-header --no-annotate --python "$$tested" --group build \
@@ -164,7 +165,7 @@ test-newest test-lowest: $(RELEASE)/.installed
 	"$$uv" pip install --quiet --python "$$tested" -r "$$place/versions.txt"; \
 	if [ $@ = test-lowest ]; then \
 	    "$$uv" pip install --quiet --python "$$tested" --constraint "$$place/versions.txt" \
-	        -r requirements/dev.txt; \
+	        -r "$$place/tools.txt"; \
 	fi; \
 	cd "$$place"/telemetry_relay-*/; \
 	"$$tested" setup.py --quiet build_ext --inplace; \
