@@ -13,7 +13,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,11 +22,12 @@ from relay.fleet import Fleet
 from relay.journal.journal import Journal
 from relay.journal.record import Record
 from relay.pipeline.engine import Engine
-from relay.pipeline.intake import Intake, Taken
+from relay.pipeline.intake import Taken
 from relay.pipeline.tenancy import Origin
 from relay.replay import Replay
 from relay.server.contract import Accepted, Tenant
 from relay.sink.share import BufferedBytes
+from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.remote_write import WriteProtocol
 
 BLAMELESS = frozenset(
@@ -87,8 +88,8 @@ class _Arrival:
 class Acceptance:
     """Takes requests in; see :class:`relay.server.contract.Accept`.
 
-    ``queued`` counts what sinks have in memory, ``deliver`` takes what the engine made of a
-    request, ``origin_of`` tells what a request's path means, ``tick`` is the engine's clock in s.
+    ``queued`` counts what sinks have in memory, ``deliver`` takes the batches that a request
+    sealed, ``origin_of`` tells what a request's path means, ``tick`` is the engine's clock in s.
     """
 
     def __init__(  # noqa: PLR0913 - a composition point: every collaborator is named once, here
@@ -100,7 +101,7 @@ class Acceptance:
         replay: Replay | None,
         memory_bytes_max: int,
         queued: BufferedBytes,
-        deliver: Callable[[Intake], None],
+        deliver: Callable[[Iterable[tuple[OpenBatch, SealedBatch]]], None],
         origin_of: Callable[[Tenant | None], Origin],
         tick: Callable[[], float],
     ) -> None:
@@ -118,6 +119,8 @@ class Acceptance:
         self._measured_version = 0
         self._measured_grown = 0
         self.stopping = False
+        self.unkept = -1
+        """Position of the last request that the journal could not keep."""
 
     async def accept(
         self,
@@ -144,9 +147,11 @@ class Acceptance:
             body, now=now, tick=self._tick(), origin=origin, protocol=protocol
         )
         del body  # while the journal writes, only what came over the wire is kept
-        self._deliver(intake)
+        self._deliver(intake.sealed)
         if self._journal is not None and intake.wanted:
-            await self._journal.append(arrival.record(intake.request))
+            kept = await self._journal.append(arrival.record(intake.request))
+            if not kept:
+                self.unkept = max(self.unkept, intake.request)
         return _accepted(intake.taken, intake.dropped, intake.examples)
 
     @property

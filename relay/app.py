@@ -28,7 +28,6 @@ from relay.journal.disk import Disk
 from relay.keeping import Keeper
 from relay.notices import notices
 from relay.pipeline.engine import Engine, Limits
-from relay.pipeline.intake import Intake
 from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Origin, Tenancy
 from relay.reloading import Reloader
 from relay.replay import NO_REPLAY, Replay
@@ -222,7 +221,8 @@ class Relay:
         for timer in (self._flush_timer, self._upkeep_timer):
             if timer is not None:
                 timer.cancel()
-        _offer(self._engine.finish(self._tick()))
+        if not self._waits_on_disk:
+            _offer(self._engine.finish(self._tick()))
         if self._fleet is not None:
             await self._fleet.drain(max(0.0, deadline - self._tick()))
             for report in self._fleet.reports():
@@ -240,6 +240,13 @@ class Relay:
             await self._transport.close()
         if self._started:
             _log.info("relay stopped")
+
+    @property
+    def _waits_on_disk(self) -> bool:
+        """Whether the next start will read again all of what waits to become points."""
+        if self._storage is None or self._acceptance is None:
+            return False
+        return self._acceptance.unkept < self._engine.low
 
     async def reload(self) -> Changes:
         """Read the exporters and secrets again and apply what changed.
@@ -405,7 +412,6 @@ class Relay:
                 fleet,
                 self._storage.journal,
                 checkpoint,
-                decoded_bytes_max=self._settings.ingest.decoded_bytes_max,
                 deliver=self._deliver,
                 crowded=lambda: self._acceptance is not None and self._acceptance.crowded,
                 origin_of=self._origin_of,
@@ -447,13 +453,13 @@ class Relay:
                 delta_file.leave(self._storage.path, self._engine.deltas)
             await self._storage.close(
                 self._keeper.checkpoint() if self._keeper else None,
-                low=self._engine.positions.low,
+                low=self._engine.positions.reach,
                 knowledge=self._keeper.taught() if self._keeper else None,
             )
 
-    def _deliver(self, intake: Intake) -> None:
-        """Hand what the engine made of a request to the sinks."""
-        _offer(intake.sealed)
+    def _deliver(self, sealed: Iterable[tuple[OpenBatch, SealedBatch]]) -> None:
+        """Hand what the engine sealed to the sinks."""
+        _offer(sealed)
         self._arm()
 
     def _arm(self) -> None:

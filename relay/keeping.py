@@ -42,9 +42,11 @@ class Keeper:
 
     def checkpoint(self) -> Checkpoint:
         """How far each sink is at this moment."""
-        following = self._engine.positions.following
-        lows = self._replay.raised(self._fleet.lows(following, limit=self._engine.low))
-        return Checkpoint(following, lows, learned=following)
+        positions = self._engine.positions
+        following = positions.following
+        named, rest = self._engine.named()
+        lows = self._replay.raised(self._fleet.lows(following, limit=rest))
+        return Checkpoint(following, lows, following, tuple(named), positions.reach)
 
     def taught(self) -> Taught | None:
         """What requests have taught; None where it is saved already."""
@@ -56,7 +58,7 @@ class Keeper:
     def _save(self, state: tuple[int, ...]) -> None:
         checkpoint = self.checkpoint()
         if checkpoint != self.saved:
-            low = self._engine.positions.low
+            low = self._engine.positions.reach
             if not self._journal.tidy(checkpoint, low=low, knowledge=self.taught()):
                 return  # still busy with the one before
             self.saved = checkpoint

@@ -2,8 +2,9 @@
 
 Rules:
 
+* No limit that may refuse a request applies here: what was acknowledged has passed them all.
 * Records go through the engine as live requests do, oldest first, under the positions and with the
-  times of arrival that they had. A lane of a sink gets those at or above its low position only.
+  times of arrival that they had. Who still needs what of them: :mod:`relay.pipeline.needed`.
 * Live requests are admitted meanwhile: they are checked, journaled behind the rest and answered,
   and reach the sinks in their turn, so that the points of a series never overtake each other. There
   is one place where they wait in memory: the last instant, when the journal is read up to its end.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from relay.errors import OverloadedError, WireError
@@ -26,11 +27,11 @@ from relay.journal.record import Record
 from relay.journal.segments import Cursor
 from relay.pipeline.accounts import Probed
 from relay.pipeline.engine import Engine
-from relay.pipeline.intake import Intake
+from relay.pipeline.needed import ReplayGate, WaitingEntry
 from relay.pipeline.tenancy import Origin
 from relay.server.contract import Tenant
 from relay.sink.worker import SinkWorker
-from relay.wire.batch import OpenBatch
+from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.compression import SenderEncoding, decompress
 from relay.wire.remote_write import WriteProtocol
 
@@ -38,6 +39,9 @@ _log = logging.getLogger("relay.replay")
 
 CROWDED_PAUSE_S = 0.02
 JOURNAL_RETRY_AFTER_S = 2
+DECODED_BYTES_MAX = 1 << 30
+"""The most that ``ingest.maxDecodedBytes`` may be: what was acknowledged under another setting is
+decoded all the same."""
 GATE_TIMEOUT_S = 5.0
 """The last records are usually read in milliseconds; a disk that hangs must not hang senders."""
 
@@ -57,18 +61,17 @@ NO_REPLAY = ReplayStatistics()
 
 
 class Replay:
-    """One start's replay. ``deliver`` takes what the engine made of a request; ``crowded`` says
+    """One start's replay. ``deliver`` takes the batches that the engine sealed; ``crowded`` says
     whether memory is short; ``tick`` is the engine's clock."""
 
-    def __init__(  # noqa: PLR0913 - a composition point: every collaborator is named once, here
+    def __init__(
         self,
         engine: Engine,
         fleet: Fleet,
         journal: Journal,
         checkpoint: Checkpoint,
         *,
-        decoded_bytes_max: int,
-        deliver: Callable[[Intake], None],
+        deliver: Callable[[Iterable[tuple[OpenBatch, SealedBatch]]], None],
         crowded: Callable[[], bool],
         origin_of: Callable[[Tenant | None], Origin],
         tick: Callable[[], float],
@@ -77,7 +80,6 @@ class Replay:
         self._fleet = fleet
         self._journal = journal
         self._checkpoint = checkpoint
-        self._decoded_bytes_max = decoded_bytes_max
         self._deliver = deliver
         self._crowded = crowded
         self._origin_of = origin_of
@@ -90,13 +92,22 @@ class Replay:
         self._gate.set()
         self._requests = 0
         self._undecodable = 0
-        lows = self.raised(fleet.lows(0))
-        oldest = min((min(low) for low in lows.values()), default=self._next_position)
+        lows = self.raised(fleet.lows(0)).values()
+        named = [WaitingEntry(*entry) for entry in checkpoint.waiting]
+        floor = min((min(low) for low in lows), default=self._next_position)
+        oldest = min(floor, *(entry.first for entry in named), self._next_position)
         # What requests taught since it was last saved has to be learned again, wanted or not.
         oldest = min(oldest, checkpoint.learned)
+        if checkpoint.start is not None:
+            oldest = min(oldest, checkpoint.start)
+        ceiling = max((max(low) for low in lows), default=0)
         self._start = max(oldest, journal.extent.first_position)
         engine.positions.advance(min(self._start, self._next_position))
         self.active = self._start < self._next_position
+        if self.active:
+            ceiling = max(ceiling, checkpoint.next)
+            gate = ReplayGate(self._low, named, floor=floor, ceiling=ceiling)
+            engine.begin_replay(gate)
 
     async def run(self) -> None:
         """Replay everything, then return with the engine at the journal's end."""
@@ -110,6 +121,7 @@ class Replay:
             await self._journal.settled()
             await self._read_to_end()
             self._engine.positions.advance(self._next_position)
+            self._deliver(self._engine.end_replay(self._tick()))
             self.active = False
         finally:
             self._gate.set()
@@ -179,9 +191,7 @@ class Replay:
             _log.error("position %d stands in the journal twice; skipped", record.position)
             return
         try:
-            body = decompress(
-                record.body, _encoding(record.encoding), bytes_max=self._decoded_bytes_max
-            )
+            body = decompress(record.body, _encoding(record.encoding), bytes_max=DECODED_BYTES_MAX)
             replayed = self._engine.replay(
                 body,
                 position=record.position,
@@ -189,10 +199,9 @@ class Replay:
                 tick=self._tick(),
                 origin=self._origin_of(_tenant(record)),
                 protocol=_protocol(record.protocol),
-                wants=lambda batch: self._low(batch) <= record.position,
             )
         except WireError as error:
-            # It was decoded before it was journaled: the limits are others now.
+            # It was decoded before it was journaled: it is damaged, or another revision's.
             self._undecodable += 1
             _log.error("position %d cannot be replayed: %s", record.position, error)
             return
@@ -204,7 +213,7 @@ class Replay:
         self._requests += 1
         for batch, points in replayed.withheld:
             self._fleet.discard(batch, points)
-        self._deliver(replayed.intake)
+        self._deliver(replayed.intake.sealed)
 
     def _low(self, batch: OpenBatch) -> int:
         low = self._lows.get(batch)

@@ -7,6 +7,8 @@ Rules:
   sink's queue on disk.
 * ``next`` is the first position that had not been handed to the sinks at all. A sink without an
   entry had come that far: so a sink that is busy with nothing costs nothing here.
+* What waits to become a point is named one by one, apart from the sinks' positions
+  (:mod:`relay.pipeline.needed`); a replay reads from ``start`` on, to see it whole.
 * What requests teach (types of metrics, labels of objects) is saved beside it. Everything before
   ``learned`` is in there; what came later has to be read once more, whoever still needs its points.
 * Lows only grow, so an old checkpoint is a safe one: it costs duplicates, never data. One that is
@@ -29,6 +31,9 @@ from relay.journal.frames import FORMAT, FormatError
 Lows = Mapping[tuple[str, str], tuple[int, ...]]
 """Low positions by exporter's id and sink's name, one for each lane."""
 
+Named = tuple[int, int, bytes]
+"""Something that waits: its oldest and its youngest position, and what it is."""
+
 _MAGIC = b"relay-checkpoint"
 
 
@@ -39,6 +44,9 @@ class Checkpoint:
     next: int = 0
     lows: Lows = field(default_factory=dict)
     learned: int = 0
+    waiting: tuple[Named, ...] = ()
+    start: int | None = None
+    """Where a replay begins to read; None: the oldest low position."""
 
     def low(self, exporter: str, sink: str, *, lanes: int) -> tuple[int, ...]:
         """Where each of a sink's lanes has to go on; a changed number of lanes deals series anew,
@@ -61,6 +69,8 @@ class _Document(msgspec.Struct):
     next: int
     lows: list[_Entry]
     learned: int
+    waiting: tuple[Named, ...] = ()
+    start: int | None = None
 
 
 def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
@@ -70,9 +80,10 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
         for (exporter, sink), lows in checkpoint.lows.items()
         if any(low != checkpoint.next for low in lows)
     ]
-    return seal(
-        _MAGIC, msgspec.json.encode(_Document(checkpoint.next, entries, checkpoint.learned))
+    document = _Document(
+        checkpoint.next, entries, checkpoint.learned, checkpoint.waiting, checkpoint.start
     )
+    return seal(_MAGIC, msgspec.json.encode(document))
 
 
 def decode_checkpoint(data: bytes) -> Checkpoint | None:
@@ -82,7 +93,7 @@ def decode_checkpoint(data: bytes) -> Checkpoint | None:
         return None
     document = msgspec.json.decode(body, type=_Document)
     lows = {(entry.exporter, entry.sink): entry.lows for entry in document.lows}
-    return Checkpoint(document.next, lows, document.learned)
+    return Checkpoint(document.next, lows, document.learned, document.waiting, document.start)
 
 
 def seal(magic: bytes, body: bytes) -> bytes:

@@ -12,7 +12,8 @@ seconds apart. Rules:
 * A source takes a family as a whole if its selector lets every member pass: ``_count``, ``_sum``, a
   ``_bucket`` of any bound and every member seen. Other sources get the members that they asked for
   as number points, from the routes of the members' series.
-* A set holds the ingest position of its first sample until its point is in a batch.
+* A set holds the ingest position of its first sample until its point is in a batch, and is named in
+  checkpoints: see :mod:`relay.pipeline.needed`.
 * Memory is bounded: ``families_max`` families (the longest unused are forgotten), each of
   ``MEMBERS_MAX`` members and ``SETS_MAX`` sets at most, ``samples_max`` waiting samples in
   all; beyond, the oldest sets leave early.
@@ -23,13 +24,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from relay.pipeline.families import FamilyKey
 from relay.pipeline.family import SETS_MAX, Family, Member, Set
-from relay.pipeline.intake import Extra
+from relay.pipeline.intake import Extra, Origin
 from relay.pipeline.metric_types import Typing
+from relay.pipeline.needed import WaitingList
 from relay.pipeline.outcomes import Epoch, Outcomes
 from relay.pipeline.plans import SourceRoute, Target
 from relay.pipeline.resources import Resources
@@ -98,6 +100,7 @@ class Assembly:
         router: Router,
         resources: Resources,
         make_streams: MakeStreams,
+        waiting: WaitingList,
         *,
         wait_s: float = 10.0,
         families_max: int = 200_000,
@@ -110,6 +113,7 @@ class Assembly:
         self._router = router
         self._resources = resources
         self._make_streams = make_streams
+        self._waiting = waiting
         self._wait_s = wait_s
         self._half = families_max // 2
         self._samples_max = samples_max
@@ -175,7 +179,12 @@ class Assembly:
         if len(self._deadlines) > 2 * self.outcomes.sets + _SETTLED_MAX:
             # Behind one that waits there may be any number that are gone.
             self._deadlines = deque(entry for entry in self._deadlines if not entry[2].gone)
-        opened = sets[time_ns] = Set(time_ns, stamp, emission.origin, len(family.members))
+        opened = sets[time_ns] = Set(family, time_ns, stamp, emission.origin)
+        if emission.gate is not None and not opened.origin.waited:
+            position, key = opened.origin.position, opened.waiting_key()
+            if emission.gate.has_waited(position, key):
+                opened.origin = replace(opened.origin, waited=True)
+        self._waiting.add(opened)
         self.outcomes.sets += 1
         emission.hold()
         self._deadlines.append((emission.tick + self._wait_s, family, opened))
@@ -206,7 +215,32 @@ class Assembly:
             _, family, pending = self._deadlines.popleft()
             if not pending.gone:
                 pending.due = True
-                family.settle(emission)
+                if not emission.collecting:
+                    family.settle(emission)
+
+    def leave_late(self, done: Set, emission: Emission) -> Origin:
+        """See :class:`relay.pipeline.family.Home`."""
+        gate = emission.gate
+        if gate is not None and not done.origin.waited and done.last < gate.floor:
+            done.needed_until = -1
+            return replace(done.origin, position=emission.made, came=done.last)
+        if self._waiting.full and not done.origin.waited:
+            # Too many to be named: its point counts as old as it is, and holds back its sinks.
+            emission.tie(done.origin.position, done.last)
+            done.needed_until = -1
+            return replace(done.origin, position=done.last)
+        origin = emission.late(done.origin, done.last)
+        done.needed_until = origin.position
+        return origin
+
+    def end_collecting(self, pending: Set, emission: Emission) -> None:
+        """Send what had left before the process ended, and what is complete of the rest."""
+        if pending.gone:
+            return
+        if not pending.origin.waited and emission.gate is not None:
+            # It is as whole as it was then: of this and what it lacks now, nothing will come.
+            pending.family.send(pending, emission)
+        pending.family.settle(emission)
 
     def finish(self, emission: Emission) -> None:
         """Send everything: nothing more will come."""
@@ -218,12 +252,6 @@ class Assembly:
         """When the next set has waited long enough, or None."""
         self._skip_settled()
         return self._deadlines[0][0] if self._deadlines else None
-
-    @property
-    def low(self) -> int | None:
-        """The oldest position of which a sample waits here, or None."""
-        self._skip_settled()
-        return self._deadlines[0][2].origin.position if self._deadlines else None
 
     def take_changed(self) -> bool:
         """Whether sources lost a family since this was asked last: its members go other ways."""

@@ -61,14 +61,14 @@ class Resolution(Protocol):
 def count_careful(intake: Intake) -> None:
     """Count an entry that takes more than the fast way; raises TooLargeError for too many."""
     intake.careful += 1
-    if intake.careful > CAREFUL_MAX:
+    if intake.careful > CAREFUL_MAX and intake.bounded:
         raise TooLargeError(f"over {CAREFUL_MAX} entries that need care in one request")
 
 
 def count_expansion(size: int, intake: Intake) -> None:
     """Count bytes that a request becomes and was not; raises TooLargeError for too many."""
     intake.expansion_bytes += size
-    if intake.expansion_bytes > EXPANSION_BYTES_MAX:
+    if intake.expansion_bytes > EXPANSION_BYTES_MAX and intake.bounded:
         raise TooLargeError(f"the request becomes over {EXPANSION_BYTES_MAX} bytes of points")
 
 
@@ -127,7 +127,7 @@ def take_histograms(
             intake.drop(fault.reason, 1, f"{series.name}: {fault}")
             continue
         intake.buckets += buckets_of(point)
-        if intake.buckets > BUCKETS_MAX:
+        if intake.buckets > BUCKETS_MAX and intake.bounded:
             raise TooLargeError(f"native histograms of over {BUCKETS_MAX} buckets in one request")
         points[point.time_ns] = point
         good += 1

@@ -15,7 +15,7 @@ from relay.inventory.store import Inventory, ManifestIndex
 from relay.pipeline.accounts import EngineStatistics, Knowledge, Probed, Replayed
 from relay.pipeline.delta import DeltaStore
 from relay.pipeline.exemplars import ExemplarShelf
-from relay.pipeline.family import take_all
+from relay.pipeline.family import Set, take_all
 from relay.pipeline.flush import FlushSchedule
 from relay.pipeline.guesses import Guesses
 from relay.pipeline.intake import Intake
@@ -26,6 +26,7 @@ from relay.pipeline.metric_types import (
     MetricTypes,
     family_of,
 )
+from relay.pipeline.needed import ReplayGate, WaitingEntry, WaitingList
 from relay.pipeline.positions import Positions
 from relay.pipeline.request import Finder, Request
 from relay.pipeline.resolve import Resolver
@@ -89,17 +90,19 @@ class Engine:
             age_max_s=delta_age_max_s,
             since_ns=int(since * 1e9),
         )
+        self.positions = Positions()
+        self.waiting = WaitingList(self.positions)
         self.resolver = Resolver(
             self.router,
             self.translator,
             self.resources,
             self.deltas,
+            self.waiting,
             wait_s=assembly_wait_s,
             families_max=limits.histograms_max,
             samples_max=series_max,
         )
         self.assembly = self.resolver.assembly
-        self.positions = Positions()
         self.schedule = FlushSchedule()
         self.finder = Finder(
             self.table,
@@ -113,6 +116,7 @@ class Engine:
         self._received: dict[WriteProtocol, int] = {}
         self._dropped: dict[str, int] = {}
         self.shelf = ExemplarShelf()
+        self._gate: ReplayGate | None = None
         self._marks = -1
         """Stands in for the position of what is no request that was taken; no batch has it."""
         self.grown = 0
@@ -174,27 +178,39 @@ class Engine:
         position: int,
         now: float,
         tick: float,
-        wants: Callable[[OpenBatch], bool],
         origin: Origin = ANYWHERE,
         protocol: WriteProtocol = "remote_write_v1",
     ) -> Replayed:
         """Process a request once more, under the position that it had: what :meth:`ingest` does,
-        for those batches alone that still want it.
+        without its limits, for those batches alone that still need it. :meth:`begin_replay` first.
 
-        ``position`` is none that was given out by this engine. Raises like :meth:`ingest`.
+        ``position`` is none that was given out by this engine. Raises DecodeError.
         """
         self.positions.advance(position)
         position = self.positions.begin()
-        intake = Intake(position, now)
+        intake = Intake(position, now, bounded=False)
         self.table.sweep(tick)
         try:
             self._consume(body, intake, origin, protocol)
         except BaseException:
             self.positions.release(position)
             raise
-        withheld = self._commit(intake, tick, protocol, wants)
+        withheld = self._commit(intake, tick, protocol)
         self._settle()
         return Replayed(intake, withheld)
+
+    def begin_replay(self, gate: ReplayGate) -> None:
+        """Be ready for :meth:`replay`: ``gate`` says who still needs what."""
+        self._gate = gate
+
+    def end_replay(self, tick: float) -> list[tuple[OpenBatch, SealedBatch]]:
+        """Every request was replayed: send what was only collected for want of those that came
+        later and are gone."""
+        gate = self._gate
+        if gate is None or gate.crossed:
+            return []
+        gate.crossed = True
+        return self._late(tick, self._end_collecting)
 
     def probe(
         self,
@@ -215,10 +231,18 @@ class Engine:
 
     @property
     def low(self) -> int:
-        """The oldest position of which something is in no batch yet: the next one to be given out,
-        or that of a sample that waits for the others of its histogram."""
-        waiting = self.assembly.low
+        """The oldest position of which something waits, or is not delivered though it has waited;
+        the next one to be given out, where nothing is."""
+        waiting = self.waiting.low
         return self.positions.following if waiting is None else waiting
+
+    def named(self) -> tuple[list[WaitingEntry], int | None]:
+        """What a checkpoint names of what waits, and the oldest position of what it does not."""
+        gate = self._gate
+        if gate is None or gate.crossed:
+            return self.waiting.snapshot()
+        entries, rest = self.waiting.snapshot(only_waited=True)
+        return entries + gate.left(self.positions.following), rest
 
     @property
     def learned(self) -> int:
@@ -282,7 +306,7 @@ class Engine:
         self.finder.enter(origin)
         before = self.learned
         try:
-            request = Request(body, self.finder, self)
+            request = Request(body, self.finder, self, bounded=intake.bounded)
             if protocol == "remote_write_v2":
                 consume2(self.table, body, intake, request)
             else:
@@ -299,11 +323,10 @@ class Engine:
         intake: Intake,
         tick: float,
         protocol: WriteProtocol,
-        wants: Callable[[OpenBatch], bool] | None = None,
     ) -> list[tuple[OpenBatch, int]]:
         """Make the request's effects final: counts, deferred samples, holds and deadlines.
 
-        Returns the points that were taken back from batches that do not want them.
+        Returns the points that were taken back from batches that do not need them.
         """
         before = self._received.get(protocol, 0)
         self._received[protocol] = before + intake.samples + sum(intake.dropped.values())
@@ -311,7 +334,8 @@ class Engine:
             plan.samples += count
         for reason, count in intake.dropped.items():
             self._dropped[reason] = self._dropped.get(reason, 0) + count
-        emission = Emission(intake, self.positions, tick)
+        withheld = self._withhold(intake) if self._gate is not None else []
+        emission = self._emission(intake, tick)
         take_all(intake.deferred, emission)
         for route, point in intake.native:
             route.push(point, emission)
@@ -320,7 +344,6 @@ class Engine:
         for series, exemplars in intake.loose:
             self.shelf.put(series, exemplars)
         emission.close()
-        withheld = intake.withhold(wants) if wants is not None else []
         self._close(emission)
         self.positions.release(intake.request)
         return withheld
@@ -331,10 +354,37 @@ class Engine:
         """A round of points that no request brings; its mark is no request's."""
         self._marks -= 1
         intake = Intake(self._marks, 0.0)
-        emission = Emission(intake, self.positions, tick)
+        emission = self._emission(intake, tick)
         send(*arguments, emission)
         self._close(emission)
         return intake.sealed
+
+    def _emission(self, intake: Intake, tick: float) -> Emission:
+        gate = self._gate
+        if gate is None:
+            return Emission(intake, self.positions, tick)
+        if not gate.crossed and intake.request >= gate.ceiling:
+            gate.crossed = True
+            emission = Emission(intake, self.positions, tick, gate)
+            self._end_collecting(emission)
+            return emission
+        if gate.crossed and self.low >= gate.ceiling:
+            self._gate = gate = None  # nothing is left of what others may have had
+        return Emission(intake, self.positions, tick, gate, gate is not None and not gate.crossed)
+
+    def _withhold(self, intake: Intake) -> list[tuple[OpenBatch, int]]:
+        """Take back what a replayed request did at once to batches that do not need it."""
+        gate, position = self._gate, intake.request
+        assert gate is not None
+        if position >= gate.ceiling:
+            return []
+        return intake.withhold(lambda batch: position >= gate.low(batch))
+
+    def _end_collecting(self, emission: Emission) -> None:
+        """Send what was collected while a replay came to where everybody needs everything."""
+        for waiter in self.waiting.waiters():
+            if isinstance(waiter, Set):
+                self.assembly.end_collecting(waiter, emission)
 
     def _close(self, emission: Emission) -> None:
         """End a round in which batches grew: each holds the position of its oldest sample, and

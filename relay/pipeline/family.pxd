@@ -6,6 +6,9 @@ from relay.pipeline.streams cimport Emission, Stream
 
 
 cdef class Set:
+    cdef public Family family
+    cdef public long long last
+    cdef public long long needed_until
     cdef public long long time_ns
     cdef public bytes stamp
     cdef public object origin
@@ -57,6 +60,7 @@ cdef class Family:
     cdef public Set latest
     cdef public list recent
     cdef public long long floor_ns
+    cdef bytes _digest
 
     @cython.locals(outcomes=Outcomes, pending=Set, time_ns=cython.longlong, slots=list)
     cpdef take(self, Member member, bytes stamp, bytes value, object extra, Emission emission)
@@ -67,8 +71,8 @@ cdef class Family:
     @cython.locals(slots=list, member=Member)
     cpdef bint _complete(self, Set pending)
 
-    @cython.locals(outcomes=Outcomes)
-    cpdef _send(self, Set done, Emission emission)
+    @cython.locals(outcomes=Outcomes, first=cython.longlong)
+    cpdef send(self, Set done, Emission emission)
 
     @cython.locals(
         members=Py_ssize_t, stop=Py_ssize_t, handlers=tuple, stamp=bytes, own_stamp=bytes,

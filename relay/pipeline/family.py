@@ -7,7 +7,7 @@ of one time, when a set of them is complete, in which order sets leave and what 
 from __future__ import annotations
 
 from bisect import insort
-from typing import Protocol
+from hashlib import blake2b
 
 from relay.pipeline.families import (
     FamilyKey,
@@ -22,7 +22,8 @@ from relay.pipeline.families import (
     summary_of,
 )
 from relay.pipeline.intake import Deferred, Extra, Origin
-from relay.pipeline.outcomes import Epoch, Outcomes
+from relay.pipeline.needed import WAITING
+from relay.pipeline.outcomes import Home
 from relay.pipeline.plans import Plan, SourceRoute
 from relay.pipeline.resources import Resource
 from relay.pipeline.route import Fact
@@ -41,40 +42,27 @@ MISSES_MAX = 3
 EXEMPLARS_MAX = 128
 """Of one set."""
 
+DIGEST_BYTES = 12
+
 _NEVER = MEMBERS_MAX + 1
 """More members than there can be."""
-
-
-class Home(Protocol):
-    """What a family needs of the assembly that it belongs to."""
-
-    epoch: Epoch
-    outcomes: Outcomes
-
-    def keep(self, family: Family, emission: Emission) -> Family:
-        """Note that a family is in use; return the one that goes by its key now."""
-        ...
-
-    def open(self, family: Family, time_ns: int, stamp: bytes, emission: Emission) -> Set:
-        """Begin a set."""
-        ...
-
-    def streams(self, family: Family) -> tuple[Stream, ...]:
-        """Where a family's points go now."""
-        ...
 
 
 class Set:
     """The members of a family that came for one time: their values, by :attr:`Member.slot`.
 
-    ``taken`` counts them and ``stamp`` is the time as the samples have it. ``due`` once it shall
-    wait no longer, ``gone`` once it has left.
+    ``taken`` counts them and ``stamp`` is the time as the samples have it; ``last`` is the position
+    of the one that came last. ``due`` once it shall wait no longer, ``gone`` once it has left.
+    A :class:`~relay.pipeline.needed.Waiter`.
     """
 
     __slots__ = (
         "due",
         "exemplars",
+        "family",
         "gone",
+        "last",
+        "needed_until",
         "origin",
         "slots",
         "stamp",
@@ -83,15 +71,22 @@ class Set:
         "time_ns",
     )
 
-    def __init__(self, time_ns: int, stamp: bytes, origin: Origin, members: int) -> None:
+    def __init__(self, family: Family, time_ns: int, stamp: bytes, origin: Origin) -> None:
+        self.family = family
         self.time_ns = time_ns
         self.stamp = stamp
         self.origin = origin
+        self.last = origin.position
+        self.needed_until = WAITING
         self.due = self.gone = False
         self.start_ns = 0
         self.exemplars: tuple[Exemplar, ...] = ()
-        self.slots: Slots = [None] * members
+        self.slots: Slots = [None] * len(family.members)
         self.taken = 0
+
+    def waiting_key(self) -> bytes:
+        """See :class:`~relay.pipeline.needed.Waiter`."""
+        return self.family.digest() + self.stamp[:8]
 
 
 class Member:
@@ -127,8 +122,9 @@ class Member:
                 return
             pending.slots[self.slot] = value
             pending.taken += 1
+            pending.last = emission.position
             family.outcomes.waiting += 1
-            if pending.taken >= family.needed:
+            if pending.taken >= family.needed and not emission.collecting:
                 family.settle(emission)
             return
         current = family.home.keep(family, emission)
@@ -150,6 +146,7 @@ class Family:
     """
 
     __slots__ = (
+        "_digest",
         "epoch",
         "expected",
         "fact",
@@ -203,6 +200,7 @@ class Family:
         self.translated = -1
         self.streams: tuple[Stream, ...] | None = None
         self.epoch = -1
+        self._digest = b""
         self.members: dict[tuple[str, str], Member] = {}
         """In the order of their slots."""
         self.expected = 0
@@ -228,6 +226,13 @@ class Family:
             if plan.partition.version != self.routed:
                 return False
         return bool(self.probes)
+
+    def digest(self) -> bytes:
+        """Name the family, the same in every process."""
+        if not self._digest:
+            text = repr(tuple(self.key)).encode(errors="surrogatepass")
+            self._digest = blake2b(text, digest_size=DIGEST_BYTES).digest()
+        return self._digest
 
     def member(self, part: str, text: str) -> Member | None:
         """The member with this bound; None where there are too many."""
@@ -269,11 +274,12 @@ class Family:
             return
         slots[member.slot] = value
         pending.taken += 1
+        pending.last = emission.position
         outcomes.waiting += 1
         if extra is not None:
             pending.start_ns = max(pending.start_ns, extra.start_ns)
             pending.exemplars = (pending.exemplars + extra.exemplars)[:EXEMPLARS_MAX]
-        if pending.taken >= self.needed:
+        if pending.taken >= self.needed and not emission.collecting:
             self.settle(emission)
 
     def settle(self, emission: Emission) -> None:
@@ -282,7 +288,7 @@ class Family:
             oldest = self.sets[min(self.sets)]
             if not oldest.due and not self._complete(oldest):
                 return
-            self._send(oldest, emission)
+            self.send(oldest, emission)
 
     def _complete(self, pending: Set) -> bool:
         slots = pending.slots
@@ -307,7 +313,8 @@ class Family:
                 return False
         return True
 
-    def _send(self, done: Set, emission: Emission) -> None:
+    def send(self, done: Set, emission: Emission) -> None:
+        """Let a set leave: it becomes a point, or is found to be none."""
         outcomes = self.outcomes
         del self.sets[done.time_ns]
         done.gone = True
@@ -316,12 +323,20 @@ class Family:
         self._remember(done.time_ns)
         outcomes.sets -= 1
         outcomes.waiting -= done.taken
-        emission.release(done.origin.position)
+        first = done.origin.position
+        emission.release(first)
+        if done.last == emission.own:
+            origin = emission.origin
+            done.needed_until = -1
+            if first != done.last:
+                emission.tie(first, done.last)
+        else:
+            origin = self.home.leave_late(done, emission)
         if not (
             self.is_steady
             and done.taken == len(done.slots)
             and not done.exemplars
-            and self._send_usual(done.slots, done.time_ns, done.start_ns, done.origin, emission)
+            and self._send_usual(done.slots, done.time_ns, done.start_ns, origin, emission)
         ):
             self._learn(done)
             point = self._point(done)
@@ -329,7 +344,7 @@ class Family:
                 outcomes.count(point, done.taken)
             else:
                 for stream in self._wanted(done.taken):
-                    stream.push(point, done.origin, emission)
+                    stream.push(point, origin, emission)
         done.slots = []
 
     def take_run(self, deferred: list[Deferred], at: int, emission: Emission) -> int:
@@ -341,6 +356,8 @@ class Family:
         members = len(self.members)
         stop = at + members
         if not self.is_steady or self.sets or stop > len(deferred) or self.epoch != self.now.number:
+            return 0
+        if emission.gate is not None:
             return 0
         stamp = deferred[at][1]
         time_ns = int.from_bytes(stamp[:8], "little")

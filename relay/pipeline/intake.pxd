@@ -28,6 +28,7 @@ cdef class Touch:
 cdef class Intake:
     cdef public long long request
     cdef public double now
+    cdef public bint bounded
     cdef public list tallies
     cdef public dict dropped
     cdef public list examples

@@ -56,10 +56,16 @@ value, and what else it has."""
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where a point comes from: the oldest ingest position that is in it, and the wall clock of
-    its arrival, in s."""
+    its arrival, in s.
+
+    ``waited``: it is replayed, and was named as waiting when the process ended. ``came`` is the
+    position of its youngest sample where it left later than that; -1: ``position``.
+    """
 
     position: int
     arrived_at: float
+    waited: bool = False
+    came: int = -1
 
 
 class Taken(NamedTuple):
@@ -117,6 +123,7 @@ class Intake:
     s."""
 
     __slots__ = (
+        "bounded",
         "buckets",
         "careful",
         "deferred",
@@ -138,9 +145,12 @@ class Intake:
         "touches",
     )
 
-    def __init__(self, request: int, now: float) -> None:
+    def __init__(self, request: int, now: float, bounded: bool = True) -> None:
         self.request = request
         self.now = now
+        self.bounded = bounded
+        """Whether limits of work and size may refuse it. Not a replayed one: what was acknowledged
+        was measured then, when other series were known and other sinks were there."""
         self.tallies: list[tuple[Plan, int]] = []
         """Good samples, by plan, as they came in a row."""
         self.dropped: dict[str, int] = {}
@@ -201,8 +211,8 @@ class Intake:
             self.examples.append(f"{example}: {reason}")
 
     def withhold(self, wants: Callable[[OpenBatch], bool]) -> list[tuple[OpenBatch, int]]:
-        """Take back what the request did to batches that do not want it; returns them, and how
-        many points that were."""
+        """Take back what the request did to batches that do not want it, so that it is as if it
+        had not been there; returns them, and how many points that were."""
         spared = [touch for touch in self.touches if not wants(touch.batch)]
         if not spared:
             return []
@@ -217,6 +227,7 @@ class Intake:
         self.touches = [touch for touch in self.touches if touch.batch not in points]
         for touch in spared:
             touch.undo()
+            touch.batch.request = -1
         return list(points.items())
 
     def undo(self) -> None:

@@ -4,6 +4,13 @@ families are forgotten.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from relay.pipeline.family import Family, Set
+    from relay.pipeline.intake import Origin
+    from relay.pipeline.streams import Emission, Stream
+
 
 class Outcomes:
     """What became of samples, by outcome; ``waiting`` ones, in ``sets``, have none yet. ``points``
@@ -29,3 +36,26 @@ class Epoch:
 
     def __init__(self) -> None:
         self.number = 0
+
+
+class Home(Protocol):
+    """What a family needs of the assembly that it belongs to."""
+
+    epoch: Epoch
+    outcomes: Outcomes
+
+    def keep(self, family: Family, emission: Emission) -> Family:
+        """Note that a family is in use; return the one that goes by its key now."""
+        ...
+
+    def open(self, family: Family, time_ns: int, stamp: bytes, emission: Emission) -> Set:
+        """Begin a set."""
+        ...
+
+    def leave_late(self, done: Set, emission: Emission) -> Origin:
+        """Where the point of a set comes from that leaves after its last sample came."""
+        ...
+
+    def streams(self, family: Family) -> tuple[Stream, ...]:
+        """Where a family's points go now."""
+        ...

@@ -2,13 +2,19 @@
 
 Every accepted request has a *position*, counting up. A batch holds the position of its first point;
 the request itself holds its own while it is processed. :meth:`Positions.low` is the oldest position
-that anything holds: everything before it is delivered, rejected or given up on record, so a journal
-may forget it.
+that anything holds: everything before it is delivered, rejected or given up on record.
+
+A point may be made of samples of several requests. Where the last of them is still needed, the
+first is, too, or a replay would see a part of it only: :meth:`Positions.tie` says so, and a journal
+may forget what is before :attr:`Positions.reach`. :mod:`relay.pipeline.needed` has the whole of it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+TIES_MAX = 10_000
+"""Of so many, the older half becomes one: where something is held for hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,7 @@ class Positions:
         self._held: dict[int, int] = {}
         self._holds = 0
         self._version = 0
+        self._ties: dict[int, int] = {}
 
     def begin(self) -> int:
         """Give out the next position and hold it."""
@@ -68,6 +75,37 @@ class Positions:
         elif position == self._low:
             while self._low < self._next and self._low not in self._held:
                 self._low += 1
+
+    def tie(self, first: int, last: int) -> None:
+        """Need the request at ``first`` for as long as the one at ``last`` is needed."""
+        known = self._ties.get(last)
+        if known is None:
+            self._ties[last] = first
+            if len(self._ties) > TIES_MAX:
+                self._drop_ties()
+        elif first < known:
+            self._ties[last] = first
+
+    def reach_of(self, position: int) -> int:
+        """The position from which on a replay has to read where it begins at ``position``."""
+        firsts = [first for last, first in self._ties.items() if last >= position]
+        return min(position, *firsts) if firsts else position
+
+    @property
+    def reach(self) -> int:
+        """The oldest position that a replay may have to read."""
+        return self.reach_of(self._low)
+
+    def _drop_ties(self) -> None:
+        """Keep the ties that are needed, and few enough."""
+        low = self._low
+        ties = {last: first for last, first in self._ties.items() if last >= low}
+        if len(ties) > TIES_MAX // 2:
+            older = sorted(ties)[: len(ties) // 2]
+            ties[older[-1]] = min(ties[last] for last in older)
+            for last in older[:-1]:
+                del ties[last]
+        self._ties = ties
 
     @property
     def low(self) -> int:

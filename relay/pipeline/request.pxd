@@ -29,6 +29,7 @@ cdef class Request:
     cdef bytes _body
     cdef Finder _finder
     cdef object _engine
+    cdef bint _bounded
     cdef public bint is_ahead
     cdef Series _faulty
     cdef Py_ssize_t _new

@@ -6,7 +6,7 @@ Rules:
   a known series comes whose routes may be out of date.
 * A body may carry metadata behind its series. The types of new series are better known from the
   start than corrected afterwards, so the metadata is read when the first new series turns up.
-* What one request may have looked at is bounded.
+* What one request may have looked at is bounded, but for one that is replayed: it was acknowledged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from relay.pipeline.series import Series
 from relay.pipeline.table import SeriesTable
 from relay.pipeline.tenancy import ACCOUNT_LABELS, ANYWHERE, Origin, Tenancy
 from relay.wire.label_reader import LabelReader, SeriesLabels
-from relay.wire.remote_write import SeriesFault, metadata_spans
+from relay.wire.remote_write import ELEMENTS_MAX, SeriesFault, metadata_spans
 from relay.wire.remote_write2 import Metadata2
 
 if TYPE_CHECKING:
@@ -156,12 +156,24 @@ class Request:
     table it was seen once: else whoever sends only such ones would turn out those of others.
     """
 
-    __slots__ = ("_body", "_engine", "_faulty", "_finder", "_new", "_new_bytes", "is_ahead")
+    __slots__ = (
+        "_body",
+        "_bounded",
+        "_engine",
+        "_faulty",
+        "_finder",
+        "_new",
+        "_new_bytes",
+        "is_ahead",
+    )
 
-    def __init__(self, body: bytes, finder: Finder, engine: Engine) -> None:
+    def __init__(
+        self, body: bytes, finder: Finder, engine: Engine, *, bounded: bool = True
+    ) -> None:
         self._body = body
         self._finder = finder
         self._engine = engine
+        self._bounded = bounded
         self.is_ahead = False
         """Whether the metadata of the whole request is known."""
         self._faulty: Series | None = None
@@ -189,6 +201,8 @@ class Request:
     def count_new(self, key_bytes: int) -> None:
         """Raises OverloadedError for too many: those before are known by then, and cost less the
         next time, so the same request gets further when it comes again."""
+        if not self._bounded:
+            return
         self._new += 1
         self._new_bytes += key_bytes
         if self._new > NEW_SERIES_MAX:
@@ -199,7 +213,9 @@ class Request:
     def learn_ahead(self) -> None:
         """Read the metadata of the whole request, once."""
         if not self.is_ahead:
-            spans = metadata_spans(self._body)
+            body = self._body
+            entries_max = ELEMENTS_MAX if self._bounded else len(body)
+            spans = metadata_spans(body, entries_max=entries_max)
             if spans:
                 self._engine.learn(self._body, spans)
             self.is_ahead = True  # not before: what is faulty must be found by every attempt

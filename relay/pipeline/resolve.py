@@ -26,6 +26,7 @@ from relay.pipeline.attribute_names import METADATA_LABELS
 from relay.pipeline.delta import DeltaStore
 from relay.pipeline.metric_types import TYPE_NUMBERS, FamilyMetadata, Typing, family_of
 from relay.pipeline.native import NativeRoute
+from relay.pipeline.needed import WaitingList
 from relay.pipeline.plans import SourceRoute, Target, TargetOptions
 from relay.pipeline.resources import KEY_LABELS, TARGET_INFO, Resource, Resources, TargetKey
 from relay.pipeline.route import Fact, Route
@@ -57,6 +58,7 @@ class Resolver:
         translator: Translator,
         resources: Resources,
         deltas: DeltaStore,
+        waiting: WaitingList,
         *,
         wait_s: float,
         families_max: int,
@@ -66,6 +68,7 @@ class Resolver:
             router,
             resources,
             self.streams,
+            waiting,
             wait_s=wait_s,
             families_max=families_max,
             samples_max=samples_max,

@@ -5,9 +5,14 @@ cimport cython
 cdef class Emission:
     cdef public object intake
     cdef public object origin
+    cdef public long long own
+    cdef public long long position
     cdef public double tick
+    cdef public object gate
+    cdef public bint collecting
     cdef object _positions
     cdef Py_ssize_t _held
+    cdef list _taken
     cdef list _released
 
     cpdef hold(self)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from relay.pipeline.intake import Extra, Intake, Origin, append, leave
+from relay.pipeline.needed import ReplayGate
 from relay.pipeline.plans import SinkTally
 from relay.pipeline.positions import Positions
 from relay.pipeline.route import Route
@@ -39,32 +40,86 @@ class Outlet:
 class Emission:
     """One round in which finished points enter batches: the end of a request, or a deadline.
 
-    ``origin`` is that of the request, ``tick`` the monotonic clock of the flush schedule, in
-    s. Positions change hands when the round is over and the batches hold what they took; until then
-    a request holds its own.
+    ``origin`` is that of the sample that is looked at, and ``position`` its position: the
+    request's, ``own``, unless it has waited. ``tick`` is the monotonic clock of the flush schedule,
+    in s. ``gate`` says who needs a point in a replay (None: everybody); ``collecting``: nothing
+    that waits shall leave yet. Positions change hands when the round is over and the batches hold
+    what they took; until then a request holds its own.
     """
 
-    __slots__ = ("_held", "_positions", "_released", "intake", "origin", "tick")
+    __slots__ = (
+        "_held",
+        "_positions",
+        "_released",
+        "_taken",
+        "collecting",
+        "gate",
+        "intake",
+        "origin",
+        "own",
+        "position",
+        "tick",
+    )
 
-    def __init__(self, intake: Intake, positions: Positions, tick: float) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        positions: Positions,
+        tick: float,
+        gate: ReplayGate | None = None,
+        collecting: bool = False,
+    ) -> None:
         self.intake = intake
         self.origin = Origin(intake.request, intake.now)
+        self.own = self.position = intake.request
         self.tick = tick
+        self.gate = gate
+        self.collecting = collecting
         self._positions = positions
         self._held = 0
         """How often the request's own position is, by what has come to wait in this round."""
+        self._taken: list[int] = []
+        """Older positions that are held once more, by what goes on waiting elsewhere."""
         self._released: list[int] = []
 
+    def look_at(self, origin: Origin) -> None:
+        """Turn to a sample that has waited."""
+        self.origin = origin
+        self.position = origin.position
+
+    def look_back(self) -> None:
+        """Turn to the samples of the request again."""
+        self.origin = Origin(self.own, self.intake.now)
+        self.position = self.own
+
     def hold(self) -> None:
-        """Keep the request's position from being forgotten: a sample waits to become a point."""
-        self._held += 1
+        """Keep the sample's position from being forgotten: it waits to become a point."""
+        if self.position == self.own:
+            self._held += 1
+        else:
+            self._taken.append(self.position)
 
     def release(self, position: int) -> None:
         """Give up one hold."""
-        if position == self.origin.position:
+        if position == self.own:
             self._held -= 1
         else:
             self._released.append(position)
+
+    def tie(self, first: int, last: int) -> None:
+        """Note that what came with one request is in a point with what came with another."""
+        self._positions.tie(first, last)
+
+    @property
+    def made(self) -> int:
+        """The position of what is made now."""
+        return self.own if self.own >= 0 else self._positions.following - 1
+
+    def late(self, origin: Origin, came: int) -> Origin:
+        """Where a point comes from that leaves now, after its samples came: as of now."""
+        made = self.made
+        self._positions.tie(origin.position, made)
+        return Origin(made, origin.arrived_at, origin.waited, came)
 
     def close(self) -> None:
         """Leave the batches, so that they are as between requests."""
@@ -74,7 +129,9 @@ class Emission:
         """Hold and release positions, now that the batches hold theirs."""
         assert self._held >= 0, "what came to wait in this round, left in it"
         if self._held:
-            self._positions.hold(self.origin.position, self._held)
+            self._positions.hold(self.own, self._held)
+        for position in self._taken:
+            self._positions.hold(position)
         for position in self._released:
             self._positions.release(position)
 
@@ -111,7 +168,10 @@ class Stream:
         self._append(wrap_point(self.attributes, body), origin, emission)
 
     def _append(self, encoded: bytes, origin: Origin, emission: Emission) -> None:
+        gate = emission.gate
         for outlet in self.outlets:
+            if gate is not None and not gate.needs(outlet.batch, origin):
+                continue
             append(outlet.batch, self.group, encoded, origin, emission.intake)
             outlet.tally.points += 1
 

@@ -195,7 +195,10 @@ def test_positions_are_held_until_the_point_is_in_its_batch() -> None:
     assert rig.engine.positions.statistics().holds == before + 1
     rig.feed(write("up 1"), tick=20.0)
     rig.feed(write(*H[2:]), tick=20.0)
-    assert rig.sinks[0].batches[0].oldest == 1, "the histogram's first sample is the oldest"
+    assert rig.sinks[0].batches[0].oldest == 2, "sinks are not held back by what has waited"
+    assert rig.engine.positions.reach_of(2) == 1, (
+        "a replay reads from the histogram's first sample on"
+    )
     assert rig.engine.positions.statistics().holds == before + 1
 
 

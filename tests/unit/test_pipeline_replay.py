@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from relay.errors import DecodeError
-from relay.wire.batch import OpenBatch
+from relay.pipeline.needed import ReplayGate, WaitingEntry
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import Rig, RigSink
 
@@ -19,8 +21,13 @@ def up(number: int, value: float, timestamp_ms: int) -> bytes:
 BODY = b"".join(up(n, float(n), 1000) for n in range(5))
 
 
-def everyone(_: OpenBatch) -> bool:
-    return True
+def begin(made: Rig, *late: RigSink, low: int, named: Sequence[WaitingEntry] = ()) -> None:
+    """Replay for these sinks from the start, for all others from ``low`` on."""
+    floor = 0 if late else low
+    gate = ReplayGate(
+        lambda batch: 0 if batch.owner in late else low, named, floor=floor, ceiling=low
+    )
+    made.engine.begin_replay(gate)
 
 
 def rig(*, limit: int = 100) -> tuple[Rig, RigSink, RigSink]:
@@ -32,7 +39,7 @@ def rig(*, limit: int = 100) -> tuple[Rig, RigSink, RigSink]:
 
 def test_a_replayed_request_keeps_its_position_and_its_time() -> None:
     made, first, _ = rig()
-    replayed = made.engine.replay(BODY, position=40, now=123.0, tick=7.0, wants=everyone)
+    replayed = made.engine.replay(BODY, position=40, now=123.0, tick=7.0)
     assert replayed.intake.request == 40
     assert replayed.withheld == []
     (batch,) = first.batches
@@ -46,10 +53,8 @@ def test_a_replayed_request_keeps_its_position_and_its_time() -> None:
 @pytest.mark.parametrize("limit", [2, 5, 100])
 def test_who_has_had_it_gets_nothing(limit: int) -> None:
     made, first, second = rig(limit=limit)
-    (mine,) = second.batches
-    replayed = made.engine.replay(
-        BODY, position=0, now=1.0, tick=0.0, wants=lambda batch: batch is mine
-    )
+    begin(made, second, low=1)
+    replayed = made.engine.replay(BODY, position=0, now=1.0, tick=0.0)
     made.hand_over(replayed.intake.sealed)
     assert replayed.withheld == [(first.batches[0], 5)]
     assert first.held == 0
@@ -60,16 +65,10 @@ def test_who_has_had_it_gets_nothing(limit: int) -> None:
 
 def test_what_is_open_already_stays_when_a_request_is_withheld() -> None:
     made, first, second = rig(limit=4)
-    made.engine.replay(
-        up(9, 9.0, 500),
-        position=3,
-        now=1.0,
-        tick=0.0,
-        wants=everyone,
-    )
-    replayed = made.engine.replay(
-        BODY, position=5, now=2.0, tick=0.0, wants=lambda batch: batch.owner is first
-    )
+    begin(made, low=0)
+    made.engine.replay(up(9, 9.0, 500), position=3, now=1.0, tick=0.0)
+    begin(made, first, low=6)
+    replayed = made.engine.replay(BODY, position=5, now=2.0, tick=0.0)
     made.hand_over(replayed.intake.sealed)
     assert replayed.withheld == [(second.batches[0], 5)]
     assert second.batches[0].count == 1
@@ -81,7 +80,7 @@ def test_what_is_open_already_stays_when_a_request_is_withheld() -> None:
 def test_a_request_that_cannot_be_replayed_changes_nothing() -> None:
     made, first, _ = rig()
     with pytest.raises(DecodeError):
-        made.engine.replay(BODY + b"\x0a\xff", position=8, now=1.0, tick=0.0, wants=everyone)
+        made.engine.replay(BODY + b"\x0a\xff", position=8, now=1.0, tick=0.0)
     assert first.held == 0
     positions = made.engine.positions.statistics()
     assert (positions.low, positions.next, positions.holds) == (9, 9, 0)

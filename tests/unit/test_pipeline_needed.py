@@ -1,0 +1,179 @@
+"""What is still needed, one rule at a time; tests/property/test_pipeline_deaths.py has them all."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.errors import OverloadedError, TooLargeError
+from relay.pipeline import careful, needed, request
+from relay.pipeline.engine import Engine
+from relay.pipeline.needed import ReplayGate, WaitingEntry
+from relay.pipeline.positions import Positions
+from tests.support import raw_writes as raw
+from tests.support.engine_rig import Rig, RigSink
+from tests.support.sample_writes import T0_MS, histogram, write
+
+H = histogram("h", "", (("1", 2), ("+Inf", 3)), 4.5, 3)
+TYPES = {"h": "histogram"}
+MANY = [f'up{{n="{number}"}} 1' for number in range(30)]
+
+
+def rig() -> Rig:
+    """A rig with one sink."""
+    made = Rig()
+    made.export(RigSink("s", limit=1000))
+    return made
+
+
+def replay(made: Rig, *bodies: bytes, low: int = 0, named: Sequence[WaitingEntry] = ()) -> None:
+    """Replay bodies from position 0 on, for a sink with this low position."""
+    gate = ReplayGate(lambda batch: low, named, floor=low, ceiling=low)
+    made.engine.begin_replay(gate)
+    for position, body in enumerate(bodies):
+        replayed = made.engine.replay(body, position=position, now=1.0, tick=0.0)
+        made.hand_over(replayed.intake.sealed)
+    made.hand_over(made.engine.end_replay(0.0))
+
+
+@pytest.mark.parametrize(
+    ("module", "limit"),
+    [
+        (request, "NEW_SERIES_MAX"),
+        (request, "NEW_SERIES_BYTES_MAX"),
+        (request, "ELEMENTS_MAX"),
+        (careful, "CAREFUL_MAX"),
+        (careful, "EXPANSION_BYTES_MAX"),
+    ],
+)
+def test_no_limit_of_a_request_applies_to_a_replay(
+    monkeypatch: pytest.MonkeyPatch, module: object, limit: str
+) -> None:
+    monkeypatch.setattr(module, limit, 10)
+    pairs = [(b"__name__", b"many")]
+    many = raw.series(pairs, *((float(number), T0_MS + number) for number in range(40)))
+    body = write(*MANY, types={"up": "gauge"}) + many
+    with pytest.raises((OverloadedError, TooLargeError)):
+        rig().feed(body)
+    made = rig()
+    replay(made, body)
+    made.flush()
+    assert len(made.sinks[0].points()) == len(MANY) + 40
+
+
+def test_a_set_behind_an_older_one_is_named_beyond_its_own_deadline() -> None:
+    made = rig()
+    made.feed(write(*H[:2], at_ms=T0_MS + 1000, types=TYPES), tick=0.0)
+    made.feed(write(*H[:2], at_ms=T0_MS), tick=5.0)
+    made.due(12.0)  # the deadline of the newer one, which came first
+    entries, rest = made.engine.named()
+    assert [entry.first for entry in entries] == [0, 1]
+    assert rest is None
+    assert made.engine.low == 0
+
+
+def test_what_waits_holds_back_no_sink_and_is_named() -> None:
+    made = rig()
+    made.feed(write(*H[:2], types=TYPES))
+    made.feed(write("up 1"))
+    made.feed(write(*H[2:]))
+    (batch,) = made.sinks[0].batches
+    assert batch.oldest == 1, "the number"
+    (entry,), rest = made.engine.named()
+    assert entry[:2] == (0, needed.WAITING)
+    assert rest is None
+    made.flush()
+    made.sinks[0].sealed.clear()
+    made.engine.positions.release(1)
+    made.due(10.0)
+    assert batch.oldest == 2, "as of when it left, not as of when it came"
+    (entry,), _ = made.engine.named()
+    assert entry[:2] == (0, 2), "named until it is delivered"
+    made.flush()
+    made.engine.positions.release(2)
+    assert made.engine.named() == ([], None)
+    assert made.engine.positions.reach == 3
+
+
+def test_a_named_set_is_made_again_and_nothing_else() -> None:
+    first = rig()
+    bodies = [write(*H[:2], "up 1", types=TYPES), write("up 2", at_ms=T0_MS + 1), write(*H[2:])]
+    for body in bodies:
+        first.feed(body)
+    named, _ = first.engine.named()
+    second = rig()
+    replay(second, *bodies, low=3, named=named)
+    second.due(20.0)
+    second.flush()
+    assert [point.name for point in second.sinks[0].any_points()] == ["h"]
+    third = rig()
+    replay(third, *bodies, low=3)
+    third.due(20.0)
+    third.flush()
+    assert third.sinks[0].any_points() == [], "it was delivered"
+
+
+def test_part_of_what_was_delivered_makes_no_point() -> None:
+    made = rig()
+    gate = ReplayGate(lambda batch: 7, [], floor=7, ceiling=7)
+    made.engine.begin_replay(gate)
+    made.engine.replay(write(*H[2:], types=TYPES), position=6, now=1.0, tick=0.0)
+    made.hand_over(made.engine.end_replay(0.0))
+    made.feed(write(*H[2:]), tick=1.0)  # sent again, for want of an answer
+    made.due(30.0)
+    made.flush()
+    assert made.sinks[0].any_points() == []
+    assert made.engine.statistics().assembly.outcomes["late"] == 2
+
+
+def test_more_than_can_be_named_holds_sinks_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needed, "LISTED_MAX", 3)
+    made = rig()
+    for number in range(5):
+        name = f"h{number}"
+        made.feed(write(f"{name}_count 1", f'{name}_bucket{{le="1"}} 1', types={name: "histogram"}))
+    entries, rest = made.engine.named()
+    assert [entry.first for entry in entries] == [0, 1, 2]
+    assert rest == 3
+    for number in range(5, 10):
+        name = f"h{number}"
+        made.feed(write(f"{name}_count 1", f'{name}_bucket{{le="1"}} 1', types={name: "histogram"}))
+    assert made.engine.named() == ([], 0)
+    made.due(100.0)
+    (batch,) = made.sinks[0].batches
+    assert batch.oldest == 0
+
+
+def test_a_sum_of_requests_is_read_from_the_first_on() -> None:
+    positions = Positions()
+    for _ in range(5):
+        positions.begin()
+    positions.tie(1, 3)
+    positions.tie(0, 2)
+    for position in range(3):
+        positions.release(position)
+    assert (positions.low, positions.reach) == (3, 1)
+    positions.release(3)
+    assert (positions.low, positions.reach) == (4, 4)
+
+
+def test_ties_stay_few_and_safe() -> None:
+    positions = Positions()
+    held = positions.begin()
+    for _ in range(30_000):
+        position = positions.begin()
+        positions.tie(position - 1, position)
+        positions.release(position)
+    assert positions.reach == held
+    assert len(positions._ties) <= 10_001
+    assert positions.reach_of(29_999) == 29_998
+    positions.release(held)
+    assert positions.reach == positions.following
+
+
+def test_the_engine_forgets_the_gate_when_all_is_past_it() -> None:
+    engine = Engine()
+    engine.begin_replay(ReplayGate(lambda batch: 0, [], floor=0, ceiling=0))
+    engine.replay(write("up 1"), position=0, now=1.0, tick=0.0)
+    engine.ingest(write("up 1"), now=1.0, tick=0.0)
+    engine.ingest(write("up 1"), now=1.0, tick=0.0)
+    assert engine._gate is None
