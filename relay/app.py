@@ -26,6 +26,7 @@ from relay.fleet import Fittings, Fleet, Survey
 from relay.inventory.info_series import InfoReader
 from relay.journal.disk import Disk
 from relay.keeping import Keeper
+from relay.layout_file import LayoutFile
 from relay.notices import notices
 from relay.pipeline.engine import Engine, Limits
 from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Origin, Tenancy
@@ -407,6 +408,8 @@ class Relay:
                 self._engine.recall(self._storage.knowledge)
                 self._storage.journal.saved_version = self._engine.learned
             delta_file.take(self._storage.path, self._engine.deltas)
+            layouts = LayoutFile(self._storage.path, self._engine.assembly)
+            layouts.take()
             self._replay = Replay(
                 self._engine,
                 fleet,
@@ -417,7 +420,7 @@ class Relay:
                 origin_of=self._origin_of,
                 tick=self._tick,
             )
-            self._keeper = Keeper(self._engine, fleet, self._storage.journal, self._replay)
+            self._keeper = Keeper(self._engine, fleet, self._storage.journal, self._replay, layouts)
         self._acceptance = Acceptance(
             self._engine,
             fleet,
@@ -441,7 +444,7 @@ class Relay:
         assert self._acceptance is not None
         self._acceptance.measure()
         if self._keeper is not None:
-            self._keeper.keep()
+            self._keeper.keep(began)
         interval_s = max(UPKEEP_INTERVAL_S_MIN, (self._tick() - began) / UPKEEP_COST)
         self._upkeep_timer = asyncio.get_running_loop().call_later(
             min(interval_s, UPKEEP_INTERVAL_S_MAX), self._upkeep
@@ -449,6 +452,8 @@ class Relay:
 
     async def _close_storage(self) -> None:
         if self._storage is not None:
+            if self._keeper is not None:
+                await self._keeper.layouts.leave()
             if self._replay is not None:
                 delta_file.leave(self._storage.path, self._engine.deltas)
             await self._storage.close(

@@ -14,6 +14,7 @@ from relay.fleet import Fleet
 from relay.journal.checkpoint import Checkpoint
 from relay.journal.journal import Journal, Taught
 from relay.knowledge import encode_knowledge
+from relay.layout_file import LayoutFile
 from relay.pipeline.engine import Engine
 from relay.replay import Replay
 
@@ -21,7 +22,15 @@ from relay.replay import Replay
 class Keeper:
     """Looks after a journal; :meth:`keep` is called over and over."""
 
-    def __init__(self, engine: Engine, fleet: Fleet, journal: Journal, replay: Replay) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        fleet: Fleet,
+        journal: Journal,
+        replay: Replay,
+        layouts: LayoutFile,
+    ) -> None:
+        self.layouts = layouts
         self._engine = engine
         self._fleet = fleet
         self._journal = journal
@@ -30,8 +39,9 @@ class Keeper:
         """The last one that was given to the journal."""
         self._saved_state: tuple[int, ...] | None = None
 
-    def keep(self) -> None:
-        """Save how far sinks are, trim the journal."""
+    def keep(self, tick: float) -> None:
+        """Save how far sinks are, trim the journal. ``tick`` is the monotonic clock, s."""
+        self.layouts.keep(tick)
         state = self._state()
         if state != self._saved_state:
             self._save(state)

@@ -44,6 +44,9 @@ from relay.wire.remote_write import Labels
 MakeStreams = Callable[[Labels, str, MetricIdentity, Iterable[Target]], tuple[Stream, ...]]
 """Labels, project, identity and targets to streams."""
 
+Members = tuple[tuple[str, str], ...]
+"""What a family consists of: parts and the text of their bounds."""
+
 _BOUND_LABELS = {"bucket": ("le", "vmrange"), "quantile": ("quantile",)}
 _PROBES = {
     "histogram": (("_count", "", ""), ("_sum", "", ""), ("_bucket", "le", "+Inf")),
@@ -120,6 +123,11 @@ class Assembly:
         self._young: dict[FamilyKey, Family] = {}
         self._old: dict[FamilyKey, Family] = {}
         self._deadlines: deque[_Deadline] = deque()
+        self.layouts: dict[bytes, Members] = {}
+        """What steady families consist of, by their digest: saved, so that after a restart their
+        first sets need not wait to see."""
+        self.layouts_version = 0
+        self._recalled: dict[bytes, Members] = {}
 
     def enrol(
         self,
@@ -151,6 +159,19 @@ class Assembly:
             return None
         member = family.member(bound or typing.part, labels.get(bound, ""))
         return Enrolment(family, member or Discard(self.outcomes, "too_many_members"))
+
+    def note_members(self, family: Family) -> None:
+        """See :class:`relay.pipeline.outcomes.Home`."""
+        digest = family.digest()
+        known = self.layouts.get(digest)
+        if known is None or len(known) != len(family.members):
+            self.layouts[digest] = tuple(family.members)
+            self.layouts_version += 1
+
+    def recall_layouts(self, layouts: Mapping[bytes, Members]) -> None:
+        """Know again what families consisted of before a restart; before the first request."""
+        self._recalled = dict(layouts)
+        self.layouts = dict(layouts)
 
     def keep(self, family: Family, emission: Emission) -> Family:
         """Note that a family is in use; return the one that goes by its key now."""
@@ -276,7 +297,21 @@ class Assembly:
             family = Family(self, key, identity, named, self._resources.find(labels, project))
             # Beyond the bound for as long as the request lasts: only a round may send sets away.
             self._young[key] = family
+            if self._recalled:
+                self._expect(family, self._recalled.pop(family.digest(), ()))
         return family
+
+    @staticmethod
+    def _expect(family: Family, members: Members) -> None:
+        """Expect of a family what it consisted of before."""
+        for part, text in members:
+            member = family.member(part, text)
+            if member is not None:
+                member.expected = True
+                family.expected += 1
+        if members:
+            family.is_steady = True
+            family.reckon()
 
     def _route(self, family: Family) -> None:
         """Find the sources that take the family as a whole, after exporters changed."""
@@ -311,6 +346,7 @@ class Assembly:
 
     def _rotate(self, emission: Emission) -> None:
         for family in self._old.values():
+            self.layouts.pop(family.digest(), None)
             for pending in family.sets.values():
                 pending.due = True
             family.settle(emission)

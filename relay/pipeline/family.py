@@ -41,11 +41,9 @@ RECENT_MAX = 16
 MISSES_MAX = 3
 EXEMPLARS_MAX = 128
 """Of one set."""
-
 DIGEST_BYTES = 12
 
-_NEVER = MEMBERS_MAX + 1
-"""More members than there can be."""
+_NEVER = MEMBERS_MAX + 1  # more members than there can be
 
 
 class Set:
@@ -244,7 +242,7 @@ class Family:
             self.is_cumulative |= part == "le"
             self.is_ranged = (self.is_ranged or part == "vmrange") and not self.is_cumulative
             self.is_steady = self.is_laid_out = False
-            self._reckon()
+            self.reckon()
         return known
 
     def take(
@@ -425,9 +423,9 @@ class Family:
         if not member.expected:
             member.expected = True
             self.expected += 1
-            self._reckon()
+            self.reckon()
 
-    def _reckon(self) -> None:
+    def reckon(self) -> None:
         """Find out anew how many members a complete set has at the least."""
         # That ranges are complete can be seen in their values only.
         self.needed = 0 if self.is_ranged else self.expected or _NEVER
@@ -449,7 +447,9 @@ class Family:
                 self.is_steady = False
             self.expected += member.expected
             self.is_steady &= member.expected
-        self._reckon()
+        self.reckon()
+        if self.is_steady:
+            self.home.note_members(self)
 
     def _lay_out(self) -> None:
         """Work out what depends on the members alone."""

@@ -48,6 +48,10 @@ class Home(Protocol):
         """Note that a family is in use; return the one that goes by its key now."""
         ...
 
+    def note_members(self, family: Family) -> None:
+        """Keep in mind what a family consists of, beyond a restart."""
+        ...
+
     def open(self, family: Family, time_ns: int, stamp: bytes, emission: Emission) -> Set:
         """Begin a set."""
         ...

@@ -39,7 +39,7 @@ LEVELS = [
     {"storage"},
     {"report", "differences"},
     {"fleet"},
-    {"delta_file", "reloading", "replay"},
+    {"delta_file", "layout_file", "reloading", "replay"},
     {"acceptance", "keeping"},
     {"status", "explain"},
     {"app"},

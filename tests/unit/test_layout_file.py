@@ -1,0 +1,93 @@
+"""What histograms consist of, over restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+
+from relay.layout_file import NAME, SAVE_EVERY_S, LayoutFile, decode_layouts, encode_layouts
+from tests.support.engine_rig import Rig, RigSink
+from tests.support.sample_writes import T0_MS, histogram, write
+
+H = histogram("h", "", (("1", 2), ("+Inf", 3)), 4.5, 3)
+S = ['s{quantile="0.5"} 1', "s_sum 2", "s_count 3"]
+TYPES = {"h": "histogram", "s": "summary"}
+
+
+def rig() -> Rig:
+    made = Rig()
+    made.export(RigSink("s", limit=1000))
+    return made
+
+
+def learned() -> Rig:
+    """A rig that has seen what ``h`` and ``s`` consist of."""
+    made = rig()
+    made.feed(write(*H, *S, types=TYPES))
+    made.due(20.0)
+    assert len(made.engine.assembly.layouts) == 2
+    return made
+
+
+async def test_a_known_family_sends_its_first_set_when_it_is_whole(tmp_path: Path) -> None:
+    await LayoutFile(tmp_path, rig().engine.assembly).leave()
+    assert not (tmp_path / NAME).exists(), "nothing to say"
+    before = learned()
+    file = LayoutFile(tmp_path, rig().engine.assembly)
+    file._assembly = before.engine.assembly
+    await file.leave()
+    after = rig()
+    LayoutFile(tmp_path, after.engine.assembly).take()
+    for member in (*H, *S):
+        after.feed(write(member, at_ms=T0_MS + 1000, types=TYPES))
+    after.flush()
+    assert [point.name for point in after.sinks[0].any_points()] == ["h", "s"]
+    assert after.engine.assembly.layouts == before.engine.assembly.layouts
+
+
+async def test_it_is_saved_now_and_then_where_it_changed(tmp_path: Path) -> None:
+    made = rig()
+    file = LayoutFile(tmp_path, made.engine.assembly)
+    file.keep(0.0)
+    assert file._saving is None
+    made.feed(write(*H, types=TYPES))
+    made.due(20.0)
+    file.keep(1.0)
+    assert file._saving is not None
+    await file._saving
+    await asyncio.sleep(0)
+    made.feed(write(*S, types=TYPES), tick=21.0)
+    made.due(40.0)
+    file.keep(2.0)
+    assert file._saving is None, "too soon"
+    file.keep(1.0 + SAVE_EVERY_S)
+    assert file._saving is not None
+    await file._saving
+    assert len(decode_layouts((tmp_path / NAME).read_bytes())) == 2
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00", b"\x93\x01\x90", encode_layouts({})[:-1]])
+def test_a_damaged_file_is_said_and_costs_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, data: bytes
+) -> None:
+    (tmp_path / NAME).write_bytes(data)
+    made = rig()
+    with caplog.at_level(logging.ERROR):
+        LayoutFile(tmp_path, made.engine.assembly).take()
+    assert "learned anew" in caplog.text
+    assert made.engine.assembly.layouts == {}
+
+
+def test_a_family_that_is_forgotten_is_not_saved() -> None:
+    made = learned()
+    assembly = made.engine.assembly
+    known = set(assembly.layouts)
+    for number in range(2):
+        assembly._half = 0
+        lines = histogram(f"g{number}", "", (("1", 1), ("+Inf", 1)), 1.0, 1)
+        made.feed(write(*lines, types={f"g{number}": "histogram"}), tick=30.0)
+        made.due(50.0)
+    assert not known & set(assembly.layouts)
