@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Protocol, Self, get_args
 
 from aiohttp import web
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
-from tests.support.oracle import Oracle
 from tests.support.otlp_server import decompress, partial_success
 from tests.support.slow_otlp import flatten
 
@@ -27,10 +27,25 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 SMALL_POINTS = 40
 
 
-class ChaosEndpoint:
-    """One endpoint; what it takes it tells the oracle under its name."""
+class ChaosOracle(Protocol):
+    """What an endpoint tells of points that it took."""
 
-    def __init__(self, name: str, oracle: Oracle, port: int) -> None:
+    def arrive(self, endpoint: str, points: Sequence[Any]) -> None:
+        """AssertionError for what was never sent like that."""
+        ...
+
+
+class ChaosEndpoint:
+    """One endpoint; what it takes, as ``points`` decodes it, it tells the oracle under its name."""
+
+    def __init__(
+        self,
+        name: str,
+        oracle: ChaosOracle,
+        port: int,
+        points: Callable[[ExportMetricsServiceRequest], Sequence[Any]] = flatten,
+    ) -> None:
+        self._points = points
         self.name = name
         self.url = f"http://127.0.0.1:{port}"
         self.mode: Mode = "ok"
@@ -88,7 +103,7 @@ class ChaosEndpoint:
         message = ExportMetricsServiceRequest.FromString(
             decompress(body, request.headers.get("Content-Encoding", ""))
         )
-        points = flatten(message)
+        points = self._points(message)
         if mode == "small" and len(points) > SMALL_POINTS:
             return web.Response(status=413)
         self._oracle.arrive(self.name, points)

@@ -1,0 +1,338 @@
+"""Deaths and stops under histograms and summaries in pieces, new families and large blocks.
+
+The senders do what Prometheus and vmagent do: whatever is not acknowledged is sent again until it
+is. So every sample arrives in the end, every histogram and summary whole, and what is delivered
+twice was first delivered shortly before a death.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+import time
+from bisect import bisect
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+import cramjam
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+
+from tests.support.any_points import AnyPoint, bits, read_points
+from tests.support.chaos_endpoint import ChaosEndpoint
+from tests.support.chaos_run import MANIFEST, Report, Run
+from tests.support.processes import free_port
+from tests.support.sample_writes import T0_MS, histogram, write
+
+SETTINGS = """
+storage:
+  path: data
+exporters:
+  - path: exporters.yaml
+translation:
+  assemblyTimeout: 15s
+shutdown:
+  drainTimeout: 300ms
+"""
+
+ENDPOINTS = {
+    "steady": '{__name__!~"block.*"}',
+    "flaky": '{__name__!~"block.*"}',
+    "blocks": '{__name__=~"block.*"}',
+}
+BLOCK_SERIES = 60_000
+FAMILIES = 6
+"""Known ones of each sender; new ones come all the time besides."""
+RETRY_S = 0.05
+SETS_TOGETHER = 4
+
+
+class Key(NamedTuple):
+    """One point: its metric and the ms of its time. Names differ from sender to sender."""
+
+    name: str
+    at_ms: int
+
+
+@dataclass
+class Arrived:
+    """What one endpoint took."""
+
+    counts: Counter[Key] = field(default_factory=Counter)
+    first_at: dict[Key, float] = field(default_factory=dict)
+    again_after_s: list[float] = field(default_factory=list)
+    """Of what arrived again: how long before the next death it had arrived."""
+
+    @property
+    def duplicates(self) -> int:
+        """Arrivals beyond the first of each point."""
+        return self.counts.total() - len(self.counts)
+
+
+class SetsOracle:
+    """Knows what was sent, and says what is wrong with what arrives."""
+
+    def __init__(self) -> None:
+        self.arrivals = {name: Arrived() for name in ENDPOINTS}
+        self.sent: dict[Key, Any] = {}
+        self.whole: set[Key] = set()
+        """Points all of whose samples were acknowledged."""
+        self.blocks: dict[int, int] = {}
+        """Samples that arrived of each block, by its ms."""
+        self.blocks_sent: set[int] = set()
+        self.deaths: list[float] = []
+
+    def arrive(self, endpoint: str, points: Sequence[AnyPoint]) -> None:
+        """An endpoint took these. AssertionError for what was never sent like that."""
+        now = time.monotonic()
+        arrived = self.arrivals[endpoint]
+        for point in points:
+            at_ms = point.time_ns // 1_000_000
+            if point.name == "block_value":
+                key = Key(dict(point.attributes)["n"], at_ms)
+            else:
+                key = Key(point.name, at_ms)
+                expected = self.sent.get(key)
+                assert expected is not None, f"{endpoint}: {key} was never sent: {point}"
+                assert point.data == expected, f"{endpoint}: {key} is torn: {point.data}"
+            arrived.counts[key] += 1
+            if arrived.counts[key] == 1:
+                arrived.first_at[key] = now
+                if point.name == "block_value":
+                    self.blocks[at_ms] = self.blocks.get(at_ms, 0) + 1
+            else:
+                first_at = arrived.first_at[key]
+                death = bisect(self.deaths, first_at)
+                assert death < len(self.deaths), f"{endpoint}: {key} again, and nobody died"
+                arrived.again_after_s.append(self.deaths[death] - first_at)
+
+    def missing(self, endpoint: str) -> list[Key]:
+        """Acknowledged points that an endpoint ought to have and has not."""
+        if endpoint == "blocks":
+            blocks = [at for at in self.blocks_sent if self.blocks.get(at, 0) < BLOCK_SERIES]
+            return [Key("block_value", at_ms) for at_ms in blocks]
+        counts = self.arrivals[endpoint].counts
+        return sorted(key for key in self.whole if key not in counts)
+
+    def complete(self) -> bool:
+        """Whether everything arrived wherever it belongs."""
+        return not any(self.missing(name) for name in self.arrivals)
+
+    def describe(self) -> Iterator[str]:
+        """Figures, a line for each endpoint."""
+        sets = sum(not isinstance(data, int) for data in self.sent.values())
+        yield f"sent {len(self.sent)} points, {sets} of them sets; {len(self.blocks_sent)} blocks"
+        for name, arrived in self.arrivals.items():
+            ages = arrived.again_after_s
+            yield (
+                f"{name}: {len(arrived.counts)} arrived, {len(self.missing(name))} missing, "
+                f"{arrived.duplicates} duplicates, first delivered at most "
+                f"{max(ages, default=0.0):.2f} s before a death"
+            )
+
+    def __repr__(self) -> str:
+        return f"<SetsOracle {len(self.sent)} sent>"
+
+
+class SetsRun(Run):
+    """One run; ``check`` says what must hold at its end.
+
+    ``stops`` is the share of deaths by SIGTERM; ``typed`` the share of families with metadata.
+    """
+
+    oracle: SetsOracle  # type: ignore[assignment]
+
+    def __init__(
+        self, directory: Path, *, seed: int, stops: float = 0.4, typed: float = 1.0
+    ) -> None:
+        super().__init__(directory, seed=seed)
+        self._stops = stops
+        self._typed = typed
+        self.oracle = SetsOracle()
+        self.endpoints = {
+            name: ChaosEndpoint(name, self.oracle, free_port(), _points) for name in ENDPOINTS
+        }
+        self.report = Report()
+
+    async def kill_again_and_again(self, kills: int) -> Report:
+        """See :class:`Run`; deaths of either kind are counted."""
+        began = time.monotonic()
+        self._configure()
+        async with contextlib.AsyncExitStack() as stack:
+            for endpoint in self.endpoints.values():
+                await stack.enter_async_context(endpoint)
+            session = await stack.enter_async_context(aiohttp.ClientSession())
+            await stack.enter_async_context(self._running(session))
+            senders = [asyncio.create_task(self._send(session, n)) for n in range(3)]
+            senders.append(asyncio.create_task(self._send_blocks(session)))
+            trouble = asyncio.create_task(
+                self.endpoints["flaky"].misbehave(random.Random(self._rng.randrange(1 << 30)))
+            )
+            while self.report.kills + self.report.stops < kills:
+                # At times at once, while the journal is being replayed.
+                await asyncio.sleep(self._rng.choice((0.0, 0.02, 0.2, 1.0, self._rng.random() * 3)))
+                await self._die(session)
+            self._sending = False
+            await asyncio.gather(*senders)
+            trouble.cancel()
+            await asyncio.gather(trouble, return_exceptions=True)
+            await self._drained(session)
+        self.report.seconds = time.monotonic() - began
+        return self.report
+
+    def check(self, *, checkpoint_s: float = 1.0, slack_s: float = 1.5) -> None:
+        """Everything that must hold at the end; AssertionError tells what does not."""
+        story = "\n".join([*self.oracle.describe(), repr(self.report)])
+        for name, endpoint in self.endpoints.items():
+            assert not endpoint.failures, endpoint.failures[0]
+            missing = self.oracle.missing(name)
+            assert not missing, f"{name} misses {missing[:5]}\n{story}"
+        assert not self.report.unbalanced, self.report.unbalanced
+        for name in ("steady", "blocks"):
+            oldest = max(self.oracle.arrivals[name].again_after_s, default=0.0)
+            assert oldest < checkpoint_s + slack_s, f"{name}: {oldest}\n{story}"
+        log = self._log.read_text()
+        assert "Traceback" not in log, log[log.index("Traceback") - 500 :][:3000]
+        assert "cannot be replayed" not in log
+
+    def _configure(self) -> None:
+        manifests = [
+            MANIFEST.format(name=name, query=query, url=self.endpoints[name].url)
+            for name, query in ENDPOINTS.items()
+        ]
+        (self._directory / "exporters.yaml").write_text("".join(manifests))
+        (self._directory / "relay.yaml").write_text(SETTINGS)
+
+    async def _die(self, session: aiohttp.ClientSession) -> None:
+        assert self._process is not None
+        steady = self.oracle.arrivals["steady"]
+        self.report.duplicates_after.append(steady.duplicates - self._duplicates)
+        self._duplicates = steady.duplicates
+        if self._rng.random() < self._stops:
+            self._process.send_signal(signal.SIGTERM)
+            self.report.stops += 1
+        else:
+            self._process.kill()
+            self.report.kills += 1
+        await self._process.wait()
+        self.oracle.deaths.append(time.monotonic())
+        await self._start(session)
+        await self._check_ledgers(session)
+
+    async def _send(self, session: aiohttp.ClientSession, sender: int) -> None:
+        rng = random.Random(self._rng.randrange(1 << 30))
+        number = families = 0
+        while self._sending:
+            number += 1
+            sets = []
+            for offset in range(rng.randrange(SETS_TOGETHER)):
+                if rng.random() < 0.2:
+                    families += 1
+                    family = f"s{sender}_new{families}"
+                else:
+                    family = f"s{sender}_f{rng.randrange(FAMILIES)}"
+                sets.append((family, T0_MS + number * 10_000 + 2 * offset))
+                if rng.random() < 0.3:  # of one family, and out of order
+                    sets.append((family, T0_MS + number * 10_000 + 2 * offset + 1))
+            requests = [self._numbers(sender, number, rng)]
+            keys = []
+            for family, at_ms in sets:
+                key, bodies = self._set(family, at_ms, rng)
+                keys.append(key)
+                requests += bodies
+            if len(requests) > 1 and rng.random() < 0.3:
+                rng.shuffle(requests)  # sets out of order
+            for body in requests:
+                await self._post(session, body)
+                await asyncio.sleep(rng.uniform(0.0, 0.01))
+            self.oracle.whole.update(keys)
+            self.oracle.whole.update(self._key_of_numbers(sender, number))
+            await asyncio.sleep(rng.uniform(0.0, 0.05))
+
+    def _numbers(self, sender: int, number: int, rng: random.Random) -> bytes:
+        del rng
+        keys = self._key_of_numbers(sender, number)
+        for at, key in enumerate(keys):
+            self.oracle.sent[key] = bits(float(number * 100 + at))
+        lines = [f"{key.name} {number * 100 + at}" for at, key in enumerate(keys)]
+        types = {key.name: "gauge" for key in keys}
+        return _packed(write(*lines, at_ms=keys[0].at_ms, types=types))
+
+    @staticmethod
+    def _key_of_numbers(sender: int, number: int) -> list[Key]:
+        return [Key(f"s{sender}_value{n}", T0_MS + number * 10_000) for n in range(20)]
+
+    def _set(self, family: str, at_ms: int, rng: random.Random) -> tuple[Key, list[bytes]]:
+        """A histogram's or a summary's point and the requests that it comes with, in pieces."""
+        summary = hash_of(family) % 3 == 0
+        value = at_ms % 997 + 3
+        if summary:
+            lines = [
+                f'{family}{{quantile="0.5"}} {value}',
+                f'{family}{{quantile="0.9"}} {value + 1}',
+                f"{family}_sum {value}",
+                f"{family}_count {value}",
+            ]
+            data = (value, float(value), ((0.5, float(value)), (0.9, float(value + 1))))
+        else:
+            bounds = (("1", value - 2), ("5", value - 1), ("+Inf", value))
+            lines = histogram(family, "", bounds, value, value)
+            data = (value, bits(float(value)), (1.0, 5.0), (value - 2, 1, 1))
+        kind = {family: "summary" if summary else "histogram"}
+        typed = summary or (hash_of(family + "?") % 100) / 100 < self._typed
+        rng.shuffle(lines)
+        pieces = rng.randint(1, len(lines))
+        key = Key(family, at_ms)
+        self.oracle.sent[key] = data
+        bodies = [
+            _packed(write(*lines[n::pieces], at_ms=at_ms, types=kind if typed else None))
+            for n in range(pieces)
+        ]
+        return key, bodies
+
+    async def _send_blocks(self, session: aiohttp.ClientSession) -> None:
+        number = 0
+        while self._sending:
+            number += 1
+            at_ms = T0_MS + number * 1000
+            await self._post(session, _block(at_ms))
+            self.oracle.blocks_sent.add(at_ms)
+            await asyncio.sleep(8.0)
+
+    async def _post(self, session: aiohttp.ClientSession, body: bytes) -> None:
+        """Send a request until it is acknowledged."""
+        url = f"http://127.0.0.1:{self._port}/api/v1/write"
+        headers = {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"}
+        while True:
+            with contextlib.suppress(aiohttp.ClientError):
+                async with session.post(url, data=body, headers=headers) as response:
+                    text = await response.text()
+                    if response.status // 100 == 2:
+                        return
+                    assert response.status // 100 == 5, f"{response.status}: {text}"
+            await asyncio.sleep(RETRY_S)
+
+
+def hash_of(text: str) -> int:
+    """A number that is the same in every run."""
+    return sum(map(ord, text)) * 7919
+
+
+def _packed(body: bytes) -> bytes:
+    return bytes(cramjam.snappy.compress_raw(body))
+
+
+def _block(at_ms: int) -> bytes:
+    lines = [f'block_value{{n="{number}"}} {number}' for number in range(BLOCK_SERIES)]
+    return _packed(write(*lines, at_ms=at_ms, types={"block_value": "gauge"}))
+
+
+def _points(message: ExportMetricsServiceRequest) -> list[AnyPoint]:
+    return read_points(message.SerializeToString())
