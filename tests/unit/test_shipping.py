@@ -318,8 +318,8 @@ def test_the_build_context_holds_what_is_copied() -> None:
 @pytest.mark.parametrize(
     "target",
     [
-        *("venv", "demo", "test", "lint", "bench", "peers", "build", "wheels", "lock", "clean", "help"),
-        *("test-newest", "test-lowest"),
+        *("venv", "demo", "test", "lint", "bench", "build", "wheels", "lock", "clean", "help"),
+        *("peers", "test-newest", "test-lowest"),
     ],
 )
 def test_makefile_has_the_target(target: str) -> None:
