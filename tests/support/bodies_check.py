@@ -114,7 +114,7 @@ def _compare(rig: Rig, expected: Sequence[Alternatives]) -> None:
         assert_same(expected, sink.points())
     loose = _those(expected, lambda point: not _may_be_assembled(point.name))
     assert_same(loose, _number_points(wide))
-    assert_same(_those(expected, lambda point: point.name == "up"), some.points())
+    assert_same(_those(expected, lambda point: point.name == "up"), _number_points(some))
 
 
 def _those(expected: Sequence[Alternatives], wanted: Callable[[Point], bool]) -> list[Alternatives]:

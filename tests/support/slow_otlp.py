@@ -210,14 +210,16 @@ class SlowRelay:
         starts: Mapping[int, int] = MappingProxyType({}),
     ) -> None:
         derived.exemplars += len(series.exemplars)
-        if not series.samples and not series.histograms:
+        count = len(series.samples) + len(series.histograms)
+        if not count and not series.exemplars:
             return
         pairs = _wire_labels(series)
         seen = pairs in self._seen
         self._seen_now.add(pairs)
         labels, fault = self._labels(series, pairs)
         if fault:
-            derived.dropped[fault] += len(series.samples) + len(series.histograms)
+            if count:
+                derived.dropped[fault] += count
             return
         good_times = set()
         good = 0
