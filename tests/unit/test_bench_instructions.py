@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.labels import is_wanted
 from bench.micro.instructions import CASES, CHILD, ROOT, prepare, table, total_of
 
 
@@ -18,7 +19,7 @@ def test_the_child_ingests_and_encodes_every_case(tmp_path: Path) -> None:
     for name, case in CASES.items():
         place = tmp_path / name
         place.mkdir()
-        prepared = prepare(case, 3_000, place)
+        prepared = prepare(case, 2_100, place)
         (tmp_path / f"{name}.pickle").write_bytes(pickle.dumps(prepared))
     done = subprocess.run(
         [sys.executable, "-P", CHILD, tmp_path, *CASES],
@@ -32,21 +33,21 @@ def test_the_child_ingests_and_encodes_every_case(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = {one["name"]: one for one in json.loads(done.stdout)}
     assert list(found) == list(CASES)
-    assert found["scrape"]["samples"] == 2 * 5 * 507
-    assert found["cold"]["samples"] < 3_000
+    assert found["scrape"]["samples"] == 2 * 4 * 507
+    assert found["cold"]["samples"] < 2_100
     # What was left of the warm-up in open batches comes out, too.
     for name, one in found.items():
         assert Path(one["package"]).is_relative_to(ROOT)
         if name == "cold":
-            assert one["points"] == 3_000
+            assert one["points"] == 2_100
         elif name == "filter":
-            assert one["points"] == pytest.approx(2 * one["samples"] / 25, rel=0.1)
+            assert one["points"] == 6 * sum(map(is_wanted, range(2_100)))
         elif name == "fanout":
-            assert one["points"] == 5 * 2 * one["samples"]
+            assert one["points"] == 5 * 3 * one["samples"]
         elif name == "histograms":
-            assert one["points"] == 2 * one["samples"] / 14
+            assert one["points"] == 3 * one["samples"] / 14
         else:
-            assert one["points"] == 2 * one["samples"], name
+            assert one["points"] == 3 * one["samples"], name
 
 
 def test_the_same_bodies_come_out_each_time(tmp_path: Path) -> None:
