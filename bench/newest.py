@@ -9,7 +9,7 @@ Rules:
 * cgo is used where there is a C compiler, as in the projects' own releases.
 * Only the standard library is imported: it runs before anything is installed.
 
-Needs Go 1.26 or newer; a newer toolchain that a peer asks for comes from the proxy as well.
+Needs Go 1.21 or newer; a newer toolchain that a peer asks for comes from the proxy as well.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -213,9 +214,7 @@ def is_built(name: str) -> bool:
 def build(name: str, jobs: int) -> None:
     """Build one peer. Raises BuildError."""
     recipe = RECIPES[name]
-    go = shutil.which("go")
-    if go is None:
-        raise BuildError("there is no Go: apt-get install golang-go, or https://go.dev/dl/")
+    go = _go()
     target = binary(name)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="relay-peer-") as scratch:
@@ -238,6 +237,19 @@ def build(name: str, jobs: int) -> None:
         _run(go, [*command, "-o", str(fresh), recipe.package], source, environment)
         fresh.replace(target)
     _stamp_file(name).write_text(recipe.stamp, encoding="utf-8")
+
+
+def _go() -> str:
+    """The go command, of a version that fetches other toolchains."""
+    go = shutil.which("go")
+    if go is None:
+        raise BuildError("there is no Go; 1.21 or newer is needed: https://go.dev/dl/")
+    said = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, check=False)
+    version = said.stdout.strip()
+    found = re.match(r"go1\.(\d+)", version)
+    if found is None or int(found[1]) < 21:
+        raise BuildError(f"{go} is {version!r}; 1.21 or newer is needed: https://go.dev/dl/")
+    return go
 
 
 def _write_module(go: str, recipe: Recipe, source: Path, environment: Mapping[str, str]) -> None:

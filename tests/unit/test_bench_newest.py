@@ -59,6 +59,18 @@ def test_what_cannot_be_built_is_said_and_fails_where_it_is_required(
     assert main(["prometheus", "--require"]) == 1
 
 
+def test_a_go_that_is_too_old_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RELAY_PEERS", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    go = tmp_path / "go"
+    go.write_text("#!/bin/sh\necho go1.19.8\n")
+    go.chmod(0o755)
+    assert main(["vmagent", "--require"]) == 1
+    assert f"{go} is 'go1.19.8'; 1.21 or newer is needed" in capsys.readouterr().err
+
+
 def test_a_recipe_that_changes_in_any_way_is_built_again() -> None:
     assert len({recipe.stamp for recipe in RECIPES.values()}) == len(RECIPES)
     for recipe in RECIPES.values():
