@@ -59,7 +59,7 @@ $(VENV)/bin/python:
 # $(call install_build,PYTHON): what a build needs, and a C compiler where the machine has none.
 define install_build
 	$(1) $(LOCKED) -r requirements/build.txt
-	@if [ -n "$$($(1) -m build_support.compiler)" ]; then \
+	@set -eu; missing=$$($(1) -m build_support.compiler); if [ -n "$$missing" ]; then \
 	    echo "make: no C compiler works here: taking one from the package index (ziglang, 90 MB)"; \
 	    $(1) $(LOCKED) -r requirements/compiler.txt; \
 	fi

@@ -230,7 +230,7 @@ def _plot(
     except ImportError:
         if asked is not None:
             raise
-        print("no picture: matplotlib is not installed (pip install '.[dev]')")
+        print("no picture: matplotlib is not installed (make venv)")
     else:
         print(f"picture: {path}")
 

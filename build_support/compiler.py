@@ -14,6 +14,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import sysconfig
 import tempfile
 from dataclasses import dataclass
@@ -185,5 +186,15 @@ def _works(command: list[str]) -> bool:
         return done.returncode == 0 and output.is_file()
 
 
+def main() -> int:
+    """Print what is missing; 1 where a compiler was asked for that does not work."""
+    try:
+        print("\n".join(missing_requirements()))
+    except CompilerError as error:
+        print(f"build: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    print("\n".join(missing_requirements()))
+    sys.exit(main())
