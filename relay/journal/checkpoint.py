@@ -13,8 +13,8 @@ Rules:
   ``learned`` is in there; what came later has to be read once more, whoever still needs its points.
 * Lows only grow, so an old checkpoint is a safe one: it costs duplicates, never data. One that is
   damaged or missing counts as the oldest possible.
-* The first line says the format, and the checksum of that and the rest. A whole checkpoint of
-  another format is refused, like any file of another format
+* The first line says the format, and the checksum of that and the rest. A whole checkpoint of an
+  unknown format is refused, like any file of an unknown format
   (:class:`relay.journal.frames.FormatError`).
 """
 
@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from relay.journal.frames import FORMAT, FormatError
+from relay.journal.frames import FORMAT, FormatError, is_known
 
 Lows = Mapping[tuple[str, str], tuple[int, ...]]
 """Low positions by exporter's id and sink's name, one for each lane."""
@@ -113,7 +113,7 @@ def unseal(magic: bytes, data: bytes) -> bytes | None:
         return None
     if _checksum(version, body) != crc:
         return None
-    if version != FORMAT:
+    if not is_known(version):
         raise FormatError(version)
     return body
 

@@ -4,9 +4,10 @@ Rules:
 
 * ``lock`` is locked (flock) for as long as the process lives; the kernel lets go of it however the
   process ends. A second process is refused before it touches anything.
-* ``format`` names the format of everything below, with a checksum. A whole line with another number
-  is refused, and nothing is touched; a damaged one is written anew, because every file below says
-  its own format again.
+* ``format`` names the format of everything below, with a checksum. A line of an unknown format is
+  refused, and nothing is touched; so is a whole line whose checksum is wrong, because what it says
+  cannot be told. One of an earlier format is written anew before anything else is. A file without a
+  whole line, as a power cut leaves it, counts as none: every file below says its own format again.
 """
 
 from __future__ import annotations
@@ -22,20 +23,21 @@ from types import TracebackType
 from typing import Self
 
 from relay.errors import ConfigError, Fault
-from relay.journal.frames import FORMAT
+from relay.journal.frames import FORMAT, FORMATS, is_known
 
 _log = logging.getLogger("relay.journal")
 
 _SETTING = "storage.path"
 _MAGIC = "relay-data"
 _FORMAT_BYTES_MAX = 4096
+_SHOWN_CHARS = 80
 
 
 class DataDirectory:
     """The directory, locked; let go of with :meth:`close`.
 
     Raises ConfigError where it cannot be created or written, belongs to another process, or has
-    another format.
+    an unknown format.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,21 +81,35 @@ class DataDirectory:
 
     def _check_format(self) -> None:
         path = self.path / "format"
+        found = None
         try:
             with path.open("rb") as file:
-                found = _parse_format(file.read(_FORMAT_BYTES_MAX))
-            if found is None:
-                _log.error("%s is damaged and written anew", path)
+                data = file.read(_FORMAT_BYTES_MAX)
+            if data.endswith(b"\n"):
+                found = _parse_format(data, path)
+            else:
+                _log.error(
+                    "%s is torn and written anew; the files themselves say their format", path
+                )
         except FileNotFoundError:
-            found = None
-        if found is None:
-            # Not through a new name: on a full disk the old bytes are room enough.
-            path.write_text(_format_line())
-        elif found != FORMAT:
-            raise _fault(
-                f"{self.path} has format {found} and this build reads and writes format {FORMAT}; "
-                "use the build that wrote it, or another directory"
-            )
+            pass
+        if found == FORMAT:
+            return
+        if found is not None:
+            if not is_known(found):
+                raise _fault(
+                    f"{self.path} has format {found} and this build {FORMATS}; "
+                    "use the build that wrote it, or another directory"
+                )
+            _log.info("%s had format %d and has format %d from now on", self.path, found, FORMAT)
+        try:
+            _write_format(path)
+        except OSError as error:
+            if found is None:
+                raise
+            # A read-only disk must not keep us from sending what is on it, and every file that is
+            # written later says its format again.
+            _log.error("%s cannot be written: %s", path, error.strerror)
 
     def __enter__(self) -> Self:
         return self
@@ -135,17 +151,34 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
+def _write_format(path: Path) -> None:
+    """Write the line in place: on a full disk the old bytes are room enough. Raises OSError."""
+    line = _format_line().encode()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.pwrite(descriptor, line, 0)
+        os.ftruncate(descriptor, len(line))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _format_line() -> str:
     line = f"{_MAGIC} {FORMAT}"
     return f"{line} {zlib.crc32(line.encode()):08x}\n"
 
 
-def _parse_format(data: bytes) -> int | None:
-    """The format that the line names; None where it is damaged."""
-    line, _, crc = data.decode("ascii", "replace").strip().rpartition(" ")
+def _parse_format(data: bytes, path: Path) -> int:
+    """The format that a whole line names; raises ConfigError where its checksum is wrong."""
+    text = data.decode("ascii", "replace").strip()
+    line, _, crc = text.rpartition(" ")
     magic, _, number = line.partition(" ")
-    if magic != _MAGIC or not number.isdecimal() or f"{zlib.crc32(line.encode()):08x}" != crc:
-        return None
+    expected = f"{zlib.crc32(line.encode()):08x}"
+    if magic != _MAGIC or not number.isdecimal() or expected != crc:
+        raise _fault(
+            f"{path} is damaged: {text[:_SHOWN_CHARS]!r} is not a format with its checksum; "
+            "remove this file to have the format told by the other files, or use another directory"
+        )
     return int(number)
 
 

@@ -2,9 +2,10 @@
 
 Both the journal and the sinks' queues are files of these. Rules:
 
-* A file header says what the file is and which format it has. A whole header of another format is
-  refused (:class:`FormatError`), because reading it as ours could only go wrong; a damaged one is
-  damage, and frames are looked for behind it all the same.
+* A file header says what the file is and which format it has. A whole header of an unknown format
+  is refused (:class:`FormatError`), because reading it as ours could only go wrong; a damaged one
+  is damage, and frames are looked for behind it all the same. Earlier formats are read, the newest
+  is written; ``docs/upgrade.md`` lists what changed.
 * A frame is a header, a little ``meta`` and a ``body``. Header and meta have a checksum of their
   own, so that the length is trusted before the body is read or skipped: damage inside a body costs
   that frame alone.
@@ -45,8 +46,12 @@ from isal.isal_zlib import crc32
 
 from relay.errors import RelayError
 
-FORMAT = 1
-"""Of everything below the data directory. Builds refuse every other one."""
+FORMAT = 2
+"""The format of everything below the data directory, as it is written. Newer ones are refused."""
+FORMAT_MIN = 1
+"""The oldest format that is read."""
+FORMATS = f"reads formats {FORMAT_MIN} to {FORMAT} and writes format {FORMAT}"
+"""What this build does with formats, for messages."""
 
 MAGIC = b"\xf1JF\x01"
 
@@ -75,7 +80,12 @@ class FormatError(RelayError):
 
     def __init__(self, found: int) -> None:
         self.found = found
-        super().__init__(f"format {found}; this build reads and writes format {FORMAT}")
+        super().__init__(f"format {found}; this build {FORMATS}")
+
+
+def is_known(version: int) -> bool:
+    """Whether this build reads a format."""
+    return FORMAT_MIN <= version <= FORMAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +133,14 @@ def encode_file_header(kind: bytes, number: int) -> bytes:
 
 def decode_file_header(head: bytes, kind: bytes) -> int | None:
     """The header's number; None where it is damaged. Raises FormatError where it is whole and of
-    another format."""
+    an unknown format."""
     if len(head) < FILE_HEADER_BYTES:
         return None
     crc: int = _CRC.unpack_from(head, _FILE.size)[0]
     found, version, _, number, _ = _FILE.unpack_from(head)
     if crc32(head[: _FILE.size]) != crc or found != kind:
         return None
-    if version != FORMAT:
+    if not is_known(version):
         raise FormatError(version)
     return int(number)
 
@@ -157,7 +167,7 @@ def read_header(read: Read, offset: int, size: int) -> FrameHeader | None:
     magic, crc = _FRAME.unpack_from(head)
     version, meta_bytes, body_bytes, body_crc = _SIZES.unpack_from(head, _FRAME.size)
     body_start = offset + HEADER_BYTES + meta_bytes
-    if magic != MAGIC or version != FORMAT or meta_bytes > META_BYTES_MAX:
+    if magic != MAGIC or not is_known(version) or meta_bytes > META_BYTES_MAX:
         return None
     if body_bytes > BODY_BYTES_MAX or body_start + body_bytes > size:
         return None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import re
 import zlib
 from pathlib import Path
 
@@ -35,28 +35,70 @@ def test_customers_data_is_for_nobody_else(tmp_path: Path) -> None:
             assert path.stat().st_mode & 0o077 == 0, path
 
 
-def test_another_format_is_refused_and_nothing_is_touched(tmp_path: Path) -> None:
-    with DataDirectory(tmp_path):
-        pass
-    # What a later build would have written: the line of ours with another number.
-    (tmp_path / "format").write_text("relay-data 2 c8bdb0cf\n")
-    for name in ("journal", "queues"):
-        (tmp_path / name).rmdir()
-    with pytest.raises(ConfigError, match="has format 2 and this build reads and writes format 1"):
+def format_line(number: int) -> str:
+    line = f"relay-data {number}"
+    return f"{line} {zlib.crc32(line.encode()):08x}\n"
+
+
+@pytest.mark.parametrize("number", [0, 3, 99])
+def test_an_unknown_format_is_refused_and_nothing_is_touched(tmp_path: Path, number: int) -> None:
+    (tmp_path / "format").write_text(format_line(number))
+    message = (
+        f"has format {number} and this build reads formats 1 to 2 and writes format 2; "
+        "use the build that wrote it, or another directory"
+    )
+    with pytest.raises(ConfigError, match=message) as raised:
         DataDirectory(tmp_path)
+    assert "\n" not in str(raised.value), "one line"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["format", "lock"]
+    assert (tmp_path / "format").read_text() == format_line(number)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"relay-data 1 00000000\n", b"relay-data", b"\xff" * 9000]
-)
-def test_a_damaged_format_is_mended(
+def test_an_earlier_format_is_written_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "format").write_text(format_line(1))
+    with caplog.at_level("INFO"), DataDirectory(tmp_path):
+        assert (tmp_path / "format").read_text() == format_line(2)
+    assert "had format 1 and has format 2 from now on" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"relay-data", b"relay-data 7 0000", b"\xff" * 9000])
+def test_a_torn_format_is_mended(
     tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "format").write_bytes(content)
     with DataDirectory(tmp_path):
-        assert re.fullmatch(r"relay-data 1 [0-9a-f]{8}\n", (tmp_path / "format").read_text())
-    assert "is damaged" in caplog.text
+        assert (tmp_path / "format").read_text() == format_line(2)
+    assert "is torn" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content", ["relay-data 1 00000000\n", "relay-data 7 c8bdb0cf\n", "relay-dat\x01 1 0\n", "\n"]
+)
+def test_a_format_with_a_wrong_checksum_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "format").write_text(content)
+    with pytest.raises(ConfigError, match=r"format is damaged: .* remove this file"):
+        DataDirectory(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["format", "lock"]
+    assert (tmp_path / "format").read_text() == content
+    (tmp_path / "format").unlink()
+    with DataDirectory(tmp_path):
+        pass  # nothing was left locked
+
+
+def test_a_read_only_disk_keeps_nobody_from_an_earlier_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "format").write_text(format_line(1))
+
+    def refused(*_: object) -> int:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("relay.journal.directory.os.pwrite", refused)
+    with DataDirectory(tmp_path):
+        assert (tmp_path / "format").read_text() == format_line(1)
+    assert "format cannot be written: Read-only file system" in caplog.text
 
 
 def test_what_is_no_directory_is_a_fault(tmp_path: Path) -> None:
