@@ -22,7 +22,7 @@ from relay.differences import Changes
 from relay.errors import ConfigError, Fault, SelectorError
 from relay.explain import Explainer, parse_series
 from relay.exporter.model import Exporter, SecretRef, Sink
-from relay.fleet import Fittings, Fleet, Survey
+from relay.fleet import Fleet
 from relay.inventory.info_series import InfoReader
 from relay.journal.disk import Disk
 from relay.keeping import Keeper
@@ -44,6 +44,7 @@ from relay.sink.packing import Packing
 from relay.sink.share import BufferedBytes
 from relay.sink.transport import Transport
 from relay.sink.worker import SinkWorker
+from relay.sink_record import Fittings, Survey
 from relay.status import Facts
 from relay.storage import OpenStorage, open_storage
 from relay.telemetry import Snapshot, Telemetry
@@ -151,7 +152,9 @@ class Relay:
         """
         try:
             if self._settings.storage is not None:
-                self._storage = await open_storage(self._settings.storage, self._disk)
+                self._storage = await open_storage(
+                    self._settings.storage, self._disk, clock=self._clock
+                )
             self._transport = Transport(
                 allow_private=self._settings.allow_private_endpoints, proxy=self._settings.proxy
             )

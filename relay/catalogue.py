@@ -1,5 +1,6 @@
 """Our own metrics, each with its name, help, type and labels: the only place that has them, beside
-:mod:`relay.times` for how long things take.
+:mod:`relay.times` for how long things take and :mod:`relay.storage_metrics` for disk and memory.
+Names that were replaced are in :mod:`relay.deprecated_metrics`.
 
 A metric reads its rows from a :class:`relay.figures.Snapshot`. Whatever can be counted is exported
 from the first scrape on, as 0, because ``rate()`` misses the step from absent to 1. Reasons that
@@ -10,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from relay.deprecated_metrics import deprecated
 from relay.figures import Snapshot
-from relay.metric import MetricSpec, Row, by, one, per_part, per_sink
+from relay.metric import MetricSpec, Row, by, one, per_sink
+from relay.storage_metrics import STORAGE
 from relay.times import TIMES
 
 
@@ -39,7 +42,7 @@ def _sink_requests(snapshot: Snapshot) -> Iterator[Row]:
 
 _SINK = ("exporter", "sink")
 
-CATALOGUE: tuple[MetricSpec, ...] = (
+_PRESENT: tuple[MetricSpec, ...] = (
     MetricSpec(
         "relay_build_info",
         "info",
@@ -301,7 +304,7 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         per_sink(lambda r: r.queue_bytes),
     ),
     MetricSpec(
-        "relay_sink_queue_bytes_max",
+        "relay_sink_queue_max_bytes",
         "gauge",
         "Bytes that a sink's queue may hold.",
         _SINK,
@@ -322,7 +325,7 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         per_sink(lambda r: r.stored_bytes),
     ),
     MetricSpec(
-        "relay_sink_seconds_until_full",
+        "relay_sink_until_full_seconds",
         "gauge",
         "When a sink's queue is full if it goes on growing like this; +Inf while it does not grow.",
         _SINK,
@@ -398,100 +401,8 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         (),
         one(lambda s: s.unreachable_endpoints),
     ),
-    # Storage.
-    MetricSpec(
-        "relay_storage_used_bytes",
-        "gauge",
-        "Bytes on disk, by part of the data directory.",
-        ("part",),
-        per_part(lambda r: r.used_bytes),
-    ),
-    MetricSpec(
-        "relay_storage_bytes_max",
-        "gauge",
-        "Bytes that a part of the data directory may hold.",
-        ("part",),
-        per_part(lambda r: r.bytes_max),
-    ),
-    MetricSpec(
-        "relay_storage_degraded",
-        "gauge",
-        "1 while the disk does not do what it should, and data is in memory only.",
-        ("part",),
-        per_part(lambda r: r.degraded),
-    ),
-    MetricSpec(
-        "relay_storage_errors_total",
-        "counter",
-        "What was asked of the disk and failed.",
-        ("part",),
-        per_part(lambda r: r.errors),
-    ),
-    MetricSpec(
-        "relay_storage_written_bytes_total",
-        "counter",
-        "Bytes of data written to disk.",
-        ("part",),
-        per_part(lambda r: r.written_bytes),
-    ),
-    MetricSpec(
-        "relay_storage_damaged_records_total",
-        "counter",
-        "Places in files on disk that could not be read and were passed over.",
-        ("part",),
-        per_part(lambda r: r.damaged_records),
-    ),
-    MetricSpec(
-        "relay_storage_damaged_bytes_total",
-        "counter",
-        "Bytes on disk that could not be read and were passed over.",
-        ("part",),
-        per_part(lambda r: r.damaged_bytes),
-    ),
-    MetricSpec(
-        "relay_storage_torn_bytes_total",
-        "counter",
-        "Bytes of unfinished last records that were cut off after a crash.",
-        ("part",),
-        per_part(lambda r: r.torn_bytes),
-    ),
-    MetricSpec(
-        "relay_journal_requests_total",
-        "counter",
-        "Requests by what the journal did with them: written before they were acknowledged, "
-        "unjournaled for a bad disk and in memory only, replayed after the start, or unreplayable.",
-        ("outcome",),
-        by(lambda s: s.journal.requests if s.journal else {}),
-    ),
-    MetricSpec(
-        "relay_journal_operations_total",
-        "counter",
-        "What the journal's disk did: write groups of requests, flush, or be too slow to wait for.",
-        ("operation",),
-        by(lambda s: s.journal.operations if s.journal else {}),
-    ),
-    MetricSpec(
-        "relay_journal_replay_left_bytes",
-        "gauge",
-        "What of the journal is still to be processed once more after the start.",
-        (),
-        lambda s: (((), s.journal.replay_left_bytes),) if s.journal else (),
-    ),
-    # Memory.
-    MetricSpec(
-        "relay_memory_bytes",
-        "gauge",
-        "Memory that data on its way takes: queued at sinks, in open batches, pending for the "
-        "journal.",
-        ("where",),
-        by(lambda s: s.memory_bytes),
-    ),
-    MetricSpec(
-        "relay_memory_bytes_max",
-        "gauge",
-        "Memory that data on its way may take before senders are told to wait.",
-        (),
-        one(lambda s: s.memory_bytes_max),
-    ),
+    *STORAGE,
     *TIMES,
 )
+
+CATALOGUE: tuple[MetricSpec, ...] = (*_PRESENT, *deprecated(_PRESENT))

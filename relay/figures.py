@@ -115,6 +115,16 @@ class StorageFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class OrphanFigures:
+    """Queues on disk of sinks that do not run; ``outcomes`` are points since the start."""
+
+    queues: int = 0
+    points: int = 0
+    bytes: int = 0
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class JournalFigures:
     """What the journal did: ``requests`` by outcome, ``operations`` of its disk by kind.
     ``replay_left_bytes`` still wait to be processed once more after the start."""
@@ -144,6 +154,7 @@ class Snapshot:
     sinks: tuple[SinkFigures, ...] = ()
     removed_sinks: Mapping[str, int] = field(default_factory=dict)
     storage: tuple[StorageFigures, ...] = ()
+    orphans: OrphanFigures | None = None
     journal: JournalFigures | None = None
     memory_bytes: Mapping[str, int] = field(default_factory=dict)
     memory_bytes_max: int = 0

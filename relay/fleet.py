@@ -5,10 +5,12 @@ Rules:
 * Whatever did not change is not touched: an exporter that is equal keeps its routes, a sink that is
   equal keeps its worker with its batches, queue and connections.
 * A sink that is changed keeps its worker, too, with its queue, its ledger and its part of the disk.
-* A sink that is removed first sends what it has, within the drain timeout; what is left is dropped
-  and counted, its part of the disk emptied, and its losses stay in the account of removed sinks.
-* A sink finds its part of the disk by its exporter's id and its name. What belongs to nobody is
-  deleted, said loudly, unless something could not be loaded and may be its owner.
+* A sink that is removed first sends what it has, within the drain timeout. What is left is an
+  orphan on disk then (:mod:`relay.sink.orphans`); without a disk it is dropped and counted. Its
+  losses stay in the account of removed sinks.
+* A sink that comes back while it still sends goes on as it was. Otherwise it finds its queue on
+  disk by its owner. Orphans are kept for their time, and for as long as something could not be
+  loaded that may be their owner.
 * Changes are applied one exporter at a time, each at once; senders have their turn between.
 """
 
@@ -18,10 +20,8 @@ import asyncio
 import dataclasses
 import itertools
 import logging
-import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
 
 from relay import collector
 from relay.differences import Changes, Differences, compare
@@ -29,12 +29,15 @@ from relay.exporter.model import Exporter, Sink
 from relay.pipeline.engine import Engine
 from relay.pipeline.plans import SinkTally, Target, TargetOptions
 from relay.pipeline.router import Sources
-from relay.report import SinkReport, sum_ledgers, sum_queues
+from relay.report import SinkReport, sum_ledgers
 from relay.sink.arbiter import Arbiter
 from relay.sink.ledger import LedgerStatistics
+from relay.sink.orphans import StoredQueue
+from relay.sink.owner import owner_of
 from relay.sink.share import BufferedBytes
-from relay.sink.store import QueueStore, SinkStore
+from relay.sink.store import QueueStore
 from relay.sink.worker import SinkWorker
+from relay.sink_record import Fittings, SinkRecord, Survey
 from relay.wire.batch import OpenBatch, room_of
 
 _log = logging.getLogger("relay.fleet")
@@ -55,67 +58,8 @@ SinkKey = tuple[str, str]
 """Exporter's id and sink's name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fittings:
-    """What the fleet gives a sink's worker: its part of the disk, or None; whom to ask before it
-    stores; the oldest position that the pipeline holds; whom to tell that it needs upkeep again."""
-
-    store: SinkStore | None
-    make_room: Callable[[SinkWorker, int], bool]
-    low_limit: Callable[[], int]
-    awake: Callable[[SinkWorker], None]
-
-
 MakeWorker = Callable[[Exporter, Sink, Fittings], SinkWorker]
 """Builds the worker of one sink, not started."""
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """All exporters, the accounts of their sinks, and that of all sinks that are gone."""
-
-    exporters: tuple[Exporter, ...]
-    sinks: tuple[SinkReport, ...]
-    departed: LedgerStatistics
-
-
-@dataclass(slots=True, eq=False)
-class _Record:
-    """One sink by name: its count of matched points, its worker, and those that it had before it
-    was removed and added again."""
-
-    tally: SinkTally
-    worker: SinkWorker
-    group: str
-    leaving: list[SinkWorker] = field(default_factory=list)
-    past: list[LedgerStatistics] = field(default_factory=list)
-
-    @property
-    def workers(self) -> tuple[SinkWorker, ...]:
-        return (self.worker, *self.leaving)
-
-    def report(self, *, removed: bool) -> SinkReport:
-        workers, points, since = self.workers, 0, math.inf
-        for worker in workers:
-            for lane in worker.lanes:
-                if lane.count:
-                    points += lane.count
-                    since = min(since, lane.opened_at)
-        statistics = [worker.statistics() for worker in workers]
-        ages = [one.oldest_point_age_s for one in statistics if one.oldest_point_age_s is not None]
-        return SinkReport(
-            self.tally.exporter,
-            self.tally.sink,
-            self.tally.points,
-            self.tally.samples,
-            sum_ledgers([*self.past, *[one.ledger for one in statistics]]),
-            points,
-            since if points else None,
-            statistics[0],
-            sum_queues([one.queue for one in statistics]),
-            max(ages) if ages else None,
-            removed,
-        )
 
 
 class Fleet:
@@ -148,10 +92,11 @@ class Fleet:
         )
         self._low_limit = low_limit or (lambda: engine.low)
         self._exporters: dict[str, Exporter] = {}
-        self._records: dict[SinkKey, _Record] = {}
-        self._departing: dict[SinkKey, _Record] = {}
+        self._records: dict[SinkKey, SinkRecord] = {}
+        self._departing: dict[SinkKey, SinkRecord] = {}
         self._departed: list[LedgerStatistics] = []
         self._retirements: set[asyncio.Task[None]] = set()
+        self._finishing: dict[SinkWorker, asyncio.Task[None]] = {}
         self._blocking: dict[SinkWorker, None] = {}
         self._unkept = 0
         """Exporters that came or were changed since the collector was last told to keep them."""
@@ -161,6 +106,7 @@ class Fleet:
         self._open: list[OpenBatch] | None = None
         """Of all sinks, None where they have changed: what is gone is not kept alive here."""
         self._draining = False
+        self._orphans_may_expire = False
 
     def start(self) -> None:
         """Begin to look after the sinks. Needs a running loop."""
@@ -216,17 +162,15 @@ class Fleet:
                 for sink in exporter.sinks:
                     self._records[exporter.id, sink.name].worker.reread_secrets()
 
-    def discard_unclaimed(self) -> None:
-        """Delete what is on disk of sinks that do not run. Only where everything could be loaded:
-        a faulty file may be its owner's."""
+    def keep_orphans(self, *, complete: bool) -> None:
+        """Keep what is on disk of sinks that do not run. ``complete``: everything could be loaded,
+        so that none of it is a faulty file's."""
+        self._orphans_may_expire = complete
         if self._store is None or self._draining:
             return
-        for found in self._store.discard_unclaimed():
-            exporter, sink = found.key or ("unknown", "unknown")
-            _log.warning(
-                "queue on disk of a sink that is no more: deleted",
-                extra={"exporter": exporter, "sink": sink, "points": found.points},
-            )
+        for queue in self._store.keep_orphans():
+            if queue.points:
+                _log.warning("queue on disk of a sink that does not run: kept", extra=_told(queue))
 
     @property
     def blocked(self) -> bool:
@@ -353,6 +297,12 @@ class Fleet:
         self._exporters[exporter.id] = exporter
 
     def _change(self, exporter: Exporter) -> None:
+        before = self._exporters[exporter.id]
+        if before.uid and exporter.uid and before.uid != exporter.uid:
+            # Another object of the same name: what the last one has left is not its own.
+            self._remove(before)
+            self._add(exporter)
+            return
         sources = self._install_sinks(exporter, self._exporters[exporter.id])
         self._engine.replace_exporter(exporter.id, sources)
         self._exporters[exporter.id] = exporter
@@ -378,8 +328,8 @@ class Fleet:
             elif old is None or not _same_delivery(old, sink):
                 self._flush(record.worker)
                 record.worker.reconfigure(sink)
-                self._note_blocking(record.worker)
-                self._note_change()
+                self._note_configured(record.worker)
+            record.worker.identify(owner_of(exporter, sink))
             targets[sink.name] = Target(record.tally, record.worker.lanes, _options(sink))
         for name in known:
             self._retire((exporter.id, name))
@@ -392,39 +342,60 @@ class Fleet:
             for source in exporter.sources
         ]
 
-    def _add_sink(self, exporter: Exporter, sink: Sink) -> _Record:
-        key = (exporter.id, sink.name)
+    def _add_sink(self, exporter: Exporter, sink: Sink) -> SinkRecord:
+        key, owner = (exporter.id, sink.name), owner_of(exporter, sink)
+        record = self._departing.pop(key, None)
+        if record is not None and not record.worker.parted and owner.may_adopt(record.owner):
+            self._take_back(record, sink)
+            return self._enlist(key, record)
         fittings = Fittings(
-            self._store.claim(key) if self._store is not None else None,
+            self._store.claim(owner) if self._store is not None else None,
             self._arbiter.make_room,
             self._low_limit,
             self._wake,
         )
         worker = self._make_worker(exporter, sink, fittings)
-        self._wake(worker)
-        self._note_change()
-        record = self._departing.pop(key, None)
         if record is None:
-            record = _Record(SinkTally(*key), worker, exporter.project or exporter.id)
+            group = exporter.project or exporter.id
+            record = SinkRecord(SinkTally(*key), worker, group, owner)
         else:
             record.leaving.append(record.worker)
-            record.worker = worker
+            record.worker, record.owner = worker, owner
         record.tally.points += worker.restored_points
         if worker.restored_points:
             _log.info(
                 "queue found on disk",
                 extra={"exporter": key[0], "sink": key[1], "points": worker.restored_points},
             )
-        self._records[key] = record
-        self._note_blocking(worker)
+        for queue in self._store.strangers(owner) if self._store is not None else ():
+            _log.warning(
+                "queue on disk of another sink of this name: not sent, kept", extra=_told(queue)
+            )
         worker.start()
+        return self._enlist(key, record)
+
+    def _take_back(self, record: SinkRecord, sink: Sink) -> None:
+        """A sink is back before it was gone: it goes on with its queue."""
+        worker = record.worker
+        self._finishing.pop(worker).cancel()
+        worker.come_back(sink)
+        _log.info(
+            "sink is back, and goes on with its queue",
+            extra={"exporter": record.tally.exporter, "sink": record.tally.sink},
+        )
+
+    def _enlist(self, key: SinkKey, record: SinkRecord) -> SinkRecord:
+        self._records[key] = record
+        self._wake(record.worker)
+        self._note_configured(record.worker)
         return record
 
-    def _note_blocking(self, worker: SinkWorker) -> None:
+    def _note_configured(self, worker: SinkWorker) -> None:
         if worker.config.queue.overflow == "block":
             self._blocking[worker] = None
         else:
             self._blocking.pop(worker, None)
+        self._note_change()
 
     def _retire(self, key: SinkKey) -> None:
         """Let a sink's worker send what it has, then stop it."""
@@ -432,13 +403,18 @@ class Fleet:
         self._blocking.pop(record.worker, None)
         self._note_change()
         self._flush(record.worker)
+        # A crash from here on finds it all on disk.
+        record.worker.save(at_once=True)
         task = asyncio.get_running_loop().create_task(self._finish(key, record, record.worker))
+        self._finishing[record.worker] = task
         self._retirements.add(task)
         task.add_done_callback(self._retirements.discard)
 
-    async def _finish(self, key: SinkKey, record: _Record, worker: SinkWorker) -> None:
-        await worker.leave(self._drain_timeout_s)
+    async def _finish(self, key: SinkKey, record: SinkRecord, worker: SinkWorker) -> None:
+        left = await worker.leave(self._drain_timeout_s)
+        self._finishing.pop(worker, None)
         self._awake.pop(worker, None)
+        record.tally.points -= left
         ledger = worker.statistics().ledger
         if worker is not record.worker:
             record.leaving.remove(worker)
@@ -449,12 +425,11 @@ class Fleet:
         else:
             del self._departing[key]
             self._departed = [sum_ledgers([*self._departed, *record.past, ledger])]
-        lost = sum(ledger.dropped.values())
-        level = logging.WARNING if lost else logging.INFO
+        lost = ledger.dropped.get("removed", 0)
         _log.log(
-            level,
-            "sink removed, its queue is empty",
-            extra={"exporter": key[0], "sink": key[1], "dropped": lost},
+            logging.WARNING if lost or left else logging.INFO,
+            "sink removed, its queue is kept" if left else "sink removed, its queue is empty",
+            extra={"exporter": key[0], "sink": key[1], "points": left, "dropped": lost},
         )
 
     def _note_change(self) -> None:
@@ -468,8 +443,19 @@ class Fleet:
     def _wake(self, worker: SinkWorker) -> None:
         self._awake[worker] = None
 
+    def _tidy_disk(self) -> None:
+        """Let orphans go whose time is over, and make room where less is allowed than is used."""
+        if self._store is None:
+            return
+        for queue in self._store.expire_orphans() if self._orphans_may_expire else ():
+            _log.warning(
+                "queue on disk of a sink that did not come back: deleted", extra=_told(queue)
+            )
+        self._arbiter.relieve_disk()
+
     async def _look_after(self) -> None:
         while True:
+            self._tidy_disk()
             # Of ten thousand sinks most have nothing most of the time: those cost nothing.
             workers = list(self._awake)
             size = -(-len(workers) // UPKEEP_SLICES)
@@ -485,6 +471,11 @@ class Fleet:
 
     def __repr__(self) -> str:
         return f"<Fleet {len(self._exporters)} exporters, {len(self._records)} sinks>"
+
+
+def _told(queue: StoredQueue) -> dict[str, object]:
+    exporter, sink = queue.names
+    return {"exporter": exporter, "sink": sink, "points": queue.points}
 
 
 def _options(sink: Sink) -> TargetOptions:

@@ -180,8 +180,7 @@ class Reloader:
         self._report(wanted, differences)
         self._loaded = wanted
         changes = await self._fleet.apply(differences)
-        if not wanted.faults:
-            self._fleet.discard_unclaimed()
+        self._fleet.keep_orphans(complete=not wanted.faults)
         if wanted.renewed:
             self._fleet.reread_secrets(wanted.renewed)
         if changes:

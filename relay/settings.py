@@ -120,6 +120,8 @@ class Storage:
     death of the process at any instant, and a power cut except for the last ``fsync_interval_s`` or
     for what the kernel had not written yet."""
     fsync_interval_s: float = 1.0
+    orphan_retention_s: float = 24 * 3600.0
+    """How long the queue of a sink that does not run is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +351,12 @@ class _Reader:
                 fsync=section.choice("fsync", _FSYNC_POLICIES, default=default.fsync),
                 fsync_interval_s=section.duration_s(
                     "fsyncInterval", default=default.fsync_interval_s, minimum=0.01, maximum=60.0
+                ),
+                orphan_retention_s=section.duration_s(
+                    "orphanRetention",
+                    default=default.orphan_retention_s,
+                    minimum=0.0,
+                    maximum=365 * 86400.0,
                 ),
             )
         return None if path is None else storage

@@ -22,6 +22,7 @@ from relay.figures import (
     IngestFigures,
     JournalFigures,
     LagFigures,
+    OrphanFigures,
     SinkFigures,
     Snapshot,
     SourceFigures,
@@ -36,9 +37,10 @@ from relay.replay import NO_REPLAY, ReplayStatistics
 from relay.report import SinkReport
 from relay.selector.resources import ResourceSelection
 from relay.server.contract import EVERYTHING, StatusFilter
-from relay.sink.delivery import Remark
 from relay.sink.health import STATES
 from relay.sink.ledger import LedgerStatistics
+from relay.sink.orphans import OrphanReport, OrphanStatistics
+from relay.sink.steps import Remark
 from relay.sink.store import StoreStatistics
 
 
@@ -91,6 +93,7 @@ def snapshot(facts: Facts) -> Snapshot:
             SourceFigures(tally.exporter, tally.source, tally.samples) for tally in facts.sources
         ),
         sinks=tuple(_sink_figures(report, facts.now) for report in facts.sinks),
+        orphans=_orphan_figures(facts.store.orphans) if facts.store else None,
         removed_sinks={
             "delivered": facts.departed.delivered,
             "rejected": sum(facts.departed.rejected.values()),
@@ -178,6 +181,21 @@ def _sink_figures(report: SinkReport, now: float) -> SinkFigures:
     )
 
 
+def _orphan_figures(orphans: OrphanStatistics) -> OrphanFigures:
+    return OrphanFigures(
+        queues=len(orphans.queues),
+        points=orphans.waiting,
+        bytes=orphans.bytes,
+        outcomes={
+            "orphaned": orphans.orphaned,
+            "adopted": orphans.adopted,
+            "expired": orphans.expired,
+            "dropped": orphans.dropped,
+            "damaged": orphans.damaged,
+        },
+    )
+
+
 def _queues_figures(store: StoreStatistics) -> StorageFigures:
     return StorageFigures(
         part="queues",
@@ -248,6 +266,11 @@ def project_document(facts: Facts, wanted: StatusFilter) -> dict[str, Any]:
             [exporter for exporter in facts.exporters if exporter.project == project],
             [fault for fault in facts.faults if fault.project == project],
         ),
+        "orphans": [
+            _orphan(queue)
+            for queue in (facts.store.orphans.queues if facts.store else ())
+            if queue.exporter.startswith(f"{project}/")
+        ],
     }
 
 
@@ -392,7 +415,34 @@ def _storage(store: StoreStatistics) -> dict[str, Any]:
             "damagedRecords": store.damaged.records,
             "damagedBytes": store.damaged.bytes,
             "tornBytes": store.damaged.torn_bytes,
+            "orphans": _orphans(store.orphans),
         }
+    }
+
+
+def _orphans(orphans: OrphanStatistics) -> dict[str, Any]:
+    return {
+        "ledger": {
+            "orphaned": orphans.orphaned,
+            "adopted": orphans.adopted,
+            "expired": orphans.expired,
+            "dropped": orphans.dropped,
+            "damaged": orphans.damaged,
+            "waiting": orphans.waiting,
+        },
+        "queues": [_orphan(queue) for queue in orphans.queues],
+    }
+
+
+def _orphan(queue: OrphanReport) -> dict[str, Any]:
+    return {
+        "exporter": queue.exporter,
+        "sink": queue.sink,
+        "host": queue.host or None,
+        "points": queue.points,
+        "bytes": queue.bytes,
+        "since": _time(queue.orphaned_at),
+        "keptUntil": _time(queue.expires_at),
     }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from relay.errors import ConfigError, Fault
@@ -68,7 +70,9 @@ class OpenStorage:
         return f"<OpenStorage {self._directory!r} {self.journal!r}>"
 
 
-async def open_storage(settings: Storage, disk: Disk) -> OpenStorage:
+async def open_storage(
+    settings: Storage, disk: Disk, *, clock: Callable[[], float] = time.time
+) -> OpenStorage:
     """Lock the data directory and take stock of it.
 
     Raises ConfigError where it is another process's, of another format, or cannot be had.
@@ -88,6 +92,8 @@ async def open_storage(settings: Storage, disk: Disk) -> OpenStorage:
         bytes_max=settings.bytes_max - journal_bytes_max,
         sync=settings.fsync != "never",
         disk=disk,
+        clock=clock,
+        orphan_retention_s=settings.orphan_retention_s,
     )
     try:
         checkpoint = await journal.open()

@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from relay.sink.owner import Owner
 from relay.sink.payload import STORED, Payload
 from relay.sink.store import QueueStore
 
@@ -32,7 +33,7 @@ async def measure(root: Path, *, sync: bool) -> None:
     body = os.urandom(BODY_BYTES)
     store = QueueStore(root, bytes_max=1 << 30, sync=sync)
     store.open()
-    sinks = [store.claim(("bench", str(number))) for number in range(SINKS)]
+    sinks = [store.claim(Owner(*("bench", str(number)))) for number in range(SINKS)]
     with Timer(f"saved, sync={sync}"):
         for start in range(0, PAYLOADS // SINKS, BATCH):
             batch = [(payload(start + n, body), start + n) for n in range(BATCH)]
@@ -43,7 +44,7 @@ async def measure(root: Path, *, sync: bool) -> None:
         store.open()
     with Timer("read and removed"):
         for number in range(SINKS):
-            sink = store.claim(("bench", str(number)))
+            sink = store.claim(Owner(*("bench", str(number))))
             backlog = sink.backlogs[0]
             while backlog.entries:
                 read = await sink.load(backlog.open())

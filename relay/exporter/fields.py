@@ -142,6 +142,10 @@ class Section:
         """Whether the field holds exactly this word."""
         return self._value(key) == word
 
+    def value_of(self, key: str) -> object:
+        """What the field holds, unread, None where it is not there: it is not asked for by that."""
+        return self._values.get(key)
+
     def ignore(self, *keys: str) -> None:
         """Accept fields that mean nothing to us, without advertising them."""
         self._ignored.update(keys)

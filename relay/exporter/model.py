@@ -147,7 +147,7 @@ class Exporter:
 
     ``project`` is given by the operator's settings, never by the resource; "" without tenancy.
     ``warnings`` are things that work but that its author should know. ``origin`` is file and
-    document.
+    document. ``uid`` tells an object from a later one of the same name; "" where it has none.
     """
 
     project: str
@@ -155,6 +155,7 @@ class Exporter:
     name: str
     sources: tuple[Source, ...]
     sinks: tuple[Sink, ...]
+    uid: str = ""
     warnings: tuple[str, ...] = field(default=(), compare=False)
     origin: str = field(default="", compare=False)
     file: str = field(default="", compare=False)

@@ -114,6 +114,13 @@ def read_identity(resource: Section, kind: str) -> tuple[str, str] | None:
     return namespace, name
 
 
+def uid_of(resource: Section) -> str:
+    """What Kubernetes gave the object as ``metadata.uid``; "" where it has none."""
+    metadata = resource.value_of("metadata")
+    uid = metadata.get("uid") if isinstance(metadata, dict) else None
+    return uid if isinstance(uid, str) else ""
+
+
 def read_exporter(resource: Section, identity: tuple[str, str], project: str) -> Exporter:
     """The rest of an Exporter; worth using only if the section's report is not faulty then."""
     report = resource.report
@@ -130,6 +137,7 @@ def read_exporter(resource: Section, identity: tuple[str, str], project: str) ->
         name=identity[1],
         sources=sources,
         sinks=sinks,
+        uid=uid_of(resource),
         warnings=report.warnings,
         origin=report.origin(resource.where),
         file=str(report.document.file),

@@ -1,16 +1,20 @@
 """Who gives way when memory or the disk runs out. See :mod:`relay.sink.share` for the rule.
 
-First between customers, then between a customer's sinks. A sink with ``overflow: block`` never
+Queues whose sinks do not run go first, the longest gone before others. Then it is first between
+customers, then between a customer's sinks. A sink with ``overflow: block`` never
 gives way: it is alone, and makes senders wait instead.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 
 from relay.sink.share import BufferedBytes, concessions
 from relay.sink.store import QueueStore
 from relay.sink.worker import SinkWorker
+
+_log = logging.getLogger("relay.sink")
 
 MEMORY_SHARE = 0.75
 """Of the memory limit; beyond it the largest queues go to disk, or give way. Above it, senders are
@@ -56,6 +60,9 @@ class Arbiter:
         store = self._store
         assert store is not None
         lacking = store.lacks(size)
+        if lacking:
+            self._evict_orphans(lacking + store.bytes_max // ROOM_PARTS)
+            lacking = store.lacks(size)
         if lacking and asking.config.queue.overflow != "block":
 
             def usage(worker: SinkWorker) -> int:
@@ -65,6 +72,26 @@ class Arbiter:
             for worker, part in self._concessions(wanted, usage):
                 worker.give_way_on_disk(part)
         return not store.lacks(size)
+
+    def relieve_disk(self) -> None:
+        """Where more is stored than may be, because less is allowed than before, the largest give
+        way."""
+        store = self._store
+        if store is None or not store.lacks(0):
+            return
+        self._evict_orphans(store.lacks(0))
+        if excess := store.lacks(0):
+            for worker, part in self._concessions(excess, lambda worker: worker.stored_bytes):
+                worker.give_way_on_disk(part)
+
+    def _evict_orphans(self, size: int) -> None:
+        assert self._store is not None
+        for queue, points in self._store.evict_orphans(size):
+            exporter, sink = queue.names
+            _log.warning(
+                "the disk is full: a queue whose sink does not run gives way",
+                extra={"exporter": exporter, "sink": sink, "points": points},
+            )
 
     def _concessions(
         self, excess: int, usage: Callable[[SinkWorker], int]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -40,7 +41,7 @@ class Entry:
 class _Segment:
     """The records of one file; those before ``next`` are dealt with or open."""
 
-    __slots__ = ("body_bytes", "created_at", "next", "number", "offsets", "points")
+    __slots__ = ("body_bytes", "created_at", "left", "next", "number", "offsets", "points")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -49,6 +50,8 @@ class _Segment:
         self.body_bytes = array("I")
         self.created_at = array("d")
         self.next = 0
+        self.left = 0
+        """Points that wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ class Backlog:
         segment.points.append(points)
         segment.body_bytes.append(body_bytes)
         segment.created_at.append(created_at)
+        segment.left += points
         self.file_bytes += place.end - self._sizes.get(place.segment, 0)
         self._sizes[place.segment] = place.end
         self._newest = place.segment
@@ -164,6 +168,38 @@ class Backlog:
             return entry.segment, entry.offset
         return (self._newest, self._end) if self._newest >= 0 else None
 
+    @property
+    def held(self) -> tuple[tuple[int, int], ...]:
+        """Each segment that holds records that are not dealt with, and their points."""
+        held = {segment.number: segment.left for segment in self._segments}
+        if self._open is not None:
+            number = self._open.segment
+            held[number] = held.get(number, 0) + self._open.points
+        return tuple(sorted(held.items()))
+
+    @property
+    def sizes(self) -> Mapping[int, int]:
+        """Each segment that remains, and how many bytes it has at least."""
+        return self._sizes
+
+    def lose(self, number: int) -> list[Entry]:
+        """A segment is gone: deal with what waits in it, unread. An open record is left alone."""
+        lost: list[Entry] = []
+        if self._reopened and self._open is not None and self._open.segment == number:
+            lost.append(self.drop())
+        for segment in tuple(self._segments):
+            if segment.number != number:
+                continue
+            while segment.next < len(segment.offsets):
+                entry = self._entry(segment)
+                segment.next += 1
+                segment.left -= entry.points
+                self._count(entry, -1)
+                lost.append(entry)
+            self._segments.remove(segment)
+            self._exhausted.add(number)
+        return lost
+
     def statistics(self) -> BacklogStatistics:
         """A snapshot."""
         return BacklogStatistics(
@@ -184,6 +220,7 @@ class Backlog:
     def _advance(self, entry: Entry) -> None:
         segment = self._segments[0]
         segment.next += 1
+        segment.left -= entry.points
         if segment.next == len(segment.offsets):
             self._segments.popleft()
             self._exhausted.add(segment.number)

@@ -14,21 +14,19 @@ and reads what :class:`Load` asks for. Rules:
   the endpoint answers anybody again ends both, unless it asked for the delay itself.
 * Refused credentials pause the whole sink, other failures only the lane. A pause counts no
   attempts: only age ends it (design: "try again within maxAge").
-* The smallest size that was answered 413 is remembered for :data:`TOO_LARGE_MEMORY_S`, and payloads
-  of that size are cut before they are sent. It is forgotten when a payload that cannot be cut is
-  refused too: then size was not the reason.
+* How large requests may be is learned from answers (:mod:`relay.sink.request_size`); larger
+  payloads are cut before they are sent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from relay.exporter.model import Sink
 from relay.sink.backlog import Backlog, Entry, Place
 from relay.sink.circuit import NO_ANSWER, UNCLEAR, Circuit
-from relay.sink.files import Cursor
+from relay.sink.cursor import Cursor
 from relay.sink.health import Health, Note
 from relay.sink.ledger import SinkLedger
 from relay.sink.outcome import Delivered, Rejected, Retry, Split, Unauthorized, Verdict
@@ -43,6 +41,7 @@ from relay.sink.payload import (
     make_payloads,
 )
 from relay.sink.queue import Item, SinkQueue
+from relay.sink.request_size import RequestSize
 from relay.sink.retry import (
     RETRY_AFTER_S_MAX,
     Expire,
@@ -53,10 +52,11 @@ from relay.sink.retry import (
     next_delay_s,
 )
 from relay.sink.share import BufferedBytes
+from relay.sink.steps import Load, Moment, Remark, Send, Sleep
 from relay.wire.batch import SealedBatch
 
-TOO_LARGE_MEMORY_S = 3600.0
-"""An endpoint's limit may be raised, or the 413 have been a proxy's bad hour."""
+REFUSALS_MAX = 4
+"""So many 413 in a row, and a sink is not healthy: it sends next to nothing."""
 
 MEMORY_BYTES_MAX = 1024 * 1024
 """What may wait in memory before a sink counts as behind: two or three requests of the largest
@@ -67,48 +67,11 @@ REGROUP_LOOK_S = 1.0
 """A lane that waits for others is woken when they are done; this is for those it is not told of."""
 LOAD_AGAIN_S = 1.0
 """How long a lane waits after the disk could not be read."""
-
-
 QUEUE_PAYLOADS_MIN = 4
 """A full queue holds at least so many payloads: requests are cut smaller for a tiny queue."""
 
 
-class Moment(NamedTuple):
-    """One reading of both clocks, in s: ``wall`` for ages and dates, ``monotonic`` for waiting."""
-
-    wall: float
-    monotonic: float
-
-
-class Send(NamedTuple):
-    """Send this payload, then settle it."""
-
-    payload: Payload
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Read this record, then say :meth:`Delivery.loaded` or :meth:`Delivery.not_loaded`."""
-
-    entry: Entry
-
-
-@dataclass(frozen=True, slots=True)
-class Sleep:
-    """Nothing to do for ``delay_s``, or until something is offered (None)."""
-
-    delay_s: float | None
-
-
 _NOTHING = Sleep(None)
-
-
-@dataclass(frozen=True, slots=True)
-class Remark:
-    """Something an endpoint said or did, for status; ``at`` is wall clock, s."""
-
-    text: str
-    at: float
 
 
 @dataclass(slots=True)
@@ -142,7 +105,7 @@ class Delivery:
         self._closed = False
         self._pause_until = 0.0
         self._pauses = 0
-        self._too_large_at = 0.0
+        self._size = RequestSize()
         self._stalled = False
         self.circuit = circuit or Circuit(rng)
         self.queue = SinkQueue(
@@ -156,15 +119,26 @@ class Delivery:
         self.health = Health()
         self.outlook = Outlook()
         self.paused = ""
-        self.too_large_bytes: int | None = None
         self.splits = 0
         self.last_success_at: float | None = None
         self.last_error: Remark | None = None
         self.last_warning: Remark | None = None
 
-    def restore(self, cursors: Mapping[int, Cursor], now: Moment, *, regrouped: bool) -> None:
+    def restore(
+        self,
+        cursors: Mapping[int, Cursor],
+        now: Moment,
+        *,
+        regrouped: bool,
+        missing_points: int = 0,
+    ) -> None:
         """Go on with the schedule of retries where an earlier process left it. ``regrouped``: it
-        had another number of lanes."""
+        had another number of lanes. ``missing_points`` are those whose files are gone."""
+        if missing_points:
+            self.restored += missing_points
+            self.ledger.offer(missing_points)
+            self.ledger.drop(missing_points, "damaged")
+            self._note(self.health.lost("damaged", now.monotonic))
         if regrouped:
             self.queue.regroup(now.wall)
         for lane, cursor in cursors.items():
@@ -182,7 +156,7 @@ class Delivery:
             if oldest is not None:
                 left_s = wait.until - now.monotonic
                 resumes_at = round(now.wall + left_s, 1) if left_s > 0 else 0.0
-                found[lane.number] = Cursor(*oldest, lane.attempts, resumes_at)
+                found[lane.number] = Cursor(*oldest, lane.attempts, resumes_at, lane.backlog.held)
         return found
 
     def reconfigure(self, config: Sink, circuit: Circuit, now: Moment) -> None:
@@ -191,8 +165,13 @@ class Delivery:
         self.circuit = circuit
         self.queue.reconfigure(config.queue, lanes=config.otlp.concurrency, now=now.wall)
         self._waits = [_Wait() for _ in self.queue.lanes]
-        self.too_large_bytes = None
+        self._size.forget()
         self._resume()
+
+    @property
+    def too_large_bytes(self) -> int | None:
+        """The smallest request that was answered 413, before compression; None if none was."""
+        return self._size.refused_bytes
 
     @property
     def lanes(self) -> int:
@@ -263,6 +242,10 @@ class Delivery:
         self.queue.loaded(payload)
         return self._prepare(payload, now)
 
+    def lose(self, lane: int, number: int, now: Moment) -> None:
+        """A segment of a lane was taken away, with what waits in it."""
+        self.give_up(self.queue.lose(lane, number), "damaged", now)
+
     def not_loaded(self, entry: Entry, why: str, now: Moment) -> None:
         """It could not be read; it is tried again."""
         self.queue.not_loaded(entry, lost=False)
@@ -271,7 +254,7 @@ class Delivery:
         self._waits[entry.lane] = _Wait(now.monotonic + LOAD_AGAIN_S, asked=True)
 
     def _prepare(self, payload: Payload, now: Moment) -> Send:
-        bytes_max = self._bytes_below_too_large(now)
+        bytes_max = self._size.bytes_max(now.monotonic)
         if bytes_max is not None and payload.encoded_bytes > bytes_max:
             pieces = cut_below(payload, bytes_max)
             if len(pieces) > 1:
@@ -374,6 +357,7 @@ class Delivery:
         # A count beyond what was sent is nonsense, and must not unbalance the ledger.
         rejected = min(verdict.rejected, payload.points)
         self._finish(payload)
+        self._size.accepted(payload.encoded_bytes)
         self.ledger.deliver(payload.points - rejected)
         self._waits[payload.lane] = _Wait()
         self.last_success_at = now.wall
@@ -422,25 +406,26 @@ class Delivery:
         self._note(self.health.rejected(verdict.message, now.monotonic))
 
     def _settle_split(self, payload: Payload, verdict: Split, now: Moment) -> None:
-        halves = halve(payload)
-        if not halves:
-            self.too_large_bytes = None
+        step = self._size.refused(payload.encoded_bytes, now.monotonic, points=payload.points)
+        halves = halve(payload) if step == "cut" else []
+        if halves:
+            self.last_warning = Remark(f"split: {verdict.message}", now.wall)
+            self._size.cut_into(max(piece.encoded_bytes for piece in halves))
+            self._replace(payload, halves)
+        elif step == "wait":
+            self.queue.give_back(payload)
+            delay_s = next_delay_s(
+                self._size.refusals, backoff_s=self._config.retry.backoff_s, rng=self._rng
+            )
+            self._waits[payload.lane] = _Wait(now.monotonic + delay_s, asked=True)
+        else:
+            self._size.forget()
             self._settle_rejected(payload, Rejected("too_large", verdict.message), now)
             return
-        known = self._bytes_below_too_large(now)
-        if known is None or payload.encoded_bytes <= known:
-            self.too_large_bytes = payload.encoded_bytes
-            self._too_large_at = now.monotonic
-        self.last_warning = Remark(f"split: {verdict.message}", now.wall)
-        self._replace(payload, halves)
-
-    def _bytes_below_too_large(self, now: Moment) -> int | None:
-        if self.too_large_bytes is None:
-            return None
-        if now.monotonic - self._too_large_at >= TOO_LARGE_MEMORY_S:
-            self.too_large_bytes = None
-            return None
-        return self.too_large_bytes - 1
+        if step == "wait" or self._size.refusals >= REFUSALS_MAX:
+            why = f"requests of {payload.encoded_bytes} bytes are too large: {verdict.message}"
+            self.last_error = Remark(why, now.wall)
+            self._note(self.health.failed(why, now.monotonic))
 
     def _replace(self, payload: Payload, pieces: list[Payload]) -> None:
         self._hold_pieces(pieces)

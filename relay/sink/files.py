@@ -1,25 +1,30 @@
 """The files of the sinks' queues: what the store's threads do. Anything may wait for a disk.
 
 Layout below the root: one directory a sink, named after a digest of exporter and sink; in it
-``<lane>-<number>.seg``, segments of :mod:`relay.sink.record`; ``sink``, who it is, for people and
-for the log; ``cursor``, how far each lane has come. Rules:
+``<lane>-<number>.seg``, segments of :mod:`relay.sink.record`; ``sink``, its owner and since when
+that is gone; ``cursor``, how far each lane has come and what it still holds. Rules:
 
 * A segment grows by whole saves until it has :data:`SEGMENT_BYTES`; after a restart none is added
   to. Numbers only go up, over restarts too: ``cursor`` remembers them when all files are gone.
 * A save is all or nothing: where writing fails, what was written of it is cut off again.
-* ``cursor`` is written after the fact, without a flush: losing it repeats deliveries, no more.
+* ``cursor`` is written after the fact, without a flush: losing it repeats deliveries, no more. It
+  is written before segments are deleted, so that one that it names and that is not there was taken
+  away by somebody else: its points are damaged.
+* A directory that was taken away is made again by the next save. Where the whole volume is another
+  one than at the start, nothing is made and nothing counts as gone: it may be mounted again.
 * A sink that was removed has its directory renamed to ``….removed-<n>`` before it is deleted, so
   that a crash in between does not bring it back.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -34,6 +39,9 @@ from relay.journal.frames import (
     read_frames,
 )
 from relay.sink.backlog import Backlog, Place
+from relay.sink.cursor import Cursor
+from relay.sink.orphans import StoredQueue
+from relay.sink.owner import Owner
 from relay.sink.payload import Payload
 from relay.sink.record import (
     SEGMENT_KIND,
@@ -56,14 +64,10 @@ SinkKey = tuple[str, str]
 """Exporter's id and sink's name."""
 
 
-class Cursor(msgspec.Struct, frozen=True, array_like=True):
-    """How far a lane has come: the first record that is not dealt with; how often it was tried,
-    None for what it says itself; the wall clock before which it shall not be tried again, s."""
+class _Identity(Owner, frozen=True):
+    """What the file ``sink`` says: the owner, and since when it is gone (wall clock, s)."""
 
-    segment: int
-    offset: int
-    attempts: int | None = None
-    resumes_at: float = 0.0
+    orphaned_at: float | None = None
 
 
 @dataclass(slots=True)
@@ -74,28 +78,6 @@ class Damaged:
     bytes: int = 0
     torn_bytes: int = 0
     files: int = 0
-
-
-@dataclass(slots=True)
-class Recovered:
-    """What the disk holds of one sink. ``key`` is None where its name is lost."""
-
-    directory: Path
-    key: SinkKey | None
-    backlogs: dict[int, Backlog] = field(default_factory=dict)
-    lows: dict[tuple[int, int], int] = field(default_factory=dict)
-    """By lane and how many lanes there were."""
-    cursors: dict[int, Cursor] = field(default_factory=dict)
-
-    @property
-    def points(self) -> int:
-        """Points that wait."""
-        return sum(backlog.points for backlog in self.backlogs.values())
-
-    @property
-    def file_bytes(self) -> int:
-        """Bytes of its segments."""
-        return sum(backlog.file_bytes for backlog in self.backlogs.values())
 
 
 @dataclass(slots=True)
@@ -116,17 +98,20 @@ class QueueFiles:
 
     def __init__(self, root: Path, *, disk: Disk, sync: bool) -> None:
         self._root = root
+        self._volume: int | None = None
+        """The device of the data directory, as of :meth:`recover`."""
         self._disk = disk
         self._sync = sync
         self._tails: dict[tuple[Path, int], _Tail] = {}
         self.damaged = Damaged()
 
-    def recover(self) -> dict[str, Recovered]:
+    def recover(self) -> dict[str, StoredQueue]:
         """Everything on disk, by directory name. Damage is counted and passed over.
 
         Raises FormatError where a segment is of another build's format.
         """
-        found: dict[str, Recovered] = {}
+        found: dict[str, StoredQueue] = {}
+        self._volume = self._root.parent.stat().st_dev
         for directory in sorted(self._root.iterdir()):
             if ".removed-" in directory.name:
                 shutil.rmtree(directory, ignore_errors=True)
@@ -141,13 +126,15 @@ class QueueFiles:
     def append(
         self,
         directory: Path,
-        key: SinkKey,
+        owner: Owner,
         lane: int,
         payloads: Sequence[tuple[Payload, int]],
         lanes: int,
     ) -> list[Place]:
         """Write payloads, each with its low, behind a lane's others; all of them or none."""
-        before = self._tail(directory, key, lane)
+        if not directory.exists():
+            self._make(directory, owner)
+        before = self._tail(directory, lane)
         tail = _Tail(before.number, before.size)
         places: list[Place] = []
         parts: list[bytes] = []
@@ -174,12 +161,12 @@ class QueueFiles:
 
     def read(self, directory: Path, lane: int, segment: int, offset: int) -> Payload | None:
         """A payload; None where its record is damaged or its file was taken away."""
+        path = directory / segment_name(lane, segment)
         try:
-            with self._reading(directory / segment_name(lane, segment)) as (read, size):
+            with self._reading(path) as (read, size):
                 return read_payload(read, offset, size, lane=lane)
         except FileNotFoundError:
-            if not directory.exists():
-                raise  # it is being renamed: its new name is known soon
+            self._assert_mounted(path)
             return None
 
     def remove(self, directory: Path, lane: int, segments: Sequence[int]) -> None:
@@ -210,16 +197,55 @@ class QueueFiles:
         for place in [place for place in self._tails if place[0] == directory]:
             del self._tails[place]
 
-    def _tail(self, directory: Path, key: SinkKey, lane: int) -> _Tail:
-        tail = self._tails.get((directory, lane))
-        if tail is None:
-            if not directory.exists():
-                directory.mkdir(mode=0o700)
-                name = encode_frame(b"", msgspec.json.encode(key))
-                self._disk.replace(directory / "sink", name, sync=self._sync)
-                self._sync_directory(self._root)
-            tail = self._tails[directory, lane] = _Tail(0, 0)
-        return tail
+    def check(self, directory: Path, sizes: Mapping[tuple[int, int], int]) -> list[tuple[int, int]]:
+        """Which of a sink's segments, by lane and number, are gone or shorter than they ought to
+        be."""
+        gone = []
+        for (lane, number), size in sizes.items():
+            path = directory / segment_name(lane, number)
+            try:
+                found = path.stat().st_size
+            except FileNotFoundError:
+                self._assert_mounted(path)
+                found = -1
+            if found < size:
+                gone.append((lane, number))
+        return gone
+
+    def identify(self, directory: Path, owner: Owner, orphaned_at: float | None) -> None:
+        """Note whose a directory is, and since when that is gone (wall clock, s; None: it is
+        not)."""
+        if directory.exists():
+            self._identify(directory, owner, orphaned_at)
+
+    def _identify(self, directory: Path, owner: Owner, orphaned_at: float | None) -> None:
+        identity = _Identity(owner.exporter, owner.sink, owner.host, owner.uid, orphaned_at)
+        frame = encode_frame(b"", msgspec.json.encode(identity))
+        self._disk.replace(directory / "sink", frame, sync=self._sync)
+
+    def _make(self, directory: Path, owner: Owner) -> None:
+        """Make a sink's directory, also where somebody took it away."""
+        self._assert_mounted(directory)
+        for lane in [lane for at, lane in self._tails if at == directory]:
+            # What was there is gone; numbers only go up.
+            self._tails[directory, lane] = _Tail(self._tails[directory, lane].number + 1, 0)
+        directory.mkdir(mode=0o700, parents=True)
+        self._identify(directory, owner, None)
+        self._sync_directory(self._root)
+
+    def _assert_mounted(self, path: Path) -> None:
+        """Raise OSError where the volume that the queues are on is not there any more."""
+        if self._volume is None:
+            return
+        try:
+            found = self._root.parent.stat().st_dev
+        except FileNotFoundError:
+            found = None
+        if found != self._volume:
+            raise OSError(errno.ENODEV, f"the volume of {self._root.parent} is gone", str(path))
+
+    def _tail(self, directory: Path, lane: int) -> _Tail:
+        return self._tails.setdefault((directory, lane), _Tail(0, 0))
 
     def _write(
         self, directory: Path, lane: int, number: int, start: int, parts: Sequence[bytes]
@@ -254,8 +280,9 @@ class QueueFiles:
         if self._sync:
             self._disk.sync_directory(directory)
 
-    def _recover_sink(self, directory: Path) -> Recovered:
-        recovered = Recovered(directory, self._read_key(directory))
+    def _recover_sink(self, directory: Path) -> StoredQueue:
+        owner, orphaned_at = self._read_owner(directory)
+        recovered = StoredQueue(directory, owner, orphaned_at=orphaned_at)
         recovered.cursors = self._read_cursors(directory)
         for lane, cursor in recovered.cursors.items():
             self._tails[directory, lane] = _Tail(cursor.segment + 1, 0)
@@ -268,9 +295,22 @@ class QueueFiles:
             except OSError as error:
                 self.damaged.files += 1
                 _log.error("%s cannot be read: %s", segment_name(lane, number), error.strerror)
+        self._count_missing(recovered)
         return recovered
 
-    def _recover_segment(self, recovered: Recovered, backlog: Backlog, number: int) -> None:
+    def _count_missing(self, recovered: StoredQueue) -> None:
+        """Compare what is there with what the cursors say ought to be."""
+        for lane, cursor in recovered.cursors.items():
+            backlog = recovered.backlogs.get(lane)
+            there = dict(backlog.held) if backlog is not None else {}
+            for number, points in cursor.held:
+                lacking = points - there.get(number, 0)
+                if lacking > 0:
+                    recovered.missing_points += lacking
+                    path = recovered.directory / segment_name(lane, number)
+                    _log.error("%s is gone or damaged, %d points are lost", path, lacking)
+
+    def _recover_segment(self, recovered: StoredQueue, backlog: Backlog, number: int) -> None:
         lane = backlog.lane
         path = recovered.directory / segment_name(lane, number)
         cursor = recovered.cursors.get(lane, Cursor(-1, 0))
@@ -302,11 +342,14 @@ class QueueFiles:
             self.damaged.records += 1
             self.damaged.bytes += size
 
-    def _read_key(self, directory: Path) -> SinkKey | None:
+    def _read_owner(self, directory: Path) -> tuple[Owner | None, float | None]:
         body = self._read_framed(directory / "sink")
         with suppress(msgspec.MsgspecError):
-            return msgspec.json.decode(body, type=tuple[str, str])
-        return None
+            found = msgspec.json.decode(body, type=_Identity)
+            return Owner(*found.key, found.host, found.uid), found.orphaned_at
+        with suppress(msgspec.MsgspecError):  # format 1
+            return Owner(*msgspec.json.decode(body, type=tuple[str, str])), None
+        return None, None
 
     def _read_cursors(self, directory: Path) -> dict[int, Cursor]:
         body = self._read_framed(directory / "cursor")

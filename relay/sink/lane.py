@@ -148,6 +148,27 @@ class Lane:
         else:
             self.backlog.reopen()
 
+    def lose(self, number: int) -> list[Entry]:
+        """A segment is gone: deal with what waits in it, unread."""
+        lost = self.backlog.lose(number)
+        if lost and self._loading is None and self._out is None:
+            self.attempts = None
+        return lost
+
+    def part(self) -> tuple[Backlog, list[Payload]]:
+        """Give the backlog away, and go on with an empty one; nothing may be in flight. Returns the
+        pieces of a record in memory, too, which the backlog has as a whole again."""
+        assert self.taken is None
+        assert not self._saving
+        pieces: list[Payload] = []
+        if self._out is not None:
+            assert self._out.index is None
+            pieces = list(self._out.waiting)
+            self._out = None
+            self.backlog.reopen()
+        backlog, self.backlog = self.backlog, Backlog(self.number)
+        return backlog, pieces
+
     def give_back(self) -> Payload | None:
         """Put the payload in flight back at the head.
 

@@ -74,6 +74,12 @@ class SinkLedger:
         self._leave(points)
         self.dropped[reason] = self.dropped.get(reason, 0) + points
 
+    def withdraw(self, points: int) -> None:
+        """They are no longer this sink's: its queue on disk is an orphan, with a ledger of its
+        own."""
+        self._leave(points)
+        self.offered -= points
+
     def _leave(self, points: int) -> None:
         assert 0 <= points <= self.queued, (points, self.queued)
         self.queued -= points

@@ -270,6 +270,31 @@ class SinkQueue:
                 expired.append(self._drop_head(lane))
         return expired
 
+    def lose(self, lane: int, number: int) -> list[Item]:
+        """A segment of a lane is gone: remove what waits in it."""
+        lost = self._lanes[lane].lose(number)
+        for entry in lost:
+            self._subtract(entry)
+        return list(lost)
+
+    def part(self) -> tuple[dict[int, Backlog], int]:
+        """Give up what is on disk; nothing may be in flight or being saved. Returns it by lane, and
+        how many points the queue has less."""
+        backlogs: dict[int, Backlog] = {}
+        points = self._points
+        for lane in self._lanes:
+            waiting = lane.backlog.entries, lane.backlog.points, lane.backlog.body_bytes
+            backlog, pieces = lane.part()
+            if backlog.file_bytes:
+                backlogs[lane.number] = backlog
+            for piece in pieces:
+                self._subtract(piece)
+                self._remember(-piece.body_bytes)
+            self._payloads -= waiting[0]
+            self._points -= waiting[1]
+            self._bytes -= waiting[2]
+        return backlogs, points - self._points
+
     def clear(self) -> list[Item]:
         """Remove everything that waits; what is in flight stays."""
         removed: list[Item] = []

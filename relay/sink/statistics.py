@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import msgspec
 
-from relay.sink.delivery import Remark
 from relay.sink.health import State
 from relay.sink.ledger import LedgerStatistics
 from relay.sink.outlook import NOTHING_AHEAD, Forecast
 from relay.sink.queue import QueueStatistics
+from relay.sink.steps import Remark
 from relay.sink.throughput import ThroughputStatistics
 
 

@@ -8,6 +8,7 @@ Rules:
   keeping the data in memory. :attr:`QueueStore.trouble` says what is wrong until something has been
   written again; until then one save at a time tries.
 * The limit counts what files hold and what is being written. It is the caller's to make room.
+* A queue whose sink does not run is an orphan (:mod:`relay.sink.orphans`); its files count, too.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from relay.errors import StorageError
 from relay.journal.disk import Disk
 from relay.journal.thread import IoThread
 from relay.sink.backlog import Backlog, Entry, Place
-from relay.sink.files import Cursor, Damaged, QueueFiles, Recovered, SinkKey, directory_name
+from relay.sink.cursor import Cursor
+from relay.sink.files import Damaged, QueueFiles, directory_name
+from relay.sink.orphans import NO_ORPHANS, Orphans, OrphanStatistics, StoredQueue
+from relay.sink.owner import Owner
 from relay.sink.payload import Payload
 
 _log = logging.getLogger("relay.sink")
@@ -37,6 +41,8 @@ TRY_AGAIN_S = (1.0, 10.0)
 
 CLOSE_S_MAX = 5.0
 """How long the end waits for files to be tidied up."""
+
+ORPHAN_RETENTION_S = 24 * 3600.0
 
 WAITING_SAVES_MAX = 256
 """Saves handed to the writing thread and not done; their payloads stay where they are till then."""
@@ -57,10 +63,15 @@ class StoreStatistics:
     saved_bytes: int
     loads: int
     damaged: Damaged
+    orphans: OrphanStatistics = NO_ORPHANS
 
 
 class QueueStore:
-    """All queues below one directory. :meth:`open` first; the rest on the event loop."""
+    """All queues below one directory. :meth:`open` first; the rest on the event loop.
+
+    ``orphan_retention_s`` is how long the queue of a sink that is gone is kept; ``clock`` is wall
+    time, s.
+    """
 
     def __init__(
         self,
@@ -70,13 +81,19 @@ class QueueStore:
         sync: bool = True,
         disk: Disk | None = None,
         tick: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.time,
+        orphan_retention_s: float = ORPHAN_RETENTION_S,
     ) -> None:
         self._root = root
+        self._clock = clock
         self._files = QueueFiles(root, disk=disk or Disk(), sync=sync)
         self._tick = tick
         self._writer = IoThread("queue-writer")
         self._reader = IoThread("queue-reader")
-        self._recovered: dict[str, Recovered] = {}
+        self._recovered: dict[str, StoredQueue] = {}
+        """What start-up found and no sink has claimed yet."""
+        self._directories: set[Path] = set()
+        self._orphans = Orphans(orphan_retention_s)
         self._background: set[asyncio.Future[None]] = set()
         self._writes_since: dict[int, float] = {}
         self._serial = 0
@@ -101,28 +118,91 @@ class QueueStore:
         """
         self._recovered = self._files.recover()
         for found in self._recovered.values():
+            self._directories.add(found.directory)
             self.used_bytes += found.file_bytes
             self.highest_position = max(self.highest_position, *found.lows.values(), -1)
 
-    def claim(self, key: SinkKey) -> SinkStore:
-        """The store of one sink, with what is on disk of it."""
-        name = directory_name(key)
-        found = self._recovered.pop(name, None) or Recovered(self._root / name, key)
-        return SinkStore(self, key, found)
+    def claim(self, owner: Owner) -> SinkStore:
+        """The store of one sink, with what is on disk of it: what start-up found, or an orphan."""
+        found = self._take(owner)
+        if found is None:
+            found = StoredQueue(self._free_directory(owner), owner)
+            self._directories.add(found.directory)
+        elif found.owner != owner or found.orphaned_at is not None:
+            self.spawn(self._files.identify, found.directory, owner, None)
+        return SinkStore(self, owner, found)
+
+    def keep_orphans(self) -> list[StoredQueue]:
+        """Whatever start-up found and no sink has claimed is an orphan now; returns those."""
+        now, left = self._clock(), list(self._recovered.values())
+        self._recovered.clear()
+        for queue in left:
+            self._keep(queue, now)
+        return left
+
+    def park(self, queue: StoredQueue) -> None:
+        """Keep the queue of a sink that is gone; nothing may be under way with it."""
+        self._keep(queue, self._clock())
+
+    def expire_orphans(self) -> list[StoredQueue]:
+        """Delete the orphans that were kept for long enough; returns those."""
+        gone = self._orphans.expire(self._clock())
+        for queue in gone:
+            self._delete(queue)
+        return gone
+
+    def evict_orphans(self, size: int) -> list[tuple[StoredQueue, int]]:
+        """Make room of so many bytes at the expense of orphans; returns those that gave something
+        up, and how many points."""
+        evicted = []
+        for queue, segments, points, freed_bytes in self._orphans.give_way(size):
+            self.used_bytes -= freed_bytes
+            for lane, numbers in segments.items():
+                self.spawn(self._files.remove, queue.directory, lane, numbers)
+            if not queue.points:
+                self._delete(queue)
+            evicted.append((queue, points))
+        return evicted
+
+    def strangers(self, owner: Owner) -> list[StoredQueue]:
+        """Orphans of a sink of the same name that it may not adopt."""
+        return self._orphans.strangers(owner)
 
     @property
-    def unclaimed(self) -> Iterator[Recovered]:
-        """What is on disk of sinks that nobody has claimed."""
-        return iter(self._recovered.values())
+    def orphans(self) -> Iterator[StoredQueue]:
+        """What is on disk of sinks that are gone, the longest gone first."""
+        return iter(self._orphans)
 
-    def discard_unclaimed(self) -> list[Recovered]:
-        """Delete what nobody has claimed; returns what that was."""
-        discarded = list(self._recovered.values())
-        self._recovered.clear()
-        for found in discarded:
-            self.used_bytes -= found.file_bytes
-            self.spawn(self._discard, found.directory, self.retired_name(found.directory))
-        return discarded
+    def _take(self, owner: Owner) -> StoredQueue | None:
+        for name, found in self._recovered.items():
+            # Where the owner's name is lost, the directory's is still made of it.
+            is_ours = found.owner is None and name == directory_name(owner.key)
+            if is_ours or (found.owner is not None and owner.may_adopt(found.owner)):
+                return self._recovered.pop(name)
+        return self._orphans.adopt(owner)
+
+    def _free_directory(self, owner: Owner) -> Path:
+        """A directory for a sink that has none: the one of its name, if that is not another's."""
+        path = self._root / directory_name(owner.key)
+        number = 1
+        while path in self._directories:
+            number += 1
+            path = self._root / f"{directory_name(owner.key)}-{number}"
+        return path
+
+    def _keep(self, queue: StoredQueue, now: float) -> None:
+        if not queue.points and not queue.missing_points:
+            self._delete(queue)
+            return
+        known = queue.orphaned_at
+        self._orphans.add(queue, now)
+        if known is None and queue.owner is not None:
+            self.spawn(self._files.identify, queue.directory, queue.owner, queue.orphaned_at)
+
+    def _delete(self, queue: StoredQueue) -> None:
+        self.used_bytes -= queue.file_bytes
+        self._directories.discard(queue.directory)
+        self.spawn(self._discard, queue.directory, self._retired_name(queue.directory))
 
     @property
     def trouble(self) -> str:
@@ -191,7 +271,7 @@ class QueueStore:
         self._files.damaged.records += 1
         self._files.damaged.bytes += size
 
-    def retired_name(self, directory: Path) -> Path:
+    def _retired_name(self, directory: Path) -> Path:
         """What a directory is called while it is being deleted."""
         self._serial += 1
         return directory.with_name(f"{directory.name}.removed-{self._serial}")
@@ -224,6 +304,7 @@ class QueueStore:
             self._saved_bytes,
             self._loads,
             Damaged(damaged.records, damaged.bytes, damaged.torn_bytes, damaged.files),
+            self._orphans.statistics(),
         )
 
     async def _run(self, work: Callable[..., object], arguments: tuple[object, ...]) -> None:
@@ -258,15 +339,17 @@ class QueueStore:
 class SinkStore:
     """One sink's part of the store."""
 
-    def __init__(self, store: QueueStore, key: SinkKey, found: Recovered) -> None:
+    def __init__(self, store: QueueStore, owner: Owner, found: StoredQueue) -> None:
         self._store = store
         self._files = store.files
-        self._key = key
+        self._owner = owner
         self._directory = found.directory
         self._cursors: Mapping[int, Cursor] = dict(found.cursors)
         self._noting = False
         self._used_bytes = found.file_bytes
         self.backlogs: Mapping[int, Backlog] = found.backlogs
+        self.missing_points = found.missing_points
+        """Points of segments that were taken away while nobody looked."""
         self._lows = found.lows
 
     @property
@@ -298,7 +381,7 @@ class SinkStore:
         self._store.used_bytes += size  # until the caller accounts for it
         try:
             places = await self._store.write(
-                lambda: self._files.append(self._directory, self._key, lane, batch, lanes)
+                lambda: self._files.append(self._directory, self._owner, lane, batch, lanes)
             )
         finally:
             self._store.used_bytes -= size
@@ -336,27 +419,34 @@ class SinkStore:
             self._noting = True
             self._store.spawn(self._write_cursors)
 
-    async def retire(self) -> None:
-        """The sink is no more: what it has on disk must not come back after a restart.
+    def identify(self, owner: Owner) -> None:
+        """The sink has another endpoint, or another object, from now on."""
+        if owner != self._owner:
+            self._owner = owner
+            self._store.spawn(self._files.identify, self._directory, owner, None)
 
-        Raises StorageError. There must be no save under way, nor any later.
-        """
-        retired = self._store.retired_name(self._directory)
-        await self._store.write(lambda: self._files.rename(self._directory, retired))
-        self._directory = retired
+    async def check(self, sizes: Mapping[tuple[int, int], int]) -> list[tuple[int, int]]:
+        """Which segments, by lane and number, are gone or shorter than they ought to be. Raises
+        StorageError."""
+        return await self._store.read(lambda: self._files.check(self._directory, sizes))
 
-    def delete(self) -> None:
-        """Delete everything, in the background; only after :meth:`retire`, since the directory may
-        be another's by now."""
-        self.account(0)
-        self._store.spawn(self._files.delete, self._directory)
+    def park(
+        self, backlogs: dict[int, Backlog], cursors: Mapping[int, Cursor], *, lanes: int
+    ) -> None:
+        """The sink, which has so many lanes, is gone: what it has on disk is an orphan from now on.
+        Nothing may be under way, nor be asked of this store later."""
+        self.note(cursors)
+        queue = StoredQueue(self._directory, self._owner, backlogs, cursors=dict(self._cursors))
+        queue.lows = {(lane, lanes): -1 for lane in range(lanes)}
+        self.account(queue.file_bytes)
+        self._store.park(queue)
 
     def _write_cursors(self) -> None:
         self._noting = False
         self._files.write_cursors(self._directory, self._cursors)
 
     def __repr__(self) -> str:
-        return f"<SinkStore {self._key} {self._used_bytes} bytes>"
+        return f"<SinkStore {self._owner.key} {self._used_bytes} bytes>"
 
 
 def _reason(error: OSError) -> str:

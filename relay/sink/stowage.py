@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 
 from relay.errors import StorageError
 from relay.sink.backlog import Entry
-from relay.sink.delivery import Delivery, Moment, Send
+from relay.sink.delivery import Delivery
+from relay.sink.owner import Owner
 from relay.sink.payload import STORED, Payload
+from relay.sink.steps import Moment, Send
 from relay.sink.store import SinkStore
 
 _log = logging.getLogger("relay.sink")
@@ -28,6 +30,8 @@ SAVE_AGAIN_S = 1.0
 """How long to wait, at the end, after the disk refused what is left."""
 SAVE_REST_S_MAX = 10.0
 """How long a disk may take for it all."""
+CHECK_S = 30.0
+"""How often it is looked whether the files are still there."""
 
 
 class Stowage:
@@ -57,7 +61,7 @@ class Stowage:
         self._saves: set[asyncio.Task[None]] = set()
         self._used = delivery.queue.stored_bytes > 0
         self._ended = False
-        self._retired = False
+        self._check_at = 0.0
 
     def lows(self, lanes: int) -> tuple[int, ...]:
         """See :meth:`SinkStore.lows`."""
@@ -67,8 +71,13 @@ class Stowage:
         """What has to be done about once a second."""
         self.save()
         self.tidy()
-        if not self._ended:
-            self._store.note(self._delivery.cursors(self._now()))
+        if self._ended:
+            return
+        now = self._now()
+        self._store.note(self._delivery.cursors(now))
+        if self._used and now.monotonic >= self._check_at:
+            self._check_at = now.monotonic + CHECK_S
+            self._spawn(self.check())
 
     def save(self, *, at_once: bool = False) -> None:
         """Begin to write what is due, or everything that is only in memory."""
@@ -86,7 +95,11 @@ class Stowage:
         queue = self._delivery.queue
         if not (self._used or queue.stored_bytes):
             return
-        for lane, segments in queue.free().items():
+        freed = queue.free()
+        if freed:
+            # Before the files go: one that the cursor names and that is not there counts as lost.
+            self._store.note(self._delivery.cursors(self._now()))
+        for lane, segments in freed.items():
             self._store.free(lane, segments)
         self._used = queue.stored_bytes > 0
         self._store.account(queue.stored_bytes)
@@ -124,20 +137,41 @@ class Stowage:
         self._store.note(self._delivery.cursors(self._now()))
         self._ended = True
 
-    async def retire(self) -> None:
-        """The sink is removed: nothing is saved from now on, and a restart does not find it."""
-        self._ended = True
-        await self.finish()
-        try:
-            await self._store.retire()
-            self._retired = True
-        except StorageError as error:
-            _log.warning("a removed sink's queue cannot be deleted, a restart will: %s", error)
+    def resume(self) -> None:
+        """Go on after :meth:`save_rest` was called, or cut short."""
+        self._ended = False
 
-    def delete(self) -> None:
-        """Delete what is on disk."""
-        if self._retired:
-            self._store.delete()
+    def identify(self, owner: Owner) -> None:
+        """See :meth:`SinkStore.identify`."""
+        self._store.identify(owner)
+
+    def park(self) -> int:
+        """The sink is gone, and everything is saved that can be: leave its queue on disk to the
+        store. Returns the points in it, which are the sink's no more."""
+        assert self._ended
+        cursors = self._delivery.cursors(self._now())
+        backlogs, points = self._delivery.queue.part()
+        self._delivery.ledger.withdraw(points)
+        self._store.park(backlogs, cursors, lanes=self._delivery.lanes)
+        return points
+
+    async def check(self) -> None:
+        """Account for segments that somebody took away."""
+        lanes = self._delivery.queue.lanes
+        sizes = {
+            (lane.number, number): size
+            for lane in lanes
+            for number, size in lane.backlog.sizes.items()
+        }
+        try:
+            gone = await self._store.check(sizes)
+        except StorageError as error:
+            _log.warning("%s", error)
+            return
+        for lane, number in gone:
+            self._delivery.lose(lane, number, self._now())
+        if gone:
+            self.tidy()
 
     async def _save_all(self) -> None:
         await self.finish()
@@ -148,9 +182,12 @@ class Stowage:
     def _begin(self, lane: int) -> None:
         batch = self._delivery.queue.begin_save(lane)
         if batch:
-            task = asyncio.get_running_loop().create_task(self._save(lane, batch))
-            self._saves.add(task)
-            task.add_done_callback(self._saves.discard)
+            self._spawn(self._save(lane, batch))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._saves.add(task)
+        task.add_done_callback(self._saves.discard)
 
     async def _save(self, lane: int, batch: Sequence[Payload]) -> None:
         try:

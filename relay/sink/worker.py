@@ -26,25 +26,24 @@ from functools import partial
 from relay.errors import SecretError
 from relay.exporter.model import Sink
 from relay.sink.auth import SecretLookup
+from relay.sink.batches import open_batches
 from relay.sink.bell import Bell
 from relay.sink.circuit import Circuits
-from relay.sink.delivery import MEMORY_BYTES_MAX, Delivery, Load, Moment, Send, Sleep
+from relay.sink.delivery import MEMORY_BYTES_MAX, Delivery
 from relay.sink.endpoint import Endpoint
 from relay.sink.log import log_note, logger, sink_name
 from relay.sink.outcome import Delivered, Retry, Unauthorized, Verdict
+from relay.sink.owner import Owner
 from relay.sink.packing import Packing, Unpacked
 from relay.sink.payload import Payload
 from relay.sink.share import BufferedBytes
 from relay.sink.statistics import SinkStatistics
+from relay.sink.steps import Load, Moment, Send, Sleep
 from relay.sink.store import SinkStore
 from relay.sink.stowage import Stowage
 from relay.sink.throughput import Throughput
 from relay.sink.transport import Transport
-from relay.wire.batch import OpenBatch, SealedBatch
-
-UNBATCHED_POINTS_MAX = 1 << 30
-"""Limit of an open batch where batching is off: the app seals at the end of each request
-instead."""
+from relay.wire.batch import SealedBatch
 
 BUG_PAUSE_S = 1.0
 """How long a lane rests after a bug, lest it fill the log."""
@@ -103,7 +102,7 @@ class SinkWorker:
         packing = packing or Packing()
         self._bodies = packing.bodies
         self._unpacked = Unpacked(packing, memory, self._pack)
-        self.lanes = self._open_batches()
+        self.lanes = open_batches(self, self.config)
         self._delivery = Delivery(
             config,
             rng=rng,
@@ -120,36 +119,62 @@ class SinkWorker:
                 store.cursors,
                 self._now(),
                 regrouped=store.regrouped(config.otlp.concurrency),
+                missing_points=store.missing_points,
             )
-            self._stowage = Stowage(
-                store,
-                self._delivery,
-                now=self._now,
-                make_room=lambda size: make_room is None or make_room(self, size),
-                low_limit=self._low_limit,
-                ready=self._ready,
-            )
+            self._stowage = self._stow(store, make_room)
         self._bells = [Bell() for _ in self._delivery.queue.lanes]
         self._emptied = asyncio.Event()
         self._generation = 0
         self._idle = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._ending: list[asyncio.Task[None]] = []
+        self._has_joined = True
+        self.parted = False
+        """Whether the sink is gone: its queue is another's, or nobody's."""
         self._internal_errors = 0
         self._throughput = Throughput()
+
+    def _stow(
+        self, store: SinkStore, make_room: Callable[[SinkWorker, int], bool] | None
+    ) -> Stowage:
+        return Stowage(
+            store,
+            self._delivery,
+            now=self._now,
+            make_room=lambda size: make_room is None or make_room(self, size),
+            low_limit=self._low_limit,
+            ready=self._ready,
+        )
 
     def reconfigure(self, config: Sink) -> None:
         """Go on with another configuration and the same queue. Flush :attr:`lanes` before: they are
         new ones afterwards."""
         self._unpacked.pack_all()
-        self._circuits.leave(self.config.otlp.url, self._resume)
+        self._leave_circuit()
         self.config = config
         self._endpoint.reconfigure(config.otlp)
-        self.lanes = self._open_batches()
+        self.lanes = open_batches(self, self.config)
         circuit = self._circuits.join(config.otlp.url, self._resume)
+        self._has_joined = True
         self._delivery.reconfigure(config, circuit, self._now())
         while len(self._bells) < len(self._delivery.queue.lanes):
             self._bells.append(Bell())
         if self._tasks:
+            self._begin()
+
+    def identify(self, owner: Owner) -> None:
+        """Note whose the queue on disk is."""
+        if self._stowage is not None:
+            self._stowage.identify(owner)
+
+    def come_back(self, config: Sink) -> None:
+        """Go on after :meth:`leave`, which has to be cancelled before, with another
+        configuration."""
+        assert not self.parted
+        if self._stowage is not None:
+            self._stowage.resume()
+        self.reconfigure(config)
+        if not self._tasks:
             self._begin()
 
     @property
@@ -274,21 +299,31 @@ class SinkWorker:
         self._unpacked.pack_all()
         await self._stowage.save_rest()
 
-    async def leave(self, timeout_s: float) -> None:
-        """The sink is removed: send what is left until the time is over, then give up the rest and
-        empty its part of the disk. Nothing may be asked of it afterwards but :meth:`statistics`."""
+    async def leave(self, timeout_s: float) -> int:
+        """The sink is removed: send what is left until the time is over.
+
+        With a disk, the rest is stored and left to whoever comes back, and an endpoint that does
+        not take anything is not waited for; returns its points, which are out of the ledger then.
+        What is only in memory is given up. Until :attr:`parted` this may be cancelled, for
+        :meth:`come_back`; afterwards nothing may be asked but :meth:`statistics`.
+        """
+        await self._empty(timeout_s, patient=self._stowage is None)
+        await self._stop_tasks()
+        self._unpacked.pack_all()
+        left = 0
         if self._stowage is not None:
-            await self._stowage.retire()
-        await self._empty(timeout_s, patient=True)
-        await self.close("removed")
+            await self._stowage.save_rest()
+        self.parted = True
         if self._stowage is not None:
-            self._stowage.delete()
+            left = self._stowage.park()
+        self._delivery.close(self._now(), "removed")
         # What refers back to us, so that we go at once with the last reference, without the
         # collector of garbage: it would have to look at everything for that.
         self._stowage = None
         self._unpacked.end()
         for batch in self.lanes:
             batch.owner = None
+        return left
 
     async def close(self, reason: str = "shutdown") -> None:
         """Stop sending at once; whatever is left, or offered from now on, is dropped for that
@@ -357,22 +392,11 @@ class SinkWorker:
     def _now(self) -> Moment:
         return Moment(self._clock(), self._tick())
 
-    def _open_batches(self) -> tuple[OpenBatch, ...]:
-        batch = self.config.batch
-        return tuple(
-            OpenBatch(
-                self,
-                limit=batch.points_max if batch.enabled else UNBATCHED_POINTS_MAX,
-                lane=lane,
-                timeout_s=batch.timeout_s if batch.enabled else 0.0,
-            )
-            for lane in range(self.config.otlp.concurrency)
-        )
-
     def _begin(self) -> None:
         """Begin to send with this configuration, as soon as those with the last have ended."""
         self._generation += 1
-        before = [task for task in self._tasks if not task.done()]
+        before = [task for task in (*self._ending, *self._tasks) if not task.done()]
+        self._ending = []
         self._tasks = before + [
             asyncio.create_task(
                 self._serve(lane, self._generation, before), name=f"sink {self!r} lane {lane}"
@@ -404,11 +428,17 @@ class SinkWorker:
         self._wake()
 
     async def _stop_tasks(self) -> None:
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
+        self._ending += self._tasks
+        self._tasks = []
+        for task in self._ending:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if tasks:
+        await asyncio.gather(*self._ending, return_exceptions=True)
+        self._ending = []
+        self._leave_circuit()
+
+    def _leave_circuit(self) -> None:
+        if self._has_joined:
+            self._has_joined = False
             self._circuits.leave(self.config.otlp.url, self._resume)
 
     async def _empty(self, timeout_s: float, *, patient: bool) -> None:

@@ -23,6 +23,7 @@ def made(
     stored: bool = True,
     storage_bytes_max: int = 64 << 20,
     memory_bytes_max: int = 1 << 30,
+    orphan_retention_s: float = 86400.0,
 ) -> Relay:
     """A relay with these exporters, with or without a data directory."""
     path = directory / "exporters.yaml"
@@ -32,7 +33,13 @@ def made(
             listen=Address("127.0.0.1", 0),
             admin_listen=Address("127.0.0.1", 0),
             exporters=(ExporterPath(path),),
-            storage=Storage(directory / "data", bytes_max=storage_bytes_max) if stored else None,
+            storage=Storage(
+                directory / "data",
+                bytes_max=storage_bytes_max,
+                orphan_retention_s=orphan_retention_s,
+            )
+            if stored
+            else None,
             memory=Memory(memory_bytes_max),
             shutdown=Shutdown(drain_timeout_s=0.2),
         )
@@ -49,6 +56,11 @@ def uncompressed(text: str) -> str:
 
 def with_queue(text: str, line: str) -> str:
     return text.replace("queue:\n", f"queue:\n        {line}\n")
+
+
+def orphans_of(relay: Relay) -> dict[str, Any]:
+    """What the status says of orphans."""
+    return dict(relay.status()["storage"]["queues"]["orphans"])  # type: ignore[index]
 
 
 def unreachable() -> str:
@@ -118,7 +130,7 @@ async def test_edits_change_limits_and_not_the_account(tmp_path: Path) -> None:
 
 async def test_a_removed_sink_stays_in_the_account_until_it_is_gone(tmp_path: Path) -> None:
     keep = manifest("kept", unreachable())
-    relay = made(tmp_path, keep, manifest("gone", unreachable()))
+    relay = made(tmp_path, keep, manifest("gone", unreachable()), stored=False)
     async with running(relay) as sender:
         await sender.send()
         await settled(sender, "gone", 10)
@@ -130,16 +142,37 @@ async def test_a_removed_sink_stays_in_the_account_until_it_is_gone(tmp_path: Pa
         assert leaving["queue"]["bytes"] > 0
         row = {"exporter": "default/gone", "sink": "endpoint"}
         assert metric(relay, "relay_sink_queued_points", **row) == 10
-        await eventually("it is gone", lambda: relay.status()["removedSinks"] == [], timeout_s=5)
+        await eventually("gone", lambda: relay.status()["removedSinks"] == [], timeout_s=5)
         assert metric(relay, "relay_removed_sinks_points_total", outcome="dropped") == 10
         assert metric(relay, "relay_sink_queued_points", **row) == 0
 
 
-async def test_a_sink_that_comes_back_goes_on_with_its_account(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stored", [True, False])
+async def test_a_sink_that_comes_back_goes_on_with_its_queue(tmp_path: Path, stored: bool) -> None:
     keep = manifest("kept", unreachable())
-    both = (keep, manifest("a", unreachable()))
+    async with OtlpServer(lambda _: Reply(503)) as server:
+        both = keep, manifest("a", server.url)
+        relay = made(tmp_path, *both, stored=stored)
+        async with running(relay) as sender:
+            await sender.send()
+            await settled(sender, "a", 10)
+            edit(tmp_path, keep)
+            await relay.reload()
+            edit(tmp_path, *both)
+            await relay.reload()
+            server.answer = lambda _: Reply()
+            await sender.send()
+            ledger = await settled(sender, "a", 0)
+            assert (ledger["matched"], ledger["delivered"], ledger["dropped"]) == (20, 20, {})
+            assert ledger["balanced"]
+            assert server.values == list(range(20))
+
+
+async def test_another_endpoint_does_not_get_the_queue_of_a_sink_that_left(tmp_path: Path) -> None:
+    keep = manifest("kept", unreachable())
     async with OtlpServer() as server:
-        relay = made(tmp_path, *both)
+        elsewhere = unreachable().replace("127.0.0.1", "127.0.0.2")
+        relay = made(tmp_path, keep, manifest("a", elsewhere))
         async with running(relay) as sender:
             await sender.send()
             await settled(sender, "a", 10)
@@ -148,10 +181,136 @@ async def test_a_sink_that_comes_back_goes_on_with_its_account(tmp_path: Path) -
             edit(tmp_path, keep, manifest("a", server.url))
             await relay.reload()
             await sender.send()
-            ledger = await settled(sender, "a", 0)
-            assert ledger["matched"] == 20
-            assert ledger["delivered"] + ledger["dropped"].get("removed", 0) == 20
+            await server.wait_until(lambda: len(server.values) == 10)
+            await eventually(
+                "it is gone", lambda: relay.status()["removedSinks"] == [], timeout_s=5
+            )
             assert server.values == list(range(10, 20))
+            (orphan,) = orphans_of(relay)["queues"]
+            assert (orphan["points"], orphan["host"]) == (10, "127.0.0.2")
+        # Over a restart, too.
+        relay = made(tmp_path, keep, manifest("a", server.url))
+        async with running(relay) as sender:
+            assert orphans_of(relay)["ledger"]["waiting"] == 10
+        relay = made(tmp_path, keep, manifest("a", elsewhere))
+        async with running(relay) as sender:
+            assert orphans_of(relay)["queues"] == []
+            assert sender.ledger("a")["queued"] == 10
+
+
+async def test_a_manifest_that_is_away_costs_nothing(tmp_path: Path) -> None:
+    """Gone for longer than the drain takes, absent at a start, and back."""
+    keep = manifest("kept", unreachable(), query="nothing")
+    async with OtlpServer(lambda _: Reply(503)) as server:
+        both = keep, manifest("a", server.url)
+        relay = made(tmp_path, *both)
+        async with running(relay) as sender:
+            await sender.send()
+            await settled(sender, "a", 10)
+            edit(tmp_path, keep)
+            await relay.reload()
+            await eventually(
+                "it is gone", lambda: relay.status()["removedSinks"] == [], timeout_s=5
+            )
+            assert metric(relay, "relay_orphan_points") == 10
+            assert metric(relay, "relay_removed_sinks_points_total", outcome="dropped") == 0
+            edit(tmp_path, *both)
+            await relay.reload()
+            await sender.send()
+            ledger = await settled(sender, "a", 20)
+            assert ledger["balanced"]
+            assert orphans_of(relay)["ledger"] == {
+                "orphaned": 10,
+                "adopted": 10,
+                "expired": 0,
+                "dropped": 0,
+                "damaged": 0,
+                "waiting": 0,
+            }
+        for absent in ("", keep):
+            relay = made(tmp_path, absent)
+            async with running(relay):
+                assert metric(relay, "relay_orphan_queues") == 1
+                assert metric(relay, "relay_orphaned_points_total", outcome="orphaned") == 20
+        server.answer = lambda _: Reply()
+        relay = made(tmp_path, *both)
+        async with running(relay) as sender:
+            await server.wait_until(lambda: len(server.values) == 20)
+            assert server.values == list(range(20))
+
+
+async def test_orphans_give_way_before_any_sink_that_runs(tmp_path: Path) -> None:
+    keep = manifest("kept", unreachable())
+    gone = [uncompressed(manifest(name, unreachable(), size=5000)) for name in ("gone", "later")]
+    relay = made(tmp_path, *gone, keep)
+    async with running(relay) as sender:
+        for _ in range(12):
+            await sender.send(2000)
+        await settled(sender, "gone", 24_000)
+        edit(tmp_path, gone[1], keep)
+        await relay.reload()
+        await eventually("one", lambda: len(orphans_of(relay)["queues"]) == 1, timeout_s=5)
+        edit(tmp_path, keep)
+        await relay.reload()
+        await eventually("two", lambda: len(orphans_of(relay)["queues"]) == 2, timeout_s=5)
+        used = relay.snapshot().storage[1].used_bytes
+        kept_bytes = sink_of(sender, "kept")["queue"]["storedBytes"]
+    # Less is allowed than before: enforced at once, at the cost of the longest gone.
+    relay = made(tmp_path, keep, storage_bytes_max=(used - used // 8) * 4 // 3)
+    async with running(relay) as sender:
+        await eventually(
+            "there is room",
+            lambda: not relay._storage.store.lacks(0),  # type: ignore[union-attr]
+            timeout_s=5,
+        )
+        ledger = orphans_of(relay)["ledger"]
+        assert ledger["orphaned"] == 48_000
+        assert ledger["dropped"] + ledger["waiting"] == 48_000
+        assert 0 < ledger["dropped"] < 24_000, "no more than is needed"
+        left = {one["exporter"]: one["points"] for one in orphans_of(relay)["queues"]}
+        assert left["default/gone"] < 24_000 == left["default/later"]
+        assert sink_of(sender, "kept")["ledger"]["dropped"] == {}
+        assert sink_of(sender, "kept")["queue"]["storedBytes"] <= kept_bytes or kept_bytes == 0
+
+
+async def test_less_room_than_before_costs_every_sink_its_share(tmp_path: Path) -> None:
+    sinks = [uncompressed(manifest(name, unreachable(), size=2000)) for name in ("a", "b", "c")]
+    relay = made(tmp_path, *sinks)
+    async with running(relay) as sender:
+        for _ in range(30):
+            await sender.send(2000)
+        for name in ("a", "b", "c"):
+            await settled(sender, name, 60_000)
+    used = relay.snapshot().storage[1].used_bytes
+    relay = made(tmp_path, *sinks, storage_bytes_max=used // 2 * 4 // 3)
+    async with running(relay) as sender:
+        await eventually(
+            "there is room",
+            lambda: not relay._storage.store.lacks(0),  # type: ignore[union-attr]
+            timeout_s=5,
+        )
+        lost = [sender.ledger(name)["dropped"].get("storage_full", 0) for name in ("a", "b", "c")]
+        assert min(lost) > 0.5 * max(lost), lost
+        assert max(lost) < 60_000
+
+
+async def test_another_object_of_the_same_name_does_not_get_the_queue(tmp_path: Path) -> None:
+    def object_of(uid: str) -> str:
+        return manifest("a", url).replace("  name: a\n", f"  name: a\n  uid: {uid}\n")
+
+    url = unreachable()
+    keep = manifest("kept", unreachable(), query="nothing")
+    relay = made(tmp_path, keep, object_of("one"))
+    async with running(relay) as sender:
+        await sender.send()
+        await settled(sender, "a", 10)
+        edit(tmp_path, keep, object_of("two"))
+        await relay.reload()
+        await eventually("gone", lambda: sender.ledger("a")["queued"] == 0, timeout_s=5)
+        assert orphans_of(relay)["ledger"]["waiting"] == 10
+        edit(tmp_path, keep, object_of("one"))
+        await relay.reload()
+        assert sender.ledger("a")["queued"] == 10
 
 
 async def test_a_sink_that_comes_and_goes_is_accounted_for_to_the_last_point(
@@ -168,9 +327,10 @@ async def test_a_sink_that_comes_and_goes_is_accounted_for_to_the_last_point(
             assert sink_of(sender, "a")["ledger"]["balanced"]
             edit(tmp_path, keep)
             await relay.reload()
-        await eventually("it is gone", lambda: relay.status()["removedSinks"] == [], timeout_s=5)
-        assert metric(relay, "relay_removed_sinks_points_total", outcome="dropped") == 30
-    assert len(list((tmp_path / "data" / "queues").iterdir())) == 1
+        await eventually("gone", lambda: relay.status()["removedSinks"] == [], timeout_s=5)
+        assert orphans_of(relay)["ledger"]["waiting"] == 30
+        assert metric(relay, "relay_removed_sinks_points_total", outcome="dropped") == 0
+    assert len(list((tmp_path / "data" / "queues").iterdir())) == 2
 
 
 async def test_a_restart_finds_every_queue_again(tmp_path: Path) -> None:
@@ -204,20 +364,26 @@ async def test_a_faulty_file_does_not_cost_its_queue(tmp_path: Path) -> None:
             assert (ledger["matched"], ledger["delivered"]) == (10, 10)
 
 
-async def test_the_queue_of_a_sink_that_was_deleted_meanwhile_is_deleted(
+async def test_the_queue_of_a_sink_that_was_deleted_meanwhile_is_kept_for_its_time(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     keep = manifest("kept", unreachable())
-    async with running(made(tmp_path, keep, manifest("gone", unreachable()))) as sender:
+    gone = manifest("gone", unreachable())
+    async with running(made(tmp_path, keep, gone)) as sender:
         await sender.send()
         await settled(sender, "gone", 10)
     caplog.set_level(logging.WARNING)
     async with running(made(tmp_path, keep)):
         pass
-    (record,) = (r for r in caplog.records if "sink that is no more" in r.getMessage())
+    (record,) = (r for r in caplog.records if "sink that does not run: kept" in r.getMessage())
     assert record.__dict__["exporter"] == "default/gone"
     assert record.__dict__["points"] == 10
-    async with running(made(tmp_path, keep, manifest("gone", unreachable()))) as sender:
+    relay = made(tmp_path, keep, orphan_retention_s=0.0)
+    async with running(relay):
+        await eventually("gone", lambda: not orphans_of(relay)["queues"], timeout_s=5)
+        assert orphans_of(relay)["ledger"]["expired"] == 10
+    assert "did not come back: deleted" in caplog.text
+    async with running(made(tmp_path, keep, gone)) as sender:
         assert sender.ledger("gone")["queued"] == 0
 
 
@@ -328,5 +494,5 @@ async def test_early_warning_is_on_every_page(tmp_path: Path) -> None:
             assert "secondsUntilFull" in sink["queue"]
             row = {"exporter": "default/a", "sink": "endpoint"}
             assert metric(relay, "relay_sink_last_error_timestamp_seconds", **row) > 0
-            assert metric(relay, "relay_sink_seconds_until_full", **row) > 0
+            assert metric(relay, "relay_sink_until_full_seconds", **row) > 0
             assert metric(relay, "relay_storage_degraded", part="queues") == 0

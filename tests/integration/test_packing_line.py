@@ -13,6 +13,7 @@ import pytest
 
 from relay.errors import SecretError
 from relay.exporter.model import OtlpHttp, Retry, SecretRef, Sink
+from relay.sink.owner import Owner
 from relay.sink.packing import SLICE_S, Packing
 from relay.sink.share import BufferedBytes
 from relay.sink.statistics import SinkStatistics
@@ -65,7 +66,7 @@ class Line:
             release=self.holds.release,
             rng=random.Random(number),
             memory=self.memory,
-            store=self._store.claim(("ns/name", f"out-{number}")) if self._store else None,
+            store=self._store.claim(Owner("ns/name", f"out-{number}")) if self._store else None,
             packing=self.packing,
         )
         worker.start()

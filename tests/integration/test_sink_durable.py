@@ -17,9 +17,11 @@ from relay.errors import SecretError
 from relay.exporter.model import Authentication, OtlpHttp, Queue, Retry, SecretRef, Sink
 from relay.journal.disk import Disk
 from relay.sink.circuit import Circuits
-from relay.sink.delivery import Sleep
+from relay.sink.files import QueueFiles
+from relay.sink.owner import Owner
 from relay.sink.share import BufferedBytes
 from relay.sink.statistics import SinkStatistics
+from relay.sink.steps import Sleep
 from relay.sink.store import TRY_AGAIN_S, QueueStore
 from relay.sink.transport import Transport
 from relay.sink.worker import SinkWorker
@@ -29,7 +31,7 @@ from tests.support.holds import Holds
 from tests.support.otlp_server import HostileServer, OtlpServer, Received, Reply, never_answer
 from tests.support.processes import free_port
 
-KEY = ("ns/name", "out")
+OWNER = Owner("ns/name", "out")
 TOKEN = Authentication("bearerToken", SecretRef("s", "token"))
 
 
@@ -63,7 +65,7 @@ class Process:
             rng=rng,
             circuits=Circuits(rng),
             memory=self.memory,
-            store=store.claim(KEY),
+            store=store.claim(OWNER),
         )
         self.worker.start()
 
@@ -457,29 +459,40 @@ async def test_a_removed_sink_sends_what_it_can_and_leaves_nothing(tmp_path: Pat
     assert everything(tmp_path) == []
 
 
-async def test_a_removed_sink_gives_up_what_it_cannot_send(tmp_path: Path) -> None:
+async def test_a_removed_sink_leaves_an_orphan_that_it_finds_again(tmp_path: Path) -> None:
     async with running(tmp_path, sink(unreachable())) as process:
         for value in range(4):
             process.offer(value)
         await process.saved()
         process.offer(4)
-        await process.worker.leave(0.05)
+        assert await process.worker.leave(0.05) == 5
         statistics = process.worker.statistics()
-        assert statistics.ledger.dropped == {"removed": 5}
+        assert (statistics.ledger.offered, statistics.ledger.queued) == (0, 0)
         assert process.holds.total == 0
-        assert process.store.used_bytes == 0
-    assert everything(tmp_path) == []
+        orphans = process.store.statistics().orphans
+        assert (orphans.orphaned, orphans.waiting) == (5, 5)
+        assert process.store.used_bytes == orphans.bytes > 0
+        again = process.store.claim(OWNER)
+        assert sum(backlog.points for backlog in again.backlogs.values()) == 5
+        assert process.store.statistics().orphans.adopted == 5
+    # It says since when it is one, until it is adopted.
+    assert QueueFiles(tmp_path, disk=Disk(), sync=False).recover().popitem()[1].orphaned_at is None
 
 
-async def test_what_nobody_claims_can_be_discarded(tmp_path: Path) -> None:
+async def test_an_orphan_is_deleted_when_its_time_is_over(tmp_path: Path) -> None:
     async with running(tmp_path, sink(unreachable())) as process:
         process.offer(1, 2, 3)
         await process.saved()
-    store = QueueStore(tmp_path, bytes_max=1 << 20)
-    store.open()
-    assert [found.key for found in store.unclaimed] == [KEY]
-    (found,) = store.discard_unclaimed()
-    assert found.points == 3
-    await store.close()
+    for now, kept in ((1000.0, True), (1099.0, True), (1100.5, False)):
+        # A restart in between does not make the time longer.
+        store = QueueStore(tmp_path, bytes_max=1 << 20, orphan_retention_s=100, clock=lambda: now)  # noqa: B023
+        store.open()
+        (found,) = store.keep_orphans()
+        assert (found.owner.key, found.points) == (OWNER.key, 3)
+        expired = store.expire_orphans()
+        assert len(expired) == (not kept)
+        await store.close()
+        orphans = store.statistics().orphans
+        assert (orphans.waiting, orphans.expired) == ((3, 0) if kept else (0, 3))
     assert store.used_bytes == 0
     assert everything(tmp_path) == []

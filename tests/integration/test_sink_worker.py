@@ -26,13 +26,15 @@ from relay.exporter.model import (
     SecretRef,
     Sink,
 )
-from relay.sink.delivery import Moment, Sleep
+from relay.sink import request_size
+from relay.sink.batches import UNBATCHED_POINTS_MAX
 from relay.sink.exchange import HttpResponse
 from relay.sink.packing import SLICE_S, Packing
 from relay.sink.retry import BACKOFF_S_MAX
 from relay.sink.statistics import SinkStatistics
+from relay.sink.steps import Moment, Sleep
 from relay.sink.transport import HttpRequest, Transport
-from relay.sink.worker import UNBATCHED_POINTS_MAX, SinkWorker
+from relay.sink.worker import SinkWorker
 from relay.wire.batch import SealedBatch
 from tests.support.batches import sealed_batch
 from tests.support.holds import Holds
@@ -188,7 +190,9 @@ async def test_retry_after_as_a_date_is_waited_for() -> None:
         assert statistics.state == "failing"
 
 
-async def test_too_large_is_split_and_remembered() -> None:
+async def test_too_large_is_split_and_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_size, "FLOOR_BYTES", 1)
+
     def answer(received: Received) -> Reply:
         return Reply(413) if len(received.values()) > 3 else Reply()
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from relay.journal.disk import Disk
 from relay.sink.files import QueueFiles, directory_name
+from relay.sink.owner import Owner
 from relay.sink.payload import Payload
 
-KEY = ("e", "s")
+OWNER = Owner("e", "s")
 
 
 def write(root: Path, count: int) -> tuple[Path, list[tuple[int, int]]]:
@@ -24,8 +25,8 @@ def write(root: Path, count: int) -> tuple[Path, list[tuple[int, int]]]:
         )
         for number in range(count)
     ]
-    directory = root / directory_name(KEY)
-    places = files.append(directory, KEY, 0, [(p, p.position) for p in payloads], lanes=1)
+    directory = root / directory_name(OWNER.key)
+    places = files.append(directory, OWNER, 0, [(p, p.position) for p in payloads], lanes=1)
     (path,) = directory.glob("*.seg")
     return path, [(place.offset, place.end) for place in places]
 
@@ -34,7 +35,7 @@ def recover(root: Path) -> tuple[list[int], QueueFiles, int]:
     """The numbers of all payloads that can be delivered after a restart, and how many could not be
     read when their turn came."""
     files = QueueFiles(root, disk=Disk(), sync=False)
-    found = files.recover()[directory_name(KEY)]
+    found = files.recover()[directory_name(OWNER.key)]
     numbers, lost = [], 0
     backlog = found.backlogs.get(0)
     while backlog is not None and backlog.entries:

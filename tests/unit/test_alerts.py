@@ -182,8 +182,8 @@ def sink_series(**changed: str) -> list[dict[str, str]]:
         "relay_sink_queued_points": "500x60",
         "relay_sink_oldest_point_age_seconds": "5x60",
         "relay_sink_queue_bytes": "1000x60",
-        "relay_sink_queue_bytes_max": "67108864x60",
-        "relay_sink_seconds_until_full": "86400x60",
+        "relay_sink_queue_max_bytes": "67108864x60",
+        "relay_sink_until_full_seconds": "86400x60",
         "relay_sink_stalled_seconds": "0x60",
         "relay_sink_last_success_timestamp_seconds": "0+60x60",
         "relay_sink_paused": "0x60",
@@ -205,7 +205,7 @@ def storage_series(**changed: str) -> list[dict[str, str]]:
     values = {
         "relay_storage_degraded": "0x60",
         "relay_storage_used_bytes": "1000x60",
-        "relay_storage_bytes_max": "100000x60",
+        "relay_storage_max_bytes": "100000x60",
         "relay_storage_damaged_records_total": "0x60",
         **changed,
     }
@@ -220,7 +220,7 @@ def process_series(**changed: str) -> list[dict[str, str]]:
         "relay_requests_total": "0+100x60",
         "relay_event_loop_lag_max_seconds": "0.01x60",
         "relay_memory_bytes": "1000x60",
-        "relay_memory_bytes_max": "100000x60",
+        "relay_memory_max_bytes": "100000x60",
         **changed,
     }
     labels = {
@@ -283,7 +283,7 @@ TROUBLE = {
         dropped="0+10x60", relay_sink_matched_points_total="500+1010x60"
     ),
     "RelaySinkQueueNearlyFull": sink_series(relay_sink_queue_bytes="60000000x60"),
-    "RelaySinkQueueFullSoon": sink_series(relay_sink_seconds_until_full="3600x60"),
+    "RelaySinkQueueFullSoon": sink_series(relay_sink_until_full_seconds="3600x60"),
     "RelaySinkStalled": sink_series(relay_sink_stalled_seconds="0+60x60"),
     "RelaySinkUnreachable": sink_series(relay_sink_unreachable="1x60"),
     "RelaySinkFallingBehind": sink_series(relay_sink_oldest_point_age_seconds="0+60x60"),

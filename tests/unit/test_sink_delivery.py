@@ -8,13 +8,15 @@ from dataclasses import replace
 import pytest
 
 from relay.exporter.model import OtlpHttp, Queue, Retry, Sink
-from relay.sink import outcome
+from relay.sink import outcome, request_size
 from relay.sink import payload as payload_module
-from relay.sink.delivery import TOO_LARGE_MEMORY_S, Delivery, Moment, Send, Sleep
+from relay.sink.delivery import Delivery
 from relay.sink.health import LOG_INTERVAL_S_MIN, Health, Note
 from relay.sink.ledger import LedgerStatistics
 from relay.sink.payload import Bodies, Payload, halve, make_payloads
+from relay.sink.request_size import PROBE_S
 from relay.sink.retry import RETRY_AFTER_S_MAX
+from relay.sink.steps import Moment, Send, Sleep
 from tests.support.batches import sealed_batch
 from tests.support.holds import Holds
 
@@ -177,6 +179,13 @@ def test_expired_while_in_flight() -> None:
     assert bench.finished().expired == 2
 
 
+@pytest.fixture
+def no_floor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let requests of a few points be what an endpoint's limit is for."""
+    monkeypatch.setattr(request_size, "FLOOR_BYTES", 1)
+
+
+@pytest.mark.usefixtures("no_floor")
 def test_too_large_is_halved_in_order_and_remembered() -> None:
     bench = Bench()
     bench.offer(1, 2, 3, 4, position=5)
@@ -190,12 +199,13 @@ def test_too_large_is_halved_in_order_and_remembered() -> None:
     assert bench.holds.held[6] == 1
     assert bench.settle(outcome.Delivered()).points == 2
     assert bench.finished().delivered == 8
-    bench.advance(TOO_LARGE_MEMORY_S)
+    bench.advance(PROBE_S)
     bench.offer(9, 10, 11, 12)
     assert bench.settle(outcome.Delivered()).points == 4
     assert bench.delivery.too_large_bytes is None
 
 
+@pytest.mark.usefixtures("no_floor")
 def test_only_the_point_that_is_too_large_is_lost() -> None:
     bench = Bench()
     bench.offer(1, 2, 3, 4)
@@ -213,6 +223,7 @@ def test_only_the_point_that_is_too_large_is_lost() -> None:
     assert bench.finished().delivered == 3
 
 
+@pytest.mark.usefixtures("no_floor")
 def test_halving_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(payload_module, "SPLIT_DEPTH_MAX", 5)
     bench = Bench()
@@ -225,6 +236,7 @@ def test_halving_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench.finished().rejected == {"too_large": 1 << 7}
 
 
+@pytest.mark.usefixtures("no_floor")
 def test_a_small_limit_of_the_endpoint_loses_only_what_is_larger() -> None:
     """10,000 points and an endpoint that takes a handful at a time, but not every one of them."""
     bench = Bench()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import json
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -10,13 +12,16 @@ from pathlib import Path
 import pytest
 
 from relay.journal.disk import Disk
-from relay.journal.frames import FORMAT, FormatError, encode_file_header
-from relay.sink.files import SEGMENT_BYTES, Cursor, QueueFiles, Recovered, directory_name
+from relay.journal.frames import FORMAT, FormatError, encode_file_header, encode_frame
+from relay.sink.cursor import Cursor
+from relay.sink.files import SEGMENT_BYTES, QueueFiles, directory_name
+from relay.sink.orphans import StoredQueue
+from relay.sink.owner import Owner
 from relay.sink.payload import STORED, Payload
 from relay.sink.record import SEGMENT_KIND, parse_segment_name, segment_name
 from tests.support.faulty_disk import FaultyDisk
 
-KEY = ("ns/exporter", "sink / with $ symbols")
+OWNER = Owner("ns/exporter", "sink / with $ symbols", "collector.example.com", "u-1")
 
 
 def payload(number: int, *, size: int = 100, lane: int = 0) -> Payload:
@@ -38,20 +43,21 @@ class Bench:
 
     def __init__(self, root: Path, disk: Disk | None = None) -> None:
         self.root = root
-        self.directory = root / directory_name(KEY)
+        self.directory = root / directory_name(OWNER.key)
         self.disk = disk or Disk()
+        root.mkdir(exist_ok=True)
         self.restart()
 
-    def restart(self) -> Recovered:
+    def restart(self) -> StoredQueue:
         self.files = QueueFiles(self.root, disk=self.disk, sync=True)
         found = self.files.recover()
-        return found.get(self.directory.name, Recovered(self.directory, None))
+        return found.get(self.directory.name, StoredQueue(self.directory, None))
 
     def save(self, *payloads: Payload, lane: int = 0) -> list[Payload]:
-        self.files.append(self.directory, KEY, lane, [(p, p.position) for p in payloads], lanes=1)
+        self.files.append(self.directory, OWNER, lane, [(p, p.position) for p in payloads], lanes=1)
         return list(payloads)
 
-    def read_all(self, found: Recovered, lane: int = 0) -> list[Payload]:
+    def read_all(self, found: StoredQueue, lane: int = 0) -> list[Payload]:
         backlog = found.backlogs[lane]
         read = []
         while backlog.entries:
@@ -68,7 +74,7 @@ def test_a_payload_comes_back_as_it_was(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.save(payload(7))
     found = bench.restart()
-    assert found.key == KEY
+    assert found.owner == OWNER
     assert found.lows == {(0, 1): 7}
     (back,) = bench.read_all(found)
     assert back.body == payload(7).body
@@ -94,7 +100,7 @@ def test_order_is_kept_over_segments_lanes_and_restarts(tmp_path: Path) -> None:
 def test_a_cursor_says_where_to_go_on(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     places = bench.files.append(
-        bench.directory, KEY, 0, [(payload(n), n) for n in range(5)], lanes=1
+        bench.directory, OWNER, 0, [(payload(n), n) for n in range(5)], lanes=1
     )
     bench.files.write_cursors(
         bench.directory, {0: Cursor(places[3].segment, places[3].offset, 4, 12.5)}
@@ -217,8 +223,90 @@ def test_a_record_in_a_file_that_was_taken_away_is_lost_and_no_more(tmp_path: Pa
     (bench.directory / segment_name(0, 0)).unlink()
     assert bench.files.read(bench.directory, 0, 0, 0) is None
     bench.files.delete(bench.directory)
-    with pytest.raises(FileNotFoundError):
-        bench.files.read(bench.directory, 0, 0, 0)
+    assert bench.files.read(bench.directory, 0, 0, 0) is None
+
+
+def test_a_directory_that_was_taken_away_is_made_again(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "queues")
+    bench.save(payload(1))
+    shutil.rmtree(tmp_path / "queues")
+    (place,) = bench.files.append(bench.directory, OWNER, 0, [(payload(2), 2)], lanes=1)
+    assert place.segment == 1, "numbers only go up"
+    assert bench.files.check(bench.directory, {(0, 0): 100, (0, 1): place.end}) == [(0, 0)]
+    found = bench.restart()
+    assert found.owner == OWNER
+    assert [each.points for each in bench.read_all(found)] == [3]
+
+
+def test_a_volume_that_is_gone_is_no_loss(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "queues")
+    bench.save(payload(1))
+    bench.files._volume = -1  # what is mounted there now is another
+    shutil.rmtree(tmp_path / "queues")
+    for work in (
+        lambda: bench.files.append(bench.directory, OWNER, 0, [(payload(2), 2)], lanes=1),
+        lambda: bench.files.read(bench.directory, 0, 0, 0),
+        lambda: bench.files.check(bench.directory, {(0, 0): 1}),
+    ):
+        with pytest.raises(OSError, match=r"the volume of .* is gone"):
+            work()
+    assert not (tmp_path / "queues").exists()
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "shorter", "none"])
+def test_a_segment_that_is_taken_away_is_noticed_at_the_start(tmp_path: Path, damage: str) -> None:
+    bench = Bench(tmp_path)
+    bench.save(payload(1), payload(2))
+    bench.restart()
+    places = bench.files.append(bench.directory, OWNER, 0, [(payload(3), 3)], lanes=1)
+    backlog = bench.restart().backlogs[0]
+    bench.files.write_cursors(bench.directory, {0: Cursor(*backlog.oldest, held=backlog.held)})
+    path = bench.directory / segment_name(0, places[0].segment)
+    if damage == "gone":
+        path.unlink()
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "shorter":
+        path.write_bytes(path.read_bytes()[:-1])
+    found = bench.restart()
+    assert found.missing_points == (0 if damage == "none" else 4)
+    assert found.points == 2 + 3 + (4 if damage == "none" else 0)
+
+
+def test_an_owner_of_format_1_is_known(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.save(payload(1))
+    frame = encode_frame(b"", json.dumps(OWNER.key).encode())
+    (bench.directory / "sink").write_bytes(frame)
+    found = bench.restart()
+    assert found.owner == Owner(*OWNER.key)
+    assert OWNER.may_adopt(found.owner)
+
+
+def test_since_when_an_owner_is_gone_is_kept(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.save(payload(1))
+    bench.files.identify(bench.directory, OWNER, 12.5)
+    found = bench.restart()
+    assert (found.owner, found.orphaned_at) == (OWNER, 12.5)
+    bench.files.identify(bench.directory, OWNER, None)
+    assert bench.restart().orphaned_at is None
+
+
+@pytest.mark.parametrize(
+    ("left", "adopts"),
+    [
+        (Owner("a", "s", "h", "u"), True),
+        (Owner("a", "s"), True),
+        (Owner("a", "s", "h"), True),
+        (Owner("a", "s", "other", "u"), False),
+        (Owner("a", "s", "h", "v"), False),
+        (Owner("a", "t", "h", "u"), False),
+        (Owner("b", "s", "h", "u"), False),
+    ],
+)
+def test_who_may_adopt(left: Owner, adopts: bool) -> None:
+    assert Owner("a", "s", "h", "u").may_adopt(left) is adopts
 
 
 def test_files_that_are_not_ours_are_left_alone(tmp_path: Path) -> None:

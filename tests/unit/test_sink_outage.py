@@ -11,18 +11,11 @@ from relay.exporter.model import OtlpHttp, Queue, Retry, Sink
 from relay.sink import outcome
 from relay.sink.backlog import Place
 from relay.sink.circuit import Circuit
-from relay.sink.delivery import (
-    MEMORY_AGE_S,
-    MEMORY_BYTES_MAX,
-    Delivery,
-    Load,
-    Moment,
-    Send,
-    Sleep,
-)
+from relay.sink.delivery import MEMORY_AGE_S, MEMORY_BYTES_MAX, Delivery
 from relay.sink.health import Note
 from relay.sink.outlook import STALLED_S
 from relay.sink.payload import STORED, Payload
+from relay.sink.steps import Load, Moment, Send, Sleep
 from tests.support.batches import sealed_batch
 from tests.support.holds import Holds
 

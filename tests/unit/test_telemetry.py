@@ -18,9 +18,11 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from relay import __version__
+from relay.deprecated_metrics import DEPRECATED
 from relay.distribution import Distribution
 from relay.exposition import expose
-from relay.figures import JournalFigures, LagFigures
+from relay.figures import JournalFigures, LagFigures, OrphanFigures
 from relay.sink.throughput import LATENCY_BOUNDS_S, REQUEST_BOUNDS_S
 from relay.telemetry import (
     CATALOGUE,
@@ -44,6 +46,7 @@ SNAPSHOT = Snapshot(
         in_flight=3,
         durations=Distribution((0, 4, *[0] * 10), 0.008),
     ),
+    orphans=OrphanFigures(2, 30, 400, {"orphaned": 50, "adopted": 20}),
     received_samples={"remote_write_1": 50},
     dropped_samples={"invalid_utf8": 4},
     unmatched_samples=6,
@@ -152,11 +155,14 @@ relay_sink_last_success_timestamp_seconds{exporter="a/web",sink="grafana"} 1.700
 relay_sink_last_success_timestamp_seconds{exporter="a/web",sink="idle"} 0
 relay_sink_queue_bytes{exporter="a/web",sink="grafana"} 1234
 relay_sink_queue_bytes_max{exporter="a/web",sink="grafana"} 6.7108864e+07
+relay_sink_queue_max_bytes{exporter="a/web",sink="grafana"} 6.7108864e+07
 relay_sink_last_error_timestamp_seconds{exporter="a/web",sink="grafana"} 1.700000001e+09
 relay_sink_queue_memory_bytes{exporter="a/web",sink="grafana"} 234
 relay_sink_stored_bytes{exporter="a/web",sink="grafana"} 1100
 relay_sink_seconds_until_full{exporter="a/web",sink="grafana"} 3600
 relay_sink_seconds_until_full{exporter="a/web",sink="idle"} +Inf
+relay_sink_until_full_seconds{exporter="a/web",sink="grafana"} 3600
+relay_sink_until_full_seconds{exporter="a/web",sink="idle"} +Inf
 relay_sink_stalled_seconds{exporter="a/web",sink="grafana"} 12.5
 relay_sink_unreachable{exporter="a/web",sink="grafana"} 1
 relay_unreachable_endpoints 1
@@ -164,6 +170,12 @@ relay_removed_sinks_points_total{outcome="delivered"} 8
 relay_removed_sinks_points_total{outcome="dropped"} 2
 relay_storage_used_bytes{part="queues"} 100
 relay_storage_bytes_max{part="queues"} 1000
+relay_storage_max_bytes{part="queues"} 1000
+relay_orphan_queues 2
+relay_orphan_points 30
+relay_orphan_bytes 400
+relay_orphaned_points_total{outcome="orphaned"} 50
+relay_orphaned_points_total{outcome="adopted"} 20
 relay_storage_degraded{part="queues"} 1
 relay_storage_errors_total{part="queues"} 3
 relay_storage_written_bytes_total{part="queues"} 5000
@@ -175,6 +187,7 @@ relay_journal_operations_total{operation="write"} 7
 relay_journal_replay_left_bytes 88
 relay_memory_bytes{where="queued"} 99
 relay_memory_bytes_max 1000
+relay_memory_max_bytes 1000
 relay_sink_paused{exporter="a/web",sink="grafana"} 1
 relay_sink_internal_errors_total{exporter="a/web",sink="grafana"} 0
 relay_exporters 2
@@ -253,6 +266,32 @@ def test_every_metric_of_the_catalogue_is_expected_above() -> None:
     assert {re.sub("_(bucket|count|sum)$", "", name) for name in shown} == {
         spec.name for spec in CATALOGUE
     }
+
+
+def test_old_names_show_what_the_new_ones_show() -> None:
+    found = _samples(_text(SNAPSHOT))
+    for old, new in DEPRECATED.items():
+        under_old = {key.removeprefix(old): n for key, n in found.items() if _name(key) == old}
+        under_new = {key.removeprefix(new): n for key, n in found.items() if _name(key) == new}
+        assert under_old == under_new != {}
+        assert f"# HELP {old} Deprecated, removed in 0.3.0: use {new}." in _text(SNAPSHOT)
+
+
+def test_deprecated_names_are_gone_in_time() -> None:
+    version = tuple(int(part) for part in re.findall(r"\d+", __version__)[:2])
+    assert version < (0, 3), f"{sorted(DEPRECATED)} were to be removed"
+
+
+def test_the_unit_of_a_metric_stands_last() -> None:
+    units = {"bytes", "seconds"}
+    for spec in CATALOGUE:
+        words = spec.name.removesuffix("_total").split("_")
+        if spec.name not in DEPRECATED:
+            assert not units & set(words[:-1]), spec.name
+
+
+def _name(series: str) -> str:
+    return series.partition("{")[0]
 
 
 def test_a_sinks_ledger_balances_in_the_exposition() -> None:

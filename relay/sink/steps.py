@@ -1,0 +1,44 @@
+"""What :mod:`relay.sink.delivery` tells its shell to do, and what it has to say. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from relay.sink.backlog import Entry
+from relay.sink.payload import Payload
+
+
+class Moment(NamedTuple):
+    """One reading of both clocks, in s: ``wall`` for ages and dates, ``monotonic`` for waiting."""
+
+    wall: float
+    monotonic: float
+
+
+class Send(NamedTuple):
+    """Send this payload, then settle it."""
+
+    payload: Payload
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Read this record, then say :meth:`Delivery.loaded` or :meth:`Delivery.not_loaded`."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Nothing to do for ``delay_s``, or until something is offered (None)."""
+
+    delay_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something an endpoint said or did, for status; ``at`` is wall clock, s."""
+
+    text: str
+    at: float
