@@ -6,7 +6,9 @@ Rules:
 * Secrets are collected from all files before any exporter is checked, so order does not matter.
 * The first resource of a name claims it, even where it is faulty: which of two runs must not depend
   on the other's faults.
-* What cannot be looked into (a directory that is gone or may not be read) stays as it was.
+* What cannot be looked into (a directory that is gone or may not be read) stays as it was. So does
+  what a file held that is empty now: that is a file that is being written, or was cut short. Its
+  Secrets stay, too, as do those of a file that cannot be read at all.
 * A file is read and parsed again only where it has changed, and an exporter that did not change is
   the same object as before. What depends on more than one file (names, secrets, ``overflow``) is
   put together anew each time; secrets are looked up again only for exporters that had a fault, and
@@ -126,6 +128,11 @@ class _Resource:
     has_good_secrets: bool = False
     """Of an exporter: they were looked up, and nothing that they depend on has changed since."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether its document says nothing, not even anything wrong."""
+        return self.identity is None and not self.faults
+
     def settle(self) -> None:
         """Note what was found, before the document goes."""
         self.faults = self.report.faults
@@ -229,8 +236,10 @@ class Manifests:
         self._files = {}
         for project, path in present:
             known = before.get((project, path))
-            if path in changed:
-                known = _FileReader(path, project).read() if (project, path) in entries else None
+            if path in changed and (project, path) not in entries:
+                known = None
+            elif path in changed:
+                known = _instead_of(known, _FileReader(path, project).read(), path)
             if known is not None:
                 self._files[project, path] = known
 
@@ -315,6 +324,20 @@ class Manifests:
             if exporter is not None and (exporter.project, exporter.namespace) in self._renewed:
                 one.has_good_secrets = False
         return store
+
+
+def _instead_of(known: _File | None, read: _File, path: Path) -> _File:
+    """What to go on with after a file has changed."""
+    if known is None or any(one.identity is not None for one in read.resources):
+        return read
+    held_something = known.is_faulty or any(not one.is_empty for one in known.resources)
+    if held_something and all(one.is_empty for one in read.resources) and not read.is_faulty:
+        message = "is empty: what it held stays as it was; remove the file to remove that"
+        read.faults = (*read.faults, Fault("", message, str(path)))
+        read.is_faulty = True
+    if read.is_faulty:
+        read.resources += [one for one in known.resources if one.data is not None]
+    return read
 
 
 def _by_path(entries: Mapping[tuple[str, Path], Signature]) -> dict[Path, Signature]:

@@ -8,7 +8,7 @@ import pytest
 
 from relay.exporter import loading
 from relay.exporter.loading import LoadResult, Manifests, keep_last_good
-from relay.exporter.model import ExporterPath
+from relay.exporter.model import ExporterPath, SecretRef
 from relay.selector.ast import Selector
 
 GOOD = """\
@@ -216,3 +216,34 @@ def test_a_lost_subdirectory_keeps_its_exporters(directory: Directory) -> None:
     (folder / "a.yaml").unlink()
     folder.rmdir()
     assert names(directory.poll()) == []
+
+
+@pytest.mark.parametrize("left", ["", "# nothing yet\n", "---\n---\n", "apiVersion: [", "\t"])
+def test_a_file_that_was_cut_short_keeps_what_it_held(directory: Directory, left: str) -> None:
+    good = WITH_SECRET % "a" + "---\n" + SECRET % "one"
+    directory.write("a.yaml", good)
+    running = directory.manifests.load()
+    assert names(running) == ["a"]
+    for _ in range(2):
+        directory.write("a.yaml", left)
+        loaded = keep_last_good(running.exporters, directory.manifests.load())
+        assert loaded.exporters == running.exporters
+        (fault,) = loaded.faults
+        assert "a.yaml" in fault.origin
+        if left.strip("#- \n") in ("", "nothing yet"):
+            assert "is empty: what it held stays as it was" in fault.message
+        reference = SecretRef("credentials", "token")
+        assert loaded.secrets.get("", "default", reference, "token") == "one"
+    directory.write("a.yaml", good.replace("one", "two"))
+    loaded = directory.manifests.load()
+    assert (names(loaded), loaded.faults) == (["a"], ())
+    assert loaded.renewed == {("", "default")}
+    (directory.path / "a.yaml").unlink()
+    loaded = keep_last_good(running.exporters, directory.manifests.load())
+    assert (loaded.exporters, loaded.faults) == ((), ())
+
+
+def test_a_file_that_never_held_anything_may_be_empty(directory: Directory) -> None:
+    for text in ("", "# later\n", ""):
+        directory.write("a.yaml", text)
+        assert directory.manifests.load().faults == ()
