@@ -38,6 +38,7 @@ from relay.server.contract import EVERYTHING, Accepted, Question, StatusFilter, 
 from relay.server.ingest import IngestServer
 from relay.server.lag import LoopLag
 from relay.settings import Address, Settings
+from relay.shutdown import ShutdownLosses
 from relay.sink.circuit import Circuits
 from relay.sink.ledger import NO_POINTS
 from relay.sink.packing import Packing
@@ -72,6 +73,9 @@ INGEST_STOP_S_MAX = 5.0
 
 class Relay:
     """One relay process. Lives on one event loop: ``start``, then ``run_until`` or ``stop``."""
+
+    given_up = 0
+    """Accepted points that :meth:`stop` could neither send nor store."""
 
     def __init__(
         self,
@@ -228,21 +232,18 @@ class Relay:
         if not self._waits_on_disk:
             _offer(self._engine.finish(self._tick()))
         if self._fleet is not None:
+            losses = ShutdownLosses(self._fleet)
             await self._fleet.drain(max(0.0, deadline - self._tick()))
-            for report in self._fleet.reports():
-                lost = sum(report.ledger.dropped.values())
-                if lost:
-                    _log.warning(
-                        "points were given up",
-                        extra={"exporter": report.exporter, "sink": report.sink, "points": lost},
-                    )
+            self.given_up = losses.count(self._storage.journal.keeps if self._storage else None)
         await self._close_storage()
         await self._admin.stop()
         if self._lag_task is not None:
             self._lag_task.cancel()
         if self._transport is not None:
             await self._transport.close()
-        if self._started:
+        if self.given_up:
+            _log.error("relay stopped, points were given up", extra={"points": self.given_up})
+        elif self._started:
             _log.info("relay stopped")
 
     @property
@@ -251,6 +252,11 @@ class Relay:
         if self._storage is None or self._acceptance is None:
             return False
         return self._acceptance.unkept < self._engine.low
+
+    def undelivered(self) -> int:
+        """Points that wait for their endpoints at this moment."""
+        reports = self._fleet.reports() if self._fleet is not None else ()
+        return sum(report.ledger.queued + report.open for report in reports)
 
     async def reload(self) -> Changes:
         """Read the exporters and secrets again and apply what changed.
@@ -446,6 +452,8 @@ class Relay:
         began = self._tick()
         assert self._acceptance is not None
         self._acceptance.measure()
+        if self._storage is not None:
+            self._storage.look_after(self._tick())
         if self._keeper is not None:
             self._keeper.keep(began)
         interval_s = max(UPKEEP_INTERVAL_S_MIN, (self._tick() - began) / UPKEEP_COST)

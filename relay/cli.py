@@ -131,18 +131,19 @@ def _run(arguments: argparse.Namespace) -> NoReturn:
         _leave(EXIT_USAGE if all(map(is_of_flag, error.faults)) else EXIT_FAULTY)
     logs.configure(settings.log.format, settings.log.level)
     try:
-        run_on_uvloop(serve(settings))
+        given_up = run_on_uvloop(serve(settings))
     except ConfigError:  # each fault was reported
         status = EXIT_FAULTY
     else:
-        status = EXIT_GOOD
+        status = EXIT_FAULTY if given_up else EXIT_GOOD
     # Everything is sent or on record by now. The interpreter would still wait for threads that wait
     # for name servers, for as long as those please.
     _leave(status)
 
 
-async def serve(settings: Settings) -> None:
-    """Run a relay until SIGTERM or SIGINT; SIGHUP reloads the exporters."""
+async def serve(settings: Settings) -> int:
+    """Run a relay until SIGTERM or SIGINT; SIGHUP reloads the exporters. Returns the points that it
+    accepted and had to give up because the disk did not take them."""
     relay = Relay(settings)
     stop = asyncio.Event()
     reload = asyncio.Event()
@@ -154,7 +155,10 @@ async def serve(settings: Settings) -> None:
         if not stop.is_set():
             asked_at = loop.time()
         elif loop.time() - asked_at >= SAME_WISH_S:
-            _log.warning("asked to stop twice: leaving without draining")
+            _log.warning(
+                "asked to stop twice: leaving without draining",
+                extra={"points": relay.undelivered()},
+            )
             _leave(128 + number)
         stop.set()
 
@@ -168,6 +172,7 @@ async def serve(settings: Settings) -> None:
     finally:
         reloader.cancel()
         await relay.stop()
+    return relay.given_up if settings.storage is not None else 0
 
 
 async def _reload_when_asked(relay: Relay, asked: asyncio.Event) -> None:

@@ -284,6 +284,10 @@ class Fleet:
             self._flush(worker)
         await asyncio.gather(*(worker.drain(timeout_s) for worker in workers), *self._retirements)
 
+    def workers(self) -> Iterator[SinkWorker]:
+        """The workers of all sinks that run."""
+        return (record.worker for record in self._records.values())
+
     def _members(self) -> Iterator[tuple[str, SinkWorker]]:
         """Every worker, with the customer whose it is."""
         for records in (self._records, self._departing):

@@ -26,6 +26,10 @@ JOURNAL_SHARE = 4
 traffic; what they are behind with is in their queues, which have the rest."""
 
 
+LOOK_S = 5.0
+"""How often it is looked whether the directory is still as it was."""
+
+
 class OpenStorage:
     """A directory that is ours, its journal and its queues; how far the sinks had come when it was
     left, and what requests had taught (None: not known)."""
@@ -43,11 +47,18 @@ class OpenStorage:
         self.checkpoint = checkpoint
         self.knowledge = knowledge
         self._directory = directory
+        self._look_at = 0.0
 
     @property
     def path(self) -> Path:
         """The directory itself."""
         return self._directory.path
+
+    def look_after(self, now: float) -> None:
+        """Begin to put back what somebody took away; ``now`` is monotonic, s."""
+        if now >= self._look_at:
+            self._look_at = now + LOOK_S
+            self.store.spawn(self._directory.restore)
 
     def troubles(self) -> list[str]:
         """What is in memory only at this moment, and why."""

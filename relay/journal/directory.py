@@ -44,6 +44,7 @@ class DataDirectory:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._volume = path.stat().st_dev
             self._lock = _lock(path / "lock")
         except OSError as error:
             raise _fault(f"{path} cannot be used: {error.strerror}") from error
@@ -72,6 +73,23 @@ class DataDirectory:
     def checkpoint(self) -> Path:
         """The file that says how far each sink had come."""
         return self.path / "checkpoint"
+
+    def restore(self) -> None:
+        """Notice where somebody took ``lock`` or ``format`` away, and put them back."""
+        try:
+            if self.path.stat().st_dev != self._volume:
+                return  # another volume is mounted here, or none: ours may come back
+            if not _is_same(self.path / "lock", self._lock):
+                _log.error("%s was taken away: locked anew", self.path / "lock")
+                before, self._lock = self._lock, _lock(self.path / "lock")
+                os.close(before)
+            if not (self.path / "format").exists():
+                _log.error("%s was taken away: written anew", self.path / "format")
+                _write_format(self.path / "format")
+        except ConfigError as error:
+            _log.error("%s; end one of the two", error.faults[0].message)
+        except OSError as error:
+            _log.error("%s cannot be put in order: %s", self.path, error.strerror)
 
     def close(self) -> None:
         """Let others have it. Twice does no harm."""
@@ -149,6 +167,16 @@ def _lock(path: Path) -> int:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
+
+
+def _is_same(path: Path, descriptor: int) -> bool:
+    """Whether the open file stands under this name."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return False
+    held = os.fstat(descriptor)
+    return (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino)
 
 
 def _write_format(path: Path) -> None:

@@ -28,6 +28,21 @@ class Disk:
         """Open a file that exists, for writing at its end; return its descriptor."""
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
+    def is_linked(self, path: Path, descriptor: int = -1) -> bool:
+        """Whether a file stands under its name, and is the open one where that is given."""
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return False
+        if descriptor < 0:
+            return True
+        held = os.fstat(descriptor)
+        return (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino)
+
+    def make_directory(self, path: Path) -> None:
+        """Make a directory and what is above it, where they are not there."""
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
     def open(self, path: Path) -> int:
         """Open a file for reading; return its descriptor."""
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)

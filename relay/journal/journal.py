@@ -12,6 +12,7 @@ Rules:
   ``slow_s``, a journal that is full: ``append`` returns False, at once from then on, and
   :attr:`Journal.trouble` says why. A failed disk is tried again every ``retry_s`` by itself, a slow
   one is used again as soon as it has answered, a full journal when it was trimmed.
+* What is not in the journal is remembered by position (:meth:`Journal.keeps`), while it is needed.
 * Trimming and checkpoints are work for idle moments: while one is being done another is not begun.
 """
 
@@ -30,6 +31,7 @@ from relay.journal.record import Record, encode_record_head
 from relay.journal.segments import Chunk, Cursor, Extent, SegmentLog
 from relay.journal.statistics import JournalStatistics
 from relay.journal.thread import IoThread
+from relay.journal.unkept import UnkeptPositions
 
 _log = logging.getLogger("relay.journal")
 
@@ -120,6 +122,7 @@ class Journal:
         self._retry_timer: asyncio.TimerHandle | None = None
         self._background: set[asyncio.Future[None]] = set()
         self._tidying = False
+        self._unkept = UnkeptPositions()
         self._unsaved = False
         self._failure = ""
         self._slow = False
@@ -192,6 +195,7 @@ class Journal:
         if trouble:
             self._note(trouble)
             self._unjournaled += 1
+            self._unkept.add(record.position, record.position)
             return False
         # Encoded here and not in the thread: that takes microseconds, handing the interpreter from
         # thread to thread takes more.
@@ -214,8 +218,13 @@ class Journal:
         if self._tidying or self._closed:
             return False
         self._tidying = True
+        self._unkept.trim(low)
         self._spawn(self._tidy(checkpoint, low, knowledge))
         return True
+
+    def keeps(self, first: int, last: int) -> bool:
+        """Whether every wanted request from position ``first`` to ``last`` is in the journal."""
+        return not self._unkept.touches(first, last)
 
     async def load_knowledge(self) -> bytes | None:
         """What :meth:`tidy` saved last; None where there is none."""
@@ -298,6 +307,7 @@ class Journal:
         error = done.exception()
         if error is None:
             self._groups += 1
+            self._unkept.kept()
             self._records += len(group)
             self._record_bytes += size
             self._flushes += self._fsync == "always"
@@ -316,7 +326,9 @@ class Journal:
         for waiting in group:
             if not waiting.done.done():
                 waiting.done.set_result(safe)
-                self._unjournaled += not safe
+                if not safe:
+                    self._unjournaled += 1
+                    self._unkept.add(waiting.position, waiting.position)
 
     def _give_up_pending(self) -> None:
         self._pending_bytes -= sum(waiting.size for waiting in self._pending)
@@ -365,6 +377,8 @@ class Journal:
 
     async def _tidy(self, checkpoint: Checkpoint, low: int, knowledge: Taught | None) -> None:
         try:
+            if gone := await self._run(self._log.verify):
+                await self._go_on_without(gone)
             await self._run(lambda: self._save_and_trim(checkpoint, low, knowledge))
         except OSError as error:
             # An old checkpoint costs duplicates only; the next write tells how the disk is.
@@ -377,6 +391,17 @@ class Journal:
         finally:
             self._tidying = False
             self._note(self.trouble)
+
+    async def _go_on_without(self, gone: Sequence[tuple[int, int]]) -> None:
+        """Somebody took segments away: what was in them is in memory only, or lost."""
+        for first, last in gone:
+            self._unkept.add(first, last)
+        self._errors += 1
+        self.saved_version = -1
+        self._failure = "its files were taken away"
+        self._note(self._failure)
+        if self._retry_timer is None:
+            await self._retry()
 
     def _note(self, trouble: str) -> None:
         """Log where trouble begins and ends, never in between."""

@@ -9,10 +9,13 @@ Rules:
   be built upon.
 * A segment of an earlier run is never appended to. Its torn tail, where it has one, is cut.
 * Reading never raises for damage, and an unreadable segment is skipped: both are counted.
+* A segment that somebody takes away while we write to it goes on existing, but nobody will ever
+  find it: :meth:`SegmentLog.verify` notices, and the next group begins another one.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -125,6 +128,8 @@ class SegmentLog:
         self._segments: list[Segment] = []
         self._descriptor = -1
         self._dirty = False
+        self._volume: int | None = None
+        """The device of the data directory, as of :meth:`recover`."""
         self.damage = DamageCounters()
         self.next_position = 0
 
@@ -135,6 +140,7 @@ class SegmentLog:
 
     def recover(self) -> None:
         """Take stock of what earlier runs have left; raises FormatError, having touched nothing."""
+        self._volume = self._directory.parent.stat().st_dev
         found = sorted(path for path in self._directory.glob(f"*{_SUFFIX}") if path.stem.isdigit())
         for path in found:
             self._check_format(path)
@@ -172,10 +178,39 @@ class SegmentLog:
         active.size += size
         self.next_position = last + 1
 
+    def verify(self) -> list[tuple[int, int]]:
+        """Notice segments that are not there any more, and forget them; returns the first and last
+        position that each may have held."""
+        gone: list[tuple[int, int]] = []
+        for segment, end in list(zip(self._segments, self._ends(), strict=True)):
+            is_active = self._descriptor >= 0 and segment is self._segments[-1]
+            descriptor = self._descriptor if is_active else -1
+            if self._disk.is_linked(segment.path, descriptor):
+                continue
+            if is_active:
+                self._descriptor, self._dirty = -1, False
+                self._try_close(descriptor)
+            self._segments.remove(segment)
+            if segment.size > FILE_HEADER_BYTES:
+                self.damage.unreadable_segments += 1
+                gone.append((segment.first, max(segment.first, end - 1)))
+            _log.error("%s was taken away, with %d bytes", segment.path, segment.size)
+        return gone
+
+    def _make_directory(self) -> None:
+        """Make the directory again where somebody took it away, on the volume that it was on."""
+        if self._directory.exists():
+            return
+        home = self._directory.parent
+        if self._volume is not None and (not home.exists() or home.stat().st_dev != self._volume):
+            raise OSError(errno.ENODEV, f"the volume of {home} is gone")
+        self._disk.make_directory(self._directory)
+
     def begin(self, first: int) -> None:
         """Start a segment, where none is open; raises OSError."""
         if self._descriptor >= 0:
             return
+        self._make_directory()
         path = self._directory / f"{first:020d}{_SUFFIX}"
         # Only a failed attempt, without a record that counts, can have had the same name.
         self._segments = [segment for segment in self._segments if segment.path != path]

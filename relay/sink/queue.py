@@ -21,7 +21,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -30,6 +30,8 @@ from relay.sink.backlog import Backlog, Entry, Place
 from relay.sink.lane import Lane
 from relay.sink.payload import STORED, Payload
 from relay.sink.share import BufferedBytes
+
+POSITION_MAX = (1 << 63) - 1
 
 Item = Payload | Entry
 """Something that waits: in memory, or on disk."""
@@ -269,6 +271,18 @@ class SinkQueue:
             while (head := lane.peek()) and head.created_at + self._config.age_max_s <= now:
                 expired.append(self._drop_head(lane))
         return expired
+
+    def unkept_points(self, keeps: Callable[[int, int], bool]) -> int:
+        """Points of payloads in memory only that may have come from a position that is not kept:
+        ``keeps`` says whether all between two positions are."""
+        points = 0
+        for lane in self._lanes:
+            payloads = [one for one in lane.in_memory() if one.position != STORED]
+            payloads.sort(key=lambda payload: payload.position)
+            ends = [*(payload.position for payload in payloads[1:]), POSITION_MAX]
+            for payload, end in zip(payloads, ends, strict=False):
+                points += 0 if keeps(payload.position, end) else payload.points
+        return points
 
     def lose(self, lane: int, number: int) -> list[Item]:
         """A segment of a lane is gone: remove what waits in it."""

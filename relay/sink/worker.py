@@ -220,6 +220,10 @@ class SinkWorker:
             oldest = [min(oldest)] * len(oldest)
         return tuple(oldest[: len(self.lanes)])
 
+    def unkept_points(self, keeps: Callable[[int, int], bool]) -> int:
+        """Points in memory only, in payloads of which the journal does not have everything."""
+        return self._delivery.queue.unkept_points(keeps)
+
     def offer(self, sealed: SealedBatch, lane: int) -> None:
         """Take over a batch of one of :attr:`lanes`; its outcome shows in the ledger."""
         if self._idle:

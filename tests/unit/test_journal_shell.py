@@ -244,3 +244,22 @@ async def test_a_disk_that_is_read_only_from_the_start_is_trouble_not_an_error(
         assert repr(made) == "<Journal <SegmentLog 0 segments, next 0> Read-only file system>"
         disk.write_error = 0
         await eventually(lambda: not made.trouble)
+
+
+async def test_what_is_not_in_the_journal_is_known_by_position(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    async with journal(tmp_path, disk=disk, retry_s=FOREVER_S) as made:
+        assert await made.append(record(1))
+        assert made.keeps(0, 100)
+        disk.write_error = errno.ENOSPC
+        assert not await made.append(record(5))
+        assert not await made.append(record(9))
+        assert made.keeps(0, 4)
+        assert not made.keeps(0, 5)
+        assert not made.keeps(6, 7), "nothing was kept in between"
+        disk.write_error = 0
+        await made._retry()
+        assert await made.append(record(12))
+        assert made.keeps(10, 100)
+        assert made.tidy(Checkpoint(12), low=12)
+        assert made.keeps(0, 100), "nobody needs those any more"

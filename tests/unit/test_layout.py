@@ -40,7 +40,7 @@ LEVELS = [
     {"report", "differences"},
     {"sink_record"},
     {"fleet"},
-    {"delta_file", "layout_file", "reloading", "replay"},
+    {"delta_file", "layout_file", "reloading", "replay", "shutdown"},
     {"acceptance", "keeping"},
     {"status", "explain"},
     {"app"},

@@ -1,0 +1,204 @@
+"""Files of the data directory that somebody takes away, and a disk that is full at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import shutil
+import signal
+from collections import Counter
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from relay import cli
+from relay.exporter.model import ExporterPath
+from relay.settings import Address, Settings, Shutdown, Storage
+from tests.support import processes
+from tests.support.faulty_disk import FaultyDisk
+from tests.support.ingest_server import eventually
+from tests.support.otlp_server import OtlpServer, Received, Reply
+from tests.support.processes import free_port
+from tests.support.stored_relay import body_of, crash_image, made, manifest, running
+
+
+def busy(_: Received) -> Reply:
+    return Reply(503)
+
+
+def empty(directory: Path) -> None:
+    """``rm -rf directory/*``, in one step for each."""
+    gone = directory.with_name("gone")
+    gone.mkdir()
+    for path in directory.iterdir():
+        path.rename(gone / path.name)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+async def test_everything_taken_away_under_a_running_relay(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = tmp_path / "data"
+    async with OtlpServer(busy) as server, OtlpServer() as good:
+        manifests = manifest("bad", server.url), manifest("good", good.url)
+        relay = made(tmp_path, *manifests)
+        async with running(relay) as sender:
+            assert relay._fleet is not None
+            assert relay._storage is not None
+            assert await sender.send() == 204
+            relay._fleet.spill_below(1 << 60)
+            await eventually(lambda: relay._memory.used == 0, timeout_s=10)
+            assert sender.ledger("bad")["queued"] == 10
+            empty(data)
+            relay._storage._look_at = 0.0
+            for worker in relay._fleet.workers():
+                assert worker._stowage is not None
+                worker._stowage._check_at = 0.0
+            for _ in range(3):
+                assert await sender.send() == 204
+            # What is gone is in the ledger, before its turn has come.
+            await eventually(lambda: sender.ledger("bad")["dropped"] == {"damaged": 10})
+            assert sender.ledger("bad")["balanced"]
+            await eventually(lambda: any((data / "journal").glob("*.seg")))
+            await eventually(lambda: {"lock", "format", "checkpoint"} <= set(os.listdir(data)))
+            assert relay._storage.journal.statistics().unreadable_segments >= 1
+            assert relay._storage.journal.statistics().errors >= 1
+            assert "was taken away" in caplog.text
+            # All is as it should be again: what comes now survives a crash.
+            await eventually(lambda: not relay._storage.journal.trouble)
+            assert await sender.send() == 204
+
+            def is_stored() -> bool:
+                assert relay._fleet is not None
+                relay._fleet.spill_below(1 << 60)
+                return relay._memory.used == 0
+
+            await eventually(is_stored, timeout_s=10)
+            assert any((data / "queues").glob("*/*.seg"))
+            image = crash_image(data, tmp_path / "image")
+            server.answer = lambda _: Reply()
+            server.taken.clear()
+            await server.wait_until(lambda: len(server.values) >= 40, timeout_s=15)
+            assert server.values == list(range(10, 50))
+            assert good.values == list(range(50))
+    async with (
+        OtlpServer() as again,
+        running(made(tmp_path, manifest("bad", again.url), data=image)),
+    ):
+        await again.wait_until(lambda: len(again.values) >= 40)
+        assert Counter(again.values) == Counter(range(10, 50))
+
+
+async def test_an_unlinked_journal_is_noticed_and_begun_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with OtlpServer(busy) as server:
+        relay = made(tmp_path, manifest("all", server.url))
+        async with running(relay) as sender:
+            assert await sender.send() == 204
+            (segment,) = (tmp_path / "data/journal").iterdir()
+            segment.unlink()
+            assert await sender.send() == 204
+            await eventually(lambda: "was taken away" in caplog.text)
+            await eventually(lambda: any((tmp_path / "data/journal").iterdir()))
+            assert relay._storage is not None
+            journal = relay._storage.journal
+            await eventually(lambda: not journal.trouble)
+            assert await sender.send() == 204
+            image = crash_image(tmp_path / "data", tmp_path / "image")
+    async with (
+        OtlpServer() as again,
+        running(made(tmp_path, manifest("all", again.url), data=image)),
+    ):
+        await again.wait_until(lambda: len(again.values) >= 10)
+        assert set(again.values) >= set(range(20, 30))
+
+
+async def test_a_second_relay_on_what_was_unlocked_by_force(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with OtlpServer() as server:
+        relay = made(tmp_path, manifest("all", server.url))
+        async with running(relay):
+            (tmp_path / "data/lock").unlink()
+            async with running(made(tmp_path, manifest("all", server.url))):
+                assert relay._storage is not None
+                relay._storage._look_at = 0.0
+                await eventually(lambda: "end one of the two" in caplog.text)
+
+
+async def test_a_full_disk_at_the_end_is_a_figure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = FaultyDisk()
+    async with OtlpServer(busy) as server:
+        relay = made(tmp_path, manifest("all", server.url), disk=disk)
+        async with running(relay) as sender:
+            assert await sender.send() == 204
+            disk.write_error = errno.ENOSPC
+            for _ in range(4):
+                assert await sender.send() == 204
+        # What the first request brought is in the journal; what came later is nowhere.
+        # At most, because a batch may hold points of the request after it as well.
+        assert 40 <= relay.given_up <= 50
+        (record,) = (r for r in caplog.records if r.getMessage() == "points were given up")
+        assert record.__dict__["points"] == relay.given_up
+        assert record.__dict__["exporter"] == "default/all"
+        assert record.levelno == logging.ERROR
+        disk.write_error = 0
+        server.answer = lambda _: Reply()
+        server.taken.clear()
+        async with running(made(tmp_path, manifest("all", server.url))):
+            await server.wait_until(lambda: len(server.values) >= 10)
+            assert server.values == list(range(10))
+
+
+async def test_an_end_that_stores_everything_gives_up_nothing(tmp_path: Path) -> None:
+    async with OtlpServer(busy) as server:
+        relay = made(tmp_path, manifest("all", server.url))
+        async with running(relay) as sender:
+            assert await sender.send() == 204
+        assert relay.given_up == 0
+
+
+@pytest.mark.parametrize("full", [True, False])
+async def test_giving_up_is_the_exit_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    disk = FaultyDisk()
+    monkeypatch.setattr("relay.app.Disk", lambda: disk)
+    (tmp_path / "exporter.yaml").write_text(manifest("all", "http://127.0.0.1:1/v1/metrics"))
+    settings = Settings(
+        listen=Address("127.0.0.1", free_port()),
+        admin_listen=Address("127.0.0.1", free_port()),
+        exporters=(ExporterPath(tmp_path / "exporter.yaml"),),
+        storage=Storage(tmp_path / "data"),
+        shutdown=Shutdown(drain_timeout_s=0.2),
+    )
+    serving = asyncio.ensure_future(cli.serve(settings))
+    url = f"http://{settings.listen}/api/v1/write"
+    headers = {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"}
+    async with aiohttp.ClientSession() as session:
+
+        async def send() -> bool:
+            with contextlib.suppress(aiohttp.ClientConnectionError):
+                async with session.post(url, data=body_of(range(10)), headers=headers) as response:
+                    return response.status == 204
+            return False
+
+        await processes.eventually("it listens", send, timeout_s=10)
+        disk.write_error = errno.ENOSPC if full else 0
+        assert await send()
+    os.kill(os.getpid(), signal.SIGTERM)
+    given_up = await serving
+    assert bool(given_up) is full
+    left: list[int] = []
+    monkeypatch.setattr(cli, "run_on_uvloop", lambda work: work.close() or given_up)
+    monkeypatch.setattr(cli, "_leave", left.append)
+    monkeypatch.setattr(cli.logs, "configure", lambda *_: None)
+    cli.main(["run"])
+    assert left == [1 if full else 0]
