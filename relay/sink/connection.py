@@ -17,7 +17,11 @@ thirds of what a batch of 500 points costs a sink (``python -m bench.micro.sink_
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import functools
+import struct
+import sys
+import termios
 from typing import Any
 
 import aiohttp
@@ -50,6 +54,7 @@ HTTP2_SETTINGS = b"\x04\x00\x00\x00\x00\x00"
 length."""
 
 _READ_BYTES = 64 * 1024
+_INT = struct.Struct("i")
 _NO_TIMEOUT = aiohttp.ClientTimeout()  # whoever asks has one for all of the request
 
 
@@ -63,6 +68,15 @@ class TooLargeAnswerError(Exception):
 
 class Http2AnswerError(Exception):
     """The endpoint answered a request of HTTP/1.1 with HTTP/2, as gRPC servers do."""
+
+
+class UnreadRequestError(Exception):
+    """The endpoint said that it took the request before it had all of it; ``status`` is what it
+    said."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(status)
 
 
 class Connector(aiohttp.TCPConnector):
@@ -81,7 +95,8 @@ class Connector(aiohttp.TCPConnector):
         whole answer.
 
         ``head`` is complete, the empty line included. Raises what aiohttp raises,
-        TooLargeAnswerError, and TimeoutError where all of it takes longer than ``timeout_s``.
+        TooLargeAnswerError, UnreadRequestError, and TimeoutError where all of it takes longer than
+        ``timeout_s``.
         """
         deadline = self._loop.time() + timeout_s
         key = peer.connection_key
@@ -104,9 +119,11 @@ class Connector(aiohttp.TCPConnector):
             raise
         if handler.sent:
             connection.release()
-        else:
-            handler.drop()  # answered before all of it was read
-            connection.close()
+            return answer
+        handler.drop()  # answered before all of it was read
+        connection.close()
+        if 200 <= answer[0].code < 300:
+            raise UnreadRequestError(answer[0].code)
         return answer
 
 
@@ -158,11 +175,14 @@ class BoundedHandler(ResponseHandler):
 
     @property
     def sent(self) -> bool:
-        """Whether the request has left entirely."""
+        """Whether the endpoint's kernel has all of the request: what it has acknowledged by now,
+        and its answer acknowledges whatever arrived before it was sent."""
         writer, self._writer = self._writer, None
         if writer is not None and (not writer.done() or writer.cancelled()):
             return False
-        return self.transport is None or not self.transport.get_write_buffer_size()
+        if self.transport is None:
+            return True
+        return not (self.transport.get_write_buffer_size() or _unacknowledged(self.transport))
 
     def drop(self) -> None:
         """Close at once where something is still to be sent: an endpoint that never reads would
@@ -261,3 +281,15 @@ class BoundedHandler(ResponseHandler):
         self.set_exception(error)
         if payload is not None:
             payload.set_exception(error)
+
+
+def _unacknowledged(transport: asyncio.BaseTransport) -> int:
+    """Bytes that the endpoint's kernel has not acknowledged; 0 where the system does not tell."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or not sys.platform.startswith("linux"):
+        return 0
+    try:
+        left = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(_INT.size))
+    except (OSError, ValueError):
+        return 0  # it is closed, and nothing can be told any more
+    return int(_INT.unpack(left)[0])

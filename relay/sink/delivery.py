@@ -141,6 +141,7 @@ class Delivery:
             self._note(self.health.lost("damaged", now.monotonic))
         if regrouped:
             self.queue.regroup(now.wall)
+        self.give_up(self.queue.shrink(), "queue_full", now)
         for lane, cursor in cursors.items():
             if lane < len(self._waits) and self.queue.lanes[lane].backlog.entries:
                 self.queue.lanes[lane].attempts = cursor.attempts
@@ -165,6 +166,7 @@ class Delivery:
         self.circuit = circuit
         self.queue.reconfigure(config.queue, lanes=config.otlp.concurrency, now=now.wall)
         self._waits = [_Wait() for _ in self.queue.lanes]
+        self.give_up(self.queue.shrink(), "queue_full", now)
         self._size.forget()
         self._resume()
 
@@ -199,8 +201,9 @@ class Delivery:
             bodies=bodies,
         )
 
-    def push(self, payloads: Sequence[Payload], now: Moment) -> None:
-        """Queue what was packed."""
+    def push(self, payloads: Sequence[Payload], now: Moment) -> bool:
+        """Queue what was packed; whether any of that was dropped, because the queue is full."""
+        is_dropped = False
         self._hold_pieces(payloads)
         if not self.queue.empty:
             self.expire(now)
@@ -208,7 +211,10 @@ class Delivery:
             if self._closed:
                 self._drop(payload, "shutdown", now)
                 continue
-            self.give_up(self.queue.push(payload), "queue_full", now)
+            dropped = self.queue.push(payload)
+            is_dropped |= payload in dropped
+            self.give_up(dropped, "queue_full", now)
+        return is_dropped
 
     def spoil(self, sealed: SealedBatch) -> None:
         """Give up a batch that is in the ledger and cannot be packed: a bug."""

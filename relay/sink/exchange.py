@@ -14,11 +14,12 @@ FailureKind = Literal[
     "invalid_http",
     "forbidden_address",
     "response_too_large",
+    "unread_request",
 ]
 """Why there is no response: no answer in time; no connection (DNS included); the connection ended
 before a whole answer; no TLS; bytes that are not HTTP; an address that customers may not reach; a
-body over the limit. Only ``response_too_large`` is permanent, see
-:mod:`relay.sink.outcome`."""
+body over the limit; a success before all of the request was read. Only ``response_too_large`` is
+permanent, see :mod:`relay.sink.outcome`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ answer                                    verdict
 every other status, redirects included    Rejected ``http_<status>``
 timeout, no connection, disconnect …      Retry, reason is the failure's kind
 response body over the limit              Rejected ``response_too_large``
+2xx before all of the request was read    Retry ``unread_request``
 ========================================  =================================================
 
 Sources: OTLP 1.11, "OTLP/HTTP Response" (retryable codes; partial success "MUST NOT" be retried; a

@@ -153,6 +153,13 @@ class SinkQueue:
         self._remember(payload.body_bytes)
         return dropped
 
+    def shrink(self) -> list[Item]:
+        """Remove what a smaller limit than before has no room for. Only the oldest ever give way:
+        a queue that drops the newest, or none, is emptied by sending."""
+        if self._config.overflow != "dropOldest":
+            return []
+        return self.drop_oldest(self._bytes - self._config.bytes_max)
+
     def drop_oldest(self, bytes_wanted: int) -> list[Item]:
         """Remove the oldest that wait until so many bytes are free, or nothing waits."""
         dropped: list[Item] = []

@@ -44,6 +44,7 @@ from relay.sink.connection import (
     Connector,
     Http2AnswerError,
     TooLargeAnswerError,
+    UnreadRequestError,
 )
 from relay.sink.exchange import Failure, HttpResponse
 from relay.sink.guard import check_address
@@ -178,6 +179,10 @@ class Transport:
             return Failure("invalid_http", text)
         except ForbiddenSocketError as error:
             return Failure("forbidden_address", str(error.strerror))
+        except UnreadRequestError as error:
+            return Failure(
+                "unread_request", f"HTTP {error.status} before all of the request was read"
+            )
         except (aiohttp.ClientError, HttpProcessingError, TimeoutError) as error:
             return _translate(error, request)
         finally:

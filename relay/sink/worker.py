@@ -36,6 +36,7 @@ from relay.sink.outcome import Delivered, Retry, Unauthorized, Verdict
 from relay.sink.owner import Owner
 from relay.sink.packing import Packing, Unpacked
 from relay.sink.payload import Payload
+from relay.sink.queue import POSITION_MAX
 from relay.sink.share import BufferedBytes
 from relay.sink.statistics import SinkStatistics
 from relay.sink.steps import Load, Moment, Send, Sleep
@@ -47,8 +48,6 @@ from relay.wire.batch import SealedBatch
 
 BUG_PAUSE_S = 1.0
 """How long a lane rests after a bug, lest it fill the log."""
-
-POSITION_MAX = (1 << 63) - 1
 
 EMPTY_LOOK_S = 0.2
 """How often to look whether sending still makes sense, while the process waits to end."""
@@ -388,8 +387,11 @@ class SinkWorker:
             logger.exception("%s: bug in the relay, %d points are lost", self._name, sealed.count)
             self._delivery.spoil(sealed)
             return
-        self._delivery.push(payloads, self._now())
-        if self.memory_bytes > MEMORY_BYTES_MAX:
+        is_dropped = self._delivery.push(payloads, self._now())
+        if is_dropped and self._stowage is not None:
+            # What is older goes to disk, or a crash would replay, and count, what was dropped.
+            self._stowage.save(at_once=True)
+        elif self.memory_bytes > MEMORY_BYTES_MAX:
             self.save()
         self._bells[lane].ring()
 

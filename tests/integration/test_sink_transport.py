@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from relay.errors import SecretError
 from relay.exporter.model import ClientTls, SecretRef
 from relay.sink.exchange import Failure, HttpResponse
+from relay.sink.outcome import Retry, classify_failure
 from relay.sink.resolver import ThreadedResolver
 from relay.sink.tls import TlsMaterial, build_context, read_material
 from relay.sink.transport import RESPONSE_BYTES_MAX, Destination, HttpRequest, Transport
@@ -42,6 +43,7 @@ from tests.support.otlp_server import (
     read_nothing,
     redirect_to,
     reset_inside_body,
+    take_unread,
 )
 
 
@@ -529,3 +531,18 @@ async def test_head_is_made_of_what_was_given_and_nothing_else(transport: Transp
         answer = await failure(transport, request(f"{server.url}\r\nX-A: b"))
         assert answer.kind == "connect_failed"
         assert len(server.received) == 1
+
+
+@pytest.mark.parametrize("length", [8_000_000, 20_000_000])
+async def test_a_success_for_half_a_request_is_none(transport: Transport, length: int) -> None:
+    async with HostileServer(take_unread) as server:
+        answer = await transport.post(HttpRequest(Destination(server.url, {}), bytes(length), 5))
+    assert isinstance(answer, Failure), answer
+    assert answer.kind == "unread_request"
+    assert isinstance(classify_failure(answer), Retry)
+
+
+async def test_a_success_for_all_of_a_request_is_one(transport: Transport) -> None:
+    async with OtlpServer() as server:
+        for _ in range(200):
+            assert isinstance(await transport.post(request(server.url)), HttpResponse)

@@ -235,6 +235,14 @@ async def answer_early(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
     await asyncio.Event().wait()
 
 
+async def take_unread(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Say that all was taken as soon as the head is there, and read no more of the body."""
+    await reader.readuntil(b"\r\n\r\n")
+    reader._transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    await asyncio.Event().wait()
+
+
 async def answer_twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer every request, and a moment later the next one, before it is made."""
     while await reader.readuntil(b"\r\n\r\n"):
