@@ -19,20 +19,18 @@ from dataclasses import replace
 from relay import __version__, allocator, collector, delta_file, logs
 from relay.acceptance import NO_MEMORY, Acceptance
 from relay.differences import Changes
+from relay.engine_settings import make_engine
 from relay.errors import ConfigError, Fault, SelectorError
 from relay.explain import Explainer, parse_series
 from relay.exporter.model import Exporter, SecretRef, Sink
 from relay.fleet import Fleet
-from relay.inventory.info_series import InfoReader
 from relay.journal.disk import Disk
 from relay.keeping import Keeper
 from relay.layout_file import LayoutFile
 from relay.notices import notices
-from relay.pipeline.engine import Engine, Limits
-from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Origin, Tenancy
+from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Origin
 from relay.reloading import Reloader
 from relay.replay import NO_REPLAY, Replay
-from relay.selector.resource_matching import Compiler
 from relay.server.admin import AdminServer
 from relay.server.contract import EVERYTHING, Accepted, Question, StatusFilter, Tenant
 from relay.server.ingest import IngestServer
@@ -99,24 +97,7 @@ class Relay:
         memory_bytes_max = settings.memory.bytes_max
         self._data_bytes_max = memory_bytes_max - memory_bytes_max // BODIES_SHARE
         ingest = settings.ingest
-        self._engine = Engine(
-            Limits(
-                series_max=ingest.series_max,
-                series_idle_s=ingest.series_idle_timeout_s,
-                series_bytes_max=ingest.series_bytes_max,
-                labels_max=ingest.labels_max,
-                families_max=ingest.metadata_max,
-                histograms_max=ingest.histograms_max,
-                objects_max=settings.inventory.objects_max,
-            ),
-            infer_types=settings.translation.infer_types,
-            tenancy=tenancy_of(settings),
-            compiler=Compiler(settings.resources),
-            info_reader=InfoReader(settings.inventory.info_series),
-            assembly_wait_s=settings.translation.assembly_timeout_s,
-            delta_age_max_s=settings.translation.delta_max_age_s,
-            since=self._started_at,
-        )
+        self._engine = make_engine(settings, since=self._started_at)
         self._lag = LoopLag()
         self._lag_task: asyncio.Task[None] | None = None
         self._transport: Transport | None = None
@@ -497,13 +478,6 @@ class Relay:
 
     def __repr__(self) -> str:
         return f"<Relay {self._engine!r}>"
-
-
-def tenancy_of(settings: Settings) -> Tenancy:
-    """What tells the project of a series."""
-    if (tenancy := settings.tenancy) is None:
-        return Tenancy()
-    return Tenancy(tenancy.label, {one.number: one.project for one in tenancy.accounts})
 
 
 def _offer(sealed: Iterable[tuple[OpenBatch, SealedBatch]]) -> None:

@@ -15,7 +15,7 @@ import urllib.request
 from pathlib import Path
 from typing import Final
 
-from relay.app import tenancy_of
+from relay.engine_settings import tenancy_of
 from relay.errors import ConfigError, DecodeError, Fault, SelectorError, WireError
 from relay.explain import Explainer, parse_series
 from relay.exporter.document import read_bounded

@@ -10,7 +10,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -20,13 +19,10 @@ from relay.errors import Fault
 from relay.exporter.model import Exporter, Source
 from relay.figures import (
     IngestFigures,
-    JournalFigures,
     LagFigures,
-    OrphanFigures,
     SinkFigures,
     Snapshot,
     SourceFigures,
-    StorageFigures,
 )
 from relay.journal.statistics import JournalStatistics
 from relay.loop import give_way
@@ -39,9 +35,18 @@ from relay.selector.resources import ResourceSelection
 from relay.server.contract import EVERYTHING, StatusFilter
 from relay.sink.health import STATES
 from relay.sink.ledger import LedgerStatistics
-from relay.sink.orphans import OrphanReport, OrphanStatistics
 from relay.sink.steps import Remark
 from relay.sink.store import StoreStatistics
+from relay.storage_status import (
+    journal_document,
+    journal_figures,
+    journal_storage,
+    orphan_document,
+    orphan_figures,
+    queues_document,
+    queues_figures,
+    time_document,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ def snapshot(facts: Facts) -> Snapshot:
             SourceFigures(tally.exporter, tally.source, tally.samples) for tally in facts.sources
         ),
         sinks=tuple(_sink_figures(report, facts.now) for report in facts.sinks),
-        orphans=_orphan_figures(facts.store.orphans) if facts.store else None,
+        orphans=orphan_figures(facts.store.orphans) if facts.store else None,
         removed_sinks={
             "delivered": facts.departed.delivered,
             "rejected": sum(facts.departed.rejected.values()),
@@ -101,10 +106,10 @@ def snapshot(facts: Facts) -> Snapshot:
             "dropped": sum(facts.departed.dropped.values()),
         },
         storage=(
-            *((_journal_storage(facts.journal),) if facts.journal else ()),
-            *((_queues_figures(facts.store),) if facts.store else ()),
+            *((journal_storage(facts.journal),) if facts.journal else ()),
+            *((queues_figures(facts.store),) if facts.store else ()),
         ),
-        journal=_journal_figures(facts.journal, facts.replay) if facts.journal else None,
+        journal=journal_figures(facts.journal, facts.replay) if facts.journal else None,
         memory_bytes={
             "queued": facts.memory.queued_bytes,
             "open": facts.memory.open_bytes,
@@ -181,42 +186,13 @@ def _sink_figures(report: SinkReport, now: float) -> SinkFigures:
     )
 
 
-def _orphan_figures(orphans: OrphanStatistics) -> OrphanFigures:
-    return OrphanFigures(
-        queues=len(orphans.queues),
-        points=orphans.waiting,
-        bytes=orphans.bytes,
-        outcomes={
-            "orphaned": orphans.orphaned,
-            "adopted": orphans.adopted,
-            "expired": orphans.expired,
-            "dropped": orphans.dropped,
-            "damaged": orphans.damaged,
-        },
-    )
-
-
-def _queues_figures(store: StoreStatistics) -> StorageFigures:
-    return StorageFigures(
-        part="queues",
-        used_bytes=store.used_bytes,
-        bytes_max=store.bytes_max,
-        degraded=bool(store.trouble),
-        errors=store.errors,
-        written_bytes=store.saved_bytes,
-        damaged_records=store.damaged.records,
-        damaged_bytes=store.damaged.bytes,
-        torn_bytes=store.damaged.torn_bytes,
-    )
-
-
 def document(facts: Facts, wanted: StatusFilter = EVERYTHING) -> dict[str, Any]:
     """Return the ``/status`` document for the operator."""
     engine = facts.engine
     return {
         "version": __version__,
         "build": "compiled",
-        "startedAt": _time(facts.started_at),
+        "startedAt": time_document(facts.started_at),
         "ingest": {
             "requests": {str(code): count for code, count in facts.ingest.requests.items()},
             "refusedRequests": dict(facts.ingest.refused),
@@ -247,8 +223,8 @@ def document(facts: Facts, wanted: StatusFilter = EVERYTHING) -> dict[str, Any]:
             if report.removed
         ],
         "storage": {
-            **(_journal(facts.journal, facts.replay) if facts.journal else {}),
-            **(_storage(facts.store) if facts.store else {}),
+            **(journal_document(facts.journal, facts.replay) if facts.journal else {}),
+            **(queues_document(facts.store) if facts.store else {}),
         }
         or None,
         "memory": {"usedBytes": facts.memory.used_bytes, "maxBytes": facts.memory.bytes_max},
@@ -267,7 +243,7 @@ def project_document(facts: Facts, wanted: StatusFilter) -> dict[str, Any]:
             [fault for fault in facts.faults if fault.project == project],
         ),
         "orphans": [
-            _orphan(queue)
+            orphan_document(queue)
             for queue in (facts.store.orphans.queues if facts.store else ())
             if queue.exporter.startswith(f"{project}/")
         ],
@@ -315,7 +291,7 @@ def _changes(changes: ReloadStatistics | None) -> dict[str, Any] | None:
         "added": changes.added,
         "changed": changes.changed,
         "removed": changes.removed,
-        "lastAt": _time(changes.applied_at),
+        "lastAt": time_document(changes.applied_at),
         "lastSeconds": round(changes.applied_in_s, 3),
         "failures": changes.failures,
     }
@@ -353,99 +329,6 @@ def _exporter(
     }
 
 
-def _journal_storage(journal: JournalStatistics) -> StorageFigures:
-    return StorageFigures(
-        part="journal",
-        used_bytes=journal.bytes,
-        bytes_max=journal.bytes_max,
-        degraded=bool(journal.trouble),
-        errors=journal.errors,
-        written_bytes=journal.record_bytes,
-        damaged_records=journal.corrupt_stretches + journal.unreadable_segments,
-        damaged_bytes=journal.corrupt_bytes,
-        torn_bytes=journal.torn_bytes,
-    )
-
-
-def _journal_figures(journal: JournalStatistics, replay: ReplayStatistics) -> JournalFigures:
-    return JournalFigures(
-        requests={
-            "written": journal.records,
-            "unjournaled": journal.unjournaled_requests,
-            "replayed": replay.requests,
-            "unreplayable": replay.undecodable,
-        },
-        operations={
-            "write": journal.groups,
-            "flush": journal.flushes,
-            "slow": journal.slow_writes,
-        },
-        replay_left_bytes=replay.left_bytes,
-    )
-
-
-def _journal(journal: JournalStatistics, replay: ReplayStatistics) -> dict[str, Any]:
-    return {
-        "journal": {
-            "usedBytes": journal.bytes,
-            "maxBytes": journal.bytes_max,
-            "trouble": journal.trouble or None,
-            "errors": journal.errors,
-            "unjournaledRequests": journal.unjournaled_requests,
-            "damagedRecords": journal.corrupt_stretches + journal.unreadable_segments,
-            "damagedBytes": journal.corrupt_bytes,
-            "tornBytes": journal.torn_bytes,
-            "replay": {
-                "active": replay.active,
-                "requests": replay.requests,
-                "unreplayable": replay.undecodable,
-                "leftBytes": replay.left_bytes,
-            },
-        }
-    }
-
-
-def _storage(store: StoreStatistics) -> dict[str, Any]:
-    return {
-        "queues": {
-            "usedBytes": store.used_bytes,
-            "maxBytes": store.bytes_max,
-            "trouble": store.trouble or None,
-            "errors": store.errors,
-            "damagedRecords": store.damaged.records,
-            "damagedBytes": store.damaged.bytes,
-            "tornBytes": store.damaged.torn_bytes,
-            "orphans": _orphans(store.orphans),
-        }
-    }
-
-
-def _orphans(orphans: OrphanStatistics) -> dict[str, Any]:
-    return {
-        "ledger": {
-            "orphaned": orphans.orphaned,
-            "adopted": orphans.adopted,
-            "expired": orphans.expired,
-            "dropped": orphans.dropped,
-            "damaged": orphans.damaged,
-            "waiting": orphans.waiting,
-        },
-        "queues": [_orphan(queue) for queue in orphans.queues],
-    }
-
-
-def _orphan(queue: OrphanReport) -> dict[str, Any]:
-    return {
-        "exporter": queue.exporter,
-        "sink": queue.sink,
-        "host": queue.host or None,
-        "points": queue.points,
-        "bytes": queue.bytes,
-        "since": _time(queue.orphaned_at),
-        "keptUntil": _time(queue.expires_at),
-    }
-
-
 def _selected(source: Source) -> dict[str, Any]:
     """As its author wrote it, nearly."""
     if isinstance(source.selector, ResourceSelection):
@@ -480,7 +363,7 @@ def _sink(report: SinkReport, now: float) -> dict[str, Any]:
         "unreachable": worker.circuit_open,
         "requests": dict(worker.requests),
         "sentBytes": worker.bytes_sent,
-        "lastSuccessAt": _time(worker.last_success_at),
+        "lastSuccessAt": time_document(worker.last_success_at),
         "state": worker.state,
         "behind": worker.throughput.behind or None,
         "lastError": _remark(worker.last_error),
@@ -496,12 +379,4 @@ def _oldest_age_s(report: SinkReport, now: float) -> float:
 
 
 def _remark(remark: Remark | None) -> dict[str, Any] | None:
-    return {"text": remark.text, "at": _time(remark.at)} if remark else None
-
-
-def _time(seconds: float | None) -> str | None:
-    """RFC 3339 in UTC, as Kubernetes writes times; None where it never happened."""
-    if not seconds:
-        return None
-    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=0)
-    return moment.isoformat().replace("+00:00", "Z")
+    return {"text": remark.text, "at": time_document(remark.at)} if remark else None

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 
 import msgspec
 
+from relay.sink.delivery import Delivery
+from relay.sink.endpoint import Endpoint
 from relay.sink.health import State
 from relay.sink.ledger import LedgerStatistics
 from relay.sink.outlook import NOTHING_AHEAD, Forecast
 from relay.sink.queue import QueueStatistics
 from relay.sink.steps import Remark
-from relay.sink.throughput import ThroughputStatistics
+from relay.sink.throughput import Throughput, ThroughputStatistics
 
 
 class SinkStatistics(msgspec.Struct, frozen=True):
@@ -42,3 +44,40 @@ class SinkStatistics(msgspec.Struct, frozen=True):
     restored: int = 0
     circuit_open: bool = False
     forecast: Forecast = NOTHING_AHEAD
+
+
+def take_statistics(
+    names: tuple[str, str],
+    delivery: Delivery,
+    endpoint: Endpoint,
+    throughput: Throughput,
+    *,
+    lanes: int,
+    oldest_point_age_s: float | None,
+    internal_errors: int,
+    tick: float,
+) -> SinkStatistics:
+    """Put a sink's statistics together; ``names`` are its exporter's and its own, ``tick`` is the
+    monotonic clock, s."""
+    ledger, health = delivery.ledger.statistics(), delivery.health.state
+    return SinkStatistics(
+        exporter=names[0],
+        sink=names[1],
+        state="behind" if health == "healthy" and throughput.behind else health,
+        ledger=ledger,
+        queue=delivery.queue.statistics(),
+        oldest_point_age_s=oldest_point_age_s,
+        last_success_at=delivery.last_success_at,
+        last_error=delivery.last_error,
+        last_warning=delivery.last_warning,
+        paused=delivery.paused,
+        too_large_bytes=delivery.too_large_bytes,
+        splits=delivery.splits,
+        requests=dict(endpoint.requests),
+        bytes_sent=endpoint.bytes_sent,
+        internal_errors=internal_errors,
+        throughput=throughput.statistics(lanes, ledger.queued),
+        restored=delivery.restored,
+        circuit_open=delivery.circuit.open,
+        forecast=delivery.outlook.forecast(tick),
+    )

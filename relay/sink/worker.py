@@ -3,13 +3,11 @@
 Rules:
 
 * One task per lane. Whatever happens to a task, a payload in flight is settled or goes back.
-* Another configuration does not make another worker: :meth:`SinkWorker.reconfigure` keeps the
-  queue, the ledger and what is under way. An attempt that began before ends before the next begins.
-* Bad luck never reaches the caller: :meth:`SinkWorker.offer` is synchronous and always takes the
-  batch.
+* :meth:`SinkWorker.reconfigure` keeps the queue, the ledger and what is under way. An attempt that
+  began before ends before the next begins.
+* :meth:`SinkWorker.offer` is synchronous and always takes the batch.
 * A batch is in the ledger when it is offered, and *unpacked* until its turn to be encoded and
-  compressed has come (:mod:`relay.sink.packing`). Whatever concerns all that the sink has, packs
-  what is left first.
+  compressed has come (:mod:`relay.sink.packing`). What concerns all of them packs the rest first.
 * A bug in a task is logged with its traceback and counted; the data is kept and the sink goes on.
 * Log lines come from :mod:`relay.sink.health` alone: never one per batch.
 """
@@ -38,7 +36,7 @@ from relay.sink.packing import Packing, Unpacked
 from relay.sink.payload import Payload
 from relay.sink.queue import POSITION_MAX
 from relay.sink.share import BufferedBytes
-from relay.sink.statistics import SinkStatistics
+from relay.sink.statistics import SinkStatistics, take_statistics
 from relay.sink.steps import Load, Moment, Send, Sleep
 from relay.sink.store import SinkStore
 from relay.sink.stowage import Stowage
@@ -53,18 +51,20 @@ EMPTY_LOOK_S = 0.2
 """How often to look whether sending still makes sense, while the process waits to end."""
 
 GIVEN_UP_BYTES_MIN = 256 * 1024
-"""Who has to give way gives at least that, so that it is not asked for each payload."""
+"""The least that is given up at a time, so that a sink is not asked for each payload."""
+
+
+MakeRoom = Callable[["SinkWorker", int], bool]
 
 
 class SinkWorker:
     """One sink of one exporter.
 
     ``secrets`` looks up the exporter's secrets afresh each time; ``hold`` and ``release`` count
-    holders of ingest positions; ``clock`` is wall time and ``tick`` what waits are measured with,
-    both in s. ``store`` is its part of the disk, None: memory only. ``make_room`` is
-    asked before so many bytes are stored; ``low_limit`` is the oldest position that the pipeline
-    itself still holds; ``awake`` is told that a worker whose :meth:`upkeep` was over needs it
-    again.
+    holders of ingest positions; ``clock`` is wall time, ``tick`` monotonic, in s. ``store`` is its
+    part of the disk (None: memory only), ``make_room`` is asked before bytes are stored there;
+    ``low_limit`` is the oldest position that the pipeline holds; ``awake`` is told when
+    :meth:`upkeep` is needed again.
     """
 
     def __init__(  # noqa: PLR0913 - a composition point: every collaborator is named once, here
@@ -83,13 +83,14 @@ class SinkWorker:
         circuits: Circuits | None = None,
         memory: BufferedBytes | None = None,
         store: SinkStore | None = None,
-        make_room: Callable[[SinkWorker, int], bool] | None = None,
+        make_room: MakeRoom | None = None,
         low_limit: Callable[[], int] | None = None,
         awake: Callable[[SinkWorker], None] | None = None,
         packing: Packing | None = None,
     ) -> None:
         self.sink_id = sink_id
         self.exporter_id = exporter_id
+        self._name = sink_name(sink_id, exporter_id)
         self.config = config
         self._endpoint = Endpoint(config.otlp, transport=transport, secrets=secrets, clock=clock)
         self._clock = clock
@@ -133,16 +134,14 @@ class SinkWorker:
         self._internal_errors = 0
         self._throughput = Throughput()
 
-    def _stow(
-        self, store: SinkStore, make_room: Callable[[SinkWorker, int], bool] | None
-    ) -> Stowage:
+    def _stow(self, store: SinkStore, make_room: MakeRoom | None) -> Stowage:
         return Stowage(
             store,
             self._delivery,
             now=self._now,
             make_room=lambda size: make_room is None or make_room(self, size),
             low_limit=self._low_limit,
-            ready=self._ready,
+            ready=lambda lane: self._bells[lane].ring(),
         )
 
     def reconfigure(self, config: Sink) -> None:
@@ -305,10 +304,9 @@ class SinkWorker:
     async def leave(self, timeout_s: float) -> int:
         """The sink is removed: send what is left until the time is over.
 
-        With a disk, the rest is stored and left to whoever comes back, and an endpoint that does
-        not take anything is not waited for; returns its points, which are out of the ledger then.
-        What is only in memory is given up. Until :attr:`parted` this may be cancelled, for
-        :meth:`come_back`; afterwards nothing may be asked but :meth:`statistics`.
+        With a disk the rest is stored, and left as an orphan; returns its points, which are out of
+        the ledger then. What is only in memory is given up. Until :attr:`parted` this may be
+        cancelled, for :meth:`come_back`; afterwards nothing may be asked but :meth:`statistics`.
         """
         await self._empty(timeout_s, patient=self._stowage is None)
         await self._stop_tasks()
@@ -342,28 +340,15 @@ class SinkWorker:
 
     def statistics(self) -> SinkStatistics:
         """A snapshot; asserts that the ledger balances."""
-        delivery = self._delivery
-        ledger, health = delivery.ledger.statistics(), delivery.health.state
-        return SinkStatistics(
-            exporter=self.exporter_id,
-            sink=self.sink_id,
-            state="behind" if health == "healthy" and self._throughput.behind else health,
-            ledger=ledger,
-            queue=delivery.queue.statistics(),
+        return take_statistics(
+            (self.exporter_id, self.sink_id),
+            self._delivery,
+            self._endpoint,
+            self._throughput,
+            lanes=self.config.otlp.concurrency,
             oldest_point_age_s=self._oldest_age_s(),
-            last_success_at=delivery.last_success_at,
-            last_error=delivery.last_error,
-            last_warning=delivery.last_warning,
-            paused=delivery.paused,
-            too_large_bytes=delivery.too_large_bytes,
-            splits=delivery.splits,
-            requests=dict(self._endpoint.requests),
-            bytes_sent=self._endpoint.bytes_sent,
             internal_errors=self._internal_errors,
-            throughput=self._throughput.statistics(self.config.otlp.concurrency, ledger.queued),
-            restored=delivery.restored,
-            circuit_open=delivery.circuit.open,
-            forecast=delivery.outlook.forecast(self._tick()),
+            tick=self._tick(),
         )
 
     def __repr__(self) -> str:
@@ -423,10 +408,6 @@ class SinkWorker:
         if self._delivery.queue.regrouping:
             limits += self.oldest_positions(POSITION_MAX)
         return min(limits, default=POSITION_MAX)
-
-    def _ready(self, lane: int) -> None:
-        """Something has changed that may give a lane something to do."""
-        self._bells[lane].ring()
 
     def _resume(self) -> None:
         """The endpoint can be reached again."""
@@ -515,7 +496,3 @@ class SinkWorker:
             return Retry("internal_error", "internal error of the relay")
         finally:
             self._throughput.answered(self._tick() - began, payload.points)
-
-    @property
-    def _name(self) -> str:
-        return sink_name(self.sink_id, self.exporter_id)

@@ -150,7 +150,7 @@ async def test_a_full_disk_costs_no_data_and_is_said_loudly(tmp_path: Path) -> N
             disk.room_bytes = 10
             assert await sender.send() == 204
             assert await sender.send() == 204
-            assert "No space left on device" in str(await sender.ready())
+            assert "No space left on device" in str(await sender.degraded())
             await server.wait_until(lambda: len(server.values) == 30)
             assert relay._storage.journal.statistics().unjournaled_requests == 2
             disk.room_bytes = None
@@ -168,7 +168,7 @@ async def test_a_disk_that_is_read_only_keeps_nobody_from_starting(tmp_path: Pat
         async with running(relay) as sender:
             assert await sender.send() == 204
             await server.wait_until(lambda: len(server.values) == 10)
-            assert "Read-only file system" in str(await sender.ready())
+            assert "Read-only file system" in str(await sender.degraded())
 
 
 async def test_the_journal_is_trimmed_as_data_is_delivered(tmp_path: Path) -> None:

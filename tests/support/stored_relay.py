@@ -161,6 +161,11 @@ class Sender:
             assert (response.status == 200) == document["ready"]
             return list(document["reasons"])
 
+    async def degraded(self) -> list[str]:
+        """What /readyz says does not work as it should."""
+        async with self._session.get(f"http://{self.relay.admin_address}/readyz") as response:
+            return list((await response.json())["degraded"])
+
     async def status(self) -> dict[str, Any]:
         """The status document."""
         return await get_json(f"http://{self.relay.admin_address}/status")

@@ -1,0 +1,39 @@
+"""The pipeline that the settings ask for."""
+
+from __future__ import annotations
+
+from relay.inventory.info_series import InfoReader
+from relay.pipeline.engine import Engine, Limits
+from relay.pipeline.tenancy import Tenancy
+from relay.selector.resource_matching import Compiler
+from relay.settings import Settings
+
+
+def make_engine(settings: Settings, *, since: float) -> Engine:
+    """Make the engine of a relay that was started at ``since`` (wall clock, s)."""
+    ingest = settings.ingest
+    return Engine(
+        Limits(
+            series_max=ingest.series_max,
+            series_idle_s=ingest.series_idle_timeout_s,
+            series_bytes_max=ingest.series_bytes_max,
+            labels_max=ingest.labels_max,
+            families_max=ingest.metadata_max,
+            histograms_max=ingest.histograms_max,
+            objects_max=settings.inventory.objects_max,
+        ),
+        infer_types=settings.translation.infer_types,
+        tenancy=tenancy_of(settings),
+        compiler=Compiler(settings.resources),
+        info_reader=InfoReader(settings.inventory.info_series),
+        assembly_wait_s=settings.translation.assembly_timeout_s,
+        delta_age_max_s=settings.translation.delta_max_age_s,
+        since=since,
+    )
+
+
+def tenancy_of(settings: Settings) -> Tenancy:
+    """What tells the project of a series."""
+    if (tenancy := settings.tenancy) is None:
+        return Tenancy()
+    return Tenancy(tenancy.label, {one.number: one.project for one in tenancy.accounts})
