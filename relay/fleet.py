@@ -485,7 +485,12 @@ def _told(queue: StoredQueue) -> dict[str, object]:
 def _options(sink: Sink) -> TargetOptions:
     """What the pipeline must know of a sink."""
     otlp = sink.otlp
-    return TargetOptions(otlp.temporality, otlp.promoted_labels, otlp.unsupported_kinds)
+    return TargetOptions(
+        otlp.temporality,
+        otlp.promoted_labels,
+        otlp.unsupported_kinds,
+        otlp.keeps_target_labels,
+    )
 
 
 def _same_delivery(old: Sink, new: Sink) -> bool:

@@ -85,6 +85,8 @@ class OtlpHttp:
     """Labels that become attributes of the resource instead of the point."""
     unsupported_kinds: frozenset[Kind] = frozenset()
     """Kinds of OTLP metric that the endpoint does not take, by its profile."""
+    keeps_target_labels: bool = False
+    """Whether ``job`` and ``instance`` stay attributes of points, by its profile."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,9 @@ class Profile:
     ``unsupported`` are kinds of OTLP metric that it refuses or ignores. ``other_temporality`` says
     what becomes of data of the temporality that is not its own, "" where it takes both;
     ``summaries`` likewise says what it makes of summaries. ``hosts`` are patterns of host names
-    that only this kind of endpoint has.
+    that only this kind of endpoint has, ``path`` likewise the end of its URL's path.
+    ``keeps_target_labels``: it does not make ``job`` and ``instance`` of a resource again, so they
+    stay attributes of points, too.
     """
 
     temporality: Temporality = "cumulative"
@@ -52,7 +54,9 @@ class Profile:
     unsupported: frozenset[Kind] = frozenset()
     other_temporality: str = ""
     summaries: str = ""
+    keeps_target_labels: bool = False
     hosts: tuple[str, ...] = ()
+    path: str = ""
 
 
 PROFILES: dict[ProfileName, Profile] = {
@@ -78,6 +82,8 @@ PROFILES: dict[ProfileName, Profile] = {
         request_bytes_max=64 << 20,
         other_temporality="VictoriaMetrics stores deltas as they are, so that rate() and "
         "increase() over them are wrong",
+        keeps_target_labels=True,
+        path="/opentelemetry/v1/metrics",
     ),
     "datadog": Profile(
         temporality="delta",
@@ -113,12 +119,28 @@ def profile_of_host(url: str) -> ProfileName | None:
     return None
 
 
+def _profile_of_path(url: str) -> ProfileName | None:
+    """The profile that a URL's path gives away, or None."""
+    path = urlsplit(url).path
+    for name, profile in PROFILES.items():
+        if profile.path and path.endswith(profile.path):
+            return name
+    return None
+
+
 def profile_warnings(otlp: OtlpHttp, name: ProfileName) -> Iterator[tuple[str, str]]:
     """(field, what will be lost or refused and how to mend it) of a sink's settings."""
     guessed = profile_of_host(otlp.url)
     if guessed is not None and guessed != name and _is_refused(otlp, PROFILES[guessed]):
         yield "endpoint", f"belongs to {guessed}, which will refuse data; write profile: {guessed}"
     profile = PROFILES[name]
+    likely = _profile_of_path(otlp.url)
+    if name == "generic" and guessed is None and likely is not None:
+        problem = (
+            f"has the path of {likely}; write profile: {likely}, or job and instance arrive there "
+            "as service.name and service.instance.id alone"
+        )
+        yield "endpoint", problem
     if profile.other_temporality and otlp.temporality != profile.temporality:
         yield "temporality", f"{otlp.temporality}: {profile.other_temporality}"
     if otlp.compression not in profile.accepted_compressions:

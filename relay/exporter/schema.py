@@ -262,6 +262,7 @@ def _read_otlp_http(sink: Section) -> OtlpHttp:
                 otlp.texts("promoteLabels", count_max=PROMOTED_MAX, check=_promotion_problem)
             ),
             unsupported_kinds=profile.unsupported,
+            keeps_target_labels=profile.keeps_target_labels,
         )
         if endpoint and not otlp.report.faulty:
             for field, warning in profile_warnings(settings, profile_name):

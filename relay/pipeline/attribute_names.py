@@ -18,13 +18,20 @@ FORMS_MAX: Final = 2_048
 _SPECIAL_NAMES = frozenset(("service.name", "service.namespace", "service.instance.id"))
 """Labels that may be called like an attribute of the resource."""
 
-_NO_ATTRIBUTES = frozenset((NAME, "job", "instance", *METADATA_LABELS))
+_NO_ATTRIBUTES = frozenset((NAME, *METADATA_LABELS))
+_TARGET_LABELS = frozenset(("job", "instance"))
 
 
-def attribute_places(names: Sequence[str]) -> list[int] | None:
+def attribute_places(
+    names: Sequence[str], *, keeps_target_labels: bool = False
+) -> list[int] | None:
     """Which of these labels are attributes, sorted by name; None where it takes more than names,
-    because what is translated is not the label itself."""
+    because what is translated is not the label itself.
+
+    ``job`` and ``instance`` are among them where ``keeps_target_labels``.
+    """
     if any(name in _SPECIAL_NAMES or name.startswith(SCOPE_PREFIX) for name in names):
         return None
-    order = sorted((name, at) for at, name in enumerate(names) if name not in _NO_ATTRIBUTES)
+    left_out = _NO_ATTRIBUTES if keeps_target_labels else _NO_ATTRIBUTES | _TARGET_LABELS
+    order = sorted((name, at) for at, name in enumerate(names) if name not in left_out)
     return [at for _, at in order]

@@ -133,9 +133,11 @@ cdef class Forms:
 
     cdef dict forms
     cdef _Form last
+    cdef bint keeps_target_labels
 
-    def __init__(self):
+    def __init__(self, *, bint keeps_target_labels=False):
         self.forms = {}
+        self.keeps_target_labels = keeps_target_labels
 
     cpdef bytes prefix(self, SeriesLabels labels, promoted):
         """Return what :func:`~relay.wire.otlp.point_prefix` makes of a series' attributes.
@@ -171,7 +173,7 @@ cdef class Forms:
         if len(self.forms) >= FORMS_MAX:
             self.forms.clear()
         cdef tuple in_order = tuple(labels)
-        places = attribute_places(in_order)
+        places = attribute_places(in_order, keeps_target_labels=self.keeps_target_labels)
         cdef _Form form = None if places is None else _Form(names, in_order, places)
         self.forms[names] = form
         return form

@@ -52,12 +52,15 @@ class TargetOptions:
     """How a sink wants its points. Targets with equal options share all that is made for them.
 
     ``promoted`` labels become resource attributes. What is of a kind in ``unsupported`` is
-    delivered as numbers where it came as numbers, and not at all otherwise.
+    delivered as numbers where it came as numbers, and not at all otherwise. ``job`` and
+    ``instance`` stay attributes of points, besides what they say of the resource, where
+    ``keeps_target_labels``.
     """
 
     temporality: Temporality = "cumulative"
     promoted: frozenset[str] = frozenset()
     unsupported: frozenset[Kind] = frozenset()
+    keeps_target_labels: bool = False
 
 
 PLAIN = TargetOptions()

@@ -180,7 +180,10 @@ class Resolver:
         for options, alike in by_options.items():
             wanted = _as_wanted(identity, options)
             translation = self._translator.translate(
-                labels, target=resource.attributes, promoted=options.promoted
+                labels,
+                target=resource.attributes,
+                promoted=options.promoted,
+                keeps_target_labels=options.keeps_target_labels,
             )
             group = self._translator.group(translation, wanted)
             encoded = encode_attributes(translation.attributes, wanted.kind)
@@ -189,7 +192,9 @@ class Resolver:
             if wanted.temporality == "delta":
                 # Sorted, because the state is to be found again after a restart.
                 place = (project, labels, sorted(options.promoted), sorted(options.unsupported))
-                delta = self._deltas.delta(place, wanted.kind)
+                # Written by name, so that states of sinks without it keep the key they had.
+                kept = ("keeps_target_labels",) if options.keeps_target_labels else ()
+                delta = self._deltas.delta((*place, *kept), wanted.kind)
             streams.append(Stream(group, encoded, outlets, delta))
         return tuple(streams)
 
@@ -289,6 +294,7 @@ class Resolver:
                 _as_wanted(identity, options),
                 target=resource,
                 promoted=options.promoted,
+                keeps_target_labels=options.keeps_target_labels,
             )
             routes.append((tuple(target.lane(group) for target in alike), group, prefix))
         return tuple(routes)

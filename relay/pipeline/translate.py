@@ -20,7 +20,6 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from relay import __version__
 from relay.pipeline.attribute_names import METADATA_LABELS, SCOPE_PREFIX
 from relay.pipeline.forms import Forms
 from relay.pipeline.metric_types import MetricTypes
@@ -37,7 +36,8 @@ from relay.wire.otlp import (
 
 SCOPE_NAME = "relay"
 """Where no label names a scope, the scope must name the translator (compatibility
-specification)."""
+specification). Without a version: backends make a label of it, so that each release would make
+every series a new one."""
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -46,7 +46,7 @@ class Scope(NamedTuple):
     """An instrumentation scope; ``attributes`` are sorted by key."""
 
     name: str = SCOPE_NAME
-    version: str = __version__
+    version: str = ""
     schema_url: str = ""
     attributes: Pairs = ()
 
@@ -82,6 +82,7 @@ class Translator:
         self._scopes: dict[tuple[Pairs, Scope], ScopeGroup] = {}
         self._groups: dict[tuple[ScopeGroup, MetricIdentity], MetricGroup] = {}
         self._forms = Forms()
+        self._forms_with_target = Forms(keeps_target_labels=True)
         self._latest: MetricGroup | None = None
 
     def place(
@@ -91,13 +92,18 @@ class Translator:
         *,
         target: Resource,
         promoted: frozenset[str] = frozenset(),
+        keeps_target_labels: bool = False,
     ) -> tuple[MetricGroup, bytes]:
         """The group of a series' points as this metric, and their prefix as number points: what
         :meth:`translate`, :meth:`group` and :func:`~relay.wire.otlp.point_prefix` make of it."""
-        prefix = self._forms.prefix(labels, promoted)
+        forms = self._forms_with_target if keeps_target_labels else self._forms
+        prefix = forms.prefix(labels, promoted)
         if prefix is None:
             translation = self.translate(
-                sorted(labels.items()), target=target.attributes, promoted=promoted
+                sorted(labels.items()),
+                target=target.attributes,
+                promoted=promoted,
+                keeps_target_labels=keeps_target_labels,
             )
             return self.group(translation, metric), point_prefix(translation.attributes)
         home = target.home
@@ -119,12 +125,13 @@ class Translator:
         *,
         target: Pairs = (),
         promoted: Container[str] = (),
+        keeps_target_labels: bool = False,
     ) -> Translation:
         """Split labels (sorted, unique, non-empty, with a name) into what OTLP wants of them.
 
         ``target`` is what is known of the series' target, ``promoted`` are labels that describe
         the resource. Where several say something else of one attribute, ``job`` and ``instance``
-        win, then promoted labels.
+        win, then promoted labels. ``keeps_target_labels``: these two stay attributes besides.
         """
         moved: dict[str, str] = {}
         scope: dict[str, str] = {}
@@ -143,6 +150,8 @@ class Translator:
                 moved[key] = value
             elif key not in METADATA_LABELS:
                 attributes[key] = value
+        if keeps_target_labels:
+            attributes |= {k: v for k, v in (("job", job), ("instance", instance)) if v}
         resource = _service(job, instance)
         # A UTF-8 label of the very name of an attribute of the resource, made from job or instance.
         for key in resource.keys() & attributes.keys():
@@ -207,7 +216,7 @@ def _service(job: str, instance: str) -> dict[str, str]:
 def _scope(labels: dict[str, str]) -> Scope:
     """The scope that ``otel_scope_*`` labels describe, by the rest of their names."""
     name = labels.pop("name", "")
-    # A version without a name would be ours with somebody else's version.
-    version = labels.pop("version", "") if name else __version__
+    # A version without a name would be ours with somebody else's version: it stays an attribute.
+    version = labels.pop("version", "") if name else ""
     schema_url = labels.pop("schema_url", "")
     return Scope(name or SCOPE_NAME, version, schema_url, tuple(sorted(labels.items())))

@@ -92,6 +92,20 @@ def test_the_short_way_agrees_with_the_long_one(
             )
             assert group is translator.group(translation, types.identity(name))
             assert prefix == point_prefix(translation.attributes)
+            keeping, prefix = translator.place(
+                read,
+                types.identity(name),
+                target=target,
+                promoted=wanted,
+                keeps_target_labels=True,
+            )
+            longer = translator.translate(
+                sorted(items), target=target.attributes, promoted=wanted, keeps_target_labels=True
+            )
+            assert keeping is group
+            assert prefix == point_prefix(longer.attributes)
+            of_target = {key: value for key, value in items if key in ("job", "instance")}
+            assert dict(longer.attributes) == {**dict(translation.attributes), **of_target}
         # On the multitenant path some labels are the relay's alone.
         _, prefix = translator.place(
             read.without({"code", "x", "zone"}), types.identity(name), target=target

@@ -27,7 +27,6 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE
 
-from relay import __version__
 from tests.support import slow_native
 from tests.support.prompb import Histogram
 
@@ -40,7 +39,7 @@ TIME_NS_MAX = 2**63 - 1  # readers keep it in an int64
 TIME_MS_MAX = TIME_NS_MAX // 1_000_000
 UNIT_CHARS_MAX = 64
 """The relay's own bound: what comes with a longer unit is not believed."""
-SCOPE = ("relay", __version__)  # where no label names a scope, it names the translator
+SCOPE = ("relay", "")  # where no label names a scope, it names the translator
 
 
 class Identity(NamedTuple):
@@ -311,7 +310,7 @@ def _scope(labels: dict[str, str]) -> tuple[Any, ...]:
     own = {name.removeprefix(prefix): name for name in list(labels) if name.startswith(prefix)}
     said = {key: labels.pop(name) for key, name in own.items()}
     name = said.pop("name", "")
-    version = said.pop("version", "") if name else __version__
+    version = said.pop("version", "") if name else ""
     said.pop("schema_url", "")
     return (name or SCOPE[0], version, *sorted(said.items()))
 

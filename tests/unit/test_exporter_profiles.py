@@ -48,6 +48,7 @@ def test_a_profile_sets_what_is_left_out(tmp_path: Path, name: str) -> None:
     assert settings.request_bytes_max == profile.request_bytes_max
     assert settings.unsupported_kinds == profile.unsupported
     assert profile.compression in profile.accepted_compressions
+    assert settings.keeps_target_labels == (name == "victoriametrics")
 
 
 @pytest.mark.parametrize(
@@ -126,3 +127,13 @@ def test_check_shows_what_would_be_lost(tmp_path: Path) -> None:
 def test_promoted_labels(tmp_path: Path) -> None:
     settings = otlp(load(tmp_path, "promoteLabels: [resource_name, resource_namespace]"))
     assert settings.promoted_labels == {"resource_name", "resource_namespace"}
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["http://vm.example.com:8428/opentelemetry", "https://vm.example.com/insert/42/opentelemetry"],
+)
+def test_the_path_of_victoriametrics_gives_it_away(tmp_path: Path, endpoint: str) -> None:
+    (warning,) = load(tmp_path, endpoint=endpoint).warnings
+    assert "has the path of victoriametrics; write profile: victoriametrics" in warning
+    assert load(tmp_path, "profile: victoriametrics", endpoint=endpoint).warnings == ()

@@ -126,6 +126,13 @@ def test_vector_7_scope_labels_become_the_scope() -> None:
     assert point.attributes == (("a", "b"),)
 
 
+def test_the_relays_own_scope_has_no_version() -> None:
+    """A backend makes a label of it: a release would make every series a new one."""
+    for line in ("up 1", 'up{otel_scope_owner="me"} 1', 'up{otel_scope_version="1.2"} 1'):
+        (point,) = become(line)
+        assert point.scope[:2] == ("relay", "")
+
+
 def test_vector_8_a_classic_histogram() -> None:
     (point,) = become(*LATENCY, types=HISTOGRAM)
     assert point.name == "latency_seconds"
