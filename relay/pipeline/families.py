@@ -4,13 +4,18 @@ Rules (reference, section B and vectors 8 to 12 and 16):
 
 * ``le`` values become bounds, without +Inf; a bucket's count is what it has more than the bucket
   below it. Where +Inf is missing the last bucket is what the count has more.
-* A histogram without count is none. Its sum may be missing, and stays unset; a summary's is then 0.
+* A histogram without ``_count`` has that of its ``+Inf`` bucket, or of all its ranges together
+  (VictoriaMetrics' components expose no ``_count``); with neither it is none, and a summary without
+  one is none. The sum may be missing, and stays unset; a summary's is then 0.
 * Nothing is mended: counts that are no whole numbers, that fall from bucket to bucket or contradict
   each other, a bound given twice or NaN make the set worthless as a whole.
 * ``vmrange`` buckets (VictoriaMetrics) hold what fell between two bounds, are not cumulative and
-  exist only where something did: gaps between them are buckets with a count of 0.
+  exist only where something did: gaps between them are buckets with a count of 0. A range from a
+  number to itself, as older ones write ``0...0``, is the bucket that ends there.
 * A quantile's NaN is a value: nothing was observed in the summary's window.
-* A set whose count is the stale marker is a stale point. A single stale member is absent.
+* A set whose count is the stale marker, or whatever stands in for it, is a stale point: the bounds
+  and quantiles that the family had last, with nothing in them, because backends end those series
+  alone that a point names. A single stale member is absent.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from operator import itemgetter
 from typing import Literal, NamedTuple, Protocol
 
@@ -66,6 +72,7 @@ class Layout(Protocol):
 
 _DOUBLE = struct.Struct("<d")
 _ZERO = bytes(8)
+_STALE_VALUE: float = _DOUBLE.unpack(STALE)[0]
 
 
 def parse_bound(text: str) -> float:
@@ -81,17 +88,7 @@ def parse_range(text: str) -> tuple[float, float]:
     """A ``vmrange`` label's bounds, as ``1.000e+00...1.136e+00``; NaN where it is none."""
     low, dots, high = text.partition("...")
     lower, upper = (parse_bound(low), parse_bound(high)) if dots else (math.nan, math.nan)
-    return (lower, upper) if lower < upper else (math.nan, math.nan)
-
-
-def _whole_count(time_ns: int, count: bytes | None) -> int | HistogramPoint | Refusal:
-    """A histogram's count; the point itself where it is stale, and why there is none otherwise."""
-    if count is None:
-        return "no_count"
-    if count == STALE:
-        return HistogramPoint(time_ns, 0, None, (), (), stale=True)
-    whole = _whole(count)
-    return "not_whole" if whole is None else whole
+    return (lower, upper) if lower <= upper else (math.nan, math.nan)
 
 
 def classic_histogram(
@@ -103,9 +100,15 @@ def classic_histogram(
     exemplars: tuple[Exemplar, ...] = (),
 ) -> HistogramPoint | Refusal:
     """The point of cumulative buckets, (bound, value) sorted by bound."""
-    whole = _whole_count(time_ns, count)
-    if not isinstance(whole, int):
-        return whole
+    count = _present(count)
+    if count is None:
+        tops = [value for bound, value in buckets if bound == math.inf and value != STALE]
+        if not tops:
+            return "no_count"
+        count = tops[0]
+    whole = _whole(count)
+    if whole is None:
+        return "not_whole"
     bounds: list[float] = []
     counts: list[int] = []
     below = 0
@@ -145,9 +148,6 @@ def range_histogram(
     exemplars: tuple[Exemplar, ...] = (),
 ) -> HistogramPoint | Refusal:
     """The point of ``vmrange`` buckets, (lower, upper, value) sorted by their bounds."""
-    whole = _whole_count(time_ns, count)
-    if not isinstance(whole, int):
-        return whole
     bounds: list[float] = []
     counts: list[int] = []
     for lower, upper, value in buckets:
@@ -158,13 +158,19 @@ def range_histogram(
         within = _whole(value)
         if within is None:
             return "not_whole"
-        if bounds and lower < bounds[-1]:
+        if bounds and (lower < bounds[-1] or upper == bounds[-1]):
             return "duplicate_bound"
-        if lower != -math.inf and (not bounds or lower > bounds[-1]):
+        if -math.inf < lower < upper and (not bounds or lower > bounds[-1]):
             bounds.append(lower)
             counts.append(0)
         bounds.append(upper)
         counts.append(within)
+    count = _present(count)
+    if count is None and not bounds:
+        return "no_count"
+    whole = sum(counts) if count is None else _whole(count)
+    if whole is None:
+        return "not_whole"
     if sum(counts) != whole:
         return "contradiction"
     if bounds and bounds[-1] == math.inf:
@@ -186,10 +192,8 @@ def summary(
     start_ns: int = 0,
 ) -> SummaryPoint | Refusal:
     """The point of a summary, (quantile, value) sorted by quantile."""
-    if count is None:
+    if count is None or count == STALE:
         return "no_count"
-    if count == STALE:
-        return SummaryPoint(time_ns, 0, _ZERO, (), stale=True)
     whole = _whole(count)
     if whole is None:
         return "not_whole"
@@ -231,6 +235,43 @@ def summary_of(parts: Iterable[Part], time_ns: int, start_ns: int) -> SummaryPoi
     return summary(time_ns, single.get("count"), single.get("sum"), quantiles, start_ns)
 
 
+def has_ended(parts: Sequence[Part]) -> bool:
+    """Whether a family ends with these, which are all that there is of a set and at least one:
+    with all of them that tell a count, where there is one."""
+    heads = [
+        value
+        for part, (bound, _), value in parts
+        if part in ("count", "vmrange") or (part == "le" and bound == math.inf)
+    ]
+    return all(value == STALE for value in heads or [value for _, _, value in parts])
+
+
+def ended_histogram(
+    time_ns: int, members: Iterable[tuple[str, tuple[float, float]]], *, is_ranged: bool
+) -> HistogramPoint:
+    """The stale point of a histogram that last consisted of these members, (what, order)."""
+    # Two spellings of one bound are one, and what is no bound was in no point.
+    kept = {(part, order): None for part, order in members if _has_place(part, order[0])}
+    parts = [(part, order, _ZERO) for part, order in (("count", (0.0, 0.0)), *kept)]
+    point = histogram_of(parts, time_ns, 0, (), is_ranged=is_ranged)
+    if isinstance(point, str):
+        # Ranges that lie across each other: no point ever had them.
+        point = HistogramPoint(time_ns, 0, None, (), ())
+    return replace(point, stale=True)
+
+
+def _has_place(part: str, bound: float) -> bool:
+    """Whether a histogram's point shows that it had this member."""
+    return part == "sum" or (bound > -math.inf if part == "le" else not math.isnan(bound))
+
+
+def ended_summary(time_ns: int, members: Iterable[tuple[str, tuple[float, float]]]) -> SummaryPoint:
+    """The stale point of a summary that last consisted of these members, (what, order)."""
+    quantiles = sorted({bound for part, (bound, _) in members if part == "quantile"})
+    pairs = tuple((bound, _STALE_VALUE) for bound in quantiles if 0.0 <= bound <= 1.0)
+    return SummaryPoint(time_ns, 0, _ZERO, pairs, stale=True)
+
+
 def _sorted_out(parts: Iterable[Part]) -> tuple[dict[str, bytes], list[Part]]:
     """Count and sum, and what has a bound in the order of these."""
     single: dict[str, bytes] = {}
@@ -263,9 +304,11 @@ def classic_layout(
 ) -> ClassicLayout | None:
     """The layout of a histogram whose parts lie at these places, buckets as (bound, place)."""
     ordered = sorted(buckets)
-    if count is None or not ordered:
+    top = ordered.pop()[1] if ordered and ordered[-1][0] == math.inf else None
+    if count is None:
+        count = top
+    if count is None or (top is None and not ordered):
         return None
-    top = ordered.pop()[1] if ordered[-1][0] == math.inf else None
     bounds = tuple(bound for bound, _ in ordered)
     if not all(map(math.isfinite, bounds)) or len(set(bounds)) < len(bounds):
         return None
@@ -300,4 +343,5 @@ def _whole(value: bytes) -> int | None:
 
 
 def _present(value: bytes | None) -> bytes | None:
+    """The value, None for the stale marker, too."""
     return None if value == STALE else value

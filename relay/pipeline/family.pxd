@@ -66,10 +66,10 @@ cdef class Family:
     cpdef take(self, Member member, bytes stamp, bytes value, object extra, Emission emission)
 
     @cython.locals(oldest=Set)
-    cpdef settle(self, Emission emission)
+    cpdef settle(self, Emission emission, bint at_end=*)
 
     @cython.locals(slots=list, member=Member)
-    cpdef bint _complete(self, Set pending)
+    cpdef bint _complete(self, Set pending, bint at_end=*)
 
     @cython.locals(outcomes=Outcomes, first=cython.longlong)
     cpdef send(self, Set done, Emission emission)

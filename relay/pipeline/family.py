@@ -14,6 +14,9 @@ from relay.pipeline.families import (
     Layout,
     Refusal,
     Slots,
+    ended_histogram,
+    ended_summary,
+    has_ended,
     histogram_of,
     layout_of,
     parse_bound,
@@ -280,21 +283,24 @@ class Family:
         if pending.taken >= self.needed and not emission.collecting:
             self.settle(emission)
 
-    def settle(self, emission: Emission) -> None:
-        """Send sets, oldest first, up to the first that has to wait."""
+    def settle(self, emission: Emission, at_end: bool = False) -> None:
+        """Send sets, oldest first, up to the first that has to wait. ``at_end`` of a request."""
         while self.sets:
             oldest = self.sets[min(self.sets)]
-            if not oldest.due and not self._complete(oldest):
+            if not oldest.due and not self._complete(oldest, at_end):
+                if self.is_ranged and not at_end:
+                    emission.settle_at_end(self)
                 return
             self.send(oldest, emission)
 
-    def _complete(self, pending: Set) -> bool:
+    def _complete(self, pending: Set, at_end: bool = False) -> bool:
         slots = pending.slots
         if not self.expected:
             return False
-        if self.is_ranged and pending.taken > 1:
+        if self.is_ranged:
             # Of these buckets only those exist that hold something, so that new ones may come at
-            # any time; but they add up to the count.
+            # any time; but they add up to the count. Without one, senders that write all of a
+            # scrape into one request tell by its end that there are no more.
             head = self.members.get(("count", "")), self.members.get(("sum", ""))
             for member in head:
                 if member is not None and member.expected and slots[member.slot] is None:
@@ -302,6 +308,8 @@ class Family:
             whole = slots[head[0].slot] if head[0] is not None else None
             if whole is not None and whole != STALE:
                 return ranges_add_up(whole, self._values(pending, "vmrange"))
+            if not at_end:
+                return False
         if pending.taken == len(slots):
             return True
         if pending.taken < self.expected:
@@ -465,11 +473,13 @@ class Family:
         return [value for value in found if value is not None]
 
     def _point(self, done: Set) -> HistogramPoint | SummaryPoint | Refusal:
-        parts = [
-            (member.part, member.order, value)
-            for member, value in zip(self.members.values(), done.slots, strict=True)
-            if value is not None
-        ]
+        pairs = list(zip(self.members.values(), done.slots, strict=True))
+        parts = [(member.part, member.order, value) for member, value in pairs if value is not None]
+        if has_ended(parts):
+            last = [(m.part, m.order) for m, value in pairs if m.expected or value is not None]
+            if self.identity.kind == "summary":
+                return ended_summary(done.time_ns, last)
+            return ended_histogram(done.time_ns, last, is_ranged=self.is_ranged)
         if self.identity.kind == "summary":
             return summary_of(parts, done.time_ns, done.start_ns)
         return histogram_of(
@@ -498,3 +508,4 @@ def take_all(deferred: list[Deferred], emission: Emission) -> None:
             else:
                 handler.take(stamp, value, extra, emission)
         at += 1
+    emission.end_request()

@@ -7,6 +7,9 @@ the sample tells. Rules:
   made when the first point of either comes.
 * A stale marker has no buckets to tell which of the two it ends. It ends the one that the series
   had last, and is an exponential one where there was none since we started.
+* Backends that store buckets as series end those alone that a stale point names: it repeats the
+  buckets of the last point. Explicit ones are empty in it. Exponential ones keep their counts, as
+  VictoriaMetrics passes empty ones over; with the flag set, no count means anything.
 """
 
 from __future__ import annotations
@@ -18,15 +21,17 @@ from relay.pipeline.intake import NativePoint
 from relay.pipeline.plans import Plan
 from relay.pipeline.streams import Emission, Stream
 from relay.wire.otlp import Kind
-from relay.wire.otlp_points import Exemplar, ExponentialPoint, HistogramPoint
+from relay.wire.otlp_points import Exemplar, ExponentialPoint
 
 MakeStreams = Callable[[Kind], tuple[Stream, ...]]
+
+_ZERO = bytes(8)
 
 
 class NativeRoute:
     """One series' native histograms; ``plan`` counts them. Without ``make`` nobody wants them."""
 
-    __slots__ = ("_kind", "_make", "_streams", "exemplars", "plan")
+    __slots__ = ("_kind", "_last", "_make", "_streams", "exemplars", "plan")
 
     def __init__(self, plan: Plan, make: MakeStreams | None) -> None:
         self.plan = plan
@@ -34,6 +39,7 @@ class NativeRoute:
         """Exemplars that came without a sample and go with the next point."""
         self._make = make
         self._kind: Kind = "exponential_histogram"
+        self._last: NativePoint | None = None
         self._streams: dict[Kind, tuple[Stream, ...]] = {}
 
     @property
@@ -47,8 +53,9 @@ class NativeRoute:
             return
         if not point.stale:
             self._kind = _kind(point)
-        elif self._kind == "histogram":
-            point = HistogramPoint(point.time_ns, 0, None, (), (), stale=True)
+            self._last = point
+        elif self._last is not None:
+            point = _ended(self._last, point.time_ns)
         if self.exemplars:
             point = dataclasses.replace(point, exemplars=point.exemplars + self.exemplars)
             self.exemplars = ()
@@ -60,6 +67,15 @@ class NativeRoute:
 
     def __repr__(self) -> str:
         return f"<NativeRoute {self._kind} {self._streams!r}>"
+
+
+def _ended(last: NativePoint, time_ns: int) -> NativePoint:
+    """The stale point behind the last one of a series."""
+    ended = dataclasses.replace(last, time_ns=time_ns, start_ns=0, exemplars=(), stale=True)
+    if isinstance(ended, ExponentialPoint):
+        return ended
+    total = None if ended.sum is None else _ZERO
+    return dataclasses.replace(ended, count=0, sum=total, counts=(0,) * len(ended.counts))
 
 
 def _kind(point: NativePoint) -> Kind:

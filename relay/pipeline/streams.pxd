@@ -14,7 +14,10 @@ cdef class Emission:
     cdef Py_ssize_t _held
     cdef list _taken
     cdef list _released
+    cdef dict _unsettled
 
+    cpdef settle_at_end(self, object family)
+    cpdef end_request(self)
     cpdef hold(self)
     cpdef release(self, long long position)
 

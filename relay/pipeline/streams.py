@@ -37,6 +37,14 @@ class Outlet:
     tally: SinkTally
 
 
+class Settles(Protocol):
+    """Holds sets of samples back until they are complete."""
+
+    def settle(self, emission: Emission, at_end: bool = False) -> None:
+        """Send what is complete; ``at_end`` of a request."""
+        ...
+
+
 class Emission:
     """One round in which finished points enter batches: the end of a request, or a deadline.
 
@@ -52,6 +60,7 @@ class Emission:
         "_positions",
         "_released",
         "_taken",
+        "_unsettled",
         "collecting",
         "gate",
         "intake",
@@ -81,6 +90,20 @@ class Emission:
         self._taken: list[int] = []
         """Older positions that are held once more, by what goes on waiting elsewhere."""
         self._released: list[int] = []
+        self._unsettled: dict[Settles, None] | None = None
+
+    def settle_at_end(self, family: Settles) -> None:
+        """Ask a family again, once a request, when all of its samples were handed out."""
+        if self._unsettled is None:
+            self._unsettled = {}
+        self._unsettled[family] = None
+
+    def end_request(self) -> None:
+        """All samples of the request were handed out."""
+        if self._unsettled is not None:
+            for family in self._unsettled:
+                family.settle(self, True)
+            self._unsettled = None
 
     def look_at(self, origin: Origin) -> None:
         """Turn to a sample that has waited."""

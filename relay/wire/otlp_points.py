@@ -68,7 +68,7 @@ class NumberPoint:
 class HistogramPoint:
     """Explicit buckets: ``len(counts) == len(bounds) + 1``, summing to ``count``; or both empty.
 
-    ``sum`` None is absent. A stale point has no counts: only its time and its flag are sent.
+    ``sum`` None is absent. A stale point says which buckets have ended, with nothing in them.
     """
 
     time_ns: int
@@ -160,8 +160,6 @@ def _number(point: NumberPoint) -> bytes:
 
 def _histogram(point: HistogramPoint) -> bytes:
     assert not point.counts or len(point.counts) == len(point.bounds) + 1
-    if point.stale:
-        return _times(point.start_ns, point.time_ns) + b"\x50\x01"  # flags (10)
     size = len(point.counts)
     parts = [
         _times(point.start_ns, point.time_ns),
@@ -174,12 +172,12 @@ def _histogram(point: HistogramPoint) -> bytes:
             packed = struct.pack(f"<{size - 1}d", *point.bounds)
             parts.append(field_bytes(b"\x3a", packed))  # explicit_bounds (7)
     parts.append(_exemplars(b"\x42", point.exemplars))  # 8
+    if point.stale:
+        parts.append(b"\x50\x01")  # flags (10)
     return b"".join(parts)
 
 
 def _exponential(point: ExponentialPoint) -> bytes:
-    if point.stale:
-        return _times(point.start_ns, point.time_ns) + b"\x50\x01"  # flags (10)
     return b"".join(
         [
             _times(point.start_ns, point.time_ns),
@@ -189,6 +187,7 @@ def _exponential(point: ExponentialPoint) -> bytes:
             b"\x39" + _SINGLE.pack(point.zero_count) if point.zero_count else b"",  # 7
             _buckets(b"\x42", point.positive),  # 8
             _buckets(b"\x4a", point.negative),  # 9
+            b"\x50\x01" if point.stale else b"",  # flags (10)
             _exemplars(b"\x5a", point.exemplars),  # 11
             b"\x71" + _DOUBLE.pack(point.zero_threshold) if point.zero_threshold else b"",  # 14
         ]
@@ -196,8 +195,6 @@ def _exponential(point: ExponentialPoint) -> bytes:
 
 
 def _summary(point: SummaryPoint) -> bytes:
-    if point.stale:
-        return _times(point.start_ns, point.time_ns) + b"\x40\x01"  # flags (8)
     parts = [
         _times(point.start_ns, point.time_ns),
         _COUNT_TAG + _SINGLE.pack(point.count),
@@ -206,6 +203,8 @@ def _summary(point: SummaryPoint) -> bytes:
     for quantile, value in point.quantiles:
         body = b"\x09" + _DOUBLE.pack(quantile) + b"\x11" + _DOUBLE.pack(value)
         parts.append(field_bytes(b"\x32", body))  # quantile_values (6)
+    if point.stale:
+        parts.append(b"\x40\x01")  # flags (8)
     return b"".join(parts)
 
 

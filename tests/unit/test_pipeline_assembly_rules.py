@@ -49,13 +49,13 @@ def times(rig: Rig) -> list[int]:
 
 def test_a_set_does_not_overtake_an_older_one_that_waits() -> None:
     rig = learned()
-    rig.feed(write(*H[:2], at_ms=T0_MS), tick=20.0)
+    rig.feed(write(H[0], H[2], at_ms=T0_MS), tick=20.0)
     rig.feed(write(*H, at_ms=T0_MS + 1000), tick=21.0)
     assert rig.sinks[0].held == 0
     rig.due(29.9)
     assert rig.sinks[0].held == 0
     rig.due(30.0)
-    assert rig.sinks[0].held == 1, "the first has no count"
+    assert rig.sinks[0].held == 1, "the first has neither a count nor all of its buckets"
     assert times(rig) == [1]
     assert outcomes(rig) == {"assembled": 4, "no_count": 2}
 

@@ -153,13 +153,15 @@ def test_vector_9_without_infinity_the_count_tells() -> None:
     assert point.data == (7, bits(9.5), (0.1, 1.0), (2, 3, 2))
 
 
-def test_vector_10_the_sum_may_be_missing_and_the_count_not() -> None:
+def test_vector_10_the_sum_may_be_missing_and_the_count_is_that_of_infinity() -> None:
     (point,) = become(*without(LATENCY, "_sum"), types=HISTOGRAM)
     assert point.data == (7, None, (0.1, 1.0), (2, 3, 2))
+    (point,) = become(*without(LATENCY, "_count"), types=HISTOGRAM)
+    assert point.data == (7, bits(9.5), (0.1, 1.0), (2, 3, 2))
     rig = rig_of()
-    rig.feed(write(*without(LATENCY, "_count"), types=HISTOGRAM))
+    rig.feed(write(*without(without(LATENCY, "_count"), "+Inf"), types=HISTOGRAM))
     assert points_of(rig) == []
-    assert outcomes(rig) == {"no_count": 4}
+    assert outcomes(rig) == {"no_count": 3}
 
 
 @pytest.mark.parametrize(
@@ -264,9 +266,12 @@ def test_vector_23_stale_histograms_and_summaries() -> None:
     stale = [f"{line.rpartition(' ')[0]} StaleNaN" for line in LATENCY]
     (point,) = become(*stale, types=HISTOGRAM)
     assert (point.flags, point.identity.kind) == (STALE_FLAG, "histogram")
-    assert point.data == (0, None, (), ())
+    assert point.data == (0, bits(0.0), (0.1, 1.0), (0, 0, 0))
     (point,) = become('rpc{quantile="0.5"} StaleNaN', "rpc_count StaleNaN", types=SUMMARY)
     assert (point.flags, point.identity.kind) == (STALE_FLAG, "summary")
+    count, total, ((quantile, value),) = point.data
+    assert (count, total, quantile) == (0, 0.0, 0.5)
+    assert math.isnan(value)
 
 
 def feed_counter(rig: Rig, *values: str) -> None:
