@@ -293,7 +293,7 @@ class Fleet:
         for records in (self._records, self._departing):
             for record in records.values():
                 for worker in record.workers:
-                    yield record.group, worker
+                    yield record.tally.group, worker
 
     def _add(self, exporter: Exporter) -> None:
         sources = self._install_sinks(exporter, None)
@@ -360,8 +360,8 @@ class Fleet:
         )
         worker = self._make_worker(exporter, sink, fittings)
         if record is None:
-            group = exporter.project or exporter.id
-            record = SinkRecord(SinkTally(*key), worker, group, owner)
+            tally = SinkTally(*key, exporter.project or exporter.id)
+            record = SinkRecord(tally, worker, owner)
         else:
             record.leaving.append(record.worker)
             record.worker, record.owner = worker, owner
@@ -404,6 +404,7 @@ class Fleet:
     def _retire(self, key: SinkKey) -> None:
         """Let a sink's worker send what it has, then stop it."""
         record = self._departing[key] = self._records.pop(key)
+        self._engine.drops.forget(*key)
         self._blocking.pop(record.worker, None)
         self._note_change()
         self._flush(record.worker)
@@ -485,12 +486,8 @@ def _told(queue: StoredQueue) -> dict[str, object]:
 def _options(sink: Sink) -> TargetOptions:
     """What the pipeline must know of a sink."""
     otlp = sink.otlp
-    return TargetOptions(
-        otlp.temporality,
-        otlp.promoted_labels,
-        otlp.unsupported_kinds,
-        otlp.keeps_target_labels,
-    )
+    kinds, keeps = otlp.unsupported_kinds, otlp.keeps_target_labels
+    return TargetOptions(otlp.temporality, otlp.promoted_labels, kinds, keeps)
 
 
 def _same_delivery(old: Sink, new: Sink) -> bool:

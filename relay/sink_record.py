@@ -38,11 +38,10 @@ class Survey:
 @dataclass(slots=True, eq=False)
 class SinkRecord:
     """``worker`` serves the sink of ``owner`` now; ``leaving`` are those of before it was removed
-    and added again, ``past`` the ledgers of those that have ended. ``group`` is the customer."""
+    and added again, ``past`` the ledgers of those that have ended."""
 
     tally: SinkTally
     worker: SinkWorker
-    group: str
     owner: Owner
     leaving: list[SinkWorker] = field(default_factory=list)
     past: list[LedgerStatistics] = field(default_factory=list)

@@ -8,6 +8,7 @@ from relay.inventory.info_series import Claim
 from relay.inventory.store import InventoryStatistics
 from relay.pipeline.assembly import AssemblyStatistics
 from relay.pipeline.delta import DeltaStatistics
+from relay.pipeline.drops import Drop
 from relay.pipeline.exemplars import ExemplarShelfStatistics
 from relay.pipeline.intake import Intake, Taken
 from relay.pipeline.metric_types import FamilyMetadata, MetricTypesStatistics
@@ -26,6 +27,7 @@ class EngineStatistics:
 
     ``received_samples`` counts everything that came, native histograms included, by protocol in
     ``received_by_protocol``; ``dropped_samples`` what went no further than the pipeline, by reason.
+    ``drops`` are samples that matched and became no point.
     """
 
     table: SeriesTableStatistics
@@ -41,6 +43,7 @@ class EngineStatistics:
     exemplars: ExemplarShelfStatistics
     assembly: AssemblyStatistics
     deltas: DeltaStatistics
+    drops: tuple[Drop, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

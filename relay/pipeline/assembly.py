@@ -17,23 +17,25 @@ seconds apart. Rules:
 * Memory is bounded: ``families_max`` families (the longest unused are forgotten), each of
   ``MEMBERS_MAX`` members and ``SETS_MAX`` sets at most, ``samples_max`` waiting samples in
   all; beyond, the oldest sets leave early.
-* Every sample has an outcome: ``assembled``, or why it is in no point. Waiting ones have none yet.
+* Every sample has an outcome: ``assembled``, or why it is in no point, and is named among the
+  drops of the sinks that would have had it. Waiting ones have none yet.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from relay.pipeline.drops import DropTable
 from relay.pipeline.families import FamilyKey
 from relay.pipeline.family import SETS_MAX, Family, Member, Set
-from relay.pipeline.intake import Extra, Origin
+from relay.pipeline.intake import Deferred, Extra, Origin
 from relay.pipeline.metric_types import Typing
 from relay.pipeline.needed import WaitingList
 from relay.pipeline.outcomes import Epoch, Outcomes
-from relay.pipeline.plans import SourceRoute, Target
+from relay.pipeline.plans import SinkTally, SourceRoute, Target
 from relay.pipeline.resources import Resources
 from relay.pipeline.router import Router
 from relay.pipeline.streams import Emission, Stream
@@ -71,21 +73,54 @@ _SETTLED_MAX = 1_000
 
 
 class Discard:
-    """The handler of series that become nothing by themselves; counts their samples."""
+    """The handler of series that become nothing; names their samples among the drops of sinks."""
 
-    __slots__ = ("_outcomes", "_reason")
+    __slots__ = ("_assembly", "_family", "_reason", "_sinks")
 
-    def __init__(self, outcomes: Outcomes, reason: str) -> None:
-        self._outcomes = outcomes
+    def __init__(
+        self, assembly: Assembly, family: str, reason: str, sinks: tuple[SinkTally, ...]
+    ) -> None:
+        self._assembly = assembly
+        self._family = family
         self._reason = reason
+        self._sinks = sinks
 
     def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
         """See :class:`relay.pipeline.streams.Handler`."""
         del stamp, value, extra, emission
-        self._outcomes.count(self._reason, 1)
+        self._assembly.drop(self._family, self._reason, 1, self._sinks)
 
     def __repr__(self) -> str:
         return f"<Discard {self._reason}>"
+
+
+class Described:
+    """The handler of series that are exported as attributes of others' resource."""
+
+    __slots__ = ("_outcome", "_outcomes", "_sinks")
+
+    def __init__(self, outcomes: Outcomes, outcome: str, sinks: tuple[SinkTally, ...]) -> None:
+        self._outcomes = outcomes
+        self._outcome = outcome
+        self._sinks = sinks
+
+    def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
+        """See :class:`relay.pipeline.streams.Handler`."""
+        del stamp, value, extra, emission
+        self._outcomes.count(self._outcome, 1)
+        for sink in self._sinks:
+            sink.exported += 1
+
+    def __repr__(self) -> str:
+        return f"<Described {self._outcome}>"
+
+
+class _Parting(NamedTuple):
+    """A family that sinks lost while a request was decoded, when ``at`` samples were deferred."""
+
+    family: Family
+    sinks: tuple[SinkTally, ...]
+    at: int
 
 
 class Enrolment(NamedTuple):
@@ -104,6 +139,7 @@ class Assembly:
         resources: Resources,
         make_streams: MakeStreams,
         waiting: WaitingList,
+        drops: DropTable,
         *,
         wait_s: float = 10.0,
         families_max: int = 200_000,
@@ -117,6 +153,10 @@ class Assembly:
         self._resources = resources
         self._make_streams = make_streams
         self._waiting = waiting
+        self._drops = drops
+        self.deferred: Sequence[Deferred] = ()
+        """Samples of the request that is decoded now, which are not taken yet."""
+        self._partings: list[_Parting] = []
         self._wait_s = wait_s
         self._half = families_max // 2
         self._samples_max = samples_max
@@ -151,6 +191,7 @@ class Assembly:
         self._route(family)
         fewer = family.sources.intersection(matched)
         if fewer != family.sources:
+            self._part(family, family.sources - fewer)
             family.sources = fewer
             family.streams = None
             family.fact.version += 1
@@ -158,7 +199,11 @@ class Assembly:
         if not fewer:
             return None
         member = family.member(bound or typing.part, labels.get(bound, ""))
-        return Enrolment(family, member or Discard(self.outcomes, "too_many_members"))
+        if member is None:
+            sinks = tuple(self._sinks(family))
+            name = family.identity.name
+            return Enrolment(family, Discard(self, name, "too_many_members", sinks))
+        return Enrolment(family, member)
 
     def note_members(self, family: Family) -> None:
         """See :class:`relay.pipeline.outcomes.Home`."""
@@ -230,6 +275,36 @@ class Assembly:
             family.translated = family.resource.version
         return family.streams
 
+    def drop(self, family: str, reason: str, samples: int, sinks: Collection[SinkTally]) -> None:
+        """Name samples that are in no point."""
+        self.outcomes.count(reason, samples)
+        self._drops.count(family, reason, samples, sinks)
+
+    def lose(self, family: Family, reason: str, samples: int) -> None:
+        """The same for all sinks that take a family."""
+        self.drop(family.identity.name, reason, samples, self._sinks(family))
+
+    def commit_partings(self) -> None:
+        """Name samples of a good request that were deferred for sinks that lost the family before
+        they could be taken; :attr:`deferred` is all that the request deferred."""
+        if self._partings:
+            of_family: dict[Family, list[_Parting]] = {}
+            for parting in self._partings:
+                of_family.setdefault(parting.family, []).append(parting)
+            self._partings.clear()
+            for number, (handlers, *_) in enumerate(self.deferred):
+                for handler in handlers:
+                    if isinstance(handler, Member):
+                        for family, sinks, at in of_family.get(handler.family, ()):
+                            if number < at:
+                                name = family.identity.name
+                                self._drops.count(name, "taken_apart", 1, sinks)
+        self.deferred = ()
+
+    def forget_partings(self) -> None:
+        """The request was not good: nothing of it is taken."""
+        self._partings.clear()
+
     def expire(self, tick: float, emission: Emission) -> None:
         """Send what has waited long enough; ``tick`` is the clock of the emissions, in s."""
         while self._deadlines and self._deadlines[0][0] <= tick:
@@ -261,7 +336,7 @@ class Assembly:
         if not pending.origin.waited and emission.gate is not None:
             # It is as whole as it was then: of this and what it lacks now, nothing will come.
             pending.family.send(pending, emission)
-        pending.family.settle(emission)
+        pending.family.settle(emission, at_end=True)
 
     def finish(self, emission: Emission) -> None:
         """Send everything: nothing more will come."""
@@ -331,6 +406,25 @@ class Assembly:
             *(plan.matched for plan in plans[1:])
         )
         family.fact.version += 1
+
+    def _sinks(self, family: Family) -> list[SinkTally]:
+        """Who gets a family's points."""
+        return [outlet.tally for stream in self.streams(family) for outlet in stream.outlets]
+
+    def _part(self, family: Family, sources: Iterable[SourceRoute]) -> None:
+        """Sources turn out not to take every member: what waits for them is in none of their
+        points. What comes from now on reaches them as numbers."""
+        kind = family.identity.kind
+        sinks = tuple(
+            target.tally
+            for source in sources
+            for target in source.targets
+            if kind not in target.options.unsupported
+        )
+        waiting = sum(pending.taken for pending in family.sets.values())
+        if waiting:
+            self._drops.count(family.identity.name, "taken_apart", waiting, sinks)
+        self._partings.append(_Parting(family, sinks, len(self.deferred)))
 
     def _force(self, family: Family, pending: Set, emission: Emission) -> None:
         """Send a set, and the older ones of its family, without waiting."""

@@ -124,7 +124,7 @@ def take_histograms(
         try:
             point = parse_histogram(body, start, stop, created_ms=created_ms)
         except HistogramFault as fault:
-            intake.drop(fault.reason, 1, f"{series.name}: {fault}")
+            intake.drop(fault.reason, 1, f"{series.name}: {fault}", series)
             continue
         intake.buckets += buckets_of(point)
         if intake.buckets > BUCKETS_MAX and intake.bounded:
@@ -134,7 +134,7 @@ def take_histograms(
     if not points:
         return
     if len(points) < good:
-        intake.drop("duplicate_timestamp", good - len(points), series.name)
+        intake.drop("duplicate_timestamp", good - len(points), series.name, series)
     route = resolution.native(series)
     count_expansion(len(points) * point_bytes(series, route.plan), intake)
     intake.tallies.append((route.plan, len(points)))

@@ -97,6 +97,11 @@ class State:
         self.total = 0.0
         self.last: Cumulative | None = None
 
+    @property
+    def outcome(self) -> Outcome:
+        """What became of the point that was stepped to last, of this or any stream."""
+        return self.store.outcome
+
     def step(self, point: Point) -> Point | None:
         """The delta since the point before; None where there is nothing to say.
 
@@ -107,6 +112,7 @@ class State:
             store.keep(self)
         outcome, made = self._step(point)
         store.outcomes[outcome] += 1
+        store.outcome = outcome
         return made
 
     def _step(self, point: Point) -> tuple[Outcome, Point | None]:
@@ -246,6 +252,8 @@ class DeltaStore:
         self.epoch = 0
         self.since_ns = since_ns
         self.outcomes: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
+        self.outcome: Outcome = "made"
+        """Of the last point."""
         self._half = states_max // 2
         self._age_max_s = age_max_s
         self._rotate_at: float | None = None

@@ -14,6 +14,7 @@ from relay.inventory.info_series import InfoReader
 from relay.inventory.store import Inventory, ManifestIndex
 from relay.pipeline.accounts import EngineStatistics, Knowledge, Probed, Replayed
 from relay.pipeline.delta import DeltaStore
+from relay.pipeline.drops import DropTable
 from relay.pipeline.exemplars import ExemplarShelf
 from relay.pipeline.family import Set, take_all
 from relay.pipeline.flush import FlushSchedule
@@ -92,12 +93,14 @@ class Engine:
         )
         self.positions = Positions()
         self.waiting = WaitingList(self.positions)
+        self.drops = DropTable()
         self.resolver = Resolver(
             self.router,
             self.translator,
             self.resources,
             self.deltas,
             self.waiting,
+            self.drops,
             wait_s=assembly_wait_s,
             families_max=limits.histograms_max,
             samples_max=series_max,
@@ -226,6 +229,7 @@ class Engine:
         self._consume(body, intake, origin, protocol)
         probed = Probed(intake.taken, intake.dropped, intake.examples, intake.wanted)
         intake.undo()
+        self.assembly.forget_partings()
         self._settle()
         return probed
 
@@ -297,6 +301,7 @@ class Engine:
             self.shelf.statistics(),
             self.assembly.statistics(),
             self.deltas.statistics(),
+            self.drops.rows(),
         )
 
     def _consume(
@@ -304,6 +309,8 @@ class Engine:
     ) -> None:
         """Append a request's points to the batches; nothing is changed where that raises."""
         self.finder.enter(origin)
+        self.drops.now = intake.now
+        self.assembly.deferred = intake.deferred
         before = self.learned
         try:
             request = Request(body, self.finder, self, bounded=intake.bounded)
@@ -315,6 +322,7 @@ class Engine:
                     request.learn_ahead()
         except BaseException:
             intake.undo()
+            self.assembly.forget_partings()
             raise
         intake.learned = self.learned != before
 
@@ -334,6 +342,9 @@ class Engine:
             plan.samples += count
         for reason, count in intake.dropped.items():
             self._dropped[reason] = self._dropped.get(reason, 0) + count
+        for series, reason, count in intake.lost:
+            self.drops.count(series.name, reason, count, series.plan.every_sink())
+        self.assembly.commit_partings()
         withheld = self._withhold(intake) if self._gate is not None else []
         emission = self._emission(intake, tick)
         take_all(intake.deferred, emission)

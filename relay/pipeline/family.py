@@ -132,7 +132,7 @@ class Member:
         # The family was forgotten and made anew meanwhile: its namesake there goes on.
         member = self if current is family else current.member(self.part, self.text)
         if member is None:
-            family.outcomes.count("too_many_members", 1)
+            current.home.lose(current, "too_many_members", 1)
         else:
             current.take(member, stamp, value, extra, emission)
 
@@ -264,14 +264,14 @@ class Family:
             if time_ns <= self.floor_ns or time_ns in self.recent:
                 # It is alive all the same: sets to come wait for it again.
                 self._expect(member)
-                outcomes.count("late", 1)
+                self.home.lose(self, "late", 1)
                 return
             pending = self.home.open(self, time_ns, stamp, emission)
         self.latest = pending
         slots = pending.slots
         known = slots[member.slot]
         if known is not None:
-            outcomes.count("duplicate" if known == value else "conflict", 1)
+            self.home.lose(self, "duplicate" if known == value else "conflict", 1)
             return
         slots[member.slot] = value
         pending.taken += 1
@@ -347,10 +347,10 @@ class Family:
             self._learn(done)
             point = self._point(done)
             if isinstance(point, str):
-                outcomes.count(point, done.taken)
+                self.home.lose(self, point, done.taken)
             else:
                 for stream in self._wanted(done.taken):
-                    stream.push(point, origin, emission)
+                    stream.push(point, origin, emission, done.taken)
         done.slots = []
 
     def take_run(self, deferred: list[Deferred], at: int, emission: Emission) -> int:
@@ -402,11 +402,11 @@ class Family:
             return False
         for stream in self._wanted(len(slots)):
             if stream.delta is None:
-                stream.push_body(body, origin, emission)
+                stream.push_body(body, origin, emission, len(slots))
             else:
                 point = layout.point(slots, time_ns, start_ns)
                 assert point is not None, "it can be encoded"
-                stream.push(point, origin, emission)
+                stream.push(point, origin, emission, len(slots))
         return True
 
     def _wanted(self, samples: int) -> tuple[Stream, ...]:

@@ -44,6 +44,7 @@ cdef class Intake:
     cdef public list deferred
     cdef public list native
     cdef public list loose
+    cdef public list lost
     cdef public Py_ssize_t buckets
     cdef public Py_ssize_t grown
 

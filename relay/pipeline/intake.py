@@ -137,6 +137,7 @@ class Intake:
         "histograms",
         "learned",
         "loose",
+        "lost",
         "native",
         "now",
         "request",
@@ -178,6 +179,8 @@ class Intake:
         """Native histograms, likewise."""
         self.loose: list[tuple[Series, tuple[Exemplar, ...]]] = []
         """Exemplars that came without a sample."""
+        self.lost: list[tuple[Series, str, int]] = []
+        """Samples that were dropped of series that somebody wants, and why."""
         self.buckets = 0
         """Buckets of its native histograms, gaps included: they take more room than they came
         in."""
@@ -204,11 +207,13 @@ class Intake:
         """Whether anything of the request goes on its way, or changes how others are read."""
         return bool(self.touches or self.deferred or self.native) or self.learned
 
-    def drop(self, reason: str, count: int, example: str) -> None:
-        """Record samples that go no further."""
+    def drop(self, reason: str, count: int, example: str, series: Series | None = None) -> None:
+        """Record samples that go no further, those of a good ``series`` to be named as well."""
         self.dropped[reason] = self.dropped.get(reason, 0) + count
         if len(self.examples) < EXAMPLES_MAX:
             self.examples.append(f"{example}: {reason}")
+        if series is not None and series.plan.matched:
+            self.lost.append((series, reason, count))
 
     def withhold(self, wants: Callable[[OpenBatch], bool]) -> list[tuple[OpenBatch, int]]:
         """Take back what the request did to batches that do not want it, so that it is as if it
@@ -240,6 +245,7 @@ class Intake:
         self.deferred.clear()
         self.native.clear()
         self.loose.clear()
+        self.lost.clear()
 
 
 def enter(batch: OpenBatch, group: MetricGroup, intake: Intake) -> None:

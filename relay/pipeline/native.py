@@ -16,14 +16,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
+from relay.pipeline.drops import DropTable
 from relay.pipeline.intake import NativePoint
-from relay.pipeline.plans import Plan
+from relay.pipeline.plans import Plan, SinkTally
 from relay.pipeline.streams import Emission, Stream
 from relay.wire.otlp import Kind
 from relay.wire.otlp_points import Exemplar, ExponentialPoint
 
-MakeStreams = Callable[[Kind], tuple[Stream, ...]]
+
+class Ways(NamedTuple):
+    """Where points of one kind go, and the sinks that take none of that kind."""
+
+    streams: tuple[Stream, ...]
+    refused: tuple[SinkTally, ...]
+
 
 _ZERO = bytes(8)
 
@@ -31,16 +39,20 @@ _ZERO = bytes(8)
 class NativeRoute:
     """One series' native histograms; ``plan`` counts them. Without ``make`` nobody wants them."""
 
-    __slots__ = ("_kind", "_last", "_make", "_streams", "exemplars", "plan")
+    __slots__ = ("_drops", "_kind", "_last", "_make", "_name", "_ways", "exemplars", "plan")
 
-    def __init__(self, plan: Plan, make: MakeStreams | None) -> None:
+    def __init__(
+        self, name: str, plan: Plan, drops: DropTable, make: Callable[[Kind], Ways] | None
+    ) -> None:
+        self._name = name
+        self._drops = drops
         self.plan = plan
         self.exemplars: tuple[Exemplar, ...] = ()
         """Exemplars that came without a sample and go with the next point."""
         self._make = make
         self._kind: Kind = "exponential_histogram"
         self._last: NativePoint | None = None
-        self._streams: dict[Kind, tuple[Stream, ...]] = {}
+        self._ways: dict[Kind, Ways] = {}
 
     @property
     def wanted(self) -> bool:
@@ -59,14 +71,16 @@ class NativeRoute:
         if self.exemplars:
             point = dataclasses.replace(point, exemplars=point.exemplars + self.exemplars)
             self.exemplars = ()
-        streams = self._streams.get(self._kind)
-        if streams is None:
-            streams = self._streams[self._kind] = self._make(self._kind)
-        for stream in streams:
+        ways = self._ways.get(self._kind)
+        if ways is None:
+            ways = self._ways[self._kind] = self._make(self._kind)
+        for stream in ways.streams:
             stream.push(point, emission.origin, emission)
+        if ways.refused:
+            self._drops.count(self._name, "unsupported_kind", 1, ways.refused)
 
     def __repr__(self) -> str:
-        return f"<NativeRoute {self._kind} {self._streams!r}>"
+        return f"<NativeRoute {self._kind} {self._ways!r}>"
 
 
 def _ended(last: NativePoint, time_ns: int) -> NativePoint:

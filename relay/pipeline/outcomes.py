@@ -63,3 +63,7 @@ class Home(Protocol):
     def streams(self, family: Family) -> tuple[Stream, ...]:
         """Where a family's points go now."""
         ...
+
+    def lose(self, family: Family, reason: str, samples: int) -> None:
+        """Name samples that are in no point."""
+        ...

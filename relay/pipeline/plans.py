@@ -32,16 +32,20 @@ class SinkTally:
     """Points that one sink must account for: the left side of its ledger. Compared by identity.
 
     ``samples`` counts what its sources matched, ``points`` what was made of that for it: several
-    samples may become one point, or none.
+    samples may become one point, or none. ``exported`` samples are in a point, or in the attributes
+    of one.
     """
 
-    __slots__ = ("exporter", "points", "samples", "sink")
+    __slots__ = ("exported", "exporter", "group", "points", "samples", "sink")
 
-    def __init__(self, exporter: str, sink: str) -> None:
+    def __init__(self, exporter: str, sink: str, group: str = "") -> None:
         self.exporter = exporter
         self.sink = sink
+        self.group = group
+        """Which sinks it shares bounds with: those of its project, or of its exporter."""
         self.points = 0
         self.samples = 0
+        self.exported = 0
 
     def __repr__(self) -> str:
         return f"<SinkTally {self.exporter} {self.sink} {self.points}>"
@@ -215,6 +219,10 @@ class Plan:
             base.variants[key] = plan
         return plan
 
+    def every_sink(self) -> list[SinkTally]:
+        """All sinks that the sources which matched feed, once for each of these sources."""
+        return [target.tally for route in self.matched for target in route.targets]
+
     def fold(self) -> None:
         """Move what was counted here into the tallies of sources and sinks."""
         if self.samples:
@@ -223,6 +231,7 @@ class Plan:
             for sink in self.sinks:
                 sink.points += self.samples
                 sink.samples += self.samples
+                sink.exported += self.samples
             for sink in self.handled_sinks:
                 sink.samples += self.samples
             self.samples = 0

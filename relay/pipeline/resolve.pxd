@@ -11,6 +11,7 @@ cdef class Resolver:
     cdef object _types
     cdef object _resources
     cdef object _deltas
+    cdef object _drops
     cdef bint _changed
 
     @cython.locals(name=str)

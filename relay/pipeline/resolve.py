@@ -21,11 +21,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 
-from relay.pipeline.assembly import Assembly, Discard, Enrolment
+from relay.pipeline.assembly import Assembly, Described, Discard, Enrolment
 from relay.pipeline.attribute_names import METADATA_LABELS
 from relay.pipeline.delta import DeltaStore
+from relay.pipeline.drops import DropTable
 from relay.pipeline.metric_types import TYPE_NUMBERS, FamilyMetadata, Typing, family_of
-from relay.pipeline.native import NativeRoute
+from relay.pipeline.native import NativeRoute, Ways
 from relay.pipeline.needed import WaitingList
 from relay.pipeline.plans import SourceRoute, Target, TargetOptions
 from relay.pipeline.resources import KEY_LABELS, TARGET_INFO, Resource, Resources, TargetKey
@@ -59,6 +60,7 @@ class Resolver:
         resources: Resources,
         deltas: DeltaStore,
         waiting: WaitingList,
+        drops: DropTable,
         *,
         wait_s: float,
         families_max: int,
@@ -69,6 +71,7 @@ class Resolver:
             resources,
             self.streams,
             waiting,
+            drops,
             wait_s=wait_s,
             families_max=families_max,
             samples_max=samples_max,
@@ -78,6 +81,7 @@ class Resolver:
         self._types = translator.types
         self._resources = resources
         self._deltas = deltas
+        self._drops = drops
         self._changed = False
 
     def resolve(self, series: Series, labels: SeriesLabels, project: str) -> None:
@@ -157,11 +161,12 @@ class Resolver:
         plan = series.plan.variant((), targets) if targets else series.plan
         pairs = sorted(labels.items())
 
-        def streams(kind: Kind) -> tuple[Stream, ...]:
+        def ways(kind: Kind) -> Ways:
             identity = self._types.histogram(series.name, kind)
-            return self.streams(pairs, project, identity, targets)
+            refused = [target.tally for target in targets if kind in target.options.unsupported]
+            return Ways(self.streams(pairs, project, identity, targets), tuple(refused))
 
-        return NativeRoute(plan, streams if targets else None)
+        return NativeRoute(series.name, plan, self._drops, ways if targets else None)
 
     def streams(
         self,
@@ -195,7 +200,7 @@ class Resolver:
                 # Written by name, so that states of sinks without it keep the key they had.
                 kept = ("keeps_target_labels",) if options.keeps_target_labels else ()
                 delta = self._deltas.delta((*place, *kept), wanted.kind)
-            streams.append(Stream(group, encoded, outlets, delta))
+            streams.append(Stream(group, encoded, outlets, self._drops, delta))
         return tuple(streams)
 
     def _learn_type(self, name: str, type_name: str | None, unit: str | None) -> None:
@@ -224,7 +229,7 @@ class Resolver:
             if reason:
                 targets = [target for source in matched for target in source.targets]
                 series.plan = plan.variant((), targets)
-                series.handlers = (Discard(self.assembly.outcomes, reason),)
+                series.handlers = (self._discard(typing, reason, targets),)
             elif plan.is_plain and typing.family is None:
                 group, prefix = self._translator.place(labels, typing.identity, target=resource)
                 series.routes = ((plan.batches(group), group, prefix),)
@@ -237,6 +242,13 @@ class Resolver:
             series.facts = self._resources.facts(key, project)
         series.resolved = series.plan.partition.version
         series.seen = _seen(series.facts)
+
+    def _discard(self, typing: Typing, reason: str, targets: Iterable[Target]) -> Handler:
+        """The handler of samples that become no point."""
+        tallies = tuple(target.tally for target in targets)
+        if reason == TARGET_INFO:
+            return Described(self.assembly.outcomes, reason, tallies)
+        return Discard(self.assembly, typing.identity.name, reason, tallies)
 
     def _share_out(
         self,

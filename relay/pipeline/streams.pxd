@@ -26,8 +26,9 @@ cdef class Stream:
     cdef public object group
     cdef public bytes attributes
     cdef public tuple outlets
+    cdef public object drops
     cdef public object delta
 
-    cpdef push(self, object point, object origin, Emission emission)
-    cpdef push_body(self, bytes body, object origin, Emission emission)
-    cpdef _append(self, bytes encoded, object origin, Emission emission)
+    cpdef push(self, object point, object origin, Emission emission, Py_ssize_t samples=*)
+    cpdef push_body(self, bytes body, object origin, Emission emission, Py_ssize_t samples)
+    cpdef _append(self, bytes encoded, object origin, Emission emission, Py_ssize_t samples)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from relay.pipeline.drops import DropTable
 from relay.pipeline.intake import Extra, Intake, Origin, append, leave
 from relay.pipeline.needed import ReplayGate
 from relay.pipeline.plans import SinkTally
@@ -23,6 +24,11 @@ from relay.wire.otlp_points import NumberPoint, Point, encode_point, wrap_point
 
 class Delta(Protocol):
     """Turns the cumulative points of one stream into deltas."""
+
+    @property
+    def outcome(self) -> str:
+        """What became of the last point."""
+        ...
 
     def step(self, point: Point) -> Point | None:
         """The delta since the point before; None where there is nothing to say."""
@@ -160,39 +166,47 @@ class Emission:
 
 
 class Stream:
-    """See the module's rules. ``attributes`` are encoded for the kind of ``group``."""
+    """See the module's rules. ``attributes`` are encoded for the kind of ``group``; ``drops`` is
+    where points are named that become no delta. ``samples`` are those that a point was made of."""
 
-    __slots__ = ("attributes", "delta", "group", "outlets")
+    __slots__ = ("attributes", "delta", "drops", "group", "outlets")
 
     def __init__(
         self,
         group: MetricGroup,
         attributes: bytes,
         outlets: tuple[Outlet, ...],
+        drops: DropTable,
         delta: Delta | None = None,
     ) -> None:
         self.group = group
         self.attributes = attributes
         self.outlets = outlets
+        self.drops = drops
         self.delta = delta
 
-    def push(self, point: Point, origin: Origin, emission: Emission) -> None:
+    def push(self, point: Point, origin: Origin, emission: Emission, samples: int = 1) -> None:
         """Append a cumulative point, or the delta it makes, to every outlet's batch."""
         if self.delta is not None:
             difference = self.delta.step(point)
             if difference is None:
+                reason = f"delta_{self.delta.outcome}"
+                tallies = [outlet.tally for outlet in self.outlets]
+                self.drops.count(self.group.identity.name, reason, samples, tallies)
                 return
             point = difference
-        self._append(encode_point(self.attributes, point), origin, emission)
+        self._append(encode_point(self.attributes, point), origin, emission, samples)
 
-    def push_body(self, body: bytes, origin: Origin, emission: Emission) -> None:
+    def push_body(self, body: bytes, origin: Origin, emission: Emission, samples: int) -> None:
         """Append a point that is encoded but for its attributes; the stream has no delta."""
         assert self.delta is None
-        self._append(wrap_point(self.attributes, body), origin, emission)
+        self._append(wrap_point(self.attributes, body), origin, emission, samples)
 
-    def _append(self, encoded: bytes, origin: Origin, emission: Emission) -> None:
+    def _append(self, encoded: bytes, origin: Origin, emission: Emission, samples: int) -> None:
         gate = emission.gate
         for outlet in self.outlets:
+            # Also what the sink had before a restart, and does not need once more.
+            outlet.tally.exported += samples
             if gate is not None and not gate.needs(outlet.batch, origin):
                 continue
             append(outlet.batch, self.group, encoded, origin, emission.intake)

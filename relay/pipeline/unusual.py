@@ -57,7 +57,7 @@ def decode_series(
     for value, timestamp_ms in samples:
         stamp = encode_time(timestamp_ms)
         if stamp is None:
-            intake.drop("timestamp", 1, f"{series.name} at {timestamp_ms} ms")
+            intake.drop("timestamp", 1, f"{series.name} at {timestamp_ms} ms", series)
         else:
             points.append((stamp, value, None))
     if exemplars and points:
@@ -74,7 +74,8 @@ def _in_order(parts: SeriesParts, series: Series, intake: Intake) -> list[tuple[
     """
     by_time = {timestamp_ms: value for value, timestamp_ms in parts.samples}
     if len(by_time) < len(parts.samples):
-        intake.drop("duplicate_timestamp", len(parts.samples) - len(by_time), series.name)
+        repeated = len(parts.samples) - len(by_time)
+        intake.drop("duplicate_timestamp", repeated, series.name, series)
     return [(by_time[timestamp_ms], timestamp_ms) for timestamp_ms in sorted(by_time)]
 
 

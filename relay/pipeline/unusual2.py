@@ -118,7 +118,7 @@ def _take_samples(
     for value, timestamp_ms, start_ms in samples:
         stamp = encode_time(timestamp_ms)
         if stamp is None:
-            intake.drop("timestamp", 1, f"{series.name} at {timestamp_ms} ms")
+            intake.drop("timestamp", 1, f"{series.name} at {timestamp_ms} ms", series)
             continue
         start = start_ms or parts.created_ms
         extra = Extra(start * 1_000_000) if 0 < start <= timestamp_ms else None
@@ -138,5 +138,6 @@ def _in_order(parts: SeriesParts2, series: Series, intake: Intake) -> list[Sampl
     """Samples by time, the last given for each, as in the other kernel."""
     by_time = {sample[1]: sample for sample in parts.samples}
     if len(by_time) < len(parts.samples):
-        intake.drop("duplicate_timestamp", len(parts.samples) - len(by_time), series.name)
+        repeated = len(parts.samples) - len(by_time)
+        intake.drop("duplicate_timestamp", repeated, series.name, series)
     return [by_time[time_ms] for time_ms in sorted(by_time)]
