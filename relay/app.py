@@ -297,7 +297,10 @@ class Relay:
         if question.exporter and question.exporter not in running:
             raise ConfigError([Fault("exporter", f"there is no exporter {question.exporter}")])
         explainer = Explainer(
-            self._engine.router, running, infer_types=self._settings.translation.infer_types
+            self._engine.router,
+            running,
+            infer_types=self._settings.translation.infer_types,
+            drops=self._engine.drops,
         )
         return list(
             explainer.series(

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from relay.deprecated_metrics import deprecated
+from relay.drop_metrics import DROPS
 from relay.figures import Snapshot
 from relay.metric import MetricSpec, Row, by, one, per_sink
 from relay.storage_metrics import STORAGE
@@ -401,6 +402,7 @@ _PRESENT: tuple[MetricSpec, ...] = (
         (),
         one(lambda s: s.unreachable_endpoints),
     ),
+    *DROPS,
     *STORAGE,
     *TIMES,
 )

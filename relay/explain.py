@@ -8,17 +8,19 @@ the answer is what happens, not what a second implementation thinks would happen
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 
 from relay.errors import SelectorError
 from relay.exporter.model import Exporter
 from relay.inventory.info_series import InfoReader
 from relay.inventory.store import Inventory
+from relay.pipeline.drops import REASONS, Drop, DropTable
 from relay.pipeline.metric_types import MetricTypes, Typing
 from relay.pipeline.router import Router
 from relay.pipeline.tenancy import ACCOUNT_LABELS, ANYWHERE, Origin, Tenancy
 from relay.pipeline.translate import OWN_SCOPE, Translation, Translator
 from relay.selector.ast import NAME
-from relay.selector.families import missing_members
+from relay.selector.families import asked_for_family, missing_members, possible_families
 from relay.selector.literals import quote_name, quote_string
 from relay.selector.matching import render
 from relay.selector.parser import parse_selector
@@ -68,11 +70,17 @@ class Explainer:
     """Answers about the exporters of a router. ``exporters`` are those that are routed, by id."""
 
     def __init__(
-        self, router: Router, exporters: Mapping[str, Exporter], *, infer_types: bool = True
+        self,
+        router: Router,
+        exporters: Mapping[str, Exporter],
+        *,
+        infer_types: bool = True,
+        drops: DropTable | None = None,
     ) -> None:
         self._router = router
         self._exporters = exporters
         self._infer_types = infer_types
+        self._drops = drops or DropTable()
 
     @classmethod
     def offline(
@@ -176,6 +184,8 @@ class Explainer:
         for source, compiled in sources.items():
             sinks = [sink.name for sink in exporter.sinks if source in sink.sources]
             yield from _source_lines(source, sinks, compiled, labels)
+        for drop in self._drops.of(name, possible_families(labels[NAME])):
+            yield f"  {_said(drop)}"
 
     def __repr__(self) -> str:
         return f"<Explainer of {self._router!r}>"
@@ -216,6 +226,25 @@ def _source_lines(
     yield f"  no: source {source}"
     for failure in explanation.failures:
         yield f"    {failure}"
+    family = asked_for_family(compiled, labels)
+    if family:
+        yield (
+            f"    {family} is what OTLP calls the whole; its series have other names: write "
+            f'{{__name__=~"{family}(_bucket|_count|_sum)?"}}'
+        )
+
+
+def _said(drop: Drop) -> str:
+    since, last = (_moment(seconds) for seconds in (drop.since, drop.last))
+    meaning = REASONS[drop.reason]
+    return (
+        f"since {since} {drop.samples} samples of {drop.family} were dropped before sink "
+        f"{drop.sink}, last at {last}: {drop.reason} ({meaning})"
+    )
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _otlp_lines(translation: Translation, typing: Typing) -> Iterator[str]:

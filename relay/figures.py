@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from relay.distribution import Distribution
+from relay.pipeline.drops import Drop
 from relay.sink.throughput import LATENCY_BOUNDS_S, REQUEST_BOUNDS_S
 
 NO_DURATIONS = Distribution()
@@ -172,6 +173,7 @@ class Snapshot:
     exemplars: Mapping[str, int] = field(default_factory=dict)
     delta_points: Mapping[str, int] = field(default_factory=dict)
     delta_states: int = 0
+    drops: tuple[Drop, ...] = ()
     exporters: int = 0
     exporter_faults: int = 0
     reloads: Mapping[str, int] = field(default_factory=dict)

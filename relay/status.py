@@ -27,6 +27,7 @@ from relay.figures import (
 from relay.journal.statistics import JournalStatistics
 from relay.loop import give_way
 from relay.pipeline.accounts import EngineStatistics
+from relay.pipeline.drops import REASONS, Drop
 from relay.pipeline.plans import SourceTally
 from relay.reloading import ReloadStatistics
 from relay.replay import NO_REPLAY, ReplayStatistics
@@ -47,6 +48,9 @@ from relay.storage_status import (
     queues_figures,
     time_document,
 )
+
+UNEXPORTED_MAX = 100
+"""Families that a sink's status names as not exported; the metrics have all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,7 @@ def snapshot(facts: Facts) -> Snapshot:
         },
         delta_points=engine.deltas.outcomes,
         delta_states=engine.deltas.states,
+        drops=engine.drops,
         exporters=len(facts.exporters),
         exporter_faults=len(facts.faults),
         reloads=facts.changes.reloads if facts.changes else {},
@@ -255,10 +260,13 @@ def _resources(
 ) -> dict[str, Any]:
     sources = {(tally.exporter, tally.source): tally.samples for tally in facts.sources}
     sinks = {(report.exporter, report.sink): report for report in facts.sinks if not report.removed}
+    drops: dict[tuple[str, str], list[Drop]] = {}
+    for drop in facts.engine.drops:
+        drops.setdefault((drop.exporter, drop.sink), []).append(drop)
     all_sinks = ((one.id, sink.name) for one in exporters for sink in one.sinks)
     states = Counter(sinks[key].worker.state for key in all_sinks)
     shown = (
-        _exporter(exporter, sources, sinks, facts.now)
+        _exporter(exporter, sources, sinks, drops, facts.now)
         for exporter in exporters
         if wanted.admits(exporter.id)
     )
@@ -301,6 +309,7 @@ def _exporter(
     exporter: Exporter,
     sources: Mapping[tuple[str, str], int],
     sinks: Mapping[tuple[str, str], SinkReport],
+    drops: Mapping[tuple[str, str], Sequence[Drop]],
     now: float,
 ) -> dict[str, Any]:
     give_way()
@@ -323,8 +332,29 @@ def _exporter(
                 "endpoint": sink.otlp.url,
                 "sources": list(sink.sources),
                 **_sink(sinks[name, sink.name], now),
+                "unexported": _unexported(drops.get((name, sink.name), ())),
             }
             for sink in exporter.sinks
+        ],
+    }
+
+
+def _unexported(drops: Sequence[Drop]) -> dict[str, Any]:
+    """Samples that matched and became no point of a sink: all of them, and those that were dropped
+    last by family and reason."""
+    latest = sorted(drops, key=lambda drop: -drop.last)[:UNEXPORTED_MAX]
+    return {
+        "samples": sum(drop.samples for drop in drops),
+        "families": [
+            {
+                "family": drop.family,
+                "reason": drop.reason,
+                "meaning": REASONS.get(drop.reason, ""),
+                "samples": drop.samples,
+                "since": time_document(drop.since),
+                "lastAt": time_document(drop.last),
+            }
+            for drop in latest
         ],
     }
 

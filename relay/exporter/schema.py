@@ -43,7 +43,7 @@ from relay.exporter.profiles import PROFILE_NAMES, PROFILES, profile_warnings
 from relay.exporter.resource_selectors import read_resource_selectors
 from relay.quantity import format_duration
 from relay.selector.ast import NAME, Selector
-from relay.selector.families import split_histograms
+from relay.selector.families import split_histograms, whole_names
 from relay.selector.parser import parse_query
 from relay.selector.resources import ResourceSelection, Selection
 from relay.wire.otlp import Temporality
@@ -191,7 +191,7 @@ def _read_query(metrics: Section) -> tuple[str, Selector]:
         caret = "\n    ".join(error.caret().splitlines())
         metrics.fault("metricsql", f"{error}\n    {caret}")
         return query, EVERYTHING
-    for warning in (*selector.warnings, *split_histograms(selector)):
+    for warning in (*selector.warnings, *split_histograms(selector), *whole_names(selector)):
         metrics.report.warn(metrics.at("metricsql"), warning)
     return query, selector
 

@@ -73,6 +73,14 @@ def test_takers_come_first_with_their_reason() -> None:
     ]
 
 
+def test_a_selector_that_asks_for_a_histogram_by_its_otlp_name() -> None:
+    some = Explainer.offline([exporter("x", "latency_seconds")])
+    told = "\n".join(lines(some, 'latency_seconds_bucket{le="1"}'))
+    assert "latency_seconds is what OTLP calls the whole; its series have other names" in told
+    assert '{__name__=~"latency_seconds(_bucket|_count|_sum)?"}' in told
+    assert "OTLP calls" not in "\n".join(lines(some, 'other_bucket{le="1"}'))
+
+
 def test_of_thousands_only_the_takers_are_told() -> None:
     some = Explainer.offline([exporter(f"e{n}", f'up{{n="{n}"}}') for n in range(3_000)])
     told = lines(some, 'up{n="7"}')

@@ -354,6 +354,7 @@ def test_the_full_example_has_every_field() -> None:
         "request_bytes_max": "maxRequestBytes",
         "promoted_labels": "promoteLabels",
         "unsupported_kinds": "profile",
+        "keeps_target_labels": "profile",
         "points_max": "maxSize",
         "attempts_max": "maxAttempts",
         "backoff_s": "backoff",

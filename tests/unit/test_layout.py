@@ -30,7 +30,7 @@ LEVELS = [
     {"pipeline", "sink"},
     {"figures"},
     {"metric"},
-    {"times", "storage_metrics", "deprecated_metrics"},
+    {"times", "drop_metrics", "storage_metrics", "deprecated_metrics"},
     {"catalogue"},
     {"exposition", "logs", "collector", "allocator"},
     {"telemetry"},

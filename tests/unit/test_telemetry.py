@@ -23,6 +23,7 @@ from relay.deprecated_metrics import DEPRECATED
 from relay.distribution import Distribution
 from relay.exposition import expose
 from relay.figures import JournalFigures, LagFigures, OrphanFigures
+from relay.pipeline.drops import Drop
 from relay.sink.throughput import LATENCY_BOUNDS_S, REQUEST_BOUNDS_S
 from relay.telemetry import (
     CATALOGUE,
@@ -113,6 +114,7 @@ SNAPSHOT = Snapshot(
     exemplars={"received": 9, "sent": 3, "dropped": 1},
     delta_points={"made": 8, "first": 2},
     delta_states=6,
+    drops=(Drop("a/web", "grafana", "h", "late", 118, 5.0, 6.0),),
     exporters=2,
     exporter_faults=1,
     reloads={"good": 5, "faulty": 2, "failed": 0},
@@ -149,6 +151,7 @@ relay_sink_matched_points_total{exporter="a/web",sink="grafana"} 40
 relay_sink_matched_samples_total{exporter="a/web",sink="grafana"} 44
 relay_sink_failed_points_total{exporter="a/web",outcome="rejected",reason="400",sink="grafana"} 2
 relay_sink_failed_points_total{exporter="a/web",outcome="dropped",reason="full",sink="grafana"} 4
+relay_sink_unexported_samples_total{exporter="a/web",family="h",reason="late",sink="grafana"} 118
 relay_sink_requests_total{exporter="a/web",result="retry",sink="grafana"} 2
 relay_sink_bytes_total{exporter="a/web",sink="grafana"} 5000
 relay_sink_last_success_timestamp_seconds{exporter="a/web",sink="grafana"} 1.7000000005e+09
