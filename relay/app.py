@@ -296,12 +296,8 @@ class Relay:
         running = {one.id: one for one in self._fleet.exporters} if self._fleet is not None else {}
         if question.exporter and question.exporter not in running:
             raise ConfigError([Fault("exporter", f"there is no exporter {question.exporter}")])
-        explainer = Explainer(
-            self._engine.router,
-            running,
-            infer_types=self._settings.translation.infer_types,
-            drops=self._engine.drops,
-        )
+        engine, infer = self._engine, self._settings.translation.infer_types
+        explainer = Explainer(engine.router, running, infer_types=infer, drops=engine.drops)
         return list(
             explainer.series(
                 labels,

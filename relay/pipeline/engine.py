@@ -14,7 +14,6 @@ from relay.inventory.info_series import InfoReader
 from relay.inventory.store import Inventory, ManifestIndex
 from relay.pipeline.accounts import EngineStatistics, Knowledge, Probed, Replayed
 from relay.pipeline.delta import DeltaStore
-from relay.pipeline.drops import DropTable
 from relay.pipeline.exemplars import ExemplarShelf
 from relay.pipeline.family import Set, take_all
 from relay.pipeline.flush import FlushSchedule
@@ -93,19 +92,18 @@ class Engine:
         )
         self.positions = Positions()
         self.waiting = WaitingList(self.positions)
-        self.drops = DropTable()
         self.resolver = Resolver(
             self.router,
             self.translator,
             self.resources,
             self.deltas,
             self.waiting,
-            self.drops,
             wait_s=assembly_wait_s,
             families_max=limits.histograms_max,
             samples_max=series_max,
         )
         self.assembly = self.resolver.assembly
+        self.drops = self.resolver.drops
         self.schedule = FlushSchedule()
         self.finder = Finder(
             self.table,

@@ -209,6 +209,26 @@ def summary(
     return SummaryPoint(time_ns, whole, _present(total) or _ZERO, tuple(pairs), start_ns)
 
 
+def point_of(
+    kind: Kind,
+    parts: Sequence[Part],
+    last: Iterable[tuple[str, tuple[float, float]]],
+    time_ns: int,
+    start_ns: int,
+    exemplars: tuple[Exemplar, ...],
+    is_ranged: bool,
+) -> HistogramPoint | SummaryPoint | Refusal:
+    """The point of all parts that are there, and at least one is. ``last`` are the members that
+    the family had last, (what, order): with these it ends."""
+    if kind == "summary":
+        if has_ended(parts):
+            return ended_summary(time_ns, last)
+        return summary_of(parts, time_ns, start_ns)
+    if has_ended(parts):
+        return ended_histogram(time_ns, last, is_ranged=is_ranged)
+    return histogram_of(parts, time_ns, start_ns, exemplars, is_ranged=is_ranged)
+
+
 def histogram_of(
     parts: Iterable[Part],
     time_ns: int,

@@ -14,15 +14,11 @@ from relay.pipeline.families import (
     Layout,
     Refusal,
     Slots,
-    ended_histogram,
-    ended_summary,
-    has_ended,
-    histogram_of,
     layout_of,
     parse_bound,
     parse_range,
+    point_of,
     ranges_add_up,
-    summary_of,
 )
 from relay.pipeline.intake import Deferred, Extra, Origin
 from relay.pipeline.needed import WAITING
@@ -475,16 +471,9 @@ class Family:
     def _point(self, done: Set) -> HistogramPoint | SummaryPoint | Refusal:
         pairs = list(zip(self.members.values(), done.slots, strict=True))
         parts = [(member.part, member.order, value) for member, value in pairs if value is not None]
-        if has_ended(parts):
-            last = [(m.part, m.order) for m, value in pairs if m.expected or value is not None]
-            if self.identity.kind == "summary":
-                return ended_summary(done.time_ns, last)
-            return ended_histogram(done.time_ns, last, is_ranged=self.is_ranged)
-        if self.identity.kind == "summary":
-            return summary_of(parts, done.time_ns, done.start_ns)
-        return histogram_of(
-            parts, done.time_ns, done.start_ns, done.exemplars, is_ranged=self.is_ranged
-        )
+        last = [(m.part, m.order) for m, value in pairs if m.expected or value is not None]
+        times, is_ranged = (done.time_ns, done.start_ns), self.is_ranged
+        return point_of(self.identity.kind, parts, last, *times, done.exemplars, is_ranged)
 
     def __repr__(self) -> str:
         return f"<Family {self.key.name} {len(self.members)} members, {len(self.sets)} sets>"

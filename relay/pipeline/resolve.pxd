@@ -6,12 +6,12 @@ from relay.pipeline.series cimport Series
 
 cdef class Resolver:
     cdef readonly object assembly
+    cdef readonly object drops
     cdef object _router
     cdef object _translator
     cdef object _types
     cdef object _resources
     cdef object _deltas
-    cdef object _drops
     cdef bint _changed
 
     @cython.locals(name=str)

@@ -60,18 +60,18 @@ class Resolver:
         resources: Resources,
         deltas: DeltaStore,
         waiting: WaitingList,
-        drops: DropTable,
         *,
         wait_s: float,
         families_max: int,
         samples_max: int,
     ) -> None:
+        self.drops = DropTable()
         self.assembly = Assembly(
             router,
             resources,
             self.streams,
             waiting,
-            drops,
+            self.drops,
             wait_s=wait_s,
             families_max=families_max,
             samples_max=samples_max,
@@ -81,7 +81,6 @@ class Resolver:
         self._types = translator.types
         self._resources = resources
         self._deltas = deltas
-        self._drops = drops
         self._changed = False
 
     def resolve(self, series: Series, labels: SeriesLabels, project: str) -> None:
@@ -166,7 +165,7 @@ class Resolver:
             refused = [target.tally for target in targets if kind in target.options.unsupported]
             return Ways(self.streams(pairs, project, identity, targets), tuple(refused))
 
-        return NativeRoute(series.name, plan, self._drops, ways if targets else None)
+        return NativeRoute(series.name, plan, self.drops, ways if targets else None)
 
     def streams(
         self,
@@ -200,7 +199,7 @@ class Resolver:
                 # Written by name, so that states of sinks without it keep the key they had.
                 kept = ("keeps_target_labels",) if options.keeps_target_labels else ()
                 delta = self._deltas.delta((*place, *kept), wanted.kind)
-            streams.append(Stream(group, encoded, outlets, self._drops, delta))
+            streams.append(Stream(group, encoded, outlets, self.drops, delta))
         return tuple(streams)
 
     def _learn_type(self, name: str, type_name: str | None, unit: str | None) -> None:
