@@ -204,8 +204,8 @@ _PRESENT: tuple[MetricSpec, ...] = (
     MetricSpec(
         "relay_exemplars_total",
         "counter",
-        "Exemplars, by what became of them: received with all requests, sent with a point that had "
-        "not come with them, dropped because they were unusable, too many or waited in vain.",
+        "Exemplars, by what became of them: received with all requests, sent with a point, dropped "
+        "because they were unusable, too many, waited in vain, or their point was none.",
         ("outcome",),
         by(lambda s: s.exemplars),
     ),

@@ -87,6 +87,9 @@ def append_sample(
     """Send one sample the ways that its series goes."""
     if series.plan.handled:
         intake.deferred.append((series.handlers, stamp, value, extra))
+    elif extra is not None and series.routes:
+        # Where there are handlers, these count once for all.
+        intake.note_exemplars(len(extra.exemplars), is_sent=True)
     for route in series.routes:
         if extra is not None:
             append_number(route, stamp, value, extra, Origin(intake.request, intake.now), intake)

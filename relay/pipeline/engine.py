@@ -399,6 +399,8 @@ class Engine:
         """End a round in which batches grew: each holds the position of its oldest sample, and
         leaves when its time has come."""
         emission.close()
+        self.shelf.sent += emission.intake.exemplars_sent
+        self.shelf.dropped += emission.intake.exemplars_lost
         close_round(emission.intake, self.positions, self.schedule, emission.tick)
         self.grown += emission.intake.grown
         emission.hand_over()

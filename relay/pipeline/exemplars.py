@@ -54,7 +54,6 @@ class ExemplarShelf:
         if series.native is not None and series.native.wanted:
             kept = (series.native.exemplars + exemplars)[-PER_SERIES_MAX:]
             self.dropped += len(series.native.exemplars) + len(exemplars) - len(kept)
-            self.sent += len(kept) - len(series.native.exemplars)
             series.native.exemplars = kept
             return
         if not series.routes and not series.handlers:
@@ -112,12 +111,13 @@ class _Waiting:
         """Append the sample with all that waits; later ones of the same round go without."""
         self.restore()
         self._shelf.taken(self._series, self)
-        self._shelf.sent += len(self.exemplars)
         start_ns, given = extra if extra is not None else Extra()
         extra = Extra(start_ns, given + self.exemplars)
         self.exemplars = ()
         for route in self._routes:
             append_number(route, stamp, value, extra, emission.origin, emission.intake)
+        if self._routes and not self._handlers:
+            emission.intake.note_exemplars(len(extra.exemplars), is_sent=True)
         for handler in self._handlers:
             handler.take(stamp, value, extra, emission)
 

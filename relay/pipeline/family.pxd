@@ -62,7 +62,7 @@ cdef class Family:
     cdef public long long floor_ns
     cdef bytes _digest
 
-    @cython.locals(outcomes=Outcomes, pending=Set, time_ns=cython.longlong, slots=list)
+    @cython.locals(pending=Set, time_ns=cython.longlong, slots=list)
     cpdef take(self, Member member, bytes stamp, bytes value, object extra, Emission emission)
 
     @cython.locals(oldest=Set)

@@ -253,7 +253,6 @@ class Family:
         emission: Emission,
     ) -> None:
         """Put a sample into the set of its time, and send what is complete now."""
-        outcomes = self.outcomes
         time_ns = int.from_bytes(stamp[:8], "little")
         pending = self.sets.get(time_ns)
         if pending is None:
@@ -272,7 +271,7 @@ class Family:
         slots[member.slot] = value
         pending.taken += 1
         pending.last = emission.position
-        outcomes.waiting += 1
+        self.outcomes.waiting += 1
         if extra is not None:
             pending.start_ns = max(pending.start_ns, extra.start_ns)
             pending.exemplars = (pending.exemplars + extra.exemplars)[:EXEMPLARS_MAX]
@@ -342,11 +341,13 @@ class Family:
         ):
             self._learn(done)
             point = self._point(done)
+            is_sent = False
             if isinstance(point, str):
                 self.home.lose(self, point, done.taken)
             else:
                 for stream in self._wanted(done.taken):
-                    stream.push(point, origin, emission, done.taken)
+                    is_sent |= stream.push(point, origin, emission, done.taken)
+            emission.intake.note_exemplars(len(done.exemplars), is_sent)
         done.slots = []
 
     def take_run(self, deferred: list[Deferred], at: int, emission: Emission) -> int:
@@ -464,8 +465,7 @@ class Family:
 
     def _values(self, done: Set, part: str) -> list[bytes]:
         """The values of all members of one kind that are there."""
-        slots = done.slots
-        found = [slots[member.slot] for member in self.members.values() if member.part == part]
+        found = [done.slots[m.slot] for m in self.members.values() if m.part == part]
         return [value for value in found if value is not None]
 
     def _point(self, done: Set) -> HistogramPoint | SummaryPoint | Refusal:

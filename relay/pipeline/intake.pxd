@@ -37,6 +37,8 @@ cdef class Intake:
     cdef public Py_ssize_t histograms
     cdef public Py_ssize_t exemplars
     cdef public Py_ssize_t exemplars_refused
+    cdef public Py_ssize_t exemplars_sent
+    cdef public Py_ssize_t exemplars_lost
     cdef public Py_ssize_t careful
     cdef public bint learned
     cdef public Py_ssize_t expansion_bytes

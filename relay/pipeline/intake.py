@@ -130,7 +130,9 @@ class Intake:
         "dropped",
         "examples",
         "exemplars",
+        "exemplars_lost",
         "exemplars_refused",
+        "exemplars_sent",
         "expansion_bytes",
         "grown",
         "has_metadata",
@@ -165,6 +167,10 @@ class Intake:
         self.exemplars = 0
         """Exemplars that came, good or not."""
         self.exemplars_refused = 0
+        self.exemplars_sent = 0
+        """Exemplars that entered batches, with one point or several."""
+        self.exemplars_lost = 0
+        """Exemplars of points that were in the end none."""
         self.careful = 0
         """Entries of the body that took the careful way."""
         self.learned = False
@@ -214,6 +220,13 @@ class Intake:
             self.examples.append(f"{example}: {reason}")
         if series is not None and series.plan.matched:
             self.lost.append((series, reason, count))
+
+    def note_exemplars(self, count: int, is_sent: bool) -> None:
+        """Count the exemplars of a point that left, or of one that could not."""
+        if is_sent:
+            self.exemplars_sent += count
+        else:
+            self.exemplars_lost += count
 
     def withhold(self, wants: Callable[[OpenBatch], bool]) -> list[tuple[OpenBatch, int]]:
         """Take back what the request did to batches that do not want it, so that it is as if it

@@ -74,8 +74,11 @@ class NativeRoute:
         ways = self._ways.get(self._kind)
         if ways is None:
             ways = self._ways[self._kind] = self._make(self._kind)
+        is_sent = False
         for stream in ways.streams:
-            stream.push(point, emission.origin, emission)
+            is_sent |= stream.push(point, emission.origin, emission)
+        if point.exemplars:
+            emission.intake.note_exemplars(len(point.exemplars), is_sent)
         if ways.refused:
             self._drops.count(self._name, "unsupported_kind", 1, ways.refused)
 

@@ -29,6 +29,6 @@ cdef class Stream:
     cdef public object drops
     cdef public object delta
 
-    cpdef push(self, object point, object origin, Emission emission, Py_ssize_t samples=*)
+    cpdef bint push(self, object point, object origin, Emission emission, Py_ssize_t samples=*)
     cpdef push_body(self, bytes body, object origin, Emission emission, Py_ssize_t samples)
     cpdef _append(self, bytes encoded, object origin, Emission emission, Py_ssize_t samples)

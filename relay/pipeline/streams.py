@@ -185,17 +185,19 @@ class Stream:
         self.drops = drops
         self.delta = delta
 
-    def push(self, point: Point, origin: Origin, emission: Emission, samples: int = 1) -> None:
-        """Append a cumulative point, or the delta it makes, to every outlet's batch."""
+    def push(self, point: Point, origin: Origin, emission: Emission, samples: int = 1) -> bool:
+        """Append a cumulative point, or the delta it makes, to every outlet's batch; return whether
+        there was anything to append."""
         if self.delta is not None:
             difference = self.delta.step(point)
             if difference is None:
                 reason = f"delta_{self.delta.outcome}"
                 tallies = [outlet.tally for outlet in self.outlets]
                 self.drops.count(self.group.identity.name, reason, samples, tallies)
-                return
+                return False
             point = difference
         self._append(encode_point(self.attributes, point), origin, emission, samples)
+        return True
 
     def push_body(self, body: bytes, origin: Origin, emission: Emission, samples: int) -> None:
         """Append a point that is encoded but for its attributes; the stream has no delta."""
@@ -235,8 +237,11 @@ class NumberHandler:
     def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
         """See :class:`Handler`."""
         point = number_point(stamp, value, extra)
+        is_sent = False
         for stream in self._streams:
-            stream.push(point, emission.origin, emission)
+            is_sent |= stream.push(point, emission.origin, emission)
+        if point.exemplars:
+            emission.intake.note_exemplars(len(point.exemplars), is_sent)
 
     def __repr__(self) -> str:
         return f"<NumberHandler {self._streams!r}>"

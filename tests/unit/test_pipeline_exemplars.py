@@ -170,3 +170,39 @@ def test_a_refused_request_leaves_none_behind() -> None:
     assert rig.snapshot() == before
     assert rig.engine.statistics().exemplars.waiting == 0
     assert repr(rig.engine.shelf) == "<ExemplarShelf 0 waiting of 0 series>"
+
+
+@pytest.mark.parametrize(
+    ("options", "series", "sent", "dropped"),
+    [
+        (NUMBERS, [(HITS, "sample0 exemplar0")], 1, 0),
+        (NUMBERS, [(HITS, "sample0 exemplar0"), (HITS, "exemplar0"), (HITS, "sample1")], 2, 0),
+        (TargetOptions("delta"), [(HITS, "sample0 exemplar0"), (HITS, "sample1 exemplar1")], 1, 1),
+        (TargetOptions(), [({"__name__": "latency"}, "native0 exemplar0")], 1, 0),
+        (
+            TargetOptions(),
+            [
+                ({"__name__": "h_bucket", "le": "+Inf"}, "sample0 exemplar0"),
+                ({"__name__": "h_count"}, "sample0"),
+            ],
+            1,
+            0,
+        ),
+        (TargetOptions(), [({"__name__": "h_bucket", "le": "1"}, "sample0 exemplar0")], 0, 1),
+    ],
+)
+def test_all_that_are_sent_are_counted_once(
+    options: TargetOptions, series: list[tuple[dict[str, str], str]], sent: int, dropped: int
+) -> None:
+    """Also those that came with their sample, and however many sinks they go to."""
+    rig = Rig()
+    for name in ("s", "t"):
+        rig.export(RigSink(name, limit=1000, options=options, exporter=name), exporter=name)
+    for one in series:
+        rig.feed(write(one))
+    rig.due(1e6)
+    rig.flush()
+    statistics = rig.engine.statistics().exemplars
+    assert (statistics.sent, statistics.dropped, statistics.waiting) == (sent, dropped, 0)
+    for sink in rig.sinks:
+        assert sum(traces(sink.any_points())) == sent
