@@ -275,6 +275,19 @@ class Assembly:
             family.translated = family.resource.version
         return family.streams
 
+    def sources_with(self, key: FamilyKey, time_ns: int) -> frozenset[SourceRoute]:
+        """The sources that take a family as a whole, if it has a set for this time, or is likely to
+        get one: it comes at intervals, and the last is not over by half."""
+        family = self._young.get(key) or self._old.get(key)
+        if family is None:
+            return frozenset()
+        recent = family.recent
+        is_there = time_ns in family.sets or time_ns in recent
+        if not is_there and len(recent) > 1:
+            interval = recent[-1] - recent[-2]
+            is_there = recent[-1] < time_ns <= recent[-1] + interval * 3 // 2
+        return family.sources if is_there else frozenset()
+
     def drop(self, family: str, reason: str, samples: int, sinks: Collection[SinkTally]) -> None:
         """Name samples that are in no point."""
         self.outcomes.count(reason, samples)

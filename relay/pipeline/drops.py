@@ -39,8 +39,7 @@ REASONS: Final[dict[str, str]] = {
     "conflict": "another value for a time that has one",
     "too_many_members": "more buckets than a histogram may have",
     "taken_apart": "waited for a whole of which its source turned out not to take every part",
-    "native_twin": "the same histogram came as a native one with custom buckets",
-    "classic_twin": "the same histogram came as a classic one",
+    "classic_twin": "the same histogram came as a classic one, which is exported",
     # Types that OTLP or the endpoint has no form for.
     "gauge_histogram": "OTLP has no gauge histograms",
     "unsupported_kind": "the endpoint takes no histograms of this kind, by its profile",

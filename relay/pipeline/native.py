@@ -7,6 +7,8 @@ the sample tells. Rules:
   made when the first point of either comes.
 * A stale marker has no buckets to tell which of the two it ends. It ends the one that the series
   had last, and is an exponential one where there was none since we started.
+* Prometheus can send the same histogram twice, as a classic one and with custom buckets. Both are
+  one metric in OTLP: a source that takes both gets the classic one, for as long as that comes.
 * Backends that store buckets as series end those alone that a stale point names: it repeats the
   buckets of the last point. Explicit ones are empty in it. Exponential ones keep their counts, as
   VictoriaMetrics passes empty ones over; with the flag set, no count means anything.
@@ -20,31 +22,55 @@ from typing import NamedTuple
 
 from relay.pipeline.drops import DropTable
 from relay.pipeline.intake import NativePoint
-from relay.pipeline.plans import Plan, SinkTally
+from relay.pipeline.plans import Plan, SinkTally, SourceRoute
 from relay.pipeline.streams import Emission, Stream
 from relay.wire.otlp import Kind
 from relay.wire.otlp_points import Exemplar, ExponentialPoint
 
 
 class Ways(NamedTuple):
-    """Where points of one kind go, and the sinks that take none of that kind."""
+    """Where points of one kind go, the sinks that take none of that kind, and those that have them
+    from the classic histogram of the same name."""
 
     streams: tuple[Stream, ...]
     refused: tuple[SinkTally, ...]
+    doubled: tuple[SinkTally, ...]
+
+
+Make = Callable[[Kind, frozenset[SourceRoute]], Ways]
+"""The ways of a kind, for all sources but these."""
+_NONE: frozenset[SourceRoute] = frozenset()
 
 
 _ZERO = bytes(8)
 
 
 class NativeRoute:
-    """One series' native histograms; ``plan`` counts them. Without ``make`` nobody wants them."""
+    """One series' native histograms; ``plan`` counts them. Without ``make`` nobody wants them.
+    ``twins`` are the sources that have the classic histogram for a time, ns."""
 
-    __slots__ = ("_drops", "_kind", "_last", "_make", "_name", "_ways", "exemplars", "plan")
+    __slots__ = (
+        "_drops",
+        "_kind",
+        "_last",
+        "_make",
+        "_name",
+        "_twins",
+        "_ways",
+        "exemplars",
+        "plan",
+    )
 
     def __init__(
-        self, name: str, plan: Plan, drops: DropTable, make: Callable[[Kind], Ways] | None
+        self,
+        name: str,
+        plan: Plan,
+        drops: DropTable,
+        make: Make | None = None,
+        twins: Callable[[int], frozenset[SourceRoute]] = lambda time_ns: _NONE,
     ) -> None:
         self._name = name
+        self._twins = twins
         self._drops = drops
         self.plan = plan
         self.exemplars: tuple[Exemplar, ...] = ()
@@ -52,7 +78,7 @@ class NativeRoute:
         self._make = make
         self._kind: Kind = "exponential_histogram"
         self._last: NativePoint | None = None
-        self._ways: dict[Kind, Ways] = {}
+        self._ways: dict[tuple[Kind, frozenset[SourceRoute]], Ways] = {}
 
     @property
     def wanted(self) -> bool:
@@ -71,9 +97,10 @@ class NativeRoute:
         if self.exemplars:
             point = dataclasses.replace(point, exemplars=point.exemplars + self.exemplars)
             self.exemplars = ()
-        ways = self._ways.get(self._kind)
+        twins = self._twins(point.time_ns) if self._kind == "histogram" else _NONE
+        ways = self._ways.get((self._kind, twins))
         if ways is None:
-            ways = self._ways[self._kind] = self._make(self._kind)
+            ways = self._ways[self._kind, twins] = self._make(self._kind, twins)
         is_sent = False
         for stream in ways.streams:
             is_sent |= stream.push(point, emission.origin, emission)
@@ -81,6 +108,8 @@ class NativeRoute:
             emission.intake.note_exemplars(len(point.exemplars), is_sent)
         if ways.refused:
             self._drops.count(self._name, "unsupported_kind", 1, ways.refused)
+        if ways.doubled:
+            self._drops.count(self._name, "classic_twin", 1, ways.doubled)
 
     def __repr__(self) -> str:
         return f"<NativeRoute {self._kind} {self._ways!r}>"

@@ -19,12 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from relay.pipeline.assembly import Assembly, Described, Discard, Enrolment
 from relay.pipeline.attribute_names import METADATA_LABELS
 from relay.pipeline.delta import DeltaStore
 from relay.pipeline.drops import DropTable
+from relay.pipeline.families import FamilyKey
 from relay.pipeline.metric_types import TYPE_NUMBERS, FamilyMetadata, Typing, family_of
 from relay.pipeline.native import NativeRoute, Ways
 from relay.pipeline.needed import WaitingList
@@ -35,6 +36,7 @@ from relay.pipeline.router import Router
 from relay.pipeline.series import Series
 from relay.pipeline.streams import Handler, NumberHandler, Outlet, Stream
 from relay.pipeline.translate import Translator
+from relay.selector.ast import NAME
 from relay.wire.label_reader import SeriesLabels
 from relay.wire.otlp import Kind, MetricIdentity
 from relay.wire.otlp_points import encode_attributes
@@ -160,12 +162,21 @@ class Resolver:
         plan = series.plan.variant((), targets) if targets else series.plan
         pairs = sorted(labels.items())
 
-        def ways(kind: Kind) -> Ways:
+        def ways(kind: Kind, without: frozenset[SourceRoute]) -> Ways:
             identity = self._types.histogram(series.name, kind)
             refused = [target.tally for target in targets if kind in target.options.unsupported]
-            return Ways(self.streams(pairs, project, identity, targets), tuple(refused))
+            wanted = [(t, s) for s in matched for t in s.targets if t.tally not in refused]
+            alone = [target for target, source in wanted if source not in without]
+            doubled = [target.tally for target, source in wanted if source in without]
+            streams = self.streams(pairs, project, identity, alone)
+            return Ways(streams, tuple(refused), tuple(doubled))
 
-        return NativeRoute(series.name, plan, self.drops, ways if targets else None)
+        if not targets:
+            return NativeRoute(series.name, plan, self.drops)
+        base = tuple(pair for pair in pairs if pair[0] != NAME)
+        key = FamilyKey(project, "histogram", series.name, base)
+        twins = partial(self.assembly.sources_with, key)
+        return NativeRoute(series.name, plan, self.drops, ways, twins)
 
     def streams(
         self,

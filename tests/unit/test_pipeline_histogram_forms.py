@@ -8,9 +8,10 @@ import struct
 import pytest
 
 from relay.pipeline.plans import TargetOptions
+from relay.selector.ast import NAME, Matcher, Selector
 from relay.wire.otlp_points import STALE
 from tests.support.any_points import STALE_FLAG, AnyPoint, bits
-from tests.support.engine_rig import Rig, RigSink
+from tests.support.engine_rig import Rig, RigSink, named
 from tests.support.prompb import WriteRequest
 from tests.support.sample_writes import T0_MS, histogram, write
 from tests.support.symbolic import native
@@ -272,3 +273,59 @@ def test_a_native_histogram_that_is_not_known_ends_all_the_same() -> None:
     rig.feed(native_write(seconds=0, ends=True))
     (ended,) = points(rig)
     assert (ended.flags, ended.identity.kind) == (STALE_FLAG, "exponential_histogram")
+
+
+def both_kinds(second: int, kinds: str) -> bytes:
+    """A histogram as a classic one (c) and as one with custom buckets (n), in this order."""
+    parts = []
+    for kind in kinds:
+        if kind == "c":
+            lines = histogram("n", "", (("1", 3), ("2", 4), ("+Inf", 4)), 2.5, 4)
+            parts.append(write(*lines, at_ms=T0_MS + 1000 * second))
+        else:
+            request = WriteRequest.FromString(native_write((1.0, 2.0), seconds=1, ends=False))
+            request.timeseries[0].histograms[0].timestamp = T0_MS + 1000 * second
+            parts.append(bytes(request.SerializeToString()))
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize("kinds", ["cn", "nc"])
+@pytest.mark.parametrize("in_one_request", [True, False])
+def test_one_histogram_in_two_forms_is_one_point(kinds: str, in_one_request: bool) -> None:
+    rig = rig_of()
+    rig.feed(both_kinds(0, "c"))
+    rig.due(20.0)
+    rig.feed(both_kinds(1, "c"), tick=20.0)
+    for second in range(2, 6):
+        for request in [kinds] if in_one_request else kinds:
+            rig.feed(both_kinds(second, request), tick=20.0 + second)
+    found = points(rig)
+    assert [(point.time_ns // 10**9) % 10 for point in found] == list(range(6))
+    assert {point.data for point in found} == {(4, bits(2.5), (1.0, 2.0), (3, 1, 0))}
+    (row,) = rig.engine.drops.rows()
+    assert (row.family, row.reason, row.samples) == ("n", "classic_twin", 4)
+
+
+def test_the_form_that_goes_on_is_exported() -> None:
+    rig = rig_of()
+    for second in range(3):
+        rig.feed(both_kinds(second, "cn"), tick=20.0 * second)
+        rig.due(20.0 * second + 19.0)
+    for second in range(3, 6):
+        rig.feed(both_kinds(second, "n"), tick=20.0 * second)
+    times = [(point.time_ns // 10**9) % 10 for point in points(rig)]
+    assert times == [0, 1, 2, 4, 5], "that the classic one does not come is known a scrape later"
+
+
+def test_who_takes_one_form_only_gets_that() -> None:
+    rig = Rig()
+    members = Selector(((Matcher(NAME, "=~", "n_.*"),),))
+    for name, selector in (("native", named("n")), ("classic", members)):
+        rig.export(RigSink(name, limit=100, exporter=name), exporter=name, sources={"s": selector})
+    for second in range(4):
+        rig.feed(both_kinds(second, "cn"), tick=20.0 * second)
+        rig.due(20.0 * second + 19.0)
+    rig.flush()
+    for sink in rig.sinks:
+        assert len(sink.any_points()) == 4
+    assert rig.engine.drops.rows() == ()
