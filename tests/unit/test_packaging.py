@@ -186,12 +186,19 @@ def test_the_sdist_has_what_building_and_testing_needs(
     name = build_meta.build_sdist(str(tmp_path))
     with tarfile.open(tmp_path / name) as archive:
         packed = {member.name.partition("/")[2] for member in archive if member.isfile()}
-    folders = ("relay", "build_support", "requirements", "tests", "bench", "config", ".ci")
-    made = re.compile(r"\.so$|\.py[cod]$|/_build\.json$|^bench/results/|\.egg-info/")
+    # Every folder there is, so that a new one is not forgotten; not what is made in a checkout.
+    made_folders = ("build", "dist", "data", "__pycache__")
+    folders = [
+        path
+        for path in ROOT.iterdir()
+        if path.is_dir() and path.name not in made_folders and path.suffix != ".egg-info"
+        if not path.name.startswith(".") or path.name == ".ci"
+    ]
+    made = re.compile(r"\.so$|\.py[cod]$|/_build\.json$|^bench/results/")
     wanted = {
         path.relative_to(ROOT).as_posix()
         for folder in folders
-        for path in (ROOT / folder).rglob("*")
+        for path in folder.rglob("*")
         if path.is_file()
     }
     wanted = {one for one in wanted if not made.search(one)}
