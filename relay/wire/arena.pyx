@@ -6,12 +6,14 @@ Rules:
 * A number point is the prefix of its series, its time and its value: a reference and two words,
   however long the labels are and however many sinks want the same series. Labels are copied once,
   into the request.
-* Points stay in the order in which they came. *Runs* say which :class:`MetricGroup` each row of
-  them belongs to, so that grouping the points of one metric, one scope and one resource costs a
-  step per run, not per point.
+* *Runs* say which :class:`MetricGroup` each row of points belongs to, so that grouping the points
+  of one metric, one scope and one resource costs a step per run, not per point.
 * What a request appended can be cut off again (:meth:`Arena.cut`), until it is encoded.
 * ``points`` and ``runs`` are arrays that own a reference to every object in them. What they refer
   to, bytes and groups, refers to no arena, so the garbage collector need not look here.
+* Within a metric, runs are written in order of the time of their first point, those of one time in
+  order of arrival: senders with several connections deliver their requests in any order, and
+  Prometheus refuses a whole request for one series that goes back in time.
 * A request is measured before it is written: its metrics, scopes and resources are numbered in
   order of first appearance, and each knows its first child and its next sibling.
 * What a point begins with is fetched some runs before it is written, and a group before it is
@@ -37,6 +39,7 @@ cdef enum:
     FETCH_GROUP = 8  # runs ahead
     FETCH_HEAD = 12
     FETCH_REST = 6
+    SEARCH_RUNS_MAX = 512  # for the place of a run that came late
 
 
 cdef struct Text:
@@ -282,7 +285,7 @@ cdef class Arena:
         """Return the ExportMetricsServiceRequest of all points, whose runs must be closed.
 
         One Metric per group, one ScopeMetrics per scope and one ResourceMetrics per resource come
-        out, each in order of first appearance. Within a metric, points keep their order.
+        out, each in order of first appearance. Within a metric, runs are in order of time.
         """
         cdef Level metrics = Level(self.runs_count)
         cdef Level scopes = Level(self.runs_count)
@@ -349,6 +352,35 @@ cdef void measure(Level metrics, Level scopes, Level resources) noexcept:
             child = scopes.nodes[child].following
 
 
+cdef inline Point *first_of(Arena arena, Py_ssize_t run) noexcept:
+    return &arena.points[arena.runs[run - 1].end if run else 0]
+
+
+cdef inline void insert_run(
+    Arena arena, Node *metric, Py_ssize_t *next_run, Py_ssize_t at
+) noexcept:
+    """Make a run the last of its metric, or put it where its time belongs."""
+    cdef uint64_t time_ns = first_of(arena, at).time_ns  # 0: encoded as a whole
+    cdef Py_ssize_t before = NONE, following, left = SEARCH_RUNS_MAX
+    if not time_ns or first_of(arena, metric.last).time_ns <= time_ns:
+        left = 0
+    following = metric.first
+    # The last run is later, so the search ends.
+    while left and first_of(arena, following).time_ns <= time_ns:
+        before = following
+        following = next_run[following]
+        left -= 1
+    if not left:
+        next_run[metric.last] = at
+        metric.last = at
+        return
+    next_run[at] = following
+    if before == NONE:
+        metric.first = at
+    else:
+        next_run[before] = at
+
+
 cdef int plan_request(
     Arena arena, Level metrics, Level scopes, Level resources, Py_ssize_t *next_run
 ) except -1:
@@ -365,11 +397,10 @@ cdef int plan_request(
             number = metrics.number(run.group)
             if number == metrics.count:
                 metric = add_metric(<object>run.group, metrics, scopes, resources)
-                metric.first = at
+                metric.first = metric.last = at
             else:
                 metric = &metrics.nodes[number]
-                next_run[metric.last] = at
-            metric.last = at
+                insert_run(arena, metric, next_run, at)
             metric.data_size += run.size - start_size
         start = run.end
         start_size = run.size
@@ -435,10 +466,6 @@ cdef bytes write_request(
             of_resource = scope.following
     assert out == PyBytes_AS_STRING(request) + total
     return request
-
-
-cdef inline Point *first_of(Arena arena, Py_ssize_t run) noexcept:
-    return &arena.points[arena.runs[run - 1].end if run else 0]
 
 
 cdef char *write_runs(

@@ -7,6 +7,7 @@ printable line; how much of a body is read at all is the transport's to bound.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 import msgspec
@@ -72,7 +73,18 @@ def parse_status_message(body: bytes, content_type: str) -> str:
         text = body[:_READ_BYTES_MAX].decode(errors="replace")
         if media_type == "text/html":
             text = _TAG.sub(" ", text)
-    return _one_line(text)
+    return _one_line(collapsed(text))
+
+
+def collapsed(text: str) -> str:
+    """Say a repeated line once, with how often it comes: Prometheus repeats one for each metric."""
+    lines = [line for line in (part.strip() for part in text.split("\n")) if line]
+    counts = Counter(lines)
+    if len(counts) == len(lines):
+        return text
+    return "; ".join(
+        f"{line} ({count} times)" if count > 1 else line for line, count in counts.items()
+    )
 
 
 def _protobuf_message(body: bytes) -> str | None:

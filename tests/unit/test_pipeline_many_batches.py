@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
 
 import pytest
 
 from relay.errors import DecodeError
+from relay.selector.ast import Selector
 from tests.support.engine_rig import Rig, RigSink, named
 from tests.support.sample_writes import T0_MS, write
 
@@ -82,3 +84,23 @@ def test_a_request_with_a_bad_end_was_never_there(unusual: bool) -> None:
     other.flush()
     encoded = [[[s.encode() for s in sink.sealed] for sink in one.sinks] for one in (rig, other)]
     assert encoded[0] == encoded[1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_requests_that_overtake_each_other_are_put_in_order(seed: int) -> None:
+    """Of one batch: a sender with several connections delivers blocks in any order."""
+    rig = Rig()
+    rig.export(RigSink("sink", limit=10_000), exporter="x", sources={"all": Selector(())})
+    turns = list(range(20))
+    random.Random(seed).shuffle(turns)
+    for turn in turns:
+        rig.feed(request(turn))
+    rig.flush()
+    rig.engine.router.fold()
+    series = defaultdict(list)
+    for point in rig.sinks[0].any_points():
+        series[point.name, point.attributes].append((point.time_ns, point.value))
+    assert len(series) > SINKS
+    for points in series.values():
+        assert len(points) == len(turns)
+        assert points == sorted(points)

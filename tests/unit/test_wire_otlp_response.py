@@ -117,3 +117,16 @@ def test_a_hostile_answer_gives_one_short_printable_line(body: bytes, content_ty
     message = parse_status_message(body, content_type)
     assert len(message) <= MESSAGE_CHARS_MAX
     assert message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ("out of order sample\n" * 10, "out of order sample (10 times)"),
+        ("a\nb\na\n\nc\nb\na\n", "a (3 times); b (2 times); c"),
+        ("one line\nand another\n", "one line and another"),
+        ("\n\n", ""),
+    ],
+)
+def test_a_line_that_is_repeated_is_said_once(body: str, shown: str) -> None:
+    assert parse_status_message(body.encode(), "text/plain; charset=utf-8") == shown
