@@ -92,6 +92,7 @@ class Replay:
         self._gate.set()
         self._requests = 0
         self._undecodable = 0
+        self._say_who_is_absent()
         lows = self.raised(fleet.lows(0)).values()
         named = [WaitingEntry(*entry) for entry in checkpoint.waiting]
         floor = min((min(low) for low in lows), default=self._next_position)
@@ -167,6 +168,19 @@ class Replay:
             )
             for (exporter, sink), found in lows.items()
         }
+
+    def _say_who_is_absent(self) -> None:
+        """Name the sinks that had not finished what is in the journal, and do not run: what it is
+        of theirs nobody can tell without their selectors."""
+        running = self._fleet.lows(0)
+        first = self._journal.extent.first_position
+        for key, lows in self._checkpoint.lows.items():
+            requests = self._next_position - max(min(lows), first)
+            if key not in running and requests > 0:
+                _log.warning(
+                    "a sink that does not run had not finished what is in the journal: given up",
+                    extra={"exporter": key[0], "sink": key[1], "requests": requests},
+                )
 
     def statistics(self) -> ReplayStatistics:
         """A snapshot."""

@@ -297,3 +297,21 @@ async def test_a_body_is_kept_as_it_came(tmp_path: Path) -> None:
             assert await sender.post(body) == 204
             (segment,) = (tmp_path / "data/journal").iterdir()
             assert segment.read_bytes().count(body) == 1
+
+
+async def test_who_is_absent_from_a_replay_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with OtlpServer(busy) as server, OtlpServer() as good:
+        both = manifest("a", server.url), manifest("b", good.url)
+        relay = made(tmp_path, *both)
+        async with running(relay) as sender:
+            for _ in range(3):
+                assert await sender.send() == 204
+            await eventually(lambda: relay._keeper.saved == relay._keeper.checkpoint())
+            await eventually(lambda: not relay._storage.journal._tidying)
+            image = crash_image(tmp_path / "data", tmp_path / "image")
+        async with running(made(tmp_path, both[1], data=image)):
+            pass
+        (record,) = (r for r in caplog.records if "had not finished" in r.getMessage())
+        assert (record.__dict__["exporter"], record.__dict__["requests"]) == ("default/a", 3)
