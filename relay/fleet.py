@@ -381,7 +381,9 @@ class Fleet:
     def _take_back(self, record: SinkRecord, sink: Sink) -> None:
         """A sink is back before it was gone: it goes on with its queue."""
         worker = record.worker
-        self._finishing.pop(worker).cancel()
+        task = self._finishing.pop(worker)
+        task.cancel()
+        self._retirements.discard(task)  # who drains must not wait for it
         worker.come_back(sink)
         _log.info(
             "sink is back, and goes on with its queue",
