@@ -11,9 +11,9 @@ Rules:
 * What a request appended can be cut off again (:meth:`Arena.cut`), until it is encoded.
 * ``points`` and ``runs`` are arrays that own a reference to every object in them. What they refer
   to, bytes and groups, refers to no arena, so the garbage collector need not look here.
-* Within a metric, runs are written in order of the time of their first point, those of one time in
-  order of arrival: senders with several connections deliver their requests in any order, and
-  Prometheus refuses a whole request for one series that goes back in time.
+* A run that is earlier, in all of its points, than the last ones of its metric is written before
+  them: senders with several connections deliver their requests in any order, and Prometheus drops
+  what goes back in time. What comes in order stays in order.
 * A request is measured before it is written: its metrics, scopes and resources are numbered in
   order of first appearance, and each knows its first child and its next sibling.
 * What a point begins with is fetched some runs before it is written, and a group before it is
@@ -39,7 +39,7 @@ cdef enum:
     FETCH_GROUP = 8  # runs ahead
     FETCH_HEAD = 12
     FETCH_REST = 6
-    SEARCH_RUNS_MAX = 512  # for the place of a run that came late
+    SEARCH_POINTS_MAX = 1024  # looked at for the place of a run that came late
 
 
 cdef struct Text:
@@ -285,7 +285,8 @@ cdef class Arena:
         """Return the ExportMetricsServiceRequest of all points, whose runs must be closed.
 
         One Metric per group, one ScopeMetrics per scope and one ResourceMetrics per resource come
-        out, each in order of first appearance. Within a metric, runs are in order of time.
+        out, each in order of first appearance. Within a metric, points keep their order, but for runs
+        that came late.
         """
         cdef Level metrics = Level(self.runs_count)
         cdef Level scopes = Level(self.runs_count)
@@ -356,29 +357,38 @@ cdef inline Point *first_of(Arena arena, Py_ssize_t run) noexcept:
     return &arena.points[arena.runs[run - 1].end if run else 0]
 
 
-cdef inline void insert_run(
-    Arena arena, Node *metric, Py_ssize_t *next_run, Py_ssize_t at
-) noexcept:
-    """Make a run the last of its metric, or put it where its time belongs."""
-    cdef uint64_t time_ns = first_of(arena, at).time_ns  # 0: encoded as a whole
-    cdef Py_ssize_t before = NONE, following, left = SEARCH_RUNS_MAX
-    if not time_ns or first_of(arena, metric.last).time_ns <= time_ns:
-        left = 0
-    following = metric.first
-    # The last run is later, so the search ends.
-    while left and first_of(arena, following).time_ns <= time_ns:
-        before = following
-        following = next_run[following]
-        left -= 1
-    if not left:
-        next_run[metric.last] = at
-        metric.last = at
-        return
-    next_run[at] = following
-    if before == NONE:
-        metric.first = at
-    else:
-        next_run[before] = at
+cdef void insert_run(Arena arena, Node *metric, Py_ssize_t *next_run, Py_ssize_t at) noexcept:
+    """Make a run the last of its metric, or put it before those that are later in every point."""
+    cdef Py_ssize_t run = metric.first, before = NONE, left = SEARCH_POINTS_MAX
+    cdef uint64_t latest = 0
+    cdef Point *point = first_of(arena, at)
+    cdef Point *end = &arena.points[arena.runs[at].end]
+    # A time of 0 is a point that was encoded as a whole.
+    if point.time_ns and first_of(arena, metric.last).time_ns > point.time_ns:
+        while point < end and left:
+            latest = max(latest, point.time_ns)
+            point += 1
+            left -= 1
+        while run != NONE and left:
+            point = first_of(arena, run)
+            end = &arena.points[arena.runs[run].end]
+            while point < end and left:
+                left -= 1
+                if point.time_ns <= latest:
+                    before = run
+                    break
+                point += 1
+            run = next_run[run]
+        if left and before != metric.last:
+            if before == NONE:
+                next_run[at] = metric.first
+                metric.first = at
+            else:
+                next_run[at] = next_run[before]
+                next_run[before] = at
+            return
+    next_run[metric.last] = at
+    metric.last = at
 
 
 cdef int plan_request(

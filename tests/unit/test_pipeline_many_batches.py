@@ -104,3 +104,15 @@ def test_requests_that_overtake_each_other_are_put_in_order(seed: int) -> None:
     for points in series.values():
         assert len(points) == len(turns)
         assert points == sorted(points)
+
+
+def test_what_comes_in_order_stays_in_order() -> None:
+    """Beside a series of the same metric that is far ahead of it."""
+    rig = Rig()
+    rig.export(RigSink("sink", limit=100), exporter="x", sources={"all": Selector(())})
+    rig.feed(write(f'm{{n="ahead"}} 1 @{T0_MS + 9}', f'm{{n="y"}} 1 @{T0_MS + 1}'))
+    rig.feed(write(f'm{{n="y"}} 2 @{T0_MS + 3}', f'm{{n="ahead"}} 2 @{T0_MS + 12}'))
+    rig.flush()
+    rig.engine.router.fold()
+    points = [point for point in rig.sinks[0].any_points() if dict(point.attributes)["n"] == "y"]
+    assert [point.value for point in points] == [1, 2]
