@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from relay.errors import OverloadedError
@@ -27,6 +28,7 @@ from relay.pipeline.tenancy import Origin
 from relay.replay import Replay
 from relay.server.contract import Accepted, Tenant
 from relay.sink.share import BufferedBytes
+from relay.turns import Turns
 from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.remote_write import WriteProtocol
 
@@ -104,6 +106,7 @@ class Acceptance:
         deliver: Callable[[Iterable[tuple[OpenBatch, SealedBatch]]], None],
         origin_of: Callable[[Tenant | None], Origin],
         tick: Callable[[], float],
+        turns: Turns | None = None,
     ) -> None:
         self._engine = engine
         self._fleet = fleet
@@ -114,6 +117,7 @@ class Acceptance:
         self._deliver = deliver
         self._origin_of = origin_of
         self._tick = tick
+        self._turns = turns or Turns()
         self._open_bytes = 0
         self._unsampled_bytes = 0
         self._measured_version = 0
@@ -143,11 +147,18 @@ class Acceptance:
             if probed is not None:
                 return _accepted(probed.taken, probed.dropped, probed.examples)
             self._check(len(body))  # while we waited, things may have changed
-        intake = self._engine.ingest(
-            body, now=now, tick=self._tick(), origin=origin, protocol=protocol
+        intake = await self._turns.run(
+            partial(
+                self._engine.ingest,
+                body,
+                now=now,
+                tick=self._tick(),
+                origin=origin,
+                protocol=protocol,
+            ),
+            lambda intake: self._deliver(intake.sealed),
         )
         del body  # while the journal writes, only what came over the wire is kept
-        self._deliver(intake.sealed)
         if self._journal is not None and intake.wanted:
             kept = await self._journal.append(arrival.record(intake.request))
             if not kept:

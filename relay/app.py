@@ -24,6 +24,7 @@ from relay.errors import ConfigError, Fault, SelectorError
 from relay.explain import Explainer, parse_series
 from relay.exporter.model import Exporter, SecretRef, Sink
 from relay.fleet import Fleet
+from relay.inventory.store import ManifestIndex
 from relay.journal.disk import Disk
 from relay.keeping import Keeper
 from relay.layout_file import LayoutFile
@@ -47,6 +48,7 @@ from relay.sink_record import Fittings, Survey
 from relay.status import Facts
 from relay.storage import OpenStorage, open_storage
 from relay.telemetry import Snapshot, Telemetry
+from relay.turns import Turns
 from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.remote_write import WriteProtocol
 
@@ -91,13 +93,14 @@ class Relay:
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
         self._started_at = clock()
         self._started = False
-        self._ready = self._stopping = self._draining = False
+        self._ready = self._stopping = False
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flush_at = float("inf")
         memory_bytes_max = settings.memory.bytes_max
         self._data_bytes_max = memory_bytes_max - memory_bytes_max // BODIES_SHARE
         ingest = settings.ingest
         self._engine = make_engine(settings, since=self._started_at)
+        self._turns = Turns()
         self._lag = LoopLag()
         self._lag_task: asyncio.Task[None] | None = None
         self._transport: Transport | None = None
@@ -150,9 +153,10 @@ class Relay:
                 store=self._storage.store if self._storage else None,
                 memory=self._memory,
                 memory_bytes_max=self._data_bytes_max,
+                settled=self._turns.settled,
             )
             self._reloader = Reloader(
-                self._settings, self._fleet, self._engine.set_inventory, clock=self._clock
+                self._settings, self._fleet, self._set_inventory, clock=self._clock
             )
             await self._reloader.start()
             self._fleet.start()
@@ -204,7 +208,7 @@ class Relay:
             await _cancelled(self._replay_task)
         # Bodies on their way may still arrive, within a part of the time that there is.
         await self._ingest.stop(timeout_s=min(INGEST_STOP_S_MAX, timeout_s / 4))
-        self._draining = True
+        self._turns.close()
         if self._acceptance is not None:
             self._acceptance.stopping = True
         for timer in (self._flush_timer, self._upkeep_timer):
@@ -408,6 +412,7 @@ class Relay:
                 crowded=lambda: self._acceptance is not None and self._acceptance.crowded,
                 origin_of=self._origin_of,
                 tick=self._tick,
+                turns=self._turns,
             )
             self._keeper = Keeper(self._engine, fleet, self._storage.journal, self._replay, layouts)
         self._acceptance = Acceptance(
@@ -420,6 +425,7 @@ class Relay:
             deliver=self._deliver,
             origin_of=self._origin_of,
             tick=self._tick,
+            turns=self._turns,
         )
         loop = asyncio.get_running_loop()
         if self._replay is not None:
@@ -435,7 +441,7 @@ class Relay:
         if self._storage is not None:
             self._storage.look_after(self._tick())
         if self._keeper is not None:
-            self._keeper.keep(began)
+            self._turns.soon(partial(self._keeper.keep, began))
         interval_s = max(UPKEEP_INTERVAL_S_MIN, (self._tick() - began) / UPKEEP_COST)
         self._upkeep_timer = asyncio.get_running_loop().call_later(
             min(interval_s, UPKEEP_INTERVAL_S_MAX), self._upkeep
@@ -472,8 +478,15 @@ class Relay:
     def _flush_due(self) -> None:
         self._flush_timer = None
         self._flush_at = float("inf")
+        self._turns.soon(self._seal_due)
+
+    def _seal_due(self) -> None:
         _offer(self._engine.due(self._tick(), most=FLUSH_MAX))
         self._arm()
+
+    async def _set_inventory(self, index: ManifestIndex) -> None:
+        await self._turns.settled()
+        self._engine.set_inventory(index)
 
     def __repr__(self) -> str:
         return f"<Relay {self._engine!r}>"

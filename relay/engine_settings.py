@@ -29,6 +29,7 @@ def make_engine(settings: Settings, *, since: float) -> Engine:
         assembly_wait_s=settings.translation.assembly_timeout_s,
         delta_age_max_s=settings.translation.delta_max_age_s,
         since=since,
+        future_max_s=ingest.future_max_s,
     )
 
 

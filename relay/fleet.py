@@ -21,7 +21,7 @@ import dataclasses
 import itertools
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 
 from relay import collector
 from relay.differences import Changes, Differences, compare
@@ -62,11 +62,16 @@ MakeWorker = Callable[[Exporter, Sink, Fittings], SinkWorker]
 """Builds the worker of one sink, not started."""
 
 
+async def _settled() -> None:
+    """For engines that never pause."""
+
+
 class Fleet:
     """Keeps workers and routes in step with the exporters. Lives on the event loop.
 
     Without ``store`` everything is kept in memory only. ``memory`` is what all sinks together have
-    there, of ``memory_bytes_max`` that may be used in all (0: no limit).
+    there, of ``memory_bytes_max`` that may be used in all (0: no limit). ``settled`` waits until
+    the engine is between two requests.
     """
 
     def __init__(
@@ -79,6 +84,7 @@ class Fleet:
         memory: BufferedBytes | None = None,
         memory_bytes_max: int = 0,
         low_limit: Callable[[], int] | None = None,
+        settled: Callable[[], Awaitable[None]] = _settled,
     ) -> None:
         self._engine = engine
         self._make_worker = make_worker
@@ -91,6 +97,7 @@ class Fleet:
             memory_bytes_max=memory_bytes_max,
         )
         self._low_limit = low_limit or (lambda: engine.low)
+        self._settled = settled
         self._exporters: dict[str, Exporter] = {}
         self._records: dict[SinkKey, SinkRecord] = {}
         self._departing: dict[SinkKey, SinkRecord] = {}
@@ -133,6 +140,7 @@ class Fleet:
         )
         slice_end = time.monotonic() + SLICE_S
         for step, name in steps:
+            await self._settled()
             step(wanted[name] if name in wanted else self._exporters[name])
             if time.monotonic() >= slice_end:
                 collector.look()
@@ -206,7 +214,7 @@ class Fleet:
         listed += [(record, True) for record in self._departing.values()]
         reports: list[SinkReport] = []
         router = self._engine.router
-        router.fold()
+        await self._settled()
         slice_end = time.monotonic() + SLICE_S
         for record, removed in listed:
             # A sink's points are counted on both sides, or its account does not balance.
@@ -214,6 +222,7 @@ class Fleet:
             reports.append(record.report(removed=removed))
             if time.monotonic() >= slice_end:
                 await asyncio.sleep(0)
+                await self._settled()
                 slice_end = time.monotonic() + SLICE_S
         return Survey(exporters, tuple(reports), departed)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from relay.differences import Changes, Differences
@@ -66,7 +66,7 @@ class Reloader:
         self,
         settings: Settings,
         fleet: Fleet,
-        set_inventory: Callable[[ManifestIndex], None],
+        set_inventory: Callable[[ManifestIndex], Awaitable[None]],
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -108,14 +108,14 @@ class Reloader:
             loaded = await aside(self._manifests.load)
             if loaded.faults and not loaded.exporters:
                 raise ConfigError(loaded.faults)
-            self._take_inventory(inventory)
+            await self._take_inventory(inventory)
             await self._apply(loaded)
 
     async def reload(self) -> Changes:
         """Read what has changed and apply it, at once."""
         async with self._lock:
             try:
-                self._take_inventory(await aside(self._inventory_files.load))
+                await self._take_inventory(await aside(self._inventory_files.load))
                 changes = await self._apply(await aside(self._manifests.load))
                 self._fleet.reread_secrets()  # mounted ones too: who asks expects it
             except Exception:
@@ -162,7 +162,7 @@ class Reloader:
 
         async with self._lock:
             inventory, loaded, rotated, took_s = await aside(look)
-            self._take_inventory(inventory)
+            await self._take_inventory(inventory)
             if rotated is None or rotated:
                 self._fleet.reread_secrets(rotated)
                 _log.info("mounted secrets have changed and are read again")
@@ -233,10 +233,10 @@ class Reloader:
             for warning in differences.wanted[name].warnings:
                 _log.warning("exporter %s: %s", name, warning)
 
-    def _take_inventory(self, inventory: InventoryLoad) -> None:
+    async def _take_inventory(self, inventory: InventoryLoad) -> None:
         _log_new("faulty in the inventory", self._inventory.faults, inventory.faults)
         if inventory.index is not self._inventory.index:
-            self._set_inventory(inventory.index)
+            await self._set_inventory(inventory.index)
         self._inventory = inventory
 
     def __repr__(self) -> str:

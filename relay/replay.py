@@ -18,6 +18,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from relay.errors import OverloadedError, WireError
 from relay.fleet import Fleet, SinkKey
@@ -25,12 +26,13 @@ from relay.journal.checkpoint import Checkpoint
 from relay.journal.journal import Journal
 from relay.journal.record import Record
 from relay.journal.segments import Cursor
-from relay.pipeline.accounts import Probed
+from relay.pipeline.accounts import Probed, Replayed
 from relay.pipeline.engine import Engine
 from relay.pipeline.needed import ReplayGate, WaitingEntry
 from relay.pipeline.tenancy import Origin
 from relay.server.contract import Tenant
 from relay.sink.worker import SinkWorker
+from relay.turns import Turns
 from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.compression import SenderEncoding, decompress
 from relay.wire.remote_write import WriteProtocol
@@ -75,6 +77,7 @@ class Replay:
         crowded: Callable[[], bool],
         origin_of: Callable[[Tenant | None], Origin],
         tick: Callable[[], float],
+        turns: Turns | None = None,
     ) -> None:
         self._engine = engine
         self._fleet = fleet
@@ -84,6 +87,7 @@ class Replay:
         self._crowded = crowded
         self._origin_of = origin_of
         self._tick = tick
+        self._turns = turns or Turns()
         self._restored = fleet.restored_lows()
         self._lows: dict[OpenBatch, int] = {}
         self._cursor = Cursor()
@@ -144,14 +148,19 @@ class Replay:
         ``record`` makes the journal's record of it under a position. Raises like
         :meth:`Engine.ingest`, and OverloadedError where the journal cannot keep it.
         """
-        try:
-            async with asyncio.timeout(GATE_TIMEOUT_S):
-                await self._gate.wait()
-        except TimeoutError:
-            raise _unkept() from None
-        if not self.active:
-            return None
-        probed = self._engine.probe(body, now=now, origin=origin, protocol=protocol)
+        while True:
+            try:
+                async with asyncio.timeout(GATE_TIMEOUT_S):
+                    await self._gate.wait()
+            except TimeoutError:
+                raise _unkept() from None
+            if not self.active:
+                return None
+            probed = await self._turns.run(
+                partial(self._engine.probe, body, now=now, origin=origin, protocol=protocol), _done
+            )
+            if self._gate.is_set() and self.active:  # they may have moved while that took turns
+                break
         if probed.wanted:
             position = self._next_position
             self._next_position += 1
@@ -194,25 +203,30 @@ class Replay:
             for record in chunk.records:
                 while self._crowded():  # noqa: ASYNC110 - memory shrinks by many hands
                     await asyncio.sleep(CROWDED_PAUSE_S)
-                self._process(record)
+                await self._process(record)
                 await asyncio.sleep(0)  # a chunk takes long; senders and sinks want their turn
             self._cursor = chunk.cursor
             if chunk.at_end:
                 return
 
-    def _process(self, record: Record) -> None:
+    async def _process(self, record: Record) -> None:
         if record.position < self._engine.positions.following:
             _log.error("position %d stands in the journal twice; skipped", record.position)
             return
         try:
             body = decompress(record.body, _encoding(record.encoding), bytes_max=DECODED_BYTES_MAX)
-            replayed = self._engine.replay(
-                body,
-                position=record.position,
-                now=record.received_at,
-                tick=self._tick(),
-                origin=self._origin_of(_tenant(record)),
-                protocol=_protocol(record.protocol),
+            await self._turns.run(
+                partial(
+                    self._engine.replay,
+                    body,
+                    position=record.position,
+                    now=record.received_at,
+                    tick=self._tick(),
+                    origin=self._origin_of(_tenant(record)),
+                    protocol=_protocol(record.protocol),
+                ),
+                self._hand_on,
+                repeatable=False,  # a position is taken once
             )
         except WireError as error:
             # It was decoded before it was journaled: it is damaged, or another revision's.
@@ -225,6 +239,8 @@ class Replay:
             _log.exception("position %d cannot be replayed: bug in the relay", record.position)
             return
         self._requests += 1
+
+    def _hand_on(self, replayed: Replayed) -> None:
         for batch, points in replayed.withheld:
             self._fleet.discard(batch, points)
         self._deliver(replayed.intake.sealed)
@@ -253,6 +269,10 @@ class Replay:
     def __repr__(self) -> str:
         state = "active" if self.active else "done"
         return f"<Replay {state}, {self._requests} requests>"
+
+
+def _done(_probed: Probed) -> None:
+    """Nothing is made of a request that is only looked at."""
 
 
 def _unkept() -> OverloadedError:

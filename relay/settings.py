@@ -151,6 +151,8 @@ class Ingest:
     """Classic histograms and summaries that are put together at the same time."""
     series_idle_timeout_s: float = 3600.0
     """A series that was not seen for so long is forgotten."""
+    future_max_s: float = 600.0
+    """How far ahead of their arrival points may be; later ones are dropped."""
     read_timeout_s: float = 30.0
     """From a request's first byte to its last."""
     authentication: SenderAuthentication = field(default_factory=SenderAuthentication)
@@ -397,6 +399,12 @@ class _Reader:
                     default=default.series_idle_timeout_s,
                     minimum=60.0,
                     maximum=30 * 24 * 3600.0,
+                ),
+                future_max_s=section.duration_s(
+                    "maxFuture",
+                    default=default.future_max_s,
+                    minimum=1.0,
+                    maximum=100 * 365 * 24 * 3600.0,
                 ),
                 read_timeout_s=section.duration_s(
                     "readTimeout", default=default.read_timeout_s, minimum=1.0, maximum=3600.0

@@ -11,7 +11,15 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from relay.errors import TooLargeError
-from relay.pipeline.intake import Extra, Intake, NativePoint, Origin, enter, seal
+from relay.pipeline.intake import (
+    TOO_FAR_IN_FUTURE,
+    Extra,
+    Intake,
+    NativePoint,
+    Origin,
+    enter,
+    seal,
+)
 from relay.pipeline.native import NativeRoute
 from relay.pipeline.plans import Plan
 from relay.pipeline.series import Series
@@ -21,10 +29,13 @@ from relay.wire.otlp import stale_prefix
 from relay.wire.otlp_points import STALE, Exemplar
 from relay.wire.remote_write2 import Metadata2
 
-CAREFUL_MAX = 500_000
-"""Entries of one request that are not a known series with one sample: fifty times vmagent's largest
-block. Each costs some ten microseconds, during which nobody else is served, and a body of 32 MiB
-has room for sixteen million empty ones."""
+CAREFUL_MAX = 200_000
+"""Entries of one request that are not a known series with one sample: twenty times vmagent's
+largest block. Each costs some ten microseconds, during which other requests wait, and a body of
+32 MiB has room for sixteen million empty ones."""
+
+CAREFUL_STEP = 16
+"""Of them between two pauses."""
 
 EXPANSION_BYTES_MAX = 256 * 1024 * 1024
 """Bytes of points and labels that a request may become beyond its own size.
@@ -61,6 +72,8 @@ class Resolution(Protocol):
 def count_careful(intake: Intake) -> None:
     """Count an entry that takes more than the fast way; raises TooLargeError for too many."""
     intake.careful += 1
+    if not intake.careful % CAREFUL_STEP:
+        intake.pace.pause()
     if intake.careful > CAREFUL_MAX and intake.bounded:
         raise TooLargeError(f"over {CAREFUL_MAX} entries that need care in one request")
 
@@ -124,10 +137,16 @@ def take_histograms(
     good = 0
     for start, stop in spans:
         count_careful(intake)
+        intake.pace.pause()
         try:
-            point = parse_histogram(body, start, stop, created_ms=created_ms)
+            point = parse_histogram(
+                body, start, stop, created_ms=created_ms, pause=intake.pace.pause
+            )
         except HistogramFault as fault:
             intake.drop(fault.reason, 1, f"{series.name}: {fault}", series)
+            continue
+        if point.time_ns > intake.latest_ns:
+            intake.drop(TOO_FAR_IN_FUTURE, 1, series.name, series)
             continue
         intake.buckets += buckets_of(point)
         if intake.buckets > BUCKETS_MAX and intake.bounded:
@@ -153,6 +172,7 @@ def take_exemplars(found: Iterable[Exemplar | None], intake: Intake) -> tuple[Ex
     good = []
     for exemplar in found:
         intake.exemplars += 1
+        intake.pace.pause()
         if exemplar is None:
             intake.exemplars_refused += 1
         else:

@@ -6,7 +6,9 @@ wakes up for what is due. Nothing here waits, and a request is processed whole o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -18,7 +20,7 @@ from relay.pipeline.exemplars import ExemplarShelf
 from relay.pipeline.family import Set, take_all
 from relay.pipeline.flush import FlushSchedule
 from relay.pipeline.guesses import Guesses
-from relay.pipeline.intake import Intake
+from relay.pipeline.intake import LATEST_NS_MAX, Intake
 from relay.pipeline.kernel import consume
 from relay.pipeline.kernel2 import consume2
 from relay.pipeline.metric_types import (
@@ -27,6 +29,7 @@ from relay.pipeline.metric_types import (
     family_of,
 )
 from relay.pipeline.needed import ReplayGate, WaitingEntry, WaitingList
+from relay.pipeline.pace import ENTRIES, UNPACED, Pace
 from relay.pipeline.positions import Positions
 from relay.pipeline.request import Finder, Request
 from relay.pipeline.resolve import Resolver
@@ -41,7 +44,7 @@ from relay.pipeline.translate import Translator
 from relay.selector.resource_matching import Compiler
 from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.label_reader import LabelReader
-from relay.wire.remote_write import WriteProtocol, parse_metadata
+from relay.wire.remote_write import Pause, WriteProtocol, no_pause, parse_metadata
 from relay.wire.remote_write2 import Metadata2
 
 SERIES_MAX_LEAST = 1_000
@@ -64,7 +67,7 @@ class Limits:
 class Engine:
     """Recognise, match, translate, batch."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a composition point: every option is named once, here
         self,
         limits: Limits = Limits(),
         *,
@@ -75,6 +78,7 @@ class Engine:
         assembly_wait_s: float = 10.0,
         delta_age_max_s: float = 3600.0,
         since: float = 0.0,
+        future_max_s: float = math.inf,
     ) -> None:
         self._guesses: dict[Series, Guesses] = {}
         self.table = SeriesTable(series_max=limits.series_max, idle_s=limits.series_idle_s)
@@ -120,6 +124,9 @@ class Engine:
         self._gate: ReplayGate | None = None
         self._marks = -1
         """Stands in for the position of what is no request that was taken; no batch has it."""
+        self._future_max_s = future_max_s
+        self._current: int | None = None
+        """Position of the request that is under way, which may pause; None between requests."""
         self.grown = 0
         """Bytes by which rounds made open batches larger, since the start."""
 
@@ -151,24 +158,27 @@ class Engine:
         tick: float,
         origin: Origin = ANYWHERE,
         protocol: WriteProtocol = "remote_write_v1",
+        pace: Pace = UNPACED,
     ) -> Intake:
         """Process one decompressed WriteRequest, or Request where ``protocol`` is 2.0, whose path
         says ``origin``.
 
         ``now`` is the wall clock and ``tick`` the monotonic clock of the flush schedule, both in
         seconds. The caller takes ``sealed`` from the answer; every batch in it holds its position
-        already. Raises DecodeError, with nothing changed, where the body is not a WriteRequest.
+        already. Where ``pace`` pauses, only what reads may use the engine. Raises DecodeError, with
+        nothing changed, where the body is not a WriteRequest, and what ``pace`` raises.
         """
         self.types.tick = tick
         position = self.positions.begin()
-        intake = Intake(position, now)
+        intake = Intake(position, now, self._latest_ns(now), pace)
         self.table.sweep(tick)
-        try:
-            self._consume(body, intake, origin, protocol)
-        except BaseException:
-            self.positions.release(position)
-            raise
-        self._commit(intake, tick, protocol)
+        with self._under_way(position):
+            try:
+                self._consume(body, intake, origin, protocol)
+            except BaseException:
+                self.positions.release(position)
+                raise
+            self._commit(intake, tick, protocol)
         self._settle()
         return intake
 
@@ -181,6 +191,7 @@ class Engine:
         tick: float,
         origin: Origin = ANYWHERE,
         protocol: WriteProtocol = "remote_write_v1",
+        pace: Pace = UNPACED,
     ) -> Replayed:
         """Process a request once more, under the position that it had: what :meth:`ingest` does,
         without its limits, for those batches alone that still need it. :meth:`begin_replay` first.
@@ -189,14 +200,15 @@ class Engine:
         """
         self.positions.advance(position)
         position = self.positions.begin()
-        intake = Intake(position, now, bounded=False)
+        intake = Intake(position, now, self._latest_ns(now), pace, bounded=False)
         self.table.sweep(tick)
-        try:
-            self._consume(body, intake, origin, protocol)
-        except BaseException:
-            self.positions.release(position)
-            raise
-        withheld = self._commit(intake, tick, protocol)
+        with self._under_way(position):
+            try:
+                self._consume(body, intake, origin, protocol)
+            except BaseException:
+                self.positions.release(position)
+                raise
+            withheld = self._commit(intake, tick, protocol)
         self._settle()
         return Replayed(intake, withheld)
 
@@ -220,23 +232,26 @@ class Engine:
         now: float,
         origin: Origin = ANYWHERE,
         protocol: WriteProtocol = "remote_write_v1",
+        pace: Pace = UNPACED,
     ) -> Probed:
         """What :meth:`ingest` would say of a request, without taking it. Raises like that."""
         self._marks -= 1
-        intake = Intake(self._marks, now)
-        self._consume(body, intake, origin, protocol)
-        probed = Probed(intake.taken, intake.dropped, intake.examples, intake.wanted)
-        intake.undo()
-        self.assembly.forget_partings()
+        intake = Intake(self._marks, now, self._latest_ns(now), pace)
+        with self._under_way(self.positions.following):
+            self._consume(body, intake, origin, protocol)
+            probed = Probed(intake.taken, intake.dropped, intake.examples, intake.wanted)
+            intake.undo()
+            self.assembly.forget_partings()
         self._settle()
         return probed
 
     @property
     def low(self) -> int:
         """The oldest position of which something waits, or is not delivered though it has waited;
-        the next one to be given out, where nothing is."""
+        the request's that is under way, or the next one to be given out, where nothing is."""
+        held = self.positions.following if self._current is None else self._current
         waiting = self.waiting.low
-        return self.positions.following if waiting is None else waiting
+        return held if waiting is None else min(waiting, held)
 
     def named(self) -> tuple[list[WaitingEntry], int | None]:
         """What a checkpoint names of what waits, and the oldest position of what it does not."""
@@ -302,6 +317,22 @@ class Engine:
             self.drops.rows(),
         )
 
+    def _latest_ns(self, now: float) -> int:
+        """The latest time that a point of a request may have which arrived at ``now``."""
+        latest_s = now + self._future_max_s
+        return min(int(latest_s * 1e9), LATEST_NS_MAX) if math.isfinite(latest_s) else LATEST_NS_MAX
+
+    @contextmanager
+    def _under_way(self, position: int) -> Iterator[None]:
+        """A request is half applied: counts of routes that end meanwhile are not handed on yet."""
+        self._current = position
+        self.router.held = True
+        try:
+            yield
+        finally:
+            self._current = None
+            self.router.held = False
+
     def _consume(
         self, body: bytes, intake: Intake, origin: Origin, protocol: WriteProtocol
     ) -> None:
@@ -311,8 +342,11 @@ class Engine:
         self.assembly.deferred = intake.deferred
         before = self.learned
         try:
-            request = Request(body, self.finder, self, bounded=intake.bounded)
+            request = Request(
+                body, self.finder, self, bounded=intake.bounded, pause=intake.pace.pause
+            )
             if protocol == "remote_write_v2":
+                request.is_ahead = True  # there, each series brings its own metadata
                 consume2(self.table, body, intake, request)
             else:
                 consume(self.table, body, intake, request, self._guesses)
@@ -334,24 +368,32 @@ class Engine:
 
         Returns the points that were taken back from batches that do not need them.
         """
+        pace = intake.pace
+        pace.final = True
         before = self._received.get(protocol, 0)
         self._received[protocol] = before + intake.samples + sum(intake.dropped.values())
         for plan, count in intake.tallies:
             plan.samples += count
         for reason, count in intake.dropped.items():
             self._dropped[reason] = self._dropped.get(reason, 0) + count
-        for series, reason, count in intake.lost:
+        for at, (series, reason, count) in enumerate(intake.lost):
+            if not at % ENTRIES:
+                pace.pause()
             self.drops.count(series.name, reason, count, series.plan.every_sink())
         self.assembly.commit_partings()
         withheld = self._withhold(intake) if self._gate is not None else []
         emission = self._emission(intake, tick)
-        take_all(intake.deferred, emission)
+        for at in range(0, len(intake.deferred), ENTRIES):
+            take_all(intake.deferred[at : at + ENTRIES], emission)
+            pace.pause()
         for route, point in intake.native:
             route.push(point, emission)
+            pace.pause()
         self.shelf.received += intake.exemplars
         self.shelf.dropped += intake.exemplars_refused
         for series, exemplars in intake.loose:
             self.shelf.put(series, exemplars)
+            pace.pause()
         emission.close()
         self._close(emission)
         self.positions.release(intake.request)
@@ -392,6 +434,7 @@ class Engine:
     def _end_collecting(self, emission: Emission) -> None:
         """Send what was collected while a replay came to where everybody needs everything."""
         for waiter in self.waiting.waiters():
+            emission.intake.pace.pause()
             if isinstance(waiter, Set):
                 self.assembly.end_collecting(waiter, emission)
 
@@ -410,16 +453,22 @@ class Engine:
         if self.router.settle():
             self.table.invalidate()
 
-    def learn(self, body: bytes, spans: Sequence[tuple[int, int]]) -> None:
+    def learn(self, body: bytes, spans: Sequence[tuple[int, int]], pause: Pause = no_pause) -> None:
         """Take in the metadata of a request; series whose type it changes are resolved once
         more."""
-        parsed = [parse_metadata(body, start, stop) for start, stop in spans]
+        parsed = []
+        for start, stop in spans:
+            parsed.append(parse_metadata(body, start, stop))
+            pause()
         changed = False
-        for item in parsed:
-            metadata = FamilyMetadata(item.type, item.help, item.unit)
-            changed |= self.types.learn(item.family, metadata)
-        if changed:
-            self.table.invalidate()
+        try:
+            for item in parsed:
+                pause()
+                metadata = FamilyMetadata(item.type, item.help, item.unit)
+                changed |= self.types.learn(item.family, metadata)
+        finally:
+            if changed:
+                self.table.invalidate()
 
     def learn_series(self, name: str, metadata: Metadata2) -> None:
         """Take in the metadata of a series, which is that of its family."""

@@ -28,6 +28,8 @@ cdef class Touch:
 cdef class Intake:
     cdef public long long request
     cdef public double now
+    cdef public unsigned long long latest_ns
+    cdef public object pace
     cdef public bint bounded
     cdef public list tallies
     cdef public dict dropped

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from relay.pipeline.pace import ENTRIES, UNPACED, Pace
 from relay.pipeline.plans import Plan
 from relay.pipeline.series import Series
 from relay.wire.batch import OpenBatch, SealedBatch
@@ -29,6 +30,12 @@ from relay.wire.otlp_points import Exemplar, ExponentialPoint, HistogramPoint
 if TYPE_CHECKING:
     from relay.pipeline.native import NativeRoute
     from relay.pipeline.streams import Handler
+
+LATEST_NS_MAX: Final = (1 << 64) - 1
+"""The latest time that a point can have."""
+
+TOO_FAR_IN_FUTURE: Final = "too_far_in_future"
+"""Reason for points whose time is too far ahead of their arrival."""
 
 EXAMPLES_MAX = 5
 """Faults that are spelled out per request; the rest is only counted."""
@@ -120,7 +127,7 @@ class Touch:
 
 class Intake:
     """What one request brought. ``request`` is its position, ``now`` its arrival on the wall clock,
-    s."""
+    s, ``latest_ns`` the latest time of a point that is taken."""
 
     __slots__ = (
         "bounded",
@@ -137,20 +144,32 @@ class Intake:
         "grown",
         "has_metadata",
         "histograms",
+        "latest_ns",
         "learned",
         "loose",
         "lost",
         "native",
         "now",
+        "pace",
         "request",
         "sealed",
         "tallies",
         "touches",
     )
 
-    def __init__(self, request: int, now: float, bounded: bool = True) -> None:
+    def __init__(
+        self,
+        request: int,
+        now: float,
+        latest_ns: int = LATEST_NS_MAX,
+        pace: Pace = UNPACED,
+        *,
+        bounded: bool = True,
+    ) -> None:
         self.request = request
         self.now = now
+        self.latest_ns = latest_ns
+        self.pace = pace
         self.bounded = bounded
         """Whether limits of work and size may refuse it. Not a replayed one: what was acknowledged
         was measured then, when other series were known and other sinks were there."""
@@ -250,15 +269,22 @@ class Intake:
 
     def undo(self) -> None:
         """Take everything back that the request did to batches."""
+        self.pace.final = True  # taking back is not taken back
         for touch in self.touches:
             touch.undo()
+            self.pace.pause()
         self.touches.clear()
-        self.sealed.clear()
-        self.tallies.clear()
-        self.deferred.clear()
-        self.native.clear()
-        self.loose.clear()
-        self.lost.clear()
+        for kept in (
+            self.sealed,
+            self.tallies,
+            self.deferred,
+            self.native,
+            self.loose,
+            self.lost,
+        ):
+            while kept:
+                del kept[-ENTRIES:]
+                self.pace.pause()
 
 
 def enter(batch: OpenBatch, group: MetricGroup, intake: Intake) -> None:

@@ -38,6 +38,7 @@ from relay.wire.batch cimport OpenBatch
 from relay.wire.prefetch cimport LINE, prefetch
 
 from relay.errors import DecodeError
+from relay.pipeline.intake import TOO_FAR_IN_FUTURE
 from relay.pipeline.careful import append_sample, count_careful, count_expansion, point_bytes
 from relay.pipeline.unusual import decode_series, other_field
 from relay.wire.otlp import VALUE_TAG, stale_prefix
@@ -49,6 +50,7 @@ cdef enum:
     TAIL_BYTES = 17  # of a point in OTLP: time, tag, value
     OUT_OF_ORDER = 16  # wrong guesses in a row, and
     IN_ORDER = 16  # right ones, that change the way
+    STEP = 256  # entries between two pauses
     LEARN_EVERY = 8  # requests, of which one in no order teaches who follows whom
 
 cdef uint64_t STALE_BITS
@@ -239,10 +241,16 @@ def consume(
     cdef uint64_t mark
     cdef int missed = 0, in_row = 0
     cdef Waiting waiting = Waiting()
+    cdef uint64_t latest_ns = intake.latest_ns
+    cdef int left = STEP
     scout.pos = scout.first = scout.count = 0
     if guesses is None:
         guesses = all_guesses[last] = Guesses()
     while pos < end:
+        left -= 1
+        if not left:
+            left = STEP
+            intake.pace.pause()
         if data[pos] == SERIES_TAG:
             if pos + 1 >= end:
                 raise DecodeError("truncated length", offset=pos + 1)
@@ -349,7 +357,14 @@ def consume(
                 count_expansion(len(points) * point_bytes(series, series.plan), intake)
             samples += len(points)
             for stamp, number, extra in points:
+                left -= 1
+                if not left:
+                    left = STEP
+                    intake.pace.pause()
                 append_sample(series, stamp, number, extra, intake)
+            continue
+        if time_ns > latest_ns:
+            intake.drop(TOO_FAR_IN_FUTURE, 1, series.name, series)
             continue
         samples += 1
         if handled:

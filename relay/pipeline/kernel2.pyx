@@ -27,7 +27,7 @@ from relay.pipeline.shapes cimport usual_time
 from relay.pipeline.symbols cimport NONE, SymbolTable, short_varint
 
 from relay.pipeline.careful import append_sample, count_careful, count_expansion
-from relay.pipeline.intake import Extra
+from relay.pipeline.intake import TOO_FAR_IN_FUTURE, Extra
 from relay.pipeline.unusual2 import take_series
 from relay.wire.remote_write2 import REFS_MAX, parse_metadata, parse_request
 
@@ -41,6 +41,7 @@ cdef enum:
     START_TAG = 0x18  # start_timestamp (3)
     TIME_BYTES = 6
     EXPANSION_STEP = 1 << 20  # bytes that are counted at a time
+    STEP = 256  # entries between two pauses
 
 cdef Py_ssize_t _REFS_MAX = REFS_MAX
 
@@ -133,10 +134,16 @@ def consume2(table, bytes body not None, Intake intake not None, resolution):
     cdef bytes key
     cdef bytes last_stamp = None  # of samples that are deferred; those of a target have one time
     cdef uint64_t last_time_ns = 0
-    if not symbols.scan(data, end):
+    cdef uint64_t latest_ns = intake.latest_ns
+    cdef int left = STEP
+    if not symbols.scan(data, end, intake.pace):
         take_with_care(body, intake, resolution)
         at = end
     while at < end:
+        left -= 1
+        if not left:
+            left = STEP
+            intake.pace.pause()
         tag = at[0]
         at += 1
         size = short_varint(&at, end)
@@ -173,7 +180,7 @@ def consume2(table, bytes body not None, Intake intake not None, resolution):
                         # A series that was just forgotten must not keep others alive.
                         last.next = series
         if series is None:
-            take_series(body, start - data, at - data, symbols.for_care(), intake, resolution)
+            take_series(body, start - data, at - data, symbols.for_care(intake.pace), intake, resolution)
             generation = table.generation
             continue
         last = series
@@ -184,6 +191,9 @@ def consume2(table, bytes body not None, Intake intake not None, resolution):
             handled = plan.handled
             sinks = len(plan.handled_sinks)
             samples = 0
+        if parts.time_ns > latest_ns:
+            intake.drop(TOO_FAR_IN_FUTURE, 1, series.name, series)
+            continue
         samples += 1
         # A few bytes of references become labels, and these a point for every sink.
         size = 1 + sinks
@@ -223,7 +233,7 @@ def consume2(table, bytes body not None, Intake intake not None, resolution):
 
 cdef int take_with_care(bytes body, object intake, object resolution) except -1:
     """Take all of a request series by series."""
-    symbols, spans = parse_request(body)
+    symbols, spans = parse_request(body, pause=intake.pace.pause)
     for start, stop in spans:
         take_series(body, start, stop, symbols, intake, resolution)
     return 0

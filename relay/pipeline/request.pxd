@@ -30,6 +30,7 @@ cdef class Request:
     cdef Finder _finder
     cdef object _engine
     cdef bint _bounded
+    cdef object _pause
     cdef public bint is_ahead
     cdef Series _faulty
     cdef Py_ssize_t _new

@@ -22,7 +22,7 @@ from relay.pipeline.series import Series
 from relay.pipeline.table import SeriesTable
 from relay.pipeline.tenancy import ACCOUNT_LABELS, ANYWHERE, Origin, Tenancy
 from relay.wire.label_reader import LabelReader, SeriesLabels
-from relay.wire.remote_write import ELEMENTS_MAX, SeriesFault, metadata_spans
+from relay.wire.remote_write import ELEMENTS_MAX, Pause, SeriesFault, metadata_spans, no_pause
 from relay.wire.remote_write2 import Metadata2
 
 if TYPE_CHECKING:
@@ -164,16 +164,24 @@ class Request:
         "_finder",
         "_new",
         "_new_bytes",
+        "_pause",
         "is_ahead",
     )
 
     def __init__(
-        self, body: bytes, finder: Finder, engine: Engine, *, bounded: bool = True
+        self,
+        body: bytes,
+        finder: Finder,
+        engine: Engine,
+        *,
+        bounded: bool = True,
+        pause: Pause = no_pause,
     ) -> None:
         self._body = body
         self._finder = finder
         self._engine = engine
         self._bounded = bounded
+        self._pause = pause
         self.is_ahead = False
         """Whether the metadata of the whole request is known."""
         self._faulty: Series | None = None
@@ -215,7 +223,7 @@ class Request:
         if not self.is_ahead:
             body = self._body
             entries_max = ELEMENTS_MAX if self._bounded else len(body)
-            spans = metadata_spans(body, entries_max=entries_max)
+            spans = metadata_spans(body, entries_max=entries_max, pause=self._pause)
             if spans:
-                self._engine.learn(self._body, spans)
+                self._engine.learn(self._body, spans, self._pause)
             self.is_ahead = True  # not before: what is faulty must be found by every attempt

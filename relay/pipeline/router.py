@@ -137,6 +137,8 @@ class Router:
         self._answers: dict[tuple[_Project, _Values], _Answer] = {}
         self._sequence = 0
         self._unsettled = False
+        self.held = False
+        """Whether a request is half applied, so that its counts are still to come."""
 
     def add(self, exporter: str, project: str, sources: Sources) -> None:
         """Route the sources of an exporter that is not routed yet."""
@@ -326,6 +328,8 @@ class Router:
 
     def _fold_retired(self) -> None:
         """Hand on what plans counted until the end of the request in which they ended."""
+        if self.held:
+            return
         for plan in self._retired:
             if not plan.matched:
                 self._nobody.unmatched.samples += plan.samples

@@ -49,7 +49,9 @@ cdef class SymbolTable:
     cdef object careful  # the same for the careful way, once it is needed
 
     cdef int add(self, const unsigned char *data, Py_ssize_t size) except -1
-    cdef bint scan(self, const unsigned char *at, const unsigned char *end) except -1
+    cdef bint scan(
+        self, const unsigned char *at, const unsigned char *end, object pace
+    ) except -1
     cdef const unsigned char *field(
         self, Py_ssize_t of_label, Py_ssize_t of_text, Py_ssize_t *size
     ) noexcept
@@ -65,4 +67,4 @@ cdef class SymbolTable:
     ) noexcept
     cdef bytes bytes_at(self, Py_ssize_t number)
     cdef str string_at(self, Py_ssize_t number)
-    cdef object for_care(self)
+    cdef object for_care(self, object pace)

@@ -29,6 +29,10 @@ cdef enum:
     FIRST_SYMBOLS = 1024
     FIRST_FIELDS = 1 << 16
 
+cdef enum:
+    STEP = 256  # strings that are copied between two pauses
+    SCAN_STEP = 1 << 14  # entries that are stepped over between two pauses
+
 cdef Py_ssize_t _ELEMENTS_MAX = ELEMENTS_MAX, _KEY_BYTES_MAX = KEY_BYTES_MAX
 cdef Py_ssize_t _FIELD_BYTES_MAX = FIELD_BYTES_MAX, _FIELDS_BYTES_MAX = FIELDS_BYTES_MAX
 cdef bytes METRIC_NAME = b"__name__"
@@ -117,12 +121,19 @@ cdef class SymbolTable:
         self.count += 1
         return 0
 
-    cdef bint scan(self, const unsigned char *at, const unsigned char *end) except -1:
+    cdef bint scan(
+        self, const unsigned char *at, const unsigned char *end, object pace
+    ) except -1:
         """Take in all strings of a body; False where there is anything to be looked at with care:
         a field that is no string and no series, ``"__name__"`` twice, more than may be."""
         cdef Py_ssize_t size, series = 0
         cdef unsigned char tag
+        cdef int left = SCAN_STEP
         while at < end:
+            left -= 1
+            if not left:
+                left = SCAN_STEP
+                pace.pause()
             tag = at[0]
             at += 1
             size = short_varint(&at, end)
@@ -281,9 +292,14 @@ cdef class SymbolTable:
         """See :meth:`Symbols.text`."""
         return self.string_at(number) if 0 < number < self.count else ""
 
-    cdef object for_care(self):
+    cdef object for_care(self, object pace):
         """The same table for the careful way."""
         cdef Py_ssize_t number
         if self.careful is None:
-            self.careful = Symbols([self.bytes_at(number) for number in range(self.count)])
+            symbols = []
+            for number in range(self.count):
+                if not number % STEP:
+                    pace.pause()
+                symbols.append(self.bytes_at(number))
+            self.careful = Symbols(symbols)
         return self.careful

@@ -6,13 +6,20 @@ from __future__ import annotations
 
 from relay.errors import DecodeError
 from relay.pipeline.careful import Resolution, count_careful, take_exemplars, take_histograms
-from relay.pipeline.intake import Extra, Intake
+from relay.pipeline.intake import TOO_FAR_IN_FUTURE, Extra, Intake
+from relay.pipeline.pace import ENTRIES
 from relay.pipeline.series import Series
 from relay.wire.exemplars import parse_exemplar
 from relay.wire.otlp import encode_time
 from relay.wire.otlp_points import Exemplar
 from relay.wire.protobuf import read_length, read_varint, skip_field
-from relay.wire.remote_write import METADATA_FIELD, SERIES_TAG, SeriesParts, parse_series
+from relay.wire.remote_write import (
+    METADATA_FIELD,
+    SAMPLES_MAX,
+    SERIES_TAG,
+    SeriesParts,
+    parse_series,
+)
 
 
 def decode_series(
@@ -25,7 +32,13 @@ def decode_series(
     than a request may have.
     """
     count_careful(intake)
-    parts = parse_series(body, start, stop)
+    parts = parse_series(
+        body,
+        start,
+        stop,
+        samples_max=SAMPLES_MAX if intake.bounded else stop - start,
+        pause=intake.pace.pause,
+    )
     exemplars: tuple[Exemplar, ...] = ()
     if parts.exemplars:
         exemplars = take_exemplars(
@@ -54,13 +67,19 @@ def decode_series(
         return None, []
     points: list[tuple[bytes, bytes, Extra | None]] = []
     samples = parts.samples if len(parts.samples) < 2 else _in_order(parts, series, intake)
-    for value, timestamp_ms in samples:
+    for count, (value, timestamp_ms) in enumerate(samples):
+        if not count % ENTRIES:
+            intake.pace.pause()
         stamp = encode_time(timestamp_ms)
         if stamp is None:
             intake.drop("timestamp", 1, f"{series.name} at {timestamp_ms} ms", series)
+        elif timestamp_ms * 1_000_000 > intake.latest_ns:
+            intake.drop(TOO_FAR_IN_FUTURE, 1, series.name, series)
         else:
             points.append((stamp, value, None))
-    if exemplars and points:
+    if not points:
+        return None, []
+    if exemplars:
         stamp, value, _ = points[-1]
         points[-1] = (stamp, value, Extra(exemplars=exemplars))
     return series, points

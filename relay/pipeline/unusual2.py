@@ -21,11 +21,12 @@ from relay.pipeline.careful import (
     take_exemplars,
     take_histograms,
 )
-from relay.pipeline.intake import Extra, Intake
+from relay.pipeline.intake import TOO_FAR_IN_FUTURE, Extra, Intake
+from relay.pipeline.pace import ENTRIES
 from relay.pipeline.series import Series
 from relay.wire.otlp import encode_time
 from relay.wire.otlp_points import Exemplar
-from relay.wire.remote_write import SeriesFault
+from relay.wire.remote_write import SAMPLES_MAX, SeriesFault
 from relay.wire.remote_write2 import (
     Sample2,
     SeriesParts2,
@@ -48,7 +49,13 @@ def take_series(
 ) -> None:
     """Take the TimeSeries message at ``body[start:stop]``; raises as :func:`consume2` does."""
     count_careful(intake)
-    parts = parse_series(body, start, stop)
+    parts = parse_series(
+        body,
+        start,
+        stop,
+        entries_max=SAMPLES_MAX if intake.bounded else stop - start,
+        pause=intake.pace.pause,
+    )
     exemplars: tuple[Exemplar, ...] = ()
     if parts.exemplars:
         found = (symbols.exemplar(body, *span) for span in parts.exemplars)
@@ -115,10 +122,15 @@ def _take_samples(
     if len(samples) > 1:
         samples = _in_order(parts, series, intake)
     good: list[tuple[bytes, bytes, Extra | None]] = []
-    for value, timestamp_ms, start_ms in samples:
+    for count, (value, timestamp_ms, start_ms) in enumerate(samples):
+        if not count % ENTRIES:
+            intake.pace.pause()
         stamp = encode_time(timestamp_ms)
         if stamp is None:
             intake.drop("timestamp", 1, f"{series.name} at {timestamp_ms} ms", series)
+            continue
+        if timestamp_ms * 1_000_000 > intake.latest_ns:
+            intake.drop(TOO_FAR_IN_FUTURE, 1, series.name, series)
             continue
         start = start_ms or parts.created_ms
         extra = Extra(start * 1_000_000) if 0 < start <= timestamp_ms else None
@@ -130,7 +142,9 @@ def _take_samples(
         good[-1] = stamp, value, Extra(extra.start_ns if extra else 0, exemplars)
     count_expansion(len(good) * point_bytes(series, series.plan), intake)
     intake.tallies.append((series.plan, len(good)))
-    for stamp, value, extra in good:
+    for count, (stamp, value, extra) in enumerate(good):
+        if not count % ENTRIES:
+            intake.pace.pause()
         append_sample(series, stamp, value, extra, intake)
 
 

@@ -94,6 +94,19 @@ def decompress(body: bytes, encoding: SenderEncoding, *, bytes_max: int) -> byte
         raise
 
 
+def fits(body: bytes, size: int) -> bool:
+    """Whether a sender's body says that it decompresses to at most ``size`` bytes."""
+    if not body:
+        return True
+    try:
+        if _starts_zstd(body, 0):
+            return sum(frame.size_max for frame in _measure_frames(body)) <= size
+        claimed: int = cramjam.snappy.decompress_raw_len(body)
+    except (zstandard.ZstdError, cramjam.DecompressionError, DecodeError, TooLargeError):
+        return True  # refused before anything is decoded
+    return claimed <= size
+
+
 def _starts_zstd(body: bytes, pos: int) -> bool:
     if body.startswith(_ZSTD_MAGIC, pos):
         return True

@@ -16,7 +16,18 @@ import struct
 from collections.abc import Iterable
 
 from relay.wire.otlp_points import Exemplar
-from relay.wire.protobuf import BYTES, FIXED64, VARINT, iter_fields, read_varint, signed64
+from relay.wire.protobuf import (
+    BYTES,
+    FIELDS_MAX,
+    FIXED64,
+    VARINT,
+    iter_fields,
+    read_varint,
+    signed64,
+)
+
+EXEMPLAR_FIELDS_MAX = 256
+"""Fields of one exemplar: its labels, a value and a time."""
 
 EXEMPLAR_BYTES_MAX = 1024
 """OpenMetrics allows 128 characters in names and values together ("Exemplars")."""
@@ -34,7 +45,9 @@ def parse_exemplar(data: bytes, start: int, stop: int) -> Exemplar | None:
     labels = []
     value = bytes(8)
     time_ms = 0
-    for number, wire_type, _, payload, end in iter_fields(data, start, stop):
+    for number, wire_type, _, payload, end in iter_fields(
+        data, start, stop, fields_max=EXEMPLAR_FIELDS_MAX
+    ):
         if number == 1 and wire_type == BYTES:
             labels.append(_label(data, payload, end))
         elif number == 2 and wire_type == FIXED64:
@@ -83,7 +96,7 @@ def _is_id(text: bytes, size: int) -> bool:
 
 def _label(data: bytes, start: int, stop: int) -> tuple[bytes, bytes]:
     name = value = b""
-    for number, wire_type, _, payload, end in iter_fields(data, start, stop):
+    for number, wire_type, _, payload, end in iter_fields(data, start, stop, fields_max=FIELDS_MAX):
         if wire_type == BYTES and number == 1:
             name = data[payload:end]
         elif wire_type == BYTES and number == 2:

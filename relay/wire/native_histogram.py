@@ -21,14 +21,15 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal
 
-from relay.errors import DecodeError, WireError
+from relay.errors import DecodeError, TooLargeError, WireError
 from relay.wire.otlp_points import STALE, Buckets, ExponentialPoint, HistogramPoint
 from relay.wire.protobuf import (
     BYTES,
+    FIELDS_MAX,
     FIXED64,
     VARINT,
     iter_fields,
@@ -40,6 +41,11 @@ from relay.wire.protobuf import (
 
 BUCKETS_MAX = 16_384
 """Buckets of one side, gaps included: schema 8 from 10**-9 to 10**9 has 15,307."""
+
+PARTS_MAX = 4 * BUCKETS_MAX
+"""Spans, deltas and bounds of one histogram together."""
+
+_STEP = 256  # fields between two pauses
 
 SCHEMA_MIN, SCHEMA_MAX, SCHEMA_CUSTOM = -4, 8, -53
 
@@ -100,14 +106,24 @@ class _Raw:
         self.custom: list[float] = []
 
 
+def _no_pause() -> None:
+    pass
+
+
 def parse_histogram(
-    data: bytes, start: int, stop: int, *, created_ms: int = 0
+    data: bytes,
+    start: int,
+    stop: int,
+    *,
+    created_ms: int = 0,
+    pause: Callable[[], None] = _no_pause,
 ) -> ExponentialPoint | HistogramPoint:
     """Convert the Histogram message at ``data[start:stop]``, which may have a start of its own.
 
-    Raises DecodeError where it is no protobuf and HistogramFault where it cannot be used.
+    Raises DecodeError where it is no protobuf, TooLargeError for over :data:`PARTS_MAX` spans,
+    deltas and bounds, and HistogramFault where it cannot be used.
     """
-    raw = _read(data, start, stop)
+    raw = _read(data, start, stop, pause)
     raw.start_ms = raw.start_ms or created_ms
     if not 0 < raw.time_ms <= _TIME_MS_MAX:
         raise HistogramFault("timestamp", f"a histogram at {raw.time_ms} ms")
@@ -235,9 +251,15 @@ def _dense(buckets: Sequence[tuple[int, int]]) -> Buckets:
     return Buckets(first - 1, tuple(counts))
 
 
-def _read(data: bytes, start: int, stop: int) -> _Raw:
+def _read(data: bytes, start: int, stop: int, pause: Callable[[], None]) -> _Raw:
     raw = _Raw()
-    for number, wire_type, _, payload, end in iter_fields(data, start, stop):
+    left = _STEP
+    fields = iter_fields(data, start, stop, fields_max=PARTS_MAX)
+    for number, wire_type, _, payload, end in fields:
+        left -= 1
+        if not left:
+            left = _STEP
+            pause()
         if wire_type == VARINT:
             _read_varint_field(raw, number, read_varint(data, payload, end)[0])
         elif wire_type == FIXED64:
@@ -288,17 +310,21 @@ def _read_bytes_field(raw: _Raw, number: int, data: bytes, start: int, stop: int
             while pos < stop:
                 value, pos = read_varint(data, pos, stop)
                 deltas.append(zigzag64(value))
+                if len(deltas) > PARTS_MAX:
+                    raise TooLargeError(f"over {PARTS_MAX} buckets in one native histogram")
         case 10 | 13:
             raw.is_float = raw.is_float or stop > start
         case 16:
             if (stop - start) % 8:
                 raise DecodeError("packed doubles of a size that is no multiple of 8", offset=start)
+            if len(raw.custom) + (stop - start) // 8 > PARTS_MAX:
+                raise TooLargeError(f"over {PARTS_MAX} bounds in one native histogram")
             raw.custom += struct.unpack(f"<{(stop - start) // 8}d", data[start:stop])
 
 
 def _span(data: bytes, start: int, stop: int) -> tuple[int, int]:
     offset = length = 0
-    for number, wire_type, _, payload, end in iter_fields(data, start, stop):
+    for number, wire_type, _, payload, end in iter_fields(data, start, stop, fields_max=FIELDS_MAX):
         if wire_type == VARINT:
             value = read_varint(data, payload, end)[0]
             if number == 1:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relay.errors import DecodeError
+from relay.errors import DecodeError, TooLargeError
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+FIELDS_MAX = 64
+"""Fields of a message that has a handful: a sample, a label, a span."""
 
 _TAG_MAX = 0xFFFFFFFF  # a field number has at most 29 bits (protobuf.dev, "Message Structure")
 
@@ -92,13 +95,20 @@ def zigzag32(value: int) -> int:
     return zigzag64(value & 0xFFFFFFFF)
 
 
-def iter_fields(data: bytes, start: int, stop: int) -> Iterator[tuple[int, int, int, int, int]]:
+def iter_fields(
+    data: bytes, start: int, stop: int, *, fields_max: int = -1
+) -> Iterator[tuple[int, int, int, int, int]]:
     """Yield (field number, wire type, tag offset, payload start, payload stop) of a message.
 
-    A length-delimited payload excludes its length. Raises DecodeError, with offsets into ``data``.
+    A length-delimited payload excludes its length. Raises DecodeError, with offsets into ``data``,
+    and TooLargeError for more than ``fields_max`` fields, unless that is negative.
     """
     pos = start
+    left = fields_max
     while pos < stop:
+        if not left:
+            raise TooLargeError(f"over {fields_max} fields in one message, at byte {start}")
+        left -= 1
         tag_at = pos
         tag = data[pos]
         pos += 1

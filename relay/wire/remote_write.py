@@ -22,12 +22,14 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from relay.errors import DecodeError, TooLargeError, WireError
 from relay.wire.protobuf import (
     BYTES,
+    FIELDS_MAX,
     FIXED64,
     VARINT,
     field_bytes,
@@ -59,11 +61,28 @@ SERIES_TAG = 0x0A
 """The tag of a series, in the one byte that senders write."""
 
 ELEMENTS_MAX = 500_000
-"""Entries of one request, or samples of one series: 50 times vmagent's largest block.
+"""Entries of one request: 50 times vmagent's largest block.
 
 An empty message takes two bytes of body and over a hundred as a Python object, so without a bound
 a 32 MiB body would cost gigabytes.
 """
+
+SAMPLES_MAX = 50_000
+"""Samples of one series in a request: five times vmagent's largest block."""
+
+SERIES_FIELDS_MAX = 200_000
+"""Fields of one series, of whatever kind."""
+
+STEP = 256
+"""Fields between two pauses: some hundred microseconds."""
+
+Pause = Callable[[], None]
+"""Called over and over where a message may be long, so that others have a turn; it may raise."""
+
+
+def no_pause() -> None:
+    """For callers whom nothing waits for."""
+
 
 _NAME_LABEL = b"__name__"
 _LABEL_TAG = b"\x0a"
@@ -71,6 +90,7 @@ _LABEL_TAG_BYTE = 0x0A
 _SERIES_TAG_BYTE = 0x0A
 _ZERO_VALUE = bytes(8)
 _QUOTE_CHARS_MAX = 80
+_SCAN_STEP = 4096  # entries of a tenth of a microsecond
 
 
 class SeriesFault(WireError):  # noqa: N818 - a fault is data to count, the request goes on
@@ -117,7 +137,9 @@ def top_level(data: bytes, *, entries_max: int = ELEMENTS_MAX) -> list[tuple[int
     return entries
 
 
-def metadata_spans(data: bytes, *, entries_max: int = ELEMENTS_MAX) -> list[tuple[int, int]]:
+def metadata_spans(
+    data: bytes, *, entries_max: int = ELEMENTS_MAX, pause: Pause = no_pause
+) -> list[tuple[int, int]]:
     """List (start, stop) of every metadata message of a WriteRequest: what :func:`top_level` says
     of them, and with its errors, at a fraction of the price."""
     count = pos = 0
@@ -135,10 +157,17 @@ def metadata_spans(data: bytes, *, entries_max: int = ELEMENTS_MAX) -> list[tupl
                 break
             pos += 2 + size
             count += 1
+            if not count % _SCAN_STEP:
+                pause()
     except IndexError:
         pass  # at the end, or within a length, which is found once more
     spans = []
+    left = STEP
     for number, wire_type, _, start, stop in iter_fields(data, pos, end):
+        left -= 1
+        if not left:
+            left = STEP
+            pause()
         if wire_type == BYTES and number in (SERIES_FIELD, METADATA_FIELD):
             if count >= entries_max:
                 raise TooLargeError(f"over {entries_max} series and metadata in one request")
@@ -149,7 +178,12 @@ def metadata_spans(data: bytes, *, entries_max: int = ELEMENTS_MAX) -> list[tupl
 
 
 def parse_series(
-    data: bytes, start: int, stop: int, *, samples_max: int = ELEMENTS_MAX
+    data: bytes,
+    start: int,
+    stop: int,
+    *,
+    samples_max: int = SAMPLES_MAX,
+    pause: Pause = no_pause,
 ) -> SeriesParts:
     """Take the TimeSeries message at ``data[start:stop]`` apart.
 
@@ -162,7 +196,13 @@ def parse_series(
     samples: list[tuple[bytes, int]] = []
     exemplars: list[tuple[int, int]] = []
     histograms: list[tuple[int, int]] = []
-    for number, wire_type, tag_at, payload, end in iter_fields(data, start, stop):
+    left = STEP
+    fields = iter_fields(data, start, stop, fields_max=max(SERIES_FIELDS_MAX, samples_max))
+    for number, wire_type, tag_at, payload, end in fields:
+        left -= 1
+        if not left:
+            left = STEP
+            pause()
         if wire_type != BYTES:
             continue
         if number == 1:
@@ -192,7 +232,7 @@ def _parse_sample(data: bytes, start: int, stop: int) -> tuple[bytes, int]:
     """Read a Sample; proto3 leaves zeros out, so what is absent is zero."""
     value8 = _ZERO_VALUE
     timestamp_ms = 0
-    for number, wire_type, _, payload, end in iter_fields(data, start, stop):
+    for number, wire_type, _, payload, end in iter_fields(data, start, stop, fields_max=FIELDS_MAX):
         if number == 1 and wire_type == FIXED64:
             value8 = data[payload:end]
         elif number == 2 and wire_type == VARINT:
@@ -225,7 +265,7 @@ def parse_labels(key: bytes, *, labels_max: int, bytes_max: int | None = None) -
 
 def _parse_label(data: bytes, start: int, stop: int) -> tuple[bytes, bytes]:
     name = value = b""
-    for number, wire_type, _, payload, end in iter_fields(data, start, stop):
+    for number, wire_type, _, payload, end in iter_fields(data, start, stop, fields_max=FIELDS_MAX):
         if wire_type != BYTES:
             continue
         if number == 1:
@@ -269,7 +309,7 @@ def parse_metadata(data: bytes, start: int, stop: int) -> Metadata:
     """
     kind = 0
     texts = {2: b"", 4: b"", 5: b""}
-    for number, wire_type, _, payload, end in iter_fields(data, start, stop):
+    for number, wire_type, _, payload, end in iter_fields(data, start, stop, fields_max=FIELDS_MAX):
         if number == 1 and wire_type == VARINT:
             low = read_varint(data, payload, end)[0] & 0xFFFFFFFF
             kind = low - (1 << 32) if low >= 1 << 31 else low  # an enum is an int32

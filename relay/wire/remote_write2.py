@@ -25,6 +25,7 @@ from relay.wire.exemplars import make_exemplar
 from relay.wire.otlp_points import Exemplar
 from relay.wire.protobuf import (
     BYTES,
+    FIELDS_MAX,
     FIXED64,
     VARINT,
     field_bytes,
@@ -32,7 +33,15 @@ from relay.wire.protobuf import (
     read_varint,
     signed64,
 )
-from relay.wire.remote_write import ELEMENTS_MAX, SeriesFault
+from relay.wire.remote_write import (
+    ELEMENTS_MAX,
+    SAMPLES_MAX,
+    SERIES_FIELDS_MAX,
+    STEP,
+    Pause,
+    SeriesFault,
+    no_pause,
+)
 
 SYMBOLS_FIELD, SERIES_FIELD = 4, 5
 
@@ -157,7 +166,9 @@ class Symbols:
         refs: list[int] = []
         value = _ZERO
         time_ms = 0
-        for number, wire_type, _, payload, end in iter_fields(data, start, stop):
+        for number, wire_type, _, payload, end in iter_fields(
+            data, start, stop, fields_max=REFS_MAX
+        ):
             if number == 1:
                 _read_refs(refs, data, wire_type, payload, end)
             elif number == 2 and wire_type == FIXED64:
@@ -183,14 +194,22 @@ class Symbols:
         return self._table[ref]
 
 
-def parse_request(data: bytes, *, entries_max: int = ELEMENTS_MAX) -> tuple[Symbols, list[Span]]:
+def parse_request(
+    data: bytes, *, entries_max: int = ELEMENTS_MAX, pause: Pause = no_pause
+) -> tuple[Symbols, list[Span]]:
     """The symbols and the extents of the series of a request, which may come in any order.
 
     Raises DecodeError, and TooLargeError for more than ``entries_max`` of both together.
     """
     symbols: list[bytes] = []
     series: list[Span] = []
-    for number, wire_type, _, start, stop in iter_fields(data, 0, len(data)):
+    left = STEP
+    fields = iter_fields(data, 0, len(data), fields_max=2 * entries_max)
+    for number, wire_type, _, start, stop in fields:
+        left -= 1
+        if not left:
+            left = STEP
+            pause()
         if wire_type != BYTES or number not in (SYMBOLS_FIELD, SERIES_FIELD):
             continue
         if len(symbols) + len(series) >= entries_max:
@@ -203,7 +222,12 @@ def parse_request(data: bytes, *, entries_max: int = ELEMENTS_MAX) -> tuple[Symb
 
 
 def parse_series(
-    data: bytes, start: int, stop: int, *, entries_max: int = ELEMENTS_MAX
+    data: bytes,
+    start: int,
+    stop: int,
+    *,
+    entries_max: int = SAMPLES_MAX,
+    pause: Pause = no_pause,
 ) -> SeriesParts2:
     """Take the TimeSeries message at ``data[start:stop]`` apart.
 
@@ -216,7 +240,13 @@ def parse_series(
     parts = SeriesParts2([], [], [], [], None, 0)
     metadata: Span | None = None
     created_ms = 0
-    for number, wire_type, _, payload, end in iter_fields(data, start, stop):
+    left = STEP
+    fields = iter_fields(data, start, stop, fields_max=max(SERIES_FIELDS_MAX, entries_max))
+    for number, wire_type, _, payload, end in fields:
+        left -= 1
+        if not left:
+            left = STEP
+            pause()
         if number == 1:
             _read_refs(parts.refs, data, wire_type, payload, end)
         elif number == 6 and wire_type == VARINT:
@@ -278,7 +308,7 @@ def _usual(data: bytes, start: int, stop: int) -> SeriesParts2 | None:
 def parse_metadata(data: bytes, start: int, stop: int, symbols: Symbols) -> Metadata2:
     """Decode the Metadata message at ``data[start:stop]``. Raises DecodeError."""
     kind = help_ref = unit_ref = 0
-    for number, wire_type, _, payload, end in iter_fields(data, start, stop):
+    for number, wire_type, _, payload, end in iter_fields(data, start, stop, fields_max=FIELDS_MAX):
         if wire_type != VARINT:
             continue
         value = read_varint(data, payload, end)[0]
@@ -328,7 +358,7 @@ def _read_packed(refs: list[int], data: bytes, start: int, stop: int) -> None:
 def _sample(data: bytes, start: int, stop: int) -> Sample2:
     value8 = _ZERO
     timestamp_ms = start_ms = 0
-    for number, wire_type, _, payload, end in iter_fields(data, start, stop):
+    for number, wire_type, _, payload, end in iter_fields(data, start, stop, fields_max=FIELDS_MAX):
         if number == 1 and wire_type == FIXED64:
             value8 = data[payload:end]
         elif number == 2 and wire_type == VARINT:

@@ -36,7 +36,7 @@ LEVELS = [
     {"telemetry"},
     {"server"},
     {"knowledge"},
-    {"storage"},
+    {"storage", "turns"},
     {"report", "differences"},
     {"sink_record"},
     {"fleet"},
