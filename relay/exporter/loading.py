@@ -29,7 +29,7 @@ from relay.exporter.fields import Report, Section, described, kind_of, nearest
 from relay.exporter.files import FileWatch, Signature, manifest_files
 from relay.exporter.model import Exporter, ExporterPath
 from relay.exporter.secrets import SecretStore, read_secret_data
-from relay.exporter.validate import Candidate, check_overflow, check_secrets, places
+from relay.exporter.validate import Candidate, check_cost, check_overflow, check_secrets, places
 
 ITEMS_MAX = 100_000
 WAITING_MAX = 1_000
@@ -269,6 +269,7 @@ class Manifests:
                     continue
             good.append(one)
         good = _without_refused_overflow(good, surroundings)
+        good = _without_refused_cost(good, surroundings)
         for (project, _), file in self._files.items():
             faults.extend(_of(project, file.faults))
         for (project, _), file in self._files.items():
@@ -378,6 +379,21 @@ def _without_refused_overflow(
         and any(sink.queue.overflow == "block" for sink in one.exporter.sinks)
     }
     check_overflow(candidates.values(), exporters=len(good))
+    refused = {key: one.report for key, one in candidates.items() if one.report.faulty}
+    surroundings.update(refused)
+    return [one for one in good if id(one) not in refused]
+
+
+def _without_refused_cost(
+    good: list[_Resource], surroundings: dict[int, Report]
+) -> list[_Resource]:
+    """Those of the good exporters whose project can afford their regular expressions."""
+    candidates = {
+        id(one): Candidate(one.exporter, one.where, one.report.another())
+        for one in good
+        if one.exporter is not None and one.exporter.project
+    }
+    check_cost(candidates.values())
     refused = {key: one.report for key, one in candidates.items() if one.report.faulty}
     surroundings.update(refused)
     return [one for one in good if id(one) not in refused]

@@ -16,6 +16,11 @@ from relay.exporter.formats import header_value_problem
 from relay.exporter.model import Authentication, ClientTls, Exporter, SecretRef
 from relay.exporter.secrets import SecretStore
 from relay.loop import give_way
+from relay.selector.ast import Selector
+from relay.selector.regex import compile_regex
+
+PROJECT_COST_MAX = 50_000
+"""RE2 instructions of the distinct regular expressions of a project: 1,600 usual ones."""
 
 _PAIR = "username:password"  # stands for one key that holds both
 
@@ -70,10 +75,49 @@ def check_overflow(candidates: Iterable[Candidate], *, exporters: int) -> None:
                 )
 
 
+def check_cost(candidates: Iterable[Candidate]) -> None:
+    """The regular expressions of one project must not hold up those of others: each new series of
+    the project is asked all of them.
+
+    Without tenancy everything is the operator's own. The first exporters of a project count.
+    """
+    spent: dict[str, int] = {}
+    known: dict[str, set[str]] = {}
+    for candidate in candidates:
+        project = candidate.exporter.project
+        if not project:
+            continue
+        seen = known.setdefault(project, set())
+        patterns = _patterns(candidate.exporter) - seen
+        cost = spent.get(project, 0) + sum(compile_regex(one).cost for one in patterns)
+        if cost > PROJECT_COST_MAX:
+            candidate.report.fault(
+                (*candidate.where, "spec", "sources"),
+                f"the regular expressions of project {project} are too expensive with these: "
+                f"{cost} instructions for each character of a value, at most {PROJECT_COST_MAX}",
+            )
+        else:
+            spent[project] = cost
+            seen |= patterns
+
+
+def _patterns(exporter: Exporter) -> set[str]:
+    """The distinct regular expressions of an exporter's selectors."""
+    return {
+        matcher.value
+        for source in exporter.sources
+        if isinstance(source.selector, Selector)
+        for group in source.selector.groups
+        for matcher in group
+        if matcher.op in ("=~", "!~")
+    }
+
+
 def places(exporter: Exporter | None, where: Where) -> Iterator[Where]:
     """Where the checks of this module may find a fault in a resource that stands at ``where``."""
     yield where
     yield (*where, "metadata", "name")
+    yield (*where, "spec", "sources")
     for index in range(len(exporter.sinks) if exporter else 0):
         yield (*where, *_sink_place(index, "queue", "overflow"))
         yield (*where, *_sink_place(index, "otlp_http", "authentication", "secretRef"))

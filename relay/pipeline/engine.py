@@ -172,7 +172,7 @@ class Engine:
         position = self.positions.begin()
         intake = Intake(position, now, self._latest_ns(now), pace)
         self.table.sweep(tick)
-        with self._under_way(position):
+        with self._under_way(position, pace):
             try:
                 self._consume(body, intake, origin, protocol)
             except BaseException:
@@ -202,7 +202,7 @@ class Engine:
         position = self.positions.begin()
         intake = Intake(position, now, self._latest_ns(now), pace, bounded=False)
         self.table.sweep(tick)
-        with self._under_way(position):
+        with self._under_way(position, pace):
             try:
                 self._consume(body, intake, origin, protocol)
             except BaseException:
@@ -237,7 +237,7 @@ class Engine:
         """What :meth:`ingest` would say of a request, without taking it. Raises like that."""
         self._marks -= 1
         intake = Intake(self._marks, now, self._latest_ns(now), pace)
-        with self._under_way(self.positions.following):
+        with self._under_way(self.positions.following, pace):
             self._consume(body, intake, origin, protocol)
             probed = Probed(intake.taken, intake.dropped, intake.examples, intake.wanted)
             intake.undo()
@@ -323,15 +323,17 @@ class Engine:
         return min(int(latest_s * 1e9), LATEST_NS_MAX) if math.isfinite(latest_s) else LATEST_NS_MAX
 
     @contextmanager
-    def _under_way(self, position: int) -> Iterator[None]:
+    def _under_way(self, position: int, pace: Pace) -> Iterator[None]:
         """A request is half applied: counts of routes that end meanwhile are not handed on yet."""
         self._current = position
         self.router.held = True
+        self.router.pause = pace.pause
         try:
             yield
         finally:
             self._current = None
             self.router.held = False
+            self.router.pause = UNPACED.pause
 
     def _consume(
         self, body: bytes, intake: Intake, origin: Origin, protocol: WriteProtocol

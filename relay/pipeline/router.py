@@ -28,6 +28,7 @@ from relay.inventory.store import Inventory
 from relay.pipeline.plans import Partition, Plan, SourceRoute, SourceTally, Target
 from relay.pipeline.tenancy import Tenancy
 from relay.selector.index import SelectorIndex
+from relay.selector.patterns import no_pause
 from relay.selector.resource_matching import Compiled, Compiler, uses_inventory
 from relay.selector.resources import Selection
 from relay.wire.label_reader import SeriesLabels
@@ -137,6 +138,8 @@ class Router:
         self._answers: dict[tuple[_Project, _Values], _Answer] = {}
         self._sequence = 0
         self._unsettled = False
+        self.pause: Callable[[], None] = no_pause
+        """Called between regular expressions while a series is matched."""
         self.held = False
         """Whether a request is half applied, so that its counts are still to come."""
 
@@ -194,12 +197,12 @@ class Router:
             return self._nobody.unmatched, ()
         looks_at = at.index.looks_at
         if looks_at is None or not isinstance(labels, SeriesLabels):
-            found = at.index.match(labels)
+            found = at.index.match(labels, self.pause)
             return self._plan(at, tuple(found)) if found else (at.unmatched, ())
         values = labels.values_of(looks_at)
         answer = self._answers.get((at, values))
         if answer is None or answer[2] != answer[0].partition.version:
-            found = at.index.match(labels)
+            found = at.index.match(labels, self.pause)
             plan, matched = self._plan(at, tuple(found)) if found else (at.unmatched, ())
             answer = plan, matched, plan.partition.version
             self._remember(at, values, answer)

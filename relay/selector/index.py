@@ -24,14 +24,14 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from relay.selector.ast import NAME, Matcher
 from relay.selector.matching import matcher_test
-from relay.selector.patterns import PatternTable
+from relay.selector.patterns import PatternTable, no_pause
 from relay.selector.regex import Regex, compile_regex
 from relay.selector.resource_matching import Compiled
 
@@ -93,11 +93,16 @@ _Access: TypeAlias = _ByValue | _ByPattern | _ByPresence
 class _Entry(Generic[K]):
     """One selector in the index, what its groups mention, and where it is filed."""
 
-    __slots__ = ("filings", "key", "looks_at", "matches", "mentions", "sequence")
+    __slots__ = ("costly", "filings", "key", "looks_at", "matches", "mentions", "sequence")
 
     def __init__(
         self, key: K, selector: Compiled, mentions: tuple[_Access, ...], sequence: int
     ) -> None:
+        self.costly: Final = any(
+            matcher.op in ("=~", "!~") and compile_regex(matcher.value).cost
+            for group in selector.selector.groups
+            for matcher in group
+        )
         self.key: Final = key
         self.matches: Final = selector.matches
         self.looks_at: Final = selector.looks_at
@@ -138,7 +143,7 @@ class _LabelIndex(Generic[K]):
             case _ByPresence():
                 return PRESENCE_COST
 
-    def candidates(self, value: str) -> dict[_Entry[K], None]:
+    def candidates(self, value: str, pause: Callable[[], None]) -> dict[_Entry[K], None]:
         """What is filed under a value that is not empty, in the order in which it was added. The
         caller changes nothing in it."""
         if not self.patterns and not self.present:
@@ -146,7 +151,7 @@ class _LabelIndex(Generic[K]):
         answer = self._answers.get(value)
         if answer is None:
             found = self.values.get(value, _NOTHING) | self.present
-            self.patterns.collect(value, found)
+            self.patterns.collect(value, found, pause)
             answer = dict.fromkeys(sorted(found, key=_by_sequence))
             if len(value) <= ANSWER_CHARS_MAX:
                 if len(self._answers) >= ANSWERS_MAX:
@@ -252,8 +257,9 @@ class SelectorIndex(Generic[K]):
             if self._at(label).is_empty:
                 del self._labels[label]
 
-    def match(self, labels: Mapping[str, str]) -> list[K]:
-        """The keys of all selectors that match a series, in the order in which they were added."""
+    def match(self, labels: Mapping[str, str], pause: Callable[[], None] = no_pause) -> list[K]:
+        """The keys of all selectors that match a series, in the order in which they were added;
+        ``pause`` is called between regular expressions."""
         candidates = self._always
         is_sorted = True
         by_label = self._filed
@@ -262,15 +268,20 @@ class SelectorIndex(Generic[K]):
             at = by_label.get(label)
             if at is None or not value:  # an empty value is a missing label
                 continue
-            filed = at.candidates(value)
+            filed = at.candidates(value, pause)
             if not candidates:
                 candidates = filed
             elif filed:
                 candidates = candidates | filed
                 is_sorted = False
+        found = []
+        for entry in candidates:
+            if entry.costly:
+                pause()
+            if entry.matches(labels):
+                found.append(entry)
         if is_sorted:
-            return [entry.key for entry in candidates if entry.matches(labels)]
-        found = [entry for entry in candidates if entry.matches(labels)]
+            return [entry.key for entry in found]
         found.sort(key=_by_sequence)
         return [entry.key for entry in found]
 

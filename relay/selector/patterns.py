@@ -18,6 +18,7 @@ Rules:
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -29,7 +30,10 @@ YOUNG_MAX: Final = 32
 SET_PATTERNS_MAX: Final = 512
 OPEN_SET_PATTERNS_MAX: Final = 128
 """In a set of patterns that can begin with anything."""
-SET_INSTRUCTIONS_MAX: Final = 100_000
+SET_INSTRUCTIONS_MAX: Final = 8_000
+"""In the worst case each is looked at for every character of a value: 10 ms for a long one."""
+LONG_VALUE_CHARS: Final = 1_024
+"""For longer values patterns are asked one by one, with pauses between."""
 SET_MEMORY_BYTES_MAX: Final = 64 * 1024 * 1024
 """A limit, not a reservation: RE2 builds the automaton as it meets values."""
 ANSWERS_MAX: Final = 4_096
@@ -83,13 +87,14 @@ class _Set(Generic[T]):
         for slot in slots:
             slot.home = self
 
-    def matching(self, value: str) -> tuple[_Slot[T], ...]:
+    def matching(self, value: str, pause: Callable[[], None]) -> tuple[_Slot[T], ...]:
         """The slots, dead ones among them, whose pattern matches the whole of ``value``."""
+        pause()
         answer = self._answers.get(value)
         if answer is None:
             slots = self.slots
-            if self._engine is None:
-                answer = tuple(slot for slot in slots if slot.regex.matches(value))
+            if self._engine is None or len(value) > LONG_VALUE_CHARS:
+                answer = tuple(_asked(slots, value, pause))
             else:
                 answer = tuple(slots[index] for index in self._engine.Match(value.encode()) or ())
             if len(value) <= ANSWER_CHARS_MAX:
@@ -97,6 +102,18 @@ class _Set(Generic[T]):
                     self._answers.clear()
                 self._answers[value] = answer
         return answer
+
+
+def no_pause() -> None:
+    """For callers whom nothing waits for."""
+
+
+def _asked(slots: Iterable[_Slot[T]], value: str, pause: Callable[[], None]) -> Iterator[_Slot[T]]:
+    """Those of the slots whose pattern matches, each asked by itself."""
+    for slot in slots:
+        pause()
+        if slot.regex.matches(value):
+            yield slot
 
 
 def _compiled(patterns: list[str]) -> Any:
@@ -151,13 +168,15 @@ class PatternTable(Generic[T]):
         if home.live * 2 <= len(home.slots):
             self._dissolve(home)
 
-    def collect(self, value: str, into: dict[T, None]) -> None:
-        """Add every item whose pattern matches the whole of ``value``."""
-        for slot in self._young.values():
-            if slot.regex.matches(value):
-                into.update(slot.items)
+    def collect(
+        self, value: str, into: dict[T, None], pause: Callable[[], None] = no_pause
+    ) -> None:
+        """Add every item whose pattern matches the whole of ``value``; ``pause`` is called
+        between patterns."""
+        for slot in _asked(self._young.values(), value, pause):
+            into.update(slot.items)
         for group in self._sets:
-            for slot in group.matching(value):
+            for slot in group.matching(value, pause):
                 into.update(slot.items)
 
     def statistics(self) -> PatternStatistics:

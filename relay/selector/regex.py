@@ -64,6 +64,12 @@ class Regex:
         self._verdicts: Final[dict[str, bool]] = {}
         self.matches = test or self._ask
 
+    @property
+    def cost(self) -> int:
+        """Instructions that RE2 may look at for each character of a value; 0 where it is never
+        asked."""
+        return 0 if self._engine is None else self.instructions
+
     def _ask(self, value: str) -> bool:
         verdict = self._verdicts.get(value)
         if verdict is None:

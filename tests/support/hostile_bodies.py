@@ -68,9 +68,9 @@ def many(count: int, one: Callable[[int], bytes]) -> bytes:
     return b"".join(one(n) for n in range(count))
 
 
-def new_series(count: int, width: int = 8, *, name: str = "new_total") -> bytes:
-    """Series that have never been seen, each with one sample."""
-    mark = f"{random.randrange(1 << 48):x}"
+def new_series(count: int, width: int = 8, *, name: str = "new_total", mark: str = "") -> bytes:
+    """Series with one sample each; without ``mark``, such as were never seen."""
+    mark = mark or f"{random.randrange(1 << 48):x}"
     rest = "".join(
         field(1, field(1, f"l{n}".encode()) + field(2, b"value")).decode() for n in range(width)
     ).encode()

@@ -240,6 +240,24 @@ class TestLimits:
         depth = NESTING_MAX - 2
         assert values("(" * depth + "foo" + ")" * depth) == ["foo"]
 
+    def test_an_expensive_regex(self) -> None:
+        message = fault('{pod=~"(a?b?){1000}c"}').message
+        assert message == (
+            "the regular expression is too expensive: 4005 instructions for each character of a "
+            "value, at most 1500"
+        )
+
     def test_regexes_together(self) -> None:
-        text = "{" + ",".join(f"a{n}=~`[^/]{{{n + 500}}}`" for n in range(60)) + "}"
-        assert "too large together" in fault(text).message
+        text = "{" + ",".join(f"a{n}=~`(a?b?){{{n + 50}}}c`" for n in range(60)) + "}"
+        message = fault(text).message
+        assert message.startswith("the regular expressions are too expensive together: ")
+        assert message.endswith(" instructions for each character of a value, at most 2000")
+
+    def test_regexes_from_templates_are_counted_too(self) -> None:
+        fault("WITH (p = `(a?b?){1000}c`, f = {pod=~p}) up{f}")
+
+    @pytest.mark.parametrize(
+        "pattern", ["|".join(f"pod-{n}" for n in range(1_500)), r"\\pL+", "a.*b|[^c]{80}"]
+    )
+    def test_what_people_write_is_accepted(self, pattern: str) -> None:
+        parse_selector(f'{{pod=~"{pattern}"}}')

@@ -1,0 +1,137 @@
+"""Slices of long work: one at a time, in order, whole or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from relay.errors import DecodeError
+from relay.pipeline.pace import Pace
+from relay.turns import DIRECT_S, Turns
+
+
+def busy(pace: Pace, seconds: float) -> None:
+    """Work that pauses over and over."""
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pace.pause()
+
+
+async def test_short_work_is_done_at_once() -> None:
+    turns, done = Turns(), []
+
+    def work(*, pace: Pace) -> int:
+        pace.pause()
+        return 7
+
+    assert await turns.run(work, done.append) == 7
+    assert done == [7]
+
+
+async def test_long_work_lets_the_loop_go_on() -> None:
+    turns, ticks, done = Turns(), [], []
+
+    def work(*, pace: Pace) -> str:
+        busy(pace, 0.1)
+        return "done"
+
+    async def tick() -> None:
+        while not done:
+            ticks.append(time.perf_counter())
+            await asyncio.sleep(0)
+
+    ticker = asyncio.create_task(tick())
+    await asyncio.sleep(0)
+    await turns.run(work, done.append)
+    await ticker
+    assert done == ["done"]
+    assert len(ticks) > 10
+
+
+async def test_results_are_handed_on_in_the_order_of_the_calls() -> None:
+    turns, done = Turns(), []
+
+    async def one(name: int, seconds: float) -> None:
+        def work(*, pace: Pace) -> int:
+            busy(pace, seconds)
+            return name
+
+        await turns.run(work, done.append)
+
+    await asyncio.gather(one(1, 0.05), one(2, 0.0), one(3, 2 * DIRECT_S), one(4, 0.0))
+    assert done == [1, 2, 3, 4]
+    assert not turns.busy
+
+
+async def test_an_error_comes_out_of_the_slices() -> None:
+    turns = Turns()
+
+    def work(*, pace: Pace) -> None:
+        busy(pace, 3 * DIRECT_S)
+        raise DecodeError("bad", offset=3)
+
+    with pytest.raises(DecodeError, match="bad"):
+        await turns.run(work, lambda _: None)
+    assert not turns.busy
+
+
+@pytest.mark.parametrize("final", [False, True])
+async def test_cancelled_work_is_taken_back_or_finished(final: bool) -> None:
+    turns, done, ended = Turns(), [], []
+
+    def work(*, pace: Pace) -> str:
+        pace.final = final
+        try:
+            busy(pace, 0.2)
+        finally:
+            ended.append(True)
+        return "done"
+
+    task = asyncio.create_task(turns.run(work, done.append, repeatable=False))
+    await asyncio.sleep(0.02)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done == (["done"] if final else [])
+    assert ended == [True]
+    assert not turns.busy
+
+
+async def test_what_needs_the_engine_between_requests_waits() -> None:
+    turns, story = Turns(), []
+
+    def work(*, pace: Pace) -> str:
+        story.append("begin")
+        busy(pace, 0.05)
+        story.append("end")
+        return ""
+
+    running = asyncio.create_task(turns.run(work, lambda _: None, repeatable=False))
+    await asyncio.sleep(0)
+    assert turns.busy
+    turns.soon(lambda: story.append("soon"))
+    await turns.settled()
+    story.append("settled")
+    await running
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert story[:2] == ["begin", "end"]
+    assert set(story[2:]) == {"soon", "settled"}
+
+
+async def test_nothing_that_was_put_off_is_done_once_closed() -> None:
+    turns, story = Turns(), []
+
+    def work(*, pace: Pace) -> str:
+        busy(pace, 0.02)
+        return ""
+
+    running = asyncio.create_task(turns.run(work, lambda _: None, repeatable=False))
+    await asyncio.sleep(0)
+    turns.soon(lambda: story.append("soon"))
+    turns.close()
+    await running
+    await turns.settled()
+    assert not story
