@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 
 from relay.errors import SelectorError
 from relay.exporter.model import Exporter
@@ -16,6 +17,7 @@ from relay.inventory.info_series import InfoReader
 from relay.inventory.store import Inventory
 from relay.pipeline.drops import REASONS, Drop, DropTable
 from relay.pipeline.metric_types import MetricTypes, Typing
+from relay.pipeline.pace import UNPACED, Pace
 from relay.pipeline.router import Router
 from relay.pipeline.tenancy import ACCOUNT_LABELS, ANYWHERE, Origin, Tenancy
 from relay.pipeline.translate import OWN_SCOPE, Translation, Translator
@@ -25,11 +27,17 @@ from relay.selector.literals import quote_name, quote_string
 from relay.selector.matching import render
 from relay.selector.parser import parse_selector
 from relay.selector.resource_matching import Compiled, Compiler
+from relay.turns import Turns
 from relay.wire.remote_write import SERIES_FIELD, SeriesFault, parse_labels, top_level
 from relay.wire.remote_write import parse_series as parse_series_parts
 
 OTHERS_MAX = 20
 """Exporters that do not take a series are told one by one up to this many, unless asked for."""
+
+ANSWER_CHARS_MAX = 1024 * 1024
+"""Of a running relay's answer."""
+LINES_AT_ONCE = 200
+"""Lines between which no request is taken in."""
 
 _LABELS_MAX = 10_000
 
@@ -176,6 +184,9 @@ class Explainer:
     def _answer(self, name: str, labels: Mapping[str, str], project: str) -> Iterator[str]:
         yield name
         exporter = self._exporters[name]
+        if not self._router.routes(name):
+            yield "  it has just been removed"
+            return
         owner, sources = self._router.selections(name)
         if owner != project:
             # Neither the series' project nor anything of its selectors is said: it is not theirs.
@@ -189,6 +200,33 @@ class Explainer:
 
     def __repr__(self) -> str:
         return f"<Explainer of {self._router!r}>"
+
+
+async def gather(lines: Iterator[str], router: Router, turns: Turns) -> list[str]:
+    """All lines of an answer, up to :data:`ANSWER_CHARS_MAX`, with turns for others between."""
+    found: list[str] = []
+    chars = 0
+
+    def some(*, pace: Pace) -> bool:
+        """Take some lines; whether there are more."""
+        nonlocal chars
+        pace.final = True  # what was taken from the lines cannot be put back
+        router.pause = pace.pause
+        try:
+            for line in islice(lines, LINES_AT_ONCE):
+                found.append(line)
+                chars += len(line)
+                pace.pause()
+                if chars > ANSWER_CHARS_MAX:
+                    found.append("… and more: ask for one exporter")
+                    return False
+            return len(found) % LINES_AT_ONCE == 0
+        finally:
+            router.pause = UNPACED.pause
+
+    while await turns.run(some, lambda _: None, repeatable=False):
+        pass
+    return found
 
 
 def written(labels: Mapping[str, str]) -> str:

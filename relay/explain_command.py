@@ -8,6 +8,7 @@ with them, and heard of no info series.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import urllib.error
 import urllib.parse
@@ -30,6 +31,8 @@ from relay.wire.compression import decompress
 
 BODY_BYTES_MAX: Final = 256 * 1024 * 1024
 ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
+TOKEN_VARIABLE = "RELAY_ADMIN_TOKEN"  # noqa: S105 - a name
+"""Environment variable that holds the admin listener's bearer token."""
 TIMEOUT_S: Final = 30.0
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 
@@ -177,6 +180,12 @@ def _read_body(path: Path) -> bytes:
         return raw
 
 
+def _credential() -> dict[str, str]:
+    """The header for a relay whose settings have ``admin.authentication`` with a bearer token."""
+    token = os.environ.get(TOKEN_VARIABLE, "")
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
 def _ask_relay(arguments: argparse.Namespace) -> int:
     """Let a running relay answer."""
     if arguments.body is not None:
@@ -188,8 +197,12 @@ def _ask_relay(arguments: argparse.Namespace) -> int:
     question |= {"exporter": arguments.exporter, "all": "yes" if arguments.all else ""}
     query = urllib.parse.urlencode({key: value for key, value in question.items() if value})
     try:
-        with urllib.request.urlopen(  # noqa: S310 - the scheme is checked above
-            f"{url}/explain?{query}", timeout=TIMEOUT_S
+        # The scheme is checked above.
+        request = urllib.request.Request(  # noqa: S310 - see above
+            f"{url}/explain?{query}", headers=_credential()
+        )
+        with urllib.request.urlopen(  # noqa: S310 - see above
+            request, timeout=TIMEOUT_S
         ) as answer:
             print(answer.read(ANSWER_BYTES_MAX).decode(), end="")
     except urllib.error.HTTPError as error:

@@ -8,9 +8,11 @@ from typing import Literal, get_args
 
 from relay.exporter.document import read_bounded
 from relay.exporter.fields import Section
+from relay.exporter.formats import dns_subdomain_problem
 
 SenderAuthenticationType = Literal["none", "bearer", "basic"]
 
+HOSTS_MAX = 100
 CREDENTIAL_BYTES_MAX = 64 * 1024
 
 _SENDER_AUTHENTICATION_TYPES: tuple[SenderAuthenticationType, ...] = get_args(
@@ -20,7 +22,7 @@ _SENDER_AUTHENTICATION_TYPES: tuple[SenderAuthenticationType, ...] = get_args(
 
 @dataclass(frozen=True, slots=True)
 class SenderAuthentication:
-    """How senders prove who they are: a bearer token, or a user name and password.
+    """How clients of a listener prove who they are: a bearer token, or a user name and password.
 
     ``token`` and ``password`` are what the settings say or what the named file held when they were
     read; where the type needs one, it is not empty.
@@ -36,11 +38,36 @@ class SenderAuthentication:
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
-    """TLS of the ingest listener. With ``client_ca_file``, senders must present a certificate."""
+    """TLS of a listener. With ``client_ca_file``, senders must present a certificate."""
 
     cert_file: Path
     key_file: Path
     client_ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """Who may read the admin listener. ``hosts`` are names by which it is asked besides IP
+    addresses and the machine's own names; ``*.`` begins one that stands for all below it."""
+
+    hosts: tuple[str, ...] = ()
+    authentication: SenderAuthentication = field(default_factory=SenderAuthentication)
+    tls: ServerTls | None = None
+
+
+def read_admin(root: Section, *, base: Path) -> Admin:
+    """The section ``admin``; paths are relative to ``base``."""
+    with root.section("admin") as section:
+        return Admin(
+            hosts=section.texts("hosts", count_max=HOSTS_MAX, check=_host_problem),
+            authentication=read_authentication(section, base=base),
+            tls=read_tls(section, base=base),
+        )
+
+
+def _host_problem(text: str) -> str:
+    problem = dns_subdomain_problem(text.lower().removeprefix("*."))
+    return f"a host name {problem}; without port, such as relay.monitoring.svc" if problem else ""
 
 
 def read_authentication(ingest: Section, *, base: Path) -> SenderAuthentication:

@@ -33,8 +33,10 @@ from relay.inventory.settings import (
 from relay.proxy_settings import Proxy, read_proxy
 from relay.selector.resources import Conventions
 from relay.sender_settings import (
+    Admin,
     SenderAuthentication,
     ServerTls,
+    read_admin,
     read_authentication,
     read_tls,
 )
@@ -42,6 +44,7 @@ from relay.sender_settings import (
 __all__ = [
     "Account",
     "Address",
+    "Admin",
     "ExporterPath",
     "FsyncPolicy",
     "Ingest",
@@ -201,6 +204,7 @@ class Settings:
 
     listen: Address = Address("127.0.0.1", 9490)
     admin_listen: Address = Address("127.0.0.1", 9491)
+    admin: Admin = field(default_factory=Admin)
     exporters: tuple[ExporterPath, ...] = ()
     secrets: Path | None = None
     tenancy: Tenancy | None = None
@@ -321,6 +325,7 @@ class _Reader:
             return Settings(
                 listen=listen,
                 admin_listen=admin_listen,
+                admin=read_admin(root, base=self._base),
                 exporters=read_paths(root, "exporters", base=self._base, has_tenancy=has_tenancy),
                 secrets=self._read_path(root, "secrets"),
                 tenancy=tenancy,

@@ -213,6 +213,10 @@ class Router:
         at = self._projects.get(project)
         return [route.tally for route in at.index.match(labels)] if at is not None else []
 
+    def routes(self, exporter: str) -> bool:
+        """Whether an exporter is routed."""
+        return exporter in self._exporters
+
     def selections(self, exporter: str) -> tuple[str, dict[str, Compiled]]:
         """The project of an exporter that is routed, and what each of its sources selects."""
         project, routed = self._exporters[exporter]

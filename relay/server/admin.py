@@ -11,14 +11,16 @@
 ``/explain``   text: who takes ``?series=…`` and why; further ``exporter``, ``account`` and ``all``
 =============  =====================================================================================
 
-Status and reasons come from injected callables; that they hold no secret is their makers' duty, and
-no request header or setting is ever shown.
+All but the probes' pages ask for a known ``Host``, and for a credential where one is set
+(:mod:`relay.server.gate`). Status and reasons come from injected callables; that they hold no
+secret is their makers' duty, and no request header or setting is ever shown.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import msgspec
 from aiohttp import web
@@ -26,11 +28,16 @@ from aiohttp import web
 from relay.errors import RelayError
 from relay.loop import aside, give_way
 from relay.server.contract import Question, StatusFilter, View
+from relay.server.gate import Gate
 from relay.server.listener import SERVER_HEADER, Listener
 from relay.server.target import parse_tenant
-from relay.settings import Address
+from relay.server.tls import server_context
+from relay.settings import Address, Admin
 from relay.sink.health import STATES
 from relay.telemetry import Telemetry
+
+WAITING_MAX = 32
+"""Requests that may wait for a page that takes long."""
 
 _INDEX = "relay\n\n/metrics\n/healthz\n/readyz\n/status?pretty\n/explain?series=up\n"
 _HEADERS = {**SERVER_HEADER, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -53,8 +60,10 @@ class AdminServer:
         not_ready: Callable[[], Sequence[str]],
         degraded: Callable[[], Sequence[str]],
         look: Callable[[], Awaitable[View]],
-        explain: Callable[[Question], Sequence[str]],
+        explain: Callable[[Question], Awaitable[Sequence[str]]],
+        access: Admin | None = None,
     ) -> None:
+        access = access or Admin()
         self._telemetry = telemetry
         self._not_ready = not_ready
         self._degraded = degraded
@@ -64,14 +73,21 @@ class AdminServer:
         # at on the loop, where the counters live; written out in a thread, because with thousands
         # of sinks that takes a second or two, during which senders want to be served.
         self._rendering = asyncio.Lock()
-        app = web.Application()
+        self._explaining = asyncio.Lock()
+        self._waiting = 0
+        app = web.Application(middlewares=[Gate(access, _HEADERS).middleware()])
         app.router.add_get("/", self._index)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/status", self._show_status)
         app.router.add_get("/explain", self._show_explanation)
-        self._listener = Listener(app, address, setting="adminListen")
+        self._listener = Listener(
+            app,
+            address,
+            setting="adminListen",
+            tls=server_context(access.tls, setting="admin.tls") if access.tls else None,
+        )
 
     async def start(self) -> None:
         """Listen. Raises ConfigError where the address cannot be had."""
@@ -105,7 +121,7 @@ class AdminServer:
         if wanted.state and wanted.state not in STATES:
             text = f"state: there is no {wanted.state!r}; one of {', '.join(STATES)}\n"
             return web.Response(status=400, text=text, headers=_HEADERS)
-        async with self._rendering:
+        async with self._one_at_a_time(self._rendering):
             view = await self._look()
             body = await aside(lambda: _document(view, wanted, pretty=pretty))
         return _json(body)
@@ -120,14 +136,30 @@ class AdminServer:
                 query.get("exporter", ""),
                 every=bool(query.get("all")),
             )
-            lines = self._explain(question)
+            async with self._one_at_a_time(self._explaining):
+                lines = await self._explain(question)
         except RelayError as error:
             return web.Response(status=400, text=f"{error}\n", headers=_HEADERS)
         return web.Response(text="".join(f"{line}\n" for line in lines), headers=_HEADERS)
 
+    @asynccontextmanager
+    async def _one_at_a_time(self, lock: asyncio.Lock) -> AsyncIterator[None]:
+        """Wait for one's turn; raises HTTPServiceUnavailable where too many wait already."""
+        if self._waiting >= WAITING_MAX:
+            raise web.HTTPServiceUnavailable(
+                text=f"{self._waiting} requests wait already\n",
+                headers={**_HEADERS, "Retry-After": "1"},
+            )
+        self._waiting += 1
+        try:
+            async with lock:
+                yield
+        finally:
+            self._waiting -= 1
+
     async def _metrics(self, request: web.Request) -> web.Response:
         accept = ",".join(request.headers.getall("Accept", ()))
-        async with self._rendering:
+        async with self._one_at_a_time(self._rendering):
             view = await self._look()
             body, content_type = await aside(lambda: self._render(view, accept))
         response = web.Response(body=body, headers={**_HEADERS, "Content-Type": content_type})

@@ -1,4 +1,4 @@
-"""TLS for the ingest listener."""
+"""TLS for the listeners."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from relay.errors import ConfigError, Fault
 from relay.settings import ServerTls
 
 
-def server_context(tls: ServerTls) -> ssl.SSLContext:
+def server_context(tls: ServerTls, *, setting: str = "ingest.tls") -> ssl.SSLContext:
     """A context that shows our certificate and, with ``client_ca_file``, demands one from senders.
 
     TLS 1.2 is the least. Raises ConfigError that names the setting whose file does not serve.
@@ -19,13 +19,13 @@ def server_context(tls: ServerTls) -> ssl.SSLContext:
         context.load_cert_chain(tls.cert_file, tls.key_file, password=_no_password)
     except (OSError, ValueError) as error:
         message = f"cannot use certificate {tls.cert_file} with key {tls.key_file}: {error}"
-        raise ConfigError([Fault("ingest.tls", message)]) from error
+        raise ConfigError([Fault(setting, message)]) from error
     if tls.client_ca_file is not None:
         try:
             context.load_verify_locations(cafile=tls.client_ca_file)
         except (OSError, ValueError) as error:
             message = f"cannot use certificates {tls.client_ca_file}: {error}"
-            raise ConfigError([Fault("ingest.tls.clientCaFile", message)]) from error
+            raise ConfigError([Fault(f"{setting}.clientCaFile", message)]) from error
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 

@@ -58,6 +58,7 @@ FIELD_BYTES_MAX = 1024
 _LABEL_TAG = b"\x0a"
 _NAME_TAG, _VALUE_TAG = b"\x0a", b"\x12"
 _ZERO = bytes(8)
+_REF_BYTES_MAX = 10  # of a varint
 _REFS_TAG, _SAMPLES_TAG, _METADATA_TAG = 0x0A, 0x12, 0x2A  # TimeSeries 1, 2, 5
 _SAMPLE_VALUE_TAG, _SAMPLE_TIME_TAG = 0x09, 0x10  # Sample 1, fixed64, and 2, varint
 
@@ -324,6 +325,8 @@ def parse_metadata(data: bytes, start: int, stop: int, symbols: Symbols) -> Meta
 def _read_refs(refs: list[int], data: bytes, wire_type: int, start: int, stop: int) -> None:
     """Append the references of one field, packed or single."""
     if wire_type == BYTES:
+        if stop - start > _REF_BYTES_MAX * REFS_MAX:
+            raise DecodeError(f"over {REFS_MAX} label references", offset=start)
         _read_packed(refs, data, start, stop)
     elif wire_type == VARINT:
         refs.append(read_varint(data, start, stop)[0] & 0xFFFFFFFF)

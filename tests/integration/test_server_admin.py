@@ -39,7 +39,7 @@ class Process:
         """As of now."""
         return Seen(self)
 
-    def explain(self, question: Question) -> list[str]:
+    async def explain(self, question: Question) -> list[str]:
         """Repeat what was asked."""
         if not question.series:
             raise ConfigError([Fault("series", "is missing")])

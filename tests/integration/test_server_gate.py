@@ -1,0 +1,126 @@
+"""Who may read the admin listener."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from relay.sender_settings import Admin, SenderAuthentication
+from relay.server.admin import AdminServer
+from relay.server.contract import Question
+from relay.server.gate import Gate
+from relay.telemetry import Snapshot, Telemetry
+from tests.support.ingest_server import LOOPBACK
+
+
+class Nothing:
+    """A moment of which there is nothing to say."""
+
+    def snapshot(self) -> Snapshot:
+        """The figures."""
+        return Snapshot(version="1")
+
+    def status(self, project: str) -> object:
+        """The document."""
+        return {"project": project}
+
+
+async def look() -> Nothing:
+    """As of now."""
+    return Nothing()
+
+
+async def explain(_question: Question) -> list[str]:
+    """No lines."""
+    return []
+
+
+@asynccontextmanager
+async def serving(access: Admin) -> AsyncIterator[str]:
+    """An admin listener; gives its host and port."""
+    server = AdminServer(
+        LOOPBACK, Telemetry(), not_ready=list, look=look, explain=explain, access=access
+    )
+    await server.start()
+    try:
+        yield str(server.address)
+    finally:
+        await server.stop()
+
+
+async def status_of(address: str, path: str, **headers: str) -> int:
+    """The status of a GET with these headers."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://{address}{path}", headers=headers) as answer,
+    ):
+        return answer.status
+
+
+@pytest.mark.parametrize(
+    ("host", "known"),
+    [
+        ("127.0.0.1:9491", True),
+        ("10.1.2.3", True),
+        ("[::1]:9491", True),
+        ("[fd00::1]", True),
+        ("localhost", True),
+        ("LOCALHOST:9491", True),
+        ("relay.localhost", True),
+        ("relay:9491", True),
+        (f"{socket.gethostname()}:9491", True),
+        ("relay.monitoring.svc:9491", True),
+        ("a.relay.example.com", True),
+        ("relay.example.com", False),
+        ("evil.example.net", False),
+        ("evil.example.net:9491", False),
+        ("127.0.0.1.evil.net", False),
+        ("localhost.evil.net", False),
+        ("xlocalhost.", True),
+        ("[evil.net]", False),
+        ("evil.net/127.0.0.1", False),
+        ("", False),
+        ("a b", False),
+        (None, True),
+    ],
+)
+def test_hosts(host: str | None, known: bool) -> None:
+    gate = Gate(Admin(hosts=("relay.monitoring.svc", "*.relay.example.com")), {})
+    assert gate.knows(host) is known
+
+
+@pytest.mark.parametrize("path", ["/", "/status", "/metrics", "/explain?series=up"])
+async def test_a_strangers_name_is_refused(path: str) -> None:
+    async with serving(Admin()) as address:
+        assert await status_of(address, path, Host="evil.example.net") == 421
+        assert await status_of(address, path, Host="10.9.8.7:9491") == 200
+        assert await status_of(address, path) == 200
+
+
+async def test_a_token_is_demanded_of_all_but_probes() -> None:
+    bearer = SenderAuthentication("bearer", token="let-me-in")
+    async with serving(Admin(authentication=bearer)) as address:
+        for path in ("/", "/status", "/metrics", "/explain?series=up", "/nothing"):
+            assert await status_of(address, path) == 401
+            assert await status_of(address, path, Authorization="Bearer wrong") == 401
+        good = {"Authorization": "Bearer let-me-in"}
+        assert await status_of(address, "/status", **good) == 200
+        assert await status_of(address, "/status", Host="evil.example.net", **good) == 421
+        for path in ("/healthz", "/readyz"):
+            assert await status_of(address, path, Host="evil.example.net") == 200
+
+
+async def test_too_many_that_wait_are_told_to_come_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("relay.server.admin.WAITING_MAX", 0)
+    async with serving(Admin()) as address:
+        for path in ("/status", "/metrics", "/explain?series=up"):
+            assert await status_of(address, path) == 503
+        assert await status_of(address, "/healthz") == 200
