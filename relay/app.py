@@ -35,6 +35,7 @@ from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Origin
 from relay.reloading import Reloader
 from relay.replay import NO_REPLAY, Replay
 from relay.server.admin import AdminServer
+from relay.server.connections import raise_descriptor_limit
 from relay.server.contract import EVERYTHING, Accepted, Question, StatusFilter, Tenant
 from relay.server.ingest import IngestServer
 from relay.server.lag import LoopLag
@@ -141,6 +142,7 @@ class Relay:
         Raises ConfigError with every fault where nothing could run at all, or an address cannot be
         had. A faulty exporter among good ones is left out and reported.
         """
+        raise_descriptor_limit()
         try:
             if self._settings.storage is not None:
                 self._storage = await open_storage(

@@ -86,6 +86,7 @@ class AdminServer:
             app,
             address,
             setting="adminListen",
+            admin=True,
             tls=server_context(access.tls, setting="admin.tls") if access.tls else None,
         )
 

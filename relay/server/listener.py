@@ -11,10 +11,13 @@ import ssl
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, cast
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http import HttpProcessingError
+from aiohttp.typedefs import Handler as AppHandler
+from aiohttp.typedefs import Middleware
 
 from relay.errors import ConfigError, Fault
+from relay.server.connections import Connections, connections_max
 from relay.settings import Address
 
 SERVER_HEADER = {"Server": "relay"}
@@ -27,9 +30,8 @@ LINGER_S = 5.0
 reset."""
 CUT_AFTER_S = 0.5
 """How long :meth:`Listener.stop` waits for handlers; aiohttp reads nothing more by then."""
-CONNECTIONS_MAX = 1024
-"""Connections that are open at the same time; one more is closed at once. A connection without a
-request costs only its descriptor, but descriptors are what sinks need, too."""
+HANDSHAKE_TIMEOUT_S = 10.0
+"""For TLS; until then a connection is not counted."""
 BACKLOG = 512
 """Connections that may wait to be accepted; one Prometheus opens up to 50 at once."""
 
@@ -44,7 +46,7 @@ class Listener:
     costs less: an application finds a route, and a handler behind it, for each.
 
     ``setting`` names the address in faults; ``on_malformed`` is told of every request that is no
-    HTTP.
+    HTTP; ``admin`` is for the number of connections.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Listener:
         setting: str,
         tls: ssl.SSLContext | None = None,
         on_malformed: Callable[[], None] = lambda: None,
+        admin: bool = False,
     ) -> None:
         self._setting = setting
         self._wanted = address
@@ -62,6 +65,8 @@ class Listener:
         self._server: asyncio.Server | None = None
         self._bound: Address | None = None
         self._service = service
+        self._admin = admin
+        self._connections: Connections | None = None
         self._log = _ProtocolLog(_log, on_malformed)
         self._runner: web.BaseRunner | None = None
 
@@ -76,20 +81,52 @@ class Listener:
             "logger": self._log,
         }
         if isinstance(self._service, web.Application):
+            self._service.middlewares.insert(0, self._middleware())
             return web.AppRunner(self._service, shutdown_timeout=CUT_AFTER_S, **options)
-        return web.ServerRunner(web.Server(self._service, **options), shutdown_timeout=CUT_AFTER_S)
+        service = self._service
+
+        async def serve(request: web.BaseRequest) -> web.StreamResponse:
+            return await self._serve(request, service)
+
+        return web.ServerRunner(web.Server(serve, **options), shutdown_timeout=CUT_AFTER_S)
+
+    def _middleware(self) -> Middleware:
+        @web.middleware
+        async def serve(request: web.Request, handler: AppHandler) -> web.StreamResponse:
+            return await self._serve(request, cast("Handler", handler))
+
+        return serve
+
+    async def _serve(self, request: web.BaseRequest, handler: Handler) -> web.StreamResponse:
+        """Handle a request; its connection is not idle meanwhile."""
+        connections, connection = self._connections, request.protocol
+        assert connections is not None
+        connections.begin(connection)
+        try:
+            response = await handler(request)
+        finally:
+            connections.end(connection)
+        if hdrs.UPGRADE in request.headers:
+            # Not taken (RFC 9110, 7.8), but the parser loses what came right behind such a request:
+            # the client is told that nothing behind it was read.
+            response.force_close()
+        return response
 
     async def start(self) -> None:
         """Listen. Raises ConfigError where the address cannot be had."""
+        self._connections = Connections(connections_max(admin=self._admin))
         runner = self._runner = self._make_runner()
         await runner.setup()
+        assert runner.server is not None
+        _watch(runner.server, self._connections)
         try:
             self._server = await asyncio.get_running_loop().create_server(
-                self._connection,
+                runner.server,
                 # As aiohttp has it, no host is every interface.
                 self._wanted.host or None,
                 self._wanted.port,
                 ssl=self._tls,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if self._tls else None,
                 backlog=BACKLOG,
                 reuse_address=True,
             )
@@ -100,12 +137,6 @@ class Listener:
             raise ConfigError([Fault(self._setting, message)]) from error
         host, port = self._server.sockets[0].getsockname()[:2]
         self._bound = Address(host, port)
-
-    def _connection(self) -> asyncio.Protocol:
-        assert self._runner is not None
-        server = self._runner.server
-        assert server is not None
-        return server() if len(server.connections) < CONNECTIONS_MAX else _TurnedAway()
 
     async def refuse_connections(self) -> None:
         """Stop listening; connections that are open go on."""
@@ -130,12 +161,26 @@ class Listener:
         return f"<Listener {self._setting} {where.host}:{where.port}>"
 
 
-class _TurnedAway(asyncio.Protocol):
-    """Closes a connection that is one too many."""
+def _watch(server: web.Server, connections: Connections) -> None:
+    """Let every connection of a server be counted, and closed where there are too many."""
+    made, lost = server.connection_made, server.connection_lost
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are none of asyncio's by type.
-        cast("asyncio.Transport", transport).abort()
+    def connection_made(handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        made(handler, transport)
+        name = transport.get_extra_info("peername")
+        victim = connections.opened(handler, name[0] if isinstance(name, tuple) else "")
+        if victim is handler:
+            transport.abort()
+        elif victim is not None:
+            victim.force_close()
+
+    def connection_lost(handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        connections.closed(handler)
+        lost(handler, exc)
+
+    # What a server calls itself, and documents; there is no setting for it.
+    setattr(server, "connection_made", connection_made)  # noqa: B010 - mypy knows methods only
+    setattr(server, "connection_lost", connection_lost)  # noqa: B010 - mypy knows methods only
 
 
 class _ProtocolLog(logging.LoggerAdapter[logging.Logger]):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from email.utils import formatdate
 
-from aiohttp import ClientConnectionResetError, HttpVersion11, web
+from aiohttp import ClientConnectionResetError, HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
 _HEAD = "HTTP/1.1 204 No Content\r\n{headers}Date: {date}\r\n\r\n"
@@ -30,7 +30,11 @@ class NoContent(web.StreamResponse):
     @staticmethod
     def suits(request: web.BaseRequest) -> bool:
         """Whether the connection stays open without a word about it."""
-        return request.version == HttpVersion11 and request.keep_alive
+        return (
+            request.version == HttpVersion11
+            and request.keep_alive
+            and hdrs.UPGRADE not in request.headers
+        )
 
     @property
     def keep_alive(self) -> bool:

@@ -251,20 +251,49 @@ async def test_bodies_that_are_being_read_have_a_limit_together() -> None:
 
 
 async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Silent connections must not take the descriptors that sinks need."""
-    monkeypatch.setattr(listener, "CONNECTIONS_MAX", 3)
+    """Silent connections must not take the descriptors that sinks need: the oldest go."""
+    monkeypatch.setattr(listener, "connections_max", lambda *, admin: 8)
     async with running(Ingest()) as relay, AsyncExitStack() as stack:
-        for _ in range(3):
-            _, writer = await stack.enter_async_context(relay.connect())
+        silent = []
+        for _ in range(20):
+            reader, writer = await stack.enter_async_context(relay.connect())
             writer.write(b"POST /api")
-        await asyncio.sleep(0)
-        address = relay.server.address
-        reader, writer = await asyncio.open_connection(address.host, address.port)
-        try:
-            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-                await reader.readexactly(1)
-        finally:
-            writer.close()
+            silent.append(reader)
+            assert (await relay.send()).status == 204
+        for reader in silent[:10]:
+            assert await reader.read() == b""
+        assert not silent[-1].at_eof()
+
+
+async def test_a_request_that_is_read_keeps_its_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listener, "connections_max", lambda *, admin: 8)
+    async with running(Ingest()) as relay, AsyncExitStack() as stack:
+        busy, writer = await stack.enter_async_context(relay.connect())
+        writer.write(_head(4) + b"\x00")
+        await eventually(lambda: relay.server.statistics().in_flight == 1)
+        for _ in range(20):
+            await stack.enter_async_context(relay.connect())
+        assert (await relay.send()).status == 204
+        writer.write(b"\x00\x00\x00")
+        assert (await busy.readline()).startswith(b"HTTP/1.1 ")
+
+
+@pytest.mark.parametrize("protocol", [b"h2c", b"TLS/1.0", b"websocket, h2c"])
+async def test_an_upgrade_that_is_not_taken_is_said_to_end_the_connection(
+    protocol: bytes,
+) -> None:
+    """What stands right behind it is not read: its sender must not wait for an answer."""
+    async with running() as relay, relay.connect() as (reader, writer):
+        upgrade = b"Connection: Upgrade\r\nUpgrade: " + protocol + b"\r\n"
+        first = _head(1).replace(b"\r\n\r\n", b"\r\n" + upgrade + b"\r\n") + b"\x00"
+        writer.write(first + _head(1) + b"\x00")
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 204 ")
+        assert b"connection: close" in answer.lower()
+        assert answer.count(b"HTTP/1.1") == 1
+        assert len(relay.taker.calls) == 1
 
 
 async def test_a_sender_that_goes_away_is_counted() -> None:

@@ -134,12 +134,17 @@ async def _ready_or_dead(process: Process, url: str) -> bool:
 
 @asynccontextmanager
 async def relay(
-    directory: Path, *arguments: str, port: int | None = None
+    directory: Path, *arguments: str, port: int | None = None, nofile: int = 0
 ) -> AsyncIterator[tuple[Process, str, str]]:
-    """Run ``relay run``; gives the process, its remote-write URL and its admin URL."""
+    """Run ``relay run``; gives the process, its remote-write URL and its admin URL.
+
+    ``nofile`` is how many descriptors it may open at most, 0 for as many as the tests.
+    """
     port = port or free_port()
     admin_port = free_port()
     command = [sys.executable, "-m", "relay", "run"]
+    if nofile:
+        command = ["sh", "-c", f'ulimit -n {nofile}; exec "$@"', "sh", *command]
     command += ["--listen", f"127.0.0.1:{port}", "--admin-listen", f"127.0.0.1:{admin_port}"]
     admin = f"http://127.0.0.1:{admin_port}"
     async with started(

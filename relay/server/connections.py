@@ -1,0 +1,123 @@
+"""How many connections a listener holds, and which one goes where there are too many.
+
+Rules:
+
+* Descriptors are what senders, operators, sinks and the disk share. Each listener may have a fixed
+  part of those that the process may open (:func:`connections_max`), so that neither takes them from
+  the other, nor both from sinks.
+* Where a connection is one too many, the one that has been idle for longest is closed for it; one
+  with a request in it never is. Where all are busy, the new one is closed.
+* An address may hold :data:`SHARE` times as many as are still free, alone seven eighths; beyond
+  that it makes room for itself.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections import Counter
+from typing import Final, NamedTuple
+
+from aiohttp import web
+
+SHARE: Final = 7
+
+NOFILE_MAX: Final = 1 << 20
+"""More descriptors are never asked for."""
+
+_INGEST_PART, _INGEST_MAX = 2, 16_384
+_ADMIN_PART, _ADMIN_MAX = 16, 256
+_LEAST: Final = 8
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit on descriptors to the hard one; return what there is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = NOFILE_MAX if hard == resource.RLIM_INFINITY else min(hard, NOFILE_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return NOFILE_MAX if soft == resource.RLIM_INFINITY else soft
+
+
+def connections_max(*, admin: bool) -> int:
+    """Connections of a listener, by what the process may open: half for senders, a sixteenth for
+    the admin listener."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    nofile = NOFILE_MAX if soft == resource.RLIM_INFINITY else soft
+    part, most = (_ADMIN_PART, _ADMIN_MAX) if admin else (_INGEST_PART, _INGEST_MAX)
+    return max(_LEAST, min(nofile // part, most))
+
+
+class ConnectionStatistics(NamedTuple):
+    """``open`` now; ``evicted`` idle ones since the start, ``refused`` because none was idle."""
+
+    open: int
+    evicted: int
+    refused: int
+
+
+class Connections:
+    """The connections of one listener; its server calls :meth:`opened` and :meth:`closed`, its
+    handler :meth:`begin` and :meth:`end`."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._peers: dict[web.RequestHandler, str] = {}
+        self._held: Counter[str] = Counter()
+        self._idle: dict[web.RequestHandler, None] = {}
+        """Those without a request, idle for longest first."""
+        self._evicted = 0
+        self._refused = 0
+
+    def opened(self, handler: web.RequestHandler, peer: str) -> web.RequestHandler | None:
+        """Count a connection; returns the one that has to be closed for it, if any, which may be
+        itself."""
+        self._peers[handler] = peer
+        self._held[peer] += 1
+        victim: web.RequestHandler | None = None
+        free = self._most - len(self._peers)
+        if self._held[peer] > max(1, SHARE * max(free, 0)):
+            victim = self._longest_idle(peer) or (handler if free >= 0 else None)
+        if free < 0 and victim is None:
+            victim = self._longest_idle(None) or handler
+        self._idle[handler] = None
+        if victim is handler:
+            self._refused += 1
+        elif victim is not None:
+            self._evicted += 1
+        if victim is not None:
+            self.closed(victim)
+        return victim
+
+    def closed(self, handler: web.RequestHandler) -> None:
+        """Forget a connection; again is the same as once."""
+        peer = self._peers.pop(handler, None)
+        if peer is None:
+            return
+        self._idle.pop(handler, None)
+        self._held[peer] -= 1
+        if not self._held[peer]:
+            del self._held[peer]
+
+    def begin(self, handler: web.RequestHandler) -> None:
+        """A request has come."""
+        self._idle.pop(handler, None)
+
+    def end(self, handler: web.RequestHandler) -> None:
+        """It is answered."""
+        if handler in self._peers:
+            self._idle[handler] = None
+
+    def statistics(self) -> ConnectionStatistics:
+        """A snapshot."""
+        return ConnectionStatistics(len(self._peers), self._evicted, self._refused)
+
+    def _longest_idle(self, peer: str | None) -> web.RequestHandler | None:
+        """The one that is idle for longest, of an address where one is given."""
+        for handler in self._idle:
+            if peer is None or self._peers[handler] == peer:
+                return handler
+        return None
+
+    def __repr__(self) -> str:
+        return f"<Connections {len(self._peers)}/{self._most}, {len(self._idle)} idle>"
