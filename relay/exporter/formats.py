@@ -45,6 +45,7 @@ HEADERS_RESERVED = frozenset(
 )
 
 # RFC 3986 allows these and nothing else; urlsplit would quietly drop tabs and line breaks.
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 _URL_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[-A-Za-z0-9_]*[A-Za-z0-9_])?", re.ASCII)
 _BRACKETED = re.compile(r"\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
@@ -150,6 +151,11 @@ def endpoint_problem(text: str) -> str:
         return "must not contain a user or password; use authentication"
     if not url.hostname or not _is_host(url):
         return "must name a host, as in https://otlp.example.com/otlp"
+    if not _is_plain_address(url.hostname):
+        return (
+            "must name a host, or an IPv4 address as four decimal numbers without leading zeros, "
+            "as in http://127.0.0.1:4318"
+        )
     if port == 0 or url.netloc.endswith(":"):
         return "must have a port from 1 to 65535, or none"
     if "?" in text or "#" in text:
@@ -177,6 +183,22 @@ def _is_host(url: SplitResult) -> bool:
     return len(host) <= 254 and all(
         len(part) <= 63 and _HOST_NAME.fullmatch(part) for part in parts
     )
+
+
+def _is_plain_address(host: str) -> bool:
+    """Whether a host that ends in a number is an IPv4 address as everybody reads it.
+
+    ``0``, ``127.1``, ``2130706433``, ``0x7f.1`` and ``0177.0.0.1`` are addresses to some
+    resolvers, and none to the relay's own.
+    """
+    last = host.removesuffix(".").rpartition(".")[2]
+    if not _NUMBER.fullmatch(last):
+        return True
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_bracketed_address(authority: str, host: str) -> bool:

@@ -122,15 +122,16 @@ class SecretStore:
             directory = next((path for path in candidates if path.is_dir()), None)
             if directory is None:
                 raise SecretError(f"{subject}: there is no such secret")
-            return self._read_inside_root(directory / key)
+            return self._read_inside(directory / key, project if self._tenancy else "")
         except FileNotFoundError as error:
             raise SecretError(f"{subject}: the secret has no such key") from error
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise SecretError(f"{subject}: cannot be read: {reason}") from error
 
-    def _read_inside_root(self, path: Path) -> bytes:
-        """The file's content; raises OSError."""
+    def _read_inside(self, path: Path, project: str) -> bytes:
+        """The content of a file that is, links followed, below the directory of its project, or
+        below the root where that is ""; raises OSError."""
         assert self._root is not None, "the caller looked for the root"
         for attempt in range(1, _ROTATION_ATTEMPTS_MAX + 1):
             try:
@@ -138,8 +139,11 @@ class SecretStore:
             except RuntimeError as error:
                 # Before Python 3.13, a loop of symbolic links is not an OSError.
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from error
-            if not real.is_relative_to(self._root.resolve(strict=True)):
+            root = self._root.resolve(strict=True)
+            if not real.is_relative_to(root):
                 raise PermissionError(errno.EPERM, "leads out of the secrets directory")
+            if not real.is_relative_to(root / project):
+                raise PermissionError(errno.EPERM, "leads out of its project's secrets directory")
             try:
                 return read_bounded(real, bytes_max=SECRET_BYTES_MAX)
             except FileNotFoundError:

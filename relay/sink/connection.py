@@ -26,7 +26,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import RawResponseMessage
+from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 
 RESPONSE_BYTES_MAX = 4 * 1024 * 1024
@@ -241,6 +241,8 @@ class BoundedHandler(ResponseHandler):
     async def _answer(self) -> tuple[RawResponseMessage, bytes]:
         while True:
             message, content = await self.read()
+            if message.code < 100:  # no interim answer, so nothing need follow
+                raise HttpProcessingError(message=f"status {message.code:03}")
             # RFC 9110 15.2: an interim answer is followed by another; we never ask to switch.
             if message.code >= 200 or message.code == 101:
                 break

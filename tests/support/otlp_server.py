@@ -202,6 +202,13 @@ async def answer_interim_only(reader: asyncio.StreamReader, writer: asyncio.Stre
         await writer.drain()
 
 
+async def answer_status_zero(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer with a status that HTTP has not, and keep the connection."""
+    await reader.read(65536)
+    writer.write(b"HTTP/1.1 000 Nothing\r\nContent-Length: 0\r\n\r\n")
+    await reader.read()
+
+
 async def answer_endless_chunk_extension(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:

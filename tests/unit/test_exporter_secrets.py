@@ -108,6 +108,23 @@ def test_links_do_not_lead_out_of_the_root(tmp_path: Path) -> None:
         SecretStore(tmp_path / "root").get("", "default", REF)
 
 
+@pytest.mark.parametrize("link", ["key", "secret", "namespace", "project"])
+def test_links_do_not_lead_into_another_project(tmp_path: Path, link: str) -> None:
+    _write(tmp_path / "globex/default/login/token", b"hunter2")
+    own = tmp_path / "acme/default/login/token"
+    place = {"key": own, "secret": own.parents[0], "namespace": own.parents[1]}.get(
+        link, own.parents[2]
+    )
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(tmp_path / "globex" / place.relative_to(tmp_path / "acme"))
+    store = SecretStore(tmp_path, tenancy=True)
+    with pytest.raises(SecretError, match="leads out of its project's secrets directory") as caught:
+        store.get("acme", "default", REF)
+    assert "hunter2" not in str(caught.value)
+    assert "globex" not in str(caught.value)
+    assert store.get("globex", "default", REF) == "hunter2"
+
+
 @pytest.mark.parametrize(
     ("namespace", "name", "key"),
     [
