@@ -21,15 +21,14 @@ from relay import __version__, allocator, collector, delta_file, logs
 from relay.acceptance import NO_MEMORY, Acceptance
 from relay.differences import Changes
 from relay.engine_settings import make_engine
-from relay.errors import ConfigError, Fault, SelectorError
-from relay.explain import Explainer, gather, parse_series
+from relay.errors import ConfigError
+from relay.explain import Explainer, answer
 from relay.exporter.model import Exporter, SecretRef, Sink
 from relay.fleet import Fleet
 from relay.inventory.store import ManifestIndex
 from relay.journal.disk import Disk
 from relay.keeping import Keeper
 from relay.layout_file import LayoutFile
-from relay.loop import aside
 from relay.notices import notices
 from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Origin
 from relay.reloading import Reloader
@@ -298,22 +297,10 @@ class Relay:
 
     async def explain(self, question: Question) -> list[str]:
         """Who takes a series, and why, as of now. Raises ConfigError."""
-        try:
-            labels = await aside(partial(parse_series, question.series))
-        except SelectorError as error:
-            raise ConfigError([Fault("series", f"{error}\n{error.caret()}")]) from error
         running = {one.id: one for one in self._fleet.exporters} if self._fleet is not None else {}
-        if question.exporter and question.exporter not in running:
-            raise ConfigError([Fault("exporter", f"there is no exporter {question.exporter}")])
         engine, infer = self._engine, self._settings.translation.infer_types
         explainer = Explainer(engine.router, running, infer_types=infer, drops=engine.drops)
-        lines = explainer.series(
-            labels,
-            origin=self._origin_of(question.tenant),
-            exporter=question.exporter,
-            every=question.every,
-        )
-        return await gather(lines, self._engine.router, self._turns)
+        return await answer(question, explainer, self._turns, self._origin_of(question.tenant))
 
     def facts(self) -> Facts:
         """Everything that can be said of this moment. Takes long beside thousands of sinks."""

@@ -8,14 +8,17 @@ the answer is what happens, not what a second implementation thinks would happen
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 
-from relay.errors import SelectorError
+from relay.errors import ConfigError, Fault, SelectorError
 from relay.exporter.model import Exporter
 from relay.inventory.info_series import InfoReader
 from relay.inventory.store import Inventory
 from relay.pipeline.drops import REASONS, Drop, DropTable
+from relay.loop import aside
 from relay.pipeline.metric_types import MetricTypes, Typing
 from relay.pipeline.pace import UNPACED, Pace
 from relay.pipeline.router import Router
@@ -27,6 +30,7 @@ from relay.selector.literals import quote_name, quote_string
 from relay.selector.matching import render
 from relay.selector.parser import parse_selector
 from relay.selector.resource_matching import Compiled, Compiler
+from relay.server.contract import Question
 from relay.turns import Turns
 from relay.wire.remote_write import SERIES_FIELD, SeriesFault, parse_labels, top_level
 from relay.wire.remote_write import parse_series as parse_series_parts
@@ -107,6 +111,19 @@ class Explainer:
             sources = [(source.name, source.selector, ()) for source in exporter.sources]
             router.add(exporter.id, exporter.project, sources)
         return cls(router, by_id, infer_types=infer_types)
+
+    def knows(self, exporter: str) -> bool:
+        """Whether there is such an exporter."""
+        return exporter in self._exporters
+
+    @contextmanager
+    def paced(self, pace: Pace) -> Iterator[None]:
+        """Pause between regular expressions."""
+        self._router.pause = pace.pause
+        try:
+            yield
+        finally:
+            self._router.pause = UNPACED.pause
 
     def series(
         self,
@@ -202,8 +219,20 @@ class Explainer:
         return f"<Explainer of {self._router!r}>"
 
 
-async def gather(lines: Iterator[str], router: Router, turns: Turns) -> list[str]:
-    """All lines of an answer, up to :data:`ANSWER_CHARS_MAX`, with turns for others between."""
+async def answer(
+    question: Question, explainer: Explainer, turns: Turns, origin: Origin
+) -> list[str]:
+    """The lines for a running relay's operator, up to :data:`ANSWER_CHARS_MAX`, with turns for
+    others between. Raises ConfigError."""
+    try:
+        labels = await aside(partial(parse_series, question.series))
+    except SelectorError as error:
+        raise ConfigError([Fault("series", f"{error}\n{error.caret()}")]) from error
+    if question.exporter and not explainer.knows(question.exporter):
+        raise ConfigError([Fault("exporter", f"there is no exporter {question.exporter}")])
+    lines = explainer.series(
+        labels, origin=origin, exporter=question.exporter, every=question.every
+    )
     found: list[str] = []
     chars = 0
 
@@ -211,8 +240,8 @@ async def gather(lines: Iterator[str], router: Router, turns: Turns) -> list[str
         """Take some lines; whether there are more."""
         nonlocal chars
         pace.final = True  # what was taken from the lines cannot be put back
-        router.pause = pace.pause
-        try:
+        before = len(found)
+        with explainer.paced(pace):
             for line in islice(lines, LINES_AT_ONCE):
                 found.append(line)
                 chars += len(line)
@@ -220,9 +249,7 @@ async def gather(lines: Iterator[str], router: Router, turns: Turns) -> list[str
                 if chars > ANSWER_CHARS_MAX:
                     found.append("… and more: ask for one exporter")
                     return False
-            return len(found) % LINES_AT_ONCE == 0
-        finally:
-            router.pause = UNPACED.pause
+        return len(found) - before == LINES_AT_ONCE
 
     while await turns.run(some, lambda _: None, repeatable=False):
         pass

@@ -66,7 +66,7 @@ class Replay:
     """One start's replay. ``deliver`` takes the batches that the engine sealed; ``crowded`` says
     whether memory is short; ``tick`` is the engine's clock."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a composition point: every collaborator is named once, here
         self,
         engine: Engine,
         fleet: Fleet,

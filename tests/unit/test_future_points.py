@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from relay.pipeline.engine import Engine
+from relay.pipeline.needed import ReplayGate
 from relay.settings import Settings
 from relay.wire.protobuf import varint
 from relay.wire.remote_write import WriteProtocol
@@ -94,10 +95,9 @@ def test_a_series_with_nothing_else_is_dropped_whole(time_ms: int) -> None:
 def test_a_replay_goes_by_the_time_of_arrival() -> None:
     rig = Rig(future_max_s=600.0)
     rig.export(RigSink("s", limit=100))
+    rig.engine.begin_replay(ReplayGate(lambda _: 0, [], floor=0, ceiling=0))
     for position, now, dropped in ((0, NOW_S, 0), (1, NOW_S - 1, 1)):
-        replayed = rig.engine.replay(
-            v1(LIMIT_MS), position=position, now=now, tick=0.0, wants=lambda _: True
-        )
+        replayed = rig.engine.replay(v1(LIMIT_MS), position=position, now=now, tick=0.0)
         assert sum(replayed.intake.dropped.values()) == dropped
 
 
