@@ -11,7 +11,7 @@ import pytest
 
 from relay.sender_settings import Admin, SenderAuthentication
 from relay.server.admin import AdminServer
-from relay.server.contract import Question
+from relay.server.contract import Question, StatusFilter
 from relay.server.gate import Gate
 from relay.telemetry import Snapshot, Telemetry
 from tests.support.ingest_server import LOOPBACK
@@ -24,9 +24,9 @@ class Nothing:
         """The figures."""
         return Snapshot(version="1")
 
-    def status(self, project: str) -> object:
+    def status(self, wanted: StatusFilter) -> object:
         """The document."""
-        return {"project": project}
+        return {"project": wanted.project}
 
 
 async def look() -> Nothing:
@@ -43,7 +43,13 @@ async def explain(_question: Question) -> list[str]:
 async def serving(access: Admin) -> AsyncIterator[str]:
     """An admin listener; gives its host and port."""
     server = AdminServer(
-        LOOPBACK, Telemetry(), not_ready=list, look=look, explain=explain, access=access
+        LOOPBACK,
+        Telemetry(),
+        not_ready=list,
+        degraded=list,
+        look=look,
+        explain=explain,
+        access=access,
     )
     await server.start()
     try:

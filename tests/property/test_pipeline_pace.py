@@ -83,9 +83,9 @@ def rig() -> Rig:
 def longest_gap(body: bytes, protocol: WriteProtocol) -> float:
     """The longest stretch without a pause while a body is taken in, in s."""
     engine = rig().engine
-    pace = Recorder()
     gc.collect()
     gc.disable()  # a relay has its own pace for that
+    pace = Recorder()
     with contextlib.suppress(WireError, OverloadedError):
         engine.ingest(body, now=NOW_MS / 1000, tick=0.0, protocol=protocol, pace=pace)
     gc.enable()
