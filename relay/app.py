@@ -467,8 +467,7 @@ class Relay:
         self._flush_timer = asyncio.get_running_loop().call_later(delay, self._flush_due)
 
     def _flush_due(self) -> None:
-        self._flush_timer = None
-        self._flush_at = float("inf")
+        self._flush_timer, self._flush_at = None, float("inf")
         self._turns.soon(self._seal_due)
 
     def _seal_due(self) -> None:

@@ -17,8 +17,8 @@ from relay.errors import ConfigError, Fault, SelectorError
 from relay.exporter.model import Exporter
 from relay.inventory.info_series import InfoReader
 from relay.inventory.store import Inventory
-from relay.pipeline.drops import REASONS, Drop, DropTable
 from relay.loop import aside
+from relay.pipeline.drops import REASONS, Drop, DropTable
 from relay.pipeline.metric_types import MetricTypes, Typing
 from relay.pipeline.pace import UNPACED, Pace
 from relay.pipeline.router import Router

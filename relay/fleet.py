@@ -38,6 +38,7 @@ from relay.sink.share import BufferedBytes
 from relay.sink.store import QueueStore
 from relay.sink.worker import SinkWorker
 from relay.sink_record import Fittings, SinkRecord, Survey
+from relay.turns import Turns
 from relay.wire.batch import OpenBatch, room_of
 
 _log = logging.getLogger("relay.fleet")
@@ -62,16 +63,11 @@ MakeWorker = Callable[[Exporter, Sink, Fittings], SinkWorker]
 """Builds the worker of one sink, not started."""
 
 
-async def _settled() -> None:
-    """For engines that never pause."""
-
-
 class Fleet:
     """Keeps workers and routes in step with the exporters. Lives on the event loop.
 
     Without ``store`` everything is kept in memory only. ``memory`` is what all sinks together have
-    there, of ``memory_bytes_max`` that may be used in all (0: no limit). ``settled`` waits until
-    the engine is between two requests.
+    there, of ``memory_bytes_max`` that may be used in all (0: no limit). ``settled`` is :class:`Turns`'.
     """
 
     def __init__(
@@ -84,7 +80,7 @@ class Fleet:
         memory: BufferedBytes | None = None,
         memory_bytes_max: int = 0,
         low_limit: Callable[[], int] | None = None,
-        settled: Callable[[], Awaitable[None]] = _settled,
+        settled: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._engine = engine
         self._make_worker = make_worker
@@ -97,7 +93,7 @@ class Fleet:
             memory_bytes_max=memory_bytes_max,
         )
         self._low_limit = low_limit or (lambda: engine.low)
-        self._settled = settled
+        self._settled = settled or Turns().settled
         self._exporters: dict[str, Exporter] = {}
         self._records: dict[SinkKey, SinkRecord] = {}
         self._departing: dict[SinkKey, SinkRecord] = {}
@@ -213,12 +209,11 @@ class Fleet:
         listed = [(record, False) for record in self._records.values()]
         listed += [(record, True) for record in self._departing.values()]
         reports: list[SinkReport] = []
-        router = self._engine.router
         await self._settled()
         slice_end = time.monotonic() + SLICE_S
         for record, removed in listed:
             # A sink's points are counted on both sides, or its account does not balance.
-            router.fold_exporter(record.tally.exporter)
+            self._engine.router.fold_exporter(record.tally.exporter)
             reports.append(record.report(removed=removed))
             if time.monotonic() >= slice_end:
                 await asyncio.sleep(0)

@@ -13,6 +13,8 @@ from relay.exporter.formats import dns_subdomain_problem
 SenderAuthenticationType = Literal["none", "bearer", "basic"]
 
 HOSTS_MAX = 100
+_KIB, _MIB, _GIB = 1 << 10, 1 << 20, 1 << 30
+
 CREDENTIAL_BYTES_MAX = 64 * 1024
 
 _SENDER_AUTHENTICATION_TYPES: tuple[SenderAuthenticationType, ...] = get_args(
@@ -43,6 +45,34 @@ class ServerTls:
     cert_file: Path
     key_file: Path
     client_ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ingest:
+    """What senders may do. Each limit protects memory; each refusal is counted by its reason."""
+
+    body_bytes_max: int = 32 * _MIB
+    """One request's body as it comes over the wire."""
+    decoded_bytes_max: int = 32 * _MIB
+    """The same body decompressed."""
+    concurrent_requests_max: int = 64
+    labels_max: int = 128
+    """Labels of one series."""
+    series_bytes_max: int = 16 * _KIB
+    """All labels of one series, encoded."""
+    series_max: int = 2_000_000
+    metadata_max: int = 100_000
+    """Metric families whose type is remembered."""
+    histograms_max: int = 200_000
+    """Classic histograms and summaries that are put together at the same time."""
+    series_idle_timeout_s: float = 3600.0
+    """A series that was not seen for so long is forgotten."""
+    future_max_s: float = 600.0
+    """How far ahead of their arrival points may be; later ones are dropped."""
+    read_timeout_s: float = 30.0
+    """From a request's first byte to its last."""
+    authentication: SenderAuthentication = field(default_factory=SenderAuthentication)
+    tls: ServerTls | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +180,55 @@ def _check_credentials(section: Section, kind: SenderAuthenticationType) -> None
             )
     if kind != "basic" and section.has("username"):
         section.fault("username", f"has no meaning with type: {kind}")
+
+
+def read_ingest(root: Section, *, base: Path) -> Ingest:
+    """The section ``ingest``; paths are relative to ``base``."""
+    default = Ingest()
+    with root.section("ingest") as section:
+        return Ingest(
+            body_bytes_max=section.size_bytes(
+                "maxBodyBytes", default=default.body_bytes_max, minimum=_KIB, maximum=_GIB
+            ),
+            decoded_bytes_max=section.size_bytes(
+                "maxDecodedBytes", default=default.decoded_bytes_max, minimum=_KIB, maximum=_GIB
+            ),
+            concurrent_requests_max=section.integer(
+                "maxConcurrentRequests",
+                default=default.concurrent_requests_max,
+                minimum=1,
+                maximum=10_000,
+            ),
+            labels_max=section.integer(
+                "maxLabels", default=default.labels_max, minimum=1, maximum=10_000
+            ),
+            series_bytes_max=section.size_bytes(
+                "maxSeriesBytes", default=default.series_bytes_max, minimum=256, maximum=_MIB
+            ),
+            series_max=section.integer(
+                "maxSeries", default=default.series_max, minimum=1, maximum=100_000_000
+            ),
+            metadata_max=section.integer(
+                "maxMetadata", default=default.metadata_max, minimum=1, maximum=10_000_000
+            ),
+            histograms_max=section.integer(
+                "maxHistograms", default=default.histograms_max, minimum=2, maximum=10_000_000
+            ),
+            series_idle_timeout_s=section.duration_s(
+                "seriesIdleTimeout",
+                default=default.series_idle_timeout_s,
+                minimum=60.0,
+                maximum=30 * 24 * 3600.0,
+            ),
+            future_max_s=section.duration_s(
+                "maxFuture",
+                default=default.future_max_s,
+                minimum=1.0,
+                maximum=100 * 365 * 24 * 3600.0,
+            ),
+            read_timeout_s=section.duration_s(
+                "readTimeout", default=default.read_timeout_s, minimum=1.0, maximum=3600.0
+            ),
+            authentication=read_authentication(section, base=base),
+            tls=read_tls(section, base=base),
+        )

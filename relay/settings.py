@@ -34,11 +34,11 @@ from relay.proxy_settings import Proxy, read_proxy
 from relay.selector.resources import Conventions
 from relay.sender_settings import (
     Admin,
+    Ingest,
     SenderAuthentication,
     ServerTls,
     read_admin,
-    read_authentication,
-    read_tls,
+    read_ingest,
 )
 
 __all__ = [
@@ -135,34 +135,6 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class Ingest:
-    """What senders may do. Each limit protects memory; each refusal is counted by its reason."""
-
-    body_bytes_max: int = 32 * _MIB
-    """One request's body as it comes over the wire."""
-    decoded_bytes_max: int = 32 * _MIB
-    """The same body decompressed."""
-    concurrent_requests_max: int = 64
-    labels_max: int = 128
-    """Labels of one series."""
-    series_bytes_max: int = 16 * _KIB
-    """All labels of one series, encoded."""
-    series_max: int = 2_000_000
-    metadata_max: int = 100_000
-    """Metric families whose type is remembered."""
-    histograms_max: int = 200_000
-    """Classic histograms and summaries that are put together at the same time."""
-    series_idle_timeout_s: float = 3600.0
-    """A series that was not seen for so long is forgotten."""
-    future_max_s: float = 600.0
-    """How far ahead of their arrival points may be; later ones are dropped."""
-    read_timeout_s: float = 30.0
-    """From a request's first byte to its last."""
-    authentication: SenderAuthentication = field(default_factory=SenderAuthentication)
-    tls: ServerTls | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Watch:
     """Whether changes of manifests are applied as they come, and how often files are looked at."""
 
@@ -215,7 +187,7 @@ class Settings:
     proxy: Proxy | None = None
     resources: Conventions = field(default_factory=Conventions)
     inventory: Inventory = field(default_factory=Inventory)
-    ingest: Ingest = Ingest()
+    ingest: Ingest = field(default_factory=Ingest)
     watch: Watch = Watch()
     translation: Translation = Translation()
     shutdown: Shutdown = Shutdown()
@@ -335,7 +307,7 @@ class _Reader:
                 proxy=read_proxy(root, base=self._base),
                 resources=read_conventions(root),
                 inventory=read_inventory(root, base=self._base, has_tenancy=has_tenancy),
-                ingest=self._read_ingest(root),
+                ingest=read_ingest(root, base=self._base),
                 watch=_read_watch(root),
                 translation=_read_translation(root),
                 shutdown=_read_shutdown(root),
@@ -367,56 +339,6 @@ class _Reader:
                 ),
             )
         return None if path is None else storage
-
-    def _read_ingest(self, root: Section) -> Ingest:
-        default = Ingest()
-        with root.section("ingest") as section:
-            return Ingest(
-                body_bytes_max=section.size_bytes(
-                    "maxBodyBytes", default=default.body_bytes_max, minimum=_KIB, maximum=_GIB
-                ),
-                decoded_bytes_max=section.size_bytes(
-                    "maxDecodedBytes", default=default.decoded_bytes_max, minimum=_KIB, maximum=_GIB
-                ),
-                concurrent_requests_max=section.integer(
-                    "maxConcurrentRequests",
-                    default=default.concurrent_requests_max,
-                    minimum=1,
-                    maximum=10_000,
-                ),
-                labels_max=section.integer(
-                    "maxLabels", default=default.labels_max, minimum=1, maximum=10_000
-                ),
-                series_bytes_max=section.size_bytes(
-                    "maxSeriesBytes", default=default.series_bytes_max, minimum=256, maximum=_MIB
-                ),
-                series_max=section.integer(
-                    "maxSeries", default=default.series_max, minimum=1, maximum=100_000_000
-                ),
-                metadata_max=section.integer(
-                    "maxMetadata", default=default.metadata_max, minimum=1, maximum=10_000_000
-                ),
-                histograms_max=section.integer(
-                    "maxHistograms", default=default.histograms_max, minimum=2, maximum=10_000_000
-                ),
-                series_idle_timeout_s=section.duration_s(
-                    "seriesIdleTimeout",
-                    default=default.series_idle_timeout_s,
-                    minimum=60.0,
-                    maximum=30 * 24 * 3600.0,
-                ),
-                future_max_s=section.duration_s(
-                    "maxFuture",
-                    default=default.future_max_s,
-                    minimum=1.0,
-                    maximum=100 * 365 * 24 * 3600.0,
-                ),
-                read_timeout_s=section.duration_s(
-                    "readTimeout", default=default.read_timeout_s, minimum=1.0, maximum=3600.0
-                ),
-                authentication=read_authentication(section, base=self._base),
-                tls=read_tls(section, base=self._base),
-            )
 
 
 def _read_address(root: Section, key: str, default: Address) -> Address:
