@@ -67,7 +67,7 @@ class Fleet:
     """Keeps workers and routes in step with the exporters. Lives on the event loop.
 
     Without ``store`` everything is kept in memory only. ``memory`` is what all sinks together have
-    there, of ``memory_bytes_max`` that may be used in all (0: no limit). ``settled`` is :class:`Turns`'.
+    there, of ``memory_bytes_max`` that may be used in all (0: no limit). ``settled``: see Turns.
     """
 
     def __init__(
