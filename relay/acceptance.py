@@ -123,7 +123,7 @@ class Acceptance:
         self._measured_version = 0
         self._measured_grown = 0
         self.stopping = False
-        self.unkept = -1
+        self._unkept = -1
         """Position of the last request that the journal could not keep."""
 
     async def accept(
@@ -162,8 +162,13 @@ class Acceptance:
         if self._journal is not None and intake.wanted:
             kept = await self._journal.append(arrival.record(intake.request))
             if not kept:
-                self.unkept = max(self.unkept, intake.request)
+                self._unkept = max(self._unkept, intake.request)
         return _accepted(intake.taken, intake.dropped, intake.examples)
+
+    @property
+    def waits_on_disk(self) -> bool:
+        """Whether the next start will read again all of what waits to become points."""
+        return self._journal is not None and self._unkept < self._engine.low
 
     @property
     def crowded(self) -> bool:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from functools import partial
 
-from relay import __version__, allocator, collector, delta_file, logs
+from relay import __version__, allocator, collector, logs
 from relay.acceptance import NO_MEMORY, Acceptance
 from relay.differences import Changes
 from relay.engine_settings import make_engine
@@ -28,7 +28,6 @@ from relay.fleet import Fleet
 from relay.inventory.store import ManifestIndex
 from relay.journal.disk import Disk
 from relay.keeping import Keeper
-from relay.layout_file import LayoutFile
 from relay.notices import notices
 from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Origin
 from relay.reloading import Reloader
@@ -218,7 +217,7 @@ class Relay:
         for timer in (self._flush_timer, self._upkeep_timer):
             if timer is not None:
                 timer.cancel()
-        if not self._waits_on_disk:
+        if self._acceptance is None or not self._acceptance.waits_on_disk:
             _offer(self._engine.finish(self._tick()))
         if self._fleet is not None:
             losses = ShutdownLosses(self._fleet)
@@ -234,13 +233,6 @@ class Relay:
             _log.error("relay stopped, points were given up", extra={"points": self.given_up})
         elif self._started:
             _log.info("relay stopped")
-
-    @property
-    def _waits_on_disk(self) -> bool:
-        """Whether the next start will read again all of what waits to become points."""
-        if self._storage is None or self._acceptance is None:
-            return False
-        return self._acceptance.unkept < self._engine.low
 
     def undelivered(self) -> int:
         """Points that wait for their endpoints at this moment."""
@@ -391,9 +383,6 @@ class Relay:
             else:
                 self._engine.recall(self._storage.knowledge)
                 self._storage.journal.saved_version = self._engine.learned
-            delta_file.take(self._storage.path, self._engine.deltas)
-            layouts = LayoutFile(self._storage.path, self._engine.assembly)
-            layouts.take()
             self._replay = Replay(
                 self._engine,
                 fleet,
@@ -405,7 +394,7 @@ class Relay:
                 tick=self._tick,
                 turns=self._turns,
             )
-            self._keeper = Keeper(self._engine, fleet, self._storage.journal, self._replay, layouts)
+            self._keeper = Keeper(self._engine, fleet, self._storage, self._replay)
         self._acceptance = Acceptance(
             self._engine,
             fleet,
@@ -441,9 +430,7 @@ class Relay:
     async def _close_storage(self) -> None:
         if self._storage is not None:
             if self._keeper is not None:
-                await self._keeper.layouts.leave()
-            if self._replay is not None:
-                delta_file.leave(self._storage.path, self._engine.deltas)
+                await self._keeper.leave()
             await self._storage.close(
                 self._keeper.checkpoint() if self._keeper else None,
                 low=self._engine.positions.reach,

@@ -10,38 +10,50 @@ Rules:
 
 from __future__ import annotations
 
+from relay import delta_file
 from relay.fleet import Fleet
 from relay.journal.checkpoint import Checkpoint
-from relay.journal.journal import Journal, Taught
+from relay.journal.journal import Taught
 from relay.knowledge import encode_knowledge
 from relay.layout_file import LayoutFile
 from relay.pipeline.engine import Engine
 from relay.replay import Replay
+from relay.storage import OpenStorage
 
 
 class Keeper:
-    """Looks after a journal; :meth:`keep` is called over and over."""
+    """Looks after a journal; :meth:`keep` is called over and over.
+
+    From the start on the engine knows what an earlier process has left.
+    """
 
     def __init__(
         self,
         engine: Engine,
         fleet: Fleet,
-        journal: Journal,
+        storage: OpenStorage,
         replay: Replay,
-        layouts: LayoutFile,
     ) -> None:
-        self.layouts = layouts
         self._engine = engine
         self._fleet = fleet
-        self._journal = journal
+        self._journal = storage.journal
+        self._path = storage.path
+        self._layouts = LayoutFile(storage.path, engine.assembly)
         self._replay = replay
         self.saved: Checkpoint | None = None
         """The last one that was given to the journal."""
         self._saved_state: tuple[int, ...] | None = None
+        delta_file.take(self._path, engine.deltas)
+        self._layouts.take()
+
+    async def leave(self) -> None:
+        """Write down what the next process is to know; nothing may be ingested behind it."""
+        delta_file.leave(self._path, self._engine.deltas)
+        await self._layouts.leave()
 
     def keep(self, tick: float) -> None:
         """Save how far sinks are, trim the journal. ``tick`` is the monotonic clock, s."""
-        self.layouts.keep(tick)
+        self._layouts.keep(tick)
         state = self._state()
         if state != self._saved_state:
             self._save(state)
