@@ -450,8 +450,8 @@ class Relay:
         if self._flush_timer is not None:
             self._flush_timer.cancel()
         self._flush_at = due
-        delay = max(0.0, due - self._tick())
-        self._flush_timer = asyncio.get_running_loop().call_later(delay, self._flush_due)
+        loop = asyncio.get_running_loop()
+        self._flush_timer = loop.call_later(max(0.0, due - self._tick()), self._flush_due)
 
     def _flush_due(self) -> None:
         self._flush_timer, self._flush_at = None, float("inf")

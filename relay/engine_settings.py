@@ -26,6 +26,7 @@ def make_engine(settings: Settings, *, since: float) -> Engine:
         tenancy=tenancy_of(settings),
         compiler=Compiler(settings.resources),
         info_reader=InfoReader(settings.inventory.info_series),
+        first_sight_s=settings.translation.first_sight_wait_s,
         assembly_wait_s=settings.translation.assembly_timeout_s,
         delta_age_max_s=settings.translation.delta_max_age_s,
         since=since,

@@ -35,6 +35,8 @@ class _Claim(msgspec.Struct, array_like=True):
 class _Document(msgspec.Struct):
     families: list[_Family]
     claims: list[_Claim]
+    settled: list[tuple[str, str]] = []
+    inferred: list[str] = []
 
 
 def encode_knowledge(knowledge: Knowledge) -> bytes:
@@ -44,7 +46,10 @@ def encode_knowledge(knowledge: Knowledge) -> bytes:
         for name, family in knowledge.families.items()
     ]
     claims = [_Claim(*claim.key, dict(claim.labels)) for claim in knowledge.claims]
-    return seal(_MAGIC, msgspec.json.encode(_Document(families, claims)))
+    return seal(
+        _MAGIC,
+        msgspec.json.encode(_Document(families, claims, knowledge.settled, knowledge.inferred)),
+    )
 
 
 def decode_knowledge(data: bytes) -> Knowledge | None:
@@ -59,4 +64,6 @@ def decode_knowledge(data: bytes) -> Knowledge | None:
             Claim(StreamKey(one.project, one.kind, one.namespace, one.name), one.labels)
             for one in document.claims
         ],
+        document.settled,
+        document.inferred,
     )

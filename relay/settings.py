@@ -146,11 +146,13 @@ class Watch:
 class Translation:
     """``infer_types``: tell counters by their names' endings where no metadata tells.
 
-    ``assembly_timeout_s`` is how long a histogram's first samples wait for the rest;
+    ``first_sight_wait_s`` is how long a new family waits for its metadata (0: not at all),
+    ``assembly_timeout_s`` how long a histogram's first samples wait for the rest;
     ``delta_max_age_s`` how long a stream that pauses is remembered for sinks that want deltas.
     """
 
     infer_types: bool = True
+    first_sight_wait_s: float = 1.5
     assembly_timeout_s: float = 10.0
     delta_max_age_s: float = 3600.0
 
@@ -392,6 +394,9 @@ def _read_translation(root: Section) -> Translation:
     with root.section("translation") as section:
         return Translation(
             infer_types=section.flag("inferTypes", default=default.infer_types),
+            first_sight_wait_s=section.duration_s(
+                "firstSightWait", default=default.first_sight_wait_s, minimum=0.0, maximum=60.0
+            ),
             assembly_timeout_s=section.duration_s(
                 "assemblyTimeout", default=default.assembly_timeout_s, minimum=0.0, maximum=600.0
             ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from relay.inventory.info_series import Claim
 from relay.inventory.store import InventoryStatistics
@@ -71,3 +71,7 @@ class Knowledge:
 
     families: dict[str, FamilyMetadata]
     claims: list[Claim]
+    settled: list[tuple[str, str]] = field(default_factory=list)
+    """Families, by project and root of their names, of which nothing was said in time."""
+    inferred: list[str] = field(default_factory=list)
+    """Families that are histograms by their buckets."""

@@ -245,7 +245,10 @@ class Assembly:
         if len(self._deadlines) > 2 * self.outcomes.sets + _SETTLED_MAX:
             # Behind one that waits there may be any number that are gone.
             self._deadlines = deque(entry for entry in self._deadlines if not entry[2].gone)
-        opened = sets[time_ns] = Set(family, time_ns, stamp, emission.origin)
+        origin = emission.origin
+        if origin.came >= 0:  # it has waited before
+            origin = Origin(origin.came, origin.arrived_at, origin.waited)
+        opened = sets[time_ns] = Set(family, time_ns, stamp, origin)
         if emission.gate is not None and not opened.origin.waited:
             position, key = opened.origin.position, opened.waiting_key()
             if emission.gate.has_waited(position, key):

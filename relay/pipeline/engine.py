@@ -76,6 +76,7 @@ class Engine:
         compiler: Compiler | None = None,
         info_reader: InfoReader | None = None,
         assembly_wait_s: float = 10.0,
+        first_sight_s: float = 0.0,
         delta_age_max_s: float = 3600.0,
         since: float = 0.0,
         future_max_s: float = math.inf,
@@ -103,11 +104,13 @@ class Engine:
             self.deltas,
             self.waiting,
             wait_s=assembly_wait_s,
+            first_sight_s=first_sight_s,
             families_max=limits.histograms_max,
             samples_max=series_max,
         )
         self.assembly = self.resolver.assembly
         self.drops = self.resolver.drops
+        self.first_sight = self.resolver.first_sight
         self.schedule = FlushSchedule()
         self.finder = Finder(
             self.table,
@@ -168,7 +171,7 @@ class Engine:
         already. Where ``pace`` pauses, only what reads may use the engine. Raises DecodeError, with
         nothing changed, where the body is not a WriteRequest, and what ``pace`` raises.
         """
-        self.types.tick = tick
+        self.types.tick = self.first_sight.tick = tick
         position = self.positions.begin()
         intake = Intake(position, now, self._latest_ns(now), pace)
         self.table.sweep(tick)
@@ -198,6 +201,7 @@ class Engine:
 
         ``position`` is none that was given out by this engine. Raises DecodeError.
         """
+        self.first_sight.tick = tick
         self.positions.advance(position)
         position = self.positions.begin()
         intake = Intake(position, now, self._latest_ns(now), pace, bounded=False)
@@ -214,7 +218,7 @@ class Engine:
 
     def begin_replay(self, gate: ReplayGate) -> None:
         """Be ready for :meth:`replay`: ``gate`` says who still needs what."""
-        self._gate = gate
+        self._gate = self.first_sight.gate = gate
 
     def end_replay(self, tick: float) -> list[tuple[OpenBatch, SealedBatch]]:
         """Every request was replayed: send what was only collected for want of those that came
@@ -264,16 +268,20 @@ class Engine:
     @property
     def learned(self) -> int:
         """Moves with everything that requests teach: types of metrics, labels of objects."""
-        return self.types.version + self.inventory.version
+        return self.types.version + self.inventory.version + self.first_sight.version
 
     def knowledge(self) -> Knowledge:
         """What requests have taught; whatever is read later may depend on it."""
-        return Knowledge(self.types.families(), self.inventory.claims())
+        families, claims = self.types.families(), self.inventory.claims()
+        return Knowledge(families, claims, self.first_sight.settled(), self.types.inferred())
 
     def recall(self, knowledge: Knowledge) -> None:
         """Know again what an earlier process knew; before the first request."""
         for family, metadata in knowledge.families.items():
             self.types.learn(family, metadata)
+        for family in knowledge.inferred:
+            self.types.infer_histogram(f"{family}_bucket")
+        self.first_sight.recall(knowledge.settled)
         for claim in knowledge.claims:
             self.inventory.hear(claim, begins=True)
 
@@ -281,17 +289,18 @@ class Engine:
         """Seal and return every batch whose time has come, but not more than ``most`` of them, and
         let what waits for others come to its deadline."""
         self.deltas.tick(tick)
-        sealed = self._late(tick, self.assembly.expire, tick)
+        sealed = self._late(tick, self._expire, tick)
         return [*sealed, *_seal_all(islice(self.schedule.due(tick), most))]
 
     def next_due(self) -> float | None:
         """The next moment at which :meth:`due` has something to do, or None."""
-        moments = self.schedule.next_due(), self.assembly.next_due()
+        waiting = self.assembly.next_due(), self.first_sight.next_due()
+        moments = self.schedule.next_due(), *waiting
         return min((moment for moment in moments if moment is not None), default=None)
 
     def finish(self, tick: float) -> list[tuple[OpenBatch, SealedBatch]]:
         """Nothing more will come: send what waits for others. Open batches stay open."""
-        return self._late(tick, self.assembly.finish)
+        return self._late(tick, self._finish)
 
     def flush(self, batches: Sequence[OpenBatch]) -> list[tuple[OpenBatch, SealedBatch]]:
         """Seal and return those of the batches that hold points (a sink leaves, or we stop)."""
@@ -391,6 +400,8 @@ class Engine:
         for route, point in intake.native:
             route.push(point, emission)
             pace.pause()
+        if not emission.collecting:
+            self.first_sight.release_told(emission)
         self.shelf.received += intake.exemplars
         self.shelf.dropped += intake.exemplars_refused
         for series, exemplars in intake.loose:
@@ -435,6 +446,7 @@ class Engine:
 
     def _end_collecting(self, emission: Emission) -> None:
         """Send what was collected while a replay came to where everybody needs everything."""
+        self.first_sight.end_collecting(emission)
         for waiter in self.waiting.waiters():
             emission.intake.pace.pause()
             if isinstance(waiter, Set):
@@ -449,6 +461,18 @@ class Engine:
         close_round(emission.intake, self.positions, self.schedule, emission.tick)
         self.grown += emission.intake.grown
         emission.hand_over()
+        if self.first_sight.take_changed():
+            self.table.invalidate()
+
+    def _expire(self, tick: float, emission: Emission) -> None:
+        """Let what waits come to its deadline: families first, their samples may wait on."""
+        if not emission.collecting:
+            self.first_sight.expire(tick, emission)
+        self.assembly.expire(tick, emission)
+
+    def _finish(self, emission: Emission) -> None:
+        self.first_sight.finish(emission)
+        self.assembly.finish(emission)
 
     def _settle(self) -> None:
         """Let series find their routes anew where the inventory says something else now."""
@@ -468,6 +492,7 @@ class Engine:
                 pause()
                 metadata = FamilyMetadata(item.type, item.help, item.unit)
                 changed |= self.types.learn(item.family, metadata)
+                self.first_sight.learned(item.family)
         finally:
             if changed:
                 self.table.invalidate()
@@ -476,6 +501,7 @@ class Engine:
         """Take in the metadata of a series, which is that of its family."""
         if any(metadata):
             family = family_of(name, metadata.type)
+            self.first_sight.learned(family)
             if self.types.learn(family, FamilyMetadata(*metadata)):
                 self.table.invalidate()
 

@@ -143,6 +143,14 @@ def family_of(name: str, type_: int) -> str:
     return name
 
 
+def root_of(name: str) -> str:
+    """What the names of one family have in common, whichever type it is of."""
+    for suffix in _SUFFIXES:
+        if name.endswith(suffix) and name != suffix:
+            return name[: -len(suffix)]
+    return name
+
+
 @dataclass(frozen=True, slots=True)
 class MetricTypesStatistics:
     """``families`` known; ``refused`` ones that found no room; ``retyped`` names after first use;
@@ -221,6 +229,7 @@ class MetricTypes:
         ):
             return False
         self._inferred.add(family)
+        self.version += 1
         return self._changed(family)
 
     def typing(self, name: str) -> Typing:
@@ -234,6 +243,17 @@ class MetricTypes:
             self._typings[name] = typing
         return typing
 
+    def is_unsure(self, name: str) -> bool:
+        """Whether no metadata tells what the name is, so that metadata may still change it."""
+        if self._families.get(name, _NOTHING).type != UNKNOWN:
+            return False
+        for suffix in _SUFFIXES:
+            if name.endswith(suffix):
+                known = self._families.get(name[: -len(suffix)])
+                if known is not None and suffix in _MEMBERS.get(known.type, {}):
+                    return False
+        return True
+
     def identity(self, name: str) -> MetricIdentity:
         """What a series of this name is as number points."""
         return self.typing(name).identity
@@ -241,6 +261,10 @@ class MetricTypes:
     def families(self) -> dict[str, FamilyMetadata]:
         """Everything that was learned, by family; a copy."""
         return dict(self._families)
+
+    def inferred(self) -> list[str]:
+        """The families that were taken for histograms by their buckets."""
+        return list(self._inferred)
 
     def histogram(self, name: str, kind: Kind) -> MetricIdentity:
         """What native histograms on a series of this name are; ``kind`` is one of the two."""

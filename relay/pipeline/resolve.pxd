@@ -7,6 +7,7 @@ from relay.pipeline.series cimport Series
 cdef class Resolver:
     cdef readonly object assembly
     cdef readonly object drops
+    cdef readonly object first_sight
     cdef object _router
     cdef object _translator
     cdef object _types

@@ -26,10 +26,11 @@ from relay.pipeline.attribute_names import METADATA_LABELS
 from relay.pipeline.delta import DeltaStore
 from relay.pipeline.drops import DropTable
 from relay.pipeline.families import FamilyKey
+from relay.pipeline.first_sight import FirstSight
 from relay.pipeline.metric_types import TYPE_NUMBERS, FamilyMetadata, Typing, family_of
 from relay.pipeline.native import NativeRoute, Ways
 from relay.pipeline.needed import WaitingList
-from relay.pipeline.plans import SourceRoute, Target, TargetOptions
+from relay.pipeline.plans import Plan, SourceRoute, Target, TargetOptions
 from relay.pipeline.resources import KEY_LABELS, TARGET_INFO, Resource, Resources, TargetKey
 from relay.pipeline.route import Fact, Route
 from relay.pipeline.router import Router
@@ -55,7 +56,7 @@ _OF_DELTAS_MAX = 1_024
 class Resolver:
     """Makes routes and handlers; owns no series and no points."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a composition point: every setting is named once, here
         self,
         router: Router,
         translator: Translator,
@@ -64,6 +65,7 @@ class Resolver:
         waiting: WaitingList,
         *,
         wait_s: float,
+        first_sight_s: float,
         families_max: int,
         samples_max: int,
     ) -> None:
@@ -77,6 +79,13 @@ class Resolver:
             wait_s=wait_s,
             families_max=families_max,
             samples_max=samples_max,
+        )
+        self.first_sight = FirstSight(
+            translator.types,
+            waiting,
+            self.handlers,
+            wait_s=first_sight_s,
+            families_max=families_max,
         )
         self._router = router
         self._translator = translator
@@ -234,6 +243,8 @@ class Resolver:
             facts = self._resources.facts(key, project)
             resource = facts[0]
             series.facts = facts
+            if self.first_sight.enabled and self._let_wait(series, labels, project, matched):
+                return
             typing = series.typing = self._types.typing(series.name)
             reason = TARGET_INFO if series.name == TARGET_INFO else typing.refused
             if reason:
@@ -260,6 +271,47 @@ class Resolver:
             return Described(self.assembly.outcomes, reason, tallies)
         return Discard(self.assembly, typing.identity.name, reason, tallies)
 
+    def _let_wait(
+        self,
+        series: Series,
+        labels: SeriesLabels,
+        project: str,
+        matched: tuple[SourceRoute, ...],
+    ) -> bool:
+        """Let a series' samples wait until its type is known, if they have to."""
+        if series.name == TARGET_INFO:
+            return False
+        family = self.first_sight.family(series.name, project)
+        if family is None:
+            return False
+        targets = [target for source in matched for target in source.targets]
+        series.plan = series.plan.variant((), targets)
+        series.handlers = self.first_sight.handler(family, series.name, labels)
+        series.facts = (*series.facts, family.fact)
+        series.resolved = series.plan.partition.version
+        series.seen = _seen(series.facts)
+        return True
+
+    def handlers(self, name: str, labels: SeriesLabels, project: str) -> tuple[Handler, ...]:
+        """Handlers of all that a series goes to, numbers included, which otherwise have routes."""
+        plan, matched = self._router.match(labels, project)
+        if not matched:
+            return ()
+        typing = self._types.typing(name)
+        if typing.refused:
+            targets = [target for source in matched for target in source.targets]
+            return (self._discard(typing, typing.refused, targets),)
+        enrolment, whole, delta, direct = self._deal(labels, project, typing, plan)
+        handlers: list[Handler] = []
+        if enrolment is not None and whole:
+            handlers.append(enrolment.handler)
+        pairs = sorted(labels.items())
+        for targets in (direct, delta):
+            if targets:
+                streams = self.streams(pairs, project, typing.identity, targets)
+                handlers.append(NumberHandler(streams))
+        return tuple(handlers)
+
     def _share_out(
         self,
         series: Series,
@@ -268,8 +320,27 @@ class Resolver:
         typing: Typing,
         resource: Resource,
     ) -> None:
-        """Decide for every sink how it gets a series' samples."""
+        """Make what every sink gets a series' samples by."""
         plan = series.plan
+        enrolment, whole, delta, direct = self._deal(labels, project, typing, plan)
+        series.routes = self._routes(labels, typing.identity, direct, resource)
+        handlers: list[Handler] = []
+        if enrolment is not None:
+            series.facts = (*series.facts, enrolment.family.fact)
+            if whole:
+                handlers.append(enrolment.handler)
+        if delta:
+            pairs = sorted(labels.items())
+            handlers.append(NumberHandler(self.streams(pairs, project, typing.identity, delta)))
+        if handlers:
+            series.plan = plan.variant(direct, (*whole, *delta))
+            series.handlers = tuple(handlers)
+
+    def _deal(
+        self, labels: SeriesLabels, project: str, typing: Typing, plan: Plan
+    ) -> tuple[Enrolment | None, list[Target], list[Target], list[Target]]:
+        """Decide for every sink how it gets a series' samples: with its family as a whole, as
+        deltas, or as they are."""
         enrolment: Enrolment | None = None
         if typing.family is not None:
             enrolment = self.assembly.enrol(labels, project, typing, plan.matched)
@@ -286,18 +357,7 @@ class Resolver:
                     delta.append(target)
                 else:
                     direct.append(target)
-        series.routes = self._routes(labels, typing.identity, direct, resource)
-        handlers: list[Handler] = []
-        if enrolment is not None:
-            series.facts = (*series.facts, enrolment.family.fact)
-            if whole:
-                handlers.append(enrolment.handler)
-        if delta:
-            pairs = sorted(labels.items())
-            handlers.append(NumberHandler(self.streams(pairs, project, typing.identity, delta)))
-        if handlers:
-            series.plan = plan.variant(direct, (*whole, *delta))
-            series.handlers = tuple(handlers)
+        return enrolment, whole, delta, direct
 
     def _routes(
         self,

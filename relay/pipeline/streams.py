@@ -111,10 +111,11 @@ class Emission:
                 family.settle(self, True)
             self._unsettled = None
 
-    def look_at(self, origin: Origin) -> None:
-        """Turn to a sample that has waited."""
+    def look_at(self, origin: Origin, position: int) -> None:
+        """Turn to a sample of this position that has waited; ``origin`` is that of what is made of
+        it alone."""
         self.origin = origin
-        self.position = origin.position
+        self.position = position
 
     def look_back(self) -> None:
         """Turn to the samples of the request again."""

@@ -1,0 +1,325 @@
+"""Lets families that are new and of no known type wait a moment for what tells their type.
+
+Senders' metadata comes in a request after the samples, and shards send ``_count`` before
+``_bucket``: a sample that is resolved at once would be of one type, and the next one of another.
+Rules:
+
+* A *family in sight* is a project's names with one root: ``foo``, ``foo_total``, ``foo_bucket``,
+  ``foo_count`` and so on. While metadata has not told of them, their samples wait for ``wait_s``,
+  and leave in the order in which they came.
+* Metadata for all names that wait lets them leave at once, with the request that brings it. What
+  comes meanwhile of the family waits behind.
+* A family waits once: then it is *settled*, by its name if need be, also over restarts. One whose
+  type is known never waits.
+* What waits holds its position and is named in checkpoints (:mod:`relay.pipeline.needed`).
+* Bounded: beyond :data:`SAMPLES_MAX` and :data:`BYTES_MAX` the oldest family of the project that
+  has most in here leaves early. Nothing is dropped.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+from relay.pipeline.intake import Extra, Origin
+from relay.pipeline.metric_types import MetricTypes, root_of
+from relay.pipeline.needed import WAITING, ReplayGate, WaitingList
+from relay.pipeline.route import Fact
+from relay.pipeline.streams import Emission, Handler
+from relay.wire.label_reader import SeriesLabels
+
+SAMPLES_MAX: Final = 200_000
+BYTES_MAX: Final = 64 * 1024 * 1024
+SAMPLE_BYTES: Final = 200
+SERIES_BYTES: Final = 600
+"""What a sample takes while it waits, and what a series takes besides, about."""
+
+Key = tuple[str, str]
+"""A project, and the root of a family's names."""
+
+MakeHandlers = Callable[[str, SeriesLabels, str], tuple[Handler, ...]]
+"""Name, labels and project to the handlers of all that a series goes to."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstSightStatistics:
+    """``families`` and ``samples`` that wait now; families that were ``settled`` by their names,
+    ``early`` ones among those that left for want of room."""
+
+    families: int
+    samples: int
+    settled: int
+    early: int
+
+
+class _Sample(NamedTuple):
+    """One that waits; ``series`` is the handler that it came by."""
+
+    series: FirstSamples
+    stamp: bytes
+    value: bytes
+    extra: Extra | None
+    origin: Origin
+
+
+class FamilyInSight:
+    """See the module's rules. A :class:`~relay.pipeline.needed.Waiter` once it has samples."""
+
+    __slots__ = ("bytes", "due", "fact", "key", "names", "needed_until", "origin", "out", "samples")
+
+    def __init__(self, key: Key, due: float) -> None:
+        self.key = key
+        self.due = due
+        self.fact = Fact()
+        self.names: set[str] = set()
+        self.samples: list[_Sample] = []
+        self.bytes = 0
+        self.origin = Origin(-1, 0.0)
+        self.needed_until = WAITING
+        self.out = False
+        """Whether it waits no more: what comes by its handlers is sent on at once."""
+
+    def waiting_key(self) -> bytes:
+        """See :class:`~relay.pipeline.needed.Waiter`."""
+        return waiting_key(self.key)
+
+    def __repr__(self) -> str:
+        return f"<FamilyInSight {self.key} {len(self.samples)} samples>"
+
+
+class FirstSamples:
+    """The handler of one series of a family in sight."""
+
+    __slots__ = ("_handlers", "_home", "family", "labels", "name")
+
+    def __init__(
+        self, home: FirstSight, family: FamilyInSight, name: str, labels: SeriesLabels
+    ) -> None:
+        self._home = home
+        self._handlers: tuple[Handler, ...] | None = None
+        self.family = family
+        self.name = name
+        self.labels = labels
+
+    def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
+        """See :class:`relay.pipeline.streams.Handler`."""
+        if self.family.out:
+            self.send(stamp, value, extra, emission)
+        else:
+            self._home.put(_Sample(self, stamp, value, extra, emission.origin), emission)
+
+    def send(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
+        """Hand a sample to those that its series goes to, as of now."""
+        if self._handlers is None:
+            self._handlers = self._home.handlers_of(self)
+        for handler in self._handlers:
+            handler.take(stamp, value, extra, emission)
+
+    def __repr__(self) -> str:
+        return f"<FirstSamples of {self.name}>"
+
+
+class FirstSight:
+    """All families in sight; see the module's rules. ``tick`` is the clock of emissions, in s;
+    ``changed``: series must be resolved anew; ``version`` moves with what is settled."""
+
+    def __init__(
+        self,
+        types: MetricTypes,
+        waiting: WaitingList,
+        make_handlers: MakeHandlers,
+        *,
+        wait_s: float,
+        families_max: int,
+    ) -> None:
+        self.tick = 0.0
+        self.gate: ReplayGate | None = None
+        self.changed = False
+        self.version = 0
+        self._types = types
+        self._waiting = waiting
+        self._make_handlers = make_handlers
+        self._wait_s = wait_s
+        self._families_max = families_max
+        self._families: OrderedDict[Key, FamilyInSight] = OrderedDict()
+        """By when they are due."""
+        self._by_root: dict[str, dict[FamilyInSight, None]] = {}
+        self._told: dict[FamilyInSight, None] = {}
+        """Those of which metadata came."""
+        self._settled: OrderedDict[Key, None] = OrderedDict()
+        self._samples: dict[str, int] = {}
+        """That wait, by project."""
+        self._bytes = 0
+        self._early = 0
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anything waits at all."""
+        return self._wait_s > 0
+
+    def family(self, name: str, project: str) -> FamilyInSight | None:
+        """The family that a series of this name has to wait with; None where it need not."""
+        key = project, root_of(name)
+        known = self._families.get(key)
+        if known is not None:
+            known.names.add(name)
+            return known
+        gate = self.gate
+        has_waited = gate is not None and not gate.crossed and gate.knows(waiting_key(key))
+        if not has_waited and (not self._types.is_unsure(name) or key in self._settled):
+            return None
+        if len(self._families) >= self._families_max:
+            return None
+        made = self._families[key] = FamilyInSight(key, self.tick + self._wait_s)
+        made.names.add(name)
+        self._by_root.setdefault(key[1], {})[made] = None
+        return made
+
+    def handler(
+        self, family: FamilyInSight, name: str, labels: SeriesLabels
+    ) -> tuple[Handler, ...]:
+        """The handlers of a series that waits with its family."""
+        family.bytes += SERIES_BYTES
+        self._bytes += SERIES_BYTES
+        return (FirstSamples(self, family, name, labels),)
+
+    def handlers_of(self, series: FirstSamples) -> tuple[Handler, ...]:
+        """Where a series' samples go that have waited."""
+        return self._make_handlers(series.name, series.labels, series.family.key[0])
+
+    def learned(self, family: str) -> None:
+        """Metadata came for a family of this name, of any project."""
+        if self._by_root:
+            for root in (family, root_of(family)):
+                self._told |= self._by_root.get(root, {})
+
+    def put(self, sample: _Sample, emission: Emission) -> None:
+        """Let a sample wait."""
+        family, origin = sample.series.family, sample.origin
+        if emission.gate is not None and emission.gate.has_waited(
+            origin.position, family.waiting_key()
+        ):
+            origin = replace(origin, waited=True)
+            sample = sample._replace(origin=origin)
+        if not family.samples:
+            family.origin = origin
+            emission.hold()
+            self._waiting.add(family)
+        elif origin.waited and not family.origin.waited:
+            family.origin = replace(family.origin, waited=True)
+        family.samples.append(sample)
+        family.bytes += SAMPLE_BYTES
+        self._bytes += SAMPLE_BYTES
+        project = family.key[0]
+        self._samples[project] = self._samples.get(project, 0) + 1
+        if self._bytes > BYTES_MAX or sum(self._samples.values()) > SAMPLES_MAX:
+            self._make_room(emission)
+
+    def release_told(self, emission: Emission) -> None:
+        """Let those leave of whose names metadata has told all."""
+        told, self._told = self._told, {}
+        for family in told:
+            if not family.out and not any(map(self._types.is_unsure, family.names)):
+                self._release(family, emission)
+
+    def expire(self, tick: float, emission: Emission) -> None:
+        """Let those leave that have waited long enough."""
+        while self._families:
+            family = next(iter(self._families.values()))
+            if family.due > tick:
+                return
+            self._release(family, emission)
+
+    def finish(self, emission: Emission) -> None:
+        """Let all leave: nothing more will come."""
+        while self._families:
+            self._release(next(iter(self._families.values())), emission)
+
+    def end_collecting(self, emission: Emission) -> None:
+        """A replay has come to where everybody needs everything: what had left before the process
+        ended leaves, and what is known by now."""
+        for family in list(self._families.values()):
+            known = not any(map(self._types.is_unsure, family.names))
+            if family.samples and (known or not family.origin.waited):
+                self._release(family, emission)
+
+    def next_due(self) -> float | None:
+        """When the next family has waited long enough, or None."""
+        return next((family.due for family in self._families.values()), None)
+
+    def take_changed(self) -> bool:
+        """Whether families have left since this was asked last: their series go other ways."""
+        changed, self.changed = self.changed, False
+        return changed
+
+    def settled(self) -> list[Key]:
+        """The families that need not wait any more, though metadata told nothing; a copy."""
+        return list(self._settled)
+
+    def recall(self, settled: Iterable[Key]) -> None:
+        """Know again which families were settled before a restart."""
+        self._settled.update(dict.fromkeys(settled))
+
+    def statistics(self) -> FirstSightStatistics:
+        """A snapshot."""
+        return FirstSightStatistics(
+            len(self._families), sum(self._samples.values()), len(self._settled), self._early
+        )
+
+    def _release(self, family: FamilyInSight, emission: Emission) -> None:
+        family.out = True
+        del self._families[family.key]
+        del self._by_root[family.key[1]][family]
+        if not self._by_root[family.key[1]]:
+            del self._by_root[family.key[1]]
+        family.fact.version += 1
+        self.changed = True
+        self._bytes -= family.bytes
+        if not family.samples:
+            return  # asked for by a request that was refused: not seen yet
+        self._settle(family)
+        samples, family.samples = family.samples, []
+        project = family.key[0]
+        self._samples[project] -= len(samples)
+        if not self._samples[project]:
+            del self._samples[project]
+        gate = emission.gate
+        last = samples[-1].origin.position
+        is_needed = gate is None or family.origin.waited or last >= gate.floor
+        family.needed_until = emission.made if is_needed else -1
+        for series, stamp, value, extra, origin in samples:
+            position = origin.position
+            emission.look_at(emission.late(origin, position), position)
+            series.send(stamp, value, extra, emission)
+        emission.look_back()
+        emission.release(family.origin.position)
+
+    def _settle(self, family: FamilyInSight) -> None:
+        if any(map(self._types.is_unsure, family.names)):
+            self._settled[family.key] = None
+            self.version += 1
+            if len(self._settled) > self._families_max:
+                self._settled.popitem(last=False)
+
+    def _make_room(self, emission: Emission) -> None:
+        """Let the oldest family of the project leave that has most in here."""
+        project = max(self._samples, key=self._samples.__getitem__)
+        for family in self._families.values():
+            if family.key[0] == project and family.samples:
+                before = emission.origin, emission.position
+                self._early += 1
+                self._release(family, emission)
+                emission.look_at(*before)
+                return
+
+    def __repr__(self) -> str:
+        return f"<FirstSight {len(self._families)} families wait>"
+
+
+def waiting_key(key: Key) -> bytes:
+    """Name what waits of a family, the same in every process."""
+    text = f"first sight {key!r}".encode(errors="surrogatepass")
+    return blake2b(text, digest_size=16).digest()
