@@ -218,6 +218,12 @@ def document(facts: Facts, wanted: StatusFilter = EVERYTHING) -> dict[str, Any]:
                 "samples": engine.assembly.outcomes,
                 "waitingSamples": engine.assembly.waiting_samples,
             },
+            "firstSight": {
+                "families": engine.first_sight.families,
+                "samples": engine.first_sight.samples,
+                "settledFamilies": engine.first_sight.settled,
+                "earlyFamilies": engine.first_sight.early,
+            },
             "deltas": {"streams": engine.deltas.states, "points": engine.deltas.outcomes},
         },
         "changes": _changes(facts.changes),

@@ -10,6 +10,7 @@ from relay.pipeline.assembly import AssemblyStatistics
 from relay.pipeline.delta import DeltaStatistics
 from relay.pipeline.drops import Drop
 from relay.pipeline.exemplars import ExemplarShelfStatistics
+from relay.pipeline.first_sight import FirstSightStatistics
 from relay.pipeline.intake import Intake, Taken
 from relay.pipeline.metric_types import FamilyMetadata, MetricTypesStatistics
 from relay.pipeline.positions import PositionsStatistics
@@ -43,6 +44,7 @@ class EngineStatistics:
     exemplars: ExemplarShelfStatistics
     assembly: AssemblyStatistics
     deltas: DeltaStatistics
+    first_sight: FirstSightStatistics
     drops: tuple[Drop, ...] = ()
 
 

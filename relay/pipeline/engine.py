@@ -323,6 +323,7 @@ class Engine:
             self.shelf.statistics(),
             self.assembly.statistics(),
             self.deltas.statistics(),
+            self.first_sight.statistics(),
             self.drops.rows(),
         )
 
