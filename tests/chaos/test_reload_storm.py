@@ -23,6 +23,7 @@ from relay.exporter.model import ExporterPath
 from relay.settings import Address, Settings, Shutdown, Watch
 from tests.support.otlp_server import HostileServer, OtlpServer, Received, Reply
 from tests.support.processes import eventually
+from tests.support.stored_relay import AT_ONCE
 from tests.support.write_client import WriteClient
 
 SERIES = 400
@@ -133,6 +134,7 @@ async def storm(
             path.write_text(raging.text(path.stem, raging.rng.choice(QUERIES[:-1])))
         relay = Relay(
             Settings(
+                translation=AT_ONCE,
                 listen=Address("127.0.0.1", 0),
                 admin_listen=Address("127.0.0.1", 0),
                 exporters=(ExporterPath(directory),),

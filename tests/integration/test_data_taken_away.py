@@ -23,7 +23,7 @@ from tests.support.faulty_disk import FaultyDisk
 from tests.support.ingest_server import eventually
 from tests.support.otlp_server import OtlpServer, Received, Reply
 from tests.support.processes import free_port
-from tests.support.stored_relay import body_of, crash_image, made, manifest, running
+from tests.support.stored_relay import AT_ONCE, body_of, crash_image, made, manifest, running
 
 
 def busy(_: Received) -> Reply:
@@ -173,6 +173,7 @@ async def test_giving_up_is_the_exit_status(
     monkeypatch.setattr("relay.app.Disk", lambda: disk)
     (tmp_path / "exporter.yaml").write_text(manifest("all", "http://127.0.0.1:1/v1/metrics"))
     settings = Settings(
+        translation=AT_ONCE,
         listen=Address("127.0.0.1", free_port()),
         admin_listen=Address("127.0.0.1", free_port()),
         exporters=(ExporterPath(tmp_path / "exporter.yaml"),),

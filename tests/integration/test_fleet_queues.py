@@ -15,7 +15,7 @@ from relay.settings import Address, Memory, Settings, Shutdown, Storage
 from relay.telemetry import CATALOGUE
 from tests.support.otlp_server import OtlpServer, Received, Reply
 from tests.support.processes import eventually, free_port
-from tests.support.stored_relay import Sender, crash_image, manifest, running
+from tests.support.stored_relay import AT_ONCE, Sender, crash_image, manifest, running
 
 
 def made(
@@ -31,6 +31,7 @@ def made(
     path.write_text("".join(manifests))
     return Relay(
         Settings(
+            translation=AT_ONCE,
             listen=Address("127.0.0.1", 0),
             admin_listen=Address("127.0.0.1", 0),
             exporters=(ExporterPath(path),),

@@ -20,6 +20,7 @@ from relay.exporter.model import ExporterPath
 from relay.settings import Address, Settings, Shutdown
 from tests.support.otlp_server import Behaviour, HostileServer, OtlpServer, never_answer
 from tests.support.processes import eventually, free_port
+from tests.support.stored_relay import AT_ONCE
 from tests.support.write_client import WriteClient
 
 ROUNDS = 3
@@ -76,6 +77,7 @@ async def running(directory: Path, endpoints: dict[str, tuple[str, str]]) -> Asy
     )
     relay = Relay(
         Settings(
+            translation=AT_ONCE,
             listen=Address("127.0.0.1", 0),
             admin_listen=Address("127.0.0.1", 0),
             exporters=(ExporterPath(manifests),),

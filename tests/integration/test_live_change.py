@@ -17,6 +17,7 @@ from relay.exporter.model import ExporterPath
 from relay.settings import Address, Settings, Shutdown, Storage, Watch
 from tests.support.otlp_server import OtlpServer, Received, Reply
 from tests.support.processes import eventually
+from tests.support.stored_relay import AT_ONCE
 from tests.support.write_client import WriteClient
 
 MANIFEST = """\
@@ -60,6 +61,7 @@ async def running(
 ) -> AsyncIterator[Relay]:
     relay = Relay(
         Settings(
+            translation=AT_ONCE,
             listen=Address("127.0.0.1", 0),
             admin_listen=Address("127.0.0.1", 0),
             exporters=(ExporterPath(directory.path),),

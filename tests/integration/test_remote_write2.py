@@ -16,6 +16,7 @@ from relay.settings import Address, Settings, Shutdown
 from tests.support.any_points import AnyPoint, read_points
 from tests.support.otlp_server import OtlpServer
 from tests.support.prompb import WriteRequest
+from tests.support.stored_relay import AT_ONCE
 from tests.support.symbolic import T0_MS, Request2, native
 
 V2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request"
@@ -87,6 +88,7 @@ async def running(directory: Path) -> AsyncIterator[Sender]:
         manifest.write_text(MANIFEST.format(endpoint=server.url.removesuffix("/v1/metrics")))
         relay = Relay(
             Settings(
+                translation=AT_ONCE,
                 listen=Address("127.0.0.1", 0),
                 admin_listen=Address("127.0.0.1", 0),
                 exporters=(ExporterPath(manifest),),

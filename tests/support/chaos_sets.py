@@ -37,6 +37,7 @@ storage:
 exporters:
   - path: exporters.yaml
 translation:
+  firstSightWait: 10s
   assemblyTimeout: 15s
 shutdown:
   drainTimeout: 300ms
@@ -150,7 +151,7 @@ class SetsRun(Run):
     oracle: SetsOracle  # type: ignore[assignment]
 
     def __init__(
-        self, directory: Path, *, seed: int, stops: float = 0.4, typed: float = 1.0
+        self, directory: Path, *, seed: int, stops: float = 0.4, typed: float = 0.5
     ) -> None:
         super().__init__(directory, seed=seed)
         self._stops = stops

@@ -15,9 +15,12 @@ import cramjam
 from relay.app import Relay
 from relay.exporter.model import ExporterPath
 from relay.journal.disk import Disk
-from relay.settings import Address, Memory, Settings, Shutdown, Storage
+from relay.settings import Address, Memory, Settings, Shutdown, Storage, Translation
 from tests.support import prompb
 from tests.support.processes import get_json
+
+AT_ONCE = Translation(first_sight_wait_s=0.0)
+"""For tests of other things: no family waits at first sight."""
 
 MANIFEST = """
 apiVersion: telemetry.datumapis.com/v1alpha1
@@ -81,6 +84,7 @@ def made(
     path.write_text("".join(manifests))
     return Relay(
         Settings(
+            translation=AT_ONCE,
             listen=Address("127.0.0.1", 0),
             admin_listen=Address("127.0.0.1", 0),
             exporters=(ExporterPath(path),),
