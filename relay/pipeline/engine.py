@@ -29,7 +29,7 @@ from relay.pipeline.metric_types import (
     family_of,
 )
 from relay.pipeline.needed import ReplayGate, WaitingEntry, WaitingList
-from relay.pipeline.pace import ENTRIES, UNPACED, Pace
+from relay.pipeline.pace import DEFERRED_STEP, ENTRIES, UNPACED, Pace
 from relay.pipeline.positions import Positions
 from relay.pipeline.request import Finder, Request
 from relay.pipeline.resolve import Resolver
@@ -395,9 +395,12 @@ class Engine:
         self.assembly.commit_partings()
         withheld = self._withhold(intake) if self._gate is not None else []
         emission = self._emission(intake, tick)
-        for at in range(0, len(intake.deferred), ENTRIES):
-            take_all(intake.deferred[at : at + ENTRIES], emission)
-            pace.pause()
+        if len(intake.deferred) <= DEFERRED_STEP:
+            take_all(intake.deferred, emission)
+        else:
+            for at in range(0, len(intake.deferred), DEFERRED_STEP):
+                take_all(intake.deferred[at : at + DEFERRED_STEP], emission)
+                pace.pause()
         for route, point in intake.native:
             route.push(point, emission)
             pace.pause()
