@@ -4,16 +4,14 @@
 Rules:
 
 * A number point is the prefix of its series, its time and its value: a reference and two words,
-  however long the labels are and however many sinks want the same series. Labels are copied once,
-  into the request.
+  however long the labels are. Labels are copied once, into the request.
 * *Runs* say which :class:`MetricGroup` each row of points belongs to, so that grouping the points
   of one metric, one scope and one resource costs a step per run, not per point.
 * What a request appended can be cut off again (:meth:`Arena.cut`), until it is encoded.
 * ``points`` and ``runs`` are arrays that own a reference to every object in them. What they refer
   to, bytes and groups, refers to no arena, so the garbage collector need not look here.
-* A run that is earlier, in all of its points, than the last ones of its metric is written before
-  them: senders with several connections deliver their requests in any order, and Prometheus drops
-  what goes back in time. What comes in order stays in order.
+* A run that is earlier, in all points, than the last ones of its metric is written before them:
+  requests may overtake each other, and Prometheus drops what goes back in time.
 * A request is measured before it is written: its metrics, scopes and resources are numbered in
   order of first appearance, and each knows its first child and its next sibling.
 * What a point begins with is fetched some runs before it is written, and a group before it is
@@ -285,8 +283,7 @@ cdef class Arena:
         """Return the ExportMetricsServiceRequest of all points, whose runs must be closed.
 
         One Metric per group, one ScopeMetrics per scope and one ResourceMetrics per resource come
-        out, each in order of first appearance. Within a metric, points keep their order, but for runs
-        that came late.
+        out, in order of first appearance. Points keep their order, late runs excepted.
         """
         cdef Level metrics = Level(self.runs_count)
         cdef Level scopes = Level(self.runs_count)
@@ -359,12 +356,13 @@ cdef inline Point *first_of(Arena arena, Py_ssize_t run) noexcept:
 
 cdef void insert_run(Arena arena, Node *metric, Py_ssize_t *next_run, Py_ssize_t at) noexcept:
     """Make a run the last of its metric, or put it before those that are later in every point."""
-    cdef Py_ssize_t run = metric.first, before = NONE, left = SEARCH_POINTS_MAX
+    cdef Py_ssize_t run = metric.first, left = SEARCH_POINTS_MAX
+    cdef Py_ssize_t *link = &next_run[metric.last]
     cdef uint64_t latest = 0
     cdef Point *point = first_of(arena, at)
     cdef Point *end = &arena.points[arena.runs[at].end]
-    # A time of 0 is a point that was encoded as a whole.
-    if point.time_ns and first_of(arena, metric.last).time_ns > point.time_ns:
+    if point.time_ns and first_of(arena, metric.last).time_ns > point.time_ns:  # 0: finished
+        link = &metric.first
         while point < end and left:
             latest = max(latest, point.time_ns)
             point += 1
@@ -375,20 +373,15 @@ cdef void insert_run(Arena arena, Node *metric, Py_ssize_t *next_run, Py_ssize_t
             while point < end and left:
                 left -= 1
                 if point.time_ns <= latest:
-                    before = run
+                    link = &next_run[run]
                     break
                 point += 1
             run = next_run[run]
-        if left and before != metric.last:
-            if before == NONE:
-                next_run[at] = metric.first
-                metric.first = at
-            else:
-                next_run[at] = next_run[before]
-                next_run[before] = at
-            return
-    next_run[metric.last] = at
-    metric.last = at
+        link = link if left else &next_run[metric.last]
+    next_run[at] = link[0]
+    link[0] = at
+    if next_run[at] == NONE:
+        metric.last = at
 
 
 cdef int plan_request(
@@ -422,8 +415,7 @@ cdef void put_in_order(
     Arena arena, Level metrics, Level scopes, Level resources, Py_ssize_t *next_run,
     Py_ssize_t *order
 ) noexcept:
-    """List the runs in the order in which they will be written, and the last one some more times:
-    series that came in no order are nowhere near the processor, and whoever writes looks ahead."""
+    """List the runs as they will be written, the last one some more times, for looking ahead."""
     cdef Py_ssize_t number, of_resource, of_scope, run = 0, count = 0
     for number in range(resources.count):
         of_resource = resources.nodes[number].first
