@@ -101,15 +101,13 @@ class Fleet:
         self._retirements: set[asyncio.Task[None]] = set()
         self._finishing: dict[SinkWorker, asyncio.Task[None]] = {}
         self._blocking: dict[SinkWorker, None] = {}
-        self._unkept = 0
-        """Exporters that came or were changed since the collector was last told to keep them."""
+        self._unkept = 0  # exporters that came or were changed since the collector was last told
         self._upkeep: asyncio.Task[None] | None = None
         self._awake: dict[SinkWorker, None] = {}
         self._revision = 0
         self._open: list[OpenBatch] | None = None
-        """Of all sinks, None where they have changed: what is gone is not kept alive here."""
-        self._draining = False
-        self._orphans_may_expire = False
+        """Of all sinks; None where they have changed."""
+        self._draining = self._orphans_may_expire = False
 
     def start(self) -> None:
         """Begin to look after the sinks. Needs a running loop."""
