@@ -8,6 +8,7 @@ not on this machine is named and left out.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from build_support.interpreters import SUPPORTED, find, version_of
 
 ROOT = Path(__file__).parents[1]
 SCRATCH = ROOT / "build" / "wheels"
+_MODULE_LINE = re.compile(r"\s*\d+/\d+ relay\.")
 
 
 def interpreters() -> list[Path]:
@@ -51,7 +53,7 @@ def build(python: Path) -> Path:
     shutil.unpack_archive(sdist(), scratch / "source")
     (source,) = (scratch / "source").iterdir()
     raw = scratch / "raw"
-    _run(*pip, "wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", raw, source)
+    _compile(*pip, "wheel", "-v", "--no-build-isolation", "--no-deps", "--wheel-dir", raw, source)
     (wheel,) = raw.glob("*.whl")
     repaired = scratch / "repaired"
     _run(sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", repaired, wheel)
@@ -62,6 +64,27 @@ def build(python: Path) -> Path:
 def sdist() -> Path:
     """Return the newest sdist in dist/."""
     return max((ROOT / "dist").glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)
+
+
+def _compile(*command: str | Path) -> None:
+    """Run a command and show its line for each module; everything it said where it fails."""
+    said: list[str] = []
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None, "a pipe was asked for"
+        for line in process.stdout:
+            said.append(line)
+            if _MODULE_LINE.match(line):
+                print(line.strip(), flush=True)
+    if process.returncode:
+        print("".join(said), file=sys.stderr)
+        raise subprocess.CalledProcessError(process.returncode, command)
 
 
 def _run(*command: str | Path) -> None:
