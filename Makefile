@@ -60,7 +60,7 @@ $(VENV)/bin/python:
 define install_build
 	$(1) $(LOCKED) -r requirements/build.txt
 	@set -eu; missing=$$($(1) -m build_support.compiler); if [ -n "$$missing" ]; then \
-	    echo "make: no C compiler works here: taking one from the package index (ziglang, 90 MB)"; \
+	    echo "make: no C compiler works here: taking one from the package index (ziglang, 100 MB)"; \
 	    $(1) $(LOCKED) -r requirements/compiler.txt; \
 	fi
 endef
