@@ -12,13 +12,15 @@ Rules:
 * A family waits once: then it is *settled*, by its name if need be, also over restarts. One whose
   type is known never waits.
 * What waits holds its position and is named in checkpoints (:mod:`relay.pipeline.needed`).
+* At most :data:`SLICE` samples leave in a round; the rest of a family follows in the next ones, and
+  what comes of it meanwhile is put behind.
 * Bounded: beyond :data:`SAMPLES_MAX` and :data:`BYTES_MAX` the oldest family of the project that
   has most in here leaves early. Nothing is dropped.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -32,6 +34,10 @@ from relay.pipeline.streams import Emission, Handler
 from relay.wire.label_reader import SeriesLabels
 
 SAMPLES_MAX: Final = 200_000
+SLICE: Final = 4_000
+"""Some 20 ms of work."""
+SLICE_FULL: Final = 2
+"""Samples that leave for each one that comes, where there is no room."""
 BYTES_MAX: Final = 64 * 1024 * 1024
 SAMPLE_BYTES: Final = 200
 SERIES_BYTES: Final = 600
@@ -68,14 +74,27 @@ class _Sample(NamedTuple):
 class FamilyInSight:
     """See the module's rules. A :class:`~relay.pipeline.needed.Waiter` once it has samples."""
 
-    __slots__ = ("bytes", "due", "fact", "key", "names", "needed_until", "origin", "out", "samples")
+    __slots__ = (
+        "bytes",
+        "due",
+        "fact",
+        "key",
+        "last",
+        "names",
+        "needed_until",
+        "origin",
+        "out",
+        "samples",
+    )
 
     def __init__(self, key: Key, due: float) -> None:
         self.key = key
         self.due = due
         self.fact = Fact()
         self.names: set[str] = set()
-        self.samples: list[_Sample] = []
+        self.samples: deque[_Sample] = deque()
+        self.last = -1
+        """Position of the last sample that left."""
         self.bytes = 0
         self.origin = Origin(-1, 0.0)
         self.needed_until = WAITING
@@ -145,13 +164,16 @@ class FirstSight:
         self._wait_s = wait_s
         self._families_max = families_max
         self._families: OrderedDict[Key, FamilyInSight] = OrderedDict()
-        """By when they are due."""
+        """Those that wait, by when they are due."""
+        self._leaving: OrderedDict[Key, FamilyInSight] = OrderedDict()
+        """Those whose samples leave, the first first."""
         self._by_root: dict[str, dict[FamilyInSight, None]] = {}
         self._told: dict[FamilyInSight, None] = {}
         """Those of which metadata came."""
         self._settled: OrderedDict[Key, None] = OrderedDict()
         self._samples: dict[str, int] = {}
-        """That wait, by project."""
+        """That wait, by project, and ``_count`` in all."""
+        self._count = 0
         self._bytes = 0
         self._early = 0
 
@@ -163,7 +185,7 @@ class FirstSight:
     def family(self, name: str, project: str) -> FamilyInSight | None:
         """The family that a series of this name has to wait with; None where it need not."""
         key = project, root_of(name)
-        known = self._families.get(key)
+        known = self._families.get(key) or self._leaving.get(key)
         if known is not None:
             known.names.add(name)
             return known
@@ -204,7 +226,7 @@ class FirstSight:
         ):
             origin = replace(origin, waited=True)
             sample = sample._replace(origin=origin)
-        if not family.samples:
+        if family.origin.position < 0:
             family.origin = origin
             emission.hold()
             self._waiting.add(family)
@@ -215,28 +237,32 @@ class FirstSight:
         self._bytes += SAMPLE_BYTES
         project = family.key[0]
         self._samples[project] = self._samples.get(project, 0) + 1
-        if self._bytes > BYTES_MAX or sum(self._samples.values()) > SAMPLES_MAX:
+        self._count += 1
+        if self._bytes > BYTES_MAX or self._count > SAMPLES_MAX:
             self._make_room(emission)
 
     def release_told(self, emission: Emission) -> None:
         """Let those leave of whose names metadata has told all."""
         told, self._told = self._told, {}
         for family in told:
-            if not family.out and not any(map(self._types.is_unsure, family.names)):
-                self._release(family, emission)
+            if family.key in self._families and not any(map(self._types.is_unsure, family.names)):
+                self._let_go(family)
+        self._send(emission, SLICE)
 
     def expire(self, tick: float, emission: Emission) -> None:
         """Let those leave that have waited long enough."""
         while self._families:
             family = next(iter(self._families.values()))
             if family.due > tick:
-                return
-            self._release(family, emission)
+                break
+            self._let_go(family)
+        self._send(emission, SLICE)
 
     def finish(self, emission: Emission) -> None:
         """Let all leave: nothing more will come."""
         while self._families:
-            self._release(next(iter(self._families.values())), emission)
+            self._let_go(next(iter(self._families.values())))
+        self._send(emission, None)
 
     def end_collecting(self, emission: Emission) -> None:
         """A replay has come to where everybody needs everything: what had left before the process
@@ -244,10 +270,13 @@ class FirstSight:
         for family in list(self._families.values()):
             known = not any(map(self._types.is_unsure, family.names))
             if family.samples and (known or not family.origin.waited):
-                self._release(family, emission)
+                self._let_go(family)
+        self._send(emission, None)
 
     def next_due(self) -> float | None:
         """When the next family has waited long enough, or None."""
+        if self._leaving:
+            return self.tick
         return next((family.due for family in self._families.values()), None)
 
     def take_changed(self) -> bool:
@@ -266,35 +295,63 @@ class FirstSight:
     def statistics(self) -> FirstSightStatistics:
         """A snapshot."""
         return FirstSightStatistics(
-            len(self._families), sum(self._samples.values()), len(self._settled), self._early
+            len(self._families) + len(self._leaving),
+            self._count,
+            len(self._settled),
+            self._early,
         )
 
-    def _release(self, family: FamilyInSight, emission: Emission) -> None:
-        family.out = True
+    def _let_go(self, family: FamilyInSight) -> None:
+        """Let a family's samples begin to leave."""
         del self._families[family.key]
+        self._leaving[family.key] = family
+        if family.samples:
+            self._settle(family)
+
+    def _send(self, emission: Emission, most: int | None) -> None:
+        """Send so many samples of those that leave (None: all)."""
+        left = most
+        while self._leaving and (left is None or left > 0):
+            family = next(iter(self._leaving.values()))
+            count = len(family.samples) if left is None else min(left, len(family.samples))
+            if count:
+                self._send_some(family, count, emission)
+            if left is not None:
+                left -= count
+            if not family.samples:
+                self._end(family, emission)
+
+    def _send_some(self, family: FamilyInSight, count: int, emission: Emission) -> None:
+        before = emission.origin, emission.position
+        for _ in range(count):
+            series, stamp, value, extra, origin = family.samples.popleft()
+            family.last = position = origin.position
+            emission.look_at(emission.late(origin, position), position)
+            series.send(stamp, value, extra, emission)
+        emission.look_at(*before)
+        project = family.key[0]
+        self._samples[project] -= count
+        if not self._samples[project]:
+            del self._samples[project]
+        self._count -= count
+        family.bytes -= SAMPLE_BYTES * count
+        self._bytes -= SAMPLE_BYTES * count
+
+    def _end(self, family: FamilyInSight, emission: Emission) -> None:
+        """Nothing of a family waits any more."""
+        family.out = True
+        del self._leaving[family.key]
         del self._by_root[family.key[1]][family]
         if not self._by_root[family.key[1]]:
             del self._by_root[family.key[1]]
         family.fact.version += 1
         self.changed = True
         self._bytes -= family.bytes
-        if not family.samples:
+        if family.last < 0:
             return  # asked for by a request that was refused: not seen yet
-        self._settle(family)
-        samples, family.samples = family.samples, []
-        project = family.key[0]
-        self._samples[project] -= len(samples)
-        if not self._samples[project]:
-            del self._samples[project]
         gate = emission.gate
-        last = samples[-1].origin.position
-        is_needed = gate is None or family.origin.waited or last >= gate.floor
+        is_needed = gate is None or family.origin.waited or family.last >= gate.floor
         family.needed_until = emission.made if is_needed else -1
-        for series, stamp, value, extra, origin in samples:
-            position = origin.position
-            emission.look_at(emission.late(origin, position), position)
-            series.send(stamp, value, extra, emission)
-        emission.look_back()
         emission.release(family.origin.position)
 
     def _settle(self, family: FamilyInSight) -> None:
@@ -305,15 +362,15 @@ class FirstSight:
                 self._settled.popitem(last=False)
 
     def _make_room(self, emission: Emission) -> None:
-        """Let the oldest family of the project leave that has most in here."""
-        project = max(self._samples, key=self._samples.__getitem__)
-        for family in self._families.values():
-            if family.key[0] == project and family.samples:
-                before = emission.origin, emission.position
-                self._early += 1
-                self._release(family, emission)
-                emission.look_at(*before)
-                return
+        """Let the oldest family of the project leave that has most in here, step by step."""
+        if not self._leaving:
+            project = max(self._samples, key=self._samples.__getitem__)
+            for family in self._families.values():
+                if family.key[0] == project and family.samples:
+                    self._early += 1
+                    self._let_go(family)
+                    break
+        self._send(emission, SLICE_FULL)
 
     def __repr__(self) -> str:
         return f"<FirstSight {len(self._families)} families wait>"

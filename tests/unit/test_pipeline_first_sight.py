@@ -186,6 +186,33 @@ def test_too_much_that_waits_leaves_early_that_of_the_largest_first(
     assert made.engine.first_sight._samples == {}
 
 
+def test_many_leave_in_slices_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_sight, "SLICE", 3)
+    made = rig()
+    for number in range(8):
+        made.feed(write(f"c {number}", at_ms=T0_MS + number))
+    made.due(2.0)
+    made.flush()
+    assert made.sinks[0].held == 3
+    assert made.engine.next_due() == 0.0, "at once"
+    made.feed(write("c 8", at_ms=T0_MS + 8, types={"c": "counter"}), tick=2.0)
+    for _ in range(3):
+        made.due(2.0)
+    made.feed(write("c 9", at_ms=T0_MS + 9), tick=3.0)
+    assert [point.value for point in points(made)] == [float(number) for number in range(10)]
+    statistics = made.engine.first_sight.statistics()
+    assert (statistics.families, statistics.samples) == (0, 0)
+
+
+def test_a_family_of_which_no_sample_came_is_let_go() -> None:
+    made = rig()
+    made.engine.probe(write("c 1"), now=1.0)
+    assert made.engine.first_sight.statistics().families == 1
+    made.due(2.0)
+    assert made.engine.first_sight.statistics().families == 0
+    assert made.engine.first_sight.settled() == []
+
+
 def test_the_root_of_a_name() -> None:
     names = ["foo", "foo_total", "foo_bucket", "foo_sum", "foo_count", "foo_created", "foo_info"]
     assert {root_of(name) for name in names} == {"foo"}
