@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from relay.errors import ConfigError, Fault
+from relay.excerpt import escaped
 from relay.exporter.document import read_documents
 from relay.exporter.loading import LoadResult, load_exporters
 from relay.inventory.loading import load_inventory
@@ -45,7 +46,7 @@ def check(
     lines.append(counted(len(faults), "fault") if faults else "all good")
     # Settings make paths absolute; people read them better from where they stand.
     here = f"{Path.cwd()}{os.sep}"
-    return CheckResult(tuple(line.replace(here, "") for line in lines), tuple(faults))
+    return CheckResult(tuple(_printable(line.replace(here, "")) for line in lines), tuple(faults))
 
 
 def _check_settings(
@@ -78,7 +79,7 @@ def _report(loaded: LoadResult, lines: list[str], faults: list[Fault]) -> None:
         sources = counted(len(exporter.sources), "source")
         counts = f"{sources}, {counted(len(exporter.sinks), 'sink')}"
         lines.append(f"good     {exporter.origin}: exporter {exporter.id} ({counts})")
-        lines += [f"warning  {exporter.origin}: {warning}" for warning in exporter.warnings]
+        lines += [f"warning  {warning}" for warning in exporter.warnings]
     lines += [f"fault    {fault}" for fault in loaded.faults]
     faults += loaded.faults
 
@@ -91,6 +92,11 @@ def _is_settings(path: Path) -> bool:
         return False  # loading it as manifests reports the same fault
     values = [document.value for document in documents if isinstance(document.value, dict)]
     return bool(values) and not any("kind" in value or "apiVersion" in value for value in values)
+
+
+def _printable(line: str) -> str:
+    """Escape what could move a terminal's cursor; a fault's own line breaks stay."""
+    return "\n".join(map(escaped, line.split("\n")))
 
 
 def counted(number: int, what: str) -> str:

@@ -10,7 +10,9 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from relay.excerpt import excerpt, indented, line_at
 
 
 class RelayError(Exception):
@@ -22,18 +24,31 @@ class Fault:
     """One thing that is wrong in a configuration file.
 
     ``path`` is where, as the author would say it (``spec.sinks[0].retry.backoff``); ``message``
-    says what is wrong and what is allowed; ``origin`` names the file and document. ``project`` is
-    whose file it is, "" without tenancy and for the operator's own: nobody else may be told.
+    says what is wrong and what is allowed; ``origin`` names the file, line, column and document.
+    ``project`` is whose file it is, "" without tenancy and for the operator's own: nobody else may
+    be told. ``excerpt`` is the line with a caret below the place, "" where there is none; ``place``
+    is line and column, for the order of faults.
     """
 
     path: str
     message: str
     origin: str = ""
     project: str = ""
+    excerpt: str = field(default="", compare=False)
+    place: tuple[int, int] = field(default=(0, 0), compare=False)
 
     def __str__(self) -> str:
-        where = f"{self.origin}: " if self.origin else ""
-        return f"{where}{self.path}: {self.message}" if self.path else f"{where}{self.message}"
+        return self.summary + indented(self.excerpt)
+
+    @property
+    def summary(self) -> str:
+        """The fault on one line: ``origin: path: message``."""
+        return (f"{self.origin}: " if self.origin else "") + self.text
+
+    @property
+    def text(self) -> str:
+        """What is wrong, without the file: ``path: message``."""
+        return f"{self.path}: {self.message}" if self.path else self.message
 
 
 class ConfigError(RelayError):
@@ -69,10 +84,7 @@ class SelectorError(RelayError):
 
     def caret(self) -> str:
         """The line of the selector that holds the offset, and a caret below the place."""
-        start = self.text.rfind("\n", 0, self.offset) + 1
-        end = self.text.find("\n", self.offset)
-        line = self.text[start : end if end >= 0 else len(self.text)]
-        return f"{line}\n{' ' * (self.offset - start)}^"
+        return excerpt(*line_at(self.text, self.offset))
 
 
 class WireError(RelayError):

@@ -231,7 +231,7 @@ class Reloader:
             _log.info("%s: can be read again", file)
         for name in (*differences.added, *differences.changed):
             for warning in differences.wanted[name].warnings:
-                _log.warning("exporter %s: %s", name, warning)
+                _log.warning("exporter %s: %s", name, warning.text)
 
     async def _take_inventory(self, inventory: InventoryLoad) -> None:
         _log_new("faulty in the inventory", self._inventory.faults, inventory.faults)
@@ -256,6 +256,7 @@ def _log_new(title: str, before: Iterable[Fault], now: Iterable[Fault]) -> None:
     known = set(before)
     new = [fault for fault in now if fault not in known]
     for fault in new[:LOGGED_MAX]:
-        _log.error("%s: %s", title, fault)
+        extra = {"excerpt": fault.excerpt} if fault.excerpt else None
+        _log.error("%s: %s", title, fault.summary, extra=extra)
     if len(new) > LOGGED_MAX:
         _log.error("%s: %d more faults; /status has all", title, len(new) - LOGGED_MAX)

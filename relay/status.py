@@ -323,7 +323,7 @@ def _exporter(
     return {
         "name": name,
         "origin": exporter.origin,
-        "warnings": list(exporter.warnings),
+        "warnings": [one.text for one in exporter.warnings],
         "sources": [
             {
                 "name": source.name,

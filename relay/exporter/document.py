@@ -10,7 +10,8 @@ Rules:
   marker at the start of a line ends a document even inside a quoted or block scalar (YAML 1.2.2
   §9.1.2, ``c-forbidden``), so the split is exact.
 * Plain scalars resolve by YAML 1.2's core schema (§10.3.2) in decimal only: ``no``, ``on``,
-  ``012``, ``1:30`` and dates stay text. Merge keys and tags other than ``!!str`` are not accepted.
+  ``012``, ``1:30`` and dates stay text. Tags other than ``!!str`` are not accepted, nor are merge
+  keys, which are followed all the same, so that what they bring in is not missed.
 * Keys are strings, and unique (YAML 1.2.2 §3.2.1.3); each exception is a fault.
 * Faults name fields, never values: the value may be a secret.
 """
@@ -22,64 +23,42 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
-
-import yaml
 
 from relay.errors import ConfigError, Fault
+from relay.exporter.places import (
+    Place,
+    SourceText,
+    Step,
+    TextMark,
+    Where,
+    dotted,
+    shown,
+    unpacked,
+)
+from relay.exporter.yaml_faults import repaired
+from relay.exporter.yaml_values import FAULTS_MAX, Builder, UnreadableError
 from relay.loop import give_way
 
-try:
-    from yaml import CSafeLoader as _Loader
-except ImportError:  # PyYAML built without libyaml: the same events, ten times slower
-    from yaml import SafeLoader as _Loader  # type: ignore[assignment]
-
-Step: TypeAlias = str | int
-Where: TypeAlias = tuple[Step, ...]
+__all__ = [
+    "FAULTS_MAX",
+    "Document",
+    "Step",
+    "Where",
+    "dotted",
+    "parse_documents",
+    "read_bounded",
+    "read_documents",
+    "shown",
+]
 
 FILE_BYTES_MAX = 32 * 1024 * 1024  # some twenty thousand Exporters of the proposal's size
-DEPTH_MAX = 64
-VALUES_MAX = 1_000_000  # per document, each use of an alias counted in full
-FAULTS_MAX = 100  # per document
+REPAIRS_MAX = 20  # per document
 
 _MARKER = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|\Z)", re.MULTILINE)
 # Something other than blanks, comments and directives; or than those and one marker.
 _CONTENT = re.compile(r"^(?:[ \t\r]+[^ \t\r\n#]|[^ \t\r\n#%])", re.MULTILINE)
 _CONTENT_AFTER_MARKER = re.compile(r"^(?:---[ \t\r]+|(?!---)[ \t\r]*)[^ \t\r\n#]", re.MULTILINE)
-# A bracket; or what brackets have no meaning in: quoted text and comments.
-_BRACKET = re.compile(
-    r"""[\[\]{}]|"(?:[^"\\]|\\.)*(?:"|\Z)|'[^']*(?:'|\Z)|(?:^|(?<=\s))#[^\n]*""", re.MULTILINE
-)
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_WORDS: dict[str, bool | None] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
-_INTEGER = re.compile(r"[-+]?[0-9]{1,19}")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]{1,40}|[0-9]{1,40}(?:\.[0-9]{0,40})?)(?:[eE][-+]?[0-9]{1,4})?")
-_LEADING_ZERO = re.compile(r"[-+]?0[0-9]")
-_FIELD_STEP = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-_SHOWN_CHARS_MAX = 60
-
-_STR_TAG = "tag:yaml.org,2002:str"
-_CONTAINER_TAGS = {None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
-# The tag is not repeated: it may be a secret that happens to begin with "!".
-_TAG_MESSAGE = "YAML tags are not accepted; quote a value that begins with !"
-_DEPTH_MESSAGE = f"nested deeper than {DEPTH_MAX} levels"
-
-
-def _brackets_open(text: str) -> int:
-    """Return how deep the end of a YAML text is in brackets and braces."""
-    depth = 0
-    for token in _BRACKET.finditer(text):
-        if token[0] in ("[", "{"):
-            depth += 1
-        elif token[0] in ("]", "}"):
-            depth -= 1
-    return depth
 
 
 class Document:
@@ -89,77 +68,133 @@ class Document:
     (place, message) pairs, because only the reader of the value knows how to name its subject.
     """
 
-    __slots__ = ("_kept", "_lines", "_number", "faults", "file", "line_first", "value")
+    __slots__ = (
+        "_kept",
+        "_marks",
+        "_number",
+        "_root",
+        "faults",
+        "file",
+        "repaired",
+        "text",
+        "value",
+    )
 
-    def __init__(self, file: str, *, number: int = 0, line_first: int = 1) -> None:
+    def __init__(self, file: str, *, number: int = 0, line_first: int = 1, text: str = "") -> None:
         self.file = file
-        self.line_first = line_first
+        self.text = SourceText(text, line_first)
         self.value: object = None
         self.faults: list[tuple[Where, str]] = []
+        self.repaired: frozenset[int] = frozenset()
+        """Lines that were taken out to read the others: what is missing there is no news."""
         self._number = number
-        # Line of each member, by identity of its container, which `value` keeps alive.
-        self._lines: dict[int, dict[Step, int]] = {}
-        # Lines that are still known when the value is not.
-        self._kept: dict[Where, int] = {}
+        self._root = 0
+        # Marks of each member, by identity of its container, which `value` keeps alive.
+        self._marks: dict[int, dict[Step, int]] = {}
+        # Places that are still known when the value is not.
+        self._kept: dict[Where, Place] = {}
 
     def __repr__(self) -> str:
         return f"<Document {self.origin()}: {len(self.faults)} faults>"
 
     def origin(self, where: Where = (), subject: str = "") -> str:
         """``file:line``, then the document's number (where there are several) and the subject."""
+        return self._origin(str(self.line(where)), subject)
+
+    def _origin(self, place: str, subject: str) -> str:
         number = f"document {self._number}" if self._number else ""
         about = ", ".join(text for text in (number, subject) if text)
-        return f"{self.file}:{self.line(where)}" + (f" ({about})" if about else "")
+        return f"{self.file}:{place}" + (f" ({about})" if about else "")
+
+    def fault(
+        self,
+        where: Where,
+        message: str,
+        *,
+        subject: str = "",
+        on_key: bool = False,
+        offset: int | None = None,
+    ) -> Fault:
+        """A fault at :meth:`place`, with its line."""
+        place = self.place(where, on_key=on_key, offset=offset)
+        return Fault(
+            dotted(where),
+            message,
+            self._origin(f"{place.line}:{place.column}", subject),
+            excerpt=place.excerpt,
+            place=(place.line, place.column),
+        )
 
     def line(self, where: Where) -> int:
         """The line, from 1, of the deepest part of ``where`` that exists."""
+        return self.place(where).line
+
+    def place(self, where: Where, *, on_key: bool = False, offset: int | None = None) -> Place:
+        """The place of the deepest part of ``where`` that exists.
+
+        That is where a value that is a scalar begins, and the key of anything else. ``on_key``
+        always means the key, ``offset`` a character of a value that is a text.
+        """
+        if isinstance(where, TextMark):
+            return self.text.place(where.offset)
         if where in self._kept:
             return self._kept[where]
-        line = self.line_first
-        value = self.value
+        value: object = self.value
+        key = start = self._root
         for step in where:
-            lines = self._lines.get(id(value), {})
-            if step not in lines:
-                break
-            line = lines[step]
-            if isinstance(value, dict):
-                value = value.get(step)
-            elif isinstance(value, list) and isinstance(step, int):
-                value = value[step]
-        return line
+            mark = self._marks.get(id(value), {}).get(step)
+            if mark is None:
+                return self.text.place(key)
+            key, start, end = unpacked(mark)
+            value = _member(value, step)
+        if on_key or not where or value is None or isinstance(value, dict | list):
+            return self.text.place(key)
+        if offset is not None and isinstance(value, str):
+            inside = self.text.inside(start, end, value, offset)
+            if inside is not None:
+                return self.text.place(inside)
+        return self.text.place(start)
+
+    def is_repaired(self, where: Where) -> bool:
+        """Whether a place is in a line that was taken out."""
+        return bool(self.repaired) and self.line(where) in self.repaired
+
+    def written(self, where: Where) -> str:
+        """What stands in the text for a value, "" where there is none."""
+        value: object = self.value
+        start = end = 0
+        for step in where:
+            mark = self._marks.get(id(value), {}).get(step)
+            if mark is None:
+                return ""
+            _, start, end = unpacked(mark)
+            value = _member(value, step)
+        return self.text.between(start, end)
 
     def let_go(self, wheres: Iterable[Where]) -> None:
-        """Keep nothing but the lines of these places: the value is many times as large."""
-        kept = {where: self.line(where) for where in wheres}
+        """Keep nothing but these places: the value is many times as large."""
+        kept = {where: self.place(where) for where in wheres}
         self.value = None
         self.faults = []
-        self._lines = {}
+        self._marks = {}
+        self.text = SourceText("", self.text.line(0))
         self._kept = kept
 
-    def lines_of(self, container: object) -> dict[Step, int]:
-        """Where a new container's reader is to write down the line of each member."""
-        lines: dict[Step, int] = {}
-        self._lines[id(container)] = lines
-        return lines
+    def begin(self, offset: int) -> None:
+        """Note where the value begins."""
+        self._root = offset
+
+    def marks_of(self, container: object) -> dict[Step, int]:
+        """Where a new container's reader is to write down the marks of each member."""
+        marks: dict[Step, int] = {}
+        self._marks[id(container)] = marks
+        return marks
 
 
-def shown(text: str) -> str:
-    """A quoted, escaped and shortened text for a message."""
-    cut = text if len(text) <= _SHOWN_CHARS_MAX else text[: _SHOWN_CHARS_MAX - 1] + "…"
-    return '"' + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut) + '"'
-
-
-def dotted(where: Where) -> str:
-    """A place as its author would say it: ``spec.sinks[0].otlp_http.headers["X.Y"]``."""
-    text = ""
-    for step in where:
-        if isinstance(step, int):
-            text += f"[{step}]"
-        elif _FIELD_STEP.fullmatch(step) and len(step) <= _SHOWN_CHARS_MAX:
-            text += f".{step}" if text else step
-        else:
-            text += f"[{shown(step)}]"
-    return text
+def _member(container: object, step: Step) -> object:
+    if isinstance(container, dict):
+        return container.get(step)
+    return container[step] if isinstance(container, list) and isinstance(step, int) else None
 
 
 def read_bounded(path: Path, *, bytes_max: int) -> bytes:
@@ -193,19 +228,42 @@ def read_documents(path: Path, *, bytes_max: int = FILE_BYTES_MAX) -> list[Docum
 
 
 def parse_documents(text: str, file: str) -> list[Document]:
-    """The documents of a text, without those that hold nothing; never raises for its content."""
+    """The documents of a text, without those that hold nothing; never raises for its content.
+
+    A line that is no valid YAML is taken out to find what is wrong with the others: a document
+    that is ``repaired`` must not be used for anything else.
+    """
     chunks = list(_split(text))
     documents: list[Document] = []
     for number, (line_first, chunk) in enumerate(chunks, 1):
-        document = Document(file, number=number if len(chunks) > 1 else 0, line_first=line_first)
-        try:
-            document.value = _Builder(document).build(chunk)
-        except _UnreadableError as error:
-            document.line_first = error.line
-            document.faults = [((), str(error))]
+        document = _read(chunk, file, number if len(chunks) > 1 else 0, line_first)
         if document.value is not None or document.faults:
             documents.append(document)
     return documents
+
+
+def _read(chunk: str, file: str, number: int, line_first: int) -> Document:
+    faults: list[tuple[Where, str]] = []
+    broken: list[tuple[int, bool]] = []
+    text: str | None = chunk
+    while text is not None:
+        document = Document(file, number=number, line_first=line_first, text=chunk)
+        try:
+            document.value = Builder(document).build(text)
+        except UnreadableError as error:
+            line = document.text.line(error.offset)
+            if broken and line <= document.text.line(broken[-1][0]):
+                break  # the same fault once more
+            faults.append((TextMark.at(error.offset), str(error)))
+            broken.append((error.offset, error.trusted))
+            text = repaired(text, error.offset) if len(broken) < REPAIRS_MAX else None
+        else:
+            break
+    for offset, trusted in broken:
+        document.text.mask_line(offset, trusted=trusted)
+    document.faults[:0] = faults
+    document.repaired = frozenset(document.text.line(offset) for offset, _ in broken)
+    return document
 
 
 def _split(text: str) -> Iterator[tuple[int, str]]:
@@ -225,182 +283,3 @@ def _split(text: str) -> Iterator[tuple[int, str]]:
     chunk = text[start:]
     if (_CONTENT_AFTER_MARKER if begun else _CONTENT).search(chunk):
         yield line, chunk
-
-
-class _UnreadableError(Exception):
-    """The document as a whole cannot be read. ``line`` counts from 1 in the file."""
-
-    def __init__(self, message: str, line: int) -> None:
-        self.line = line
-        super().__init__(message)
-
-
-@dataclass(frozen=True, slots=True)
-class _Node:
-    """A finished value, how many values it holds (aliases followed), and how deep it nests."""
-
-    value: object
-    size: int = 1
-    height: int = 0
-
-
-@dataclass(slots=True)
-class _Frame:
-    """A container that is still being read. ``key`` is the mapping key that waits for its value."""
-
-    container: dict[str, object] | list[object]
-    where: Where
-    lines: dict[Step, int]
-    anchor: str | None
-    key: str | None = None
-    size: int = 1
-    height: int = 1
-
-
-class _Builder:
-    """Puts one document's events together to plain values, counting as it goes."""
-
-    __slots__ = ("_anchors", "_document", "_frames", "_line", "_root")
-
-    def __init__(self, document: Document) -> None:
-        self._document = document
-        self._frames: list[_Frame] = []
-        self._anchors: dict[str, _Node] = {}
-        self._line = document.line_first
-        self._root: _Node | None = None
-
-    def build(self, chunk: str) -> object:
-        """The document's value; raises :class:`_UnreadableError`."""
-        line_first = self._line
-        if control := _CONTROL.search(chunk):
-            self._line += chunk.count("\n", 0, control.start())
-            raise self._unreadable(f"not valid YAML: control character {control[0]!a}")
-        try:
-            for event in yaml.parse(chunk, Loader=_Loader):
-                assert event.start_mark is not None, "the parser marks every event"
-                self._line = line_first + event.start_mark.line
-                self._take(event)
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            if mark is not None:
-                self._line = line_first + mark.line
-            # The parser reads ahead of its events, and newer ones have a limit of their own.
-            if _brackets_open(chunk[: mark.index] if mark is not None else chunk) > DEPTH_MAX:
-                raise self._unreadable(_DEPTH_MESSAGE) from error
-            # Both texts are fixed phrases of the parser, never the author's content.
-            problem = ", ".join(part for part in (error.context, error.problem) if part)
-            raise self._unreadable(f"not valid YAML: {problem}") from error
-        except yaml.YAMLError as error:
-            raise self._unreadable(f"not valid YAML: {str(error).splitlines()[0]}") from error
-        return self._root.value if self._root else None
-
-    def _unreadable(self, message: str) -> _UnreadableError:
-        return _UnreadableError(message, self._line)
-
-    def _take(self, event: yaml.Event) -> None:
-        if isinstance(event, yaml.ScalarEvent):
-            self._take_scalar(event)
-        elif isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
-            self._open(event)
-        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
-            frame = self._frames.pop()
-            self._add(_Node(frame.container, frame.size, frame.height), frame.anchor)
-        elif isinstance(event, yaml.AliasEvent):
-            self._take_alias(event)
-        elif isinstance(event, yaml.DocumentStartEvent) and self._root is not None:
-            # Only where a line break other than "\n" hid the marker from the split.
-            raise self._unreadable("a second document begins here")
-
-    def _take_scalar(self, event: yaml.ScalarEvent) -> None:
-        if event.tag not in (None, "!", _STR_TAG):
-            raise self._unreadable(_TAG_MESSAGE)
-        is_plain = event.tag is None and event.implicit[0]
-        value = _resolve(event.value) if is_plain else event.value
-        frame = self._frames[-1] if self._frames else None
-        if frame is not None and isinstance(frame.container, dict) and frame.key is None:
-            self._take_key(frame, event.value, is_string=isinstance(value, str))
-            if event.anchor:
-                self._anchors[event.anchor] = _Node(value)
-            return
-        self._begin_value()
-        self._add(_Node(value), event.anchor)
-
-    def _take_key(self, frame: _Frame, key: str, *, is_string: bool) -> None:
-        frame.key = key
-        where = (*frame.where, key)
-        if key in frame.container:
-            first = frame.lines[key]
-            self._fault(where, f"appears again on line {self._line}; the first is on line {first}")
-            return
-        frame.lines[key] = self._line
-        if not is_string:
-            self._fault(where, f"is not a string; write the key as '{shown(key)[1:-1]}' in quotes")
-
-    def _take_alias(self, event: yaml.AliasEvent) -> None:
-        node = self._anchors.get(event.anchor or "")
-        if node is None:
-            # The name is not repeated: it may be a secret that happens to begin with "*".
-            raise self._unreadable("an alias without an anchor; quote a value that begins with *")
-        self._begin_value()
-        self._add(node, None)
-
-    def _open(self, event: yaml.MappingStartEvent | yaml.SequenceStartEvent) -> None:
-        if event.tag not in _CONTAINER_TAGS:
-            raise self._unreadable(_TAG_MESSAGE)
-        if len(self._frames) == DEPTH_MAX:
-            raise self._unreadable(_DEPTH_MESSAGE)
-        where = self._begin_value()
-        container: dict[str, object] | list[object] = (
-            {} if isinstance(event, yaml.MappingStartEvent) else []
-        )
-        lines = self._document.lines_of(container)
-        self._frames.append(_Frame(container, where, lines, event.anchor))
-
-    def _begin_value(self) -> Where:
-        """Where the value that begins now will stand; refuses it as the key of a mapping."""
-        if not self._frames:
-            self._document.line_first = self._line
-            return ()
-        frame = self._frames[-1]
-        if isinstance(frame.container, list):
-            index = len(frame.container)
-            frame.lines[index] = self._line
-            return (*frame.where, index)
-        if frame.key is None:
-            raise self._unreadable("the key of a mapping must be a plain string")
-        return (*frame.where, frame.key)
-
-    def _add(self, node: _Node, anchor: str | None) -> None:
-        if anchor:
-            self._anchors[anchor] = node
-        if not self._frames:
-            self._root = node
-            return
-        frame = self._frames[-1]
-        frame.size += node.size
-        frame.height = max(frame.height, node.height + 1)
-        if frame.size > VALUES_MAX:
-            raise self._unreadable(f"holds more than {VALUES_MAX} values, aliases counted in full")
-        if len(self._frames) + node.height > DEPTH_MAX:
-            raise self._unreadable(_DEPTH_MESSAGE)
-        if isinstance(frame.container, list):
-            frame.container.append(node.value)
-        else:
-            assert frame.key is not None, "_begin_value refuses values without a key"
-            frame.container.setdefault(frame.key, node.value)
-            frame.key = None
-
-    def _fault(self, where: Where, message: str) -> None:
-        if len(self._document.faults) < FAULTS_MAX:
-            self._document.faults.append((where, message))
-
-
-def _resolve(plain: str) -> object:
-    """A plain scalar's value by the rules at the top of this module."""
-    if plain in _WORDS:
-        return _WORDS[plain]
-    if _INTEGER.fullmatch(plain) and not _LEADING_ZERO.match(plain):
-        return int(plain)
-    if _FLOAT.fullmatch(plain) and not _LEADING_ZERO.match(plain):
-        return float(plain)
-    return plain

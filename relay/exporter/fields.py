@@ -15,11 +15,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 from types import TracebackType
 from typing import Self, TypeVar
 
 from relay.errors import Fault, QuantityError
 from relay.exporter.document import FAULTS_MAX, Document, Step, Where, dotted, shown
+from relay.exporter.places import TextMark, is_public
 from relay.quantity import format_bytes, format_duration, parse_bytes, parse_duration_s
 
 Check = Callable[[str], str]
@@ -29,6 +32,31 @@ T = TypeVar("T")
 S = TypeVar("S", bound=str)
 
 _SUGGESTION_CHARS_MAX = 64  # difflib is quadratic
+_CLOSE_CHARS_MIN = 5
+_CLOSE_RATIO = 0.85
+
+MISNOMERS = {
+    **dict.fromkeys(("url", "uri", "address", "host"), "endpoint"),
+    **dict.fromkeys(("auth", "authorization"), "authentication"),
+    **dict.fromkeys(("query", "expr", "promql", "match", "selector"), "metricsql"),
+    **dict.fromkeys(("otlp", "otlphttp", "otlpHTTP", "http"), "otlp_http"),
+    **dict.fromkeys(("secret", "tokenSecretRef", "secretName"), "secretRef"),
+    **dict.fromkeys(("attempts", "retries", "maxRetries"), "maxAttempts"),
+    **dict.fromkeys(("batchSize", "size"), "maxSize"),
+}
+"""What other tools call a field."""
+CREDENTIALS = frozenset(("token", "password", "username", "apiKey", "bearerToken", "basicAuth"))
+"""Fields that would hold a secret in the open."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """A fault or warning; the place is as in :meth:`Document.place`."""
+
+    where: Where
+    message: str
+    on_key: bool
+    offset: int | None
 
 
 class Report:
@@ -39,8 +67,8 @@ class Report:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.subject = ""
-        self._faults: list[tuple[Where, str]] = []
-        self._warnings: list[tuple[Where, str]] = []
+        self._faults: list[_Finding] = []
+        self._warnings: list[_Finding] = []
         self._count = 0
 
     def __repr__(self) -> str:
@@ -59,39 +87,50 @@ class Report:
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """Every fault in the order it was found; beyond a limit, how many more there were."""
-        faults = [
-            Fault(dotted(where), message, self.origin(where)) for where, message in self._faults
-        ]
+        """Every fault in the order of the file; beyond a limit, how many more there were."""
+        faults = self._placed(self._faults)
         if self._count > len(faults):
             faults.append(Fault("", f"{self._count - len(faults)} more faults", self.origin()))
         return tuple(faults)
 
     @property
-    def warnings(self) -> tuple[str, ...]:
-        """Every warning, with its place."""
-        return tuple(f"{dotted(where)}: {message}" for where, message in self._warnings)
+    def warnings(self) -> tuple[Fault, ...]:
+        """Every warning in the order of the file."""
+        return tuple(self._placed(self._warnings))
+
+    def _placed(self, findings: list[_Finding]) -> list[Fault]:
+        placed = [
+            self.document.fault(
+                one.where, one.message, subject=self.subject, on_key=one.on_key, offset=one.offset
+            )
+            for one in findings
+        ]
+        return sorted(placed, key=attrgetter("place"))
 
     def origin(self, where: Where = ()) -> str:
         """File, line, document and subject, as in ``Fault.origin``."""
         return self.document.origin(where, self.subject)
 
-    def fault(self, where: Where, message: str) -> None:
-        """Note a fault."""
+    def fault(
+        self, where: Where, message: str, *, on_key: bool = False, offset: int | None = None
+    ) -> None:
+        """Note a fault, of the key of a field or of a character of its text if so said."""
+        if not isinstance(where, TextMark) and self.document.is_repaired(where):
+            return  # a consequence of what was taken out, which is a fault itself
         self._count += 1
         if len(self._faults) < FAULTS_MAX:
-            self._faults.append((where, message))
+            self._faults.append(_Finding(where, message, on_key, offset))
 
-    def warn(self, where: Where, message: str) -> None:
+    def warn(self, where: Where, message: str, *, offset: int | None = None) -> None:
         """Note a warning."""
         if len(self._warnings) < FAULTS_MAX:
-            self._warnings.append((where, message))
+            self._warnings.append(_Finding(where, message, on_key=False, offset=offset))
 
 
 class Section:
     """One mapping, read field by field. Leaving its ``with`` block reports the unknown fields."""
 
-    __slots__ = ("_asked", "_ignored", "_values", "present", "report", "where")
+    __slots__ = ("_asked", "_ignored", "_values", "_written", "present", "report", "where")
 
     def __init__(self, report: Report, where: Where, value: object, *, required: bool) -> None:
         self.report = report
@@ -101,6 +140,8 @@ class Section:
         self._values: dict[str, object] = value if isinstance(value, dict) else {}
         self._asked: set[str] = set()
         self._ignored: set[str] = set()
+        self._written: dict[str, str] = {}
+        """How a field that is misspelt is written."""
         if value is None and required:
             self.report.fault(where, "is required")
         elif value is not None and not self.present:
@@ -122,17 +163,29 @@ class Section:
             return
         for key in self._values:
             if key not in self._asked and key not in self._ignored:
-                hint = nearest(key, self._asked)
-                accepted = hint or f"accepted here: {', '.join(sorted(self._asked))}"
-                self.report.fault((*self.where, key), f"unknown field; {accepted}")
+                self.report.fault(
+                    (*self.where, key), f"unknown field; {self._hint(key)}", on_key=True
+                )
+
+    def _hint(self, unknown: str) -> str:
+        """What to write in place of a field that does not exist."""
+        meant = next((field for field, key in self._written.items() if key == unknown), "")
+        if meant:
+            return f'did you mean "{meant}"?'
+        if unknown in CREDENTIALS and "secretRef" in self._asked:
+            return "put a credential into a Secret, and name that in secretRef"
+        accepted = f"accepted here: {', '.join(sorted(self._asked))}"
+        return nearest(unknown, self._asked) or accepted
 
     def at(self, *steps: Step) -> Where:
         """The place of something in this section."""
+        if steps and isinstance(steps[0], str):
+            steps = (self._written.get(steps[0], steps[0]), *steps[1:])
         return (*self.where, *steps)
 
     def fault(self, key: str, message: str) -> None:
         """Note a fault of one field."""
-        self.report.fault((*self.where, key), message)
+        self.report.fault(self.at(key), message)
 
     def has(self, key: str) -> bool:
         """Whether the field is there, whatever it holds."""
@@ -321,8 +374,14 @@ class Section:
         return good
 
     def _value(self, key: str) -> object:
+        """The field's value; that of a field which is plainly the same one misspelt is read too."""
         self._asked.add(key)
-        return self._values.get(key)
+        if key not in self._values and key not in self._written:
+            for candidate in self._values:
+                if candidate not in self._asked and _is_misspelt(candidate, key):
+                    self._written[key] = candidate
+                    break
+        return self._values.get(self._written.get(key, key))
 
 
 def described(value: object) -> str:
@@ -370,6 +429,16 @@ def nearest(word: str, known: Sequence[str] | set[str]) -> str:
     folded = {_fold(candidate): candidate for candidate in sorted(known)}
     close = difflib.get_close_matches(_fold(word), folded, n=1)
     return f'did you mean "{folded[close[0]]}"?' if close else ""
+
+
+def _is_misspelt(word: str, field: str) -> bool:
+    """Whether a field that does not exist can only be meant as ``field``."""
+    if MISNOMERS.get(word) == field or _fold(word) == _fold(field):
+        return True
+    if is_public(word) or not _CLOSE_CHARS_MIN <= len(word) <= _SUGGESTION_CHARS_MAX:
+        return False
+    close = difflib.SequenceMatcher(None, _fold(word), _fold(field))
+    return close.real_quick_ratio() > _CLOSE_RATIO and close.ratio() > _CLOSE_RATIO
 
 
 def _fold(word: str) -> str:

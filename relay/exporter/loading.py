@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 
 from relay.errors import ConfigError, Fault
@@ -274,9 +275,11 @@ class Manifests:
             faults.extend(_of(project, file.faults))
         for (project, _), file in self._files.items():
             for one in file.resources:
-                faults.extend(_of(project, one.faults))
+                found = one.faults
                 if id(one) in surroundings:
-                    faults.extend(_of(project, surroundings[id(one)].faults))
+                    found = (*found, *surroundings[id(one)].faults)
+                    found = tuple(sorted(found, key=attrgetter("place")))
+                faults.extend(_of(project, found))
         exporters = tuple(one.exporter for one in good if one.exporter is not None)
         running = {one.identity for one in good}
         return LoadResult(
@@ -399,6 +402,15 @@ def _without_refused_cost(
     return [one for one in good if id(one) not in refused]
 
 
+def _kind_meant(value: Mapping[str, object], hint: str) -> str:
+    """The kind that a resource of a wrong kind must be meant as, or ""."""
+    if f'"{schema.KIND}"' in hint or value.get("apiVersion") == schema.API_VERSION:
+        return schema.KIND
+    if f'"{secrets_module.KIND}"' in hint or "stringData" in value:
+        return secrets_module.KIND
+    return ""
+
+
 class _FileReader:
     """Reads one file's resources, each by itself."""
 
@@ -427,14 +439,17 @@ class _FileReader:
     def _read_document(self, document: Document) -> None:
         value = document.value
         if isinstance(value, dict) and value.get("kind") == _LIST_KIND:
-            self._read_list(document)
-            return
+            if document.repaired:
+                value = None  # which of its items lacks what was taken out is not known
+            else:
+                self._read_list(document)
+                return
         resource = self._resource(document, ())
         for where, message in document.faults:
             resource.report.fault(where, message)
         if value is not None:
             self._read_resource(resource, value)
-        elif document.faults:
+        if document.faults and resource.identity is None:
             self._file.is_faulty = True
 
     def _read_list(self, document: Document) -> None:
@@ -470,6 +485,12 @@ class _FileReader:
             if kind is not None:
                 message += f", not {described(kind)}"
             report.fault((*where, "kind"), f"{message}; {hint}" if hint else message)
+            # What is meant is plain, mostly: say what else is wrong with it.
+            meant = _kind_meant(value, hint)
+            if meant == schema.KIND:
+                self._read_exporter(resource, value)
+            elif meant == secrets_module.KIND:
+                self._read_secret(resource, value)
 
     def _read_exporter(self, resource: _Resource, value: object) -> None:
         with Section(resource.report, resource.where, value, required=True) as section:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from relay.errors import Fault
 from relay.selector.resources import Selection
 from relay.wire.otlp import Kind, Temporality
 
@@ -158,7 +159,7 @@ class Exporter:
     sources: tuple[Source, ...]
     sinks: tuple[Sink, ...]
     uid: str = ""
-    warnings: tuple[str, ...] = field(default=(), compare=False)
+    warnings: tuple[Fault, ...] = field(default=(), compare=False)
     origin: str = field(default="", compare=False)
     file: str = field(default="", compare=False)
 

@@ -188,8 +188,7 @@ def _read_query(metrics: Section) -> tuple[str, Selector]:
     try:
         selector = parse_query(query)
     except SelectorError as error:
-        caret = "\n    ".join(error.caret().splitlines())
-        metrics.fault("metricsql", f"{error}\n    {caret}")
+        metrics.report.fault(metrics.at("metricsql"), str(error), offset=error.offset)
         return query, EVERYTHING
     for warning in (*selector.warnings, *split_histograms(selector), *whole_names(selector)):
         metrics.report.warn(metrics.at("metricsql"), warning)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from relay.errors import ConfigError, Fault
-from relay.exporter.document import Document, Where, dotted, read_documents
+from relay.exporter.document import Document, Where, read_documents
 from relay.exporter.fields import described
 from relay.exporter.files import Signature, manifest_files
 from relay.exporter.model import ExporterPath
@@ -132,7 +132,7 @@ def _read_file(file: Path, project: str) -> _File:
     faults: list[Fault] = []
     for document in documents:
         for where, message in document.faults:
-            faults.append(Fault(dotted(where), message, document.origin(where)))
+            faults.append(document.fault(where, message))
         for where, value in _items(document):
             if len(faults) >= _FAULTS_MAX:
                 break
@@ -144,8 +144,8 @@ def _read_file(file: Path, project: str) -> _File:
 
 def _items(document: Document) -> Iterator[tuple[Where, object]]:
     value = document.value
-    if value is None:
-        return
+    if value is None or document.repaired:
+        return  # an object with a label less is another one
     if isinstance(value, dict) and value.get("kind") == LIST_KIND:
         items = value.get("items")
         for index, item in enumerate(items if isinstance(items, list) else ()):
@@ -161,7 +161,7 @@ def _read_object(
 
     def fault(*steps: str, message: str) -> None:
         at = (*where, *steps)
-        faults.append(Fault(dotted(at), message, document.origin(at)))
+        faults.append(document.fault(at, message))
 
     if not isinstance(value, dict):
         fault(message=f"must be a Kubernetes object, not {described(value)}")

@@ -20,6 +20,7 @@ COMPILED = sorted(PACKAGE.rglob("*.pyx"))
 OWN_TREES = [PACKAGE, ROOT / "tests", ROOT / "bench"]
 
 LEVELS = [
+    {"excerpt"},
     {"errors", "runtime"},
     {"quantity", "distribution", "wire", "selector", "journal", "loop"},
     {"exporter"},

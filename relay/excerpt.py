@@ -1,0 +1,73 @@
+"""One line of a text with a caret below a place in it, for messages.
+
+Rules:
+
+* What cannot be seen is written as an escape, so that no text can move a terminal's cursor.
+* The caret is placed by columns of a terminal: a wide character takes two, a combining one none.
+* A long line is cut around the place.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Final
+
+COLUMNS_MAX: Final = 100
+INDENT: Final = "    "
+_LEFT_COLUMNS: Final = 60
+_WIDE: Final = frozenset("WF")
+_COMBINING: Final = frozenset(("Mn", "Me"))
+
+
+def escaped(text: str) -> str:
+    """Write control characters, line separators and other invisible ones as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def excerpt(line: str, offset: int) -> str:
+    """Return the line, escaped and cut, and a caret below the character at ``offset``."""
+    cells = [escaped(char) for char in line]
+    widths = [_columns(cell) for cell in cells]
+    offset = min(offset, len(line))
+    first, last = 0, len(cells)
+    if sum(widths) > COLUMNS_MAX:
+        left = 0
+        first = offset
+        while first > 0 and left + widths[first - 1] <= _LEFT_COLUMNS:
+            first -= 1
+            left += widths[first]
+        right = COLUMNS_MAX - left
+        last = offset
+        while last < len(cells) and right >= widths[last]:
+            right -= widths[last]
+            last += 1
+    head = "…" if first else ""
+    shown = head + "".join(cells[first:last]) + ("…" if last < len(cells) else "")
+    return f"{shown}\n{' ' * (len(head) + sum(widths[first:offset]))}^"
+
+
+def line_at(text: str, offset: int) -> tuple[str, int]:
+    """Return the line of ``text`` that holds the offset, and the offset within it."""
+    start = text.rfind("\n", 0, offset) + 1
+    end = text.find("\n", offset)
+    return text[start : end if end >= 0 else len(text)].removesuffix("\r"), offset - start
+
+
+def indented(lines: str) -> str:
+    """Return an excerpt as it stands below a message's first line."""
+    return "".join(f"\n{INDENT}{line}" for line in lines.splitlines())
+
+
+def _columns(cell: str) -> int:
+    if cell.isascii():
+        return len(cell)
+    return sum(
+        0
+        if unicodedata.category(char) in _COMBINING
+        else 2
+        if unicodedata.east_asian_width(char) in _WIDE
+        else 1
+        for char in cell
+    )
