@@ -79,8 +79,15 @@ def _report(loaded: LoadResult, lines: list[str], faults: list[Fault]) -> None:
         sources = counted(len(exporter.sources), "source")
         counts = f"{sources}, {counted(len(exporter.sinks), 'sink')}"
         lines.append(f"good     {exporter.origin}: exporter {exporter.id} ({counts})")
-        lines += [f"warning  {warning}" for warning in exporter.warnings]
-    lines += [f"fault    {fault}" for fault in loaded.faults]
+    # What the operator's paths lack has no file; the rest is in the order of the files.
+    files = {fault.file: None for fault in (*loaded.faults, *loaded.warnings)}
+    order = {file: number for number, file in enumerate(sorted(files))}
+    findings = [
+        *(("fault   ", fault) for fault in loaded.faults),
+        *(("warning ", warning) for warning in loaded.warnings),
+    ]
+    findings.sort(key=lambda finding: (order[finding[1].file], finding[1].place))
+    lines += [f"{word} {finding}" for word, finding in findings]
     faults += loaded.faults
 
 

@@ -26,8 +26,8 @@ class Fault:
     ``path`` is where, as the author would say it (``spec.sinks[0].retry.backoff``); ``message``
     says what is wrong and what is allowed; ``origin`` names the file, line, column and document.
     ``project`` is whose file it is, "" without tenancy and for the operator's own: nobody else may
-    be told. ``excerpt`` is the line with a caret below the place, "" where there is none; ``place``
-    is line and column, for the order of faults.
+    be told. ``excerpt`` is the line with a caret below the place, "" where there is none; ``file``
+    and ``place``, line and column, are for the order of faults.
     """
 
     path: str
@@ -36,6 +36,7 @@ class Fault:
     project: str = ""
     excerpt: str = field(default="", compare=False)
     place: tuple[int, int] = field(default=(0, 0), compare=False)
+    file: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return self.summary + indented(self.excerpt)

@@ -123,6 +123,7 @@ class Document:
             self._origin(f"{place.line}:{place.column}", subject),
             excerpt=place.excerpt,
             place=(place.line, place.column),
+            file=self.file,
         )
 
     def line(self, where: Where) -> int:

@@ -32,6 +32,7 @@ T = TypeVar("T")
 S = TypeVar("S", bound=str)
 
 _SUGGESTION_CHARS_MAX = 64  # difflib is quadratic
+_QUOTED_CHARS_MAX = 200
 _CLOSE_CHARS_MIN = 5
 _CLOSE_RATIO = 0.85
 
@@ -45,6 +46,23 @@ MISNOMERS = {
     **dict.fromkeys(("batchSize", "size"), "maxSize"),
 }
 """What other tools call a field."""
+FIELD_HINTS = {
+    ("secretRef", "namespace"): (
+        "a Secret is always one of the Exporter's own namespace: leave this out"
+    ),
+    ("metrics", "labelSelectors"): "it belongs into an entry of resourceSelectors",
+    ("metrics", "kinds"): "it belongs into an entry of resourceSelectors",
+    ("otlp_http", "batch"): "it belongs beside otlp_http, not below it",
+    ("otlp_http", "retry"): "it belongs beside otlp_http, not below it",
+    ("otlp_http", "queue"): "it belongs beside otlp_http, not below it",
+    ("otlp_http", "secretRef"): "it belongs below authentication",
+    ("sinks", "endpoint"): "it belongs below otlp_http",
+    ("sinks", "authentication"): "it belongs below otlp_http",
+    ("sinks", "headers"): "it belongs below otlp_http",
+    ("sources", "metricsql"): "it belongs below metrics",
+    ("sources", "resourceSelectors"): "it belongs below metrics",
+}
+"""(Where it stands, unknown field): where it belongs."""
 CREDENTIALS = frozenset(("token", "password", "username", "apiKey", "bearerToken", "basicAuth"))
 """Fields that would hold a secret in the open."""
 
@@ -172,6 +190,9 @@ class Section:
         meant = next((field for field, key in self._written.items() if key == unknown), "")
         if meant:
             return f'did you mean "{meant}"?'
+        own = next((step for step in reversed(self.where) if isinstance(step, str)), "")
+        if (own, unknown) in FIELD_HINTS:
+            return FIELD_HINTS[own, unknown]
         if unknown in CREDENTIALS and "secretRef" in self._asked:
             return "put a credential into a Secret, and name that in secretRef"
         accepted = f"accepted here: {', '.join(sorted(self._asked))}"
@@ -190,6 +211,10 @@ class Section:
     def has(self, key: str) -> bool:
         """Whether the field is there, whatever it holds."""
         return self._value(key) is not None
+
+    def is_empty(self, key: str) -> bool:
+        """Whether the field is absent or an empty list."""
+        return self._value(key) in (None, [])
 
     def says(self, key: str, word: str) -> bool:
         """Whether the field holds exactly this word."""
@@ -224,9 +249,19 @@ class Section:
         if not problem and check is not None:
             problem = check(str(value))
         if problem:
+            if isinstance(value, dict) and is_public(key):
+                problem += self._in_quotes(key)
             self.fault(key, problem)
             return default
         return str(value)
+
+    def _in_quotes(self, key: str) -> str:
+        """How to write a short text that YAML took for a mapping."""
+        written = self.report.document.written(self.at(key))
+        if not written.startswith("{") or "\n" in written or len(written) > _QUOTED_CHARS_MAX:
+            return ""
+        quoted = written.replace("'", "''")
+        return f": {key}: '{quoted}'"
 
     def flag(self, key: str, *, default: bool) -> bool:
         """True or false."""
@@ -312,9 +347,8 @@ class Section:
 
     def section(self, key: str, *, required: bool = False) -> Section:
         """A mapping within this one."""
-        return Section(
-            self.report, self.at(key), self._value(key), required=required and self.present
-        )
+        value = self._value(key)  # before its place: the field may be misspelt
+        return Section(self.report, self.at(key), value, required=required and self.present)
 
     def values(
         self, key: str, *, count_max: int, count_min: int = 1, required: bool = False
@@ -333,11 +367,14 @@ class Section:
             return []
         return value
 
-    def sections(self, key: str, *, count_max: int, required: bool = False) -> list[Section]:
-        """A list of mappings, with at least one where ``required``."""
+    def sections(
+        self, key: str, *, count_max: int, count_min: int = 1, required: bool = False
+    ) -> list[Section]:
+        """A list of mappings; one must be there where ``required``."""
+        values = self.values(key, count_min=count_min, count_max=count_max, required=required)
         return [
             Section(self.report, self.at(key, index), value, required=True)
-            for index, value in enumerate(self.values(key, count_max=count_max, required=required))
+            for index, value in enumerate(values)
         ]
 
     def texts(self, key: str, *, count_max: int, check: Check | None = None) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The forms of the texts in an Exporter: names, headers and endpoints.
+"""The forms of the texts in an Exporter: names and headers.
 
 Every ``…_problem`` says what is wrong as a sentence part that follows the field's path, "" for
 nothing. Values of headers, and endpoints that may hold a password, are never repeated.
@@ -6,9 +6,7 @@ nothing. Values of headers, and endpoints that may hold a password, are never re
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from urllib.parse import SplitResult, urlsplit
 
 from relay.exporter.document import shown
 
@@ -43,13 +41,6 @@ HEADERS_RESERVED = frozenset(
         "upgrade",
     }
 )
-
-# RFC 3986 allows these and nothing else; urlsplit would quietly drop tabs and line breaks.
-_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
-_URL_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
-_HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[-A-Za-z0-9_]*[A-Za-z0-9_])?", re.ASCII)
-_BRACKETED = re.compile(r"\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
-_METRICS_PATH = "/v1/metrics"
 
 
 def dns_label_problem(text: str) -> str:
@@ -134,77 +125,3 @@ def header_value_problem(text: str) -> str:
     if _HEADER_VALUE.fullmatch(text):
         return ""
     return "must be printable ASCII without line breaks, and without blanks at the ends"
-
-
-def endpoint_problem(text: str) -> str:
-    """The base endpoint of an OTLP/HTTP receiver."""
-    if not _URL_CHARACTERS.fullmatch(text):
-        return "must be a URL of ASCII characters without blanks; write other host names as xn--…"
-    try:
-        url = urlsplit(text)
-        port = url.port
-    except ValueError:  # its text may hold a part of a password
-        return "is not a valid URL: the host or port is malformed"
-    if url.scheme not in ("http", "https") or "://" not in text:
-        return 'must begin with "https://" or "http://"'
-    if "@" in url.netloc:
-        return "must not contain a user or password; use authentication"
-    if not url.hostname or not _is_host(url):
-        return "must name a host, as in https://otlp.example.com/otlp"
-    if not _is_plain_address(url.hostname):
-        return (
-            "must name a host, or an IPv4 address as four decimal numbers without leading zeros, "
-            "as in http://127.0.0.1:4318"
-        )
-    if port == 0 or url.netloc.endswith(":"):
-        return "must have a port from 1 to 65535, or none"
-    if "?" in text or "#" in text:
-        return 'must not contain a query ("?") or a fragment ("#")'
-    if url.path.rstrip("/").endswith(_METRICS_PATH):
-        return f'must be the base endpoint: leave out "{_METRICS_PATH}", which is appended to it'
-    return ""
-
-
-def metrics_url(endpoint: str) -> str:
-    """Where metrics go for a valid base endpoint: its path is kept and ``v1/metrics`` appended.
-
-    OTLP specification, "OTLP/HTTP Request": the default path of metrics is ``/v1/metrics``,
-    relative to the base URL. The scheme comes out in lower case (RFC 3986 §3.1).
-    """
-    scheme, separator, rest = endpoint.removesuffix("/").partition("://")
-    return scheme.lower() + separator + rest + _METRICS_PATH
-
-
-def _is_host(url: SplitResult) -> bool:
-    host = url.hostname or ""
-    if "[" in url.netloc:
-        return _is_bracketed_address(url.netloc, host)
-    parts = host.removesuffix(".").split(".")
-    return len(host) <= 254 and all(
-        len(part) <= 63 and _HOST_NAME.fullmatch(part) for part in parts
-    )
-
-
-def _is_plain_address(host: str) -> bool:
-    """Whether a host that ends in a number is an IPv4 address as everybody reads it.
-
-    ``0``, ``127.1``, ``2130706433``, ``0x7f.1`` and ``0177.0.0.1`` are addresses to some
-    resolvers, and none to the relay's own.
-    """
-    last = host.removesuffix(".").rpartition(".")[2]
-    if not _NUMBER.fullmatch(last):
-        return True
-    try:
-        ipaddress.IPv4Address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_bracketed_address(authority: str, host: str) -> bool:
-    """RFC 3986 §3.2.2 without zones and future address forms: ``[2001:db8::1]`` and a port."""
-    try:
-        ipaddress.IPv6Address(host)
-    except ValueError:
-        return False
-    return _BRACKETED.fullmatch(authority) is not None

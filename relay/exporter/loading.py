@@ -59,6 +59,8 @@ class LoadResult:
     faulty_files: frozenset[str] = frozenset()
     renewed: frozenset[tuple[str, str]] = frozenset()
     """Project and namespace of Secrets in the manifests that are others than at the last load."""
+    warnings: tuple[Fault, ...] = ()
+    """Of all Exporters, faulty ones among them."""
 
 
 def keep_last_good(running: Iterable[Exporter], loaded: LoadResult) -> LoadResult:
@@ -123,9 +125,12 @@ class _Resource:
     identity: tuple[str, str, str, str] | None = None
     """Kind, project, namespace and name."""
     exporter: Exporter | None = None
+    draft: Exporter | None = None
+    """A faulty exporter, whose secrets can be looked for all the same."""
     data: Mapping[str, bytes] | None = field(default=None, repr=False)
     """Of a Secret."""
     faults: tuple[Fault, ...] = ()
+    warnings: tuple[Fault, ...] = ()
     has_good_secrets: bool = False
     """Of an exporter: they were looked up, and nothing that they depend on has changed since."""
 
@@ -137,8 +142,9 @@ class _Resource:
     def settle(self) -> None:
         """Note what was found, before the document goes."""
         self.faults = self.report.faults
+        self.warnings = self.report.warnings
         if self.exporter is not None and self.report.faulty:
-            self.exporter = None
+            self.draft, self.exporter = self.exporter, None
 
 
 @dataclass(slots=True)
@@ -258,6 +264,8 @@ class Manifests:
         self._waiting = []
         good: list[_Resource] = []
         for one in resources:
+            if one.draft is not None and one.draft.namespace and self._need_secrets:
+                check_secrets(Candidate(one.draft, one.where, report_of(one)), store)
             if one.exporter is None or id(one) in surroundings:
                 continue
             if self._need_secrets and not one.has_good_secrets:
@@ -295,6 +303,7 @@ class Manifests:
                 str(path) for (_, path), file in self._files.items() if file.is_faulty
             ),
             renewed=self._renewed,
+            warnings=tuple(one for resource in resources for one in resource.warnings),
         )
 
     def _secrets_have_come(self) -> bool:
@@ -319,6 +328,8 @@ class Manifests:
                 is_new = store.add(project, namespace, name, one.data)
                 assert is_new, "whoever claimed the name first added it"
                 secrets.setdefault((project, namespace), {})[name] = one.data
+            elif one.data is None and one.identity and one.identity[0] == secrets_module.KIND:
+                store.note_faulty(*one.identity[1:])
         before, self._secrets = self._secrets, secrets
         self._renewed = frozenset(
             home for home in {*before, *secrets} if before.get(home) != secrets.get(home)
@@ -431,7 +442,9 @@ class _FileReader:
             one.settle()
         kept: dict[int, list[Where]] = {}
         for one in self._file.resources:
-            kept.setdefault(id(one.report.document), []).extend(places(one.exporter, one.where))
+            kept.setdefault(id(one.report.document), []).extend(
+                places(one.exporter or one.draft, one.where)
+            )
         for document in documents:
             document.let_go(kept.get(id(document), ()))
         return self._file

@@ -46,7 +46,7 @@ def _read_label_selector(parent: Section, key: str) -> LabelSelector | None:
         requirements = [
             Requirement(name, "In", (value,)) for name, value in _read_labels(section).items()
         ]
-        for one in section.sections("matchExpressions", count_max=REQUIREMENTS_MAX):
+        for one in section.sections("matchExpressions", count_min=0, count_max=REQUIREMENTS_MAX):
             with one:
                 requirements.append(_read_expression(one))
     return LabelSelector(tuple(requirements)) if section.present else None
@@ -68,12 +68,18 @@ def _read_expression(section: Section) -> Requirement:
     key = section.text("key", required=True, check=label_key_problem)
     operator = section.choice("operator", OPERATORS, default="In", required=True)
     values = _read_words(
-        section, "values", label_value_problem, count_max=VALUES_MAX, empty_ok=True
+        section,
+        "values",
+        label_value_problem,
+        count_min=0,
+        count_max=VALUES_MAX,
+        empty_ok=True,
+        repeated_ok=True,
     )
     if section.says("operator", operator):  # a misspelt one says nothing about the values
-        if operator in ("In", "NotIn") and not section.has("values"):
-            section.fault("values", f"is required with operator {operator}")
-        elif operator in ("Exists", "DoesNotExist") and section.has("values"):
+        if operator in ("In", "NotIn") and section.is_empty("values"):
+            section.fault("values", f"is required with operator {operator}, one value at least")
+        elif operator in ("Exists", "DoesNotExist") and not section.is_empty("values"):
             section.fault("values", f"has no meaning with operator {operator}")
     return Requirement(key, operator, values)
 
@@ -99,14 +105,18 @@ def _read_words(
     key: str,
     check: Callable[[str], str],
     *,
+    count_min: int = 1,
     count_max: int = NAMES_MAX,
     empty_ok: bool = False,
+    repeated_ok: bool = False,
 ) -> tuple[str, ...]:
-    """A list of one or more words, each given once; () where the field is absent."""
+    """A list of words, each given once unless ``repeated_ok``; () where the field is absent."""
     good: list[str] = []
-    for index, value in enumerate(section.values(key, count_max=count_max)):
+    for index, value in enumerate(section.values(key, count_min=count_min, count_max=count_max)):
         problem = text_problem(value, empty_ok=empty_ok) or check(str(value))
         if not problem and value in good:
+            if repeated_ok:  # apimachinery makes a set of them
+                continue
             problem = f"{shown(str(value))} is listed twice"
         if problem:
             section.report.fault(section.at(key, index), problem)

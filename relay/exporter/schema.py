@@ -13,14 +13,13 @@ from typing import get_args
 
 from relay.errors import SelectorError
 from relay.exporter.document import shown
+from relay.exporter.endpoints import endpoint_problem, endpoint_warnings, metrics_url
 from relay.exporter.fields import Section, nearest
 from relay.exporter.formats import (
     dns_label_problem,
     dns_subdomain_problem,
-    endpoint_problem,
     header_name_problem,
     header_value_problem,
-    metrics_url,
     secret_key_problem,
 )
 from relay.exporter.model import (
@@ -236,6 +235,8 @@ def _read_otlp_http(sink: Section) -> OtlpHttp:
         profile_name = otlp.choice("profile", PROFILE_NAMES, default="generic")
         profile = PROFILES[profile_name]
         is_plain_http = endpoint.lower().startswith("http://")
+        for warning in endpoint_warnings(endpoint) if endpoint else ():
+            otlp.report.warn(otlp.at("endpoint"), warning)
         if is_plain_http and authentication.type != "none":
             otlp.report.warn(
                 otlp.at("endpoint"), "credentials travel unencrypted; use https where you can"

@@ -38,6 +38,7 @@ KIND = "Secret"
 SECRET_BYTES_MAX = 1024 * 1024  # Kubernetes' own limit of a Secret
 ENTRIES_MAX = 1000
 _ROTATION_ATTEMPTS_MAX = 3
+_KEYS_SHOWN_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,13 @@ class SecretStoreStatistics:
 class SecretStore:
     """Every secret that exporters may refer to; values leave it through :meth:`get` only."""
 
-    __slots__ = ("_manifests", "_root", "_tenancy")
+    __slots__ = ("_faulty", "_manifests", "_root", "_tenancy")
 
     def __init__(self, root: Path | None = None, *, tenancy: bool = False) -> None:
         self._root = root
         self._tenancy = tenancy
         self._manifests: dict[tuple[str, str, str], Mapping[str, bytes]] = {}
+        self._faulty: set[tuple[str, str, str]] = set()
 
     def __repr__(self) -> str:
         mounted = f", mounted at {self._root}" if self._root else ""
@@ -74,6 +76,10 @@ class SecretStore:
         self._manifests[identity] = dict(data)
         return True
 
+    def note_faulty(self, project: str, namespace: str, name: str) -> None:
+        """Note a manifest's Secret that has a fault: it is there, and cannot be used."""
+        self._faulty.add((project, namespace, name))
+
     def get(self, project: str, namespace: str, ref: SecretRef, default_key: str = "") -> str:
         """The value of one key as text, without line breaks at its end.
 
@@ -87,7 +93,7 @@ class SecretStore:
         if manifest is not None:
             content = manifest.get(key)
             if content is None:
-                raise SecretError(f"{subject}: the secret has no such key")
+                raise SecretError(f"{subject}: the secret has no such key{_keys_hint(manifest)}")
         else:
             content = self._read_mounted(project, namespace, ref.name, key, subject)
         try:
@@ -98,6 +104,22 @@ class SecretStore:
         if not value:
             raise SecretError(f"{subject}: is empty")
         return value
+
+    def _elsewhere(self, project: str, namespace: str, name: str) -> str:
+        """Why there is no such Secret, where the manifests tell."""
+        if (project, namespace, name) in self._faulty:
+            return "; the manifests have one of that name, which has a fault itself"
+        others = sorted(
+            other
+            for owner, other, found in self._manifests
+            if owner == project and found == name and other != namespace
+        )
+        if not others:
+            return ""
+        return (
+            f"; namespace {others[0]} has one of that name, but an Exporter may only use those of "
+            f"its own namespace: move one of the two"
+        )
 
     def _refuse_unsafe(self, project: str, namespace: str, name: str, key: str) -> None:
         """No part of a path may step out of its directory, whoever built the reference."""
@@ -113,7 +135,8 @@ class SecretStore:
         self, project: str, namespace: str, name: str, key: str, subject: str
     ) -> bytes:
         if self._root is None:
-            raise SecretError(f"{subject}: there is no such secret")
+            elsewhere = self._elsewhere(project, namespace, name)
+            raise SecretError(f"{subject}: there is no such secret{elsewhere}")
         if self._tenancy:
             candidates = [self._root / project / namespace / name]
         else:
@@ -121,7 +144,8 @@ class SecretStore:
         try:
             directory = next((path for path in candidates if path.is_dir()), None)
             if directory is None:
-                raise SecretError(f"{subject}: there is no such secret")
+                elsewhere = self._elsewhere(project, namespace, name)
+                raise SecretError(f"{subject}: there is no such secret{elsewhere}")
             return self._read_inside(directory / key, project if self._tenancy else "")
         except FileNotFoundError as error:
             raise SecretError(f"{subject}: the secret has no such key") from error
@@ -170,7 +194,10 @@ def read_secret_data(resource: Section) -> dict[str, bytes]:
             # Line breaks are how people wrap long base64; RFC 4648 §3.3 leaves them to us.
             data[key] = base64.b64decode("".join(text.split()), validate=True)
         except (binascii.Error, ValueError):
-            resource.report.fault(resource.at("data", key), "is not base64")
+            resource.report.fault(
+                resource.at("data", key),
+                "is not base64: write a value as it is below stringData, or encode it",
+            )
     plain = resource.table("stringData", count_max=ENTRIES_MAX, chars_max=SECRET_BYTES_MAX)
     for key, text in plain.items():
         _check_key(resource, key, resource.at("stringData", key))
@@ -178,6 +205,14 @@ def read_secret_data(resource: Section) -> dict[str, bytes]:
     if sum(map(len, data.values())) > SECRET_BYTES_MAX:
         resource.report.fault(resource.where, f"holds more than {SECRET_BYTES_MAX} bytes")
     return data
+
+
+def _keys_hint(manifest: Mapping[str, bytes]) -> str:
+    if not manifest:
+        return ", it is empty"
+    keys = sorted(manifest)
+    shown_keys = ", ".join(keys[:_KEYS_SHOWN_MAX])
+    return f"; it has {shown_keys}" + (", …" if len(keys) > _KEYS_SHOWN_MAX else "")
 
 
 def _check_key(resource: Section, key: str, where: Where) -> None:

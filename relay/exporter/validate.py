@@ -6,6 +6,7 @@ exporter that has to go; the others are not affected.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ from relay.selector.regex import compile_regex
 PROJECT_COST_MAX = 50_000
 """RE2 instructions of the distinct regular expressions of a project: 1,600 usual ones."""
 
+# The schemes of RFC 9110 §11.1 that people copy together with the credentials.
+_SCHEME = re.compile(r"(bearer|basic|token|apikey|api-token)(?:\s|:)", re.IGNORECASE)
 _PAIR = "username:password"  # stands for one key that holds both
 
 
@@ -40,6 +43,8 @@ def check_secrets(candidate: Candidate, secrets: SecretStore) -> None:
 
     def value(ref: SecretRef, where: Where, default_key: str = "") -> str:
         give_way()
+        if not ref.name:
+            return ""  # faulty, and reported where it stands
         try:
             return secrets.get(exporter.project, exporter.namespace, ref, default_key)
         except SecretError as error:
@@ -132,7 +137,7 @@ def _sink_place(index: int, *fields: str) -> Where:
 def _credentials(authentication: Authentication) -> Iterator[tuple[str, SecretRef]]:
     """Which keys are needed, by their default names."""
     ref = authentication.secret
-    if ref is None:
+    if ref is None or authentication.type == "none":
         return
     if authentication.type == "bearerToken":
         yield "token", ref
@@ -158,6 +163,19 @@ def _credential_problem(authentication: Authentication, values: dict[str, str]) 
         problem = header_value_problem(value)
         if problem:
             return f"the secret's value {problem}"
+        if authentication.type != "bearerToken":
+            continue
+        word = _SCHEME.match(value)
+        if word is not None:
+            return (
+                f'the secret\'s value begins with "{word[1]}", which type bearerToken writes by '
+                "itself: keep the token alone in the Secret"
+                if word[1].lower() == "bearer"
+                else f'the secret\'s value begins with "{word[1]}": to send it as it stands, use '
+                "type: apiKey with header: Authorization"
+            )
+        if " " in value:
+            return "the secret's value must be a token alone, without spaces"
     return ""
 
 

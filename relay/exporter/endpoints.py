@@ -1,0 +1,177 @@
+"""The endpoint of a sink: what it must look like, and what is probably not an OTLP/HTTP receiver.
+
+Every text says what to write. An endpoint that may hold a password is never repeated.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+METRICS_PATH: Final = "/v1/metrics"
+
+# RFC 3986 allows these and nothing else; urlsplit would quietly drop tabs and line breaks.
+_NUMBER: Final = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
+_URL_CHARACTERS: Final = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9_](?:[-A-Za-z0-9_]*[A-Za-z0-9_])?", re.ASCII)
+_BRACKETED: Final = re.compile(r"\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
+
+# What may safely be offered as the rest of a URL: a host, perhaps a port, perhaps a path.
+_AUTHORITY: Final = re.compile(
+    r"(?P<host>[A-Za-z0-9](?:[-A-Za-z0-9._]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
+    r"(?P<port>:[0-9]{1,5})?(?P<path>/[-A-Za-z0-9._~/]*)?"
+)
+_TLS_PORTS: Final = (":443", ":8443")
+_GRPC_SCHEMES: Final = ("grpc", "grpcs", "dns", "unix")
+_GRPC_PORT: Final = 4317
+_HTTP_PORT: Final = 4318
+
+_REMOTE_WRITE: Final = "is where Prometheus remote write goes, and the relay sends OTLP; {instead}"
+_PATH_WARNINGS: Final = {
+    "/api/prom/push": _REMOTE_WRITE.format(
+        instead="Grafana Cloud's is https://otlp-gateway-<zone>.grafana.net/otlp, Mimir's …/otlp"
+    ),
+    "/api/v1/push": _REMOTE_WRITE.format(instead="Mimir's is https://<host>/otlp"),
+    "/api/v1/write": _REMOTE_WRITE.format(
+        instead="Prometheus' is http://<host>:9090/api/v1/otlp, VictoriaMetrics' "
+        "http://<host>:8428/opentelemetry"
+    ),
+    "/api/v1/receive": _REMOTE_WRITE.format(instead="Thanos' is http://<host>:19291"),
+    "/v1/traces": "is where traces go: write the base endpoint, without /v1/traces",
+    "/v1/logs": "is where logs go: write the base endpoint, without /v1/logs",
+    "/api/v1/import": "is VictoriaMetrics' own format; OTLP goes to http://<host>:8428/opentelemetry",
+}
+"""End of the path: what is wrong with it."""
+_HOST_WARNINGS: Final = (
+    (
+        re.compile(
+            r"(?:api|app)\.(?P<site>(?:[a-z0-9]+\.)?(?:datadoghq\.(?:com|eu)|ddog-gov\.com))"
+        ),
+        "is Datadog's API; OTLP metrics go to https://otlp.{site}, with profile: datadog",
+    ),
+    (
+        re.compile(r"(?P<site>metric-api)\.(?:eu\.)?newrelic\.com"),
+        "is New Relic's own API; OTLP goes to https://otlp.nr-data.net, with profile: newrelic",
+    ),
+    (
+        re.compile(r"(?P<site>prometheus)-prod-[-a-z0-9]+\.grafana\.net"),
+        "takes remote write; Grafana Cloud's OTLP is at https://otlp-gateway-<zone>.grafana.net/otlp",
+    ),
+)
+"""Host: what is wrong with it."""
+
+
+def endpoint_problem(text: str) -> str:
+    """Say what is wrong with the base endpoint of an OTLP/HTTP receiver, "" for nothing."""
+    if not _URL_CHARACTERS.fullmatch(text):
+        return "must be a URL of ASCII characters without blanks; write other host names as xn--…"
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:  # its text may hold a part of a password
+        return "is not a valid URL: the host or port is malformed"
+    if url.scheme not in ("http", "https") or "://" not in text:
+        return 'must begin with "https://" or "http://"' + _offer(text)
+    if "@" in url.netloc:
+        return "must not contain a user or password; use authentication"
+    if not url.hostname or not _is_host(url):
+        return "must name a host, as in https://otlp.example.com/otlp"
+    if not _is_plain_address(url.hostname):
+        return (
+            "must name a host, or an IPv4 address as four decimal numbers without leading zeros, "
+            "as in http://127.0.0.1:4318"
+        )
+    if port == 0 or url.netloc.endswith(":"):
+        return "must have a port from 1 to 65535, or none"
+    if "?" in text or "#" in text:
+        return 'must not contain a query ("?") or a fragment ("#")'
+    return ""
+
+
+def endpoint_warnings(text: str) -> Iterator[str]:
+    """What a valid endpoint probably gets wrong, each with what to write."""
+    url = urlsplit(text)
+    path = url.path.rstrip("/")
+    if path.endswith(METRICS_PATH):
+        base = text.rstrip("/").removesuffix(METRICS_PATH)
+        yield f'"{METRICS_PATH}" is appended to the base endpoint by itself: write {base}'
+    if url.port == _GRPC_PORT:
+        yield (
+            f"port {_GRPC_PORT} is that of OTLP over gRPC, and the relay speaks OTLP over HTTP: "
+            f"write port {_HTTP_PORT}, unless your receiver is set up otherwise"
+        )
+    for ending, warning in _PATH_WARNINGS.items():
+        if path.endswith(ending):
+            yield f"{ending} {warning}"
+            return
+    host = (url.hostname or "").lower()
+    for pattern, warning in _HOST_WARNINGS:
+        if found := pattern.fullmatch(host):
+            yield f"{host} {warning.format(site=found['site'])}"
+
+
+def metrics_url(endpoint: str) -> str:
+    """Where metrics go for a valid base endpoint: its path is kept and ``v1/metrics`` appended.
+
+    OTLP specification, "OTLP/HTTP Request": the default path of metrics is ``/v1/metrics``,
+    relative to the base URL; an endpoint that ends in it already is taken as it is. The scheme
+    comes out in lower case (RFC 3986 §3.1).
+    """
+    scheme, separator, rest = endpoint.rstrip("/").partition("://")
+    base = rest.removesuffix(METRICS_PATH)
+    if rest == base:
+        base = endpoint.removesuffix("/").partition("://")[2]
+    return scheme.lower() + separator + base + METRICS_PATH
+
+
+def _offer(text: str) -> str:
+    """The URL that an endpoint without a scheme, or with one of gRPC's, is meant as."""
+    scheme, separator, rest = text.partition("://")
+    is_grpc = bool(separator) and scheme.lower() in _GRPC_SCHEMES
+    found = _AUTHORITY.fullmatch(rest if is_grpc else text)
+    if found is None or (separator and not is_grpc):
+        return ""
+    host, port, path = found["host"], found["port"] or "", found["path"] or ""
+    if is_grpc or port == f":{_GRPC_PORT}":
+        offered = f"http://{host}:{_HTTP_PORT}{path}"
+        return f"; the relay speaks OTLP over HTTP, not gRPC: write {offered}"
+    is_plain = bool(port) and port not in _TLS_PORTS
+    return f"; write {'http' if is_plain else 'https'}://{host}{port}{path}"
+
+
+def _is_host(url: SplitResult) -> bool:
+    host = url.hostname or ""
+    if "[" in url.netloc:
+        return _is_bracketed_address(url.netloc, host)
+    parts = host.removesuffix(".").split(".")
+    return len(host) <= 254 and all(
+        len(part) <= 63 and _HOST_NAME.fullmatch(part) for part in parts
+    )
+
+
+def _is_plain_address(host: str) -> bool:
+    """Whether a host that ends in a number is an IPv4 address as everybody reads it.
+
+    ``0``, ``127.1``, ``2130706433``, ``0x7f.1`` and ``0177.0.0.1`` are addresses to some
+    resolvers, and none to the relay's own.
+    """
+    last = host.removesuffix(".").rpartition(".")[2]
+    if not _NUMBER.fullmatch(last):
+        return True
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_bracketed_address(authority: str, host: str) -> bool:
+    """RFC 3986 §3.2.2 without zones and future address forms: ``[2001:db8::1]`` and a port."""
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return _BRACKETED.fullmatch(authority) is not None
