@@ -41,6 +41,7 @@ from relay.exporter.model import (
 from relay.exporter.profiles import PROFILE_NAMES, PROFILES, profile_warnings
 from relay.exporter.resource_selectors import read_resource_selectors
 from relay.quantity import format_duration
+from relay.selector import lint
 from relay.selector.ast import NAME, Selector
 from relay.selector.families import split_histograms, whole_names
 from relay.selector.parser import parse_query
@@ -151,6 +152,11 @@ def _read_sources(spec: Section, namespace: str) -> tuple[Source, ...]:
             with section.section("metrics", required=True) as metrics:
                 query, selector = _read_metrics(metrics, namespace)
             sources.append(Source(name=name, query=query, selector=selector))
+    named = [
+        (one.name, one.selector if isinstance(one.selector, Selector) else None) for one in sources
+    ]
+    for index, warning in lint.overlaps(named) if not spec.report.faulty else ():
+        spec.report.warn(spec.at("sources", index, "metrics"), warning)
     return tuple(sources)
 
 
@@ -189,8 +195,11 @@ def _read_query(metrics: Section) -> tuple[str, Selector]:
     except SelectorError as error:
         metrics.report.fault(metrics.at("metricsql"), str(error), offset=error.offset)
         return query, EVERYTHING
+    where = metrics.at("metricsql")
     for warning in (*selector.warnings, *split_histograms(selector), *whole_names(selector)):
-        metrics.report.warn(metrics.at("metricsql"), warning)
+        metrics.report.warn(where, warning)
+    for remark in (*selector.remarks, *lint.remarks(selector)):
+        metrics.report.warn(where, remark.text, offset=max(remark.offset, 0))
     return query, selector
 
 

@@ -21,6 +21,16 @@ class Matcher:
     label: str
     op: Op
     value: str
+    offset: int = field(default=-1, compare=False, repr=False)
+    """Where it stands in the selector's text, -1 where that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """A warning; ``offset`` is the place in the selector's text, -1 where it is not known."""
+
+    text: str
+    offset: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +39,5 @@ class Selector:
 
     groups: tuple[tuple[Matcher, ...], ...]
     warnings: tuple[str, ...] = field(default=(), compare=False)
+    remarks: tuple[Remark, ...] = field(default=(), compare=False)
+    """What may be meant otherwise, as far as only the text can tell."""

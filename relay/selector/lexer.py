@@ -63,6 +63,7 @@ class Token:
         return self.offset + 1, self.offset + len(self.text) - 1
 
 
+BLANKS: Final = " \t\n\v\f\r"
 _BLANK: Final = re.compile(r"(?:[ \t\n\v\f\r]+|#[^\n]*)+")
 _MARK: Final = re.compile(r"==|!=|>=|<=|=~|!~|[{}\[\](),@=<>+\-*/%^]")
 _NUMBER: Final = re.compile(
@@ -100,6 +101,7 @@ _HINTS: Final = {
     "?": "a pattern needs quotes",
     ".": "a name that begins with a dot needs quotes",
     "\\": "not an escape that a name knows",
+    "$": "a dashboard's variable ($name) is not replaced here: write the value in quotes",
 }
 
 

@@ -121,6 +121,38 @@ def unquote(text: str, start: int, stop: int, quote: str) -> str:
     return out.decode("utf-8", "surrogateescape")
 
 
+def quoted_offset(text: str, start: int, index: int) -> int:
+    """Where the character of that index of a valid string literal, which opens at ``start``,
+    stands in the text; the literal's end for an index behind its last."""
+    opener = text[start]
+    pos = start + 1
+    if opener == "`":
+        for pos in range(start + 1, len(text)):
+            if text[pos] == "\r":
+                continue
+            if not index or text[pos] == "`":
+                return pos
+            index -= 1
+        return len(text)
+    while index > 0 and text[pos] not in _CLOSERS[opener]:
+        size = 1
+        if text[pos] == "\\":
+            decoded, after = _string_escape(text, pos, len(text), _ASCII[opener])
+            # A byte of a longer character counts with its first.
+            index -= sum(1 for byte in decoded if byte & 0xC0 != 0x80)
+            pos = after
+            continue
+        pos += size
+        index -= 1
+    return pos
+
+
+_ASCII: Final = {'"': '"', "'": "'", "“": '"', "”": '"', "‘": "'", "’": "'"}
+_CLOSERS: Final = {
+    opener: quote + ("“”" if quote == '"' else "‘’") for opener, quote in _ASCII.items()
+}
+
+
 def _string_escape(text: str, pos: int, stop: int, quote: str) -> tuple[bytes, int]:
     """Decode the escape at ``pos`` (its backslash); return (bytes, offset behind it)."""
     char = text[pos + 1]  # never past ``stop``: the lexer lets no string end in a lone backslash

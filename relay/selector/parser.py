@@ -28,9 +28,10 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from relay.errors import SelectorError
-from relay.selector import templates
+from relay.selector import hints, templates
 from relay.selector.ast import NAME, Op, Selector
 from relay.selector.lexer import (
+    BLANKS,
     TYPOGRAPHIC,
     Kind,
     Token,
@@ -94,7 +95,7 @@ def parse_selector(text: str) -> Selector:
 def parse_query(text: str) -> Selector:
     """As :func:`parse_selector`, for an Exporter's source: empty or blank is everything."""
     _check_text(text)
-    if tokenize(text)[0].kind is Kind.END:
+    if not text.strip(BLANKS):
         return Selector(groups=())
     return parse_selector(text)
 
@@ -116,8 +117,9 @@ def _check_text(text: str) -> None:
 
 def _parse(text: str, tokens: tuple[Token, ...]) -> Selector:
     node = _Parser(text, tokens).query()
-    groups = templates.expand(text, node)
-    return Selector(groups=groups, warnings=typographic_warnings(text, tokens, WARNINGS_MAX))
+    groups, remarks = templates.expand(text, node)
+    warnings = typographic_warnings(text, tokens, WARNINGS_MAX)
+    return Selector(groups=groups, warnings=warnings, remarks=remarks)
 
 
 class _Parser:
@@ -133,13 +135,14 @@ class _Parser:
 
     def query(self) -> Node:
         if self._tokens[0].kind is Kind.END:
-            raise self._error(
-                self._tokens[0], "the selector is empty", "write {} to select everything"
-            )
+            comment = self._text.find("#")
+            what = "the selector is empty" if comment < 0 else "the selector is only a comment"
+            raise self._error_at(max(comment, 0), what, "write {} to select everything")
         node = self._expression()
         token = self._peek()
         if token.kind is not Kind.END:
-            raise self._error(token, f"unexpected {_describe(token)}", _leftover_hint(token))
+            hint = hints.leftover_hint(self._tokens[: self._index + 1])
+            raise self._error(token, f"unexpected {_describe(token)}", hint)
         return node
 
     # -- expressions -------------------------------------------------------------------------------
@@ -190,7 +193,8 @@ class _Parser:
 
     def _number(self) -> Node:
         token = self._next()
-        return self._foreign_here(token, f"the number {shorten(token.text)}")
+        hint = hints.number_hint(self._text, token)
+        return self._foreign_here(token, f"the number {shorten(token.text)}", hint)
 
     def _minus(self) -> Node:
         token = self._next()
@@ -198,8 +202,8 @@ class _Parser:
         self._expression()
         return node
 
-    def _foreign_here(self, token: Token, what: str) -> Foreign:
-        foreign = Foreign(what, token.offset)
+    def _foreign_here(self, token: Token, what: str, hint: str = "") -> Foreign:
+        foreign = Foreign(what, token.offset, hint)
         if not self._tolerant:
             raise templates.refusal(self._text, foreign)
         return foreign
@@ -332,16 +336,16 @@ class _Parser:
                 raise self._error(
                     token,
                     f'unexpected {_describe(token)}; expected a comma, "or" or }}',
-                    _behind_filter_hint(token),
+                    hints.behind_filter_hint(token),
                 )
 
     def _filter(self, brace: Token) -> Filter:
         token = self._next()
         if token.kind not in (Kind.NAME, Kind.STRING):
             self._unclosed(brace, token)
-            hint = (
-                "a label that begins with a digit needs quotes" if token.kind is Kind.NUMBER else ""
-            )
+            hint = ""
+            if token.kind is Kind.NUMBER:
+                hint = "a label that begins with a digit needs quotes"
             raise self._error(token, f"unexpected {_describe(token)}; expected a label", hint)
         name = self._name(token)
         after = self._peek()
@@ -353,7 +357,7 @@ class _Parser:
             raise self._error(
                 after,
                 f"unexpected {_describe(after)} after a label; expected =, !=, =~ or !~",
-                _operator_hint(after),
+                hints.operator_hint(self._text, token, after),
             )
         self._next()
         return Condition(name, op, self._string(), token.offset)
@@ -444,33 +448,3 @@ def _foreign(token: Token) -> Foreign | None:
     elif word in ("limit", "keep_metric_names"):
         what = f"the modifier {word}"
     return Foreign(what, token.offset, hint) if what else None
-
-
-def _leftover_hint(token: Token) -> str:
-    if token.text in ("=", "=~", "!~"):
-        return 'conditions belong into braces: {label="value"}'
-    if token.text == "{":
-        return "a metric name in front of braces is written without quotes"
-    return ""
-
-
-def _behind_filter_hint(token: Token) -> str:
-    if token.keyword == "and":
-        return "write a comma instead of and"
-    if token.keyword == "unless":
-        return "write a comma and a negative condition (!= or !~)"
-    if token.kind is Kind.STRING:
-        return "strings are joined by +, conditions by a comma"
-    return "a comma is missing" if token.kind is Kind.NAME else ""
-
-
-def _operator_hint(token: Token) -> str:
-    if token.text == "==":
-        return "write one = for equality"
-    if token.text == "-":
-        return "a name with a dash needs quotes"
-    if token.text in ("<", ">", "<=", ">="):
-        return "labels are strings: they can be equal or match a pattern, not be less or greater"
-    if token.text == "(":
-        return "templates with arguments stand before the braces, not inside"
-    return ""

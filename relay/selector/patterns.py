@@ -83,7 +83,7 @@ class _Set(Generic[T]):
         self.is_open: Final = is_open
         self.instructions: Final = sum(slot.regex.instructions for slot in slots)
         self._answers: dict[str, tuple[_Slot[T], ...]] = {}
-        self._engine: Any = _compiled([slot.regex.pattern for slot in slots])
+        self._engine: Any = _compiled([slot.regex.engine_pattern for slot in slots])
         for slot in slots:
             slot.home = self
 

@@ -21,6 +21,7 @@ import re2
 
 from relay.errors import SelectorError
 from relay.selector import shapes
+from relay.selector.go_classes import translated
 
 REGEX_MEMORY_BYTES_MAX: Final = 8 * 1024 * 1024
 """Of one compiled pattern with its automaton; RE2's own default."""
@@ -30,6 +31,17 @@ VERDICT_CHARS_MAX: Final = 256
 """Longer values are not remembered."""
 _COMPILED_MAX: Final = 4_096
 """Distinct patterns kept compiled beyond their use, so that equal ones are shared."""
+
+# A parenthesis; or what they have no meaning in: escapes and brackets.
+_GROUPING: Final = re.compile(r"\\Q.*?(?:\\E|\Z)|\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|[()]", re.DOTALL)
+_REASON_HINTS: Final = {
+    "missing )": "close the parenthesis, or write \\( for the character itself",
+    "unexpected )": "open the parenthesis, or write \\) for the character itself",
+    "missing ]": "close the bracket, or write \\[ for the character itself",
+    "no argument for repetition operator": "write a backslash before it for the character itself",
+    "bad repetition operator": "repeat once; to repeat what is repeated put it in (…)",
+    "invalid character class range": "write the range from the lower to the higher character",
+}
 
 _ESCAPES: Final = re.compile(r"\\Q.*?(?:\\E|\Z)|\\(.)", re.DOTALL)
 
@@ -47,13 +59,23 @@ def options(memory_bytes_max: int = REGEX_MEMORY_BYTES_MAX) -> Any:
 class Regex:
     """A compiled pattern. Make it with :func:`compile_regex`, which shares equal ones."""
 
-    __slots__ = ("_engine", "_verdicts", "instructions", "matches", "pattern", "values")
+    __slots__ = (
+        "_engine",
+        "_verdicts",
+        "engine_pattern",
+        "instructions",
+        "matches",
+        "pattern",
+        "values",
+    )
 
     matches: Callable[[str], bool]
     """Whether the whole of a value matches."""
 
-    def __init__(self, pattern: str, engine: Any) -> None:
+    def __init__(self, pattern: str, engine: Any, engine_pattern: str) -> None:
         self.pattern: Final = pattern
+        self.engine_pattern: Final = engine_pattern
+        """As RE2 is to read it."""
         self.instructions: Final[int] = engine.programsize
         """Size as compiled, in RE2's instructions of 16 bytes."""
         found = shapes.shapes(pattern)
@@ -108,20 +130,22 @@ def _compiled(pattern: str) -> Regex:
                 offset=escape.start(),
                 hint="write . for any character",
             )
+    engine_pattern = translated(pattern)
     try:
-        engine = re2.compile(pattern, options())
+        engine = re2.compile(engine_pattern, options())
     except UnicodeEncodeError as error:
         raise SelectorError(
             "invalid regular expression: it is not valid UTF-8", text=pattern, offset=error.start
         ) from None
     except re2.error as error:
+        reason = _reason(error)
         raise SelectorError(
-            f"invalid regular expression: {_reason(error)}",
+            f"invalid regular expression: {reason}",
             text=pattern,
-            offset=0,
-            hint=_hint(pattern),
+            offset=_offset(pattern, reason),
+            hint=_hint(pattern, reason),
         ) from None
-    return Regex(pattern, engine)
+    return Regex(pattern, engine, engine_pattern)
 
 
 def _reason(error: Exception) -> str:
@@ -129,9 +153,42 @@ def _reason(error: Exception) -> str:
     return reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
 
 
-def _hint(pattern: str) -> str:
+def _offset(pattern: str, reason: str) -> int:
+    """Where in the pattern the engine's complaint, which quotes the part at fault, belongs."""
+    what, _, part = reason.partition(": ")
+    if what.startswith("missing )"):
+        return _unclosed(pattern)
+    if what.startswith("unexpected )"):
+        return _unopened(pattern)
+    return max(pattern.find(part), 0) if part and part != pattern else 0
+
+
+def _unclosed(pattern: str) -> int:
+    """The last parenthesis that is never closed; 0 where there is none."""
+    opened: list[int] = []
+    for found in _GROUPING.finditer(pattern):
+        if found[0] == "(":
+            opened.append(found.start())
+        elif found[0] == ")" and opened:
+            opened.pop()
+    return opened[-1] if opened else 0
+
+
+def _unopened(pattern: str) -> int:
+    depth = 0
+    for found in _GROUPING.finditer(pattern):
+        if found[0] == "(":
+            depth += 1
+        elif found[0] == ")":
+            depth -= 1
+            if depth < 0:
+                return found.start()
+    return 0
+
+
+def _hint(pattern: str, reason: str) -> str:
     if re.search(r"\(\?(?:[=!>]|<[=!])", pattern):
         return "RE2 has no look-around and no atomic groups"
     if pattern.startswith("*"):
         return "any text is .* and not *"
-    return ""
+    return next((hint for part, hint in _REASON_HINTS.items() if reason.startswith(part)), "")

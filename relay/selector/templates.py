@@ -29,8 +29,10 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from relay.errors import SelectorError
-from relay.selector.ast import NAME, Matcher
+from relay.selector import hints
+from relay.selector.ast import NAME, Matcher, Remark
 from relay.selector.lexer import shorten
+from relay.selector.literals import quoted_offset
 from relay.selector.regex import compile_regex
 from relay.selector.syntax import (
     Call,
@@ -118,14 +120,16 @@ def refusal(text: str, found: Foreign) -> SelectorError:
     return SelectorError(f"found {found.what}", text=text, offset=found.offset, hint=hint)
 
 
-def expand(text: str, node: Node) -> Groups:
+def expand(text: str, node: Node) -> tuple[Groups, tuple[Remark, ...]]:
     """Evaluate the tree of ``text``. Raises SelectorError if it is no selector or over a limit."""
-    return _Expander(text).selector(node)
+    expander = _Expander(text)
+    return expander.selector(node), tuple(dict.fromkeys(expander.remarks))
 
 
 class _Expander:
     def __init__(self, text: str) -> None:
         self._text = text
+        self.remarks: list[Remark] = []
         self._steps = 0
         self._chars = 0
         self._depth = 0
@@ -137,7 +141,10 @@ class _Expander:
         while isinstance(value, _Listed) and len(value.members) == 1:
             value = value.members[0]
         if not isinstance(value, tuple):
-            found = value if isinstance(value, Foreign) else Foreign(_describe(value), node.offset)
+            found = value
+            if not isinstance(found, Foreign):
+                hint = hints.value_hint(value) if isinstance(value, str) else ""
+                found = Foreign(_describe(value), node.offset, hint)
             raise refusal(self._text, found)
         return tuple(tuple(map(_with_name_label, group)) for group in value)
 
@@ -242,6 +249,8 @@ class _Expander:
         names: set[str] = set()
         for filters in node.groups:
             group, name = self._group(filters, scope)
+            if groups:
+                self._remark_name(node.groups[len(groups) - 1][-1], filters, scope)
             groups.append(group)
             if name:
                 names.add(name)
@@ -252,6 +261,16 @@ class _Expander:
                 for group in groups
             ]
         return self._checked(groups, node.offset)
+
+    def _remark_name(self, before: Filter, filters: Sequence[Filter], scope: _Scope) -> None:
+        """Warn of ``label="a" or "b"``, where b is a metric name and no second value."""
+        alone = filters[0]
+        if len(filters) > 1 or not isinstance(alone, Reference) or not alone.quoted:
+            return
+        if isinstance(before, Condition) and before.op == "=" and alone.name not in scope:
+            self.remarks.append(
+                Remark(hints.or_value(before.label, before.value, alone.name), alone.offset)
+            )
 
     def _group(self, filters: Sequence[Filter], scope: _Scope) -> tuple[Group, str]:
         """The matchers of one group and the metric name that it itself asks for, or ""."""
@@ -271,7 +290,7 @@ class _Expander:
                 raise self._error(
                     item.offset,
                     f"two metric names in one group: {shorten(name)} and {shorten(matcher.value)}",
-                    'alternatives are separated by "or"',
+                    hints.TWO_NAMES if isinstance(item, Reference) else hints.ALTERNATIVES,
                 )
             name = matcher.value
             names.append(matcher)
@@ -283,7 +302,7 @@ class _Expander:
         template = scope.get(item.name)
         if template is None:
             if item.quoted:
-                return Matcher(NAME, "=", item.name)
+                return Matcher(NAME, "=", item.name, item.offset)
             raise self._error(
                 item.offset,
                 f"there is no template {shorten(item.name)}",
@@ -314,7 +333,8 @@ class _Expander:
             try:
                 regex = compile_regex(value)
             except SelectorError as error:
-                raise self._error(item.value.offset, error.message, error.hint) from None
+                offset = self._inside(item.value, error.offset)
+                raise self._error(offset, error.message, error.hint) from None
             self._patterns.add(value)
             self._cost += regex.cost
             if regex.cost > REGEX_COST_MAX:
@@ -330,7 +350,14 @@ class _Expander:
                     f"the regular expressions are too expensive together: {self._cost} "
                     f"instructions for each character of a value, at most {SELECTOR_COST_MAX}",
                 )
-        return Matcher(item.label, item.op, value)
+        return Matcher(item.label, item.op, value, item.offset)
+
+    def _inside(self, node: StringNode, index: int) -> int:
+        """Where a character of a value stands, if it is one string as written; else its start."""
+        part = node.parts[0]
+        if len(node.parts) > 1 or not isinstance(part, Text):
+            return node.offset
+        return quoted_offset(self._text, part.offset, index)
 
     def _expand_name(self, node: SelectorNode, groups: Groups, scope: _Scope) -> _Value:
         """Replace the metric name of ``groups`` where it is a template without parameters."""
@@ -382,7 +409,9 @@ def _metric_name(groups: Groups) -> str:
 
 
 def _with_name_label(matcher: Matcher) -> Matcher:
-    return matcher if matcher.label else Matcher(NAME, matcher.op, matcher.value)
+    if matcher.label:
+        return matcher
+    return Matcher(NAME, matcher.op, matcher.value, matcher.offset)
 
 
 def _describe(value: _Value) -> str:
