@@ -226,7 +226,7 @@ def load_settings(
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
     report = Report(document)
     for where, message in document.faults:
-        report.fault(where, message)
+        report.fault(where, message, on_key=True)
     if given and (values is None or isinstance(values, dict)):
         values = _overridden(values or {}, given)
     base = path.parent if path is not None else Path()

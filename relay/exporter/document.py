@@ -36,12 +36,13 @@ from relay.exporter.places import (
     shown,
     unpacked,
 )
-from relay.exporter.yaml_faults import repaired
-from relay.exporter.yaml_values import FAULTS_MAX, Builder, UnreadableError
+from relay.exporter.yaml_faults import is_indented_by_tab, repaired
+from relay.exporter.yaml_values import FAULTS_MAX, VALUES_MAX, Builder, UnreadableError
 from relay.loop import give_way
 
 __all__ = [
     "FAULTS_MAX",
+    "VALUES_MAX",
     "Document",
     "Step",
     "Where",
@@ -253,8 +254,11 @@ def _read(chunk: str, file: str, number: int, line_first: int) -> Document:
             document.value = Builder(document).build(text)
         except UnreadableError as error:
             line = document.text.line(error.offset)
-            if broken and line <= document.text.line(broken[-1][0]):
-                break  # the same fault once more
+            if broken and (
+                line <= document.text.line(broken[-1][0])
+                or is_indented_by_tab(chunk, broken[-1][0])
+            ):
+                break  # the same fault once more, or one that comes of it
             faults.append((TextMark.at(error.offset), str(error)))
             broken.append((error.offset, error.trusted))
             text = repaired(text, error.offset) if len(broken) < REPAIRS_MAX else None

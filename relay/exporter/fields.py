@@ -108,7 +108,9 @@ class Report:
         """Every fault in the order of the file; beyond a limit, how many more there were."""
         faults = self._placed(self._faults)
         if self._count > len(faults):
-            faults.append(Fault("", f"{self._count - len(faults)} more faults", self.origin()))
+            more = f"{self._count - len(faults)} more faults"
+            last = faults[-1]
+            faults.append(Fault("", more, self.origin(), place=last.place, file=last.file))
         return tuple(faults)
 
     @property

@@ -459,7 +459,7 @@ class _FileReader:
                 return
         resource = self._resource(document, ())
         for where, message in document.faults:
-            resource.report.fault(where, message)
+            resource.report.fault(where, message, on_key=True)
         if value is not None:
             self._read_resource(resource, value)
         if document.faults and resource.identity is None:
@@ -476,7 +476,7 @@ class _FileReader:
             owner = report
             if len(where) > 1 and where[0] == "items" and isinstance(where[1], int) and resources:
                 owner = resources[where[1]].report
-            owner.fault(where, message)
+            owner.fault(where, message, on_key=True)
         for resource, item in zip(resources, items, strict=True):
             self._read_resource(resource, item)
 

@@ -94,7 +94,10 @@ _PUBLIC: Final = _STRUCTURE | frozenset(
 )
 """Fields whose values may be shown. Endpoints are not among them: they may hold a password."""
 _ENDPOINT: Final = "endpoint"
-_PLAIN_ENDPOINT: Final = re.compile(r"[A-Za-z0-9:/._\[\]-]*")
+_PLAIN_ENDPOINT: Final = re.compile(
+    r"(?:[A-Za-z]{1,10}://)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[\w.~/-]*)?",
+    re.ASCII,
+)
 
 # Anything that may be a field in a line, and the beginning of a line as far as it is no value.
 _FIELD: Final = re.compile(r"""(?:^|[\s{,])["']?([A-Za-z_][-\w.]*)["']?[ \t]*(?=:(?:\s|$))""")

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from relay.errors import SecretError
 from relay.exporter.document import Where, read_bounded
-from relay.exporter.fields import Section
+from relay.exporter.fields import Section, nearest
 from relay.exporter.formats import (
     dns_label_problem,
     dns_subdomain_problem,
@@ -93,7 +93,9 @@ class SecretStore:
         if manifest is not None:
             content = manifest.get(key)
             if content is None:
-                raise SecretError(f"{subject}: the secret has no such key{_keys_hint(manifest)}")
+                raise SecretError(
+                    f"{subject}: the secret has no such key{_keys_hint(key, manifest)}"
+                )
         else:
             content = self._read_mounted(project, namespace, ref.name, key, subject)
         try:
@@ -207,10 +209,12 @@ def read_secret_data(resource: Section) -> dict[str, bytes]:
     return data
 
 
-def _keys_hint(manifest: Mapping[str, bytes]) -> str:
+def _keys_hint(key: str, manifest: Mapping[str, bytes]) -> str:
     if not manifest:
         return ", it is empty"
     keys = sorted(manifest)
+    if hint := nearest(key, keys):
+        return f"; {hint}"
     shown_keys = ", ".join(keys[:_KEYS_SHOWN_MAX])
     return f"; it has {shown_keys}" + (", …" if len(keys) > _KEYS_SHOWN_MAX else "")
 

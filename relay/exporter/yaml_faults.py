@@ -71,6 +71,7 @@ _OPENERS: Final = frozenset(
 _FIELD: Final = re.compile(r"""[ ]*(?:-[ ]+)*["']?[A-Za-z_][-\w.]*["']?[ ]*:[ ]+(?=["'])""")
 _DOUBLE: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _SINGLE: Final = re.compile(r"'(?:[^']|'')*'")
+_INDENTATION: Final = re.compile(r"^[ \t]+", re.MULTILINE)
 _NOTHING_MORE: Final = re.compile(r"[ \t]*(?:[ \t]#.*)?\r?")
 
 
@@ -113,9 +114,8 @@ def repaired(text: str, offset: int) -> str | None:
         return None
     start, end = _line(text, offset)
     line = text[start:end]
-    blank = line[: len(line) - len(line.lstrip(" \t"))]
-    if "\t" in blank:
-        return text[:start] + " " * len(blank) + text[start + len(blank) :]
+    if is_indented_by_tab(text, offset):
+        return _INDENTATION.sub(lambda found: " " * len(found[0]), text)
     field = _FIELD.match(line)
     if field is None:
         return None
@@ -125,8 +125,13 @@ def repaired(text: str, offset: int) -> str | None:
     return text[: start + field.end()] + "''" + " " * (rest - 2) + text[end:]
 
 
+def is_indented_by_tab(text: str, offset: int) -> bool:
+    """Whether there is a tab before the content of the offset's line."""
+    return _indenting_tab(text, offset) is not None
+
+
 def _indenting_tab(text: str, offset: int) -> int | None:
-    """The first tab before the content of the line, or of the one before, or None."""
+    """The first tab before the content of the line, or None."""
     start, end = _line(text, offset)
     line = text[start:end]
     blank = line[: len(line) - len(line.lstrip(" \t"))]

@@ -22,8 +22,10 @@ def test_settings_are_checked_with_their_inventory(tmp_path: Path) -> None:
     assert result.lines[2] == f"good     {where}: inventory of 1 objects"
     (fault,) = result.faults
     assert str(fault) == (
-        f"{tmp_path / 'objects/a.yaml'}:5 (document 2): "
-        "apiVersion: must be a string: every Kubernetes object has it"
+        f"{tmp_path / 'objects/a.yaml'}:5:1 (document 2): "
+        "apiVersion: must be a string: every Kubernetes object has it\n"
+        "    kind: Namespace\n"
+        "    ^"
     )
 
 

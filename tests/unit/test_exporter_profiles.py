@@ -78,7 +78,7 @@ def test_what_the_author_writes_wins_with_a_warning(tmp_path: Path) -> None:
     )
     settings = otlp(exporter)
     assert (settings.temporality, settings.compression) == ("cumulative", "zstd")
-    temporality, compression, size = exporter.warnings
+    temporality, compression, size = (one.text for one in exporter.warnings)
     assert "temporality: cumulative: Datadog refuses cumulative sums" in temporality
     assert "compression: zstd is not accepted by datadog: use gzip or none" in compression
     assert "maxRequestBytes: datadog refuses requests over 500000B" in size
@@ -86,7 +86,7 @@ def test_what_the_author_writes_wins_with_a_warning(tmp_path: Path) -> None:
 
 def test_summaries_to_dynatrace_are_warned_of(tmp_path: Path) -> None:
     (warning,) = load(tmp_path, "profile: dynatrace").warnings
-    assert "takes no summaries" in warning
+    assert "takes no summaries" in warning.message
 
 
 @pytest.mark.parametrize("name", ["generic", "mimir", "grafana-cloud", "datadog"])
@@ -111,7 +111,7 @@ def test_hosts_give_themselves_away(host: str, name: str | None) -> None:
 
 def test_a_known_host_without_its_profile_is_warned_of(tmp_path: Path) -> None:
     (warning,) = load(tmp_path, endpoint="https://otlp.datadoghq.com").warnings
-    assert "write profile: datadog" in warning
+    assert "write profile: datadog" in warning.message
     assert load(tmp_path, endpoint="https://otlp-gateway-x.grafana.net/otlp").warnings == ()
 
 

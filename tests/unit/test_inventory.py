@@ -73,7 +73,7 @@ def test_faulty_manifests_hide_no_neighbours(tmp_path: Path) -> None:
         "metadata.labels: must be a mapping of at most 128 labels",
     ]
     assert len(texts) == 6
-    assert loaded.faults[2].origin.startswith(f"{file}:8 ")
+    assert loaded.faults[2].origin.startswith(f"{file}:8:33 ")
 
 
 def test_only_changed_files_are_read_again(tmp_path: Path) -> None:

@@ -25,9 +25,15 @@ def values(text: str) -> list[str]:
 
 
 class TestEmpty:
-    @pytest.mark.parametrize("text", ["", "  \n\t", "# all of it", " # a\n # b\n", "{}", "{ }"])
+    @pytest.mark.parametrize("text", ["", "  \n\t", "{}", "{ }"])
     def test_query_selects_everything(self, text: str) -> None:
         assert parse_query(text) == Selector(groups=())
+
+    @pytest.mark.parametrize("text", ["# {a}", " # a\n # b\n", "\n#"])
+    def test_a_comment_alone_is_no_query(self, text: str) -> None:
+        with pytest.raises(SelectorError, match="only a comment") as caught:
+            parse_query(text)
+        assert caught.value.offset == text.index("#")
 
     @pytest.mark.parametrize("text", ["", " ", "# nothing"])
     def test_selector_refuses(self, text: str) -> None:
@@ -151,9 +157,9 @@ class TestHints:
             ("{a=«b»}", 3, "plain quotes"),
             ('{a="x\ny"}', 5, "backticks"),
             ("{a=`x\\`}", 3, "backslash before a backtick"),
-            ('{a=~"(?=x)"}', 4, "look-around"),
-            ('{a=~"*x"}', 4, ".*"),
-            ("{a=~`\\C`}", 4, "write ."),
+            ('{a=~"(?=x)"}', 5, "look-around"),
+            ('{a=~"*x"}', 5, ".*"),
+            ("{a=~`\\C`}", 5, "write ."),
         ],
     )
     def test_say_how_to_mend(self, text: str, offset: int, hint: str) -> None:

@@ -193,7 +193,7 @@ def test_a_flags_fault_names_the_flag_beside_the_files_own(tmp_path: Path) -> No
         ("--listen", "command line"),
         ("--exporters", "command line"),
         ("--log-level", "command line"),
-        ("log.levl", f"{file}:2"),
+        ("log.levl", f"{file}:2:7"),
     ]
 
 
