@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from relay.errors import ConfigError, Fault
-from relay.excerpt import escaped
+from relay.excerpt import printable
 from relay.exporter.document import read_documents
 from relay.exporter.loading import LoadResult, load_exporters
 from relay.inventory.loading import load_inventory
@@ -43,10 +43,10 @@ def check(
     if manifests:
         loaded = load_exporters(manifests, secrets_root=secrets, need_secrets=need_secrets)
         _report(loaded, lines, faults)
-    lines.append(counted(len(faults), "fault") if faults else "all good")
+    lines.append(_summary(lines, faults))
     # Settings make paths absolute; people read them better from where they stand.
     here = f"{Path.cwd()}{os.sep}"
-    return CheckResult(tuple(_printable(line.replace(here, "")) for line in lines), tuple(faults))
+    return CheckResult(tuple(printable(line.replace(here, "")) for line in lines), tuple(faults))
 
 
 def _check_settings(
@@ -101,9 +101,12 @@ def _is_settings(path: Path) -> bool:
     return bool(values) and not any("kind" in value or "apiVersion" in value for value in values)
 
 
-def _printable(line: str) -> str:
-    """Escape what could move a terminal's cursor; a fault's own line breaks stay."""
-    return "\n".join(map(escaped, line.split("\n")))
+def _summary(lines: Sequence[str], faults: Sequence[Fault]) -> str:
+    warnings = sum(line.startswith("warning ") for line in lines)
+    if not faults and not warnings:
+        return "all good"
+    found = counted(len(faults), "fault") if faults else "no faults"
+    return f"{found}, {counted(warnings, 'warning')}" if warnings else found
 
 
 def counted(number: int, what: str) -> str:

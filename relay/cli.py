@@ -21,6 +21,7 @@ from relay.app import Relay
 from relay.check import check
 from relay.demo.command import add_demo_arguments, run_demo
 from relay.errors import ConfigError
+from relay.excerpt import printable
 from relay.explain_command import add_explain_arguments, run_explain
 from relay.loop import run_on_uvloop
 from relay.settings import Settings, is_of_flag, load_settings
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command(arguments)
     except ConfigError as error:
         for fault in error.faults:
-            print(f"relay: {fault}", file=sys.stderr)
+            print(printable(f"relay: {fault}"), file=sys.stderr)
         return EXIT_FAULTY
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -26,6 +26,11 @@ def escaped(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def printable(text: str) -> str:
+    """Write a text of several lines so that it cannot move a terminal's cursor."""
+    return "\n".join(map(escaped, text.split("\n")))
+
+
 def excerpt(line: str, offset: int) -> str:
     """Return the line, escaped and cut, and a caret below the character at ``offset``."""
     cells = [escaped(char) for char in line]

@@ -24,6 +24,7 @@ from typing import Any, Literal, TextIO
 import msgspec
 
 from relay.errors import Fault
+from relay.excerpt import escaped, printable
 
 Format = Literal["text", "json"]
 
@@ -133,17 +134,10 @@ class TextFormatter(_Formatter):
         """The record as one line, without the line's end; values are quoted where they need it."""
         fields = self.fields(record)
         start = f"{fields.pop('ts')} {fields.pop('level').upper():<5} {fields.pop('logger')} "
-        message = _escape(fields.pop("msg"))
+        message = escaped(fields.pop("msg"))
         return start + " ".join(
-            [message, *(f"{_escape(k)}={_quote(v)}" for k, v in fields.items())]
+            [message, *(f"{escaped(k)}={_quote(v)}" for k, v in fields.items())]
         )
-
-
-def _escape(text: str) -> str:
-    """Control characters and line separators as escapes; everything readable as it is."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _quote(value: object) -> str:
@@ -151,7 +145,7 @@ def _quote(value: object) -> str:
         if value and value.isprintable() and not re.search(r'[\s"=]', value):
             return value
         value = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{_escape(value)}"'
+        return f'"{escaped(value)}"'
     return msgspec.json.encode(value).decode()
 
 
@@ -164,9 +158,10 @@ def report_fatal(faults: Sequence[Fault], layout: Format) -> None:
     which may hold the place of a fault in its file."""
     for fault in faults:
         if layout == "json":
-            logging.getLogger("relay.start").error("cannot start: %s", fault)
+            extra = {"excerpt": fault.excerpt} if fault.excerpt else None
+            logging.getLogger("relay.start").error("cannot start: %s", fault.summary, extra=extra)
         else:
-            print(f"relay: {fault}", file=sys.stderr, flush=True)
+            print(printable(f"relay: {fault}"), file=sys.stderr, flush=True)
 
 
 def configure(layout: Format, level: str, stream: TextIO | None = None) -> None:

@@ -240,7 +240,8 @@ def _only_document(path: Path) -> Document:
     """The file's one document; an empty file is one too. Raises :class:`ConfigError`."""
     documents = read_documents(path, bytes_max=FILE_BYTES_MAX)
     if len(documents) > 1:
-        raise ConfigError([Fault("", "settings are a single YAML document", documents[1].origin())])
+        message = "settings are a single YAML document; a manifest begins with apiVersion and kind"
+        raise ConfigError([documents[1].fault((), message)])
     return documents[0] if documents else Document(str(path))
 
 

@@ -22,7 +22,7 @@ from typing import Self, TypeVar
 
 from relay.errors import Fault, QuantityError
 from relay.exporter.document import FAULTS_MAX, Document, Step, Where, dotted, shown
-from relay.exporter.places import TextMark, is_public
+from relay.exporter.places import TextMark, is_field, is_public
 from relay.quantity import format_bytes, format_duration, parse_bytes, parse_duration_s
 
 Check = Callable[[str], str]
@@ -474,7 +474,7 @@ def _is_misspelt(word: str, field: str) -> bool:
     """Whether a field that does not exist can only be meant as ``field``."""
     if MISNOMERS.get(word) == field or _fold(word) == _fold(field):
         return True
-    if is_public(word) or not _CLOSE_CHARS_MIN <= len(word) <= _SUGGESTION_CHARS_MAX:
+    if is_field(word) or not _CLOSE_CHARS_MIN <= len(word) <= _SUGGESTION_CHARS_MAX:
         return False
     close = difflib.SequenceMatcher(None, _fold(word), _fold(field))
     return close.real_quick_ratio() > _CLOSE_RATIO and close.ratio() > _CLOSE_RATIO

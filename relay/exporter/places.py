@@ -51,6 +51,11 @@ _STRUCTURE: Final = frozenset(
         "manifests",
         "tenancy",
         "limits",
+        "log",
+        "shutdown",
+        "watch",
+        "memory",
+        "translation",
         "items",
     ]
 )
@@ -89,10 +94,18 @@ _PUBLIC: Final = _STRUCTURE | frozenset(
         "project",
         "listen",
         "maxSeries",
+        "level",
+        "format",
+        "label",
+        "accounts",
+        "interval",
         "<<",
     ]
 )
 """Fields whose values may be shown. Endpoints are not among them: they may hold a password."""
+_PUBLIC_FOLDED: Final = frozenset(
+    field.replace("_", "").lower().removesuffix("s") for field in _PUBLIC
+)
 _ENDPOINT: Final = "endpoint"
 _PLAIN_ENDPOINT: Final = re.compile(
     r"(?:[A-Za-z]{1,10}://)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[\w.~/-]*)?",
@@ -101,6 +114,7 @@ _PLAIN_ENDPOINT: Final = re.compile(
 
 # Anything that may be a field in a line, and the beginning of a line as far as it is no value.
 _FIELD: Final = re.compile(r"""(?:^|[\s{,])["']?([A-Za-z_][-\w.]*)["']?[ \t]*(?=:(?:\s|$))""")
+_BARE: Final = re.compile(r"[ ]*(?:-[ ]+)*([A-Za-z_]\w*)\s*")
 _HEAD: Final = re.compile(
     r"""\s*(?:-[ \t]+)*(?:["']?[A-Za-z_][-\w.]*["']?[ \t]*:(?=\s|$)[ \t]*)?"""
 )
@@ -114,12 +128,22 @@ _MASK_BITS: Final = (1 << _BITS) - 1
 
 def is_public(field: str) -> bool:
     """Whether what stands in, or below, a field of this name may be shown."""
-    return field in _PUBLIC
+    return field in _PUBLIC or _folded(field) in _PUBLIC_FOLDED
+
+
+def is_field(name: str) -> bool:
+    """Whether this is the name of a known field, exactly."""
+    return name in _PUBLIC
 
 
 def may_show(field: str, value: str) -> bool:
     """Whether a scalar of this field may be shown."""
-    return field in _PUBLIC or (field == _ENDPOINT and bool(_PLAIN_ENDPOINT.fullmatch(value)))
+    return is_public(field) or (field == _ENDPOINT and bool(_PLAIN_ENDPOINT.fullmatch(value)))
+
+
+def _folded(field: str) -> str:
+    """A field's name without what people vary: a misspelt field of these is public as well."""
+    return field.replace("_", "").replace("-", "").lower().removesuffix("s")
 
 
 def packed(key: int, start: int, end: int) -> int:
@@ -208,6 +232,8 @@ class SourceText:
         end = end if end >= 0 else len(self._text)
         line = self._text[start:end]
         fields = _FIELD.findall(line)
+        bare = _BARE.fullmatch(line)
+        fields += [bare[1]] if bare else []
         if trusted and fields and all(map(is_public, fields)):
             return
         head = _HEAD.match(line)
@@ -249,6 +275,9 @@ class SourceText:
                 continue
             if at < 0 and offset < behind:
                 at = size + min(offset, hidden) - pos
+            if parts and hidden == pos:
+                pos = behind  # one mask for what was masked twice
+                continue
             parts += (self._text[pos:hidden], MASK)
             size += hidden - pos + 1
             pos = behind

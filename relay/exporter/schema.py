@@ -196,7 +196,7 @@ def _read_query(metrics: Section) -> tuple[str, Selector]:
         metrics.report.fault(metrics.at("metricsql"), str(error), offset=error.offset)
         return query, EVERYTHING
     where = metrics.at("metricsql")
-    for warning in (*selector.warnings, *split_histograms(selector), *whole_names(selector)):
+    for warning in (*split_histograms(selector), *whole_names(selector)):
         metrics.report.warn(where, warning)
     for remark in (*selector.remarks, *lint.remarks(selector)):
         metrics.report.warn(where, remark.text, offset=max(remark.offset, 0))

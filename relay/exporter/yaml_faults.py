@@ -15,6 +15,8 @@ from typing import Final
 
 import yaml
 
+from relay.exporter.places import is_public
+
 REPAIR_CHARS_MAX: Final = 64 * 1024
 """Longer documents are not read again to find further faults."""
 
@@ -71,6 +73,14 @@ _OPENERS: Final = frozenset(
 _FIELD: Final = re.compile(r"""[ ]*(?:-[ ]+)*["']?[A-Za-z_][-\w.]*["']?[ ]*:[ ]+(?=["'])""")
 _DOUBLE: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _SINGLE: Final = re.compile(r"'(?:[^']|'')*'")
+_BRACKETS: Final = frozenset(
+    ("did not find expected ',' or '}'", "did not find expected ',' or ']'")
+)
+_COLONS: Final = frozenset(
+    ("mapping values are not allowed in this context", "could not find expected ':'")
+)
+_BARE: Final = re.compile(r"[ ]*(?:-[ ]+)*(?P<name>[A-Za-z_]\w*)[ ]*\r?")
+_TABBED: Final = re.compile(r"^ *\t[ \t]*[^\s]", re.MULTILINE)
 _INDENTATION: Final = re.compile(r"^[ \t]+", re.MULTILINE)
 _NOTHING_MORE: Final = re.compile(r"[ \t]*(?:[ \t]#.*)?\r?")
 
@@ -90,13 +100,19 @@ def explained(text: str, error: yaml.MarkedYAMLError) -> YamlFault:
     read = mark.index if mark is not None else len(text)
     problem = error.problem or ""
     offset = read
-    if problem in _OPENERS and error.context_mark is not None:
-        offset = error.context_mark.index
+    opened = error.context_mark.index if error.context_mark is not None else read
+    if problem in _OPENERS or (problem in _BRACKETS and "\n" in text[opened:read]):
+        offset = opened
     phrase = ", ".join(part for part in (error.context, error.problem) if part)
     tab = _indenting_tab(text, read)
     if tab is not None:
-        return YamlFault(f"{_TAB} ({phrase})", tab, read)
-    for at in (read, error.context_mark.index if error.context_mark is not None else read):
+        others = len(_TABBED.findall(text)) - 1
+        also = f", here and in {others} more lines" if others else ""
+        return YamlFault(f"{_TAB}{also} ({phrase})", tab, read)
+    bare = _bare_field(text, read)
+    if bare is not None and problem in _COLONS:
+        return YamlFault(f"{phrase}; the name of a field needs a colon behind it", bare, read)
+    for at in (read, opened):
         quoted = _ends_early(text, at)
         if quoted is not None:
             behind, hint = quoted
@@ -115,6 +131,8 @@ def repaired(text: str, offset: int) -> str | None:
     start, end = _line(text, offset)
     line = text[start:end]
     if is_indented_by_tab(text, offset):
+        if len(_TABBED.findall(text)) > 1:
+            return None  # how deep each line is meant to be is not known
         return _INDENTATION.sub(lambda found: " " * len(found[0]), text)
     field = _FIELD.match(line)
     if field is None:
@@ -123,6 +141,16 @@ def repaired(text: str, offset: int) -> str | None:
     if rest < 2:
         return None
     return text[: start + field.end()] + "''" + " " * (rest - 2) + text[end:]
+
+
+def _bare_field(text: str, offset: int) -> int | None:
+    """The end of the line before, where that is nothing but the name of a field, or None."""
+    start, _ = _line(text, offset)
+    if not start:
+        return None
+    begin, end = _line(text, start - 1)
+    found = _BARE.fullmatch(text, begin, end)
+    return found.end("name") if found is not None and is_public(found["name"]) else None
 
 
 def is_indented_by_tab(text: str, offset: int) -> bool:

@@ -40,4 +40,5 @@ class Selector:
     groups: tuple[tuple[Matcher, ...], ...]
     warnings: tuple[str, ...] = field(default=(), compare=False)
     remarks: tuple[Remark, ...] = field(default=(), compare=False)
-    """What may be meant otherwise, as far as only the text can tell."""
+    """The warnings with their places, and what may be meant otherwise, as far as only the text can
+    tell."""

@@ -16,6 +16,7 @@ TWO_NAMES: Final = (
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_:./ -]{1,60}")
 _LABEL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _QUOTED: Final = re.compile(r"""["']([A-Za-z0-9_:./ -]{1,60})["']""")
+_LIKE: Final = re.compile(r"""\s*["']([A-Za-z0-9_:./ %-]{1,60})["']""")
 _NUMBER_NAME: Final = re.compile(r"[0-9][A-Za-z0-9_:.]{0,60}")
 
 _BEHIND_FILTER: Final = {
@@ -96,9 +97,9 @@ def operator_hint(text: str, label: Token, token: Token) -> str:
         values = "|".join(_QUOTED.findall(rest)) or "first|second"
         return f'for one of several values write {name}{op}"{values}"'
     if token.keyword in ("like", "ilike", "regex", "regexp"):
-        quoted = _QUOTED.search(text, token.offset)
-        value = quoted[1] if quoted else "pattern"
-        return f'for a pattern write {name}=~"{value}", where any text is .* and not %'
+        quoted = _LIKE.match(text, token.offset + len(token.text))
+        value = quoted[1].replace("%", ".*") if quoted else "pattern"
+        return f'for a pattern write {name}=~"{value}", for any text .* and not %'
     if name.endswith(":") and token.kind is Kind.STRING:
         return f"a condition is written with =: {name.rstrip(':')}={shorten(token.text)}"
     return _OPERATORS.get(token.text) or _OPERATORS.get(token.keyword, "")

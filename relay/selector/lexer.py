@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from relay.errors import SelectorError
+from relay.selector.ast import Remark
 from relay.selector.literals import is_name_part, is_name_start, name_escape
 
 
@@ -122,7 +123,7 @@ def tokenize(text: str, *, lenient: bool = False) -> tuple[Token, ...]:
 
 def typographic_warnings(
     text: str, tokens: tuple[Token, ...], warnings_max: int
-) -> tuple[str, ...]:
+) -> tuple[Remark, ...]:
     """One warning for each string with a typographic quote, and one for all beyond the limit."""
     found = [
         token
@@ -131,12 +132,16 @@ def typographic_warnings(
         and (token.text[0] in TYPOGRAPHIC or token.text[-1] in TYPOGRAPHIC)
     ]
     warnings = [
-        f"typographic quotes around {shorten(token.text)} at {position(text, token.offset)}"
-        f" were read as {token.quote}; write plain quotes"
+        Remark(
+            f"typographic quotes around {shorten(token.text)} at {position(text, token.offset)}"
+            f" were read as {token.quote}; write plain quotes",
+            token.offset,
+        )
         for token in found[:warnings_max]
     ]
     if len(found) > warnings_max:
-        warnings.append(f"typographic quotes around {len(found) - warnings_max} more strings")
+        more = f"typographic quotes around {len(found) - warnings_max} more strings"
+        warnings.append(Remark(more, found[warnings_max].offset))
     return tuple(warnings)
 
 

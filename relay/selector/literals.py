@@ -134,16 +134,16 @@ def quoted_offset(text: str, start: int, index: int) -> int:
                 return pos
             index -= 1
         return len(text)
-    while index > 0 and text[pos] not in _CLOSERS[opener]:
-        size = 1
+    while text[pos] not in _CLOSERS[opener]:
+        count, after = 1, pos + 1
         if text[pos] == "\\":
             decoded, after = _string_escape(text, pos, len(text), _ASCII[opener])
             # A byte of a longer character counts with its first.
-            index -= sum(1 for byte in decoded if byte & 0xC0 != 0x80)
-            pos = after
-            continue
-        pos += size
-        index -= 1
+            count = sum(1 for byte in decoded if byte & 0xC0 != 0x80)
+        if count > index:
+            break
+        index -= count
+        pos = after
     return pos
 
 

@@ -118,8 +118,9 @@ def _check_text(text: str) -> None:
 def _parse(text: str, tokens: tuple[Token, ...]) -> Selector:
     node = _Parser(text, tokens).query()
     groups, remarks = templates.expand(text, node)
-    warnings = typographic_warnings(text, tokens, WARNINGS_MAX)
-    return Selector(groups=groups, warnings=warnings, remarks=remarks)
+    found = typographic_warnings(text, tokens, WARNINGS_MAX)
+    warnings = tuple(remark.text for remark in found)
+    return Selector(groups=groups, warnings=warnings, remarks=(*found, *remarks))
 
 
 class _Parser:

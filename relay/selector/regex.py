@@ -191,4 +191,6 @@ def _hint(pattern: str, reason: str) -> str:
         return "RE2 has no look-around and no atomic groups"
     if pattern.startswith("*"):
         return "any text is .* and not *"
+    if re.search(r"range: \\[pP]", reason):
+        return "there is no such class; there are \\p{L}, \\p{Greek} and others of Unicode"
     return next((hint for part, hint in _REASON_HINTS.items() if reason.startswith(part)), "")

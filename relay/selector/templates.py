@@ -267,7 +267,9 @@ class _Expander:
         alone = filters[0]
         if len(filters) > 1 or not isinstance(alone, Reference) or not alone.quoted:
             return
-        if isinstance(before, Condition) and before.op == "=" and alone.name not in scope:
+        if not isinstance(before, Condition) or before.label in (NAME, ""):
+            return
+        if before.op == "=" and alone.name not in scope:
             self.remarks.append(
                 Remark(hints.or_value(before.label, before.value, alone.name), alone.offset)
             )

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from relay.errors import ConfigError, QuantityError
 from relay.exporter.document import VALUES_MAX, parse_documents
-from relay.exporter.fields import Report, Section
 from relay.exporter.endpoints import endpoint_problem, metrics_url
+from relay.exporter.fields import Report, Section
 from relay.exporter.formats import header_value_problem
 from relay.exporter.loading import load_exporters
 from relay.exporter.model import ExporterPath

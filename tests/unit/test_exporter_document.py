@@ -114,7 +114,7 @@ def test_a_broken_document_leaves_its_neighbours_alone() -> None:
     assert broken.value is None
     ((where, message),) = broken.faults
     assert message.startswith("not valid YAML: while parsing a flow sequence, did not find")
-    assert broken.line(where) == 4
+    assert broken.line(where) == 3
 
 
 def test_duplicate_keys_are_faults_and_the_first_counts() -> None:
