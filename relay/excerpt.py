@@ -33,11 +33,15 @@ def printable(text: str) -> str:
 
 def excerpt(line: str, offset: int) -> str:
     """Return the line, escaped and cut, and a caret below the character at ``offset``."""
-    cells = [escaped(char) for char in line]
-    widths = [_columns(cell) for cell in cells]
     offset = min(offset, len(line))
+    begin = max(0, offset - COLUMNS_MAX)
+    near = line[begin : offset + COLUMNS_MAX + 1]  # more can hardly be shown
+    is_plain = near.isascii() and near.isprintable()
+    cells = near if is_plain else [escaped(char) for char in near]
+    widths = [1] * len(near) if is_plain else list(map(_columns, cells))
+    offset -= begin
     first, last = 0, len(cells)
-    if sum(widths) > COLUMNS_MAX:
+    if begin or sum(widths) > COLUMNS_MAX:
         left = 0
         first = offset
         while first > 0 and left + widths[first - 1] <= _LEFT_COLUMNS:
@@ -48,8 +52,9 @@ def excerpt(line: str, offset: int) -> str:
         while last < len(cells) and right >= widths[last]:
             right -= widths[last]
             last += 1
-    head = "…" if first else ""
-    shown = head + "".join(cells[first:last]) + ("…" if last < len(cells) else "")
+    head = "…" if first or begin else ""
+    tail = "…" if begin + last < len(line) else ""
+    shown = f"{head}{''.join(cells[first:last])}{tail}"
     return f"{shown}\n{' ' * (len(head) + sum(widths[first:offset]))}^"
 
 

@@ -142,7 +142,7 @@ class _Resource:
     def settle(self) -> None:
         """Note what was found, before the document goes."""
         self.faults = self.report.faults
-        self.warnings = self.report.warnings
+        self.warnings = self.exporter.warnings if self.exporter else self.report.warnings
         if self.exporter is not None and self.report.faulty:
             self.draft, self.exporter = self.exporter, None
 
