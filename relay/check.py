@@ -10,7 +10,8 @@ from pathlib import Path
 from relay.errors import ConfigError, Fault
 from relay.excerpt import printable
 from relay.exporter.document import read_documents
-from relay.exporter.loading import LoadResult, load_exporters
+from relay.exporter.load_result import LoadResult
+from relay.exporter.loading import load_exporters
 from relay.inventory.loading import load_inventory
 from relay.notices import notices
 from relay.settings import ExporterPath, load_settings

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from relay.differences import Changes, Differences
 from relay.errors import ConfigError, Fault
 from relay.exporter.files import SETTLE_S
-from relay.exporter.loading import LoadResult, Manifests, keep_last_good
+from relay.exporter.load_result import LoadResult, keep_last_good
+from relay.exporter.loading import Manifests
 from relay.exporter.mounted_secrets import MountedSecrets, Namespace
 from relay.exporter.secrets import SecretStore
 from relay.fleet import Fleet

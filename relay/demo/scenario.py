@@ -12,7 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from relay.errors import ConfigError
-from relay.exporter.loading import LoadResult, load_exporters
+from relay.exporter.load_result import LoadResult
+from relay.exporter.loading import load_exporters
 from relay.exporter.model import Exporter, SecretRef, Sink
 from relay.fleet import SinkKey
 from relay.settings import Settings, load_settings

@@ -12,7 +12,8 @@ import yaml
 
 from relay.errors import Fault
 from relay.exporter.fields import nearest
-from relay.exporter.loading import LoadResult, load_exporters
+from relay.exporter.load_result import LoadResult
+from relay.exporter.loading import load_exporters
 from relay.exporter.model import (
     Authentication,
     Batch,

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from relay.exporter import loading
-from relay.exporter.loading import LoadResult, Manifests, keep_last_good
+from relay.exporter.load_result import LoadResult, keep_last_good
+from relay.exporter.loading import Manifests
 from relay.exporter.model import ExporterPath, SecretRef
 from relay.selector.ast import Selector
 

@@ -135,5 +135,5 @@ def test_promoted_labels(tmp_path: Path) -> None:
 )
 def test_the_path_of_victoriametrics_gives_it_away(tmp_path: Path, endpoint: str) -> None:
     (warning,) = load(tmp_path, endpoint=endpoint).warnings
-    assert "has the path of victoriametrics; write profile: victoriametrics" in warning
+    assert "has the path of victoriametrics; write profile: victoriametrics" in warning.message
     assert load(tmp_path, "profile: victoriametrics", endpoint=endpoint).warnings == ()
