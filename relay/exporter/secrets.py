@@ -20,7 +20,7 @@ import base64
 import binascii
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,8 @@ SECRET_BYTES_MAX = 1024 * 1024  # Kubernetes' own limit of a Secret
 ENTRIES_MAX = 1000
 _ROTATION_ATTEMPTS_MAX = 3
 _KEYS_SHOWN_MAX = 5
+NAMESPACES_MAX = 1000
+"""Mounted namespaces that are looked into for a Secret that is missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +113,31 @@ class SecretStore:
         """Why there is no such Secret, where the manifests tell."""
         if (project, namespace, name) in self._faulty:
             return "; the manifests have one of that name, which has a fault itself"
-        others = sorted(
+        others = {
             other
             for owner, other, found in self._manifests
             if owner == project and found == name and other != namespace
-        )
+        }
+        others.update(self._mounted_elsewhere(project, name))
         if not others:
             return ""
         return (
-            f"; namespace {others[0]} has one of that name, but an Exporter may only use those of "
-            f"its own namespace: move one of the two"
+            f"; namespace {min(others)} has one of that name, but an Exporter may only use those "
+            "of its own namespace: move one of the two"
         )
+
+    def _mounted_elsewhere(self, project: str, name: str) -> Iterator[str]:
+        """The namespaces for which the project has a Secret of that name mounted."""
+        if self._root is None:
+            return
+        base = self._root / project if self._tenancy else self._root
+        try:
+            namespaces = sorted(entry.name for entry in base.iterdir())[:NAMESPACES_MAX]
+        except OSError:
+            return  # without such a directory there is no other Secret either
+        for namespace in namespaces:
+            if not dns_label_problem(namespace) and (base / namespace / name).is_dir():
+                yield namespace
 
     def _refuse_unsafe(self, project: str, namespace: str, name: str, key: str) -> None:
         """No part of a path may step out of its directory, whoever built the reference."""

@@ -122,6 +122,8 @@ def _class(name: str, written: str, *, negated: bool, in_brackets: bool) -> str:
     own = _OWN.get(_ALIASES.get(folded, folded))
     if own is None:
         short = _BY_FOLDED.get(folded)
+        if short is None and (name.islower() or name.isupper()):  # a script, in any case
+            short = "_".join(part.capitalize() for part in re.split(r"[ _-]", name))
         if short is None or short == name:
             return written
         return rf"\{'P' if negated else 'p'}{{{short}}}"

@@ -28,6 +28,19 @@ def test_a_manifest_secret_is_found_in_its_own_namespace_and_project_only() -> N
             store.get(project, namespace, REF)
 
 
+def test_a_secret_of_another_namespace_is_named_to_its_own_project_only(tmp_path: Path) -> None:
+    store = SecretStore(tmp_path, tenancy=True)
+    store.add("acme", "payments", "login", {"token": b"hunter2"})
+    _write(tmp_path / "acme/billing/mounted/token", b"hunter2")
+    _write(tmp_path / "umbrella/mounted/mounted/token", b"hunter2")
+    with pytest.raises(SecretError, match="namespace payments has one of that name"):
+        store.get("acme", "default", REF)
+    with pytest.raises(SecretError, match="namespace billing has one of that name"):
+        store.get("acme", "default", SecretRef("mounted", "token"))
+    with pytest.raises(SecretError, match="there is no such secret$"):
+        store.get("umbrella", "default", REF)
+
+
 def test_the_first_manifest_of_a_name_counts() -> None:
     store = SecretStore()
     assert store.add("", "default", "login", {"token": b"first"})

@@ -93,6 +93,9 @@ def test_sources_that_take_the_same_are_found() -> None:
         (r"[]\p{LC}]+", "]a", "1"),
         (r"\\p\{LC\}", r"\p{LC}", "a"),
         (r"\pL\p{Greek}", "aα", "aa"),
+        (r"\p{greek}\p{any}", "αa", "aa"),
+        (r"\p{OLD PERSIAN}", "\U000103a0", "a"),
+        (r"\p{Phags_Pa}", "\ua840", "a"),
     ],
 )
 def test_class_names_of_go_are_taken(pattern: str, yes: str, no: str) -> None:
