@@ -232,7 +232,7 @@ class Reloader:
             _log.info("%s: can be read again", file)
         for name in (*differences.added, *differences.changed):
             for warning in differences.wanted[name].warnings:
-                _log.warning("exporter %s: %s", name, warning.text)
+                _log.warning("exporter %s: %s", name, warning.summary)
 
     async def _take_inventory(self, inventory: InventoryLoad) -> None:
         _log_new("faulty in the inventory", self._inventory.faults, inventory.faults)

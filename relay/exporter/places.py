@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -21,6 +21,10 @@ Step: TypeAlias = str | int
 Where: TypeAlias = tuple[Step, ...]
 
 MASK: Final = "…"
+WINDOW_CHARS: Final = 300
+"""So much of a line is looked at on either side of a place."""
+SCALAR_CHARS_MAX: Final = 256 * 1024
+"""In longer scalars no place is looked for; a selector has at most 16 KiB."""
 _STRUCTURE: Final = frozenset(
     [
         "metadata",
@@ -204,6 +208,17 @@ class Place:
         return excerpt.excerpt(self.shown, self.offset) if self.shown.strip() else ""
 
 
+def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same parts in order, none of which touches another."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
 class SourceText:
     """The text of one document and what in it must not be shown."""
 
@@ -239,7 +254,7 @@ class SourceText:
         head = _HEAD.match(line)
         assert head is not None, "the pattern matches the empty string"
         if line[head.end() :].strip():
-            insort(self._masked, (start + head.end(), end))
+            self._masked = _merged([*self._masked, (start + head.end(), end)])
 
     def line(self, offset: int) -> int:
         """The line of an offset, from 1 in the file."""
@@ -251,17 +266,24 @@ class SourceText:
         number = bisect_left(breaks, offset)
         start = breaks[number - 1] + 1 if number else 0
         end = breaks[number] if number < len(breaks) else len(self._text)
-        shown, at = self._masked_line(start, end, offset)
-        return Place(self._line_first + number, offset - start + 1, shown, at)
+        column = offset - start + 1
+        # A line can be as long as a file.
+        first, last = max(start, offset - WINDOW_CHARS), min(end, offset + WINDOW_CHARS)
+        shown, at = self._masked_line(first, last, offset)
+        if first > start:
+            shown, at = f"{MASK}{shown}", at + 1
+        return Place(self._line_first + number, column, shown + (MASK if last < end else ""), at)
 
     def inside(self, start: int, end: int, value: str, offset: int) -> int | None:
         """The offset of a character of the value of a scalar that stands from start to end."""
+        if end - start > SCALAR_CHARS_MAX:
+            return None
         found = source_offset(self._text[start:end], value, offset)
         return None if found is None else start + found
 
     def between(self, start: int, end: int) -> str:
-        """The text from start to end."""
-        return self._text[start:end]
+        """The text from start to end, "" where that is long."""
+        return self._text[start:end] if end - start <= WINDOW_CHARS else ""
 
     def _masked_line(self, start: int, end: int, offset: int) -> tuple[str, int]:
         parts: list[str] = []
@@ -275,9 +297,6 @@ class SourceText:
                 continue
             if at < 0 and offset < behind:
                 at = size + min(offset, hidden) - pos
-            if parts and hidden == pos:
-                pos = behind  # one mask for what was masked twice
-                continue
             parts += (self._text[pos:hidden], MASK)
             size += hidden - pos + 1
             pos = behind

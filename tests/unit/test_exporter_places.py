@@ -92,6 +92,24 @@ def test_a_shown_line_holds_no_secret(text: str, shown: str) -> None:
     assert document.place(()).shown == shown
 
 
+def test_a_line_as_long_as_a_file_is_not_copied_for_each_place() -> None:
+    items = ", ".join(f"{{token: hunter2, name: n{index}}}" for index in range(30_000))
+    (document,) = parse_documents(f"{{items: [{items}]}}", "f.yaml")
+    for index in range(0, 30_000, 30):
+        place = document.place(("items", index, "name"))
+        assert len(place.shown) < 800
+        assert "hunter2" not in place.shown
+        assert place.shown[place.offset :].startswith(f"n{index}")
+
+
+def test_what_is_masked_twice_stays_masked() -> None:
+    text = "a: {token: hunter2, x: [" + "hunter2, " * 300 + "\n"
+    (document,) = parse_documents(text, "f.yaml")
+    for where, message in document.faults:
+        assert "hunter2" not in str(document.fault(where, message))
+    assert document.faults
+
+
 def test_lines_end_where_editors_end_them() -> None:
     (document,) = parse_documents('a: "x\u2028y\x85z"\nb: 1\n', "f.yaml")
     assert document.place(("b",)).line == 2

@@ -37,7 +37,7 @@ def test_a_secret_of_another_namespace_is_named_to_its_own_project_only(tmp_path
         store.get("acme", "default", REF)
     with pytest.raises(SecretError, match="namespace billing has one of that name"):
         store.get("acme", "default", SecretRef("mounted", "token"))
-    with pytest.raises(SecretError, match="there is no such secret$"):
+    with pytest.raises(SecretError, match=r"there is no such secret$"):
         store.get("umbrella", "default", REF)
 
 
