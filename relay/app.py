@@ -290,8 +290,7 @@ class Relay:
     async def explain(self, question: Question) -> list[str]:
         """Who takes a series, and why, as of now. Raises ConfigError."""
         running = {one.id: one for one in self._fleet.exporters} if self._fleet is not None else {}
-        engine, infer = self._engine, self._settings.translation.infer_types
-        explainer = Explainer(engine.router, running, infer_types=infer, drops=engine.drops)
+        explainer = Explainer.running(self._engine, running)
         return await answer(question, explainer, self._turns, self._origin_of(question.tenant))
 
     def facts(self) -> Facts:

@@ -38,4 +38,8 @@ def tenancy_of(settings: Settings) -> Tenancy:
     """What tells the project of a series."""
     if (tenancy := settings.tenancy) is None:
         return Tenancy()
-    return Tenancy(tenancy.label, {one.number: one.project for one in tenancy.accounts})
+    return Tenancy(
+        tenancy.label,
+        {one.number: one.project for one in tenancy.accounts},
+        shares_metadata=tenancy.shared_metadata,
+    )

@@ -18,8 +18,11 @@ from relay.exporter.model import Exporter
 from relay.inventory.info_series import InfoReader
 from relay.inventory.store import Inventory
 from relay.loop import aside
+from relay.pipeline.accounts import Exported
 from relay.pipeline.drops import REASONS, Drop, DropTable
-from relay.pipeline.metric_types import MetricTypes, Typing
+from relay.pipeline.engine import Engine
+from relay.pipeline.known_types import KnownTypes
+from relay.pipeline.metric_types import Evidence
 from relay.pipeline.pace import UNPACED, Pace
 from relay.pipeline.router import Router
 from relay.pipeline.tenancy import ACCOUNT_LABELS, ANYWHERE, Origin, Tenancy
@@ -32,7 +35,13 @@ from relay.selector.parser import parse_selector
 from relay.selector.resource_matching import Compiled, Compiler
 from relay.server.contract import Question
 from relay.turns import Turns
-from relay.wire.remote_write import SERIES_FIELD, SeriesFault, parse_labels, top_level
+from relay.wire.remote_write import (
+    SERIES_FIELD,
+    SeriesFault,
+    label_key,
+    parse_labels,
+    top_level,
+)
 from relay.wire.remote_write import parse_series as parse_series_parts
 
 OTHERS_MAX = 20
@@ -44,6 +53,13 @@ LINES_AT_ONCE = 200
 """Lines between which no request is taken in."""
 
 _LABELS_MAX = 10_000
+
+_EVIDENCE: dict[Evidence, str] = {
+    "declared": "type declared by the series",
+    "metadata": "type from metadata",
+    "siblings": "type by its siblings; metadata from the sender goes first",
+    "name": "type by name; metadata from the sender goes first",
+}
 
 
 def parse_series(text: str) -> dict[str, str]:
@@ -79,20 +95,25 @@ def parse_series(text: str) -> dict[str, str]:
 
 
 class Explainer:
-    """Answers about the exporters of a router. ``exporters`` are those that are routed, by id."""
+    """Answers about the exporters of a router. ``exporters`` are those that are routed, by id.
+
+    What a series becomes is asked of ``engine``, where one runs: its types, and what its targets
+    say of themselves.
+    """
 
     def __init__(
         self,
         router: Router,
         exporters: Mapping[str, Exporter],
         *,
+        engine: Engine | None = None,
         infer_types: bool = True,
-        drops: DropTable | None = None,
     ) -> None:
         self._router = router
         self._exporters = exporters
+        self._engine = engine
         self._infer_types = infer_types
-        self._drops = drops or DropTable()
+        self._drops = engine.drops if engine is not None else DropTable()
 
     @classmethod
     def offline(
@@ -111,6 +132,11 @@ class Explainer:
             sources = [(source.name, source.selector, ()) for source in exporter.sources]
             router.add(exporter.id, exporter.project, sources)
         return cls(router, by_id, infer_types=infer_types)
+
+    @classmethod
+    def running(cls, engine: Engine, exporters: Mapping[str, Exporter]) -> Explainer:
+        """About what an engine does now."""
+        return cls(engine.router, exporters, engine=engine)
 
     def knows(self, exporter: str) -> bool:
         """Whether there is such an exporter."""
@@ -139,6 +165,7 @@ class Explainer:
         are told one by one where they are few, or ``every`` is set.
         """
         project = self._router.tenancy.project_of(labels, origin)
+        described = self._describe(labels, origin)
         labels = _visible(labels, origin)
         if exporter:
             yield from self._answer(exporter, labels, project)
@@ -155,13 +182,9 @@ class Explainer:
                 yield f"{len(taken)} exporters take it, {len(others)} do not"
             if not self._exporters:
                 yield "no exporter may see it: it belongs to nobody who has one"
-        types = MetricTypes(families_max=2, infer=self._infer_types)
-        name = labels[NAME]
-        if "le" in labels or "vmrange" in labels:
-            types.infer_histogram(name)
-        translation = Translator(types).translate(sorted(labels.items()))
+        translation = Translator().translate(sorted(labels.items()), target=described.attributes)
         yield ""
-        yield from _otlp_lines(translation, types.typing(name))
+        yield from _otlp_lines(translation, described)
 
     def captured(
         self, body: bytes, exporter: str, *, reader: InfoReader, origin: Origin = ANYWHERE
@@ -198,6 +221,14 @@ class Explainer:
         unusable = f"; {faulty} more are faulty" if faulty else ""
         yield f"{exporter} takes {count} of {len(good)} series{unusable}"
 
+    def _describe(self, labels: Mapping[str, str], origin: Origin) -> Exported:
+        if self._engine is not None:
+            return described(self._engine, labels, origin)
+        types = KnownTypes(families_max=2, infer=self._infer_types).platform
+        if "le" in labels or "vmrange" in labels:
+            types.see_sibling(labels[NAME], "bucket")
+        return Exported(types.look(labels[NAME]))
+
     def _answer(self, name: str, labels: Mapping[str, str], project: str) -> Iterator[str]:
         yield name
         exporter = self._exporters[name]
@@ -217,6 +248,23 @@ class Explainer:
 
     def __repr__(self) -> str:
         return f"<Explainer of {self._router!r}>"
+
+
+def described(engine: Engine, labels: Mapping[str, str], origin: Origin = ANYWHERE) -> Exported:
+    """Say what a series with these labels is exported as now; nothing is kept of the question."""
+    project = engine.router.tenancy.project_of(labels, origin)
+    types = engine.types.of(project)
+    name = labels[NAME]
+    # As senders write it that sort their labels; of others what their project knows is told.
+    series = engine.table.look(origin, label_key(sorted(labels.items())))
+    declared = series.declared if series is not None and not series.fault else None
+    typing = types.look(name, declared)
+    if typing.is_unsure and ("le" in labels or "vmrange" in labels):
+        alone = KnownTypes(families_max=1, infer=engine.types.infer).platform
+        alone.see_sibling(name, "bucket")
+        typing = alone.look(name)
+    attributes = engine.resources.find(labels, project).attributes
+    return Exported(typing, attributes, types.contradiction(name))
 
 
 async def answer(
@@ -312,12 +360,22 @@ def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _otlp_lines(translation: Translation, typing: Typing) -> Iterator[str]:
-    metric = translation.metric
+def _otlp_lines(translation: Translation, described: Exported) -> Iterator[str]:
+    typing = described.typing
+    metric = typing.identity
     kind: str = metric.kind
     if kind == "sum":
         kind += ", cumulative" + (", monotonic" if metric.monotonic else "")
-    yield f"As OTLP (type by name; metadata from the sender goes first): {metric.name} ({kind})"
+    if typing.refused:
+        yield f"As OTLP ({_EVIDENCE[typing.evidence]}): nothing: {typing.refused}"
+    else:
+        yield f"As OTLP ({_EVIDENCE[typing.evidence]}): {metric.name} ({kind})"
+    if described.contradicted is not None:
+        other = described.contradicted
+        yield f"  senders disagree: {other.family} is {other.kept} here, {other.other} to others"
+    for title, text in (("unit", metric.unit), ("description", metric.description)):
+        if text:
+            yield f"  {title}: {text!r}"
     if typing.family is not None:
         family = typing.family
         yield f"  or, where a source takes all of it, part of {family.name} ({family.kind})"

@@ -110,6 +110,9 @@ class Tenancy:
 
     label: str = ""
     accounts: tuple[Account, ...] = ()
+    shared_metadata: bool = False
+    """Whether help and unit of metadata that names no account are exported to every project; its
+    types are used where a project's senders say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,9 +370,10 @@ def _read_tenancy(root: Section) -> Tenancy | None:
                     found = Account(account, project)
                     if accounts.setdefault(found.number, found) is not found:
                         one.fault("account", f"{account} is listed twice")
+        shared = section.flag("sharedMetadata", default=False)
         if section.present and not section.has("label") and not section.has("accounts"):
             section.report.fault(section.where, "needs label, or accounts, or both")
-    return Tenancy(label, tuple(accounts.values())) if label or accounts else None
+    return Tenancy(label, tuple(accounts.values()), shared) if label or accounts else None
 
 
 def _account_problem(text: str) -> str:

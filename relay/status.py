@@ -29,6 +29,7 @@ from relay.loop import give_way
 from relay.pipeline.accounts import EngineStatistics
 from relay.pipeline.drops import REASONS, Drop
 from relay.pipeline.plans import SourceTally
+from relay.pipeline.project_types import Contradiction
 from relay.reloading import ReloadStatistics
 from relay.replay import NO_REPLAY, ReplayStatistics
 from relay.report import SinkReport
@@ -212,6 +213,8 @@ def document(facts: Facts, wanted: StatusFilter = EVERYTHING) -> dict[str, Any]:
             },
             "activeSeries": engine.table.active,
             "metadataFamilies": engine.types.families,
+            "metadataRefused": engine.types.refused,
+            "metadataContradictions": [_contradiction(one) for one in engine.types.contradicted],
             "assembly": {
                 "families": engine.assembly.families,
                 "points": engine.assembly.points,
@@ -258,6 +261,20 @@ def project_document(facts: Facts, wanted: StatusFilter) -> dict[str, Any]:
             for queue in (facts.store.orphans.queues if facts.store else ())
             if queue.exporter.startswith(f"{project}/")
         ],
+        "metadataContradictions": [
+            _contradiction(one) for one in facts.engine.types.contradicted if one.project == project
+        ],
+    }
+
+
+def _contradiction(one: Contradiction) -> dict[str, Any]:
+    """A family of which the senders of one project say different types."""
+    return {
+        "project": one.project,
+        "family": one.family,
+        "type": one.kept,
+        "otherType": one.other,
+        "count": one.count,
     }
 
 

@@ -12,8 +12,11 @@ from relay.pipeline.drops import Drop
 from relay.pipeline.exemplars import ExemplarShelfStatistics
 from relay.pipeline.first_sight import FirstSightStatistics
 from relay.pipeline.intake import Intake, Taken
-from relay.pipeline.metric_types import FamilyMetadata, MetricTypesStatistics
+from relay.pipeline.known_types import KnownTypesStatistics
+from relay.pipeline.metric_types import Typing
 from relay.pipeline.positions import PositionsStatistics
+from relay.pipeline.project_types import Contradiction, KnownFamily
+from relay.pipeline.resources import TargetInfo
 from relay.pipeline.router import RouterStatistics
 from relay.pipeline.table import SeriesTableStatistics
 from relay.pipeline.translate import TranslatorStatistics
@@ -34,7 +37,7 @@ class EngineStatistics:
     table: SeriesTableStatistics
     labels: LabelReaderStatistics
     router: RouterStatistics
-    types: MetricTypesStatistics
+    types: KnownTypesStatistics
     translator: TranslatorStatistics
     positions: PositionsStatistics
     inventory: InventoryStatistics
@@ -68,12 +71,22 @@ class Probed:
 
 
 @dataclass(frozen=True, slots=True)
-class Knowledge:
-    """What requests have taught: types of metrics by family, and labels of objects."""
+class Exported:
+    """What a series is exported as: its type, what its target says of itself, and, where senders of
+    its project say different types of its family, which."""
 
-    families: dict[str, FamilyMetadata]
+    typing: Typing
+    attributes: tuple[tuple[str, str], ...] = ()
+    contradicted: Contradiction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What requests have taught: types of metrics by project and family, labels of objects, and
+    what targets said of themselves."""
+
+    families: dict[str, dict[str, KnownFamily]]
     claims: list[Claim]
+    targets: list[TargetInfo]
     settled: list[tuple[str, str]] = field(default_factory=list)
     """Families, by project and root of their names, of which nothing was said in time."""
-    inferred: list[str] = field(default_factory=list)
-    """Families that are histograms by their buckets."""

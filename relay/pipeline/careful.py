@@ -22,6 +22,7 @@ from relay.pipeline.intake import (
 )
 from relay.pipeline.native import NativeRoute
 from relay.pipeline.plans import Plan
+from relay.pipeline.project_types import Declaration
 from relay.pipeline.series import Series
 from relay.pipeline.streams import append_number
 from relay.wire.native_histogram import HistogramFault, buckets_of, parse_histogram
@@ -56,12 +57,13 @@ Span = tuple[int, int]
 class Resolution(Protocol):
     """How the pipeline knows its series; see :class:`relay.pipeline.request.Request`."""
 
-    def resolve(self, key: bytes) -> Series:
-        """The series with these label bytes, ready for use, with ``fault`` set where it is bad."""
+    def resolve(self, key: bytes, declared: Declaration | None = None) -> Series:
+        """The series with these label bytes, ready for use, with ``fault`` set where it is bad;
+        ``declared`` is what the message says of it."""
         ...
 
-    def learn(self, name: str, metadata: Metadata2) -> None:
-        """Take in what a series of this name says of its family."""
+    def declaration(self, metadata: Metadata2) -> Declaration | None:
+        """What a series says of itself, as :meth:`resolve` takes it; None for nothing."""
         ...
 
     def native(self, series: Series) -> NativeRoute:

@@ -21,13 +21,9 @@ from relay.pipeline.family import Set, take_all
 from relay.pipeline.flush import FlushSchedule
 from relay.pipeline.guesses import Guesses
 from relay.pipeline.intake import LATEST_NS_MAX, Intake
-from relay.pipeline.kernel import consume
+from relay.pipeline.kernel import consume, has_metadata
 from relay.pipeline.kernel2 import consume2
-from relay.pipeline.metric_types import (
-    FamilyMetadata,
-    MetricTypes,
-    family_of,
-)
+from relay.pipeline.known_types import KnownTypes
 from relay.pipeline.needed import ReplayGate, WaitingEntry, WaitingList
 from relay.pipeline.pace import DEFERRED_STEP, ENTRIES, UNPACED, Pace
 from relay.pipeline.positions import Positions
@@ -44,8 +40,7 @@ from relay.pipeline.translate import Translator
 from relay.selector.resource_matching import Compiler
 from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.label_reader import LabelReader
-from relay.wire.remote_write import Pause, WriteProtocol, no_pause, parse_metadata
-from relay.wire.remote_write2 import Metadata2
+from relay.wire.remote_write import WriteProtocol
 
 SERIES_MAX_LEAST = 1_000
 """Bounds that follow that of the series are not below this."""
@@ -85,11 +80,17 @@ class Engine:
         self.table = SeriesTable(series_max=limits.series_max, idle_s=limits.series_idle_s)
         self.inventory = Inventory(objects_max=limits.objects_max)
         self.router = Router(tenancy=tenancy, compiler=compiler, inventory=self.inventory)
-        self.types = MetricTypes(families_max=limits.families_max, infer=infer_types)
+        self.types = KnownTypes(
+            families_max=limits.families_max,
+            infer=infer_types,
+            has_tenancy=self.router.tenancy.enabled,
+            shares_platform=self.router.tenancy.shares_metadata,
+            idle_s=limits.series_idle_s,
+        )
         # No more metrics than series; the least makes up for a table that is tiny.
         series_max = max(limits.series_max, SERIES_MAX_LEAST)
-        self.translator = Translator(self.types, groups_max=max(1000, series_max // 10))
-        self.resources = Resources()
+        self.translator = Translator(groups_max=max(1000, series_max // 10))
+        self.resources = Resources(idle_s=limits.series_idle_s)
         self.deltas = DeltaStore(
             states_max=series_max,
             age_max_s=delta_age_max_s,
@@ -100,6 +101,7 @@ class Engine:
         self.resolver = Resolver(
             self.router,
             self.translator,
+            self.types,
             self.resources,
             self.deltas,
             self.waiting,
@@ -111,6 +113,7 @@ class Engine:
         self.assembly = self.resolver.assembly
         self.drops = self.resolver.drops
         self.first_sight = self.resolver.first_sight
+        self.types.told = self.first_sight.learned
         self.schedule = FlushSchedule()
         self.finder = Finder(
             self.table,
@@ -135,6 +138,8 @@ class Engine:
 
     def add_exporter(self, exporter: str, project: str, sources: Sources) -> None:
         """Start routing an exporter; see :meth:`Router.add`."""
+        self.types.claim(project)
+        self.inventory.claim(project)
         self.router.add(exporter, project, sources)
         self.table.invalidate()
 
@@ -171,10 +176,10 @@ class Engine:
         already. Where ``pace`` pauses, only what reads may use the engine. Raises DecodeError, with
         nothing changed, where the body is not a WriteRequest, and what ``pace`` raises.
         """
-        self.types.tick = self.first_sight.tick = tick
+        self.first_sight.tick = tick
         position = self.positions.begin()
         intake = Intake(position, now, self._latest_ns(now), pace)
-        self.table.sweep(tick)
+        self._sweep(tick)
         with self._under_way(position, pace):
             try:
                 self._consume(body, intake, origin, protocol)
@@ -205,7 +210,7 @@ class Engine:
         self.positions.advance(position)
         position = self.positions.begin()
         intake = Intake(position, now, self._latest_ns(now), pace, bounded=False)
-        self.table.sweep(tick)
+        self._sweep(tick)
         with self._under_way(position, pace):
             try:
                 self._consume(body, intake, origin, protocol)
@@ -267,20 +272,24 @@ class Engine:
 
     @property
     def learned(self) -> int:
-        """Moves with everything that requests teach: types of metrics, labels of objects."""
-        return self.types.version + self.inventory.version + self.first_sight.version
+        """Moves with everything that requests teach: types of metrics, labels of objects, what
+        targets say of themselves, which families need not wait."""
+        learned = self.types.version + self.inventory.version + self.resources.version
+        return learned + self.first_sight.version
 
     def knowledge(self) -> Knowledge:
         """What requests have taught; whatever is read later may depend on it."""
-        families, claims = self.types.families(), self.inventory.claims()
-        return Knowledge(families, claims, self.first_sight.settled(), self.types.inferred())
+        return Knowledge(
+            self.types.families(),
+            self.inventory.claims(),
+            self.resources.known(),
+            self.first_sight.settled(),
+        )
 
     def recall(self, knowledge: Knowledge) -> None:
         """Know again what an earlier process knew; before the first request."""
-        for family, metadata in knowledge.families.items():
-            self.types.learn(family, metadata)
-        for family in knowledge.inferred:
-            self.types.infer_histogram(f"{family}_bucket")
+        self.types.restore(knowledge.families)
+        self.resources.restore(knowledge.targets)
         self.first_sight.recall(knowledge.settled)
         for claim in knowledge.claims:
             self.inventory.hear(claim, begins=True)
@@ -355,12 +364,20 @@ class Engine:
         before = self.learned
         try:
             request = Request(
-                body, self.finder, self, bounded=intake.bounded, pause=intake.pace.pause
+                body,
+                self.finder,
+                self.types,
+                protocol,
+                bounded=intake.bounded,
+                pause=intake.pace.pause,
             )
             if protocol == "remote_write_v2":
                 request.is_ahead = True  # there, each series brings its own metadata
                 consume2(self.table, body, intake, request)
             else:
+                # Else whether a series of one project is new would decide when others are typed.
+                if self.router.tenancy.enabled and has_metadata(body):
+                    request.learn_ahead()
                 consume(self.table, body, intake, request, self._guesses)
                 if intake.has_metadata:
                     request.learn_ahead()
@@ -478,36 +495,18 @@ class Engine:
         self.first_sight.finish(emission)
         self.assembly.finish(emission)
 
+    def _sweep(self, tick: float) -> None:
+        """Forget some of what was not in use for long."""
+        self.table.sweep(tick)
+        self.types.sweep(tick)
+        self.resources.sweep(tick)
+        if self.types.take_changed():
+            self.table.invalidate()
+
     def _settle(self) -> None:
         """Let series find their routes anew where the inventory says something else now."""
         if self.router.settle():
             self.table.invalidate()
-
-    def learn(self, body: bytes, spans: Sequence[tuple[int, int]], pause: Pause = no_pause) -> None:
-        """Take in the metadata of a request; series whose type it changes are resolved once
-        more."""
-        parsed = []
-        for start, stop in spans:
-            parsed.append(parse_metadata(body, start, stop))
-            pause()
-        changed = False
-        try:
-            for item in parsed:
-                pause()
-                metadata = FamilyMetadata(item.type, item.help, item.unit)
-                changed |= self.types.learn(item.family, metadata)
-                self.first_sight.learned(item.family)
-        finally:
-            if changed:
-                self.table.invalidate()
-
-    def learn_series(self, name: str, metadata: Metadata2) -> None:
-        """Take in the metadata of a series, which is that of its family."""
-        if any(metadata):
-            family = family_of(name, metadata.type)
-            self.first_sight.learned(family)
-            if self.types.learn(family, FamilyMetadata(*metadata)):
-                self.table.invalidate()
 
     def __repr__(self) -> str:
         return f"<Engine {self.table!r} {self.router!r}>"

@@ -8,7 +8,9 @@ Rules:
   ``foo_count`` and so on. While metadata has not told of them, their samples wait for ``wait_s``,
   and leave in the order in which they came.
 * Metadata for all names that wait lets them leave at once, with the request that brings it. What
-  comes meanwhile of the family waits behind.
+  comes meanwhile of the family waits behind. What one project's senders say lets that project's
+  families leave; what the platform says, those of all projects that know no better.
+* A series that declares its type itself never waits, if it has not begun to.
 * A family waits once: then it is *settled*, by its name if need be, also over restarts. One whose
   type is known never waits.
 * What waits holds its position and is named in checkpoints (:mod:`relay.pipeline.needed`).
@@ -27,8 +29,10 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from relay.pipeline.intake import Extra, Origin
-from relay.pipeline.metric_types import MetricTypes, root_of
+from relay.pipeline.known_types import KnownTypes
+from relay.pipeline.metric_types import root_of
 from relay.pipeline.needed import WAITING, ReplayGate, WaitingList
+from relay.pipeline.project_types import Declaration
 from relay.pipeline.route import Fact
 from relay.pipeline.streams import Emission, Handler
 from relay.wire.label_reader import SeriesLabels
@@ -46,8 +50,8 @@ SERIES_BYTES: Final = 600
 Key = tuple[str, str]
 """A project, and the root of a family's names."""
 
-MakeHandlers = Callable[[str, SeriesLabels, str], tuple[Handler, ...]]
-"""Name, labels and project to the handlers of all that a series goes to."""
+MakeHandlers = Callable[[str, SeriesLabels, str, Declaration | None], tuple[Handler, ...]]
+"""Name, labels, project and declaration to the handlers of all that a series goes to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +116,23 @@ class FamilyInSight:
 class FirstSamples:
     """The handler of one series of a family in sight."""
 
-    __slots__ = ("_handlers", "_home", "family", "labels", "name")
+    __slots__ = ("_handlers", "_home", "declared", "family", "labels", "name")
 
     def __init__(
-        self, home: FirstSight, family: FamilyInSight, name: str, labels: SeriesLabels
+        self,
+        home: FirstSight,
+        family: FamilyInSight,
+        name: str,
+        labels: SeriesLabels,
+        declared: Declaration | None,
     ) -> None:
         self._home = home
         self._handlers: tuple[Handler, ...] | None = None
         self.family = family
         self.name = name
         self.labels = labels
+        self.declared = declared
+        """What the series says of itself by now."""
 
     def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
         """See :class:`relay.pipeline.streams.Handler`."""
@@ -147,7 +158,7 @@ class FirstSight:
 
     def __init__(
         self,
-        types: MetricTypes,
+        types: KnownTypes,
         waiting: WaitingList,
         make_handlers: MakeHandlers,
         *,
@@ -191,7 +202,7 @@ class FirstSight:
             return known
         gate = self.gate
         has_waited = gate is not None and not gate.crossed and gate.knows(waiting_key(key))
-        if not has_waited and (not self._types.is_unsure(name) or key in self._settled):
+        if not has_waited and (key in self._settled or not self._is_unsure(key, name)):
             return None
         if len(self._families) >= self._families_max:
             return None
@@ -201,22 +212,33 @@ class FirstSight:
         return made
 
     def handler(
-        self, family: FamilyInSight, name: str, labels: SeriesLabels
+        self,
+        family: FamilyInSight,
+        name: str,
+        labels: SeriesLabels,
+        declared: Declaration | None,
     ) -> tuple[Handler, ...]:
         """The handlers of a series that waits with its family."""
         family.bytes += SERIES_BYTES
         self._bytes += SERIES_BYTES
-        return (FirstSamples(self, family, name, labels),)
+        return (FirstSamples(self, family, name, labels, declared),)
 
     def handlers_of(self, series: FirstSamples) -> tuple[Handler, ...]:
         """Where a series' samples go that have waited."""
-        return self._make_handlers(series.name, series.labels, series.family.key[0])
+        return self._make_handlers(
+            series.name, series.labels, series.family.key[0], series.declared
+        )
 
-    def learned(self, family: str) -> None:
-        """Metadata came for a family of this name, of any project."""
-        if self._by_root:
-            for root in (family, root_of(family)):
+    def learned(self, project: str, family: str) -> None:
+        """A project knows something else now of a family of this name; "": the platform does, or
+        everybody without tenancy."""
+        for root in (family, root_of(family)):
+            if not project:
                 self._told |= self._by_root.get(root, {})
+                continue
+            told = self._families.get((project, root))
+            if told is not None:
+                self._told[told] = None
 
     def put(self, sample: _Sample, emission: Emission) -> None:
         """Let a sample wait."""
@@ -245,7 +267,7 @@ class FirstSight:
         """Let those leave of whose names metadata has told all."""
         told, self._told = self._told, {}
         for family in told:
-            if family.key in self._families and not any(map(self._types.is_unsure, family.names)):
+            if family.key in self._families and not self._waits_for_more(family):
                 self._let_go(family)
         self._send(emission, SLICE)
 
@@ -268,7 +290,7 @@ class FirstSight:
         """A replay has come to where everybody needs everything: what had left before the process
         ended leaves, and what is known by now."""
         for family in list(self._families.values()):
-            known = not any(map(self._types.is_unsure, family.names))
+            known = not self._waits_for_more(family)
             if family.samples and (known or not family.origin.waited):
                 self._let_go(family)
         self._send(emission, None)
@@ -300,6 +322,14 @@ class FirstSight:
             len(self._settled),
             self._early,
         )
+
+    def _is_unsure(self, key: Key, name: str) -> bool:
+        return self._types.of(key[0]).is_unsure(name)
+
+    def _waits_for_more(self, family: FamilyInSight) -> bool:
+        """Whether there are names of which metadata has not told."""
+        types = self._types.of(family.key[0])
+        return any(map(types.is_unsure, family.names))
 
     def _let_go(self, family: FamilyInSight) -> None:
         """Let a family's samples begin to leave."""
@@ -355,7 +385,7 @@ class FirstSight:
         emission.release(family.origin.position)
 
     def _settle(self, family: FamilyInSight) -> None:
-        if any(map(self._types.is_unsure, family.names)):
+        if self._waits_for_more(family):
             self._settled[family.key] = None
             self.version += 1
             if len(self._settled) > self._families_max:

@@ -4,6 +4,7 @@ from relay.pipeline.intake import Intake
 from relay.pipeline.series import Series
 from relay.pipeline.table import SeriesTable
 
+def has_metadata(body: bytes) -> bool: ...
 def consume(
     table: SeriesTable,
     body: bytes,

@@ -10,7 +10,8 @@ Theory of operation, besides that of :mod:`relay.pipeline.kernel`:
 * The series that followed the last one before most likely follows it again: a series' references
   are walked along its key (:mod:`relay.pipeline.symbols`), and no label is written out twice. What
   is not the guess is put together and looked up.
-* Metadata that a series of the same name had before in the request costs a comparison.
+* Metadata that a series of the same name had before in the request costs a comparison, and one
+  more that it is what this series said of itself before.
 * A series with one sample of a usual shape, and perhaps metadata, is taken here. All others go
   through :func:`relay.pipeline.unusual2.take_series`, and so does all of a request with anything
   but strings and series in it.
@@ -129,6 +130,8 @@ def consume2(table, bytes body not None, Intake intake not None, resolution):
     cdef list deferred = intake.deferred
     cdef object plan = None
     cdef bint handled = False
+    cdef bint is_news
+    cdef object declared
     cdef unsigned char tag
     cdef tuple route
     cdef bytes key
@@ -162,15 +165,22 @@ def consume2(table, bytes body not None, Intake intake not None, resolution):
             else:
                 key = series.key
             if key is not None:
-                if parts.metadata_size and symbols.is_news(
-                    name, parts.metadata, parts.metadata_size
-                ):
-                    learn(body, data, symbols, name, &parts, resolution)
-                    generation = table.generation
+                declared = None
+                is_news = False
+                if parts.metadata_size and name != NONE:
+                    is_news = symbols.is_news(name, parts.metadata, parts.metadata_size)
+                    if is_news:
+                        declare(body, data, symbols, name, &parts, resolution)
+                    declared = symbols.declared(name)
                 if series is None:
                     count_careful(intake)
-                if series is None or series.generation != generation:
-                    series = resolution.resolve(key)
+                if (
+                    series is None
+                    or is_news
+                    or series.generation != generation
+                    or (declared is not None and series.declared is not declared)
+                ):
+                    series = resolution.resolve(key, declared)
                     generation = table.generation
                     if series.fault:
                         intake.drop(series.fault, 1, f"series at byte {start - data}")
@@ -239,12 +249,12 @@ cdef int take_with_care(bytes body, object intake, object resolution) except -1:
     return 0
 
 
-cdef int learn(
+cdef int declare(
     bytes body, const unsigned char *data, SymbolTable symbols, Py_ssize_t name, Parts *parts,
     object resolution
 ) except -1:
-    """Take in the metadata of a series."""
+    """Keep what metadata says for all series of the name that come with the same."""
     cdef Py_ssize_t start = parts.metadata - data
     metadata = parse_metadata(body, start, start + parts.metadata_size, symbols)
-    resolution.learn("" if name == NONE else symbols.string_at(name), metadata)
+    symbols.declare(name, resolution.declaration(metadata))
     return 0

@@ -11,18 +11,20 @@ cdef class Resolver:
     cdef object _router
     cdef object _translator
     cdef object _types
-    cdef object _resources
+    cdef readonly object resources
     cdef object _deltas
     cdef bint _changed
 
     @cython.locals(name=str)
-    cpdef resolve(self, Series series, labels, str project)
+    cpdef resolve(self, Series series, labels, str project, declared=*)
     cpdef bint is_current(self, Series series) except -1
     cdef bint _is_translated(self, Series series) except -1
     cpdef bint take_changed(self) except -1
 
     @cython.locals(facts=tuple)
-    cdef _attach(self, Series series, labels, str project, tuple matched, tuple key)
+    cdef _attach(
+        self, Series series, labels, str project, tuple matched, tuple key, bint waits
+    )
 
 
 @cython.locals(seen=longlong)

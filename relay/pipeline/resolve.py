@@ -26,11 +26,13 @@ from relay.pipeline.attribute_names import METADATA_LABELS
 from relay.pipeline.delta import DeltaStore
 from relay.pipeline.drops import DropTable
 from relay.pipeline.families import FamilyKey
-from relay.pipeline.first_sight import FirstSight
-from relay.pipeline.metric_types import TYPE_NUMBERS, FamilyMetadata, Typing, family_of
+from relay.pipeline.first_sight import FirstSamples, FirstSight
+from relay.pipeline.known_types import KnownTypes
+from relay.pipeline.metric_types import TYPE_NUMBERS, UNKNOWN, Typing
 from relay.pipeline.native import NativeRoute, Ways
 from relay.pipeline.needed import WaitingList
 from relay.pipeline.plans import Plan, SourceRoute, Target, TargetOptions
+from relay.pipeline.project_types import Declaration
 from relay.pipeline.resources import KEY_LABELS, TARGET_INFO, Resource, Resources, TargetKey
 from relay.pipeline.route import Fact, Route
 from relay.pipeline.router import Router
@@ -46,7 +48,7 @@ from relay.wire.remote_write import Labels
 View = Callable[[], tuple[SeriesLabels, str]]
 """Gives a series' labels that anybody may see, and its project."""
 
-_ASKED_FOR = (*METADATA_LABELS, *KEY_LABELS)
+_ASKED_FOR = (*METADATA_LABELS, *KEY_LABELS, "quantile")
 """Labels that every series is asked for."""
 
 _OF_DELTAS_MAX = 1_024
@@ -60,6 +62,7 @@ class Resolver:
         self,
         router: Router,
         translator: Translator,
+        types: KnownTypes,
         resources: Resources,
         deltas: DeltaStore,
         waiting: WaitingList,
@@ -81,7 +84,7 @@ class Resolver:
             samples_max=samples_max,
         )
         self.first_sight = FirstSight(
-            translator.types,
+            types,
             waiting,
             self.handlers,
             wait_s=first_sight_s,
@@ -89,28 +92,46 @@ class Resolver:
         )
         self._router = router
         self._translator = translator
-        self._types = translator.types
-        self._resources = resources
+        self._types = types
+        self.resources = resources
         self._deltas = deltas
         self._changed = False
 
-    def resolve(self, series: Series, labels: SeriesLabels, project: str) -> None:
+    def resolve(
+        self,
+        series: Series,
+        labels: SeriesLabels,
+        project: str,
+        declared: Declaration | None = None,
+    ) -> None:
         """Set everything of a new series, which has its name, that depends on labels, exporters and
-        metadata."""
+        metadata. ``declared`` is what came with it."""
         name = series.name
-        # A target is kept as long as it is used, so it is found before something is said of it.
-        resource = self._resources.find(labels, project) if name == TARGET_INFO else None
-        if resource is not None:
-            self._resources.learn(labels, project)
-        elif name.endswith("_bucket") and ("le" in labels or "vmrange" in labels):
-            self._changed |= self._types.infer_histogram(name)
-        type_name, unit, job, instance = labels.values_of(_ASKED_FOR)
-        if type_name is not None or unit is not None:
-            self._learn_type(name, type_name, unit)
+        types = series.types = self._types.of(project)
+        resource: Resource | None = None
+        type_name, unit, job, instance, quantile = labels.values_of(_ASKED_FOR)
+        if types.teaches:
+            # A target is kept as long as it is used: it is found before something is said of it.
+            if name == TARGET_INFO:
+                resource = self.resources.find(labels, project)
+                self.resources.learn(labels, project)
+            elif quantile is not None:
+                self._changed |= types.see_sibling(name, "quantile")
+            elif name.endswith("_bucket") and ("le" in labels or "vmrange" in labels):
+                self._changed |= types.see_sibling(name, "bucket")
+            if type_name is not None or unit is not None:
+                kind = TYPE_NUMBERS.get(type_name or "", 0)
+                own = self._types.declaration(kind, "", unit or "")
+                if own is not None:
+                    series.declared = own = types.believed(own)
+                    self._changed |= types.declare(name, own)
+            if declared is not None:
+                series.declared = declared = types.believed(declared)
+                self._changed |= types.declare(name, declared)
         plan, matched = self._router.match(labels, project)
         series.plan = plan
         if matched or resource is not None:
-            self._attach(series, labels, project, matched, (job, instance))
+            self._attach(series, labels, project, matched, (job, instance), False)
         else:
             # Nobody wants it: a new series goes nowhere as it is.
             series.resolved = plan.partition.version
@@ -138,29 +159,40 @@ class Resolver:
             series.resolved = plan.partition.version
             return
         labels, project = view()
+        first = _first_samples(series)
+        waits = first is not None and not first.family.out
         series.plan = plan
         series.routes = ()
         series.handlers = ()
         series.typing = series.native = None
         series.facts = ()
-        self._attach(series, labels, project, matched, labels.values_of(KEY_LABELS))
+        self._attach(series, labels, project, matched, labels.values_of(KEY_LABELS), waits)
+
+    def declare(self, series: Series, declared: Declaration) -> None:
+        """Note what a series that was resolved before says of itself from now on."""
+        series.declared = declared
+        first = _first_samples(series)
+        if first is not None:
+            first.declared = declared
 
     def is_current(self, series: Series) -> bool:
         """Whether nothing has changed that the routes of a good series rest on."""
         return series.resolved == series.plan.partition.version and self._is_translated(series)
 
     def _is_translated(self, series: Series) -> bool:
-        if series.typing is not None and series.typing != self._types.typing(series.name):
-            return False
+        if series.typing is not None:
+            typing = series.types.typing(series.name, series.declared)
+            if typing is not series.typing and typing != series.typing:
+                return False
         return _seen(series.facts) == series.seen
 
     def take_changed(self) -> bool:
         """Whether something changed since this was asked last that other series may rest on."""
-        if not (self._changed or self._resources.changed or self.assembly.changed):
+        if not (self._changed or self.resources.changed or self.assembly.changed):
             return False
         self._changed = False
         # Each forgets that it was.
-        self._resources.take_changed()
+        self.resources.take_changed()
         self.assembly.take_changed()
         return True
 
@@ -172,7 +204,7 @@ class Resolver:
         pairs = sorted(labels.items())
 
         def ways(kind: Kind, without: frozenset[SourceRoute]) -> Ways:
-            identity = self._types.histogram(series.name, kind)
+            identity = series.types.histogram(series.name, kind, series.declared)
             refused = [target.tally for target in targets if kind in target.options.unsupported]
             wanted = [(t, s) for s in matched for t in s.targets if t.tally not in refused]
             alone = [target for target, source in wanted if source not in without]
@@ -199,7 +231,7 @@ class Resolver:
         for target in targets:
             if identity.kind not in target.options.unsupported:
                 by_options.setdefault(target.options, []).append(target)
-        resource = self._resources.find(dict(labels), project)
+        resource = self.resources.find(dict(labels), project)
         streams = []
         for options, alike in by_options.items():
             wanted = _as_wanted(identity, options)
@@ -218,15 +250,9 @@ class Resolver:
                 place = (project, labels, sorted(options.promoted), sorted(options.unsupported))
                 # Written by name, so that states of sinks without it keep the key they had.
                 kept = ("keeps_target_labels",) if options.keeps_target_labels else ()
-                delta = self._deltas.delta((*place, *kept), wanted.kind)
+                delta = self._deltas.delta(project, (*place, *kept), wanted.kind)
             streams.append(Stream(group, encoded, outlets, self.drops, delta))
         return tuple(streams)
-
-    def _learn_type(self, name: str, type_name: str | None, unit: str | None) -> None:
-        """Take in what a new series says of its type and unit."""
-        kind = TYPE_NUMBERS.get(type_name or "", 0)
-        metadata = FamilyMetadata(kind, "", unit or "")
-        self._changed |= self._types.learn(family_of(name, kind), metadata)
 
     def _attach(
         self,
@@ -235,17 +261,18 @@ class Resolver:
         project: str,
         matched: tuple[SourceRoute, ...],
         key: TargetKey,
+        waits: bool,
     ) -> None:
         """Make the routes and handlers of a series that matched these sources, and has none."""
         plan = series.plan
         if matched:
             # Who says something of a target keeps it in mind for others that come later.
-            facts = self._resources.facts(key, project)
+            facts = self.resources.facts(key, project)
             resource = facts[0]
             series.facts = facts
-            if self.first_sight.enabled and self._let_wait(series, labels, project, matched):
+            if self.first_sight.enabled and self._let_wait(series, labels, project, waits):
                 return
-            typing = series.typing = self._types.typing(series.name)
+            typing = series.typing = series.types.typing(series.name, series.declared)
             reason = TARGET_INFO if series.name == TARGET_INFO else typing.refused
             if reason:
                 targets = [target for source in matched for target in source.targets]
@@ -260,7 +287,7 @@ class Resolver:
             else:
                 self._share_out(series, labels, project, typing, resource)
         elif series.name == TARGET_INFO:
-            series.facts = self._resources.facts(key, project)
+            series.facts = self.resources.facts(key, project)
         series.resolved = series.plan.partition.version
         series.seen = _seen(series.facts)
 
@@ -276,28 +303,34 @@ class Resolver:
         series: Series,
         labels: SeriesLabels,
         project: str,
-        matched: tuple[SourceRoute, ...],
+        waits: bool,
     ) -> bool:
-        """Let a series' samples wait until its type is known, if they have to."""
+        """Let a series' samples wait until its type is known, if they have to; ``waits``: samples
+        of it do already."""
+        declared = series.declared
         if series.name == TARGET_INFO:
+            return False
+        if declared is not None and declared.metadata.type != UNKNOWN and not waits:
             return False
         family = self.first_sight.family(series.name, project)
         if family is None:
             return False
-        targets = [target for source in matched for target in source.targets]
+        targets = [target for source in series.plan.matched for target in source.targets]
         series.plan = series.plan.variant((), targets)
-        series.handlers = self.first_sight.handler(family, series.name, labels)
+        series.handlers = self.first_sight.handler(family, series.name, labels, declared)
         series.facts = (*series.facts, family.fact)
         series.resolved = series.plan.partition.version
         series.seen = _seen(series.facts)
         return True
 
-    def handlers(self, name: str, labels: SeriesLabels, project: str) -> tuple[Handler, ...]:
+    def handlers(
+        self, name: str, labels: SeriesLabels, project: str, declared: Declaration | None = None
+    ) -> tuple[Handler, ...]:
         """Handlers of all that a series goes to, numbers included, which otherwise have routes."""
         plan, matched = self._router.match(labels, project)
         if not matched:
             return ()
-        typing = self._types.typing(name)
+        typing = self._types.of(project).typing(name, declared)
         if typing.refused:
             targets = [target for source in matched for target in source.targets]
             return (self._discard(typing, typing.refused, targets),)
@@ -409,6 +442,12 @@ def _seen(facts: tuple[Fact, ...]) -> int:
     for fact in facts:
         seen += fact.version
     return seen
+
+
+def _first_samples(series: Series) -> FirstSamples | None:
+    """The handler of a series whose samples wait at first sight, or did so lately."""
+    first = series.handlers[0] if series.handlers else None
+    return first if isinstance(first, FirstSamples) else None
 
 
 def _kind(typing: Typing) -> Kind:

@@ -8,12 +8,15 @@ Rules:
   is made when a series is first seen; what is learned later moves :attr:`Resource.version`, and the
   series of that target are translated once more.
 * A resource is known as long as a series of its target is: the bound is that of the series table.
-  The one that was asked for last is known besides.
+  The one that was asked for last is known besides. What an earlier process knew waits for series of
+  the target for ``idle_s``.
+* From series that are nobody's nothing is learned: see :mod:`relay.pipeline.tenancy`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -30,6 +33,15 @@ TargetKey: TypeAlias = tuple[str | None, ...]
 """The values of :data:`KEY_LABELS`, None for one that is not there."""
 
 _NO_TARGET: Final[TargetKey] = (None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetInfo:
+    """What one target said of itself, as it is written down over a restart."""
+
+    project: str
+    target: TargetKey
+    attributes: tuple[tuple[str, str], ...]
 
 
 class Resource(Fact):
@@ -53,7 +65,13 @@ class Resource(Fact):
 class Resources:
     """Every target that has a series. ``changed``: series must be translated anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, idle_s: float = 3600.0) -> None:
+        self._idle_s = idle_s
+        self._restored: dict[tuple[str, TargetKey], Resource] = {}
+        """What an earlier process knew, until it was waited for long enough."""
+        self._restored_until: float | None = None
+        self.version = 0
+        """Moves with everything that is learned."""
         self._targets: WeakValueDictionary[tuple[str, TargetKey], Resource] = WeakValueDictionary()
         self._none = Resource()
         self._latest: tuple[tuple[str, TargetKey], tuple[Resource]] = (
@@ -84,11 +102,12 @@ class Resources:
         self._latest = key, facts
         return facts
 
-    def learn(self, labels: Mapping[str, str], project: str) -> None:
-        """Take in a ``target_info`` series: it replaces what another one said of the target."""
+    def learn(self, labels: Mapping[str, str], project: str) -> Resource:
+        """Take in a ``target_info`` series: it replaces what another one said of the target, which
+        is returned."""
         resource = self.find(labels, project)
         if resource is self._none:
-            return
+            return resource
         attributes = tuple(
             sorted(
                 (key, value)
@@ -100,7 +119,33 @@ class Resources:
             resource.attributes = attributes
             resource.home = None
             resource.version += 1
+            self.version += 1
             self.changed = True
+        return resource
+
+    def known(self) -> list[TargetInfo]:
+        """What targets said of themselves, a copy."""
+        return [
+            TargetInfo(project, target, resource.attributes)
+            for (project, target), resource in list(self._targets.items())
+            if resource.attributes
+        ]
+
+    def restore(self, targets: Iterable[TargetInfo]) -> None:
+        """Know again what an earlier process knew; before anything else is learned."""
+        for one in targets:
+            resource = self.facts(one.target, one.project)[0]
+            if resource is not self._none:
+                resource.attributes = one.attributes
+                self._restored[one.project, one.target] = resource
+
+    def sweep(self, tick: float) -> None:
+        """Let time pass on the monotonic clock, in s."""
+        if self._restored:
+            if self._restored_until is None:
+                self._restored_until = tick + self._idle_s
+            elif tick >= self._restored_until:
+                self._restored.clear()
 
     def take_changed(self) -> bool:
         """Whether anything was learned since this was asked last."""

@@ -13,6 +13,8 @@ cdef class Series:
     cdef public long long seen
     cdef public tuple facts
     cdef public object typing
+    cdef public object types
+    cdef public object declared
     cdef public object native
     cdef public str name
     cdef public str fault

@@ -2,6 +2,7 @@ from relay.inventory.info_series import Claim
 from relay.pipeline.metric_types import Typing
 from relay.pipeline.native import NativeRoute
 from relay.pipeline.plans import Plan
+from relay.pipeline.project_types import Declaration, ProjectTypes
 from relay.pipeline.route import Fact, Route
 from relay.pipeline.streams import Handler
 
@@ -14,6 +15,8 @@ class Series:
     routes: tuple[Route, ...]
     handlers: tuple[Handler, ...]
     typing: Typing | None
+    types: ProjectTypes
+    declared: Declaration | None
     facts: tuple[Fact, ...]
     seen: int
     native: NativeRoute | None

@@ -16,6 +16,7 @@ cdef struct Symbol:
     # What the last series said whose name this is; NULL where none did.
     const unsigned char *metadata
     Py_ssize_t metadata_size
+    void *declared  # what was made of it; the table owns it
 
 
 cdef inline Py_ssize_t short_varint(
@@ -47,6 +48,7 @@ cdef class SymbolTable:
     cdef Py_ssize_t fields_size
     cdef Py_ssize_t fields_capacity
     cdef object careful  # the same for the careful way, once it is needed
+    cdef list declarations
 
     cdef int add(self, const unsigned char *data, Py_ssize_t size) except -1
     cdef bint scan(
@@ -65,6 +67,7 @@ cdef class SymbolTable:
     cdef bint is_news(
         self, Py_ssize_t name, const unsigned char *metadata, Py_ssize_t size
     ) noexcept
+    cdef int declare(self, Py_ssize_t name, object declared) except -1
+    cdef object declared(self, Py_ssize_t name)
     cdef bytes bytes_at(self, Py_ssize_t number)
-    cdef str string_at(self, Py_ssize_t number)
     cdef object for_care(self, object pace)

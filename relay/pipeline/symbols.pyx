@@ -96,6 +96,7 @@ cdef class SymbolTable:
 
     def __cinit__(self):
         self.name = NONE
+        self.declarations = []
 
     def __dealloc__(self):
         PyMem_Free(self.symbols)
@@ -118,6 +119,7 @@ cdef class SymbolTable:
         symbol.label = NONE
         symbol.metadata = NULL
         symbol.metadata_size = 0
+        symbol.declared = NULL
         self.count += 1
         return 0
 
@@ -267,8 +269,6 @@ cdef class SymbolTable:
         self, Py_ssize_t name, const unsigned char *metadata, Py_ssize_t size
     ) noexcept:
         """Whether metadata is not what a series of the name had last in the request."""
-        if name == NONE:
-            return True
         cdef Symbol *symbol = &self.symbols[name]
         if (
             symbol.metadata != NULL
@@ -280,17 +280,24 @@ cdef class SymbolTable:
         symbol.metadata_size = size
         return True
 
+    cdef int declare(self, Py_ssize_t name, object declared) except -1:
+        """Keep what was made of a name's latest metadata."""
+        self.declarations.append(declared)
+        self.symbols[name].declared = <void *>declared
+        return 0
+
+    cdef object declared(self, Py_ssize_t name):
+        """What was made of a name's latest metadata, which there is."""
+        return <object>self.symbols[name].declared
+
     cdef bytes bytes_at(self, Py_ssize_t number):
         return PyBytes_FromStringAndSize(
             <const char *>self.symbols[number].data, self.symbols[number].size
         )
 
-    cdef str string_at(self, Py_ssize_t number):
-        return self.bytes_at(number).decode(errors="replace")
-
     def text(self, number):
         """See :meth:`Symbols.text`."""
-        return self.string_at(number) if 0 < number < self.count else ""
+        return self.bytes_at(number).decode(errors="replace") if 0 < number < self.count else ""
 
     cdef object for_care(self, object pace):
         """The same table for the careful way."""

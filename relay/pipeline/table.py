@@ -120,6 +120,14 @@ class SeriesTable:
             series.is_known = True
         return series
 
+    def look(self, origin: Origin, key: bytes) -> Series | None:
+        """The series of an origin with these bytes, or None; it does not count as seen."""
+        scope = self._scopes.get(origin)
+        if scope is None:
+            return None
+        at = hash(key)
+        return scope.shards[at % SHARDS].get(key)
+
     def add(self, series: Series) -> None:
         """Keep a series that :meth:`find` did not know; another one may be forgotten for it."""
         if len(self._newcomers) + len(self._known) >= self._series_max:

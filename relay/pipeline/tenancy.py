@@ -8,6 +8,11 @@ Rules:
 * On the multitenant path each series names its account in labels, a missing or unreadable number
   meaning 0 as in VictoriaMetrics; they are stripped before anybody sees the series.
 * Without tenancy every series belongs to "", and so does every exporter.
+* What is learned from a series belongs to the project of the series; from a series that is nobody's
+  nothing is learned. Metadata of remote write 1.0, which comes apart from series, belongs to the
+  account of its path; on the multitenant path to the account that it is marked with (vmagent since
+  1.15x); and to the platform, :data:`PLATFORM`, where neither names an account. What is of an
+  account that no project has is nobody's.
 """
 
 from __future__ import annotations
@@ -32,24 +37,39 @@ class Origin:
     """What the path of a request says of the owner of its series.
 
     Equal label bytes of two origins are two series. ``project`` is "" where it says nothing;
-    ``by_labels`` is the multitenant path.
+    ``by_labels`` is the multitenant path, ``is_unmapped`` that of an account that no project has.
     """
 
     project: str = ""
     by_labels: bool = False
+    is_unmapped: bool = False
 
 
 ANYWHERE: Final = Origin()
 MULTITENANT: Final = Origin(by_labels=True)
+UNMAPPED: Final = Origin(is_unmapped=True)
+
+PLATFORM: Final = ""
+"""The owner of what no project said: no project is called so. Without tenancy that is all."""
 
 
 class Tenancy:
-    """Tells whose a series is. Immutable; without a label and accounts there is no tenancy."""
+    """Tells whose a series is. Immutable; without a label and accounts there is no tenancy.
 
-    __slots__ = ("_accounts", "label")
+    ``shares_metadata``: help and units of the platform are exported to every project.
+    """
 
-    def __init__(self, label: str = "", accounts: Mapping[Account, str] | None = None) -> None:
+    __slots__ = ("_accounts", "label", "shares_metadata")
+
+    def __init__(
+        self,
+        label: str = "",
+        accounts: Mapping[Account, str] | None = None,
+        *,
+        shares_metadata: bool = False,
+    ) -> None:
         self.label: Final = label
+        self.shares_metadata: Final = shares_metadata
         self._accounts: Final = dict(accounts or {})
 
     @property
@@ -59,8 +79,10 @@ class Tenancy:
 
     def origin(self, account: Account | None) -> Origin:
         """What an account in the path says; None for a path without one."""
-        project = self._accounts.get(account, "") if account is not None else ""
-        return Origin(project) if project else ANYWHERE
+        if account is None or not self.enabled:
+            return ANYWHERE
+        project = self._accounts.get(account)
+        return Origin(project) if project else UNMAPPED
 
     def project_of(self, labels: Mapping[str, str], origin: Origin = ANYWHERE) -> str:
         """The project of a series, "" for nobody's (or, without tenancy, for everybody's)."""
@@ -72,6 +94,19 @@ class Tenancy:
         if named and owner and named != owner:
             return ""
         return owner or named
+
+    def teaches(self, project: str) -> bool:
+        """Whether anything is learned from series of this project."""
+        return bool(project) or not self.enabled
+
+    def owner_of_metadata(self, origin: Origin, marked: Account | None) -> str | None:
+        """The project that metadata of remote write 1.0 tells of, :data:`PLATFORM`, or None where
+        it is nobody's. ``marked`` is the account that the metadata itself names."""
+        if not self.enabled:
+            return PLATFORM
+        if origin.by_labels:
+            return PLATFORM if marked is None else self._accounts.get(marked)
+        return None if origin.is_unmapped else origin.project
 
     def __repr__(self) -> str:
         return f"<Tenancy label {self.label!r}, {len(self._accounts)} accounts>"

@@ -22,7 +22,6 @@ from typing import NamedTuple
 
 from relay.pipeline.attribute_names import METADATA_LABELS, SCOPE_PREFIX
 from relay.pipeline.forms import Forms
-from relay.pipeline.metric_types import MetricTypes
 from relay.pipeline.resources import Resource
 from relay.selector.ast import NAME
 from relay.wire.label_reader import SeriesLabels
@@ -60,7 +59,6 @@ class Translation:
 
     resource: Pairs
     scope: Scope
-    metric: MetricIdentity
     attributes: Pairs
 
 
@@ -75,8 +73,7 @@ class TranslatorStatistics:
 class Translator:
     """Prepares a series' prefix and interns its group; bounded by emptying at ``groups_max``."""
 
-    def __init__(self, types: MetricTypes, *, groups_max: int = 1_000_000) -> None:
-        self.types = types
+    def __init__(self, *, groups_max: int = 1_000_000) -> None:
         self._groups_max = groups_max
         self._resources: dict[Pairs, ResourceGroup] = {}
         self._scopes: dict[tuple[Pairs, Scope], ScopeGroup] = {}
@@ -136,11 +133,11 @@ class Translator:
         moved: dict[str, str] = {}
         scope: dict[str, str] = {}
         attributes: dict[str, str] = {}
-        name = job = instance = ""
+        job = instance = ""
         for key, value in labels:
             if key == NAME:
-                name = value
-            elif key == "job":
+                continue
+            if key == "job":
                 job = value
             elif key == "instance":
                 instance = value
@@ -159,7 +156,6 @@ class Translator:
         return Translation(
             tuple(sorted({**dict(target), **moved, **resource}.items())),
             _scope(scope) if scope else OWN_SCOPE,
-            self.types.identity(name),
             tuple(sorted(attributes.items())),
         )
 

@@ -4,8 +4,7 @@ The labels are written out as remote write 1.0 has them and looked up. Rules:
 
 * A series holds samples or histograms, never both (specification, "Protobuf Message"): where it
   does, it is refused, and the rest of the request is kept.
-* Metadata travels with its series and is learned before the series is resolved; the same of the
-  same name once a request.
+* Metadata travels with its series and holds for it; equal metadata is decoded once a request.
 * A start time goes with its sample where it is not later than the sample itself. Senders before
   2.0-rc.4 give one for the whole series.
 """
@@ -101,11 +100,14 @@ def _find(
             reason = fault.reason
         else:
             count_expansion(len(key), intake)
+            declared = None
             if parts.metadata is not None and parts.metadata[0] < parts.metadata[1]:
-                name = symbols.name(parts.refs)
-                if symbols.is_news(name, body[slice(*parts.metadata)]):
-                    resolution.learn(name, parse_metadata(body, *parts.metadata, symbols))
-            series = resolution.resolve(key)
+                encoded = body[slice(*parts.metadata)]
+                if encoded not in symbols.declared:
+                    metadata = parse_metadata(body, *parts.metadata, symbols)
+                    symbols.declared[encoded] = resolution.declaration(metadata)
+                declared = symbols.declared[encoded]
+            series = resolution.resolve(key, declared)
             if not series.fault:
                 return series
             reason = series.fault

@@ -8,7 +8,8 @@ Rules:
 * Schema: ``prometheus.WriteRequest`` {1 timeseries, 3 metadata}, ``TimeSeries`` {1 labels, 2
   samples, 3 exemplars, 4 histograms}, ``Label`` {1 name, 2 value}, ``Sample`` {1 double value, 2
   int64 timestamp in ms}, ``MetricMetadata`` {1 type, 2 metric_family_name, 4 help, 5 unit}
-  (prometheus/prometheus, ``prompb/{remote,types}.proto``). Exemplars and histograms are cut out;
+  (prometheus/prometheus, ``prompb/{remote,types}.proto``), and VictoriaMetrics' {11 AccountID, 12
+  ProjectID}. Exemplars and histograms are cut out;
   :mod:`relay.wire.exemplars` and :mod:`relay.wire.native_histogram` look inside.
 * Fields may come in any order and unknown ones are skipped. Of a repeated singular field the last
   wins (protobuf.dev, "Last One Wins"). None of the repeated fields read here is a scalar, so packed
@@ -22,7 +23,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -86,6 +87,7 @@ def no_pause() -> None:
 
 _NAME_LABEL = b"__name__"
 _LABEL_TAG = b"\x0a"
+_VALUE_TAG = b"\x12"
 _LABEL_TAG_BYTE = 0x0A
 _SERIES_TAG_BYTE = 0x0A
 _ZERO_VALUE = bytes(8)
@@ -115,21 +117,32 @@ class SeriesParts(NamedTuple):
 
 
 class Metadata(NamedTuple):
-    """One MetricMetadata message; ``type`` is the enum's number, 0 (unknown) where absent."""
+    """One MetricMetadata message; ``type`` is the enum's number, 0 (unknown) where absent.
+
+    ``account`` is VictoriaMetrics' AccountID and ProjectID, None where it has neither.
+    """
 
     type: int
     family: str
     help: str
     unit: str
+    account: tuple[int, int] | None = None
 
 
-def top_level(data: bytes, *, entries_max: int = ELEMENTS_MAX) -> list[tuple[int, int, int]]:
+def top_level(
+    data: bytes, *, entries_max: int = ELEMENTS_MAX, pause: Pause = no_pause
+) -> list[tuple[int, int, int]]:
     """List (field, start, stop) of every series and metadata message of a WriteRequest, in order.
 
     Other fields are skipped. Raises DecodeError, and TooLargeError for more than ``entries_max``.
     """
     entries: list[tuple[int, int, int]] = []
+    left = STEP
     for number, wire_type, _, start, stop in iter_fields(data, 0, len(data)):
+        left -= 1
+        if not left:
+            left = STEP
+            pause()
         if wire_type == BYTES and number in (SERIES_FIELD, METADATA_FIELD):
             if len(entries) >= entries_max:
                 raise TooLargeError(f"over {entries_max} series and metadata in one request")
@@ -263,6 +276,15 @@ def parse_labels(key: bytes, *, labels_max: int, bytes_max: int | None = None) -
     return _checked(pairs)
 
 
+def label_key(labels: Iterable[tuple[str, str]]) -> bytes:
+    """A series' key with these labels in this order, as senders write them."""
+    fields = []
+    for name, value in labels:
+        label = field_bytes(_LABEL_TAG, name.encode()) + field_bytes(_VALUE_TAG, value.encode())
+        fields.append(field_bytes(_LABEL_TAG, label))
+    return b"".join(fields)
+
+
 def _parse_label(data: bytes, start: int, stop: int) -> tuple[bytes, bytes]:
     name = value = b""
     for number, wire_type, _, payload, end in iter_fields(data, start, stop, fields_max=FIELDS_MAX):
@@ -309,11 +331,15 @@ def parse_metadata(data: bytes, start: int, stop: int) -> Metadata:
     """
     kind = 0
     texts = {2: b"", 4: b"", 5: b""}
+    account: dict[int, int] = {}
     for number, wire_type, _, payload, end in iter_fields(data, start, stop, fields_max=FIELDS_MAX):
         if number == 1 and wire_type == VARINT:
             low = read_varint(data, payload, end)[0] & 0xFFFFFFFF
             kind = low - (1 << 32) if low >= 1 << 31 else low  # an enum is an int32
         elif wire_type == BYTES and number in texts:
             texts[number] = data[payload:end]
+        elif number in (11, 12) and wire_type == VARINT:
+            account[number] = read_varint(data, payload, end)[0] & 0xFFFFFFFF
     family, help_text, unit = (text.decode(errors="replace") for text in texts.values())
-    return Metadata(kind, family, help_text, unit)
+    marked = (account.get(11, 0), account.get(12, 0)) if account else None
+    return Metadata(kind, family, help_text, unit, marked)

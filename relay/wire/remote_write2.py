@@ -18,7 +18,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from relay.errors import DecodeError, TooLargeError
 from relay.wire.exemplars import make_exemplar
@@ -89,13 +89,14 @@ class SeriesParts2(NamedTuple):
 class Symbols:
     """The strings that a request's series refer to."""
 
-    __slots__ = ("_fields", "_fields_bytes", "_metadata", "_table")
+    __slots__ = ("_fields", "_fields_bytes", "_table", "declared")
 
     def __init__(self, table: list[bytes]) -> None:
         self._table = table
         self._fields: dict[tuple[int, int], bytes] = {}
         self._fields_bytes = 0
-        self._metadata: dict[str, bytes] = {}
+        self.declared: dict[bytes, Any] = {}
+        """What is made of encoded metadata, which nearly all series of a metric repeat."""
 
     def key(self, refs: Sequence[int], *, bytes_max: int) -> bytes:
         """A series' key: its labels as remote write 1.0 encodes them.
@@ -138,22 +139,12 @@ class Symbols:
         if len(field) <= FIELD_BYTES_MAX and self._fields_bytes <= FIELDS_BYTES_MAX:
             self._fields[pair] = field
 
-    def name(self, refs: Sequence[int]) -> str:
-        """The value of the label ``__name__``; "" where there is none. The key must be good."""
-        for name, value in zip(refs[::2], refs[1::2], strict=True):
-            if self._table[name] == b"__name__":
-                return self._table[value].decode(errors="replace")
-        return ""
-
-    def is_news(self, name: str, metadata: bytes) -> bool:
-        """Whether this encoded metadata is not what series of the name had last in the request.
-
-        Nearly all series of a metric say the same of it, by the same references.
-        """
-        if self._metadata.get(name) == metadata:
-            return False
-        self._metadata[name] = metadata
-        return True
+    def number(self, symbol: bytes) -> int | None:
+        """The number of a string; None where the request has no such."""
+        try:
+            return self._table.index(symbol)
+        except ValueError:
+            return None
 
     def text(self, ref: int) -> str:
         """A help text or unit; invalid UTF-8 becomes U+FFFD, and a reference to nowhere ""."""

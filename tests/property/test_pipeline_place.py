@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.pipeline.metric_types import MetricTypes
+from relay.pipeline.known_types import KnownTypes
 from relay.pipeline.resources import Resources
 from relay.pipeline.translate import Translator
 from relay.wire.label_fields import label_field
@@ -69,8 +69,8 @@ def test_the_short_way_agrees_with_the_long_one(
     promoted: frozenset[str],
     told: dict[str, str],
 ) -> None:
-    types = MetricTypes(families_max=10)
-    translator, resources = Translator(types), Resources()
+    types = KnownTypes(families_max=10).platform
+    translator, resources = Translator(), Resources()
     reader = LabelReader(labels_max=128, bytes_max=99_999)
     kept = []
     for labels, end, name, rng in [*series, *series, *series]:

@@ -71,12 +71,22 @@ def series(pairs: Labels, *samples: tuple[float, int]) -> bytes:
     return message(1, labels(pairs) + b"".join(written))
 
 
-def metadata(family: str, kind: int, help_text: str = "", unit: str = "") -> bytes:
-    """A MetricMetadata field of a WriteRequest."""
+def metadata(
+    family: str,
+    kind: int,
+    help_text: str = "",
+    unit: str = "",
+    *,
+    account: tuple[int, int] | None = None,
+) -> bytes:
+    """A MetricMetadata field of a WriteRequest; ``account`` is VictoriaMetrics' mark of it."""
     inner = b"\x08" + varint(kind) if kind else b""
     for number, text in ((2, family), (4, help_text), (5, unit)):
         if text:
             inner += message(number, text.encode())
+    for number, value in zip((11, 12), account or (), strict=False):
+        if value:
+            inner += varint(number << 3) + varint(value)
     return message(3, inner)
 
 

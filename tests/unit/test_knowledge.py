@@ -7,16 +7,28 @@ import zlib
 import pytest
 
 from relay.inventory.info_series import Claim, StreamKey
+from relay.journal.checkpoint import seal
 from relay.journal.frames import FormatError
 from relay.knowledge import decode_knowledge, encode_knowledge
 from relay.pipeline.engine import Engine, Knowledge
-from relay.pipeline.metric_types import COUNTER, FamilyMetadata
+from relay.pipeline.metric_types import COUNTER, GAUGE, FamilyMetadata
+from relay.pipeline.project_types import KnownFamily
+from relay.pipeline.resources import TargetInfo
+from relay.pipeline.tenancy import Tenancy
 from tests.support import raw_writes as raw
 
 KNOWLEDGE = Knowledge(
-    {"up": FamilyMetadata(COUNTER, "help “quoted”", "seconds")},
+    {
+        "": {"up": KnownFamily(FamilyMetadata(COUNTER, "help “quoted”", "seconds"))},
+        "acme": {
+            "up": KnownFamily(FamilyMetadata(GAUGE, "another"), "quantile"),
+            "h": KnownFamily(None, "bucket"),
+        },
+    },
     [Claim(StreamKey("acme", "namespace", "", "web"), {"team": "a"})],
+    [TargetInfo("acme", ("shop", None), (("env", "prod"), ("zone", "a")))],
 )
+TENANCY = Tenancy("tenant")
 
 
 def test_what_is_written_is_read_again() -> None:
@@ -33,13 +45,35 @@ def test_damage_is_told_from_another_format() -> None:
 
 
 def test_an_engine_knows_what_another_knew() -> None:
-    engine = Engine()
+    engine = Engine(tenancy=TENANCY)
     engine.recall(KNOWLEDGE)
     assert engine.knowledge() == KNOWLEDGE
     labels = engine.inventory.namespace("acme", "web")
     assert labels is not None
     assert labels.labels == {"team": "a"}
-    assert engine.types.identity("up").kind == "sum"
+    assert engine.types.of("acme").identity("up").kind == "gauge"
+    assert engine.types.of("zeta").identity("up").kind == "sum"
+    assert (
+        engine.resources.find({"job": "shop"}, "acme").attributes == KNOWLEDGE.targets[0].attributes
+    )
+
+
+def test_what_earlier_revisions_wrote_is_everybodys() -> None:
+    old = b'{"families":[["up",1,"help","seconds"]],"claims":[]}'
+    knowledge = decode_knowledge(seal(b"relay-knowledge", old))
+    assert knowledge is not None
+    for tenancy, description in ((None, "help"), (TENANCY, "")):
+        engine = Engine(tenancy=tenancy)
+        engine.recall(knowledge)
+        known = engine.types.of("" if tenancy is None else "acme").identity("up")
+        assert (known.kind, known.description) == ("sum", description)
+
+
+def test_projects_of_a_time_with_tenancy_are_nobodys_without_it() -> None:
+    engine = Engine()
+    engine.recall(KNOWLEDGE)
+    assert engine.types.of("").identity("up").kind == "sum"
+    assert set(engine.types.families()) == {""}
 
 
 def test_only_what_teaches_something_is_worth_keeping() -> None:

@@ -22,7 +22,7 @@ OWN_TREES = [PACKAGE, ROOT / "tests", ROOT / "bench"]
 LEVELS = [
     {"excerpt"},
     {"errors", "runtime"},
-    {"quantity", "distribution", "wire", "selector", "journal", "loop"},
+    {"quantity", "distribution", "shares", "wire", "selector", "journal", "loop"},
     {"exporter"},
     {"inventory", "sender_settings"},
     {"proxy_settings"},

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from relay.pipeline.known_types import KnownTypes
 from relay.pipeline.metric_types import (
-    CONFIRMED_S,
     COUNTER,
     FAMILY_CHARS_MAX,
     GAUGE,
@@ -18,8 +18,8 @@ from relay.pipeline.metric_types import (
     UNIT_CHARS_MAX,
     UNKNOWN,
     FamilyMetadata,
-    MetricTypes,
 )
+from relay.pipeline.project_types import CONFIRMED_S, ProjectTypes
 from relay.wire.otlp import Kind, MetricIdentity
 
 Shape = tuple[Kind, bool]
@@ -30,9 +30,14 @@ COUNTS_UP: Shape = ("sum", True)
 UP_AND_DOWN: Shape = ("sum", False)
 
 
-def known(family: str, kind: int, help_text: str = "", unit: str = "") -> MetricTypes:
+def nothing(families_max: int = 100, **options: bool) -> ProjectTypes:
+    """Types that were told of nothing."""
+    return KnownTypes(families_max=families_max, **options).platform
+
+
+def known(family: str, kind: int, help_text: str = "", unit: str = "") -> ProjectTypes:
     """Types that were told of one family."""
-    types = MetricTypes(families_max=100)
+    types = nothing()
     types.learn(family, FamilyMetadata(kind, help_text, unit))
     return types
 
@@ -91,20 +96,48 @@ def test_metadata_says_what_a_member_is(
 def test_metadata_says_nothing_about_names_that_are_no_members(
     family: str, kind: int, name: str
 ) -> None:
-    untold = MetricTypes(families_max=100)
+    untold = nothing(100)
     assert known(family, kind, "a help").identity(name) == untold.identity(name)
 
 
-@pytest.mark.parametrize("name", ["a_total", "a_bucket", "a_sum", "a_count"])
+@pytest.mark.parametrize("name", ["a_total", "job:a:rate_total"])
 def test_inference_can_be_turned_off(name: str) -> None:
-    guessing = MetricTypes(families_max=1).identity(name)
-    assert guessing == MetricIdentity(name, "sum", monotonic=True)
-    assert MetricTypes(families_max=1, infer=False).identity(name) == MetricIdentity(name, "gauge")
+    guessing = nothing(1).typing(name)
+    assert guessing.identity == MetricIdentity(name, "sum", monotonic=True)
+    assert guessing.is_unsure
+    assert nothing(1, infer=False).identity(name) == MetricIdentity(name, "gauge")
 
 
-@pytest.mark.parametrize("name", ["a", "total", "atotal", "a_totals", "a_created", "a_info", ""])
+def test_sums_and_counts_count_up_beside_their_siblings_only() -> None:
+    types = nothing()
+    for name in ("a_sum", "a_count", "a_bucket"):
+        assert types.typing(name).identity == MetricIdentity(name, "gauge")
+        assert types.typing(name).is_unsure
+    assert types.see_sibling("a", "quantile"), "names in use changed"
+    for name in ("a_sum", "a_count"):
+        assert types.typing(name).identity == MetricIdentity(name, "sum", monotonic=True)
+        assert types.typing(name).family is None
+        assert not types.typing(name).is_unsure
+    assert shape(types.identity("a_bucket")) == GAUGE_KIND
+    assert shape(types.identity("a")) == GAUGE_KIND
+    assert types.see_sibling("a_bucket", "bucket")
+    assert types.typing("a_sum").part == "sum"
+
+
+def test_of_a_name_with_a_colon_siblings_do_not_make_a_counter() -> None:
+    types = nothing()
+    types.see_sibling("ratio:6s_bucket", "bucket")
+    for name in ("ratio:6s_sum", "ratio:6s_bucket", "requests:1m_by_job_rate_sum"):
+        assert shape(types.identity(name)) == GAUGE_KIND
+    assert types.typing("ratio:6s_bucket").part == "bucket"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a", "total", "atotal", "a_totals", "a_created", "a_info", "", "go_cpu_count", "rate_sum"],
+)
 def test_other_names_are_gauges(name: str) -> None:
-    assert MetricTypes(families_max=1).identity(name) == MetricIdentity(name, "gauge")
+    assert nothing(1).identity(name) == MetricIdentity(name, "gauge")
 
 
 def test_the_names_own_metadata_goes_before_its_familys() -> None:
@@ -153,7 +186,7 @@ def test_an_undefined_type_alone_is_unknown(kind: int) -> None:
 def test_a_type_may_change_when_nobody_confirms_it_any_more() -> None:
     types = known("x", COUNTER)
     assert shape(types.identity("x")) == COUNTS_UP
-    types.tick = CONFIRMED_S
+    types.home.tick = CONFIRMED_S
     assert types.learn("x", FamilyMetadata(GAUGE))
     assert shape(types.identity("x")) == GAUGE_KIND
 
@@ -162,19 +195,19 @@ def test_targets_that_contradict_each_other_do_not_flip_a_type() -> None:
     types = known("x", COUNTER)
     types.identity("x")
     for minute in range(60):
-        types.tick = 60.0 * minute
+        types.home.tick = 60.0 * minute
         assert not types.learn("x", FamilyMetadata(GAUGE))
         assert not types.learn("x", FamilyMetadata(COUNTER))
     assert shape(types.identity("x")) == COUNTS_UP
-    assert types.statistics().contradictions == 60
-    assert types.statistics().retyped == 0
+    assert types.home.statistics().contradictions == 60
+    assert types.home.statistics().retyped == 0
 
 
 def test_buckets_without_metadata_are_of_a_histogram() -> None:
-    types = MetricTypes(families_max=9)
+    types = nothing(9)
     assert types.typing("h_count").family is None
-    assert types.infer_histogram("h_bucket"), "a name in use changed"
-    assert not types.infer_histogram("h_bucket")
+    assert types.see_sibling("h_bucket", "bucket"), "a name in use changed"
+    assert not types.see_sibling("h_bucket", "bucket")
     for name, part in (("h_bucket", "bucket"), ("h_count", "count"), ("h_sum", "sum")):
         typing = types.typing(name)
         assert (typing.part, typing.family) == (part, MetricIdentity("h", "histogram"))
@@ -184,17 +217,17 @@ def test_buckets_without_metadata_are_of_a_histogram() -> None:
 @pytest.mark.parametrize("kind", [COUNTER, GAUGE, SUMMARY, GAUGE_HISTOGRAM])
 def test_metadata_goes_before_inference(kind: int) -> None:
     types = known("h", kind)
-    assert not types.infer_histogram("h_bucket")
-    types = MetricTypes(families_max=9)
-    types.infer_histogram("h_bucket")
+    assert not types.see_sibling("h_bucket", "bucket")
+    types = nothing(9)
+    types.see_sibling("h_bucket", "bucket")
     types.learn("h", FamilyMetadata(kind))
     family = types.typing("h_count").family
     assert family is None or family.kind == "summary"
 
 
 def test_histograms_are_not_inferred_where_inference_is_off() -> None:
-    types = MetricTypes(families_max=9, infer=False)
-    assert not types.infer_histogram("h_bucket")
+    types = nothing(9, infer=False)
+    assert not types.see_sibling("h_bucket", "bucket")
     assert types.typing("h_bucket").family is None
 
 
@@ -227,7 +260,7 @@ def test_gauge_histograms_have_no_form_in_otlp(name: str) -> None:
 
 
 def test_learning_says_whether_a_name_in_use_changed() -> None:
-    types = MetricTypes(families_max=10)
+    types = nothing(10)
     types.identity("rpc_total")
     assert not types.learn("other", FamilyMetadata(COUNTER)), "no name in use is its member"
     assert not types.learn("rpc_tot", FamilyMetadata(COUNTER)), "nor is this family's"
@@ -235,34 +268,49 @@ def test_learning_says_whether_a_name_in_use_changed() -> None:
     assert not types.learn("rpc", FamilyMetadata(COUNTER)), "nothing new"
     types.identity("rpc_total")
     assert types.learn("rpc", FamilyMetadata(COUNTER, "a help"))
-    assert types.statistics().retyped == 2
+    assert types.home.statistics().retyped == 2
 
 
-def test_families_beyond_the_limit_are_refused_and_counted() -> None:
-    types = MetricTypes(families_max=2)
+def test_families_that_series_ask_for_stay_and_no_more_are_taken_in() -> None:
+    types = nothing(2)
     for family in "abcd":
+        types.identity(family)
         types.learn(family, FamilyMetadata(COUNTER))
-    types.tick = CONFIRMED_S
-    assert types.learn("a", FamilyMetadata(GAUGE)) is False
-    statistics = types.statistics()
+        types.identity(family)
+    types.home.tick = CONFIRMED_S
+    assert types.learn("a", FamilyMetadata(GAUGE)), "the known may still change"
+    statistics = types.home.statistics()
     assert (statistics.families, statistics.refused) == (2, 2)
-    assert types.identity("a").prometheus_type == "gauge", "the known may still change"
+    assert types.identity("a").prometheus_type == "gauge"
     assert types.identity("c").prometheus_type == ""
 
 
+def test_families_that_no_series_asks_for_give_way_to_new_ones() -> None:
+    types = nothing(10)
+    types.identity("used_total")
+    types.learn("used", FamilyMetadata(COUNTER, "a help"))
+    for n in range(3_000):
+        types.learn(f"junk{n}", FamilyMetadata(GAUGE))
+    types.learn("fresh", FamilyMetadata(COUNTER))
+    statistics = types.home.statistics()
+    assert (statistics.families, statistics.refused) == (10, 0)
+    assert types.identity("used_total").description == "a help"
+    assert types.identity("fresh").kind == "sum"
+
+
 def test_what_is_kept_of_a_name_is_bounded() -> None:
-    types = MetricTypes(families_max=2)
+    types = nothing(2)
     for n in range(100):
         types.identity(f"name{n}")
-        assert len(types._typings) <= 8
+        assert len(types._young) + len(types._old) <= 16
     assert types.learn("name3", FamilyMetadata(COUNTER)), "a forgotten name may still be in use"
 
 
 def test_texts_are_bounded() -> None:
-    types = MetricTypes(families_max=9)
+    types = nothing(9)
     types.learn("x", FamilyMetadata(COUNTER, "h" * (HELP_CHARS_MAX + 1), "u" * UNIT_CHARS_MAX))
     assert len(types.identity("x").description) == HELP_CHARS_MAX
     types.learn("y", FamilyMetadata(COUNTER, unit="u" * (UNIT_CHARS_MAX + 1)))
     types.learn("n" * (FAMILY_CHARS_MAX + 1), FamilyMetadata(COUNTER))
-    assert types.statistics().families == 1
-    assert types.statistics().refused == 2
+    assert types.home.statistics().families == 1
+    assert types.home.statistics().refused == 2

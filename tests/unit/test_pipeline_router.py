@@ -153,7 +153,7 @@ def test_what_people_see() -> None:
     assert repr(engine) == f"<Engine {engine.table!r} {engine.router!r}>"
     assert repr(engine.positions) == "<Positions 0..1, 1 holds>"
     assert repr(engine.translator) == "<Translator 1 metrics of 1 resources>"
-    assert repr(engine.types) == "<MetricTypes 0 families>"
+    assert repr(engine.types) == "<KnownTypes 0 families of 0 projects>"
     assert repr(rig.sinks[0].target) == "<Target x s>"
     assert repr(rig.sinks[0].tally) == "<SinkTally x s 1>"
     assert [repr(tally) for tally in engine.router.tallies()] == ["<SourceTally x all 1>"]

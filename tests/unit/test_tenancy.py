@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Origin, Tenancy
+from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, PLATFORM, UNMAPPED, Origin, Tenancy
 from relay.selector.ast import Matcher, Selector
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import Rig, RigSink
@@ -39,11 +39,32 @@ def test_whose_a_series_is(labels: dict[str, str], origin: Origin, project: str)
 
 def test_accounts_of_paths() -> None:
     assert BOTH.origin((42, 7)) == Origin("acme")
-    assert BOTH.origin((42, 8)) == BOTH.origin(None) == ANYWHERE
+    assert BOTH.origin((42, 8)) == UNMAPPED
+    assert BOTH.origin(None) == Tenancy().origin((42, 8)) == ANYWHERE
     assert BOTH.enabled
     assert Tenancy(accounts={(1, 0): "a"}).enabled
     assert not Tenancy().enabled
     assert repr(BOTH) == "<Tenancy label 'tenant', 3 accounts>"
+
+
+@pytest.mark.parametrize(
+    ("origin", "marked", "owner"),
+    [
+        (ANYWHERE, None, PLATFORM),
+        (ANYWHERE, (9, 0), PLATFORM),
+        (Origin("acme"), None, "acme"),
+        (Origin("acme"), (9, 0), "acme"),
+        (UNMAPPED, None, None),
+        (MULTITENANT, None, PLATFORM),
+        (MULTITENANT, (9, 0), "globex"),
+        (MULTITENANT, (5, 5), None),
+    ],
+)
+def test_whose_metadata_is(
+    origin: Origin, marked: tuple[int, int] | None, owner: str | None
+) -> None:
+    assert BOTH.owner_of_metadata(origin, marked) == owner
+    assert Tenancy().owner_of_metadata(origin, marked) == PLATFORM
 
 
 def rig() -> Rig:

@@ -315,9 +315,22 @@ def test_metadata_of_nothing_is_unknown() -> None:
     assert metadata(b"") == Metadata(0, "", "", "")
 
 
-def test_victoriametrics_tenant_fields_are_tolerated() -> None:
-    data = b"\x08\x02" + field_bytes(b"\x12", b"up") + b"\x58\x2a\x60\x07"
-    assert metadata(data) == Metadata(2, "up", "", "")
+@pytest.mark.parametrize(
+    ("fields", "account"),
+    [
+        (b"", None),
+        (b"\x58\x2a\x60\x07", (42, 7)),
+        (b"\x58\x2a", (42, 0)),
+        (b"\x60\x07", (0, 7)),
+        (b"\x58\x2a\x58\x2b", (43, 0)),
+        (b"\x5a\x01a", None),
+    ],
+)
+def test_victoriametrics_marks_whose_metadata_is(
+    fields: bytes, account: tuple[int, int] | None
+) -> None:
+    data = b"\x08\x02" + field_bytes(b"\x12", b"up") + fields
+    assert metadata(data) == Metadata(2, "up", "", "", account)
 
 
 def test_the_last_metadata_field_wins() -> None:
