@@ -9,8 +9,8 @@ Rules:
 * Of several info series of one object, the one that began last counts. One that is merely seen
   again takes over when it is seen twice without the other in between: a series that ends is seen
   once more, with its stale marker, and labels may also be changed back to what they were.
-* What the stream says is bounded by ``objects_max``: an object not heard of for a whole rotation
-  is forgotten, as series are in the series table.
+* What the stream says is bounded by ``objects_max``, shared out among projects: of a project that
+  must give way, the object that was not heard of for longest is forgotten.
 * What was ever asked for is remembered, known or not. Only a change of an object that was asked for
   can have an effect, and is reported by :meth:`Inventory.take_changed`, by project.
 """
@@ -23,6 +23,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from relay.inventory.info_series import NAMESPACE_KIND, Claim, StreamKey
 from relay.selector.objects import ObjectLabels, ObjectRef
+from relay.shares import SharedTable
 
 OBJECTS_MAX: Final = 200_000
 K = TypeVar("K")
@@ -128,16 +129,20 @@ class Inventory:
 
     def __init__(self, *, objects_max: int = OBJECTS_MAX) -> None:
         assert objects_max >= 2
-        self._half: Final = objects_max // 2
         self._manifests = ManifestIndex()
-        self._young: dict[StreamKey, _Heard] = {}
-        self._old: dict[StreamKey, _Heard] = {}
+        self._told: SharedTable[StreamKey, _Heard] = SharedTable(objects_max)
+        """What the stream says. Nobody is told when an object is forgotten: it was not heard of."""
+        self._claimed: set[str] = {""}
         self._asked: set[StreamKey | UidKey] = set()
         self._all_asked = False
         self._changed: set[str] = set()
         self._changes = 0
         self.version = 0
         """Moves with everything that the stream says anew."""
+
+    def claim(self, project: str) -> None:
+        """Give a project, to which an exporter belongs now, a share of its own."""
+        self._claimed.add(project)
 
     def replace_manifests(self, index: ManifestIndex) -> None:
         """Take this for all that manifests say."""
@@ -149,15 +154,14 @@ class Inventory:
     def hear(self, claim: Claim, *, begins: bool) -> None:
         """An info series was seen; ``begins``: for the first time."""
         key = claim.key
-        heard = self._young.get(key)
+        part = self._told.part(key.project, claimed=key.project in self._claimed)
+        heard = part.find(key)
         if heard is None:
-            heard = self._old.pop(key, None)
-            if heard is None:
-                self._keep(key, _Heard(ObjectLabels(claim.labels, exact=False)))
-                self.version += 1
-                self._note(key)
-                return
-            self._keep(key, heard)
+            self._told.add(part, key, _Heard(ObjectLabels(claim.labels, exact=False)))
+            self.version += 1
+            self._note(key)
+            return
+        part.touch(key)
         if claim.labels == heard.labels.labels:
             heard.rival = None
         elif begins or claim.labels == heard.rival:
@@ -172,7 +176,8 @@ class Inventory:
         """What the stream said, as far as it is remembered; the least recent first."""
         return [
             Claim(key, heard.labels.labels)
-            for half in (self._old, self._young)
+            for part in self._told.parts()
+            for half in (part.old, part.young)
             for key, heard in half.items()
         ]
 
@@ -216,18 +221,12 @@ class Inventory:
     def statistics(self) -> InventoryStatistics:
         """A snapshot."""
         return InventoryStatistics(
-            len(self._manifests), len(self._young) + len(self._old), len(self._asked), self._changes
+            len(self._manifests), len(self._told), len(self._asked), self._changes
         )
 
     def _heard(self, key: StreamKey) -> ObjectLabels | None:
-        heard = self._young.get(key) or self._old.get(key)
+        heard = self._told.find(key.project, key)
         return heard.labels if heard is not None else None
-
-    def _keep(self, key: StreamKey, heard: _Heard) -> None:
-        if len(self._young) >= self._half:
-            self._old = self._young
-            self._young = {}
-        self._young[key] = heard
 
     def _ask(self, key: StreamKey | UidKey) -> None:
         if len(self._asked) >= ASKED_MAX:
@@ -241,8 +240,9 @@ class Inventory:
             self._changes += 1
 
     def __repr__(self) -> str:
-        heard = len(self._young) + len(self._old)
-        return f"<Inventory {len(self._manifests)} from manifests, {heard} from the stream>"
+        return (
+            f"<Inventory {len(self._manifests)} from manifests, {len(self._told)} from the stream>"
+        )
 
 
 class ProjectObjects:

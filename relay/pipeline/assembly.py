@@ -16,7 +16,9 @@ seconds apart. Rules:
   checkpoints: see :mod:`relay.pipeline.needed`.
 * Memory is bounded: ``families_max`` families (the longest unused are forgotten), each of
   ``MEMBERS_MAX`` members and ``SETS_MAX`` sets at most, ``samples_max`` waiting samples in
-  all; beyond, the oldest sets leave early.
+  all; beyond, the oldest sets leave early. Both are shared out among projects
+  (:mod:`relay.shares`): a project's families and sets go for its own, or for those of one that has
+  less than an even share. Until those that have more open a set, twice ``samples_max`` may wait.
 * Every sample has an outcome: ``assembled``, or why it is in no point, and is named among the
   drops of the sinks that would have had it. Waiting ones have none yet.
 """
@@ -40,6 +42,7 @@ from relay.pipeline.resources import Resources
 from relay.pipeline.router import Router
 from relay.pipeline.streams import Emission, Stream
 from relay.selector.ast import NAME
+from relay.shares import Part, SharedTable
 from relay.wire.otlp import MetricIdentity
 from relay.wire.remote_write import Labels
 
@@ -70,6 +73,25 @@ class AssemblyStatistics:
 _Deadline = tuple[float, Family, Set]
 _SETTLED_MAX = 1_000
 """Deadlines of sets that are gone, beyond as many as wait, before they are swept."""
+
+
+_COUNT_EVERY = 64
+"""Sets that are opened before the samples of all projects are counted anew."""
+
+
+class _Project:
+    """What the assembly keeps of one project: its families, what became of their samples, and its
+    sets, the oldest first. ``others`` is how many samples of other projects waited when that was
+    counted, ``recount`` how many sets may be opened until it is counted anew."""
+
+    __slots__ = ("others", "outcomes", "part", "recount", "sets")
+
+    def __init__(self, part: Part[FamilyKey, Family]) -> None:
+        self.part = part
+        self.outcomes = Outcomes()
+        self.sets: deque[tuple[Family, Set]] = deque()
+        self.others = 0
+        self.recount = 0
 
 
 class Discard:
@@ -147,8 +169,10 @@ class Assembly:
     ) -> None:
         assert families_max >= 2
         self.epoch = Epoch()
+        """Of families that have no project's yet."""
         self.changed = False
         self.outcomes = Outcomes()
+        """Of samples that are of no project's families."""
         self._router = router
         self._resources = resources
         self._make_streams = make_streams
@@ -158,10 +182,14 @@ class Assembly:
         """Samples of the request that is decoded now, which are not taken yet."""
         self._partings: list[_Parting] = []
         self._wait_s = wait_s
-        self._half = families_max // 2
         self._samples_max = samples_max
-        self._young: dict[FamilyKey, Family] = {}
-        self._old: dict[FamilyKey, Family] = {}
+        self._leaving: list[Family] = []
+        self._families: SharedTable[FamilyKey, Family] = SharedTable(
+            families_max, forgets=self._leaving.append, make_epoch=Epoch
+        )
+        self._projects: dict[str, _Project] = {}
+        self._kept_deadlines = 0
+        """How many were left when those of sets that are gone were swept last."""
         self._deadlines: deque[_Deadline] = deque()
         self.layouts: dict[bytes, Members] = {}
         """What steady families consist of, by their digest: saved, so that after a restart their
@@ -220,16 +248,15 @@ class Assembly:
 
     def keep(self, family: Family, emission: Emission) -> Family:
         """Note that a family is in use; return the one that goes by its key now."""
-        known = self._young.get(family.key)
+        part = self._project(family.key.project).part
+        known = part.find(family.key)
         if known is None:
-            known = self._old.pop(family.key, family)
-            if len(self._young) >= self._half:
-                self._rotate(emission)
-            self._young[family.key] = known
-        elif len(self._young) > self._half:
-            self._rotate(emission)
-            self._young[family.key] = self._old.pop(family.key)
-        known.epoch = self.epoch.number
+            known = family
+            self._families.add(part, family.key, family)
+        else:
+            part.touch(family.key)
+        known.epoch = part.epoch.number
+        self._let_go(emission)
         return known
 
     def open(self, family: Family, time_ns: int, stamp: bytes, emission: Emission) -> Set:
@@ -238,13 +265,12 @@ class Assembly:
         if len(sets) >= SETS_MAX:
             self._force(family, sets[min(sets)], emission)
         self._skip_settled()
-        while self.outcomes.waiting >= self._samples_max and self._deadlines:
-            _, other, oldest = self._deadlines.popleft()
-            self._force(other, oldest, emission)
-            self._skip_settled()
-        if len(self._deadlines) > 2 * self.outcomes.sets + _SETTLED_MAX:
+        project = self._project(family.key.project)
+        self._make_room(project, emission)
+        if len(self._deadlines) > 2 * self._kept_deadlines + _SETTLED_MAX:
             # Behind one that waits there may be any number that are gone.
             self._deadlines = deque(entry for entry in self._deadlines if not entry[2].gone)
+            self._kept_deadlines = len(self._deadlines)
         origin = emission.origin
         if origin.came >= 0:  # it has waited before
             origin = Origin(origin.came, origin.arrived_at, origin.waited)
@@ -254,7 +280,8 @@ class Assembly:
             if emission.gate.has_waited(position, key):
                 opened.origin = replace(opened.origin, waited=True)
         self._waiting.add(opened)
-        self.outcomes.sets += 1
+        project.outcomes.sets += 1
+        project.sets.append((family, opened))
         emission.hold()
         self._deadlines.append((emission.tick + self._wait_s, family, opened))
         return opened
@@ -281,7 +308,7 @@ class Assembly:
     def sources_with(self, key: FamilyKey, time_ns: int) -> frozenset[SourceRoute]:
         """The sources that take a family as a whole, if it has a set for this time, or is likely to
         get one: it comes at intervals, and the last is not over by half."""
-        family = self._young.get(key) or self._old.get(key)
+        family = self._families.find(key.project, key)
         if family is None:
             return frozenset()
         recent = family.recent
@@ -372,9 +399,16 @@ class Assembly:
 
     def statistics(self) -> AssemblyStatistics:
         """A snapshot."""
-        families = len(self._young) + len(self._old)
+        everything = (self.outcomes, *(one.outcomes for one in self._projects.values()))
+        by_name: dict[str, int] = {}
+        for one in everything:
+            for name, samples in one.by_name.items():
+                by_name[name] = by_name.get(name, 0) + samples
         return AssemblyStatistics(
-            families, self.outcomes.waiting, self.outcomes.points, dict(self.outcomes.by_name)
+            len(self._families),
+            sum(one.waiting for one in everything),
+            sum(one.points for one in everything),
+            by_name,
         )
 
     def _family(
@@ -382,12 +416,15 @@ class Assembly:
     ) -> Family:
         base = tuple(sorted(pair for pair in labels.items() if pair[0] not in (NAME, bound)))
         key = FamilyKey(project, identity.kind, identity.name, base)
-        family = self._young.get(key) or self._old.get(key)
+        own = self._project(project)
+        family = own.part.find(key)
         if family is None:
             named = sorted([(NAME, identity.name), *base])
             family = Family(self, key, identity, named, self._resources.find(labels, project))
-            # Beyond the bound for as long as the request lasts: only a round may send sets away.
-            self._young[key] = family
+            family.outcomes = own.outcomes
+            family.now = own.part.epoch  # type: ignore[assignment]  # the table makes such
+            # Sets of one that goes for it leave with the next round: only a round may send them.
+            self._families.add(own.part, key, family)
             if self._recalled:
                 self._expect(family, self._recalled.pop(family.digest(), ()))
         return family
@@ -454,16 +491,41 @@ class Assembly:
         while deadlines and deadlines[0][2].gone:
             deadlines.popleft()
 
-    def _rotate(self, emission: Emission) -> None:
-        for family in self._old.values():
+    def _let_go(self, emission: Emission) -> None:
+        """Send what waits in families that went for others."""
+        while self._leaving:
+            family = self._leaving.pop()
             self.layouts.pop(family.digest(), None)
             for pending in family.sets.values():
                 pending.due = True
             family.settle(emission)
-        self._old = self._young
-        self._young = {}
-        self.epoch.number += 1
+
+    def _make_room(self, project: _Project, emission: Emission) -> None:
+        """Let the oldest sets of a project leave, where it has its share of waiting samples."""
+        sets = project.sets
+        while sets and sets[0][1].gone:
+            sets.popleft()
+        if len(sets) > 2 * project.outcomes.sets + _SETTLED_MAX:
+            project.sets = sets = deque(entry for entry in sets if not entry[1].gone)
+        even = self._samples_max // len(self._projects)
+        if project.outcomes.waiting < even:
+            return
+        if project.recount == 0:
+            project.recount = _COUNT_EVERY
+            total = sum(one.outcomes.waiting for one in self._projects.values())
+            project.others = total - project.outcomes.waiting
+        project.recount -= 1
+        while project.outcomes.waiting + project.others >= self._samples_max and sets:
+            self._force(*sets.popleft(), emission)
+            while sets and sets[0][1].gone:
+                sets.popleft()
+
+    def _project(self, project: str) -> _Project:
+        found = self._projects.get(project)
+        if found is None:
+            found = self._projects[project] = _Project(self._families.part(project))
+        return found
 
     def __repr__(self) -> str:
-        families = f"{len(self._young)}+{len(self._old)} families"
-        return f"<Assembly {families}, {self.outcomes.waiting} samples waiting>"
+        waiting = sum(one.outcomes.waiting for one in self._projects.values())
+        return f"<Assembly {len(self._families)} families, {waiting} samples waiting>"

@@ -15,8 +15,8 @@ Rules (ODM, "Temporality" and "Resets and Gaps"; reference, section B and vector
   that adding them up again gives the stream back without drift.
 * Histograms whose buckets changed are compared in the buckets that both have; exponential ones in
   the coarser scale.
-* The state of a stream is forgotten when it was not fed for a whole rotation. Rotations happen
-  every ``age_max_s``, or when the young half is full, so at most ``states_max`` are held.
+* The state of a stream is forgotten when it was not fed between two turns, which are ``age_max_s``
+  apart. At most ``states_max`` are held, shared out among projects (:mod:`relay.shares`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from operator import sub
 from typing import Literal
 
 from relay.pipeline.exponential import subtract
+from relay.shares import UNCLAIMED, Part, SharedTable
 from relay.wire.otlp import Kind
 from relay.wire.otlp_points import (
     STALE,
@@ -83,10 +84,11 @@ class State:
     ``last`` is the last cumulative point; ``total`` is, for doubles, the sum of the deltas sent.
     """
 
-    __slots__ = ("epoch", "key", "last", "store", "time_ns", "total")
+    __slots__ = ("epoch", "key", "last", "part", "store", "time_ns", "total")
 
-    def __init__(self, store: DeltaStore, key: bytes) -> None:
+    def __init__(self, store: DeltaStore, part: Part[bytes, State], key: bytes) -> None:
         self.store = store
+        self.part = part
         self.key = key
         self.epoch = -1
         self.forget()
@@ -108,7 +110,7 @@ class State:
         Summaries pass: OTLP gives them no temporality.
         """
         store = self.store
-        if self.epoch != store.epoch:
+        if self.epoch != self.part.epoch.number:
             store.keep(self)
         outcome, made = self._step(point)
         store.outcomes[outcome] += 1
@@ -249,83 +251,84 @@ class DeltaStore:
         self, *, states_max: int = 1_000_000, age_max_s: float = 3600.0, since_ns: int = 0
     ) -> None:
         assert states_max >= 2
-        self.epoch = 0
         self.since_ns = since_ns
         self.outcomes: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
         self.outcome: Outcome = "made"
         """Of the last point."""
-        self._half = states_max // 2
         self._age_max_s = age_max_s
-        self._rotate_at: float | None = None
-        self._young: dict[bytes, State] = {}
-        self._old: dict[bytes, State] = {}
-        self._forgotten = 0
+        self._turn_at: float | None = None
+        # Its stream may still hold a state that goes, and must not take up where it was.
+        self._states: SharedTable[bytes, State] = SharedTable(states_max, forgets=State.forget)
+        self._restored: Part[bytes, State] = Part("", UNCLAIMED)
+        """States of before a restart whose streams have not come yet; none came with a project."""
 
-    def delta(self, stream: object, kind: Kind) -> State | None:
-        """The state of a stream, told by its repr; None for kinds that have no delta.
+    def delta(self, project: str, stream: object, kind: Kind) -> State | None:
+        """The state of a project's stream, told by its repr; None for kinds that have no delta.
 
         A digest stands for the stream: label texts of a million streams would take half a gigabyte.
         """
         if kind not in ("sum", "histogram", "exponential_histogram"):
             return None
         key = blake2b(f"{kind} {stream!r}".encode(errors="surrogatepass"), digest_size=16).digest()
-        state = self._young.get(key) or self._old.get(key)
+        part = self._states.part(project)
+        state = part.find(key)
         if state is None:
-            state = State(self, key)
+            state = State(self, part, key)
             self.keep(state)
+            before = self._restored.take(key)
+            if before is not None:
+                state.time_ns, state.total, state.last = before.time_ns, before.total, before.last
         return state
 
     def keep(self, state: State) -> None:
         """Note that a stream is in use; the longest unused ones may be forgotten."""
-        if len(self._young) >= self._half and state.key not in self._young:
-            self._rotate()
-        self._old.pop(state.key, None)
-        known = self._young.setdefault(state.key, state)
-        if known is not state:
+        part = state.part
+        known = part.find(state.key)
+        if known is None:
+            self._states.add(part, state.key, state)
+        elif known is state:
+            part.touch(state.key)
+        else:
             # Two handlers of one stream: the one that came back late goes on from nothing.
             state.forget()
-            self._young[state.key] = state
-        state.epoch = self.epoch
+            part.replace(state.key, state)
+        state.epoch = part.epoch.number
 
     def restore(self, key: bytes, total: float, last: Cumulative) -> None:
         """Know again where a stream stood before a restart, unless it was fed since."""
-        state = self._young.get(key) or self._old.get(key)
+        known = [part.find(key) for part in self._states.parts()]
+        state = next((one for one in known if one is not None), None)
         if state is None:
-            state = State(self, key)
-            self.keep(state)
+            if len(self._restored) >= self._states.entries_max:
+                self._restored.pop()
+            state = State(self, self._restored, key)
+            self._restored.replace(key, state)
         if not state.time_ns:
             state.time_ns, state.total, state.last = last.time_ns, total, last
 
     def tick(self, tick: float) -> None:
         """Let time pass on the monotonic clock, in s: forget what was not fed for long."""
-        if self._rotate_at is None:
-            self._rotate_at = tick + self._age_max_s
-        elif tick >= self._rotate_at:
-            self._rotate_at = tick + self._age_max_s
-            self._rotate()
+        if self._turn_at is None:
+            self._turn_at = tick + self._age_max_s
+        elif tick >= self._turn_at:
+            self._turn_at = tick + self._age_max_s
+            self._states.age()
+            self._restored.turn()
 
     def states(self) -> Iterator[State]:
         """Every state that knows something."""
-        for state in (*self._young.values(), *self._old.values()):
+        restored = self._restored
+        for state in (*self._states.values(), *restored.old.values(), *restored.young.values()):
             if state.time_ns:
                 yield state
 
     def statistics(self) -> DeltaStatistics:
         """A snapshot."""
-        states = len(self._young) + len(self._old)
-        return DeltaStatistics(states, self._forgotten, dict(self.outcomes))
-
-    def _rotate(self) -> None:
-        for state in self._old.values():
-            # Its stream may still hold it, and must not take up where it was.
-            state.forget()
-        self._forgotten += len(self._old)
-        self._old = self._young
-        self._young = {}
-        self.epoch += 1
+        states = len(self._states) + len(self._restored)
+        return DeltaStatistics(states, self._states.forgotten, dict(self.outcomes))
 
     def __repr__(self) -> str:
-        return f"<DeltaStore {len(self._young)}+{len(self._old)} states>"
+        return f"<DeltaStore {len(self._states)} states>"
 
 
 def _shared_buckets(

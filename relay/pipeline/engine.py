@@ -372,7 +372,6 @@ class Engine:
                 pause=intake.pace.pause,
             )
             if protocol == "remote_write_v2":
-                request.is_ahead = True  # there, each series brings its own metadata
                 consume2(self.table, body, intake, request)
             else:
                 # Else whether a series of one project is new would decide when others are typed.

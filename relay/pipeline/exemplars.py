@@ -6,13 +6,15 @@ goes with the series' next point. Rules:
 
 * A series that waits gets, in place of its routes, one handler that appends its next point with the
   exemplars and puts the routes back. Samples without exemplars cost nothing more than before.
-* Bounded: the newest :data:`PER_SERIES_MAX` of a series, ``exemplars_max`` altogether; the series
-  that has waited longest gives way. What no point came for is counted as dropped.
+* Bounded: the newest :data:`PER_SERIES_MAX` of a series, ``exemplars_max`` altogether, shared out
+  among projects (:mod:`relay.shares`); of a project that must give way, the series that
+  has waited longest. What no point came for is counted as dropped.
 * Exemplars are a sample of samples. They survive no restart, and re-resolving a series drops them.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from relay.pipeline.intake import Extra
@@ -20,6 +22,7 @@ from relay.pipeline.plans import Plan
 from relay.pipeline.route import Route
 from relay.pipeline.series import Series
 from relay.pipeline.streams import Emission, Handler, append_number
+from relay.shares import Shares
 from relay.wire.otlp_points import Exemplar
 
 PER_SERIES_MAX = 8
@@ -42,9 +45,9 @@ class ExemplarShelf:
     """See the module's rules."""
 
     def __init__(self, *, exemplars_max: int = 20_000) -> None:
-        self._exemplars_max = exemplars_max
-        self._waiting: dict[Series, _Waiting] = {}
-        self._count = 0
+        self._shares = Shares(exemplars_max)
+        self._waiting: dict[str, OrderedDict[Series, _Waiting]] = {}
+        """By project, those that have waited longest first."""
         self.received = 0
         self.sent = 0
         self.dropped = 0
@@ -58,37 +61,51 @@ class ExemplarShelf:
             return
         if not series.routes and not series.handlers:
             return
-        waiting = self._waiting.get(series)
+        project = series.types.project
+        own = self._waiting.setdefault(project, OrderedDict())
+        waiting = own.get(series)
         if waiting is None or waiting.plan is not series.plan:
-            self._forget(series)
-            waiting = self._waiting[series] = _Waiting(self, series)
+            self._forget(project, series)
+            waiting = own[series] = _Waiting(self, series)
         before = len(waiting.exemplars)
-        waiting.exemplars = (waiting.exemplars + exemplars)[-PER_SERIES_MAX:]
-        self._count += len(waiting.exemplars) - before
-        self.dropped += before + len(exemplars) - len(waiting.exemplars)
-        while self._count > self._exemplars_max:
-            self._forget(next(iter(self._waiting)))
+        kept = (waiting.exemplars + exemplars)[-PER_SERIES_MAX:]
+        self.dropped += before + len(exemplars) - len(kept)
+        more = len(kept) - before
+        for added in range(more):
+            share = self._shares.gives_way(project)
+            if share is not None:
+                self._forget(share, next(iter(self._waiting[share])))
+                if own.get(series) is not waiting:  # there is room for fewer than these
+                    if added:
+                        self._shares.remove(project, added)
+                    self.dropped += more
+                    return
+            self._shares.add(project)
+        waiting.exemplars = kept
 
     def taken(self, series: Series, waiting: _Waiting) -> None:
         """The exemplars of a series have found their point."""
-        if self._waiting.get(series) is waiting:
-            del self._waiting[series]
-            self._count -= len(waiting.exemplars)
+        project = series.types.project
+        own = self._waiting.get(project)
+        if own is not None and own.get(series) is waiting:
+            del own[series]
+            self._shares.remove(project, len(waiting.exemplars))
 
     def statistics(self) -> ExemplarShelfStatistics:
         """A snapshot."""
-        return ExemplarShelfStatistics(self.received, self.sent, self.dropped, self._count)
+        return ExemplarShelfStatistics(self.received, self.sent, self.dropped, self._shares.total)
 
-    def _forget(self, series: Series) -> None:
-        waiting = self._waiting.pop(series, None)
+    def _forget(self, project: str, series: Series) -> None:
+        waiting = self._waiting[project].pop(series, None)
         if waiting is not None:
-            self._count -= len(waiting.exemplars)
+            self._shares.remove(project, len(waiting.exemplars))
             self.dropped += len(waiting.exemplars)
             waiting.exemplars = ()
             waiting.restore()
 
     def __repr__(self) -> str:
-        return f"<ExemplarShelf {self._count} waiting of {len(self._waiting)} series>"
+        series = sum(map(len, self._waiting.values()))
+        return f"<ExemplarShelf {self._shares.total} waiting of {series} series>"
 
 
 class _Waiting:

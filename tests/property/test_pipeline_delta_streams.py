@@ -40,7 +40,7 @@ def value_of(point: Point) -> float:
 
 
 def fresh(kind: str = "sum") -> State:
-    state = DeltaStore(states_max=10).delta("a stream", kind)  # type: ignore[arg-type]
+    state = DeltaStore(states_max=10).delta("", "a stream", kind)  # type: ignore[arg-type]
     assert state is not None
     return state
 

@@ -35,7 +35,7 @@ def histogram(at: int, *counts: int, total: float | None = 1.0) -> HistogramPoin
 
 def stream(store: DeltaStore | None = None, name: str = "x", kind: str = "sum") -> State:
     """One stream's state."""
-    state = (store or DeltaStore()).delta(name, kind)  # type: ignore[arg-type]
+    state = (store or DeltaStore()).delta("", name, kind)  # type: ignore[arg-type]
     assert state is not None
     return state
 
@@ -46,14 +46,14 @@ def outcomes(state: State) -> dict[str, int]:
 
 
 def test_only_what_has_a_temporality_has_a_delta() -> None:
-    assert DeltaStore().delta("x", "gauge") is None
-    assert DeltaStore().delta("x", "summary") is None
+    assert DeltaStore().delta("", "x", "gauge") is None
+    assert DeltaStore().delta("", "x", "summary") is None
 
 
 def test_equal_streams_share_their_state() -> None:
     store = DeltaStore()
-    assert store.delta(("a", 1), "sum") is store.delta(("a", 1), "sum")
-    assert store.delta(("a", 1), "sum") is not store.delta(("a", 1), "histogram")
+    assert store.delta("", ("a", 1), "sum") is store.delta("", ("a", 1), "sum")
+    assert store.delta("", ("a", 1), "sum") is not store.delta("", ("a", 1), "histogram")
 
 
 def test_what_was_exported_before_is_not_exported_again() -> None:
@@ -176,5 +176,5 @@ def test_the_number_of_states_is_bounded() -> None:
 
 def test_people_can_read_it() -> None:
     store = DeltaStore()
-    assert repr(store) == "<DeltaStore 0+0 states>"
+    assert repr(store) == "<DeltaStore 0 states>"
     assert repr(stream(store)).startswith("<State ")

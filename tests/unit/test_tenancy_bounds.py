@@ -1,0 +1,210 @@
+"""What one project floods costs only itself, in every table that is bounded."""
+
+from __future__ import annotations
+
+from relay.inventory.info_series import Claim, StreamKey
+from relay.inventory.store import Inventory
+from relay.pipeline.delta import DeltaStore
+from relay.pipeline.engine import Limits
+from relay.pipeline.exemplars import ExemplarShelf
+from relay.pipeline.tenancy import Origin, Tenancy
+from relay.shares import UNCLAIMED, Part, SharedTable, Shares
+from relay.wire.otlp_points import Exemplar, NumberPoint
+from tests.support import raw_writes as raw
+from tests.support.any_points import AnyPoint
+from tests.support.engine_rig import Rig, RigSink
+
+TENANCY = Tenancy(accounts={(1, 0): "acme", (2, 0): "zeta"})
+ACME, ZETA = Origin("acme"), Origin("zeta")
+T = raw.T0_MS
+
+
+def test_while_there_is_room_anybody_takes_it() -> None:
+    shares = Shares(10)
+    for _ in range(10):
+        assert shares.gives_way("acme") is None
+        shares.add("acme")
+    assert shares.gives_way("acme") == "acme"
+    assert shares.gives_way("zeta") == "acme"
+
+
+def test_who_has_an_even_share_gives_up_its_own() -> None:
+    shares = Shares(10)
+    shares.add("acme", 6)
+    shares.add("zeta", 4)
+    assert shares.gives_way("zeta") == "acme"
+    shares.remove("acme")
+    shares.add("zeta")
+    assert shares.gives_way("zeta") == "zeta"
+    assert shares.gives_way("acme") == "acme"
+    assert shares.gives_way("third") in ("acme", "zeta")
+
+
+def test_more_projects_than_entries() -> None:
+    shares = Shares(2)
+    shares.add("a")
+    shares.add("b")
+    assert shares.gives_way("c") in ("a", "b")
+    assert shares.gives_way("a") == "a"
+
+
+def test_the_one_with_most_too_much_need_not_be_found_for_each_entry_anew() -> None:
+    shares = Shares(1_000)
+    for n in range(10):
+        shares.add(f"p{n}", 100)
+    for _ in range(90):
+        share = shares.gives_way("new")
+        assert share is not None
+        assert share != "new"
+        shares.remove(share)
+        shares.add("new")
+    assert min(shares.used(f"p{n}") for n in range(10)) >= 90
+    assert shares.total == 1_000
+
+
+def test_what_was_not_in_use_since_the_last_turn_goes_first() -> None:
+    gone: list[int] = []
+    table: SharedTable[str, int] = SharedTable(3, forgets=gone.append)
+    part = table.part("acme")
+    for n, key in enumerate("abc"):
+        table.add(part, key, n)
+    table.add(part, "d", 3)
+    assert gone == [0]
+    for key in "bd":
+        part.touch(key)
+    table.add(part, "e", 4)
+    table.add(part, "f", 5)
+    assert gone[1] == 2, "the only one that was not in use"
+    assert len(table) == 3 == len(part)
+    table.age()
+    table.age()
+    assert len(table) == 0
+    assert table.forgotten == len(gone) == 6
+
+
+def test_parts_of_made_up_projects_share_one_share_and_leave_nothing() -> None:
+    table: SharedTable[str, int] = SharedTable(4)
+    for n in range(100):
+        table.add(table.part(f"made-up{n}", claimed=False), "k", n)
+    assert len(list(table.parts())) == 4
+    acme = table.part("acme")
+    for key in "ab":
+        table.add(acme, key, 1)
+    for n in range(100):
+        table.add(table.part(f"more{n}", claimed=False), "k", n)
+    assert len(acme) == 2
+    claimed = table.part("more99")
+    assert claimed.share == "more99"
+    assert claimed.find("k") == 99
+    assert Part("x", UNCLAIMED).find("k") is None
+
+
+def test_objects_of_one_project_turn_out_none_of_another() -> None:
+    inventory = Inventory(objects_max=20)
+    inventory.claim("acme")
+    inventory.claim("zeta")
+    for name in ("a", "b"):
+        key = StreamKey("acme", "namespace", "", name)
+        inventory.hear(Claim(key, {"team": name}), begins=True)
+    for project in ("zeta", "made-up"):
+        for n in range(1_000):
+            key = StreamKey(project, "namespace", "", f"n{n}")
+            inventory.hear(Claim(key, {"team": "x"}), begins=True)
+    assert inventory.statistics().from_stream == 20
+    for name in ("a", "b"):
+        labels = inventory.namespace("acme", name)
+        assert labels is not None
+        assert labels.labels == {"team": name}
+
+
+def test_deltas_of_one_project_turn_out_none_of_another() -> None:
+    store = DeltaStore(states_max=100)
+    ours = [store.delta("acme", n, "sum") for n in range(10)]
+    for at, value in ((1, b"\0" * 8), (3, b"\0\0\0\0\0\0\xf0\x3f")):
+        made = [state.step(NumberPoint(at, value)) for state in ours if state is not None]
+        if at == 1:
+            for n in range(10_000):
+                other = store.delta("zeta", n, "sum")
+                assert other is not None
+                other.step(NumberPoint(1, value))
+    assert len(made) == 10
+    assert None not in made
+    assert store.statistics().states == 100
+
+
+def rig(**limits: int) -> Rig:
+    made = Rig(Limits(**limits), tenancy=TENANCY)  # type: ignore[arg-type]
+    for project in ("acme", "zeta"):
+        exporter = f"{project}/x"
+        made.export(
+            RigSink("s", limit=100_000, exporter=exporter), exporter=exporter, project=project
+        )
+    return made
+
+
+def got(made: Rig, sink: int = 0) -> list[AnyPoint]:
+    made.flush()
+    return made.sinks[sink].any_points()
+
+
+def member(family: bytes, suffix: bytes, value: float, at: int, *bound: bytes) -> bytes:
+    labels = [(b"__name__", family + suffix), (b"job", b"j"), *((b"le", one) for one in bound)]
+    return raw.series(labels, (value, T + at))
+
+
+def test_histograms_of_one_project_send_none_of_another_away() -> None:
+    made = rig(histograms_max=20, series_max=100_000)
+    made.feed(
+        raw.metadata("h", 3) + member(b"h", b"_bucket", 1.0, 0, b"+Inf"), origin=ACME, tick=0.0
+    )
+    for n in range(200):
+        name = b"f%d" % n
+        made.feed(member(name, b"_bucket", 1.0, 0, b"+Inf"), origin=ZETA, tick=0.1)
+    assert made.engine.statistics().assembly.families <= 20
+    made.feed(
+        member(b"h", b"_count", 1.0, 0) + member(b"h", b"_sum", 5.0, 0), origin=ACME, tick=0.2
+    )
+    made.due(11.0)
+    (point,) = got(made)
+    assert point.identity.kind == "histogram"
+    assert point.data[0] == 1
+    assert point.data[1] is not None
+
+
+def test_waiting_samples_of_one_project_send_none_of_another_away() -> None:
+    # The bound follows that of the series, and is 1,000 at the least.
+    made = rig(series_max=1_000, histograms_max=100_000)
+    made.feed(member(b"h", b"_bucket", 1.0, 0, b"+Inf"), origin=ACME, tick=0.0)
+    for at in range(30):
+        body = b"".join(
+            member(b"f%d" % n, b"_bucket", 1.0, at, b"+Inf") for n in range(100)
+        )
+        made.feed(body, origin=ZETA, tick=0.1)
+    waiting = made.engine.statistics().assembly.waiting_samples
+    assert waiting <= 1_000 + 64
+    made.feed(member(b"h", b"_sum", 5.0, 0), origin=ACME, tick=0.2)
+    made.feed(member(b"h", b"_count", 1.0, 0), origin=ACME, tick=0.2)
+    made.due(11.0)
+    points = [point for point in got(made) if point.identity.kind == "histogram"]
+    assert [point.data[1] is not None for point in points] == [True]
+
+
+def test_exemplars_of_one_project_send_none_of_another_away() -> None:
+    made = rig()
+    shelf = made.engine.shelf = ExemplarShelf(exemplars_max=20)
+    ours = [(b"__name__", b"m"), (b"job", b"ours")]
+    made.feed(raw.series(ours, (1.0, T)), origin=ACME)
+    exemplar = Exemplar(T * 1_000_000, 1.0)
+    table = made.engine.table
+    series = table.look(ACME, raw.labels(ours))
+    assert series is not None
+    shelf.put(series, (exemplar, exemplar))
+    for n in range(100):
+        pairs = [(b"__name__", b"m"), (b"job", b"%d" % n)]
+        made.feed(raw.series(pairs, (1.0, T)), origin=ZETA)
+        other = table.look(ZETA, raw.labels(pairs))
+        assert other is not None
+        shelf.put(other, (exemplar,))
+    assert shelf.statistics().waiting == 20
+    made.feed(raw.series(ours, (2.0, T + 1)), origin=ACME)
+    assert [len(point.exemplars) for point in got(made)] == [0, 2]
