@@ -28,7 +28,7 @@ from relay.pipeline.needed import ReplayGate, WaitingEntry, WaitingList
 from relay.pipeline.pace import DEFERRED_STEP, ENTRIES, UNPACED, Pace
 from relay.pipeline.positions import Positions
 from relay.pipeline.request import Finder, Request
-from relay.pipeline.resolve import Resolver
+from relay.pipeline.resolve import Learned, Resolver
 from relay.pipeline.resources import Resources
 from relay.pipeline.rounds import close_round
 from relay.pipeline.router import Router, Sources
@@ -101,8 +101,7 @@ class Engine:
         self.resolver = Resolver(
             self.router,
             self.translator,
-            self.types,
-            self.resources,
+            Learned(self.types, self.resources),
             self.deltas,
             self.waiting,
             wait_s=assembly_wait_s,

@@ -109,12 +109,12 @@ class ProjectTypes:
         "_platform",
         "_said",
         "_spare",
-        "_young",
-        "home",
+                "home",
         "project",
         "share",
         "teaches",
         "users",
+        "young",
     )
 
     def __init__(
@@ -130,7 +130,7 @@ class ProjectTypes:
         self._families: OrderedDict[str, _Family] = OrderedDict()
         self._spare: OrderedDict[str, None] = OrderedDict()
         """Families that no series asked for, the oldest first."""
-        self._young: dict[str, Typing] = {}
+        self.young: dict[str, Typing] = {}
         """Typings of names that were asked for since the last turn; ``_old``: before it."""
         self._old: dict[str, Typing] = {}
         self._owned: dict[str, dict[Declaration, Typing]] = {}
@@ -245,7 +245,7 @@ class ProjectTypes:
             return found or self._first_own(name, declared)
         if self._platform is not None and not self._knows(name):
             return self._platform.typing(name)
-        typing = self._young.get(name)
+        typing = self.young.get(name)
         if typing is None:
             typing = self._old.pop(name, None) or self._first(name)
             self._remember(name, typing)
@@ -264,7 +264,7 @@ class ProjectTypes:
 
     def remembered(self, name: str) -> Typing | None:
         """The typing of a name that was asked for lately."""
-        return self._young.get(name) or self._old.get(name)
+        return self.young.get(name) or self._old.get(name)
 
     def identity(self, name: str) -> MetricIdentity:
         """What a series of this name is as number points."""
@@ -313,8 +313,8 @@ class ProjectTypes:
         if self._platform is not None:
             for name in self._old:
                 self._platform.unuse(name, self)
-        self._old = self._young
-        self._young = {}
+        self._old = self.young
+        self.young = {}
         self._owned = {}
 
     def look_after(self, family: str, before: float) -> None:
@@ -377,7 +377,7 @@ class ProjectTypes:
         """Whether a series asked for one of the family's names lately."""
         for suffix in _NAMES:
             name = family + suffix
-            if name in self._young or name in self._old or name in self.users:
+            if name in self.young or name in self._old or name in self.users:
                 return True
         return False
 
@@ -416,7 +416,7 @@ class ProjectTypes:
             before = self._platform.remembered(name)
         if before is None or self._describe(name) == before:
             return changed
-        self._young.pop(name, None)
+        self.young.pop(name, None)
         self._old.pop(name, None)
         return True
 
@@ -451,10 +451,10 @@ class ProjectTypes:
                 del self.users[name]
 
     def _remember(self, name: str, typing: Typing) -> None:
-        if len(self._young) >= 4 * self.home.shares.entries_max:
+        if len(self.young) >= 4 * self.home.shares.entries_max:
             self.turn()
             self._forgot = True  # from now on, learn() cannot tell which names are in use
-        self._young[name] = typing
+        self.young[name] = typing
 
     def _describe(self, name: str) -> Typing:
         return type_of(name, self._said, self.siblings, infer=self.home.infer)

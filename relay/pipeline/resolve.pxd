@@ -14,6 +14,10 @@ cdef class Resolver:
     cdef readonly object resources
     cdef object _deltas
     cdef bint _changed
+    cdef object _latest
+
+    @cython.locals(young=dict)
+    cdef object _typing(self, Series series)
 
     @cython.locals(name=str)
     cpdef resolve(self, Series series, labels, str project, declared=*)

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 from relay.pipeline.assembly import Assembly, Described, Discard, Enrolment
 from relay.pipeline.attribute_names import METADATA_LABELS
@@ -55,6 +56,13 @@ _OF_DELTAS_MAX = 1_024
 """Identities whose twin in deltas is remembered."""
 
 
+class Learned(NamedTuple):
+    """What series teach, and others rest on."""
+
+    types: KnownTypes
+    resources: Resources
+
+
 class Resolver:
     """Makes routes and handlers; owns no series and no points."""
 
@@ -62,8 +70,7 @@ class Resolver:
         self,
         router: Router,
         translator: Translator,
-        types: KnownTypes,
-        resources: Resources,
+        learned: Learned,
         deltas: DeltaStore,
         waiting: WaitingList,
         *,
@@ -75,7 +82,7 @@ class Resolver:
         self.drops = DropTable()
         self.assembly = Assembly(
             router,
-            resources,
+            learned.resources,
             self.streams,
             waiting,
             self.drops,
@@ -92,8 +99,9 @@ class Resolver:
         )
         self._router = router
         self._translator = translator
-        self._types = types
-        self.resources = resources
+        self._types = learned.types
+        self._latest = learned.types.platform
+        self.resources = learned.resources
         self._deltas = deltas
         self._changed = False
 
@@ -107,7 +115,9 @@ class Resolver:
         """Set everything of a new series, which has its name, that depends on labels, exporters and
         metadata. ``declared`` is what came with it."""
         name = series.name
-        types = series.types = self._types.of(project)
+        if project != self._latest.project:
+            self._latest = self._types.of(project)
+        types = series.types = self._latest
         resource: Resource | None = None
         type_name, unit, job, instance, quantile = labels.values_of(_ASKED_FOR)
         if types.teaches:
@@ -181,10 +191,20 @@ class Resolver:
 
     def _is_translated(self, series: Series) -> bool:
         if series.typing is not None:
-            typing = series.types.typing(series.name, series.declared)
+            typing = self._typing(series)
             if typing is not series.typing and typing != series.typing:
                 return False
         return _seen(series.facts) == series.seen
+
+    def _typing(self, series: Series) -> Typing:
+        """What a series of this name and declaration is."""
+        types = series.types
+        if series.declared is None:
+            young = types.young
+            known = young.get(series.name)
+            if known is not None:
+                return known
+        return types.typing(series.name, series.declared)
 
     def take_changed(self) -> bool:
         """Whether something changed since this was asked last that other series may rest on."""
@@ -272,7 +292,7 @@ class Resolver:
             series.facts = facts
             if self.first_sight.enabled and self._let_wait(series, labels, project, waits):
                 return
-            typing = series.typing = series.types.typing(series.name, series.declared)
+            typing = series.typing = self._typing(series)
             reason = TARGET_INFO if series.name == TARGET_INFO else typing.refused
             if reason:
                 targets = [target for source in matched for target in source.targets]

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -144,8 +144,9 @@ class SlowRelay:
         self._labels_max = labels_max
         self._series_bytes_max = series_bytes_max
         self._families: dict[str, _Family] = {}
-        self._inferred: set[str] = set()
-        """Families of which a ``_bucket`` with ``le`` was seen: histograms, unless told else."""
+        self._inferred: dict[str, str] = {}
+        """Families of which a "bucket" with a bound or a "quantile" was seen: these count, unless
+        told else."""
         self._seen: set[WireLabels] = set()
         self._seen_now: set[WireLabels] = set()
 
@@ -233,11 +234,14 @@ class SlowRelay:
             derived.dropped["duplicate_timestamp"] += good - len(good_times)
         derived.histograms += len(good_times)
         name = labels.pop("__name__")
-        if self._infer and name.endswith("_bucket") and "le" in labels:
-            self._inferred.add(name.removesuffix("_bucket"))
+        if self._infer and "quantile" in labels:
+            self._inferred.setdefault(name, "quantile")
+        elif self._infer and name.endswith("_bucket") and ("le" in labels or "vmrange" in labels):
+            self._inferred[name.removesuffix("_bucket")] = "bucket"
         kind, unit = labels.pop("__type__", None), labels.pop("__unit__", None)
+        said = _TYPE_NUMBERS.get(kind or "", 0)
         if not seen and (kind is not None or unit is not None):
-            self.learn_of_series(name, _TYPE_NUMBERS.get(kind or "", 0), "", unit or "")
+            self.learn_of_series(name, said, "", unit or "")
         scope = _scope(labels)
         resource, attributes = _split(labels)
         identities = [self.identity(name)]
@@ -245,6 +249,10 @@ class SlowRelay:
             earlier = _identity(name, before, self._inferred, infer=self._infer)
             if earlier != identities[0]:
                 identities.append(earlier)
+        if said:
+            # What a series says of its type itself holds for it, whatever others say.
+            known = [self._families, before] if seen else [self._families]
+            identities = [_own_identity(name, said, unit or "", one) for one in known]
         # Vectors 34 and 35: ascending, and of one time the last that was given.
         latest = {sample.timestamp: sample for sample in series.samples}
         if len(latest) < len(series.samples):
@@ -343,7 +351,7 @@ def _own(key: str, resource: dict[str, str], labels: dict[str, str]) -> str:
 
 
 def _identity(
-    name: str, families: dict[str, _Family], inferred: Container[str], *, infer: bool
+    name: str, families: dict[str, _Family], inferred: Mapping[str, str], *, infer: bool
 ) -> Identity:
     own = families.get(name)
     stem, underscore, last = name.rpartition("_")
@@ -354,15 +362,28 @@ def _identity(
     if family is not None and underscore and suffix in _COUNTS_UP[_TYPE_NAMES[family.type]]:
         return _described(family, suffix)
     untyped = family is None or not family.type
-    if untyped and underscore and stem in inferred and suffix in _COUNTS_UP["histogram"]:
+    seen = inferred.get(stem, "") if untyped and underscore else ""
+    if suffix in _COUNTS_UP[{"bucket": "histogram", "quantile": "summary"}.get(seen, "unknown")]:
         family = family or _Family(0, "", "")
         described = _described(_Family(3, family.help, family.unit), suffix)
+        if ":" in name:  # made by a rule, which may as well have made a rate of it
+            described = described._replace(kind="gauge", monotonic=False)
         return described._replace(prometheus_type="")
     if own is not None:
         return _described(own, "")
-    if infer and any(name.endswith(s) for s in ("_total", "_bucket", "_sum", "_count")):
+    if infer and name.endswith("_total"):
         return Identity("sum", True, "", "", "")
     return Identity("gauge", False, "", "", "")
+
+
+def _own_identity(name: str, kind: int, unit: str, families: dict[str, _Family]) -> Identity:
+    """The identity of a series of which its own labels say the type, and perhaps the unit."""
+    stem, suffix = name, ""
+    for member in _COUNTS_UP[_TYPE_NAMES[kind]]:
+        if member not in ("", "_total", "_info") and name.endswith(member) and name != member:
+            stem, suffix = name.removesuffix(member), member
+    known = families.get(stem, _Family(0, "", ""))
+    return _described(_Family(kind, known.help, unit or known.unit), suffix)
 
 
 def _described(family: _Family, suffix: str) -> Identity:

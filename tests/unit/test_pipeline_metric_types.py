@@ -302,7 +302,7 @@ def test_what_is_kept_of_a_name_is_bounded() -> None:
     types = nothing(2)
     for n in range(100):
         types.identity(f"name{n}")
-        assert len(types._young) + len(types._old) <= 16
+        assert len(types.young) + len(types._old) <= 16
     assert types.learn("name3", FamilyMetadata(COUNTER)), "a forgotten name may still be in use"
 
 

@@ -176,9 +176,7 @@ def test_waiting_samples_of_one_project_send_none_of_another_away() -> None:
     made = rig(series_max=1_000, histograms_max=100_000)
     made.feed(member(b"h", b"_bucket", 1.0, 0, b"+Inf"), origin=ACME, tick=0.0)
     for at in range(30):
-        body = b"".join(
-            member(b"f%d" % n, b"_bucket", 1.0, at, b"+Inf") for n in range(100)
-        )
+        body = b"".join(member(b"f%d" % n, b"_bucket", 1.0, at, b"+Inf") for n in range(100))
         made.feed(body, origin=ZETA, tick=0.1)
     waiting = made.engine.statistics().assembly.waiting_samples
     assert waiting <= 1_000 + 64

@@ -1,6 +1,7 @@
 """Whose metadata types whose series, what a series says of itself, what a target says: row by row.
 
-The property of :mod:`tests.property.test_tenancy_learned` covers all of it; these say what is right.
+The property of :mod:`tests.property.test_tenancy_learned` covers all of it; these say what is
+right.
 """
 
 from __future__ import annotations
