@@ -28,7 +28,7 @@ class Shares:
 
     def __init__(self, entries_max: int) -> None:
         assert entries_max > 0
-        self.entries_max: Final = entries_max
+        self.entries_max = entries_max
         self.total = 0
         self._used: dict[str, int] = {}
         self._over: list[str] = []

@@ -86,7 +86,7 @@ def test_a_family_that_is_forgotten_is_not_saved() -> None:
     assembly = made.engine.assembly
     known = set(assembly.layouts)
     for number in range(2):
-        assembly._half = 0
+        assembly._families._shares.entries_max = len(known)
         lines = histogram(f"g{number}", "", (("1", 1), ("+Inf", 1)), 1.0, 1)
         made.feed(write(*lines, types={f"g{number}": "histogram"}), tick=30.0)
         made.due(50.0)
