@@ -38,11 +38,12 @@ from relay.pipeline.metric_types import Typing
 from relay.pipeline.needed import WaitingList
 from relay.pipeline.outcomes import Epoch, Outcomes
 from relay.pipeline.plans import SinkTally, SourceRoute, Target
+from relay.pipeline.project_sets import COUNT_EVERY, ProjectSets
 from relay.pipeline.resources import Resources
 from relay.pipeline.router import Router
 from relay.pipeline.streams import Emission, Stream
 from relay.selector.ast import NAME
-from relay.shares import Part, SharedTable
+from relay.shares import SharedTable
 from relay.wire.otlp import MetricIdentity
 from relay.wire.remote_write import Labels
 
@@ -73,25 +74,6 @@ class AssemblyStatistics:
 _Deadline = tuple[float, Family, Set]
 _SETTLED_MAX = 1_000
 """Deadlines of sets that are gone, beyond as many as wait, before they are swept."""
-
-
-_COUNT_EVERY = 64
-"""Sets that are opened before the samples of all projects are counted anew."""
-
-
-class _Project:
-    """What the assembly keeps of one project: its families, what became of their samples, and its
-    sets, the oldest first. ``others`` is how many samples of other projects waited when that was
-    counted, ``recount`` how many sets may be opened until it is counted anew."""
-
-    __slots__ = ("others", "outcomes", "part", "recount", "sets")
-
-    def __init__(self, part: Part[FamilyKey, Family]) -> None:
-        self.part = part
-        self.outcomes = Outcomes()
-        self.sets: deque[tuple[Family, Set]] = deque()
-        self.others = 0
-        self.recount = 0
 
 
 class Discard:
@@ -187,7 +169,7 @@ class Assembly:
         self._families: SharedTable[FamilyKey, Family] = SharedTable(
             families_max, forgets=self._leaving.append, make_epoch=Epoch
         )
-        self._projects: dict[str, _Project] = {}
+        self._projects: dict[str, ProjectSets] = {}
         self._kept_deadlines = 0
         """How many were left when those of sets that are gone were swept last."""
         self._deadlines: deque[_Deadline] = deque()
@@ -500,7 +482,7 @@ class Assembly:
                 pending.due = True
             family.settle(emission)
 
-    def _make_room(self, project: _Project, emission: Emission) -> None:
+    def _make_room(self, project: ProjectSets, emission: Emission) -> None:
         """Let the oldest sets of a project leave, where it has its share of waiting samples."""
         sets = project.sets
         while sets and sets[0][1].gone:
@@ -511,7 +493,7 @@ class Assembly:
         if project.outcomes.waiting < even:
             return
         if project.recount == 0:
-            project.recount = _COUNT_EVERY
+            project.recount = COUNT_EVERY
             total = sum(one.outcomes.waiting for one in self._projects.values())
             project.others = total - project.outcomes.waiting
         project.recount -= 1
@@ -520,10 +502,10 @@ class Assembly:
             while sets and sets[0][1].gone:
                 sets.popleft()
 
-    def _project(self, project: str) -> _Project:
+    def _project(self, project: str) -> ProjectSets:
         found = self._projects.get(project)
         if found is None:
-            found = self._projects[project] = _Project(self._families.part(project))
+            found = self._projects[project] = ProjectSets(self._families.part(project))
         return found
 
     def __repr__(self) -> str:

@@ -109,7 +109,7 @@ class ProjectTypes:
         "_platform",
         "_said",
         "_spare",
-                "home",
+        "home",
         "project",
         "share",
         "teaches",

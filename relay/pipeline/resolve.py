@@ -91,7 +91,7 @@ class Resolver:
             samples_max=samples_max,
         )
         self.first_sight = FirstSight(
-            types,
+            learned.types,
             waiting,
             self.handlers,
             wait_s=first_sight_s,

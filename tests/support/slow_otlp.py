@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -234,10 +234,8 @@ class SlowRelay:
             derived.dropped["duplicate_timestamp"] += good - len(good_times)
         derived.histograms += len(good_times)
         name = labels.pop("__name__")
-        if self._infer and "quantile" in labels:
-            self._inferred.setdefault(name, "quantile")
-        elif self._infer and name.endswith("_bucket") and ("le" in labels or "vmrange" in labels):
-            self._inferred[name.removesuffix("_bucket")] = "bucket"
+        if self._infer:
+            self._see_siblings(name, labels)
         kind, unit = labels.pop("__type__", None), labels.pop("__unit__", None)
         said = _TYPE_NUMBERS.get(kind or "", 0)
         if not seen and (kind is not None or unit is not None):
@@ -281,6 +279,13 @@ class SlowRelay:
                     for identity in identities
                 )
             )
+
+    def _see_siblings(self, name: str, labels: Container[str]) -> None:
+        """Note what labels say of the family that the name belongs to."""
+        if "quantile" in labels:
+            self._inferred.setdefault(name, "quantile")
+        elif name.endswith("_bucket") and ("le" in labels or "vmrange" in labels):
+            self._inferred[name.removesuffix("_bucket")] = "bucket"
 
     def _labels(self, series: Any, pairs: WireLabels) -> tuple[dict[str, str], str]:
         """The labels of a series, or the reason why it cannot be used."""
