@@ -7,7 +7,7 @@ wakes up for what is due. Nothing here waits, and a request is processed whole o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -18,7 +18,7 @@ from relay.pipeline.accounts import EngineStatistics, Knowledge, Probed, Replaye
 from relay.pipeline.delta import DeltaStore
 from relay.pipeline.exemplars import ExemplarShelf
 from relay.pipeline.family import Set, take_all
-from relay.pipeline.flush import FlushSchedule
+from relay.pipeline.flush import FlushSchedule, seal_all
 from relay.pipeline.guesses import Guesses
 from relay.pipeline.intake import LATEST_NS_MAX, Intake
 from relay.pipeline.kernel import consume, has_metadata
@@ -298,7 +298,7 @@ class Engine:
         let what waits for others come to its deadline."""
         self.deltas.tick(tick)
         sealed = self._late(tick, self._expire, tick)
-        return [*sealed, *_seal_all(islice(self.schedule.due(tick), most))]
+        return [*sealed, *seal_all(islice(self.schedule.due(tick), most))]
 
     def next_due(self) -> float | None:
         """The next moment at which :meth:`due` has something to do, or None."""
@@ -312,7 +312,7 @@ class Engine:
 
     def flush(self, batches: Sequence[OpenBatch]) -> list[tuple[OpenBatch, SealedBatch]]:
         """Seal and return those of the batches that hold points (a sink leaves, or we stop)."""
-        return list(_seal_all(batches))
+        return list(seal_all(batches))
 
     def statistics(self) -> EngineStatistics:
         """A snapshot; brings all tallies up to date."""
@@ -362,14 +362,9 @@ class Engine:
         self.assembly.deferred = intake.deferred
         before = self.learned
         try:
-            request = Request(
-                body,
-                self.finder,
-                self.types,
-                protocol,
-                bounded=intake.bounded,
-                pause=intake.pace.pause,
-            )
+            pause = intake.pace.pause
+            bounded, types = intake.bounded, self.types
+            request = Request(body, self.finder, types, protocol, bounded=bounded, pause=pause)
             if protocol == "remote_write_v2":
                 consume2(self.table, body, intake, request)
             else:
@@ -386,10 +381,7 @@ class Engine:
         intake.learned = self.learned != before
 
     def _commit(
-        self,
-        intake: Intake,
-        tick: float,
-        protocol: WriteProtocol,
+        self, intake: Intake, tick: float, protocol: WriteProtocol
     ) -> list[tuple[OpenBatch, int]]:
         """Make the request's effects final: counts, deferred samples, holds and deadlines.
 
@@ -508,10 +500,3 @@ class Engine:
 
     def __repr__(self) -> str:
         return f"<Engine {self.table!r} {self.router!r}>"
-
-
-def _seal_all(batches: Iterable[OpenBatch]) -> Iterator[tuple[OpenBatch, SealedBatch]]:
-    for batch in batches:
-        sealed = batch.seal()
-        if sealed is not None:
-            yield batch, sealed

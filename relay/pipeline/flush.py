@@ -8,9 +8,9 @@ sealing costs the schedule nothing.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from relay.wire.batch import OpenBatch
+from relay.wire.batch import OpenBatch, SealedBatch
 
 
 class FlushSchedule:
@@ -47,3 +47,11 @@ class FlushSchedule:
 
     def __repr__(self) -> str:
         return f"<FlushSchedule {len(self._heap)} armed>"
+
+
+def seal_all(batches: Iterable[OpenBatch]) -> Iterator[tuple[OpenBatch, SealedBatch]]:
+    """Seal those of the batches that hold points."""
+    for batch in batches:
+        sealed = batch.seal()
+        if sealed is not None:
+            yield batch, sealed

@@ -22,9 +22,10 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import NamedTuple
 
-from relay.pipeline.assembly import Assembly, Described, Discard, Enrolment
+from relay.pipeline.assembly import Assembly, Discard, Enrolment
 from relay.pipeline.attribute_names import METADATA_LABELS
 from relay.pipeline.delta import DeltaStore
+from relay.pipeline.described import Described
 from relay.pipeline.drops import DropTable
 from relay.pipeline.families import FamilyKey
 from relay.pipeline.first_sight import FirstSamples, FirstSight
