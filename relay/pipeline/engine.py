@@ -92,9 +92,7 @@ class Engine:
         self.translator = Translator(groups_max=max(1000, series_max // 10))
         self.resources = Resources(idle_s=limits.series_idle_s)
         self.deltas = DeltaStore(
-            states_max=series_max,
-            age_max_s=delta_age_max_s,
-            since_ns=int(since * 1e9),
+            states_max=series_max, age_max_s=delta_age_max_s, since_ns=int(since * 1e9)
         )
         self.positions = Positions()
         self.waiting = WaitingList(self.positions)
@@ -112,7 +110,6 @@ class Engine:
         self.assembly = self.resolver.assembly
         self.drops = self.resolver.drops
         self.first_sight = self.resolver.first_sight
-        self.types.told = self.first_sight.learned
         self.schedule = FlushSchedule()
         self.finder = Finder(
             self.table,
@@ -302,8 +299,7 @@ class Engine:
 
     def next_due(self) -> float | None:
         """The next moment at which :meth:`due` has something to do, or None."""
-        waiting = self.assembly.next_due(), self.first_sight.next_due()
-        moments = self.schedule.next_due(), *waiting
+        moments = self.schedule.next_due(), self.assembly.next_due(), self.first_sight.next_due()
         return min((moment for moment in moments if moment is not None), default=None)
 
     def finish(self, tick: float) -> list[tuple[OpenBatch, SealedBatch]]:
@@ -362,9 +358,8 @@ class Engine:
         self.assembly.deferred = intake.deferred
         before = self.learned
         try:
-            pause = intake.pace.pause
-            bounded, types = intake.bounded, self.types
-            request = Request(body, self.finder, types, protocol, bounded=bounded, pause=pause)
+            bounded, pause = intake.bounded, intake.pace.pause
+            request = Request(body, self.finder, self.types, protocol, bounded=bounded, pause=pause)
             if protocol == "remote_write_v2":
                 consume2(self.table, body, intake, request)
             else:

@@ -17,7 +17,8 @@ Rules:
 * At most :data:`SLICE` samples leave in a round; the rest of a family follows in the next ones, and
   what comes of it meanwhile is put behind.
 * Bounded: beyond :data:`SAMPLES_MAX` and :data:`BYTES_MAX` the oldest family of the project that
-  has most in here leaves early. Nothing is dropped.
+  has most in here leaves early. ``families_max`` families, and as many settled ones, are shared out
+  among projects (:mod:`relay.shares`). Nothing is dropped.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from relay.pipeline.needed import WAITING, ReplayGate, WaitingList
 from relay.pipeline.project_types import Declaration
 from relay.pipeline.route import Fact
 from relay.pipeline.streams import Emission, Handler
+from relay.shares import UNCLAIMED, SharedTable, Shares
 from relay.wire.label_reader import SeriesLabels
 
 SAMPLES_MAX: Final = 200_000
@@ -89,10 +91,13 @@ class FamilyInSight:
         "origin",
         "out",
         "samples",
+        "share",
     )
 
-    def __init__(self, key: Key, due: float) -> None:
+    def __init__(self, key: Key, share: str, due: float) -> None:
         self.key = key
+        self.share: Final = share
+        """For whom it counts; see :mod:`relay.shares`."""
         self.due = due
         self.fact = Fact()
         self.names: set[str] = set()
@@ -170,10 +175,11 @@ class FirstSight:
         self.changed = False
         self.version = 0
         self._types = types
+        types.told = self.learned
         self._waiting = waiting
         self._make_handlers = make_handlers
         self._wait_s = wait_s
-        self._families_max = families_max
+        self._shares = Shares(families_max)
         self._families: OrderedDict[Key, FamilyInSight] = OrderedDict()
         """Those that wait, by when they are due."""
         self._leaving: OrderedDict[Key, FamilyInSight] = OrderedDict()
@@ -181,7 +187,10 @@ class FirstSight:
         self._by_root: dict[str, dict[FamilyInSight, None]] = {}
         self._told: dict[FamilyInSight, None] = {}
         """Those of which metadata came."""
-        self._settled: OrderedDict[Key, None] = OrderedDict()
+        self._of_share: dict[str, OrderedDict[Key, FamilyInSight]] = {}
+        """Those that wait by whom they count for, the oldest first."""
+        self._settled: SharedTable[str, bool] = SharedTable(families_max)
+        """Roots by project."""
         self._samples: dict[str, int] = {}
         """That wait, by project, and ``_count`` in all."""
         self._count = 0
@@ -202,12 +211,19 @@ class FirstSight:
             return known
         gate = self.gate
         has_waited = gate is not None and not gate.crossed and gate.knows(waiting_key(key))
-        if not has_waited and (key in self._settled or not self._is_unsure(key, name)):
+        types = self._types.of(project)
+        if not has_waited and (self._settled.find(*key) or not types.is_unsure(name)):
             return None
-        if len(self._families) >= self._families_max:
-            return None
-        made = self._families[key] = FamilyInSight(key, self.tick + self._wait_s)
+        giver = self._shares.gives_way(types.share)
+        if giver == types.share:
+            return None  # it has its share of those that wait
+        if giver is not None:
+            self._early += 1
+            self._let_go(next(iter(self._of_share[giver].values())))
+        made = FamilyInSight(key, types.share, self.tick + self._wait_s)
         made.names.add(name)
+        self._families[key] = self._of_share.setdefault(made.share, OrderedDict())[key] = made
+        self._shares.add(made.share)
         self._by_root.setdefault(key[1], {})[made] = None
         return made
 
@@ -308,11 +324,16 @@ class FirstSight:
 
     def settled(self) -> list[Key]:
         """The families that need not wait any more, though metadata told nothing; a copy."""
-        return list(self._settled)
+        return [
+            (part.project, root)
+            for part in self._settled.parts()
+            for root in (*part.old, *part.young)
+        ]
 
     def recall(self, settled: Iterable[Key]) -> None:
         """Know again which families were settled before a restart."""
-        self._settled.update(dict.fromkeys(settled))
+        for key in settled:
+            self._add_settled(key)
 
     def statistics(self) -> FirstSightStatistics:
         """A snapshot."""
@@ -323,9 +344,6 @@ class FirstSight:
             self._early,
         )
 
-    def _is_unsure(self, key: Key, name: str) -> bool:
-        return self._types.of(key[0]).is_unsure(name)
-
     def _waits_for_more(self, family: FamilyInSight) -> bool:
         """Whether there are names of which metadata has not told."""
         types = self._types.of(family.key[0])
@@ -334,6 +352,11 @@ class FirstSight:
     def _let_go(self, family: FamilyInSight) -> None:
         """Let a family's samples begin to leave."""
         del self._families[family.key]
+        mine = self._of_share[family.share]
+        del mine[family.key]
+        if not mine:
+            del self._of_share[family.share]
+        self._shares.remove(family.share)
         self._leaving[family.key] = family
         if family.samples:
             self._settle(family)
@@ -386,10 +409,14 @@ class FirstSight:
 
     def _settle(self, family: FamilyInSight) -> None:
         if self._waits_for_more(family):
-            self._settled[family.key] = None
+            self._add_settled(family.key)
             self.version += 1
-            if len(self._settled) > self._families_max:
-                self._settled.popitem(last=False)
+
+    def _add_settled(self, key: Key) -> None:
+        project, root = key
+        if not self._settled.find(project, root):
+            is_claimed = self._types.of(project).share != UNCLAIMED
+            self._settled.add(self._settled.part(project, claimed=is_claimed), root, True)
 
     def _make_room(self, emission: Emission) -> None:
         """Let the oldest family of the project leave that has most in here, step by step."""

@@ -5,7 +5,7 @@ of histograms, what targets and objects say of themselves. What each endpoint ge
 when the other tenant does not exist: the same resources, scopes, metrics with type, unit and help,
 and points. In both protocols, by label, by account and on the multitenant path, alone in a request
 or side by side, with restarts between. Metadata of remote write 1.0 that names no account is the
-platform's and the same in both worlds.
+platform's and the same in both worlds. With and without families that wait at first sight.
 """
 
 from __future__ import annotations
@@ -134,14 +134,17 @@ OF_TEAM_A = ResourceSelection(
 class World:
     """A relay that serves some of the tenants; what their endpoints got so far."""
 
-    def __init__(self, served: Sequence[str]) -> None:
+    def __init__(self, served: Sequence[str], first_sight_s: float = 0.0) -> None:
         self.served = served
+        self.first_sight_s = first_sight_s
+        self.waited = False
+        """Whether anything has waited at first sight."""
         self.got: dict[str, Counter[tuple[str, AnyPoint]]] = {name: Counter() for name in served}
         self.rig = self._start()
         self.tick = 0.0
 
     def _start(self) -> Rig:
-        rig = Rig(tenancy=TENANCY, assembly_wait_s=3.0)
+        rig = Rig(tenancy=TENANCY, assembly_wait_s=3.0, first_sight_s=self.first_sight_s)
         for tenant in self.served:
             for name, options in (("plain", PLAIN), ("delta", DELTA), ("numbers", NUMBERS)):
                 exporter = f"{tenant}/{name}"
@@ -171,6 +174,7 @@ class World:
             self.feed(
                 replace(step, parts=parts), MULTITENANT if step.way == "multitenant" else ANYWHERE
             )
+        self.waited |= self.rig.engine.statistics().first_sight.samples > 0
         self.tick += 1.0
         self.rig.due(self.tick)
 
@@ -232,8 +236,8 @@ def _written(part: Sent | Told, way: Way, time_ms: int) -> bytes:
     return raw.metadata(part.family, *part.metadata, account=account)
 
 
-def outcome(served: Sequence[str], story: Sequence[Step]) -> World:
-    world = World(served)
+def outcome(served: Sequence[str], story: Sequence[Step], first_sight_s: float) -> World:
+    world = World(served, first_sight_s)
     for step in story:
         world.take(step)
     world.rig.hand_over(world.rig.engine.finish(world.tick))
@@ -242,11 +246,12 @@ def outcome(served: Sequence[str], story: Sequence[Step]) -> World:
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(steps)
-def test_each_gets_what_it_gets_alone(story: list[Step]) -> None:
-    together = outcome(sorted(ACCOUNTS), story)
+@given(steps, st.sampled_from([0.0, 1.5, 2.5]))
+def test_each_gets_what_it_gets_alone(story: list[Step], first_sight_s: float) -> None:
+    together = outcome(sorted(ACCOUNTS), story, first_sight_s)
     for tenant in ACCOUNTS:
-        alone = outcome([tenant], story)
+        alone = outcome([tenant], story, first_sight_s)
         assert together.got[tenant] == alone.got[tenant]
     if all(together.got.values()):
         event("both got something")
+    event(f"something waited at first sight: {together.waited}")
