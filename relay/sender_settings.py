@@ -61,7 +61,7 @@ class Ingest:
     series_bytes_max: int = 16 * _KIB
     """All labels of one series, encoded."""
     series_max: int = 2_000_000
-    metadata_max: int = 100_000
+    metadata_max: int = 1_000_000
     """Metric families whose type is remembered."""
     histograms_max: int = 200_000
     """Classic histograms and summaries that are put together at the same time."""

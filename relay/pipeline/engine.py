@@ -54,7 +54,7 @@ class Limits:
     series_idle_s: float = 3600.0
     series_bytes_max: int = 16 * 1024
     labels_max: int = 128
-    families_max: int = 100_000
+    families_max: int = 1_000_000
     histograms_max: int = 200_000
     objects_max: int = 200_000
 
