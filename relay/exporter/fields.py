@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -32,6 +33,8 @@ T = TypeVar("T")
 S = TypeVar("S", bound=str)
 
 _SUGGESTION_CHARS_MAX = 64  # difflib is quadratic
+_UNDIVIDED = re.compile(r"[A-Za-z_]\w*:\S")
+_BLANK_HINT = "; a field needs a blank behind its colon"
 _QUOTED_CHARS_MAX = 200
 _CLOSE_CHARS_MIN = 5
 _CLOSE_RATIO = 0.85
@@ -165,7 +168,10 @@ class Section:
         if value is None and required:
             self.report.fault(where, "is required")
         elif value is not None and not self.present:
-            self.report.fault(where, f"must be a mapping, not {kind_of(value)}")
+            hint = ""
+            if isinstance(value, str) and _UNDIVIDED.match(value):
+                hint = _BLANK_HINT
+            self.report.fault(where, f"must be a mapping, not {kind_of(value)}{hint}")
 
     def __repr__(self) -> str:
         return f"<Section {dotted(self.where) or 'root'}: {len(self._values)} fields>"
@@ -406,6 +412,8 @@ class Section:
         good: dict[str, str] = {}
         for name, value in entries.items():
             problem = text_problem(value, chars_max=chars_max, empty_ok=True, hidden=True)
+            if value is None and _UNDIVIDED.match(name):
+                problem += _BLANK_HINT
             if problem:
                 self.report.fault(self.at(key, name), problem)
             else:

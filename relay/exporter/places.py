@@ -107,9 +107,15 @@ _PUBLIC: Final = _STRUCTURE | frozenset(
     ]
 )
 """Fields whose values may be shown. Endpoints are not among them: they may hold a password."""
-_PUBLIC_FOLDED: Final = frozenset(
-    field.replace("_", "").lower().removesuffix("s") for field in _PUBLIC
-)
+_PUBLIC_FOLDED: Final = frozenset(field.replace("_", "").lower() for field in _PUBLIC) | {
+    "source",
+    "sink",
+    "metric",
+    "labelselector",
+    "resourceselector",
+}
+_NAMES: Final = frozenset(["sources", "kinds"])
+"""Structure that may also be a list of names."""
 _ENDPOINT: Final = "endpoint"
 _PLAIN_ENDPOINT: Final = re.compile(
     r"(?:[A-Za-z]{1,10}://)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[\w.~/-]*)?",
@@ -119,6 +125,9 @@ _PLAIN_ENDPOINT: Final = re.compile(
 # Anything that may be a field in a line, and the beginning of a line as far as it is no value.
 _FIELD: Final = re.compile(r"""(?:^|[\s{,])["']?([A-Za-z_][-\w.]*)["']?[ \t]*(?=:(?:\s|$))""")
 _BARE: Final = re.compile(r"[ ]*(?:-[ ]+)*([A-Za-z_]\w*)\s*")
+_DIVIDER: Final = re.compile(":")
+_DIVIDER_OF_SECRET: Final = re.compile(r"""[:\s"'=]""")
+_SECRET_DATA: Final = frozenset(["data", "stringData"])
 _HEAD: Final = re.compile(
     r"""\s*(?:-[ \t]+)*(?:["']?[A-Za-z_][-\w.]*["']?[ \t]*:(?=\s|$)[ \t]*)?"""
 )
@@ -142,12 +151,17 @@ def is_field(name: str) -> bool:
 
 def may_show(field: str, value: str) -> bool:
     """Whether a scalar of this field may be shown."""
-    return is_public(field) or (field == _ENDPOINT and bool(_PLAIN_ENDPOINT.fullmatch(value)))
+    if field == _ENDPOINT:
+        return bool(_PLAIN_ENDPOINT.fullmatch(value))
+    if field not in _STRUCTURE or field in _NAMES:
+        return is_public(field)
+    # A text in the place of a structure is a field without its colon, or a blank behind that.
+    return all(word == "-" or word in _PUBLIC for word in value.split())
 
 
 def _folded(field: str) -> str:
     """A field's name without what people vary: a misspelt field of these is public as well."""
-    return field.replace("_", "").replace("-", "").lower().removesuffix("s")
+    return field.replace("_", "").replace("-", "").lower()
 
 
 def packed(key: int, start: int, end: int) -> int:
@@ -169,7 +183,11 @@ def shown(text: str) -> str:
 def dotted(where: Where) -> str:
     """A place as its author would say it: ``spec.sinks[0].otlp_http.headers["X.Y"]``."""
     text = ""
-    for step in where:
+    for number, whole in enumerate(where):
+        step: Step = whole
+        if isinstance(whole, str):
+            end = name_end(whole, where[number - 1] if number else "")
+            step = whole if end == len(whole) else f"{whole[:end]}{MASK}"
         if isinstance(step, int):
             text += f"[{step}]"
         elif _FIELD_STEP.fullmatch(step) and len(step) <= _SHOWN_CHARS_MAX:
@@ -177,6 +195,12 @@ def dotted(where: Where) -> str:
         else:
             text += f"[{shown(step)}]"
     return text
+
+
+def name_end(key: str, parent: Step) -> int:
+    """Where the name in a key ends and a value begins, if what divides the two was forgotten."""
+    found = (_DIVIDER_OF_SECRET if parent in _SECRET_DATA else _DIVIDER).search(key)
+    return found.end() if found is not None else len(key)
 
 
 class TextMark(tuple[Step, ...]):  # noqa: SLOT001 - of a tuple only () is possible

@@ -33,6 +33,7 @@ from relay.exporter.formats import (
     secret_key_problem,
 )
 from relay.exporter.model import SecretRef
+from relay.exporter.places import name_end
 
 KIND = "Secret"
 SECRET_BYTES_MAX = 1024 * 1024  # Kubernetes' own limit of a Secret
@@ -236,6 +237,7 @@ def _keys_hint(key: str, manifest: Mapping[str, bytes]) -> str:
 
 
 def _check_key(resource: Section, key: str, where: Where) -> None:
-    problem = secret_key_problem(key)
+    end = name_end(key, "stringData")
+    problem = secret_key_problem(key if end == len(key) else f"{key[:end]}…")
     if problem:
         resource.report.fault(where, problem)

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from relay.exporter.places import Step, Where, is_public, may_show, packed, shown, unpacked
+from relay.exporter.places import (
+    Step,
+    Where,
+    is_public,
+    may_show,
+    name_end,
+    packed,
+    shown,
+    unpacked,
+)
 from relay.exporter.yaml_faults import explained
 
 if TYPE_CHECKING:
@@ -161,6 +170,9 @@ class Builder:
         frame = self._frames[-1] if self._frames else None
         if frame is not None and isinstance(frame.container, dict) and frame.key is None:
             is_merge = is_plain and event.value == _MERGE
+            name = name_end(event.value, frame.where[-1] if frame.where else "")
+            if name < len(event.value):
+                self._document.text.mask(min(self._offset + name, end), end)
             self._take_key(frame, event.value, is_string=isinstance(value, str), merges=is_merge)
             if event.anchor:
                 self._anchors[event.anchor] = _Node(value)

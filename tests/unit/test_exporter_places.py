@@ -74,6 +74,10 @@ def test_a_long_line_is_cut_around_the_place() -> None:
     [
         ("stringData: {token: hunter2, name: hunter2}", "stringData: {token: …, name: …}"),
         ("headers: {X-Key: hunter2}", "headers: {X-Key: …}"),
+        ("headers: {type: hunter2}", "headers: {type: …}"),
+        ("authentication: token:hunter2", "authentication: …"),
+        ("Sources: [a]", "Sources: [a]"),
+        ("stringData: {token:hunter2}", "stringData: {token:…}"),
         ("name: a", "name: a"),
         ("spec: {token: hunter2, name: a}", "spec: {token: …, name: a}"),
         ("endpoint: https://me:hunter2@example.com", "endpoint: …"),
