@@ -170,6 +170,7 @@ async def test_a_customers_status_names_nobody_else(platform: Platform) -> None:
         "summary": {"exporters": 0, "sinks": dict.fromkeys(STATES, 0)},
         "exporters": [],
         "faults": [],
+        "metadataContradictions": [],
         "orphans": [],
     }
 
