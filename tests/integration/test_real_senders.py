@@ -16,6 +16,7 @@ import pytest
 from tests.support.otlp_server import OtlpServer
 from tests.support.processes import (
     Process,
+    at_once,
     binary,
     eventually,
     free_port,
@@ -104,7 +105,7 @@ class _Setup:
         )
         self.process: Process
         self.process, url, self.admin = await stack.enter_async_context(
-            relay(self.directory, "--exporters", str(manifests))
+            relay(self.directory, *at_once(self.directory), "--exporters", str(manifests))
         )
         self.proxy = await stack.enter_async_context(RecordingProxy(url))
 

@@ -16,6 +16,7 @@ from relay import cli
 from tests.support.otlp_server import OtlpServer, Received, Reply
 from tests.support.processes import (
     ROOT,
+    at_once,
     eventually,
     free_port,
     get_json,
@@ -117,7 +118,7 @@ async def test_sighup_applies_what_changed_and_nothing_else(tmp_path: Path) -> N
         path = tmp_path / "exporters.yaml"
         path.write_text(SECRET + manifest(first, timeout="10m"))
         async with (
-            relay(tmp_path, "--exporters", str(path)) as (process, url, admin),
+            relay(tmp_path, *at_once(tmp_path), "--exporters", str(path)) as (process, url, admin),
             WriteClient(url) as client,
         ):
             await client.send(series=10)

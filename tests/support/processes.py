@@ -153,6 +153,13 @@ async def relay(
         yield process, f"http://127.0.0.1:{port}/api/v1/write", admin
 
 
+def at_once(directory: Path) -> tuple[str, str]:
+    """Arguments of a relay in which new families do not wait for their metadata."""
+    path = directory / "at-once.yaml"
+    path.write_text("translation: {firstSightWait: 0s}\n")
+    return "--config", str(path)
+
+
 async def get_json(url: str) -> dict:
     """The JSON document at a URL."""
     async with aiohttp.ClientSession() as session, session.get(url) as response:
