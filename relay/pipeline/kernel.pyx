@@ -51,7 +51,10 @@ cdef enum:
     TAIL_BYTES = 17  # of a point in OTLP: time, tag, value
     OUT_OF_ORDER = 16  # wrong guesses in a row, and
     IN_ORDER = 16  # right ones, that change the way
-    STEP = 256  # entries between two pauses
+    STEP = 256  # samples of one series between two pauses
+    STEP_BYTES = 1 << 18  # known series between two pauses, some 2,000,
+    STEP_SINKS = 16  # for up to so many sinks, in less than a millisecond
+    STEP_OTHERS = STEP_BYTES // 64  # what an entry counts for that is no known series
     LEARN_EVERY = 8  # requests, of which one in no order teaches who follows whom
 
 cdef uint64_t STALE_BITS
@@ -260,14 +263,17 @@ def consume(
     cdef int missed = 0, in_row = 0
     cdef Waiting waiting = Waiting()
     cdef uint64_t latest_ns = intake.latest_ns
+    # Where the next pause is due: counting in bytes costs known series nothing.
+    cdef Py_ssize_t step = STEP_BYTES, stop = min(end, step), sinks
     cdef int left = STEP
     scout.pos = scout.first = scout.count = 0
     if guesses is None:
         guesses = all_guesses[last] = Guesses()
-    while pos < end:
-        left -= 1
-        if not left:
-            left = STEP
+    while True:
+        if pos >= stop:
+            if pos >= end:
+                break
+            stop = min(end, pos + step)
             intake.pace.pause()
         if data[pos] == SERIES_TAG:
             if pos + 1 >= end:
@@ -293,11 +299,11 @@ def consume(
         else:
             waiting.append(intake, request)
             start, pos = other_field(body, pos, end, intake)
+            stop -= STEP_OTHERS
             if start < 0:
                 continue
             size = pos - start
 
-        series = None
         time_ns = 0
         if guesses.searching:
             if scout.count and scout.coming[scout.first].start == start:
@@ -328,6 +334,7 @@ def consume(
                     if series.generation != generation:
                         waiting.append(intake, request)
                         last.next = series = resolution.resolve(series.key)
+                        stop -= STEP_OTHERS
                         generation = table.generation
                     time_ns = usual_sample(data + start + key_size, size - key_size, &value)
                     missed = 0
@@ -341,6 +348,7 @@ def consume(
                 if series is None or series.generation != generation:
                     waiting.append(intake, request)
                     series = look_up(body, start, key_size, intake, resolution)
+                    stop -= STEP_OTHERS
                     generation = table.generation
                     if series is not None and series.generation == generation:
                         # Not before it was seen twice: nobody may fill the memory with new ones.
@@ -359,6 +367,7 @@ def consume(
                 time_ns = 0
                 waiting.append(intake, request)
                 found, points = decode_series(body, start, pos, last, intake, resolution)
+                stop -= STEP_OTHERS
                 series = found
                 generation = table.generation
             if series is None:
@@ -370,6 +379,9 @@ def consume(
             plan = series.plan
             handled = plan.handled
             samples = 0
+            sinks = len(plan.sinks)
+            step = STEP_BYTES if sinks <= STEP_SINKS else STEP_BYTES * STEP_SINKS // sinks
+            stop = min(stop, pos + step)
         if not time_ns:
             if len(points) > 1:
                 count_expansion(len(points) * point_bytes(series, series.plan), intake)
