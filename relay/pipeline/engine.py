@@ -7,8 +7,7 @@ wakes up for what is due. Nothing here waits, and a request is processed whole o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -17,7 +16,7 @@ from relay.inventory.store import Inventory, ManifestIndex
 from relay.pipeline.accounts import EngineStatistics, Knowledge, Probed, Replayed
 from relay.pipeline.delta import DeltaStore
 from relay.pipeline.exemplars import ExemplarShelf
-from relay.pipeline.family import Set, take_all
+from relay.pipeline.family import Set
 from relay.pipeline.flush import FlushSchedule, seal_all
 from relay.pipeline.guesses import Guesses
 from relay.pipeline.intake import LATEST_NS_MAX, Intake
@@ -25,12 +24,12 @@ from relay.pipeline.kernel import consume, has_metadata
 from relay.pipeline.kernel2 import consume2
 from relay.pipeline.known_types import KnownTypes
 from relay.pipeline.needed import ReplayGate, WaitingEntry, WaitingList
-from relay.pipeline.pace import DEFERRED_STEP, ENTRIES, UNPACED, Pace
+from relay.pipeline.pace import ENTRIES, UNPACED, Pace
 from relay.pipeline.positions import Positions
 from relay.pipeline.request import Finder, Request
 from relay.pipeline.resolve import Learned, Resolver
 from relay.pipeline.resources import Resources
-from relay.pipeline.rounds import close_round
+from relay.pipeline.rounds import close_round, take_deferred
 from relay.pipeline.router import Router, Sources
 from relay.pipeline.series import Series
 from relay.pipeline.streams import Emission
@@ -42,6 +41,7 @@ from relay.wire.batch import OpenBatch, SealedBatch
 from relay.wire.label_reader import LabelReader
 from relay.wire.remote_write import WriteProtocol
 
+_LATEST_S_MAX = LATEST_NS_MAX // 10**9
 SERIES_MAX_LEAST = 1_000
 """Bounds that follow that of the series are not below this."""
 
@@ -176,14 +176,7 @@ class Engine:
         position = self.positions.begin()
         intake = Intake(position, now, self._latest_ns(now), pace)
         self._sweep(tick)
-        with self._under_way(position, pace):
-            try:
-                self._consume(body, intake, origin, protocol)
-            except BaseException:
-                self.positions.release(position)
-                raise
-            self._commit(intake, tick, protocol)
-        self._settle()
+        self._take(body, intake, tick, origin, protocol)
         return intake
 
     def replay(
@@ -207,15 +200,7 @@ class Engine:
         position = self.positions.begin()
         intake = Intake(position, now, self._latest_ns(now), pace, bounded=False)
         self._sweep(tick)
-        with self._under_way(position, pace):
-            try:
-                self._consume(body, intake, origin, protocol)
-            except BaseException:
-                self.positions.release(position)
-                raise
-            withheld = self._commit(intake, tick, protocol)
-        self._settle()
-        return Replayed(intake, withheld)
+        return Replayed(intake, self._take(body, intake, tick, origin, protocol))
 
     def begin_replay(self, gate: ReplayGate) -> None:
         """Be ready for :meth:`replay`: ``gate`` says who still needs what."""
@@ -242,11 +227,14 @@ class Engine:
         """What :meth:`ingest` would say of a request, without taking it. Raises like that."""
         self._marks -= 1
         intake = Intake(self._marks, now, self._latest_ns(now), pace)
-        with self._under_way(self.positions.following, pace):
+        self._begin(self.positions.following, pace)
+        try:
             self._consume(body, intake, origin, protocol)
             probed = Probed(intake.taken, intake.dropped, intake.examples, intake.wanted)
             intake.undo()
             self.assembly.forget_partings()
+        finally:
+            self._end()
         self._settle()
         return probed
 
@@ -334,20 +322,36 @@ class Engine:
     def _latest_ns(self, now: float) -> int:
         """The latest time that a point of a request may have which arrived at ``now``."""
         latest_s = now + self._future_max_s
-        return min(int(latest_s * 1e9), LATEST_NS_MAX) if math.isfinite(latest_s) else LATEST_NS_MAX
+        return int(latest_s * 1e9) if latest_s < _LATEST_S_MAX else LATEST_NS_MAX
 
-    @contextmanager
-    def _under_way(self, position: int, pace: Pace) -> Iterator[None]:
-        """A request is half applied: counts of routes that end meanwhile are not handed on yet."""
+    def _take(
+        self, body: bytes, intake: Intake, tick: float, origin: Origin, protocol: WriteProtocol
+    ) -> list[tuple[OpenBatch, int]]:
+        """Apply a request, and return what :meth:`_commit` does."""
+        self._begin(intake.request, intake.pace)
+        try:
+            try:
+                self._consume(body, intake, origin, protocol)
+            except BaseException:
+                self.positions.release(intake.request)
+                raise
+            withheld = self._commit(intake, tick, protocol)
+        finally:
+            self._end()
+        self._settle()
+        return withheld
+
+    def _begin(self, position: int, pace: Pace) -> None:
+        """A request is half applied until :meth:`_end`: counts of routes that end meanwhile are
+        not handed on yet."""
         self._current = position
         self.router.held = True
         self.router.pause = pace.pause
-        try:
-            yield
-        finally:
-            self._current = None
-            self.router.held = False
-            self.router.pause = UNPACED.pause
+
+    def _end(self) -> None:
+        self._current = None
+        self.router.held = False
+        self.router.pause = UNPACED.pause
 
     def _consume(
         self, body: bytes, intake: Intake, origin: Origin, protocol: WriteProtocol
@@ -382,41 +386,38 @@ class Engine:
 
         Returns the points that were taken back from batches that do not need them.
         """
-        pace = intake.pace
-        pace.final = True
-        before = self._received.get(protocol, 0)
-        self._received[protocol] = before + intake.samples + sum(intake.dropped.values())
-        for plan, count in intake.tallies:
-            plan.samples += count
+        intake.pace.final = True
+        self._received[protocol] = self._received.get(protocol, 0) + intake.count()
+        is_plain, gate = intake.is_plain, self._gate
+        if not is_plain:
+            self._name_dropped(intake)
+        self.assembly.commit_partings()
+        withheld = self._withhold(intake) if gate is not None else []
+        emission = self._emission(intake, tick)
+        if not is_plain or gate is not None:
+            take_deferred(intake, emission)
+        if not emission.collecting:
+            self.first_sight.release_told(emission)
+        if not is_plain:
+            self._shelve(intake)
+        self._close(intake, emission, tick)
+        self.positions.release(intake.request)
+        return withheld
+
+    def _name_dropped(self, intake: Intake) -> None:
         for reason, count in intake.dropped.items():
             self._dropped[reason] = self._dropped.get(reason, 0) + count
         for at, (series, reason, count) in enumerate(intake.lost):
             if not at % ENTRIES:
-                pace.pause()
+                intake.pace.pause()
             self.drops.count(series.name, reason, count, series.plan.every_sink())
-        self.assembly.commit_partings()
-        withheld = self._withhold(intake) if self._gate is not None else []
-        emission = self._emission(intake, tick)
-        if len(intake.deferred) <= DEFERRED_STEP:
-            take_all(intake.deferred, emission)
-        else:
-            for at in range(0, len(intake.deferred), DEFERRED_STEP):
-                take_all(intake.deferred[at : at + DEFERRED_STEP], emission)
-                pace.pause()
-        for route, point in intake.native:
-            route.push(point, emission)
-            pace.pause()
-        if not emission.collecting:
-            self.first_sight.release_told(emission)
+
+    def _shelve(self, intake: Intake) -> None:
         self.shelf.received += intake.exemplars
         self.shelf.dropped += intake.exemplars_refused
         for series, exemplars in intake.loose:
             self.shelf.put(series, exemplars)
-            pace.pause()
-        emission.close()
-        self._close(emission)
-        self.positions.release(intake.request)
-        return withheld
+            intake.pace.pause()
 
     def _late(
         self, tick: float, send: Callable[..., None], *arguments: float
@@ -426,7 +427,7 @@ class Engine:
         intake = Intake(self._marks, 0.0)
         emission = self._emission(intake, tick)
         send(*arguments, emission)
-        self._close(emission)
+        self._close(intake, emission, tick)
         return intake.sealed
 
     def _emission(self, intake: Intake, tick: float) -> Emission:
@@ -458,14 +459,11 @@ class Engine:
             if isinstance(waiter, Set):
                 self.assembly.end_collecting(waiter, emission)
 
-    def _close(self, emission: Emission) -> None:
+    def _close(self, intake: Intake, emission: Emission, tick: float) -> None:
         """End a round in which batches grew: each holds the position of its oldest sample, and
         leaves when its time has come."""
         emission.close()
-        self.shelf.sent += emission.intake.exemplars_sent
-        self.shelf.dropped += emission.intake.exemplars_lost
-        close_round(emission.intake, self.positions, self.schedule, emission.tick)
-        self.grown += emission.intake.grown
+        self.grown += close_round(intake, self.positions, self.schedule, self.shelf, tick)
         emission.hand_over()
         if self.first_sight.take_changed():
             self.table.invalidate()

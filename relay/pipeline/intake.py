@@ -60,10 +60,10 @@ was met, its time as :func:`~relay.wire.otlp.encode_time` makes it, the eight by
 value, and what else it has."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Origin:
     """Where a point comes from: the oldest ingest position that is in it, and the wall clock of
-    its arrival, in s.
+    its arrival, in s. Shared and never changed, but not frozen: one is made for every request.
 
     ``waited``: it is replayed, and was named as waiting when the process ended. ``came`` is the
     position of its youngest sample where it left later than that; -1: ``position``.
@@ -217,6 +217,22 @@ class Intake:
         """Good samples of the request."""
         samples = 0
         for _, count in self.tallies:
+            samples += count
+        return samples
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it brought nothing but good samples that are in their batches already."""
+        more = self.dropped or self.deferred or self.native or self.loose or self.lost
+        return not more and not self.exemplars
+
+    def count(self) -> int:
+        """Count the good samples for their plans; return how many came, good or not."""
+        samples = 0
+        for plan, count in self.tallies:
+            plan.samples += count
+            samples += count
+        for count in self.dropped.values():
             samples += count
         return samples
 

@@ -6,4 +6,4 @@ from relay.wire.batch cimport OpenBatch
 
 
 @cython.locals(touch=Touch, batch=OpenBatch, fresh=bint)
-cpdef close_round(Intake intake, positions, schedule, double tick)
+cpdef Py_ssize_t close_round(Intake intake, positions, schedule, shelf, double tick) except? -1
