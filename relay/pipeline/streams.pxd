@@ -1,6 +1,14 @@
 # What streams.py is compiled with.
 cimport cython
 
+from relay.pipeline.plans cimport SinkTally
+from relay.wire.batch cimport OpenBatch
+
+
+cdef class Outlet:
+    cdef public OpenBatch batch
+    cdef public SinkTally tally
+
 
 cdef class Emission:
     cdef public object intake
@@ -31,4 +39,6 @@ cdef class Stream:
 
     cpdef bint push(self, object point, object origin, Emission emission, Py_ssize_t samples=*)
     cpdef push_body(self, bytes body, object origin, Emission emission, Py_ssize_t samples)
+
+    @cython.locals(outlet=Outlet, tally=SinkTally)
     cpdef _append(self, bytes encoded, object origin, Emission emission, Py_ssize_t samples)

@@ -8,7 +8,6 @@ times or exemplars are made into points first and pushed here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from relay.pipeline.drops import DropTable
@@ -35,12 +34,14 @@ class Delta(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
 class Outlet:
     """One lane of one sink, and the count of the points that were made for that sink."""
 
-    batch: OpenBatch
-    tally: SinkTally
+    __slots__ = ("batch", "tally")
+
+    def __init__(self, batch: OpenBatch, tally: SinkTally) -> None:
+        self.batch = batch
+        self.tally = tally
 
 
 class Settles(Protocol):
@@ -208,12 +209,13 @@ class Stream:
     def _append(self, encoded: bytes, origin: Origin, emission: Emission, samples: int) -> None:
         gate = emission.gate
         for outlet in self.outlets:
+            tally = outlet.tally
             # Also what the sink had before a restart, and does not need once more.
-            outlet.tally.exported += samples
+            tally.exported += samples
             if gate is not None and not gate.needs(outlet.batch, origin):
                 continue
             append(outlet.batch, self.group, encoded, origin, emission.intake)
-            outlet.tally.points += 1
+            tally.points += 1
 
     def __repr__(self) -> str:
         return f"<Stream {self.group!r} to {len(self.outlets)} outlets>"

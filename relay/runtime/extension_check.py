@@ -35,6 +35,7 @@ MODULES: Final = (
     "relay.pipeline.kernel2",
     "relay.pipeline.layouts",
     "relay.pipeline.outcomes",
+    "relay.pipeline.plans",
     "relay.pipeline.request",
     "relay.pipeline.resolve",
     "relay.pipeline.rounds",

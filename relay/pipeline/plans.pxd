@@ -1,0 +1,9 @@
+# What plans.py is compiled with: a sink is counted for every histogram.
+
+cdef class SinkTally:
+    cdef public str exporter
+    cdef public str sink
+    cdef public str group
+    cdef public long long points
+    cdef public long long samples
+    cdef public long long exported
