@@ -37,7 +37,7 @@ from relay.sink.owner import owner_of
 from relay.sink.share import BufferedBytes
 from relay.sink.store import QueueStore
 from relay.sink.worker import SinkWorker
-from relay.sink_record import Fittings, SinkRecord, Survey
+from relay.sink_record import Fittings, SinkRecord, Survey, farewell
 from relay.turns import Turns
 from relay.wire.batch import OpenBatch, room_of
 
@@ -437,7 +437,7 @@ class Fleet:
         lost = ledger.dropped.get("removed", 0)
         _log.log(
             logging.WARNING if lost or left else logging.INFO,
-            "sink removed, its queue is kept" if left else "sink removed, its queue is empty",
+            farewell(left, lost),
             extra={"exporter": key[0], "sink": key[1], "points": left, "dropped": lost},
         )
 

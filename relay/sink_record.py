@@ -74,3 +74,10 @@ class SinkRecord:
             max(ages) if ages else None,
             removed,
         )
+
+
+def farewell(kept: int, lost: int) -> str:
+    """Say what became of the points that a removed sink still had."""
+    if lost:
+        return "sink removed, points that were left in its queue were given up"
+    return "sink removed, its queue is kept" if kept else "sink removed, its queue is empty"

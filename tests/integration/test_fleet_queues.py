@@ -130,6 +130,55 @@ async def test_edits_change_limits_and_not_the_account(tmp_path: Path) -> None:
         assert sink["queue"]["bytes"] > 0
 
 
+@pytest.mark.parametrize("stored", [True, False])
+async def test_the_line_at_a_sinks_end_says_what_became_of_its_points(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, stored: bool
+) -> None:
+    caplog.set_level("INFO", logger="relay.fleet")
+
+    def said() -> dict[str, tuple[str, int, int]]:
+        lines = [line for line in caplog.records if line.msg.startswith("sink removed, ")]
+        return {line.exporter: (line.msg, line.points, line.dropped) for line in lines}
+
+    async with OtlpServer() as server:
+        gone = (manifest("behind", unreachable()), manifest("done", server.url))
+        keep = manifest("kept", unreachable())
+        relay = made(tmp_path, keep, *gone, stored=stored)
+        async with running(relay) as sender:
+            await sender.send()
+            await settled(sender, "done", 0)
+            await settled(sender, "behind", 10)
+            edit(tmp_path, keep)
+            await relay.reload()
+            await eventually("both are gone", lambda: len(said()) == 2, timeout_s=5)
+    kept = ("sink removed, its queue is kept", 10, 0)
+    lost = ("sink removed, points that were left in its queue were given up", 0, 10)
+    assert said() == {
+        "default/behind": kept if stored else lost,
+        "default/done": ("sink removed, its queue is empty", 0, 0),
+    }
+
+
+async def test_a_shutdown_counts_only_what_is_given_up_by_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep = manifest("kept", unreachable())
+    relay = made(tmp_path, keep, manifest("gone", unreachable()), stored=False)
+    async with running(relay) as sender:
+        await sender.send()
+        await settled(sender, "gone", 10)
+        edit(tmp_path, keep)
+        await relay.reload()
+        await eventually("gone", lambda: relay.status()["removedSinks"] == [], timeout_s=5)
+        assert metric(relay, "relay_removed_sinks_points_total", outcome="dropped") == 10
+        for _ in range(2):
+            await sender.send()
+        await settled(sender, "kept", 30)
+    assert relay.given_up == 30
+    lines = [line for line in caplog.records if line.msg == "points were given up"]
+    assert [(line.exporter, line.points) for line in lines] == [("default/kept", 30)]
+
+
 async def test_a_removed_sink_stays_in_the_account_until_it_is_gone(tmp_path: Path) -> None:
     keep = manifest("kept", unreachable())
     relay = made(tmp_path, keep, manifest("gone", unreachable()), stored=False)
