@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import pytest
+import trustme
 
-from relay.sender_settings import Admin, SenderAuthentication
+from relay.errors import ConfigError
+from relay.sender_settings import Admin, SenderAuthentication, ServerTls
 from relay.server.admin import AdminServer
 from relay.server.contract import Question, StatusFilter
 from relay.server.gate import Gate
@@ -128,3 +132,51 @@ async def test_too_many_that_wait_are_told_to_come_again(
         for path in ("/status", "/metrics", "/explain?series=up"):
             assert await status_of(address, path) == 503
         assert await status_of(address, "/healthz") == 200
+
+
+async def test_tls(tmp_path: Path) -> None:
+    """Every page is served with the certificate, and none without TLS."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    pem, ca = tmp_path / "tls.pem", tmp_path / "ca.pem"
+    issued.private_key_and_cert_chain_pem.write_to_path(str(pem))
+    authority.cert_pem.write_to_path(str(ca))
+    trusting = ssl.create_default_context(cafile=str(ca))
+    async with (
+        serving(Admin(tls=ServerTls(pem, pem))) as address,
+        aiohttp.ClientSession() as session,
+    ):
+        for path in ("/", "/status", "/metrics", "/healthz", "/readyz"):
+            async with session.get(f"https://{address}{path}", ssl=trusting) as answer:
+                assert answer.status == 200
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await session.get(f"https://{address}/status")
+        with pytest.raises(aiohttp.ClientError):
+            await session.get(f"http://{address}/status")
+
+
+async def test_tls_demands_a_clients_certificate(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    pem, ca = tmp_path / "tls.pem", tmp_path / "ca.pem"
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_and_cert_chain_pem.write_to_path(str(pem))
+    authority.cert_pem.write_to_path(str(ca))
+    nobody = ssl.create_default_context(cafile=str(ca))
+    known = ssl.create_default_context(cafile=str(ca))
+    authority.issue_cert("operator.platform").configure_cert(known)
+    async with (
+        serving(Admin(tls=ServerTls(pem, pem, ca))) as address,
+        aiohttp.ClientSession() as session,
+    ):
+        async with session.get(f"https://{address}/status", ssl=known) as answer:
+            assert answer.status == 200
+        with pytest.raises(aiohttp.ClientError):
+            await session.get(f"https://{address}/status", ssl=nobody)
+
+
+async def test_a_certificate_that_does_not_serve_names_the_setting(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        async with serving(Admin(tls=ServerTls(tmp_path / "none", tmp_path / "none"))):
+            pass
+    (fault,) = caught.value.faults
+    assert fault.path == "admin.tls"

@@ -26,6 +26,8 @@ from relay.exporter.model import (
     Sink,
 )
 from relay.exporter.schema import EVERYTHING
+from relay.exporter.validate import PROJECT_COST_MAX
+from relay.selector.regex import compile_regex
 
 DATA = Path(__file__).parents[1] / "data/exporters"
 CONFIG = Path(__file__).parents[2] / "config"
@@ -239,6 +241,44 @@ def test_blocking_is_not_refused_because_of_a_faulty_neighbour(tmp_path: Path) -
     (tmp_path / "f.yaml").write_text(MINIMAL.replace("127.0.0.1:4318", "127.0.0.1:0"))
     result = load(DATA / "good/block-alone.yaml", tmp_path)
     assert [exporter.name for exporter in result.exporters] == ["block-alone"]
+
+
+def _expensive(name: str, number: int) -> str:
+    """An Exporter with one pattern, that is within the limits of a selector."""
+    query = f'up{{pod=~"{_costly(number)}"}}'
+    return renamed(name).replace('metricsql: ""', f"metricsql: '{query}'")
+
+
+def _costly(number: int) -> str:
+    return f"(?:[ab]?c?){{250}}x{number}"
+
+
+def test_the_expressions_of_a_project_are_bounded_together(tmp_path: Path) -> None:
+    cost = compile_regex(_costly(100)).cost
+    fit = PROJECT_COST_MAX // cost
+    assert 1_000 < cost < PROJECT_COST_MAX / 10
+    projects = [tmp_path / "acme", tmp_path / "umbrella"]
+    for project in projects:
+        project.mkdir()
+    for number in range(100, 100 + fit):
+        (projects[0] / f"{number}.yaml").write_text(_expensive(f"e{number}", number))
+    (projects[0] / "200-same.yaml").write_text(_expensive("same", 100))
+    (projects[0] / "300-more.yaml").write_text(_expensive("more", 300))
+    (projects[0] / "400-cheap.yaml").write_text(renamed("cheap"))
+    (projects[1] / "300.yaml").write_text(_expensive("more", 300))
+    result = load_exporters([ExporterPath(path, path.name) for path in projects], tenancy=True)
+    (fault,) = result.faults
+    assert fault.path == "spec.sources"
+    assert "300-more.yaml" in fault.origin
+    assert fault.message == (
+        "the regular expressions of project acme are too expensive with these: "
+        f"{cost * (fit + 1)} instructions for each character of a value, at most {PROJECT_COST_MAX}"
+    )
+    names = {(one.project, one.name) for one in result.exporters}
+    assert {("acme", "same"), ("acme", "cheap"), ("umbrella", "more")} <= names
+    assert len(names) == fit + 3
+    # Without tenancy everything is the operator's own.
+    assert load_exporters([ExporterPath(projects[0])]).faults == ()
 
 
 def test_directories_hold_manifests_and_much_else(tmp_path: Path) -> None:
