@@ -180,7 +180,8 @@ class Replay:
 
     def _say_who_is_absent(self) -> None:
         """Name the sinks that had not finished what is in the journal, and do not run: what it is
-        of theirs nobody can tell without their selectors."""
+        of theirs nobody can tell without their selectors. What came after the checkpoint was
+        everybody's, whom it does not name either."""
         running = self._fleet.lows(0)
         first = self._journal.extent.first_position
         for key, lows in self._checkpoint.lows.items():
@@ -190,6 +191,12 @@ class Replay:
                     "a sink that does not run had not finished what is in the journal: given up",
                     extra={"exporter": key[0], "sink": key[1], "requests": requests},
                 )
+        requests = self._next_position - max(self._checkpoint.next, first)
+        if not running and requests > 0:
+            _log.warning(
+                "no sink runs that could have what came last into the journal: given up",
+                extra={"requests": requests},
+            )
 
     def statistics(self) -> ReplayStatistics:
         """A snapshot."""

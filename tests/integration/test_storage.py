@@ -315,3 +315,18 @@ async def test_who_is_absent_from_a_replay_is_named(
             pass
         (record,) = (r for r in caplog.records if "had not finished" in r.getMessage())
         assert (record.__dict__["exporter"], record.__dict__["requests"]) == ("default/a", 3)
+
+
+async def test_without_any_sink_what_came_after_the_checkpoint_is_said_to_be_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with OtlpServer(busy) as server:
+        async with running(made(tmp_path, manifest("a", server.url))) as sender:
+            for _ in range(3):
+                assert await sender.send() == 204
+            image = crash_image(tmp_path / "data", tmp_path / "image")
+        (image / "checkpoint").unlink(missing_ok=True)
+        async with running(made(tmp_path, data=image)):
+            pass
+        (record,) = (r for r in caplog.records if "no sink runs" in r.getMessage())
+        assert record.__dict__["requests"] == 3
