@@ -134,6 +134,10 @@ _UCUM_TABLE = """
 _UCUM = dict(pair.split("=") for pair in _UCUM_TABLE.split())
 
 
+Said = tuple[int, str, str]
+"""Type, help and unit."""
+
+
 class SlowRelay:
     """Derives the points of one request after the other, learning metadata on the way."""
 
@@ -147,6 +151,8 @@ class SlowRelay:
         self._inferred: dict[str, str] = {}
         """Families of which a "bucket" with a bound or a "quantile" was seen: these count, unless
         told else."""
+        self._own: dict[WireLabels, Said] = {}
+        """What series said of themselves last."""
         self._seen: set[WireLabels] = set()
         self._seen_now: set[WireLabels] = set()
 
@@ -163,9 +169,20 @@ class SlowRelay:
         derived.received = len(derived.points) + derived.histograms + derived.dropped.total()
         return derived
 
-    def take_typed(self, series: Any, derived: Derived, *, starts_ms: Sequence[int] = ()) -> None:
-        """Derive what a single ``prompb.RawTimeSeries`` must become whose metadata was learned
-        before; of each of its samples ``starts_ms`` has the start, 0 for none."""
+    def take_typed(
+        self,
+        series: Any,
+        derived: Derived,
+        *,
+        said: Said | None = None,
+        starts_ms: Sequence[int] = (),
+    ) -> None:
+        """Derive what a single ``prompb.RawTimeSeries`` must become that comes with ``said`` of
+        itself; of each of its samples ``starts_ms`` has the start, 0 for none."""
+        pairs = _wire_labels(series)
+        labels, fault = self._labels(series, pairs)
+        if said is not None and not fault:
+            self._declare(pairs, labels["__name__"], said)
         starts = dict(zip([s.timestamp for s in series.samples], starts_ms, strict=False))
         self._take_series(series, dict(self._families), derived, starts)
         self._seen |= self._seen_now
@@ -184,6 +201,14 @@ class SlowRelay:
     def identity(self, name: str) -> Identity:
         """What the name is by all metadata so far."""
         return _identity(name, self._families, self._inferred, infer=self._infer)
+
+    def _declare(self, pairs: WireLabels, name: str, said: Said) -> None:
+        """Believe a series what it says of itself, and its family where nobody says more."""
+        kind, text, unit = said
+        kind = kind if kind in _TYPE_NAMES else 0
+        if len(unit) <= UNIT_CHARS_MAX and (kind or text or unit):
+            self._own[pairs] = kind, text, unit
+            self.learn_of_series(name, kind, text, unit)
 
     def _learn(self, item: Any) -> None:
         family = item.metric_family_name.decode(errors="replace")
@@ -240,6 +265,7 @@ class SlowRelay:
         said = _TYPE_NUMBERS.get(kind or "", 0)
         if not seen and (kind is not None or unit is not None):
             self.learn_of_series(name, said, "", unit or "")
+        said, text, unit = self._own.get(pairs, (said, "", unit or ""))
         scope = _scope(labels)
         resource, attributes = _split(labels)
         identities = [self.identity(name)]
@@ -250,7 +276,7 @@ class SlowRelay:
         if said:
             # What a series says of its type itself holds for it, whatever others say.
             known = [self._families, before] if seen else [self._families]
-            identities = [_own_identity(name, said, unit or "", one) for one in known]
+            identities = [_own_identity(name, (said, text, unit), one) for one in known]
         # Vectors 34 and 35: ascending, and of one time the last that was given.
         latest = {sample.timestamp: sample for sample in series.samples}
         if len(latest) < len(series.samples):
@@ -381,14 +407,15 @@ def _identity(
     return Identity("gauge", False, "", "", "")
 
 
-def _own_identity(name: str, kind: int, unit: str, families: dict[str, _Family]) -> Identity:
-    """The identity of a series of which its own labels say the type, and perhaps the unit."""
+def _own_identity(name: str, said: Said, families: dict[str, _Family]) -> Identity:
+    """The identity of a series that says its type itself, and perhaps help and unit."""
+    kind, text, unit = said
     stem, suffix = name, ""
     for member in _COUNTS_UP[_TYPE_NAMES[kind]]:
         if member not in ("", "_total", "_info") and name.endswith(member) and name != member:
             stem, suffix = name.removesuffix(member), member
     known = families.get(stem, _Family(0, "", ""))
-    return _described(_Family(kind, known.help, unit or known.unit), suffix)
+    return _described(_Family(kind, text or known.help, unit or known.unit), suffix)
 
 
 def _described(family: _Family, suffix: str) -> Identity:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support.prompb import RawTimeSeries
-from tests.support.slow_otlp import Derived, SlowRelay
+from tests.support.slow_otlp import Derived, Said, SlowRelay
 
 
 def take_version2(oracle: SlowRelay, request: Any) -> Derived:
@@ -37,8 +37,7 @@ def _take(oracle: SlowRelay, symbols: list[bytes], series: Any, derived: Derived
             derived.dropped["symbol_refs"] += count
         return
     pairs = [(symbols[a], symbols[b]) for a, b in zip(refs[::2], refs[1::2], strict=True)]
-    if series.HasField("metadata"):
-        _learn(oracle, symbols, pairs, series.metadata)
+    said = _said(symbols, series.metadata) if series.HasField("metadata") else None
     written = RawTimeSeries()
     for name, value in pairs:
         written.labels.add(name=name, value=value)
@@ -47,16 +46,12 @@ def _take(oracle: SlowRelay, symbols: list[bytes], series: Any, derived: Derived
     written.histograms.extend(series.histograms)
     written.exemplars.extend(series.exemplars)
     starts = [sample.start_timestamp or series.created_timestamp for sample in series.samples]
-    oracle.take_typed(written, derived, starts_ms=starts)
+    oracle.take_typed(written, derived, said=said, starts_ms=starts)
 
 
-def _learn(
-    oracle: SlowRelay, symbols: list[bytes], pairs: list[tuple[bytes, bytes]], metadata: Any
-) -> None:
-    name = next((value for key, value in pairs if key == b"__name__"), b"").decode(errors="replace")
+def _said(symbols: list[bytes], metadata: Any) -> Said:
     text, unit = (
         symbols[ref].decode(errors="replace") if 0 < ref < len(symbols) else ""
         for ref in (metadata.help_ref, metadata.unit_ref)
     )
-    if metadata.type or text or unit:
-        oracle.learn_of_series(name, metadata.type, text, unit)
+    return metadata.type, text, unit

@@ -52,10 +52,11 @@ class _Story:
     def __init__(self, series_max: int) -> None:
         self.rig = Rig(Limits(series_max=series_max), tenancy=TENANCY)
         self.wanted: dict[str, list[Alternatives]] = {}
-        self._oracle = SlowRelay()
+        self._oracles = {owner: SlowRelay() for owner in ("", *PROJECTS)}
+        """By owner, because what one says of its metrics is nothing to others."""
         self._projects: dict[str, str] = {}
-        self._may_be_typed = False
-        """Whether a request with metadata was refused, which may have been learned before."""
+        self._may_be_typed: set[str] = set()
+        """Owners for whom metadata of a refused request may have been learned before."""
 
     def export(self, exporter: str, project: str, limit: int, timeout_s: float) -> None:
         """An exporter comes."""
@@ -86,23 +87,34 @@ class _Story:
         except (DecodeError, TooLargeError, OverloadedError):
             assert self.rig.snapshot() == before
             assert official is None
-            self._may_be_typed |= METADATA in body
+            if METADATA in body:
+                self._may_be_typed |= self._told(origin)
             return
         assert official is not None
         owner = ORIGINS[origin].project
         if ORIGINS[origin].by_labels:
             owner = _without_account(official)
-        derived = self._oracle.take(official)
+        if official.metadata:
+            for told in self._told(origin) - {owner}:
+                self._oracles[told].learn_of_series(_TYPED[0], 1, "", "")
+        if owner not in self._told(origin):
+            del official.metadata[:]
+        derived = self._oracles[owner].take(official)
         assert intake.dropped == derived.dropped
         assert intake.exemplars == derived.exemplars
         assert intake.samples == len(derived.points)
         for exporter, project in self._projects.items():
             if project == owner:
-                self.wanted[exporter] += map(self._or_typed, derived.points)
+                self.wanted[exporter] += (self._or_typed(one, owner) for one in derived.points)
 
-    def _or_typed(self, alternatives: Alternatives) -> Alternatives:
+    def _told(self, origin: int) -> set[str]:
+        """Who believes metadata by a path: a project its own, everybody the platform's."""
+        project = ORIGINS[origin].project
+        return {project} if project else set(self._oracles)
+
+    def _or_typed(self, alternatives: Alternatives, owner: str) -> Alternatives:
         name, identity = _TYPED
-        if self._may_be_typed and alternatives[0].name == name:
+        if owner in self._may_be_typed and alternatives[0].name == name:
             typed = alternatives[0]._replace(identity=identity)
             return (*alternatives, typed) if typed not in alternatives else alternatives
         return alternatives
