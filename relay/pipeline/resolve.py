@@ -30,7 +30,7 @@ from relay.pipeline.drops import DropTable
 from relay.pipeline.families import FamilyKey
 from relay.pipeline.first_sight import FirstSamples, FirstSight
 from relay.pipeline.known_types import KnownTypes
-from relay.pipeline.metric_types import TYPE_NUMBERS, UNKNOWN, Typing
+from relay.pipeline.metric_types import NOTHING_SAID, TYPE_NUMBERS, UNKNOWN, Typing
 from relay.pipeline.native import NativeRoute, Ways
 from relay.pipeline.needed import WaitingList
 from relay.pipeline.plans import Plan, SourceRoute, Target, TargetOptions
@@ -136,6 +136,9 @@ class Resolver:
                 if own is not None:
                     series.declared = own = types.believed(own)
                     self._changed |= types.declare(name, own)
+                elif not unit:
+                    # "unknown", or no word for a type: described, though not as what.
+                    self._changed |= types.learn(name, NOTHING_SAID)
             if declared is not None:
                 series.declared = declared = types.believed(declared)
                 self._changed |= types.declare(name, declared)
