@@ -27,6 +27,7 @@ KNOWLEDGE = Knowledge(
     },
     [Claim(StreamKey("acme", "namespace", "", "web"), {"team": "a"})],
     [TargetInfo("acme", ("shop", None), (("env", "prod"), ("zone", "a")))],
+    [("acme", "new"), ("zeta", "new")],
 )
 TENANCY = Tenancy("tenant")
 
@@ -67,6 +68,20 @@ def test_what_earlier_revisions_wrote_is_everybodys() -> None:
         engine.recall(knowledge)
         known = engine.types.of("" if tenancy is None else "acme").identity("up")
         assert (known.kind, known.description) == ("sum", description)
+
+
+def test_histograms_that_an_earlier_revision_inferred_are_known_by_their_siblings() -> None:
+    old = b"""{"families":[["up",1,"help",""],["h",0,"words",""]],"claims":[],
+        "settled":[["","up"],["acme","x"]],"inferred":["h","other"]}"""
+    knowledge = decode_knowledge(seal(b"relay-knowledge", old))
+    assert knowledge is not None
+    assert knowledge.settled == [("", "up"), ("acme", "x")]
+    assert knowledge.families[""]["h"] == KnownFamily(FamilyMetadata(0, "words"), "bucket")
+    engine = Engine(first_sight_s=1.0)
+    engine.recall(knowledge)
+    for name in ("h_count", "other_count"):
+        assert engine.types.of("").typing(name).part == "count"
+    assert set(engine.first_sight.settled()) == set(knowledge.settled)
 
 
 def test_projects_of_a_time_with_tenancy_are_nobodys_without_it() -> None:
