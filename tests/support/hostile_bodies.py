@@ -46,6 +46,7 @@ def labels(**pairs: str) -> bytes:
 
 
 ONE = labels(__name__="m", job="j", instance="i")
+TARGET_INFO = field(1, labels(__name__="target_info", job="j", instance="i") + sample())
 
 
 def native(payload: bytes, time_ms: int = NOW_MS) -> bytes:
@@ -131,6 +132,26 @@ SHAPES: dict[str, Shape] = {
     "metadata-behind-many-series": Shape(
         lambda: field(1, ONE + sample()) * 400_000 + metadata("g") + new_series(1)
     ),
+    "target-info-behind-many-series": Shape(
+        lambda: field(1, ONE + sample()) * 400_000 + TARGET_INFO + new_series(1)
+    ),
+    "target-infos-of-40k-targets": Shape(
+        lambda: many(
+            40_000, lambda n: field(1, labels(__name__="target_info", instance=str(n)) + sample())
+        )
+    ),
+    "target-infos-of-many-labels": Shape(
+        lambda: (
+            field(
+                1,
+                labels(__name__="target_info")
+                + field(1, field(1, b"a") + field(2, b"b")) * 2_000
+                + sample(),
+            )
+            * 1_000
+            + new_series(1)
+        )
+    ),
     "1M-labels-in-one-series": Shape(
         lambda: field(1, field(1, field(1, b"a") + field(2, b"b")) * 10**6 + sample())
     ),
@@ -190,6 +211,19 @@ SHAPES: dict[str, Shape] = {
                 100_000,
                 lambda n: series2(REFS, sample() + field(5, number(1, 1 + n % 2))),
             ),
+        ),
+        V2,
+    ),
+    "2.0-target-info-behind-many-series": Shape(
+        lambda: version2(
+            [*SYMBOLS, b"target_info"],
+            series2(REFS, sample()) * 400_000 + series2([1, 5, *REFS[2:]], sample()),
+        ),
+        V2,
+    ),
+    "2.0-target-info-among-490k-symbols": Shape(
+        lambda: version2(
+            [*SYMBOLS, *[b""] * 490_000, b"target_info"], series2([1, 490_005, *REFS[2:]], sample())
         ),
         V2,
     ),
