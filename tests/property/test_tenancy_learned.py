@@ -3,9 +3,10 @@
 Two tenants use equal names and contradict each other in everything: types, help, units, the members
 of histograms, what targets and objects say of themselves. What each endpoint gets is what it gets
 when the other tenant does not exist: the same resources, scopes, metrics with type, unit and help,
-and points. In both protocols, by label, by account and on the multitenant path, alone in a request
-or side by side, with restarts between. Metadata of remote write 1.0 that names no account is the
-platform's and the same in both worlds. With and without families that wait at first sight.
+and points, at the same time. In both protocols, by label, by account and on the multitenant path,
+alone in a request or side by side, with restarts between. Metadata of remote write 1.0 that names
+no account is the platform's and the same in both worlds. With and without families that wait at
+first sight.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from relay.knowledge import decode_knowledge, encode_knowledge
@@ -36,6 +37,10 @@ Way = Literal["label", "account", "multitenant"]
 Protocol = Literal[1, 2]
 Metadata = tuple[int, str, str]
 """Type, help and unit."""
+
+
+Got = tuple[float, str, AnyPoint]
+"""When it left, by which sink."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,7 @@ class World:
         self.first_sight_s = first_sight_s
         self.waited = False
         """Whether anything has waited at first sight."""
-        self.got: dict[str, Counter[tuple[str, AnyPoint]]] = {name: Counter() for name in served}
+        self.got: dict[str, Counter[Got]] = {name: Counter() for name in served}
         self.rig = self._start()
         self.tick = 0.0
 
@@ -177,6 +182,7 @@ class World:
         self.waited |= self.rig.engine.statistics().first_sight.samples > 0
         self.tick += 1.0
         self.rig.due(self.tick)
+        self.collect()
 
     def feed(self, step: Step, origin: Origin) -> None:
         if not step.parts:
@@ -212,7 +218,7 @@ class World:
         self.rig.flush()
         for sink in self.rig.sinks:
             tenant, _, name = sink.tally.exporter.partition("/")
-            self.got[tenant].update((name, point) for point in sink.any_points())
+            self.got[tenant].update((self.tick, name, point) for point in sink.any_points())
             sink.forget()
 
 
@@ -245,6 +251,23 @@ def outcome(served: Sequence[str], story: Sequence[Step], first_sight_s: float) 
     return world
 
 
+def _alone(part: Sent | Told) -> Step:
+    return Step("account", 1, (part,))
+
+
+M = (("__name__", "m"), ("job", "j"), ("instance", "i"))
+NEXT = Step("account", 1)
+SETTLED_BY_ANOTHER = [
+    _alone(Sent("zeta", M, 1.0)),
+    *[NEXT] * 3,
+    _alone(Sent("acme", M, 1.0)),
+    _alone(Told("acme", "m", (1, "", ""))),
+]
+"""One has waited for its metadata in vain; then the other one begins."""
+
+
+@example(SETTLED_BY_ANOTHER, 2.5)
+@example([*SETTLED_BY_ANOTHER[:4], Step("label", 1, is_restart=True), *SETTLED_BY_ANOTHER[4:]], 2.5)
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps, st.sampled_from([0.0, 1.5, 2.5]))
 def test_each_gets_what_it_gets_alone(story: list[Step], first_sight_s: float) -> None:
