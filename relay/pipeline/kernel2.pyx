@@ -190,7 +190,8 @@ def consume2(table, bytes body not None, Intake intake not None, resolution):
                         # A series that was just forgotten must not keep others alive.
                         last.next = series
         if series is None:
-            take_series(body, start - data, at - data, symbols.for_care(intake.pace), intake, resolution)
+            known = symbols.for_care(intake.pace)
+            take_series(body, start - data, at - data, known, intake, resolution)
             generation = table.generation
             continue
         last = series

@@ -28,7 +28,8 @@ cdef class Series:
     for a good series. ``resolved`` is the version of ``plan.partition`` when it was resolved.
     ``typing`` is the type that its routes were made for, None where they are for no type or there
     are none; ``types`` is what its project knows of types, and ``declared`` what the series says of
-    its own, None where it says nothing; ``facts`` is what else they rest on, and ``seen`` the sum of the facts' versions then.
+    its own, None where it says nothing; ``facts`` is what else they rest on, and ``seen`` the sum
+    of the facts' versions then.
     ``handlers`` get each sample besides the routes, where the plan says so; ``native`` is where
     native histograms go, None until the first one comes.
     ``claim`` is what an info series says about an object, None for nearly all series.
