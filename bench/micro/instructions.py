@@ -35,6 +35,8 @@ CHILD = Path(__file__).with_name("instructions_child.py")
 MARK = "sched_get_priority_max"
 """A function of libc that nothing else calls: at each call, callgrind writes what it counted."""
 
+COPIES = ("memcpy", "__memcpy", "memmove", "__memmove")
+
 WARM_ROUNDS, MEASURED_ROUNDS = 4, 2
 """What requests teach makes samples cheaper until the fourth round."""
 
@@ -103,7 +105,7 @@ def count(checkout: Path, bodies: Path, names: Sequence[str]) -> dict[str, float
         out = Path(scratch) / "out"
         command = [
             *("valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"),
-            *(f"--dump-before={MARK}", "--quiet", "--"),
+            *(f"--dump-before={MARK}", "--compress-strings=no", "--quiet", "--"),
             *(sys.executable, "-P", str(CHILD), str(bodies), *names),
         ]
         done = subprocess.run(
@@ -143,11 +145,25 @@ def _fours(dumps: Sequence[int]) -> Iterator[Sequence[int]]:
 
 
 def total_of(dump: Path) -> int:
-    """All instructions of one dump."""
-    for line in dump.read_text(encoding="utf-8", errors="replace").splitlines():
+    """All instructions of one dump but those with which ``realloc`` copies: whether an array can
+    grow where it is depends on all that was allocated before."""
+    total, copied = -1, 0
+    caller = callee = ""
+    lines = iter(dump.read_text(encoding="utf-8", errors="replace").splitlines())
+    for line in lines:
         if line.startswith(("summary:", "totals:")):
-            return int(line.split()[1])
-    raise CountError(f"{dump} has no total")
+            total = int(line.split()[1])
+        elif line.startswith("fn="):
+            caller = line[3:]
+        elif line.startswith("cfn="):
+            callee = line[4:]
+        elif line.startswith("calls="):
+            spent = next(lines).split()  # where from, and what the calls took
+            if "realloc" in caller and callee.startswith(COPIES):
+                copied += int(spent[1])
+    if total < 0:
+        raise CountError(f"{dump} has no total")
+    return total - copied
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -73,3 +73,13 @@ def test_the_total_of_a_dump_is_its_summary(tmp_path: Path) -> None:
     dump = tmp_path / "out.1"
     dump.write_text("# callgrind format\nevents: Ir\nsummary: 1234\n\nfn=(1) consume\n0 1234\n")
     assert total_of(dump) == 1234
+
+
+def test_what_realloc_copies_is_not_counted(tmp_path: Path) -> None:
+    dump = tmp_path / "out.1"
+    dump.write_text(
+        "summary: 1234\n\n"
+        "fn=_int_realloc\n10 4\ncfn=__memcpy_avx_unaligned_erms\ncalls=3 0 \n11 200\n12 5\n\n"
+        "fn=consume\n10 4\ncfn=__memcpy_avx_unaligned_erms\ncalls=3 0 \n11 50\n"
+    )
+    assert total_of(dump) == 1034
