@@ -27,6 +27,7 @@ from libc.stdint cimport uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy, memset
 
 from relay.wire.prefetch cimport LINE, prefetch
+from relay.wire.varints cimport varint_size
 
 cdef enum:
     FIRST_POINTS = 32
@@ -46,8 +47,8 @@ cdef struct Text:
 
 
 cdef struct Node:  # a metric, a scope or a resource of the request
-    Py_ssize_t first  # child; of a metric: run
-    Py_ssize_t last
+    Py_ssize_t first, last  # children; of a metric: runs
+    uint64_t last_ns  # when the last run begins
     Py_ssize_t following  # sibling
     Py_ssize_t size  # of its message
     Text head  # what the message begins with
@@ -60,14 +61,6 @@ cdef struct Node:  # a metric, a scope or a resource of the request
 cdef struct Slot:
     void *key
     Py_ssize_t number
-
-
-cdef inline Py_ssize_t varint_size(uint64_t value) noexcept:
-    cdef Py_ssize_t size = 1
-    while value > 127:
-        value >>= 7
-        size += 1
-    return size
 
 
 cdef inline char *put_field(char *out, unsigned char tag, uint64_t size) noexcept:
@@ -355,33 +348,32 @@ cdef inline Point *first_of(Arena arena, Py_ssize_t run) noexcept:
 
 
 cdef void insert_run(Arena arena, Node *metric, Py_ssize_t *next_run, Py_ssize_t at) noexcept:
-    """Make a run the last of its metric, or put it before those that are later in every point."""
+    """Put a run that is earlier than its metric's last before those later in every point."""
     cdef Py_ssize_t run = metric.first, left = SEARCH_POINTS_MAX
-    cdef Py_ssize_t *link = &next_run[metric.last]
+    cdef Py_ssize_t *link = &metric.first
     cdef uint64_t latest = 0
     cdef Point *point = first_of(arena, at)
     cdef Point *end = &arena.points[arena.runs[at].end]
-    if point.time_ns and first_of(arena, metric.last).time_ns > point.time_ns:  # 0: finished
-        link = &metric.first
+    while point < end and left:
+        latest = max(latest, point.time_ns)
+        point += 1
+        left -= 1
+    while run != NONE and left:
+        point = first_of(arena, run)
+        end = &arena.points[arena.runs[run].end]
         while point < end and left:
-            latest = max(latest, point.time_ns)
-            point += 1
             left -= 1
-        while run != NONE and left:
-            point = first_of(arena, run)
-            end = &arena.points[arena.runs[run].end]
-            while point < end and left:
-                left -= 1
-                if point.time_ns <= latest:
-                    link = &next_run[run]
-                    break
-                point += 1
-            run = next_run[run]
-        link = link if left else &next_run[metric.last]
+            if point.time_ns <= latest:
+                link = &next_run[run]
+                break
+            point += 1
+        run = next_run[run]
+    link = link if left else &next_run[metric.last]
     next_run[at] = link[0]
     link[0] = at
     if next_run[at] == NONE:
         metric.last = at
+        metric.last_ns = first_of(arena, at).time_ns
 
 
 cdef int plan_request(
@@ -389,6 +381,7 @@ cdef int plan_request(
 ) except -1:
     """Number what there is and tell every run what comes after it in its metric."""
     cdef Py_ssize_t at, number, start = 0, start_size = 0
+    cdef uint64_t time_ns  # 0: of a point that was encoded as a whole
     cdef Run *run
     cdef Node *metric
     for at in range(arena.runs_count):
@@ -397,13 +390,20 @@ cdef int plan_request(
         run = &arena.runs[at]
         next_run[at] = NONE
         if run.end > start:
+            time_ns = arena.points[start].time_ns
             number = metrics.number(run.group)
             if number == metrics.count:
                 metric = add_metric(<object>run.group, metrics, scopes, resources)
                 metric.first = metric.last = at
+                metric.last_ns = time_ns
             else:
                 metric = &metrics.nodes[number]
-                insert_run(arena, metric, next_run, at)
+                if time_ns and metric.last_ns > time_ns:
+                    insert_run(arena, metric, next_run, at)
+                else:
+                    next_run[metric.last] = at
+                    metric.last = at
+                    metric.last_ns = time_ns
             metric.data_size += run.size - start_size
         start = run.end
         start_size = run.size
