@@ -122,6 +122,12 @@ async def test_sighup_applies_what_changed_and_nothing_else(tmp_path: Path) -> N
             WriteClient(url) as client,
         ):
             await client.send(series=10)
+
+            async def routed() -> bool:
+                (exporter,) = (await get_json(f"{admin}/status"))["exporters"]
+                return exporter["sinks"][0]["ledger"]["matched"] == 10
+
+            await eventually("nothing waits at first sight", routed, timeout_s=10)
             path.write_text(
                 SECRET + manifest(first, timeout="10m") + manifest(second, name="second")
             )
