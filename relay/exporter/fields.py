@@ -23,6 +23,7 @@ from typing import Self, TypeVar
 
 from relay.errors import Fault, QuantityError
 from relay.exporter.document import FAULTS_MAX, Document, Step, Where, dotted, shown
+from relay.exporter.field_hints import CREDENTIALS, FIELD_HINTS, MISNOMERS
 from relay.exporter.places import TextMark, is_field, is_public
 from relay.quantity import format_bytes, format_duration, parse_bytes, parse_duration_s
 
@@ -38,36 +39,6 @@ _BLANK_HINT = "; a field needs a blank behind its colon"
 _QUOTED_CHARS_MAX = 200
 _CLOSE_CHARS_MIN = 5
 _CLOSE_RATIO = 0.85
-
-MISNOMERS = {
-    **dict.fromkeys(("url", "uri", "address", "host"), "endpoint"),
-    **dict.fromkeys(("auth", "authorization"), "authentication"),
-    **dict.fromkeys(("query", "expr", "promql", "match", "selector"), "metricsql"),
-    **dict.fromkeys(("otlp", "otlphttp", "otlpHTTP", "http"), "otlp_http"),
-    **dict.fromkeys(("secret", "tokenSecretRef", "secretName"), "secretRef"),
-    **dict.fromkeys(("attempts", "retries", "maxRetries"), "maxAttempts"),
-    **dict.fromkeys(("batchSize", "size"), "maxSize"),
-}
-"""What other tools call a field."""
-FIELD_HINTS = {
-    ("secretRef", "namespace"): (
-        "a Secret is always one of the Exporter's own namespace: leave this out"
-    ),
-    ("metrics", "labelSelectors"): "it belongs into an entry of resourceSelectors",
-    ("metrics", "kinds"): "it belongs into an entry of resourceSelectors",
-    ("otlp_http", "batch"): "it belongs beside otlp_http, not below it",
-    ("otlp_http", "retry"): "it belongs beside otlp_http, not below it",
-    ("otlp_http", "queue"): "it belongs beside otlp_http, not below it",
-    ("otlp_http", "secretRef"): "it belongs below authentication",
-    ("sinks", "endpoint"): "it belongs below otlp_http",
-    ("sinks", "authentication"): "it belongs below otlp_http",
-    ("sinks", "headers"): "it belongs below otlp_http",
-    ("sources", "metricsql"): "it belongs below metrics",
-    ("sources", "resourceSelectors"): "it belongs below metrics",
-}
-"""(Where it stands, unknown field): where it belongs."""
-CREDENTIALS = frozenset(("token", "password", "username", "apiKey", "bearerToken", "basicAuth"))
-"""Fields that would hold a secret in the open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +139,7 @@ class Section:
         if value is None and required:
             self.report.fault(where, "is required")
         elif value is not None and not self.present:
-            hint = ""
+            hint = "; write {name: …, key: …}" if where[-1:] == ("secretRef",) else ""
             if isinstance(value, str) and _UNDIVIDED.match(value):
                 hint = _BLANK_HINT
             self.report.fault(where, f"must be a mapping, not {kind_of(value)}{hint}")
@@ -198,13 +169,18 @@ class Section:
         meant = next((field for field, key in self._written.items() if key == unknown), "")
         if meant:
             return f'did you mean "{meant}"?'
-        own = next((step for step in reversed(self.where) if isinstance(step, str)), "")
-        if (own, unknown) in FIELD_HINTS:
-            return FIELD_HINTS[own, unknown]
+        misplaced = self._misplaced(unknown)
+        if misplaced:
+            return misplaced
         if unknown in CREDENTIALS and "secretRef" in self._asked:
             return "put a credential into a Secret, and name that in secretRef"
         accepted = f"accepted here: {', '.join(sorted(self._asked))}"
         return nearest(unknown, self._asked) or accepted
+
+    def _misplaced(self, unknown: str) -> str:
+        """Where a field belongs that is known and stands in the wrong place, or ""."""
+        own = next((step for step in reversed(self.where) if isinstance(step, str)), "")
+        return FIELD_HINTS.get((own, unknown), "")
 
     def at(self, *steps: Step) -> Where:
         """The place of something in this section."""
@@ -425,7 +401,9 @@ class Section:
         self._asked.add(key)
         if key not in self._values and key not in self._written:
             for candidate in self._values:
-                if candidate not in self._asked and _is_misspelt(candidate, key):
+                if candidate in self._asked or self._misplaced(candidate):
+                    continue
+                if _is_misspelt(candidate, key):
                     self._written[key] = candidate
                     break
         return self._values.get(self._written.get(key, key))

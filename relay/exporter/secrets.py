@@ -111,7 +111,7 @@ class SecretStore:
         return value
 
     def _elsewhere(self, project: str, namespace: str, name: str) -> str:
-        """Why there is no such Secret, where the manifests tell."""
+        """Why there is no such Secret, where the manifests tell; otherwise how to add it."""
         if (project, namespace, name) in self._faulty:
             return "; the manifests have one of that name, which has a fault itself"
         others = {
@@ -120,8 +120,11 @@ class SecretStore:
             if owner == project and found == name and other != namespace
         }
         others.update(self._mounted_elsewhere(project, name))
+        if not others and self._root is None:
+            return "; add its manifest, or say where secrets are mounted (secrets, --secrets)"
         if not others:
-            return ""
+            path = f"{project}/{namespace}/{name}" if self._tenancy else f"{namespace}/{name}"
+            return f"; add its manifest, or mount it as {path}/<key> in the secrets directory"
         return (
             f"; namespace {min(others)} has one of that name, but an Exporter may only use those "
             "of its own namespace: move one of the two"

@@ -123,7 +123,10 @@ def test_the_proposals_example_loads_verbatim(tmp_path: Path) -> None:
 def test_the_proposals_example_needs_its_secret() -> None:
     (fault,) = load(DATA / "good/seed-mvp.yaml").faults
     assert fault.path == "spec.sinks[0].otlp_http.authentication.secretRef"
-    assert fault.message == "secret default/grafana-api-key, key token: there is no such secret"
+    assert fault.message == (
+        "secret default/grafana-api-key, key token: there is no such secret; add its manifest, "
+        "or say where secrets are mounted (secrets, --secrets)"
+    )
     assert fault.origin.endswith("seed-mvp.yaml:30:11 (Exporter default/gateway-exporter)")
 
 
