@@ -91,6 +91,23 @@ def test_runbook_pages_name_only_metrics_that_we_have() -> None:
         assert own_names(path.read_text(encoding="utf-8")) <= metric_names(), path.name
 
 
+OTHERS_WORDS = re.compile(r"vmagent_\w+|prometheus_\w+|__name__")
+
+
+def test_runbook_pages_name_only_reasons_and_fields_that_we_have() -> None:
+    """Words of code, `snake_case`, `camelCase` and `dotted.paths`, stand in the code."""
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "relay").rglob("*.py"))
+    settings = (ROOT / "config/relay.yaml").read_text(encoding="utf-8")
+    known = set(re.findall(r"\w+", settings)) | set(re.findall(r'"(\w+)"', code))
+    for path in RUNBOOKS.glob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        quoted = re.findall(r"`(\w+(?:\.\w+)*)`", text) + re.findall(r'reason="(\w+)"', text)
+        for word in quoted:
+            is_code = re.search(r"[a-z][_.A-Z][A-Za-z]", word) and not word.startswith("Relay")
+            if is_code and not own_names(word) and not OTHERS_WORDS.fullmatch(word):
+                assert set(word.split(".")) - {"yaml"} <= known, (path.name, word)
+
+
 def test_runbook_pages_quote_the_expression_of_their_alert() -> None:
     for rule in rules():
         page = (RUNBOOKS / f"{rule['alert']}.md").read_text(encoding="utf-8")
