@@ -180,8 +180,10 @@ class Explainer:
                     yield from self._answer(name, labels, project)
             else:
                 yield f"{len(taken)} exporters take it, {len(others)} do not"
-            if not self._exporters:
+            if not self._exporters and self._router.tenancy.enabled:
                 yield "no exporter may see it: it belongs to nobody who has one"
+            elif not self._exporters:
+                yield "there is no exporter: what is received goes to nobody"
         translation = Translator().translate(sorted(labels.items()), target=described.attributes)
         yield ""
         yield from _otlp_lines(translation, described)

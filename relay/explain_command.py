@@ -13,6 +13,7 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
@@ -206,8 +207,11 @@ def _ask_relay(arguments: argparse.Namespace) -> int:
         ) as answer:
             print(answer.read(ANSWER_BYTES_MAX).decode(), end="")
     except urllib.error.HTTPError as error:
-        message = error.read(ANSWER_BYTES_MAX).decode(errors="replace").strip()
-        raise ConfigError([Fault("--relay", message or str(error))]) from error
+        message = error.read(ANSWER_BYTES_MAX).decode(errors="replace").strip() or str(error)
+        if error.code == HTTPStatus.NOT_FOUND:
+            message = f"{url} has no /explain: write the address of adminListen ({message})"
+        raise ConfigError([Fault("--relay", message)]) from error
     except OSError as error:
-        raise ConfigError([Fault("--relay", f"{url} does not answer: {error}")]) from error
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise ConfigError([Fault("--relay", f"{url} does not answer: {reason}")]) from error
     return 0

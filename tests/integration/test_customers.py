@@ -139,6 +139,10 @@ async def test_the_running_relay_explains_itself(
     wrong = ["explain", "--relay", url, "--exporter", "acme/default/x", series]
     assert await asyncio.to_thread(cli.main, wrong) == 1
     assert "there is no exporter acme/default/x" in capsys.readouterr().err
+    ingest = platform.relay.ingest_address
+    senders = ["explain", "--relay", f"http://{ingest.host}:{ingest.port}", series]
+    assert await asyncio.to_thread(cli.main, senders) == 1
+    assert "has no /explain: write the address of adminListen" in capsys.readouterr().err
     async with aiohttp.ClientSession() as session, session.get(f"{url}/status") as answer:
         status_page = await answer.json()
     assert [one["sources"][0]["resourceSelectors"] for one in status_page["exporters"]] == [

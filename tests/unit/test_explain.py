@@ -173,6 +173,15 @@ def test_the_command_with_settings(settings: Path, capsys: pytest.CaptureFixture
     assert "no: the series is not of this exporter's project" in told
 
 
+def test_the_command_without_exporters_and_tenancy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "relay.yaml").write_text("listen: 127.0.0.1:9490\n")
+    status, told = run(capsys, "--config", str(tmp_path / "relay.yaml"), "up")
+    assert status == 0
+    assert told.startswith("there is no exporter: what is received goes to nobody\n")
+
+
 def test_the_command_with_a_captured_request(capsys: pytest.CaptureFixture[str]) -> None:
     manifests = str(SEED.parent / "minimal.yaml")
     status, told = run(capsys, "--exporters", manifests, "--from", str(CAPTURED), "default/minimal")
@@ -191,7 +200,7 @@ def test_the_command_with_a_captured_request(capsys: pytest.CaptureFixture[str])
         (["--exporters", "{m}", "--from", "/no/such", "default/minimal"], "cannot be read"),
         (["--exporters", "{m}", "--from", "{m}", "x/y"], "there is no exporter x/y"),
         (["--exporters", "{m}", "--account", "a", "up"], "--account: must be <accountID>"),
-        (["--relay", "http://127.0.0.1:1", "up"], "does not answer"),
+        (["--relay", "http://127.0.0.1:1", "up"], "does not answer: [Errno"),
         (["--relay", "file:///etc", "up"], 'must begin with "http://"'),
         (["--relay", "http://127.0.0.1:1", "--from", "{m}", "x"], "--from: goes with"),
         (["--relay", "http://127.0.0.1:1", "--inventory", "{m}", "x"], "--inventory: goes with"),
