@@ -113,6 +113,15 @@ def endpoint_warnings(text: str) -> Iterator[str]:
             yield f"{host} {warning.format(site=found['site'])}"
 
 
+def is_loopback(text: str) -> bool:
+    """Whether a valid endpoint's host is this machine by its address or as ``localhost``."""
+    host = (urlsplit(text).hostname or "").removesuffix(".")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def metrics_url(endpoint: str) -> str:
     """Where metrics go for a valid base endpoint: its path is kept and ``v1/metrics`` appended.
 

@@ -13,7 +13,12 @@ from typing import get_args
 
 from relay.errors import SelectorError
 from relay.exporter.document import shown
-from relay.exporter.endpoints import endpoint_problem, endpoint_warnings, metrics_url
+from relay.exporter.endpoints import (
+    endpoint_problem,
+    endpoint_warnings,
+    is_loopback,
+    metrics_url,
+)
 from relay.exporter.fields import Section, nearest
 from relay.exporter.formats import (
     dns_label_problem,
@@ -246,7 +251,7 @@ def _read_otlp_http(sink: Section) -> OtlpHttp:
         is_plain_http = endpoint.lower().startswith("http://")
         for warning in endpoint_warnings(endpoint) if endpoint else ():
             otlp.report.warn(otlp.at("endpoint"), warning)
-        if is_plain_http and authentication.type != "none":
+        if is_plain_http and authentication.type != "none" and not is_loopback(endpoint):
             otlp.report.warn(
                 otlp.at("endpoint"), "credentials travel unencrypted; use https where you can"
             )

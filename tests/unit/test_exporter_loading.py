@@ -354,7 +354,7 @@ def test_what_lets_others_read_along_is_warned_of(tmp_path: Path) -> None:
     file.write_text(
         MINIMAL
         + "        headers: {Authorization: Bearer hunter2}\n"
-        + "    - name: second\n      otlp_http:\n        endpoint: http://localhost\n"
+        + "    - name: second\n      otlp_http:\n        endpoint: http://collector.example\n"
         + "        authentication: {type: basicAuth, secretRef: {name: credentials, key: pair}}\n"
         + "    - name: third\n      otlp_http:\n        endpoint: https://localhost\n"
         + "        tls: {insecureSkipVerify: true}\n"
