@@ -104,6 +104,8 @@ def _is_settings(path: Path) -> bool:
 
 def _summary(lines: Sequence[str], faults: Sequence[Fault]) -> str:
     warnings = sum(line.startswith("warning ") for line in lines)
+    if not lines and not faults:
+        return "no faults, but neither settings nor an Exporter"
     if not faults and not warnings:
         return "all good"
     found = counted(len(faults), "fault") if faults else "no faults"

@@ -13,6 +13,20 @@ MISNOMERS = {
 }
 """What other tools call a field."""
 
+MAPPINGS = {
+    "authentication": "{type: …}",
+    "batch": "{maxSize: …}",
+    "exporters": "{path: …}",
+    "log": "{level: …}",
+    "manifests": "{path: …}",
+    "memory": "{maxBytes: …}",
+    "metrics": "{metricsql: …}",
+    "queue": "{maxBytes: …}",
+    "secretRef": "{name: …, key: …}",
+    "storage": "{path: …}",
+    "watch": "{enabled: …}",
+}
+"""How a mapping looks, or each of a list of them, where people write a word in its place."""
 _OTLP_HTTP_FIELDS = (
     "authentication",
     "compression",

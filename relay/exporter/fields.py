@@ -23,7 +23,7 @@ from typing import Self, TypeVar
 
 from relay.errors import Fault, QuantityError
 from relay.exporter.document import FAULTS_MAX, Document, Step, Where, dotted, shown
-from relay.exporter.field_hints import CREDENTIALS, FIELD_HINTS, MISNOMERS
+from relay.exporter.field_hints import CREDENTIALS, FIELD_HINTS, MAPPINGS, MISNOMERS
 from relay.exporter.places import TextMark, is_field, is_public
 from relay.quantity import format_bytes, format_duration, parse_bytes, parse_duration_s
 
@@ -139,7 +139,7 @@ class Section:
         if value is None and required:
             self.report.fault(where, "is required")
         elif value is not None and not self.present:
-            hint = "; write {name: …, key: …}" if where[-1:] == ("secretRef",) else ""
+            hint = _mapping_hint(where) if isinstance(value, str | bool) else ""
             if isinstance(value, str) and _UNDIVIDED.match(value):
                 hint = _BLANK_HINT
             self.report.fault(where, f"must be a mapping, not {kind_of(value)}{hint}")
@@ -344,7 +344,9 @@ class Section:
                 self.fault(key, "is required")
             return []
         if not isinstance(value, list):
-            self.fault(key, f"must be a list, not {kind_of(value)}")
+            shape = MAPPINGS.get(key, "") if isinstance(value, str) else ""
+            hint = f"; write {key}: [{shape}]" if shape else ""
+            self.fault(key, f"must be a list, not {kind_of(value)}{hint}")
             return []
         if not count_min <= len(value) <= count_max:
             self.fault(key, f"must have {count_min} to {count_max} entries, not {len(value)}")
@@ -407,6 +409,15 @@ class Section:
                     self._written[key] = candidate
                     break
         return self._values.get(self._written.get(key, key))
+
+
+def _mapping_hint(where: Where) -> str:
+    """What to write where a word stands in the place of a mapping, "" where that is not told."""
+    field = next((step for step in reversed(where) if isinstance(step, str)), "")
+    shape = MAPPINGS.get(field, "")
+    if not shape:
+        return ""
+    return f"; write {field}: {shape}" if where[-1] == field else f"; write {shape}"
 
 
 def described(value: object) -> str:

@@ -36,3 +36,9 @@ def test_the_proposals_target_is_refused_for_one_reason_only() -> None:
         "metricsql and resourceSelectors are mutually exclusive: remove one",
     )
     assert check([HALF], need_secrets=False).faults == ()
+
+
+def test_nothing_that_is_checked_is_not_called_good(tmp_path: Path) -> None:
+    empty = tmp_path / "relay.yaml"
+    empty.write_text("# listen: 127.0.0.1:9490\n")
+    assert check([empty]).lines == ("no faults, but neither settings nor an Exporter",)
