@@ -191,7 +191,10 @@ class Replay:
                     "a sink that does not run had not finished what is in the journal: given up",
                     extra={"exporter": key[0], "sink": key[1], "requests": requests},
                 )
-        requests = self._next_position - max(self._checkpoint.next, first)
+        waited = (WaitingEntry(*entry).first for entry in self._checkpoint.waiting)
+        requests = self._next_position - max(
+            min(self._checkpoint.next, *waited, self._next_position), first
+        )
         if not running and requests > 0:
             _log.warning(
                 "no sink runs that could have what came last into the journal: given up",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from relay.errors import ConfigError
+from relay.journal.checkpoint import Checkpoint, encode_checkpoint
 from relay.journal.frames import encode_file_header
 from relay.journal.record import SEGMENT_KIND
 from tests.support.faulty_disk import FaultyDisk
@@ -317,15 +318,21 @@ async def test_who_is_absent_from_a_replay_is_named(
         assert (record.__dict__["exporter"], record.__dict__["requests"]) == ("default/a", 3)
 
 
+@pytest.mark.parametrize("waits", [False, True])
 async def test_without_any_sink_what_came_after_the_checkpoint_is_said_to_be_lost(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, waits: bool
 ) -> None:
+    """Or what was named there because it waited."""
     async with OtlpServer(busy) as server:
         async with running(made(tmp_path, manifest("a", server.url))) as sender:
             for _ in range(3):
                 assert await sender.send() == 204
             image = crash_image(tmp_path / "data", tmp_path / "image")
-        (image / "checkpoint").unlink(missing_ok=True)
+        if waits:
+            named = Checkpoint(next=3, waiting=((0, 2, b"a set of three requests"),))
+            (image / "checkpoint").write_bytes(encode_checkpoint(named))
+        else:
+            (image / "checkpoint").unlink(missing_ok=True)
         async with running(made(tmp_path, data=image)):
             pass
         (record,) = (r for r in caplog.records if "no sink runs" in r.getMessage())
