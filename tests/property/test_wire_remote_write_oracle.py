@@ -66,6 +66,8 @@ raw_metadata = st.builds(
     metric_family_name=loose_bytes,
     help=loose_bytes,
     unit=loose_bytes,
+    account_id=st.integers(0, 2**32 - 1),
+    project_id=st.integers(0, 2**32 - 1),
 )
 raw_requests = st.builds(
     prompb.RawWriteRequest,
@@ -85,7 +87,9 @@ def decode(body: bytes) -> tuple[list[Any], list[Any]]:
     metadata: list[Any] = []
     for number, start, stop in top_level(body):
         if number == 3:
-            metadata.append(tuple(parse_metadata(body, start, stop)))
+            found = parse_metadata(body, start, stop)
+            # The official class does not tell a number that is 0 from one that is absent.
+            metadata.append((*found[:4], None if found.account == (0, 0) else found.account))
             continue
         parts = parse_series(body, start, stop)
         labels: Any
@@ -132,6 +136,7 @@ def expected(message: Any) -> tuple[list[Any], list[Any]]:
             item.metric_family_name.decode(errors="replace"),
             item.help.decode(errors="replace"),
             item.unit.decode(errors="replace"),
+            account if any(account := (item.account_id, item.project_id)) else None,
         )
         for item in message.metadata
     ]
@@ -191,7 +196,8 @@ def test_the_complete_schema_is_decoded_equal(message: Any) -> None:
         assert ours[2] == [exemplar.SerializeToString() for exemplar in theirs.exemplars]
         assert ours[3] == [histogram.SerializeToString() for histogram in theirs.histograms]
     assert metadata == [
-        (item.type, item.metric_family_name, item.help, item.unit) for item in message.metadata
+        (item.type, item.metric_family_name, item.help, item.unit, None)
+        for item in message.metadata
     ]
 
 

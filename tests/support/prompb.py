@@ -80,6 +80,8 @@ _RAW: dict[str, list[_Field]] = {
         (2, "metric_family_name", "bytes"),
         (4, "help", "bytes"),
         (5, "unit", "bytes"),
+        (11, "account_id", "uint32"),  # VictoriaMetrics' own
+        (12, "project_id", "uint32"),
     ],
 }
 
