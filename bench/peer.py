@@ -7,16 +7,12 @@ variable may use those before it; ``$$`` is a dollar sign::
 
     extends: another peer               # optional: all of it, but for what stands here; tables
                                         # such as variables and workloads are merged
-    title: for people
-    install: what to do where the command is missing
-    version: [command, that, prints, it]
-    command: [the, process, under, test]
-    environment: {NAME: value}          # optional
-    ports: [port, admin_port]           # free ones, by these names
-    ready: http://127.0.0.1:$port/ready # answers 200 when it takes samples
-    write: http://127.0.0.1:$port/api/v1/write
-    metrics: http://127.0.0.1:$admin_port/metrics    # optional: its own
-    reloads: true                       # optional: SIGHUP makes it read its files again
+    title: for people install: what to do where the command is missing version: [command, that,
+    prints, it] command: [the, process, under, test] environment: {NAME: value}          # optional
+    ports: [port, admin_port]           # free ones, by these names ready:
+    http://127.0.0.1:$port/ready # answers 200 when it takes samples write:
+    http://127.0.0.1:$port/api/v1/write metrics: http://127.0.0.1:$admin_port/metrics    # optional:
+    its own reloads: true                       # optional: SIGHUP makes it read its files again
     workloads:
       export:
         arguments: [more, of, the, command]     # optional

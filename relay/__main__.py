@@ -8,7 +8,7 @@ if sys.argv[1:2] == ["run"]:
     # a second, and what is loaded then is new anyway.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-from relay.cli import main
+from relay.cli.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -17,41 +17,43 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from functools import partial
 
-from relay import __version__, allocator, collector, logs
-from relay.acceptance import NO_MEMORY, Acceptance
-from relay.differences import Changes
-from relay.engine_settings import make_engine
-from relay.errors import ConfigError
-from relay.explain import Explainer, answer
-from relay.exporter.model import Exporter, SecretRef, Sink
-from relay.fleet import Fleet
-from relay.inventory.store import ManifestIndex
-from relay.journal.disk import Disk
-from relay.keeping import Keeper
-from relay.notices import notices
-from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Origin
-from relay.reloading import Reloader
-from relay.replay import NO_REPLAY, Replay
-from relay.server.admin import AdminServer
-from relay.server.connections import raise_descriptor_limit
-from relay.server.contract import EVERYTHING, Accepted, Question, StatusFilter, Tenant
-from relay.server.ingest import IngestServer
-from relay.server.lag import LoopLag
-from relay.settings import Address, Settings
-from relay.shutdown import ShutdownLosses
-from relay.sink.circuit import Circuits
-from relay.sink.ledger import NO_POINTS
-from relay.sink.packing import Packing
-from relay.sink.share import BufferedBytes
-from relay.sink.transport import Transport
+from relay import __version__
+from relay.api.admin import AdminServer
+from relay.api.contract import EVERYTHING, StatusFilter
+from relay.api.status import Facts
+from relay.codec.otlp.batch import OpenBatch, SealedBatch
+from relay.codec.remote_write.v1 import WriteProtocol
+from relay.config.exporter.types import Exporter, SecretRef, Sink
+from relay.config.settings.lint import notices
+from relay.config.settings.settings import Address, Settings
+from relay.control.build_pipeline import make_engine
+from relay.control.durability.admission import NO_MEMORY, Acceptance
+from relay.control.durability.checkpointer import Keeper
+from relay.control.durability.open_storage import OpenStorage, open_storage
+from relay.control.durability.replay import NO_REPLAY, Replay
+from relay.control.explain import Explainer, Question, answer
+from relay.control.reconcile.diff import Changes
+from relay.control.reconcile.reconciler import Fleet
+from relay.control.reconcile.reloader import Reloader
+from relay.control.reconcile.sink_entry import Fittings, Survey
+from relay.control.shutdown_report import ShutdownLosses
+from relay.control.time_slicing import Turns
+from relay.pipeline.contract import Accepted, Tenant
+from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, Origin
+from relay.receiver.http.connection_limit import raise_descriptor_limit
+from relay.receiver.remote_write import IngestServer
+from relay.runtime import gc_pacing, log_setup, malloc
+from relay.runtime.errors import ConfigError
+from relay.selector.inventory.store import ManifestIndex
+from relay.sink.encode_scheduler import Packing
+from relay.sink.http.client import Transport
+from relay.sink.queue.fair_share import BufferedBytes
+from relay.sink.reporting.ledger import NO_POINTS
+from relay.sink.retry.circuit_breaker import Circuits
 from relay.sink.worker import SinkWorker
-from relay.sink_record import Fittings, Survey
-from relay.status import Facts
-from relay.storage import OpenStorage, open_storage
-from relay.telemetry import Snapshot, Telemetry
-from relay.turns import Turns
-from relay.wire.batch import OpenBatch, SealedBatch
-from relay.wire.remote_write import WriteProtocol
+from relay.storage.log.filesystem import Disk
+from relay.telemetry.loop_lag import LoopLag
+from relay.telemetry.registry import Snapshot, Telemetry
 
 _log = logging.getLogger("relay.app")
 
@@ -168,14 +170,14 @@ class Relay:
             await self._ingest.start()
         except ConfigError as error:
             # Before anything else is said or waited for: the reason is what people look for.
-            logs.report_fatal(error.faults, self._settings.log.format)
+            log_setup.report_fatal(error.faults, self._settings.log.format)
             await self.stop()
             raise
         except BaseException:
             await self.stop()
             raise
-        allocator.settle()
-        collector.settle()
+        malloc.settle()
+        gc_pacing.settle()
         loop = asyncio.get_running_loop()
         self._lag_task = loop.create_task(self._lag.run())
         if self._settings.watch.enabled:
@@ -257,7 +259,7 @@ class Relay:
         encoding: str,
         protocol: WriteProtocol,
     ) -> Coroutine[None, None, Accepted]:
-        """Take in one decompressed request; see :class:`relay.server.contract.Accept`."""
+        """Take in one decompressed request; see :class:`relay.pipeline.contract.Accept`."""
         assert self._acceptance is not None
         return self._acceptance.accept(
             body, tenant=tenant, now=now, raw=raw, encoding=encoding, protocol=protocol

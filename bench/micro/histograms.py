@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Iterator
 
 from bench.micro.journal_cost import field, varint
-from relay import collector
+from relay.codec.otlp.batch import OpenBatch
+from relay.codec.otlp.metrics import Temporality
 from relay.pipeline.engine import Engine
-from relay.pipeline.plans import SinkTally, Target, TargetOptions
-from relay.selector.ast import Selector
-from relay.wire.batch import OpenBatch
-from relay.wire.otlp import Temporality
+from relay.pipeline.routing.match_set import SinkTally, Target, TargetOptions
+from relay.runtime import gc_pacing
+from relay.selector.matchers import Selector
 
 SERIES = 14_000
 SERIES_PER_REQUEST = 2_000
@@ -148,7 +148,7 @@ def main() -> None:
     best: dict[str, float] = {}
     for run in runs.values():
         run.seconds(4 * per_round)  # series are known then, and what they make up, too
-    collector.settle()  # as the relay does
+    gc_pacing.settle()  # as the relay does
     for _ in range(arguments.rounds):
         for name, run in runs.items():
             seconds, samples = run.seconds(per_round)

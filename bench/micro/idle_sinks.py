@@ -16,8 +16,8 @@ from pathlib import Path
 import uvloop
 
 from relay.app import Relay
-from relay.exporter.model import ExporterPath
-from relay.settings import Address, Settings, Shutdown, Storage, Watch
+from relay.config.exporter.types import ExporterPath
+from relay.config.settings.settings import Address, Settings, Shutdown, Storage, Watch
 
 IDLE_S = 10.0
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import relay
+from relay.codec.otlp.batch import OpenBatch
 from relay.pipeline.engine import Engine
-from relay.pipeline.plans import SinkTally, Target
-from relay.selector.parser import parse_query
-from relay.wire.batch import OpenBatch
+from relay.pipeline.routing.match_set import SinkTally, Target
+from relay.selector.metricsql.parser import parse_query
 
 BATCH_POINTS = 10_000
 BATCH_TIMEOUT_S = 1e9

@@ -19,14 +19,14 @@ from pathlib import Path
 
 import cramjam
 
-from relay.journal.checkpoint import Checkpoint
-from relay.journal.journal import Fsync, Journal
-from relay.journal.record import Record
+from relay.codec.otlp.batch import OpenBatch
+from relay.pipeline.batching.transaction import Intake
 from relay.pipeline.engine import Engine
-from relay.pipeline.intake import Intake
-from relay.pipeline.plans import SinkTally, Target
-from relay.selector.ast import Selector
-from relay.wire.batch import OpenBatch
+from relay.pipeline.routing.match_set import SinkTally, Target
+from relay.selector.matchers import Selector
+from relay.storage.journal.checkpoint import Checkpoint
+from relay.storage.journal.journal import Fsync, Journal
+from relay.storage.journal.record import Record
 
 SERIES = 5000
 SERIES_PER_REQUEST = 500

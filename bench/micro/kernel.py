@@ -5,13 +5,10 @@ the best counts. With ``--beside``, the runs of this checkout and of another one
 machines drift, and the last column is the median of the ratios, this one's cost to the other's.
 
     known       known series in the order of last time, all exported to one sink
-    unwanted    the same, and nobody wants them
-    fanout      the same, to five sinks; a sample, not a point
-    shuffled    known series, each request in another order
-    v2          known series in remote write 2.0
-    histograms  the series of classic histograms, put together
-    encode      points of sealed batches to OTLP
-    new         series that were never seen before, all exported
+    unwanted    the same, and nobody wants them fanout      the same, to five sinks; a sample, not a
+    point shuffled    known series, each request in another order v2          known series in remote
+    write 2.0 histograms  the series of classic histograms, put together encode      points of
+    sealed batches to OTLP new         series that were never seen before, all exported
 """
 
 from __future__ import annotations
@@ -28,11 +25,11 @@ from statistics import median
 
 from bench.dataset import Shape, write_dataset
 from bench.micro.bodies import START_MS, bodies_of
-from relay import collector
+from relay.codec.otlp.batch import OpenBatch, SealedBatch
 from relay.pipeline.engine import Engine
-from relay.pipeline.plans import SinkTally, Target
-from relay.selector.parser import parse_query
-from relay.wire.batch import OpenBatch, SealedBatch
+from relay.pipeline.routing.match_set import SinkTally, Target
+from relay.runtime import gc_pacing
+from relay.selector.metricsql.parser import parse_query
 
 ROOT = Path(__file__).parents[2]
 BATCH_POINTS = 10_000
@@ -121,7 +118,7 @@ def new(root: Path, series: int) -> float:
 
 def measure(series: int) -> dict[str, float]:
     """Every part, in s a sample."""
-    collector.settle()
+    gc_pacing.settle()
     rounds = KNOWN_ROUNDS + 3
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="relay-bench-") as scratch:

@@ -22,10 +22,10 @@ import cramjam
 
 from bench.micro.selection import platform_series, request, resident_bytes
 from relay.app import Relay
-from relay.differences import Changes
-from relay.exporter.model import ExporterPath
-from relay.loop import run_on_uvloop
-from relay.settings import Address, Settings, Shutdown, Watch
+from relay.config.exporter.types import ExporterPath
+from relay.config.settings.settings import Address, Settings, Shutdown, Watch
+from relay.control.reconcile.diff import Changes
+from relay.runtime.event_loop import run_on_uvloop
 
 COUNT = 10_000
 

@@ -13,9 +13,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from relay.sink.owner import Owner
-from relay.sink.payload import STORED, Payload
-from relay.sink.store import QueueStore
+from relay.sink.queue.payload import STORED, Payload
+from relay.sink.spill.owner import Owner
+from relay.sink.spill.store import QueueStore
 
 PAYLOADS = 4000
 SINKS = 20

@@ -17,10 +17,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from relay.pipeline.router import Router
-from relay.pipeline.tenancy import Tenancy
-from relay.selector.ast import Selector
-from relay.selector.parser import parse_query
+from relay.pipeline.routing.router import Router
+from relay.pipeline.routing.tenancy import Tenancy
+from relay.selector.matchers import Selector
+from relay.selector.metricsql.parser import parse_query
 
 EXPORTERS = 10_000
 PROJECTS = 2_000

@@ -7,8 +7,8 @@ resident memory as the kernel reports it, before and after.
     known    a known sample beside 10 and beside 10,000 exporters
     new      a new series with two matches, and a change of one exporter, beside 10,000
     cold     new series a second that nobody, half of all and everybody wants
-    memory   a million series, half of them exported once
-    flood    known series beside somebody who sends only new ones
+    memory   a million series, half of them exported once flood    known series beside somebody who
+    sends only new ones
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bench.dataset import labels_of
-from relay import collector
+from relay.codec.otlp.batch import OpenBatch
+from relay.codec.protobuf import field_bytes, varint
 from relay.pipeline.engine import Engine, Limits
-from relay.pipeline.plans import SinkTally, Target
-from relay.pipeline.tenancy import Tenancy
-from relay.selector.ast import Selector
-from relay.selector.parser import parse_selector
-from relay.wire.batch import OpenBatch
-from relay.wire.protobuf import field_bytes, varint
+from relay.pipeline.routing.match_set import SinkTally, Target
+from relay.pipeline.routing.tenancy import Tenancy
+from relay.runtime import gc_pacing
+from relay.selector.matchers import Selector
+from relay.selector.metricsql.parser import parse_selector
 
 PROJECTS = 2_000
 EXPORTERS = 10_000
@@ -288,7 +288,7 @@ def main(arguments: Sequence[str]) -> int:
     if unknown:
         print(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}", file=sys.stderr)
         return 2
-    collector.settle()
+    gc_pacing.settle()
     for name in arguments or PARTS:
         print(f"[{name}]")
         PARTS[name]()

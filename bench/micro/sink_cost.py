@@ -21,15 +21,15 @@ from dataclasses import dataclass, field
 import uvloop
 
 from bench.micro.journal_cost import requests
-from relay.exporter.model import Batch, OtlpHttp, Queue, Retry, Sink
+from relay.codec.compression import compress
+from relay.codec.otlp.batch import OpenBatch, SealedBatch
+from relay.codec.otlp.point_buffer import Arena
+from relay.config.exporter.types import Batch, OtlpHttp, Queue, Retry, Sink
 from relay.pipeline.engine import Engine
-from relay.pipeline.plans import SinkTally, Target
-from relay.selector.ast import Selector
-from relay.sink.transport import Transport
+from relay.pipeline.routing.match_set import SinkTally, Target
+from relay.selector.matchers import Selector
+from relay.sink.http.client import Transport
 from relay.sink.worker import SinkWorker
-from relay.wire.arena import Arena
-from relay.wire.batch import OpenBatch, SealedBatch
-from relay.wire.compression import compress
 
 ANSWER = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\n"

@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Iterator
 
 from bench.micro.journal_cost import field, varint
-from relay import collector
+from relay.codec.otlp.batch import OpenBatch
+from relay.codec.remote_write.v1 import WriteProtocol
 from relay.pipeline.engine import Engine
-from relay.pipeline.plans import SinkTally, Target
-from relay.selector.ast import Selector
-from relay.wire.batch import OpenBatch
-from relay.wire.remote_write import WriteProtocol
+from relay.pipeline.routing.match_set import SinkTally, Target
+from relay.runtime import gc_pacing
+from relay.selector.matchers import Selector
 
 SERIES = 14_000
 SERIES_PER_REQUEST = 2_000
@@ -127,7 +127,7 @@ def main() -> None:
     best: dict[str, float] = {}
     for run in runs.values():
         run.seconds(3 * per_round)  # series are known then
-    collector.settle()  # as the relay does
+    gc_pacing.settle()  # as the relay does
     for _ in range(arguments.rounds):
         for name, run in runs.items():
             seconds, samples = run.seconds(per_round)

@@ -11,35 +11,35 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from relay.inventory.info_series import InfoReader
-from relay.inventory.store import Inventory, ManifestIndex
-from relay.pipeline.accounts import EngineStatistics, Knowledge, Probed, Replayed
-from relay.pipeline.delta import DeltaStore
-from relay.pipeline.exemplars import ExemplarShelf
-from relay.pipeline.family import Set
-from relay.pipeline.flush import FlushSchedule, seal_all
-from relay.pipeline.guesses import Guesses
-from relay.pipeline.intake import LATEST_NS_MAX, Intake
-from relay.pipeline.kernel import consume, has_metadata
-from relay.pipeline.kernel2 import consume2
-from relay.pipeline.known_types import KnownTypes
-from relay.pipeline.needed import ReplayGate, WaitingEntry, WaitingList
-from relay.pipeline.pace import ENTRIES, UNPACED, Pace
-from relay.pipeline.positions import Positions
-from relay.pipeline.request import Finder, Request
-from relay.pipeline.resolve import Learned, Resolver
-from relay.pipeline.resources import Resources
-from relay.pipeline.rounds import close_round, take_deferred
-from relay.pipeline.router import Router, Sources
-from relay.pipeline.series import Series
-from relay.pipeline.streams import Emission
-from relay.pipeline.table import SeriesTable
-from relay.pipeline.tenancy import ANYWHERE, Origin, Tenancy
-from relay.pipeline.translate import Translator
-from relay.selector.resource_matching import Compiler
-from relay.wire.batch import OpenBatch, SealedBatch
-from relay.wire.label_reader import LabelReader
-from relay.wire.remote_write import WriteProtocol
+from relay.codec.otlp.batch import OpenBatch, SealedBatch
+from relay.codec.remote_write.label_parser import LabelReader
+from relay.codec.remote_write.v1 import WriteProtocol
+from relay.pipeline.batching.commit import close_round, take_deferred
+from relay.pipeline.batching.emitter import Emission
+from relay.pipeline.batching.flush_timer import FlushSchedule, seal_all
+from relay.pipeline.batching.transaction import LATEST_NS_MAX, Intake
+from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry, WaitingList
+from relay.pipeline.batching.watermark import Positions
+from relay.pipeline.metrics.exemplars import ExemplarShelf
+from relay.pipeline.metrics.histograms.group import Set
+from relay.pipeline.metrics.hotpath.v1_loop import consume, has_metadata
+from relay.pipeline.metrics.hotpath.v2_loop import consume2
+from relay.pipeline.metrics.metadata.type_store import KnownTypes
+from relay.pipeline.metrics.series.hash_index import Guesses
+from relay.pipeline.metrics.series.lookup import Finder, Request
+from relay.pipeline.metrics.series.resolver import Learned, Resolver
+from relay.pipeline.metrics.series.series import Series
+from relay.pipeline.metrics.series.series_table import SeriesTable
+from relay.pipeline.metrics.temporality.delta import DeltaStore
+from relay.pipeline.metrics.translate.target_info import Resources
+from relay.pipeline.metrics.translate.translator import Translator
+from relay.pipeline.pacing import ENTRIES, UNPACED, Pace
+from relay.pipeline.routing.router import Router, Sources
+from relay.pipeline.routing.tenancy import ANYWHERE, Origin, Tenancy
+from relay.pipeline.statistics import EngineStatistics, Knowledge, Probed, Replayed
+from relay.selector.inventory.info_series import InfoReader
+from relay.selector.inventory.store import Inventory, ManifestIndex
+from relay.selector.resources.compiler import Compiler
 
 _LATEST_S_MAX = LATEST_NS_MAX // 10**9
 SERIES_MAX_LEAST = 1_000

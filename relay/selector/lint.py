@@ -13,11 +13,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from relay.selector.ast import NAME, Matcher, Remark, Selector
-from relay.selector.literals import quote_name, quote_string
-from relay.selector.matching import matcher_test, render
+from relay.selector.evaluate import matcher_test, render
+from relay.selector.index.regex_literals import Mark, Shape, shapes
+from relay.selector.matchers import NAME, Matcher, Remark, Selector
+from relay.selector.quoting import quote_name, quote_string
 from relay.selector.regex import compile_regex
-from relay.selector.shapes import Mark, Shape, shapes
 
 WARNINGS_MAX: Final = 10
 

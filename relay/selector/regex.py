@@ -19,9 +19,9 @@ from typing import Any, Final
 
 import re2
 
-from relay.errors import SelectorError
-from relay.selector import shapes
-from relay.selector.go_classes import translated
+from relay.runtime.errors import SelectorError
+from relay.selector.index import regex_literals
+from relay.selector.regex_classes import translated
 
 REGEX_MEMORY_BYTES_MAX: Final = 8 * 1024 * 1024
 """Of one compiled pattern with its automaton; RE2's own default."""
@@ -78,10 +78,10 @@ class Regex:
         """As RE2 is to read it."""
         self.instructions: Final[int] = engine.programsize
         """Size as compiled, in RE2's instructions of 16 bytes."""
-        found = shapes.shapes(pattern)
-        self.values: Final = shapes.literal_values(found)
+        found = regex_literals.shapes(pattern)
+        self.values: Final = regex_literals.literal_values(found)
         """All the values it matches, "" perhaps among them, where these are few and known."""
-        test = shapes.tester(found)
+        test = regex_literals.tester(found)
         self._engine: Final[Any] = engine if test is None else None
         self._verdicts: Final[dict[str, bool]] = {}
         self.matches = test or self._ask
@@ -117,7 +117,7 @@ def or_values(pattern: str) -> frozenset[str] | None:
 
     "" may be among them: it stands for a label that is absent, which no lookup by value can find.
     """
-    return shapes.literal_values(shapes.shapes(pattern))
+    return regex_literals.literal_values(regex_literals.shapes(pattern))
 
 
 @functools.lru_cache(maxsize=_COMPILED_MAX)

@@ -23,15 +23,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from relay.exporter.model import Sink
-from relay.sink.backlog import Backlog, Entry, Place
-from relay.sink.circuit import NO_ANSWER, UNCLEAR, Circuit
-from relay.sink.cursor import Cursor
-from relay.sink.health import Health, Note
-from relay.sink.ledger import SinkLedger
-from relay.sink.outcome import Delivered, Rejected, Retry, Split, Unauthorized, Verdict
-from relay.sink.outlook import STALLED_S, Outlook
-from relay.sink.payload import (
+from relay.codec.otlp.batch import SealedBatch
+from relay.config.exporter.types import Sink
+from relay.sink.queue.cursor import Cursor
+from relay.sink.queue.disk_index import Backlog, Entry, Place
+from relay.sink.queue.fair_share import BufferedBytes
+from relay.sink.queue.payload import (
     PROTOCOL_REQUEST_BYTES_MAX,
     STORED,
     Bodies,
@@ -40,9 +37,12 @@ from relay.sink.payload import (
     halve,
     make_payloads,
 )
-from relay.sink.queue import Item, SinkQueue
+from relay.sink.queue.queue import Item, SinkQueue
+from relay.sink.reporting.forecast import STALLED_S, Outlook
+from relay.sink.reporting.health import Health, Note
+from relay.sink.reporting.ledger import SinkLedger
 from relay.sink.request_size import RequestSize
-from relay.sink.retry import (
+from relay.sink.retry.backoff import (
     RETRY_AFTER_S_MAX,
     Expire,
     GiveUp,
@@ -51,9 +51,9 @@ from relay.sink.retry import (
     decide,
     next_delay_s,
 )
-from relay.sink.share import BufferedBytes
+from relay.sink.retry.circuit_breaker import NO_ANSWER, UNCLEAR, Circuit
+from relay.sink.retry.classify import Delivered, Rejected, Retry, Split, Unauthorized, Verdict
 from relay.sink.steps import Load, Moment, Remark, Send, Sleep
-from relay.wire.batch import SealedBatch
 
 REFUSALS_MAX = 4
 """So many 413 in a row, and a sink is not healthy: it sends next to nothing."""

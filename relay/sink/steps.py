@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from relay.sink.backlog import Entry
-from relay.sink.payload import Payload
+from relay.sink.queue.disk_index import Entry
+from relay.sink.queue.payload import Payload
 
 
 class Moment(NamedTuple):

@@ -7,9 +7,10 @@ Rules:
   began before ends before the next begins.
 * :meth:`SinkWorker.offer` is synchronous and always takes the batch.
 * A batch is in the ledger when it is offered, and *unpacked* until its turn to be encoded and
-  compressed has come (:mod:`relay.sink.packing`). What concerns all of them packs the rest first.
+  compressed has come (:mod:`relay.sink.encode_scheduler`). What concerns all of them packs the
+  rest first.
 * A bug in a task is logged with its traceback and counted; the data is kept and the sink goes on.
-* Log lines come from :mod:`relay.sink.health` alone: never one per batch.
+* Log lines come from :mod:`relay.sink.reporting.health` alone: never one per batch.
 """
 
 from __future__ import annotations
@@ -21,28 +22,28 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from relay.errors import SecretError
-from relay.exporter.model import Sink
-from relay.sink.auth import SecretLookup
-from relay.sink.batches import open_batches
-from relay.sink.bell import Bell
-from relay.sink.circuit import Circuits
+from relay.codec.otlp.batch import SealedBatch
+from relay.config.exporter.types import Sink
+from relay.runtime.errors import SecretError
 from relay.sink.delivery import MEMORY_BYTES_MAX, Delivery
-from relay.sink.endpoint import Endpoint
-from relay.sink.log import log_note, logger, sink_name
-from relay.sink.outcome import Delivered, Retry, Unauthorized, Verdict
-from relay.sink.owner import Owner
-from relay.sink.packing import Packing, Unpacked
-from relay.sink.payload import Payload
-from relay.sink.queue import POSITION_MAX
-from relay.sink.share import BufferedBytes
-from relay.sink.statistics import SinkStatistics, take_statistics
+from relay.sink.encode_scheduler import Packing, Unpacked
+from relay.sink.http.client import Transport
+from relay.sink.http.credentials import SecretLookup
+from relay.sink.open_batches import open_batches
+from relay.sink.otlp_http import Endpoint
+from relay.sink.queue.fair_share import BufferedBytes
+from relay.sink.queue.payload import Payload
+from relay.sink.queue.queue import POSITION_MAX
+from relay.sink.reporting.log import log_note, logger, sink_name
+from relay.sink.reporting.statistics import SinkStatistics, take_statistics
+from relay.sink.reporting.throughput import Throughput
+from relay.sink.retry.circuit_breaker import Circuits
+from relay.sink.retry.classify import Delivered, Retry, Unauthorized, Verdict
+from relay.sink.spill.owner import Owner
+from relay.sink.spill.store import SinkStore
+from relay.sink.spooler import Stowage
 from relay.sink.steps import Load, Moment, Send, Sleep
-from relay.sink.store import SinkStore
-from relay.sink.stowage import Stowage
-from relay.sink.throughput import Throughput
-from relay.sink.transport import Transport
-from relay.wire.batch import SealedBatch
+from relay.sink.wakeup import Bell
 
 BUG_PAUSE_S = 1.0
 """How long a lane rests after a bug, lest it fill the log."""

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from relay.app import Relay
-from relay.exporter.model import ExporterPath
-from relay.settings import Address, Settings, Shutdown, Watch
+from relay.config.exporter.types import ExporterPath
+from relay.config.settings.settings import Address, Settings, Shutdown, Watch
 from tests.support.otlp_server import HostileServer, OtlpServer, Received, Reply
 from tests.support.processes import eventually
 from tests.support.stored_relay import AT_ONCE
@@ -155,7 +155,7 @@ async def storm(
                     assert await client.send("up", series=SERIES) == 204
             await rage
             lag_s = relay.facts().lag.max_s
-            changes = relay.status()["changes"]
+            changes = relay.api.status()["changes"]
             await eventually(
                 "all delivered", lambda: _steady_is_done(relay, client.sent), timeout_s=10
             )

@@ -11,14 +11,10 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
-from relay.errors import (
-    DecodeError,
-    ForbiddenAddressError,
-    OverloadedError,
-    TooLargeError,
-    UnsupportedMediaError,
-)
-from relay.server.answers import (
+from relay.config.settings.settings import Ingest
+from relay.pipeline.contract import MULTITENANT, Accepted, Tenant
+from relay.receiver.request_target import message_of, protocol_of, tenant_of
+from relay.receiver.responses import (
     TEXT_BYTES_MAX,
     Answer,
     Outcome,
@@ -31,9 +27,13 @@ from relay.server.answers import (
     refusal_of,
     sender_of,
 )
-from relay.server.contract import MULTITENANT, Accepted, Tenant
-from relay.server.target import message_of, protocol_of, tenant_of
-from relay.settings import Ingest
+from relay.runtime.errors import (
+    DecodeError,
+    ForbiddenAddressError,
+    OverloadedError,
+    TooLargeError,
+    UnsupportedMediaError,
+)
 from tests.support.ingest_server import (
     MESSAGE,
     PROMETHEUS,
@@ -377,7 +377,7 @@ async def test_bad_series_in_a_good_request(
     async with running(taker=Taker(outcome)) as relay:
         reply = await relay.send(headers=who)
         assert (reply.status, reply.body) == (status, text)
-        figures = relay.server.statistics()
+        figures = relay.receiver.statistics()
     assert figures.partial == 1
     assert not any(figures.refused.values())
 

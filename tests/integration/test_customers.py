@@ -11,11 +11,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from relay import cli
+from relay.api.contract import StatusFilter
 from relay.app import Relay
-from relay.server.contract import StatusFilter
-from relay.settings import load_settings
-from relay.sink.health import STATES
+from relay.cli import main
+from relay.config.settings.settings import load_settings
+from relay.sink.reporting.health import STATES
 from tests.support.otlp_server import OtlpServer
 from tests.support.write_client import WriteClient
 
@@ -127,7 +127,7 @@ async def test_the_running_relay_explains_itself(
     url = f"http://{address.host}:{address.port}"
     series = 'bytes{tenant="acme",resource_namespace="shop",resource_kind="Gateway",'
     series += 'service_name="gateway.networking.k8s.io"}'
-    status = await asyncio.to_thread(cli.main, ["explain", "--relay", url, series])
+    status = await asyncio.to_thread(main.main, ["explain", "--relay", url, series])
     told = capsys.readouterr().out
     assert status == 0
     assert told.startswith(
@@ -137,11 +137,11 @@ async def test_the_running_relay_explains_itself(
         "globex/default/everything\n  no: the series is not of this exporter's project\n"
     )
     wrong = ["explain", "--relay", url, "--exporter", "acme/default/x", series]
-    assert await asyncio.to_thread(cli.main, wrong) == 1
+    assert await asyncio.to_thread(main.main, wrong) == 1
     assert "there is no exporter acme/default/x" in capsys.readouterr().err
     ingest = platform.relay.ingest_address
     senders = ["explain", "--relay", f"http://{ingest.host}:{ingest.port}", series]
-    assert await asyncio.to_thread(cli.main, senders) == 1
+    assert await asyncio.to_thread(main.main, senders) == 1
     assert "has no /explain: write the address of adminListen" in capsys.readouterr().err
     async with aiohttp.ClientSession() as session, session.get(f"{url}/status") as answer:
         status_page = await answer.json()

@@ -15,9 +15,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from relay import cli
-from relay.exporter.model import ExporterPath
-from relay.settings import Address, Settings, Shutdown, Storage
+from relay.cli import main
+from relay.config.exporter.types import ExporterPath
+from relay.config.settings.settings import Address, Settings, Shutdown, Storage
 from tests.support import processes
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.ingest_server import eventually
@@ -180,7 +180,7 @@ async def test_giving_up_is_the_exit_status(
         storage=Storage(tmp_path / "data"),
         shutdown=Shutdown(drain_timeout_s=0.2),
     )
-    serving = asyncio.ensure_future(cli.serve(settings))
+    serving = asyncio.ensure_future(main.serve(settings))
     url = f"http://{settings.listen}/api/v1/write"
     headers = {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"}
     async with aiohttp.ClientSession() as session:
@@ -198,8 +198,8 @@ async def test_giving_up_is_the_exit_status(
     given_up = await serving
     assert bool(given_up) is full
     left: list[int] = []
-    monkeypatch.setattr(cli, "run_on_uvloop", lambda work: work.close() or given_up)
-    monkeypatch.setattr(cli, "_leave", left.append)
-    monkeypatch.setattr(cli.logs, "configure", lambda *_: None)
-    cli.main(["run"])
+    monkeypatch.setattr(main, "run_on_uvloop", lambda work: work.close() or given_up)
+    monkeypatch.setattr(main, "_leave", left.append)
+    monkeypatch.setattr(main.logs, "configure", lambda *_: None)
+    main.main(["run"])
     assert left == [1 if full else 0]

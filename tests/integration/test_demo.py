@@ -16,10 +16,10 @@ import aiohttp
 import pytest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
-from relay import cli
-from relay.demo.behaviour import Behaviour, Reply, take_all
-from relay.demo.command import add_demo_arguments, run_demo
-from relay.fleet import SinkKey
+from relay.cli import main
+from relay.cli.demo.behaviour import Behaviour, Reply, take_all
+from relay.cli.demo.command import add_demo_arguments, run_demo
+from relay.control.reconcile.reconciler import SinkKey
 from tests.support.processes import ROOT, eventually
 
 ERROR_WATCH = ("initech/production/workloads", "error-watch")
@@ -155,7 +155,7 @@ def test_what_it_says_to_try_next_works(capsys: pytest.CaptureFixture[str]) -> N
     ]
     answers = []
     for words in commands:
-        assert cli.main(words[1:]) == 0
+        assert main.main(words[1:]) == 0
         answers.append(capsys.readouterr().out)
     assert "kind: Exporter" in answers[0]
     assert "typographic quotes" in answers[1]
@@ -168,6 +168,6 @@ def test_what_it_says_to_try_next_works(capsys: pytest.CaptureFixture[str]) -> N
 )
 def test_wrong_use_is_explained(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        cli.main(["demo", *wrong])
+        main.main(["demo", *wrong])
     assert caught.value.code == 2
     assert re.search(rf"{wrong[0]}: must be a .*number from", capsys.readouterr().err)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from relay.app import Relay
-from relay.exporter.model import ExporterPath
-from relay.settings import Address, Memory, Settings, Shutdown, Storage
-from relay.telemetry import CATALOGUE
+from relay.config.exporter.types import ExporterPath
+from relay.config.settings.settings import Address, Memory, Settings, Shutdown, Storage
+from relay.telemetry.registry import CATALOGUE
 from tests.support.otlp_server import OtlpServer, Received, Reply
 from tests.support.processes import eventually, free_port
 from tests.support.stored_relay import AT_ONCE, Sender, crash_image, manifest, running
@@ -62,7 +62,7 @@ def with_queue(text: str, line: str) -> str:
 
 def orphans_of(relay: Relay) -> dict[str, Any]:
     """What the status says of orphans."""
-    return dict(relay.status()["storage"]["queues"]["orphans"])  # type: ignore[index]
+    return dict(relay.api.status()["storage"]["queues"]["orphans"])  # type: ignore[index]
 
 
 def unreachable() -> str:
@@ -134,7 +134,7 @@ async def test_edits_change_limits_and_not_the_account(tmp_path: Path) -> None:
 async def test_the_line_at_a_sinks_end_says_what_became_of_its_points(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, stored: bool
 ) -> None:
-    caplog.set_level("INFO", logger="relay.fleet")
+    caplog.set_level("INFO", logger="relay.control.reconcile")
 
     def said() -> dict[str, tuple[str, int, int]]:
         lines = [line for line in caplog.records if line.msg.startswith("sink removed, ")]
@@ -169,7 +169,7 @@ async def test_a_shutdown_counts_only_what_is_given_up_by_it(
         await settled(sender, "gone", 10)
         edit(tmp_path, keep)
         await relay.reload()
-        await eventually("gone", lambda: relay.status()["removedSinks"] == [], timeout_s=5)
+        await eventually("gone", lambda: relay.api.status()["removedSinks"] == [], timeout_s=5)
         assert metric(relay, "relay_removed_sinks_points_total", outcome="dropped") == 10
         for _ in range(2):
             await sender.send()
@@ -187,13 +187,13 @@ async def test_a_removed_sink_stays_in_the_account_until_it_is_gone(tmp_path: Pa
         await settled(sender, "gone", 10)
         edit(tmp_path, keep)
         await relay.reload()
-        (leaving,) = relay.status()["removedSinks"]
+        (leaving,) = relay.api.status()["removedSinks"]
         assert leaving["exporter"] == "default/gone"
         assert leaving["ledger"]["queued"] == 10
         assert leaving["queue"]["bytes"] > 0
         row = {"exporter": "default/gone", "sink": "endpoint"}
         assert metric(relay, "relay_sink_queued_points", **row) == 10
-        await eventually("gone", lambda: relay.status()["removedSinks"] == [], timeout_s=5)
+        await eventually("gone", lambda: relay.api.status()["removedSinks"] == [], timeout_s=5)
         assert metric(relay, "relay_removed_sinks_points_total", outcome="dropped") == 10
         assert metric(relay, "relay_sink_queued_points", **row) == 0
 
@@ -259,7 +259,7 @@ async def test_a_manifest_that_is_away_costs_nothing(tmp_path: Path) -> None:
             edit(tmp_path, keep)
             await relay.reload()
             await eventually(
-                "it is gone", lambda: relay.status()["removedSinks"] == [], timeout_s=5
+                "it is gone", lambda: relay.api.status()["removedSinks"] == [], timeout_s=5
             )
             assert metric(relay, "relay_orphan_points") == 10
             assert metric(relay, "relay_removed_sinks_points_total", outcome="dropped") == 0
@@ -494,8 +494,8 @@ async def test_a_sink_that_makes_senders_wait_keeps_its_place_and_its_queue(
         await settled(sender, "a", 10)
         edit(tmp_path, blocking, manifest("b", unreachable()))
         await relay.reload()
-        assert [exporter["name"] for exporter in relay.status()["exporters"]] == ["default/a"]
-        faults = [fault["message"] for fault in relay.status()["faults"]]
+        assert [exporter["name"] for exporter in relay.api.status()["exporters"]] == ["default/a"]
+        faults = [fault["message"] for fault in relay.api.status()["faults"]]
         assert any("cannot run beside default/a" in message for message in faults)
         assert sink_of(sender, "a")["ledger"]["queued"] == 10
 

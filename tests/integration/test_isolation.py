@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from relay.app import Relay
-from relay.exporter.model import ExporterPath
-from relay.settings import Address, Settings, Shutdown
+from relay.config.exporter.types import ExporterPath
+from relay.config.settings.settings import Address, Settings, Shutdown
 from tests.support.otlp_server import Behaviour, HostileServer, OtlpServer, never_answer
 from tests.support.processes import eventually, free_port
 from tests.support.stored_relay import AT_ONCE
@@ -121,7 +121,7 @@ async def run(directory: Path, endpoints: dict[str, tuple[str, str]], healthy: O
                 )
         status = {
             exporter["name"].removeprefix("default/"): exporter["sinks"][0]
-            for exporter in relay.status()["exporters"]
+            for exporter in relay.api.status()["exporters"]
         }
         result.delivered = status["healthy"]["ledger"]["delivered"]
         result.balanced = all(sink["ledger"]["balanced"] for sink in status.values())
@@ -133,7 +133,7 @@ async def run(directory: Path, endpoints: dict[str, tuple[str, str]], healthy: O
 
 
 def _sink(relay: Relay, name: str) -> dict:
-    for exporter in relay.status()["exporters"]:
+    for exporter in relay.api.status()["exporters"]:
         if exporter["name"] == f"default/{name}":
             return exporter["sinks"][0]
     raise AssertionError(name)

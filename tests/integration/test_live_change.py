@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from relay.app import Relay
-from relay.exporter.model import ExporterPath
-from relay.settings import Address, Settings, Shutdown, Storage, Watch
+from relay.config.exporter.types import ExporterPath
+from relay.config.settings.settings import Address, Settings, Shutdown, Storage, Watch
 from tests.support.otlp_server import OtlpServer, Received, Reply
 from tests.support.processes import eventually
 from tests.support.stored_relay import AT_ONCE
@@ -158,7 +158,7 @@ async def test_a_reload_that_the_relay_fails_at_is_counted(
                 raise RuntimeError("bug")
 
             with monkeypatch.context() as patched:
-                patched.setattr("relay.fleet.Fleet.compare", fail)
+                patched.setattr("relay.control.reconcile.reconciler.Fleet.compare", fail)
                 with pytest.raises(RuntimeError, match="bug"):
                     await relay.reload()
             assert relay.snapshot().reloads == {"good": 0, "faulty": 0, "failed": 1}
@@ -213,7 +213,7 @@ async def test_a_rotated_secret_is_used_although_the_old_one_still_works(tmp_pat
 async def test_the_log_says_what_runs_after_each_change(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", logger="relay.reloading")
+    caplog.set_level("INFO", logger="relay.control.reconcile")
     async with endpoint(tmp_path) as (_, directory):
         directory.write("one", "up")
 
@@ -299,7 +299,7 @@ async def test_accounts_drawn_up_in_slices_balance_while_everything_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every look gives others a turn after each sink: samples arrive, exporters come and go."""
-    monkeypatch.setattr("relay.fleet.SLICE_S", 0.0)
+    monkeypatch.setattr("relay.control.reconcile.reconciler.SLICE_S", 0.0)
     async with endpoint(tmp_path) as (_, directory):
         for number in range(20):
             directory.write(f"e{number}", "up")

@@ -19,7 +19,7 @@ import aiohttp
 import pytest
 
 from relay.app import Relay
-from relay.settings import Address, load_settings
+from relay.config.settings.settings import Address, load_settings
 from tests.support.otlp_server import OtlpServer
 from tests.support.processes import eventually
 from tests.support.stored_directories import (

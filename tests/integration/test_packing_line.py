@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from relay.errors import SecretError
-from relay.exporter.model import OtlpHttp, Retry, SecretRef, Sink
-from relay.sink.owner import Owner
-from relay.sink.packing import SLICE_S, Packing
-from relay.sink.share import BufferedBytes
-from relay.sink.statistics import SinkStatistics
-from relay.sink.store import QueueStore
-from relay.sink.transport import Transport
+from relay.codec.otlp.batch import SealedBatch
+from relay.config.exporter.types import OtlpHttp, Retry, SecretRef, Sink
+from relay.runtime.errors import SecretError
+from relay.sink.encode_scheduler import SLICE_S, Packing
+from relay.sink.http.client import Transport
+from relay.sink.queue.fair_share import BufferedBytes
+from relay.sink.reporting.statistics import SinkStatistics
+from relay.sink.spill.owner import Owner
+from relay.sink.spill.store import QueueStore
 from relay.sink.worker import SinkWorker
-from relay.wire.batch import SealedBatch
 from tests.support.batches import sealed_batch
 from tests.support.holds import Holds
 from tests.support.otlp_server import OtlpServer, Received, Reply

@@ -11,8 +11,8 @@ import aiohttp
 import cramjam
 
 from relay.app import Relay
-from relay.exporter.model import ExporterPath
-from relay.settings import Address, Settings, Shutdown
+from relay.config.exporter.types import ExporterPath
+from relay.config.settings.settings import Address, Settings, Shutdown
 from tests.support.any_points import AnyPoint, read_points
 from tests.support.otlp_server import OtlpServer
 from tests.support.prompb import WriteRequest

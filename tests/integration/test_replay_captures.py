@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.wire.compression import content_encoding, decompress
+from relay.codec.compression import content_encoding, decompress
 from tests.support.engine_rig import NUMBERS, Rig, RigSink
 from tests.support.prompb import RawWriteRequest
 from tests.support.slow_otlp import NO_RECORDED_VALUE, Derived, SlowRelay, assert_same

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from relay.wire.compression import decompress
-from relay.wire.remote_write import WriteProtocol
+from relay.codec.compression import decompress
+from relay.codec.remote_write.v1 import WriteProtocol
 from tests.support import slow_native
 from tests.support.any_points import AnyPoint, bits
 from tests.support.engine_rig import Rig, RigSink, TargetOptions

@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from relay import cli
+from relay.cli import main
 from tests.support.otlp_server import OtlpServer, Received, Reply
 from tests.support.processes import (
     ROOT,
@@ -292,7 +292,7 @@ async def test_a_second_signal_does_not_wait_for_the_drain(tmp_path: Path) -> No
                 lambda: _refuses(url),
                 timeout_s=10,
             )
-            await asyncio.sleep(2 * cli.SAME_WISH_S)  # only then it is a second wish
+            await asyncio.sleep(2 * main.SAME_WISH_S)  # only then it is a second wish
             assert await process.stop(signal.SIGTERM, timeout_s=5) == 128 + signal.SIGTERM
         assert "asked to stop twice" in process.text()
 

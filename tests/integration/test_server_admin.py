@@ -13,11 +13,12 @@ import pytest
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 
-from relay.errors import ConfigError, Fault
-from relay.server.admin import AdminServer
-from relay.server.contract import EVERYTHING, Question, StatusFilter
-from relay.server.lag import WINDOW, LoopLag
-from relay.telemetry import SinkFigures, Snapshot, Telemetry
+from relay.api.admin import AdminServer
+from relay.api.contract import EVERYTHING, StatusFilter
+from relay.control.explain import Question
+from relay.runtime.errors import ConfigError, Fault
+from relay.telemetry.loop_lag import WINDOW, LoopLag
+from relay.telemetry.registry import SinkFigures, Snapshot, Telemetry
 from tests.support.ingest_server import LOOPBACK
 
 

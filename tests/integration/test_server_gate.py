@@ -12,12 +12,13 @@ import aiohttp
 import pytest
 import trustme
 
-from relay.errors import ConfigError
-from relay.sender_settings import Admin, SenderAuthentication, ServerTls
-from relay.server.admin import AdminServer
-from relay.server.contract import Question, StatusFilter
-from relay.server.gate import Gate
-from relay.telemetry import Snapshot, Telemetry
+from relay.api.access import Gate
+from relay.api.admin import AdminServer
+from relay.api.contract import StatusFilter
+from relay.config.settings.ingest_security import Admin, SenderAuthentication, ServerTls
+from relay.control.explain import Question
+from relay.runtime.errors import ConfigError
+from relay.telemetry.registry import Snapshot, Telemetry
 from tests.support.ingest_server import LOOPBACK
 
 
@@ -127,7 +128,7 @@ async def test_a_token_is_demanded_of_all_but_probes() -> None:
 async def test_too_many_that_wait_are_told_to_come_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("relay.server.admin.WAITING_MAX", 0)
+    monkeypatch.setattr("relay.api.admin.WAITING_MAX", 0)
     async with serving(Admin()) as address:
         for path in ("/status", "/metrics", "/explain?series=up"):
             assert await status_of(address, path) == 503

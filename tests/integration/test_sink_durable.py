@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from relay.errors import SecretError
-from relay.exporter.model import Authentication, OtlpHttp, Queue, Retry, SecretRef, Sink
-from relay.journal.disk import Disk
-from relay.sink.circuit import Circuits
-from relay.sink.files import QueueFiles
-from relay.sink.owner import Owner
-from relay.sink.share import BufferedBytes
-from relay.sink.statistics import SinkStatistics
+from relay.config.exporter.types import Authentication, OtlpHttp, Queue, Retry, SecretRef, Sink
+from relay.runtime.errors import SecretError
+from relay.sink.http.client import Transport
+from relay.sink.queue.fair_share import BufferedBytes
+from relay.sink.reporting.statistics import SinkStatistics
+from relay.sink.retry.circuit_breaker import Circuits
+from relay.sink.spill.owner import Owner
+from relay.sink.spill.segment_files import QueueFiles
+from relay.sink.spill.store import TRY_AGAIN_S, QueueStore
 from relay.sink.steps import Sleep
-from relay.sink.store import TRY_AGAIN_S, QueueStore
-from relay.sink.transport import Transport
 from relay.sink.worker import SinkWorker
+from relay.storage.log.filesystem import Disk
 from tests.support.batches import sealed_batch
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.holds import Holds
@@ -209,7 +209,7 @@ async def test_a_request_under_way_is_saved_with_the_rest(tmp_path: Path) -> Non
 async def test_a_disk_in_trouble_costs_nothing_while_memory_lasts(
     tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.sink.store.TRY_AGAIN_S", (0.01, 0.02))
+    monkeypatch.setattr("relay.sink.spill.store.TRY_AGAIN_S", (0.01, 0.02))
     assert TRY_AGAIN_S[0] > 0
     disk = FaultyDisk()
     up = False

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import trustme
 
-from relay.proxy_settings import Proxy
-from relay.sink.exchange import Failure, HttpResponse
-from relay.sink.transport import Destination, HttpRequest, Transport
+from relay.config.settings.proxy import Proxy
+from relay.sink.http.client import Destination, HttpRequest, Transport
+from relay.sink.http.response import Failure, HttpResponse
 from tests.support.otlp_server import OtlpServer
 
 

@@ -16,13 +16,13 @@ import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 from cryptography.hazmat.primitives import serialization
 
-from relay.errors import SecretError
-from relay.exporter.model import ClientTls, SecretRef
-from relay.sink.exchange import Failure, HttpResponse
-from relay.sink.outcome import Retry, classify_failure
-from relay.sink.resolver import ThreadedResolver
-from relay.sink.tls import TlsMaterial, build_context, read_material
-from relay.sink.transport import RESPONSE_BYTES_MAX, Destination, HttpRequest, Transport
+from relay.config.exporter.types import ClientTls, SecretRef
+from relay.runtime.errors import SecretError
+from relay.sink.http.client import RESPONSE_BYTES_MAX, Destination, HttpRequest, Transport
+from relay.sink.http.resolver import ThreadedResolver
+from relay.sink.http.response import Failure, HttpResponse
+from relay.sink.http.tls import TlsMaterial, build_context, read_material
+from relay.sink.retry.classify import Retry, classify_failure
 from tests.support.otlp_server import (
     Behaviour,
     HostileServer,
@@ -228,7 +228,7 @@ async def test_metadata_is_refused_even_where_private_is_allowed(transport: Tran
 async def test_a_name_that_changes_its_mind_is_checked_at_each_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("relay.sink.transport.DNS_CACHE_S", 0)
+    monkeypatch.setattr("relay.sink.http.client.DNS_CACHE_S", 0)
     resolver = FakeResolver(["192.0.2.1"], ["127.0.0.1"], ["10.0.0.1", "fd00::1", "::1"])
     async with (
         HostileServer(never_answer) as server,

@@ -15,8 +15,8 @@ from email.utils import formatdate
 import pytest
 import trustme
 
-from relay.errors import SecretError
-from relay.exporter.model import (
+from relay.codec.otlp.batch import SealedBatch
+from relay.config.exporter.types import (
     Authentication,
     Batch,
     ClientTls,
@@ -26,16 +26,16 @@ from relay.exporter.model import (
     SecretRef,
     Sink,
 )
+from relay.runtime.errors import SecretError
 from relay.sink import request_size
-from relay.sink.batches import UNBATCHED_POINTS_MAX
-from relay.sink.exchange import HttpResponse
-from relay.sink.packing import SLICE_S, Packing
-from relay.sink.retry import BACKOFF_S_MAX
-from relay.sink.statistics import SinkStatistics
+from relay.sink.encode_scheduler import SLICE_S, Packing
+from relay.sink.http.client import HttpRequest, Transport
+from relay.sink.http.response import HttpResponse
+from relay.sink.open_batches import UNBATCHED_POINTS_MAX
+from relay.sink.reporting.statistics import SinkStatistics
+from relay.sink.retry.backoff import BACKOFF_S_MAX
 from relay.sink.steps import Moment, Sleep
-from relay.sink.transport import HttpRequest, Transport
 from relay.sink.worker import SinkWorker
-from relay.wire.batch import SealedBatch
 from tests.support.batches import sealed_batch
 from tests.support.holds import Holds
 from tests.support.otlp_server import (

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from relay.errors import ConfigError
-from relay.journal.checkpoint import Checkpoint, encode_checkpoint
-from relay.journal.frames import encode_file_header
-from relay.journal.record import SEGMENT_KIND
+from relay.runtime.errors import ConfigError
+from relay.storage.journal.checkpoint import Checkpoint, encode_checkpoint
+from relay.storage.journal.record import SEGMENT_KIND
+from relay.storage.log.frame import encode_file_header
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.ingest_server import eventually
 from tests.support.otlp_server import OtlpServer, Received, Reply

@@ -12,15 +12,15 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relay.errors import ConfigError, QuantityError
-from relay.exporter.document import VALUES_MAX, parse_documents
-from relay.exporter.endpoints import endpoint_problem, metrics_url
-from relay.exporter.fields import Report, Section
-from relay.exporter.formats import header_value_problem
-from relay.exporter.loading import load_exporters
-from relay.exporter.model import ExporterPath
-from relay.quantity import format_bytes, format_duration, parse_bytes, parse_duration_s
-from relay.settings import load_settings
+from relay.config.exporter.endpoints import endpoint_problem, metrics_url
+from relay.config.exporter.manifest_loader import load_exporters
+from relay.config.exporter.string_formats import header_value_problem
+from relay.config.exporter.types import ExporterPath
+from relay.config.settings.settings import load_settings
+from relay.config.yaml.document import VALUES_MAX, parse_documents
+from relay.config.yaml.fields import Report, Section
+from relay.runtime.errors import ConfigError, QuantityError
+from relay.runtime.quantity import format_bytes, format_duration, parse_bytes, parse_duration_s
 
 DATA = Path(__file__).parents[1] / "data"
 CORPUS = [path.read_text() for path in sorted((DATA / "exporters/good").glob("*.yaml"))] + [

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from relay.wire.remote_write import WriteProtocol
+from relay.codec.remote_write.v1 import WriteProtocol
 from tests.support import raw_writes as raw
 from tests.support.bodies_check import check_bodies
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.journal.frames import FILE_HEADER_BYTES, encode_file_header
-from relay.journal.record import SEGMENT_KIND, Record, Whole, encode_record, read_segment
-from relay.journal.segments import SegmentLog
+from relay.storage.journal.record import SEGMENT_KIND, Record, Whole, encode_record, read_segment
+from relay.storage.journal.segment_log import SegmentLog
+from relay.storage.log.frame import FILE_HEADER_BYTES, encode_file_header
 from tests.support.journals import append, positions, record
 
 RECORDS = st.builds(

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.pipeline.plans import TargetOptions
-from relay.selector.ast import NAME, Matcher, Selector
+from relay.pipeline.routing.match_set import TargetOptions
+from relay.selector.matchers import NAME, Matcher, Selector
 from tests.support.any_points import AnyPoint
 from tests.support.engine_rig import Rig, RigSink
 from tests.support.sample_writes import T0_MS, histogram, write

@@ -9,8 +9,8 @@ from google.protobuf.message import DecodeError as OfficialDecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.errors import DecodeError, TooLargeError
 from relay.pipeline.engine import Limits
+from relay.runtime.errors import DecodeError, TooLargeError
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import NUMBERS, Rig, RigSink, named
 from tests.support.prompb import RawWriteRequest
@@ -212,7 +212,7 @@ def test_arbitrary_bytes_are_refused_cleanly_or_come_out_as_valid_otlp(body: byt
 
 def test_too_many_new_series_are_refused_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     """TooLargeError comes in the middle, when many points are in their batches."""
-    monkeypatch.setattr("relay.pipeline.careful.CAREFUL_MAX", 10)
+    monkeypatch.setattr("relay.pipeline.metrics.hotpath.slow_path.CAREFUL_MAX", 10)
     rig = prepared()
     new = [raw.series([(b"__name__", b"new%d" % n)], (1.5, T + 2)) for n in range(11)]
     known = raw.series(UP, (1.5, T + 2)) * 50

@@ -10,8 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from relay.pipeline.needed import ReplayGate, WaitingEntry
-from relay.wire.batch import OpenBatch, SealedBatch
+from relay.codec.otlp.batch import OpenBatch, SealedBatch
+from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
 from tests.support.any_points import read_points
 from tests.support.engine_rig import Rig, RigSink
 from tests.support.sample_writes import T0_MS, T0_NS, histogram, write
@@ -49,7 +49,7 @@ class Deaths(RuleBasedStateMachine):
         self._begin()
 
     def _begin(self) -> None:
-        """Start a process: see :class:`relay.replay.Replay`."""
+        """Start a process: see :class:`relay.control.durability.replay.Replay`."""
         self.rig = Rig(assembly_wait_s=10.0, first_sight_s=self.first_sight_s)
         self.rig.engine.recall(self.knowledge)
         self.rig.export(
@@ -178,7 +178,7 @@ class Deaths(RuleBasedStateMachine):
 
     @rule()
     def checkpoint(self) -> None:
-        """See :class:`relay.keeping.Keeper`."""
+        """See :class:`relay.control.durability.checkpointer.Keeper`."""
         positions = self.rig.engine.positions
         named, rest = self.rig.engine.named()
         lows = {}

@@ -8,9 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.pipeline.delta import DeltaStore, State
-from relay.pipeline.exponential import coarsen, subtract
-from relay.wire.otlp_points import (
+from relay.codec.otlp.data_points import (
     STALE,
     Buckets,
     ExponentialPoint,
@@ -18,6 +16,8 @@ from relay.wire.otlp_points import (
     NumberPoint,
     Point,
 )
+from relay.pipeline.metrics.temporality.delta import DeltaStore, State
+from relay.pipeline.metrics.temporality.exponential_buckets import coarsen, subtract
 
 SECOND = 1_000_000_000
 T0 = 1_700_000_000 * SECOND

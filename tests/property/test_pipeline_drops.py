@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.errors import DecodeError
-from relay.pipeline.drops import BEFORE_MATCHING, REASONS
+from relay.pipeline.drop_counters import BEFORE_MATCHING, REASONS
 from relay.pipeline.engine import Limits
-from relay.pipeline.family import MEMBERS_MAX
-from relay.pipeline.plans import TargetOptions
-from relay.selector.ast import NAME, Matcher, Selector
+from relay.pipeline.metrics.histograms.group import MEMBERS_MAX
+from relay.pipeline.routing.match_set import TargetOptions
+from relay.runtime.errors import DecodeError
+from relay.selector.matchers import NAME, Matcher, Selector
 from tests.support.engine_rig import EVERYTHING, Rig, RigSink, named
 from tests.support.prompb import Histogram, RawWriteRequest
 from tests.support.sample_writes import T0_MS, TYPES

@@ -9,15 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.pipeline.families import (
+from relay.codec.otlp.data_points import (
+    STALE,
+    HistogramPoint,
+    SummaryPoint,
+    encode_point,
+    wrap_point,
+)
+from relay.pipeline.metrics.histograms.build_point import (
     Slots,
     classic_histogram,
     classic_layout,
     summary,
     summary_layout,
 )
-from relay.pipeline.layouts import ClassicLayout, SummaryLayout
-from relay.wire.otlp_points import STALE, HistogramPoint, SummaryPoint, encode_point, wrap_point
+from relay.pipeline.metrics.histograms.point_layout import ClassicLayout, SummaryLayout
 
 ATTRIBUTES = b"\x4a\x03abc"
 ODD = (-1.0, -0.0, 0.5, math.nan, math.inf, -math.inf, 2.0**64, 2.0**64 - 2048, 2.0**53 + 2, 1e300)

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from relay.wire.arena import Arena
-from relay.wire.batch import OpenBatch
-from relay.wire.otlp import (
+from relay.codec.otlp.batch import OpenBatch
+from relay.codec.otlp.metrics import (
     MetricGroup,
     MetricIdentity,
     ResourceGroup,
@@ -21,6 +20,7 @@ from relay.wire.otlp import (
     point_prefix,
     stale_prefix,
 )
+from relay.codec.otlp.point_buffer import Arena
 from tests.support.slow_otlp import (
     NO_RECORDED_VALUE,
     TIME_MS_MAX,

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relay.errors import OverloadedError, WireError
+from relay.codec.remote_write.v1 import WriteProtocol
 from relay.pipeline.engine import Limits
-from relay.pipeline.pace import Pace
-from relay.selector.parser import parse_selector
-from relay.wire.remote_write import WriteProtocol
+from relay.pipeline.pacing import Pace
+from relay.runtime.errors import OverloadedError, WireError
+from relay.selector.metricsql.parser import parse_selector
 from tests.support.engine_rig import NUMBERS, Rig, RigSink
 from tests.support.hostile_bodies import (
     NOW_MS,

@@ -7,18 +7,18 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.pipeline.known_types import KnownTypes
-from relay.pipeline.resources import Resources
-from relay.pipeline.translate import Translator
-from relay.wire.label_fields import label_field
-from relay.wire.label_reader import LabelReader
-from relay.wire.otlp import (
+from relay.codec.otlp.metrics import (
     MetricIdentity,
     finish_prefix,
     point_prefix,
     prefix_heads,
 )
-from relay.wire.protobuf import varint
+from relay.codec.protobuf import varint
+from relay.codec.remote_write.label_intern import label_field
+from relay.codec.remote_write.label_parser import LabelReader
+from relay.pipeline.metrics.metadata.type_store import KnownTypes
+from relay.pipeline.metrics.translate.target_info import Resources
+from relay.pipeline.metrics.translate.translator import Translator
 
 NAMES = st.sampled_from(
     [

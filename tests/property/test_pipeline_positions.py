@@ -17,10 +17,10 @@ from hypothesis.stateful import (
     rule,
 )
 
-from relay.errors import DecodeError
+from relay.codec.otlp.batch import SealedBatch
+from relay.pipeline.batching.watermark import Positions
 from relay.pipeline.engine import Limits
-from relay.pipeline.positions import Positions
-from relay.wire.batch import SealedBatch
+from relay.runtime.errors import DecodeError
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import Rig, RigSink, named
 from tests.support.slow_otlp import Point, decode

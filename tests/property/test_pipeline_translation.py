@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.pipeline.engine import Limits
-from relay.pipeline.series import Series
-from relay.pipeline.table import SeriesTable
+from relay.pipeline.metrics.series.series import Series
+from relay.pipeline.metrics.series.series_table import SeriesTable
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import EVERYTHING, NUMBERS, Rig, RigSink, named
 from tests.support.prompb import RawWriteRequest

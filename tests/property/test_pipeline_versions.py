@@ -12,9 +12,9 @@ from google.protobuf.message import DecodeError as OfficialDecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.errors import DecodeError, TooLargeError
+from relay.codec.remote_write.v2 import parse_request, parse_series
 from relay.pipeline.engine import Limits
-from relay.wire.remote_write2 import parse_request, parse_series
+from relay.runtime.errors import DecodeError, TooLargeError
 from tests.support.engine_rig import Rig, RigSink, TargetOptions
 from tests.support.prompb import RequestV2, WriteRequest
 from tests.support.symbolic import T0_MS, Request2, native

@@ -7,16 +7,16 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.pipeline import router as router_module
-from relay.pipeline.plans import SinkTally, Target
-from relay.pipeline.router import Router
-from relay.pipeline.tenancy import Tenancy
-from relay.selector.ast import NAME, Matcher, Op, Selector
-from relay.selector.index import LOOKS_AT_MAX, SelectorIndex
-from relay.selector.matching import compile_selector
-from relay.wire.batch import OpenBatch
-from relay.wire.label_fields import label_field
-from relay.wire.label_reader import LabelReader
+from relay.codec.otlp.batch import OpenBatch
+from relay.codec.remote_write.label_intern import label_field
+from relay.codec.remote_write.label_parser import LabelReader
+from relay.pipeline.routing import router as router_module
+from relay.pipeline.routing.match_set import SinkTally, Target
+from relay.pipeline.routing.router import Router
+from relay.pipeline.routing.tenancy import Tenancy
+from relay.selector.evaluate import compile_selector
+from relay.selector.index.selector_index import LOOKS_AT_MAX, SelectorIndex
+from relay.selector.matchers import NAME, Matcher, Op, Selector
 
 OPS: st.SearchStrategy[Op] = st.sampled_from(["=", "!=", "=~", "!~"])
 VALUES = st.sampled_from(["", "x", "y", "x|y", "v" * 200])

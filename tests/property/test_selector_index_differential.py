@@ -8,10 +8,10 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.selector import patterns
-from relay.selector.ast import NAME, Matcher, Op, Selector
-from relay.selector.index import SelectorIndex
-from relay.selector.matching import CompiledSelector, compile_selector
+from relay.selector.evaluate import CompiledSelector, compile_selector
+from relay.selector.index import regex_set
+from relay.selector.index.selector_index import SelectorIndex
+from relay.selector.matchers import NAME, Matcher, Op, Selector
 
 names = st.sampled_from([NAME, "a", "b"])
 plain: st.SearchStrategy[Op] = st.sampled_from(["=", "!="])
@@ -32,7 +32,9 @@ questions = st.tuples(st.just("match"), series)
 
 
 def _small_sets() -> AbstractContextManager[object]:
-    return mock.patch.dict(vars(patterns), YOUNG_MAX=1, SET_PATTERNS_MAX=4, OPEN_SET_PATTERNS_MAX=2)
+    return mock.patch.dict(
+        vars(regex_set), YOUNG_MAX=1, SET_PATTERNS_MAX=4, OPEN_SET_PATTERNS_MAX=2
+    )
 
 
 def _brute(asked: dict[int, CompiledSelector], labels: dict[str, str]) -> list[int]:

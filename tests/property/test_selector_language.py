@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.errors import SelectorError
-from relay.selector.ast import NAME, Matcher, Op, Selector
-from relay.selector.matching import compile_selector, render_selector
-from relay.selector.parser import parse_query, parse_selector
+from relay.runtime.errors import SelectorError
+from relay.selector.evaluate import compile_selector, render_selector
+from relay.selector.matchers import NAME, Matcher, Op, Selector
+from relay.selector.metricsql.parser import parse_query, parse_selector
 
 # What a string can spell: any bytes, as text where they are UTF-8.
 values = st.text(max_size=8) | st.binary(max_size=4).map(

@@ -6,8 +6,8 @@ import re2
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from relay.errors import SelectorError
-from relay.selector import shapes
+from relay.runtime.errors import SelectorError
+from relay.selector.index import regex_literals
 from relay.selector.regex import compile_regex, options, or_values
 
 pieces = st.sampled_from(
@@ -82,7 +82,7 @@ def test_fast_paths_equal_the_engine(pattern: str, texts: list[str]) -> None:
 
 @given(regular)
 def test_the_subset_is_understood(pattern: str) -> None:
-    found = shapes.shapes(pattern)
+    found = regex_literals.shapes(pattern)
     if found is not None:
-        assert 1 <= len(found) <= shapes.SHAPES_MAX
+        assert 1 <= len(found) <= regex_literals.SHAPES_MAX
         assert all("" not in shape for shape in found)

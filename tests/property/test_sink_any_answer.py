@@ -7,8 +7,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.sink.auth import redact
-from relay.sink.outcome import MESSAGE_CHARS_MAX, Delivered, Retry, classify
+from relay.sink.http.credentials import redact
+from relay.sink.retry.classify import MESSAGE_CHARS_MAX, Delivered, Retry, classify
 
 CONTENT_TYPES = st.sampled_from(
     ["", "application/x-protobuf", "application/json", "text/html; charset=x", "a/b"]

@@ -8,10 +8,10 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.journal.disk import Disk
-from relay.sink.files import QueueFiles, directory_name
-from relay.sink.owner import Owner
-from relay.sink.payload import Payload
+from relay.sink.queue.payload import Payload
+from relay.sink.spill.owner import Owner
+from relay.sink.spill.segment_files import QueueFiles, directory_name
+from relay.storage.log.filesystem import Disk
 
 OWNER = Owner("e", "s")
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.exporter.model import Queue
-from relay.sink.backlog import Entry, Place
-from relay.sink.payload import STORED, Payload
-from relay.sink.queue import SinkQueue
-from relay.sink.share import BufferedBytes
+from relay.config.exporter.types import Queue
+from relay.sink.queue.disk_index import Entry, Place
+from relay.sink.queue.fair_share import BufferedBytes
+from relay.sink.queue.payload import STORED, Payload
+from relay.sink.queue.queue import SinkQueue
 
 STEPS = ("push", "take", "give_back", "finish", "split", "begin", "commit", "fail", "free", "drop")
 

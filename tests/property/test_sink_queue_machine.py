@@ -9,12 +9,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from relay.exporter.model import Overflow, Queue
-from relay.sink.backlog import Entry, Place
-from relay.sink.ledger import SinkLedger
-from relay.sink.payload import STORED, Payload
-from relay.sink.queue import SinkQueue
-from relay.sink.share import BufferedBytes
+from relay.config.exporter.types import Overflow, Queue
+from relay.sink.queue.disk_index import Entry, Place
+from relay.sink.queue.fair_share import BufferedBytes
+from relay.sink.queue.payload import STORED, Payload
+from relay.sink.queue.queue import SinkQueue
+from relay.sink.reporting.ledger import SinkLedger
 
 LANES = 2
 AGE_MAX_S = 50.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.sink.share import concessions
+from relay.sink.queue.fair_share import concessions
 
 usages = st.dictionaries(st.text(max_size=3), st.integers(0, 10**9), max_size=12)
 

@@ -13,12 +13,12 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.inventory.store import ManifestIndex, Object
-from relay.pipeline import router as router_module
-from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Origin, Tenancy
-from relay.selector.parser import parse_query
-from relay.selector.resource_matching import Compiler
-from relay.selector.resources import (
+from relay.pipeline.routing import router as router_module
+from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, Origin, Tenancy
+from relay.selector.inventory.store import ManifestIndex, Object
+from relay.selector.metricsql.parser import parse_query
+from relay.selector.resources.compiler import Compiler
+from relay.selector.resources.label_selector import (
     NAMESPACE_NAME,
     KindSelector,
     LabelSelector,

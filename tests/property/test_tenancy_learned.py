@@ -19,12 +19,17 @@ from typing import Literal
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
-from relay.knowledge import decode_knowledge, encode_knowledge
-from relay.pipeline.plans import TargetOptions
-from relay.pipeline.recollection import recall, remember
-from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Origin, Tenancy
-from relay.selector.parser import parse_query
-from relay.selector.resources import LabelSelector, Requirement, ResourceSelection, ResourceSelector
+from relay.control.durability.learned_state import decode_knowledge, encode_knowledge
+from relay.pipeline.metrics.temporality.delta_state_codec import recall, remember
+from relay.pipeline.routing.match_set import TargetOptions
+from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, Origin, Tenancy
+from relay.selector.metricsql.parser import parse_query
+from relay.selector.resources.label_selector import (
+    LabelSelector,
+    Requirement,
+    ResourceSelection,
+    ResourceSelector,
+)
 from tests.support import raw_writes as raw
 from tests.support.any_points import AnyPoint
 from tests.support.engine_rig import NUMBERS, PLAIN, Rig, RigSink

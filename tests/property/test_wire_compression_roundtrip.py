@@ -7,14 +7,14 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relay.errors import DecodeError, TooLargeError
-from relay.wire.compression import (
+from relay.codec.compression import (
     OwnEncoding,
     SenderEncoding,
     compress,
     decompress,
     decompress_own,
 )
+from relay.runtime.errors import DecodeError, TooLargeError
 
 # No deadline and no speed check: a busy machine is not a fault of the code.
 examples = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])

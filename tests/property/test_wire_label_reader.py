@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.errors import DecodeError
-from relay.wire import label_fields
-from relay.wire.label_fields import label_field
-from relay.wire.label_reader import LabelReader, SeriesLabels
-from relay.wire.remote_write import SeriesFault, parse_labels
+from relay.codec.remote_write import label_intern
+from relay.codec.remote_write.label_intern import label_field
+from relay.codec.remote_write.label_parser import LabelReader, SeriesLabels
+from relay.codec.remote_write.v1 import SeriesFault, parse_labels
+from relay.runtime.errors import DecodeError
 from tests.support import raw_writes as raw
 
 LIMITS = {"labels_max": 5, "bytes_max": 300}
@@ -81,7 +81,7 @@ def test_known_fields_do_not_hide_a_fault(pairs: list[tuple[bytes, bytes]]) -> N
 
 
 def test_what_it_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(label_fields, "KNOWN_FIELDS_BYTES_MAX", 4_000)
+    monkeypatch.setattr(label_intern, "KNOWN_FIELDS_BYTES_MAX", 4_000)
     reader = LabelReader(labels_max=9, bytes_max=9_999)
     for number in range(1_000):
         value = b"%d" % number
@@ -190,7 +190,7 @@ TEXTS = st.sampled_from([b"1", b"2", b"12", "é".encode(), b"\xff", b"\xc3(", b"
 @given(st.lists(st.tuples(st.sampled_from([b"n", b"m", b"nn"]), TEXTS), max_size=20))
 def test_a_head_that_is_known_hides_no_fault_of_its_value(rows: list[tuple[bytes, bytes]]) -> None:
     """Values of one length behind one name, of which few are remembered."""
-    with mock.patch.object(label_fields, "VALUES_MAX", 1):
+    with mock.patch.object(label_intern, "VALUES_MAX", 1):
         reader = LabelReader(**LIMITS)
         for row in [*rows, *rows]:
             for pairs in ([NAME, row], [row, NAME], [NAME, row, (b"z", b"z")]):
@@ -201,9 +201,9 @@ def test_a_head_that_is_known_hides_no_fault_of_its_value(rows: list[tuple[bytes
 
 
 def test_values_without_end_are_read_and_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(label_fields, "VALUES_MAX", 10)
-    monkeypatch.setattr(label_fields, "HEADS_MAX", 5)
-    known = label_fields.KnownFields()
+    monkeypatch.setattr(label_intern, "VALUES_MAX", 10)
+    monkeypatch.setattr(label_intern, "HEADS_MAX", 5)
+    known = label_intern.KnownFields()
     for number in range(1_000, 3_000):
         assert known[label_field("id", str(number))] == ("id", str(number))
     assert len(known) == 11
@@ -239,10 +239,10 @@ def test_very_long_names_and_too_many_labels() -> None:
 
 
 def test_a_known_head_is_not_enough() -> None:
-    known = label_fields.KnownFields()
+    known = label_intern.KnownFields()
     field = label_field("n", "12")
     assert known[field] == ("n", "12")
     for odd in (field[:-1], field + b"3", field[:-2], field[:3], b""):
-        with pytest.raises(label_fields.OddFieldError):
+        with pytest.raises(label_intern.OddFieldError):
             known[odd]
     assert known[label_field("n", "34")] == ("n", "34")

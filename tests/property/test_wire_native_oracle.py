@@ -10,11 +10,11 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from relay.errors import DecodeError
-from relay.wire.arena import Arena
-from relay.wire.native_histogram import HistogramFault, buckets_of, parse_histogram
-from relay.wire.otlp import MetricGroup, MetricIdentity, ResourceGroup, ScopeGroup
-from relay.wire.otlp_points import HistogramPoint, encode_attributes, encode_point
+from relay.codec.otlp.data_points import HistogramPoint, encode_attributes, encode_point
+from relay.codec.otlp.metrics import MetricGroup, MetricIdentity, ResourceGroup, ScopeGroup
+from relay.codec.otlp.point_buffer import Arena
+from relay.codec.remote_write.native_histogram import HistogramFault, buckets_of, parse_histogram
+from relay.runtime.errors import DecodeError
 from tests.support.any_points import read_points
 from tests.support.prompb import Histogram, HistogramV2
 from tests.support.slow_native import derive

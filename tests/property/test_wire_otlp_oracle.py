@@ -12,8 +12,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest as Request,
 )
 
-from relay.wire.arena import Arena
-from relay.wire.otlp import (
+from relay.codec.otlp.metrics import (
     VALUE_TAG,
     MetricGroup,
     MetricIdentity,
@@ -22,7 +21,8 @@ from relay.wire.otlp import (
     point_prefix,
     stale_prefix,
 )
-from relay.wire.otlp_split import count_points, split_request
+from relay.codec.otlp.point_buffer import Arena
+from relay.codec.otlp.split import count_points, split_request
 
 STALE_BITS = 0x7FF0000000000002
 SPECIAL_BITS = [

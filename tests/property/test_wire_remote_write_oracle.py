@@ -20,9 +20,8 @@ from google.protobuf.message import DecodeError as OfficialDecodeError
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from relay.errors import DecodeError, TooLargeError
-from relay.wire.protobuf import BYTES, field_bytes, iter_fields, varint
-from relay.wire.remote_write import (
+from relay.codec.protobuf import BYTES, field_bytes, iter_fields, varint
+from relay.codec.remote_write.v1 import (
     METADATA_FIELD,
     SeriesFault,
     metadata_spans,
@@ -31,6 +30,7 @@ from relay.wire.remote_write import (
     parse_series,
     top_level,
 )
+from relay.runtime.errors import DecodeError, TooLargeError
 from tests.support import prompb
 
 STALE_BITS = 0x7FF0000000000002

@@ -1,7 +1,7 @@
 """Points of every kind out of an official ExportMetricsServiceRequest, refusing what OTLP forbids.
 
 The wider sister of :mod:`tests.support.slow_otlp`, for histograms, summaries, start times and
-exemplars. Nothing of ``relay.pipeline`` or ``relay.wire`` may be imported here.
+exemplars. Nothing of ``relay.pipeline`` or ``relay.codec`` may be imported here.
 """
 
 from __future__ import annotations

@@ -5,9 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-from relay.wire.arena import Arena
-from relay.wire.batch import SealedBatch
-from relay.wire.otlp import (
+from relay.codec.otlp.batch import SealedBatch
+from relay.codec.otlp.metrics import (
     VALUE_TAG,
     MetricGroup,
     MetricIdentity,
@@ -15,6 +14,7 @@ from relay.wire.otlp import (
     ScopeGroup,
     point_prefix,
 )
+from relay.codec.otlp.point_buffer import Arena
 
 GROUP = MetricGroup(
     ScopeGroup(ResourceGroup([("service.name", "api")]), "relay"),

@@ -9,9 +9,9 @@ from typing import Any
 from google.protobuf.message import DecodeError as OfficialDecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from relay.errors import DecodeError, OverloadedError, TooLargeError
+from relay.codec.remote_write.v1 import WriteProtocol
 from relay.pipeline.engine import Limits
-from relay.wire.remote_write import WriteProtocol
+from relay.runtime.errors import DecodeError, OverloadedError, TooLargeError
 from tests.support.engine_rig import NUMBERS, Rig, RigSink, named
 from tests.support.prompb import RawRequestV2, RawWriteRequest, RequestV2, WriteRequest
 from tests.support.slow_families import numbers_only

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from relay.codec.otlp.batch import OpenBatch, SealedBatch
+from relay.codec.remote_write.v1 import WriteProtocol
+from relay.pipeline.batching.transaction import Intake
 from relay.pipeline.engine import Engine, Limits
-from relay.pipeline.intake import Intake
-from relay.pipeline.plans import SinkTally, Target, TargetOptions
-from relay.pipeline.tenancy import ANYWHERE, Origin
-from relay.selector.ast import NAME, Matcher, Selector
-from relay.selector.resources import Selection
-from relay.wire.batch import OpenBatch, SealedBatch
-from relay.wire.remote_write import WriteProtocol
+from relay.pipeline.routing.match_set import SinkTally, Target, TargetOptions
+from relay.pipeline.routing.tenancy import ANYWHERE, Origin
+from relay.selector.matchers import NAME, Matcher, Selector
+from relay.selector.resources.label_selector import Selection
 from tests.support.any_points import AnyPoint, read_points
 from tests.support.slow_otlp import Point, decode
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from relay.journal.disk import Disk
+from relay.storage.log.filesystem import Disk
 
 
 class FaultyDisk(Disk):

@@ -13,10 +13,10 @@ import aiohttp
 import cramjam
 import zstandard
 
-from relay.server.contract import Accepted, Tenant
-from relay.server.ingest import IngestServer
-from relay.settings import Address, Ingest
-from relay.wire.remote_write import WriteProtocol
+from relay.codec.remote_write.v1 import WriteProtocol
+from relay.config.settings.settings import Address, Ingest
+from relay.pipeline.contract import Accepted, Tenant
+from relay.receiver.remote_write import IngestServer
 
 LOOPBACK = Address("127.0.0.1", 0)
 NOW = 1_700_000_000.25

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from relay.journal.disk import Disk
-from relay.journal.record import Record, encode_record
-from relay.journal.segments import Cursor, SegmentLog
+from relay.storage.journal.record import Record, encode_record
+from relay.storage.journal.segment_log import Cursor, SegmentLog
+from relay.storage.log.filesystem import Disk
 
 
 def record(position: int, body: bytes = b"body", *, at: float = 1e9) -> Record:

@@ -2,7 +2,7 @@
 
 The arithmetic is written down a second time from our digest of the specifications (section B,
 "native integer counter" and "native -53", vectors 17 to 22), over exact fractions of the official
-message and bucket by bucket. Nothing of ``relay.pipeline`` or ``relay.wire`` may be imported here.
+message and bucket by bucket. Nothing of ``relay.pipeline`` or ``relay.codec`` may be imported here.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The oracle of the pipeline: the rules are written down here a second time, straight from our digest
 of the specifications (A2 "Content rules", B "Prometheus to OTLP", C "Fields", E "Test vectors"),
-with the official protobuf classes on both sides. Nothing of ``relay.pipeline`` or ``relay.wire``
+with the official protobuf classes on both sides. Nothing of ``relay.pipeline`` or ``relay.codec``
 may be imported here.
 
 :class:`SlowRelay` takes requests and says which points must come out; :func:`flatten` takes an

@@ -1,7 +1,7 @@
 """What a request of remote write 2.0 must become, derived slowly: its series one by one as 1.0
 would have them, with what 2.0 says besides (specification 2.0, "Protobuf Message").
 
-Nothing of ``relay.pipeline`` or ``relay.wire`` may be imported here.
+Nothing of ``relay.pipeline`` or ``relay.codec`` may be imported here.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ import aiohttp
 import cramjam
 
 from relay.app import Relay
-from relay.exporter.model import ExporterPath
-from relay.journal.disk import Disk
-from relay.settings import Address, Memory, Settings, Shutdown, Storage, Translation
+from relay.config.exporter.types import ExporterPath
+from relay.config.settings.settings import Address, Memory, Settings, Shutdown, Storage, Translation
+from relay.storage.log.filesystem import Disk
 from tests.support import prompb
 from tests.support.processes import get_json
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from relay.errors import DecodeError, OverloadedError, TooLargeError
 from relay.pipeline.engine import Limits
-from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, Tenancy
+from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, Tenancy
+from relay.runtime.errors import DecodeError, OverloadedError, TooLargeError
 from tests.support import raw_writes as raw
 from tests.support.bodies_check import read_officially
 from tests.support.engine_rig import NUMBERS, Rig, RigSink

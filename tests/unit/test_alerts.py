@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from relay.telemetry import CATALOGUE
+from relay.telemetry.registry import CATALOGUE
 
 ROOT = Path(__file__).parents[2]
 RULES = {

@@ -21,7 +21,7 @@ from bench.ratios import EXPORT_BOUNDS, FIGURE_BOUNDS, Bound, compare
 from bench.report import table_row
 from bench.watch import LAG, LAG_MAX, Watcher, lags, read_lag
 from bench.workload import WORKLOADS
-from relay.selector.parser import parse_query
+from relay.selector.metricsql.parser import parse_query
 
 # Peers.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from relay.check import check
+from relay.cli.check import check
 
 SEED = Path(__file__).parents[1] / "data/seed/exporter-target.yaml"
 HALF = Path(__file__).parents[1] / "data/exporters/good/seed-target-resource-selectors.yaml"

@@ -8,49 +8,49 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from relay import collector
+from relay.runtime import gc_pacing
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     now = [1_000.0]
     before = gc.get_threshold()
-    monkeypatch.setattr(collector.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(collector, "_full_at", 0.0)
+    monkeypatch.setattr(gc_pacing.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(gc_pacing, "_full_at", 0.0)
     yield now
     gc.set_threshold(*before)
-    gc.callbacks.remove(collector._pace)
+    gc.callbacks.remove(gc_pacing._pace)
     gc.unfreeze()
 
 
 def test_full_collections_are_well_apart(clock: list[float]) -> None:
-    if collector._pace in gc.callbacks:
-        gc.callbacks.remove(collector._pace)
-    collector.settle()
-    collector.settle()
-    assert gc.callbacks.count(collector._pace) == 1
-    assert gc.get_threshold() == (collector.YOUNG_MAX, collector.YOUNG_LOOKS, collector._NEVER)
-    clock[0] += collector.FULL_INTERVAL_S - 1
+    if gc_pacing._pace in gc.callbacks:
+        gc.callbacks.remove(gc_pacing._pace)
+    gc_pacing.settle()
+    gc_pacing.settle()
+    assert gc.callbacks.count(gc_pacing._pace) == 1
+    assert gc.get_threshold() == (gc_pacing.YOUNG_MAX, gc_pacing.YOUNG_LOOKS, gc_pacing._NEVER)
+    clock[0] += gc_pacing.FULL_INTERVAL_S - 1
     gc.collect(1)
-    assert gc.get_threshold()[2] == collector._NEVER
+    assert gc.get_threshold()[2] == gc_pacing._NEVER
     clock[0] += 1
     gc.collect(0)
-    assert gc.get_threshold()[2] == collector._NEVER, "too cheap to ask for the time"
+    assert gc.get_threshold()[2] == gc_pacing._NEVER, "too cheap to ask for the time"
     gc.collect(1)
-    assert gc.get_threshold()[2] == collector._FULL_LOOKS
+    assert gc.get_threshold()[2] == gc_pacing._FULL_LOOKS
     gc.collect()
-    assert gc.get_threshold()[2] == collector._NEVER
+    assert gc.get_threshold()[2] == gc_pacing._NEVER
 
 
 def test_what_is_kept_is_looked_at_before_and_not_after(clock: list[float]) -> None:
-    collector.settle()
+    gc_pacing.settle()
     circle: list[object] = []
     circle.append(Circle(circle))
     gone = weakref.ref(circle[0])
     del circle
     kept = [[] for _ in range(10_000)]
     before = gc.get_freeze_count()
-    collector.keep()
+    gc_pacing.keep()
     assert gone() is None, "garbage is not kept"
     assert gc.get_freeze_count() >= before + len(kept)
     assert not any(one is kept for generation in range(3) for one in gc.get_objects(generation))
@@ -58,11 +58,11 @@ def test_what_is_kept_is_looked_at_before_and_not_after(clock: list[float]) -> N
 
 def test_what_replaces_others_is_looked_at_in_parts(clock: list[float]) -> None:
     """The collector itself counts what is made less what is dropped, which is nothing here."""
-    collector.settle()
+    gc_pacing.settle()
 
     def young_after(replace: Callable[[list[object]], None]) -> int:
         things: list[object] = [[] for _ in range(100_000)]
-        collector.keep()
+        gc_pacing.keep()
         replace(things)
         return len(gc.get_objects(0)) + len(gc.get_objects(1))
 
@@ -74,7 +74,7 @@ def test_what_replaces_others_is_looked_at_in_parts(clock: list[float]) -> None:
         for number in range(len(things)):
             things[number] = []
             if not number % 1_000:
-                collector.look()
+                gc_pacing.look()
 
     assert young_after(at_once) > 90_000
     assert young_after(in_parts) < 10_000

@@ -8,8 +8,12 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 
-from relay.server import connections
-from relay.server.connections import Connections, connections_max, raise_descriptor_limit
+from relay.receiver.http import connection_limit
+from relay.receiver.http.connection_limit import (
+    Connections,
+    connections_max,
+    raise_descriptor_limit,
+)
 
 
 def handler() -> web.RequestHandler:
@@ -90,7 +94,7 @@ def test_the_parts_of_the_listeners(
     [
         (1024, 1024, None),
         (1024, 4096, (4096, 4096)),
-        (1024, resource.RLIM_INFINITY, (connections.NOFILE_MAX, resource.RLIM_INFINITY)),
+        (1024, resource.RLIM_INFINITY, (connection_limit.NOFILE_MAX, resource.RLIM_INFINITY)),
         (resource.RLIM_INFINITY, resource.RLIM_INFINITY, None),
     ],
 )

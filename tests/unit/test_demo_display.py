@@ -6,12 +6,12 @@ import io
 
 import pytest
 
-from relay.demo.agent import AgentStatistics
-from relay.demo.audit import Audit, Check, SinkAudit
-from relay.demo.behaviour import Outage
-from relay.demo.display import COLUMNS, Screen, SinkRow, View, number, render, render_ledger
-from relay.demo.receiver import ReceiverStatistics
-from relay.demo.story import farewell, introduction
+from relay.cli.demo.agent import AgentStatistics
+from relay.cli.demo.audit import Audit, Check, SinkAudit
+from relay.cli.demo.behaviour import Outage
+from relay.cli.demo.display import COLUMNS, Screen, SinkRow, View, number, render, render_ledger
+from relay.cli.demo.receiver import ReceiverStatistics
+from relay.cli.demo.story import farewell, introduction
 
 
 def row(**changes: object) -> SinkRow:

@@ -7,11 +7,11 @@ import struct
 from collections import defaultdict
 from collections.abc import Iterator
 
-from relay.demo.platform import CUSTOMERS, FAMILIES, PROJECT_LABEL, Platform, example_series
-from relay.demo.scenario import CONFIG
-from relay.demo.write_request import STALE
-from relay.explain import parse_series
-from relay.settings import load_settings
+from relay.cli.demo.platform import CUSTOMERS, FAMILIES, PROJECT_LABEL, Platform, example_series
+from relay.cli.demo.scenario import CONFIG
+from relay.cli.demo.write_request import STALE
+from relay.config.settings.settings import load_settings
+from relay.control.explain import parse_series
 from tests.support.prompb import WriteRequest
 
 Labels = tuple[tuple[str, str], ...]

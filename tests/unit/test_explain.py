@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from relay import cli
-from relay.errors import SelectorError
-from relay.explain import Explainer, parse_series, written
-from relay.exporter.model import Exporter, OtlpHttp, Sink, Source
-from relay.inventory.info_series import InfoReader
-from relay.pipeline.tenancy import MULTITENANT, Origin, Tenancy
-from relay.selector.parser import parse_query
+from relay.cli import main
+from relay.config.exporter.types import Exporter, OtlpHttp, Sink, Source
+from relay.control.explain import Explainer, parse_series, written
+from relay.pipeline.routing.tenancy import MULTITENANT, Origin, Tenancy
+from relay.runtime.errors import SelectorError
+from relay.selector.inventory.info_series import InfoReader
+from relay.selector.metricsql.parser import parse_query
 from tests.support import raw_writes as raw
 
 CAPTURED = Path(__file__).parents[1] / "data/remote_write/vmagent-zstd/0002.bin"
@@ -131,7 +131,7 @@ def test_series_of_a_captured_request() -> None:
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    status = cli.main(["explain", *arguments])
+    status = main.main(["explain", *arguments])
     captured = capsys.readouterr()
     return status, captured.out + captured.err
 

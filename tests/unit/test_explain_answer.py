@@ -6,13 +6,12 @@ import asyncio
 
 import pytest
 
-from relay import explain
-from relay.errors import ConfigError
-from relay.explain import Explainer, answer
-from relay.pipeline.router import Router
-from relay.pipeline.tenancy import ANYWHERE
-from relay.server.contract import Question
-from relay.turns import Turns
+from relay.control import explain
+from relay.control.explain import Explainer, Question, answer
+from relay.control.time_slicing import Turns
+from relay.pipeline.routing.router import Router
+from relay.pipeline.routing.tenancy import ANYWHERE
+from relay.runtime.errors import ConfigError
 
 
 class Lines(Explainer):

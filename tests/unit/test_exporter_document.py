@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from relay.errors import ConfigError
-from relay.exporter import document as document_module
-from relay.exporter.document import Document, dotted, parse_documents, read_documents, shown
+from relay.config.yaml import document as document_module
+from relay.config.yaml.document import Document, dotted, parse_documents, read_documents, shown
+from relay.runtime.errors import ConfigError
 
 
 def _only(text: str) -> Document:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from relay.errors import Fault
-from relay.exporter.files import (
+from relay.config.yaml.file_watcher import (
     ABSENT,
     SETTLE_S,
     UNREST_MAX_S,
@@ -13,6 +12,7 @@ from relay.exporter.files import (
     manifest_files,
     signature,
 )
+from relay.runtime.errors import Fault
 
 A, B = Path("a.yaml"), Path("b.yaml")
 ONE, TWO, THREE = (1,), (2,), (3,)

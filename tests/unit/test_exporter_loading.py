@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from relay.errors import Fault
-from relay.exporter.fields import nearest
-from relay.exporter.load_result import LoadResult
-from relay.exporter.loading import load_exporters
-from relay.exporter.model import (
+from relay.config.exporter.cross_checks import PROJECT_COST_MAX
+from relay.config.exporter.load_result import LoadResult
+from relay.config.exporter.manifest_loader import load_exporters
+from relay.config.exporter.schema import EVERYTHING
+from relay.config.exporter.types import (
     Authentication,
     Batch,
     ClientTls,
@@ -25,8 +25,8 @@ from relay.exporter.model import (
     SecretRef,
     Sink,
 )
-from relay.exporter.schema import EVERYTHING
-from relay.exporter.validate import PROJECT_COST_MAX
+from relay.config.yaml.fields import nearest
+from relay.runtime.errors import Fault
 from relay.selector.regex import compile_regex
 
 DATA = Path(__file__).parents[1] / "data/exporters"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from relay.exporter import loading
-from relay.exporter.load_result import LoadResult, keep_last_good
-from relay.exporter.loading import Manifests
-from relay.exporter.model import ExporterPath, SecretRef
-from relay.selector.ast import Selector
+from relay.config.exporter import manifest_loader
+from relay.config.exporter.load_result import LoadResult, keep_last_good
+from relay.config.exporter.manifest_loader import Manifests
+from relay.config.exporter.types import ExporterPath, SecretRef
+from relay.selector.matchers import Selector
 
 GOOD = """\
 apiVersion: telemetry.datumapis.com/v1alpha1
@@ -48,13 +48,13 @@ class Directory:
         self.manifests = Manifests([ExporterPath(path)], secrets_root=self.secrets)
         self.now = 0.0
         self.read: list[str] = []
-        original = loading.read_documents
+        original = manifest_loader.read_documents
 
         def counting(file: Path) -> object:
             self.read.append(file.name)
             return original(file)
 
-        monkeypatch.setattr(loading, "read_documents", counting)
+        monkeypatch.setattr(manifest_loader, "read_documents", counting)
 
     def write(self, name: str, text: str) -> None:
         fresh = self.path / f".{name}"
@@ -204,7 +204,7 @@ def test_a_lost_subdirectory_keeps_its_exporters(directory: Directory) -> None:
     folder.mkdir()
     (folder / "a.yaml").write_text(GOOD % ("a", ""))
     directory.manifests.load()
-    original = loading.manifest_files
+    original = manifest_loader.manifest_files
 
     def without_rights(path: Path, note: object, lose: object) -> object:
         lose(folder)  # type: ignore[operator]
@@ -212,7 +212,7 @@ def test_a_lost_subdirectory_keeps_its_exporters(directory: Directory) -> None:
         return {file: one for file, one in found.items() if file.parent != folder}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "manifest_files", without_rights)
+        patch.setattr(manifest_loader, "manifest_files", without_rights)
         assert names(directory.manifests.load()) == ["a"]
     (folder / "a.yaml").unlink()
     folder.rmdir()

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from relay.exporter.endpoints import endpoint_problem, endpoint_warnings, metrics_url
-from relay.exporter.load_result import LoadResult, keep_last_good
-from relay.exporter.loading import load_exporters
-from relay.exporter.model import ExporterPath
+from relay.config.exporter.endpoints import endpoint_problem, endpoint_warnings, metrics_url
+from relay.config.exporter.load_result import LoadResult, keep_last_good
+from relay.config.exporter.manifest_loader import load_exporters
+from relay.config.exporter.types import ExporterPath
 
 GOOD = """\
 apiVersion: telemetry.datumapis.com/v1alpha1

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from relay.excerpt import excerpt
-from relay.exporter.document import parse_documents
-from relay.exporter.scalars import source_offset
+from relay.config.yaml.document import parse_documents
+from relay.config.yaml.scalar_positions import source_offset
+from relay.runtime.excerpt import excerpt
 
 
 @pytest.mark.parametrize(

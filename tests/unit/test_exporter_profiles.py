@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from relay.check import check
-from relay.exporter.loading import load_exporters
-from relay.exporter.model import Exporter, ExporterPath, OtlpHttp
-from relay.exporter.profiles import PROFILE_NAMES, PROFILES, profile_of_host
+from relay.cli.check import check
+from relay.config.exporter.backend_profiles import PROFILE_NAMES, PROFILES, profile_of_host
+from relay.config.exporter.manifest_loader import load_exporters
+from relay.config.exporter.types import Exporter, ExporterPath, OtlpHttp
 
 MANIFEST = """
 apiVersion: telemetry.datumapis.com/v1alpha1

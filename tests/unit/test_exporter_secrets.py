@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from relay.errors import SecretError
-from relay.exporter.model import SecretRef
-from relay.exporter.secrets import SECRET_BYTES_MAX, SecretStore
+from relay.config.exporter.secrets import SECRET_BYTES_MAX, SecretStore
+from relay.config.exporter.types import SecretRef
+from relay.runtime.errors import SecretError
 
 REF = SecretRef("login", "token")
 

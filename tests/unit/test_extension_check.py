@@ -22,7 +22,7 @@ from relay.runtime.extension_check import (
 )
 from tests.support.processes import ROOT
 
-KERNEL = "relay.pipeline.kernel"
+KERNEL = "relay.pipeline.metrics.hotpath.v1_loop"
 
 
 def extension(checkout: Path, name: str) -> Path:
@@ -115,33 +115,45 @@ def test_an_installed_package_without_an_extension_says_to_install_a_wheel(insta
 
 def test_an_extension_for_another_python_is_told(installed: Path) -> None:
     ours = extension(installed, KERNEL)
-    ours.rename(ours.with_name("kernel.cpython-27-sparc-linux-gnu.so"))
-    assert f"{KERNEL} was built for another Python or platform (kernel.cpython-27-" in refusal(
+    ours.rename(ours.with_name("v1_loop.cpython-27-sparc-linux-gnu.so"))
+    assert f"{KERNEL} was built for another Python or platform (v1_loop.cpython-27-" in refusal(
         installed
     )
 
 
 def test_an_extension_that_does_not_load_is_told(installed: Path) -> None:
     """Right by its name, and made for another machine, or cut off."""
-    path = extension(installed, "relay.wire.arena")
+    path = extension(installed, "relay.codec.otlp.point_buffer")
     path.unlink()
     path.write_bytes(b"not for this machine")
     told = refusal(installed)
-    assert told.startswith("relay: extension module relay.wire.arena does not load here (")
+    assert told.startswith(
+        "relay: extension module relay.codec.otlp.point_buffer does not load here ("
+    )
     assert "install telemetry-relay again" in told
 
 
 @pytest.mark.parametrize(
     ("changed", "stale"),
     [
-        ("relay/pipeline/kernel.pyx", {"relay.pipeline.kernel"}),
-        ("relay/pipeline/rounds.py", {"relay.pipeline.rounds"}),
-        ("relay/wire/fresh_bytes.pyx", {"relay.wire.fresh_bytes"}),
+        ("relay/pipeline/metrics/hotpath/v1_loop.pyx", {"relay.pipeline.metrics.hotpath.v1_loop"}),
+        ("relay/pipeline/batching/commit.py", {"relay.pipeline.batching.commit"}),
+        ("relay/codec/uninitialized_bytes.pyx", {"relay.codec.uninitialized_bytes"}),
         ("relay/pipeline/engine.py", set()),  # not compiled
         # Inlined in both.
-        ("relay/pipeline/shapes.pxd", {"relay.pipeline.guesses", "relay.pipeline.kernel"}),
+        (
+            "relay/pipeline/metrics/hotpath/common_sample.pxd",
+            {"relay.pipeline.metrics.series.hash_index", "relay.pipeline.metrics.hotpath.v1_loop"},
+        ),
         # By way of the declarations of others, too.
-        ("relay/wire/arena.pxd", {"relay.wire.arena", "relay.wire.batch", "relay.pipeline.kernel"}),
+        (
+            "relay/codec/otlp/point_buffer.pxd",
+            {
+                "relay.codec.otlp.point_buffer",
+                "relay.codec.otlp.batch",
+                "relay.pipeline.metrics.hotpath.v1_loop",
+            },
+        ),
     ],
 )
 def test_an_edit_is_noticed(checkout: Path, changed: str, stale: set[str]) -> None:
@@ -156,10 +168,11 @@ def test_an_edit_is_noticed(checkout: Path, changed: str, stale: set[str]) -> No
 
 
 def test_an_edit_keeps_it_from_running(checkout: Path) -> None:
-    path = checkout / "relay/pipeline/shapes.pxd"
+    path = checkout / "relay/pipeline/metrics/hotpath/common_sample.pxd"
     path.write_bytes(path.read_bytes() + b"\n")
     assert refusal(checkout) == (
-        "relay: extension module relay.pipeline.guesses (and 2 more) was not built from these "
+        "relay: extension module relay.pipeline.metrics.series.hash_index (and 2 more) was not "
+        "built from these "
         f'sources; run "{BUILD_COMMAND}" in {checkout}'
     )
 
@@ -203,16 +216,18 @@ def test_a_build_compiles_what_differs_and_nothing_else(checkout: Path) -> None:
     build = ("setup.py", "--quiet", "build_ext", "--inplace")
     untouched = run(checkout, *build)
     assert (untouched.returncode, untouched.stdout) == (0, "")
-    source = checkout / "relay/wire/fresh_bytes.pyx"
+    source = checkout / "relay/codec/uninitialized_bytes.pyx"
     good = source.read_text(encoding="utf-8")
     source.write_text(good + "\nEDITED = 1\n", encoding="utf-8")
-    assert "relay.wire.fresh_bytes was not built from these sources" in refusal(checkout)
-    built = extension(checkout, "relay.wire.fresh_bytes")
+    assert "relay.codec.uninitialized_bytes was not built from these sources" in refusal(checkout)
+    built = extension(checkout, "relay.codec.uninitialized_bytes")
     built.unlink()  # or what is linked to would be written over
     edited = run(checkout, *build)
     assert edited.returncode == 0, edited.stderr
-    assert edited.stdout == "1/1 relay.wire.fresh_bytes\n"
-    asked = run(checkout, "-c", "import relay.wire.fresh_bytes as made; print(made.EDITED)")
+    assert edited.stdout == "1/1 relay.codec.uninitialized_bytes\n"
+    asked = run(
+        checkout, "-c", "import relay.codec.uninitialized_bytes as made; print(made.EDITED)"
+    )
     assert asked.stdout == "1\n"
     kept = json.loads((checkout / "relay" / MANIFEST).read_bytes())
     assert len(kept) == len(MODULES)
@@ -221,4 +236,4 @@ def test_a_build_compiles_what_differs_and_nothing_else(checkout: Path) -> None:
     failed = run(checkout, *build)
     assert failed.returncode != 0
     source.write_text(good + "\nEDITED = 1\n", encoding="utf-8")
-    assert stale_modules(checkout / "relay") == ["relay.wire.fresh_bytes"]
+    assert stale_modules(checkout / "relay") == ["relay.codec.uninitialized_bytes"]

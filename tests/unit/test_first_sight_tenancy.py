@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from relay.knowledge import decode_knowledge, encode_knowledge
+from relay.control.durability.learned_state import decode_knowledge, encode_knowledge
 from relay.pipeline.engine import Limits
-from relay.pipeline.tenancy import ANYWHERE, Origin, Tenancy
+from relay.pipeline.routing.tenancy import ANYWHERE, Origin, Tenancy
 from tests.support.any_points import AnyPoint
 from tests.support.engine_rig import Rig, RigSink
 from tests.support.sample_writes import T0_MS, write

@@ -6,11 +6,11 @@ import struct
 
 import pytest
 
+from relay.codec.protobuf import varint
+from relay.codec.remote_write.v1 import WriteProtocol
+from relay.config.settings.settings import Settings
+from relay.pipeline.batching.unfinished import ReplayGate
 from relay.pipeline.engine import Engine
-from relay.pipeline.needed import ReplayGate
-from relay.settings import Settings
-from relay.wire.protobuf import varint
-from relay.wire.remote_write import WriteProtocol
 from tests.support.engine_rig import Rig, RigSink
 from tests.support.hostile_bodies import (
     REFS,

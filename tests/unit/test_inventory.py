@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from relay.exporter.model import ExporterPath
-from relay.inventory.info_series import Claim, InfoReader, InfoSeries, StreamKey
-from relay.inventory.loading import InventoryFiles, load_inventory
-from relay.inventory.store import Inventory, ManifestIndex, Object, UidKey
-from relay.selector.objects import ObjectLabels, ObjectRef
+from relay.config.exporter.types import ExporterPath
+from relay.config.inventory_manifests import InventoryFiles, load_inventory
+from relay.selector.inventory.info_series import Claim, InfoReader, InfoSeries, StreamKey
+from relay.selector.inventory.store import Inventory, ManifestIndex, Object, UidKey
+from relay.selector.resources.object_lookup import ObjectLabels, ObjectRef
 
 LIST = """
 apiVersion: v1

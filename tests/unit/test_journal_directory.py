@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from relay.errors import ConfigError
-from relay.journal.checkpoint import Checkpoint, decode_checkpoint, encode_checkpoint
-from relay.journal.directory import DataDirectory
-from relay.journal.frames import FormatError
+from relay.runtime.errors import ConfigError
+from relay.storage.journal.checkpoint import Checkpoint, decode_checkpoint, encode_checkpoint
+from relay.storage.log.data_directory import DataDirectory
+from relay.storage.log.frame import FormatError
 
 
 def test_a_second_process_is_refused_by_name(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_read_only_disk_keeps_nobody_from_an_earlier_format(
     def refused(*_: object) -> int:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("relay.journal.directory.os.pwrite", refused)
+    monkeypatch.setattr("relay.storage.log.data_directory.os.pwrite", refused)
     with DataDirectory(tmp_path):
         assert (tmp_path / "format").read_text() == format_line(1)
     assert "format cannot be written: Read-only file system" in caplog.text

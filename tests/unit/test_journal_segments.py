@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from relay.journal.frames import (
+from relay.storage.journal.record import SEGMENT_KIND, Record, encode_record
+from relay.storage.journal.segment_log import PROBE_BYTES, Cursor, Extent
+from relay.storage.log.frame import (
     FILE_HEADER_BYTES,
     FORMAT,
     MAGIC,
@@ -19,8 +21,6 @@ from relay.journal.frames import (
     encode_frame,
     find_magic,
 )
-from relay.journal.record import SEGMENT_KIND, Record, encode_record
-from relay.journal.segments import PROBE_BYTES, Cursor, Extent
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.journals import append, positions, record, records, segment_log
 

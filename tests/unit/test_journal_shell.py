@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from relay.journal.checkpoint import Checkpoint
-from relay.journal.journal import Journal
-from relay.journal.record import Record, encode_record
-from relay.journal.segments import Cursor
+from relay.storage.journal.checkpoint import Checkpoint
+from relay.storage.journal.journal import Journal
+from relay.storage.journal.record import Record, encode_record
+from relay.storage.journal.segment_log import Cursor
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.ingest_server import eventually
 from tests.support.journals import record

@@ -6,15 +6,15 @@ import zlib
 
 import pytest
 
-from relay.inventory.info_series import Claim, StreamKey
-from relay.journal.checkpoint import seal
-from relay.journal.frames import FormatError
-from relay.knowledge import decode_knowledge, encode_knowledge
+from relay.control.durability.learned_state import decode_knowledge, encode_knowledge
 from relay.pipeline.engine import Engine, Knowledge
-from relay.pipeline.metric_types import COUNTER, GAUGE, FamilyMetadata
-from relay.pipeline.project_types import KnownFamily
-from relay.pipeline.resources import TargetInfo
-from relay.pipeline.tenancy import Tenancy
+from relay.pipeline.metrics.metadata.metric_types import COUNTER, GAUGE, FamilyMetadata
+from relay.pipeline.metrics.metadata.project_types import KnownFamily
+from relay.pipeline.metrics.translate.target_info import TargetInfo
+from relay.pipeline.routing.tenancy import Tenancy
+from relay.selector.inventory.info_series import Claim, StreamKey
+from relay.storage.journal.checkpoint import seal
+from relay.storage.log.frame import FormatError
 from tests.support import raw_writes as raw
 
 KNOWLEDGE = Knowledge(

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from relay.pipeline.known_types import KnownTypes
-from relay.pipeline.metric_types import COUNTER, GAUGE, HISTOGRAM, UNKNOWN, FamilyMetadata
-from relay.pipeline.project_types import CONFIRMED_S, CONTRADICTIONS_MAX, ProjectTypes
+from relay.pipeline.metrics.metadata.metric_types import (
+    COUNTER,
+    GAUGE,
+    HISTOGRAM,
+    UNKNOWN,
+    FamilyMetadata,
+)
+from relay.pipeline.metrics.metadata.project_types import (
+    CONFIRMED_S,
+    CONTRADICTIONS_MAX,
+    ProjectTypes,
+)
+from relay.pipeline.metrics.metadata.type_store import KnownTypes
 
 WORDS = FamilyMetadata(COUNTER, "words", "seconds")
 

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from relay.layout_file import NAME, SAVE_EVERY_S, LayoutFile, decode_layouts, encode_layouts
+from relay.control.durability.histogram_layout_file import (
+    NAME,
+    SAVE_EVERY_S,
+    LayoutFile,
+    decode_layouts,
+    encode_layouts,
+)
 from tests.support.engine_rig import Rig, RigSink
 from tests.support.sample_writes import T0_MS, histogram, write
 

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from relay import logs
-from relay.logs import REDACTED, TEXT_CHARS_MAX, JsonFormatter, TextFormatter, redact
+from relay.runtime import log_setup
+from relay.runtime.log_setup import REDACTED, TEXT_CHARS_MAX, JsonFormatter, TextFormatter, redact
 
 
 def _record(message: str, *args: object, **extra: object) -> logging.LogRecord:
@@ -231,9 +231,9 @@ def configure() -> Iterator[Configure]:
     access = logging.getLogger("aiohttp.access")
     before = list(root.handlers), root.level, access.disabled
 
-    def run(layout: logs.Format = "json", level: str = "info") -> io.StringIO:
+    def run(layout: log_setup.Format = "json", level: str = "info") -> io.StringIO:
         stream = io.StringIO()
-        logs.configure(layout, level, stream)
+        log_setup.configure(layout, level, stream)
         return stream
 
     yield run

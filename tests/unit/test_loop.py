@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from relay import loop
-from relay.loop import SWITCH_INTERVAL_S, aside, give_way
+from relay.runtime import event_loop
+from relay.runtime.event_loop import SWITCH_INTERVAL_S, aside, give_way
 
 
 async def test_threads_give_way_sooner_while_there_is_long_work() -> None:
@@ -41,7 +41,7 @@ async def test_work_aside_lets_the_loop_have_a_turn() -> None:
 
     def work() -> None:
         for _ in range(4):
-            time.sleep(2 * loop.WORK_S)
+            time.sleep(2 * event_loop.WORK_S)
             before = rounds
             give_way()
             waited.append(rounds - before)
@@ -70,7 +70,7 @@ async def test_work_that_is_short_does_not_wait() -> None:
             calls.append(callback)
 
     def work() -> None:
-        guest = loop._guest.get()
+        guest = event_loop._guest.get()
         assert guest is not None
         assert guest.loop is loop_time
         guest.loop = Watched()
@@ -91,7 +91,7 @@ def test_nobody_to_give_way_to() -> None:
 
 async def test_the_loop_never_waits_for_itself() -> None:
     await aside(give_way)
-    assert loop._guest.get() is None
+    assert event_loop._guest.get() is None
 
 
 async def test_a_loop_that_is_closed_is_not_waited_for() -> None:
@@ -99,7 +99,7 @@ async def test_a_loop_that_is_closed_is_not_waited_for() -> None:
     closed.close()
 
     def work() -> float:
-        guest = loop._guest.get()
+        guest = event_loop._guest.get()
         assert guest is not None
         guest.loop = closed
         guest.since_s -= 1.0

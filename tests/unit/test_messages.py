@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.check import check
+from relay.cli.check import check
 
 DATA = Path(__file__).parents[1] / "data/messages"
 INPUTS = sorted(DATA.glob("*.yaml"))

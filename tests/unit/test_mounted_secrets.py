@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.exporter.mounted_secrets import MountedSecrets
+from relay.config.exporter.mounted_secrets import MountedSecrets
 
 
 def write(root: Path, path: str, value: str = "x") -> Path:

@@ -7,10 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from relay.exporter.model import ExporterPath
-from relay.notices import notices
-from relay.proxy_settings import Proxy
-from relay.settings import Address, Ingest, SenderAuthentication, ServerTls, Settings
+from relay.config.exporter.types import ExporterPath
+from relay.config.settings.lint import notices
+from relay.config.settings.proxy import Proxy
+from relay.config.settings.settings import (
+    Address,
+    Ingest,
+    SenderAuthentication,
+    ServerTls,
+    Settings,
+)
 
 EXPORTERS = (ExporterPath(Path("exporters")),)
 OPEN = Address("", 9490)

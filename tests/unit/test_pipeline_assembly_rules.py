@@ -7,11 +7,11 @@ import tracemalloc
 
 import pytest
 
+from relay.codec.remote_write.label_parser import LabelReader
 from relay.pipeline.engine import Limits
-from relay.pipeline.family import MEMBERS_MAX, MISSES_MAX, SETS_MAX
-from relay.pipeline.plans import TargetOptions
-from relay.selector.ast import NAME, Matcher, Selector
-from relay.wire.label_reader import LabelReader
+from relay.pipeline.metrics.histograms.group import MEMBERS_MAX, MISSES_MAX, SETS_MAX
+from relay.pipeline.routing.match_set import TargetOptions
+from relay.selector.matchers import NAME, Matcher, Selector
 from tests.support.any_points import STALE_FLAG, bits
 from tests.support.engine_rig import Rig, RigSink, named
 from tests.support.sample_writes import T0_MS, T0_NS, histogram, write

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from relay.inventory.store import ManifestIndex, Object
+from relay.codec.remote_write.label_parser import LabelReader, SeriesLabels
 from relay.pipeline import engine as engine_module
-from relay.pipeline import router as router_module
-from relay.pipeline.tenancy import Tenancy
-from relay.selector.parser import parse_query
-from relay.selector.resources import (
+from relay.pipeline.routing import router as router_module
+from relay.pipeline.routing.tenancy import Tenancy
+from relay.selector.inventory.store import ManifestIndex, Object
+from relay.selector.metricsql.parser import parse_query
+from relay.selector.resources.label_selector import (
     LabelSelector,
     Requirement,
     ResourceSelection,
     ResourceSelector,
     Selection,
 )
-from relay.wire.label_reader import LabelReader, SeriesLabels
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import Rig, RigSink
 

@@ -7,8 +7,7 @@ import struct
 
 import pytest
 
-from relay.pipeline.delta import DeltaStore, State
-from relay.wire.otlp_points import (
+from relay.codec.otlp.data_points import (
     STALE,
     Buckets,
     Exemplar,
@@ -17,6 +16,7 @@ from relay.wire.otlp_points import (
     NumberPoint,
     SummaryPoint,
 )
+from relay.pipeline.metrics.temporality.delta import DeltaStore, State
 
 T0 = 1_700_000_000_000_000_000
 

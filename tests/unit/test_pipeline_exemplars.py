@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from relay.errors import DecodeError
-from relay.pipeline.exemplars import PER_SERIES_MAX, ExemplarShelf
-from relay.pipeline.plans import TargetOptions
+from relay.pipeline.metrics.exemplars import PER_SERIES_MAX, ExemplarShelf
+from relay.pipeline.routing.match_set import TargetOptions
+from relay.runtime.errors import DecodeError
 from tests.support.any_points import AnyPoint
 from tests.support.engine_rig import NUMBERS, Rig, RigSink, named
 from tests.support.prompb import WriteRequest

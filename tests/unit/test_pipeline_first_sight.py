@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from relay.pipeline import first_sight
+from relay.pipeline.batching.unfinished import ReplayGate
 from relay.pipeline.engine import Limits
-from relay.pipeline.metric_types import root_of
-from relay.pipeline.needed import ReplayGate
-from relay.pipeline.plans import TargetOptions
+from relay.pipeline.metrics.metadata import metadata_wait
+from relay.pipeline.metrics.metadata.metric_types import root_of
+from relay.pipeline.routing.match_set import TargetOptions
 from tests.support.any_points import AnyPoint, bits
 from tests.support.engine_rig import Rig, RigSink
 from tests.support.sample_writes import T0_MS, histogram, write
@@ -172,7 +172,7 @@ def test_a_replay_brings_what_has_waited_and_nothing_else(known: bool) -> None:
 def test_too_much_that_waits_leaves_early_that_of_the_largest_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(first_sight, "SAMPLES_MAX", 10)
+    monkeypatch.setattr(metadata_wait, "SAMPLES_MAX", 10)
     made = rig()
     made.feed(write("first 1", "second 1"))
     for number in range(12):
@@ -187,7 +187,7 @@ def test_too_much_that_waits_leaves_early_that_of_the_largest_first(
 
 
 def test_many_leave_in_slices_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(first_sight, "SLICE", 3)
+    monkeypatch.setattr(metadata_wait, "SLICE", 3)
     made = rig()
     for number in range(8):
         made.feed(write(f"c {number}", at_ms=T0_MS + number))

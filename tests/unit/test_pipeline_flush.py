@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from relay.errors import DecodeError
-from relay.pipeline.flush import FlushSchedule
+from relay.pipeline.batching.flush_timer import FlushSchedule
+from relay.runtime.errors import DecodeError
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import Rig, RigSink
 

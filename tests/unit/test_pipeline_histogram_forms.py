@@ -7,9 +7,9 @@ import struct
 
 import pytest
 
-from relay.pipeline.plans import TargetOptions
-from relay.selector.ast import NAME, Matcher, Selector
-from relay.wire.otlp_points import STALE
+from relay.codec.otlp.data_points import STALE
+from relay.pipeline.routing.match_set import TargetOptions
+from relay.selector.matchers import NAME, Matcher, Selector
 from tests.support.any_points import STALE_FLAG, AnyPoint, bits
 from tests.support.engine_rig import Rig, RigSink, named
 from tests.support.prompb import WriteRequest

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from relay.errors import DecodeError, OverloadedError, TooLargeError
-from relay.pipeline import careful, request
 from relay.pipeline.engine import Limits
+from relay.pipeline.metrics.hotpath import slow_path
+from relay.pipeline.metrics.series import lookup
+from relay.runtime.errors import DecodeError, OverloadedError, TooLargeError
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import NUMBERS, Rig, RigSink
 from tests.support.prompb import RawWriteRequest
@@ -256,7 +257,7 @@ def test_stale_markers_and_their_neighbours() -> None:
 
 def test_a_series_that_becomes_too_many_bytes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every point repeats the labels: a small body must not become gigabytes."""
-    monkeypatch.setattr(careful, "EXPANSION_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(slow_path, "EXPANSION_BYTES_MAX", 1 << 20)
     rig = Rig()
     rig.export(RigSink("s", limit=10, options=NUMBERS))
     rig.feed(one(SHORT))
@@ -270,7 +271,7 @@ def test_a_series_that_becomes_too_many_bytes_is_refused(monkeypatch: pytest.Mon
 
 def test_too_many_new_series_get_further_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is learned stays, so "come back later" comes to an end."""
-    monkeypatch.setattr(request, "NEW_SERIES_MAX", 10)
+    monkeypatch.setattr(lookup, "NEW_SERIES_MAX", 10)
     rig = Rig()
     rig.export(RigSink("s", limit=1000, options=NUMBERS))
     body = b"".join(one([*SHORT, (b"n", b"%d" % n)]) for n in range(25))
@@ -283,7 +284,7 @@ def test_too_many_new_series_get_further_each_time(monkeypatch: pytest.MonkeyPat
 
 def test_known_series_with_several_samples_are_not_new(monkeypatch: pytest.MonkeyPatch) -> None:
     """All but the last sample may look like the end of a key, once for each request."""
-    monkeypatch.setattr(request, "NEW_SERIES_MAX", 10)
+    monkeypatch.setattr(lookup, "NEW_SERIES_MAX", 10)
     rig = Rig()
     sink = rig.export(RigSink("s", limit=1000))
     for at, some in enumerate((range(10), range(10, 20), range(20))):

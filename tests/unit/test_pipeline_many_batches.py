@@ -7,8 +7,8 @@ from collections import defaultdict
 
 import pytest
 
-from relay.errors import DecodeError
-from relay.selector.ast import Selector
+from relay.runtime.errors import DecodeError
+from relay.selector.matchers import Selector
 from tests.support.engine_rig import Rig, RigSink, named
 from tests.support.sample_writes import T0_MS, write
 

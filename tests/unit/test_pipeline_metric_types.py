@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from relay.pipeline.known_types import KnownTypes
-from relay.pipeline.metric_types import (
+from relay.codec.otlp.metrics import Kind, MetricIdentity
+from relay.pipeline.metrics.metadata.metric_types import (
     COUNTER,
     FAMILY_CHARS_MAX,
     GAUGE,
@@ -19,8 +19,8 @@ from relay.pipeline.metric_types import (
     UNKNOWN,
     FamilyMetadata,
 )
-from relay.pipeline.project_types import CONFIRMED_S, ProjectTypes
-from relay.wire.otlp import Kind, MetricIdentity
+from relay.pipeline.metrics.metadata.project_types import CONFIRMED_S, ProjectTypes
+from relay.pipeline.metrics.metadata.type_store import KnownTypes
 
 Shape = tuple[Kind, bool]
 """Kind and monotonicity."""

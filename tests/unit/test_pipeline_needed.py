@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from relay.errors import OverloadedError, TooLargeError
-from relay.pipeline import careful, needed, request
+from relay.pipeline.batching import unfinished
+from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
+from relay.pipeline.batching.watermark import Positions
 from relay.pipeline.engine import Engine
-from relay.pipeline.needed import ReplayGate, WaitingEntry
-from relay.pipeline.plans import TargetOptions
-from relay.pipeline.positions import Positions
+from relay.pipeline.metrics.hotpath import slow_path
+from relay.pipeline.metrics.series import lookup
+from relay.pipeline.routing.match_set import TargetOptions
+from relay.runtime.errors import OverloadedError, TooLargeError
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import Rig, RigSink
 from tests.support.sample_writes import T0_MS, histogram, write
@@ -41,11 +43,11 @@ def replay(made: Rig, *bodies: bytes, low: int = 0, named: Sequence[WaitingEntry
 @pytest.mark.parametrize(
     ("module", "limit"),
     [
-        (request, "NEW_SERIES_MAX"),
-        (request, "NEW_SERIES_BYTES_MAX"),
-        (request, "ELEMENTS_MAX"),
-        (careful, "CAREFUL_MAX"),
-        (careful, "EXPANSION_BYTES_MAX"),
+        (lookup, "NEW_SERIES_MAX"),
+        (lookup, "NEW_SERIES_BYTES_MAX"),
+        (lookup, "ELEMENTS_MAX"),
+        (slow_path, "CAREFUL_MAX"),
+        (slow_path, "EXPANSION_BYTES_MAX"),
     ],
 )
 def test_no_limit_of_a_request_applies_to_a_replay(
@@ -82,7 +84,7 @@ def test_what_waits_holds_back_no_sink_and_is_named() -> None:
     (batch,) = made.sinks[0].batches
     assert batch.oldest == 1, "the number"
     (entry,), rest = made.engine.named()
-    assert entry[:2] == (0, needed.WAITING)
+    assert entry[:2] == (0, unfinished.WAITING)
     assert rest is None
     made.flush()
     made.sinks[0].sealed.clear()
@@ -129,7 +131,7 @@ def test_part_of_what_was_delivered_makes_no_point() -> None:
 
 
 def test_more_than_can_be_named_holds_sinks_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(needed, "LISTED_MAX", 3)
+    monkeypatch.setattr(unfinished, "LISTED_MAX", 3)
     made = rig()
     for number in range(5):
         name = f"h{number}"

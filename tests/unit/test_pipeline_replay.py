@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from relay.errors import DecodeError
-from relay.pipeline.needed import ReplayGate, WaitingEntry
+from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
+from relay.runtime.errors import DecodeError
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import Rig, RigSink
 

@@ -7,14 +7,14 @@ from weakref import ref
 
 import pytest
 
-from relay.errors import DecodeError
-from relay.pipeline.plans import UNMATCHED
-from relay.pipeline.router import Router
-from relay.pipeline.tenancy import Tenancy
-from relay.selector.ast import Matcher, Selector
-from relay.wire.batch import room_of
-from relay.wire.label_fields import label_field
-from relay.wire.label_reader import LabelReader
+from relay.codec.otlp.batch import room_of
+from relay.codec.remote_write.label_intern import label_field
+from relay.codec.remote_write.label_parser import LabelReader
+from relay.pipeline.routing.match_set import UNMATCHED
+from relay.pipeline.routing.router import Router
+from relay.pipeline.routing.tenancy import Tenancy
+from relay.runtime.errors import DecodeError
+from relay.selector.matchers import Matcher, Selector
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import Rig, RigSink, named
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 
 from relay.pipeline.engine import Limits
-from relay.pipeline.series import Series
-from relay.pipeline.table import EPOCHS, SeriesTable
-from relay.pipeline.tenancy import ANYWHERE, Origin
+from relay.pipeline.metrics.series.series import Series
+from relay.pipeline.metrics.series.series_table import EPOCHS, SeriesTable
+from relay.pipeline.routing.tenancy import ANYWHERE, Origin
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import Rig, RigSink
 

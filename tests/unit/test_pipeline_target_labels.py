@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.pipeline.plans import TargetOptions
+from relay.pipeline.routing.match_set import TargetOptions
 from tests.support.engine_rig import Rig, RigSink
 from tests.support.sample_writes import T0_MS, histogram, write
 

@@ -6,11 +6,11 @@ import tracemalloc
 
 import pytest
 
-from relay.errors import DecodeError, TooLargeError
-from relay.pipeline import careful
-from relay.pipeline.metric_types import family_of
-from relay.wire.remote_write import SeriesFault
-from relay.wire.remote_write2 import REFS_MAX, Symbols, parse_request, parse_series
+from relay.codec.remote_write.v1 import SeriesFault
+from relay.codec.remote_write.v2 import REFS_MAX, Symbols, parse_request, parse_series
+from relay.pipeline.metrics.hotpath import slow_path
+from relay.pipeline.metrics.metadata.metric_types import family_of
+from relay.runtime.errors import DecodeError, TooLargeError
 from tests.support import raw_writes as raw
 from tests.support.any_points import AnyPoint
 from tests.support.engine_rig import NUMBERS, Rig, RigSink
@@ -124,7 +124,7 @@ def test_symbols_and_series_are_bounded_in_number() -> None:
 
 def test_a_few_bytes_that_become_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """A series costs 25 bytes and repeats 16 kB of labels: refused, and nothing of it stays."""
-    monkeypatch.setattr(careful, "EXPANSION_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(slow_path, "EXPANSION_BYTES_MAX", 1 << 20)
     request = Request2()
     for n in range(100):
         request.series({"__name__": "m", "long": "x" * 16_000}, (1.0, T0_MS + n))
@@ -138,7 +138,7 @@ def test_a_few_bytes_that_become_many(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_gaps_of_native_histograms_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(careful, "BUCKETS_MAX", 100_000)
+    monkeypatch.setattr(slow_path, "BUCKETS_MAX", 100_000)
     request = Request2()
     for n in range(10):
         spans = [(0, 4), (15_000, 1)]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from relay.errors import ConfigError
-from relay.proxy_settings import Proxy
-from relay.settings import load_settings
+from relay.config.settings.proxy import Proxy
+from relay.config.settings.settings import load_settings
+from relay.runtime.errors import ConfigError
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from relay.errors import QuantityError
-from relay.quantity import format_bytes, format_duration, parse_bytes, parse_duration_s
+from relay.runtime.errors import QuantityError
+from relay.runtime.quantity import format_bytes, format_duration, parse_bytes, parse_duration_s
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from relay.exporter.loading import load_exporters
-from relay.exporter.model import ExporterPath
-from relay.selector.ast import Matcher
-from relay.selector.objects import ObjectLabels, ObjectRef
-from relay.selector.resource_matching import Compiled, Compiler, uses_inventory
-from relay.selector.resources import (
+from relay.config.exporter.manifest_loader import load_exporters
+from relay.config.exporter.types import ExporterPath
+from relay.selector.matchers import Matcher
+from relay.selector.resources.compiler import Compiled, Compiler, uses_inventory
+from relay.selector.resources.label_selector import (
     NAMESPACE_NAME,
     Conventions,
     KindAliases,
@@ -26,6 +25,7 @@ from relay.selector.resources import (
     ResourceSelector,
     sanitized,
 )
+from relay.selector.resources.object_lookup import ObjectLabels, ObjectRef
 
 TARGET = Path(__file__).parents[1] / "data/exporters/good/seed-target-resource-selectors.yaml"
 EVERYWHERE = LabelSelector()

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from relay.errors import SelectorError
-from relay.selector.ast import Selector
-from relay.selector.matching import compile_selector
-from relay.selector.parser import parse_selector
+from relay.runtime.errors import SelectorError
+from relay.selector.evaluate import compile_selector
+from relay.selector.matchers import Selector
+from relay.selector.metricsql.parser import parse_selector
 
 DATA = Path(__file__).parents[1] / "data" / "selectors"
 

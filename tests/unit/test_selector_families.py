@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from relay.selector.ast import NAME
-from relay.selector.families import (
+from relay.selector.evaluate import compile_selector
+from relay.selector.histogram_coverage import (
     asked_for_family,
     missing_members,
     possible_families,
     split_histograms,
     whole_names,
 )
-from relay.selector.matching import compile_selector
-from relay.selector.parser import parse_query
+from relay.selector.matchers import NAME
+from relay.selector.metricsql.parser import parse_query
 
 
 @pytest.mark.parametrize(

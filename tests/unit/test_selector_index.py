@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from relay.selector import patterns
-from relay.selector.ast import NAME
-from relay.selector.index import IndexStatistics, SelectorIndex
-from relay.selector.matching import CompiledSelector, compile_selector
-from relay.selector.parser import parse_query
-from relay.selector.patterns import PatternTable
+from relay.selector.evaluate import CompiledSelector, compile_selector
+from relay.selector.index import regex_set
+from relay.selector.index.regex_set import PatternTable
+from relay.selector.index.selector_index import IndexStatistics, SelectorIndex
+from relay.selector.matchers import NAME
+from relay.selector.metricsql.parser import parse_query
 from relay.selector.regex import compile_regex
 
 EMPTY = IndexStatistics(0, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -109,9 +109,9 @@ def test_patterns_settle_into_sets_of_limited_size() -> None:
     table = table_of(1_200)
     statistics = table.statistics()
     assert statistics.patterns == 1_200
-    assert statistics.young <= patterns.YOUNG_MAX
+    assert statistics.young <= regex_set.YOUNG_MAX
     assert 3 <= statistics.sets <= 5
-    assert all(len(group.slots) <= patterns.SET_PATTERNS_MAX for group in table._sets)
+    assert all(len(group.slots) <= regex_set.SET_PATTERNS_MAX for group in table._sets)
     for number in (0, 31, 32, 500, 1_199):
         assert found(table, f"t{number}_x") == [number]
 
@@ -142,21 +142,21 @@ def test_a_pattern_that_comes_back_is_found_again() -> None:
 def test_patterns_beyond_a_sets_memory_are_asked_one_by_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(patterns, "SET_MEMORY_BYTES_MAX", 1)
+    monkeypatch.setattr(regex_set, "SET_MEMORY_BYTES_MAX", 1)
     table = table_of(100)
     assert all(group._engine is None for group in table._sets)
     assert found(table, "t50_x") == [50]
 
 
 def test_sets_keep_to_the_limit_on_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patterns, "SET_INSTRUCTIONS_MAX", 200)
+    monkeypatch.setattr(regex_set, "SET_INSTRUCTIONS_MAX", 200)
     table = table_of(100)
     assert all(group.instructions <= 200 for group in table._sets)
     assert found(table, "t50_x") == [50]
 
 
 def test_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patterns, "ANSWERS_MAX", 5)
+    monkeypatch.setattr(regex_set, "ANSWERS_MAX", 5)
     table = table_of(40)
     for _ in range(2):
         for number in range(20):

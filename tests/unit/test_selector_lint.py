@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.errors import SelectorError
-from relay.selector.ast import Matcher, Op, Selector
-from relay.selector.go_classes import translated
+from relay.runtime.errors import SelectorError
+from relay.selector.evaluate import compile_selector
 from relay.selector.lint import overlaps, remarks
-from relay.selector.matching import compile_selector
-from relay.selector.parser import parse_query
+from relay.selector.matchers import Matcher, Op, Selector
+from relay.selector.metricsql.parser import parse_query
 from relay.selector.regex import compile_regex
+from relay.selector.regex_classes import translated
 
 OPS: list[Op] = ["=", "!=", "=~", "!~"]
 VALUES = ["", "a", "b", "ab"]

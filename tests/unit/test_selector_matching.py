@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from relay.selector.ast import NAME, Matcher, Selector
-from relay.selector.matching import Failure, compile_selector, render, render_selector
-from relay.selector.parser import parse_selector
+from relay.selector.evaluate import Failure, compile_selector, render, render_selector
+from relay.selector.matchers import NAME, Matcher, Selector
+from relay.selector.metricsql.parser import parse_selector
 
 
 def test_everything() -> None:

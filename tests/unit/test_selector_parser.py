@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from relay.errors import SelectorError
-from relay.selector.ast import NAME, Matcher, Selector
-from relay.selector.parser import NESTING_MAX, QUERY_BYTES_MAX, parse_query, parse_selector
+from relay.runtime.errors import SelectorError
+from relay.selector.matchers import NAME, Matcher, Selector
+from relay.selector.metricsql.parser import (
+    NESTING_MAX,
+    QUERY_BYTES_MAX,
+    parse_query,
+    parse_selector,
+)
 
 SEED = (
     "{service_name=“networking.datumapis.com”,"

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from relay.errors import SelectorError
+from relay.runtime.errors import SelectorError
 from relay.selector import regex as regex_module
 from relay.selector.regex import compile_regex, or_values
 

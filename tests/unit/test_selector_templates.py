@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from relay.errors import SelectorError
-from relay.selector.matching import render_selector
-from relay.selector.parser import parse_selector
-from relay.selector.templates import DEFINITIONS_MAX
+from relay.runtime.errors import SelectorError
+from relay.selector.evaluate import render_selector
+from relay.selector.metricsql.parser import parse_selector
+from relay.selector.metricsql.with_templates import DEFINITIONS_MAX
 
 
 def expanded(text: str) -> str:

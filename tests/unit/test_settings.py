@@ -10,11 +10,8 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import yaml
 
-from relay.errors import ConfigError
-from relay.inventory.info_series import InfoSeries
-from relay.inventory.settings import Inventory
-from relay.selector.resources import Conventions, KindAliases
-from relay.settings import (
+from relay.config.settings.resource_labels import Inventory
+from relay.config.settings.settings import (
     Account,
     Address,
     ExporterPath,
@@ -29,6 +26,9 @@ from relay.settings import (
     Translation,
     load_settings,
 )
+from relay.runtime.errors import ConfigError
+from relay.selector.inventory.info_series import InfoSeries
+from relay.selector.resources.label_selector import Conventions, KindAliases
 
 DATA = Path(__file__).parents[1] / "data/settings"
 EXAMPLE = Path(__file__).parents[2] / "config/relay.yaml"

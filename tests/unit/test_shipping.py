@@ -19,10 +19,10 @@ import pytest
 import yaml
 
 import relay
-from relay import cli
-from relay.check import check
-from relay.quantity import parse_bytes
-from relay.settings import load_settings
+from relay.cli import main
+from relay.cli.check import check
+from relay.config.settings.settings import load_settings
+from relay.runtime.quantity import parse_bytes
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = sorted((ROOT / "config/kubernetes").glob("*.yaml"))
@@ -272,7 +272,7 @@ def test_unit_runs_reloads_and_drains() -> None:
 
 def parsed(arguments: list[str]) -> Any:
     """The relay's own reading of a command line; wrong use exits."""
-    return cli._parser().parse_args(arguments)
+    return main._parser().parse_args(arguments)
 
 
 def dockerfile() -> list[tuple[str, str]]:

@@ -6,9 +6,9 @@ import base64
 
 import pytest
 
-from relay.errors import SecretError
-from relay.exporter.model import Authentication, AuthenticationType, SecretRef
-from relay.sink.auth import SecretLookup, credential_headers, redact
+from relay.config.exporter.types import Authentication, AuthenticationType, SecretRef
+from relay.runtime.errors import SecretError
+from relay.sink.http.credentials import SecretLookup, credential_headers, redact
 
 
 def lookup(values: dict[str, str]) -> SecretLookup:

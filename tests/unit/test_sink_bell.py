@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from relay.sink.bell import Bell
+from relay.sink.wakeup import Bell
 
 
 async def test_ringing_wakes_and_is_remembered_until_hushed() -> None:

@@ -8,11 +8,11 @@ import struct
 
 import pytest
 
-from relay.sink.packing import SLICE_S, Packing
-from relay.sink.payload import Bodies, make_payloads
-from relay.wire.arena import Arena
-from relay.wire.batch import SealedBatch
-from relay.wire.otlp import VALUE_TAG, MetricGroup, MetricIdentity, point_prefix
+from relay.codec.otlp.batch import SealedBatch
+from relay.codec.otlp.metrics import VALUE_TAG, MetricGroup, MetricIdentity, point_prefix
+from relay.codec.otlp.point_buffer import Arena
+from relay.sink.encode_scheduler import SLICE_S, Packing
+from relay.sink.queue.payload import Bodies, make_payloads
 from tests.support.batches import GROUP, sealed_batch
 from tests.support.engine_rig import Rig, RigSink
 from tests.support.sample_writes import histogram, write

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from relay.sink.circuit import FAILURES_MAX, PROBE_S_MAX, Circuit, Circuits
+from relay.sink.retry.circuit_breaker import FAILURES_MAX, PROBE_S_MAX, Circuit, Circuits
 
 
 def opened() -> Circuit:

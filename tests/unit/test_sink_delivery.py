@@ -7,22 +7,23 @@ from dataclasses import replace
 
 import pytest
 
-from relay.exporter.model import OtlpHttp, Queue, Retry, Sink
-from relay.sink import outcome, request_size
-from relay.sink import payload as payload_module
+from relay.config.exporter.types import OtlpHttp, Queue, Retry, Sink
+from relay.sink import request_size
 from relay.sink.delivery import Delivery
-from relay.sink.health import LOG_INTERVAL_S_MIN, Health, Note
-from relay.sink.ledger import LedgerStatistics
-from relay.sink.payload import Bodies, Payload, halve, make_payloads
+from relay.sink.queue import payload as payload_module
+from relay.sink.queue.payload import Bodies, Payload, halve, make_payloads
+from relay.sink.reporting.health import LOG_INTERVAL_S_MIN, Health, Note
+from relay.sink.reporting.ledger import LedgerStatistics
 from relay.sink.request_size import PROBE_S
-from relay.sink.retry import RETRY_AFTER_S_MAX
+from relay.sink.retry import classify
+from relay.sink.retry.backoff import RETRY_AFTER_S_MAX
 from relay.sink.steps import Moment, Send, Sleep
 from tests.support.batches import sealed_batch
 from tests.support.holds import Holds
 
 SINK = Sink("s", ("all",), OtlpHttp("http://127.0.0.1:1/v1/metrics", compression="none"))
-UNAVAILABLE = outcome.Retry("http_503", "HTTP 503")
-TOO_LARGE = outcome.Split("HTTP 413")
+UNAVAILABLE = classify.Retry("http_503", "HTTP 503")
+TOO_LARGE = classify.Split("HTTP 413")
 
 
 class Bench:
@@ -58,7 +59,7 @@ class Bench:
         assert isinstance(step, Sleep), step
         return step.delay_s
 
-    def settle(self, verdict: outcome.Verdict, lane: int = 0) -> Payload:
+    def settle(self, verdict: classify.Verdict, lane: int = 0) -> Payload:
         payload = self.send(lane)
         self.delivery.settle(payload, verdict, self.now)
         return payload
@@ -81,7 +82,7 @@ def test_delivered() -> None:
     bench.offer(1, 2, 3)
     assert bench.ledger().queued == 3
     assert bench.holds.total == 1
-    bench.settle(outcome.Delivered(message="soon full"))
+    bench.settle(classify.Delivered(message="soon full"))
     assert bench.finished().delivered == 3
     assert bench.delivery.last_success_at == 1000.0
     assert bench.delivery.last_warning is not None
@@ -92,7 +93,7 @@ def test_delivered() -> None:
 def test_partial_success_is_never_retried(claimed: int, counted: int) -> None:
     bench = Bench()
     bench.offer(1, 2, 3)
-    bench.settle(outcome.Delivered(claimed, "too old"))
+    bench.settle(classify.Delivered(claimed, "too old"))
     ledger = bench.finished()
     assert ledger.delivered == 3 - counted
     assert ledger.rejected == {"partial_success": counted}
@@ -103,7 +104,7 @@ def test_partial_success_is_never_retried(claimed: int, counted: int) -> None:
 def test_rejected() -> None:
     bench = Bench()
     bench.offer(1, 2)
-    bench.settle(outcome.Rejected("http_400", "HTTP 400"))
+    bench.settle(classify.Rejected("http_400", "HTTP 400"))
     assert bench.finished().rejected == {"http_400": 2}
 
 
@@ -116,8 +117,8 @@ def test_the_head_is_tried_again_before_the_next() -> None:
     assert delay is not None
     assert 1.0 <= delay <= 2.0
     bench.advance(delay)
-    assert bench.settle(outcome.Delivered()) is first
-    assert bench.settle(outcome.Delivered()).position == 2
+    assert bench.settle(classify.Delivered()) is first
+    assert bench.settle(classify.Delivered()).position == 2
     assert bench.finished().delivered == 2
 
 
@@ -127,7 +128,7 @@ def test_lanes_fail_alone() -> None:
     bench.offer(2, lane=1)
     bench.settle(UNAVAILABLE, lane=0)
     assert bench.sleep(0)
-    bench.settle(outcome.Delivered(), lane=1)
+    bench.settle(classify.Delivered(), lane=1)
     assert bench.ledger().delivered == 1
 
 
@@ -144,7 +145,7 @@ def test_retry_disabled_still_honours_retry_after() -> None:
     bench = Bench(replace(SINK, retry=Retry(enabled=False)))
     bench.offer(1)
     bench.offer(2)
-    bench.settle(outcome.Retry("http_429", "HTTP 429", after_s=7.0))
+    bench.settle(classify.Retry("http_429", "HTTP 429", after_s=7.0))
     assert bench.ledger().dropped == {"retry_disabled": 1}
     assert bench.sleep() == 7.0
     bench.advance(7.0)
@@ -155,7 +156,7 @@ def test_retry_disabled_still_honours_retry_after() -> None:
 def test_hostile_retry_after_is_capped_and_never_outlives_the_data() -> None:
     bench = Bench(replace(SINK, queue=Queue(age_max_s=600.0)))
     bench.offer(1, 2)
-    bench.settle(outcome.Retry("http_503", "HTTP 503", after_s=float("inf")))
+    bench.settle(classify.Retry("http_503", "HTTP 503", after_s=float("inf")))
     assert bench.sleep() == 600.0
     bench.advance(600.0)
     assert bench.sleep() is None
@@ -192,16 +193,16 @@ def test_too_large_is_halved_in_order_and_remembered() -> None:
     whole = bench.settle(TOO_LARGE)
     assert bench.holds.held[5] == 2
     assert bench.delivery.too_large_bytes == whole.encoded_bytes
-    assert [bench.settle(outcome.Delivered()).points for _ in range(2)] == [2, 2]
+    assert [bench.settle(classify.Delivered()).points for _ in range(2)] == [2, 2]
     assert bench.finished().delivered == 4
     bench.offer(5, 6, 7, 8, position=6)
-    assert bench.settle(outcome.Delivered()).points == 2
+    assert bench.settle(classify.Delivered()).points == 2
     assert bench.holds.held[6] == 1
-    assert bench.settle(outcome.Delivered()).points == 2
+    assert bench.settle(classify.Delivered()).points == 2
     assert bench.finished().delivered == 8
     bench.advance(PROBE_S)
     bench.offer(9, 10, 11, 12)
-    assert bench.settle(outcome.Delivered()).points == 4
+    assert bench.settle(classify.Delivered()).points == 4
     assert bench.delivery.too_large_bytes is None
 
 
@@ -213,13 +214,13 @@ def test_only_the_point_that_is_too_large_is_lost() -> None:
     while not bench.delivery.queue.empty:
         payload = bench.send()
         big = bench.ledger().delivered == 2 or payload.points > 1  # the third point is the big one
-        bench.delivery.settle(payload, TOO_LARGE if big else outcome.Delivered(), bench.now)
+        bench.delivery.settle(payload, TOO_LARGE if big else classify.Delivered(), bench.now)
         delivered.append(payload.points)
         if bench.ledger().rejected:
             break
     assert bench.ledger().rejected == {"too_large": 1}
     assert bench.delivery.too_large_bytes is None
-    bench.settle(outcome.Delivered())
+    bench.settle(classify.Delivered())
     assert bench.finished().delivered == 3
 
 
@@ -245,7 +246,7 @@ def test_a_small_limit_of_the_endpoint_loses_only_what_is_larger() -> None:
     while not bench.delivery.queue.empty:
         payload = bench.send()
         fits = payload.encoded_bytes <= 300
-        bench.delivery.settle(payload, outcome.Delivered() if fits else TOO_LARGE, bench.now)
+        bench.delivery.settle(payload, classify.Delivered() if fits else TOO_LARGE, bench.now)
         refusals += not fits
     ledger = bench.finished()
     assert (ledger.delivered, ledger.rejected) == (10_000, {})
@@ -260,7 +261,7 @@ def test_request_bytes_max_cuts_before_the_queue() -> None:
     assert bench.holds.held[3] == pieces
     points = 0
     while not bench.delivery.queue.empty:
-        payload = bench.settle(outcome.Delivered())
+        payload = bench.settle(classify.Delivered())
         assert payload.encoded_bytes <= 500
         points += payload.points
     assert points == bench.finished().delivered == 20
@@ -281,7 +282,7 @@ def test_a_batch_is_cut_to_what_the_configuration_allows(points: int, config: Si
     largest = config.otlp.request_bytes_max or config.queue.bytes_max // 4
     delivered = 0
     while not bench.delivery.queue.empty:
-        payload = bench.settle(outcome.Delivered())
+        payload = bench.settle(classify.Delivered())
         assert payload.encoded_bytes <= largest
         delivered += payload.points
     ledger = bench.finished()
@@ -296,21 +297,21 @@ def test_refused_credentials_pause_every_lane_without_counting_attempts() -> Non
     bench.offer(2, lane=1)
     in_flight = bench.send(1)
     for expected in (2.0, 4.0, 8.0, 16.0):
-        bench.settle(outcome.Unauthorized("HTTP 401"))
+        bench.settle(classify.Unauthorized("HTTP 401"))
         assert bench.delivery.paused == "HTTP 401"
         delay = bench.sleep()
         assert delay is not None
         assert expected / 2 <= delay <= expected
         bench.advance(delay)
-    bench.settle(outcome.Unauthorized("HTTP 401"))
+    bench.settle(classify.Unauthorized("HTTP 401"))
     before = bench.sleep(0)
-    bench.delivery.settle(in_flight, outcome.Unauthorized("HTTP 401"), bench.now)
+    bench.delivery.settle(in_flight, classify.Unauthorized("HTTP 401"), bench.now)
     assert bench.sleep(0) == bench.sleep(1) == before  # the late answer lengthens nothing
     assert before is not None
     bench.advance(before)
-    bench.settle(outcome.Delivered(), 0)
+    bench.settle(classify.Delivered(), 0)
     assert bench.delivery.paused == ""
-    bench.settle(outcome.Delivered(), 1)
+    bench.settle(classify.Delivered(), 1)
     assert bench.finished().delivered == 2
 
 
@@ -359,7 +360,7 @@ def test_log_lines_follow_changes_of_state_alone() -> None:
     bench = Bench(replace(SINK, retry=Retry(attempts_max=1)))
     for _ in range(50):
         bench.offer(1)
-        bench.settle(outcome.Delivered())
+        bench.settle(classify.Delivered())
     assert bench.notes == []
     for _ in range(50):
         bench.offer(1)
@@ -372,7 +373,7 @@ def test_log_lines_follow_changes_of_state_alone() -> None:
     bench.advance(LOG_INTERVAL_S_MIN)
     for _ in range(50):
         bench.offer(1)
-        bench.settle(outcome.Delivered())
+        bench.settle(classify.Delivered())
     assert [note.good for note in bench.notes] == [False, False, True]
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from relay.journal.disk import Disk
-from relay.journal.frames import FORMAT, FormatError, encode_file_header, encode_frame
-from relay.sink.cursor import Cursor
-from relay.sink.files import SEGMENT_BYTES, QueueFiles, directory_name
-from relay.sink.orphans import StoredQueue
-from relay.sink.owner import Owner
-from relay.sink.payload import STORED, Payload
-from relay.sink.record import SEGMENT_KIND, parse_segment_name, segment_name
+from relay.sink.queue.cursor import Cursor
+from relay.sink.queue.payload import STORED, Payload
+from relay.sink.spill.orphans import StoredQueue
+from relay.sink.spill.owner import Owner
+from relay.sink.spill.record import SEGMENT_KIND, parse_segment_name, segment_name
+from relay.sink.spill.segment_files import SEGMENT_BYTES, QueueFiles, directory_name
+from relay.storage.log.filesystem import Disk
+from relay.storage.log.frame import FORMAT, FormatError, encode_file_header, encode_frame
 from tests.support.faulty_disk import FaultyDisk
 
 OWNER = Owner("ns/exporter", "sink / with $ symbols", "collector.example.com", "u-1")

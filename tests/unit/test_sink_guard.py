@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from relay.errors import ForbiddenAddressError
-from relay.sink.guard import check_address
+from relay.runtime.errors import ForbiddenAddressError
+from relay.sink.http.address_guard import check_address
 
 METADATA = [
     "169.254.169.254",

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from relay.exporter.model import OtlpHttp, Queue, Retry, Sink
-from relay.sink import outcome
-from relay.sink.backlog import Place
-from relay.sink.circuit import Circuit
+from relay.config.exporter.types import OtlpHttp, Queue, Retry, Sink
 from relay.sink.delivery import MEMORY_AGE_S, MEMORY_BYTES_MAX, Delivery
-from relay.sink.health import Note
-from relay.sink.outlook import STALLED_S
-from relay.sink.payload import STORED, Payload
+from relay.sink.queue.disk_index import Place
+from relay.sink.queue.payload import STORED, Payload
+from relay.sink.reporting.forecast import STALLED_S
+from relay.sink.reporting.health import Note
+from relay.sink.retry import classify
+from relay.sink.retry.circuit_breaker import Circuit
 from relay.sink.steps import Load, Moment, Send, Sleep
 from tests.support.batches import sealed_batch
 from tests.support.holds import Holds
@@ -26,7 +26,7 @@ SINK = Sink(
     retry=Retry(backoff_s=2.0),
 )
 HOUR = 3600.0
-DOWN = outcome.Retry("connect_failed", "cannot connect")
+DOWN = classify.Retry("connect_failed", "cannot connect")
 
 
 class Outage:
@@ -39,7 +39,7 @@ class Outage:
         self.disk: dict[tuple[int, int, int], Payload] = {}
         self.offset = 0
         self.position = 0
-        self.down: outcome.Verdict | None = DOWN
+        self.down: classify.Verdict | None = DOWN
         self.delivered: list[int] = []
         self.attempts = 0
         self.circuit = Circuit(random.Random(5))
@@ -87,7 +87,7 @@ class Outage:
                 self.attempts += 1
                 if self.down is None:
                     self.delivered.append(step.payload.encoded_bytes)
-                self.delivery.settle(step.payload, self.down or outcome.Delivered(), self.now)
+                self.delivery.settle(step.payload, self.down or classify.Delivered(), self.now)
 
     def pass_time(self, seconds: float, *, step_s: float, batch_every_s: float = 0.0) -> None:
         due = 0.0
@@ -203,7 +203,7 @@ def test_the_first_answer_ends_the_wait_of_all_lanes() -> None:
 
 def test_an_endpoint_that_asked_for_patience_gets_it() -> None:
     outage = Outage()
-    outage.down = outcome.Retry("http_503", "busy", after_s=600.0)
+    outage.down = classify.Retry("http_503", "busy", after_s=600.0)
     outage.offer()
     outage.work()
     outage.delivery.resume()

@@ -1,4 +1,4 @@
-"""The table of relay/sink/outcome.py, row by row."""
+"""The table of relay/sink/retry/classify.py, row by row."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 
-from relay.sink.exchange import Failure, FailureKind
-from relay.sink.outcome import (
+from relay.sink.http.response import Failure, FailureKind
+from relay.sink.retry.classify import (
     MESSAGE_CHARS_MAX,
     Delivered,
     Rejected,

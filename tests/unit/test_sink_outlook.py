@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.sink.outlook import RATE_S, STALLED_S, Outlook
+from relay.sink.reporting.forecast import RATE_S, STALLED_S, Outlook
 
 
 def watched(growth: float, seconds: int, *, bytes_max: int = 1_000_000, moved: int = 0) -> Outlook:

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from relay.sink.packing import LINE_MAX, SLICE_S, Packing, Unpacked
-from relay.sink.share import BufferedBytes
-from relay.wire.batch import SealedBatch
+from relay.codec.otlp.batch import SealedBatch
+from relay.sink.encode_scheduler import LINE_MAX, SLICE_S, Packing, Unpacked
+from relay.sink.queue.fair_share import BufferedBytes
 from tests.support.batches import sealed_batch
 
 

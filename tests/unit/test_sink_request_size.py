@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from relay.exporter.model import Batch, Retry
-from relay.sink import outcome
+from relay.config.exporter.types import Batch, Retry
 from relay.sink.request_size import FLOOR_BYTES, FLOOR_TRIES, PROBE_S, RequestSize
+from relay.sink.retry import classify
 from tests.unit.test_sink_delivery import SINK, TOO_LARGE, Bench
 
 MIB = 1 << 20
@@ -70,7 +70,7 @@ def test_a_limit_below_the_floor_is_found_too() -> None:
     assert endpoint.refused < FLOOR_TRIES + 25
 
 
-def sent(bench: Bench, answer: Callable[[], outcome.Verdict], seconds: float) -> list[int]:
+def sent(bench: Bench, answer: Callable[[], classify.Verdict], seconds: float) -> list[int]:
     """Let a sink run for so long, 10 ms a request; the points of each request that was taken."""
     taken = []
     end = bench.now.monotonic + seconds
@@ -82,7 +82,7 @@ def sent(bench: Bench, answer: Callable[[], outcome.Verdict], seconds: float) ->
         payload = bench.send()
         verdict = answer()
         bench.delivery.settle(payload, verdict, bench.now)
-        if isinstance(verdict, outcome.Delivered):
+        if isinstance(verdict, classify.Delivered):
             taken.append(payload.points)
         bench.advance(0.01)
     return taken
@@ -106,7 +106,7 @@ def test_three_seconds_of_413_cost_nothing_and_leave_no_trace() -> None:
     assert sent(bench, lambda: TOO_LARGE, 3.0) == []
     assert bench.delivery.health.state == "failing", "it does not keep up"
     assert bench.delivery.last_error is not None
-    taken = sent(bench, outcome.Delivered, 3.0)
+    taken = sent(bench, classify.Delivered, 3.0)
     assert bench.delivery.health.state == "healthy"
     assert min(taken) > 100, "none below the floor"
     assert set(taken[30:]) == {2000}, "as large as before after some successes"
@@ -117,7 +117,7 @@ def test_while_everything_is_refused_requests_grow_rare() -> None:
     bench = many(20)
     requests = 0
 
-    def refuse() -> outcome.Verdict:
+    def refuse() -> classify.Verdict:
         nonlocal requests
         requests += 1
         return TOO_LARGE

@@ -1,4 +1,4 @@
-"""Delays and decisions of relay/sink/retry.py."""
+"""Delays and decisions of relay/sink/retry/backoff.py."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from relay.exporter.model import Retry
-from relay.sink.retry import (
+from relay.config.exporter.types import Retry
+from relay.sink.retry.backoff import (
     BACKOFF_S_MAX,
     RETRY_AFTER_S_MAX,
     Expire,

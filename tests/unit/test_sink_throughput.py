@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay.sink.throughput import Throughput
+from relay.sink.reporting.throughput import Throughput
 
 
 def watched(throughput: Throughput, *, seconds: int, per_s: int, oldest_age_s: float) -> int:

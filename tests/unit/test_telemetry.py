@@ -19,13 +19,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from relay import __version__
-from relay.deprecated_metrics import DEPRECATED
-from relay.distribution import Distribution
-from relay.exposition import expose
-from relay.figures import JournalFigures, LagFigures, OrphanFigures
-from relay.pipeline.drops import Drop
-from relay.sink.throughput import LATENCY_BOUNDS_S, REQUEST_BOUNDS_S
-from relay.telemetry import (
+from relay.telemetry.deprecated_metrics import DEPRECATED
+from relay.telemetry.exposition import expose
+from relay.telemetry.histogram import LATENCY_BOUNDS_S, REQUEST_BOUNDS_S, Distribution
+from relay.telemetry.registry import (
     CATALOGUE,
     IngestFigures,
     SinkFigures,
@@ -34,6 +31,7 @@ from relay.telemetry import (
     StorageFigures,
     Telemetry,
 )
+from relay.telemetry.snapshot import Drop, JournalFigures, LagFigures, OrphanFigures
 
 SNAPSHOT = Snapshot(
     version="1.2.3",

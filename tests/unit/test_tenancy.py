@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, PLATFORM, UNMAPPED, Origin, Tenancy
-from relay.selector.ast import Matcher, Selector
+from relay.pipeline.routing.tenancy import (
+    ANYWHERE,
+    MULTITENANT,
+    PLATFORM,
+    UNMAPPED,
+    Origin,
+    Tenancy,
+)
+from relay.selector.matchers import Matcher, Selector
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import Rig, RigSink
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from relay.inventory.info_series import Claim, StreamKey
-from relay.inventory.store import Inventory
-from relay.pipeline.delta import DeltaStore
+from relay.codec.otlp.data_points import Exemplar, NumberPoint
 from relay.pipeline.engine import Limits
-from relay.pipeline.exemplars import ExemplarShelf
-from relay.pipeline.tenancy import Origin, Tenancy
-from relay.shares import UNCLAIMED, Part, SharedTable, Shares
-from relay.wire.otlp_points import Exemplar, NumberPoint
+from relay.pipeline.metrics.exemplars import ExemplarShelf
+from relay.pipeline.metrics.temporality.delta import DeltaStore
+from relay.pipeline.routing.tenancy import Origin, Tenancy
+from relay.runtime.project_shares import UNCLAIMED, Part, SharedTable, Shares
+from relay.selector.inventory.info_series import Claim, StreamKey
+from relay.selector.inventory.store import Inventory
 from tests.support import raw_writes as raw
 from tests.support.any_points import AnyPoint
 from tests.support.engine_rig import Rig, RigSink

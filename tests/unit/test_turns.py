@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from relay.errors import DecodeError
-from relay.pipeline.pace import Pace
-from relay.turns import DIRECT_S, Turns
+from relay.control.time_slicing import DIRECT_S, Turns
+from relay.pipeline.pacing import Pace
+from relay.runtime.errors import DecodeError
 
 
 def busy(pace: Pace, seconds: float) -> None:

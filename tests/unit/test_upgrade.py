@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from relay.deprecated_metrics import DEPRECATED, REMOVED_IN
-from relay.journal.frames import FORMAT, FORMAT_MIN
-from relay.telemetry import CATALOGUE
+from relay.storage.log.frame import FORMAT, FORMAT_MIN
+from relay.telemetry.deprecated_metrics import DEPRECATED, REMOVED_IN
+from relay.telemetry.registry import CATALOGUE
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/upgrade.md").read_text(encoding="utf-8")

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from relay.pipeline.plans import TargetOptions
-from relay.sink.payload import Bodies, make_payloads
-from relay.wire.otlp import Temporality
-from relay.wire.otlp_split import count_points
+from relay.codec.otlp.metrics import Temporality
+from relay.codec.otlp.split import count_points
+from relay.pipeline.routing.match_set import TargetOptions
+from relay.sink.queue.payload import Bodies, make_payloads
 from tests.support.any_points import STALE_FLAG, AnyPoint, bits
 from tests.support.engine_rig import Rig, RigSink
 from tests.support.sample_writes import T0_MS, T0_NS, histogram, write

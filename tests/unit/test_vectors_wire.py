@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from relay.errors import DecodeError
+from relay.codec.remote_write.v1 import WriteProtocol
+from relay.pipeline.batching.transaction import Intake
 from relay.pipeline.engine import Limits
-from relay.pipeline.intake import Intake
-from relay.wire.remote_write import WriteProtocol
+from relay.runtime.errors import DecodeError
 from tests.support import raw_writes as raw
 from tests.support.any_points import AnyPoint, bits
 from tests.support.engine_rig import Rig, RigSink

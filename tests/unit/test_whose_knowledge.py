@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import pytest
 
-from relay.explain import Explainer, parse_series
-from relay.exporter.model import Exporter, OtlpHttp, Sink, Source
-from relay.knowledge import decode_knowledge, encode_knowledge
-from relay.pipeline.plans import TargetOptions
-from relay.pipeline.tenancy import ANYWHERE, MULTITENANT, UNMAPPED, Origin, Tenancy
-from relay.selector.parser import parse_query
+from relay.config.exporter.types import Exporter, OtlpHttp, Sink, Source
+from relay.control.durability.learned_state import decode_knowledge, encode_knowledge
+from relay.control.explain import Explainer, parse_series
+from relay.pipeline.routing.match_set import TargetOptions
+from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, UNMAPPED, Origin, Tenancy
+from relay.selector.metricsql.parser import parse_query
 from tests.support import raw_writes as raw
 from tests.support.any_points import AnyPoint
 from tests.support.engine_rig import PLAIN, Rig, RigSink

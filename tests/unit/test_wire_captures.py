@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from relay.wire import remote_write2
-from relay.wire.compression import content_encoding, decompress
-from relay.wire.remote_write import parse_labels, parse_metadata, parse_series, top_level
+from relay.codec.compression import content_encoding, decompress
+from relay.codec.remote_write import v2
+from relay.codec.remote_write.v1 import parse_labels, parse_metadata, parse_series, top_level
 from tests.support import prompb
 
 CAPTURES = Path(__file__).parents[1] / "data" / "remote_write"
@@ -60,11 +60,11 @@ def test_a_captured_2_0_body_decodes_to_what_the_official_classes_say(path: Path
     body = decompress(path.read_bytes(), "snappy", bytes_max=32 << 20)
     official = prompb.RequestV2.FromString(body)
 
-    symbols, spans = remote_write2.parse_request(body)
+    symbols, spans = v2.parse_request(body)
 
     assert len(spans) == len(official.timeseries) > 1000
     for span, theirs in zip(spans, official.timeseries, strict=True):
-        ours = remote_write2.parse_series(body, *span)
+        ours = v2.parse_series(body, *span)
         assert ours.refs == list(theirs.labels_refs)
         names = [official.symbols[ref] for ref in theirs.labels_refs]
         key = symbols.key(ours.refs, bytes_max=16 << 10)

@@ -13,8 +13,7 @@ import cramjam
 import pytest
 import zstandard
 
-from relay.errors import DecodeError, TooLargeError, UnsupportedMediaError, WireError
-from relay.wire.compression import (
+from relay.codec.compression import (
     OwnEncoding,
     SenderEncoding,
     compress,
@@ -22,8 +21,9 @@ from relay.wire.compression import (
     decompress,
     decompress_own,
 )
-from relay.wire.fresh_bytes import fresh_bytes
-from relay.wire.protobuf import varint
+from relay.codec.protobuf import varint
+from relay.codec.uninitialized_bytes import fresh_bytes
+from relay.runtime.errors import DecodeError, TooLargeError, UnsupportedMediaError, WireError
 
 MIB = 1 << 20
 LIMIT = 4 * MIB
@@ -211,8 +211,8 @@ def test_a_gibibyte_bomb_costs_less_than_twice_the_limit(
 
 _BOMBS_IN_A_CHILD = """
 import resource, sys
-from relay.errors import WireError
-from relay.wire.compression import decompress
+from relay.runtime.errors import WireError
+from relay.codec.compression import decompress
 
 limit = int(sys.argv[1])
 bombs = [bytes.fromhex(line) for line in sys.stdin]

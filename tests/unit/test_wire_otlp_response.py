@@ -9,14 +9,14 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse as Response,
 )
 
-from relay.errors import DecodeError
-from relay.wire.otlp_response import (
+from relay.codec.otlp.response import (
     MESSAGE_CHARS_MAX,
     PartialSuccess,
     parse_response,
     parse_status_message,
 )
-from relay.wire.protobuf import field_bytes
+from relay.codec.protobuf import field_bytes
+from relay.runtime.errors import DecodeError
 
 PROTOBUF = "application/x-protobuf"
 

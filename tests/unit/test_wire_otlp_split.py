@@ -7,8 +7,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest as Request,
 )
 
-from relay.errors import DecodeError
-from relay.wire.otlp_split import count_points, split_request
+from relay.codec.otlp.split import count_points, split_request
+from relay.runtime.errors import DecodeError
 
 
 def request(*counts: int) -> Request:

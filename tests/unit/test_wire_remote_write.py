@@ -6,9 +6,8 @@ import struct
 
 import pytest
 
-from relay.errors import DecodeError, TooLargeError, WireError
-from relay.wire.protobuf import field_bytes, iter_fields, varint
-from relay.wire.remote_write import (
+from relay.codec.protobuf import field_bytes, iter_fields, varint
+from relay.codec.remote_write.v1 import (
     ELEMENTS_MAX,
     FaultReason,
     Labels,
@@ -20,6 +19,7 @@ from relay.wire.remote_write import (
     parse_series,
     top_level,
 )
+from relay.runtime.errors import DecodeError, TooLargeError, WireError
 from tests.support import prompb
 
 ONE = struct.pack("<d", 1.0)

@@ -1,0 +1,436 @@
+"""What the relay says about itself: the scrape's snapshot and the ``/status`` document.
+
+Both are made from the same reports, so they never disagree. Nothing here holds a secret: an
+endpoint is shown without query or user part, which validation does not let in anyway.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from relay import __version__
+from relay.api.contract import EVERYTHING, StatusFilter
+from relay.api.storage_status import (
+    journal_document,
+    journal_figures,
+    journal_storage,
+    orphan_document,
+    orphan_figures,
+    queues_document,
+    queues_figures,
+    time_document,
+)
+from relay.config.exporter.types import Exporter, Source
+from relay.control.durability.admission import NO_MEMORY, MemoryStatistics
+from relay.control.durability.replay import NO_REPLAY, ReplayStatistics
+from relay.control.reconcile.reloader import ReloadStatistics
+from relay.control.reconcile.sink_report import SinkReport
+from relay.pipeline.drop_counters import REASONS
+from relay.pipeline.metrics.metadata.project_types import Contradiction
+from relay.pipeline.routing.match_set import SourceTally
+from relay.pipeline.statistics import EngineStatistics
+from relay.runtime.errors import Fault
+from relay.runtime.event_loop import give_way
+from relay.selector.resources.label_selector import ResourceSelection
+from relay.sink.reporting.health import STATES
+from relay.sink.reporting.ledger import LedgerStatistics
+from relay.sink.spill.store import StoreStatistics
+from relay.sink.steps import Remark
+from relay.storage.journal.statistics import JournalStatistics
+from relay.telemetry.snapshot import (
+    Drop,
+    IngestFigures,
+    LagFigures,
+    SinkFigures,
+    Snapshot,
+    SourceFigures,
+)
+
+UNEXPORTED_MAX = 100
+"""Families that a sink's status names as not exported; the metrics have all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything the two documents are made of, taken at one moment. ``now`` is the wall clock,
+    s.
+
+    What is in it does not change, but for the counts of sources, which may be some samples ahead:
+    any thread may write it out.
+    """
+
+    now: float
+    started_at: float
+    ingest: IngestFigures
+    engine: EngineStatistics
+    lag: LagFigures
+    exporters: tuple[Exporter, ...]
+    faults: tuple[Fault, ...]
+    sources: tuple[SourceTally, ...]
+    sinks: tuple[SinkReport, ...]
+    departed: LedgerStatistics
+    changes: ReloadStatistics | None
+    store: StoreStatistics | None = None
+    journal: JournalStatistics | None = None
+    replay: ReplayStatistics = NO_REPLAY
+    memory: MemoryStatistics = NO_MEMORY
+    unreachable_endpoints: int = 0
+
+    def snapshot(self) -> Snapshot:
+        """The figures of a scrape."""
+        return snapshot(self)
+
+    def status(self, wanted: StatusFilter = EVERYTHING) -> dict[str, Any]:
+        """Return the ``/status`` document; of one project, where given, only what that may see."""
+        return project_document(self, wanted) if wanted.project else document(self, wanted)
+
+
+def snapshot(facts: Facts) -> Snapshot:
+    """The figures of a scrape."""
+    engine = facts.engine
+    return Snapshot(
+        version=__version__,
+        build="compiled",
+        ingest=facts.ingest,
+        received_samples={str(name): n for name, n in engine.received_by_protocol.items()},
+        dropped_samples=engine.dropped_samples,
+        unmatched_samples=engine.router.unmatched_samples,
+        sources=tuple(
+            SourceFigures(tally.exporter, tally.source, tally.samples) for tally in facts.sources
+        ),
+        sinks=tuple(_sink_figures(report, facts.now) for report in facts.sinks),
+        orphans=orphan_figures(facts.store.orphans) if facts.store else None,
+        removed_sinks={
+            "delivered": facts.departed.delivered,
+            "rejected": sum(facts.departed.rejected.values()),
+            "expired": facts.departed.expired,
+            "dropped": sum(facts.departed.dropped.values()),
+        },
+        storage=(
+            *((journal_storage(facts.journal),) if facts.journal else ()),
+            *((queues_figures(facts.store),) if facts.store else ()),
+        ),
+        journal=journal_figures(facts.journal, facts.replay) if facts.journal else None,
+        memory_bytes={
+            "queued": facts.memory.queued_bytes,
+            "open": facts.memory.open_bytes,
+            "pending": facts.memory.pending_bytes,
+        },
+        memory_bytes_max=facts.memory.bytes_max,
+        unreachable_endpoints=facts.unreachable_endpoints,
+        series_active=engine.table.active,
+        series_created=engine.table.created,
+        series_forgotten={
+            "idle": engine.table.forgotten_idle,
+            "full": engine.table.forgotten_full,
+        },
+        series_retyped=engine.types.retyped,
+        metadata_families=engine.types.families,
+        metadata_contradictions=engine.types.contradictions,
+        assembled_samples=engine.assembly.outcomes,
+        assembled_points=engine.assembly.points,
+        waiting_samples=engine.assembly.waiting_samples,
+        histogram_families=engine.assembly.families,
+        exemplars={
+            "received": engine.exemplars.received,
+            "sent": engine.exemplars.sent,
+            "dropped": engine.exemplars.dropped,
+        },
+        delta_points=engine.deltas.outcomes,
+        delta_states=engine.deltas.states,
+        drops=engine.drops,
+        exporters=len(facts.exporters),
+        exporter_faults=len(facts.faults),
+        reloads=facts.changes.reloads if facts.changes else {},
+        selectors_always_asked=engine.router.always_asked,
+        inventory_objects={
+            "manifests": engine.inventory.from_manifests,
+            "series": engine.inventory.from_stream,
+        },
+        ingest_next_position=engine.positions.next,
+        ingest_oldest_held_position=engine.positions.low,
+        loop_lag=facts.lag,
+    )
+
+
+def _sink_figures(report: SinkReport, now: float) -> SinkFigures:
+    give_way()
+    ledger = report.ledger
+    worker = report.worker
+    forecast = worker.forecast
+    return SinkFigures(
+        exporter=report.exporter,
+        sink=report.sink,
+        matched_points=report.matched,
+        matched_samples=report.matched_samples,
+        delivered=ledger.delivered,
+        rejected=ledger.rejected,
+        expired=ledger.expired,
+        dropped=ledger.dropped,
+        queued_points=ledger.queued + report.open,
+        queue_bytes=report.queue.bytes,
+        queue_bytes_max=report.queue.bytes_max,
+        oldest_point_age_s=_oldest_age_s(report, now),
+        memory_bytes=report.queue.memory_bytes,
+        stored_bytes=report.queue.stored_bytes,
+        full_in_s=math.inf if forecast.full_in_s is None else forecast.full_in_s,
+        stalled_s=forecast.stalled_s,
+        unreachable=worker.circuit_open,
+        requests=worker.requests,
+        sent_bytes=worker.bytes_sent,
+        last_success_at=worker.last_success_at or 0.0,
+        last_error_at=worker.last_error.at if worker.last_error else 0.0,
+        paused=bool(worker.paused),
+        internal_errors=worker.internal_errors,
+        behind=worker.state == "behind",
+        request_durations=worker.throughput.requests,
+        delivery_latency=worker.throughput.latency,
+    )
+
+
+def document(facts: Facts, wanted: StatusFilter = EVERYTHING) -> dict[str, Any]:
+    """Return the ``/status`` document for the operator."""
+    engine = facts.engine
+    return {
+        "version": __version__,
+        "build": "compiled",
+        "startedAt": time_document(facts.started_at),
+        "ingest": {
+            "requests": {str(code): count for code, count in facts.ingest.requests.items()},
+            "refusedRequests": dict(facts.ingest.refused),
+            "receivedSamples": engine.received_samples,
+            "droppedSamples": engine.dropped_samples,
+            "unmatchedSamples": engine.router.unmatched_samples,
+            "exemplars": {
+                "received": engine.exemplars.received,
+                "sent": engine.exemplars.sent,
+                "dropped": engine.exemplars.dropped,
+                "waiting": engine.exemplars.waiting,
+            },
+            "activeSeries": engine.table.active,
+            "metadataFamilies": engine.types.families,
+            "metadataRefused": engine.types.refused,
+            "metadataContradictions": [_contradiction(one) for one in engine.types.contradicted],
+            "assembly": {
+                "families": engine.assembly.families,
+                "points": engine.assembly.points,
+                "samples": engine.assembly.outcomes,
+                "waitingSamples": engine.assembly.waiting_samples,
+            },
+            "firstSight": {
+                "families": engine.first_sight.families,
+                "samples": engine.first_sight.samples,
+                "settledFamilies": engine.first_sight.settled,
+                "earlyFamilies": engine.first_sight.early,
+            },
+            "deltas": {"streams": engine.deltas.states, "points": engine.deltas.outcomes},
+        },
+        "changes": _changes(facts.changes),
+        **_resources(facts, wanted, facts.exporters, facts.faults),
+        "removedSinks": [
+            {"exporter": report.exporter, "name": report.sink, **_sink(report, facts.now)}
+            for report in facts.sinks
+            if report.removed
+        ],
+        "storage": {
+            **(journal_document(facts.journal, facts.replay) if facts.journal else {}),
+            **(queues_document(facts.store) if facts.store else {}),
+        }
+        or None,
+        "memory": {"usedBytes": facts.memory.used_bytes, "maxBytes": facts.memory.bytes_max},
+    }
+
+
+def project_document(facts: Facts, wanted: StatusFilter) -> dict[str, Any]:
+    """Return what one project may see: its exporters and faults, and nothing of any other."""
+    project = wanted.project
+    return {
+        "project": project,
+        **_resources(
+            facts,
+            wanted,
+            [exporter for exporter in facts.exporters if exporter.project == project],
+            [fault for fault in facts.faults if fault.project == project],
+        ),
+        "orphans": [
+            orphan_document(queue)
+            for queue in (facts.store.orphans.queues if facts.store else ())
+            if queue.exporter.startswith(f"{project}/")
+        ],
+        "metadataContradictions": [
+            _contradiction(one) for one in facts.engine.types.contradicted if one.project == project
+        ],
+    }
+
+
+def _contradiction(one: Contradiction) -> dict[str, Any]:
+    """A family of which the senders of one project say different types."""
+    return {
+        "project": one.project,
+        "family": one.family,
+        "type": one.kept,
+        "otherType": one.other,
+        "count": one.count,
+    }
+
+
+def _resources(
+    facts: Facts, wanted: StatusFilter, exporters: Sequence[Exporter], faults: Iterable[Fault]
+) -> dict[str, Any]:
+    sources = {(tally.exporter, tally.source): tally.samples for tally in facts.sources}
+    sinks = {(report.exporter, report.sink): report for report in facts.sinks if not report.removed}
+    drops: dict[tuple[str, str], list[Drop]] = {}
+    for drop in facts.engine.drops:
+        drops.setdefault((drop.exporter, drop.sink), []).append(drop)
+    all_sinks = ((one.id, sink.name) for one in exporters for sink in one.sinks)
+    states = Counter(sinks[key].worker.state for key in all_sinks)
+    shown = (
+        _exporter(exporter, sources, sinks, drops, facts.now)
+        for exporter in exporters
+        if wanted.admits(exporter.id)
+    )
+    return {
+        "summary": {
+            "exporters": len(exporters),
+            "sinks": {state: states[state] for state in STATES},
+        },
+        "exporters": [one for one in map(partial(_in_state, wanted.state), shown) if one],
+        "faults": [
+            {"origin": fault.origin, "path": fault.path, "message": fault.message}
+            for fault in faults
+        ],
+    }
+
+
+def _in_state(state: str, exporter: dict[str, Any]) -> dict[str, Any] | None:
+    """Leave of an exporter's document the sinks in a state ("" means any); None where none is."""
+    if not state:
+        return exporter
+    sinks = [sink for sink in exporter["sinks"] if sink["state"] == state]
+    return {**exporter, "sinks": sinks} if sinks else None
+
+
+def _changes(changes: ReloadStatistics | None) -> dict[str, Any] | None:
+    """What reloading and watching did since the start."""
+    if changes is None:
+        return None
+    return {
+        "added": changes.added,
+        "changed": changes.changed,
+        "removed": changes.removed,
+        "lastAt": time_document(changes.applied_at),
+        "lastSeconds": round(changes.applied_in_s, 3),
+        "failures": changes.failures,
+    }
+
+
+def _exporter(
+    exporter: Exporter,
+    sources: Mapping[tuple[str, str], int],
+    sinks: Mapping[tuple[str, str], SinkReport],
+    drops: Mapping[tuple[str, str], Sequence[Drop]],
+    now: float,
+) -> dict[str, Any]:
+    give_way()
+    name = exporter.id
+    return {
+        "name": name,
+        "origin": exporter.origin,
+        "warnings": [one.text for one in exporter.warnings],
+        "sources": [
+            {
+                "name": source.name,
+                **_selected(source),
+                "matchedSamples": sources.get((name, source.name), 0),
+            }
+            for source in exporter.sources
+        ],
+        "sinks": [
+            {
+                "name": sink.name,
+                "endpoint": sink.otlp.url,
+                "sources": list(sink.sources),
+                **_sink(sinks[name, sink.name], now),
+                "unexported": _unexported(drops.get((name, sink.name), ())),
+            }
+            for sink in exporter.sinks
+        ],
+    }
+
+
+def _unexported(drops: Sequence[Drop]) -> dict[str, Any]:
+    """Samples that matched and became no point of a sink: all of them, and those that were dropped
+    last by family and reason."""
+    latest = sorted(drops, key=lambda drop: -drop.last)[:UNEXPORTED_MAX]
+    return {
+        "samples": sum(drop.samples for drop in drops),
+        "families": [
+            {
+                "family": drop.family,
+                "reason": drop.reason,
+                "meaning": REASONS.get(drop.reason, ""),
+                "samples": drop.samples,
+                "since": time_document(drop.since),
+                "lastAt": time_document(drop.last),
+            }
+            for drop in latest
+        ],
+    }
+
+
+def _selected(source: Source) -> dict[str, Any]:
+    """As its author wrote it, nearly."""
+    if isinstance(source.selector, ResourceSelection):
+        return {"resourceSelectors": [str(one) for one in source.selector.selectors]}
+    return {"metricsql": source.query}
+
+
+def _sink(report: SinkReport, now: float) -> dict[str, Any]:
+    ledger = report.ledger
+    worker = report.worker
+    full_in_s = worker.forecast.full_in_s
+    return {
+        "ledger": {
+            "matched": report.matched,
+            "delivered": ledger.delivered,
+            "rejected": dict(ledger.rejected),
+            "expired": ledger.expired,
+            "dropped": dict(ledger.dropped),
+            "queued": ledger.queued + report.open,
+            "balanced": report.balanced,
+        },
+        "queue": {
+            "requests": report.queue.payloads,
+            "bytes": report.queue.bytes,
+            "maxBytes": report.queue.bytes_max,
+            "memoryBytes": report.queue.memory_bytes,
+            "storedBytes": report.queue.stored_bytes,
+            "oldestPointAgeSeconds": round(_oldest_age_s(report, now), 3),
+            "secondsUntilFull": None if full_in_s is None else round(full_in_s, 1),
+        },
+        "stalledSeconds": round(worker.forecast.stalled_s, 1),
+        "unreachable": worker.circuit_open,
+        "requests": dict(worker.requests),
+        "sentBytes": worker.bytes_sent,
+        "lastSuccessAt": time_document(worker.last_success_at),
+        "state": worker.state,
+        "behind": worker.throughput.behind or None,
+        "lastError": _remark(worker.last_error),
+        "lastWarning": _remark(worker.last_warning),
+        "paused": worker.paused or None,
+    }
+
+
+def _oldest_age_s(report: SinkReport, now: float) -> float:
+    """Age of the oldest point that is queued or in an open batch; 0 where there is none."""
+    opened = report.open_since
+    return max(report.oldest_point_age_s or 0.0, now - opened if opened else 0.0)
+
+
+def _remark(remark: Remark | None) -> dict[str, Any] | None:
+    return {"text": remark.text, "at": time_document(remark.at)} if remark else None

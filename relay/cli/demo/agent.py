@@ -1,0 +1,153 @@
+"""An agent of the platform: sends remote write over HTTP as Prometheus (snappy) or vmagent (zstd)
+does, metadata in messages of its own.
+
+Samples count as sent when the relay said that it took them. A request under way at the end is
+finished and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import aiohttp
+import cramjam
+import zstandard
+
+from relay.cli.demo.platform import Scraper
+from relay.codec.compression import SenderEncoding
+
+METADATA_REQUESTS = 50
+"""Metadata is sent first and again after so many requests."""
+
+REQUEST_TIMEOUT_S = 10.0
+_RETRY_AFTER_S_MAX = 5.0
+
+_HEADERS: dict[SenderEncoding, dict[str, str]] = {
+    "snappy": {"X-Prometheus-Remote-Write-Version": "0.1.0"},
+    "zstd": {"X-VictoriaMetrics-Remote-Write-Version": "1"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStatistics:
+    """``samples`` that the relay took, in ``requests``, metadata's included.
+
+    ``refused_samples`` were answered in any other way than "send it again"; ``last_refusal`` is
+    how, or "".
+    """
+
+    encoding: SenderEncoding
+    requests: int
+    samples: int
+    refused_samples: int
+    last_refusal: str
+
+
+class Agent:
+    """Sends a scraper's requests, one every ``interval_s``, one at a time."""
+
+    def __init__(
+        self,
+        scraper: Scraper,
+        session: aiohttp.ClientSession,
+        url: str,
+        encoding: SenderEncoding,
+        *,
+        interval_s: float,
+        clock: Callable[[], float] = time.time,
+        tick: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``clock`` is wall time, ``tick`` what the interval is measured with; both in s."""
+        self._scraper = scraper
+        self._session = session
+        self._url = url
+        self._encoding: SenderEncoding = encoding
+        self._interval_s = interval_s
+        self._clock = clock
+        self._tick = tick
+        self._requests = 0
+        self._samples = 0
+        self._refused_samples = 0
+        self._last_refusal = ""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Send until ``stop``. An agent that is late sends at once, but does not catch up."""
+        due = self._tick()
+        sent = 0
+        while not stop.is_set():
+            if sent % METADATA_REQUESTS == 0:
+                await self._send(self._scraper.metadata(), 0, stop)
+            request = self._scraper.next_request(int(self._clock() * 1000))
+            await self._send(request.body, request.samples, stop)
+            sent += 1
+            due = max(due + self._interval_s, self._tick())
+            await wait_for(stop, due - self._tick())
+
+    def statistics(self) -> AgentStatistics:
+        """A snapshot."""
+        return AgentStatistics(
+            self._encoding, self._requests, self._samples, self._refused_samples, self._last_refusal
+        )
+
+    async def _send(self, body: bytes, samples: int, stop: asyncio.Event) -> None:
+        """Send one body until it is taken, refused for good, or ``stop`` while it is put off."""
+        data = _compress(body, self._encoding)
+        headers = {
+            "Content-Type": "application/x-protobuf",
+            "Content-Encoding": self._encoding,
+            "User-Agent": "relay-demo",
+            **_HEADERS[self._encoding],
+        }
+        while True:
+            try:
+                async with self._session.post(
+                    self._url,
+                    data=data,
+                    headers=headers,
+                    timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
+                ) as response:
+                    text = await response.text()
+            except (aiohttp.ClientError, TimeoutError) as error:
+                # Whether the relay has the samples is unknown; the ledger will tell.
+                self._refuse(samples, f"no answer: {type(error).__name__} {error}".rstrip())
+                return
+            if response.ok:
+                self._requests += 1
+                self._samples += samples
+                return
+            if response.status != HTTPStatus.SERVICE_UNAVAILABLE:
+                self._refuse(samples, f"HTTP {response.status}: {text}")
+                return
+            await wait_for(stop, _retry_after_s(response))
+            if stop.is_set():
+                return
+
+    def _refuse(self, samples: int, why: str) -> None:
+        self._refused_samples += samples
+        self._last_refusal = why
+
+    def __repr__(self) -> str:
+        return f"<Agent {self._encoding} sent {self._samples} samples>"
+
+
+async def wait_for(event: asyncio.Event, seconds: float) -> None:
+    """Wait for the event, at most so long; at least give way to others once."""
+    with contextlib.suppress(TimeoutError):  # the time is over, which is what was asked for
+        async with asyncio.timeout(max(0.0, seconds)):
+            await event.wait()
+
+
+def _compress(body: bytes, encoding: SenderEncoding) -> bytes:
+    if encoding == "zstd":
+        return zstandard.ZstdCompressor(level=1).compress(body)
+    return bytes(cramjam.snappy.compress_raw(body))
+
+
+def _retry_after_s(response: aiohttp.ClientResponse) -> float:
+    text = response.headers.get("Retry-After", "")
+    return min(float(text), _RETRY_AFTER_S_MAX) if text.isdigit() else 1.0

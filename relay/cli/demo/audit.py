@@ -1,0 +1,119 @@
+"""The final ledger: what the platform sent, what the relay says became of it, what the endpoints
+have.
+
+Three parties count for themselves, and every line here compares two of them. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from relay.api.status import Facts
+from relay.cli.demo.agent import AgentStatistics
+from relay.cli.demo.receiver import ReceiverStatistics
+from relay.control.reconcile.reconciler import SinkKey
+from relay.control.reconcile.sink_report import SinkReport
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Two counts that must be equal; ``what`` says which, and where."""
+
+    what: str
+    left: int
+    right: int
+
+    @property
+    def balanced(self) -> bool:
+        """Whether they are."""
+        return self.left == self.right
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.left:,} {'=' if self.balanced else '!='} {self.right:,}"
+
+
+@dataclass(frozen=True, slots=True)
+class SinkAudit:
+    """One sink's account: points by fate as the relay counts them, and what must hold.
+
+    ``own`` compares the relay with itself, ``across`` with the endpoint.
+    """
+
+    exporter: str
+    sink: str
+    matched: int
+    delivered: int
+    rejected: int
+    expired: int
+    dropped: int
+    queued: int
+    endpoint: ReceiverStatistics
+    own: tuple[Check, ...]
+    across: tuple[Check, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Everything that was compared at the end."""
+
+    checks: tuple[Check, ...]
+    """Of the platform and the relay as a whole."""
+    sinks: tuple[SinkAudit, ...]
+
+    def faults(self) -> list[Check]:
+        """What does not balance."""
+        checks = [*self.checks]
+        for sink in self.sinks:
+            checks += (*sink.own, *sink.across)
+        return [check for check in checks if not check.balanced]
+
+
+def audit(
+    agents: Sequence[AgentStatistics],
+    facts: Facts,
+    endpoints: Mapping[SinkKey, ReceiverStatistics],
+) -> Audit:
+    """Compare. ``facts`` were taken after the relay has drained and stopped."""
+    sent = sum(agent.samples for agent in agents)
+    refused = sum(agent.refused_samples for agent in agents)
+    engine = facts.engine
+    faulty = sum(engine.dropped_samples.values())
+    return Audit(
+        checks=(
+            Check("sent by the platform, received by the relay", sent, engine.received_samples),
+            Check("refused by the relay or dropped as faulty, none", refused + faulty, 0),
+        ),
+        sinks=tuple(_audit_sink(sink, endpoints[sink.exporter, sink.sink]) for sink in facts.sinks),
+    )
+
+
+def _audit_sink(report: SinkReport, endpoint: ReceiverStatistics) -> SinkAudit:
+    ledger = report.ledger
+    rejected, dropped = sum(ledger.rejected.values()), sum(ledger.dropped.values())
+    queued = ledger.queued + report.open
+    accounted = ledger.delivered + rejected + ledger.expired + dropped + queued
+
+    def check(what: str, left: int, right: int) -> Check:
+        return Check(f"{report.exporter} {report.sink}: {what}", left, right)
+
+    return SinkAudit(
+        exporter=report.exporter,
+        sink=report.sink,
+        matched=report.matched,
+        delivered=ledger.delivered,
+        rejected=rejected,
+        expired=ledger.expired,
+        dropped=dropped,
+        queued=queued,
+        endpoint=endpoint,
+        own=(
+            check("matched, accounted for", report.matched, accounted),
+            check("still queued, none", queued, 0),
+            check("internal errors, none", report.worker.internal_errors, 0),
+        ),
+        across=(
+            check("delivered, kept by the endpoint", ledger.delivered, endpoint.kept),
+            check("rejected, refused by the endpoint", rejected, endpoint.rejected),
+        ),
+    )

@@ -1,0 +1,213 @@
+"""The demo's live table and final ledger as lines of at most :data:`COLUMNS` characters. Pure, but
+for :class:`Screen`, which writes them.
+
+Only ASCII and, on a terminal, two control sequences: it has to look right everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TextIO
+
+from relay.cli.demo.agent import AgentStatistics
+from relay.cli.demo.audit import Audit, Check, SinkAudit
+from relay.control.reconcile.reconciler import SinkKey
+from relay.control.reconcile.sink_report import SinkReport
+
+COLUMNS = 80
+
+_NAME = 22
+_HEAD = (
+    f"  {'exporter / sink':<{_NAME + 2}}"
+    f"{'matched':>10}{'delivered':>10}{'rejected':>9}{'queued':>8}{'rate/s':>8} state"
+)
+_LEDGER_HEAD = (
+    f"  {'exporter / sink':<{_NAME + 2}}"
+    f"{'matched':>10}{'delivered':>10}{'rejected':>10}{'expired':>8}{'dropped':>8}{'queued':>8}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SinkRow:
+    """One sink at one moment, in points; ``rate`` is delivered points a second.
+
+    ``error`` is the last one and ``error_age_s`` how old it is; "" where there was none.
+    """
+
+    exporter: str
+    sink: str
+    matched: int
+    delivered: int
+    rejected: int
+    queued: int
+    rate: float
+    state: str
+    error: str = ""
+    error_age_s: float = 0.0
+
+
+class Pace:
+    """Makes rows of reports; knows what was delivered last time, and so how fast it goes."""
+
+    def __init__(self) -> None:
+        self._elapsed_s = 0.0
+        self._delivered: dict[SinkKey, int] = {}
+
+    def rows(
+        self, reports: Iterable[SinkReport], *, elapsed_s: float, now: float
+    ) -> tuple[SinkRow, ...]:
+        """One row for each sink; ``now`` is wall clock, s."""
+        interval_s = elapsed_s - self._elapsed_s
+        self._elapsed_s = elapsed_s
+        return tuple(self._row(report, interval_s, now) for report in reports)
+
+    def _row(self, report: SinkReport, interval_s: float, now: float) -> SinkRow:
+        key = (report.exporter, report.sink)
+        ledger = report.ledger
+        error = report.worker.last_error
+        gained = ledger.delivered - self._delivered.get(key, 0)
+        self._delivered[key] = ledger.delivered
+        return SinkRow(
+            exporter=report.exporter,
+            sink=report.sink,
+            matched=report.matched,
+            delivered=ledger.delivered,
+            rejected=sum(ledger.rejected.values()),
+            queued=ledger.queued + report.open,
+            rate=gained / interval_s if interval_s > 0 else 0.0,
+            state=report.worker.state,
+            error=error.text if error else "",
+            error_age_s=max(0.0, now - error.at) if error else 0.0,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Pace at {self._elapsed_s:.1f} s>"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything that the table shows. ``seconds`` is how long the demo runs, None without end."""
+
+    elapsed_s: float
+    seconds: float | None
+    agents: tuple[AgentStatistics, ...]
+    received: int
+    unmatched: int
+    series: int
+    sinks: tuple[SinkRow, ...]
+
+
+def render(view: View) -> list[str]:
+    """The live table."""
+    until = "Ctrl-C ends it" if view.seconds is None else f"of {clock(view.seconds)}"
+    requests = " and ".join(f"{agent.requests:,} {agent.encoding}" for agent in view.agents)
+    sent = sum(agent.samples for agent in view.agents)
+    lines = [
+        rule(f"{clock(view.elapsed_s)} {until}"),
+        f"  platform sent      {sent:>11,} samples in {requests} requests",
+        f"  relay received     {view.received:>11,} samples of {view.series:,} series",
+        f"  nobody asked for   {view.unmatched:>11,} of them",
+        "",
+        _HEAD,
+    ]
+    for exporter, sinks in groupby(view.sinks, key=lambda row: row.exporter):
+        lines.append(f"  {exporter}")
+        for sink in sinks:
+            lines += _sink_lines(sink)
+    return [fit(line) for line in lines]
+
+
+def render_ledger(audit: Audit) -> list[str]:
+    """The final ledger: every comparison, with its verdict in the margin."""
+    lines = [rule("ledger"), "  samples"]
+    for check in audit.checks:
+        counts = f"{check.left:,}" if check.balanced else f"{check.left:,} != {check.right:,}"
+        lines.append(f"{_verdict([check])}{check.what}: {counts}")
+    lines += [
+        "",
+        "  points: matched = delivered + rejected + expired + dropped + queued",
+        _LEDGER_HEAD,
+    ]
+    for exporter, sinks in groupby(audit.sinks, key=lambda sink: sink.exporter):
+        lines.append(f"  {exporter}")
+        for sink in sinks:
+            lines += _ledger_lines(sink)
+    return [fit(line) for line in lines]
+
+
+def rule(title: str) -> str:
+    """A line with a title in it."""
+    return f"-- {title} ".ljust(COLUMNS, "-")
+
+
+def fit(line: str) -> str:
+    """The line, cut where it would not fit, with nothing in it that a terminal could obey."""
+    line = "".join(char if char.isascii() and char.isprintable() else "?" for char in line)
+    return line if len(line) <= COLUMNS else line[: COLUMNS - 3] + "..."
+
+
+def number(value: float) -> str:
+    """A whole number that never needs more than nine characters."""
+    if value < 10_000_000:
+        return f"{value:,.0f}"
+    exponent = min(int(math.log10(value)) // 3, 4)
+    return f"{value / 1000**exponent:,.1f}{'kMGT'[exponent - 1]}"
+
+
+def clock(seconds: float) -> str:
+    """``mm:ss``; the minutes go on beyond 59."""
+    return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
+
+
+def _sink_lines(row: SinkRow) -> Iterator[str]:
+    yield (
+        f"    {_name(row.sink)}{number(row.matched):>10}{number(row.delivered):>10}"
+        f"{number(row.rejected):>9}{number(row.queued):>8}{number(row.rate):>8} {row.state}"
+    )
+    if row.error:
+        yield f"    {row.error_age_s:.0f} s ago: {row.error}"
+
+
+def _ledger_lines(sink: SinkAudit) -> Iterator[str]:
+    yield (
+        f"{_verdict(sink.own)}{_name(sink.sink)}"
+        f"{number(sink.matched):>10}{number(sink.delivered):>10}{number(sink.rejected):>10}"
+        f"{number(sink.expired):>8}{number(sink.dropped):>8}{number(sink.queued):>8}"
+    )
+    endpoint = sink.endpoint
+    yield (
+        f"{_verdict(sink.across)}{'  its endpoint says':<{_NAME}}"
+        f"{'':>10}{number(endpoint.kept):>10}{number(endpoint.rejected):>10}"
+    )
+
+
+def _name(name: str) -> str:
+    return name.ljust(_NAME) if len(name) <= _NAME else f"{name[: _NAME - 1]}~"
+
+
+def _verdict(checks: Sequence[Check]) -> str:
+    return " ok " if all(check.balanced for check in checks) else " !! "
+
+
+class Screen:
+    """Shows one block of lines after another: in place of the last one on a terminal (``live``)."""
+
+    def __init__(self, out: TextIO, *, live: bool) -> None:
+        self.live = live
+        self._out = out
+        self._shown = 0
+
+    def show(self, lines: Sequence[str]) -> None:
+        """Show a block."""
+        if self.live and self._shown:
+            self._out.write(f"\x1b[{self._shown}F\x1b[J")  # up to its first line, clear to the end
+        self._shown = len(lines)
+        self.print(lines)
+
+    def print(self, lines: Sequence[str]) -> None:
+        """Write lines that stay."""
+        self._out.write("".join(f"{line}\n" for line in lines))
+        self._out.flush()

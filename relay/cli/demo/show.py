@@ -1,0 +1,233 @@
+"""The demo itself: platform, relay and endpoints on one event loop, watched and then audited.
+
+Order matters at the end, and is that of any graceful stop: the agents first, each with the answer
+to its last request; then the relay, which drains to endpoints that are all up; the audit last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from relay.api.status import Facts
+from relay.app import Relay
+from relay.cli.demo import display, story
+from relay.cli.demo.agent import Agent, wait_for
+from relay.cli.demo.audit import Audit, audit
+from relay.cli.demo.behaviour import Behaviour, Outage, reject_summaries, take_all
+from relay.cli.demo.platform import Platform
+from relay.cli.demo.receiver import Receiver
+from relay.cli.demo.scenario import cast, stage
+from relay.codec.compression import SENDER_ENCODINGS
+from relay.control.reconcile.reconciler import SinkKey
+from relay.runtime.log_setup import TextFormatter
+
+CYCLE_S_MAX = 30.0
+"""Without an end, or with one further away, the outage comes again this often."""
+
+DRAW_LIVE_S, DRAW_BLOCK_S = 1.0, 5.0
+
+ERRORS_MAX = 20
+"""Log lines of level ERROR that are shown at the end: any is a bug."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says. ``rate`` is requests per second; ``seconds`` None: until
+    stopped."""
+
+    seconds: float | None = None
+    series: int = 2_000
+    rate: float = 10.0
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How it ended: the ledger, and what the relay logged as errors."""
+
+    audit: Audit
+    errors: tuple[str, ...]
+
+    @property
+    def good(self) -> bool:
+        """Whether everything balances and nothing broke."""
+        return not self.audit.faults() and not self.errors
+
+
+def behaviours(cycle_s: float) -> dict[SinkKey, Behaviour]:
+    """The sinks whose endpoints are not simply healthy."""
+    return {
+        ("globex/default/everything", "collector-us"): Outage(cycle_s),
+        ("initech/production/workloads", "metrics-vendor"): reject_summaries,
+    }
+
+
+class Demo:
+    """One run. ``misbehave`` replaces the behaviour of endpoints, for tests."""
+
+    def __init__(
+        self,
+        options: Options,
+        screen: display.Screen,
+        *,
+        misbehave: Mapping[SinkKey, Behaviour] | None = None,
+    ) -> None:
+        self._options = options
+        self._screen = screen
+        self._started_at = 0.0
+        cycle_s = min(options.seconds or CYCLE_S_MAX, CYCLE_S_MAX)
+        self._behaviours = {**behaviours(cycle_s), **(misbehave or {})}
+        self._stop = asyncio.Event()
+        self._agents: tuple[Agent, ...] = ()
+        self._pace = display.Pace()
+
+    async def run(self) -> Outcome:
+        """Run until the time is over, or SIGINT or SIGTERM, and show everything.
+
+        Raises ConfigError where the relay does not start.
+        """
+        async with AsyncExitStack() as stack:
+            errors = stack.enter_context(_collected_errors())
+            stack.enter_context(self._stopped_by_signals())
+            parts = await asyncio.to_thread(cast)
+            receivers: dict[SinkKey, Receiver] = {}
+            for part in parts:
+                behaviour = self._behaviours.get(part.key, take_all)
+                receiver = Receiver(behaviour, part.credentials, self._elapsed_s)
+                receivers[part.key] = receiver
+                stack.push_async_callback(receiver.stop)
+                await receiver.start()
+            origins = {part.origin: receivers[part.key].origin for part in parts}
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="relay-demo-"))
+            settings = await asyncio.to_thread(stage, Path(directory), origins)
+            jitter = random.Random(self._options.seed)  # noqa: S311 - no secret
+            relay = Relay(settings, rng=jitter)
+            await relay.start()
+            try:
+                await self._perform(relay)
+            finally:
+                await relay.stop()
+            result = audit(
+                [agent.statistics() for agent in self._agents],
+                relay.facts(),
+                {key: receiver.statistics() for key, receiver in receivers.items()},
+            )
+        self._screen.print(display.render_ledger(result))
+        return Outcome(result, tuple(errors))
+
+    async def _perform(self, relay: Relay) -> None:
+        """Let the agents send until the end, and make every endpoint ready for the drain."""
+        options = self._options
+        platform = Platform(
+            series=options.series, scrapers=len(SENDER_ENCODINGS), seed=options.seed
+        )
+        ingest = f"http://{relay.ingest_address}/api/v1/write"
+        self._screen.print(
+            story.introduction(
+                platform.series, options.rate, ingest, f"http://{relay.admin_address}"
+            )
+        )
+        self._started_at = time.monotonic()
+        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+            self._agents = tuple(
+                Agent(
+                    scraper,
+                    session,
+                    ingest,
+                    encoding,
+                    interval_s=len(SENDER_ENCODINGS) / options.rate,
+                )
+                for scraper, encoding in zip(platform.scrapers, SENDER_ENCODINGS, strict=True)
+            )
+            for agent in self._agents:
+                group.create_task(agent.run(self._stop))
+            await self._watch(relay)
+            self._stop.set()
+        for behaviour in self._behaviours.values():
+            if isinstance(behaviour, Outage):
+                behaviour.end()
+        self._screen.print(story.draining())
+
+    async def _watch(self, relay: Relay) -> None:
+        """Draw the table again and again until the end, and once more then."""
+        seconds = self._options.seconds
+        interval_s = DRAW_LIVE_S if self._screen.live else DRAW_BLOCK_S
+        left_s = seconds if seconds is not None else math.inf
+        while not self._stop.is_set() and left_s > 0:
+            await wait_for(self._stop, min(interval_s, left_s))
+            self._screen.show(display.render(self._view(relay.facts())))
+            if seconds is not None:
+                left_s = seconds - self._elapsed_s()
+
+    def _view(self, facts: Facts) -> display.View:
+        elapsed_s = self._elapsed_s()
+        return display.View(
+            elapsed_s=elapsed_s,
+            seconds=self._options.seconds,
+            agents=tuple(agent.statistics() for agent in self._agents),
+            received=facts.engine.received_samples,
+            unmatched=facts.engine.router.unmatched_samples,
+            series=facts.engine.table.active,
+            sinks=self._pace.rows(facts.sinks, elapsed_s=elapsed_s, now=facts.now),
+        )
+
+    def _elapsed_s(self) -> float:
+        return time.monotonic() - self._started_at
+
+    @contextmanager
+    def _stopped_by_signals(self) -> Iterator[None]:
+        """Have SIGINT and SIGTERM end the demo in good order.
+
+        Those that follow change nothing: the drain timeout bounds how long the end takes, and an
+        impatient second Ctrl-C shall not spoil the ledger.
+        """
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        for number in numbers:
+            loop.add_signal_handler(number, self._stop.set)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+    def __repr__(self) -> str:
+        return f"<Demo {self._options}>"
+
+
+class _ErrorLog(logging.Handler):
+    """Keeps the first error lines; any is a bug, and a live table is no place for them."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.setFormatter(TextFormatter())
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one record."""
+        if len(self.lines) < ERRORS_MAX:
+            self.lines.append(self.format(record))
+
+
+@contextmanager
+def _collected_errors() -> Iterator[list[str]]:
+    """Everything logged as an error meanwhile. Less is not shown: the table says it better."""
+    handler = _ErrorLog()
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield handler.lines
+    finally:
+        root.removeHandler(handler)

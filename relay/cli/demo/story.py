@@ -1,0 +1,95 @@
+"""What the demo says in words: what there is to see, and what to try next."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from relay.cli.demo.platform import CUSTOMERS, example_series
+from relay.cli.demo.scenario import CONFIG, SETTINGS_NAME, config_files
+
+_INTRODUCTION = """\
+A relay at work, with all that it needs in this one process:
+
+  platform   {series:,} series of {customers} customers. Two agents send remote write, one
+             as Prometheus does (snappy) and one as vmagent does (zstd):
+             {requests_per_s:g} requests/s to {ingest_url}
+  relay      asks the customers' Exporters who wants which series, and delivers
+             those as OTLP, at each endpoint's own pace. Seen from outside:
+             {admin_url}/status and {admin_url}/metrics
+  endpoints  OTLP/HTTP receivers that decode with the official classes and count
+
+What to look for:
+
+  acme     the proposal's own Exporter: gateways' network_bytes_.*, nothing else
+  globex   all of its metrics, to two collectors. collector-us is down at times:
+           its own queue grows, collector-eu never notices, nothing is lost
+  initech  its workloads, to a vendor that rejects some of the points: they are
+           counted, not sent again; and its HTTP errors, to somebody else
+  hooli    has no Exporter: nobody asked for its samples
+
+"""
+
+_DRAINING = """\
+
+The platform has stopped. The relay drains: what is queued goes out now, and no
+endpoint is down any more.
+"""
+
+_BALANCED = """\
+Balanced. The platform, the relay and the endpoints have each counted for
+themselves, and agree."""
+
+_NOT_BALANCED = "NOT balanced: see the lines marked !! above."
+
+_FAREWELL = """\
+
+{verdict}
+
+Try next:
+
+  relay demo --show-config    # the settings and Exporters that made this happen
+  relay check {settings}
+  relay explain --exporters {manifests} \\
+    {series}
+"""
+
+
+def introduction(series: int, requests_per_s: float, ingest_url: str, admin_url: str) -> list[str]:
+    """What is running, and what to watch."""
+    return _INTRODUCTION.format(
+        series=series,
+        customers=len(CUSTOMERS),
+        requests_per_s=requests_per_s,
+        ingest_url=ingest_url,
+        admin_url=admin_url,
+    ).splitlines()
+
+
+def draining() -> list[str]:
+    """Said when the agents have stopped."""
+    return _DRAINING.splitlines()
+
+
+def farewell(*, good: bool) -> list[str]:
+    """The verdict, and what to try next."""
+    return _FAREWELL.format(
+        verdict=_BALANCED if good else _NOT_BALANCED,
+        settings=shlex.quote(str(shown(CONFIG / SETTINGS_NAME))),
+        manifests=shlex.quote(str(shown(CONFIG / CUSTOMERS[0]))),
+        series=shlex.quote(example_series()),
+    ).splitlines()
+
+
+def configuration() -> list[str]:
+    """Every packaged file, each behind its path."""
+    lines: list[str] = []
+    for path in config_files():
+        lines += [f"# ==== {shown(path)}", "", path.read_text(encoding="utf-8")]
+    return lines
+
+
+def shown(path: Path) -> Path:
+    """The path as somebody who works here would write it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -1,0 +1,217 @@
+"""The command ``relay explain``.
+
+It asks a running relay (``--relay``), which answers at once however many exporters it has, or reads
+settings (``--config``) or manifests (``--exporters``) and answers for a relay that had just started
+with them, and heard of no info series.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+from relay.codec.compression import decompress
+from relay.config.exporter.manifest_loader import load_exporters
+from relay.config.inventory_manifests import load_inventory
+from relay.config.settings.settings import ExporterPath, Settings, load_settings
+from relay.config.yaml.document import read_bounded
+from relay.control.build_pipeline import tenancy_of
+from relay.control.explain import Explainer, parse_series
+from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, Origin
+from relay.runtime.errors import ConfigError, DecodeError, Fault, SelectorError, WireError
+from relay.selector.inventory.info_series import InfoReader
+from relay.selector.inventory.store import Inventory
+from relay.selector.resources.compiler import Compiler
+
+BODY_BYTES_MAX: Final = 256 * 1024 * 1024
+ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
+TOKEN_VARIABLE = "RELAY_ADMIN_TOKEN"  # noqa: S105 - a name
+"""Environment variable that holds the admin listener's bearer token."""
+TIMEOUT_S: Final = 30.0
+_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+
+
+def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--relay", metavar="URL", help="ask a running relay at its admin address")
+    source.add_argument("--config", type=Path, metavar="FILE", help="settings (relay.yaml)")
+    source.add_argument(
+        "--exporters",
+        type=Path,
+        metavar="PATH",
+        action="append",
+        help="Exporter manifests; may be repeated",
+    )
+    parser.add_argument(
+        "--inventory",
+        type=Path,
+        metavar="PATH",
+        action="append",
+        help="with --exporters: manifests of namespaces and resources; may be repeated",
+    )
+    parser.add_argument(
+        "--account", default="", metavar="ID[:PROJECT]|multitenant", help="as in the ingest path"
+    )
+    parser.add_argument("--exporter", default="", metavar="NAME", help="ask this exporter alone")
+    parser.add_argument("--all", action="store_true", help="say of every exporter why it does not")
+    parser.add_argument(
+        "--from",
+        dest="body",
+        type=Path,
+        metavar="FILE",
+        help="a captured remote-write request: list what of it the exporter takes",
+    )
+    parser.add_argument(
+        "question",
+        metavar="SERIES|EXPORTER",
+        help="""a series such as 'up{job="node"}'; with --from the name of an exporter""",
+    )
+
+
+def run_explain(arguments: argparse.Namespace) -> int:
+    """Answer; returns the exit status. Raises ConfigError for what cannot be answered."""
+    if arguments.inventory and not arguments.exporters:
+        raise ConfigError([Fault("--inventory", "goes with --exporters only")])
+    if arguments.relay:
+        return _ask_relay(arguments)
+    settings = (
+        load_settings(arguments.config)
+        if arguments.config
+        else Settings(exporters=tuple(map(ExporterPath, arguments.exporters)))
+    )
+    origin = _origin(arguments.account, settings)
+    paths = settings.exporters
+    if settings.tenancy is not None and not arguments.all:
+        # Exporters of other projects cannot take it, so that thousands of them need no reading.
+        project = _project(arguments, settings, origin)
+        paths = tuple(path for path in paths if path.project == project)
+    loaded = load_exporters(paths, tenancy=settings.tenancy is not None, need_secrets=False)
+    objects = load_inventory(
+        [*settings.inventory.manifests, *map(ExporterPath, arguments.inventory or ())]
+    )
+    for fault in (*loaded.faults, *objects.faults):
+        print(f"left out: {fault}", file=sys.stderr)
+    inventory = Inventory(objects_max=settings.inventory.objects_max)
+    inventory.replace_manifests(objects.index)
+    explainer = Explainer.offline(
+        loaded.exporters,
+        tenancy=tenancy_of(settings),
+        compiler=Compiler(settings.resources),
+        inventory=inventory,
+        infer_types=settings.translation.infer_types,
+    )
+    ids = {exporter.id for exporter in loaded.exporters}
+    if arguments.body is not None:
+        _refuse_unknown(arguments.question, ids, "EXPORTER")
+        reader = InfoReader(settings.inventory.info_series)
+        lines = explainer.captured(
+            _read_body(arguments.body), arguments.question, reader=reader, origin=origin
+        )
+    else:
+        if arguments.exporter:
+            _refuse_unknown(arguments.exporter, ids, "--exporter")
+        lines = explainer.series(
+            _parse(arguments.question),
+            origin=origin,
+            exporter=arguments.exporter,
+            every=arguments.all,
+        )
+    try:
+        for line in lines:
+            print(line)
+    except DecodeError as error:
+        raise ConfigError([Fault("--from", f"is no remote-write request: {error}")]) from error
+    return 1 if loaded.faults and not loaded.exporters else 0
+
+
+def _project(arguments: argparse.Namespace, settings: Settings, origin: Origin) -> str:
+    """The project that the question is about."""
+    exporter = arguments.question if arguments.body is not None else arguments.exporter
+    if exporter:
+        return str(exporter).partition("/")[0]
+    return tenancy_of(settings).project_of(_parse(arguments.question), origin)
+
+
+def _parse(text: str) -> dict[str, str]:
+    try:
+        return parse_series(text)
+    except SelectorError as error:
+        raise ConfigError([Fault("SERIES", f"{error}\n{error.caret()}")]) from error
+
+
+def _refuse_unknown(name: str, known: set[str], argument: str) -> None:
+    if name not in known:
+        some = ", ".join(sorted(known)[:10])
+        raise ConfigError([Fault(argument, f"there is no exporter {name}; there are {some}")])
+
+
+def _origin(account: str, settings: Settings) -> Origin:
+    if not account:
+        return ANYWHERE
+    if account == "multitenant":
+        return MULTITENANT
+    parts = account.split(":")
+    if len(parts) > 2 or not all(part.isascii() and part.isdigit() for part in parts):
+        raise ConfigError([Fault("--account", "must be <accountID>, with :<projectID>")])
+    return tenancy_of(settings).origin((int(parts[0]), int(parts[1]) if parts[1:] else 0))
+
+
+def _read_body(path: Path) -> bytes:
+    """A request as it was sent, compressed by zstd or snappy, or decompressed already."""
+    try:
+        raw = read_bounded(path, bytes_max=BODY_BYTES_MAX)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigError([Fault("--from", f"{path} cannot be read: {reason}")]) from error
+    is_zstd = raw.startswith(_ZSTD_MAGIC)
+    try:
+        return decompress(raw, "zstd" if is_zstd else "snappy", bytes_max=BODY_BYTES_MAX)
+    except WireError as error:
+        if is_zstd:
+            raise ConfigError([Fault("--from", f"{path}: {error}")]) from error
+        # Whether it is a decompressed one instead is for its reader to find out.
+        return raw
+
+
+def _credential() -> dict[str, str]:
+    """The header for a relay whose settings have ``admin.authentication`` with a bearer token."""
+    token = os.environ.get(TOKEN_VARIABLE, "")
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _ask_relay(arguments: argparse.Namespace) -> int:
+    """Let a running relay answer."""
+    if arguments.body is not None:
+        raise ConfigError([Fault("--from", "goes with --config or --exporters, not with --relay")])
+    url = arguments.relay.rstrip("/")
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise ConfigError([Fault("--relay", 'must begin with "http://" or "https://"')])
+    question = {"series": arguments.question, "account": arguments.account}
+    question |= {"exporter": arguments.exporter, "all": "yes" if arguments.all else ""}
+    query = urllib.parse.urlencode({key: value for key, value in question.items() if value})
+    try:
+        # The scheme is checked above.
+        request = urllib.request.Request(  # noqa: S310 - see above
+            f"{url}/explain?{query}", headers=_credential()
+        )
+        with urllib.request.urlopen(  # noqa: S310 - see above
+            request, timeout=TIMEOUT_S
+        ) as answer:
+            print(answer.read(ANSWER_BYTES_MAX).decode(), end="")
+    except urllib.error.HTTPError as error:
+        message = error.read(ANSWER_BYTES_MAX).decode(errors="replace").strip() or str(error)
+        if error.code == HTTPStatus.NOT_FOUND:
+            message = f"{url} has no /explain: write the address of adminListen ({message})"
+        raise ConfigError([Fault("--relay", message)]) from error
+    except OSError as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise ConfigError([Fault("--relay", f"{url} does not answer: {reason}")]) from error
+    return 0

@@ -1,0 +1,210 @@
+"""The command line: ``relay run | check | explain | demo | version``.
+
+Exit status: 0 good, 1 what was checked or run is faulty, 2 wrong use of the command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import platform
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from relay import __version__
+from relay.app import Relay
+from relay.cli.check import check
+from relay.cli.demo.command import add_demo_arguments, run_demo
+from relay.cli.explain import add_explain_arguments, run_explain
+from relay.config.settings.settings import Settings, is_of_flag, load_settings
+from relay.runtime import log_setup
+from relay.runtime.errors import ConfigError
+from relay.runtime.event_loop import run_on_uvloop
+from relay.runtime.excerpt import printable
+
+EXIT_GOOD, EXIT_FAULTY, EXIT_USAGE = 0, 1, 2
+
+SAME_WISH_S = 0.2
+"""A second signal so soon after the first repeats it: supervisors send several at once."""
+
+_log = logging.getLogger("relay.cli")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status. Wrong use exits with 2 by argparse."""
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        return command(arguments)
+    except ConfigError as error:
+        for fault in error.faults:
+            print(printable(f"relay: {fault}"), file=sys.stderr)
+        return EXIT_FAULTY
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; what is left in the buffer must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="relay", description="Remote-write in, customers' OTLP endpoints out."
+    )
+    parser.add_argument("--version", action="version", version=f"relay {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser(
+        "run",
+        help="run the relay until SIGTERM or SIGINT",
+        epilog="Every flag replaces its setting. Changed manifests are taken over by themselves, "
+        "or at once on SIGHUP; changed settings need a restart.",
+    )
+    run.add_argument("--config", type=Path, metavar="FILE", help="settings (relay.yaml)")
+    run.add_argument("--listen", metavar="HOST:PORT", help="remote write in")
+    run.add_argument("--admin-listen", metavar="HOST:PORT", help="metrics, health and status")
+    run.add_argument(
+        "--exporters", metavar="PATH", action="append", help="Exporter manifests; may be repeated"
+    )
+    run.add_argument("--secrets", metavar="DIR", help="mounted secrets")
+    run.add_argument("--data", metavar="DIR", help="keep what is undelivered on disk, here")
+    run.add_argument("--log-format", choices=("text", "json"), help="how log lines are written")
+    run.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        help="the least that is logged",
+    )
+    run.set_defaults(command=_run)
+
+    checker = commands.add_parser("check", help="check settings and Exporter manifests")
+    checker.add_argument(
+        "paths",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="settings, a manifest, a directory of them",
+    )
+    secrets = checker.add_mutually_exclusive_group()
+    secrets.add_argument("--secrets", type=Path, metavar="DIR", help="mounted secrets")
+    secrets.add_argument(
+        "--without-secrets", action="store_true", help="do not mind secrets that are not here"
+    )
+    checker.set_defaults(command=_check)
+
+    explainer = commands.add_parser("explain", help="say who takes a series, why, and as what")
+    add_explain_arguments(explainer)
+    explainer.set_defaults(command=run_explain)
+
+    demo = commands.add_parser("demo", help="see the whole relay at work, with nothing else needed")
+    add_demo_arguments(demo)
+    demo.set_defaults(command=run_demo)
+
+    version = commands.add_parser("version", help="print version, build and Python")
+    version.set_defaults(command=_version)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> NoReturn:
+    overrides = {
+        name: getattr(arguments, name)
+        for name in (
+            "listen",
+            "admin_listen",
+            "exporters",
+            "secrets",
+            "data",
+            "log_format",
+            "log_level",
+        )
+        if getattr(arguments, name) is not None
+    }
+    try:
+        settings = load_settings(arguments.config, overrides)
+    except ConfigError as error:
+        layout: log_setup.Format = "json" if arguments.log_format == "json" else "text"
+        log_setup.configure(layout, arguments.log_level or "info")
+        log_setup.report_fatal(error.faults, layout)
+        _leave(EXIT_USAGE if all(map(is_of_flag, error.faults)) else EXIT_FAULTY)
+    log_setup.configure(settings.log.format, settings.log.level)
+    try:
+        given_up = run_on_uvloop(serve(settings))
+    except ConfigError:  # each fault was reported
+        status = EXIT_FAULTY
+    else:
+        status = EXIT_FAULTY if given_up else EXIT_GOOD
+    # Everything is sent or on record by now. The interpreter would still wait for threads that wait
+    # for name servers, for as long as those please.
+    _leave(status)
+
+
+async def serve(settings: Settings) -> int:
+    """Run a relay until SIGTERM or SIGINT; SIGHUP reloads the exporters. Returns the points that it
+    accepted and had to give up because the disk did not take them."""
+    relay = Relay(settings)
+    stop = asyncio.Event()
+    reload = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    asked_at = 0.0
+
+    def ask_to_stop(number: signal.Signals) -> None:
+        nonlocal asked_at
+        if not stop.is_set():
+            asked_at = loop.time()
+        elif loop.time() - asked_at >= SAME_WISH_S:
+            _log.warning(
+                "asked to stop twice: leaving without draining",
+                extra={"points": relay.undelivered()},
+            )
+            _leave(128 + number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ask_to_stop, number)
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
+    await relay.start()
+    reloader = loop.create_task(_reload_when_asked(relay, reload))
+    try:
+        await stop.wait()
+    finally:
+        reloader.cancel()
+        await relay.stop()
+    return relay.given_up if settings.storage is not None else 0
+
+
+async def _reload_when_asked(relay: Relay, asked: asyncio.Event) -> None:
+    while True:
+        await asked.wait()
+        asked.clear()
+        try:
+            await relay.reload()
+        except Exception:
+            # A bug; what runs goes on, and so does listening for the next wish.
+            _log.exception("cannot reload")
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process without waiting for any thread."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    result = check(
+        arguments.paths, secrets=arguments.secrets, need_secrets=not arguments.without_secrets
+    )
+    for line in result.lines:
+        print(line)
+    return EXIT_FAULTY if result.faults else EXIT_GOOD
+
+
+def _version(_arguments: argparse.Namespace) -> int:
+    print(f"relay {__version__} (compiled kernel, Python {platform.python_version()})")
+    return EXIT_GOOD

@@ -1,0 +1,1 @@
+"""OTLP out: batches, points, responses."""

@@ -1,0 +1,500 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True
+"""The points of one batch while it grows, and the request that they become.
+
+Rules:
+
+* A number point is the prefix of its series, its time and its value: a reference and two words,
+  however long the labels are. Labels are copied once, into the request.
+* *Runs* say which :class:`MetricGroup` each row of points belongs to, so that grouping the points
+  of one metric, one scope and one resource costs a step per run, not per point.
+* What a request appended can be cut off again (:meth:`Arena.cut`), until it is encoded.
+* ``points`` and ``runs`` are arrays that own a reference to every object in them. What they refer
+  to, bytes and groups, refers to no arena, so the garbage collector need not look here.
+* A run that is earlier, in all points, than the last ones of its metric is written before them:
+  requests may overtake each other, and Prometheus drops what goes back in time.
+* A request is measured before it is written: its metrics, scopes and resources are numbered in
+  order of first appearance, and each knows its first child and its next sibling.
+* What a point begins with is fetched some runs before it is written, and a group before it is
+  looked at: where series come in no order, that halves the time.
+* The bytes that a group, scope or resource is encoded as belong to it, and it to a run: they stay
+  where they are for as long as the run does.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport uint64_t, uintptr_t
+from libc.string cimport memcmp, memcpy, memset
+
+from relay.codec.prefetch cimport LINE, prefetch
+from relay.codec.varints cimport varint_size
+
+cdef enum:
+    FIRST_POINTS = 32
+    FIRST_RUNS = 8
+    TAIL_BYTES = 17  # time, tag of the value, value
+    VALUE_TAG = 0x21
+    NONE = -1
+    FETCH_GROUP = 8  # runs ahead
+    FETCH_HEAD = 12
+    FETCH_REST = 6
+    SEARCH_POINTS_MAX = 1024  # looked at for the place of a run that came late
+
+
+cdef struct Text:
+    char *data
+    Py_ssize_t size
+
+
+cdef struct Node:  # a metric, a scope or a resource of the request
+    Py_ssize_t first, last  # children; of a metric: runs
+    uint64_t last_ns  # when the last run begins
+    Py_ssize_t following  # sibling
+    Py_ssize_t size  # of its message
+    Text head  # what the message begins with
+    # Of a metric only: the tag, size and tail of the message that its points stand in.
+    Text tag
+    Py_ssize_t data_size
+    Text tail
+
+
+cdef struct Slot:
+    void *key
+    Py_ssize_t number
+
+
+cdef inline char *put_field(char *out, unsigned char tag, uint64_t size) noexcept:
+    """Write the tag and the length of a field."""
+    out[0] = <char>tag
+    out += 1
+    while size > 127:
+        out[0] = <char>(<unsigned char>(size & 0x7F) | 0x80)
+        out += 1
+        size >>= 7
+    out[0] = <char>size
+    return out + 1
+
+
+cdef inline char *put(char *out, Text text) noexcept:
+    memcpy(out, text.data, <size_t>text.size)
+    return out + text.size
+
+
+cdef inline Text text_of(bytes encoded) noexcept:
+    cdef Text text
+    text.data = PyBytes_AS_STRING(encoded)
+    text.size = PyBytes_GET_SIZE(encoded)
+    return text
+
+
+cdef void *allocate(Py_ssize_t count, size_t size) except NULL:
+    cdef void *memory = PyMem_Malloc(<size_t>max(count, 1) * size)
+    if memory == NULL:
+        raise MemoryError
+    return memory
+
+
+cdef class Level:
+    """The metrics, scopes or resources of a request, numbered by address."""
+
+    cdef Slot *slots
+    cdef size_t mask
+    cdef Node *nodes
+    cdef Py_ssize_t count
+
+    def __cinit__(self, Py_ssize_t most):
+        cdef size_t size = 16
+        while size < <size_t>most * 2:
+            size *= 2
+        self.slots = <Slot *>allocate(<Py_ssize_t>size, sizeof(Slot))
+        memset(self.slots, 0, size * sizeof(Slot))
+        self.mask = size - 1
+        self.nodes = <Node *>allocate(most, sizeof(Node))
+
+    def __dealloc__(self):
+        PyMem_Free(self.slots)
+        PyMem_Free(self.nodes)
+
+    cdef Py_ssize_t number(self, void *key) noexcept:
+        """The number of an object; :attr:`count` for a new one, which must then be added."""
+        cdef uint64_t mixed = (<uint64_t><uintptr_t>key >> 4) * <uint64_t>0x9E3779B97F4A7C15
+        cdef size_t at = <size_t>(mixed >> 32) & self.mask
+        while self.slots[at].key != key:
+            if self.slots[at].key == NULL:
+                self.slots[at].key = key
+                self.slots[at].number = self.count
+                return self.count
+            at = (at + 1) & self.mask
+        return self.slots[at].number
+
+    cdef Node *add(self, bytes head) except NULL:
+        """The node of a new object."""
+        cdef Node *node = &self.nodes[self.count]
+        self.count += 1
+        node.first = node.last = node.following = NONE
+        node.head = text_of(head)
+        node.size = node.head.size
+        return node
+
+    cdef void adopt(self, Node *parent, Py_ssize_t child) noexcept:
+        """Make one of these the last child of ``parent``."""
+        if parent.first == NONE:
+            parent.first = child
+        else:
+            self.nodes[parent.last].following = child
+        parent.last = child
+
+
+cdef class Arena:
+    """See the module's rules. The points behind the last closed run belong to the run to come.
+
+    ``count`` is how many points there are, and ``size`` their bytes as encoded, without what groups
+    them.
+    """
+
+    def __dealloc__(self):
+        self.forget(0, 0)
+        PyMem_Free(self.points)
+        PyMem_Free(self.runs)
+
+    cdef int grow(self) except -1:
+        """Make room for more points."""
+        cdef Py_ssize_t capacity = self.capacity * 2 if self.capacity else FIRST_POINTS
+        cdef void *points = PyMem_Realloc(self.points, <size_t>capacity * sizeof(Point))
+        if points == NULL:
+            raise MemoryError
+        self.points = <Point *>points
+        self.capacity = capacity
+        return 0
+
+    cdef int grow_runs(self) except -1:
+        """Make room for more runs."""
+        cdef Py_ssize_t capacity = self.runs_capacity * 2 if self.runs_capacity else FIRST_RUNS
+        cdef void *runs = PyMem_Realloc(self.runs, <size_t>capacity * sizeof(Run))
+        if runs == NULL:
+            raise MemoryError
+        self.runs = <Run *>runs
+        self.runs_capacity = capacity
+        return 0
+
+    cdef int end_run(self, object group) except -1:
+        """:meth:`close_run` for the kernel."""
+        if self.runs_count == self.runs_capacity:
+            self.grow_runs()
+        cdef Run *run = &self.runs[self.runs_count]
+        Py_INCREF(group)
+        run.group = <void *>group
+        run.end = self.count
+        run.size = self.size
+        self.runs_count += 1
+        return 0
+
+    cdef void forget(self, Py_ssize_t points, Py_ssize_t runs) noexcept:
+        """Give up what comes after so many points and runs."""
+        while self.count > points:
+            self.count -= 1
+            if self.count > FETCH_HEAD:
+                prefetch(self.points[self.count - FETCH_HEAD].head)
+            Py_DECREF(<object>self.points[self.count].head)
+        while self.runs_count > runs:
+            self.runs_count -= 1
+            Py_DECREF(<object>self.runs[self.runs_count].group)
+
+    def add(self, bytes prefix not None, bytes stamp not None, bytes value not None):
+        """Append a number point: ``stamp`` from :func:`~relay.codec.otlp.metrics.encode_time`,
+        ``value`` the eight bytes of a double."""
+        assert PyBytes_GET_SIZE(stamp) == 9 and PyBytes_GET_SIZE(value) == 8
+        if self.count == self.capacity:
+            self.grow()
+        cdef Point *point = &self.points[self.count]
+        memcpy(&point.time_ns, PyBytes_AS_STRING(stamp), 8)
+        memcpy(&point.value, PyBytes_AS_STRING(value), 8)
+        assert point.time_ns, "a time that OTLP can express"
+        Py_INCREF(prefix)
+        point.head = <void *>prefix
+        self.count += 1
+        self.size += PyBytes_GET_SIZE(prefix) + TAIL_BYTES
+
+    def add_finished(self, bytes point not None):
+        """Append a point that is encoded as a whole."""
+        if self.count == self.capacity:
+            self.grow()
+        cdef Point *added = &self.points[self.count]
+        Py_INCREF(point)
+        added.head = <void *>point
+        added.time_ns = added.value = 0
+        self.count += 1
+        self.size += PyBytes_GET_SIZE(point)
+        self.finished += PyBytes_GET_SIZE(point)
+
+    cpdef close_run(self, group):
+        """Say what the points since the last run belong to."""
+        assert group is not None
+        self.end_run(group)
+
+    cpdef Py_ssize_t closed_runs(self) noexcept:
+        """How many runs there are, for :meth:`cut`."""
+        return self.runs_count
+
+    cpdef Py_ssize_t closed_rest(self) noexcept:
+        """One figure more for :meth:`cut`."""
+        return self.finished
+
+    cpdef cut(self, Py_ssize_t count, Py_ssize_t size, Py_ssize_t runs, Py_ssize_t rest):
+        """Be again what :attr:`count`, :attr:`size`, :meth:`closed_runs` and :meth:`closed_rest`
+        said."""
+        self.size = size
+        self.finished = rest
+        self.forget(count, runs)
+        if not count and not runs:
+            # Of a batch that stays empty nobody else would ever give the room back.
+            PyMem_Free(self.points)
+            PyMem_Free(self.runs)
+            self.points = NULL
+            self.runs = NULL
+            self.capacity = self.runs_capacity = 0
+
+    cpdef Py_ssize_t room(self):
+        """Bytes that it takes in memory, roughly, beside what series have of their own."""
+        cdef size_t arrays = <size_t>self.capacity * sizeof(Point)
+        arrays += <size_t>self.runs_capacity * sizeof(Run)
+        return <Py_ssize_t>arrays + self.finished
+
+    def equals(self, Arena other not None):
+        """Whether both were given the same points of the same groups, and so become the same
+        request. False where that is only not seen at once."""
+        # Both keep what they refer to alive, so one address is one object.
+        if self.count != other.count or self.runs_count != other.runs_count:
+            return False
+        cdef size_t points = <size_t>self.count * sizeof(Point)
+        cdef size_t runs = <size_t>self.runs_count * sizeof(Run)
+        return (not points or not memcmp(self.points, other.points, points)) and (
+            not runs or not memcmp(self.runs, other.runs, runs)
+        )
+
+    def encode(self):
+        """Return the ExportMetricsServiceRequest of all points, whose runs must be closed.
+
+        One Metric per group, one ScopeMetrics per scope and one ResourceMetrics per resource come
+        out, in order of first appearance. Points keep their order, late runs excepted.
+        """
+        cdef Level metrics = Level(self.runs_count)
+        cdef Level scopes = Level(self.runs_count)
+        cdef Level resources = Level(self.runs_count)
+        cdef Py_ssize_t *next_run = NULL
+        cdef Py_ssize_t *order = NULL
+        try:
+            next_run = <Py_ssize_t *>allocate(self.runs_count, sizeof(Py_ssize_t))
+            order = <Py_ssize_t *>allocate(self.runs_count + FETCH_HEAD, sizeof(Py_ssize_t))
+            plan_request(self, metrics, scopes, resources, next_run)
+            measure(metrics, scopes, resources)
+            put_in_order(self, metrics, scopes, resources, next_run, order)
+            return write_request(self, metrics, scopes, resources, next_run, order)
+        finally:
+            PyMem_Free(next_run)
+            PyMem_Free(order)
+
+    def __repr__(self):
+        return f"<Arena {self.count} points in {self.runs_count} runs>"
+
+
+cdef Node *add_metric(
+    object group, Level metrics, Level scopes, Level resources
+) except NULL:
+    """The node of a group that is new to the request, with all that it belongs to."""
+    cdef object scope = group.scope
+    cdef object resource
+    cdef Py_ssize_t of_scope = scopes.number(<void *>scope)
+    cdef Py_ssize_t of_resource
+    cdef Py_ssize_t number = metrics.count
+    cdef Node *metric = metrics.add(group.head)
+    if of_scope == scopes.count:
+        resource = scope.resource
+        of_resource = resources.number(<void *>resource)
+        scopes.add(scope.encoded)
+        if of_resource == resources.count:
+            resources.add(resource.encoded)
+        scopes.adopt(&resources.nodes[of_resource], of_scope)
+    metrics.adopt(&scopes.nodes[of_scope], number)
+    metric.tag = text_of(group.data_tag)
+    metric.tail = text_of(group.data_tail)
+    metric.data_size = metric.tail.size
+    return metric
+
+
+cdef void measure(Level metrics, Level scopes, Level resources) noexcept:
+    """Give every message its size, from the inside out."""
+    cdef Py_ssize_t number, child
+    cdef Node *node
+    for number in range(metrics.count):
+        node = &metrics.nodes[number]
+        node.size += 1 + varint_size(node.data_size) + node.data_size
+    for number in range(scopes.count):
+        node = &scopes.nodes[number]
+        child = node.first
+        while child != NONE:
+            node.size += 1 + varint_size(metrics.nodes[child].size) + metrics.nodes[child].size
+            child = metrics.nodes[child].following
+    for number in range(resources.count):
+        node = &resources.nodes[number]
+        child = node.first
+        while child != NONE:
+            node.size += 1 + varint_size(scopes.nodes[child].size) + scopes.nodes[child].size
+            child = scopes.nodes[child].following
+
+
+cdef inline Point *first_of(Arena arena, Py_ssize_t run) noexcept:
+    return &arena.points[arena.runs[run - 1].end if run else 0]
+
+
+cdef void insert_run(Arena arena, Node *metric, Py_ssize_t *next_run, Py_ssize_t at) noexcept:
+    """Put a run that is earlier than its metric's last before those later in every point."""
+    cdef Py_ssize_t run = metric.first, left = SEARCH_POINTS_MAX
+    cdef Py_ssize_t *link = &metric.first
+    cdef uint64_t latest = 0
+    cdef Point *point = first_of(arena, at)
+    cdef Point *end = &arena.points[arena.runs[at].end]
+    while point < end and left:
+        latest = max(latest, point.time_ns)
+        point += 1
+        left -= 1
+    while run != NONE and left:
+        point = first_of(arena, run)
+        end = &arena.points[arena.runs[run].end]
+        while point < end and left:
+            left -= 1
+            if point.time_ns <= latest:
+                link = &next_run[run]
+                break
+            point += 1
+        run = next_run[run]
+    link = link if left else &next_run[metric.last]
+    next_run[at] = link[0]
+    link[0] = at
+    if next_run[at] == NONE:
+        metric.last = at
+        metric.last_ns = first_of(arena, at).time_ns
+
+
+cdef int plan_request(
+    Arena arena, Level metrics, Level scopes, Level resources, Py_ssize_t *next_run
+) except -1:
+    """Number what there is and tell every run what comes after it in its metric."""
+    cdef Py_ssize_t at, number, start = 0, start_size = 0
+    cdef uint64_t time_ns  # 0: of a point that was encoded as a whole
+    cdef Run *run
+    cdef Node *metric
+    for at in range(arena.runs_count):
+        if at + FETCH_GROUP < arena.runs_count:
+            prefetch(arena.runs[at + FETCH_GROUP].group)
+        run = &arena.runs[at]
+        next_run[at] = NONE
+        if run.end > start:
+            time_ns = arena.points[start].time_ns
+            number = metrics.number(run.group)
+            if number == metrics.count:
+                metric = add_metric(<object>run.group, metrics, scopes, resources)
+                metric.first = metric.last = at
+                metric.last_ns = time_ns
+            else:
+                metric = &metrics.nodes[number]
+                if time_ns and metric.last_ns > time_ns:
+                    insert_run(arena, metric, next_run, at)
+                else:
+                    next_run[metric.last] = at
+                    metric.last = at
+                    metric.last_ns = time_ns
+            metric.data_size += run.size - start_size
+        start = run.end
+        start_size = run.size
+    assert start == arena.count, "runs must tile the arena"
+    return 0
+
+
+cdef void put_in_order(
+    Arena arena, Level metrics, Level scopes, Level resources, Py_ssize_t *next_run,
+    Py_ssize_t *order
+) noexcept:
+    """List the runs as they will be written, the last one some more times, for looking ahead."""
+    cdef Py_ssize_t number, of_resource, of_scope, run = 0, count = 0
+    for number in range(resources.count):
+        of_resource = resources.nodes[number].first
+        while of_resource != NONE:
+            of_scope = scopes.nodes[of_resource].first
+            while of_scope != NONE:
+                run = metrics.nodes[of_scope].first
+                while run != NONE:
+                    order[count] = run
+                    count += 1
+                    run = next_run[run]
+                of_scope = metrics.nodes[of_scope].following
+            of_resource = scopes.nodes[of_resource].following
+    run = order[count - 1] if count else 0
+    for number in range(FETCH_HEAD):
+        order[count + number] = run
+
+
+cdef bytes write_request(
+    Arena arena, Level metrics, Level scopes, Level resources, Py_ssize_t *next_run,
+    Py_ssize_t *order
+):
+    """Write what was measured."""
+    cdef Py_ssize_t total = 0, number
+    cdef Node *resource
+    cdef Node *scope
+    cdef Node *metric
+    cdef char *out
+    for number in range(resources.count):
+        resource = &resources.nodes[number]
+        total += 1 + varint_size(resource.size) + resource.size
+    cdef bytes request = PyBytes_FromStringAndSize(NULL, total)
+    out = PyBytes_AS_STRING(request)
+    cdef Py_ssize_t of_resource, of_scope
+    for number in range(resources.count):
+        resource = &resources.nodes[number]
+        out = put(put_field(out, 0x0A, resource.size), resource.head)
+        of_resource = resource.first
+        while of_resource != NONE:
+            scope = &scopes.nodes[of_resource]
+            out = put(put_field(out, 0x12, scope.size), scope.head)
+            of_scope = scope.first
+            while of_scope != NONE:
+                metric = &metrics.nodes[of_scope]
+                out = put(put_field(out, 0x12, metric.size), metric.head)
+                out = put_field(out, <unsigned char>metric.tag.data[0], metric.data_size)
+                out = write_runs(arena, out, metric.first, next_run, &order)
+                out = put(out, metric.tail)
+                of_scope = metric.following
+            of_resource = scope.following
+    assert out == PyBytes_AS_STRING(request) + total
+    return request
+
+
+cdef char *write_runs(
+    Arena arena, char *out, Py_ssize_t at, Py_ssize_t *next_run, Py_ssize_t **order
+) noexcept:
+    """Write the points of one metric."""
+    cdef Point *point
+    cdef Point *end
+    cdef Text coming
+    cdef Py_ssize_t ahead
+    while at != NONE:
+        prefetch(first_of(arena, order[0][FETCH_HEAD]).head)
+        coming = text_of(<bytes>first_of(arena, order[0][FETCH_REST]).head)
+        ahead = LINE // 2
+        while ahead < coming.size:
+            prefetch(coming.data + ahead)
+            ahead += LINE
+        order[0] += 1
+        point = first_of(arena, at)
+        end = &arena.points[arena.runs[at].end]
+        while point < end:
+            out = put(out, text_of(<bytes>point.head))
+            if point.time_ns:
+                memcpy(out, &point.time_ns, 8)
+                out[8] = VALUE_TAG
+                memcpy(out + 9, &point.value, 8)
+                out += TAIL_BYTES
+            point += 1
+        at = next_run[at]
+    return out

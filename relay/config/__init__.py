@@ -1,0 +1,1 @@
+"""Everything that people write: settings, Exporters, Secrets, inventory manifests."""

@@ -1,0 +1,164 @@
+"""What is known of well-known OTLP endpoints, and what to warn of before they lose data.
+
+A *profile* fills in what an author leaves out (temporality, compression, size of requests) and says
+which kinds of metric an endpoint does not take. What the author writes wins, with a warning where
+the endpoint is known to refuse it. Sources: section D of our digest, with the vendors' pages named
+there; a limit that no page states is left open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal, get_args
+from urllib.parse import urlsplit
+
+from relay.codec.otlp.metrics import Kind, Temporality
+from relay.config.exporter.types import Compression, OtlpHttp
+from relay.runtime.quantity import format_bytes
+
+ProfileName = Literal[
+    "generic",
+    "grafana-cloud",
+    "mimir",
+    "prometheus",
+    "victoriametrics",
+    "datadog",
+    "dynatrace",
+    "newrelic",
+]
+
+PROTOCOL_REQUEST_BYTES_MAX = 64 << 20
+"""What a request may have where nothing says otherwise (OTLP 1.11, "OTLP/HTTP Request")."""
+
+PROFILE_NAMES: tuple[ProfileName, ...] = get_args(ProfileName)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One kind of endpoint. ``request_bytes_max`` is before compression; None: not known.
+
+    ``unsupported`` are kinds of OTLP metric that it refuses or ignores. ``other_temporality`` says
+    what becomes of data of the temporality that is not its own, "" where it takes both;
+    ``summaries`` likewise says what it makes of summaries. ``hosts`` are patterns of host names
+    that only this kind of endpoint has, ``path`` likewise the end of its URL's path.
+    ``keeps_target_labels``: it does not make ``job`` and ``instance`` of a resource again, so they
+    stay attributes of points, too.
+    """
+
+    temporality: Temporality = "cumulative"
+    compression: Compression = "gzip"
+    accepted_compressions: tuple[Compression, ...] = ("gzip", "none")
+    request_bytes_max: int | None = None
+    unsupported: frozenset[Kind] = frozenset()
+    other_temporality: str = ""
+    summaries: str = ""
+    keeps_target_labels: bool = False
+    hosts: tuple[str, ...] = ()
+    path: str = ""
+
+
+PROFILES: dict[ProfileName, Profile] = {
+    "generic": Profile(accepted_compressions=("gzip", "zstd", "none")),
+    "grafana-cloud": Profile(
+        other_temporality="delta is refused unless Grafana Labs switched it on for your stack",
+        hosts=("otlp-gateway-*.grafana.net",),
+    ),
+    "mimir": Profile(
+        accepted_compressions=("gzip", "zstd", "none"),
+        other_temporality="Mimir refuses delta unless -distributor.otel-native-delta-ingestion "
+        "is on",
+    ),
+    "prometheus": Profile(
+        # It reads no further, and a cut-off body is an error for all of it.
+        request_bytes_max=32 << 20,
+        other_temporality="Prometheus answers 500 to delta, and loses the whole request, unless "
+        "the feature otlp-deltatocumulative or otlp-native-delta-ingestion is on",
+    ),
+    "victoriametrics": Profile(
+        compression="zstd",
+        accepted_compressions=("gzip", "zstd", "none"),
+        request_bytes_max=64 << 20,
+        other_temporality="VictoriaMetrics stores deltas as they are, so that rate() and "
+        "increase() over them are wrong",
+        keeps_target_labels=True,
+        path="/opentelemetry/v1/metrics",
+    ),
+    "datadog": Profile(
+        temporality="delta",
+        request_bytes_max=500_000,
+        other_temporality="Datadog refuses cumulative sums and histograms",
+        hosts=("otlp.*datadoghq.com", "otlp.*datadoghq.eu", "otlp.*ddog-gov.com"),
+    ),
+    "dynatrace": Profile(
+        temporality="delta",
+        request_bytes_max=4_000_000,
+        unsupported=frozenset[Kind]({"summary"}),
+        other_temporality="Dynatrace refuses cumulative counters and histograms",
+        summaries="Dynatrace takes no summaries: they arrive as what they consist of, quantiles "
+        "as gauges, _sum and _count as sums",
+        hosts=("*.live.dynatrace.com",),
+    ),
+    "newrelic": Profile(
+        temporality="delta",
+        request_bytes_max=1_000_000,
+        summaries="New Relic handles cumulative summaries poorly: their count and sum since the "
+        "process started are shown as if they were of one interval",
+        hosts=("otlp.nr-data.net", "otlp.*.nr-data.net"),
+    ),
+}
+
+
+def profile_of_host(url: str) -> ProfileName | None:
+    """The profile that an endpoint's host name gives away, or None."""
+    host = urlsplit(url).hostname or ""
+    for name, profile in PROFILES.items():
+        if any(fnmatchcase(host, pattern) for pattern in profile.hosts):
+            return name
+    return None
+
+
+def _profile_of_path(url: str) -> ProfileName | None:
+    """The profile that a URL's path gives away, or None."""
+    path = urlsplit(url).path
+    for name, profile in PROFILES.items():
+        if profile.path and path.endswith(profile.path):
+            return name
+    return None
+
+
+def profile_warnings(otlp: OtlpHttp, name: ProfileName) -> Iterator[tuple[str, str]]:
+    """(field, what will be lost or refused and how to mend it) of a sink's settings."""
+    guessed = profile_of_host(otlp.url)
+    if guessed is not None and guessed != name and _is_refused(otlp, PROFILES[guessed]):
+        yield "endpoint", f"belongs to {guessed}, which will refuse data; write profile: {guessed}"
+    profile = PROFILES[name]
+    likely = _profile_of_path(otlp.url)
+    if name == "generic" and guessed is None and likely is not None:
+        problem = (
+            f"has the path of {likely}; write profile: {likely}, or job and instance arrive there "
+            "as service.name and service.instance.id alone"
+        )
+        yield "endpoint", problem
+    if profile.other_temporality and otlp.temporality != profile.temporality:
+        yield "temporality", f"{otlp.temporality}: {profile.other_temporality}"
+    if otlp.compression not in profile.accepted_compressions:
+        accepted = " or ".join(profile.accepted_compressions)
+        yield "compression", f"{otlp.compression} is not accepted by {name}: use {accepted}"
+    if _is_too_large(otlp, profile):
+        assert profile.request_bytes_max is not None
+        limit = format_bytes(profile.request_bytes_max)
+        yield "maxRequestBytes", f"{name} refuses requests over {limit} (before compression)"
+    if profile.summaries:
+        yield "profile", profile.summaries
+
+
+def _is_refused(otlp: OtlpHttp, profile: Profile) -> bool:
+    wrong_temporality = bool(profile.other_temporality) and otlp.temporality != profile.temporality
+    return wrong_temporality or _is_too_large(otlp, profile)
+
+
+def _is_too_large(otlp: OtlpHttp, profile: Profile) -> bool:
+    limit = profile.request_bytes_max
+    return limit is not None and (otlp.request_bytes_max or PROTOCOL_REQUEST_BYTES_MAX) > limit

@@ -1,0 +1,187 @@
+"""What a resource alone cannot tell: its secrets, and its neighbours.
+
+Run over every Exporter that was read without fault. Each check notes faults in the report of the
+exporter that has to go; the others are not affected.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from relay.config.exporter.secrets import SecretStore
+from relay.config.exporter.string_formats import header_value_problem
+from relay.config.exporter.types import Authentication, ClientTls, Exporter, SecretRef
+from relay.config.yaml.document import Where
+from relay.config.yaml.fields import Report
+from relay.runtime.errors import SecretError
+from relay.runtime.event_loop import give_way
+from relay.selector.matchers import Selector
+from relay.selector.regex import compile_regex
+
+PROJECT_COST_MAX = 50_000
+"""RE2 instructions of the distinct regular expressions of a project: 1,600 usual ones."""
+
+# The schemes of RFC 9110 §11.1 that people copy together with the credentials.
+_SCHEME = re.compile(r"(bearer|basic|token|apikey|api-token)(?:\s|:)", re.IGNORECASE)
+_PAIR = "username:password"  # stands for one key that holds both
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An Exporter that is good by itself, where it stands in its document, and its report."""
+
+    exporter: Exporter
+    where: Where
+    report: Report
+
+
+def check_secrets(candidate: Candidate, secrets: SecretStore) -> None:
+    """Every secret and key that the exporter refers to exists, and is fit for its use."""
+    exporter = candidate.exporter
+
+    def value(ref: SecretRef, where: Where, default_key: str = "") -> str:
+        give_way()
+        if not ref.name:
+            return ""  # faulty, and reported where it stands
+        try:
+            return secrets.get(exporter.project, exporter.namespace, ref, default_key)
+        except SecretError as error:
+            candidate.report.fault(where, str(error))
+            return ""
+
+    for index, sink in enumerate(exporter.sinks):
+        otlp = (*candidate.where, *_sink_place(index, "otlp_http"))
+        where: Where = (*otlp, "authentication", "secretRef")
+        authentication = sink.otlp.authentication
+        values = {key: value(ref, where, key) for key, ref in _credentials(authentication)}
+        problem = _credential_problem(authentication, values)
+        if problem:
+            candidate.report.fault(where, problem)
+        for field, ref, default_key in _certificates(sink.otlp.tls):
+            value(ref, (*otlp, "tls", field), default_key)
+
+
+def check_overflow(candidates: Iterable[Candidate], *, exporters: int) -> None:
+    """``overflow: block`` makes senders wait, and with them every other exporter's data.
+
+    ``exporters`` is how many there are, the candidates among them.
+    """
+    for candidate in candidates:
+        if exporters == 1 and not candidate.exporter.project:
+            continue
+        for index, sink in enumerate(candidate.exporter.sinks):
+            if sink.queue.overflow == "block":
+                candidate.report.fault(
+                    (*candidate.where, *_sink_place(index, "queue", "overflow")),
+                    "block is only possible for the single exporter of a relay without tenancy, "
+                    "because it holds up all others; use dropOldest or dropNewest",
+                )
+
+
+def check_cost(candidates: Iterable[Candidate]) -> None:
+    """The regular expressions of one project must not hold up those of others: each new series of
+    the project is asked all of them.
+
+    Without tenancy everything is the operator's own. The first exporters of a project count.
+    """
+    spent: dict[str, int] = {}
+    known: dict[str, set[str]] = {}
+    for candidate in candidates:
+        project = candidate.exporter.project
+        if not project:
+            continue
+        seen = known.setdefault(project, set())
+        patterns = _patterns(candidate.exporter) - seen
+        cost = spent.get(project, 0) + sum(compile_regex(one).cost for one in patterns)
+        if cost > PROJECT_COST_MAX:
+            candidate.report.fault(
+                (*candidate.where, "spec", "sources"),
+                f"the regular expressions of project {project} are too expensive with these: "
+                f"{cost} instructions for each character of a value, at most {PROJECT_COST_MAX}",
+            )
+        else:
+            spent[project] = cost
+            seen |= patterns
+
+
+def _patterns(exporter: Exporter) -> set[str]:
+    """The distinct regular expressions of an exporter's selectors."""
+    return {
+        matcher.value
+        for source in exporter.sources
+        if isinstance(source.selector, Selector)
+        for group in source.selector.groups
+        for matcher in group
+        if matcher.op in ("=~", "!~")
+    }
+
+
+def places(exporter: Exporter | None, where: Where) -> Iterator[Where]:
+    """Where the checks of this module may find a fault in a resource that stands at ``where``."""
+    yield where
+    yield (*where, "metadata", "name")
+    yield (*where, "spec", "sources")
+    for index in range(len(exporter.sinks) if exporter else 0):
+        yield (*where, *_sink_place(index, "queue", "overflow"))
+        yield (*where, *_sink_place(index, "otlp_http", "authentication", "secretRef"))
+        for field in ("caSecretRef", "certificateSecretRef"):
+            yield (*where, *_sink_place(index, "otlp_http", "tls", field))
+
+
+def _sink_place(index: int, *fields: str) -> Where:
+    return ("spec", "sinks", index, *fields)
+
+
+def _credentials(authentication: Authentication) -> Iterator[tuple[str, SecretRef]]:
+    """Which keys are needed, by their default names."""
+    ref = authentication.secret
+    if ref is None or authentication.type == "none":
+        return
+    if authentication.type == "bearerToken":
+        yield "token", ref
+    elif authentication.type == "apiKey":
+        yield "apiKey", ref
+    elif ref.key:
+        yield _PAIR, ref
+    else:
+        yield "username", ref
+        yield "password", ref
+
+
+def _credential_problem(authentication: Authentication, values: dict[str, str]) -> str:
+    """Why credentials cannot be sent, never repeating them; missing ones are reported already."""
+    if authentication.type == "basicAuth":
+        if ":" in values.get("username", ""):
+            return 'the user name must not contain ":" (RFC 7617)'
+        if values.get(_PAIR) and ":" not in values[_PAIR]:
+            return "the key must hold username:password"
+        # Credentials of this kind travel in base64, so any character will do.
+        return ""
+    for value in values.values():
+        problem = header_value_problem(value)
+        if problem:
+            return f"the secret's value {problem}"
+        if authentication.type != "bearerToken":
+            continue
+        word = _SCHEME.match(value)
+        if word is not None:
+            return (
+                f'the secret\'s value begins with "{word[1]}", which type bearerToken writes by '
+                "itself: keep the token alone in the Secret"
+                if word[1].lower() == "bearer"
+                else f'the secret\'s value begins with "{word[1]}": to send it as it stands, use '
+                "type: apiKey with header: Authorization"
+            )
+        if " " in value:
+            return "the secret's value must be a token alone, without spaces"
+    return ""
+
+
+def _certificates(tls: ClientTls | None) -> Iterator[tuple[str, SecretRef, str]]:
+    if tls is not None and tls.ca is not None:
+        yield "caSecretRef", tls.ca, "ca.crt"
+    if tls is not None and tls.certificate is not None:
+        yield "certificateSecretRef", tls.certificate, "tls.crt"
+        yield "certificateSecretRef", tls.certificate, "tls.key"

@@ -1,0 +1,72 @@
+"""What loading the manifests gave, and what to run after it.
+
+An Exporter that is faulty now goes on running as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from relay.config.exporter.secrets import SecretStore
+from relay.config.exporter.types import Exporter
+from relay.runtime.errors import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """What can run, what is wrong with the rest, and the secrets that both refer to.
+
+    ``faulty`` are the ids of Exporters that were recognised but cannot run, ``faulty_files`` the
+    files of which a part could not even be recognised.
+    """
+
+    exporters: tuple[Exporter, ...]
+    faults: tuple[Fault, ...]
+    secrets: SecretStore
+    faulty: frozenset[str] = frozenset()
+    faulty_files: frozenset[str] = frozenset()
+    renewed: frozenset[tuple[str, str]] = frozenset()
+    """Project and namespace of Secrets in the manifests that are others than at the last load."""
+    warnings: tuple[Fault, ...] = ()
+    """Of all Exporters, faulty ones among them."""
+
+
+def keep_last_good(running: Iterable[Exporter], loaded: LoadResult) -> LoadResult:
+    """What to run after a reload: what was loaded, and what runs already but is faulty now.
+
+    An exporter that is gone from its file is kept only where a part of that file cannot be read,
+    since then it may be in there. One that makes senders wait, and has to be alone, stays: it is
+    those that come to it that are refused, with a fault each, because its queue must not be lost.
+    """
+    if not loaded.faulty and not loaded.faulty_files:
+        return loaded
+    present = {exporter.id for exporter in loaded.exporters}
+    kept = [
+        exporter
+        for exporter in running
+        if exporter.id not in present
+        and (exporter.id in loaded.faulty or exporter.file in loaded.faulty_files)
+    ]
+    blocking = next((one for one in kept if _blocks(one)), None)
+    if blocking is None:
+        return replace(loaded, exporters=(*loaded.exporters, *kept))
+    others = [one for one in (*loaded.exporters, *kept) if one is not blocking]
+    faults = [
+        Fault(
+            "metadata.name",
+            f"cannot run beside {blocking.id}, which has overflow: block and runs already",
+            one.origin,
+        )
+        for one in others
+    ]
+    return replace(
+        loaded,
+        exporters=(blocking,),
+        faults=(*loaded.faults, *faults),
+        faulty=loaded.faulty | {one.id for one in others},
+    )
+
+
+def _blocks(exporter: Exporter) -> bool:
+    return any(sink.queue.overflow == "block" for sink in exporter.sinks)

@@ -1,0 +1,478 @@
+"""From files and directories to Exporters that can run, and to every fault in the others.
+
+Rules:
+
+* One faulty resource never hides or stops another: faults are collected per resource.
+* Secrets are collected from all files before any exporter is checked, so order does not matter.
+* The first resource of a name claims it, even where it is faulty: which of two runs must not depend
+  on the other's faults.
+* What cannot be looked into (a directory that is gone or may not be read) stays as it was. So does
+  what a file held that is empty now: that is a file that is being written, or was cut short. Its
+  Secrets stay, too, as do those of a file that cannot be read at all.
+* A file is read and parsed again only where it has changed, and an exporter that did not change is
+  the same object as before. What depends on more than one file (names, secrets, ``overflow``) is
+  put together anew each time; secrets are looked up again only for exporters that had a fault, and
+  where a Secret in the manifests of their namespace is another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
+from pathlib import Path
+
+from relay.config.exporter import schema
+from relay.config.exporter import secrets as secrets_module
+from relay.config.exporter.cross_checks import (
+    Candidate,
+    check_cost,
+    check_overflow,
+    check_secrets,
+    places,
+)
+from relay.config.exporter.load_result import LoadResult
+from relay.config.exporter.secrets import SecretStore, read_secret_data
+from relay.config.exporter.types import Exporter, ExporterPath
+from relay.config.yaml.document import Document, Where, read_documents, shown
+from relay.config.yaml.fields import Report, Section, described, kind_of, nearest
+from relay.config.yaml.file_watcher import FileWatch, Signature, manifest_files
+from relay.runtime.errors import ConfigError, Fault
+
+ITEMS_MAX = 100_000
+WAITING_MAX = 1_000
+"""Exporters without their secrets that each poll looks at again."""
+
+_LIST_KIND = "List"
+_KINDS_IN_LIST = (schema.KIND, secrets_module.KIND)
+_KINDS = (*_KINDS_IN_LIST, _LIST_KIND)
+
+_Namespace = tuple[str, str]
+"""Project and namespace."""
+
+
+def load_exporters(
+    paths: Sequence[ExporterPath],
+    *,
+    secrets_root: Path | None = None,
+    tenancy: bool = False,
+    need_secrets: bool = True,
+) -> LoadResult:
+    """Load every Exporter and Secret below ``paths`` once; see :class:`Manifests`."""
+    return Manifests(
+        paths, secrets_root=secrets_root, tenancy=tenancy, need_secrets=need_secrets
+    ).load()
+
+
+@dataclass(slots=True)
+class _Resource:
+    """One resource of a file, or what stands in its place, and what is wrong with it by itself."""
+
+    report: Report
+    where: Where = ()
+    identity: tuple[str, str, str, str] | None = None
+    """Kind, project, namespace and name."""
+    exporter: Exporter | None = None
+    draft: Exporter | None = None
+    """A faulty exporter, whose secrets can be looked for all the same."""
+    data: Mapping[str, bytes] | None = field(default=None, repr=False)
+    """Of a Secret."""
+    faults: tuple[Fault, ...] = ()
+    warnings: tuple[Fault, ...] = ()
+    has_good_secrets: bool = False
+    """Of an exporter: they were looked up, and nothing that they depend on has changed since."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether its document says nothing, not even anything wrong."""
+        return self.identity is None and not self.faults
+
+    def settle(self) -> None:
+        """Note what was found, before the document goes."""
+        self.faults = self.report.faults
+        self.warnings = self.exporter.warnings if self.exporter else self.report.warnings
+        if self.exporter is not None and self.report.faulty:
+            self.draft, self.exporter = self.exporter, None
+
+
+@dataclass(slots=True)
+class _File:
+    """What was read of one file."""
+
+    resources: list[_Resource] = field(default_factory=list)
+    faults: tuple[Fault, ...] = ()
+    is_faulty: bool = False
+    """Whether a part of it could not even be recognised."""
+
+
+class Manifests:
+    """Every manifest below the operator's paths. Not for several threads at once.
+
+    Never raises for what the files hold. Without ``need_secrets`` an exporter whose secrets are
+    missing is as good as any other: it is only asked about, not run.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[ExporterPath],
+        *,
+        secrets_root: Path | None = None,
+        tenancy: bool = False,
+        need_secrets: bool = True,
+    ) -> None:
+        assert tenancy or not any(entry.project for entry in paths), "settings refuse that"
+        self._paths = tuple(paths)
+        self._secrets_root = secrets_root
+        self._tenancy = tenancy
+        self._need_secrets = need_secrets
+        self._watch = FileWatch()
+        self._files: dict[tuple[str, Path], _File] = {}
+        self._waiting: list[_Resource] = []
+        """Exporters with faulty secrets."""
+        self._store = SecretStore()
+        self._renewed: frozenset[_Namespace] = frozenset()
+        self._secrets: dict[_Namespace, dict[str, Mapping[str, bytes]]] = {}
+
+    def load(self) -> LoadResult:
+        """Everything as it is now; reads what differs from the last time."""
+        entries, faults = self._scan()
+        self._read(entries, self._watch.take(_by_path(entries)))
+        return self._combined(faults)
+
+    def poll(self, now: float) -> LoadResult | None:
+        """Everything as of the changes that have come to rest, or None where nothing has changed.
+
+        ``now`` is a monotonic clock, in s.
+        """
+        entries, faults = self._scan()
+        rested = self._watch.observe(_by_path(entries), now)
+        if not rested and not self._secrets_have_come():
+            return None
+        self._read(entries, rested)
+        return self._combined(faults)
+
+    @property
+    def restless(self) -> bool:
+        """Whether something has changed that has not come to rest: :meth:`poll` again soon."""
+        return self._watch.restless
+
+    def __repr__(self) -> str:
+        return f"<Manifests {len(self._files)} files>"
+
+    def _scan(self) -> tuple[dict[tuple[str, Path], Signature], list[Fault]]:
+        """Every file with its project, in order, and what cannot even be listed."""
+        faults: list[Fault] = []
+        root = self._secrets_root
+        if root is not None and not root.is_dir():
+            faults.append(Fault("", "secrets: no such directory", str(root)))
+        entries: dict[tuple[str, Path], Signature] = {}
+        lost: list[Path] = []
+        for entry in self._paths:
+            found = manifest_files(entry.path, faults.append, lost.append)
+            entries.update({(entry.project, path): one for path, one in found.items()})
+        if lost:
+            # Nobody removes two thousand customers by a mount that is late.
+            for key in self._files:
+                if any(key[1].is_relative_to(folder) for folder in lost):
+                    entries.setdefault(key, self._watch.signature_of(key[1]))
+        return entries, faults
+
+    def _read(
+        self, entries: Mapping[tuple[str, Path], Signature], changed: frozenset[Path]
+    ) -> None:
+        """Bring ``_files`` into the order of ``entries``; read what is new or has changed.
+
+        A file that has changed but not rested stays as it was, present or absent.
+        """
+        before = self._files
+        present = dict.fromkeys(entries)
+        if any(key not in present and key[1] not in changed for key in before):
+            present = dict.fromkeys((*before, *entries))
+        self._files = {}
+        for project, path in present:
+            known = before.get((project, path))
+            if path in changed and (project, path) not in entries:
+                known = None
+            elif path in changed:
+                known = _instead_of(known, _FileReader(path, project).read(), path)
+            if known is not None:
+                self._files[project, path] = known
+
+    def _combined(self, faults: list[Fault]) -> LoadResult:
+        """Check what was read against its surroundings, and sum up."""
+        resources = [one for file in self._files.values() for one in file.resources]
+        surroundings: dict[int, Report] = {}
+
+        def report_of(resource: _Resource) -> Report:
+            return surroundings.setdefault(id(resource), resource.report.another())
+
+        claims = _claim(resources, report_of)
+        store = self._collect_secrets(resources, surroundings)
+        self._store = store
+        self._waiting = []
+        good: list[_Resource] = []
+        for one in resources:
+            if one.draft is not None and one.draft.namespace and self._need_secrets:
+                check_secrets(Candidate(one.draft, one.where, report_of(one)), store)
+            if one.exporter is None or id(one) in surroundings:
+                continue
+            if self._need_secrets and not one.has_good_secrets:
+                candidate = Candidate(one.exporter, one.where, one.report.another())
+                check_secrets(candidate, store)
+                one.has_good_secrets = not candidate.report.faulty
+                if candidate.report.faulty:
+                    self._waiting.append(one)
+                    surroundings[id(one)] = candidate.report
+                    continue
+            good.append(one)
+        good = _without_refused_overflow(good, surroundings)
+        good = _without_refused_cost(good, surroundings)
+        for (project, _), file in self._files.items():
+            faults.extend(_of(project, file.faults))
+        for (project, _), file in self._files.items():
+            for one in file.resources:
+                found = one.faults
+                if id(one) in surroundings:
+                    found = (*found, *surroundings[id(one)].faults)
+                    found = tuple(sorted(found, key=attrgetter("place")))
+                faults.extend(_of(project, found))
+        exporters = tuple(one.exporter for one in good if one.exporter is not None)
+        running = {one.identity for one in good}
+        return LoadResult(
+            exporters,
+            tuple(faults),
+            store,
+            faulty=frozenset(
+                "/".join(part for part in claim[1:] if part)
+                for claim in claims
+                if claim[0] == schema.KIND and claim not in running
+            ),
+            faulty_files=frozenset(
+                str(path) for (_, path), file in self._files.items() if file.is_faulty
+            ),
+            renewed=self._renewed,
+            warnings=tuple(one for resource in resources for one in resource.warnings),
+        )
+
+    def _secrets_have_come(self) -> bool:
+        """Whether an exporter that could not run for its secrets alone now can."""
+        for one in self._waiting[:WAITING_MAX]:
+            assert one.exporter is not None, "only good exporters wait"
+            candidate = Candidate(one.exporter, one.where, one.report.another())
+            check_secrets(candidate, self._store)
+            if not candidate.report.faulty:
+                return True
+        return False
+
+    def _collect_secrets(
+        self, resources: Iterable[_Resource], surroundings: Mapping[int, Report]
+    ) -> SecretStore:
+        """A store of the manifests' Secrets; exporters beside one that changed look again."""
+        store = SecretStore(self._secrets_root, tenancy=self._tenancy)
+        secrets: dict[_Namespace, dict[str, Mapping[str, bytes]]] = {}
+        for one in resources:
+            if one.data is not None and one.identity is not None and id(one) not in surroundings:
+                _, project, namespace, name = one.identity
+                is_new = store.add(project, namespace, name, one.data)
+                assert is_new, "whoever claimed the name first added it"
+                secrets.setdefault((project, namespace), {})[name] = one.data
+            elif one.data is None and one.identity and one.identity[0] == secrets_module.KIND:
+                store.note_faulty(*one.identity[1:])
+        before, self._secrets = self._secrets, secrets
+        self._renewed = frozenset(
+            home for home in {*before, *secrets} if before.get(home) != secrets.get(home)
+        )
+        for one in resources:
+            exporter = one.exporter
+            if exporter is not None and (exporter.project, exporter.namespace) in self._renewed:
+                one.has_good_secrets = False
+        return store
+
+
+def _instead_of(known: _File | None, read: _File, path: Path) -> _File:
+    """What to go on with after a file has changed."""
+    if known is None or any(one.identity is not None for one in read.resources):
+        return read
+    held_something = known.is_faulty or any(not one.is_empty for one in known.resources)
+    if held_something and all(one.is_empty for one in read.resources) and not read.is_faulty:
+        message = "is empty: what it held stays as it was; remove the file to remove that"
+        read.faults = (*read.faults, Fault("", message, str(path)))
+        read.is_faulty = True
+    if read.is_faulty:
+        read.resources += [one for one in known.resources if one.data is not None]
+    return read
+
+
+def _by_path(entries: Mapping[tuple[str, Path], Signature]) -> dict[Path, Signature]:
+    return {path: found for (_, path), found in entries.items()}
+
+
+def _claim(
+    resources: Iterable[_Resource], report_of: Callable[[_Resource], Report]
+) -> Iterable[tuple[str, str, str, str]]:
+    """Give each name to the first that has it; note a fault in the report of any other."""
+    claims: dict[tuple[str, str, str, str], _Resource] = {}
+    for one in resources:
+        if one.identity is None:
+            continue
+        first = claims.setdefault(one.identity, one)
+        if first is not one:
+            origin = first.report.document.origin(first.where)
+            report_of(one).fault(
+                (*one.where, "metadata", "name"),
+                f"{shown(one.identity[3])} is already taken by {origin}; the first one counts",
+            )
+    return claims
+
+
+def _of(project: str, faults: Iterable[Fault]) -> Iterable[Fault]:
+    """The faults, marked as those of one project."""
+    return (replace(fault, project=project) for fault in faults) if project else faults
+
+
+def _without_refused_overflow(
+    good: list[_Resource], surroundings: dict[int, Report]
+) -> list[_Resource]:
+    """Those of the good exporters that may run beside each other."""
+    candidates = {
+        id(one): Candidate(one.exporter, one.where, one.report.another())
+        for one in good
+        if one.exporter is not None
+        and any(sink.queue.overflow == "block" for sink in one.exporter.sinks)
+    }
+    check_overflow(candidates.values(), exporters=len(good))
+    refused = {key: one.report for key, one in candidates.items() if one.report.faulty}
+    surroundings.update(refused)
+    return [one for one in good if id(one) not in refused]
+
+
+def _without_refused_cost(
+    good: list[_Resource], surroundings: dict[int, Report]
+) -> list[_Resource]:
+    """Those of the good exporters whose project can afford their regular expressions."""
+    candidates = {
+        id(one): Candidate(one.exporter, one.where, one.report.another())
+        for one in good
+        if one.exporter is not None and one.exporter.project
+    }
+    check_cost(candidates.values())
+    refused = {key: one.report for key, one in candidates.items() if one.report.faulty}
+    surroundings.update(refused)
+    return [one for one in good if id(one) not in refused]
+
+
+def _kind_meant(value: Mapping[str, object], hint: str) -> str:
+    """The kind that a resource of a wrong kind must be meant as, or ""."""
+    if f'"{schema.KIND}"' in hint or value.get("apiVersion") == schema.API_VERSION:
+        return schema.KIND
+    if f'"{secrets_module.KIND}"' in hint or "stringData" in value:
+        return secrets_module.KIND
+    return ""
+
+
+class _FileReader:
+    """Reads one file's resources, each by itself."""
+
+    def __init__(self, path: Path, project: str) -> None:
+        self._path = path
+        self._project = project
+        self._file = _File()
+
+    def read(self) -> _File:
+        """The file's resources; never raises for what it holds."""
+        try:
+            documents = read_documents(self._path)
+        except ConfigError as error:
+            return _File(faults=error.faults, is_faulty=True)
+        for document in documents:
+            self._read_document(document)
+        for one in self._file.resources:
+            one.settle()
+        kept: dict[int, list[Where]] = {}
+        for one in self._file.resources:
+            kept.setdefault(id(one.report.document), []).extend(
+                places(one.exporter or one.draft, one.where)
+            )
+        for document in documents:
+            document.let_go(kept.get(id(document), ()))
+        return self._file
+
+    def _read_document(self, document: Document) -> None:
+        value = document.value
+        if isinstance(value, dict) and value.get("kind") == _LIST_KIND:
+            if document.repaired:
+                value = None  # which of its items lacks what was taken out is not known
+            else:
+                self._read_list(document)
+                return
+        resource = self._resource(document, ())
+        for where, message in document.faults:
+            resource.report.fault(where, message, on_key=True)
+        if value is not None:
+            self._read_resource(resource, value)
+        if document.faults and resource.identity is None:
+            self._file.is_faulty = True
+
+    def _read_list(self, document: Document) -> None:
+        """A ``kind: List``, as ``kubectl get -o yaml`` prints it; each item stands for itself."""
+        report = self._resource(document, ()).report
+        with Section(report, (), document.value, required=True) as envelope:
+            envelope.ignore("apiVersion", "kind", "metadata")
+            items = envelope.values("items", count_min=0, count_max=ITEMS_MAX)
+        resources = [self._resource(document, ("items", index)) for index in range(len(items))]
+        for where, message in document.faults:
+            owner = report
+            if len(where) > 1 and where[0] == "items" and isinstance(where[1], int) and resources:
+                owner = resources[where[1]].report
+            owner.fault(where, message, on_key=True)
+        for resource, item in zip(resources, items, strict=True):
+            self._read_resource(resource, item)
+
+    def _read_resource(self, resource: _Resource, value: object) -> None:
+        report, where = resource.report, resource.where
+        if not isinstance(value, dict):
+            message = f"must be a mapping with apiVersion and kind, not {kind_of(value)}"
+            report.fault(where, message)
+            return
+        kind = value.get("kind")
+        if kind == schema.KIND:
+            self._read_exporter(resource, value)
+        elif kind == secrets_module.KIND:
+            self._read_secret(resource, value)
+        else:
+            kinds = _KINDS if not where else _KINDS_IN_LIST
+            hint = nearest(kind, kinds) if isinstance(kind, str) else ""
+            message = f"must be one of {', '.join(kinds)}"
+            if kind is not None:
+                message += f", not {described(kind)}"
+            report.fault((*where, "kind"), f"{message}; {hint}" if hint else message)
+            # What is meant is plain, mostly: say what else is wrong with it.
+            meant = _kind_meant(value, hint)
+            if meant == schema.KIND:
+                self._read_exporter(resource, value)
+            elif meant == secrets_module.KIND:
+                self._read_secret(resource, value)
+
+    def _read_exporter(self, resource: _Resource, value: object) -> None:
+        with Section(resource.report, resource.where, value, required=True) as section:
+            identity = schema.read_identity(section, schema.KIND)
+            exporter = schema.read_exporter(section, identity or ("", ""), self._project)
+        if identity is not None:
+            resource.identity = (schema.KIND, self._project, *identity)
+        else:
+            self._file.is_faulty = True
+        resource.exporter = exporter
+
+    def _read_secret(self, resource: _Resource, value: object) -> None:
+        with Section(resource.report, resource.where, value, required=True) as section:
+            identity = schema.read_identity(section, secrets_module.KIND)
+            data = read_secret_data(section)
+        if identity is not None:
+            resource.identity = (secrets_module.KIND, self._project, *identity)
+            if not resource.report.faulty:
+                resource.data = data
+
+    def _resource(self, document: Document, where: Where) -> _Resource:
+        resource = _Resource(Report(document), where)
+        self._file.resources.append(resource)
+        return resource

@@ -1,0 +1,246 @@
+"""Secrets that Exporters refer to: from Secret manifests, and from mounted directories.
+
+Rules:
+
+* A reference resolves within its exporter's own project and namespace, never elsewhere.
+* A manifest's Secret is read when the manifests are. A mounted one is read each time it is asked
+  for, so that a rotated secret works without a reload; Kubernetes rotates a mounted volume by
+  swapping the symbolic link ``..data`` (AtomicWriter), so links are followed, but never out of the
+  root.
+* Without tenancy a mounted secret is ``<root>/<namespace>/<secret>/<key>`` or
+  ``<root>/<secret>/<key>``, the first that exists. With tenancy it is only
+  ``<root>/<project>/<namespace>/<secret>/<key>``.
+* A Secret in the manifests comes before a mounted one of the same name; they are not merged.
+* No error, repr or log line ever holds a value.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import errno
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from relay.config.exporter.string_formats import (
+    dns_label_problem,
+    dns_subdomain_problem,
+    secret_key_problem,
+)
+from relay.config.exporter.types import SecretRef
+from relay.config.yaml.document import Where, read_bounded
+from relay.config.yaml.fields import Section, nearest
+from relay.config.yaml.source_positions import name_end
+from relay.runtime.errors import SecretError
+
+KIND = "Secret"
+SECRET_BYTES_MAX = 1024 * 1024  # Kubernetes' own limit of a Secret
+ENTRIES_MAX = 1000
+_ROTATION_ATTEMPTS_MAX = 3
+_KEYS_SHOWN_MAX = 5
+NAMESPACES_MAX = 1000
+"""Mounted namespaces that are looked into for a Secret that is missed."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretStoreStatistics:
+    """How many Secrets came from manifests, and whether a directory is mounted as well."""
+
+    manifest_secrets: int
+    mounted: bool
+
+
+class SecretStore:
+    """Every secret that exporters may refer to; values leave it through :meth:`get` only."""
+
+    __slots__ = ("_faulty", "_manifests", "_root", "_tenancy")
+
+    def __init__(self, root: Path | None = None, *, tenancy: bool = False) -> None:
+        self._root = root
+        self._tenancy = tenancy
+        self._manifests: dict[tuple[str, str, str], Mapping[str, bytes]] = {}
+        self._faulty: set[tuple[str, str, str]] = set()
+
+    def __repr__(self) -> str:
+        mounted = f", mounted at {self._root}" if self._root else ""
+        return f"<SecretStore: {len(self._manifests)} from manifests{mounted}>"
+
+    def statistics(self) -> SecretStoreStatistics:
+        """A snapshot for status pages."""
+        return SecretStoreStatistics(len(self._manifests), mounted=self._root is not None)
+
+    def add(self, project: str, namespace: str, name: str, data: Mapping[str, bytes]) -> bool:
+        """Take in a manifest's Secret; False, and nothing changed, where it is there already."""
+        identity = (project, namespace, name)
+        if identity in self._manifests:
+            return False
+        self._manifests[identity] = dict(data)
+        return True
+
+    def note_faulty(self, project: str, namespace: str, name: str) -> None:
+        """Note a manifest's Secret that has a fault: it is there, and cannot be used."""
+        self._faulty.add((project, namespace, name))
+
+    def get(self, project: str, namespace: str, ref: SecretRef, default_key: str = "") -> str:
+        """The value of one key as text, without line breaks at its end.
+
+        ``default_key`` is used where the reference names none. Raises :class:`SecretError` where
+        the secret or key is missing, unreadable, empty, over a mebibyte or not UTF-8.
+        """
+        key = ref.key or default_key
+        subject = f"secret {namespace}/{ref.name}, key {key}"
+        self._refuse_unsafe(project, namespace, ref.name, key)
+        manifest = self._manifests.get((project, namespace, ref.name))
+        if manifest is not None:
+            content = manifest.get(key)
+            if content is None:
+                raise SecretError(
+                    f"{subject}: the secret has no such key{_keys_hint(key, manifest)}"
+                )
+        else:
+            content = self._read_mounted(project, namespace, ref.name, key, subject)
+        try:
+            value = content.decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            # The foreign error holds the bytes, so it is not chained.
+            raise SecretError(f"{subject}: is not UTF-8 text") from None
+        if not value:
+            raise SecretError(f"{subject}: is empty")
+        return value
+
+    def _elsewhere(self, project: str, namespace: str, name: str) -> str:
+        """Why there is no such Secret, where the manifests tell; otherwise how to add it."""
+        if (project, namespace, name) in self._faulty:
+            return "; the manifests have one of that name, which has a fault itself"
+        others = {
+            other
+            for owner, other, found in self._manifests
+            if owner == project and found == name and other != namespace
+        }
+        others.update(self._mounted_elsewhere(project, name))
+        if not others and self._root is None:
+            return "; add its manifest, or say where secrets are mounted (secrets, --secrets)"
+        if not others:
+            path = f"{project}/{namespace}/{name}" if self._tenancy else f"{namespace}/{name}"
+            return f"; add its manifest, or mount it as {path}/<key> in the secrets directory"
+        return (
+            f"; namespace {min(others)} has one of that name, but an Exporter may only use those "
+            "of its own namespace: move one of the two"
+        )
+
+    def _mounted_elsewhere(self, project: str, name: str) -> Iterator[str]:
+        """The namespaces for which the project has a Secret of that name mounted."""
+        if self._root is None:
+            return
+        base = self._root / project if self._tenancy else self._root
+        try:
+            namespaces = sorted(entry.name for entry in base.iterdir())[:NAMESPACES_MAX]
+        except OSError:
+            return  # without such a directory there is no other Secret either
+        for namespace in namespaces:
+            if not dns_label_problem(namespace) and (base / namespace / name).is_dir():
+                yield namespace
+
+    def _refuse_unsafe(self, project: str, namespace: str, name: str, key: str) -> None:
+        """No part of a path may step out of its directory, whoever built the reference."""
+        problem = (
+            dns_label_problem(namespace) or dns_subdomain_problem(name) or secret_key_problem(key)
+        )
+        if self._tenancy and not problem:
+            problem = dns_subdomain_problem(project)
+        if problem:
+            raise SecretError(f"secret {namespace}/{name}, key {key}: a name {problem}")
+
+    def _read_mounted(
+        self, project: str, namespace: str, name: str, key: str, subject: str
+    ) -> bytes:
+        if self._root is None:
+            elsewhere = self._elsewhere(project, namespace, name)
+            raise SecretError(f"{subject}: there is no such secret{elsewhere}")
+        if self._tenancy:
+            candidates = [self._root / project / namespace / name]
+        else:
+            candidates = [self._root / namespace / name, self._root / name]
+        try:
+            directory = next((path for path in candidates if path.is_dir()), None)
+            if directory is None:
+                elsewhere = self._elsewhere(project, namespace, name)
+                raise SecretError(f"{subject}: there is no such secret{elsewhere}")
+            return self._read_inside(directory / key, project if self._tenancy else "")
+        except FileNotFoundError as error:
+            raise SecretError(f"{subject}: the secret has no such key") from error
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise SecretError(f"{subject}: cannot be read: {reason}") from error
+
+    def _read_inside(self, path: Path, project: str) -> bytes:
+        """The content of a file that is, links followed, below the directory of its project, or
+        below the root where that is ""; raises OSError."""
+        assert self._root is not None, "the caller looked for the root"
+        for attempt in range(1, _ROTATION_ATTEMPTS_MAX + 1):
+            try:
+                real = path.resolve(strict=True)
+            except RuntimeError as error:
+                # Before Python 3.13, a loop of symbolic links is not an OSError.
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from error
+            root = self._root.resolve(strict=True)
+            if not real.is_relative_to(root):
+                raise PermissionError(errno.EPERM, "leads out of the secrets directory")
+            if not real.is_relative_to(root / project):
+                raise PermissionError(errno.EPERM, "leads out of its project's secrets directory")
+            try:
+                return read_bounded(real, bytes_max=SECRET_BYTES_MAX)
+            except FileNotFoundError:
+                # Rotated between the two calls: the link now leads elsewhere.
+                if attempt == _ROTATION_ATTEMPTS_MAX:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+
+def read_secret_data(resource: Section) -> dict[str, bytes]:
+    """A Secret manifest's keys and values; ``stringData`` wins over ``data``, as in Kubernetes.
+
+    Faults go to the section's report, without values.
+    """
+    resource.ignore("kind", "type", "immutable")
+    api_version = resource.text("apiVersion", required=True)
+    if api_version not in ("", "v1"):
+        resource.fault("apiVersion", 'must be "v1"')
+    data: dict[str, bytes] = {}
+    encoded = resource.table("data", count_max=ENTRIES_MAX, chars_max=2 * SECRET_BYTES_MAX)
+    for key, text in encoded.items():
+        _check_key(resource, key, resource.at("data", key))
+        try:
+            # Line breaks are how people wrap long base64; RFC 4648 §3.3 leaves them to us.
+            data[key] = base64.b64decode("".join(text.split()), validate=True)
+        except (binascii.Error, ValueError):
+            resource.report.fault(
+                resource.at("data", key),
+                "is not base64: write a value as it is below stringData, or encode it",
+            )
+    plain = resource.table("stringData", count_max=ENTRIES_MAX, chars_max=SECRET_BYTES_MAX)
+    for key, text in plain.items():
+        _check_key(resource, key, resource.at("stringData", key))
+        data[key] = text.encode()
+    if sum(map(len, data.values())) > SECRET_BYTES_MAX:
+        resource.report.fault(resource.where, f"holds more than {SECRET_BYTES_MAX} bytes")
+    return data
+
+
+def _keys_hint(key: str, manifest: Mapping[str, bytes]) -> str:
+    if not manifest:
+        return ", it is empty"
+    keys = sorted(manifest)
+    if hint := nearest(key, keys):
+        return f"; {hint}"
+    shown_keys = ", ".join(keys[:_KEYS_SHOWN_MAX])
+    return f"; it has {shown_keys}" + (", …" if len(keys) > _KEYS_SHOWN_MAX else "")
+
+
+def _check_key(resource: Section, key: str, where: Where) -> None:
+    end = name_end(key, "stringData")
+    problem = secret_key_problem(key if end == len(key) else f"{key[:end]}…")
+    if problem:
+        resource.report.fault(where, problem)

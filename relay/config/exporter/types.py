@@ -1,0 +1,169 @@
+"""The Exporter resource after validation: immutable, every default filled in, units in names.
+
+Nothing here knows YAML, files or secrets' values. Equality is by value, so that a reload can tell
+which exporters and which sinks really changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from relay.codec.otlp.metrics import Kind, Temporality
+from relay.runtime.errors import Fault
+from relay.selector.resources.label_selector import Selection
+
+AuthenticationType = Literal["none", "bearerToken", "basicAuth", "apiKey"]
+Compression = Literal["gzip", "zstd", "none"]
+Overflow = Literal["dropOldest", "dropNewest", "block"]
+Drain = Literal["oldestFirst", "freshFirst"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExporterPath:
+    """A file or directory of manifests, and the project that its resources belong to.
+
+    ``project`` is "" without tenancy. The operator decides it; a resource cannot.
+    """
+
+    path: Path
+    project: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """A secret of the exporter's own namespace; ``key`` is "" where the use has default keys."""
+
+    name: str
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """How a sink proves who it is. ``secret`` is set unless ``type`` is ``none``.
+
+    ``bearerToken`` reads key ``token`` and ``apiKey`` key ``apiKey``, where ``secret.key`` names
+    none. ``basicAuth`` reads keys ``username`` and ``password``, or, where ``secret.key`` is set,
+    that key as ``username:password``. ``header`` is the header that ``apiKey`` fills.
+    """
+
+    type: AuthenticationType = "none"
+    secret: SecretRef | None = None
+    header: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTls:
+    """TLS of one endpoint. Certificates come from secrets, never from paths that a customer names.
+
+    ``ca`` defaults to key ``ca.crt``; ``certificate`` is a ``kubernetes.io/tls`` secret with keys
+    ``tls.crt`` and ``tls.key``.
+    """
+
+    ca: SecretRef | None = None
+    certificate: SecretRef | None = None
+    server_name: str = ""
+    insecure_skip_verify: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OtlpHttp:
+    """One OTLP/HTTP endpoint. ``url`` is the base endpoint with ``v1/metrics`` already appended."""
+
+    url: str
+    authentication: Authentication = Authentication()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    compression: Compression = "gzip"
+    timeout_s: float = 10.0
+    tls: ClientTls | None = None
+    temporality: Temporality = "cumulative"
+    request_bytes_max: int | None = None
+    """Upper bound of one request's encoded size before compression; None: only the protocol's."""
+    concurrency: int = 1
+    promoted_labels: frozenset[str] = frozenset()
+    """Labels that become attributes of the resource instead of the point."""
+    unsupported_kinds: frozenset[Kind] = frozenset()
+    """Kinds of OTLP metric that the endpoint does not take, by its profile."""
+    keeps_target_labels: bool = False
+    """Whether ``job`` and ``instance`` stay attributes of points, by its profile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """When a batch leaves: at ``points_max`` points or ``timeout_s`` after its first point."""
+
+    enabled: bool = True
+    timeout_s: float = 5.0
+    points_max: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """``attempts_max`` counts retries after the first attempt; None: while the queue keeps it."""
+
+    enabled: bool = True
+    attempts_max: int | None = None
+    backoff_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """How much of a sink's undelivered data is kept, for how long, and what gives way beyond it.
+
+    ``drain``: in which order a backlog on disk and fresh data leave; ``freshFirst`` leaves the
+    backlog every fourth request, and points of a series no longer arrive in order.
+    """
+
+    bytes_max: int = 64 * 1024 * 1024
+    age_max_s: float = 24 * 3600.0
+    overflow: Overflow = "dropOldest"
+    drain: Drain = "oldestFirst"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What to export: ``query`` is the author's metricsql, ``selector`` what it, or the author's
+    resource selectors, mean."""
+
+    name: str
+    query: str
+    selector: Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """Where to export to. ``sources`` are names of this exporter's sources, never empty."""
+
+    name: str
+    sources: tuple[str, ...]
+    otlp: OtlpHttp
+    batch: Batch = Batch()
+    retry: Retry = Retry()
+    queue: Queue = Queue()
+
+
+@dataclass(frozen=True, slots=True)
+class Exporter:
+    """One valid Exporter resource.
+
+    ``project`` is given by the operator's settings, never by the resource; "" without tenancy.
+    ``warnings`` are things that work but that its author should know. ``origin`` is file and
+    document. ``uid`` tells an object from a later one of the same name; "" where it has none.
+    """
+
+    project: str
+    namespace: str
+    name: str
+    sources: tuple[Source, ...]
+    sinks: tuple[Sink, ...]
+    uid: str = ""
+    warnings: tuple[Fault, ...] = field(default=(), compare=False)
+    origin: str = field(default="", compare=False)
+    file: str = field(default="", compare=False)
+
+    @property
+    def id(self) -> str:
+        """``namespace/name``, preceded by ``project/`` under tenancy: the label in metrics."""
+        return "/".join(part for part in (self.project, self.namespace, self.name) if part)

@@ -1,0 +1,41 @@
+"""What settings allow but is worth a second thought: said by ``relay check`` and at the start."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+
+from relay.config.settings.proxy import ignored_variables
+from relay.config.settings.settings import Settings
+
+
+def notices(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
+    """One line for each doubt, naming the setting."""
+    ingest = settings.ingest
+    has_client_ca = ingest.tls is not None and ingest.tls.client_ca_file is not None
+    if not (_is_loopback(settings.listen.host) or has_client_ca):
+        if ingest.authentication.type == "none":
+            yield (
+                f"listen: anybody who reaches {settings.listen} may write; "
+                "set ingest.authentication, or ingest.tls.clientCaFile"
+            )
+        elif ingest.tls is None:
+            yield f"listen: credentials reach {settings.listen} unencrypted; set ingest.tls"
+    if not _is_loopback(settings.admin_listen.host):
+        yield (
+            f"adminListen: anybody who reaches {settings.admin_listen} may read "
+            "every customer's status"
+        )
+    ignored = ignored_variables(environment)
+    if ignored and settings.proxy is None:
+        yield f"proxy: {', '.join(ignored)} is set and not used; set proxy.url to use a proxy"
+    if not settings.exporters:
+        yield "exporters: none, so nothing will be exported"
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address; a name is believed only if it is localhost."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,440 @@
+"""The daemon's own settings: one YAML file, overridden by command line flags.
+
+Rules:
+
+* YAML names are camelCase, fields here are snake_case with the unit last: ``maxBodyBytes`` is
+  ``body_bytes_max``, ``readTimeout`` is ``read_timeout_s``.
+* Every setting has a default; unknown ones are faults. All faults are reported at once.
+* Paths in the file are relative to the file, paths in flags to the working directory.
+* A flag replaces its setting before anything is checked, and its faults name the flag.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from relay.config.exporter.string_formats import dns_subdomain_problem
+from relay.config.exporter.types import ExporterPath
+from relay.config.settings.ingest_security import (
+    Admin,
+    Ingest,
+    SenderAuthentication,
+    ServerTls,
+    read_admin,
+    read_ingest,
+)
+from relay.config.settings.proxy import Proxy, read_proxy
+from relay.config.settings.resource_labels import (
+    PATHS_MAX,
+    Inventory,
+    label_name_problem,
+    read_conventions,
+    read_inventory,
+    read_paths,
+)
+from relay.config.yaml.document import Document, read_documents
+from relay.config.yaml.fields import Report, Section
+from relay.runtime.errors import ConfigError, Fault
+from relay.selector.resources.label_selector import Conventions
+
+__all__ = [
+    "Account",
+    "Address",
+    "Admin",
+    "ExporterPath",
+    "FsyncPolicy",
+    "Ingest",
+    "Inventory",
+    "Log",
+    "Memory",
+    "SenderAuthentication",
+    "ServerTls",
+    "Settings",
+    "Shutdown",
+    "Storage",
+    "Tenancy",
+    "Translation",
+    "Watch",
+    "load_settings",
+]
+
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+FsyncPolicy = Literal["always", "interval", "never"]
+
+FILE_BYTES_MAX = 1024 * 1024
+
+_LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
+_LOG_LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)
+_FSYNC_POLICIES: tuple[FsyncPolicy, ...] = get_args(FsyncPolicy)
+
+_KIB, _MIB, _GIB, _TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/\s]*)):([0-9]{1,5})")
+_ACCOUNT = re.compile(r"([0-9]{1,10})(?::([0-9]{1,10}))?")
+_UINT32_MAX = (1 << 32) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen. ``host`` "" is every interface; ``port`` 0 lets the kernel choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """``account`` of a path (``/insert/<accountID>:<projectID>/…``) and the project it is for."""
+
+    account: str
+    project: str
+
+    @property
+    def number(self) -> tuple[int, int]:
+        """accountID and projectID."""
+        account, _, project = self.account.partition(":")
+        return int(account), int(project or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """Many customers on one relay: ``label`` is the series label that names a series' project, ""
+    for none; ``accounts`` tell it by the path to which the series was delivered."""
+
+    label: str = ""
+    accounts: tuple[Account, ...] = ()
+    shared_metadata: bool = False
+    """Whether help and unit of metadata that names no account are exported to every project; its
+    types are used where a project's senders say nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Where undelivered data survives a restart, and how much of it."""
+
+    path: Path
+    bytes_max: int = 8 * _GIB
+    fsync: FsyncPolicy = "interval"
+    """What an acknowledged sample survives: ``always`` a power cut; ``interval`` and ``never`` the
+    death of the process at any instant, and a power cut except for the last ``fsync_interval_s`` or
+    for what the kernel had not written yet."""
+    fsync_interval_s: float = 1.0
+    orphan_retention_s: float = 24 * 3600.0
+    """How long the queue of a sink that does not run is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """How much memory all data on its way may take; senders are told to wait before it does."""
+
+    bytes_max: int = _GIB
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Whether changes of manifests are applied as they come, and how often files are looked at."""
+
+    enabled: bool = True
+    interval_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """``infer_types``: tell counters by their names' endings where no metadata tells.
+
+    ``first_sight_wait_s`` is how long a new family waits for its metadata (0: not at all),
+    ``assembly_timeout_s`` how long a histogram's first samples wait for the rest;
+    ``delta_max_age_s`` how long a stream that pauses is remembered for sinks that want deltas.
+    """
+
+    infer_types: bool = True
+    first_sight_wait_s: float = 1.5
+    assembly_timeout_s: float = 10.0
+    delta_max_age_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """How long a stop may take to deliver what is queued."""
+
+    drain_timeout_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Form and least level of log lines."""
+
+    format: LogFormat = "text"
+    level: LogLevel = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything the operator decides."""
+
+    listen: Address = Address("127.0.0.1", 9490)
+    admin_listen: Address = Address("127.0.0.1", 9491)
+    admin: Admin = field(default_factory=Admin)
+    exporters: tuple[ExporterPath, ...] = ()
+    secrets: Path | None = None
+    tenancy: Tenancy | None = None
+    storage: Storage | None = None
+    memory: Memory = Memory()
+    allow_private_endpoints: bool = True
+    """In YAML, where it is absent: true without tenancy, false with it."""
+    proxy: Proxy | None = None
+    resources: Conventions = field(default_factory=Conventions)
+    inventory: Inventory = field(default_factory=Inventory)
+    ingest: Ingest = field(default_factory=Ingest)
+    watch: Watch = Watch()
+    translation: Translation = Translation()
+    shutdown: Shutdown = Shutdown()
+    log: Log = Log()
+
+
+# Flag by override, and where in the file its setting stands.
+_FLAGS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "listen": ("--listen", ("listen",)),
+    "admin_listen": ("--admin-listen", ("adminListen",)),
+    "exporters": ("--exporters", ("exporters",)),
+    "secrets": ("--secrets", ("secrets",)),
+    "data": ("--data", ("storage", "path")),
+    "log_format": ("--log-format", ("log", "format")),
+    "log_level": ("--log-level", ("log", "level")),
+}
+
+
+COMMAND_LINE: Final = "command line"
+"""Origin of faults in flags."""
+
+
+def load_settings(
+    path: Path | None = None, overrides: Mapping[str, object] | None = None
+) -> Settings:
+    """The settings of a file (None: all defaults) with the flags' values in place of its own.
+
+    ``overrides`` maps ``listen``, ``admin_listen``, ``exporters`` (a list of paths), ``secrets``,
+    ``data``, ``log_format`` and ``log_level`` to what the flag said; None is a flag that was not
+    given. Raises :class:`ConfigError` with every fault.
+    """
+    document = _only_document(path) if path is not None else Document("settings")
+    values = dict(document.value) if isinstance(document.value, dict) else document.value
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    report = Report(document)
+    for where, message in document.faults:
+        report.fault(where, message, on_key=True)
+    if given and (values is None or isinstance(values, dict)):
+        values = _overridden(values or {}, given)
+    base = path.parent if path is not None else Path()
+    settings = _Reader(base.absolute()).read(Section(report, (), values, required=False))
+    if report.faulty:
+        raise ConfigError([_named_by_flag(fault, given) for fault in report.faults])
+    return settings
+
+
+def _only_document(path: Path) -> Document:
+    """The file's one document; an empty file is one too. Raises :class:`ConfigError`."""
+    documents = read_documents(path, bytes_max=FILE_BYTES_MAX)
+    if len(documents) > 1:
+        message = "settings are a single YAML document; a manifest begins with apiVersion and kind"
+        raise ConfigError([documents[1].fault((), message)])
+    return documents[0] if documents else Document(str(path))
+
+
+def _overridden(values: dict[str, object], given: Mapping[str, object]) -> dict[str, object]:
+    """The file's mapping with the flags' values, paths made absolute, put into it."""
+    merged = dict(values)
+    for key, value in given.items():
+        _, where = _FLAGS[key]
+        if key == "exporters":
+            assert isinstance(value, list | tuple), "the command line collects paths in a list"
+            merged["exporters"] = [{"path": str(Path(str(item)).absolute())} for item in value]
+        elif key == "secrets":
+            merged["secrets"] = str(Path(str(value)).absolute())
+        elif key == "data":
+            storage = merged.get("storage")
+            kept = storage if isinstance(storage, dict) else {}
+            merged["storage"] = {**kept, "path": str(Path(str(value)).absolute())}
+        elif len(where) == 1:
+            merged[where[0]] = str(value)
+        else:
+            log = merged.get("log")
+            merged["log"] = {**(log if isinstance(log, dict) else {}), where[1]: str(value)}
+    return merged
+
+
+def _named_by_flag(fault: Fault, given: Mapping[str, object]) -> Fault:
+    for key in given:
+        flag, where = _FLAGS[key]
+        at = ".".join(where)
+        if fault.path == at or fault.path.startswith((f"{at}.", f"{at}[")):
+            return Fault(flag, fault.message, COMMAND_LINE)
+    return fault
+
+
+def is_of_flag(fault: Fault) -> bool:
+    """Tell whether a fault of :func:`load_settings` is one of a flag, not of the file."""
+    return fault.origin == COMMAND_LINE
+
+
+class _Reader:
+    """Reads each section; ``base`` is what relative paths are relative to."""
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+
+    def read(self, root: Section) -> Settings:
+        default = Settings()
+        with root:
+            listen = _read_address(root, "listen", default.listen)
+            admin_listen = _read_address(root, "adminListen", default.admin_listen)
+            if listen == admin_listen and listen.port:
+                root.fault("adminListen", f"must not be the same as listen, {listen}")
+            has_tenancy = root.has("tenancy")
+            tenancy = _read_tenancy(root)
+            private_ok = root.optional_flag("allowPrivateEndpoints")
+            return Settings(
+                listen=listen,
+                admin_listen=admin_listen,
+                admin=read_admin(root, base=self._base),
+                exporters=read_paths(root, "exporters", base=self._base, has_tenancy=has_tenancy),
+                secrets=self._read_path(root, "secrets"),
+                tenancy=tenancy,
+                storage=self._read_storage(root),
+                memory=_read_memory(root),
+                allow_private_endpoints=tenancy is None if private_ok is None else private_ok,
+                proxy=read_proxy(root, base=self._base),
+                resources=read_conventions(root),
+                inventory=read_inventory(root, base=self._base, has_tenancy=has_tenancy),
+                ingest=read_ingest(root, base=self._base),
+                watch=_read_watch(root),
+                translation=_read_translation(root),
+                shutdown=_read_shutdown(root),
+                log=_read_log(root),
+            )
+
+    def _read_path(self, section: Section, key: str, *, required: bool = False) -> Path | None:
+        text = section.text(key, required=required)
+        return self._base / text if text else None
+
+    def _read_storage(self, root: Section) -> Storage | None:
+        default = Storage(self._base)
+        with root.section("storage") as section:
+            path = self._read_path(section, "path", required=True)
+            storage = Storage(
+                path=path or default.path,
+                bytes_max=section.size_bytes(
+                    "maxBytes", default=default.bytes_max, minimum=_MIB, maximum=1024 * _TIB
+                ),
+                fsync=section.choice("fsync", _FSYNC_POLICIES, default=default.fsync),
+                fsync_interval_s=section.duration_s(
+                    "fsyncInterval", default=default.fsync_interval_s, minimum=0.01, maximum=60.0
+                ),
+                orphan_retention_s=section.duration_s(
+                    "orphanRetention",
+                    default=default.orphan_retention_s,
+                    minimum=0.0,
+                    maximum=365 * 86400.0,
+                ),
+            )
+        return None if path is None else storage
+
+
+def _read_address(root: Section, key: str, default: Address) -> Address:
+    text = root.text(key)
+    if not text:
+        return default
+    match = _ADDRESS.fullmatch(text)
+    if match is None or int(match[3]) > 65535:
+        root.fault(key, 'must be host:port, such as "127.0.0.1:9490", "[::1]:9490" or ":9490"')
+        return default
+    return Address(match[1] or match[2] or "", int(match[3]))
+
+
+def _read_tenancy(root: Section) -> Tenancy | None:
+    with root.section("tenancy") as section:
+        label = section.text("label", check=label_name_problem)
+        accounts: dict[tuple[int, int], Account] = {}
+        for one in section.sections("accounts", count_max=PATHS_MAX):
+            with one:
+                account = one.text("account", required=True, check=_account_problem)
+                project = one.text("project", required=True, check=dns_subdomain_problem)
+                if account:
+                    found = Account(account, project)
+                    if accounts.setdefault(found.number, found) is not found:
+                        one.fault("account", f"{account} is listed twice")
+        shared = section.flag("sharedMetadata", default=False)
+        if section.present and not section.has("label") and not section.has("accounts"):
+            section.report.fault(section.where, "needs label, or accounts, or both")
+    return Tenancy(label, tuple(accounts.values()), shared) if label or accounts else None
+
+
+def _account_problem(text: str) -> str:
+    found = _ACCOUNT.fullmatch(text)
+    if found is not None and max(int(found[1]), int(found[2] or 0)) <= _UINT32_MAX:
+        return ""
+    return f'must be "<accountID>" or "<accountID>:<projectID>", up to {_UINT32_MAX} each'
+
+
+def _read_watch(root: Section) -> Watch:
+    default = Watch()
+    with root.section("watch") as section:
+        return Watch(
+            enabled=section.flag("enabled", default=default.enabled),
+            interval_s=section.duration_s(
+                "interval", default=default.interval_s, minimum=0.1, maximum=3600.0
+            ),
+        )
+
+
+def _read_translation(root: Section) -> Translation:
+    default = Translation()
+    with root.section("translation") as section:
+        return Translation(
+            infer_types=section.flag("inferTypes", default=default.infer_types),
+            first_sight_wait_s=section.duration_s(
+                "firstSightWait", default=default.first_sight_wait_s, minimum=0.0, maximum=60.0
+            ),
+            assembly_timeout_s=section.duration_s(
+                "assemblyTimeout", default=default.assembly_timeout_s, minimum=0.0, maximum=600.0
+            ),
+            delta_max_age_s=section.duration_s(
+                "deltaMaxAge", default=default.delta_max_age_s, minimum=60.0, maximum=7 * 86400.0
+            ),
+        )
+
+
+def _read_memory(root: Section) -> Memory:
+    default = Memory()
+    with root.section("memory") as section:
+        return Memory(
+            bytes_max=section.size_bytes(
+                "maxBytes", default=default.bytes_max, minimum=_MIB, maximum=_TIB
+            )
+        )
+
+
+def _read_shutdown(root: Section) -> Shutdown:
+    default = Shutdown()
+    with root.section("shutdown") as section:
+        return Shutdown(
+            drain_timeout_s=section.duration_s(
+                "drainTimeout", default=default.drain_timeout_s, minimum=0.0, maximum=3600.0
+            )
+        )
+
+
+def _read_log(root: Section) -> Log:
+    default = Log()
+    with root.section("log") as section:
+        return Log(
+            format=section.choice("format", _LOG_FORMATS, default=default.format),
+            level=section.choice("level", _LOG_LEVELS, default=default.level),
+        )

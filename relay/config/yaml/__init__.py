@@ -1,0 +1,1 @@
+"""YAML text to plain values, with bounds, positions and every fault at once."""

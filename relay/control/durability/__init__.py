@@ -1,0 +1,1 @@
+"""Admit requests, journal them, checkpoint progress, and replay after a crash."""

@@ -1,0 +1,238 @@
+"""How a request becomes ours: refused while there is no room, else processed, journaled, answered.
+
+Rules:
+
+* The engine comes first: it finds out whether the body can be decoded, and gives the position. What
+  cannot be decoded is never journaled, nor is what nobody wants.
+* With storage, the answer waits for the journal. Where the journal is in trouble the request is
+  taken all the same and kept in memory alone, which is counted and said loudly; refusing everybody
+  until somebody has mended a disk would be worse. Only while the journal is being replayed, when
+  order forbids that, senders are told to wait.
+* Nothing is accepted that would take more memory than is allowed: senders keep it and come again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+from relay.codec.otlp.batch import OpenBatch, SealedBatch
+from relay.codec.remote_write.v1 import WriteProtocol
+from relay.control.durability.replay import Replay
+from relay.control.reconcile.reconciler import Fleet
+from relay.control.time_slicing import Turns
+from relay.pipeline.batching.transaction import Taken
+from relay.pipeline.contract import Accepted, Tenant
+from relay.pipeline.engine import Engine
+from relay.pipeline.routing.tenancy import Origin
+from relay.runtime.errors import OverloadedError
+from relay.sink.queue.fair_share import BufferedBytes
+from relay.storage.journal.journal import Journal
+from relay.storage.journal.record import Record
+
+BLAMELESS = frozenset(
+    {"duplicate_timestamp", "histogram_float", "histogram_gauge", "histogram_schema"}
+)
+"""Drop reasons that are no fault of the request's: counted, but without effect on the answer."""
+
+BLOCKED_RETRY_AFTER_S = 5
+MEMORY_RETRY_AFTER_S = 2
+
+RESAMPLE_PARTS = 64
+"""After every 64th part of the memory limit that has come in, sinks are looked at; and open batches
+are measured anew when they have grown by as much."""
+
+
+class MemoryStatistics(NamedTuple):
+    """``queued_bytes`` in the sinks' queues, ``open_bytes`` in open batches, ``pending_bytes`` on
+    their way to the journal."""
+
+    bytes_max: int = 0
+    queued_bytes: int = 0
+    open_bytes: int = 0
+    pending_bytes: int = 0
+
+    @property
+    def used_bytes(self) -> int:
+        """All of it."""
+        return self.queued_bytes + self.open_bytes + self.pending_bytes
+
+
+NO_MEMORY = MemoryStatistics()
+
+
+@dataclass(slots=True)  # not frozen: that would cost more than all else here
+class _Arrival:
+    """A request as it came."""
+
+    tenant: Tenant | None
+    now: float
+    raw: bytes
+    encoding: str
+    protocol: WriteProtocol
+
+    def record(self, position: int) -> Record:
+        """It as the journal keeps it."""
+        tenant = self.tenant
+        return Record(
+            position,
+            self.now,
+            self.encoding,
+            (tenant.account, tenant.project) if tenant is not None else None,
+            self.raw,
+            self.protocol,
+            tenant_by_labels=tenant is not None and tenant.by_labels,
+        )
+
+
+class Acceptance:
+    """Takes requests in; see :class:`relay.pipeline.contract.Accept`.
+
+    ``queued`` counts what sinks have in memory, ``deliver`` takes the batches that a request
+    sealed, ``origin_of`` tells what a request's path means, ``tick`` is the engine's clock in s.
+    """
+
+    def __init__(  # noqa: PLR0913 - a composition point: every collaborator is named once, here
+        self,
+        engine: Engine,
+        fleet: Fleet,
+        *,
+        journal: Journal | None,
+        replay: Replay | None,
+        memory_bytes_max: int,
+        queued: BufferedBytes,
+        deliver: Callable[[Iterable[tuple[OpenBatch, SealedBatch]]], None],
+        origin_of: Callable[[Tenant | None], Origin],
+        tick: Callable[[], float],
+        turns: Turns | None = None,
+    ) -> None:
+        self._engine = engine
+        self._fleet = fleet
+        self._journal = journal
+        self._replay = replay
+        self._memory_bytes_max = memory_bytes_max
+        self._queued = queued
+        self._deliver = deliver
+        self._origin_of = origin_of
+        self._tick = tick
+        self._turns = turns or Turns()
+        self._open_bytes = 0
+        self._unsampled_bytes = 0
+        self._measured_version = 0
+        self._measured_grown = 0
+        self.stopping = False
+        self._unkept = -1
+        """Position of the last request that the journal could not keep."""
+
+    async def accept(
+        self,
+        body: bytes,
+        *,
+        tenant: Tenant | None,
+        now: float,
+        raw: bytes,
+        encoding: str,
+        protocol: WriteProtocol,
+    ) -> Accepted:
+        """Take in one decompressed request; see :class:`relay.pipeline.contract.Accept`."""
+        self._check(len(body))
+        origin = self._origin_of(tenant)
+        arrival = _Arrival(tenant, now, raw, encoding, protocol)
+        if self._replay is not None and self._replay.active:
+            probed = await self._replay.admit(
+                body, arrival.record, origin=origin, now=now, protocol=protocol
+            )
+            if probed is not None:
+                return _accepted(probed.taken, probed.dropped, probed.examples)
+            self._check(len(body))  # while we waited, things may have changed
+        intake = await self._turns.run(
+            partial(
+                self._engine.ingest,
+                body,
+                now=now,
+                tick=self._tick(),
+                origin=origin,
+                protocol=protocol,
+            ),
+            lambda intake: self._deliver(intake.sealed),
+        )
+        del body  # while the journal writes, only what came over the wire is kept
+        if self._journal is not None and intake.wanted:
+            kept = await self._journal.append(arrival.record(intake.request))
+            if not kept:
+                self._unkept = max(self._unkept, intake.request)
+        return _accepted(intake.taken, intake.dropped, intake.examples)
+
+    @property
+    def waits_on_disk(self) -> bool:
+        """Whether the next start will read again all of what waits to become points."""
+        return self._journal is not None and self._unkept < self._engine.low
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more than half of the memory is in use."""
+        return self.memory().used_bytes > self._memory_bytes_max // 2
+
+    def memory(self) -> MemoryStatistics:
+        """What data on its way takes."""
+        return MemoryStatistics(
+            self._memory_bytes_max,
+            self._queued.used,
+            self._open_bytes + self._grown,
+            self._journal.pending_bytes if self._journal is not None else 0,
+        )
+
+    def measure(self) -> None:
+        """Look at the open batches of all sinks; cheap enough for once a second, and nothing where
+        they were empty and nothing has come in since."""
+        version = self._engine.positions.version
+        if not self._open_bytes and version == self._measured_version:
+            return
+        self._measured_version = version
+        self._measured_grown = self._engine.grown
+        self._open_bytes = self._fleet.open_bytes()
+
+    @property
+    def _grown(self) -> int:
+        """Bytes by which requests made open batches larger since they were measured. Those that
+        left because of their age are not taken off, so at worst we think that there is less room
+        than there is."""
+        return max(0, self._engine.grown - self._measured_grown)
+
+    def _check(self, size: int) -> None:
+        """Refuse where there is no room; raises OverloadedError."""
+        if self.stopping:
+            raise OverloadedError("shutting down", retry_after_s=BLOCKED_RETRY_AFTER_S)
+        if self._fleet.blocked:
+            raise OverloadedError(
+                "the queue of a sink that must not lose data is full",
+                retry_after_s=BLOCKED_RETRY_AFTER_S,
+            )
+        self._unsampled_bytes += size
+        part = self._memory_bytes_max // RESAMPLE_PARTS
+        if self._grown > part:
+            self.measure()
+        if self._unsampled_bytes > part:
+            self._unsampled_bytes = 0
+            # The fleet looks once a second, in which a fast sender fills any memory.
+            self._fleet.relieve_memory()
+        if self.memory().used_bytes + size > self._memory_bytes_max:
+            raise OverloadedError(
+                "too much data is on its way already", retry_after_s=MEMORY_RETRY_AFTER_S
+            )
+
+    def __repr__(self) -> str:
+        return f"<Acceptance {self.memory().used_bytes}/{self._memory_bytes_max} bytes>"
+
+
+def _accepted(taken: Taken, dropped: Mapping[str, int], examples: Sequence[str]) -> Accepted:
+    faults = {reason: count for reason, count in dropped.items() if reason not in BLAMELESS}
+    return Accepted(
+        taken.samples,
+        faults,
+        tuple(examples),
+        histograms=taken.histograms,
+        exemplars=taken.exemplars,
+    )

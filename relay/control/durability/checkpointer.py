@@ -1,0 +1,101 @@
+"""What is kept of a running relay beside the samples: how far every sink is, what was learned.
+
+Rules:
+
+* A checkpoint is saved where it says something new. Finding out takes a look at every sink, so
+  nobody looks where no position was taken or given up, no sink came or went, and nothing was
+  learned since the last one that was saved.
+* Where the journal is half full, whoever still holds what is in its older half has to store it.
+"""
+
+from __future__ import annotations
+
+from relay.control.durability import delta_state_file
+from relay.control.durability.histogram_layout_file import LayoutFile
+from relay.control.durability.learned_state import encode_knowledge
+from relay.control.durability.open_storage import OpenStorage
+from relay.control.durability.replay import Replay
+from relay.control.reconcile.reconciler import Fleet
+from relay.pipeline.engine import Engine
+from relay.storage.journal.checkpoint import Checkpoint
+from relay.storage.journal.journal import Taught
+
+
+class Keeper:
+    """Looks after a journal; :meth:`keep` is called over and over.
+
+    From the start on the engine knows what an earlier process has left.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        fleet: Fleet,
+        storage: OpenStorage,
+        replay: Replay,
+    ) -> None:
+        self._engine = engine
+        self._fleet = fleet
+        self._journal = storage.journal
+        self._path = storage.path
+        self._layouts = LayoutFile(storage.path, engine.assembly)
+        self._replay = replay
+        self.saved: Checkpoint | None = None
+        """The last one that was given to the journal."""
+        self._saved_state: tuple[int, ...] | None = None
+        delta_state_file.take(self._path, engine.deltas)
+        self._layouts.take()
+
+    async def leave(self) -> None:
+        """Write down what the next process is to know; nothing may be ingested behind it."""
+        delta_state_file.leave(self._path, self._engine.deltas)
+        await self._layouts.leave()
+
+    def keep(self, tick: float) -> None:
+        """Save how far sinks are, trim the journal. ``tick`` is the monotonic clock, s."""
+        self._layouts.keep(tick)
+        state = self._state()
+        if state != self._saved_state:
+            self._save(state)
+        extent = self._journal.extent
+        if extent.bytes > self._journal.bytes_max // 2:
+            # Whoever still holds what is in the older half has to store it.
+            self._fleet.spill_below(extent.position_after(extent.bytes // 2))
+
+    def checkpoint(self) -> Checkpoint:
+        """How far each sink is at this moment."""
+        positions = self._engine.positions
+        following = positions.following
+        named, rest = self._engine.named()
+        lows = self._replay.raised(self._fleet.lows(following, limit=rest))
+        return Checkpoint(following, lows, following, tuple(named), positions.reach)
+
+    def taught(self) -> Taught | None:
+        """What requests have taught; None where it is saved already."""
+        version = self._engine.learned
+        if version == self._journal.saved_version:
+            return None
+        return Taught(version, encode_knowledge(self._engine.knowledge()))
+
+    def _save(self, state: tuple[int, ...]) -> None:
+        checkpoint = self.checkpoint()
+        if checkpoint != self.saved:
+            low = self._engine.positions.reach
+            if not self._journal.tidy(checkpoint, low=low, knowledge=self.taught()):
+                return  # still busy with the one before
+            self.saved = checkpoint
+        self._saved_state = state
+
+    def _state(self) -> tuple[int, ...]:
+        """Whatever moves when a checkpoint does."""
+        engine = self._engine
+        return (
+            engine.positions.version,
+            engine.low,
+            engine.learned,
+            self._fleet.revision,
+            self._replay.active,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Keeper {self._journal!r}>"

@@ -1,0 +1,104 @@
+"""What requests have taught the pipeline, as bytes in the data directory.
+
+A sample is read by what came before it: the type of its metric, the labels of the objects that
+resource selectors ask for. The requests that said so are long gone from the journal when a crash
+comes, and may not come again for minutes; replayed samples must not be read without.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from relay.pipeline.metrics.metadata.metric_types import NOTHING_SAID, FamilyMetadata, Part
+from relay.pipeline.metrics.metadata.project_types import KnownFamily
+from relay.pipeline.metrics.translate.target_info import TargetInfo
+from relay.pipeline.statistics import Knowledge
+from relay.selector.inventory.info_series import Claim, StreamKey
+from relay.storage.journal.checkpoint import seal, unseal
+
+_MAGIC = b"relay-knowledge"
+
+
+class _Family(msgspec.Struct, array_like=True):
+    """Of earlier revisions without the last two: what was known then, was known of everybody."""
+
+    name: str
+    type: int
+    help: str
+    unit: str
+    project: str = ""
+    siblings: Part = ""
+
+
+class _Claim(msgspec.Struct, array_like=True):
+    project: str
+    kind: str
+    namespace: str
+    name: str
+    labels: dict[str, str]
+
+
+class _Target(msgspec.Struct, array_like=True):
+    project: str
+    job: str | None
+    instance: str | None
+    attributes: list[tuple[str, str]]
+
+
+class _Document(msgspec.Struct):
+    families: list[_Family]
+    claims: list[_Claim]
+    targets: list[_Target] = []
+    settled: list[tuple[str, str]] = []
+    inferred: list[str] = []
+    """Of earlier revisions: families of everybody that are histograms by their buckets."""
+
+
+def encode_knowledge(knowledge: Knowledge) -> bytes:
+    """The file's content."""
+    families = [
+        _Family(name, *_words(family.metadata), project, family.siblings)
+        for project, known in knowledge.families.items()
+        for name, family in known.items()
+    ]
+    claims = [_Claim(*claim.key, dict(claim.labels)) for claim in knowledge.claims]
+    targets = [
+        _Target(one.project, one.target[0], one.target[1], list(one.attributes))
+        for one in knowledge.targets
+    ]
+    document = _Document(families, claims, targets, knowledge.settled)
+    return seal(_MAGIC, msgspec.json.encode(document))
+
+
+def decode_knowledge(data: bytes) -> Knowledge | None:
+    """What :func:`encode_knowledge` made; None where it is damaged. Raises FormatError."""
+    body = unseal(_MAGIC, data)
+    if body is None:
+        return None
+    document = msgspec.json.decode(body, type=_Document)
+    families: dict[str, dict[str, KnownFamily]] = {}
+    for one in document.families:
+        metadata = FamilyMetadata(one.type, one.help, one.unit)
+        # What has siblings only was never described.
+        said = None if one.siblings and metadata == NOTHING_SAID else metadata
+        families.setdefault(one.project, {})[one.name] = KnownFamily(said, one.siblings)
+    for name in document.inferred:
+        known = families.setdefault("", {}).get(name)
+        families[""][name] = KnownFamily(known.metadata if known else None, "bucket")
+    return Knowledge(
+        families,
+        [
+            Claim(StreamKey(one.project, one.kind, one.namespace, one.name), one.labels)
+            for one in document.claims
+        ],
+        [
+            TargetInfo(one.project, (one.job, one.instance), tuple(one.attributes))
+            for one in document.targets
+        ],
+        document.settled,
+    )
+
+
+def _words(metadata: FamilyMetadata | None) -> tuple[int, str, str]:
+    known = metadata or NOTHING_SAID
+    return known.type, known.help, known.unit

@@ -1,0 +1,131 @@
+"""The data directory with everything that lives in it, opened and closed as one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from relay.config.settings.settings import Storage
+from relay.control.durability.learned_state import decode_knowledge
+from relay.pipeline.statistics import Knowledge
+from relay.runtime.errors import ConfigError, Fault
+from relay.sink.spill.store import QueueStore
+from relay.storage.journal.checkpoint import Checkpoint
+from relay.storage.journal.journal import Journal, Taught
+from relay.storage.log.data_directory import DataDirectory
+from relay.storage.log.filesystem import Disk
+from relay.storage.log.frame import FormatError
+
+_log = logging.getLogger("relay.control.durability")
+
+JOURNAL_SHARE = 4
+"""The journal may have a quarter of the storage. It holds what sinks are busy with, some seconds of
+traffic; what they are behind with is in their queues, which have the rest."""
+
+
+LOOK_S = 5.0
+"""How often it is looked whether the directory is still as it was."""
+
+
+class OpenStorage:
+    """A directory that is ours, its journal and its queues; how far the sinks had come when it was
+    left, and what requests had taught (None: not known)."""
+
+    def __init__(
+        self,
+        directory: DataDirectory,
+        journal: Journal,
+        store: QueueStore,
+        checkpoint: Checkpoint,
+        knowledge: Knowledge | None,
+    ) -> None:
+        self.journal = journal
+        self.store = store
+        self.checkpoint = checkpoint
+        self.knowledge = knowledge
+        self._directory = directory
+        self._look_at = 0.0
+
+    @property
+    def path(self) -> Path:
+        """The directory itself."""
+        return self._directory.path
+
+    def look_after(self, now: float) -> None:
+        """Begin to put back what somebody took away; ``now`` is monotonic, s."""
+        if now >= self._look_at:
+            self._look_at = now + LOOK_S
+            self.store.spawn(self._directory.restore)
+
+    def troubles(self) -> list[str]:
+        """What is in memory only at this moment, and why."""
+        troubles = []
+        if self.journal.trouble:
+            troubles.append(f"storage: the journal keeps nothing: {self.journal.trouble}")
+        if self.store.trouble:
+            troubles.append(f"storage: queues are in memory only: {self.store.trouble}")
+        return troubles
+
+    async def close(
+        self, checkpoint: Checkpoint | None, *, low: int, knowledge: Taught | None
+    ) -> None:
+        """Store what is left to store, save the last checkpoint (None: there is none), let go."""
+        await self.store.close()
+        await self.journal.close(checkpoint, low=low, knowledge=knowledge)
+        self._directory.close()
+
+    def __repr__(self) -> str:
+        return f"<OpenStorage {self._directory!r} {self.journal!r}>"
+
+
+async def open_storage(
+    settings: Storage, disk: Disk, *, clock: Callable[[], float] = time.time
+) -> OpenStorage:
+    """Lock the data directory and take stock of it.
+
+    Raises ConfigError where it is another process's, of another format, or cannot be had.
+    """
+    directory = DataDirectory(settings.path)
+    journal_bytes_max = settings.bytes_max // JOURNAL_SHARE
+    journal = Journal(
+        directory.journal,
+        directory.checkpoint,
+        bytes_max=journal_bytes_max,
+        fsync=settings.fsync,
+        fsync_interval_s=settings.fsync_interval_s,
+        disk=disk,
+    )
+    store = QueueStore(
+        directory.queues,
+        bytes_max=settings.bytes_max - journal_bytes_max,
+        sync=settings.fsync != "never",
+        disk=disk,
+        clock=clock,
+        orphan_retention_s=settings.orphan_retention_s,
+    )
+    try:
+        checkpoint = await journal.open()
+        await asyncio.to_thread(store.open)
+        await journal.advance(store.highest_position + 1)
+        knowledge = _decoded(await journal.load_knowledge())
+    except BaseException as error:
+        await store.close()
+        await journal.close(None, low=0)
+        directory.close()
+        if isinstance(error, FormatError):
+            fault = Fault("storage.path", f"{settings.path}: {error}")
+            raise ConfigError([fault]) from error
+        raise
+    return OpenStorage(directory, journal, store, checkpoint, knowledge)
+
+
+def _decoded(data: bytes | None) -> Knowledge | None:
+    if data is None:
+        return None
+    knowledge = decode_knowledge(data)
+    if knowledge is None:
+        _log.error("what requests had taught is damaged: types and labels are learned anew")
+    return knowledge

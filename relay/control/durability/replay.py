@@ -1,0 +1,317 @@
+"""What a crash left in the journal goes to the sinks that had not finished it.
+
+Rules:
+
+* No limit that may refuse a request applies here: what was acknowledged has passed them all.
+* Records go through the engine as live requests do, oldest first, under the positions and with the
+  times of arrival that they had. Who still needs what of them:
+  :mod:`relay.pipeline.batching.unfinished`.
+* Live requests are admitted meanwhile: they are checked, journaled behind the rest and answered,
+  and reach the sinks in their turn, so that the points of a series never overtake each other. There
+  is one place where they wait in memory: the last instant, when the journal is read up to its end.
+* The journal is trimmed while it is replayed, as sinks get on with what came of it.
+* Replay pauses while more data is in memory than half of what may be: sinks store or send it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from relay.codec.compression import SenderEncoding, decompress
+from relay.codec.otlp.batch import OpenBatch, SealedBatch
+from relay.codec.remote_write.v1 import WriteProtocol
+from relay.control.reconcile.reconciler import Fleet, SinkKey
+from relay.control.time_slicing import Turns
+from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
+from relay.pipeline.contract import Tenant
+from relay.pipeline.engine import Engine
+from relay.pipeline.routing.tenancy import Origin
+from relay.pipeline.statistics import Probed, Replayed
+from relay.runtime.errors import OverloadedError, WireError
+from relay.sink.worker import SinkWorker
+from relay.storage.journal.checkpoint import Checkpoint
+from relay.storage.journal.journal import Journal
+from relay.storage.journal.record import Record
+from relay.storage.journal.segment_log import Cursor
+
+_log = logging.getLogger("relay.control.durability")
+
+CROWDED_PAUSE_S = 0.02
+JOURNAL_RETRY_AFTER_S = 2
+DECODED_BYTES_MAX = 1 << 30
+"""The most that ``ingest.maxDecodedBytes`` may be: what was acknowledged under another setting is
+decoded all the same."""
+GATE_TIMEOUT_S = 5.0
+"""The last records are usually read in milliseconds; a disk that hangs must not hang senders."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayStatistics:
+    """``active`` until everything is replayed. ``requests`` that were processed once more, of which
+    ``undecodable`` ones could not be; ``left_bytes`` are still to be read."""
+
+    active: bool = False
+    requests: int = 0
+    undecodable: int = 0
+    left_bytes: int = 0
+
+
+NO_REPLAY = ReplayStatistics()
+
+
+class Replay:
+    """One start's replay. ``deliver`` takes the batches that the engine sealed; ``crowded`` says
+    whether memory is short; ``tick`` is the engine's clock."""
+
+    def __init__(  # noqa: PLR0913 - a composition point: every collaborator is named once, here
+        self,
+        engine: Engine,
+        fleet: Fleet,
+        journal: Journal,
+        checkpoint: Checkpoint,
+        *,
+        deliver: Callable[[Iterable[tuple[OpenBatch, SealedBatch]]], None],
+        crowded: Callable[[], bool],
+        origin_of: Callable[[Tenant | None], Origin],
+        tick: Callable[[], float],
+        turns: Turns | None = None,
+    ) -> None:
+        self._engine = engine
+        self._fleet = fleet
+        self._journal = journal
+        self._checkpoint = checkpoint
+        self._deliver = deliver
+        self._crowded = crowded
+        self._origin_of = origin_of
+        self._tick = tick
+        self._turns = turns or Turns()
+        self._restored = fleet.restored_lows()
+        self._lows: dict[OpenBatch, int] = {}
+        self._cursor = Cursor()
+        self._next_position = journal.extent.next_position
+        self._gate = asyncio.Event()
+        self._gate.set()
+        self._requests = 0
+        self._undecodable = 0
+        self._say_who_is_absent()
+        lows = self.raised(fleet.lows(0)).values()
+        named = [WaitingEntry(*entry) for entry in checkpoint.waiting]
+        floor = min((min(low) for low in lows), default=self._next_position)
+        oldest = min(floor, *(entry.first for entry in named), self._next_position)
+        # What requests taught since it was last saved has to be learned again, wanted or not.
+        oldest = min(oldest, checkpoint.learned)
+        if checkpoint.start is not None:
+            oldest = min(oldest, checkpoint.start)
+        ceiling = max((max(low) for low in lows), default=0)
+        self._start = max(oldest, journal.extent.first_position)
+        engine.positions.advance(min(self._start, self._next_position))
+        self.active = self._start < self._next_position
+        if self.active:
+            ceiling = max(ceiling, checkpoint.next)
+            gate = ReplayGate(self._low, named, floor=floor, ceiling=ceiling)
+            engine.begin_replay(gate)
+
+    async def run(self) -> None:
+        """Replay everything, then return with the engine at the journal's end."""
+        if not self.active:
+            return
+        _log.info("replaying the journal: %d bytes", self._left_bytes)
+        await self._read_to_end()
+        # Nobody appends from here on, so that the end stays where it is until we are there.
+        self._gate.clear()
+        try:
+            await self._journal.settled()
+            await self._read_to_end()
+            self._engine.positions.advance(self._next_position)
+            self._deliver(self._engine.end_replay(self._tick()))
+            self.active = False
+        finally:
+            self._gate.set()
+        if self._requests:
+            _log.info("replayed %d requests", self._requests)
+
+    async def admit(
+        self,
+        body: bytes,
+        record: Callable[[int], Record],
+        *,
+        origin: Origin,
+        now: float,
+        protocol: WriteProtocol,
+    ) -> Probed | None:
+        """Journal a live request behind what is replayed; None where replay has ended meanwhile,
+        and the request is to be taken in as always.
+
+        ``record`` makes the journal's record of it under a position. Raises like
+        :meth:`Engine.ingest`, and OverloadedError where the journal cannot keep it.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(GATE_TIMEOUT_S):
+                    await self._gate.wait()
+            except TimeoutError:
+                raise _unkept() from None
+            if not self.active:
+                return None
+            probed = await self._turns.run(
+                partial(self._engine.probe, body, now=now, origin=origin, protocol=protocol), _done
+            )
+            if self._gate.is_set() and self.active:  # they may have moved while that took turns
+                break
+        if probed.wanted:
+            position = self._next_position
+            self._next_position += 1
+            if not await self._journal.append(record(position)):
+                raise _unkept()
+        return probed
+
+    def raised(self, lows: dict[SinkKey, tuple[int, ...]]) -> dict[SinkKey, tuple[int, ...]]:
+        """Low positions of sinks that hold nothing older, for what they had finished before."""
+        return {
+            (exporter, sink): tuple(
+                max(pair)
+                for pair in zip(found, self._known(exporter, sink, len(found)), strict=True)
+            )
+            for (exporter, sink), found in lows.items()
+        }
+
+    def _say_who_is_absent(self) -> None:
+        """Name the sinks that had not finished what is in the journal, and do not run: what it is
+        of theirs nobody can tell without their selectors. What came after the checkpoint was
+        everybody's, whom it does not name either."""
+        running = self._fleet.lows(0)
+        first = self._journal.extent.first_position
+        for key, lows in self._checkpoint.lows.items():
+            requests = self._next_position - max(min(lows), first)
+            if key not in running and requests > 0:
+                _log.warning(
+                    "a sink that does not run had not finished what is in the journal: given up",
+                    extra={"exporter": key[0], "sink": key[1], "requests": requests},
+                )
+        waited = (WaitingEntry(*entry).first for entry in self._checkpoint.waiting)
+        requests = self._next_position - max(
+            min(self._checkpoint.next, *waited, self._next_position), first
+        )
+        if not running and requests > 0:
+            _log.warning(
+                "no sink runs that could have what came last into the journal: given up",
+                extra={"requests": requests},
+            )
+
+    def statistics(self) -> ReplayStatistics:
+        """A snapshot."""
+        return ReplayStatistics(
+            self.active, self._requests, self._undecodable, self._left_bytes if self.active else 0
+        )
+
+    async def _read_to_end(self) -> None:
+        while True:
+            chunk = await self._journal.read(self._cursor, start=self._start)
+            for record in chunk.records:
+                while self._crowded():  # noqa: ASYNC110 - memory shrinks by many hands
+                    await asyncio.sleep(CROWDED_PAUSE_S)
+                await self._process(record)
+                await asyncio.sleep(0)  # a chunk takes long; senders and sinks want their turn
+            self._cursor = chunk.cursor
+            if chunk.at_end:
+                return
+
+    async def _process(self, record: Record) -> None:
+        if record.position < self._engine.positions.following:
+            _log.error("position %d stands in the journal twice; skipped", record.position)
+            return
+        try:
+            body = decompress(record.body, _encoding(record.encoding), bytes_max=DECODED_BYTES_MAX)
+            await self._turns.run(
+                partial(
+                    self._engine.replay,
+                    body,
+                    position=record.position,
+                    now=record.received_at,
+                    tick=self._tick(),
+                    origin=self._origin_of(_tenant(record)),
+                    protocol=_protocol(record.protocol),
+                ),
+                self._hand_on,
+                repeatable=False,  # a position is taken once
+            )
+        except WireError as error:
+            # It was decoded before it was journaled: it is damaged, or another revision's.
+            self._undecodable += 1
+            _log.error("position %d cannot be replayed: %s", record.position, error)
+            return
+        except Exception:
+            # One record must not stand in the way of all behind it.
+            self._undecodable += 1
+            _log.exception("position %d cannot be replayed: bug in the relay", record.position)
+            return
+        self._requests += 1
+
+    def _hand_on(self, replayed: Replayed) -> None:
+        for batch, points in replayed.withheld:
+            self._fleet.discard(batch, points)
+        self._deliver(replayed.intake.sealed)
+
+    def _low(self, batch: OpenBatch) -> int:
+        low = self._lows.get(batch)
+        if low is None:
+            worker = batch.owner
+            assert isinstance(worker, SinkWorker)
+            lanes = self._known(worker.exporter_id, worker.sink_id, len(worker.lanes))
+            low = self._lows[batch] = lanes[batch.lane]
+        return low
+
+    def _known(self, exporter: str, sink: str, lanes: int) -> tuple[int, ...]:
+        """What each lane had finished before the start: by the checkpoint, or by its queue."""
+        saved = self._checkpoint.low(exporter, sink, lanes=lanes)
+        restored = self._restored.get((exporter, sink), ())
+        if len(restored) != lanes:
+            return saved
+        return _higher(saved, restored)
+
+    @property
+    def _left_bytes(self) -> int:
+        return self._journal.extent.bytes_from(self._cursor)
+
+    def __repr__(self) -> str:
+        state = "active" if self.active else "done"
+        return f"<Replay {state}, {self._requests} requests>"
+
+
+def _done(_probed: Probed) -> None:
+    """Nothing is made of a request that is only looked at."""
+
+
+def _unkept() -> OverloadedError:
+    return OverloadedError(
+        "the journal is being replayed and cannot keep more", retry_after_s=JOURNAL_RETRY_AFTER_S
+    )
+
+
+def _higher(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(max(pair) for pair in zip(left, right, strict=True))
+
+
+def _tenant(record: Record) -> Tenant | None:
+    if record.tenant is None:
+        return None
+    account, project = record.tenant
+    return Tenant(account, project, by_labels=record.tenant_by_labels)
+
+
+def _protocol(name: str) -> WriteProtocol:
+    if name == "remote_write_v2":
+        return "remote_write_v2"
+    assert name == "remote_write_v1", name
+    return "remote_write_v1"
+
+
+def _encoding(name: str) -> SenderEncoding:
+    if name == "zstd":
+        return "zstd"
+    assert name == "snappy", name
+    return "snappy"

@@ -1,0 +1,411 @@
+"""For one series: who takes it, why, and what it becomes. The answer to "where is my metric?".
+
+And the other way round: which series of a captured request an exporter would take. Both ask a
+:class:`~relay.pipeline.routing.router.Router`, the running relay's or one that is made for the
+question, so the answer is what happens, not what a second implementation thinks would happen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+
+from relay.codec.remote_write.v1 import (
+    SERIES_FIELD,
+    SeriesFault,
+    label_key,
+    parse_labels,
+    top_level,
+)
+from relay.codec.remote_write.v1 import parse_series as parse_series_parts
+from relay.config.exporter.types import Exporter
+from relay.control.time_slicing import Turns
+from relay.pipeline.contract import Tenant
+from relay.pipeline.drop_counters import REASONS, DropTable
+from relay.pipeline.engine import Engine
+from relay.pipeline.metrics.metadata.metric_types import Evidence
+from relay.pipeline.metrics.metadata.type_store import KnownTypes
+from relay.pipeline.metrics.translate.translator import OWN_SCOPE, Translation, Translator
+from relay.pipeline.pacing import UNPACED, Pace
+from relay.pipeline.routing.router import Router
+from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, ANYWHERE, Origin, Tenancy
+from relay.pipeline.statistics import Exported
+from relay.runtime.errors import ConfigError, Fault, SelectorError
+from relay.runtime.event_loop import aside
+from relay.selector.evaluate import render
+from relay.selector.histogram_coverage import asked_for_family, missing_members, possible_families
+from relay.selector.inventory.info_series import InfoReader
+from relay.selector.inventory.store import Inventory
+from relay.selector.matchers import NAME
+from relay.selector.metricsql.parser import parse_selector
+from relay.selector.quoting import quote_name, quote_string
+from relay.selector.resources.compiler import Compiled, Compiler
+from relay.telemetry.snapshot import Drop
+
+OTHERS_MAX = 20
+"""Exporters that do not take a series are told one by one up to this many, unless asked for."""
+
+ANSWER_CHARS_MAX = 1024 * 1024
+"""Of a running relay's answer."""
+LINES_AT_ONCE = 200
+"""Lines between which no request is taken in."""
+
+_LABELS_MAX = 10_000
+
+_EVIDENCE: dict[Evidence, str] = {
+    "declared": "type declared by the series",
+    "metadata": "type from metadata",
+    "siblings": "type by its siblings; metadata from the sender goes first",
+    "name": "type by name; metadata from the sender goes first",
+}
+
+
+def parse_series(text: str) -> dict[str, str]:
+    """Labels of a series written as ``name{label="value", …}``. Raises SelectorError."""
+    selector = parse_selector(text)
+    if len(selector.groups) != 1:
+        raise SelectorError(
+            "a series has one set of labels",
+            text=text,
+            offset=0,
+            hint='write it like http_requests_total{code="200"}',
+        )
+    labels: dict[str, str] = {}
+    for matcher in selector.groups[0]:
+        if matcher.op != "=":
+            raise SelectorError(
+                f"a series has values, not conditions: {render(matcher)}",
+                text=text,
+                offset=max(0, text.find(matcher.op)),
+                hint="use = for every label",
+            )
+        if labels.setdefault(matcher.label, matcher.value) != matcher.value:
+            raise SelectorError(f"label {matcher.label} is given two values", text=text, offset=0)
+    labels = {label: value for label, value in labels.items() if value}
+    if NAME not in labels:
+        raise SelectorError(
+            "a series needs a metric name",
+            text=text,
+            offset=0,
+            hint='write it like http_requests_total{code="200"}',
+        )
+    return labels
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Who takes a series, as asked at the admin listener.
+
+    ``series`` as people write one; ``tenant`` of the path to which it is delivered; ``exporter``
+    is the only one to be asked, "" for all; ``every``: also each one that does not take it.
+    """
+
+    series: str
+    tenant: Tenant | None = None
+    exporter: str = ""
+    every: bool = False
+
+
+class Explainer:
+    """Answers about the exporters of a router. ``exporters`` are those that are routed, by id.
+
+    What a series becomes is asked of ``engine``, where one runs: its types, and what its targets
+    say of themselves.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        exporters: Mapping[str, Exporter],
+        *,
+        engine: Engine | None = None,
+        infer_types: bool = True,
+    ) -> None:
+        self._router = router
+        self._exporters = exporters
+        self._engine = engine
+        self._infer_types = infer_types
+        self._drops = engine.drops if engine is not None else DropTable()
+
+    @classmethod
+    def offline(
+        cls,
+        exporters: Iterable[Exporter],
+        *,
+        tenancy: Tenancy | None = None,
+        compiler: Compiler | None = None,
+        inventory: Inventory | None = None,
+        infer_types: bool = True,
+    ) -> Explainer:
+        """About exporters that do not run here."""
+        router = Router(tenancy=tenancy, compiler=compiler, inventory=inventory)
+        by_id = {exporter.id: exporter for exporter in exporters}
+        for exporter in by_id.values():
+            sources = [(source.name, source.selector, ()) for source in exporter.sources]
+            router.add(exporter.id, exporter.project, sources)
+        return cls(router, by_id, infer_types=infer_types)
+
+    @classmethod
+    def running(cls, engine: Engine, exporters: Mapping[str, Exporter]) -> Explainer:
+        """About what an engine does now."""
+        return cls(engine.router, exporters, engine=engine)
+
+    def knows(self, exporter: str) -> bool:
+        """Whether there is such an exporter."""
+        return exporter in self._exporters
+
+    @contextmanager
+    def paced(self, pace: Pace) -> Iterator[None]:
+        """Pause between regular expressions."""
+        self._router.pause = pace.pause
+        try:
+            yield
+        finally:
+            self._router.pause = UNPACED.pause
+
+    def series(
+        self,
+        labels: Mapping[str, str],
+        *,
+        origin: Origin = ANYWHERE,
+        exporter: str = "",
+        every: bool = False,
+    ) -> Iterator[str]:
+        """Lines for people: who takes a series and why, then the OTLP of it.
+
+        ``exporter`` is the only one that is asked, where given; otherwise those that do not take it
+        are told one by one where they are few, or ``every`` is set.
+        """
+        project = self._router.tenancy.project_of(labels, origin)
+        described = self._describe(labels, origin)
+        labels = _visible(labels, origin)
+        if exporter:
+            yield from self._answer(exporter, labels, project)
+        else:
+            taken = {tally.exporter for tally in self._router.takers(labels, project)}
+            others = [name for name in self._exporters if name not in taken]
+            for name in self._exporters:
+                if name in taken:
+                    yield from self._answer(name, labels, project)
+            if every or len(others) <= OTHERS_MAX:
+                for name in others:
+                    yield from self._answer(name, labels, project)
+            else:
+                yield f"{len(taken)} exporters take it, {len(others)} do not"
+            if not self._exporters and self._router.tenancy.enabled:
+                yield "no exporter may see it: it belongs to nobody who has one"
+            elif not self._exporters:
+                yield "there is no exporter: what is received goes to nobody"
+        translation = Translator().translate(sorted(labels.items()), target=described.attributes)
+        yield ""
+        yield from _otlp_lines(translation, described)
+
+    def captured(
+        self, body: bytes, exporter: str, *, reader: InfoReader, origin: Origin = ANYWHERE
+    ) -> Iterator[str]:
+        """Lines for people: the series of a decompressed request that an exporter takes, by source.
+
+        Info series in the request are heard first. Raises DecodeError.
+        """
+        tenancy = self._router.tenancy
+        owner, sources = self._router.selections(exporter)
+        seen: dict[bytes, dict[str, str]] = {}
+        faulty = 0
+        for key in _keys(body):
+            if key not in seen:
+                try:
+                    seen[key] = dict(parse_labels(key, labels_max=_LABELS_MAX))
+                except SeriesFault:
+                    seen[key] = {}
+                    faulty += 1
+        good = [labels for labels in seen.values() if labels]
+        for labels in good:
+            claim = reader.claim(labels, tenancy.project_of(labels, origin))
+            if claim is not None:
+                self._router.inventory.hear(claim, begins=True)
+        count = 0
+        for labels in good:
+            if tenancy.project_of(labels, origin) != owner:
+                continue
+            visible = _visible(labels, origin)
+            names = [name for name, compiled in sources.items() if compiled.matches(visible)]
+            if names:
+                count += 1
+                yield f"{', '.join(names)}: {written(visible)}"
+        unusable = f"; {faulty} more are faulty" if faulty else ""
+        yield f"{exporter} takes {count} of {len(good)} series{unusable}"
+
+    def _describe(self, labels: Mapping[str, str], origin: Origin) -> Exported:
+        if self._engine is not None:
+            return described(self._engine, labels, origin)
+        types = KnownTypes(families_max=2, infer=self._infer_types).platform
+        if "le" in labels or "vmrange" in labels:
+            types.see_sibling(labels[NAME], "bucket")
+        return Exported(types.look(labels[NAME]))
+
+    def _answer(self, name: str, labels: Mapping[str, str], project: str) -> Iterator[str]:
+        yield name
+        exporter = self._exporters[name]
+        if not self._router.routes(name):
+            yield "  it has just been removed"
+            return
+        owner, sources = self._router.selections(name)
+        if owner != project:
+            # Neither the series' project nor anything of its selectors is said: it is not theirs.
+            yield "  no: the series is not of this exporter's project"
+            return
+        for source, compiled in sources.items():
+            sinks = [sink.name for sink in exporter.sinks if source in sink.sources]
+            yield from _source_lines(source, sinks, compiled, labels)
+        for drop in self._drops.of(name, possible_families(labels[NAME])):
+            yield f"  {_said(drop)}"
+
+    def __repr__(self) -> str:
+        return f"<Explainer of {self._router!r}>"
+
+
+def described(engine: Engine, labels: Mapping[str, str], origin: Origin = ANYWHERE) -> Exported:
+    """Say what a series with these labels is exported as now; nothing is kept of the question."""
+    project = engine.router.tenancy.project_of(labels, origin)
+    types = engine.types.of(project)
+    name = labels[NAME]
+    # As senders write it that sort their labels; of others what their project knows is told.
+    series = engine.table.look(origin, label_key(sorted(labels.items())))
+    declared = series.declared if series is not None and not series.fault else None
+    typing = types.look(name, declared)
+    if typing.is_unsure and ("le" in labels or "vmrange" in labels):
+        alone = KnownTypes(families_max=1, infer=engine.types.infer).platform
+        alone.see_sibling(name, "bucket")
+        typing = alone.look(name)
+    attributes = engine.resources.find(labels, project).attributes
+    return Exported(typing, attributes, types.contradiction(name))
+
+
+async def answer(
+    question: Question, explainer: Explainer, turns: Turns, origin: Origin
+) -> list[str]:
+    """The lines for a running relay's operator, up to :data:`ANSWER_CHARS_MAX`, with turns for
+    others between. Raises ConfigError."""
+    try:
+        labels = await aside(partial(parse_series, question.series))
+    except SelectorError as error:
+        raise ConfigError([Fault("series", f"{error}\n{error.caret()}")]) from error
+    if question.exporter and not explainer.knows(question.exporter):
+        raise ConfigError([Fault("exporter", f"there is no exporter {question.exporter}")])
+    lines = explainer.series(
+        labels, origin=origin, exporter=question.exporter, every=question.every
+    )
+    found: list[str] = []
+    chars = 0
+
+    def some(*, pace: Pace) -> bool:
+        """Take some lines; whether there are more."""
+        nonlocal chars
+        pace.final = True  # what was taken from the lines cannot be put back
+        before = len(found)
+        with explainer.paced(pace):
+            for line in islice(lines, LINES_AT_ONCE):
+                found.append(line)
+                chars += len(line)
+                pace.pause()
+                if chars > ANSWER_CHARS_MAX:
+                    found.append("… and more: ask for one exporter")
+                    return False
+        return len(found) - before == LINES_AT_ONCE
+
+    while await turns.run(some, lambda _: None, repeatable=False):
+        pass
+    return found
+
+
+def written(labels: Mapping[str, str]) -> str:
+    """A series as people write it; :func:`parse_series` reads it."""
+    rest = sorted((name, value) for name, value in labels.items() if name != NAME)
+    inside = ",".join(f"{quote_name(name)}={quote_string(value)}" for name, value in rest)
+    return f"{quote_name(labels[NAME])}{{{inside}}}"
+
+
+def _visible(labels: Mapping[str, str], origin: Origin) -> Mapping[str, str]:
+    """Without the labels by which the multitenant path names the account."""
+    if not origin.by_labels:
+        return labels
+    return {name: value for name, value in labels.items() if name not in ACCOUNT_LABELS}
+
+
+def _keys(body: bytes) -> Iterator[bytes]:
+    """The label bytes of every series in a request."""
+    for field, start, stop in top_level(body):
+        if field == SERIES_FIELD:
+            yield parse_series_parts(body, start, stop).key
+
+
+def _source_lines(
+    source: str, sinks: Iterable[str], compiled: Compiled, labels: Mapping[str, str]
+) -> Iterator[str]:
+    explanation = compiled.explain(labels)
+    if explanation.matched:
+        yield f"  yes: source {source} takes it, to {', '.join(sinks) or 'no sink'}"
+        yield f"    because of {compiled.describe(explanation.group)}"
+        missing = missing_members(compiled, labels)
+        if missing:
+            yield f"    as a single number: it does not take {' and '.join(missing)}"
+        return
+    yield f"  no: source {source}"
+    for failure in explanation.failures:
+        yield f"    {failure}"
+    family = asked_for_family(compiled, labels)
+    if family:
+        yield (
+            f"    {family} is what OTLP calls the whole; its series have other names: write "
+            f'{{__name__=~"{family}(_bucket|_count|_sum)?"}}'
+        )
+
+
+def _said(drop: Drop) -> str:
+    since, last = (_moment(seconds) for seconds in (drop.since, drop.last))
+    meaning = REASONS[drop.reason]
+    return (
+        f"since {since} {drop.samples} samples of {drop.family} were dropped before sink "
+        f"{drop.sink}, last at {last}: {drop.reason} ({meaning})"
+    )
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _otlp_lines(translation: Translation, described: Exported) -> Iterator[str]:
+    typing = described.typing
+    metric = typing.identity
+    kind: str = metric.kind
+    if kind == "sum":
+        kind += ", cumulative" + (", monotonic" if metric.monotonic else "")
+    if typing.refused:
+        yield f"As OTLP ({_EVIDENCE[typing.evidence]}): nothing: {typing.refused}"
+    else:
+        yield f"As OTLP ({_EVIDENCE[typing.evidence]}): {metric.name} ({kind})"
+    if described.contradicted is not None:
+        other = described.contradicted
+        yield f"  senders disagree: {other.family} is {other.kept} here, {other.other} to others"
+    for title, text in (("unit", metric.unit), ("description", metric.description)):
+        if text:
+            yield f"  {title}: {text!r}"
+    if typing.family is not None:
+        family = typing.family
+        yield f"  or, where a source takes all of it, part of {family.name} ({family.kind})"
+    scope = translation.scope
+    if scope != OWN_SCOPE:
+        yield f"  scope: {scope.name} {scope.version}".rstrip()
+    for title, pairs in (
+        ("resource", translation.resource),
+        ("scope attributes", scope.attributes),
+        ("attributes", translation.attributes),
+    ):
+        if pairs:
+            yield f"  {title}:"
+            for key, value in pairs:
+                yield f"    {key} = {value!r}"

@@ -1,0 +1,500 @@
+"""The sinks in service, and how a new set of exporters becomes them.
+
+Rules:
+
+* Whatever did not change is not touched: an exporter that is equal keeps its routes, a sink that is
+  equal keeps its worker with its batches, queue and connections.
+* A sink that is changed keeps its worker, too, with its queue, its ledger and its part of the disk.
+* A sink that is removed first sends what it has, within the drain timeout. What is left is an
+  orphan on disk then (:mod:`relay.sink.spill.orphans`); without a disk it is dropped and counted.
+  Its losses stay in the account of removed sinks.
+* A sink that comes back while it still sends goes on as it was. Otherwise it finds its queue on
+  disk by its owner. Orphans are kept for their time, and for as long as something could not be
+  loaded that may be their owner.
+* Changes are applied one exporter at a time, each at once; senders have their turn between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import logging
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+
+from relay.codec.otlp.batch import OpenBatch, room_of
+from relay.config.exporter.types import Exporter, Sink
+from relay.control.reconcile.diff import Changes, Differences, compare
+from relay.control.reconcile.sink_entry import Fittings, SinkRecord, Survey, farewell
+from relay.control.reconcile.sink_report import SinkReport, sum_ledgers
+from relay.control.time_slicing import Turns
+from relay.pipeline.engine import Engine
+from relay.pipeline.routing.match_set import SinkTally, Target, TargetOptions
+from relay.pipeline.routing.router import Sources
+from relay.runtime import gc_pacing
+from relay.sink.eviction import Arbiter
+from relay.sink.queue.fair_share import BufferedBytes
+from relay.sink.reporting.ledger import LedgerStatistics
+from relay.sink.spill.orphans import StoredQueue
+from relay.sink.spill.owner import owner_of
+from relay.sink.spill.store import QueueStore
+from relay.sink.worker import SinkWorker
+
+_log = logging.getLogger("relay.control.reconcile")
+
+UPKEEP_S = 1.0
+"""How often every sink that has something is looked after."""
+UPKEEP_SLICES = 10
+"""In so many parts, because ten thousand sinks at once would hold up senders."""
+
+SLICE_S = 0.002
+"""How long changes are applied, or accounts drawn up, before whoever waits for the loop has a
+turn."""
+
+BIG_CHANGE = 1_000
+"""So many exporters are too much for the collector of garbage to look at over and over."""
+
+SinkKey = tuple[str, str]
+"""Exporter's id and sink's name."""
+
+
+MakeWorker = Callable[[Exporter, Sink, Fittings], SinkWorker]
+"""Builds the worker of one sink, not started."""
+
+
+class Fleet:
+    """Keeps workers and routes in step with the exporters. Lives on the event loop.
+
+    Without ``store`` everything is kept in memory only. ``memory`` is what all sinks together have
+    there, of ``memory_bytes_max`` that may be used in all (0: no limit). ``settled``: see Turns.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        make_worker: MakeWorker,
+        *,
+        drain_timeout_s: float,
+        store: QueueStore | None = None,
+        memory: BufferedBytes | None = None,
+        memory_bytes_max: int = 0,
+        low_limit: Callable[[], int] | None = None,
+        settled: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._engine = engine
+        self._make_worker = make_worker
+        self._drain_timeout_s = drain_timeout_s
+        self._store = store
+        self._arbiter = Arbiter(
+            self._members,
+            store=store,
+            memory=memory or BufferedBytes(),
+            memory_bytes_max=memory_bytes_max,
+        )
+        self._low_limit = low_limit or (lambda: engine.low)
+        self._settled = settled or Turns().settled
+        self._exporters: dict[str, Exporter] = {}
+        self._records: dict[SinkKey, SinkRecord] = {}
+        self._departing: dict[SinkKey, SinkRecord] = {}
+        self._departed: list[LedgerStatistics] = []
+        self._retirements: set[asyncio.Task[None]] = set()
+        self._finishing: dict[SinkWorker, asyncio.Task[None]] = {}
+        self._blocking: dict[SinkWorker, None] = {}
+        self._unkept = 0  # exporters that came or were changed since the collector was last told
+        self._upkeep: asyncio.Task[None] | None = None
+        self._awake: dict[SinkWorker, None] = {}
+        self._revision = 0
+        self._open: list[OpenBatch] | None = None
+        """Of all sinks; None where they have changed."""
+        self._draining = self._orphans_may_expire = False
+
+    def start(self) -> None:
+        """Begin to look after the sinks. Needs a running loop."""
+        assert self._upkeep is None, "started twice"
+        self._upkeep = asyncio.get_running_loop().create_task(self._look_after(), name="upkeep")
+
+    def compare(self, exporters: Iterable[Exporter]) -> Differences:
+        """What :meth:`apply` would have to do (ids are unique).
+
+        Only reads; another thread may ask while nothing is applied.
+        """
+        return compare(self._exporters, exporters)
+
+    async def apply(self, differences: Differences) -> Changes:
+        """Make the fleet run exactly the wanted exporters; not twice at the same time.
+
+        Ends early, with some of it undone, once :meth:`drain` has begun.
+        """
+        wanted = differences.wanted
+        steps: Iterable[tuple[Callable[[Exporter], None], str]] = itertools.chain(
+            ((self._remove, name) for name in differences.removed),
+            ((self._change, name) for name in differences.changed),
+            ((self._add, name) for name in differences.added),
+        )
+        slice_end = time.monotonic() + SLICE_S
+        for step, name in steps:
+            await self._settled()
+            step(wanted[name] if name in wanted else self._exporters[name])
+            if time.monotonic() >= slice_end:
+                gc_pacing.look()
+                # As long for others; to begin with, for the tasks of sinks that come and go.
+                await asyncio.sleep(SLICE_S)
+                slice_end = time.monotonic() + SLICE_S
+                if self._draining:
+                    break
+        else:
+            # In the order in which they were loaded, and with their new warnings and origins.
+            self._exporters = dict(wanted)
+        self._unkept += len(differences.added) + len(differences.changed)
+        if self._unkept >= BIG_CHANGE:
+            self._unkept = 0
+            gc_pacing.keep()
+        return Changes(differences.added, differences.changed, differences.removed)
+
+    def reread_secrets(self, namespaces: Collection[tuple[str, str]] | None = None) -> None:
+        """Let the sinks of these namespaces (project, namespace; None: all) read their secrets
+        anew."""
+        if namespaces is None:
+            for record in self._records.values():
+                record.worker.reread_secrets()
+            return
+        for exporter in self._exporters.values():
+            if (exporter.project, exporter.namespace) in namespaces:
+                for sink in exporter.sinks:
+                    self._records[exporter.id, sink.name].worker.reread_secrets()
+
+    def keep_orphans(self, *, complete: bool) -> None:
+        """Keep what is on disk of sinks that do not run. ``complete``: everything could be loaded,
+        so that none of it is a faulty file's."""
+        self._orphans_may_expire = complete
+        if self._store is None or self._draining:
+            return
+        for queue in self._store.keep_orphans():
+            if queue.points:
+                _log.warning("queue on disk of a sink that does not run: kept", extra=_told(queue))
+
+    @property
+    def blocked(self) -> bool:
+        """Whether a sink with ``overflow: block`` is full, so that senders must be held back."""
+        return any(worker.full for worker in self._blocking)
+
+    @property
+    def revision(self) -> int:
+        """Moves whenever sinks come, go or are configured anew."""
+        return self._revision
+
+    @property
+    def exporters(self) -> Iterable[Exporter]:
+        """The exporters that run."""
+        return self._exporters.values()
+
+    def reports(self) -> Iterator[SinkReport]:
+        """The account of every sink, also of those that leave. Brings tallies up to date first."""
+        self._engine.router.fold()
+        for record in self._records.values():
+            yield record.report(removed=False)
+        for record in self._departing.values():
+            yield record.report(removed=True)
+
+    async def survey(self) -> Survey:
+        """All exporters and the account of every sink, in slices: ten thousand take 0.1 s.
+
+        Each account is of one moment, not all of the same. Sinks that come or go meanwhile are
+        those there were at the start.
+        """
+        exporters, departed = tuple(self._exporters.values()), self.departed()
+        listed = [(record, False) for record in self._records.values()]
+        listed += [(record, True) for record in self._departing.values()]
+        reports: list[SinkReport] = []
+        await self._settled()
+        slice_end = time.monotonic() + SLICE_S
+        for record, removed in listed:
+            # A sink's points are counted on both sides, or its account does not balance.
+            self._engine.router.fold_exporter(record.tally.exporter)
+            reports.append(record.report(removed=removed))
+            if time.monotonic() >= slice_end:
+                await asyncio.sleep(0)
+                await self._settled()
+                slice_end = time.monotonic() + SLICE_S
+        return Survey(exporters, tuple(reports), departed)
+
+    def departed(self) -> LedgerStatistics:
+        """The account of all sinks that were removed and are gone."""
+        return sum_ledgers(self._departed)
+
+    def open_bytes(self) -> int:
+        """Bytes in open batches."""
+        # Asked for after every dozen of requests: only the sum itself is drawn up anew. Those of
+        # sinks that were removed are empty.
+        if self._open is None:
+            self._open = [one for record in self._records.values() for one in record.worker.lanes]
+        return room_of(self._open)
+
+    def lows(self, following: int, *, limit: int | None = None) -> dict[SinkKey, tuple[int, ...]]:
+        """For each lane of each sink, the oldest position that it has neither dealt with nor on
+        disk; ``following``, the position after the last, where there is none. None is above
+        ``limit``, what the pipeline holds for any of them."""
+        found: dict[SinkKey, tuple[int, ...]] = {}
+        for key, record in self._records.items():
+            queued = record.worker.oldest_positions(following)
+            found[key] = tuple(
+                min(
+                    oldest,
+                    batch.oldest if batch.count else oldest,
+                    oldest if limit is None else limit,
+                )
+                for oldest, batch in zip(queued, record.worker.lanes, strict=True)
+            )
+        return found
+
+    def restored_lows(self) -> dict[SinkKey, tuple[int, ...]]:
+        """For each lane of each sink the position before which, as its queue on disk says, a crash
+        lost nothing; -1 where it does not say."""
+        return {key: record.worker.restored_lows for key, record in self._records.items()}
+
+    def discard(self, batch: OpenBatch, points: int) -> None:
+        """Points that were matched once more in a replay are not the batch's sink's to account
+        for."""
+        worker = batch.owner
+        assert isinstance(worker, SinkWorker)
+        self._records[worker.exporter_id, worker.sink_id].tally.points -= points
+
+    def relieve_memory(self) -> None:
+        """Let the largest store what they have in memory, or give way, where it is too much."""
+        self._arbiter.relieve_memory()
+
+    def spill_below(self, position: int) -> None:
+        """Begin to put on disk whatever holds a position below this one."""
+        for record in self._records.values():
+            worker = record.worker
+            old = [batch for batch in worker.lanes if batch.count and batch.oldest < position]
+            for batch, sealed in self._engine.flush(old):
+                worker.offer(sealed, batch.lane)
+            if min(worker.oldest_positions(position)) < position:
+                worker.save(at_once=True)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Send everything that is left for at most ``timeout_s``, store the rest where there is a
+        disk, then stop every worker."""
+        self._draining = True
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            await asyncio.gather(self._upkeep, return_exceptions=True)
+        workers = [record.worker for record in self._records.values()]
+        for worker in workers:
+            self._flush(worker)
+        await asyncio.gather(*(worker.drain(timeout_s) for worker in workers), *self._retirements)
+
+    def workers(self) -> Iterator[SinkWorker]:
+        """The workers of all sinks that run."""
+        return (record.worker for record in self._records.values())
+
+    def _members(self) -> Iterator[tuple[str, SinkWorker]]:
+        """Every worker, with the customer whose it is."""
+        for records in (self._records, self._departing):
+            for record in records.values():
+                for worker in record.workers:
+                    yield record.tally.group, worker
+
+    def _add(self, exporter: Exporter) -> None:
+        sources = self._install_sinks(exporter, None)
+        self._engine.add_exporter(exporter.id, exporter.project, sources)
+        self._exporters[exporter.id] = exporter
+
+    def _change(self, exporter: Exporter) -> None:
+        before = self._exporters[exporter.id]
+        if before.uid and exporter.uid and before.uid != exporter.uid:
+            # Another object of the same name: what the last one has left is not its own.
+            self._remove(before)
+            self._add(exporter)
+            return
+        sources = self._install_sinks(exporter, self._exporters[exporter.id])
+        self._engine.replace_exporter(exporter.id, sources)
+        self._exporters[exporter.id] = exporter
+
+    def _remove(self, exporter: Exporter) -> None:
+        name = exporter.id
+        del self._exporters[name]
+        self._engine.remove_exporter(name)
+        self._engine.router.forget(name)
+        for sink in exporter.sinks:
+            self._retire((name, sink.name))
+
+    def _install_sinks(self, exporter: Exporter, before: Exporter | None) -> Sources:
+        """Start the sinks of a new exporter, or give those of a changed one their new
+        configuration; return the sources as they are to be routed."""
+        known = {sink.name: sink for sink in before.sinks} if before else {}
+        targets: dict[str, Target] = {}
+        for sink in exporter.sinks:
+            record = self._records.get((exporter.id, sink.name))
+            old = known.pop(sink.name, None)
+            if record is None:
+                record = self._add_sink(exporter, sink)
+            elif old is None or not _same_delivery(old, sink):
+                self._flush(record.worker)
+                record.worker.reconfigure(sink)
+                self._note_configured(record.worker)
+            record.worker.identify(owner_of(exporter, sink))
+            targets[sink.name] = Target(record.tally, record.worker.lanes, _options(sink))
+        for name in known:
+            self._retire((exporter.id, name))
+        return [
+            (
+                source.name,
+                source.selector,
+                [targets[sink.name] for sink in exporter.sinks if source.name in sink.sources],
+            )
+            for source in exporter.sources
+        ]
+
+    def _add_sink(self, exporter: Exporter, sink: Sink) -> SinkRecord:
+        key, owner = (exporter.id, sink.name), owner_of(exporter, sink)
+        record = self._departing.pop(key, None)
+        if record is not None and not record.worker.parted and owner.may_adopt(record.owner):
+            self._take_back(record, sink)
+            return self._enlist(key, record)
+        fittings = Fittings(
+            self._store.claim(owner) if self._store is not None else None,
+            self._arbiter.make_room,
+            self._low_limit,
+            self._wake,
+        )
+        worker = self._make_worker(exporter, sink, fittings)
+        if record is None:
+            tally = SinkTally(*key, exporter.project or exporter.id)
+            record = SinkRecord(tally, worker, owner)
+        else:
+            record.leaving.append(record.worker)
+            record.worker, record.owner = worker, owner
+        record.tally.points += worker.restored_points
+        if worker.restored_points:
+            _log.info(
+                "queue found on disk",
+                extra={"exporter": key[0], "sink": key[1], "points": worker.restored_points},
+            )
+        for queue in self._store.strangers(owner) if self._store is not None else ():
+            _log.warning(
+                "queue on disk of another sink of this name: not sent, kept", extra=_told(queue)
+            )
+        worker.start()
+        return self._enlist(key, record)
+
+    def _take_back(self, record: SinkRecord, sink: Sink) -> None:
+        """A sink is back before it was gone: it goes on with its queue."""
+        worker = record.worker
+        task = self._finishing.pop(worker)
+        task.cancel()
+        self._retirements.discard(task)  # who drains must not wait for it
+        worker.come_back(sink)
+        _log.info(
+            "sink is back, and goes on with its queue",
+            extra={"exporter": record.tally.exporter, "sink": record.tally.sink},
+        )
+
+    def _enlist(self, key: SinkKey, record: SinkRecord) -> SinkRecord:
+        self._records[key] = record
+        self._wake(record.worker)
+        self._note_configured(record.worker)
+        return record
+
+    def _note_configured(self, worker: SinkWorker) -> None:
+        if worker.config.queue.overflow == "block":
+            self._blocking[worker] = None
+        else:
+            self._blocking.pop(worker, None)
+        self._note_change()
+
+    def _retire(self, key: SinkKey) -> None:
+        """Let a sink's worker send what it has, then stop it."""
+        record = self._departing[key] = self._records.pop(key)
+        self._engine.drops.forget(*key)
+        self._blocking.pop(record.worker, None)
+        self._note_change()
+        self._flush(record.worker)
+        # A crash from here on finds it all on disk.
+        record.worker.save(at_once=True)
+        task = asyncio.get_running_loop().create_task(self._finish(key, record, record.worker))
+        self._finishing[record.worker] = task
+        self._retirements.add(task)
+        task.add_done_callback(self._retirements.discard)
+
+    async def _finish(self, key: SinkKey, record: SinkRecord, worker: SinkWorker) -> None:
+        left = await worker.leave(self._drain_timeout_s)
+        self._finishing.pop(worker, None)
+        self._awake.pop(worker, None)
+        record.tally.points -= left
+        ledger = worker.statistics().ledger
+        if worker is not record.worker:
+            record.leaving.remove(worker)
+            record.past = [sum_ledgers([*record.past, ledger])]
+        elif record.leaving:  # it was removed, added and removed again
+            record.worker = record.leaving.pop()
+            record.past = [sum_ledgers([*record.past, ledger])]
+        else:
+            del self._departing[key]
+            self._departed = [sum_ledgers([*self._departed, *record.past, ledger])]
+        lost = ledger.dropped.get("removed", 0)
+        _log.log(
+            logging.WARNING if lost or left else logging.INFO,
+            farewell(left, lost),
+            extra={"exporter": key[0], "sink": key[1], "points": left, "dropped": lost},
+        )
+
+    def _note_change(self) -> None:
+        self._revision += 1
+        self._open = None
+
+    def _flush(self, worker: SinkWorker) -> None:
+        for batch, sealed in self._engine.flush(worker.lanes):
+            worker.offer(sealed, batch.lane)
+
+    def _wake(self, worker: SinkWorker) -> None:
+        self._awake[worker] = None
+
+    def _tidy_disk(self) -> None:
+        """Let orphans go whose time is over, and make room where less is allowed than is used."""
+        if self._store is None:
+            return
+        for queue in self._store.expire_orphans() if self._orphans_may_expire else ():
+            _log.warning(
+                "queue on disk of a sink that did not come back: deleted", extra=_told(queue)
+            )
+        self._arbiter.relieve_disk()
+
+    async def _look_after(self) -> None:
+        while True:
+            self._tidy_disk()
+            # Of ten thousand sinks most have nothing most of the time: those cost nothing.
+            workers = list(self._awake)
+            size = -(-len(workers) // UPKEEP_SLICES)
+            for number in range(UPKEEP_SLICES):
+                self.relieve_memory()
+                for worker in workers[number * size : (number + 1) * size]:
+                    try:
+                        if not worker.upkeep():
+                            self._awake.pop(worker, None)
+                    except Exception:
+                        _log.exception("%r: bug in the relay", worker)
+                await asyncio.sleep(UPKEEP_S / UPKEEP_SLICES)
+
+    def __repr__(self) -> str:
+        return f"<Fleet {len(self._exporters)} exporters, {len(self._records)} sinks>"
+
+
+def _told(queue: StoredQueue) -> dict[str, object]:
+    exporter, sink = queue.names
+    return {"exporter": exporter, "sink": sink, "points": queue.points}
+
+
+def _options(sink: Sink) -> TargetOptions:
+    """What the pipeline must know of a sink."""
+    otlp = sink.otlp
+    kinds, keeps = otlp.unsupported_kinds, otlp.keeps_target_labels
+    return TargetOptions(otlp.temporality, otlp.promoted_labels, kinds, keeps)
+
+
+def _same_delivery(old: Sink, new: Sink) -> bool:
+    """Whether the worker of ``old`` can serve ``new`` as it is: which sources feed it is routing's
+    concern."""
+    return dataclasses.replace(old, sources=()) == dataclasses.replace(new, sources=())

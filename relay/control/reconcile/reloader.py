@@ -1,0 +1,263 @@
+"""Live change: what the operator's files say is brought into service, now and as they change.
+
+Rules:
+
+* Files are read and compared in another thread; the event loop only applies differences, a few
+  milliseconds at a time. One change at a time, whoever asked for it.
+* A faulty edit keeps the last good version running. Its fault is logged once, when it comes.
+* Watching is polling, as that sees every change on every file system: a look at all files each
+  ``interval``, or less often where a look takes long, and soon again where something is changing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from relay.config.exporter.load_result import LoadResult, keep_last_good
+from relay.config.exporter.manifest_loader import Manifests
+from relay.config.exporter.mounted_secrets import MountedSecrets, Namespace
+from relay.config.exporter.secrets import SecretStore
+from relay.config.inventory_manifests import InventoryFiles, InventoryLoad
+from relay.config.settings.settings import Settings
+from relay.config.yaml.file_watcher import SETTLE_S
+from relay.control.reconcile.diff import Changes, Differences
+from relay.control.reconcile.reconciler import Fleet
+from relay.runtime.errors import ConfigError, Fault
+from relay.runtime.event_loop import aside
+from relay.selector.inventory.store import ManifestIndex
+
+_log = logging.getLogger("relay.control.reconcile")
+
+REST_FACTOR = 20
+"""A poll rests for so many times the CPU time it took: watching takes at most 5 % of a core."""
+
+OUTCOMES = ("good", "faulty", "failed")
+"""Of a look at files that have changed, or that somebody asked for: all was good; something is
+wrong with them, and the last good version of that goes on; the relay itself failed at it, and
+everything goes on as it was, or half of the change was applied."""
+
+LOGGED_MAX = 100
+"""Faults of one change that are logged one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadStatistics:
+    """Exporters ``added``, ``changed`` and ``removed`` since the start, the first ones included;
+    ``applied`` sets of changes, the time of the last (wall clock, s; 0: never) and what it took;
+    ``failures`` of the relay itself; ``reloads`` by outcome, see :data:`OUTCOMES`."""
+
+    added: int
+    changed: int
+    removed: int
+    applied: int
+    applied_at: float
+    applied_in_s: float
+    failures: int
+    reloads: Mapping[str, int]
+
+
+class Reloader:
+    """Keeps fleet and inventory in step with the files. Lives on the event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        fleet: Fleet,
+        set_inventory: Callable[[ManifestIndex], Awaitable[None]],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._manifests = Manifests(
+            settings.exporters,
+            secrets_root=settings.secrets,
+            tenancy=settings.tenancy is not None,
+        )
+        self._mounted = MountedSecrets(settings.secrets, tenancy=settings.tenancy is not None)
+        self._inventory_files = InventoryFiles(settings.inventory.manifests)
+        self._inventory = InventoryLoad()
+        self._interval_s = settings.watch.interval_s
+        self._fleet = fleet
+        self._set_inventory = set_inventory
+        self._clock = clock
+        self._loaded = LoadResult((), (), SecretStore())
+        self._lock = asyncio.Lock()
+        self._added = self._changed = self._removed = 0
+        self._applied = 0
+        self._applied_at = 0.0
+        self._applied_in_s = 0.0
+        self._failures = 0
+        self._reloads = dict.fromkeys(OUTCOMES, 0)
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Everything that is wrong with the files, as of the last look."""
+        return (*self._loaded.faults, *self._inventory.faults)
+
+    @property
+    def secrets(self) -> SecretStore:
+        """The secrets that exporters refer to now."""
+        return self._loaded.secrets
+
+    async def start(self) -> None:
+        """Bring everything into service. Raises ConfigError where nothing could run at all."""
+        async with self._lock:
+            inventory = await aside(self._inventory_files.load)
+            loaded = await aside(self._manifests.load)
+            if loaded.faults and not loaded.exporters:
+                raise ConfigError(loaded.faults)
+            await self._take_inventory(inventory)
+            await self._apply(loaded)
+
+    async def reload(self) -> Changes:
+        """Read what has changed and apply it, at once."""
+        async with self._lock:
+            try:
+                await self._take_inventory(await aside(self._inventory_files.load))
+                changes = await self._apply(await aside(self._manifests.load))
+                self._fleet.reread_secrets()  # mounted ones too: who asks expects it
+            except Exception:
+                self._fail()
+                raise
+            if not changes:
+                _log.info("reloaded: no exporter has changed, secrets are read again")
+            return self._said(changes)
+
+    async def watch(self) -> None:
+        """Apply changes as they come to rest, until cancelled. A bug is logged and counted."""
+        while True:
+            took_s = 0.0
+            try:
+                took_s = await self._poll()
+            except Exception:
+                self._fail()
+                _log.exception("bug in the relay: manifests could not be looked at")
+            pause_s = SETTLE_S if self._manifests.restless else self._interval_s
+            await asyncio.sleep(max(pause_s, REST_FACTOR * took_s))
+
+    def statistics(self) -> ReloadStatistics:
+        """A snapshot."""
+        return ReloadStatistics(
+            self._added,
+            self._changed,
+            self._removed,
+            self._applied,
+            self._applied_at,
+            self._applied_in_s,
+            self._failures,
+            dict(self._reloads),
+        )
+
+    async def _poll(self) -> float:
+        """Look at the files and apply what has changed; return the CPU seconds of looking."""
+
+        def look() -> tuple[InventoryLoad, LoadResult | None, frozenset[Namespace] | None, float]:
+            started = time.thread_time()
+            inventory = self._inventory_files.load()
+            loaded = self._manifests.poll(time.monotonic())
+            rotated = self._mounted.changed()
+            return inventory, loaded, rotated, time.thread_time() - started
+
+        async with self._lock:
+            inventory, loaded, rotated, took_s = await aside(look)
+            await self._take_inventory(inventory)
+            if rotated is None or rotated:
+                self._fleet.reread_secrets(rotated)
+                _log.info("mounted secrets have changed and are read again")
+            if loaded is not None:
+                self._said(await self._apply(loaded))
+            return took_s
+
+    async def _apply(self, loaded: LoadResult) -> Changes:
+        def compare() -> tuple[LoadResult, Differences]:
+            wanted = keep_last_good(self._fleet.exporters, loaded)
+            return wanted, self._fleet.compare(wanted.exporters)
+
+        started = time.monotonic()
+        wanted, differences = await aside(compare)
+        self._report(wanted, differences)
+        self._loaded = wanted
+        changes = await self._fleet.apply(differences)
+        self._fleet.keep_orphans(complete=not wanted.faults)
+        if wanted.renewed:
+            self._fleet.reread_secrets(wanted.renewed)
+        if changes:
+            self._added += len(changes.added)
+            self._changed += len(changes.changed)
+            self._removed += len(changes.removed)
+            self._applied += 1
+            self._applied_at = self._clock()
+            self._applied_in_s = time.monotonic() - started
+        return changes
+
+    def _fail(self) -> None:
+        self._failures += 1
+        self._reloads["failed"] += 1
+
+    def _said(self, changes: Changes) -> Changes:
+        """Log what was changed, in numbers; count the reload."""
+        self._reloads["faulty" if self.faults else "good"] += 1
+        if changes:
+            _log.info(
+                "exporters changed",
+                extra={
+                    "added": len(changes.added),
+                    "changed": len(changes.changed),
+                    "removed": len(changes.removed),
+                    "seconds": round(self._applied_in_s, 3),
+                },
+            )
+            if changes.removed and not any(True for _ in self._fleet.exporters):
+                _log.warning("no exporter is left: what is received goes to nobody")
+        return changes
+
+    def _report(self, loaded: LoadResult, differences: Differences) -> None:
+        """Log faults and warnings that were not logged before, and what runs in spite of them."""
+        _log_new("faulty", self._loaded.faults, loaded.faults)
+        before, now = self._loaded.faulty, loaded.faulty
+        running = {exporter.id for exporter in loaded.exporters}
+        _log_each(
+            logging.WARNING,
+            "its last good version goes on running",
+            sorted((now - before) & running),
+        )
+        _log_each(logging.WARNING, "it does not run", sorted(now - before - running))
+        _log_each(logging.INFO, "its manifest is good again", sorted((before - now) & running))
+        for file in sorted(loaded.faulty_files - self._loaded.faulty_files):
+            _log.warning("%s: what it held before goes on running", file)
+        for file in sorted(self._loaded.faulty_files - loaded.faulty_files):
+            _log.info("%s: can be read again", file)
+        for name in (*differences.added, *differences.changed):
+            for warning in differences.wanted[name].warnings:
+                _log.warning("exporter %s: %s", name, warning.summary)
+
+    async def _take_inventory(self, inventory: InventoryLoad) -> None:
+        _log_new("faulty in the inventory", self._inventory.faults, inventory.faults)
+        if inventory.index is not self._inventory.index:
+            await self._set_inventory(inventory.index)
+        self._inventory = inventory
+
+    def __repr__(self) -> str:
+        return f"<Reloader {self._manifests!r}, {self._applied} times applied>"
+
+
+def _log_each(level: int, text: str, exporters: Sequence[str]) -> None:
+    """Say the same of several exporters, of the first of them one by one."""
+    for name in exporters[:LOGGED_MAX]:
+        _log.log(level, "exporter %s: %s", name, text)
+    if len(exporters) > LOGGED_MAX:
+        _log.log(level, "%d more exporters: %s", len(exporters) - LOGGED_MAX, text)
+
+
+def _log_new(title: str, before: Iterable[Fault], now: Iterable[Fault]) -> None:
+    """Log the faults that were not there before, the first of them one by one."""
+    known = set(before)
+    new = [fault for fault in now if fault not in known]
+    for fault in new[:LOGGED_MAX]:
+        extra = {"excerpt": fault.excerpt} if fault.excerpt else None
+        _log.error("%s: %s", title, fault.summary, extra=extra)
+    if len(new) > LOGGED_MAX:
+        _log.error("%s: %d more faults; /status has all", title, len(new) - LOGGED_MAX)

@@ -1,0 +1,50 @@
+"""What a shutdown gives up, in figures."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+from relay.control.reconcile.reconciler import Fleet, SinkKey
+
+_log = logging.getLogger("relay.app")
+
+_REMOVED: SinkKey = ("removed", "sinks")
+"""Stands for all sinks that are gone."""
+
+
+class ShutdownLosses:
+    """Points that are given up from now on. Make it before the sinks drain."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._before = _dropped(fleet)
+
+    def count(self, keeps: Callable[[int, int], bool] | None) -> int:
+        """Log, sink by sink, and count what was dropped since, and what is in memory only without
+        being in the journal. ``keeps`` says whether that has all between two positions; None: there
+        is no journal."""
+        lost = _dropped(self._fleet)
+        lost.subtract(self._before)
+        if keeps is not None:
+            for worker in self._fleet.workers():
+                lost[worker.exporter_id, worker.sink_id] += worker.unkept_points(keeps)
+        for (exporter, sink), points in lost.items():
+            if points > 0:
+                _log.error(
+                    "points were given up",
+                    extra={"exporter": exporter, "sink": sink, "points": points},
+                )
+        return max(0, lost.total())
+
+    def __repr__(self) -> str:
+        return f"<ShutdownLosses of {self._fleet!r}>"
+
+
+def _dropped(fleet: Fleet) -> Counter[SinkKey]:
+    found: Counter[SinkKey] = Counter()
+    for report in fleet.reports():
+        found[report.exporter, report.sink] += sum(report.ledger.dropped.values())
+    found[_REMOVED] = sum(fleet.departed().dropped.values())
+    return found

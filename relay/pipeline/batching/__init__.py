@@ -1,0 +1,1 @@
+"""Open batches: the transaction of a request over them, commit, flush times, offsets."""

@@ -1,0 +1,268 @@
+"""From finished points to the batches of the sinks that want them.
+
+A *stream* is one identity (resource, scope, metric, attributes) as the targets with the same
+options see it. Counters and gauges with nothing but time and value do without: their series' routes
+are the same thing with everything prepared. Histograms, summaries, deltas, and numbers with start
+times or exemplars are made into points first and pushed here.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from relay.codec.otlp.batch import OpenBatch
+from relay.codec.otlp.data_points import NumberPoint, Point, encode_point, wrap_point
+from relay.codec.otlp.metrics import MetricGroup, prefix_attributes
+from relay.pipeline.batching.transaction import Extra, Intake, Origin, append, leave
+from relay.pipeline.batching.unfinished import ReplayGate
+from relay.pipeline.batching.watermark import Positions
+from relay.pipeline.drop_counters import DropTable
+from relay.pipeline.routing.match_set import SinkTally
+from relay.pipeline.routing.route import Route
+
+
+class Delta(Protocol):
+    """Turns the cumulative points of one stream into deltas."""
+
+    @property
+    def outcome(self) -> str:
+        """What became of the last point."""
+        ...
+
+    def step(self, point: Point) -> Point | None:
+        """The delta since the point before; None where there is nothing to say."""
+        ...
+
+
+class Outlet:
+    """One lane of one sink, and the count of the points that were made for that sink."""
+
+    __slots__ = ("batch", "tally")
+
+    def __init__(self, batch: OpenBatch, tally: SinkTally) -> None:
+        self.batch = batch
+        self.tally = tally
+
+
+class Settles(Protocol):
+    """Holds sets of samples back until they are complete."""
+
+    def settle(self, emission: Emission, at_end: bool = False) -> None:
+        """Send what is complete; ``at_end`` of a request."""
+        ...
+
+
+class Emission:
+    """One round in which finished points enter batches: the end of a request, or a deadline.
+
+    ``origin`` is that of the sample that is looked at, and ``position`` its position: the
+    request's, ``own``, unless it has waited. ``tick`` is the monotonic clock of the flush schedule,
+    in s. ``gate`` says who needs a point in a replay (None: everybody); ``collecting``: nothing
+    that waits shall leave yet. Positions change hands when the round is over and the batches hold
+    what they took; until then a request holds its own.
+    """
+
+    __slots__ = (
+        "_held",
+        "_positions",
+        "_released",
+        "_taken",
+        "_unsettled",
+        "collecting",
+        "gate",
+        "intake",
+        "origin",
+        "own",
+        "position",
+        "tick",
+    )
+
+    def __init__(
+        self,
+        intake: Intake,
+        positions: Positions,
+        tick: float,
+        gate: ReplayGate | None = None,
+        collecting: bool = False,
+    ) -> None:
+        self.intake = intake
+        self.origin = Origin(intake.request, intake.now)
+        self.own = self.position = intake.request
+        self.tick = tick
+        self.gate = gate
+        self.collecting = collecting
+        self._positions = positions
+        self._held = 0
+        """How often the request's own position is, by what has come to wait in this round."""
+        self._taken: list[int] = []
+        """Older positions that are held once more, by what goes on waiting elsewhere."""
+        self._released: list[int] = []
+        self._unsettled: dict[Settles, None] | None = None
+
+    def settle_at_end(self, family: Settles) -> None:
+        """Ask a family again, once a request, when all of its samples were handed out."""
+        if self._unsettled is None:
+            self._unsettled = {}
+        self._unsettled[family] = None
+
+    def end_request(self) -> None:
+        """All samples of the request were handed out."""
+        if self._unsettled is not None:
+            for family in self._unsettled:
+                family.settle(self, True)
+            self._unsettled = None
+
+    def look_at(self, origin: Origin, position: int) -> None:
+        """Turn to a sample of this position that has waited; ``origin`` is that of what is made of
+        it alone."""
+        self.origin = origin
+        self.position = position
+
+    def look_back(self) -> None:
+        """Turn to the samples of the request again."""
+        self.origin = Origin(self.own, self.intake.now)
+        self.position = self.own
+
+    def hold(self) -> None:
+        """Keep the sample's position from being forgotten: it waits to become a point."""
+        if self.position == self.own:
+            self._held += 1
+        else:
+            self._taken.append(self.position)
+
+    def release(self, position: int) -> None:
+        """Give up one hold."""
+        if position == self.own:
+            self._held -= 1
+        else:
+            self._released.append(position)
+
+    def tie(self, first: int, last: int) -> None:
+        """Note that what came with one request is in a point with what came with another."""
+        self._positions.tie(first, last)
+
+    @property
+    def made(self) -> int:
+        """The position of what is made now."""
+        return self.own if self.own >= 0 else self._positions.following - 1
+
+    def late(self, origin: Origin, came: int) -> Origin:
+        """Where a point comes from that leaves now, after its samples came: as of now."""
+        made = self.made
+        self._positions.tie(origin.position, made)
+        return Origin(made, origin.arrived_at, origin.waited, came)
+
+    def close(self) -> None:
+        """Leave the batches, so that they are as between requests."""
+        leave(self.intake)
+
+    def hand_over(self) -> None:
+        """Hold and release positions, now that the batches hold theirs."""
+        assert self._held >= 0, "what came to wait in this round, left in it"
+        if self._held:
+            self._positions.hold(self.own, self._held)
+        for position in self._taken:
+            self._positions.hold(position)
+        for position in self._released:
+            self._positions.release(position)
+
+
+class Stream:
+    """See the module's rules. ``attributes`` are encoded for the kind of ``group``; ``drops`` is
+    where points are named that become no delta. ``samples`` are those that a point was made of."""
+
+    __slots__ = ("attributes", "delta", "drops", "group", "outlets")
+
+    def __init__(
+        self,
+        group: MetricGroup,
+        attributes: bytes,
+        outlets: tuple[Outlet, ...],
+        drops: DropTable,
+        delta: Delta | None = None,
+    ) -> None:
+        self.group = group
+        self.attributes = attributes
+        self.outlets = outlets
+        self.drops = drops
+        self.delta = delta
+
+    def push(self, point: Point, origin: Origin, emission: Emission, samples: int = 1) -> bool:
+        """Append a cumulative point, or the delta it makes, to every outlet's batch; return whether
+        there was anything to append."""
+        if self.delta is not None:
+            difference = self.delta.step(point)
+            if difference is None:
+                reason = f"delta_{self.delta.outcome}"
+                tallies = [outlet.tally for outlet in self.outlets]
+                self.drops.count(self.group.identity.name, reason, samples, tallies)
+                return False
+            point = difference
+        self._append(encode_point(self.attributes, point), origin, emission, samples)
+        return True
+
+    def push_body(self, body: bytes, origin: Origin, emission: Emission, samples: int) -> None:
+        """Append a point that is encoded but for its attributes; the stream has no delta."""
+        assert self.delta is None
+        self._append(wrap_point(self.attributes, body), origin, emission, samples)
+
+    def _append(self, encoded: bytes, origin: Origin, emission: Emission, samples: int) -> None:
+        gate = emission.gate
+        for outlet in self.outlets:
+            tally = outlet.tally
+            # Also what the sink had before a restart, and does not need once more.
+            tally.exported += samples
+            if gate is not None and not gate.needs(outlet.batch, origin):
+                continue
+            append(outlet.batch, self.group, encoded, origin, emission.intake)
+            tally.points += 1
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.group!r} to {len(self.outlets)} outlets>"
+
+
+class Handler(Protocol):
+    """What a series does with its samples besides its routes."""
+
+    def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
+        """Take one sample in: ``stamp`` is its time and a tag, ``value`` the bytes of a double."""
+        ...
+
+
+class NumberHandler:
+    """Samples that become number points, each by itself, by way of a stream."""
+
+    __slots__ = ("_streams",)
+
+    def __init__(self, streams: tuple[Stream, ...]) -> None:
+        self._streams = streams
+
+    def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
+        """See :class:`Handler`."""
+        point = number_point(stamp, value, extra)
+        is_sent = False
+        for stream in self._streams:
+            is_sent |= stream.push(point, emission.origin, emission)
+        if point.exemplars:
+            emission.intake.note_exemplars(len(point.exemplars), is_sent)
+
+    def __repr__(self) -> str:
+        return f"<NumberHandler {self._streams!r}>"
+
+
+def number_point(stamp: bytes, value: bytes, extra: Extra | None) -> NumberPoint:
+    """A sample as a point; ``stamp`` is its time and a tag."""
+    time_ns = int.from_bytes(stamp[:8], "little")
+    if extra is None:
+        return NumberPoint(time_ns, value)
+    return NumberPoint(time_ns, value, extra.start_ns, extra.exemplars)
+
+
+def append_number(
+    route: Route, stamp: bytes, value: bytes, extra: Extra, origin: Origin, intake: Intake
+) -> None:
+    """Append a number point with a start time or exemplars by way of a route."""
+    batches, group, prefix = route
+    point = encode_point(prefix_attributes(prefix), number_point(stamp, value, extra))
+    for batch in batches:
+        append(batch, group, point, origin, intake)

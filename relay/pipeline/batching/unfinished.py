@@ -1,0 +1,185 @@
+"""Decides what of accepted requests is still needed, and by whom: the one definition.
+
+It holds in memory, over an orderly stop and over ``kill -9``:
+
+* A batch needs the requests from its *low position* on. Everything before is delivered, given up on
+  record or on the sink's disk, or it waited.
+* A sample that is in no point yet *waits*: for the rest of its histogram, or for its metric's type.
+  What waits is in :class:`WaitingList` under the position of its oldest sample, and a checkpoint
+  names it (:class:`WaitingEntry`). So it holds back no sink. A point that leaves later than its
+  last sample came counts as of the moment when it leaves, and is named until it is delivered.
+* What is made of several requests is read again from the first of them on or not at all; see
+  :meth:`relay.pipeline.batching.watermark.Positions.tie`.
+* A replay begins before the low positions, with the oldest thing that is named. Up to the
+  *ceiling*, where everybody needs everything, it only collects: what a set has by then is what it
+  had. Then :class:`ReplayGate` lets through what was named, and what a batch needs by its low
+  position.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol
+
+from relay.codec.otlp.batch import OpenBatch
+from relay.pipeline.batching.transaction import Origin
+from relay.pipeline.batching.watermark import Positions
+
+LISTED_MAX = 5_000
+"""Waiting things that one checkpoint names: some 300 kB. More of them hold back all sinks."""
+
+WAITING = (1 << 62) - 1
+"""``needed_until`` of what waits."""
+
+_SPARE = 1_000
+"""Entries that are over, beyond as many as are not, before they are swept."""
+
+
+class WaitingEntry(NamedTuple):
+    """Something that waits, as checkpoints name it: the positions of its oldest and its youngest
+    sample (:data:`WAITING`: more may come), and what it is."""
+
+    first: int
+    last: int
+    key: bytes
+
+
+class Waiter(Protocol):
+    """Something that waits. ``origin`` is that of its oldest sample; it is needed while a position
+    up to ``needed_until`` is held."""
+
+    origin: Origin
+    needed_until: int
+
+    def waiting_key(self) -> bytes:
+        """Name it, the same in every process."""
+        ...
+
+
+class WaitingList:
+    """Everything that waits or is not delivered though it has waited, by position."""
+
+    def __init__(self, positions: Positions) -> None:
+        self._positions = positions
+        self._heap: list[tuple[int, int, Waiter]] = []
+        self._tie = 0
+        self._sweep_at = _SPARE
+
+    def add(self, waiter: Waiter) -> None:
+        """Note that something waits."""
+        self._tie += 1
+        heapq.heappush(self._heap, (waiter.origin.position, self._tie, waiter))
+        if len(self._heap) > self._sweep_at:
+            low = self._positions.low
+            self._heap = [entry for entry in self._heap if entry[2].needed_until >= low]
+            heapq.heapify(self._heap)
+            self._sweep_at = 2 * len(self._heap) + _SPARE
+
+    @property
+    def full(self) -> bool:
+        """Whether what leaves late cannot be named until it is delivered."""
+        return len(self._heap) > 2 * LISTED_MAX
+
+    @property
+    def low(self) -> int | None:
+        """The oldest position of which something waits or is named, or None."""
+        heap = self._heap
+        low = self._positions.low
+        while heap and heap[0][2].needed_until < low:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
+
+    def waiters(self) -> list[Waiter]:
+        """Everything in it, the oldest first."""
+        low = self._positions.low
+        return [entry[2] for entry in sorted(self._heap) if entry[2].needed_until >= low]
+
+    def snapshot(self, *, only_waited: bool = False) -> tuple[list[WaitingEntry], int | None]:
+        """Return what a checkpoint names, and the oldest position of what it does not, which holds
+        back all sinks (None: nothing does). ``only_waited``: name what was named before alone."""
+        if self.full and not only_waited:
+            return self._named(lambda waiter: waiter.origin.waited), self.low
+        chosen: list[tuple[int, int, Waiter]] = []
+        rest: list[tuple[int, int, Waiter]] = []
+        low = self._positions.low
+        for position, tie, waiter in self._heap:
+            if waiter.needed_until >= low:
+                named = waiter.origin.waited or not only_waited
+                (chosen if named else rest).append((position, tie, waiter))
+        if len(chosen) > LISTED_MAX:
+            # What was named once is so to the end: sinks have gone on without it.
+            chosen.sort(key=lambda entry: (not entry[2].origin.waited, *entry[:2]))
+            most = max(LISTED_MAX, sum(entry[2].origin.waited for entry in chosen))
+            rest += chosen[most:]
+            del chosen[most:]
+        held = min((entry[0] for entry in rest), default=None)
+        return [_entry(position, waiter) for position, _, waiter in chosen], held
+
+    def _named(self, wanted: Callable[[Waiter], bool]) -> list[WaitingEntry]:
+        low = self._positions.low
+        return [
+            _entry(position, waiter)
+            for position, _, waiter in self._heap
+            if waiter.needed_until >= low and wanted(waiter)
+        ]
+
+    def __repr__(self) -> str:
+        return f"<WaitingList {len(self._heap)} entries>"
+
+
+class ReplayGate:
+    """What a replay lets through.
+
+    ``low`` tells a batch's low position, ``waited`` what was named when the process ended, and
+    ``ceiling`` the position from which on everybody needs everything; ``crossed`` once it is
+    reached. Before ``floor`` nobody needs anything.
+    """
+
+    def __init__(
+        self,
+        low: Callable[[OpenBatch], int],
+        waited: Iterable[WaitingEntry],
+        *,
+        floor: int,
+        ceiling: int,
+    ) -> None:
+        self.low = low
+        self.floor = floor
+        self.ceiling = ceiling
+        self.crossed = False
+        self._waited: dict[bytes, WaitingEntry] = {}
+        for entry in waited:
+            known = self._waited.get(entry.key, entry)
+            self._waited[entry.key] = WaitingEntry(
+                min(entry.first, known.first), max(entry.last, known.last), entry.key
+            )
+
+    def needs(self, batch: OpenBatch, origin: Origin) -> bool:
+        """Whether a batch still needs a point."""
+        came = origin.position if origin.came < 0 else origin.came
+        return origin.waited or came >= self.low(batch)
+
+    def has_waited(self, position: int, key: bytes) -> bool:
+        """Whether a sample of this position was among what was named by this key."""
+        entry = self._waited.get(key)
+        return entry is not None and entry.first <= position <= entry.last
+
+    def knows(self, key: bytes) -> bool:
+        """Whether something was named by this key."""
+        return key in self._waited
+
+    def left(self, following: int) -> list[WaitingEntry]:
+        """What was named and has not come again in the requests before ``following``."""
+        return [
+            entry._replace(first=max(entry.first, following))
+            for entry in self._waited.values()
+            if following < self.ceiling and entry.last >= following
+        ]
+
+    def __repr__(self) -> str:
+        return f"<ReplayGate below {self.ceiling}, {len(self._waited)} named>"
+
+
+def _entry(position: int, waiter: Waiter) -> WaitingEntry:
+    return WaitingEntry(position, waiter.needed_until, waiter.waiting_key())

@@ -1,0 +1,131 @@
+"""Which accepted requests still have samples on their way.
+
+Every accepted request has a *position*, counting up. A batch holds the position of its first point;
+the request itself holds its own while it is processed. :meth:`Positions.low` is the oldest position
+that anything holds: everything before it is delivered, rejected or given up on record.
+
+A point may be made of samples of several requests. Where the last of them is still needed, the
+first is, too, or a replay would see a part of it only: :meth:`Positions.tie` says so, and a journal
+may forget what is before :attr:`Positions.reach`. :mod:`relay.pipeline.batching.unfinished` has
+the whole of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TIES_MAX = 10_000
+"""Of so many, the older half becomes one: where something is held for hours."""
+
+
+@dataclass(frozen=True, slots=True)
+class PositionsStatistics:
+    """``next`` position to be given out, ``low`` the oldest held, ``holds`` how many holders there
+    are."""
+
+    next: int
+    low: int
+    holds: int
+
+
+class Positions:
+    """Counts holders per position. Cheap: a dictionary step per hold, amortised O(1) per
+    position."""
+
+    def __init__(self, *, first: int = 0) -> None:
+        self._next = first
+        self._low = first
+        self._held: dict[int, int] = {}
+        self._holds = 0
+        self._version = 0
+        self._ties: dict[int, int] = {}
+
+    def begin(self) -> int:
+        """Give out the next position and hold it."""
+        position = self._next
+        self._next += 1
+        self.hold(position)
+        return position
+
+    def advance(self, position: int) -> None:
+        """Let the next position given out be this one: those in between belong to nobody."""
+        assert position >= self._next, (position, self._next)
+        self._next = position
+        self._version += 1
+        if not self._held:  # else releasing the oldest hold will step over the gap
+            self._low = position
+
+    def hold(self, position: int, times: int = 1) -> None:
+        """Hold a position once more, or so many times; it must not be older than :meth:`low`."""
+        assert self._low <= position < self._next, (self._low, position, self._next)
+        self._held[position] = self._held.get(position, 0) + times
+        self._holds += times
+        self._version += 1
+
+    def release(self, position: int) -> None:
+        """Give up one hold."""
+        count = self._held[position]
+        self._holds -= 1
+        self._version += 1
+        if count > 1:
+            self._held[position] = count - 1
+            return
+        del self._held[position]
+        if not self._held:
+            self._low = self._next
+        elif position == self._low:
+            while self._low < self._next and self._low not in self._held:
+                self._low += 1
+
+    def tie(self, first: int, last: int) -> None:
+        """Need the request at ``first`` for as long as the one at ``last`` is needed."""
+        known = self._ties.get(last)
+        if known is None:
+            self._ties[last] = first
+            if len(self._ties) > TIES_MAX:
+                self._drop_ties()
+        elif first < known:
+            self._ties[last] = first
+
+    def reach_of(self, position: int) -> int:
+        """The position from which on a replay has to read where it begins at ``position``."""
+        firsts = [first for last, first in self._ties.items() if last >= position]
+        return min(position, *firsts) if firsts else position
+
+    @property
+    def reach(self) -> int:
+        """The oldest position that a replay may have to read."""
+        return self.reach_of(self._low)
+
+    def _drop_ties(self) -> None:
+        """Keep the ties that are needed, and few enough."""
+        low = self._low
+        ties = {last: first for last, first in self._ties.items() if last >= low}
+        if len(ties) > TIES_MAX // 2:
+            older = sorted(ties)[: len(ties) // 2]
+            ties[older[-1]] = min(ties[last] for last in older)
+            for last in older[:-1]:
+                del ties[last]
+        self._ties = ties
+
+    @property
+    def low(self) -> int:
+        """The oldest held position, or the next one to be given out where nothing is held."""
+        return self._low
+
+    @property
+    def following(self) -> int:
+        """The next position to be given out."""
+        return self._next
+
+    @property
+    def version(self) -> int:
+        """Moves with every change."""
+        return self._version
+
+    def statistics(self) -> PositionsStatistics:
+        """A snapshot."""
+        return PositionsStatistics(self._next, self._low, self._holds)
+
+    def __repr__(self) -> str:
+        return f"<Positions {self._low}..{self._next}, {self._holds} holds>"

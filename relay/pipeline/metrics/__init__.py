@@ -1,0 +1,1 @@
+"""The metrics signal: recognise series, translate them, assemble histograms."""

@@ -1,0 +1,149 @@
+"""Exemplars that came without a sample wait here for the next sample of their series.
+
+Prometheus sends exemplars as series of their own, behind the sample that they belong to
+(``storage/remote/queue_manager.go``). By then the sample's point is in its batches, so an exemplar
+goes with the series' next point. Rules:
+
+* A series that waits gets, in place of its routes, one handler that appends its next point with the
+  exemplars and puts the routes back. Samples without exemplars cost nothing more than before.
+* Bounded: the newest :data:`PER_SERIES_MAX` of a series, ``exemplars_max`` altogether, shared out
+  among projects (:mod:`relay.runtime.project_shares`); of a project that must give way, the series
+  that has waited longest. What no point came for is counted as dropped.
+* Exemplars are a sample of samples. They survive no restart, and re-resolving a series drops them.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from relay.codec.otlp.data_points import Exemplar
+from relay.pipeline.batching.emitter import Emission, Handler, append_number
+from relay.pipeline.batching.transaction import Extra
+from relay.pipeline.metrics.series.series import Series
+from relay.pipeline.routing.match_set import Plan
+from relay.pipeline.routing.route import Route
+from relay.runtime.project_shares import Shares
+
+PER_SERIES_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ExemplarShelfStatistics:
+    """``received`` with all requests; ``sent`` with a point; ``dropped`` on the way; ``waiting``.
+
+    Exemplars of series that nobody wants are received and no more.
+    """
+
+    received: int
+    sent: int
+    dropped: int
+    waiting: int
+
+
+class ExemplarShelf:
+    """See the module's rules."""
+
+    def __init__(self, *, exemplars_max: int = 20_000) -> None:
+        self._shares = Shares(exemplars_max)
+        self._waiting: dict[str, OrderedDict[Series, _Waiting]] = {}
+        """By project, those that have waited longest first."""
+        self.received = 0
+        self.sent = 0
+        self.dropped = 0
+
+    def put(self, series: Series, exemplars: tuple[Exemplar, ...]) -> None:
+        """Keep exemplars for the next point of their series, which is resolved and good."""
+        if series.native is not None and series.native.wanted:
+            kept = (series.native.exemplars + exemplars)[-PER_SERIES_MAX:]
+            self.dropped += len(series.native.exemplars) + len(exemplars) - len(kept)
+            series.native.exemplars = kept
+            return
+        if not series.routes and not series.handlers:
+            return
+        project = series.types.project
+        own = self._waiting.setdefault(project, OrderedDict())
+        waiting = own.get(series)
+        if waiting is None or waiting.plan is not series.plan:
+            self._forget(project, series)
+            waiting = own[series] = _Waiting(self, series)
+        before = len(waiting.exemplars)
+        kept = (waiting.exemplars + exemplars)[-PER_SERIES_MAX:]
+        self.dropped += before + len(exemplars) - len(kept)
+        more = len(kept) - before
+        for added in range(more):
+            share = self._shares.gives_way(project)
+            if share is not None:
+                self._forget(share, next(iter(self._waiting[share])))
+                if own.get(series) is not waiting:  # there is room for fewer than these
+                    if added:
+                        self._shares.remove(project, added)
+                    self.dropped += more
+                    return
+            self._shares.add(project)
+        waiting.exemplars = kept
+
+    def taken(self, series: Series, waiting: _Waiting) -> None:
+        """The exemplars of a series have found their point."""
+        project = series.types.project
+        own = self._waiting.get(project)
+        if own is not None and own.get(series) is waiting:
+            del own[series]
+            self._shares.remove(project, len(waiting.exemplars))
+
+    def statistics(self) -> ExemplarShelfStatistics:
+        """A snapshot."""
+        return ExemplarShelfStatistics(self.received, self.sent, self.dropped, self._shares.total)
+
+    def _forget(self, project: str, series: Series) -> None:
+        waiting = self._waiting[project].pop(series, None)
+        if waiting is not None:
+            self._shares.remove(project, len(waiting.exemplars))
+            self.dropped += len(waiting.exemplars)
+            waiting.exemplars = ()
+            waiting.restore()
+
+    def __repr__(self) -> str:
+        series = sum(map(len, self._waiting.values()))
+        return f"<ExemplarShelf {self._shares.total} waiting of {series} series>"
+
+
+class _Waiting:
+    """Stands in for the routes and handlers of a series until its next sample."""
+
+    __slots__ = ("_handlers", "_original", "_routes", "_series", "_shelf", "exemplars", "plan")
+
+    def __init__(self, shelf: ExemplarShelf, series: Series) -> None:
+        self._shelf = shelf
+        self._series = series
+        self._original: Plan = series.plan
+        self._routes: tuple[Route, ...] = series.routes
+        self._handlers: tuple[Handler, ...] = series.handlers
+        self.exemplars: tuple[Exemplar, ...] = ()
+        self.plan = series.plan = series.plan.deferring()
+        series.routes = ()
+        series.handlers = (self,)
+
+    def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
+        """Append the sample with all that waits; later ones of the same round go without."""
+        self.restore()
+        self._shelf.taken(self._series, self)
+        start_ns, given = extra if extra is not None else Extra()
+        extra = Extra(start_ns, given + self.exemplars)
+        self.exemplars = ()
+        for route in self._routes:
+            append_number(route, stamp, value, extra, emission.origin, emission.intake)
+        if self._routes and not self._handlers:
+            emission.intake.note_exemplars(len(extra.exemplars), is_sent=True)
+        for handler in self._handlers:
+            handler.take(stamp, value, extra, emission)
+
+    def restore(self) -> None:
+        """Put the series' own routes and handlers back, unless it was resolved anew meanwhile."""
+        if self._series.plan is self.plan:
+            self._series.plan = self._original
+            self._series.routes = self._routes
+            self._series.handlers = self._handlers
+
+    def __repr__(self) -> str:
+        return f"<_Waiting {len(self.exemplars)} exemplars of {self._series!r}>"

@@ -1,0 +1,1 @@
+"""Assemble classic histograms and summaries; route native histograms."""

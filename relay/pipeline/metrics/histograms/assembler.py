@@ -1,0 +1,494 @@
+"""Puts the series of a classic histogram or a summary together again.
+
+A sender's shards deliver the members of one histogram in requests of their own, in any order and
+seconds apart. Rules:
+
+* A *family* is a name with one set of labels, ``le``, ``vmrange`` and ``quantile`` aside. Its
+  members for one time are a *set*. A set whose expected members are there leaves at once, others
+  when ``wait_s`` is over. What to expect is learned: a family's first set waits, and a member that
+  was missing :data:`~relay.pipeline.metrics.histograms.group.MISSES_MAX` times is not waited for
+  any more.
+* There is one point for a time and never a second: what comes for a time that has left is counted
+  as late. A set does not overtake an older one of its family that still waits.
+* A source takes a family as a whole if its selector lets every member pass: ``_count``, ``_sum``, a
+  ``_bucket`` of any bound and every member seen. Other sources get the members that they asked for
+  as number points, from the routes of the members' series.
+* A set holds the ingest position of its first sample until its point is in a batch, and is named in
+  checkpoints: see :mod:`relay.pipeline.batching.unfinished`.
+* Memory is bounded: ``families_max`` families (the longest unused are forgotten), each of
+  ``MEMBERS_MAX`` members and ``SETS_MAX`` sets at most, ``samples_max`` waiting samples in
+  all; beyond, the oldest sets leave early. Both are shared out among projects
+  (:mod:`relay.runtime.project_shares`): a project's families and sets go for its own, or for those
+  of one that has less than an even share. Until those that have more open a set, twice
+  ``samples_max`` may wait.
+* Every sample has an outcome: ``assembled``, or why it is in no point, and is named among the
+  drops of the sinks that would have had it. Waiting ones have none yet.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from relay.codec.otlp.metrics import MetricIdentity
+from relay.codec.remote_write.v1 import Labels
+from relay.pipeline.batching.emitter import Emission, Stream
+from relay.pipeline.batching.transaction import Deferred, Extra, Origin
+from relay.pipeline.batching.unfinished import WaitingList
+from relay.pipeline.drop_counters import DropTable
+from relay.pipeline.metrics.histograms.build_point import FamilyKey
+from relay.pipeline.metrics.histograms.counters import Epoch, Outcomes
+from relay.pipeline.metrics.histograms.group import SETS_MAX, Family, Member, Set
+from relay.pipeline.metrics.histograms.project_state import COUNT_EVERY, ProjectSets
+from relay.pipeline.metrics.metadata.metric_types import Typing
+from relay.pipeline.metrics.translate.target_info import Resources
+from relay.pipeline.routing.match_set import SinkTally, SourceRoute, Target
+from relay.pipeline.routing.router import Router
+from relay.runtime.project_shares import SharedTable
+from relay.selector.matchers import NAME
+
+MakeStreams = Callable[[Labels, str, MetricIdentity, Iterable[Target]], tuple[Stream, ...]]
+"""Labels, project, identity and targets to streams."""
+
+Members = tuple[tuple[str, str], ...]
+"""What a family consists of: parts and the text of their bounds."""
+
+_BOUND_LABELS = {"bucket": ("le", "vmrange"), "quantile": ("quantile",)}
+_PROBES = {
+    "histogram": (("_count", "", ""), ("_sum", "", ""), ("_bucket", "le", "+Inf")),
+    "summary": (("_count", "", ""), ("_sum", "", ""), ("", "quantile", "0.5")),
+}
+"""What a source must let pass to take a family as a whole, besides the members that are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssemblyStatistics:
+    """``families`` known, samples that wait now, points made, and samples by their outcome."""
+
+    families: int
+    waiting_samples: int
+    points: int
+    outcomes: dict[str, int]
+
+
+_Deadline = tuple[float, Family, Set]
+_SETTLED_MAX = 1_000
+"""Deadlines of sets that are gone, beyond as many as wait, before they are swept."""
+
+
+class Discard:
+    """The handler of series that become nothing; names their samples among the drops of sinks."""
+
+    __slots__ = ("_assembly", "_family", "_reason", "_sinks")
+
+    def __init__(
+        self, assembly: Assembly, family: str, reason: str, sinks: tuple[SinkTally, ...]
+    ) -> None:
+        self._assembly = assembly
+        self._family = family
+        self._reason = reason
+        self._sinks = sinks
+
+    def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
+        """See :class:`relay.pipeline.batching.emitter.Handler`."""
+        del stamp, value, extra, emission
+        self._assembly.drop(self._family, self._reason, 1, self._sinks)
+
+    def __repr__(self) -> str:
+        return f"<Discard {self._reason}>"
+
+
+class _Parting(NamedTuple):
+    """A family that sinks lost while a request was decoded, when ``at`` samples were deferred."""
+
+    family: Family
+    sinks: tuple[SinkTally, ...]
+    at: int
+
+
+class Enrolment(NamedTuple):
+    """A series' place in a family, and the handler of its samples for the family's sources."""
+
+    family: Family
+    handler: Member | Discard
+
+
+class Assembly:
+    """All families; see the module's rules. ``changed``: series must be resolved anew."""
+
+    def __init__(
+        self,
+        router: Router,
+        resources: Resources,
+        make_streams: MakeStreams,
+        waiting: WaitingList,
+        drops: DropTable,
+        *,
+        wait_s: float = 10.0,
+        families_max: int = 200_000,
+        samples_max: int = 2_000_000,
+    ) -> None:
+        assert families_max >= 2
+        self.epoch = Epoch()
+        """Of families that have no project's yet."""
+        self.changed = False
+        self.outcomes = Outcomes()
+        """Of samples that are of no project's families."""
+        self._router = router
+        self._resources = resources
+        self._make_streams = make_streams
+        self._waiting = waiting
+        self._drops = drops
+        self.deferred: Sequence[Deferred] = ()
+        """Samples of the request that is decoded now, which are not taken yet."""
+        self._partings: list[_Parting] = []
+        self._wait_s = wait_s
+        self._samples_max = samples_max
+        self._leaving: list[Family] = []
+        self._families: SharedTable[FamilyKey, Family] = SharedTable(
+            families_max, forgets=self._leaving.append, make_epoch=Epoch
+        )
+        self._projects: dict[str, ProjectSets] = {}
+        self._kept_deadlines = 0
+        """How many were left when those of sets that are gone were swept last."""
+        self._deadlines: deque[_Deadline] = deque()
+        self.layouts: dict[bytes, Members] = {}
+        """What steady families consist of, by their digest: saved, so that after a restart their
+        first sets need not wait to see."""
+        self.layouts_version = 0
+        self._recalled: dict[bytes, Members] = {}
+
+    def enrol(
+        self,
+        labels: Mapping[str, str],
+        project: str,
+        typing: Typing,
+        matched: Iterable[SourceRoute],
+    ) -> Enrolment | None:
+        """The place of a series in its family, if there are sources that take the family whole.
+
+        ``matched`` are the sources that this series matched: no other can take the whole.
+        """
+        assert typing.family is not None
+        bound = next((key for key in _BOUND_LABELS.get(typing.part, ()) if key in labels), "")
+        if typing.part in _BOUND_LABELS and not bound:
+            return None
+        family = self._family(labels, project, typing.family, bound)
+        if family.identity != typing.family:
+            family.identity = typing.family
+            family.streams = None
+        self._route(family)
+        fewer = family.sources.intersection(matched)
+        if fewer != family.sources:
+            self._part(family, family.sources - fewer)
+            family.sources = fewer
+            family.streams = None
+            family.fact.version += 1
+            self.changed = True
+        if not fewer:
+            return None
+        member = family.member(bound or typing.part, labels.get(bound, ""))
+        if member is None:
+            sinks = tuple(self._sinks(family))
+            name = family.identity.name
+            return Enrolment(family, Discard(self, name, "too_many_members", sinks))
+        return Enrolment(family, member)
+
+    def note_members(self, family: Family) -> None:
+        """See :class:`relay.pipeline.metrics.histograms.counters.Home`."""
+        digest = family.digest()
+        known = self.layouts.get(digest)
+        if known is None or len(known) != len(family.members):
+            self.layouts[digest] = tuple(family.members)
+            self.layouts_version += 1
+
+    def recall_layouts(self, layouts: Mapping[bytes, Members]) -> None:
+        """Know again what families consisted of before a restart; before the first request."""
+        self._recalled = dict(layouts)
+        self.layouts = dict(layouts)
+
+    def keep(self, family: Family, emission: Emission) -> Family:
+        """Note that a family is in use; return the one that goes by its key now."""
+        part = self._project(family.key.project).part
+        known = part.find(family.key)
+        if known is None:
+            known = family
+            self._families.add(part, family.key, family)
+        else:
+            part.touch(family.key)
+        known.epoch = part.epoch.number
+        self._let_go(emission)
+        return known
+
+    def open(self, family: Family, time_ns: int, stamp: bytes, emission: Emission) -> Set:
+        """Begin a set; the oldest ones give way where there are too many."""
+        sets = family.sets
+        if len(sets) >= SETS_MAX:
+            self._force(family, sets[min(sets)], emission)
+        self._skip_settled()
+        project = self._project(family.key.project)
+        self._make_room(project, emission)
+        if len(self._deadlines) > 2 * self._kept_deadlines + _SETTLED_MAX:
+            # Behind one that waits there may be any number that are gone.
+            self._deadlines = deque(entry for entry in self._deadlines if not entry[2].gone)
+            self._kept_deadlines = len(self._deadlines)
+        origin = emission.origin
+        if origin.came >= 0:  # it has waited before
+            origin = Origin(origin.came, origin.arrived_at, origin.waited)
+        opened = sets[time_ns] = Set(family, time_ns, stamp, origin)
+        if emission.gate is not None and not opened.origin.waited:
+            position, key = opened.origin.position, opened.waiting_key()
+            if emission.gate.has_waited(position, key):
+                opened.origin = replace(opened.origin, waited=True)
+        self._waiting.add(opened)
+        project.outcomes.sets += 1
+        project.sets.append((family, opened))
+        emission.hold()
+        self._deadlines.append((emission.tick + self._wait_s, family, opened))
+        return opened
+
+    def streams(self, family: Family) -> tuple[Stream, ...]:
+        """Where a family's points go now."""
+        self._route(family)
+        if family.streams is None or family.translated != family.resource.version:
+            kind = family.identity.kind
+            # A set keeps no order, but a sink's batches want one.
+            sources = sorted(family.sources, key=lambda source: source.sequence)
+            targets = [
+                target
+                for source in sources
+                for target in source.targets
+                if kind not in target.options.unsupported
+            ]
+            family.streams = self._make_streams(
+                family.labels, family.key.project, family.identity, targets
+            )
+            family.translated = family.resource.version
+        return family.streams
+
+    def sources_with(self, key: FamilyKey, time_ns: int) -> frozenset[SourceRoute]:
+        """The sources that take a family as a whole, if it has a set for this time, or is likely to
+        get one: it comes at intervals, and the last is not over by half."""
+        family = self._families.find(key.project, key)
+        if family is None:
+            return frozenset()
+        recent = family.recent
+        is_there = time_ns in family.sets or time_ns in recent
+        if not is_there and len(recent) > 1:
+            interval = recent[-1] - recent[-2]
+            is_there = recent[-1] < time_ns <= recent[-1] + interval * 3 // 2
+        return family.sources if is_there else frozenset()
+
+    def drop(self, family: str, reason: str, samples: int, sinks: Collection[SinkTally]) -> None:
+        """Name samples that are in no point."""
+        self.outcomes.count(reason, samples)
+        self._drops.count(family, reason, samples, sinks)
+
+    def lose(self, family: Family, reason: str, samples: int) -> None:
+        """The same for all sinks that take a family."""
+        self.drop(family.identity.name, reason, samples, self._sinks(family))
+
+    def commit_partings(self) -> None:
+        """Name samples of a good request that were deferred for sinks that lost the family before
+        they could be taken; :attr:`deferred` is all that the request deferred."""
+        if self._partings:
+            of_family: dict[Family, list[_Parting]] = {}
+            for parting in self._partings:
+                of_family.setdefault(parting.family, []).append(parting)
+            self._partings.clear()
+            for number, (handlers, *_) in enumerate(self.deferred):
+                for handler in handlers:
+                    if isinstance(handler, Member):
+                        for family, sinks, at in of_family.get(handler.family, ()):
+                            if number < at:
+                                name = family.identity.name
+                                self._drops.count(name, "taken_apart", 1, sinks)
+        self.deferred = ()
+
+    def forget_partings(self) -> None:
+        """The request was not good: nothing of it is taken."""
+        self._partings.clear()
+
+    def expire(self, tick: float, emission: Emission) -> None:
+        """Send what has waited long enough; ``tick`` is the clock of the emissions, in s."""
+        while self._deadlines and self._deadlines[0][0] <= tick:
+            _, family, pending = self._deadlines.popleft()
+            if not pending.gone:
+                pending.due = True
+                if not emission.collecting:
+                    family.settle(emission)
+
+    def leave_late(self, done: Set, emission: Emission) -> Origin:
+        """See :class:`relay.pipeline.metrics.histograms.group.Home`."""
+        gate = emission.gate
+        if gate is not None and not done.origin.waited and done.last < gate.floor:
+            done.needed_until = -1
+            return replace(done.origin, position=emission.made, came=done.last)
+        if self._waiting.full and not done.origin.waited:
+            # Too many to be named: its point counts as old as it is, and holds back its sinks.
+            emission.tie(done.origin.position, done.last)
+            done.needed_until = -1
+            return replace(done.origin, position=done.last)
+        origin = emission.late(done.origin, done.last)
+        done.needed_until = origin.position
+        return origin
+
+    def end_collecting(self, pending: Set, emission: Emission) -> None:
+        """Send what had left before the process ended, and what is complete of the rest."""
+        if pending.gone:
+            return
+        if not pending.origin.waited and emission.gate is not None:
+            # It is as whole as it was then: of this and what it lacks now, nothing will come.
+            pending.family.send(pending, emission)
+        pending.family.settle(emission, at_end=True)
+
+    def finish(self, emission: Emission) -> None:
+        """Send everything: nothing more will come."""
+        while self._deadlines:
+            _, family, pending = self._deadlines.popleft()
+            self._force(family, pending, emission)
+
+    def next_due(self) -> float | None:
+        """When the next set has waited long enough, or None."""
+        self._skip_settled()
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def take_changed(self) -> bool:
+        """Whether sources lost a family since this was asked last: its members go other ways."""
+        changed, self.changed = self.changed, False
+        return changed
+
+    def statistics(self) -> AssemblyStatistics:
+        """A snapshot."""
+        everything = (self.outcomes, *(one.outcomes for one in self._projects.values()))
+        by_name: dict[str, int] = {}
+        for one in everything:
+            for name, samples in one.by_name.items():
+                by_name[name] = by_name.get(name, 0) + samples
+        return AssemblyStatistics(
+            len(self._families),
+            sum(one.waiting for one in everything),
+            sum(one.points for one in everything),
+            by_name,
+        )
+
+    def _family(
+        self, labels: Mapping[str, str], project: str, identity: MetricIdentity, bound: str
+    ) -> Family:
+        base = tuple(sorted(pair for pair in labels.items() if pair[0] not in (NAME, bound)))
+        key = FamilyKey(project, identity.kind, identity.name, base)
+        own = self._project(project)
+        family = own.part.find(key)
+        if family is None:
+            named = sorted([(NAME, identity.name), *base])
+            family = Family(self, key, identity, named, self._resources.find(labels, project))
+            family.outcomes = own.outcomes
+            family.now = own.part.epoch  # type: ignore[assignment]  # the table makes such
+            # Sets of one that goes for it leave with the next round: only a round may send them.
+            self._families.add(own.part, key, family)
+            if self._recalled:
+                self._expect(family, self._recalled.pop(family.digest(), ()))
+        return family
+
+    @staticmethod
+    def _expect(family: Family, members: Members) -> None:
+        """Expect of a family what it consisted of before."""
+        for part, text in members:
+            member = family.member(part, text)
+            if member is not None:
+                member.expected = True
+                family.expected += 1
+        if members:
+            family.is_steady = True
+            family.reckon()
+
+    def _route(self, family: Family) -> None:
+        """Find the sources that take the family as a whole, after exporters changed."""
+        if family.is_routed:
+            return
+        family.streams = None
+        base = dict(family.key.labels)
+        plans = []
+        for suffix, label, value in _PROBES[family.identity.kind]:
+            probe = {**base, NAME: family.identity.name + suffix}
+            if label:
+                probe[label] = value
+            plans.append(self._router.match(probe, family.key.project)[0])
+        family.probes = tuple(plans)
+        family.routed = plans[0].partition.version
+        family.sources = frozenset(plans[0].matched).intersection(
+            *(plan.matched for plan in plans[1:])
+        )
+        family.fact.version += 1
+
+    def _sinks(self, family: Family) -> list[SinkTally]:
+        """Who gets a family's points."""
+        return [outlet.tally for stream in self.streams(family) for outlet in stream.outlets]
+
+    def _part(self, family: Family, sources: Iterable[SourceRoute]) -> None:
+        """Sources turn out not to take every member: what waits for them is in none of their
+        points. What comes from now on reaches them as numbers."""
+        kind = family.identity.kind
+        sinks = tuple(
+            target.tally
+            for source in sources
+            for target in source.targets
+            if kind not in target.options.unsupported
+        )
+        waiting = sum(pending.taken for pending in family.sets.values())
+        if waiting:
+            self._drops.count(family.identity.name, "taken_apart", waiting, sinks)
+        self._partings.append(_Parting(family, sinks, len(self.deferred)))
+
+    def _force(self, family: Family, pending: Set, emission: Emission) -> None:
+        """Send a set, and the older ones of its family, without waiting."""
+        for time_ns, older in family.sets.items():
+            if time_ns <= pending.time_ns:
+                older.due = True
+        family.settle(emission)
+
+    def _skip_settled(self) -> None:
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][2].gone:
+            deadlines.popleft()
+
+    def _let_go(self, emission: Emission) -> None:
+        """Send what waits in families that went for others."""
+        while self._leaving:
+            family = self._leaving.pop()
+            self.layouts.pop(family.digest(), None)
+            for pending in family.sets.values():
+                pending.due = True
+            family.settle(emission)
+
+    def _make_room(self, project: ProjectSets, emission: Emission) -> None:
+        """Let the oldest sets of a project leave, where it has its share of waiting samples."""
+        sets = project.sets
+        while sets and sets[0][1].gone:
+            sets.popleft()
+        if len(sets) > 2 * project.outcomes.sets + _SETTLED_MAX:
+            project.sets = sets = deque(entry for entry in sets if not entry[1].gone)
+        even = self._samples_max // len(self._projects)
+        if project.outcomes.waiting < even:
+            return
+        if project.recount == 0:
+            project.recount = COUNT_EVERY
+            total = sum(one.outcomes.waiting for one in self._projects.values())
+            project.others = total - project.outcomes.waiting
+        project.recount -= 1
+        while project.outcomes.waiting + project.others >= self._samples_max and sets:
+            self._force(*sets.popleft(), emission)
+            while sets and sets[0][1].gone:
+                sets.popleft()
+
+    def _project(self, project: str) -> ProjectSets:
+        found = self._projects.get(project)
+        if found is None:
+            found = self._projects[project] = ProjectSets(self._families.part(project))
+        return found
+
+    def __repr__(self) -> str:
+        waiting = sum(one.outcomes.waiting for one in self._projects.values())
+        return f"<Assembly {len(self._families)} families, {waiting} samples waiting>"

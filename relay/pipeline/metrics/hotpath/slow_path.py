@@ -1,0 +1,183 @@
+"""What both versions of remote write may bring besides samples: histograms and exemplars.
+
+All of it is decoded, and refused where it must be, while the request can still be taken back; what
+is good waits in the intake.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from relay.codec.otlp.data_points import STALE, Exemplar
+from relay.codec.otlp.metrics import stale_prefix
+from relay.codec.remote_write.native_histogram import HistogramFault, buckets_of, parse_histogram
+from relay.codec.remote_write.v2 import Metadata2
+from relay.pipeline.batching.emitter import append_number
+from relay.pipeline.batching.transaction import (
+    TOO_FAR_IN_FUTURE,
+    Extra,
+    Intake,
+    NativePoint,
+    Origin,
+    enter,
+    seal,
+)
+from relay.pipeline.metrics.histograms.native import NativeRoute
+from relay.pipeline.metrics.metadata.project_types import Declaration
+from relay.pipeline.metrics.series.series import Series
+from relay.pipeline.routing.match_set import Plan
+from relay.runtime.errors import TooLargeError
+
+CAREFUL_MAX = 200_000
+"""Entries of one request that are not a known series with one sample: twenty times vmagent's
+largest block. Each costs some ten microseconds, during which other requests wait, and a body of
+32 MiB has room for sixteen million empty ones."""
+
+CAREFUL_STEP = 16
+"""Of them between two pauses."""
+
+EXPANSION_BYTES_MAX = 256 * 1024 * 1024
+"""Bytes of points and labels that a request may become beyond its own size.
+
+Every point repeats its series' attributes: without a bound, one series with 16 KiB of labels and a
+million samples in 10 MiB would become 16 GiB. vmagent's largest block, all of one series with 440
+bytes of labels, becomes 5 MiB. In remote write 2.0 even a series' labels are but references."""
+
+BUCKETS_MAX = 2_000_000
+"""Buckets of all native histograms of a request, gaps included: 1,000 for each of the 2,000 that
+Prometheus sends at once. A gap takes two bytes of body and up to 16,384 buckets of memory."""
+
+
+Span = tuple[int, int]
+"""(start, stop) of a message in the body."""
+
+
+class Resolution(Protocol):
+    """How the pipeline knows its series; see
+    :class:`relay.pipeline.metrics.series.lookup.Request`."""
+
+    def resolve(self, key: bytes, declared: Declaration | None = None) -> Series:
+        """The series with these label bytes, ready for use, with ``fault`` set where it is bad;
+        ``declared`` is what the message says of it."""
+        ...
+
+    def declaration(self, metadata: Metadata2) -> Declaration | None:
+        """What a series says of itself, as :meth:`resolve` takes it; None for nothing."""
+        ...
+
+    def native(self, series: Series) -> NativeRoute:
+        """Where the native histograms of a good series go."""
+        ...
+
+
+def count_careful(intake: Intake) -> None:
+    """Count an entry that takes more than the fast way; raises TooLargeError for too many."""
+    intake.careful += 1
+    if not intake.careful % CAREFUL_STEP:
+        intake.pace.pause()
+    if intake.careful > CAREFUL_MAX and intake.bounded:
+        raise TooLargeError(f"over {CAREFUL_MAX} entries that need care in one request")
+
+
+def count_expansion(size: int, intake: Intake) -> None:
+    """Count bytes that a request becomes and was not; raises TooLargeError for too many."""
+    intake.expansion_bytes += size
+    if intake.expansion_bytes > EXPANSION_BYTES_MAX and intake.bounded:
+        raise TooLargeError(f"the request becomes over {EXPANSION_BYTES_MAX} bytes of points")
+
+
+def point_bytes(series: Series, plan: Plan) -> int:
+    """About how many bytes a sample of the series becomes, in all sinks together.
+
+    A point's attributes take the room of the labels that they were, give or take a tenth.
+    """
+    routed = sum(len(batches) for batches, _, _ in series.routes)
+    return len(series.key) * (routed + len(plan.handled_sinks))
+
+
+def append_sample(
+    series: Series, stamp: bytes, value: bytes, extra: Extra | None, intake: Intake
+) -> None:
+    """Send one sample the ways that its series goes."""
+    if series.plan.handled:
+        intake.deferred.append((series.handlers, stamp, value, extra))
+    elif extra is not None and series.routes:
+        # Where there are handlers, these count once for all.
+        intake.note_exemplars(len(extra.exemplars), is_sent=True)
+    for route in series.routes:
+        if extra is not None:
+            append_number(route, stamp, value, extra, Origin(intake.request, intake.now), intake)
+            continue
+        batches, group, prefix = route
+        head = prefix if value != STALE else stale_prefix(prefix)
+        for batch in batches:
+            if batch.group is not group:
+                enter(batch, group, intake)
+            batch.arena.add(head, stamp, value)
+            batch.count += 1
+            if batch.count == batch.limit:
+                seal(batch, intake)
+
+
+def take_histograms(
+    body: bytes,
+    spans: Sequence[Span],
+    series: Series,
+    exemplars: tuple[Exemplar, ...],
+    intake: Intake,
+    resolution: Resolution,
+    *,
+    created_ms: int = 0,
+) -> None:
+    """Decode the native histograms of a good series; exemplars go with the last good one.
+
+    ``created_ms`` is the start of those that have none of their own, 0 for none.
+    Raises DecodeError, and TooLargeError for more buckets than a request may have.
+    """
+    points: dict[int, NativePoint] = {}
+    good = 0
+    for start, stop in spans:
+        count_careful(intake)
+        intake.pace.pause()
+        try:
+            point = parse_histogram(
+                body, start, stop, created_ms=created_ms, pause=intake.pace.pause
+            )
+        except HistogramFault as fault:
+            intake.drop(fault.reason, 1, f"{series.name}: {fault}", series)
+            continue
+        if point.time_ns > intake.latest_ns:
+            intake.drop(TOO_FAR_IN_FUTURE, 1, series.name, series)
+            continue
+        intake.buckets += buckets_of(point)
+        if intake.buckets > BUCKETS_MAX and intake.bounded:
+            raise TooLargeError(f"native histograms of over {BUCKETS_MAX} buckets in one request")
+        points[point.time_ns] = point
+        good += 1
+    if not points:
+        return
+    if len(points) < good:
+        intake.drop("duplicate_timestamp", good - len(points), series.name, series)
+    route = resolution.native(series)
+    count_expansion(len(points) * point_bytes(series, route.plan), intake)
+    intake.tallies.append((route.plan, len(points)))
+    intake.histograms += len(points)
+    in_order = [points[time_ns] for time_ns in sorted(points)]
+    if exemplars:
+        in_order[-1] = dataclasses.replace(in_order[-1], exemplars=exemplars)
+    intake.native += [(route, point) for point in in_order]
+
+
+def take_exemplars(found: Iterable[Exemplar | None], intake: Intake) -> tuple[Exemplar, ...]:
+    """Count a series' exemplars and keep the good ones, the newest of too many."""
+    good = []
+    for exemplar in found:
+        intake.exemplars += 1
+        intake.pace.pause()
+        if exemplar is None:
+            intake.exemplars_refused += 1
+        else:
+            good.append(exemplar)
+    return tuple(good)

@@ -1,0 +1,454 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True
+"""The hot loop of remote write 1.0: recognise each series of a request and append its points to the
+batches that want them.
+
+Theory of operation:
+
+* A request is one pass over ``WriteRequest.timeseries``. Senders keep their order, so the series
+  that followed the last one before most likely follows it again: its bytes are compared in place,
+  with no copy and no hash.
+* Nothing is sliced: labels are compared where they stand, times are decoded where they stand, and
+  a point is three words in its batch's arena.
+* The two shapes that a sample nearly always has (a value and a six-byte time; a time alone, because
+  protobuf leaves a zero value out) are read here; any other shape, and whatever is wrong, goes
+  through :mod:`relay.pipeline.metrics.hotpath.v1_slow_path`.
+* A request is *atomic*: whatever makes it undecodable is found before anything of it leaves,
+  because what a request found is remembered (:mod:`relay.pipeline.batching.transaction`), batches
+  are put back, and full batches stay in the intake until the caller takes them.
+* What is counted per sample is counted once for samples in a row with the same plan.
+* A series that is not the guess, with one common sample, is found by a mark of its key
+  (guesses.pyx). Where guesses are wrong again and again, that is tried first.
+* For series that come in order nothing is fetched ahead of its use: it was tried and did not help.
+  But their points are appended some dozens at a time (:class:`Waiting`): with thousands of sinks
+  none of their batches is near the processor, and each would be waited for four times.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from libc.stdint cimport uint64_t
+from libc.string cimport memcmp, memcpy
+
+from relay.pipeline.metrics.series.hash_index cimport (
+    AHEAD, Coming, Guesses, Scout, look_ahead, mark_of,
+)
+from relay.pipeline.batching.transaction cimport Intake, enter, leave, seal
+from relay.pipeline.metrics.series.series cimport Series
+from relay.pipeline.metrics.hotpath.common_sample cimport LABEL_TAG, SERIES_TAG, split, usual_sample
+from relay.pipeline.metrics.hotpath.v2_symbols cimport short_varint
+from relay.codec.otlp.point_buffer cimport Arena, Point
+from relay.codec.otlp.batch cimport OpenBatch
+from relay.codec.prefetch cimport LINE, prefetch
+
+from relay.runtime.errors import DecodeError
+from relay.pipeline.batching.transaction import TOO_FAR_IN_FUTURE
+from relay.pipeline.metrics.hotpath.slow_path import (
+    append_sample, count_careful, count_expansion, point_bytes,
+)
+from relay.pipeline.metrics.hotpath.v1_slow_path import decode_series, other_field
+from relay.codec.otlp.metrics import VALUE_TAG, stale_prefix
+from relay.codec.otlp.data_points import STALE
+from relay.codec.protobuf import read_varint
+
+
+cdef enum:
+    TAIL_BYTES = 17  # of a point in OTLP: time, tag, value
+    OUT_OF_ORDER = 16  # wrong guesses in a row, and
+    IN_ORDER = 16  # right ones, that change the way
+    STEP = 256  # samples of one series between two pauses
+    STEP_BYTES = 1 << 18  # known series between two pauses, some 2,000,
+    STEP_SINKS = 16  # for up to so many sinks, in less than a millisecond
+    STEP_OTHERS = STEP_BYTES // 64  # what an entry counts for that is no known series
+    LEARN_EVERY = 8  # requests, of which one in no order teaches who follows whom
+
+cdef uint64_t STALE_BITS
+memcpy(&STALE_BITS, PyBytes_AS_STRING(STALE), 8)
+cdef bytes TIME_END = VALUE_TAG
+
+
+cdef bytes stamp_of(uint64_t time_ns):
+    """The time as :func:`relay.codec.otlp.metrics.encode_time` has it."""
+    cdef bytes stamp = PyBytes_FromStringAndSize(NULL, 9)
+    memcpy(PyBytes_AS_STRING(stamp), &time_ns, 8)
+    PyBytes_AS_STRING(stamp)[8] = PyBytes_AS_STRING(TIME_END)[0]
+    return stamp
+
+
+cdef inline int append_point(
+    OpenBatch batch, object group, bytes head, uint64_t time_ns, uint64_t value,
+    Intake intake, long long request
+) except -1:
+    """Append a point to the batch, which is sealed where it is full."""
+    if batch.group is not group:
+        if batch.request == request and batch.group is not None:
+            batch.arena.end_run(batch.group)
+            if not batch.count:
+                batch.oldest = request
+                batch.opened_at = intake.now
+            batch.group = group
+        else:
+            enter(batch, group, intake)
+    cdef Arena arena = batch.arena
+    if arena.count == arena.capacity:
+        arena.grow()
+    cdef Point *point = &arena.points[arena.count]
+    Py_INCREF(head)
+    point.head = <void *>head
+    point.time_ns = time_ns
+    point.value = value
+    arena.count += 1
+    arena.size += PyBytes_GET_SIZE(head) + TAIL_BYTES
+    batch.count += 1
+    if batch.count == batch.limit:
+        seal(batch, intake)
+    return 0
+
+
+cdef int append_route(
+    tuple batches, object group, bytes prefix, uint64_t time_ns, uint64_t value,
+    Intake intake, long long request
+) except -1:
+    """Append a point to every batch of a route."""
+    cdef Py_ssize_t at
+    if value == STALE_BITS:
+        prefix = stale_prefix(prefix)
+    for at in range(PyTuple_GET_SIZE(batches)):
+        append_point(
+            <OpenBatch>PyTuple_GET_ITEM(batches, at), group, prefix, time_ns, value, intake, request
+        )
+    return 0
+
+
+cdef class Waiting:
+    """Points that are appended together, in the order in which they came.
+
+    To be appended before anything that appends others, or that may change a series' routes.
+    """
+
+    def __dealloc__(self):
+        self.drop()
+
+    cdef inline int add(
+        self, Series series, uint64_t time_ns, uint64_t value, Intake intake, long long request
+    ) except -1:
+        """Take a point whose series has a route: let it wait, unless nothing else does and the
+        request has been at its batch before."""
+        if not self.count and (
+            <OpenBatch>PyTuple_GET_ITEM(series.batches, 0)
+        ).request == request:
+            return append_points(series, time_ns, value, intake, request)
+        return self.hold(series, time_ns, value, intake, request)
+
+    cdef int hold(
+        self, Series series, uint64_t time_ns, uint64_t value, Intake intake, long long request
+    ) except -1:
+        """Let a point wait."""
+        cdef Held *held = &self.held[self.count]
+        Py_INCREF(series)
+        held.series = <void *>series
+        held.time_ns = time_ns
+        held.value = value
+        self.count += 1
+        prefetch(<void *>series.prefix)
+        prefetch(<void *>series.batches)
+        if self.count == TOGETHER:
+            self.append(intake, request)
+        return 0
+
+    cdef int append(self, Intake intake, long long request) except -1:
+        """Append all of them."""
+        cdef int at
+        cdef void *batch = NULL
+        cdef void *last = NULL
+        # Each loop fetches what the next one reads; of several batches only the first.
+        for at in range(self.count):
+            batch = <void *>PyTuple_GET_ITEM((<Series>self.held[at].series).batches, 0)
+            prefetch(batch)
+            prefetch(<char *>batch + LINE)
+        for at in range(self.count):
+            batch = <void *>PyTuple_GET_ITEM((<Series>self.held[at].series).batches, 0)
+            if (<OpenBatch>batch).request != request and batch != last:
+                prefetch(<void *>(<OpenBatch>batch).arena)
+                prefetch(<char *><void *>(<OpenBatch>batch).arena + LINE)
+            last = batch
+        last = NULL
+        for at in range(self.count):
+            batch = <void *>PyTuple_GET_ITEM((<Series>self.held[at].series).batches, 0)
+            if (<OpenBatch>batch).request != request and batch != last:
+                fetch_end((<OpenBatch>batch).arena)
+            last = batch
+        for at in range(self.count):
+            append_points(
+                <Series>self.held[at].series,
+                self.held[at].time_ns,
+                self.held[at].value,
+                intake,
+                request,
+            )
+        self.drop()
+        return 0
+
+    cdef void drop(self) noexcept:
+        """Forget all of them."""
+        while self.count:
+            self.count -= 1
+            Py_DECREF(<object>self.held[self.count].series)
+
+
+cdef inline void fetch_end(Arena arena) noexcept:
+    prefetch(&arena.points[arena.count])
+    prefetch(&arena.runs[arena.runs_count])
+
+
+cdef int append_points(
+    Series series, uint64_t time_ns, uint64_t value, Intake intake, long long request
+) except -1:
+    """Append a point to every batch that a series goes to."""
+    cdef tuple route
+    if series.batches is not None:
+        append_route(
+            series.batches, series.group, series.prefix, time_ns, value, intake, request
+        )
+        if PyTuple_GET_SIZE(series.others):
+            for route in series.others:
+                append_route(route[0], route[1], route[2], time_ns, value, intake, request)
+    return 0
+
+
+def has_metadata(bytes body not None):
+    """Say whether a decompressed 1.0 request holds metadata. True also where its fields cannot be
+    followed: who looks closer finds out why."""
+    cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(body)
+    cdef const unsigned char *end = at + PyBytes_GET_SIZE(body)
+    cdef Py_ssize_t size
+    while at < end:
+        if at[0] != SERIES_TAG:
+            return True
+        at += 1
+        size = short_varint(&at, end)
+        if size < 0 or size > end - at:
+            return True
+        at += size
+    return False
+
+
+def consume(
+    table, bytes body not None, Intake intake not None, resolution, dict all_guesses not None
+):
+    """Append every good sample of a decompressed WriteRequest to the batches of its series' routes.
+
+    ``all_guesses`` is kept from request to request: of each origin, by the root of its series,
+    what finds series that come in another order. Raises DecodeError where the body is not a
+    WriteRequest, TooLargeError for more than
+    :data:`~relay.pipeline.metrics.hotpath.slow_path.CAREFUL_MAX` entries that need care. Then, and
+    whenever the caller cannot accept the request after all, :meth:`Intake.undo` puts every batch
+    back.
+    """
+    cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(body)
+    cdef Py_ssize_t end = PyBytes_GET_SIZE(body), pos = 0
+    cdef Py_ssize_t start, size, key_size
+    cdef long long generation = table.generation
+    cdef long long request = intake.request
+    cdef Series last = table.root
+    cdef Series series
+    cdef Guesses guesses = all_guesses.get(last)
+    cdef uint64_t time_ns, value = 0
+    cdef list tallies = intake.tallies
+    cdef list deferred = intake.deferred
+    cdef list points
+    cdef object plan = None
+    cdef object found
+    cdef bint handled = False
+    cdef Py_ssize_t samples = 0
+    cdef bytes last_stamp = None  # of samples that are deferred; those of a target have one time
+    cdef uint64_t last_time_ns = 0
+    cdef Scout scout
+    cdef Coming *coming
+    cdef uint64_t mark
+    cdef int missed = 0, in_row = 0
+    cdef Waiting waiting = Waiting()
+    cdef uint64_t latest_ns = intake.latest_ns
+    # Where the next pause is due: counting in bytes costs known series nothing.
+    cdef Py_ssize_t step = STEP_BYTES, stop = min(end, step), sinks
+    cdef int left = STEP
+    scout.pos = scout.first = scout.count = 0
+    if guesses is None:
+        guesses = all_guesses[last] = Guesses()
+    while True:
+        if pos >= stop:
+            if pos >= end:
+                break
+            stop = min(end, pos + step)
+            intake.pace.pause()
+        if data[pos] == SERIES_TAG:
+            if pos + 1 >= end:
+                raise DecodeError("truncated length", offset=pos + 1)
+            size = data[pos + 1]
+            start = pos + 2
+            if size > 127:
+                if start >= end:
+                    raise DecodeError("truncated length", offset=pos + 1)
+                if data[start] < 128:
+                    size += (<Py_ssize_t>data[start] << 7) - 128
+                    start += 1
+                else:
+                    found, start = read_varint(body, pos + 1, end)
+                    if found > end - start:
+                        raise DecodeError(
+                            f"length {found} runs past the end of its message", offset=start
+                        )
+                    size = found
+            if size > end - start:
+                raise DecodeError(f"length {size} runs past the end of its message", offset=start)
+            pos = start + size
+        else:
+            waiting.append(intake, request)
+            start, pos = other_field(body, pos, end, intake)
+            stop -= STEP_OTHERS
+            if start < 0:
+                continue
+            size = pos - start
+
+        time_ns = 0
+        if guesses.searching:
+            if scout.count and scout.coming[scout.first].start == start:
+                coming = &scout.coming[scout.first]
+                scout.first = (scout.first + 1) % AHEAD
+                scout.count -= 1
+                series = guesses.find(coming.mark, data + start, coming.key_size)
+                if series is not None and series.generation == generation:
+                    time_ns = coming.time_ns
+                    value = coming.value
+            else:
+                scout.count = 0
+                scout.pos = pos
+            look_ahead(&scout, data, end, guesses)
+            if time_ns:
+                in_row = in_row + 1 if series is last.next else 0
+                if in_row == IN_ORDER:
+                    guesses.searching = False
+                elif not in_row and request % LEARN_EVERY == 0 and last.generation >= 0:
+                    last.next = series
+        if not time_ns:
+            series = last.next
+            if series is not None:
+                key_size = PyBytes_GET_SIZE(series.key)
+                if key_size <= size and not memcmp(
+                    data + start, PyBytes_AS_STRING(series.key), <size_t>key_size
+                ):
+                    if series.generation != generation:
+                        waiting.append(intake, request)
+                        last.next = series = resolution.resolve(series.key)
+                        stop -= STEP_OTHERS
+                        generation = table.generation
+                    time_ns = usual_sample(data + start + key_size, size - key_size, &value)
+                    missed = 0
+        if not time_ns:
+            # Another series than the guess, or a sample of another shape.
+            key_size = split(data + start, size, &time_ns, &value)
+            series = None
+            if key_size:
+                mark = mark_of(data + start, key_size)
+                series = guesses.find(mark, data + start, key_size)
+                if series is None or series.generation != generation:
+                    waiting.append(intake, request)
+                    series = look_up(body, start, key_size, intake, resolution)
+                    stop -= STEP_OTHERS
+                    generation = table.generation
+                    if series is not None and series.generation == generation:
+                        # Not before it was seen twice: nobody may fill the memory with new ones.
+                        guesses.keep(mark, series)
+                else:
+                    missed += 1
+                    if missed == OUT_OF_ORDER and not guesses.searching:
+                        guesses.searching = True
+                        scout.count = 0
+                        scout.pos = pos
+            if series is not None:
+                if last.generation >= 0:
+                    # A series that was just forgotten must not keep others alive.
+                    last.next = series
+            else:
+                time_ns = 0
+                waiting.append(intake, request)
+                found, points = decode_series(body, start, pos, last, intake, resolution)
+                stop -= STEP_OTHERS
+                series = found
+                generation = table.generation
+            if series is None:
+                continue
+        last = series
+        if series.plan is not plan:
+            if plan is not None:
+                tallies.append((plan, samples))
+            plan = series.plan
+            handled = plan.handled
+            samples = 0
+            sinks = len(plan.sinks)
+            step = STEP_BYTES if sinks <= STEP_SINKS else STEP_BYTES * STEP_SINKS // sinks
+            stop = min(stop, pos + step)
+        if not time_ns:
+            if len(points) > 1:
+                count_expansion(len(points) * point_bytes(series, series.plan), intake)
+            samples += len(points)
+            for stamp, number, extra in points:
+                left -= 1
+                if not left:
+                    left = STEP
+                    intake.pace.pause()
+                append_sample(series, stamp, number, extra, intake)
+            continue
+        if time_ns > latest_ns:
+            intake.drop(TOO_FAR_IN_FUTURE, 1, series.name, series)
+            continue
+        samples += 1
+        if handled:
+            if time_ns != last_time_ns:
+                last_stamp = stamp_of(time_ns)
+                last_time_ns = time_ns
+            deferred.append((
+                series.handlers,
+                last_stamp,
+                PyBytes_FromStringAndSize(<char *>&value, 8),
+                None,
+            ))
+        if series.batches is not None:
+            waiting.add(series, time_ns, value, intake, request)
+    waiting.append(intake, request)
+    if plan is not None:
+        tallies.append((plan, samples))
+    leave(intake)
+
+
+cdef bint is_labels(const unsigned char *at, Py_ssize_t size) noexcept:
+    """Whether these are fields of the labels' number alone, their lengths of one byte or two."""
+    cdef Py_ssize_t pos = 0, length
+    while pos + 2 < size:
+        length = at[pos + 1]
+        if at[pos] != LABEL_TAG:
+            return False
+        pos += 2
+        if length > 127:
+            if at[pos] > 127:
+                return False
+            length += (<Py_ssize_t>at[pos] << 7) - 128
+            pos += 1
+        pos += length
+    return pos == size
+
+
+cdef Series look_up(
+    bytes body, Py_ssize_t start, Py_ssize_t key_size, Intake intake, object resolution
+):
+    """The series with these labels; None where there is something wrong with them."""
+    if not is_labels(<const unsigned char *>PyBytes_AS_STRING(body) + start, key_size):
+        return None
+    cdef Series series
+    try:
+        series = resolution.resolve(body[start:start + key_size])
+        if not series.fault:
+            count_careful(intake)
+            return series
+    except DecodeError:
+        pass  # the careful way tells what is wrong, and where
+    return None

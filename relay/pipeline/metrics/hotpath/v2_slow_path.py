@@ -1,0 +1,159 @@
+"""A series of remote write 2.0 with care: decoded, looked up by its labels, its samples sent on.
+
+The labels are written out as remote write 1.0 has them and looked up. Rules:
+
+* A series holds samples or histograms, never both (specification, "Protobuf Message"): where it
+  does, it is refused, and the rest of the request is kept.
+* Metadata travels with its series and holds for it; equal metadata is decoded once a request.
+* A start time goes with its sample where it is not later than the sample itself. Senders before
+  2.0-rc.4 give one for the whole series.
+"""
+
+from __future__ import annotations
+
+from relay.codec.otlp.data_points import Exemplar
+from relay.codec.otlp.metrics import encode_time
+from relay.codec.remote_write.v1 import SAMPLES_MAX, SeriesFault
+from relay.codec.remote_write.v2 import (
+    Sample2,
+    SeriesParts2,
+    Symbols,
+    parse_metadata,
+    parse_series,
+)
+from relay.pipeline.batching.transaction import TOO_FAR_IN_FUTURE, Extra, Intake
+from relay.pipeline.metrics.hotpath.slow_path import (
+    Resolution,
+    append_sample,
+    count_careful,
+    count_expansion,
+    point_bytes,
+    take_exemplars,
+    take_histograms,
+)
+from relay.pipeline.metrics.series.series import Series
+from relay.pipeline.pacing import ENTRIES
+
+KEY_BYTES_MAX = 1024 * 1024
+"""Labels of a series, encoded; beyond any limit that the settings may set for them."""
+
+
+def take_series(
+    body: bytes,
+    start: int,
+    stop: int,
+    symbols: Symbols,
+    intake: Intake,
+    resolution: Resolution,
+) -> None:
+    """Take the TimeSeries message at ``body[start:stop]``; raises as :func:`consume2` does."""
+    count_careful(intake)
+    parts = parse_series(
+        body,
+        start,
+        stop,
+        entries_max=SAMPLES_MAX if intake.bounded else stop - start,
+        pause=intake.pace.pause,
+    )
+    exemplars: tuple[Exemplar, ...] = ()
+    if parts.exemplars:
+        found = (symbols.exemplar(body, *span) for span in parts.exemplars)
+        exemplars = take_exemplars(found, intake)
+    if not (parts.samples or parts.histograms or exemplars):
+        return
+    series = _find(body, start, parts, symbols, intake, resolution)
+    if series is None:
+        intake.exemplars_refused += len(exemplars)
+        return
+    if parts.histograms:
+        take_histograms(
+            body,
+            parts.histograms,
+            series,
+            exemplars,
+            intake,
+            resolution,
+            created_ms=parts.created_ms,
+        )
+    elif parts.samples:
+        _take_samples(series, parts, exemplars, intake)
+    elif exemplars:
+        intake.loose.append((series, exemplars))
+
+
+def _find(
+    body: bytes,
+    start: int,
+    parts: SeriesParts2,
+    symbols: Symbols,
+    intake: Intake,
+    resolution: Resolution,
+) -> Series | None:
+    """The series, with its metadata learned; None, and recorded, where it cannot be used."""
+    reason = ""
+    if parts.samples and parts.histograms:
+        reason = "samples_and_histograms"
+    else:
+        try:
+            key = symbols.key(parts.refs, bytes_max=KEY_BYTES_MAX)
+        except SeriesFault as fault:
+            reason = fault.reason
+        else:
+            count_expansion(len(key), intake)
+            declared = None
+            if parts.metadata is not None and parts.metadata[0] < parts.metadata[1]:
+                encoded = body[slice(*parts.metadata)]
+                if encoded not in symbols.declared:
+                    metadata = parse_metadata(body, *parts.metadata, symbols)
+                    symbols.declared[encoded] = resolution.declaration(metadata)
+                declared = symbols.declared[encoded]
+            series = resolution.resolve(key, declared)
+            if not series.fault:
+                return series
+            reason = series.fault
+    count = len(parts.samples) + len(parts.histograms)
+    if count:
+        intake.drop(reason, count, f"series at byte {start}")
+    return None
+
+
+def _take_samples(
+    series: Series, parts: SeriesParts2, exemplars: tuple[Exemplar, ...], intake: Intake
+) -> None:
+    samples = parts.samples
+    if len(samples) > 1:
+        samples = _in_order(parts, series, intake)
+    good: list[tuple[bytes, bytes, Extra | None]] = []
+    for count, (value, timestamp_ms, start_ms) in enumerate(samples):
+        if not count % ENTRIES:
+            intake.pace.pause()
+        stamp = encode_time(timestamp_ms)
+        if stamp is None:
+            intake.drop("timestamp", 1, f"{series.name} at {timestamp_ms} ms", series)
+            continue
+        if timestamp_ms * 1_000_000 > intake.latest_ns:
+            intake.drop(TOO_FAR_IN_FUTURE, 1, series.name, series)
+            continue
+        start = start_ms or parts.created_ms
+        extra = Extra(start * 1_000_000) if 0 < start <= timestamp_ms else None
+        good.append((stamp, value, extra))
+    if not good:
+        return
+    if exemplars:
+        stamp, value, extra = good[-1]
+        good[-1] = stamp, value, Extra(extra.start_ns if extra else 0, exemplars)
+    count_expansion(len(good) * point_bytes(series, series.plan), intake)
+    intake.tallies.append((series.plan, len(good)))
+    for count, (stamp, value, extra) in enumerate(good):
+        if not count % ENTRIES:
+            intake.pace.pause()
+        append_sample(series, stamp, value, extra, intake)
+
+
+def _in_order(parts: SeriesParts2, series: Series, intake: Intake) -> list[Sample2]:
+    """Samples by time, the last given for each, as in the other kernel."""
+    by_time = {sample[1]: sample for sample in parts.samples}
+    if len(by_time) < len(parts.samples):
+        repeated = len(parts.samples) - len(by_time)
+        intake.drop("duplicate_timestamp", repeated, series.name, series)
+    return [by_time[time_ms] for time_ms in sorted(by_time)]

@@ -1,0 +1,1 @@
+"""Types, units and help of metrics, by project."""

@@ -1,0 +1,497 @@
+"""What one project knows of its metrics: see the rules of
+:mod:`relay.pipeline.metrics.metadata.type_store`.
+
+Typings of names are remembered for as long as series ask for them, so that what is learned can tell
+which of them it changes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
+
+from relay.codec.otlp.metrics import Kind, MetricIdentity
+from relay.pipeline.metrics.metadata.metric_types import (
+    COUNTER,
+    FAMILY_CHARS_MAX,
+    HELP_CHARS_MAX,
+    NOTHING_SAID,
+    STATE_SET,
+    SUFFIXES,
+    UNIT_CHARS_MAX,
+    UNKNOWN,
+    FamilyMetadata,
+    MetadataOf,
+    Part,
+    Typing,
+    declared_typing,
+    family_of,
+    native_identity,
+    sibling_family,
+    type_name,
+    type_of,
+)
+
+if TYPE_CHECKING:
+    from relay.pipeline.metrics.metadata.type_store import KnownTypes
+
+CONFIRMED_S: Final = 600.0
+"""How long a type stands against contradiction: ten times the interval of senders' metadata."""
+CONTRADICTIONS_MAX: Final = 100
+"""Families of one project whose contradictions are named."""
+
+RESTORED: Final = -1.0
+"""When something was learned that an earlier process knew."""
+
+_SUFFIXES: Final = frozenset(SUFFIXES)
+_NAMES: Final = ("", *SUFFIXES)
+"""What a family's members have behind its name."""
+
+
+class Declaration:
+    """What series say of themselves; the same object for all that say the same."""
+
+    __slots__ = ("__weakref__", "is_kept", "metadata")
+
+    def __init__(self, metadata: FamilyMetadata) -> None:
+        self.metadata: Final = metadata
+        self.is_kept = False
+        """Whether it counts in the share of the project that said it first."""
+
+    def __repr__(self) -> str:
+        return f"<Declaration {self.metadata!r}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """A family of one project of which senders say different types; ``kept`` is the one that holds
+    for series that declare nothing, ``other`` what was said last, ``count`` how often."""
+
+    project: str
+    family: str
+    kept: str
+    other: str
+    count: int
+
+
+@dataclass(slots=True)
+class _Family:
+    """What is known of one family. ``confirmed`` is when its type was said last, ``seen`` when
+    anything was, by the monotonic clock; :data:`RESTORED` for what an earlier process knew."""
+
+    metadata: FamilyMetadata | None = None
+    siblings: Part = ""
+    confirmed: float = 0.0
+    seen: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFamily:
+    """One family as it is written down over a restart."""
+
+    metadata: FamilyMetadata | None
+    siblings: Part = ""
+
+
+class ProjectTypes:
+    """What one project knows of its metrics; ``platform`` answers where it knows nothing."""
+
+    __slots__ = (
+        "__weakref__",
+        "_contradicted",
+        "_declared",
+        "_families",
+        "_forgot",
+        "_old",
+        "_owned",
+        "_platform",
+        "_said",
+        "_spare",
+        "home",
+        "project",
+        "share",
+        "teaches",
+        "users",
+        "young",
+    )
+
+    def __init__(
+        self, home: KnownTypes, project: str, share: str, platform: ProjectTypes | None
+    ) -> None:
+        self.project: Final = project
+        self.share = share
+        self.teaches: Final = bool(project) or not home.has_tenancy
+        """Whether series of this project teach anything; those of nobody do not."""
+        self.home = home
+        self._platform = platform
+        # Ordered ones, because the first is taken out over and over.
+        self._families: OrderedDict[str, _Family] = OrderedDict()
+        self._spare: OrderedDict[str, None] = OrderedDict()
+        """Families that no series asked for, the oldest first."""
+        self.young: dict[str, Typing] = {}
+        """Typings of names that were asked for since the last turn; ``_old``: before it."""
+        self._old: dict[str, Typing] = {}
+        self._owned: dict[str, dict[Declaration, Typing]] = {}
+        """Those of series that declare their type, since the last turn."""
+        self._forgot = False
+        self._declared: WeakSet[Declaration] = WeakSet()
+        self._contradicted: dict[str, Contradiction] = {}
+        self.users: dict[str, set[ProjectTypes]] = {}
+        """Of the platform: projects that know something of a name themselves, but not its type."""
+        self._said: tuple[MetadataOf, ...]
+        if platform is not None:
+            self._said = (self.metadata, self._with_platform)
+        elif home.has_tenancy and not home.shares_platform:
+            self._said = (self._wordless,)
+        else:
+            self._said = (self.metadata,)
+
+    def metadata(self, family: str) -> FamilyMetadata | None:
+        """What this project's senders said of a family."""
+        known = self._families.get(family)
+        return known.metadata if known is not None else None
+
+    def siblings(self, family: str) -> Part:
+        """Which members of a family were seen in this project that tell what it is."""
+        known = self._families.get(family)
+        return known.siblings if known is not None else ""
+
+    def learn(self, family: str, metadata: FamilyMetadata) -> bool:
+        """Take in what a sender says of a family; return whether a name in use has a new identity.
+
+        A type that is unknown, or that we do not know, takes nothing back.
+        """
+        home = self.home
+        if len(family) > FAMILY_CHARS_MAX or len(metadata.unit) > UNIT_CHARS_MAX:
+            home.refused += 1
+            return False
+        entry = self._families.get(family)
+        if entry is None:
+            entry = self._make(family)
+            if entry is None:
+                return home.take_changed()
+        entry.seen = home.tick
+        if entry.confirmed == RESTORED:
+            entry.confirmed = home.tick
+        known = entry.metadata or NOTHING_SAID
+        kind = metadata.type if COUNTER <= metadata.type <= STATE_SET else known.type
+        if kind != known.type != UNKNOWN and home.tick - entry.confirmed < CONFIRMED_S:
+            self._contradict(family, known.type, kind)
+            kind = known.type
+        elif kind == metadata.type:
+            entry.confirmed = home.tick
+        learned = FamilyMetadata(
+            kind, known.help or metadata.help[:HELP_CHARS_MAX], known.unit or metadata.unit
+        )
+        if entry.metadata == learned:
+            return home.take_changed()
+        entry.metadata = learned
+        home.version += 1
+        home.told(self.project, family)
+        self._change(family)
+        return home.take_changed()
+
+    def declare(self, name: str, declared: Declaration) -> bool:
+        """Take in what a series of this name says of itself, for others of its family."""
+        metadata = declared.metadata
+        return self.learn(family_of(name, metadata.type), metadata)
+
+    def see_sibling(self, name: str, part: Part) -> bool:
+        """Take in that a series has a label by which its family is known: "bucket", "quantile".
+
+        Returns whether a name in use has a new identity, as :meth:`learn` does.
+        """
+        family = sibling_family(name, part)
+        return bool(family) and self.see_family(family, part)
+
+    def see_family(self, family: str, part: Part) -> bool:
+        """The same by the family's name."""
+        home = self.home
+        entry = self._families.get(family)
+        if not home.infer or (entry is not None and entry.siblings in (part, "bucket")):
+            return False
+        if entry is None:
+            entry = self._make(family)
+            if entry is None:
+                return home.take_changed()
+        entry.seen = home.tick
+        entry.siblings = part
+        home.version += 1
+        self._change(family)
+        return home.take_changed()
+
+    def believed(self, declared: Declaration) -> Declaration:
+        """What is kept of what a series says of itself: the type alone, where there are too many
+        different words already, and its project has its share of them."""
+        if declared.is_kept:
+            return declared
+        home = self.home
+        if home.declarations > home.shares.entries_max:
+            even = home.shares.entries_max // max(1, home.projects)
+            bare = home.declaration(declared.metadata.type, "", "")
+            if len(self._declared) >= even and bare is not None:
+                return bare
+        declared.is_kept = True
+        self._declared.add(declared)
+        return declared
+
+    def typing(self, name: str, declared: Declaration | None = None) -> Typing:
+        """What a series of this name is. Remembered until :meth:`learn` says it changed."""
+        if declared is not None and declared.metadata.type != UNKNOWN:
+            owned = self._owned.get(name)
+            found = owned.get(declared) if owned is not None else None
+            return found or self._first_own(name, declared)
+        if self._platform is not None and not self._knows(name):
+            return self._platform.typing(name)
+        typing = self.young.get(name)
+        if typing is None:
+            typing = self._old.pop(name, None) or self._first(name)
+            self._remember(name, typing)
+        return typing
+
+    def look(self, name: str, declared: Declaration | None = None) -> Typing:
+        """The same for people who ask: nothing is kept of it."""
+        if declared is not None and declared.metadata.type != UNKNOWN:
+            return declared_typing(name, self._filled(name, declared))
+        return self._describe(name)
+
+    def is_unsure(self, name: str) -> bool:
+        """Whether no metadata tells what the name is, so that metadata may still change it."""
+        known = self.remembered(name) or self._describe(name)
+        return known.evidence not in ("declared", "metadata")
+
+    def remembered(self, name: str) -> Typing | None:
+        """The typing of a name that was asked for lately."""
+        return self.young.get(name) or self._old.get(name)
+
+    def identity(self, name: str) -> MetricIdentity:
+        """What a series of this name is as number points."""
+        return self.typing(name).identity
+
+    def histogram(
+        self, name: str, kind: Kind, declared: Declaration | None = None
+    ) -> MetricIdentity:
+        """What native histograms on a series of this name are; ``kind`` is one of the two."""
+        metadata = self._in_words(name) if declared is None else self._filled(name, declared)
+        return native_identity(name, kind, metadata)
+
+    def known(self) -> dict[str, KnownFamily]:
+        """What was learned, by family; a copy."""
+        return {
+            name: KnownFamily(family.metadata, family.siblings)
+            for name, family in self._families.items()
+        }
+
+    def contradiction(self, name: str) -> Contradiction | None:
+        """What senders contradict each other in that is about this name."""
+        found = self._contradicted.get(name)
+        at = name.rfind("_")
+        if found is None and at > 0 and name[at:] in _SUFFIXES:
+            found = self._contradicted.get(name[:at])
+        return found
+
+    def contradicted(self) -> Iterator[Contradiction]:
+        """Families of which different types are said."""
+        return iter(self._contradicted.values())
+
+    def names(self) -> list[str]:
+        """The families, a copy."""
+        return list(self._families)
+
+    def claim(self) -> None:
+        """Count what is known here as this project's own from now on."""
+        shares = self.home.shares
+        if self._families:
+            shares.remove(self.share, len(self._families))
+            shares.add(self.project, len(self._families))
+        self.share = self.project
+
+    def turn(self) -> None:
+        """Let names that were not asked for since the last turn be asked anew."""
+        if self._platform is not None:
+            for name in self._old:
+                self._platform.unuse(name, self)
+        self._old = self.young
+        self.young = {}
+        self._owned = {}
+
+    def look_after(self, family: str, before: float) -> None:
+        """Forget a family that nobody has said or asked anything of since then."""
+        entry = self._families.get(family)
+        if entry is None or self._is_asked(family):
+            return
+        if entry.seen == RESTORED:
+            entry.seen = self.home.tick
+        if entry.seen < before:
+            self._drop(family)
+            self.home.version += 1
+        else:
+            self._spare.setdefault(family)
+
+    def give_up(self, *, only_spare: bool) -> bool:
+        """Forget one family for another one; False where all are in use and ``only_spare``."""
+        spare = next(iter(self._spare), None)
+        if spare is None:
+            if only_spare or not self._families:
+                return False
+            spare = next(iter(self._families))
+        self._drop(spare)
+        return True
+
+    def _make(self, family: str) -> _Family | None:
+        home = self.home
+        if not home.make_room(self):
+            home.refused += 1
+            return None
+        entry = self._families[family] = _Family(seen=home.tick)
+        if not self._is_asked(family):
+            self._spare[family] = None
+        home.shares.add(self.share)
+        home.keep(self, has_families=True)
+        return entry
+
+    def _drop(self, family: str) -> None:
+        del self._families[family]
+        self._spare.pop(family, None)
+        self._contradicted.pop(family, None)
+        home = self.home
+        home.shares.remove(self.share)
+        home.forgotten += 1
+        if not self._families:
+            home.keep(self, has_families=False)
+        self._change(family)
+
+    def _knows(self, name: str) -> bool:
+        """Whether anything is known here that a name may rest on."""
+        families = self._families
+        if not families:
+            return False
+        if name in families:
+            return True
+        at = name.rfind("_")
+        return at > 0 and name[:at] in families and name[at:] in _SUFFIXES
+
+    def _is_asked(self, family: str) -> bool:
+        """Whether a series asked for one of the family's names lately."""
+        for suffix in _NAMES:
+            name = family + suffix
+            if name in self.young or name in self._old or name in self.users:
+                return True
+        return False
+
+    def _contradict(self, family: str, kept: int, other: int) -> None:
+        self.home.contradictions += 1
+        before = self._contradicted.get(family)
+        if before is None and len(self._contradicted) >= CONTRADICTIONS_MAX:
+            return
+        count = before.count + 1 if before is not None else 1
+        self._contradicted[family] = Contradiction(
+            self.project, family, type_name(kept), type_name(other), count
+        )
+
+    def _change(self, family: str) -> None:
+        """Forget what was remembered of the family's names, where it is something else now."""
+        home = self.home
+        changed = 0
+        for suffix in _NAMES:
+            name = family + suffix
+            for users in (self, *self.users.get(name, ())):
+                changed += users.reconsider(name)
+        home.retyped += changed
+        home.changed |= bool(changed) or self._forgot
+
+    def reconsider(self, name: str) -> bool:
+        """Forget what was remembered of a name, if it is something else now; whether it is."""
+        changed = False
+        owned = self._owned.get(name)
+        if owned is not None:
+            changed = any(self.look(name, one) != typing for one, typing in owned.items())
+            if changed:
+                del self._owned[name]
+        before = self.remembered(name)
+        if before is None and self._platform is not None:
+            # It may have been asked for here before anything was known here.
+            before = self._platform.remembered(name)
+        if before is None or self._describe(name) == before:
+            return changed
+        self.young.pop(name, None)
+        self._old.pop(name, None)
+        return True
+
+    def _first(self, name: str) -> Typing:
+        """Describe a name that is asked for; what that rests on is in use from now on."""
+        self.use(name)
+        if self._platform is not None:
+            self._platform.use(name)
+            self._platform.users.setdefault(name, set()).add(self)
+        return self._describe(name)
+
+    def _first_own(self, name: str, declared: Declaration) -> Typing:
+        """Describe what declares its type; its family is in use, for the words at least."""
+        self.typing(name)
+        typing = self.look(name, declared)
+        self._owned.setdefault(name, {})[declared] = typing
+        return typing
+
+    def use(self, name: str) -> None:
+        """Note that a series asks for a name."""
+        self._spare.pop(name, None)
+        at = name.rfind("_")
+        if at > 0 and name[at:] in _SUFFIXES:
+            self._spare.pop(name[:at], None)
+
+    def unuse(self, name: str, user: ProjectTypes) -> None:
+        """Note that a project asks for a name no more."""
+        users = self.users.get(name)
+        if users is not None:
+            users.discard(user)
+            if not users:
+                del self.users[name]
+
+    def _remember(self, name: str, typing: Typing) -> None:
+        if len(self.young) >= 4 * self.home.shares.entries_max:
+            self.turn()
+            self._forgot = True  # from now on, learn() cannot tell which names are in use
+        self.young[name] = typing
+
+    def _describe(self, name: str) -> Typing:
+        return type_of(name, self._said, self.siblings, infer=self.home.infer)
+
+    def _with_platform(self, family: str) -> FamilyMetadata | None:
+        """What the platform said of a family, in the words that this project may see."""
+        assert self._platform is not None
+        theirs = self._platform.metadata(family)
+        if theirs is None:
+            return None
+        own = self.metadata(family) or NOTHING_SAID
+        if not self.home.shares_platform:
+            return FamilyMetadata(theirs.type, own.help, own.unit)
+        return FamilyMetadata(theirs.type, own.help or theirs.help, own.unit or theirs.unit)
+
+    def _wordless(self, family: str) -> FamilyMetadata | None:
+        """What all projects may know of what the platform said of a family."""
+        known = self.metadata(family)
+        return None if known is None else FamilyMetadata(known.type)
+
+    def _in_words(self, family: str) -> FamilyMetadata:
+        """Help and unit of a family, as far as they are known and may be seen."""
+        own = self.metadata(family)
+        if self._platform is not None and self.home.shares_platform:
+            own = self._with_platform(family) or own
+        return own or NOTHING_SAID
+
+    def _filled(self, name: str, declared: Declaration) -> FamilyMetadata:
+        """A declaration with the family's words where it has none of its own."""
+        metadata = declared.metadata
+        if metadata.help and metadata.unit:
+            return metadata
+        known = self._in_words(family_of(name, metadata.type))
+        return FamilyMetadata(
+            metadata.type, metadata.help or known.help, metadata.unit or known.unit
+        )
+
+    def __repr__(self) -> str:
+        return f"<ProjectTypes {self.project!r} {len(self._families)} families>"

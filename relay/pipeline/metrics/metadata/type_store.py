@@ -1,0 +1,221 @@
+"""What is known of the types of metrics, by project: learned from metadata and from siblings.
+
+Rules:
+
+* What a project's senders say holds in that project and nowhere else; what it does not say, the
+  platform may: metadata that came without an owner types its names. Help and unit of the platform
+  are exported to projects only where the operator says so. Without tenancy there is one project.
+* A series that declares its type itself is of that type, whatever others of its family declare
+  (remote write 2.0: metadata is a field of the series). What it declares is learned for its
+  project besides, for series that declare nothing.
+* Targets of different versions may describe one family in different words: help and unit are only
+  filled in once, so that a metric does not change its identity back and forth. For the same reason
+  a type stays until nobody has confirmed it for
+  :data:`~relay.pipeline.metrics.metadata.project_types.CONFIRMED_S`; who contradicts is named.
+* Bounded by ``families_max`` families, shared out (:mod:`relay.runtime.project_shares`). Of a
+  project that must give way, families that no series asked for go first, the oldest of them. A
+  project that has none of these learns no more; only for others does it give up what is in use.
+* A family that nobody confirmed and no series asked for in ``idle_s`` is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+from weakref import WeakValueDictionary
+
+from relay.pipeline.metrics.metadata.metric_types import (
+    COUNTER,
+    HELP_CHARS_MAX,
+    NOTHING_SAID,
+    STATE_SET,
+    UNIT_CHARS_MAX,
+    UNKNOWN,
+    FamilyMetadata,
+)
+from relay.pipeline.metrics.metadata.project_types import (
+    RESTORED,
+    Contradiction,
+    Declaration,
+    KnownFamily,
+    ProjectTypes,
+)
+from relay.runtime.project_shares import UNCLAIMED, Shares
+
+SWEEP_MAX: Final = 200
+"""Families that one call of :meth:`KnownTypes.sweep` looks at: below half a millisecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTypesStatistics:
+    """``families`` known; ``refused`` ones that found no room; ``retyped`` names after first use;
+    ``contradictions`` of a type that somebody else confirms, and by family in ``contradicted``;
+    ``forgotten`` because idle or for others; ``unowned`` metadata of nobody that was left out."""
+
+    families: int
+    refused: int
+    retyped: int
+    contradictions: int
+    contradicted: tuple[Contradiction, ...] = ()
+    forgotten: int = 0
+    unowned: int = 0
+
+
+class KnownTypes:
+    """What all projects know; ``families_max`` is for all together."""
+
+    def __init__(
+        self,
+        *,
+        families_max: int,
+        infer: bool = True,
+        has_tenancy: bool = False,
+        shares_platform: bool = False,
+        idle_s: float = 3600.0,
+    ) -> None:
+        self.tick = 0.0
+        """The monotonic clock, in s, as of the metadata that is learned now."""
+        self.version = 0
+        """Moves with everything that is learned."""
+        self.infer: Final = infer
+        self.has_tenancy: Final = has_tenancy
+        self.shares_platform: Final = shares_platform
+        self.shares = Shares(families_max)
+        self.told: Callable[[str, str], object] = _nobody_asks
+        """Gets the project, "" for the platform, and the family of which metadata says more."""
+        self.changed = False
+        """Whether names in use have a new identity, since :meth:`take_changed`."""
+        self.refused = self.retyped = self.contradictions = self.forgotten = self.unowned = 0
+        self._idle_s = idle_s
+        self._projects: WeakValueDictionary[str, ProjectTypes] = WeakValueDictionary()
+        self._with_families: dict[str, ProjectTypes] = {}
+        """Those that must not be forgotten, by project."""
+        self._claimed: set[str] = {""}
+        self._declarations: WeakValueDictionary[FamilyMetadata, Declaration] = WeakValueDictionary()
+        self._sweep: Iterator[tuple[ProjectTypes, str]] = iter(())
+        self._sweep_at = idle_s
+        self._latest: ProjectTypes | None = None
+        self.platform: Final = ProjectTypes(self, "", "", None)
+        self._projects[""] = self.platform
+
+    def of(self, project: str) -> ProjectTypes:
+        """What one project knows; "" is the platform, or everybody without tenancy."""
+        types: ProjectTypes | None = self._latest
+        if types is not None and types.project == project:
+            return types
+        types = self._projects.get(project)
+        if types is None:
+            share = project if project in self._claimed else UNCLAIMED
+            types = ProjectTypes(self, project, share, self.platform)
+            self._projects[project] = types
+        self._latest = types
+        return types
+
+    def claim(self, project: str) -> None:
+        """Give a project, to which an exporter belongs now, a share of its own."""
+        if project not in self._claimed:
+            self._claimed.add(project)
+            types = self._projects.get(project)
+            if types is not None:
+                types.claim()
+
+    def declaration(self, type_: int, help_: str, unit: str) -> Declaration | None:
+        """What a series says of itself; None where it says nothing that is to be believed."""
+        if len(unit) > UNIT_CHARS_MAX:
+            self.refused += 1
+            return None
+        kind = type_ if COUNTER <= type_ <= STATE_SET else UNKNOWN
+        metadata = FamilyMetadata(kind, help_[:HELP_CHARS_MAX], unit)
+        if metadata == NOTHING_SAID:
+            return None
+        found = self._declarations.get(metadata)
+        if found is None:
+            found = self._declarations[metadata] = Declaration(metadata)
+        return found
+
+    @property
+    def declarations(self) -> int:
+        """How many different ones series hold."""
+        return len(self._declarations)
+
+    @property
+    def projects(self) -> int:
+        """How many know anything."""
+        return len(self._with_families)
+
+    def take_changed(self) -> bool:
+        """Whether names in use have a new identity, since this was asked last."""
+        changed, self.changed = self.changed, False
+        return changed
+
+    def sweep(self, tick: float) -> None:
+        """Forget some of what was not heard of for long. To be called often; takes little."""
+        self.tick = tick
+        looked = 0
+        for types, family in islice(self._sweep, SWEEP_MAX):
+            types.look_after(family, tick - self._idle_s)
+            looked += 1
+        if not looked and tick >= self._sweep_at:
+            self._sweep_at = tick + self._idle_s
+            kept = list(self._with_families.values())
+            for types in kept:
+                types.turn()
+            self._sweep = ((types, family) for types in kept for family in types.names())
+
+    def families(self) -> dict[str, dict[str, KnownFamily]]:
+        """Everything that was learned, by project and family; a copy."""
+        return {project: types.known() for project, types in self._with_families.items()}
+
+    def restore(self, families: dict[str, dict[str, KnownFamily]]) -> None:
+        """Know again what an earlier process knew; before anything else is learned."""
+        self.tick = RESTORED
+        for project, known in families.items():
+            if project and not self.has_tenancy:
+                continue  # of a time when the operator had projects
+            types = self.of(project)
+            for name, family in known.items():
+                if family.metadata is not None:
+                    types.learn(name, family.metadata)
+                if family.siblings:
+                    types.see_family(name, family.siblings)
+
+    def keep(self, types: ProjectTypes, *, has_families: bool) -> None:
+        """Note whether a project knows anything."""
+        if has_families:
+            self._with_families[types.project] = types
+        else:
+            self._with_families.pop(types.project, None)
+
+    def make_room(self, types: ProjectTypes) -> bool:
+        """Let a family go for one more of a project; whether there is room then."""
+        share = self.shares.gives_way(types.share)
+        if share is None:
+            return True
+        is_own = share == types.share
+        for other in list(self._with_families.values()) if share == UNCLAIMED else ():
+            if other.share == UNCLAIMED and other.give_up(only_spare=is_own):
+                return True
+        if share == UNCLAIMED:
+            return False
+        return self._with_families[share].give_up(only_spare=is_own)
+
+    def statistics(self) -> KnownTypesStatistics:
+        """A snapshot."""
+        return KnownTypesStatistics(
+            self.shares.total,
+            self.refused,
+            self.retyped,
+            self.contradictions,
+            tuple(one for types in self._with_families.values() for one in types.contradicted()),
+            self.forgotten,
+            self.unowned,
+        )
+
+    def __repr__(self) -> str:
+        return f"<KnownTypes {self.shares.total} families of {len(self._with_families)} projects>"
+
+
+def _nobody_asks(project: str, family: str) -> None:
+    """Stand in for who listens to what is learned."""

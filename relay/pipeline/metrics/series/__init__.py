@@ -1,0 +1,1 @@
+"""The series table: find the series of a request, make new ones."""

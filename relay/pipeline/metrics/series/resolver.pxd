@@ -1,0 +1,35 @@
+# What resolve.py is compiled with: the way of a new series.
+cimport cython
+
+from relay.pipeline.metrics.series.series cimport Series
+
+
+cdef class Resolver:
+    cdef readonly object assembly
+    cdef readonly object drops
+    cdef readonly object first_sight
+    cdef object _router
+    cdef object _translator
+    cdef object _types
+    cdef readonly object resources
+    cdef object _deltas
+    cdef bint _changed
+    cdef object _latest
+
+    @cython.locals(young=dict)
+    cdef object _typing(self, Series series)
+
+    @cython.locals(name=str)
+    cpdef resolve(self, Series series, labels, str project, declared=*)
+    cpdef bint is_current(self, Series series) except -1
+    cdef bint _is_translated(self, Series series) except -1
+    cpdef bint take_changed(self) except -1
+
+    @cython.locals(facts=tuple)
+    cdef _attach(
+        self, Series series, labels, str project, tuple matched, tuple key, bint waits
+    )
+
+
+@cython.locals(seen=longlong)
+cdef long long _seen(tuple facts) except -1

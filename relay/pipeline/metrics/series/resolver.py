@@ -1,0 +1,486 @@
+"""What becomes of a series: its routes, its handlers, and how both are counted.
+
+Asked once per series and once more when something changed that the answer rests on: exporters, the
+metric's type, what is known of its target, who takes its family as a whole. For every source that
+matched and every sink that it feeds, one of these happens:
+
+1. The sink wants the samples as they are, numbers: a route, which costs a prefix and sixteen bytes
+   a sample.
+2. Samples must pass through something with a memory first: deltas, or the members of a histogram or
+   summary that the source takes as a whole. That is a handler.
+3. OTLP has no form for them, or they only describe others (``target_info``): a handler that counts.
+4. Native histograms come on series like any other and are told apart by their samples only: they
+   have a route of their own (:mod:`relay.pipeline.metrics.histograms.native`), made when the first
+   one comes.
+
+Targets with equal options share everything that is made for them but their batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import NamedTuple
+
+from relay.codec.otlp.data_points import encode_attributes
+from relay.codec.otlp.metrics import Kind, MetricIdentity
+from relay.codec.remote_write.label_parser import SeriesLabels
+from relay.codec.remote_write.v1 import Labels
+from relay.pipeline.batching.emitter import Handler, NumberHandler, Outlet, Stream
+from relay.pipeline.batching.unfinished import WaitingList
+from relay.pipeline.drop_counters import DropTable
+from relay.pipeline.metrics.histograms.assembler import Assembly, Discard, Enrolment
+from relay.pipeline.metrics.histograms.build_point import FamilyKey
+from relay.pipeline.metrics.histograms.native import NativeRoute, Ways
+from relay.pipeline.metrics.metadata.metadata_wait import FirstSamples, FirstSight
+from relay.pipeline.metrics.metadata.metric_types import NOTHING_SAID, TYPE_NUMBERS, UNKNOWN, Typing
+from relay.pipeline.metrics.metadata.project_types import Declaration
+from relay.pipeline.metrics.metadata.type_store import KnownTypes
+from relay.pipeline.metrics.series.series import Series
+from relay.pipeline.metrics.temporality.delta import DeltaStore
+from relay.pipeline.metrics.translate.attribute_names import METADATA_LABELS
+from relay.pipeline.metrics.translate.info_samples import Described
+from relay.pipeline.metrics.translate.target_info import (
+    KEY_LABELS,
+    TARGET_INFO,
+    Resource,
+    Resources,
+    TargetKey,
+)
+from relay.pipeline.metrics.translate.translator import Translator
+from relay.pipeline.routing.match_set import Plan, SourceRoute, Target, TargetOptions
+from relay.pipeline.routing.route import Fact, Route
+from relay.pipeline.routing.router import Router
+from relay.selector.matchers import NAME
+
+View = Callable[[], tuple[SeriesLabels, str]]
+"""Gives a series' labels that anybody may see, and its project."""
+
+_ASKED_FOR = (*METADATA_LABELS, *KEY_LABELS, "quantile")
+"""Labels that every series is asked for."""
+
+_OF_DELTAS_MAX = 1_024
+"""Identities whose twin in deltas is remembered."""
+
+
+class Learned(NamedTuple):
+    """What series teach, and others rest on."""
+
+    types: KnownTypes
+    resources: Resources
+
+
+class Resolver:
+    """Makes routes and handlers; owns no series and no points."""
+
+    def __init__(  # noqa: PLR0913 - a composition point: every setting is named once, here
+        self,
+        router: Router,
+        translator: Translator,
+        learned: Learned,
+        deltas: DeltaStore,
+        waiting: WaitingList,
+        *,
+        wait_s: float,
+        first_sight_s: float,
+        families_max: int,
+        samples_max: int,
+    ) -> None:
+        self.drops = DropTable()
+        self.assembly = Assembly(
+            router,
+            learned.resources,
+            self.streams,
+            waiting,
+            self.drops,
+            wait_s=wait_s,
+            families_max=families_max,
+            samples_max=samples_max,
+        )
+        self.first_sight = FirstSight(
+            learned.types,
+            waiting,
+            self.handlers,
+            wait_s=first_sight_s,
+            families_max=families_max,
+        )
+        self._router = router
+        self._translator = translator
+        self._types = learned.types
+        self._latest = learned.types.platform
+        self.resources = learned.resources
+        self._deltas = deltas
+        self._changed = False
+
+    def resolve(
+        self,
+        series: Series,
+        labels: SeriesLabels,
+        project: str,
+        declared: Declaration | None = None,
+    ) -> None:
+        """Set everything of a new series, which has its name, that depends on labels, exporters and
+        metadata. ``declared`` is what came with it."""
+        name = series.name
+        if project != self._latest.project:
+            self._latest = self._types.of(project)
+        types = series.types = self._latest
+        resource: Resource | None = None
+        type_name, unit, job, instance, quantile = labels.values_of(_ASKED_FOR)
+        if types.teaches:
+            # A target is kept as long as it is used: it is found before something is said of it.
+            if name == TARGET_INFO:
+                resource = self.resources.find(labels, project)
+                self.resources.learn(labels, project)
+            elif quantile is not None:
+                self._changed |= types.see_sibling(name, "quantile")
+            elif name.endswith("_bucket") and ("le" in labels or "vmrange" in labels):
+                self._changed |= types.see_sibling(name, "bucket")
+            if type_name is not None or unit is not None:
+                kind = TYPE_NUMBERS.get(type_name or "", 0)
+                own = self._types.declaration(kind, "", unit or "")
+                if own is not None:
+                    series.declared = own = types.believed(own)
+                    self._changed |= types.declare(name, own)
+                elif not unit:
+                    # "unknown", or no word for a type: described, though not as what.
+                    self._changed |= types.learn(name, NOTHING_SAID)
+            if declared is not None:
+                series.declared = declared = types.believed(declared)
+                self._changed |= types.declare(name, declared)
+        plan, matched = self._router.match(labels, project)
+        series.plan = plan
+        if matched or resource is not None:
+            self._attach(series, labels, project, matched, (job, instance), False)
+        else:
+            # Nobody wants it: a new series goes nowhere as it is.
+            series.resolved = plan.partition.version
+
+    def refresh(self, series: Series, view: View) -> None:
+        """Bring a series that was resolved before up to date, at the least expense."""
+        before = series.plan.base
+        plan, matched = self._router.rematch(before, series.resolved, view)
+        if plan is before and self._is_translated(series):
+            series.resolved = plan.partition.version
+            return
+        if (
+            before.is_plain
+            and plan.is_plain
+            and matched
+            and series.routes
+            and not series.handlers
+            and self._is_translated(series)
+        ):
+            # Other sinks, the same points.
+            _, group, prefix = series.routes[0]
+            series.plan = plan
+            series.native = None
+            series.routes = ((plan.batches(group), group, prefix),)
+            series.resolved = plan.partition.version
+            return
+        labels, project = view()
+        first = _first_samples(series)
+        waits = first is not None and not first.family.out
+        series.plan = plan
+        series.routes = ()
+        series.handlers = ()
+        series.typing = series.native = None
+        series.facts = ()
+        self._attach(series, labels, project, matched, labels.values_of(KEY_LABELS), waits)
+
+    def declare(self, series: Series, declared: Declaration) -> None:
+        """Note what a series that was resolved before says of itself from now on."""
+        series.declared = declared
+        first = _first_samples(series)
+        if first is not None:
+            first.declared = declared
+
+    def is_current(self, series: Series) -> bool:
+        """Whether nothing has changed that the routes of a good series rest on."""
+        return series.resolved == series.plan.partition.version and self._is_translated(series)
+
+    def _is_translated(self, series: Series) -> bool:
+        if series.typing is not None:
+            typing = self._typing(series)
+            if typing is not series.typing and typing != series.typing:
+                return False
+        return _seen(series.facts) == series.seen
+
+    def _typing(self, series: Series) -> Typing:
+        """What a series of this name and declaration is."""
+        types = series.types
+        if series.declared is None:
+            young = types.young
+            known = young.get(series.name)
+            if known is not None:
+                return known
+        return types.typing(series.name, series.declared)
+
+    def take_changed(self) -> bool:
+        """Whether something changed since this was asked last that other series may rest on."""
+        if not (self._changed or self.resources.changed or self.assembly.changed):
+            return False
+        self._changed = False
+        # Each forgets that it was.
+        self.resources.take_changed()
+        self.assembly.take_changed()
+        return True
+
+    def native(self, series: Series, labels: Mapping[str, str], project: str) -> NativeRoute:
+        """Where the native histograms of a series go."""
+        matched = series.plan.matched
+        targets = tuple(target for source in matched for target in source.targets)
+        plan = series.plan.variant((), targets) if targets else series.plan
+        pairs = sorted(labels.items())
+
+        def ways(kind: Kind, without: frozenset[SourceRoute]) -> Ways:
+            identity = series.types.histogram(series.name, kind, series.declared)
+            refused = [target.tally for target in targets if kind in target.options.unsupported]
+            wanted = [(t, s) for s in matched for t in s.targets if t.tally not in refused]
+            alone = [target for target, source in wanted if source not in without]
+            doubled = [target.tally for target, source in wanted if source in without]
+            streams = self.streams(pairs, project, identity, alone)
+            return Ways(streams, tuple(refused), tuple(doubled))
+
+        if not targets:
+            return NativeRoute(series.name, plan, self.drops)
+        base = tuple(pair for pair in pairs if pair[0] != NAME)
+        key = FamilyKey(project, "histogram", series.name, base)
+        twins = partial(self.assembly.sources_with, key)
+        return NativeRoute(series.name, plan, self.drops, ways, twins)
+
+    def streams(
+        self,
+        labels: Labels,
+        project: str,
+        identity: MetricIdentity,
+        targets: Iterable[Target],
+    ) -> tuple[Stream, ...]:
+        """The streams of one identity, one for all targets with the same options."""
+        by_options: dict[TargetOptions, list[Target]] = {}
+        for target in targets:
+            if identity.kind not in target.options.unsupported:
+                by_options.setdefault(target.options, []).append(target)
+        resource = self.resources.find(dict(labels), project)
+        streams = []
+        for options, alike in by_options.items():
+            wanted = _as_wanted(identity, options)
+            translation = self._translator.translate(
+                labels,
+                target=resource.attributes,
+                promoted=options.promoted,
+                keeps_target_labels=options.keeps_target_labels,
+            )
+            group = self._translator.group(translation, wanted)
+            encoded = encode_attributes(translation.attributes, wanted.kind)
+            outlets = tuple(Outlet(target.lane(group), target.tally) for target in alike)
+            delta = None
+            if wanted.temporality == "delta":
+                # Sorted, because the state is to be found again after a restart.
+                place = (project, labels, sorted(options.promoted), sorted(options.unsupported))
+                # Written by name, so that states of sinks without it keep the key they had.
+                kept = ("keeps_target_labels",) if options.keeps_target_labels else ()
+                delta = self._deltas.delta(project, (*place, *kept), wanted.kind)
+            streams.append(Stream(group, encoded, outlets, self.drops, delta))
+        return tuple(streams)
+
+    def _attach(
+        self,
+        series: Series,
+        labels: SeriesLabels,
+        project: str,
+        matched: tuple[SourceRoute, ...],
+        key: TargetKey,
+        waits: bool,
+    ) -> None:
+        """Make the routes and handlers of a series that matched these sources, and has none."""
+        plan = series.plan
+        if matched:
+            # Who says something of a target keeps it in mind for others that come later.
+            facts = self.resources.facts(key, project)
+            resource = facts[0]
+            series.facts = facts
+            if self.first_sight.enabled and self._let_wait(series, labels, project, waits):
+                return
+            typing = series.typing = self._typing(series)
+            reason = TARGET_INFO if series.name == TARGET_INFO else typing.refused
+            if reason:
+                targets = [target for source in matched for target in source.targets]
+                series.plan = plan.variant((), targets)
+                series.handlers = (self._discard(typing, reason, targets),)
+            elif plan.is_plain and typing.family is None:
+                group, prefix = self._translator.place(labels, typing.identity, target=resource)
+                series.routes = ((plan.batches(group), group, prefix),)
+                series.resolved = plan.partition.version
+                series.seen = resource.version
+                return
+            else:
+                self._share_out(series, labels, project, typing, resource)
+        elif series.name == TARGET_INFO:
+            series.facts = self.resources.facts(key, project)
+        series.resolved = series.plan.partition.version
+        series.seen = _seen(series.facts)
+
+    def _discard(self, typing: Typing, reason: str, targets: Iterable[Target]) -> Handler:
+        """The handler of samples that become no point."""
+        tallies = tuple(target.tally for target in targets)
+        if reason == TARGET_INFO:
+            return Described(self.assembly.outcomes, reason, tallies)
+        return Discard(self.assembly, typing.identity.name, reason, tallies)
+
+    def _let_wait(
+        self,
+        series: Series,
+        labels: SeriesLabels,
+        project: str,
+        waits: bool,
+    ) -> bool:
+        """Let a series' samples wait until its type is known, if they have to; ``waits``: samples
+        of it do already."""
+        declared = series.declared
+        if series.name == TARGET_INFO:
+            return False
+        if declared is not None and declared.metadata.type != UNKNOWN and not waits:
+            return False
+        family = self.first_sight.family(series.name, project)
+        if family is None:
+            return False
+        targets = [target for source in series.plan.matched for target in source.targets]
+        series.plan = series.plan.variant((), targets)
+        series.handlers = self.first_sight.handler(family, series.name, labels, declared)
+        series.facts = (*series.facts, family.fact)
+        series.resolved = series.plan.partition.version
+        series.seen = _seen(series.facts)
+        return True
+
+    def handlers(
+        self, name: str, labels: SeriesLabels, project: str, declared: Declaration | None = None
+    ) -> tuple[Handler, ...]:
+        """Handlers of all that a series goes to, numbers included, which otherwise have routes."""
+        plan, matched = self._router.match(labels, project)
+        if not matched:
+            return ()
+        typing = self._types.of(project).typing(name, declared)
+        if typing.refused:
+            targets = [target for source in matched for target in source.targets]
+            return (self._discard(typing, typing.refused, targets),)
+        enrolment, whole, delta, direct = self._deal(labels, project, typing, plan)
+        handlers: list[Handler] = []
+        if enrolment is not None and whole:
+            handlers.append(enrolment.handler)
+        pairs = sorted(labels.items())
+        for targets in (direct, delta):
+            if targets:
+                streams = self.streams(pairs, project, typing.identity, targets)
+                handlers.append(NumberHandler(streams))
+        return tuple(handlers)
+
+    def _share_out(
+        self,
+        series: Series,
+        labels: SeriesLabels,
+        project: str,
+        typing: Typing,
+        resource: Resource,
+    ) -> None:
+        """Make what every sink gets a series' samples by."""
+        plan = series.plan
+        enrolment, whole, delta, direct = self._deal(labels, project, typing, plan)
+        series.routes = self._routes(labels, typing.identity, direct, resource)
+        handlers: list[Handler] = []
+        if enrolment is not None:
+            series.facts = (*series.facts, enrolment.family.fact)
+            if whole:
+                handlers.append(enrolment.handler)
+        if delta:
+            pairs = sorted(labels.items())
+            handlers.append(NumberHandler(self.streams(pairs, project, typing.identity, delta)))
+        if handlers:
+            series.plan = plan.variant(direct, (*whole, *delta))
+            series.handlers = tuple(handlers)
+
+    def _deal(
+        self, labels: SeriesLabels, project: str, typing: Typing, plan: Plan
+    ) -> tuple[Enrolment | None, list[Target], list[Target], list[Target]]:
+        """Decide for every sink how it gets a series' samples: with its family as a whole, as
+        deltas, or as they are."""
+        enrolment: Enrolment | None = None
+        if typing.family is not None:
+            enrolment = self.assembly.enrol(labels, project, typing, plan.matched)
+        whole: list[Target] = []
+        delta: list[Target] = []
+        direct: list[Target] = []
+        for source in plan.matched:
+            takes_whole = enrolment is not None and source in enrolment.family.sources
+            for target in source.targets:
+                options = target.options
+                if takes_whole and _kind(typing) not in options.unsupported:
+                    whole.append(target)
+                elif options.temporality == "delta" and typing.identity.monotonic:
+                    delta.append(target)
+                else:
+                    direct.append(target)
+        return enrolment, whole, delta, direct
+
+    def _routes(
+        self,
+        labels: SeriesLabels,
+        identity: MetricIdentity,
+        targets: Iterable[Target],
+        resource: Resource,
+    ) -> tuple[Route, ...]:
+        by_options: dict[TargetOptions, list[Target]] = {}
+        for target in targets:
+            by_options.setdefault(target.options, []).append(target)
+        routes: list[Route] = []
+        for options, alike in by_options.items():
+            group, prefix = self._translator.place(
+                labels,
+                _as_wanted(identity, options),
+                target=resource,
+                promoted=options.promoted,
+                keeps_target_labels=options.keeps_target_labels,
+            )
+            routes.append((tuple(target.lane(group) for target in alike), group, prefix))
+        return tuple(routes)
+
+    def __repr__(self) -> str:
+        return f"<Resolver of {self._router!r}>"
+
+
+def _as_wanted(identity: MetricIdentity, options: TargetOptions) -> MetricIdentity:
+    """The identity in the temporality of a sink.
+
+    Sums that go down have no delta that backends take (New Relic refuses them, Datadog and
+    Dynatrace make gauges of cumulative ones): such a sink gets gauges.
+    """
+    if options.temporality == "cumulative" or identity.kind in ("gauge", "summary"):
+        return identity
+    return _of_deltas(identity)
+
+
+@lru_cache(maxsize=_OF_DELTAS_MAX)
+def _of_deltas(identity: MetricIdentity) -> MetricIdentity:
+    if identity.kind == "sum" and not identity.monotonic:
+        return replace(identity, kind="gauge")
+    return replace(identity, temporality="delta")
+
+
+def _seen(facts: tuple[Fact, ...]) -> int:
+    """The versions of facts in one number, which moves with each of them."""
+    seen = 0
+    for fact in facts:
+        seen += fact.version
+    return seen
+
+
+def _first_samples(series: Series) -> FirstSamples | None:
+    """The handler of a series whose samples wait at first sight, or did so lately."""
+    first = series.handlers[0] if series.handlers else None
+    return first if isinstance(first, FirstSamples) else None
+
+
+def _kind(typing: Typing) -> Kind:
+    assert typing.family is not None
+    return typing.family.kind

@@ -1,0 +1,82 @@
+"""Series, and where they go.
+
+A *series* is its raw label bytes, as they stand in the sender's message. What depends on labels
+alone is worked out when those bytes are first seen and kept here; a sample then costs a comparison
+of bytes and an append. Rules:
+
+* ``Series.generation`` is that of the table when the series was seen last, and its routes may be
+  used as they are exactly while that is still the table's generation
+  (:mod:`relay.pipeline.metrics.series.series_table`). It is negative for a series that is
+  forgotten, or not kept yet.
+* ``Series.next`` is only a guess: the series that followed last time. A wrong guess costs a
+  look-up, never a wrong answer, because bytes are compared first.
+* A chain of a million series, each the guess of the one before it, must not be freed by recursion
+  (``trashcan``): that cannot be said in a ``.py`` with a ``.pxd``.
+* Nearly every series has one route or none, and the kernel reads it of every sample: its three
+  parts are fields, and only further ones are tuples.
+"""
+
+cimport cython
+
+from relay.pipeline.routing.match_set import UNMATCHED
+
+
+@cython.trashcan(True)
+cdef class Series:
+    """One series as the kernel sees it; see the module's rules.
+
+    ``name`` is the metric's name and ``fault`` the reason why none of its samples can be used, ""
+    for a good series. ``resolved`` is the version of ``plan.partition`` when it was resolved.
+    ``typing`` is the type that its routes were made for, None where they are for no type or there
+    are none; ``types`` is what its project knows of types, and ``declared`` what the series says of
+    its own, None where it says nothing; ``facts`` is what else they rest on, and ``seen`` the sum
+    of the facts' versions then.
+    ``handlers`` get each sample besides the routes, where the plan says so; ``native`` is where
+    native histograms go, None until the first one comes.
+    ``claim`` is what an info series says about an object, None for nearly all series.
+    ``is_known`` and ``shard`` are the table's: whether it was seen a second time, and the
+    dictionary that it is in.
+    """
+
+    def __init__(self, bytes key not None):
+        self.key = key
+        self.generation = -1
+        self.resolved = -1
+        self.plan = UNMATCHED
+        self.others = ()
+        self.handlers = ()
+        self.facts = ()
+        self.name = ""
+        self.fault = ""
+
+    @property
+    def routes(self):
+        """Where its samples go: of each route the batches, the metric's group, the prefix."""
+        if self.batches is None:
+            return ()
+        return ((self.batches, self.group, self.prefix), *self.others)
+
+    @routes.setter
+    def routes(self, tuple routes not None):
+        if routes:
+            self.batches, self.group, self.prefix = routes[0]
+        else:
+            self.batches = self.group = self.prefix = None
+        self.others = routes[1:]
+
+    def empty(self, bytes key not None):
+        """Keep nothing alive any more, and be recognised by no message: its guess is cut, or a
+        whole chain of forgotten series would live on behind one that is still somebody's guess."""
+        self.key = key
+        self.next = None
+        self.generation = -1
+        self.plan = UNMATCHED
+        self.routes = ()
+        self.handlers = ()
+        self.facts = ()
+        self.typing = self.native = self.types = self.declared = None
+        self.claim = None
+        self.shard = None
+
+    def __repr__(self):
+        return f"<Series {self.name or self.key!r} -> {len(self.routes)} routes>"

@@ -1,0 +1,1 @@
+"""Cumulative streams to deltas."""

@@ -1,0 +1,1 @@
+"""From labels to OTLP resource, scope, metric and point template."""

@@ -1,0 +1,29 @@
+"""Takes samples that are exported as attributes of resources, and not as points."""
+
+from __future__ import annotations
+
+from relay.pipeline.batching.emitter import Emission
+from relay.pipeline.batching.transaction import Extra
+from relay.pipeline.metrics.histograms.counters import Outcomes
+from relay.pipeline.routing.match_set import SinkTally
+
+
+class Described:
+    """The handler of series that are exported as attributes of others' resource."""
+
+    __slots__ = ("_outcome", "_outcomes", "_sinks")
+
+    def __init__(self, outcomes: Outcomes, outcome: str, sinks: tuple[SinkTally, ...]) -> None:
+        self._outcomes = outcomes
+        self._outcome = outcome
+        self._sinks = sinks
+
+    def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
+        """See :class:`relay.pipeline.batching.emitter.Handler`."""
+        del stamp, value, extra, emission
+        self._outcomes.count(self._outcome, 1)
+        for sink in self._sinks:
+            sink.exported += 1
+
+    def __repr__(self) -> str:
+        return f"<Described {self._outcome}>"

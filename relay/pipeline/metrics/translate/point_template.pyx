@@ -1,0 +1,187 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True
+"""The prefix of a series' points, made of its labels as they were sent.
+
+Rules:
+
+* What becomes of labels by their names alone
+  (:mod:`relay.pipeline.metrics.translate.attribute_names`) is worked out once for all series with
+  the same names in the same order: their *form*. Forms are found by the names as they stand in the
+  key; mostly it is the one of the series before.
+* An attribute is its label with other tags and lengths, so it is written from the series' own
+  bytes, and nothing is remembered but forms.
+* What takes more than names is left to
+  :meth:`~relay.pipeline.metrics.translate.translator.Translator.translate`, which says the same
+  label by label.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.string cimport memcmp, memcpy
+
+from relay.codec.remote_write.label_parser cimport SPANS_MAX, SeriesLabels, Span, spans_of
+
+from relay.pipeline.metrics.translate.attribute_names import FORMS_MAX, attribute_places
+
+cdef enum:
+    NAMES_BYTES_MAX = 4096  # of a series; with more it is translated label by label
+    POINT_TAG = 0x0A
+    ATTRIBUTE_TAG = 0x3A  # NumberDataPoint.attributes
+    VALUE_TAG = 0x12  # KeyValue.value
+    TEXT_TAG = 0x0A  # AnyValue.string_value
+    TIME_TAG = 0x19
+    REST_BYTES = 18  # of a point, behind its attributes: tag, time, tag, value
+
+
+cdef inline Py_ssize_t length_size(Py_ssize_t value) noexcept:
+    cdef Py_ssize_t size = 1
+    while value > 127:
+        value >>= 7
+        size += 1
+    return size
+
+
+cdef inline unsigned char *put_field(
+    unsigned char *out, unsigned char tag, Py_ssize_t size
+) noexcept:
+    """Write the tag and the length of a field."""
+    out[0] = tag
+    out += 1
+    while size > 127:
+        out[0] = <unsigned char>(size & 0x7F | 0x80)
+        out += 1
+        size >>= 7
+    out[0] = <unsigned char>size
+    return out + 1
+
+
+cdef inline Py_ssize_t text_size(const Span *span) noexcept:
+    """Of the message that is a label's value as an attribute has it."""
+    return 1 + length_size(span.value_size) + span.value_size
+
+
+cdef inline Py_ssize_t attribute_size(const Span *span) noexcept:
+    """Of the message that is a label as an attribute."""
+    cdef Py_ssize_t text = text_size(span)
+    return span.name + span.name_size - span.at + 1 + length_size(text) + text
+
+
+cdef class _Form:
+    """Which labels become attributes, for series with the same names in the same order."""
+
+    cdef bytes names  # as they stand in a key, each behind its size
+    cdef object labels
+    cdef Py_ssize_t *places
+    cdef Py_ssize_t count
+
+    def __cinit__(self, bytes names, tuple labels, list places):
+        cdef Py_ssize_t at
+        self.names = names
+        self.labels = labels
+        self.count = len(places)
+        self.places = <Py_ssize_t *>PyMem_Malloc(<size_t>self.count * sizeof(Py_ssize_t) + 1)
+        if self.places == NULL:
+            raise MemoryError
+        for at in range(self.count):
+            self.places[at] = places[at]
+
+    def __dealloc__(self):
+        PyMem_Free(self.places)
+
+
+cdef Py_ssize_t names_of(
+    const unsigned char *key, const Span *spans, Py_ssize_t count, unsigned char *names
+) noexcept:
+    """Copy the names, each behind its size; how many bytes that are, -1 for too many."""
+    cdef Py_ssize_t at, size, used = 0
+    for at in range(count):
+        size = spans[at].name_size
+        if used + 2 + size > NAMES_BYTES_MAX:
+            return -1
+        names[used] = <unsigned char>(size & 0xFF)
+        names[used + 1] = <unsigned char>(size >> 8)
+        memcpy(names + used + 2, key + spans[at].name, <size_t>size)
+        used += 2 + size
+    return used
+
+
+cdef bytes written(const unsigned char *key, const Span *spans, _Form form):
+    """The prefix."""
+    cdef Py_ssize_t at, size, total = 0
+    cdef const Span *span
+    cdef bytes prefix
+    cdef unsigned char *out
+    for at in range(form.count):
+        size = attribute_size(&spans[form.places[at]])
+        total += 1 + length_size(size) + size
+    size = total + REST_BYTES
+    prefix = PyBytes_FromStringAndSize(NULL, 1 + length_size(size) + total + 1)
+    out = put_field(<unsigned char *>PyBytes_AS_STRING(prefix), POINT_TAG, size)
+    for at in range(form.count):
+        span = &spans[form.places[at]]
+        out = put_field(out, ATTRIBUTE_TAG, attribute_size(span))
+        size = span.name + span.name_size - span.at
+        memcpy(out, key + span.at, <size_t>size)
+        out = put_field(out + size, VALUE_TAG, text_size(span))
+        out = put_field(out, TEXT_TAG, span.value_size)
+        memcpy(out, key + span.value, <size_t>span.value_size)
+        out += span.value_size
+    out[0] = TIME_TAG
+    return prefix
+
+
+cdef class Forms:
+    """Writes prefixes. Remembers a bounded number of forms
+    (:data:`~relay.pipeline.metrics.translate.attribute_names.FORMS_MAX`)."""
+
+    cdef dict forms
+    cdef _Form last
+    cdef bint keeps_target_labels
+
+    def __init__(self, *, bint keeps_target_labels=False):
+        self.forms = {}
+        self.keeps_target_labels = keeps_target_labels
+
+    cpdef bytes prefix(self, SeriesLabels labels, promoted):
+        """Return what :func:`~relay.codec.otlp.metrics.point_prefix` makes of a series' attributes.
+
+        None where that takes a translation, because other labels than job and instance go
+        elsewhere: those ``promoted`` into the resource, or more than a form can say.
+        """
+        cdef Span[SPANS_MAX] spans
+        cdef unsigned char[NAMES_BYTES_MAX] names
+        cdef const unsigned char *key = <const unsigned char *>PyBytes_AS_STRING(labels.key)
+        cdef Py_ssize_t count = spans_of(key, PyBytes_GET_SIZE(labels.key), spans)
+        cdef Py_ssize_t size = names_of(key, spans, count, names)
+        cdef _Form form = self.last
+        if count < 0 or size < 0:
+            return None
+        if (
+            form is None
+            or PyBytes_GET_SIZE(form.names) != size
+            or memcmp(PyBytes_AS_STRING(form.names), names, <size_t>size)
+        ):
+            form = self.find(PyBytes_FromStringAndSize(<char *>names, size), labels)
+            if form is None:
+                return None
+            self.last = form
+        if promoted and not promoted.isdisjoint(form.labels):
+            return None
+        return written(key, spans, form)
+
+    cdef _Form find(self, bytes names, SeriesLabels labels):
+        """The form of these names, None where it takes more."""
+        if names in self.forms:
+            return self.forms[names]
+        if len(self.forms) >= FORMS_MAX:
+            self.forms.clear()
+        cdef tuple in_order = tuple(labels)
+        places = attribute_places(in_order, keeps_target_labels=self.keeps_target_labels)
+        cdef _Form form = None if places is None else _Form(names, in_order, places)
+        self.forms[names] = form
+        return form
+
+    def __len__(self):
+        return len(self.forms)
+
+    def __repr__(self):
+        return f"<Forms of {len(self)} sets of names>"

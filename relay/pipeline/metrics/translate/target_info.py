@@ -1,0 +1,159 @@
+"""What ``target_info`` says of a target, joined to all series of its job and instance.
+
+Rules:
+
+* ``target_info`` is no metric: its labels become attributes of the resource, keys unaltered
+  (reference, section B).
+* The join is by project, ``job`` and ``instance``, and works across requests, in either order. It
+  is made when a series is first seen; what is learned later moves :attr:`Resource.version`, and the
+  series of that target are translated once more.
+* A resource is known as long as a series of its target is: the bound is that of the series table.
+  The one that was asked for last is known besides. What an earlier process knew waits for series of
+  the target for ``idle_s``.
+* From series that are nobody's nothing is learned: see :mod:`relay.pipeline.routing.tenancy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+from weakref import WeakValueDictionary
+
+from relay.codec.otlp.metrics import ScopeGroup
+from relay.pipeline.routing.route import Fact
+from relay.selector.matchers import NAME
+
+TARGET_INFO = "target_info"
+
+KEY_LABELS: Final = ("job", "instance")
+"""The labels that name a target."""
+
+TargetKey: TypeAlias = tuple[str | None, ...]
+"""The values of :data:`KEY_LABELS`, None for one that is not there."""
+
+_NO_TARGET: Final[TargetKey] = (None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetInfo:
+    """What one target said of itself, as it is written down over a restart."""
+
+    project: str
+    target: TargetKey
+    attributes: tuple[tuple[str, str], ...]
+
+
+class Resource(Fact):
+    """What is known of one target besides its job and instance.
+
+    ``home`` is the translator's: where the points of series are that say no more of their resource
+    and scope; None until the first one comes, and after each change.
+    """
+
+    __slots__ = ("__weakref__", "attributes", "home")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attributes: tuple[tuple[str, str], ...] = ()
+        self.home: ScopeGroup | None = None
+
+    def __repr__(self) -> str:
+        return f"<Resource {self.attributes!r}>"
+
+
+class Resources:
+    """Every target that has a series. ``changed``: series must be translated anew."""
+
+    def __init__(self, *, idle_s: float = 3600.0) -> None:
+        self._idle_s = idle_s
+        self._restored: dict[tuple[str, TargetKey], Resource] = {}
+        """What an earlier process knew, until it was waited for long enough."""
+        self._restored_until: float | None = None
+        self.version = 0
+        """Moves with everything that is learned."""
+        self._targets: WeakValueDictionary[tuple[str, TargetKey], Resource] = WeakValueDictionary()
+        self._none = Resource()
+        self._latest: tuple[tuple[str, TargetKey], tuple[Resource]] = (
+            ("", _NO_TARGET),
+            (self._none,),
+        )
+        self.changed = False
+
+    def find(self, labels: Mapping[str, str], project: str) -> Resource:
+        """The target of a project's series; keep it as long as the series is kept."""
+        return self.facts((labels.get("job"), labels.get("instance")), project)[0]
+
+    def facts(self, target: TargetKey, project: str) -> tuple[Resource]:
+        """The same as what a series rests on, by the values of :data:`KEY_LABELS`; series of one
+        target come one behind the other and share it."""
+        key = (project, target)
+        latest, facts = self._latest
+        if key == latest:
+            return facts
+        if target == _NO_TARGET:
+            resource = self._none
+        else:
+            found = self._targets.get(key)
+            if found is None:
+                found = self._targets[key] = Resource()
+            resource = found
+        facts = (resource,)
+        self._latest = key, facts
+        return facts
+
+    def learn(self, labels: Mapping[str, str], project: str) -> Resource:
+        """Take in a ``target_info`` series: it replaces what another one said of the target, which
+        is returned."""
+        resource = self.find(labels, project)
+        if resource is self._none:
+            return resource
+        attributes = tuple(
+            sorted(
+                (key, value)
+                for key, value in labels.items()
+                if key != NAME and key not in KEY_LABELS
+            )
+        )
+        if attributes != resource.attributes:
+            resource.attributes = attributes
+            resource.home = None
+            resource.version += 1
+            self.version += 1
+            self.changed = True
+        return resource
+
+    def known(self) -> list[TargetInfo]:
+        """What targets said of themselves, a copy."""
+        return [
+            TargetInfo(project, target, resource.attributes)
+            for (project, target), resource in list(self._targets.items())
+            if resource.attributes
+        ]
+
+    def restore(self, targets: Iterable[TargetInfo]) -> None:
+        """Know again what an earlier process knew; before anything else is learned."""
+        for one in targets:
+            resource = self.facts(one.target, one.project)[0]
+            if resource is not self._none:
+                resource.attributes = one.attributes
+                self._restored[one.project, one.target] = resource
+
+    def sweep(self, tick: float) -> None:
+        """Let time pass on the monotonic clock, in s."""
+        if self._restored:
+            if self._restored_until is None:
+                self._restored_until = tick + self._idle_s
+            elif tick >= self._restored_until:
+                self._restored.clear()
+
+    def take_changed(self) -> bool:
+        """Whether anything was learned since this was asked last."""
+        changed, self.changed = self.changed, False
+        return changed
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def __repr__(self) -> str:
+        return f"<Resources {len(self)} targets>"

@@ -1,0 +1,219 @@
+"""From a series' labels to what OTLP calls it: resource, scope, metric and attributes.
+
+``job`` becomes ``service.name`` (and ``service.namespace``, where it holds exactly one slash),
+``instance`` becomes ``service.instance.id``; labels that a sink wants promoted, and those of the
+target's ``target_info``, join them in the resource. ``otel_scope_*`` labels become the scope. All
+of them leave the point's attributes; every other label is a string attribute, unaltered, but for
+one that is literally called like an attribute of the resource: it must not repeat there
+(compatibility specification), and gets Prometheus' prefix for such cases, ``exported_``.
+
+Groups are interned, because batches compare them by identity.
+
+:meth:`Translator.translate` says it label by label, for any labels. :meth:`Translator.place` comes
+to the same with what is remembered: of the target, its resource; of the names of labels, which of
+them are attributes (:mod:`relay.pipeline.metrics.translate.point_template`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from relay.codec.otlp.metrics import (
+    MetricGroup,
+    MetricIdentity,
+    ResourceGroup,
+    ScopeGroup,
+    point_prefix,
+)
+from relay.codec.remote_write.label_parser import SeriesLabels
+from relay.pipeline.metrics.translate.attribute_names import METADATA_LABELS, SCOPE_PREFIX
+from relay.pipeline.metrics.translate.point_template import Forms
+from relay.pipeline.metrics.translate.target_info import Resource
+from relay.selector.matchers import NAME
+
+SCOPE_NAME = "relay"
+"""Where no label names a scope, the scope must name the translator (compatibility
+specification). Without a version: backends make a label of it, so that each release would make
+every series a new one."""
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+class Scope(NamedTuple):
+    """An instrumentation scope; ``attributes`` are sorted by key."""
+
+    name: str = SCOPE_NAME
+    version: str = ""
+    schema_url: str = ""
+    attributes: Pairs = ()
+
+
+OWN_SCOPE = Scope()
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """One series as OTLP, before encoding. Attributes are sorted by key and unique."""
+
+    resource: Pairs
+    scope: Scope
+    attributes: Pairs
+
+
+@dataclass(frozen=True, slots=True)
+class TranslatorStatistics:
+    """How many distinct resources and metrics are interned."""
+
+    resources: int
+    metrics: int
+
+
+class Translator:
+    """Prepares a series' prefix and interns its group; bounded by emptying at ``groups_max``."""
+
+    def __init__(self, *, groups_max: int = 1_000_000) -> None:
+        self._groups_max = groups_max
+        self._resources: dict[Pairs, ResourceGroup] = {}
+        self._scopes: dict[tuple[Pairs, Scope], ScopeGroup] = {}
+        self._groups: dict[tuple[ScopeGroup, MetricIdentity], MetricGroup] = {}
+        self._forms = Forms()
+        self._forms_with_target = Forms(keeps_target_labels=True)
+        self._latest: MetricGroup | None = None
+
+    def place(
+        self,
+        labels: SeriesLabels,
+        metric: MetricIdentity,
+        *,
+        target: Resource,
+        promoted: frozenset[str] = frozenset(),
+        keeps_target_labels: bool = False,
+    ) -> tuple[MetricGroup, bytes]:
+        """The group of a series' points as this metric, and their prefix as number points: what
+        :meth:`translate`, :meth:`group` and :func:`~relay.codec.otlp.metrics.point_prefix` make of
+        it."""
+        forms = self._forms_with_target if keeps_target_labels else self._forms
+        prefix = forms.prefix(labels, promoted)
+        if prefix is None:
+            translation = self.translate(
+                sorted(labels.items()),
+                target=target.attributes,
+                promoted=promoted,
+                keeps_target_labels=keeps_target_labels,
+            )
+            return self.group(translation, metric), point_prefix(translation.attributes)
+        home = target.home
+        if home is None:
+            own = _service(labels.get("job", ""), labels.get("instance", ""))
+            resource = tuple(sorted({**dict(target.attributes), **own}.items()))
+            home = target.home = self._scope_group(resource, OWN_SCOPE)
+        group = self._latest
+        # Series of one metric and target come one behind the other.
+        if group is None or group.scope is not home or group.identity is not metric:
+            group = self._latest = self._groups.get((home, metric)) or self._make_group(
+                home, metric
+            )
+        return group, prefix
+
+    def translate(
+        self,
+        labels: Iterable[tuple[str, str]],
+        *,
+        target: Pairs = (),
+        promoted: Container[str] = (),
+        keeps_target_labels: bool = False,
+    ) -> Translation:
+        """Split labels (sorted, unique, non-empty, with a name) into what OTLP wants of them.
+
+        ``target`` is what is known of the series' target, ``promoted`` are labels that describe
+        the resource. Where several say something else of one attribute, ``job`` and ``instance``
+        win, then promoted labels. ``keeps_target_labels``: these two stay attributes besides.
+        """
+        moved: dict[str, str] = {}
+        scope: dict[str, str] = {}
+        attributes: dict[str, str] = {}
+        job = instance = ""
+        for key, value in labels:
+            if key == NAME:
+                continue
+            if key == "job":
+                job = value
+            elif key == "instance":
+                instance = value
+            elif key.startswith(SCOPE_PREFIX):
+                scope[key[len(SCOPE_PREFIX) :]] = value
+            elif key in promoted:
+                moved[key] = value
+            elif key not in METADATA_LABELS:
+                attributes[key] = value
+        if keeps_target_labels:
+            attributes |= {k: v for k, v in (("job", job), ("instance", instance)) if v}
+        resource = _service(job, instance)
+        # A UTF-8 label of the very name of an attribute of the resource, made from job or instance.
+        for key in resource.keys() & attributes.keys():
+            attributes.setdefault(f"exported_{key}", attributes.pop(key))
+        return Translation(
+            tuple(sorted({**dict(target), **moved, **resource}.items())),
+            _scope(scope) if scope else OWN_SCOPE,
+            tuple(sorted(attributes.items())),
+        )
+
+    def group(self, translation: Translation, metric: MetricIdentity) -> MetricGroup:
+        """The group of a metric's points, always the same for the same identity and place."""
+        home = self._scope_group(translation.resource, translation.scope)
+        return self._groups.get((home, metric)) or self._make_group(home, metric)
+
+    def statistics(self) -> TranslatorStatistics:
+        """A snapshot."""
+        return TranslatorStatistics(len(self._resources), len(self._groups))
+
+    def _make_group(self, home: ScopeGroup, metric: MetricIdentity) -> MetricGroup:
+        if len(self._groups) >= self._groups_max:
+            # Groups in use live on in their series; the worst is a metric in two pieces once.
+            self._groups.clear()
+            self._scopes.clear()
+            self._resources.clear()
+            self._latest = None
+        group = self._groups[home, metric] = MetricGroup(home, metric)
+        return group
+
+    def _scope_group(self, resource: Pairs, scope: Scope) -> ScopeGroup:
+        key = (resource, scope)
+        group = self._scopes.get(key)
+        if group is None:
+            owner = self._resources.get(resource)
+            if owner is None:
+                owner = self._resources[resource] = ResourceGroup(resource)
+            group = self._scopes[key] = ScopeGroup(
+                owner, scope.name, scope.version, scope.attributes, scope.schema_url
+            )
+        return group
+
+    def __repr__(self) -> str:
+        return f"<Translator {len(self._groups)} metrics of {len(self._resources)} resources>"
+
+
+def _service(job: str, instance: str) -> dict[str, str]:
+    """The attributes of the resource that these labels become; "" for a label that is not there."""
+    found: dict[str, str] = {}
+    if job:
+        namespace, slash, service = job.partition("/")
+        if slash and service and namespace and "/" not in service:
+            found["service.namespace"] = namespace
+            found["service.name"] = service
+        else:
+            found["service.name"] = job
+    if instance:
+        found["service.instance.id"] = instance
+    return found
+
+
+def _scope(labels: dict[str, str]) -> Scope:
+    """The scope that ``otel_scope_*`` labels describe, by the rest of their names."""
+    name = labels.pop("name", "")
+    # A version without a name would be ours with somebody else's version: it stays an attribute.
+    version = labels.pop("version", "") if name else ""
+    schema_url = labels.pop("schema_url", "")
+    return Scope(name or SCOPE_NAME, version, schema_url, tuple(sorted(labels.items())))

@@ -1,0 +1,1 @@
+"""Which sinks a series goes to, within the boundary of its project."""

@@ -1,0 +1,252 @@
+"""What a series matched: sources, the sinks that they feed, and how their samples are counted.
+
+All series that matched the same sources share one :class:`Plan`; a sample is counted there, and
+the sums are handed on to sources and sinks when somebody asks for them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from relay.codec.otlp.batch import OpenBatch
+from relay.codec.otlp.metrics import Kind, MetricGroup, Temporality
+
+
+class SourceTally:
+    """Samples that one source of one exporter has matched. Compared by identity."""
+
+    __slots__ = ("exporter", "samples", "source")
+
+    def __init__(self, exporter: str, source: str) -> None:
+        self.exporter = exporter
+        self.source = source
+        self.samples = 0
+
+    def __repr__(self) -> str:
+        return f"<SourceTally {self.exporter} {self.source} {self.samples}>"
+
+
+class SinkTally:
+    """Points that one sink must account for: the left side of its ledger. Compared by identity.
+
+    ``samples`` counts what its sources matched, ``points`` what was made of that for it: several
+    samples may become one point, or none. ``exported`` samples are in a point, or in the attributes
+    of one.
+    """
+
+    __slots__ = ("exported", "exporter", "group", "points", "samples", "sink")
+
+    def __init__(self, exporter: str, sink: str, group: str = "") -> None:
+        self.exporter = exporter
+        self.sink = sink
+        self.group = group
+        """Which sinks it shares bounds with: those of its project, or of its exporter."""
+        self.points = 0
+        self.samples = 0
+        self.exported = 0
+
+    def __repr__(self) -> str:
+        return f"<SinkTally {self.exporter} {self.sink} {self.points}>"
+
+
+@dataclass(frozen=True, slots=True)
+class TargetOptions:
+    """How a sink wants its points. Targets with equal options share all that is made for them.
+
+    ``promoted`` labels become resource attributes. What is of a kind in ``unsupported`` is
+    delivered as numbers where it came as numbers, and not at all otherwise. ``job`` and
+    ``instance`` stay attributes of points, besides what they say of the resource, where
+    ``keeps_target_labels``.
+    """
+
+    temporality: Temporality = "cumulative"
+    promoted: frozenset[str] = frozenset()
+    unsupported: frozenset[Kind] = frozenset()
+    keeps_target_labels: bool = False
+
+
+PLAIN = TargetOptions()
+
+
+class Target:
+    """One sink as the pipeline sees it: its open batches, one per lane, and what it was given."""
+
+    __slots__ = ("lanes", "options", "tally")
+
+    def __init__(
+        self, tally: SinkTally, lanes: Sequence[OpenBatch], options: TargetOptions = PLAIN
+    ) -> None:
+        assert lanes
+        self.lanes = tuple(lanes)
+        self.tally = tally
+        self.options = options
+
+    def lane(self, group: MetricGroup) -> OpenBatch:
+        """The lane of a metric: always the same one, so that the points of a stream never overtake
+        each other."""
+        return self.lanes[group.lane_key % len(self.lanes)]
+
+    def __repr__(self) -> str:
+        return f"<Target {self.tally.exporter} {self.tally.sink}>"
+
+
+class SourceRoute:
+    """One source of one exporter, and the sinks that it feeds. Compared by identity.
+
+    ``sequence`` is its place among all sources, in the order in which they came. ``targets`` change
+    in place when only the exporter's sinks do; the plans that hold the route end with that.
+    ``alive`` is False once the source is no longer routed.
+    """
+
+    __slots__ = ("alive", "sequence", "tally", "targets")
+
+    def __init__(self, tally: SourceTally, targets: Sequence[Target], sequence: int) -> None:
+        self.tally = tally
+        self.targets = tuple(targets)
+        self.sequence = sequence
+        self.alive = True
+
+    def __repr__(self) -> str:
+        return f"<SourceRoute {self.tally.exporter} {self.tally.source}>"
+
+
+class Partition:
+    """The exporters that may see a series at all, those of its project; ``version`` moves with
+    every change of what they select."""
+
+    __slots__ = ("project", "version")
+
+    def __init__(self, project: str, version: int = 0) -> None:
+        self.project = project
+        self.version = version
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.project!r} version {self.version}>"
+
+
+DEAD = Partition("", -2)
+"""The partition of a plan that must not be used any more: no series was ever resolved at its
+version."""
+
+
+class Plan:
+    """The set of sources that a series matched, shared by all series with the same set.
+
+    A series may use its plan for as long as ``partition.version`` is what it was resolved at.
+
+    ``samples`` is counted once for samples in a row and handed on by :meth:`fold`, so that
+    neither the number of sources nor the number of sinks costs anything per sample. A sink appears
+    once for each of its sources that matched: two sources that match the same series export it
+    twice. To ``sinks`` every sample is a point; ``handled_sinks`` get what the series' handlers
+    make, and their points are counted when they are made.
+
+    Series that matched the same sources may still go different ways, by what they are: their plans
+    are *variants* of one ``base``, which live and die with it.
+    """
+
+    __slots__ = (
+        "_batches",
+        "_cycle",
+        "_targets",
+        "base",
+        "handled",
+        "handled_sinks",
+        "home",
+        "is_plain",
+        "matched",
+        "partition",
+        "samples",
+        "sinks",
+        "sources",
+        "variants",
+    )
+
+    def __init__(self, home: Partition, matched: tuple[SourceRoute, ...] = ()) -> None:
+        targets = [target for route in matched for target in route.targets]
+        self._targets = targets
+        self._cycle = math.lcm(*(len(target.lanes) for target in targets))
+        self._batches: dict[int, tuple[OpenBatch, ...]] = {}
+        self.base = self
+        self.home = home
+        self.partition = home
+        self.matched = matched
+        self.sources = tuple(route.tally for route in matched)
+        self.sinks = tuple(target.tally for target in targets)
+        self.handled_sinks: tuple[SinkTally, ...] = ()
+        self.handled = False
+        """Whether samples must be handed to the series' handlers, besides its routes."""
+        self.is_plain = all(target.options == PLAIN for target in targets)
+        """Whether all sinks want points in the same, usual form."""
+        self.samples = 0
+        self.variants: dict[tuple[object, ...], Plan] = {}
+
+    def variant(self, direct: Sequence[Target], handled: Sequence[Target]) -> Plan:
+        """The plan of series that go to some targets as they are, and to others by a handler."""
+        return self._variant(
+            tuple(target.tally for target in direct),
+            tuple(target.tally for target in handled),
+            handled=bool(handled),
+        )
+
+    def batches(self, group: MetricGroup) -> tuple[OpenBatch, ...]:
+        """The batches of all sinks that a metric's points go to, shared by all series that go the
+        same ways."""
+        way = group.lane_key % self._cycle
+        found = self._batches.get(way)
+        if found is None:
+            found = self._batches[way] = tuple(target.lane(group) for target in self._targets)
+        return found
+
+    def deferring(self) -> Plan:
+        """A plan that counts the same and has every sample handed to handlers."""
+        return self._variant(self.sinks, self.handled_sinks, handled=True)
+
+    def _variant(
+        self, sinks: tuple[SinkTally, ...], handled_sinks: tuple[SinkTally, ...], *, handled: bool
+    ) -> Plan:
+        base = self.base
+        key = (sinks, handled_sinks, handled)
+        plan = base.variants.get(key)
+        if plan is None:
+            plan = Plan(base.home, base.matched)
+            plan.base = base
+            plan.partition = base.partition
+            plan.sinks = sinks
+            plan.handled_sinks = handled_sinks
+            plan.handled = handled
+            base.variants[key] = plan
+        return plan
+
+    def every_sink(self) -> list[SinkTally]:
+        """All sinks that the sources which matched feed, once for each of these sources."""
+        return [target.tally for route in self.matched for target in route.targets]
+
+    def fold(self) -> None:
+        """Move what was counted here into the tallies of sources and sinks."""
+        if self.samples:
+            for source in self.sources:
+                source.samples += self.samples
+            for sink in self.sinks:
+                sink.points += self.samples
+                sink.samples += self.samples
+                sink.exported += self.samples
+            for sink in self.handled_sinks:
+                sink.samples += self.samples
+            self.samples = 0
+        for plan in self.variants.values():
+            plan.fold()
+
+    def kill(self) -> None:
+        """Make every series that holds the plan look for another one."""
+        self.partition = DEAD
+        for plan in self.variants.values():
+            plan.kill()
+
+    def __repr__(self) -> str:
+        return f"<Plan {len(self.sources)} sources, {len(self.sinks)} sinks>"
+
+
+UNMATCHED = Plan(Partition(""))
+"""Stands in until a series is resolved; the router makes the ones that count."""

@@ -1,0 +1,394 @@
+"""Which sinks a series goes to.
+
+Rules:
+
+* Selectors are asked through one index per project, so that no expression, however written, is ever
+  even compared with another project's series (:mod:`relay.pipeline.routing.tenancy` tells whose a
+  series is).
+* A change touches what it must. Every project has a version of its own, which moves when a source
+  is added or objects that its selectors look at change. A source that leaves, or whose sinks are
+  others now, ends the plans that hold it, and with them only the routes of the series that it
+  matched.
+* What the index says is remembered by the labels that the project's selectors look at, which
+  many series share. An answer holds for exactly as long as a series keeps its routes that was
+  resolved with it: its plan says so.
+* A short log says which sources came or changed at which version, so that a series that was
+  resolved before asks those alone (:meth:`Router.rematch`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final, TypeAlias
+
+from relay.codec.remote_write.label_parser import SeriesLabels
+from relay.pipeline.routing.match_set import Partition, Plan, SourceRoute, SourceTally, Target
+from relay.pipeline.routing.tenancy import Tenancy
+from relay.selector.index.regex_set import no_pause
+from relay.selector.index.selector_index import SelectorIndex
+from relay.selector.inventory.store import Inventory
+from relay.selector.resources.compiler import Compiled, Compiler, uses_inventory
+from relay.selector.resources.label_selector import Selection
+
+Sources: TypeAlias = Sequence[tuple[str, Selection, Sequence[Target]]]
+"""Name, what it selects, and the sinks that it feeds, for every source of an exporter."""
+
+PLANS_MAX: Final = 50_000
+"""Plans of one project. Selectors that overlap in every combination could make any number."""
+
+CHANGES_MAX: Final = 1_000
+"""Changed sources that a project remembers; series that missed more ask the whole index."""
+
+ANSWERS_MAX: Final = 16_384
+"""Remembered answers of all projects together; at the limit all are forgotten."""
+ANSWER_CHARS_MAX: Final = 256
+"""Answers for longer values are not remembered."""
+
+ASK_MAX: Final = 32
+"""Changed sources that a series asks one by one; beyond that the index is faster."""
+
+_Values: TypeAlias = tuple[str | None, ...]
+_Answer: TypeAlias = tuple[Plan, tuple[SourceRoute, ...], int]
+"""What :meth:`Router.match` says, and the version of the plan's partition then."""
+
+_by_sequence = attrgetter("sequence")
+
+
+@dataclass(frozen=True, slots=True)
+class RouterStatistics:
+    """Sizes, and samples that matched nothing since the start.
+
+    ``always_asked`` selectors are asked for every new series of their project, because nothing in
+    them narrows it down.
+    """
+
+    exporters: int
+    sources: int
+    plans: int
+    unmatched_samples: int
+    projects: int = 0
+    always_asked: int = 0
+
+
+@dataclass(slots=True)
+class _Source:
+    """One source as it is routed."""
+
+    selection: Selection
+    compiled: Compiled
+    route: SourceRoute
+
+
+class _Project(Partition):
+    """The sources of one project, the plans that their series made, and what changed lately."""
+
+    __slots__ = ("by_route", "changes", "dependents", "index", "plans", "sources", "unmatched")
+
+    def __init__(self, project: str) -> None:
+        super().__init__(project)
+        self.index: SelectorIndex[SourceRoute] = SelectorIndex()
+        self.sources: dict[SourceRoute, Compiled] = {}
+        self.dependents: dict[SourceRoute, None] = {}
+        """Sources that look at objects of the inventory."""
+        self.plans: dict[tuple[SourceRoute, ...], Plan] = {}
+        self.by_route: dict[SourceRoute, dict[Plan, None]] = {}
+        self.changes: deque[tuple[int, SourceRoute]] = deque(maxlen=CHANGES_MAX)
+        self.unmatched = Plan(self)
+
+    def note(self, routes: Sequence[SourceRoute]) -> None:
+        """Let every series that was resolved until now ask these sources."""
+        self.version += 1
+        self.changes.extend((self.version, route) for route in routes)
+
+    def changed_since(self, version: int) -> dict[SourceRoute, None] | None:
+        """The sources to ask; None where the log does not reach back so far."""
+        changes = self.changes
+        if len(changes) == CHANGES_MAX and version < changes[0][0]:
+            return None
+        found: dict[SourceRoute, None] = {}
+        for at, route in reversed(changes):
+            if at <= version:
+                break
+            found[route] = None
+        return found
+
+
+class Router:
+    """Answers, for a new series, which sources matched it."""
+
+    def __init__(
+        self,
+        *,
+        tenancy: Tenancy | None = None,
+        compiler: Compiler | None = None,
+        inventory: Inventory | None = None,
+    ) -> None:
+        self.tenancy = tenancy or Tenancy()
+        self._compiler = compiler or Compiler()
+        self.inventory = inventory or Inventory()
+        self._projects: dict[str, _Project] = {}
+        self._exporters: dict[str, tuple[str, dict[str, _Source]]] = {}
+        self._tallies: dict[str, dict[str, SourceTally]] = {}
+        self._nobody = _Project("")
+        """Of series whose project has no exporters; one for all, as anybody can make up names."""
+        self._retired: list[Plan] = []
+        self._answers: dict[tuple[_Project, _Values], _Answer] = {}
+        self._sequence = 0
+        self._unsettled = False
+        self.pause: Callable[[], None] = no_pause
+        """Called between regular expressions while a series is matched."""
+        self.held = False
+        """Whether a request is half applied, so that its counts are still to come."""
+
+    def add(self, exporter: str, project: str, sources: Sources) -> None:
+        """Route the sources of an exporter that is not routed yet."""
+        assert exporter not in self._exporters, exporter
+        assert bool(project) == self.tenancy.enabled, f"project {project!r} of {exporter}"
+        at = self._projects.get(project)
+        if at is None:
+            at = self._projects[project] = _Project(project)
+            self._nobody.version += 1
+        routed: dict[str, _Source] = {}
+        self._exporters[exporter] = (project, routed)
+        at.note([self._add_source(at, exporter, routed, *source) for source in sources])
+
+    def replace(self, exporter: str, sources: Sources) -> None:
+        """Route an exporter by other sources; those with an equal selection stay where they are."""
+        project, routed = self._exporters[exporter]
+        at = self._projects[project]
+        wanted = {name: (selection, targets) for name, selection, targets in sources}
+        for name, source in list(routed.items()):
+            if name not in wanted or wanted[name][0] != source.selection:
+                self._remove_source(at, routed.pop(name))
+        added = []
+        for name, (selection, targets) in wanted.items():
+            known = routed.get(name)
+            if known is None:
+                added.append(self._add_source(at, exporter, routed, name, selection, targets))
+            elif _differ(known.route.targets, targets):
+                self._end_plans(at, known.route)
+                known.route.targets = tuple(targets)
+        if added:
+            at.note(added)
+
+    def remove(self, exporter: str) -> None:
+        """Stop routing an exporter; series that went to it find their routes anew.
+
+        The counts of its sources stay, so that an exporter that is changed goes on counting.
+        """
+        project, routed = self._exporters.pop(exporter)
+        at = self._projects[project]
+        for source in routed.values():
+            self._remove_source(at, source)
+        if not at.sources:
+            del self._projects[project]
+            at.unmatched.kill()
+            self._retired.append(at.unmatched)
+
+    def match(
+        self, labels: Mapping[str, str], project: str
+    ) -> tuple[Plan, tuple[SourceRoute, ...]]:
+        """The sources that take a project's series with these labels, in the order they came."""
+        at = self._projects.get(project)
+        if at is None:
+            return self._nobody.unmatched, ()
+        looks_at = at.index.looks_at
+        if looks_at is None or not isinstance(labels, SeriesLabels):
+            found = at.index.match(labels, self.pause)
+            return self._plan(at, tuple(found)) if found else (at.unmatched, ())
+        values = labels.values_of(looks_at)
+        answer = self._answers.get((at, values))
+        if answer is None or answer[2] != answer[0].partition.version:
+            found = at.index.match(labels, self.pause)
+            plan, matched = self._plan(at, tuple(found)) if found else (at.unmatched, ())
+            answer = plan, matched, plan.partition.version
+            self._remember(at, values, answer)
+        return answer[0], answer[1]
+
+    def takers(self, labels: Mapping[str, str], project: str) -> list[SourceTally]:
+        """What :meth:`match` finds, by name, for people who ask: nothing is kept of it."""
+        at = self._projects.get(project)
+        return [route.tally for route in at.index.match(labels)] if at is not None else []
+
+    def routes(self, exporter: str) -> bool:
+        """Whether an exporter is routed."""
+        return exporter in self._exporters
+
+    def selections(self, exporter: str) -> tuple[str, dict[str, Compiled]]:
+        """The project of an exporter that is routed, and what each of its sources selects."""
+        project, routed = self._exporters[exporter]
+        return project, {name: source.compiled for name, source in routed.items()}
+
+    def rematch(
+        self,
+        plan: Plan,
+        since: int,
+        view: Callable[[], tuple[Mapping[str, str], str]],
+    ) -> tuple[Plan, tuple[SourceRoute, ...]]:
+        """What :meth:`match` would say of a series that got ``plan`` when it was resolved at
+        version ``since`` of its partition. ``view``, its labels and project, is asked for only
+        where that matters."""
+        at = self._projects.get(plan.home.project)
+        if at is not plan.home or at is None:
+            return self.match(*view())
+        changed = at.changed_since(since)
+        if changed is None:
+            return self.match(*view())
+        ask = [route for route in changed if route.alive]
+        if len(ask) > ASK_MAX:
+            return self.match(*view())
+        matched = [route for route in plan.matched if route.alive and route not in changed]
+        if ask:
+            labels, _ = view()
+            matched += [route for route in ask if at.sources[route].matches(labels)]
+            matched.sort(key=_by_sequence)
+        return self._plan(at, tuple(matched))
+
+    def settle(self) -> bool:
+        """Apply what a request changed, now that its samples are counted; whether series must look
+        for their routes once more."""
+        self._fold_retired()
+        for project in self.inventory.take_changed():
+            at = self._projects.get(project)
+            if at is not None and at.dependents:
+                at.note(list(at.dependents))
+                self._unsettled = True
+        unsettled = self._unsettled
+        self._unsettled = False
+        return unsettled
+
+    def forget(self, exporter: str) -> None:
+        """Drop the counts of an exporter that will not come back."""
+        assert exporter not in self._exporters, exporter
+        self._tallies.pop(exporter, None)
+
+    def fold(self) -> None:
+        """Bring the tallies of sources and sinks up to date."""
+        for at in self._projects.values():
+            for plan in at.plans.values():
+                plan.fold()
+        self._fold_retired()
+
+    def fold_exporter(self, exporter: str) -> None:
+        """The same for one exporter, if it is known: for whoever looks at one after the other."""
+        project, routed = self._exporters.get(exporter, ("", {}))
+        for source in routed.values():
+            for plan in self._projects[project].by_route.get(source.route, ()):
+                plan.fold()
+        self._fold_retired()
+
+    def tallies(self) -> Iterator[SourceTally]:
+        """The tallies of all sources; call :meth:`fold` before."""
+        for tallies in self._tallies.values():
+            yield from tallies.values()
+
+    def statistics(self) -> RouterStatistics:
+        """A snapshot."""
+        projects = self._projects.values()
+        unmatched = [plan for plan in self._retired if not plan.matched]
+        unmatched += [at.unmatched for at in (self._nobody, *projects)]
+        return RouterStatistics(
+            exporters=len(self._exporters),
+            sources=sum(len(at.sources) for at in projects),
+            plans=sum(len(at.plans) for at in projects),
+            unmatched_samples=sum(plan.samples for plan in unmatched),
+            projects=len(projects),
+            always_asked=sum(at.index.always for at in projects),
+        )
+
+    def __repr__(self) -> str:
+        return f"<Router {len(self._exporters)} exporters of {len(self._projects)} projects>"
+
+    def _add_source(
+        self,
+        at: _Project,
+        exporter: str,
+        routed: dict[str, _Source],
+        name: str,
+        selection: Selection,
+        targets: Sequence[Target],
+    ) -> SourceRoute:
+        assert name not in routed, f"{exporter} {name}"
+        tallies = self._tallies.setdefault(exporter, {})
+        tally = tallies.setdefault(name, SourceTally(exporter, name))
+        self._sequence += 1
+        route = SourceRoute(tally, targets, self._sequence)
+        compiled = self._compiler.compile(selection, self.inventory.of(at.project))
+        routed[name] = _Source(selection, compiled, route)
+        at.sources[route] = compiled
+        at.index.add(route, compiled)
+        if uses_inventory(selection):
+            at.dependents[route] = None
+        return route
+
+    def _remove_source(self, at: _Project, source: _Source) -> None:
+        route = source.route
+        route.alive = False
+        self._end_plans(at, route)
+        route.targets = ()  # the log of changes remembers the route: not its sinks as well
+        at.index.remove(route)
+        del at.sources[route]
+        at.dependents.pop(route, None)
+
+    def _fold_retired(self) -> None:
+        """Hand on what plans counted until the end of the request in which they ended."""
+        if self.held:
+            return
+        for plan in self._retired:
+            if not plan.matched:
+                self._nobody.unmatched.samples += plan.samples
+                plan.samples = 0
+            plan.fold()
+        self._retired.clear()
+
+    def _remember(self, at: _Project, values: _Values, answer: _Answer) -> None:
+        if sum(map(len, filter(None, values))) > ANSWER_CHARS_MAX:
+            return
+        if len(self._answers) >= ANSWERS_MAX:
+            self._answers.clear()
+        self._answers[at, values] = answer
+
+    def _plan(
+        self, at: _Project, matched: tuple[SourceRoute, ...]
+    ) -> tuple[Plan, tuple[SourceRoute, ...]]:
+        """The plan of the series that matched these sources."""
+        if not matched:
+            return at.unmatched, ()
+        plan = at.plans.get(matched)
+        if plan is None:
+            if len(at.plans) >= PLANS_MAX:
+                for old in list(at.plans.values()):
+                    self._end(at, old)
+                self._unsettled = True
+            plan = Plan(at, matched)
+            at.plans[matched] = plan
+            for route in matched:
+                at.by_route.setdefault(route, {})[plan] = None
+        return plan, matched
+
+    def _end_plans(self, at: _Project, route: SourceRoute) -> None:
+        """Let no series use a plan any more that this source has a part in."""
+        # Answers hold plans, and these the sinks of who is gone.
+        self._answers.clear()
+        for plan in list(at.by_route.get(route, ())):
+            self._end(at, plan)
+
+    def _end(self, at: _Project, plan: Plan) -> None:
+        plan.kill()
+        self._retired.append(plan)
+        del at.plans[plan.matched]
+        for route in plan.matched:
+            plans = at.by_route[route]
+            del plans[plan]
+            if not plans:
+                del at.by_route[route]
+
+
+def _differ(before: Sequence[Target], after: Sequence[Target]) -> bool:
+    """Whether sinks that a source feeds are others, or have other batches."""
+    return [(t.tally, t.lanes, t.options) for t in before] != [
+        (t.tally, t.lanes, t.options) for t in after
+    ]

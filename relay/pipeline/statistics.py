@@ -1,0 +1,92 @@
+"""What the engine says of itself, of a request and of what it knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from relay.codec.otlp.batch import OpenBatch
+from relay.codec.remote_write.label_intern import LabelReaderStatistics
+from relay.codec.remote_write.v1 import WriteProtocol
+from relay.pipeline.batching.transaction import Intake, Taken
+from relay.pipeline.batching.watermark import PositionsStatistics
+from relay.pipeline.metrics.exemplars import ExemplarShelfStatistics
+from relay.pipeline.metrics.histograms.assembler import AssemblyStatistics
+from relay.pipeline.metrics.metadata.metadata_wait import FirstSightStatistics
+from relay.pipeline.metrics.metadata.metric_types import Typing
+from relay.pipeline.metrics.metadata.project_types import Contradiction, KnownFamily
+from relay.pipeline.metrics.metadata.type_store import KnownTypesStatistics
+from relay.pipeline.metrics.series.series_table import SeriesTableStatistics
+from relay.pipeline.metrics.temporality.delta import DeltaStatistics
+from relay.pipeline.metrics.translate.target_info import TargetInfo
+from relay.pipeline.metrics.translate.translator import TranslatorStatistics
+from relay.pipeline.routing.router import RouterStatistics
+from relay.selector.inventory.info_series import Claim
+from relay.selector.inventory.store import InventoryStatistics
+from relay.telemetry.snapshot import Drop
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatistics:
+    """Snapshots of all parts, and counters since the start.
+
+    ``received_samples`` counts everything that came, native histograms included, by protocol in
+    ``received_by_protocol``; ``dropped_samples`` what went no further than the pipeline, by reason.
+    ``drops`` are samples that matched and became no point.
+    """
+
+    table: SeriesTableStatistics
+    labels: LabelReaderStatistics
+    router: RouterStatistics
+    types: KnownTypesStatistics
+    translator: TranslatorStatistics
+    positions: PositionsStatistics
+    inventory: InventoryStatistics
+    received_samples: int
+    received_by_protocol: dict[WriteProtocol, int]
+    dropped_samples: dict[str, int]
+    exemplars: ExemplarShelfStatistics
+    assembly: AssemblyStatistics
+    deltas: DeltaStatistics
+    first_sight: FirstSightStatistics
+    drops: tuple[Drop, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A request that was processed once more, and how many of its points which batches did not
+    want: matched again, to be taken from the account."""
+
+    intake: Intake
+    withheld: list[tuple[OpenBatch, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What a request holds; see :class:`relay.pipeline.batching.transaction.Intake`."""
+
+    taken: Taken
+    dropped: dict[str, int]
+    examples: list[str]
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What a series is exported as: its type, what its target says of itself, and, where senders of
+    its project say different types of its family, which."""
+
+    typing: Typing
+    attributes: tuple[tuple[str, str], ...] = ()
+    contradicted: Contradiction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What requests have taught: types of metrics by project and family, labels of objects, and
+    what targets said of themselves."""
+
+    families: dict[str, dict[str, KnownFamily]]
+    claims: list[Claim]
+    targets: list[TargetInfo]
+    settled: list[tuple[str, str]] = field(default_factory=list)
+    """Families, by project and root of their names, of which nothing was said in time."""

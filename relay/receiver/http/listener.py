@@ -1,0 +1,205 @@
+"""One aiohttp application on one address: what both listeners share.
+
+aiohttp's defaults that do not fit a receiver of remote write are set here, with the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, cast
+
+from aiohttp import hdrs, web
+from aiohttp.http import HttpProcessingError
+from aiohttp.typedefs import Handler as AppHandler
+from aiohttp.typedefs import Middleware
+
+from relay.config.settings.settings import Address
+from relay.receiver.http.connection_limit import Connections, connections_max
+from relay.runtime.errors import ConfigError, Fault
+
+SERVER_HEADER = {"Server": "relay"}
+"""Instead of aiohttp's own, which tells strangers the versions of aiohttp and Python."""
+IDLE_TIMEOUT_S = 330.0
+"""How long a connection may stay without a whole request head. Prometheus closes its own after five
+minutes, and closing first would cost it a failed request."""
+LINGER_S = 5.0
+"""How long an unwanted body is read and thrown away: its sender shall see the answer, not a
+reset."""
+CUT_AFTER_S = 0.5
+"""How long :meth:`Listener.stop` waits for handlers; aiohttp reads nothing more by then."""
+HANDSHAKE_TIMEOUT_S = 10.0
+"""For TLS; until then a connection is not counted."""
+BACKLOG = 512
+"""Connections that may wait to be accepted; one Prometheus opens up to 50 at once."""
+
+_log = logging.getLogger("relay.receiver")
+
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class Listener:
+    """Starts and stops one application, or one ``service`` that handles every request itself, which
+    costs less: an application finds a route, and a handler behind it, for each.
+
+    ``setting`` names the address in faults; ``on_malformed`` is told of every request that is no
+    HTTP; ``admin`` is for the number of connections.
+    """
+
+    def __init__(
+        self,
+        service: web.Application | Handler,
+        address: Address,
+        *,
+        setting: str,
+        tls: ssl.SSLContext | None = None,
+        on_malformed: Callable[[], None] = lambda: None,
+        admin: bool = False,
+    ) -> None:
+        self._setting = setting
+        self._wanted = address
+        self._tls = tls
+        self._server: asyncio.Server | None = None
+        self._bound: Address | None = None
+        self._service = service
+        self._admin = admin
+        self._connections: Connections | None = None
+        self._log = _ProtocolLog(_log, on_malformed)
+        self._runner: web.BaseRunner | None = None
+
+    def _make_runner(self) -> web.BaseRunner:
+        options: dict[str, Any] = {
+            "access_log": None,  # a line per request is what counters are for
+            # Otherwise aiohttp unpacks zstd and gzip bodies itself, by the label, before we can
+            # bound it.
+            "auto_decompress": False,
+            "keepalive_timeout": IDLE_TIMEOUT_S,
+            "lingering_time": LINGER_S,
+            "logger": self._log,
+        }
+        if isinstance(self._service, web.Application):
+            self._service.middlewares.insert(0, self._middleware())
+            return web.AppRunner(self._service, shutdown_timeout=CUT_AFTER_S, **options)
+        service = self._service
+
+        async def serve(request: web.BaseRequest) -> web.StreamResponse:
+            return await self._serve(request, service)
+
+        return web.ServerRunner(web.Server(serve, **options), shutdown_timeout=CUT_AFTER_S)
+
+    def _middleware(self) -> Middleware:
+        @web.middleware
+        async def serve(request: web.Request, handler: AppHandler) -> web.StreamResponse:
+            return await self._serve(request, cast("Handler", handler))
+
+        return serve
+
+    async def _serve(self, request: web.BaseRequest, handler: Handler) -> web.StreamResponse:
+        """Handle a request; its connection is not idle meanwhile."""
+        connections, connection = self._connections, request.protocol
+        assert connections is not None
+        connections.begin(connection)
+        try:
+            response = await handler(request)
+        finally:
+            connections.end(connection)
+        if hdrs.UPGRADE in request.headers:
+            # Not taken (RFC 9110, 7.8), but the parser loses what came right behind such a request:
+            # the client is told that nothing behind it was read.
+            response.force_close()
+        return response
+
+    async def start(self) -> None:
+        """Listen. Raises ConfigError where the address cannot be had."""
+        self._connections = Connections(connections_max(admin=self._admin))
+        runner = self._runner = self._make_runner()
+        await runner.setup()
+        assert runner.server is not None
+        _watch(runner.server, self._connections)
+        try:
+            self._server = await asyncio.get_running_loop().create_server(
+                runner.server,
+                # As aiohttp has it, no host is every interface.
+                self._wanted.host or None,
+                self._wanted.port,
+                ssl=self._tls,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if self._tls else None,
+                backlog=BACKLOG,
+                reuse_address=True,
+            )
+        except OSError as error:
+            await runner.cleanup()
+            where = f"{self._wanted.host}:{self._wanted.port}"
+            message = f"cannot listen on {where}: {error.strerror or error}"
+            raise ConfigError([Fault(self._setting, message)]) from error
+        host, port = self._server.sockets[0].getsockname()[:2]
+        self._bound = Address(host, port)
+
+    async def refuse_connections(self) -> None:
+        """Stop listening; connections that are open go on."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    async def stop(self) -> None:
+        """Stop listening and close every connection, idle ones at once."""
+        await self.refuse_connections()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    @property
+    def address(self) -> Address:
+        """Where it listens, with the port that was given for 0; only after :meth:`start`."""
+        assert self._bound is not None
+        return self._bound
+
+    def __repr__(self) -> str:
+        where = self._bound or self._wanted
+        return f"<Listener {self._setting} {where.host}:{where.port}>"
+
+
+def _watch(server: web.Server, connections: Connections) -> None:
+    """Let every connection of a server be counted, and closed where there are too many."""
+    made, lost = server.connection_made, server.connection_lost
+
+    def connection_made(handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        made(handler, transport)
+        name = transport.get_extra_info("peername")
+        victim = connections.opened(handler, name[0] if isinstance(name, tuple) else "")
+        if victim is handler:
+            transport.abort()
+        elif victim is not None:
+            victim.force_close()
+
+    def connection_lost(handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        connections.closed(handler)
+        lost(handler, exc)
+
+    # What a server calls itself, and documents; there is no setting for it.
+    setattr(server, "connection_made", connection_made)  # noqa: B010 - mypy knows methods only
+    setattr(server, "connection_lost", connection_lost)  # noqa: B010 - mypy knows methods only
+
+
+class _ProtocolLog(logging.LoggerAdapter[logging.Logger]):
+    """aiohttp's log. Malformed HTTP is whatever strangers send: counted, not logged."""
+
+    def __init__(self, logger: logging.Logger, on_malformed: Callable[[], None]) -> None:
+        super().__init__(logger)
+        self._on_malformed = on_malformed
+
+    def debug(self, msg: object, *args: object, **kwargs: Any) -> None:
+        if not self._is_malformed(kwargs):
+            super().debug(msg, *args, **kwargs)
+
+    def exception(self, msg: object, *args: object, **kwargs: Any) -> None:
+        if not self._is_malformed(kwargs):
+            super().exception(msg, *args, **kwargs)
+
+    def _is_malformed(self, kwargs: MutableMapping[str, Any]) -> bool:
+        malformed = isinstance(kwargs.get("exc_info"), HttpProcessingError)
+        if malformed:
+            self._on_malformed()
+        return malformed

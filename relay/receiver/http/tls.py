@@ -1,0 +1,35 @@
+"""TLS for the listeners."""
+
+from __future__ import annotations
+
+import ssl
+
+from relay.config.settings.settings import ServerTls
+from relay.runtime.errors import ConfigError, Fault
+
+
+def server_context(tls: ServerTls, *, setting: str = "ingest.tls") -> ssl.SSLContext:
+    """A context that shows our certificate and, with ``client_ca_file``, demands one from senders.
+
+    TLS 1.2 is the least. Raises ConfigError that names the setting whose file does not serve.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(tls.cert_file, tls.key_file, password=_no_password)
+    except (OSError, ValueError) as error:
+        message = f"cannot use certificate {tls.cert_file} with key {tls.key_file}: {error}"
+        raise ConfigError([Fault(setting, message)]) from error
+    if tls.client_ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=tls.client_ca_file)
+        except (OSError, ValueError) as error:
+            message = f"cannot use certificates {tls.client_ca_file}: {error}"
+            raise ConfigError([Fault(f"{setting}.clientCaFile", message)]) from error
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _no_password() -> str:
+    """Without this, OpenSSL would stop and ask the terminal for an encrypted key's password."""
+    return ""

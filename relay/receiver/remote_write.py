@@ -1,0 +1,313 @@
+"""The ingest listener: reads a request, asks for it to be taken in, answers.
+
+The order of the checks is the contract; everything that can be told without the body is told first:
+
+1. path, method: 404, 405; a tenant that is none: 400
+2. credentials: 401
+3. the legacy probe: 200
+4. content type and encoding: 415, even where the body would not decode either
+5. declared size: 413
+6. stopping, or as many requests at once as are allowed, in all or to this sender: 503, without
+   reading
+7. the body, against the clock, its limit and that of all bodies together: 503, 413
+8. decompression against its own limit, then :class:`~relay.pipeline.contract.Accept`: 400, 503
+
+What is answered, and why, is :mod:`relay.receiver.responses`. Every request to a path is
+counted once, whatever ends it, and what is no HTTP is counted too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from aiohttp import HttpVersion11, web
+from aiohttp.http import HttpProcessingError
+
+from relay.codec.compression import SenderEncoding, content_encoding, decompress, fits
+from relay.codec.remote_write.v1 import WriteProtocol
+from relay.config.settings.settings import Address, Ingest
+from relay.pipeline.contract import Accept, Accepted, Tenant
+from relay.receiver.authentication import Authenticator
+from relay.receiver.counters import IngestCounters
+from relay.receiver.http.listener import SERVER_HEADER, Listener
+from relay.receiver.http.no_content import NoContent
+from relay.receiver.http.tls import server_context
+from relay.receiver.request_target import message_of, protocol_of, tenant_of
+from relay.receiver.responses import (
+    NOTHING_TO_SAY,
+    Answer,
+    Outcome,
+    Probe,
+    Reason,
+    Refusal,
+    RefusedError,
+    answer_to,
+    refusal_of,
+    sender_of,
+)
+from relay.runtime.event_loop import aside
+from relay.telemetry.registry import IngestFigures
+
+STOPPING_RETRY_AFTER_S = 5
+"""A restart takes a few seconds; asking sooner finds nobody."""
+
+SENDER_SHARE = 7
+"""A sender may hold up to this many times the places that are free: alone 56 of 64, two 29 each. So
+some place is always free for a newcomer, however many connections the others open."""
+
+INLINE_BYTES_MAX = 4 * 1024 * 1024
+"""Decoded bytes of a body that is decompressed on the loop, in 2 ms; larger ones in a thread."""
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_log = logging.getLogger("relay.receiver")
+
+
+class _Admitted(NamedTuple):
+    """What a request said about itself before its body was read."""
+
+    tenant: Tenant | None
+    encoding: SenderEncoding
+    protocol: WriteProtocol
+
+
+@dataclass(slots=True)
+class _Body:
+    """What has arrived of a body."""
+
+    chunks: list[bytes] = field(default_factory=list)
+    size: int = 0
+
+
+class IngestServer:
+    """Takes remote write in and hands it to ``accept``, in the order in which bodies are complete.
+
+    ``bodies_bytes_max`` bounds what all bodies that are being read or taken in have in memory, as
+    they came. ``clock`` is the wall clock in seconds. Raises ConfigError for TLS files that do not
+    serve.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        settings: Ingest,
+        accept: Accept,
+        *,
+        bodies_bytes_max: int = 256 * 1024 * 1024,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._accept = accept
+        self._bodies_bytes_max = bodies_bytes_max
+        self._bodies_bytes = 0
+        self._senders: Counter[str] = Counter()
+        self._clock = clock
+        self._authenticator = Authenticator(settings.authentication)
+        self._counters = IngestCounters()
+        self._stopping = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._no_content = NoContent(SERVER_HEADER)
+        self._listener = Listener(
+            # For every path and method, so that every answer is decided and counted in one place.
+            self._handle,
+            address,
+            setting="listen",
+            tls=server_context(settings.tls) if settings.tls else None,
+            on_malformed=self._count_malformed,
+        )
+
+    async def start(self) -> None:
+        """Listen. Raises ConfigError where the address cannot be had."""
+        await self._listener.start()
+
+    async def stop(self, *, timeout_s: float = 5.0) -> None:
+        """Take no new request, let bodies that are on their way arrive, close every connection.
+
+        What has not arrived within ``timeout_s`` is cut off; its sender keeps it and sends again.
+        """
+        self._stopping = True
+        await self._listener.refuse_connections()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            _log.warning("cut off %d requests that did not arrive", self._counters.in_flight)
+        await self._listener.stop()
+
+    @property
+    def address(self) -> Address:
+        """Where it listens; only after :meth:`start`."""
+        return self._listener.address
+
+    def statistics(self) -> IngestFigures:
+        """A snapshot of what was answered."""
+        return self._counters.statistics()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        began = time.perf_counter()
+        headers = request.headers
+        sender = sender_of(
+            user_agent=headers.get("User-Agent", ""),
+            vm_version=headers.get("X-VictoriaMetrics-Remote-Write-Version", ""),
+        )
+        protocol = message_of(headers.get("Content-Type"))
+        answer = answer_to(await self._outcome(request), sender, protocol)
+        self._counters.answered(answer)
+        self._counters.durations.observe(time.perf_counter() - began)
+        if answer is NOTHING_TO_SAY and NoContent.suits(request):
+            return self._no_content
+        return web.Response(
+            status=answer.status,
+            headers={**SERVER_HEADER, **answer.headers},
+            text=answer.text or None,
+        )
+
+    async def _outcome(self, request: web.BaseRequest) -> Outcome:
+        """What became of the request, every error included."""
+        try:
+            admitted = self._admit(request)
+            if isinstance(admitted, Probe):
+                return admitted
+            return await self._serve(request, admitted)
+        except Exception as error:
+            refusal = refusal_of(error)
+            if refusal.reason is Reason.INTERNAL:
+                # A bug must neither lose the data, which the sender keeps on 503, nor stay unseen.
+                _log.exception("a request was not taken because of an unexpected error")
+            return refusal
+
+    def _admit(self, request: web.BaseRequest) -> _Admitted | Probe:
+        """Check everything that can be known before the body is read; raises RelayError."""
+        tenant = tenant_of(request.path)
+        if request.method != "POST":
+            text = f"method {request.method} is not accepted; use POST"
+            raise RefusedError(Refusal(Reason.METHOD, text, headers={"Allow": "POST"}))
+        if not self._authenticator.allows(request.headers.get("Authorization")):
+            challenge = {"WWW-Authenticate": self._authenticator.challenge}
+            text = "a valid Authorization header is required"
+            raise RefusedError(Refusal(Reason.UNAUTHENTICATED, text, headers=challenge))
+        if request.query_string and _is_probe(request):
+            return Probe()
+        protocol = protocol_of(request.headers.get("Content-Type"))
+        # Repeated header lines mean the same as one with a list (RFC 9110, 5.3).
+        encoding = content_encoding(", ".join(request.headers.getall("Content-Encoding", ())))
+        if (request.content_length or 0) > self._settings.body_bytes_max:
+            raise self._too_large()
+        if self._stopping:
+            text = "shutting down"
+            raise RefusedError(Refusal(Reason.STOPPING, text, retry_after_s=STOPPING_RETRY_AFTER_S))
+        free = self._settings.concurrent_requests_max - self._counters.in_flight
+        if free <= 0:
+            raise RefusedError(Refusal(Reason.CONCURRENCY, "too many requests at once"))
+        if self._senders[request.remote or ""] >= SENDER_SHARE * free:
+            text = "too many requests at once from this address"
+            raise RefusedError(Refusal(Reason.CONCURRENCY, text))
+        return _Admitted(tenant, encoding, protocol)
+
+    async def _serve(self, request: web.BaseRequest, admitted: _Admitted) -> Accepted:
+        """Read a body and take it in, in one of the places for concurrent requests; raises
+        RelayError."""
+        sender = request.remote or ""
+        self._counters.in_flight += 1
+        self._senders[sender] += 1
+        self._idle.clear()
+        body = _Body()
+        try:
+            await self._read(request, body)
+            raw = b"".join(body.chunks)
+            body.chunks.clear()  # while it is taken in, one copy is enough
+            return await self._take(raw, admitted)
+        finally:
+            self._bodies_bytes -= body.size
+            self._counters.in_flight -= 1
+            self._senders[sender] -= 1
+            if not self._senders[sender]:
+                del self._senders[sender]
+            if not self._counters.in_flight:
+                self._idle.set()
+
+    async def _read(self, request: web.BaseRequest, body: _Body) -> None:
+        """The whole body, within the limits and the time; raises RefusedError."""
+        content = request.content
+        try:
+            if content.is_eof():  # all of it came with the head: nothing to wait for
+                self._hold(content.read_nowait(), body)
+            else:
+                async with asyncio.timeout(self._settings.read_timeout_s):
+                    if _expects_continue(request):
+                        await request.writer.write(_CONTINUE)
+                        request.writer.output_size = 0  # the answer proper has not begun
+                    while chunk := await content.readany():
+                        self._hold(chunk, body)
+        except TimeoutError as error:
+            text = f"the body did not arrive within {self._settings.read_timeout_s:g} s"
+            raise RefusedError(Refusal(Reason.READ_TIMEOUT, text)) from error
+        except (web.RequestPayloadError, HttpProcessingError, OSError) as error:
+            # The connection broke, or the chunked coding did. Mostly nobody reads this answer.
+            text = "the body is incomplete"
+            raise RefusedError(Refusal(Reason.INCOMPLETE_BODY, text)) from error
+
+        self._counters.compressed_bytes += body.size
+
+    def _hold(self, chunk: bytes, body: _Body) -> None:
+        """Keep a piece of a body; raises RefusedError."""
+        body.size += len(chunk)
+        self._bodies_bytes += len(chunk)
+        if body.size > self._settings.body_bytes_max:
+            raise self._too_large()
+        if self._bodies_bytes > self._bodies_bytes_max:
+            raise RefusedError(Refusal(Reason.OVERLOADED, "too many bodies at once"))
+        body.chunks.append(chunk)
+
+    async def _take(self, raw: bytes, admitted: _Admitted) -> Accepted:
+        """Decompress a body and hand it on; raises RelayError."""
+        # The decoded body has no name here, so that it is gone as soon as nobody needs it.
+        return await self._accept(
+            await self._decoded(raw, admitted.encoding),
+            tenant=admitted.tenant,
+            now=self._clock(),
+            raw=raw,
+            encoding=admitted.encoding,
+            protocol=admitted.protocol,
+        )
+
+    async def _decoded(self, raw: bytes, encoding: SenderEncoding) -> bytes:
+        bytes_max = self._settings.decoded_bytes_max
+
+        def decoded() -> bytes:
+            return decompress(raw, encoding, bytes_max=bytes_max)
+
+        small = min(INLINE_BYTES_MAX, bytes_max)
+        body = decoded() if fits(raw, small) else await aside(decoded)
+        self._counters.decoded_bytes += len(body)
+        return body
+
+    def _too_large(self) -> RefusedError:
+        text = f"the body is larger than {self._settings.body_bytes_max} bytes"
+        return RefusedError(Refusal(Reason.BODY_TOO_LARGE, text))
+
+    def _count_malformed(self) -> None:
+        """aiohttp has answered 400 to something that is no HTTP."""
+        self._counters.answered(Answer(400, refused=Reason.MALFORMED_HTTP))
+
+    def __repr__(self) -> str:
+        return f"<IngestServer {self._listener!r} {self._counters!r}>"
+
+
+def _is_probe(request: web.BaseRequest) -> bool:
+    return "get_vm_proto_version" in request.query and not request.can_read_body
+
+
+def _expects_continue(request: web.BaseRequest) -> bool:
+    """Whether the sender waits to be told to go on (RFC 9110, 10.1.1); it has passed all checks
+    by then. Any other expectation may be ignored."""
+    if request.version != HttpVersion11:
+        return False
+    return request.headers.get("Expect", "").strip().lower() == "100-continue"

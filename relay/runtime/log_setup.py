@@ -1,0 +1,184 @@
+"""Logging: standard library loggers, one line per record, as text or as JSON.
+
+Rules:
+
+* One record is one line, whatever a sender, an endpoint or an exception put into it: control
+  characters are escaped, so that nobody can write a line of ours.
+* No secret is ever handed to a logger. :func:`redact` is the last line of defence where that rule
+  is broken, mostly by exception texts of libraries: it removes credentials and the user part of
+  URLs from every string of a record.
+* ``extra={…}`` fields become fields of the line. They never replace ``ts``, ``level``, ``logger``,
+  ``msg`` or ``exception``.
+* Nothing in the relay logs per sample or per request; what repeats is a counter.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
+
+import msgspec
+
+from relay.runtime.errors import Fault
+from relay.runtime.excerpt import escaped, printable
+
+Format = Literal["text", "json"]
+
+REDACTED = "[redacted]"
+TEXT_CHARS_MAX = 16 * 1024
+"""Longest string of a line; a response body or a traceback beyond it is cut."""
+DEPTH_MAX = 4
+"""Nesting of ``extra`` values that is written out as structure; deeper is written as text."""
+
+# These run over text that strangers influence: every pattern takes linear time.
+_CREDENTIALS = (
+    # `Authorization: anything`, also as it stands in the repr of a header mapping.
+    (
+        re.compile(
+            r"""(?i)\b((?:proxy-)?authorization["']?\s{0,8}[:=]\s{0,8}["']?)[^\r\n"',;}\]]+"""
+        ),
+        rf"\1{REDACTED}",
+    ),
+    # A credential on its own: `Bearer eyJ…`, `Basic dXNlcjpwYXNz`. Prose about them stays readable.
+    (
+        re.compile(
+            r"(?i)\b(bearer|basic)(\s{1,8})"
+            r"(?!(?:auth|authentication|authorization|credentials?|tokens?)\b(?![.~+/=-]\w))"
+            r"[\w.~+/=-]{6,}"
+        ),
+        rf"\1\2{REDACTED}",
+    ),
+    # `https://user:password@host`; the last `@` before the path ends the user part.
+    (re.compile(r"""(?i)\b([a-z][a-z0-9+.-]{0,30}://)[^\s/?#"'<>]{1,4096}@"""), rf"\1{REDACTED}@"),
+)
+_SECRET_KEY = re.compile(r"(?i)(authorization|password|passwd|token|api[-_]?key|cookie)$")
+
+_RESERVED = frozenset({"ts", "level", "logger", "msg", "exception"})
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+"""What every record has; anything else in its ``__dict__`` came in by ``extra``."""
+
+
+def redact(text: str) -> str:
+    """The same text without credentials: see :data:`_CREDENTIALS` for what counts as one."""
+    for pattern, replacement in _CREDENTIALS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _clean(text: str) -> str:
+    """Redacted, cut to size, and free of lone surrogates, which no encoder takes."""
+    # Redacted before it is cut: half a credential is no longer recognisable as one.
+    kept = redact(text[: 2 * TEXT_CHARS_MAX])
+    if len(text) > TEXT_CHARS_MAX:
+        kept = f"{kept[:TEXT_CHARS_MAX]}… ({len(text)} characters)"
+    return kept.encode("utf-8", "backslashreplace").decode()
+
+
+def _plain(value: object, depth: int = 0) -> Any:
+    """A value as JSON can say it: strings cleaned, what JSON does not know as text."""
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int) and abs(value) < 1 << 63:
+        return value
+    if depth < DEPTH_MAX:
+        if isinstance(value, Mapping):
+            return {
+                _clean(str(key)): REDACTED
+                if _SECRET_KEY.search(str(key))
+                else _plain(item, depth + 1)
+                for key, item in value.items()
+            }
+        if isinstance(value, list | tuple | set | frozenset):
+            return [_plain(item, depth + 1) for item in value]
+    return _clean(str(value))
+
+
+class _Formatter(logging.Formatter):
+    """What both formats share: the fields of a record, in order, nothing secret in them."""
+
+    def fields(self, record: logging.LogRecord) -> dict[str, Any]:
+        """``ts`` (UTC, RFC 3339), ``level``, ``logger``, ``msg``, the extras, ``exception``."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        fields: dict[str, Any] = {
+            "ts": moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "msg": _clean(record.getMessage()),
+        }
+        extra = {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
+        for key, value in _plain(extra).items():
+            fields[f"extra_{key}" if key in _RESERVED else key] = value
+        if record.exc_info:
+            fields["exception"] = _clean(self.formatException(record.exc_info))
+        if record.stack_info:
+            fields["stack"] = _clean(self.formatStack(record.stack_info))
+        return fields
+
+
+class JsonFormatter(_Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line of JSON, without the line's end."""
+        return msgspec.json.encode(self.fields(record)).decode()
+
+
+class TextFormatter(_Formatter):
+    """``2026-11-22T09:16:00.123Z INFO  relay.sink message key=value``, for people and for grep."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line, without the line's end; values are quoted where they need it."""
+        fields = self.fields(record)
+        start = f"{fields.pop('ts')} {fields.pop('level').upper():<5} {fields.pop('logger')} "
+        message = escaped(fields.pop("msg"))
+        return start + " ".join(
+            [message, *(f"{escaped(k)}={_quote(v)}" for k, v in fields.items())]
+        )
+
+
+def _quote(value: object) -> str:
+    if isinstance(value, str):
+        if value and value.isprintable() and not re.search(r'[\s"=]', value):
+            return value
+        value = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped(value)}"'
+    return msgspec.json.encode(value).decode()
+
+
+class RelayHandler(logging.StreamHandler[TextIO]):
+    """What :func:`configure` installs; its own type, so that the next call finds it again."""
+
+
+def report_fatal(faults: Sequence[Fault], layout: Format) -> None:
+    """Say why the process cannot start: as JSON lines of the log, or as plain text of many lines,
+    which may hold the place of a fault in its file."""
+    for fault in faults:
+        if layout == "json":
+            extra = {"excerpt": fault.excerpt} if fault.excerpt else None
+            logging.getLogger("relay.start").error("cannot start: %s", fault.summary, extra=extra)
+        else:
+            print(printable(f"relay: {fault}"), file=sys.stderr, flush=True)
+
+
+def configure(layout: Format, level: str, stream: TextIO | None = None) -> None:
+    """Send every logger's records of at least ``level`` (``debug``, ``info``, …) to ``stream``.
+
+    Without a stream they go to standard error.
+
+    Calling it again replaces what the last call did and leaves other handlers alone.
+    """
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if isinstance(handler, RelayHandler):
+            root.removeHandler(handler)
+    handler = RelayHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if layout == "json" else TextFormatter())
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    logging.captureWarnings(capture=True)
+    # A line per request is what counters are for.
+    logging.getLogger("aiohttp.access").disabled = True

@@ -1,0 +1,1 @@
+"""Find the selectors that match a series without asking each."""

@@ -1,0 +1,105 @@
+"""Series that say which labels an object has, such as ``kube_namespace_labels{label_…="…"}``.
+
+kube-state-metrics exports one such series for each object, with the value 1. When an object's
+labels change, the old series ends and another one begins, so the series that began last tells how
+the object is now.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from relay.selector.matchers import NAME
+
+KIND_MARK: Final = "<kind>"
+"""Stands for the kind, in lower case, in the name of a metric or label."""
+
+NAMESPACE_KIND: Final = "namespace"
+LABELS_MAX: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class InfoSeries:
+    """How such series look. ``metric`` and ``name`` may hold ``<kind>``; ``kind`` is for a metric
+    whose name does not tell. ``namespace`` and ``name`` are the labels that name the object,
+    ``prefix`` precedes each of its own."""
+
+    metric: str = f"kube_{KIND_MARK}_labels"
+    kind: str = ""
+    namespace: str = "namespace"
+    name: str = KIND_MARK
+    prefix: str = "label_"
+
+
+INFO_SERIES_DEFAULT: Final = (
+    # kube-state-metrics calls a job's name job_name, as "job" means something else to Prometheus.
+    InfoSeries(metric="kube_job_labels", kind="job", name="job_name"),
+    InfoSeries(),
+)
+
+
+class StreamKey(NamedTuple):
+    """An object as a stream can name it: without API group. ``namespace`` is "" for objects in
+    none, namespaces among them; ``kind`` is in lower case."""
+
+    project: str
+    kind: str
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one info series says: this object has these labels, keys as Prometheus has them."""
+
+    key: StreamKey
+    labels: Mapping[str, str]
+
+
+class InfoReader:
+    """Recognises info series. Immutable."""
+
+    __slots__ = ("_rules", "prefixes")
+
+    def __init__(self, rules: Sequence[InfoSeries] = INFO_SERIES_DEFAULT) -> None:
+        self._rules: Final = tuple((_pattern(rule), rule) for rule in rules)
+        self.prefixes: Final = tuple(rule.metric.partition(KIND_MARK)[0] for rule in rules)
+        """How their names begin. Every new series is asked about; next to none is one of these."""
+
+    def claim(self, labels: Mapping[str, str], project: str) -> Claim | None:
+        """What a series with these labels says about an object; None for any other series."""
+        metric = labels[NAME]
+        for pattern, rule in self._rules:
+            found = pattern.fullmatch(metric)
+            if found is not None:
+                kind = rule.kind.lower() or found["kind"].lower()
+                return _read(rule, kind, labels, project)
+        return None
+
+    def __repr__(self) -> str:
+        return f"<InfoReader {', '.join(rule.metric for _, rule in self._rules)}>"
+
+
+def _read(rule: InfoSeries, kind: str, labels: Mapping[str, str], project: str) -> Claim | None:
+    name = labels.get(rule.name.replace(KIND_MARK, kind), "")
+    if not name:
+        return None
+    namespace = "" if kind == NAMESPACE_KIND else labels.get(rule.namespace, "")
+    prefix = rule.prefix
+    own = {
+        label[len(prefix) :]: value
+        for label, value in labels.items()
+        if label.startswith(prefix) and value and label != prefix
+    }
+    if len(own) > LABELS_MAX:
+        return None
+    return Claim(StreamKey(project, kind, namespace, name), own)
+
+
+def _pattern(rule: InfoSeries) -> re.Pattern[str]:
+    before, mark, after = rule.metric.partition(KIND_MARK)
+    kind = "(?P<kind>[a-zA-Z0-9]+)" if mark else ""
+    return re.compile(re.escape(before) + kind + re.escape(after))

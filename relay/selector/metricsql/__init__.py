@@ -1,0 +1,1 @@
+"""Parse MetricsQL selectors."""

@@ -1,0 +1,227 @@
+"""Selector text to tokens. Context-free, one pass, linear.
+
+Rules (MetricsQL as of metricsql v0.87):
+
+* Whitespace is exactly space, ``\\t \\n \\v \\f \\r``. A ``#`` comment runs to the end of its
+  line, anywhere between tokens; ``//`` is not a comment. Other blanks (NBSP, BOM, zero-width) are
+  errors that name them.
+* Operators are single tokens, longest first: ``= ~`` and ``==`` are not ``=~`` and ``=``.
+* An identifier begins with a letter of any script, ``_`` or ``:``, goes on with ASCII digits and
+  ``.`` too, and may hold escapes (see ``literals``).
+* A string runs from its quote to the next such quote that no backslash escapes; in backticks as
+  well, although the backslash means nothing there.
+* Ours alone: “ and ” open and close a double-quoted string, ‘ and ’ a single-quoted one, also
+  mixed with an ASCII quote on the other side. They are quotes only where a token may begin, never
+  inside a string that an ASCII quote opened, so that every valid MetricsQL text keeps its meaning;
+  ``lenient`` closes those strings too, for a second attempt at a text that is not valid otherwise.
+
+What cannot be a token becomes a FAULT token: the parser raises its error when it gets there, so
+that faults are reported in the order of the text.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Final
+
+from relay.runtime.errors import SelectorError
+from relay.selector.matchers import Remark
+from relay.selector.quoting import is_name_part, is_name_start, name_escape
+
+
+class Kind(enum.Enum):
+    """What a token is."""
+
+    NAME = "name"
+    STRING = "string"
+    NUMBER = "number"
+    MARK = "mark"
+    END = "end"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """``text`` is the token as written. A STRING's ``quote`` is ASCII whatever was written."""
+
+    kind: Kind
+    text: str
+    offset: int
+    quote: str = ""
+    error: SelectorError | None = None
+
+    @property
+    def keyword(self) -> str:
+        """The token as a keyword: lower case, escapes kept, so that an escaped word is none."""
+        return self.text.lower() if self.kind in (Kind.NAME, Kind.MARK) else ""
+
+    @property
+    def inside(self) -> tuple[int, int]:
+        """Start and stop of what stands between a STRING's quotes."""
+        return self.offset + 1, self.offset + len(self.text) - 1
+
+
+BLANKS: Final = " \t\n\v\f\r"
+_BLANK: Final = re.compile(r"(?:[ \t\n\v\f\r]+|#[^\n]*)+")
+_MARK: Final = re.compile(r"==|!=|>=|<=|=~|!~|[{}\[\](),@=<>+\-*/%^]")
+_NUMBER: Final = re.compile(
+    r"0[xX][0-9A-Fa-f]*"
+    r"|(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9]+|[A-Za-z]+[0-9A-Za-z.]*)?"
+)
+_MACRO: Final = re.compile(r"\$__(?:rate_)?interval")
+
+_DOUBLE: Final = "“”"
+_SINGLE: Final = "‘’"
+TYPOGRAPHIC: Final = _DOUBLE + _SINGLE
+_ASCII_QUOTE: Final = {
+    '"': '"',
+    "'": "'",
+    "`": "`",
+    "“": '"',
+    "”": '"',
+    "‘": "'",
+    "’": "'",
+}
+_LENIENT_CLOSERS: Final = {'"': '"' + _DOUBLE, "'": "'" + _SINGLE, "`": "`"}
+_BODY: Final = {
+    closers: re.compile(rf"(?:[^\\{closers}]|\\.)*", re.DOTALL)
+    for closers in ('"', "'", "`", '"' + _DOUBLE, "'" + _SINGLE)
+}
+
+_SHOWN_CHARS_MAX: Final = 60
+
+_HINTS: Final = {
+    "&": "separate conditions with a comma",
+    ";": "separate conditions with a comma",
+    "|": 'alternatives are separated by "or"',
+    "~": "the regular expression operators are =~ and !~, without a blank inside",
+    "!": "the negative operators are != and !~, without a blank inside",
+    "?": "a pattern needs quotes",
+    ".": "a name that begins with a dot needs quotes",
+    "\\": "not an escape that a name knows",
+    "$": "a dashboard's variable ($name) is not replaced here: write the value in quotes",
+}
+
+
+def tokenize(text: str, *, lenient: bool = False) -> tuple[Token, ...]:
+    """Split ``text`` into tokens; the last is END or FAULT. Never raises."""
+    tokens: list[Token] = []
+    pos = 0
+    while True:
+        blank = _BLANK.match(text, pos)
+        if blank is not None:
+            pos = blank.end()
+        token = _next_token(text, pos, lenient=lenient)
+        tokens.append(token)
+        if token.kind in (Kind.END, Kind.FAULT):
+            return tuple(tokens)
+        pos += len(token.text)
+
+
+def typographic_warnings(
+    text: str, tokens: tuple[Token, ...], warnings_max: int
+) -> tuple[Remark, ...]:
+    """One warning for each string with a typographic quote, and one for all beyond the limit."""
+    found = [
+        token
+        for token in tokens
+        if token.kind is Kind.STRING
+        and (token.text[0] in TYPOGRAPHIC or token.text[-1] in TYPOGRAPHIC)
+    ]
+    warnings = [
+        Remark(
+            f"typographic quotes around {shorten(token.text)} at {position(text, token.offset)}"
+            f" were read as {token.quote}; write plain quotes",
+            token.offset,
+        )
+        for token in found[:warnings_max]
+    ]
+    if len(found) > warnings_max:
+        more = f"typographic quotes around {len(found) - warnings_max} more strings"
+        warnings.append(Remark(more, found[warnings_max].offset))
+    return tuple(warnings)
+
+
+def shorten(text: str) -> str:
+    """``text`` cut to what a message can hold."""
+    return text if len(text) <= _SHOWN_CHARS_MAX else text[: _SHOWN_CHARS_MAX - 1] + "…"
+
+
+def position(text: str, offset: int) -> str:
+    """``line:column (offset n)``; lines and columns count from 1, the offset from 0."""
+    line = text.count("\n", 0, offset) + 1
+    column = offset - text.rfind("\n", 0, offset)
+    return f"{line}:{column} (offset {offset})"
+
+
+def _next_token(text: str, pos: int, *, lenient: bool) -> Token:
+    if pos == len(text):
+        return Token(Kind.END, "", pos)
+    char = text[pos]
+    if starts_name(text, pos):
+        return Token(Kind.NAME, text[pos : _name_end(text, pos)], pos)
+    if char in _ASCII_QUOTE:
+        return _string(text, pos, lenient=lenient)
+    number = _NUMBER.match(text, pos) or _MACRO.match(text, pos)
+    if number is not None:
+        return Token(Kind.NUMBER, number[0], pos)
+    mark = _MARK.match(text, pos)
+    if mark is not None:
+        return Token(Kind.MARK, mark[0], pos)
+    return _fault(text, pos, f"unexpected {describe_char(char)}", _HINTS.get(char, ""))
+
+
+def starts_name(text: str, pos: int) -> bool:
+    """Whether an identifier, escaped or not, can begin at ``pos``."""
+    char = text[pos : pos + 1]
+    if char == "\\":
+        return name_escape(text, pos + 1) is not None
+    return char != "" and is_name_start(char)
+
+
+def _name_end(text: str, pos: int) -> int:
+    while pos < len(text):
+        if is_name_part(text[pos]):
+            pos += 1
+            continue
+        escape = name_escape(text, pos + 1) if text[pos] == "\\" else None
+        if escape is None:
+            break
+        pos = escape[1]
+    return pos
+
+
+def _string(text: str, pos: int, *, lenient: bool) -> Token:
+    opener = text[pos]
+    quote = _ASCII_QUOTE[opener]
+    closers = quote if opener == quote and not lenient else _LENIENT_CLOSERS[quote]
+    body = _BODY[closers].match(text, pos + 1)
+    assert body is not None, "the pattern matches the empty string"
+    end = body.end()
+    if end == len(text) or text[end] not in closers:
+        hint = ""
+        if quote == "`" and "\\`" in text[pos:]:
+            hint = "a backslash before a backtick hides it, even though backticks are raw"
+        return _fault(text, pos, f"the string that {opener} opens here is never closed", hint)
+    return Token(Kind.STRING, text[pos : end + 1], pos, quote)
+
+
+def describe_char(char: str) -> str:
+    """A character for people: itself where it can be seen, always with its name beyond ASCII."""
+    if " " < char < "\x7f":
+        return f'"{char}"'
+    name = unicodedata.name(char, "control character")
+    code = f"U+{ord(char):04X}"
+    return f'"{char}" ({name}, {code})' if char.isprintable() else f"{name} ({code})"
+
+
+def _fault(text: str, pos: int, message: str, hint: str) -> Token:
+    if not hint and text[pos] in "«»„‟‚‹›＂＇´":
+        hint = "write plain quotes: \" or '"
+    elif not hint and not text[pos].isprintable():
+        hint = "it cannot be seen; delete it, or write a plain space"
+    error = SelectorError(message, text=text, offset=pos, hint=hint)
+    return Token(Kind.FAULT, text[pos], pos, error=error)

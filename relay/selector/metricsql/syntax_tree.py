@@ -1,0 +1,125 @@
+"""The tree that the parser builds and the template expander evaluates. Offsets count characters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from relay.selector.matchers import Op
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A string literal, already unquoted."""
+
+    value: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateName:
+    """A bare name where a string is wanted: a WITH template that must be a string."""
+
+    name: str
+    offset: int
+
+
+StringPart: TypeAlias = Text | TemplateName
+
+
+@dataclass(frozen=True, slots=True)
+class StringNode:
+    """Strings and template names joined by ``+``; at least one."""
+
+    parts: tuple[StringPart, ...]
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """``label op string`` inside braces; also the name before the braces, as ``__name__=``."""
+
+    label: str
+    op: Op
+    value: StringNode
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A name alone inside braces: a WITH template or, if ``quoted``, perhaps the metric's name."""
+
+    name: str
+    quoted: bool
+    offset: int
+
+
+Filter: TypeAlias = Condition | Reference
+
+
+@dataclass(frozen=True, slots=True)
+class SelectorNode:
+    """``name{… or …}``. ``{}`` has no groups at all."""
+
+    groups: tuple[tuple[Filter, ...], ...]
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """``name(arguments)``: a template function, or else a function that no selector can hold."""
+
+    name: str
+    arguments: tuple[Node, ...]
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """``left + right`` inside a template or an argument: joined if both turn out to be strings."""
+
+    left: Node
+    right: Node
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parentheses:
+    """``(a, b, …)``; with one member the parentheses mean nothing."""
+
+    members: tuple[Node, ...]
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """``name = body`` or ``name(parameters) = body`` inside ``WITH (…)``."""
+
+    name: str
+    parameters: tuple[str, ...]
+    body: Node
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class With:
+    """``WITH (definitions) body``."""
+
+    definitions: tuple[Definition, ...]
+    body: Node
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """MetricsQL that is no selector: harmless in a template that nobody uses, else an error.
+
+    ``what`` names it for people, as in "a number".
+    """
+
+    what: str
+    offset: int
+    hint: str = ""
+
+
+Node: TypeAlias = StringNode | SelectorNode | Call | Sum | Parentheses | With | Foreign

@@ -1,0 +1,39 @@
+"""What comes back from a request: a response or a failure, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+FailureKind = Literal[
+    "timeout",
+    "connect_failed",
+    "disconnected",
+    "tls_failed",
+    "invalid_http",
+    "forbidden_address",
+    "response_too_large",
+    "unread_request",
+]
+"""Why there is no response: no answer in time; no connection (DNS included); the connection ended
+before a whole answer; no TLS; bytes that are not HTTP; an address that customers may not reach; a
+body over the limit; a success before all of the request was read. Only ``response_too_large`` is
+permanent, see :mod:`relay.sink.retry.classify`."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """A whole answer. Header names are in lower case; of a repeated header the last is kept."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """No answer. ``message`` is one line for people, without credentials or resolved addresses."""
+
+    kind: FailureKind
+    message: str

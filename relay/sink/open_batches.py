@@ -1,0 +1,24 @@
+"""The open batches of a sink, one a lane. Pure."""
+
+from __future__ import annotations
+
+from relay.codec.otlp.batch import OpenBatch
+from relay.config.exporter.types import Sink
+
+UNBATCHED_POINTS_MAX = 1 << 30
+"""Limit of an open batch where batching is off: the app seals at the end of each request
+instead."""
+
+
+def open_batches(owner: object, config: Sink) -> tuple[OpenBatch, ...]:
+    """New batches of a sink with this configuration."""
+    batch = config.batch
+    return tuple(
+        OpenBatch(
+            owner,
+            limit=batch.points_max if batch.enabled else UNBATCHED_POINTS_MAX,
+            lane=lane,
+            timeout_s=batch.timeout_s if batch.enabled else 0.0,
+        )
+        for lane in range(config.otlp.concurrency)
+    )

@@ -1,0 +1,1 @@
+"""Queued requests of a sink: shards in memory and on disk."""

@@ -1,0 +1,1 @@
+"""Ledger, health, statistics and log lines of a sink."""

@@ -1,0 +1,83 @@
+"""What can be said of one sink at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from relay.sink.delivery import Delivery
+from relay.sink.otlp_http import Endpoint
+from relay.sink.queue.queue import QueueStatistics
+from relay.sink.reporting.forecast import NOTHING_AHEAD, Forecast
+from relay.sink.reporting.health import State
+from relay.sink.reporting.ledger import LedgerStatistics
+from relay.sink.reporting.throughput import Throughput, ThroughputStatistics
+from relay.sink.steps import Remark
+
+
+class SinkStatistics(msgspec.Struct, frozen=True):
+    """One moment of a sink. Times are wall clock, s; ``paused`` is why, or "".
+
+    ``requests`` counts answers by verdict (``delivered``, ``retry``, ``rejected``, ``split``,
+    ``unauthorized``); ``too_large_bytes`` is the remembered size of a 413, uncompressed.
+    ``restored`` points, part of ``ledger.offered``, were found on disk at the start.
+    ``circuit_open``: its endpoint cannot be reached.
+    """
+
+    exporter: str
+    sink: str
+    state: State
+    ledger: LedgerStatistics
+    queue: QueueStatistics
+    oldest_point_age_s: float | None
+    last_success_at: float | None
+    last_error: Remark | None
+    last_warning: Remark | None
+    paused: str
+    too_large_bytes: int | None
+    splits: int
+    requests: Mapping[str, int]
+    bytes_sent: int
+    internal_errors: int
+    throughput: ThroughputStatistics
+    restored: int = 0
+    circuit_open: bool = False
+    forecast: Forecast = NOTHING_AHEAD
+
+
+def take_statistics(
+    names: tuple[str, str],
+    delivery: Delivery,
+    endpoint: Endpoint,
+    throughput: Throughput,
+    *,
+    lanes: int,
+    oldest_point_age_s: float | None,
+    internal_errors: int,
+    tick: float,
+) -> SinkStatistics:
+    """Put a sink's statistics together; ``names`` are its exporter's and its own, ``tick`` is the
+    monotonic clock, s."""
+    ledger, health = delivery.ledger.statistics(), delivery.health.state
+    return SinkStatistics(
+        exporter=names[0],
+        sink=names[1],
+        state="behind" if health == "healthy" and throughput.behind else health,
+        ledger=ledger,
+        queue=delivery.queue.statistics(),
+        oldest_point_age_s=oldest_point_age_s,
+        last_success_at=delivery.last_success_at,
+        last_error=delivery.last_error,
+        last_warning=delivery.last_warning,
+        paused=delivery.paused,
+        too_large_bytes=delivery.too_large_bytes,
+        splits=delivery.splits,
+        requests=dict(endpoint.requests),
+        bytes_sent=endpoint.bytes_sent,
+        internal_errors=internal_errors,
+        throughput=throughput.statistics(lanes, ledger.queued),
+        restored=delivery.restored,
+        circuit_open=delivery.circuit.open,
+        forecast=delivery.outlook.forecast(tick),
+    )

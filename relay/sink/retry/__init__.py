@@ -1,0 +1,1 @@
+"""Classify responses, back off, break circuits."""

@@ -1,0 +1,85 @@
+"""Whether and when a failed request is tried again. Pure: age and randomness come in as arguments.
+
+Rules:
+
+* Delays double from the configured backoff up to :data:`BACKOFF_S_MAX`, or the backoff if longer.
+* *Equal jitter*: a delay is uniform in the upper half of its range. Full jitter would at times
+  retry at once, which an endpoint that is going under needs least.
+* OTLP 1.11, "OTLP/HTTP Throttling": Retry-After is honoured; of it and the backoff, the longer.
+* Whatever the endpoint asks for, no delay is longer than :data:`RETRY_AFTER_S_MAX`; and a payload's
+  age is watched apart from its delay, so that it expires on time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from relay.config.exporter.types import Retry
+
+BACKOFF_S_MAX = 60.0
+RETRY_AFTER_S_MAX = 3600.0
+"""An endpoint that asks for more is asked again after an hour: it may be up long before."""
+
+_DOUBLINGS_MAX = 32
+
+
+class Randomness(Protocol):
+    """The part of ``random.Random`` that is needed here."""
+
+    def uniform(self, a: float, b: float, /) -> float:
+        """A number between a and b."""
+
+
+@dataclass(frozen=True, slots=True)
+class TryAgain:
+    """Keep the payload; send it again after ``delay_s``."""
+
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Drop the payload and count it under ``reason``."""
+
+    reason: Literal["retry_disabled", "attempts_exhausted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """The payload is too old to be tried again."""
+
+
+Decision = TryAgain | GiveUp | Expire
+
+
+def next_delay_s(
+    attempts: int, *, backoff_s: float, rng: Randomness, retry_after_s: float | None = None
+) -> float:
+    """Seconds to wait after the ``attempts``-th failure in a row (1 is the first)."""
+    assert attempts > 0
+    ceiling = max(BACKOFF_S_MAX, backoff_s)
+    full = min(backoff_s * 2.0 ** min(attempts - 1, _DOUBLINGS_MAX), ceiling)
+    delay = rng.uniform(full / 2, full)
+    if retry_after_s is not None:
+        delay = max(delay, min(retry_after_s, RETRY_AFTER_S_MAX))
+    return delay
+
+
+def decide(
+    retry: Retry,
+    *,
+    attempts: int,
+    age_left_s: float,
+    rng: Randomness,
+    retry_after_s: float | None = None,
+) -> Decision:
+    """What becomes of a payload that failed ``attempts`` times, the last failure included."""
+    if not retry.enabled:
+        return GiveUp("retry_disabled")
+    if retry.attempts_max is not None and attempts > retry.attempts_max:
+        return GiveUp("attempts_exhausted")
+    if age_left_s <= 0:
+        return Expire()
+    delay = next_delay_s(attempts, backoff_s=retry.backoff_s, rng=rng, retry_after_s=retry_after_s)
+    return TryAgain(delay)

@@ -1,0 +1,1 @@
+"""Queues on disk: store, segment files, owners."""

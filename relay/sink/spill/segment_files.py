@@ -1,0 +1,381 @@
+"""The files of the sinks' queues: what the store's threads do. Anything may wait for a disk.
+
+Layout below the root: one directory a sink, named after a digest of exporter and sink; in it
+``<lane>-<number>.seg``, segments of :mod:`relay.sink.spill.record`; ``sink``, its owner and since
+when that is gone; ``cursor``, how far each lane has come and what it still holds. Rules:
+
+* A segment grows by whole saves until it has :data:`SEGMENT_BYTES`; after a restart none is added
+  to. Numbers only go up, over restarts too: ``cursor`` remembers them when all files are gone.
+* A save is all or nothing: where writing fails, what was written of it is cut off again.
+* ``cursor`` is written after the fact, without a flush: losing it repeats deliveries, no more. It
+  is written before segments are deleted, so that one that it names and that is not there was taken
+  away by somebody else: its points are damaged.
+* A directory that was taken away is made again by the next save. Where the whole volume is another
+  one than at the start, nothing is made and nothing counts as gone: it may be mounted again.
+* A sink that was removed has its directory renamed to ``….removed-<n>`` before it is deleted, so
+  that a crash in between does not bring it back.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from relay.sink.queue.cursor import Cursor
+from relay.sink.queue.disk_index import Backlog, Place
+from relay.sink.queue.payload import Payload
+from relay.sink.spill.orphans import StoredQueue
+from relay.sink.spill.owner import Owner
+from relay.sink.spill.record import (
+    SEGMENT_KIND,
+    encode_record_head,
+    parse_segment_name,
+    read_index,
+    read_payload,
+    segment_name,
+)
+from relay.storage.log.filesystem import Disk
+from relay.storage.log.frame import (
+    FILE_HEADER_BYTES,
+    Damage,
+    Read,
+    encode_file_header,
+    encode_frame,
+    read_frames,
+)
+
+_log = logging.getLogger("relay.sink")
+
+SEGMENT_BYTES = 256 * 1024
+"""Small, because a file is only given back whole: this much is the most that a lane wastes."""
+
+_CURSOR_BYTES_MAX = 1 << 20
+_DIGEST_CHARS = 32
+
+SinkKey = tuple[str, str]
+"""Exporter's id and sink's name."""
+
+
+class _Identity(Owner, frozen=True):
+    """What the file ``sink`` says: the owner, and since when it is gone (wall clock, s)."""
+
+    orphaned_at: float | None = None
+
+
+@dataclass(slots=True)
+class Damaged:
+    """What start-up could not use."""
+
+    records: int = 0
+    bytes: int = 0
+    torn_bytes: int = 0
+    files: int = 0
+
+
+@dataclass(slots=True)
+class _Tail:
+    """The segment that a lane adds to; ``size`` is its good length."""
+
+    number: int
+    size: int
+
+
+def directory_name(key: SinkKey) -> str:
+    """The directory of a sink: names are free text, a digest is safe as a file's name."""
+    return hashlib.sha256("\0".join(key).encode()).hexdigest()[:_DIGEST_CHARS]
+
+
+class QueueFiles:
+    """See the module's rules. Raises OSError wherever the disk fails."""
+
+    def __init__(self, root: Path, *, disk: Disk, sync: bool) -> None:
+        self._root = root
+        self._volume: int | None = None
+        """The device of the data directory, as of :meth:`recover`."""
+        self._disk = disk
+        self._sync = sync
+        self._tails: dict[tuple[Path, int], _Tail] = {}
+        self.damaged = Damaged()
+
+    def recover(self) -> dict[str, StoredQueue]:
+        """Everything on disk, by directory name. Damage is counted and passed over.
+
+        Raises FormatError where a segment is of another build's format.
+        """
+        found: dict[str, StoredQueue] = {}
+        self._volume = self._root.parent.stat().st_dev
+        for directory in sorted(self._root.iterdir()):
+            if ".removed-" in directory.name:
+                shutil.rmtree(directory, ignore_errors=True)
+            elif directory.is_dir():
+                try:
+                    found[directory.name] = self._recover_sink(directory)
+                except OSError as error:
+                    self.damaged.files += 1
+                    _log.error("%s cannot be read: %s", directory.name, error.strerror)
+        return found
+
+    def append(
+        self,
+        directory: Path,
+        owner: Owner,
+        lane: int,
+        payloads: Sequence[tuple[Payload, int]],
+        lanes: int,
+    ) -> list[Place]:
+        """Write payloads, each with its low, behind a lane's others; all of them or none."""
+        if not directory.exists():
+            self._make(directory, owner)
+        before = self._tail(directory, lane)
+        tail = _Tail(before.number, before.size)
+        places: list[Place] = []
+        parts: list[bytes] = []
+        start = tail.size
+        try:
+            for payload, low in payloads:
+                if tail.size >= SEGMENT_BYTES:
+                    self._write(directory, lane, tail.number, start, parts)
+                    tail, start, parts = _Tail(tail.number + 1, 0), 0, []
+                if tail.size == 0:
+                    parts.append(encode_file_header(SEGMENT_KIND, tail.number))
+                    tail.size = FILE_HEADER_BYTES
+                head = encode_record_head(payload, low, lanes)
+                parts += (head, payload.body)
+                end = tail.size + len(head) + len(payload.body)
+                places.append(Place(tail.number, tail.size, end))
+                tail.size = end
+            self._write(directory, lane, tail.number, start, parts)
+        except OSError:
+            self._undo(directory, lane, before, tail.number)
+            raise
+        self._tails[directory, lane] = tail
+        return places
+
+    def read(self, directory: Path, lane: int, segment: int, offset: int) -> Payload | None:
+        """A payload; None where its record is damaged or its file was taken away."""
+        path = directory / segment_name(lane, segment)
+        try:
+            with self._reading(path) as (read, size):
+                return read_payload(read, offset, size, lane=lane)
+        except FileNotFoundError:
+            self._assert_mounted(path)
+            return None
+
+    def remove(self, directory: Path, lane: int, segments: Sequence[int]) -> None:
+        """Delete segments that are dealt with."""
+        for number in segments:
+            tail = self._tails.get((directory, lane))
+            if tail is not None and tail.number == number:
+                self._tails[directory, lane] = _Tail(number + 1, 0)
+            self._disk.remove(directory / segment_name(lane, number))
+
+    def write_cursors(self, directory: Path, cursors: Mapping[int, Cursor]) -> None:
+        """Note how far each lane has come."""
+        if directory.exists():
+            body = msgspec.json.encode(cursors)
+            self._disk.replace(directory / "cursor", encode_frame(b"", body), sync=False)
+
+    def rename(self, directory: Path, retired: Path) -> None:
+        """Give a sink's directory the name of one that is removed."""
+        if directory.exists():
+            directory.rename(retired)
+        for at, lane in [place for place in self._tails if place[0] == directory]:
+            self._tails[retired, lane] = self._tails.pop((at, lane))
+
+    def delete(self, directory: Path) -> None:
+        """Delete a sink's directory with all that is in it."""
+        if directory.exists():
+            shutil.rmtree(directory)
+        for place in [place for place in self._tails if place[0] == directory]:
+            del self._tails[place]
+
+    def check(self, directory: Path, sizes: Mapping[tuple[int, int], int]) -> list[tuple[int, int]]:
+        """Which of a sink's segments, by lane and number, are gone or shorter than they ought to
+        be."""
+        gone = []
+        for (lane, number), size in sizes.items():
+            path = directory / segment_name(lane, number)
+            try:
+                found = path.stat().st_size
+            except FileNotFoundError:
+                self._assert_mounted(path)
+                found = -1
+            if found < size:
+                gone.append((lane, number))
+        return gone
+
+    def identify(self, directory: Path, owner: Owner, orphaned_at: float | None) -> None:
+        """Note whose a directory is, and since when that is gone (wall clock, s; None: it is
+        not)."""
+        if directory.exists():
+            self._identify(directory, owner, orphaned_at)
+
+    def _identify(self, directory: Path, owner: Owner, orphaned_at: float | None) -> None:
+        identity = _Identity(owner.exporter, owner.sink, owner.host, owner.uid, orphaned_at)
+        frame = encode_frame(b"", msgspec.json.encode(identity))
+        self._disk.replace(directory / "sink", frame, sync=self._sync)
+
+    def _make(self, directory: Path, owner: Owner) -> None:
+        """Make a sink's directory, also where somebody took it away."""
+        self._assert_mounted(directory)
+        for lane in [lane for at, lane in self._tails if at == directory]:
+            # What was there is gone; numbers only go up.
+            self._tails[directory, lane] = _Tail(self._tails[directory, lane].number + 1, 0)
+        directory.mkdir(mode=0o700, parents=True)
+        self._identify(directory, owner, None)
+        self._sync_directory(self._root)
+
+    def _assert_mounted(self, path: Path) -> None:
+        """Raise OSError where the volume that the queues are on is not there any more."""
+        if self._volume is None:
+            return
+        try:
+            found = self._root.parent.stat().st_dev
+        except FileNotFoundError:
+            found = None
+        if found != self._volume:
+            raise OSError(errno.ENODEV, f"the volume of {self._root.parent} is gone", str(path))
+
+    def _tail(self, directory: Path, lane: int) -> _Tail:
+        return self._tails.setdefault((directory, lane), _Tail(0, 0))
+
+    def _write(
+        self, directory: Path, lane: int, number: int, start: int, parts: Sequence[bytes]
+    ) -> None:
+        path = directory / segment_name(lane, number)
+        descriptor = self._disk.extend(path) if start else self._disk.create(path)
+        try:
+            left = memoryview(b"".join(parts))
+            while left:
+                left = left[self._disk.write(descriptor, left.tobytes()) :]
+            if self._sync:
+                self._disk.sync(descriptor)
+        finally:
+            self._disk.close(descriptor)
+        if not start:
+            self._sync_directory(directory)
+
+    def _undo(self, directory: Path, lane: int, before: _Tail, last: int) -> None:
+        """Cut off what a failed save wrote. Where even that fails, a restart may repeat it."""
+        # The next save begins a segment of its own: what this one's file looks like is not known.
+        self._tails[directory, lane] = _Tail(last + 1, 0)
+        with suppress(OSError):
+            for number in range(before.number + 1, last + 1):
+                self._disk.remove(directory / segment_name(lane, number))
+            path = directory / segment_name(lane, before.number)
+            if before.size:
+                self._disk.shorten(path, before.size)
+            else:
+                self._disk.remove(path)
+
+    def _sync_directory(self, directory: Path) -> None:
+        if self._sync:
+            self._disk.sync_directory(directory)
+
+    def _recover_sink(self, directory: Path) -> StoredQueue:
+        owner, orphaned_at = self._read_owner(directory)
+        recovered = StoredQueue(directory, owner, orphaned_at=orphaned_at)
+        recovered.cursors = self._read_cursors(directory)
+        for lane, cursor in recovered.cursors.items():
+            self._tails[directory, lane] = _Tail(cursor.segment + 1, 0)
+        for lane, number in sorted(self._segments(directory)):
+            backlog = recovered.backlogs.setdefault(lane, Backlog(lane))
+            tail = self._tails.get((directory, lane), _Tail(0, 0))
+            self._tails[directory, lane] = _Tail(max(tail.number, number + 1), 0)
+            try:
+                self._recover_segment(recovered, backlog, number)
+            except OSError as error:
+                self.damaged.files += 1
+                _log.error("%s cannot be read: %s", segment_name(lane, number), error.strerror)
+        self._count_missing(recovered)
+        return recovered
+
+    def _count_missing(self, recovered: StoredQueue) -> None:
+        """Compare what is there with what the cursors say ought to be."""
+        for lane, cursor in recovered.cursors.items():
+            backlog = recovered.backlogs.get(lane)
+            there = dict(backlog.held) if backlog is not None else {}
+            for number, points in cursor.held:
+                lacking = points - there.get(number, 0)
+                if lacking > 0:
+                    recovered.missing_points += lacking
+                    path = recovered.directory / segment_name(lane, number)
+                    _log.error("%s is gone or damaged, %d points are lost", path, lacking)
+
+    def _recover_segment(self, recovered: StoredQueue, backlog: Backlog, number: int) -> None:
+        lane = backlog.lane
+        path = recovered.directory / segment_name(lane, number)
+        cursor = recovered.cursors.get(lane, Cursor(-1, 0))
+        waiting = 0
+        with self._reading(path) as (read, size):
+            for item in read_index(read, size):
+                if isinstance(item, Damage):
+                    self._count(item)
+                    continue
+                place = (lane, item.lanes)
+                recovered.lows[place] = max(item.low, recovered.lows.get(place, -1))
+                if (number, item.start) < (cursor.segment, cursor.offset):
+                    continue
+                waiting += 1
+                backlog.append(
+                    Place(number, item.start, size),
+                    points=item.points,
+                    body_bytes=item.body_bytes,
+                    created_at=item.created_at,
+                )
+        if not waiting:
+            self._disk.remove(path)
+
+    def _count(self, damage: Damage) -> None:
+        size = damage.end - damage.start
+        if damage.tail:
+            self.damaged.torn_bytes += size
+        else:
+            self.damaged.records += 1
+            self.damaged.bytes += size
+
+    def _read_owner(self, directory: Path) -> tuple[Owner | None, float | None]:
+        body = self._read_framed(directory / "sink")
+        with suppress(msgspec.MsgspecError):
+            found = msgspec.json.decode(body, type=_Identity)
+            return Owner(*found.key, found.host, found.uid), found.orphaned_at
+        with suppress(msgspec.MsgspecError):  # format 1
+            return Owner(*msgspec.json.decode(body, type=tuple[str, str])), None
+        return None, None
+
+    def _read_cursors(self, directory: Path) -> dict[int, Cursor]:
+        body = self._read_framed(directory / "cursor")
+        with suppress(msgspec.MsgspecError):
+            return msgspec.json.decode(body, type=dict[int, Cursor])
+        return {}
+
+    def _read_framed(self, path: Path) -> bytes:
+        """The body of a file of one frame; b"" where it is damaged or there is none."""
+        with suppress(OSError), self._reading(path) as (read, size):
+            for item in read_frames(read, 0, min(size, _CURSOR_BYTES_MAX)):
+                if not isinstance(item, Damage):
+                    return item.body
+        return b""
+
+    def _segments(self, directory: Path) -> list[tuple[int, int]]:
+        names = (parse_segment_name(path.name) for path in directory.iterdir())
+        return [name for name in names if name is not None]
+
+    @contextmanager
+    def _reading(self, path: Path) -> Iterator[tuple[Read, int]]:
+        descriptor = self._disk.open(path)
+        try:
+            yield lambda at, n: self._disk.read(descriptor, at, n), path.stat().st_size
+        finally:
+            self._disk.close(descriptor)
+
+    def __repr__(self) -> str:
+        return f"<QueueFiles {len(self._tails)} lanes written>"

@@ -1,0 +1,455 @@
+"""The sinks' queues on disk, as the event loop sees them.
+
+Rules:
+
+* Two threads touch files: one writes, one reads, so that a slow flush does not hold up what is
+  ready to be sent. Nothing here blocks the loop.
+* No OSError comes out: a disk that fails raises :class:`StorageError`, which the caller answers by
+  keeping the data in memory. :attr:`QueueStore.trouble` says what is wrong until something has been
+  written again; until then one save at a time tries.
+* The limit counts what files hold and what is being written. It is the caller's to make room.
+* A queue whose sink does not run is an orphan (:mod:`relay.sink.spill.orphans`); its files count,
+  too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from relay.runtime.errors import StorageError
+from relay.sink.queue.cursor import Cursor
+from relay.sink.queue.disk_index import Backlog, Entry, Place
+from relay.sink.queue.payload import Payload
+from relay.sink.spill.orphans import NO_ORPHANS, Orphans, OrphanStatistics, StoredQueue
+from relay.sink.spill.owner import Owner
+from relay.sink.spill.segment_files import Damaged, QueueFiles, directory_name
+from relay.storage.log.filesystem import Disk
+from relay.storage.log.io_thread import IoThread
+
+_log = logging.getLogger("relay.sink")
+
+SLOW_S = 5.0
+"""A write that takes longer is trouble, too."""
+
+TRY_AGAIN_S = (1.0, 10.0)
+"""After a failure, the first wait and the longest."""
+
+CLOSE_S_MAX = 5.0
+"""How long the end waits for files to be tidied up."""
+
+ORPHAN_RETENTION_S = 24 * 3600.0
+
+WAITING_SAVES_MAX = 256
+"""Saves handed to the writing thread and not done; their payloads stay where they are till then."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatistics:
+    """One moment. ``damaged`` is what start-up could not use, and what turned out since."""
+
+    used_bytes: int
+    bytes_max: int
+    trouble: str
+    errors: int
+    saves: int
+    saved_payloads: int
+    saved_bytes: int
+    loads: int
+    damaged: Damaged
+    orphans: OrphanStatistics = NO_ORPHANS
+
+
+class QueueStore:
+    """All queues below one directory. :meth:`open` first; the rest on the event loop.
+
+    ``orphan_retention_s`` is how long the queue of a sink that is gone is kept; ``clock`` is wall
+    time, s.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        bytes_max: int,
+        sync: bool = True,
+        disk: Disk | None = None,
+        tick: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.time,
+        orphan_retention_s: float = ORPHAN_RETENTION_S,
+    ) -> None:
+        self._root = root
+        self._clock = clock
+        self._files = QueueFiles(root, disk=disk or Disk(), sync=sync)
+        self._tick = tick
+        self._writer = IoThread("queue-writer")
+        self._reader = IoThread("queue-reader")
+        self._recovered: dict[str, StoredQueue] = {}
+        """What start-up found and no sink has claimed yet."""
+        self._directories: set[Path] = set()
+        self._orphans = Orphans(orphan_retention_s)
+        self._background: set[asyncio.Future[None]] = set()
+        self._writes_since: dict[int, float] = {}
+        self._serial = 0
+        self._failure = ""
+        self._complaint = ""
+        self._failures = 0
+        self._try_at = 0.0
+        self.bytes_max = bytes_max
+        self.used_bytes = 0
+        self.highest_position = -1
+        self._errors = 0
+        self._saves = 0
+        self._saved_payloads = 0
+        self._saved_bytes = 0
+        self._loads = 0
+
+    def open(self) -> None:
+        """Find what is on disk; may take seconds, so call it in a thread.
+
+        Raises FormatError where it is another build's, and OSError where the directory is not ours
+        to read.
+        """
+        self._recovered = self._files.recover()
+        for found in self._recovered.values():
+            self._directories.add(found.directory)
+            self.used_bytes += found.file_bytes
+            self.highest_position = max(self.highest_position, *found.lows.values(), -1)
+
+    def claim(self, owner: Owner) -> SinkStore:
+        """The store of one sink, with what is on disk of it: what start-up found, or an orphan."""
+        found = self._take(owner)
+        if found is None:
+            found = StoredQueue(self._free_directory(owner), owner)
+            self._directories.add(found.directory)
+        elif found.owner != owner or found.orphaned_at is not None:
+            self.spawn(self._files.identify, found.directory, owner, None)
+        return SinkStore(self, owner, found)
+
+    def keep_orphans(self) -> list[StoredQueue]:
+        """Whatever start-up found and no sink has claimed is an orphan now; returns those."""
+        now, left = self._clock(), list(self._recovered.values())
+        self._recovered.clear()
+        for queue in left:
+            self._keep(queue, now)
+        return left
+
+    def park(self, queue: StoredQueue) -> None:
+        """Keep the queue of a sink that is gone; nothing may be under way with it."""
+        self._keep(queue, self._clock())
+
+    def expire_orphans(self) -> list[StoredQueue]:
+        """Delete the orphans that were kept for long enough; returns those."""
+        gone = self._orphans.expire(self._clock())
+        for queue in gone:
+            self._delete(queue)
+        return gone
+
+    def evict_orphans(self, size: int) -> list[tuple[StoredQueue, int]]:
+        """Make room of so many bytes at the expense of orphans; returns those that gave something
+        up, and how many points."""
+        evicted = []
+        for queue, segments, points, freed_bytes in self._orphans.give_way(size):
+            self.used_bytes -= freed_bytes
+            for lane, numbers in segments.items():
+                self.spawn(self._files.remove, queue.directory, lane, numbers)
+            if not queue.points:
+                self._delete(queue)
+            evicted.append((queue, points))
+        return evicted
+
+    def strangers(self, owner: Owner) -> list[StoredQueue]:
+        """Orphans of a sink of the same name that it may not adopt."""
+        return self._orphans.strangers(owner)
+
+    @property
+    def orphans(self) -> Iterator[StoredQueue]:
+        """What is on disk of sinks that are gone, the longest gone first."""
+        return iter(self._orphans)
+
+    def _take(self, owner: Owner) -> StoredQueue | None:
+        for name, found in self._recovered.items():
+            # Where the owner's name is lost, the directory's is still made of it.
+            is_ours = found.owner is None and name == directory_name(owner.key)
+            if is_ours or (found.owner is not None and owner.may_adopt(found.owner)):
+                return self._recovered.pop(name)
+        return self._orphans.adopt(owner)
+
+    def _free_directory(self, owner: Owner) -> Path:
+        """A directory for a sink that has none: the one of its name, if that is not another's."""
+        path = self._root / directory_name(owner.key)
+        number = 1
+        while path in self._directories:
+            number += 1
+            path = self._root / f"{directory_name(owner.key)}-{number}"
+        return path
+
+    def _keep(self, queue: StoredQueue, now: float) -> None:
+        if not queue.points and not queue.missing_points:
+            self._delete(queue)
+            return
+        known = queue.orphaned_at
+        self._orphans.add(queue, now)
+        if known is None and queue.owner is not None:
+            self.spawn(self._files.identify, queue.directory, queue.owner, queue.orphaned_at)
+
+    def _delete(self, queue: StoredQueue) -> None:
+        self.used_bytes -= queue.file_bytes
+        self._directories.discard(queue.directory)
+        self.spawn(self._discard, queue.directory, self._retired_name(queue.directory))
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the disk; "" where nothing is."""
+        if self._failure:
+            return self._failure
+        oldest = min(self._writes_since.values(), default=None)
+        slow = oldest is not None and self._tick() - oldest > SLOW_S
+        return f"the disk is slow: a write takes longer than {SLOW_S:g} s" if slow else ""
+
+    @property
+    def ready(self) -> bool:
+        """Whether a save may be tried now."""
+        if len(self._writes_since) >= WAITING_SAVES_MAX:
+            return False
+        if not self._failure:
+            return True
+        return not self._writes_since and self._tick() >= self._try_at
+
+    async def write(self, work: Callable[[], Result]) -> Result:
+        """Run something in the writing thread. Raises StorageError."""
+        self._serial += 1
+        serial = self._serial
+        self._writes_since[serial] = self._tick()
+        try:
+            result = await self._writer.run(work)
+        except OSError as error:
+            raise self._fail(error) from error
+        finally:
+            del self._writes_since[serial]
+        if self._failure:
+            _log.info("queues on disk: writing works again")
+        self._failure = ""
+        self._failures = 0
+        self._complaint = ""
+        return result
+
+    async def read(self, work: Callable[[], Result]) -> Result:
+        """Run something in the reading thread. Raises StorageError."""
+        try:
+            result = await self._reader.run(work)
+        except OSError as error:
+            self._errors += 1
+            raise StorageError(f"queues on disk: cannot read: {_reason(error)}") from error
+        self._loads += 1
+        return result
+
+    def spawn(self, work: Callable[..., object], *arguments: object) -> None:
+        """Run something in the writing thread without waiting; a failure is counted and logged."""
+        future = asyncio.ensure_future(self._run(work, arguments))
+        self._background.add(future)
+        future.add_done_callback(self._background.discard)
+
+    def lacks(self, size: int) -> int:
+        """By how many bytes a save of this size would exceed what all sinks may store."""
+        return max(0, self.used_bytes + size - self.bytes_max)
+
+    def saved(self, payloads: int, size: int) -> None:
+        """Count a save."""
+        self._saves += 1
+        self._saved_payloads += payloads
+        self._saved_bytes += size
+
+    def lost(self, size: int) -> None:
+        """Count a record that turned out to be damaged."""
+        self._files.damaged.records += 1
+        self._files.damaged.bytes += size
+
+    def _retired_name(self, directory: Path) -> Path:
+        """What a directory is called while it is being deleted."""
+        self._serial += 1
+        return directory.with_name(f"{directory.name}.removed-{self._serial}")
+
+    async def close(self) -> None:
+        """Finish what is under way, and end the threads; a disk that hangs is not waited for."""
+        if self._background:
+            _, hanging = await asyncio.wait(self._background, timeout=CLOSE_S_MAX)
+            for task in hanging:
+                task.cancel()
+            await asyncio.gather(*hanging, return_exceptions=True)
+        self._writer.stop()
+        self._reader.stop()
+
+    @property
+    def files(self) -> QueueFiles:
+        """For the threads."""
+        return self._files
+
+    def statistics(self) -> StoreStatistics:
+        """A snapshot."""
+        damaged = self._files.damaged
+        return StoreStatistics(
+            self.used_bytes,
+            self.bytes_max,
+            self.trouble,
+            self._errors,
+            self._saves,
+            self._saved_payloads,
+            self._saved_bytes,
+            self._loads,
+            Damaged(damaged.records, damaged.bytes, damaged.torn_bytes, damaged.files),
+            self._orphans.statistics(),
+        )
+
+    async def _run(self, work: Callable[..., object], arguments: tuple[object, ...]) -> None:
+        try:
+            await self._writer.run(lambda: work(*arguments))
+        except OSError as error:
+            self._errors += 1
+            complaint = f"queues on disk: cannot tidy up: {_reason(error)}"
+            if complaint != self._complaint:
+                _log.warning("%s", complaint)
+            self._complaint = complaint
+
+    def _discard(self, directory: Path, retired: Path) -> None:
+        self._files.rename(directory, retired)
+        self._files.delete(retired)
+
+    def _fail(self, error: OSError) -> StorageError:
+        failure = f"queues on disk: cannot write: {_reason(error)}"
+        if failure != self._failure:
+            _log.error("%s; what comes is kept in memory", failure)
+        first, longest = TRY_AGAIN_S
+        self._errors += 1
+        self._failure = failure
+        self._try_at = self._tick() + min(longest, first * 2 ** min(self._failures, 8))
+        self._failures += 1
+        return StorageError(failure)
+
+    def __repr__(self) -> str:
+        return f"<QueueStore {self.used_bytes}/{self.bytes_max} bytes {self.trouble}>"
+
+
+class SinkStore:
+    """One sink's part of the store."""
+
+    def __init__(self, store: QueueStore, owner: Owner, found: StoredQueue) -> None:
+        self._store = store
+        self._files = store.files
+        self._owner = owner
+        self._directory = found.directory
+        self._cursors: Mapping[int, Cursor] = dict(found.cursors)
+        self._noting = False
+        self._used_bytes = found.file_bytes
+        self.backlogs: Mapping[int, Backlog] = found.backlogs
+        self.missing_points = found.missing_points
+        """Points of segments that were taken away while nobody looked."""
+        self._lows = found.lows
+
+    @property
+    def cursors(self) -> Mapping[int, Cursor]:
+        """How far each lane has come, as last noted."""
+        return self._cursors
+
+    @property
+    def ready(self) -> bool:
+        """Whether a save may be tried now."""
+        return self._store.ready
+
+    def lows(self, lanes: int) -> tuple[int, ...]:
+        """For each of so many lanes, what :mod:`relay.sink.spill.record` calls low; -1 where
+        unknown."""
+        return tuple(self._lows.get((lane, lanes), -1) for lane in range(lanes))
+
+    def regrouped(self, lanes: int) -> bool:
+        """Whether anything was stored when there was another number of lanes."""
+        return any(count != lanes for _, count in self._lows)
+
+    async def save(
+        self, lane: int, batch: Sequence[tuple[Payload, int]], *, lanes: int
+    ) -> list[Place]:
+        """Write payloads of one of so many lanes, oldest first, each with its low.
+
+        Raises StorageError, and nothing is written then.
+        """
+        size = sum(payload.body_bytes for payload, _ in batch)
+        self._store.used_bytes += size  # until the caller accounts for it
+        try:
+            places = await self._store.write(
+                lambda: self._files.append(self._directory, self._owner, lane, batch, lanes)
+            )
+        finally:
+            self._store.used_bytes -= size
+        self._store.saved(len(batch), size)
+        return places
+
+    async def load(self, entry: Entry) -> Payload | None:
+        """Read a payload; None where its record is damaged. Raises StorageError."""
+        payload = await self._store.read(
+            lambda: self._files.read(self._directory, entry.lane, entry.segment, entry.offset)
+        )
+        if payload is None:
+            self._store.lost(entry.body_bytes)
+        return payload
+
+    def account(self, used_bytes: int) -> None:
+        """Say how much this sink's files hold now."""
+        self._store.used_bytes += used_bytes - self._used_bytes
+        self._used_bytes = used_bytes
+
+    def free(self, lane: int, segments: Sequence[int]) -> None:
+        """Delete segments that are dealt with, in the background."""
+        if segments:
+            self._store.spawn(self._files.remove, self._directory, lane, segments)
+
+    def note(self, cursors: Mapping[int, Cursor]) -> None:
+        """Remember how far each lane has come; written in the background, the last one counts."""
+        # Never without those of lanes that nothing is left of: their segments' numbers must not be
+        # used again, or an older state of the file would point behind new records.
+        cursors = {**self._cursors, **cursors}
+        if cursors == self._cursors:
+            return
+        self._cursors = cursors
+        if not self._noting:
+            self._noting = True
+            self._store.spawn(self._write_cursors)
+
+    def identify(self, owner: Owner) -> None:
+        """The sink has another endpoint, or another object, from now on."""
+        if owner != self._owner:
+            self._owner = owner
+            self._store.spawn(self._files.identify, self._directory, owner, None)
+
+    async def check(self, sizes: Mapping[tuple[int, int], int]) -> list[tuple[int, int]]:
+        """Which segments, by lane and number, are gone or shorter than they ought to be. Raises
+        StorageError."""
+        return await self._store.read(lambda: self._files.check(self._directory, sizes))
+
+    def park(
+        self, backlogs: dict[int, Backlog], cursors: Mapping[int, Cursor], *, lanes: int
+    ) -> None:
+        """The sink, which has so many lanes, is gone: what it has on disk is an orphan from now on.
+        Nothing may be under way, nor be asked of this store later."""
+        self.note(cursors)
+        queue = StoredQueue(self._directory, self._owner, backlogs, cursors=dict(self._cursors))
+        queue.lows = {(lane, lanes): -1 for lane in range(lanes)}
+        self.account(queue.file_bytes)
+        self._store.park(queue)
+
+    def _write_cursors(self) -> None:
+        self._noting = False
+        self._files.write_cursors(self._directory, self._cursors)
+
+    def __repr__(self) -> str:
+        return f"<SinkStore {self._owner.key} {self._used_bytes} bytes>"
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__

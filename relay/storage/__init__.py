@@ -1,0 +1,1 @@
+"""Durable logs on disk: the ingest journal and the parts that every log shares."""

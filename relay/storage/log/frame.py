@@ -1,0 +1,220 @@
+"""Bytes that survive damage to their neighbours: a file header, then checksummed frames. Pure.
+
+Both the journal and the sinks' queues are files of these. Rules:
+
+* A file header says what the file is and which format it has. A whole header of an unknown format
+  is refused (:class:`FormatError`), because reading it as ours could only go wrong; a damaged one
+  is damage, and frames are looked for behind it all the same. Earlier formats are read, the newest
+  is written; ``docs/upgrade.md`` lists what changed.
+* A frame is a header, a little ``meta`` and a ``body``. Header and meta have a checksum of their
+  own, so that the length is trusted before the body is read or skipped: damage inside a body costs
+  that frame alone.
+* Where no whole frame stands, the next one is looked for, byte by byte, by its magic and checksum.
+  What lies between is one :class:`Damage`. Nothing raises for damaged bytes.
+* All integers are little-endian.
+
+=======  ======  =============================================
+offset   bytes   file header (32)
+=======  ======  =============================================
+0        8       what the file is
+8        4       format
+12       4       reserved, 0
+16       8       a number of the owner's choice
+24       4       reserved, 0
+28       4       CRC-32 of the bytes before
+=======  ======  =============================================
+
+=======  ======  =============================================
+offset   bytes   frame header (20), then meta, then body
+=======  ======  =============================================
+0        4       ``\\xf1JF\\x01``
+4        4       CRC-32 of the rest of the header and the meta
+8        2       format
+10       2       bytes of the meta
+12       4       bytes of the body
+16       4       CRC-32 of the body
+=======  ======  =============================================
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from isal.isal_zlib import crc32
+
+from relay.runtime.errors import RelayError
+
+FORMAT = 2
+"""The format of everything below the data directory, as it is written. Newer ones are refused."""
+FORMAT_MIN = 1
+"""The oldest format that is read."""
+FORMATS = f"reads formats {FORMAT_MIN} to {FORMAT} and writes format {FORMAT}"
+"""What this build does with formats, for messages."""
+
+MAGIC = b"\xf1JF\x01"
+
+_FILE = struct.Struct("<8sIIQI")
+_CRC = struct.Struct("<I")
+_FRAME = struct.Struct("<4sI")
+_SIZES = struct.Struct("<HHII")
+FILE_HEADER_BYTES = _FILE.size + _CRC.size
+HEADER_BYTES = _FRAME.size + _SIZES.size
+assert FILE_HEADER_BYTES == 32
+assert HEADER_BYTES == 20
+
+META_BYTES_MAX = 1 << 10
+BODY_BYTES_MAX = 1 << 30
+"""The largest body that settings allow a sender."""
+
+SEARCH_BYTES = 1 << 16
+"""How much is read at a time while looking for the next frame."""
+
+Read = Callable[[int, int], bytes]
+"""``read(offset, size)``: up to ``size`` bytes of the file, fewer only at its end."""
+
+
+class FormatError(RelayError):
+    """A whole, undamaged file in a format that this build does not know."""
+
+    def __init__(self, found: int) -> None:
+        self.found = found
+        super().__init__(f"format {found}; this build {FORMATS}")
+
+
+def is_known(version: int) -> bool:
+    """Whether this build reads a format."""
+    return FORMAT_MIN <= version <= FORMAT
+
+
+@dataclass(frozen=True, slots=True)
+class FrameHeader:
+    """A frame whose header and meta are whole. Offsets count from the start of the file."""
+
+    meta: bytes
+    body_start: int
+    body_bytes: int
+    body_crc: int
+
+    @property
+    def end(self) -> int:
+        """Where the next frame begins."""
+        return self.body_start + self.body_bytes
+
+    def matches(self, body: bytes) -> bool:
+        """Whether this is the frame's body, unharmed."""
+        return len(body) == self.body_bytes and crc32(body) == self.body_crc
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A whole frame, and where it ends."""
+
+    meta: bytes
+    body: bytes
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Bytes from ``start`` to ``end`` that hold no whole frame. ``tail``: nothing follows them."""
+
+    start: int
+    end: int
+    tail: bool
+
+
+def encode_file_header(kind: bytes, number: int) -> bytes:
+    """The header of a file; ``kind`` is 8 bytes, ``number`` the owner's."""
+    head = _FILE.pack(kind, FORMAT, 0, number, 0)
+    return head + _CRC.pack(crc32(head))
+
+
+def decode_file_header(head: bytes, kind: bytes) -> int | None:
+    """The header's number; None where it is damaged. Raises FormatError where it is whole and of
+    an unknown format."""
+    if len(head) < FILE_HEADER_BYTES:
+        return None
+    crc: int = _CRC.unpack_from(head, _FILE.size)[0]
+    found, version, _, number, _ = _FILE.unpack_from(head)
+    if crc32(head[: _FILE.size]) != crc or found != kind:
+        return None
+    if not is_known(version):
+        raise FormatError(version)
+    return int(number)
+
+
+def encode_frame(meta: bytes, body: bytes) -> bytes:
+    """One frame."""
+    return encode_frame_head(meta, body) + body
+
+
+def encode_frame_head(meta: bytes, body: bytes) -> bytes:
+    """What stands before the body, for writers that do not want it copied."""
+    assert len(meta) <= META_BYTES_MAX
+    assert len(body) <= BODY_BYTES_MAX
+    rest = _SIZES.pack(FORMAT, len(meta), len(body), crc32(body)) + meta
+    return _FRAME.pack(MAGIC, crc32(rest)) + rest
+
+
+def read_header(read: Read, offset: int, size: int) -> FrameHeader | None:
+    """The frame header at ``offset`` of a file of ``size`` bytes; None where none is whole, or its
+    body would run past the end."""
+    head = read(offset, HEADER_BYTES)
+    if len(head) < HEADER_BYTES:
+        return None
+    magic, crc = _FRAME.unpack_from(head)
+    version, meta_bytes, body_bytes, body_crc = _SIZES.unpack_from(head, _FRAME.size)
+    body_start = offset + HEADER_BYTES + meta_bytes
+    if magic != MAGIC or not is_known(version) or meta_bytes > META_BYTES_MAX:
+        return None
+    if body_bytes > BODY_BYTES_MAX or body_start + body_bytes > size:
+        return None
+    meta = read(offset + HEADER_BYTES, meta_bytes)
+    if crc32(meta, crc32(head[_FRAME.size :])) != crc:
+        return None
+    return FrameHeader(meta, body_start, body_bytes, body_crc)
+
+
+def find_magic(read: Read, offset: int, size: int) -> int:
+    """The next offset at which a frame's magic stands, ``size`` where there is none."""
+    while offset < size:
+        chunk = read(offset, SEARCH_BYTES)
+        if not chunk:
+            return size
+        found = chunk.find(MAGIC)
+        if found >= 0:
+            return offset + found
+        # A magic may stand across the end of this chunk.
+        offset += max(1, len(chunk) - len(MAGIC) + 1)
+    return size
+
+
+def read_frames(
+    read: Read, start: int, size: int, *, sound: Callable[[bytes], bool] = lambda _: True
+) -> Iterator[Frame | Damage]:
+    """The frames from ``start`` on, and what lies between them where they are damaged.
+
+    ``sound`` tells from a frame's meta whether it can stand there; one that cannot is damage.
+    """
+    offset = good = start
+    while offset < size:
+        frame = _frame_at(read, offset, size, sound)
+        if frame is None:
+            offset = find_magic(read, offset + 1, size)
+            continue
+        if good < offset:
+            yield Damage(good, offset, tail=False)
+        yield frame
+        offset = good = frame.end
+    if good < size:
+        yield Damage(good, size, tail=True)
+
+
+def _frame_at(read: Read, offset: int, size: int, sound: Callable[[bytes], bool]) -> Frame | None:
+    header = read_header(read, offset, size)
+    if header is None or not sound(header.meta):
+        return None
+    body = read(header.body_start, header.body_bytes)
+    return Frame(header.meta, body, header.end) if header.matches(body) else None

@@ -1,0 +1,137 @@
+"""The text of a scrape.
+
+Rules:
+
+* prometheus-client chooses the format and writes all of it, but for the samples of metrics that
+  have a row for each source or sink. With 10,000 sinks those are 300,000 lines, for which it took
+  2 s: a relay that somebody scrapes every second would do little else.
+* A sample's line is the same in every format that the library offers.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from itertools import islice
+
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from relay.runtime.event_loop import give_way
+from relay.telemetry.metric_spec import MetricSpec, buckets_of
+from relay.telemetry.metrics import CATALOGUE
+from relay.telemetry.snapshot import Snapshot
+
+_AT_A_TIME = 500
+_TYPE_LINE = re.compile(rb"# TYPE ([^ ]+) .*\n")
+_OF_AN_EXPORTER = "exporter"
+"""The first label of every metric that has a row for each source or sink."""
+
+_NOTHING = Snapshot()
+
+
+def expose(snapshot: Snapshot, others: CollectorRegistry, *, accept: str) -> tuple[bytes, str]:
+    """Our catalogue and the metrics of ``others`` as text, and its content type, both as the
+    ``Accept`` header wants them."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Families(snapshot, others))
+    encode, content_type = choose_encoder(accept)
+    return b"".join(_filled_in(encode(registry), snapshot)), content_type
+
+
+class _Families(Collector):
+    """Our catalogue, without the samples of what has many, and others."""
+
+    def __init__(self, snapshot: Snapshot, others: CollectorRegistry) -> None:
+        self._snapshot = snapshot
+        self._others = others
+
+    def describe(self) -> Iterator[Metric]:
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        for spec in CATALOGUE:
+            yield spec.family(_NOTHING if _has_many(spec) else self._snapshot)
+        yield from self._others.collect()
+
+
+def _has_many(spec: MetricSpec) -> bool:
+    return spec.labels[:1] == (_OF_AN_EXPORTER,)
+
+
+def _filled_in(text: bytes, snapshot: Snapshot) -> Iterator[bytes]:
+    """The text with the samples that it lacks, each after its metric's head."""
+    many = {spec.name.encode(): spec for spec in CATALOGUE if _has_many(spec)}
+    known = _Known()
+    written = 0
+    for line in _TYPE_LINE.finditer(text):
+        # OpenMetrics leaves a counter's suffix out of its head.
+        spec = many.get(line[1]) or many.get(line[1] + b"_total")
+        if spec is not None:
+            yield text[written : line.end()]
+            lines = _lines(spec, snapshot, known)
+            # Some at a time: all of them are 30 MB, and an event loop waits.
+            while some := "".join(islice(lines, _AT_A_TIME)):
+                yield some.encode()
+                give_way()
+            written = line.end()
+    yield text[written:]
+
+
+def _lines(spec: MetricSpec, snapshot: Snapshot, known: _Known) -> Iterator[str]:
+    """A metric's samples."""
+    if spec.kind == "histogram":
+        yield from _histogram_lines(spec, snapshot, known)
+        return
+    name, owner, others = spec.name, known[spec.labels[:2]], known[spec.labels[2:]]
+    if not spec.labels[2:]:
+        for values, value in spec.rows(snapshot):
+            shown = value if type(value) is int else _shown(value)
+            yield f"{name}{{{owner[values]}}} {shown}\n"
+        return
+    for values, value in spec.rows(snapshot):
+        shown = value if type(value) is int else _shown(value)
+        yield f"{name}{{{owner[values[:2]]},{others[values[2:]]}}} {shown}\n"
+
+
+def _histogram_lines(spec: MetricSpec, snapshot: Snapshot, known: _Known) -> Iterator[str]:
+    name, owner = spec.name, known[spec.labels]
+    for values, distribution in spec.distributions(snapshot):
+        labels, count = owner[values], 0
+        for bound, count in buckets_of(distribution):
+            yield f'{name}_bucket{{{labels},le="{bound}"}} {count}\n'
+        yield f"{name}_count{{{labels}}} {count}\n"
+        yield f"{name}_sum{{{labels}}} {_shown(distribution.sum_s)}\n"
+
+
+def _shown(value: float) -> str:
+    if math.isfinite(value):
+        return repr(float(value))
+    return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+
+
+class _Pairs(dict[tuple[str, ...], str]):
+    """Labels of these names as a line has them, by their values: each is put together once."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self._names = names
+
+    def __missing__(self, values: tuple[str, ...]) -> str:
+        pairs = zip(self._names, values, strict=True)
+        found = self[values] = ",".join([f'{name}="{_escaped(value)}"' for name, value in pairs])
+        return found
+
+
+class _Known(dict[tuple[str, ...], _Pairs]):
+    """Labels by their names."""
+
+    def __missing__(self, names: tuple[str, ...]) -> _Pairs:
+        found = self[names] = _Pairs(names)
+        return found
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
