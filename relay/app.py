@@ -20,36 +20,36 @@ from functools import partial
 from relay import __version__
 from relay.api.admin import AdminServer
 from relay.api.contract import EVERYTHING, StatusFilter
-from relay.api.status import Facts
+from relay.api.status import StatusSource
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.config.exporter.types import Exporter, SecretRef, Sink
 from relay.config.settings.lint import notices
 from relay.config.settings.settings import Address, Settings
 from relay.control.build_pipeline import make_engine
-from relay.control.durability.admission import NO_MEMORY, Acceptance
-from relay.control.durability.checkpointer import Keeper
+from relay.control.durability.admission import ZERO_MEMORY, Admission
+from relay.control.durability.checkpointer import Checkpointer
 from relay.control.durability.open_storage import OpenStorage, open_storage
-from relay.control.durability.replay import NO_REPLAY, Replay
-from relay.control.explain import Explainer, Question, answer
+from relay.control.durability.replay import IDLE_REPLAY, Replay
+from relay.control.explain import Explainer, ExplainQuery, answer
 from relay.control.reconcile.diff import Changes
-from relay.control.reconcile.reconciler import Fleet
+from relay.control.reconcile.reconciler import SinkReconciler
 from relay.control.reconcile.reloader import Reloader
-from relay.control.reconcile.sink_entry import Fittings, Survey
+from relay.control.reconcile.sink_entry import SinkDependencies, SinksSnapshot
 from relay.control.shutdown_report import ShutdownLosses
 from relay.control.time_slicing import Turns
-from relay.pipeline.contract import Accepted, Tenant
-from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, Origin
+from relay.pipeline.contract import IngestResult, Tenant
+from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, IngestPath
 from relay.receiver.http.connection_limit import raise_descriptor_limit
 from relay.receiver.remote_write import IngestServer
 from relay.runtime import gc_pacing, log_setup, malloc
 from relay.runtime.errors import ConfigError
 from relay.selector.inventory.store import ManifestIndex
-from relay.sink.encode_scheduler import Packing
+from relay.sink.encode_scheduler import EncodeScheduler
 from relay.sink.http.client import Transport
 from relay.sink.queue.fair_share import BufferedBytes
-from relay.sink.reporting.ledger import NO_POINTS
-from relay.sink.retry.circuit_breaker import Circuits
+from relay.sink.reporting.ledger import EMPTY_LEDGER
+from relay.sink.retry.circuit_breaker import CircuitBreakers
 from relay.sink.worker import SinkWorker
 from relay.storage.log.filesystem import Disk
 from relay.telemetry.loop_lag import LoopLag
@@ -62,7 +62,7 @@ UPKEEP_INTERVAL_S_MAX = 1.0
 """How often checkpoints are saved. What was delivered since the last one is delivered once more
 after a crash."""
 
-UPKEEP_COST = 0.02
+UPKEEP_CPU_FRACTION = 0.02
 """How much of the event loop's time upkeep may take; it grows with the number of sinks."""
 
 FLUSH_MAX = 500
@@ -107,18 +107,18 @@ class Relay:
         self._lag = LoopLag()
         self._lag_task: asyncio.Task[None] | None = None
         self._transport: Transport | None = None
-        self._fleet: Fleet | None = None
+        self._reconciler: SinkReconciler | None = None
         self._reloader: Reloader | None = None
         self._watch_task: asyncio.Task[None] | None = None
         self._memory = BufferedBytes()
-        self._circuits = Circuits(self._rng)
-        self._packing = Packing()
+        self._circuit_breakers = CircuitBreakers(self._rng)
+        self._encode_scheduler = EncodeScheduler()
         self._storage: OpenStorage | None = None
         self._replay: Replay | None = None
         self._replay_task: asyncio.Task[None] | None = None
-        self._acceptance: Acceptance | None = None
+        self._admission: Admission | None = None
         self._upkeep_timer: asyncio.TimerHandle | None = None
-        self._keeper: Keeper | None = None
+        self._checkpointer: Checkpointer | None = None
         self._ingest = IngestServer(
             settings.listen,
             ingest,
@@ -151,7 +151,7 @@ class Relay:
             self._transport = Transport(
                 allow_private=self._settings.allow_private_endpoints, proxy=self._settings.proxy
             )
-            self._fleet = Fleet(
+            self._reconciler = SinkReconciler(
                 self._engine,
                 self._make_worker,
                 drain_timeout_s=self._settings.shutdown.drain_timeout_s,
@@ -161,11 +161,11 @@ class Relay:
                 settled=self._turns.settled,
             )
             self._reloader = Reloader(
-                self._settings, self._fleet, self._set_inventory, clock=self._clock
+                self._settings, self._reconciler, self._set_inventory, clock=self._clock
             )
             await self._reloader.start()
-            self._fleet.start()
-            self._admit(self._fleet)
+            self._reconciler.start()
+            self._admit(self._reconciler)
             await self._admin.start()
             await self._ingest.start()
         except ConfigError as error:
@@ -176,8 +176,8 @@ class Relay:
         except BaseException:
             await self.stop()
             raise
-        malloc.settle()
-        gc_pacing.settle()
+        malloc.configure_malloc()
+        gc_pacing.configure_gc()
         loop = asyncio.get_running_loop()
         self._lag_task = loop.create_task(self._lag.run())
         if self._settings.watch.enabled:
@@ -185,7 +185,7 @@ class Relay:
         self._ready = self._started = True
         for notice in notices(self._settings, os.environ):
             _log.warning("%s", notice)
-        if self._settings.exporters and not list(self._fleet.exporters):
+        if self._settings.exporters and not list(self._reconciler.exporters):
             paths = ", ".join(str(one.path) for one in self._settings.exporters)
             _log.warning("no Exporter: nothing is exported to anybody", extra={"paths": paths})
         _log.info(
@@ -194,7 +194,7 @@ class Relay:
                 "version": __version__,
                 "listen": str(self._ingest.address),
                 "adminListen": str(self._admin.address),
-                "exporters": len(list(self._fleet.exporters)),
+                "exporters": len(list(self._reconciler.exporters)),
                 "faults": len(self._reloader.faults),
             },
         )
@@ -214,16 +214,16 @@ class Relay:
         # Bodies on their way may still arrive, within a part of the time that there is.
         await self._ingest.stop(timeout_s=min(INGEST_STOP_S_MAX, timeout_s / 4))
         self._turns.close()
-        if self._acceptance is not None:
-            self._acceptance.stopping = True
+        if self._admission is not None:
+            self._admission.stopping = True
         for timer in (self._flush_timer, self._upkeep_timer):
             if timer is not None:
                 timer.cancel()
-        if self._acceptance is None or not self._acceptance.waits_on_disk:
+        if self._admission is None or not self._admission.waits_on_disk:
             _offer(self._engine.finish(self._tick()))
-        if self._fleet is not None:
-            losses = ShutdownLosses(self._fleet)
-            await self._fleet.drain(max(0.0, deadline - self._tick()))
+        if self._reconciler is not None:
+            losses = ShutdownLosses(self._reconciler)
+            await self._reconciler.drain(max(0.0, deadline - self._tick()))
             self.given_up = losses.count(self._storage.journal.keeps if self._storage else None)
         await self._close_storage()
         await self._admin.stop()
@@ -238,7 +238,7 @@ class Relay:
 
     def undelivered(self) -> int:
         """Points that wait for their endpoints at this moment."""
-        reports = self._fleet.reports() if self._fleet is not None else ()
+        reports = self._reconciler.reports() if self._reconciler is not None else ()
         return sum(report.ledger.queued + report.open for report in reports)
 
     async def reload(self) -> Changes:
@@ -258,10 +258,10 @@ class Relay:
         raw: bytes,
         encoding: str,
         protocol: WriteProtocol,
-    ) -> Coroutine[None, None, Accepted]:
-        """Take in one decompressed request; see :class:`relay.pipeline.contract.Accept`."""
-        assert self._acceptance is not None
-        return self._acceptance.accept(
+    ) -> Coroutine[None, None, IngestResult]:
+        """Take in one decompressed request; see :class:`relay.pipeline.contract.IngestHandler`."""
+        assert self._admission is not None
+        return self._admission.accept(
             body, tenant=tenant, now=now, raw=raw, encoding=encoding, protocol=protocol
         )
 
@@ -289,26 +289,34 @@ class Relay:
         """Return the ``/status`` document, or the part that is asked for."""
         return self.facts().status(wanted)
 
-    async def explain(self, question: Question) -> list[str]:
+    async def explain(self, question: ExplainQuery) -> list[str]:
         """Who takes a series, and why, as of now. Raises ConfigError."""
-        running = {one.id: one for one in self._fleet.exporters} if self._fleet is not None else {}
+        running = (
+            {one.id: one for one in self._reconciler.exporters}
+            if self._reconciler is not None
+            else {}
+        )
         explainer = Explainer.running(self._engine, running)
         return await answer(question, explainer, self._turns, self._origin_of(question.tenant))
 
-    def facts(self) -> Facts:
+    def facts(self) -> StatusSource:
         """Everything that can be said of this moment. Takes long beside thousands of sinks."""
-        if self._fleet is None:
-            return self._facts(Survey((), (), NO_POINTS))
-        exporters, reports = tuple(self._fleet.exporters), tuple(self._fleet.reports())
-        return self._facts(Survey(exporters, reports, self._fleet.departed()))
+        if self._reconciler is None:
+            return self._facts(SinksSnapshot((), (), EMPTY_LEDGER))
+        exporters, reports = tuple(self._reconciler.exporters), tuple(self._reconciler.reports())
+        return self._facts(SinksSnapshot(exporters, reports, self._reconciler.departed()))
 
-    async def look(self) -> Facts:
+    async def look(self) -> StatusSource:
         """The same for the admin listener, with turns for others between."""
-        survey = await self._fleet.survey() if self._fleet else Survey((), (), NO_POINTS)
+        survey = (
+            await self._reconciler.survey()
+            if self._reconciler
+            else SinksSnapshot((), (), EMPTY_LEDGER)
+        )
         return self._facts(survey)
 
-    def _facts(self, survey: Survey) -> Facts:
-        return Facts(
+    def _facts(self, survey: SinksSnapshot) -> StatusSource:
+        return StatusSource(
             now=self._clock(),
             started_at=self._started_at,
             ingest=self._ingest.statistics(),
@@ -322,9 +330,9 @@ class Relay:
             departed=survey.departed,
             store=self._storage.store.statistics() if self._storage else None,
             journal=self._storage.journal.statistics() if self._storage else None,
-            replay=self._replay.statistics() if self._replay else NO_REPLAY,
-            memory=self._acceptance.memory() if self._acceptance else NO_MEMORY,
-            unreachable_endpoints=self._circuits.open,
+            replay=self._replay.statistics() if self._replay else IDLE_REPLAY,
+            memory=self._admission.memory() if self._admission else ZERO_MEMORY,
+            unreachable_endpoints=self._circuit_breakers.open,
         )
 
     @property
@@ -337,7 +345,9 @@ class Relay:
         """Where operators reach us; only after :meth:`start`."""
         return self._admin.address
 
-    def _make_worker(self, exporter: Exporter, sink: Sink, fittings: Fittings) -> SinkWorker:
+    def _make_worker(
+        self, exporter: Exporter, sink: Sink, dependencies: SinkDependencies
+    ) -> SinkWorker:
         assert self._transport is not None
 
         def lookup(reference: SecretRef, default_key: str) -> str:
@@ -353,21 +363,21 @@ class Relay:
             sink,
             transport=self._transport,
             secrets=lookup,
-            hold=self._engine.positions.hold,
-            release=self._engine.positions.release,
+            hold=self._engine.offsets.hold,
+            release=self._engine.offsets.release,
             rng=self._rng,
             clock=self._clock,
             tick=self._tick,
-            circuits=self._circuits,
+            circuit_breakers=self._circuit_breakers,
             memory=self._memory,
-            store=fittings.store,
-            make_room=fittings.make_room,
-            low_limit=fittings.low_limit,
-            awake=fittings.awake,
-            packing=self._packing,
+            store=dependencies.store,
+            make_room=dependencies.make_room,
+            low_limit=dependencies.low_limit,
+            awake=dependencies.awake,
+            encode_scheduler=self._encode_scheduler,
         )
 
-    def _origin_of(self, tenant: Tenant | None) -> Origin:
+    def _origin_of(self, tenant: Tenant | None) -> IngestPath:
         """What the path of a request says of whose series it brings."""
         if tenant is None:
             return ANYWHERE
@@ -375,30 +385,30 @@ class Relay:
             return MULTITENANT
         return self._engine.router.tenancy.origin((tenant.account, tenant.project))
 
-    def _admit(self, fleet: Fleet) -> None:
+    def _admit(self, reconciler: SinkReconciler) -> None:
         """Make everything ready for requests, and begin to replay the journal, if there is one."""
         if self._storage is not None:
             checkpoint = self._storage.checkpoint
             if self._storage.knowledge is None:
                 checkpoint = replace(checkpoint, learned=0)
             else:
-                self._engine.recall(self._storage.knowledge)
-                self._storage.journal.saved_version = self._engine.learned
+                self._engine.import_metadata(self._storage.knowledge)
+                self._storage.journal.saved_version = self._engine.metadata_version
             self._replay = Replay(
                 self._engine,
-                fleet,
+                reconciler,
                 self._storage.journal,
                 checkpoint,
                 deliver=self._deliver,
-                crowded=lambda: self._acceptance is not None and self._acceptance.crowded,
+                crowded=lambda: self._admission is not None and self._admission.crowded,
                 origin_of=self._origin_of,
                 tick=self._tick,
                 turns=self._turns,
             )
-            self._keeper = Keeper(self._engine, fleet, self._storage, self._replay)
-        self._acceptance = Acceptance(
+            self._checkpointer = Checkpointer(self._engine, reconciler, self._storage, self._replay)
+        self._admission = Admission(
             self._engine,
-            fleet,
+            reconciler,
             journal=self._storage.journal if self._storage else None,
             replay=self._replay,
             memory_bytes_max=self._data_bytes_max,
@@ -417,25 +427,25 @@ class Relay:
     def _upkeep(self) -> None:
         """What is done over and over: measure memory, save how far sinks are, trim the journal."""
         began = self._tick()
-        assert self._acceptance is not None
-        self._acceptance.measure()
+        assert self._admission is not None
+        self._admission.measure()
         if self._storage is not None:
             self._storage.look_after(self._tick())
-        if self._keeper is not None:
-            self._turns.soon(partial(self._keeper.keep, began))
-        interval_s = max(UPKEEP_INTERVAL_S_MIN, (self._tick() - began) / UPKEEP_COST)
+        if self._checkpointer is not None:
+            self._turns.soon(partial(self._checkpointer.keep, began))
+        interval_s = max(UPKEEP_INTERVAL_S_MIN, (self._tick() - began) / UPKEEP_CPU_FRACTION)
         self._upkeep_timer = asyncio.get_running_loop().call_later(
             min(interval_s, UPKEEP_INTERVAL_S_MAX), self._upkeep
         )
 
     async def _close_storage(self) -> None:
         if self._storage is not None:
-            if self._keeper is not None:
-                await self._keeper.leave()
+            if self._checkpointer is not None:
+                await self._checkpointer.leave()
             await self._storage.close(
-                self._keeper.checkpoint() if self._keeper else None,
-                low=self._engine.positions.reach,
-                knowledge=self._keeper.taught() if self._keeper else None,
+                self._checkpointer.checkpoint() if self._checkpointer else None,
+                low=self._engine.offsets.reach,
+                knowledge=self._checkpointer.taught() if self._checkpointer else None,
             )
 
     def _deliver(self, sealed: Iterable[tuple[OpenBatch, SealedBatch]]) -> None:
@@ -459,7 +469,7 @@ class Relay:
         self._turns.soon(self._seal_due)
 
     def _seal_due(self) -> None:
-        _offer(self._engine.due(self._tick(), most=FLUSH_MAX))
+        _offer(self._engine.flush_due(self._tick(), most=FLUSH_MAX))
         self._arm()
 
     async def _set_inventory(self, index: ManifestIndex) -> None:
@@ -473,8 +483,8 @@ class Relay:
 def _offer(sealed: Iterable[tuple[OpenBatch, SealedBatch]]) -> None:
     """Hand sealed batches to the sinks that own them."""
     for batch, points in sealed:
-        assert isinstance(batch.owner, SinkWorker)
-        batch.owner.offer(points, batch.lane)
+        assert isinstance(batch.sink, SinkWorker)
+        batch.sink.offer(points, batch.shard)
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

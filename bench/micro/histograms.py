@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from bench.micro.journal_cost import field, varint
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.metrics import Temporality
-from relay.pipeline.engine import Engine
-from relay.pipeline.routing.match_set import SinkTally, Target, TargetOptions
+from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.routing.match_set import OutputOptions, SinkCounter, SinkOutputSpec
 from relay.runtime import gc_pacing
 from relay.selector.matchers import Selector
 
@@ -105,10 +105,10 @@ class Run:
     def __init__(
         self, target: Callable[[int], Heads], temporality: Temporality, rounds: int
     ) -> None:
-        self.engine = Engine()
+        self.engine = MetricsPipeline()
         self.batch = OpenBatch(None, limit=10_000)
-        options = TargetOptions(temporality)
-        sink = Target(SinkTally("x", "y"), [self.batch], options)
+        options = OutputOptions(temporality)
+        sink = SinkOutputSpec(SinkCounter("x", "y"), [self.batch], options)
         self.engine.add_exporter("x", "", [("all", Selector(()), [sink])])
         self.bodies = bodies(target, rounds)
         self.tick = 0.0
@@ -119,11 +119,11 @@ class Run:
         samples = 0
         started = time.process_time()
         for body in chosen:
-            intake = self.engine.ingest(body, now=1e9, tick=self.tick)
-            samples += intake.samples
+            transaction = self.engine.ingest(body, now=1e9, tick=self.tick)
+            samples += transaction.samples
             self.tick += INTERVAL_S * SERIES_PER_REQUEST / SERIES
-            for _, sealed in (*intake.sealed, *self.engine.due(self.tick)):
-                self.engine.positions.release(sealed.oldest)
+            for _, sealed in (*transaction.sealed, *self.engine.flush_due(self.tick)):
+                self.engine.offsets.release(sealed.oldest)
         return time.process_time() - started, samples
 
 
@@ -148,7 +148,7 @@ def main() -> None:
     best: dict[str, float] = {}
     for run in runs.values():
         run.seconds(4 * per_round)  # series are known then, and what they make up, too
-    gc_pacing.settle()  # as the relay does
+    gc_pacing.configure_gc()  # as the relay does
     for _ in range(arguments.rounds):
         for name, run in runs.items():
             seconds, samples = run.seconds(per_round)

@@ -15,8 +15,8 @@ from typing import Any
 
 import relay
 from relay.codec.otlp.batch import OpenBatch
-from relay.pipeline.engine import Engine
-from relay.pipeline.routing.match_set import SinkTally, Target
+from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.selector.metricsql.parser import parse_query
 
 BATCH_POINTS = 10_000
@@ -29,10 +29,10 @@ ROUND_S = 15.0
 
 def run(given: dict[str, Any]) -> dict[str, Any]:
     """One case: four marks, before and behind ingesting, and before and behind encoding."""
-    engine = Engine()
+    engine = MetricsPipeline()
     targets = [
-        Target(
-            SinkTally("one", f"sink-{number}"),
+        SinkOutputSpec(
+            SinkCounter("one", f"sink-{number}"),
             [OpenBatch(None, limit=BATCH_POINTS, timeout_s=BATCH_TIMEOUT_S)],
         )
         for number in range(given["sinks"])
@@ -46,7 +46,7 @@ def run(given: dict[str, Any]) -> dict[str, Any]:
     samples, sealed = ingest(engine, given["measured"], start_s, given["protocol"])
     mark()
     assert samples == given["samples"], (samples, given["samples"])
-    sealed += [batch for one in targets for lane in one.lanes if (batch := lane.seal())]
+    sealed += [batch for one in targets for shard in one.shards if (batch := shard.seal())]
     mark()
     for batch in sealed:
         batch.encode()
@@ -60,20 +60,20 @@ def mark() -> None:
 
 
 def ingest(
-    engine: Engine, rounds: list[list[bytes]], start_s: float, protocol: Any
+    engine: MetricsPipeline, rounds: list[list[bytes]], start_s: float, protocol: Any
 ) -> tuple[int, list[Any]]:
     """How many samples were taken, and the batches that were filled."""
     samples, filled = 0, []
     for number, bodies in enumerate(rounds):
         tick = start_s + ROUND_S * number
         for body in bodies:
-            intake = engine.ingest(body, now=1e9 + tick, tick=tick, protocol=protocol)
-            samples += intake.samples
-            filled += intake.sealed
-        filled += engine.due(tick + ROUND_S)
+            transaction = engine.ingest(body, now=1e9 + tick, tick=tick, protocol=protocol)
+            samples += transaction.samples
+            filled += transaction.sealed
+        filled += engine.flush_due(tick + ROUND_S)
     batches = [batch for _, batch in filled]
     for batch in batches:
-        engine.positions.release(batch.oldest)
+        engine.offsets.release(batch.oldest)
     return samples, batches
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 import cramjam
 
 from relay.codec.otlp.batch import OpenBatch
-from relay.pipeline.batching.transaction import Intake
-from relay.pipeline.engine import Engine
-from relay.pipeline.routing.match_set import SinkTally, Target
+from relay.pipeline.batching.transaction import BatchTransaction
+from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.selector.matchers import Selector
 from relay.storage.journal.checkpoint import Checkpoint
 from relay.storage.journal.journal import Fsync, Journal
@@ -82,11 +82,11 @@ def requests(rounds: int) -> list[tuple[bytes, bytes]]:
     return bodies
 
 
-def made_engine() -> Engine:
+def made_engine() -> MetricsPipeline:
     """An engine with one exporter that takes everything."""
-    engine = Engine()
+    engine = MetricsPipeline()
     batch = OpenBatch(None, limit=500)
-    target = Target(SinkTally("x", "y"), [batch])
+    target = SinkOutputSpec(SinkCounter("x", "y"), [batch])
     engine.add_exporter("x", "", [("all", Selector(()), [target])])
     return engine
 
@@ -99,11 +99,11 @@ async def run(bodies: list[tuple[bytes, bytes]], fsync: Fsync | None, directory:
         journal = Journal(directory, directory / "checkpoint", bytes_max=4 << 30, fsync=fsync)
         await journal.open()
 
-    def take(body: bytes) -> Intake:
-        intake = engine.ingest(body, now=1e9, tick=0.0)
-        for _, sealed in intake.sealed:
-            engine.positions.release(sealed.oldest)
-        return intake
+    def take(body: bytes) -> BatchTransaction:
+        transaction = engine.ingest(body, now=1e9, tick=0.0)
+        for _, sealed in transaction.sealed:
+            engine.offsets.release(sealed.oldest)
+        return transaction
 
     for body, _ in bodies[: SERIES // SERIES_PER_REQUEST]:
         take(body)  # series are known then, as they are after the first scrape
@@ -111,9 +111,9 @@ async def run(bodies: list[tuple[bytes, bytes]], fsync: Fsync | None, directory:
 
     async def send() -> None:
         for body, raw in pending:
-            intake = take(body)
+            transaction = take(body)
             if journal is not None:
-                await journal.append(Record(intake.request, 1e9, "snappy", None, raw))
+                await journal.append(Record(transaction.request, 1e9, "snappy", None, raw))
             else:
                 await asyncio.sleep(0)
 

@@ -26,8 +26,8 @@ from statistics import median
 from bench.dataset import Shape, write_dataset
 from bench.micro.bodies import START_MS, bodies_of
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
-from relay.pipeline.engine import Engine
-from relay.pipeline.routing.match_set import SinkTally, Target
+from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.runtime import gc_pacing
 from relay.selector.metricsql.parser import parse_query
 
@@ -47,11 +47,11 @@ class Rig:
     """An engine with one exporter; what it seals is kept."""
 
     def __init__(self, *, query: str = "{}", sinks: int = 1, version: str = "1.0") -> None:
-        self._engine = Engine()
+        self._engine = MetricsPipeline()
         self._version = version
         targets = [
-            Target(
-                SinkTally("one", f"sink-{number}"),
+            SinkOutputSpec(
+                SinkCounter("one", f"sink-{number}"),
                 [OpenBatch(None, limit=BATCH_POINTS, timeout_s=BATCH_TIMEOUT_S)],
             )
             for number in range(sinks)
@@ -67,23 +67,23 @@ class Rig:
         samples = 0
         start = time.process_time()
         for body in bodies:
-            intake = engine.ingest(
+            transaction = engine.ingest(
                 body,
                 now=1e9 + self._tick,
                 tick=self._tick,
                 protocol="remote_write_v2" if self._version == "2.0" else "remote_write_v1",
             )
-            samples += intake.samples
-            self._keep(intake.sealed)
+            samples += transaction.samples
+            self._keep(transaction.sealed)
         self._tick += ROUND_S
-        self._keep(engine.due(self._tick))
+        self._keep(engine.flush_due(self._tick))
         spent = time.process_time() - start
         assert samples, "samples were taken"
         return spent
 
     def _keep(self, filled: Sequence[tuple[OpenBatch, SealedBatch]]) -> None:
         for _, sealed in filled:
-            self._engine.positions.release(sealed.oldest)
+            self._engine.offsets.release(sealed.oldest)
             self.sealed.append(sealed)
 
 
@@ -118,7 +118,7 @@ def new(root: Path, series: int) -> float:
 
 def measure(series: int) -> dict[str, float]:
     """Every part, in s a sample."""
-    gc_pacing.settle()
+    gc_pacing.configure_gc()
     rounds = KNOWN_ROUNDS + 3
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="relay-bench-") as scratch:

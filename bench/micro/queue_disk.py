@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from relay.sink.queue.payload import STORED, Payload
+from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.sink.spill.owner import Owner
 from relay.sink.spill.store import QueueStore
 
@@ -23,9 +23,9 @@ BATCH = 20
 BODY_BYTES = 12_000
 
 
-def payload(number: int, body: bytes) -> Payload:
+def payload(number: int, body: bytes) -> EncodedRequest:
     """One of the usual size."""
-    return Payload(body, "gzip", 500, 60_000, number, 0, float(number))
+    return EncodedRequest(body, "gzip", 500, 60_000, number, 0, float(number))
 
 
 async def measure(root: Path, *, sync: bool) -> None:
@@ -37,7 +37,7 @@ async def measure(root: Path, *, sync: bool) -> None:
     with Timer(f"saved, sync={sync}"):
         for start in range(0, PAYLOADS // SINKS, BATCH):
             batch = [(payload(start + n, body), start + n) for n in range(BATCH)]
-            await asyncio.gather(*(sink.save(0, batch, lanes=1) for sink in sinks))
+            await asyncio.gather(*(sink.save(0, batch, shards=1) for sink in sinks))
     await store.close()
     with Timer("found at start-up"):
         store = QueueStore(root, bytes_max=1 << 30, sync=sync)

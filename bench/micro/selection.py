@@ -24,8 +24,9 @@ from pathlib import Path
 from bench.dataset import labels_of
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.protobuf import field_bytes, varint
-from relay.pipeline.engine import Engine, Limits
-from relay.pipeline.routing.match_set import SinkTally, Target
+from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.limits import Limits
+from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.pipeline.routing.tenancy import Tenancy
 from relay.runtime import gc_pacing
 from relay.selector.matchers import Selector
@@ -86,21 +87,21 @@ def bodies(series: Iterator[dict[str, str]]) -> Iterator[bytes]:
         yield request(part)
 
 
-def ingest_s(engine: Engine, *parts: bytes) -> float:
+def ingest_s(engine: MetricsPipeline, *parts: bytes) -> float:
     """CPU seconds that requests take; batches that are full go nowhere."""
     start = time.process_time()
     for body in parts:
-        intake = engine.ingest(body, now=1e9, tick=0.0)
-        for _, sealed in intake.sealed:
-            engine.positions.release(sealed.oldest)
+        transaction = engine.ingest(body, now=1e9, tick=0.0)
+        for _, sealed in transaction.sealed:
+            engine.offsets.release(sealed.oldest)
     return time.process_time() - start
 
 
 def sources(
     exporter: str, selectors: Sequence[Selector]
-) -> list[tuple[str, Selector, Sequence[Target]]]:
+) -> list[tuple[str, Selector, Sequence[SinkOutputSpec]]]:
     """Sources that feed one sink."""
-    target = Target(SinkTally(exporter, "sink"), (OpenBatch(None, limit=BATCH_POINTS),))
+    target = SinkOutputSpec(SinkCounter(exporter, "sink"), (OpenBatch(None, limit=BATCH_POINTS),))
     return [(f"source-{n}", selector, (target,)) for n, selector in enumerate(selectors)]
 
 
@@ -114,9 +115,9 @@ def exporter_name(number: int) -> str:
     return f"{project_of(number)}/default/e{number}"
 
 
-def with_exporters(numbers: Iterable[int]) -> Engine:
+def with_exporters(numbers: Iterable[int]) -> MetricsPipeline:
     """An engine with these exporters of 2,000 projects."""
-    engine = Engine(tenancy=Tenancy(PROJECT_LABEL))
+    engine = MetricsPipeline(tenancy=Tenancy(PROJECT_LABEL))
     for number in numbers:
         name = exporter_name(number)
         engine.add_exporter(name, project_of(number), sources(name, [selector_of(number)]))
@@ -208,10 +209,10 @@ def cold() -> None:
     best_known = 0.0
     for _ in range(5):
         for query in queries:
-            engine = Engine()
+            engine = MetricsPipeline()
             engine.add_exporter("d/e", "", sources("d/e", [parse_selector(query)]))
             best[query] = max(best[query], count / ingest_s(engine, *parts))
-            engine.router.fold()
+            engine.router.flush_counters()
             shares[query] = sum(tally.samples for tally in engine.router.tallies()) / count
             for _ in range(3):  # until the order of the series is known, too
                 ingest_s(engine, *parts)
@@ -223,7 +224,7 @@ def cold() -> None:
 
 def memory() -> None:
     """A million active series, half of them exported once."""
-    engine = Engine(Limits(series_max=2_000_000))
+    engine = MetricsPipeline(Limits(series_max=2_000_000))
     engine.add_exporter("d/e", "", sources("d/e", [parse_selector('{half="1"}')]))
     before = resident_bytes()
     count = 500_000
@@ -250,7 +251,7 @@ def memory() -> None:
 
 def flood() -> None:
     """Known series beside somebody who sends only new ones, in a table that is full."""
-    engine = Engine(Limits(series_max=100_000))
+    engine = MetricsPipeline(Limits(series_max=100_000))
     engine.add_exporter("d/e", "", sources("d/e", [parse_selector("{}")]))
     steady = list(bodies(labels_of(n) for n in range(50_000)))
     for _ in range(3):
@@ -288,7 +289,7 @@ def main(arguments: Sequence[str]) -> int:
     if unknown:
         print(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}", file=sys.stderr)
         return 2
-    gc_pacing.settle()
+    gc_pacing.configure_gc()
     for name in arguments or PARTS:
         print(f"[{name}]")
         PARTS[name]()

@@ -23,10 +23,10 @@ import uvloop
 from bench.micro.journal_cost import requests
 from relay.codec.compression import compress
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
-from relay.codec.otlp.point_buffer import Arena
+from relay.codec.otlp.point_buffer import PointBuffer
 from relay.config.exporter.types import Batch, OtlpHttp, Queue, Retry, Sink
-from relay.pipeline.engine import Engine
-from relay.pipeline.routing.match_set import SinkTally, Target
+from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.selector.matchers import Selector
 from relay.sink.http.client import Transport
 from relay.sink.worker import SinkWorker
@@ -74,7 +74,7 @@ class Encoded:
 
     data: bytes
     count: int
-    arena: Arena = field(default_factory=Arena)
+    arena: PointBuffer = field(default_factory=PointBuffer)
     oldest: int = 0
     opened_at: float = 0.0
 
@@ -85,9 +85,11 @@ class Encoded:
 
 def encoded_batch(points: int) -> Encoded:
     """Real points, as the pipeline makes them."""
-    engine = Engine()
+    engine = MetricsPipeline()
     batch = OpenBatch(None, limit=points)
-    engine.add_exporter("x", "", [("all", Selector(()), [Target(SinkTally("x", "y"), [batch])])])
+    engine.add_exporter(
+        "x", "", [("all", Selector(()), [SinkOutputSpec(SinkCounter("x", "y"), [batch])])]
+    )
     sealed: list[SealedBatch] = []
     for body, _ in requests(-(-points // 5000)):
         sealed += [one for _, one in engine.ingest(body, now=1e9, tick=0.0).sealed]

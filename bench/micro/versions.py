@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from bench.micro.journal_cost import field, varint
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.remote_write.v1 import WriteProtocol
-from relay.pipeline.engine import Engine
-from relay.pipeline.routing.match_set import SinkTally, Target
+from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.runtime import gc_pacing
 from relay.selector.matchers import Selector
 
@@ -91,8 +91,8 @@ class Run:
     """One version on an engine of its own."""
 
     def __init__(self, encode: Encode, protocol: WriteProtocol) -> None:
-        self.engine = Engine()
-        sink = Target(SinkTally("x", "y"), [OpenBatch(None, limit=10_000)])
+        self.engine = MetricsPipeline()
+        sink = SinkOutputSpec(SinkCounter("x", "y"), [OpenBatch(None, limit=10_000)])
         self.engine.add_exporter("x", "", [("all", Selector(()), [sink])])
         self.protocol = protocol
         self.bodies = bodies(encode)
@@ -103,10 +103,10 @@ class Run:
         samples = 0
         started = time.process_time()
         for body in chosen:
-            intake = self.engine.ingest(body, now=1e9, tick=0.0, protocol=self.protocol)
-            samples += intake.samples
-            for _, sealed in intake.sealed:
-                self.engine.positions.release(sealed.oldest)
+            transaction = self.engine.ingest(body, now=1e9, tick=0.0, protocol=self.protocol)
+            samples += transaction.samples
+            for _, sealed in transaction.sealed:
+                self.engine.offsets.release(sealed.oldest)
         return time.process_time() - started, samples
 
 
@@ -127,7 +127,7 @@ def main() -> None:
     best: dict[str, float] = {}
     for run in runs.values():
         run.seconds(3 * per_round)  # series are known then
-    gc_pacing.settle()  # as the relay does
+    gc_pacing.configure_gc()  # as the relay does
     for _ in range(arguments.rounds):
         for name, run in runs.items():
             seconds, samples = run.seconds(per_round)

@@ -27,14 +27,14 @@ import msgspec
 from aiohttp import web
 
 from relay.api.access import Gate
-from relay.api.contract import StatusFilter, View
+from relay.api.contract import StatusFilter, StatusView
 from relay.config.settings.settings import Address, Admin
-from relay.control.explain import Question
+from relay.control.explain import ExplainQuery
 from relay.receiver.http.listener import SERVER_HEADER, Listener
 from relay.receiver.http.tls import server_context
 from relay.receiver.request_target import parse_tenant
 from relay.runtime.errors import RelayError
-from relay.runtime.event_loop import aside, give_way
+from relay.runtime.event_loop import run_in_thread, yield_to_loop
 from relay.sink.reporting.health import STATES
 from relay.telemetry.registry import Telemetry
 
@@ -61,8 +61,8 @@ class AdminServer:
         *,
         not_ready: Callable[[], Sequence[str]],
         degraded: Callable[[], Sequence[str]],
-        look: Callable[[], Awaitable[View]],
-        explain: Callable[[Question], Awaitable[Sequence[str]]],
+        look: Callable[[], Awaitable[StatusView]],
+        explain: Callable[[ExplainQuery], Awaitable[Sequence[str]]],
         access: Admin | None = None,
     ) -> None:
         access = access or Admin()
@@ -126,14 +126,14 @@ class AdminServer:
             return web.Response(status=400, text=text, headers=_HEADERS)
         async with self._one_at_a_time(self._rendering):
             view = await self._look()
-            body = await aside(lambda: _document(view, wanted, pretty=pretty))
+            body = await run_in_thread(lambda: _document(view, wanted, pretty=pretty))
         return _json(body)
 
     async def _show_explanation(self, request: web.Request) -> web.Response:
         query = request.query
         try:
             account = query.get("account", "")
-            question = Question(
+            question = ExplainQuery(
                 query.get("series", ""),
                 parse_tenant(account) if account else None,
                 query.get("exporter", ""),
@@ -164,19 +164,19 @@ class AdminServer:
         accept = ",".join(request.headers.getall("Accept", ()))
         async with self._one_at_a_time(self._rendering):
             view = await self._look()
-            body, content_type = await aside(lambda: self._render(view, accept))
+            body, content_type = await run_in_thread(lambda: self._render(view, accept))
         response = web.Response(body=body, headers={**_HEADERS, "Content-Type": content_type})
         response.enable_compression()  # only where Accept-Encoding allows it
         return response
 
-    def _render(self, view: View, accept: str) -> tuple[bytes, str]:
+    def _render(self, view: StatusView, accept: str) -> tuple[bytes, str]:
         return self._telemetry.render(view.snapshot(), accept=accept)
 
     def __repr__(self) -> str:
         return f"<AdminServer {self._listener!r}>"
 
 
-def _document(view: View, wanted: StatusFilter, *, pretty: bool) -> bytes:
+def _document(view: StatusView, wanted: StatusFilter, *, pretty: bool) -> bytes:
     document = view.status(wanted)
     if isinstance(document, dict):
         # The encoder lets no other thread run before it is done: exporters one by one.
@@ -189,7 +189,7 @@ def _document(view: View, wanted: StatusFilter, *, pretty: bool) -> bytes:
 
 
 def _encoded(document: object) -> msgspec.Raw:
-    give_way()
+    yield_to_loop()
     return msgspec.Raw(msgspec.json.encode(document))
 
 

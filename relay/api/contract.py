@@ -30,7 +30,7 @@ class StatusFilter:
 EVERYTHING: Final = StatusFilter()
 
 
-class View(Protocol):
+class StatusView(Protocol):
     """Everything that can be said of one moment. Both may be called in any thread."""
 
     def snapshot(self) -> Snapshot:

@@ -26,21 +26,21 @@ from relay.api.storage_status import (
     time_document,
 )
 from relay.config.exporter.types import Exporter, Source
-from relay.control.durability.admission import NO_MEMORY, MemoryStatistics
-from relay.control.durability.replay import NO_REPLAY, ReplayStatistics
+from relay.control.durability.admission import ZERO_MEMORY, MemoryStatistics
+from relay.control.durability.replay import IDLE_REPLAY, ReplayStatistics
 from relay.control.reconcile.reloader import ReloadStatistics
 from relay.control.reconcile.sink_report import SinkReport
 from relay.pipeline.drop_counters import REASONS
 from relay.pipeline.metrics.metadata.project_types import Contradiction
-from relay.pipeline.routing.match_set import SourceTally
+from relay.pipeline.routing.match_set import SourceCounter
 from relay.pipeline.statistics import EngineStatistics
 from relay.runtime.errors import Fault
-from relay.runtime.event_loop import give_way
+from relay.runtime.event_loop import yield_to_loop
 from relay.selector.resources.label_selector import ResourceSelection
 from relay.sink.reporting.health import STATES
 from relay.sink.reporting.ledger import LedgerStatistics
 from relay.sink.spill.store import StoreStatistics
-from relay.sink.steps import Remark
+from relay.sink.steps import LastEvent
 from relay.storage.journal.statistics import JournalStatistics
 from relay.telemetry.snapshot import (
     Drop,
@@ -56,7 +56,7 @@ UNEXPORTED_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class StatusSource:
     """Everything the two documents are made of, taken at one moment. ``now`` is the wall clock,
     s.
 
@@ -71,14 +71,14 @@ class Facts:
     lag: LagFigures
     exporters: tuple[Exporter, ...]
     faults: tuple[Fault, ...]
-    sources: tuple[SourceTally, ...]
+    sources: tuple[SourceCounter, ...]
     sinks: tuple[SinkReport, ...]
     departed: LedgerStatistics
     changes: ReloadStatistics | None
     store: StoreStatistics | None = None
     journal: JournalStatistics | None = None
-    replay: ReplayStatistics = NO_REPLAY
-    memory: MemoryStatistics = NO_MEMORY
+    replay: ReplayStatistics = IDLE_REPLAY
+    memory: MemoryStatistics = ZERO_MEMORY
     unreachable_endpoints: int = 0
 
     def snapshot(self) -> Snapshot:
@@ -90,7 +90,7 @@ class Facts:
         return project_document(self, wanted) if wanted.project else document(self, wanted)
 
 
-def snapshot(facts: Facts) -> Snapshot:
+def snapshot(facts: StatusSource) -> Snapshot:
     """The figures of a scrape."""
     engine = facts.engine
     return Snapshot(
@@ -152,14 +152,14 @@ def snapshot(facts: Facts) -> Snapshot:
             "manifests": engine.inventory.from_manifests,
             "series": engine.inventory.from_stream,
         },
-        ingest_next_position=engine.positions.next,
-        ingest_oldest_held_position=engine.positions.low,
+        ingest_next_position=engine.offsets.next,
+        ingest_oldest_held_position=engine.offsets.low,
         loop_lag=facts.lag,
     )
 
 
 def _sink_figures(report: SinkReport, now: float) -> SinkFigures:
-    give_way()
+    yield_to_loop()
     ledger = report.ledger
     worker = report.worker
     forecast = worker.forecast
@@ -193,7 +193,7 @@ def _sink_figures(report: SinkReport, now: float) -> SinkFigures:
     )
 
 
-def document(facts: Facts, wanted: StatusFilter = EVERYTHING) -> dict[str, Any]:
+def document(facts: StatusSource, wanted: StatusFilter = EVERYTHING) -> dict[str, Any]:
     """Return the ``/status`` document for the operator."""
     engine = facts.engine
     return {
@@ -246,7 +246,7 @@ def document(facts: Facts, wanted: StatusFilter = EVERYTHING) -> dict[str, Any]:
     }
 
 
-def project_document(facts: Facts, wanted: StatusFilter) -> dict[str, Any]:
+def project_document(facts: StatusSource, wanted: StatusFilter) -> dict[str, Any]:
     """Return what one project may see: its exporters and faults, and nothing of any other."""
     project = wanted.project
     return {
@@ -280,7 +280,10 @@ def _contradiction(one: Contradiction) -> dict[str, Any]:
 
 
 def _resources(
-    facts: Facts, wanted: StatusFilter, exporters: Sequence[Exporter], faults: Iterable[Fault]
+    facts: StatusSource,
+    wanted: StatusFilter,
+    exporters: Sequence[Exporter],
+    faults: Iterable[Fault],
 ) -> dict[str, Any]:
     sources = {(tally.exporter, tally.source): tally.samples for tally in facts.sources}
     sinks = {(report.exporter, report.sink): report for report in facts.sinks if not report.removed}
@@ -336,7 +339,7 @@ def _exporter(
     drops: Mapping[tuple[str, str], Sequence[Drop]],
     now: float,
 ) -> dict[str, Any]:
-    give_way()
+    yield_to_loop()
     name = exporter.id
     return {
         "name": name,
@@ -432,5 +435,5 @@ def _oldest_age_s(report: SinkReport, now: float) -> float:
     return max(report.oldest_point_age_s or 0.0, now - opened if opened else 0.0)
 
 
-def _remark(remark: Remark | None) -> dict[str, Any] | None:
+def _remark(remark: LastEvent | None) -> dict[str, Any] | None:
     return {"text": remark.text, "at": time_document(remark.at)} if remark else None

@@ -24,7 +24,7 @@ from relay.config.settings.settings import ExporterPath, Settings, load_settings
 from relay.config.yaml.document import read_bounded
 from relay.control.build_pipeline import tenancy_of
 from relay.control.explain import Explainer, parse_series
-from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, Origin
+from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, IngestPath
 from relay.runtime.errors import ConfigError, DecodeError, Fault, SelectorError, WireError
 from relay.selector.inventory.info_series import InfoReader
 from relay.selector.inventory.store import Inventory
@@ -132,7 +132,7 @@ def run_explain(arguments: argparse.Namespace) -> int:
     return 1 if loaded.faults and not loaded.exporters else 0
 
 
-def _project(arguments: argparse.Namespace, settings: Settings, origin: Origin) -> str:
+def _project(arguments: argparse.Namespace, settings: Settings, origin: IngestPath) -> str:
     """The project that the question is about."""
     exporter = arguments.question if arguments.body is not None else arguments.exporter
     if exporter:
@@ -153,7 +153,7 @@ def _refuse_unknown(name: str, known: set[str], argument: str) -> None:
         raise ConfigError([Fault(argument, f"there is no exporter {name}; there are {some}")])
 
 
-def _origin(account: str, settings: Settings) -> Origin:
+def _origin(account: str, settings: Settings) -> IngestPath:
     if not account:
         return ANYWHERE
     if account == "multitenant":

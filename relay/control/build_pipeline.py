@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from relay.config.settings.settings import Settings
-from relay.pipeline.engine import Engine, Limits
+from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.limits import Limits
 from relay.pipeline.routing.tenancy import Tenancy
 from relay.selector.inventory.info_series import InfoReader
 from relay.selector.resources.compiler import Compiler
 
 
-def make_engine(settings: Settings, *, since: float) -> Engine:
+def make_engine(settings: Settings, *, since: float) -> MetricsPipeline:
     """Make the engine of a relay that was started at ``since`` (wall clock, s)."""
     ingest = settings.ingest
-    return Engine(
+    return MetricsPipeline(
         Limits(
             series_max=ingest.series_max,
             series_idle_s=ingest.series_idle_timeout_s,

@@ -26,16 +26,16 @@ from relay.config.exporter.types import Exporter
 from relay.control.time_slicing import Turns
 from relay.pipeline.contract import Tenant
 from relay.pipeline.drop_counters import REASONS, DropTable
-from relay.pipeline.engine import Engine
+from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.metrics.metadata.metric_types import Evidence
-from relay.pipeline.metrics.metadata.type_store import KnownTypes
+from relay.pipeline.metrics.metadata.type_store import TypeStore
 from relay.pipeline.metrics.translate.translator import OWN_SCOPE, Translation, Translator
 from relay.pipeline.pacing import UNPACED, Pace
 from relay.pipeline.routing.router import Router
-from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, ANYWHERE, Origin, Tenancy
+from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, ANYWHERE, IngestPath, Tenancy
 from relay.pipeline.statistics import Exported
 from relay.runtime.errors import ConfigError, Fault, SelectorError
-from relay.runtime.event_loop import aside
+from relay.runtime.event_loop import run_in_thread
 from relay.selector.evaluate import render
 from relay.selector.histogram_coverage import asked_for_family, missing_members, possible_families
 from relay.selector.inventory.info_series import InfoReader
@@ -97,7 +97,7 @@ def parse_series(text: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ExplainQuery:
     """Who takes a series, as asked at the admin listener.
 
     ``series`` as people write one; ``tenant`` of the path to which it is delivered; ``exporter``
@@ -122,7 +122,7 @@ class Explainer:
         router: Router,
         exporters: Mapping[str, Exporter],
         *,
-        engine: Engine | None = None,
+        engine: MetricsPipeline | None = None,
         infer_types: bool = True,
     ) -> None:
         self._router = router
@@ -150,7 +150,7 @@ class Explainer:
         return cls(router, by_id, infer_types=infer_types)
 
     @classmethod
-    def running(cls, engine: Engine, exporters: Mapping[str, Exporter]) -> Explainer:
+    def running(cls, engine: MetricsPipeline, exporters: Mapping[str, Exporter]) -> Explainer:
         """About what an engine does now."""
         return cls(engine.router, exporters, engine=engine)
 
@@ -171,7 +171,7 @@ class Explainer:
         self,
         labels: Mapping[str, str],
         *,
-        origin: Origin = ANYWHERE,
+        origin: IngestPath = ANYWHERE,
         exporter: str = "",
         every: bool = False,
     ) -> Iterator[str]:
@@ -186,7 +186,7 @@ class Explainer:
         if exporter:
             yield from self._answer(exporter, labels, project)
         else:
-            taken = {tally.exporter for tally in self._router.takers(labels, project)}
+            taken = {tally.exporter for tally in self._router.subscribers(labels, project)}
             others = [name for name in self._exporters if name not in taken]
             for name in self._exporters:
                 if name in taken:
@@ -205,7 +205,7 @@ class Explainer:
         yield from _otlp_lines(translation, described)
 
     def captured(
-        self, body: bytes, exporter: str, *, reader: InfoReader, origin: Origin = ANYWHERE
+        self, body: bytes, exporter: str, *, reader: InfoReader, origin: IngestPath = ANYWHERE
     ) -> Iterator[str]:
         """Lines for people: the series of a decompressed request that an exporter takes, by source.
 
@@ -226,7 +226,7 @@ class Explainer:
         for labels in good:
             claim = reader.claim(labels, tenancy.project_of(labels, origin))
             if claim is not None:
-                self._router.inventory.hear(claim, begins=True)
+                self._router.inventory.apply_info_series(claim, begins=True)
         count = 0
         for labels in good:
             if tenancy.project_of(labels, origin) != owner:
@@ -239,10 +239,10 @@ class Explainer:
         unusable = f"; {faulty} more are faulty" if faulty else ""
         yield f"{exporter} takes {count} of {len(good)} series{unusable}"
 
-    def _describe(self, labels: Mapping[str, str], origin: Origin) -> Exported:
+    def _describe(self, labels: Mapping[str, str], origin: IngestPath) -> Exported:
         if self._engine is not None:
             return described(self._engine, labels, origin)
-        types = KnownTypes(families_max=2, infer=self._infer_types).platform
+        types = TypeStore(families_max=2, infer=self._infer_types).platform
         if "le" in labels or "vmrange" in labels:
             types.see_sibling(labels[NAME], "bucket")
         return Exported(types.look(labels[NAME]))
@@ -268,7 +268,9 @@ class Explainer:
         return f"<Explainer of {self._router!r}>"
 
 
-def described(engine: Engine, labels: Mapping[str, str], origin: Origin = ANYWHERE) -> Exported:
+def described(
+    engine: MetricsPipeline, labels: Mapping[str, str], origin: IngestPath = ANYWHERE
+) -> Exported:
     """Say what a series with these labels is exported as now; nothing is kept of the question."""
     project = engine.router.tenancy.project_of(labels, origin)
     types = engine.types.of(project)
@@ -278,7 +280,7 @@ def described(engine: Engine, labels: Mapping[str, str], origin: Origin = ANYWHE
     declared = series.declared if series is not None and not series.fault else None
     typing = types.look(name, declared)
     if typing.is_unsure and ("le" in labels or "vmrange" in labels):
-        alone = KnownTypes(families_max=1, infer=engine.types.infer).platform
+        alone = TypeStore(families_max=1, infer=engine.types.infer).platform
         alone.see_sibling(name, "bucket")
         typing = alone.look(name)
     attributes = engine.resources.find(labels, project).attributes
@@ -286,12 +288,12 @@ def described(engine: Engine, labels: Mapping[str, str], origin: Origin = ANYWHE
 
 
 async def answer(
-    question: Question, explainer: Explainer, turns: Turns, origin: Origin
+    question: ExplainQuery, explainer: Explainer, turns: Turns, origin: IngestPath
 ) -> list[str]:
     """The lines for a running relay's operator, up to :data:`ANSWER_CHARS_MAX`, with turns for
     others between. Raises ConfigError."""
     try:
-        labels = await aside(partial(parse_series, question.series))
+        labels = await run_in_thread(partial(parse_series, question.series))
     except SelectorError as error:
         raise ConfigError([Fault("series", f"{error}\n{error.caret()}")]) from error
     if question.exporter and not explainer.knows(question.exporter):
@@ -329,7 +331,7 @@ def written(labels: Mapping[str, str]) -> str:
     return f"{quote_name(labels[NAME])}{{{inside}}}"
 
 
-def _visible(labels: Mapping[str, str], origin: Origin) -> Mapping[str, str]:
+def _visible(labels: Mapping[str, str], origin: IngestPath) -> Mapping[str, str]:
     """Without the labels by which the multitenant path names the account."""
     if not origin.by_labels:
         return labels

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 
-from relay.control.reconcile.reconciler import Fleet, SinkKey
+from relay.control.reconcile.reconciler import SinkKey, SinkReconciler
 
 _log = logging.getLogger("relay.app")
 
@@ -17,18 +17,18 @@ _REMOVED: SinkKey = ("removed", "sinks")
 class ShutdownLosses:
     """Points that are given up from now on. Make it before the sinks drain."""
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-        self._before = _dropped(fleet)
+    def __init__(self, reconciler: SinkReconciler) -> None:
+        self._reconciler = reconciler
+        self._before = _dropped(reconciler)
 
     def count(self, keeps: Callable[[int, int], bool] | None) -> int:
         """Log, sink by sink, and count what was dropped since, and what is in memory only without
         being in the journal. ``keeps`` says whether that has all between two positions; None: there
         is no journal."""
-        lost = _dropped(self._fleet)
+        lost = _dropped(self._reconciler)
         lost.subtract(self._before)
         if keeps is not None:
-            for worker in self._fleet.workers():
+            for worker in self._reconciler.workers():
                 lost[worker.exporter_id, worker.sink_id] += worker.unkept_points(keeps)
         for (exporter, sink), points in lost.items():
             if points > 0:
@@ -39,12 +39,12 @@ class ShutdownLosses:
         return max(0, lost.total())
 
     def __repr__(self) -> str:
-        return f"<ShutdownLosses of {self._fleet!r}>"
+        return f"<ShutdownLosses of {self._reconciler!r}>"
 
 
-def _dropped(fleet: Fleet) -> Counter[SinkKey]:
+def _dropped(reconciler: SinkReconciler) -> Counter[SinkKey]:
     found: Counter[SinkKey] = Counter()
-    for report in fleet.reports():
+    for report in reconciler.reports():
         found[report.exporter, report.sink] += sum(report.ledger.dropped.values())
-    found[_REMOVED] = sum(fleet.departed().dropped.values())
+    found[_REMOVED] = sum(reconciler.departed().dropped.values())
     return found

@@ -29,7 +29,7 @@ class Tenant:
 MULTITENANT = Tenant(0, 0, by_labels=True)
 
 
-class Accepted(NamedTuple):
+class IngestResult(NamedTuple):
     """A request that was taken in, perhaps not all of it.
 
     ``samples``, native ``histograms`` and ``exemplars`` that were taken; ``dropped`` by reason, in
@@ -45,7 +45,7 @@ class Accepted(NamedTuple):
     exemplars: int = 0
 
 
-class Accept(Protocol):
+class IngestHandler(Protocol):
     """Takes one request in; when it returns, the sender is told that its samples are ours.
 
     Requests reach the sinks in the order of the calls.
@@ -65,4 +65,4 @@ class Accept(Protocol):
         raw: bytes,
         encoding: str,
         protocol: WriteProtocol,
-    ) -> Accepted: ...
+    ) -> IngestResult: ...

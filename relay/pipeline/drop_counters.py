@@ -10,7 +10,7 @@ Rules:
   longest ago; its samples go to the row of the same sink and reason whose family is ``""``, so that
   sums never fall.
 * For every sink, ``samples = exported + dropped + waiting``: what its sources matched, what became
-  points of its (:class:`~relay.pipeline.routing.match_set.SinkTally`), the rows here but those of
+  points of its (:class:`~relay.pipeline.routing.match_set.SinkCounter`), the rows here but those of
   :data:`BEFORE_MATCHING`, and the members of histograms that still wait for others.
 * Counts are since the start of the process. ``now`` is the wall clock of the latest request, s.
 """
@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
-from relay.pipeline.routing.match_set import SinkTally
+from relay.pipeline.routing.match_set import SinkCounter
 from relay.telemetry.snapshot import Drop
 
 ROWS_MAX: Final = 20_000
@@ -120,7 +120,7 @@ class DropTable:
         self._rows_max = rows_max
         self._groups: dict[str, _Group] = {}
 
-    def count(self, family: str, reason: str, samples: int, sinks: Iterable[SinkTally]) -> None:
+    def count(self, family: str, reason: str, samples: int, sinks: Iterable[SinkCounter]) -> None:
         """Name samples of a family that were dropped, once for each of the sinks."""
         now = self.now
         family = family[:FAMILY_CHARS_MAX]

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.remote_write.label_intern import LabelReaderStatistics
 from relay.codec.remote_write.v1 import WriteProtocol
-from relay.pipeline.batching.transaction import Intake, Taken
+from relay.pipeline.batching.transaction import AcceptedCounts, BatchTransaction
 from relay.pipeline.batching.watermark import PositionsStatistics
-from relay.pipeline.metrics.exemplars import ExemplarShelfStatistics
+from relay.pipeline.metrics.exemplars import ExemplarBufferStatistics
 from relay.pipeline.metrics.histograms.assembler import AssemblyStatistics
 from relay.pipeline.metrics.metadata.metadata_wait import FirstSightStatistics
 from relay.pipeline.metrics.metadata.metric_types import Typing
@@ -20,7 +20,7 @@ from relay.pipeline.metrics.temporality.delta import DeltaStatistics
 from relay.pipeline.metrics.translate.target_info import TargetInfo
 from relay.pipeline.metrics.translate.translator import TranslatorStatistics
 from relay.pipeline.routing.router import RouterStatistics
-from relay.selector.inventory.info_series import Claim
+from relay.selector.inventory.info_series import InfoSeriesClaim
 from relay.selector.inventory.store import InventoryStatistics
 from relay.telemetry.snapshot import Drop
 
@@ -39,12 +39,12 @@ class EngineStatistics:
     router: RouterStatistics
     types: KnownTypesStatistics
     translator: TranslatorStatistics
-    positions: PositionsStatistics
+    offsets: PositionsStatistics
     inventory: InventoryStatistics
     received_samples: int
     received_by_protocol: dict[WriteProtocol, int]
     dropped_samples: dict[str, int]
-    exemplars: ExemplarShelfStatistics
+    exemplars: ExemplarBufferStatistics
     assembly: AssemblyStatistics
     deltas: DeltaStatistics
     first_sight: FirstSightStatistics
@@ -56,15 +56,15 @@ class Replayed:
     """A request that was processed once more, and how many of its points which batches did not
     want: matched again, to be taken from the account."""
 
-    intake: Intake
+    transaction: BatchTransaction
     withheld: list[tuple[OpenBatch, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What a request holds; see :class:`relay.pipeline.batching.transaction.Intake`."""
+    """What a request holds; see :class:`relay.pipeline.batching.transaction.BatchTransaction`."""
 
-    taken: Taken
+    taken: AcceptedCounts
     dropped: dict[str, int]
     examples: list[str]
     wanted: bool
@@ -86,7 +86,7 @@ class Knowledge:
     what targets said of themselves."""
 
     families: dict[str, dict[str, KnownFamily]]
-    claims: list[Claim]
+    claims: list[InfoSeriesClaim]
     targets: list[TargetInfo]
     settled: list[tuple[str, str]] = field(default_factory=list)
     """Families, by project and root of their names, of which nothing was said in time."""

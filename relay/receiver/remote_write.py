@@ -10,7 +10,8 @@ The order of the checks is the contract; everything that can be told without the
 6. stopping, or as many requests at once as are allowed, in all or to this sender: 503, without
    reading
 7. the body, against the clock, its limit and that of all bodies together: 503, 413
-8. decompression against its own limit, then :class:`~relay.pipeline.contract.Accept`: 400, 503
+8. decompression against its own limit, then :class:`~relay.pipeline.contract.IngestHandler`: 400,
+   503
 
 What is answered, and why, is :mod:`relay.receiver.responses`. Every request to a path is
 counted once, whatever ends it, and what is no HTTP is counted too.
@@ -32,7 +33,7 @@ from aiohttp.http import HttpProcessingError
 from relay.codec.compression import SenderEncoding, content_encoding, decompress, fits
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.config.settings.settings import Address, Ingest
-from relay.pipeline.contract import Accept, Accepted, Tenant
+from relay.pipeline.contract import IngestHandler, IngestResult, Tenant
 from relay.receiver.authentication import Authenticator
 from relay.receiver.counters import IngestCounters
 from relay.receiver.http.listener import SERVER_HEADER, Listener
@@ -40,24 +41,24 @@ from relay.receiver.http.no_content import NoContent
 from relay.receiver.http.tls import server_context
 from relay.receiver.request_target import message_of, protocol_of, tenant_of
 from relay.receiver.responses import (
-    NOTHING_TO_SAY,
+    NO_CONTENT,
     Answer,
     Outcome,
-    Probe,
     Reason,
-    Refusal,
     RefusedError,
+    Rejection,
+    VersionProbe,
     answer_to,
     refusal_of,
     sender_of,
 )
-from relay.runtime.event_loop import aside
+from relay.runtime.event_loop import run_in_thread
 from relay.telemetry.registry import IngestFigures
 
 STOPPING_RETRY_AFTER_S = 5
 """A restart takes a few seconds; asking sooner finds nobody."""
 
-SENDER_SHARE = 7
+PER_SENDER_CONCURRENCY_RATIO = 7
 """A sender may hold up to this many times the places that are free: alone 56 of 64, two 29 each. So
 some place is always free for a newcomer, however many connections the others open."""
 
@@ -69,7 +70,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _log = logging.getLogger("relay.receiver")
 
 
-class _Admitted(NamedTuple):
+class RequestHead(NamedTuple):
     """What a request said about itself before its body was read."""
 
     tenant: Tenant | None
@@ -97,7 +98,7 @@ class IngestServer:
         self,
         address: Address,
         settings: Ingest,
-        accept: Accept,
+        accept: IngestHandler,
         *,
         bodies_bytes_max: int = 256 * 1024 * 1024,
         clock: Callable[[], float] = time.time,
@@ -161,7 +162,7 @@ class IngestServer:
         answer = answer_to(await self._outcome(request), sender, protocol)
         self._counters.answered(answer)
         self._counters.durations.observe(time.perf_counter() - began)
-        if answer is NOTHING_TO_SAY and NoContent.suits(request):
+        if answer is NO_CONTENT and NoContent.can_answer(request):
             return self._no_content
         return web.Response(
             status=answer.status,
@@ -173,7 +174,7 @@ class IngestServer:
         """What became of the request, every error included."""
         try:
             admitted = self._admit(request)
-            if isinstance(admitted, Probe):
+            if isinstance(admitted, VersionProbe):
                 return admitted
             return await self._serve(request, admitted)
         except Exception as error:
@@ -183,18 +184,18 @@ class IngestServer:
                 _log.exception("a request was not taken because of an unexpected error")
             return refusal
 
-    def _admit(self, request: web.BaseRequest) -> _Admitted | Probe:
+    def _admit(self, request: web.BaseRequest) -> RequestHead | VersionProbe:
         """Check everything that can be known before the body is read; raises RelayError."""
         tenant = tenant_of(request.path)
         if request.method != "POST":
             text = f"method {request.method} is not accepted; use POST"
-            raise RefusedError(Refusal(Reason.METHOD, text, headers={"Allow": "POST"}))
+            raise RefusedError(Rejection(Reason.METHOD, text, headers={"Allow": "POST"}))
         if not self._authenticator.allows(request.headers.get("Authorization")):
             challenge = {"WWW-Authenticate": self._authenticator.challenge}
             text = "a valid Authorization header is required"
-            raise RefusedError(Refusal(Reason.UNAUTHENTICATED, text, headers=challenge))
+            raise RefusedError(Rejection(Reason.UNAUTHENTICATED, text, headers=challenge))
         if request.query_string and _is_probe(request):
-            return Probe()
+            return VersionProbe()
         protocol = protocol_of(request.headers.get("Content-Type"))
         # Repeated header lines mean the same as one with a list (RFC 9110, 5.3).
         encoding = content_encoding(", ".join(request.headers.getall("Content-Encoding", ())))
@@ -202,16 +203,18 @@ class IngestServer:
             raise self._too_large()
         if self._stopping:
             text = "shutting down"
-            raise RefusedError(Refusal(Reason.STOPPING, text, retry_after_s=STOPPING_RETRY_AFTER_S))
+            raise RefusedError(
+                Rejection(Reason.STOPPING, text, retry_after_s=STOPPING_RETRY_AFTER_S)
+            )
         free = self._settings.concurrent_requests_max - self._counters.in_flight
         if free <= 0:
-            raise RefusedError(Refusal(Reason.CONCURRENCY, "too many requests at once"))
-        if self._senders[request.remote or ""] >= SENDER_SHARE * free:
+            raise RefusedError(Rejection(Reason.CONCURRENCY, "too many requests at once"))
+        if self._senders[request.remote or ""] >= PER_SENDER_CONCURRENCY_RATIO * free:
             text = "too many requests at once from this address"
-            raise RefusedError(Refusal(Reason.CONCURRENCY, text))
-        return _Admitted(tenant, encoding, protocol)
+            raise RefusedError(Rejection(Reason.CONCURRENCY, text))
+        return RequestHead(tenant, encoding, protocol)
 
-    async def _serve(self, request: web.BaseRequest, admitted: _Admitted) -> Accepted:
+    async def _serve(self, request: web.BaseRequest, admitted: RequestHead) -> IngestResult:
         """Read a body and take it in, in one of the places for concurrent requests; raises
         RelayError."""
         sender = request.remote or ""
@@ -248,11 +251,11 @@ class IngestServer:
                         self._hold(chunk, body)
         except TimeoutError as error:
             text = f"the body did not arrive within {self._settings.read_timeout_s:g} s"
-            raise RefusedError(Refusal(Reason.READ_TIMEOUT, text)) from error
+            raise RefusedError(Rejection(Reason.READ_TIMEOUT, text)) from error
         except (web.RequestPayloadError, HttpProcessingError, OSError) as error:
             # The connection broke, or the chunked coding did. Mostly nobody reads this answer.
             text = "the body is incomplete"
-            raise RefusedError(Refusal(Reason.INCOMPLETE_BODY, text)) from error
+            raise RefusedError(Rejection(Reason.INCOMPLETE_BODY, text)) from error
 
         self._counters.compressed_bytes += body.size
 
@@ -263,10 +266,10 @@ class IngestServer:
         if body.size > self._settings.body_bytes_max:
             raise self._too_large()
         if self._bodies_bytes > self._bodies_bytes_max:
-            raise RefusedError(Refusal(Reason.OVERLOADED, "too many bodies at once"))
+            raise RefusedError(Rejection(Reason.OVERLOADED, "too many bodies at once"))
         body.chunks.append(chunk)
 
-    async def _take(self, raw: bytes, admitted: _Admitted) -> Accepted:
+    async def _take(self, raw: bytes, admitted: RequestHead) -> IngestResult:
         """Decompress a body and hand it on; raises RelayError."""
         # The decoded body has no name here, so that it is gone as soon as nobody needs it.
         return await self._accept(
@@ -285,13 +288,13 @@ class IngestServer:
             return decompress(raw, encoding, bytes_max=bytes_max)
 
         small = min(INLINE_BYTES_MAX, bytes_max)
-        body = decoded() if fits(raw, small) else await aside(decoded)
+        body = decoded() if fits(raw, small) else await run_in_thread(decoded)
         self._counters.decoded_bytes += len(body)
         return body
 
     def _too_large(self) -> RefusedError:
         text = f"the body is larger than {self._settings.body_bytes_max} bytes"
-        return RefusedError(Refusal(Reason.BODY_TOO_LARGE, text))
+        return RefusedError(Rejection(Reason.BODY_TOO_LARGE, text))
 
     def _count_malformed(self) -> None:
         """aiohttp has answered 400 to something that is no HTTP."""

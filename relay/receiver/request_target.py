@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.pipeline.contract import MULTITENANT, Tenant
-from relay.receiver.responses import Reason, Refusal, RefusedError
+from relay.receiver.responses import Reason, RefusedError, Rejection
 from relay.runtime.errors import UnsupportedMediaError
 
 _UINT32_MAX = (1 << 32) - 1
@@ -43,7 +43,7 @@ def tenant_of(path: str) -> Tenant | None:
     cluster = _CLUSTER.fullmatch(tidy)
     if cluster is None:
         raise RefusedError(
-            Refusal(
+            Rejection(
                 Reason.NOT_FOUND,
                 "remote write is taken at /api/v1/write, /api/v1/push, the same under /prometheus, "
                 "/insert/<accountID>[:<projectID>]/prometheus/api/v1/write and "
@@ -61,7 +61,7 @@ def parse_tenant(text: str) -> Tenant:
     tenant = Tenant(int(parts[1]), int(parts[2] or 0)) if parts else None
     if tenant is None or max(tenant.account, tenant.project) > _UINT32_MAX:
         raise RefusedError(
-            Refusal(
+            Rejection(
                 Reason.TENANT,
                 f"tenant {text[:80]!r} is not <accountID>[:<projectID>], up to {_UINT32_MAX} each",
             )

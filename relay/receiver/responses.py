@@ -30,7 +30,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 
 from relay.codec.remote_write.v1 import WriteProtocol
-from relay.pipeline.contract import Accepted
+from relay.pipeline.contract import IngestResult
 from relay.runtime.errors import (
     OverloadedError,
     RelayError,
@@ -106,7 +106,7 @@ _STATUS: Mapping[Reason, int] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Rejection:
     """Nothing of the request was taken. ``text`` is for the sender's log: nothing internal."""
 
     reason: Reason
@@ -120,17 +120,17 @@ class Refusal:
 class RefusedError(RelayError):
     """Carries a refusal out of the depths of a request."""
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: Rejection) -> None:
         self.refusal = refusal
         super().__init__(refusal.text)
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class VersionProbe:
     """An old vmagent asked whether we speak VictoriaMetrics' remote write."""
 
 
-Outcome = Accepted | Refusal | Probe
+Outcome = IngestResult | Rejection | VersionProbe
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,25 +145,25 @@ class Answer:
     """Whether a part of the request was dropped, whatever the status says."""
 
 
-NOTHING_TO_SAY = Answer(204)
+NO_CONTENT = Answer(204)
 """The answer to nearly every request."""
 
 
-def refusal_of(error: Exception) -> Refusal:
+def refusal_of(error: Exception) -> Rejection:
     """Which refusal an error stands for; the type decides, the message only explains."""
     match error:
         case RefusedError():
             return error.refusal
         case OverloadedError():
-            return Refusal(Reason.OVERLOADED, str(error), retry_after_s=error.retry_after_s)
+            return Rejection(Reason.OVERLOADED, str(error), retry_after_s=error.retry_after_s)
         case UnsupportedMediaError():
-            return Refusal(Reason.MEDIA_TYPE, str(error))
+            return Rejection(Reason.MEDIA_TYPE, str(error))
         case TooLargeError():
-            return Refusal(Reason.DECODED_TOO_LARGE, str(error))
+            return Rejection(Reason.DECODED_TOO_LARGE, str(error))
         case WireError():
-            return Refusal(Reason.UNDECODABLE, str(error))
+            return Rejection(Reason.UNDECODABLE, str(error))
     # Nothing else has any business here: a bug, whose text may be about something internal.
-    return Refusal(Reason.INTERNAL, "internal error; the request was not taken, send it again")
+    return Rejection(Reason.INTERNAL, "internal error; the request was not taken, send it again")
 
 
 def answer_to(
@@ -177,7 +177,7 @@ def answer_to(
 
 
 def _written(outcome: Outcome) -> Mapping[str, str]:
-    taken = outcome if isinstance(outcome, Accepted) else Accepted(0)
+    taken = outcome if isinstance(outcome, IngestResult) else IngestResult(0)
     return {
         f"{_WRITTEN}-Samples-Written": str(taken.samples),
         f"{_WRITTEN}-Histograms-Written": str(taken.histograms),
@@ -186,19 +186,19 @@ def _written(outcome: Outcome) -> Mapping[str, str]:
 
 
 def _answer(outcome: Outcome, sender: Sender) -> Answer:
-    if isinstance(outcome, Refusal):
+    if isinstance(outcome, Rejection):
         return _refuse(outcome, sender)
-    if isinstance(outcome, Probe):
+    if isinstance(outcome, VersionProbe):
         # VictoriaMetrics, lib/protoparser/protoparserutil/vmproto_handshake.go
         return Answer(200, "1")
     if not any(outcome.dropped.values()):
-        return NOTHING_TO_SAY
+        return NO_CONTENT
     if sender is Sender.VMAGENT:
         return Answer(204, partial=True)
     return Answer(400, _short(_partial_text(outcome)), partial=True)
 
 
-def _refuse(refusal: Refusal, sender: Sender) -> Answer:
+def _refuse(refusal: Rejection, sender: Sender) -> Answer:
     status = _STATUS[refusal.reason]
     if status == 413 and sender is Sender.VMAGENT:
         status = 400
@@ -208,7 +208,7 @@ def _refuse(refusal: Refusal, sender: Sender) -> Answer:
     return Answer(status, _short(refusal.text), headers, refused=refusal.reason)
 
 
-def _partial_text(accepted: Accepted) -> str:
+def _partial_text(accepted: IngestResult) -> str:
     reasons = ", ".join(f"{reason}: {count}" for reason, count in accepted.dropped.items() if count)
     text = f"{accepted.samples} samples taken; dropped {reasons}"
     return "; ".join([text, *accepted.examples])

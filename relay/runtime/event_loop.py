@@ -27,12 +27,12 @@ from a system call; Python's 5 ms add up to a tenth of a second for one request.
 
 _USUAL_S = sys.getswitchinterval()
 _busy = 0
-"""How many :func:`aside` are under way."""
+"""How many :func:`run_in_thread` are under way."""
 
 
-async def aside(work: Callable[[], _Result]) -> _Result:
+async def run_in_thread(work: Callable[[], _Result]) -> _Result:
     """Do long work of Python's own in a thread that gives way to the event loop soon; more so
-    where the work says when it may (:func:`give_way`).
+    where the work says when it may (:func:`yield_to_loop`).
 
     Only while there is such work: threads that do next to nothing but wait for a disk would make
     the loop give way to *them* as often, which cost the journal 0.03 µs a sample (``python -m bench
@@ -42,7 +42,7 @@ async def aside(work: Callable[[], _Result]) -> _Result:
     if not _busy:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
     _busy += 1
-    guest = _Guest(asyncio.get_running_loop())
+    guest = _ThreadJob(asyncio.get_running_loop())
 
     def begin() -> _Result:
         _guest.set(guest)  # for this work alone: the loop must never wait for itself
@@ -62,7 +62,7 @@ _TURN_MAX_S = 1.0
 """A loop that is stopped has none."""
 
 
-class _Guest:
+class _ThreadJob:
     """Work that goes on beside a loop."""
 
     __slots__ = ("loop", "since_s")
@@ -72,10 +72,10 @@ class _Guest:
         self.since_s = time.perf_counter()
 
 
-_guest: ContextVar[_Guest | None] = ContextVar("_guest", default=None)
+_guest: ContextVar[_ThreadJob | None] = ContextVar("_guest", default=None)
 
 
-def give_way() -> None:
+def yield_to_loop() -> None:
     """Where work aside may pause: let the event loop have a turn, if it is time.
 
     Without it the thread takes half of what a busy loop needs, because the loop has to ask for its

@@ -11,8 +11,10 @@ Rules:
   one in ten minutes.
 * Python counts what is made less what is dropped. Where thousands of exporters take the place of
   others it counts nothing for long, and then looks at all of them at once, for 0.15 s. Whoever
-  replaces many things says so, a few at a time (:func:`look`), and at the end that they are here to
-  stay (:func:`keep`). What is dropped later must not need the collector, therefore: it goes with
+  replaces many things says so, a few at a time (:func:`collect_young`), and at the end that they
+  are here to
+  stay (:func:`freeze_survivors`). What is dropped later must not need the collector, therefore: it
+  goes with
   its last reference.
 """
 
@@ -34,7 +36,7 @@ _NEVER: Final = 1_000_000_000
 _full_at = 0.0
 
 
-def settle() -> None:
+def configure_gc() -> None:
     """Take what was loaded out of the collector's sight, and pace it from now on."""
     if _pace not in gc.callbacks:
         gc.callbacks.append(_pace)
@@ -43,14 +45,14 @@ def settle() -> None:
     gc.freeze()
 
 
-def look() -> None:
+def collect_young() -> None:
     """Look at what was made since the last look; 0.4 us an object. For whoever replaces many."""
     gc.collect(1)
 
 
-def keep() -> None:
+def freeze_survivors() -> None:
     """Take what there is now out of the collector's sight: much of it is new, and will stay."""
-    look()
+    collect_young()
     gc.freeze()
 
 

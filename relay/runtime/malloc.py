@@ -25,7 +25,7 @@ KEPT_BYTES: Final = 64 * 1024 * 1024
 """How much may lie unused at the end of the heap before it is given back."""
 
 
-def settle() -> bool:
+def configure_malloc() -> bool:
     """Keep large buffers from now on; say whether this C library can."""
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 
 from relay.codec.otlp.batch import SealedBatch
 from relay.sink.queue.fair_share import BufferedBytes
-from relay.sink.queue.payload import Bodies
+from relay.sink.queue.payload import SharedBodyCache
 
 SLICE_S = 0.005
 """Some twenty batches of 500 points."""
@@ -28,7 +28,7 @@ LINE_MAX = 10_000
 """As many as there are sinks; all of them together take some seconds."""
 
 
-class Packing:
+class EncodeScheduler:
     """One line for the whole process. ``tick`` is any monotonic clock, in s."""
 
     def __init__(self, tick: Callable[[], float] = time.perf_counter) -> None:
@@ -36,10 +36,10 @@ class Packing:
         self._line: deque[Callable[[], None]] = deque()
         self._left_s = SLICE_S
         self._begins = False
-        self.bodies = Bodies()
+        self.bodies = SharedBodyCache()
         """Of the last batch that was packed, while others may have the same."""
 
-    def ask(self, job: Callable[[], None]) -> None:
+    def submit(self, job: Callable[[], None]) -> None:
         """Have ``job`` done, now or soon; it must not raise. Needs a running loop."""
         self._line.append(job)
         if (len(self._line) == 1 and self._left_s > 0) or len(self._line) > LINE_MAX:
@@ -77,25 +77,28 @@ class Packing:
         return f"<Packing {len(self._line)} in line>"
 
 
-class Unpacked:
+class EncodeBacklog:
     """The batches of one sink that are to be packed, oldest first. ``pack`` is called with each,
     and its lane; ``memory`` counts what they take until then."""
 
-    __slots__ = ("_batches", "_memory", "_pack", "_packing")
+    __slots__ = ("_batches", "_encode_scheduler", "_memory", "_pack")
 
     def __init__(
-        self, packing: Packing, memory: BufferedBytes, pack: Callable[[SealedBatch, int], None]
+        self,
+        encode_scheduler: EncodeScheduler,
+        memory: BufferedBytes,
+        pack: Callable[[SealedBatch, int], None],
     ) -> None:
-        self._packing = packing
+        self._encode_scheduler = encode_scheduler
         self._memory = memory
         self._pack = pack
         self._batches: deque[tuple[SealedBatch, int]] = deque()
 
-    def add(self, sealed: SealedBatch, lane: int) -> None:
+    def add(self, sealed: SealedBatch, shard: int) -> None:
         """Have one packed when its turn has come, which may be now."""
-        self._memory.used += sealed.arena.room()
-        self._batches.append((sealed, lane))
-        self._packing.ask(self._pack_first)
+        self._memory.used += sealed.point_buffer.room()
+        self._batches.append((sealed, shard))
+        self._encode_scheduler.submit(self._pack_first)
 
     def pack_all(self) -> None:
         """Pack what is left, out of turn."""
@@ -116,13 +119,13 @@ class Unpacked:
 
     def _pack_first(self) -> None:
         if self._batches:  # else it was packed out of turn
-            sealed, lane = self._batches.popleft()
-            self._memory.used -= sealed.arena.room()
-            self._pack(sealed, lane)
+            sealed, shard = self._batches.popleft()
+            self._memory.used -= sealed.point_buffer.room()
+            self._pack(sealed, shard)
 
     def __repr__(self) -> str:
         return f"<Unpacked {len(self._batches)} batches>"
 
 
-def _pack_nothing(_sealed: SealedBatch, _lane: int) -> None:
+def _pack_nothing(_sealed: SealedBatch, _shard: int) -> None:
     raise AssertionError("nothing is packed for a sink that is gone")

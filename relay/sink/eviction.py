@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 
-from relay.sink.queue.fair_share import BufferedBytes, concessions
+from relay.sink.queue.fair_share import BufferedBytes, max_min_fair_cuts
 from relay.sink.spill.store import QueueStore
 from relay.sink.worker import SinkWorker
 
@@ -25,7 +25,7 @@ ROOM_PARTS = 64
 """When others have to make room, it is for this part of the whole, not for one request."""
 
 
-class Arbiter:
+class Evictor:
     """``members`` are all workers, each with the name of the customer whose it is; ``memory`` is
     what they have there, of ``memory_bytes_max`` that may be used in all (0: no limit)."""
 
@@ -54,7 +54,7 @@ class Arbiter:
         for worker, size in self._concessions(excess, lambda worker: worker.memory_bytes):
             worker.save(at_once=True)
             if self._store is None or hopeless:
-                worker.give_way_in_memory(size)
+                worker.evict_from_memory(size)
 
     def make_room(self, asking: SinkWorker, size: int) -> bool:
         """Whether so many bytes may be stored, after the largest made room where they must."""
@@ -71,7 +71,7 @@ class Arbiter:
 
             wanted = lacking + store.bytes_max // ROOM_PARTS
             for worker, part in self._concessions(wanted, usage):
-                worker.give_way_on_disk(part)
+                worker.evict_from_disk(part)
         return not store.lacks(size)
 
     def relieve_disk(self) -> None:
@@ -83,7 +83,7 @@ class Arbiter:
         self._evict_orphans(store.lacks(0))
         if excess := store.lacks(0):
             for worker, part in self._concessions(excess, lambda worker: worker.stored_bytes):
-                worker.give_way_on_disk(part)
+                worker.evict_from_disk(part)
 
     def _evict_orphans(self, size: int) -> None:
         assert self._store is not None
@@ -103,8 +103,8 @@ class Arbiter:
             if worker.config.queue.overflow != "block":
                 groups.setdefault(group, {})[worker] = usage(worker)
         totals = {group: sum(members.values()) for group, members in groups.items()}
-        for group, part in concessions(totals, excess).items():
-            yield from concessions(groups[group], part).items()
+        for group, part in max_min_fair_cuts(totals, excess).items():
+            yield from max_min_fair_cuts(groups[group], part).items()
 
     def __repr__(self) -> str:
         return f"<Arbiter {self._memory.used}/{self._memory_bytes_max} bytes of memory>"

@@ -17,8 +17,8 @@ def open_batches(owner: object, config: Sink) -> tuple[OpenBatch, ...]:
         OpenBatch(
             owner,
             limit=batch.points_max if batch.enabled else UNBATCHED_POINTS_MAX,
-            lane=lane,
+            shard=shard,
             timeout_s=batch.timeout_s if batch.enabled else 0.0,
         )
-        for lane in range(config.otlp.concurrency)
+        for shard in range(config.otlp.concurrency)
     )

@@ -19,7 +19,7 @@ from relay.sink.http.client import Destination, HttpRequest, Transport
 from relay.sink.http.credentials import SecretLookup, credential_headers, redact
 from relay.sink.http.response import Failure
 from relay.sink.http.tls import TlsMaterial, read_material
-from relay.sink.queue.payload import Payload
+from relay.sink.queue.payload import EncodedRequest
 from relay.sink.retry.classify import Unauthorized, Verdict, classify, classify_failure
 
 SECRET_CHARS_MIN = 12
@@ -69,7 +69,7 @@ class Endpoint:
         """Read credentials and TLS material afresh before the next request."""
         self._access = None
 
-    async def exchange(self, payload: Payload) -> Verdict:
+    async def exchange(self, payload: EncodedRequest) -> Verdict:
         """Send a payload; say what the answer means. Raises SecretError, and nothing is sent."""
         if self._access is None:
             self._access = self._read_access()

@@ -2,7 +2,9 @@
 
 Rules:
 
-* What to save is decided by :meth:`relay.sink.delivery.Delivery.due_saves`; here it is done, one
+* What to save is decided by :meth:`relay.sink.delivery.DeliveryStateMachine.shards_to_spill`; here
+  it is
+  done, one
   save a lane at a time, without holding up what is being sent.
 * A save that fails changes nothing: the store says that it is in trouble, the data stays in memory
   with its positions held, and upkeep tries again when the store is ready to.
@@ -17,12 +19,12 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 
 from relay.runtime.errors import StorageError
-from relay.sink.delivery import Delivery
+from relay.sink.delivery import DeliveryStateMachine
 from relay.sink.queue.disk_index import Entry
-from relay.sink.queue.payload import STORED, Payload
+from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.sink.spill.owner import Owner
 from relay.sink.spill.store import SinkStore
-from relay.sink.steps import Moment, Send
+from relay.sink.steps import Now, Send
 
 _log = logging.getLogger("relay.sink")
 
@@ -34,7 +36,7 @@ CHECK_S = 30.0
 """How often it is looked whether the files are still there."""
 
 
-class Stowage:
+class Spooler:
     """See the module's rules.
 
     ``make_room`` is asked before so many bytes are stored, and says whether they may be;
@@ -45,9 +47,9 @@ class Stowage:
     def __init__(
         self,
         store: SinkStore,
-        delivery: Delivery,
+        delivery: DeliveryStateMachine,
         *,
-        now: Callable[[], Moment],
+        now: Callable[[], Now],
         make_room: Callable[[int], bool],
         low_limit: Callable[[int], int],
         ready: Callable[[int], None],
@@ -63,9 +65,9 @@ class Stowage:
         self._ended = False
         self._check_at = 0.0
 
-    def lows(self, lanes: int) -> tuple[int, ...]:
+    def lows(self, shards: int) -> tuple[int, ...]:
         """See :meth:`SinkStore.lows`."""
-        return self._store.lows(lanes)
+        return self._store.lows(shards)
 
     def upkeep(self) -> None:
         """What has to be done about once a second."""
@@ -83,12 +85,12 @@ class Stowage:
         """Begin to write what is due, or everything that is only in memory."""
         if self._ended:
             return
-        for lane in self._delivery.due_saves(self._now(), at_once=at_once):
+        for shard in self._delivery.shards_to_spill(self._now(), at_once=at_once):
             if not self._store.ready:
                 return
-            unsaved = self._delivery.queue.lanes[lane].unsaved
+            unsaved = self._delivery.queue.shards[shard].unsaved
             if self._make_room(sum(payload.body_bytes for payload in unsaved)):
-                self._begin(lane)
+                self._begin(shard)
 
     def tidy(self) -> None:
         """Give back files that are done with."""
@@ -99,8 +101,8 @@ class Stowage:
         if freed:
             # Before the files go: one that the cursor names and that is not there counts as lost.
             self._store.note(self._delivery.cursors(self._now()))
-        for lane, segments in freed.items():
-            self._store.free(lane, segments)
+        for shard, segments in freed.items():
+            self._store.free(shard, segments)
         self._used = queue.stored_bytes > 0
         self._store.account(queue.stored_bytes)
 
@@ -109,7 +111,7 @@ class Stowage:
         try:
             payload = await self._store.load(entry)
         except StorageError as error:
-            self._delivery.not_loaded(entry, str(error), self._now())
+            self._delivery.load_failed(entry, str(error), self._now())
             return None
         except BaseException:
             self._delivery.queue.not_loaded(entry, lost=False)
@@ -152,64 +154,66 @@ class Stowage:
         cursors = self._delivery.cursors(self._now())
         backlogs, points = self._delivery.queue.part()
         self._delivery.ledger.withdraw(points)
-        self._store.park(backlogs, cursors, lanes=self._delivery.lanes)
+        self._store.park(backlogs, cursors, shards=self._delivery.shards)
         return points
 
     async def check(self) -> None:
         """Account for segments that somebody took away."""
-        lanes = self._delivery.queue.lanes
+        shards = self._delivery.queue.shards
         sizes = {
-            (lane.number, number): size
-            for lane in lanes
-            for number, size in lane.backlog.sizes.items()
+            (shard.number, number): size
+            for shard in shards
+            for number, size in shard.backlog.sizes.items()
         }
         try:
             gone = await self._store.check(sizes)
         except StorageError as error:
             _log.warning("%s", error)
             return
-        for lane, number in gone:
-            self._delivery.lose(lane, number, self._now())
+        for shard, number in gone:
+            self._delivery.lose(shard, number, self._now())
         if gone:
             self.tidy()
 
     async def _save_all(self) -> None:
         await self.finish()
-        for lane in self._delivery.due_saves(self._now(), at_once=True):
-            self._begin(lane)
+        for shard in self._delivery.shards_to_spill(self._now(), at_once=True):
+            self._begin(shard)
         await self.finish()
 
-    def _begin(self, lane: int) -> None:
-        batch = self._delivery.queue.begin_save(lane)
+    def _begin(self, shard: int) -> None:
+        batch = self._delivery.queue.begin_save(shard)
         if batch:
-            self._spawn(self._save(lane, batch))
+            self._spawn(self._save(shard, batch))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._saves.add(task)
         task.add_done_callback(self._saves.discard)
 
-    async def _save(self, lane: int, batch: Sequence[Payload]) -> None:
+    async def _save(self, shard: int, batch: Sequence[EncodedRequest]) -> None:
         try:
             places = await self._store.save(
-                lane, self._with_lows(lane, batch), lanes=self._delivery.lanes
+                shard, self._with_lows(shard, batch), shards=self._delivery.shards
             )
         except StorageError:
-            self._delivery.queue.fail_save(lane)  # the store has said so
+            self._delivery.queue.fail_save(shard)  # the store has said so
         except BaseException:
-            self._delivery.queue.fail_save(lane)
+            self._delivery.queue.fail_save(shard)
             raise
         else:
-            self._delivery.saved(lane, places)
+            self._delivery.saved(shard, places)
             self.tidy()
-        self._ready(lane)
+        self._ready(shard)
 
-    def _with_lows(self, lane: int, batch: Sequence[Payload]) -> list[tuple[Payload, int]]:
-        low = self._low_limit(lane)
-        flying = self._delivery.queue.lanes[lane].flying
+    def _with_lows(
+        self, shard: int, batch: Sequence[EncodedRequest]
+    ) -> list[tuple[EncodedRequest, int]]:
+        low = self._low_limit(shard)
+        flying = self._delivery.queue.shards[shard].flying
         if flying is not None and flying.position != STORED and flying is not batch[0]:
             low = min(low, flying.position)
-        lows: list[tuple[Payload, int]] = []
+        lows: list[tuple[EncodedRequest, int]] = []
         for payload in reversed(batch):
             low = min(low, payload.position)
             lows.append((payload, low))

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from relay.sink.queue.disk_index import Entry
-from relay.sink.queue.payload import Payload
+from relay.sink.queue.payload import EncodedRequest
 
 
-class Moment(NamedTuple):
+class Now(NamedTuple):
     """One reading of both clocks, in s: ``wall`` for ages and dates, ``monotonic`` for waiting."""
 
     wall: float
@@ -19,7 +19,7 @@ class Moment(NamedTuple):
 class Send(NamedTuple):
     """Send this payload, then settle it."""
 
-    payload: Payload
+    payload: EncodedRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Sleep:
 
 
 @dataclass(frozen=True, slots=True)
-class Remark:
+class LastEvent:
     """Something an endpoint said or did, for status; ``at`` is wall clock, s."""
 
     text: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 
-class Bell:
+class WakeupEvent:
     """One task waits, anybody rings; ringing is remembered until :meth:`hush`.
 
     An :class:`asyncio.Event` inside :func:`asyncio.timeout` does the same at five times the price
@@ -18,7 +18,7 @@ class Bell:
         self._rung = False
         self._waiter: asyncio.Future[None] | None = None
 
-    def ring(self) -> None:
+    def set(self) -> None:
         """Wake whoever waits, or spare them the next wait."""
         self._rung = True
         if self._waiter is not None and not self._waiter.done():
@@ -35,7 +35,7 @@ class Bell:
         assert self._waiter is None, "one task waits"
         loop = asyncio.get_running_loop()
         waiter = self._waiter = loop.create_future()
-        timer = None if delay_s is None else loop.call_later(delay_s, self.ring)
+        timer = None if delay_s is None else loop.call_later(delay_s, self.set)
         try:
             await waiter
         finally:

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from relay.runtime.event_loop import give_way
+from relay.runtime.event_loop import yield_to_loop
 from relay.telemetry.metric_spec import MetricSpec, buckets_of
 from relay.telemetry.metrics import CATALOGUE
 from relay.telemetry.snapshot import Snapshot
@@ -75,7 +75,7 @@ def _filled_in(text: bytes, snapshot: Snapshot) -> Iterator[bytes]:
             # Some at a time: all of them are 30 MB, and an event loop waits.
             while some := "".join(islice(lines, _AT_A_TIME)):
                 yield some.encode()
-                give_way()
+                yield_to_loop()
             written = line.end()
     yield text[written:]
 

@@ -12,17 +12,17 @@ from collections.abc import AsyncIterator, Mapping
 import pytest
 
 from relay.config.settings.settings import Ingest
-from relay.pipeline.contract import MULTITENANT, Accepted, Tenant
+from relay.pipeline.contract import MULTITENANT, IngestResult, Tenant
 from relay.receiver.request_target import message_of, protocol_of, tenant_of
 from relay.receiver.responses import (
     TEXT_BYTES_MAX,
     Answer,
     Outcome,
-    Probe,
     Reason,
-    Refusal,
     RefusedError,
+    Rejection,
     Sender,
+    VersionProbe,
     answer_to,
     refusal_of,
     sender_of,
@@ -50,27 +50,27 @@ V2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request"
 
 ANSWERS: list[tuple[Outcome, int, int]] = [
     # outcome, status for vmagent, status for Prometheus and unknown senders
-    (Accepted(3), 204, 204),
-    (Accepted(0), 204, 204),
-    (Accepted(3, {"duplicate_label": 0}), 204, 204),
-    (Accepted(3, {"duplicate_label": 1}), 204, 400),
-    (Accepted(0, {"duplicate_label": 1}), 204, 400),
-    (Probe(), 200, 200),
-    (Refusal(Reason.NOT_FOUND, "x"), 404, 404),
-    (Refusal(Reason.METHOD, "x"), 405, 405),
-    (Refusal(Reason.TENANT, "x"), 400, 400),
-    (Refusal(Reason.UNAUTHENTICATED, "x"), 401, 401),
-    (Refusal(Reason.MEDIA_TYPE, "x"), 415, 415),
-    (Refusal(Reason.BODY_TOO_LARGE, "x"), 400, 413),
-    (Refusal(Reason.DECODED_TOO_LARGE, "x"), 400, 400),
-    (Refusal(Reason.UNDECODABLE, "x"), 400, 400),
-    (Refusal(Reason.INCOMPLETE_BODY, "x"), 400, 400),
-    (Refusal(Reason.MALFORMED_HTTP, "x"), 400, 400),
-    (Refusal(Reason.READ_TIMEOUT, "x"), 503, 503),
-    (Refusal(Reason.CONCURRENCY, "x"), 503, 503),
-    (Refusal(Reason.OVERLOADED, "x"), 503, 503),
-    (Refusal(Reason.STOPPING, "x"), 503, 503),
-    (Refusal(Reason.INTERNAL, "x"), 503, 503),
+    (IngestResult(3), 204, 204),
+    (IngestResult(0), 204, 204),
+    (IngestResult(3, {"duplicate_label": 0}), 204, 204),
+    (IngestResult(3, {"duplicate_label": 1}), 204, 400),
+    (IngestResult(0, {"duplicate_label": 1}), 204, 400),
+    (VersionProbe(), 200, 200),
+    (Rejection(Reason.NOT_FOUND, "x"), 404, 404),
+    (Rejection(Reason.METHOD, "x"), 405, 405),
+    (Rejection(Reason.TENANT, "x"), 400, 400),
+    (Rejection(Reason.UNAUTHENTICATED, "x"), 401, 401),
+    (Rejection(Reason.MEDIA_TYPE, "x"), 415, 415),
+    (Rejection(Reason.BODY_TOO_LARGE, "x"), 400, 413),
+    (Rejection(Reason.DECODED_TOO_LARGE, "x"), 400, 400),
+    (Rejection(Reason.UNDECODABLE, "x"), 400, 400),
+    (Rejection(Reason.INCOMPLETE_BODY, "x"), 400, 400),
+    (Rejection(Reason.MALFORMED_HTTP, "x"), 400, 400),
+    (Rejection(Reason.READ_TIMEOUT, "x"), 503, 503),
+    (Rejection(Reason.CONCURRENCY, "x"), 503, 503),
+    (Rejection(Reason.OVERLOADED, "x"), 503, 503),
+    (Rejection(Reason.STOPPING, "x"), 503, 503),
+    (Rejection(Reason.INTERNAL, "x"), 503, 503),
 ]
 
 
@@ -81,7 +81,7 @@ def test_status_by_sender(outcome: Outcome, to_vmagent: int, to_others: int) -> 
 
 
 def test_every_reason_has_its_row() -> None:
-    assert {o.reason for o, _, _ in ANSWERS if isinstance(o, Refusal)} == set(Reason)
+    assert {o.reason for o, _, _ in ANSWERS if isinstance(o, Rejection)} == set(Reason)
 
 
 def test_what_is_never_answered() -> None:
@@ -102,7 +102,7 @@ def test_what_is_never_answered() -> None:
         (TooLargeError("too large"), Reason.DECODED_TOO_LARGE),
         (UnsupportedMediaError("gzip"), Reason.MEDIA_TYPE),
         (OverloadedError("queue full", retry_after_s=7), Reason.OVERLOADED),
-        (RefusedError(Refusal(Reason.TENANT, "no")), Reason.TENANT),
+        (RefusedError(Rejection(Reason.TENANT, "no")), Reason.TENANT),
         (ForbiddenAddressError("10.0.0.1 of somebody"), Reason.INTERNAL),
         (AssertionError("position 7"), Reason.INTERNAL),
         (KeyError("x"), Reason.INTERNAL),
@@ -140,7 +140,9 @@ def test_who_is_asking(user_agent: str, vm_version: str, sender: Sender) -> None
 
 def test_partial_answer_says_what_was_dropped() -> None:
     dropped = {"duplicate_label": 2, "invalid_utf8": 0}
-    answer = answer_to(Accepted(8, dropped, ['up{a="1",a="2"}: duplicate label a']), Sender.OTHER)
+    answer = answer_to(
+        IngestResult(8, dropped, ['up{a="1",a="2"}: duplicate label a']), Sender.OTHER
+    )
     assert answer == Answer(
         400,
         '8 samples taken; dropped duplicate_label: 2; up{a="1",a="2"}: duplicate label a',
@@ -151,7 +153,7 @@ def test_partial_answer_says_what_was_dropped() -> None:
 def test_texts_are_one_short_printable_line() -> None:
     """They end in other people's logs; Prometheus reads 1024 bytes of them."""
     faults = ["name\r\nInjected: \x1b[31m\udc80", "é" * 5000]
-    text = answer_to(Accepted(0, {"too_large": 2}, faults), Sender.OTHER).text
+    text = answer_to(IngestResult(0, {"too_large": 2}, faults), Sender.OTHER).text
     assert text.isprintable()
     assert "name\\r\\nInjected: \\x1b[31m\\udc80" in text
     assert len(text.encode()) <= TEXT_BYTES_MAX
@@ -373,7 +375,7 @@ async def test_e48_multitenant_path(relay: Running) -> None:
 async def test_bad_series_in_a_good_request(
     who: Mapping[str, str], status: int, text: bytes
 ) -> None:
-    outcome = Accepted(3, {"duplicate_label": 1}, ["up: duplicate label"])
+    outcome = IngestResult(3, {"duplicate_label": 1}, ["up: duplicate label"])
     async with running(taker=Taker(outcome)) as relay:
         reply = await relay.send(headers=who)
         assert (reply.status, reply.body) == (status, text)
@@ -422,15 +424,15 @@ def written(reply: Reply) -> list[str | None]:
 @pytest.mark.parametrize(
     ("outcome", "status", "figures"),
     [
-        (Accepted(3, histograms=2, exemplars=1), 204, ["3", "2", "1"]),
-        (Accepted(3, {"missing_name": 1}), 400, ["3", "0", "0"]),
+        (IngestResult(3, histograms=2, exemplars=1), 204, ["3", "2", "1"]),
+        (IngestResult(3, {"missing_name": 1}), 400, ["3", "0", "0"]),
         (DecodeError("no"), 400, ["0", "0", "0"]),
         (OverloadedError("later"), 503, ["0", "0", "0"]),
         (AssertionError("a bug"), 503, ["0", "0", "0"]),
     ],
 )
 async def test_what_was_written_is_told_to_remote_write_2_alone(
-    outcome: Accepted | Exception, status: int, figures: list[str]
+    outcome: IngestResult | Exception, status: int, figures: list[str]
 ) -> None:
     async with running(taker=Taker(outcome)) as served:
         reply = await served.send(headers={**PROMETHEUS, "Content-Type": V2})

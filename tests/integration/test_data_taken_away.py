@@ -47,17 +47,17 @@ async def test_everything_taken_away_under_a_running_relay(
         manifests = manifest("bad", server.url), manifest("good", good.url)
         relay = made(tmp_path, *manifests)
         async with running(relay) as sender:
-            assert relay._fleet is not None
+            assert relay._reconciler is not None
             assert relay._storage is not None
             assert await sender.send() == 204
-            relay._fleet.spill_below(1 << 60)
+            relay._reconciler.spill_below(1 << 60)
             await eventually(lambda: relay._memory.used == 0, timeout_s=10)
             assert sender.ledger("bad")["queued"] == 10
             empty(data)
             relay._storage._look_at = 0.0
-            for worker in relay._fleet.workers():
-                assert worker._stowage is not None
-                worker._stowage._check_at = 0.0
+            for worker in relay._reconciler.workers():
+                assert worker._spooler is not None
+                worker._spooler._check_at = 0.0
             for _ in range(3):
                 assert await sender.send() == 204
             # What is gone is in the ledger, before its turn has come.
@@ -73,8 +73,8 @@ async def test_everything_taken_away_under_a_running_relay(
             assert await sender.send() == 204
 
             def is_stored() -> bool:
-                assert relay._fleet is not None
-                relay._fleet.spill_below(1 << 60)
+                assert relay._reconciler is not None
+                relay._reconciler.spill_below(1 << 60)
                 return relay._memory.used == 0
 
             await eventually(is_stored, timeout_s=10)

@@ -443,13 +443,13 @@ async def test_one_dead_endpoint_cannot_eat_the_others_disk(tmp_path: Path) -> N
     relay = made(tmp_path, hog, small, storage_bytes_max=2 << 20)
     async with running(relay) as sender:
         await sender.send()
-        assert relay._fleet is not None
-        relay._fleet.spill_below(1 << 60)
+        assert relay._reconciler is not None
+        relay._reconciler.spill_below(1 << 60)
         for _ in range(300):
             await sender.send(1000, name="big")
             if sink_of(sender, "hog")["ledger"]["dropped"]:
                 break
-            relay._fleet.spill_below(1 << 60)
+            relay._reconciler.spill_below(1 << 60)
         lost = sink_of(sender, "hog")["ledger"]
         assert lost["dropped"].keys() == {"storage_full"}
         assert lost["balanced"]
@@ -557,13 +557,13 @@ async def test_what_drop_newest_dropped_is_not_counted_again_after_a_crash(tmp_p
         dropped = sender.ledger("a")["dropped"]["queue_full"]
         queued = sender.ledger("a")["queued"]
         assert dropped + queued == 20_000
-        keeper = relay._keeper
-        assert keeper is not None
+        checkpointer = relay._checkpointer
+        assert checkpointer is not None
         assert relay._storage is not None
 
         def is_settled() -> bool:
             assert relay._storage is not None
-            is_saved = keeper.saved == keeper.checkpoint()
+            is_saved = checkpointer.saved == checkpointer.checkpoint()
             return relay._memory.used == 0 and is_saved and not relay._storage.journal._tidying
 
         await eventually("it is on disk", is_settled, timeout_s=5)

@@ -94,8 +94,8 @@ def running_names(relay: Relay) -> set[str]:
 
 
 def worker_of(relay: Relay, name: str) -> object:
-    assert relay._fleet is not None
-    return relay._fleet._records[f"default/{name}", "s"].worker
+    assert relay._reconciler is not None
+    return relay._reconciler._records[f"default/{name}", "s"].worker
 
 
 @pytest.mark.slow
@@ -158,7 +158,7 @@ async def test_a_reload_that_the_relay_fails_at_is_counted(
                 raise RuntimeError("bug")
 
             with monkeypatch.context() as patched:
-                patched.setattr("relay.control.reconcile.reconciler.Fleet.compare", fail)
+                patched.setattr("relay.control.reconcile.reconciler.SinkReconciler.compare", fail)
                 with pytest.raises(RuntimeError, match="bug"):
                     await relay.reload()
             assert relay.snapshot().reloads == {"good": 0, "faulty": 0, "failed": 1}
@@ -333,8 +333,8 @@ async def test_a_sink_without_data_is_not_looked_after(tmp_path: Path) -> None:
         directory.write("busy", "up")
         directory.write("idle", "down")
         async with running(directory, watch=False) as relay, client_of(relay) as client:
-            assert relay._fleet is not None
-            awake = relay._fleet._awake
+            assert relay._reconciler is not None
+            awake = relay._reconciler._awake
             await eventually("all rest", lambda: not awake, timeout_s=5)
             assert await client.send("up", series=10) == 204
             await eventually("sent", lambda: len(server.values) == 10, timeout_s=5)

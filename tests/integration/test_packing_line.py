@@ -14,7 +14,7 @@ import pytest
 from relay.codec.otlp.batch import SealedBatch
 from relay.config.exporter.types import OtlpHttp, Retry, SecretRef, Sink
 from relay.runtime.errors import SecretError
-from relay.sink.encode_scheduler import SLICE_S, Packing
+from relay.sink.encode_scheduler import SLICE_S, EncodeScheduler
 from relay.sink.http.client import Transport
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.reporting.statistics import SinkStatistics
@@ -45,11 +45,11 @@ class Line:
 
     def __init__(self, transport: Transport, store: QueueStore | None = None) -> None:
         self.now = 0.0
-        self.packing = Packing(lambda: self.now)
+        self.encode_scheduler = EncodeScheduler(lambda: self.now)
         self.memory = BufferedBytes()
         self.holds = Holds()
         self.workers: list[SinkWorker] = []
-        self.positions = 0
+        self.offsets = 0
         self._transport = transport
         self._store = store
 
@@ -67,7 +67,7 @@ class Line:
             rng=random.Random(number),
             memory=self.memory,
             store=self._store.claim(Owner("ns/name", f"out-{number}")) if self._store else None,
-            packing=self.packing,
+            encode_scheduler=self.encode_scheduler,
         )
         worker.start()
         self.workers.append(worker)
@@ -79,14 +79,14 @@ class Line:
         def job() -> None:
             self.now += 2 * SLICE_S
 
-        self.packing.ask(job)
+        self.encode_scheduler.submit(job)
 
     def offer(self, *values: float) -> None:
         """Give all sinks the same points."""
-        self.positions += 1
-        points = sealed_batch(values, position=self.positions, opened_at=time.time())
+        self.offsets += 1
+        points = sealed_batch(values, position=self.offsets, opened_at=time.time())
         for worker in self.workers:
-            self.holds.hold(self.positions)
+            self.holds.hold(self.offsets)
             worker.offer(points, 0)
 
     async def until(self, done: Callable[[SinkStatistics], bool], *workers: SinkWorker) -> None:
@@ -130,7 +130,7 @@ async def test_the_same_points_are_packed_once_and_everybody_gets_them() -> None
         for value in range(5):
             line.offer(value, value + 0.5)
         await line.finished()
-        bodies = line.packing.bodies
+        bodies = line.encode_scheduler.bodies
         assert (bodies.made, bodies.shared) == (5, 10)
         assert line.holds.total == 0
         assert line.memory.used == 0
@@ -152,7 +152,7 @@ async def test_who_splits_a_shared_request_splits_its_own() -> None:
         line.add(sink(large.url))
         line.offer(1, 2, 3, 4)
         await line.finished()
-        assert line.packing.bodies.shared == 1
+        assert line.encode_scheduler.bodies.shared == 1
     assert [received.values() for received in large.received] == [[1, 2, 3, 4]]
     taken = [received.values() for received in tiny.received if len(received.values()) == 1]
     assert taken == [[1], [2], [3], [4]]
@@ -166,17 +166,17 @@ async def test_one_that_packs_out_of_turn_takes_nobody_elses_place(end: str) -> 
         line.busy()
         line.offer(1)
         line.offer(2)
-        assert line.packing.waiting == 4
+        assert line.encode_scheduler.waiting == 4
         if end == "close":
             await one.close("removed")
         elif end == "leave":
-            await one.leave(5.0)
+            await one.remove(5.0)
         else:
             one.reconfigure(sink(first.url, compression="none"))
             assert one.statistics().queue.payloads == 2
             assert other.statistics().queue.payloads == 0, "it waits for its turn"
         await line.finished()
-        assert line.packing.waiting == 0
+        assert line.encode_scheduler.waiting == 0
         assert line.holds.total == 0
     assert second.values == [1, 2]
     ledger = one.statistics().ledger
@@ -215,7 +215,10 @@ async def test_the_line_keeps_nothing_when_it_is_done() -> None:
                 worker.offer(points, 0)
             await line.finished()
             # The same again, but long after.
-            assert (line.packing.bodies.made, line.packing.bodies.shared) == (made, made)
+            assert (line.encode_scheduler.bodies.made, line.encode_scheduler.bodies.shared) == (
+                made,
+                made,
+            )
     assert server.values == [1, 1, 1, 1]
 
 

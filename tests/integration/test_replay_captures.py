@@ -71,9 +71,9 @@ def test_all_bodies_in_order_on_one_engine(sender: str, limit: int, repeat: int)
     expected = derived(sender, repeat)
     fed = [body for body in bodies(sender) for _ in range(repeat)]
     for body, wanted in zip(fed, expected, strict=True):
-        intake = rig.feed(body)
-        assert intake.samples == len(wanted.points) + wanted.histograms
-        assert intake.dropped == wanted.dropped
+        transaction = rig.feed(body)
+        assert transaction.samples == len(wanted.points) + wanted.histograms
+        assert transaction.dropped == wanted.dropped
     assert {sealed.count for sealed in sink.sealed} == {limit}
     rig.flush()
 
@@ -118,9 +118,9 @@ def test_nothing_is_held_once_every_batch_is_released() -> None:
     """Positions count up by one for each accepted body, and all are free once batches are."""
     rig = Rig()
     sink = rig.export(RigSink("s", limit=500, options=NUMBERS))
-    positions = [rig.feed(body).request for body in bodies("vmagent-zstd")]
-    assert all(later == earlier + 1 for earlier, later in pairwise(positions))
+    offsets = [rig.feed(body).request for body in bodies("vmagent-zstd")]
+    assert all(later == earlier + 1 for earlier, later in pairwise(offsets))
     rig.flush()
     for sealed in sink.sealed:
-        rig.engine.positions.release(sealed.oldest)
-    assert rig.engine.positions.low == len(positions)
+        rig.engine.offsets.release(sealed.oldest)
+    assert rig.engine.offsets.low == len(offsets)

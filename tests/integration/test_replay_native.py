@@ -18,7 +18,7 @@ from relay.codec.compression import decompress
 from relay.codec.remote_write.v1 import WriteProtocol
 from tests.support import slow_native
 from tests.support.any_points import AnyPoint, bits
-from tests.support.engine_rig import Rig, RigSink, TargetOptions
+from tests.support.engine_rig import OutputOptions, Rig, RigSink
 from tests.support.prompb import RequestV2, WriteRequest
 
 CAPTURES = Path(__file__).parents[1] / "data" / "remote_write"
@@ -107,7 +107,7 @@ def plain(point: AnyPoint) -> Plain:
 def test_native_histograms_numbers_and_stale_markers(sender: str) -> None:
     """Of every series in every body. Classic histograms are looked at as the numbers they were."""
     rig = Rig()
-    numbers = TargetOptions(unsupported=frozenset({"histogram", "summary"}))
+    numbers = OutputOptions(unsupported=frozenset({"histogram", "summary"}))
     sink = rig.export(RigSink("s", limit=500, options=numbers))
     for body in bodies(sender):
         assert not rig.feed(body, protocol=PROTOCOLS[sender]).dropped
@@ -120,5 +120,5 @@ def test_native_histograms_numbers_and_stale_markers(sender: str) -> None:
     assert all(point.identity.temporality == "cumulative" for point in natives)
     assert all(point.identity.prometheus_type == "histogram" for point in natives)
     assert sum(point.flags for point in points) > 100
-    rig.engine.router.fold()
+    rig.engine.router.flush_counters()
     assert sink.tally.points == len(points) == expected.total()

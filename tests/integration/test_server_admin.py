@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from relay.api.admin import AdminServer
 from relay.api.contract import EVERYTHING, StatusFilter
-from relay.control.explain import Question
+from relay.control.explain import ExplainQuery
 from relay.runtime.errors import ConfigError, Fault
 from relay.telemetry.loop_lag import WINDOW, LoopLag
 from relay.telemetry.registry import SinkFigures, Snapshot, Telemetry
@@ -40,7 +40,7 @@ class Process:
         """As of now."""
         return Seen(self)
 
-    async def explain(self, question: Question) -> list[str]:
+    async def explain(self, question: ExplainQuery) -> list[str]:
         """Repeat what was asked."""
         if not question.series:
             raise ConfigError([Fault("series", "is missing")])

@@ -16,7 +16,7 @@ from relay.api.access import Gate
 from relay.api.admin import AdminServer
 from relay.api.contract import StatusFilter
 from relay.config.settings.ingest_security import Admin, SenderAuthentication, ServerTls
-from relay.control.explain import Question
+from relay.control.explain import ExplainQuery
 from relay.runtime.errors import ConfigError
 from relay.telemetry.registry import Snapshot, Telemetry
 from tests.support.ingest_server import LOOPBACK
@@ -39,7 +39,7 @@ async def look() -> Nothing:
     return Nothing()
 
 
-async def explain(_question: Question) -> list[str]:
+async def explain(_question: ExplainQuery) -> list[str]:
     """No lines."""
     return []
 

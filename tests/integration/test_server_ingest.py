@@ -15,7 +15,7 @@ import pytest
 import zstandard
 
 from relay.config.settings.settings import Address, Ingest
-from relay.pipeline.contract import Accepted
+from relay.pipeline.contract import IngestResult
 from relay.receiver.http import listener
 from relay.receiver.remote_write import IngestServer
 from relay.runtime.errors import ConfigError, OverloadedError
@@ -348,7 +348,7 @@ async def test_a_bug_is_logged_and_loses_nothing(caplog: pytest.LogCaptureFixtur
         assert b"seven" not in reply.body
         assert relay.receiver.statistics().refused["internal"] == 1
 
-        relay.taker.outcome = Accepted(1)
+        relay.taker.outcome = IngestResult(1)
         assert (await relay.send(headers=PROMETHEUS)).status == 204
     (record,) = caplog.records
     assert record.exc_info

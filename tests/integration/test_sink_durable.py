@@ -18,7 +18,7 @@ from relay.runtime.errors import SecretError
 from relay.sink.http.client import Transport
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.reporting.statistics import SinkStatistics
-from relay.sink.retry.circuit_breaker import Circuits
+from relay.sink.retry.circuit_breaker import CircuitBreakers
 from relay.sink.spill.owner import Owner
 from relay.sink.spill.segment_files import QueueFiles
 from relay.sink.spill.store import TRY_AGAIN_S, QueueStore
@@ -51,7 +51,7 @@ class Process:
         self.holds = Holds()
         self.memory = BufferedBytes()
         self.secrets = {"token": "sesame"}
-        self.positions = first
+        self.offsets = first
         self.store = store
         rng = random.Random(3)
         self.worker = SinkWorker(
@@ -63,7 +63,7 @@ class Process:
             hold=self.holds.hold,
             release=self.holds.release,
             rng=rng,
-            circuits=Circuits(rng),
+            circuit_breakers=CircuitBreakers(rng),
             memory=self.memory,
             store=store.claim(OWNER),
         )
@@ -75,11 +75,11 @@ class Process:
         except KeyError:
             raise SecretError(f'secret "{reference.name}" has no key') from None
 
-    def offer(self, *values: float, lane: int = 0) -> None:
-        self.positions += 1
-        self.holds.hold(self.positions)
-        batch = sealed_batch(values, position=self.positions, opened_at=time.time())
-        self.worker.offer(batch, lane)
+    def offer(self, *values: float, shard: int = 0) -> None:
+        self.offsets += 1
+        self.holds.hold(self.offsets)
+        batch = sealed_batch(values, position=self.offsets, opened_at=time.time())
+        self.worker.offer(batch, shard)
 
     async def until(self, done: Callable[[SinkStatistics], bool]) -> SinkStatistics:
         """Poll, with a deadline, until the statistics satisfy a condition."""
@@ -425,12 +425,12 @@ async def test_points_from_before_and_after_a_change_of_lanes_do_not_overtake(
     config = sink(unreachable(), concurrency=before)
     async with OtlpServer() as server, running(tmp_path, config) as process:
         for value in range(9):
-            process.offer(value, lane=value % before)
+            process.offer(value, shard=value % before)
         await process.saved()
         process.worker.reconfigure(sink(server.url, concurrency=after))
-        assert len(process.worker.lanes) == after
+        assert len(process.worker.shards) == after
         for value in range(100, 109):
-            process.offer(value, lane=value % after)
+            process.offer(value, shard=value % after)
         await process.finished()
         old = [value < 100 for value in server.values]
         assert old == [True] * 9 + [False] * 9
@@ -439,7 +439,7 @@ async def test_points_from_before_and_after_a_change_of_lanes_do_not_overtake(
 async def test_lanes_that_are_no_longer_there_are_emptied_after_a_restart(tmp_path: Path) -> None:
     async with running(tmp_path, sink(unreachable(), concurrency=3)) as process:
         for value in range(9):
-            process.offer(value, lane=value % 3)
+            process.offer(value, shard=value % 3)
         await process.saved()
     async with OtlpServer() as server, running(tmp_path, sink(server.url)) as process:
         assert process.worker.restored_lows == (-1,)
@@ -453,7 +453,7 @@ async def test_a_removed_sink_sends_what_it_can_and_leaves_nothing(tmp_path: Pat
     async with OtlpServer() as server, running(tmp_path, sink(server.url)) as process:
         for value in range(4):
             process.offer(value)
-        await process.worker.leave(5.0)
+        await process.worker.remove(5.0)
         assert server.values == list(range(4))
         assert process.worker.statistics().ledger.delivered == 4
     assert everything(tmp_path) == []
@@ -465,7 +465,7 @@ async def test_a_removed_sink_leaves_an_orphan_that_it_finds_again(tmp_path: Pat
             process.offer(value)
         await process.saved()
         process.offer(4)
-        assert await process.worker.leave(0.05) == 5
+        assert await process.worker.remove(0.05) == 5
         statistics = process.worker.statistics()
         assert (statistics.ledger.offered, statistics.ledger.queued) == (0, 0)
         assert process.holds.total == 0

@@ -28,13 +28,13 @@ from relay.config.exporter.types import (
 )
 from relay.runtime.errors import SecretError
 from relay.sink import request_size
-from relay.sink.encode_scheduler import SLICE_S, Packing
+from relay.sink.encode_scheduler import SLICE_S, EncodeScheduler
 from relay.sink.http.client import HttpRequest, Transport
 from relay.sink.http.response import HttpResponse
 from relay.sink.open_batches import UNBATCHED_POINTS_MAX
 from relay.sink.reporting.statistics import SinkStatistics
 from relay.sink.retry.backoff import BACKOFF_S_MAX
-from relay.sink.steps import Moment, Sleep
+from relay.sink.steps import Now, Sleep
 from relay.sink.worker import SinkWorker
 from tests.support.batches import sealed_batch
 from tests.support.holds import Holds
@@ -67,8 +67,8 @@ class Bench:
     def __init__(self, config: Sink, transport: Transport) -> None:
         self.holds = Holds()
         self.secrets: dict[str, str] = {}
-        self.positions = 0
-        self.packing = Packing(lambda: self.packing_s)
+        self.offsets = 0
+        self.encode_scheduler = EncodeScheduler(lambda: self.packing_s)
         self.packing_s = 0.0
         self.worker = SinkWorker(
             "out",
@@ -79,7 +79,7 @@ class Bench:
             hold=self.holds.hold,
             release=self.holds.release,
             rng=random.Random(3),
-            packing=self.packing,
+            encode_scheduler=self.encode_scheduler,
         )
 
     def busy(self) -> None:
@@ -88,7 +88,7 @@ class Bench:
         def job() -> None:
             self.packing_s += 2 * SLICE_S
 
-        self.packing.ask(job)
+        self.encode_scheduler.submit(job)
 
     def secret(self, reference: SecretRef, default_key: str) -> str:
         try:
@@ -96,11 +96,11 @@ class Bench:
         except KeyError:
             raise SecretError(f'secret "{reference.name}" has no key') from None
 
-    def offer(self, *values: float, lane: int = 0) -> None:
-        self.positions += 1
-        self.holds.hold(self.positions)
-        batch = sealed_batch(values, position=self.positions, opened_at=time.time())
-        self.worker.offer(batch, lane)
+    def offer(self, *values: float, shard: int = 0) -> None:
+        self.offsets += 1
+        self.holds.hold(self.offsets)
+        batch = sealed_batch(values, position=self.offsets, opened_at=time.time())
+        self.worker.offer(batch, shard)
 
     async def until(self, done: Callable[[SinkStatistics], bool]) -> SinkStatistics:
         """Poll, with a deadline, until the statistics satisfy a condition."""
@@ -181,7 +181,7 @@ async def test_retry_after_as_a_date_is_waited_for() -> None:
         bench.offer(1)
         await server.wait_until(lambda: len(server.received) == 1)
         await bench.until(lambda s: s.requests == {"retry": 1})
-        step = bench.worker._delivery.next_step(0, Moment(time.time(), time.monotonic()))
+        step = bench.worker._delivery.next_step(0, Now(time.time(), time.monotonic()))
         assert isinstance(step, Sleep)
         assert step.delay_s is not None
         assert 50 * BACKOFF_S < step.delay_s <= 2.0
@@ -350,9 +350,9 @@ async def test_lanes_send_side_by_side() -> None:
         return Reply()
 
     async with OtlpServer(answer) as server, running(sink(server.url, concurrency=2)) as bench:
-        assert [lane.lane for lane in bench.worker.lanes] == [0, 1]
-        bench.offer(1, lane=0)
-        bench.offer(2, lane=1)
+        assert [shard.shard for shard in bench.worker.shards] == [0, 1]
+        bench.offer(1, shard=0)
+        bench.offer(2, shard=1)
         assert (await bench.finished()).ledger.delivered == 2
 
 
@@ -372,13 +372,13 @@ async def test_batches_that_are_not_packed_yet_are_in_the_account() -> None:
     async with OtlpServer() as server, running(sink(server.url, concurrency=2)) as bench:
         bench.busy()
         for value in range(4):
-            bench.offer(value, lane=value % 2)
+            bench.offer(value, shard=value % 2)
         statistics = bench.worker.statistics()
         assert statistics.ledger.queued == statistics.ledger.offered == 4
         assert statistics.queue.payloads == 0
         assert statistics.oldest_point_age_s is not None
         assert bench.worker.oldest_positions(100) == (1, 2)
-        assert bench.worker.upkeep(), "there is something to do"
+        assert bench.worker.tick(), "there is something to do"
         assert (await bench.finished()).ledger.delivered == 4
         assert bench.worker.oldest_positions(100) == (100, 100)
     assert sorted(server.values) == list(range(4))
@@ -387,8 +387,8 @@ async def test_batches_that_are_not_packed_yet_are_in_the_account() -> None:
 async def test_another_configuration_meets_nothing_that_is_not_packed() -> None:
     async with OtlpServer() as server, running(sink(server.url, concurrency=2)) as bench:
         bench.busy()
-        bench.offer(0, lane=0)
-        bench.offer(1, lane=1)
+        bench.offer(0, shard=0)
+        bench.offer(1, shard=1)
         bench.worker.reconfigure(sink(server.url))
         assert bench.worker.statistics().queue.payloads == 2
         bench.offer(2)
@@ -406,7 +406,7 @@ async def test_the_end_does_not_forget_what_is_not_packed(end: str) -> None:
         assert bench.worker.statistics().queue.payloads == 0
         await {
             "drain": lambda: bench.worker.drain(5.0),
-            "leave": lambda: bench.worker.leave(5.0),
+            "leave": lambda: bench.worker.remove(5.0),
             "close": lambda: bench.worker.close("removed"),
         }[end]()
         ledger = (await bench.finished()).ledger
@@ -471,7 +471,7 @@ async def test_a_bug_costs_no_data(
 async def test_a_bug_in_settling_gives_the_payload_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.sink.worker.BUG_PAUSE_S", 0.0)
     async with OtlpServer() as server, running(sink(server.url)) as bench:
-        settle = bench.worker._delivery.settle
+        settle = bench.worker._delivery.on_response
         calls = []
 
         def faulty(*arguments: object) -> None:
@@ -509,6 +509,6 @@ async def test_open_batches_follow_the_batch_settings() -> None:
         config = sink("http://127.0.0.1:1/", concurrency=3)
         batched = Bench(replace(config, batch=Batch(points_max=7)), transport).worker
         unbatched = Bench(replace(config, batch=Batch(enabled=False)), transport).worker
-    assert [lane.limit for lane in batched.lanes] == [7, 7, 7]
-    assert [lane.limit for lane in unbatched.lanes] == [UNBATCHED_POINTS_MAX] * 3
+    assert [shard.limit for shard in batched.shards] == [7, 7, 7]
+    assert [shard.limit for shard in unbatched.shards] == [UNBATCHED_POINTS_MAX] * 3
     assert repr(batched) == "<SinkWorker ns/name out healthy>"

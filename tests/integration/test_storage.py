@@ -61,7 +61,7 @@ async def test_each_sink_gets_only_what_it_had_not_finished(tmp_path: Path) -> N
             await good.wait_until(lambda: len(good.values) == 200)
             await eventually(lambda: sender.ledger("good")["queued"] == 0)
             relay = sender.relay
-            await eventually(lambda: relay._keeper.saved == relay._keeper.checkpoint())
+            await eventually(lambda: relay._checkpointer.saved == relay._checkpointer.checkpoint())
             await eventually(lambda: not relay._storage.journal._tidying)
             image = crash_image(tmp_path / "data", tmp_path / "image")
         bad.answer = lambda _: Reply()
@@ -101,9 +101,9 @@ async def test_requests_during_replay_wait_their_turn(tmp_path: Path) -> None:
         again = made(tmp_path, manifest("all", server.url, timeout="200ms"), data=image)
         async with running(again) as sender:
             replay = again._replay
-            again._acceptance._memory_bytes_max = 0  # crowded: the replay stands still
-            await eventually(lambda: again._acceptance.crowded or not replay.active)
-            again._acceptance._memory_bytes_max = 1 << 30
+            again._admission._memory_bytes_max = 0  # crowded: the replay stands still
+            await eventually(lambda: again._admission.crowded or not replay.active)
+            again._admission._memory_bytes_max = 1 << 30
             sender._next = 600
             sends = [asyncio.ensure_future(sender.send()) for _ in range(5)]
             assert set(await asyncio.gather(*sends)) == {204}
@@ -192,7 +192,7 @@ async def test_no_more_is_taken_than_memory_has_room_for(tmp_path: Path) -> None
         relay = made(tmp_path, manifest("all", server.url, timeout="10m"), memory_bytes_max=1 << 20)
         async with running(relay) as sender:
             await eventually(lambda: not relay._replay.active)
-            relay._fleet.concede = lambda *_: None
+            relay._reconciler.concede = lambda *_: None
             relay._memory.used += 3 << 18
             assert await sender.send() == 503
             relay._memory.used -= 3 << 18
@@ -266,7 +266,7 @@ async def test_replayed_samples_are_read_with_what_was_known(tmp_path: Path) -> 
         async with running(relay) as sender:
             assert await sender.post(metadata_body("numbered")) == 204
             await eventually((tmp_path / "data/knowledge").exists)
-            await eventually(lambda: relay._keeper.saved.learned == 1)
+            await eventually(lambda: relay._checkpointer.saved.learned == 1)
             await eventually(lambda: not relay._storage.journal._tidying)
             assert await sender.send() == 204
             image = crash_image(tmp_path / "data", tmp_path / "image")
@@ -309,7 +309,7 @@ async def test_who_is_absent_from_a_replay_is_named(
         async with running(relay) as sender:
             for _ in range(3):
                 assert await sender.send() == 204
-            await eventually(lambda: relay._keeper.saved == relay._keeper.checkpoint())
+            await eventually(lambda: relay._checkpointer.saved == relay._checkpointer.checkpoint())
             await eventually(lambda: not relay._storage.journal._tidying)
             image = crash_image(tmp_path / "data", tmp_path / "image")
         async with running(made(tmp_path, both[1], data=image)):

@@ -123,7 +123,7 @@ async def test_without_a_disk_a_stop_sends_what_there_is(tmp_path: Path) -> None
 async def _saved(sender: Sender) -> None:
     """Wait until the checkpoint says how things are now."""
     relay = sender.relay
-    await eventually(lambda: relay._keeper.saved == relay._keeper.checkpoint())
+    await eventually(lambda: relay._checkpointer.saved == relay._checkpointer.checkpoint())
     await eventually(lambda: not relay._storage.journal._tidying)
 
 
@@ -131,4 +131,4 @@ def _hasten(sender: Sender) -> None:
     """Let everything that waits have waited long enough."""
     relay = sender.relay
     for seconds in (60.0, 120.0):  # the sets, and the batches that they are in
-        relay._deliver(relay._engine.due(relay._tick() + seconds))
+        relay._deliver(relay._engine.flush_due(relay._tick() + seconds))

@@ -8,10 +8,10 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.storage.journal.record import SEGMENT_KIND, Record, Whole, encode_record, read_segment
+from relay.storage.journal.record import SEGMENT_KIND, FullRead, Record, encode_record, read_segment
 from relay.storage.journal.segment_log import SegmentLog
 from relay.storage.log.frame import FILE_HEADER_BYTES, encode_file_header
-from tests.support.journals import append, positions, record
+from tests.support.journals import append, offsets, record
 
 RECORDS = st.builds(
     Record,
@@ -52,7 +52,7 @@ def read(data: bytes) -> tuple[list[Record], int]:
     """What is read of a segment, and how many bytes of damage there are."""
     found, damaged = [], 0
     for item in read_segment(lambda offset, size: data[offset : offset + size], len(data)):
-        if isinstance(item, Whole):
+        if isinstance(item, FullRead):
             found.append(item.record)
         else:
             damaged += item.end - item.start
@@ -120,7 +120,7 @@ def test_a_journal_whose_files_were_damaged_opens_and_goes_on(
         again = SegmentLog(directory, segment_bytes_max=300, sync=False)
         again.recover()
         append(again, record(10))
-        found = positions(again)
+        found = offsets(again)
     assert found == sorted(set(found))
     assert found[-1] == 10
     assert len(found) >= 11 - 3 * len(harm), "at most a segment's records for each harm"

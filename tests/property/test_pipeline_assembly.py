@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.pipeline.routing.match_set import TargetOptions
+from relay.pipeline.routing.match_set import OutputOptions
 from relay.selector.matchers import NAME, Matcher, Selector
 from tests.support.any_points import AnyPoint
 from tests.support.engine_rig import Rig, RigSink
@@ -55,8 +55,8 @@ def run(requests: list[list[str]], *, learn_first: bool) -> tuple[Rig, list[AnyP
     check_ledger(rig)
     rig.flush()
     for sealed in rig.sinks[0].sealed:
-        rig.engine.positions.release(sealed.oldest)
-    assert rig.engine.positions.statistics().holds == 0, "nothing waits that is not delivered"
+        rig.engine.offsets.release(sealed.oldest)
+    assert rig.engine.offsets.statistics().holds == 0, "nothing waits that is not delivered"
     return rig, rig.sinks[0].any_points()
 
 
@@ -68,7 +68,7 @@ def check_ledger(rig: Rig) -> None:
     assert sink.tally.samples == sum(assembly.outcomes.values()) + assembly.waiting_samples
     assert sink.tally.points == sink.held == assembly.points
     if assembly.waiting_samples:
-        assert statistics.positions.holds > 0
+        assert statistics.offsets.holds > 0
 
 
 @settings(deadline=None, max_examples=40)
@@ -97,7 +97,7 @@ def test_deltas_of_assembled_histograms_add_up(
 ) -> None:
     rig = Rig()
     rig.export(
-        RigSink("delta", limit=1000, options=TargetOptions("delta")), RigSink("plain", limit=1000)
+        RigSink("delta", limit=1000, options=OutputOptions("delta")), RigSink("plain", limit=1000)
     )
     for line in lines_of("h", seconds):
         if data.draw(st.integers(0, 3)):

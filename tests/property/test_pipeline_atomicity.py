@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError as OfficialDecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.pipeline.engine import Limits
+from relay.pipeline.limits import Limits
 from relay.runtime.errors import DecodeError, TooLargeError
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import NUMBERS, Rig, RigSink, named
@@ -43,7 +43,7 @@ def prepared() -> Rig:
         RigSink("wide", limit=100, timeout_s=5.0, options=NUMBERS),
         RigSink("narrow", limit=4, timeout_s=7.0, options=NUMBERS),
         RigSink("at-once", limit=3, timeout_s=0.0, options=NUMBERS),
-        RigSink("lanes", limit=2, lanes=3, options=NUMBERS),
+        RigSink("lanes", limit=2, shards=3, options=NUMBERS),
     )
     rig.export(
         RigSink("some", limit=100, timeout_s=9.0, options=NUMBERS),
@@ -77,21 +77,21 @@ def assert_goes_on_right(rig: Rig) -> None:
     assert_same([point for point in expected if point[0].name == "up"], some.points())
     for sink in rig.sinks:
         for sealed in sink.sealed:
-            rig.engine.positions.release(sealed.oldest)
-    positions = rig.engine.positions.statistics()
-    assert positions.holds == 0
-    assert positions.low == positions.next
+            rig.engine.offsets.release(sealed.oldest)
+    offsets = rig.engine.offsets.statistics()
+    assert offsets.holds == 0
+    assert offsets.low == offsets.next
 
 
 def refuse(rig: Rig, body: bytes) -> bool:
     """Feed a body that may be refused; if it is, assert that there is no trace. Return whether."""
     before = rig.snapshot()
-    low = rig.engine.positions.low
+    low = rig.engine.offsets.low
     try:
         rig.feed(body, tick=2.0)
     except REFUSED:
         assert rig.snapshot() == before
-        now = rig.engine.positions.statistics()
+        now = rig.engine.offsets.statistics()
         assert now.low == (low if now.holds else now.next)
         return True
     return False

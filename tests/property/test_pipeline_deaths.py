@@ -40,7 +40,7 @@ class Deaths(RuleBasedStateMachine):
         """Members of the current set of a histogram that were not sent yet, and its second."""
         self.replay: list[int] = []
         self.saved: tuple[int, dict[str, int], list[WaitingEntry], int] = (0, {}, [], 0)
-        self.knowledge = Rig().engine.knowledge()
+        self.knowledge = Rig().engine.export_metadata()
         self.settled: dict[str, set[Key]] = {name: set() for name in SINKS}
         """Points that a sink must not get again."""
 
@@ -51,7 +51,7 @@ class Deaths(RuleBasedStateMachine):
     def _begin(self) -> None:
         """Start a process: see :class:`relay.control.durability.replay.Replay`."""
         self.rig = Rig(assembly_wait_s=10.0, first_sight_s=self.first_sight_s)
-        self.rig.engine.recall(self.knowledge)
+        self.rig.engine.import_metadata(self.knowledge)
         self.rig.export(
             RigSink("quick", limit=3, timeout_s=1.0),
             RigSink("slow", limit=50, timeout_s=4.0),
@@ -67,7 +67,7 @@ class Deaths(RuleBasedStateMachine):
         first = min([start, *self.known.values(), *(entry.first for entry in named)])
         self.replay = sorted(position for position in self.journal if position >= first)
         self.end = end
-        self.rig.engine.positions.advance(min(first, end))
+        self.rig.engine.offsets.advance(min(first, end))
         if self.replay:
             self.rig.engine.begin_replay(
                 ReplayGate(
@@ -78,11 +78,11 @@ class Deaths(RuleBasedStateMachine):
                 )
             )
         else:
-            self.rig.engine.positions.advance(end)
+            self.rig.engine.offsets.advance(end)
 
     def _low(self, batch: OpenBatch) -> int:
-        assert isinstance(batch.owner, RigSink)
-        return self.known[batch.owner.name]
+        assert isinstance(batch.sink, RigSink)
+        return self.known[batch.sink.name]
 
     @precondition(lambda self: self.replay)
     @rule(count=st.integers(1, 8))
@@ -92,12 +92,12 @@ class Deaths(RuleBasedStateMachine):
                 self.journal[position], position=position, now=1e9, tick=self.tick
             )
             for batch, points in replayed.withheld:
-                assert isinstance(batch.owner, RigSink)
-                batch.owner.tally.points -= points
-            self._collect(replayed.intake.sealed)
+                assert isinstance(batch.sink, RigSink)
+                batch.sink.tally.points -= points
+            self._collect(replayed.transaction.sealed)
         del self.replay[:count]
         if not self.replay:
-            self.rig.engine.positions.advance(self.end)
+            self.rig.engine.offsets.advance(self.end)
             self._collect(self.rig.engine.end_replay(self.tick))
 
     def _finish_replay(self) -> None:
@@ -148,10 +148,10 @@ class Deaths(RuleBasedStateMachine):
         said = 3 if self.first_sight_s else 1
         families = {f"h{n}": "histogram" for n in range(self.families) if n % said != 2}
         body = write(*lines, at_ms=at_ms, types=families)
-        intake = self.rig.feed(body, tick=self.tick)
-        self.journal[intake.request] = body
+        transaction = self.rig.feed(body, tick=self.tick)
+        self.journal[transaction.request] = body
         self._collect([])
-        return intake.request
+        return transaction.request
 
     @rule(seconds=st.sampled_from([0.5, 2.0, 5.0]))
     def later(self, seconds: float) -> None:
@@ -173,25 +173,25 @@ class Deaths(RuleBasedStateMachine):
     def deliver(self, name: str, count: int) -> None:
         for sealed in self.queues[name][:count]:
             self._arrive(name, sealed)
-            self.rig.engine.positions.release(sealed.oldest)
+            self.rig.engine.offsets.release(sealed.oldest)
         del self.queues[name][:count]
 
     @rule()
     def checkpoint(self) -> None:
-        """See :class:`relay.control.durability.checkpointer.Keeper`."""
-        positions = self.rig.engine.positions
+        """See :class:`relay.control.durability.checkpointer.Checkpointer`."""
+        offsets = self.rig.engine.offsets
         named, rest = self.rig.engine.named()
         lows = {}
         for sink in self.rig.sinks:
-            held = [batch.oldest for batch in sink.batches if batch.count]
+            held = [batch.oldest_offset for batch in sink.batches if batch.count]
             held += [sealed.oldest for sealed in self.queues[sink.name]]
-            low = min([positions.following, *held, *([] if rest is None else [rest])])
+            low = min([offsets.following, *held, *([] if rest is None else [rest])])
             lows[sink.name] = max(low, self.known[sink.name])
-        self.saved = (positions.following, lows, named, positions.reach)
-        for position in [position for position in self.journal if position < positions.reach]:
+        self.saved = (offsets.following, lows, named, offsets.reach)
+        for position in [position for position in self.journal if position < offsets.reach]:
             del self.journal[position]
-        self.knowledge = self.rig.engine.knowledge()
-        if self.replay or (self.first_sight_s and positions.low < positions.following):
+        self.knowledge = self.rig.engine.export_metadata()
+        if self.replay or (self.first_sight_s and offsets.low < offsets.following):
             return  # what has waited is named for as long as anything older is on its way
         for name, low in lows.items():
             for key in self.delivered[name]:
@@ -248,9 +248,9 @@ class Deaths(RuleBasedStateMachine):
             self.deliver(name, len(self.queues[name]))
             missing = [key for key in self.sent if key not in self.delivered[name]]
             assert not missing, f"{name} misses {missing}"
-        positions = self.rig.engine.positions.statistics()
-        assert positions.holds == 0
-        self.rig.engine.router.fold()
+        offsets = self.rig.engine.offsets.statistics()
+        assert offsets.holds == 0
+        self.rig.engine.router.flush_counters()
         for sink in self.rig.sinks:
             assert sink.tally.points == self.came[sink.name]
 

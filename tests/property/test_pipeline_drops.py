@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.pipeline.drop_counters import BEFORE_MATCHING, REASONS
-from relay.pipeline.engine import Limits
+from relay.pipeline.limits import Limits
 from relay.pipeline.metrics.histograms.group import MEMBERS_MAX
-from relay.pipeline.routing.match_set import TargetOptions
+from relay.pipeline.routing.match_set import OutputOptions
 from relay.runtime.errors import DecodeError
 from relay.selector.matchers import NAME, Matcher, Selector
 from tests.support.engine_rig import EVERYTHING, Rig, RigSink, named
@@ -22,11 +22,11 @@ from tests.support.sample_writes import T0_MS, TYPES
 
 STALE_BITS = 0x7FF0000000000002
 OPTIONS = {
-    "plain": TargetOptions(),
-    "delta": TargetOptions("delta"),
-    "numbers": TargetOptions(unsupported=frozenset({"histogram", "summary"})),
-    "no-natives": TargetOptions(unsupported=frozenset({"exponential_histogram"})),
-    "keeps": TargetOptions("delta", keeps_target_labels=True),
+    "plain": OutputOptions(),
+    "delta": OutputOptions("delta"),
+    "numbers": OutputOptions(unsupported=frozenset({"histogram", "summary"})),
+    "no-natives": OutputOptions(unsupported=frozenset({"exponential_histogram"})),
+    "keeps": OutputOptions("delta", keeps_target_labels=True),
 }
 SELECTORS = {
     "all": EVERYTHING,
@@ -171,7 +171,7 @@ def rig_of(exporters: list[tuple[list[str], list[str]]], limits: Limits | None =
         exporter = f"x{number}"
         rig.export(
             *(
-                RigSink(name, limit=1_000, exporter=exporter, options=OPTIONS[name], lanes=2)
+                RigSink(name, limit=1_000, exporter=exporter, options=OPTIONS[name], shards=2)
                 for name in sinks
             ),
             exporter=exporter,
@@ -205,7 +205,7 @@ def test_every_sample_is_somewhere(
         tick += pace_s
         request = body(samples, natives, with_types=with_types)
         # What is only looked at, or cannot be taken, leaves nothing behind.
-        rig.engine.probe(request, now=1e9 + tick)
+        rig.engine.dry_run(request, now=1e9 + tick)
         try:
             rig.feed(request + b"\x0a\x01\xff", tick=tick)
         except DecodeError:

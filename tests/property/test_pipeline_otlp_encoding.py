@@ -20,7 +20,7 @@ from relay.codec.otlp.metrics import (
     point_prefix,
     stale_prefix,
 )
-from relay.codec.otlp.point_buffer import Arena
+from relay.codec.otlp.point_buffer import PointBuffer
 from tests.support.slow_otlp import (
     NO_RECORDED_VALUE,
     TIME_MS_MAX,
@@ -133,22 +133,22 @@ def expected_of(world: World, point: Made) -> Point:
     )
 
 
-def arena_of(world: World, groups: Sequence[MetricGroup], empty: int = -1) -> Arena:
+def arena_of(world: World, groups: Sequence[MetricGroup], empty: int = -1) -> PointBuffer:
     """The points in their order, with a run for those in a row of one group; ``empty`` is before
     which of these there is a run of no points."""
-    arena = Arena()
+    point_buffer = PointBuffer()
     by_group = itertools.groupby(world.points, key=lambda point: point.group)
     for number, (group, points) in enumerate(by_group):
         if number == empty:
-            arena.close_run(groups[group])
+            point_buffer.close_run(groups[group])
         for point in points:
             prefix = point_prefix(point.attributes)
             stamp = encode_time(point.time_ms)
             assert stamp is not None
             value = point.bits.to_bytes(8, "little")
-            arena.add(stale_prefix(prefix) if point.stale else prefix, stamp, value)
-        arena.close_run(groups[group])
-    return arena
+            point_buffer.add(stale_prefix(prefix) if point.stale else prefix, stamp, value)
+        point_buffer.close_run(groups[group])
+    return point_buffer
 
 
 @given(worlds())
@@ -167,18 +167,28 @@ def test_an_empty_run_changes_no_byte(world: World, at: int) -> None:
 
 @given(worlds(), worlds())
 def test_what_is_cut_off_was_never_there(kept: World, cut: World) -> None:
-    arena = arena_of(kept, groups_of(kept))
-    mark = arena.count, arena.size, arena.closed_runs(), arena.closed_rest()
-    before = arena.encode()
+    point_buffer = arena_of(kept, groups_of(kept))
+    mark = (
+        point_buffer.count,
+        point_buffer.size,
+        point_buffer.closed_runs(),
+        point_buffer.closed_rest(),
+    )
+    before = point_buffer.encode()
     other = arena_of(cut, groups_of(cut))
     groups = groups_of(cut)
     for point in cut.points:
-        arena.add_finished(other.encode())
-        arena.close_run(groups[point.group])
-    assert arena.count == mark[0] + len(cut.points)
-    arena.cut(*mark)
-    assert (arena.count, arena.size, arena.closed_runs(), arena.closed_rest()) == mark
-    assert arena.encode() == before
+        point_buffer.add_finished(other.encode())
+        point_buffer.close_run(groups[point.group])
+    assert point_buffer.count == mark[0] + len(cut.points)
+    point_buffer.cut(*mark)
+    assert (
+        point_buffer.count,
+        point_buffer.size,
+        point_buffer.closed_runs(),
+        point_buffer.closed_rest(),
+    ) == mark
+    assert point_buffer.encode() == before
 
 
 @given(ATTRIBUTES)
@@ -191,10 +201,10 @@ def test_the_stale_prefix_is_the_prefix_and_a_flag(attributes: Pairs) -> None:
     group = MetricGroup(ScopeGroup(ResourceGroup(()), "s"), identity)
     seen = []
     for prefix in (point_prefix(attributes), stale_prefix(point_prefix(attributes))):
-        arena = Arena()
-        arena.add(prefix, encode_time(7) or b"", bytes(8))
-        arena.close_run(group)
-        seen += decode(arena.encode())
+        point_buffer = PointBuffer()
+        point_buffer.add(prefix, encode_time(7) or b"", bytes(8))
+        point_buffer.close_run(group)
+        seen += decode(point_buffer.encode())
     fresh, stale = seen
     assert stale == fresh._replace(flags=NO_RECORDED_VALUE)
     assert fresh.flags == 0
@@ -202,11 +212,11 @@ def test_the_stale_prefix_is_the_prefix_and_a_flag(attributes: Pairs) -> None:
 
 def test_runs_must_tile_the_arena() -> None:
     group = MetricGroup(ScopeGroup(ResourceGroup(()), "s"), MetricIdentity("m", "gauge"))
-    arena = Arena()
-    arena.close_run(group)
-    arena.add_finished(b"xy")
+    point_buffer = PointBuffer()
+    point_buffer.close_run(group)
+    point_buffer.add_finished(b"xy")
     with pytest.raises(AssertionError, match="tile"):
-        arena.encode()
+        point_buffer.encode()
 
 
 @pytest.mark.parametrize(
@@ -220,9 +230,9 @@ def test_only_times_that_otlp_can_express(time_ms: int, ok: bool) -> None:
 
 
 def test_an_empty_batch_seals_to_nothing() -> None:
-    batch = OpenBatch("owner", limit=3, lane=2)
+    batch = OpenBatch("owner", limit=3, shard=2)
     assert batch.seal() is None
-    assert batch.sealed == 0
+    assert batch.generation == 0
     assert repr(batch) == "<OpenBatch 'owner'/2 0/3 points>"
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relay.codec.remote_write.v1 import WriteProtocol
-from relay.pipeline.engine import Limits
+from relay.pipeline.limits import Limits
 from relay.pipeline.pacing import Pace
 from relay.runtime.errors import OverloadedError, WireError
 from relay.selector.metricsql.parser import parse_selector

@@ -15,9 +15,9 @@ from relay.codec.otlp.metrics import (
 )
 from relay.codec.protobuf import varint
 from relay.codec.remote_write.label_intern import label_field
-from relay.codec.remote_write.label_parser import LabelReader
-from relay.pipeline.metrics.metadata.type_store import KnownTypes
-from relay.pipeline.metrics.translate.target_info import Resources
+from relay.codec.remote_write.label_parser import LabelParser
+from relay.pipeline.metrics.metadata.type_store import TypeStore
+from relay.pipeline.metrics.translate.target_info import TargetInfoStore
 from relay.pipeline.metrics.translate.translator import Translator
 
 NAMES = st.sampled_from(
@@ -69,9 +69,9 @@ def test_the_short_way_agrees_with_the_long_one(
     promoted: frozenset[str],
     told: dict[str, str],
 ) -> None:
-    types = KnownTypes(families_max=10).platform
-    translator, resources = Translator(), Resources()
-    reader = LabelReader(labels_max=128, bytes_max=99_999)
+    types = TypeStore(families_max=10).platform
+    translator, resources = Translator(), TargetInfoStore()
+    reader = LabelParser(labels_max=128, bytes_max=99_999)
     kept = []
     for labels, end, name, rng in [*series, *series, *series]:
         items = [("__name__", name), *((key, labels[key]) for key in labels if key not in end)]

@@ -18,8 +18,8 @@ from hypothesis.stateful import (
 )
 
 from relay.codec.otlp.batch import SealedBatch
-from relay.pipeline.batching.watermark import Positions
-from relay.pipeline.engine import Limits
+from relay.pipeline.batching.watermark import OffsetTracker
+from relay.pipeline.limits import Limits
 from relay.runtime.errors import DecodeError
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import Rig, RigSink, named
@@ -37,12 +37,12 @@ class PositionsModel(RuleBasedStateMachine):
 
     @initialize(first=st.integers(0, 5))
     def start(self, first: int) -> None:
-        self.positions = Positions(first=first)
+        self.offsets = OffsetTracker(first=first)
         self.next = first
 
     @rule()
     def begin(self) -> None:
-        assert self.positions.begin() == self.next
+        assert self.offsets.begin() == self.next
         self.held[self.next] += 1
         self.next += 1
 
@@ -50,24 +50,24 @@ class PositionsModel(RuleBasedStateMachine):
     @rule(data=st.data())
     def hold(self, data: st.DataObject) -> None:
         position = data.draw(st.sampled_from(sorted(self.held)))
-        self.positions.hold(position)
+        self.offsets.hold(position)
         self.held[position] += 1
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
         position = data.draw(st.sampled_from(sorted(self.held)))
-        self.positions.release(position)
+        self.offsets.release(position)
         self.held[position] -= 1
         self.held = +self.held
 
     @invariant()
     def low_is_the_oldest_held(self) -> None:
-        assert self.positions.low == min(self.held, default=self.next)
-        statistics = self.positions.statistics()
+        assert self.offsets.low == min(self.held, default=self.next)
+        statistics = self.offsets.statistics()
         assert statistics.next == self.next
         assert statistics.holds == self.held.total()
-        assert set(self.positions._held) == set(self.held)  # nothing is kept for the released
+        assert set(self.offsets._held) == set(self.held)  # nothing is kept for the released
 
 
 class EnginePositions(RuleBasedStateMachine):
@@ -82,7 +82,7 @@ class EnginePositions(RuleBasedStateMachine):
             RigSink("at-once", limit=5, timeout_s=0.0),
         )
         self.rig.export(
-            RigSink("lanes", limit=2, lanes=2, timeout_s=3.0),
+            RigSink("lanes", limit=2, shards=2, timeout_s=3.0),
             exporter="y",
             sources={"a": named("a")},
         )
@@ -94,11 +94,11 @@ class EnginePositions(RuleBasedStateMachine):
     @rule(names=st.lists(st.sampled_from(["a", "b", "c", "d", "e"]), max_size=7))
     def good(self, names: list[str]) -> None:
         """The value says which request it is from."""
-        request = self.rig.engine.positions.statistics().next
+        request = self.rig.engine.offsets.statistics().next
         pairs = [[(b"__name__", name.encode())] for name in names]
         body = b"".join(raw.series(pair, (float(request), raw.T0_MS)) for pair in pairs)
-        intake = self.rig.feed(body, tick=self.tick)
-        assert intake.request == request
+        transaction = self.rig.feed(body, tick=self.tick)
+        assert transaction.request == request
         for sink in self.rig.sinks:
             self.fed[sink.name] += names.count("a") if sink.name == "lanes" else len(names)
 
@@ -122,12 +122,12 @@ class EnginePositions(RuleBasedStateMachine):
     @rule(data=st.data())
     def deliver(self, data: st.DataObject) -> None:
         sealed = self.waiting.pop(data.draw(st.integers(0, len(self.waiting) - 1)))
-        self.rig.engine.positions.release(sealed.oldest)
+        self.rig.engine.offsets.release(sealed.oldest)
 
     @invariant()
     def low_passes_nothing_that_is_on_its_way(self) -> None:
         self._collect()
-        low = self.rig.engine.positions.low
+        low = self.rig.engine.offsets.low
         for sealed in self.waiting:
             points = decode(sealed.encode())
             assert sealed.oldest == min(map(_request_of, points)) >= low
@@ -135,11 +135,11 @@ class EnginePositions(RuleBasedStateMachine):
             for point in sink.open_points():
                 assert _request_of(point) >= low
             for batch in sink.batches:
-                assert batch.count or batch.oldest == -1
+                assert batch.count or batch.oldest_offset == -1
         holders = len(self.waiting) + sum(
             bool(batch.count) for sink in self.rig.sinks for batch in sink.batches
         )
-        assert self.rig.engine.positions.statistics().holds == holders
+        assert self.rig.engine.offsets.statistics().holds == holders
 
     @invariant()
     def ledger_balances(self) -> None:
@@ -153,10 +153,10 @@ class EnginePositions(RuleBasedStateMachine):
         self.rig.flush()
         self._collect()
         for sealed in self.waiting:
-            self.rig.engine.positions.release(sealed.oldest)
-        positions = self.rig.engine.positions.statistics()
-        assert positions.low == positions.next
-        assert positions.holds == 0
+            self.rig.engine.offsets.release(sealed.oldest)
+        offsets = self.rig.engine.offsets.statistics()
+        assert offsets.low == offsets.next
+        assert offsets.holds == 0
         assert self.came == +self.fed
 
     def _collect(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.pipeline.engine import Limits
+from relay.pipeline.limits import Limits
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.metrics.series.series_table import SeriesTable
 from tests.support import raw_writes as raw
@@ -66,9 +66,9 @@ def test_any_requests_become_what_the_slow_derivation_says(
     exemplars = received = 0
     for body in bodies:
         derived = derive(oracle, body)
-        intake = rig.feed(body)
-        assert intake.dropped == derived.dropped
-        assert intake.samples == len(derived.points) + derived.histograms
+        transaction = rig.feed(body)
+        assert transaction.dropped == derived.dropped
+        assert transaction.samples == len(derived.points) + derived.histograms
         expected += derived.points
         dropped += derived.dropped
         exemplars += derived.exemplars
@@ -129,7 +129,7 @@ def test_successor_links_and_forgetting_never_change_the_result(
 def _reachable(table: SeriesTable) -> dict[int, Series]:
     """Every series that the table keeps alive, over links too."""
     found: dict[int, Series] = {}
-    for held in (table.root, *table._newcomers, *table._known):
+    for held in (table.first_in_request, *table._newcomers, *table._known):
         series: Series | None = held
         while series is not None and id(series) not in found:
             found[id(series)] = series
@@ -139,11 +139,11 @@ def _reachable(table: SeriesTable) -> dict[int, Series]:
 
 @given(ORDERS, st.lists(st.integers(1, 9), min_size=1, max_size=4), st.integers(1, 3))
 def test_sinks_of_different_limits_get_the_same_points(
-    orders: list[list[int]], limits: list[int], lanes: int
+    orders: list[list[int]], limits: list[int], shards: int
 ) -> None:
     """Fan-out: all sinks see the same stream, cut at their own limits, each exactly."""
     rig, oracle, sequel = Rig(), SlowRelay(), Sequel()
-    sinks = [RigSink(f"s{n}", limit=limit, lanes=lanes) for n, limit in enumerate(limits)]
+    sinks = [RigSink(f"s{n}", limit=limit, shards=shards) for n, limit in enumerate(limits)]
     rig.export(*sinks)
     expected: list[Alternatives] = []
     for indices in orders:
@@ -164,7 +164,7 @@ def test_sinks_of_different_limits_get_the_same_points(
 def test_a_series_stays_in_its_lane(orders: list[list[int]]) -> None:
     """Points of one series never overtake each other, because one lane sends them all."""
     rig, sequel = Rig(), Sequel()
-    sink = rig.export(RigSink("s", limit=MANY, lanes=4, options=NUMBERS))
+    sink = rig.export(RigSink("s", limit=MANY, shards=4, options=NUMBERS))
     for indices in orders:
         rig.feed(sequel.body(indices))
     rig.hand_over([])
@@ -174,7 +174,7 @@ def test_a_series_stays_in_its_lane(orders: list[list[int]]) -> None:
         if sealed is not None:
             sink.sealed = [sealed]
             for point in sink.points():
-                assert lane_of.setdefault(point[:5], batch.lane) == batch.lane
+                assert lane_of.setdefault(point[:5], batch.shard) == batch.shard
 
 
 SELECTORS = {"all": EVERYTHING, "a": named("a"), "total": named("a_total"), "up": named("up")}

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.codec.remote_write.v2 import parse_request, parse_series
-from relay.pipeline.engine import Limits
+from relay.pipeline.limits import Limits
 from relay.runtime.errors import DecodeError, TooLargeError
-from tests.support.engine_rig import Rig, RigSink, TargetOptions
+from tests.support.engine_rig import OutputOptions, Rig, RigSink
 from tests.support.prompb import RequestV2, WriteRequest
 from tests.support.symbolic import T0_MS, Request2, native
 
-DELTA = TargetOptions(temporality="delta")
+DELTA = OutputOptions(temporality="delta")
 NAMES = ["up", "a_total", "h_bucket", "h_count", "h_sum", "grün", "latency"]
 LABELS = st.dictionaries(
     st.sampled_from(["job", "instance", "code", "le", "zone", "bad name"]),
@@ -89,7 +89,7 @@ def _fill(series: Any, content: dict[str, Any]) -> None:
             native(series, timestamp)
 
 
-def rig_of(*options: TargetOptions) -> Rig:
+def rig_of(*options: OutputOptions) -> Rig:
     """An engine with a sink for each of these options."""
     rig = Rig(Limits(series_max=50))
     rig.export(*[RigSink(f"s{n}", limit=7, options=given) for n, given in enumerate(options)])
@@ -98,7 +98,7 @@ def rig_of(*options: TargetOptions) -> Rig:
 
 @given(REQUESTS)
 def test_the_same_content_becomes_the_same_points(requests: list[list[dict[str, Any]]]) -> None:
-    old, new = rig_of(TargetOptions(), DELTA), rig_of(TargetOptions(), DELTA)
+    old, new = rig_of(OutputOptions(), DELTA), rig_of(OutputOptions(), DELTA)
     for number, request in enumerate(requests):
         ours = old.feed(as_v1(request), tick=number)
         theirs = new.feed(as_v2(request), tick=number, protocol="remote_write_v2")
@@ -110,7 +110,7 @@ def test_the_same_content_becomes_the_same_points(requests: list[list[dict[str, 
     for rig in (old, new):
         rig.due(1e6)
         rig.flush()
-        rig.engine.router.fold()
+        rig.engine.router.flush_counters()
     for one, other in zip(old.sinks, new.sinks, strict=True):
         assert one.any_points() == other.any_points()
         assert one.tally.points == other.tally.points == sum(s.count for s in one.sealed)
@@ -121,7 +121,7 @@ def test_the_same_content_becomes_the_same_points(requests: list[list[dict[str, 
 def test_a_damaged_request_leaves_no_trace_or_is_read_like_officially(
     requests: list[list[dict[str, Any]]], data: st.DataObject
 ) -> None:
-    rig = rig_of(TargetOptions(), DELTA)
+    rig = rig_of(OutputOptions(), DELTA)
     for request in requests:
         body = bytearray(as_v2(request))
         at = data.draw(st.integers(0, len(body) - 1))
@@ -159,7 +159,7 @@ def _assert_read_alike(body: bytes) -> None:
 
 
 def test_every_sample_of_either_version_is_received() -> None:
-    rig = rig_of(TargetOptions())
+    rig = rig_of(OutputOptions())
     request = [
         {
             "labels": ("up", {}, 1),

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.remote_write.label_intern import label_field
-from relay.codec.remote_write.label_parser import LabelReader
+from relay.codec.remote_write.label_parser import LabelParser
 from relay.pipeline.routing import router as router_module
-from relay.pipeline.routing.match_set import SinkTally, Target
+from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.pipeline.routing.router import Router
 from relay.pipeline.routing.tenancy import Tenancy
 from relay.selector.evaluate import compile_selector
@@ -36,8 +36,8 @@ STEPS = st.one_of(
 )
 
 
-def target() -> Target:
-    return Target(SinkTally("e", "s"), (OpenBatch(None, limit=10),))
+def target() -> SinkOutputSpec:
+    return SinkOutputSpec(SinkCounter("e", "s"), (OpenBatch(None, limit=10),))
 
 
 @settings(max_examples=200)
@@ -46,7 +46,7 @@ def test_an_answer_that_is_remembered_is_the_one_that_would_be_given(
     steps: list[tuple[object, ...]], answers_max: int
 ) -> None:
     router = Router(tenancy=Tenancy("project"))
-    reader = LabelReader(labels_max=10, bytes_max=9_999)
+    reader = LabelParser(labels_max=10, bytes_max=9_999)
     wanted: dict[str, Selector] = {}
     asked: list[bytes] = []
 
@@ -54,7 +54,7 @@ def test_an_answer_that_is_remembered_is_the_one_that_would_be_given(
         for key in asked:
             labels = reader.read(key)
             for project in PROJECTS:
-                plan, matched = router.match(labels, project)
+                match_set, matched = router.match(labels, project)
                 names = [f"{project}/{n}" for n in range(4)]
                 brute = {
                     name
@@ -62,10 +62,12 @@ def test_an_answer_that_is_remembered_is_the_one_that_would_be_given(
                     if name in wanted and compile_selector(wanted[name]).matches(dict(labels))
                 }
                 assert {route.tally.exporter for route in matched} == brute
-                assert [route.tally for route in matched] == router.takers(dict(labels), project)
+                assert [route.tally for route in matched] == router.subscribers(
+                    dict(labels), project
+                )
                 assert all(route.alive for route in matched)
-                assert plan.matched == matched
-                assert plan.partition is plan.home, "a dead plan"
+                assert match_set.matched == matched
+                assert match_set.project_epoch is match_set.home, "a dead plan"
 
     with mock.patch.object(router_module, "ANSWERS_MAX", answers_max):
         for what, *rest in steps:
@@ -95,7 +97,7 @@ def test_an_answer_that_is_remembered_is_the_one_that_would_be_given(
 def test_long_values_are_not_remembered() -> None:
     router = Router()
     router.add("e", "", [("s", Selector(((Matcher("a", "!=", ""),),)), [target()])])
-    reader = LabelReader(labels_max=10, bytes_max=9_999)
+    reader = LabelParser(labels_max=10, bytes_max=9_999)
     for size in (1, 256, 257, 5_000):
         key = label_field(NAME, "x") + label_field("a", "v" * size)
         for _ in range(2):

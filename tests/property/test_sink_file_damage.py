@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.sink.queue.payload import Payload
+from relay.sink.queue.payload import EncodedRequest
 from relay.sink.spill.owner import Owner
 from relay.sink.spill.segment_files import QueueFiles, directory_name
 from relay.storage.log.filesystem import Disk
@@ -20,13 +20,13 @@ def write(root: Path, count: int) -> tuple[Path, list[tuple[int, int]]]:
     """A segment of ``count`` payloads; returns it and where each record begins and ends."""
     files = QueueFiles(root, disk=Disk(), sync=False)
     payloads = [
-        Payload(
+        EncodedRequest(
             b"%d:" % number + bytes(number * 7), "none", 1 + number, 50, number, 0, float(number)
         )
         for number in range(count)
     ]
     directory = root / directory_name(OWNER.key)
-    places = files.append(directory, OWNER, 0, [(p, p.position) for p in payloads], lanes=1)
+    places = files.append(directory, OWNER, 0, [(p, p.position) for p in payloads], shards=1)
     (path,) = directory.glob("*.seg")
     return path, [(place.offset, place.end) for place in places]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from relay.config.exporter.types import Queue
 from relay.sink.queue.disk_index import Entry, Place
 from relay.sink.queue.fair_share import BufferedBytes
-from relay.sink.queue.payload import STORED, Payload
+from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.sink.queue.queue import SinkQueue
 
 STEPS = ("push", "take", "give_back", "finish", "split", "begin", "commit", "fail", "free", "drop")
@@ -24,10 +24,10 @@ class Rig:
     def __init__(self) -> None:
         self.memory = BufferedBytes()
         config = Queue(bytes_max=1 << 20, drain="freshFirst")
-        self.queue = SinkQueue(config, lanes=1, memory=self.memory)
-        self.disk: dict[tuple[int, int], Payload] = {}
-        self.flying: Payload | None = None
-        self.saving: list[Payload] = []
+        self.queue = SinkQueue(config, shards=1, memory=self.memory)
+        self.disk: dict[tuple[int, int], EncodedRequest] = {}
+        self.flying: EncodedRequest | None = None
+        self.saving: list[EncodedRequest] = []
         self.done: list[int] = []
         self.offered: list[int] = []
         self.place = 0
@@ -36,10 +36,10 @@ class Rig:
         first = len(self.offered)
         self.offered += [first, first + 1, first + 2, first + 3]
         body = bytes(number % 251 for number in self.offered[first:])
-        payload = Payload(body, "none", 4, first, first, 0, float(first))
+        payload = EncodedRequest(body, "none", 4, first, first, 0, float(first))
         assert self.queue.push(payload) == []
 
-    def numbers(self, item: Payload | Entry) -> list[int]:
+    def numbers(self, item: EncodedRequest | Entry) -> list[int]:
         """The points of something, by the number of its first."""
         if isinstance(item, Entry):
             item = self.disk[item.segment, item.offset]
@@ -115,12 +115,12 @@ class Rig:
             self.done += self.numbers(item)
 
     def check(self) -> None:
-        (lane,) = self.queue.lanes
-        in_memory = list(lane.in_memory())
+        (shard,) = self.queue.shards
+        in_memory = list(shard.in_memory())
         assert self.queue.memory_bytes == sum(payload.body_bytes for payload in in_memory)
         assert self.memory.used == self.queue.memory_bytes
         held = [payload.position for payload in in_memory if payload.position != STORED]
-        assert lane.oldest_position() == min(held, default=None)
+        assert shard.oldest_position() == min(held, default=None)
         left = len(self.offered) - len(self.done)
         assert self.queue.statistics().points == left
 

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from relay.config.exporter.types import Overflow, Queue
 from relay.sink.queue.disk_index import Entry, Place
 from relay.sink.queue.fair_share import BufferedBytes
-from relay.sink.queue.payload import STORED, Payload
+from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.sink.queue.queue import SinkQueue
 from relay.sink.reporting.ledger import SinkLedger
 
@@ -25,9 +25,9 @@ SEGMENT_BYTES = 150
 class Model:
     """One lane: what waits, oldest first, what is in flight, and what a save is writing."""
 
-    waiting: list[Payload] = field(default_factory=list)
-    flying: Payload | None = None
-    saving: list[Payload] = field(default_factory=list)
+    waiting: list[EncodedRequest] = field(default_factory=list)
+    flying: EncodedRequest | None = None
+    saving: list[EncodedRequest] = field(default_factory=list)
     segment: int = 0
     offset: int = 0
 
@@ -42,41 +42,43 @@ class QueueMachine(RuleBasedStateMachine):
     def start(self, bytes_max: int, overflow: Overflow) -> None:
         self.config = Queue(bytes_max=bytes_max, age_max_s=AGE_MAX_S, overflow=overflow)
         self.memory = BufferedBytes()
-        self.queue = SinkQueue(self.config, lanes=LANES, memory=self.memory)
+        self.queue = SinkQueue(self.config, shards=LANES, memory=self.memory)
         self.ledger = SinkLedger()
-        self.lanes = [Model() for _ in range(LANES)]
-        self.disk: dict[tuple[int, int, int], Payload] = {}
+        self.shards = [Model() for _ in range(LANES)]
+        self.disk: dict[tuple[int, int, int], EncodedRequest] = {}
         self.held: set[int] = set()
         self.now = 0.0
         self.serial = 0
         self.overshoot = 0
 
-    def everything(self) -> list[Payload]:
-        waiting = [payload for lane in self.lanes for payload in lane.waiting]
-        return waiting + [lane.flying for lane in self.lanes if lane.flying is not None]
+    def everything(self) -> list[EncodedRequest]:
+        waiting = [payload for shard in self.shards for payload in shard.waiting]
+        return waiting + [shard.flying for shard in self.shards if shard.flying is not None]
 
     def held_bytes(self) -> int:
         return sum(payload.body_bytes for payload in self.everything())
 
-    def make(self, lane: int, size: int, points: int, created_at: float) -> Payload:
+    def make(self, shard: int, size: int, points: int, created_at: float) -> EncodedRequest:
         self.serial += 1
-        return Payload(bytes(size), "none", points, self.serial, self.serial, lane, created_at)
+        return EncodedRequest(
+            bytes(size), "none", points, self.serial, self.serial, shard, created_at
+        )
 
-    def gone(self, item: Payload | Entry) -> Payload:
+    def gone(self, item: EncodedRequest | Entry) -> EncodedRequest:
         """The model's payload that the queue says it has removed from the head."""
         if isinstance(item, Entry):
-            payload = self.disk[item.lane, item.segment, item.offset]
+            payload = self.disk[item.shard, item.segment, item.offset]
             assert (item.points, item.body_bytes) == (payload.points, payload.body_bytes)
         else:
             payload = item
-        found = self.lanes[payload.lane].waiting.pop(0)
+        found = self.shards[payload.shard].waiting.pop(0)
         assert found.encoded_bytes == payload.encoded_bytes, "not the oldest of its lane"
         self.held.discard(found.encoded_bytes)
         return found
 
-    @rule(lane=st.integers(0, LANES - 1), size=st.integers(0, 120), points=st.integers(2, 9))
-    def push(self, lane: int, size: int, points: int) -> None:
-        payload = self.make(lane, size, points, self.now)
+    @rule(shard=st.integers(0, LANES - 1), size=st.integers(0, 120), points=st.integers(2, 9))
+    def push(self, shard: int, size: int, points: int) -> None:
+        payload = self.make(shard, size, points, self.now)
         before = self.held_bytes()
         fits = before + size <= self.config.bytes_max
         self.ledger.offer(points)
@@ -93,26 +95,26 @@ class QueueMachine(RuleBasedStateMachine):
             for each in dropped:
                 self.gone(each)
             kept = [each.created_at for each in self.everything()]
-            flying = [lane.flying.created_at for lane in self.lanes if lane.flying is not None]
+            flying = [shard.flying.created_at for shard in self.shards if shard.flying is not None]
             assert all(age <= min(kept, default=self.now) for age in ages) or flying
             # No more than needed: without the last one dropped it would not have fitted.
             assert self.held_bytes() + dropped[-1].body_bytes + size > self.config.bytes_max
         if payload not in dropped:
-            self.lanes[lane].waiting.append(payload)
+            self.shards[shard].waiting.append(payload)
             self.held.add(payload.encoded_bytes)
 
-    @rule(lane=st.integers(0, LANES - 1), readable=st.booleans(), damaged=st.booleans())
-    def take(self, lane: int, readable: bool, damaged: bool) -> None:
-        model = self.lanes[lane]
+    @rule(shard=st.integers(0, LANES - 1), readable=st.booleans(), damaged=st.booleans())
+    def take(self, shard: int, readable: bool, damaged: bool) -> None:
+        model = self.shards[shard]
         if model.flying is not None:
             return
-        item = self.queue.take(lane)
+        item = self.queue.take(shard)
         if not model.waiting:
             assert item is None
             return
         expected = model.waiting[0]
         if isinstance(item, Entry):
-            stored = self.disk[lane, item.segment, item.offset]
+            stored = self.disk[shard, item.segment, item.offset]
             assert stored.encoded_bytes == expected.encoded_bytes
             if not readable:
                 self.queue.not_loaded(item, lost=damaged)
@@ -120,13 +122,13 @@ class QueueMachine(RuleBasedStateMachine):
                     self.gone(item)
                     self.ledger.drop(item.points, "damaged")
                 return
-            item = Payload(
+            item = EncodedRequest(
                 stored.body,
                 "none",
                 stored.points,
                 stored.encoded_bytes,
                 STORED,
-                lane,
+                shard,
                 stored.created_at,
                 stored.attempts,
             )
@@ -138,35 +140,35 @@ class QueueMachine(RuleBasedStateMachine):
         model.flying = item
         model.waiting.pop(0)
 
-    def flying(self, lane: int) -> Payload | None:
-        return self.lanes[lane].flying
+    def flying(self, shard: int) -> EncodedRequest | None:
+        return self.shards[shard].flying
 
-    @rule(lane=st.integers(0, LANES - 1), tried=st.booleans())
-    def give_back(self, lane: int, tried: bool) -> None:
-        payload = self.flying(lane)
+    @rule(shard=st.integers(0, LANES - 1), tried=st.booleans())
+    def give_back(self, shard: int, tried: bool) -> None:
+        payload = self.flying(shard)
         if payload is not None:
             payload.attempts += tried
             self.queue.give_back(payload)
-            self.lanes[lane].flying = None
-            self.lanes[lane].waiting.insert(0, payload)
+            self.shards[shard].flying = None
+            self.shards[shard].waiting.insert(0, payload)
 
-    @rule(lane=st.integers(0, LANES - 1))
-    def finish(self, lane: int) -> None:
-        payload = self.flying(lane)
+    @rule(shard=st.integers(0, LANES - 1))
+    def finish(self, shard: int) -> None:
+        payload = self.flying(shard)
         if payload is not None:
             self.queue.finish(payload)
             self.ledger.deliver(payload.points)
-            self.lanes[lane].flying = None
+            self.shards[shard].flying = None
             self.held.discard(payload.encoded_bytes)
 
-    @rule(lane=st.integers(0, LANES - 1))
-    def split(self, lane: int) -> None:
-        payload = self.flying(lane)
+    @rule(shard=st.integers(0, LANES - 1))
+    def split(self, shard: int) -> None:
+        payload = self.flying(shard)
         if payload is None or payload.points < 2:
             return
         size = payload.body_bytes // 2 + 1
         pieces = [
-            self.make(lane, size, points, payload.created_at) for points in (1, payload.points - 1)
+            self.make(shard, size, points, payload.created_at) for points in (1, payload.points - 1)
         ]
         self.overshoot += 2
         self.held.discard(payload.encoded_bytes)
@@ -177,22 +179,22 @@ class QueueMachine(RuleBasedStateMachine):
             else:
                 self.held.add(piece.encoded_bytes)
         self.queue.replace(payload, pieces)
-        self.lanes[lane].flying = None
-        self.lanes[lane].waiting[:0] = pieces
+        self.shards[shard].flying = None
+        self.shards[shard].waiting[:0] = pieces
 
-    @rule(lane=st.integers(0, LANES - 1))
-    def begin_save(self, lane: int) -> None:
-        model = self.lanes[lane]
+    @rule(shard=st.integers(0, LANES - 1))
+    def begin_save(self, shard: int) -> None:
+        model = self.shards[shard]
         if model.saving:
             return
-        model.saving = self.queue.begin_save(lane)
+        model.saving = self.queue.begin_save(shard)
         ours = [payload for payload in (model.flying, *model.waiting) if payload is not None]
         unsaved = [p.encoded_bytes for p in ours if p.encoded_bytes in self.held]
         assert [payload.encoded_bytes for payload in model.saving] == unsaved
 
-    @rule(lane=st.integers(0, LANES - 1))
-    def commit_save(self, lane: int) -> None:
-        model = self.lanes[lane]
+    @rule(shard=st.integers(0, LANES - 1))
+    def commit_save(self, shard: int) -> None:
+        model = self.shards[shard]
         if not model.saving:
             return
         places = []
@@ -202,41 +204,41 @@ class QueueMachine(RuleBasedStateMachine):
                 model.offset = 0
             place = Place(model.segment, model.offset, model.offset + 10 + payload.body_bytes)
             model.offset = place.end
-            self.disk[lane, place.segment, place.offset] = payload
+            self.disk[shard, place.segment, place.offset] = payload
             places.append(place)
-        ours = {p.encoded_bytes for p in self.everything() if p.lane == lane}
+        ours = {p.encoded_bytes for p in self.everything() if p.shard == shard}
         saved = {payload.encoded_bytes for payload in model.saving}
         # Pieces of a payload that was split while it was saved are on disk with it.
         released = sorted(
             serial
             for serial in ours & self.held
-            if serial in saved or serial > max(saved) or self.is_piece_of_saved(lane, serial)
+            if serial in saved or serial > max(saved) or self.is_piece_of_saved(shard, serial)
         )
-        positions = sorted(self.queue.commit_save(lane, places))
-        assert set(positions) <= set(released)
-        assert saved & ours <= set(positions)
-        self.held -= set(positions)
+        offsets = sorted(self.queue.commit_save(shard, places))
+        assert set(offsets) <= set(released)
+        assert saved & ours <= set(offsets)
+        self.held -= set(offsets)
         model.saving = []
 
-    def is_piece_of_saved(self, lane: int, serial: int) -> bool:
-        return any(p.encoded_bytes == serial for p in self.queue.lanes[lane].in_memory())
+    def is_piece_of_saved(self, shard: int, serial: int) -> bool:
+        return any(p.encoded_bytes == serial for p in self.queue.shards[shard].in_memory())
 
-    @rule(lane=st.integers(0, LANES - 1))
-    def fail_save(self, lane: int) -> None:
-        if self.lanes[lane].saving:
-            self.queue.fail_save(lane)
-            self.lanes[lane].saving = []
+    @rule(shard=st.integers(0, LANES - 1))
+    def fail_save(self, shard: int) -> None:
+        if self.shards[shard].saving:
+            self.queue.fail_save(shard)
+            self.shards[shard].saving = []
 
     @rule()
     def free(self) -> None:
-        for lane, numbers in self.queue.free().items():
+        for shard, numbers in self.queue.free().items():
             for number in numbers:
-                backed = {key for key in self.disk if key[:2] == (lane, number)}
+                backed = {key for key in self.disk if key[:2] == (shard, number)}
                 for key in backed:
                     del self.disk[key]
-                if number == self.lanes[lane].segment:
-                    self.lanes[lane].segment += 1
-                    self.lanes[lane].offset = 0
+                if number == self.shards[shard].segment:
+                    self.shards[shard].segment += 1
+                    self.shards[shard].offset = 0
 
     @rule(seconds=st.floats(0, 60))
     def age(self, seconds: float) -> None:
@@ -245,15 +247,15 @@ class QueueMachine(RuleBasedStateMachine):
             payload = self.gone(item)
             assert payload.created_at + AGE_MAX_S <= self.now
             self.ledger.expire(payload.points)
-        for lane in self.lanes:
-            assert not lane.waiting or lane.waiting[0].created_at + AGE_MAX_S > self.now
+        for shard in self.shards:
+            assert not shard.waiting or shard.waiting[0].created_at + AGE_MAX_S > self.now
 
-    @precondition(lambda self: self.lanes)
+    @precondition(lambda self: self.shards)
     @rule()
     def clear(self) -> None:
         for item in self.queue.clear():
             self.ledger.drop(self.gone(item).points, "shutdown")
-        assert not any(lane.waiting for lane in self.lanes)
+        assert not any(shard.waiting for shard in self.shards)
 
     @invariant()
     def counts_are_exact(self) -> None:
@@ -262,7 +264,7 @@ class QueueMachine(RuleBasedStateMachine):
         held = self.everything()
         statistics = self.queue.statistics()
         assert statistics.payloads == len(held)
-        assert statistics.in_flight == sum(lane.flying is not None for lane in self.lanes)
+        assert statistics.in_flight == sum(shard.flying is not None for shard in self.shards)
         assert statistics.bytes == self.held_bytes()
         assert statistics.points == sum(payload.points for payload in held)
         assert self.ledger.statistics().queued == statistics.points
@@ -277,18 +279,18 @@ class QueueMachine(RuleBasedStateMachine):
     def memory_is_counted(self) -> None:
         if not hasattr(self, "queue"):
             return
-        bodies = [p.body_bytes for lane in self.queue.lanes for p in lane.in_memory()]
+        bodies = [p.body_bytes for shard in self.queue.shards for p in shard.in_memory()]
         assert self.queue.memory_bytes == self.memory.used == sum(bodies)
 
     @invariant()
     def positions_are_held_by_what_is_in_memory_only(self) -> None:
         if not hasattr(self, "queue"):
             return
-        for number, model in enumerate(self.lanes):
+        for number, model in enumerate(self.shards):
             ours = [p for p in (model.flying, *model.waiting) if p is not None]
             held = [p.encoded_bytes for p in ours if p.encoded_bytes in self.held]
             # Pieces carry their own serial here, and so their own position.
-            assert self.queue.lanes[number].oldest_position() == min(held, default=None)
+            assert self.queue.shards[number].oldest_position() == min(held, default=None)
 
     @invariant()
     def oldest_is_the_oldest(self) -> None:
@@ -299,9 +301,9 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_needed_was_freed(self) -> None:
         if hasattr(self, "queue"):
-            for lane in self.queue.lanes:
-                entry = lane.backlog.peek()
-                assert entry is None or (lane.number, entry.segment, entry.offset) in self.disk
+            for shard in self.queue.shards:
+                entry = shard.backlog.peek()
+                assert entry is None or (shard.number, entry.segment, entry.offset) in self.disk
 
 
 QueueMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)

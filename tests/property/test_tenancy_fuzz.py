@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.pipeline.routing import router as router_module
-from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, Origin, Tenancy
+from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, IngestPath, Tenancy
 from relay.selector.inventory.store import ManifestIndex, Object
 from relay.selector.metricsql.parser import parse_query
 from relay.selector.resources.compiler import Compiler
@@ -32,7 +32,7 @@ from tests.support.engine_rig import Rig, RigSink
 
 TENANCY = Tenancy("tenant", {(1, 0): "acme", (2, 0): "zeta"})
 PROJECTS = ("acme", "zeta")
-ORIGINS = (ANYWHERE, ANYWHERE, Origin("acme"), Origin("zeta"), MULTITENANT)
+ORIGINS = (ANYWHERE, ANYWHERE, IngestPath("acme"), IngestPath("zeta"), MULTITENANT)
 
 # Everything here is meant to reach beyond the own project.
 matchers = st.sampled_from(
@@ -161,9 +161,9 @@ class World:
         if self.running.pop(who, None) is not None:
             self.rig.engine.remove_exporter("/".join(who))
 
-    def feed(self, some: list[dict[str, str]], origin: Origin) -> None:
+    def feed(self, some: list[dict[str, str]], origin: IngestPath) -> None:
         for (project, _), (chosen, sink) in self.running.items():
-            known = self.rig.engine.inventory.of(project)
+            known = self.rig.engine.inventory.for_project(project)
             for labels in some:
                 if TENANCY.project_of(labels, origin) != project:
                     continue
@@ -202,7 +202,7 @@ class World:
 def test_each_gets_its_own_and_nothing_else(
     pool: list[dict[str, str]],
     changes: list[tuple],  # type: ignore[type-arg] - a name and its arguments
-    origin: Origin,
+    origin: IngestPath,
     small: bool,
 ) -> None:
     limits = {"CHANGES_MAX": 3, "ASK_MAX": 1, "PLANS_MAX": 2} if small else {}

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from relay.control.durability.learned_state import decode_knowledge, encode_knowledge
 from relay.pipeline.metrics.temporality.delta_state_codec import recall, remember
-from relay.pipeline.routing.match_set import TargetOptions
-from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, Origin, Tenancy
+from relay.pipeline.routing.match_set import OutputOptions
+from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, IngestPath, Tenancy
 from relay.selector.metricsql.parser import parse_query
 from relay.selector.resources.label_selector import (
     LabelSelector,
@@ -134,7 +134,7 @@ steps = st.lists(
     max_size=8,
 )
 
-DELTA = TargetOptions(temporality="delta")
+DELTA = OutputOptions(temporality="delta")
 OF_TEAM_A = ResourceSelection(
     "",
     (ResourceSelector(LabelSelector((Requirement("team", "In", ("a",)),)), LabelSelector(()), ()),),
@@ -178,7 +178,7 @@ class World:
             # A request is of one account; the platform's metadata comes on the plain path.
             for tenant in ("", *ACCOUNTS):
                 own = tuple(part for part in parts if part.tenant == tenant)
-                origin = Origin(tenant) if tenant else ANYWHERE
+                origin = IngestPath(tenant) if tenant else ANYWHERE
                 self.feed(replace(step, parts=own), origin)
         else:
             self.feed(
@@ -189,7 +189,7 @@ class World:
         self.rig.due(self.tick)
         self.collect()
 
-    def feed(self, step: Step, origin: Origin) -> None:
+    def feed(self, step: Step, origin: IngestPath) -> None:
         if not step.parts:
             return
         time_ms = T + int(self.tick * 1000)
@@ -212,11 +212,11 @@ class World:
         """Stop in good order, and start with what was learned."""
         self.rig.hand_over(self.rig.engine.finish(self.tick))
         self.collect()
-        knowledge = decode_knowledge(encode_knowledge(self.rig.engine.knowledge()))
+        knowledge = decode_knowledge(encode_knowledge(self.rig.engine.export_metadata()))
         assert knowledge is not None
         deltas = remember(self.rig.engine.deltas)
         self.rig = self._start()
-        self.rig.engine.recall(knowledge)
+        self.rig.engine.import_metadata(knowledge)
         recall(deltas, self.rig.engine.deltas)
 
     def collect(self) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from relay.codec.remote_write import label_intern
 from relay.codec.remote_write.label_intern import label_field
-from relay.codec.remote_write.label_parser import LabelReader, SeriesLabels
+from relay.codec.remote_write.label_parser import LabelParser, SeriesLabels
 from relay.codec.remote_write.v1 import SeriesFault, parse_labels
 from relay.runtime.errors import DecodeError
 from tests.support import raw_writes as raw
@@ -32,7 +32,7 @@ def careful(key: bytes) -> dict[str, str]:
     return dict(parse_labels(key, **LIMITS))
 
 
-def checked(reader: LabelReader, key: bytes) -> SeriesLabels:
+def checked(reader: LabelParser, key: bytes) -> SeriesLabels:
     """What the reader says; its fields must say the same."""
     labels = reader.read(key)
     assert dict(parse_labels(b"".join(labels.fields), **LIMITS)) == labels
@@ -64,7 +64,7 @@ FIELDS = st.lists(
 
 @given(st.lists(FIELDS, max_size=4), st.data())
 def test_it_agrees_with_the_careful_decoder(keys: list[bytes], data: st.DataObject) -> None:
-    reader = LabelReader(**LIMITS)
+    reader = LabelParser(**LIMITS)
     for key in [*keys, *keys]:
         cut = data.draw(st.integers(0, len(key)))
         for bytes_ in (key, key[:cut], key[cut:], key[:cut] + b"\x00" + key[cut:]):
@@ -73,7 +73,7 @@ def test_it_agrees_with_the_careful_decoder(keys: list[bytes], data: st.DataObje
 
 @given(raw.raw_labels())
 def test_known_fields_do_not_hide_a_fault(pairs: list[tuple[bytes, bytes]]) -> None:
-    reader = LabelReader(**LIMITS)
+    reader = LabelParser(**LIMITS)
     for pair in pairs:
         outcome(reader.read, raw.labels([NAME, pair]))
     key = raw.labels(pairs)
@@ -82,7 +82,7 @@ def test_known_fields_do_not_hide_a_fault(pairs: list[tuple[bytes, bytes]]) -> N
 
 def test_what_it_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label_intern, "KNOWN_FIELDS_BYTES_MAX", 4_000)
-    reader = LabelReader(labels_max=9, bytes_max=9_999)
+    reader = LabelParser(labels_max=9, bytes_max=9_999)
     for number in range(1_000):
         value = b"%d" % number
         labels = reader.read(raw.labels([NAME, (b"n", value), (b"long", b"v" * 600 + value)]))
@@ -95,7 +95,7 @@ def test_what_it_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_names_are_shared() -> None:
-    reader = LabelReader(labels_max=9, bytes_max=999)
+    reader = LabelParser(labels_max=9, bytes_max=999)
     first, second = (reader.read(raw.labels([NAME, (b"pod", value)])) for value in (b"1", b"2"))
     assert [id(name) for name in first] == [id(name) for name in second]
 
@@ -108,7 +108,7 @@ def test_names_are_shared() -> None:
 )
 def test_a_wrong_guess_at_the_cut_is_noticed(values: list[list[bytes]]) -> None:
     """Keys of the same length that are cut in other places."""
-    reader = LabelReader(**LIMITS)
+    reader = LabelParser(**LIMITS)
     for row in values:
         pairs = [(b"abcd"[at : at + 1], value) for at, value in enumerate(row)]
         key = raw.labels([NAME, *pairs])
@@ -125,7 +125,7 @@ ENDS = st.sampled_from([b"", b"c", b"\xff", b"v" * 130])
     )
 )
 def test_series_that_end_alike(series: list[tuple[list[bytes], bytes]]) -> None:
-    reader = LabelReader(**LIMITS)
+    reader = LabelParser(**LIMITS)
     for names, end in series:
         pairs = [NAME, *((name, b"1") for name in names)]
         pairs += [(b"t", b"1"), (b"u", b"2"), (b"v", end)] if end else []
@@ -134,7 +134,7 @@ def test_series_that_end_alike(series: list[tuple[list[bytes], bytes]]) -> None:
 
 
 def test_labels_without_some() -> None:
-    reader = LabelReader(**LIMITS)
+    reader = LabelParser(**LIMITS)
     labels = reader.read(raw.labels([NAME, (b"a", b"1"), (b"b", b"2")]))
     fewer = labels.without({"a", "z"})
     assert fewer == {"__name__": "up", "b": "2"}
@@ -145,7 +145,7 @@ def test_labels_without_some() -> None:
 def test_labels_are_a_mapping_however_they_are_asked() -> None:
     pairs = [("__name__", "up"), ("é", "ü"), ("long", "v" * 200), ("z", "1")]
     key = b"".join(label_field(*pair) for pair in pairs)
-    reader = LabelReader(labels_max=9, bytes_max=999)
+    reader = LabelParser(labels_max=9, bytes_max=999)
     labels = reader.read(key)
     assert [labels[name] for name, _ in pairs] == [value for _, value in pairs]
     assert [labels.get(name, "-") for name in ("é", "e", "zz", "", "\ud800")] == ["ü", *"----"]
@@ -169,7 +169,7 @@ def test_labels_are_a_mapping_however_they_are_asked() -> None:
 def test_a_name_that_is_given_twice_is_noticed_in_any_order(
     pairs: list[tuple[bytes, bytes]], is_twice: bool
 ) -> None:
-    reader = LabelReader(**LIMITS)
+    reader = LabelParser(**LIMITS)
     key = raw.labels(pairs if is_twice else [pair for pair in pairs if pair[1] != b"4"])
     assert outcome(lambda key: checked(reader, key), key) == outcome(careful, key)
     assert isinstance(outcome(careful, key), dict) is not is_twice
@@ -177,7 +177,7 @@ def test_a_name_that_is_given_twice_is_noticed_in_any_order(
 
 @pytest.mark.parametrize("count", [127, 128, 129, 300])
 def test_many_labels(count: int) -> None:
-    reader = LabelReader(labels_max=1_000, bytes_max=99_999)
+    reader = LabelParser(labels_max=1_000, bytes_max=99_999)
     pairs = [NAME, *((b"l%03d" % number, b"v") for number in range(count - 1))]
     labels = reader.read(raw.labels(pairs))
     assert len(labels) == len(labels.fields) == count
@@ -191,7 +191,7 @@ TEXTS = st.sampled_from([b"1", b"2", b"12", "é".encode(), b"\xff", b"\xc3(", b"
 def test_a_head_that_is_known_hides_no_fault_of_its_value(rows: list[tuple[bytes, bytes]]) -> None:
     """Values of one length behind one name, of which few are remembered."""
     with mock.patch.object(label_intern, "VALUES_MAX", 1):
-        reader = LabelReader(**LIMITS)
+        reader = LabelParser(**LIMITS)
         for row in [*rows, *rows]:
             for pairs in ([NAME, row], [row, NAME], [NAME, row, (b"z", b"z")]):
                 key = raw.labels(pairs)
@@ -203,7 +203,7 @@ def test_a_head_that_is_known_hides_no_fault_of_its_value(rows: list[tuple[bytes
 def test_values_without_end_are_read_and_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label_intern, "VALUES_MAX", 10)
     monkeypatch.setattr(label_intern, "HEADS_MAX", 5)
-    known = label_intern.KnownFields()
+    known = label_intern.LabelInterner()
     for number in range(1_000, 3_000):
         assert known[label_field("id", str(number))] == ("id", str(number))
     assert len(known) == 11
@@ -214,7 +214,7 @@ def test_values_without_end_are_read_and_not_remembered(monkeypatch: pytest.Monk
 
 @given(FIELDS, st.lists(st.sampled_from(["__name__", "job", "long", "e", ""]), max_size=4))
 def test_several_values_at_once(key: bytes, names: list[str]) -> None:
-    reader = LabelReader(**LIMITS)
+    reader = LabelParser(**LIMITS)
     for _ in range(2):
         try:
             labels = reader.read(key)
@@ -228,7 +228,7 @@ def test_several_values_at_once(key: bytes, names: list[str]) -> None:
 
 
 def test_very_long_names_and_too_many_labels() -> None:
-    reader = LabelReader(labels_max=9, bytes_max=99_999)
+    reader = LabelParser(labels_max=9, bytes_max=99_999)
     for number in range(5):
         name = f"n{number}" + "x" * 2_048
         labels = reader.read(raw.labels([NAME, (name.encode(), b"v")]))
@@ -239,7 +239,7 @@ def test_very_long_names_and_too_many_labels() -> None:
 
 
 def test_a_known_head_is_not_enough() -> None:
-    known = label_intern.KnownFields()
+    known = label_intern.LabelInterner()
     field = label_field("n", "12")
     assert known[field] == ("n", "12")
     for odd in (field[:-1], field + b"3", field[:-2], field[:3], b""):

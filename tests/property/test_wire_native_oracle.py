@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from relay.codec.otlp.data_points import HistogramPoint, encode_attributes, encode_point
 from relay.codec.otlp.metrics import MetricGroup, MetricIdentity, ResourceGroup, ScopeGroup
-from relay.codec.otlp.point_buffer import Arena
+from relay.codec.otlp.point_buffer import PointBuffer
 from relay.codec.remote_write.native_histogram import HistogramFault, buckets_of, parse_histogram
 from relay.runtime.errors import DecodeError
 from tests.support.any_points import read_points
@@ -99,10 +99,12 @@ def exported(encoded: bytes) -> tuple[str, Any]:
         ScopeGroup(ResourceGroup([("a", "b")]), "s"),
         MetricIdentity("m", kind),  # type: ignore[arg-type]
     )
-    arena = Arena()
-    arena.add_finished(encode_point(encode_attributes([("le", "x")], group.identity.kind), point))
-    arena.close_run(group)
-    (read,) = read_points(arena.encode())
+    point_buffer = PointBuffer()
+    point_buffer.add_finished(
+        encode_point(encode_attributes([("le", "x")], group.identity.kind), point)
+    )
+    point_buffer.close_run(group)
+    (read,) = read_points(point_buffer.encode())
     assert read.attributes == (("le", "x"),)
     return "", read
 

@@ -21,7 +21,7 @@ from relay.codec.otlp.metrics import (
     point_prefix,
     stale_prefix,
 )
-from relay.codec.otlp.point_buffer import Arena
+from relay.codec.otlp.point_buffer import PointBuffer
 from relay.codec.otlp.split import count_points, split_request
 
 STALE_BITS = 0x7FF0000000000002
@@ -113,18 +113,18 @@ def batches(draw: st.DrawFn) -> Batch:
     return Batch(resources, scopes, streams, draw(st.lists(chosen, max_size=12)))
 
 
-def fill(batch: Batch) -> Arena:
+def fill(batch: Batch) -> PointBuffer:
     """Write a batch's points into an arena in their order of arrival, as the kernel does."""
-    arena = Arena()
+    point_buffer = PointBuffer()
     for stream, point in batch.arrivals:
         prefix = point_prefix(point.attributes)
-        arena.add(
+        point_buffer.add(
             stale_prefix(prefix) if point.flags else prefix,
             struct.pack("<Q", point.time_ns) + VALUE_TAG,
             struct.pack("<Q", point.bits),
         )
-        arena.close_run(batch.streams[stream].group)
-    return arena
+        point_buffer.close_run(batch.streams[stream].group)
+    return point_buffer
 
 
 def pairs_of(items: Any) -> dict[str, str]:

@@ -14,7 +14,7 @@ from relay.codec.otlp.metrics import (
     ScopeGroup,
     point_prefix,
 )
-from relay.codec.otlp.point_buffer import Arena
+from relay.codec.otlp.point_buffer import PointBuffer
 
 GROUP = MetricGroup(
     ScopeGroup(ResourceGroup([("service.name", "api")]), "relay"),
@@ -27,9 +27,9 @@ def sealed_batch(
 ) -> SealedBatch:
     """One gauge with a point for each value; ``label`` is repeated in each and sets its size."""
     prefix = point_prefix([("label", label)])
-    arena = Arena()
+    point_buffer = PointBuffer()
     for value in values:
         stamp = struct.pack("<Q", 1_700_000_000_000_000_000) + VALUE_TAG
-        arena.add(prefix, stamp, struct.pack("<d", value))
-    arena.close_run(GROUP)
-    return SealedBatch(arena, arena.count, position, opened_at)
+        point_buffer.add(prefix, stamp, struct.pack("<d", value))
+    point_buffer.close_run(GROUP)
+    return SealedBatch(point_buffer, point_buffer.count, position, opened_at)

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError as OfficialDecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from relay.codec.remote_write.v1 import WriteProtocol
-from relay.pipeline.engine import Limits
+from relay.pipeline.limits import Limits
 from relay.runtime.errors import DecodeError, OverloadedError, TooLargeError
 from tests.support.engine_rig import NUMBERS, Rig, RigSink, named
 from tests.support.prompb import RawRequestV2, RawWriteRequest, RequestV2, WriteRequest
@@ -47,7 +47,7 @@ def check_bodies(bodies: Sequence[bytes], protocol: WriteProtocol) -> Outcome:
         before = rig.snapshot()
         official = read_officially(body, protocol)
         try:
-            intake = rig.feed(body, tick=float(number), protocol=protocol)
+            transaction = rig.feed(body, tick=float(number), protocol=protocol)
         except (DecodeError, TooLargeError, OverloadedError):
             assert rig.snapshot() == before
             assert official is None or not _is_read_whole(body, protocol)
@@ -57,9 +57,9 @@ def check_bodies(bodies: Sequence[bytes], protocol: WriteProtocol) -> Outcome:
         is_known = is_known and official is not None
         if is_known:
             derived = derive(oracle, official, protocol)
-            assert intake.dropped == derived.dropped
-            assert intake.exemplars == derived.exemplars
-            assert intake.samples == len(derived.points) + derived.histograms + derived.told
+            assert transaction.dropped == derived.dropped
+            assert transaction.exemplars == derived.exemplars
+            assert transaction.samples == len(derived.points) + derived.histograms + derived.told
             outcome.points += derived.points
             outcome.compared += 1
     rig.flush()
@@ -78,7 +78,7 @@ def rig_of_all_kinds() -> Rig:
         RigSink("wide", limit=100),
         RigSink("narrow", limit=3, options=NUMBERS),
         RigSink("at-once", limit=5, timeout_s=0.0, options=NUMBERS),
-        RigSink("lanes", limit=2, lanes=3, options=NUMBERS),
+        RigSink("lanes", limit=2, shards=3, options=NUMBERS),
     )
     rig.export(RigSink("some", limit=7), exporter="y", sources={"up": named("up")})
     return rig

@@ -7,18 +7,19 @@ from typing import Any
 
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
 from relay.codec.remote_write.v1 import WriteProtocol
-from relay.pipeline.batching.transaction import Intake
-from relay.pipeline.engine import Engine, Limits
-from relay.pipeline.routing.match_set import SinkTally, Target, TargetOptions
-from relay.pipeline.routing.tenancy import ANYWHERE, Origin
+from relay.pipeline.batching.transaction import BatchTransaction
+from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.limits import Limits
+from relay.pipeline.routing.match_set import OutputOptions, SinkCounter, SinkOutputSpec
+from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
 from relay.selector.matchers import NAME, Matcher, Selector
 from relay.selector.resources.label_selector import Selection
 from tests.support.any_points import AnyPoint, read_points
 from tests.support.slow_otlp import Point, decode
 
 EVERYTHING = Selector(())
-PLAIN = TargetOptions()
-NUMBERS = TargetOptions(unsupported=frozenset({"histogram", "exponential_histogram", "summary"}))
+PLAIN = OutputOptions()
+NUMBERS = OutputOptions(unsupported=frozenset({"histogram", "exponential_histogram", "summary"}))
 """Of a sink that gets everything as the number series that it was on the wire."""
 
 
@@ -36,27 +37,28 @@ class RigSink:
         *,
         limit: int,
         timeout_s: float = 5.0,
-        lanes: int = 1,
+        shards: int = 1,
         exporter: str = "x",
-        options: TargetOptions = PLAIN,
+        options: OutputOptions = PLAIN,
     ) -> None:
         self.name = name
         self.limit = limit
         self.batches = [
-            OpenBatch(self, limit=limit, lane=lane, timeout_s=timeout_s) for lane in range(lanes)
+            OpenBatch(self, limit=limit, shard=shard, timeout_s=timeout_s)
+            for shard in range(shards)
         ]
-        self.target = Target(SinkTally(exporter, name), self.batches, options)
+        self.target = SinkOutputSpec(SinkCounter(exporter, name), self.batches, options)
         self.sealed: list[SealedBatch] = []
-        self.sealed_by_lane: list[list[SealedBatch]] = [[] for _ in range(lanes)]
+        self.sealed_by_lane: list[list[SealedBatch]] = [[] for _ in range(shards)]
 
     def forget(self) -> None:
         """Keep nothing of what has left so far."""
         self.sealed.clear()
-        for lane in self.sealed_by_lane:
-            lane.clear()
+        for shard in self.sealed_by_lane:
+            shard.clear()
 
     @property
-    def tally(self) -> SinkTally:
+    def tally(self) -> SinkCounter:
         """The left side of the sink's ledger."""
         return self.target.tally
 
@@ -76,7 +78,10 @@ class RigSink:
     def open_points(self) -> list[Point]:
         """Every point that waits in an open batch."""
         return [
-            point for batch in self.batches if batch.count for point in decode(batch.arena.encode())
+            point
+            for batch in self.batches
+            if batch.count
+            for point in decode(batch.point_buffer.encode())
         ]
 
     def __repr__(self) -> str:
@@ -87,7 +92,7 @@ class Rig:
     """An engine, its exporters' sinks, and a monotonic clock that only :meth:`feed` is given."""
 
     def __init__(self, limits: Limits | None = None, **options: Any) -> None:
-        self.engine = Engine(limits or Limits(), **options)
+        self.engine = MetricsPipeline(limits or Limits(), **options)
         self.sinks: list[RigSink] = []
 
     def export(
@@ -111,19 +116,19 @@ class Rig:
         body: bytes,
         *,
         tick: float = 0.0,
-        origin: Origin = ANYWHERE,
+        origin: IngestPath = ANYWHERE,
         protocol: WriteProtocol = "remote_write_v1",
-    ) -> Intake:
+    ) -> BatchTransaction:
         """Ingest a decompressed body and hand what is sealed to its sinks."""
-        intake = self.engine.ingest(
+        transaction = self.engine.ingest(
             body, now=1e9 + tick, tick=tick, origin=origin, protocol=protocol
         )
-        self.hand_over(intake.sealed)
-        return intake
+        self.hand_over(transaction.sealed)
+        return transaction
 
     def due(self, tick: float) -> None:
         """Let the time be ``tick``."""
-        self.hand_over(self.engine.due(tick))
+        self.hand_over(self.engine.flush_due(tick))
 
     def flush(self) -> None:
         """Seal whatever is open."""
@@ -133,9 +138,9 @@ class Rig:
     def hand_over(pairs: Iterable[tuple[OpenBatch, SealedBatch]]) -> None:
         """Give sealed batches to the sinks that own them."""
         for batch, sealed in pairs:
-            assert isinstance(batch.owner, RigSink)
-            batch.owner.sealed.append(sealed)
-            batch.owner.sealed_by_lane[batch.lane].append(sealed)
+            assert isinstance(batch.sink, RigSink)
+            batch.sink.sealed.append(sealed)
+            batch.sink.sealed_by_lane[batch.shard].append(sealed)
 
     def snapshot(self) -> dict[str, Any]:
         """All that a refused request must leave as it was, copied.
@@ -154,22 +159,26 @@ class Rig:
             "unmatched": statistics.router.unmatched_samples,
             "sinks": [sink.tally.points for sink in self.sinks],
             "sources": [(t.exporter, t.source, t.samples) for t in engine.router.tallies()],
-            "held": dict(engine.positions._held),
-            "holds": statistics.positions.holds,
+            "held": dict(engine.offsets._held),
+            "holds": statistics.offsets.holds,
             "deadlines": list(engine.schedule._heap),
         }
 
 
 def _batch_state(batch: OpenBatch) -> Sequence[Any]:
     return (
-        batch.arena.encode(),
-        (batch.arena.count, batch.arena.closed_runs(), batch.arena.closed_rest()),
-        batch.arena.size,
+        batch.point_buffer.encode(),
+        (
+            batch.point_buffer.count,
+            batch.point_buffer.closed_runs(),
+            batch.point_buffer.closed_rest(),
+        ),
+        batch.point_buffer.size,
         batch.group,
         batch.count,
-        batch.oldest,
+        batch.oldest_offset,
         batch.opened_at,
-        batch.sealed,
+        batch.generation,
         batch.limit,
         batch.timeout_s,
     )

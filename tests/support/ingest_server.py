@@ -15,7 +15,7 @@ import zstandard
 
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.config.settings.settings import Address, Ingest
-from relay.pipeline.contract import Accepted, Tenant
+from relay.pipeline.contract import IngestResult, Tenant
 from relay.receiver.remote_write import IngestServer
 
 LOOPBACK = Address("127.0.0.1", 0)
@@ -55,7 +55,7 @@ class Call(NamedTuple):
 class Taker:
     """Stands for the pipeline: keeps what it is given, and answers or raises ``outcome``."""
 
-    outcome: Accepted | Exception = field(default_factory=lambda: Accepted(samples=1))
+    outcome: IngestResult | Exception = field(default_factory=lambda: IngestResult(samples=1))
     calls: list[Call] = field(default_factory=list)
 
     async def __call__(
@@ -67,7 +67,7 @@ class Taker:
         raw: bytes,
         encoding: str,
         protocol: WriteProtocol,
-    ) -> Accepted:
+    ) -> IngestResult:
         self.calls.append(Call(body, tenant, now, raw, encoding, protocol))
         if isinstance(self.outcome, Exception):
             raise self.outcome

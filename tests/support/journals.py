@@ -29,7 +29,7 @@ def append(log: SegmentLog, *written: Record) -> None:
     log.append(frames, first=written[0].position, last=written[-1].position)
 
 
-def positions(log: SegmentLog, *, start: int = 0, bytes_max: int = 1 << 30) -> list[int]:
+def offsets(log: SegmentLog, *, start: int = 0, bytes_max: int = 1 << 30) -> list[int]:
     """Positions of all records that can be read, in chunks of ``bytes_max``."""
     return [each.position for each in records(log, start=start, bytes_max=bytes_max)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from relay.pipeline.engine import Limits
+from relay.pipeline.limits import Limits
 from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, Tenancy
 from relay.runtime.errors import DecodeError, OverloadedError, TooLargeError
 from tests.support import raw_writes as raw
@@ -83,7 +83,7 @@ class _Story:
         official = read_officially(body, protocol)
         before = self.rig.snapshot()
         try:
-            intake = self.rig.feed(body, tick=tick, origin=ORIGINS[origin], protocol=protocol)
+            transaction = self.rig.feed(body, tick=tick, origin=ORIGINS[origin], protocol=protocol)
         except (DecodeError, TooLargeError, OverloadedError):
             assert self.rig.snapshot() == before
             assert official is None
@@ -100,9 +100,9 @@ class _Story:
         if owner not in self._told(origin):
             del official.metadata[:]
         derived = self._oracles[owner].take(official)
-        assert intake.dropped == derived.dropped
-        assert intake.exemplars == derived.exemplars
-        assert intake.samples == len(derived.points)
+        assert transaction.dropped == derived.dropped
+        assert transaction.exemplars == derived.exemplars
+        assert transaction.samples == len(derived.points)
         for exporter, project in self._projects.items():
             if project == owner:
                 self.wanted[exporter] += (self._or_typed(one, owner) for one in derived.points)

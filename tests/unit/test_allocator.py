@@ -12,7 +12,7 @@ PROGRAM = """
 import resource, sys
 from relay.runtime import malloc
 if sys.argv[1] == "settled":
-    assert malloc.settle()
+    assert malloc.configure_malloc()
 source = bytes(4 << 20)
 def churn():
     for _ in range(20):
@@ -31,7 +31,7 @@ def page_faults(how: str) -> int:
 
 def test_large_buffers_are_not_made_of_new_pages_each_time() -> None:
     if platform.libc_ver()[0] != "glibc":
-        assert not malloc.settle(), "only glibc has mallopt"
+        assert not malloc.configure_malloc(), "only glibc has mallopt"
         return
     pages = 20 * 2 * (4 << 20) // 4096
     assert page_faults("as it is") > pages / 2

@@ -26,8 +26,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
 def test_full_collections_are_well_apart(clock: list[float]) -> None:
     if gc_pacing._pace in gc.callbacks:
         gc.callbacks.remove(gc_pacing._pace)
-    gc_pacing.settle()
-    gc_pacing.settle()
+    gc_pacing.configure_gc()
+    gc_pacing.configure_gc()
     assert gc.callbacks.count(gc_pacing._pace) == 1
     assert gc.get_threshold() == (gc_pacing.YOUNG_MAX, gc_pacing.YOUNG_LOOKS, gc_pacing._NEVER)
     clock[0] += gc_pacing.FULL_INTERVAL_S - 1
@@ -43,14 +43,14 @@ def test_full_collections_are_well_apart(clock: list[float]) -> None:
 
 
 def test_what_is_kept_is_looked_at_before_and_not_after(clock: list[float]) -> None:
-    gc_pacing.settle()
+    gc_pacing.configure_gc()
     circle: list[object] = []
     circle.append(Circle(circle))
     gone = weakref.ref(circle[0])
     del circle
     kept = [[] for _ in range(10_000)]
     before = gc.get_freeze_count()
-    gc_pacing.keep()
+    gc_pacing.freeze_survivors()
     assert gone() is None, "garbage is not kept"
     assert gc.get_freeze_count() >= before + len(kept)
     assert not any(one is kept for generation in range(3) for one in gc.get_objects(generation))
@@ -58,11 +58,11 @@ def test_what_is_kept_is_looked_at_before_and_not_after(clock: list[float]) -> N
 
 def test_what_replaces_others_is_looked_at_in_parts(clock: list[float]) -> None:
     """The collector itself counts what is made less what is dropped, which is nothing here."""
-    gc_pacing.settle()
+    gc_pacing.configure_gc()
 
     def young_after(replace: Callable[[list[object]], None]) -> int:
         things: list[object] = [[] for _ in range(100_000)]
-        gc_pacing.keep()
+        gc_pacing.freeze_survivors()
         replace(things)
         return len(gc.get_objects(0)) + len(gc.get_objects(1))
 
@@ -74,7 +74,7 @@ def test_what_replaces_others_is_looked_at_in_parts(clock: list[float]) -> None:
         for number in range(len(things)):
             things[number] = []
             if not number % 1_000:
-                gc_pacing.look()
+                gc_pacing.collect_young()
 
     assert young_after(at_once) > 90_000
     assert young_after(in_parts) < 10_000

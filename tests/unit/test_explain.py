@@ -9,7 +9,7 @@ import pytest
 from relay.cli import main
 from relay.config.exporter.types import Exporter, OtlpHttp, Sink, Source
 from relay.control.explain import Explainer, parse_series, written
-from relay.pipeline.routing.tenancy import MULTITENANT, Origin, Tenancy
+from relay.pipeline.routing.tenancy import MULTITENANT, IngestPath, Tenancy
 from relay.runtime.errors import SelectorError
 from relay.selector.inventory.info_series import InfoReader
 from relay.selector.metricsql.parser import parse_query
@@ -101,7 +101,7 @@ def test_nothing_is_said_of_other_projects() -> None:
     assert "globex/default/x\n  yes" in told
     assert "acme/default/x\n  no: the series is not of this exporter's project" in told
     assert "secret" not in told
-    told = "\n".join(lines(some, 'up{secret="s"}', origin=Origin("acme")))
+    told = "\n".join(lines(some, 'up{secret="s"}', origin=IngestPath("acme")))
     assert "acme/default/x\n  yes" in told
     account = 'up{secret="s",vm_account_id="42",vm_project_id="7"}'
     told = "\n".join(lines(some, account, origin=MULTITENANT))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from relay.control.durability.learned_state import decode_knowledge, encode_knowledge
-from relay.pipeline.engine import Limits
-from relay.pipeline.routing.tenancy import ANYWHERE, Origin, Tenancy
+from relay.pipeline.limits import Limits
+from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath, Tenancy
 from tests.support.any_points import AnyPoint
 from tests.support.engine_rig import Rig, RigSink
 from tests.support.sample_writes import T0_MS, write
 from tests.support.symbolic import Request2
 
 TENANCY = Tenancy(accounts={(1, 0): "acme", (2, 0): "zeta"})
-ACME, ZETA = Origin("acme"), Origin("zeta")
+ACME, ZETA = IngestPath("acme"), IngestPath("zeta")
 COUNTER, GAUGE, UNKNOWN = 1, 2, 0
 Metadata = tuple[int, str, str]
 
@@ -73,11 +73,11 @@ def test_a_family_that_one_project_settled_still_waits_in_another() -> None:
     made = rig()
     made.feed(write("c 1"), origin=ACME)
     made.due(1.5)
-    knowledge = decode_knowledge(encode_knowledge(made.engine.knowledge()))
+    knowledge = decode_knowledge(encode_knowledge(made.engine.export_metadata()))
     assert knowledge is not None
     assert knowledge.settled == [("acme", "c")]
     again = rig()
-    again.engine.recall(knowledge)
+    again.engine.import_metadata(knowledge)
     for each in (made, again):
         before = counts(each)
         for origin in (ACME, ZETA):

@@ -10,7 +10,7 @@ from relay.codec.protobuf import varint
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.config.settings.settings import Settings
 from relay.pipeline.batching.unfinished import ReplayGate
-from relay.pipeline.engine import Engine
+from relay.pipeline.engine import MetricsPipeline
 from tests.support.engine_rig import Rig, RigSink
 from tests.support.hostile_bodies import (
     REFS,
@@ -57,11 +57,11 @@ def taken(body: bytes, protocol: WriteProtocol) -> tuple[list[int], dict[str, in
     sink = rig.export(RigSink("s", limit=100))
     for _ in range(2):
         sink.forget()
-        intake = rig.engine.ingest(body, now=NOW_S, tick=0.0, protocol=protocol)
-        rig.hand_over(intake.sealed)
+        transaction = rig.engine.ingest(body, now=NOW_S, tick=0.0, protocol=protocol)
+        rig.hand_over(transaction.sealed)
         rig.flush()
     times = [point.time_ns // 1_000_000 for point in sink.any_points()]
-    return times, dict(intake.dropped)
+    return times, dict(transaction.dropped)
 
 
 @pytest.mark.parametrize(
@@ -98,9 +98,9 @@ def test_a_replay_goes_by_the_time_of_arrival() -> None:
     rig.engine.begin_replay(ReplayGate(lambda _: 0, [], floor=0, ceiling=0))
     for position, now, dropped in ((0, NOW_S, 0), (1, NOW_S - 1, 1)):
         replayed = rig.engine.replay(v1(LIMIT_MS), position=position, now=now, tick=0.0)
-        assert sum(replayed.intake.dropped.values()) == dropped
+        assert sum(replayed.transaction.dropped.values()) == dropped
 
 
 def test_the_limit_is_ten_minutes() -> None:
     assert Settings().ingest.future_max_s == 600.0
-    assert Engine()._latest_ns(NOW_S) == (1 << 64) - 1
+    assert MetricsPipeline()._latest_ns(NOW_S) == (1 << 64) - 1

@@ -8,7 +8,7 @@ import pytest
 
 from relay.config.exporter.types import ExporterPath
 from relay.config.inventory_manifests import InventoryFiles, load_inventory
-from relay.selector.inventory.info_series import Claim, InfoReader, InfoSeries, StreamKey
+from relay.selector.inventory.info_series import InfoReader, InfoSeries, InfoSeriesClaim, StreamKey
 from relay.selector.inventory.store import Inventory, ManifestIndex, Object, UidKey
 from relay.selector.resources.object_lookup import ObjectLabels, ObjectRef
 
@@ -30,12 +30,12 @@ def namespace(name: str, project: str = "", **labels: str) -> Object:
     return Object(project, "", "Namespace", "", name, "", labels)
 
 
-def says(name: str, project: str = "", **labels: str) -> Claim:
-    return Claim(StreamKey(project, "namespace", "", name), labels)
+def says(name: str, project: str = "", **labels: str) -> InfoSeriesClaim:
+    return InfoSeriesClaim(StreamKey(project, "namespace", "", name), labels)
 
 
 def value(inventory: Inventory, name: str, key: str = "env", project: str = "") -> str | None:
-    found = inventory.of(project).namespace(name)
+    found = inventory.for_project(project).namespace(name)
     return found.get(key) if found is not None else None
 
 
@@ -120,14 +120,14 @@ def test_a_faulty_edit_keeps_what_was_known(tmp_path: Path) -> None:
 def test_projects_do_not_see_each_other() -> None:
     inventory = Inventory()
     inventory.replace_manifests(ManifestIndex([namespace("n", "acme", env="a")]))
-    inventory.hear(says("n", "zeta", env="z"), begins=True)
+    inventory.apply_info_series(says("n", "zeta", env="z"), begins=True)
     found = {project: value(inventory, "n", project=project) for project in ("acme", "zeta", "")}
     assert found == {"acme": "a", "zeta": "z", "": None}
 
 
 def test_a_manifest_goes_before_the_stream() -> None:
     inventory = Inventory()
-    inventory.hear(says("n", env="stream", extra="x"), begins=True)
+    inventory.apply_info_series(says("n", env="stream", extra="x"), begins=True)
     inventory.replace_manifests(ManifestIndex([namespace("n", env="manifest")]))
     assert value(inventory, "n") == "manifest"
     assert value(inventory, "n", "extra") is None, "a manifest tells all labels"
@@ -139,11 +139,13 @@ def test_resources_by_uid_and_by_names() -> None:
     inventory = Inventory()
     one = Object("", "a.io", "Gateway", "prod", "g", "u-1", {"k": "manifest"})
     inventory.replace_manifests(ManifestIndex([one]))
-    inventory.hear(Claim(StreamKey("", "gateway", "prod", "h"), {"k": "stream"}), begins=True)
+    inventory.apply_info_series(
+        InfoSeriesClaim(StreamKey("", "gateway", "prod", "h"), {"k": "stream"}), begins=True
+    )
     kinds = frozenset(("gateway", "gateways"))
 
     def asked(group: str, name: str, uid: str = "") -> str | None:
-        found = inventory.of("").resource(ObjectRef(group, kinds, "prod", name, uid))
+        found = inventory.for_project("").resource(ObjectRef(group, kinds, "prod", name, uid))
         return found.get("k") if found is not None else None
 
     assert asked("a.io", "g") == "manifest"
@@ -156,15 +158,15 @@ def test_resources_by_uid_and_by_names() -> None:
 def test_the_series_that_began_last_counts() -> None:
     inventory = Inventory()
     old, new = says("n", env="old"), says("n", env="new")
-    inventory.hear(old, begins=True)
-    inventory.hear(new, begins=True)
+    inventory.apply_info_series(old, begins=True)
+    inventory.apply_info_series(new, begins=True)
     assert value(inventory, "n") == "new"
-    inventory.hear(old, begins=False)
+    inventory.apply_info_series(old, begins=False)
     assert value(inventory, "n") == "new", "its stale marker"
-    inventory.hear(new, begins=False)
-    inventory.hear(old, begins=False)
+    inventory.apply_info_series(new, begins=False)
+    inventory.apply_info_series(old, begins=False)
     assert value(inventory, "n") == "new"
-    inventory.hear(old, begins=False)
+    inventory.apply_info_series(old, begins=False)
     assert value(inventory, "n") == "old", "changed back: seen twice, the other not in between"
 
 
@@ -172,26 +174,26 @@ def test_two_replicas_of_the_exporter_do_not_flap() -> None:
     inventory = Inventory()
     a, b = says("n", env="a"), says("n", env="b")
     for claim in (a, b):
-        inventory.hear(claim, begins=True)
+        inventory.apply_info_series(claim, begins=True)
     value(inventory, "n")
     for _ in range(5):
-        inventory.hear(a, begins=False)
-        inventory.hear(b, begins=False)
+        inventory.apply_info_series(a, begins=False)
+        inventory.apply_info_series(b, begins=False)
     assert inventory.take_changed() == set()
 
 
 def test_only_what_was_asked_for_matters_when_it_changes() -> None:
     inventory = Inventory()
-    inventory.hear(says("n", "acme", env="a"), begins=True)
+    inventory.apply_info_series(says("n", "acme", env="a"), begins=True)
     assert inventory.take_changed() == set()
     value(inventory, "n", project="acme")
     value(inventory, "unknown", project="zeta")
-    inventory.hear(says("n", "acme", env="a"), begins=False)
+    inventory.apply_info_series(says("n", "acme", env="a"), begins=False)
     assert inventory.take_changed() == set(), "it says the same"
-    inventory.hear(says("n", "acme", env="b"), begins=True)
-    inventory.hear(says("other", "zeta", env="b"), begins=True)
+    inventory.apply_info_series(says("n", "acme", env="b"), begins=True)
+    inventory.apply_info_series(says("other", "zeta", env="b"), begins=True)
     assert inventory.take_changed() == {"acme"}
-    inventory.hear(says("unknown", "zeta"), begins=True)
+    inventory.apply_info_series(says("unknown", "zeta"), begins=True)
     assert inventory.take_changed() == {"zeta"}, "unknown was an answer too"
     inventory.replace_manifests(
         ManifestIndex([namespace("n", "acme", env="c"), namespace("m", "acme")])
@@ -205,8 +207,8 @@ def test_only_what_was_asked_for_matters_when_it_changes() -> None:
 def test_the_stream_cannot_fill_the_memory() -> None:
     inventory = Inventory(objects_max=10)
     for number in range(1_000):
-        inventory.hear(says("steady", env="x"), begins=not number)
-        inventory.hear(says(f"n{number}", env="x"), begins=True)
+        inventory.apply_info_series(says("steady", env="x"), begins=not number)
+        inventory.apply_info_series(says(f"n{number}", env="x"), begins=True)
     assert inventory.statistics().from_stream <= 10
     assert value(inventory, "steady") == "x", "what is heard of stays"
     assert value(inventory, "n0") is None
@@ -241,14 +243,14 @@ def test_info_series(
     labels: dict[str, str], key: tuple[str, str, str] | None, own: dict[str, str]
 ) -> None:
     claim = InfoReader().claim(labels, "acme")
-    assert claim == (Claim(StreamKey("acme", *key), own) if key is not None else None)
+    assert claim == (InfoSeriesClaim(StreamKey("acme", *key), own) if key is not None else None)
 
 
 def test_info_series_of_another_make() -> None:
     rule = InfoSeries("platform_workload_info", "Workload", "ns", "workload", "l_")
     labels = {"__name__": "platform_workload_info", "ns": "a", "workload": "w", "l_app": "x"}
     claim = InfoReader([rule]).claim(labels, "")
-    assert claim == Claim(StreamKey("", "workload", "a", "w"), {"app": "x"})
+    assert claim == InfoSeriesClaim(StreamKey("", "workload", "a", "w"), {"app": "x"})
     assert "platform_workload_info" in repr(InfoReader([rule]))
 
 

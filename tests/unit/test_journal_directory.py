@@ -114,11 +114,11 @@ def test_a_checkpoint_knows_only_who_is_busy() -> None:
     lows = {("a/x", "one"): (5,), ("a/x", "idle"): (9,), ("b/y", "two"): (9, 3)}
     decoded = decode_checkpoint(encode_checkpoint(Checkpoint(9, lows)))
     assert decoded == Checkpoint(9, {("a/x", "one"): (5,), ("b/y", "two"): (9, 3)})
-    assert decoded.low("a/x", "one", lanes=1) == (5,)
-    assert decoded.low("a/x", "idle", lanes=2) == (9, 9)
-    assert decoded.low("new", "new", lanes=1) == (9,)
-    assert decoded.low("b/y", "two", lanes=2) == (9, 3)
-    assert decoded.low("b/y", "two", lanes=3) == (3, 3, 3), "series are dealt anew"
+    assert decoded.low("a/x", "one", shards=1) == (5,)
+    assert decoded.low("a/x", "idle", shards=2) == (9, 9)
+    assert decoded.low("new", "new", shards=1) == (9,)
+    assert decoded.low("b/y", "two", shards=2) == (9, 3)
+    assert decoded.low("b/y", "two", shards=3) == (3, 3, 3), "series are dealt anew"
 
 
 def test_a_damaged_checkpoint_is_told_from_another_format() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from relay.storage.journal.record import SEGMENT_KIND, Record, encode_record
-from relay.storage.journal.segment_log import PROBE_BYTES, Cursor, Extent
+from relay.storage.journal.segment_log import PROBE_BYTES, Cursor, LogRange
 from relay.storage.log.frame import (
     FILE_HEADER_BYTES,
     FORMAT,
@@ -22,7 +22,7 @@ from relay.storage.log.frame import (
     find_magic,
 )
 from tests.support.faulty_disk import FaultyDisk
-from tests.support.journals import append, positions, record, records, segment_log
+from tests.support.journals import append, offsets, record, records, segment_log
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
@@ -64,19 +64,19 @@ def test_only_segments_that_nobody_needs_are_removed(tmp_path: Path) -> None:
     for n in range(5):
         append(log, record(n))
     log.trim(2)
-    assert positions(log) == [2, 3, 4]
+    assert offsets(log) == [2, 3, 4]
     assert log.extent().first_position == 2
     log.trim(100)
-    assert positions(log) == [4], "the open segment stays"
+    assert offsets(log) == [4], "the open segment stays"
     log.finish()
     log.trim(5)
     assert list(tmp_path.iterdir()) == []
     append(log, record(7))
-    assert positions(log) == [7]
+    assert offsets(log) == [7]
 
 
 def test_an_extent_tells_sizes_and_positions() -> None:
-    extent = Extent(((0, 10), (5, 10), (8, 4)), 9)
+    extent = LogRange(((0, 10), (5, 10), (8, 4)), 9)
     assert extent.bytes == 24
     assert [extent.position_after(size) for size in (0, 1, 10, 11, 20, 21, 99)] == [
         0,
@@ -89,7 +89,7 @@ def test_an_extent_tells_sizes_and_positions() -> None:
     ]
     assert extent.bytes_from(Cursor()) == 24
     assert extent.bytes_from(Cursor(5, 4)) == 10
-    assert Extent((), 3).first_position == 3
+    assert LogRange((), 3).first_position == 3
 
 
 def test_a_new_run_begins_a_new_segment_behind_what_is_there(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_new_run_begins_a_new_segment_behind_what_is_there(tmp_path: Path) -> 
     log = segment_log(tmp_path)
     assert log.next_position == 2
     append(log, record(2))
-    assert positions(log) == [0, 1, 2]
+    assert offsets(log) == [0, 1, 2]
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -110,7 +110,7 @@ def test_a_torn_tail_is_cut_at_the_last_whole_record(tmp_path: Path) -> None:
     frame = len(encode_record(record(1)))
     assert log.damage.torn_bytes == frame - 1
     assert path.stat().st_size == len(whole) - frame
-    assert positions(log) == [0]
+    assert offsets(log) == [0]
     assert log.damage.corrupt_bytes == 0
 
 
@@ -123,7 +123,7 @@ def test_segments_without_a_record_disappear(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not ours")
     log = segment_log(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{0:020d}.seg", "notes.txt"]
-    assert positions(log) == [0]
+    assert offsets(log) == [0]
     assert log.next_position == 9, "positions that may have been given out are not given again"
 
 
@@ -135,7 +135,7 @@ def test_a_damaged_record_costs_itself_alone(tmp_path: Path) -> None:
     data[at] ^= 1
     path.write_bytes(data)
     log = segment_log(tmp_path)
-    assert positions(log) == [0, 1, 3, 4]
+    assert offsets(log) == [0, 1, 3, 4]
     assert log.damage.corrupt_stretches == 1
     assert log.damage.corrupt_bytes == len(encode_record(record(2, b"payload 2")))
 
@@ -145,7 +145,7 @@ def test_a_damaged_segment_header_costs_nothing(tmp_path: Path) -> None:
     (path,) = tmp_path.iterdir()
     path.write_bytes(bytes(FILE_HEADER_BYTES) + path.read_bytes()[FILE_HEADER_BYTES:])
     log = segment_log(tmp_path)
-    assert positions(log) == [0, 1, 2]
+    assert offsets(log) == [0, 1, 2]
     assert log.damage.corrupt_stretches == 1
 
 
@@ -168,7 +168,7 @@ def test_a_record_that_is_older_than_its_predecessor_is_damage(tmp_path: Path) -
     frames = [encode_record(record(n)) for n in (5, 4, 6)]
     (tmp_path / f"{5:020d}.seg").write_bytes(head + b"".join(frames))
     log = segment_log(tmp_path)
-    assert positions(log) == [5, 6]
+    assert offsets(log) == [5, 6]
     assert log.damage.corrupt_bytes == len(frames[1])
 
 
@@ -177,7 +177,7 @@ def test_a_frame_that_is_no_record_is_damage(tmp_path: Path) -> None:
     alien = encode_frame(b"short", b"x")
     (tmp_path / f"{0:020d}.seg").write_bytes(head + alien + encode_record(record(1)))
     log = segment_log(tmp_path)
-    assert positions(log) == [1]
+    assert offsets(log) == [1]
     assert log.damage.corrupt_bytes == len(alien)
 
 
@@ -198,9 +198,9 @@ def test_a_full_disk_leaves_no_half_group(tmp_path: Path, room_bytes: int) -> No
         append(log, record(1, bytes(50)), record(2, bytes(50)))
     disk.room_bytes = None
     append(log, record(3))
-    assert positions(log) == [0, 3]
+    assert offsets(log) == [0, 3]
     assert log.damage.corrupt_bytes == 0
-    assert positions(segment_log(tmp_path)) == [0, 3]
+    assert offsets(segment_log(tmp_path)) == [0, 3]
 
 
 def test_what_cannot_be_cut_off_is_skipped_later(tmp_path: Path) -> None:
@@ -213,8 +213,8 @@ def test_what_cannot_be_cut_off_is_skipped_later(tmp_path: Path) -> None:
     disk.room_bytes = None
     disk.cut_error = 0
     append(log, record(2))
-    assert positions(log) == [0, 2]
-    assert positions(segment_log(tmp_path)) == [0, 2]
+    assert offsets(log) == [0, 2]
+    assert offsets(segment_log(tmp_path)) == [0, 2]
 
 
 def test_after_a_failed_flush_the_file_is_left_alone(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_after_a_failed_flush_the_file_is_left_alone(tmp_path: Path) -> None:
     assert log.flush()
     assert not log.flush(), "nothing new was written"
     assert len(list(tmp_path.iterdir())) == 2
-    assert positions(log) == [0, 1]
+    assert offsets(log) == [0, 1]
 
 
 def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
         log.probe()
     disk.room_bytes = None
     append(log, record(1))
-    assert positions(log) == [0, 1]
+    assert offsets(log) == [0, 1]
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) == log.extent().bytes
 
 
@@ -255,7 +255,7 @@ def test_an_unreadable_segment_is_skipped_and_counted(tmp_path: Path) -> None:
     middle = tmp_path / f"{1:020d}.seg"
     middle.unlink()
     middle.mkdir()  # reading a directory fails, for root too
-    assert positions(log) == [0, 2]
+    assert offsets(log) == [0, 2]
     assert log.damage.unreadable_segments == 1
 
 

@@ -7,12 +7,12 @@ import zlib
 import pytest
 
 from relay.control.durability.learned_state import decode_knowledge, encode_knowledge
-from relay.pipeline.engine import Engine, Knowledge
+from relay.pipeline.engine import Knowledge, MetricsPipeline
 from relay.pipeline.metrics.metadata.metric_types import COUNTER, GAUGE, FamilyMetadata
 from relay.pipeline.metrics.metadata.project_types import KnownFamily
 from relay.pipeline.metrics.translate.target_info import TargetInfo
 from relay.pipeline.routing.tenancy import Tenancy
-from relay.selector.inventory.info_series import Claim, StreamKey
+from relay.selector.inventory.info_series import InfoSeriesClaim, StreamKey
 from relay.storage.journal.checkpoint import seal
 from relay.storage.log.frame import FormatError
 from tests.support import raw_writes as raw
@@ -25,7 +25,7 @@ KNOWLEDGE = Knowledge(
             "h": KnownFamily(None, "bucket"),
         },
     },
-    [Claim(StreamKey("acme", "namespace", "", "web"), {"team": "a"})],
+    [InfoSeriesClaim(StreamKey("acme", "namespace", "", "web"), {"team": "a"})],
     [TargetInfo("acme", ("shop", None), (("env", "prod"), ("zone", "a")))],
     [("acme", "new"), ("zeta", "new")],
 )
@@ -46,9 +46,9 @@ def test_damage_is_told_from_another_format() -> None:
 
 
 def test_an_engine_knows_what_another_knew() -> None:
-    engine = Engine(tenancy=TENANCY)
-    engine.recall(KNOWLEDGE)
-    assert engine.knowledge() == KNOWLEDGE
+    engine = MetricsPipeline(tenancy=TENANCY)
+    engine.import_metadata(KNOWLEDGE)
+    assert engine.export_metadata() == KNOWLEDGE
     labels = engine.inventory.namespace("acme", "web")
     assert labels is not None
     assert labels.labels == {"team": "a"}
@@ -64,8 +64,8 @@ def test_what_earlier_revisions_wrote_is_everybodys() -> None:
     knowledge = decode_knowledge(seal(b"relay-knowledge", old))
     assert knowledge is not None
     for tenancy, description in ((None, "help"), (TENANCY, "")):
-        engine = Engine(tenancy=tenancy)
-        engine.recall(knowledge)
+        engine = MetricsPipeline(tenancy=tenancy)
+        engine.import_metadata(knowledge)
         known = engine.types.of("" if tenancy is None else "acme").identity("up")
         assert (known.kind, known.description) == ("sum", description)
 
@@ -77,28 +77,28 @@ def test_histograms_that_an_earlier_revision_inferred_are_known_by_their_sibling
     assert knowledge is not None
     assert knowledge.settled == [("", "up"), ("acme", "x")]
     assert knowledge.families[""]["h"] == KnownFamily(FamilyMetadata(0, "words"), "bucket")
-    engine = Engine(first_sight_s=1.0)
-    engine.recall(knowledge)
+    engine = MetricsPipeline(first_sight_s=1.0)
+    engine.import_metadata(knowledge)
     for name in ("h_count", "other_count"):
         assert engine.types.of("").typing(name).part == "count"
     assert set(engine.first_sight.settled()) == set(knowledge.settled)
 
 
 def test_projects_of_a_time_with_tenancy_are_nobodys_without_it() -> None:
-    engine = Engine()
-    engine.recall(KNOWLEDGE)
+    engine = MetricsPipeline()
+    engine.import_metadata(KNOWLEDGE)
     assert engine.types.of("").identity("up").kind == "sum"
     assert set(engine.types.families()) == {""}
 
 
 def test_only_what_teaches_something_is_worth_keeping() -> None:
-    engine = Engine()
+    engine = MetricsPipeline()
     metadata = raw.metadata("up", COUNTER, "help")
-    before = engine.learned
-    assert engine.ingest(metadata, now=1.0, tick=0.0).wanted
-    assert engine.learned != before
-    before = engine.learned
-    assert not engine.ingest(metadata, now=2.0, tick=1.0).wanted
-    assert not engine.probe(metadata, now=2.0).wanted
-    assert engine.learned == before
-    assert engine.probe(raw.metadata("down", COUNTER), now=2.0).wanted
+    before = engine.metadata_version
+    assert engine.ingest(metadata, now=1.0, tick=0.0).has_effect
+    assert engine.metadata_version != before
+    before = engine.metadata_version
+    assert not engine.ingest(metadata, now=2.0, tick=1.0).has_effect
+    assert not engine.dry_run(metadata, now=2.0).wanted
+    assert engine.metadata_version == before
+    assert engine.dry_run(raw.metadata("down", COUNTER), now=2.0).wanted

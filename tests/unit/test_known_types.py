@@ -14,13 +14,13 @@ from relay.pipeline.metrics.metadata.project_types import (
     CONTRADICTIONS_MAX,
     ProjectTypes,
 )
-from relay.pipeline.metrics.metadata.type_store import KnownTypes
+from relay.pipeline.metrics.metadata.type_store import TypeStore
 
 WORDS = FamilyMetadata(COUNTER, "words", "seconds")
 
 
-def tenancy(*, families_max: int = 100, shares_platform: bool = False) -> KnownTypes:
-    types = KnownTypes(
+def tenancy(*, families_max: int = 100, shares_platform: bool = False) -> TypeStore:
+    types = TypeStore(
         families_max=families_max, has_tenancy=True, shares_platform=shares_platform, idle_s=60.0
     )
     for project in ("acme", "zeta"):
@@ -210,4 +210,4 @@ def test_series_of_nobody_teach_nothing() -> None:
     types = tenancy()
     assert not types.of("").teaches
     assert types.of("acme").teaches
-    assert KnownTypes(families_max=1).of("").teaches
+    assert TypeStore(families_max=1).of("").teaches

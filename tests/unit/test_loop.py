@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from relay.runtime import event_loop
-from relay.runtime.event_loop import SWITCH_INTERVAL_S, aside, give_way
+from relay.runtime.event_loop import SWITCH_INTERVAL_S, run_in_thread, yield_to_loop
 
 
 async def test_threads_give_way_sooner_while_there_is_long_work() -> None:
     usual_s = sys.getswitchinterval()
     assert usual_s > SWITCH_INTERVAL_S
     go_on = [threading.Event(), threading.Event()]
-    works = [asyncio.ensure_future(aside(event.wait)) for event in go_on]
+    works = [asyncio.ensure_future(run_in_thread(event.wait)) for event in go_on]
     await asyncio.sleep(0)
     assert sys.getswitchinterval() == pytest.approx(SWITCH_INTERVAL_S)
     go_on[0].set()
@@ -32,7 +32,7 @@ async def test_threads_give_way_sooner_while_there_is_long_work() -> None:
 async def test_what_fails_leaves_no_trace() -> None:
     usual_s = sys.getswitchinterval()
     with pytest.raises(ZeroDivisionError):
-        await aside(lambda: 1 // 0)
+        await run_in_thread(lambda: 1 // 0)
     assert sys.getswitchinterval() == pytest.approx(usual_s)
 
 
@@ -43,11 +43,11 @@ async def test_work_aside_lets_the_loop_have_a_turn() -> None:
         for _ in range(4):
             time.sleep(2 * event_loop.WORK_S)
             before = rounds
-            give_way()
+            yield_to_loop()
             waited.append(rounds - before)
-        give_way()  # no time has gone by
+        yield_to_loop()  # no time has gone by
 
-    task = asyncio.ensure_future(aside(work))
+    task = asyncio.ensure_future(run_in_thread(work))
     while not task.done():
         # A turn that is longer than what a thread would wait for by itself.
         until = time.perf_counter() + 0.01
@@ -76,21 +76,21 @@ async def test_work_that_is_short_does_not_wait() -> None:
         guest.loop = Watched()
         for _ in range(100):
             guest.since_s = time.perf_counter()
-            give_way()
+            yield_to_loop()
 
-    await aside(work)
+    await run_in_thread(work)
     assert not calls
 
 
 def test_nobody_to_give_way_to() -> None:
     started = time.perf_counter()
     for _ in range(10_000):
-        give_way()
+        yield_to_loop()
     assert time.perf_counter() - started < 1
 
 
 async def test_the_loop_never_waits_for_itself() -> None:
-    await aside(give_way)
+    await run_in_thread(yield_to_loop)
     assert event_loop._guest.get() is None
 
 
@@ -104,7 +104,7 @@ async def test_a_loop_that_is_closed_is_not_waited_for() -> None:
         guest.loop = closed
         guest.since_s -= 1.0
         before = time.perf_counter()
-        give_way()
+        yield_to_loop()
         return time.perf_counter() - before
 
-    assert await aside(work) < 0.5
+    assert await run_in_thread(work) < 0.5

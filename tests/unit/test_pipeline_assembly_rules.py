@@ -7,10 +7,10 @@ import tracemalloc
 
 import pytest
 
-from relay.codec.remote_write.label_parser import LabelReader
-from relay.pipeline.engine import Limits
+from relay.codec.remote_write.label_parser import LabelParser
+from relay.pipeline.limits import Limits
 from relay.pipeline.metrics.histograms.group import MEMBERS_MAX, MISSES_MAX, SETS_MAX
-from relay.pipeline.routing.match_set import TargetOptions
+from relay.pipeline.routing.match_set import OutputOptions
 from relay.selector.matchers import NAME, Matcher, Selector
 from tests.support.any_points import STALE_FLAG, bits
 from tests.support.engine_rig import Rig, RigSink, named
@@ -160,7 +160,7 @@ def test_a_bound_that_a_source_does_not_take_ends_the_whole() -> None:
 
 def test_a_sink_that_takes_no_summaries_gets_their_members() -> None:
     rig = Rig()
-    options = TargetOptions("delta", unsupported=frozenset({"summary"}))
+    options = OutputOptions("delta", unsupported=frozenset({"summary"}))
     rig.export(RigSink("s", limit=1000, options=options), RigSink("t", limit=1000))
     lines = ('rpc{quantile="0.5"} 1.5', "rpc_sum 9.5", "rpc_count 7")
     for second in range(2):
@@ -190,16 +190,16 @@ def test_removing_an_exporter_stops_its_histograms_and_keeps_others() -> None:
 
 def test_positions_are_held_until_the_point_is_in_its_batch() -> None:
     rig = learned()
-    before = rig.engine.positions.statistics().holds
+    before = rig.engine.offsets.statistics().holds
     rig.feed(write(*H[:2]), tick=20.0)
-    assert rig.engine.positions.statistics().holds == before + 1
+    assert rig.engine.offsets.statistics().holds == before + 1
     rig.feed(write("up 1"), tick=20.0)
     rig.feed(write(*H[2:]), tick=20.0)
-    assert rig.sinks[0].batches[0].oldest == 2, "sinks are not held back by what has waited"
-    assert rig.engine.positions.reach_of(2) == 1, (
+    assert rig.sinks[0].batches[0].oldest_offset == 2, "sinks are not held back by what has waited"
+    assert rig.engine.offsets.reach_of(2) == 1, (
         "a replay reads from the histogram's first sample on"
     )
-    assert rig.engine.positions.statistics().holds == before + 1
+    assert rig.engine.offsets.statistics().holds == before + 1
 
 
 def test_too_many_members_are_refused() -> None:
@@ -265,7 +265,7 @@ def test_memory_is_bounded_whatever_comes(kind: str) -> None:
             rig.feed(body(n), tick=0.001 * n)
             rig.sinks[0].forget()
         # The memo of label texts has a bound of its own, in megabytes.
-        rig.engine.finder.labels = LabelReader(labels_max=128, bytes_max=16 * 1024)
+        rig.engine.finder.labels = LabelParser(labels_max=128, bytes_max=16 * 1024)
         gc.collect()
         return tracemalloc.get_traced_memory()[0]
 

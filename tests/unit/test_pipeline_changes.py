@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.codec.remote_write.label_parser import LabelReader, SeriesLabels
+from relay.codec.remote_write.label_parser import LabelParser, SeriesLabels
 from relay.pipeline import engine as engine_module
 from relay.pipeline.routing import router as router_module
 from relay.pipeline.routing.tenancy import Tenancy
@@ -57,14 +57,14 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         """A reader that is watched; a compiled one cannot be patched."""
 
         def __init__(self, **limits: int) -> None:
-            self._reader = LabelReader(**limits)
+            self._reader = LabelParser(**limits)
             self.statistics = self._reader.statistics
 
         def read(self, key: bytes) -> SeriesLabels:
             seen.append(key)
             return self._reader.read(key)
 
-    monkeypatch.setattr(engine_module, "LabelReader", Watched)
+    monkeypatch.setattr(engine_module, "LabelParser", Watched)
     return seen
 
 
@@ -243,9 +243,9 @@ def test_what_people_see() -> None:
     rig.export(RigSink("s", limit=1, exporter="a/x"), exporter="a/x", project="a")
     rig.feed(series(tenant="a"))
     (series_found,) = (one for one in [rig.engine.table.find(_key(series(tenant="a")))] if one)
-    plan = series_found.plan
-    assert repr(plan.partition) == "<_Project 'a' version 1>"
-    assert repr(plan.matched[0]) == "<SourceRoute a/x all>"
+    match_set = series_found.match_set
+    assert repr(match_set.project_epoch) == "<_Project 'a' version 1>"
+    assert repr(match_set.matched[0]) == "<SourceRoute a/x all>"
     assert repr(rig.engine.router) == "<Router 1 exporters of 1 projects>"
     statistics = rig.engine.statistics().router
     assert (statistics.projects, statistics.always_asked) == (1, 1)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from relay.pipeline.metrics.exemplars import PER_SERIES_MAX, ExemplarShelf
-from relay.pipeline.routing.match_set import TargetOptions
+from relay.pipeline.metrics.exemplars import PER_SERIES_MAX, ExemplarBuffer
+from relay.pipeline.routing.match_set import OutputOptions
 from relay.runtime.errors import DecodeError
 from tests.support.any_points import AnyPoint
 from tests.support.engine_rig import NUMBERS, Rig, RigSink, named
@@ -43,7 +43,7 @@ def _add(message: Any, what: str, time_ms: int) -> None:
         exemplar.labels.add(name="trace_id", value=TRACE)
 
 
-def run(*bodies: bytes, options: TargetOptions = NUMBERS) -> tuple[Rig, list[AnyPoint]]:
+def run(*bodies: bytes, options: OutputOptions = NUMBERS) -> tuple[Rig, list[AnyPoint]]:
     """Feed the bodies to an engine with one sink; return it and all points."""
     rig = Rig()
     sink = rig.export(RigSink("s", limit=1000, options=options))
@@ -51,7 +51,7 @@ def run(*bodies: bytes, options: TargetOptions = NUMBERS) -> tuple[Rig, list[Any
         rig.feed(body, tick=number)
     rig.due(1e6)
     rig.flush()
-    rig.engine.router.fold()
+    rig.engine.router.flush_counters()
     assert sink.tally.points == sink.held
     return rig, sink.any_points()
 
@@ -97,7 +97,7 @@ def test_delta_points_carry_them_too() -> None:
     _, points = run(
         write((HITS, "sample0"), (HITS, "exemplar0")),
         write((HITS, "sample1")),
-        options=TargetOptions(temporality="delta"),
+        options=OutputOptions(temporality="delta"),
     )
     assert [point.identity.temporality for point in points] == ["delta"]
     # The first point only sets the base; what it carried would be of another window.
@@ -110,7 +110,7 @@ def test_native_histograms_have_their_own() -> None:
         write((latency, "native0"), (latency, "exemplar0")),
         write((latency, "native1")),
         write((latency, "native2")),
-        options=TargetOptions(),
+        options=OutputOptions(),
     )
     assert traces(points) == [0, 1, 0]
     assert rig.engine.statistics().exemplars.sent == 1
@@ -127,7 +127,7 @@ def test_nobody_wants_the_series() -> None:
 def test_too_many_for_a_series_and_altogether() -> None:
     rig = Rig()
     sink = rig.export(RigSink("s", limit=1000, options=NUMBERS))
-    rig.engine.shelf = ExemplarShelf(exemplars_max=10)
+    rig.engine.exemplar_buffer = ExemplarBuffer(exemplars_max=10)
     rig.feed(write((HITS, "sample0"), *[(HITS, "exemplar0")] * 12))
     assert rig.engine.statistics().exemplars.waiting == PER_SERIES_MAX
     others = [{"__name__": "other", "n": str(n)} for n in range(6)]
@@ -152,7 +152,7 @@ def test_a_change_of_exporters_drops_them_and_nothing_else() -> None:
     rig.feed(write((HITS, "exemplar1"), (HITS, "sample2")))
     rig.feed(write((HITS, "sample3")))
     rig.flush()
-    rig.engine.router.fold()
+    rig.engine.router.flush_counters()
     assert traces(first.any_points()) == [0, 0, 0, 1]
     assert traces(second.any_points()) == [0, 0, 1]
     for sink in (first, second):
@@ -169,7 +169,7 @@ def test_a_refused_request_leaves_none_behind() -> None:
         rig.feed(body + b"\x0a\x7f")
     assert rig.snapshot() == before
     assert rig.engine.statistics().exemplars.waiting == 0
-    assert repr(rig.engine.shelf) == "<ExemplarShelf 0 waiting of 0 series>"
+    assert repr(rig.engine.exemplar_buffer) == "<ExemplarShelf 0 waiting of 0 series>"
 
 
 @pytest.mark.parametrize(
@@ -177,10 +177,10 @@ def test_a_refused_request_leaves_none_behind() -> None:
     [
         (NUMBERS, [(HITS, "sample0 exemplar0")], 1, 0),
         (NUMBERS, [(HITS, "sample0 exemplar0"), (HITS, "exemplar0"), (HITS, "sample1")], 2, 0),
-        (TargetOptions("delta"), [(HITS, "sample0 exemplar0"), (HITS, "sample1 exemplar1")], 1, 1),
-        (TargetOptions(), [({"__name__": "latency"}, "native0 exemplar0")], 1, 0),
+        (OutputOptions("delta"), [(HITS, "sample0 exemplar0"), (HITS, "sample1 exemplar1")], 1, 1),
+        (OutputOptions(), [({"__name__": "latency"}, "native0 exemplar0")], 1, 0),
         (
-            TargetOptions(),
+            OutputOptions(),
             [
                 ({"__name__": "h_bucket", "le": "+Inf"}, "sample0 exemplar0"),
                 ({"__name__": "h_count"}, "sample0"),
@@ -188,11 +188,11 @@ def test_a_refused_request_leaves_none_behind() -> None:
             1,
             0,
         ),
-        (TargetOptions(), [({"__name__": "h_bucket", "le": "1"}, "sample0 exemplar0")], 0, 1),
+        (OutputOptions(), [({"__name__": "h_bucket", "le": "1"}, "sample0 exemplar0")], 0, 1),
     ],
 )
 def test_all_that_are_sent_are_counted_once(
-    options: TargetOptions, series: list[tuple[dict[str, str], str]], sent: int, dropped: int
+    options: OutputOptions, series: list[tuple[dict[str, str], str]], sent: int, dropped: int
 ) -> None:
     """Also those that came with their sample, and however many sinks they go to."""
     rig = Rig()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from relay.pipeline.batching.unfinished import ReplayGate
-from relay.pipeline.engine import Limits
+from relay.pipeline.limits import Limits
 from relay.pipeline.metrics.metadata import metadata_wait
 from relay.pipeline.metrics.metadata.metric_types import root_of
-from relay.pipeline.routing.match_set import TargetOptions
+from relay.pipeline.routing.match_set import OutputOptions
 from tests.support.any_points import AnyPoint, bits
 from tests.support.engine_rig import Rig, RigSink
 from tests.support.sample_writes import T0_MS, histogram, write
@@ -74,7 +74,7 @@ def test_without_metadata_a_family_waits_once_and_is_settled() -> None:
     made.feed(write('a_total{x="y"} 3', at_ms=T0_MS + 2), tick=1.6)
     assert len(points(made)) == 7
     again = rig()
-    again.engine.recall(made.engine.knowledge())
+    again.engine.import_metadata(made.engine.export_metadata())
     again.feed(write("a_total 1"))
     assert len(points(again)) == 1
 
@@ -102,7 +102,7 @@ def test_the_ledger_counts_each_sample_once() -> None:
     made.feed(write("c 1", "d 2", at_ms=T0_MS + 1), tick=2.0)
     made.flush()
     sink = made.sinks[0]
-    made.engine.router.fold()
+    made.engine.router.flush_counters()
     assert sink.tally.points == sum(sealed.count for sealed in sink.sealed) == 4
     assert sink.tally.samples == 4
     (source,) = made.engine.router.tallies()
@@ -111,7 +111,7 @@ def test_the_ledger_counts_each_sample_once() -> None:
 
 def test_deltas_go_on_over_the_wait() -> None:
     made = Rig(first_sight_s=1.5)
-    made.export(RigSink("d", limit=10, options=TargetOptions(temporality="delta")))
+    made.export(RigSink("d", limit=10, options=OutputOptions(temporality="delta")))
     made.feed(write("c_total 1"), tick=0.0)
     made.feed(write("c_total 5", at_ms=T0_MS + 1), tick=1.0)
     made.due(1.5)
@@ -134,17 +134,17 @@ def test_what_waits_holds_its_position_and_is_named() -> None:
     made = rig()
     made.feed(write("c 1"))
     made.feed(write("c 2", at_ms=T0_MS + 1))
-    assert made.engine.positions.low == 0
+    assert made.engine.offsets.low == 0
     (entry,), rest = made.engine.named()
     assert (entry.first, rest) == (0, None)
     made.due(1.5)
     (batch,) = made.sinks[0].batches
-    assert batch.oldest == 1, "as of when it left"
-    assert made.engine.positions.reach == 0
+    assert batch.oldest_offset == 1, "as of when it left"
+    assert made.engine.offsets.reach == 0
     (entry,), _ = made.engine.named()
     assert entry[:2] == (0, 1), "until it is delivered"
     made.flush()
-    made.engine.positions.release(1)
+    made.engine.offsets.release(1)
     assert made.engine.named() == ([], None)
 
 
@@ -206,7 +206,7 @@ def test_many_leave_in_slices_and_in_order(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_family_of_which_no_sample_came_is_let_go() -> None:
     made = rig()
-    made.engine.probe(write("c 1"), now=1.0)
+    made.engine.dry_run(write("c 1"), now=1.0)
     assert made.engine.first_sight.statistics().families == 1
     made.due(2.0)
     assert made.engine.first_sight.statistics().families == 0

@@ -91,9 +91,9 @@ def test_a_refused_request_arms_nothing() -> None:
 
 def test_no_timeout_means_with_the_request() -> None:
     rig, sink = rig_with(timeout_s=0.0)
-    intake = rig.feed(body(12), tick=1.0)
+    transaction = rig.feed(body(12), tick=1.0)
     assert [sealed.count for sealed in sink.sealed] == [10, 2]
-    assert len(intake.sealed) == 2
+    assert len(transaction.sealed) == 2
     assert len(rig.engine.schedule) == 0
 
 
@@ -142,7 +142,7 @@ def test_what_is_due_can_be_taken_in_parts() -> None:
     for sink in sinks:
         rig.export(sink, exporter=sink.tally.exporter)
     rig.feed(body(1), tick=0.0)
-    taken = [len(rig.engine.due(5.0, most=2)) for _ in range(4)]
+    taken = [len(rig.engine.flush_due(5.0, most=2)) for _ in range(4)]
     assert taken == [2, 2, 1, 0]
     assert rig.engine.next_due() is None
     assert not any(batch.count for sink in sinks for batch in sink.batches)

@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from relay.codec.otlp.data_points import STALE
-from relay.pipeline.routing.match_set import TargetOptions
+from relay.pipeline.routing.match_set import OutputOptions
 from relay.selector.matchers import NAME, Matcher, Selector
 from tests.support.any_points import STALE_FLAG, AnyPoint, bits
 from tests.support.engine_rig import Rig, RigSink, named
@@ -32,10 +32,10 @@ LATENCY = histogram("h", "", (("0.5", 1), ("1", 2), ("+Inf", 3)), 4.5, 3)
 SUMMARY = ('s{quantile="0.5"} 1.5', 's{quantile="0.9"} NaN', "s_sum 9.5", "s_count 7")
 
 
-def rig_of(options: TargetOptions | None = None) -> Rig:
+def rig_of(options: OutputOptions | None = None) -> Rig:
     """An engine with one sink that wants everything."""
     rig = Rig()
-    rig.export(RigSink("s", limit=10_000, options=options or TargetOptions()))
+    rig.export(RigSink("s", limit=10_000, options=options or OutputOptions()))
     return rig
 
 
@@ -71,7 +71,7 @@ def test_without_a_count_it_is_that_of_infinity(types: dict[str, str] | None) ->
 
 
 def test_without_a_count_deltas_are_made_too() -> None:
-    rig = rig_of(TargetOptions("delta"))
+    rig = rig_of(OutputOptions("delta"))
     for second, more in enumerate((0, 1, 3)):
         lines = (PAUSES[0], PAUSES[1], f'pauses_bucket{{le="+Inf"}} {9 + more}')
         rig.feed(write(*lines, at_ms=T0_MS + 1000 * second))
@@ -220,7 +220,7 @@ def test_a_summary_ends_with_its_quantiles() -> None:
 
 
 def test_delta_sinks_are_told_of_no_end() -> None:
-    rig = rig_of(TargetOptions("delta"))
+    rig = rig_of(OutputOptions("delta"))
     for second, lines in enumerate((LATENCY, stale(*LATENCY), LATENCY)):
         rig.feed(write(*lines, at_ms=T0_MS + 1000 * second))
         rig.due(20.0 * (second + 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.pipeline.engine import Limits
+from relay.pipeline.limits import Limits
 from relay.pipeline.metrics.hotpath import slow_path
 from relay.pipeline.metrics.series import lookup
 from relay.runtime.errors import DecodeError, OverloadedError, TooLargeError
@@ -29,9 +29,9 @@ def run(*bodies: bytes, limits: Limits | None = None) -> Rig:
     for body in bodies:
         derived = oracle.take(RawWriteRequest.FromString(body))
         expected += derived.points
-        intake = rig.feed(body)
-        assert intake.dropped == derived.dropped
-        assert intake.samples == len(derived.points)
+        transaction = rig.feed(body)
+        assert transaction.dropped == derived.dropped
+        assert transaction.samples == len(derived.points)
     rig.flush()
     assert_same(expected, sink.points())
     return rig
@@ -306,8 +306,8 @@ def test_only_faulty_series_turn_out_no_others(pairs: raw.Labels) -> None:
     faulty = [
         one([(name, value.replace(b"%d", b"%d" % n)) for name, value in pairs]) for n in range(500)
     ]
-    intake = rig.feed(b"".join(faulty))
-    assert sum(intake.dropped.values()) == 500
+    transaction = rig.feed(b"".join(faulty))
+    assert sum(transaction.dropped.values()) == 500
     created = rig.engine.statistics().table.created
     rig.feed(good)
     assert rig.engine.statistics().table.created == created

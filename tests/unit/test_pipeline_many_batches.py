@@ -53,7 +53,7 @@ def test_every_sink_gets_its_points_in_order(unusual: bool) -> None:
     for turn in range(6):
         rig.feed(request(turn, unusual=unusual))
     rig.flush()
-    rig.engine.router.fold()
+    rig.engine.router.flush_counters()
     for number, sink in enumerate(rig.sinks):
         name = f"metric_{number - number % 5 % 2:02d}"
         series = defaultdict(list)
@@ -96,7 +96,7 @@ def test_requests_that_overtake_each_other_are_put_in_order(seed: int) -> None:
     for turn in turns:
         rig.feed(request(turn))
     rig.flush()
-    rig.engine.router.fold()
+    rig.engine.router.flush_counters()
     series = defaultdict(list)
     for point in rig.sinks[0].any_points():
         series[point.name, point.attributes].append((point.time_ns, point.value))
@@ -113,6 +113,6 @@ def test_what_comes_in_order_stays_in_order() -> None:
     rig.feed(write(f'm{{n="ahead"}} 1 @{T0_MS + 9}', f'm{{n="y"}} 1 @{T0_MS + 1}'))
     rig.feed(write(f'm{{n="y"}} 2 @{T0_MS + 3}', f'm{{n="ahead"}} 2 @{T0_MS + 12}'))
     rig.flush()
-    rig.engine.router.fold()
+    rig.engine.router.flush_counters()
     points = [point for point in rig.sinks[0].any_points() if dict(point.attributes)["n"] == "y"]
     assert [point.value for point in points] == [1, 2]

@@ -20,7 +20,7 @@ from relay.pipeline.metrics.metadata.metric_types import (
     FamilyMetadata,
 )
 from relay.pipeline.metrics.metadata.project_types import CONFIRMED_S, ProjectTypes
-from relay.pipeline.metrics.metadata.type_store import KnownTypes
+from relay.pipeline.metrics.metadata.type_store import TypeStore
 
 Shape = tuple[Kind, bool]
 """Kind and monotonicity."""
@@ -32,7 +32,7 @@ UP_AND_DOWN: Shape = ("sum", False)
 
 def nothing(families_max: int = 100, **options: bool) -> ProjectTypes:
     """Types that were told of nothing."""
-    return KnownTypes(families_max=families_max, **options).platform
+    return TypeStore(families_max=families_max, **options).platform
 
 
 def known(family: str, kind: int, help_text: str = "", unit: str = "") -> ProjectTypes:

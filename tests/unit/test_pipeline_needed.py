@@ -8,11 +8,11 @@ import pytest
 
 from relay.pipeline.batching import unfinished
 from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
-from relay.pipeline.batching.watermark import Positions
-from relay.pipeline.engine import Engine
+from relay.pipeline.batching.watermark import OffsetTracker
+from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.metrics.hotpath import slow_path
 from relay.pipeline.metrics.series import lookup
-from relay.pipeline.routing.match_set import TargetOptions
+from relay.pipeline.routing.match_set import OutputOptions
 from relay.runtime.errors import OverloadedError, TooLargeError
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import Rig, RigSink
@@ -36,7 +36,7 @@ def replay(made: Rig, *bodies: bytes, low: int = 0, named: Sequence[WaitingEntry
     made.engine.begin_replay(gate)
     for position, body in enumerate(bodies):
         replayed = made.engine.replay(body, position=position, now=1.0, tick=0.0)
-        made.hand_over(replayed.intake.sealed)
+        made.hand_over(replayed.transaction.sealed)
     made.hand_over(made.engine.end_replay(0.0))
 
 
@@ -73,7 +73,7 @@ def test_a_set_behind_an_older_one_is_named_beyond_its_own_deadline() -> None:
     entries, rest = made.engine.named()
     assert [entry.first for entry in entries] == [0, 1]
     assert rest is None
-    assert made.engine.low == 0
+    assert made.engine.low_watermark == 0
 
 
 def test_what_waits_holds_back_no_sink_and_is_named() -> None:
@@ -82,21 +82,21 @@ def test_what_waits_holds_back_no_sink_and_is_named() -> None:
     made.feed(write("up 1"))
     made.feed(write(*H[2:]))
     (batch,) = made.sinks[0].batches
-    assert batch.oldest == 1, "the number"
+    assert batch.oldest_offset == 1, "the number"
     (entry,), rest = made.engine.named()
     assert entry[:2] == (0, unfinished.WAITING)
     assert rest is None
     made.flush()
     made.sinks[0].sealed.clear()
-    made.engine.positions.release(1)
+    made.engine.offsets.release(1)
     made.due(10.0)
-    assert batch.oldest == 2, "as of when it left, not as of when it came"
+    assert batch.oldest_offset == 2, "as of when it left, not as of when it came"
     (entry,), _ = made.engine.named()
     assert entry[:2] == (0, 2), "named until it is delivered"
     made.flush()
-    made.engine.positions.release(2)
+    made.engine.offsets.release(2)
     assert made.engine.named() == ([], None)
-    assert made.engine.positions.reach == 3
+    assert made.engine.offsets.reach == 3
 
 
 def test_a_named_set_is_made_again_and_nothing_else() -> None:
@@ -145,38 +145,38 @@ def test_more_than_can_be_named_holds_sinks_back(monkeypatch: pytest.MonkeyPatch
     assert made.engine.named() == ([], 0)
     made.due(100.0)
     (batch,) = made.sinks[0].batches
-    assert batch.oldest == 0
+    assert batch.oldest_offset == 0
 
 
 def test_a_sum_of_requests_is_read_from_the_first_on() -> None:
-    positions = Positions()
+    offsets = OffsetTracker()
     for _ in range(5):
-        positions.begin()
-    positions.tie(1, 3)
-    positions.tie(0, 2)
+        offsets.begin()
+    offsets.tie(1, 3)
+    offsets.tie(0, 2)
     for position in range(3):
-        positions.release(position)
-    assert (positions.low, positions.reach) == (3, 1)
-    positions.release(3)
-    assert (positions.low, positions.reach) == (4, 4)
+        offsets.release(position)
+    assert (offsets.low, offsets.reach) == (3, 1)
+    offsets.release(3)
+    assert (offsets.low, offsets.reach) == (4, 4)
 
 
 def test_ties_stay_few_and_safe() -> None:
-    positions = Positions()
-    held = positions.begin()
+    offsets = OffsetTracker()
+    held = offsets.begin()
     for _ in range(30_000):
-        position = positions.begin()
-        positions.tie(position - 1, position)
-        positions.release(position)
-    assert positions.reach == held
-    assert len(positions._ties) <= 10_001
-    assert positions.reach_of(29_999) == 29_998
-    positions.release(held)
-    assert positions.reach == positions.following
+        position = offsets.begin()
+        offsets.tie(position - 1, position)
+        offsets.release(position)
+    assert offsets.reach == held
+    assert len(offsets._ties) <= 10_001
+    assert offsets.reach_of(29_999) == 29_998
+    offsets.release(held)
+    assert offsets.reach == offsets.following
 
 
 def test_the_engine_forgets_the_gate_when_all_is_past_it() -> None:
-    engine = Engine()
+    engine = MetricsPipeline()
     engine.begin_replay(ReplayGate(lambda batch: 0, [], floor=0, ceiling=0))
     engine.replay(write("up 1"), position=0, now=1.0, tick=0.0)
     engine.ingest(write("up 1"), now=1.0, tick=0.0)
@@ -194,7 +194,7 @@ def test_a_crash_repeats_increments_since_the_checkpoint_only() -> None:
 
     def delta_rig() -> Rig:
         made = Rig()
-        options = TargetOptions(temporality="delta")
+        options = OutputOptions(temporality="delta")
         made.export(RigSink("d", limit=100, options=options))
         return made
 

@@ -9,7 +9,7 @@ import pytest
 
 from relay.control.durability import delta_state_file
 from relay.pipeline.metrics.temporality.delta_state_codec import recall, remember
-from relay.pipeline.routing.match_set import TargetOptions
+from relay.pipeline.routing.match_set import OutputOptions
 from relay.runtime.errors import DecodeError
 from tests.support.engine_rig import Rig, RigSink
 from tests.support.sample_writes import T0_MS, histogram, write
@@ -22,7 +22,7 @@ TYPES = {"c": "counter", "h": "histogram seconds"}
 def rig() -> Rig:
     """An engine with one sink that wants deltas."""
     made = Rig()
-    made.export(RigSink("s", limit=1000, options=TargetOptions("delta")))
+    made.export(RigSink("s", limit=1000, options=OutputOptions("delta")))
     return made
 
 
@@ -77,9 +77,9 @@ def test_the_file_is_of_one_use(tmp_path: Path) -> None:
     """After a crash there is none, and nothing is counted a second time."""
     before, after, later = rig(), rig(), rig()
     before.feed(write(*LINES, types=TYPES))
-    delta_state_file.leave(tmp_path, before.engine.deltas)
-    delta_state_file.take(tmp_path, after.engine.deltas)
-    delta_state_file.take(tmp_path, later.engine.deltas)
+    delta_state_file.save(tmp_path, before.engine.deltas)
+    delta_state_file.load_and_delete(tmp_path, after.engine.deltas)
+    delta_state_file.load_and_delete(tmp_path, later.engine.deltas)
     assert list(tmp_path.iterdir()) == []
     for one, values in ((after, [2.0]), (later, [])):
         one.feed(write("c_total 7", at_ms=T0_MS + 1000, types=TYPES))
@@ -91,6 +91,6 @@ def test_a_file_that_cannot_be_used_costs_its_deltas_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / delta_state_file.NAME).write_bytes(b"damaged")
-    delta_state_file.take(tmp_path, rig().engine.deltas)
-    delta_state_file.leave(tmp_path / "missing", rig().engine.deltas)
+    delta_state_file.load_and_delete(tmp_path, rig().engine.deltas)
+    delta_state_file.save(tmp_path / "missing", rig().engine.deltas)
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]

@@ -7,10 +7,10 @@ from weakref import ref
 
 import pytest
 
-from relay.codec.otlp.batch import room_of
+from relay.codec.otlp.batch import memory_bytes_of
 from relay.codec.remote_write.label_intern import label_field
-from relay.codec.remote_write.label_parser import LabelReader
-from relay.pipeline.routing.match_set import UNMATCHED
+from relay.codec.remote_write.label_parser import LabelParser
+from relay.pipeline.routing.match_set import NO_MATCH
 from relay.pipeline.routing.router import Router
 from relay.pipeline.routing.tenancy import Tenancy
 from relay.runtime.errors import DecodeError
@@ -63,7 +63,7 @@ def test_an_exporter_that_comes_back_goes_on_counting() -> None:
     assert (tally.exporter, tally.source, tally.samples) == ("x", "all", 2)
     assert (statistics.exporters, statistics.sources, statistics.plans) == (0, 0, 0)
     assert statistics.unmatched_samples == 1
-    rig.engine.router.forget("x")
+    rig.engine.router.drop_caches("x")
     assert list(rig.engine.router.tallies()) == []
 
 
@@ -91,7 +91,7 @@ def test_series_with_the_same_sources_share_a_plan() -> None:
 def test_lanes_share_the_metrics() -> None:
     """Every lane gets some of many targets' metrics; all series of one metric go the same way."""
     rig = Rig()
-    sink = rig.export(RigSink("s", limit=1000, lanes=4))
+    sink = rig.export(RigSink("s", limit=1000, shards=4))
     targets = [[*UP, (b"instance", b"h:%d" % n)] for n in range(200)]
     rig.feed(b"".join(raw.series(labels, (1.0, T)) for labels in targets))
     assert all(20 < batch.count < 80 for batch in sink.batches)
@@ -108,15 +108,15 @@ def test_lanes_share_the_metrics() -> None:
 def test_answers_keep_nobody_who_is_gone() -> None:
     """Router remembers its answers, which hold what they send to."""
     router = Router(tenancy=Tenancy("project"))
-    reader = LabelReader(labels_max=10, bytes_max=9_999)
+    reader = LabelParser(labels_max=10, bytes_max=9_999)
     sink = RigSink("s", limit=10)
     selector = Selector(((Matcher("a", "=", "x"),),))
     router.add("e", "acme", [("all", selector, [sink.target])])
     labels = reader.read(label_field("__name__", "up") + label_field("a", "x"))
-    assert router.match(labels, "acme")[0] is not UNMATCHED
+    assert router.match(labels, "acme")[0] is not NO_MATCH
     router.remove("e")
-    router.settle()
-    router.forget("e")
+    router.apply_inventory_changes()
+    router.drop_caches("e")
     there = ref(sink)
     del sink
     gc.collect()
@@ -130,7 +130,7 @@ def test_a_refused_request_leaves_no_room_taken() -> None:
     body = b"".join(raw.series([(b"__name__", b"m%d" % n)], (1.0, T)) for n in range(2_000))
     with pytest.raises(DecodeError):
         rig.feed(body[:-1])
-    assert room_of(sink.batches) == 0
+    assert memory_bytes_of(sink.batches) == 0
     rig.feed(body)
     assert sink.batches[0].count == 2_000
 
@@ -151,13 +151,13 @@ def test_what_people_see() -> None:
     assert repr(engine.table) == "<SeriesTable 0 known series, 1 new>"
     assert repr(engine.router) == "<Router 1 exporters of 1 projects>"
     assert repr(engine) == f"<Engine {engine.table!r} {engine.router!r}>"
-    assert repr(engine.positions) == "<Positions 0..1, 1 holds>"
+    assert repr(engine.offsets) == "<Positions 0..1, 1 holds>"
     assert repr(engine.translator) == "<Translator 1 metrics of 1 resources>"
     assert repr(engine.types) == "<KnownTypes 0 families of 0 projects>"
     assert repr(rig.sinks[0].target) == "<Target x s>"
     assert repr(rig.sinks[0].tally) == "<SinkTally x s 1>"
     assert [repr(tally) for tally in engine.router.tallies()] == ["<SourceTally x all 1>"]
-    series = engine.table.root.next
+    series = engine.table.first_in_request.next
     assert series is not None
     assert repr(series) == "<Series 'up' -> 1 routes>"
-    assert repr(series.plan) == "<Plan 1 sources, 1 sinks>"
+    assert repr(series.match_set) == "<Plan 1 sources, 1 sinks>"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from relay.pipeline.engine import Limits
+from relay.pipeline.limits import Limits
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.metrics.series.series_table import EPOCHS, SeriesTable
-from relay.pipeline.routing.tenancy import ANYWHERE, Origin
+from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import Rig, RigSink
 
@@ -92,14 +92,14 @@ def run_idle(table: SeriesTable, seconds: float, *, regulars: list[bytes], start
     """Let time pass in steps of a tenth of an epoch; ``regulars`` are seen in each."""
     steps = round(seconds / 10)
     for step in range(steps):
-        table.sweep(start + step * 10)
+        table.evict_idle(start + step * 10)
         for key in regulars:
             assert see(table, key)
 
 
 def test_what_is_idle_for_long_is_forgotten_and_nothing_else() -> None:
     table = SeriesTable(series_max=10_000, idle_s=EPOCHS * 100)
-    table.sweep(0)
+    table.evict_idle(0)
     for _ in range(2):
         for number in range(2_000):
             see(table, key_of(number))
@@ -118,10 +118,10 @@ def test_a_long_silence_is_swept_in_small_steps() -> None:
     for _ in range(2):
         for number in range(5_000):
             see(table, key_of(number))
-    table.sweep(1)
+    table.evict_idle(1)
     active = [table.statistics().active]
     for step in range(200):
-        table.sweep(1_000 + step * 10)
+        table.evict_idle(1_000 + step * 10)
         active.append(table.statistics().active)
     assert active[-1] == 0
     assert max(a - b for a, b in pairwise(active)) <= 2_000
@@ -129,20 +129,20 @@ def test_a_long_silence_is_swept_in_small_steps() -> None:
 
 def test_two_origins_are_two_series_and_one_budget() -> None:
     table = SeriesTable(series_max=4)
-    acme, zeta = Origin("acme"), Origin("zeta")
+    acme, zeta = IngestPath("acme"), IngestPath("zeta")
     for origin in (acme, zeta):
-        table.enter(origin)
+        table.select_scope(origin)
         assert table.find(b"a") is None
         series = Series(b"a")
         table.add(series)
-        table.root.next = series
+        table.first_in_request.next = series
     assert table.statistics().active == 2
-    table.enter(acme)
-    first, root = table.find(b"a"), table.root
-    table.enter(zeta)
+    table.select_scope(acme)
+    first, root = table.find(b"a"), table.first_in_request
+    table.select_scope(zeta)
     assert table.find(b"a") is not first
-    assert table.root is not root
-    table.enter(ANYWHERE)
+    assert table.first_in_request is not root
+    table.select_scope(ANYWHERE)
     assert table.find(b"a") is None
     for number in range(10):
         see(table, key_of(number))
@@ -153,7 +153,7 @@ def test_a_forgotten_series_holds_nothing_and_matches_nothing() -> None:
     rig = Rig(Limits(series_max=1))
     rig.export(RigSink("s", limit=100))
     rig.feed(raw.series(UP, (1.0, T)))
-    gone = rig.engine.table.root.next
+    gone = rig.engine.table.first_in_request.next
     assert gone is not None
     rig.feed(raw.series(DOWN, (1.0, T)))
     assert (gone.routes, gone.next, gone.generation) == ((), None, -1)
@@ -199,7 +199,7 @@ def test_forgotten_series_are_not_kept_alive_behind_a_link() -> None:
     table = rig.engine.table
     assert table.statistics().active <= 4
     chain = 0
-    series = table.root.next
+    series = table.first_in_request.next
     while series is not None and chain < 100:
         chain, series = chain + 1, series.next
     assert chain <= 4

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from relay.pipeline.routing.match_set import TargetOptions
+from relay.pipeline.routing.match_set import OutputOptions
 from tests.support.engine_rig import Rig, RigSink
 from tests.support.sample_writes import T0_MS, histogram, write
 
 TARGET = 'job="ns/api",instance="h:1"'
-KEEPS = TargetOptions(keeps_target_labels=True)
+KEEPS = OutputOptions(keeps_target_labels=True)
 SERVICE = {"service.namespace": "ns", "service.name": "api", "service.instance.id": "h:1"}
 
 
@@ -36,8 +36,8 @@ def test_both_beside_each_other(lines: tuple[str, ...], own: dict[str, str]) -> 
 def test_delta_streams_of_both_stand_apart() -> None:
     rig = Rig()
     rig.export(
-        RigSink("plain", limit=100, options=TargetOptions("delta")),
-        RigSink("keeps", limit=100, options=TargetOptions("delta", keeps_target_labels=True)),
+        RigSink("plain", limit=100, options=OutputOptions("delta")),
+        RigSink("keeps", limit=100, options=OutputOptions("delta", keeps_target_labels=True)),
     )
     for second, value in enumerate((5, 7, 10)):
         rig.feed(write(f"c_total{{{TARGET}}} {value}", at_ms=T0_MS + 1000 * second))

@@ -10,9 +10,9 @@ import pytest
 
 from relay.codec.otlp.batch import SealedBatch
 from relay.codec.otlp.metrics import VALUE_TAG, MetricGroup, MetricIdentity, point_prefix
-from relay.codec.otlp.point_buffer import Arena
-from relay.sink.encode_scheduler import SLICE_S, Packing
-from relay.sink.queue.payload import Bodies, make_payloads
+from relay.codec.otlp.point_buffer import PointBuffer
+from relay.sink.encode_scheduler import SLICE_S, EncodeScheduler
+from relay.sink.queue.payload import SharedBodyCache, make_payloads
 from tests.support.batches import GROUP, sealed_batch
 from tests.support.engine_rig import Rig, RigSink
 from tests.support.sample_writes import histogram, write
@@ -30,17 +30,17 @@ Piece = tuple[bytes, bytes, bytes] | bytes | MetricGroup
 USUAL: tuple[Piece, ...] = ((PREFIX, STAMP, ONE), (PREFIX, STAMP, TWO), GROUP)
 
 
-def arena_of(*pieces: Piece) -> Arena:
+def arena_of(*pieces: Piece) -> PointBuffer:
     """Points, and groups that end the runs of those before them."""
-    arena = Arena()
+    point_buffer = PointBuffer()
     for piece in pieces:
         if isinstance(piece, MetricGroup):
-            arena.close_run(piece)
+            point_buffer.close_run(piece)
         elif isinstance(piece, bytes):
-            arena.add_finished(piece)
+            point_buffer.add_finished(piece)
         else:
-            arena.add(*piece)
-    return arena
+            point_buffer.add(*piece)
+    return point_buffer
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_what_differs_in_a_point_or_a_group_is_not_the_same(other: tuple[Piece, 
 
 
 def test_empty_ones_are_the_same() -> None:
-    assert Arena().equals(Arena())
-    assert not Arena().equals(arena_of(*USUAL))
+    assert PointBuffer().equals(PointBuffer())
+    assert not PointBuffer().equals(arena_of(*USUAL))
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd", "none"])
@@ -78,11 +78,11 @@ def test_sinks_of_the_same_points_share_bytes_and_nothing_else(encoding: str) ->
         rig.feed(write('up{job="api"} 1', 'up{job="web"} 0', *buckets, at_ms=at_ms))
     rig.hand_over(rig.engine.finish(100.0))  # histograms that wait for late members
     rig.flush()
-    bodies = Bodies()
+    bodies = SharedBodyCache()
     payloads = [
         make_payloads(
             sealed,
-            lane=0,
+            shard=0,
             encoding=encoding,  # type: ignore[arg-type]
             bytes_max=LARGE,
             bodies=bodies,
@@ -97,10 +97,10 @@ def test_sinks_of_the_same_points_share_bytes_and_nothing_else(encoding: str) ->
     assert not second.attempts
     alone = make_payloads(
         rig.sinks[0].sealed[0],
-        lane=0,
+        shard=0,
         encoding=encoding,  # type: ignore[arg-type]
         bytes_max=LARGE,
-        bodies=Bodies(),
+        bodies=SharedBodyCache(),
     )
     assert [one.body for one in alone] == [first.body]
     assert first.points == 6
@@ -113,7 +113,7 @@ def batch(*values: float) -> SealedBatch:
 
 
 def test_another_batch_or_encoding_has_a_body_of_its_own() -> None:
-    bodies = Bodies()
+    bodies = SharedBodyCache()
     (first,) = bodies.of(batch(1.0, 2.0), "gzip", LARGE)
     (second,) = bodies.of(batch(1.0, 3.0), "gzip", LARGE)
     (third,) = bodies.of(batch(1.0, 3.0), "none", LARGE)
@@ -125,7 +125,7 @@ def test_another_batch_or_encoding_has_a_body_of_its_own() -> None:
 
 def test_a_smaller_bound_is_kept() -> None:
     size = len(batch(1.0, 2.0).encode())
-    bodies = Bodies()
+    bodies = SharedBodyCache()
     (whole,) = bodies.of(batch(1.0, 2.0), "none", size)
     assert bodies.of(batch(1.0, 2.0), "none", LARGE) == (whole,)
     assert bodies.shared == 1
@@ -137,27 +137,27 @@ def test_a_smaller_bound_is_kept() -> None:
 
 async def test_nothing_is_remembered_when_the_line_is_done() -> None:
     now = 0.0
-    packing = Packing(lambda: now)
+    encode_scheduler = EncodeScheduler(lambda: now)
     seen: list[int] = []
 
     def pack() -> None:
         nonlocal now
         now += SLICE_S
-        packing.bodies.of(batch(1.0), "gzip", LARGE)
-        seen.append(packing.bodies.shared)
+        encode_scheduler.bodies.of(batch(1.0), "gzip", LARGE)
+        seen.append(encode_scheduler.bodies.shared)
 
     for _ in range(3):
-        packing.ask(pack)
+        encode_scheduler.submit(pack)
     for _ in range(3):
         await asyncio.sleep(0)
     assert seen == [0, 1, 2], "also from one turn to the next"
     await asyncio.sleep(0)
-    packing.ask(pack)
+    encode_scheduler.submit(pack)
     assert seen == [0, 1, 2, 2]
 
 
 def test_what_was_forgotten_is_made_again() -> None:
-    bodies = Bodies()
+    bodies = SharedBodyCache()
     first = bodies.of(sealed_batch((1.0,)), "gzip", LARGE)
     bodies.forget()
     assert bodies.of(sealed_batch((1.0,)), "gzip", LARGE) == first

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from relay.sink.retry.circuit_breaker import FAILURES_MAX, PROBE_S_MAX, Circuit, Circuits
+from relay.sink.retry.circuit_breaker import FAILURES_MAX, PROBE_S_MAX, Circuit, CircuitBreakers
 
 
 def opened() -> Circuit:
@@ -83,7 +83,7 @@ def test_a_probe_that_says_nothing_is_followed_by_another() -> None:
 
 
 def test_endpoints_are_told_by_scheme_host_and_port() -> None:
-    circuits = Circuits(random.Random(1))
+    circuit_breakers = CircuitBreakers(random.Random(1))
 
     def tell() -> None:
         return None
@@ -91,11 +91,11 @@ def test_endpoints_are_told_by_scheme_host_and_port() -> None:
     def tell_another() -> None:
         return None
 
-    first = circuits.join("https://Otlp.example.com/a/v1/metrics", tell)
-    assert circuits.join("https://otlp.example.com/b/v1/metrics", tell_another) is first
-    assert circuits.join("http://otlp.example.com/a/v1/metrics", tell) is not first
-    assert circuits.open == 0
-    circuits.leave("https://otlp.example.com/a/v1/metrics", tell)
-    circuits.leave("https://otlp.example.com/b/v1/metrics", tell_another)
-    assert circuits.join("https://otlp.example.com/v1/metrics", tell) is not first
+    first = circuit_breakers.acquire("https://Otlp.example.com/a/v1/metrics", tell)
+    assert circuit_breakers.acquire("https://otlp.example.com/b/v1/metrics", tell_another) is first
+    assert circuit_breakers.acquire("http://otlp.example.com/a/v1/metrics", tell) is not first
+    assert circuit_breakers.open == 0
+    circuit_breakers.release("https://otlp.example.com/a/v1/metrics", tell)
+    circuit_breakers.release("https://otlp.example.com/b/v1/metrics", tell_another)
+    assert circuit_breakers.acquire("https://otlp.example.com/v1/metrics", tell) is not first
     assert "closed" in repr(first)

@@ -9,15 +9,15 @@ import pytest
 
 from relay.config.exporter.types import OtlpHttp, Queue, Retry, Sink
 from relay.sink import request_size
-from relay.sink.delivery import Delivery
+from relay.sink.delivery import DeliveryStateMachine
 from relay.sink.queue import payload as payload_module
-from relay.sink.queue.payload import Bodies, Payload, halve, make_payloads
-from relay.sink.reporting.health import LOG_INTERVAL_S_MIN, Health, Note
+from relay.sink.queue.payload import EncodedRequest, SharedBodyCache, make_payloads, split_in_two
+from relay.sink.reporting.health import LOG_INTERVAL_S_MIN, Health, LogLine
 from relay.sink.reporting.ledger import LedgerStatistics
 from relay.sink.request_size import PROBE_S
 from relay.sink.retry import classify
 from relay.sink.retry.backoff import RETRY_AFTER_S_MAX
-from relay.sink.steps import Moment, Send, Sleep
+from relay.sink.steps import Now, Send, Sleep
 from tests.support.batches import sealed_batch
 from tests.support.holds import Holds
 
@@ -31,9 +31,9 @@ class Bench:
 
     def __init__(self, sink: Sink = SINK) -> None:
         self.holds = Holds()
-        self.notes: list[Note] = []
-        self.now = Moment(1000.0, 50.0)
-        self.delivery = Delivery(
+        self.notes: list[LogLine] = []
+        self.now = Now(1000.0, 50.0)
+        self.delivery = DeliveryStateMachine(
             sink,
             rng=random.Random(7),
             release=self.holds.release,
@@ -42,26 +42,26 @@ class Bench:
         )
 
     def advance(self, seconds: float) -> None:
-        self.now = Moment(self.now.wall + seconds, self.now.monotonic + seconds)
+        self.now = Now(self.now.wall + seconds, self.now.monotonic + seconds)
 
-    def offer(self, *values: float, lane: int = 0, position: int = 0, label: str = "x") -> None:
+    def offer(self, *values: float, shard: int = 0, position: int = 0, label: str = "x") -> None:
         self.holds.hold(position)
         sealed = sealed_batch(values, position=position, opened_at=self.now.wall, label=label)
-        self.delivery.offer(sealed, lane, self.now)
+        self.delivery.offer(sealed, shard, self.now)
 
-    def send(self, lane: int = 0) -> Payload:
-        step = self.delivery.next_step(lane, self.now)
+    def send(self, shard: int = 0) -> EncodedRequest:
+        step = self.delivery.next_step(shard, self.now)
         assert isinstance(step, Send), step
         return step.payload
 
-    def sleep(self, lane: int = 0) -> float | None:
-        step = self.delivery.next_step(lane, self.now)
+    def sleep(self, shard: int = 0) -> float | None:
+        step = self.delivery.next_step(shard, self.now)
         assert isinstance(step, Sleep), step
         return step.delay_s
 
-    def settle(self, verdict: classify.Verdict, lane: int = 0) -> Payload:
-        payload = self.send(lane)
-        self.delivery.settle(payload, verdict, self.now)
+    def settle(self, verdict: classify.Verdict, shard: int = 0) -> EncodedRequest:
+        payload = self.send(shard)
+        self.delivery.on_response(payload, verdict, self.now)
         return payload
 
     def ledger(self) -> LedgerStatistics:
@@ -124,11 +124,11 @@ def test_the_head_is_tried_again_before_the_next() -> None:
 
 def test_lanes_fail_alone() -> None:
     bench = Bench(replace(SINK, otlp=replace(SINK.otlp, concurrency=2)))
-    bench.offer(1, lane=0)
-    bench.offer(2, lane=1)
-    bench.settle(UNAVAILABLE, lane=0)
+    bench.offer(1, shard=0)
+    bench.offer(2, shard=1)
+    bench.settle(UNAVAILABLE, shard=0)
     assert bench.sleep(0)
-    bench.settle(classify.Delivered(), lane=1)
+    bench.settle(classify.Delivered(), shard=1)
     assert bench.ledger().delivered == 1
 
 
@@ -176,7 +176,7 @@ def test_expired_while_in_flight() -> None:
     bench.advance(5.0)
     assert bench.sleep() is None
     assert bench.ledger().queued == 2
-    bench.delivery.settle(payload, UNAVAILABLE, bench.now)
+    bench.delivery.on_response(payload, UNAVAILABLE, bench.now)
     assert bench.finished().expired == 2
 
 
@@ -214,7 +214,7 @@ def test_only_the_point_that_is_too_large_is_lost() -> None:
     while not bench.delivery.queue.empty:
         payload = bench.send()
         big = bench.ledger().delivered == 2 or payload.points > 1  # the third point is the big one
-        bench.delivery.settle(payload, TOO_LARGE if big else classify.Delivered(), bench.now)
+        bench.delivery.on_response(payload, TOO_LARGE if big else classify.Delivered(), bench.now)
         delivered.append(payload.points)
         if bench.ledger().rejected:
             break
@@ -246,7 +246,7 @@ def test_a_small_limit_of_the_endpoint_loses_only_what_is_larger() -> None:
     while not bench.delivery.queue.empty:
         payload = bench.send()
         fits = payload.encoded_bytes <= 300
-        bench.delivery.settle(payload, classify.Delivered() if fits else TOO_LARGE, bench.now)
+        bench.delivery.on_response(payload, classify.Delivered() if fits else TOO_LARGE, bench.now)
         refusals += not fits
     ledger = bench.finished()
     assert (ledger.delivered, ledger.rejected) == (10_000, {})
@@ -293,8 +293,8 @@ def test_a_batch_is_cut_to_what_the_configuration_allows(points: int, config: Si
 def test_refused_credentials_pause_every_lane_without_counting_attempts() -> None:
     sink = replace(SINK, retry=Retry(attempts_max=1), otlp=replace(SINK.otlp, concurrency=2))
     bench = Bench(sink)
-    bench.offer(1, lane=0)
-    bench.offer(2, lane=1)
+    bench.offer(1, shard=0)
+    bench.offer(2, shard=1)
     in_flight = bench.send(1)
     for expected in (2.0, 4.0, 8.0, 16.0):
         bench.settle(classify.Unauthorized("HTTP 401"))
@@ -305,7 +305,7 @@ def test_refused_credentials_pause_every_lane_without_counting_attempts() -> Non
         bench.advance(delay)
     bench.settle(classify.Unauthorized("HTTP 401"))
     before = bench.sleep(0)
-    bench.delivery.settle(in_flight, classify.Unauthorized("HTTP 401"), bench.now)
+    bench.delivery.on_response(in_flight, classify.Unauthorized("HTTP 401"), bench.now)
     assert bench.sleep(0) == bench.sleep(1) == before  # the late answer lengthens nothing
     assert before is not None
     bench.advance(before)
@@ -342,18 +342,18 @@ def test_close_drops_what_waits_and_what_comes() -> None:
 def test_halves_keep_what_they_must(encoding: str) -> None:
     (payload,) = make_payloads(
         sealed_batch([1, 2, 3], position=4, opened_at=9.0),
-        lane=0,
+        shard=0,
         encoding=encoding,  # type: ignore[arg-type]
         bytes_max=10**6,
-        bodies=Bodies(),
+        bodies=SharedBodyCache(),
     )
     payload.attempts = 2
-    halves = halve(payload)
+    halves = split_in_two(payload)
     assert [half.points for half in halves] == [2, 1]
     for half in halves:
         assert (half.position, half.created_at, half.attempts) == (4, 9.0, 2)
         assert half.encoding == encoding
-    assert halve(halves[1]) == []
+    assert split_in_two(halves[1]) == []
 
 
 def test_log_lines_follow_changes_of_state_alone() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from relay.sink.queue.cursor import Cursor
-from relay.sink.queue.payload import STORED, Payload
+from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.sink.spill.orphans import StoredQueue
 from relay.sink.spill.owner import Owner
 from relay.sink.spill.record import SEGMENT_KIND, parse_segment_name, segment_name
@@ -24,14 +24,14 @@ from tests.support.faulty_disk import FaultyDisk
 OWNER = Owner("ns/exporter", "sink / with $ symbols", "collector.example.com", "u-1")
 
 
-def payload(number: int, *, size: int = 100, lane: int = 0) -> Payload:
-    return Payload(
+def payload(number: int, *, size: int = 100, shard: int = 0) -> EncodedRequest:
+    return EncodedRequest(
         body=bytes([number % 256]) * size,
         encoding="gzip",
         points=number + 1,
         encoded_bytes=3 * size,
         position=number,
-        lane=lane,
+        shard=shard,
         created_at=1000.0 + number,
         attempts=2,
         depth=1,
@@ -53,16 +53,18 @@ class Bench:
         found = self.files.recover()
         return found.get(self.directory.name, StoredQueue(self.directory, None))
 
-    def save(self, *payloads: Payload, lane: int = 0) -> list[Payload]:
-        self.files.append(self.directory, OWNER, lane, [(p, p.position) for p in payloads], lanes=1)
+    def save(self, *payloads: EncodedRequest, shard: int = 0) -> list[EncodedRequest]:
+        self.files.append(
+            self.directory, OWNER, shard, [(p, p.position) for p in payloads], shards=1
+        )
         return list(payloads)
 
-    def read_all(self, found: StoredQueue, lane: int = 0) -> list[Payload]:
-        backlog = found.backlogs[lane]
+    def read_all(self, found: StoredQueue, shard: int = 0) -> list[EncodedRequest]:
+        backlog = found.backlogs[shard]
         read = []
         while backlog.entries:
             entry = backlog.open()
-            each = self.files.read(self.directory, lane, entry.segment, entry.offset)
+            each = self.files.read(self.directory, shard, entry.segment, entry.offset)
             backlog.finish()
             assert each is not None
             assert (each.points, each.body_bytes) == (entry.points, entry.body_bytes)
@@ -87,20 +89,20 @@ def test_order_is_kept_over_segments_lanes_and_restarts(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     big = SEGMENT_BYTES // 3
     bench.save(*(payload(n, size=big) for n in range(7)))
-    bench.save(payload(99, lane=1), lane=1)
+    bench.save(payload(99, shard=1), shard=1)
     bench.save(payload(7), payload(8))
     bench.restart()
     bench.save(payload(9))
     found = bench.restart()
     assert [each.points for each in bench.read_all(found)] == list(range(1, 11))
-    assert [each.points for each in bench.read_all(found, lane=1)] == [100]
+    assert [each.points for each in bench.read_all(found, shard=1)] == [100]
     assert len(list(bench.directory.glob("0-*.seg"))) > 2
 
 
 def test_a_cursor_says_where_to_go_on(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     places = bench.files.append(
-        bench.directory, OWNER, 0, [(payload(n), n) for n in range(5)], lanes=1
+        bench.directory, OWNER, 0, [(payload(n), n) for n in range(5)], shards=1
     )
     bench.files.write_cursors(
         bench.directory, {0: Cursor(places[3].segment, places[3].offset, 4, 12.5)}
@@ -230,7 +232,7 @@ def test_a_directory_that_was_taken_away_is_made_again(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "queues")
     bench.save(payload(1))
     shutil.rmtree(tmp_path / "queues")
-    (place,) = bench.files.append(bench.directory, OWNER, 0, [(payload(2), 2)], lanes=1)
+    (place,) = bench.files.append(bench.directory, OWNER, 0, [(payload(2), 2)], shards=1)
     assert place.segment == 1, "numbers only go up"
     assert bench.files.check(bench.directory, {(0, 0): 100, (0, 1): place.end}) == [(0, 0)]
     found = bench.restart()
@@ -244,7 +246,7 @@ def test_a_volume_that_is_gone_is_no_loss(tmp_path: Path) -> None:
     bench.files._volume = -1  # what is mounted there now is another
     shutil.rmtree(tmp_path / "queues")
     for work in (
-        lambda: bench.files.append(bench.directory, OWNER, 0, [(payload(2), 2)], lanes=1),
+        lambda: bench.files.append(bench.directory, OWNER, 0, [(payload(2), 2)], shards=1),
         lambda: bench.files.read(bench.directory, 0, 0, 0),
         lambda: bench.files.check(bench.directory, {(0, 0): 1}),
     ):
@@ -258,7 +260,7 @@ def test_a_segment_that_is_taken_away_is_noticed_at_the_start(tmp_path: Path, da
     bench = Bench(tmp_path)
     bench.save(payload(1), payload(2))
     bench.restart()
-    places = bench.files.append(bench.directory, OWNER, 0, [(payload(3), 3)], lanes=1)
+    places = bench.files.append(bench.directory, OWNER, 0, [(payload(3), 3)], shards=1)
     backlog = bench.restart().backlogs[0]
     bench.files.write_cursors(bench.directory, {0: Cursor(*backlog.oldest, held=backlog.held)})
     path = bench.directory / segment_name(0, places[0].segment)

@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 
 from relay.config.exporter.types import OtlpHttp, Queue, Retry, Sink
-from relay.sink.delivery import MEMORY_AGE_S, MEMORY_BYTES_MAX, Delivery
+from relay.sink.delivery import MEMORY_AGE_S, MEMORY_BYTES_MAX, DeliveryStateMachine
 from relay.sink.queue.disk_index import Place
-from relay.sink.queue.payload import STORED, Payload
+from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.sink.reporting.forecast import STALLED_S
-from relay.sink.reporting.health import Note
+from relay.sink.reporting.health import LogLine
 from relay.sink.retry import classify
 from relay.sink.retry.circuit_breaker import Circuit
-from relay.sink.steps import Load, Moment, Send, Sleep
+from relay.sink.steps import Load, Now, Send, Sleep
 from tests.support.batches import sealed_batch
 from tests.support.holds import Holds
 
@@ -34,16 +34,16 @@ class Outage:
 
     def __init__(self, sink: Sink = SINK) -> None:
         self.holds = Holds()
-        self.notes: list[Note] = []
-        self.now = Moment(1_000_000.0, 50.0)
-        self.disk: dict[tuple[int, int, int], Payload] = {}
+        self.notes: list[LogLine] = []
+        self.now = Now(1_000_000.0, 50.0)
+        self.disk: dict[tuple[int, int, int], EncodedRequest] = {}
         self.offset = 0
         self.position = 0
         self.down: classify.Verdict | None = DOWN
         self.delivered: list[int] = []
         self.attempts = 0
         self.circuit = Circuit(random.Random(5))
-        self.delivery = Delivery(
+        self.delivery = DeliveryStateMachine(
             sink,
             rng=random.Random(7),
             release=self.holds.release,
@@ -53,47 +53,47 @@ class Outage:
         )
         self.circuit.subscribe(self.delivery.resume)
 
-    def offer(self, lane: int = 0, *, values: int = 1) -> None:
+    def offer(self, shard: int = 0, *, values: int = 1) -> None:
         self.position += 1
         self.holds.hold(self.position)
         sealed = sealed_batch(
             [float(self.position)] * values, position=self.position, opened_at=self.now.wall
         )
-        self.delivery.offer(sealed, lane, self.now)
+        self.delivery.offer(sealed, shard, self.now)
 
     def save(self, *, at_once: bool = False) -> None:
         queue = self.delivery.queue
-        for lane in self.delivery.due_saves(self.now, at_once=at_once):
+        for shard in self.delivery.shards_to_spill(self.now, at_once=at_once):
             places = []
-            for payload in queue.begin_save(lane):
+            for payload in queue.begin_save(shard):
                 place = Place(self.offset // 10_000, self.offset, self.offset + 100)
                 self.offset += 100
-                self.disk[lane, place.segment, place.offset] = replace(payload, position=STORED)
+                self.disk[shard, place.segment, place.offset] = replace(payload, position=STORED)
                 places.append(place)
-            self.delivery.saved(lane, places)
-        for lane, numbers in queue.free().items():
-            for key in [key for key in self.disk if key[0] == lane and key[1] in numbers]:
+            self.delivery.saved(shard, places)
+        for shard, numbers in queue.free().items():
+            for key in [key for key in self.disk if key[0] == shard and key[1] in numbers]:
                 del self.disk[key]
 
     def work(self) -> None:
         """Let every lane do what it has to at this moment."""
-        for lane in range(len(self.delivery.queue.lanes)):
-            while not isinstance(step := self.delivery.next_step(lane, self.now), Sleep):
+        for shard in range(len(self.delivery.queue.shards)):
+            while not isinstance(step := self.delivery.next_step(shard, self.now), Sleep):
                 if isinstance(step, Load):
                     entry = step.entry
-                    stored = self.disk[entry.lane, entry.segment, entry.offset]
+                    stored = self.disk[entry.shard, entry.segment, entry.offset]
                     step = self.delivery.loaded(entry, replace(stored), self.now)
                 assert isinstance(step, Send)
                 self.attempts += 1
                 if self.down is None:
                     self.delivered.append(step.payload.encoded_bytes)
-                self.delivery.settle(step.payload, self.down or classify.Delivered(), self.now)
+                self.delivery.on_response(step.payload, self.down or classify.Delivered(), self.now)
 
     def pass_time(self, seconds: float, *, step_s: float, batch_every_s: float = 0.0) -> None:
         due = 0.0
         left = seconds
         while left > 0:
-            self.now = Moment(self.now.wall + step_s, self.now.monotonic + step_s)
+            self.now = Now(self.now.wall + step_s, self.now.monotonic + step_s)
             due += step_s
             left -= step_s
             if batch_every_s and due >= batch_every_s:
@@ -119,7 +119,7 @@ def test_a_day_of_outage_expires_nothing_and_is_delivered_in_order() -> None:
     values: list[int] = []
     finish = outage.delivery.queue.finish
 
-    def spy(payload: Payload) -> None:
+    def spy(payload: EncodedRequest) -> None:
         values.append(int(payload.created_at))
         finish(payload)
 
@@ -175,21 +175,21 @@ def test_attempts_count_on_disk_as_in_memory() -> None:
     assert outage.attempts == 4
 
 
-@pytest.mark.parametrize("lanes", [1, 16])
-def test_an_endpoint_that_is_out_of_reach_is_probed_by_one_request_at_a_time(lanes: int) -> None:
-    outage = Outage(replace(SINK, otlp=replace(SINK.otlp, concurrency=lanes)))
-    for lane in range(lanes):
-        outage.offer(lane)
+@pytest.mark.parametrize("shards", [1, 16])
+def test_an_endpoint_that_is_out_of_reach_is_probed_by_one_request_at_a_time(shards: int) -> None:
+    outage = Outage(replace(SINK, otlp=replace(SINK.otlp, concurrency=shards)))
+    for shard in range(shards):
+        outage.offer(shard)
     outage.pass_time(HOUR, step_s=2.5)
     # Each lane's first attempts, then a probe at most every 7.5 s, whatever the number of lanes.
-    assert outage.attempts <= 2 * lanes + HOUR / 7.5
+    assert outage.attempts <= 2 * shards + HOUR / 7.5
     assert outage.circuit.open
 
 
 def test_the_first_answer_ends_the_wait_of_all_lanes() -> None:
     outage = Outage(replace(SINK, otlp=replace(SINK.otlp, concurrency=8)))
-    for lane in range(8):
-        outage.offer(lane)
+    for shard in range(8):
+        outage.offer(shard)
     outage.pass_time(HOUR, step_s=0.5)
     outage.down = None
     waited_s = 0.0
@@ -218,4 +218,4 @@ def test_the_watchdog_says_once_that_nothing_moves() -> None:
     said = [note for note in outage.notes if "nothing moves" in note.text]
     assert len(said) == 1
     assert "cannot connect" in said[0].text
-    assert outage.delivery.outlook.forecast(outage.now.monotonic).stalled
+    assert outage.delivery.forecaster.forecast(outage.now.monotonic).stalled

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from relay.codec.otlp.batch import SealedBatch
-from relay.sink.encode_scheduler import LINE_MAX, SLICE_S, Packing, Unpacked
+from relay.sink.encode_scheduler import LINE_MAX, SLICE_S, EncodeBacklog, EncodeScheduler
 from relay.sink.queue.fair_share import BufferedBytes
 from tests.support.batches import sealed_batch
 
@@ -18,14 +18,14 @@ class Shop:
     def __init__(self) -> None:
         self.now = 0.0
         self.done: list[int] = []
-        self.packing = Packing(lambda: self.now)
+        self.encode_scheduler = EncodeScheduler(lambda: self.now)
 
     def ask(self, number: int, seconds: float) -> None:
         def job() -> None:
             self.now += seconds
             self.done.append(number)
 
-        self.packing.ask(job)
+        self.encode_scheduler.submit(job)
 
 
 async def test_what_a_turn_has_time_for_is_done_at_once() -> None:
@@ -44,7 +44,7 @@ async def test_a_turn_does_a_slice_and_others_have_theirs_between() -> None:
     for number in range(9):
         shop.ask(number, SLICE_S * 0.6)
     seen = [list(shop.done)]
-    while shop.packing.waiting:
+    while shop.encode_scheduler.waiting:
         await asyncio.sleep(0)
         seen.append(list(shop.done))
     assert [len(done) for done in seen] == [2, 4, 6, 8, 9]
@@ -79,7 +79,7 @@ async def test_whoever_finds_the_line_full_does_the_first_ones_work() -> None:
     shop.ask(LINE_MAX + 1, 0.0)
     shop.ask(LINE_MAX + 2, 0.0)
     assert shop.done == [0, 1, 2]
-    assert shop.packing.waiting == LINE_MAX
+    assert shop.encode_scheduler.waiting == LINE_MAX
 
 
 async def test_a_job_with_a_bug_does_not_end_the_line() -> None:
@@ -91,7 +91,7 @@ async def test_a_job_with_a_bug_does_not_end_the_line() -> None:
         raise ValueError("a bug")
 
     shop.ask(0, 2 * SLICE_S)
-    shop.packing.ask(broken)
+    shop.encode_scheduler.submit(broken)
     shop.ask(1, 0.0)
     for _ in range(3):
         await asyncio.sleep(0)
@@ -106,19 +106,21 @@ async def test_batches_of_a_sink_are_packed_once_in_order_and_count_as_memory(
     memory = BufferedBytes()
     shop = Shop()
     packed: list[tuple[SealedBatch, int]] = []
-    unpacked = Unpacked(shop.packing, memory, lambda *batch: packed.append(batch))
+    encode_backlog = EncodeBacklog(
+        shop.encode_scheduler, memory, lambda *batch: packed.append(batch)
+    )
     shop.ask(0, 2 * SLICE_S)  # nothing is done at once after that
     batches = [(sealed_batch((float(n),), position=n), n % 2) for n in range(3)]
-    for sealed, lane in batches:
-        unpacked.add(sealed, lane)
-    assert unpacked
-    assert list(unpacked) == batches
-    assert memory.used == sum(sealed.arena.room() for sealed, _ in batches) > 0
+    for sealed, shard in batches:
+        encode_backlog.add(sealed, shard)
+    assert encode_backlog
+    assert list(encode_backlog) == batches
+    assert memory.used == sum(sealed.point_buffer.room() for sealed, _ in batches) > 0
     if out_of_turn:
-        unpacked.pack_all()
+        encode_backlog.pack_all()
         assert packed == batches
     await asyncio.sleep(0)
     assert packed == batches
-    assert not unpacked
+    assert not encode_backlog
     assert not memory.used
-    assert not shop.packing.waiting
+    assert not shop.encode_scheduler.waiting

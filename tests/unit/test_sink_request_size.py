@@ -81,7 +81,7 @@ def sent(bench: Bench, answer: Callable[[], classify.Verdict], seconds: float) -
             continue
         payload = bench.send()
         verdict = answer()
-        bench.delivery.settle(payload, verdict, bench.now)
+        bench.delivery.on_response(payload, verdict, bench.now)
         if isinstance(verdict, classify.Delivered):
             taken.append(payload.points)
         bench.advance(0.01)

@@ -9,7 +9,7 @@ from relay.pipeline.routing.tenancy import (
     MULTITENANT,
     PLATFORM,
     UNMAPPED,
-    Origin,
+    IngestPath,
     Tenancy,
 )
 from relay.selector.matchers import Matcher, Selector
@@ -26,9 +26,9 @@ BOTH = Tenancy("tenant", {(42, 7): "acme", (0, 0): "zero", (9, 0): "globex"})
     [
         ({}, ANYWHERE, ""),
         ({"tenant": "acme"}, ANYWHERE, "acme"),
-        ({}, Origin("acme"), "acme"),
-        ({"tenant": "acme"}, Origin("acme"), "acme"),
-        ({"tenant": "globex"}, Origin("acme"), ""),
+        ({}, IngestPath("acme"), "acme"),
+        ({"tenant": "acme"}, IngestPath("acme"), "acme"),
+        ({"tenant": "globex"}, IngestPath("acme"), ""),
         ({"vm_account_id": "42", "vm_project_id": "7"}, MULTITENANT, "acme"),
         ({"vm_account_id": "42", "vm_project_id": "7"}, ANYWHERE, ""),
         ({"vm_account_id": "9"}, MULTITENANT, "globex"),
@@ -40,12 +40,12 @@ BOTH = Tenancy("tenant", {(42, 7): "acme", (0, 0): "zero", (9, 0): "globex"})
         ({"vm_account_id": "9", "tenant": "acme"}, MULTITENANT, ""),
     ],
 )
-def test_whose_a_series_is(labels: dict[str, str], origin: Origin, project: str) -> None:
+def test_whose_a_series_is(labels: dict[str, str], origin: IngestPath, project: str) -> None:
     assert BOTH.project_of(labels, origin) == project
 
 
 def test_accounts_of_paths() -> None:
-    assert BOTH.origin((42, 7)) == Origin("acme")
+    assert BOTH.origin((42, 7)) == IngestPath("acme")
     assert BOTH.origin((42, 8)) == UNMAPPED
     assert BOTH.origin(None) == Tenancy().origin((42, 8)) == ANYWHERE
     assert BOTH.enabled
@@ -59,8 +59,8 @@ def test_accounts_of_paths() -> None:
     [
         (ANYWHERE, None, PLATFORM),
         (ANYWHERE, (9, 0), PLATFORM),
-        (Origin("acme"), None, "acme"),
-        (Origin("acme"), (9, 0), "acme"),
+        (IngestPath("acme"), None, "acme"),
+        (IngestPath("acme"), (9, 0), "acme"),
         (UNMAPPED, None, None),
         (MULTITENANT, None, PLATFORM),
         (MULTITENANT, (9, 0), "globex"),
@@ -68,7 +68,7 @@ def test_accounts_of_paths() -> None:
     ],
 )
 def test_whose_metadata_is(
-    origin: Origin, marked: tuple[int, int] | None, owner: str | None
+    origin: IngestPath, marked: tuple[int, int] | None, owner: str | None
 ) -> None:
     assert BOTH.owner_of_metadata(origin, marked) == owner
     assert Tenancy().owner_of_metadata(origin, marked) == PLATFORM
@@ -91,7 +91,7 @@ def test_the_same_labels_from_two_accounts_are_two_series() -> None:
     made = rig()
     body = raw.series(UP, (1.0, T)) + raw.series([*UP, (b"n", b"1")], (1.0, T))
     for _ in range(3):
-        for origin in (Origin("acme"), Origin("globex"), ANYWHERE, Origin("globex")):
+        for origin in (IngestPath("acme"), IngestPath("globex"), ANYWHERE, IngestPath("globex")):
             made.feed(body, origin=origin)
     assert given(made) == [6, 12, 0]
     assert made.engine.statistics().router.unmatched_samples == 6

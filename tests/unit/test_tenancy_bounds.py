@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from relay.codec.otlp.data_points import Exemplar, NumberPoint
-from relay.pipeline.engine import Limits
-from relay.pipeline.metrics.exemplars import ExemplarShelf
+from relay.pipeline.limits import Limits
+from relay.pipeline.metrics.exemplars import ExemplarBuffer
 from relay.pipeline.metrics.temporality.delta import DeltaStore
-from relay.pipeline.routing.tenancy import Origin, Tenancy
+from relay.pipeline.routing.tenancy import IngestPath, Tenancy
 from relay.runtime.project_shares import UNCLAIMED, Part, SharedTable, Shares
-from relay.selector.inventory.info_series import Claim, StreamKey
+from relay.selector.inventory.info_series import InfoSeriesClaim, StreamKey
 from relay.selector.inventory.store import Inventory
 from tests.support import raw_writes as raw
 from tests.support.any_points import AnyPoint
 from tests.support.engine_rig import Rig, RigSink
 
 TENANCY = Tenancy(accounts={(1, 0): "acme", (2, 0): "zeta"})
-ACME, ZETA = Origin("acme"), Origin("zeta")
+ACME, ZETA = IngestPath("acme"), IngestPath("zeta")
 T = raw.T0_MS
 
 
@@ -105,11 +105,11 @@ def test_objects_of_one_project_turn_out_none_of_another() -> None:
     inventory.claim("zeta")
     for name in ("a", "b"):
         key = StreamKey("acme", "namespace", "", name)
-        inventory.hear(Claim(key, {"team": name}), begins=True)
+        inventory.apply_info_series(InfoSeriesClaim(key, {"team": name}), begins=True)
     for project in ("zeta", "made-up"):
         for n in range(1_000):
             key = StreamKey(project, "namespace", "", f"n{n}")
-            inventory.hear(Claim(key, {"team": "x"}), begins=True)
+            inventory.apply_info_series(InfoSeriesClaim(key, {"team": "x"}), begins=True)
     assert inventory.statistics().from_stream == 20
     for name in ("a", "b"):
         labels = inventory.namespace("acme", name)
@@ -189,20 +189,20 @@ def test_waiting_samples_of_one_project_send_none_of_another_away() -> None:
 
 def test_exemplars_of_one_project_send_none_of_another_away() -> None:
     made = rig()
-    shelf = made.engine.shelf = ExemplarShelf(exemplars_max=20)
+    exemplar_buffer = made.engine.exemplar_buffer = ExemplarBuffer(exemplars_max=20)
     ours = [(b"__name__", b"m"), (b"job", b"ours")]
     made.feed(raw.series(ours, (1.0, T)), origin=ACME)
     exemplar = Exemplar(T * 1_000_000, 1.0)
     table = made.engine.table
     series = table.look(ACME, raw.labels(ours))
     assert series is not None
-    shelf.put(series, (exemplar, exemplar))
+    exemplar_buffer.add(series, (exemplar, exemplar))
     for n in range(100):
         pairs = [(b"__name__", b"m"), (b"job", b"%d" % n)]
         made.feed(raw.series(pairs, (1.0, T)), origin=ZETA)
         other = table.look(ZETA, raw.labels(pairs))
         assert other is not None
-        shelf.put(other, (exemplar,))
-    assert shelf.statistics().waiting == 20
+        exemplar_buffer.add(other, (exemplar,))
+    assert exemplar_buffer.statistics().waiting == 20
     made.feed(raw.series(ours, (2.0, T + 1)), origin=ACME)
     assert [len(point.exemplars) for point in got(made)] == [0, 2]

@@ -13,8 +13,8 @@ import pytest
 
 from relay.codec.otlp.metrics import Temporality
 from relay.codec.otlp.split import count_points
-from relay.pipeline.routing.match_set import TargetOptions
-from relay.sink.queue.payload import Bodies, make_payloads
+from relay.pipeline.routing.match_set import OutputOptions
+from relay.sink.queue.payload import SharedBodyCache, make_payloads
 from tests.support.any_points import STALE_FLAG, AnyPoint, bits
 from tests.support.engine_rig import Rig, RigSink
 from tests.support.sample_writes import T0_MS, T0_NS, histogram, write
@@ -29,7 +29,7 @@ WAIT_S = 10.0
 def rig_of(temporality: Temporality = "cumulative") -> Rig:
     """An engine with one sink that wants everything."""
     rig = Rig()
-    rig.export(RigSink("s", limit=10_000, options=TargetOptions(temporality)))
+    rig.export(RigSink("s", limit=10_000, options=OutputOptions(temporality)))
     return rig
 
 
@@ -308,7 +308,9 @@ def test_vector_44_a_long_series_is_cut_by_its_encoded_size(bytes_max: int) -> N
     rig.feed(write(*(f'up{{a="{label}"}} {n} @{T0_MS + n}' for n in range(10_000))))
     rig.flush()
     (sealed,) = rig.sinks[0].sealed
-    payloads = make_payloads(sealed, lane=0, encoding="none", bytes_max=bytes_max, bodies=Bodies())
+    payloads = make_payloads(
+        sealed, shard=0, encoding="none", bytes_max=bytes_max, bodies=SharedBodyCache()
+    )
     assert len(payloads) > 1
     assert max(len(payload.body) for payload in payloads) <= bytes_max
     assert sum(count_points(payload.body) for payload in payloads) == 10_000

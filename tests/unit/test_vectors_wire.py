@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from relay.codec.remote_write.v1 import WriteProtocol
-from relay.pipeline.batching.transaction import Intake
-from relay.pipeline.engine import Limits
+from relay.pipeline.batching.transaction import BatchTransaction
+from relay.pipeline.limits import Limits
 from relay.runtime.errors import DecodeError
 from tests.support import raw_writes as raw
 from tests.support.any_points import AnyPoint, bits
@@ -31,22 +31,24 @@ LATENCY = {"__name__": "latency", "job": "api"}
 UP = {"__name__": "up", "job": "api"}
 
 
-def export(*bodies: bytes, protocol: WriteProtocol = V2) -> tuple[list[AnyPoint], list[Intake]]:
+def export(
+    *bodies: bytes, protocol: WriteProtocol = V2
+) -> tuple[list[AnyPoint], list[BatchTransaction]]:
     """What comes out of an engine with one sink that takes everything."""
     rig = Rig()
     sink = rig.export(RigSink("s", limit=10_000))
     intakes = [rig.feed(body, protocol=protocol) for body in bodies]
     rig.flush()
-    rig.engine.router.fold()
+    rig.engine.router.flush_counters()
     assert sink.tally.points == sum(sealed.count for sealed in sink.sealed)
     return sink.any_points(), intakes
 
 
-def one(**given: Any) -> tuple[list[AnyPoint], Intake]:
+def one(**given: Any) -> tuple[list[AnyPoint], BatchTransaction]:
     """One native histogram like vector 17 but for what is given, by 2.0 and by 1.0 alike."""
     request = Request2()
     native(request.series(LATENCY), **given)
-    points, (intake,) = export(request.body)
+    points, (transaction,) = export(request.body)
     older = WriteRequest()
     series = older.timeseries.add()
     for name, value in LATENCY.items():
@@ -54,21 +56,21 @@ def one(**given: Any) -> tuple[list[AnyPoint], Intake]:
     native(series, **given)
     older_points, (older_intake,) = export(older.SerializeToString(), protocol="remote_write_v1")
     assert points == older_points
-    assert intake.dropped == older_intake.dropped
-    return points, intake
+    assert transaction.dropped == older_intake.dropped
+    return points, transaction
 
 
-def taken(intake: Intake) -> tuple[int, int, int]:
+def taken(transaction: BatchTransaction) -> tuple[int, int, int]:
     """What the Written headers will say."""
     return (
-        intake.samples - intake.histograms,
-        intake.histograms,
-        intake.exemplars - intake.exemplars_refused,
+        transaction.samples - transaction.histograms,
+        transaction.histograms,
+        transaction.exemplars - transaction.exemplars_refused,
     )
 
 
 def test_vector_17_native_histogram() -> None:
-    (point,), intake = one()
+    (point,), transaction = one()
     assert point.identity[:3] == ("exponential_histogram", False, "cumulative")
     assert point.name == "latency"
     assert point.resource == (("service.name", "api"),)
@@ -76,16 +78,16 @@ def test_vector_17_native_histogram() -> None:
     buckets = ((-3, 3), (-2, 5), (1, 1), (3, 3), (4, 2))
     assert point.data == (18, bits(42.5), 0, 4, 1e-128, buckets, ())
     assert (point.time_ns, point.start_ns, point.flags) == (T0_NS, 0, 0)
-    assert taken(intake) == (0, 1, 0)
+    assert taken(transaction) == (0, 1, 0)
 
 
 def test_vector_18_nan_observations_are_in_no_bucket() -> None:
     (point,), _ = one(count=20, sum=ORDINARY_NAN)
     assert point.data[0] == 18
-    points, intake = one(count=20)  # no NaN in the sum, so the count is wrong
-    assert (points, intake.dropped) == ([], {"histogram_invalid": 1})
-    points, intake = one(count=17, sum=ORDINARY_NAN)
-    assert (points, intake.dropped) == ([], {"histogram_invalid": 1})
+    points, transaction = one(count=20)  # no NaN in the sum, so the count is wrong
+    assert (points, transaction.dropped) == ([], {"histogram_invalid": 1})
+    points, transaction = one(count=17, sum=ORDINARY_NAN)
+    assert (points, transaction.dropped) == ([], {"histogram_invalid": 1})
 
 
 @pytest.mark.parametrize(("schema", "overflow"), [(8, 262145), (0, 1025), (-4, 65)])
@@ -115,19 +117,19 @@ def test_vector_20_what_otlp_has_no_word_for(change: dict[str, Any], reason: str
             histogram.positive_counts.extend(value)
         else:
             setattr(histogram, field, value)
-    points, (intake,) = export(request.body)
-    assert (points, intake.dropped) == ([], {reason: 1})
-    assert taken(intake) == (0, 0, 0)
+    points, (transaction,) = export(request.body)
+    assert (points, transaction.dropped) == ([], {reason: 1})
+    assert taken(transaction) == (0, 0, 0)
 
 
-def custom(bounds: list[float], **given: Any) -> tuple[list[AnyPoint], Intake]:
+def custom(bounds: list[float], **given: Any) -> tuple[list[AnyPoint], BatchTransaction]:
     """A native histogram with custom buckets."""
     request = Request2()
     histogram = native(request.series(LATENCY), schema=-53, zero=0, **given)
     histogram.zero_threshold = 0
     histogram.custom_values.extend(bounds)
-    points, (intake,) = export(request.body)
-    return points, intake
+    points, (transaction,) = export(request.body)
+    return points, transaction
 
 
 def test_vector_21_custom_buckets() -> None:
@@ -153,8 +155,8 @@ def test_vector_21_custom_buckets() -> None:
 def test_vector_21_custom_buckets_that_contradict(
     bounds: list[float], given: dict[str, Any]
 ) -> None:
-    points, intake = custom(bounds, **given)
-    assert (points, intake.dropped) == ([], {"histogram_invalid": 1})
+    points, transaction = custom(bounds, **given)
+    assert (points, transaction.dropped) == ([], {"histogram_invalid": 1})
 
 
 @pytest.mark.parametrize(
@@ -179,12 +181,12 @@ def test_vector_22_hostile_spans(given: dict[str, Any], reason: str) -> None:
     rig.feed(request.body, protocol=V2)  # what is made once is not what the spans take
     tracemalloc.start()
     try:
-        intake = rig.feed(request.body, protocol=V2)
+        transaction = rig.feed(request.body, protocol=V2)
         assert tracemalloc.get_traced_memory()[1] < 200_000
     finally:
         tracemalloc.stop()
     rig.flush()
-    assert intake.dropped == {reason: 1}
+    assert transaction.dropped == {reason: 1}
     assert [point.name for point in sink.any_points()] == ["up", "up"]
 
 
@@ -192,13 +194,13 @@ def test_vector_23_stale_markers_and_other_nans() -> None:
     request = Request2()
     request.series(UP, (STALE_NAN, T0_MS), (ORDINARY_NAN, T0_MS + 1))
     native(request.series(LATENCY), sum=STALE_NAN, count=0, spans=[], deltas=[], zero=0)
-    points, (intake,) = export(request.body)
+    points, (transaction,) = export(request.body)
     stale, nan, histogram = points
     assert (stale.flags, stale.data) == (1, bits(STALE_NAN))
     assert (nan.flags, nan.data) == (0, bits(ORDINARY_NAN))
     assert (histogram.flags, histogram.identity.kind) == (1, "exponential_histogram")
     assert histogram.data[:2] == (0, None)
-    assert taken(intake) == (2, 1, 0)
+    assert taken(transaction) == (2, 1, 0)
 
 
 def test_vector_23_a_stale_marker_ends_the_kind_that_there_was() -> None:
@@ -229,38 +231,38 @@ def test_vector_25_no_time(timestamp: int) -> None:
     request = Request2()
     request.series(UP, (0.0, timestamp), (5.0, T0_MS))
     native(request.series(LATENCY), timestamp)
-    points, (intake,) = export(request.body)
+    points, (transaction,) = export(request.body)
     assert [point.value for point in points] == [5.0]
-    assert intake.dropped == {"timestamp": 2}
-    assert taken(intake) == (1, 0, 0)
+    assert transaction.dropped == {"timestamp": 2}
+    assert taken(transaction) == (1, 0, 0)
 
 
 def test_vector_26_a_time_beyond_nanoseconds() -> None:
     request = Request2()
     request.series(UP, (1.0, 1 << 62), (2.0, (2**63 - 1) // 1_000_000))
     native(request.series(LATENCY), 1 << 62)
-    points, (intake,) = export(request.body)
+    points, (transaction,) = export(request.body)
     assert [point.time_ns for point in points] == [9_223_372_036_854_000_000]
-    assert intake.dropped == {"timestamp": 2}
+    assert transaction.dropped == {"timestamp": 2}
 
 
 def test_vector_27_empty_label_value_and_name() -> None:
     request = Request2()
     request.series({**UP, "zone": ""}, (1.0, T0_MS))
     request.series({**UP, "": "x"}, (1.0, T0_MS))
-    points, (intake,) = export(request.body)
+    points, (transaction,) = export(request.body)
     assert [point.attributes for point in points] == [()]
-    assert intake.dropped == {"empty_label_name": 1}
+    assert transaction.dropped == {"empty_label_name": 1}
 
 
 def test_vector_28_duplicate_label() -> None:
     request = Request2()
     request.series(UP, (1.0, T0_MS)).labels_refs.extend(request.refs({"job": "other"}))
     request.series(LATENCY, (2.0, T0_MS))
-    points, (intake,) = export(request.body)
+    points, (transaction,) = export(request.body)
     assert [point.name for point in points] == ["latency"]
-    assert intake.dropped == {"duplicate_label": 1}
-    assert taken(intake) == (1, 0, 0)
+    assert transaction.dropped == {"duplicate_label": 1}
+    assert taken(transaction) == (1, 0, 0)
 
 
 def test_vector_29_unsorted_labels() -> None:
@@ -276,10 +278,10 @@ def test_vector_30_missing_name() -> None:
     for labels in (UP, {"job": "api"}, LATENCY, {"__name__": "x"}):
         request.series(labels, (1.0, T0_MS))
     request.series({"__name__": "", "job": "api"}, (1.0, T0_MS))
-    points, (intake,) = export(request.body)
+    points, (transaction,) = export(request.body)
     assert len(points) == 3
-    assert intake.dropped == {"missing_name": 2}
-    assert taken(intake) == (3, 0, 0)
+    assert transaction.dropped == {"missing_name": 2}
+    assert taken(transaction) == (3, 0, 0)
 
 
 def test_vector_31_references_that_point_nowhere() -> None:
@@ -288,9 +290,9 @@ def test_vector_31_references_that_point_nowhere() -> None:
     request.series(UP, (1.0, T0_MS)).labels_refs.extend([1, 99])
     request.series(UP, (1.0, T0_MS)).labels_refs.extend([4_294_967_295, 0])
     request.series(UP, (2.0, T0_MS))
-    points, (intake,) = export(request.body)
+    points, (transaction,) = export(request.body)
     assert [point.value for point in points] == [2.0]
-    assert intake.dropped == {"symbol_refs": 3}
+    assert transaction.dropped == {"symbol_refs": 3}
 
 
 def test_vector_31_a_first_symbol_that_is_not_empty() -> None:
@@ -305,18 +307,18 @@ def test_vector_31_a_first_symbol_that_is_not_empty() -> None:
 def test_vector_32_a_body_of_2_0_under_the_type_of_1_0() -> None:
     request = Request2()
     request.series(UP, (1.0, T0_MS))
-    points, (intake,) = export(request.body, protocol="remote_write_v1")
-    assert (points, intake.samples, intake.dropped) == ([], 0, {})
+    points, (transaction,) = export(request.body, protocol="remote_write_v1")
+    assert (points, transaction.samples, transaction.dropped) == ([], 0, {})
 
 
 def test_vector_33_samples_and_histograms_in_one_series() -> None:
     request = Request2()
     native(request.series(LATENCY, (1.0, T0_MS)))
     request.series(UP, (1.0, T0_MS))
-    points, (intake,) = export(request.body)
+    points, (transaction,) = export(request.body)
     assert [point.name for point in points] == ["up"]
-    assert intake.dropped == {"samples_and_histograms": 2}
-    assert taken(intake) == (1, 0, 0)
+    assert transaction.dropped == {"samples_and_histograms": 2}
+    assert taken(transaction) == (1, 0, 0)
 
 
 def test_vector_34_out_of_order() -> None:
@@ -337,11 +339,11 @@ def test_vector_35_the_same_time_twice() -> None:
     series = request.series(LATENCY)
     for total in (1.0, 2.0):
         native(series, sum=total)
-    points, (intake,) = export(request.body)
+    points, (transaction,) = export(request.body)
     assert points[0].value == 2.0
     assert points[1].data[1] == bits(2.0)
     assert len(points) == 2
-    assert intake.dropped == {"duplicate_timestamp": 3}
+    assert transaction.dropped == {"duplicate_timestamp": 3}
 
 
 def test_vector_38_start_times() -> None:
@@ -374,12 +376,12 @@ def test_vector_39_exemplars() -> None:
         series, {"trace_id": TRACE.upper(), "span_id": SPAN, "user": "é"}, 0.5, T0_MS - 1
     )
     request.exemplar(series, {"trace_id": "abc123", "span_id": "0" * 16}, 0.7, T0_MS)
-    (point,), (intake,) = export(request.body)
+    (point,), (transaction,) = export(request.body)
     good, odd = point.exemplars
     assert good == ((T0_MS - 1) * 1_000_000, 0.5, TRACE, SPAN, (("user", "é"),))
     assert odd == (T0_NS, 0.7, "", "", (("span_id", "0" * 16), ("trace_id", "abc123")))
-    assert intake.dropped == {}
-    assert taken(intake) == (1, 0, 2)
+    assert transaction.dropped == {}
+    assert taken(transaction) == (1, 0, 2)
 
 
 def test_vector_39_exemplars_of_a_native_histogram() -> None:
@@ -388,17 +390,17 @@ def test_vector_39_exemplars_of_a_native_histogram() -> None:
     native(series)
     native(series, T0_MS + 1)
     request.exemplar(series, {"trace_id": TRACE}, 0.5, T0_MS)
-    points, (intake,) = export(request.body)
+    points, (transaction,) = export(request.body)
     assert [[e.trace_id for e in point.exemplars] for point in points] == [[], [TRACE]]
-    assert taken(intake) == (0, 2, 1)
+    assert taken(transaction) == (0, 2, 1)
 
 
 def test_vector_40_exemplars_without_samples() -> None:
     request = Request2()
     request.exemplar(request.series(UP), {"trace_id": TRACE}, 0.5, T0_MS)
-    points, (intake,) = export(request.body)
-    assert (points, intake.dropped) == ([], {})
-    assert taken(intake) == (0, 0, 1)
+    points, (transaction,) = export(request.body)
+    assert (points, transaction.dropped) == ([], {})
+    assert taken(transaction) == (0, 0, 1)
 
 
 def test_vector_40_metadata_alone_and_an_empty_body() -> None:
@@ -409,8 +411,8 @@ def test_vector_40_metadata_alone_and_an_empty_body() -> None:
         (b"", "remote_write_v1"),
         (b"", "remote_write_v2"),
     ]:
-        points, (intake,) = export(body, protocol=protocol)  # type: ignore[arg-type]
-        assert (points, intake.dropped) == ([], {})
+        points, (transaction,) = export(body, protocol=protocol)  # type: ignore[arg-type]
+        assert (points, transaction.dropped) == ([], {})
 
 
 def test_vector_41_utf8_names() -> None:
@@ -424,9 +426,9 @@ def test_vector_42_invalid_utf8() -> None:
     request = Request2()
     request.series({**UP, "zone": "XX"}, (1.0, T0_MS))
     request.series(UP, (2.0, T0_MS))
-    points, (intake,) = export(request.body.replace(b"XX", b"\xff\xfe"))
+    points, (transaction,) = export(request.body.replace(b"XX", b"\xff\xfe"))
     assert [point.value for point in points] == [2.0]
-    assert intake.dropped == {"invalid_utf8": 1}
+    assert transaction.dropped == {"invalid_utf8": 1}
 
 
 def test_vector_43_limits() -> None:
@@ -436,10 +438,10 @@ def test_vector_43_limits() -> None:
     request.series({**UP, "long": "x" * (1 << 20)}, (1.0, T0_MS))
     request.series({**UP, **{f"label{n}": "x" for n in range(200)}}, (1.0, T0_MS))
     request.series(UP, (2.0, T0_MS))
-    intake = rig.feed(request.body, protocol=V2)
+    transaction = rig.feed(request.body, protocol=V2)
     rig.flush()
     assert [point.value for point in sink.any_points()] == [2.0]
-    assert intake.dropped == {"too_large": 1, "too_many_labels": 1}
+    assert transaction.dropped == {"too_large": 1, "too_many_labels": 1}
 
 
 @pytest.mark.parametrize("protocol", ["remote_write_v1", "remote_write_v2"])

@@ -11,8 +11,8 @@ import pytest
 from relay.config.exporter.types import Exporter, OtlpHttp, Sink, Source
 from relay.control.durability.learned_state import decode_knowledge, encode_knowledge
 from relay.control.explain import Explainer, parse_series
-from relay.pipeline.routing.match_set import TargetOptions
-from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, UNMAPPED, Origin, Tenancy
+from relay.pipeline.routing.match_set import OutputOptions
+from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, UNMAPPED, IngestPath, Tenancy
 from relay.selector.metricsql.parser import parse_query
 from tests.support import raw_writes as raw
 from tests.support.any_points import AnyPoint
@@ -23,12 +23,12 @@ TENANCY = Tenancy("tenant", {(42, 7): "acme", (43, 0): "zeta"})
 SHARED = Tenancy("tenant", {(42, 7): "acme", (43, 0): "zeta"}, shares_metadata=True)
 COUNTER, GAUGE = 1, 2
 T = raw.T0_MS
-DELTA = TargetOptions(temporality="delta")
+DELTA = OutputOptions(temporality="delta")
 ORDERS = [(b"__name__", b"acme_orders_total"), (b"job", b"shop"), (b"instance", b"i")]
 STRANGERS = (GAUGE, "words of another customer", "secrets")
 
 
-def rig(tenancy: Tenancy = TENANCY, options: TargetOptions = PLAIN) -> Rig:
+def rig(tenancy: Tenancy = TENANCY, options: OutputOptions = PLAIN) -> Rig:
     made = Rig(tenancy=tenancy)
     for project in ("acme", "zeta"):
         made.export(
@@ -54,7 +54,7 @@ def told(point: AnyPoint) -> tuple[str, str, str]:
     ("origin", "account", "tenancy", "expected"),
     [
         # of another account, by path and marked
-        (Origin("zeta"), None, TENANCY, ("sum", "", "")),
+        (IngestPath("zeta"), None, TENANCY, ("sum", "", "")),
         (MULTITENANT, (43, 0), TENANCY, ("sum", "", "")),
         # of an account that nobody has
         (UNMAPPED, None, TENANCY, ("sum", "", "")),
@@ -64,13 +64,13 @@ def told(point: AnyPoint) -> tuple[str, str, str]:
         (MULTITENANT, None, TENANCY, ("gauge", "", "")),
         (ANYWHERE, None, SHARED, ("gauge", STRANGERS[1], "secrets")),
         # of the own account
-        (Origin("acme"), None, TENANCY, ("gauge", STRANGERS[1], "secrets")),
+        (IngestPath("acme"), None, TENANCY, ("gauge", STRANGERS[1], "secrets")),
         (MULTITENANT, (42, 7), TENANCY, ("gauge", STRANGERS[1], "secrets")),
     ],
 )
 @pytest.mark.parametrize("restarts", [False, True])
 def test_metadata_of_a_stranger(
-    origin: Origin,
+    origin: IngestPath,
     account: tuple[int, int] | None,
     tenancy: Tenancy,
     expected: tuple[str, str, str],
@@ -80,11 +80,11 @@ def test_metadata_of_a_stranger(
     made = rig(tenancy)
     made.feed(raw.metadata("acme_orders_total", *STRANGERS, account=account), origin=origin)
     if restarts:
-        knowledge = decode_knowledge(encode_knowledge(made.engine.knowledge()))
+        knowledge = decode_knowledge(encode_knowledge(made.engine.export_metadata()))
         assert knowledge is not None
         made = rig(tenancy)
-        made.engine.recall(knowledge)
-    made.feed(raw.series(ORDERS, (5.0, T)), origin=Origin("acme"))
+        made.engine.import_metadata(knowledge)
+    made.feed(raw.series(ORDERS, (5.0, T)), origin=IngestPath("acme"))
     assert [told(point) for point in acme_got(made)] == [expected]
 
 
@@ -141,7 +141,7 @@ def test_what_a_target_says_reaches_series_before_it_in_its_request() -> None:
         project = "acme" if tenancy.enabled else ""
         made.export(RigSink("s", limit=10), project=project)
         body = raw.series(ORDERS, (5.0, T)) + target_info(b"prod")
-        made.feed(body, origin=Origin("acme") if tenancy.enabled else ANYWHERE)
+        made.feed(body, origin=IngestPath("acme") if tenancy.enabled else ANYWHERE)
         (point,) = acme_got(made)
         assert dict(point.resource)["env"] == "prod"
 
@@ -160,13 +160,13 @@ def test_the_same_of_2_0() -> None:
 
 def test_what_a_target_said_is_known_after_a_restart_and_to_its_project_alone() -> None:
     before = rig()
-    before.feed(target_info(b"prod"), origin=Origin("acme"))
-    before.feed(raw.series(ORDERS, (5.0, T)), origin=Origin("acme"))
-    knowledge = decode_knowledge(encode_knowledge(before.engine.knowledge()))
+    before.feed(target_info(b"prod"), origin=IngestPath("acme"))
+    before.feed(raw.series(ORDERS, (5.0, T)), origin=IngestPath("acme"))
+    knowledge = decode_knowledge(encode_knowledge(before.engine.export_metadata()))
     assert knowledge is not None
     made = rig()
-    made.engine.recall(knowledge)
-    for origin in (Origin("acme"), Origin("zeta")):
+    made.engine.import_metadata(knowledge)
+    for origin in (IngestPath("acme"), IngestPath("zeta")):
         made.feed(raw.series(ORDERS, (5.0, T)), origin=origin)
     made.flush()
     resources = [dict(sink.any_points()[0].resource) for sink in made.sinks]
@@ -175,24 +175,24 @@ def test_what_a_target_said_is_known_after_a_restart_and_to_its_project_alone() 
 
 def test_what_was_known_of_targets_that_stay_away_is_forgotten() -> None:
     before = rig()
-    before.feed(target_info(b"prod") + raw.series(ORDERS, (5.0, T)), origin=Origin("acme"))
+    before.feed(target_info(b"prod") + raw.series(ORDERS, (5.0, T)), origin=IngestPath("acme"))
     made = rig()
-    made.engine.recall(before.engine.knowledge())
+    made.engine.import_metadata(before.engine.export_metadata())
     assert len(made.engine.resources) == 1
     for tick in (1e6, 1e6 + 3599.0, 1e6 + 3600.0):
         assert made.engine.resources.known()
         other = raw.series([(b"__name__", b"up"), (b"job", b"another")], (1.0, T))
-        made.feed(other, tick=tick, origin=Origin("acme"))
+        made.feed(other, tick=tick, origin=IngestPath("acme"))
     assert not made.engine.resources.known()
 
 
 def test_explain_says_what_the_running_relay_exports() -> None:
     made = rig()
-    made.feed(target_info(b"prod"), origin=Origin("acme"))
-    made.feed(raw.metadata("acme_orders", COUNTER, "Orders.", "bytes"), origin=Origin("acme"))
-    made.feed(raw.metadata("acme_orders", *STRANGERS), origin=Origin("zeta"))
+    made.feed(target_info(b"prod"), origin=IngestPath("acme"))
+    made.feed(raw.metadata("acme_orders", COUNTER, "Orders.", "bytes"), origin=IngestPath("acme"))
+    made.feed(raw.metadata("acme_orders", *STRANGERS), origin=IngestPath("zeta"))
     made.feed(write2("acme", 1.0, 0, (GAUGE, "In line.", "")), protocol="remote_write_v2")
-    made.feed(raw.series(ORDERS, (5.0, T)), origin=Origin("acme"))
+    made.feed(raw.series(ORDERS, (5.0, T)), origin=IngestPath("acme"))
     query = parse_query("{}")
     sink = Sink("s", ("all",), OtlpHttp("https://otlp.example.com/v1/metrics"))
     exporters = {
@@ -201,15 +201,15 @@ def test_explain_says_what_the_running_relay_exports() -> None:
     }
     explainer = Explainer.running(made.engine, exporters)
 
-    def lines(series: str, origin: Origin) -> list[str]:
+    def lines(series: str, origin: IngestPath) -> list[str]:
         return list(explainer.series(parse_series(series), origin=origin))
 
-    ours = lines('acme_orders_total{job="shop",instance="i"}', Origin("acme"))
+    ours = lines('acme_orders_total{job="shop",instance="i"}', IngestPath("acme"))
     assert "As OTLP (type from metadata): acme_orders_total (sum, cumulative, monotonic)" in ours
     assert "  unit: 'By'" in ours
     assert "  description: 'Orders.'" in ours
     assert "    env = 'prod'" in ours
-    theirs = lines('acme_orders_total{job="shop",instance="i"}', Origin("zeta"))
+    theirs = lines('acme_orders_total{job="shop",instance="i"}', IngestPath("zeta"))
     assert "    env = 'prod'" not in theirs
     assert not any("Orders." in line for line in theirs)
     declared = lines('queue_total{instance="0",job="shop",tenant="acme"}', ANYWHERE)

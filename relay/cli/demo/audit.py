@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from relay.api.status import Facts
+from relay.api.status import StatusSource
 from relay.cli.demo.agent import AgentStatistics
 from relay.cli.demo.receiver import ReceiverStatistics
 from relay.control.reconcile.reconciler import SinkKey
@@ -71,7 +71,7 @@ class Audit:
 
 def audit(
     agents: Sequence[AgentStatistics],
-    facts: Facts,
+    facts: StatusSource,
     endpoints: Mapping[SinkKey, ReceiverStatistics],
 ) -> Audit:
     """Compare. ``facts`` were taken after the relay has drained and stopped."""

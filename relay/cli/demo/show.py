@@ -20,7 +20,7 @@ from pathlib import Path
 
 import aiohttp
 
-from relay.api.status import Facts
+from relay.api.status import StatusSource
 from relay.app import Relay
 from relay.cli.demo import display, story
 from relay.cli.demo.agent import Agent, wait_for
@@ -171,7 +171,7 @@ class Demo:
             if seconds is not None:
                 left_s = seconds - self._elapsed_s()
 
-    def _view(self, facts: Facts) -> display.View:
+    def _view(self, facts: StatusSource) -> display.View:
         elapsed_s = self._elapsed_s()
         return display.View(
             elapsed_s=elapsed_s,

@@ -1,21 +1,21 @@
 cimport cython
 
-from relay.codec.otlp.point_buffer cimport Arena
+from relay.codec.otlp.point_buffer cimport PointBuffer
 
 
 cdef class OpenBatch:
-    cdef public Arena arena
+    cdef public PointBuffer point_buffer
     cdef public object group
     cdef public long long count
     cdef public long long limit
-    cdef public long long request
-    cdef public long long oldest
+    cdef public long long last_writer_offset
+    cdef public long long oldest_offset
     cdef public double opened_at
-    cdef public long long sealed
+    cdef public long long generation
     cdef public double timeout_s
-    cdef public object owner
-    cdef public long long lane
+    cdef public object sink
+    cdef public long long shard
 
 
 @cython.locals(batch=OpenBatch, room=Py_ssize_t)
-cpdef room_of(list batches)
+cpdef memory_bytes_of(list batches)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from relay.codec.otlp.metrics import MetricGroup
-from relay.codec.otlp.point_buffer import Arena
+from relay.codec.otlp.point_buffer import PointBuffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +24,14 @@ class SealedBatch:
     """Points that leave together. ``opened_at`` is the wall clock of the first point's arrival, in
     s."""
 
-    arena: Arena
+    point_buffer: PointBuffer
     count: int
     oldest: int
     opened_at: float
 
     def encode(self) -> bytes:
         """The ExportMetricsServiceRequest, uncompressed."""
-        return self.arena.encode()
+        return self.point_buffer.encode()
 
 
 class OpenBatch:
@@ -42,33 +42,35 @@ class OpenBatch:
     """
 
     __slots__ = (
-        "arena",
         "count",
+        "generation",
         "group",
-        "lane",
+        "last_writer_offset",
         "limit",
-        "oldest",
+        "oldest_offset",
         "opened_at",
-        "owner",
-        "request",
-        "sealed",
+        "point_buffer",
+        "shard",
+        "sink",
         "timeout_s",
     )
 
-    def __init__(self, owner: object, *, limit: int, lane: int = 0, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self, owner: object, *, limit: int, shard: int = 0, timeout_s: float = 5.0
+    ) -> None:
         assert limit > 0
-        self.owner = owner
-        self.lane = lane
+        self.sink = owner
+        self.shard = shard
         self.limit = limit
         self.timeout_s = timeout_s
-        self.arena = Arena()
+        self.point_buffer = PointBuffer()
         self.group: MetricGroup | None = None
         self.count = 0
-        self.oldest = -1
+        self.oldest_offset = -1
         self.opened_at = 0.0
-        self.request = -1
+        self.last_writer_offset = -1
         """Position of the request that touched this batch last; the kernel's own mark."""
-        self.sealed = 0
+        self.generation = 0
         """How often it was sealed; tells one filling from the next."""
 
     def seal(self) -> SealedBatch | None:
@@ -76,22 +78,22 @@ class OpenBatch:
         if not self.count:
             return None
         if self.group is not None:
-            self.arena.close_run(self.group)
-        sealed = SealedBatch(self.arena, self.count, self.oldest, self.opened_at)
-        self.arena = Arena()
+            self.point_buffer.close_run(self.group)
+        sealed = SealedBatch(self.point_buffer, self.count, self.oldest_offset, self.opened_at)
+        self.point_buffer = PointBuffer()
         self.group = None
         self.count = 0
-        self.oldest = -1
-        self.sealed += 1
+        self.oldest_offset = -1
+        self.generation += 1
         return sealed
 
     def __repr__(self) -> str:
-        return f"<OpenBatch {self.owner!r}/{self.lane} {self.count}/{self.limit} points>"
+        return f"<OpenBatch {self.sink!r}/{self.shard} {self.count}/{self.limit} points>"
 
 
-def room_of(batches: list[OpenBatch]) -> int:
+def memory_bytes_of(batches: list[OpenBatch]) -> int:
     """Bytes that the open batches take in memory; there may be ten thousand, looked at often."""
     room = 0
     for batch in batches:
-        room += batch.arena.room()
+        room += batch.point_buffer.room()
     return room

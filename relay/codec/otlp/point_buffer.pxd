@@ -13,7 +13,7 @@ cdef struct Run:
     Py_ssize_t size  # their bytes, from the arena's start
 
 
-cdef class Arena:
+cdef class PointBuffer:
     cdef Point *points
     cdef Run *runs
     cdef readonly Py_ssize_t count

@@ -7,17 +7,15 @@ Rules:
   however long the labels are. Labels are copied once, into the request.
 * *Runs* say which :class:`MetricGroup` each row of points belongs to, so that grouping the points
   of one metric, one scope and one resource costs a step per run, not per point.
-* What a request appended can be cut off again (:meth:`Arena.cut`), until it is encoded.
+* What a request appended can be cut off again (:meth:`PointBuffer.cut`), until it is encoded.
 * ``points`` and ``runs`` are arrays that own a reference to every object in them. What they refer
   to, bytes and groups, refers to no arena, so the garbage collector need not look here.
 * A run that is earlier, in all points, than the last ones of its metric is written before them:
   requests may overtake each other, and Prometheus drops what goes back in time.
 * A request is measured before it is written: its metrics, scopes and resources are numbered in
   order of first appearance, and each knows its first child and its next sibling.
-* What a point begins with is fetched some runs before it is written, and a group before it is
-  looked at: where series come in no order, that halves the time.
-* The bytes that a group, scope or resource is encoded as belong to it, and it to a run: they stay
-  where they are for as long as the run does.
+* The head of a point is prefetched some runs before it is written, and so is a group: where series
+  come in no order, that halves the time.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -145,7 +143,7 @@ cdef class Level:
         parent.last = child
 
 
-cdef class Arena:
+cdef class PointBuffer:
     """See the module's rules. The points behind the last closed run belong to the run to come.
 
     ``count`` is how many points there are, and ``size`` their bytes as encoded, without what groups
@@ -260,7 +258,7 @@ cdef class Arena:
         arrays += <size_t>self.runs_capacity * sizeof(Run)
         return <Py_ssize_t>arrays + self.finished
 
-    def equals(self, Arena other not None):
+    def equals(self, PointBuffer other not None):
         """Whether both were given the same points of the same groups, and so become the same
         request. False where that is only not seen at once."""
         # Both keep what they refer to alive, so one address is one object.
@@ -343,24 +341,26 @@ cdef void measure(Level metrics, Level scopes, Level resources) noexcept:
             child = scopes.nodes[child].following
 
 
-cdef inline Point *first_of(Arena arena, Py_ssize_t run) noexcept:
-    return &arena.points[arena.runs[run - 1].end if run else 0]
+cdef inline Point *first_of(PointBuffer point_buffer, Py_ssize_t run) noexcept:
+    return &point_buffer.points[point_buffer.runs[run - 1].end if run else 0]
 
 
-cdef void insert_run(Arena arena, Node *metric, Py_ssize_t *next_run, Py_ssize_t at) noexcept:
+cdef void insert_run(
+    PointBuffer point_buffer, Node *metric, Py_ssize_t *next_run, Py_ssize_t at
+) noexcept:
     """Put a run that is earlier than its metric's last before those later in every point."""
     cdef Py_ssize_t run = metric.first, left = SEARCH_POINTS_MAX
     cdef Py_ssize_t *link = &metric.first
     cdef uint64_t latest = 0
-    cdef Point *point = first_of(arena, at)
-    cdef Point *end = &arena.points[arena.runs[at].end]
+    cdef Point *point = first_of(point_buffer, at)
+    cdef Point *end = &point_buffer.points[point_buffer.runs[at].end]
     while point < end and left:
         latest = max(latest, point.time_ns)
         point += 1
         left -= 1
     while run != NONE and left:
-        point = first_of(arena, run)
-        end = &arena.points[arena.runs[run].end]
+        point = first_of(point_buffer, run)
+        end = &point_buffer.points[point_buffer.runs[run].end]
         while point < end and left:
             left -= 1
             if point.time_ns <= latest:
@@ -373,24 +373,24 @@ cdef void insert_run(Arena arena, Node *metric, Py_ssize_t *next_run, Py_ssize_t
     link[0] = at
     if next_run[at] == NONE:
         metric.last = at
-        metric.last_ns = first_of(arena, at).time_ns
+        metric.last_ns = first_of(point_buffer, at).time_ns
 
 
 cdef int plan_request(
-    Arena arena, Level metrics, Level scopes, Level resources, Py_ssize_t *next_run
+    PointBuffer point_buffer, Level metrics, Level scopes, Level resources, Py_ssize_t *next_run
 ) except -1:
     """Number what there is and tell every run what comes after it in its metric."""
     cdef Py_ssize_t at, number, start = 0, start_size = 0
     cdef uint64_t time_ns  # 0: of a point that was encoded as a whole
     cdef Run *run
     cdef Node *metric
-    for at in range(arena.runs_count):
-        if at + FETCH_GROUP < arena.runs_count:
-            prefetch(arena.runs[at + FETCH_GROUP].group)
-        run = &arena.runs[at]
+    for at in range(point_buffer.runs_count):
+        if at + FETCH_GROUP < point_buffer.runs_count:
+            prefetch(point_buffer.runs[at + FETCH_GROUP].group)
+        run = &point_buffer.runs[at]
         next_run[at] = NONE
         if run.end > start:
-            time_ns = arena.points[start].time_ns
+            time_ns = point_buffer.points[start].time_ns
             number = metrics.number(run.group)
             if number == metrics.count:
                 metric = add_metric(<object>run.group, metrics, scopes, resources)
@@ -399,7 +399,7 @@ cdef int plan_request(
             else:
                 metric = &metrics.nodes[number]
                 if time_ns and metric.last_ns > time_ns:
-                    insert_run(arena, metric, next_run, at)
+                    insert_run(point_buffer, metric, next_run, at)
                 else:
                     next_run[metric.last] = at
                     metric.last = at
@@ -407,12 +407,12 @@ cdef int plan_request(
             metric.data_size += run.size - start_size
         start = run.end
         start_size = run.size
-    assert start == arena.count, "runs must tile the arena"
+    assert start == point_buffer.count, "runs must tile the arena"
     return 0
 
 
 cdef void put_in_order(
-    Arena arena, Level metrics, Level scopes, Level resources, Py_ssize_t *next_run,
+    PointBuffer point_buffer, Level metrics, Level scopes, Level resources, Py_ssize_t *next_run,
     Py_ssize_t *order
 ) noexcept:
     """List the runs as they will be written, the last one some more times, for looking ahead."""
@@ -435,7 +435,7 @@ cdef void put_in_order(
 
 
 cdef bytes write_request(
-    Arena arena, Level metrics, Level scopes, Level resources, Py_ssize_t *next_run,
+    PointBuffer point_buffer, Level metrics, Level scopes, Level resources, Py_ssize_t *next_run,
     Py_ssize_t *order
 ):
     """Write what was measured."""
@@ -462,7 +462,7 @@ cdef bytes write_request(
                 metric = &metrics.nodes[of_scope]
                 out = put(put_field(out, 0x12, metric.size), metric.head)
                 out = put_field(out, <unsigned char>metric.tag.data[0], metric.data_size)
-                out = write_runs(arena, out, metric.first, next_run, &order)
+                out = write_runs(point_buffer, out, metric.first, next_run, &order)
                 out = put(out, metric.tail)
                 of_scope = metric.following
             of_resource = scope.following
@@ -471,7 +471,7 @@ cdef bytes write_request(
 
 
 cdef char *write_runs(
-    Arena arena, char *out, Py_ssize_t at, Py_ssize_t *next_run, Py_ssize_t **order
+    PointBuffer point_buffer, char *out, Py_ssize_t at, Py_ssize_t *next_run, Py_ssize_t **order
 ) noexcept:
     """Write the points of one metric."""
     cdef Point *point
@@ -479,15 +479,15 @@ cdef char *write_runs(
     cdef Text coming
     cdef Py_ssize_t ahead
     while at != NONE:
-        prefetch(first_of(arena, order[0][FETCH_HEAD]).head)
-        coming = text_of(<bytes>first_of(arena, order[0][FETCH_REST]).head)
+        prefetch(first_of(point_buffer, order[0][FETCH_HEAD]).head)
+        coming = text_of(<bytes>first_of(point_buffer, order[0][FETCH_REST]).head)
         ahead = LINE // 2
         while ahead < coming.size:
             prefetch(coming.data + ahead)
             ahead += LINE
         order[0] += 1
-        point = first_of(arena, at)
-        end = &arena.points[arena.runs[at].end]
+        point = first_of(point_buffer, at)
+        end = &point_buffer.points[point_buffer.runs[at].end]
         while point < end:
             out = put(out, text_of(<bytes>point.head))
             if point.time_ns:

@@ -64,7 +64,7 @@ class _Head:
         self.room = VALUES_MAX
 
 
-class KnownFields(dict[bytes, KnownLabel]):
+class LabelInterner(dict[bytes, KnownLabel]):
     """What there is to know of a label field. One that is not there is read and remembered; raises
     OddFieldError."""
 

@@ -18,7 +18,7 @@ from libc.string cimport memcmp, memcpy
 
 from collections.abc import Mapping
 
-from relay.codec.remote_write.label_intern import KnownFields, LabelReaderStatistics, label_field
+from relay.codec.remote_write.label_intern import LabelInterner, LabelReaderStatistics, label_field
 from relay.codec.remote_write.v1 import parse_labels
 
 cdef extern from "Python.h":
@@ -276,7 +276,7 @@ cdef class SeriesLabels:
 Mapping.register(SeriesLabels)
 
 
-cdef class LabelReader:
+cdef class LabelParser:
     """:func:`~relay.codec.remote_write.v1.parse_labels` for many keys, with the same results and
     the same errors.
 
@@ -291,7 +291,7 @@ cdef class LabelReader:
     def __init__(self, *, labels_max, bytes_max):
         self.labels_max = labels_max
         self.bytes_max = bytes_max
-        self.known = KnownFields()
+        self.known = LabelInterner()
 
     cpdef SeriesLabels read(self, bytes key):
         """Read the labels of a key. Raises DecodeError where it is no label fields, SeriesFault

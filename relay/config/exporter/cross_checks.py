@@ -16,7 +16,7 @@ from relay.config.exporter.types import Authentication, ClientTls, Exporter, Sec
 from relay.config.yaml.document import Where
 from relay.config.yaml.fields import Report
 from relay.runtime.errors import SecretError
-from relay.runtime.event_loop import give_way
+from relay.runtime.event_loop import yield_to_loop
 from relay.selector.matchers import Selector
 from relay.selector.regex import compile_regex
 
@@ -42,7 +42,7 @@ def check_secrets(candidate: Candidate, secrets: SecretStore) -> None:
     exporter = candidate.exporter
 
     def value(ref: SecretRef, where: Where, default_key: str = "") -> str:
-        give_way()
+        yield_to_loop()
         if not ref.name:
             return ""  # faulty, and reported where it stands
         try:

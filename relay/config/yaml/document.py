@@ -38,7 +38,7 @@ from relay.config.yaml.source_positions import (
 )
 from relay.config.yaml.values import FAULTS_MAX, VALUES_MAX, Builder, UnreadableError
 from relay.runtime.errors import ConfigError, Fault
-from relay.runtime.event_loop import give_way
+from relay.runtime.event_loop import yield_to_loop
 
 __all__ = [
     "FAULTS_MAX",
@@ -217,7 +217,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 def read_documents(path: Path, *, bytes_max: int = FILE_BYTES_MAX) -> list[Document]:
     """The documents of a file; raises :class:`ConfigError` where it is not readable as UTF-8."""
-    give_way()
+    yield_to_loop()
     try:
         text = read_bounded(path, bytes_max=bytes_max).decode("utf-8-sig")
     except OSError as error:

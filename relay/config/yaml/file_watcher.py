@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from relay.runtime.errors import Fault
-from relay.runtime.event_loop import give_way
+from relay.runtime.event_loop import yield_to_loop
 
 FILES_MAX: Final = 100_000
 DIRECTORY_DEPTH_MAX: Final = 16
@@ -50,7 +50,7 @@ def manifest_files(
     may still be there.
     """
     # Thousands of files that are named one by one are looked at every other second: once each.
-    give_way()
+    yield_to_loop()
     try:
         found = os.stat(path)
     except OSError:
@@ -89,7 +89,7 @@ def _files_below(
 
 def signature(path: Path) -> Signature:
     """What tells this content of a file from another; of a link, what it leads to."""
-    give_way()
+    yield_to_loop()
     try:
         return _signature(os.stat(path))
     except OSError:

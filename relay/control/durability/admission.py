@@ -21,18 +21,18 @@ from typing import NamedTuple
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.control.durability.replay import Replay
-from relay.control.reconcile.reconciler import Fleet
+from relay.control.reconcile.reconciler import SinkReconciler
 from relay.control.time_slicing import Turns
-from relay.pipeline.batching.transaction import Taken
-from relay.pipeline.contract import Accepted, Tenant
-from relay.pipeline.engine import Engine
-from relay.pipeline.routing.tenancy import Origin
+from relay.pipeline.batching.transaction import AcceptedCounts
+from relay.pipeline.contract import IngestResult, Tenant
+from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.routing.tenancy import IngestPath
 from relay.runtime.errors import OverloadedError
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.storage.journal.journal import Journal
 from relay.storage.journal.record import Record
 
-BLAMELESS = frozenset(
+DROP_REASONS_NOT_SENDER_FAULT = frozenset(
     {"duplicate_timestamp", "histogram_float", "histogram_gauge", "histogram_schema"}
 )
 """Drop reasons that are no fault of the request's: counted, but without effect on the answer."""
@@ -40,7 +40,7 @@ BLAMELESS = frozenset(
 BLOCKED_RETRY_AFTER_S = 5
 MEMORY_RETRY_AFTER_S = 2
 
-RESAMPLE_PARTS = 64
+MEASURE_EVERY_FRACTION = 64
 """After every 64th part of the memory limit that has come in, sinks are looked at; and open batches
 are measured anew when they have grown by as much."""
 
@@ -60,7 +60,7 @@ class MemoryStatistics(NamedTuple):
         return self.queued_bytes + self.open_bytes + self.pending_bytes
 
 
-NO_MEMORY = MemoryStatistics()
+ZERO_MEMORY = MemoryStatistics()
 
 
 @dataclass(slots=True)  # not frozen: that would cost more than all else here
@@ -87,8 +87,8 @@ class _Arrival:
         )
 
 
-class Acceptance:
-    """Takes requests in; see :class:`relay.pipeline.contract.Accept`.
+class Admission:
+    """Takes requests in; see :class:`relay.pipeline.contract.IngestHandler`.
 
     ``queued`` counts what sinks have in memory, ``deliver`` takes the batches that a request
     sealed, ``origin_of`` tells what a request's path means, ``tick`` is the engine's clock in s.
@@ -96,20 +96,20 @@ class Acceptance:
 
     def __init__(  # noqa: PLR0913 - a composition point: every collaborator is named once, here
         self,
-        engine: Engine,
-        fleet: Fleet,
+        engine: MetricsPipeline,
+        reconciler: SinkReconciler,
         *,
         journal: Journal | None,
         replay: Replay | None,
         memory_bytes_max: int,
         queued: BufferedBytes,
         deliver: Callable[[Iterable[tuple[OpenBatch, SealedBatch]]], None],
-        origin_of: Callable[[Tenant | None], Origin],
+        origin_of: Callable[[Tenant | None], IngestPath],
         tick: Callable[[], float],
         turns: Turns | None = None,
     ) -> None:
         self._engine = engine
-        self._fleet = fleet
+        self._reconciler = reconciler
         self._journal = journal
         self._replay = replay
         self._memory_bytes_max = memory_bytes_max
@@ -135,8 +135,8 @@ class Acceptance:
         raw: bytes,
         encoding: str,
         protocol: WriteProtocol,
-    ) -> Accepted:
-        """Take in one decompressed request; see :class:`relay.pipeline.contract.Accept`."""
+    ) -> IngestResult:
+        """Take in one decompressed request; see :class:`relay.pipeline.contract.IngestHandler`."""
         self._check(len(body))
         origin = self._origin_of(tenant)
         arrival = _Arrival(tenant, now, raw, encoding, protocol)
@@ -147,7 +147,7 @@ class Acceptance:
             if probed is not None:
                 return _accepted(probed.taken, probed.dropped, probed.examples)
             self._check(len(body))  # while we waited, things may have changed
-        intake = await self._turns.run(
+        transaction = await self._turns.run(
             partial(
                 self._engine.ingest,
                 body,
@@ -156,19 +156,19 @@ class Acceptance:
                 origin=origin,
                 protocol=protocol,
             ),
-            lambda intake: self._deliver(intake.sealed),
+            lambda transaction: self._deliver(transaction.sealed),
         )
         del body  # while the journal writes, only what came over the wire is kept
-        if self._journal is not None and intake.wanted:
-            kept = await self._journal.append(arrival.record(intake.request))
+        if self._journal is not None and transaction.has_effect:
+            kept = await self._journal.append(arrival.record(transaction.request))
             if not kept:
-                self._unkept = max(self._unkept, intake.request)
-        return _accepted(intake.taken, intake.dropped, intake.examples)
+                self._unkept = max(self._unkept, transaction.request)
+        return _accepted(transaction.taken, transaction.dropped, transaction.examples)
 
     @property
     def waits_on_disk(self) -> bool:
         """Whether the next start will read again all of what waits to become points."""
-        return self._journal is not None and self._unkept < self._engine.low
+        return self._journal is not None and self._unkept < self._engine.low_watermark
 
     @property
     def crowded(self) -> bool:
@@ -187,12 +187,12 @@ class Acceptance:
     def measure(self) -> None:
         """Look at the open batches of all sinks; cheap enough for once a second, and nothing where
         they were empty and nothing has come in since."""
-        version = self._engine.positions.version
+        version = self._engine.offsets.version
         if not self._open_bytes and version == self._measured_version:
             return
         self._measured_version = version
         self._measured_grown = self._engine.grown
-        self._open_bytes = self._fleet.open_bytes()
+        self._open_bytes = self._reconciler.open_bytes()
 
     @property
     def _grown(self) -> int:
@@ -205,19 +205,19 @@ class Acceptance:
         """Refuse where there is no room; raises OverloadedError."""
         if self.stopping:
             raise OverloadedError("shutting down", retry_after_s=BLOCKED_RETRY_AFTER_S)
-        if self._fleet.blocked:
+        if self._reconciler.blocked:
             raise OverloadedError(
                 "the queue of a sink that must not lose data is full",
                 retry_after_s=BLOCKED_RETRY_AFTER_S,
             )
         self._unsampled_bytes += size
-        part = self._memory_bytes_max // RESAMPLE_PARTS
+        part = self._memory_bytes_max // MEASURE_EVERY_FRACTION
         if self._grown > part:
             self.measure()
         if self._unsampled_bytes > part:
             self._unsampled_bytes = 0
             # The fleet looks once a second, in which a fast sender fills any memory.
-            self._fleet.relieve_memory()
+            self._reconciler.relieve_memory()
         if self.memory().used_bytes + size > self._memory_bytes_max:
             raise OverloadedError(
                 "too much data is on its way already", retry_after_s=MEMORY_RETRY_AFTER_S
@@ -227,9 +227,15 @@ class Acceptance:
         return f"<Acceptance {self.memory().used_bytes}/{self._memory_bytes_max} bytes>"
 
 
-def _accepted(taken: Taken, dropped: Mapping[str, int], examples: Sequence[str]) -> Accepted:
-    faults = {reason: count for reason, count in dropped.items() if reason not in BLAMELESS}
-    return Accepted(
+def _accepted(
+    taken: AcceptedCounts, dropped: Mapping[str, int], examples: Sequence[str]
+) -> IngestResult:
+    faults = {
+        reason: count
+        for reason, count in dropped.items()
+        if reason not in DROP_REASONS_NOT_SENDER_FAULT
+    }
+    return IngestResult(
         taken.samples,
         faults,
         tuple(examples),

@@ -15,13 +15,13 @@ from relay.control.durability.histogram_layout_file import LayoutFile
 from relay.control.durability.learned_state import encode_knowledge
 from relay.control.durability.open_storage import OpenStorage
 from relay.control.durability.replay import Replay
-from relay.control.reconcile.reconciler import Fleet
-from relay.pipeline.engine import Engine
+from relay.control.reconcile.reconciler import SinkReconciler
+from relay.pipeline.engine import MetricsPipeline
 from relay.storage.journal.checkpoint import Checkpoint
-from relay.storage.journal.journal import Taught
+from relay.storage.journal.journal import LearnedState
 
 
-class Keeper:
+class Checkpointer:
     """Looks after a journal; :meth:`keep` is called over and over.
 
     From the start on the engine knows what an earlier process has left.
@@ -29,13 +29,13 @@ class Keeper:
 
     def __init__(
         self,
-        engine: Engine,
-        fleet: Fleet,
+        engine: MetricsPipeline,
+        reconciler: SinkReconciler,
         storage: OpenStorage,
         replay: Replay,
     ) -> None:
         self._engine = engine
-        self._fleet = fleet
+        self._reconciler = reconciler
         self._journal = storage.journal
         self._path = storage.path
         self._layouts = LayoutFile(storage.path, engine.assembly)
@@ -43,12 +43,12 @@ class Keeper:
         self.saved: Checkpoint | None = None
         """The last one that was given to the journal."""
         self._saved_state: tuple[int, ...] | None = None
-        delta_state_file.take(self._path, engine.deltas)
+        delta_state_file.load_and_delete(self._path, engine.deltas)
         self._layouts.take()
 
     async def leave(self) -> None:
         """Write down what the next process is to know; nothing may be ingested behind it."""
-        delta_state_file.leave(self._path, self._engine.deltas)
+        delta_state_file.save(self._path, self._engine.deltas)
         await self._layouts.leave()
 
     def keep(self, tick: float) -> None:
@@ -60,27 +60,27 @@ class Keeper:
         extent = self._journal.extent
         if extent.bytes > self._journal.bytes_max // 2:
             # Whoever still holds what is in the older half has to store it.
-            self._fleet.spill_below(extent.position_after(extent.bytes // 2))
+            self._reconciler.spill_below(extent.position_after(extent.bytes // 2))
 
     def checkpoint(self) -> Checkpoint:
         """How far each sink is at this moment."""
-        positions = self._engine.positions
-        following = positions.following
+        offsets = self._engine.offsets
+        following = offsets.following
         named, rest = self._engine.named()
-        lows = self._replay.raised(self._fleet.lows(following, limit=rest))
-        return Checkpoint(following, lows, following, tuple(named), positions.reach)
+        lows = self._replay.raised(self._reconciler.lows(following, limit=rest))
+        return Checkpoint(following, lows, following, tuple(named), offsets.reach)
 
-    def taught(self) -> Taught | None:
+    def taught(self) -> LearnedState | None:
         """What requests have taught; None where it is saved already."""
-        version = self._engine.learned
+        version = self._engine.metadata_version
         if version == self._journal.saved_version:
             return None
-        return Taught(version, encode_knowledge(self._engine.knowledge()))
+        return LearnedState(version, encode_knowledge(self._engine.export_metadata()))
 
     def _save(self, state: tuple[int, ...]) -> None:
         checkpoint = self.checkpoint()
         if checkpoint != self.saved:
-            low = self._engine.positions.reach
+            low = self._engine.offsets.reach
             if not self._journal.tidy(checkpoint, low=low, knowledge=self.taught()):
                 return  # still busy with the one before
             self.saved = checkpoint
@@ -90,10 +90,10 @@ class Keeper:
         """Whatever moves when a checkpoint does."""
         engine = self._engine
         return (
-            engine.positions.version,
-            engine.low,
-            engine.learned,
-            self._fleet.revision,
+            engine.offsets.version,
+            engine.low_watermark,
+            engine.metadata_version,
+            self._reconciler.revision,
             self._replay.active,
         )
 

@@ -23,7 +23,7 @@ _log = logging.getLogger("relay.control.durability")
 NAME = "deltas"
 
 
-def take(directory: Path, deltas: DeltaStore) -> None:
+def load_and_delete(directory: Path, deltas: DeltaStore) -> None:
     """Let deltas go on where they stood, if the relay was stopped in good order."""
     path = directory / NAME
     try:
@@ -36,7 +36,7 @@ def take(directory: Path, deltas: DeltaStore) -> None:
         _log.error("deltas begin anew: %s cannot be used: %s", path, error)
 
 
-def leave(directory: Path, deltas: DeltaStore) -> None:
+def save(directory: Path, deltas: DeltaStore) -> None:
     """Write down where deltas stand; nothing may be ingested behind it."""
     path = directory / NAME
     fresh = path.with_suffix(".new")

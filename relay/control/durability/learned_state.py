@@ -13,7 +13,7 @@ from relay.pipeline.metrics.metadata.metric_types import NOTHING_SAID, FamilyMet
 from relay.pipeline.metrics.metadata.project_types import KnownFamily
 from relay.pipeline.metrics.translate.target_info import TargetInfo
 from relay.pipeline.statistics import Knowledge
-from relay.selector.inventory.info_series import Claim, StreamKey
+from relay.selector.inventory.info_series import InfoSeriesClaim, StreamKey
 from relay.storage.journal.checkpoint import seal, unseal
 
 _MAGIC = b"relay-knowledge"
@@ -88,7 +88,7 @@ def decode_knowledge(data: bytes) -> Knowledge | None:
     return Knowledge(
         families,
         [
-            Claim(StreamKey(one.project, one.kind, one.namespace, one.name), one.labels)
+            InfoSeriesClaim(StreamKey(one.project, one.kind, one.namespace, one.name), one.labels)
             for one in document.claims
         ],
         [

@@ -14,7 +14,7 @@ from relay.pipeline.statistics import Knowledge
 from relay.runtime.errors import ConfigError, Fault
 from relay.sink.spill.store import QueueStore
 from relay.storage.journal.checkpoint import Checkpoint
-from relay.storage.journal.journal import Journal, Taught
+from relay.storage.journal.journal import Journal, LearnedState
 from relay.storage.log.data_directory import DataDirectory
 from relay.storage.log.filesystem import Disk
 from relay.storage.log.frame import FormatError
@@ -70,7 +70,7 @@ class OpenStorage:
         return troubles
 
     async def close(
-        self, checkpoint: Checkpoint | None, *, low: int, knowledge: Taught | None
+        self, checkpoint: Checkpoint | None, *, low: int, knowledge: LearnedState | None
     ) -> None:
         """Store what is left to store, save the last checkpoint (None: there is none), let go."""
         await self.store.close()

@@ -24,12 +24,12 @@ from functools import partial
 from relay.codec.compression import SenderEncoding, decompress
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
 from relay.codec.remote_write.v1 import WriteProtocol
-from relay.control.reconcile.reconciler import Fleet, SinkKey
+from relay.control.reconcile.reconciler import SinkKey, SinkReconciler
 from relay.control.time_slicing import Turns
 from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
 from relay.pipeline.contract import Tenant
-from relay.pipeline.engine import Engine
-from relay.pipeline.routing.tenancy import Origin
+from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.routing.tenancy import IngestPath
 from relay.pipeline.statistics import Probed, Replayed
 from relay.runtime.errors import OverloadedError, WireError
 from relay.sink.worker import SinkWorker
@@ -60,7 +60,7 @@ class ReplayStatistics:
     left_bytes: int = 0
 
 
-NO_REPLAY = ReplayStatistics()
+IDLE_REPLAY = ReplayStatistics()
 
 
 class Replay:
@@ -69,19 +69,19 @@ class Replay:
 
     def __init__(  # noqa: PLR0913 - a composition point: every collaborator is named once, here
         self,
-        engine: Engine,
-        fleet: Fleet,
+        engine: MetricsPipeline,
+        reconciler: SinkReconciler,
         journal: Journal,
         checkpoint: Checkpoint,
         *,
         deliver: Callable[[Iterable[tuple[OpenBatch, SealedBatch]]], None],
         crowded: Callable[[], bool],
-        origin_of: Callable[[Tenant | None], Origin],
+        origin_of: Callable[[Tenant | None], IngestPath],
         tick: Callable[[], float],
         turns: Turns | None = None,
     ) -> None:
         self._engine = engine
-        self._fleet = fleet
+        self._reconciler = reconciler
         self._journal = journal
         self._checkpoint = checkpoint
         self._deliver = deliver
@@ -89,7 +89,7 @@ class Replay:
         self._origin_of = origin_of
         self._tick = tick
         self._turns = turns or Turns()
-        self._restored = fleet.restored_lows()
+        self._restored = reconciler.restored_lows()
         self._lows: dict[OpenBatch, int] = {}
         self._cursor = Cursor()
         self._next_position = journal.extent.next_position
@@ -98,7 +98,7 @@ class Replay:
         self._requests = 0
         self._undecodable = 0
         self._say_who_is_absent()
-        lows = self.raised(fleet.lows(0)).values()
+        lows = self.raised(reconciler.lows(0)).values()
         named = [WaitingEntry(*entry) for entry in checkpoint.waiting]
         floor = min((min(low) for low in lows), default=self._next_position)
         oldest = min(floor, *(entry.first for entry in named), self._next_position)
@@ -108,7 +108,7 @@ class Replay:
             oldest = min(oldest, checkpoint.start)
         ceiling = max((max(low) for low in lows), default=0)
         self._start = max(oldest, journal.extent.first_position)
-        engine.positions.advance(min(self._start, self._next_position))
+        engine.offsets.advance(min(self._start, self._next_position))
         self.active = self._start < self._next_position
         if self.active:
             ceiling = max(ceiling, checkpoint.next)
@@ -126,7 +126,7 @@ class Replay:
         try:
             await self._journal.settled()
             await self._read_to_end()
-            self._engine.positions.advance(self._next_position)
+            self._engine.offsets.advance(self._next_position)
             self._deliver(self._engine.end_replay(self._tick()))
             self.active = False
         finally:
@@ -139,7 +139,7 @@ class Replay:
         body: bytes,
         record: Callable[[int], Record],
         *,
-        origin: Origin,
+        origin: IngestPath,
         now: float,
         protocol: WriteProtocol,
     ) -> Probed | None:
@@ -147,7 +147,7 @@ class Replay:
         and the request is to be taken in as always.
 
         ``record`` makes the journal's record of it under a position. Raises like
-        :meth:`Engine.ingest`, and OverloadedError where the journal cannot keep it.
+        :meth:`MetricsPipeline.ingest`, and OverloadedError where the journal cannot keep it.
         """
         while True:
             try:
@@ -158,7 +158,8 @@ class Replay:
             if not self.active:
                 return None
             probed = await self._turns.run(
-                partial(self._engine.probe, body, now=now, origin=origin, protocol=protocol), _done
+                partial(self._engine.dry_run, body, now=now, origin=origin, protocol=protocol),
+                _done,
             )
             if self._gate.is_set() and self.active:  # they may have moved while that took turns
                 break
@@ -183,7 +184,7 @@ class Replay:
         """Name the sinks that had not finished what is in the journal, and do not run: what it is
         of theirs nobody can tell without their selectors. What came after the checkpoint was
         everybody's, whom it does not name either."""
-        running = self._fleet.lows(0)
+        running = self._reconciler.lows(0)
         first = self._journal.extent.first_position
         for key, lows in self._checkpoint.lows.items():
             requests = self._next_position - max(min(lows), first)
@@ -221,7 +222,7 @@ class Replay:
                 return
 
     async def _process(self, record: Record) -> None:
-        if record.position < self._engine.positions.following:
+        if record.position < self._engine.offsets.following:
             _log.error("position %d stands in the journal twice; skipped", record.position)
             return
         try:
@@ -253,23 +254,23 @@ class Replay:
 
     def _hand_on(self, replayed: Replayed) -> None:
         for batch, points in replayed.withheld:
-            self._fleet.discard(batch, points)
-        self._deliver(replayed.intake.sealed)
+            self._reconciler.discard(batch, points)
+        self._deliver(replayed.transaction.sealed)
 
     def _low(self, batch: OpenBatch) -> int:
         low = self._lows.get(batch)
         if low is None:
-            worker = batch.owner
+            worker = batch.sink
             assert isinstance(worker, SinkWorker)
-            lanes = self._known(worker.exporter_id, worker.sink_id, len(worker.lanes))
-            low = self._lows[batch] = lanes[batch.lane]
+            shards = self._known(worker.exporter_id, worker.sink_id, len(worker.shards))
+            low = self._lows[batch] = shards[batch.shard]
         return low
 
-    def _known(self, exporter: str, sink: str, lanes: int) -> tuple[int, ...]:
+    def _known(self, exporter: str, sink: str, shards: int) -> tuple[int, ...]:
         """What each lane had finished before the start: by the checkpoint, or by its queue."""
-        saved = self._checkpoint.low(exporter, sink, lanes=lanes)
+        saved = self._checkpoint.low(exporter, sink, shards=shards)
         restored = self._restored.get((exporter, sink), ())
-        if len(restored) != lanes:
+        if len(restored) != shards:
             return saved
         return _higher(saved, restored)
 

@@ -23,17 +23,17 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 
-from relay.codec.otlp.batch import OpenBatch, room_of
+from relay.codec.otlp.batch import OpenBatch, memory_bytes_of
 from relay.config.exporter.types import Exporter, Sink
 from relay.control.reconcile.diff import Changes, Differences, compare
-from relay.control.reconcile.sink_entry import Fittings, SinkRecord, Survey, farewell
+from relay.control.reconcile.sink_entry import SinkDependencies, SinkEntry, SinksSnapshot, farewell
 from relay.control.reconcile.sink_report import SinkReport, sum_ledgers
 from relay.control.time_slicing import Turns
-from relay.pipeline.engine import Engine
-from relay.pipeline.routing.match_set import SinkTally, Target, TargetOptions
+from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.routing.match_set import OutputOptions, SinkCounter, SinkOutputSpec
 from relay.pipeline.routing.router import Sources
 from relay.runtime import gc_pacing
-from relay.sink.eviction import Arbiter
+from relay.sink.eviction import Evictor
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.reporting.ledger import LedgerStatistics
 from relay.sink.spill.orphans import StoredQueue
@@ -49,21 +49,19 @@ UPKEEP_SLICES = 10
 """In so many parts, because ten thousand sinks at once would hold up senders."""
 
 SLICE_S = 0.002
-"""How long changes are applied, or accounts drawn up, before whoever waits for the loop has a
-turn."""
+"""Longest stretch of work before the event loop has a turn, s."""
 
 BIG_CHANGE = 1_000
-"""So many exporters are too much for the collector of garbage to look at over and over."""
+"""Exporters in one change from which on the garbage collector is paced."""
 
 SinkKey = tuple[str, str]
 """Exporter's id and sink's name."""
 
-
-MakeWorker = Callable[[Exporter, Sink, Fittings], SinkWorker]
+MakeWorker = Callable[[Exporter, Sink, SinkDependencies], SinkWorker]
 """Builds the worker of one sink, not started."""
 
 
-class Fleet:
+class SinkReconciler:
     """Keeps workers and routes in step with the exporters. Lives on the event loop.
 
     Without ``store`` everything is kept in memory only. ``memory`` is what all sinks together have
@@ -72,7 +70,7 @@ class Fleet:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: MetricsPipeline,
         make_worker: MakeWorker,
         *,
         drain_timeout_s: float,
@@ -86,17 +84,17 @@ class Fleet:
         self._make_worker = make_worker
         self._drain_timeout_s = drain_timeout_s
         self._store = store
-        self._arbiter = Arbiter(
+        self._evictor = Evictor(
             self._members,
             store=store,
             memory=memory or BufferedBytes(),
             memory_bytes_max=memory_bytes_max,
         )
-        self._low_limit = low_limit or (lambda: engine.low)
+        self._low_limit = low_limit or (lambda: engine.low_watermark)
         self._settled = settled or Turns().settled
         self._exporters: dict[str, Exporter] = {}
-        self._records: dict[SinkKey, SinkRecord] = {}
-        self._departing: dict[SinkKey, SinkRecord] = {}
+        self._records: dict[SinkKey, SinkEntry] = {}
+        self._departing: dict[SinkKey, SinkEntry] = {}
         self._departed: list[LedgerStatistics] = []
         self._retirements: set[asyncio.Task[None]] = set()
         self._finishing: dict[SinkWorker, asyncio.Task[None]] = {}
@@ -137,7 +135,7 @@ class Fleet:
             await self._settled()
             step(wanted[name] if name in wanted else self._exporters[name])
             if time.monotonic() >= slice_end:
-                gc_pacing.look()
+                gc_pacing.collect_young()
                 # As long for others; to begin with, for the tasks of sinks that come and go.
                 await asyncio.sleep(SLICE_S)
                 slice_end = time.monotonic() + SLICE_S
@@ -149,7 +147,7 @@ class Fleet:
         self._unkept += len(differences.added) + len(differences.changed)
         if self._unkept >= BIG_CHANGE:
             self._unkept = 0
-            gc_pacing.keep()
+            gc_pacing.freeze_survivors()
         return Changes(differences.added, differences.changed, differences.removed)
 
     def reread_secrets(self, namespaces: Collection[tuple[str, str]] | None = None) -> None:
@@ -191,13 +189,13 @@ class Fleet:
 
     def reports(self) -> Iterator[SinkReport]:
         """The account of every sink, also of those that leave. Brings tallies up to date first."""
-        self._engine.router.fold()
+        self._engine.router.flush_counters()
         for record in self._records.values():
             yield record.report(removed=False)
         for record in self._departing.values():
             yield record.report(removed=True)
 
-    async def survey(self) -> Survey:
+    async def survey(self) -> SinksSnapshot:
         """All exporters and the account of every sink, in slices: ten thousand take 0.1 s.
 
         Each account is of one moment, not all of the same. Sinks that come or go meanwhile are
@@ -217,7 +215,7 @@ class Fleet:
                 await asyncio.sleep(0)
                 await self._settled()
                 slice_end = time.monotonic() + SLICE_S
-        return Survey(exporters, tuple(reports), departed)
+        return SinksSnapshot(exporters, tuple(reports), departed)
 
     def departed(self) -> LedgerStatistics:
         """The account of all sinks that were removed and are gone."""
@@ -228,8 +226,8 @@ class Fleet:
         # Asked for after every dozen of requests: only the sum itself is drawn up anew. Those of
         # sinks that were removed are empty.
         if self._open is None:
-            self._open = [one for record in self._records.values() for one in record.worker.lanes]
-        return room_of(self._open)
+            self._open = [one for record in self._records.values() for one in record.worker.shards]
+        return memory_bytes_of(self._open)
 
     def lows(self, following: int, *, limit: int | None = None) -> dict[SinkKey, tuple[int, ...]]:
         """For each lane of each sink, the oldest position that it has neither dealt with nor on
@@ -241,10 +239,10 @@ class Fleet:
             found[key] = tuple(
                 min(
                     oldest,
-                    batch.oldest if batch.count else oldest,
+                    batch.oldest_offset if batch.count else oldest,
                     oldest if limit is None else limit,
                 )
-                for oldest, batch in zip(queued, record.worker.lanes, strict=True)
+                for oldest, batch in zip(queued, record.worker.shards, strict=True)
             )
         return found
 
@@ -256,21 +254,23 @@ class Fleet:
     def discard(self, batch: OpenBatch, points: int) -> None:
         """Points that were matched once more in a replay are not the batch's sink's to account
         for."""
-        worker = batch.owner
+        worker = batch.sink
         assert isinstance(worker, SinkWorker)
         self._records[worker.exporter_id, worker.sink_id].tally.points -= points
 
     def relieve_memory(self) -> None:
         """Let the largest store what they have in memory, or give way, where it is too much."""
-        self._arbiter.relieve_memory()
+        self._evictor.relieve_memory()
 
     def spill_below(self, position: int) -> None:
         """Begin to put on disk whatever holds a position below this one."""
         for record in self._records.values():
             worker = record.worker
-            old = [batch for batch in worker.lanes if batch.count and batch.oldest < position]
+            old = [
+                batch for batch in worker.shards if batch.count and batch.oldest_offset < position
+            ]
             for batch, sealed in self._engine.flush(old):
-                worker.offer(sealed, batch.lane)
+                worker.offer(sealed, batch.shard)
             if min(worker.oldest_positions(position)) < position:
                 worker.save(at_once=True)
 
@@ -317,7 +317,7 @@ class Fleet:
         name = exporter.id
         del self._exporters[name]
         self._engine.remove_exporter(name)
-        self._engine.router.forget(name)
+        self._engine.router.drop_caches(name)
         for sink in exporter.sinks:
             self._retire((name, sink.name))
 
@@ -325,7 +325,7 @@ class Fleet:
         """Start the sinks of a new exporter, or give those of a changed one their new
         configuration; return the sources as they are to be routed."""
         known = {sink.name: sink for sink in before.sinks} if before else {}
-        targets: dict[str, Target] = {}
+        targets: dict[str, SinkOutputSpec] = {}
         for sink in exporter.sinks:
             record = self._records.get((exporter.id, sink.name))
             old = known.pop(sink.name, None)
@@ -336,7 +336,7 @@ class Fleet:
                 record.worker.reconfigure(sink)
                 self._note_configured(record.worker)
             record.worker.identify(owner_of(exporter, sink))
-            targets[sink.name] = Target(record.tally, record.worker.lanes, _options(sink))
+            targets[sink.name] = SinkOutputSpec(record.tally, record.worker.shards, _options(sink))
         for name in known:
             self._retire((exporter.id, name))
         return [
@@ -348,22 +348,22 @@ class Fleet:
             for source in exporter.sources
         ]
 
-    def _add_sink(self, exporter: Exporter, sink: Sink) -> SinkRecord:
+    def _add_sink(self, exporter: Exporter, sink: Sink) -> SinkEntry:
         key, owner = (exporter.id, sink.name), owner_of(exporter, sink)
         record = self._departing.pop(key, None)
         if record is not None and not record.worker.parted and owner.may_adopt(record.owner):
             self._take_back(record, sink)
             return self._enlist(key, record)
-        fittings = Fittings(
+        dependencies = SinkDependencies(
             self._store.claim(owner) if self._store is not None else None,
-            self._arbiter.make_room,
+            self._evictor.make_room,
             self._low_limit,
             self._wake,
         )
-        worker = self._make_worker(exporter, sink, fittings)
+        worker = self._make_worker(exporter, sink, dependencies)
         if record is None:
-            tally = SinkTally(*key, exporter.project or exporter.id)
-            record = SinkRecord(tally, worker, owner)
+            tally = SinkCounter(*key, exporter.project or exporter.id)
+            record = SinkEntry(tally, worker, owner)
         else:
             record.leaving.append(record.worker)
             record.worker, record.owner = worker, owner
@@ -380,7 +380,7 @@ class Fleet:
         worker.start()
         return self._enlist(key, record)
 
-    def _take_back(self, record: SinkRecord, sink: Sink) -> None:
+    def _take_back(self, record: SinkEntry, sink: Sink) -> None:
         """A sink is back before it was gone: it goes on with its queue."""
         worker = record.worker
         task = self._finishing.pop(worker)
@@ -392,7 +392,7 @@ class Fleet:
             extra={"exporter": record.tally.exporter, "sink": record.tally.sink},
         )
 
-    def _enlist(self, key: SinkKey, record: SinkRecord) -> SinkRecord:
+    def _enlist(self, key: SinkKey, record: SinkEntry) -> SinkEntry:
         self._records[key] = record
         self._wake(record.worker)
         self._note_configured(record.worker)
@@ -419,8 +419,8 @@ class Fleet:
         self._retirements.add(task)
         task.add_done_callback(self._retirements.discard)
 
-    async def _finish(self, key: SinkKey, record: SinkRecord, worker: SinkWorker) -> None:
-        left = await worker.leave(self._drain_timeout_s)
+    async def _finish(self, key: SinkKey, record: SinkEntry, worker: SinkWorker) -> None:
+        left = await worker.remove(self._drain_timeout_s)
         self._finishing.pop(worker, None)
         self._awake.pop(worker, None)
         record.tally.points -= left
@@ -446,8 +446,8 @@ class Fleet:
         self._open = None
 
     def _flush(self, worker: SinkWorker) -> None:
-        for batch, sealed in self._engine.flush(worker.lanes):
-            worker.offer(sealed, batch.lane)
+        for batch, sealed in self._engine.flush(worker.shards):
+            worker.offer(sealed, batch.shard)
 
     def _wake(self, worker: SinkWorker) -> None:
         self._awake[worker] = None
@@ -460,7 +460,7 @@ class Fleet:
             _log.warning(
                 "queue on disk of a sink that did not come back: deleted", extra=_told(queue)
             )
-        self._arbiter.relieve_disk()
+        self._evictor.relieve_disk()
 
     async def _look_after(self) -> None:
         while True:
@@ -472,7 +472,7 @@ class Fleet:
                 self.relieve_memory()
                 for worker in workers[number * size : (number + 1) * size]:
                     try:
-                        if not worker.upkeep():
+                        if not worker.tick():
                             self._awake.pop(worker, None)
                     except Exception:
                         _log.exception("%r: bug in the relay", worker)
@@ -487,11 +487,11 @@ def _told(queue: StoredQueue) -> dict[str, object]:
     return {"exporter": exporter, "sink": sink, "points": queue.points}
 
 
-def _options(sink: Sink) -> TargetOptions:
+def _options(sink: Sink) -> OutputOptions:
     """What the pipeline must know of a sink."""
     otlp = sink.otlp
     kinds, keeps = otlp.unsupported_kinds, otlp.keeps_target_labels
-    return TargetOptions(otlp.temporality, otlp.promoted_labels, kinds, keeps)
+    return OutputOptions(otlp.temporality, otlp.promoted_labels, kinds, keeps)
 
 
 def _same_delivery(old: Sink, new: Sink) -> bool:

@@ -25,9 +25,9 @@ from relay.config.inventory_manifests import InventoryFiles, InventoryLoad
 from relay.config.settings.settings import Settings
 from relay.config.yaml.file_watcher import SETTLE_S
 from relay.control.reconcile.diff import Changes, Differences
-from relay.control.reconcile.reconciler import Fleet
+from relay.control.reconcile.reconciler import SinkReconciler
 from relay.runtime.errors import ConfigError, Fault
-from relay.runtime.event_loop import aside
+from relay.runtime.event_loop import run_in_thread
 from relay.selector.inventory.store import ManifestIndex
 
 _log = logging.getLogger("relay.control.reconcile")
@@ -66,7 +66,7 @@ class Reloader:
     def __init__(
         self,
         settings: Settings,
-        fleet: Fleet,
+        reconciler: SinkReconciler,
         set_inventory: Callable[[ManifestIndex], Awaitable[None]],
         *,
         clock: Callable[[], float] = time.time,
@@ -80,7 +80,7 @@ class Reloader:
         self._inventory_files = InventoryFiles(settings.inventory.manifests)
         self._inventory = InventoryLoad()
         self._interval_s = settings.watch.interval_s
-        self._fleet = fleet
+        self._reconciler = reconciler
         self._set_inventory = set_inventory
         self._clock = clock
         self._loaded = LoadResult((), (), SecretStore())
@@ -105,8 +105,8 @@ class Reloader:
     async def start(self) -> None:
         """Bring everything into service. Raises ConfigError where nothing could run at all."""
         async with self._lock:
-            inventory = await aside(self._inventory_files.load)
-            loaded = await aside(self._manifests.load)
+            inventory = await run_in_thread(self._inventory_files.load)
+            loaded = await run_in_thread(self._manifests.load)
             if loaded.faults and not loaded.exporters:
                 raise ConfigError(loaded.faults)
             await self._take_inventory(inventory)
@@ -116,9 +116,9 @@ class Reloader:
         """Read what has changed and apply it, at once."""
         async with self._lock:
             try:
-                await self._take_inventory(await aside(self._inventory_files.load))
-                changes = await self._apply(await aside(self._manifests.load))
-                self._fleet.reread_secrets()  # mounted ones too: who asks expects it
+                await self._take_inventory(await run_in_thread(self._inventory_files.load))
+                changes = await self._apply(await run_in_thread(self._manifests.load))
+                self._reconciler.reread_secrets()  # mounted ones too: who asks expects it
             except Exception:
                 self._fail()
                 raise
@@ -162,10 +162,10 @@ class Reloader:
             return inventory, loaded, rotated, time.thread_time() - started
 
         async with self._lock:
-            inventory, loaded, rotated, took_s = await aside(look)
+            inventory, loaded, rotated, took_s = await run_in_thread(look)
             await self._take_inventory(inventory)
             if rotated is None or rotated:
-                self._fleet.reread_secrets(rotated)
+                self._reconciler.reread_secrets(rotated)
                 _log.info("mounted secrets have changed and are read again")
             if loaded is not None:
                 self._said(await self._apply(loaded))
@@ -173,17 +173,17 @@ class Reloader:
 
     async def _apply(self, loaded: LoadResult) -> Changes:
         def compare() -> tuple[LoadResult, Differences]:
-            wanted = keep_last_good(self._fleet.exporters, loaded)
-            return wanted, self._fleet.compare(wanted.exporters)
+            wanted = keep_last_good(self._reconciler.exporters, loaded)
+            return wanted, self._reconciler.compare(wanted.exporters)
 
         started = time.monotonic()
-        wanted, differences = await aside(compare)
+        wanted, differences = await run_in_thread(compare)
         self._report(wanted, differences)
         self._loaded = wanted
-        changes = await self._fleet.apply(differences)
-        self._fleet.keep_orphans(complete=not wanted.faults)
+        changes = await self._reconciler.apply(differences)
+        self._reconciler.keep_orphans(complete=not wanted.faults)
         if wanted.renewed:
-            self._fleet.reread_secrets(wanted.renewed)
+            self._reconciler.reread_secrets(wanted.renewed)
         if changes:
             self._added += len(changes.added)
             self._changed += len(changes.changed)
@@ -210,7 +210,7 @@ class Reloader:
                     "seconds": round(self._applied_in_s, 3),
                 },
             )
-            if changes.removed and not any(True for _ in self._fleet.exporters):
+            if changes.removed and not any(True for _ in self._reconciler.exporters):
                 _log.warning("no exporter is left: what is received goes to nobody")
         return changes
 

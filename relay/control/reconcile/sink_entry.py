@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from relay.config.exporter.types import Exporter
 from relay.control.reconcile.sink_report import SinkReport, sum_ledgers, sum_queues
-from relay.pipeline.routing.match_set import SinkTally
+from relay.pipeline.routing.match_set import SinkCounter
 from relay.sink.reporting.ledger import LedgerStatistics
 from relay.sink.spill.owner import Owner
 from relay.sink.spill.store import SinkStore
@@ -16,7 +16,7 @@ from relay.sink.worker import SinkWorker
 
 
 @dataclass(frozen=True, slots=True)
-class Fittings:
+class SinkDependencies:
     """What the fleet gives a sink's worker: its part of the disk, or None; whom to ask before it
     stores; the oldest position that the pipeline holds; whom to tell that it needs upkeep again."""
 
@@ -27,7 +27,7 @@ class Fittings:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class SinksSnapshot:
     """All exporters, the accounts of their sinks, and that of all sinks that are gone."""
 
     exporters: tuple[Exporter, ...]
@@ -36,11 +36,11 @@ class Survey:
 
 
 @dataclass(slots=True, eq=False)
-class SinkRecord:
+class SinkEntry:
     """``worker`` serves the sink of ``owner`` now; ``leaving`` are those of before it was removed
     and added again, ``past`` the ledgers of those that have ended."""
 
-    tally: SinkTally
+    tally: SinkCounter
     worker: SinkWorker
     owner: Owner
     leaving: list[SinkWorker] = field(default_factory=list)
@@ -55,10 +55,10 @@ class SinkRecord:
         """The sink's account at this moment."""
         workers, points, since = self.workers, 0, math.inf
         for worker in workers:
-            for lane in worker.lanes:
-                if lane.count:
-                    points += lane.count
-                    since = min(since, lane.opened_at)
+            for shard in worker.shards:
+                if shard.count:
+                    points += shard.count
+                    since = min(since, shard.opened_at)
         statistics = [worker.statistics() for worker in workers]
         ages = [one.oldest_point_age_s for one in statistics if one.oldest_point_age_s is not None]
         return SinkReport(

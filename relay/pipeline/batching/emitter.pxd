@@ -1,24 +1,24 @@
 # What streams.py is compiled with.
 cimport cython
 
-from relay.pipeline.routing.match_set cimport SinkTally
+from relay.pipeline.routing.match_set cimport SinkCounter
 from relay.codec.otlp.batch cimport OpenBatch
 
 
-cdef class Outlet:
+cdef class SinkOutput:
     cdef public OpenBatch batch
-    cdef public SinkTally tally
+    cdef public SinkCounter tally
 
 
-cdef class Emission:
-    cdef public object intake
+cdef class Emitter:
+    cdef public object transaction
     cdef public object origin
     cdef public long long own
     cdef public long long position
     cdef public double tick
     cdef public object gate
     cdef public bint collecting
-    cdef object _positions
+    cdef object _offsets
     cdef Py_ssize_t _held
     cdef list _taken
     cdef list _released
@@ -37,8 +37,8 @@ cdef class Stream:
     cdef public object drops
     cdef public object delta
 
-    cpdef bint push(self, object point, object origin, Emission emission, Py_ssize_t samples=*)
-    cpdef push_body(self, bytes body, object origin, Emission emission, Py_ssize_t samples)
+    cpdef bint push(self, object point, object origin, Emitter emitter, Py_ssize_t samples=*)
+    cpdef push_body(self, bytes body, object origin, Emitter emitter, Py_ssize_t samples)
 
-    @cython.locals(outlet=Outlet, tally=SinkTally)
-    cpdef _append(self, bytes encoded, object origin, Emission emission, Py_ssize_t samples)
+    @cython.locals(outlet=SinkOutput, tally=SinkCounter)
+    cpdef _append(self, bytes encoded, object origin, Emitter emitter, Py_ssize_t samples)

@@ -13,11 +13,17 @@ from typing import Protocol
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.data_points import NumberPoint, Point, encode_point, wrap_point
 from relay.codec.otlp.metrics import MetricGroup, prefix_attributes
-from relay.pipeline.batching.transaction import Extra, Intake, Origin, append, leave
+from relay.pipeline.batching.transaction import (
+    BatchTransaction,
+    IngestMark,
+    SampleExtras,
+    append_point,
+    end_runs,
+)
 from relay.pipeline.batching.unfinished import ReplayGate
-from relay.pipeline.batching.watermark import Positions
+from relay.pipeline.batching.watermark import OffsetTracker
 from relay.pipeline.drop_counters import DropTable
-from relay.pipeline.routing.match_set import SinkTally
+from relay.pipeline.routing.match_set import SinkCounter
 from relay.pipeline.routing.route import Route
 
 
@@ -34,12 +40,12 @@ class Delta(Protocol):
         ...
 
 
-class Outlet:
+class SinkOutput:
     """One lane of one sink, and the count of the points that were made for that sink."""
 
     __slots__ = ("batch", "tally")
 
-    def __init__(self, batch: OpenBatch, tally: SinkTally) -> None:
+    def __init__(self, batch: OpenBatch, tally: SinkCounter) -> None:
         self.batch = batch
         self.tally = tally
 
@@ -47,12 +53,12 @@ class Outlet:
 class Settles(Protocol):
     """Holds sets of samples back until they are complete."""
 
-    def settle(self, emission: Emission, at_end: bool = False) -> None:
+    def settle(self, emitter: Emitter, at_end: bool = False) -> None:
         """Send what is complete; ``at_end`` of a request."""
         ...
 
 
-class Emission:
+class Emitter:
     """One round in which finished points enter batches: the end of a request, or a deadline.
 
     ``origin`` is that of the sample that is looked at, and ``position`` its position: the
@@ -64,34 +70,34 @@ class Emission:
 
     __slots__ = (
         "_held",
-        "_positions",
+        "_offsets",
         "_released",
         "_taken",
         "_unsettled",
         "collecting",
         "gate",
-        "intake",
         "origin",
         "own",
         "position",
         "tick",
+        "transaction",
     )
 
     def __init__(
         self,
-        intake: Intake,
-        positions: Positions,
+        transaction: BatchTransaction,
+        offsets: OffsetTracker,
         tick: float,
         gate: ReplayGate | None = None,
         collecting: bool = False,
     ) -> None:
-        self.intake = intake
-        self.origin = Origin(intake.request, intake.now)
-        self.own = self.position = intake.request
+        self.transaction = transaction
+        self.origin = IngestMark(transaction.request, transaction.now)
+        self.own = self.position = transaction.request
         self.tick = tick
         self.gate = gate
         self.collecting = collecting
-        self._positions = positions
+        self._offsets = offsets
         self._held = 0
         """How often the request's own position is, by what has come to wait in this round."""
         self._taken: list[int] = []
@@ -112,7 +118,7 @@ class Emission:
                 family.settle(self, True)
             self._unsettled = None
 
-    def look_at(self, origin: Origin, position: int) -> None:
+    def look_at(self, origin: IngestMark, position: int) -> None:
         """Turn to a sample of this position that has waited; ``origin`` is that of what is made of
         it alone."""
         self.origin = origin
@@ -120,7 +126,7 @@ class Emission:
 
     def look_back(self) -> None:
         """Turn to the samples of the request again."""
-        self.origin = Origin(self.own, self.intake.now)
+        self.origin = IngestMark(self.own, self.transaction.now)
         self.position = self.own
 
     def hold(self) -> None:
@@ -139,32 +145,32 @@ class Emission:
 
     def tie(self, first: int, last: int) -> None:
         """Note that what came with one request is in a point with what came with another."""
-        self._positions.tie(first, last)
+        self._offsets.tie(first, last)
 
     @property
     def made(self) -> int:
         """The position of what is made now."""
-        return self.own if self.own >= 0 else self._positions.following - 1
+        return self.own if self.own >= 0 else self._offsets.following - 1
 
-    def late(self, origin: Origin, came: int) -> Origin:
+    def late(self, origin: IngestMark, came: int) -> IngestMark:
         """Where a point comes from that leaves now, after its samples came: as of now."""
         made = self.made
-        self._positions.tie(origin.position, made)
-        return Origin(made, origin.arrived_at, origin.waited, came)
+        self._offsets.tie(origin.position, made)
+        return IngestMark(made, origin.arrived_at, origin.waited, came)
 
     def close(self) -> None:
         """Leave the batches, so that they are as between requests."""
-        leave(self.intake)
+        end_runs(self.transaction)
 
     def hand_over(self) -> None:
         """Hold and release positions, now that the batches hold theirs."""
         assert self._held >= 0, "what came to wait in this round, left in it"
         if self._held:
-            self._positions.hold(self.own, self._held)
+            self._offsets.hold(self.own, self._held)
         for position in self._taken:
-            self._positions.hold(position)
+            self._offsets.hold(position)
         for position in self._released:
-            self._positions.release(position)
+            self._offsets.release(position)
 
 
 class Stream:
@@ -177,7 +183,7 @@ class Stream:
         self,
         group: MetricGroup,
         attributes: bytes,
-        outlets: tuple[Outlet, ...],
+        outlets: tuple[SinkOutput, ...],
         drops: DropTable,
         delta: Delta | None = None,
     ) -> None:
@@ -187,7 +193,7 @@ class Stream:
         self.drops = drops
         self.delta = delta
 
-    def push(self, point: Point, origin: Origin, emission: Emission, samples: int = 1) -> bool:
+    def push(self, point: Point, origin: IngestMark, emitter: Emitter, samples: int = 1) -> bool:
         """Append a cumulative point, or the delta it makes, to every outlet's batch; return whether
         there was anything to append."""
         if self.delta is not None:
@@ -198,33 +204,35 @@ class Stream:
                 self.drops.count(self.group.identity.name, reason, samples, tallies)
                 return False
             point = difference
-        self._append(encode_point(self.attributes, point), origin, emission, samples)
+        self._append(encode_point(self.attributes, point), origin, emitter, samples)
         return True
 
-    def push_body(self, body: bytes, origin: Origin, emission: Emission, samples: int) -> None:
+    def push_body(self, body: bytes, origin: IngestMark, emitter: Emitter, samples: int) -> None:
         """Append a point that is encoded but for its attributes; the stream has no delta."""
         assert self.delta is None
-        self._append(wrap_point(self.attributes, body), origin, emission, samples)
+        self._append(wrap_point(self.attributes, body), origin, emitter, samples)
 
-    def _append(self, encoded: bytes, origin: Origin, emission: Emission, samples: int) -> None:
-        gate = emission.gate
+    def _append(self, encoded: bytes, origin: IngestMark, emitter: Emitter, samples: int) -> None:
+        gate = emitter.gate
         for outlet in self.outlets:
             tally = outlet.tally
             # Also what the sink had before a restart, and does not need once more.
             tally.exported += samples
             if gate is not None and not gate.needs(outlet.batch, origin):
                 continue
-            append(outlet.batch, self.group, encoded, origin, emission.intake)
+            append_point(outlet.batch, self.group, encoded, origin, emitter.transaction)
             tally.points += 1
 
     def __repr__(self) -> str:
         return f"<Stream {self.group!r} to {len(self.outlets)} outlets>"
 
 
-class Handler(Protocol):
+class SampleProcessor(Protocol):
     """What a series does with its samples besides its routes."""
 
-    def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
+    def take(
+        self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter
+    ) -> None:
         """Take one sample in: ``stamp`` is its time and a tag, ``value`` the bytes of a double."""
         ...
 
@@ -237,20 +245,22 @@ class NumberHandler:
     def __init__(self, streams: tuple[Stream, ...]) -> None:
         self._streams = streams
 
-    def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
-        """See :class:`Handler`."""
+    def take(
+        self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter
+    ) -> None:
+        """See :class:`SampleProcessor`."""
         point = number_point(stamp, value, extra)
         is_sent = False
         for stream in self._streams:
-            is_sent |= stream.push(point, emission.origin, emission)
+            is_sent |= stream.push(point, emitter.origin, emitter)
         if point.exemplars:
-            emission.intake.note_exemplars(len(point.exemplars), is_sent)
+            emitter.transaction.note_exemplars(len(point.exemplars), is_sent)
 
     def __repr__(self) -> str:
         return f"<NumberHandler {self._streams!r}>"
 
 
-def number_point(stamp: bytes, value: bytes, extra: Extra | None) -> NumberPoint:
+def number_point(stamp: bytes, value: bytes, extra: SampleExtras | None) -> NumberPoint:
     """A sample as a point; ``stamp`` is its time and a tag."""
     time_ns = int.from_bytes(stamp[:8], "little")
     if extra is None:
@@ -259,10 +269,15 @@ def number_point(stamp: bytes, value: bytes, extra: Extra | None) -> NumberPoint
 
 
 def append_number(
-    route: Route, stamp: bytes, value: bytes, extra: Extra, origin: Origin, intake: Intake
+    route: Route,
+    stamp: bytes,
+    value: bytes,
+    extra: SampleExtras,
+    origin: IngestMark,
+    transaction: BatchTransaction,
 ) -> None:
     """Append a number point with a start time or exemplars by way of a route."""
     batches, group, prefix = route
     point = encode_point(prefix_attributes(prefix), number_point(stamp, value, extra))
     for batch in batches:
-        append(batch, group, point, origin, intake)
+        append_point(batch, group, point, origin, transaction)

@@ -23,13 +23,13 @@ class FlushSchedule:
     def arm(self, batch: OpenBatch, due: float) -> None:
         """Remember that the batch in its present filling must leave at ``due``."""
         self._tie += 1
-        heapq.heappush(self._heap, (due, self._tie, batch, batch.sealed))
+        heapq.heappush(self._heap, (due, self._tie, batch, batch.generation))
 
     def due(self, now: float) -> Iterator[OpenBatch]:
         """Take out every batch that is due and still in the filling it was armed for."""
         while self._heap and self._heap[0][0] <= now:
             _, _, batch, filling = heapq.heappop(self._heap)
-            if batch.sealed == filling and batch.count:
+            if batch.generation == filling and batch.count:
                 yield batch
 
     def next_due(self) -> float | None:
@@ -37,7 +37,7 @@ class FlushSchedule:
         way."""
         while self._heap:
             due, _, batch, filling = self._heap[0]
-            if batch.sealed == filling and batch.count:
+            if batch.generation == filling and batch.count:
                 return due
             heapq.heappop(self._heap)
         return None

@@ -1,13 +1,13 @@
-# What intake.py is compiled with: a request touches hundreds of batches.
+# Types that transaction.py is compiled with: a request touches hundreds of batches.
 cimport cython
 
-from relay.codec.otlp.point_buffer cimport Arena
+from relay.codec.otlp.point_buffer cimport PointBuffer
 from relay.codec.otlp.batch cimport OpenBatch
 
 
-cdef class Touch:
+cdef class BatchSnapshot:
     cdef public OpenBatch batch
-    cdef public Arena arena
+    cdef public PointBuffer point_buffer
     cdef Py_ssize_t points
     cdef Py_ssize_t size
     cdef Py_ssize_t runs
@@ -18,14 +18,14 @@ cdef class Touch:
     cdef public double opened_at
     cdef public long long sealed
 
-    @cython.locals(arena=Arena)
+    @cython.locals(point_buffer=PointBuffer)
     cpdef see(self, OpenBatch batch)
 
     @cython.locals(batch=OpenBatch)
     cpdef undo(self)
 
 
-cdef class Intake:
+cdef class BatchTransaction:
     cdef public long long request
     cdef public double now
     cdef public unsigned long long latest_ns
@@ -41,25 +41,27 @@ cdef class Intake:
     cdef public Py_ssize_t exemplars_refused
     cdef public Py_ssize_t exemplars_sent
     cdef public Py_ssize_t exemplars_lost
-    cdef public Py_ssize_t careful
+    cdef public Py_ssize_t slow_path_entries
     cdef public bint learned
     cdef public Py_ssize_t expansion_bytes
     cdef public bint has_metadata
     cdef public list deferred
     cdef public list native
-    cdef public list loose
+    cdef public list orphan_exemplars
     cdef public list lost
     cdef public Py_ssize_t buckets
-    cdef public Py_ssize_t grown
+    cdef public Py_ssize_t batch_growth_bytes
 
 
-@cython.locals(touch=Touch)
-cpdef enter(OpenBatch batch, object group, Intake intake)
+@cython.locals(touch=BatchSnapshot)
+cpdef begin_run(OpenBatch batch, object group, BatchTransaction transaction)
 
-cpdef append(OpenBatch batch, object group, bytes point, object origin, Intake intake)
+cpdef append_point(
+    OpenBatch batch, object group, bytes point, object origin, BatchTransaction transaction
+)
 
-cpdef seal(OpenBatch batch, Intake intake)
+cpdef seal_batch(OpenBatch batch, BatchTransaction transaction)
 
 
-@cython.locals(touch=Touch, batch=OpenBatch)
-cpdef leave(Intake intake)
+@cython.locals(touch=BatchSnapshot, batch=OpenBatch)
+cpdef end_runs(BatchTransaction transaction)

@@ -9,7 +9,7 @@ It holds in memory, over an orderly stop and over ``kill -9``:
   names it (:class:`WaitingEntry`). So it holds back no sink. A point that leaves later than its
   last sample came counts as of the moment when it leaves, and is named until it is delivered.
 * What is made of several requests is read again from the first of them on or not at all; see
-  :meth:`relay.pipeline.batching.watermark.Positions.tie`.
+  :meth:`relay.pipeline.batching.watermark.OffsetTracker.tie`.
 * A replay begins before the low positions, with the oldest thing that is named. Up to the
   *ceiling*, where everybody needs everything, it only collects: what a set has by then is what it
   had. Then :class:`ReplayGate` lets through what was named, and what a batch needs by its low
@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from relay.codec.otlp.batch import OpenBatch
-from relay.pipeline.batching.transaction import Origin
-from relay.pipeline.batching.watermark import Positions
+from relay.pipeline.batching.transaction import IngestMark
+from relay.pipeline.batching.watermark import OffsetTracker
 
 LISTED_MAX = 5_000
 """Waiting things that one checkpoint names: some 300 kB. More of them hold back all sinks."""
@@ -49,7 +49,7 @@ class Waiter(Protocol):
     """Something that waits. ``origin`` is that of its oldest sample; it is needed while a position
     up to ``needed_until`` is held."""
 
-    origin: Origin
+    origin: IngestMark
     needed_until: int
 
     def waiting_key(self) -> bytes:
@@ -60,8 +60,8 @@ class Waiter(Protocol):
 class WaitingList:
     """Everything that waits or is not delivered though it has waited, by position."""
 
-    def __init__(self, positions: Positions) -> None:
-        self._positions = positions
+    def __init__(self, offsets: OffsetTracker) -> None:
+        self._offsets = offsets
         self._heap: list[tuple[int, int, Waiter]] = []
         self._tie = 0
         self._sweep_at = _SPARE
@@ -71,7 +71,7 @@ class WaitingList:
         self._tie += 1
         heapq.heappush(self._heap, (waiter.origin.position, self._tie, waiter))
         if len(self._heap) > self._sweep_at:
-            low = self._positions.low
+            low = self._offsets.low
             self._heap = [entry for entry in self._heap if entry[2].needed_until >= low]
             heapq.heapify(self._heap)
             self._sweep_at = 2 * len(self._heap) + _SPARE
@@ -85,14 +85,14 @@ class WaitingList:
     def low(self) -> int | None:
         """The oldest position of which something waits or is named, or None."""
         heap = self._heap
-        low = self._positions.low
+        low = self._offsets.low
         while heap and heap[0][2].needed_until < low:
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
     def waiters(self) -> list[Waiter]:
         """Everything in it, the oldest first."""
-        low = self._positions.low
+        low = self._offsets.low
         return [entry[2] for entry in sorted(self._heap) if entry[2].needed_until >= low]
 
     def snapshot(self, *, only_waited: bool = False) -> tuple[list[WaitingEntry], int | None]:
@@ -102,7 +102,7 @@ class WaitingList:
             return self._named(lambda waiter: waiter.origin.waited), self.low
         chosen: list[tuple[int, int, Waiter]] = []
         rest: list[tuple[int, int, Waiter]] = []
-        low = self._positions.low
+        low = self._offsets.low
         for position, tie, waiter in self._heap:
             if waiter.needed_until >= low:
                 named = waiter.origin.waited or not only_waited
@@ -117,7 +117,7 @@ class WaitingList:
         return [_entry(position, waiter) for position, _, waiter in chosen], held
 
     def _named(self, wanted: Callable[[Waiter], bool]) -> list[WaitingEntry]:
-        low = self._positions.low
+        low = self._offsets.low
         return [
             _entry(position, waiter)
             for position, _, waiter in self._heap
@@ -155,7 +155,7 @@ class ReplayGate:
                 min(entry.first, known.first), max(entry.last, known.last), entry.key
             )
 
-    def needs(self, batch: OpenBatch, origin: Origin) -> bool:
+    def needs(self, batch: OpenBatch, origin: IngestMark) -> bool:
         """Whether a batch still needs a point."""
         came = origin.position if origin.came < 0 else origin.came
         return origin.waited or came >= self.low(batch)

@@ -1,12 +1,13 @@
 """Which accepted requests still have samples on their way.
 
 Every accepted request has a *position*, counting up. A batch holds the position of its first point;
-the request itself holds its own while it is processed. :meth:`Positions.low` is the oldest position
-that anything holds: everything before it is delivered, rejected or given up on record.
+the request itself holds its own while it is processed. :meth:`OffsetTracker.low` is the oldest
+position that anything holds: everything before it is delivered, rejected or given up on record.
 
 A point may be made of samples of several requests. Where the last of them is still needed, the
-first is, too, or a replay would see a part of it only: :meth:`Positions.tie` says so, and a journal
-may forget what is before :attr:`Positions.reach`. :mod:`relay.pipeline.batching.unfinished` has
+first is, too, or a replay would see a part of it only: :meth:`OffsetTracker.tie` says so, and a
+journal
+may forget what is before :attr:`OffsetTracker.reach`. :mod:`relay.pipeline.batching.unfinished` has
 the whole of it.
 """
 
@@ -28,7 +29,7 @@ class PositionsStatistics:
     holds: int
 
 
-class Positions:
+class OffsetTracker:
     """Counts holders per position. Cheap: a dictionary step per hold, amortised O(1) per
     position."""
 

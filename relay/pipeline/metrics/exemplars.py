@@ -18,10 +18,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from relay.codec.otlp.data_points import Exemplar
-from relay.pipeline.batching.emitter import Emission, Handler, append_number
-from relay.pipeline.batching.transaction import Extra
+from relay.pipeline.batching.emitter import Emitter, SampleProcessor, append_number
+from relay.pipeline.batching.transaction import SampleExtras
 from relay.pipeline.metrics.series.series import Series
-from relay.pipeline.routing.match_set import Plan
+from relay.pipeline.routing.match_set import MatchSet
 from relay.pipeline.routing.route import Route
 from relay.runtime.project_shares import Shares
 
@@ -29,7 +29,7 @@ PER_SERIES_MAX = 8
 
 
 @dataclass(frozen=True, slots=True)
-class ExemplarShelfStatistics:
+class ExemplarBufferStatistics:
     """``received`` with all requests; ``sent`` with a point; ``dropped`` on the way; ``waiting``.
 
     Exemplars of series that nobody wants are received and no more.
@@ -41,7 +41,7 @@ class ExemplarShelfStatistics:
     waiting: int
 
 
-class ExemplarShelf:
+class ExemplarBuffer:
     """See the module's rules."""
 
     def __init__(self, *, exemplars_max: int = 20_000) -> None:
@@ -52,7 +52,7 @@ class ExemplarShelf:
         self.sent = 0
         self.dropped = 0
 
-    def put(self, series: Series, exemplars: tuple[Exemplar, ...]) -> None:
+    def add(self, series: Series, exemplars: tuple[Exemplar, ...]) -> None:
         """Keep exemplars for the next point of their series, which is resolved and good."""
         if series.native is not None and series.native.wanted:
             kept = (series.native.exemplars + exemplars)[-PER_SERIES_MAX:]
@@ -64,7 +64,7 @@ class ExemplarShelf:
         project = series.types.project
         own = self._waiting.setdefault(project, OrderedDict())
         waiting = own.get(series)
-        if waiting is None or waiting.plan is not series.plan:
+        if waiting is None or waiting.match_set is not series.match_set:
             self._forget(project, series)
             waiting = own[series] = _Waiting(self, series)
         before = len(waiting.exemplars)
@@ -83,7 +83,7 @@ class ExemplarShelf:
             self._shares.add(project)
         waiting.exemplars = kept
 
-    def taken(self, series: Series, waiting: _Waiting) -> None:
+    def pop(self, series: Series, waiting: _Waiting) -> None:
         """The exemplars of a series have found their point."""
         project = series.types.project
         own = self._waiting.get(project)
@@ -91,9 +91,9 @@ class ExemplarShelf:
             del own[series]
             self._shares.remove(project, len(waiting.exemplars))
 
-    def statistics(self) -> ExemplarShelfStatistics:
+    def statistics(self) -> ExemplarBufferStatistics:
         """A snapshot."""
-        return ExemplarShelfStatistics(self.received, self.sent, self.dropped, self._shares.total)
+        return ExemplarBufferStatistics(self.received, self.sent, self.dropped, self._shares.total)
 
     def _forget(self, project: str, series: Series) -> None:
         waiting = self._waiting[project].pop(series, None)
@@ -111,37 +111,47 @@ class ExemplarShelf:
 class _Waiting:
     """Stands in for the routes and handlers of a series until its next sample."""
 
-    __slots__ = ("_handlers", "_original", "_routes", "_series", "_shelf", "exemplars", "plan")
+    __slots__ = (
+        "_exemplar_buffer",
+        "_handlers",
+        "_original",
+        "_routes",
+        "_series",
+        "exemplars",
+        "match_set",
+    )
 
-    def __init__(self, shelf: ExemplarShelf, series: Series) -> None:
-        self._shelf = shelf
+    def __init__(self, exemplar_buffer: ExemplarBuffer, series: Series) -> None:
+        self._exemplar_buffer = exemplar_buffer
         self._series = series
-        self._original: Plan = series.plan
+        self._original: MatchSet = series.match_set
         self._routes: tuple[Route, ...] = series.routes
-        self._handlers: tuple[Handler, ...] = series.handlers
+        self._handlers: tuple[SampleProcessor, ...] = series.handlers
         self.exemplars: tuple[Exemplar, ...] = ()
-        self.plan = series.plan = series.plan.deferring()
+        self.match_set = series.match_set = series.match_set.with_processors()
         series.routes = ()
         series.handlers = (self,)
 
-    def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
+    def take(
+        self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter
+    ) -> None:
         """Append the sample with all that waits; later ones of the same round go without."""
         self.restore()
-        self._shelf.taken(self._series, self)
-        start_ns, given = extra if extra is not None else Extra()
-        extra = Extra(start_ns, given + self.exemplars)
+        self._exemplar_buffer.pop(self._series, self)
+        start_ns, given = extra if extra is not None else SampleExtras()
+        extra = SampleExtras(start_ns, given + self.exemplars)
         self.exemplars = ()
         for route in self._routes:
-            append_number(route, stamp, value, extra, emission.origin, emission.intake)
+            append_number(route, stamp, value, extra, emitter.origin, emitter.transaction)
         if self._routes and not self._handlers:
-            emission.intake.note_exemplars(len(extra.exemplars), is_sent=True)
+            emitter.transaction.note_exemplars(len(extra.exemplars), is_sent=True)
         for handler in self._handlers:
-            handler.take(stamp, value, extra, emission)
+            handler.take(stamp, value, extra, emitter)
 
     def restore(self) -> None:
         """Put the series' own routes and handlers back, unless it was resolved anew meanwhile."""
-        if self._series.plan is self.plan:
-            self._series.plan = self._original
+        if self._series.match_set is self.match_set:
+            self._series.match_set = self._original
             self._series.routes = self._routes
             self._series.handlers = self._handlers
 

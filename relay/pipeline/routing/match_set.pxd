@@ -1,6 +1,6 @@
 # What plans.py is compiled with: a sink is counted for every histogram.
 
-cdef class SinkTally:
+cdef class SinkCounter:
     cdef public str exporter
     cdef public str sink
     cdef public str group

@@ -1,6 +1,6 @@
 """What a series matched: sources, the sinks that they feed, and how their samples are counted.
 
-All series that matched the same sources share one :class:`Plan`; a sample is counted there, and
+All series that matched the same sources share one :class:`MatchSet`; a sample is counted there, and
 the sums are handed on to sources and sinks when somebody asks for them.
 """
 
@@ -14,7 +14,7 @@ from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.metrics import Kind, MetricGroup, Temporality
 
 
-class SourceTally:
+class SourceCounter:
     """Samples that one source of one exporter has matched. Compared by identity."""
 
     __slots__ = ("exporter", "samples", "source")
@@ -28,7 +28,7 @@ class SourceTally:
         return f"<SourceTally {self.exporter} {self.source} {self.samples}>"
 
 
-class SinkTally:
+class SinkCounter:
     """Points that one sink must account for: the left side of its ledger. Compared by identity.
 
     ``samples`` counts what its sources matched, ``points`` what was made of that for it: several
@@ -52,7 +52,7 @@ class SinkTally:
 
 
 @dataclass(frozen=True, slots=True)
-class TargetOptions:
+class OutputOptions:
     """How a sink wants its points. Targets with equal options share all that is made for them.
 
     ``promoted`` labels become resource attributes. What is of a kind in ``unsupported`` is
@@ -67,32 +67,32 @@ class TargetOptions:
     keeps_target_labels: bool = False
 
 
-PLAIN = TargetOptions()
+PLAIN = OutputOptions()
 
 
-class Target:
+class SinkOutputSpec:
     """One sink as the pipeline sees it: its open batches, one per lane, and what it was given."""
 
-    __slots__ = ("lanes", "options", "tally")
+    __slots__ = ("options", "shards", "tally")
 
     def __init__(
-        self, tally: SinkTally, lanes: Sequence[OpenBatch], options: TargetOptions = PLAIN
+        self, tally: SinkCounter, shards: Sequence[OpenBatch], options: OutputOptions = PLAIN
     ) -> None:
-        assert lanes
-        self.lanes = tuple(lanes)
+        assert shards
+        self.shards = tuple(shards)
         self.tally = tally
         self.options = options
 
-    def lane(self, group: MetricGroup) -> OpenBatch:
+    def shard(self, group: MetricGroup) -> OpenBatch:
         """The lane of a metric: always the same one, so that the points of a stream never overtake
         each other."""
-        return self.lanes[group.lane_key % len(self.lanes)]
+        return self.shards[group.lane_key % len(self.shards)]
 
     def __repr__(self) -> str:
         return f"<Target {self.tally.exporter} {self.tally.sink}>"
 
 
-class SourceRoute:
+class MatchedSource:
     """One source of one exporter, and the sinks that it feeds. Compared by identity.
 
     ``sequence`` is its place among all sources, in the order in which they came. ``targets`` change
@@ -102,7 +102,9 @@ class SourceRoute:
 
     __slots__ = ("alive", "sequence", "tally", "targets")
 
-    def __init__(self, tally: SourceTally, targets: Sequence[Target], sequence: int) -> None:
+    def __init__(
+        self, tally: SourceCounter, targets: Sequence[SinkOutputSpec], sequence: int
+    ) -> None:
         self.tally = tally
         self.targets = tuple(targets)
         self.sequence = sequence
@@ -112,7 +114,7 @@ class SourceRoute:
         return f"<SourceRoute {self.tally.exporter} {self.tally.source}>"
 
 
-class Partition:
+class ProjectEpoch:
     """The exporters that may see a series at all, those of its project; ``version`` moves with
     every change of what they select."""
 
@@ -126,12 +128,12 @@ class Partition:
         return f"<{type(self).__name__} {self.project!r} version {self.version}>"
 
 
-DEAD = Partition("", -2)
+INVALIDATED = ProjectEpoch("", -2)
 """The partition of a plan that must not be used any more: no series was ever resolved at its
 version."""
 
 
-class Plan:
+class MatchSet:
     """The set of sources that a series matched, shared by all series with the same set.
 
     A series may use its plan for as long as ``partition.version`` is what it was resolved at.
@@ -156,33 +158,35 @@ class Plan:
         "home",
         "is_plain",
         "matched",
-        "partition",
+        "project_epoch",
         "samples",
         "sinks",
         "sources",
         "variants",
     )
 
-    def __init__(self, home: Partition, matched: tuple[SourceRoute, ...] = ()) -> None:
+    def __init__(self, home: ProjectEpoch, matched: tuple[MatchedSource, ...] = ()) -> None:
         targets = [target for route in matched for target in route.targets]
         self._targets = targets
-        self._cycle = math.lcm(*(len(target.lanes) for target in targets))
+        self._cycle = math.lcm(*(len(target.shards) for target in targets))
         self._batches: dict[int, tuple[OpenBatch, ...]] = {}
         self.base = self
         self.home = home
-        self.partition = home
+        self.project_epoch = home
         self.matched = matched
         self.sources = tuple(route.tally for route in matched)
         self.sinks = tuple(target.tally for target in targets)
-        self.handled_sinks: tuple[SinkTally, ...] = ()
+        self.handled_sinks: tuple[SinkCounter, ...] = ()
         self.handled = False
         """Whether samples must be handed to the series' handlers, besides its routes."""
         self.is_plain = all(target.options == PLAIN for target in targets)
         """Whether all sinks want points in the same, usual form."""
         self.samples = 0
-        self.variants: dict[tuple[object, ...], Plan] = {}
+        self.variants: dict[tuple[object, ...], MatchSet] = {}
 
-    def variant(self, direct: Sequence[Target], handled: Sequence[Target]) -> Plan:
+    def variant(
+        self, direct: Sequence[SinkOutputSpec], handled: Sequence[SinkOutputSpec]
+    ) -> MatchSet:
         """The plan of series that go to some targets as they are, and to others by a handler."""
         return self._variant(
             tuple(target.tally for target in direct),
@@ -196,34 +200,38 @@ class Plan:
         way = group.lane_key % self._cycle
         found = self._batches.get(way)
         if found is None:
-            found = self._batches[way] = tuple(target.lane(group) for target in self._targets)
+            found = self._batches[way] = tuple(target.shard(group) for target in self._targets)
         return found
 
-    def deferring(self) -> Plan:
+    def with_processors(self) -> MatchSet:
         """A plan that counts the same and has every sample handed to handlers."""
         return self._variant(self.sinks, self.handled_sinks, handled=True)
 
     def _variant(
-        self, sinks: tuple[SinkTally, ...], handled_sinks: tuple[SinkTally, ...], *, handled: bool
-    ) -> Plan:
+        self,
+        sinks: tuple[SinkCounter, ...],
+        handled_sinks: tuple[SinkCounter, ...],
+        *,
+        handled: bool,
+    ) -> MatchSet:
         base = self.base
         key = (sinks, handled_sinks, handled)
-        plan = base.variants.get(key)
-        if plan is None:
-            plan = Plan(base.home, base.matched)
-            plan.base = base
-            plan.partition = base.partition
-            plan.sinks = sinks
-            plan.handled_sinks = handled_sinks
-            plan.handled = handled
-            base.variants[key] = plan
-        return plan
+        match_set = base.variants.get(key)
+        if match_set is None:
+            match_set = MatchSet(base.home, base.matched)
+            match_set.base = base
+            match_set.project_epoch = base.project_epoch
+            match_set.sinks = sinks
+            match_set.handled_sinks = handled_sinks
+            match_set.handled = handled
+            base.variants[key] = match_set
+        return match_set
 
-    def every_sink(self) -> list[SinkTally]:
+    def every_sink(self) -> list[SinkCounter]:
         """All sinks that the sources which matched feed, once for each of these sources."""
         return [target.tally for route in self.matched for target in route.targets]
 
-    def fold(self) -> None:
+    def flush_counters(self) -> None:
         """Move what was counted here into the tallies of sources and sinks."""
         if self.samples:
             for source in self.sources:
@@ -235,18 +243,18 @@ class Plan:
             for sink in self.handled_sinks:
                 sink.samples += self.samples
             self.samples = 0
-        for plan in self.variants.values():
-            plan.fold()
+        for match_set in self.variants.values():
+            match_set.flush_counters()
 
-    def kill(self) -> None:
+    def invalidate(self) -> None:
         """Make every series that holds the plan look for another one."""
-        self.partition = DEAD
-        for plan in self.variants.values():
-            plan.kill()
+        self.project_epoch = INVALIDATED
+        for match_set in self.variants.values():
+            match_set.invalidate()
 
     def __repr__(self) -> str:
         return f"<Plan {len(self.sources)} sources, {len(self.sinks)} sinks>"
 
 
-UNMATCHED = Plan(Partition(""))
+NO_MATCH = MatchSet(ProjectEpoch(""))
 """Stands in until a series is resolved; the router makes the ones that count."""

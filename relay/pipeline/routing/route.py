@@ -10,7 +10,7 @@ Route = tuple[tuple[OpenBatch, ...], MetricGroup, bytes]
 and their prepared prefix."""
 
 
-class Fact:
+class VersionedDependency:
     """Something that series rest on and that may change; ``version`` counts how often it did."""
 
     __slots__ = ("version",)

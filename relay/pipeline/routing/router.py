@@ -13,7 +13,7 @@ Rules:
   many series share. An answer holds for exactly as long as a series keeps its routes that was
   resolved with it: its plan says so.
 * A short log says which sources came or changed at which version, so that a series that was
-  resolved before asks those alone (:meth:`Router.rematch`).
+  resolved before asks those alone (:meth:`Router.match_changed_only`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,13 @@ from operator import attrgetter
 from typing import Final, TypeAlias
 
 from relay.codec.remote_write.label_parser import SeriesLabels
-from relay.pipeline.routing.match_set import Partition, Plan, SourceRoute, SourceTally, Target
+from relay.pipeline.routing.match_set import (
+    MatchedSource,
+    MatchSet,
+    ProjectEpoch,
+    SinkOutputSpec,
+    SourceCounter,
+)
 from relay.pipeline.routing.tenancy import Tenancy
 from relay.selector.index.regex_set import no_pause
 from relay.selector.index.selector_index import SelectorIndex
@@ -33,7 +39,7 @@ from relay.selector.inventory.store import Inventory
 from relay.selector.resources.compiler import Compiled, Compiler, uses_inventory
 from relay.selector.resources.label_selector import Selection
 
-Sources: TypeAlias = Sequence[tuple[str, Selection, Sequence[Target]]]
+Sources: TypeAlias = Sequence[tuple[str, Selection, Sequence[SinkOutputSpec]]]
 """Name, what it selects, and the sinks that it feeds, for every source of an exporter."""
 
 PLANS_MAX: Final = 50_000
@@ -51,7 +57,7 @@ ASK_MAX: Final = 32
 """Changed sources that a series asks one by one; beyond that the index is faster."""
 
 _Values: TypeAlias = tuple[str | None, ...]
-_Answer: TypeAlias = tuple[Plan, tuple[SourceRoute, ...], int]
+_Answer: TypeAlias = tuple[MatchSet, tuple[MatchedSource, ...], int]
 """What :meth:`Router.match` says, and the version of the plan's partition then."""
 
 _by_sequence = attrgetter("sequence")
@@ -79,36 +85,36 @@ class _Source:
 
     selection: Selection
     compiled: Compiled
-    route: SourceRoute
+    route: MatchedSource
 
 
-class _Project(Partition):
+class _Project(ProjectEpoch):
     """The sources of one project, the plans that their series made, and what changed lately."""
 
     __slots__ = ("by_route", "changes", "dependents", "index", "plans", "sources", "unmatched")
 
     def __init__(self, project: str) -> None:
         super().__init__(project)
-        self.index: SelectorIndex[SourceRoute] = SelectorIndex()
-        self.sources: dict[SourceRoute, Compiled] = {}
-        self.dependents: dict[SourceRoute, None] = {}
+        self.index: SelectorIndex[MatchedSource] = SelectorIndex()
+        self.sources: dict[MatchedSource, Compiled] = {}
+        self.dependents: dict[MatchedSource, None] = {}
         """Sources that look at objects of the inventory."""
-        self.plans: dict[tuple[SourceRoute, ...], Plan] = {}
-        self.by_route: dict[SourceRoute, dict[Plan, None]] = {}
-        self.changes: deque[tuple[int, SourceRoute]] = deque(maxlen=CHANGES_MAX)
-        self.unmatched = Plan(self)
+        self.plans: dict[tuple[MatchedSource, ...], MatchSet] = {}
+        self.by_route: dict[MatchedSource, dict[MatchSet, None]] = {}
+        self.changes: deque[tuple[int, MatchedSource]] = deque(maxlen=CHANGES_MAX)
+        self.unmatched = MatchSet(self)
 
-    def note(self, routes: Sequence[SourceRoute]) -> None:
+    def note(self, routes: Sequence[MatchedSource]) -> None:
         """Let every series that was resolved until now ask these sources."""
         self.version += 1
         self.changes.extend((self.version, route) for route in routes)
 
-    def changed_since(self, version: int) -> dict[SourceRoute, None] | None:
+    def changed_since(self, version: int) -> dict[MatchedSource, None] | None:
         """The sources to ask; None where the log does not reach back so far."""
         changes = self.changes
         if len(changes) == CHANGES_MAX and version < changes[0][0]:
             return None
-        found: dict[SourceRoute, None] = {}
+        found: dict[MatchedSource, None] = {}
         for at, route in reversed(changes):
             if at <= version:
                 break
@@ -131,10 +137,10 @@ class Router:
         self.inventory = inventory or Inventory()
         self._projects: dict[str, _Project] = {}
         self._exporters: dict[str, tuple[str, dict[str, _Source]]] = {}
-        self._tallies: dict[str, dict[str, SourceTally]] = {}
+        self._tallies: dict[str, dict[str, SourceCounter]] = {}
         self._nobody = _Project("")
         """Of series whose project has no exporters; one for all, as anybody can make up names."""
-        self._retired: list[Plan] = []
+        self._retired: list[MatchSet] = []
         self._answers: dict[tuple[_Project, _Values], _Answer] = {}
         self._sequence = 0
         self._unsettled = False
@@ -185,12 +191,12 @@ class Router:
             self._remove_source(at, source)
         if not at.sources:
             del self._projects[project]
-            at.unmatched.kill()
+            at.unmatched.invalidate()
             self._retired.append(at.unmatched)
 
     def match(
         self, labels: Mapping[str, str], project: str
-    ) -> tuple[Plan, tuple[SourceRoute, ...]]:
+    ) -> tuple[MatchSet, tuple[MatchedSource, ...]]:
         """The sources that take a project's series with these labels, in the order they came."""
         at = self._projects.get(project)
         if at is None:
@@ -198,17 +204,17 @@ class Router:
         looks_at = at.index.looks_at
         if looks_at is None or not isinstance(labels, SeriesLabels):
             found = at.index.match(labels, self.pause)
-            return self._plan(at, tuple(found)) if found else (at.unmatched, ())
+            return self._match_set(at, tuple(found)) if found else (at.unmatched, ())
         values = labels.values_of(looks_at)
         answer = self._answers.get((at, values))
-        if answer is None or answer[2] != answer[0].partition.version:
+        if answer is None or answer[2] != answer[0].project_epoch.version:
             found = at.index.match(labels, self.pause)
-            plan, matched = self._plan(at, tuple(found)) if found else (at.unmatched, ())
-            answer = plan, matched, plan.partition.version
+            match_set, matched = self._match_set(at, tuple(found)) if found else (at.unmatched, ())
+            answer = match_set, matched, match_set.project_epoch.version
             self._remember(at, values, answer)
         return answer[0], answer[1]
 
-    def takers(self, labels: Mapping[str, str], project: str) -> list[SourceTally]:
+    def subscribers(self, labels: Mapping[str, str], project: str) -> list[SourceCounter]:
         """What :meth:`match` finds, by name, for people who ask: nothing is kept of it."""
         at = self._projects.get(project)
         return [route.tally for route in at.index.match(labels)] if at is not None else []
@@ -222,17 +228,17 @@ class Router:
         project, routed = self._exporters[exporter]
         return project, {name: source.compiled for name, source in routed.items()}
 
-    def rematch(
+    def match_changed_only(
         self,
-        plan: Plan,
+        match_set: MatchSet,
         since: int,
         view: Callable[[], tuple[Mapping[str, str], str]],
-    ) -> tuple[Plan, tuple[SourceRoute, ...]]:
-        """What :meth:`match` would say of a series that got ``plan`` when it was resolved at
+    ) -> tuple[MatchSet, tuple[MatchedSource, ...]]:
+        """What :meth:`match` would say of a series that got ``match_set`` when it was resolved at
         version ``since`` of its partition. ``view``, its labels and project, is asked for only
         where that matters."""
-        at = self._projects.get(plan.home.project)
-        if at is not plan.home or at is None:
+        at = self._projects.get(match_set.home.project)
+        if at is not match_set.home or at is None:
             return self.match(*view())
         changed = at.changed_since(since)
         if changed is None:
@@ -240,14 +246,14 @@ class Router:
         ask = [route for route in changed if route.alive]
         if len(ask) > ASK_MAX:
             return self.match(*view())
-        matched = [route for route in plan.matched if route.alive and route not in changed]
+        matched = [route for route in match_set.matched if route.alive and route not in changed]
         if ask:
             labels, _ = view()
             matched += [route for route in ask if at.sources[route].matches(labels)]
             matched.sort(key=_by_sequence)
-        return self._plan(at, tuple(matched))
+        return self._match_set(at, tuple(matched))
 
-    def settle(self) -> bool:
+    def apply_inventory_changes(self) -> bool:
         """Apply what a request changed, now that its samples are counted; whether series must look
         for their routes once more."""
         self._fold_retired()
@@ -260,27 +266,27 @@ class Router:
         self._unsettled = False
         return unsettled
 
-    def forget(self, exporter: str) -> None:
+    def drop_caches(self, exporter: str) -> None:
         """Drop the counts of an exporter that will not come back."""
         assert exporter not in self._exporters, exporter
         self._tallies.pop(exporter, None)
 
-    def fold(self) -> None:
+    def flush_counters(self) -> None:
         """Bring the tallies of sources and sinks up to date."""
         for at in self._projects.values():
-            for plan in at.plans.values():
-                plan.fold()
+            for match_set in at.plans.values():
+                match_set.flush_counters()
         self._fold_retired()
 
     def fold_exporter(self, exporter: str) -> None:
         """The same for one exporter, if it is known: for whoever looks at one after the other."""
         project, routed = self._exporters.get(exporter, ("", {}))
         for source in routed.values():
-            for plan in self._projects[project].by_route.get(source.route, ()):
-                plan.fold()
+            for match_set in self._projects[project].by_route.get(source.route, ()):
+                match_set.flush_counters()
         self._fold_retired()
 
-    def tallies(self) -> Iterator[SourceTally]:
+    def tallies(self) -> Iterator[SourceCounter]:
         """The tallies of all sources; call :meth:`fold` before."""
         for tallies in self._tallies.values():
             yield from tallies.values()
@@ -288,13 +294,13 @@ class Router:
     def statistics(self) -> RouterStatistics:
         """A snapshot."""
         projects = self._projects.values()
-        unmatched = [plan for plan in self._retired if not plan.matched]
+        unmatched = [match_set for match_set in self._retired if not match_set.matched]
         unmatched += [at.unmatched for at in (self._nobody, *projects)]
         return RouterStatistics(
             exporters=len(self._exporters),
             sources=sum(len(at.sources) for at in projects),
             plans=sum(len(at.plans) for at in projects),
-            unmatched_samples=sum(plan.samples for plan in unmatched),
+            unmatched_samples=sum(match_set.samples for match_set in unmatched),
             projects=len(projects),
             always_asked=sum(at.index.always for at in projects),
         )
@@ -309,14 +315,14 @@ class Router:
         routed: dict[str, _Source],
         name: str,
         selection: Selection,
-        targets: Sequence[Target],
-    ) -> SourceRoute:
+        targets: Sequence[SinkOutputSpec],
+    ) -> MatchedSource:
         assert name not in routed, f"{exporter} {name}"
         tallies = self._tallies.setdefault(exporter, {})
-        tally = tallies.setdefault(name, SourceTally(exporter, name))
+        tally = tallies.setdefault(name, SourceCounter(exporter, name))
         self._sequence += 1
-        route = SourceRoute(tally, targets, self._sequence)
-        compiled = self._compiler.compile(selection, self.inventory.of(at.project))
+        route = MatchedSource(tally, targets, self._sequence)
+        compiled = self._compiler.compile(selection, self.inventory.for_project(at.project))
         routed[name] = _Source(selection, compiled, route)
         at.sources[route] = compiled
         at.index.add(route, compiled)
@@ -337,11 +343,11 @@ class Router:
         """Hand on what plans counted until the end of the request in which they ended."""
         if self.held:
             return
-        for plan in self._retired:
-            if not plan.matched:
-                self._nobody.unmatched.samples += plan.samples
-                plan.samples = 0
-            plan.fold()
+        for match_set in self._retired:
+            if not match_set.matched:
+                self._nobody.unmatched.samples += match_set.samples
+                match_set.samples = 0
+            match_set.flush_counters()
         self._retired.clear()
 
     def _remember(self, at: _Project, values: _Values, answer: _Answer) -> None:
@@ -351,44 +357,44 @@ class Router:
             self._answers.clear()
         self._answers[at, values] = answer
 
-    def _plan(
-        self, at: _Project, matched: tuple[SourceRoute, ...]
-    ) -> tuple[Plan, tuple[SourceRoute, ...]]:
+    def _match_set(
+        self, at: _Project, matched: tuple[MatchedSource, ...]
+    ) -> tuple[MatchSet, tuple[MatchedSource, ...]]:
         """The plan of the series that matched these sources."""
         if not matched:
             return at.unmatched, ()
-        plan = at.plans.get(matched)
-        if plan is None:
+        match_set = at.plans.get(matched)
+        if match_set is None:
             if len(at.plans) >= PLANS_MAX:
                 for old in list(at.plans.values()):
                     self._end(at, old)
                 self._unsettled = True
-            plan = Plan(at, matched)
-            at.plans[matched] = plan
+            match_set = MatchSet(at, matched)
+            at.plans[matched] = match_set
             for route in matched:
-                at.by_route.setdefault(route, {})[plan] = None
-        return plan, matched
+                at.by_route.setdefault(route, {})[match_set] = None
+        return match_set, matched
 
-    def _end_plans(self, at: _Project, route: SourceRoute) -> None:
+    def _end_plans(self, at: _Project, route: MatchedSource) -> None:
         """Let no series use a plan any more that this source has a part in."""
         # Answers hold plans, and these the sinks of who is gone.
         self._answers.clear()
-        for plan in list(at.by_route.get(route, ())):
-            self._end(at, plan)
+        for match_set in list(at.by_route.get(route, ())):
+            self._end(at, match_set)
 
-    def _end(self, at: _Project, plan: Plan) -> None:
-        plan.kill()
-        self._retired.append(plan)
-        del at.plans[plan.matched]
-        for route in plan.matched:
+    def _end(self, at: _Project, match_set: MatchSet) -> None:
+        match_set.invalidate()
+        self._retired.append(match_set)
+        del at.plans[match_set.matched]
+        for route in match_set.matched:
             plans = at.by_route[route]
-            del plans[plan]
+            del plans[match_set]
             if not plans:
                 del at.by_route[route]
 
 
-def _differ(before: Sequence[Target], after: Sequence[Target]) -> bool:
+def _differ(before: Sequence[SinkOutputSpec], after: Sequence[SinkOutputSpec]) -> bool:
     """Whether sinks that a source feeds are others, or have other batches."""
-    return [(t.tally, t.lanes, t.options) for t in before] != [
-        (t.tally, t.lanes, t.options) for t in after
+    return [(t.tally, t.shards, t.options) for t in before] != [
+        (t.tally, t.shards, t.options) for t in after
     ]

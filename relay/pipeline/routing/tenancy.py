@@ -33,7 +33,7 @@ _DIGITS_MAX: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class IngestPath:
     """What the path of a request says of the owner of its series.
 
     Equal label bytes of two origins are two series. ``project`` is "" where it says nothing;
@@ -45,9 +45,9 @@ class Origin:
     is_unmapped: bool = False
 
 
-ANYWHERE: Final = Origin()
-MULTITENANT: Final = Origin(by_labels=True)
-UNMAPPED: Final = Origin(is_unmapped=True)
+ANYWHERE: Final = IngestPath()
+MULTITENANT: Final = IngestPath(by_labels=True)
+UNMAPPED: Final = IngestPath(is_unmapped=True)
 
 PLATFORM: Final = ""
 """The owner of what no project said: no project is called so. Without tenancy that is all."""
@@ -77,14 +77,14 @@ class Tenancy:
         """Whether series belong to projects at all."""
         return bool(self.label or self._accounts)
 
-    def origin(self, account: Account | None) -> Origin:
+    def origin(self, account: Account | None) -> IngestPath:
         """What an account in the path says; None for a path without one."""
         if account is None or not self.enabled:
             return ANYWHERE
         project = self._accounts.get(account)
-        return Origin(project) if project else UNMAPPED
+        return IngestPath(project) if project else UNMAPPED
 
-    def project_of(self, labels: Mapping[str, str], origin: Origin = ANYWHERE) -> str:
+    def project_of(self, labels: Mapping[str, str], origin: IngestPath = ANYWHERE) -> str:
         """The project of a series, "" for nobody's (or, without tenancy, for everybody's)."""
         named = labels.get(self.label, "") if self.label else ""
         owner = origin.project
@@ -99,7 +99,7 @@ class Tenancy:
         """Whether anything is learned from series of this project."""
         return bool(project) or not self.enabled
 
-    def owner_of_metadata(self, origin: Origin, marked: Account | None) -> str | None:
+    def owner_of_metadata(self, origin: IngestPath, marked: Account | None) -> str | None:
         """The project that metadata of remote write 1.0 tells of, :data:`PLATFORM`, or None where
         it is nobody's. ``marked`` is the account that the metadata itself names."""
         if not self.enabled:

@@ -28,7 +28,7 @@ class NoContent(web.StreamResponse):
         self._second = -1
 
     @staticmethod
-    def suits(request: web.BaseRequest) -> bool:
+    def can_answer(request: web.BaseRequest) -> bool:
         """Whether the connection stays open without a word about it."""
         return (
             request.version == HttpVersion11

@@ -52,7 +52,7 @@ class StreamKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class InfoSeriesClaim:
     """What one info series says: this object has these labels, keys as Prometheus has them."""
 
     key: StreamKey
@@ -69,7 +69,7 @@ class InfoReader:
         self.prefixes: Final = tuple(rule.metric.partition(KIND_MARK)[0] for rule in rules)
         """How their names begin. Every new series is asked about; next to none is one of these."""
 
-    def claim(self, labels: Mapping[str, str], project: str) -> Claim | None:
+    def claim(self, labels: Mapping[str, str], project: str) -> InfoSeriesClaim | None:
         """What a series with these labels says about an object; None for any other series."""
         metric = labels[NAME]
         for pattern, rule in self._rules:
@@ -83,7 +83,9 @@ class InfoReader:
         return f"<InfoReader {', '.join(rule.metric for _, rule in self._rules)}>"
 
 
-def _read(rule: InfoSeries, kind: str, labels: Mapping[str, str], project: str) -> Claim | None:
+def _read(
+    rule: InfoSeries, kind: str, labels: Mapping[str, str], project: str
+) -> InfoSeriesClaim | None:
     name = labels.get(rule.name.replace(KIND_MARK, kind), "")
     if not name:
         return None
@@ -96,7 +98,7 @@ def _read(rule: InfoSeries, kind: str, labels: Mapping[str, str], project: str) 
     }
     if len(own) > LABELS_MAX:
         return None
-    return Claim(StreamKey(project, kind, namespace, name), own)
+    return InfoSeriesClaim(StreamKey(project, kind, namespace, name), own)
 
 
 def _pattern(rule: InfoSeries) -> re.Pattern[str]:

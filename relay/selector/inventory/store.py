@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
 from relay.runtime.project_shares import SharedTable
-from relay.selector.inventory.info_series import NAMESPACE_KIND, Claim, StreamKey
+from relay.selector.inventory.info_series import NAMESPACE_KIND, InfoSeriesClaim, StreamKey
 from relay.selector.resources.object_lookup import ObjectLabels, ObjectRef
 
 OBJECTS_MAX: Final = 200_000
@@ -117,7 +117,7 @@ class ManifestIndex:
 
 
 @dataclass(slots=True)
-class _Heard:
+class _ObservedLabels:
     """What the stream says of an object, and what it may be about to say instead."""
 
     labels: ObjectLabels
@@ -130,7 +130,7 @@ class Inventory:
     def __init__(self, *, objects_max: int = OBJECTS_MAX) -> None:
         assert objects_max >= 2
         self._manifests = ManifestIndex()
-        self._told: SharedTable[StreamKey, _Heard] = SharedTable(objects_max)
+        self._told: SharedTable[StreamKey, _ObservedLabels] = SharedTable(objects_max)
         """What the stream says. Nobody is told when an object is forgotten: it was not heard of."""
         self._claimed: set[str] = {""}
         self._asked: set[StreamKey | UidKey] = set()
@@ -151,13 +151,13 @@ class Inventory:
             self._note(key)
         self._manifests = index
 
-    def hear(self, claim: Claim, *, begins: bool) -> None:
+    def apply_info_series(self, claim: InfoSeriesClaim, *, begins: bool) -> None:
         """An info series was seen; ``begins``: for the first time."""
         key = claim.key
         part = self._told.part(key.project, claimed=key.project in self._claimed)
         heard = part.find(key)
         if heard is None:
-            self._told.add(part, key, _Heard(ObjectLabels(claim.labels, exact=False)))
+            self._told.add(part, key, _ObservedLabels(ObjectLabels(claim.labels, exact=False)))
             self.version += 1
             self._note(key)
             return
@@ -172,16 +172,16 @@ class Inventory:
         else:
             heard.rival = claim.labels
 
-    def claims(self) -> list[Claim]:
+    def info_claims(self) -> list[InfoSeriesClaim]:
         """What the stream said, as far as it is remembered; the least recent first."""
         return [
-            Claim(key, heard.labels.labels)
+            InfoSeriesClaim(key, heard.labels.labels)
             for part in self._told.parts()
             for half in (part.old, part.young)
             for key, heard in half.items()
         ]
 
-    def of(self, project: str) -> ProjectObjects:
+    def for_project(self, project: str) -> ProjectObjects:
         """The objects of one project, now and in future."""
         return ProjectObjects(self, project)
 

@@ -30,7 +30,7 @@ class Place:
 class Entry:
     """A record on disk. ``body_bytes`` is its body's size; ``created_at`` wall clock, s."""
 
-    lane: int
+    shard: int
     segment: int
     offset: int
     points: int
@@ -65,11 +65,11 @@ class BacklogStatistics:
     segments: int
 
 
-class Backlog:
+class DiskIndex:
     """See the module's rules. Order of calls is the owner's duty and asserted."""
 
-    def __init__(self, lane: int) -> None:
-        self.lane = lane
+    def __init__(self, shard: int) -> None:
+        self.shard = shard
         self._segments: deque[_Segment] = deque()
         self._open: Entry | None = None
         self._reopened = False
@@ -209,7 +209,7 @@ class Backlog:
     def _entry(self, segment: _Segment) -> Entry:
         index = segment.next
         return Entry(
-            self.lane,
+            self.shard,
             segment.number,
             segment.offsets[index],
             segment.points[index],
@@ -232,4 +232,4 @@ class Backlog:
         self.body_bytes += sign * entry.body_bytes
 
     def __repr__(self) -> str:
-        return f"<Backlog lane {self.lane}: {self.entries} records, {self.body_bytes} bytes>"
+        return f"<Backlog lane {self.shard}: {self.entries} records, {self.body_bytes} bytes>"

@@ -25,7 +25,7 @@ class BufferedBytes:
         return f"<BufferedBytes {self.used}>"
 
 
-def concessions(usage: Mapping[Key, int], excess: int) -> dict[Key, int]:
+def max_min_fair_cuts(usage: Mapping[Key, int], excess: int) -> dict[Key, int]:
     """What each has to give up so that the sum falls by ``excess``, the largest first.
 
     Everything where ``excess`` is more than there is. Those that give nothing are left out.

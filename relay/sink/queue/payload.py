@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from relay.codec.compression import compress, decompress_own
 from relay.codec.otlp.batch import SealedBatch
-from relay.codec.otlp.point_buffer import Arena
+from relay.codec.otlp.point_buffer import PointBuffer
 from relay.codec.otlp.split import split_request
 from relay.config.exporter.types import Compression
 
@@ -34,7 +34,7 @@ STORED = -1
 
 
 @dataclass(slots=True, eq=False)
-class Payload:
+class EncodedRequest:
     """One request's body and what the queue must know of it. Compared by identity.
 
     ``position`` is the oldest ingest position whose points it holds, :data:`STORED` where it is a
@@ -48,7 +48,7 @@ class Payload:
     points: int
     encoded_bytes: int
     position: int
-    lane: int
+    shard: int
     created_at: float
     attempts: int = 0
     depth: int = 0
@@ -60,7 +60,7 @@ class Payload:
 
     def __repr__(self) -> str:
         return (
-            f"<Payload {self.points} points, {len(self.body)} bytes, lane {self.lane}, "
+            f"<Payload {self.points} points, {len(self.body)} bytes, lane {self.shard}, "
             f"position {self.position}, {self.attempts} attempts>"
         )
 
@@ -73,16 +73,16 @@ class Body(NamedTuple):
     encoded_bytes: int
 
 
-class Bodies:
+class SharedBodyCache:
     """Makes batches into bodies, and remembers the last one: the next may be the same.
 
     ``made`` counts those that were encoded and compressed, ``shared`` those that were not.
     """
 
-    __slots__ = ("_arena", "_bodies", "_bytes_max", "_encoding", "made", "shared")
+    __slots__ = ("_bodies", "_bytes_max", "_encoding", "_point_buffer", "made", "shared")
 
     def __init__(self) -> None:
-        self._arena: Arena | None = None
+        self._point_buffer: PointBuffer | None = None
         self._encoding: Compression = "none"
         self._bytes_max = 0
         self._bodies: tuple[Body, ...] = ()
@@ -93,13 +93,13 @@ class Bodies:
         """A sealed batch encoded and compressed, cut so that no piece exceeds ``bytes_max`` where
         possible."""
         if (
-            self._arena is not None
+            self._point_buffer is not None
             and encoding == self._encoding
             and (
                 bytes_max == self._bytes_max
                 or (len(self._bodies) == 1 and self._bodies[0].encoded_bytes <= bytes_max)
             )
-            and self._arena.equals(sealed.arena)
+            and self._point_buffer.equals(sealed.point_buffer)
         ):
             self.shared += 1
             return self._bodies
@@ -107,13 +107,17 @@ class Bodies:
         self._bodies = tuple(
             Body(compress(piece.data, encoding), piece.points, len(piece.data)) for piece in pieces
         )
-        self._arena, self._encoding, self._bytes_max = sealed.arena, encoding, bytes_max
+        self._point_buffer, self._encoding, self._bytes_max = (
+            sealed.point_buffer,
+            encoding,
+            bytes_max,
+        )
         self.made += 1
         return self._bodies
 
     def forget(self) -> None:
         """Keep nothing of the last batch."""
-        self._arena = None
+        self._point_buffer = None
         self._bodies = ()
 
     def __repr__(self) -> str:
@@ -121,30 +125,35 @@ class Bodies:
 
 
 def make_payloads(
-    sealed: SealedBatch, *, lane: int, encoding: Compression, bytes_max: int, bodies: Bodies
-) -> list[Payload]:
+    sealed: SealedBatch,
+    *,
+    shard: int,
+    encoding: Compression,
+    bytes_max: int,
+    bodies: SharedBodyCache,
+) -> list[EncodedRequest]:
     """A sealed batch as a sink queues it: what ``bodies`` makes of it."""
     return [
-        Payload(
+        EncodedRequest(
             body=body.data,
             encoding=encoding,
             points=body.points,
             encoded_bytes=body.encoded_bytes,
             position=sealed.oldest,
-            lane=lane,
+            shard=shard,
             created_at=sealed.opened_at,
         )
         for body in bodies.of(sealed, encoding, bytes_max)
     ]
 
 
-def halve(payload: Payload) -> list[Payload]:
+def split_in_two(payload: EncodedRequest) -> list[EncodedRequest]:
     """Cut a payload in two, in order; [] where it has one point or is cut often enough."""
     halves = _halves(_Piece(_data(payload), payload.points, payload.depth), SPLIT_DEPTH_MAX)
     return [_piece_of(payload, piece) for piece in halves]
 
 
-def cut_below(payload: Payload, bytes_max: int) -> list[Payload]:
+def split_below(payload: EncodedRequest, bytes_max: int) -> list[EncodedRequest]:
     """Cut until no piece exceeds ``bytes_max`` encoded bytes or can be cut; keeps order.
 
     A single point above the bound stays: only the endpoint can tell whether it minds.
@@ -185,18 +194,18 @@ def _halves(piece: _Piece, depth_max: int | None) -> list[_Piece]:
     return [_Piece(data, points, piece.depth + 1) for data, points in halves]
 
 
-def _data(payload: Payload) -> bytes:
+def _data(payload: EncodedRequest) -> bytes:
     return decompress_own(payload.body, payload.encoding)
 
 
-def _piece_of(whole: Payload, piece: _Piece) -> Payload:
-    return Payload(
+def _piece_of(whole: EncodedRequest, piece: _Piece) -> EncodedRequest:
+    return EncodedRequest(
         body=compress(piece.data, whole.encoding),
         encoding=whole.encoding,
         points=piece.points,
         encoded_bytes=len(piece.data),
         position=whole.position,
-        lane=whole.lane,
+        shard=whole.shard,
         created_at=whole.created_at,
         attempts=whole.attempts,
         depth=piece.depth,

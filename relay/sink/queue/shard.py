@@ -19,8 +19,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from relay.sink.queue.disk_index import Backlog, Entry, Place
-from relay.sink.queue.payload import STORED, Payload
+from relay.sink.queue.disk_index import DiskIndex, Entry, Place
+from relay.sink.queue.payload import STORED, EncodedRequest
 
 BACKLOG_SHARE = 4
 """Where fresh payloads go first, every so-manieth request is the backlog's all the same."""
@@ -37,20 +37,20 @@ class _Out:
     index: int | None
     left: int = 1
     whole: bool = True
-    waiting: deque[Payload] = field(default_factory=deque)
+    waiting: deque[EncodedRequest] = field(default_factory=deque)
 
 
-class Lane:
+class QueueShard:
     """See the module's rules."""
 
-    def __init__(self, number: int, backlog: Backlog | None = None) -> None:
+    def __init__(self, number: int, backlog: DiskIndex | None = None) -> None:
         self.number = number
-        self.backlog = backlog or Backlog(number)
-        self.flying: Payload | None = None
+        self.backlog = backlog or DiskIndex(number)
+        self.flying: EncodedRequest | None = None
         self.attempts: int | None = None
         """Of the backlog's head, where it was tried since it was stored."""
-        self._fresh: deque[Payload] = deque()
-        self._saving: list[Payload] = []
+        self._fresh: deque[EncodedRequest] = deque()
+        self._saving: list[EncodedRequest] = []
         self._taken = 0
         self._out: _Out | None = None
         self._loading: Entry | None = None
@@ -62,20 +62,20 @@ class Lane:
         return bool(self._saving)
 
     @property
-    def taken(self) -> Payload | Entry | None:
+    def taken(self) -> EncodedRequest | Entry | None:
         """What :meth:`take` gave out and was not dealt with yet."""
         return self.flying or self._loading
 
     @property
-    def unsaved(self) -> Sequence[Payload]:
+    def unsaved(self) -> Sequence[EncodedRequest]:
         """What waits in memory and is not being saved."""
         return self._fresh
 
-    def append(self, payload: Payload) -> None:
+    def append(self, payload: EncodedRequest) -> None:
         """Add the newest payload."""
         self._fresh.append(payload)
 
-    def peek(self) -> Payload | Entry | None:
+    def peek(self) -> EncodedRequest | Entry | None:
         """The oldest thing that waits."""
         if self._out is not None and self._out.waiting:
             return self._out.waiting[0]
@@ -86,7 +86,7 @@ class Lane:
             return self._saving[self._taken]
         return self._fresh[0] if self._fresh else None
 
-    def drop(self) -> Payload | Entry:
+    def drop(self) -> EncodedRequest | Entry:
         """Remove the oldest thing that waits, and return it."""
         if self._out is not None and self._out.waiting:
             payload = self._out.waiting.popleft()
@@ -101,11 +101,11 @@ class Lane:
             return self._saving[self._taken - 1]
         return self._fresh.popleft()
 
-    def drop_unsaved(self) -> Payload | None:
+    def drop_unsaved(self) -> EncodedRequest | None:
         """Remove the oldest that waits in memory and is not being saved."""
         return self._fresh.popleft() if self._fresh else None
 
-    def take(self, *, fresh_first: bool = False) -> Payload | Entry | None:
+    def take(self, *, fresh_first: bool = False) -> EncodedRequest | Entry | None:
         """Take what is to be sent next: a payload, in flight from now on, or the record that has to
         be :meth:`loaded` first. None where nothing waits."""
         assert self.taken is None, "one at a time"
@@ -128,7 +128,7 @@ class Lane:
             self.flying = self._fresh.popleft()
         return self.flying
 
-    def loaded(self, payload: Payload) -> None:
+    def loaded(self, payload: EncodedRequest) -> None:
         """The record that was taken has been read: its payload is in flight."""
         assert self._loading is not None
         assert payload.position == STORED
@@ -155,21 +155,21 @@ class Lane:
             self.attempts = None
         return lost
 
-    def part(self) -> tuple[Backlog, list[Payload]]:
+    def part(self) -> tuple[DiskIndex, list[EncodedRequest]]:
         """Give the backlog away, and go on with an empty one; nothing may be in flight. Returns the
         pieces of a record in memory, too, which the backlog has as a whole again."""
         assert self.taken is None
         assert not self._saving
-        pieces: list[Payload] = []
+        pieces: list[EncodedRequest] = []
         if self._out is not None:
             assert self._out.index is None
             pieces = list(self._out.waiting)
             self._out = None
             self.backlog.reopen()
-        backlog, self.backlog = self.backlog, Backlog(self.number)
+        backlog, self.backlog = self.backlog, DiskIndex(self.number)
         return backlog, pieces
 
-    def give_back(self) -> Payload | None:
+    def give_back(self) -> EncodedRequest | None:
         """Put the payload in flight back at the head.
 
         Returns it where it goes back to disk, so that nothing of it stays in memory.
@@ -194,7 +194,7 @@ class Lane:
         if self._out is not None:
             self._deal_with_part(self._out)
 
-    def replace(self, pieces: Sequence[Payload]) -> None:
+    def replace(self, pieces: Sequence[EncodedRequest]) -> None:
         """Put pieces of the payload in flight in its place, at the head."""
         assert self.flying is not None
         assert pieces
@@ -206,7 +206,7 @@ class Lane:
         self._out.left += len(pieces) - 1
         self._out.waiting.extendleft(reversed(pieces))
 
-    def begin_save(self) -> list[Payload]:
+    def begin_save(self) -> list[EncodedRequest]:
         """Everything that is only in memory, oldest first, to be written; [] where there is
         nothing."""
         assert not self._saving, "one save at a time"
@@ -219,7 +219,9 @@ class Lane:
         self._fresh.clear()
         return list(self._saving)
 
-    def commit_save(self, places: Sequence[Place]) -> tuple[list[Payload], list[Payload]]:
+    def commit_save(
+        self, places: Sequence[Place]
+    ) -> tuple[list[EncodedRequest], list[EncodedRequest]]:
         """The save is safely on disk, each payload in its place.
 
         Returns the payloads that held a position until now, and those of them that leave memory.
@@ -259,7 +261,7 @@ class Lane:
             self._out = None
         self._end_save()
 
-    def in_memory(self) -> Iterator[Payload]:
+    def in_memory(self) -> Iterator[EncodedRequest]:
         """Every payload whose body is in memory, in flight or not."""
         if self._out is not None:
             yield from self._out.waiting
@@ -282,7 +284,7 @@ class Lane:
             self.backlog.finish()
         self._out = None
 
-    def _close_out(self, payload: Payload) -> None:
+    def _close_out(self, payload: EncodedRequest) -> None:
         self.attempts = payload.attempts
         self.backlog.reopen()
         self._out = None

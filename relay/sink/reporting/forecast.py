@@ -35,7 +35,7 @@ class Forecast(msgspec.Struct, frozen=True):
 NOTHING_AHEAD = Forecast(None, 0.0)
 
 
-class Outlook:
+class Forecaster:
     """One sink. ``now`` is any monotonic clock, s."""
 
     __slots__ = ("_at", "_bytes", "_bytes_max", "_growth", "_moved", "_moved_at")
@@ -81,4 +81,4 @@ class Outlook:
         return Forecast(full_in_s, self.stalled_s(now))
 
     def __repr__(self) -> str:
-        return f"<Outlook {self._growth:+.0f} bytes a second>"
+        return f"<Forecaster {self._growth:+.0f} bytes a second>"

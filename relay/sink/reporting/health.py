@@ -22,7 +22,7 @@ LOG_INTERVAL_S_MIN = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class LogLine:
     """One line to log; ``good`` tells news from trouble."""
 
     text: str
@@ -40,42 +40,42 @@ class Health:
         self._said: tuple[State, bool] = ("healthy", False)
         self._said_at = float("-inf")
 
-    def delivered(self, now: float) -> Note | None:
+    def delivered(self, now: float) -> LogLine | None:
         """An answer took everything."""
         self.losing = False
         return self._enter("healthy", "delivering", now)
 
-    def delivered_in_part(self, why: str, now: float) -> Note | None:
+    def delivered_in_part(self, why: str, now: float) -> LogLine | None:
         """An answer took data and refused some of it."""
         self.losing = True
         return self._enter("healthy", f"losing data: {why}", now)
 
-    def failed(self, why: str, now: float) -> Note | None:
+    def failed(self, why: str, now: float) -> LogLine | None:
         """An attempt failed and its data is kept."""
         return self._enter("failing", f"not delivering: {why}", now)
 
-    def paused(self, why: str, now: float) -> Note | None:
+    def paused(self, why: str, now: float) -> LogLine | None:
         """Credentials are missing or refused; data is kept."""
         return self._enter("paused", f"paused until its credentials are accepted: {why}", now)
 
-    def rejected(self, why: str, now: float) -> Note | None:
+    def rejected(self, why: str, now: float) -> LogLine | None:
         """An answer refused everything for good."""
         self.losing = True
         return self._enter("failing", f"losing data: {why}", now)
 
-    def lost(self, why: str, now: float) -> Note | None:
+    def lost(self, why: str, now: float) -> LogLine | None:
         """Points were given up without an answer that refused them."""
         self.losing = True
         return self._enter(self.state, f"losing data: {why}", now)
 
-    def _enter(self, state: State, text: str, now: float) -> Note | None:
+    def _enter(self, state: State, text: str, now: float) -> LogLine | None:
         self.state = state
         news = (state, self.losing)
         if news == self._said or now - self._said_at < LOG_INTERVAL_S_MIN:
             return None
         self._said = news
         self._said_at = now
-        return Note(text, good=news == ("healthy", False))
+        return LogLine(text, good=news == ("healthy", False))
 
     def __repr__(self) -> str:
         return f"<Health {self.state}{', losing data' if self.losing else ''}>"

@@ -32,7 +32,7 @@ class LedgerStatistics(msgspec.Struct, frozen=True):
         return self.offered == finished
 
 
-NO_POINTS = LedgerStatistics(0, 0, {}, 0, {}, 0)
+EMPTY_LEDGER = LedgerStatistics(0, 0, {}, 0, {}, 0)
 
 
 class SinkLedger:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from relay.sink.reporting.health import Note
+from relay.sink.reporting.health import LogLine
 
 logger = logging.getLogger("relay.sink")
 
 
-def log_note(sink_id: str, exporter_id: str, note: Note) -> None:
+def log_note(sink_id: str, exporter_id: str, note: LogLine) -> None:
     """Log what has become of a sink."""
     level = logging.INFO if note.good else logging.WARNING
     logger.log(

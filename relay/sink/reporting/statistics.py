@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-from relay.sink.delivery import Delivery
+from relay.sink.delivery import DeliveryStateMachine
 from relay.sink.otlp_http import Endpoint
 from relay.sink.queue.queue import QueueStatistics
 from relay.sink.reporting.forecast import NOTHING_AHEAD, Forecast
 from relay.sink.reporting.health import State
 from relay.sink.reporting.ledger import LedgerStatistics
 from relay.sink.reporting.throughput import Throughput, ThroughputStatistics
-from relay.sink.steps import Remark
+from relay.sink.steps import LastEvent
 
 
 class SinkStatistics(msgspec.Struct, frozen=True):
@@ -32,8 +32,8 @@ class SinkStatistics(msgspec.Struct, frozen=True):
     queue: QueueStatistics
     oldest_point_age_s: float | None
     last_success_at: float | None
-    last_error: Remark | None
-    last_warning: Remark | None
+    last_error: LastEvent | None
+    last_warning: LastEvent | None
     paused: str
     too_large_bytes: int | None
     splits: int
@@ -48,11 +48,11 @@ class SinkStatistics(msgspec.Struct, frozen=True):
 
 def take_statistics(
     names: tuple[str, str],
-    delivery: Delivery,
+    delivery: DeliveryStateMachine,
     endpoint: Endpoint,
     throughput: Throughput,
     *,
-    lanes: int,
+    shards: int,
     oldest_point_age_s: float | None,
     internal_errors: int,
     tick: float,
@@ -76,8 +76,8 @@ def take_statistics(
         requests=dict(endpoint.requests),
         bytes_sent=endpoint.bytes_sent,
         internal_errors=internal_errors,
-        throughput=throughput.statistics(lanes, ledger.queued),
+        throughput=throughput.statistics(shards, ledger.queued),
         restored=delivery.restored,
         circuit_open=delivery.circuit.open,
-        forecast=delivery.outlook.forecast(tick),
+        forecast=delivery.forecaster.forecast(tick),
     )

@@ -101,9 +101,9 @@ class Throughput:
         if not self._behind or not self._seconds:
             return self._behind
         most = concurrency * self._points / self._seconds
-        lanes = "1 lane" if concurrency == 1 else f"{concurrency} lanes"
+        shards = "1 lane" if concurrency == 1 else f"{concurrency} lanes"
         text = (
-            f"{self._behind}: {self._seconds:.2g} s a request × {lanes} × {self._points:.0f} "
+            f"{self._behind}: {self._seconds:.2g} s a request × {shards} × {self._points:.0f} "
             f"points = at most {most:,.0f} points/s; {self._arriving:,.0f} come"
         )
         if most > self._arriving:

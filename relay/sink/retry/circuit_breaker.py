@@ -103,34 +103,34 @@ class Circuit:
         return f"<Circuit {'open' if self.open else 'closed'}, {self._failures} failures>"
 
 
-class Circuits:
+class CircuitBreakers:
     """The circuits of all endpoints that are in use, by scheme, host and port."""
 
     def __init__(self, rng: Randomness) -> None:
         self._rng = rng
-        self._circuits: dict[str, Circuit] = {}
+        self._circuit_breakers: dict[str, Circuit] = {}
 
-    def join(self, url: str, tell: Callable[[], None]) -> Circuit:
+    def acquire(self, url: str, tell: Callable[[], None]) -> Circuit:
         """The circuit of an endpoint, with ``tell`` subscribed to it."""
-        circuit = self._circuits.setdefault(_origin(url), Circuit(self._rng))
+        circuit = self._circuit_breakers.setdefault(_origin(url), Circuit(self._rng))
         circuit.subscribe(tell)
         return circuit
 
-    def leave(self, url: str, tell: Callable[[], None]) -> None:
+    def release(self, url: str, tell: Callable[[], None]) -> None:
         """Undo :meth:`join`."""
         origin = _origin(url)
-        circuit = self._circuits[origin]
+        circuit = self._circuit_breakers[origin]
         circuit.unsubscribe(tell)
         if not circuit.subscribers:
-            del self._circuits[origin]
+            del self._circuit_breakers[origin]
 
     @property
     def open(self) -> int:
         """How many endpoints count as out of reach."""
-        return sum(circuit.open for circuit in self._circuits.values())
+        return sum(circuit.open for circuit in self._circuit_breakers.values())
 
     def __repr__(self) -> str:
-        return f"<Circuits {self.open} open of {len(self._circuits)}>"
+        return f"<Circuits {self.open} open of {len(self._circuit_breakers)}>"
 
 
 def _origin(url: str) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from relay.sink.queue.cursor import Cursor
-from relay.sink.queue.disk_index import Backlog
+from relay.sink.queue.disk_index import DiskIndex
 from relay.sink.spill.owner import Owner
 
 
@@ -30,7 +30,7 @@ class StoredQueue:
 
     directory: Path
     owner: Owner | None
-    backlogs: dict[int, Backlog] = field(default_factory=dict)
+    backlogs: dict[int, DiskIndex] = field(default_factory=dict)
     lows: dict[tuple[int, int], int] = field(default_factory=dict)
     """By lane and how many lanes there were."""
     cursors: dict[int, Cursor] = field(default_factory=dict)
@@ -194,12 +194,12 @@ def _shrink(queue: StoredQueue, size: int) -> dict[int, list[int]]:
     goal = max(0, queue.file_bytes - size)
     while queue.points and queue.file_bytes > goal:
         heads = (
-            (head.created_at, lane)
-            for lane, backlog in queue.backlogs.items()
+            (head.created_at, shard)
+            for shard, backlog in queue.backlogs.items()
             if (head := backlog.peek()) is not None
         )
-        _, lane = min(heads)
-        backlog = queue.backlogs[lane]
+        _, shard = min(heads)
+        backlog = queue.backlogs[shard]
         backlog.drop()
-        freed.setdefault(lane, []).extend(backlog.free(keep_newest=False))
+        freed.setdefault(shard, []).extend(backlog.free(keep_newest=False))
     return freed

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from relay.config.exporter.types import Compression
-from relay.sink.queue.payload import STORED, Payload
+from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.storage.log.frame import (
     FILE_HEADER_BYTES,
     Damage,
@@ -44,7 +44,7 @@ class Stored:
     """What a record says of its payload, and where its frame begins and ends in the segment."""
 
     low: int
-    lanes: int
+    shards: int
     created_at: float
     points: int
     body_bytes: int
@@ -52,9 +52,9 @@ class Stored:
     end: int
 
 
-def segment_name(lane: int, number: int) -> str:
+def segment_name(shard: int, number: int) -> str:
     """The file of a lane's segment."""
-    return f"{lane}-{number}.seg"
+    return f"{shard}-{number}.seg"
 
 
 def parse_segment_name(name: str) -> tuple[int, int] | None:
@@ -63,7 +63,7 @@ def parse_segment_name(name: str) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-def encode_record_head(payload: Payload, low: int, lanes: int) -> bytes:
+def encode_record_head(payload: EncodedRequest, low: int, shards: int) -> bytes:
     """What stands before the payload's body; see the module for ``low``."""
     meta = _META.pack(
         low,
@@ -71,7 +71,7 @@ def encode_record_head(payload: Payload, low: int, lanes: int) -> bytes:
         payload.points,
         payload.encoded_bytes,
         payload.attempts,
-        lanes,
+        shards,
         _ENCODINGS.index(payload.encoding),
         payload.depth,
     )
@@ -99,14 +99,14 @@ def read_index(read: Read, size: int) -> Iterator[Stored | Damage]:
                 continue
         if good < offset:
             yield Damage(good, offset, tail=False)
-        low, created_at, points, _, _, lanes, _, _ = _META.unpack(header.meta)
-        yield Stored(low, lanes, created_at, points, header.body_bytes, offset, header.end)
+        low, created_at, points, _, _, shards, _, _ = _META.unpack(header.meta)
+        yield Stored(low, shards, created_at, points, header.body_bytes, offset, header.end)
         offset = good = header.end
     if good < size:
         yield Damage(good, size, tail=True)
 
 
-def read_payload(read: Read, offset: int, size: int, *, lane: int) -> Payload | None:
+def read_payload(read: Read, offset: int, size: int, *, shard: int) -> EncodedRequest | None:
     """The payload whose frame begins at ``offset``; None where it is damaged."""
     header = _record_at(read, offset, size)
     if header is None:
@@ -115,13 +115,13 @@ def read_payload(read: Read, offset: int, size: int, *, lane: int) -> Payload | 
     if not header.matches(body):
         return None
     _, created_at, points, encoded_bytes, attempts, _, encoding, depth = _META.unpack(header.meta)
-    return Payload(
+    return EncodedRequest(
         body=body,
         encoding=_ENCODINGS[encoding],
         points=points,
         encoded_bytes=encoded_bytes,
         position=STORED,
-        lane=lane,
+        shard=shard,
         created_at=created_at,
         attempts=attempts,
         depth=depth,

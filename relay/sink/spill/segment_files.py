@@ -30,8 +30,8 @@ from pathlib import Path
 import msgspec
 
 from relay.sink.queue.cursor import Cursor
-from relay.sink.queue.disk_index import Backlog, Place
-from relay.sink.queue.payload import Payload
+from relay.sink.queue.disk_index import DiskIndex, Place
+from relay.sink.queue.payload import EncodedRequest
 from relay.sink.spill.orphans import StoredQueue
 from relay.sink.spill.owner import Owner
 from relay.sink.spill.record import (
@@ -127,14 +127,14 @@ class QueueFiles:
         self,
         directory: Path,
         owner: Owner,
-        lane: int,
-        payloads: Sequence[tuple[Payload, int]],
-        lanes: int,
+        shard: int,
+        payloads: Sequence[tuple[EncodedRequest, int]],
+        shards: int,
     ) -> list[Place]:
         """Write payloads, each with its low, behind a lane's others; all of them or none."""
         if not directory.exists():
             self._make(directory, owner)
-        before = self._tail(directory, lane)
+        before = self._tail(directory, shard)
         tail = _Tail(before.number, before.size)
         places: list[Place] = []
         parts: list[bytes] = []
@@ -142,40 +142,40 @@ class QueueFiles:
         try:
             for payload, low in payloads:
                 if tail.size >= SEGMENT_BYTES:
-                    self._write(directory, lane, tail.number, start, parts)
+                    self._write(directory, shard, tail.number, start, parts)
                     tail, start, parts = _Tail(tail.number + 1, 0), 0, []
                 if tail.size == 0:
                     parts.append(encode_file_header(SEGMENT_KIND, tail.number))
                     tail.size = FILE_HEADER_BYTES
-                head = encode_record_head(payload, low, lanes)
+                head = encode_record_head(payload, low, shards)
                 parts += (head, payload.body)
                 end = tail.size + len(head) + len(payload.body)
                 places.append(Place(tail.number, tail.size, end))
                 tail.size = end
-            self._write(directory, lane, tail.number, start, parts)
+            self._write(directory, shard, tail.number, start, parts)
         except OSError:
-            self._undo(directory, lane, before, tail.number)
+            self._undo(directory, shard, before, tail.number)
             raise
-        self._tails[directory, lane] = tail
+        self._tails[directory, shard] = tail
         return places
 
-    def read(self, directory: Path, lane: int, segment: int, offset: int) -> Payload | None:
+    def read(self, directory: Path, shard: int, segment: int, offset: int) -> EncodedRequest | None:
         """A payload; None where its record is damaged or its file was taken away."""
-        path = directory / segment_name(lane, segment)
+        path = directory / segment_name(shard, segment)
         try:
             with self._reading(path) as (read, size):
-                return read_payload(read, offset, size, lane=lane)
+                return read_payload(read, offset, size, shard=shard)
         except FileNotFoundError:
             self._assert_mounted(path)
             return None
 
-    def remove(self, directory: Path, lane: int, segments: Sequence[int]) -> None:
+    def remove(self, directory: Path, shard: int, segments: Sequence[int]) -> None:
         """Delete segments that are dealt with."""
         for number in segments:
-            tail = self._tails.get((directory, lane))
+            tail = self._tails.get((directory, shard))
             if tail is not None and tail.number == number:
-                self._tails[directory, lane] = _Tail(number + 1, 0)
-            self._disk.remove(directory / segment_name(lane, number))
+                self._tails[directory, shard] = _Tail(number + 1, 0)
+            self._disk.remove(directory / segment_name(shard, number))
 
     def write_cursors(self, directory: Path, cursors: Mapping[int, Cursor]) -> None:
         """Note how far each lane has come."""
@@ -187,8 +187,8 @@ class QueueFiles:
         """Give a sink's directory the name of one that is removed."""
         if directory.exists():
             directory.rename(retired)
-        for at, lane in [place for place in self._tails if place[0] == directory]:
-            self._tails[retired, lane] = self._tails.pop((at, lane))
+        for at, shard in [place for place in self._tails if place[0] == directory]:
+            self._tails[retired, shard] = self._tails.pop((at, shard))
 
     def delete(self, directory: Path) -> None:
         """Delete a sink's directory with all that is in it."""
@@ -201,15 +201,15 @@ class QueueFiles:
         """Which of a sink's segments, by lane and number, are gone or shorter than they ought to
         be."""
         gone = []
-        for (lane, number), size in sizes.items():
-            path = directory / segment_name(lane, number)
+        for (shard, number), size in sizes.items():
+            path = directory / segment_name(shard, number)
             try:
                 found = path.stat().st_size
             except FileNotFoundError:
                 self._assert_mounted(path)
                 found = -1
             if found < size:
-                gone.append((lane, number))
+                gone.append((shard, number))
         return gone
 
     def identify(self, directory: Path, owner: Owner, orphaned_at: float | None) -> None:
@@ -226,9 +226,9 @@ class QueueFiles:
     def _make(self, directory: Path, owner: Owner) -> None:
         """Make a sink's directory, also where somebody took it away."""
         self._assert_mounted(directory)
-        for lane in [lane for at, lane in self._tails if at == directory]:
+        for shard in [shard for at, shard in self._tails if at == directory]:
             # What was there is gone; numbers only go up.
-            self._tails[directory, lane] = _Tail(self._tails[directory, lane].number + 1, 0)
+            self._tails[directory, shard] = _Tail(self._tails[directory, shard].number + 1, 0)
         directory.mkdir(mode=0o700, parents=True)
         self._identify(directory, owner, None)
         self._sync_directory(self._root)
@@ -244,13 +244,13 @@ class QueueFiles:
         if found != self._volume:
             raise OSError(errno.ENODEV, f"the volume of {self._root.parent} is gone", str(path))
 
-    def _tail(self, directory: Path, lane: int) -> _Tail:
-        return self._tails.setdefault((directory, lane), _Tail(0, 0))
+    def _tail(self, directory: Path, shard: int) -> _Tail:
+        return self._tails.setdefault((directory, shard), _Tail(0, 0))
 
     def _write(
-        self, directory: Path, lane: int, number: int, start: int, parts: Sequence[bytes]
+        self, directory: Path, shard: int, number: int, start: int, parts: Sequence[bytes]
     ) -> None:
-        path = directory / segment_name(lane, number)
+        path = directory / segment_name(shard, number)
         descriptor = self._disk.extend(path) if start else self._disk.create(path)
         try:
             left = memoryview(b"".join(parts))
@@ -263,14 +263,14 @@ class QueueFiles:
         if not start:
             self._sync_directory(directory)
 
-    def _undo(self, directory: Path, lane: int, before: _Tail, last: int) -> None:
+    def _undo(self, directory: Path, shard: int, before: _Tail, last: int) -> None:
         """Cut off what a failed save wrote. Where even that fails, a restart may repeat it."""
         # The next save begins a segment of its own: what this one's file looks like is not known.
-        self._tails[directory, lane] = _Tail(last + 1, 0)
+        self._tails[directory, shard] = _Tail(last + 1, 0)
         with suppress(OSError):
             for number in range(before.number + 1, last + 1):
-                self._disk.remove(directory / segment_name(lane, number))
-            path = directory / segment_name(lane, before.number)
+                self._disk.remove(directory / segment_name(shard, number))
+            path = directory / segment_name(shard, before.number)
             if before.size:
                 self._disk.shorten(path, before.size)
             else:
@@ -284,43 +284,43 @@ class QueueFiles:
         owner, orphaned_at = self._read_owner(directory)
         recovered = StoredQueue(directory, owner, orphaned_at=orphaned_at)
         recovered.cursors = self._read_cursors(directory)
-        for lane, cursor in recovered.cursors.items():
-            self._tails[directory, lane] = _Tail(cursor.segment + 1, 0)
-        for lane, number in sorted(self._segments(directory)):
-            backlog = recovered.backlogs.setdefault(lane, Backlog(lane))
-            tail = self._tails.get((directory, lane), _Tail(0, 0))
-            self._tails[directory, lane] = _Tail(max(tail.number, number + 1), 0)
+        for shard, cursor in recovered.cursors.items():
+            self._tails[directory, shard] = _Tail(cursor.segment + 1, 0)
+        for shard, number in sorted(self._segments(directory)):
+            backlog = recovered.backlogs.setdefault(shard, DiskIndex(shard))
+            tail = self._tails.get((directory, shard), _Tail(0, 0))
+            self._tails[directory, shard] = _Tail(max(tail.number, number + 1), 0)
             try:
                 self._recover_segment(recovered, backlog, number)
             except OSError as error:
                 self.damaged.files += 1
-                _log.error("%s cannot be read: %s", segment_name(lane, number), error.strerror)
+                _log.error("%s cannot be read: %s", segment_name(shard, number), error.strerror)
         self._count_missing(recovered)
         return recovered
 
     def _count_missing(self, recovered: StoredQueue) -> None:
         """Compare what is there with what the cursors say ought to be."""
-        for lane, cursor in recovered.cursors.items():
-            backlog = recovered.backlogs.get(lane)
+        for shard, cursor in recovered.cursors.items():
+            backlog = recovered.backlogs.get(shard)
             there = dict(backlog.held) if backlog is not None else {}
             for number, points in cursor.held:
                 lacking = points - there.get(number, 0)
                 if lacking > 0:
                     recovered.missing_points += lacking
-                    path = recovered.directory / segment_name(lane, number)
+                    path = recovered.directory / segment_name(shard, number)
                     _log.error("%s is gone or damaged, %d points are lost", path, lacking)
 
-    def _recover_segment(self, recovered: StoredQueue, backlog: Backlog, number: int) -> None:
-        lane = backlog.lane
-        path = recovered.directory / segment_name(lane, number)
-        cursor = recovered.cursors.get(lane, Cursor(-1, 0))
+    def _recover_segment(self, recovered: StoredQueue, backlog: DiskIndex, number: int) -> None:
+        shard = backlog.shard
+        path = recovered.directory / segment_name(shard, number)
+        cursor = recovered.cursors.get(shard, Cursor(-1, 0))
         waiting = 0
         with self._reading(path) as (read, size):
             for item in read_index(read, size):
                 if isinstance(item, Damage):
                     self._count(item)
                     continue
-                place = (lane, item.lanes)
+                place = (shard, item.shards)
                 recovered.lows[place] = max(item.low, recovered.lows.get(place, -1))
                 if (number, item.start) < (cursor.segment, cursor.offset):
                     continue

@@ -24,8 +24,8 @@ from typing import TypeVar
 
 from relay.runtime.errors import StorageError
 from relay.sink.queue.cursor import Cursor
-from relay.sink.queue.disk_index import Backlog, Entry, Place
-from relay.sink.queue.payload import Payload
+from relay.sink.queue.disk_index import DiskIndex, Entry, Place
+from relay.sink.queue.payload import EncodedRequest
 from relay.sink.spill.orphans import NO_ORPHANS, Orphans, OrphanStatistics, StoredQueue
 from relay.sink.spill.owner import Owner
 from relay.sink.spill.segment_files import Damaged, QueueFiles, directory_name
@@ -158,8 +158,8 @@ class QueueStore:
         evicted = []
         for queue, segments, points, freed_bytes in self._orphans.give_way(size):
             self.used_bytes -= freed_bytes
-            for lane, numbers in segments.items():
-                self.spawn(self._files.remove, queue.directory, lane, numbers)
+            for shard, numbers in segments.items():
+                self.spawn(self._files.remove, queue.directory, shard, numbers)
             if not queue.points:
                 self._delete(queue)
             evicted.append((queue, points))
@@ -348,7 +348,7 @@ class SinkStore:
         self._cursors: Mapping[int, Cursor] = dict(found.cursors)
         self._noting = False
         self._used_bytes = found.file_bytes
-        self.backlogs: Mapping[int, Backlog] = found.backlogs
+        self.backlogs: Mapping[int, DiskIndex] = found.backlogs
         self.missing_points = found.missing_points
         """Points of segments that were taken away while nobody looked."""
         self._lows = found.lows
@@ -363,17 +363,17 @@ class SinkStore:
         """Whether a save may be tried now."""
         return self._store.ready
 
-    def lows(self, lanes: int) -> tuple[int, ...]:
+    def lows(self, shards: int) -> tuple[int, ...]:
         """For each of so many lanes, what :mod:`relay.sink.spill.record` calls low; -1 where
         unknown."""
-        return tuple(self._lows.get((lane, lanes), -1) for lane in range(lanes))
+        return tuple(self._lows.get((shard, shards), -1) for shard in range(shards))
 
-    def regrouped(self, lanes: int) -> bool:
+    def regrouped(self, shards: int) -> bool:
         """Whether anything was stored when there was another number of lanes."""
-        return any(count != lanes for _, count in self._lows)
+        return any(count != shards for _, count in self._lows)
 
     async def save(
-        self, lane: int, batch: Sequence[tuple[Payload, int]], *, lanes: int
+        self, shard: int, batch: Sequence[tuple[EncodedRequest, int]], *, shards: int
     ) -> list[Place]:
         """Write payloads of one of so many lanes, oldest first, each with its low.
 
@@ -383,17 +383,17 @@ class SinkStore:
         self._store.used_bytes += size  # until the caller accounts for it
         try:
             places = await self._store.write(
-                lambda: self._files.append(self._directory, self._owner, lane, batch, lanes)
+                lambda: self._files.append(self._directory, self._owner, shard, batch, shards)
             )
         finally:
             self._store.used_bytes -= size
         self._store.saved(len(batch), size)
         return places
 
-    async def load(self, entry: Entry) -> Payload | None:
+    async def load(self, entry: Entry) -> EncodedRequest | None:
         """Read a payload; None where its record is damaged. Raises StorageError."""
         payload = await self._store.read(
-            lambda: self._files.read(self._directory, entry.lane, entry.segment, entry.offset)
+            lambda: self._files.read(self._directory, entry.shard, entry.segment, entry.offset)
         )
         if payload is None:
             self._store.lost(entry.body_bytes)
@@ -404,10 +404,10 @@ class SinkStore:
         self._store.used_bytes += used_bytes - self._used_bytes
         self._used_bytes = used_bytes
 
-    def free(self, lane: int, segments: Sequence[int]) -> None:
+    def free(self, shard: int, segments: Sequence[int]) -> None:
         """Delete segments that are dealt with, in the background."""
         if segments:
-            self._store.spawn(self._files.remove, self._directory, lane, segments)
+            self._store.spawn(self._files.remove, self._directory, shard, segments)
 
     def note(self, cursors: Mapping[int, Cursor]) -> None:
         """Remember how far each lane has come; written in the background, the last one counts."""
@@ -433,13 +433,13 @@ class SinkStore:
         return await self._store.read(lambda: self._files.check(self._directory, sizes))
 
     def park(
-        self, backlogs: dict[int, Backlog], cursors: Mapping[int, Cursor], *, lanes: int
+        self, backlogs: dict[int, DiskIndex], cursors: Mapping[int, Cursor], *, shards: int
     ) -> None:
         """The sink, which has so many lanes, is gone: what it has on disk is an orphan from now on.
         Nothing may be under way, nor be asked of this store later."""
         self.note(cursors)
         queue = StoredQueue(self._directory, self._owner, backlogs, cursors=dict(self._cursors))
-        queue.lows = {(lane, lanes): -1 for lane in range(lanes)}
+        queue.lows = {(shard, shards): -1 for shard in range(shards)}
         self.account(queue.file_bytes)
         self._store.park(queue)
 

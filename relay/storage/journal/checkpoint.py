@@ -48,14 +48,14 @@ class Checkpoint:
     start: int | None = None
     """Where a replay begins to read; None: the oldest low position."""
 
-    def low(self, exporter: str, sink: str, *, lanes: int) -> tuple[int, ...]:
+    def low(self, exporter: str, sink: str, *, shards: int) -> tuple[int, ...]:
         """Where each of a sink's lanes has to go on; a changed number of lanes deals series anew,
         so then the oldest counts for all."""
         lows = self.lows.get((exporter, sink))
         if lows is None:
-            return (self.next,) * lanes
-        if len(lows) != lanes:
-            return (min(lows),) * lanes
+            return (self.next,) * shards
+        if len(lows) != shards:
+            return (min(lows),) * shards
         return lows
 
 

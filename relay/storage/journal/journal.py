@@ -28,7 +28,7 @@ from typing import Literal, TypeVar
 from relay.storage.journal.checkpoint import Checkpoint, decode_checkpoint, encode_checkpoint
 from relay.storage.journal.gaps import UnkeptPositions
 from relay.storage.journal.record import Record, encode_record_head
-from relay.storage.journal.segment_log import Chunk, Cursor, Extent, SegmentLog
+from relay.storage.journal.segment_log import Chunk, Cursor, LogRange, SegmentLog
 from relay.storage.journal.statistics import JournalStatistics
 from relay.storage.log.filesystem import Disk
 from relay.storage.log.io_thread import IoThread
@@ -59,7 +59,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Taught:
+class LearnedState:
     """What requests have taught, as bytes; ``version`` tells one state of it from another."""
 
     version: int
@@ -132,7 +132,7 @@ class Journal:
         self._errors = self._slow_writes = self._unjournaled = 0
         self.saved_version = -1
         """Version of what was last saved by :meth:`tidy` as taught; -1 where nothing was."""
-        self._extent = Extent()
+        self._extent = LogRange()
         """As it was after the thread's last job: the log itself is the thread's alone."""
 
     async def open(self) -> Checkpoint:
@@ -160,7 +160,7 @@ class Journal:
         return ""
 
     @property
-    def extent(self) -> Extent:
+    def extent(self) -> LogRange:
         """What is on disk."""
         return self._extent
 
@@ -212,7 +212,9 @@ class Journal:
         """The next records behind a cursor, from position ``start`` on."""
         return await self._run(lambda: self._log.read(cursor, start=start, bytes_max=CHUNK_BYTES))
 
-    def tidy(self, checkpoint: Checkpoint, *, low: int, knowledge: Taught | None = None) -> bool:
+    def tidy(
+        self, checkpoint: Checkpoint, *, low: int, knowledge: LearnedState | None = None
+    ) -> bool:
         """Begin to save a checkpoint and, where given, what requests have taught, and to forget
         what is older than ``low``; False while still busy with the one before."""
         if self._tidying or self._closed:
@@ -231,7 +233,7 @@ class Journal:
         return await self._run(self._read_knowledge)
 
     async def close(
-        self, checkpoint: Checkpoint | None, *, low: int, knowledge: Taught | None = None
+        self, checkpoint: Checkpoint | None, *, low: int, knowledge: LearnedState | None = None
     ) -> None:
         """Write what is pending, save the last checkpoint (None: there is none), let go of the
         files. Takes no longer than ``slow_s`` beyond what is being done already."""
@@ -375,7 +377,7 @@ class Journal:
             self._failure = ""
             self._note(self.trouble)
 
-    async def _tidy(self, checkpoint: Checkpoint, low: int, knowledge: Taught | None) -> None:
+    async def _tidy(self, checkpoint: Checkpoint, low: int, knowledge: LearnedState | None) -> None:
         try:
             if gone := await self._run(self._log.verify):
                 await self._go_on_without(gone)
@@ -467,7 +469,9 @@ class Journal:
             _log.error("%s cannot be read: %s", self._knowledge_path, error.strerror)
             return None
 
-    def _save_and_trim(self, checkpoint: Checkpoint, low: int, knowledge: Taught | None) -> None:
+    def _save_and_trim(
+        self, checkpoint: Checkpoint, low: int, knowledge: LearnedState | None
+    ) -> None:
         try:
             if knowledge is not None:  # first, as the checkpoint says what is in there
                 self._disk.replace(self._knowledge_path, knowledge.data, sync=False)
@@ -477,7 +481,9 @@ class Journal:
             # Also on a full disk, of all disks; an older checkpoint goes with a shorter journal.
             self._log.trim(low)
 
-    def _finish(self, checkpoint: Checkpoint | None, low: int, knowledge: Taught | None) -> None:
+    def _finish(
+        self, checkpoint: Checkpoint | None, low: int, knowledge: LearnedState | None
+    ) -> None:
         try:
             self._log.finish()
         finally:

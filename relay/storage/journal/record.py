@@ -48,7 +48,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class FullRead:
     """A record that is whole, and where in its segment it ends."""
 
     record: Record
@@ -76,14 +76,14 @@ def encode_record_head(record: Record) -> bytes:
     return encode_frame_head(meta, record.body)
 
 
-def read_segment(read: Read, size: int) -> Iterator[Whole | Damage]:
+def read_segment(read: Read, size: int) -> Iterator[FullRead | Damage]:
     """Everything in a segment of ``size`` bytes, in order; raises FormatError."""
     header = decode_file_header(read(0, FILE_HEADER_BYTES), SEGMENT_KIND)
     # A damaged header says nothing that the records behind it do not say themselves.
     return read_records(read, 0 if header is None else FILE_HEADER_BYTES, size)
 
 
-def read_records(read: Read, start: int, size: int) -> Iterator[Whole | Damage]:
+def read_records(read: Read, start: int, size: int) -> Iterator[FullRead | Damage]:
     """The records from ``start`` on, and what lies between them where they are damaged."""
     last = -1
 
@@ -99,7 +99,7 @@ def read_records(read: Read, start: int, size: int) -> Iterator[Whole | Damage]:
             continue
         record = _record(item)
         last = record.position
-        yield Whole(record, item.end)
+        yield FullRead(record, item.end)
 
 
 def _record(frame: Frame) -> Record:

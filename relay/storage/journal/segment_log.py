@@ -24,8 +24,8 @@ from pathlib import Path
 
 from relay.storage.journal.record import (
     SEGMENT_KIND,
+    FullRead,
     Record,
-    Whole,
     read_records,
     read_segment,
 )
@@ -73,7 +73,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class LogRange:
     """What a log holds: first position and size of each segment, and the position that all records
     are below."""
 
@@ -133,10 +133,10 @@ class SegmentLog:
         self.damage = DamageCounters()
         self.next_position = 0
 
-    def extent(self) -> Extent:
+    def extent(self) -> LogRange:
         """A snapshot of what there is."""
         spans = tuple((segment.first, segment.size) for segment in self._segments)
-        return Extent(spans, self.next_position)
+        return LogRange(spans, self.next_position)
 
     def recover(self) -> None:
         """Take stock of what earlier runs have left; raises FormatError, having touched nothing."""
@@ -317,7 +317,7 @@ class SegmentLog:
         try:
             with segment.path.open("rb") as file:
                 for item in read_segment(_reader(file.fileno()), segment.size):
-                    if isinstance(item, Whole):
+                    if isinstance(item, FullRead):
                         last, end = item.record.position, item.end
         except OSError as error:
             self._unreadable(segment.path, error)
@@ -340,7 +340,7 @@ class SegmentLog:
         except OSError as error:
             _log.warning("%s cannot be cut, which does no harm: %s", segment.path, error.strerror)
 
-    def _read_from(self, segment: Segment, offset: int) -> Iterator[Whole]:
+    def _read_from(self, segment: Segment, offset: int) -> Iterator[FullRead]:
         """The records of a segment from ``offset`` on; what is no record is counted."""
         try:
             with segment.path.open("rb") as file:
@@ -351,7 +351,7 @@ class SegmentLog:
                     else read_segment(read, segment.size)
                 )
                 for item in items:
-                    if isinstance(item, Whole):
+                    if isinstance(item, FullRead):
                         yield item
                     else:
                         self._count_corrupt(segment, item)

@@ -34,22 +34,22 @@ from typing import NamedTuple
 
 from relay.codec.otlp.metrics import MetricIdentity
 from relay.codec.remote_write.v1 import Labels
-from relay.pipeline.batching.emitter import Emission, Stream
-from relay.pipeline.batching.transaction import Deferred, Extra, Origin
+from relay.pipeline.batching.emitter import Emitter, Stream
+from relay.pipeline.batching.transaction import DeferredSample, IngestMark, SampleExtras
 from relay.pipeline.batching.unfinished import WaitingList
 from relay.pipeline.drop_counters import DropTable
 from relay.pipeline.metrics.histograms.build_point import FamilyKey
 from relay.pipeline.metrics.histograms.counters import Epoch, Outcomes
-from relay.pipeline.metrics.histograms.group import SETS_MAX, Family, Member, Set
+from relay.pipeline.metrics.histograms.group import SETS_MAX, Component, Family, PendingPoint
 from relay.pipeline.metrics.histograms.project_state import COUNT_EVERY, ProjectSets
 from relay.pipeline.metrics.metadata.metric_types import Typing
-from relay.pipeline.metrics.translate.target_info import Resources
-from relay.pipeline.routing.match_set import SinkTally, SourceRoute, Target
+from relay.pipeline.metrics.translate.target_info import TargetInfoStore
+from relay.pipeline.routing.match_set import MatchedSource, SinkCounter, SinkOutputSpec
 from relay.pipeline.routing.router import Router
 from relay.runtime.project_shares import SharedTable
 from relay.selector.matchers import NAME
 
-MakeStreams = Callable[[Labels, str, MetricIdentity, Iterable[Target]], tuple[Stream, ...]]
+MakeStreams = Callable[[Labels, str, MetricIdentity, Iterable[SinkOutputSpec]], tuple[Stream, ...]]
 """Labels, project, identity and targets to streams."""
 
 Members = tuple[tuple[str, str], ...]
@@ -73,7 +73,7 @@ class AssemblyStatistics:
     outcomes: dict[str, int]
 
 
-_Deadline = tuple[float, Family, Set]
+_Deadline = tuple[float, Family, PendingPoint]
 _SETTLED_MAX = 1_000
 """Deadlines of sets that are gone, beyond as many as wait, before they are swept."""
 
@@ -84,16 +84,18 @@ class Discard:
     __slots__ = ("_assembly", "_family", "_reason", "_sinks")
 
     def __init__(
-        self, assembly: Assembly, family: str, reason: str, sinks: tuple[SinkTally, ...]
+        self, assembly: Assembly, family: str, reason: str, sinks: tuple[SinkCounter, ...]
     ) -> None:
         self._assembly = assembly
         self._family = family
         self._reason = reason
         self._sinks = sinks
 
-    def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
-        """See :class:`relay.pipeline.batching.emitter.Handler`."""
-        del stamp, value, extra, emission
+    def take(
+        self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter
+    ) -> None:
+        """See :class:`relay.pipeline.batching.emitter.SampleProcessor`."""
+        del stamp, value, extra, emitter
         self._assembly.drop(self._family, self._reason, 1, self._sinks)
 
     def __repr__(self) -> str:
@@ -104,7 +106,7 @@ class _Parting(NamedTuple):
     """A family that sinks lost while a request was decoded, when ``at`` samples were deferred."""
 
     family: Family
-    sinks: tuple[SinkTally, ...]
+    sinks: tuple[SinkCounter, ...]
     at: int
 
 
@@ -112,7 +114,7 @@ class Enrolment(NamedTuple):
     """A series' place in a family, and the handler of its samples for the family's sources."""
 
     family: Family
-    handler: Member | Discard
+    handler: Component | Discard
 
 
 class Assembly:
@@ -121,7 +123,7 @@ class Assembly:
     def __init__(
         self,
         router: Router,
-        resources: Resources,
+        resources: TargetInfoStore,
         make_streams: MakeStreams,
         waiting: WaitingList,
         drops: DropTable,
@@ -141,7 +143,7 @@ class Assembly:
         self._make_streams = make_streams
         self._waiting = waiting
         self._drops = drops
-        self.deferred: Sequence[Deferred] = ()
+        self.deferred: Sequence[DeferredSample] = ()
         """Samples of the request that is decoded now, which are not taken yet."""
         self._partings: list[_Parting] = []
         self._wait_s = wait_s
@@ -165,7 +167,7 @@ class Assembly:
         labels: Mapping[str, str],
         project: str,
         typing: Typing,
-        matched: Iterable[SourceRoute],
+        matched: Iterable[MatchedSource],
     ) -> Enrolment | None:
         """The place of a series in its family, if there are sources that take the family whole.
 
@@ -209,7 +211,7 @@ class Assembly:
         self._recalled = dict(layouts)
         self.layouts = dict(layouts)
 
-    def keep(self, family: Family, emission: Emission) -> Family:
+    def keep(self, family: Family, emitter: Emitter) -> Family:
         """Note that a family is in use; return the one that goes by its key now."""
         part = self._project(family.key.project).part
         known = part.find(family.key)
@@ -219,34 +221,34 @@ class Assembly:
         else:
             part.touch(family.key)
         known.epoch = part.epoch.number
-        self._let_go(emission)
+        self._let_go(emitter)
         return known
 
-    def open(self, family: Family, time_ns: int, stamp: bytes, emission: Emission) -> Set:
+    def open(self, family: Family, time_ns: int, stamp: bytes, emitter: Emitter) -> PendingPoint:
         """Begin a set; the oldest ones give way where there are too many."""
         sets = family.sets
         if len(sets) >= SETS_MAX:
-            self._force(family, sets[min(sets)], emission)
+            self._force(family, sets[min(sets)], emitter)
         self._skip_settled()
         project = self._project(family.key.project)
-        self._make_room(project, emission)
+        self._make_room(project, emitter)
         if len(self._deadlines) > 2 * self._kept_deadlines + _SETTLED_MAX:
             # Behind one that waits there may be any number that are gone.
             self._deadlines = deque(entry for entry in self._deadlines if not entry[2].gone)
             self._kept_deadlines = len(self._deadlines)
-        origin = emission.origin
+        origin = emitter.origin
         if origin.came >= 0:  # it has waited before
-            origin = Origin(origin.came, origin.arrived_at, origin.waited)
-        opened = sets[time_ns] = Set(family, time_ns, stamp, origin)
-        if emission.gate is not None and not opened.origin.waited:
+            origin = IngestMark(origin.came, origin.arrived_at, origin.waited)
+        opened = sets[time_ns] = PendingPoint(family, time_ns, stamp, origin)
+        if emitter.gate is not None and not opened.origin.waited:
             position, key = opened.origin.position, opened.waiting_key()
-            if emission.gate.has_waited(position, key):
+            if emitter.gate.has_waited(position, key):
                 opened.origin = replace(opened.origin, waited=True)
         self._waiting.add(opened)
         project.outcomes.sets += 1
         project.sets.append((family, opened))
-        emission.hold()
-        self._deadlines.append((emission.tick + self._wait_s, family, opened))
+        emitter.hold()
+        self._deadlines.append((emitter.tick + self._wait_s, family, opened))
         return opened
 
     def streams(self, family: Family) -> tuple[Stream, ...]:
@@ -268,7 +270,7 @@ class Assembly:
             family.translated = family.resource.version
         return family.streams
 
-    def sources_with(self, key: FamilyKey, time_ns: int) -> frozenset[SourceRoute]:
+    def sources_with(self, key: FamilyKey, time_ns: int) -> frozenset[MatchedSource]:
         """The sources that take a family as a whole, if it has a set for this time, or is likely to
         get one: it comes at intervals, and the last is not over by half."""
         family = self._families.find(key.project, key)
@@ -281,7 +283,7 @@ class Assembly:
             is_there = recent[-1] < time_ns <= recent[-1] + interval * 3 // 2
         return family.sources if is_there else frozenset()
 
-    def drop(self, family: str, reason: str, samples: int, sinks: Collection[SinkTally]) -> None:
+    def drop(self, family: str, reason: str, samples: int, sinks: Collection[SinkCounter]) -> None:
         """Name samples that are in no point."""
         self.outcomes.count(reason, samples)
         self._drops.count(family, reason, samples, sinks)
@@ -300,7 +302,7 @@ class Assembly:
             self._partings.clear()
             for number, (handlers, *_) in enumerate(self.deferred):
                 for handler in handlers:
-                    if isinstance(handler, Member):
+                    if isinstance(handler, Component):
                         for family, sinks, at in of_family.get(handler.family, ()):
                             if number < at:
                                 name = family.identity.name
@@ -311,44 +313,44 @@ class Assembly:
         """The request was not good: nothing of it is taken."""
         self._partings.clear()
 
-    def expire(self, tick: float, emission: Emission) -> None:
+    def expire(self, tick: float, emitter: Emitter) -> None:
         """Send what has waited long enough; ``tick`` is the clock of the emissions, in s."""
         while self._deadlines and self._deadlines[0][0] <= tick:
             _, family, pending = self._deadlines.popleft()
             if not pending.gone:
                 pending.due = True
-                if not emission.collecting:
-                    family.settle(emission)
+                if not emitter.collecting:
+                    family.settle(emitter)
 
-    def leave_late(self, done: Set, emission: Emission) -> Origin:
+    def leave_late(self, done: PendingPoint, emitter: Emitter) -> IngestMark:
         """See :class:`relay.pipeline.metrics.histograms.group.Home`."""
-        gate = emission.gate
+        gate = emitter.gate
         if gate is not None and not done.origin.waited and done.last < gate.floor:
             done.needed_until = -1
-            return replace(done.origin, position=emission.made, came=done.last)
+            return replace(done.origin, position=emitter.made, came=done.last)
         if self._waiting.full and not done.origin.waited:
             # Too many to be named: its point counts as old as it is, and holds back its sinks.
-            emission.tie(done.origin.position, done.last)
+            emitter.tie(done.origin.position, done.last)
             done.needed_until = -1
             return replace(done.origin, position=done.last)
-        origin = emission.late(done.origin, done.last)
+        origin = emitter.late(done.origin, done.last)
         done.needed_until = origin.position
         return origin
 
-    def end_collecting(self, pending: Set, emission: Emission) -> None:
+    def end_collecting(self, pending: PendingPoint, emitter: Emitter) -> None:
         """Send what had left before the process ended, and what is complete of the rest."""
         if pending.gone:
             return
-        if not pending.origin.waited and emission.gate is not None:
+        if not pending.origin.waited and emitter.gate is not None:
             # It is as whole as it was then: of this and what it lacks now, nothing will come.
-            pending.family.send(pending, emission)
-        pending.family.settle(emission, at_end=True)
+            pending.family.send(pending, emitter)
+        pending.family.settle(emitter, at_end=True)
 
-    def finish(self, emission: Emission) -> None:
+    def finish(self, emitter: Emitter) -> None:
         """Send everything: nothing more will come."""
         while self._deadlines:
             _, family, pending = self._deadlines.popleft()
-            self._force(family, pending, emission)
+            self._force(family, pending, emitter)
 
     def next_due(self) -> float | None:
         """When the next set has waited long enough, or None."""
@@ -417,17 +419,17 @@ class Assembly:
                 probe[label] = value
             plans.append(self._router.match(probe, family.key.project)[0])
         family.probes = tuple(plans)
-        family.routed = plans[0].partition.version
+        family.routed = plans[0].project_epoch.version
         family.sources = frozenset(plans[0].matched).intersection(
-            *(plan.matched for plan in plans[1:])
+            *(match_set.matched for match_set in plans[1:])
         )
         family.fact.version += 1
 
-    def _sinks(self, family: Family) -> list[SinkTally]:
+    def _sinks(self, family: Family) -> list[SinkCounter]:
         """Who gets a family's points."""
         return [outlet.tally for stream in self.streams(family) for outlet in stream.outlets]
 
-    def _part(self, family: Family, sources: Iterable[SourceRoute]) -> None:
+    def _part(self, family: Family, sources: Iterable[MatchedSource]) -> None:
         """Sources turn out not to take every member: what waits for them is in none of their
         points. What comes from now on reaches them as numbers."""
         kind = family.identity.kind
@@ -442,28 +444,28 @@ class Assembly:
             self._drops.count(family.identity.name, "taken_apart", waiting, sinks)
         self._partings.append(_Parting(family, sinks, len(self.deferred)))
 
-    def _force(self, family: Family, pending: Set, emission: Emission) -> None:
+    def _force(self, family: Family, pending: PendingPoint, emitter: Emitter) -> None:
         """Send a set, and the older ones of its family, without waiting."""
         for time_ns, older in family.sets.items():
             if time_ns <= pending.time_ns:
                 older.due = True
-        family.settle(emission)
+        family.settle(emitter)
 
     def _skip_settled(self) -> None:
         deadlines = self._deadlines
         while deadlines and deadlines[0][2].gone:
             deadlines.popleft()
 
-    def _let_go(self, emission: Emission) -> None:
+    def _let_go(self, emitter: Emitter) -> None:
         """Send what waits in families that went for others."""
         while self._leaving:
             family = self._leaving.pop()
             self.layouts.pop(family.digest(), None)
             for pending in family.sets.values():
                 pending.due = True
-            family.settle(emission)
+            family.settle(emitter)
 
-    def _make_room(self, project: ProjectSets, emission: Emission) -> None:
+    def _make_room(self, project: ProjectSets, emitter: Emitter) -> None:
         """Let the oldest sets of a project leave, where it has its share of waiting samples."""
         sets = project.sets
         while sets and sets[0][1].gone:
@@ -479,7 +481,7 @@ class Assembly:
             project.others = total - project.outcomes.waiting
         project.recount -= 1
         while project.outcomes.waiting + project.others >= self._samples_max and sets:
-            self._force(*sets.popleft(), emission)
+            self._force(*sets.popleft(), emitter)
             while sets and sets[0][1].gone:
                 sets.popleft()
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from relay.pipeline.batching.emitter import Emission, Stream
-    from relay.pipeline.batching.transaction import Origin
-    from relay.pipeline.metrics.histograms.group import Family, Set
+    from relay.pipeline.batching.emitter import Emitter, Stream
+    from relay.pipeline.batching.transaction import IngestMark
+    from relay.pipeline.metrics.histograms.group import Family, PendingPoint
 
 
 class Outcomes:
@@ -44,7 +44,7 @@ class Home(Protocol):
     epoch: Epoch
     outcomes: Outcomes
 
-    def keep(self, family: Family, emission: Emission) -> Family:
+    def keep(self, family: Family, emitter: Emitter) -> Family:
         """Note that a family is in use; return the one that goes by its key now."""
         ...
 
@@ -52,11 +52,11 @@ class Home(Protocol):
         """Keep in mind what a family consists of, beyond a restart."""
         ...
 
-    def open(self, family: Family, time_ns: int, stamp: bytes, emission: Emission) -> Set:
+    def open(self, family: Family, time_ns: int, stamp: bytes, emitter: Emitter) -> PendingPoint:
         """Begin a set."""
         ...
 
-    def leave_late(self, done: Set, emission: Emission) -> Origin:
+    def leave_late(self, done: PendingPoint, emitter: Emitter) -> IngestMark:
         """Where the point of a set comes from that leaves after its last sample came."""
         ...
 

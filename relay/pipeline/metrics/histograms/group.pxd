@@ -2,10 +2,10 @@
 cimport cython
 
 from relay.pipeline.metrics.histograms.counters cimport Epoch, Outcomes
-from relay.pipeline.batching.emitter cimport Emission, Stream
+from relay.pipeline.batching.emitter cimport Emitter, Stream
 
 
-cdef class Set:
+cdef class PendingPoint:
     cdef public Family family
     cdef public long long last
     cdef public long long needed_until
@@ -20,7 +20,7 @@ cdef class Set:
     cdef public Py_ssize_t taken
 
 
-cdef class Member:
+cdef class Component:
     cdef public Family family
     cdef public str part
     cdef public str text
@@ -29,8 +29,8 @@ cdef class Member:
     cdef public Py_ssize_t missed
     cdef public tuple order
 
-    @cython.locals(family=Family, pending=Set)
-    cpdef take(self, bytes stamp, bytes value, object extra, Emission emission)
+    @cython.locals(family=Family, pending=PendingPoint)
+    cpdef take(self, bytes stamp, bytes value, object extra, Emitter emitter)
 
 
 cdef class Family:
@@ -57,32 +57,32 @@ cdef class Family:
     cdef public object layout
     cdef public bint is_laid_out
     cdef public dict sets
-    cdef public Set latest
+    cdef public PendingPoint latest
     cdef public list recent
     cdef public long long floor_ns
     cdef bytes _digest
 
-    @cython.locals(pending=Set, time_ns=cython.longlong, slots=list)
-    cpdef take(self, Member member, bytes stamp, bytes value, object extra, Emission emission)
+    @cython.locals(pending=PendingPoint, time_ns=cython.longlong, slots=list)
+    cpdef take(self, Component member, bytes stamp, bytes value, object extra, Emitter emitter)
 
-    @cython.locals(oldest=Set)
-    cpdef settle(self, Emission emission, bint at_end=*)
+    @cython.locals(oldest=PendingPoint)
+    cpdef settle(self, Emitter emitter, bint at_end=*)
 
-    @cython.locals(slots=list, member=Member)
-    cpdef bint _complete(self, Set pending, bint at_end=*)
+    @cython.locals(slots=list, member=Component)
+    cpdef bint _complete(self, PendingPoint pending, bint at_end=*)
 
     @cython.locals(outcomes=Outcomes, first=cython.longlong)
-    cpdef send(self, Set done, Emission emission)
+    cpdef send(self, PendingPoint done, Emitter emitter)
 
     @cython.locals(
         members=Py_ssize_t, stop=Py_ssize_t, handlers=tuple, stamp=bytes, own_stamp=bytes,
-        value=bytes, slots=list, member=Member, time_ns=cython.longlong,
+        value=bytes, slots=list, member=Component, time_ns=cython.longlong,
     )
-    cpdef Py_ssize_t take_run(self, list deferred, Py_ssize_t at, Emission emission)
+    cpdef Py_ssize_t take_run(self, list deferred, Py_ssize_t at, Emitter emitter)
 
     @cython.locals(stream=Stream, body=bytes)
     cpdef bint _send_usual(
-        self, list slots, long long time_ns, long long start_ns, object origin, Emission emission
+        self, list slots, long long time_ns, long long start_ns, object origin, Emitter emitter
     )
 
     @cython.locals(outcomes=Outcomes, streams=tuple)
@@ -93,6 +93,6 @@ cdef class Family:
 
 
 @cython.locals(
-    at=Py_ssize_t, taken=Py_ssize_t, handlers=tuple, stamp=bytes, value=bytes, member=Member
+    at=Py_ssize_t, taken=Py_ssize_t, handlers=tuple, stamp=bytes, value=bytes, member=Component
 )
-cpdef take_all(list deferred, Emission emission)
+cpdef take_all(list deferred, Emitter emitter)

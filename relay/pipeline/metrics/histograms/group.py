@@ -12,8 +12,8 @@ from hashlib import blake2b
 from relay.codec.otlp.data_points import STALE, Exemplar, HistogramPoint, SummaryPoint
 from relay.codec.otlp.metrics import MetricIdentity
 from relay.codec.remote_write.v1 import Labels
-from relay.pipeline.batching.emitter import Emission, Stream
-from relay.pipeline.batching.transaction import Deferred, Extra, Origin
+from relay.pipeline.batching.emitter import Emitter, Stream
+from relay.pipeline.batching.transaction import DeferredSample, IngestMark, SampleExtras
 from relay.pipeline.batching.unfinished import WAITING
 from relay.pipeline.metrics.histograms.build_point import (
     FamilyKey,
@@ -28,8 +28,8 @@ from relay.pipeline.metrics.histograms.build_point import (
 )
 from relay.pipeline.metrics.histograms.counters import Home
 from relay.pipeline.metrics.translate.target_info import Resource
-from relay.pipeline.routing.match_set import Plan, SourceRoute
-from relay.pipeline.routing.route import Fact
+from relay.pipeline.routing.match_set import MatchedSource, MatchSet
+from relay.pipeline.routing.route import VersionedDependency
 
 MEMBERS_MAX = 512
 """Of one family. Backends take far fewer buckets; Prometheus' own have up to 40."""
@@ -41,16 +41,14 @@ MISSES_MAX = 3
 EXEMPLARS_MAX = 128
 """Of one set."""
 DIGEST_BYTES = 12
-
 _NEVER = MEMBERS_MAX + 1  # more members than there can be
 
 
-class Set:
-    """The members of a family that came for one time: their values, by :attr:`Member.slot`.
+class PendingPoint:
+    """The members of a family that came for one time: their values, by :attr:`Component.slot`.
 
-    ``taken`` counts them and ``stamp`` is the time as the samples have it; ``last`` is the position
-    of the one that came last. ``due`` once it shall wait no longer, ``gone`` once it has left.
-    A :class:`~relay.pipeline.batching.unfinished.Waiter`.
+    ``taken``: their number. ``stamp``: the time as samples have it. ``last``: offset of the last
+    one. ``due``: waits no longer. ``gone``: has left. A ``Waiter`` (batching.unfinished).
     """
 
     __slots__ = (
@@ -68,7 +66,7 @@ class Set:
         "time_ns",
     )
 
-    def __init__(self, family: Family, time_ns: int, stamp: bytes, origin: Origin) -> None:
+    def __init__(self, family: Family, time_ns: int, stamp: bytes, origin: IngestMark) -> None:
         self.family = family
         self.time_ns = time_ns
         self.stamp = stamp
@@ -86,7 +84,7 @@ class Set:
         return self.family.digest() + self.stamp[:8]
 
 
-class Member:
+class Component:
     """One series of a family, as the handler of its samples. Compared by identity.
 
     ``slot`` is its place in every set, ``order`` sorts members of one kind; ``missed`` counts the
@@ -104,8 +102,10 @@ class Member:
         self.missed = 0
         self.order = parse_range(text) if part == "vmrange" else (parse_bound(text), 0.0)
 
-    def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
-        """See :class:`relay.pipeline.batching.emitter.Handler`."""
+    def take(
+        self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter
+    ) -> None:
+        """See :class:`relay.pipeline.batching.emitter.SampleProcessor`."""
         family = self.family
         if family.epoch == family.now.number:
             pending = family.latest
@@ -115,22 +115,22 @@ class Member:
                 or pending.stamp != stamp
                 or pending.slots[self.slot] is not None
             ):
-                family.take(self, stamp, value, extra, emission)
+                family.take(self, stamp, value, extra, emitter)
                 return
             pending.slots[self.slot] = value
             pending.taken += 1
-            pending.last = emission.position
+            pending.last = emitter.position
             family.outcomes.waiting += 1
-            if pending.taken >= family.needed and not emission.collecting:
-                family.settle(emission)
+            if pending.taken >= family.needed and not emitter.collecting:
+                family.settle(emitter)
             return
-        current = family.home.keep(family, emission)
+        current = family.home.keep(family, emitter)
         # The family was forgotten and made anew meanwhile: its namesake there goes on.
         member = self if current is family else current.member(self.part, self.text)
         if member is None:
             current.home.lose(current, "too_many_members", 1)
         else:
-            current.take(member, stamp, value, extra, emission)
+            current.take(member, stamp, value, extra, emitter)
 
     def __repr__(self) -> str:
         return f"<Member {self.part} {self.text!r} of {self.family!r}>"
@@ -183,22 +183,22 @@ class Family:
         self.home = home
         self.outcomes = home.outcomes
         self.now = home.epoch
-        self.fact = Fact()
+        self.fact = VersionedDependency()
         self.key = key
         self.labels = labels
         self.resource = resource
         self.identity = identity
         self.is_cumulative = self.is_ranged = False
         """Which buckets were seen, ``le`` or only ``vmrange``: beside ``le`` these say nothing."""
-        self.sources: frozenset[SourceRoute] = frozenset()
-        self.probes: tuple[Plan, ...] = ()
+        self.sources: frozenset[MatchedSource] = frozenset()
+        self.probes: tuple[MatchSet, ...] = ()
         """What the names that it must have matched, and at which version that was ``routed``."""
         self.routed = -1
         self.translated = -1
         self.streams: tuple[Stream, ...] | None = None
         self.epoch = -1
         self._digest = b""
-        self.members: dict[tuple[str, str], Member] = {}
+        self.members: dict[tuple[str, str], Component] = {}
         """In the order of their slots."""
         self.expected = 0
         """How many members are."""
@@ -209,8 +209,8 @@ class Family:
         self.layout: Layout | None = None
         self.is_laid_out = False
         """Whether ``layout`` is that of the members as they are now; None: there is none."""
-        self.sets: dict[int, Set] = {}
-        self.latest: Set | None = None
+        self.sets: dict[int, PendingPoint] = {}
+        self.latest: PendingPoint | None = None
         """The set of the last sample, if it is still there."""
         self.recent: list[int] = []
         """Ascending."""
@@ -219,8 +219,8 @@ class Family:
     @property
     def is_routed(self) -> bool:
         """Whether ``sources`` are still what the exporters say."""
-        for plan in self.probes:
-            if plan.partition.version != self.routed:
+        for match_set in self.probes:
+            if match_set.project_epoch.version != self.routed:
                 return False
         return bool(self.probes)
 
@@ -231,11 +231,11 @@ class Family:
             self._digest = blake2b(text, digest_size=DIGEST_BYTES).digest()
         return self._digest
 
-    def member(self, part: str, text: str) -> Member | None:
+    def member(self, part: str, text: str) -> Component | None:
         """The member with this bound; None where there are too many."""
         known = self.members.get((part, text))
         if known is None and len(self.members) < MEMBERS_MAX:
-            known = self.members[part, text] = Member(self, part, text, len(self.members))
+            known = self.members[part, text] = Component(self, part, text, len(self.members))
             for pending in self.sets.values():
                 pending.slots.append(None)
             self.is_cumulative |= part == "le"
@@ -246,11 +246,11 @@ class Family:
 
     def take(
         self,
-        member: Member,
+        member: Component,
         stamp: bytes,
         value: bytes,
-        extra: Extra | None,
-        emission: Emission,
+        extra: SampleExtras | None,
+        emitter: Emitter,
     ) -> None:
         """Put a sample into the set of its time, and send what is complete now."""
         time_ns = int.from_bytes(stamp[:8], "little")
@@ -261,7 +261,7 @@ class Family:
                 self._expect(member)
                 self.home.lose(self, "late", 1)
                 return
-            pending = self.home.open(self, time_ns, stamp, emission)
+            pending = self.home.open(self, time_ns, stamp, emitter)
         self.latest = pending
         slots = pending.slots
         known = slots[member.slot]
@@ -270,25 +270,25 @@ class Family:
             return
         slots[member.slot] = value
         pending.taken += 1
-        pending.last = emission.position
+        pending.last = emitter.position
         self.outcomes.waiting += 1
         if extra is not None:
             pending.start_ns = max(pending.start_ns, extra.start_ns)
             pending.exemplars = (pending.exemplars + extra.exemplars)[:EXEMPLARS_MAX]
-        if pending.taken >= self.needed and not emission.collecting:
-            self.settle(emission)
+        if pending.taken >= self.needed and not emitter.collecting:
+            self.settle(emitter)
 
-    def settle(self, emission: Emission, at_end: bool = False) -> None:
+    def settle(self, emitter: Emitter, at_end: bool = False) -> None:
         """Send sets, oldest first, up to the first that has to wait. ``at_end`` of a request."""
         while self.sets:
             oldest = self.sets[min(self.sets)]
             if not oldest.due and not self._complete(oldest, at_end):
                 if self.is_ranged and not at_end:
-                    emission.settle_at_end(self)
+                    emitter.settle_at_end(self)
                 return
-            self.send(oldest, emission)
+            self.send(oldest, emitter)
 
-    def _complete(self, pending: Set, at_end: bool = False) -> bool:
+    def _complete(self, pending: PendingPoint, at_end: bool = False) -> bool:
         slots = pending.slots
         if not self.expected:
             return False
@@ -314,7 +314,7 @@ class Family:
                 return False
         return True
 
-    def send(self, done: Set, emission: Emission) -> None:
+    def send(self, done: PendingPoint, emitter: Emitter) -> None:
         """Let a set leave: it becomes a point, or is found to be none."""
         outcomes = self.outcomes
         del self.sets[done.time_ns]
@@ -325,19 +325,19 @@ class Family:
         outcomes.sets -= 1
         outcomes.waiting -= done.taken
         first = done.origin.position
-        emission.release(first)
-        if done.last == emission.own:
-            origin = emission.origin
+        emitter.release(first)
+        if done.last == emitter.own:
+            origin = emitter.origin
             done.needed_until = -1
             if first != done.last:
-                emission.tie(first, done.last)
+                emitter.tie(first, done.last)
         else:
-            origin = self.home.leave_late(done, emission)
+            origin = self.home.leave_late(done, emitter)
         if not (
             self.is_steady
             and done.taken == len(done.slots)
             and not done.exemplars
-            and self._send_usual(done.slots, done.time_ns, done.start_ns, origin, emission)
+            and self._send_usual(done.slots, done.time_ns, done.start_ns, origin, emitter)
         ):
             self._learn(done)
             point = self._point(done)
@@ -346,11 +346,11 @@ class Family:
                 self.home.lose(self, point, done.taken)
             else:
                 for stream in self._wanted(done.taken):
-                    is_sent |= stream.push(point, origin, emission, done.taken)
-            emission.intake.note_exemplars(len(done.exemplars), is_sent)
+                    is_sent |= stream.push(point, origin, emitter, done.taken)
+            emitter.transaction.note_exemplars(len(done.exemplars), is_sent)
         done.slots = []
 
-    def take_run(self, deferred: list[Deferred], at: int, emission: Emission) -> int:
+    def take_run(self, deferred: list[DeferredSample], at: int, emitter: Emitter) -> int:
         """Send a set that comes whole, one sample behind the other from ``at``, as scrapes send it.
 
         Returns how many samples that were. 0 for anything else, and nothing is done then: the first
@@ -360,7 +360,7 @@ class Family:
         stop = at + members
         if not self.is_steady or self.sets or stop > len(deferred) or self.epoch != self.now.number:
             return 0
-        if emission.gate is not None:
+        if emitter.gate is not None:
             return 0
         stamp = deferred[at][1]
         time_ns = int.from_bytes(stamp[:8], "little")
@@ -372,20 +372,20 @@ class Family:
             if len(handlers) != 1 or extra is not None or own_stamp != stamp:
                 return 0
             handler = handlers[0]
-            if type(handler) is not Member:
+            if type(handler) is not Component:
                 return 0
             member = handler
             if member.family is not self or slots[member.slot] is not None:
                 return 0
             slots[member.slot] = value
             at += 1
-        if not self._send_usual(slots, time_ns, 0, emission.origin, emission):
+        if not self._send_usual(slots, time_ns, 0, emitter.origin, emitter):
             return 0
         self._remember(time_ns)
         return members
 
     def _send_usual(
-        self, slots: Slots, time_ns: int, start_ns: int, origin: Origin, emission: Emission
+        self, slots: Slots, time_ns: int, start_ns: int, origin: IngestMark, emitter: Emitter
     ) -> bool:
         """Send the usual: all members are there and nothing is odd, so that there is nothing to
         learn. False for anything else, and nothing is done then."""
@@ -399,11 +399,11 @@ class Family:
             return False
         for stream in self._wanted(len(slots)):
             if stream.delta is None:
-                stream.push_body(body, origin, emission, len(slots))
+                stream.push_body(body, origin, emitter, len(slots))
             else:
                 point = layout.point(slots, time_ns, start_ns)
                 assert point is not None, "it can be encoded"
-                stream.push(point, origin, emission, len(slots))
+                stream.push(point, origin, emitter, len(slots))
         return True
 
     def _wanted(self, samples: int) -> tuple[Stream, ...]:
@@ -424,7 +424,7 @@ class Family:
         if len(recent) > RECENT_MAX:
             self.floor_ns = max(self.floor_ns, recent.pop(0))
 
-    def _expect(self, member: Member) -> None:
+    def _expect(self, member: Component) -> None:
         if not member.expected:
             member.expected = True
             self.expected += 1
@@ -435,7 +435,7 @@ class Family:
         # That ranges are complete can be seen in their values only.
         self.needed = 0 if self.is_ranged else self.expected or _NEVER
 
-    def _learn(self, done: Set) -> None:
+    def _learn(self, done: PendingPoint) -> None:
         """Expect what came, and no longer what has stayed away too often or has ended."""
         pairs = list(zip(self.members.values(), done.slots, strict=True))
         # Of a family that has ended as a whole the next life is likely to be the same.
@@ -463,12 +463,12 @@ class Family:
             self.identity.kind, [(m.part, m.order[0], m.slot) for m in self.members.values()]
         )
 
-    def _values(self, done: Set, part: str) -> list[bytes]:
+    def _values(self, done: PendingPoint, part: str) -> list[bytes]:
         """The values of all members of one kind that are there."""
         found = [done.slots[m.slot] for m in self.members.values() if m.part == part]
         return [value for value in found if value is not None]
 
-    def _point(self, done: Set) -> HistogramPoint | SummaryPoint | Refusal:
+    def _point(self, done: PendingPoint) -> HistogramPoint | SummaryPoint | Refusal:
         pairs = list(zip(self.members.values(), done.slots, strict=True))
         parts = [(member.part, member.order, value) for member, value in pairs if value is not None]
         last = [(m.part, m.order) for m, value in pairs if m.expected or value is not None]
@@ -479,22 +479,22 @@ class Family:
         return f"<Family {self.key.name} {len(self.members)} members, {len(self.sets)} sets>"
 
 
-def take_all(deferred: list[Deferred], emission: Emission) -> None:
+def take_all(deferred: list[DeferredSample], emitter: Emitter) -> None:
     """Hand samples that waited for the end of their request to their handlers."""
     at = 0
     while at < len(deferred):
         handlers, stamp, value, extra = deferred[at]
-        if len(handlers) == 1 and type(handlers[0]) is Member:
+        if len(handlers) == 1 and type(handlers[0]) is Component:
             member = handlers[0]
-            taken = member.family.take_run(deferred, at, emission)
+            taken = member.family.take_run(deferred, at, emitter)
             if taken:
                 at += taken
                 continue
         for handler in handlers:
-            if type(handler) is Member:
+            if type(handler) is Component:
                 member = handler
-                member.take(stamp, value, extra, emission)
+                member.take(stamp, value, extra, emitter)
             else:
-                handler.take(stamp, value, extra, emission)
+                handler.take(stamp, value, extra, emitter)
         at += 1
-    emission.end_request()
+    emitter.end_request()

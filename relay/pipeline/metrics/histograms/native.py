@@ -22,10 +22,10 @@ from typing import NamedTuple
 
 from relay.codec.otlp.data_points import Exemplar, ExponentialPoint
 from relay.codec.otlp.metrics import Kind
-from relay.pipeline.batching.emitter import Emission, Stream
+from relay.pipeline.batching.emitter import Emitter, Stream
 from relay.pipeline.batching.transaction import NativePoint
 from relay.pipeline.drop_counters import DropTable
-from relay.pipeline.routing.match_set import Plan, SinkTally, SourceRoute
+from relay.pipeline.routing.match_set import MatchedSource, MatchSet, SinkCounter
 
 
 class Ways(NamedTuple):
@@ -33,20 +33,20 @@ class Ways(NamedTuple):
     from the classic histogram of the same name."""
 
     streams: tuple[Stream, ...]
-    refused: tuple[SinkTally, ...]
-    doubled: tuple[SinkTally, ...]
+    refused: tuple[SinkCounter, ...]
+    doubled: tuple[SinkCounter, ...]
 
 
-Make = Callable[[Kind, frozenset[SourceRoute]], Ways]
+Make = Callable[[Kind, frozenset[MatchedSource]], Ways]
 """The ways of a kind, for all sources but these."""
-_NONE: frozenset[SourceRoute] = frozenset()
+_NONE: frozenset[MatchedSource] = frozenset()
 
 
 _ZERO = bytes(8)
 
 
 class NativeRoute:
-    """One series' native histograms; ``plan`` counts them. Without ``make`` nobody wants them.
+    """One series' native histograms; ``match_set`` counts them. Without ``make`` nobody wants them.
     ``twins`` are the sources that have the classic histogram for a time, ns."""
 
     __slots__ = (
@@ -58,34 +58,34 @@ class NativeRoute:
         "_twins",
         "_ways",
         "exemplars",
-        "plan",
+        "match_set",
     )
 
     def __init__(
         self,
         name: str,
-        plan: Plan,
+        match_set: MatchSet,
         drops: DropTable,
         make: Make | None = None,
-        twins: Callable[[int], frozenset[SourceRoute]] = lambda time_ns: _NONE,
+        twins: Callable[[int], frozenset[MatchedSource]] = lambda time_ns: _NONE,
     ) -> None:
         self._name = name
         self._twins = twins
         self._drops = drops
-        self.plan = plan
+        self.match_set = match_set
         self.exemplars: tuple[Exemplar, ...] = ()
         """Exemplars that came without a sample and go with the next point."""
         self._make = make
         self._kind: Kind = "exponential_histogram"
         self._last: NativePoint | None = None
-        self._ways: dict[tuple[Kind, frozenset[SourceRoute]], Ways] = {}
+        self._ways: dict[tuple[Kind, frozenset[MatchedSource]], Ways] = {}
 
     @property
     def wanted(self) -> bool:
         """Whether any sink takes them."""
         return self._make is not None
 
-    def push(self, point: NativePoint, emission: Emission) -> None:
+    def push(self, point: NativePoint, emitter: Emitter) -> None:
         """Send one point to every sink that wants it."""
         if self._make is None:
             return
@@ -103,9 +103,9 @@ class NativeRoute:
             ways = self._ways[self._kind, twins] = self._make(self._kind, twins)
         is_sent = False
         for stream in ways.streams:
-            is_sent |= stream.push(point, emission.origin, emission)
+            is_sent |= stream.push(point, emitter.origin, emitter)
         if point.exemplars:
-            emission.intake.note_exemplars(len(point.exemplars), is_sent)
+            emitter.transaction.note_exemplars(len(point.exemplars), is_sent)
         if ways.refused:
             self._drops.count(self._name, "unsupported_kind", 1, ways.refused)
         if ways.doubled:

@@ -7,7 +7,7 @@ from typing import Final
 
 from relay.pipeline.metrics.histograms.build_point import FamilyKey
 from relay.pipeline.metrics.histograms.counters import Outcomes
-from relay.pipeline.metrics.histograms.group import Family, Set
+from relay.pipeline.metrics.histograms.group import Family, PendingPoint
 from relay.runtime.project_shares import Part
 
 COUNT_EVERY: Final = 64
@@ -26,7 +26,7 @@ class ProjectSets:
     def __init__(self, part: Part[FamilyKey, Family]) -> None:
         self.part = part
         self.outcomes = Outcomes()
-        self.sets: deque[tuple[Family, Set]] = deque()
+        self.sets: deque[tuple[Family, PendingPoint]] = deque()
         self.others = 0
         self.recount = 0
 

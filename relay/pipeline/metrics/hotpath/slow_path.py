@@ -17,17 +17,17 @@ from relay.codec.remote_write.v2 import Metadata2
 from relay.pipeline.batching.emitter import append_number
 from relay.pipeline.batching.transaction import (
     TOO_FAR_IN_FUTURE,
-    Extra,
-    Intake,
+    BatchTransaction,
+    IngestMark,
     NativePoint,
-    Origin,
-    enter,
-    seal,
+    SampleExtras,
+    begin_run,
+    seal_batch,
 )
 from relay.pipeline.metrics.histograms.native import NativeRoute
 from relay.pipeline.metrics.metadata.project_types import Declaration
 from relay.pipeline.metrics.series.series import Series
-from relay.pipeline.routing.match_set import Plan
+from relay.pipeline.routing.match_set import MatchSet
 from relay.runtime.errors import TooLargeError
 
 CAREFUL_MAX = 200_000
@@ -56,7 +56,7 @@ Span = tuple[int, int]
 
 class Resolution(Protocol):
     """How the pipeline knows its series; see
-    :class:`relay.pipeline.metrics.series.lookup.Request`."""
+    :class:`relay.pipeline.metrics.series.lookup.RequestSeries`."""
 
     def resolve(self, key: bytes, declared: Declaration | None = None) -> Series:
         """The series with these label bytes, ready for use, with ``fault`` set where it is bad;
@@ -72,53 +72,64 @@ class Resolution(Protocol):
         ...
 
 
-def count_careful(intake: Intake) -> None:
+def count_careful(transaction: BatchTransaction) -> None:
     """Count an entry that takes more than the fast way; raises TooLargeError for too many."""
-    intake.careful += 1
-    if not intake.careful % CAREFUL_STEP:
-        intake.pace.pause()
-    if intake.careful > CAREFUL_MAX and intake.bounded:
+    transaction.slow_path_entries += 1
+    if not transaction.slow_path_entries % CAREFUL_STEP:
+        transaction.pace.pause()
+    if transaction.slow_path_entries > CAREFUL_MAX and transaction.bounded:
         raise TooLargeError(f"over {CAREFUL_MAX} entries that need care in one request")
 
 
-def count_expansion(size: int, intake: Intake) -> None:
+def count_expansion(size: int, transaction: BatchTransaction) -> None:
     """Count bytes that a request becomes and was not; raises TooLargeError for too many."""
-    intake.expansion_bytes += size
-    if intake.expansion_bytes > EXPANSION_BYTES_MAX and intake.bounded:
+    transaction.expansion_bytes += size
+    if transaction.expansion_bytes > EXPANSION_BYTES_MAX and transaction.bounded:
         raise TooLargeError(f"the request becomes over {EXPANSION_BYTES_MAX} bytes of points")
 
 
-def point_bytes(series: Series, plan: Plan) -> int:
+def point_bytes(series: Series, match_set: MatchSet) -> int:
     """About how many bytes a sample of the series becomes, in all sinks together.
 
     A point's attributes take the room of the labels that they were, give or take a tenth.
     """
     routed = sum(len(batches) for batches, _, _ in series.routes)
-    return len(series.key) * (routed + len(plan.handled_sinks))
+    return len(series.key) * (routed + len(match_set.handled_sinks))
 
 
 def append_sample(
-    series: Series, stamp: bytes, value: bytes, extra: Extra | None, intake: Intake
+    series: Series,
+    stamp: bytes,
+    value: bytes,
+    extra: SampleExtras | None,
+    transaction: BatchTransaction,
 ) -> None:
     """Send one sample the ways that its series goes."""
-    if series.plan.handled:
-        intake.deferred.append((series.handlers, stamp, value, extra))
+    if series.match_set.handled:
+        transaction.deferred.append((series.handlers, stamp, value, extra))
     elif extra is not None and series.routes:
         # Where there are handlers, these count once for all.
-        intake.note_exemplars(len(extra.exemplars), is_sent=True)
+        transaction.note_exemplars(len(extra.exemplars), is_sent=True)
     for route in series.routes:
         if extra is not None:
-            append_number(route, stamp, value, extra, Origin(intake.request, intake.now), intake)
+            append_number(
+                route,
+                stamp,
+                value,
+                extra,
+                IngestMark(transaction.request, transaction.now),
+                transaction,
+            )
             continue
         batches, group, prefix = route
         head = prefix if value != STALE else stale_prefix(prefix)
         for batch in batches:
             if batch.group is not group:
-                enter(batch, group, intake)
-            batch.arena.add(head, stamp, value)
+                begin_run(batch, group, transaction)
+            batch.point_buffer.add(head, stamp, value)
             batch.count += 1
             if batch.count == batch.limit:
-                seal(batch, intake)
+                seal_batch(batch, transaction)
 
 
 def take_histograms(
@@ -126,7 +137,7 @@ def take_histograms(
     spans: Sequence[Span],
     series: Series,
     exemplars: tuple[Exemplar, ...],
-    intake: Intake,
+    transaction: BatchTransaction,
     resolution: Resolution,
     *,
     created_ms: int = 0,
@@ -139,45 +150,47 @@ def take_histograms(
     points: dict[int, NativePoint] = {}
     good = 0
     for start, stop in spans:
-        count_careful(intake)
-        intake.pace.pause()
+        count_careful(transaction)
+        transaction.pace.pause()
         try:
             point = parse_histogram(
-                body, start, stop, created_ms=created_ms, pause=intake.pace.pause
+                body, start, stop, created_ms=created_ms, pause=transaction.pace.pause
             )
         except HistogramFault as fault:
-            intake.drop(fault.reason, 1, f"{series.name}: {fault}", series)
+            transaction.drop(fault.reason, 1, f"{series.name}: {fault}", series)
             continue
-        if point.time_ns > intake.latest_ns:
-            intake.drop(TOO_FAR_IN_FUTURE, 1, series.name, series)
+        if point.time_ns > transaction.latest_ns:
+            transaction.drop(TOO_FAR_IN_FUTURE, 1, series.name, series)
             continue
-        intake.buckets += buckets_of(point)
-        if intake.buckets > BUCKETS_MAX and intake.bounded:
+        transaction.buckets += buckets_of(point)
+        if transaction.buckets > BUCKETS_MAX and transaction.bounded:
             raise TooLargeError(f"native histograms of over {BUCKETS_MAX} buckets in one request")
         points[point.time_ns] = point
         good += 1
     if not points:
         return
     if len(points) < good:
-        intake.drop("duplicate_timestamp", good - len(points), series.name, series)
+        transaction.drop("duplicate_timestamp", good - len(points), series.name, series)
     route = resolution.native(series)
-    count_expansion(len(points) * point_bytes(series, route.plan), intake)
-    intake.tallies.append((route.plan, len(points)))
-    intake.histograms += len(points)
+    count_expansion(len(points) * point_bytes(series, route.match_set), transaction)
+    transaction.tallies.append((route.match_set, len(points)))
+    transaction.histograms += len(points)
     in_order = [points[time_ns] for time_ns in sorted(points)]
     if exemplars:
         in_order[-1] = dataclasses.replace(in_order[-1], exemplars=exemplars)
-    intake.native += [(route, point) for point in in_order]
+    transaction.native += [(route, point) for point in in_order]
 
 
-def take_exemplars(found: Iterable[Exemplar | None], intake: Intake) -> tuple[Exemplar, ...]:
+def take_exemplars(
+    found: Iterable[Exemplar | None], transaction: BatchTransaction
+) -> tuple[Exemplar, ...]:
     """Count a series' exemplars and keep the good ones, the newest of too many."""
     good = []
     for exemplar in found:
-        intake.exemplars += 1
-        intake.pace.pause()
+        transaction.exemplars += 1
+        transaction.pace.pause()
         if exemplar is None:
-            intake.exemplars_refused += 1
+            transaction.exemplars_refused += 1
         else:
             good.append(exemplar)
     return tuple(good)

@@ -1,7 +1,7 @@
 # What the loops of both versions of remote write share.
 from libc.stdint cimport uint64_t
 
-from relay.pipeline.batching.transaction cimport Intake
+from relay.pipeline.batching.transaction cimport BatchTransaction
 from relay.pipeline.metrics.series.series cimport Series
 
 
@@ -15,21 +15,23 @@ cdef struct Held:
     uint64_t value
 
 
-cdef class Waiting:
+cdef class PendingPoints:
     cdef Held held[TOGETHER]
     cdef int count
 
     cdef inline int add(
-        self, Series series, uint64_t time_ns, uint64_t value, Intake intake, long long request
+        self, Series series, uint64_t time_ns, uint64_t value, BatchTransaction transaction,
+        long long request
     ) except -1
     cdef int hold(
-        self, Series series, uint64_t time_ns, uint64_t value, Intake intake, long long request
+        self, Series series, uint64_t time_ns, uint64_t value, BatchTransaction transaction,
+        long long request
     ) except -1
-    cdef int append(self, Intake intake, long long request) except -1
+    cdef int append(self, BatchTransaction transaction, long long request) except -1
     cdef void drop(self) noexcept
 
 
 cdef bytes stamp_of(uint64_t time_ns)
 cdef int append_points(
-    Series series, uint64_t time_ns, uint64_t value, Intake intake, long long request
+    Series series, uint64_t time_ns, uint64_t value, BatchTransaction transaction, long long request
 ) except -1

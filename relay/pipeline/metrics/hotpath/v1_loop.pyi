@@ -1,14 +1,14 @@
-from relay.pipeline.batching.transaction import Intake
+from relay.pipeline.batching.transaction import BatchTransaction
 from relay.pipeline.metrics.hotpath.slow_path import Resolution
-from relay.pipeline.metrics.series.hash_index import Guesses
+from relay.pipeline.metrics.series.hash_index import SeriesHashIndex
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.metrics.series.series_table import SeriesTable
 
 def has_metadata(body: bytes) -> bool: ...
-def consume(
+def decode_v1_into_batches(
     table: SeriesTable,
     body: bytes,
-    intake: Intake,
+    transaction: BatchTransaction,
     resolution: Resolution,
-    all_guesses: dict[Series, Guesses],
+    all_guesses: dict[Series, SeriesHashIndex],
 ) -> None: ...

@@ -19,8 +19,8 @@ Theory of operation:
 * A series that is not the guess, with one common sample, is found by a mark of its key
   (guesses.pyx). Where guesses are wrong again and again, that is tried first.
 * For series that come in order nothing is fetched ahead of its use: it was tried and did not help.
-  But their points are appended some dozens at a time (:class:`Waiting`): with thousands of sinks
-  none of their batches is near the processor, and each would be waited for four times.
+  But their points are appended some dozens at a time (:class:`PendingPoints`): with thousands of
+  sinks none of their batches is near the processor, and each would be waited for four times.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -30,13 +30,13 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy
 
 from relay.pipeline.metrics.series.hash_index cimport (
-    AHEAD, Coming, Guesses, Scout, look_ahead, mark_of,
+    AHEAD, UpcomingSeries, SeriesHashIndex, PrefetchWindow, prefetch_ahead, key_hash,
 )
-from relay.pipeline.batching.transaction cimport Intake, enter, leave, seal
+from relay.pipeline.batching.transaction cimport BatchTransaction, begin_run, end_runs, seal_batch
 from relay.pipeline.metrics.series.series cimport Series
 from relay.pipeline.metrics.hotpath.common_sample cimport LABEL_TAG, SERIES_TAG, split, usual_sample
 from relay.pipeline.metrics.hotpath.v2_symbols cimport short_varint
-from relay.codec.otlp.point_buffer cimport Arena, Point
+from relay.codec.otlp.point_buffer cimport PointBuffer, Point
 from relay.codec.otlp.batch cimport OpenBatch
 from relay.codec.prefetch cimport LINE, prefetch
 
@@ -76,37 +76,37 @@ cdef bytes stamp_of(uint64_t time_ns):
 
 cdef inline int append_point(
     OpenBatch batch, object group, bytes head, uint64_t time_ns, uint64_t value,
-    Intake intake, long long request
+    BatchTransaction transaction, long long request
 ) except -1:
     """Append a point to the batch, which is sealed where it is full."""
     if batch.group is not group:
-        if batch.request == request and batch.group is not None:
-            batch.arena.end_run(batch.group)
+        if batch.last_writer_offset == request and batch.group is not None:
+            batch.point_buffer.end_run(batch.group)
             if not batch.count:
-                batch.oldest = request
-                batch.opened_at = intake.now
+                batch.oldest_offset = request
+                batch.opened_at = transaction.now
             batch.group = group
         else:
-            enter(batch, group, intake)
-    cdef Arena arena = batch.arena
-    if arena.count == arena.capacity:
-        arena.grow()
-    cdef Point *point = &arena.points[arena.count]
+            begin_run(batch, group, transaction)
+    cdef PointBuffer point_buffer = batch.point_buffer
+    if point_buffer.count == point_buffer.capacity:
+        point_buffer.grow()
+    cdef Point *point = &point_buffer.points[point_buffer.count]
     Py_INCREF(head)
     point.head = <void *>head
     point.time_ns = time_ns
     point.value = value
-    arena.count += 1
-    arena.size += PyBytes_GET_SIZE(head) + TAIL_BYTES
+    point_buffer.count += 1
+    point_buffer.size += PyBytes_GET_SIZE(head) + TAIL_BYTES
     batch.count += 1
     if batch.count == batch.limit:
-        seal(batch, intake)
+        seal_batch(batch, transaction)
     return 0
 
 
 cdef int append_route(
     tuple batches, object group, bytes prefix, uint64_t time_ns, uint64_t value,
-    Intake intake, long long request
+    BatchTransaction transaction, long long request
 ) except -1:
     """Append a point to every batch of a route."""
     cdef Py_ssize_t at
@@ -114,12 +114,13 @@ cdef int append_route(
         prefix = stale_prefix(prefix)
     for at in range(PyTuple_GET_SIZE(batches)):
         append_point(
-            <OpenBatch>PyTuple_GET_ITEM(batches, at), group, prefix, time_ns, value, intake, request
+            <OpenBatch>PyTuple_GET_ITEM(batches, at), group, prefix, time_ns, value, transaction,
+            request
         )
     return 0
 
 
-cdef class Waiting:
+cdef class PendingPoints:
     """Points that are appended together, in the order in which they came.
 
     To be appended before anything that appends others, or that may change a series' routes.
@@ -129,18 +130,20 @@ cdef class Waiting:
         self.drop()
 
     cdef inline int add(
-        self, Series series, uint64_t time_ns, uint64_t value, Intake intake, long long request
+        self, Series series, uint64_t time_ns, uint64_t value, BatchTransaction transaction,
+        long long request
     ) except -1:
         """Take a point whose series has a route: let it wait, unless nothing else does and the
         request has been at its batch before."""
         if not self.count and (
             <OpenBatch>PyTuple_GET_ITEM(series.batches, 0)
-        ).request == request:
-            return append_points(series, time_ns, value, intake, request)
-        return self.hold(series, time_ns, value, intake, request)
+        ).last_writer_offset == request:
+            return append_points(series, time_ns, value, transaction, request)
+        return self.hold(series, time_ns, value, transaction, request)
 
     cdef int hold(
-        self, Series series, uint64_t time_ns, uint64_t value, Intake intake, long long request
+        self, Series series, uint64_t time_ns, uint64_t value, BatchTransaction transaction,
+        long long request
     ) except -1:
         """Let a point wait."""
         cdef Held *held = &self.held[self.count]
@@ -152,10 +155,10 @@ cdef class Waiting:
         prefetch(<void *>series.prefix)
         prefetch(<void *>series.batches)
         if self.count == TOGETHER:
-            self.append(intake, request)
+            self.append(transaction, request)
         return 0
 
-    cdef int append(self, Intake intake, long long request) except -1:
+    cdef int append(self, BatchTransaction transaction, long long request) except -1:
         """Append all of them."""
         cdef int at
         cdef void *batch = NULL
@@ -167,22 +170,22 @@ cdef class Waiting:
             prefetch(<char *>batch + LINE)
         for at in range(self.count):
             batch = <void *>PyTuple_GET_ITEM((<Series>self.held[at].series).batches, 0)
-            if (<OpenBatch>batch).request != request and batch != last:
-                prefetch(<void *>(<OpenBatch>batch).arena)
-                prefetch(<char *><void *>(<OpenBatch>batch).arena + LINE)
+            if (<OpenBatch>batch).last_writer_offset != request and batch != last:
+                prefetch(<void *>(<OpenBatch>batch).point_buffer)
+                prefetch(<char *><void *>(<OpenBatch>batch).point_buffer + LINE)
             last = batch
         last = NULL
         for at in range(self.count):
             batch = <void *>PyTuple_GET_ITEM((<Series>self.held[at].series).batches, 0)
-            if (<OpenBatch>batch).request != request and batch != last:
-                fetch_end((<OpenBatch>batch).arena)
+            if (<OpenBatch>batch).last_writer_offset != request and batch != last:
+                fetch_end((<OpenBatch>batch).point_buffer)
             last = batch
         for at in range(self.count):
             append_points(
                 <Series>self.held[at].series,
                 self.held[at].time_ns,
                 self.held[at].value,
-                intake,
+                transaction,
                 request,
             )
         self.drop()
@@ -195,23 +198,23 @@ cdef class Waiting:
             Py_DECREF(<object>self.held[self.count].series)
 
 
-cdef inline void fetch_end(Arena arena) noexcept:
-    prefetch(&arena.points[arena.count])
-    prefetch(&arena.runs[arena.runs_count])
+cdef inline void fetch_end(PointBuffer point_buffer) noexcept:
+    prefetch(&point_buffer.points[point_buffer.count])
+    prefetch(&point_buffer.runs[point_buffer.runs_count])
 
 
 cdef int append_points(
-    Series series, uint64_t time_ns, uint64_t value, Intake intake, long long request
+    Series series, uint64_t time_ns, uint64_t value, BatchTransaction transaction, long long request
 ) except -1:
     """Append a point to every batch that a series goes to."""
     cdef tuple route
     if series.batches is not None:
         append_route(
-            series.batches, series.group, series.prefix, time_ns, value, intake, request
+            series.batches, series.group, series.prefix, time_ns, value, transaction, request
         )
         if PyTuple_GET_SIZE(series.others):
             for route in series.others:
-                append_route(route[0], route[1], route[2], time_ns, value, intake, request)
+                append_route(route[0], route[1], route[2], time_ns, value, transaction, request)
     return 0
 
 
@@ -232,8 +235,9 @@ def has_metadata(bytes body not None):
     return False
 
 
-def consume(
-    table, bytes body not None, Intake intake not None, resolution, dict all_guesses not None
+def decode_v1_into_batches(
+    table, bytes body not None, BatchTransaction transaction not None, resolution,
+    dict all_guesses not None
 ):
     """Append every good sample of a decompressed WriteRequest to the batches of its series' routes.
 
@@ -241,45 +245,45 @@ def consume(
     what finds series that come in another order. Raises DecodeError where the body is not a
     WriteRequest, TooLargeError for more than
     :data:`~relay.pipeline.metrics.hotpath.slow_path.CAREFUL_MAX` entries that need care. Then, and
-    whenever the caller cannot accept the request after all, :meth:`Intake.undo` puts every batch
-    back.
+    whenever the caller cannot accept the request after all, :meth:`BatchTransaction.undo` puts
+    every batch back.
     """
     cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(body)
     cdef Py_ssize_t end = PyBytes_GET_SIZE(body), pos = 0
     cdef Py_ssize_t start, size, key_size
     cdef long long generation = table.generation
-    cdef long long request = intake.request
-    cdef Series last = table.root
+    cdef long long request = transaction.request
+    cdef Series last = table.first_in_request
     cdef Series series
-    cdef Guesses guesses = all_guesses.get(last)
+    cdef SeriesHashIndex guesses = all_guesses.get(last)
     cdef uint64_t time_ns, value = 0
-    cdef list tallies = intake.tallies
-    cdef list deferred = intake.deferred
+    cdef list tallies = transaction.tallies
+    cdef list deferred = transaction.deferred
     cdef list points
-    cdef object plan = None
+    cdef object match_set = None
     cdef object found
     cdef bint handled = False
     cdef Py_ssize_t samples = 0
     cdef bytes last_stamp = None  # of samples that are deferred; those of a target have one time
     cdef uint64_t last_time_ns = 0
-    cdef Scout scout
-    cdef Coming *coming
+    cdef PrefetchWindow scout
+    cdef UpcomingSeries *coming
     cdef uint64_t mark
     cdef int missed = 0, in_row = 0
-    cdef Waiting waiting = Waiting()
-    cdef uint64_t latest_ns = intake.latest_ns
+    cdef PendingPoints waiting = PendingPoints()
+    cdef uint64_t latest_ns = transaction.latest_ns
     # Where the next pause is due: counting in bytes costs known series nothing.
     cdef Py_ssize_t step = STEP_BYTES, stop = min(end, step), sinks
     cdef int left = STEP
     scout.pos = scout.first = scout.count = 0
     if guesses is None:
-        guesses = all_guesses[last] = Guesses()
+        guesses = all_guesses[last] = SeriesHashIndex()
     while True:
         if pos >= stop:
             if pos >= end:
                 break
             stop = min(end, pos + step)
-            intake.pace.pause()
+            transaction.pace.pause()
         if data[pos] == SERIES_TAG:
             if pos + 1 >= end:
                 raise DecodeError("truncated length", offset=pos + 1)
@@ -302,8 +306,8 @@ def consume(
                 raise DecodeError(f"length {size} runs past the end of its message", offset=start)
             pos = start + size
         else:
-            waiting.append(intake, request)
-            start, pos = other_field(body, pos, end, intake)
+            waiting.append(transaction, request)
+            start, pos = other_field(body, pos, end, transaction)
             stop -= STEP_OTHERS
             if start < 0:
                 continue
@@ -322,7 +326,7 @@ def consume(
             else:
                 scout.count = 0
                 scout.pos = pos
-            look_ahead(&scout, data, end, guesses)
+            prefetch_ahead(&scout, data, end, guesses)
             if time_ns:
                 in_row = in_row + 1 if series is last.next else 0
                 if in_row == IN_ORDER:
@@ -337,7 +341,7 @@ def consume(
                     data + start, PyBytes_AS_STRING(series.key), <size_t>key_size
                 ):
                     if series.generation != generation:
-                        waiting.append(intake, request)
+                        waiting.append(transaction, request)
                         last.next = series = resolution.resolve(series.key)
                         stop -= STEP_OTHERS
                         generation = table.generation
@@ -348,11 +352,11 @@ def consume(
             key_size = split(data + start, size, &time_ns, &value)
             series = None
             if key_size:
-                mark = mark_of(data + start, key_size)
+                mark = key_hash(data + start, key_size)
                 series = guesses.find(mark, data + start, key_size)
                 if series is None or series.generation != generation:
-                    waiting.append(intake, request)
-                    series = look_up(body, start, key_size, intake, resolution)
+                    waiting.append(transaction, request)
+                    series = look_up(body, start, key_size, transaction, resolution)
                     stop -= STEP_OTHERS
                     generation = table.generation
                     if series is not None and series.generation == generation:
@@ -370,36 +374,36 @@ def consume(
                     last.next = series
             else:
                 time_ns = 0
-                waiting.append(intake, request)
-                found, points = decode_series(body, start, pos, last, intake, resolution)
+                waiting.append(transaction, request)
+                found, points = decode_series(body, start, pos, last, transaction, resolution)
                 stop -= STEP_OTHERS
                 series = found
                 generation = table.generation
             if series is None:
                 continue
         last = series
-        if series.plan is not plan:
-            if plan is not None:
-                tallies.append((plan, samples))
-            plan = series.plan
-            handled = plan.handled
+        if series.match_set is not match_set:
+            if match_set is not None:
+                tallies.append((match_set, samples))
+            match_set = series.match_set
+            handled = match_set.handled
             samples = 0
-            sinks = len(plan.sinks)
+            sinks = len(match_set.sinks)
             step = STEP_BYTES if sinks <= STEP_SINKS else STEP_BYTES * STEP_SINKS // sinks
             stop = min(stop, pos + step)
         if not time_ns:
             if len(points) > 1:
-                count_expansion(len(points) * point_bytes(series, series.plan), intake)
+                count_expansion(len(points) * point_bytes(series, series.match_set), transaction)
             samples += len(points)
             for stamp, number, extra in points:
                 left -= 1
                 if not left:
                     left = STEP
-                    intake.pace.pause()
-                append_sample(series, stamp, number, extra, intake)
+                    transaction.pace.pause()
+                append_sample(series, stamp, number, extra, transaction)
             continue
         if time_ns > latest_ns:
-            intake.drop(TOO_FAR_IN_FUTURE, 1, series.name, series)
+            transaction.drop(TOO_FAR_IN_FUTURE, 1, series.name, series)
             continue
         samples += 1
         if handled:
@@ -413,11 +417,11 @@ def consume(
                 None,
             ))
         if series.batches is not None:
-            waiting.add(series, time_ns, value, intake, request)
-    waiting.append(intake, request)
-    if plan is not None:
-        tallies.append((plan, samples))
-    leave(intake)
+            waiting.add(series, time_ns, value, transaction, request)
+    waiting.append(transaction, request)
+    if match_set is not None:
+        tallies.append((match_set, samples))
+    end_runs(transaction)
 
 
 cdef bint is_labels(const unsigned char *at, Py_ssize_t size) noexcept:
@@ -438,7 +442,8 @@ cdef bint is_labels(const unsigned char *at, Py_ssize_t size) noexcept:
 
 
 cdef Series look_up(
-    bytes body, Py_ssize_t start, Py_ssize_t key_size, Intake intake, object resolution
+    bytes body, Py_ssize_t start, Py_ssize_t key_size, BatchTransaction transaction,
+    object resolution
 ):
     """The series with these labels; None where there is something wrong with them."""
     if not is_labels(<const unsigned char *>PyBytes_AS_STRING(body) + start, key_size):
@@ -447,7 +452,7 @@ cdef Series look_up(
     try:
         series = resolution.resolve(body[start:start + key_size])
         if not series.fault:
-            count_careful(intake)
+            count_careful(transaction)
             return series
     except DecodeError:
         pass  # the careful way tells what is wrong, and where

@@ -15,7 +15,7 @@ from relay.codec.remote_write.v1 import (
     SeriesParts,
     parse_series,
 )
-from relay.pipeline.batching.transaction import TOO_FAR_IN_FUTURE, Extra, Intake
+from relay.pipeline.batching.transaction import TOO_FAR_IN_FUTURE, BatchTransaction, SampleExtras
 from relay.pipeline.metrics.hotpath.slow_path import (
     Resolution,
     count_careful,
@@ -28,69 +28,76 @@ from relay.runtime.errors import DecodeError
 
 
 def decode_series(
-    body: bytes, start: int, stop: int, last: Series, intake: Intake, resolution: Resolution
-) -> tuple[Series | None, list[tuple[bytes, bytes, Extra | None]]]:
+    body: bytes,
+    start: int,
+    stop: int,
+    last: Series,
+    transaction: BatchTransaction,
+    resolution: Resolution,
+) -> tuple[Series | None, list[tuple[bytes, bytes, SampleExtras | None]]]:
     """Decode one TimeSeries; return its series and its points as (time, value, extra).
 
     None for the series where it has no good samples; what else it has is recorded in the intake.
     ``last`` is the series that came before. Raises DecodeError, and TooLargeError for more entries
     than a request may have.
     """
-    count_careful(intake)
+    count_careful(transaction)
     parts = parse_series(
         body,
         start,
         stop,
-        samples_max=SAMPLES_MAX if intake.bounded else stop - start,
-        pause=intake.pace.pause,
+        samples_max=SAMPLES_MAX if transaction.bounded else stop - start,
+        pause=transaction.pace.pause,
     )
     exemplars: tuple[Exemplar, ...] = ()
     if parts.exemplars:
         exemplars = take_exemplars(
-            (parse_exemplar(body, *span) for span in parts.exemplars), intake
+            (parse_exemplar(body, *span) for span in parts.exemplars), transaction
         )
     if not (parts.samples or parts.histograms or exemplars):
         return None, []
     series = resolution.resolve(parts.key)
     if series.fault:
         count = len(parts.samples) + len(parts.histograms)
-        intake.exemplars_refused += len(exemplars)
+        transaction.exemplars_refused += len(exemplars)
         if count:
-            intake.drop(series.fault, count, f"series at byte {start}")
+            transaction.drop(series.fault, count, f"series at byte {start}")
         return None, []
     if not parts.samples and not parts.histograms:
         # Exemplars travel in series of their own, behind the sample that they belong to.
-        intake.loose.append((series, exemplars))
+        transaction.orphan_exemplars.append((series, exemplars))
         return None, []
     if last.generation >= 0:
         # A series that was just forgotten must not keep others alive.
         last.next = series
     if parts.histograms:
         given = () if parts.samples else exemplars
-        take_histograms(body, parts.histograms, series, given, intake, resolution)
+        take_histograms(body, parts.histograms, series, given, transaction, resolution)
     if not parts.samples:
         return None, []
-    points: list[tuple[bytes, bytes, Extra | None]] = []
-    samples = parts.samples if len(parts.samples) < 2 else _in_order(parts, series, intake)
+    points: list[tuple[bytes, bytes, SampleExtras | None]] = []
+    samples = parts.samples if len(parts.samples) < 2 else _in_order(parts, series, transaction)
     for count, (value, timestamp_ms) in enumerate(samples):
         if not count % ENTRIES:
-            intake.pace.pause()
+            transaction.pace.pause()
         stamp = encode_time(timestamp_ms)
         if stamp is None:
-            intake.drop("timestamp", 1, f"{series.name} at {timestamp_ms} ms", series)
-        elif timestamp_ms * 1_000_000 > intake.latest_ns:
-            intake.drop(TOO_FAR_IN_FUTURE, 1, series.name, series)
+            transaction.drop("timestamp", 1, f"{series.name} at {timestamp_ms} ms", series)
+        elif timestamp_ms * 1_000_000 > transaction.latest_ns:
+            transaction.drop(TOO_FAR_IN_FUTURE, 1, series.name, series)
         else:
             points.append((stamp, value, None))
     if not points:
         return None, []
     if exemplars:
         stamp, value, _ = points[-1]
-        points[-1] = (stamp, value, Extra(exemplars=exemplars))
+        points[-1] = (stamp, value, SampleExtras(exemplars=exemplars))
     return series, points
 
 
-def _in_order(parts: SeriesParts, series: Series, intake: Intake) -> list[tuple[bytes, int]]:
+def _in_order(
+    parts: SeriesParts, series: Series, transaction: BatchTransaction
+) -> list[tuple[bytes, int]]:
     """Samples by time, one for each time: the last one given.
 
     Backends refuse what is older than, or contradicts, a point that they have, and some refuse the
@@ -99,11 +106,11 @@ def _in_order(parts: SeriesParts, series: Series, intake: Intake) -> list[tuple[
     by_time = {timestamp_ms: value for value, timestamp_ms in parts.samples}
     if len(by_time) < len(parts.samples):
         repeated = len(parts.samples) - len(by_time)
-        intake.drop("duplicate_timestamp", repeated, series.name, series)
+        transaction.drop("duplicate_timestamp", repeated, series.name, series)
     return [(by_time[timestamp_ms], timestamp_ms) for timestamp_ms in sorted(by_time)]
 
 
-def other_field(body: bytes, pos: int, end: int, intake: Intake) -> tuple[int, int]:
+def other_field(body: bytes, pos: int, end: int, transaction: BatchTransaction) -> tuple[int, int]:
     """Step over a field that is not a series; return (-1, position behind it).
 
     A tag is a varint and may be longer than it needs to be: where it turns out to be a series after
@@ -115,7 +122,7 @@ def other_field(body: bytes, pos: int, end: int, intake: Intake) -> tuple[int, i
         raise DecodeError(f"field number {number}", offset=pos)
     if tag == SERIES_TAG:
         return read_length(body, after, end)
-    count_careful(intake)
+    count_careful(transaction)
     if number == METADATA_FIELD:
-        intake.has_metadata = True
+        transaction.has_metadata = True
     return -1, skip_field(body, tag & 7, after, end)

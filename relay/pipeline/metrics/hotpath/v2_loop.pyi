@@ -1,5 +1,7 @@
-from relay.pipeline.batching.transaction import Intake
+from relay.pipeline.batching.transaction import BatchTransaction
 from relay.pipeline.metrics.hotpath.slow_path import Resolution
 from relay.pipeline.metrics.series.series_table import SeriesTable
 
-def consume2(table: SeriesTable, body: bytes, intake: Intake, resolution: Resolution) -> None: ...
+def decode_v2_into_batches(
+    table: SeriesTable, body: bytes, transaction: BatchTransaction, resolution: Resolution
+) -> None: ...

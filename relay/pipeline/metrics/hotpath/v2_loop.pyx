@@ -21,14 +21,14 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
-from relay.pipeline.batching.transaction cimport Intake, leave
+from relay.pipeline.batching.transaction cimport BatchTransaction, end_runs
 from relay.pipeline.metrics.hotpath.v1_loop cimport append_points, stamp_of
 from relay.pipeline.metrics.series.series cimport Series
 from relay.pipeline.metrics.hotpath.common_sample cimport usual_time
 from relay.pipeline.metrics.hotpath.v2_symbols cimport NONE, SymbolTable, short_varint
 
 from relay.pipeline.metrics.hotpath.slow_path import append_sample, count_careful, count_expansion
-from relay.pipeline.batching.transaction import TOO_FAR_IN_FUTURE, Extra
+from relay.pipeline.batching.transaction import TOO_FAR_IN_FUTURE, SampleExtras
 from relay.pipeline.metrics.hotpath.v2_slow_path import take_series
 from relay.codec.remote_write.v2 import REFS_MAX, parse_metadata, parse_request
 
@@ -108,13 +108,15 @@ cdef bint read_usual(
     return parts.time_ns != 0
 
 
-def consume2(table, bytes body not None, Intake intake not None, resolution):
+def decode_v2_into_batches(
+    table, bytes body not None, BatchTransaction transaction not None, resolution
+):
     """Append every good sample of a decompressed 2.0 request to the batches of its series' routes.
 
     ``table`` is the one that ``resolution`` looks into. Raises DecodeError where the body is not a
     Request, TooLargeError for more entries than
-    :data:`~relay.pipeline.metrics.hotpath.slow_path.CAREFUL_MAX`. Then :meth:`Intake.undo` puts
-    every batch back.
+    :data:`~relay.pipeline.metrics.hotpath.slow_path.CAREFUL_MAX`. Then
+    :meth:`BatchTransaction.undo` puts every batch back.
     """
     cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(body)
     cdef const unsigned char *at = data
@@ -122,14 +124,14 @@ def consume2(table, bytes body not None, Intake intake not None, resolution):
     cdef const unsigned char *start
     cdef SymbolTable symbols = SymbolTable()
     cdef long long generation = table.generation
-    cdef long long request = intake.request
-    cdef Series last = table.root
+    cdef long long request = transaction.request
+    cdef Series last = table.first_in_request
     cdef Series series
     cdef Parts parts
     cdef Py_ssize_t size, name, samples = 0, sinks = 0, expansion = 0
-    cdef list tallies = intake.tallies
-    cdef list deferred = intake.deferred
-    cdef object plan = None
+    cdef list tallies = transaction.tallies
+    cdef list deferred = transaction.deferred
+    cdef object match_set = None
     cdef bint handled = False
     cdef bint is_news
     cdef object declared
@@ -138,16 +140,16 @@ def consume2(table, bytes body not None, Intake intake not None, resolution):
     cdef bytes key
     cdef bytes last_stamp = None  # of samples that are deferred; those of a target have one time
     cdef uint64_t last_time_ns = 0
-    cdef uint64_t latest_ns = intake.latest_ns
+    cdef uint64_t latest_ns = transaction.latest_ns
     cdef int left = STEP
-    if not symbols.scan(data, end, intake.pace):
-        take_with_care(body, intake, resolution)
+    if not symbols.scan(data, end, transaction.pace):
+        take_with_care(body, transaction, resolution)
         at = end
     while at < end:
         left -= 1
         if not left:
             left = STEP
-            intake.pace.pause()
+            transaction.pace.pause()
         tag = at[0]
         at += 1
         size = short_varint(&at, end)
@@ -174,7 +176,7 @@ def consume2(table, bytes body not None, Intake intake not None, resolution):
                         declare(body, data, symbols, name, &parts, resolution)
                     declared = symbols.declared(name)
                 if series is None:
-                    count_careful(intake)
+                    count_careful(transaction)
                 if (
                     series is None
                     or is_news
@@ -184,27 +186,27 @@ def consume2(table, bytes body not None, Intake intake not None, resolution):
                     series = resolution.resolve(key, declared)
                     generation = table.generation
                     if series.fault:
-                        intake.drop(series.fault, 1, f"series at byte {start - data}")
+                        transaction.drop(series.fault, 1, f"series at byte {start - data}")
                         expansion += PyBytes_GET_SIZE(key)
                         continue
                     if last.generation >= 0:
                         # A series that was just forgotten must not keep others alive.
                         last.next = series
         if series is None:
-            known = symbols.for_care(intake.pace)
-            take_series(body, start - data, at - data, known, intake, resolution)
+            known = symbols.for_care(transaction.pace)
+            take_series(body, start - data, at - data, known, transaction, resolution)
             generation = table.generation
             continue
         last = series
-        if series.plan is not plan:
-            if plan is not None:
-                tallies.append((plan, samples))
-            plan = series.plan
-            handled = plan.handled
-            sinks = len(plan.handled_sinks)
+        if series.match_set is not match_set:
+            if match_set is not None:
+                tallies.append((match_set, samples))
+            match_set = series.match_set
+            handled = match_set.handled
+            sinks = len(match_set.handled_sinks)
             samples = 0
         if parts.time_ns > latest_ns:
-            intake.drop(TOO_FAR_IN_FUTURE, 1, series.name, series)
+            transaction.drop(TOO_FAR_IN_FUTURE, 1, series.name, series)
             continue
         samples += 1
         # A few bytes of references become labels, and these a point for every sink.
@@ -215,15 +217,15 @@ def consume2(table, bytes body not None, Intake intake not None, resolution):
                 size += len(route[0])
         expansion += size * PyBytes_GET_SIZE(series.key)
         if expansion > EXPANSION_STEP:
-            count_expansion(expansion, intake)
+            count_expansion(expansion, transaction)
             expansion = 0
         if 0 < parts.start_ns <= parts.time_ns:
             append_sample(
                 series,
                 stamp_of(parts.time_ns),
                 PyBytes_FromStringAndSize(<char *>&parts.value, 8),
-                Extra(parts.start_ns),
-                intake,
+                SampleExtras(parts.start_ns),
+                transaction,
             )
             continue
         if handled:
@@ -236,18 +238,18 @@ def consume2(table, bytes body not None, Intake intake not None, resolution):
                 PyBytes_FromStringAndSize(<char *>&parts.value, 8),
                 None,
             ))
-        append_points(series, parts.time_ns, parts.value, intake, request)
-    if plan is not None:
-        tallies.append((plan, samples))
-    count_expansion(expansion, intake)
-    leave(intake)
+        append_points(series, parts.time_ns, parts.value, transaction, request)
+    if match_set is not None:
+        tallies.append((match_set, samples))
+    count_expansion(expansion, transaction)
+    end_runs(transaction)
 
 
-cdef int take_with_care(bytes body, object intake, object resolution) except -1:
+cdef int take_with_care(bytes body, object transaction, object resolution) except -1:
     """Take all of a request series by series."""
-    symbols, spans = parse_request(body, pause=intake.pace.pause)
+    symbols, spans = parse_request(body, pause=transaction.pace.pause)
     for start, stop in spans:
-        take_series(body, start, stop, symbols, intake, resolution)
+        take_series(body, start, stop, symbols, transaction, resolution)
     return 0
 
 

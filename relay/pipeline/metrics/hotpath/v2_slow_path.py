@@ -21,7 +21,7 @@ from relay.codec.remote_write.v2 import (
     parse_metadata,
     parse_series,
 )
-from relay.pipeline.batching.transaction import TOO_FAR_IN_FUTURE, Extra, Intake
+from relay.pipeline.batching.transaction import TOO_FAR_IN_FUTURE, BatchTransaction, SampleExtras
 from relay.pipeline.metrics.hotpath.slow_path import (
     Resolution,
     append_sample,
@@ -43,27 +43,27 @@ def take_series(
     start: int,
     stop: int,
     symbols: Symbols,
-    intake: Intake,
+    transaction: BatchTransaction,
     resolution: Resolution,
 ) -> None:
     """Take the TimeSeries message at ``body[start:stop]``; raises as :func:`consume2` does."""
-    count_careful(intake)
+    count_careful(transaction)
     parts = parse_series(
         body,
         start,
         stop,
-        entries_max=SAMPLES_MAX if intake.bounded else stop - start,
-        pause=intake.pace.pause,
+        entries_max=SAMPLES_MAX if transaction.bounded else stop - start,
+        pause=transaction.pace.pause,
     )
     exemplars: tuple[Exemplar, ...] = ()
     if parts.exemplars:
         found = (symbols.exemplar(body, *span) for span in parts.exemplars)
-        exemplars = take_exemplars(found, intake)
+        exemplars = take_exemplars(found, transaction)
     if not (parts.samples or parts.histograms or exemplars):
         return
-    series = _find(body, start, parts, symbols, intake, resolution)
+    series = _find(body, start, parts, symbols, transaction, resolution)
     if series is None:
-        intake.exemplars_refused += len(exemplars)
+        transaction.exemplars_refused += len(exemplars)
         return
     if parts.histograms:
         take_histograms(
@@ -71,14 +71,14 @@ def take_series(
             parts.histograms,
             series,
             exemplars,
-            intake,
+            transaction,
             resolution,
             created_ms=parts.created_ms,
         )
     elif parts.samples:
-        _take_samples(series, parts, exemplars, intake)
+        _take_samples(series, parts, exemplars, transaction)
     elif exemplars:
-        intake.loose.append((series, exemplars))
+        transaction.orphan_exemplars.append((series, exemplars))
 
 
 def _find(
@@ -86,7 +86,7 @@ def _find(
     start: int,
     parts: SeriesParts2,
     symbols: Symbols,
-    intake: Intake,
+    transaction: BatchTransaction,
     resolution: Resolution,
 ) -> Series | None:
     """The series, with its metadata learned; None, and recorded, where it cannot be used."""
@@ -99,7 +99,7 @@ def _find(
         except SeriesFault as fault:
             reason = fault.reason
         else:
-            count_expansion(len(key), intake)
+            count_expansion(len(key), transaction)
             declared = None
             if parts.metadata is not None and parts.metadata[0] < parts.metadata[1]:
                 encoded = body[slice(*parts.metadata)]
@@ -113,47 +113,50 @@ def _find(
             reason = series.fault
     count = len(parts.samples) + len(parts.histograms)
     if count:
-        intake.drop(reason, count, f"series at byte {start}")
+        transaction.drop(reason, count, f"series at byte {start}")
     return None
 
 
 def _take_samples(
-    series: Series, parts: SeriesParts2, exemplars: tuple[Exemplar, ...], intake: Intake
+    series: Series,
+    parts: SeriesParts2,
+    exemplars: tuple[Exemplar, ...],
+    transaction: BatchTransaction,
 ) -> None:
     samples = parts.samples
     if len(samples) > 1:
-        samples = _in_order(parts, series, intake)
-    good: list[tuple[bytes, bytes, Extra | None]] = []
+        samples = _in_order(parts, series, transaction)
+    good: list[tuple[bytes, bytes, SampleExtras | None]] = []
     for count, (value, timestamp_ms, start_ms) in enumerate(samples):
         if not count % ENTRIES:
-            intake.pace.pause()
+            transaction.pace.pause()
         stamp = encode_time(timestamp_ms)
         if stamp is None:
-            intake.drop("timestamp", 1, f"{series.name} at {timestamp_ms} ms", series)
+            transaction.drop("timestamp", 1, f"{series.name} at {timestamp_ms} ms", series)
             continue
-        if timestamp_ms * 1_000_000 > intake.latest_ns:
-            intake.drop(TOO_FAR_IN_FUTURE, 1, series.name, series)
+        if timestamp_ms * 1_000_000 > transaction.latest_ns:
+            transaction.drop(TOO_FAR_IN_FUTURE, 1, series.name, series)
             continue
         start = start_ms or parts.created_ms
-        extra = Extra(start * 1_000_000) if 0 < start <= timestamp_ms else None
+        extra = SampleExtras(start * 1_000_000) if 0 < start <= timestamp_ms else None
         good.append((stamp, value, extra))
     if not good:
         return
     if exemplars:
         stamp, value, extra = good[-1]
-        good[-1] = stamp, value, Extra(extra.start_ns if extra else 0, exemplars)
-    count_expansion(len(good) * point_bytes(series, series.plan), intake)
-    intake.tallies.append((series.plan, len(good)))
+        good[-1] = stamp, value, SampleExtras(extra.start_ns if extra else 0, exemplars)
+    count_expansion(len(good) * point_bytes(series, series.match_set), transaction)
+    transaction.tallies.append((series.match_set, len(good)))
     for count, (stamp, value, extra) in enumerate(good):
         if not count % ENTRIES:
-            intake.pace.pause()
-        append_sample(series, stamp, value, extra, intake)
+            transaction.pace.pause()
+        append_sample(series, stamp, value, extra, transaction)
 
 
-def _in_order(parts: SeriesParts2, series: Series, intake: Intake) -> list[Sample2]:
+def _in_order(parts: SeriesParts2, series: Series, transaction: BatchTransaction) -> list[Sample2]:
     """Samples by time, the last given for each, as in the other kernel."""
     by_time = {sample[1]: sample for sample in parts.samples}
     if len(by_time) < len(parts.samples):
         repeated = len(parts.samples) - len(by_time)
-        intake.drop("duplicate_timestamp", repeated, series.name, series)
+        transaction.drop("duplicate_timestamp", repeated, series.name, series)
     return [by_time[time_ms] for time_ms in sorted(by_time)]

@@ -31,13 +31,13 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from relay.codec.remote_write.label_parser import SeriesLabels
-from relay.pipeline.batching.emitter import Emission, Handler
-from relay.pipeline.batching.transaction import Extra, Origin
+from relay.pipeline.batching.emitter import Emitter, SampleProcessor
+from relay.pipeline.batching.transaction import IngestMark, SampleExtras
 from relay.pipeline.batching.unfinished import WAITING, ReplayGate, WaitingList
 from relay.pipeline.metrics.metadata.metric_types import root_of
 from relay.pipeline.metrics.metadata.project_types import Declaration
-from relay.pipeline.metrics.metadata.type_store import KnownTypes
-from relay.pipeline.routing.route import Fact
+from relay.pipeline.metrics.metadata.type_store import TypeStore
+from relay.pipeline.routing.route import VersionedDependency
 from relay.runtime.project_shares import UNCLAIMED, SharedTable, Shares
 
 SAMPLES_MAX: Final = 200_000
@@ -53,7 +53,7 @@ SERIES_BYTES: Final = 600
 Key = tuple[str, str]
 """A project, and the root of a family's names."""
 
-MakeHandlers = Callable[[str, SeriesLabels, str, Declaration | None], tuple[Handler, ...]]
+MakeHandlers = Callable[[str, SeriesLabels, str, Declaration | None], tuple[SampleProcessor, ...]]
 """Name, labels, project and declaration to the handlers of all that a series goes to."""
 
 
@@ -74,11 +74,11 @@ class _Sample(NamedTuple):
     series: FirstSamples
     stamp: bytes
     value: bytes
-    extra: Extra | None
-    origin: Origin
+    extra: SampleExtras | None
+    origin: IngestMark
 
 
-class FamilyInSight:
+class WaitingFamily:
     """See the module's rules. A :class:`~relay.pipeline.batching.unfinished.Waiter` once it has
     samples."""
 
@@ -101,13 +101,13 @@ class FamilyInSight:
         self.share: Final = share
         """For whom it counts; see :mod:`relay.runtime.project_shares`."""
         self.due = due
-        self.fact = Fact()
+        self.fact = VersionedDependency()
         self.names: set[str] = set()
         self.samples: deque[_Sample] = deque()
         self.last = -1
         """Position of the last sample that left."""
         self.bytes = 0
-        self.origin = Origin(-1, 0.0)
+        self.origin = IngestMark(-1, 0.0)
         self.needed_until = WAITING
         self.out = False
         """Whether it waits no more: what comes by its handlers is sent on at once."""
@@ -127,45 +127,49 @@ class FirstSamples:
 
     def __init__(
         self,
-        home: FirstSight,
-        family: FamilyInSight,
+        home: MetadataWait,
+        family: WaitingFamily,
         name: str,
         labels: SeriesLabels,
         declared: Declaration | None,
     ) -> None:
         self._home = home
-        self._handlers: tuple[Handler, ...] | None = None
+        self._handlers: tuple[SampleProcessor, ...] | None = None
         self.family = family
         self.name = name
         self.labels = labels
         self.declared = declared
         """What the series says of itself by now."""
 
-    def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
-        """See :class:`relay.pipeline.batching.emitter.Handler`."""
+    def take(
+        self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter
+    ) -> None:
+        """See :class:`relay.pipeline.batching.emitter.SampleProcessor`."""
         if self.family.out:
-            self.send(stamp, value, extra, emission)
+            self.send(stamp, value, extra, emitter)
         else:
-            self._home.put(_Sample(self, stamp, value, extra, emission.origin), emission)
+            self._home.put(_Sample(self, stamp, value, extra, emitter.origin), emitter)
 
-    def send(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
+    def send(
+        self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter
+    ) -> None:
         """Hand a sample to those that its series goes to, as of now."""
         if self._handlers is None:
             self._handlers = self._home.handlers_of(self)
         for handler in self._handlers:
-            handler.take(stamp, value, extra, emission)
+            handler.take(stamp, value, extra, emitter)
 
     def __repr__(self) -> str:
         return f"<FirstSamples of {self.name}>"
 
 
-class FirstSight:
+class MetadataWait:
     """All families in sight; see the module's rules. ``tick`` is the clock of emissions, in s;
     ``changed``: series must be resolved anew; ``version`` moves with what is settled."""
 
     def __init__(
         self,
-        types: KnownTypes,
+        types: TypeStore,
         waiting: WaitingList,
         make_handlers: MakeHandlers,
         *,
@@ -182,14 +186,14 @@ class FirstSight:
         self._make_handlers = make_handlers
         self._wait_s = wait_s
         self._shares = Shares(families_max)
-        self._families: OrderedDict[Key, FamilyInSight] = OrderedDict()
+        self._families: OrderedDict[Key, WaitingFamily] = OrderedDict()
         """Those that wait, by when they are due."""
-        self._leaving: OrderedDict[Key, FamilyInSight] = OrderedDict()
+        self._leaving: OrderedDict[Key, WaitingFamily] = OrderedDict()
         """Those whose samples leave, the first first."""
-        self._by_root: dict[str, dict[FamilyInSight, None]] = {}
-        self._told: dict[FamilyInSight, None] = {}
+        self._by_root: dict[str, dict[WaitingFamily, None]] = {}
+        self._told: dict[WaitingFamily, None] = {}
         """Those of which metadata came."""
-        self._of_share: dict[str, OrderedDict[Key, FamilyInSight]] = {}
+        self._of_share: dict[str, OrderedDict[Key, WaitingFamily]] = {}
         """Those that wait by whom they count for, the oldest first."""
         self._settled: SharedTable[str, bool] = SharedTable(families_max)
         """Roots by project."""
@@ -204,7 +208,7 @@ class FirstSight:
         """Whether anything waits at all."""
         return self._wait_s > 0
 
-    def family(self, name: str, project: str) -> FamilyInSight | None:
+    def family(self, name: str, project: str) -> WaitingFamily | None:
         """The family that a series of this name has to wait with; None where it need not."""
         key = project, root_of(name)
         known = self._families.get(key) or self._leaving.get(key)
@@ -222,7 +226,7 @@ class FirstSight:
         if giver is not None:
             self._early += 1
             self._let_go(next(iter(self._of_share[giver].values())))
-        made = FamilyInSight(key, types.share, self.tick + self._wait_s)
+        made = WaitingFamily(key, types.share, self.tick + self._wait_s)
         made.names.add(name)
         self._families[key] = self._of_share.setdefault(made.share, OrderedDict())[key] = made
         self._shares.add(made.share)
@@ -231,17 +235,17 @@ class FirstSight:
 
     def handler(
         self,
-        family: FamilyInSight,
+        family: WaitingFamily,
         name: str,
         labels: SeriesLabels,
         declared: Declaration | None,
-    ) -> tuple[Handler, ...]:
+    ) -> tuple[SampleProcessor, ...]:
         """The handlers of a series that waits with its family."""
         family.bytes += SERIES_BYTES
         self._bytes += SERIES_BYTES
         return (FirstSamples(self, family, name, labels, declared),)
 
-    def handlers_of(self, series: FirstSamples) -> tuple[Handler, ...]:
+    def handlers_of(self, series: FirstSamples) -> tuple[SampleProcessor, ...]:
         """Where a series' samples go that have waited."""
         return self._make_handlers(
             series.name, series.labels, series.family.key[0], series.declared
@@ -258,17 +262,17 @@ class FirstSight:
             if told is not None:
                 self._told[told] = None
 
-    def put(self, sample: _Sample, emission: Emission) -> None:
+    def put(self, sample: _Sample, emitter: Emitter) -> None:
         """Let a sample wait."""
         family, origin = sample.series.family, sample.origin
-        if emission.gate is not None and emission.gate.has_waited(
+        if emitter.gate is not None and emitter.gate.has_waited(
             origin.position, family.waiting_key()
         ):
             origin = replace(origin, waited=True)
             sample = sample._replace(origin=origin)
         if family.origin.position < 0:
             family.origin = origin
-            emission.hold()
+            emitter.hold()
             self._waiting.add(family)
         elif origin.waited and not family.origin.waited:
             family.origin = replace(family.origin, waited=True)
@@ -279,39 +283,39 @@ class FirstSight:
         self._samples[project] = self._samples.get(project, 0) + 1
         self._count += 1
         if self._bytes > BYTES_MAX or self._count > SAMPLES_MAX:
-            self._make_room(emission)
+            self._make_room(emitter)
 
-    def release_told(self, emission: Emission) -> None:
+    def release_told(self, emitter: Emitter) -> None:
         """Let those leave of whose names metadata has told all."""
         told, self._told = self._told, {}
         for family in told:
             if family.key in self._families and not self._waits_for_more(family):
                 self._let_go(family)
-        self._send(emission, SLICE)
+        self._send(emitter, SLICE)
 
-    def expire(self, tick: float, emission: Emission) -> None:
+    def expire(self, tick: float, emitter: Emitter) -> None:
         """Let those leave that have waited long enough."""
         while self._families:
             family = next(iter(self._families.values()))
             if family.due > tick:
                 break
             self._let_go(family)
-        self._send(emission, SLICE)
+        self._send(emitter, SLICE)
 
-    def finish(self, emission: Emission) -> None:
+    def finish(self, emitter: Emitter) -> None:
         """Let all leave: nothing more will come."""
         while self._families:
             self._let_go(next(iter(self._families.values())))
-        self._send(emission, None)
+        self._send(emitter, None)
 
-    def end_collecting(self, emission: Emission) -> None:
+    def end_collecting(self, emitter: Emitter) -> None:
         """A replay has come to where everybody needs everything: what had left before the process
         ended leaves, and what is known by now."""
         for family in list(self._families.values()):
             known = not self._waits_for_more(family)
             if family.samples and (known or not family.origin.waited):
                 self._let_go(family)
-        self._send(emission, None)
+        self._send(emitter, None)
 
     def next_due(self) -> float | None:
         """When the next family has waited long enough, or None."""
@@ -346,12 +350,12 @@ class FirstSight:
             self._early,
         )
 
-    def _waits_for_more(self, family: FamilyInSight) -> bool:
+    def _waits_for_more(self, family: WaitingFamily) -> bool:
         """Whether there are names of which metadata has not told."""
         types = self._types.of(family.key[0])
         return any(map(types.is_unsure, family.names))
 
-    def _let_go(self, family: FamilyInSight) -> None:
+    def _let_go(self, family: WaitingFamily) -> None:
         """Let a family's samples begin to leave."""
         del self._families[family.key]
         mine = self._of_share[family.share]
@@ -363,27 +367,27 @@ class FirstSight:
         if family.samples:
             self._settle(family)
 
-    def _send(self, emission: Emission, most: int | None) -> None:
+    def _send(self, emitter: Emitter, most: int | None) -> None:
         """Send so many samples of those that leave (None: all)."""
         left = most
         while self._leaving and (left is None or left > 0):
             family = next(iter(self._leaving.values()))
             count = len(family.samples) if left is None else min(left, len(family.samples))
             if count:
-                self._send_some(family, count, emission)
+                self._send_some(family, count, emitter)
             if left is not None:
                 left -= count
             if not family.samples:
-                self._end(family, emission)
+                self._end(family, emitter)
 
-    def _send_some(self, family: FamilyInSight, count: int, emission: Emission) -> None:
-        before = emission.origin, emission.position
+    def _send_some(self, family: WaitingFamily, count: int, emitter: Emitter) -> None:
+        before = emitter.origin, emitter.position
         for _ in range(count):
             series, stamp, value, extra, origin = family.samples.popleft()
             family.last = position = origin.position
-            emission.look_at(emission.late(origin, position), position)
-            series.send(stamp, value, extra, emission)
-        emission.look_at(*before)
+            emitter.look_at(emitter.late(origin, position), position)
+            series.send(stamp, value, extra, emitter)
+        emitter.look_at(*before)
         project = family.key[0]
         self._samples[project] -= count
         if not self._samples[project]:
@@ -392,7 +396,7 @@ class FirstSight:
         family.bytes -= SAMPLE_BYTES * count
         self._bytes -= SAMPLE_BYTES * count
 
-    def _end(self, family: FamilyInSight, emission: Emission) -> None:
+    def _end(self, family: WaitingFamily, emitter: Emitter) -> None:
         """Nothing of a family waits any more."""
         family.out = True
         del self._leaving[family.key]
@@ -404,12 +408,12 @@ class FirstSight:
         self._bytes -= family.bytes
         if family.last < 0:
             return  # asked for by a request that was refused: not seen yet
-        gate = emission.gate
+        gate = emitter.gate
         is_needed = gate is None or family.origin.waited or family.last >= gate.floor
-        family.needed_until = emission.made if is_needed else -1
-        emission.release(family.origin.position)
+        family.needed_until = emitter.made if is_needed else -1
+        emitter.release(family.origin.position)
 
-    def _settle(self, family: FamilyInSight) -> None:
+    def _settle(self, family: WaitingFamily) -> None:
         if self._waits_for_more(family):
             self._add_settled(family.key)
             self.version += 1
@@ -420,7 +424,7 @@ class FirstSight:
             is_claimed = self._types.of(project).share != UNCLAIMED
             self._settled.add(self._settled.part(project, claimed=is_claimed), root, True)
 
-    def _make_room(self, emission: Emission) -> None:
+    def _make_room(self, emitter: Emitter) -> None:
         """Let the oldest family of the project leave that has most in here, step by step."""
         if not self._leaving:
             project = max(self._samples, key=self._samples.__getitem__)
@@ -429,7 +433,7 @@ class FirstSight:
                     self._early += 1
                     self._let_go(family)
                     break
-        self._send(emission, SLICE_FULL)
+        self._send(emitter, SLICE_FULL)
 
     def __repr__(self) -> str:
         return f"<FirstSight {len(self._families)} families wait>"

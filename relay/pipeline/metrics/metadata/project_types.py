@@ -36,7 +36,7 @@ from relay.pipeline.metrics.metadata.metric_types import (
 )
 
 if TYPE_CHECKING:
-    from relay.pipeline.metrics.metadata.type_store import KnownTypes
+    from relay.pipeline.metrics.metadata.type_store import TypeStore
 
 CONFIRMED_S: Final = 600.0
 """How long a type stands against contradiction: ten times the interval of senders' metadata."""
@@ -119,7 +119,7 @@ class ProjectTypes:
     )
 
     def __init__(
-        self, home: KnownTypes, project: str, share: str, platform: ProjectTypes | None
+        self, home: TypeStore, project: str, share: str, platform: ProjectTypes | None
     ) -> None:
         self.project: Final = project
         self.share = share

@@ -45,7 +45,7 @@ from relay.pipeline.metrics.metadata.project_types import (
 from relay.runtime.project_shares import UNCLAIMED, Shares
 
 SWEEP_MAX: Final = 200
-"""Families that one call of :meth:`KnownTypes.sweep` looks at: below half a millisecond."""
+"""Families that one call of :meth:`TypeStore.sweep` looks at: below half a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class KnownTypesStatistics:
     unowned: int = 0
 
 
-class KnownTypes:
+class TypeStore:
     """What all projects know; ``families_max`` is for all together."""
 
     def __init__(

@@ -12,7 +12,7 @@ cdef struct Slot:
     void *series
 
 
-cdef struct Coming:  # a series with a usual sample, further on in the body
+cdef struct UpcomingSeries:  # a series with a usual sample, further on in the body
     Py_ssize_t start
     Py_ssize_t key_size
     uint64_t mark
@@ -20,14 +20,14 @@ cdef struct Coming:  # a series with a usual sample, further on in the body
     uint64_t value
 
 
-cdef struct Scout:
+cdef struct PrefetchWindow:
     Py_ssize_t pos
     int first
     int count
-    Coming coming[AHEAD]
+    UpcomingSeries coming[AHEAD]
 
 
-cdef class Guesses:
+cdef class SeriesHashIndex:
     cdef Slot *slots
     cdef size_t mask
     cdef size_t count
@@ -41,7 +41,7 @@ cdef class Guesses:
     cdef int tidy(self) except -1
 
 
-cdef uint64_t mark_of(const unsigned char *key, Py_ssize_t size) noexcept
-cdef void look_ahead(
-    Scout *scout, const unsigned char *data, Py_ssize_t end, Guesses guesses
+cdef uint64_t key_hash(const unsigned char *key, Py_ssize_t size) noexcept
+cdef void prefetch_ahead(
+    PrefetchWindow *scout, const unsigned char *data, Py_ssize_t end, SeriesHashIndex guesses
 ) noexcept

@@ -26,12 +26,12 @@ cdef enum:
     FETCH_KEY = 2
 
 
-cdef inline uint64_t mixed(uint64_t value) noexcept:
+cdef inline uint64_t mix64(uint64_t value) noexcept:
     value = (value ^ (value >> 32)) * <uint64_t>0x9E3779B97F4A7C15
     return value ^ (value >> 29)
 
 
-cdef uint64_t mark_of(const unsigned char *key, Py_ssize_t size) noexcept:
+cdef uint64_t key_hash(const unsigned char *key, Py_ssize_t size) noexcept:
     """A number that tells keys apart, mostly; who takes it for more compares them."""
     # Four numbers that do not wait for each other: with two, this was the largest part of all that
     # it costs to recognise a series in no order.
@@ -51,12 +51,12 @@ cdef uint64_t mark_of(const unsigned char *key, Py_ssize_t size) noexcept:
         size -= 32
     words[0] = words[1] = words[2] = words[3] = 0
     memcpy(words, key, <size_t>size)
-    a = mixed(a ^ words[0]) ^ mixed(b ^ words[1] ^ 1)
-    c = mixed(c ^ words[2] ^ 2) ^ mixed(d ^ words[3] ^ 3)
-    return mixed(a ^ mixed(c))
+    a = mix64(a ^ words[0]) ^ mix64(b ^ words[1] ^ 1)
+    c = mix64(c ^ words[2] ^ 2) ^ mix64(d ^ words[3] ^ 3)
+    return mix64(a ^ mix64(c))
 
 
-cdef class Guesses:
+cdef class SeriesHashIndex:
     """Series by a mark of their key, for those that do not follow the one that they followed last.
 
     Only a shortcut: a series that is not found, or pushed out by others, is looked up. It holds
@@ -148,15 +148,15 @@ cdef class Guesses:
         return 0
 
 
-cdef void look_ahead(
-    Scout *scout, const unsigned char *data, Py_ssize_t end, Guesses guesses
+cdef void prefetch_ahead(
+    PrefetchWindow *scout, const unsigned char *data, Py_ssize_t end, SeriesHashIndex guesses
 ) noexcept:
     """Fetch what the next series will be asked for, in three steps: its slot, itself, its key.
 
     Series that come in no order are nowhere near the processor, and each would be waited for six
     times.
     """
-    cdef Coming *coming
+    cdef UpcomingSeries *coming
     cdef Slot *slot
     cdef Series series
     cdef Py_ssize_t at
@@ -182,11 +182,11 @@ cdef void look_ahead(
                 prefetch(<const void *>series.prefix)
 
 
-cdef bint note_next(Scout *scout, const unsigned char *data, Py_ssize_t end) noexcept:
+cdef bint note_next(PrefetchWindow *scout, const unsigned char *data, Py_ssize_t end) noexcept:
     """Note the series at the scout's position and step over it; False where none of the usual shape
     stands there."""
     cdef Py_ssize_t pos = scout.pos, size
-    cdef Coming *coming = &scout.coming[(scout.first + scout.count) % AHEAD]
+    cdef UpcomingSeries *coming = &scout.coming[(scout.first + scout.count) % AHEAD]
     if pos + 3 > end or data[pos] != SERIES_TAG:
         return False
     size = data[pos + 1]
@@ -202,7 +202,7 @@ cdef bint note_next(Scout *scout, const unsigned char *data, Py_ssize_t end) noe
     if not coming.key_size:
         return False
     coming.start = pos
-    coming.mark = mark_of(data + pos, coming.key_size)
+    coming.mark = key_hash(data + pos, coming.key_size)
     scout.count += 1
     scout.pos = pos + size
     return True

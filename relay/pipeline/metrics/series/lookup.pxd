@@ -6,7 +6,7 @@ from relay.pipeline.metrics.series.series cimport Series
 from relay.pipeline.metrics.series.series_table cimport SeriesTable
 
 
-cdef class Finder:
+cdef class SeriesLookup:
     cdef public object labels
     cdef SeriesTable _table
     cdef Resolver _resolver
@@ -18,16 +18,16 @@ cdef class Finder:
     cdef bint _is_plain
 
     @cython.locals(series=Series)
-    cpdef Series find(self, bytes key, Request request, object declared=*)
+    cpdef Series find(self, bytes key, RequestSeries request, object declared=*)
     cpdef tuple view(self, Series series)
 
     @cython.locals(series=Series, name=str)
-    cdef Series _make(self, bytes key, Request request, object declared)
+    cdef Series _make(self, bytes key, RequestSeries request, object declared)
 
 
-cdef class Request:
+cdef class RequestSeries:
     cdef bytes _body
-    cdef Finder _finder
+    cdef SeriesLookup _finder
     cdef object _types
     cdef bint _bounded
     cdef object _pause

@@ -2,7 +2,8 @@
 
 Rules:
 
-* Everything that depends on labels is done here, once per series; :meth:`Finder.find` is also where
+* Everything that depends on labels is done here, once per series; :meth:`SeriesLookup.find` is
+  also where
   a known series comes whose routes may be out of date.
 * A body may carry metadata, and a ``target_info``, behind its series. The types of new series are
   better known from the start than corrected afterwards, so both are read when the first new series
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from relay.codec.remote_write.label_parser import LabelReader, SeriesLabels
+from relay.codec.remote_write.label_parser import LabelParser, SeriesLabels
 from relay.codec.remote_write.v1 import (
     ELEMENTS_MAX,
     Pause,
@@ -29,13 +30,13 @@ from relay.codec.remote_write.v2 import Metadata2
 from relay.pipeline.metrics.histograms.native import NativeRoute
 from relay.pipeline.metrics.metadata.metric_types import FamilyMetadata
 from relay.pipeline.metrics.metadata.project_types import Declaration, ProjectTypes
-from relay.pipeline.metrics.metadata.type_store import KnownTypes
+from relay.pipeline.metrics.metadata.type_store import TypeStore
 from relay.pipeline.metrics.series.resolver import Resolver
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.metrics.series.series_table import SeriesTable
 from relay.pipeline.metrics.translate.target_info import KEY_LABELS, Resource, TargetKey
 from relay.pipeline.metrics.translate.target_info_scan import target_info_keys
-from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, ANYWHERE, Origin, Tenancy
+from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, ANYWHERE, IngestPath, Tenancy
 from relay.runtime.errors import OverloadedError
 from relay.selector.inventory.info_series import InfoReader
 from relay.selector.inventory.store import Inventory
@@ -47,7 +48,7 @@ NEW_SERIES_BYTES_MAX = 8 * 1024 * 1024
 """The same in bytes of labels, for those that are not."""
 
 
-class Finder:
+class SeriesLookup:
     """Knows the series by their bytes; what ``labels`` reads of a new one decides what becomes of
     it. :meth:`enter` says what the path of the request says that comes next."""
 
@@ -56,7 +57,7 @@ class Finder:
         table: SeriesTable,
         resolver: Resolver,
         inventory: Inventory,
-        labels: LabelReader,
+        labels: LabelParser,
         info_reader: InfoReader,
         tenancy: Tenancy,
         *,
@@ -73,13 +74,15 @@ class Finder:
         self._is_plain = not tenancy.enabled
         """Whether labels are everything that there is to know, and all of them are the sender's."""
 
-    def enter(self, origin: Origin) -> None:
+    def enter(self, origin: IngestPath) -> None:
         """Turn to the series of an origin."""
         self.origin = origin
         self._is_plain = not (self._tenancy.enabled or origin.by_labels)
-        self._table.enter(origin)
+        self._table.select_scope(origin)
 
-    def find(self, key: bytes, request: Request, declared: Declaration | None = None) -> Series:
+    def find(
+        self, key: bytes, request: RequestSeries, declared: Declaration | None = None
+    ) -> Series:
         """The series with these label bytes, ready for use or with its fault set; ``declared`` is
         what came with it."""
         series = self._table.find(key)
@@ -88,10 +91,10 @@ class Finder:
         if declared is not None and not series.fault:
             self._declare(series, declared, request)
         if series.generation != self._table.generation:
-            if not self._resolver.is_current(series):
+            if not self._resolver.is_fresh(series):
                 self._refresh(series)
             series.generation = self._table.generation
-        if series.claim is not None:
+        if series.info_claim is not None:
             self._hear(series, begins=False)
         return series
 
@@ -112,7 +115,7 @@ class Finder:
             labels = labels.without(ACCOUNT_LABELS)
         return labels, project
 
-    def _make(self, key: bytes, request: Request, declared: Declaration | None) -> Series:
+    def _make(self, key: bytes, request: RequestSeries, declared: Declaration | None) -> Series:
         """A series that is new, with everything done that depends on labels: parse, match,
         translate."""
         series = Series(key)
@@ -129,24 +132,24 @@ class Finder:
                 labels, project = self.view(series)
         except SeriesFault as fault:
             series.fault = fault.reason
-            series.resolved = series.plan.partition.version
+            series.resolved_version = series.match_set.project_epoch.version
         else:
             name = series.name = labels.name
             if request.targets:
                 self._describe_target(labels, project, request)
             if name.startswith(self._info_reader.prefixes) and self._tenancy.teaches(project):
-                series.claim = self._info_reader.claim(labels, project)
+                series.info_claim = self._info_reader.claim(labels, project)
             self._resolver.resolve(series, labels, project, declared)
-            if self._resolver.take_changed():
+            if self._resolver.pop_changed():
                 self._table.invalidate()
         # Not before: what turns out to be no labels is no series, however often it comes.
         request.count_new(len(key))
         self._table.add(series)
-        if series.claim is not None:
+        if series.info_claim is not None:
             self._hear(series, begins=True)
         return series
 
-    def _describe_target(self, labels: SeriesLabels, project: str, request: Request) -> None:
+    def _describe_target(self, labels: SeriesLabels, project: str, request: RequestSeries) -> None:
         """Let a new series' target be described by what the same request says of it."""
         key = project, labels.values_of(KEY_LABELS)
         told = request.targets.pop(key, None)
@@ -161,7 +164,7 @@ class Finder:
             return None
         return (labels, project) if self._tenancy.teaches(project) else None
 
-    def _declare(self, series: Series, declared: Declaration, request: Request) -> None:
+    def _declare(self, series: Series, declared: Declaration, request: RequestSeries) -> None:
         """Take in what a known series says of itself."""
         types = series.types
         if not types.teaches:
@@ -181,7 +184,7 @@ class Finder:
         self,
         body: bytes,
         spans: Sequence[tuple[int, int]],
-        types: KnownTypes,
+        types: TypeStore,
         pause: Pause = no_pause,
     ) -> None:
         """Let ``types`` take in the metadata of a request for those whom it tells of; series whose
@@ -209,22 +212,22 @@ class Finder:
         # One behind, so that each of its samples comes here: which of several info series of an
         # object was seen last decides what holds.
         series.generation = self._table.generation - 1
-        assert series.claim is not None
-        self._inventory.hear(series.claim, begins=begins)
+        assert series.info_claim is not None
+        self._inventory.apply_info_series(series.info_claim, begins=begins)
 
     def _refresh(self, series: Series) -> None:
         """Bring a series that was resolved before up to date, at the least expense; others look
         again where what they rest on was told by this one."""
         if not series.fault:
-            self._resolver.refresh(series, lambda: self.view(series))
-            if self._resolver.take_changed():
+            self._resolver.re_resolve(series, lambda: self.view(series))
+            if self._resolver.pop_changed():
                 self._table.invalidate()
 
     def __repr__(self) -> str:
         return f"<Finder in {self._table!r}>"
 
 
-class Request:
+class RequestSeries:
     """One request while it is decoded; see
     :class:`~relay.pipeline.metrics.hotpath.slow_path.Resolution`.
 
@@ -251,8 +254,8 @@ class Request:
     def __init__(
         self,
         body: bytes,
-        finder: Finder,
-        types: KnownTypes,
+        finder: SeriesLookup,
+        types: TypeStore,
         protocol: WriteProtocol = "remote_write_v1",
         *,
         bounded: bool = True,

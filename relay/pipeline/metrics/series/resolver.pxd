@@ -21,15 +21,15 @@ cdef class Resolver:
 
     @cython.locals(name=str)
     cpdef resolve(self, Series series, labels, str project, declared=*)
-    cpdef bint is_current(self, Series series) except -1
+    cpdef bint is_fresh(self, Series series) except -1
     cdef bint _is_translated(self, Series series) except -1
-    cpdef bint take_changed(self) except -1
+    cpdef bint pop_changed(self) except -1
 
-    @cython.locals(facts=tuple)
+    @cython.locals(dependencies=tuple)
     cdef _attach(
         self, Series series, labels, str project, tuple matched, tuple key, bint waits
     )
 
 
-@cython.locals(seen=longlong)
-cdef long long _seen(tuple facts) except -1
+@cython.locals(version=longlong)
+cdef long long _seen(tuple dependencies) except -1

@@ -27,16 +27,16 @@ from relay.codec.otlp.data_points import encode_attributes
 from relay.codec.otlp.metrics import Kind, MetricIdentity
 from relay.codec.remote_write.label_parser import SeriesLabels
 from relay.codec.remote_write.v1 import Labels
-from relay.pipeline.batching.emitter import Handler, NumberHandler, Outlet, Stream
+from relay.pipeline.batching.emitter import NumberHandler, SampleProcessor, SinkOutput, Stream
 from relay.pipeline.batching.unfinished import WaitingList
 from relay.pipeline.drop_counters import DropTable
 from relay.pipeline.metrics.histograms.assembler import Assembly, Discard, Enrolment
 from relay.pipeline.metrics.histograms.build_point import FamilyKey
 from relay.pipeline.metrics.histograms.native import NativeRoute, Ways
-from relay.pipeline.metrics.metadata.metadata_wait import FirstSamples, FirstSight
+from relay.pipeline.metrics.metadata.metadata_wait import FirstSamples, MetadataWait
 from relay.pipeline.metrics.metadata.metric_types import NOTHING_SAID, TYPE_NUMBERS, UNKNOWN, Typing
 from relay.pipeline.metrics.metadata.project_types import Declaration
-from relay.pipeline.metrics.metadata.type_store import KnownTypes
+from relay.pipeline.metrics.metadata.type_store import TypeStore
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.metrics.temporality.delta import DeltaStore
 from relay.pipeline.metrics.translate.attribute_names import METADATA_LABELS
@@ -45,12 +45,12 @@ from relay.pipeline.metrics.translate.target_info import (
     KEY_LABELS,
     TARGET_INFO,
     Resource,
-    Resources,
+    TargetInfoStore,
     TargetKey,
 )
 from relay.pipeline.metrics.translate.translator import Translator
-from relay.pipeline.routing.match_set import Plan, SourceRoute, Target, TargetOptions
-from relay.pipeline.routing.route import Fact, Route
+from relay.pipeline.routing.match_set import MatchedSource, MatchSet, OutputOptions, SinkOutputSpec
+from relay.pipeline.routing.route import Route, VersionedDependency
 from relay.pipeline.routing.router import Router
 from relay.selector.matchers import NAME
 
@@ -67,8 +67,8 @@ _OF_DELTAS_MAX = 1_024
 class Learned(NamedTuple):
     """What series teach, and others rest on."""
 
-    types: KnownTypes
-    resources: Resources
+    types: TypeStore
+    resources: TargetInfoStore
 
 
 class Resolver:
@@ -98,7 +98,7 @@ class Resolver:
             families_max=families_max,
             samples_max=samples_max,
         )
-        self.first_sight = FirstSight(
+        self.first_sight = MetadataWait(
             learned.types,
             waiting,
             self.handlers,
@@ -149,24 +149,24 @@ class Resolver:
             if declared is not None:
                 series.declared = declared = types.believed(declared)
                 self._changed |= types.declare(name, declared)
-        plan, matched = self._router.match(labels, project)
-        series.plan = plan
+        match_set, matched = self._router.match(labels, project)
+        series.match_set = match_set
         if matched or resource is not None:
             self._attach(series, labels, project, matched, (job, instance), False)
         else:
             # Nobody wants it: a new series goes nowhere as it is.
-            series.resolved = plan.partition.version
+            series.resolved_version = match_set.project_epoch.version
 
-    def refresh(self, series: Series, view: View) -> None:
+    def re_resolve(self, series: Series, view: View) -> None:
         """Bring a series that was resolved before up to date, at the least expense."""
-        before = series.plan.base
-        plan, matched = self._router.rematch(before, series.resolved, view)
-        if plan is before and self._is_translated(series):
-            series.resolved = plan.partition.version
+        before = series.match_set.base
+        match_set, matched = self._router.match_changed_only(before, series.resolved_version, view)
+        if match_set is before and self._is_translated(series):
+            series.resolved_version = match_set.project_epoch.version
             return
         if (
             before.is_plain
-            and plan.is_plain
+            and match_set.is_plain
             and matched
             and series.routes
             and not series.handlers
@@ -174,19 +174,19 @@ class Resolver:
         ):
             # Other sinks, the same points.
             _, group, prefix = series.routes[0]
-            series.plan = plan
+            series.match_set = match_set
             series.native = None
-            series.routes = ((plan.batches(group), group, prefix),)
-            series.resolved = plan.partition.version
+            series.routes = ((match_set.batches(group), group, prefix),)
+            series.resolved_version = match_set.project_epoch.version
             return
         labels, project = view()
         first = _first_samples(series)
         waits = first is not None and not first.family.out
-        series.plan = plan
+        series.match_set = match_set
         series.routes = ()
         series.handlers = ()
-        series.typing = series.native = None
-        series.facts = ()
+        series.metric_type = series.native = None
+        series.dependencies = ()
         self._attach(series, labels, project, matched, labels.values_of(KEY_LABELS), waits)
 
     def declare(self, series: Series, declared: Declaration) -> None:
@@ -196,16 +196,19 @@ class Resolver:
         if first is not None:
             first.declared = declared
 
-    def is_current(self, series: Series) -> bool:
+    def is_fresh(self, series: Series) -> bool:
         """Whether nothing has changed that the routes of a good series rest on."""
-        return series.resolved == series.plan.partition.version and self._is_translated(series)
+        return (
+            series.resolved_version == series.match_set.project_epoch.version
+            and self._is_translated(series)
+        )
 
     def _is_translated(self, series: Series) -> bool:
-        if series.typing is not None:
+        if series.metric_type is not None:
             typing = self._typing(series)
-            if typing is not series.typing and typing != series.typing:
+            if typing is not series.metric_type and typing != series.metric_type:
                 return False
-        return _seen(series.facts) == series.seen
+        return _seen(series.dependencies) == series.dependency_version
 
     def _typing(self, series: Series) -> Typing:
         """What a series of this name and declaration is."""
@@ -217,7 +220,7 @@ class Resolver:
                 return known
         return types.typing(series.name, series.declared)
 
-    def take_changed(self) -> bool:
+    def pop_changed(self) -> bool:
         """Whether something changed since this was asked last that other series may rest on."""
         if not (self._changed or self.resources.changed or self.assembly.changed):
             return False
@@ -229,12 +232,12 @@ class Resolver:
 
     def native(self, series: Series, labels: Mapping[str, str], project: str) -> NativeRoute:
         """Where the native histograms of a series go."""
-        matched = series.plan.matched
+        matched = series.match_set.matched
         targets = tuple(target for source in matched for target in source.targets)
-        plan = series.plan.variant((), targets) if targets else series.plan
+        match_set = series.match_set.variant((), targets) if targets else series.match_set
         pairs = sorted(labels.items())
 
-        def ways(kind: Kind, without: frozenset[SourceRoute]) -> Ways:
+        def ways(kind: Kind, without: frozenset[MatchedSource]) -> Ways:
             identity = series.types.histogram(series.name, kind, series.declared)
             refused = [target.tally for target in targets if kind in target.options.unsupported]
             wanted = [(t, s) for s in matched for t in s.targets if t.tally not in refused]
@@ -244,21 +247,21 @@ class Resolver:
             return Ways(streams, tuple(refused), tuple(doubled))
 
         if not targets:
-            return NativeRoute(series.name, plan, self.drops)
+            return NativeRoute(series.name, match_set, self.drops)
         base = tuple(pair for pair in pairs if pair[0] != NAME)
         key = FamilyKey(project, "histogram", series.name, base)
         twins = partial(self.assembly.sources_with, key)
-        return NativeRoute(series.name, plan, self.drops, ways, twins)
+        return NativeRoute(series.name, match_set, self.drops, ways, twins)
 
     def streams(
         self,
         labels: Labels,
         project: str,
         identity: MetricIdentity,
-        targets: Iterable[Target],
+        targets: Iterable[SinkOutputSpec],
     ) -> tuple[Stream, ...]:
         """The streams of one identity, one for all targets with the same options."""
-        by_options: dict[TargetOptions, list[Target]] = {}
+        by_options: dict[OutputOptions, list[SinkOutputSpec]] = {}
         for target in targets:
             if identity.kind not in target.options.unsupported:
                 by_options.setdefault(target.options, []).append(target)
@@ -274,7 +277,7 @@ class Resolver:
             )
             group = self._translator.group(translation, wanted)
             encoded = encode_attributes(translation.attributes, wanted.kind)
-            outlets = tuple(Outlet(target.lane(group), target.tally) for target in alike)
+            outlets = tuple(SinkOutput(target.shard(group), target.tally) for target in alike)
             delta = None
             if wanted.temporality == "delta":
                 # Sorted, because the state is to be found again after a restart.
@@ -290,39 +293,41 @@ class Resolver:
         series: Series,
         labels: SeriesLabels,
         project: str,
-        matched: tuple[SourceRoute, ...],
+        matched: tuple[MatchedSource, ...],
         key: TargetKey,
         waits: bool,
     ) -> None:
         """Make the routes and handlers of a series that matched these sources, and has none."""
-        plan = series.plan
+        match_set = series.match_set
         if matched:
             # Who says something of a target keeps it in mind for others that come later.
             facts = self.resources.facts(key, project)
             resource = facts[0]
-            series.facts = facts
+            series.dependencies = facts
             if self.first_sight.enabled and self._let_wait(series, labels, project, waits):
                 return
-            typing = series.typing = self._typing(series)
+            typing = series.metric_type = self._typing(series)
             reason = TARGET_INFO if series.name == TARGET_INFO else typing.refused
             if reason:
                 targets = [target for source in matched for target in source.targets]
-                series.plan = plan.variant((), targets)
+                series.match_set = match_set.variant((), targets)
                 series.handlers = (self._discard(typing, reason, targets),)
-            elif plan.is_plain and typing.family is None:
+            elif match_set.is_plain and typing.family is None:
                 group, prefix = self._translator.place(labels, typing.identity, target=resource)
-                series.routes = ((plan.batches(group), group, prefix),)
-                series.resolved = plan.partition.version
-                series.seen = resource.version
+                series.routes = ((match_set.batches(group), group, prefix),)
+                series.resolved_version = match_set.project_epoch.version
+                series.dependency_version = resource.version
                 return
             else:
                 self._share_out(series, labels, project, typing, resource)
         elif series.name == TARGET_INFO:
-            series.facts = self.resources.facts(key, project)
-        series.resolved = series.plan.partition.version
-        series.seen = _seen(series.facts)
+            series.dependencies = self.resources.facts(key, project)
+        series.resolved_version = series.match_set.project_epoch.version
+        series.dependency_version = _seen(series.dependencies)
 
-    def _discard(self, typing: Typing, reason: str, targets: Iterable[Target]) -> Handler:
+    def _discard(
+        self, typing: Typing, reason: str, targets: Iterable[SinkOutputSpec]
+    ) -> SampleProcessor:
         """The handler of samples that become no point."""
         tallies = tuple(target.tally for target in targets)
         if reason == TARGET_INFO:
@@ -346,27 +351,27 @@ class Resolver:
         family = self.first_sight.family(series.name, project)
         if family is None:
             return False
-        targets = [target for source in series.plan.matched for target in source.targets]
-        series.plan = series.plan.variant((), targets)
+        targets = [target for source in series.match_set.matched for target in source.targets]
+        series.match_set = series.match_set.variant((), targets)
         series.handlers = self.first_sight.handler(family, series.name, labels, declared)
-        series.facts = (*series.facts, family.fact)
-        series.resolved = series.plan.partition.version
-        series.seen = _seen(series.facts)
+        series.dependencies = (*series.dependencies, family.fact)
+        series.resolved_version = series.match_set.project_epoch.version
+        series.dependency_version = _seen(series.dependencies)
         return True
 
     def handlers(
         self, name: str, labels: SeriesLabels, project: str, declared: Declaration | None = None
-    ) -> tuple[Handler, ...]:
+    ) -> tuple[SampleProcessor, ...]:
         """Handlers of all that a series goes to, numbers included, which otherwise have routes."""
-        plan, matched = self._router.match(labels, project)
+        match_set, matched = self._router.match(labels, project)
         if not matched:
             return ()
         typing = self._types.of(project).typing(name, declared)
         if typing.refused:
             targets = [target for source in matched for target in source.targets]
             return (self._discard(typing, typing.refused, targets),)
-        enrolment, whole, delta, direct = self._deal(labels, project, typing, plan)
-        handlers: list[Handler] = []
+        enrolment, whole, delta, direct = self._deal(labels, project, typing, match_set)
+        handlers: list[SampleProcessor] = []
         if enrolment is not None and whole:
             handlers.append(enrolment.handler)
         pairs = sorted(labels.items())
@@ -385,33 +390,33 @@ class Resolver:
         resource: Resource,
     ) -> None:
         """Make what every sink gets a series' samples by."""
-        plan = series.plan
-        enrolment, whole, delta, direct = self._deal(labels, project, typing, plan)
+        match_set = series.match_set
+        enrolment, whole, delta, direct = self._deal(labels, project, typing, match_set)
         series.routes = self._routes(labels, typing.identity, direct, resource)
-        handlers: list[Handler] = []
+        handlers: list[SampleProcessor] = []
         if enrolment is not None:
-            series.facts = (*series.facts, enrolment.family.fact)
+            series.dependencies = (*series.dependencies, enrolment.family.fact)
             if whole:
                 handlers.append(enrolment.handler)
         if delta:
             pairs = sorted(labels.items())
             handlers.append(NumberHandler(self.streams(pairs, project, typing.identity, delta)))
         if handlers:
-            series.plan = plan.variant(direct, (*whole, *delta))
+            series.match_set = match_set.variant(direct, (*whole, *delta))
             series.handlers = tuple(handlers)
 
     def _deal(
-        self, labels: SeriesLabels, project: str, typing: Typing, plan: Plan
-    ) -> tuple[Enrolment | None, list[Target], list[Target], list[Target]]:
+        self, labels: SeriesLabels, project: str, typing: Typing, match_set: MatchSet
+    ) -> tuple[Enrolment | None, list[SinkOutputSpec], list[SinkOutputSpec], list[SinkOutputSpec]]:
         """Decide for every sink how it gets a series' samples: with its family as a whole, as
         deltas, or as they are."""
         enrolment: Enrolment | None = None
         if typing.family is not None:
-            enrolment = self.assembly.enrol(labels, project, typing, plan.matched)
-        whole: list[Target] = []
-        delta: list[Target] = []
-        direct: list[Target] = []
-        for source in plan.matched:
+            enrolment = self.assembly.enrol(labels, project, typing, match_set.matched)
+        whole: list[SinkOutputSpec] = []
+        delta: list[SinkOutputSpec] = []
+        direct: list[SinkOutputSpec] = []
+        for source in match_set.matched:
             takes_whole = enrolment is not None and source in enrolment.family.sources
             for target in source.targets:
                 options = target.options
@@ -427,10 +432,10 @@ class Resolver:
         self,
         labels: SeriesLabels,
         identity: MetricIdentity,
-        targets: Iterable[Target],
+        targets: Iterable[SinkOutputSpec],
         resource: Resource,
     ) -> tuple[Route, ...]:
-        by_options: dict[TargetOptions, list[Target]] = {}
+        by_options: dict[OutputOptions, list[SinkOutputSpec]] = {}
         for target in targets:
             by_options.setdefault(target.options, []).append(target)
         routes: list[Route] = []
@@ -442,14 +447,14 @@ class Resolver:
                 promoted=options.promoted,
                 keeps_target_labels=options.keeps_target_labels,
             )
-            routes.append((tuple(target.lane(group) for target in alike), group, prefix))
+            routes.append((tuple(target.shard(group) for target in alike), group, prefix))
         return tuple(routes)
 
     def __repr__(self) -> str:
         return f"<Resolver of {self._router!r}>"
 
 
-def _as_wanted(identity: MetricIdentity, options: TargetOptions) -> MetricIdentity:
+def _as_wanted(identity: MetricIdentity, options: OutputOptions) -> MetricIdentity:
     """The identity in the temporality of a sink.
 
     Sums that go down have no delta that backends take (New Relic refuses them, Datadog and
@@ -467,12 +472,12 @@ def _of_deltas(identity: MetricIdentity) -> MetricIdentity:
     return replace(identity, temporality="delta")
 
 
-def _seen(facts: tuple[Fact, ...]) -> int:
-    """The versions of facts in one number, which moves with each of them."""
-    seen = 0
-    for fact in facts:
-        seen += fact.version
-    return seen
+def _seen(dependencies: tuple[VersionedDependency, ...]) -> int:
+    """The versions of dependencies in one number, which moves with each of them."""
+    version = 0
+    for dependency in dependencies:
+        version += dependency.version
+    return version
 
 
 def _first_samples(series: Series) -> FirstSamples | None:

@@ -1,28 +1,28 @@
-from relay.pipeline.batching.emitter import Handler
+from relay.pipeline.batching.emitter import SampleProcessor
 from relay.pipeline.metrics.histograms.native import NativeRoute
 from relay.pipeline.metrics.metadata.metric_types import Typing
 from relay.pipeline.metrics.metadata.project_types import Declaration, ProjectTypes
-from relay.pipeline.routing.match_set import Plan
-from relay.pipeline.routing.route import Fact, Route
-from relay.selector.inventory.info_series import Claim
+from relay.pipeline.routing.match_set import MatchSet
+from relay.pipeline.routing.route import Route, VersionedDependency
+from relay.selector.inventory.info_series import InfoSeriesClaim
 
 class Series:
     key: bytes
     next: Series | None
     generation: int
-    resolved: int
-    plan: Plan
+    resolved_version: int
+    match_set: MatchSet
     routes: tuple[Route, ...]
-    handlers: tuple[Handler, ...]
-    typing: Typing | None
+    handlers: tuple[SampleProcessor, ...]
+    metric_type: Typing | None
     types: ProjectTypes
     declared: Declaration | None
-    facts: tuple[Fact, ...]
-    seen: int
+    dependencies: tuple[VersionedDependency, ...]
+    dependency_version: int
     native: NativeRoute | None
     name: str
     fault: str
-    claim: Claim | None
+    info_claim: InfoSeriesClaim | None
     is_known: bool
     shard: dict[bytes, Series] | None
 

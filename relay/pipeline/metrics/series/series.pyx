@@ -18,34 +18,35 @@ of bytes and an append. Rules:
 
 cimport cython
 
-from relay.pipeline.routing.match_set import UNMATCHED
+from relay.pipeline.routing.match_set import NO_MATCH
 
 
 @cython.trashcan(True)
 cdef class Series:
-    """One series as the kernel sees it; see the module's rules.
+    """One series as the hot loop sees it.
 
-    ``name`` is the metric's name and ``fault`` the reason why none of its samples can be used, ""
-    for a good series. ``resolved`` is the version of ``plan.partition`` when it was resolved.
-    ``typing`` is the type that its routes were made for, None where they are for no type or there
-    are none; ``types`` is what its project knows of types, and ``declared`` what the series says of
-    its own, None where it says nothing; ``facts`` is what else they rest on, and ``seen`` the sum
-    of the facts' versions then.
-    ``handlers`` get each sample besides the routes, where the plan says so; ``native`` is where
-    native histograms go, None until the first one comes.
-    ``claim`` is what an info series says about an object, None for nearly all series.
-    ``is_known`` and ``shard`` are the table's: whether it was seen a second time, and the
-    dictionary that it is in.
+    * ``name``: the metric's name. ``fault``: why none of its samples can be used, "" if good.
+    * ``resolved_version``: the version of ``match_set.project_epoch`` when it was resolved.
+    * ``metric_type``: the type that its routes were made for, None where they are for no type or
+      there are none. ``types``: what its project knows of types. ``declared``: what the series says
+      of its own type, or None.
+    * ``dependencies``: what else the routes rest on. ``dependency_version``: the sum of the
+      dependencies' versions then.
+    * ``handlers``: get each sample besides the routes, where the match set says so. ``native``: the
+      route of native histograms, None until the first one comes.
+    * ``info_claim``: what an info series says about an object, None for nearly all series.
+    * ``is_known``, ``shard``: the table's: whether it was seen a second time, and the dictionary
+      that holds it.
     """
 
     def __init__(self, bytes key not None):
         self.key = key
         self.generation = -1
-        self.resolved = -1
-        self.plan = UNMATCHED
+        self.resolved_version = -1
+        self.match_set = NO_MATCH
         self.others = ()
         self.handlers = ()
-        self.facts = ()
+        self.dependencies = ()
         self.name = ""
         self.fault = ""
 
@@ -70,12 +71,12 @@ cdef class Series:
         self.key = key
         self.next = None
         self.generation = -1
-        self.plan = UNMATCHED
+        self.match_set = NO_MATCH
         self.routes = ()
         self.handlers = ()
-        self.facts = ()
-        self.typing = self.native = self.types = self.declared = None
-        self.claim = None
+        self.dependencies = ()
+        self.metric_type = self.native = self.types = self.declared = None
+        self.info_claim = None
         self.shard = None
 
     def __repr__(self):

@@ -5,7 +5,7 @@ from relay.pipeline.metrics.series.series cimport Series
 
 
 cdef class _Scope:
-    cdef public Series root
+    cdef public Series first_in_request
     cdef public tuple shards
 
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from relay.pipeline.metrics.series.series import Series
-from relay.pipeline.routing.tenancy import ANYWHERE, Origin
+from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
 
 SHARDS: Final = 64
 """Dictionaries per origin: with a million series the largest copy takes a millisecond."""
@@ -40,7 +40,7 @@ LOOKS_MAX: Final = 8
 EPOCHS: Final = 8
 """In how many steps ``idle_s`` is measured; each makes every series pass :meth:`find` once."""
 SWEEP_MAX: Final = 1_000
-"""Series that one call of :meth:`SeriesTable.sweep` looks at: well below a millisecond."""
+"""Series that one call of :meth:`SeriesTable.evict_idle` looks at: well below a millisecond."""
 
 _FORGOTTEN_KEY: Final = b"\x07"
 """Field 0 with wire type 7: no message begins with that, and one that does is refused."""
@@ -66,11 +66,11 @@ class SeriesTableStatistics:
 class _Scope:
     """The series of one origin. ``root`` is no series: its successor began the last request."""
 
-    __slots__ = ("root", "shards")
+    __slots__ = ("first_in_request", "shards")
 
     def __init__(self) -> None:
-        self.root = Series(b"")
-        self.root.generation = 0
+        self.first_in_request = Series(b"")
+        self.first_in_request.generation = 0
         self.shards: tuple[dict[bytes, Series], ...] = tuple({} for _ in range(SHARDS))
 
 
@@ -87,7 +87,7 @@ class SeriesTable:
         self._series_max = series_max
         self._newcomers_min = max(1, series_max // NEWCOMERS_SHARE)
         self._epoch_s = idle_s / EPOCHS
-        self._scopes: dict[Origin, _Scope] = {}
+        self._scopes: dict[IngestPath, _Scope] = {}
         self._scope = self._scopes[ANYWHERE] = _Scope()
         self._newcomers: deque[Series] = deque()
         self._known: list[Series] = []
@@ -101,11 +101,11 @@ class SeriesTable:
         self._forgotten_full = 0
 
     @property
-    def root(self) -> Series:
+    def first_in_request(self) -> Series:
         """Not a series; its successor is the one that began the origin's last request."""
-        return self._scope.root
+        return self._scope.first_in_request
 
-    def enter(self, origin: Origin) -> None:
+    def select_scope(self, origin: IngestPath) -> None:
         """Turn to the series of an origin. Origins are few: the operator's settings name them."""
         scope = self._scopes.get(origin)
         if scope is None:
@@ -120,7 +120,7 @@ class SeriesTable:
             series.is_known = True
         return series
 
-    def look(self, origin: Origin, key: bytes) -> Series | None:
+    def look(self, origin: IngestPath, key: bytes) -> Series | None:
         """The series of an origin with these bytes, or None; it does not count as seen."""
         scope = self._scopes.get(origin)
         if scope is None:
@@ -144,7 +144,7 @@ class SeriesTable:
         """Make every series go through :meth:`find` before its routes are used again."""
         self.generation += 1
 
-    def sweep(self, now: float) -> None:
+    def evict_idle(self, now: float) -> None:
         """Forget some of what has been idle for too long. To be called often; takes little."""
         self._sort_newcomers(SWEEP_MAX)
         if not self._epochs or now >= self._epochs[-1][0] + self._epoch_s:

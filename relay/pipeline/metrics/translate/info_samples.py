@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from relay.pipeline.batching.emitter import Emission
-from relay.pipeline.batching.transaction import Extra
+from relay.pipeline.batching.emitter import Emitter
+from relay.pipeline.batching.transaction import SampleExtras
 from relay.pipeline.metrics.histograms.counters import Outcomes
-from relay.pipeline.routing.match_set import SinkTally
+from relay.pipeline.routing.match_set import SinkCounter
 
 
 class Described:
@@ -13,14 +13,16 @@ class Described:
 
     __slots__ = ("_outcome", "_outcomes", "_sinks")
 
-    def __init__(self, outcomes: Outcomes, outcome: str, sinks: tuple[SinkTally, ...]) -> None:
+    def __init__(self, outcomes: Outcomes, outcome: str, sinks: tuple[SinkCounter, ...]) -> None:
         self._outcomes = outcomes
         self._outcome = outcome
         self._sinks = sinks
 
-    def take(self, stamp: bytes, value: bytes, extra: Extra | None, emission: Emission) -> None:
-        """See :class:`relay.pipeline.batching.emitter.Handler`."""
-        del stamp, value, extra, emission
+    def take(
+        self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter
+    ) -> None:
+        """See :class:`relay.pipeline.batching.emitter.SampleProcessor`."""
+        del stamp, value, extra, emitter
         self._outcomes.count(self._outcome, 1)
         for sink in self._sinks:
             sink.exported += 1

@@ -129,7 +129,7 @@ cdef bytes written(const unsigned char *key, const Span *spans, _Form form):
     return prefix
 
 
-cdef class Forms:
+cdef class PointTemplates:
     """Writes prefixes. Remembers a bounded number of forms
     (:data:`~relay.pipeline.metrics.translate.attribute_names.FORMS_MAX`)."""
 

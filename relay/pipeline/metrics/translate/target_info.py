@@ -21,7 +21,7 @@ from typing import Final, TypeAlias
 from weakref import WeakValueDictionary
 
 from relay.codec.otlp.metrics import ScopeGroup
-from relay.pipeline.routing.route import Fact
+from relay.pipeline.routing.route import VersionedDependency
 from relay.selector.matchers import NAME
 
 TARGET_INFO = "target_info"
@@ -44,7 +44,7 @@ class TargetInfo:
     attributes: tuple[tuple[str, str], ...]
 
 
-class Resource(Fact):
+class Resource(VersionedDependency):
     """What is known of one target besides its job and instance.
 
     ``home`` is the translator's: where the points of series are that say no more of their resource
@@ -62,7 +62,7 @@ class Resource(Fact):
         return f"<Resource {self.attributes!r}>"
 
 
-class Resources:
+class TargetInfoStore:
     """Every target that has a series. ``changed``: series must be translated anew."""
 
     def __init__(self, *, idle_s: float = 3600.0) -> None:

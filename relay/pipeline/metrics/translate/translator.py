@@ -29,7 +29,7 @@ from relay.codec.otlp.metrics import (
 )
 from relay.codec.remote_write.label_parser import SeriesLabels
 from relay.pipeline.metrics.translate.attribute_names import METADATA_LABELS, SCOPE_PREFIX
-from relay.pipeline.metrics.translate.point_template import Forms
+from relay.pipeline.metrics.translate.point_template import PointTemplates
 from relay.pipeline.metrics.translate.target_info import Resource
 from relay.selector.matchers import NAME
 
@@ -78,8 +78,8 @@ class Translator:
         self._resources: dict[Pairs, ResourceGroup] = {}
         self._scopes: dict[tuple[Pairs, Scope], ScopeGroup] = {}
         self._groups: dict[tuple[ScopeGroup, MetricIdentity], MetricGroup] = {}
-        self._forms = Forms()
-        self._forms_with_target = Forms(keeps_target_labels=True)
+        self._forms = PointTemplates()
+        self._forms_with_target = PointTemplates(keeps_target_labels=True)
         self._latest: MetricGroup | None = None
 
     def place(

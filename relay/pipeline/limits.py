@@ -1,0 +1,22 @@
+"""Bounds of the state that senders can make the pipeline keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Counts of entries, but ``series_idle_s`` in s and ``series_bytes_max`` of one series'
+    labels."""
+
+    series_max: int = 2_000_000
+    series_idle_s: float = 3600.0
+    series_bytes_max: int = 16 * 1024
+    labels_max: int = 128
+    families_max: int = 1_000_000
+    histograms_max: int = 200_000
+    objects_max: int = 200_000
+
+
+DEFAULT_LIMITS = Limits()
