@@ -15,7 +15,7 @@ from pathlib import Path
 
 import aiohttp
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
 
 STARTUP_TIMEOUT_S = 30.0
 POLL_S = 0.05

@@ -9,7 +9,9 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 PAGE = (TESTS.parent / "docs/faults.md").read_text()
-NAMED = sorted(set(re.findall(r"`((?:unit|integration|property|chaos)/\w+\.py)::([\w:]+)`", PAGE)))
+NAMED = sorted(
+    set(re.findall(r"`((?:unit|integration|property|chaos)/[\w/]+\.py)::([\w:]+)`", PAGE))
+)
 
 
 @pytest.mark.parametrize(("path", "name"), NAMED)
