@@ -155,7 +155,7 @@ async def storm(
                     assert await client.send("up", series=SERIES) == 204
             await rage
             lag_s = relay.facts().lag.max_s
-            changes = relay.api.status()["changes"]
+            changes = relay.status()["changes"]
             await eventually(
                 "all delivered", lambda: _steady_is_done(relay, client.sent), timeout_s=10
             )

@@ -379,7 +379,7 @@ async def test_bad_series_in_a_good_request(
     async with running(taker=Taker(outcome)) as relay:
         reply = await relay.send(headers=who)
         assert (reply.status, reply.body) == (status, text)
-        figures = relay.receiver.statistics()
+        figures = relay.server.statistics()
     assert figures.partial == 1
     assert not any(figures.refused.values())
 

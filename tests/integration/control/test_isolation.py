@@ -121,7 +121,7 @@ async def run(directory: Path, endpoints: dict[str, tuple[str, str]], healthy: O
                 )
         status = {
             exporter["name"].removeprefix("default/"): exporter["sinks"][0]
-            for exporter in relay.api.status()["exporters"]
+            for exporter in relay.status()["exporters"]
         }
         result.delivered = status["healthy"]["ledger"]["delivered"]
         result.balanced = all(sink["ledger"]["balanced"] for sink in status.values())
@@ -133,7 +133,7 @@ async def run(directory: Path, endpoints: dict[str, tuple[str, str]], healthy: O
 
 
 def _sink(relay: Relay, name: str) -> dict:
-    for exporter in relay.api.status()["exporters"]:
+    for exporter in relay.status()["exporters"]:
         if exporter["name"] == f"default/{name}":
             return exporter["sinks"][0]
     raise AssertionError(name)

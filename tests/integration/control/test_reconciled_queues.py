@@ -62,7 +62,7 @@ def with_queue(text: str, line: str) -> str:
 
 def orphans_of(relay: Relay) -> dict[str, Any]:
     """What the status says of orphans."""
-    return dict(relay.api.status()["storage"]["queues"]["orphans"])  # type: ignore[index]
+    return dict(relay.status()["storage"]["queues"]["orphans"])  # type: ignore[index]
 
 
 def unreachable() -> str:
@@ -169,7 +169,7 @@ async def test_a_shutdown_counts_only_what_is_given_up_by_it(
         await settled(sender, "gone", 10)
         edit(tmp_path, keep)
         await relay.reload()
-        await eventually("gone", lambda: relay.api.status()["removedSinks"] == [], timeout_s=5)
+        await eventually("gone", lambda: relay.status()["removedSinks"] == [], timeout_s=5)
         assert metric(relay, "relay_removed_sinks_points_total", outcome="dropped") == 10
         for _ in range(2):
             await sender.send()
@@ -187,13 +187,13 @@ async def test_a_removed_sink_stays_in_the_account_until_it_is_gone(tmp_path: Pa
         await settled(sender, "gone", 10)
         edit(tmp_path, keep)
         await relay.reload()
-        (leaving,) = relay.api.status()["removedSinks"]
+        (leaving,) = relay.status()["removedSinks"]
         assert leaving["exporter"] == "default/gone"
         assert leaving["ledger"]["queued"] == 10
         assert leaving["queue"]["bytes"] > 0
         row = {"exporter": "default/gone", "sink": "endpoint"}
         assert metric(relay, "relay_sink_queued_points", **row) == 10
-        await eventually("gone", lambda: relay.api.status()["removedSinks"] == [], timeout_s=5)
+        await eventually("gone", lambda: relay.status()["removedSinks"] == [], timeout_s=5)
         assert metric(relay, "relay_removed_sinks_points_total", outcome="dropped") == 10
         assert metric(relay, "relay_sink_queued_points", **row) == 0
 
@@ -259,7 +259,7 @@ async def test_a_manifest_that_is_away_costs_nothing(tmp_path: Path) -> None:
             edit(tmp_path, keep)
             await relay.reload()
             await eventually(
-                "it is gone", lambda: relay.api.status()["removedSinks"] == [], timeout_s=5
+                "it is gone", lambda: relay.status()["removedSinks"] == [], timeout_s=5
             )
             assert metric(relay, "relay_orphan_points") == 10
             assert metric(relay, "relay_removed_sinks_points_total", outcome="dropped") == 0
@@ -494,8 +494,8 @@ async def test_a_sink_that_makes_senders_wait_keeps_its_place_and_its_queue(
         await settled(sender, "a", 10)
         edit(tmp_path, blocking, manifest("b", unreachable()))
         await relay.reload()
-        assert [exporter["name"] for exporter in relay.api.status()["exporters"]] == ["default/a"]
-        faults = [fault["message"] for fault in relay.api.status()["faults"]]
+        assert [exporter["name"] for exporter in relay.status()["exporters"]] == ["default/a"]
+        faults = [fault["message"] for fault in relay.status()["faults"]]
         assert any("cannot run beside default/a" in message for message in faults)
         assert sink_of(sender, "a")["ledger"]["queued"] == 10
 

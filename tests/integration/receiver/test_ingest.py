@@ -71,7 +71,7 @@ async def test_hands_on_what_came_and_what_it_means() -> None:
             Call(MESSAGE, None, NOW, snappy(MESSAGE), "snappy", "remote_write_v1"),
             Call(MESSAGE, None, NOW, zstd(MESSAGE), "zstd", "remote_write_v1"),
         ]
-        figures = relay.receiver.statistics()
+        figures = relay.server.statistics()
     assert figures.requests == {204: 2}
     assert figures.compressed_bytes == len(snappy(MESSAGE)) + len(zstd(MESSAGE))
     assert figures.decoded_bytes == 2 * len(MESSAGE)
@@ -105,7 +105,7 @@ async def test_success_says_what_becomes_of_the_connection(
     head = f"POST /api/v1/write HTTP/{version}\r\nHost: relay\r\nContent-Length: {len(body)}\r\n"
     async with running() as relay, asyncio.timeout(5):
         reader, writer = await asyncio.open_connection(
-            relay.receiver.address.host, relay.receiver.address.port
+            relay.server.address.host, relay.server.address.port
         )
         for _ in range(2 if stays else 1):
             writer.write(head.encode() + header + b"\r\n" + body)
@@ -125,7 +125,7 @@ async def test_a_sender_that_asks_first_is_told_to_go_on() -> None:
     asking = b"\r\nExpect: 100-continue\r\n\r\n"
     async with running() as relay, asyncio.timeout(5):
         reader, writer = await asyncio.open_connection(
-            relay.receiver.address.host, relay.receiver.address.port
+            relay.server.address.host, relay.server.address.port
         )
         writer.write(_head(len(body)).replace(b"\r\n\r\n", asking))
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -143,7 +143,7 @@ async def test_other_expectations_are_ignored() -> None:
     async with running() as relay:
         answer = await relay.send(snappy(MESSAGE), headers={"Expect": "nothing-good"})
         assert answer.status == 204
-        assert relay.receiver.statistics().requests == {204: 1}
+        assert relay.server.statistics().requests == {204: 1}
 
 
 async def test_chunked_bodies() -> None:
@@ -161,7 +161,7 @@ async def test_compressed_size_is_bounded(declared: bool) -> None:
             body = b"\xff" * size
             reply = await relay.send(body if declared else _chunks(body[:700], body[700:]))
             assert reply.status == status
-        figures = relay.receiver.statistics()
+        figures = relay.server.statistics()
     assert figures.refused["body_too_large"] == 1
     # What was refused by its declared size was not even read.
     assert figures.compressed_bytes == 1000
@@ -181,7 +181,7 @@ async def test_a_bomb_costs_no_more_than_the_limit() -> None:
             tracemalloc.stop()
         assert reply.status == 400
         assert not relay.taker.calls
-        assert relay.receiver.statistics().refused["decoded_too_large"] == 1
+        assert relay.server.statistics().refused["decoded_too_large"] == 1
     assert peak < 4 << 20
 
 
@@ -191,7 +191,7 @@ async def test_a_body_that_dribbles_in_is_given_up() -> None:
     async with running(settings) as relay, relay.connect() as (reader, writer):
         writer.write(_head(1000) + b"\x00")
         assert await _status(reader) == 503
-        figures = relay.receiver.statistics()
+        figures = relay.server.statistics()
     assert figures.refused["read_timeout"] == 1
     assert figures.in_flight == 0
 
@@ -201,11 +201,11 @@ async def test_too_many_at_once_are_told_to_come_back() -> None:
         slow = [await stack.enter_async_context(relay.connect()) for _ in range(2)]
         for _, writer in slow:
             writer.write(_head(len(snappy(MESSAGE))))
-        await eventually(lambda: relay.receiver.statistics().in_flight == 2)
+        await eventually(lambda: relay.server.statistics().in_flight == 2)
 
         reply = await relay.send(headers=PROMETHEUS)
         assert (reply.status, reply.headers["Retry-After"]) == (503, "1")
-        figures = relay.receiver.statistics()
+        figures = relay.server.statistics()
         assert (figures.refused["concurrency"], figures.compressed_bytes) == (1, 0)
         # What needs no place is answered all the same.
         assert (await relay.send(path="/nowhere")).status == 404
@@ -215,7 +215,7 @@ async def test_too_many_at_once_are_told_to_come_back() -> None:
             writer.write(snappy(MESSAGE))
             assert await _status(reader) == 204
         assert (await relay.send()).status == 204
-        assert relay.receiver.statistics().in_flight == 0
+        assert relay.server.statistics().in_flight == 0
 
 
 async def test_no_sender_takes_every_place() -> None:
@@ -223,7 +223,7 @@ async def test_no_sender_takes_every_place() -> None:
         for count in range(1, 15):  # 14 places, and 2 that stay free: 14 = 7 x 2
             _, writer = await stack.enter_async_context(relay.connect())
             writer.write(_head(100))
-            await eventually(lambda count=count: relay.receiver.statistics().in_flight == count)
+            await eventually(lambda count=count: relay.server.statistics().in_flight == count)
         reply = await relay.send(headers=PROMETHEUS)
         assert reply.status == 503
         assert reply.body == b"too many requests at once from this address"
@@ -241,13 +241,13 @@ async def test_bodies_that_are_being_read_have_a_limit_together() -> None:
     async with running(bodies_bytes_max=1000) as relay, AsyncExitStack() as stack:
         _, writer = await stack.enter_async_context(relay.connect())
         writer.write(_head(2000) + bytes(900))
-        await eventually(lambda: relay.receiver._bodies_bytes == 900)
+        await eventually(lambda: relay.server._bodies_bytes == 900)
         reply = await relay.send(bytes(101))
         assert (reply.status, reply.body) == (503, b"too many bodies at once")
-        assert relay.receiver._bodies_bytes == 900
-        assert relay.receiver.statistics().refused["overloaded"] == 1
+        assert relay.server._bodies_bytes == 900
+        assert relay.server.statistics().refused["overloaded"] == 1
         assert (await relay.send()).status == 204
-    assert relay.receiver._bodies_bytes == 0
+    assert relay.server._bodies_bytes == 0
 
 
 async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +272,7 @@ async def test_a_request_that_is_read_keeps_its_connection(
     async with running(Ingest()) as relay, AsyncExitStack() as stack:
         busy, writer = await stack.enter_async_context(relay.connect())
         writer.write(_head(4) + b"\x00")
-        await eventually(lambda: relay.receiver.statistics().in_flight == 1)
+        await eventually(lambda: relay.server.statistics().in_flight == 1)
         for _ in range(20):
             await stack.enter_async_context(relay.connect())
         assert (await relay.send()).status == 204
@@ -299,10 +299,10 @@ async def test_an_upgrade_that_is_not_taken_is_said_to_end_the_connection(
 async def test_a_sender_that_goes_away_is_counted() -> None:
     async with running() as relay, relay.connect() as (_, writer):
         writer.write(_head(1000) + b"\x00")
-        await eventually(lambda: relay.receiver.statistics().in_flight == 1)
+        await eventually(lambda: relay.server.statistics().in_flight == 1)
         writer.transport.abort()
-        await eventually(lambda: relay.receiver.statistics().in_flight == 0)
-        assert relay.receiver.statistics().refused["incomplete_body"] == 1
+        await eventually(lambda: relay.server.statistics().in_flight == 0)
+        assert relay.server.statistics().refused["incomplete_body"] == 1
         assert not relay.taker.calls
 
 
@@ -322,7 +322,7 @@ async def test_what_is_no_http_is_counted_and_not_logged(
     async with running() as relay, relay.connect() as (reader, writer):
         writer.write(request_bytes)
         assert await _status(reader) == 400
-        figures = relay.receiver.statistics()
+        figures = relay.server.statistics()
     assert figures.refused["malformed_http"] == 1
     assert figures.requests == {400: 1}
     assert not caplog.records
@@ -334,10 +334,10 @@ async def test_broken_chunks_end_with_the_read_timeout() -> None:
     settings = Ingest(read_timeout_s=0.05)
     async with running(settings) as relay, relay.connect() as (reader, writer):
         writer.write(head + b"3\r\nabc\r\n")
-        await eventually(lambda: relay.receiver.statistics().in_flight == 1)
+        await eventually(lambda: relay.server.statistics().in_flight == 1)
         writer.write(b"nonsense\r\n")
         assert await _status(reader) == 503
-        assert relay.receiver.statistics().in_flight == 0
+        assert relay.server.statistics().in_flight == 0
         assert not relay.taker.calls
 
 
@@ -346,7 +346,7 @@ async def test_a_bug_is_logged_and_loses_nothing(caplog: pytest.LogCaptureFixtur
         reply = await relay.send(headers=PROMETHEUS)
         assert (reply.status, reply.headers["Retry-After"]) == (503, "1")
         assert b"seven" not in reply.body
-        assert relay.receiver.statistics().refused["internal"] == 1
+        assert relay.server.statistics().refused["internal"] == 1
 
         relay.taker.outcome = IngestResult(1)
         assert (await relay.send(headers=PROMETHEUS)).status == 204
@@ -371,10 +371,10 @@ async def test_stopping_lets_bodies_arrive_and_takes_no_other() -> None:
         idle_writer.write(whole)
         assert await _status(idle_reader) == 204
         writer.write(whole[:-1])
-        await eventually(lambda: relay.receiver.statistics().in_flight == 1)
+        await eventually(lambda: relay.server.statistics().in_flight == 1)
 
-        stopping = asyncio.create_task(relay.receiver.stop())
-        await _until_refused(relay.receiver.address)
+        stopping = asyncio.create_task(relay.server.stop())
+        await _until_refused(relay.server.address)
         idle_writer.write(whole)
         assert await _status(idle_reader) == 503
         writer.write(whole[-1:])
@@ -382,17 +382,17 @@ async def test_stopping_lets_bodies_arrive_and_takes_no_other() -> None:
         await stopping
         assert await reader.read() == b""
         assert len(relay.taker.calls) == 2
-        assert relay.receiver.statistics().refused["stopping"] == 1
+        assert relay.server.statistics().refused["stopping"] == 1
 
 
 async def test_stopping_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture) -> None:
     async with running() as relay, relay.connect() as (reader, writer):
         writer.write(_head(1000) + b"\x00")
-        await eventually(lambda: relay.receiver.statistics().in_flight == 1)
+        await eventually(lambda: relay.server.statistics().in_flight == 1)
         async with asyncio.timeout(5):
-            await relay.receiver.stop(timeout_s=0.01)
+            await relay.server.stop(timeout_s=0.01)
             assert await reader.read() == b""
-        assert relay.receiver.statistics().in_flight == 0
+        assert relay.server.statistics().in_flight == 0
         assert not relay.taker.calls
     assert [record.getMessage() for record in caplog.records] == [
         "cut off 1 requests that did not arrive"
@@ -401,7 +401,7 @@ async def test_stopping_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture)
 
 async def test_an_address_in_use_is_a_fault_of_the_settings() -> None:
     async with running() as relay:
-        second = IngestServer(relay.receiver.address, Ingest(), relay.taker)
+        second = IngestServer(relay.server.address, Ingest(), relay.taker)
         with pytest.raises(ConfigError, match=r"listen: cannot listen on 127\.0\.0\.1:\d+: "):
             await second.start()
 
@@ -412,15 +412,15 @@ async def test_stopping_needs_no_start() -> None:
     await server.stop()
     await server.stop()
     async with running() as relay:
-        second = IngestServer(relay.receiver.address, Ingest(), relay.taker)
+        second = IngestServer(relay.server.address, Ingest(), relay.taker)
         with pytest.raises(ConfigError):
             await second.start()
         await second.stop()
-        await relay.receiver.stop()
+        await relay.server.stop()
 
 
 async def test_repr_says_where_and_how_much() -> None:
     async with running() as relay:
         await relay.send()
-        assert "1 answered" in repr(relay.receiver)
-        assert f":{relay.receiver.address.port}" in repr(relay.receiver)
+        assert "1 answered" in repr(relay.server)
+        assert f":{relay.server.address.port}" in repr(relay.server)

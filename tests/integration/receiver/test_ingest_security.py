@@ -89,7 +89,7 @@ async def test_credentials_come_before_the_body(
         # Not even the media type, the probe or the size of a stranger's request is looked at.
         assert (await relay.send(headers={"Content-Type": "application/json"})).status == 401
         assert (await relay.send(b"", path="/api/v1/write?get_vm_proto_version=1")).status == 401
-        figures = relay.receiver.statistics()
+        figures = relay.server.statistics()
         assert (figures.refused["unauthenticated"], figures.compressed_bytes) == (3, 0)
 
         assert (await relay.send(headers={"Authorization": header})).status == 204
@@ -154,7 +154,7 @@ async def test_without_a_good_client_certificate(pki: Pki, stranger: bool) -> No
         with pytest.raises((aiohttp.ClientConnectionError, aiohttp.ClientOSError)):
             await relay.send()
         assert not relay.taker.calls
-        assert relay.receiver.statistics().requests == {}
+        assert relay.server.statistics().requests == {}
 
 
 def _encrypted(key: Path, into: Path) -> Path:
