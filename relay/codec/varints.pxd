@@ -8,3 +8,17 @@ cdef inline Py_ssize_t varint_size(uint64_t value) noexcept:
         value >>= 7
         size += 1
     return size
+
+
+cdef inline unsigned char *put_head(
+    unsigned char *out, unsigned char tag, uint64_t size
+) noexcept:
+    """Write the tag and the length of a field; return where the field itself begins."""
+    out[0] = tag
+    out += 1
+    while size > 127:
+        out[0] = <unsigned char>(size & 0x7F | 0x80)
+        out += 1
+        size >>= 7
+    out[0] = <unsigned char>size
+    return out + 1

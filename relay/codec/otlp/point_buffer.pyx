@@ -25,7 +25,7 @@ from libc.stdint cimport uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy, memset
 
 from relay.codec.prefetch cimport LINE, prefetch
-from relay.codec.varints cimport varint_size
+from relay.codec.varints cimport put_head, varint_size
 
 cdef enum:
     FIRST_POINTS = 32
@@ -61,19 +61,7 @@ cdef struct Slot:
     Py_ssize_t number
 
 
-cdef inline char *put_field(char *out, unsigned char tag, uint64_t size) noexcept:
-    """Write the tag and the length of a field."""
-    out[0] = <char>tag
-    out += 1
-    while size > 127:
-        out[0] = <char>(<unsigned char>(size & 0x7F) | 0x80)
-        out += 1
-        size >>= 7
-    out[0] = <char>size
-    return out + 1
-
-
-cdef inline char *put(char *out, Text text) noexcept:
+cdef inline unsigned char *put(unsigned char *out, Text text) noexcept:
     memcpy(out, text.data, <size_t>text.size)
     return out + text.size
 
@@ -443,35 +431,35 @@ cdef bytes write_request(
     cdef Node *resource
     cdef Node *scope
     cdef Node *metric
-    cdef char *out
+    cdef unsigned char *out
     for number in range(resources.count):
         resource = &resources.nodes[number]
         total += 1 + varint_size(resource.size) + resource.size
     cdef bytes request = PyBytes_FromStringAndSize(NULL, total)
-    out = PyBytes_AS_STRING(request)
+    out = <unsigned char *>PyBytes_AS_STRING(request)
     cdef Py_ssize_t of_resource, of_scope
     for number in range(resources.count):
         resource = &resources.nodes[number]
-        out = put(put_field(out, 0x0A, resource.size), resource.head)
+        out = put(put_head(out, 0x0A, resource.size), resource.head)
         of_resource = resource.first
         while of_resource != NONE:
             scope = &scopes.nodes[of_resource]
-            out = put(put_field(out, 0x12, scope.size), scope.head)
+            out = put(put_head(out, 0x12, scope.size), scope.head)
             of_scope = scope.first
             while of_scope != NONE:
                 metric = &metrics.nodes[of_scope]
-                out = put(put_field(out, 0x12, metric.size), metric.head)
-                out = put_field(out, <unsigned char>metric.tag.data[0], metric.data_size)
+                out = put(put_head(out, 0x12, metric.size), metric.head)
+                out = put_head(out, <unsigned char>metric.tag.data[0], metric.data_size)
                 out = write_runs(point_buffer, out, metric.first, next_run, &order)
                 out = put(out, metric.tail)
                 of_scope = metric.following
             of_resource = scope.following
-    assert out == PyBytes_AS_STRING(request) + total
+    assert out == <unsigned char *>PyBytes_AS_STRING(request) + total
     return request
 
 
-cdef char *write_runs(
-    PointBuffer point_buffer, char *out, Py_ssize_t at, Py_ssize_t *next_run, Py_ssize_t **order
+cdef unsigned char *write_runs(
+    PointBuffer point_buffer, unsigned char *out, Py_ssize_t at, Py_ssize_t *next_run, Py_ssize_t **order
 ) noexcept:
     """Write the points of one metric."""
     cdef Point *point

@@ -14,7 +14,10 @@ Rules:
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy
+
+from relay.codec.varints cimport put_head, varint_size
 
 from relay.pipeline.metrics.hotpath.v2_slow_path import KEY_BYTES_MAX
 from relay.codec.remote_write.v1 import ELEMENTS_MAX
@@ -40,11 +43,7 @@ cdef bytes METRIC_NAME = b"__name__"
 
 cdef inline Py_ssize_t field_size(Py_ssize_t size) noexcept:
     """Bytes of a field with so many in it."""
-    cdef Py_ssize_t whole = size + 2
-    while size > 127:
-        size >>= 7
-        whole += 1
-    return whole
+    return 1 + varint_size(<uint64_t>size) + size
 
 
 cdef inline const unsigned char *same_head(
@@ -61,20 +60,6 @@ cdef inline const unsigned char *same_head(
         key += 1
         size >>= 7
     return key + 1 if key[0] == <unsigned char>size else NULL
-
-
-cdef inline unsigned char *put_head(
-    unsigned char *out, unsigned char tag, Py_ssize_t size
-) noexcept:
-    """Write the tag and the length of a field."""
-    out[0] = tag
-    out += 1
-    while size > 127:
-        out[0] = <unsigned char>(size & 0x7F | 0x80)
-        out += 1
-        size >>= 7
-    out[0] = <unsigned char>size
-    return out + 1
 
 
 cdef inline unsigned char *put_label(

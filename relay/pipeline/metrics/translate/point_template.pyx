@@ -19,6 +19,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.string cimport memcmp, memcpy
 
 from relay.codec.remote_write.label_parser cimport SPANS_MAX, SeriesLabels, Span, spans_of
+from relay.codec.varints cimport put_head, varint_size
 
 from relay.pipeline.metrics.translate.attribute_names import FORMS_MAX, attribute_places
 
@@ -32,37 +33,15 @@ cdef enum:
     REST_BYTES = 18  # of a point, behind its attributes: tag, time, tag, value
 
 
-cdef inline Py_ssize_t length_size(Py_ssize_t value) noexcept:
-    cdef Py_ssize_t size = 1
-    while value > 127:
-        value >>= 7
-        size += 1
-    return size
-
-
-cdef inline unsigned char *put_field(
-    unsigned char *out, unsigned char tag, Py_ssize_t size
-) noexcept:
-    """Write the tag and the length of a field."""
-    out[0] = tag
-    out += 1
-    while size > 127:
-        out[0] = <unsigned char>(size & 0x7F | 0x80)
-        out += 1
-        size >>= 7
-    out[0] = <unsigned char>size
-    return out + 1
-
-
 cdef inline Py_ssize_t text_size(const Span *span) noexcept:
     """Of the message that is a label's value as an attribute has it."""
-    return 1 + length_size(span.value_size) + span.value_size
+    return 1 + varint_size(span.value_size) + span.value_size
 
 
 cdef inline Py_ssize_t attribute_size(const Span *span) noexcept:
     """Of the message that is a label as an attribute."""
     cdef Py_ssize_t text = text_size(span)
-    return span.name + span.name_size - span.at + 1 + length_size(text) + text
+    return span.name + span.name_size - span.at + 1 + varint_size(text) + text
 
 
 cdef class _Form:
@@ -112,17 +91,17 @@ cdef bytes written(const unsigned char *key, const Span *spans, _Form form):
     cdef unsigned char *out
     for at in range(form.count):
         size = attribute_size(&spans[form.places[at]])
-        total += 1 + length_size(size) + size
+        total += 1 + varint_size(size) + size
     size = total + REST_BYTES
-    prefix = PyBytes_FromStringAndSize(NULL, 1 + length_size(size) + total + 1)
-    out = put_field(<unsigned char *>PyBytes_AS_STRING(prefix), POINT_TAG, size)
+    prefix = PyBytes_FromStringAndSize(NULL, 1 + varint_size(size) + total + 1)
+    out = put_head(<unsigned char *>PyBytes_AS_STRING(prefix), POINT_TAG, size)
     for at in range(form.count):
         span = &spans[form.places[at]]
-        out = put_field(out, ATTRIBUTE_TAG, attribute_size(span))
+        out = put_head(out, ATTRIBUTE_TAG, attribute_size(span))
         size = span.name + span.name_size - span.at
         memcpy(out, key + span.at, <size_t>size)
-        out = put_field(out + size, VALUE_TAG, text_size(span))
-        out = put_field(out, TEXT_TAG, span.value_size)
+        out = put_head(out + size, VALUE_TAG, text_size(span))
+        out = put_head(out, TEXT_TAG, span.value_size)
         memcpy(out, key + span.value, <size_t>span.value_size)
         out += span.value_size
     out[0] = TIME_TAG
