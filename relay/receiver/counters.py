@@ -1,10 +1,69 @@
-"""What the ingest listener counts, as plain integers."""
+"""What the ingest listener counts, as plain integers, and which refusals it says in the log.
+
+A refusal is said once for each address and reason in :data:`LOG_INTERVAL_S`, the next line of the
+same says how many went before it unsaid. At most :data:`LOG_PAIRS_MAX` of them are said in that
+time, so that many addresses write no more than one does.
+"""
 
 from __future__ import annotations
+
+import logging
+from typing import Final
 
 from relay.receiver.responses import Answer, Reason
 from relay.telemetry.histogram import Durations
 from relay.telemetry.registry import IngestFigures
+
+LOG_INTERVAL_S: Final = 60.0
+AGENT_CHARS_MAX: Final = 100
+PATH_CHARS_MAX: Final = 200
+LOG_PAIRS_MAX: Final = 50
+_UNSAID: Final = frozenset((Reason.INTERNAL, Reason.STOPPING))
+"""The first has a line with its traceback, a stop has lines of its own."""
+
+
+class RefusalLog:
+    """Says which requests are refused, rarely; see the module's rules."""
+
+    __slots__ = ("_log", "_said")
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._said: dict[tuple[str, Reason], tuple[float, int]] = {}
+        """When each was said last, the oldest first, and how many were unsaid since."""
+
+    def refused(self, answer: Answer, *, sender: str, agent: str, path: str, now: float) -> None:
+        """A request of an address was answered so; ``now`` is any monotonic clock, s."""
+        reason = answer.refused
+        if reason is None or reason in _UNSAID:
+            return
+        key = sender, reason
+        said_at, unsaid = self._said.get(key, (float("-inf"), 0))
+        if now < said_at + LOG_INTERVAL_S:
+            self._said[key] = said_at, unsaid + 1
+            return
+        while len(self._said) >= LOG_PAIRS_MAX and key not in self._said:
+            oldest, (oldest_at, _) = next(iter(self._said.items()))
+            if now < oldest_at + LOG_INTERVAL_S:
+                return
+            del self._said[oldest]
+        self._said.pop(key, None)
+        self._said[key] = now, 0
+        self._log.warning(
+            "refused a request: %s",
+            answer.text,
+            extra={
+                "sender": sender,
+                "agent": agent[:AGENT_CHARS_MAX],
+                "path": path[:PATH_CHARS_MAX],
+                "status": answer.status,
+                "reason": str(reason),
+                "unsaid": unsaid,
+            },
+        )
+
+    def __repr__(self) -> str:
+        return f"<RefusalLog {len(self._said)} said lately>"
 
 
 class IngestCounters:

@@ -14,7 +14,8 @@ The order of the checks is the contract; everything that can be told without the
    503
 
 What is answered, and why, is :mod:`relay.receiver.responses`. Every request to a path is
-counted once, whatever ends it, and what is no HTTP is counted too.
+counted once, whatever ends it, and what is no HTTP is counted too. Refusals are said in the log,
+rarely (:mod:`relay.receiver.counters`).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from relay.codec.remote_write.v1 import WriteProtocol
 from relay.config.settings.settings import Address, Ingest
 from relay.pipeline.contract import IngestHandler, IngestResult, Tenant
 from relay.receiver.authentication import Authenticator
-from relay.receiver.counters import IngestCounters
+from relay.receiver.counters import IngestCounters, RefusalLog
 from relay.receiver.http.listener import SERVER_HEADER, Listener
 from relay.receiver.http.no_content import NoContent
 from relay.receiver.http.tls import server_context
@@ -111,6 +112,7 @@ class IngestServer:
         self._clock = clock
         self._authenticator = Authenticator(settings.authentication)
         self._counters = IngestCounters()
+        self._refusals = RefusalLog(_log)
         self._stopping = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -154,13 +156,18 @@ class IngestServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.perf_counter()
         headers = request.headers
+        agent = headers.get("User-Agent", "")
         sender = sender_of(
-            user_agent=headers.get("User-Agent", ""),
+            user_agent=agent,
             vm_version=headers.get("X-VictoriaMetrics-Remote-Write-Version", ""),
         )
         protocol = message_of(headers.get("Content-Type"))
         answer = answer_to(await self._outcome(request), sender, protocol)
         self._counters.answered(answer)
+        if answer.refused is not None:
+            self._refusals.refused(
+                answer, sender=request.remote or "", agent=agent, path=request.path, now=began
+            )
         self._counters.durations.observe(time.perf_counter() - began)
         if answer is NO_CONTENT and NoContent.can_answer(request):
             return self._no_content

@@ -355,11 +355,21 @@ async def test_a_bug_is_logged_and_loses_nothing(caplog: pytest.LogCaptureFixtur
     assert record.name == "relay.receiver"
 
 
-async def test_what_is_expected_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_refusals_are_logged_once_for_each_reason(caplog: pytest.LogCaptureFixture) -> None:
     async with running(taker=Taker(OverloadedError("queue full"))) as relay:
-        assert (await relay.send()).status == 503
-        assert (await relay.send(b"corrupt")).status == 400
-    assert not caplog.records
+        for _ in range(3):
+            assert (await relay.send(headers=PROMETHEUS)).status == 503
+            assert (await relay.send(b"corrupt", path="/insert/7/prometheus")).status == 400
+    overloaded, corrupt = caplog.records
+    assert overloaded.getMessage() == "refused a request: queue full"
+    assert overloaded.__dict__["sender"] == "127.0.0.1"
+    assert overloaded.__dict__["agent"] == PROMETHEUS["User-Agent"]
+    assert (overloaded.__dict__["reason"], corrupt.__dict__["reason"]) == (
+        "overloaded",
+        "undecodable",
+    )
+    assert (corrupt.__dict__["status"], corrupt.__dict__["path"]) == (400, "/insert/7/prometheus")
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
 
 
 async def test_stopping_lets_bodies_arrive_and_takes_no_other() -> None:
