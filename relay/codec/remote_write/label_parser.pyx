@@ -31,6 +31,7 @@ cdef enum:
     VALUE_TAG = 0x12
     NAME_BYTES = 8  # of __name__
     SHORT_MAX = 1 << 14
+    WANTED_MAX = 8  # labels that are looked for at once
 
 cdef uint64_t NAME_BITS
 memcpy(&NAME_BITS, b"__name__", NAME_BYTES)
@@ -197,7 +198,37 @@ cdef class SeriesLabels:
 
     cpdef values_of(self, tuple names):
         """Return the values of several labels, None for what is not there."""
-        cdef list found = [self.text(name) for name in names]
+        cdef Py_ssize_t at, missing = len(names), pos = 0, end, start, size, length
+        cdef list found = [None] * missing
+        cdef const char *wanted[WANTED_MAX]
+        cdef Py_ssize_t[WANTED_MAX] sizes
+        cdef uint64_t lengths = 0
+        cdef const unsigned char *key
+        if self.all is not None or missing > WANTED_MAX:
+            return tuple([self.text(name) for name in names])
+        for at in range(missing):
+            try:
+                wanted[at] = PyUnicode_AsUTF8AndSize(names[at], &size)
+            except UnicodeEncodeError:
+                size = -1  # a lone surrogate, which no label has
+            sizes[at] = size
+            lengths |= <uint64_t>1 << (size & 63)
+        key = <const unsigned char *>PyBytes_AS_STRING(self.key)
+        end = PyBytes_GET_SIZE(self.key)
+        while pos < end and missing:
+            pos += 1
+            length_at(key, &pos, end)
+            pos += 1
+            size = length_at(key, &pos, end)
+            start = pos
+            pos += size + 1
+            length = length_at(key, &pos, end)
+            if lengths >> (size & 63) & 1:
+                for at in range(len(names)):
+                    if sizes[at] == size and not memcmp(key + start, wanted[at], <size_t>size):
+                        found[at] = PyUnicode_DecodeUTF8(<const char *>key + pos, length, NULL)
+                        missing -= 1
+            pos += length
         return tuple(found)
 
     @property

@@ -227,6 +227,16 @@ def test_several_values_at_once(key: bytes, names: list[str]) -> None:
         assert fewer.values_of(("__name__", "job")) == (labels.name, None)
 
 
+def test_values_of_the_same_name_of_no_text_and_of_many_names() -> None:
+    labels = LabelReader(**LIMITS).read(raw.labels([NAME, (b"job", b"a"), (b"jobs", b"b")]))
+    assert labels.values_of(("job", "job", "__name__")) == ("a", "a", "up")
+    # A name of 63 bytes has the place in the mask of lengths that no length has.
+    assert labels.values_of(("\ud800", "jobs", "x" * 63)) == (None, "b", None)
+    many = ("jobs", *(f"n{number}" for number in range(20)), "job")
+    assert labels.values_of(many) == ("b", *[None] * 20, "a")
+    assert labels.values_of(()) == ()
+
+
 def test_very_long_names_and_too_many_labels() -> None:
     reader = LabelParser(labels_max=9, bytes_max=99_999)
     for number in range(5):

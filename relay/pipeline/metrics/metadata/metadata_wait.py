@@ -185,6 +185,8 @@ class MetadataWait:
         self._waiting = waiting
         self._make_handlers = make_handlers
         self._wait_s = wait_s
+        self.enabled: Final = wait_s > 0
+        """Whether anything waits at all."""
         self._shares = Shares(families_max)
         self._families: OrderedDict[Key, WaitingFamily] = OrderedDict()
         """Those that wait, by when they are due."""
@@ -202,11 +204,6 @@ class MetadataWait:
         self._count = 0
         self._bytes = 0
         self._early = 0
-
-    @property
-    def enabled(self) -> bool:
-        """Whether anything waits at all."""
-        return self._wait_s > 0
 
     def family(self, name: str, project: str) -> WaitingFamily | None:
         """The family that a series of this name has to wait with; None where it need not."""
