@@ -144,7 +144,7 @@ class SeriesLookup:
                 self._table.invalidate()
         # Not before: what turns out to be no labels is no series, however often it comes.
         request.count_new(len(key))
-        self._table.add(series)
+        self._table.add(series, "" if series.fault else series.types.share)
         if series.info_claim is not None:
             self._hear(series, begins=True)
         return series

@@ -9,16 +9,26 @@ cdef class _Scope:
     cdef public tuple shards
 
 
+cdef class _Share:
+    cdef readonly str name
+    cdef readonly object newcomers
+    cdef readonly list known
+    cdef public Py_ssize_t hand
+
+
 cdef class SeriesTable:
     cdef public long long generation
     cdef Py_ssize_t _series_max
-    cdef Py_ssize_t _newcomers_min
     cdef double _epoch_s
     cdef dict _scopes
     cdef readonly _Scope _scope
-    cdef readonly object _newcomers
-    cdef readonly list _known
-    cdef Py_ssize_t _hand
+    cdef dict _shares
+    cdef list _order
+    cdef list _over
+    cdef Py_ssize_t _active
+    cdef Py_ssize_t _known
+    cdef Py_ssize_t _turn
+    cdef Py_ssize_t _swept
     cdef double _due
     cdef double _swept_at
     cdef object _epochs
@@ -29,6 +39,6 @@ cdef class SeriesTable:
     @cython.locals(series=Series, shard=dict, at=Py_hash_t)
     cpdef Series find(self, bytes key)
 
-    @cython.locals(shard=dict, at=Py_hash_t)
-    cpdef add(self, Series series)
+    @cython.locals(shard=dict, at=Py_hash_t, own=_Share)
+    cpdef add(self, Series series, str share=*)
     cpdef invalidate(self)

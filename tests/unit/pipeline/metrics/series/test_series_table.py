@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from relay.pipeline.limits import Limits
+import pytest
+
+from relay.pipeline.engine import Limits
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.metrics.series.series_table import EPOCHS, SeriesTable
 from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
@@ -203,3 +205,71 @@ def test_forgotten_series_are_not_kept_alive_behind_a_link() -> None:
     while series is not None and chain < 100:
         chain, series = chain + 1, series.next
     assert chain <= 4
+
+
+def see_in(table: SeriesTable, share: str, key: bytes) -> bool:
+    """As :func:`see`, of a series in the share of a project; whether it was known."""
+    series = table.find(key)
+    if series is None:
+        table.add(Series(key), share)
+        return False
+    series.generation = table.generation
+    return True
+
+
+@pytest.mark.parametrize("times", [1, 2, 3], ids=["once", "twice", "thrice"])
+def test_no_flood_of_a_project_turns_out_what_another_one_has(times: int) -> None:
+    """However often the flood sends each of its series: those that it sends again are known, too,
+    and as young as those of the other one."""
+    table = SeriesTable(series_max=1_000)
+    quiet = [b"q%d" % n for n in range(400)]
+    for _ in range(2):
+        for key in quiet:
+            see_in(table, "quiet", key)
+    fresh = [b"new%d" % n for n in range(40)]
+    for key in fresh:
+        see_in(table, "quiet", key)  # newcomers, seen once only
+    table.invalidate()
+    for number in range(10_000):
+        for _ in range(times):
+            see_in(table, "flood", b"f%d" % number)
+        assert table.statistics().active <= 1_000
+    assert all(see_in(table, "quiet", key) for key in (*quiet, *fresh))
+    assert table.statistics().active == 1_000
+
+
+def test_a_project_that_comes_late_gets_its_even_share_of_a_full_table() -> None:
+    table = SeriesTable(series_max=300)
+    for share in ("a", "b"):
+        for _ in range(2):
+            for number in range(150):
+                see_in(table, share, b"%s%d" % (share.encode(), number))
+    late = [b"c%d" % number for number in range(100)]
+    for start in range(0, 100, 5):
+        for _ in range(2):
+            for key in late[start : start + 5]:
+                see_in(table, "late", key)
+    assert all(see_in(table, "late", key) for key in late)
+    kept = [sum(series.key[:1] == share for series in table.kept()) for share in (b"a", b"b")]
+    assert kept == [100, 100]
+
+
+def test_more_projects_than_places() -> None:
+    table = SeriesTable(series_max=3)
+    for number in range(20):
+        see_in(table, f"project-{number}", key_of(number))
+        assert table.statistics().active <= 3
+    assert see_in(table, "project-19", key_of(19))
+
+
+def test_shares_without_series_are_forgotten_and_many_are_swept() -> None:
+    table = SeriesTable(series_max=1_000, idle_s=EPOCHS * 100)
+    table.sweep(1)
+    for number in range(300):
+        for _ in range(2):
+            see_in(table, f"project-{number}", key_of(number))
+    regular = key_of(7)
+    run_idle(table, EPOCHS * 100 + 1_000, regulars=[regular], start=11)
+    assert keys(table) == {regular}
+    assert repr(table) == "<SeriesTable 1 known series, 0 new>"
+    assert [series.key for series in table.kept()] == [regular]
