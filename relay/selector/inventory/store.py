@@ -13,6 +13,8 @@ Rules:
   must give way, the object that was not heard of for longest is forgotten.
 * What was ever asked for is remembered, known or not. Only a change of an object that was asked for
   can have an effect, and is reported by :meth:`Inventory.take_changed`, by project.
+* ``asked_max`` bounds what is remembered as asked for, shared out among projects: of a project that
+  must give way every change counts from then on.
 """
 
 from __future__ import annotations
@@ -21,15 +23,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
-from relay.runtime.project_shares import SharedTable
-from relay.selector.inventory.info_series import NAMESPACE_KIND, InfoSeriesClaim, StreamKey
+from relay.runtime.project_shares import SharedTable, Shares
+from relay.selector.inventory.info_series import NAMESPACE_KIND, Claim, StreamKey
 from relay.selector.resources.object_lookup import ObjectLabels, ObjectRef
 
 OBJECTS_MAX: Final = 200_000
 K = TypeVar("K")
 
 ASKED_MAX: Final = 200_000
-"""Objects that are remembered as asked for; beyond that, every change counts as one of those."""
+"""Objects that are remembered as asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +129,17 @@ class _ObservedLabels:
 class Inventory:
     """Labels of objects. Not for several threads at once."""
 
-    def __init__(self, *, objects_max: int = OBJECTS_MAX) -> None:
+    def __init__(self, *, objects_max: int = OBJECTS_MAX, asked_max: int = ASKED_MAX) -> None:
         assert objects_max >= 2
         self._manifests = ManifestIndex()
         self._told: SharedTable[StreamKey, _ObservedLabels] = SharedTable(objects_max)
         """What the stream says. Nobody is told when an object is forgotten: it was not heard of."""
         self._claimed: set[str] = {""}
-        self._asked: set[StreamKey | UidKey] = set()
-        self._all_asked = False
+        self._asked: dict[str, set[StreamKey | UidKey]] = {}
+        """By project; only exporters ask, so that there are no made-up ones."""
+        self._asked_shares = Shares(asked_max)
+        self._all_asked: set[str] = set()
+        """Projects of which every change counts."""
         self._changed: set[str] = set()
         self._changes = 0
         self.version = 0
@@ -147,8 +152,13 @@ class Inventory:
     def replace_manifests(self, index: ManifestIndex) -> None:
         """Take this for all that manifests say."""
         changed = index.changed_since(self._manifests)
-        for key in changed if self._all_asked else changed & self._asked:
-            self._note(key)
+        for asked in self._asked.values():
+            for key in changed & asked:
+                self._note(key)
+        if self._all_asked:
+            for key in changed:
+                if key.project in self._all_asked:
+                    self._note(key)
         self._manifests = index
 
     def apply_info_series(self, claim: InfoSeriesClaim, *, begins: bool) -> None:
@@ -221,7 +231,7 @@ class Inventory:
     def statistics(self) -> InventoryStatistics:
         """A snapshot."""
         return InventoryStatistics(
-            len(self._manifests), len(self._told), len(self._asked), self._changes
+            len(self._manifests), len(self._told), self._asked_shares.total, self._changes
         )
 
     def _heard(self, key: StreamKey) -> ObjectLabels | None:
@@ -229,14 +239,26 @@ class Inventory:
         return heard.labels if heard is not None else None
 
     def _ask(self, key: StreamKey | UidKey) -> None:
-        if len(self._asked) >= ASKED_MAX:
-            self._all_asked = True
-            self._asked.clear()
-        self._asked.add(key)
+        project = key.project
+        asked = self._asked.get(project)
+        if asked is None:
+            if project in self._all_asked:
+                return
+            asked = self._asked[project] = set()
+        elif key in asked:
+            return
+        giver = self._asked_shares.gives_way(project)
+        if giver is not None:
+            self._asked_shares.remove(giver, len(self._asked.pop(giver)))
+            self._all_asked.add(giver)
+        if giver != project:
+            asked.add(key)
+            self._asked_shares.add(project)
 
     def _note(self, key: StreamKey | UidKey) -> None:
-        if self._all_asked or key in self._asked:
-            self._changed.add(key.project)
+        project = key.project
+        if project in self._all_asked or key in self._asked.get(project, ()):
+            self._changed.add(project)
             self._changes += 1
 
     def __repr__(self) -> str:

@@ -8,8 +8,8 @@ from relay.pipeline.metrics.exemplars import ExemplarBuffer
 from relay.pipeline.metrics.temporality.delta import DeltaStore
 from relay.pipeline.routing.tenancy import IngestPath, Tenancy
 from relay.runtime.project_shares import UNCLAIMED, Part, SharedTable, Shares
-from relay.selector.inventory.info_series import InfoSeriesClaim, StreamKey
-from relay.selector.inventory.store import Inventory
+from relay.selector.inventory.info_series import Claim, StreamKey
+from relay.selector.inventory.store import Inventory, ManifestIndex, Object
 from tests.support import raw_writes as raw
 from tests.support.any_points import AnyPoint
 from tests.support.engine_rig import Rig, RigSink
@@ -117,6 +117,32 @@ def test_objects_of_one_project_turn_out_none_of_another() -> None:
         assert labels.labels == {"team": name}
 
 
+def test_who_asks_for_too_much_makes_no_change_of_another_count() -> None:
+    inventory = Inventory(asked_max=100)
+    assert inventory.namespace("acme", "a") is None
+    for n in range(1_000):
+        assert inventory.namespace("zeta", f"n{n}") is None
+    assert inventory.statistics().asked == 1
+
+    def change(project: str, name: str, team: str) -> set[str]:
+        """The same thing said of one object by a manifest, and by the stream."""
+        one = Object(project, "", "Namespace", "", name, f"uid-{name}", {"team": team})
+        index = ManifestIndex([one])
+        inventory.replace_manifests(index)
+        told = inventory.take_changed()
+        inventory.replace_manifests(ManifestIndex())
+        inventory.take_changed()
+        inventory.hear(Claim(one.key, {"team": team}), begins=True)
+        assert inventory.take_changed() == told
+        return told
+
+    assert change("acme", "never-asked", "x") == set()
+    assert change("acme", "a", "x") == {"acme"}
+    assert change("zeta", "n1", "x") == {"zeta"}
+    assert change("zeta", "never-asked", "x") == {"zeta"}, "it asked for too much to remember"
+    assert change("third", "n1", "x") == set()
+
+
 def test_deltas_of_one_project_turn_out_none_of_another() -> None:
     store = DeltaStore(states_max=100)
     ours = [store.delta("acme", n, "sum") for n in range(10)]
@@ -150,6 +176,24 @@ def got(made: Rig, sink: int = 0) -> list[AnyPoint]:
 def member(family: bytes, suffix: bytes, value: float, at: int, *bound: bytes) -> bytes:
     labels = [(b"__name__", family + suffix), (b"job", b"j"), *((b"le", one) for one in bound)]
     return raw.series(labels, (value, T + at))
+
+
+def test_series_of_one_project_turn_out_none_of_another() -> None:
+    made = rig(series_max=1_000)
+    ours = [[(b"__name__", b"m"), (b"n", b"%d" % n)] for n in range(300)]
+    for at in range(2):
+        made.feed(b"".join(raw.series(each, (1.0, T + at)) for each in ours), origin=ACME)
+    for n in range(0, 5_000, 500):
+        body = b"".join(
+            raw.series([(b"__name__", b"f"), (b"n", b"%d" % (n + more))], (1.0, T))
+            for more in range(500)
+        )
+        for _ in range(2):  # those of the second time are as well known as any other
+            made.feed(body, origin=ZETA)
+    created = made.engine.statistics().table.created
+    assert made.engine.statistics().table.forgotten_full > 4_000
+    made.feed(b"".join(raw.series(each, (1.0, T + 5)) for each in ours), origin=ACME)
+    assert made.engine.statistics().table.created == created, "all were known"
 
 
 def test_histograms_of_one_project_send_none_of_another_away() -> None:
