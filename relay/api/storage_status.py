@@ -66,6 +66,7 @@ def journal_figures(journal: JournalStatistics, replay: ReplayStatistics) -> Jou
             "unjournaled": journal.unjournaled_requests,
             "replayed": replay.requests,
             "unreplayable": replay.undecodable,
+            "given_up": replay.given_up,
         },
         operations={
             "write": journal.groups,
@@ -92,6 +93,7 @@ def journal_document(journal: JournalStatistics, replay: ReplayStatistics) -> di
                 "active": replay.active,
                 "requests": replay.requests,
                 "unreplayable": replay.undecodable,
+                "givenUp": replay.given_up,
                 "leftBytes": replay.left_bytes,
             },
         }

@@ -95,7 +95,8 @@ STORAGE: tuple[MetricSpec, ...] = (
         "relay_journal_requests_total",
         "counter",
         "Requests by what the journal did with them: written before they were acknowledged, "
-        "unjournaled for a bad disk and in memory only, replayed after the start, or unreplayable.",
+        "unjournaled for a bad disk and in memory only, replayed after the start, unreplayable, or "
+        "given up because a sink that had perhaps not finished them does not run.",
         ("outcome",),
         by(lambda s: s.journal.requests if s.journal else {}),
     ),

@@ -41,6 +41,8 @@ from relay.storage.journal.segment_log import Cursor
 _log = logging.getLogger("relay.control.durability")
 
 CROWDED_PAUSE_S = 0.02
+ABSENT_NAMED_MAX = 100
+"""Sinks that a start names in lines of their own, where they do not run."""
 JOURNAL_RETRY_AFTER_S = 2
 DECODED_BYTES_MAX = 1 << 30
 """The most that ``ingest.maxDecodedBytes`` may be: what was acknowledged under another setting is
@@ -52,12 +54,14 @@ GATE_TIMEOUT_S = 5.0
 @dataclass(frozen=True, slots=True)
 class ReplayStatistics:
     """``active`` until everything is replayed. ``requests`` that were processed once more, of which
-    ``undecodable`` ones could not be; ``left_bytes`` are still to be read."""
+    ``undecodable`` ones could not be; ``left_bytes`` are still to be read. ``given_up`` requests
+    are in the journal, and a sink that does not run had perhaps not finished them."""
 
     active: bool = False
     requests: int = 0
     undecodable: int = 0
     left_bytes: int = 0
+    given_up: int = 0
 
 
 IDLE_REPLAY = ReplayStatistics()
@@ -97,6 +101,7 @@ class Replay:
         self._gate.set()
         self._requests = 0
         self._undecodable = 0
+        self._given_up = 0
         self._say_who_is_absent()
         lows = self.raised(reconciler.lows(0)).values()
         named = [WaitingEntry(*entry) for entry in checkpoint.waiting]
@@ -186,18 +191,30 @@ class Replay:
         everybody's, whom it does not name either."""
         running = self._reconciler.lows(0)
         first = self._journal.extent.first_position
+        absent = 0
         for key, lows in self._checkpoint.lows.items():
             requests = self._next_position - max(min(lows), first)
-            if key not in running and requests > 0:
+            if key in running or requests <= 0:
+                continue
+            absent += 1
+            self._given_up = max(self._given_up, requests)
+            if absent <= ABSENT_NAMED_MAX:
                 _log.warning(
-                    "a sink that does not run had not finished what is in the journal: given up",
+                    "a sink that does not run had not finished, as far as is known, what is in "
+                    "the journal: given up",
                     extra={"exporter": key[0], "sink": key[1], "requests": requests},
                 )
+        if absent > ABSENT_NAMED_MAX:
+            _log.warning(
+                "the same holds for more sinks that do not run",
+                extra={"sinks": absent - ABSENT_NAMED_MAX, "requests": self._given_up},
+            )
         waited = (WaitingEntry(*entry).first for entry in self._checkpoint.waiting)
         requests = self._next_position - max(
             min(self._checkpoint.next, *waited, self._next_position), first
         )
         if not running and requests > 0:
+            self._given_up = max(self._given_up, requests)
             _log.warning(
                 "no sink runs that could have what came last into the journal: given up",
                 extra={"requests": requests},
@@ -206,7 +223,11 @@ class Replay:
     def statistics(self) -> ReplayStatistics:
         """A snapshot."""
         return ReplayStatistics(
-            self.active, self._requests, self._undecodable, self._left_bytes if self.active else 0
+            self.active,
+            self._requests,
+            self._undecodable,
+            self._left_bytes if self.active else 0,
+            self._given_up,
         )
 
     async def _read_to_end(self) -> None:

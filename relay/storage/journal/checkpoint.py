@@ -6,7 +6,8 @@ Rules:
   each of its lanes. Everything before it is delivered, refused, given up on record, or in the
   sink's queue on disk.
 * ``next`` is the first position that had not been handed to the sinks at all. A sink without an
-  entry had come that far: so a sink that is busy with nothing costs nothing here.
+  entry had come that far; a sink that is busy with nothing is named alone, so that the next start
+  can say what it misses where the sink is absent.
 * What waits to become a point is named one by one, apart from the sinks' positions
   (:mod:`relay.pipeline.batching.unfinished`); a replay reads from ``start`` on, to see it whole.
 * What requests teach (types of metrics, labels of objects) is saved beside it. Everything before
@@ -43,6 +44,7 @@ class Checkpoint:
 
     next: int = 0
     lows: Lows = field(default_factory=dict)
+    """Of one that is idle, a single position may stand for all its lanes."""
     learned: int = 0
     waiting: tuple[Named, ...] = ()
     start: int | None = None
@@ -71,17 +73,25 @@ class _Document(msgspec.Struct):
     learned: int
     waiting: tuple[Named, ...] = ()
     start: int | None = None
+    idle: tuple[tuple[str, str], ...] = ()  # earlier revisions neither write nor read it
 
 
 def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
     """The file's content."""
-    entries = [
-        _Entry(exporter, sink, lows)
-        for (exporter, sink), lows in checkpoint.lows.items()
-        if any(low != checkpoint.next for low in lows)
-    ]
+    entries: list[_Entry] = []
+    idle: list[tuple[str, str]] = []
+    for (exporter, sink), lows in checkpoint.lows.items():
+        if any(low != checkpoint.next for low in lows):
+            entries.append(_Entry(exporter, sink, lows))
+        else:
+            idle.append((exporter, sink))
     document = _Document(
-        checkpoint.next, entries, checkpoint.learned, checkpoint.waiting, checkpoint.start
+        checkpoint.next,
+        entries,
+        checkpoint.learned,
+        checkpoint.waiting,
+        checkpoint.start,
+        tuple(idle),
     )
     return seal(_MAGIC, msgspec.json.encode(document))
 
@@ -93,6 +103,7 @@ def decode_checkpoint(data: bytes) -> Checkpoint | None:
         return None
     document = msgspec.json.decode(body, type=_Document)
     lows = {(entry.exporter, entry.sink): entry.lows for entry in document.lows}
+    lows |= dict.fromkeys(document.idle, (document.next,))
     return Checkpoint(document.next, lows, document.learned, document.waiting, document.start)
 
 

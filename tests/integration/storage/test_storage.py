@@ -251,6 +251,7 @@ async def test_status_and_metrics_tell_of_the_journal(tmp_path: Path) -> None:
                 "active": False,
                 "requests": 0,
                 "unreplayable": 0,
+                "givenUp": 0,
                 "leftBytes": 0,
             }
             metrics = await get_metrics(f"http://{relay.admin_address}/metrics")
@@ -316,6 +317,54 @@ async def test_who_is_absent_from_a_replay_is_named(
             pass
         (record,) = (r for r in caplog.records if "had not finished" in r.getMessage())
         assert (record.__dict__["exporter"], record.__dict__["requests"]) == ("default/a", 3)
+
+
+async def test_who_had_all_at_the_checkpoint_and_is_absent_is_named_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What came between the last checkpoint and the end was its, as everybody's."""
+    async with OtlpServer() as one, OtlpServer() as other:
+        both = manifest("a", one.url), manifest("b", other.url)
+        relay = made(tmp_path, *both)
+        async with running(relay) as sender:
+            assert await sender.send() == 204
+            await eventually(lambda: relay._keeper.saved == relay._keeper.checkpoint())
+            await eventually(lambda: not relay._storage.journal._tidying)
+            following = relay._engine.positions.following
+            await eventually(
+                lambda: all(set(low) == {following} for low in relay._keeper.saved.lows.values())
+            )
+            await eventually(lambda: not relay._storage.journal._tidying)
+            checkpoint = (tmp_path / "data" / "checkpoint").read_bytes()
+            for _ in range(3):
+                assert await sender.send() == 204
+            image = crash_image(tmp_path / "data", tmp_path / "image")
+        (image / "checkpoint").write_bytes(checkpoint)
+        caplog.clear()
+        again = made(tmp_path, both[1], data=image)
+        async with running(again):
+            assert again._replay.statistics().given_up == 3
+        (record,) = (r for r in caplog.records if "had not finished" in r.getMessage())
+        assert (record.__dict__["exporter"], record.__dict__["requests"]) == ("default/a", 3)
+
+
+async def test_many_who_are_absent_are_summed_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with OtlpServer() as server:
+        here = manifest("b", server.url)
+        async with running(made(tmp_path, here)) as sender:
+            for _ in range(3):
+                assert await sender.send() == 204
+            image = crash_image(tmp_path / "data", tmp_path / "image")
+        lows = {(f"default/gone-{number}", "s"): (1,) for number in range(150)}
+        (image / "checkpoint").write_bytes(encode_checkpoint(Checkpoint(1, lows)))
+        async with running(made(tmp_path, here, data=image)):
+            pass
+    named = [r.__dict__["requests"] for r in caplog.records if "had not finished" in r.msg]
+    assert named == [2] * 100
+    (record,) = (r for r in caplog.records if "the same holds for more" in r.msg)
+    assert (record.__dict__["sinks"], record.__dict__["requests"]) == (50, 2)
 
 
 @pytest.mark.parametrize("waits", [False, True])

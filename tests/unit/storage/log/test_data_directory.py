@@ -110,10 +110,14 @@ def test_what_is_no_directory_is_a_fault(tmp_path: Path) -> None:
         DataDirectory(tmp_path)
 
 
-def test_a_checkpoint_knows_only_who_is_busy() -> None:
+def test_a_checkpoint_knows_who_is_busy_and_of_the_others_the_names() -> None:
     lows = {("a/x", "one"): (5,), ("a/x", "idle"): (9,), ("b/y", "two"): (9, 3)}
     decoded = decode_checkpoint(encode_checkpoint(Checkpoint(9, lows)))
-    assert decoded == Checkpoint(9, {("a/x", "one"): (5,), ("b/y", "two"): (9, 3)})
+    assert decoded == Checkpoint(9, lows)
+    idle = {("a/x", "idle"): (9, 9)}
+    assert decode_checkpoint(encode_checkpoint(Checkpoint(9, idle))) == Checkpoint(
+        9, {("a/x", "idle"): (9,)}
+    )
     assert decoded.low("a/x", "one", shards=1) == (5,)
     assert decoded.low("a/x", "idle", shards=2) == (9, 9)
     assert decoded.low("new", "new", shards=1) == (9,)
