@@ -73,7 +73,7 @@ class MetricsPipeline:
         )
         # No more metrics than series; the least makes up for a table that is tiny.
         series_max = max(limits.series_max, SERIES_MAX_LEAST)
-        self.translator = Translator(groups_max=max(1000, series_max // 10))
+        self.translator = Translator(idle_max=max(1000, series_max // 10))
         self.resources = TargetInfoStore(idle_s=limits.series_idle_s)
         self.deltas = DeltaStore(
             states_max=series_max, age_max_s=delta_age_max_s, since_ns=int(since * 1e9)

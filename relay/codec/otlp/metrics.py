@@ -144,7 +144,7 @@ _LASTING_ATTRIBUTES = frozenset({"service.name", "service.namespace", "service.i
 class ResourceGroup:
     """One resource; compared by identity, so whoever makes them interns them by attributes."""
 
-    __slots__ = ("encoded", "lane_key")
+    __slots__ = ("__weakref__", "encoded", "lane_key")
 
     def __init__(self, attributes: Iterable[tuple[str, str]]) -> None:
         pairs = list(attributes)
@@ -163,7 +163,7 @@ class ResourceGroup:
 class ScopeGroup:
     """One instrumentation scope of one resource; compared by identity."""
 
-    __slots__ = ("encoded", "resource")
+    __slots__ = ("__weakref__", "encoded", "resource")
 
     def __init__(
         self,
@@ -229,7 +229,7 @@ class MetricGroup:
     not on metadata, not on what ``target_info`` says.
     """
 
-    __slots__ = ("data_tag", "data_tail", "head", "identity", "lane_key", "scope")
+    __slots__ = ("__weakref__", "data_tag", "data_tail", "head", "identity", "lane_key", "scope")
 
     def __init__(self, scope: ScopeGroup, identity: MetricIdentity) -> None:
         self.scope = scope

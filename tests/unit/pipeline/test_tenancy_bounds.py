@@ -196,6 +196,24 @@ def test_series_of_one_project_turn_out_none_of_another() -> None:
     assert made.engine.statistics().table.created == created, "all were known"
 
 
+def test_metrics_of_one_project_part_none_of_another() -> None:
+    """A series that comes late stands in the same metric of a request as those before it."""
+    made = rig(series_max=1_000)
+    early, late = ([(b"__name__", b"m"), (b"n", n)] for n in (b"0", b"1"))
+    made.feed(raw.series(early, (1.0, T)), origin=ACME)
+    for n in range(5_000):
+        made.feed(raw.series([(b"__name__", b"f%d" % n)], (1.0, T)), origin=ZETA)
+        if n % 500 == 499:
+            made.flush()
+            made.sinks[1].forget()
+    made.feed(raw.series(late, (1.0, T)), origin=ACME)
+    series = [made.engine.table.look(ACME, raw.labels(pairs)) for pairs in (early, late)]
+    groups = [each.routes[0][1] for each in series if each is not None]
+    assert groups[0] is groups[1]
+    # What batches have, and series, and as much that nobody has.
+    assert made.engine.statistics().translator.metrics <= 500 + 1_000 + 1_000
+
+
 def test_histograms_of_one_project_send_none_of_another_away() -> None:
     made = rig(histograms_max=20, series_max=100_000)
     made.feed(

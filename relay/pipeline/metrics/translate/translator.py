@@ -7,7 +7,9 @@ of them leave the point's attributes; every other label is a string attribute, u
 one that is literally called like an attribute of the resource: it must not repeat there
 (compatibility specification), and gets Prometheus' prefix for such cases, ``exported_``.
 
-Groups are interned, because batches compare them by identity.
+Groups are interned, because batches compare them by identity: at least as long as a series or a
+batch has them, which are bounded and shared out among projects. So no project's flood parts the
+series of another one that belong together.
 
 :meth:`Translator.translate` says it label by label, for any labels. :meth:`Translator.place` comes
 to the same with what is remembered: of the target, its resource; of the names of labels, which of
@@ -16,9 +18,11 @@ them are attributes (:mod:`relay.pipeline.metrics.translate.point_template`).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, Generic, NamedTuple, TypeVar
+from weakref import ref
 
 from relay.codec.otlp.metrics import (
     MetricGroup,
@@ -38,7 +42,13 @@ SCOPE_NAME = "relay"
 specification). Without a version: backends make a label of it, so that each release would make
 every series a new one."""
 
+LOOKS_MAX: Final = 4
+"""Groups that are looked at with each new one, where there are many."""
+
 Pairs = tuple[tuple[str, str], ...]
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Scope(NamedTuple):
@@ -70,14 +80,49 @@ class TranslatorStatistics:
     metrics: int
 
 
-class Translator:
-    """Prepares a series' prefix and interns its group; bounded by emptying at ``groups_max``."""
+class _Interned(Generic[K, V]):
+    """Values by key. With more than ``idle_max`` of them, one is looked for with each new one that
+    nobody else has any more, and forgotten: amortised, so that nothing takes long at once."""
 
-    def __init__(self, *, groups_max: int = 1_000_000) -> None:
-        self._groups_max = groups_max
-        self._resources: dict[Pairs, ResourceGroup] = {}
-        self._scopes: dict[tuple[Pairs, Scope], ScopeGroup] = {}
-        self._groups: dict[tuple[ScopeGroup, MetricIdentity], MetricGroup] = {}
+    __slots__ = ("_idle_max", "_order", "by_key")
+
+    def __init__(self, idle_max: int) -> None:
+        self._idle_max = idle_max
+        self._order: deque[K] = deque()
+        self.by_key: Final[dict[K, V]] = {}
+
+    def add(self, key: K, value: V) -> V:
+        """Keep a value whose key is new; return it."""
+        if len(self.by_key) >= self._idle_max:
+            self._forget()
+        self.by_key[key] = value
+        self._order.append(key)
+        return value
+
+    def _forget(self) -> None:
+        order, by_key = self._order, self.by_key
+        for _ in range(min(LOOKS_MAX, len(order))):
+            key = order.popleft()
+            held = ref(by_key.pop(key))
+            value = held()  # None where there was no other reference
+            if value is not None:
+                by_key[key] = value
+                order.append(key)
+
+    def __repr__(self) -> str:
+        return f"<_Interned {len(self.by_key)}>"
+
+
+class Translator:
+    """Prepares a series' prefix and interns its group. Of groups that nobody has any more, up to
+    ``idle_max`` are kept."""
+
+    def __init__(self, *, idle_max: int = 1_000_000) -> None:
+        self._resources: _Interned[Pairs, ResourceGroup] = _Interned(idle_max)
+        self._scopes: _Interned[tuple[Pairs, Scope], ScopeGroup] = _Interned(idle_max)
+        self._groups: _Interned[tuple[ScopeGroup, MetricIdentity], MetricGroup] = _Interned(
+            idle_max
+        )
         self._forms = PointTemplates()
         self._forms_with_target = PointTemplates(keeps_target_labels=True)
         self._latest: MetricGroup | None = None
@@ -112,9 +157,7 @@ class Translator:
         group = self._latest
         # Series of one metric and target come one behind the other.
         if group is None or group.scope is not home or group.identity is not metric:
-            group = self._latest = self._groups.get((home, metric)) or self._make_group(
-                home, metric
-            )
+            group = self._latest = self._metric_group(home, metric)
         return group, prefix
 
     def translate(
@@ -163,36 +206,33 @@ class Translator:
     def group(self, translation: Translation, metric: MetricIdentity) -> MetricGroup:
         """The group of a metric's points, always the same for the same identity and place."""
         home = self._scope_group(translation.resource, translation.scope)
-        return self._groups.get((home, metric)) or self._make_group(home, metric)
+        return self._metric_group(home, metric)
 
     def statistics(self) -> TranslatorStatistics:
         """A snapshot."""
-        return TranslatorStatistics(len(self._resources), len(self._groups))
+        return TranslatorStatistics(len(self._resources.by_key), len(self._groups.by_key))
 
-    def _make_group(self, home: ScopeGroup, metric: MetricIdentity) -> MetricGroup:
-        if len(self._groups) >= self._groups_max:
-            # Groups in use live on in their series; the worst is a metric in two pieces once.
-            self._groups.clear()
-            self._scopes.clear()
-            self._resources.clear()
-            self._latest = None
-        group = self._groups[home, metric] = MetricGroup(home, metric)
-        return group
+    def _metric_group(self, home: ScopeGroup, metric: MetricIdentity) -> MetricGroup:
+        key = (home, metric)
+        found = self._groups.by_key.get(key)
+        return found or self._groups.add(key, MetricGroup(home, metric))
 
     def _scope_group(self, resource: Pairs, scope: Scope) -> ScopeGroup:
         key = (resource, scope)
-        group = self._scopes.get(key)
+        group = self._scopes.by_key.get(key)
         if group is None:
-            owner = self._resources.get(resource)
+            owner = self._resources.by_key.get(resource)
             if owner is None:
-                owner = self._resources[resource] = ResourceGroup(resource)
-            group = self._scopes[key] = ScopeGroup(
-                owner, scope.name, scope.version, scope.attributes, scope.schema_url
+                owner = self._resources.add(resource, ResourceGroup(resource))
+            group = self._scopes.add(
+                key,
+                ScopeGroup(owner, scope.name, scope.version, scope.attributes, scope.schema_url),
             )
         return group
 
     def __repr__(self) -> str:
-        return f"<Translator {len(self._groups)} metrics of {len(self._resources)} resources>"
+        found = self.statistics()
+        return f"<Translator {found.metrics} metrics of {found.resources} resources>"
 
 
 def _service(job: str, instance: str) -> dict[str, str]:
