@@ -493,4 +493,4 @@ class MetricsPipeline:
             self.table.invalidate()
 
     def __repr__(self) -> str:
-        return f"<Engine {self.table!r} {self.router!r}>"
+        return f"<MetricsPipeline {self.table!r} {self.router!r}>"

@@ -489,4 +489,4 @@ class DeliveryStateMachine:
             self._say(note)
 
     def __repr__(self) -> str:
-        return f"<Delivery {self._config.name} {self.health.state} {self.queue!r}>"
+        return f"<DeliveryStateMachine {self._config.name} {self.health.state} {self.queue!r}>"

@@ -74,7 +74,7 @@ class EncodeScheduler:
                 self._await_turn()
 
     def __repr__(self) -> str:
-        return f"<Packing {len(self._line)} in line>"
+        return f"<EncodeScheduler {len(self._line)} in line>"
 
 
 class EncodeBacklog:
@@ -124,7 +124,7 @@ class EncodeBacklog:
             self._pack(sealed, shard)
 
     def __repr__(self) -> str:
-        return f"<Unpacked {len(self._batches)} batches>"
+        return f"<EncodeBacklog {len(self._batches)} batches>"
 
 
 def _pack_nothing(_sealed: SealedBatch, _shard: int) -> None:

@@ -107,4 +107,4 @@ class Evictor:
             yield from max_min_fair_cuts(groups[group], part).items()
 
     def __repr__(self) -> str:
-        return f"<Arbiter {self._memory.used}/{self._memory_bytes_max} bytes of memory>"
+        return f"<Evictor {self._memory.used}/{self._memory_bytes_max} bytes of memory>"

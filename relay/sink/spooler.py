@@ -220,4 +220,4 @@ class Spooler:
         return lows[::-1]
 
     def __repr__(self) -> str:
-        return f"<Stowage {self._store!r}, {len(self._saves)} saves>"
+        return f"<Spooler {self._store!r}, {len(self._saves)} saves>"

@@ -44,4 +44,4 @@ class WakeupEvent:
                 timer.cancel()
 
     def __repr__(self) -> str:
-        return f"<Bell {'rung' if self._rung else 'silent'}>"
+        return f"<WakeupEvent {'rung' if self._rung else 'silent'}>"

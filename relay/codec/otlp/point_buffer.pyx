@@ -281,7 +281,7 @@ cdef class PointBuffer:
             PyMem_Free(order)
 
     def __repr__(self):
-        return f"<Arena {self.count} points in {self.runs_count} runs>"
+        return f"<PointBuffer {self.count} points in {self.runs_count} runs>"
 
 
 cdef Node *add_metric(
@@ -459,7 +459,7 @@ cdef bytes write_request(
 
 
 cdef unsigned char *write_runs(
-    PointBuffer point_buffer, unsigned char *out, Py_ssize_t at, Py_ssize_t *next_run, Py_ssize_t **order
+    PointBuffer points, unsigned char *out, Py_ssize_t at, Py_ssize_t *next_run, Py_ssize_t **order
 ) noexcept:
     """Write the points of one metric."""
     cdef Point *point
@@ -467,15 +467,15 @@ cdef unsigned char *write_runs(
     cdef Text coming
     cdef Py_ssize_t ahead
     while at != NONE:
-        prefetch(first_of(point_buffer, order[0][FETCH_HEAD]).head)
-        coming = text_of(<bytes>first_of(point_buffer, order[0][FETCH_REST]).head)
+        prefetch(first_of(points, order[0][FETCH_HEAD]).head)
+        coming = text_of(<bytes>first_of(points, order[0][FETCH_REST]).head)
         ahead = LINE // 2
         while ahead < coming.size:
             prefetch(coming.data + ahead)
             ahead += LINE
         order[0] += 1
-        point = first_of(point_buffer, at)
-        end = &point_buffer.points[point_buffer.runs[at].end]
+        point = first_of(points, at)
+        end = &points.points[points.runs[at].end]
         while point < end:
             out = put(out, text_of(<bytes>point.head))
             if point.time_ns:

@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 from relay.codec.protobuf import field_bytes
 
 KNOWN_FIELDS_BYTES_MAX: Final = 32 * 1024 * 1024
-"""What a LabelReader remembers, as an estimate of memory; some 70,000 fields of usual size."""
+"""What a LabelParser remembers, as an estimate of memory; some 70,000 fields of usual size."""
 KNOWN_FIELD_BYTES_MAX: Final = 512
 """Longer label fields are read anew each time."""
 _KNOWN_FIELD_OVERHEAD_BYTES: Final = 300

@@ -357,4 +357,4 @@ cdef class LabelParser:
         return LabelReaderStatistics(len(known), known.size, known.emptied)
 
     def __repr__(self):
-        return f"<LabelReader {len(self.known)} fields>"
+        return f"<LabelParser {len(self.known)} fields>"

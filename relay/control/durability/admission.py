@@ -224,7 +224,7 @@ class Admission:
             )
 
     def __repr__(self) -> str:
-        return f"<Acceptance {self.memory().used_bytes}/{self._memory_bytes_max} bytes>"
+        return f"<Admission {self.memory().used_bytes}/{self._memory_bytes_max} bytes>"
 
 
 def _accepted(

@@ -98,4 +98,4 @@ class Checkpointer:
         )
 
     def __repr__(self) -> str:
-        return f"<Keeper {self._journal!r}>"
+        return f"<Checkpointer {self._journal!r}>"

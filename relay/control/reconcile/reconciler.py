@@ -479,7 +479,7 @@ class SinkReconciler:
                 await asyncio.sleep(UPKEEP_S / UPKEEP_SLICES)
 
     def __repr__(self) -> str:
-        return f"<Fleet {len(self._exporters)} exporters, {len(self._records)} sinks>"
+        return f"<SinkReconciler {len(self._exporters)} exporters, {len(self._records)} sinks>"
 
 
 def _told(queue: StoredQueue) -> dict[str, object]:

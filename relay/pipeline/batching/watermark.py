@@ -129,4 +129,4 @@ class OffsetTracker:
         return PositionsStatistics(self._next, self._low, self._holds)
 
     def __repr__(self) -> str:
-        return f"<Positions {self._low}..{self._next}, {self._holds} holds>"
+        return f"<OffsetTracker {self._low}..{self._next}, {self._holds} holds>"

@@ -105,7 +105,7 @@ class ExemplarBuffer:
 
     def __repr__(self) -> str:
         series = sum(map(len, self._waiting.values()))
-        return f"<ExemplarShelf {self._shares.total} waiting of {series} series>"
+        return f"<ExemplarBuffer {self._shares.total} waiting of {series} series>"
 
 
 class _Waiting:

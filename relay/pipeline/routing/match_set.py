@@ -25,7 +25,7 @@ class SourceCounter:
         self.samples = 0
 
     def __repr__(self) -> str:
-        return f"<SourceTally {self.exporter} {self.source} {self.samples}>"
+        return f"<SourceCounter {self.exporter} {self.source} {self.samples}>"
 
 
 class SinkCounter:
@@ -48,7 +48,7 @@ class SinkCounter:
         self.exported = 0
 
     def __repr__(self) -> str:
-        return f"<SinkTally {self.exporter} {self.sink} {self.points}>"
+        return f"<SinkCounter {self.exporter} {self.sink} {self.points}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class SinkOutputSpec:
         return self.shards[group.lane_key % len(self.shards)]
 
     def __repr__(self) -> str:
-        return f"<Target {self.tally.exporter} {self.tally.sink}>"
+        return f"<SinkOutputSpec {self.tally.exporter} {self.tally.sink}>"
 
 
 class MatchedSource:
@@ -111,7 +111,7 @@ class MatchedSource:
         self.alive = True
 
     def __repr__(self) -> str:
-        return f"<SourceRoute {self.tally.exporter} {self.tally.source}>"
+        return f"<MatchedSource {self.tally.exporter} {self.tally.source}>"
 
 
 class ProjectEpoch:
@@ -253,7 +253,7 @@ class MatchSet:
             match_set.invalidate()
 
     def __repr__(self) -> str:
-        return f"<Plan {len(self.sources)} sources, {len(self.sinks)} sinks>"
+        return f"<MatchSet {len(self.sources)} sources, {len(self.sinks)} sinks>"
 
 
 NO_MATCH = MatchSet(ProjectEpoch(""))

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
 from relay.runtime.project_shares import SharedTable, Shares
-from relay.selector.inventory.info_series import NAMESPACE_KIND, Claim, StreamKey
+from relay.selector.inventory.info_series import NAMESPACE_KIND, InfoSeriesClaim, StreamKey
 from relay.selector.resources.object_lookup import ObjectLabels, ObjectRef
 
 OBJECTS_MAX: Final = 200_000

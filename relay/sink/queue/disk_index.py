@@ -232,4 +232,4 @@ class DiskIndex:
         self.body_bytes += sign * entry.body_bytes
 
     def __repr__(self) -> str:
-        return f"<Backlog lane {self.shard}: {self.entries} records, {self.body_bytes} bytes>"
+        return f"<DiskIndex lane {self.shard}: {self.entries} records, {self.body_bytes} bytes>"

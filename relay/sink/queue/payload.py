@@ -60,7 +60,7 @@ class EncodedRequest:
 
     def __repr__(self) -> str:
         return (
-            f"<Payload {self.points} points, {len(self.body)} bytes, lane {self.shard}, "
+            f"<EncodedRequest {self.points} points, {len(self.body)} bytes, lane {self.shard}, "
             f"position {self.position}, {self.attempts} attempts>"
         )
 
@@ -121,7 +121,7 @@ class SharedBodyCache:
         self._bodies = ()
 
     def __repr__(self) -> str:
-        return f"<Bodies {self.made} made, {self.shared} shared>"
+        return f"<SharedBodyCache {self.made} made, {self.shared} shared>"
 
 
 def make_payloads(

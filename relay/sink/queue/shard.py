@@ -299,6 +299,6 @@ class QueueShard:
 
     def __repr__(self) -> str:
         return (
-            f"<Lane {self.number}: {self.backlog.entries} on disk, {len(self._saving)} being saved,"
-            f" {len(self._fresh)} in memory>"
+            f"<QueueShard {self.number}: {self.backlog.entries} on disk, "
+            f"{len(self._saving)} being saved, {len(self._fresh)} in memory>"
         )

@@ -130,7 +130,7 @@ class CircuitBreakers:
         return sum(circuit.open for circuit in self._circuit_breakers.values())
 
     def __repr__(self) -> str:
-        return f"<Circuits {self.open} open of {len(self._circuit_breakers)}>"
+        return f"<CircuitBreakers {self.open} open of {len(self._circuit_breakers)}>"
 
 
 def _origin(url: str) -> str:

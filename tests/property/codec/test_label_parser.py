@@ -91,7 +91,7 @@ def test_what_it_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert statistics.bytes <= 4_000
     assert statistics.fields <= 12
     assert statistics.emptied > 50
-    assert repr(reader) == f"<LabelReader {statistics.fields} fields>"
+    assert repr(reader) == f"<LabelParser {statistics.fields} fields>"
 
 
 def test_names_are_shared() -> None:
@@ -228,7 +228,7 @@ def test_several_values_at_once(key: bytes, names: list[str]) -> None:
 
 
 def test_values_of_the_same_name_of_no_text_and_of_many_names() -> None:
-    labels = LabelReader(**LIMITS).read(raw.labels([NAME, (b"job", b"a"), (b"jobs", b"b")]))
+    labels = LabelParser(**LIMITS).read(raw.labels([NAME, (b"job", b"a"), (b"jobs", b"b")]))
     assert labels.values_of(("job", "job", "__name__")) == ("a", "a", "up")
     # A name of 63 bytes has the place in the mask of lengths that no length has.
     assert labels.values_of(("\ud800", "jobs", "x" * 63)) == (None, "b", None)

@@ -245,7 +245,7 @@ def test_what_people_see() -> None:
     (series_found,) = (one for one in [rig.engine.table.find(_key(series(tenant="a")))] if one)
     match_set = series_found.match_set
     assert repr(match_set.project_epoch) == "<_Project 'a' version 1>"
-    assert repr(match_set.matched[0]) == "<SourceRoute a/x all>"
+    assert repr(match_set.matched[0]) == "<MatchedSource a/x all>"
     assert repr(rig.engine.router) == "<Router 1 exporters of 1 projects>"
     statistics = rig.engine.statistics().router
     assert (statistics.projects, statistics.always_asked) == (1, 1)

@@ -8,7 +8,7 @@ from relay.pipeline.metrics.exemplars import ExemplarBuffer
 from relay.pipeline.metrics.temporality.delta import DeltaStore
 from relay.pipeline.routing.tenancy import IngestPath, Tenancy
 from relay.runtime.project_shares import UNCLAIMED, Part, SharedTable, Shares
-from relay.selector.inventory.info_series import Claim, StreamKey
+from relay.selector.inventory.info_series import InfoSeriesClaim, StreamKey
 from relay.selector.inventory.store import Inventory, ManifestIndex, Object
 from tests.support import raw_writes as raw
 from tests.support.any_points import AnyPoint
@@ -132,7 +132,7 @@ def test_who_asks_for_too_much_makes_no_change_of_another_count() -> None:
         told = inventory.take_changed()
         inventory.replace_manifests(ManifestIndex())
         inventory.take_changed()
-        inventory.hear(Claim(one.key, {"team": team}), begins=True)
+        inventory.apply_info_series(InfoSeriesClaim(one.key, {"team": team}), begins=True)
         assert inventory.take_changed() == told
         return told
 

@@ -133,7 +133,7 @@ class Component:
             current.take(member, stamp, value, extra, emitter)
 
     def __repr__(self) -> str:
-        return f"<Member {self.part} {self.text!r} of {self.family!r}>"
+        return f"<Component {self.part} {self.text!r} of {self.family!r}>"
 
 
 class Family:

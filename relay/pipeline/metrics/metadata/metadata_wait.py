@@ -117,7 +117,7 @@ class WaitingFamily:
         return waiting_key(self.key)
 
     def __repr__(self) -> str:
-        return f"<FamilyInSight {self.key} {len(self.samples)} samples>"
+        return f"<WaitingFamily {self.key} {len(self.samples)} samples>"
 
 
 class FirstSamples:
@@ -433,7 +433,7 @@ class MetadataWait:
         self._send(emitter, SLICE_FULL)
 
     def __repr__(self) -> str:
-        return f"<FirstSight {len(self._families)} families wait>"
+        return f"<MetadataWait {len(self._families)} families wait>"
 
 
 def waiting_key(key: Key) -> bytes:

@@ -214,7 +214,7 @@ class TypeStore:
         )
 
     def __repr__(self) -> str:
-        return f"<KnownTypes {self.shares.total} families of {len(self._with_families)} projects>"
+        return f"<TypeStore {self.shares.total} families of {len(self._with_families)} projects>"
 
 
 def _nobody_asks(project: str, family: str) -> None:

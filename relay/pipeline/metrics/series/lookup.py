@@ -224,7 +224,7 @@ class SeriesLookup:
                 self._table.invalidate()
 
     def __repr__(self) -> str:
-        return f"<Finder in {self._table!r}>"
+        return f"<SeriesLookup in {self._table!r}>"
 
 
 class RequestSeries:

@@ -163,4 +163,4 @@ cdef class PointTemplates:
         return len(self.forms)
 
     def __repr__(self):
-        return f"<Forms of {len(self)} sets of names>"
+        return f"<PointTemplates of {len(self)} sets of names>"

@@ -156,4 +156,4 @@ class TargetInfoStore:
         return len(self._targets)
 
     def __repr__(self) -> str:
-        return f"<Resources {len(self)} targets>"
+        return f"<TargetInfoStore {len(self)} targets>"

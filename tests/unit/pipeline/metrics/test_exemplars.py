@@ -169,7 +169,7 @@ def test_a_refused_request_leaves_none_behind() -> None:
         rig.feed(body + b"\x0a\x7f")
     assert rig.snapshot() == before
     assert rig.engine.statistics().exemplars.waiting == 0
-    assert repr(rig.engine.exemplar_buffer) == "<ExemplarShelf 0 waiting of 0 series>"
+    assert repr(rig.engine.exemplar_buffer) == "<ExemplarBuffer 0 waiting of 0 series>"
 
 
 @pytest.mark.parametrize(

@@ -150,14 +150,14 @@ def test_what_people_see() -> None:
     engine = rig.engine
     assert repr(engine.table) == "<SeriesTable 0 known series, 1 new>"
     assert repr(engine.router) == "<Router 1 exporters of 1 projects>"
-    assert repr(engine) == f"<Engine {engine.table!r} {engine.router!r}>"
-    assert repr(engine.offsets) == "<Positions 0..1, 1 holds>"
+    assert repr(engine) == f"<MetricsPipeline {engine.table!r} {engine.router!r}>"
+    assert repr(engine.offsets) == "<OffsetTracker 0..1, 1 holds>"
     assert repr(engine.translator) == "<Translator 1 metrics of 1 resources>"
-    assert repr(engine.types) == "<KnownTypes 0 families of 0 projects>"
-    assert repr(rig.sinks[0].target) == "<Target x s>"
-    assert repr(rig.sinks[0].tally) == "<SinkTally x s 1>"
-    assert [repr(tally) for tally in engine.router.tallies()] == ["<SourceTally x all 1>"]
+    assert repr(engine.types) == "<TypeStore 0 families of 0 projects>"
+    assert repr(rig.sinks[0].target) == "<SinkOutputSpec x s>"
+    assert repr(rig.sinks[0].tally) == "<SinkCounter x s 1>"
+    assert [repr(tally) for tally in engine.router.tallies()] == ["<SourceCounter x all 1>"]
     series = engine.table.first_in_request.next
     assert series is not None
     assert repr(series) == "<Series 'up' -> 1 routes>"
-    assert repr(series.match_set) == "<Plan 1 sources, 1 sinks>"
+    assert repr(series.match_set) == "<MatchSet 1 sources, 1 sinks>"

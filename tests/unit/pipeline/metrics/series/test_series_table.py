@@ -264,7 +264,7 @@ def test_more_projects_than_places() -> None:
 
 def test_shares_without_series_are_forgotten_and_many_are_swept() -> None:
     table = SeriesTable(series_max=1_000, idle_s=EPOCHS * 100)
-    table.sweep(1)
+    table.evict_idle(1)
     for number in range(300):
         for _ in range(2):
             see_in(table, f"project-{number}", key_of(number))
