@@ -20,9 +20,10 @@ RELEASED = json.loads((ROOT / "tests/data/names-0.1.0.json").read_text(encoding=
 
 
 def settings() -> Iterator[str]:
-    """Every setting of the README's table; not those that stand behind one of their section."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = readme.partition("| setting | default | |")[2].partition("\n\n")[0]
+    """Every setting of the table in docs/configuration.md, but those that stand behind one of their
+    section."""
+    page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    table = page.partition("| setting | default | |")[2].partition("\n\n")[0]
     for line in table.splitlines():
         yield from re.findall(
             r"`([A-Za-z][A-Za-z.\[\]]*)`", line.split("|")[1] if "|" in line else ""
