@@ -2,7 +2,7 @@
 
 The fields are those of the proposal (``spec.sources[].metrics`` with ``metricsql`` or
 ``resourceSelectors``, ``spec.sinks[]`` with ``otlp_http``, ``batch`` and ``retry``) and the
-optional ones that the README documents. Unknown fields are faults. What needs more than this one
+optional ones in docs/exporters.md. Unknown fields are faults. What needs more than this one
 resource, secrets and its neighbours, is checked by
 :mod:`relay.config.exporter.cross_checks`.
 """
