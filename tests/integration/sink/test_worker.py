@@ -480,7 +480,7 @@ async def test_a_bug_in_settling_gives_the_payload_back(monkeypatch: pytest.Monk
                 raise ZeroDivisionError
             settle(*arguments)
 
-        monkeypatch.setattr(bench.worker._delivery, "settle", faulty)
+        monkeypatch.setattr(bench.worker._delivery, "on_response", faulty)
         bench.offer(1)
         statistics = await bench.finished()
         assert server.values == [1, 1]

@@ -200,6 +200,6 @@ async def test_giving_up_is_the_exit_status(
     left: list[int] = []
     monkeypatch.setattr(main, "run_on_uvloop", lambda work: work.close() or given_up)
     monkeypatch.setattr(main, "_leave", left.append)
-    monkeypatch.setattr(main.logs, "configure", lambda *_: None)
+    monkeypatch.setattr(main.log_setup, "configure", lambda *_: None)
     main.main(["run"])
     assert left == [1 if full else 0]

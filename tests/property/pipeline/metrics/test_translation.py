@@ -129,7 +129,7 @@ def test_successor_links_and_forgetting_never_change_the_result(
 def _reachable(table: SeriesTable) -> dict[int, Series]:
     """Every series that the table keeps alive, over links too."""
     found: dict[int, Series] = {}
-    for held in (table.root, *table.kept()):
+    for held in (table.first_in_request, *table.kept()):
         series: Series | None = held
         while series is not None and id(series) not in found:
             found[id(series)] = series
