@@ -328,11 +328,13 @@ async def test_who_had_all_at_the_checkpoint_and_is_absent_is_named_too(
         relay = made(tmp_path, *both)
         async with running(relay) as sender:
             assert await sender.send() == 204
-            await eventually(lambda: relay._checkpointer.saved == relay._keeper.checkpoint())
+            await eventually(lambda: relay._checkpointer.saved == relay._checkpointer.checkpoint())
             await eventually(lambda: not relay._storage.journal._tidying)
-            following = relay._engine.positions.following
+            following = relay._engine.offsets.following
             await eventually(
-                lambda: all(set(low) == {following} for low in relay._checkpointer.saved.lows.values())
+                lambda: all(
+                    set(low) == {following} for low in relay._checkpointer.saved.lows.values()
+                )
             )
             await eventually(lambda: not relay._storage.journal._tidying)
             checkpoint = (tmp_path / "data" / "checkpoint").read_bytes()

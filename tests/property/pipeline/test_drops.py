@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from relay.pipeline.drop_counters import BEFORE_MATCHING, REASONS
@@ -190,8 +190,26 @@ EXPORTERS = st.lists(
 )
 
 
+_HALF, _ONE = ("h_bucket", ("le", "0.5")), ("h_bucket", ("le", "1"))
+FORGOTTEN_IN_ITS_REQUEST = [
+    (_HALF, "", [(0.0, 0)]),
+    (_HALF, "a", [(0.0, 0)]),
+    (_HALF, "b", [(0.0, 0)]),
+    (("r_bucket", ("vmrange", "0...0")), "", [(0.0, 0)]),
+    (("s_count", ()), "", [(0.0, 0)]),
+    (_ONE, "", [(0.0, 0)]),
+]
+"""Of four families the first is forgotten, and made anew by a member that more sources take."""
+
+
 @settings(deadline=None, max_examples=150)
 @given(EXPORTERS, REQUESTS, st.sampled_from((1.0, 20.0)), st.sampled_from((None, 4)))
+@example(
+    [(["all"], ["delta"]), (["no-half"], ["delta"])],
+    [([], [], True), (FORGOTTEN_IN_ITS_REQUEST, [], False)],
+    1.0,
+    4,
+)
 def test_every_sample_is_somewhere(
     exporters: list[tuple[list[str], list[str]]],
     requests: list[Any],

@@ -211,8 +211,8 @@ class Assembly:
         self._recalled = dict(layouts)
         self.layouts = dict(layouts)
 
-    def keep(self, family: Family, emitter: Emitter) -> Family:
-        """Note that a family is in use; return the one that goes by its key now."""
+    def keep(self, family: Family, emitter: Emitter) -> Family | None:
+        """See :class:`relay.pipeline.metrics.histograms.counters.Home`."""
         part = self._project(family.key.project).part
         known = part.find(family.key)
         if known is None:
@@ -222,6 +222,11 @@ class Assembly:
             part.touch(family.key)
         known.epoch = part.epoch.number
         self._let_go(emitter)
+        if known is not family and known.sources != family.sources:
+            self.lose(family, "taken_apart", 1)
+            family.fact.version += 1
+            self.changed = True
+            return None
         return known
 
     def open(self, family: Family, time_ns: int, stamp: bytes, emitter: Emitter) -> PendingPoint:
@@ -305,8 +310,7 @@ class Assembly:
                     if isinstance(handler, Component):
                         for family, sinks, at in of_family.get(handler.family, ()):
                             if number < at:
-                                name = family.identity.name
-                                self._drops.count(name, "taken_apart", 1, sinks)
+                                self._drops.count(family.identity.name, "taken_apart", 1, sinks)
         self.deferred = ()
 
     def forget_partings(self) -> None:
@@ -358,7 +362,7 @@ class Assembly:
         return self._deadlines[0][0] if self._deadlines else None
 
     def take_changed(self) -> bool:
-        """Whether sources lost a family since this was asked last: its members go other ways."""
+        """Tell whether sources lost a family since the last call: its members go other ways."""
         changed, self.changed = self.changed, False
         return changed
 

@@ -44,8 +44,11 @@ class Home(Protocol):
     epoch: Epoch
     outcomes: Outcomes
 
-    def keep(self, family: Family, emitter: Emitter) -> Family:
-        """Note that a family is in use; return the one that goes by its key now."""
+    def keep(self, family: Family, emitter: Emitter) -> Family | None:
+        """Note that a family is in use, for one sample; return the one that goes by its key now.
+
+        None where that one feeds other sources: the sample is lost, and its series resolved anew.
+        """
         ...
 
     def note_members(self, family: Family) -> None:

@@ -124,8 +124,10 @@ class Component:
             if pending.taken >= family.needed and not emitter.collecting:
                 family.settle(emitter)
             return
+        # Where the family was forgotten and made anew meanwhile, its namesake goes on.
         current = family.home.keep(family, emitter)
-        # The family was forgotten and made anew meanwhile: its namesake there goes on.
+        if current is None:
+            return
         member = self if current is family else current.member(self.part, self.text)
         if member is None:
             current.home.lose(current, "too_many_members", 1)
@@ -257,8 +259,7 @@ class Family:
         pending = self.sets.get(time_ns)
         if pending is None:
             if time_ns <= self.floor_ns or time_ns in self.recent:
-                # It is alive all the same: sets to come wait for it again.
-                self._expect(member)
+                self._expect(member)  # sets to come wait for it
                 self.home.lose(self, "late", 1)
                 return
             pending = self.home.open(self, time_ns, stamp, emitter)
@@ -293,9 +294,8 @@ class Family:
         if not self.expected:
             return False
         if self.is_ranged:
-            # Of these buckets only those exist that hold something, so that new ones may come at
-            # any time; but they add up to the count. Without one, senders that write all of a
-            # scrape into one request tell by its end that there are no more.
+            # Only buckets that hold something exist, so new ones may come at any time; they add up
+            # to the count. Without a count, the end of a request tells that there are no more.
             head = self.members.get(("count", "")), self.members.get(("sum", ""))
             for member in head:
                 if member is not None and member.expected and slots[member.slot] is None:
