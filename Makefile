@@ -2,6 +2,8 @@
 #
 #   make demo     the whole relay at work in one command; make demo ARGS="--seconds 10"
 #   make test     the whole test suite;                   make test ARGS="-k selector"
+#   make test-fast   unit and property tests, few examples each, without the slow ones: under a
+#                 minute, for between two edits; what they leave out is in make test
 #   make lint     ruff, mypy and cython-lint
 #   make bench    the relay against vmagent, under five minutes; ARGS replaces the options
 #   make peers    the newest vmagent, Prometheus and Collector, which some tests drive; needs Go
@@ -31,7 +33,7 @@ PYTHON ?=
 REAL_BINARIES := vmagent prometheus prometheus-node-exporter promtool
 REAL_PACKAGES := victoria-metrics prometheus prometheus-node-exporter
 
-.PHONY: help venv extensions demo test peers chaos lint bench build wheels test-newest test-lowest lock clean
+.PHONY: help venv extensions demo test test-fast peers chaos lint bench build wheels test-newest test-lowest lock clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -114,6 +116,10 @@ test: extensions $(VENV)/.dev
 	set --; \
 	if [ -n "$$left_out" ]; then set -- -m "$$left_out"; fi; \
 	$(BIN)/python -m pytest "$$@" $(ARGS)
+
+test-fast: extensions $(VENV)/.dev
+	HYPOTHESIS_PROFILE=fast $(BIN)/python -m pytest -q \
+	    -m "not slow and not real and not newest" tests/unit tests/property $(ARGS)
 
 # Built once into $RELAY_PEERS, by default ~/.cache/relay-peers; ARGS=--require fails where one
 # cannot be built.

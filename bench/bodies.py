@@ -3,8 +3,8 @@
 A series with one sample is three pieces: a *head* that depends on the labels alone, eight bytes of
 value, and a *tail* with the time. Where the value is 0, senders leave it out: its head is another
 one, and nothing stands between head and tail. So a body is a join, and a round costs little to
-prepare. The harness checks the relay, so it shares no codec with it; tests decode all of it with
-protobuf's own runtime (:mod:`bench.prompb`).
+prepare. The harness checks the relay, so it shares its codec with the tests alone, which decode all
+of it with protobuf's own runtime (:mod:`tests.support.prompb`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Literal
 
-import cramjam
-import zstandard
+from tests.support.raw_writes import label, message, snappy, varint, zstd
 
 Encoding = Literal["snappy", "zstd"]
 Protocol = Literal["1.0", "2.0"]
@@ -58,7 +57,7 @@ def heads2(series: Iterable[Iterable[Label]]) -> tuple[bytes, list[bytes]]:
         packed = b"\x0a" + varint(len(references)) + references
         size = len(packed) + _SAMPLE_BYTES + len(_NO_METADATA)
         heads.append(b"\x2a" + varint(size) + packed + _SAMPLE_HEAD)
-    return b"".join([_text(b"\x22", symbol) for symbol in symbols]), heads
+    return b"".join([message(4, symbol.encode()) for symbol in symbols]), heads
 
 
 def tail(time_ms: int, protocol: Protocol) -> bytes:
@@ -93,27 +92,10 @@ def join(
 def compress(body: bytes, encoding: Encoding) -> bytes:
     """As a sender would: zstd at vmagent's level."""
     if encoding == "zstd":
-        return zstandard.ZstdCompressor(level=1).compress(body)
-    return bytes(cramjam.snappy.compress_raw(body))
-
-
-def varint(value: int) -> bytes:
-    """A protobuf varint."""
-    out = bytearray()
-    while value > 127:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+        return zstd(body, level=1)
+    return snappy(body)
 
 
 @lru_cache(maxsize=16384)
 def _label(name: str, value: str) -> bytes:
-    """TimeSeries.labels (1): Label {1 name, 2 value}."""
-    encoded = _text(b"\x0a", name) + _text(b"\x12", value)
-    return b"\x0a" + varint(len(encoded)) + encoded
-
-
-def _text(tag: bytes, text: str) -> bytes:
-    encoded = text.encode()
-    return tag + varint(len(encoded)) + encoded
+    return label(name.encode(), value.encode())

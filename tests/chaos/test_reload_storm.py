@@ -21,7 +21,9 @@ import pytest
 from relay.app import Relay
 from relay.config.exporter.types import ExporterPath
 from relay.config.settings.settings import Address, Settings, Shutdown, Watch
-from tests.support.otlp_server import HostileServer, OtlpServer, Received, Reply
+from tests.support.exporter_yaml import exporter_yaml
+from tests.support.hostile_server import HostileServer
+from tests.support.otlp_server import OtlpServer, Received, Reply
 from tests.support.processes import eventually
 from tests.support.stored_relay import AT_ONCE
 from tests.support.write_client import WriteClient
@@ -42,18 +44,16 @@ LAG_S_MAX = 0.25
 STEADY = {"all": "", "name": '{__name__="up"}', "regex": '{n=~"1.*"}', "not": '{n!~"1.*"}'}
 QUERIES = ('{n="7"}', '{n=~"2.|3."}', '{job="api",n="5"}', "down", '{n=~"1.",n!="11"}', "up{")
 
-MANIFEST = """\
-apiVersion: telemetry.datumapis.com/v1alpha1
-kind: Exporter
-metadata: {{name: {name}}}
-spec:
-  sources:
-    - {{name: all, metrics: {{metricsql: '{query}'}}}}
-  sinks:
-    - name: s
-      otlp_http: {{endpoint: "{endpoint}/{name}", compression: none}}
-      batch: {{timeout: {timeout}, maxSize: {size}}}
-"""
+
+def storm_exporter(name: str, query: str, origin: str, *, timeout: str, size: int) -> str:
+    return exporter_yaml(
+        name,
+        f"{origin}/{name}",
+        metrics=query,
+        sink="s",
+        otlp_http={"compression": "none"},
+        batch={"timeout": timeout, "maxSize": size},
+    )
 
 
 class Storm:
@@ -67,12 +67,9 @@ class Storm:
         self.edits = 0
 
     def text(self, name: str, query: str) -> str:
-        return MANIFEST.format(
-            name=name,
-            query=query,
-            endpoint=self.endpoint,
-            timeout=f"{self.rng.choice((100, 500))}ms",
-            size=self.rng.choice((500, 5000)),
+        timeout = f"{self.rng.choice((100, 500))}ms"
+        return storm_exporter(
+            name, query, self.endpoint, timeout=timeout, size=self.rng.choice((500, 5000))
         )
 
     def edit(self) -> None:
@@ -121,10 +118,10 @@ async def storm(
     async with OtlpServer(answer) as server, HostileServer(_take_unread) as other:
         raging = Storm(directory, other.url.removesuffix("/v1/metrics"), random.Random(seed))
         for name, query in STEADY.items():
-            text = MANIFEST.format(
-                name=f"steady-{name}",
-                query=query,
-                endpoint=server.url.removesuffix("/v1/metrics"),
+            text = storm_exporter(
+                f"steady-{name}",
+                query,
+                server.origin,
                 timeout=f"{BATCH_TIMEOUT_S:g}s",
                 size=5_000,
             )

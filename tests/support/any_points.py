@@ -1,6 +1,6 @@
 """Points of every kind out of an official ExportMetricsServiceRequest, refusing what OTLP forbids.
 
-The wider sister of :mod:`tests.support.slow_otlp`, for histograms, summaries, start times and
+The wider sister of :mod:`tests.support.number_points`, for histograms, summaries, start times and
 exemplars. Nothing of ``relay.pipeline`` or ``relay.codec`` may be imported here.
 """
 

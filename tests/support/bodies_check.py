@@ -13,9 +13,10 @@ from relay.codec.remote_write.v1 import WriteProtocol
 from relay.pipeline.limits import Limits
 from relay.runtime.errors import DecodeError, OverloadedError, TooLargeError
 from tests.support.engine_rig import NUMBERS, Rig, RigSink, named
+from tests.support.number_points import Alternatives, Point, assert_same, flatten
 from tests.support.prompb import RawRequestV2, RawWriteRequest, RequestV2, WriteRequest
 from tests.support.slow_families import numbers_only
-from tests.support.slow_otlp import Alternatives, Derived, Point, SlowRelay, assert_same, flatten
+from tests.support.slow_otlp import Derived, SlowRelay
 from tests.support.slow_version2 import take_version2
 
 _CLASSES: dict[WriteProtocol, tuple[Any, Any]] = {

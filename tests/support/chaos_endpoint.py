@@ -6,16 +6,16 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Any, Literal, Protocol, Self, get_args
+from typing import Any, Literal, Protocol, get_args
 
 from aiohttp import web
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
-from tests.support.otlp_server import decompress, partial_success
-from tests.support.slow_otlp import flatten
+from tests.support.loopback_server import LoopbackServer
+from tests.support.number_points import flatten
+from tests.support.otlp_server import decode_export, partial_success
 
 Mode = Literal["ok", "down", "busy", "stall", "reset", "cut", "unauthorized", "small", "partial"]
 """``down`` refuses connections, ``busy`` answers 503, ``stall`` never answers, ``reset`` aborts
@@ -35,7 +35,7 @@ class ChaosOracle(Protocol):
         ...
 
 
-class ChaosEndpoint:
+class ChaosEndpoint(LoopbackServer):
     """One endpoint; what it takes, as ``points`` decodes it, it tells the oracle under its name."""
 
     def __init__(
@@ -45,16 +45,14 @@ class ChaosEndpoint:
         port: int,
         points: Callable[[ExportMetricsServiceRequest], Sequence[Any]] = flatten,
     ) -> None:
+        super().__init__(port=port, path="/v1/metrics")
         self._points = points
         self.name = name
-        self.url = f"http://127.0.0.1:{port}"
         self.mode: Mode = "ok"
         self.requests: dict[str, int] = {}
         self.failures: list[BaseException] = []
         self._oracle = oracle
-        self._port = port
         self._changed = asyncio.Event()
-        self._runner: web.AppRunner | None = None
 
     async def become(self, mode: Mode) -> None:
         """Behave like this from now on."""
@@ -62,9 +60,9 @@ class ChaosEndpoint:
         self._changed.set()
         self._changed = asyncio.Event()
         if mode == "down" and before != "down":
-            await self._close()
+            await self.close()
         elif before == "down" and mode != "down":
-            await self._open()
+            await self.open()
 
     async def misbehave(self, rng: random.Random) -> None:
         """Change behaviour again and again, until cancelled; in the end it is well again."""
@@ -77,7 +75,8 @@ class ChaosEndpoint:
         finally:
             await self.become("ok")
 
-    async def _handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer as the mode says."""
         try:
             return await self._answer(request)
         except (AssertionError, KeyError) as error:
@@ -100,10 +99,7 @@ class ChaosEndpoint:
             return web.Response(status=503)
         if mode == "unauthorized":
             return web.Response(status=401)
-        message = ExportMetricsServiceRequest.FromString(
-            decompress(body, request.headers.get("Content-Encoding", ""))
-        )
-        points = self._points(message)
+        points = self._points(decode_export(body, request))
         if mode == "small" and len(points) > SMALL_POINTS:
             return web.Response(status=413)
         self._oracle.arrive(self.name, points)
@@ -113,30 +109,6 @@ class ChaosEndpoint:
             reply = partial_success(1, "one point was not to our taste")
             return web.Response(body=reply.body, headers=reply.headers)
         return web.Response()
-
-    async def _open(self) -> None:
-        app = web.Application(client_max_size=1 << 26)
-        app.router.add_post("/v1/metrics", self._handle)
-        self._runner = web.AppRunner(app, auto_decompress=False, shutdown_timeout=0.05)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True).start()
-
-    async def _close(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
-
-    async def __aenter__(self) -> Self:
-        await self._open()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._close()
 
 
 def _abort(request: web.Request) -> web.Response:

@@ -22,31 +22,10 @@ from typing import Any
 import aiohttp
 
 from tests.support.chaos_endpoint import ChaosEndpoint
+from tests.support.exporter_yaml import exporter_yaml
 from tests.support.oracle import Oracle
 from tests.support.processes import ROOT, free_port
-
-MANIFEST = """
-apiVersion: telemetry.datumapis.com/v1alpha1
-kind: Exporter
-metadata:
-  name: {name}
-spec:
-  sources:
-    - name: all
-      metrics:
-        metricsql: '{query}'
-  sinks:
-    - name: endpoint
-      otlp_http:
-        endpoint: "{url}"
-        timeout: 500ms
-      retry:
-        backoff: 20ms
-      batch:
-        timeout: 50ms
-        maxSize: 200
----
-"""
+from tests.support.raw_writes import HEADERS
 
 SETTINGS = """
 storage:
@@ -82,6 +61,18 @@ class Report:
     unbalanced: list[str] = field(default_factory=list)
     startups_s: list[float] = field(default_factory=list)
     ledgers: dict[str, Any] = field(default_factory=dict)
+
+
+def chaos_exporter(name: str, query: str, origin: str, *, timeout: str = "500ms") -> str:
+    """An Exporter that sends small batches soon, and tries again soon."""
+    return exporter_yaml(
+        name,
+        origin,
+        metrics=query,
+        otlp_http={"timeout": timeout},
+        retry={"backoff": "20ms"},
+        batch={"timeout": "50ms", "maxSize": 200},
+    )
 
 
 class Run:
@@ -142,7 +133,7 @@ class Run:
 
     def _configure(self) -> None:
         manifests = [
-            MANIFEST.format(name=name, query=query, url=self.endpoints[name].url)
+            chaos_exporter(name, query, self.endpoints[name].origin)
             for name, (query, _) in ENDPOINTS.items()
         ]
         (self._directory / "exporters.yaml").write_text("".join(manifests))
@@ -212,7 +203,6 @@ class Run:
     async def _send(self, session: aiohttp.ClientSession, sender: int) -> None:
         """Send one request after another; what is not acknowledged is never sent again."""
         url = f"http://127.0.0.1:{self._port}/api/v1/write"
-        headers = {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"}
         rng = random.Random(self._rng.randrange(1 << 30))
         number = 0
         while self._sending:
@@ -220,7 +210,7 @@ class Run:
             series = rng.choice((1, 10, 60))
             numbers, body = self.oracle.request(sender, series=series, number=number)
             with contextlib.suppress(aiohttp.ClientError):
-                async with session.post(url, data=body, headers=headers) as response:
+                async with session.post(url, data=body, headers=HEADERS) as response:
                     await response.read()
                     if response.status // 100 == 2:
                         self.oracle.acknowledge(numbers)

@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
-import cramjam
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
 from tests.support.any_points import AnyPoint, bits, read_points
 from tests.support.chaos_endpoint import ChaosEndpoint
-from tests.support.chaos_run import MANIFEST, Report, Run
+from tests.support.chaos_run import Report, Run, chaos_exporter
 from tests.support.processes import free_port
+from tests.support.raw_writes import HEADERS, snappy
 from tests.support.sample_writes import T0_MS, histogram, write
 
 SETTINGS = """
@@ -214,10 +214,12 @@ class SetsRun(Run):
 
     def _configure(self) -> None:
         manifests = [
-            MANIFEST.format(name=name, query=query, url=self.endpoints[name].url).replace(
+            chaos_exporter(
+                name,
+                query,
+                self.endpoints[name].origin,
                 # An answer that comes late is no answer, and healthy endpoints may be slow here.
-                "timeout: 500ms",
-                "timeout: 500ms" if name in FLAKY else "timeout: 30s",
+                timeout="500ms" if name in FLAKY else "30s",
             )
             for name, query in ENDPOINTS.items()
         ]
@@ -278,7 +280,7 @@ class SetsRun(Run):
             self.oracle.sent[key] = bits(float(number * 100 + at))
         lines = [f"{key.name} {number * 100 + at}" for at, key in enumerate(keys)]
         types = {key.name: "gauge" for key in keys}
-        return _packed(write(*lines, at_ms=keys[0].at_ms, types=types))
+        return snappy(write(*lines, at_ms=keys[0].at_ms, types=types))
 
     @staticmethod
     def _key_of_numbers(sender: int, number: int) -> list[Key]:
@@ -307,7 +309,7 @@ class SetsRun(Run):
         key = Key(family, at_ms)
         self.oracle.sent[key] = data
         bodies = [
-            _packed(write(*lines[n::pieces], at_ms=at_ms, types=kind if typed else None))
+            snappy(write(*lines[n::pieces], at_ms=at_ms, types=kind if typed else None))
             for n in range(pieces)
         ]
         return key, bodies
@@ -324,10 +326,9 @@ class SetsRun(Run):
     async def _post(self, session: aiohttp.ClientSession, body: bytes, group: str) -> None:
         """Send a request until it is acknowledged; ``group`` is that of its points."""
         url = f"http://127.0.0.1:{self._port}/api/v1/write"
-        headers = {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"}
         while True:
             with contextlib.suppress(aiohttp.ClientError):
-                async with session.post(url, data=body, headers=headers) as response:
+                async with session.post(url, data=body, headers=HEADERS) as response:
                     text = await response.text()
                     if response.status // 100 == 2:
                         return
@@ -348,13 +349,9 @@ def hash_of(text: str) -> int:
     return sum(map(ord, text)) * 7919
 
 
-def _packed(body: bytes) -> bytes:
-    return bytes(cramjam.snappy.compress_raw(body))
-
-
 def _block(at_ms: int) -> bytes:
     lines = [f'block_value{{n="{number}"}} {number}' for number in range(BLOCK_SERIES)]
-    return _packed(write(*lines, at_ms=at_ms, types={"block_value": "gauge"}))
+    return snappy(write(*lines, at_ms=at_ms, types={"block_value": "gauge"}))
 
 
 def _points(message: ExportMetricsServiceRequest) -> list[AnyPoint]:

@@ -15,7 +15,7 @@ from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
 from relay.selector.matchers import NAME, Matcher, Selector
 from relay.selector.resources.label_selector import Selection
 from tests.support.any_points import AnyPoint, read_points
-from tests.support.slow_otlp import Point, decode
+from tests.support.number_points import Point, decode
 
 EVERYTHING = Selector(())
 PLAIN = OutputOptions()

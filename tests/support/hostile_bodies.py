@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-import struct
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from relay.codec.protobuf import varint
+from tests.support import raw_writes as raw
+from tests.support.raw_writes import message as field
+from tests.support.raw_writes import number, varint
 
 V1 = "application/x-protobuf"
 V2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request"
@@ -22,27 +23,14 @@ class Shape(NamedTuple):
     content_type: str = V1
 
 
-def field(number: int, payload: bytes) -> bytes:
-    """A length-delimited field."""
-    return varint(number << 3 | 2) + varint(len(payload)) + payload
-
-
-def number(of: int, value: int) -> bytes:
-    """A varint field."""
-    return varint(of << 3) + varint(value)
-
-
 def sample(value: float = 1.0, time_ms: int = NOW_MS) -> bytes:
     """A Sample, as version 1.0 has it."""
-    return field(2, b"\x09" + struct.pack("<d", value) + number(2, time_ms))
+    return raw.sample(raw.bits_of(value), time_ms)
 
 
 def labels(**pairs: str) -> bytes:
     """The labels of a series of version 1.0."""
-    return b"".join(
-        field(1, field(1, name.encode()) + field(2, value.encode()))
-        for name, value in sorted(pairs.items())
-    )
+    return raw.labels([(name.encode(), text.encode()) for name, text in sorted(pairs.items())])
 
 
 ONE = labels(__name__="m", job="j", instance="i")

@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import aiohttp
-import cramjam
-import zstandard
 
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.config.settings.settings import Address, Ingest
 from relay.pipeline.contract import IngestResult, Tenant
 from relay.receiver.remote_write import IngestServer
+from tests.support.raw_writes import snappy
 
 LOOPBACK = Address("127.0.0.1", 0)
 NOW = 1_700_000_000.25
@@ -25,16 +24,6 @@ PROMETHEUS = {"User-Agent": "Prometheus/3.12.0", "X-Prometheus-Remote-Write-Vers
 
 # One series, `up 1 @1`; the listener itself never looks into a body.
 MESSAGE = bytes.fromhex("0a1d0a0e0a085f5f6e616d655f5f12027570120b09000000000000f03f1001")
-
-
-def snappy(data: bytes) -> bytes:
-    """A snappy block."""
-    return bytes(cramjam.snappy.compress_raw(data))
-
-
-def zstd(data: bytes) -> bytes:
-    """A zstd frame."""
-    return zstandard.compress(data)
 
 
 _BODY = snappy(MESSAGE)

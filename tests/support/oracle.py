@@ -10,12 +10,10 @@ import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import cramjam
-
-from tests.support import prompb
-from tests.support.slow_otlp import Point
+from tests.support.number_points import Point
+from tests.support.raw_writes import join, snappy, text_series
 
 METRIC = "chaos_value"
 BASE_MS = 1_700_000_000_000
@@ -63,24 +61,17 @@ class Oracle:
     def request(self, sender: int, *, series: int, number: int) -> tuple[range, bytes]:
         """A snappy WriteRequest with the sender's next sample of each series, and the samples'
         numbers."""
-        message: Any = prompb.WriteRequest()
+        written = []
         first = len(self._sent)
         timestamp_ms = BASE_MS + number * 1000
         for index in range(series):
             sample = Sample(sender, index, timestamp_ms)
             assert sample not in self._by_key
             self._by_key[sample] = len(self._sent)
-            entry = message.timeseries.add()
-            for key, text in (
-                ("__name__", METRIC),
-                ("n", str(index)),
-                ("sender", str(sender)),
-            ):
-                entry.labels.add(name=key, value=text)
-            entry.samples.add(value=float(len(self._sent)), timestamp=timestamp_ms)
+            labels = {"__name__": METRIC, "n": str(index), "sender": str(sender)}
+            written.append(text_series(labels, (float(len(self._sent)), timestamp_ms)))
             self._sent.append(sample)
-        body = bytes(cramjam.snappy.compress_raw(message.SerializeToString()))
-        return range(first, len(self._sent)), body
+        return range(first, len(self._sent)), snappy(join(written))
 
     def acknowledge(self, numbers: range) -> None:
         """The relay answered 2xx to a request with these samples."""

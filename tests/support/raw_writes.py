@@ -2,26 +2,33 @@
 
 The official encoder writes one canonical form; senders and attackers are free to write others:
 fields in any order, zeros left out or spelled out, unknown fields between, varints padded with
-zeros. Shapes are given by arguments, and by strategies for hypothesis at the end.
+zeros. Shapes are given by arguments; :mod:`tests.support.any_writes` draws them. The benchmark's
+generator writes its bodies with this, too, since it shares no codec with the relay.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from hypothesis import strategies as st
+import cramjam
+import zstandard
 
 STALE = 0x7FF0000000000002
 NAN = 0x7FF8000000000001
 MINUS_ZERO = 1 << 63
 T0_MS = 1_700_000_000_000
 
+HEADERS = {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"}
+"""Of a request of version 1.0 whose body went through :func:`snappy`."""
+
 Labels = Sequence[tuple[bytes, bytes]]
 
 
 def varint(value: int, *, size: int = 0) -> bytes:
     """A varint, padded with zero groups to ``size`` bytes where that is more than it needs."""
+    if not size and 0 <= value < 128:
+        return bytes((value,))
     value %= 1 << 64
     groups = []
     while True:
@@ -36,6 +43,11 @@ def message(number: int, payload: bytes, *, tag_size: int = 0, length_size: int 
     """A length-delimited field."""
     tag = varint(number << 3 | 2, size=tag_size)
     return tag + varint(len(payload), size=length_size) + payload
+
+
+def number(field: int, value: int) -> bytes:
+    """A varint field."""
+    return varint(field << 3) + varint(value)
 
 
 def label(name: bytes, value: bytes) -> bytes:
@@ -71,6 +83,13 @@ def series(pairs: Labels, *samples: tuple[float, int]) -> bytes:
     return message(1, labels(pairs) + b"".join(written))
 
 
+def text_series(pairs: Mapping[str, str], *samples: tuple[float, int]) -> bytes:
+    """:func:`series` with labels as text, sorted by name as remote write demands."""
+    return series(
+        [(name.encode(), text.encode()) for name, text in sorted(pairs.items())], *samples
+    )
+
+
 def metadata(
     family: str,
     kind: int,
@@ -80,13 +99,13 @@ def metadata(
     account: tuple[int, int] | None = None,
 ) -> bytes:
     """A MetricMetadata field of a WriteRequest; ``account`` is VictoriaMetrics' mark of it."""
-    inner = b"\x08" + varint(kind) if kind else b""
-    for number, text in ((2, family), (4, help_text), (5, unit)):
+    inner = number(1, kind) if kind else b""
+    for at, text in ((2, family), (4, help_text), (5, unit)):
         if text:
-            inner += message(number, text.encode())
-    for number, value in zip((11, 12), account or (), strict=False):
+            inner += message(at, text.encode())
+    for at, value in zip((11, 12), account or (), strict=False):
         if value:
-            inner += varint(number << 3) + varint(value)
+            inner += number(at, value)
     return message(3, inner)
 
 
@@ -95,129 +114,11 @@ def join(parts: Iterable[bytes]) -> bytes:
     return b"".join(parts)
 
 
-NAMES = (
-    b"up",
-    b"a_total",
-    b"a",
-    b"h_bucket",
-    b"h_count",
-    b"h_sum",
-    b"b_info",
-    "gr\u00fcn".encode(),
-)
-KINDS = {"a": 1, "up": 2, "h": 3, "b": 6, "b_info": 7, "a_total": 1}
-"""Families and their types."""
-FAMILIES = tuple(KINDS)
-
-_VALUES = st.one_of(
-    st.sampled_from([None, 0, STALE, NAN, MINUS_ZERO, bits_of(1.5)]),
-    st.sampled_from([bits_of(float("inf")), bits_of(float("-inf")), STALE | 1 << 63, STALE + 1]),
-    st.integers(0, 2**64 - 1),
-)
-_TIMES = st.one_of(
-    st.integers(T0_MS, T0_MS + 9),
-    st.sampled_from([None, 0, 1, -1, -(2**63), 2**63 - 1, 2**62]),
-    st.sampled_from([2**35 - 1, 2**35, 2**42 - 1, 2**42]),
-    st.sampled_from([(2**63 - 1) // 10**6, (2**63 - 1) // 10**6 + 1]),
-    st.integers(-(2**63), 2**63 - 1),
-)
-_EXEMPLARS = st.sampled_from(
-    [
-        b"\x11" + bytes(8),  # no time
-        label(b"trace_id", b"0af7651916cd43dd8448eb211c80319c") + b"\x18" + varint(T0_MS),
-        b"\x18" + varint(T0_MS + 1),
-    ]
-)
-_HISTOGRAMS = st.sampled_from(
-    [
-        b"\x18\x04",  # no time, and a sum of the wrong wire type
-        b"\x78" + varint(T0_MS),  # empty
-        b"\x08\x03\x30\x03\x78" + varint(T0_MS + 1),  # three in the zero bucket
-        b"\x08\x04\x30\x03\x78" + varint(T0_MS + 1),  # its count is wrong
-        b"\x70\x03\x78" + varint(T0_MS),  # a gauge histogram
-    ]
-)
-_UNKNOWN = st.sampled_from(
-    [
-        b"",
-        b"",
-        b"\x48\x96\x01",  # field 9, varint
-        b"\x55abcd",  # field 10, fixed32
-        b"\x59abcdefgh",  # field 11, fixed64
-        b"\xba\x06\x03xyz",  # field 103, bytes
-        b"\x10\x05",  # field 2 as a varint: not its own wire type
-    ]
-)
-_LABEL_PAIRS = st.sampled_from(
-    [
-        (b"job", b"api"),
-        (b"job", b"ns/app"),
-        (b"job", b"a/b/c"),
-        (b"job", b"ns/"),
-        (b"job", b""),
-        (b"instance", b"h:1"),
-        (b"service.name", b"other"),
-        (b"code", b"200"),
-        (b"code", b""),
-        (b"le", b"0.5"),
-        (b"long", b"v" * 150),
-        (b"path", "/\u00e9".encode()),
-        (b"Zeta", b"1"),
-    ]
-)
-_BAD_LABELS = st.sampled_from(
-    [(b"", b"x"), (b"", b""), (b"bad", b"\xff\xfe"), (b"\xc3", b"x"), (b"code", b"again")]
-)
+def snappy(body: bytes) -> bytes:
+    """A snappy block."""
+    return bytes(cramjam.snappy.compress_raw(body))
 
 
-@st.composite
-def raw_labels(draw: st.DrawFn) -> list[tuple[bytes, bytes]]:
-    """Label pairs in any order; mostly good ones."""
-    pairs = draw(st.lists(_LABEL_PAIRS, max_size=4, unique_by=lambda pair: pair[0]))
-    if draw(st.integers(0, 19)):
-        pairs.append((b"__name__", draw(st.sampled_from(NAMES))))
-    if not draw(st.integers(0, 7)):
-        pairs.append(draw(_BAD_LABELS))
-    return draw(st.permutations(pairs))
-
-
-@st.composite
-def raw_series(draw: st.DrawFn, *, pool: Sequence[Labels] = ()) -> bytes:
-    """One TimeSeries field in any shape."""
-    pairs = draw(st.sampled_from(pool)) if pool else draw(raw_labels())
-    moments = draw(st.lists(_TIMES, max_size=3))
-    parts = [label(*pair) for pair in pairs]
-    for moment in moments:
-        padding = draw(st.sampled_from([0, 0, 0, 5, 6, 7, 10]))
-        swapped = draw(st.booleans())
-        parts.append(sample(draw(_VALUES), moment, time_size=padding, swapped=swapped))
-    odd = draw(st.integers(0, 9))
-    if odd == 0:
-        parts.append(message(3, draw(_EXEMPLARS)))
-    elif odd == 1:
-        parts.append(message(4, draw(_HISTOGRAMS)))
-    elif odd == 2:
-        parts.append(draw(_UNKNOWN))
-    elif odd == 3:
-        parts = draw(st.permutations(parts))
-    tag_size, length_size = draw(st.sampled_from([(0, 0), (0, 0), (0, 2), (0, 3), (2, 0)]))
-    return message(1, b"".join(parts), tag_size=tag_size, length_size=length_size)
-
-
-@st.composite
-def raw_metadata(draw: st.DrawFn) -> bytes:
-    """One MetricMetadata field. A family has always the same help and unit, one type or none."""
-    family = draw(st.sampled_from(FAMILIES))
-    kind = draw(st.sampled_from([0, KINDS[family], KINDS[family]]))
-    return metadata(family, kind, f"help of {family}", "seconds")
-
-
-def raw_requests(*, with_metadata: bool = True) -> st.SearchStrategy[bytes]:
-    """Bodies of series, metadata and unknown fields in any order."""
-    part = st.one_of(
-        raw_series(), raw_series(), raw_metadata() if with_metadata else raw_series(), _TOP_UNKNOWN
-    )
-    return st.lists(part, max_size=6).map(join)
-
-
-_TOP_UNKNOWN = st.sampled_from([b"\x10\x05", b"\x12\x03abc", b"\xba\x06\x03xyz", b"\x0a\x00"])
+def zstd(body: bytes, *, level: int = 3) -> bytes:
+    """A zstd frame that says its size."""
+    return zstandard.ZstdCompressor(level=level).compress(body)

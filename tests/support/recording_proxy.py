@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
 import cramjam
@@ -12,6 +11,7 @@ import zstandard
 from aiohttp import web
 
 from tests.support import prompb
+from tests.support.loopback_server import LoopbackServer
 
 _HOP_HEADERS = {"host", "content-length", "connection", "accept-encoding", "transfer-encoding"}
 
@@ -33,15 +33,19 @@ class Passed:
         return prompb.WriteRequest.FromString(decoded)
 
 
-class RecordingProxy:
+class RecordingProxy(LoopbackServer):
     """Forwards to ``target``; ``passed`` holds everything in order of completion."""
 
     def __init__(self, target: str) -> None:
+        super().__init__()
         self._target = target
         self.passed: list[Passed] = []
-        self.url = ""
-        self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def url(self) -> str:
+        """Where senders write to."""
+        return f"{self.origin}/api/v1/write"
 
     def samples_taken(self) -> int:
         """Float samples in the requests that the relay answered 2xx."""
@@ -52,7 +56,8 @@ class RecordingProxy:
             for series in passed.message().timeseries
         )
 
-    async def _handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.Response:
+        """Pass a request on, and its answer back."""
         assert self._session is not None
         body = await request.read()
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP_HEADERS}
@@ -67,23 +72,13 @@ class RecordingProxy:
         self.passed.append(Passed(dict(request.headers), body, status))
         return web.Response(status=status, body=text)
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
+        """Listen."""
         self._session = aiohttp.ClientSession(auto_decompress=False)
-        app = web.Application(client_max_size=1 << 30)
-        app.router.add_post("/{path:.*}", self._handle)
-        self._runner = web.AppRunner(app, auto_decompress=False, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/api/v1/write"
-        return self
+        await super().open()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._runner is not None
+    async def close(self) -> None:
+        """Close every connection."""
+        await super().close()
         assert self._session is not None
-        await self._runner.cleanup()
         await self._session.close()

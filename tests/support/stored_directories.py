@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import cramjam
-import zstandard
 
 from tests.support import prompb
+from tests.support.exporter_yaml import exporter_yaml
 from tests.support.otlp_server import OtlpServer, Received, Reply
 from tests.support.processes import eventually, free_port, get_json, started
+from tests.support.raw_writes import snappy, zstd
 
 NAMES = ("good", "behind", "increments", "staging")
 ROUNDS = range(1, 10)
@@ -43,30 +43,15 @@ COUNTER, GAUGE, HISTOGRAM = 1, 2, 3
 Point = tuple[str, str, str, int, Any]
 """Name, kind, value of the label ``n``, time in ms, value (of a histogram count, sum, buckets)."""
 
-_EXPORTER = """
-apiVersion: telemetry.datumapis.com/v1alpha1
-kind: Exporter
-metadata:
-  name: {name}
-spec:
-  sources:
-    - name: all
-      metrics: {selector}
-  sinks:
-    - name: endpoint
-      otlp_http:
-        endpoint: "{endpoint}"
-        temporality: {temporality}
-      batch: {{timeout: 10ms}}
-      retry: {{backoff: 50ms}}
-      queue: {{maxAge: 720h}}
----
-"""
-_ALL = "{metricsql: '{__name__=~\"jobs_done|temperature|latency.*\"}'}"
-_STAGING = (
-    "{resourceSelectors: [{namespaceSelector: {matchLabels: {environment: staging}},"
-    ' kinds: [{apiGroups: ["*"], kind: ["*"]}]}]}'
-)
+_ALL = '{__name__=~"jobs_done|temperature|latency.*"}'
+_STAGING = {
+    "resourceSelectors": [
+        {
+            "namespaceSelector": {"matchLabels": {"environment": "staging"}},
+            "kinds": [{"apiGroups": ["*"], "kind": ["*"]}],
+        }
+    ]
+}
 _SETTINGS = """
 exporters: {exporters}
 storage: {{path: data}}
@@ -92,11 +77,14 @@ def configure(directory: Path, urls: Mapping[str, str], *, projects: Iterable[st
         path = directory / f"exporters{project}.yaml"
         path.write_text(
             "".join(
-                _EXPORTER.format(
-                    name=name,
-                    selector=_STAGING if name == "staging" else _ALL,
-                    endpoint=urls[name].removesuffix("/v1/metrics"),
-                    temporality="delta" if name == "increments" else "cumulative",
+                exporter_yaml(
+                    name,
+                    urls[name],
+                    metrics=_STAGING if name == "staging" else _ALL,
+                    otlp_http={"temporality": "delta" if name == "increments" else "cumulative"},
+                    batch={"timeout": "10ms"},
+                    retry={"backoff": "50ms"},
+                    queue={"maxAge": "720h"},
                 )
                 for name in NAMES
             )
@@ -232,11 +220,6 @@ def plain_headers(encoding: str = "snappy", version: int = 1) -> dict[str, str]:
     return {"Content-Encoding": encoding, "Content-Type": kind}
 
 
-def snappy(body: bytes) -> bytes:
-    """A body as Prometheus compresses it."""
-    return bytes(cramjam.snappy.compress_raw(body))
-
-
 def busy(_: Received) -> Reply:
     """The answer of ``behind``."""
     return Reply(503)
@@ -260,8 +243,7 @@ class _Writer:
         if number == ROUNDS[-1]:
             await self.post(snappy(samples2(start_ms, number)), plain_headers(version=2))
         elif number == ROUNDS[-2]:
-            zstd = zstandard.ZstdCompressor().compress(samples(start_ms, number))
-            await self.post(zstd, plain_headers("zstd"))
+            await self.post(zstd(samples(start_ms, number)), plain_headers("zstd"))
         else:
             await self.post(snappy(samples(start_ms, number)), plain_headers())
 

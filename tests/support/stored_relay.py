@@ -10,42 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import cramjam
 
 from relay.app import Relay
 from relay.config.exporter.types import ExporterPath
 from relay.config.settings.settings import Address, Memory, Settings, Shutdown, Storage, Translation
 from relay.storage.log.filesystem import Disk
-from tests.support import prompb
+from tests.support.exporter_yaml import Block, exporter_yaml
 from tests.support.processes import get_json
+from tests.support.raw_writes import HEADERS, T0_MS, join, metadata, snappy, text_series
 
 AT_ONCE = Translation(first_sight_wait_s=0.0)
 """For tests of other things: no family waits at first sight."""
-
-MANIFEST = """
-apiVersion: telemetry.datumapis.com/v1alpha1
-kind: Exporter
-metadata:
-  name: {name}
-spec:
-  sources:
-    - name: all
-      metrics:
-        metricsql: '{query}'
-  sinks:
-    - name: endpoint
-      otlp_http:
-        endpoint: "{endpoint}"
-        timeout: 1s
-      batch:
-        timeout: {timeout}
-        maxSize: {size}
-      retry:
-        backoff: {backoff}
-      queue:
-        maxAge: {age}
----
-"""
 
 
 def manifest(
@@ -57,16 +32,18 @@ def manifest(
     size: int = 500,
     backoff: str = "10ms",
     age: str = "24h",
+    compression: str = "gzip",
+    queue: Block | None = None,
 ) -> str:
     """An Exporter with one sink that sends at once."""
-    return MANIFEST.format(
-        name=name,
-        endpoint=url.removesuffix("/v1/metrics"),
-        query=query,
-        timeout=timeout,
-        size=size,
-        backoff=backoff,
-        age=age,
+    return exporter_yaml(
+        name,
+        url,
+        metrics=query,
+        otlp_http={"timeout": "1s", "compression": compression},
+        batch={"timeout": timeout, "maxSize": size},
+        retry={"backoff": backoff},
+        queue={"maxAge": age, **(queue or {})},
     )
 
 
@@ -117,23 +94,20 @@ def crash_image(data: Path, into: Path) -> Path:
 def body_of(values: range, *, name: str = "numbered", timestamp_ms: int = 0) -> bytes:
     """A snappy WriteRequest with a series for each number, whose sample has it as value and,
     from a fixed start on, as seconds."""
-    message: Any = prompb.WriteRequest()
-    for value in values:
-        entry = message.timeseries.add()
-        entry.labels.add(name="__name__", value=name)
-        entry.labels.add(name="n", value=str(value % 10))
-        at = timestamp_ms or 1_700_000_000_000 + value * 1000
-        entry.samples.add(value=float(value), timestamp=at)
-    return bytes(cramjam.snappy.compress_raw(message.SerializeToString()))
+    return snappy(
+        join(
+            text_series(
+                {"__name__": name, "n": str(value % 10)},
+                (float(value), timestamp_ms or T0_MS + value * 1000),
+            )
+            for value in values
+        )
+    )
 
 
 def metadata_body(family: str) -> bytes:
     """A snappy WriteRequest that says that a family is a counter, and nothing else."""
-    message: Any = prompb.WriteRequest()
-    entry = message.metadata.add()
-    entry.metric_family_name = family
-    entry.type = 1
-    return bytes(cramjam.snappy.compress_raw(message.SerializeToString()))
+    return snappy(metadata(family, 1))
 
 
 class Sender:
@@ -152,9 +126,8 @@ class Sender:
 
     async def post(self, body: bytes) -> int:
         """Send a body; returns the status."""
-        headers = {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"}
         url = f"http://{self.relay.ingest_address}/api/v1/write"
-        async with self._session.post(url, data=body, headers=headers) as response:
+        async with self._session.post(url, data=body, headers=HEADERS) as response:
             await response.read()
             return response.status
 

@@ -11,7 +11,8 @@ from relay.runtime.errors import DecodeError, OverloadedError, TooLargeError
 from tests.support import raw_writes as raw
 from tests.support.bodies_check import read_officially
 from tests.support.engine_rig import NUMBERS, Rig, RigSink
-from tests.support.slow_otlp import Alternatives, Identity, SlowRelay, assert_same
+from tests.support.number_points import Alternatives, Identity, assert_same
+from tests.support.slow_otlp import SlowRelay
 
 PROJECTS = ("red", "blue")
 OWNERS = {str(number).encode(): project for number, project in enumerate(PROJECTS, 1)}

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import aiohttp
-import cramjam
 
-from tests.support import prompb
+from tests.support.raw_writes import HEADERS, join, snappy, text_series
 
 
 def request_body(
     name: str, *, series: int, value: float, timestamp_ms: int, labels: dict[str, str] | None = None
 ) -> bytes:
     """A snappy WriteRequest with one sample for each of ``series`` series of one metric."""
-    request: Any = prompb.WriteRequest()
-    for number in range(series):
-        entry = request.timeseries.add()
-        pairs = {"__name__": name, "instance": "h:1", "job": "api", "n": str(number)}
-        for key, text in sorted({**pairs, **(labels or {})}.items()):
-            entry.labels.add(name=key, value=text)
-        entry.samples.add(value=value, timestamp=timestamp_ms)
-    return bytes(cramjam.snappy.compress_raw(request.SerializeToString()))
+    pairs = {"__name__": name, "instance": "h:1", "job": "api", **(labels or {})}
+    return snappy(
+        join(
+            text_series({"n": str(number), **pairs}, (value, timestamp_ms))
+            for number in range(series)
+        )
+    )
 
 
 class WriteClient:
@@ -52,8 +50,7 @@ class WriteClient:
             timestamp_ms=self._timestamp_ms,
             labels=labels,
         )
-        headers = {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"}
-        async with self._session.post(self._url, data=body, headers=headers) as response:
+        async with self._session.post(self._url, data=body, headers=HEADERS) as response:
             await response.read()
             if response.status // 100 == 2:
                 self.sent += series

@@ -313,6 +313,7 @@ def test_every_alert_has_a_case_in_which_it_fires() -> None:
     assert [rule["alert"] for rule in rules()] == list(TROUBLE)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_alerts_fire_in_trouble_and_only_then(tmp_path: Path) -> None:
     def case(name: str, inputs: list[dict[str, str]]) -> dict[str, Any]:

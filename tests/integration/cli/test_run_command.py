@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from relay.cli import main
+from tests.support.exporter_yaml import exporter_yaml, secret_yaml
 from tests.support.otlp_server import OtlpServer, Received, Reply
 from tests.support.processes import (
     ROOT,
@@ -31,44 +32,14 @@ pytestmark = pytest.mark.slow
 SEED = (ROOT / "tests/data/seed/exporter-mvp.yaml").read_text()
 TOKEN = "glc-0123456789abcdef-secret"
 
-MANIFEST = """
-apiVersion: telemetry.datumapis.com/v1alpha1
-kind: Exporter
-metadata:
-  name: {name}
-spec:
-  sources:
-    - name: all
-      metrics:
-        metricsql: ""
-  sinks:
-    - name: endpoint
-      otlp_http:
-        endpoint: "{endpoint}"
-        authentication:
-          type: bearerToken
-          secretRef:
-            name: token
-            key: token
-      batch:
-        timeout: {timeout}
----
-"""
-
-SECRET = f"""
-apiVersion: v1
-kind: Secret
-metadata:
-  name: token
-stringData:
-  token: {TOKEN}
----
-"""
+SECRET = secret_yaml("token", {"token": TOKEN})
 
 
 def manifest(server: OtlpServer, *, name: str = "all", timeout: str = "100ms") -> str:
-    endpoint = server.url.removesuffix("/v1/metrics")
-    return MANIFEST.format(name=name, endpoint=endpoint, timeout=timeout)
+    access = {"type": "bearerToken", "secretRef": {"name": "token", "key": "token"}}
+    return exporter_yaml(
+        name, server.url, otlp_http={"authentication": access}, batch={"timeout": timeout}
+    )
 
 
 async def test_sigterm_sends_what_is_left_before_it_stops(tmp_path: Path) -> None:

@@ -16,25 +16,18 @@ from relay.app import Relay
 from relay.cli import main
 from relay.config.settings.settings import load_settings
 from relay.sink.reporting.health import STATES
+from tests.support.exporter_yaml import exporter_yaml
 from tests.support.otlp_server import OtlpServer
 from tests.support.write_client import WriteClient
 
-EXPORTER = """
-apiVersion: telemetry.datumapis.com/v1alpha1
-kind: Exporter
-metadata: {{name: everything, namespace: default}}
-spec:
-  sources:
-    - name: gateways
-      metrics:
-        resourceSelectors:
-          - namespaceSelector: {{matchLabels: {{environment: production}}}}
-            kinds: [{{apiGroups: [gateway.networking.k8s.io], resources: [gateways]}}]
-  sinks:
-    - name: endpoint
-      otlp_http: {{endpoint: "{endpoint}", compression: none}}
-      batch: {{timeout: 20ms}}
-"""
+GATEWAYS_IN_PRODUCTION = {
+    "resourceSelectors": [
+        {
+            "namespaceSelector": {"matchLabels": {"environment": "production"}},
+            "kinds": [{"apiGroups": ["gateway.networking.k8s.io"], "resources": ["gateways"]}],
+        }
+    ]
+}
 NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {environment: %s}}\n"
 SETTINGS = """
 listen: 127.0.0.1:0
@@ -78,8 +71,16 @@ class Platform:
 async def platform(tmp_path: Path) -> AsyncIterator[Platform]:
     async with OtlpServer() as acme, OtlpServer() as globex:
         for name, server in (("acme", acme), ("globex", globex)):
-            endpoint = server.url.removesuffix("/v1/metrics")
-            (tmp_path / f"{name}.yaml").write_text(EXPORTER.format(endpoint=endpoint))
+            text = exporter_yaml(
+                "everything",
+                server.url,
+                namespace="default",
+                source="gateways",
+                metrics=GATEWAYS_IN_PRODUCTION,
+                otlp_http={"compression": "none"},
+                batch={"timeout": "20ms"},
+            )
+            (tmp_path / f"{name}.yaml").write_text(text)
         (tmp_path / "namespaces.yaml").write_text(NAMESPACE % "production")
         (tmp_path / "relay.yaml").write_text(SETTINGS)
         relay = Relay(load_settings(tmp_path / "relay.yaml"))

@@ -18,7 +18,9 @@ import pytest
 from relay.app import Relay
 from relay.config.exporter.types import ExporterPath
 from relay.config.settings.settings import Address, Settings, Shutdown
-from tests.support.otlp_server import Behaviour, HostileServer, OtlpServer, never_answer
+from tests.support.exporter_yaml import exporter_yaml
+from tests.support.hostile_server import Behaviour, HostileServer, never_answer
+from tests.support.otlp_server import OtlpServer
 from tests.support.processes import eventually, free_port
 from tests.support.stored_relay import AT_ONCE
 from tests.support.write_client import WriteClient
@@ -27,32 +29,6 @@ ROUNDS = 3
 REQUESTS = 30
 SERIES = 250
 POINTS = REQUESTS * SERIES
-
-MANIFEST = """
-apiVersion: telemetry.datumapis.com/v1alpha1
-kind: Exporter
-metadata:
-  name: {name}
-spec:
-  sources:
-    - name: requests
-      metrics:
-        metricsql: 'requests_total'
-  sinks:
-    - name: endpoint
-      otlp_http:
-        endpoint: "{endpoint}"
-        timeout: 300ms
-        compression: none
-      batch:
-        timeout: 50ms
-        maxSize: 500
-      retry:
-        backoff: 100ms
-      queue:
-        maxBytes: {queue}
----
-"""
 
 
 @dataclass
@@ -71,7 +47,15 @@ async def running(directory: Path, endpoints: dict[str, tuple[str, str]]) -> Asy
     manifests = directory / f"exporters-{len(endpoints)}.yaml"
     manifests.write_text(
         "".join(
-            MANIFEST.format(name=name, endpoint=endpoint.removesuffix("/v1/metrics"), queue=queue)
+            exporter_yaml(
+                name,
+                endpoint,
+                metrics="requests_total",
+                otlp_http={"timeout": "300ms", "compression": "none"},
+                batch={"timeout": "50ms", "maxSize": 500},
+                retry={"backoff": "100ms"},
+                queue={"maxBytes": queue},
+            )
             for name, (endpoint, queue) in endpoints.items()
         )
     )

@@ -15,24 +15,13 @@ import pytest
 from relay.app import Relay
 from relay.config.exporter.types import ExporterPath
 from relay.config.settings.settings import Address, Settings, Shutdown, Storage, Watch
+from tests.support.exporter_yaml import Block, exporter_yaml
 from tests.support.otlp_server import OtlpServer, Received, Reply
 from tests.support.processes import eventually
 from tests.support.stored_relay import AT_ONCE
 from tests.support.write_client import WriteClient
 
-MANIFEST = """\
-apiVersion: telemetry.datumapis.com/v1alpha1
-kind: Exporter
-metadata: {{name: {name}}}
-spec:
-  sources:
-    - {{name: all, metrics: {{metricsql: '{query}'}}}}
-  sinks:
-    - name: s
-      otlp_http: {{endpoint: "{endpoint}", compression: none{access}}}
-      batch: {{timeout: {timeout}, maxSize: 10000}}
-"""
-ACCESS = ", authentication: {type: bearerToken, secretRef: {name: credentials}}"
+ACCESS = {"authentication": {"type": "bearerToken", "secretRef": {"name": "credentials"}}}
 
 
 class Directory:
@@ -45,10 +34,17 @@ class Directory:
         self.secrets.mkdir()
         self._endpoint = endpoint
 
-    def write(self, name: str, query: str = "", *, timeout: str = "50ms", access: str = "") -> None:
+    def write(
+        self, name: str, query: str = "", *, timeout: str = "50ms", access: Block | None = None
+    ) -> None:
         """An exporter, new or in place of the one of its name, by an atomic rename."""
-        text = MANIFEST.format(
-            name=name, query=query, endpoint=self._endpoint, timeout=timeout, access=access
+        text = exporter_yaml(
+            name,
+            self._endpoint,
+            metrics=query,
+            sink="s",
+            otlp_http={"compression": "none", **(access or {})},
+            batch={"timeout": timeout, "maxSize": 10_000},
         )
         fresh = self.path / f".{name}"
         fresh.write_text(text)

@@ -52,14 +52,6 @@ def edit(directory: Path, *manifests: str) -> None:
     (directory / "exporters.yaml").write_text("".join(manifests))
 
 
-def uncompressed(text: str) -> str:
-    return text.replace("otlp_http:\n", "otlp_http:\n        compression: none\n")
-
-
-def with_queue(text: str, line: str) -> str:
-    return text.replace("queue:\n", f"queue:\n        {line}\n")
-
-
 def orphans_of(relay: Relay) -> dict[str, Any]:
     """What the status says of orphans."""
     return dict(relay.status()["storage"]["queues"]["orphans"])  # type: ignore[index]
@@ -290,7 +282,9 @@ async def test_a_manifest_that_is_away_costs_nothing(tmp_path: Path) -> None:
 
 async def test_orphans_give_way_before_any_sink_that_runs(tmp_path: Path) -> None:
     keep = manifest("kept", unreachable())
-    gone = [uncompressed(manifest(name, unreachable(), size=5000)) for name in ("gone", "later")]
+    gone = [
+        manifest(name, unreachable(), size=5000, compression="none") for name in ("gone", "later")
+    ]
     relay = made(tmp_path, *gone, keep)
     async with running(relay) as sender:
         for _ in range(12):
@@ -323,7 +317,9 @@ async def test_orphans_give_way_before_any_sink_that_runs(tmp_path: Path) -> Non
 
 
 async def test_less_room_than_before_costs_every_sink_its_share(tmp_path: Path) -> None:
-    sinks = [uncompressed(manifest(name, unreachable(), size=2000)) for name in ("a", "b", "c")]
+    sinks = [
+        manifest(name, unreachable(), size=2000, compression="none") for name in ("a", "b", "c")
+    ]
     relay = made(tmp_path, *sinks)
     async with running(relay) as sender:
         for _ in range(30):
@@ -438,7 +434,7 @@ async def test_the_queue_of_a_sink_that_was_deleted_meanwhile_is_kept_for_its_ti
 
 @pytest.mark.slow
 async def test_one_dead_endpoint_cannot_eat_the_others_disk(tmp_path: Path) -> None:
-    hog = uncompressed(manifest("hog", unreachable(), query="big"))
+    hog = manifest("hog", unreachable(), query="big", compression="none")
     small = manifest("small", unreachable(), query="numbered")
     relay = made(tmp_path, hog, small, storage_bytes_max=2 << 20)
     async with running(relay) as sender:
@@ -463,7 +459,7 @@ async def test_one_dead_endpoint_cannot_eat_the_others_disk(tmp_path: Path) -> N
 
 async def test_one_dead_endpoint_cannot_eat_the_others_memory(tmp_path: Path) -> None:
     """Without a disk, and without anybody being turned away."""
-    hog = uncompressed(manifest("hog", unreachable(), query="big"))
+    hog = manifest("hog", unreachable(), query="big", compression="none")
     small = manifest("small", unreachable(), query="numbered")
     relay = made(tmp_path, hog, small, stored=False, memory_bytes_max=1 << 20)
     async with running(relay) as sender:
@@ -487,7 +483,7 @@ async def test_one_dead_endpoint_cannot_eat_the_others_memory(tmp_path: Path) ->
 async def test_a_sink_that_makes_senders_wait_keeps_its_place_and_its_queue(
     tmp_path: Path,
 ) -> None:
-    blocking = with_queue(manifest("a", unreachable()), "overflow: block")
+    blocking = manifest("a", unreachable(), queue={"overflow": "block"})
     relay = made(tmp_path, blocking, stored=False)
     async with running(relay) as sender:
         await sender.send()
@@ -504,8 +500,8 @@ async def test_a_full_sink_that_makes_senders_wait_still_does_after_an_edit(
     tmp_path: Path,
 ) -> None:
     def blocking(age: str) -> str:
-        text = manifest("a", unreachable(), age=age)
-        return with_queue(with_queue(text, "overflow: block"), "maxBytes: 64KiB")
+        queue = {"overflow": "block", "maxBytes": "64KiB"}
+        return manifest("a", unreachable(), age=age, queue=queue)
 
     relay = made(tmp_path, blocking("24h"), stored=False)
     async with running(relay) as sender:
@@ -548,8 +544,8 @@ async def test_early_warning_is_on_every_page(tmp_path: Path) -> None:
 
 
 async def test_what_drop_newest_dropped_is_not_counted_again_after_a_crash(tmp_path: Path) -> None:
-    text = uncompressed(manifest("a", unreachable(), size=1000))
-    text = with_queue(with_queue(text, "overflow: dropNewest"), "maxBytes: 64KiB")
+    queue = {"overflow": "dropNewest", "maxBytes": "64KiB"}
+    text = manifest("a", unreachable(), size=1000, compression="none", queue=queue)
     relay = made(tmp_path, text)
     async with running(relay) as sender:
         for _ in range(20):
@@ -580,8 +576,9 @@ async def test_what_drop_newest_dropped_is_not_counted_again_after_a_crash(tmp_p
 
 @pytest.mark.parametrize("restart", [True, False])
 async def test_a_smaller_queue_is_smaller_at_once(tmp_path: Path, restart: bool) -> None:
-    text = uncompressed(manifest("a", unreachable(), size=1000))
-    smaller = with_queue(text, "maxBytes: 128KiB")
+    url = unreachable()
+    text = manifest("a", url, size=1000, compression="none")
+    smaller = manifest("a", url, size=1000, compression="none", queue={"maxBytes": "128KiB"})
     relay = made(tmp_path, text)
     async with running(relay) as sender:
         for _ in range(20):

@@ -7,33 +7,32 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import cramjam
 
+from tests.support.exporter_yaml import exporter_yaml
 from tests.support.otlp_server import OtlpServer
 from tests.support.processes import eventually, get_json, get_metrics, relay
+from tests.support.raw_writes import HEADERS, snappy
 from tests.support.sample_writes import T0_MS, write
 
-EXPORTER = """
-apiVersion: telemetry.datumapis.com/v1alpha1
-kind: Exporter
-metadata: {{name: {name}, namespace: default}}
-spec:
-  sources: [{{name: all, metrics: {{metricsql: '{query}'}}}}]
-  sinks:
-    - name: endpoint
-      otlp_http: {{endpoint: "{endpoint}", temporality: {temporality}}}
-      batch: {{timeout: 20ms}}
-"""
 BROKEN = ('h_bucket{le="1"} 2.5', 'h_bucket{le="+Inf"} 3', "h_sum 1", "h_count 3")
 GOOD = ("up 1", "c_total 5")
 
 
+def exporter(name: str, query: str, url: str, *, temporality: str) -> str:
+    return exporter_yaml(
+        name,
+        url,
+        namespace="default",
+        metrics=query,
+        otlp_http={"temporality": temporality},
+        batch={"timeout": "20ms"},
+    )
+
+
 async def send(url: str, body: bytes, *, status: int = 204) -> None:
-    headers = {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"}
-    data = bytes(cramjam.snappy.compress_raw(body))
     async with (
         aiohttp.ClientSession() as session,
-        session.post(url, data=data, headers=headers) as response,
+        session.post(url, data=snappy(body), headers=HEADERS) as response,
     ):
         assert response.status == status, await response.text()
 
@@ -58,12 +57,10 @@ def unexported(status: dict[str, Any], exporter: str) -> dict[tuple[str, str], i
 
 async def test_it_is_told_everywhere(tmp_path: Path) -> None:
     async with OtlpServer() as endpoint:
-        url = endpoint.url.removesuffix("/v1/metrics")
         manifests = tmp_path / "exporters.yaml"
         manifests.write_text(
-            EXPORTER.format(name="x", query="{}", endpoint=url, temporality="cumulative")
-            + "---"
-            + EXPORTER.format(name="y", query='{job=""}', endpoint=url, temporality="delta")
+            exporter("x", "{}", endpoint.url, temporality="cumulative")
+            + exporter("y", '{job=""}', endpoint.url, temporality="delta")
         )
         async with relay(tmp_path, "--exporters", str(manifests)) as (_, ingest, admin):
             for second in range(2):

@@ -29,9 +29,8 @@ from tests.support.ingest_server import (
     Taker,
     eventually,
     running,
-    snappy,
-    zstd,
 )
+from tests.support.raw_writes import snappy, zstd
 
 
 async def _chunks(*chunks: bytes) -> AsyncIterator[bytes]:

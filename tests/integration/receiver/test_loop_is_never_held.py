@@ -13,6 +13,7 @@ import aiohttp
 import cramjam
 import pytest
 
+from tests.support.exporter_yaml import exporter_of
 from tests.support.hostile_bodies import NOW_MS, SHAPES, Shape, field, labels, sample
 from tests.support.processes import relay
 
@@ -23,28 +24,33 @@ ATTEMPTS = 4
 IDLE_S = 0.3
 """How long an idle relay is asked first: what it waits then is the machine's doing."""
 
-EXPORTERS = """
-apiVersion: telemetry.datumapis.com/v1alpha1
-kind: Exporter
-metadata: {name: all}
-spec:
-  sources:
-    - {name: all, metrics: {metricsql: '{__name__!=""}'}}
-    - {name: patterns, metrics: {metricsql: '{pod=~".*(a?b?){300}c"}'}}
-    - {name: more-patterns, metrics: {metricsql: '{pod=~".*a.{200}"}'}}
-  sinks:
-    - {name: everything, otlp_http: {endpoint: "http://127.0.0.1:9"}}
-    - {name: some, sources: [patterns], otlp_http: {endpoint: "http://127.0.0.1:9"}}
-"""
+
+def exporters(name: str = "all") -> str:
+    """An Exporter that takes everything, and asks two expensive expressions besides."""
+    patterns = {
+        "all": '{__name__!=""}',
+        "patterns": '{pod=~".*(a?b?){300}c"}',
+        "more-patterns": '{pod=~".*a.{200}"}',
+    }
+    target = {"endpoint": "http://127.0.0.1:9"}
+    return exporter_of(
+        name,
+        [{"name": source, "metrics": {"metricsql": one}} for source, one in patterns.items()],
+        [
+            {"name": "everything", "otlp_http": target},
+            {"name": "some", "sources": ["patterns"], "otlp_http": target},
+        ],
+    )
+
 
 Send = Callable[[], Awaitable[object]]
 
 
 @asynccontextmanager
-async def running(directory: Path, text: str = EXPORTERS) -> AsyncIterator[tuple[str, str]]:
+async def running(directory: Path, text: str = "") -> AsyncIterator[tuple[str, str]]:
     """A relay with an exporter that takes everything; gives its two URLs."""
     manifest = directory / "exporters.yaml"
-    manifest.write_text(text)
+    manifest.write_text(text or exporters())
     async with relay(directory, "--exporters", str(manifest)) as (_, url, admin):
         yield url, admin
 
@@ -147,9 +153,7 @@ async def test_selectors(count: int, chars: int, tmp_path: Path) -> None:
 
 def many_exporters(count: int) -> str:
     """Exporters that each say why they do not take a series."""
-    return "\n---\n".join(
-        EXPORTERS.replace("{name: all}", f"{{name: all-{n}}}", 1) for n in range(count)
-    )
+    return "\n---\n".join(exporters(f"all-{n}") for n in range(count))
 
 
 async def test_admin_requests(tmp_path: Path) -> None:

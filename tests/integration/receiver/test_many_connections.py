@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
-import cramjam
 
 from tests.support.processes import relay
+from tests.support.raw_writes import snappy
 
 IDLE = 1_100
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
@@ -23,7 +23,7 @@ async def test_idle_connections_with_few_descriptors(tmp_path: Path) -> None:
     assert hard == resource.RLIM_INFINITY or hard >= needed, "the test needs as many itself"
     if soft != resource.RLIM_INFINITY and soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-    body = bytes(cramjam.snappy.compress_raw(b""))
+    body = snappy(b"")
     async with AsyncExitStack() as stack:
         process, url, admin = await stack.enter_async_context(
             relay(tmp_path, "--data", str(tmp_path / "data"), nofile=1024)

@@ -8,37 +8,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import aiohttp
-import cramjam
 
 from relay.app import Relay
 from relay.config.exporter.types import ExporterPath
 from relay.config.settings.settings import Address, Settings, Shutdown
 from tests.support.any_points import AnyPoint, read_points
+from tests.support.exporter_yaml import exporter_yaml
 from tests.support.otlp_server import OtlpServer
 from tests.support.prompb import WriteRequest
+from tests.support.raw_writes import HEADERS, snappy
 from tests.support.stored_relay import AT_ONCE
 from tests.support.symbolic import T0_MS, Request2, native
 
 V2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request"
 V1 = "application/x-protobuf;proto=prometheus.WriteRequest"
-MANIFEST = """
-apiVersion: telemetry.datumapis.com/v1alpha1
-kind: Exporter
-metadata:
-  name: all
-spec:
-  sources:
-    - name: all
-      metrics:
-        metricsql: '{{}}'
-  sinks:
-    - name: endpoint
-      otlp_http:
-        endpoint: "{endpoint}"
-        compression: none
-      batch:
-        timeout: 50ms
-"""
 
 
 class Reply(NamedTuple):
@@ -62,8 +45,8 @@ class Sender:
         address = self.relay.ingest_address
         async with self._session.post(
             f"http://{address.host}:{address.port}/api/v1/write",
-            data=bytes(cramjam.snappy.compress_raw(body)),
-            headers={"Content-Encoding": "snappy", "Content-Type": content_type},
+            data=snappy(body),
+            headers={**HEADERS, "Content-Type": content_type},
         ) as response:
             prefix = "X-Prometheus-Remote-Write"
             names = [f"{prefix}-{what}-Written" for what in ("Samples", "Histograms", "Exemplars")]
@@ -85,7 +68,14 @@ async def running(directory: Path) -> AsyncIterator[Sender]:
     """A relay that exports everything to one endpoint."""
     async with OtlpServer() as server, aiohttp.ClientSession() as session:
         manifest = directory / "exporter.yaml"
-        manifest.write_text(MANIFEST.format(endpoint=server.url.removesuffix("/v1/metrics")))
+        text = exporter_yaml(
+            "all",
+            server.url,
+            metrics="{}",
+            otlp_http={"compression": "none"},
+            batch={"timeout": "50ms"},
+        )
+        manifest.write_text(text)
         relay = Relay(
             Settings(
                 translation=AT_ONCE,

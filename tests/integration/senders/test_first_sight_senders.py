@@ -11,30 +11,12 @@ import pytest
 
 from bench import newest
 from tests.support.any_points import AnyPoint, read_points
+from tests.support.exporter_yaml import exporter_yaml
 from tests.support.otlp_server import OtlpServer
 from tests.support.processes import binary, eventually, free_port, get_json, relay, started
 from tests.support.recording_proxy import RecordingProxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.real]
-
-EXPORTER = """
-apiVersion: telemetry.datumapis.com/v1alpha1
-kind: Exporter
-metadata:
-  name: everything
-spec:
-  sources:
-    - name: everything
-      metrics:
-        metricsql: '{{}}'
-  sinks:
-    - name: collector
-      otlp_http:
-        endpoint: "{endpoint}"
-      batch:
-        timeout: 200ms
-        maxSize: 500
-"""
 
 PROMETHEUS = """
 global: {{scrape_interval: 1s, scrape_timeout: 1s}}
@@ -70,7 +52,8 @@ class _Setup:
     async def enter(self, stack: AsyncExitStack) -> None:
         server = await stack.enter_async_context(self.server)
         manifests = self.directory / "exporters.yaml"
-        manifests.write_text(EXPORTER.format(endpoint=server.url.removesuffix("/v1/metrics")))
+        batch = {"timeout": "200ms", "maxSize": 500}
+        manifests.write_text(exporter_yaml("everything", server.url, metrics="{}", batch=batch))
         _, url, self.admin = await stack.enter_async_context(
             relay(self.directory, "--exporters", str(manifests))
         )

@@ -18,23 +18,13 @@ from urllib.parse import quote
 import pytest
 
 from tests.support.any_points import AnyPoint, bits, read_points
+from tests.support.exporter_yaml import exporter_yaml
 from tests.support.otlp_server import OtlpServer
 from tests.support.processes import binary, eventually, free_port, get_json, relay, started
 from tests.support.recording_proxy import RecordingProxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.real]
 
-EXPORTER = """
-apiVersion: telemetry.datumapis.com/v1alpha1
-kind: Exporter
-metadata: {{name: everything}}
-spec:
-  sources: [{{name: everything, metrics: {{metricsql: ""}}}}]
-  sinks:
-    - name: collector
-      otlp_http: {{endpoint: "{endpoint}"}}
-      batch: {{timeout: 200ms, maxSize: 500}}
-"""
 SECONDS_MIN = 6
 
 Key = tuple[str, tuple[tuple[str, str], ...], int]
@@ -158,7 +148,8 @@ async def test_every_classic_histogram_arrives_as_one(
             directory = tmp_path / f"relay{number}"
             directory.mkdir()
             manifest = directory / "exporter.yaml"
-            manifest.write_text(EXPORTER.format(endpoint=receiver.url.removesuffix("/v1/metrics")))
+            batch = {"timeout": "200ms", "maxSize": 500}
+            manifest.write_text(exporter_yaml("everything", receiver.url, batch=batch))
             _, url, admin = await stack.enter_async_context(
                 relay(directory, "--exporters", str(manifest))
             )

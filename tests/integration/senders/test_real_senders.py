@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.exporter_yaml import exporter_yaml
+from tests.support.number_points import Point, assert_same, flatten
 from tests.support.otlp_server import OtlpServer
 from tests.support.processes import (
     Process,
@@ -28,48 +30,26 @@ from tests.support.processes import (
 from tests.support.prompb import RawWriteRequest
 from tests.support.recording_proxy import RecordingProxy
 from tests.support.slow_families import assembled_names, numbers_only
-from tests.support.slow_otlp import Point, SlowRelay, assert_same, flatten
+from tests.support.slow_otlp import SlowRelay
 
 pytestmark = [pytest.mark.slow, pytest.mark.real]
 
 SAMPLES_MIN = 2_000
 
-EXPORTER = """
-apiVersion: telemetry.datumapis.com/v1alpha1
-kind: Exporter
-metadata:
-  name: everything
-spec:
-  sources:
-    - name: everything
-      metrics:
-        metricsql: ""
-  sinks:
-    - name: collector
-      otlp_http:
-        endpoint: "{endpoint}"
-      batch:
-        timeout: 200ms
-        maxSize: 500
----
-apiVersion: telemetry.datumapis.com/v1alpha1
-kind: Exporter
-metadata:
-  name: filesystems
-spec:
-  sources:
-    - name: filesystems
-      metrics:
-        metricsql: |
-          {{job=“node/exporter”, __name__=~”node_(cpu|network)_.*”, __name__!~".*_info"}}
-  sinks:
-    - name: collector
-      otlp_http:
-        endpoint: "{other}"
-      batch:
-        timeout: 200ms
-        maxSize: 100
-"""
+# With typographic quotes, as text gets them on its way through a word processor.
+FILESYSTEMS = '{job=“node/exporter”, __name__=~”node_(cpu|network)_.*”, __name__!~".*_info"}\n'
+
+
+def exporters(everything: str, filesystems: str) -> str:
+    """Two Exporters, to an endpoint each."""
+    return exporter_yaml(
+        "everything", everything, batch={"timeout": "200ms", "maxSize": 500}
+    ) + exporter_yaml(
+        "filesystems",
+        filesystems,
+        metrics=FILESYSTEMS,
+        batch={"timeout": "200ms", "maxSize": 100},
+    )
 
 
 def _scrape_config(directory: Path, targets: dict[str, int], remote_write: str = "") -> Path:
@@ -97,12 +77,7 @@ class _Setup:
         everything = await stack.enter_async_context(self.everything)
         filesystems = await stack.enter_async_context(self.filesystems)
         manifests = self.directory / "exporters.yaml"
-        manifests.write_text(
-            EXPORTER.format(
-                endpoint=everything.url.removesuffix("/v1/metrics"),
-                other=filesystems.url.removesuffix("/v1/metrics"),
-            )
-        )
+        manifests.write_text(exporters(everything.url, filesystems.url))
         self.process: Process
         self.process, url, self.admin = await stack.enter_async_context(
             relay(self.directory, *at_once(self.directory), "--exporters", str(manifests))
@@ -328,8 +303,7 @@ async def test_a_restart_loses_nothing_that_was_acknowledged(tmp_path: Path) -> 
     async with AsyncExitStack() as stack:
         receiver = await stack.enter_async_context(OtlpServer())
         manifests = tmp_path / "exporters.yaml"
-        endpoint = receiver.url.removesuffix("/v1/metrics")
-        manifests.write_text(EXPORTER.format(endpoint=endpoint, other=endpoint))
+        manifests.write_text(exporters(receiver.url, receiver.url))
         proxy = await stack.enter_async_context(
             RecordingProxy(f"http://127.0.0.1:{port}/api/v1/write")
         )

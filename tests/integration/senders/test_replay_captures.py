@@ -15,9 +15,10 @@ import pytest
 
 from relay.codec.compression import content_encoding, decompress
 from tests.support.engine_rig import NUMBERS, Rig, RigSink
+from tests.support.number_points import NO_RECORDED_VALUE, assert_same
 from tests.support.paths import DATA
 from tests.support.prompb import RawWriteRequest
-from tests.support.slow_otlp import NO_RECORDED_VALUE, Derived, SlowRelay, assert_same
+from tests.support.slow_otlp import Derived, SlowRelay
 
 CAPTURES = DATA / "remote_write"
 SENDERS = ["vmagent-zstd", "vmagent-snappy", "prometheus-v1"]

@@ -28,7 +28,8 @@ from relay.storage.log.filesystem import Disk
 from tests.support.batches import sealed_batch
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.holds import Holds
-from tests.support.otlp_server import HostileServer, OtlpServer, Received, Reply, never_answer
+from tests.support.hostile_server import HostileServer, never_answer
+from tests.support.otlp_server import OtlpServer, Received, Reply
 from tests.support.processes import free_port
 
 OWNER = Owner("ns/name", "out")

@@ -23,11 +23,9 @@ from relay.sink.http.resolver import ThreadedResolver
 from relay.sink.http.response import Failure, HttpResponse
 from relay.sink.http.tls import TlsMaterial, build_context, read_material
 from relay.sink.retry.classify import Retry, classify_failure
-from tests.support.otlp_server import (
+from tests.support.hostile_server import (
     Behaviour,
     HostileServer,
-    OtlpServer,
-    Reply,
     answer_as_grpc,
     answer_early,
     answer_endless_chunk_extension,
@@ -46,6 +44,7 @@ from tests.support.otlp_server import (
     reset_inside_body,
     take_unread,
 )
+from tests.support.otlp_server import OtlpServer, Reply
 
 
 class FakeResolver(AbstractResolver):

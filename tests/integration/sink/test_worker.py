@@ -38,19 +38,16 @@ from relay.sink.steps import Now, Sleep
 from relay.sink.worker import SinkWorker
 from tests.support.batches import sealed_batch
 from tests.support.holds import Holds
-from tests.support.otlp_server import (
+from tests.support.hostile_server import (
     HostileServer,
-    OtlpServer,
-    Received,
-    Reply,
     answer_garbage,
     answer_without_end,
     disconnect,
     never_answer,
-    partial_success,
     redirect_to,
     reset_inside_body,
 )
+from tests.support.otlp_server import OtlpServer, Received, Reply, partial_success
 
 BACKOFF_S = 0.01
 TOKEN = Authentication("bearerToken", SecretRef("s", "token"))

@@ -23,6 +23,7 @@ from tests.support.faulty_disk import FaultyDisk
 from tests.support.ingest_server import eventually
 from tests.support.otlp_server import OtlpServer, Received, Reply
 from tests.support.processes import free_port
+from tests.support.raw_writes import HEADERS
 from tests.support.stored_relay import AT_ONCE, body_of, crash_image, made, manifest, running
 
 
@@ -182,12 +183,11 @@ async def test_giving_up_is_the_exit_status(
     )
     serving = asyncio.ensure_future(main.serve(settings))
     url = f"http://{settings.listen}/api/v1/write"
-    headers = {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"}
     async with aiohttp.ClientSession() as session:
 
         async def send() -> bool:
             with contextlib.suppress(aiohttp.ClientConnectionError):
-                async with session.post(url, data=body_of(range(10)), headers=headers) as response:
+                async with session.post(url, data=body_of(range(10)), headers=HEADERS) as response:
                     return response.status == 204
             return False
 

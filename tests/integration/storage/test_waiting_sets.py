@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import cramjam
 import pytest
 
 from tests.support.any_points import AnyPoint, read_points
 from tests.support.ingest_server import eventually
 from tests.support.otlp_server import OtlpServer, Received, Reply
+from tests.support.raw_writes import snappy
 from tests.support.sample_writes import T0_MS, histogram, write
 from tests.support.stored_relay import Sender, crash_image, made, manifest, running
 
@@ -25,7 +25,7 @@ def busy(_: Received) -> Reply:
 
 def body(lines: Sequence[str], *, at_ms: int = T0_MS) -> bytes:
     """A snappy request that says that ``h`` is a histogram, too."""
-    return bytes(cramjam.snappy.compress_raw(write(*lines, at_ms=at_ms, types={"h": "histogram"})))
+    return snappy(write(*lines, at_ms=at_ms, types={"h": "histogram"}))
 
 
 def points(server: OtlpServer) -> list[AnyPoint]:

@@ -14,6 +14,7 @@ from relay.codec.remote_write.label_intern import label_field
 from relay.codec.remote_write.label_parser import LabelParser, SeriesLabels
 from relay.codec.remote_write.v1 import SeriesFault, parse_labels
 from relay.runtime.errors import DecodeError
+from tests.support import any_writes
 from tests.support import raw_writes as raw
 
 LIMITS = {"labels_max": 5, "bytes_max": 300}
@@ -71,7 +72,7 @@ def test_it_agrees_with_the_careful_decoder(keys: list[bytes], data: st.DataObje
             assert outcome(lambda key: checked(reader, key), bytes_) == outcome(careful, bytes_)
 
 
-@given(raw.raw_labels())
+@given(any_writes.raw_labels())
 def test_known_fields_do_not_hide_a_fault(pairs: list[tuple[bytes, bytes]]) -> None:
     reader = LabelParser(**LIMITS)
     for pair in pairs:

@@ -21,15 +21,15 @@ from relay.codec.otlp.metrics import (
     stale_prefix,
 )
 from relay.codec.otlp.point_buffer import PointBuffer
-from tests.support.slow_otlp import (
+from tests.support.number_points import (
     NO_RECORDED_VALUE,
-    TIME_MS_MAX,
     Identity,
     Pairs,
     Point,
     assert_same,
     decode,
 )
+from tests.support.slow_otlp import TIME_MS_MAX
 
 TEXT = st.text(max_size=6) | st.sampled_from([126, 127, 128, 16384]).map("v".__mul__)
 KEYS = st.text(min_size=1, max_size=6)

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from relay.pipeline.limits import Limits
 from relay.runtime.errors import DecodeError, TooLargeError
+from tests.support import any_writes
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import NUMBERS, Rig, RigSink, named
+from tests.support.number_points import assert_same, decode
 from tests.support.prompb import RawWriteRequest
-from tests.support.slow_otlp import SlowRelay, assert_same, decode
+from tests.support.slow_otlp import SlowRelay
 
 UP = [(b"__name__", b"up"), (b"job", b"api")]
 TOTAL = [(b"__name__", b"a_total"), (b"job", b"api"), (b"code", b"200")]
@@ -173,7 +175,7 @@ BAD_ENDS = st.sampled_from(
 )
 
 
-@given(st.lists(st.tuples(raw.raw_requests(with_metadata=False), BAD_ENDS), max_size=5))
+@given(st.lists(st.tuples(any_writes.raw_requests(with_metadata=False), BAD_ENDS), max_size=5))
 def test_good_starts_with_bad_ends(requests: list[tuple[bytes, bytes]]) -> None:
     """Whatever was taken in before the fault was found is given back: seals, runs and counts."""
     rig = prepared()
@@ -183,7 +185,7 @@ def test_good_starts_with_bad_ends(requests: list[tuple[bytes, bytes]]) -> None:
     assert_goes_on_right(rig)
 
 
-@given(st.lists(st.tuples(raw.raw_requests(with_metadata=False), BAD_ENDS), max_size=4))
+@given(st.lists(st.tuples(any_writes.raw_requests(with_metadata=False), BAD_ENDS), max_size=4))
 def test_refusals_between_good_requests(requests: list[tuple[bytes, bytes]]) -> None:
     """The stream that comes out is that of the good requests alone."""
     rig, oracle = Rig(), SlowRelay()
@@ -199,7 +201,7 @@ def test_refusals_between_good_requests(requests: list[tuple[bytes, bytes]]) -> 
     assert_same(expected, sink.points())
 
 
-@given(st.binary(max_size=60) | raw.raw_requests().map(lambda body: body[:-1]))
+@given(st.binary(max_size=60) | any_writes.raw_requests().map(lambda body: body[:-1]))
 def test_arbitrary_bytes_are_refused_cleanly_or_come_out_as_valid_otlp(body: bytes) -> None:
     rig = prepared()
     if not refuse(rig, body):

@@ -103,6 +103,7 @@ def assert_pauses(body: bytes, protocol: WriteProtocol, what: str) -> None:
     raise AssertionError(f"{what}: {min(gaps) * 1000:.0f} ms without a pause")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
 def test_known_shapes(name: str) -> None:
     shape = SHAPES[name]

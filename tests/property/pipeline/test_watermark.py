@@ -23,7 +23,7 @@ from relay.pipeline.limits import Limits
 from relay.runtime.errors import DecodeError
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import Rig, RigSink, named
-from tests.support.slow_otlp import Point, decode
+from tests.support.number_points import Point, decode
 
 _STEPS = settings(max_examples=30, stateful_step_count=30)
 

@@ -11,7 +11,6 @@ import cramjam
 import pytest
 import zstandard
 
-from bench import prompb
 from bench.dataset import (
     BOUNDS,
     HISTOGRAM,
@@ -25,6 +24,7 @@ from bench.dataset import (
 )
 from bench.labels import MARKER, LabelSet, exporter_of, is_wanted, labels_of
 from bench.workload import WORKLOADS
+from tests.support import prompb
 
 START_MS = 1_790_000_000_000
 
@@ -49,7 +49,7 @@ def body_of(dataset: Dataset, request: Request) -> bytes:
 def samples_of(dataset: Dataset, request: Request) -> Sent:
     body = body_of(dataset, request)
     if dataset.shape.protocol == "2.0":
-        message = prompb.Request2.FromString(body)
+        message = prompb.RequestV2.FromString(body)
         assert message.symbols[0] == ""
         assert len(set(message.symbols)) == len(message.symbols)
         texts = message.symbols
@@ -88,7 +88,7 @@ def test_requests_decode_to_what_the_data_set_says(
 
 def test_labels_are_sorted_and_symbols_come_in_order_of_appearance(tmp_path: Path) -> None:
     dataset = made(tmp_path, protocol="2.0", label_set="large")
-    message = prompb.Request2.FromString(body_of(dataset, dataset.requests[0]))
+    message = prompb.RequestV2.FromString(body_of(dataset, dataset.requests[0]))
     seen = [0]
     for series in message.timeseries:
         names = [message.symbols[n] for n in series.labels_refs[::2]]

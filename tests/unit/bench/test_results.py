@@ -241,6 +241,7 @@ def test_a_scrape_that_fails_is_not_swallowed(metrics_url: str) -> None:
 # The picture.
 
 
+@pytest.mark.slow
 def test_the_picture_shows_medians_by_workload_and_peer(tmp_path: Path) -> None:
     runs = [
         run("export", "relay", 0, 1e6),

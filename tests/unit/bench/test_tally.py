@@ -13,10 +13,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
-from bench import prompb
 from bench.dataset import BOUNDS, Dataset, Shape, labels_of, value_of, write_dataset
 from bench.labels import MARKER, exporter_of
 from bench.tally import Arrival, Tally
+from tests.support import prompb
+from tests.support.raw_writes import snappy
 
 START_MS = 1_790_000_000_000
 
@@ -81,7 +82,7 @@ def test_series_with_more_samples_than_markers_are_noticed(dataset: Dataset) -> 
         bytes(cramjam.snappy.decompress_raw(first_body(dataset)))
     )
     message.timeseries[0].samples.append(message.timeseries[0].samples[0])
-    body = bytes(cramjam.snappy.compress_raw(message.SerializeToString()))
+    body = snappy(message.SerializeToString())
     figures = tally_of(dataset, body, encoding="snappy", is_otlp=False)
     assert figures["faults"] == ["a body with 200 markers decodes to 201 points"]
 

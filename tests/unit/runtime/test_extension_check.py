@@ -79,6 +79,7 @@ def installed(checkout: Path) -> Path:
     return checkout
 
 
+@pytest.mark.slow
 def test_a_whole_build_runs(checkout: Path) -> None:
     done = run(checkout, "-m", "relay", "version")
     assert (done.returncode, done.stderr) == (0, "")
@@ -177,6 +178,7 @@ def test_an_edit_keeps_it_from_running(checkout: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift_s", [-100_000_000, 100_000_000])
 def test_file_times_say_nothing(checkout: Path, shift_s: int) -> None:
     """An installer, a copy, or a change of branches and back writes files anew."""
@@ -186,6 +188,7 @@ def test_file_times_say_nothing(checkout: Path, shift_s: int) -> None:
     assert run(checkout, "-m", "relay", "version").returncode == 0
 
 
+@pytest.mark.slow
 def test_an_installed_package_is_not_compared_with_its_sources(installed: Path) -> None:
     for path in (installed / "relay").rglob("*.pyx"):
         path.write_text("edited\n", encoding="utf-8")

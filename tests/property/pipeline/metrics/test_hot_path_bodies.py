@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay.codec.remote_write.v1 import WriteProtocol
+from tests.support import any_writes
 from tests.support import raw_writes as raw
 from tests.support.bodies_check import check_bodies
 
@@ -41,7 +42,12 @@ def usual_series(draw: st.DrawFn) -> bytes:
 @st.composite
 def bodies(draw: st.DrawFn) -> list[bytes]:
     """A few bodies, some of them twice, some cut off or with a byte changed."""
-    part = usual_series() | usual_series() | raw.raw_series(pool=POOL) | raw.raw_requests()
+    part = (
+        usual_series()
+        | usual_series()
+        | any_writes.raw_series(pool=POOL)
+        | any_writes.raw_requests()
+    )
     body = st.lists(part, max_size=12).map(b"".join)
     found = draw(st.lists(body, min_size=1, max_size=3))
     found += draw(st.lists(st.sampled_from(found), max_size=2))

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from relay.pipeline.limits import Limits
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.metrics.series.series_table import SeriesTable
+from tests.support import any_writes
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import EVERYTHING, NUMBERS, Rig, RigSink, named
+from tests.support.number_points import Alternatives, assert_same
 from tests.support.prompb import RawWriteRequest
-from tests.support.slow_otlp import Alternatives, Derived, SlowRelay, assert_same
+from tests.support.slow_otlp import Derived, SlowRelay
 
 MANY = 1_000_000
 ORDERS = st.lists(st.lists(st.integers(0, 9), max_size=12), min_size=1, max_size=8)
@@ -55,7 +57,7 @@ def derive(oracle: SlowRelay, body: bytes) -> Derived:
     return oracle.take(RawWriteRequest.FromString(body))
 
 
-@given(st.lists(raw.raw_requests(), min_size=1, max_size=3), st.booleans())
+@given(st.lists(any_writes.raw_requests(), min_size=1, max_size=3), st.booleans())
 def test_any_requests_become_what_the_slow_derivation_says(
     bodies: list[bytes], infer: bool
 ) -> None:
@@ -82,7 +84,7 @@ def test_any_requests_become_what_the_slow_derivation_says(
     assert sink.tally.points == len(expected)
 
 
-@given(raw.raw_requests())
+@given(any_writes.raw_requests())
 def test_a_request_fed_twice_comes_out_twice(body: bytes) -> None:
     """The second time everything is recognised; nothing else may differ."""
     rig, oracle = Rig(), SlowRelay()
@@ -101,7 +103,7 @@ def test_single_series_requests_in_odd_shapes(data: st.DataObject) -> None:
     rig, oracle = Rig(), SlowRelay()
     sink = rig.export(RigSink("s", limit=MANY, options=NUMBERS))
     expected: list[Alternatives] = []
-    shapes = st.lists(raw.raw_series(pool=POOL[:5]), min_size=1, max_size=8)
+    shapes = st.lists(any_writes.raw_series(pool=POOL[:5]), min_size=1, max_size=8)
     for body in data.draw(st.lists(shapes, min_size=1, max_size=4)):
         expected += derive(oracle, b"".join(body)).points
         rig.feed(b"".join(body))
@@ -255,7 +257,7 @@ def test_two_sources_that_match_export_twice(orders: list[list[int]]) -> None:
     assert sum(tallies.values()) == len(expected)
 
 
-@given(ORDERS, st.lists(raw.raw_metadata(), min_size=1, max_size=3))
+@given(ORDERS, st.lists(any_writes.raw_metadata(), min_size=1, max_size=3))
 def test_metadata_in_requests_of_its_own_types_what_follows(
     orders: list[list[int]], metadata: list[bytes]
 ) -> None:

@@ -10,8 +10,9 @@ from relay.pipeline.metrics.series import lookup
 from relay.runtime.errors import DecodeError, OverloadedError, TooLargeError
 from tests.support import raw_writes as raw
 from tests.support.engine_rig import NUMBERS, Rig, RigSink
+from tests.support.number_points import assert_same
 from tests.support.prompb import RawWriteRequest
-from tests.support.slow_otlp import SlowRelay, assert_same
+from tests.support.slow_otlp import SlowRelay
 
 T = raw.T0_MS
 NAME = (b"__name__", b"up")
