@@ -4,7 +4,7 @@ A series with one sample is three pieces: a *head* that depends on the labels al
 value, and a *tail* with the time. Where the value is 0, senders leave it out: its head is another
 one, and nothing stands between head and tail. So a body is a join, and a round costs little to
 prepare. The harness checks the relay, so it shares its codec with the tests alone, which decode all
-of it with protobuf's own runtime (:mod:`tests.support.prompb`).
+of it with protobuf's own runtime (:mod:`tests.kit.remote_write.prompb`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Literal
 
-from tests.support.raw_writes import label, message, snappy, varint, zstd
+from tests.kit.remote_write.raw import label, message, snappy, varint, zstd
 
 Encoding = Literal["snappy", "zstd"]
 Protocol = Literal["1.0", "2.0"]

@@ -30,7 +30,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from bench.dataset import Dataset, Value
 from bench.labels import MARKER, exporter_of
-from tests.support import prompb
+from tests.kit.remote_write import prompb
 
 HELD_BYTES_MAX = 1 << 30
 VERIFY_EVERY = 50

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.chaos_run import Run
+from tests.kit.chaos.run import Run
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 

@@ -21,12 +21,12 @@ import pytest
 from relay.app import Relay
 from relay.config.exporter.types import ExporterPath
 from relay.config.settings.settings import Address, Settings, Shutdown, Watch
-from tests.support.exporter_yaml import exporter_yaml
-from tests.support.hostile_server import HostileServer
-from tests.support.otlp_server import OtlpServer, Received, Reply
-from tests.support.processes import eventually
-from tests.support.stored_relay import AT_ONCE
-from tests.support.write_client import WriteClient
+from tests.kit.exporter_yaml import exporter_yaml
+from tests.kit.http.hostile_server import HostileServer
+from tests.kit.http.otlp_server import OtlpServer, Received, Reply
+from tests.kit.processes import eventually
+from tests.kit.stored_relay import AT_ONCE
+from tests.kit.write_client import WriteClient
 
 SERIES = 400
 EDITED = 300

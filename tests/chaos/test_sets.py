@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.chaos_sets import SetsRun
+from tests.kit.chaos.sets import SetsRun
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 DEATHS = int(os.environ.get("CHAOS_DEATHS", "500"))

@@ -34,8 +34,8 @@ from relay.runtime.errors import (
     TooLargeError,
     UnsupportedMediaError,
 )
-from tests.support.ingest_server import MESSAGE, PROMETHEUS, VMAGENT, Reply, Running, Taker, running
-from tests.support.raw_writes import snappy, zstd
+from tests.kit.ingest_server import MESSAGE, PROMETHEUS, VMAGENT, Reply, Running, Taker, running
+from tests.kit.remote_write.raw import snappy, zstd
 
 V2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request"
 

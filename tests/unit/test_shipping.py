@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,24 +44,35 @@ DISTRIBUTIONS = {
 
 
 def imported_distributions(package: str) -> set[str]:
-    """Third-party distributions that the modules of a package import."""
-    found = set()
-    for path in sorted((ROOT / package).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{path}: imports are absolute"
-                names = [node.module or ""]
-            found.update(distribution_of(name) for name in names)
+    """Third-party distributions that the modules of a package import, and the tests' kit for it."""
+    waiting = sorted((ROOT / package).rglob("*.py"))
+    seen, found = set(waiting), set()
+    while waiting:
+        for name in imported_names(waiting.pop()):
+            found.add(distribution_of(name))
+            kit = (ROOT / name.replace(".", "/")).with_suffix(".py")
+            if name.startswith("tests.") and kit.is_file() and kit not in seen:
+                seen.add(kit)
+                waiting.append(kit)
     return found - {""}
+
+
+def imported_names(path: Path) -> Iterator[str]:
+    """What a module imports, and of what it imports from a package the modules."""
+    for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def distribution_of(module: str) -> str:
     """The distribution that a module comes from; "" for our own and the standard library's."""
     top = module.partition(".")[0]
-    if top in sys.stdlib_module_names or top in ("relay", "bench"):
+    if top in sys.stdlib_module_names or top in ("relay", "bench", "tests"):
         return ""
     for prefix, distribution in DISTRIBUTIONS.items():
         if f"{module}.".startswith(f"{prefix}."):

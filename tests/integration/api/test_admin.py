@@ -19,7 +19,7 @@ from relay.control.explain import ExplainQuery
 from relay.runtime.errors import ConfigError, Fault
 from relay.telemetry.loop_lag import WINDOW, LoopLag
 from relay.telemetry.registry import SinkFigures, Snapshot, Telemetry
-from tests.support.ingest_server import LOOPBACK
+from tests.kit.ingest_server import LOOPBACK
 
 
 @dataclass

@@ -19,7 +19,7 @@ from relay.config.settings.ingest_security import Admin, SenderAuthentication, S
 from relay.control.explain import ExplainQuery
 from relay.runtime.errors import ConfigError
 from relay.telemetry.registry import Snapshot, Telemetry
-from tests.support.ingest_server import LOOPBACK
+from tests.kit.ingest_server import LOOPBACK
 
 
 class Nothing:

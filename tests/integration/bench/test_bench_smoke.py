@@ -14,7 +14,7 @@ import pytest
 from bench.dataset import Dataset, Shape, write_dataset
 from bench.generator import SendError, send
 from bench.process import Process
-from tests.support.paths import ROOT
+from tests.kit.paths import ROOT
 
 START_MS = 1_790_000_000_000
 

@@ -20,7 +20,7 @@ from relay.cli import main
 from relay.cli.demo.behaviour import Behaviour, Reply, take_all
 from relay.cli.demo.command import add_demo_arguments, run_demo
 from relay.control.reconcile.reconciler import SinkKey
-from tests.support.processes import ROOT, eventually
+from tests.kit.processes import ROOT, eventually
 
 ERROR_WATCH = ("initech/production/workloads", "error-watch")
 VENDOR = ("initech/production/workloads", "metrics-vendor")

@@ -13,9 +13,9 @@ import aiohttp
 import pytest
 
 from relay.cli import main
-from tests.support.exporter_yaml import exporter_yaml, secret_yaml
-from tests.support.otlp_server import OtlpServer, Received, Reply
-from tests.support.processes import (
+from tests.kit.exporter_yaml import exporter_yaml, secret_yaml
+from tests.kit.http.otlp_server import OtlpServer, Received, Reply
+from tests.kit.processes import (
     ROOT,
     at_once,
     eventually,
@@ -25,7 +25,7 @@ from tests.support.processes import (
     relay,
     started,
 )
-from tests.support.write_client import WriteClient
+from tests.kit.write_client import WriteClient
 
 pytestmark = pytest.mark.slow
 

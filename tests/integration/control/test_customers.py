@@ -16,9 +16,9 @@ from relay.app import Relay
 from relay.cli import main
 from relay.config.settings.settings import load_settings
 from relay.sink.reporting.health import STATES
-from tests.support.exporter_yaml import exporter_yaml
-from tests.support.otlp_server import OtlpServer
-from tests.support.write_client import WriteClient
+from tests.kit.exporter_yaml import exporter_yaml
+from tests.kit.http.otlp_server import OtlpServer
+from tests.kit.write_client import WriteClient
 
 GATEWAYS_IN_PRODUCTION = {
     "resourceSelectors": [

@@ -18,12 +18,12 @@ import pytest
 from relay.app import Relay
 from relay.config.exporter.types import ExporterPath
 from relay.config.settings.settings import Address, Settings, Shutdown
-from tests.support.exporter_yaml import exporter_yaml
-from tests.support.hostile_server import Behaviour, HostileServer, never_answer
-from tests.support.otlp_server import OtlpServer
-from tests.support.processes import eventually, free_port
-from tests.support.stored_relay import AT_ONCE
-from tests.support.write_client import WriteClient
+from tests.kit.exporter_yaml import exporter_yaml
+from tests.kit.http.hostile_server import Behaviour, HostileServer, never_answer
+from tests.kit.http.otlp_server import OtlpServer
+from tests.kit.processes import eventually, free_port
+from tests.kit.stored_relay import AT_ONCE
+from tests.kit.write_client import WriteClient
 
 ROUNDS = 3
 REQUESTS = 30

@@ -13,9 +13,9 @@ from relay.app import Relay
 from relay.config.exporter.types import ExporterPath
 from relay.config.settings.settings import Address, Memory, Settings, Shutdown, Storage
 from relay.telemetry.registry import CATALOGUE
-from tests.support.otlp_server import OtlpServer, Received, Reply
-from tests.support.processes import eventually, free_port
-from tests.support.stored_relay import AT_ONCE, Sender, crash_image, manifest, running
+from tests.kit.http.otlp_server import OtlpServer, Received, Reply
+from tests.kit.processes import eventually, free_port
+from tests.kit.stored_relay import AT_ONCE, Sender, crash_image, manifest, running
 
 
 def made(

@@ -8,11 +8,11 @@ from typing import Any
 
 import aiohttp
 
-from tests.support.exporter_yaml import exporter_yaml
-from tests.support.otlp_server import OtlpServer
-from tests.support.processes import eventually, get_json, get_metrics, relay
-from tests.support.raw_writes import HEADERS, snappy
-from tests.support.sample_writes import T0_MS, write
+from tests.kit.exporter_yaml import exporter_yaml
+from tests.kit.http.otlp_server import OtlpServer
+from tests.kit.processes import eventually, get_json, get_metrics, relay
+from tests.kit.remote_write.raw import HEADERS, snappy
+from tests.kit.remote_write.sample_writes import T0_MS, write
 
 BROKEN = ('h_bucket{le="1"} 2.5', 'h_bucket{le="+Inf"} 3', "h_sum 1", "h_count 3")
 GOOD = ("up 1", "c_total 5")

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from tests.support.documents import ROOT, Block, Command, all_blocks, commands, is_live, workspace
-from tests.support.processes import relay
+from tests.kit.documents import ROOT, Block, Command, all_blocks, commands, is_live, workspace
+from tests.kit.processes import relay
 
 ADMIN = "http://127.0.0.1:9491"
 """What stands in the documents for the address of a running relay."""

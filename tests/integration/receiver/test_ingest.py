@@ -19,7 +19,7 @@ from relay.pipeline.contract import IngestResult
 from relay.receiver.http import listener
 from relay.receiver.remote_write import IngestServer
 from relay.runtime.errors import ConfigError, OverloadedError
-from tests.support.ingest_server import (
+from tests.kit.ingest_server import (
     LOOPBACK,
     MESSAGE,
     NOW,
@@ -30,7 +30,7 @@ from tests.support.ingest_server import (
     eventually,
     running,
 )
-from tests.support.raw_writes import snappy, zstd
+from tests.kit.remote_write.raw import snappy, zstd
 
 
 async def _chunks(*chunks: bytes) -> AsyncIterator[bytes]:

@@ -15,7 +15,7 @@ from relay.config.settings.settings import Ingest, SenderAuthentication, ServerT
 from relay.receiver.authentication import Authenticator
 from relay.receiver.http.tls import server_context
 from relay.runtime.errors import ConfigError
-from tests.support.ingest_server import running
+from tests.kit.ingest_server import running
 
 _BEARER = SenderAuthentication(type="bearer", token="correct-horse-battery")
 _BASIC = SenderAuthentication(type="basic", username="platform", password="pä:ss")

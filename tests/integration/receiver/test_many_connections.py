@@ -9,8 +9,8 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.support.processes import relay
-from tests.support.raw_writes import snappy
+from tests.kit.processes import relay
+from tests.kit.remote_write.raw import snappy
 
 IDLE = 1_100
 PROTOBUF = {"Content-Type": "application/x-protobuf"}

@@ -12,13 +12,13 @@ import aiohttp
 from relay.app import Relay
 from relay.config.exporter.types import ExporterPath
 from relay.config.settings.settings import Address, Settings, Shutdown
-from tests.support.any_points import AnyPoint, read_points
-from tests.support.exporter_yaml import exporter_yaml
-from tests.support.otlp_server import OtlpServer
-from tests.support.prompb import WriteRequest
-from tests.support.raw_writes import HEADERS, snappy
-from tests.support.stored_relay import AT_ONCE
-from tests.support.symbolic import T0_MS, Request2, native
+from tests.kit.exporter_yaml import exporter_yaml
+from tests.kit.http.otlp_server import OtlpServer
+from tests.kit.oracle.any_points import AnyPoint, read_points
+from tests.kit.remote_write.prompb import WriteRequest
+from tests.kit.remote_write.raw import HEADERS, snappy
+from tests.kit.remote_write.symbolic import T0_MS, Request2, native
+from tests.kit.stored_relay import AT_ONCE
 
 V2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request"
 V1 = "application/x-protobuf;proto=prometheus.WriteRequest"

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from bench import newest
-from tests.support.any_points import AnyPoint, read_points
-from tests.support.exporter_yaml import exporter_yaml
-from tests.support.otlp_server import OtlpServer
-from tests.support.processes import binary, eventually, free_port, get_json, relay, started
-from tests.support.recording_proxy import RecordingProxy
+from tests.kit.exporter_yaml import exporter_yaml
+from tests.kit.http.otlp_server import OtlpServer
+from tests.kit.http.recording_proxy import RecordingProxy
+from tests.kit.oracle.any_points import AnyPoint, read_points
+from tests.kit.processes import binary, eventually, free_port, get_json, relay, started
 
 pytestmark = [pytest.mark.slow, pytest.mark.real]
 

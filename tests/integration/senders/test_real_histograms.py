@@ -17,11 +17,11 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.any_points import AnyPoint, bits, read_points
-from tests.support.exporter_yaml import exporter_yaml
-from tests.support.otlp_server import OtlpServer
-from tests.support.processes import binary, eventually, free_port, get_json, relay, started
-from tests.support.recording_proxy import RecordingProxy
+from tests.kit.exporter_yaml import exporter_yaml
+from tests.kit.http.otlp_server import OtlpServer
+from tests.kit.http.recording_proxy import RecordingProxy
+from tests.kit.oracle.any_points import AnyPoint, bits, read_points
+from tests.kit.processes import binary, eventually, free_port, get_json, relay, started
 
 pytestmark = [pytest.mark.slow, pytest.mark.real]
 

@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.exporter_yaml import exporter_yaml
-from tests.support.number_points import Point, assert_same, flatten
-from tests.support.otlp_server import OtlpServer
-from tests.support.processes import (
+from tests.kit.exporter_yaml import exporter_yaml
+from tests.kit.http.otlp_server import OtlpServer
+from tests.kit.http.recording_proxy import RecordingProxy
+from tests.kit.oracle.number_points import Point, assert_same, flatten
+from tests.kit.oracle.slow_families import assembled_names, numbers_only
+from tests.kit.oracle.slow_otlp import SlowRelay
+from tests.kit.processes import (
     Process,
     at_once,
     binary,
@@ -27,10 +30,7 @@ from tests.support.processes import (
     relay,
     started,
 )
-from tests.support.prompb import RawWriteRequest
-from tests.support.recording_proxy import RecordingProxy
-from tests.support.slow_families import assembled_names, numbers_only
-from tests.support.slow_otlp import SlowRelay
+from tests.kit.remote_write.prompb import RawWriteRequest
 
 pytestmark = [pytest.mark.slow, pytest.mark.real]
 

@@ -1,7 +1,8 @@
 """Everything that vmagent and Prometheus were seen to send, through the engine and out as OTLP.
 
-What the official classes read of it must equal what :mod:`tests.support.slow_otlp` derives, float
-sample by float sample, NaN bits included, whatever the batch limit, and account for every sample.
+What the official classes read of it must equal what :mod:`tests.kit.oracle.slow_otlp` derives,
+float sample by float sample, NaN bits included, whatever the batch limit, and account for every
+sample.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from itertools import pairwise
 import pytest
 
 from relay.codec.compression import content_encoding, decompress
-from tests.support.engine_rig import NUMBERS, Rig, RigSink
-from tests.support.number_points import NO_RECORDED_VALUE, assert_same
-from tests.support.paths import DATA
-from tests.support.prompb import RawWriteRequest
-from tests.support.slow_otlp import Derived, SlowRelay
+from tests.kit.engine_rig import NUMBERS, Rig, RigSink
+from tests.kit.oracle.number_points import NO_RECORDED_VALUE, assert_same
+from tests.kit.oracle.slow_otlp import Derived, SlowRelay
+from tests.kit.paths import DATA
+from tests.kit.remote_write.prompb import RawWriteRequest
 
 CAPTURES = DATA / "remote_write"
 SENDERS = ["vmagent-zstd", "vmagent-snappy", "prometheus-v1"]

@@ -1,7 +1,7 @@
 """What Prometheus was seen to send by both versions, native histograms and all, through the engine.
 
-Everything that comes out must equal what :mod:`tests.support.slow_native` and plain reading of the
-official classes derive: native histograms, numbers and stale markers, point by point.
+Everything that comes out must equal what :mod:`tests.kit.oracle.slow_native` and plain reading of
+the official classes derive: native histograms, numbers and stale markers, point by point.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import pytest
 
 from relay.codec.compression import decompress
 from relay.codec.remote_write.v1 import WriteProtocol
-from tests.support import slow_native
-from tests.support.any_points import AnyPoint, bits
-from tests.support.engine_rig import OutputOptions, Rig, RigSink
-from tests.support.paths import DATA
-from tests.support.prompb import RequestV2, WriteRequest
+from tests.kit.engine_rig import OutputOptions, Rig, RigSink
+from tests.kit.oracle import slow_native
+from tests.kit.oracle.any_points import AnyPoint, bits
+from tests.kit.paths import DATA
+from tests.kit.remote_write.prompb import RequestV2, WriteRequest
 
 CAPTURES = DATA / "remote_write"
 PROTOCOLS: dict[str, WriteProtocol] = {

@@ -25,12 +25,12 @@ from relay.sink.spill.store import TRY_AGAIN_S, QueueStore
 from relay.sink.steps import Sleep
 from relay.sink.worker import SinkWorker
 from relay.storage.log.filesystem import Disk
-from tests.support.batches import sealed_batch
-from tests.support.faulty_disk import FaultyDisk
-from tests.support.holds import Holds
-from tests.support.hostile_server import HostileServer, never_answer
-from tests.support.otlp_server import OtlpServer, Received, Reply
-from tests.support.processes import free_port
+from tests.kit.batches import sealed_batch
+from tests.kit.faulty_disk import FaultyDisk
+from tests.kit.holds import Holds
+from tests.kit.http.hostile_server import HostileServer, never_answer
+from tests.kit.http.otlp_server import OtlpServer, Received, Reply
+from tests.kit.processes import free_port
 
 OWNER = Owner("ns/name", "out")
 TOKEN = Authentication("bearerToken", SecretRef("s", "token"))

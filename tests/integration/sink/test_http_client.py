@@ -23,7 +23,7 @@ from relay.sink.http.resolver import ThreadedResolver
 from relay.sink.http.response import Failure, HttpResponse
 from relay.sink.http.tls import TlsMaterial, build_context, read_material
 from relay.sink.retry.classify import Retry, classify_failure
-from tests.support.hostile_server import (
+from tests.kit.http.hostile_server import (
     Behaviour,
     HostileServer,
     answer_as_grpc,
@@ -44,7 +44,7 @@ from tests.support.hostile_server import (
     reset_inside_body,
     take_unread,
 )
-from tests.support.otlp_server import OtlpServer, Reply
+from tests.kit.http.otlp_server import OtlpServer, Reply
 
 
 class FakeResolver(AbstractResolver):

@@ -15,7 +15,7 @@ import trustme
 from relay.config.settings.proxy import Proxy
 from relay.sink.http.client import Destination, HttpRequest, Transport
 from relay.sink.http.response import Failure, HttpResponse
-from tests.support.otlp_server import OtlpServer
+from tests.kit.http.otlp_server import OtlpServer
 
 
 @dataclass

@@ -21,10 +21,10 @@ from relay.sink.reporting.statistics import SinkStatistics
 from relay.sink.spill.owner import Owner
 from relay.sink.spill.store import QueueStore
 from relay.sink.worker import SinkWorker
-from tests.support.batches import sealed_batch
-from tests.support.holds import Holds
-from tests.support.otlp_server import OtlpServer, Received, Reply
-from tests.support.processes import free_port
+from tests.kit.batches import sealed_batch
+from tests.kit.holds import Holds
+from tests.kit.http.otlp_server import OtlpServer, Received, Reply
+from tests.kit.processes import free_port
 
 
 def sink(url: str, **otlp: object) -> Sink:

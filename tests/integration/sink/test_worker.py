@@ -36,9 +36,9 @@ from relay.sink.reporting.statistics import SinkStatistics
 from relay.sink.retry.backoff import BACKOFF_S_MAX
 from relay.sink.steps import Now, Sleep
 from relay.sink.worker import SinkWorker
-from tests.support.batches import sealed_batch
-from tests.support.holds import Holds
-from tests.support.hostile_server import (
+from tests.kit.batches import sealed_batch
+from tests.kit.holds import Holds
+from tests.kit.http.hostile_server import (
     HostileServer,
     answer_garbage,
     answer_without_end,
@@ -47,7 +47,7 @@ from tests.support.hostile_server import (
     redirect_to,
     reset_inside_body,
 )
-from tests.support.otlp_server import OtlpServer, Received, Reply, partial_success
+from tests.kit.http.otlp_server import OtlpServer, Received, Reply, partial_success
 
 BACKOFF_S = 0.01
 TOKEN = Authentication("bearerToken", SecretRef("s", "token"))

@@ -1,6 +1,6 @@
 """Data directories that earlier revisions wrote open, and everything in them is delivered.
 
-``tests/support/stored_directories.py`` says what they hold, and writes those of another revision.
+``tests/kit/stored_directories.py`` says what they hold, and writes those of another revision.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import pytest
 
 from relay.app import Relay
 from relay.config.settings.settings import Address, load_settings
-from tests.support.otlp_server import OtlpServer
-from tests.support.paths import DATA
-from tests.support.processes import eventually
-from tests.support.stored_directories import (
+from tests.kit.http.otlp_server import OtlpServer
+from tests.kit.paths import DATA
+from tests.kit.processes import eventually
+from tests.kit.stored_directories import (
     HALF_ROUND,
     NAMES,
     ROUNDS,

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.any_points import AnyPoint, read_points
-from tests.support.ingest_server import eventually
-from tests.support.otlp_server import OtlpServer, Received, Reply
-from tests.support.raw_writes import snappy
-from tests.support.sample_writes import T0_MS, histogram, write
-from tests.support.stored_relay import Sender, crash_image, made, manifest, running
+from tests.kit.http.otlp_server import OtlpServer, Received, Reply
+from tests.kit.ingest_server import eventually
+from tests.kit.oracle.any_points import AnyPoint, read_points
+from tests.kit.remote_write.raw import snappy
+from tests.kit.remote_write.sample_writes import T0_MS, histogram, write
+from tests.kit.stored_relay import Sender, crash_image, made, manifest, running
 
 H = histogram("h", "", (("1", 2), ("+Inf", 3)), 4.5, 3)
 WHOLE = (3, (1.0,), (2, 1))

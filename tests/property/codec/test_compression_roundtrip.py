@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cramjam
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.codec.compression import (
@@ -15,9 +15,10 @@ from relay.codec.compression import (
     decompress_own,
 )
 from relay.runtime.errors import DecodeError, TooLargeError
+from tests.kit.examples import examples
 
 # No deadline and no speed check: a busy machine is not a fault of the code.
-examples = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+usual = examples(80)
 
 LIMIT = 1 << 20
 labels = st.sampled_from(["snappy", "zstd"])
@@ -44,7 +45,7 @@ def zstd_frames(draw: st.DrawFn, data: bytes) -> bytes:
     return body
 
 
-@examples
+@usual
 @given(plain, labels, st.data())
 def test_senders_bodies_round_trip_under_either_label(
     data: bytes, label: SenderEncoding, draw: st.DataObject
@@ -53,7 +54,7 @@ def test_senders_bodies_round_trip_under_either_label(
     assert decompress(draw.draw(zstd_frames(data)), label, bytes_max=LIMIT) == data
 
 
-@examples
+@usual
 @given(plain.filter(bool), st.data())
 def test_the_limit_holds_to_the_byte(data: bytes, draw: st.DataObject) -> None:
     for body in (snappy(data), draw.draw(zstd_frames(data))):
@@ -65,7 +66,7 @@ def test_the_limit_holds_to_the_byte(data: bytes, draw: st.DataObject) -> None:
         raise AssertionError("one byte too many was accepted")
 
 
-@examples
+@usual
 @given(plain, st.sampled_from(["gzip", "zstd", "none"]))
 def test_own_bodies_round_trip(data: bytes, encoding: OwnEncoding) -> None:
     assert decompress_own(compress(data, encoding), encoding) == data
@@ -75,7 +76,7 @@ zstd_headed = st.binary(max_size=100).map(lambda tail: b"\x28\xb5\x2f\xfd" + tai
 skippable_headed = st.binary(max_size=100).map(lambda tail: b"\x51\x2a\x4d\x18" + tail)
 
 
-@settings(examples, max_examples=300)
+@examples(300)
 @given(st.binary(max_size=100) | zstd_headed | skippable_headed, labels)
 def test_arbitrary_bytes_end_in_a_value_or_in_a_named_error(
     body: bytes, label: SenderEncoding
@@ -87,7 +88,7 @@ def test_arbitrary_bytes_end_in_a_value_or_in_a_named_error(
     assert len(found) <= LIMIT
 
 
-@settings(examples, max_examples=200)
+@examples(200)
 @given(plain, labels, st.data())
 def test_damaged_bodies_end_in_a_value_or_in_a_named_error(
     data: bytes, label: SenderEncoding, draw: st.DataObject
@@ -102,7 +103,7 @@ def test_damaged_bodies_end_in_a_value_or_in_a_named_error(
     assert len(found) <= LIMIT
 
 
-@examples
+@usual
 @given(st.binary(max_size=100), st.sampled_from(["gzip", "zstd"]))
 def test_arbitrary_bytes_are_not_our_own(data: bytes, encoding: OwnEncoding) -> None:
     try:

@@ -14,8 +14,7 @@ from relay.codec.remote_write.label_intern import label_field
 from relay.codec.remote_write.label_parser import LabelParser, SeriesLabels
 from relay.codec.remote_write.v1 import SeriesFault, parse_labels
 from relay.runtime.errors import DecodeError
-from tests.support import any_writes
-from tests.support import raw_writes as raw
+from tests.kit.remote_write import any_writes, raw
 
 LIMITS = {"labels_max": 5, "bytes_max": 300}
 NAME = (b"__name__", b"up")

@@ -15,9 +15,9 @@ from relay.codec.otlp.metrics import MetricGroup, MetricIdentity, ResourceGroup,
 from relay.codec.otlp.point_buffer import PointBuffer
 from relay.codec.remote_write.native_histogram import HistogramFault, buckets_of, parse_histogram
 from relay.runtime.errors import DecodeError
-from tests.support.any_points import read_points
-from tests.support.prompb import Histogram, HistogramV2
-from tests.support.slow_native import derive
+from tests.kit.oracle.any_points import read_points
+from tests.kit.oracle.slow_native import derive
+from tests.kit.remote_write.prompb import Histogram, HistogramV2
 
 T0_MS = 1_700_000_000_000
 

@@ -21,7 +21,7 @@ from relay.codec.otlp.metrics import (
     stale_prefix,
 )
 from relay.codec.otlp.point_buffer import PointBuffer
-from tests.support.number_points import (
+from tests.kit.oracle.number_points import (
     NO_RECORDED_VALUE,
     Identity,
     Pairs,
@@ -29,7 +29,7 @@ from tests.support.number_points import (
     assert_same,
     decode,
 )
-from tests.support.slow_otlp import TIME_MS_MAX
+from tests.kit.oracle.slow_otlp import TIME_MS_MAX
 
 TEXT = st.text(max_size=6) | st.sampled_from([126, 127, 128, 16384]).map("v".__mul__)
 KEYS = st.text(min_size=1, max_size=6)

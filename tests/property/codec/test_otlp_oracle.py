@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest as Request,
@@ -23,6 +23,7 @@ from relay.codec.otlp.metrics import (
 )
 from relay.codec.otlp.point_buffer import PointBuffer
 from relay.codec.otlp.split import count_points, split_request
+from tests.kit.examples import examples
 
 STALE_BITS = 0x7FF0000000000002
 SPECIAL_BITS = [
@@ -36,7 +37,7 @@ SPECIAL_BITS = [
 ]
 
 # No deadline and no speed check: a busy machine is not a fault of the code.
-examples = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+usual = examples(60)
 
 texts = st.text(max_size=6) | st.just("x" * 200)  # some longer than a one-byte length
 attributes = st.dictionaries(texts, texts, max_size=3)
@@ -146,7 +147,7 @@ def first_seen(arrivals: list[Any]) -> list[Any]:
     return list(dict.fromkeys(arrivals))
 
 
-@examples
+@usual
 @given(batches())
 def test_a_batch_decodes_officially_to_what_went_in(batch: Batch) -> None:
     request = Request.FromString(fill(batch).encode())
@@ -247,7 +248,7 @@ def flatten(request: Any) -> list[tuple[object, ...]]:
     return points
 
 
-@examples
+@usual
 @given(requests())
 def test_two_halves_are_the_whole(request: Any) -> None:
     data = request.SerializeToString()
@@ -265,7 +266,7 @@ def test_two_halves_are_the_whole(request: Any) -> None:
     assert found[0] + found[1] == whole
 
 
-@examples
+@usual
 @given(requests())
 def test_cutting_on_and_on_ends_in_single_points(request: Any) -> None:
     left = [request.SerializeToString()]
@@ -280,7 +281,7 @@ def test_cutting_on_and_on_ends_in_single_points(request: Any) -> None:
     assert single == flatten(request)
 
 
-@examples
+@usual
 @given(batches())
 def test_our_own_requests_are_cut_without_a_rest(batch: Batch) -> None:
     data = fill(batch).encode()

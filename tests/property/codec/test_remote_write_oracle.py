@@ -7,7 +7,7 @@ Where they differ, on purpose:
   read it, like any varint.
 
 Exemplars and histograms are only cut out, and invalid UTF-8 costs one series, so the oracle here is
-:class:`tests.support.prompb.RawWriteRequest`, which has all of these as bytes.
+:class:`tests.kit.remote_write.prompb.RawWriteRequest`, which has all of these as bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from google.protobuf.message import DecodeError as OfficialDecodeError
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay.codec.protobuf import BYTES, field_bytes, iter_fields, varint
@@ -31,7 +31,8 @@ from relay.codec.remote_write.v1 import (
     top_level,
 )
 from relay.runtime.errors import DecodeError, TooLargeError
-from tests.support import prompb
+from tests.kit.examples import examples
+from tests.kit.remote_write import prompb
 
 STALE_BITS = 0x7FF0000000000002
 SPECIAL_BITS = [
@@ -78,7 +79,7 @@ raw_requests = st.builds(
 LABELS_MAX = 1000
 
 # No deadline and no speed check: a busy machine is not a fault of the code.
-examples = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+usual = examples(60)
 
 
 def decode(body: bytes) -> tuple[list[Any], list[Any]]:
@@ -143,7 +144,7 @@ def expected(message: Any) -> tuple[list[Any], list[Any]]:
     return series, metadata
 
 
-@examples
+@usual
 @given(raw_requests)
 def test_what_the_official_classes_encode_is_decoded_equal(message: Any) -> None:
     assert decode(message.SerializeToString()) == expected(message)
@@ -187,7 +188,7 @@ strict_requests = st.builds(
 )
 
 
-@examples
+@usual
 @given(strict_requests)
 def test_the_complete_schema_is_decoded_equal(message: Any) -> None:
     series, metadata = decode(message.SerializeToString())
@@ -270,13 +271,13 @@ odd_requests = messages(
 )
 
 
-@examples
+@usual
 @given(odd_requests)
 def test_odd_shapes_mean_what_the_official_parser_says(body: bytes) -> None:
     assert decode(body) == expected(prompb.RawWriteRequest.FromString(body))
 
 
-@examples
+@usual
 @given(odd_series)
 def test_a_key_is_the_label_fields_and_nothing_else(body: bytes) -> None:
     key = parse_series(body, 0, len(body)).key
@@ -333,7 +334,7 @@ def official(body: bytes) -> Any | None:
         return None
 
 
-@examples
+@usual
 @given(damaged() | st.binary(max_size=60))
 @example(b"\x0b\x0c")  # a group
 @example(b"\x0a\x80\x80\x80\x80\x80\x00")  # a length in six bytes
@@ -357,7 +358,7 @@ def test_damaged_bodies_are_accepted_and_refused_like_officially(body: bytes) ->
     assert message is None or "wire type 3" in str(refusal)
 
 
-@examples
+@usual
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_end_in_a_value_or_in_a_named_error(data: bytes) -> None:
     readers: list[Callable[[], object]] = [
@@ -390,7 +391,7 @@ def _found_metadata(data: bytes, entries_max: int) -> list[tuple[int, int]]:
     return metadata_spans(data, entries_max=entries_max)
 
 
-@examples
+@usual
 @given(
     st.lists(
         st.sampled_from(
@@ -409,7 +410,7 @@ def test_metadata_is_found_as_the_careful_listing_finds_it(
         assert found == _metadata(_listed_metadata, data, entries_max)
 
 
-@examples
+@usual
 @given(st.binary(max_size=30), st.data())
 def test_a_decoder_stays_inside_its_slice(data: bytes, draw: st.DataObject) -> None:
     """The same bytes in the middle of others decode to the same, or fail the same way."""

@@ -21,7 +21,7 @@ from relay.config.yaml.document import VALUES_MAX, parse_documents
 from relay.config.yaml.fields import Report, Section
 from relay.runtime.errors import ConfigError, QuantityError
 from relay.runtime.quantity import format_bytes, format_duration, parse_bytes, parse_duration_s
-from tests.support.paths import ROOT
+from tests.kit.paths import ROOT
 
 DATA = ROOT / "tests/data"
 CORPUS = [path.read_text() for path in sorted((DATA / "exporters/good").glob("*.yaml"))] + [
@@ -73,7 +73,7 @@ def test_json_is_read_as_what_it_says(value: object) -> None:
     assert (document.value, document.faults) == ({"root": value}, [])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=EXPORTER_LIKE)
 def test_any_resource_gives_exporters_or_faults(tmp_path: Path, value: object) -> None:
     file = tmp_path / "f.yaml"
@@ -86,7 +86,7 @@ def test_any_resource_gives_exporters_or_faults(tmp_path: Path, value: object) -
         load_settings(file)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_files_never_crash(tmp_path: Path, data: st.DataObject) -> None:
     content = bytearray(data.draw(st.sampled_from(CORPUS)).encode())

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 
 from relay.pipeline.limits import Limits
 from relay.runtime.errors import DecodeError, TooLargeError
-from tests.support import any_writes
-from tests.support import raw_writes as raw
-from tests.support.engine_rig import NUMBERS, Rig, RigSink, named
-from tests.support.number_points import assert_same, decode
-from tests.support.prompb import RawWriteRequest
-from tests.support.slow_otlp import SlowRelay
+from tests.kit.engine_rig import NUMBERS, Rig, RigSink, named
+from tests.kit.oracle.number_points import assert_same, decode
+from tests.kit.oracle.slow_otlp import SlowRelay
+from tests.kit.remote_write import any_writes, raw
+from tests.kit.remote_write.prompb import RawWriteRequest
 
 UP = [(b"__name__", b"up"), (b"job", b"api")]
 TOTAL = [(b"__name__", b"a_total"), (b"job", b"api"), (b"code", b"200")]

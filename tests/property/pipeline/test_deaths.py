@@ -6,15 +6,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
 from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
-from tests.support.any_points import read_points
-from tests.support.engine_rig import Rig, RigSink
-from tests.support.sample_writes import T0_MS, T0_NS, histogram, write
+from tests.kit.engine_rig import Rig, RigSink
+from tests.kit.examples import examples
+from tests.kit.oracle.any_points import read_points
+from tests.kit.remote_write.sample_writes import T0_MS, T0_NS, histogram, write
 
 SINKS = ("quick", "slow", "at-once")
 SECOND_NS = 1_000_000_000
@@ -261,7 +261,7 @@ class DeathsAtFirstSight(Deaths):
     first_sight_s = 1.5
 
 
-_STEPS = settings(max_examples=25, stateful_step_count=40, deadline=None)
+_STEPS = examples(25, stateful_step_count=40)
 TestDeaths: Any = Deaths.TestCase
 TestDeaths.settings = _STEPS
 TestDeathsAtFirstSight: Any = DeathsAtFirstSight.TestCase

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay.pipeline.drop_counters import BEFORE_MATCHING, REASONS
@@ -16,9 +16,10 @@ from relay.pipeline.metrics.histograms.group import MEMBERS_MAX
 from relay.pipeline.routing.match_set import OutputOptions
 from relay.runtime.errors import DecodeError
 from relay.selector.matchers import NAME, Matcher, Selector
-from tests.support.engine_rig import EVERYTHING, Rig, RigSink, named
-from tests.support.prompb import Histogram, RawWriteRequest
-from tests.support.sample_writes import T0_MS, TYPES
+from tests.kit.engine_rig import EVERYTHING, Rig, RigSink, named
+from tests.kit.examples import examples
+from tests.kit.remote_write.prompb import Histogram, RawWriteRequest
+from tests.kit.remote_write.sample_writes import T0_MS, TYPES
 
 STALE_BITS = 0x7FF0000000000002
 OPTIONS = {
@@ -202,7 +203,7 @@ FORGOTTEN_IN_ITS_REQUEST = [
 """Of four families the first is forgotten, and made anew by a member that more sources take."""
 
 
-@settings(deadline=None, max_examples=150)
+@examples(150)
 @given(EXPORTERS, REQUESTS, st.sampled_from((1.0, 20.0)), st.sampled_from((None, 4)))
 @example(
     [(["all"], ["delta"]), (["no-half"], ["delta"])],
@@ -239,7 +240,7 @@ def test_every_sample_is_somewhere(
     check(rig, is_over=True)
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(REQUESTS)
 def test_what_is_dropped_before_matching_is_named_too(requests: list[Any]) -> None:
     rig = rig_of([(["all"], ["plain"])])

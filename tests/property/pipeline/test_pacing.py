@@ -9,7 +9,7 @@ import time
 from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.codec.remote_write.v1 import WriteProtocol
@@ -17,8 +17,9 @@ from relay.pipeline.limits import Limits
 from relay.pipeline.pacing import Pace
 from relay.runtime.errors import OverloadedError, WireError
 from relay.selector.metricsql.parser import parse_selector
-from tests.support.engine_rig import NUMBERS, Rig, RigSink
-from tests.support.hostile_bodies import (
+from tests.kit.engine_rig import NUMBERS, Rig, RigSink
+from tests.kit.examples import examples
+from tests.kit.remote_write.hostile_bodies import (
     NOW_MS,
     ONE,
     REFS,
@@ -163,7 +164,7 @@ def bodies_v2(draw: st.DrawFn) -> bytes:
     return version2(SYMBOLS + [b""] * draw(COUNTS), body)
 
 
-SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = examples(40)
 
 
 @SLOW

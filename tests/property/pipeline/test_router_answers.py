@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unittest import mock
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.codec.otlp.batch import OpenBatch
@@ -17,6 +17,7 @@ from relay.pipeline.routing.tenancy import Tenancy
 from relay.selector.evaluate import compile_selector
 from relay.selector.index.selector_index import LOOKS_AT_MAX, SelectorIndex
 from relay.selector.matchers import NAME, Matcher, Op, Selector
+from tests.kit.examples import examples
 
 OPS: st.SearchStrategy[Op] = st.sampled_from(["=", "!=", "=~", "!~"])
 VALUES = st.sampled_from(["", "x", "y", "x|y", "v" * 200])
@@ -40,7 +41,7 @@ def target() -> SinkOutputSpec:
     return SinkOutputSpec(SinkCounter("e", "s"), (OpenBatch(None, limit=10),))
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.lists(STEPS, max_size=40), st.sampled_from([1, 3, 1_000]))
 def test_an_answer_that_is_remembered_is_the_one_that_would_be_given(
     steps: list[tuple[object, ...]], answers_max: int

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from unittest import mock
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.pipeline.routing import router as router_module
@@ -27,8 +27,9 @@ from relay.selector.resources.label_selector import (
     ResourceSelector,
     Selection,
 )
-from tests.support import raw_writes as raw
-from tests.support.engine_rig import Rig, RigSink
+from tests.kit.engine_rig import Rig, RigSink
+from tests.kit.examples import examples
+from tests.kit.remote_write import raw
 
 TENANCY = Tenancy("tenant", {(1, 0): "acme", (2, 0): "zeta"})
 PROJECTS = ("acme", "zeta")
@@ -192,7 +193,7 @@ class World:
             assert sink.tally.points == sink.held
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     st.lists(series, min_size=1, max_size=4, unique_by=str),
     st.lists(changes, max_size=15),
@@ -223,7 +224,7 @@ def test_each_gets_its_own_and_nothing_else(
         world.check()
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(
     st.lists(st.tuples(st.sampled_from(PROJECTS), sources), min_size=1, max_size=5),
     st.lists(series, min_size=1, max_size=8),

@@ -7,7 +7,6 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -21,11 +20,12 @@ from relay.codec.otlp.batch import SealedBatch
 from relay.pipeline.batching.watermark import OffsetTracker
 from relay.pipeline.limits import Limits
 from relay.runtime.errors import DecodeError
-from tests.support import raw_writes as raw
-from tests.support.engine_rig import Rig, RigSink, named
-from tests.support.number_points import Point, decode
+from tests.kit.engine_rig import Rig, RigSink, named
+from tests.kit.examples import examples
+from tests.kit.oracle.number_points import Point, decode
+from tests.kit.remote_write import raw
 
-_STEPS = settings(max_examples=30, stateful_step_count=30)
+_STEPS = examples(30, stateful_step_count=30)
 
 
 class PositionsModel(RuleBasedStateMachine):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from unittest import mock
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.selector.evaluate import CompiledSelector, compile_selector
 from relay.selector.index import regex_set
 from relay.selector.index.selector_index import SelectorIndex
 from relay.selector.matchers import NAME, Matcher, Op, Selector
+from tests.kit.examples import examples
 
 names = st.sampled_from([NAME, "a", "b"])
 plain: st.SearchStrategy[Op] = st.sampled_from(["=", "!="])
@@ -41,7 +42,7 @@ def _brute(asked: dict[int, CompiledSelector], labels: dict[str, str]) -> list[i
     return [key for key, selector in asked.items() if selector.matches(labels)]
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(st.lists(selectors, max_size=20), st.lists(series, min_size=1, max_size=10))
 def test_index_equals_brute_force(
     added: list[CompiledSelector], asked: list[dict[str, str]]
@@ -54,7 +55,7 @@ def test_index_equals_brute_force(
             assert index.match(labels) == _brute(dict(enumerate(added)), labels)
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(st.lists(additions | additions | removals | questions, max_size=40))
 def test_any_order_of_adding_and_removing(
     steps: list[tuple[str, CompiledSelector | int | dict[str, str]]],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re2
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay.runtime.errors import SelectorError
 from relay.selector.index import regex_literals
 from relay.selector.regex import compile_regex, options, or_values
+from tests.kit.examples import examples
 
 pieces = st.sampled_from(
     [
@@ -60,7 +61,7 @@ regular = st.recursive(
 values = st.text(alphabet="abAé.\n-", max_size=6)
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(raw_patterns | regular, st.lists(values, max_size=8))
 @example(".*a.+", ["a", "aa", "ba", "ab", ""])
 @example(".+a.+", ["a", "aa", "aaa", "bab"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.config.exporter.types import Queue
@@ -13,6 +13,7 @@ from relay.sink.queue.disk_index import Entry, Place
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.sink.queue.queue import SinkQueue
+from tests.kit.examples import examples
 
 STEPS = ("push", "take", "give_back", "finish", "split", "begin", "commit", "fail", "free", "drop")
 
@@ -125,7 +126,7 @@ class Rig:
         assert self.queue.statistics().points == left
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(steps=st.lists(st.sampled_from(STEPS), max_size=80))
 def test_everything_is_dealt_with_once(steps: list[str]) -> None:
     rig = Rig()

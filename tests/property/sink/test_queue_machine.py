@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -15,6 +14,7 @@ from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.sink.queue.queue import SinkQueue
 from relay.sink.reporting.ledger import SinkLedger
+from tests.kit.examples import examples
 
 LANES = 2
 AGE_MAX_S = 50.0
@@ -306,5 +306,5 @@ class QueueMachine(RuleBasedStateMachine):
                 assert entry is None or (shard.number, entry.segment, entry.offset) in self.disk
 
 
-QueueMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
+QueueMachine.TestCase.settings = examples(80, stateful_step_count=50)
 TestSinkQueue = QueueMachine.TestCase

@@ -5,13 +5,14 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.sink.queue.payload import EncodedRequest
 from relay.sink.spill.owner import Owner
 from relay.sink.spill.segment_files import QueueFiles, directory_name
 from relay.storage.log.filesystem import Disk
+from tests.kit.examples import examples
 
 OWNER = Owner("e", "s")
 
@@ -51,7 +52,7 @@ def recover(root: Path) -> tuple[list[int], QueueFiles, int]:
     return numbers, files, lost
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(data=st.data())
 def test_a_flipped_bit_costs_one_record_at_most(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -69,7 +70,7 @@ def test_a_flipped_bit_costs_one_record_at_most(data: st.DataObject) -> None:
         assert damage.files == 0
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(cut=st.floats(0, 1), garbage=st.binary(max_size=60))
 def test_a_torn_tail_costs_the_records_in_it(cut: float, garbage: bytes) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -88,7 +89,7 @@ def test_a_torn_tail_costs_the_records_in_it(cut: float, garbage: bytes) -> None
             assert torn == size + len(garbage) - (start if size >= 32 else 0)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(data=st.data())
 def test_bytes_torn_out_of_the_middle_cost_what_they_touched(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -103,7 +104,7 @@ def test_bytes_torn_out_of_the_middle_cost_what_they_touched(data: st.DataObject
         assert len(numbers) <= 6
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(content=st.binary(max_size=3000))
 def test_any_bytes_at_all_are_survived(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.storage.journal.record import SEGMENT_KIND, FullRead, Record, encode_record, read_segment
 from relay.storage.journal.segment_log import SegmentLog
 from relay.storage.log.frame import FILE_HEADER_BYTES, encode_file_header
-from tests.support.journals import append, offsets, record
+from tests.kit.examples import examples
+from tests.kit.journals import append, offsets, record
 
 RECORDS = st.builds(
     Record,
@@ -72,7 +73,7 @@ def test_a_torn_journal_keeps_every_whole_record(wrote: list[Record], data: st.D
 
 
 @given(written(), st.data())
-@settings(max_examples=200)
+@examples(200)
 def test_flipped_bits_cost_the_records_that_they_are_in(
     wrote: list[Record], data: st.DataObject
 ) -> None:
@@ -99,7 +100,7 @@ def test_any_bytes_at_all_are_no_obstacle(noise: bytes) -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["cut", "flip"]), st.integers(0, 10**6)), max_size=4))
-@settings(max_examples=30)
+@examples(30)
 def test_a_journal_whose_files_were_damaged_opens_and_goes_on(
     harm: list[tuple[str, int]],
 ) -> None:

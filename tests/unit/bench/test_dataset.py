@@ -24,7 +24,7 @@ from bench.dataset import (
 )
 from bench.labels import MARKER, LabelSet, exporter_of, is_wanted, labels_of
 from bench.workload import WORKLOADS
-from tests.support import prompb
+from tests.kit.remote_write import prompb
 
 START_MS = 1_790_000_000_000
 

@@ -13,7 +13,7 @@ from bench import scrape
 from bench.dataset import SCRAPE_INTERVAL_MS, Dataset, Shape, write_dataset
 from bench.labels import MARKER, PROJECT_LABEL, LabelSet
 from bench.scrape import exposed, labels_of, value_of
-from tests.support.prompb import WriteRequest
+from tests.kit.remote_write.prompb import WriteRequest
 
 START_MS = 1_790_000_000_000
 PER_TARGET = 507

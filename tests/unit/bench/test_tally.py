@@ -16,8 +16,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from bench.dataset import BOUNDS, Dataset, Shape, labels_of, value_of, write_dataset
 from bench.labels import MARKER, exporter_of
 from bench.tally import Arrival, Tally
-from tests.support import prompb
-from tests.support.raw_writes import snappy
+from tests.kit.remote_write import prompb
+from tests.kit.remote_write.raw import snappy
 
 START_MS = 1_790_000_000_000
 

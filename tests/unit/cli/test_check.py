@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from relay.cli.check import check
-from tests.support.paths import DATA
+from tests.kit.paths import DATA
 
 SEED = DATA / "seed/exporter-target.yaml"
 HALF = DATA / "exporters/good/seed-target-resource-selectors.yaml"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from relay.cli.check import check
-from tests.support.paths import ROOT
+from tests.kit.paths import ROOT
 
 DATA = ROOT / "tests/data/messages"
 INPUTS = sorted(DATA.glob("*.yaml"))

@@ -23,7 +23,7 @@ from relay.codec.compression import (
 from relay.codec.protobuf import varint
 from relay.codec.uninitialized_bytes import fresh_bytes
 from relay.runtime.errors import DecodeError, TooLargeError, UnsupportedMediaError, WireError
-from tests.support.paths import ROOT
+from tests.kit.paths import ROOT
 
 MIB = 1 << 20
 LIMIT = 4 * MIB

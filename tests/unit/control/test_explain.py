@@ -13,8 +13,8 @@ from relay.pipeline.routing.tenancy import MULTITENANT, IngestPath, Tenancy
 from relay.runtime.errors import SelectorError
 from relay.selector.inventory.info_series import InfoReader
 from relay.selector.metricsql.parser import parse_query
-from tests.support import raw_writes as raw
-from tests.support.paths import DATA
+from tests.kit.paths import DATA
+from tests.kit.remote_write import raw
 
 CAPTURED = DATA / "remote_write/vmagent-zstd/0002.bin"
 SEED = DATA / "exporters/good/seed-target-resource-selectors.yaml"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.documents import ROOT
+from tests.kit.documents import ROOT
 
 PACKAGE = ROOT / "relay"
 PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")

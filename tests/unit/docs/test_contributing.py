@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.documents import ROOT, documents
+from tests.kit.documents import ROOT, documents
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 RIDDLES = re.compile(r"\b(?:whoever|who is gone|so-manieth)\b", re.IGNORECASE)

@@ -19,7 +19,7 @@ import yaml
 from relay.cli.check import check
 from relay.cli.main import main
 from relay.config.settings.settings import load_settings
-from tests.support.documents import (
+from tests.kit.documents import (
     NOT_RUN,
     ROOT,
     TARGETS,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from relay.telemetry.registry import CATALOGUE
-from tests.support.documents import ROOT, documents, outside_blocks
+from tests.kit.documents import ROOT, documents, outside_blocks
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 README_LINES_MAX = 200

@@ -17,8 +17,8 @@ from relay.selector.resources.label_selector import (
     ResourceSelector,
     Selection,
 )
-from tests.support import raw_writes as raw
-from tests.support.engine_rig import Rig, RigSink
+from tests.kit.engine_rig import Rig, RigSink
+from tests.kit.remote_write import raw
 
 T = raw.T0_MS
 PRODUCTION = LabelSelector((Requirement("env", "In", ("production",)),))

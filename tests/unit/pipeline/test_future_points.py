@@ -11,8 +11,8 @@ from relay.codec.remote_write.v1 import WriteProtocol
 from relay.config.settings.settings import Settings
 from relay.pipeline.batching.unfinished import ReplayGate
 from relay.pipeline.engine import MetricsPipeline
-from tests.support.engine_rig import Rig, RigSink
-from tests.support.hostile_bodies import (
+from tests.kit.engine_rig import Rig, RigSink
+from tests.kit.remote_write.hostile_bodies import (
     REFS,
     SYMBOLS,
     field,

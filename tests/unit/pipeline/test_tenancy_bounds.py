@@ -10,9 +10,9 @@ from relay.pipeline.routing.tenancy import IngestPath, Tenancy
 from relay.runtime.project_shares import UNCLAIMED, Part, SharedTable, Shares
 from relay.selector.inventory.info_series import InfoSeriesClaim, StreamKey
 from relay.selector.inventory.store import Inventory, ManifestIndex, Object
-from tests.support import raw_writes as raw
-from tests.support.any_points import AnyPoint
-from tests.support.engine_rig import Rig, RigSink
+from tests.kit.engine_rig import Rig, RigSink
+from tests.kit.oracle.any_points import AnyPoint
+from tests.kit.remote_write import raw
 
 TENANCY = Tenancy(accounts={(1, 0): "acme", (2, 0): "zeta"})
 ACME, ZETA = IngestPath("acme"), IngestPath("zeta")

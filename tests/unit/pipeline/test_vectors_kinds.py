@@ -15,9 +15,9 @@ from relay.codec.otlp.metrics import Temporality
 from relay.codec.otlp.split import count_points
 from relay.pipeline.routing.match_set import OutputOptions
 from relay.sink.queue.payload import SharedBodyCache, make_payloads
-from tests.support.any_points import STALE_FLAG, AnyPoint, bits
-from tests.support.engine_rig import Rig, RigSink
-from tests.support.sample_writes import T0_MS, T0_NS, histogram, write
+from tests.kit.engine_rig import Rig, RigSink
+from tests.kit.oracle.any_points import STALE_FLAG, AnyPoint, bits
+from tests.kit.remote_write.sample_writes import T0_MS, T0_NS, histogram, write
 
 BUCKETS = ((".1", 2), ("1", 5), ("+Inf", 7))
 LATENCY = histogram("latency_seconds", 'job="api"', BUCKETS, 9.5, 7)

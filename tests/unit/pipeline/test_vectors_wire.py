@@ -17,11 +17,11 @@ from relay.codec.remote_write.v1 import WriteProtocol
 from relay.pipeline.batching.transaction import BatchTransaction
 from relay.pipeline.limits import Limits
 from relay.runtime.errors import DecodeError
-from tests.support import raw_writes as raw
-from tests.support.any_points import AnyPoint, bits
-from tests.support.engine_rig import Rig, RigSink
-from tests.support.prompb import WriteRequest
-from tests.support.symbolic import T0_MS, Request2, native
+from tests.kit.engine_rig import Rig, RigSink
+from tests.kit.oracle.any_points import AnyPoint, bits
+from tests.kit.remote_write import raw
+from tests.kit.remote_write.prompb import WriteRequest
+from tests.kit.remote_write.symbolic import T0_MS, Request2, native
 
 V2: WriteProtocol = "remote_write_v2"
 T0_NS = T0_MS * 1_000_000

@@ -20,7 +20,7 @@ from relay.runtime.extension_check import (
     source_digests,
     stale_modules,
 )
-from tests.support.processes import ROOT
+from tests.kit.processes import ROOT
 
 KERNEL = "relay.pipeline.metrics.hotpath.v1_loop"
 

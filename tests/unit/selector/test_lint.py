@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.runtime.errors import SelectorError
@@ -15,6 +15,7 @@ from relay.selector.matchers import Matcher, Op, Selector
 from relay.selector.metricsql.parser import parse_query
 from relay.selector.regex import compile_regex
 from relay.selector.regex_classes import translated
+from tests.kit.examples import examples
 
 OPS: list[Op] = ["=", "!=", "=~", "!~"]
 VALUES = ["", "a", "b", "ab"]
@@ -53,7 +54,7 @@ def test_what_is_meant_is_not_warned_of(text: str) -> None:
         max_size=4,
     )
 )
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_what_never_matches_matches_nothing(conditions: list[tuple[Op, str]]) -> None:
     group = tuple(Matcher("x", op, value) for op, value in conditions)
     selector = Selector((group,))

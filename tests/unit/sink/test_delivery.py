@@ -18,8 +18,8 @@ from relay.sink.request_size import PROBE_S
 from relay.sink.retry import classify
 from relay.sink.retry.backoff import RETRY_AFTER_S_MAX
 from relay.sink.steps import Now, Send, Sleep
-from tests.support.batches import sealed_batch
-from tests.support.holds import Holds
+from tests.kit.batches import sealed_batch
+from tests.kit.holds import Holds
 
 SINK = Sink("s", ("all",), OtlpHttp("http://127.0.0.1:1/v1/metrics", compression="none"))
 UNAVAILABLE = classify.Retry("http_503", "HTTP 503")

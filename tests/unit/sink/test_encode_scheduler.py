@@ -9,7 +9,7 @@ import pytest
 from relay.codec.otlp.batch import SealedBatch
 from relay.sink.encode_scheduler import LINE_MAX, SLICE_S, EncodeBacklog, EncodeScheduler
 from relay.sink.queue.fair_share import BufferedBytes
-from tests.support.batches import sealed_batch
+from tests.kit.batches import sealed_batch
 
 
 class Shop:

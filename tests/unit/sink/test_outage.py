@@ -16,8 +16,8 @@ from relay.sink.reporting.health import LogLine
 from relay.sink.retry import classify
 from relay.sink.retry.circuit_breaker import Circuit
 from relay.sink.steps import Load, Now, Send, Sleep
-from tests.support.batches import sealed_batch
-from tests.support.holds import Holds
+from tests.kit.batches import sealed_batch
+from tests.kit.holds import Holds
 
 SINK = Sink(
     "s",

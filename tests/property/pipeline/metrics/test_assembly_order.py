@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.pipeline.routing.match_set import OutputOptions
 from relay.selector.matchers import NAME, Matcher, Selector
-from tests.support.any_points import AnyPoint
-from tests.support.engine_rig import Rig, RigSink
-from tests.support.sample_writes import T0_MS, histogram, write
+from tests.kit.engine_rig import Rig, RigSink
+from tests.kit.examples import examples
+from tests.kit.oracle.any_points import AnyPoint
+from tests.kit.remote_write.sample_writes import T0_MS, histogram, write
 
 BOUNDS = ("0.1", "0.5", "1", "2.5", "10")
 TYPES = {"h": "histogram", "g": "histogram"}
@@ -71,7 +72,7 @@ def check_ledger(rig: Rig) -> None:
         assert statistics.offsets.holds > 0
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(HISTOGRAM_SECONDS, HISTOGRAM_SECONDS, st.booleans(), st.data())
 def test_splitting_and_ordering_change_nothing(
     first: list[list[int]], second: list[list[int]], learn_first: bool, data: st.DataObject
@@ -90,7 +91,7 @@ def test_splitting_and_ordering_change_nothing(
     assert set(rig.engine.statistics().assembly.outcomes) == {"assembled"}
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(HISTOGRAM_SECONDS, st.data())
 def test_deltas_of_assembled_histograms_add_up(
     seconds: list[list[int]], data: st.DataObject
@@ -117,7 +118,7 @@ def test_deltas_of_assembled_histograms_add_up(
 NAMES = ("h_bucket", "h_count", "h_sum")
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(st.sets(st.sampled_from(NAMES), min_size=1), st.permutations(range(8)))
 def test_a_source_takes_the_whole_or_what_it_asked_for(allowed: set[str], order: list[int]) -> None:
     rig = Rig()

@@ -8,9 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay.codec.remote_write.v1 import WriteProtocol
-from tests.support import any_writes
-from tests.support import raw_writes as raw
-from tests.support.bodies_check import check_bodies
+from tests.kit.oracle.bodies_check import check_bodies
+from tests.kit.remote_write import any_writes, raw
 
 T = raw.T0_MS
 POOL = [

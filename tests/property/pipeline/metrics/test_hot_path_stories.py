@@ -8,9 +8,9 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import raw_writes as raw
-from tests.support.engine_rig import Rig
-from tests.support.stories import ORIGINS, OWNERS, PROJECTS, Step, check_story
+from tests.kit.engine_rig import Rig
+from tests.kit.oracle.stories import ORIGINS, OWNERS, PROJECTS, Step, check_story
+from tests.kit.remote_write import raw
 
 T = raw.T0_MS
 MANY = [[(b"__name__", b"m%d" % (n // 5)), (b"code", b"%d" % n)] for n in range(24)]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.support import raw_writes as raw
-from tests.support.bodies_check import check_bodies
+from tests.kit.oracle.bodies_check import check_bodies
+from tests.kit.remote_write import raw
 
 T = raw.T0_MS
 TEXTS = (

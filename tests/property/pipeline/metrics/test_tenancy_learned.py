@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from hypothesis import HealthCheck, event, example, given, settings
+from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from relay.control.durability.learned_state import decode_knowledge, encode_knowledge
@@ -30,10 +30,11 @@ from relay.selector.resources.label_selector import (
     ResourceSelection,
     ResourceSelector,
 )
-from tests.support import raw_writes as raw
-from tests.support.any_points import AnyPoint
-from tests.support.engine_rig import NUMBERS, PLAIN, Rig, RigSink
-from tests.support.symbolic import Request2, native
+from tests.kit.engine_rig import NUMBERS, PLAIN, Rig, RigSink
+from tests.kit.examples import examples
+from tests.kit.oracle.any_points import AnyPoint
+from tests.kit.remote_write import raw
+from tests.kit.remote_write.symbolic import Request2, native
 
 ACCOUNTS = {"acme": (1, 0), "zeta": (2, 5)}
 TENANCY = Tenancy("tenant", {account: name for name, account in ACCOUNTS.items()})
@@ -273,7 +274,7 @@ SETTLED_BY_ANOTHER = [
 
 @example(SETTLED_BY_ANOTHER, 2.5)
 @example([*SETTLED_BY_ANOTHER[:4], Step("label", 1, is_restart=True), *SETTLED_BY_ANOTHER[4:]], 2.5)
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(120)
 @given(steps, st.sampled_from([0.0, 1.5, 2.5]))
 def test_each_gets_what_it_gets_alone(story: list[Step], first_sight_s: float) -> None:
     together = outcome(sorted(ACCOUNTS), story, first_sight_s)

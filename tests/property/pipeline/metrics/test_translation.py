@@ -6,18 +6,18 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.pipeline.limits import Limits
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.metrics.series.series_table import SeriesTable
-from tests.support import any_writes
-from tests.support import raw_writes as raw
-from tests.support.engine_rig import EVERYTHING, NUMBERS, Rig, RigSink, named
-from tests.support.number_points import Alternatives, assert_same
-from tests.support.prompb import RawWriteRequest
-from tests.support.slow_otlp import Derived, SlowRelay
+from tests.kit.engine_rig import EVERYTHING, NUMBERS, Rig, RigSink, named
+from tests.kit.examples import examples
+from tests.kit.oracle.number_points import Alternatives, assert_same
+from tests.kit.oracle.slow_otlp import Derived, SlowRelay
+from tests.kit.remote_write import any_writes, raw
+from tests.kit.remote_write.prompb import RawWriteRequest
 
 MANY = 1_000_000
 ORDERS = st.lists(st.lists(st.integers(0, 9), max_size=12), min_size=1, max_size=8)
@@ -192,7 +192,7 @@ def programs(draw: st.DrawFn) -> list[tuple[str, Any]]:
     return draw(st.lists(step, min_size=2, max_size=14))
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(programs(), st.sampled_from([3, 1000]))
 def test_exporters_come_and_go_between_requests(
     program: list[tuple[str, Any]], series_max: int

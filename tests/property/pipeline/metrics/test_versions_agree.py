@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from relay.codec.remote_write.v2 import parse_request, parse_series
 from relay.pipeline.limits import Limits
 from relay.runtime.errors import DecodeError, TooLargeError
-from tests.support.engine_rig import OutputOptions, Rig, RigSink
-from tests.support.prompb import RequestV2, WriteRequest
-from tests.support.symbolic import T0_MS, Request2, native
+from tests.kit.engine_rig import OutputOptions, Rig, RigSink
+from tests.kit.remote_write.prompb import RequestV2, WriteRequest
+from tests.kit.remote_write.symbolic import T0_MS, Request2, native
 
 DELTA = OutputOptions(temporality="delta")
 NAMES = ["up", "a_total", "h_bucket", "h_count", "h_sum", "grün", "latency"]

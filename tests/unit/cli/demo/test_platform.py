@@ -12,7 +12,7 @@ from relay.cli.demo.scenario import CONFIG
 from relay.cli.demo.write_request import STALE
 from relay.config.settings.settings import load_settings
 from relay.control.explain import parse_series
-from tests.support.prompb import WriteRequest
+from tests.kit.remote_write.prompb import WriteRequest
 
 Labels = tuple[tuple[str, str], ...]
 

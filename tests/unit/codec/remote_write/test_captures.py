@@ -11,8 +11,8 @@ import pytest
 from relay.codec.compression import content_encoding, decompress
 from relay.codec.remote_write import v2
 from relay.codec.remote_write.v1 import parse_labels, parse_metadata, parse_series, top_level
-from tests.support import prompb
-from tests.support.paths import DATA
+from tests.kit.paths import DATA
+from tests.kit.remote_write import prompb
 
 CAPTURES = DATA / "remote_write"
 BODIES_2 = sorted(CAPTURES.glob("prometheus-v2/*.bin"))

@@ -20,7 +20,7 @@ from relay.codec.remote_write.v1 import (
     top_level,
 )
 from relay.runtime.errors import DecodeError, TooLargeError, WireError
-from tests.support import prompb
+from tests.kit.remote_write import prompb
 
 ONE = struct.pack("<d", 1.0)
 ZERO = bytes(8)

@@ -28,7 +28,7 @@ from relay.config.exporter.types import (
 from relay.config.yaml.fields import nearest
 from relay.runtime.errors import Fault
 from relay.selector.regex import compile_regex
-from tests.support.paths import ROOT
+from tests.kit.paths import ROOT
 
 DATA = ROOT / "tests/data/exporters"
 CONFIG = ROOT / "config"

@@ -29,7 +29,7 @@ from relay.config.settings.settings import (
 from relay.runtime.errors import ConfigError
 from relay.selector.inventory.info_series import InfoSeries
 from relay.selector.resources.label_selector import Conventions, KindAliases
-from tests.support.paths import ROOT
+from tests.kit.paths import ROOT
 
 DATA = ROOT / "tests/data/settings"
 EXAMPLE = ROOT / "config/relay.yaml"

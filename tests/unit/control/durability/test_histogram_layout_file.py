@@ -15,8 +15,8 @@ from relay.control.durability.histogram_layout_file import (
     decode_layouts,
     encode_layouts,
 )
-from tests.support.engine_rig import Rig, RigSink
-from tests.support.sample_writes import T0_MS, histogram, write
+from tests.kit.engine_rig import Rig, RigSink
+from tests.kit.remote_write.sample_writes import T0_MS, histogram, write
 
 H = histogram("h", "", (("1", 2), ("+Inf", 3)), 4.5, 3)
 S = ['s{quantile="0.5"} 1', "s_sum 2", "s_count 3"]

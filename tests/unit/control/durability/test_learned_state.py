@@ -15,7 +15,7 @@ from relay.pipeline.routing.tenancy import Tenancy
 from relay.selector.inventory.info_series import InfoSeriesClaim, StreamKey
 from relay.storage.journal.checkpoint import seal
 from relay.storage.log.frame import FormatError
-from tests.support import raw_writes as raw
+from tests.kit.remote_write import raw
 
 KNOWLEDGE = Knowledge(
     {

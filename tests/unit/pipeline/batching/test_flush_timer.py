@@ -6,8 +6,8 @@ import pytest
 
 from relay.pipeline.batching.flush_timer import FlushSchedule
 from relay.runtime.errors import DecodeError
-from tests.support import raw_writes as raw
-from tests.support.engine_rig import Rig, RigSink
+from tests.kit.engine_rig import Rig, RigSink
+from tests.kit.remote_write import raw
 
 UP = [(b"__name__", b"up")]
 T = raw.T0_MS

@@ -9,8 +9,8 @@ import pytest
 
 from relay.runtime.errors import DecodeError
 from relay.selector.matchers import Selector
-from tests.support.engine_rig import Rig, RigSink, named
-from tests.support.sample_writes import T0_MS, write
+from tests.kit.engine_rig import Rig, RigSink, named
+from tests.kit.remote_write.sample_writes import T0_MS, write
 
 SINKS = 90
 SERIES = 3

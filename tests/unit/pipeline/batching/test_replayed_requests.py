@@ -8,8 +8,8 @@ import pytest
 
 from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
 from relay.runtime.errors import DecodeError
-from tests.support import raw_writes as raw
-from tests.support.engine_rig import Rig, RigSink
+from tests.kit.engine_rig import Rig, RigSink
+from tests.kit.remote_write import raw
 
 
 def up(number: int, value: float, timestamp_ms: int) -> bytes:

@@ -14,9 +14,9 @@ from relay.pipeline.metrics.hotpath import slow_path
 from relay.pipeline.metrics.series import lookup
 from relay.pipeline.routing.match_set import OutputOptions
 from relay.runtime.errors import OverloadedError, TooLargeError
-from tests.support import raw_writes as raw
-from tests.support.engine_rig import Rig, RigSink
-from tests.support.sample_writes import T0_MS, histogram, write
+from tests.kit.engine_rig import Rig, RigSink
+from tests.kit.remote_write import raw
+from tests.kit.remote_write.sample_writes import T0_MS, histogram, write
 
 H = histogram("h", "", (("1", 2), ("+Inf", 3)), 4.5, 3)
 TYPES = {"h": "histogram"}

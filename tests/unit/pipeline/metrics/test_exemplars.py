@@ -9,10 +9,10 @@ import pytest
 from relay.pipeline.metrics.exemplars import PER_SERIES_MAX, ExemplarBuffer
 from relay.pipeline.routing.match_set import OutputOptions
 from relay.runtime.errors import DecodeError
-from tests.support.any_points import AnyPoint
-from tests.support.engine_rig import NUMBERS, Rig, RigSink, named
-from tests.support.prompb import WriteRequest
-from tests.support.symbolic import T0_MS, native
+from tests.kit.engine_rig import NUMBERS, Rig, RigSink, named
+from tests.kit.oracle.any_points import AnyPoint
+from tests.kit.remote_write.prompb import WriteRequest
+from tests.kit.remote_write.symbolic import T0_MS, native
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 HITS = {"__name__": "hits_total", "job": "api"}

@@ -15,8 +15,8 @@ from relay.pipeline.routing.router import Router
 from relay.pipeline.routing.tenancy import Tenancy
 from relay.runtime.errors import DecodeError
 from relay.selector.matchers import Matcher, Selector
-from tests.support import raw_writes as raw
-from tests.support.engine_rig import Rig, RigSink, named
+from tests.kit.engine_rig import Rig, RigSink, named
+from tests.kit.remote_write import raw
 
 T = raw.T0_MS
 UP, DOWN = [(b"__name__", b"up")], [(b"__name__", b"down")]

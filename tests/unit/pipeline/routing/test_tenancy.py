@@ -13,8 +13,8 @@ from relay.pipeline.routing.tenancy import (
     Tenancy,
 )
 from relay.selector.matchers import Matcher, Selector
-from tests.support import raw_writes as raw
-from tests.support.engine_rig import Rig, RigSink
+from tests.kit.engine_rig import Rig, RigSink
+from tests.kit.remote_write import raw
 
 T = raw.T0_MS
 UP = [(b"__name__", b"up")]

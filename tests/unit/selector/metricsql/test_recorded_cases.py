@@ -15,7 +15,7 @@ from relay.runtime.errors import SelectorError
 from relay.selector.evaluate import compile_selector
 from relay.selector.matchers import Selector
 from relay.selector.metricsql.parser import parse_selector
-from tests.support.paths import ROOT
+from tests.kit.paths import ROOT
 
 DATA = ROOT / "tests/data/selectors"
 

@@ -25,7 +25,7 @@ from relay.selector.resources.label_selector import (
     sanitized,
 )
 from relay.selector.resources.object_lookup import ObjectLabels, ObjectRef
-from tests.support.paths import DATA
+from tests.kit.paths import DATA
 
 TARGET = DATA / "exporters/good/seed-target-resource-selectors.yaml"
 EVERYWHERE = LabelSelector()

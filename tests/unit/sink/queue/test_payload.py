@@ -13,9 +13,9 @@ from relay.codec.otlp.metrics import VALUE_TAG, MetricGroup, MetricIdentity, poi
 from relay.codec.otlp.point_buffer import PointBuffer
 from relay.sink.encode_scheduler import SLICE_S, EncodeScheduler
 from relay.sink.queue.payload import SharedBodyCache, make_payloads
-from tests.support.batches import GROUP, sealed_batch
-from tests.support.engine_rig import Rig, RigSink
-from tests.support.sample_writes import histogram, write
+from tests.kit.batches import GROUP, sealed_batch
+from tests.kit.engine_rig import Rig, RigSink
+from tests.kit.remote_write.sample_writes import histogram, write
 
 LARGE = 10**6
 OTHER_GROUP = MetricGroup(GROUP.scope, MetricIdentity("pressure", "gauge"))

@@ -12,9 +12,9 @@ from relay.pipeline.limits import Limits
 from relay.pipeline.metrics.histograms.group import MEMBERS_MAX, MISSES_MAX, SETS_MAX
 from relay.pipeline.routing.match_set import OutputOptions
 from relay.selector.matchers import NAME, Matcher, Selector
-from tests.support.any_points import STALE_FLAG, bits
-from tests.support.engine_rig import Rig, RigSink, named
-from tests.support.sample_writes import T0_MS, T0_NS, histogram, write
+from tests.kit.engine_rig import Rig, RigSink, named
+from tests.kit.oracle.any_points import STALE_FLAG, bits
+from tests.kit.remote_write.sample_writes import T0_MS, T0_NS, histogram, write
 
 BUCKETS = (("1", 2), ("+Inf", 3))
 H = histogram("h", "", BUCKETS, 4.5, 3)

@@ -10,11 +10,11 @@ import pytest
 from relay.codec.otlp.data_points import STALE
 from relay.pipeline.routing.match_set import OutputOptions
 from relay.selector.matchers import NAME, Matcher, Selector
-from tests.support.any_points import STALE_FLAG, AnyPoint, bits
-from tests.support.engine_rig import Rig, RigSink, named
-from tests.support.prompb import WriteRequest
-from tests.support.sample_writes import T0_MS, histogram, write
-from tests.support.symbolic import native
+from tests.kit.engine_rig import Rig, RigSink, named
+from tests.kit.oracle.any_points import STALE_FLAG, AnyPoint, bits
+from tests.kit.remote_write.prompb import WriteRequest
+from tests.kit.remote_write.sample_writes import T0_MS, histogram, write
+from tests.kit.remote_write.symbolic import native
 
 PAUSES = (
     'pauses_bucket{le="1e-05"} 3',

@@ -8,11 +8,11 @@ from relay.pipeline.limits import Limits
 from relay.pipeline.metrics.hotpath import slow_path
 from relay.pipeline.metrics.series import lookup
 from relay.runtime.errors import DecodeError, OverloadedError, TooLargeError
-from tests.support import raw_writes as raw
-from tests.support.engine_rig import NUMBERS, Rig, RigSink
-from tests.support.number_points import assert_same
-from tests.support.prompb import RawWriteRequest
-from tests.support.slow_otlp import SlowRelay
+from tests.kit.engine_rig import NUMBERS, Rig, RigSink
+from tests.kit.oracle.number_points import assert_same
+from tests.kit.oracle.slow_otlp import SlowRelay
+from tests.kit.remote_write import raw
+from tests.kit.remote_write.prompb import RawWriteRequest
 
 T = raw.T0_MS
 NAME = (b"__name__", b"up")

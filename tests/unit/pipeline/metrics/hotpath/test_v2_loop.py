@@ -11,10 +11,10 @@ from relay.codec.remote_write.v2 import REFS_MAX, Symbols, parse_request, parse_
 from relay.pipeline.metrics.hotpath import slow_path
 from relay.pipeline.metrics.metadata.metric_types import family_of
 from relay.runtime.errors import DecodeError, TooLargeError
-from tests.support import raw_writes as raw
-from tests.support.any_points import AnyPoint
-from tests.support.engine_rig import NUMBERS, Rig, RigSink
-from tests.support.symbolic import T0_MS, Request2, native
+from tests.kit.engine_rig import NUMBERS, Rig, RigSink
+from tests.kit.oracle.any_points import AnyPoint
+from tests.kit.remote_write import raw
+from tests.kit.remote_write.symbolic import T0_MS, Request2, native
 
 COUNTER, GAUGE, HISTOGRAM, SUMMARY = 1, 2, 3, 5
 

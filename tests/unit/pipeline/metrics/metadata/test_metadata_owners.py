@@ -14,10 +14,10 @@ from relay.control.explain import Explainer, parse_series
 from relay.pipeline.routing.match_set import OutputOptions
 from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, UNMAPPED, IngestPath, Tenancy
 from relay.selector.metricsql.parser import parse_query
-from tests.support import raw_writes as raw
-from tests.support.any_points import AnyPoint
-from tests.support.engine_rig import PLAIN, Rig, RigSink
-from tests.support.symbolic import Request2
+from tests.kit.engine_rig import PLAIN, Rig, RigSink
+from tests.kit.oracle.any_points import AnyPoint
+from tests.kit.remote_write import raw
+from tests.kit.remote_write.symbolic import Request2
 
 TENANCY = Tenancy("tenant", {(42, 7): "acme", (43, 0): "zeta"})
 SHARED = Tenancy("tenant", {(42, 7): "acme", (43, 0): "zeta"}, shares_metadata=True)

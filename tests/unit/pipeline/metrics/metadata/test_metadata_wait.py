@@ -9,9 +9,9 @@ from relay.pipeline.limits import Limits
 from relay.pipeline.metrics.metadata import metadata_wait
 from relay.pipeline.metrics.metadata.metric_types import root_of
 from relay.pipeline.routing.match_set import OutputOptions
-from tests.support.any_points import AnyPoint, bits
-from tests.support.engine_rig import Rig, RigSink
-from tests.support.sample_writes import T0_MS, histogram, write
+from tests.kit.engine_rig import Rig, RigSink
+from tests.kit.oracle.any_points import AnyPoint, bits
+from tests.kit.remote_write.sample_writes import T0_MS, histogram, write
 
 H = histogram("h", "", (("1", 2), ("+Inf", 3)), 4.5, 3)
 S = ['s{quantile="0.5"} 1', "s_sum 2", "s_count 3"]

@@ -7,10 +7,10 @@ import pytest
 from relay.control.durability.learned_state import decode_knowledge, encode_knowledge
 from relay.pipeline.limits import Limits
 from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath, Tenancy
-from tests.support.any_points import AnyPoint
-from tests.support.engine_rig import Rig, RigSink
-from tests.support.sample_writes import T0_MS, write
-from tests.support.symbolic import Request2
+from tests.kit.engine_rig import Rig, RigSink
+from tests.kit.oracle.any_points import AnyPoint
+from tests.kit.remote_write.sample_writes import T0_MS, write
+from tests.kit.remote_write.symbolic import Request2
 
 TENANCY = Tenancy(accounts={(1, 0): "acme", (2, 0): "zeta"})
 ACME, ZETA = IngestPath("acme"), IngestPath("zeta")

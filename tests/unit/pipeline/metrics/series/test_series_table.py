@@ -10,8 +10,8 @@ from relay.pipeline.engine import Limits
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.metrics.series.series_table import EPOCHS, SeriesTable
 from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
-from tests.support import raw_writes as raw
-from tests.support.engine_rig import Rig, RigSink
+from tests.kit.engine_rig import Rig, RigSink
+from tests.kit.remote_write import raw
 
 T = raw.T0_MS
 UP, DOWN = [(b"__name__", b"up")], [(b"__name__", b"down")]

@@ -11,8 +11,8 @@ from relay.control.durability import delta_state_file
 from relay.pipeline.metrics.temporality.delta_state_codec import recall, remember
 from relay.pipeline.routing.match_set import OutputOptions
 from relay.runtime.errors import DecodeError
-from tests.support.engine_rig import Rig, RigSink
-from tests.support.sample_writes import T0_MS, histogram, write
+from tests.kit.engine_rig import Rig, RigSink
+from tests.kit.remote_write.sample_writes import T0_MS, histogram, write
 
 LINES = ["c_total 5", *histogram("h", 'a="b"', (("1", 2), ("+Inf", 3)), 4.5, 3)]
 GROWN = ["c_total 7", *histogram("h", 'a="b"', (("1", 3), ("+Inf", 5)), 6.5, 5)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from relay.pipeline.routing.match_set import OutputOptions
-from tests.support.engine_rig import Rig, RigSink
-from tests.support.sample_writes import T0_MS, histogram, write
+from tests.kit.engine_rig import Rig, RigSink
+from tests.kit.remote_write.sample_writes import T0_MS, histogram, write
 
 TARGET = 'job="ns/api",instance="h:1"'
 KEEPS = OutputOptions(keeps_target_labels=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.prompb import RawTimeSeries
-from tests.support.slow_otlp import Derived, Said, SlowRelay
+from tests.kit.oracle.slow_otlp import Derived, Said, SlowRelay
+from tests.kit.remote_write.prompb import RawTimeSeries
 
 
 def take_version2(oracle: SlowRelay, request: Any) -> Derived:

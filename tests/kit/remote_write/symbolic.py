@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.support.prompb import RequestV2
+from tests.kit.remote_write.prompb import RequestV2
 
 T0_MS = 1_700_000_000_123
 

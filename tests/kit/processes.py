@@ -15,7 +15,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.support.paths import ROOT
+from tests.kit.paths import ROOT
 
 STARTUP_TIMEOUT_S = 30.0
 POLL_S = 0.05

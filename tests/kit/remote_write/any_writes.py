@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from tests.support.raw_writes import (
+from tests.kit.remote_write.raw import (
     MINUS_ZERO,
     NAN,
     STALE,

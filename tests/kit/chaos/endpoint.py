@@ -13,9 +13,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
-from tests.support.loopback_server import LoopbackServer
-from tests.support.number_points import flatten
-from tests.support.otlp_server import decode_export, partial_success
+from tests.kit.http.loopback_server import LoopbackServer
+from tests.kit.http.otlp_server import decode_export, partial_success
+from tests.kit.oracle.number_points import flatten
 
 Mode = Literal["ok", "down", "busy", "stall", "reset", "cut", "unauthorized", "small", "partial"]
 """``down`` refuses connections, ``busy`` answers 503, ``stall`` never answers, ``reset`` aborts

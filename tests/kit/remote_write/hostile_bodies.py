@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.support import raw_writes as raw
-from tests.support.raw_writes import message as field
-from tests.support.raw_writes import number, varint
+from tests.kit.remote_write import raw
+from tests.kit.remote_write.raw import message as field
+from tests.kit.remote_write.raw import number, varint
 
 V1 = "application/x-protobuf"
 V2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request"

@@ -1,7 +1,7 @@
 """Points of every kind out of an official ExportMetricsServiceRequest, refusing what OTLP forbids.
 
-The wider sister of :mod:`tests.support.number_points`, for histograms, summaries, start times and
-exemplars. Nothing of ``relay.pipeline`` or ``relay.codec`` may be imported here.
+The wider sister of :mod:`tests.kit.oracle.number_points`, for histograms, summaries, start times
+and exemplars. Nothing of ``relay.pipeline`` or ``relay.codec`` may be imported here.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from relay.app import Relay
 from relay.config.exporter.types import ExporterPath
 from relay.config.settings.settings import Address, Memory, Settings, Shutdown, Storage, Translation
 from relay.storage.log.filesystem import Disk
-from tests.support.exporter_yaml import Block, exporter_yaml
-from tests.support.processes import get_json
-from tests.support.raw_writes import HEADERS, T0_MS, join, metadata, snappy, text_series
+from tests.kit.exporter_yaml import Block, exporter_yaml
+from tests.kit.processes import get_json
+from tests.kit.remote_write.raw import HEADERS, T0_MS, join, metadata, snappy, text_series
 
 AT_ONCE = Translation(first_sight_wait_s=0.0)
 """For tests of other things: no family waits at first sight."""

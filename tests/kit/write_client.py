@@ -8,7 +8,7 @@ from typing import Self
 
 import aiohttp
 
-from tests.support.raw_writes import HEADERS, join, snappy, text_series
+from tests.kit.remote_write.raw import HEADERS, join, snappy, text_series
 
 
 def request_body(

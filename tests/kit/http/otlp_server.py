@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 
-from tests.support.loopback_server import LoopbackServer
+from tests.kit.http.loopback_server import LoopbackServer
 
 DECODED_BYTES_MAX = 256 * 1024 * 1024
 

@@ -14,8 +14,8 @@ from relay.pipeline.routing.match_set import OutputOptions, SinkCounter, SinkOut
 from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
 from relay.selector.matchers import NAME, Matcher, Selector
 from relay.selector.resources.label_selector import Selection
-from tests.support.any_points import AnyPoint, read_points
-from tests.support.number_points import Point, decode
+from tests.kit.oracle.any_points import AnyPoint, read_points
+from tests.kit.oracle.number_points import Point, decode
 
 EVERYTHING = Selector(())
 PLAIN = OutputOptions()

@@ -2,8 +2,8 @@
 
 The official encoder writes one canonical form; senders and attackers are free to write others:
 fields in any order, zeros left out or spelled out, unknown fields between, varints padded with
-zeros. Shapes are given by arguments; :mod:`tests.support.any_writes` draws them. The benchmark's
-generator writes its bodies with this, too, since it shares no codec with the relay.
+zeros. Shapes are given by arguments; :mod:`tests.kit.remote_write.any_writes` draws them. The
+benchmark's generator writes its bodies with this, too, since it shares no codec with the relay.
 """
 
 from __future__ import annotations

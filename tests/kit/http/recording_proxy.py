@@ -10,8 +10,8 @@ import cramjam
 import zstandard
 from aiohttp import web
 
-from tests.support import prompb
-from tests.support.loopback_server import LoopbackServer
+from tests.kit.http.loopback_server import LoopbackServer
+from tests.kit.remote_write import prompb
 
 _HOP_HEADERS = {"host", "content-length", "connection", "accept-encoding", "transfer-encoding"}
 

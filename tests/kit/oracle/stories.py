@@ -8,11 +8,11 @@ from typing import Any
 from relay.pipeline.limits import Limits
 from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, Tenancy
 from relay.runtime.errors import DecodeError, OverloadedError, TooLargeError
-from tests.support import raw_writes as raw
-from tests.support.bodies_check import read_officially
-from tests.support.engine_rig import NUMBERS, Rig, RigSink
-from tests.support.number_points import Alternatives, Identity, assert_same
-from tests.support.slow_otlp import SlowRelay
+from tests.kit.engine_rig import NUMBERS, Rig, RigSink
+from tests.kit.oracle.bodies_check import read_officially
+from tests.kit.oracle.number_points import Alternatives, Identity, assert_same
+from tests.kit.oracle.slow_otlp import SlowRelay
+from tests.kit.remote_write import raw
 
 PROJECTS = ("red", "blue")
 OWNERS = {str(number).encode(): project for number, project in enumerate(PROJECTS, 1)}

@@ -6,7 +6,7 @@ with the official protobuf classes on both sides. Nothing of ``relay.pipeline`` 
 may be imported here.
 
 :class:`SlowRelay` takes requests and says which points must come out;
-:mod:`tests.support.number_points` reads what came out, and compares the two.
+:mod:`tests.kit.oracle.number_points` reads what came out, and compares the two.
 
 One freedom is left to the relay: metadata that travels in the same request as samples of a series
 that is known already may describe these samples or only those of the next request. Such a point has
@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from tests.support import slow_native
-from tests.support.number_points import (
+from tests.kit.oracle import slow_native
+from tests.kit.oracle.number_points import (
     NO_RECORDED_VALUE,
     TIME_NS_MAX,
     Alternatives,
@@ -30,7 +30,7 @@ from tests.support.number_points import (
     Pairs,
     Point,
 )
-from tests.support.prompb import Histogram
+from tests.kit.remote_write.prompb import Histogram
 
 WireLabels = tuple[tuple[bytes, bytes], ...]
 
@@ -49,7 +49,7 @@ class Derived:
     dropped: Counter[str] = field(default_factory=Counter)
     exemplars: int = 0
     histograms: int = 0
-    """Good native histograms; what they become is :mod:`tests.support.slow_native`'s concern."""
+    """Good native histograms; what they become is :mod:`tests.kit.oracle.slow_native`'s concern."""
     told: int = 0
     """Samples of ``target_info``, which become attributes of other series' resource."""
     received: int = 0

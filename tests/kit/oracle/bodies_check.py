@@ -12,12 +12,12 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.pipeline.limits import Limits
 from relay.runtime.errors import DecodeError, OverloadedError, TooLargeError
-from tests.support.engine_rig import NUMBERS, Rig, RigSink, named
-from tests.support.number_points import Alternatives, Point, assert_same, flatten
-from tests.support.prompb import RawRequestV2, RawWriteRequest, RequestV2, WriteRequest
-from tests.support.slow_families import numbers_only
-from tests.support.slow_otlp import Derived, SlowRelay
-from tests.support.slow_version2 import take_version2
+from tests.kit.engine_rig import NUMBERS, Rig, RigSink, named
+from tests.kit.oracle.number_points import Alternatives, Point, assert_same, flatten
+from tests.kit.oracle.slow_families import numbers_only
+from tests.kit.oracle.slow_otlp import Derived, SlowRelay
+from tests.kit.oracle.slow_version2 import take_version2
+from tests.kit.remote_write.prompb import RawRequestV2, RawWriteRequest, RequestV2, WriteRequest
 
 _CLASSES: dict[WriteProtocol, tuple[Any, Any]] = {
     "remote_write_v1": (RawWriteRequest, WriteRequest),

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tests.support.number_points import Point
-from tests.support.raw_writes import join, snappy, text_series
+from tests.kit.oracle.number_points import Point
+from tests.kit.remote_write.raw import join, snappy, text_series
 
 METRIC = "chaos_value"
 BASE_MS = 1_700_000_000_000

@@ -24,12 +24,12 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
-from tests.support.any_points import AnyPoint, bits, read_points
-from tests.support.chaos_endpoint import ChaosEndpoint
-from tests.support.chaos_run import Report, Run, chaos_exporter
-from tests.support.processes import free_port
-from tests.support.raw_writes import HEADERS, snappy
-from tests.support.sample_writes import T0_MS, histogram, write
+from tests.kit.chaos.endpoint import ChaosEndpoint
+from tests.kit.chaos.run import Report, Run, chaos_exporter
+from tests.kit.oracle.any_points import AnyPoint, bits, read_points
+from tests.kit.processes import free_port
+from tests.kit.remote_write.raw import HEADERS, snappy
+from tests.kit.remote_write.sample_writes import T0_MS, histogram, write
 
 SETTINGS = """
 storage:

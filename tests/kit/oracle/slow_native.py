@@ -11,7 +11,7 @@ import math
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from tests.support.any_points import bits
+from tests.kit.oracle.any_points import bits
 
 STALE_BITS = 0x7FF0000000000002
 TIME_MS_MAX = (2**63 - 1) // 1_000_000

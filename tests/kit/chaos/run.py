@@ -21,11 +21,11 @@ from typing import Any
 
 import aiohttp
 
-from tests.support.chaos_endpoint import ChaosEndpoint
-from tests.support.exporter_yaml import exporter_yaml
-from tests.support.oracle import Oracle
-from tests.support.processes import ROOT, free_port
-from tests.support.raw_writes import HEADERS
+from tests.kit.chaos.endpoint import ChaosEndpoint
+from tests.kit.chaos.oracle import Oracle
+from tests.kit.exporter_yaml import exporter_yaml
+from tests.kit.processes import ROOT, free_port
+from tests.kit.remote_write.raw import HEADERS
 
 SETTINGS = """
 storage:

@@ -1,9 +1,9 @@
 """Number points out of an official ExportMetricsServiceRequest, and which ones had to come out.
 
 :func:`flatten` takes a request apart into points, refusing what OTLP's data model forbids;
-:func:`assert_same` compares them with those that had to come out. :mod:`tests.support.any_points`
-does the same for points of every kind. Nothing of ``relay.pipeline`` or ``relay.codec`` may be
-imported here.
+:func:`assert_same` compares them with those that had to come out.
+:mod:`tests.kit.oracle.any_points` does the same for points of every kind. Nothing of
+``relay.pipeline`` or ``relay.codec`` may be imported here.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from relay.codec.remote_write.v1 import WriteProtocol
 from relay.config.settings.settings import Address, Ingest
 from relay.pipeline.contract import IngestResult, Tenant
 from relay.receiver.remote_write import IngestServer
-from tests.support.raw_writes import snappy
+from tests.kit.remote_write.raw import snappy
 
 LOOPBACK = Address("127.0.0.1", 0)
 NOW = 1_700_000_000.25

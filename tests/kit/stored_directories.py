@@ -1,6 +1,6 @@
 """Data directories as a revision of the relay left them, and what has to come out of them.
 
-``python -m tests.support.stored_directories CHECKOUT OUT`` lets the relay of a checkout write them;
+``python -m tests.kit.stored_directories CHECKOUT OUT`` lets the relay of a checkout write them;
 the tests open copies of those in ``tests/data/data_directories``. Each has ``data`` and
 ``story.json``: when it was written (wall clock, s), what was acknowledged, and what each endpoint
 had taken by then.
@@ -23,11 +23,11 @@ from typing import Any
 
 import aiohttp
 
-from tests.support import prompb
-from tests.support.exporter_yaml import exporter_yaml
-from tests.support.otlp_server import OtlpServer, Received, Reply
-from tests.support.processes import eventually, free_port, get_json, started
-from tests.support.raw_writes import snappy, zstd
+from tests.kit.exporter_yaml import exporter_yaml
+from tests.kit.http.otlp_server import OtlpServer, Received, Reply
+from tests.kit.processes import eventually, free_port, get_json, started
+from tests.kit.remote_write import prompb
+from tests.kit.remote_write.raw import snappy, zstd
 
 NAMES = ("good", "behind", "increments", "staging")
 ROUNDS = range(1, 10)

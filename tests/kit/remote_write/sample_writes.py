@@ -6,7 +6,7 @@ import re
 import struct
 from collections.abc import Iterable, Mapping
 
-from tests.support.prompb import RawWriteRequest
+from tests.kit.remote_write.prompb import RawWriteRequest
 
 T0_MS = 1_700_000_000_000
 T0_NS = T0_MS * 1_000_000
