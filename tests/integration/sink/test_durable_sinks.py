@@ -4,123 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import random
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from relay.config.exporter.types import Authentication, OtlpHttp, Queue, Retry, SecretRef, Sink
-from relay.runtime.errors import SecretError
-from relay.sink.http.client import Transport
-from relay.sink.queue.fair_share import BufferedBytes
-from relay.sink.reporting.statistics import SinkStatistics
-from relay.sink.retry.circuit_breaker import CircuitBreakers
-from relay.sink.spill.owner import Owner
+from relay.config.exporter.types import Authentication, Queue, Retry, SecretRef
 from relay.sink.spill.segment_files import QueueFiles
 from relay.sink.spill.store import TRY_AGAIN_S, QueueStore
 from relay.sink.steps import Sleep
-from relay.sink.worker import SinkWorker
 from relay.storage.log.filesystem import Disk
-from tests.kit.batches import sealed_batch
 from tests.kit.faulty_disk import FaultyDisk
-from tests.kit.holds import Holds
 from tests.kit.http.hostile_server import HostileServer, never_answer
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
-from tests.kit.processes import free_port
+from tests.kit.sink_harness import OWNER, sink_config, stored_sink, unreachable
 
-OWNER = Owner("ns/name", "out")
 TOKEN = Authentication("bearerToken", SecretRef("s", "token"))
-
-
-def sink(url: str, **otlp: object) -> Sink:
-    endpoint = OtlpHttp(url, timeout_s=2.0, **otlp)  # type: ignore[arg-type]
-    return Sink("out", ("all",), endpoint, retry=Retry(backoff_s=0.01))
-
-
-def unreachable() -> str:
-    return f"http://127.0.0.1:{free_port()}/v1/metrics"
-
-
-class Process:
-    """A worker with its store, what it holds, and what its secrets are."""
-
-    def __init__(self, config: Sink, transport: Transport, store: QueueStore, first: int) -> None:
-        self.holds = Holds()
-        self.memory = BufferedBytes()
-        self.secrets = {"token": "sesame"}
-        self.offsets = first
-        self.store = store
-        rng = random.Random(3)
-        self.worker = SinkWorker(
-            "out",
-            "ns/name",
-            config,
-            transport=transport,
-            secrets=self.secret,
-            hold=self.holds.hold,
-            release=self.holds.release,
-            rng=rng,
-            circuit_breakers=CircuitBreakers(rng),
-            memory=self.memory,
-            store=store.claim(OWNER),
-        )
-        self.worker.start()
-
-    def secret(self, reference: SecretRef, default_key: str) -> str:
-        try:
-            return self.secrets[reference.key or default_key]
-        except KeyError:
-            raise SecretError(f'secret "{reference.name}" has no key') from None
-
-    def offer(self, *values: float, shard: int = 0) -> None:
-        self.offsets += 1
-        self.holds.hold(self.offsets)
-        batch = sealed_batch(values, position=self.offsets, opened_at=time.time())
-        self.worker.offer(batch, shard)
-
-    async def until(self, done: Callable[[SinkStatistics], bool]) -> SinkStatistics:
-        """Poll, with a deadline, until the statistics satisfy a condition."""
-        async with asyncio.timeout(5.0):
-            # Statistics have no event to wait for.
-            while not done(self.worker.statistics()):  # noqa: ASYNC110 - see above
-                await asyncio.sleep(0.002)
-        return self.worker.statistics()
-
-    async def saved(self) -> SinkStatistics:
-        """Save everything; wait until nothing is in memory only."""
-        self.worker.save(at_once=True)
-        statistics = await self.until(lambda _: self.holds.total == 0)
-        assert statistics.queue.stored_bytes or not statistics.queue.payloads
-        return statistics
-
-    async def finished(self) -> SinkStatistics:
-        """Wait until nothing is left, in memory or on disk."""
-        statistics = await self.until(lambda s: not s.ledger.queued)
-        assert self.holds.total == 0
-        assert statistics.queue.payloads == statistics.queue.bytes == 0
-        assert self.memory.used == 0
-        return statistics
-
-
-@asynccontextmanager
-async def running(
-    root: Path, config: Sink, *, disk: Disk | None = None, first: int = 0, leave: bool = False
-) -> AsyncIterator[Process]:
-    """One process's life; ends as a crash does, unless the test drains its worker."""
-    async with Transport(allow_private=True) as transport:
-        store = QueueStore(root, bytes_max=64 << 20, sync=False, disk=disk)
-        store.open()
-        process = Process(config, transport, store, first)
-        try:
-            yield process
-        finally:
-            if not leave:
-                await process.worker.close()
-            await store.close()
 
 
 def everything(root: Path) -> list[Path]:
@@ -137,71 +37,80 @@ async def test_what_an_outage_leaves_on_disk_is_delivered_in_order(tmp_path: Pat
     def answer(_: Received) -> Reply:
         return Reply() if up else Reply(503)
 
-    async with OtlpServer(answer) as server, running(tmp_path, sink(server.url)) as process:
+    async with (
+        OtlpServer(answer) as server,
+        stored_sink(tmp_path, sink_config(server.url)) as harness,
+    ):
         for value in range(10):
-            process.offer(value)
-        statistics = await process.saved()
+            harness.offer(value)
+        statistics = await harness.saved()
         assert statistics.ledger.queued == 10
         assert statistics.queue.stored_payloads >= 9
         for value in range(10, 20):
-            process.offer(value)
+            harness.offer(value)
         up = True
-        statistics = await process.finished()
+        statistics = await harness.finished()
         assert server.values == list(range(20))
-        await process.until(lambda _: not segments(tmp_path))
+        await harness.until(lambda _: not segments(tmp_path))
     assert statistics.ledger.delivered == 20
     assert statistics.queue.stored_bytes == 0
 
 
 async def test_a_crash_loses_nothing_that_was_saved(tmp_path: Path) -> None:
-    async with running(tmp_path, sink(unreachable())) as process:
+    async with stored_sink(tmp_path, sink_config(unreachable())) as harness:
         for value in range(10):
-            process.offer(value)
-        await process.saved()
-        process.offer(99)  # in memory only: the journal still has it
-        assert process.holds.held[11] == 1
-    async with OtlpServer() as server, running(tmp_path, sink(server.url), first=10) as process:
-        assert process.worker.restored_points == 10
-        assert process.worker.restored_lows == (10,)
-        assert process.worker.oldest_positions(77) == (77,)
-        process.offer(10)
-        statistics = await process.finished()
+            harness.offer(value)
+        await harness.saved()
+        harness.offer(99)  # in memory only: the journal still has it
+        assert harness.holds.held[11] == 1
+    async with (
+        OtlpServer() as server,
+        stored_sink(tmp_path, sink_config(server.url), first=10) as harness,
+    ):
+        assert harness.worker.restored_points == 10
+        assert harness.worker.restored_lows == (10,)
+        assert harness.worker.oldest_positions(77) == (77,)
+        harness.offer(10)
+        statistics = await harness.finished()
         assert server.values == list(range(11))
         assert statistics.ledger.offered == statistics.ledger.delivered == 11
 
 
 async def test_drain_puts_on_disk_what_cannot_be_sent(tmp_path: Path) -> None:
-    async with running(tmp_path, sink(unreachable())) as process:
+    async with stored_sink(tmp_path, sink_config(unreachable())) as harness:
         for value in range(5):
-            process.offer(value)
-        await process.until(lambda s: s.state == "failing")
+            harness.offer(value)
+        await harness.until(lambda s: s.state == "failing")
         started = time.monotonic()
-        await process.worker.drain(30.0)
+        await harness.worker.drain(30.0)
         assert time.monotonic() - started < 2.0  # nobody waits for an endpoint that is down
-        assert process.holds.total == 0
-        assert process.worker.statistics().ledger.queued == 5
-    async with OtlpServer() as server, running(tmp_path, sink(server.url)) as process:
-        await process.finished()
+        assert harness.holds.total == 0
+        assert harness.worker.statistics().ledger.queued == 5
+    async with OtlpServer() as server, stored_sink(tmp_path, sink_config(server.url)) as harness:
+        await harness.finished()
         assert server.values == list(range(5))
 
 
 async def test_drain_sends_what_can_be_sent(tmp_path: Path) -> None:
-    async with OtlpServer() as server, running(tmp_path, sink(server.url)) as process:
+    async with OtlpServer() as server, stored_sink(tmp_path, sink_config(server.url)) as harness:
         for value in range(5):
-            process.offer(value)
-        await process.worker.drain(5.0)
+            harness.offer(value)
+        await harness.worker.drain(5.0)
         assert server.values == list(range(5))
-        assert process.worker.statistics().ledger.delivered == 5
+        assert harness.worker.statistics().ledger.delivered == 5
     assert not segments(tmp_path)
 
 
 async def test_a_request_under_way_is_saved_with_the_rest(tmp_path: Path) -> None:
-    async with HostileServer(never_answer) as server, running(tmp_path, sink(server.url)) as first:
+    async with (
+        HostileServer(never_answer) as server,
+        stored_sink(tmp_path, sink_config(server.url)) as first,
+    ):
         first.offer(1)
         await first.until(lambda s: s.queue.in_flight == 1)
         first.offer(2)
         await first.saved()
-    async with OtlpServer() as server, running(tmp_path, sink(server.url)) as second:
+    async with OtlpServer() as server, stored_sink(tmp_path, sink_config(server.url)) as second:
         await second.finished()
         assert server.values == [1, 2]
 
@@ -220,42 +129,45 @@ async def test_a_disk_in_trouble_costs_nothing_while_memory_lasts(
 
     async with (
         OtlpServer(answer) as server,
-        running(tmp_path, sink(server.url), disk=disk) as process,
+        stored_sink(tmp_path, sink_config(server.url), disk=disk) as harness,
     ):
-        process.offer(0, 1)
-        await process.saved()
+        harness.offer(0, 1)
+        await harness.saved()
         disk.write_error = code
         for value in range(2, 6):
-            process.offer(value)
-        process.worker.save(at_once=True)
-        await process.until(lambda _: process.store.trouble != "")
-        assert process.holds.total == 4
-        assert process.store.statistics().errors
-        process.offer(6)
+            harness.offer(value)
+        harness.worker.save(at_once=True)
+        await harness.until(lambda _: harness.store.trouble != "")
+        assert harness.holds.total == 4
+        assert harness.store.statistics().errors
+        harness.offer(6)
         disk.write_error = 0
         async with asyncio.timeout(5.0):
-            while process.holds.total:
-                process.worker.save(at_once=True)
+            while harness.holds.total:
+                harness.worker.save(at_once=True)
                 await asyncio.sleep(0.005)
-        assert process.store.trouble == ""
+        assert harness.store.trouble == ""
         up = True
-        await process.finished()
+        await harness.finished()
         assert server.values == list(range(7))
 
 
 async def test_a_disk_that_hangs_holds_up_neither_sending_nor_senders(tmp_path: Path) -> None:
     disk = FaultyDisk()
-    async with OtlpServer() as server, running(tmp_path, sink(server.url), disk=disk) as process:
+    async with (
+        OtlpServer() as server,
+        stored_sink(tmp_path, sink_config(server.url), disk=disk) as harness,
+    ):
         disk.freeze()
-        process.offer(0)
-        process.worker.save(at_once=True)
+        harness.offer(0)
+        harness.worker.save(at_once=True)
         for value in range(1, 5):
-            process.offer(value)
+            harness.offer(value)
         await server.wait_until(lambda: len(server.received) == 5)
         disk.thaw()
-        await process.finished()
+        await harness.finished()
         assert server.values == list(range(5))
-        await process.until(lambda _: not segments(tmp_path))
+        await harness.until(lambda _: not segments(tmp_path))
 
 
 async def test_a_disk_that_cannot_be_read_is_asked_again(
@@ -263,56 +175,56 @@ async def test_a_disk_that_cannot_be_read_is_asked_again(
 ) -> None:
     monkeypatch.setattr("relay.sink.delivery.LOAD_AGAIN_S", 0.01)
     disk = FaultyDisk()
-    async with running(tmp_path, sink(unreachable()), disk=disk) as process:
-        process.offer(1, 2)
-        await process.saved()
+    async with stored_sink(tmp_path, sink_config(unreachable()), disk=disk) as harness:
+        harness.offer(1, 2)
+        await harness.saved()
     async with OtlpServer() as server:
-        async with running(tmp_path, sink(server.url), disk=disk) as process:
+        async with stored_sink(tmp_path, sink_config(server.url), disk=disk) as harness:
             disk.read_error = errno.EIO
-            await process.until(
+            await harness.until(
                 lambda s: s.last_error is not None and "cannot read" in s.last_error.text
             )
-            assert process.worker.statistics().ledger.queued == 2
+            assert harness.worker.statistics().ledger.queued == 2
             disk.read_error = 0
-            await process.finished()
+            await harness.finished()
         assert server.values == [1, 2]
 
 
 async def test_a_damaged_record_is_given_up_and_counted(tmp_path: Path) -> None:
-    async with running(tmp_path, sink(unreachable(), compression="none")) as process:
+    async with stored_sink(tmp_path, sink_config(unreachable(), compression="none")) as harness:
         for value in range(3):
-            process.offer(value)
-        await process.saved()
+            harness.offer(value)
+        await harness.saved()
     (path,) = segments(tmp_path)
     content = bytearray(path.read_bytes())
     content[-3] ^= 4
     path.write_bytes(bytes(content))
-    async with OtlpServer() as server, running(tmp_path, sink(server.url)) as process:
-        statistics = await process.finished()
+    async with OtlpServer() as server, stored_sink(tmp_path, sink_config(server.url)) as harness:
+        statistics = await harness.finished()
         assert server.values == [0, 1]
         assert statistics.ledger.dropped == {"damaged": 1}
-        assert process.store.statistics().damaged.records == 1
+        assert harness.store.statistics().damaged.records == 1
 
 
 async def test_attempts_and_waits_outlive_a_restart(tmp_path: Path) -> None:
-    config = replace(sink(unreachable()), retry=Retry(attempts_max=2, backoff_s=600.0))
-    async with running(tmp_path, config) as process:
-        process.offer(1)
-        await process.until(lambda s: s.state == "failing")
-        await process.worker.drain(0.0)
-    async with running(tmp_path, config) as process:
-        delivery = process.worker._delivery
-        step = delivery.next_step(0, process.worker._now())
+    config = replace(sink_config(unreachable()), retry=Retry(attempts_max=2, backoff_s=600.0))
+    async with stored_sink(tmp_path, config) as harness:
+        harness.offer(1)
+        await harness.until(lambda s: s.state == "failing")
+        await harness.worker.drain(0.0)
+    async with stored_sink(tmp_path, config) as harness:
+        delivery = harness.worker._delivery
+        step = delivery.next_step(0, harness.worker._now())
         assert isinstance(step, Sleep)
         assert step.delay_s is not None
         assert 200.0 < step.delay_s <= 600.0
         for attempt in (1, 2):
-            await process.until(lambda s, n=attempt: s.requests.get("retry", 0) == n - 1)
+            await harness.until(lambda s, n=attempt: s.requests.get("retry", 0) == n - 1)
             delivery.resume()
             for wait in delivery._waits:
                 wait.until = 0.0
-            process.worker._wake()
-        statistics = await process.finished()
+            harness.worker._wake()
+        statistics = await harness.finished()
         # One attempt before the restart, two after it.
         assert statistics.requests == {"retry": 2}
         assert statistics.ledger.dropped == {"attempts_exhausted": 1}
@@ -320,10 +232,10 @@ async def test_attempts_and_waits_outlive_a_restart(tmp_path: Path) -> None:
 
 async def test_fresh_data_may_go_first(tmp_path: Path) -> None:
     fresh_first = Queue(drain="freshFirst")
-    async with running(tmp_path, sink(unreachable())) as process:
+    async with stored_sink(tmp_path, sink_config(unreachable())) as harness:
         for value in range(8):
-            process.offer(value)
-        await process.saved()
+            harness.offer(value)
+        await harness.saved()
     gate = asyncio.Event()
 
     async def answer(_: Received) -> Reply:
@@ -332,13 +244,13 @@ async def test_fresh_data_may_go_first(tmp_path: Path) -> None:
 
     async with (
         OtlpServer(answer) as server,
-        running(tmp_path, replace(sink(server.url), queue=fresh_first)) as process,
+        stored_sink(tmp_path, replace(sink_config(server.url), queue=fresh_first)) as harness,
     ):
-        await process.until(lambda s: s.queue.in_flight == 1)
+        await harness.until(lambda s: s.queue.in_flight == 1)
         for value in range(100, 106):
-            process.offer(value)
+            harness.offer(value)
         gate.set()
-        await process.finished()
+        await harness.finished()
         values = server.values
         assert sorted(values) == [*range(8), *range(100, 106)]
         assert [value for value in values if value < 100] == list(range(8))
@@ -349,15 +261,15 @@ async def test_fresh_data_may_go_first(tmp_path: Path) -> None:
 
 
 async def test_another_endpoint_takes_the_queue_along(tmp_path: Path) -> None:
-    async with OtlpServer() as server, running(tmp_path, sink(unreachable())) as process:
+    async with OtlpServer() as server, stored_sink(tmp_path, sink_config(unreachable())) as harness:
         for value in range(5):
-            process.offer(value)
-        await process.saved()
-        process.offer(5)
-        await process.until(lambda s: s.state == "failing")
-        process.worker.reconfigure(sink(server.url))
-        process.offer(6)
-        statistics = await process.finished()
+            harness.offer(value)
+        await harness.saved()
+        harness.offer(5)
+        await harness.until(lambda s: s.state == "failing")
+        harness.worker.reconfigure(sink_config(server.url))
+        harness.offer(6)
+        statistics = await harness.finished()
         assert server.values == list(range(7))
         assert statistics.ledger.delivered == statistics.ledger.offered == 7
 
@@ -371,50 +283,55 @@ async def test_an_edit_during_a_request_repeats_nothing_and_keeps_the_order(
         await gate.wait()
         return Reply()
 
-    async with OtlpServer(answer) as server, running(tmp_path, sink(server.url)) as process:
+    async with (
+        OtlpServer(answer) as server,
+        stored_sink(tmp_path, sink_config(server.url)) as harness,
+    ):
         for value in range(4):
-            process.offer(value)
-        await process.until(lambda s: s.queue.in_flight == 1)
+            harness.offer(value)
+        await harness.until(lambda s: s.queue.in_flight == 1)
         for backoff_s in (1.0, 2.0, 3.0):
-            process.worker.reconfigure(replace(sink(server.url), retry=Retry(backoff_s=backoff_s)))
-        process.offer(4)
+            harness.worker.reconfigure(
+                replace(sink_config(server.url), retry=Retry(backoff_s=backoff_s))
+            )
+        harness.offer(4)
         gate.set()
-        await process.finished()
+        await harness.finished()
         assert server.values == list(range(5))
-        assert len(process.worker._tasks) <= 4
+        assert len(harness.worker._tasks) <= 4
 
 
 async def test_corrected_credentials_send_what_was_paused(tmp_path: Path) -> None:
     def answer(received: Received) -> Reply:
         return Reply() if received.headers["Authorization"] == "Bearer other" else Reply(401)
 
-    config = sink("", authentication=TOKEN)
+    config = sink_config("", authentication=TOKEN)
     async with OtlpServer(answer) as server:
         config = replace(config, otlp=replace(config.otlp, url=server.url))
         config = replace(config, retry=Retry(backoff_s=60.0))
-        async with running(tmp_path, config) as process:
-            process.offer(1, 2)
-            await process.until(lambda s: bool(s.paused))
-            process.secrets["second"] = "other"
+        async with stored_sink(tmp_path, config) as harness:
+            harness.offer(1, 2)
+            await harness.until(lambda s: bool(s.paused))
+            harness.secrets["second"] = "other"
             corrected = Authentication("bearerToken", SecretRef("s", "second"))
-            process.worker.reconfigure(
+            harness.worker.reconfigure(
                 replace(config, otlp=replace(config.otlp, authentication=corrected))
             )
-            await process.finished()
+            await harness.finished()
             assert server.values == [1, 2]
 
 
 async def test_edits_do_not_multiply_the_queue(tmp_path: Path) -> None:
-    config = replace(sink(unreachable()), queue=Queue(bytes_max=2000))
-    async with running(tmp_path, config) as process:
+    config = replace(sink_config(unreachable()), queue=Queue(bytes_max=2000))
+    async with stored_sink(tmp_path, config) as harness:
         for edit in range(8):
             for value in range(30):
-                process.offer(value)
-            process.worker.save(at_once=edit % 2 == 0)
-            process.worker.reconfigure(replace(config, retry=Retry(backoff_s=1.0 + edit)))
-            statistics = process.worker.statistics()
+                harness.offer(value)
+            harness.worker.save(at_once=edit % 2 == 0)
+            harness.worker.reconfigure(replace(config, retry=Retry(backoff_s=1.0 + edit)))
+            statistics = harness.worker.statistics()
             assert statistics.queue.bytes <= 2000
-            assert process.memory.used <= 2000
+            assert harness.memory.used <= 2000
         assert statistics.ledger.offered == 240
         assert statistics.ledger.queued + statistics.ledger.dropped["queue_full"] == 240
 
@@ -423,67 +340,67 @@ async def test_edits_do_not_multiply_the_queue(tmp_path: Path) -> None:
 async def test_points_from_before_and_after_a_change_of_lanes_do_not_overtake(
     tmp_path: Path, before: int, after: int
 ) -> None:
-    config = sink(unreachable(), concurrency=before)
-    async with OtlpServer() as server, running(tmp_path, config) as process:
+    config = sink_config(unreachable(), concurrency=before)
+    async with OtlpServer() as server, stored_sink(tmp_path, config) as harness:
         for value in range(9):
-            process.offer(value, shard=value % before)
-        await process.saved()
-        process.worker.reconfigure(sink(server.url, concurrency=after))
-        assert len(process.worker.shards) == after
+            harness.offer(value, shard=value % before)
+        await harness.saved()
+        harness.worker.reconfigure(sink_config(server.url, concurrency=after))
+        assert len(harness.worker.shards) == after
         for value in range(100, 109):
-            process.offer(value, shard=value % after)
-        await process.finished()
+            harness.offer(value, shard=value % after)
+        await harness.finished()
         old = [value < 100 for value in server.values]
         assert old == [True] * 9 + [False] * 9
 
 
 async def test_lanes_that_are_no_longer_there_are_emptied_after_a_restart(tmp_path: Path) -> None:
-    async with running(tmp_path, sink(unreachable(), concurrency=3)) as process:
+    async with stored_sink(tmp_path, sink_config(unreachable(), concurrency=3)) as harness:
         for value in range(9):
-            process.offer(value, shard=value % 3)
-        await process.saved()
-    async with OtlpServer() as server, running(tmp_path, sink(server.url)) as process:
-        assert process.worker.restored_lows == (-1,)
-        process.offer(9)
-        await process.finished()
+            harness.offer(value, shard=value % 3)
+        await harness.saved()
+    async with OtlpServer() as server, stored_sink(tmp_path, sink_config(server.url)) as harness:
+        assert harness.worker.restored_lows == (-1,)
+        harness.offer(9)
+        await harness.finished()
         assert sorted(server.values) == list(range(10))
         assert server.values[-1] == 9
 
 
 async def test_a_removed_sink_sends_what_it_can_and_leaves_nothing(tmp_path: Path) -> None:
-    async with OtlpServer() as server, running(tmp_path, sink(server.url)) as process:
+    async with OtlpServer() as server, stored_sink(tmp_path, sink_config(server.url)) as harness:
         for value in range(4):
-            process.offer(value)
-        await process.worker.remove(5.0)
+            harness.offer(value)
+        await harness.worker.remove(5.0)
         assert server.values == list(range(4))
-        assert process.worker.statistics().ledger.delivered == 4
+        assert harness.worker.statistics().ledger.delivered == 4
     assert everything(tmp_path) == []
 
 
 async def test_a_removed_sink_leaves_an_orphan_that_it_finds_again(tmp_path: Path) -> None:
-    async with running(tmp_path, sink(unreachable())) as process:
+    async with stored_sink(tmp_path, sink_config(unreachable())) as harness:
         for value in range(4):
-            process.offer(value)
-        await process.saved()
-        process.offer(4)
-        assert await process.worker.remove(0.05) == 5
-        statistics = process.worker.statistics()
+            harness.offer(value)
+        await harness.saved()
+        harness.offer(4)
+        assert await harness.worker.remove(0.05) == 5
+        statistics = harness.worker.statistics()
         assert (statistics.ledger.offered, statistics.ledger.queued) == (0, 0)
-        assert process.holds.total == 0
-        orphans = process.store.statistics().orphans
+        assert harness.holds.total == 0
+        orphans = harness.store.statistics().orphans
         assert (orphans.orphaned, orphans.waiting) == (5, 5)
-        assert process.store.used_bytes == orphans.bytes > 0
-        again = process.store.claim(OWNER)
+        assert harness.store.used_bytes == orphans.bytes > 0
+        again = harness.store.claim(OWNER)
         assert sum(backlog.points for backlog in again.backlogs.values()) == 5
-        assert process.store.statistics().orphans.adopted == 5
+        assert harness.store.statistics().orphans.adopted == 5
     # It says since when it is one, until it is adopted.
     assert QueueFiles(tmp_path, disk=Disk(), sync=False).recover().popitem()[1].orphaned_at is None
 
 
 async def test_an_orphan_is_deleted_when_its_time_is_over(tmp_path: Path) -> None:
-    async with running(tmp_path, sink(unreachable())) as process:
-        process.offer(1, 2, 3)
-        await process.saved()
+    async with stored_sink(tmp_path, sink_config(unreachable())) as harness:
+        harness.offer(1, 2, 3)
+        await harness.saved()
     for now, kept in ((1000.0, True), (1099.0, True), (1100.5, False)):
         # A restart in between does not make the time longer.
         store = QueueStore(tmp_path, bytes_max=1 << 20, orphan_retention_s=100, clock=lambda: now)  # noqa: B023

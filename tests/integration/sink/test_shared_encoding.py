@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from relay.codec.otlp.batch import SealedBatch
-from relay.config.exporter.types import OtlpHttp, Retry, SecretRef, Sink
+from relay.config.exporter.types import SecretRef, Sink
 from relay.runtime.errors import SecretError
 from relay.sink.encode_scheduler import SLICE_S, EncodeScheduler
 from relay.sink.http.client import Transport
@@ -24,16 +23,7 @@ from relay.sink.worker import SinkWorker
 from tests.kit.batches import sealed_batch
 from tests.kit.holds import Holds
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
-from tests.kit.processes import free_port
-
-
-def sink(url: str, **otlp: object) -> Sink:
-    endpoint = OtlpHttp(url, timeout_s=2.0, **otlp)  # type: ignore[arg-type]
-    return Sink("out", ("all",), endpoint, retry=Retry(backoff_s=0.01))
-
-
-def unreachable() -> str:
-    return f"http://127.0.0.1:{free_port()}/v1/metrics"
+from tests.kit.sink_harness import sink_config, unreachable, until_all
 
 
 def no_secret(reference: SecretRef, _default_key: str) -> str:
@@ -91,10 +81,7 @@ class Line:
 
     async def until(self, done: Callable[[SinkStatistics], bool], *workers: SinkWorker) -> None:
         """Poll, with a deadline, until the statistics of some, or all, satisfy a condition."""
-        async with asyncio.timeout(5.0):
-            # Statistics have no event to wait for.
-            while not all(done(one.statistics()) for one in workers or self.workers):  # noqa: ASYNC110
-                await asyncio.sleep(0.002)
+        await until_all(done, *(workers or self.workers))
 
     async def finished(self, *workers: SinkWorker) -> None:
         """Wait until nothing of some sinks, or all, is left."""
@@ -126,7 +113,7 @@ async def test_the_same_points_are_packed_once_and_everybody_gets_them() -> None
 
     async with OtlpServer() as good, OtlpServer(moody) as bad, standing() as line:
         for url in (good.url, bad.url, good.url):
-            line.add(sink(url, headers={"X-Sink": str(len(line.workers))}))
+            line.add(sink_config(url, headers={"X-Sink": str(len(line.workers))}))
         for value in range(5):
             line.offer(value, value + 0.5)
         await line.finished()
@@ -148,8 +135,8 @@ async def test_who_splits_a_shared_request_splits_its_own() -> None:
         return Reply() if len(received.values()) == 1 else Reply(413)
 
     async with OtlpServer() as large, OtlpServer(small) as tiny, standing() as line:
-        line.add(sink(tiny.url))
-        line.add(sink(large.url))
+        line.add(sink_config(tiny.url))
+        line.add(sink_config(large.url))
         line.offer(1, 2, 3, 4)
         await line.finished()
         assert line.encode_scheduler.bodies.shared == 1
@@ -162,7 +149,7 @@ async def test_who_splits_a_shared_request_splits_its_own() -> None:
 @pytest.mark.parametrize("end", ["close", "leave", "reconfigure"])
 async def test_one_that_packs_out_of_turn_takes_nobody_elses_place(end: str) -> None:
     async with OtlpServer() as first, OtlpServer() as second, standing() as line:
-        one, other = line.add(sink(first.url)), line.add(sink(second.url))
+        one, other = line.add(sink_config(first.url)), line.add(sink_config(second.url))
         line.busy()
         line.offer(1)
         line.offer(2)
@@ -172,7 +159,7 @@ async def test_one_that_packs_out_of_turn_takes_nobody_elses_place(end: str) -> 
         elif end == "leave":
             await one.remove(5.0)
         else:
-            one.reconfigure(sink(first.url, compression="none"))
+            one.reconfigure(sink_config(first.url, compression="none"))
             assert one.statistics().queue.payloads == 2
             assert other.statistics().queue.payloads == 0, "it waits for its turn"
         await line.finished()
@@ -190,8 +177,8 @@ async def test_a_bug_in_one_batch_is_not_passed_on(monkeypatch: pytest.MonkeyPat
         raise ZeroDivisionError
 
     async with OtlpServer() as server, standing() as line:
-        line.add(sink(server.url))
-        line.add(sink(server.url))
+        line.add(sink_config(server.url))
+        line.add(sink_config(server.url))
         with monkeypatch.context() as patch:
             patch.setattr(SealedBatch, "encode", broken)
             line.offer(1)
@@ -206,8 +193,8 @@ async def test_a_bug_in_one_batch_is_not_passed_on(monkeypatch: pytest.MonkeyPat
 
 async def test_the_line_keeps_nothing_when_it_is_done() -> None:
     async with OtlpServer() as server, standing() as line:
-        line.add(sink(server.url))
-        line.add(sink(server.url))
+        line.add(sink_config(server.url))
+        line.add(sink_config(server.url))
         points = sealed_batch([1], opened_at=time.time())
         for made in (1, 2):
             for worker in line.workers:
@@ -224,7 +211,7 @@ async def test_the_line_keeps_nothing_when_it_is_done() -> None:
 
 async def test_saving_takes_what_stands_in_line_along(tmp_path: Path) -> None:
     async with standing(tmp_path) as line:
-        one, other = line.add(sink(unreachable())), line.add(sink(unreachable()))
+        one, other = line.add(sink_config(unreachable())), line.add(sink_config(unreachable()))
         line.busy()
         line.offer(1)
         line.offer(2)
@@ -239,7 +226,7 @@ async def test_saving_takes_what_stands_in_line_along(tmp_path: Path) -> None:
 
 async def test_a_drain_stores_what_stands_in_line_in_order(tmp_path: Path) -> None:
     async with standing(tmp_path) as line:
-        worker = line.add(sink(unreachable()))
+        worker = line.add(sink_config(unreachable()))
         line.offer(0)
         await line.until(lambda statistics: statistics.state == "failing")
         line.busy()
@@ -249,6 +236,6 @@ async def test_a_drain_stores_what_stands_in_line_in_order(tmp_path: Path) -> No
         assert worker.statistics().ledger.queued == 5
         assert line.holds.total == 0
     async with OtlpServer() as server, standing(tmp_path) as line:
-        assert line.add(sink(server.url)).restored_points == 5
+        assert line.add(sink_config(server.url)).restored_points == 5
         await line.finished()
         assert server.values == list(range(5))

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from email.utils import formatdate
 
@@ -20,24 +18,16 @@ from relay.config.exporter.types import (
     Authentication,
     Batch,
     ClientTls,
-    OtlpHttp,
     Queue,
     Retry,
     SecretRef,
-    Sink,
 )
-from relay.runtime.errors import SecretError
 from relay.sink import request_size
-from relay.sink.encode_scheduler import SLICE_S, EncodeScheduler
 from relay.sink.http.client import HttpRequest, Transport
 from relay.sink.http.response import HttpResponse
 from relay.sink.open_batches import UNBATCHED_POINTS_MAX
-from relay.sink.reporting.statistics import SinkStatistics
 from relay.sink.retry.backoff import BACKOFF_S_MAX
 from relay.sink.steps import Now, Sleep
-from relay.sink.worker import SinkWorker
-from tests.kit.batches import sealed_batch
-from tests.kit.holds import Holds
 from tests.kit.http.hostile_server import (
     HostileServer,
     answer_garbage,
@@ -48,83 +38,9 @@ from tests.kit.http.hostile_server import (
     reset_inside_body,
 )
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply, partial_success
+from tests.kit.sink_harness import BACKOFF_S, SinkHarness, running_sink, sink_config
 
-BACKOFF_S = 0.01
 TOKEN = Authentication("bearerToken", SecretRef("s", "token"))
-
-
-def sink(url: str, **otlp: object) -> Sink:
-    endpoint = OtlpHttp(url, timeout_s=2.0, **otlp)  # type: ignore[arg-type]
-    return Sink("out", ("all",), endpoint, retry=Retry(backoff_s=BACKOFF_S))
-
-
-class Bench:
-    """A worker, what it holds, and what its secrets are."""
-
-    def __init__(self, config: Sink, transport: Transport) -> None:
-        self.holds = Holds()
-        self.secrets: dict[str, str] = {}
-        self.offsets = 0
-        self.encode_scheduler = EncodeScheduler(lambda: self.packing_s)
-        self.packing_s = 0.0
-        self.worker = SinkWorker(
-            "out",
-            "ns/name",
-            config,
-            transport=transport,
-            secrets=self.secret,
-            hold=self.holds.hold,
-            release=self.holds.release,
-            rng=random.Random(3),
-            encode_scheduler=self.encode_scheduler,
-        )
-
-    def busy(self) -> None:
-        """Use up the time that there is for packing in this turn of the loop."""
-
-        def job() -> None:
-            self.packing_s += 2 * SLICE_S
-
-        self.encode_scheduler.submit(job)
-
-    def secret(self, reference: SecretRef, default_key: str) -> str:
-        try:
-            return self.secrets[reference.key or default_key]
-        except KeyError:
-            raise SecretError(f'secret "{reference.name}" has no key') from None
-
-    def offer(self, *values: float, shard: int = 0) -> None:
-        self.offsets += 1
-        self.holds.hold(self.offsets)
-        batch = sealed_batch(values, position=self.offsets, opened_at=time.time())
-        self.worker.offer(batch, shard)
-
-    async def until(self, done: Callable[[SinkStatistics], bool]) -> SinkStatistics:
-        """Poll, with a deadline, until the statistics satisfy a condition."""
-        async with asyncio.timeout(5.0):
-            # Statistics have no event to wait for.
-            while not done(self.worker.statistics()):  # noqa: ASYNC110 - see above
-                await asyncio.sleep(0.002)
-        return self.worker.statistics()
-
-    async def finished(self) -> SinkStatistics:
-        """Wait until nothing is left, and check that every hold was released."""
-        statistics = await self.until(lambda s: not s.ledger.queued)
-        assert self.holds.total == 0
-        assert statistics.queue.payloads == statistics.queue.bytes == 0
-        return statistics
-
-
-@asynccontextmanager
-async def running(config: Sink, *, allow_private: bool = True) -> AsyncIterator[Bench]:
-    async with Transport(allow_private=allow_private) as transport:
-        bench = Bench(config, transport)
-        bench.secrets["token"] = "sesame-one"
-        bench.worker.start()
-        try:
-            yield bench
-        finally:
-            await bench.worker.close()
 
 
 def scripted(*statuses: int, headers: dict[str, str] | None = None) -> Callable[[Received], Reply]:
@@ -137,10 +53,12 @@ def scripted(*statuses: int, headers: dict[str, str] | None = None) -> Callable[
 async def test_delivers_what_it_was_given(compression: str) -> None:
     async with (
         OtlpServer() as server,
-        running(sink(server.url, compression=compression, headers={"X-Scope-OrgID": "7"})) as bench,
+        running_sink(
+            sink_config(server.url, compression=compression, headers={"X-Scope-OrgID": "7"})
+        ) as harness,
     ):
-        bench.offer(1.5, 2.5)
-        statistics = await bench.finished()
+        harness.offer(1.5, 2.5)
+        statistics = await harness.finished()
         (received,) = server.received
     assert received.values() == [1.5, 2.5]
     assert received.path == "/v1/metrics"
@@ -158,11 +76,11 @@ async def test_delivers_what_it_was_given(compression: str) -> None:
 async def test_order_is_kept_through_retries() -> None:
     async with (
         OtlpServer(scripted(503, 200, 429, 502, 504)) as server,
-        running(sink(server.url)) as bench,
+        running_sink(sink_config(server.url)) as harness,
     ):
         for value in range(8):
-            bench.offer(value)
-        statistics = await bench.finished()
+            harness.offer(value)
+        statistics = await harness.finished()
         assert server.values == list(range(8))
     assert statistics.ledger.delivered == 8
     assert statistics.requests == {"delivered": 8, "retry": 4}
@@ -173,16 +91,16 @@ async def test_retry_after_as_a_date_is_waited_for() -> None:
     date = formatdate(time.time() + 2, usegmt=True)
     async with (
         OtlpServer(scripted(503, headers={"Retry-After": date})) as server,
-        running(sink(server.url)) as bench,
+        running_sink(sink_config(server.url)) as harness,
     ):
-        bench.offer(1)
+        harness.offer(1)
         await server.wait_until(lambda: len(server.received) == 1)
-        await bench.until(lambda s: s.requests == {"retry": 1})
-        step = bench.worker._delivery.next_step(0, Now(time.time(), time.monotonic()))
+        await harness.until(lambda s: s.requests == {"retry": 1})
+        step = harness.worker._delivery.next_step(0, Now(time.time(), time.monotonic()))
         assert isinstance(step, Sleep)
         assert step.delay_s is not None
         assert 50 * BACKOFF_S < step.delay_s <= 2.0
-        statistics = bench.worker.statistics()
+        statistics = harness.worker.statistics()
         assert statistics.queue.in_flight == 0
         assert statistics.state == "failing"
 
@@ -193,11 +111,11 @@ async def test_too_large_is_split_and_remembered(monkeypatch: pytest.MonkeyPatch
     def answer(received: Received) -> Reply:
         return Reply(413) if len(received.values()) > 3 else Reply()
 
-    async with OtlpServer(answer) as server, running(sink(server.url)) as bench:
-        bench.offer(*range(10))
-        first = await bench.finished()
-        bench.offer(*range(10, 20))
-        second = await bench.finished()
+    async with OtlpServer(answer) as server, running_sink(sink_config(server.url)) as harness:
+        harness.offer(*range(10))
+        first = await harness.finished()
+        harness.offer(*range(10, 20))
+        second = await harness.finished()
         assert server.values == list(range(20))
     assert second.ledger.delivered == 20
     assert first.requests["split"] == second.requests["split"] == 2  # 10, then one 5
@@ -208,11 +126,11 @@ async def test_partial_success_and_warnings() -> None:
     replies = [partial_success(1, "out of order"), partial_success(0, "deprecated")]
     async with (
         OtlpServer(lambda _: replies.pop(0)) as server,
-        running(sink(server.url)) as bench,
+        running_sink(sink_config(server.url)) as harness,
     ):
-        bench.offer(1, 2, 3)
-        bench.offer(4)
-        statistics = await bench.finished()
+        harness.offer(1, 2, 3)
+        harness.offer(4)
+        statistics = await harness.finished()
         assert len(server.received) == 2
     assert statistics.ledger.delivered == 3
     assert statistics.ledger.rejected == {"partial_success": 1}
@@ -227,7 +145,10 @@ async def test_rotated_secret_ends_the_pause() -> None:
         good = received.headers["Authorization"] == "Bearer sesame-two"
         return Reply() if good else Reply(401, b"no such token: sesame-one")
 
-    async with OtlpServer(answer) as server, running(sink(server.url, authentication=TOKEN)) as b:
+    async with (
+        OtlpServer(answer) as server,
+        running_sink(sink_config(server.url, authentication=TOKEN)) as b,
+    ):
         b.offer(1)
         paused = await b.until(lambda s: bool(s.paused) and s.requests["unauthorized"] > 1)
         assert paused.state == "paused"
@@ -246,25 +167,28 @@ async def test_tls_material_is_read_again_after_tls_failed() -> None:
     authority, stranger = trustme.CA(), trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
-    config = sink("", tls=ClientTls(ca=SecretRef("ca")))
+    config = sink_config("", tls=ClientTls(ca=SecretRef("ca")))
     async with OtlpServer(tls=context) as server:
         config = replace(config, otlp=replace(config.otlp, url=server.url))
-        async with running(config) as bench:
-            bench.secrets["ca.crt"] = stranger.cert_pem.bytes().decode()
-            bench.offer(1)
-            await bench.until(lambda s: s.last_error is not None and "TLS" in s.last_error.text)
-            bench.secrets["ca.crt"] = authority.cert_pem.bytes().decode()
-            assert (await bench.finished()).ledger.delivered == 1
+        async with running_sink(config) as harness:
+            harness.secrets["ca.crt"] = stranger.cert_pem.bytes().decode()
+            harness.offer(1)
+            await harness.until(lambda s: s.last_error is not None and "TLS" in s.last_error.text)
+            harness.secrets["ca.crt"] = authority.cert_pem.bytes().decode()
+            assert (await harness.finished()).ledger.delivered == 1
 
 
 @pytest.mark.parametrize(
     ("status", "reason"), [(400, "http_400"), (500, "http_500"), (501, "http_501")]
 )
 async def test_permanent_answers_are_not_retried(status: int, reason: str) -> None:
-    async with OtlpServer(scripted(status)) as server, running(sink(server.url)) as bench:
-        bench.offer(1, 2)
-        bench.offer(3)
-        statistics = await bench.finished()
+    async with (
+        OtlpServer(scripted(status)) as server,
+        running_sink(sink_config(server.url)) as harness,
+    ):
+        harness.offer(1, 2)
+        harness.offer(3)
+        statistics = await harness.finished()
         assert server.values == [3]
     assert statistics.ledger.rejected == {reason: 2}
     assert statistics.ledger.delivered == 1
@@ -281,40 +205,43 @@ async def test_hostile_endpoints_cost_only_their_own_queue() -> None:
     ]
     async with OtlpServer() as healthy, Transport(allow_private=True) as transport:
         servers = [HostileServer(behaviour) for behaviour in behaviours]
-        benches = [Bench(sink(healthy.url), transport)]
+        harnesses = [SinkHarness(sink_config(healthy.url), transport)]
         for server in servers:
             await server.__aenter__()
-            config = replace(sink(server.url), queue=Queue(bytes_max=500))
+            config = replace(sink_config(server.url), queue=Queue(bytes_max=500))
             config = replace(config, otlp=replace(config.otlp, timeout_s=0.05))
-            benches.append(Bench(config, transport))
-        for bench in benches:
-            bench.worker.start()
+            harnesses.append(SinkHarness(config, transport))
+        for harness in harnesses:
+            harness.worker.start()
         for value in range(30):
-            for bench in benches:
-                bench.offer(value)
-        statistics = await benches[0].finished()
+            for harness in harnesses:
+                harness.offer(value)
+        statistics = await harnesses[0].finished()
         assert statistics.ledger.delivered == 30
         assert statistics.requests == {"delivered": 30}
         assert healthy.values == list(range(30))
-        for bench in benches[1:]:
-            await bench.until(lambda s: sum(s.requests.values()) > 1)
-            hostile = bench.worker.statistics()
+        for harness in harnesses[1:]:
+            await harness.until(lambda s: sum(s.requests.values()) > 1)
+            hostile = harness.worker.statistics()
             assert hostile.ledger.offered == 30
             assert hostile.ledger.delivered == 0
             assert hostile.queue.bytes <= 500
             assert hostile.internal_errors == 0
-        await asyncio.gather(*(bench.worker.close() for bench in benches))
-        for bench in benches:
-            assert bench.worker.statistics().ledger.queued == 0
-            assert bench.holds.total == 0
+        await asyncio.gather(*(harness.worker.close() for harness in harnesses))
+        for harness in harnesses:
+            assert harness.worker.statistics().ledger.queued == 0
+            assert harness.holds.total == 0
         for server in servers:
             await server.__aexit__(None, None, None)
 
 
 async def test_forbidden_address_is_kept_and_tried_again() -> None:
-    async with OtlpServer() as server, running(sink(server.url), allow_private=False) as bench:
-        bench.offer(1)
-        statistics = await bench.until(lambda s: s.requests.get("retry", 0) > 1)
+    async with (
+        OtlpServer() as server,
+        running_sink(sink_config(server.url), allow_private=False) as harness,
+    ):
+        harness.offer(1)
+        statistics = await harness.until(lambda s: s.requests.get("retry", 0) > 1)
         assert server.received == []
     assert statistics.ledger.queued == 1
     assert statistics.last_error is not None
@@ -322,20 +249,22 @@ async def test_forbidden_address_is_kept_and_tried_again() -> None:
 
 
 async def test_expiry_does_not_wait_for_the_endpoint() -> None:
-    config = replace(sink("http://127.0.0.1:1/"), retry=Retry(backoff_s=BACKOFF_S_MAX))
-    async with running(replace(config, queue=Queue(age_max_s=0.2))) as bench:
-        bench.offer(1, 2)
-        assert (await bench.finished()).ledger.expired == 2
+    config = replace(sink_config("http://127.0.0.1:1/"), retry=Retry(backoff_s=BACKOFF_S_MAX))
+    async with running_sink(replace(config, queue=Queue(age_max_s=0.2))) as harness:
+        harness.offer(1, 2)
+        assert (await harness.finished()).ledger.expired == 2
 
 
 async def test_block_holds_senders_back_and_drops_nothing() -> None:
-    config = replace(sink("http://127.0.0.1:1/"), queue=Queue(bytes_max=300, overflow="block"))
-    async with running(config) as bench:
-        assert not bench.worker.full
+    config = replace(
+        sink_config("http://127.0.0.1:1/"), queue=Queue(bytes_max=300, overflow="block")
+    )
+    async with running_sink(config) as harness:
+        assert not harness.worker.full
         for value in range(5):
-            bench.offer(value)
-        assert bench.worker.full
-        assert bench.worker.statistics().ledger.queued == 5
+            harness.offer(value)
+        assert harness.worker.full
+        assert harness.worker.statistics().ledger.queued == 5
 
 
 async def test_lanes_send_side_by_side() -> None:
@@ -346,67 +275,79 @@ async def test_lanes_send_side_by_side() -> None:
             await both.wait()
         return Reply()
 
-    async with OtlpServer(answer) as server, running(sink(server.url, concurrency=2)) as bench:
-        assert [shard.shard for shard in bench.worker.shards] == [0, 1]
-        bench.offer(1, shard=0)
-        bench.offer(2, shard=1)
-        assert (await bench.finished()).ledger.delivered == 2
+    async with (
+        OtlpServer(answer) as server,
+        running_sink(sink_config(server.url, concurrency=2)) as harness,
+    ):
+        assert [shard.shard for shard in harness.worker.shards] == [0, 1]
+        harness.offer(1, shard=0)
+        harness.offer(2, shard=1)
+        assert (await harness.finished()).ledger.delivered == 2
 
 
 async def test_drain_sends_what_is_left() -> None:
-    async with OtlpServer(scripted(503)) as server, running(sink(server.url)) as bench:
+    async with (
+        OtlpServer(scripted(503)) as server,
+        running_sink(sink_config(server.url)) as harness,
+    ):
         for value in range(5):
-            bench.offer(value)
-        await bench.worker.drain(5.0)
-        statistics = await bench.finished()
+            harness.offer(value)
+        await harness.worker.drain(5.0)
+        statistics = await harness.finished()
         assert server.values == list(range(5))
-        bench.offer(9)
-        assert bench.worker.statistics().ledger.dropped == {"shutdown": 1}
+        harness.offer(9)
+        assert harness.worker.statistics().ledger.dropped == {"shutdown": 1}
     assert statistics.ledger.delivered == 5
 
 
 async def test_batches_that_are_not_packed_yet_are_in_the_account() -> None:
-    async with OtlpServer() as server, running(sink(server.url, concurrency=2)) as bench:
-        bench.busy()
+    async with (
+        OtlpServer() as server,
+        running_sink(sink_config(server.url, concurrency=2)) as harness,
+    ):
+        harness.use_up_turn()
         for value in range(4):
-            bench.offer(value, shard=value % 2)
-        statistics = bench.worker.statistics()
+            harness.offer(value, shard=value % 2)
+        statistics = harness.worker.statistics()
         assert statistics.ledger.queued == statistics.ledger.offered == 4
         assert statistics.queue.payloads == 0
         assert statistics.oldest_point_age_s is not None
-        assert bench.worker.oldest_positions(100) == (1, 2)
-        assert bench.worker.tick(), "there is something to do"
-        assert (await bench.finished()).ledger.delivered == 4
-        assert bench.worker.oldest_positions(100) == (100, 100)
+        assert harness.worker.oldest_positions(100) == (1, 2)
+        assert harness.worker.tick(), "there is something to do"
+        assert (await harness.finished()).ledger.delivered == 4
+        assert harness.worker.oldest_positions(100) == (100, 100)
     assert sorted(server.values) == list(range(4))
 
 
 async def test_another_configuration_meets_nothing_that_is_not_packed() -> None:
-    async with OtlpServer() as server, running(sink(server.url, concurrency=2)) as bench:
-        bench.busy()
-        bench.offer(0, shard=0)
-        bench.offer(1, shard=1)
-        bench.worker.reconfigure(sink(server.url))
-        assert bench.worker.statistics().queue.payloads == 2
-        bench.offer(2)
-        assert (await bench.finished()).ledger.delivered == 3
+    async with (
+        OtlpServer() as server,
+        running_sink(sink_config(server.url, concurrency=2)) as harness,
+    ):
+        harness.use_up_turn()
+        harness.offer(0, shard=0)
+        harness.offer(1, shard=1)
+        harness.worker.reconfigure(sink_config(server.url))
+        assert harness.worker.statistics().queue.payloads == 2
+        harness.offer(2)
+        assert (await harness.finished()).ledger.delivered == 3
     assert sorted(server.values[:2]) == [0, 1]
     assert server.values[2] == 2
 
 
 @pytest.mark.parametrize("end", ["drain", "leave", "close"])
 async def test_the_end_does_not_forget_what_is_not_packed(end: str) -> None:
-    async with OtlpServer() as server, running(sink(server.url)) as bench:
-        bench.busy()
-        bench.offer(1, 2)
-        bench.offer(3)
-        assert bench.worker.statistics().queue.payloads == 0
+    async with OtlpServer() as server, running_sink(sink_config(server.url)) as harness:
+        harness.use_up_turn()
+        harness.offer(1, 2)
+        harness.offer(3)
+        assert harness.worker.statistics().queue.payloads == 0
         await {
-            "drain": lambda: bench.worker.drain(5.0),
-            "leave": lambda: bench.worker.remove(5.0),
-            "close": lambda: bench.worker.close("removed"),
+            "drain": lambda: harness.worker.drain(5.0),
+            "leave": lambda: harness.worker.remove(5.0),
+            "close": lambda: harness.worker.close("removed"),
         }[end]()
-        ledger = (await bench.finished()).ledger
+        ledger = (await harness.finished()).ledger
         # Closing is no promise to send, but what was not sent is dropped, in the account.
         assert ledger.delivered + sum(ledger.dropped.values()) == 3
         if end != "close":
@@ -419,12 +360,12 @@ async def test_a_batch_that_cannot_be_packed_is_given_up_in_the_account(
     def broken(self: SealedBatch) -> bytes:
         raise ZeroDivisionError
 
-    async with OtlpServer() as server, running(sink(server.url)) as bench:
+    async with OtlpServer() as server, running_sink(sink_config(server.url)) as harness:
         with monkeypatch.context() as patch:
             patch.setattr(SealedBatch, "encode", broken)
-            bench.offer(1, 2)
-        bench.offer(3)
-        statistics = await bench.finished()
+            harness.offer(1, 2)
+        harness.offer(3)
+        statistics = await harness.finished()
     assert server.values == [3]
     assert statistics.ledger.dropped == {"internal_error": 2}
     assert statistics.internal_errors == 1
@@ -432,13 +373,16 @@ async def test_a_batch_that_cannot_be_packed_is_given_up_in_the_account(
 
 
 async def test_shutdown_in_mid_flight_loses_no_account() -> None:
-    async with HostileServer(never_answer) as server, running(sink(server.url)) as bench:
-        bench.offer(1, 2)
-        bench.offer(3)
-        statistics = await bench.until(lambda s: s.queue.in_flight == 1)
+    async with (
+        HostileServer(never_answer) as server,
+        running_sink(sink_config(server.url)) as harness,
+    ):
+        harness.offer(1, 2)
+        harness.offer(3)
+        statistics = await harness.until(lambda s: s.queue.in_flight == 1)
         assert statistics.oldest_point_age_s is not None
-        await bench.worker.drain(0.05)
-        statistics = await bench.finished()
+        await harness.worker.drain(0.05)
+        statistics = await harness.finished()
     assert statistics.ledger.dropped == {"shutdown": 3}
 
 
@@ -456,9 +400,9 @@ async def test_a_bug_costs_no_data(
         return answer
 
     monkeypatch.setattr(Transport, "post", faulty)
-    async with OtlpServer() as server, running(sink(server.url)) as bench:
-        bench.offer(1)
-        statistics = await bench.finished()
+    async with OtlpServer() as server, running_sink(sink_config(server.url)) as harness:
+        harness.offer(1)
+        statistics = await harness.finished()
         assert server.values == [1]
     assert statistics.internal_errors == 2
     assert statistics.ledger.delivered == 1
@@ -467,8 +411,8 @@ async def test_a_bug_costs_no_data(
 
 async def test_a_bug_in_settling_gives_the_payload_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.sink.worker.BUG_PAUSE_S", 0.0)
-    async with OtlpServer() as server, running(sink(server.url)) as bench:
-        settle = bench.worker._delivery.on_response
+    async with OtlpServer() as server, running_sink(sink_config(server.url)) as harness:
+        settle = harness.worker._delivery.on_response
         calls = []
 
         def faulty(*arguments: object) -> None:
@@ -477,9 +421,9 @@ async def test_a_bug_in_settling_gives_the_payload_back(monkeypatch: pytest.Monk
                 raise ZeroDivisionError
             settle(*arguments)
 
-        monkeypatch.setattr(bench.worker._delivery, "on_response", faulty)
-        bench.offer(1)
-        statistics = await bench.finished()
+        monkeypatch.setattr(harness.worker._delivery, "on_response", faulty)
+        harness.offer(1)
+        statistics = await harness.finished()
         assert server.values == [1, 1]
     assert statistics.internal_errors == 1
     assert statistics.ledger.delivered == 1
@@ -489,11 +433,11 @@ async def test_logs_are_few_and_name_the_sink(caplog: pytest.LogCaptureFixture) 
     caplog.set_level(logging.INFO, "relay.sink")
     async with (
         OtlpServer(scripted(*[503] * 5)) as server,
-        running(sink(server.url, authentication=TOKEN)) as bench,
+        running_sink(sink_config(server.url, authentication=TOKEN)) as harness,
     ):
         for value in range(20):
-            bench.offer(value)
-        await bench.finished()
+            harness.offer(value)
+        await harness.finished()
     (record,) = [each for each in caplog.records if each.name == "relay.sink"]
     assert record.levelno == logging.WARNING
     assert "exporter ns/name, sink out: not delivering: HTTP 503" in record.getMessage()
@@ -503,9 +447,9 @@ async def test_logs_are_few_and_name_the_sink(caplog: pytest.LogCaptureFixture) 
 
 async def test_open_batches_follow_the_batch_settings() -> None:
     async with Transport(allow_private=True) as transport:
-        config = sink("http://127.0.0.1:1/", concurrency=3)
-        batched = Bench(replace(config, batch=Batch(points_max=7)), transport).worker
-        unbatched = Bench(replace(config, batch=Batch(enabled=False)), transport).worker
+        config = sink_config("http://127.0.0.1:1/", concurrency=3)
+        batched = SinkHarness(replace(config, batch=Batch(points_max=7)), transport).worker
+        unbatched = SinkHarness(replace(config, batch=Batch(enabled=False)), transport).worker
     assert [shard.limit for shard in batched.shards] == [7, 7, 7]
     assert [shard.limit for shard in unbatched.shards] == [UNBATCHED_POINTS_MAX] * 3
     assert repr(batched) == "<SinkWorker ns/name out healthy>"
