@@ -25,8 +25,8 @@ from tests.kit.exporter_yaml import exporter_yaml
 from tests.kit.http.hostile_server import HostileServer
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.processes import eventually
+from tests.kit.remote_write.write_client import WriteClient
 from tests.kit.stored_relay import AT_ONCE
-from tests.kit.write_client import WriteClient
 
 SERIES = 400
 EDITED = 300

@@ -52,11 +52,13 @@ def made(
     *manifests: str,
     data: Path | None = None,
     disk: Disk | None = None,
+    stored: bool = True,
     memory_bytes_max: int = 1 << 30,
     clock: Callable[[], float] = time.time,
     **storage: Any,
 ) -> Relay:
-    """A relay with these exporters and with its data below ``directory`` (or in ``data``)."""
+    """A relay with these exporters and with its data below ``directory`` (or in ``data``), where it
+    is ``stored``; ``storage`` are more of its settings."""
     path = directory / "exporters.yaml"
     path.write_text("".join(manifests))
     return Relay(
@@ -65,7 +67,7 @@ def made(
             listen=Address("127.0.0.1", 0),
             admin_listen=Address("127.0.0.1", 0),
             exporters=(ExporterPath(path),),
-            storage=Storage(data or directory / "data", **storage),
+            storage=Storage(data or directory / "data", **storage) if stored else None,
             memory=Memory(memory_bytes_max),
             shutdown=Shutdown(drain_timeout_s=0.2),
         ),

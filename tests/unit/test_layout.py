@@ -162,15 +162,26 @@ def test_the_core_never_makes_a_random_generator() -> None:
                 assert called not in ("Random", "random.Random"), name_of(path)
 
 
+def lines_of(path: Path) -> int:
+    """How many lines a file has."""
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
 @pytest.mark.parametrize("path", [*MODULES, *COMPILED], ids=name_of)
 def test_modules_fit_a_sitting(path: Path) -> None:
-    lines = len(path.read_text(encoding="utf-8").splitlines())
+    lines = lines_of(path)
     assert lines <= MODULE_LINES_MAX, f"{lines} lines"
 
 
+def test_tests_and_benchmarks_fit_a_sitting() -> None:
+    lines = {name_of(path): lines_of(path) for path in own_files()}
+    assert not {name: count for name, count in lines.items() if count > MODULE_LINES_MAX}
+
+
 def test_folders_fit_a_glance() -> None:
-    for folder in {path.parent for path in [*MODULES, *COMPILED]}:
-        names = {path.stem for path in [*MODULES, *COMPILED] if path.parent == folder}
+    files = [*MODULES, *COMPILED, *(ROOT / "tests").rglob("*.py")]
+    for folder in {path.parent for path in files}:
+        names = {path.stem for path in files if path.parent == folder}
         assert len(names) <= FOLDER_FILES_MAX, f"{name_of(folder)}: {len(names)} modules"
 
 

@@ -25,7 +25,7 @@ from tests.kit.processes import (
     relay,
     started,
 )
-from tests.kit.write_client import WriteClient
+from tests.kit.remote_write.write_client import WriteClient
 
 pytestmark = pytest.mark.slow
 

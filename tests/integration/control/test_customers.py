@@ -18,7 +18,7 @@ from relay.config.settings.settings import load_settings
 from relay.sink.reporting.health import STATES
 from tests.kit.exporter_yaml import exporter_yaml
 from tests.kit.http.otlp_server import OtlpServer
-from tests.kit.write_client import WriteClient
+from tests.kit.remote_write.write_client import WriteClient
 
 GATEWAYS_IN_PRODUCTION = {
     "resourceSelectors": [

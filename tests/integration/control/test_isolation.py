@@ -22,8 +22,8 @@ from tests.kit.exporter_yaml import exporter_yaml
 from tests.kit.http.hostile_server import Behaviour, HostileServer, never_answer
 from tests.kit.http.otlp_server import OtlpServer
 from tests.kit.processes import eventually, free_port
+from tests.kit.remote_write.write_client import WriteClient
 from tests.kit.stored_relay import AT_ONCE
-from tests.kit.write_client import WriteClient
 
 ROUNDS = 3
 REQUESTS = 30

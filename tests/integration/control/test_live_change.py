@@ -18,8 +18,8 @@ from relay.config.settings.settings import Address, Settings, Shutdown, Storage,
 from tests.kit.exporter_yaml import Block, exporter_yaml
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.processes import eventually
+from tests.kit.remote_write.write_client import WriteClient
 from tests.kit.stored_relay import AT_ONCE
-from tests.kit.write_client import WriteClient
 
 ACCESS = {"authentication": {"type": "bearerToken", "secretRef": {"name": "credentials"}}}
 

@@ -1,91 +1,17 @@
-"""Sinks that come, change and go in a whole relay: their queues, ledgers, files and fair shares."""
+"""Sinks that come, change and go in a whole relay: their queues, ledgers and files."""
 
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from relay.app import Relay
-from relay.config.exporter.types import ExporterPath
-from relay.config.settings.settings import Address, Memory, Settings, Shutdown, Storage
-from relay.telemetry.registry import CATALOGUE
-from tests.kit.http.otlp_server import OtlpServer, Received, Reply
-from tests.kit.processes import eventually, free_port
-from tests.kit.stored_relay import AT_ONCE, Sender, crash_image, manifest, running
-
-
-def made(
-    directory: Path,
-    *manifests: str,
-    stored: bool = True,
-    storage_bytes_max: int = 64 << 20,
-    memory_bytes_max: int = 1 << 30,
-    orphan_retention_s: float = 86400.0,
-) -> Relay:
-    """A relay with these exporters, with or without a data directory."""
-    path = directory / "exporters.yaml"
-    path.write_text("".join(manifests))
-    return Relay(
-        Settings(
-            translation=AT_ONCE,
-            listen=Address("127.0.0.1", 0),
-            admin_listen=Address("127.0.0.1", 0),
-            exporters=(ExporterPath(path),),
-            storage=Storage(
-                directory / "data",
-                bytes_max=storage_bytes_max,
-                orphan_retention_s=orphan_retention_s,
-            )
-            if stored
-            else None,
-            memory=Memory(memory_bytes_max),
-            shutdown=Shutdown(drain_timeout_s=0.2),
-        )
-    )
-
-
-def edit(directory: Path, *manifests: str) -> None:
-    (directory / "exporters.yaml").write_text("".join(manifests))
-
-
-def orphans_of(relay: Relay) -> dict[str, Any]:
-    """What the status says of orphans."""
-    return dict(relay.status()["storage"]["queues"]["orphans"])  # type: ignore[index]
-
-
-def unreachable() -> str:
-    return f"http://127.0.0.1:{free_port()}/v1/metrics"
-
-
-def metric(relay: Relay, name: str, **labels: str) -> float:
-    """One of our metrics, 0 where it has no such row."""
-    (spec,) = (spec for spec in CATALOGUE if spec.name == name)
-    for values, value in spec.rows(relay.snapshot()):
-        if dict(zip(spec.labels, values, strict=True)) == labels:
-            return value
-    return 0.0
-
-
-def sink_of(sender: Sender, name: str) -> dict[str, Any]:
-    for exporter in sender.relay.status()["exporters"]:  # type: ignore[attr-defined]
-        if exporter["name"] == f"default/{name}":
-            return dict(exporter["sinks"][0])
-    raise AssertionError(name)
-
-
-async def settled(sender: Sender, name: str, queued: int) -> dict[str, Any]:
-    await eventually(
-        f"{name} has {queued} queued",
-        lambda: sink_of(sender, name)["ledger"]["queued"] == queued,
-        timeout_s=5,
-    )
-    ledger: dict[str, Any] = sink_of(sender, name)["ledger"]
-    assert ledger["balanced"], ledger
-    return ledger
+from tests.kit.http.otlp_server import OtlpServer, Reply
+from tests.kit.processes import eventually
+from tests.kit.queue_status import edit, metric, orphans_of, settled, sink_of
+from tests.kit.sink_harness import unreachable
+from tests.kit.stored_relay import made, manifest, running
 
 
 @pytest.mark.parametrize("stored", [True, False], ids=["disk", "memory"])
@@ -299,7 +225,7 @@ async def test_orphans_give_way_before_any_sink_that_runs(tmp_path: Path) -> Non
         used = relay.snapshot().storage[1].used_bytes
         kept_bytes = sink_of(sender, "kept")["queue"]["storedBytes"]
     # Less is allowed than before: enforced at once, at the cost of the longest gone.
-    relay = made(tmp_path, keep, storage_bytes_max=(used - used // 8) * 4 // 3)
+    relay = made(tmp_path, keep, bytes_max=(used - used // 8) * 4 // 3)
     async with running(relay) as sender:
         await eventually(
             "there is room",
@@ -327,7 +253,7 @@ async def test_less_room_than_before_costs_every_sink_its_share(tmp_path: Path) 
         for name in ("a", "b", "c"):
             await settled(sender, name, 60_000)
     used = relay.snapshot().storage[1].used_bytes
-    relay = made(tmp_path, *sinks, storage_bytes_max=used // 2 * 4 // 3)
+    relay = made(tmp_path, *sinks, bytes_max=used // 2 * 4 // 3)
     async with running(relay) as sender:
         await eventually(
             "there is room",
@@ -430,176 +356,3 @@ async def test_the_queue_of_a_sink_that_was_deleted_meanwhile_is_kept_for_its_ti
     assert "did not come back: deleted" in caplog.text
     async with running(made(tmp_path, keep, gone)) as sender:
         assert sender.ledger("gone")["queued"] == 0
-
-
-@pytest.mark.slow
-async def test_one_dead_endpoint_cannot_eat_the_others_disk(tmp_path: Path) -> None:
-    hog = manifest("hog", unreachable(), query="big", compression="none")
-    small = manifest("small", unreachable(), query="numbered")
-    relay = made(tmp_path, hog, small, storage_bytes_max=2 << 20)
-    async with running(relay) as sender:
-        await sender.send()
-        assert relay._reconciler is not None
-        relay._reconciler.spill_below(1 << 60)
-        for _ in range(300):
-            await sender.send(1000, name="big")
-            if sink_of(sender, "hog")["ledger"]["dropped"]:
-                break
-            relay._reconciler.spill_below(1 << 60)
-        lost = sink_of(sender, "hog")["ledger"]
-        assert lost["dropped"].keys() == {"storage_full"}
-        assert lost["balanced"]
-        assert sink_of(sender, "small")["ledger"]["dropped"] == {}
-        assert relay.snapshot().storage[0].used_bytes <= 1.5 * (1 << 20)
-    async with OtlpServer() as server:
-        async with running(made(tmp_path, hog, manifest("small", server.url, query="numbered"))):
-            await server.wait_until(lambda: len(server.values) == 10)
-        assert server.values == list(range(10))
-
-
-async def test_one_dead_endpoint_cannot_eat_the_others_memory(tmp_path: Path) -> None:
-    """Without a disk, and without anybody being turned away."""
-    hog = manifest("hog", unreachable(), query="big", compression="none")
-    small = manifest("small", unreachable(), query="numbered")
-    relay = made(tmp_path, hog, small, stored=False, memory_bytes_max=1 << 20)
-    async with running(relay) as sender:
-        await sender.send()
-        for _ in range(300):
-            assert await sender.send(500, name="big") == 204
-            if sink_of(sender, "hog")["ledger"]["dropped"]:
-                break
-            if sink_of(sender, "hog")["queue"]["memoryBytes"] > 800_000:
-                await eventually(
-                    "the hog gives way",
-                    lambda: sink_of(sender, "hog")["ledger"]["dropped"],
-                    timeout_s=5,
-                )
-        lost = sink_of(sender, "hog")["ledger"]
-        assert lost["dropped"].keys() == {"memory_full"}
-        assert lost["balanced"]
-        assert sink_of(sender, "small")["ledger"]["dropped"] == {}
-
-
-async def test_a_sink_that_makes_senders_wait_keeps_its_place_and_its_queue(
-    tmp_path: Path,
-) -> None:
-    blocking = manifest("a", unreachable(), queue={"overflow": "block"})
-    relay = made(tmp_path, blocking, stored=False)
-    async with running(relay) as sender:
-        await sender.send()
-        await settled(sender, "a", 10)
-        edit(tmp_path, blocking, manifest("b", unreachable()))
-        await relay.reload()
-        assert [exporter["name"] for exporter in relay.status()["exporters"]] == ["default/a"]
-        faults = [fault["message"] for fault in relay.status()["faults"]]
-        assert any("cannot run beside default/a" in message for message in faults)
-        assert sink_of(sender, "a")["ledger"]["queued"] == 10
-
-
-async def test_a_full_sink_that_makes_senders_wait_still_does_after_an_edit(
-    tmp_path: Path,
-) -> None:
-    def blocking(age: str) -> str:
-        queue = {"overflow": "block", "maxBytes": "64KiB"}
-        return manifest("a", unreachable(), age=age, queue=queue)
-
-    relay = made(tmp_path, blocking("24h"), stored=False)
-    async with running(relay) as sender:
-        statuses = [await sender.send(500) for _ in range(40)]
-        assert statuses[-1] == 503
-        queued = sender.ledger("a")["queued"]
-        edit(tmp_path, blocking("23h"))
-        await relay.reload()
-        assert await sender.send(500) == 503
-        assert sender.ledger("a")["queued"] == queued
-        assert sender.ledger("a")["dropped"] == {}
-
-
-async def test_early_warning_is_on_every_page(tmp_path: Path) -> None:
-    refused = False
-
-    def answer(_: Received) -> Reply:
-        return Reply(503, b"down") if refused else Reply()
-
-    async with OtlpServer(answer) as server:
-        relay = made(tmp_path, manifest("a", server.url))
-        async with running(relay) as sender:
-            await sender.send()
-            await settled(sender, "a", 0)
-            refused = True
-            await sender.send()
-            await eventually(
-                "it fails", lambda: sink_of(sender, "a")["state"] == "failing", timeout_s=5
-            )
-            sink = sink_of(sender, "a")
-            assert sink["lastSuccessAt"]
-            assert "503" in sink["lastError"]["text"]
-            assert sink["queue"]["oldestPointAgeSeconds"] >= 0
-            assert sink["stalledSeconds"] >= 0
-            assert "secondsUntilFull" in sink["queue"]
-            row = {"exporter": "default/a", "sink": "endpoint"}
-            assert metric(relay, "relay_sink_last_error_timestamp_seconds", **row) > 0
-            assert metric(relay, "relay_sink_until_full_seconds", **row) > 0
-            assert metric(relay, "relay_storage_degraded", part="queues") == 0
-
-
-async def test_what_drop_newest_dropped_is_not_counted_again_after_a_crash(tmp_path: Path) -> None:
-    queue = {"overflow": "dropNewest", "maxBytes": "64KiB"}
-    text = manifest("a", unreachable(), size=1000, compression="none", queue=queue)
-    relay = made(tmp_path, text)
-    async with running(relay) as sender:
-        for _ in range(20):
-            await sender.send(1000)
-        dropped = sender.ledger("a")["dropped"]["queue_full"]
-        queued = sender.ledger("a")["queued"]
-        assert dropped + queued == 20_000
-        checkpointer = relay._checkpointer
-        assert checkpointer is not None
-        assert relay._storage is not None
-
-        def is_settled() -> bool:
-            assert relay._storage is not None
-            is_saved = checkpointer.saved == checkpointer.checkpoint()
-            return relay._memory.used == 0 and is_saved and not relay._storage.journal._tidying
-
-        await eventually("it is on disk", is_settled, timeout_s=5)
-        image = crash_image(tmp_path / "data", tmp_path / "image")
-        shutil.rmtree(tmp_path / "killed", ignore_errors=True)
-    (tmp_path / "killed").mkdir()
-    shutil.move(image, tmp_path / "killed/data")
-    relay = made(tmp_path / "killed", text)
-    async with running(relay) as sender:
-        await eventually("it is ready", lambda: not relay.not_ready(), timeout_s=5)
-        ledger = sender.ledger("a")
-        assert (ledger["queued"], ledger["dropped"]) == (queued, {})
-
-
-@pytest.mark.parametrize("restart", [True, False])
-async def test_a_smaller_queue_is_smaller_at_once(tmp_path: Path, restart: bool) -> None:
-    url = unreachable()
-    text = manifest("a", url, size=1000, compression="none")
-    smaller = manifest("a", url, size=1000, compression="none", queue={"maxBytes": "128KiB"})
-    relay = made(tmp_path, text)
-    async with running(relay) as sender:
-        for _ in range(20):
-            await sender.send(1000)
-        await settled(sender, "a", 20_000)
-        before = sink_of(sender, "a")["queue"]["bytes"]
-        assert before > 256 * 1024
-        if not restart:
-            edit(tmp_path, smaller)
-            await relay.reload()
-            check_smaller(sender)
-    if restart:
-        async with running(made(tmp_path, smaller)) as sender:
-            check_smaller(sender)
-
-
-def check_smaller(sender: Sender) -> None:
-    """The queue keeps its limit, and what gave way is in the ledger."""
-    sink = sink_of(sender, "a")
-    assert sink["queue"]["bytes"] <= 128 * 1024
-    ledger = sink["ledger"]
-    assert ledger["balanced"]
-    assert ledger["dropped"].keys() == {"queue_full"}
-    assert ledger["dropped"]["queue_full"] + ledger["queued"] == 20_000

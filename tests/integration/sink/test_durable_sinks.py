@@ -15,10 +15,10 @@ from relay.sink.spill.segment_files import QueueFiles
 from relay.sink.spill.store import TRY_AGAIN_S, QueueStore
 from relay.sink.steps import Sleep
 from relay.storage.log.filesystem import Disk
-from tests.kit.faulty_disk import FaultyDisk
 from tests.kit.http.hostile_server import HostileServer, never_answer
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.sink_harness import OWNER, sink_config, stored_sink, unreachable
+from tests.kit.storage.faulty_disk import FaultyDisk
 
 TOKEN = Authentication("bearerToken", SecretRef("s", "token"))
 

@@ -1,4 +1,4 @@
-"""The transport against real sockets: hostile answers, TLS, and addresses that are not allowed."""
+"""The client against real sockets: hostile answers, and addresses that are not allowed."""
 
 from __future__ import annotations
 
@@ -6,23 +6,17 @@ import asyncio
 import contextlib
 import os
 import socket
-import ssl
 import tracemalloc
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
-from cryptography.hazmat.primitives import serialization
 
-from relay.config.exporter.types import ClientTls, SecretRef
-from relay.runtime.errors import SecretError
 from relay.sink.http.client import RESPONSE_BYTES_MAX, Destination, HttpRequest, Transport
 from relay.sink.http.resolver import ThreadedResolver
 from relay.sink.http.response import Failure, HttpResponse
-from relay.sink.http.tls import TlsMaterial, build_context, read_material
 from relay.sink.retry.classify import Retry, classify_failure
+from tests.kit.http.client_calls import failure_of, http_request
 from tests.kit.http.hostile_server import (
     Behaviour,
     HostileServer,
@@ -75,27 +69,6 @@ class FakeResolver(AbstractResolver):
         """Nothing to close."""
 
 
-@pytest.fixture
-async def transport() -> AsyncIterator[Transport]:
-    async with Transport(allow_private=True) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-def request(url: str, timeout_s: float = 2.0, **more: object) -> HttpRequest:
-    return HttpRequest(Destination(url, {}, **more), b"", timeout_s)  # type: ignore[arg-type]
-
-
-async def failure(transport: Transport, sent: HttpRequest) -> Failure:
-    answer = await transport.post(sent)
-    assert isinstance(answer, Failure), answer
-    return answer
-
-
 @pytest.mark.parametrize(
     ("behaviour", "kind", "timeout_s"),
     [
@@ -118,7 +91,7 @@ async def test_hostile_answers(
     async with HostileServer(behaviour) as server:
         tracemalloc.start()
         try:
-            answer = await failure(transport, request(server.url, timeout_s))
+            answer = await failure_of(transport, http_request(server.url, timeout_s))
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -130,7 +103,7 @@ async def test_hostile_answers(
 
 async def test_a_grpc_port_is_called_one(transport: Transport) -> None:
     async with HostileServer(answer_as_grpc) as server:
-        answer = await failure(transport, request(server.url))
+        answer = await failure_of(transport, http_request(server.url))
     expected = "the answer is HTTP/2; is this a gRPC port (4317)? OTLP/HTTP is usually 4318"
     assert answer == Failure("invalid_http", expected)
 
@@ -139,18 +112,18 @@ async def test_refused_connection_and_unknown_host(transport: Transport) -> None
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, not listening
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1/metrics"
-        answer = await failure(transport, request(url))
+        answer = await failure_of(transport, http_request(url))
     assert answer == Failure("connect_failed", "cannot connect: Connection refused")
     long_label = "a" * 64
     for host in ("nowhere.invalid", f"{long_label}.example", "a..example"):
-        answer = await failure(transport, request(f"http://{host}/"))
+        answer = await failure_of(transport, http_request(f"http://{host}/"))
         assert answer.kind == "connect_failed", host
 
 
 async def test_the_path_stays_as_the_customer_wrote_it(transport: Transport) -> None:
     async with OtlpServer() as server:
         base = server.url.removesuffix("/v1/metrics")
-        await transport.post(request(f"{base}/a/../b%2Fc/%7Ed/v1/metrics"))
+        await transport.post(http_request(f"{base}/a/../b%2Fc/%7Ed/v1/metrics"))
         assert server.received[0].raw_path == "/a/../b%2Fc/%7Ed/v1/metrics"
 
 
@@ -159,7 +132,7 @@ async def test_redirects_are_not_followed(transport: Transport) -> None:
         OtlpServer() as elsewhere,
         HostileServer(redirect_to(elsewhere.url)) as server,
     ):
-        answer = await transport.post(request(server.url))
+        answer = await transport.post(http_request(server.url))
         assert isinstance(answer, HttpResponse)
         assert answer.status == 308
         assert elsewhere.received == []
@@ -169,7 +142,7 @@ async def test_nothing_is_decompressed_or_remembered(transport: Transport) -> No
     headers = {"Content-Encoding": "gzip", "Set-Cookie": "a=b", "Retry-After": "3"}
     async with OtlpServer(lambda _: Reply(200, b"not gzip", headers)) as server:
         for _ in range(2):
-            answer = await transport.post(request(server.url))
+            answer = await transport.post(http_request(server.url))
             assert isinstance(answer, HttpResponse)
             assert answer.body == b"not gzip"
             assert answer.headers["retry-after"] == "3"
@@ -185,7 +158,7 @@ async def test_proxies_of_the_environment_are_ignored(
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     async with OtlpServer() as server:
-        assert isinstance(await transport.post(request(server.url)), HttpResponse)
+        assert isinstance(await transport.post(http_request(server.url)), HttpResponse)
 
 
 async def test_large_bodies_and_kept_connections(transport: Transport) -> None:
@@ -205,7 +178,7 @@ async def test_large_bodies_and_kept_connections(transport: Transport) -> None:
 )
 async def test_private_literals_and_names_are_refused(host: str) -> None:
     async with HostileServer(never_answer) as server, Transport(allow_private=False) as transport:
-        answer = await failure(transport, request(f"http://{host}:{server.port}/"))
+        answer = await failure_of(transport, http_request(f"http://{host}:{server.port}/"))
         assert answer.kind == "forbidden_address"
         assert server.connections == 0
         assert "127" not in answer.message
@@ -214,13 +187,13 @@ async def test_private_literals_and_names_are_refused(host: str) -> None:
 @pytest.mark.parametrize("host", ["127.1", "2130706433", "017700000001"])
 async def test_odd_spellings_of_an_address_lead_nowhere(host: str) -> None:
     async with HostileServer(never_answer) as server, Transport(allow_private=False) as transport:
-        answer = await failure(transport, request(f"http://{host}:{server.port}/"))
+        answer = await failure_of(transport, http_request(f"http://{host}:{server.port}/"))
         assert answer.kind in ("connect_failed", "forbidden_address")  # the client refuses some
         assert server.connections == 0
 
 
 async def test_metadata_is_refused_even_where_private_is_allowed(transport: Transport) -> None:
-    answer = await failure(transport, request("http://169.254.169.254/latest/meta-data"))
+    answer = await failure_of(transport, http_request("http://169.254.169.254/latest/meta-data"))
     assert answer.kind == "forbidden_address"
 
 
@@ -234,7 +207,7 @@ async def test_a_name_that_changes_its_mind_is_checked_at_each_connection(
         Transport(allow_private=False, resolver=resolver) as transport,
     ):
         for _ in range(3):
-            answer = await failure(transport, request(f"http://rebind.test:{server.port}/"))
+            answer = await failure_of(transport, http_request(f"http://rebind.test:{server.port}/"))
             assert answer.kind == "forbidden_address"
         assert server.connections == 0
     assert resolver.asked == 3
@@ -244,7 +217,7 @@ async def test_a_refused_address_does_not_hide_an_allowed_one() -> None:
     resolver = FakeResolver(["169.254.169.254", "127.0.0.1"])
     async with OtlpServer() as server, Transport(allow_private=True, resolver=resolver) as made:
         port = server.url.rsplit(":", 1)[1]
-        assert isinstance(await made.post(request(f"http://two.test:{port}")), HttpResponse)
+        assert isinstance(await made.post(http_request(f"http://two.test:{port}")), HttpResponse)
 
 
 async def test_answers_of_the_resolver_are_numeric() -> None:
@@ -252,128 +225,6 @@ async def test_answers_of_the_resolver_are_numeric() -> None:
     found = await resolver.resolve("127.0.0.1", 80)
     await resolver.close()
     assert [each["host"] for each in found] == ["127.0.0.1"]
-
-
-def server_context(authority: trustme.CA, *, client_certificates: bool = False) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
-    if client_certificates:
-        context.verify_mode = ssl.CERT_REQUIRED
-        authority.configure_trust(context)
-    return context
-
-
-def client_material(authority: trustme.CA) -> TlsMaterial:
-    certificate = authority.issue_cert("relay@example.org")
-    return TlsMaterial(
-        ca=authority.cert_pem.bytes().decode(),
-        certificate=b"".join(pem.bytes() for pem in certificate.cert_chain_pems).decode(),
-        key=certificate.private_key_pem.bytes().decode(),
-    )
-
-
-async def test_custom_ca_and_client_certificate(
-    transport: Transport, authority: trustme.CA
-) -> None:
-    context = transport.context(client_material(authority))
-    async with OtlpServer(tls=server_context(authority, client_certificates=True)) as server:
-        answer = await transport.post(request(server.url, tls=context))
-        assert isinstance(answer, HttpResponse), answer
-        assert server.received[0].peer_certificate
-
-
-async def test_client_certificate_missing(transport: Transport, authority: trustme.CA) -> None:
-    context = transport.context(TlsMaterial(ca=authority.cert_pem.bytes().decode()))
-    async with OtlpServer(tls=server_context(authority, client_certificates=True)) as server:
-        answer = await failure(transport, request(server.url, tls=context))
-    # TLS 1.3 tells after the handshake; which of the two arrives first is up to the sockets.
-    assert answer.kind in ("tls_failed", "disconnected")
-
-
-@pytest.mark.parametrize("name", ["localhost", "other.example"])
-async def test_server_name_is_what_the_certificate_must_say(
-    transport: Transport, authority: trustme.CA, name: str
-) -> None:
-    context = transport.context(TlsMaterial(ca=authority.cert_pem.bytes().decode()))
-    async with OtlpServer(tls=server_context(authority)) as server:
-        answer = await transport.post(request(server.url, tls=context, server_name=name))
-    if name == "localhost":
-        assert isinstance(answer, HttpResponse)
-    else:
-        assert isinstance(answer, Failure)
-        assert answer.kind == "tls_failed"
-        assert "other.example" in answer.message
-
-
-async def test_unknown_authority_unless_verification_is_off(
-    transport: Transport, authority: trustme.CA
-) -> None:
-    strict = transport.context(TlsMaterial())
-    lax = transport.context(TlsMaterial(insecure_skip_verify=True))
-    async with OtlpServer(tls=server_context(authority)) as server:
-        answer = await failure(transport, request(server.url, tls=strict))
-        assert answer.kind == "tls_failed"
-        assert isinstance(await transport.post(request(server.url, tls=lax)), HttpResponse)
-
-
-async def test_contexts_are_shared_and_let_go(transport: Transport) -> None:
-    first = transport.context(TlsMaterial(insecure_skip_verify=True))
-    assert transport.context(TlsMaterial(insecure_skip_verify=True)) is first
-    assert transport.statistics().contexts == 1
-    del first
-    assert transport.statistics().contexts == 0
-
-
-def test_old_tls_is_refused() -> None:
-    context = build_context(TlsMaterial(insecure_skip_verify=True))
-    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
-
-
-@pytest.mark.parametrize(
-    "material",
-    [
-        TlsMaterial(ca="sesame"),
-        TlsMaterial(ca="sésame"),
-        TlsMaterial(certificate="sesame", key="sesame"),
-        TlsMaterial(certificate="sesame", key="sesame", insecure_skip_verify=True),
-    ],
-)
-def test_faulty_pem_is_a_secret_error_without_the_secret(material: TlsMaterial) -> None:
-    with pytest.raises(SecretError) as caught:
-        build_context(material)
-    assert "same" not in str(caught.value)
-    assert "same" not in repr(material)
-
-
-def test_key_of_another_certificate_and_encrypted_key(authority: trustme.CA) -> None:
-    mine, other = client_material(authority), client_material(authority)
-    key = serialization.load_pem_private_key(mine.key.encode(), None)
-    encrypted = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(b"sesame"),
-    ).decode()
-    build_context(mine)
-    for wrong in (other.key, encrypted):
-        with pytest.raises(SecretError):
-            build_context(TlsMaterial(certificate=mine.certificate, key=wrong))
-
-
-def test_no_key_is_left_behind(
-    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    build_context(client_material(authority))
-    with pytest.raises(SecretError):
-        build_context(TlsMaterial(certificate="sesame", key="sesame"))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_material_comes_from_the_named_secrets() -> None:
-    tls = ClientTls(SecretRef("authority"), SecretRef("mine"), "name.example")
-    values = {("authority", "ca.crt"): "A", ("mine", "tls.crt"): "C", ("mine", "tls.key"): "K"}
-    material = read_material(tls, lambda ref, key: values[ref.name, ref.key or key])
-    assert material == TlsMaterial("A", "C", "K", "name.example")
 
 
 async def test_cancelled_request_leaves_nothing_in_flight(transport: Transport) -> None:
@@ -384,7 +235,7 @@ async def test_cancelled_request_leaves_nothing_in_flight(transport: Transport) 
         await never_answer(reader, writer)
 
     async with HostileServer(keep_waiting) as server:
-        task = asyncio.create_task(transport.post(request(server.url, 30.0)))
+        task = asyncio.create_task(transport.post(http_request(server.url, 30.0)))
         await arrived.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -472,7 +323,7 @@ async def test_an_answer_to_half_a_request_is_an_answer(transport: Transport, le
 async def test_an_answer_that_nobody_asked_for_is_nobodys(transport: Transport) -> None:
     async with HostileServer(answer_twice) as server:
         for _ in range(3):
-            answer = await transport.post(request(server.url))
+            answer = await transport.post(http_request(server.url))
             assert isinstance(answer, HttpResponse), answer
             assert answer.status == 200
             await asyncio.sleep(0.05)  # whatever else was sent has arrived
@@ -481,7 +332,7 @@ async def test_an_answer_that_nobody_asked_for_is_nobodys(transport: Transport) 
 async def test_a_connection_that_was_closed_meanwhile_is_not_used(transport: Transport) -> None:
     async with HostileServer(close_after_answer) as server:
         for turn in range(3):
-            answer = await transport.post(request(server.url))
+            answer = await transport.post(http_request(server.url))
             assert isinstance(answer, HttpResponse), (turn, answer)
             await asyncio.sleep(0.05)  # the end of the connection has arrived
         assert server.connections == 3
@@ -529,7 +380,7 @@ async def test_head_is_made_of_what_was_given_and_nothing_else(transport: Transp
         for name, value in (("X-A", "b\r\nX-C: d"), ("X-A\nX-B", "c"), ("X-A", "\x00")):
             with pytest.raises(ValueError, match="control character"):
                 await transport.post(HttpRequest(Destination(server.url, {name: value}), b"", 2.0))
-        answer = await failure(transport, request(f"{server.url}\r\nX-A: b"))
+        answer = await failure_of(transport, http_request(f"{server.url}\r\nX-A: b"))
         assert answer.kind == "connect_failed"
         assert len(server.received) == 1
 
@@ -546,4 +397,4 @@ async def test_a_success_for_half_a_request_is_none(transport: Transport, length
 async def test_a_success_for_all_of_a_request_is_one(transport: Transport) -> None:
     async with OtlpServer() as server:
         for _ in range(200):
-            assert isinstance(await transport.post(request(server.url)), HttpResponse)
+            assert isinstance(await transport.post(http_request(server.url)), HttpResponse)

@@ -19,11 +19,11 @@ from relay.cli import main
 from relay.config.exporter.types import ExporterPath
 from relay.config.settings.settings import Address, Settings, Shutdown, Storage
 from tests.kit import processes
-from tests.kit.faulty_disk import FaultyDisk
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.ingest_server import eventually
 from tests.kit.processes import free_port
 from tests.kit.remote_write.raw import HEADERS
+from tests.kit.storage.faulty_disk import FaultyDisk
 from tests.kit.stored_relay import AT_ONCE, body_of, crash_image, made, manifest, running
 
 

@@ -14,10 +14,10 @@ from relay.runtime.errors import ConfigError
 from relay.storage.journal.checkpoint import Checkpoint, encode_checkpoint
 from relay.storage.journal.record import SEGMENT_KIND
 from relay.storage.log.frame import encode_file_header
-from tests.kit.faulty_disk import FaultyDisk
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.ingest_server import eventually
 from tests.kit.processes import get_metrics
+from tests.kit.storage.faulty_disk import FaultyDisk
 from tests.kit.stored_relay import body_of, crash_image, made, manifest, metadata_body, running
 
 

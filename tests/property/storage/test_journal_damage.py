@@ -12,7 +12,7 @@ from relay.storage.journal.record import SEGMENT_KIND, FullRead, Record, encode_
 from relay.storage.journal.segment_log import SegmentLog
 from relay.storage.log.frame import FILE_HEADER_BYTES, encode_file_header
 from tests.kit.examples import examples
-from tests.kit.journals import append, offsets, record
+from tests.kit.storage.journals import append, offsets, record
 
 RECORDS = st.builds(
     Record,

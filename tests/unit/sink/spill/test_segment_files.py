@@ -19,7 +19,7 @@ from relay.sink.spill.record import SEGMENT_KIND, parse_segment_name, segment_na
 from relay.sink.spill.segment_files import SEGMENT_BYTES, QueueFiles, directory_name
 from relay.storage.log.filesystem import Disk
 from relay.storage.log.frame import FORMAT, FormatError, encode_file_header, encode_frame
-from tests.kit.faulty_disk import FaultyDisk
+from tests.kit.storage.faulty_disk import FaultyDisk
 
 OWNER = Owner("ns/exporter", "sink / with $ symbols", "collector.example.com", "u-1")
 

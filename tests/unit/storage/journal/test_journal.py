@@ -16,9 +16,9 @@ from relay.storage.journal.checkpoint import Checkpoint
 from relay.storage.journal.journal import Journal
 from relay.storage.journal.record import Record, encode_record
 from relay.storage.journal.segment_log import Cursor
-from tests.kit.faulty_disk import FaultyDisk
 from tests.kit.ingest_server import eventually
-from tests.kit.journals import record
+from tests.kit.storage.faulty_disk import FaultyDisk
+from tests.kit.storage.journals import record
 
 FOREVER_S = 1e6
 

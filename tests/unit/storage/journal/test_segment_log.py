@@ -21,8 +21,8 @@ from relay.storage.log.frame import (
     encode_frame,
     find_magic,
 )
-from tests.kit.faulty_disk import FaultyDisk
-from tests.kit.journals import append, offsets, record, records, segment_log
+from tests.kit.storage.faulty_disk import FaultyDisk
+from tests.kit.storage.journals import append, offsets, record, records, segment_log
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Journals and disks for tests of what is stored."""
