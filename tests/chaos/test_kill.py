@@ -12,7 +12,7 @@ from tests.kit.chaos.run import Run
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 
 
-async def run(directory: Path, *, seed: int, kills: int, fsync: str = "interval") -> None:
+async def survive_kills(directory: Path, *, seed: int, kills: int, fsync: str = "interval") -> None:
     """Run, print the figures, check."""
     chaos = Run(directory, seed=seed, fsync=fsync)
     report = await chaos.kill_again_and_again(kills)
@@ -32,13 +32,13 @@ async def run(directory: Path, *, seed: int, kills: int, fsync: str = "interval"
 
 @pytest.mark.slow
 async def test_a_few_kills_under_load(tmp_path: Path) -> None:
-    await run(tmp_path, seed=SEED, kills=6)
+    await survive_kills(tmp_path, seed=SEED, kills=6)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 async def test_two_hundred_kills_under_load(tmp_path: Path) -> None:
-    await run(tmp_path, seed=SEED, kills=200)
+    await survive_kills(tmp_path, seed=SEED, kills=200)
 
 
 @pytest.mark.long
@@ -47,4 +47,4 @@ async def test_kills_with_every_fsync_policy(tmp_path: Path) -> None:
     for fsync in ("always", "never"):
         directory = tmp_path / fsync
         directory.mkdir()
-        await run(directory, seed=SEED + 1, kills=15, fsync=fsync)
+        await survive_kills(directory, seed=SEED + 1, kills=15, fsync=fsync)

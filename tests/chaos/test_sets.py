@@ -13,7 +13,7 @@ SEED = int(os.environ.get("CHAOS_SEED", "1"))
 DEATHS = int(os.environ.get("CHAOS_DEATHS", "500"))
 
 
-async def run(directory: Path, *, seed: int, deaths: int) -> None:
+async def survive_deaths(directory: Path, *, seed: int, deaths: int) -> None:
     """Run, print the figures, check."""
     chaos = SetsRun(directory, seed=seed)
     report = await chaos.kill_again_and_again(deaths)
@@ -28,10 +28,10 @@ async def run(directory: Path, *, seed: int, deaths: int) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_a_few_deaths_between_members_of_sets(tmp_path: Path) -> None:
-    await run(tmp_path, seed=SEED, deaths=8)
+    await survive_deaths(tmp_path, seed=SEED, deaths=8)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 async def test_hundreds_of_deaths_between_members_of_sets(tmp_path: Path) -> None:
-    await run(tmp_path, seed=SEED + 100, deaths=DEATHS)
+    await survive_deaths(tmp_path, seed=SEED + 100, deaths=DEATHS)

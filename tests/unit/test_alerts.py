@@ -182,7 +182,7 @@ def test_promtool_accepts_the_alerts() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def series(name: str, values: str, **labels: str) -> dict[str, str]:
+def promtool_series(name: str, values: str, **labels: str) -> dict[str, str]:
     """One input series of promtool's unit tests."""
     label_text = ",".join(f'{key}="{value}"' for key, value in {"instance": "a", **labels}.items())
     return {"series": f"{name}{{{label_text}}}", "values": values}
@@ -210,9 +210,9 @@ def sink_series(**changed: str) -> list[dict[str, str]]:
     }
     sink = {"exporter": "default/e", "sink": "s"}
     return [
-        series(name, text, **sink)
+        promtool_series(name, text, **sink)
         if name.startswith("relay_")
-        else series("relay_sink_points_total", text, **sink, outcome=name)
+        else promtool_series("relay_sink_points_total", text, **sink, outcome=name)
         for name, text in values.items()
     ]
 
@@ -226,7 +226,7 @@ def storage_series(**changed: str) -> list[dict[str, str]]:
         "relay_storage_damaged_records_total": "0x60",
         **changed,
     }
-    return [series(name, text, part="queues") for name, text in values.items()]
+    return [promtool_series(name, text, part="queues") for name, text in values.items()]
 
 
 def process_series(**changed: str) -> list[dict[str, str]]:
@@ -245,26 +245,26 @@ def process_series(**changed: str) -> list[dict[str, str]]:
         "relay_requests_total": {"code": "204"},
         "relay_memory_bytes": {"where": "queues"},
     }
-    return [series(name, text, **labels.get(name, {})) for name, text in values.items()]
+    return [promtool_series(name, text, **labels.get(name, {})) for name, text in values.items()]
 
 
 QUIET = [
     *process_series(),
     *sink_series(),
-    series("relay_exporter_faults", "0x60"),
-    series("relay_reloads_total", "0x60", outcome="failed"),
+    promtool_series("relay_exporter_faults", "0x60"),
+    promtool_series("relay_reloads_total", "0x60", outcome="failed"),
     *storage_series(),
-    series("relay_refused_requests_total", "0x60", reason="overloaded"),
-    series("relay_dropped_samples_total", "0x60", reason="invalid_utf8"),
-    series("relay_assembled_samples_total", "0+100x60", outcome="assembled"),
-    series("relay_assembled_samples_total", "0x60", outcome="late"),
-    series("relay_metadata_contradictions_total", "0x60"),
+    promtool_series("relay_refused_requests_total", "0x60", reason="overloaded"),
+    promtool_series("relay_dropped_samples_total", "0x60", reason="invalid_utf8"),
+    promtool_series("relay_assembled_samples_total", "0+100x60", outcome="assembled"),
+    promtool_series("relay_assembled_samples_total", "0x60", outcome="late"),
+    promtool_series("relay_metadata_contradictions_total", "0x60"),
 ]
 
-UP = series("up", "1x60", job="relay")
+UP = promtool_series("up", "1x60", job="relay")
 
 TROUBLE = {
-    "RelayDown": [series("up", "0x60", job="relay")],
+    "RelayDown": [promtool_series("up", "0x60", job="relay")],
     "RelayWithoutExporters": process_series(relay_exporters="0x60"),
     "RelayWithoutIngest": process_series(relay_requests_total="100x60"),
     "RelayEventLoopBlocked": process_series(relay_event_loop_lag_max_seconds="2x60"),
@@ -272,11 +272,15 @@ TROUBLE = {
     "RelayManySinksStalled": [
         *process_series(),
         *(
-            series("relay_sink_stalled_seconds", "0+10x60", exporter=f"default/e{n}", sink="s")
+            promtool_series(
+                "relay_sink_stalled_seconds", "0+10x60", exporter=f"default/e{n}", sink="s"
+            )
             for n in range(3)
         ),
         *(
-            series("relay_sink_stalled_seconds", "0x60", exporter=f"default/f{n}", sink="s")
+            promtool_series(
+                "relay_sink_stalled_seconds", "0x60", exporter=f"default/f{n}", sink="s"
+            )
             for n in range(7)
         ),
     ],
@@ -285,14 +289,16 @@ TROUBLE = {
     "RelayStorageDegraded": storage_series(relay_storage_degraded="1x60"),
     "RelayStorageNearlyFull": storage_series(relay_storage_used_bytes="90000x60"),
     "RelayStorageDamaged": storage_series(relay_storage_damaged_records_total="0+1x60"),
-    "RelayExporterFaults": [series("relay_exporter_faults", "1x60")],
-    "RelayReloadFailed": [series("relay_reloads_total", "0x40 1x20", outcome="failed")],
-    "RelayRefusingRequests": [series("relay_refused_requests_total", "0+5x60", reason="x")],
-    "RelayDroppingSamples": [series("relay_dropped_samples_total", "0+5x60", reason="x")],
-    "RelayHistogramsIncomplete": [
-        series("relay_assembled_samples_total", "0+5x60", outcome="not_monotone")
+    "RelayExporterFaults": [promtool_series("relay_exporter_faults", "1x60")],
+    "RelayReloadFailed": [promtool_series("relay_reloads_total", "0x40 1x20", outcome="failed")],
+    "RelayRefusingRequests": [
+        promtool_series("relay_refused_requests_total", "0+5x60", reason="x")
     ],
-    "RelayMetadataContradicts": [series("relay_metadata_contradictions_total", "0+1x60")],
+    "RelayDroppingSamples": [promtool_series("relay_dropped_samples_total", "0+5x60", reason="x")],
+    "RelayHistogramsIncomplete": [
+        promtool_series("relay_assembled_samples_total", "0+5x60", outcome="not_monotone")
+    ],
+    "RelayMetadataContradicts": [promtool_series("relay_metadata_contradictions_total", "0+1x60")],
     "RelaySinkRejected": sink_series(
         rejected="0+10x60", relay_sink_matched_points_total="500+1010x60"
     ),

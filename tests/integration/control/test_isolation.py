@@ -42,7 +42,9 @@ class Run:
 
 
 @asynccontextmanager
-async def running(directory: Path, endpoints: dict[str, tuple[str, str]]) -> AsyncIterator[Relay]:
+async def running_relay(
+    directory: Path, endpoints: dict[str, tuple[str, str]]
+) -> AsyncIterator[Relay]:
     """A relay in this process with an exporter for each (endpoint, queue size)."""
     manifests = directory / f"exporters-{len(endpoints)}.yaml"
     manifests.write_text(
@@ -75,12 +77,14 @@ async def running(directory: Path, endpoints: dict[str, tuple[str, str]]) -> Asy
         await relay.stop()
 
 
-async def run(directory: Path, endpoints: dict[str, tuple[str, str]], healthy: OtlpServer) -> Run:
+async def run_beside(
+    directory: Path, endpoints: dict[str, tuple[str, str]], healthy: OtlpServer
+) -> Run:
     """Send the load; measure the healthy sink; check every ledger."""
     result = Run()
     start = len(healthy.values)
     async with AsyncExitStack() as stack:
-        relay = await stack.enter_async_context(running(directory, endpoints))
+        relay = await stack.enter_async_context(running_relay(directory, endpoints))
         address = relay.ingest_address
         url = f"http://{address.host}:{address.port}/api/v1/write"
         client = await stack.enter_async_context(WriteClient(url))
@@ -170,7 +174,7 @@ async def test_a_healthy_sink_beside_three_bad_ones(tmp_path: Path) -> None:
         for _ in range(ROUNDS):
             # In turn, because the machine's speed drifts.
             for kind, others in neighbours.items():
-                result = await run(tmp_path, {"healthy": mine, **others}, healthy)
+                result = await run_beside(tmp_path, {"healthy": mine, **others}, healthy)
                 latencies[kind].append(statistics.median(result.latencies_s))
                 assert result.delivered == POINTS
                 assert result.balanced

@@ -52,7 +52,7 @@ class Directory:
 
 
 @asynccontextmanager
-async def running(
+async def watching_relay(
     directory: Directory, *, watch: bool = True, storage: Storage | None = None
 ) -> AsyncIterator[Relay]:
     relay = Relay(
@@ -99,7 +99,7 @@ async def test_changes_are_applied_as_they_come_and_touch_nothing_else(tmp_path:
     async with endpoint(tmp_path) as (server, directory):
         directory.write("steady", "up", timeout="10m")
         directory.write("edited", "up")
-        async with running(directory) as relay, client_of(relay) as client:
+        async with watching_relay(directory) as relay, client_of(relay) as client:
             steady = worker_of(relay, "steady")
             assert await client.send("up", series=10) == 204
             directory.write("edited", "down")
@@ -128,7 +128,7 @@ async def test_changes_are_applied_as_they_come_and_touch_nothing_else(tmp_path:
 async def test_a_faulty_edit_leaves_the_last_good_version_and_is_reported(tmp_path: Path) -> None:
     async with endpoint(tmp_path) as (_, directory):
         directory.write("one", "up")
-        async with running(directory) as relay, client_of(relay) as client:
+        async with watching_relay(directory) as relay, client_of(relay) as client:
             worker = worker_of(relay, "one")
             directory.write("one", "up{")
             await eventually("reported", lambda: len(relay.facts().faults) == 1, timeout_s=5)
@@ -148,7 +148,7 @@ async def test_a_reload_that_the_relay_fails_at_is_counted(
 ) -> None:
     async with endpoint(tmp_path) as (_, directory):
         directory.write("one", "up")
-        async with running(directory, watch=False) as relay:
+        async with watching_relay(directory, watch=False) as relay:
 
             def fail(*_: object) -> None:
                 raise RuntimeError("bug")
@@ -177,7 +177,7 @@ async def test_secrets_rotate_without_a_reload(tmp_path: Path) -> None:
         token.parent.mkdir(parents=True)
         token.write_text("old")
         directory.write("one", "up", access=ACCESS)
-        async with running(directory, watch=False) as relay, client_of(relay) as client:
+        async with watching_relay(directory, watch=False) as relay, client_of(relay) as client:
             assert await client.send("up", series=5) == 204
             await eventually("delivered", lambda: _delivered(relay) == 5, timeout_s=5)
             wanted = "new"
@@ -193,7 +193,7 @@ async def test_a_rotated_secret_is_used_although_the_old_one_still_works(tmp_pat
         token.parent.mkdir(parents=True)
         token.write_text("old")
         directory.write("one", "up", access=ACCESS)
-        async with running(directory) as relay, client_of(relay) as client:
+        async with watching_relay(directory) as relay, client_of(relay) as client:
 
             async def sends(value: str) -> bool:
                 assert await client.send("up", series=1) == 204
@@ -218,7 +218,7 @@ async def test_the_log_says_what_runs_after_each_change(
             caplog.clear()
             return lines
 
-        async with running(directory, watch=False) as relay:
+        async with watching_relay(directory, watch=False) as relay:
             said()
             await relay.reload()
             assert said() == ["reloaded: no exporter has changed, secrets are read again"]
@@ -248,7 +248,7 @@ async def test_thousands_of_changes_do_not_hold_up_the_loop(tmp_path: Path) -> N
     count = 1_000
     async with endpoint(tmp_path) as (_, directory):
         directory.write("steady", "up")
-        async with running(directory, watch=False) as relay, client_of(relay) as client:
+        async with watching_relay(directory, watch=False) as relay, client_of(relay) as client:
             for queries in (("x",), ("y",), ()):
                 for number in range(count):
                     for query in queries:
@@ -280,7 +280,7 @@ async def test_thousands_of_changes_do_not_hold_up_the_loop(tmp_path: Path) -> N
 async def test_a_stop_in_the_middle_of_a_reload(tmp_path: Path) -> None:
     async with endpoint(tmp_path) as (_, directory):
         directory.write("steady", "up")
-        async with running(directory, watch=False) as relay:
+        async with watching_relay(directory, watch=False) as relay:
             for number in range(500):
                 directory.write(f"many-{number}", "x")
             reload = asyncio.ensure_future(relay.reload())
@@ -299,7 +299,7 @@ async def test_accounts_drawn_up_in_slices_balance_while_everything_changes(
     async with endpoint(tmp_path) as (_, directory):
         for number in range(20):
             directory.write(f"e{number}", "up")
-        async with running(directory, watch=False) as relay, client_of(relay) as client:
+        async with watching_relay(directory, watch=False) as relay, client_of(relay) as client:
             for turn in range(4):
                 sending = asyncio.create_task(send_on(client))
                 directory.write(f"new{turn}", "up")
@@ -328,7 +328,7 @@ async def test_a_sink_without_data_is_not_looked_after(tmp_path: Path) -> None:
     async with endpoint(tmp_path) as (server, directory):
         directory.write("busy", "up")
         directory.write("idle", "down")
-        async with running(directory, watch=False) as relay, client_of(relay) as client:
+        async with watching_relay(directory, watch=False) as relay, client_of(relay) as client:
             assert relay._reconciler is not None
             awake = relay._reconciler._awake
             await eventually("all rest", lambda: not awake, timeout_s=5)
@@ -346,7 +346,7 @@ async def test_a_removed_sink_goes_with_its_last_reference(tmp_path: Path, durab
         directory.write("leaves", "up")
         storage = Storage(tmp_path / "data") if durable else None
         async with (
-            running(directory, watch=False, storage=storage) as relay,
+            watching_relay(directory, watch=False, storage=storage) as relay,
             client_of(relay) as client,
         ):
             assert await client.send("up", series=10) == 204

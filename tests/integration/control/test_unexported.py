@@ -62,7 +62,10 @@ async def test_it_is_told_everywhere(tmp_path: Path) -> None:
             exporter("x", "{}", endpoint.url, temporality="cumulative")
             + exporter("y", '{job=""}', endpoint.url, temporality="delta")
         )
-        async with relay(tmp_path, "--exporters", str(manifests)) as (_, ingest, admin):
+        settings = tmp_path / "relay.yaml"
+        settings.write_text("translation: {assemblyTimeout: 2s}\n")
+        arguments = ("--config", str(settings), "--exporters", str(manifests))
+        async with relay(tmp_path, *arguments) as (_, ingest, admin):
             for second in range(2):
                 await send(ingest, write(*BROKEN, *GOOD, at_ms=T0_MS + 1000 * second))
             await send(ingest, write("up 3", at_ms=-5), status=400)

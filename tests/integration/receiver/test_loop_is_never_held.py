@@ -48,7 +48,7 @@ Send = Callable[[], Awaitable[object]]
 
 
 @asynccontextmanager
-async def running(directory: Path, text: str = "") -> AsyncIterator[tuple[str, str]]:
+async def asking_relay(directory: Path, text: str = "") -> AsyncIterator[tuple[str, str]]:
     """A relay with an exporter that takes everything; gives its two URLs."""
     manifest = directory / "exporters.yaml"
     manifest.write_text(text or exporters())
@@ -136,7 +136,7 @@ def pods(count: int, chars: int) -> bytes:
 
 @pytest.mark.slow
 async def test_bodies(tmp_path: Path) -> None:
-    async with running(tmp_path) as (url, admin):
+    async with asking_relay(tmp_path) as (url, admin):
         found = [
             await too_long(admin, lambda shape=shape: post(url, shape), name)
             for name, shape in SHAPES.items()
@@ -146,14 +146,14 @@ async def test_bodies(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["30k-series-of-127-equal-labels", "good-with-a-damaged-end"])
 async def test_some_bodies(name: str, tmp_path: Path) -> None:
-    async with running(tmp_path) as (url, admin):
+    async with asking_relay(tmp_path) as (url, admin):
         assert not await too_long(admin, lambda: post(url, SHAPES[name]), name)
 
 
 @pytest.mark.parametrize(("count", "chars"), [(100, 200), (2_000, 200), (20, 15_000)])
 async def test_selectors(count: int, chars: int, tmp_path: Path) -> None:
     """The most expensive selectors that are accepted, asked for values that are all new."""
-    async with running(tmp_path) as (url, admin):
+    async with asking_relay(tmp_path) as (url, admin):
         shape = Shape(lambda: pods(count, chars))
         what = f"{count} series with values of {chars} characters"
         assert not await too_long(admin, lambda: post(url, shape), what)
@@ -165,7 +165,7 @@ def many_exporters(count: int) -> str:
 
 
 async def test_admin_requests(tmp_path: Path) -> None:
-    async with running(tmp_path, many_exporters(400)) as (url, admin):
+    async with asking_relay(tmp_path, many_exporters(400)) as (url, admin):
         await post(
             url, Shape(lambda: field(1, labels(__name__="up", pod="a") + sample(1, NOW_MS)))
         )()

@@ -64,7 +64,7 @@ class Sender:
 
 
 @asynccontextmanager
-async def running(directory: Path) -> AsyncIterator[Sender]:
+async def exporting_relay(directory: Path) -> AsyncIterator[Sender]:
     """A relay that exports everything to one endpoint."""
     async with OtlpServer() as server, aiohttp.ClientSession() as session:
         manifest = directory / "exporter.yaml"
@@ -102,7 +102,7 @@ async def test_all_that_2_0_can_say_arrives(tmp_path: Path) -> None:
     )
     request.exemplar(hits, {"trace_id": "0af7651916cd43dd8448eb211c80319c"}, 0.5, T0_MS)
     native(request.series({"__name__": "latency"}, metadata=(3, "Latency.", "seconds")))
-    async with running(tmp_path) as sender:
+    async with exporting_relay(tmp_path) as sender:
         assert await sender.send(request.body) == (204, "", ("1", "1", "1"))
         points = {point.name: point for point in await sender.points(2)}
     counter, histogram = points["hits_total"], points["latency"]
@@ -120,7 +120,7 @@ async def test_a_partial_write_says_exactly_what_was_written(tmp_path: Path) -> 
     request.series({"job": "nameless"}, (1.0, T0_MS))
     native(request.series({"__name__": "wrong"}), count=99)
     native(request.series({"__name__": "right"}))
-    async with running(tmp_path) as sender:
+    async with exporting_relay(tmp_path) as sender:
         reply = await sender.send(request.body)
         assert (reply.status, reply.written) == (400, ("2", "1", "0"))
         assert "missing_name: 1" in reply.text
@@ -132,12 +132,12 @@ async def test_what_otlp_cannot_say_is_no_fault_of_the_senders(tmp_path: Path) -
     request = Request2()
     native(request.series({"__name__": "gauge"})).reset_hint = 3
     request.series({"__name__": "good"}, (1.0, T0_MS))
-    async with running(tmp_path) as sender:
+    async with exporting_relay(tmp_path) as sender:
         assert await sender.send(request.body) == (204, "", ("1", "0", "0"))
 
 
 async def test_an_undecodable_body_wrote_nothing(tmp_path: Path) -> None:
-    async with running(tmp_path) as sender:
+    async with exporting_relay(tmp_path) as sender:
         reply = await sender.send(b"\x2a\x7f")
         assert (reply.status, reply.written) == (400, ("0", "0", "0"))
 
@@ -149,7 +149,7 @@ async def test_1_0_is_told_nothing(tmp_path: Path) -> None:
     series.samples.add(value=1.0, timestamp=T0_MS)
     two = Request2()
     two.series({"__name__": "up"}, (2.0, T0_MS + 1))
-    async with running(tmp_path) as sender:
+    async with exporting_relay(tmp_path) as sender:
         nothing = (204, "", (None, None, None))
         assert await sender.send(request.SerializeToString(), V1) == nothing
         assert await sender.send(request.SerializeToString(), "application/x-protobuf") == nothing

@@ -27,7 +27,7 @@ ALL_IN_ONE = 1_000_000
 
 
 @cache
-def bodies(sender: str) -> list[bytes]:
+def captured_bodies(sender: str) -> list[bytes]:
     """The sender's bodies, decompressed, in the order in which they were sent."""
     found = []
     for path in sorted((CAPTURES / sender).glob("*.bin")):
@@ -46,7 +46,7 @@ def bodies(sender: str) -> list[bytes]:
     ],
 )
 def test_each_body_alone_on_a_fresh_engine(sender: str, index: int) -> None:
-    body = bodies(sender)[index]
+    body = captured_bodies(sender)[index]
     rig = Rig()
     sink = rig.export(RigSink("s", limit=ALL_IN_ONE, options=NUMBERS))
     rig.feed(body)
@@ -58,7 +58,7 @@ def test_each_body_alone_on_a_fresh_engine(sender: str, index: int) -> None:
 def derived(sender: str, repeat: int) -> list[Derived]:
     """What each body must become in this order, each of them fed ``repeat`` times."""
     oracle = SlowRelay()
-    requests = [RawWriteRequest.FromString(body) for body in bodies(sender)]
+    requests = [RawWriteRequest.FromString(body) for body in captured_bodies(sender)]
     return [oracle.take(request) for request in requests for _ in range(repeat)]
 
 
@@ -71,7 +71,7 @@ def test_all_bodies_in_order_on_one_engine(sender: str, limit: int, repeat: int)
     rig = Rig()
     sink = rig.export(RigSink("s", limit=limit, options=NUMBERS))
     expected = derived(sender, repeat)
-    fed = [body for body in bodies(sender) for _ in range(repeat)]
+    fed = [body for body in captured_bodies(sender) for _ in range(repeat)]
     for body, wanted in zip(fed, expected, strict=True):
         transaction = rig.feed(body)
         assert transaction.samples == len(wanted.points) + wanted.histograms
@@ -95,7 +95,7 @@ def test_the_captures_hold_what_is_worth_replaying(sender: str) -> None:
     """Stale markers are flagged and time goes on: a capture without them would prove little."""
     rig = Rig()
     sink = rig.export(RigSink("s", limit=500, options=NUMBERS))
-    for body in bodies(sender):
+    for body in captured_bodies(sender):
         rig.feed(body)
     rig.flush()
     flags = Counter(point.flags for point in sink.points())
@@ -108,7 +108,7 @@ def test_vmagents_metadata_is_put_to_use(sender: str) -> None:
     """Of series that arrive after their metadata, every one is typed by it."""
     rig = Rig()
     sink = rig.export(RigSink("s", limit=500, options=NUMBERS))
-    for body in bodies(sender) * 2:
+    for body in captured_bodies(sender) * 2:
         rig.feed(body)
     rig.flush()
     typed = Counter(point.identity.prometheus_type for point in sink.points())
@@ -120,7 +120,7 @@ def test_nothing_is_held_once_every_batch_is_released() -> None:
     """Positions count up by one for each accepted body, and all are free once batches are."""
     rig = Rig()
     sink = rig.export(RigSink("s", limit=500, options=NUMBERS))
-    offsets = [rig.feed(body).request for body in bodies("vmagent-zstd")]
+    offsets = [rig.feed(body).request for body in captured_bodies("vmagent-zstd")]
     assert all(later == earlier + 1 for earlier, later in pairwise(offsets))
     rig.flush()
     for sealed in sink.sealed:

@@ -41,7 +41,7 @@ class Plain(NamedTuple):
 
 
 @cache
-def bodies(sender: str) -> list[bytes]:
+def captured_bodies(sender: str) -> list[bytes]:
     """The sender's bodies, decompressed, in the order in which they were sent."""
     paths = sorted((CAPTURES / sender).glob("*.bin"))
     return [decompress(path.read_bytes(), "snappy", bytes_max=32 << 20) for path in paths]
@@ -49,7 +49,7 @@ def bodies(sender: str) -> list[bytes]:
 
 def official(sender: str) -> Iterator[tuple[dict[str, str], Any]]:
     """Every series of every body as the official classes read it, with its labels."""
-    for body in bodies(sender):
+    for body in captured_bodies(sender):
         if sender == "prometheus-v1":
             for series in WriteRequest.FromString(body).timeseries:
                 yield {label.name: label.value for label in series.labels}, series
@@ -109,7 +109,7 @@ def test_native_histograms_numbers_and_stale_markers(sender: str) -> None:
     rig = Rig()
     numbers = OutputOptions(unsupported=frozenset({"histogram", "summary"}))
     sink = rig.export(RigSink("s", limit=500, options=numbers))
-    for body in bodies(sender):
+    for body in captured_bodies(sender):
         assert not rig.feed(body, protocol=PROTOCOLS[sender]).dropped
     rig.flush()
     points = sink.any_points()

@@ -23,12 +23,12 @@ def busy(_: Received) -> Reply:
     return Reply(503)
 
 
-def body(lines: Sequence[str], *, at_ms: int = T0_MS) -> bytes:
+def packed_lines(lines: Sequence[str], *, at_ms: int = T0_MS) -> bytes:
     """A snappy request that says that ``h`` is a histogram, too."""
     return snappy(write(*lines, at_ms=at_ms, types={"h": "histogram"}))
 
 
-def points(server: OtlpServer) -> list[AnyPoint]:
+def points_at(server: OtlpServer) -> list[AnyPoint]:
     """Every point that arrived, in order."""
     return [
         point
@@ -39,31 +39,31 @@ def points(server: OtlpServer) -> list[AnyPoint]:
 
 def check_whole(server: OtlpServer, count: int) -> None:
     """So many times of ``h`` arrived, and nothing but whole histograms."""
-    found = points(server)
+    found = points_at(server)
     assert {point.name for point in found} == {"h"}
     assert {(point.data[0], *point.data[2:]) for point in found} == {WHOLE}
     assert len({point.time_ns for point in found}) == count
 
 
 async def arrived(server: OtlpServer, count: int) -> None:
-    await server.wait_until(lambda: len(points(server)) >= count)
+    await server.wait_until(lambda: len(points_at(server)) >= count)
 
 
 @pytest.mark.parametrize("ending", ["stop", "kill"])
 async def test_between_members_of_a_set(tmp_path: Path, ending: str) -> None:
     async with OtlpServer() as server:
         async with running(made(tmp_path, manifest("all", server.url))) as sender:
-            assert await sender.post(body(H[:1])) == 204
-            assert await sender.post(body(H[1:3])) == 204
+            assert await sender.post(packed_lines(H[:1])) == 204
+            assert await sender.post(packed_lines(H[1:3])) == 204
             await _saved(sender)
             data = crash_image(tmp_path / "data", tmp_path / "image")
         if ending == "stop":
             data = tmp_path / "data"
-        assert points(server) == []
+        assert points_at(server) == []
         async with running(made(tmp_path, manifest("all", server.url), data=data)) as sender:
             await eventually(lambda: not sender.relay._replay.active)
-            assert await sender.post(body(H[3:])) == 204
-            assert await sender.post(body(H, at_ms=T0_MS + 1000)) == 204
+            assert await sender.post(packed_lines(H[3:])) == 204
+            assert await sender.post(packed_lines(H, at_ms=T0_MS + 1000)) == 204
             _hasten(sender)
             await arrived(server, 2)
             check_whole(server, 2)
@@ -75,7 +75,10 @@ async def test_a_stop_in_a_replay(tmp_path: Path) -> None:
         async with running(made(tmp_path, manifest("all", server.url))) as sender:
             for second in range(20):
                 for member in H:
-                    assert await sender.post(body([member], at_ms=T0_MS + 1000 * second)) == 204
+                    assert (
+                        await sender.post(packed_lines([member], at_ms=T0_MS + 1000 * second))
+                        == 204
+                    )
             image = crash_image(tmp_path / "data", tmp_path / "image")
         server.answer = lambda _: Reply()
         server.taken.clear()
@@ -96,7 +99,7 @@ async def test_a_stop_in_a_replay(tmp_path: Path) -> None:
 async def test_a_family_that_waits_does_not_make_sinks_get_all_again(tmp_path: Path) -> None:
     async with OtlpServer() as server:
         async with running(made(tmp_path, manifest("all", server.url))) as sender:
-            assert await sender.post(body(H)) == 204  # its first set: it waits
+            assert await sender.post(packed_lines(H)) == 204  # its first set: it waits
             for _ in range(20):
                 assert await sender.send() == 204
             await arrived(server, 200)
@@ -106,8 +109,8 @@ async def test_a_family_that_waits_does_not_make_sinks_get_all_again(tmp_path: P
         async with running(made(tmp_path, manifest("all", server.url), data=image)) as sender:
             await eventually(lambda: not sender.relay._replay.active)
             _hasten(sender)
-            await server.wait_until(lambda: any(point.name == "h" for point in points(server)))
-            numbers = [point for point in points(server) if point.name != "h"]
+            await server.wait_until(lambda: any(point.name == "h" for point in points_at(server)))
+            numbers = [point for point in points_at(server) if point.name != "h"]
             assert len(numbers) == 200, "none of them once more"
 
 
@@ -116,7 +119,7 @@ async def test_without_a_disk_a_stop_sends_what_there_is(tmp_path: Path) -> None
         relay = made(tmp_path, manifest("all", server.url))
         relay._settings = dataclasses.replace(relay._settings, storage=None)
         async with running(relay) as sender:
-            assert await sender.post(body(H)) == 204
+            assert await sender.post(packed_lines(H)) == 204
         check_whole(server, 1)
 
 

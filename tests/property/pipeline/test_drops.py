@@ -86,7 +86,7 @@ def bits(value: float | str) -> int:
     return number
 
 
-def body(samples: list[Any], natives: list[Any], *, with_types: bool) -> bytes:
+def written(samples: list[Any], natives: list[Any], *, with_types: bool) -> bytes:
     """A request; times are seconds, -1 one that OTLP cannot express."""
     request = RawWriteRequest()
     for (name, label), instance, points in samples:
@@ -222,7 +222,7 @@ def test_every_sample_is_somewhere(
     tick = 0.0
     for samples, natives, with_types in requests:
         tick += pace_s
-        request = body(samples, natives, with_types=with_types)
+        request = written(samples, natives, with_types=with_types)
         # What is only looked at, or cannot be taken, leaves nothing behind.
         rig.engine.dry_run(request, now=1e9 + tick)
         try:
@@ -245,7 +245,7 @@ def test_every_sample_is_somewhere(
 def test_what_is_dropped_before_matching_is_named_too(requests: list[Any]) -> None:
     rig = rig_of([(["all"], ["plain"])])
     for samples, natives, with_types in requests:
-        rig.feed(body(samples, natives, with_types=with_types))
+        rig.feed(written(samples, natives, with_types=with_types))
     statistics = rig.engine.statistics()
     found: Counter[str] = Counter()
     for row in statistics.drops:
@@ -272,12 +272,12 @@ def taken_apart(*requests: bytes, refused: bytes = b"") -> int:
 def test_what_waited_for_a_whole_that_never_was() -> None:
     """The source passes what is asked of it for a histogram, and then not the bucket up to 0.5."""
     half, *rest = (((series), "a", [(value, 1)]) for series, value in WHOLE.items())
-    before = body(rest, [], with_types=False)
-    after = body([half], [], with_types=False)
-    both = body([*rest, half, *rest], [], with_types=False)
+    before = written(rest, [], with_types=False)
+    after = written([half], [], with_types=False)
+    both = written([*rest, half, *rest], [], with_types=False)
     assert taken_apart(before, after) == 4, "in sets"
     assert taken_apart(both) == 4, "in the request; what came behind went as numbers"
-    assert taken_apart(body([half, *rest], [], with_types=False)) == 0
+    assert taken_apart(written([half, *rest], [], with_types=False)) == 0
     assert taken_apart(before, refused=both) == 0, "what was refused is in no account"
     assert taken_apart(after, refused=both) == 0
 
@@ -285,7 +285,7 @@ def test_what_waited_for_a_whole_that_never_was() -> None:
 def test_reasons_that_take_many_samples() -> None:
     rig = rig_of([(["all"], ["plain"])])
     bounds = [("h_bucket", ("le", f"{n}.5")) for n in range(MEMBERS_MAX + 3)]
-    rig.feed(body([(series, "a", [(1.0, 1)]) for series in bounds], [], with_types=False))
+    rig.feed(written([(series, "a", [(1.0, 1)]) for series in bounds], [], with_types=False))
     rig.hand_over(rig.engine.finish(100.0))
     check(rig, is_over=True)
     rows = {row.reason: (row.family, row.samples) for row in rig.engine.drops.rows()}

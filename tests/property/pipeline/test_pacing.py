@@ -72,7 +72,7 @@ class Ending(Pace):
             raise EndedError
 
 
-def rig() -> Rig:
+def expensive_rig() -> Rig:
     """An engine with a sink that takes everything and one that asks many regular expressions."""
     made = Rig(Limits(series_max=100_000))
     made.export(RigSink("all", limit=10_000))
@@ -83,7 +83,7 @@ def rig() -> Rig:
 
 def longest_gap(body: bytes, protocol: WriteProtocol) -> float:
     """The longest stretch without a pause while a body is taken in, in s."""
-    engine = rig().engine
+    engine = expensive_rig().engine
     gc.collect()
     gc.disable()  # a relay has its own pace for that
     pace = Recorder()

@@ -32,7 +32,7 @@ Sent = list[tuple[dict[str, str], int, float]]
 """Labels, time in ms and value of each sample."""
 
 
-def made(tmp_path: Path, **given: Any) -> Dataset:
+def dataset_of(tmp_path: Path, **given: Any) -> Dataset:
     """Two rounds of 500 series in requests of 200, 200 and 100, or as given."""
     shape = {"rounds": 2, "series": 500, "series_per_request": 200, **given}
     return write_dataset(tmp_path, Shape(start_ms=START_MS, **shape))
@@ -77,7 +77,7 @@ def sent_by(dataset: Dataset) -> Sent:
 def test_requests_decode_to_what_the_data_set_says(
     tmp_path: Path, protocol: str, encoding: str, label_set: LabelSet
 ) -> None:
-    dataset = made(tmp_path, protocol=protocol, encoding=encoding, label_set=label_set)
+    dataset = dataset_of(tmp_path, protocol=protocol, encoding=encoding, label_set=label_set)
     assert [request.samples for request in dataset.requests] == [200, 200, 100] * 2
     assert sent_by(dataset) == [
         (labels_of(series, label_set), dataset.shape.time_ms(series, r), value_of(series, r))
@@ -87,7 +87,7 @@ def test_requests_decode_to_what_the_data_set_says(
 
 
 def test_labels_are_sorted_and_symbols_come_in_order_of_appearance(tmp_path: Path) -> None:
-    dataset = made(tmp_path, protocol="2.0", label_set="large")
+    dataset = dataset_of(tmp_path, protocol="2.0", label_set="large")
     message = prompb.RequestV2.FromString(body_of(dataset, dataset.requests[0]))
     seen = [0]
     for series in message.timeseries:
@@ -99,7 +99,7 @@ def test_labels_are_sorted_and_symbols_come_in_order_of_appearance(tmp_path: Pat
 
 
 def test_every_series_carries_the_marker_once(tmp_path: Path) -> None:
-    dataset = made(tmp_path)
+    dataset = dataset_of(tmp_path)
     for request in dataset.requests:
         assert body_of(dataset, request).count(MARKER.encode()) == request.samples
 
@@ -135,12 +135,12 @@ def test_the_proposals_selector_selects_four_percent() -> None:
 
 
 def test_a_data_set_is_read_back_as_it_was_written(tmp_path: Path) -> None:
-    dataset = made(tmp_path, churn=True)
+    dataset = dataset_of(tmp_path, churn=True)
     assert read_dataset(dataset.directory) == dataset
 
 
 def test_churn_renews_a_fifth_of_each_request_in_each_round(tmp_path: Path) -> None:
-    dataset = made(tmp_path, rounds=3, series=2_000, series_per_request=1_000, churn=True)
+    dataset = dataset_of(tmp_path, rounds=3, series=2_000, series_per_request=1_000, churn=True)
     seen: set[str] = set()
     for number, request in enumerate(dataset.requests):
         samples = samples_of(dataset, request)
@@ -156,7 +156,7 @@ def test_churn_renews_a_fifth_of_each_request_in_each_round(tmp_path: Path) -> N
 
 
 def test_shuffled_requests_hold_the_same_in_another_order_each_time(tmp_path: Path) -> None:
-    dataset = made(tmp_path, shuffled=True)
+    dataset = dataset_of(tmp_path, shuffled=True)
     plain = [list(range(500))[at : at + 200] for at in (0, 200, 400)]
     orders = [
         [int(labels[MARKER]) for labels, _, _ in samples_of(dataset, request)]
@@ -175,7 +175,7 @@ def test_shuffled_requests_hold_the_same_in_another_order_each_time(tmp_path: Pa
 @pytest.mark.parametrize("label_set", ["platform", "small"])
 def test_histograms_are_whole_and_say_what_is_expected(tmp_path: Path, label_set: LabelSet) -> None:
     size = SERIES_PER_HISTOGRAM
-    dataset = made(
+    dataset = dataset_of(
         tmp_path,
         series=20 * size,
         series_per_request=5 * size,
@@ -253,7 +253,7 @@ def test_workloads_expect_what_their_data_holds(workload: Any, tmp_path: Path) -
 
 
 def test_requests_are_counted_as_often_as_they_were_sent(tmp_path: Path) -> None:
-    dataset = made(tmp_path)
+    dataset = dataset_of(tmp_path)
     assert dict(dataset.sent(4, 9)) == {0: 2, 1: 1, 2: 1, 3: 1, 4: 2, 5: 2}
     assert dict(dataset.sent(0, 2)) == {0: 1, 1: 1}
     assert dict(dataset.sent(5, 2)) == {5: 1, 0: 1}

@@ -89,7 +89,7 @@ def test_tenants_have_five_exporters_that_share_a_projects_metrics(tmp_path: Pat
 # Ratios.
 
 
-def run(workload: str, peer: str, pair: int, cpu_rate: float, **given: Any) -> Measurement:
+def measured(workload: str, peer: str, pair: int, cpu_rate: float, **given: Any) -> Measurement:
     """A run of 1000 samples, each a point, in a second."""
     own = {"samples": 1000, "points": 1000, "samples_per_s": 1000.0, "cpu_s": 1000 / cpu_rate}
     return Measurement(workload, peer, pair, samples_per_cpu_s=cpu_rate, **(own | given))
@@ -97,9 +97,9 @@ def run(workload: str, peer: str, pair: int, cpu_rate: float, **given: Any) -> M
 
 def test_peers_are_compared_pair_by_pair_and_without_void_runs() -> None:
     runs = [
-        run("filter", "relay", 0, 30.0),
-        run("filter", "vmagent", 0, 10.0),
-        run("filter", "relay", 1, 20.0),
+        measured("filter", "relay", 0, 30.0),
+        measured("filter", "vmagent", 0, 10.0),
+        measured("filter", "relay", 1, 20.0),
         Measurement("filter", "vmagent", 1, void="7 points arrived where 8 were expected: -1"),
     ]
     assert [one.line() for one in compare(runs)] == [
@@ -111,12 +111,12 @@ def test_peers_are_compared_pair_by_pair_and_without_void_runs() -> None:
 
 def test_a_workload_is_compared_with_the_export_that_ran_beside_it() -> None:
     runs = [
-        run("export", "relay", 0, 100.0, beside="tenants"),
-        run("tenants", "relay", 0, 50.0),
-        run("export", "relay", 1, 100.0, beside="tenants"),
-        run("tenants", "relay", 1, 40.0),
-        run("export", "relay", 2, 100.0, beside="tenants"),
-        run("tenants", "relay", 2, 25.0),
+        measured("export", "relay", 0, 100.0, beside="tenants"),
+        measured("tenants", "relay", 0, 50.0),
+        measured("export", "relay", 1, 100.0, beside="tenants"),
+        measured("tenants", "relay", 1, 40.0),
+        measured("export", "relay", 2, 100.0, beside="tenants"),
+        measured("tenants", "relay", 2, 25.0),
     ]
     (found,) = compare(runs)
     assert found.line() == (
@@ -130,8 +130,8 @@ def test_a_workload_is_compared_with_the_export_that_ran_beside_it() -> None:
 
 def test_fan_out_is_compared_by_the_point() -> None:
     runs = [
-        run("export", "relay", 0, 100.0, beside="fanout"),
-        run("fanout", "relay", 0, 40.0, points=5000),
+        measured("export", "relay", 0, 100.0, beside="fanout"),
+        measured("fanout", "relay", 0, 40.0, points=5000),
     ]
     (found,) = compare(runs)
     assert found.median == pytest.approx(0.5)
@@ -139,13 +139,13 @@ def test_fan_out_is_compared_by_the_point() -> None:
 
 
 def test_new_series_a_second_are_wanted_for_themselves() -> None:
-    lines = [one.line() for one in compare([run("cold", "relay", 0, 120_000.0)])]
+    lines = [one.line() for one in compare([measured("cold", "relay", 0, 120_000.0)])]
     assert lines[0].startswith("relay, new series per second: 1,000 (at least 100,000: MISSED)")
 
 
 def test_a_loaded_run_is_held_against_the_bounds_of_latency() -> None:
-    loaded = run("export", "relay", 0, 9.0, load=0.8, latency_p99_s=0.2, lag_p99_s=0.01)
-    found = {one.title: one for one in compare([run("export", "relay", 0, 9.0), loaded])}
+    loaded = measured("export", "relay", 0, 9.0, load=0.8, latency_p99_s=0.2, lag_p99_s=0.01)
+    found = {one.title: one for one in compare([measured("export", "relay", 0, 9.0), loaded])}
     assert not found["relay at 80% of its maximum, p99 of answers, ms"].holds
     assert found["relay at 80% of its maximum, p99 of event loop lag, ms"].holds
     assert "relay at 80% of its maximum, worst event loop lag, ms" not in found, "not told"
@@ -244,12 +244,12 @@ def test_a_scrape_that_fails_is_not_swallowed(metrics_url: str) -> None:
 @pytest.mark.slow
 def test_the_picture_shows_medians_by_workload_and_peer(tmp_path: Path) -> None:
     runs = [
-        run("export", "relay", 0, 1e6),
-        run("export", "vmagent", 0, 5e5),
-        run("export", "relay", 1, 2e6, beside="seed"),
-        run("seed", "relay", 1, 1e5),
-        run("seed", "relay", 2, 1e5, void="why"),
-        run("seed", "relay", 3, 7e5, load=0.8),
+        measured("export", "relay", 0, 1e6),
+        measured("export", "vmagent", 0, 5e5),
+        measured("export", "relay", 1, 2e6, beside="seed"),
+        measured("seed", "relay", 1, 1e5),
+        measured("seed", "relay", 2, 1e5, void="why"),
+        measured("seed", "relay", 3, 7e5, load=0.8),
     ]
     assert costs(runs) == {
         "export": {"relay": [1.0, 0.5], "vmagent": [2.0]},

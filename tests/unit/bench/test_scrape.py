@@ -19,7 +19,7 @@ START_MS = 1_790_000_000_000
 PER_TARGET = 507
 
 
-def made(directory: Path, **given: Any) -> Dataset:
+def scrape_dataset(directory: Path, **given: Any) -> Dataset:
     """Two rounds of three targets, in requests of 500 series."""
     shape = {"rounds": 2, "series": 3 * PER_TARGET, "series_per_request": 500, **given}
     return write_dataset(directory, Shape(START_MS, content="scrape", **shape))
@@ -81,7 +81,7 @@ def test_series_have_the_sizes_that_are_promised(
 def test_requests_decode_to_what_the_data_set_says(
     tmp_path: Path, label_set: LabelSet, scattered: bool
 ) -> None:
-    dataset = made(tmp_path, label_set=label_set, scattered=scattered)
+    dataset = scrape_dataset(tmp_path, label_set=label_set, scattered=scattered)
     shape = dataset.shape
     sent = sent_by(dataset)
     assert len(sent) == 2 * shape.series
@@ -96,7 +96,7 @@ def test_requests_decode_to_what_the_data_set_says(
 
 
 def test_values_of_zero_are_left_out_as_senders_do(tmp_path: Path) -> None:
-    for body in bodies_of(made(tmp_path)):
+    for body in bodies_of(scrape_dataset(tmp_path)):
         message = WriteRequest.FromString(body)
         # Encoding it anew leaves out what a sender would.
         assert message.SerializeToString() == body

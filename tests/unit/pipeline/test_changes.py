@@ -29,7 +29,7 @@ WEB = ResourceSelection(
 )
 
 
-def series(name: str = "m", **labels: str) -> bytes:
+def one_series(name: str = "m", **labels: str) -> bytes:
     pairs = [(b"__name__", name.encode())]
     pairs += [(label.encode(), value.encode()) for label, value in labels.items()]
     return raw.series(pairs, (1.0, T))
@@ -40,7 +40,7 @@ def query(text: str) -> Selection:
 
 
 def info(name: str, env: str) -> bytes:
-    return series("kube_namespace_labels", namespace=name, label_env=env)
+    return one_series("kube_namespace_labels", namespace=name, label_env=env)
 
 
 def replace(rig: Rig, sink: RigSink, sources: dict[str, Selection], exporter: str = "x") -> None:
@@ -71,7 +71,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 def test_other_projects_changes_cost_a_series_nothing(parsed: list[bytes]) -> None:
     rig = Rig(tenancy=Tenancy("tenant"))
     rig.export(RigSink("s", limit=100, exporter="a/x"), exporter="a/x", project="a")
-    body = series(tenant="a") + series(tenant="nobody")
+    body = one_series(tenant="a") + one_series(tenant="nobody")
     rig.feed(body)
     rig.export(RigSink("s", limit=100, exporter="b/x"), exporter="b/x", project="b")
     del parsed[:]
@@ -88,7 +88,7 @@ def test_other_projects_changes_cost_a_series_nothing(parsed: list[bytes]) -> No
 def test_a_new_exporter_is_asked_about_known_series_and_nobody_else() -> None:
     rig = Rig()
     first = rig.export(RigSink("s", limit=100), sources={"m": query("m")})
-    body = series() + series("n")
+    body = one_series() + one_series("n")
     rig.feed(body)
     second = rig.export(RigSink("s", limit=100, exporter="y"), exporter="y")
     rig.feed(body)
@@ -99,7 +99,7 @@ def test_leaving_needs_no_labels(parsed: list[bytes]) -> None:
     rig = Rig()
     rig.export(RigSink("s", limit=100), exporter="x")
     rig.export(RigSink("s", limit=100, exporter="y"), exporter="y", sources={"n": query("n")})
-    body = series() + series("n")
+    body = one_series() + one_series("n")
     rig.feed(body)
     del parsed[:]
     rig.engine.remove_exporter("y")
@@ -112,7 +112,7 @@ def test_only_the_sinks_of_an_exporter_change(parsed: list[bytes]) -> None:
     """The same selectors, another sink: series that match go there, their labels unseen."""
     rig = Rig()
     old = rig.export(RigSink("s", limit=100), sources={"m": query("m")})
-    body = series() + series("n")
+    body = one_series() + one_series("n")
     rig.feed(body)
     del parsed[:]
     new = RigSink("s2", limit=100)
@@ -128,9 +128,9 @@ def test_only_the_sinks_of_an_exporter_change(parsed: list[bytes]) -> None:
 def test_an_edited_selector_takes_the_place_of_the_old_one() -> None:
     rig = Rig()
     sink = rig.export(RigSink("s", limit=100), sources={"a": query("m"), "b": query("n")})
-    rig.feed(series() + series("n"))
+    rig.feed(one_series() + one_series("n"))
     replace(rig, sink, {"a": query("n"), "b": query("n"), "c": query("o")})
-    rig.feed(series() + series("n") + series("o"))
+    rig.feed(one_series() + one_series("n") + one_series("o"))
     rig.engine.statistics()
     assert {t.source: t.samples for t in rig.engine.router.tallies()} == {"a": 2, "b": 2, "c": 1}
     assert sink.held == sink.tally.points == 5
@@ -142,11 +142,11 @@ def test_series_that_missed_more_changes_than_are_remembered(
     monkeypatch.setattr(router_module, "CHANGES_MAX", 3)
     rig = Rig()
     rig.export(RigSink("s", limit=100), exporter="first")
-    rig.feed(series())
+    rig.feed(one_series())
     for number in range(10):
         name = f"e{number}"
         rig.export(RigSink("s", limit=100, exporter=name), exporter=name)
-    rig.feed(series())
+    rig.feed(one_series())
     assert [sink.held for sink in rig.sinks] == [2] + [1] * 10
 
 
@@ -156,7 +156,7 @@ def test_more_plans_than_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("a", "b", "c", "d", "e")
     sink = rig.export(RigSink("s", limit=1000), sources={name: query(name) for name in names})
     for _ in range(4):
-        rig.feed(b"".join(map(series, names)))
+        rig.feed(b"".join(map(one_series, names)))
         statistics = rig.engine.statistics().router
         assert statistics.plans <= 2
     assert sink.held == sink.tally.points == 20
@@ -169,10 +169,10 @@ def test_unmatched_samples_outlive_their_project() -> None:
     rig.export(
         RigSink("s", limit=1, exporter=name), exporter=name, project="a", sources={"m": query("n")}
     )
-    rig.feed(series(tenant="a"))
+    rig.feed(one_series(tenant="a"))
     rig.engine.remove_exporter(name)
     assert rig.engine.statistics().router.unmatched_samples == 1
-    rig.feed(series(tenant="a"))
+    rig.feed(one_series(tenant="a"))
     assert rig.engine.statistics().router.unmatched_samples == 2
     assert rig.engine.statistics().router.projects == 0
 
@@ -180,7 +180,7 @@ def test_unmatched_samples_outlive_their_project() -> None:
 def test_series_follow_their_namespaces_labels() -> None:
     rig = Rig()
     sink = rig.export(RigSink("s", limit=100), sources={"all": IN_PRODUCTION})
-    body = series(resource_namespace="shop") + series(resource_namespace="lab")
+    body = one_series(resource_namespace="shop") + one_series(resource_namespace="lab")
     for env, held in (("dev", 0), ("production", 1), ("dev", 1), ("production", 2)):
         rig.feed(info("shop", env))
         rig.feed(info("shop", env))
@@ -191,7 +191,7 @@ def test_series_follow_their_namespaces_labels() -> None:
 def test_a_manifest_that_changes_moves_series_at_once() -> None:
     rig = Rig()
     sink = rig.export(RigSink("s", limit=100), sources={"all": WEB})
-    body = series(resource_kind="Gateway", resource_name="g", resource_namespace="a")
+    body = one_series(resource_kind="Gateway", resource_name="g", resource_namespace="a")
     rig.feed(body)
     for app, held in (("web", 1), ("db", 1), ("web", 2)):
         rig.engine.set_inventory(
@@ -207,7 +207,7 @@ def test_a_manifest_that_changes_moves_series_at_once() -> None:
 def test_what_nobody_looked_at_may_change_without_notice() -> None:
     rig = Rig()
     rig.export(RigSink("s", limit=100), sources={"all": IN_PRODUCTION})
-    rig.feed(series(resource_namespace="shop"))
+    rig.feed(one_series(resource_namespace="shop"))
     generation = rig.engine.table.generation
     rig.feed(info("lab", "production"))
     assert rig.engine.table.generation == generation
@@ -222,7 +222,7 @@ def test_of_several_sources_only_those_that_look_at_objects_are_asked_again() ->
         RigSink("s", limit=100),
         sources={"a": query("m"), "b": IN_PRODUCTION, "c": query("m"), "d": IN_PRODUCTION},
     )
-    body = series(resource_namespace="shop")
+    body = one_series(resource_namespace="shop")
     rig.feed(body)
     for env in ("production", "production", "dev", "production"):
         rig.feed(info("shop", env))
@@ -241,8 +241,8 @@ def test_of_several_sources_only_those_that_look_at_objects_are_asked_again() ->
 def test_what_people_see() -> None:
     rig = Rig(tenancy=Tenancy("tenant"))
     rig.export(RigSink("s", limit=1, exporter="a/x"), exporter="a/x", project="a")
-    rig.feed(series(tenant="a"))
-    (series_found,) = (one for one in [rig.engine.table.find(_key(series(tenant="a")))] if one)
+    rig.feed(one_series(tenant="a"))
+    (series_found,) = (one for one in [rig.engine.table.find(_key(one_series(tenant="a")))] if one)
     match_set = series_found.match_set
     assert repr(match_set.project_epoch) == "<_Project 'a' version 1>"
     assert repr(match_set.matched[0]) == "<MatchedSource a/x all>"

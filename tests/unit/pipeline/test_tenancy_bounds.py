@@ -158,7 +158,7 @@ def test_deltas_of_one_project_turn_out_none_of_another() -> None:
     assert store.statistics().states == 100
 
 
-def rig(**limits: int) -> Rig:
+def bounded_rig(**limits: int) -> Rig:
     made = Rig(Limits(**limits), tenancy=TENANCY)  # type: ignore[arg-type]
     for project in ("acme", "zeta"):
         exporter = f"{project}/x"
@@ -179,7 +179,7 @@ def member(family: bytes, suffix: bytes, value: float, at: int, *bound: bytes) -
 
 
 def test_series_of_one_project_turn_out_none_of_another() -> None:
-    made = rig(series_max=1_000)
+    made = bounded_rig(series_max=1_000)
     ours = [[(b"__name__", b"m"), (b"n", b"%d" % n)] for n in range(300)]
     for at in range(2):
         made.feed(b"".join(raw.series(each, (1.0, T + at)) for each in ours), origin=ACME)
@@ -198,7 +198,7 @@ def test_series_of_one_project_turn_out_none_of_another() -> None:
 
 def test_metrics_of_one_project_part_none_of_another() -> None:
     """A series that comes late stands in the same metric of a request as those before it."""
-    made = rig(series_max=1_000)
+    made = bounded_rig(series_max=1_000)
     early, late = ([(b"__name__", b"m"), (b"n", n)] for n in (b"0", b"1"))
     made.feed(raw.series(early, (1.0, T)), origin=ACME)
     for n in range(5_000):
@@ -215,7 +215,7 @@ def test_metrics_of_one_project_part_none_of_another() -> None:
 
 
 def test_histograms_of_one_project_send_none_of_another_away() -> None:
-    made = rig(histograms_max=20, series_max=100_000)
+    made = bounded_rig(histograms_max=20, series_max=100_000)
     made.feed(
         raw.metadata("h", 3) + member(b"h", b"_bucket", 1.0, 0, b"+Inf"), origin=ACME, tick=0.0
     )
@@ -235,7 +235,7 @@ def test_histograms_of_one_project_send_none_of_another_away() -> None:
 
 def test_waiting_samples_of_one_project_send_none_of_another_away() -> None:
     # The bound follows that of the series, and is 1,000 at the least.
-    made = rig(series_max=1_000, histograms_max=100_000)
+    made = bounded_rig(series_max=1_000, histograms_max=100_000)
     made.feed(member(b"h", b"_bucket", 1.0, 0, b"+Inf"), origin=ACME, tick=0.0)
     for at in range(30):
         body = b"".join(member(b"f%d" % n, b"_bucket", 1.0, at, b"+Inf") for n in range(100))
@@ -250,7 +250,7 @@ def test_waiting_samples_of_one_project_send_none_of_another_away() -> None:
 
 
 def test_exemplars_of_one_project_send_none_of_another_away() -> None:
-    made = rig()
+    made = bounded_rig()
     exemplar_buffer = made.engine.exemplar_buffer = ExemplarBuffer(exemplars_max=20)
     ours = [(b"__name__", b"m"), (b"job", b"ours")]
     made.feed(raw.series(ours, (1.0, T)), origin=ACME)

@@ -47,7 +47,7 @@ def become(*lines: str, types: dict[str, str] | None = None) -> list[AnyPoint]:
     return points_of(rig)
 
 
-def outcomes(rig: Rig) -> dict[str, int]:
+def assembly_outcomes(rig: Rig) -> dict[str, int]:
     """What became of the samples of histograms and summaries."""
     return rig.engine.statistics().assembly.outcomes
 
@@ -105,7 +105,7 @@ def test_vector_5_gauge_histograms_are_dropped() -> None:
     lines = ('queue_bucket{le="1"} 5', "queue_gcount 5", "queue_gsum 2")
     rig.feed(write(*lines, types={"queue": "gaugehistogram"}))
     assert points_of(rig) == []
-    assert outcomes(rig) == {"gauge_histogram": 3}
+    assert assembly_outcomes(rig) == {"gauge_histogram": 3}
     assert rig.sinks[0].tally.samples == 3, "matched, and accounted for by the outcome"
 
 
@@ -161,7 +161,7 @@ def test_vector_10_the_sum_may_be_missing_and_the_count_is_that_of_infinity() ->
     rig = rig_of()
     rig.feed(write(*without(without(LATENCY, "_count"), "+Inf"), types=HISTOGRAM))
     assert points_of(rig) == []
-    assert outcomes(rig) == {"no_count": 3}
+    assert assembly_outcomes(rig) == {"no_count": 3}
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_vector_11_a_contradictory_histogram_is_rejected_whole(
     rig = rig_of()
     rig.feed(write(*histogram("h", "", buckets, 1.0, count)))
     assert points_of(rig) == []
-    assert outcomes(rig) == {reason: len(buckets) + 2}
+    assert assembly_outcomes(rig) == {reason: len(buckets) + 2}
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_vector_12_bounds_are_numbers_and_distinct(bounds: tuple[str, str], reas
     rig = rig_of()
     rig.feed(write(*histogram("h", "", [(bound, 1) for bound in bounds], 1.0, 1)))
     assert points_of(rig) == []
-    assert outcomes(rig) == {reason: 4}
+    assert assembly_outcomes(rig) == {reason: 4}
 
 
 def test_vector_13_parts_over_three_requests() -> None:
@@ -224,7 +224,7 @@ def test_vector_14_nothing_comes_a_second_time() -> None:
     rig.feed(write('latency_seconds_bucket{job="api",le="1"} 5'))
     (point,) = points_of(rig)
     assert point.data == (7, bits(9.5), (0.1,), (2, 5))
-    assert outcomes(rig)["late"] == 1
+    assert assembly_outcomes(rig)["late"] == 1
 
 
 def test_vector_15_ranges_are_no_cumulative_buckets() -> None:
@@ -259,7 +259,7 @@ def test_vector_16_summaries() -> None:
     rig = rig_of()
     rig.feed(write(*without(lines, "_count"), types=SUMMARY))
     assert points_of(rig) == []
-    assert outcomes(rig) == {"no_count": 3}
+    assert assembly_outcomes(rig) == {"no_count": 3}
 
 
 def test_vector_23_stale_histograms_and_summaries() -> None:

@@ -30,7 +30,7 @@ def extension(checkout: Path, name: str) -> Path:
     return checkout / Path(*name.split(".")).with_suffix(EXTENSION_SUFFIXES[0])
 
 
-def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_python(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Python in a directory, whose packages come first."""
     return subprocess.run(
         [sys.executable, *arguments],
@@ -45,7 +45,7 @@ def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def refusal(directory: Path) -> str:
     """What ``relay version`` says instead of its version: exactly one line."""
-    done = run(directory, "-m", "relay", "version")
+    done = run_python(directory, "-m", "relay", "version")
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     return line
@@ -81,10 +81,10 @@ def installed(checkout: Path) -> Path:
 
 @pytest.mark.slow
 def test_a_whole_build_runs(checkout: Path) -> None:
-    done = run(checkout, "-m", "relay", "version")
+    done = run_python(checkout, "-m", "relay", "version")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("relay ")
-    where = run(checkout, "-c", f"import {KERNEL} as kernel; print(kernel.__file__)")
+    where = run_python(checkout, "-c", f"import {KERNEL} as kernel; print(kernel.__file__)")
     assert where.stdout == f"{extension(checkout, KERNEL)}\n"
 
 
@@ -98,9 +98,9 @@ def test_a_missing_extension_is_told_in_one_line(checkout: Path) -> None:
 def test_who_imports_the_package_gets_an_import_error(checkout: Path) -> None:
     extension(checkout, KERNEL).unlink()
     code = "try:\n    import relay\nexcept ImportError as error:\n    print(error)"
-    done = run(checkout, "-c", code)
+    done = run_python(checkout, "-c", code)
     assert done.stdout.startswith(f"extension module {KERNEL} was not built; run ")
-    other = run(checkout, "-c", "try:\n    import relay\nexcept ImportError:\n    1 / 0")
+    other = run_python(checkout, "-c", "try:\n    import relay\nexcept ImportError:\n    1 / 0")
     assert other.stderr.endswith("ZeroDivisionError: division by zero\n")
     assert "Traceback" in other.stderr, "other errors keep their traceback"
 
@@ -185,7 +185,7 @@ def test_file_times_say_nothing(checkout: Path, shift_s: int) -> None:
     for path in (checkout / "relay").rglob("*.p*"):
         os.utime(path, (path.stat().st_mtime + shift_s,) * 2)
     assert stale_modules(checkout / "relay") == []
-    assert run(checkout, "-m", "relay", "version").returncode == 0
+    assert run_python(checkout, "-m", "relay", "version").returncode == 0
 
 
 @pytest.mark.slow
@@ -194,7 +194,7 @@ def test_an_installed_package_is_not_compared_with_its_sources(installed: Path) 
         path.write_text("edited\n", encoding="utf-8")
     for path in (installed / "relay").rglob("*.pxd"):
         path.unlink()
-    assert run(installed, "-m", "relay", "version").returncode == 0
+    assert run_python(installed, "-m", "relay", "version").returncode == 0
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{", '{"pipeline/kernel": 1}'])
@@ -217,7 +217,7 @@ def test_other_directives_are_other_sources(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.slow
 def test_a_build_compiles_what_differs_and_nothing_else(checkout: Path) -> None:
     build = ("setup.py", "--quiet", "build_ext", "--inplace")
-    untouched = run(checkout, *build)
+    untouched = run_python(checkout, *build)
     assert (untouched.returncode, untouched.stdout) == (0, "")
     source = checkout / "relay/codec/uninitialized_bytes.pyx"
     good = source.read_text(encoding="utf-8")
@@ -225,10 +225,10 @@ def test_a_build_compiles_what_differs_and_nothing_else(checkout: Path) -> None:
     assert "relay.codec.uninitialized_bytes was not built from these sources" in refusal(checkout)
     built = extension(checkout, "relay.codec.uninitialized_bytes")
     built.unlink()  # or what is linked to would be written over
-    edited = run(checkout, *build)
+    edited = run_python(checkout, *build)
     assert edited.returncode == 0, edited.stderr
     assert edited.stdout == "1/1 relay.codec.uninitialized_bytes\n"
-    asked = run(
+    asked = run_python(
         checkout, "-c", "import relay.codec.uninitialized_bytes as made; print(made.EDITED)"
     )
     assert asked.stdout == "1\n"
@@ -236,7 +236,7 @@ def test_a_build_compiles_what_differs_and_nothing_else(checkout: Path) -> None:
     assert len(kept) == len(MODULES)
     # What does not compile fails the build, and stays stale, also where the source goes back.
     source.write_text(good + "\ncdef int broken(:\n", encoding="utf-8")
-    failed = run(checkout, *build)
+    failed = run_python(checkout, *build)
     assert failed.returncode != 0
     source.write_text(good + "\nEDITED = 1\n", encoding="utf-8")
     assert stale_modules(checkout / "relay") == ["relay.codec.uninitialized_bytes"]

@@ -39,7 +39,9 @@ def lines_of(name: str, seconds: list[list[int]]) -> list[str]:
     return lines
 
 
-def run(requests: list[list[str]], *, learn_first: bool) -> tuple[Rig, list[AnyPoint]]:
+def assemble_in_order(
+    requests: list[list[str]], *, learn_first: bool
+) -> tuple[Rig, list[AnyPoint]]:
     """Feed the requests; where ``learn_first``, after a round that teaches the members."""
     rig = Rig()
     rig.export(RigSink("s", limit=7))
@@ -84,8 +86,8 @@ def test_splitting_and_ordering_change_nothing(
         size = data.draw(st.integers(1, len(shuffled)))
         requests.append(shuffled[:size])
         shuffled = shuffled[size:]
-    _, expected = run([lines], learn_first=learn_first)
-    rig, points = run(requests, learn_first=learn_first)
+    _, expected = assemble_in_order([lines], learn_first=learn_first)
+    rig, points = assemble_in_order(requests, learn_first=learn_first)
     assert Counter(points) == Counter(expected)
     assert len({(point.name, point.time_ns) for point in points}) == len(points)
     assert set(rig.engine.statistics().assembly.outcomes) == {"assembled"}

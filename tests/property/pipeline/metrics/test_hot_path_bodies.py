@@ -39,7 +39,7 @@ def usual_series(draw: st.DrawFn) -> bytes:
 
 
 @st.composite
-def bodies(draw: st.DrawFn) -> list[bytes]:
+def damaged_bodies(draw: st.DrawFn) -> list[bytes]:
     """A few bodies, some of them twice, some cut off or with a byte changed."""
     part = (
         usual_series()
@@ -126,7 +126,7 @@ def _changed(draw: st.DrawFn, parts: list[bytes], pool: list[Pairs]) -> list[byt
 KNOWN = raw.series(POOL[0], (1.0, T)) + raw.series(POOL[1], (2.0, T))
 
 
-@given(bodies())
+@given(damaged_bodies())
 @example([KNOWN, KNOWN, raw.message(1, raw.labels(POOL[0]) + raw.sample(1, 1 << 41))])
 @example([KNOWN, KNOWN, KNOWN[:-1], KNOWN[:2], KNOWN[:1], b"\x0a\xff", b"\x0a\xff\xff\xff\xff\x7f"])
 @example([b"\x0a" + b"\xff" * 9 + b"\x01" + KNOWN])  # a length of 2**64 - 1

@@ -79,7 +79,7 @@ def sample(bits: int | None, time_ms: int | None, start_ms: int | None = None) -
 
 
 @st.composite
-def series(draw: st.DrawFn, renamed: dict[bytes, int]) -> bytes:
+def series_v2(draw: st.DrawFn, renamed: dict[bytes, int]) -> bytes:
     """One TimeSeries field, mostly as senders write it."""
     found = refs(draw(st.sampled_from(POOL)), renamed=renamed)
     parts = [raw.message(1, found)]
@@ -120,7 +120,7 @@ def requests(draw: st.DrawFn) -> bytes:
         table[1:1] = [b"padding %d" % n for n in range(draw(st.sampled_from([1, 130, 17_000])))]
     renamed = {text: number for number, text in enumerate(table)}
     fields = [raw.message(4, text) for text in table]
-    found = draw(st.lists(series(renamed), max_size=8))
+    found = draw(st.lists(series_v2(renamed), max_size=8))
     odd = draw(st.integers(0, 9))
     if odd == 0:
         return b"".join([*found, *fields])
@@ -130,7 +130,7 @@ def requests(draw: st.DrawFn) -> bytes:
 
 
 @st.composite
-def bodies(draw: st.DrawFn) -> list[bytes]:
+def bodies_v2(draw: st.DrawFn) -> list[bytes]:
     """A few requests, some of them twice, some cut off or with a byte changed."""
     found = draw(st.lists(requests(), min_size=1, max_size=3))
     found += draw(st.lists(st.sampled_from(found), max_size=2))
@@ -146,7 +146,7 @@ def bodies(draw: st.DrawFn) -> list[bytes]:
 SYMBOLS = b"".join(raw.message(4, text) for text in TEXTS)
 
 
-def request(*given_samples: bytes) -> bytes:
+def request_v2(*given_samples: bytes) -> bytes:
     """Samples of the first series of the pool, one after the other, with metadata."""
     head = raw.message(1, refs(POOL[0], renamed=REFS))
     metadata = raw.message(5, b"\x08\x02\x18\x13")
@@ -165,17 +165,17 @@ def succession(*numbers: int) -> bytes:
     return SYMBOLS + b"".join(parts)
 
 
-KNOWN = request(sample(1, T), sample(2, T + 1))
+KNOWN = request_v2(sample(1, T), sample(2, T + 1))
 
 
-@given(bodies())
-@example([KNOWN, KNOWN, request(sample(3, T + 2, T - 5), sample(None, T + 3, T + 4))])
+@given(bodies_v2())
+@example([KNOWN, KNOWN, request_v2(sample(3, T + 2, T - 5), sample(None, T + 3, T + 4))])
 @example([KNOWN, KNOWN[:-1], KNOWN[:-9], KNOWN[:-13], KNOWN + b"\x2a\xff\xff\xff\xff\x7f"])
 @example([succession(5, 0), succession(5, 0), succession(5, 1), succession(5, 0)])
 @example([succession(5, 0), succession(5, 0), succession(5, 3), succession(5, 0)])
 @example([succession(0, 5, 0), succession(0, 5, 0), succession(0, 5, 3)])
 @example([succession(5, 2), succession(5, 2), succession(5, 0), succession(5, 2)])
-@example([KNOWN, request(b""), request(b"\x10"), request(b"\x09" + bytes(8))])
+@example([KNOWN, request_v2(b""), request_v2(b"\x10"), request_v2(b"\x09" + bytes(8))])
 def test_any_requests_of_the_second_version(found: list[bytes]) -> None:
     check_bodies(found, "remote_write_v2")
 
@@ -183,7 +183,7 @@ def test_any_requests_of_the_second_version(found: list[bytes]) -> None:
 @pytest.mark.parametrize("shift", range(64))
 def test_every_bit_of_a_time_and_a_value(shift: int) -> None:
     found = [
-        request(*(sample(bits, time_ms, start_ms) for start_ms in (None, T - 1, 1 << shift)))
+        request_v2(*(sample(bits, time_ms, start_ms) for start_ms in (None, T - 1, 1 << shift)))
         for bits in (1 << shift, (1 << 64) - (1 << shift))
         for time_ms in ((1 << shift) - 1, 1 << shift, T | 1 << shift % 42)
     ]

@@ -11,7 +11,7 @@ from relay.codec.otlp.split import count_points, split_request
 from relay.runtime.errors import DecodeError
 
 
-def request(*counts: int) -> Request:
+def export_request(*counts: int) -> Request:
     """One resource and scope; a Sum for each count, its points numbered through."""
     message = Request()
     resource = message.resource_metrics.add(schema_url="https://example.com/1")
@@ -48,7 +48,7 @@ def times(message: Request) -> list[tuple[str, list[int]]]:
 
 @pytest.mark.parametrize("counts", [(), (0,), (1,), (0, 1, 0)])
 def test_less_than_two_points_cannot_be_cut(counts: tuple[int, ...]) -> None:
-    data = request(*counts).SerializeToString()
+    data = export_request(*counts).SerializeToString()
     assert count_points(data) == sum(counts)
     assert split_request(data) is None
 
@@ -59,13 +59,13 @@ def test_no_request_has_no_points() -> None:
 
 
 def test_a_cut_between_metrics_copies_them_whole() -> None:
-    first, second = halves(request(2, 2))
+    first, second = halves(export_request(2, 2))
     assert times(first) == [("m0", [1, 2])]
     assert times(second) == [("m1", [3, 4])]
 
 
 def test_a_cut_inside_a_metric_repeats_what_wraps_it() -> None:
-    first, second = halves(request(1, 4))
+    first, second = halves(export_request(1, 4))
     assert times(first) == [("m0", [1]), ("m1", [2, 3])]
     assert times(second) == [("m1", [4, 5])]
     for half in (first, second):
@@ -82,14 +82,14 @@ def test_a_cut_inside_a_metric_repeats_what_wraps_it() -> None:
 
 
 def test_the_first_half_has_the_odd_point() -> None:
-    first, second = halves(request(3))
+    first, second = halves(export_request(3))
     assert times(first) == [("m0", [1, 2])]
     assert times(second) == [("m0", [3])]
 
 
 def test_a_cut_between_resources() -> None:
-    message = request(2)
-    message.MergeFrom(request(2))
+    message = export_request(2)
+    message.MergeFrom(export_request(2))
     first, second = halves(message)
     assert len(first.resource_metrics) == len(second.resource_metrics) == 1
 

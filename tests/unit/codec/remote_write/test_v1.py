@@ -42,7 +42,7 @@ VALUE = b"\x09" + ONE
 TIME = b"\x10" + varint(1_700_000_000_123)
 
 
-def series(data: bytes) -> SeriesParts:
+def first_series(data: bytes) -> SeriesParts:
     return parse_series(data, 0, len(data))
 
 
@@ -141,7 +141,7 @@ def test_entries_and_samples_are_bounded() -> None:
 
 
 def test_a_series_in_the_usual_order() -> None:
-    parts = series(NAME + JOB + sample(VALUE + TIME))
+    parts = first_series(NAME + JOB + sample(VALUE + TIME))
     assert parts == SeriesParts(NAME + JOB, [(ONE, 1_700_000_000_123)], [], [])
 
 
@@ -162,7 +162,7 @@ def test_a_series_inside_a_body() -> None:
     ],
 )
 def test_labels_are_found_wherever_they_are(data: bytes) -> None:
-    assert series(data) == SeriesParts(NAME + JOB, [(ONE, 1_700_000_000_123)], [], [])
+    assert first_series(data) == SeriesParts(NAME + JOB, [(ONE, 1_700_000_000_123)], [], [])
 
 
 @pytest.mark.parametrize(
@@ -183,31 +183,31 @@ def test_labels_are_found_wherever_they_are(data: bytes) -> None:
     ],
 )
 def test_samples(payload: bytes, value: bytes, timestamp_ms: int) -> None:
-    assert series(sample(payload)).samples == [(value, timestamp_ms)]
+    assert first_series(sample(payload)).samples == [(value, timestamp_ms)]
 
 
 def test_many_samples_keep_their_order() -> None:
     data = NAME + sample(b"\x10\x03") + sample(b"\x10\x01") + sample(b"\x10\x02")
-    assert [time for _, time in series(data).samples] == [3, 1, 2]
+    assert [time for _, time in first_series(data).samples] == [3, 1, 2]
 
 
 def test_exemplars_and_histograms_are_cut_out() -> None:
     data = NAME + field_bytes(b"\x1a", b"any") + field_bytes(b"\x22", b"thing") * 2
-    parts = series(data)
+    parts = first_series(data)
     assert [data[start:stop] for start, stop in parts.exemplars] == [b"any"]
     assert [data[start:stop] for start, stop in parts.histograms] == [b"thing"] * 2
 
 
 def test_known_fields_under_another_wire_type_are_unknown_fields() -> None:
     data = NAME + b"\x08\x01" + b"\x10\x01" + b"\x19" + ZERO + b"\x25abcd"
-    assert series(data) == SeriesParts(NAME, [], [], [])
+    assert first_series(data) == SeriesParts(NAME, [], [], [])
 
 
 @pytest.mark.parametrize("payload", [b"\x09\x00", b"\x10", b"\x13", b"\x00\x00"])
 def test_a_sample_that_is_not_protobuf_is_refused(payload: bytes) -> None:
     data = NAME + sample(payload)
     with pytest.raises(DecodeError) as caught:
-        series(data)
+        first_series(data)
     assert caught.value.offset >= len(NAME) + 2
 
 

@@ -25,7 +25,9 @@ spec:
 """
 
 
-def load(tmp_path: Path, *settings: str, endpoint: str = "https://otlp.example.com") -> Exporter:
+def load_with(
+    tmp_path: Path, *settings: str, endpoint: str = "https://otlp.example.com"
+) -> Exporter:
     """An Exporter whose one sink has these lines of settings."""
     lines = "\n".join(f"        {line}" for line in settings)
     file = tmp_path / "exporter.yaml"
@@ -41,7 +43,7 @@ def otlp(exporter: Exporter) -> OtlpHttp:
 
 @pytest.mark.parametrize("name", PROFILE_NAMES)
 def test_a_profile_sets_what_is_left_out(tmp_path: Path, name: str) -> None:
-    settings = otlp(load(tmp_path, f"profile: {name}"))
+    settings = otlp(load_with(tmp_path, f"profile: {name}"))
     profile = PROFILES[name]  # type: ignore[index]
     assert settings.temporality == profile.temporality
     assert settings.compression == profile.compression
@@ -64,12 +66,12 @@ def test_a_profile_sets_what_is_left_out(tmp_path: Path, name: str) -> None:
 def test_limits_are_those_of_the_vendors(
     tmp_path: Path, name: str, temporality: str, bytes_max: int | None
 ) -> None:
-    settings = otlp(load(tmp_path, f"profile: {name}"))
+    settings = otlp(load_with(tmp_path, f"profile: {name}"))
     assert (settings.temporality, settings.request_bytes_max) == (temporality, bytes_max)
 
 
 def test_what_the_author_writes_wins_with_a_warning(tmp_path: Path) -> None:
-    exporter = load(
+    exporter = load_with(
         tmp_path,
         "profile: datadog",
         "temporality: cumulative",
@@ -85,13 +87,13 @@ def test_what_the_author_writes_wins_with_a_warning(tmp_path: Path) -> None:
 
 
 def test_summaries_to_dynatrace_are_warned_of(tmp_path: Path) -> None:
-    (warning,) = load(tmp_path, "profile: dynatrace").warnings
+    (warning,) = load_with(tmp_path, "profile: dynatrace").warnings
     assert "takes no summaries" in warning.message
 
 
 @pytest.mark.parametrize("name", ["generic", "mimir", "grafana-cloud", "datadog"])
 def test_a_fitting_profile_warns_of_nothing(tmp_path: Path, name: str) -> None:
-    assert load(tmp_path, f"profile: {name}").warnings == ()
+    assert load_with(tmp_path, f"profile: {name}").warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -110,13 +112,13 @@ def test_hosts_give_themselves_away(host: str, name: str | None) -> None:
 
 
 def test_a_known_host_without_its_profile_is_warned_of(tmp_path: Path) -> None:
-    (warning,) = load(tmp_path, endpoint="https://otlp.datadoghq.com").warnings
+    (warning,) = load_with(tmp_path, endpoint="https://otlp.datadoghq.com").warnings
     assert "write profile: datadog" in warning.message
-    assert load(tmp_path, endpoint="https://otlp-gateway-x.grafana.net/otlp").warnings == ()
+    assert load_with(tmp_path, endpoint="https://otlp-gateway-x.grafana.net/otlp").warnings == ()
 
 
 def test_check_shows_what_would_be_lost(tmp_path: Path) -> None:
-    load(tmp_path, "profile: dynatrace", "maxRequestBytes: 8MiB")
+    load_with(tmp_path, "profile: dynatrace", "maxRequestBytes: 8MiB")
     result = check([tmp_path])
     assert not result.faults
     warnings = [line for line in result.lines if line.startswith("warning")]
@@ -125,7 +127,7 @@ def test_check_shows_what_would_be_lost(tmp_path: Path) -> None:
 
 
 def test_promoted_labels(tmp_path: Path) -> None:
-    settings = otlp(load(tmp_path, "promoteLabels: [resource_name, resource_namespace]"))
+    settings = otlp(load_with(tmp_path, "promoteLabels: [resource_name, resource_namespace]"))
     assert settings.promoted_labels == {"resource_name", "resource_namespace"}
 
 
@@ -134,6 +136,6 @@ def test_promoted_labels(tmp_path: Path) -> None:
     ["http://vm.example.com:8428/opentelemetry", "https://vm.example.com/insert/42/opentelemetry"],
 )
 def test_the_path_of_victoriametrics_gives_it_away(tmp_path: Path, endpoint: str) -> None:
-    (warning,) = load(tmp_path, endpoint=endpoint).warnings
+    (warning,) = load_with(tmp_path, endpoint=endpoint).warnings
     assert "has the path of victoriametrics; write profile: victoriametrics" in warning.message
-    assert load(tmp_path, "profile: victoriametrics", endpoint=endpoint).warnings == ()
+    assert load_with(tmp_path, "profile: victoriametrics", endpoint=endpoint).warnings == ()

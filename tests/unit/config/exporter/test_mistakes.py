@@ -27,7 +27,7 @@ spec:
 """
 
 
-def load(tmp_path: Path, text: str) -> LoadResult:
+def load_text(tmp_path: Path, text: str) -> LoadResult:
     file = tmp_path / "f.yaml"
     file.write_text(text)
     return load_exporters([ExporterPath(file)])
@@ -52,10 +52,10 @@ def test_a_misspelt_word_is_one_fault_and_hides_no_other(
     tmp_path: Path, right: str, wrong: str, path: str
 ) -> None:
     assert right in GOOD
-    (fault,) = load(tmp_path, GOOD.replace(right, wrong)).faults
+    (fault,) = load_text(tmp_path, GOOD.replace(right, wrong)).faults
     assert fault.path == path
     text = GOOD.replace(right, wrong).replace("gzip", "gz").replace("name: app", "name: App")
-    paths = [fault.path for fault in load(tmp_path, text).faults]
+    paths = [fault.path for fault in load_text(tmp_path, text).faults]
     assert len(paths) == 3
     assert path in paths
     assert any(found.endswith(".compression") for found in paths)
@@ -73,9 +73,9 @@ def test_a_misspelt_word_is_one_fault_and_hides_no_other(
 def test_what_was_taken_out_to_read_on_never_runs_and_stops_nothing(
     tmp_path: Path, right: str, wrong: str
 ) -> None:
-    running = load(tmp_path, GOOD).exporters
+    running = load_text(tmp_path, GOOD).exporters
     assert len(running) == 1
-    broken = load(tmp_path, GOOD.replace(right, wrong))
+    broken = load_text(tmp_path, GOOD.replace(right, wrong))
     assert broken.exporters == ()
     assert "not valid YAML" in broken.faults[0].message
     assert keep_last_good(running, broken).exporters == running
@@ -84,8 +84,8 @@ def test_what_was_taken_out_to_read_on_never_runs_and_stops_nothing(
 def test_a_list_of_which_a_line_is_broken_does_not_run(tmp_path: Path) -> None:
     item = "".join(f"    {line}\n" for line in GOOD.splitlines()).replace("    api", "  - api", 1)
     text = f"kind: List\nitems:\n{item}"
-    assert len(load(tmp_path, text).exporters) == 1
-    broken = load(tmp_path, text.replace("name: collector", "name: 'a'b"))
+    assert len(load_text(tmp_path, text).exporters) == 1
+    broken = load_text(tmp_path, text.replace("name: collector", "name: 'a'b"))
     assert broken.exporters == ()
     assert broken.faulty_files
 
@@ -96,7 +96,7 @@ def test_a_faulty_exporter_has_warnings_and_its_secrets_looked_for(tmp_path: Pat
         "https://otlp.example.com/v1/metrics\n        authentication:\n"
         "          type: bearerToken\n          secretRef: {name: missing}\n",
     ).replace("gzip", "gz")
-    result = load(tmp_path, text)
+    result = load_text(tmp_path, text)
     assert [fault.path.rpartition(".")[2] for fault in result.faults] == [
         "secretRef",
         "compression",

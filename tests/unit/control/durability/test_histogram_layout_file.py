@@ -23,7 +23,7 @@ S = ['s{quantile="0.5"} 1', "s_sum 2", "s_count 3"]
 TYPES = {"h": "histogram", "s": "summary"}
 
 
-def rig() -> Rig:
+def exporting_rig() -> Rig:
     made = Rig()
     made.export(RigSink("s", limit=1000))
     return made
@@ -31,7 +31,7 @@ def rig() -> Rig:
 
 def learned() -> Rig:
     """A rig that has seen what ``h`` and ``s`` consist of."""
-    made = rig()
+    made = exporting_rig()
     made.feed(write(*H, *S, types=TYPES))
     made.due(20.0)
     assert len(made.engine.assembly.layouts) == 2
@@ -39,13 +39,13 @@ def learned() -> Rig:
 
 
 async def test_a_known_family_sends_its_first_set_when_it_is_whole(tmp_path: Path) -> None:
-    await LayoutFile(tmp_path, rig().engine.assembly).leave()
+    await LayoutFile(tmp_path, exporting_rig().engine.assembly).leave()
     assert not (tmp_path / NAME).exists(), "nothing to say"
     before = learned()
-    file = LayoutFile(tmp_path, rig().engine.assembly)
+    file = LayoutFile(tmp_path, exporting_rig().engine.assembly)
     file._assembly = before.engine.assembly
     await file.leave()
-    after = rig()
+    after = exporting_rig()
     LayoutFile(tmp_path, after.engine.assembly).take()
     for member in (*H, *S):
         after.feed(write(member, at_ms=T0_MS + 1000, types=TYPES))
@@ -55,7 +55,7 @@ async def test_a_known_family_sends_its_first_set_when_it_is_whole(tmp_path: Pat
 
 
 async def test_it_is_saved_now_and_then_where_it_changed(tmp_path: Path) -> None:
-    made = rig()
+    made = exporting_rig()
     file = LayoutFile(tmp_path, made.engine.assembly)
     file.keep(0.0)
     assert file._saving is None
@@ -80,7 +80,7 @@ def test_a_damaged_file_is_said_and_costs_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, data: bytes
 ) -> None:
     (tmp_path / NAME).write_bytes(data)
-    made = rig()
+    made = exporting_rig()
     with caplog.at_level(logging.ERROR):
         LayoutFile(tmp_path, made.engine.assembly).take()
     assert "learned anew" in caplog.text

@@ -30,7 +30,7 @@ def rig_of_many() -> Rig:
     return rig
 
 
-def request(turn: int, *, unusual: bool = False) -> bytes:
+def turn_request(turn: int, *, unusual: bool = False) -> bytes:
     """A sample of each series. Of some there is another metric's between them, or two samples."""
     lines = []
     for number in range(SINKS):
@@ -51,7 +51,7 @@ def request(turn: int, *, unusual: bool = False) -> bytes:
 def test_every_sink_gets_its_points_in_order(unusual: bool) -> None:
     rig = rig_of_many()
     for turn in range(6):
-        rig.feed(request(turn, unusual=unusual))
+        rig.feed(turn_request(turn, unusual=unusual))
     rig.flush()
     rig.engine.router.flush_counters()
     for number, sink in enumerate(rig.sinks):
@@ -71,15 +71,15 @@ def test_every_sink_gets_its_points_in_order(unusual: bool) -> None:
 def test_a_request_with_a_bad_end_was_never_there(unusual: bool) -> None:
     rig = rig_of_many()
     for turn in range(3):
-        rig.feed(request(turn, unusual=unusual))
+        rig.feed(turn_request(turn, unusual=unusual))
     before = rig.snapshot()
     with pytest.raises(DecodeError):
-        rig.feed(request(3, unusual=unusual)[:-1])
+        rig.feed(turn_request(3, unusual=unusual)[:-1])
     assert rig.snapshot() == before
-    rig.feed(request(3, unusual=unusual))
+    rig.feed(turn_request(3, unusual=unusual))
     other = rig_of_many()
     for turn in range(4):
-        other.feed(request(turn, unusual=unusual))
+        other.feed(turn_request(turn, unusual=unusual))
     rig.flush()
     other.flush()
     encoded = [[[s.encode() for s in sink.sealed] for sink in one.sinks] for one in (rig, other)]
@@ -94,7 +94,7 @@ def test_requests_that_overtake_each_other_are_put_in_order(seed: int) -> None:
     turns = list(range(20))
     random.Random(seed).shuffle(turns)
     for turn in turns:
-        rig.feed(request(turn))
+        rig.feed(turn_request(turn))
     rig.flush()
     rig.engine.router.flush_counters()
     series = defaultdict(list)

@@ -30,7 +30,7 @@ def begin(made: Rig, *late: RigSink, low: int, named: Sequence[WaitingEntry] = (
     made.engine.begin_replay(gate)
 
 
-def rig(*, limit: int = 100) -> tuple[Rig, RigSink, RigSink]:
+def two_sinks_rig(*, limit: int = 100) -> tuple[Rig, RigSink, RigSink]:
     made = Rig()
     first, second = RigSink("first", limit=limit), RigSink("second", limit=limit)
     made.export(first, second)
@@ -38,7 +38,7 @@ def rig(*, limit: int = 100) -> tuple[Rig, RigSink, RigSink]:
 
 
 def test_a_replayed_request_keeps_its_position_and_its_time() -> None:
-    made, first, _ = rig()
+    made, first, _ = two_sinks_rig()
     replayed = made.engine.replay(BODY, position=40, now=123.0, tick=7.0)
     assert replayed.transaction.request == 40
     assert replayed.withheld == []
@@ -52,7 +52,7 @@ def test_a_replayed_request_keeps_its_position_and_its_time() -> None:
 
 @pytest.mark.parametrize("limit", [2, 5, 100])
 def test_who_has_had_it_gets_nothing(limit: int) -> None:
-    made, first, second = rig(limit=limit)
+    made, first, second = two_sinks_rig(limit=limit)
     begin(made, second, low=1)
     replayed = made.engine.replay(BODY, position=0, now=1.0, tick=0.0)
     made.hand_over(replayed.transaction.sealed)
@@ -64,7 +64,7 @@ def test_who_has_had_it_gets_nothing(limit: int) -> None:
 
 
 def test_what_is_open_already_stays_when_a_request_is_withheld() -> None:
-    made, first, second = rig(limit=4)
+    made, first, second = two_sinks_rig(limit=4)
     begin(made, low=0)
     made.engine.replay(up(9, 9.0, 500), position=3, now=1.0, tick=0.0)
     begin(made, first, low=6)
@@ -78,7 +78,7 @@ def test_what_is_open_already_stays_when_a_request_is_withheld() -> None:
 
 
 def test_a_request_that_cannot_be_replayed_changes_nothing() -> None:
-    made, first, _ = rig()
+    made, first, _ = two_sinks_rig()
     with pytest.raises(DecodeError):
         made.engine.replay(BODY + b"\x0a\xff", position=8, now=1.0, tick=0.0)
     assert first.held == 0
@@ -87,7 +87,7 @@ def test_a_request_that_cannot_be_replayed_changes_nothing() -> None:
 
 
 def test_a_probe_says_what_a_request_holds_and_takes_nothing() -> None:
-    made, first, _ = rig(limit=3)
+    made, first, _ = two_sinks_rig(limit=3)
     made.feed(BODY)
     before = made.snapshot()
     faulty = up(0, 1.0, 2000) + raw.series([], (1.0, 2000))

@@ -23,7 +23,7 @@ TYPES = {"h": "histogram"}
 MANY = [f'up{{n="{number}"}} 1' for number in range(30)]
 
 
-def rig() -> Rig:
+def needing_rig() -> Rig:
     """A rig with one sink."""
     made = Rig()
     made.export(RigSink("s", limit=1000))
@@ -58,15 +58,15 @@ def test_no_limit_of_a_request_applies_to_a_replay(
     many = raw.series(pairs, *((float(number), T0_MS + number) for number in range(40)))
     body = write(*MANY, types={"up": "gauge"}) + many
     with pytest.raises((OverloadedError, TooLargeError)):
-        rig().feed(body)
-    made = rig()
+        needing_rig().feed(body)
+    made = needing_rig()
     replay(made, body)
     made.flush()
     assert len(made.sinks[0].points()) == len(MANY) + 40
 
 
 def test_a_set_behind_an_older_one_is_named_beyond_its_own_deadline() -> None:
-    made = rig()
+    made = needing_rig()
     made.feed(write(*H[:2], at_ms=T0_MS + 1000, types=TYPES), tick=0.0)
     made.feed(write(*H[:2], at_ms=T0_MS), tick=5.0)
     made.due(12.0)  # the deadline of the newer one, which came first
@@ -77,7 +77,7 @@ def test_a_set_behind_an_older_one_is_named_beyond_its_own_deadline() -> None:
 
 
 def test_what_waits_holds_back_no_sink_and_is_named() -> None:
-    made = rig()
+    made = needing_rig()
     made.feed(write(*H[:2], types=TYPES))
     made.feed(write("up 1"))
     made.feed(write(*H[2:]))
@@ -100,17 +100,17 @@ def test_what_waits_holds_back_no_sink_and_is_named() -> None:
 
 
 def test_a_named_set_is_made_again_and_nothing_else() -> None:
-    first = rig()
+    first = needing_rig()
     bodies = [write(*H[:2], "up 1", types=TYPES), write("up 2", at_ms=T0_MS + 1), write(*H[2:])]
     for body in bodies:
         first.feed(body)
     named, _ = first.engine.named()
-    second = rig()
+    second = needing_rig()
     replay(second, *bodies, low=3, named=named)
     second.due(20.0)
     second.flush()
     assert [point.name for point in second.sinks[0].any_points()] == ["h"]
-    third = rig()
+    third = needing_rig()
     replay(third, *bodies, low=3)
     third.due(20.0)
     third.flush()
@@ -118,7 +118,7 @@ def test_a_named_set_is_made_again_and_nothing_else() -> None:
 
 
 def test_part_of_what_was_delivered_makes_no_point() -> None:
-    made = rig()
+    made = needing_rig()
     gate = ReplayGate(lambda batch: 7, [], floor=7, ceiling=7)
     made.engine.begin_replay(gate)
     made.engine.replay(write(*H[2:], types=TYPES), position=6, now=1.0, tick=0.0)
@@ -132,7 +132,7 @@ def test_part_of_what_was_delivered_makes_no_point() -> None:
 
 def test_more_than_can_be_named_holds_sinks_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unfinished, "LISTED_MAX", 3)
-    made = rig()
+    made = needing_rig()
     for number in range(5):
         name = f"h{number}"
         made.feed(write(f"{name}_count 1", f'{name}_bucket{{le="1"}} 1', types={name: "histogram"}))

@@ -43,7 +43,7 @@ def _add(message: Any, what: str, time_ms: int) -> None:
         exemplar.labels.add(name="trace_id", value=TRACE)
 
 
-def run(*bodies: bytes, options: OutputOptions = NUMBERS) -> tuple[Rig, list[AnyPoint]]:
+def feed_exemplars(*bodies: bytes, options: OutputOptions = NUMBERS) -> tuple[Rig, list[AnyPoint]]:
     """Feed the bodies to an engine with one sink; return it and all points."""
     rig = Rig()
     sink = rig.export(RigSink("s", limit=1000, options=options))
@@ -63,7 +63,7 @@ def traces(points: list[AnyPoint]) -> list[int]:
 
 def test_an_exemplar_goes_with_the_next_point_of_its_series() -> None:
     up = {"__name__": "up"}
-    rig, points = run(
+    rig, points = feed_exemplars(
         write((HITS, "sample0"), (HITS, "exemplar0"), (up, "sample0")),
         write((HITS, "sample1"), (up, "sample1")),
         write((HITS, "sample2"), (up, "sample2")),
@@ -80,12 +80,12 @@ def test_an_exemplar_goes_with_the_next_point_of_its_series() -> None:
 
 
 def test_with_a_sample_it_goes_with_that() -> None:
-    _, points = run(write((HITS, "sample0 exemplar0")), write((HITS, "sample1")))
+    _, points = feed_exemplars(write((HITS, "sample0 exemplar0")), write((HITS, "sample1")))
     assert traces(points) == [1, 0]
 
 
 def test_one_point_takes_all_that_wait_and_no_other() -> None:
-    rig, points = run(
+    rig, points = feed_exemplars(
         write((HITS, "sample0"), *[(HITS, "exemplar0")] * 3),
         write((HITS, "sample1"), (HITS, "sample2")),  # both were met before the first is handled
     )
@@ -94,7 +94,7 @@ def test_one_point_takes_all_that_wait_and_no_other() -> None:
 
 
 def test_delta_points_carry_them_too() -> None:
-    _, points = run(
+    _, points = feed_exemplars(
         write((HITS, "sample0"), (HITS, "exemplar0")),
         write((HITS, "sample1")),
         options=OutputOptions(temporality="delta"),
@@ -106,7 +106,7 @@ def test_delta_points_carry_them_too() -> None:
 
 def test_native_histograms_have_their_own() -> None:
     latency = {"__name__": "latency"}
-    rig, points = run(
+    rig, points = feed_exemplars(
         write((latency, "native0"), (latency, "exemplar0")),
         write((latency, "native1")),
         write((latency, "native2")),

@@ -74,7 +74,7 @@ def test_whose_metadata_is(
     assert Tenancy().owner_of_metadata(origin, marked) == PLATFORM
 
 
-def rig() -> Rig:
+def tenants_rig() -> Rig:
     made = Rig(tenancy=BOTH)
     for project in ("acme", "globex", "zero"):
         name = f"{project}/x"
@@ -88,7 +88,7 @@ def given(made: Rig) -> list[int]:
 
 
 def test_the_same_labels_from_two_accounts_are_two_series() -> None:
-    made = rig()
+    made = tenants_rig()
     body = raw.series(UP, (1.0, T)) + raw.series([*UP, (b"n", b"1")], (1.0, T))
     for _ in range(3):
         for origin in (IngestPath("acme"), IngestPath("globex"), ANYWHERE, IngestPath("globex")):
@@ -98,7 +98,7 @@ def test_the_same_labels_from_two_accounts_are_two_series() -> None:
 
 
 def test_the_multitenant_path_strips_what_names_the_account() -> None:
-    made = rig()
+    made = tenants_rig()
     account = [(b"vm_account_id", b"42"), (b"vm_project_id", b"7")]
     made.feed(raw.series([*UP, *account], (1.0, T)), origin=MULTITENANT)
     made.feed(raw.series([*UP, *account, (b"tenant", b"acme")], (1.0, T)))

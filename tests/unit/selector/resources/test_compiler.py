@@ -55,7 +55,7 @@ def compiled(
     return Compiler(conventions).compile(ResourceSelection(own, selectors), known)
 
 
-def series(**labels: str) -> dict[str, str]:
+def series_labels(**labels: str) -> dict[str, str]:
     return {"__name__": "m", "resource_namespace": "default", **labels}
 
 
@@ -79,9 +79,11 @@ def test_requirements_are_those_of_kubernetes(
     assert {value for value in "abc" if requirement.accepts(value)} == accepted
     assert requirement.accepts(None) is absent_too is requirement.accepts_absence
     labels = compiled(ResourceSelector(labels=LabelSelector((requirement,))))
-    assert {v for v in "abc" if labels.matches(series(label_k=v))} == accepted
-    assert labels.matches(series()) is absent_too
-    assert labels.matches(series(label_k="")) is absent_too, "an empty label is a missing one"
+    assert {v for v in "abc" if labels.matches(series_labels(label_k=v))} == accepted
+    assert labels.matches(series_labels()) is absent_too
+    assert labels.matches(series_labels(label_k="")) is absent_too, (
+        "an empty label is a missing one"
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,9 +105,9 @@ def test_requirements_are_those_of_kubernetes(
 )
 def test_names_of_the_same_kind(written: str, value: str) -> None:
     selector = compiled(ResourceSelector(kinds=(KindSelector(kinds=(written,)),)))
-    assert selector.matches(series(resource_kind=value))
-    assert not selector.matches(series(resource_kind=f"x{value}"))
-    assert not selector.matches(series())
+    assert selector.matches(series_labels(resource_kind=value))
+    assert not selector.matches(series_labels(resource_kind=f"x{value}"))
+    assert not selector.matches(series_labels())
 
 
 def test_the_operator_knows_irregular_plurals() -> None:
@@ -114,8 +116,8 @@ def test_the_operator_knows_irregular_plurals() -> None:
     assert "indices" in names.of("Index")
     conventions = Conventions(kinds=(KindAliases("Index", ("indices",)),))
     selector = ResourceSelector(kinds=(KindSelector(kinds=("indices",)),))
-    assert compiled(selector, conventions=conventions).matches(series(resource_kind="Index"))
-    assert not compiled(selector).matches(series(resource_kind="Index"))
+    assert compiled(selector, conventions=conventions).matches(series_labels(resource_kind="Index"))
+    assert not compiled(selector).matches(series_labels(resource_kind="Index"))
 
 
 def test_groups_and_kinds() -> None:
@@ -137,7 +139,7 @@ def test_groups_and_kinds() -> None:
         ("NET.example.com", "x", False),
         ("whatever", "Gateway", True),
     ):
-        labels = series(service_name=group, resource_kind=kind)
+        labels = series_labels(service_name=group, resource_kind=kind)
         assert selector.matches(labels) is matched, labels
         assert selector.explain(labels).matched is matched
 
@@ -146,7 +148,7 @@ def test_an_absent_namespace_selector_is_the_own_namespace_and_an_empty_one_all(
     own = compiled(ResourceSelector(), own="prod")
     every = compiled(ResourceSelector(namespaces=EVERYWHERE), own="prod")
     for namespace in ("prod", "dev", ""):
-        labels = series(resource_namespace=namespace)
+        labels = series_labels(resource_namespace=namespace)
         assert own.matches(labels) is (namespace == "prod")
         assert every.matches(labels)
 
@@ -157,7 +159,7 @@ def test_namespaces_by_label() -> None:
     def taken(selector: LabelSelector) -> set[str]:
         one = compiled(ResourceSelector(namespaces=selector), known=known)
         names = ("prod", "bare", "unheard-of", "")
-        return {name for name in names if one.matches(series(resource_namespace=name))}
+        return {name for name in names if one.matches(series_labels(resource_namespace=name))}
 
     assert taken(needs("env", "In", "production")) == {"prod"}
     assert taken(needs("env", "NotIn", "production")) == {"bare"}, "not one that nobody knows"
@@ -172,22 +174,22 @@ def test_labels_of_the_namespace_may_stand_on_the_sample() -> None:
         ResourceSelector(namespaces=needs("env", "In", "production")),
         conventions=Conventions(namespace_label_prefix="ns_"),
     )
-    assert one.matches(series(ns_env="production"))
-    assert not one.matches(series(ns_env="dev"))
+    assert one.matches(series_labels(ns_env="production"))
+    assert not one.matches(series_labels(ns_env="dev"))
 
 
 def test_a_sample_goes_before_the_inventory() -> None:
     known = Known(resources={("gateway", "default", "g"): ObjectLabels({"app": "a", "x/y": "z"})})
     one = compiled(ResourceSelector(labels=needs("app", "In", "a")), known=known)
     resource = {"resource_kind": "Gateway", "resource_name": "g"}
-    assert one.matches(series(**resource))
-    assert not one.matches(series(**resource, label_app="b"))
-    assert not one.matches(series(resource_kind="Gateway", resource_name="h"))
+    assert one.matches(series_labels(**resource))
+    assert not one.matches(series_labels(**resource, label_app="b"))
+    assert not one.matches(series_labels(resource_kind="Gateway", resource_name="h"))
     exact = compiled(ResourceSelector(labels=needs("x/y", "In", "z")), known=known)
-    assert exact.matches(series(**resource))
-    assert exact.matches(series(label_x_y="z")), "as Prometheus can have the key"
+    assert exact.matches(series_labels(**resource))
+    assert exact.matches(series_labels(label_x_y="z")), "as Prometheus can have the key"
     other = compiled(ResourceSelector(labels=needs("x.y", "In", "z")), known=known)
-    assert not other.matches(series(**resource)), "a manifest has keys as they are"
+    assert not other.matches(series_labels(**resource)), "a manifest has keys as they are"
 
 
 def test_what_a_stream_tells_has_keys_as_prometheus_can_have_them() -> None:
@@ -201,10 +203,10 @@ def test_several_selectors_are_alternatives() -> None:
         ResourceSelector(kinds=(KindSelector(kinds=("a",)),)),
         ResourceSelector(labels=needs("k", "In", "v")),
     )
-    assert one.matches(series(resource_kind="A"))
-    assert one.matches(series(resource_kind="B", label_k="v"))
-    assert not one.matches(series(resource_kind="B"))
-    explanation = one.explain(series(resource_kind="B", label_k="v"))
+    assert one.matches(series_labels(resource_kind="A"))
+    assert one.matches(series_labels(resource_kind="B", label_k="v"))
+    assert not one.matches(series_labels(resource_kind="B"))
+    explanation = one.explain(series_labels(resource_kind="B", label_k="v"))
     assert explanation.group == 1
     assert one.describe(1) == "resourceSelectors[1]: the exporter's own namespace, labels k=v"
 
@@ -257,7 +259,7 @@ UNKNOWN_NAMESPACE = (
 def test_why_not(selector: ResourceSelector, labels: dict[str, str], reason: str) -> None:
     known = Known(resources={("pod", "default", "p"): ObjectLabels({"app": "x"})})
     one = compiled(selector, known=known)
-    asked = series(**labels)
+    asked = series_labels(**labels)
     assert not one.matches(asked)
     (failure,) = one.explain(asked).failures
     assert str(failure) == f"resourceSelectors[0]: {reason}"
@@ -298,7 +300,7 @@ def test_the_proposals_target_example() -> None:
     (exporter,) = load_exporters([ExporterPath(TARGET)], need_secrets=False).exporters
     known = Known({"prod": ObjectLabels({"environment": "production"})})
     one = Compiler().compile(exporter.sources[0].selector, known)
-    gateway = series(
+    gateway = series_labels(
         resource_namespace="prod",
         service_name="gateway.networking.k8s.io",
         resource_kind="Gateway",

@@ -34,7 +34,7 @@ def learned(limits: Limits | None = None, **options: object) -> Rig:
     return rig
 
 
-def outcomes(rig: Rig) -> dict[str, int]:
+def assembly_outcomes(rig: Rig) -> dict[str, int]:
     """What became of samples, without those that teach the rig."""
     found = dict(rig.engine.statistics().assembly.outcomes)
     found["assembled"] -= len(H)
@@ -57,7 +57,7 @@ def test_a_set_does_not_overtake_an_older_one_that_waits() -> None:
     rig.due(30.0)
     assert rig.sinks[0].held == 1, "the first has neither a count nor all of its buckets"
     assert times(rig) == [1]
-    assert outcomes(rig) == {"assembled": 4, "no_count": 2}
+    assert assembly_outcomes(rig) == {"assembled": 4, "no_count": 2}
 
 
 def test_what_comes_whole_but_late_is_taken() -> None:
@@ -72,7 +72,7 @@ def test_what_is_older_than_all_that_is_remembered_is_late() -> None:
     for second in range(1, 40):
         rig.feed(write(*H, at_ms=T0_MS + 1000 * second))
     rig.feed(write(*H, at_ms=T0_MS))
-    assert outcomes(rig) == {"assembled": 39 * 4, "late": 4}
+    assert assembly_outcomes(rig) == {"assembled": 39 * 4, "late": 4}
 
 
 def test_a_repeated_request_makes_no_second_point() -> None:
@@ -80,7 +80,7 @@ def test_a_repeated_request_makes_no_second_point() -> None:
     for _ in range(2):
         rig.feed(write(*H))
     assert times(rig) == [0]
-    assert outcomes(rig) == {"assembled": 4, "late": 4}
+    assert assembly_outcomes(rig) == {"assembled": 4, "late": 4}
 
 
 def test_a_member_that_contradicts_itself_counts_as_first_given() -> None:
@@ -90,7 +90,7 @@ def test_a_member_that_contradicts_itself_counts_as_first_given() -> None:
     rig.flush()
     (point,) = rig.sinks[0].any_points()
     assert point.data == POINT
-    assert outcomes(rig) == {"assembled": 4, "duplicate": 1, "conflict": 1}
+    assert assembly_outcomes(rig) == {"assembled": 4, "duplicate": 1, "conflict": 1}
 
 
 def test_a_member_that_stays_away_is_not_waited_for_for_ever() -> None:
@@ -185,7 +185,7 @@ def test_removing_an_exporter_stops_its_histograms_and_keeps_others() -> None:
     rig.feed(write(*H[:1]))
     rig.hand_over(rig.engine.finish(1000.0))
     assert rig.sinks[0].held == 0
-    assert outcomes(rig) == {"unwanted": 3}
+    assert assembly_outcomes(rig) == {"unwanted": 3}
 
 
 def test_positions_are_held_until_the_point_is_in_its_batch() -> None:

@@ -39,14 +39,14 @@ def rig_of(options: OutputOptions | None = None) -> Rig:
     return rig
 
 
-def points(rig: Rig) -> list[AnyPoint]:
+def points_of_rig(rig: Rig) -> list[AnyPoint]:
     """Everything that comes out once nobody waits any more."""
     rig.hand_over(rig.engine.finish(1e6))
     rig.flush()
     return rig.sinks[0].any_points()
 
 
-def run(*lines: str, seconds: int = 3, types: dict[str, str] | None = None) -> list[AnyPoint]:
+def assemble(*lines: str, seconds: int = 3, types: dict[str, str] | None = None) -> list[AnyPoint]:
     """The points of the same samples, again and again."""
     rig = rig_of()
     for second in range(seconds):
@@ -55,7 +55,7 @@ def run(*lines: str, seconds: int = 3, types: dict[str, str] | None = None) -> l
             assert rig.sinks[0].held == second + 1, "what is known leaves at once"
         rig.due(20.0 * second + 19.0)
     assert set(rig.engine.statistics().assembly.outcomes) == {"assembled"}
-    return points(rig)
+    return points_of_rig(rig)
 
 
 def stale(*lines: str) -> list[str]:
@@ -65,7 +65,7 @@ def stale(*lines: str) -> list[str]:
 
 @pytest.mark.parametrize("types", [None, {"pauses": "histogram seconds"}])
 def test_without_a_count_it_is_that_of_infinity(types: dict[str, str] | None) -> None:
-    found = run(*PAUSES, types=types)
+    found = assemble(*PAUSES, types=types)
     assert [point.data for point in found] == [(9, None, (1e-05, 0.001), (3, 4, 2))] * 3
     assert {point.name for point in found} == {"pauses"}
 
@@ -76,7 +76,7 @@ def test_without_a_count_deltas_are_made_too() -> None:
         lines = (PAUSES[0], PAUSES[1], f'pauses_bucket{{le="+Inf"}} {9 + more}')
         rig.feed(write(*lines, at_ms=T0_MS + 1000 * second))
         rig.due(20.0 * second + 19.0)
-    assert [point.data[0] for point in points(rig)] == [1, 2]
+    assert [point.data[0] for point in points_of_rig(rig)] == [1, 2]
 
 
 @pytest.mark.parametrize("top", ["+Inf", "Inf", "inf", "+inf", "Infinity"])
@@ -86,7 +86,7 @@ def test_without_a_count_deltas_are_made_too() -> None:
 def test_bounds_in_every_spelling(low: str, high: str, top: str) -> None:
     buckets = [f'h_bucket{{le="{le}"}} {n}' for n, le in enumerate((low, high, top), 1)]
     for lines in (buckets, [*buckets, "h_sum 2.5", "h_count 3"]):
-        assert {point.data[2:] for point in run(*lines)} == {((1.0, 1000.0), (1, 1, 1))}
+        assert {point.data[2:] for point in assemble(*lines)} == {((1.0, 1000.0), (1, 1, 1))}
 
 
 def test_bounds_that_change_their_spelling() -> None:
@@ -101,7 +101,7 @@ def test_bounds_that_change_their_spelling() -> None:
     rig.due(79.0)
     rig.feed(write(*fresh, at_ms=T0_MS + 3000), tick=80.0)
     rig.feed(write(*stale(*fresh), at_ms=T0_MS + 4000), tick=81.0)
-    *found, last = points(rig)
+    *found, last = points_of_rig(rig)
     assert {point.data for point in found} == {(3, bits(4.5), (0.5, 1.0), (1, 1, 1))}
     assert len(found) == 4
     assert last.data == (0, bits(0.0), (0.5, 1.0), (0, 0, 0)), "one bound, two spellings"
@@ -109,7 +109,7 @@ def test_bounds_that_change_their_spelling() -> None:
 
 
 def test_ranges_without_a_count() -> None:
-    found = run(*RANGES)
+    found = assemble(*RANGES)
     assert [point.data for point in found] == [RANGES_POINT] * 3
     assert {(point.name, point.identity.kind) for point in found} == {
         ("r:6s_histogram", "histogram")
@@ -127,13 +127,13 @@ def test_a_range_that_is_new_is_in_the_point_of_its_request() -> None:
         lines.insert(at, new)
         rig.feed(write(*lines, at_ms=T0_MS + 1000), tick=30.0)
         assert rig.sinks[0].held == 2
-        assert points(rig)[1].data[0] == 10
+        assert points_of_rig(rig)[1].data[0] == 10
         assert rig.engine.statistics().assembly.outcomes == {"assembled": 5}
 
 
 def test_the_ranges_of_older_senders() -> None:
     lines = ('h_bucket{vmrange="0...0"} 2', 'h_bucket{vmrange="0...1.000e-09"} 1', "h_sum 0")
-    (point, *_) = run(*lines)
+    (point, *_) = assemble(*lines)
     assert point.data == (3, bits(0.0), (0.0, 1e-09), (2, 1, 0))
 
 
@@ -147,17 +147,17 @@ def test_the_ranges_of_older_senders() -> None:
 def test_ranges_that_lie_across_each_other_are_refused(lines: tuple[str, ...]) -> None:
     rig = rig_of()
     rig.feed(write(*lines))
-    assert points(rig) == []
+    assert points_of_rig(rig) == []
     assert rig.engine.statistics().assembly.outcomes == {"duplicate_bound": 2}
     rig.feed(write(*stale(*lines), at_ms=T0_MS + 1000))
-    (point,) = points(rig)
+    (point,) = points_of_rig(rig)
     assert (point.flags, point.data) == (STALE_FLAG, (0, None, (), ()))
 
 
 def test_ranges_beside_a_count_that_ended_are_added_up() -> None:
     rig = rig_of()
     rig.feed(write(*RANGES, "r:6s_histogram_count StaleNaN"))
-    (point,) = points(rig)
+    (point,) = points_of_rig(rig)
     assert (point.flags, point.data) == (0, RANGES_POINT)
 
 
@@ -166,7 +166,7 @@ def test_a_count_that_alone_has_ended(count: str) -> None:
     lines = [line for line in LATENCY if "_count" not in line] + ([count] if count else [])
     rig = rig_of()
     rig.feed(write(*lines))
-    (point,) = points(rig)
+    (point,) = points_of_rig(rig)
     assert (point.flags, point.data) == (0, (3, bits(4.5), (0.5, 1.0), (1, 1, 1)))
 
 
@@ -187,13 +187,13 @@ def test_a_histogram_ends_with_all_that_it_had(lines: list[str], last: object) -
     rig.due(20.0)
     rig.feed(write(*stale(*lines), at_ms=T0_MS + 1000), tick=21.0)
     assert rig.sinks[0].held == 2, "nothing has to be waited for"
-    alive, ended = points(rig)
+    alive, ended = points_of_rig(rig)
     assert (alive.flags, ended.flags) == (0, STALE_FLAG)
     assert ended.data == last
     assert ended.identity == alive.identity
     fresh = rig_of()
     fresh.feed(write(*stale(*lines), types=types))
-    (first,) = points(fresh)
+    (first,) = points_of_rig(fresh)
     assert (first.flags, first.data) == (STALE_FLAG, last), "also after a restart"
 
 
@@ -202,7 +202,7 @@ def test_a_histogram_ends_with_the_buckets_that_it_had_even_where_some_markers_a
     rig.feed(write(*LATENCY))
     rig.due(20.0)
     rig.feed(write(*stale(LATENCY[0], LATENCY[4]), at_ms=T0_MS + 1000), tick=21.0)
-    _, ended = points(rig)
+    _, ended = points_of_rig(rig)
     assert ended.data == (0, bits(0.0), (0.5, 1.0), (0, 0, 0))
 
 
@@ -212,7 +212,7 @@ def test_a_summary_ends_with_its_quantiles() -> None:
     rig.feed(write(*SUMMARY, types=types))
     rig.due(20.0)
     rig.feed(write(*stale(*SUMMARY), at_ms=T0_MS + 1000), tick=21.0)
-    _, ended = points(rig)
+    _, ended = points_of_rig(rig)
     count, total, quantiles = ended.data
     assert (ended.flags, count, total) == (STALE_FLAG, 0, 0.0)
     assert [quantile for quantile, _ in quantiles] == [0.5, 0.9]
@@ -224,14 +224,14 @@ def test_delta_sinks_are_told_of_no_end() -> None:
     for second, lines in enumerate((LATENCY, stale(*LATENCY), LATENCY)):
         rig.feed(write(*lines, at_ms=T0_MS + 1000 * second))
         rig.due(20.0 * (second + 1))
-    assert [(point.flags, point.data[0]) for point in points(rig)] == [(0, 0)]
+    assert [(point.flags, point.data[0]) for point in points_of_rig(rig)] == [(0, 0)]
 
 
 def test_parts_of_a_gauge_histogram_have_no_otlp() -> None:
     rig = rig_of()
     lines = ('g_bucket{le="1"} 5', 'g_bucket{le="+Inf"} 5', "g_gcount 5", "g_gsum 2")
     rig.feed(write(*lines, types={"g": "gaugehistogram"}))
-    assert points(rig) == []
+    assert points_of_rig(rig) == []
     assert rig.engine.statistics().assembly.outcomes == {"gauge_histogram": 4}
 
 
@@ -258,7 +258,7 @@ def native_write(custom: tuple[float, ...] = (), *, seconds: int, ends: bool) ->
 def test_a_native_histogram_ends_with_the_buckets_that_it_had(custom: tuple[float, ...]) -> None:
     rig = rig_of()
     rig.feed(native_write(custom, seconds=2, ends=True))
-    _, last, ended = points(rig)
+    _, last, ended = points_of_rig(rig)
     assert ended.flags == STALE_FLAG
     assert ended.identity == last.identity
     if custom:
@@ -271,7 +271,7 @@ def test_a_native_histogram_ends_with_the_buckets_that_it_had(custom: tuple[floa
 def test_a_native_histogram_that_is_not_known_ends_all_the_same() -> None:
     rig = rig_of()
     rig.feed(native_write(seconds=0, ends=True))
-    (ended,) = points(rig)
+    (ended,) = points_of_rig(rig)
     assert (ended.flags, ended.identity.kind) == (STALE_FLAG, "exponential_histogram")
 
 
@@ -299,7 +299,7 @@ def test_one_histogram_in_two_forms_is_one_point(kinds: str, in_one_request: boo
     for second in range(2, 6):
         for request in [kinds] if in_one_request else kinds:
             rig.feed(both_kinds(second, request), tick=20.0 + second)
-    found = points(rig)
+    found = points_of_rig(rig)
     assert [(point.time_ns // 10**9) % 10 for point in found] == list(range(6))
     assert {point.data for point in found} == {(4, bits(2.5), (1.0, 2.0), (3, 1, 0))}
     (row,) = rig.engine.drops.rows()
@@ -313,7 +313,7 @@ def test_the_form_that_goes_on_is_exported() -> None:
         rig.due(20.0 * second + 19.0)
     for second in range(3, 6):
         rig.feed(both_kinds(second, "n"), tick=20.0 * second)
-    times = [(point.time_ns // 10**9) % 10 for point in points(rig)]
+    times = [(point.time_ns // 10**9) % 10 for point in points_of_rig(rig)]
     assert times == [0, 1, 2, 4, 5], "that the classic one does not come is known a scrape later"
 
 

@@ -22,7 +22,7 @@ BITS = raw.bits_of(4.5)
 VALUE = b"\x09" + BITS.to_bytes(8, "little")
 
 
-def run(*bodies: bytes, limits: Limits | None = None) -> Rig:
+def feed_bodies(*bodies: bytes, limits: Limits | None = None) -> Rig:
     """Feed the bodies to a fresh engine and assert that they come out as derived slowly."""
     rig, oracle = Rig(limits), SlowRelay()
     sink = rig.export(RigSink("s", limit=1000, options=NUMBERS))
@@ -45,8 +45,10 @@ def one(pairs: raw.Labels, at: int = 0, value: float = 4.5) -> bytes:
 
 def test_a_key_that_begins_another() -> None:
     """Whichever was learned first, and whichever the link guesses."""
-    run(one(SHORT), one(LONG, 1), one(SHORT, 2), one(LONG, 3))
-    run(one(LONG) + one(SHORT), one(SHORT, 1) + one(LONG, 1), one(LONG, 2) + one(LONG, 2, 1.5))
+    feed_bodies(one(SHORT), one(LONG, 1), one(SHORT, 2), one(LONG, 3))
+    feed_bodies(
+        one(LONG) + one(SHORT), one(SHORT, 1) + one(LONG, 1), one(LONG, 2) + one(LONG, 2, 1.5)
+    )
 
 
 def test_a_message_shorter_than_the_guessed_key() -> None:
@@ -55,18 +57,18 @@ def test_a_message_shorter_than_the_guessed_key() -> None:
     pairs = [*SHORT, twofold]
     split = raw.message(1, raw.labels(SHORT)) + raw.label(*twofold)
     assert split.endswith(raw.labels(pairs))
-    rig = run(one(pairs), split, one(pairs, 1), split + one(pairs, 2))
+    rig = feed_bodies(one(pairs), split, one(pairs, 1), split + one(pairs, 2))
     assert rig.engine.statistics().dropped_samples == {"missing_name": 2}
 
 
 def test_a_series_without_samples_that_is_known() -> None:
-    run(one(SHORT), raw.message(1, raw.labels(SHORT)), one(SHORT, 1))
+    feed_bodies(one(SHORT), raw.message(1, raw.labels(SHORT)), one(SHORT, 1))
 
 
 def test_a_label_value_that_holds_a_sample() -> None:
     """The bytes behind the known key look like a sample but stand in a label."""
     spoof = raw.sample(BITS, T)
-    run(
+    feed_bodies(
         one([NAME]),
         one([NAME, (b"x", spoof)], 1),
         one([NAME, (spoof, b"x")], 2),
@@ -78,7 +80,7 @@ def test_a_key_equal_to_another_key_and_its_sample() -> None:
     """As a field of the series' own the sample is a sample, twice of it two."""
     key = raw.labels(SHORT)
     both = key + raw.sample(BITS, T)
-    run(
+    feed_bodies(
         one(SHORT),
         raw.message(1, both + raw.sample(BITS, T + 1)),
         raw.message(1, both + raw.label(b"b", b"2")),
@@ -88,8 +90,8 @@ def test_a_key_equal_to_another_key_and_its_sample() -> None:
 
 @pytest.mark.parametrize("name", [b"\xff", b"\xff\xfe", b"\x00", b"\x0a", b"\x12\x10\x09"])
 def test_first_labels_of_odd_bytes(name: bytes) -> None:
-    run(*[one([(name, b"v"), NAME], at) for at in range(3)])
-    run(*[one([(b"v", name), NAME], at) for at in range(3)])
+    feed_bodies(*[one([(name, b"v"), NAME], at) for at in range(3)])
+    feed_bodies(*[one([(b"v", name), NAME], at) for at in range(3)])
 
 
 @pytest.mark.parametrize("time_size", range(6, 11))
@@ -98,23 +100,23 @@ def test_padded_times(at: int, time_size: int) -> None:
     """Over-long varints mean what they mean, known time or not."""
     odd = raw.message(1, raw.labels(SHORT) + raw.sample(BITS, at, time_size=time_size))
     common = raw.message(1, raw.labels(SHORT) + raw.sample(BITS, at))
-    run(common, odd, common, odd + odd)
+    feed_bodies(common, odd, common, odd + odd)
 
 
 @pytest.mark.parametrize("at", [2**28, 2**34, 2**35 - 1, 2**42, 2**43 - 1])
 def test_times_of_five_and_seven_bytes(at: int) -> None:
-    run(*[raw.message(1, raw.labels(SHORT) + raw.sample(BITS, at)) for _ in range(3)])
+    feed_bodies(*[raw.message(1, raw.labels(SHORT) + raw.sample(BITS, at)) for _ in range(3)])
 
 
 def test_every_bit_of_a_time_counts() -> None:
     """A time in a narrow integer would come out wrapped."""
-    run(*[one(SHORT, at=(1 << bit) - T) for bit in range(43)] * 2)
+    feed_bodies(*[one(SHORT, at=(1 << bit) - T) for bit in range(43)] * 2)
 
 
 def test_labels_behind_samples() -> None:
     label, sample = raw.labels(SHORT), raw.sample(BITS, T)
     first, second = raw.label(*NAME), raw.label(b"a", b"1")
-    run(
+    feed_bodies(
         raw.message(1, sample + label),
         one(SHORT, 1),
         raw.message(1, first + sample + second),
@@ -136,7 +138,7 @@ LIES = {
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
 def test_sample_lengths_that_lie(lie: bytes) -> None:
-    rig = run(one(SHORT))
+    rig = feed_bodies(one(SHORT))
     before = rig.snapshot()
     for pairs in (SHORT, LONG):
         with pytest.raises(DecodeError):
@@ -164,7 +166,7 @@ def test_sample_lengths_that_lie(lie: bytes) -> None:
 )
 def test_other_fields_of_a_samples_size(odd: bytes) -> None:
     """They fill the message exactly as a common sample would."""
-    run(one(SHORT), raw.message(1, raw.labels(SHORT) + odd), one(SHORT, 1))
+    feed_bodies(one(SHORT), raw.message(1, raw.labels(SHORT) + odd), one(SHORT, 1))
 
 
 def test_series_tags_and_lengths_longer_than_needed() -> None:
@@ -172,7 +174,7 @@ def test_series_tags_and_lengths_longer_than_needed() -> None:
     for tag_size in range(1, 6):
         for length_size in range(1, 6):
             odd = raw.message(1, inner, tag_size=tag_size, length_size=length_size)
-            run(one(SHORT), odd, odd + odd, one(SHORT, 1))
+            feed_bodies(one(SHORT), odd, odd + odd, one(SHORT, 1))
 
 
 @pytest.mark.parametrize("size", [126, 127, 128, 129, 16382, 16383, 16384, 16385])
@@ -181,7 +183,7 @@ def test_messages_around_a_lengths_size(size: int) -> None:
     bare = len(raw.message(1, raw.labels([NAME, (b"x", b"v" * 200)]) + raw.sample(BITS, T)))
     for width in range(size - bare + 200 - 8, size - bare + 200 + 8):
         pairs = [NAME, (b"x", b"v" * max(width, 1))]
-        run(one(pairs), one(pairs, 1), limits=Limits(series_bytes_max=1 << 20))
+        feed_bodies(one(pairs), one(pairs, 1), limits=Limits(series_bytes_max=1 << 20))
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["unknown", "known"])
@@ -189,7 +191,7 @@ def test_a_body_that_ends_within_any_header(known: bool) -> None:
     padded = raw.message(1, raw.labels(LONG) + raw.sample(BITS, T), tag_size=2, length_size=3)
     body = one(LONG) + padded + raw.metadata("up", 2, "h" * 130)
     ends = {len(one(LONG)), len(one(LONG) + padded), len(body)}
-    rig = run(one(LONG)) if known else run()
+    rig = feed_bodies(one(LONG)) if known else feed_bodies()
     before = rig.snapshot()
     for cut in set(range(1, len(body))) - ends:
         with pytest.raises(DecodeError):
@@ -216,7 +218,7 @@ def test_a_body_that_ends_within_any_header(known: bool) -> None:
     ids=lambda body: body[:4].hex(),
 )
 def test_what_is_no_protobuf(body: bytes) -> None:
-    rig = run(one(SHORT))
+    rig = feed_bodies(one(SHORT))
     before = rig.snapshot()
     for whole in (body, one(SHORT) + body):
         with pytest.raises(DecodeError):
@@ -243,7 +245,7 @@ def test_a_series_over_a_limit_is_not_kept() -> None:
 def test_a_faulty_series_between_good_ones_breaks_no_link() -> None:
     bad = one([NAME, (b"a", b"1"), (b"a", b"2")])
     bodies = [one(SHORT, at) + bad + one(LONG, at) + bad for at in range(3)]
-    rig = run(*bodies)
+    rig = feed_bodies(*bodies)
     assert rig.engine.statistics().dropped_samples == {"duplicate_label": 6}
 
 
@@ -251,7 +253,7 @@ def test_stale_markers_and_their_neighbours() -> None:
     """Exactly one NaN means stale; its neighbours are values."""
     for bits in (raw.STALE, raw.STALE + 1, raw.STALE - 1, raw.STALE | 1 << 63, raw.NAN):
         body = raw.message(1, raw.labels(SHORT) + raw.sample(bits, T))
-        rig = run(body, body)
+        rig = feed_bodies(body, body)
         flags = {point.flags for point in rig.sinks[0].points()}
         assert flags == {1 if bits == raw.STALE else 0}
 

@@ -28,7 +28,7 @@ ORDERS = [(b"__name__", b"acme_orders_total"), (b"job", b"shop"), (b"instance", 
 STRANGERS = (GAUGE, "words of another customer", "secrets")
 
 
-def rig(tenancy: Tenancy = TENANCY, options: OutputOptions = PLAIN) -> Rig:
+def owners_rig(tenancy: Tenancy = TENANCY, options: OutputOptions = PLAIN) -> Rig:
     made = Rig(tenancy=tenancy)
     for project in ("acme", "zeta"):
         made.export(
@@ -77,12 +77,12 @@ def test_metadata_of_a_stranger(
     *,
     restarts: bool,
 ) -> None:
-    made = rig(tenancy)
+    made = owners_rig(tenancy)
     made.feed(raw.metadata("acme_orders_total", *STRANGERS, account=account), origin=origin)
     if restarts:
         knowledge = decode_knowledge(encode_knowledge(made.engine.export_metadata()))
         assert knowledge is not None
-        made = rig(tenancy)
+        made = owners_rig(tenancy)
         made.engine.import_metadata(knowledge)
     made.feed(raw.series(ORDERS, (5.0, T)), origin=IngestPath("acme"))
     assert [told(point) for point in acme_got(made)] == [expected]
@@ -97,14 +97,14 @@ def write2(tenant: str, value: float, at: int, metadata: tuple[int, str, str] | 
 
 
 def test_2_0_metadata_of_another_label_is_the_others() -> None:
-    made = rig()
+    made = owners_rig()
     made.feed(write2("zeta", 1.0, 0, STRANGERS), protocol="remote_write_v2")
     made.feed(write2("acme", 1.0, 0, None), protocol="remote_write_v2")
     assert [told(point) for point in acme_got(made)] == [("sum", "", "")]
 
 
 def test_a_declared_gauge_stays_one_beside_a_declared_counter() -> None:
-    made = rig(options=DELTA)
+    made = owners_rig(options=DELTA)
     for at, value in enumerate((10.0, 100.0, 4.0, 101.0, 7.0, 102.0)):
         kind = COUNTER if at % 2 else GAUGE
         made.feed(write2("acme", value, at, (kind, "", "")), protocol="remote_write_v2")
@@ -123,7 +123,7 @@ def test_a_declared_gauge_stays_one_beside_a_declared_counter() -> None:
 
 
 def test_a_series_that_says_something_else_is_that_from_then_on() -> None:
-    made = rig()
+    made = owners_rig()
     for at, kind in enumerate((GAUGE, GAUGE, COUNTER, COUNTER, COUNTER)):
         made.feed(write2("acme", 1.0, 2 * at, (kind, "", "")), protocol="remote_write_v2")
     kinds = [point.identity.kind for point in acme_got(made)]
@@ -159,12 +159,12 @@ def test_the_same_of_2_0() -> None:
 
 
 def test_what_a_target_said_is_known_after_a_restart_and_to_its_project_alone() -> None:
-    before = rig()
+    before = owners_rig()
     before.feed(target_info(b"prod"), origin=IngestPath("acme"))
     before.feed(raw.series(ORDERS, (5.0, T)), origin=IngestPath("acme"))
     knowledge = decode_knowledge(encode_knowledge(before.engine.export_metadata()))
     assert knowledge is not None
-    made = rig()
+    made = owners_rig()
     made.engine.import_metadata(knowledge)
     for origin in (IngestPath("acme"), IngestPath("zeta")):
         made.feed(raw.series(ORDERS, (5.0, T)), origin=origin)
@@ -174,9 +174,9 @@ def test_what_a_target_said_is_known_after_a_restart_and_to_its_project_alone() 
 
 
 def test_what_was_known_of_targets_that_stay_away_is_forgotten() -> None:
-    before = rig()
+    before = owners_rig()
     before.feed(target_info(b"prod") + raw.series(ORDERS, (5.0, T)), origin=IngestPath("acme"))
-    made = rig()
+    made = owners_rig()
     made.engine.import_metadata(before.engine.export_metadata())
     assert len(made.engine.resources) == 1
     for tick in (1e6, 1e6 + 3599.0, 1e6 + 3600.0):
@@ -187,7 +187,7 @@ def test_what_was_known_of_targets_that_stay_away_is_forgotten() -> None:
 
 
 def test_explain_says_what_the_running_relay_exports() -> None:
-    made = rig()
+    made = owners_rig()
     made.feed(target_info(b"prod"), origin=IngestPath("acme"))
     made.feed(raw.metadata("acme_orders", COUNTER, "Orders.", "bytes"), origin=IngestPath("acme"))
     made.feed(raw.metadata("acme_orders", *STRANGERS), origin=IngestPath("zeta"))

@@ -18,7 +18,7 @@ COUNTER, GAUGE, UNKNOWN = 1, 2, 0
 Metadata = tuple[int, str, str]
 
 
-def rig(limits: Limits | None = None) -> Rig:
+def waiting_tenants_rig(limits: Limits | None = None) -> Rig:
     """A rig with a sink for each of two projects, in which families wait for 1.5 s."""
     made = Rig(limits, tenancy=TENANCY, first_sight_s=1.5)
     for project in ("acme", "zeta"):
@@ -50,7 +50,7 @@ def declared(value: float, metadata: Metadata | None, at_ms: int = T0_MS) -> byt
 
 
 def test_metadata_of_one_project_releases_its_own_families_only() -> None:
-    made = rig()
+    made = waiting_tenants_rig()
     for origin in (ACME, ZETA):
         made.feed(write("c 1"), origin=origin)
     made.feed(write(types={"c": "counter"}), tick=0.5, origin=ACME)
@@ -61,7 +61,7 @@ def test_metadata_of_one_project_releases_its_own_families_only() -> None:
 
 
 def test_metadata_of_the_platform_releases_those_of_all() -> None:
-    made = rig()
+    made = waiting_tenants_rig()
     for origin in (ACME, ZETA):
         made.feed(write("c 1"), origin=origin)
     made.feed(write(types={"c": "counter"}), tick=0.5, origin=ANYWHERE)
@@ -70,13 +70,13 @@ def test_metadata_of_the_platform_releases_those_of_all() -> None:
 
 
 def test_a_family_that_one_project_settled_still_waits_in_another() -> None:
-    made = rig()
+    made = waiting_tenants_rig()
     made.feed(write("c 1"), origin=ACME)
     made.due(1.5)
     knowledge = decode_knowledge(encode_knowledge(made.engine.export_metadata()))
     assert knowledge is not None
     assert knowledge.settled == [("acme", "c")]
-    again = rig()
+    again = waiting_tenants_rig()
     again.engine.import_metadata(knowledge)
     for each in (made, again):
         before = counts(each)
@@ -86,7 +86,7 @@ def test_a_family_that_one_project_settled_still_waits_in_another() -> None:
 
 
 def test_a_series_that_declares_its_type_never_waits() -> None:
-    made = rig()
+    made = waiting_tenants_rig()
     made.feed(declared(1, (COUNTER, "", "")), origin=ACME, protocol="remote_write_v2")
     assert counts(made) == (1, 0)
     made.feed(declared(1, (UNKNOWN, "words", "")), origin=ZETA, protocol="remote_write_v2")
@@ -95,7 +95,7 @@ def test_a_series_that_declares_its_type_never_waits() -> None:
 
 @pytest.mark.parametrize("has_sibling", [False, True])
 def test_what_a_series_declares_while_it_waits_holds_for_all_its_samples(has_sibling: bool) -> None:
-    made = rig()
+    made = waiting_tenants_rig()
     made.feed(declared(1, None), origin=ACME, protocol="remote_write_v2")
     if has_sibling:
         made.feed(write('c{x="y"} 7'), tick=0.1, origin=ACME)
@@ -110,7 +110,7 @@ def test_what_a_series_declares_while_it_waits_holds_for_all_its_samples(has_sib
 
 
 def test_a_flood_of_one_project_takes_nobodys_wait_nor_what_is_settled() -> None:
-    made = rig(Limits(histograms_max=20))
+    made = waiting_tenants_rig(Limits(histograms_max=20))
     made.feed(write("mine 1"), origin=ZETA)
     made.due(1.5)
     assert counts(made) == (0, 1)
@@ -130,7 +130,7 @@ def test_a_flood_of_one_project_takes_nobodys_wait_nor_what_is_settled() -> None
 
 
 def test_whose_family_gives_way_leaves_early_and_whole() -> None:
-    made = rig(Limits(histograms_max=4))
+    made = waiting_tenants_rig(Limits(histograms_max=4))
     made.feed(write("a 1", "b 1", "c 1", "d 1"), origin=ACME)
     made.feed(write("e 1"), tick=0.1, origin=ZETA)
     made.due(0.2)

@@ -40,7 +40,7 @@ def stream(store: DeltaStore | None = None, name: str = "x", kind: str = "sum") 
     return state
 
 
-def outcomes(state: State) -> dict[str, int]:
+def delta_outcomes(state: State) -> dict[str, int]:
     """What became of the points, without zeros."""
     return {name: count for name, count in state.store.outcomes.items() if count}
 
@@ -60,7 +60,7 @@ def test_what_was_exported_before_is_not_exported_again() -> None:
     """A start before we began to watch: a relay before us may have sent all of it."""
     state = stream(DeltaStore(since_ns=T0))
     assert state.step(number(10, 7.0, -5)) is None
-    assert outcomes(state) == {"first": 1}
+    assert delta_outcomes(state) == {"first": 1}
 
 
 def test_a_stream_that_began_under_our_eyes_is_exported_whole() -> None:
@@ -74,7 +74,7 @@ def test_a_new_start_is_a_reset_though_the_value_is_higher() -> None:
     state.step(number(10, 7.0))
     assert state.step(number(30, 9.0, 20)) == number(30, 9.0, 20)
     assert state.step(number(40, 10.0, 20)) == number(40, 1.0, 30)
-    assert outcomes(state) == {"first": 1, "reset": 1, "made": 1}
+    assert delta_outcomes(state) == {"first": 1, "reset": 1, "made": 1}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -93,7 +93,7 @@ def test_a_stale_marker_ends_nothing() -> None:
     state = stream(kind="histogram")
     state.step(histogram(10, 1, 1))
     assert state.step(HistogramPoint(T0 + 20, 0, None, (), (), stale=True)) is None
-    assert outcomes(state) == {"first": 1, "stale": 1}
+    assert delta_outcomes(state) == {"first": 1, "stale": 1}
 
 
 def test_a_histogram_that_lost_observations_began_anew() -> None:
@@ -102,7 +102,7 @@ def test_a_histogram_that_lost_observations_began_anew() -> None:
     made = state.step(histogram(20, 4, 9))
     assert isinstance(made, HistogramPoint)
     assert (made.counts, made.count, made.start_ns) == ((4, 9), 13, T0 + 10)
-    assert outcomes(state) == {"first": 1, "reset": 1}
+    assert delta_outcomes(state) == {"first": 1, "reset": 1}
 
 
 def test_a_histogram_without_buckets_or_sum_has_its_count() -> None:
@@ -136,7 +136,7 @@ def test_another_zero_threshold_begins_anew() -> None:
     assert state.step(ExponentialPoint(T0 + 1, 4, None, 0, 2, 0.5, Buckets(0, (2,)))) is None
     made = state.step(ExponentialPoint(T0 + 2, 6, None, 0, 3, 0.5, Buckets(0, (3,))))
     assert made == ExponentialPoint(T0 + 2, 2, None, 0, 1, 0.5, Buckets(0, (1,)), start_ns=T0 + 1)
-    assert outcomes(state) == {"first": 1, "layout": 1, "made": 1}
+    assert delta_outcomes(state) == {"first": 1, "layout": 1, "made": 1}
 
 
 def test_an_exponential_histogram_that_lost_a_bucket_began_anew() -> None:

@@ -19,7 +19,7 @@ GROWN = ["c_total 7", *histogram("h", 'a="b"', (("1", 3), ("+Inf", 5)), 6.5, 5)]
 TYPES = {"c": "counter", "h": "histogram seconds"}
 
 
-def rig() -> Rig:
+def delta_rig() -> Rig:
     """An engine with one sink that wants deltas."""
     made = Rig()
     made.export(RigSink("s", limit=1000, options=OutputOptions("delta")))
@@ -27,10 +27,10 @@ def rig() -> Rig:
 
 
 def test_a_restart_loses_no_increment() -> None:
-    before = rig()
+    before = delta_rig()
     before.feed(write(*LINES, types=TYPES))
     before.hand_over(before.engine.finish(10.0))
-    after = rig()
+    after = delta_rig()
     recall(remember(before.engine.deltas), after.engine.deltas)
     after.feed(write(*GROWN, at_ms=T0_MS + 1000, types=TYPES))
     after.hand_over(after.engine.finish(10.0))
@@ -42,7 +42,7 @@ def test_a_restart_loses_no_increment() -> None:
 
 
 def test_what_was_learned_meanwhile_wins() -> None:
-    before, after = rig(), rig()
+    before, after = delta_rig(), delta_rig()
     before.feed(write(*LINES, types=TYPES))
     after.feed(write("c_total 9", at_ms=T0_MS + 1000, types=TYPES))
     recall(remember(before.engine.deltas), after.engine.deltas)
@@ -52,7 +52,7 @@ def test_what_was_learned_meanwhile_wins() -> None:
 
 
 def test_a_second_recollection_is_the_same() -> None:
-    before, after = rig(), rig()
+    before, after = delta_rig(), delta_rig()
     before.feed(write(*LINES, types=TYPES))
     before.hand_over(before.engine.finish(10.0))
     recall(remember(before.engine.deltas), after.engine.deltas)
@@ -66,7 +66,7 @@ def test_a_second_recollection_is_the_same() -> None:
     "data", [b"", b"\xff", b"{}", msgspec.msgpack.encode({"version": 1, "streams": [[b"", 0.0]]})]
 )
 def test_other_bytes_are_refused(data: bytes) -> None:
-    deltas = rig().engine.deltas
+    deltas = delta_rig().engine.deltas
     with pytest.raises(DecodeError):
         recall(data, deltas)
     with pytest.raises(DecodeError, match="version 2"):
@@ -75,7 +75,7 @@ def test_other_bytes_are_refused(data: bytes) -> None:
 
 def test_the_file_is_of_one_use(tmp_path: Path) -> None:
     """After a crash there is none, and nothing is counted a second time."""
-    before, after, later = rig(), rig(), rig()
+    before, after, later = delta_rig(), delta_rig(), delta_rig()
     before.feed(write(*LINES, types=TYPES))
     delta_state_file.save(tmp_path, before.engine.deltas)
     delta_state_file.load_and_delete(tmp_path, after.engine.deltas)
@@ -91,6 +91,6 @@ def test_a_file_that_cannot_be_used_costs_its_deltas_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / delta_state_file.NAME).write_bytes(b"damaged")
-    delta_state_file.load_and_delete(tmp_path, rig().engine.deltas)
-    delta_state_file.save(tmp_path / "missing", rig().engine.deltas)
+    delta_state_file.load_and_delete(tmp_path, delta_rig().engine.deltas)
+    delta_state_file.save(tmp_path / "missing", delta_rig().engine.deltas)
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
