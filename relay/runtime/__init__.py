@@ -1,1 +1,1 @@
-"""What the process needs before anything else runs."""
+"""Process-wide basics that every other package may import: errors, logging, event loop, tuning."""

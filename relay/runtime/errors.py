@@ -1,10 +1,8 @@
-"""The whole exception hierarchy.
+"""Define every exception that the relay raises on purpose.
 
-Rules:
-
-* The *type* says who is at fault and whether trying again can help; messages are for people only.
+* The type says which side is at fault and whether a retry can help; messages are for people only.
 * A bug is an ``AssertionError``, never one of these.
-* Foreign exceptions (aiohttp, OSError, codec libraries) are translated once, where they enter.
+* Exceptions of libraries (aiohttp, OSError, codecs) are translated once, where they enter.
 """
 
 from __future__ import annotations
@@ -16,18 +14,18 @@ from relay.runtime.excerpt import excerpt, indented, line_at
 
 
 class RelayError(Exception):
-    """Base of every error that this project raises on purpose."""
+    """Base class of every error that the relay raises on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong in a configuration file.
+    """Describe one fault in a configuration file.
 
-    ``path`` is where, as the author would say it (``spec.sinks[0].retry.backoff``); ``message``
-    says what is wrong and what is allowed; ``origin`` names the file, line, column and document.
-    ``project`` is whose file it is, "" without tenancy and for the operator's own: nobody else may
-    be told. ``excerpt`` is the line with a caret below the place, "" where there is none; ``file``
-    and ``place``, line and column, are for the order of faults.
+    ``path`` is the field in the author's notation (``spec.sinks[0].retry.backoff``); ``message``
+    says what is wrong and what is allowed; ``origin`` names file, line, column and document.
+    ``project`` is the tenant that owns the file ("" without tenancy and for the operator's files);
+    only that tenant may see the fault. ``excerpt`` is the source line with a caret below the fault,
+    or "". ``file`` and ``place`` (line, column) are for sorting.
     """
 
     path: str
@@ -43,17 +41,17 @@ class Fault:
 
     @property
     def summary(self) -> str:
-        """The fault on one line: ``origin: path: message``."""
+        """Return the fault on one line: ``origin: path: message``."""
         return (f"{self.origin}: " if self.origin else "") + self.text
 
     @property
     def text(self) -> str:
-        """What is wrong, without the file: ``path: message``."""
+        """Return the fault without its file: ``path: message``."""
         return f"{self.path}: {self.message}" if self.path else self.message
 
 
 class ConfigError(RelayError):
-    """The operator's settings or a customer's resource are wrong; carries every fault at once."""
+    """Report every fault at once in the operator's settings or in customers' resources."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         assert faults, "a ConfigError needs at least one fault"
@@ -62,18 +60,20 @@ class ConfigError(RelayError):
 
 
 class QuantityError(RelayError):
-    """A text that is no duration or size. Says what is accepted; the caller adds where it stood."""
+    """Report a text that is no duration or size. The message says what is accepted; the caller adds
+    the field."""
 
 
 class SecretError(RelayError):
-    """A referenced secret or key does not exist or cannot be read. Never holds a secret's value."""
+    """Report a referenced secret or key that is missing or unreadable. Never contains a secret's
+    value."""
 
 
 class SelectorError(RelayError):
-    """A selector that we do not accept.
+    """Report a selector that the relay does not accept.
 
-    ``offset`` counts characters from the start of ``text``; ``hint`` is the suggested mend or "".
-    ``str()`` is one line; :meth:`caret` points at the place.
+    ``offset`` counts characters from the start of ``text``; ``hint`` is a suggested correction or
+    "". ``str()`` is one line; :meth:`caret` shows the place.
     """
 
     def __init__(self, message: str, *, text: str, offset: int, hint: str = "") -> None:
@@ -84,17 +84,17 @@ class SelectorError(RelayError):
         super().__init__(f"{message} at offset {offset}" + (f"; {hint}" if hint else ""))
 
     def caret(self) -> str:
-        """The line of the selector that holds the offset, and a caret below the place."""
+        """Return the line of the selector at ``offset``, with a caret below the character."""
         return excerpt(*line_at(self.text, self.offset))
 
 
 class WireError(RelayError):
-    """A sender's request cannot be accepted as it stands; the sender is at fault."""
+    """Report a request that cannot be accepted as it stands; the sender is at fault."""
 
 
 class DecodeError(WireError):
-    """Bytes that are not what their label says. ``offset`` counts decompressed bytes, -1
-    unknown."""
+    """Report bytes that do not follow their declared format. ``offset`` is in decompressed bytes;
+    -1 means unknown."""
 
     def __init__(self, message: str, *, offset: int = -1) -> None:
         self.offset = offset
@@ -102,15 +102,15 @@ class DecodeError(WireError):
 
 
 class TooLargeError(WireError):
-    """A body over a configured limit, found before that much memory was spent."""
+    """Report a body over a configured limit, detected before the memory is allocated."""
 
 
 class UnsupportedMediaError(WireError):
-    """A content type or encoding that we do not speak, told from the headers alone."""
+    """Report an unsupported content type or encoding, known from the headers alone."""
 
 
 class OverloadedError(RelayError):
-    """We, not the sender, are the reason: try the same request again after ``retry_after_s``."""
+    """Report that the relay itself is the cause: retry after ``retry_after_s`` seconds."""
 
     def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
         self.retry_after_s = retry_after_s
@@ -118,8 +118,8 @@ class OverloadedError(RelayError):
 
 
 class ForbiddenAddressError(RelayError):
-    """An endpoint resolved to an address that customers may not reach from here."""
+    """Report that an endpoint resolved to an address that customers must not reach."""
 
 
 class StorageError(RelayError):
-    """The disk did not do what was asked; what it was asked for has not happened."""
+    """Report a disk operation that failed and had no effect."""

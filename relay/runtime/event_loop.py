@@ -1,4 +1,4 @@
-"""The event loop that every command runs on."""
+"""Run the event loop, and long work in threads beside it."""
 
 from __future__ import annotations
 
@@ -16,36 +16,35 @@ _Result = TypeVar("_Result")
 
 
 def run_on_uvloop(main_coroutine: Coroutine[Any, Any, _Result]) -> _Result:
-    """Run a coroutine on a fresh uvloop event loop."""
+    """Run a coroutine on a fresh uvloop event loop and return its result."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main_coroutine)
 
 
 SWITCH_INTERVAL_S = 0.0005
-"""How long a thread with much to do may keep the loop waiting each time that the loop comes back
-from a system call; Python's 5 ms add up to a tenth of a second for one request."""
+"""Interpreter switch interval while :func:`run_in_thread` is active; s. It bounds how long a busy
+thread keeps the event loop waiting for the GIL each time the loop returns from a system call."""
 
 _USUAL_S = sys.getswitchinterval()
 _busy = 0
-"""How many :func:`run_in_thread` are under way."""
+"""Number of active :func:`run_in_thread` calls."""
 
 
 async def run_in_thread(work: Callable[[], _Result]) -> _Result:
-    """Do long work of Python's own in a thread that gives way to the event loop soon; more so
-    where the work says when it may (:func:`yield_to_loop`).
+    """Run CPU-bound Python work in a thread that yields the GIL to the event loop often.
 
-    Only while there is such work: threads that do next to nothing but wait for a disk would make
-    the loop give way to *them* as often, which cost the journal 0.03 µs a sample (``python -m bench
-    --workload durable``).
+    The switch interval is shortened only while such work is active, because a short interval also
+    makes the loop yield to threads that merely wait for a disk. Long work should call
+    :func:`yield_to_loop` from time to time.
     """
-    global _busy  # noqa: PLW0603 - the interpreter has one interval, and this is who asked for it
+    global _busy  # noqa: PLW0603 - the switch interval is global to the interpreter
     if not _busy:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
     _busy += 1
     guest = _ThreadJob(asyncio.get_running_loop())
 
     def begin() -> _Result:
-        _guest.set(guest)  # for this work alone: the loop must never wait for itself
+        _guest.set(guest)  # context-local: on the loop's own thread yield_to_loop() must do nothing
         return work()
 
     try:
@@ -57,13 +56,13 @@ async def run_in_thread(work: Callable[[], _Result]) -> _Result:
 
 
 WORK_S = 0.002
-"""How long work aside goes on before the loop has a turn."""
+"""Time that threaded work runs between two turns of the event loop; s."""
 _TURN_MAX_S = 1.0
-"""A loop that is stopped has none."""
+"""Longest wait for the event loop's turn, in case the loop has stopped; s."""
 
 
 class _ThreadJob:
-    """Work that goes on beside a loop."""
+    """State of one :func:`run_in_thread` call: its loop and the time of the last turn."""
 
     __slots__ = ("loop", "since_s")
 
@@ -76,13 +75,12 @@ _guest: ContextVar[_ThreadJob | None] = ContextVar("_guest", default=None)
 
 
 def yield_to_loop() -> None:
-    """Where work aside may pause: let the event loop have a turn, if it is time.
+    """Let the event loop run once if this thread has worked for :data:`WORK_S`; otherwise do
+    nothing.
 
-    Without it the thread takes half of what a busy loop needs, because the loop has to ask for its
-    place each time that it comes back from a system call. And where the thread makes one system
-    call after the other, the loop asks in vain: Python gives a waiting thread its place when it has
-    waited for the interval, and each call of the other begins that anew. Looking at ten thousand
-    files held the loop up for 70 ms (``python -m bench.micro.live_change``).
+    The switch interval alone is not enough: a thread that makes many short system calls restarts
+    the interval with each of them, and the loop never gets its turn. Outside :func:`run_in_thread`
+    it does nothing.
     """
     guest = _guest.get()
     if guest is None or time.perf_counter() - guest.since_s < WORK_S:
@@ -91,6 +89,6 @@ def yield_to_loop() -> None:
     try:
         guest.loop.call_soon_threadsafe(turn.set)
     except RuntimeError:
-        return  # it is closed
+        return  # the loop is closed
     turn.wait(_TURN_MAX_S)
     guest.since_s = time.perf_counter()

@@ -1,9 +1,7 @@
-"""One line of a text with a caret below a place in it, for messages.
+"""Format one line of a text with a caret below a place in it, for messages.
 
-Rules:
-
-* What cannot be seen is written as an escape, so that no text can move a terminal's cursor.
-* The caret is placed by columns of a terminal: a wide character takes two, a combining one none.
+* Invisible characters are written as escapes, so that no text can control the terminal.
+* The caret is placed by terminal columns: a wide character takes two, a combining one none.
 * A long line is cut around the place.
 """
 
@@ -20,22 +18,22 @@ _COMBINING: Final = frozenset(("Mn", "Me"))
 
 
 def escaped(text: str) -> str:
-    """Write control characters, line separators and other invisible ones as escapes."""
+    """Replace control characters, line separators and other invisible characters by escapes."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def printable(text: str) -> str:
-    """Write a text of several lines so that it cannot move a terminal's cursor."""
+    """Escape each line of a text so that it cannot control the terminal."""
     return "\n".join(map(escaped, text.split("\n")))
 
 
 def excerpt(line: str, offset: int) -> str:
-    """Return the line, escaped and cut, and a caret below the character at ``offset``."""
+    """Return the line, escaped and cut, with a caret below the character at ``offset``."""
     offset = min(offset, len(line))
     begin = max(0, offset - COLUMNS_MAX)
-    near = line[begin : offset + COLUMNS_MAX + 1]  # more can hardly be shown
+    near = line[begin : offset + COLUMNS_MAX + 1]  # longer excerpts are cut anyway
     is_plain = near.isascii() and near.isprintable()
     cells = near if is_plain else [escaped(char) for char in near]
     widths = [1] * len(near) if is_plain else list(map(_columns, cells))
@@ -59,14 +57,14 @@ def excerpt(line: str, offset: int) -> str:
 
 
 def line_at(text: str, offset: int) -> tuple[str, int]:
-    """Return the line of ``text`` that holds the offset, and the offset within it."""
+    """Return the line of ``text`` that holds the offset, and the offset within that line."""
     start = text.rfind("\n", 0, offset) + 1
     end = text.find("\n", offset)
     return text[start : end if end >= 0 else len(text)].removesuffix("\r"), offset - start
 
 
 def indented(lines: str) -> str:
-    """Return an excerpt as it stands below a message's first line."""
+    """Return an excerpt indented for printing below a message's first line."""
     return "".join(f"\n{INDENT}{line}" for line in lines.splitlines())
 
 

@@ -1,15 +1,12 @@
-"""Refuse to run with extension modules that are missing, foreign, or not made of these sources.
+"""Refuse to run with extension modules that are missing, foreign or stale.
 
-Theory of operation:
-
-* The hot path consists of extension modules (:data:`MODULES`), and there is no other build of it.
-* :func:`check_extensions` runs when :mod:`relay` is imported. What it finds wrong is one line that
-  says what to do (:class:`ExtensionError`); uncaught, that line is all that a process prints.
-* In a checkout, and only there, sources may be newer than the extensions. ``setup.py`` writes down
-  the digest of the sources of every module that it compiles (:data:`MANIFEST`); the check compares
-  contents, because file times change with branches, copies and installers.
-* ``setup.py`` runs this file by its path. So it imports nothing of this package, and importing it
-  has no effects.
+* The hot path consists of extension modules (:data:`MODULES`); there is no pure-Python fallback.
+* :func:`check_extensions` runs when :mod:`relay` is imported and raises :class:`ExtensionError`.
+  Uncaught, the process prints its one-line message only.
+* Only a checkout can be stale. ``setup.py`` records a digest of each module's sources in
+  :data:`MANIFEST`; the check compares contents, because file times change with branches and copies.
+* ``setup.py`` runs this file by its path, so it must not import this package and importing it must
+  have no side effects.
 """
 
 from __future__ import annotations
@@ -48,17 +45,18 @@ MODULES: Final = (
     "relay.codec.uninitialized_bytes",
     "relay.codec.remote_write.label_parser",
 )
-"""Every extension module, made of its ``.pyx``, or of its ``.py`` with the ``.pxd`` beside it."""
+"""Every extension module, compiled from its ``.pyx``, or from its ``.py`` with a ``.pxd`` beside
+it."""
 
 DIRECTIVES: Final[Mapping[str, object]] = {
     "language_level": "3",
-    # Annotations are for mypy; types that are to be compiled stand in .pxd files.
+    # Annotations are for mypy; C types are declared in .pxd files.
     "annotation_typing": False,
 }
-"""Compiler directives of all of them."""
+"""Compiler directives of all extension modules."""
 
 MANIFEST: Final = "_build.json"
-"""File in the package of a checkout: the digest of the sources of each extension, by its path."""
+"""File in a checkout's package with the digest of each extension's sources, by extension path."""
 
 PACKAGE: Final = Path(__file__).parents[1]
 BUILD_COMMAND: Final = "python setup.py build_ext --inplace"
@@ -68,13 +66,13 @@ _SUFFIXES: Final = importlib.machinery.EXTENSION_SUFFIXES
 
 
 class ExtensionError(ImportError):
-    """An extension module cannot run here; the message is one line that says what to do."""
+    """Report an extension module that cannot run here; the message is one line with the remedy."""
 
 
 def check_extensions(package: Path = PACKAGE) -> None:
-    """Raise :class:`ExtensionError` unless every extension module is there and up to date.
+    """Raise :class:`ExtensionError` unless every extension module is present and up to date.
 
-    Those that then fail to load raise it, too, when they are imported.
+    Also install an import hook that raises the same error if an extension fails to load later.
     """
     found: dict[str, Path] = {}
     for name in MODULES:
@@ -91,12 +89,12 @@ def check_extensions(package: Path = PACKAGE) -> None:
 
 
 def is_checkout(package: Path = PACKAGE) -> bool:
-    """Whether the package stands in a checkout, whose sources may change at any time."""
+    """Return whether the package is a checkout, where sources may change at any time."""
     return (package.parent / "setup.py").is_file() and (package.parent / "pyproject.toml").is_file()
 
 
 def stale_modules(package: Path = PACKAGE) -> list[str]:
-    """Return the modules without an extension that was built from the sources as they are now."""
+    """Return the modules whose extension is missing or was built from other sources."""
     built = read_manifest(package)
     wanted = source_digests(package)
     stale = []
@@ -108,7 +106,7 @@ def stale_modules(package: Path = PACKAGE) -> list[str]:
 
 
 def source_digests(package: Path = PACKAGE) -> dict[str, str]:
-    """Return the SHA-256 of what each module is compiled from: sources and directives."""
+    """Return the SHA-256 of each module's sources and compiler directives."""
     contents: dict[Path, bytes] = {}
     digests = {}
     for name in MODULES:
@@ -121,8 +119,7 @@ def source_digests(package: Path = PACKAGE) -> dict[str, str]:
 
 
 def read_manifest(package: Path = PACKAGE) -> dict[str, str]:
-    """Return the digests that were written down, by the path of the extension; none where it is
-    missing or damaged."""
+    """Return the recorded digests by extension path; empty if the file is missing or damaged."""
     try:
         found = json.loads((package / MANIFEST).read_bytes())
     except (FileNotFoundError, ValueError):
@@ -131,7 +128,7 @@ def read_manifest(package: Path = PACKAGE) -> dict[str, str]:
 
 
 def note_in_manifest(digests: Mapping[str, str], package: Path = PACKAGE) -> None:
-    """Write down what modules were compiled from; all that is known of others is kept."""
+    """Record the digests of the given modules; keep the entries of all others."""
     entries = read_manifest(package)
     for name, digest in digests.items():
         extension = extension_of(name, package)
@@ -141,7 +138,7 @@ def note_in_manifest(digests: Mapping[str, str], package: Path = PACKAGE) -> Non
 
 
 def forget_in_manifest(names: Sequence[str], package: Path = PACKAGE) -> None:
-    """Cross out modules that are about to be compiled: a build that fails leaves them stale."""
+    """Remove the entries of modules to be compiled, so that a failed build leaves them stale."""
     entries = read_manifest(package)
     for name in names:
         extension = extension_of(name, package)
@@ -151,7 +148,7 @@ def forget_in_manifest(names: Sequence[str], package: Path = PACKAGE) -> None:
 
 
 def extension_of(name: str, package: Path = PACKAGE) -> Path | None:
-    """Return the file that this Python would load for a module, or None."""
+    """Return the extension file that this Python would load for a module, or None."""
     for suffix in _SUFFIXES:
         path = _source(name, suffix, package)
         if path.is_file():
@@ -171,15 +168,18 @@ def _replace_manifest(entries: Mapping[str, str], package: Path) -> None:
 
 
 def _sources(name: str, package: Path, contents: dict[Path, bytes]) -> list[Path]:
-    """What a module is compiled from, in a fixed order: its source, its ``.pxd``, and those that it
-    knows of others, because they say where fields lie and what is inlined."""
+    """Return the files that a module is compiled from, in a fixed order.
+
+    Includes the ``.pxd`` files that it cimports, because they define field offsets and inlined
+    code.
+    """
     found = [main_source(name, package), _source(name, ".pxd", package)]
     found = [path for path in found if path in contents or path.is_file()]
-    for path in found:  # grows meanwhile
+    for path in found:  # the list grows during the loop
         if path not in contents:
             contents[path] = path.read_bytes()
         if path.suffix == ".py":
-            continue  # cannot cimport
+            continue  # a .py file cannot cimport
         for other in _CIMPORT.findall(contents[path].decode()):
             declared = _source(other, ".pxd", package)
             if declared not in found and declared.is_file():
@@ -197,7 +197,7 @@ def _place(path: Path, package: Path) -> str:
 
 
 def _absence(name: str, package: Path) -> str:
-    """Why there is no extension for this Python."""
+    """Return why there is no extension for this Python."""
     stem = _source(name, "", package)
     others = sorted(
         path.name
@@ -210,7 +210,7 @@ def _absence(name: str, package: Path) -> str:
 
 
 def _failure(fault: str, package: Path) -> ExtensionError:
-    """Make the error that says a fault and its remedy, one line where nobody catches it."""
+    """Make the error with fault and remedy, printed as one line if uncaught."""
     if is_checkout(package):
         remedy = f'run "{BUILD_COMMAND}" in {package.parent}'
     else:
@@ -220,7 +220,7 @@ def _failure(fault: str, package: Path) -> ExtensionError:
 
 
 def _shorten_tracebacks() -> None:
-    """Let an :class:`ExtensionError` that ends the process be told in one line."""
+    """Print an uncaught :class:`ExtensionError` as one line without a traceback."""
     usual = sys.excepthook
 
     def hook(
@@ -235,7 +235,7 @@ def _shorten_tracebacks() -> None:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the extensions where :func:`check_extensions` saw them."""
+    """Find the extensions at the paths that :func:`check_extensions` verified."""
 
     def __init__(self, extensions: Mapping[str, Path], package: Path) -> None:
         self._extensions = extensions
@@ -244,7 +244,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """See :class:`importlib.abc.MetaPathFinder`."""
+        """Implement :class:`importlib.abc.MetaPathFinder`."""
         extension = self._extensions.get(fullname)
         if extension is None:
             return None
@@ -253,14 +253,14 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 class _Loader(importlib.machinery.ExtensionFileLoader):
-    """Says of an extension that does not load what to do about it."""
+    """Load an extension; on failure raise :class:`ExtensionError` with the remedy."""
 
     def __init__(self, name: str, path: str, package: Path) -> None:
         super().__init__(name, path)
         self._package = package
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        """See :class:`importlib.machinery.ExtensionFileLoader`."""
+        """Implement :class:`importlib.machinery.ExtensionFileLoader`."""
         try:
             return super().create_module(spec)
         except ImportError as error:

@@ -1,15 +1,11 @@
-"""Logging: standard library loggers, one line per record, as text or as JSON.
+"""Set up standard library logging: one line per record, as text or as JSON.
 
-Rules:
-
-* One record is one line, whatever a sender, an endpoint or an exception put into it: control
-  characters are escaped, so that nobody can write a line of ours.
-* No secret is ever handed to a logger. :func:`redact` is the last line of defence where that rule
-  is broken, mostly by exception texts of libraries: it removes credentials and the user part of
-  URLs from every string of a record.
+* Control characters are escaped, so that no sender, endpoint or exception can forge a line.
+* Never pass a secret to a logger. :func:`redact` is the last line of defence, mostly against
+  exception texts of libraries: it removes credentials and the user part of URLs from every string.
 * ``extra={…}`` fields become fields of the line. They never replace ``ts``, ``level``, ``logger``,
   ``msg`` or ``exception``.
-* Nothing in the relay logs per sample or per request; what repeats is a counter.
+* Do not log per sample or per request; count instead.
 """
 
 from __future__ import annotations
@@ -30,20 +26,20 @@ Format = Literal["text", "json"]
 
 REDACTED = "[redacted]"
 TEXT_CHARS_MAX = 16 * 1024
-"""Longest string of a line; a response body or a traceback beyond it is cut."""
+"""Longest string of a line, in characters; longer ones are cut."""
 DEPTH_MAX = 4
-"""Nesting of ``extra`` values that is written out as structure; deeper is written as text."""
+"""Depth to which ``extra`` values keep their structure; deeper values are written as text."""
 
-# These run over text that strangers influence: every pattern takes linear time.
+# These patterns run over untrusted text: each must take linear time.
 _CREDENTIALS = (
-    # `Authorization: anything`, also as it stands in the repr of a header mapping.
+    # `Authorization: anything`, also as in the repr of a header mapping.
     (
         re.compile(
             r"""(?i)\b((?:proxy-)?authorization["']?\s{0,8}[:=]\s{0,8}["']?)[^\r\n"',;}\]]+"""
         ),
         rf"\1{REDACTED}",
     ),
-    # A credential on its own: `Bearer eyJ…`, `Basic dXNlcjpwYXNz`. Prose about them stays readable.
+    # A credential on its own: `Bearer eyJ…`, `Basic dXNlcjpwYXNz`. Prose about them is kept.
     (
         re.compile(
             r"(?i)\b(bearer|basic)(\s{1,8})"
@@ -59,19 +55,19 @@ _SECRET_KEY = re.compile(r"(?i)(authorization|password|passwd|token|api[-_]?key|
 
 _RESERVED = frozenset({"ts", "level", "logger", "msg", "exception"})
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-"""What every record has; anything else in its ``__dict__`` came in by ``extra``."""
+"""Attributes of every log record; any other key of ``__dict__`` came from ``extra``."""
 
 
 def redact(text: str) -> str:
-    """The same text without credentials: see :data:`_CREDENTIALS` for what counts as one."""
+    """Return the text with everything that matches :data:`_CREDENTIALS` replaced."""
     for pattern, replacement in _CREDENTIALS:
         text = pattern.sub(replacement, text)
     return text
 
 
 def _clean(text: str) -> str:
-    """Redacted, cut to size, and free of lone surrogates, which no encoder takes."""
-    # Redacted before it is cut: half a credential is no longer recognisable as one.
+    """Redact a text, cut it to size and escape lone surrogates, which UTF-8 cannot encode."""
+    # Redact before cutting: half a credential would not be recognised.
     kept = redact(text[: 2 * TEXT_CHARS_MAX])
     if len(text) > TEXT_CHARS_MAX:
         kept = f"{kept[:TEXT_CHARS_MAX]}… ({len(text)} characters)"
@@ -79,7 +75,7 @@ def _clean(text: str) -> str:
 
 
 def _plain(value: object, depth: int = 0) -> Any:
-    """A value as JSON can say it: strings cleaned, what JSON does not know as text."""
+    """Convert a value to JSON types; clean strings, and write unknown types as text."""
     if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int) and abs(value) < 1 << 63:
@@ -98,10 +94,11 @@ def _plain(value: object, depth: int = 0) -> Any:
 
 
 class _Formatter(logging.Formatter):
-    """What both formats share: the fields of a record, in order, nothing secret in them."""
+    """Collect the fields of a record, in order and redacted; base of both formats."""
 
     def fields(self, record: logging.LogRecord) -> dict[str, Any]:
-        """``ts`` (UTC, RFC 3339), ``level``, ``logger``, ``msg``, the extras, ``exception``."""
+        """Return ``ts`` (UTC, RFC 3339), ``level``, ``logger``, ``msg``, the extras and
+        ``exception``."""
         moment = datetime.fromtimestamp(record.created, UTC)
         fields: dict[str, Any] = {
             "ts": moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z",
@@ -120,18 +117,18 @@ class _Formatter(logging.Formatter):
 
 
 class JsonFormatter(_Formatter):
-    """One JSON object a line."""
+    """Format a record as one JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line of JSON, without the line's end."""
+        """Return the record as one line of JSON, without the newline."""
         return msgspec.json.encode(self.fields(record)).decode()
 
 
 class TextFormatter(_Formatter):
-    """``2026-11-22T09:16:00.123Z INFO  relay.sink message key=value``, for people and for grep."""
+    """Format a record as ``2026-11-22T09:16:00.123Z INFO  relay.sink message key=value``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line, without the line's end; values are quoted where they need it."""
+        """Return the record as one line, without the newline; values are quoted where needed."""
         fields = self.fields(record)
         start = f"{fields.pop('ts')} {fields.pop('level').upper():<5} {fields.pop('logger')} "
         message = escaped(fields.pop("msg"))
@@ -150,12 +147,12 @@ def _quote(value: object) -> str:
 
 
 class RelayHandler(logging.StreamHandler[TextIO]):
-    """What :func:`configure` installs; its own type, so that the next call finds it again."""
+    """Handler installed by :func:`configure`; a distinct type, so that the next call can replace
+    it."""
 
 
 def report_fatal(faults: Sequence[Fault], layout: Format) -> None:
-    """Say why the process cannot start: as JSON lines of the log, or as plain text of many lines,
-    which may hold the place of a fault in its file."""
+    """Report why the process cannot start: as JSON log lines, or as plain text with excerpts."""
     for fault in faults:
         if layout == "json":
             extra = {"excerpt": fault.excerpt} if fault.excerpt else None
@@ -165,11 +162,9 @@ def report_fatal(faults: Sequence[Fault], layout: Format) -> None:
 
 
 def configure(layout: Format, level: str, stream: TextIO | None = None) -> None:
-    """Send every logger's records of at least ``level`` (``debug``, ``info``, …) to ``stream``.
+    """Send records of at least ``level`` (``debug``, ``info``, …) to ``stream`` or standard error.
 
-    Without a stream they go to standard error.
-
-    Calling it again replaces what the last call did and leaves other handlers alone.
+    Calling it again replaces the previous handler and leaves other handlers alone.
     """
     root = logging.getLogger()
     for handler in list(root.handlers):
@@ -180,5 +175,5 @@ def configure(layout: Format, level: str, stream: TextIO | None = None) -> None:
     root.addHandler(handler)
     root.setLevel(level.upper())
     logging.captureWarnings(capture=True)
-    # A line per request is what counters are for.
+    # Requests are counted, not logged.
     logging.getLogger("aiohttp.access").disabled = True

@@ -1,12 +1,10 @@
-"""Divides the bound of a table among projects, so that nobody fills the room of others.
+"""Divide the capacity of a table among projects, so that none can crowd out the others.
 
-Rules:
-
-* While a table has room, anybody takes it.
-* Where it has none, who has an even share or more gives up its own for what it adds; for who has
-  less, a project that has more than an even share gives up something.
-* Projects that no exporter belongs to have one share together (:data:`UNCLAIMED`): anybody can make
-  up a name.
+* While the table has room, any project may add entries.
+* When it is full, a project with at least an even share evicts its own entries; a project with less
+  evicts from one that has more than an even share.
+* Projects without an exporter have one share together (:data:`UNCLAIMED`), because senders can
+  invent project names.
 """
 
 from __future__ import annotations
@@ -15,14 +13,14 @@ from collections.abc import Callable, Iterator
 from typing import Final, Generic, Protocol, TypeVar
 
 UNCLAIMED: Final = "\x00"
-"""The share of all projects without an exporter; no project is called so."""
+"""Share of all projects without an exporter; not a valid project name."""
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
 class Shares:
-    """Counts how much of a bound each project has; ``entries_max`` is the bound for all."""
+    """Count the entries of each project against a common bound, ``entries_max``."""
 
     __slots__ = ("_over", "_used", "entries_max", "total")
 
@@ -34,12 +32,12 @@ class Shares:
         self._over: list[str] = []
 
     def add(self, share: str, count: int = 1) -> None:
-        """Count what a project has more."""
+        """Count entries added for a project."""
         self._used[share] = self._used.get(share, 0) + count
         self.total += count
 
     def remove(self, share: str, count: int = 1) -> None:
-        """Count what a project has less."""
+        """Count entries removed from a project."""
         left = self._used[share] - count
         assert left >= 0, share
         if left:
@@ -49,11 +47,15 @@ class Shares:
         self.total -= count
 
     def used(self, share: str) -> int:
-        """How much a project has."""
+        """Return the number of entries of a project."""
         return self._used.get(share, 0)
 
     def gives_way(self, share: str) -> str | None:
-        """Say whose entry goes for one more of ``share``, perhaps its own; None: there is room."""
+        """Return the project that must evict one entry for a new one of ``share``; None if there is
+        room.
+
+        The result may be ``share`` itself.
+        """
         if self.total < self.entries_max:
             return None
         used = self._used
@@ -68,7 +70,7 @@ class Shares:
                 if other != share and used.get(other, 0) > even:
                     return other
                 over.pop()
-            # Each finding serves for as many entries as they have too much.
+            # One scan of the projects serves as many evictions as they exceed the even share.
             over += (name for name, count in used.items() if count > even and name != share)
             if not over:  # more projects than entries
                 return share if own else next(iter(used))
@@ -78,13 +80,13 @@ class Shares:
 
 
 class Epoch(Protocol):
-    """Counts turns; hot loops bring a class of their own."""
+    """Count the generations of a part; hot loops bring a class of their own."""
 
     number: int
 
 
 class Turns:
-    """The usual :class:`Epoch`."""
+    """Default implementation of :class:`Epoch`."""
 
     __slots__ = ("number",)
 
@@ -93,9 +95,10 @@ class Turns:
 
 
 class Part(Generic[K, V]):
-    """The entries of one project, in two generations: what was in use since the last turn, and
-    what was not. ``epoch`` counts the turns: who remembers its number knows whether it was in use
-    since the last one."""
+    """Hold the entries of one project in two generations: used since the last turn, and not.
+
+    ``epoch.number`` counts the turns: an entry that stores it knows whether it was used since.
+    """
 
     __slots__ = ("_going", "epoch", "old", "project", "share", "young")
 
@@ -108,28 +111,28 @@ class Part(Generic[K, V]):
         self._going: Iterator[K] = iter(())
 
     def find(self, key: K) -> V | None:
-        """The entry of a key, or None."""
+        """Return the entry of a key, or None."""
         found = self.young.get(key)
         return self.old.get(key) if found is None else found
 
     def replace(self, key: K, value: V) -> None:
-        """Put another entry in the place of one that is there, as one that is in use."""
+        """Replace an existing entry and mark it as used."""
         self.old.pop(key, None)
         self.young[key] = value
 
     def touch(self, key: K) -> None:
-        """Note that an entry, which is there, is in use."""
+        """Mark an existing entry as used."""
         value = self.old.pop(key, None)
         if value is not None:
             self.young[key] = value
 
     def take(self, key: K) -> V | None:
-        """Take out an entry, or None where there is none. Not for what is counted in a table."""
+        """Remove and return an entry, or return None. Only for parts that no table counts."""
         found = self.young.pop(key, None)
         return self.old.pop(key, None) if found is None else found
 
     def turn(self) -> dict[K, V]:
-        """Begin a new generation; return the entries that were not in use since the last turn."""
+        """Begin a new generation; return the entries that were not used since the last turn."""
         gone = self.old
         self.old = self.young
         self.young = {}
@@ -138,14 +141,14 @@ class Part(Generic[K, V]):
         return gone
 
     def pop(self) -> tuple[K, V]:
-        """Take out the entry that was not in use for longest; there is one."""
+        """Remove and return the least recently used entry; the part must not be empty."""
         while True:
             for key in self._going:
                 value = self.old.pop(key, None)
                 if value is not None:
                     return key, value
             assert self.young or self.old
-            if self.old:  # put there by others than turn()
+            if self.old:  # entries put into ``old`` by code other than turn()
                 self._going = iter(tuple(self.old))
             else:
                 self.turn()
@@ -158,10 +161,10 @@ class Part(Generic[K, V]):
 
 
 class SharedTable(Generic[K, V]):
-    """A bounded table whose room is shared out among projects; what is not in use goes first.
+    """Bounded table whose capacity is divided among projects; least recently used entries go first.
 
-    ``forgets`` is told of an entry that goes for another one or with :meth:`age`; ``make_epoch``
-    makes what counts the turns of a project.
+    ``forgets`` is called with each entry that is evicted or aged out; ``make_epoch`` makes the turn
+    counter of a project.
     """
 
     def __init__(
@@ -180,8 +183,10 @@ class SharedTable(Generic[K, V]):
         self.forgotten = 0
 
     def part(self, project: str, *, claimed: bool = True) -> Part[K, V]:
-        """The entries of a project; ``claimed``: exporters belong to it. Not to be kept by who
-        adds nothing to it."""
+        """Return the part of a project, making it if needed; ``claimed`` if exporters belong to it.
+
+        A caller must not keep a part to which it adds nothing: empty unclaimed parts are dropped.
+        """
         part = self._parts.get(project)
         if part is None:
             part = self._parts[project] = Part(
@@ -194,15 +199,15 @@ class SharedTable(Generic[K, V]):
         return part
 
     def find(self, project: str, key: K) -> V | None:
-        """The entry of a project's key, or None."""
+        """Return the entry of a project's key, or None."""
         part = self._parts.get(project)
         return part.find(key) if part is not None else None
 
     def add(self, part: Part[K, V], key: K, value: V) -> None:
-        """Keep an entry whose key is new; another one may go for it."""
+        """Add an entry under a new key; evict another one if the table is full."""
         share = self._shares.gives_way(part.share)
         if share is not None:
-            # It has counted one, so that there is one.
+            # A share that must give way has at least one entry.
             victim = self._parts[share] if share != UNCLAIMED else self._first_unclaimed()
             _, gone = victim.pop()
             self._forget(victim, gone)
@@ -212,18 +217,18 @@ class SharedTable(Generic[K, V]):
         self._shares.add(part.share)
 
     def age(self) -> None:
-        """Forget what was not in use since this was called last."""
+        """Evict every entry that was not used since the last call."""
         for part in list(self._parts.values()):
             for gone in part.turn().values():
                 self._forget(part, gone)
             self._drop_empty(part)
 
     def parts(self) -> Iterator[Part[K, V]]:
-        """Those of all projects."""
+        """Iterate over the parts of all projects."""
         return iter(self._parts.values())
 
     def values(self) -> Iterator[V]:
-        """All entries, of each project the least recently used first."""
+        """Iterate over all entries; within a project, least recently used first."""
         for part in self._parts.values():
             yield from part.old.values()
             yield from part.young.values()
@@ -245,7 +250,8 @@ class SharedTable(Generic[K, V]):
             self._forgets(value)
 
     def _drop_empty(self, part: Part[K, V]) -> None:
-        """Keep no part for a made-up name; those of claimed projects may be held by entries."""
+        """Drop an empty part of an unclaimed project; claimed parts may still be referenced by
+        entries."""
         if part.share == UNCLAIMED and not len(part):
             del self._unclaimed[part.project]
             del self._parts[part.project]

@@ -1,9 +1,9 @@
-"""Durations and sizes as people write them in YAML and on the command line.
+"""Parse and format durations and sizes in YAML and on the command line.
 
 Durations follow Go's ``time.ParseDuration`` (https://pkg.go.dev/time#ParseDuration): a sequence of
-decimal numbers, each with a unit, such as ``1m30s`` or ``1.5h``; the bare ``0`` needs no unit.
-Sizes are a decimal number with an optional binary (``KiB`` or ``Ki``) or decimal (``kB`` or ``k``)
-unit, and always come to a whole number of bytes.
+decimal numbers with units, such as ``1m30s`` or ``1.5h``; a bare ``0`` needs no unit. Sizes are a
+decimal number with an optional binary (``KiB`` or ``Ki``) or decimal (``kB`` or ``k``) unit, and
+must come to a whole number of bytes.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)")
 
 
 def parse_duration_s(text: str, *, negative_ok: bool = False) -> float:
-    """A Go duration in seconds; digits finer than a nanosecond are cut off, as Go does.
+    """Parse a Go duration to seconds; digits beyond a nanosecond are cut off, as in Go.
 
-    Raises :class:`QuantityError` for anything else, and for negatives unless ``negative_ok``.
+    Raise :class:`QuantityError` for anything else, and for negatives unless ``negative_ok``.
     """
     _refuse_long(text)
     sign, body = (text[0], text[1:]) if text[:1] in ("+", "-") else ("", text)
@@ -80,7 +80,7 @@ def _sum_of_parts_ns(text: str, body: str) -> int:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest Go duration for a number of seconds, to the nanosecond: ``1m30s``, ``250ms``."""
+    """Format seconds as the shortest Go duration, to the nanosecond: ``1m30s``, ``250ms``."""
     rest_ns = round(abs(seconds) * 1e9)
     if rest_ns == 0:
         return "0s"
@@ -99,9 +99,9 @@ def format_duration(seconds: float) -> str:
 
 
 def parse_bytes(value: str | int) -> int:
-    """A size in bytes, at least 0: ``32MiB``, ``8Gi``, ``500kB``, ``1.5GiB``, ``1048576``.
+    """Parse a size to bytes, at least 0: ``32MiB``, ``8Gi``, ``500kB``, ``1.5GiB``, ``1048576``.
 
-    Raises :class:`QuantityError` for anything else, parts of a byte included.
+    Raise :class:`QuantityError` for anything else, fractions of a byte included.
     """
     if isinstance(value, int):
         if isinstance(value, bool) or not 0 <= value <= _INT64_MAX:
@@ -128,7 +128,7 @@ def parse_bytes(value: str | int) -> int:
 
 
 def format_bytes(size: int) -> str:
-    """A size with the largest binary unit that keeps it exact: ``32MiB``, ``1536KiB``, ``1B``."""
+    """Format bytes with the largest binary unit that is exact: ``32MiB``, ``1536KiB``, ``1B``."""
     assert size >= 0, "sizes are never negative"
     for unit, factor in reversed(_BINARY.items()):
         if size >= factor and size % factor == 0:
@@ -137,7 +137,7 @@ def format_bytes(size: int) -> str:
 
 
 def _plain(number: Decimal) -> str:
-    """Decimal digits without an exponent and without trailing zeros."""
+    """Format decimal digits without an exponent or trailing zeros."""
     text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 

@@ -1,1 +1,1 @@
-"""The relay's own metrics: definitions, snapshot, exposition."""
+"""Define, collect and expose the relay's own metrics."""

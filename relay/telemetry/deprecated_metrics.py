@@ -1,4 +1,4 @@
-"""Names that metrics had in earlier versions: each is exported beside its replacement until 0.3.0.
+"""Old metric names, each exported beside its replacement until 0.3.0.
 
 The unit of a metric stands last in its name, before ``_total``.
 """
@@ -18,11 +18,11 @@ DEPRECATED = {
     "relay_sink_seconds_until_full": "relay_sink_until_full_seconds",
     "relay_storage_bytes_max": "relay_storage_max_bytes",
 }
-"""The old name, and the one that replaces it."""
+"""Old name → its replacement."""
 
 
 def deprecated(present: Iterable[MetricSpec]) -> Iterator[MetricSpec]:
-    """The metrics under their old names."""
+    """Return the deprecated metrics under their old names."""
     by_name = {spec.name: spec for spec in present}
     for old, new in DEPRECATED.items():
         text = f"Deprecated, removed in {REMOVED_IN}: use {new}."

@@ -1,4 +1,4 @@
-"""Our metrics of samples that never reached a sink's queue."""
+"""Metrics of samples that never reached a sink's queue."""
 
 from __future__ import annotations
 

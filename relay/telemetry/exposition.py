@@ -1,10 +1,7 @@
-"""The text of a scrape.
+"""Write the text of a scrape.
 
-Rules:
-
-* prometheus-client chooses the format and writes all of it, but for the samples of metrics that
-  have a row for each source or sink. With 10,000 sinks those are 300,000 lines, for which it took
-  2 s: a relay that somebody scrapes every second would do little else.
+* prometheus-client chooses the format and writes everything but the samples of metrics with one row
+  per source or sink: with 10,000 sinks those are 300,000 lines, which it is too slow for.
 * A sample's line is the same in every format that the library offers.
 """
 
@@ -27,14 +24,14 @@ from relay.telemetry.snapshot import Snapshot
 _AT_A_TIME = 500
 _TYPE_LINE = re.compile(rb"# TYPE ([^ ]+) .*\n")
 _OF_AN_EXPORTER = "exporter"
-"""The first label of every metric that has a row for each source or sink."""
+"""First label of every metric with one row per source or sink."""
 
 _NOTHING = Snapshot()
 
 
 def expose(snapshot: Snapshot, others: CollectorRegistry, *, accept: str) -> tuple[bytes, str]:
-    """Our catalogue and the metrics of ``others`` as text, and its content type, both as the
-    ``Accept`` header wants them."""
+    """Return the text of the catalogue and of ``others``, and its content type, by the ``Accept``
+    header."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Families(snapshot, others))
     encode, content_type = choose_encoder(accept)
@@ -42,7 +39,7 @@ def expose(snapshot: Snapshot, others: CollectorRegistry, *, accept: str) -> tup
 
 
 class _Families(Collector):
-    """Our catalogue, without the samples of what has many, and others."""
+    """Collect ``others``, and the catalogue without samples of per-source and per-sink metrics."""
 
     def __init__(self, snapshot: Snapshot, others: CollectorRegistry) -> None:
         self._snapshot = snapshot
@@ -62,17 +59,17 @@ def _has_many(spec: MetricSpec) -> bool:
 
 
 def _filled_in(text: bytes, snapshot: Snapshot) -> Iterator[bytes]:
-    """The text with the samples that it lacks, each after its metric's head."""
+    """Yield the text with the missing samples inserted, each metric's after its head."""
     many = {spec.name.encode(): spec for spec in CATALOGUE if _has_many(spec)}
     known = _Known()
     written = 0
     for line in _TYPE_LINE.finditer(text):
-        # OpenMetrics leaves a counter's suffix out of its head.
+        # OpenMetrics omits a counter's suffix in its head.
         spec = many.get(line[1]) or many.get(line[1] + b"_total")
         if spec is not None:
             yield text[written : line.end()]
             lines = _lines(spec, snapshot, known)
-            # Some at a time: all of them are 30 MB, and an event loop waits.
+            # In chunks: all lines together may be 30 MB, and the event loop needs its turns.
             while some := "".join(islice(lines, _AT_A_TIME)):
                 yield some.encode()
                 yield_to_loop()
@@ -81,7 +78,7 @@ def _filled_in(text: bytes, snapshot: Snapshot) -> Iterator[bytes]:
 
 
 def _lines(spec: MetricSpec, snapshot: Snapshot, known: _Known) -> Iterator[str]:
-    """A metric's samples."""
+    """Yield the sample lines of a metric."""
     if spec.kind == "histogram":
         yield from _histogram_lines(spec, snapshot, known)
         return
@@ -113,7 +110,7 @@ def _shown(value: float) -> str:
 
 
 class _Pairs(dict[tuple[str, ...], str]):
-    """Labels of these names as a line has them, by their values: each is put together once."""
+    """Cache formatted label pairs of fixed label names, by their values."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         super().__init__()
@@ -126,7 +123,7 @@ class _Pairs(dict[tuple[str, ...], str]):
 
 
 class _Known(dict[tuple[str, ...], _Pairs]):
-    """Labels by their names."""
+    """Cache a :class:`_Pairs` for each tuple of label names."""
 
     def __missing__(self, names: tuple[str, ...]) -> _Pairs:
         found = self[names] = _Pairs(names)

@@ -1,4 +1,4 @@
-"""Counts of how long something took, in fixed buckets of plain integers."""
+"""Count durations in fixed buckets of plain integers."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 DURATION_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-"""Upper bounds, inclusive, for what should take milliseconds; s."""
+"""Inclusive upper bounds for operations that should take milliseconds; s."""
 
 REQUEST_BOUNDS_S = (0.1, 0.5, 2.0, 10.0)
 LATENCY_BOUNDS_S = (1.0, 5.0, 15.0, 60.0, 300.0, 1800.0)
-"""Bounds of a sink's requests and of its delivery latency, s. Few, because each sink has its own:
-10,000 sinks are 150,000 lines of a scrape."""
+"""Inclusive upper bounds of a sink's requests and of its delivery latency; s. Few, because each
+sink has its own: 10,000 sinks are 150,000 lines of a scrape."""
 
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """A histogram at one moment: ``counts`` for each of ``bounds_s`` (upper bounds, inclusive, s)
-    and for what is above the last; ``sum_s`` of all."""
+    """Snapshot of a histogram.
+
+    ``counts`` has one entry for each of ``bounds_s`` (inclusive upper bounds, s) and one for larger
+    values; ``sum_s`` is the sum of all observations.
+    """
 
     counts: tuple[int, ...] = (0,) * (len(DURATION_BOUNDS_S) + 1)
     sum_s: float = 0.0
@@ -25,7 +28,7 @@ class Distribution:
 
 
 class Durations:
-    """Counts durations by bounds; 0.3 µs each."""
+    """Histogram of durations; an observation takes 0.3 µs."""
 
     __slots__ = ("_bounds_s", "_counts", "_sum_s")
 
@@ -35,7 +38,7 @@ class Durations:
         self._sum_s = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Count one."""
+        """Count one duration in seconds."""
         self._counts[bisect_left(self._bounds_s, seconds)] += 1
         self._sum_s += seconds
 

@@ -1,5 +1,4 @@
-"""Those of our own metrics that say how long something takes; part of
-:mod:`relay.telemetry.metrics`."""
+"""Metrics of durations and latencies; part of :mod:`relay.telemetry.metrics`."""
 
 from __future__ import annotations
 

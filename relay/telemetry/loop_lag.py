@@ -1,4 +1,4 @@
-"""How late the event loop is: the one figure that says whether synchronous work takes too long."""
+"""Measure how late the event loop runs: the sign that synchronous work takes too long."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from relay.telemetry.histogram import Durations
 from relay.telemetry.snapshot import LagFigures
 
 INTERVAL_S = 0.1
-"""Ten looks a second catch whatever takes a tenth of one, and cost nothing that can be measured."""
+"""Interval between measurements; s. Short enough to see a stall of 0.1 s, at no measurable cost."""
 WINDOW = 600
-"""Measurements of which :attr:`LoopLag.max_s` is the worst; a minute's at the interval above."""
+"""Measurements covered by :attr:`LoopLag.max_s`: one minute at :data:`INTERVAL_S`."""
 
 
 class LoopLag:
-    """Measures while :meth:`run` runs."""
+    """Measure the event loop's lag while :meth:`run` runs."""
 
     def __init__(self, *, interval_s: float = INTERVAL_S) -> None:
         self._interval_s = interval_s
@@ -23,7 +23,7 @@ class LoopLag:
         self._durations = Durations()
 
     async def run(self) -> None:
-        """Measure until cancelled: by how much later than asked for do we wake up?"""
+        """Measure until cancelled: by how much a sleep of the interval overruns."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + self._interval_s
@@ -31,23 +31,23 @@ class LoopLag:
             self.observe(loop.time() - due)
 
     def observe(self, lag_s: float) -> None:
-        """Take one measurement in; timers may fire a clock tick early, which is no lag."""
+        """Record one measurement in seconds; a timer that fires a clock tick early counts as 0."""
         lag_s = max(0.0, lag_s)
         self._window.append(lag_s)
         self._durations.observe(lag_s)
 
     @property
     def last_s(self) -> float:
-        """The last measurement, 0 before the first."""
+        """Return the last measurement in seconds, 0 before the first."""
         return self._window[-1] if self._window else 0.0
 
     @property
     def max_s(self) -> float:
-        """The worst of the window."""
+        """Return the largest lag of the window in seconds."""
         return max(self._window, default=0.0)
 
     def statistics(self) -> LagFigures:
-        """A snapshot."""
+        """Return a snapshot."""
         return LagFigures(self.max_s, self._durations.statistics())
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""What one of our own metrics is: its name, help, type and labels, and how a snapshot fills it."""
+"""Specify a metric: name, help, type, labels, and how its rows are read from a snapshot."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Kind = Literal["counter", "gauge", "info", "histogram"]
 Row = tuple[tuple[str, ...], float]
 """Label values in the order of the metric's label names, and the value."""
 DistributionRow = tuple[tuple[str, ...], Distribution]
-"""Label values, and the histogram of them."""
+"""Label values, and their histogram."""
 
 
 @dataclass(frozen=True, slots=True)
 class MetricSpec:
-    """One metric of ours: what it is called and how its rows are read from a snapshot; a histogram
-    has ``distributions`` instead."""
+    """Specify one metric and read its rows from a snapshot; a histogram has ``distributions``
+    instead."""
 
     name: str
     kind: Kind
@@ -38,7 +38,7 @@ class MetricSpec:
     distributions: Callable[[Snapshot], Iterable[DistributionRow]] = lambda _snapshot: ()
 
     def family(self, snapshot: Snapshot) -> Metric:
-        """This metric as prometheus-client wants it."""
+        """Return this metric as a prometheus-client metric family."""
         if self.kind == "info":
             info = InfoMetricFamily(self.name.removesuffix("_info"), self.help, labels=())
             for values, _ in self.rows(snapshot):
@@ -57,7 +57,7 @@ class MetricSpec:
 
 
 def buckets_of(distribution: Distribution) -> Iterable[tuple[str, int]]:
-    """Upper bounds as text, "+Inf" last, and how many are at or below each."""
+    """Return upper bounds as text, "+Inf" last, each with its cumulative count."""
     bounds = [*(str(bound) for bound in distribution.bounds_s), "+Inf"]
     return zip(bounds, itertools.accumulate(distribution.counts), strict=True)
 
@@ -65,32 +65,32 @@ def buckets_of(distribution: Distribution) -> Iterable[tuple[str, int]]:
 def one_distribution(
     read: Callable[[Snapshot], Distribution],
 ) -> Callable[[Snapshot], Iterable[DistributionRow]]:
-    """The row of a histogram without labels."""
+    """Return a reader of a histogram without labels."""
     return lambda snapshot: (((), read(snapshot)),)
 
 
 def distribution_per_sink(
     read: Callable[[SinkFigures], Distribution],
 ) -> Callable[[Snapshot], Iterable[DistributionRow]]:
-    """Rows of a histogram with labels ``exporter`` and ``sink``."""
+    """Return a reader of a histogram with labels ``exporter`` and ``sink``."""
     return lambda snapshot: (((sink.exporter, sink.sink), read(sink)) for sink in snapshot.sinks)
 
 
 def one(read: Callable[[Snapshot], float]) -> Callable[[Snapshot], Iterable[Row]]:
-    """Rows of a metric without labels."""
+    """Return a reader of a metric without labels."""
     return lambda snapshot: (((), read(snapshot)),)
 
 
 def by(read: Callable[[Snapshot], Mapping[str, int]]) -> Callable[[Snapshot], Iterable[Row]]:
-    """Rows of a metric whose one label is the key of a mapping."""
+    """Return a reader of a metric with one label: the keys of a mapping."""
     return lambda snapshot: (((key,), value) for key, value in read(snapshot).items())
 
 
 def per_sink(read: Callable[[SinkFigures], float]) -> Callable[[Snapshot], Iterable[Row]]:
-    """Rows of a metric with labels ``exporter`` and ``sink``."""
+    """Return a reader of a metric with labels ``exporter`` and ``sink``."""
     return lambda snapshot: (((sink.exporter, sink.sink), read(sink)) for sink in snapshot.sinks)
 
 
 def per_part(read: Callable[[StorageFigures], float]) -> Callable[[Snapshot], Iterable[Row]]:
-    """Rows of a metric with label ``part``."""
+    """Return a reader of a metric with label ``part``."""
     return lambda snapshot: (((one.part,), read(one)) for one in snapshot.storage)

@@ -1,11 +1,11 @@
-"""Our own metrics, each with its name, help, type and labels: the only place that has them, beside
-:mod:`relay.telemetry.latency_metrics` for how long things take and
-:mod:`relay.telemetry.storage_metrics` for disk and memory.
-Names that were replaced are in :mod:`relay.telemetry.deprecated_metrics`.
+"""The catalogue of the relay's own metrics: name, help, type and labels of each.
 
-A metric reads its rows from a :class:`relay.telemetry.snapshot.Snapshot`. Whatever can be counted
-is exported from the first scrape on, as 0, because ``rate()`` misses the step from absent to 1.
-Reasons that are open sets (why points failed) appear when they first happen.
+Durations are in :mod:`relay.telemetry.latency_metrics`, disk and memory in
+:mod:`relay.telemetry.storage_metrics`, replaced names in :mod:`relay.telemetry.deprecated_metrics`.
+Each metric reads its rows from a :class:`relay.telemetry.snapshot.Snapshot`.
+
+Every counter is exported as 0 from the first scrape, because ``rate()`` misses the step from absent
+to 1. Reasons that form an open set (why points failed) appear when they first occur.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
-"""Our own metrics, as a scrape shows them.
+"""Render the relay's own metrics for a scrape.
 
-Rules:
-
-* Nothing here is touched per sample. Counters are plain integers where they arise; a scrape takes
-  one frozen :class:`Snapshot` and turns it into metric families, as :mod:`relay.telemetry.metrics`
-  says. A scrape is therefore consistent: a sink's ledger balances within it.
-* A snapshot is plain values, so it may be taken on the event loop and written out in a thread.
+* Nothing here runs per sample. Counters are plain integers at their sources; a scrape takes one
+  frozen :class:`Snapshot`, so a sink's ledger balances within one scrape.
+* A snapshot holds plain values only: take it on the event loop, render it in a thread.
 """
 
 from __future__ import annotations
@@ -41,7 +38,7 @@ __all__ = [
 
 
 class Telemetry:
-    """What a scrape shows: our catalogue, and the figures of process, platform and GC."""
+    """Render the catalogue and the metrics of process, platform and GC."""
 
     def __init__(self) -> None:
         self._process = CollectorRegistry(auto_describe=False)
@@ -50,9 +47,10 @@ class Telemetry:
         GCCollector(registry=self._process)
 
     def render(self, snapshot: Snapshot, *, accept: str = "") -> tuple[bytes, str]:
-        """The exposition of a snapshot and its content type, chosen by the ``Accept`` header.
+        """Return the exposition of a snapshot and its content type, chosen by the ``Accept``
+        header.
 
-        Touches nothing of this process but its own files in ``/proc``, so any thread may call it.
+        Safe to call from any thread: it reads this process's files in ``/proc`` and nothing else.
         """
         return expose(snapshot, self._process, accept=accept)
 

@@ -1,6 +1,6 @@
-"""What a scrape shows, as plain values: counters and gauges, taken at one moment.
+"""Plain values of counters and gauges at one moment, for a scrape.
 
-:mod:`relay.telemetry.metrics` gives each of them its name; :mod:`relay.api.status` fills them in.
+:mod:`relay.telemetry.metrics` names them; :mod:`relay.api.status` fills them in.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ NO_DELIVERIES = Distribution((0,) * (len(LATENCY_BOUNDS_S) + 1), 0.0, LATENCY_BO
 
 
 class Drop(NamedTuple):
-    """One row: ``samples`` between ``since`` and ``last``, both s since the epoch. ``family`` ""
-    is all that there was no room for."""
+    """Samples dropped between ``since`` and ``last`` (s since the epoch). ``family`` "" sums up
+    those without a row of their own."""
 
     exporter: str
     sink: str
@@ -34,8 +34,7 @@ class Drop(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LagFigures:
-    """By how much the event loop came late: the worst of the last minute, and every time since the
-    start that it was measured."""
+    """Lag of the event loop: maximum of the last minute, and distribution since the start."""
 
     max_s: float = 0.0
     all: Distribution = NO_DURATIONS
@@ -43,12 +42,12 @@ class LagFigures:
 
 @dataclass(frozen=True, slots=True)
 class IngestFigures:
-    """What the ingest listener has answered. Counters since the start, except ``in_flight``.
+    """Counters of the ingest listener since the start; ``in_flight`` is a gauge.
 
-    ``requests`` by status code; ``refused`` by reason, requests of which nothing was taken;
-    ``partial`` requests of which the good part was taken; ``compressed_bytes`` of bodies as they
-    came, ``decoded_bytes`` of the same after decompression; ``in_flight`` requests that hold one of
-    the places for concurrent requests now; ``durations`` from a request's head to its answer.
+    ``requests`` by status code; ``refused``: requests rejected as a whole, by reason; ``partial``:
+    requests of which only the valid part was accepted; ``compressed_bytes`` and ``decoded_bytes``
+    of bodies before and after decompression; ``in_flight``: requests that hold one of the
+    concurrency slots now; ``durations`` from a request's head to its response.
     """
 
     requests: Mapping[int, int] = field(default_factory=dict)
@@ -61,7 +60,7 @@ class IngestFigures:
 
 
 class SourceFigures(msgspec.Struct, frozen=True):
-    """Samples that one source of one exporter has matched."""
+    """Samples matched by one source of one exporter."""
 
     exporter: str
     source: str
@@ -69,14 +68,14 @@ class SourceFigures(msgspec.Struct, frozen=True):
 
 
 class SinkFigures(msgspec.Struct, frozen=True):
-    """One sink's ledger and health.
+    """Ledger and health of one sink.
 
     ``matched_points = delivered + sum(rejected) + expired + sum(dropped) + queued_points``, where
-    ``queued_points`` includes the open batch. ``rejected`` and ``dropped`` by reason;
-    ``requests`` by result. ``oldest_point_age_s`` is 0 while nothing is queued;
-    ``last_success_at`` and ``last_error_at`` are in seconds since the epoch, 0 before the first.
-    Of ``queue_bytes``, ``memory_bytes`` are in memory; ``stored_bytes`` is what its files hold.
-    ``full_in_s`` is infinite while the queue does not grow.
+    ``queued_points`` includes the open batch. ``rejected`` and ``dropped`` are by reason,
+    ``requests`` by result. ``oldest_point_age_s`` is 0 while nothing is queued; ``last_success_at``
+    and ``last_error_at`` are in seconds since the epoch, 0 before the first. Of ``queue_bytes``,
+    ``memory_bytes`` are in memory; ``stored_bytes`` is the size of its files. ``full_in_s`` is
+    infinite while the queue does not grow.
     """
 
     exporter: str
@@ -109,11 +108,11 @@ class SinkFigures(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class StorageFigures:
-    """One ``part`` of the data directory, ``journal`` or ``queues``.
+    """Figures of one ``part`` of the data directory, ``journal`` or ``queues``.
 
-    ``degraded``: the disk does not do what it should, and data is kept in memory only.
-    ``damaged_*`` could not be read and was passed over, ``torn_bytes`` is what a crash left of a
-    last record.
+    ``degraded``: the disk fails or is too slow, and data is kept in memory only. ``damaged_*``
+    could not be read and was skipped; ``torn_bytes`` were left of an unfinished last record after a
+    crash.
     """
 
     part: str
@@ -129,7 +128,7 @@ class StorageFigures:
 
 @dataclass(frozen=True, slots=True)
 class OrphanFigures:
-    """Queues on disk of sinks that do not run; ``outcomes`` are points since the start."""
+    """Queues on disk whose sinks do not run; ``outcomes`` counts points since the start."""
 
     queues: int = 0
     points: int = 0
@@ -139,8 +138,10 @@ class OrphanFigures:
 
 @dataclass(frozen=True, slots=True)
 class JournalFigures:
-    """What the journal did: ``requests`` by outcome, ``operations`` of its disk by kind.
-    ``replay_left_bytes`` still wait to be processed once more after the start."""
+    """Figures of the journal: ``requests`` by outcome, disk ``operations`` by kind.
+
+    ``replay_left_bytes`` are still to be replayed after the start.
+    """
 
     requests: Mapping[str, int] = field(default_factory=dict)
     operations: Mapping[str, int] = field(default_factory=dict)
@@ -149,12 +150,12 @@ class JournalFigures:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything that a scrape shows, as it was at one moment.
+    """All values of one scrape, taken at one moment.
 
     ``received_samples`` by protocol and ``dropped_samples`` by reason count before matching, each
-    received sample once; ``unmatched_samples`` were good and nobody wanted them. ``removed_sinks``
-    are the points, by outcome, of sinks that are gone. ``memory_bytes`` is what data on its way
-    takes, by where it is.
+    received sample once; ``unmatched_samples`` were valid and matched no source. ``removed_sinks``
+    are the points of removed sinks, by outcome. ``memory_bytes`` is memory of data in flight, by
+    place.
     """
 
     version: str = ""

@@ -1,5 +1,4 @@
-"""Those of our own metrics that are about disk and memory; part of
-:mod:`relay.telemetry.metrics`."""
+"""Metrics of disk and memory; part of :mod:`relay.telemetry.metrics`."""
 
 from __future__ import annotations
 
