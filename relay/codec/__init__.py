@@ -1,1 +1,1 @@
-"""Bytes to values and back: compression, remote write, OTLP. No I/O, no clock."""
+"""Encode and decode bytes: compression, remote write, OTLP. No I/O, no clock."""

@@ -10,4 +10,4 @@ cdef extern from *:
 
 
 cdef enum:
-    LINE = 64  # bytes of the processor's caches
+    LINE = 64  # bytes of a cache line

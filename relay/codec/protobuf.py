@@ -1,4 +1,4 @@
-"""The few protobuf primitives that every hand-written codec here shares.
+"""Protobuf primitives that the hand-written codecs share.
 
 Wire types: 0 varint, 1 fixed64, 2 length-delimited, 5 fixed32 (protobuf.dev, "Encoding"). A varint
 has at most ten bytes; groups (3, 4) are refused, as proto3 never writes them.
@@ -13,7 +13,7 @@ from relay.runtime.errors import DecodeError, TooLargeError
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 FIELDS_MAX = 64
-"""Fields of a message that has a handful: a sample, a label, a span."""
+"""Most fields accepted in a small message: a sample, a label, a span."""
 
 _TAG_MAX = 0xFFFFFFFF  # a field number has at most 29 bits (protobuf.dev, "Message Structure")
 
@@ -36,12 +36,13 @@ def varint(value: int) -> bytes:
 
 
 def field_bytes(tag: bytes, payload: bytes) -> bytes:
-    """A length-delimited field: ``tag`` as encoded, then the length, then the payload."""
+    """Encode a length-delimited field: encoded ``tag``, length, payload."""
     return tag + varint(len(payload)) + payload
 
 
 def read_varint(data: bytes, pos: int, end: int) -> tuple[int, int]:
-    """Return (value modulo 2**64, position behind it). Raises DecodeError where none is whole."""
+    """Return (value modulo 2**64, position behind it). Raise DecodeError if truncated or too
+    long."""
     result = 0
     shift = 0
     start = pos
@@ -58,8 +59,10 @@ def read_varint(data: bytes, pos: int, end: int) -> tuple[int, int]:
 
 
 def read_length(data: bytes, pos: int, end: int) -> tuple[int, int]:
-    """Read a length prefix; return (start, stop) of the payload. Raises DecodeError past
-    ``end``."""
+    """Read a length prefix; return (start, stop) of the payload.
+
+    Raise DecodeError if the payload runs past ``end``.
+    """
     size, start = read_varint(data, pos, end)
     if size > end - start:
         raise DecodeError(f"length {size} runs past the end of its message", offset=pos)
@@ -67,7 +70,7 @@ def read_length(data: bytes, pos: int, end: int) -> tuple[int, int]:
 
 
 def skip_field(data: bytes, wire_type: int, pos: int, end: int) -> int:
-    """Return the position behind a field whose tag was just read. Raises DecodeError."""
+    """Return the position behind a field whose tag was just read. Raise DecodeError."""
     if wire_type == VARINT:
         return read_varint(data, pos, end)[1]
     if wire_type == BYTES:
@@ -81,17 +84,17 @@ def skip_field(data: bytes, wire_type: int, pos: int, end: int) -> int:
 
 
 def signed64(value: int) -> int:
-    """Two's complement reading of a 64-bit varint (int64, not sint64)."""
+    """Interpret a 64-bit varint as int64 (two's complement, not sint64)."""
     return value - (1 << 64) if value >= 1 << 63 else value
 
 
 def zigzag64(value: int) -> int:
-    """Reading of a 64-bit varint as sint64."""
+    """Interpret a 64-bit varint as sint64."""
     return value >> 1 if not value & 1 else -(value >> 1) - 1
 
 
 def zigzag32(value: int) -> int:
-    """Reading of a varint as sint32; only its low 32 bits count."""
+    """Interpret the low 32 bits of a varint as sint32."""
     return zigzag64(value & 0xFFFFFFFF)
 
 
@@ -100,8 +103,8 @@ def iter_fields(
 ) -> Iterator[tuple[int, int, int, int, int]]:
     """Yield (field number, wire type, tag offset, payload start, payload stop) of a message.
 
-    A length-delimited payload excludes its length. Raises DecodeError, with offsets into ``data``,
-    and TooLargeError for more than ``fields_max`` fields, unless that is negative.
+    A length-delimited payload excludes its length. Raise DecodeError, with offsets into ``data``,
+    and TooLargeError for more than ``fields_max`` fields unless that is negative.
     """
     pos = start
     left = fields_max

@@ -1,4 +1,4 @@
-"""Bytes that a decoder writes itself: to copy them out of a buffer costs half as much again."""
+"""Let a decoder write into a new bytes object without an intermediate copy."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_WRITE
@@ -6,11 +6,11 @@ from cpython.memoryview cimport PyMemoryView_FromMemory
 
 
 def fresh_bytes(Py_ssize_t size, write not None):
-    """Make bytes of that size; ``write`` fills all of them and returns how many it has filled.
+    """Return bytes of ``size`` that ``write`` fills; it must return the number of bytes written.
 
-    The view that it is given must not be used afterwards. Raises what ``write`` raises.
+    ``write`` must not keep the view it is given. Errors of ``write`` are passed on.
     """
-    # Nobody else has the object while it is written.
+    # No other reference exists while it is written.
     cdef bytes result = PyBytes_FromStringAndSize(NULL, size)
     with PyMemoryView_FromMemory(PyBytes_AS_STRING(result), size, PyBUF_WRITE) as view:
         written = write(view)

@@ -1,4 +1,4 @@
-# Numbers as protobuf writes them.
+# Protobuf varints.
 from libc.stdint cimport uint64_t
 
 
@@ -13,7 +13,7 @@ cdef inline Py_ssize_t varint_size(uint64_t value) noexcept:
 cdef inline unsigned char *put_head(
     unsigned char *out, unsigned char tag, uint64_t size
 ) noexcept:
-    """Write the tag and the length of a field; return where the field itself begins."""
+    """Write the tag and the length of a field; return the position of its payload."""
     out[0] = tag
     out += 1
     while size > 127:

@@ -1,1 +1,1 @@
-"""From a MetricsQL selector's text to the decision whether a series matches. No I/O, no clock."""
+"""Parse MetricsQL selectors and match series against them. No I/O, no clock."""

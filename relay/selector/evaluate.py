@@ -1,12 +1,10 @@
-"""Whether a series matches a selector, and why.
-
-Rules:
+"""Evaluate one selector against a series' labels, and explain the result.
 
 * A selector matches if one of its groups does, a group if all of its matchers do; a selector
   without groups matches everything.
-* A label that is missing is the same as one with the value "", for all four operators and for
-  ``__name__`` too: ``a!="b"`` matches a series without ``a``, ``a=~".+"`` does not.
-* Labels are unique. Values are text that was decoded from UTF-8.
+* A missing label equals the value "", for all four operators and for ``__name__``: ``a!="b"``
+  matches a series without ``a``, ``a=~".+"`` does not.
+* Label names are unique. Values are text decoded from UTF-8.
 """
 
 from __future__ import annotations
@@ -26,12 +24,13 @@ _COST_EQUAL: Final = 0
 _COST_VALUES: Final = 1
 _COST_REGEX: Final = 2
 _COST_UNEQUAL: Final = 3
-"""Behind the others: it is cheap, but hardly ever the one that fails."""
+"""Evaluated last: cheap, but rarely the matcher that fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The first matcher of a group that failed, and the value it met; "" for a missing label."""
+    """The first matcher of a group that failed, and the label's value; "" if the label is
+    missing."""
 
     matcher: Matcher
     value: str
@@ -43,7 +42,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Unmet:
-    """A condition that is no matcher and failed, in words."""
+    """A failed condition that is not a matcher, as text."""
 
     text: str
 
@@ -53,11 +52,10 @@ class Unmet:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a selector matched or not.
+    """The result of a selector on one series, with reasons.
 
-    ``group`` is the index of the first group that matched, None where none did or where there are
-    no groups, which matches everything. ``failures`` has one entry for each group that was tried
-    before.
+    ``group`` is the index of the first group that matched, None if none did or if there are no
+    groups, which matches everything. ``failures`` has one entry for each group tried before.
     """
 
     matched: bool
@@ -66,7 +64,7 @@ class Explanation:
 
 
 class CompiledSelector:
-    """A selector, ready to be asked. Immutable; make it with :func:`compile_selector`."""
+    """A selector ready for evaluation. Immutable; make it with :func:`compile_selector`."""
 
     __slots__ = ("_groups", "looks_at", "selector")
 
@@ -75,11 +73,11 @@ class CompiledSelector:
         self.looks_at: Final = frozenset(
             matcher.label for group in selector.groups for matcher in group
         )
-        """The labels that the answer rests on, and nothing else."""
+        """Names of all labels that the result depends on."""
         self._groups: Final = tuple(_tests(group) for group in selector.groups)
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether a series with these labels, ``__name__`` among them, is selected."""
+        """Return whether a series with these labels, ``__name__`` included, matches."""
         groups = self._groups
         if not groups:
             return True
@@ -93,7 +91,8 @@ class CompiledSelector:
         return False
 
     def explain(self, labels: Mapping[str, str]) -> Explanation:
-        """As :meth:`matches`, with the reasons, in the order in which the selector was written."""
+        """Return the result of :meth:`matches` with reasons, in the order of the selector's
+        text."""
         failures: list[Failure] = []
         for index, group in enumerate(self.selector.groups):
             failure = _first_failure(group, labels)
@@ -103,7 +102,7 @@ class CompiledSelector:
         return Explanation(not failures, None, tuple(failures))
 
     def describe(self, group: int | None) -> str:
-        """The group of that number as a selector of its own; ``{}`` where there are no groups."""
+        """Return one group as a selector of its own; ``{}`` if there are no groups."""
         return render_selector(Selector(() if group is None else (self.selector.groups[group],)))
 
     def __repr__(self) -> str:
@@ -111,12 +110,12 @@ class CompiledSelector:
 
 
 def compile_selector(selector: Selector) -> CompiledSelector:
-    """Prepare ``selector``. Raises SelectorError for a regex that parsing would have refused."""
+    """Compile ``selector``. Raise SelectorError for a regex that parsing would have refused."""
     return CompiledSelector(selector)
 
 
 def matcher_test(matcher: Matcher) -> Test:
-    """The decision on one label's value, "" where the label is missing."""
+    """Return the test of one label's value; it is given "" for a missing label."""
     return _costed_test(matcher)[1]
 
 
@@ -126,10 +125,10 @@ def render(matcher: Matcher) -> str:
 
 
 def render_selector(selector: Selector) -> str:
-    """Write a selector for people, names where they are, ``or`` between groups.
+    """Write a selector for people, names inside the braces, ``or`` between groups.
 
-    It parses back to the same groups, except that MetricsQL then adds a metric name on which the
-    other groups agree to a group without one: evaluate groups, never what is printed.
+    It parses back to the same groups, except that MetricsQL adds a metric name on which all other
+    groups agree to a group without one: evaluate groups, never the printed text.
     """
     return "{" + " or ".join(",".join(map(render, group)) for group in selector.groups) + "}"
 

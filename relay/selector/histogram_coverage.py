@@ -1,7 +1,8 @@
-"""Selectors that let through only part of a histogram, and what is missing.
+"""Find selectors that match only part of a classic histogram, and name the missing series.
 
-A classic histogram is one metric in OTLP and many series in Prometheus. Who selects ``foo_bucket``
-without ``foo_count`` gets buckets as single numbers, which is seldom what was meant.
+A classic histogram is one metric in OTLP but many series in Prometheus: a selector of
+``foo_bucket`` without ``foo_count`` exports the buckets as single numbers, which is rarely
+intended.
 """
 
 from __future__ import annotations
@@ -24,22 +25,23 @@ _MEMBER_LABELS = (*_BOUNDS, "quantile")
 _TIMED = re.compile(
     r"[a-zA-Z_:][\w:]*_((duration|latency)_(milli|micro)?seconds|(request|response)_size_bytes)"
 )
-"""Names that histograms and summaries mostly have."""
+"""Typical names of histograms and summaries."""
 _TIMED_GAUGES = frozenset(("scrape_duration_seconds", "probe_duration_seconds"))
 
 
 class Matches(Protocol):
-    """Anything that says which series it takes."""
+    """Anything that can be evaluated against a series."""
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether a series with these labels is selected."""
+        """Return whether a series with these labels is selected."""
         ...
 
 
 def missing_members(selector: Matches, labels: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Names of members that ``selector`` does not take of the histogram that a series belongs to.
+    """Return the names of a histogram's series that ``selector`` does not match.
 
-    () where it takes the whole; None where the labels are not those of a histogram's bucket.
+    ``labels`` are those of one of its buckets, else the result is None. It is () if the selector
+    matches the whole histogram.
     """
     name = labels.get(NAME, "")
     if not name.endswith(_BUCKET) or not any(bound in labels for bound in _BOUNDS):
@@ -50,14 +52,17 @@ def missing_members(selector: Matches, labels: Mapping[str, str]) -> tuple[str, 
 
 
 def possible_families(name: str) -> frozenset[str]:
-    """The metric families that a series of this name may belong to, its own name included."""
+    """Return the metric families that a series of this name may belong to, including its own
+    name."""
     stems = [name.removesuffix(suffix) for suffix in _MEMBER_SUFFIXES]
     return frozenset((name, *filter(None, stems)))
 
 
 def asked_for_family(selector: Matches, labels: Mapping[str, str]) -> str:
-    """The family whose name ``selector`` asks for where a series is a member that it does not
-    take; "" where it does not."""
+    """Return the family that ``selector`` matches by name but whose component series it does not.
+
+    ``labels`` are those of the component series. Return "" if there is no such family.
+    """
     name = labels.get(NAME, "")
     base = {key: value for key, value in labels.items() if key not in _MEMBER_LABELS}
     for suffix in _MEMBER_SUFFIXES:
@@ -68,8 +73,10 @@ def asked_for_family(selector: Matches, labels: Mapping[str, str]) -> str:
 
 
 def whole_names(selector: Selector) -> Iterator[str]:
-    """What to warn of where a selector names what looks like a histogram, by the name that OTLP has
-    for the whole and no classic one among its series."""
+    """Return warnings for selectors that name a histogram by its OTLP name.
+
+    Its series have other names, so that the selector matches none of them.
+    """
     groups = tuple(
         tuple(matcher for matcher in group if matcher.label == NAME) for group in selector.groups
     )
@@ -86,10 +93,11 @@ def whole_names(selector: Selector) -> Iterator[str]:
 
 
 def split_histograms(selector: Selector) -> Iterator[str]:
-    """What to warn of, for histograms whose buckets a selector names but not everything else.
+    """Return warnings for histograms of which a selector names the buckets but not the other
+    series.
 
-    Only names that are written out are looked at, and only names and bounds: whatever other labels
-    are asked for, all members have them.
+    Only literal names are considered, and only the conditions on name and bound: the component
+    series agree in all other labels.
     """
     groups = tuple(
         tuple(matcher for matcher in group if matcher.label in (NAME, *_BOUNDS))

@@ -1,10 +1,8 @@
-"""Selectors that are valid and probably not what was meant.
+"""Warn of selectors that are valid but probably not intended.
 
-Rules:
-
-* A warning says what the selector does, and what to write for what was probably meant.
-* That a group never matches is only claimed where it is certain: a label equals one value and must
-  be another, or every value that one condition allows is refused by another.
+* A warning says what the selector does, and what to write for the probable intention.
+* A group is reported as never matching only if that is certain: a label must equal two values, or
+  every value that one condition allows is refused by another.
 """
 
 from __future__ import annotations
@@ -22,16 +20,16 @@ from relay.selector.regex import compile_regex
 WARNINGS_MAX: Final = 10
 
 _VARIABLE: Final = re.compile(r"\$\{?[A-Za-z_]\w*\}?|\[\[\w+\]\]")
-"""A dashboard's variable, as Grafana writes it."""
-# A quantifier behind a character that nobody repeats, which is how a shell would write "anything".
+"""A dashboard variable, as Grafana writes it."""
+# A quantifier after a character that is rarely repeated: probably a shell's wildcard.
 _GLOB: Final = re.compile(r"(?<![\\.)\]}*+?])(?P<last>[A-Za-z0-9_:/-])\*")
 _PATTERN: Final = re.compile(r"\.[*+]|\||\*$|^\*|\[[^\]]*\]|\\[.dw]")
-"""What belongs into a regular expression, in a value that is compared as it stands."""
+"""Regular-expression syntax in a value that is compared literally."""
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_:/ -]+")
 
 
 def remarks(selector: Selector) -> tuple[Remark, ...]:
-    """What to warn of, at most :data:`WARNINGS_MAX`, each condition once."""
+    """Return at most :data:`WARNINGS_MAX` warnings, one for each condition."""
     found: dict[Remark, None] = {}
     for group in selector.groups:
         for matcher in group:
@@ -93,11 +91,11 @@ def _is_utf8(value: str) -> bool:
 
 
 def _as_pattern(value: str) -> str:
-    """A value with a shell's wildcards, or already a pattern, as a regular expression."""
+    """Return a value with a shell's wildcards, or a pattern, as a regular expression."""
     return re.sub(r"(?<![.)\]])\*", ".*", value)
 
 
-# -- what never matches ----------------------------------------------------------------------------
+# -- contradictions -------------------------------------------------------------------------------
 
 
 def _contradiction(group: Sequence[Matcher]) -> Remark | None:
@@ -120,7 +118,7 @@ def _contradiction(group: Sequence[Matcher]) -> Remark | None:
 
 
 def _alternatives(label: str, pair: Sequence[Matcher]) -> str:
-    """How to write that any of two values will do."""
+    """Return how to write that either of two values is accepted."""
     if not all(matcher.op == "=" and matcher.value for matcher in pair):
         return ""
     either = "|".join(re.escape(matcher.value) for matcher in pair)
@@ -128,7 +126,7 @@ def _alternatives(label: str, pair: Sequence[Matcher]) -> str:
 
 
 def _excluding(matchers: Sequence[Matcher]) -> tuple[Matcher, ...] | None:
-    """Conditions on one label that no value meets, at most two of them; None if not certain."""
+    """Return one or two conditions on one label that no value meets; None if not certain."""
     for number, one in enumerate(matchers):
         if one.op == "!~" and _accepts_all(one):
             return (one,)
@@ -145,19 +143,19 @@ def _excluding(matchers: Sequence[Matcher]) -> tuple[Matcher, ...] | None:
 
 
 def _exclude(one: Matcher, other: Matcher) -> bool:
-    """Whether no value meets both, as far as ``one`` tells."""
+    """Return whether the values that ``one`` allows all fail ``other``; False if not certain."""
     values = _values(one)
     if values is not None:
         test = matcher_test(other)
         return not any(map(test, values))
     if one.op == "=~" and other.op == "=~":
         return _are_apart(shapes(one.value), shapes(other.value))
-    # All but "" is refused, and so is "".
+    # ``one`` refuses all but "", and ``other`` refuses "".
     return one.op == "!~" and shapes(one.value) == ((Mark.SOME,),) and not matcher_test(other)("")
 
 
 def _values(matcher: Matcher) -> frozenset[str] | None:
-    """All values that a condition allows, where these are few and known."""
+    """Return all values that a condition allows; None if they are many or unknown."""
     if matcher.op == "=":
         return frozenset((matcher.value,))
     return compile_regex(matcher.value).values if matcher.op == "=~" else None
@@ -168,7 +166,7 @@ def _accepts_all(matcher: Matcher) -> bool:
 
 
 def _are_apart(left: tuple[Shape, ...] | None, right: tuple[Shape, ...] | None) -> bool:
-    """Whether two patterns differ in how every value begins or ends."""
+    """Return whether two patterns differ in how every value begins or ends."""
     if left is None or right is None:
         return False
     return all(
@@ -190,9 +188,9 @@ def _ends_differ(one: str, other: str, test: object) -> bool:
 
 
 def overlaps(selectors: Sequence[tuple[str, Selector | None]]) -> Iterator[tuple[int, str]]:
-    """(index, what to warn of) for each named selector that takes what an earlier one takes.
+    """Yield (index, warning) for each named selector that selects the same as an earlier one.
 
-    None stands for a selection of another kind.
+    None stands for a selection of another kind, which is skipped.
     """
     seen: dict[object, str] = {}
     for index, (name, selector) in enumerate(selectors):

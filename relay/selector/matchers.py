@@ -1,4 +1,4 @@
-"""What a selector means, free of how it was written.
+"""The meaning of a selector, independent of its notation.
 
 A :class:`Selector` is a disjunction of groups; a group is a conjunction of matchers. A selector
 without groups (``{}``, or the empty query of an Exporter) selects everything.
@@ -22,12 +22,12 @@ class Matcher:
     op: Op
     value: str
     offset: int = field(default=-1, compare=False, repr=False)
-    """Where it stands in the selector's text, -1 where that is not known."""
+    """Offset in the selector's text, in characters; -1 if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """A warning; ``offset`` is the place in the selector's text, -1 where it is not known."""
+    """A warning; ``offset`` is the place in the selector's text in characters, -1 if unknown."""
 
     text: str
     offset: int = -1
@@ -35,10 +35,9 @@ class Remark:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """A parsed selector. ``warnings`` name what was tolerated (typographic quotes, for example)."""
+    """A parsed selector. ``warnings`` name tolerated faults (typographic quotes, for example)."""
 
     groups: tuple[tuple[Matcher, ...], ...]
     warnings: tuple[str, ...] = field(default=(), compare=False)
     remarks: tuple[Remark, ...] = field(default=(), compare=False)
-    """The warnings with their places, and what may be meant otherwise, as far as only the text can
-    tell."""
+    """The warnings with their places, and remarks on probable mistakes that only the text shows."""

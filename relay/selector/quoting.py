@@ -1,18 +1,12 @@
-"""Names and strings: from how they are written to what they mean, and back.
+"""Unescape and quote names and strings of MetricsQL.
 
-Two different sets of escapes are at work, and MetricsQL mixes them up on purpose:
-
-* An *identifier*, and also a *quoted name* inside braces, knows ``\\xHH``, ``\\uHHHH`` and a
-  backslash before any printable character, which then stands for itself. ``{"a\\nb"="x"}`` is
-  label ``anb``.
-* A *string* value follows Go's ``strconv.Unquote``: ``\\a \\b \\f \\n \\r \\t \\v \\\\``, the
-  quote itself, ``\\ooo``, ``\\xHH`` (bytes), ``\\uHHHH`` and ``\\UHHHHHHHH``. Anything else is an
-  error, ``\\d`` too. Backticks are raw: no escapes, carriage returns dropped (go.dev/ref/spec,
-  "String literals").
-
-A string may spell bytes that are not UTF-8 (``"\\xff"``). Label values always are UTF-8, so such a
-string equals none of them: the bytes are kept as lone surrogates (PEP 383), which no decoded text
-contains.
+* An *identifier*, also a *quoted name* inside braces, knows ``\\xHH``, ``\\uHHHH`` and a backslash
+  before any printable character, which stands for itself. ``{"a\\nb"="x"}`` is label ``anb``.
+* A *string* value follows Go's ``strconv.Unquote``: ``\\a \\b \\f \\n \\r \\t \\v \\\\``, the quote
+  itself, ``\\ooo``, ``\\xHH`` (bytes), ``\\uHHHH`` and ``\\UHHHHHHHH``; any other escape is an
+  error. Backticks are raw; carriage returns are dropped (go.dev/ref/spec, "String literals").
+* A string may contain bytes that are not UTF-8 (``"\\xff"``), which no label value equals: they are
+  kept as lone surrogates (PEP 383).
 """
 
 from __future__ import annotations
@@ -43,19 +37,20 @@ _PLAIN_NAME: Final = re.compile(r"[A-Za-z_:][A-Za-z0-9_:.]*")
 
 
 def is_name_start(char: str) -> bool:
-    """Whether an unescaped ``char`` may begin an identifier: any letter, ``_`` or ``:``."""
+    """Return whether an unescaped ``char`` may begin an identifier: any letter, ``_`` or ``:``."""
     return char.isalpha() or char in ("_", ":")
 
 
 def is_name_part(char: str) -> bool:
-    """Whether an unescaped ``char`` may follow in an identifier: also ASCII digits and ``.``."""
+    """Return whether an unescaped ``char`` may continue an identifier: also ASCII digits and
+    ``.``."""
     return is_name_start(char) or char in "0123456789."
 
 
 def name_escape(text: str, start: int) -> tuple[str, int] | None:
     """Decode the escape whose backslash is just before ``start``.
 
-    Returns (character, offset behind the escape), or None where it is no escape.
+    Return (character, offset behind the escape), or None if it is not an escape.
     """
     char = text[start : start + 1]
     if char and char in "xXuU":
@@ -73,7 +68,8 @@ def name_escape(text: str, start: int) -> tuple[str, int] | None:
 
 
 def unescape_name(text: str) -> str:
-    """The name that an identifier or the inside of a quoted name stands for. Cannot fail."""
+    """Return the name that an identifier, or the text inside a quoted name, denotes. Cannot
+    fail."""
     if "\\" not in text:
         return text
     out: list[str] = []
@@ -89,10 +85,9 @@ def unescape_name(text: str) -> str:
 
 
 def unquote(text: str, start: int, stop: int, quote: str) -> str:
-    """The value of the string literal whose inside is ``text[start:stop]``.
+    """Return the value of the string literal with the text ``text[start:stop]`` inside its quotes.
 
-    ``quote`` is ``"``, ``'`` or a backtick. Raises SelectorError at the character
-    of ``text`` that is at fault.
+    ``quote`` is ``"``, ``'`` or a backtick. Raise SelectorError at the faulty character.
     """
     if quote == "`":
         body = text[start:stop]
@@ -122,8 +117,11 @@ def unquote(text: str, start: int, stop: int, quote: str) -> str:
 
 
 def quoted_offset(text: str, start: int, index: int) -> int:
-    """Where the character of that index of a valid string literal, which opens at ``start``,
-    stands in the text; the literal's end for an index behind its last."""
+    """Return the offset in ``text`` of a literal's character with the given index.
+
+    ``start`` is the offset of the opening quote of a valid literal. An index behind the last
+    character gives the literal's end.
+    """
     opener = text[start]
     pos = start + 1
     if opener == "`":
@@ -138,7 +136,7 @@ def quoted_offset(text: str, start: int, index: int) -> int:
         count, after = 1, pos + 1
         if text[pos] == "\\":
             decoded, after = _string_escape(text, pos, len(text), _ASCII[opener])
-            # A byte of a longer character counts with its first.
+            # The bytes of a multi-byte character count as one.
             count = sum(1 for byte in decoded if byte & 0xC0 != 0x80)
         if count > index:
             break
@@ -203,7 +201,7 @@ def quote_string(value: str) -> str:
 
 
 def quote_name(name: str) -> str:
-    """Write a label or metric name so that it parses back: bare where possible, else quoted."""
+    """Write a label or metric name so that it parses back: bare if possible, else quoted."""
     if _PLAIN_NAME.fullmatch(name):
         return name
     out = ['"']
@@ -213,7 +211,7 @@ def quote_name(name: str) -> str:
         elif not char.isprintable() and ord(char) < 0x100:
             out.append(f"\\x{ord(char):02x}")
         else:
-            # Above U+FFFF there is no escape in names; inside quotes every character may stand raw.
+            # Names have no escape above U+FFFF; inside quotes every character may stand raw.
             out.append(char)
     out.append('"')
     return "".join(out)

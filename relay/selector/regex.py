@@ -1,13 +1,11 @@
-"""Regular expressions of selectors: Go's RE2 syntax, fully anchored, ``.`` matches line breaks too.
+"""Compile regular expressions of selectors: Go's RE2 syntax, fully anchored, ``.`` matches
+newlines.
 
-Rules:
-
-* google-re2 decides what is valid, on the pattern as written: never wrapped first, as ``a)(b``
-  would become valid in ``^(?:…)$``. ``\\C`` (one byte) is refused as in Go: it can cut a character
-  in two.
-* The engine takes linear time, but 1.6 to 5 µs a question. Simple patterns never reach it
-  (``shapes``), and its verdicts are remembered for each value, within bounds.
-* Memory for one pattern is bounded; what does not fit is "too large", not slow.
+* google-re2 validates the pattern as written, never wrapped: ``a)(b`` would become valid in
+  ``^(?:…)$``. ``\\C`` (one byte) is refused as in Go: it can split a character.
+* The engine takes linear time, but 1.6 to 5 µs per match. Simple patterns avoid it
+  (:mod:`relay.selector.index.regex_literals`), and its verdicts are cached by value, within bounds.
+* Memory per pattern is bounded; a pattern that does not fit is refused.
 """
 
 from __future__ import annotations
@@ -24,15 +22,15 @@ from relay.selector.index import regex_literals
 from relay.selector.regex_classes import translated
 
 REGEX_MEMORY_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Of one compiled pattern with its automaton; RE2's own default."""
+"""Most memory of one compiled pattern with its automaton; bytes. RE2's own default."""
 VERDICTS_MAX: Final = 1_024
-"""Values whose verdict a pattern remembers; at the limit it forgets them all."""
+"""Most values whose verdict a pattern caches; at the limit the cache is cleared."""
 VERDICT_CHARS_MAX: Final = 256
-"""Longer values are not remembered."""
+"""Longest value that is cached, in characters."""
 _COMPILED_MAX: Final = 4_096
-"""Distinct patterns kept compiled beyond their use, so that equal ones are shared."""
+"""Distinct patterns kept compiled after their last use, so that equal ones are shared."""
 
-# A parenthesis; or what they have no meaning in: escapes and brackets.
+# A parenthesis, or a construct in which it has no meaning: escapes and brackets.
 _GROUPING: Final = re.compile(r"\\Q.*?(?:\\E|\Z)|\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|[()]", re.DOTALL)
 _REASON_HINTS: Final = {
     "missing )": "close the parenthesis, or write \\( for the character itself",
@@ -47,7 +45,7 @@ _ESCAPES: Final = re.compile(r"\\Q.*?(?:\\E|\Z)|\\(.)", re.DOTALL)
 
 
 def options(memory_bytes_max: int = REGEX_MEMORY_BYTES_MAX) -> Any:
-    """The one mode in which every pattern of a selector is read; an ``re2.Options``."""
+    """Return the ``re2.Options`` for every pattern of a selector."""
     made = re2.Options()
     made.dot_nl = True
     made.never_capture = True
@@ -70,17 +68,18 @@ class Regex:
     )
 
     matches: Callable[[str], bool]
-    """Whether the whole of a value matches."""
+    """Return whether the whole of a value matches."""
 
     def __init__(self, pattern: str, engine: Any, engine_pattern: str) -> None:
         self.pattern: Final = pattern
         self.engine_pattern: Final = engine_pattern
-        """As RE2 is to read it."""
+        """The pattern as passed to RE2."""
         self.instructions: Final[int] = engine.programsize
-        """Size as compiled, in RE2's instructions of 16 bytes."""
+        """Compiled size, in RE2 instructions of 16 bytes."""
         found = regex_literals.shapes(pattern)
         self.values: Final = regex_literals.literal_values(found)
-        """All the values it matches, "" perhaps among them, where these are few and known."""
+        """All values that the pattern matches, possibly with ""; None if they are many or
+        unknown."""
         test = regex_literals.tester(found)
         self._engine: Final[Any] = engine if test is None else None
         self._verdicts: Final[dict[str, bool]] = {}
@@ -88,8 +87,8 @@ class Regex:
 
     @property
     def cost(self) -> int:
-        """Instructions that RE2 may look at for each character of a value; 0 where it is never
-        asked."""
+        """RE2 instructions visited per character of a value in the worst case; 0 if RE2 is not
+        used."""
         return 0 if self._engine is None else self.instructions
 
     def _ask(self, value: str) -> bool:
@@ -108,14 +107,14 @@ class Regex:
 
 
 def compile_regex(pattern: str) -> Regex:
-    """Compile ``pattern``. Raises SelectorError, whose text is the pattern, if it is not valid."""
+    """Compile ``pattern``. Raise SelectorError, whose text is the pattern, if it is not valid."""
     return _compiled(pattern)
 
 
 def or_values(pattern: str) -> frozenset[str] | None:
-    """All values that ``pattern`` matches, if it is an alternation of at most 100; else None.
+    """Return all values that ``pattern`` matches if it is an alternation of at most 100; else None.
 
-    "" may be among them: it stands for a label that is absent, which no lookup by value can find.
+    "" may be among them: it stands for a missing label, which no lookup by value finds.
     """
     return regex_literals.literal_values(regex_literals.shapes(pattern))
 
@@ -154,7 +153,7 @@ def _reason(error: Exception) -> str:
 
 
 def _offset(pattern: str, reason: str) -> int:
-    """Where in the pattern the engine's complaint, which quotes the part at fault, belongs."""
+    """Return the offset in the pattern for the engine's message, which quotes the faulty part."""
     what, _, part = reason.partition(": ")
     if what.startswith("missing )"):
         return _unclosed(pattern)
@@ -164,7 +163,7 @@ def _offset(pattern: str, reason: str) -> int:
 
 
 def _unclosed(pattern: str) -> int:
-    """The last parenthesis that is never closed; 0 where there is none."""
+    """Return the offset of the last parenthesis that is never closed; 0 if there is none."""
     opened: list[int] = []
     for found in _GROUPING.finditer(pattern):
         if found[0] == "(":

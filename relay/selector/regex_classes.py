@@ -1,10 +1,9 @@
-r"""Character classes that Go's regular expressions know by names that RE2 does not.
+r"""Translate named character classes of Go's regular expressions to RE2's syntax.
 
-Go 1.25 (regexp/syntax, "\p{name}") takes names in any case, without regard to blanks, dashes and
+Go 1.25 (regexp/syntax, "\p{name}") accepts names in any case, ignoring blanks, dashes and
 underscores, the long names of Unicode's general categories, and ``Any``, ``ASCII``, ``Assigned``,
-``Cn`` and ``LC``. RE2 takes the short names, exactly. They are written out here, so that both match
-the same. RE2 has no class for what is not assigned: ``\p{Cn}`` is the complement of all others,
-which cannot be said inside brackets.
+``Cn`` and ``LC``. RE2 accepts exact short names only. RE2 has no class for unassigned characters:
+``\p{Cn}`` is the complement of all others, which cannot stand inside brackets.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ _SHORT: Final = frozenset(_CATEGORIES.values()) - {"Cn", "LC"}
 _BY_FOLDED: Final = {name.lower(): name for name in _SHORT} | _CATEGORIES
 
 _ASSIGNED: Final = r"\pL\pM\pN\pP\pS\pZ\pC"
-# What each of Go's own names consists of, and of what its complement; "" where that is no list.
+# Members of Go's additional classes, and of their complements; "" if not expressible as a list.
 _OWN: Final = {
     "lc": (r"\p{Lu}\p{Ll}\p{Lt}", ""),
     "ascii": (r"\x00-\x7F", r"\x{80}-\x{10FFFF}"),
@@ -80,9 +79,9 @@ _NAMED: Final = re.compile(r"\\[pP]\{")
 
 
 def translated(pattern: str) -> str:
-    """Return the pattern with the names that only Go knows written out.
+    """Return the pattern with Go-only class names expanded.
 
-    Raises SelectorError for what RE2 cannot say.
+    Raise SelectorError for a class that RE2 cannot express.
     """
     if _NAMED.search(pattern) is None:
         return pattern
@@ -117,7 +116,8 @@ def translated(pattern: str) -> str:
 
 
 def _class(name: str, written: str, *, negated: bool, in_brackets: bool) -> str:
-    """What RE2 calls the class; as written where only RE2 can tell, "" if it cannot be said."""
+    """Return RE2's notation of a class; unchanged if RE2 must decide, "" if it is not
+    expressible."""
     folded = re.sub(r"[ _-]", "", name).lower()
     own = _OWN.get(_ALIASES.get(folded, folded))
     if own is None:

@@ -1,1 +1,1 @@
-"""OTLP out: batches, points, responses."""
+"""Encode OTLP requests and parse OTLP responses."""

@@ -1,17 +1,12 @@
-"""Points of every kind with all that OTLP lets them say, as values and encoded.
+"""Encode OTLP data points of every kind.
 
-Rules:
-
-* A counter's or gauge's sample with nothing but a time and a value never comes here: its bytes are
-  a prefix and two slices (:mod:`relay.codec.otlp.metrics`). This is for histograms, summaries, and
-  numbers with a start time or exemplars.
-* Times are nanoseconds of the Unix epoch; a start of 0 is absent. Doubles whose bits matter (a
-  number's value, a sum) are eight little-endian bytes, because arithmetic may change the bits of a
-  NaN.
-* Attributes come encoded, once per stream, by :func:`encode_attributes`.
-* Repeated numbers are packed, as proto3 does it.
-
-Field numbers: opentelemetry-proto, ``metrics/v1/metrics.proto``.
+* Plain number points (time and value only) are encoded by :mod:`relay.codec.otlp.metrics`; this
+  module is for histograms, summaries, and numbers with a start time or exemplars.
+* Times are nanoseconds since the Unix epoch; a start of 0 is absent. Doubles whose bits matter (a
+  number's value, a sum) are eight little-endian bytes, because arithmetic may change a NaN.
+* Attributes are encoded once per stream, by :func:`encode_attributes`.
+* Repeated numbers are packed, as in proto3.
+* Field numbers are from opentelemetry-proto, ``metrics/v1/metrics.proto``.
 """
 
 from __future__ import annotations
@@ -45,7 +40,7 @@ _DOUBLE = struct.Struct("<d")
 
 @dataclass(frozen=True, slots=True)
 class Exemplar:
-    """One observation behind a point. The ids are 16 and 8 bytes, or empty."""
+    """Exemplar of a point. ``trace_id`` has 16 bytes and ``span_id`` 8, or they are empty."""
 
     time_ns: int
     value: float
@@ -56,7 +51,7 @@ class Exemplar:
 
 @dataclass(frozen=True, slots=True)
 class NumberPoint:
-    """A point of a gauge or a sum; stale where ``value`` is :data:`STALE`."""
+    """Point of a gauge or a sum; stale if ``value`` is :data:`STALE`."""
 
     time_ns: int
     value: bytes
@@ -66,9 +61,9 @@ class NumberPoint:
 
 @dataclass(frozen=True, slots=True)
 class HistogramPoint:
-    """Explicit buckets: ``len(counts) == len(bounds) + 1``, summing to ``count``; or both empty.
+    """Histogram with explicit buckets: ``len(counts) == len(bounds) + 1``, or both empty.
 
-    ``sum`` None is absent. A stale point says which buckets have ended, with nothing in them.
+    ``counts`` sum to ``count``; ``sum`` None is absent. A stale point ends its stream.
     """
 
     time_ns: int
@@ -83,7 +78,7 @@ class HistogramPoint:
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """Dense exponential buckets: ``counts[i]`` is of index ``offset + i``."""
+    """Dense exponential buckets: ``counts[i]`` belongs to index ``offset + i``."""
 
     offset: int = 0
     counts: tuple[int, ...] = ()
@@ -91,7 +86,7 @@ class Buckets:
 
 @dataclass(frozen=True, slots=True)
 class ExponentialPoint:
-    """Exponential buckets; ``count`` is the zero count and all buckets together."""
+    """Histogram with exponential buckets; ``count`` includes the zero count and all buckets."""
 
     time_ns: int
     count: int
@@ -108,7 +103,7 @@ class ExponentialPoint:
 
 @dataclass(frozen=True, slots=True)
 class SummaryPoint:
-    """``quantiles`` are (quantile, value), strictly increasing by quantile."""
+    """Summary; ``quantiles`` are (quantile, value), strictly increasing by quantile."""
 
     time_ns: int
     count: int
@@ -122,13 +117,13 @@ Point = NumberPoint | HistogramPoint | ExponentialPoint | SummaryPoint
 
 
 def encode_attributes(attributes: Iterable[tuple[str, str]], kind: Kind) -> bytes:
-    """A point's attribute fields; keys must be unique, order is kept."""
+    """Encode a point's attribute fields; keys must be unique, order is kept."""
     tag = _ATTRIBUTE_TAG[kind]
     return b"".join(field_bytes(tag, key_value(key, value)) for key, value in attributes)
 
 
 def encode_point(attributes: bytes, point: Point) -> bytes:
-    """The ``data_points`` field with the point in it; ``attributes`` are of the point's kind."""
+    """Encode a ``data_points`` field; ``attributes`` must be encoded for the point's kind."""
     match point:
         case NumberPoint():
             body = _number(point)
@@ -142,7 +137,7 @@ def encode_point(attributes: bytes, point: Point) -> bytes:
 
 
 def wrap_point(attributes: bytes, body: bytes) -> bytes:
-    """The ``data_points`` field; ``body`` is the point without its attributes."""
+    """Encode a ``data_points`` field; ``body`` is the point without its attributes."""
     return _POINT_TAG + varint(len(attributes) + len(body)) + attributes + body
 
 
@@ -152,7 +147,7 @@ def _number(point: NumberPoint) -> bytes:
             _times(point.start_ns, point.time_ns),
             b"\x21" + point.value,  # as_double (4)
             _exemplars(b"\x2a", point.exemplars),  # 5
-            # A point without a value is invalid: the stale marker goes along with its flag (8).
+            # A point without a value is invalid: the stale marker stays, with its flag (8).
             b"\x40\x01" if point.value == STALE else b"",
         ]
     )

@@ -1,9 +1,8 @@
-"""OTLP metrics out: what depends on labels is encoded once, a batch is assembled from pieces.
+"""Encode the parts of OTLP metrics that depend on labels, once per series, metric or resource.
 
-A number point on the wire is ``prefix + time + 0x21 + value``: everything before the time (the tag
-and length of the point, its attributes, its flags) depends on the series alone and is prepared once
-as the *prefix*, which ends with the tag of ``time_unix_nano``.
-:mod:`relay.codec.otlp.point_buffer` puts points together.
+A number point is ``prefix + time + 0x21 + value``. The *prefix* (tag and length of the point,
+attributes, flags, tag of ``time_unix_nano``) depends on the series alone.
+:mod:`relay.codec.otlp.point_buffer` assembles requests from these pieces.
 
 Field numbers: opentelemetry-proto, ``metrics/v1/metrics.proto`` and ``common/v1/common.proto``.
 """
@@ -19,13 +18,13 @@ from zlib import crc32
 from relay.codec.protobuf import field_bytes, varint
 
 Kind = Literal["gauge", "sum", "histogram", "exponential_histogram", "summary"]
-"""The data that a Metric holds, by the name of its field."""
+"""Kind of a Metric's data, by its protobuf field name."""
 
 Temporality = Literal["cumulative", "delta"]
 
 VALUE_TAG = b"\x21"  # NumberDataPoint.as_double (4, fixed64)
 POINT_TAIL_BYTES = 8 + len(VALUE_TAG) + 8
-"""Bytes of a point behind its prefix: time, tag, value."""
+"""Bytes of a point after its prefix: time, tag, value."""
 
 TIME_TAG = b"\x19"  # NumberDataPoint.time_unix_nano (3, fixed64)
 _POINT_TAG = b"\x0a"  # data_points (1), in all five kinds
@@ -34,7 +33,7 @@ _NO_RECORDED_VALUE = (
     b"\x40\x01"  # NumberDataPoint.flags (8) = DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
 )
 _TEMPORALITY: dict[Temporality, bytes] = {"delta": b"\x10\x01", "cumulative": b"\x10\x02"}
-"""aggregation_temporality (2) of sums and both histograms; gauges and summaries have none."""
+"""Encoded aggregation_temporality (2) of sums and histograms; gauges and summaries have none."""
 _TEMPORAL: frozenset[Kind] = frozenset({"sum", "histogram", "exponential_histogram"})
 _MONOTONIC = b"\x18\x01"  # Sum.is_monotonic (3)
 _DATA_TAG: dict[Kind, bytes] = {
@@ -46,13 +45,13 @@ _DATA_TAG: dict[Kind, bytes] = {
 }
 
 _TIME_MS_MAX = (2**63 - 1) // 1_000_000
-"""OTLP times are unsigned, but most readers keep nanoseconds in a signed 64-bit integer."""
+"""Latest time in ms: most readers keep OTLP's unsigned nanoseconds in a signed 64-bit integer."""
 
 
 def encode_time(timestamp_ms: int) -> bytes | None:
-    """The OTLP time and the tag of the value behind it; None where OTLP cannot express the time.
+    """Encode a time in ms as OTLP time plus the tag of the value; None if out of OTLP's range.
 
-    Zero means "unknown" in OTLP and consumers should refuse it; negative times do not exist there.
+    OTLP reserves zero for "unknown" and has no negative times.
     """
     if 0 < timestamp_ms <= _TIME_MS_MAX:
         return (timestamp_ms * 1_000_000).to_bytes(8, "little") + VALUE_TAG
@@ -60,29 +59,29 @@ def encode_time(timestamp_ms: int) -> bytes | None:
 
 
 def key_value(key: str, value: str) -> bytes:
-    """KeyValue{key, AnyValue{string_value}} without a tag of its own."""
+    """Encode KeyValue{key, AnyValue{string_value}} without its own tag."""
     text = value.encode()
     return field_bytes(b"\x0a", key.encode()) + field_bytes(b"\x12", field_bytes(b"\x0a", text))
 
 
 def point_prefix(attributes: Iterable[tuple[str, str]]) -> bytes:
-    """Everything of a number point before its time; keys must be unique, order is kept."""
+    """Encode a number point up to its time; keys must be unique, order is kept."""
     return finish_prefix(
         b"".join([field_bytes(_ATTRIBUTE_TAG, key_value(key, value)) for key, value in attributes])
     )
 
 
 def stale_prefix(prefix: bytes) -> bytes:
-    """The prefix of the same point with the no-recorded-value flag set.
+    """Return the prefix with the no-recorded-value flag set.
 
-    The value that follows stays the stale marker itself: a point without a value field is invalid
-    by the data model, and a reader that ignores the flag sees NaN, not a zero that nobody measured.
+    The value must stay the stale marker: a point without a value is invalid, and a reader that
+    ignores the flag sees NaN instead of a false zero.
     """
     return finish_prefix(prefix_attributes(prefix) + _NO_RECORDED_VALUE)
 
 
 def prefix_attributes(prefix: bytes) -> bytes:
-    """What :func:`point_prefix` made of the attributes: their fields, encoded."""
+    """Return the encoded attribute fields of a prefix made by :func:`point_prefix`."""
     head = 1
     while prefix[head] > 127:
         head += 1
@@ -90,12 +89,12 @@ def prefix_attributes(prefix: bytes) -> bytes:
 
 
 def finish_prefix(body: bytes) -> bytes:
-    """The prefix of a number point whose attributes are these fields, one behind the other."""
+    """Return the prefix of a number point with these encoded attribute fields."""
     return b"".join((prefix_heads[len(body)], body, TIME_TAG))
 
 
 class _PrefixHeads(dict[int, bytes]):
-    """How a number point's prefix begins, by how many bytes its attributes take."""
+    """Cache the first bytes of a number point's prefix, by the size of its attributes."""
 
     def __missing__(self, size: int) -> bytes:
         head = _POINT_TAG + varint(size + len(TIME_TAG) + POINT_TAIL_BYTES)
@@ -106,17 +105,17 @@ class _PrefixHeads(dict[int, bytes]):
 
 _PREFIX_HEADS_MAX = 4_096
 prefix_heads = _PrefixHeads()
-"""What stands before a number point's attributes, by their size."""
+"""First bytes of a number point's prefix, by the size of its attributes in bytes."""
 
 
 _SHARED_MAX = 1_024
 _SHARED_CHARS_MAX = 256
-"""Attributes of resources, and scopes, that many groups share, and of what length."""
+"""Number and length, in characters, of the resource attributes and scopes that are cached."""
 
 
 @lru_cache(maxsize=_SHARED_MAX)
 def _resource_attribute(key: str, value: str) -> bytes:
-    """Resource.attributes (1)."""
+    """Encode one Resource.attributes (1)."""
     return field_bytes(b"\x0a", key_value(key, value))
 
 
@@ -128,7 +127,7 @@ def _plain_scope(name: str, version: str) -> bytes:
 def _scope(
     name: str, version: str, attributes: Iterable[tuple[str, str]], schema_url: str
 ) -> bytes:
-    """ScopeMetrics.scope (1) and schema_url (3)."""
+    """Encode ScopeMetrics.scope (1) and schema_url (3)."""
     body = field_bytes(b"\x0a", name.encode()) if name else b""
     if version:
         body += field_bytes(b"\x12", version.encode())
@@ -138,11 +137,11 @@ def _scope(
 
 
 _LASTING_ATTRIBUTES = frozenset({"service.name", "service.namespace", "service.instance.id"})
-"""Attributes of a resource that come from the labels ``job`` and ``instance``."""
+"""Resource attributes derived from the labels ``job`` and ``instance``; they never change."""
 
 
 class ResourceGroup:
-    """One resource; compared by identity, so whoever makes them interns them by attributes."""
+    """One resource, encoded. Compared by identity: the caller must intern it by attributes."""
 
     __slots__ = ("__weakref__", "encoded", "lane_key")
 
@@ -161,7 +160,7 @@ class ResourceGroup:
 
 
 class ScopeGroup:
-    """One instrumentation scope of one resource; compared by identity."""
+    """One instrumentation scope of one resource, encoded. Compared by identity."""
 
     __slots__ = ("__weakref__", "encoded", "resource")
 
@@ -182,7 +181,7 @@ class ScopeGroup:
 
 @dataclass(frozen=True, slots=True)
 class MetricIdentity:
-    """What makes two points belong to one Metric, besides resource and scope."""
+    """Identity of a Metric within its resource and scope."""
 
     name: str
     kind: Kind
@@ -190,13 +189,13 @@ class MetricIdentity:
     unit: str = ""
     description: str = ""
     prometheus_type: str = ""
-    """Value of ``prometheus.type`` in Metric.metadata; "" leaves it out (the type was inferred)."""
+    """Value of ``prometheus.type`` in Metric.metadata; "" omits it (the type was inferred)."""
     temporality: Temporality = "cumulative"
-    """Of sums and histograms; gauges and summaries have none."""
+    """Only sums and histograms have a temporality."""
     head: bytes = field(init=False, repr=False, compare=False)
-    """The Metric but for its data, shared by all groups of the identity."""
+    """Encoded Metric without its data; shared by all groups of the identity."""
     data_tail: bytes = field(init=False, repr=False, compare=False)
-    """What its data ends with, behind the points."""
+    """Encoded end of its data, after the points."""
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -214,7 +213,7 @@ class MetricIdentity:
         if self.kind == "sum" and self.monotonic:
             tail += _MONOTONIC
         object.__setattr__(self, "data_tail", tail)
-        # Looked up for every new series.
+        # The hash is needed for every new series.
         object.__setattr__(self, "_hash", hash((self.name, self.kind, self.temporality)))
 
     def __hash__(self) -> int:
@@ -222,11 +221,10 @@ class MetricIdentity:
 
 
 class MetricGroup:
-    """One Metric of one scope, ready to wrap its points; compared by identity.
+    """One Metric of one scope, ready to wrap its points. Compared by identity.
 
-    ``lane_key`` chooses the lane of its points. All of a metric's go the same way, so that they
-    stand together in one request, and it rests on nothing that a series may change in its life:
-    not on metadata, not on what ``target_info`` says.
+    ``lane_key`` selects the shard of its points. It depends only on what never changes for a series
+    (not on metadata or ``target_info``), so all points of a metric share one request, in order.
     """
 
     __slots__ = ("__weakref__", "data_tag", "data_tail", "head", "identity", "lane_key", "scope")

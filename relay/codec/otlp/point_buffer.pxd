@@ -2,15 +2,15 @@ from libc.stdint cimport uint64_t
 
 
 cdef struct Point:
-    void *head  # bytes: the prefix, or the whole point where it is finished
-    uint64_t time_ns  # 0 for a finished point: OTLP has no such time
+    void *head  # bytes: the prefix, or the whole encoded point
+    uint64_t time_ns  # 0 for a point encoded as a whole: OTLP has no such time
     uint64_t value  # the bits of a double
 
 
 cdef struct Run:
     void *group  # MetricGroup
-    Py_ssize_t end  # number of points before its end
-    Py_ssize_t size  # their bytes, from the arena's start
+    Py_ssize_t end  # number of points up to its end
+    Py_ssize_t size  # their bytes, from the buffer's start
 
 
 cdef class PointBuffer:
@@ -18,7 +18,7 @@ cdef class PointBuffer:
     cdef Run *runs
     cdef readonly Py_ssize_t count
     cdef readonly Py_ssize_t size
-    cdef Py_ssize_t finished  # bytes of points that nothing else holds
+    cdef Py_ssize_t finished  # bytes of encoded points that only this buffer holds
     cdef Py_ssize_t capacity
     cdef Py_ssize_t runs_count
     cdef Py_ssize_t runs_capacity

@@ -1,21 +1,17 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""The points of one batch while it grows, and the request that they become.
+"""Growable columnar buffer of one batch's points, encoded to a request at the end.
 
-Rules:
-
-* A number point is the prefix of its series, its time and its value: a reference and two words,
-  however long the labels are. Labels are copied once, into the request.
-* *Runs* say which :class:`MetricGroup` each row of points belongs to, so that grouping the points
-  of one metric, one scope and one resource costs a step per run, not per point.
-* What a request appended can be cut off again (:meth:`PointBuffer.cut`), until it is encoded.
-* ``points`` and ``runs`` are arrays that own a reference to every object in them. What they refer
-  to, bytes and groups, refers to no arena, so the garbage collector need not look here.
-* A run that is earlier, in all points, than the last ones of its metric is written before them:
-  requests may overtake each other, and Prometheus drops what goes back in time.
-* A request is measured before it is written: its metrics, scopes and resources are numbered in
-  order of first appearance, and each knows its first child and its next sibling.
-* The head of a point is prefetched some runs before it is written, and so is a group: where series
-  come in no order, that halves the time.
+* A number point is a reference to its series' prefix, a time and a value: labels are copied once,
+  into the request.
+* A *run* assigns a row of points to a :class:`MetricGroup`; grouping costs a step per run.
+* Appended points can be removed again (:meth:`PointBuffer.cut`) until the buffer is encoded.
+* ``points`` and ``runs`` own a reference to each object in them. Those objects never refer to a
+  buffer, so the type needs no GC support.
+* A run whose points are all earlier than a metric's last runs is written before them: requests may
+  overtake each other, and Prometheus drops samples that go back in time.
+* Sizes are measured before writing: metrics, scopes and resources are numbered in order of first
+  appearance and linked by first child and next sibling.
+* Heads and groups are prefetched some runs ahead, because series may come in any order.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -33,10 +29,10 @@ cdef enum:
     TAIL_BYTES = 17  # time, tag of the value, value
     VALUE_TAG = 0x21
     NONE = -1
-    FETCH_GROUP = 8  # runs ahead
+    FETCH_GROUP = 8  # prefetch distance in runs
     FETCH_HEAD = 12
     FETCH_REST = 6
-    SEARCH_POINTS_MAX = 1024  # looked at for the place of a run that came late
+    SEARCH_POINTS_MAX = 1024  # points scanned to place a run that came late
 
 
 cdef struct Text:
@@ -46,11 +42,11 @@ cdef struct Text:
 
 cdef struct Node:  # a metric, a scope or a resource of the request
     Py_ssize_t first, last  # children; of a metric: runs
-    uint64_t last_ns  # when the last run begins
-    Py_ssize_t following  # sibling
+    uint64_t last_ns  # first time of the last run
+    Py_ssize_t following  # next sibling
     Py_ssize_t size  # of its message
-    Text head  # what the message begins with
-    # Of a metric only: the tag, size and tail of the message that its points stand in.
+    Text head  # first bytes of the message
+    # Only of a metric: tag, size and tail of the message that contains its points.
     Text tag
     Py_ssize_t data_size
     Text tail
@@ -81,7 +77,7 @@ cdef void *allocate(Py_ssize_t count, size_t size) except NULL:
 
 
 cdef class Level:
-    """The metrics, scopes or resources of a request, numbered by address."""
+    """Number the metrics, scopes or resources of a request by address."""
 
     cdef Slot *slots
     cdef size_t mask
@@ -102,7 +98,8 @@ cdef class Level:
         PyMem_Free(self.nodes)
 
     cdef Py_ssize_t number(self, void *key) noexcept:
-        """The number of an object; :attr:`count` for a new one, which must then be added."""
+        """Return the number of an object; :attr:`count` for a new one, which the caller must
+        add."""
         cdef uint64_t mixed = (<uint64_t><uintptr_t>key >> 4) * <uint64_t>0x9E3779B97F4A7C15
         cdef size_t at = <size_t>(mixed >> 32) & self.mask
         while self.slots[at].key != key:
@@ -114,7 +111,7 @@ cdef class Level:
         return self.slots[at].number
 
     cdef Node *add(self, bytes head) except NULL:
-        """The node of a new object."""
+        """Add a node for a new object and return it."""
         cdef Node *node = &self.nodes[self.count]
         self.count += 1
         node.first = node.last = node.following = NONE
@@ -123,7 +120,7 @@ cdef class Level:
         return node
 
     cdef void adopt(self, Node *parent, Py_ssize_t child) noexcept:
-        """Make one of these the last child of ``parent``."""
+        """Make one of these nodes the last child of ``parent``."""
         if parent.first == NONE:
             parent.first = child
         else:
@@ -132,10 +129,10 @@ cdef class Level:
 
 
 cdef class PointBuffer:
-    """See the module's rules. The points behind the last closed run belong to the run to come.
+    """Hold the points of one batch; points after the last closed run belong to the next run.
 
-    ``count`` is how many points there are, and ``size`` their bytes as encoded, without what groups
-    them.
+    ``count`` is the number of points, ``size`` their encoded bytes without metrics, scopes and
+    resources.
     """
 
     def __dealloc__(self):
@@ -144,7 +141,7 @@ cdef class PointBuffer:
         PyMem_Free(self.runs)
 
     cdef int grow(self) except -1:
-        """Make room for more points."""
+        """Enlarge the array of points."""
         cdef Py_ssize_t capacity = self.capacity * 2 if self.capacity else FIRST_POINTS
         cdef void *points = PyMem_Realloc(self.points, <size_t>capacity * sizeof(Point))
         if points == NULL:
@@ -154,7 +151,7 @@ cdef class PointBuffer:
         return 0
 
     cdef int grow_runs(self) except -1:
-        """Make room for more runs."""
+        """Enlarge the array of runs."""
         cdef Py_ssize_t capacity = self.runs_capacity * 2 if self.runs_capacity else FIRST_RUNS
         cdef void *runs = PyMem_Realloc(self.runs, <size_t>capacity * sizeof(Run))
         if runs == NULL:
@@ -164,7 +161,7 @@ cdef class PointBuffer:
         return 0
 
     cdef int end_run(self, object group) except -1:
-        """:meth:`close_run` for the kernel."""
+        """Implement :meth:`close_run` for the hot loop."""
         if self.runs_count == self.runs_capacity:
             self.grow_runs()
         cdef Run *run = &self.runs[self.runs_count]
@@ -176,7 +173,7 @@ cdef class PointBuffer:
         return 0
 
     cdef void forget(self, Py_ssize_t points, Py_ssize_t runs) noexcept:
-        """Give up what comes after so many points and runs."""
+        """Release all points and runs beyond the given numbers."""
         while self.count > points:
             self.count -= 1
             if self.count > FETCH_HEAD:
@@ -187,8 +184,11 @@ cdef class PointBuffer:
             Py_DECREF(<object>self.runs[self.runs_count].group)
 
     def add(self, bytes prefix not None, bytes stamp not None, bytes value not None):
-        """Append a number point: ``stamp`` from :func:`~relay.codec.otlp.metrics.encode_time`,
-        ``value`` the eight bytes of a double."""
+        """Append a number point.
+
+        ``stamp`` comes from :func:`~relay.codec.otlp.metrics.encode_time`, ``value`` has the eight
+        bytes of a double.
+        """
         assert PyBytes_GET_SIZE(stamp) == 9 and PyBytes_GET_SIZE(value) == 8
         if self.count == self.capacity:
             self.grow()
@@ -214,26 +214,26 @@ cdef class PointBuffer:
         self.finished += PyBytes_GET_SIZE(point)
 
     cpdef close_run(self, group):
-        """Say what the points since the last run belong to."""
+        """Assign the points since the last run to ``group``."""
         assert group is not None
         self.end_run(group)
 
     cpdef Py_ssize_t closed_runs(self) noexcept:
-        """How many runs there are, for :meth:`cut`."""
+        """Return the number of closed runs, for :meth:`cut`."""
         return self.runs_count
 
     cpdef Py_ssize_t closed_rest(self) noexcept:
-        """One figure more for :meth:`cut`."""
+        """Return the bytes of encoded points, for :meth:`cut`."""
         return self.finished
 
     cpdef cut(self, Py_ssize_t count, Py_ssize_t size, Py_ssize_t runs, Py_ssize_t rest):
-        """Be again what :attr:`count`, :attr:`size`, :meth:`closed_runs` and :meth:`closed_rest`
-        said."""
+        """Restore the state that :attr:`count`, :attr:`size`, :meth:`closed_runs` and
+        :meth:`closed_rest` described."""
         self.size = size
         self.finished = rest
         self.forget(count, runs)
         if not count and not runs:
-            # Of a batch that stays empty nobody else would ever give the room back.
+            # A batch that stays empty would never release its memory otherwise.
             PyMem_Free(self.points)
             PyMem_Free(self.runs)
             self.points = NULL
@@ -241,15 +241,18 @@ cdef class PointBuffer:
             self.capacity = self.runs_capacity = 0
 
     cpdef Py_ssize_t room(self):
-        """Bytes that it takes in memory, roughly, beside what series have of their own."""
+        """Return the approximate memory in bytes, without the prefixes that series own."""
         cdef size_t arrays = <size_t>self.capacity * sizeof(Point)
         arrays += <size_t>self.runs_capacity * sizeof(Run)
         return <Py_ssize_t>arrays + self.finished
 
     def equals(self, PointBuffer other not None):
-        """Whether both were given the same points of the same groups, and so become the same
-        request. False where that is only not seen at once."""
-        # Both keep what they refer to alive, so one address is one object.
+        """Return whether both hold the same points of the same groups and so encode to the same
+        request.
+
+        False negatives are possible: only addresses and bits are compared.
+        """
+        # Both keep their objects alive, so one address is one object.
         if self.count != other.count or self.runs_count != other.runs_count:
             return False
         cdef size_t points = <size_t>self.count * sizeof(Point)
@@ -259,10 +262,10 @@ cdef class PointBuffer:
         )
 
     def encode(self):
-        """Return the ExportMetricsServiceRequest of all points, whose runs must be closed.
+        """Return the ExportMetricsServiceRequest of all points; all runs must be closed.
 
-        One Metric per group, one ScopeMetrics per scope and one ResourceMetrics per resource come
-        out, in order of first appearance. Points keep their order, late runs excepted.
+        It has one Metric per group, one ScopeMetrics per scope and one ResourceMetrics per
+        resource, in order of first appearance. Points keep their order, except for late runs.
         """
         cdef Level metrics = Level(self.runs_count)
         cdef Level scopes = Level(self.runs_count)
@@ -287,7 +290,7 @@ cdef class PointBuffer:
 cdef Node *add_metric(
     object group, Level metrics, Level scopes, Level resources
 ) except NULL:
-    """The node of a group that is new to the request, with all that it belongs to."""
+    """Add the node of a group that is new to the request, and its scope and resource if new."""
     cdef object scope = group.scope
     cdef object resource
     cdef Py_ssize_t of_scope = scopes.number(<void *>scope)
@@ -309,7 +312,7 @@ cdef Node *add_metric(
 
 
 cdef void measure(Level metrics, Level scopes, Level resources) noexcept:
-    """Give every message its size, from the inside out."""
+    """Compute the size of every message, from the inside out."""
     cdef Py_ssize_t number, child
     cdef Node *node
     for number in range(metrics.count):
@@ -336,7 +339,7 @@ cdef inline Point *first_of(PointBuffer point_buffer, Py_ssize_t run) noexcept:
 cdef void insert_run(
     PointBuffer point_buffer, Node *metric, Py_ssize_t *next_run, Py_ssize_t at
 ) noexcept:
-    """Put a run that is earlier than its metric's last before those later in every point."""
+    """Insert a run that is earlier than its metric's last before the runs later in every point."""
     cdef Py_ssize_t run = metric.first, left = SEARCH_POINTS_MAX
     cdef Py_ssize_t *link = &metric.first
     cdef uint64_t latest = 0
@@ -367,9 +370,9 @@ cdef void insert_run(
 cdef int plan_request(
     PointBuffer point_buffer, Level metrics, Level scopes, Level resources, Py_ssize_t *next_run
 ) except -1:
-    """Number what there is and tell every run what comes after it in its metric."""
+    """Number all groups and link the runs of each metric."""
     cdef Py_ssize_t at, number, start = 0, start_size = 0
-    cdef uint64_t time_ns  # 0: of a point that was encoded as a whole
+    cdef uint64_t time_ns  # 0: of a point encoded as a whole
     cdef Run *run
     cdef Node *metric
     for at in range(point_buffer.runs_count):
@@ -403,7 +406,7 @@ cdef void put_in_order(
     PointBuffer point_buffer, Level metrics, Level scopes, Level resources, Py_ssize_t *next_run,
     Py_ssize_t *order
 ) noexcept:
-    """List the runs as they will be written, the last one some more times, for looking ahead."""
+    """List the runs in writing order; the last is repeated for the prefetcher to look ahead."""
     cdef Py_ssize_t number, of_resource, of_scope, run = 0, count = 0
     for number in range(resources.count):
         of_resource = resources.nodes[number].first
@@ -426,7 +429,7 @@ cdef bytes write_request(
     PointBuffer point_buffer, Level metrics, Level scopes, Level resources, Py_ssize_t *next_run,
     Py_ssize_t *order
 ):
-    """Write what was measured."""
+    """Write the measured request."""
     cdef Py_ssize_t total = 0, number
     cdef Node *resource
     cdef Node *scope

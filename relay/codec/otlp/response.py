@@ -1,7 +1,7 @@
-"""What an OTLP/HTTP endpoint answered: partial success, and error texts fit for status and logs.
+"""Parse the responses of OTLP/HTTP endpoints: partial success and error messages.
 
-Answers are a customer's endpoint's words. Whatever they are, the texts given out here are one short
-printable line; how much of a body is read at all is the transport's to bound.
+Response texts come from customers' endpoints: every text returned here is one short printable line.
+The transport bounds how much of a body is read.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from relay.codec.protobuf import BYTES, iter_fields
 from relay.runtime.errors import DecodeError
 
 MESSAGE_CHARS_MAX = 200
-"""Longest text that is given out."""
+"""Longest text returned, in characters."""
 
-_READ_BYTES_MAX = 4096  # of an error body that is shown as text
+_READ_BYTES_MAX = 4096  # bytes of an error body that are shown as text
 _STATUS_MESSAGE = 2  # google.rpc.Status.message
 _TAG = re.compile(r"<[^<>]*>")
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
@@ -30,17 +30,17 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 @dataclass(frozen=True, slots=True)
 class PartialSuccess:
-    """The endpoint kept a part: ``rejected`` points were not, 0 where ``message`` only warns."""
+    """A partial success: ``rejected`` points were refused; 0 if ``message`` is only a warning."""
 
     rejected: int
     message: str
 
 
 def parse_response(body: bytes) -> PartialSuccess | None:
-    """Read an ExportMetricsServiceResponse; None where everything was accepted without remark.
+    """Parse an ExportMetricsServiceResponse; None if everything was accepted without remark.
 
-    An empty body is such a success, as is a partial_success that says nothing (opentelemetry-proto,
-    ``docs/specification.md``, "Partial Success"). Raises DecodeError for anything else.
+    An empty body is a success, as is an empty partial_success (opentelemetry-proto,
+    ``docs/specification.md``, "Partial Success"). Raise DecodeError for anything else.
     """
     try:
         partial = ExportMetricsServiceResponse.FromString(body).partial_success
@@ -54,11 +54,11 @@ def parse_response(body: bytes) -> PartialSuccess | None:
 
 
 def parse_status_message(body: bytes, content_type: str) -> str:
-    """Read the text out of an error's body, "" where there is none.
+    """Extract the message of an error response, "" if there is none.
 
-    Understands google.rpc.Status as protobuf (what OTLP asks for) or JSON, the JSON errors of
-    common backends, and takes anything else as text. At most MESSAGE_CHARS_MAX characters on one
-    line, all printable.
+    Accepts google.rpc.Status as protobuf (as OTLP requires) or JSON, the JSON errors of common
+    backends, and anything else as text. Returns one printable line of at most MESSAGE_CHARS_MAX
+    characters.
     """
     media_type = content_type.partition(";")[0].strip().lower()
     text: str | None = None
@@ -67,7 +67,7 @@ def parse_status_message(body: bytes, content_type: str) -> str:
     elif media_type.endswith("json"):
         text = _json_message(body)
     elif not media_type.startswith("text/") and _CONTROL.search(body[:_READ_BYTES_MAX]):
-        # Mimir labels its Status application/octet-stream. Text holds no control characters.
+        # Mimir labels its Status application/octet-stream. Text has no control characters.
         text = _protobuf_message(body) or None
     if text is None:
         text = body[:_READ_BYTES_MAX].decode(errors="replace")
@@ -77,7 +77,7 @@ def parse_status_message(body: bytes, content_type: str) -> str:
 
 
 def collapsed(text: str) -> str:
-    """Say a repeated line once, with how often it comes: Prometheus repeats one for each metric."""
+    """Replace repeated lines by one with its count: Prometheus repeats a line for each metric."""
     lines = [line for line in (part.strip() for part in text.split("\n")) if line]
     counts = Counter(lines)
     if len(counts) == len(lines):
@@ -88,9 +88,9 @@ def collapsed(text: str) -> str:
 
 
 def _protobuf_message(body: bytes) -> str | None:
-    """The message of a google.rpc.Status; None where the body is something else.
+    """Return the message of a google.rpc.Status; None if the body is something else.
 
-    Read by hand: its official class is in a package that nothing else here needs.
+    Parsed by hand: the official class would need another package.
     """
     message = b""
     try:
@@ -107,7 +107,7 @@ class _Inner(msgspec.Struct):
 
 
 class _JsonError(msgspec.Struct):
-    """The keys that OTLP, Prometheus, Google's gateways and Datadog put their text under."""
+    """Keys of the message in errors of OTLP, Prometheus, Google's gateways and Datadog."""
 
     message: str = ""
     error: str | _Inner = ""
@@ -115,7 +115,7 @@ class _JsonError(msgspec.Struct):
 
 
 def _json_message(body: bytes) -> str | None:
-    """The text of a JSON error; None where the body is another JSON, or none."""
+    """Return the message of a JSON error; None if the body is no such JSON."""
     try:
         found = msgspec.json.decode(body, type=_JsonError)
     except (ValueError, RecursionError):

@@ -1,15 +1,10 @@
-"""Cut an encoded ExportMetricsServiceRequest in two, for endpoints that find it too large.
+"""Split an encoded ExportMetricsServiceRequest in two, for endpoints that find it too large.
 
-Rules:
-
-* Every point is in exactly one half, points keep their order, and the halves' counts differ by at
-  most one. A metric whose points fall on both sides is in both halves, as are its scope and
-  resource.
-* Nothing is decoded that need not be: messages on one side of the cut are copied as bytes; only the
-  path to the cut, four messages deep, is taken apart. All fields that are not on the path (names,
-  units, temporality, schema URLs) are repeated in both halves.
-
-Field numbers: opentelemetry-proto, ``metrics/v1/metrics.proto``.
+* Every point is in exactly one half, points keep their order, and the halves differ by at most one
+  point. A metric with points on both sides is in both halves, as are its scope and resource.
+* Messages beside the cut are copied as bytes; only the path to it, four messages deep, is parsed.
+  All fields off that path (names, units, temporality, schema URLs) are repeated in both halves.
+* Field numbers are from opentelemetry-proto, ``metrics/v1/metrics.proto``.
 """
 
 from __future__ import annotations
@@ -23,18 +18,18 @@ _PATH: tuple[frozenset[int], ...] = (
     frozenset({5, 7, 9, 10, 11}),  # Metric.{gauge,sum,histogram,exponential_histogram,summary}
     frozenset({1}),  # data_points, in each of the five
 )
-"""The fields that lead to the points, by depth; what is below the last is a point."""
+"""Field numbers that lead to the points, by depth; a message below the last is a point."""
 
 
 def count_points(data: bytes) -> int:
-    """Count the data points of an ExportMetricsServiceRequest. Raises DecodeError."""
+    """Count the data points of an ExportMetricsServiceRequest. Raise DecodeError."""
     return _count(data, 0, len(data), 0)
 
 
 def split_request(data: bytes) -> tuple[tuple[bytes, int], tuple[bytes, int]] | None:
-    """Cut a request of n points into ((first half, its points), (second half, its points)).
+    """Split a request of n points into ((first half, its points), (second half, its points)).
 
-    The first has the odd point. None where there are fewer than two points. Raises DecodeError for
+    The first half has the odd point. Return None for fewer than two points. Raise DecodeError for
     bytes that are no such request.
     """
     points = count_points(data)
@@ -57,7 +52,7 @@ def _count(data: bytes, start: int, stop: int, depth: int) -> int:
 
 
 def _cut(data: bytes, start: int, stop: int, depth: int, wanted: int) -> tuple[bytes, bytes]:
-    """Cut a message behind its point number ``wanted``: more than none, fewer than it has."""
+    """Cut a message after its ``wanted`` first points; ``wanted`` must be between 1 and n - 1."""
     path = _PATH[depth]
     first: list[bytes] = []
     second: list[bytes] = []

@@ -1,1 +1,1 @@
-"""Remote write 1.0 and 2.0 in."""
+"""Decode Prometheus remote write 1.0 and 2.0."""

@@ -1,12 +1,12 @@
-"""Exemplars in: what a sender says of one observation, as OTLP wants it.
+"""Decode remote-write exemplars to OTLP exemplars.
 
 Rules (compatibility specification, "Exemplars"):
 
-* Labels ``trace_id`` and ``span_id`` become ids where they are 32 and 16 hexadecimal digits and not
+* Labels ``trace_id`` and ``span_id`` become ids if they are 32 and 16 hexadecimal digits and not
   all zero (W3C Trace Context: a zero id is none); otherwise they stay labels. All other labels
   become filtered attributes, unaltered.
-* An exemplar that is too large, has a label twice or without a name, is not UTF-8 or has no time is
-  left out and counted; it never costs its series anything.
+* An exemplar that is too large, repeats a label, has an unnamed label or invalid UTF-8, or has no
+  time is dropped and counted; its series is unaffected.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from relay.codec.protobuf import (
 )
 
 EXEMPLAR_FIELDS_MAX = 256
-"""Fields of one exemplar: its labels, a value and a time."""
+"""Most fields of one exemplar: its labels, a value and a time."""
 
 EXEMPLAR_BYTES_MAX = 1024
-"""OpenMetrics allows 128 characters in names and values together ("Exemplars")."""
+"""Most bytes of names and values together. OpenMetrics allows 128 characters ("Exemplars")."""
 
 _HEX = re.compile(rb"[0-9a-fA-F]+\Z")
 _TIME_MS_MAX = (2**63 - 1) // 1_000_000
@@ -40,7 +40,7 @@ _IDS = {b"trace_id": 16, b"span_id": 8}
 def parse_exemplar(data: bytes, start: int, stop: int) -> Exemplar | None:
     """Decode the Exemplar message of remote write 1.0 at ``data[start:stop]``.
 
-    None where it cannot be used. Raises DecodeError where it is no protobuf.
+    Return None if it is unusable. Raise DecodeError if it is not protobuf.
     """
     labels = []
     value = bytes(8)
@@ -60,7 +60,7 @@ def parse_exemplar(data: bytes, start: int, stop: int) -> Exemplar | None:
 def make_exemplar(
     labels: Iterable[tuple[bytes, bytes]], value: bytes, time_ms: int
 ) -> Exemplar | None:
-    """An exemplar from its labels, the bytes of a double, and a time; None where unusable."""
+    """Make an exemplar of its labels, the bytes of a double, and a time in ms; None if unusable."""
     if not 0 < time_ms <= _TIME_MS_MAX:
         return None
     ids = dict.fromkeys(_IDS, b"")

@@ -1,13 +1,12 @@
-"""Label fields of keys, as senders write them, and what is remembered of them.
+"""Intern label fields as senders write them (dictionary encoding).
 
-Most series share all but one or two of their label fields with another one, so whole fields are
-remembered, as long as they are written in the one way in which senders write them, and their texts
-are shared by all series that :mod:`relay.codec.remote_write.label_parser` reads.
-
-A field whose value is new mostly has all that stands before the value in common with others, its
-*head*: name, lengths and tags. Where that is known, and the field is as long as its head says, only
-the value has to be read. A label with very many values of one length is likely to be a number that
-goes on and on; to remember those that come then would cost more than to read them.
+* Most series share all but one or two label fields with other series, so whole encoded fields are
+  mapped to (name, value), and all series that :mod:`relay.codec.remote_write.label_parser` reads
+  share the texts.
+* A new value usually has a known *head*: the bytes before the value (tags, lengths, name). If the
+  head is known and the field has the size it implies, only the value is parsed.
+* Values of a head that has more than :data:`VALUES_MAX` of them are not interned: they are likely
+  counters that never repeat.
 """
 
 from __future__ import annotations
@@ -19,26 +18,26 @@ from typing import Final, TypeAlias
 from relay.codec.protobuf import field_bytes
 
 KNOWN_FIELDS_BYTES_MAX: Final = 32 * 1024 * 1024
-"""What a LabelParser remembers, as an estimate of memory; some 70,000 fields of usual size."""
+"""Estimated memory of a LabelParser's interned fields, in bytes; some 70,000 usual fields."""
 KNOWN_FIELD_BYTES_MAX: Final = 512
-"""Longer label fields are read anew each time."""
+"""Longest label field that is interned, in bytes."""
 _KNOWN_FIELD_OVERHEAD_BYTES: Final = 300
-"""Of three objects and a dictionary entry, besides what is in them, twice the field."""
+"""Estimated bytes per interned field: three objects and a dictionary entry, without contents."""
 HEADS_MAX: Final = 4_096
-"""Heads that are remembered, some 300 bytes each; at the limit all are forgotten."""
+"""Most known heads, about 300 bytes each; at the limit all are forgotten."""
 VALUES_MAX: Final = 8_192
-"""Values behind one head that are remembered; others are read anew each time."""
+"""Most interned values per head; others are parsed each time."""
 
 _NAME_TAG: Final = b"\x0a"  # Label.name (1), and TimeSeries.labels (1) around both
 _VALUE_TAG: Final = b"\x12"  # Label.value (2)
-_SHORT_BYTES: Final = 128  # of a field whose lengths take one byte each
+_SHORT_BYTES: Final = 128  # a field up to this size has lengths of one byte each
 _NAME_TAG_BYTE: Final = 0x0A
 _VALUE_TAG_BYTE: Final = 0x12
 
 
 @dataclass(frozen=True, slots=True)
 class LabelReaderStatistics:
-    """``fields`` remembered now and what they take, about; how often all were forgotten."""
+    """Interned ``fields`` and their estimated ``bytes``; ``emptied`` counts resets of the table."""
 
     fields: int
     bytes: int
@@ -46,15 +45,15 @@ class LabelReaderStatistics:
 
 
 class OddFieldError(Exception):
-    """A label field is faulty or not written as usual."""
+    """Report a label field that is faulty or not in canonical encoding."""
 
 
 KnownLabel: TypeAlias = tuple[str, str]
-"""A label's name and its value."""
+"""Label name and value."""
 
 
 class _Head:
-    """What stands before the values of fields of one ``size``. ``room`` is for so many more."""
+    """Bytes before the value, for fields of one ``size``; ``room`` for that many more values."""
 
     __slots__ = ("name", "room", "size")
 
@@ -65,8 +64,10 @@ class _Head:
 
 
 class LabelInterner(dict[bytes, KnownLabel]):
-    """What there is to know of a label field. One that is not there is read and remembered; raises
-    OddFieldError."""
+    """Map encoded label fields to (name, value); a missing field is parsed and interned.
+
+    Raise OddFieldError for a field that is not in canonical encoding.
+    """
 
     __slots__ = ("_heads", "emptied", "size")
 
@@ -94,7 +95,7 @@ class LabelInterner(dict[bytes, KnownLabel]):
         return label
 
     def _learn(self, field: bytes) -> KnownLabel:
-        """Read a field whose head is not known."""
+        """Parse a field with an unknown head."""
         pair = _usual_label(field)
         if pair is None:
             raise OddFieldError
@@ -119,7 +120,7 @@ class LabelInterner(dict[bytes, KnownLabel]):
 
 
 def label_field(name: str, value: str) -> bytes:
-    """The TimeSeries.labels field of a label as senders usually write it."""
+    """Encode a label as a TimeSeries.labels field in canonical form."""
     return field_bytes(
         _NAME_TAG,
         field_bytes(_NAME_TAG, name.encode()) + field_bytes(_VALUE_TAG, value.encode()),
@@ -127,13 +128,15 @@ def label_field(name: str, value: str) -> bytes:
 
 
 def _usual_label(field: bytes) -> tuple[str, str] | None:
-    """Name and value of a TimeSeries.labels field: name first, then value, both there, lengths as
-    short as they can be and below 2**14. None for any other."""
+    """Return name and value of a TimeSeries.labels field in canonical encoding; None for any other.
+
+    Canonical: name first, then value, neither empty, minimal lengths below 2**14.
+    """
     end = len(field)
     try:
         value_tag_at = field[3] + 4
         if (
-            # Nearly all are like this: all lengths take one byte.
+            # The common case: all lengths take one byte.
             end < 130
             and field[1] + 2 == end == field[value_tag_at + 1] + value_tag_at + 2
             and field[0] == field[2] == _NAME_TAG_BYTE
@@ -157,12 +160,12 @@ def _usual_label(field: bytes) -> tuple[str, str] | None:
         ):
             return sys.intern(field[name_at:value_tag_at].decode()), field[value_at:].decode()
     except (IndexError, UnicodeDecodeError):
-        pass  # the careful decoder says what is wrong
+        pass  # the validating decoder reports the fault
     return None
 
 
 def _short_length(field: bytes, pos: int) -> tuple[int, int]:
-    """A length of one byte, or two where it needs them; beyond the field's end for any other."""
+    """Read a minimal length of one or two bytes. Raise IndexError for any other."""
     size = field[pos]
     if size < 128:
         return size, pos + 1

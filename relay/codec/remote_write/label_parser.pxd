@@ -1,11 +1,11 @@
-# What the labels of a new series look like to those who read them on raw memory.
+# Layout of a series key's labels for code that reads raw memory.
 
 cdef enum:
-    SPANS_MAX = 128  # labels of a key that is read on raw memory; of more it is read with care
+    SPANS_MAX = 128  # most labels of a key parsed on raw memory; longer keys take the slow path
 
 
 cdef struct Span:
-    # One label of a key: where its message begins, and its two texts.
+    # One label of a key: offset of its message, offset and size of name and value.
     Py_ssize_t at
     Py_ssize_t name
     Py_ssize_t name_size
@@ -19,7 +19,7 @@ cdef Py_ssize_t spans_of(const unsigned char *key, Py_ssize_t size, Span *spans)
 cdef class SeriesLabels:
     cdef readonly bytes key  # label fields alone
     cdef object known
-    cdef dict all  # of the labels, once somebody wanted more than a few
+    cdef dict all  # all labels as a dict, once requested
 
     cdef dict whole(self)
     cdef str text(self, str name)

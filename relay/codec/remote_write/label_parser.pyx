@@ -1,13 +1,12 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""Labels of new series, read at the price of what is asked of them. Rules:
+"""Parse labels of new series lazily.
 
-* One pass over a key proves that it is written as senders write it; no label is made of it before
-  somebody asks. Selectors ask for one or two, the translation for none: it copies what stands
-  there.
-* Names that ascend are all different. One that does not is compared with those before it.
-* Who wants all labels gets them from what is remembered of whole fields, so that texts are shared.
-* What is not written so, or has more labels than ``SPANS_MAX``, is read with care, by
-  :func:`~relay.codec.remote_write.v1.parse_labels`, whose answers and errors are the same.
+* One pass over a key proves that it is in canonical encoding; no label is decoded before it is
+  requested. Selectors need one or two labels, the translation copies encoded fields.
+* Ascending names are distinct; a name that does not ascend is compared with all before it.
+* A request for all labels uses interned fields, so that texts are shared.
+* Keys in any other encoding, or with more than ``SPANS_MAX`` labels, take the slow path through
+  :func:`~relay.codec.remote_write.v1.parse_labels`, with the same results and errors.
 """
 
 cimport cython
@@ -29,9 +28,9 @@ cdef enum:
     LABEL_TAG = 0x0A  # TimeSeries.labels
     NAME_TAG = 0x0A
     VALUE_TAG = 0x12
-    NAME_BYTES = 8  # of __name__
+    NAME_BYTES = 8  # length of __name__
     SHORT_MAX = 1 << 14
-    WANTED_MAX = 8  # labels that are looked for at once
+    WANTED_MAX = 8  # labels looked up at once
 
 cdef uint64_t NAME_BITS
 memcpy(&NAME_BITS, b"__name__", NAME_BYTES)
@@ -41,8 +40,7 @@ cdef uint64_t NOT_ASCII = 0x8080808080808080
 cdef inline Py_ssize_t length_at(
     const unsigned char *key, Py_ssize_t *pos, Py_ssize_t end
 ) noexcept:
-    """A length of one byte, or two where it needs them; -1 for any other, or where it runs past the
-    end."""
+    """Read a minimal length of one or two bytes; -1 for any other, or if it runs past the end."""
     cdef Py_ssize_t at = pos[0], size
     if at >= end:
         return -1
@@ -58,8 +56,11 @@ cdef inline Py_ssize_t length_at(
 
 
 cdef Py_ssize_t spans_of(const unsigned char *key, Py_ssize_t size, Span *spans) noexcept:
-    """Where the labels of a key are, room for SPANS_MAX given; -1 where it is not label fields in
-    the usual way alone: name first, then value, both there, lengths below 2**14."""
+    """Locate the labels of a key in ``spans`` (room for SPANS_MAX) and return their number.
+
+    Return -1 unless the key consists of canonical label fields: name, then value, neither empty,
+    lengths below 2**14.
+    """
     cdef Py_ssize_t pos = 0, count = 0, stop, length
     cdef Span *span
     while pos < size:
@@ -107,7 +108,7 @@ cdef bint is_ascii(const unsigned char *text, Py_ssize_t size) noexcept:
 cdef inline int compared(
     const unsigned char *key, const Span *one, const Span *other
 ) noexcept:
-    """As memcmp, of two names."""
+    """Compare two names as memcmp does."""
     cdef Py_ssize_t least = min(one.name_size, other.name_size)
     cdef int found = memcmp(key + one.name, key + other.name, <size_t>least)
     if found:
@@ -116,7 +117,7 @@ cdef inline int compared(
 
 
 cdef bint are_sound(const unsigned char *key, const Span *spans, Py_ssize_t count) except -1:
-    """Whether these labels are good ones: of a metric, each given once, all of it text."""
+    """Return whether the labels are valid: ``__name__`` present, names unique, all UTF-8."""
     cdef Py_ssize_t at, before, top = 0
     cdef bint is_named = False
     cdef uint64_t bits
@@ -148,19 +149,19 @@ cdef bint are_sound(const unsigned char *key, const Span *spans, Py_ssize_t coun
 @cython.no_gc
 @cython.freelist(8)
 cdef class SeriesLabels:
-    """Labels by name, in wire order; a mapping.
+    """Mapping of label names to values, in wire order.
 
-    ``key`` are the fields one behind the other, each written in the usual way.
+    ``key`` has the encoded label fields, each in canonical form.
     """
 
     cdef dict whole(self):
-        """All labels."""
+        """Return all labels as a dict."""
         if self.all is None:
             self.all = {name: value for name, value in map(self.known.__getitem__, self.fields)}
         return self.all
 
     cdef str text(self, str name):
-        """The value of one label, or None."""
+        """Return the value of one label, or None."""
         cdef const unsigned char *key
         cdef const char *wanted
         cdef Py_ssize_t size = 0, pos = 0, end, length
@@ -187,17 +188,17 @@ cdef class SeriesLabels:
         return None
 
     cpdef get(self, str name, default=None):
-        """As of a dict."""
+        """Return a label's value or the default, as a dict does."""
         cdef str found = self.text(name)
         return default if found is None else found
 
     @property
     def name(self):
-        """The metric's."""
+        """Name of the metric."""
         return self.text("__name__")
 
     cpdef values_of(self, tuple names):
-        """Return the values of several labels, None for what is not there."""
+        """Return the values of several labels, None for missing ones."""
         cdef Py_ssize_t at, missing = len(names), pos = 0, end, start, size, length
         cdef list found = [None] * missing
         cdef const char *wanted[WANTED_MAX]
@@ -233,12 +234,12 @@ cdef class SeriesLabels:
 
     @property
     def fields(self):
-        """The same labels as TimeSeries.labels fields, one for each."""
+        """Return the labels as encoded TimeSeries.labels fields, one each."""
         cdef const unsigned char *key = <const unsigned char *>PyBytes_AS_STRING(self.key)
         cdef Py_ssize_t pos = 0, start, size, end = PyBytes_GET_SIZE(self.key)
         cdef list found = []
         if self.known is None:
-            # Read with care: lengths may be of any size.
+            # From the slow path: lengths may be of any size.
             return tuple([label_field(name, value) for name, value in self.all.items()])
         while pos < end:
             start = pos
@@ -249,7 +250,7 @@ cdef class SeriesLabels:
         return tuple(found)
 
     def without(self, names):
-        """Return a copy that lacks the labels of these names."""
+        """Return a copy without the labels of these names."""
         fields = zip(self.whole(), self.fields, strict=True)
         cdef SeriesLabels fewer = SeriesLabels.__new__(SeriesLabels)
         fewer.known = self.known
@@ -258,15 +259,15 @@ cdef class SeriesLabels:
         return fewer
 
     def keys(self):
-        """As of a dict."""
+        """Return the label names, as a dict does."""
         return self.whole().keys()
 
     def values(self):
-        """As of a dict."""
+        """Return the label values, as a dict does."""
         return self.whole().values()
 
     def items(self):
-        """As of a dict."""
+        """Return (name, value) pairs, as a dict does."""
         return self.whole().items()
 
     def __getitem__(self, str name):
@@ -308,11 +309,11 @@ Mapping.register(SeriesLabels)
 
 
 cdef class LabelParser:
-    """:func:`~relay.codec.remote_write.v1.parse_labels` for many keys, with the same results and
-    the same errors.
+    """Parse many keys with the results and errors of
+    :func:`~relay.codec.remote_write.v1.parse_labels`.
 
-    At most ``labels_max`` labels and ``bytes_max`` bytes of a key are taken. What is known of
-    fields is forgotten all at once when it takes too much: then it is soon learnt again.
+    A key may have at most ``labels_max`` labels and ``bytes_max`` bytes. Interned fields are
+    dropped all at once when they exceed their limit.
     """
 
     cdef Py_ssize_t labels_max
@@ -325,8 +326,11 @@ cdef class LabelParser:
         self.known = LabelInterner()
 
     cpdef SeriesLabels read(self, bytes key):
-        """Read the labels of a key. Raises DecodeError where it is no label fields, SeriesFault
-        where a series may not have such labels."""
+        """Parse the labels of a key.
+
+        Raise DecodeError if it does not consist of label fields, SeriesFault if the labels are
+        invalid for a series.
+        """
         cdef Span[SPANS_MAX] spans
         cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(key)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(key)
@@ -352,7 +356,7 @@ cdef class LabelParser:
         return labels
 
     def statistics(self):
-        """A snapshot."""
+        """Return a snapshot."""
         known = self.known
         return LabelReaderStatistics(len(known), known.size, known.emptied)
 

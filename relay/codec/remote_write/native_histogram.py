@@ -1,20 +1,16 @@
-"""Native histograms in, points out: remote write's Histogram message, the same in both versions.
-
-Rules:
+"""Decode remote write's native histograms (the same in both versions) to OTLP points.
 
 * Integer histograms of schema -4 to 8 become exponential histograms, schema -53 (custom buckets)
-  explicit ones. What OTLP has no word for is refused by reason and is no fault of the sender's:
-  gauge histograms, float histograms, other schemas (compatibility specification, "Histograms").
-* What contradicts itself is refused as the sender's fault, by the checks of Prometheus'
-  ``model/histogram``: spans and buckets of different number, buckets below zero, a count that is
-  not that of its buckets (where the sum is NaN it may be larger: NaN is observed in no bucket).
-* Spans name ranges of any size in ten bytes, so their extent is added up before a bucket is made.
-* The count that leaves is that of the zero bucket and of the buckets that are kept: OTLP wants them
-  equal, and neither NaN observations nor the overflow bucket have a place there.
-
-Fields: prometheus/prometheus, ``prompb/types.proto`` and ``prompb/io/prometheus/write/v2``. Schema
-arithmetic: native histograms specification, "Schema"; a bucket of index i reaches from base**(i-1)
-to base**i, OTLP's from base**i to base**(i+1), hence the one that offsets differ by.
+  explicit ones. Gauge histograms, float histograms and other schemas have no OTLP equivalent: they
+  are refused by reason, not as a sender's fault (compatibility specification, "Histograms").
+* Inconsistent histograms are refused as a sender's fault, by the checks of Prometheus'
+  ``model/histogram``: number of spans and buckets, negative buckets, count unequal to the buckets'
+  total (larger is allowed if the sum is NaN: NaN is in no bucket).
+* Spans may claim any range in ten bytes, so extents are summed before buckets are allocated.
+* The exported count is that of the zero bucket and the kept buckets: OTLP wants them equal, and has
+  no place for NaN observations or the overflow bucket.
+* Prometheus' bucket i spans base**(i-1) to base**i, OTLP's base**i to base**(i+1): offsets differ
+  by one. Fields: ``prompb/types.proto`` and ``prompb/io/prometheus/write/v2``.
 """
 
 from __future__ import annotations
@@ -40,12 +36,12 @@ from relay.codec.protobuf import (
 from relay.runtime.errors import DecodeError, TooLargeError, WireError
 
 BUCKETS_MAX = 16_384
-"""Buckets of one side, gaps included: schema 8 from 10**-9 to 10**9 has 15,307."""
+"""Most buckets of one side, gaps included: schema 8 from 10**-9 to 10**9 has 15,307."""
 
 PARTS_MAX = 4 * BUCKETS_MAX
-"""Spans, deltas and bounds of one histogram together."""
+"""Most spans, deltas and bounds of one histogram together."""
 
-_STEP = 256  # fields between two pauses
+_STEP = 256  # fields between two calls of ``pause``
 
 SCHEMA_MIN, SCHEMA_MAX, SCHEMA_CUSTOM = -4, 8, -53
 
@@ -60,14 +56,14 @@ HistogramReason = Literal[
 
 _RESET_HINT_GAUGE = 3
 _COUNT_MAX = (1 << 63) - 1
-"""OTLP counts are unsigned, but most readers keep them in a signed 64-bit integer."""
+"""Largest count: most readers keep OTLP's unsigned counts in a signed 64-bit integer."""
 _TIME_MS_MAX = (2**63 - 1) // 1_000_000
 _ZERO = bytes(8)
-_SPANS_PER_BUCKET_MAX = 2  # senders may write empty spans, not any number of them
+_SPANS_PER_BUCKET_MAX = 2  # empty spans are allowed, up to this ratio
 
 
 class HistogramFault(WireError):  # noqa: N818 - a fault is data to count, the request goes on
-    """One histogram cannot be used; ``reason`` is for counting."""
+    """Report one unusable histogram; ``reason`` is for counting."""
 
     def __init__(self, reason: HistogramReason, message: str) -> None:
         self.reason: HistogramReason = reason
@@ -75,7 +71,7 @@ class HistogramFault(WireError):  # noqa: N818 - a fault is data to count, the r
 
 
 class _Raw:
-    """A Histogram message as it stands, nothing checked."""
+    """Fields of a Histogram message, unchecked."""
 
     __slots__ = (
         "count",
@@ -118,17 +114,18 @@ def parse_histogram(
     created_ms: int = 0,
     pause: Callable[[], None] = _no_pause,
 ) -> ExponentialPoint | HistogramPoint:
-    """Convert the Histogram message at ``data[start:stop]``, which may have a start of its own.
+    """Convert the Histogram message at ``data[start:stop]``; its own start wins over
+    ``created_ms``.
 
-    Raises DecodeError where it is no protobuf, TooLargeError for over :data:`PARTS_MAX` spans,
-    deltas and bounds, and HistogramFault where it cannot be used.
+    Raise DecodeError if it is not protobuf, TooLargeError for over :data:`PARTS_MAX` spans, deltas
+    and bounds, and HistogramFault if it is unusable.
     """
     raw = _read(data, start, stop, pause)
     raw.start_ms = raw.start_ms or created_ms
     if not 0 < raw.time_ms <= _TIME_MS_MAX:
         raise HistogramFault("timestamp", f"a histogram at {raw.time_ms} ms")
     if raw.sum == STALE:
-        # Only the sum of a stale histogram means anything.
+        # Only the sum of a stale histogram is meaningful.
         return ExponentialPoint(raw.time_ms * 1_000_000, 0, None, 0, stale=True)
     if raw.reset_hint == _RESET_HINT_GAUGE:
         raise HistogramFault("histogram_gauge", "a gauge histogram")
@@ -142,7 +139,7 @@ def parse_histogram(
 
 
 def buckets_of(point: ExponentialPoint | HistogramPoint) -> int:
-    """How many buckets a point has, for a bound on what a request may expand to."""
+    """Return the number of buckets of a point, to bound the expansion of a request."""
     if isinstance(point, HistogramPoint):
         return len(point.counts)
     return len(point.positive.counts) + len(point.negative.counts)
@@ -156,7 +153,7 @@ def _exponential(raw: _Raw) -> ExponentialPoint:
     zero_threshold = struct.unpack("<d", raw.zero_threshold)[0]
     if not zero_threshold >= 0:
         raise HistogramFault("histogram_invalid", f"a zero threshold of {zero_threshold}")
-    # Beyond the largest double there is one bucket for the infinities, which OTLP has not.
+    # The bucket beyond the largest double is for infinities, which OTLP does not have.
     index_max = 1024 << raw.schema if raw.schema >= 0 else 1024 >> -raw.schema
     kept = [
         [(index, count) for index, count in side if index <= index_max]
@@ -197,12 +194,12 @@ def _explicit(raw: _Raw) -> HistogramPoint:
 
 
 def _start_ns(raw: _Raw) -> int:
-    # A start after its own time says nothing.
+    # A start after the point's own time is ignored.
     return raw.start_ms * 1_000_000 if 0 < raw.start_ms <= raw.time_ms else 0
 
 
 def _check_count(raw: _Raw, seen: int) -> None:
-    """The buckets' total must be the count; with a NaN among the observations, at most that."""
+    """Check that the buckets' total is the count, or at most the count if the sum is NaN."""
     sum_is_nan = math.isnan(struct.unpack("<d", raw.sum)[0])
     if seen > _COUNT_MAX or raw.count > _COUNT_MAX:
         raise HistogramFault("histogram_invalid", "a count over 63 bits")
@@ -213,7 +210,7 @@ def _check_count(raw: _Raw, seen: int) -> None:
 
 
 def _indexed(spans: Sequence[tuple[int, int]], deltas: Sequence[int]) -> list[tuple[int, int]]:
-    """(index, count) of every bucket that is there, by spans (offset, length) and deltas."""
+    """Return (index, count) of every bucket, from spans (offset, length) and deltas."""
     total = sum(length for _, length in spans)
     if total != len(deltas):
         raise HistogramFault("histogram_invalid", f"spans of {total} buckets, {len(deltas)} given")
@@ -236,7 +233,7 @@ def _indexed(spans: Sequence[tuple[int, int]], deltas: Sequence[int]) -> list[tu
 
 
 def _dense(buckets: Sequence[tuple[int, int]]) -> Buckets:
-    """Buckets with zeros between them; refuses an extent that nobody observes."""
+    """Fill gaps with zeros. Raise HistogramFault for an implausible extent."""
     if not buckets:
         return Buckets()
     first = buckets[0][0]
@@ -298,7 +295,7 @@ def _read_varint_field(raw: _Raw, number: int, value: int) -> None:
 
 
 def _read_bytes_field(raw: _Raw, number: int, data: bytes, start: int, stop: int) -> None:
-    """Spans, and the packed form of the repeated numbers."""
+    """Read spans, and the packed form of repeated numbers."""
     match number:
         case 8:
             raw.negative_spans.append(_span(data, start, stop))

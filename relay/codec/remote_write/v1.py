@@ -1,26 +1,16 @@
-"""Remote write 1.0 in: the careful decoder, for every series on first sight and every odd shape.
+"""Decode remote write 1.0: the validating decoder, for new series and unusual encodings.
 
-Rules:
-
-* Sans-IO and total: any bytes give values, :class:`~relay.runtime.errors.DecodeError` (the request
-  is not protobuf), :class:`~relay.runtime.errors.TooLargeError` (more elements than a bounded list
-  may hold) or
-  :class:`SeriesFault` (this series alone is unusable). Nothing recurses; every loop consumes input.
-* Schema: ``prometheus.WriteRequest`` {1 timeseries, 3 metadata}, ``TimeSeries`` {1 labels, 2
-  samples, 3 exemplars, 4 histograms}, ``Label`` {1 name, 2 value}, ``Sample`` {1 double value, 2
-  int64 timestamp in ms}, ``MetricMetadata`` {1 type, 2 metric_family_name, 4 help, 5 unit}
-  (prometheus/prometheus, ``prompb/{remote,types}.proto``), and VictoriaMetrics' {11 AccountID, 12
-  ProjectID}. Exemplars and histograms are cut out;
-  :mod:`relay.codec.remote_write.exemplar` and :mod:`relay.codec.remote_write.native_histogram`
-  look inside.
-* Fields may come in any order and unknown ones are skipped. Of a repeated singular field the last
-  wins (protobuf.dev, "Last One Wins"). None of the repeated fields read here is a scalar, so packed
-  encoding does not arise.
-* A known field number with a wire type that is not its own is an unknown field, as in Google's
-  parsers; Prometheus' gogoproto code refuses it. Groups are refused, where Google's parsers skip
-  them: proto3 has none and skipping them takes a stack.
-* Protobuf says that one string of invalid UTF-8 spoils the whole message. Here it costs its series
-  alone, so strings are carried as bytes until :func:`parse_labels`.
+* Any input gives values, :class:`~relay.runtime.errors.DecodeError` (not protobuf),
+  :class:`~relay.runtime.errors.TooLargeError` (a list over its bound) or :class:`SeriesFault` (one
+  unusable series). No recursion; every loop consumes input.
+* Schema (prometheus/prometheus, ``prompb/{remote,types}.proto``): ``WriteRequest`` {1 timeseries, 3
+  metadata}, ``TimeSeries`` {1 labels, 2 samples, 3 exemplars, 4 histograms}, ``Label`` {1 name, 2
+  value}, ``Sample`` {1 double value, 2 int64 timestamp in ms}, ``MetricMetadata`` {1 type, 2
+  metric_family_name, 4 help, 5 unit}, and VictoriaMetrics' {11 AccountID, 12 ProjectID}.
+* Fields may come in any order, unknown ones are skipped; of a repeated singular field the last wins
+  (protobuf.dev, "Last One Wins"). No repeated field here is a scalar, so none is packed.
+* A known field with another wire type is unknown, as in Google's parsers. Groups are refused.
+* Invalid UTF-8 costs only its series: strings stay bytes until :func:`parse_labels`.
 """
 
 from __future__ import annotations
@@ -42,10 +32,10 @@ from relay.codec.protobuf import (
 from relay.runtime.errors import DecodeError, TooLargeError, WireError
 
 WriteProtocol = Literal["remote_write_v1", "remote_write_v2"]
-"""Which message a body is; also the label of ``relay_received_samples_total``."""
+"""Protocol of a body; also the label of ``relay_received_samples_total``."""
 
 Labels = list[tuple[str, str]]
-"""(name, value) pairs, sorted by name, names unique and not empty, values not empty."""
+"""(name, value) pairs, sorted by name, names unique, neither empty."""
 
 FaultReason = Literal[
     "duplicate_label",
@@ -61,30 +51,28 @@ SERIES_FIELD, METADATA_FIELD = 1, 3
 """WriteRequest fields that :func:`top_level` reports."""
 
 SERIES_TAG = 0x0A
-"""The tag of a series, in the one byte that senders write."""
+"""Tag of a series, as its one-byte encoding."""
 
 ELEMENTS_MAX = 500_000
-"""Entries of one request: 50 times vmagent's largest block.
-
-An empty message takes two bytes of body and over a hundred as a Python object, so without a bound
-a 32 MiB body would cost gigabytes.
-"""
+"""Most entries of one request: 50 times vmagent's largest block. An empty message takes two bytes
+of body but over a hundred as a Python object; without a bound a body of 32 MiB could take
+gigabytes."""
 
 SAMPLES_MAX = 50_000
-"""Samples of one series in a request: five times vmagent's largest block."""
+"""Most samples of one series in a request: five times vmagent's largest block."""
 
 SERIES_FIELDS_MAX = 200_000
-"""Fields of one series, of whatever kind."""
+"""Most fields of one series, of any kind."""
 
 STEP = 256
-"""Fields between two pauses: some hundred microseconds."""
+"""Fields between two calls of ``pause``: some hundred microseconds."""
 
 Pause = Callable[[], None]
-"""Called over and over where a message may be long, so that others have a turn; it may raise."""
+"""Called regularly while parsing long messages, to yield to other work; may raise."""
 
 
 def no_pause() -> None:
-    """For callers whom nothing waits for."""
+    """Do nothing; for callers that need not yield."""
 
 
 _NAME_LABEL = b"__name__"
@@ -94,11 +82,11 @@ _LABEL_TAG_BYTE = 0x0A
 _SERIES_TAG_BYTE = 0x0A
 _ZERO_VALUE = bytes(8)
 _QUOTE_CHARS_MAX = 80
-_SCAN_STEP = 4096  # entries of a tenth of a microsecond
+_SCAN_STEP = 4096  # entries between two pauses, 0.1 µs each
 
 
 class SeriesFault(WireError):  # noqa: N818 - a fault is data to count, the request goes on
-    """One series cannot be used, the rest of its request can; ``reason`` is for counting."""
+    """Report one unusable series; the rest of its request is valid. ``reason`` is for counting."""
 
     def __init__(self, reason: FaultReason, message: str) -> None:
         self.reason: FaultReason = reason
@@ -106,10 +94,10 @@ class SeriesFault(WireError):  # noqa: N818 - a fault is data to count, the requ
 
 
 class SeriesParts(NamedTuple):
-    """A TimeSeries message taken apart, nothing in it interpreted yet."""
+    """Parts of a TimeSeries message, not interpreted."""
 
     key: bytes
-    """Its label fields, tag 0x0a each, in wire order: what identifies it; see parse_labels."""
+    """Label fields, tag 0x0a each, in wire order: the series' identity; input of parse_labels."""
     samples: list[tuple[bytes, int]]
     """(value as eight little-endian bytes, timestamp in ms), in wire order."""
     exemplars: list[tuple[int, int]]
@@ -119,9 +107,9 @@ class SeriesParts(NamedTuple):
 
 
 class Metadata(NamedTuple):
-    """One MetricMetadata message; ``type`` is the enum's number, 0 (unknown) where absent.
+    """One MetricMetadata message; ``type`` is the enum's number, 0 (unknown) if absent.
 
-    ``account`` is VictoriaMetrics' AccountID and ProjectID, None where it has neither.
+    ``account`` is VictoriaMetrics' (AccountID, ProjectID), None if it has neither.
     """
 
     type: int
@@ -136,7 +124,7 @@ def top_level(
 ) -> list[tuple[int, int, int]]:
     """List (field, start, stop) of every series and metadata message of a WriteRequest, in order.
 
-    Other fields are skipped. Raises DecodeError, and TooLargeError for more than ``entries_max``.
+    Other fields are skipped. Raise DecodeError, and TooLargeError for more than ``entries_max``.
     """
     entries: list[tuple[int, int, int]] = []
     left = STEP
@@ -155,19 +143,21 @@ def top_level(
 def metadata_spans(
     data: bytes, *, entries_max: int = ELEMENTS_MAX, pause: Pause = no_pause
 ) -> list[tuple[int, int]]:
-    """List (start, stop) of every metadata message of a WriteRequest: what :func:`top_level` says
-    of them, and with its errors, at a fraction of the price."""
+    """List (start, stop) of every metadata message of a WriteRequest.
+
+    Same results and errors as :func:`top_level`, but faster.
+    """
     count = pos = 0
     end = len(data)
     try:
-        # Series as senders write them, which nearly always is all there is.
+        # Skip series in canonical encoding, usually the whole body.
         while data[pos] == _SERIES_TAG_BYTE and count < entries_max:
             size = data[pos + 1]
             if size > 127:
                 high = data[pos + 2]
                 if high > 127:
                     break
-                size += (high << 7) - 127  # and one byte more of length
+                size += (high << 7) - 127  # minus the flag bit, plus one byte of length
             if pos + 2 + size > end:
                 break
             pos += 2 + size
@@ -175,7 +165,7 @@ def metadata_spans(
             if not count % _SCAN_STEP:
                 pause()
     except IndexError:
-        pass  # at the end, or within a length, which is found once more
+        pass  # at the end, or inside a length, which the loop below reports
     spans = []
     left = STEP
     for number, wire_type, _, start, stop in iter_fields(data, pos, end):
@@ -200,13 +190,13 @@ def parse_series(
     samples_max: int = SAMPLES_MAX,
     pause: Pause = no_pause,
 ) -> SeriesParts:
-    """Take the TimeSeries message at ``data[start:stop]`` apart.
+    """Split the TimeSeries message at ``data[start:stop]`` into its parts.
 
-    Labels are only cut out; :func:`parse_labels` looks inside. Raises DecodeError, and
-    TooLargeError for more than ``samples_max`` samples.
+    Labels are only cut out; :func:`parse_labels` decodes them. Raise DecodeError, and TooLargeError
+    for more than ``samples_max`` samples.
     """
     key = b""
-    key_start = key_stop = start  # the label fields seen so far, while they are one slice
+    key_start = key_stop = start  # extent of the label fields while they are contiguous
     scattered: bytearray | None = None  # their copy, once they are not
     samples: list[tuple[bytes, int]] = []
     exemplars: list[tuple[int, int]] = []
@@ -244,7 +234,7 @@ def parse_series(
 
 
 def _parse_sample(data: bytes, start: int, stop: int) -> tuple[bytes, int]:
-    """Read a Sample; proto3 leaves zeros out, so what is absent is zero."""
+    """Parse a Sample; proto3 omits zeros, so an absent field is zero."""
     value8 = _ZERO_VALUE
     timestamp_ms = 0
     for number, wire_type, _, payload, end in iter_fields(data, start, stop, fields_max=FIELDS_MAX):
@@ -258,12 +248,11 @@ def _parse_sample(data: bytes, start: int, stop: int) -> tuple[bytes, int]:
 def parse_labels(key: bytes, *, labels_max: int, bytes_max: int | None = None) -> Labels:
     """Decode a series' key, a concatenation of TimeSeries.labels fields, to its sorted labels.
 
-    A label with an empty value is the same as no label (RW1, "Labels") and left out. Raises
-    SeriesFault, for the first of: more than ``bytes_max`` bytes, more than ``labels_max`` labels
-    (empty ones count), an empty name, a name given twice (whatever its values), invalid UTF-8, no
-    or an empty ``__name__``. Within the limits, bytes that are not protobuf are found first and
-    raise DecodeError (its offset counts from the key's start), which costs the request. Without
-    ``bytes_max`` the caller has checked the key's length.
+    A label with an empty value is dropped: it equals no label (RW1, "Labels"). Raise SeriesFault
+    for the first of: more than ``bytes_max`` bytes, more than ``labels_max`` labels (empty ones
+    count), an empty name, a repeated name, invalid UTF-8, a missing or empty ``__name__``. Raise
+    DecodeError (offset from the key's start) for bytes that are not protobuf; it costs the whole
+    request. Without ``bytes_max`` the caller must have checked the key's length.
     """
     if bytes_max is not None and len(key) > bytes_max:
         raise SeriesFault("too_large", f"labels of {len(key)} bytes, over the limit of {bytes_max}")
@@ -279,7 +268,7 @@ def parse_labels(key: bytes, *, labels_max: int, bytes_max: int | None = None) -
 
 
 def label_key(labels: Iterable[tuple[str, str]]) -> bytes:
-    """A series' key with these labels in this order, as senders write them."""
+    """Encode labels, in this order, as a series' key in canonical form."""
     fields = []
     for name, value in labels:
         label = field_bytes(_LABEL_TAG, name.encode()) + field_bytes(_VALUE_TAG, value.encode())
@@ -300,7 +289,7 @@ def _parse_label(data: bytes, start: int, stop: int) -> tuple[bytes, bytes]:
 
 
 def _checked(pairs: list[tuple[bytes, bytes]]) -> Labels:
-    """Apply the content rules to pairs sorted by name; UTF-8 sorts like the text it encodes."""
+    """Validate pairs sorted by name; UTF-8 sorts like the text it encodes."""
     if pairs and not pairs[0][0]:
         raise SeriesFault("empty_label_name", "a label has no name")
     for (name, _), (following, _) in pairwise(pairs):
@@ -321,15 +310,15 @@ def _checked(pairs: list[tuple[bytes, bytes]]) -> Labels:
 
 
 def _quoted(name: bytes) -> str:
-    """A sender's bytes for an error message: bounded, printable."""
+    """Quote a sender's bytes for an error message: bounded and printable."""
     return ascii(name[:_QUOTE_CHARS_MAX].decode(errors="replace"))
 
 
 def parse_metadata(data: bytes, start: int, stop: int) -> Metadata:
-    """Decode the MetricMetadata message at ``data[start:stop]``. Raises DecodeError.
+    """Decode the MetricMetadata message at ``data[start:stop]``. Raise DecodeError.
 
-    Bytes that are not UTF-8 become U+FFFD: text for people is no reason to refuse a request, and a
-    family spoilt that way names no series that we accept.
+    Invalid UTF-8 becomes U+FFFD: help texts must not fail a request, and a family with such a name
+    matches no accepted series.
     """
     kind = 0
     texts = {2: b"", 4: b"", 5: b""}

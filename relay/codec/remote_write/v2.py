@@ -1,18 +1,15 @@
-"""Remote write 2.0 in: ``io.prometheus.write.v2.Request``.
+"""Decode remote write 2.0, ``io.prometheus.write.v2.Request``.
 
-Rules:
-
-* Sans-IO and total, like :mod:`relay.codec.remote_write.v1`, whose errors it uses.
+* Errors and bounds are those of :mod:`relay.codec.remote_write.v1`.
 * Schema (prometheus/prometheus, ``prompb/io/prometheus/write/v2/types.proto``): ``Request`` {4
   symbols, 5 timeseries}, ``TimeSeries`` {1 labels_refs, 2 samples, 3 histograms, 4 exemplars, 5
-  metadata, 6 created_timestamp}, ``Sample`` {1 value, 2 timestamp, 3 start_timestamp},
-  ``Exemplar`` {1 labels_refs, 2 value, 3 timestamp}, ``Metadata`` {1 type, 3 help_ref, 4 unit_ref}.
-  Field 6 is what senders before 2.0-rc.4 had in place of start_timestamp.
-* A series' labels are written out again as remote write 1.0 has them, so that a series is the same
-  one, whichever version brought it.
-* ``symbols[0]`` should be "" and is not looked at: a help or unit of reference 0 is none.
-* A series whose references are odd in number or point nowhere is a fault of that series alone.
-* ``labels_refs`` may come packed or not, as all repeated scalars of proto3 may.
+  metadata, 6 created_timestamp}, ``Sample`` {1 value, 2 timestamp, 3 start_timestamp}, ``Exemplar``
+  {1 labels_refs, 2 value, 3 timestamp}, ``Metadata`` {1 type, 3 help_ref, 4 unit_ref}. Senders
+  before 2.0-rc.4 use field 6 instead of start_timestamp.
+* Labels are re-encoded as in remote write 1.0, so that a series has one key in both versions.
+* ``symbols[0]`` should be "" and is ignored: a help or unit of reference 0 is absent.
+* References that are odd in number or out of range are a fault of their series alone.
+* ``labels_refs`` may be packed or not.
 """
 
 from __future__ import annotations
@@ -46,14 +43,15 @@ from relay.runtime.errors import DecodeError, TooLargeError
 SYMBOLS_FIELD, SERIES_FIELD = 4, 5
 
 REFS_MAX = 4_096
-"""References of one series or exemplar; the pipeline allows far fewer labels."""
+"""Most references of one series or exemplar; the pipeline allows far fewer labels."""
 
 FIELDS_BYTES_MAX = 16 * 1024 * 1024
-"""Encoded labels of one request that are kept for its next series; Prometheus' largest request has
-some 100 kB."""
+"""Most bytes of encoded labels cached per request; Prometheus' largest request needs about 100
+kB."""
 
 FIELD_BYTES_MAX = 1024
-"""A longer one is encoded anew each time: a key of :data:`REFS_MAX` kept ones stays below 2 MiB."""
+"""Longest encoded label that is cached, in bytes: it keeps a key of :data:`REFS_MAX` references
+below 2 MiB."""
 
 _LABEL_TAG = b"\x0a"
 _NAME_TAG, _VALUE_TAG = b"\x0a", b"\x12"
@@ -68,7 +66,7 @@ Sample2 = tuple[bytes, int, int]
 
 
 class Metadata2(NamedTuple):
-    """A series' metadata; ``type`` is the enum's number, the same as in 1.0."""
+    """Metadata of a series; ``type`` is the enum's number, the same as in 1.0."""
 
     type: int
     help: str
@@ -76,7 +74,7 @@ class Metadata2(NamedTuple):
 
 
 class SeriesParts2(NamedTuple):
-    """A TimeSeries message taken apart. ``created_ms`` is its field 6, 0 where absent."""
+    """Parts of a TimeSeries message. ``created_ms`` is its field 6, 0 if absent."""
 
     refs: list[int]
     samples: list[Sample2]
@@ -87,7 +85,7 @@ class SeriesParts2(NamedTuple):
 
 
 class Symbols:
-    """The strings that a request's series refer to."""
+    """Symbol table of one request."""
 
     __slots__ = ("_fields", "_fields_bytes", "_table", "declared")
 
@@ -96,20 +94,21 @@ class Symbols:
         self._fields: dict[tuple[int, int], bytes] = {}
         self._fields_bytes = 0
         self.declared: dict[bytes, Any] = {}
-        """What is made of encoded metadata, which nearly all series of a metric repeat."""
+        """Cache for the caller: parsed metadata by its encoding, which the series of a metric
+        repeat."""
 
     def key(self, refs: Sequence[int], *, bytes_max: int) -> bytes:
-        """A series' key: its labels as remote write 1.0 encodes them.
+        """Return a series' key: its labels as remote write 1.0 encodes them.
 
-        Raises SeriesFault where the references are no labels, or labels of over ``bytes_max``
-        bytes: a few bytes of references may name any amount of text.
+        Raise SeriesFault for invalid references, and for labels of over ``bytes_max`` bytes: a few
+        references may expand to any amount of text.
         """
         if len(refs) % 2:
             raise SeriesFault("symbol_refs", f"{len(refs)} label references, an odd number")
         parts = list(map(self._fields.get, zip(refs[::2], refs[1::2], strict=True)))
         if None in parts:
             self._write_missing(refs, parts, bytes_max)
-        # Every field that is kept is small, so what comes out is bounded before it is measured.
+        # Every cached field is small, so the join is bounded before it is measured.
         key = b"".join(parts)  # type: ignore[arg-type]  # none is missing now
         if len(key) > bytes_max:
             raise SeriesFault("too_large", f"labels of over {bytes_max} bytes")
@@ -118,7 +117,7 @@ class Symbols:
     def _write_missing(
         self, refs: Sequence[int], parts: list[bytes | None], bytes_max: int
     ) -> None:
-        """Write out the labels among them that this request has not named before."""
+        """Encode the labels that this request has not used before."""
         size = 0
         for place, part in enumerate(parts):
             if part is not None:
@@ -140,20 +139,20 @@ class Symbols:
             self._fields[pair] = field
 
     def number(self, symbol: bytes) -> int | None:
-        """The number of a string; None where the request has no such."""
+        """Return the reference of a string; None if the request does not have it."""
         try:
             return self._table.index(symbol)
         except ValueError:
             return None
 
     def text(self, ref: int) -> str:
-        """A help text or unit; invalid UTF-8 becomes U+FFFD, and a reference to nowhere ""."""
+        """Return a help text or unit; invalid UTF-8 becomes U+FFFD, an invalid reference ""."""
         return self._table[ref].decode(errors="replace") if 0 < ref < len(self._table) else ""
 
     def exemplar(self, data: bytes, start: int, stop: int) -> Exemplar | None:
-        """Decode the Exemplar message at ``data[start:stop]``; None where it cannot be used.
+        """Decode the Exemplar message at ``data[start:stop]``; None if it is unusable.
 
-        Raises DecodeError where it is no protobuf.
+        Raise DecodeError if it is not protobuf.
         """
         refs: list[int] = []
         value = _ZERO
@@ -189,9 +188,9 @@ class Symbols:
 def parse_request(
     data: bytes, *, entries_max: int = ELEMENTS_MAX, pause: Pause = no_pause
 ) -> tuple[Symbols, list[Span]]:
-    """The symbols and the extents of the series of a request, which may come in any order.
+    """Return the symbols and the extents of all series; they may come in any order.
 
-    Raises DecodeError, and TooLargeError for more than ``entries_max`` of both together.
+    Raise DecodeError, and TooLargeError for more than ``entries_max`` of both together.
     """
     symbols: list[bytes] = []
     series: list[Span] = []
@@ -221,9 +220,9 @@ def parse_series(
     entries_max: int = SAMPLES_MAX,
     pause: Pause = no_pause,
 ) -> SeriesParts2:
-    """Take the TimeSeries message at ``data[start:stop]`` apart.
+    """Split the TimeSeries message at ``data[start:stop]`` into its parts.
 
-    Raises DecodeError, and TooLargeError for more than ``entries_max`` samples, histograms and
+    Raise DecodeError, and TooLargeError for more than ``entries_max`` samples, histograms and
     exemplars.
     """
     usual = _usual(data, start, stop)
@@ -259,9 +258,9 @@ def parse_series(
 
 
 def _usual(data: bytes, start: int, stop: int) -> SeriesParts2 | None:
-    """As :func:`parse_series`, for packed references, one sample, perhaps metadata, all short.
+    """Parse a short series of packed references, one sample and optional metadata.
 
-    None for anything else: that is looked at with care.
+    Return None for any other: the caller then uses the validating path.
     """
     try:
         samples_at = start + 2 + data[start + 1]
@@ -298,7 +297,7 @@ def _usual(data: bytes, start: int, stop: int) -> SeriesParts2 | None:
 
 
 def parse_metadata(data: bytes, start: int, stop: int, symbols: Symbols) -> Metadata2:
-    """Decode the Metadata message at ``data[start:stop]``. Raises DecodeError."""
+    """Decode the Metadata message at ``data[start:stop]``. Raise DecodeError."""
     kind = help_ref = unit_ref = 0
     for number, wire_type, _, payload, end in iter_fields(data, start, stop, fields_max=FIELDS_MAX):
         if wire_type != VARINT:
@@ -322,7 +321,7 @@ def _read_refs(refs: list[int], data: bytes, wire_type: int, start: int, stop: i
     elif wire_type == VARINT:
         refs.append(read_varint(data, start, stop)[0] & 0xFFFFFFFF)
     if len(refs) > REFS_MAX:
-        # As a fault of the series it would have to be kept until the series' end.
+        # A SeriesFault would require keeping them until the series' end.
         raise DecodeError(f"over {REFS_MAX} label references", offset=start)
 
 

@@ -1,1 +1,1 @@
-"""Find the selectors that match a series without asking each."""
+"""Find the selectors that match a series without evaluating each of them."""

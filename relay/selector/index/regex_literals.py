@@ -1,14 +1,12 @@
-"""What a regular expression says, where it says it simply enough.
+"""Reduce simple regular expressions to literals and wildcards, which need no regex engine.
 
-Most patterns in selectors are a word, some words, or words around ``.*``. This module reads that
-subset and nothing else: literals, escaped punctuation, plain groups, ``|``, ``?`` on a literal or
-group, small ASCII classes, ``.*`` and ``.+``, and ``^`` and ``$`` at the ends. Anything else, and
-anything that would grow too large, is ``None``: ask the engine. It is only ever shown patterns
-that the engine compiled, in the engine's mode: fully anchored, ``.`` matches every character, no
-multi-line.
+Supported: literals, escaped punctuation, plain groups, ``|``, ``?`` on a literal or group, small
+ASCII classes, ``.*`` and ``.+``, and ``^`` and ``$`` at the ends. Anything else, and anything that
+would grow too large, is ``None``: use the engine. Patterns must compile in the engine's mode: fully
+anchored, ``.`` matches every character, no multi-line.
 
-A pattern becomes its *shapes*, alternatives that together say the same: each is a tuple of literal
-strings and wildcards, neighbours merged, never empty strings.
+A pattern becomes alternative *shapes*; each is a tuple of literal strings and wildcards, with
+neighbours merged and no empty strings.
 """
 
 from __future__ import annotations
@@ -18,13 +16,13 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 SHAPES_MAX: Final = 100
-"""Alternatives after expansion; VictoriaMetrics' limit for "or values" as well."""
+"""Most alternatives after expansion; also VictoriaMetrics' limit for "or values"."""
 _PATTERN_CHARS_MAX: Final = 8 * 1024
 _WORK_MAX: Final = 20_000
-"""Items put into shapes while expanding."""
+"""Most items put into shapes during expansion."""
 _NESTING_MAX: Final = 20
 _TESTS_MAX: Final = 16
-"""Beyond so many wildcard shapes the engine, remembering its verdicts, is cheaper."""
+"""Most tests with wildcards; with more of them, the engine with its cached verdicts is cheaper."""
 
 _SPECIAL: Final = frozenset("\\.+*?()|[]{}^$")
 _QUANTIFIERS: Final = frozenset("*+?{")
@@ -32,7 +30,7 @@ _CLASS_SINGLES: Final = frozenset("_.:/, @=")
 
 
 class Mark(enum.Enum):
-    """The parts of a pattern that are not literal text."""
+    """Non-literal parts of a pattern."""
 
     ANY = ".*"
     SOME = ".+"
@@ -45,7 +43,7 @@ Shape: TypeAlias = tuple[Item, ...]
 
 
 def shapes(pattern: str) -> tuple[Shape, ...] | None:
-    """The alternatives of a pattern that compiles; None where it is beyond the subset."""
+    """Return the alternatives of a pattern that compiles; None if it is not simple enough."""
     if len(pattern) > _PATTERN_CHARS_MAX:
         return None
     try:
@@ -56,7 +54,7 @@ def shapes(pattern: str) -> tuple[Shape, ...] | None:
 
 
 def literal_values(found: Sequence[Shape] | None) -> frozenset[str] | None:
-    """All strings that the shapes match, where none of them has a wildcard."""
+    """Return all strings that the shapes match; None if one of them has a wildcard."""
     if found is None:
         return None
     values: set[str] = set()
@@ -71,7 +69,8 @@ def literal_values(found: Sequence[Shape] | None) -> frozenset[str] | None:
 
 
 def tester(found: Sequence[Shape] | None) -> Callable[[str], bool] | None:
-    """A function that decides for any string what the engine would; None where there is none."""
+    """Return a function equivalent to the engine's full match; None if the shapes are too
+    complex."""
     if found is None:
         return None
     values = literal_values([shape for shape in found if not _is_wild(shape)])
@@ -116,7 +115,7 @@ def _wild_tester(shape: Shape) -> Callable[[str], bool] | None:
 
 
 def _ends_tester(shape: Shape, mark: Mark) -> Callable[[str], bool]:
-    """One wildcard, at most one literal on either side of it."""
+    """Test one wildcard with at most one literal on either side."""
     prefix = shape[0] if isinstance(shape[0], str) else ""
     suffix = shape[-1] if isinstance(shape[-1], str) else ""
     size = len(prefix) + len(suffix) + (mark is Mark.SOME)
@@ -124,11 +123,12 @@ def _ends_tester(shape: Shape, mark: Mark) -> Callable[[str], bool]:
 
 
 def _middle_tester(left: Mark, middle: str, right: Mark) -> Callable[[str], bool]:
-    """A literal anywhere, one character at least beside it where there is a ``.+``."""
+    """Test a literal between two wildcards; a ``.+`` needs at least one character."""
     first = 1 if left is Mark.SOME else 0
     if right is Mark.ANY:
         return lambda value: value.find(middle, first) >= 0
-    # For "" the end is -1, which find() takes for 0; a literal is never empty, so it finds nothing.
+    # For "" the end is -1, which find() counts from the end; a literal is never empty, so it is not
+    # found.
     return lambda value: value.find(middle, first, len(value) - 1) >= 0
 
 
@@ -143,7 +143,7 @@ def _normalised(shape: Shape) -> Shape:
     for item in items:
         last = out[-1] if out else ""
         if item is Mark.BEGIN or item is Mark.END:
-            raise _UnsureError  # an anchor in the middle: rarely meant, never simple
+            raise _UnsureError  # an anchor in the middle is never simple
         if isinstance(item, str) and isinstance(last, str):
             joined = last + item
             if out:
@@ -152,7 +152,7 @@ def _normalised(shape: Shape) -> Shape:
                 out.append(joined)
         elif isinstance(item, Mark) and isinstance(last, Mark):
             if item is last is Mark.SOME:
-                raise _UnsureError  # two characters at least: there is no mark for that
+                raise _UnsureError  # at least two characters: there is no mark for that
             out[-1] = Mark.ANY if item is last else Mark.SOME
         else:
             out.append(item)
@@ -160,11 +160,11 @@ def _normalised(shape: Shape) -> Shape:
 
 
 class _UnsureError(Exception):
-    """The pattern is beyond the subset."""
+    """Report a pattern that is not simple enough."""
 
 
 class _Reader:
-    """Recursive descent over one pattern."""
+    """Recursive-descent parser of one pattern."""
 
     def __init__(self, pattern: str) -> None:
         self._pattern = pattern
@@ -190,7 +190,7 @@ class _Reader:
         while self._pos < len(self._pattern) and self._pattern[self._pos] not in "|)":
             options = self._atom()
             if self._take("?"):
-                self._take("?")  # lazy or greedy is the same language
+                self._take("?")  # lazy and greedy match the same strings
                 options = [*options, ()]
             if self._peek() in _QUANTIFIERS:
                 raise _UnsureError
@@ -225,7 +225,7 @@ class _Reader:
                 raise _UnsureError
 
     def _literal(self) -> str:
-        """A run of plain characters; a quantifier behind it takes the last of them alone."""
+        """Read a run of plain characters; a following quantifier applies to the last one alone."""
         start = self._pos
         while self._pos < len(self._pattern) and self._pattern[self._pos] not in _SPECIAL:
             self._pos += 1

@@ -1,18 +1,15 @@
-"""Many patterns, one value: which of them match it.
+"""Find the items whose regular expression matches a value, among many patterns.
 
-Rules:
-
-* Equal patterns are one, with all the items filed under it.
-* RE2 sets answer for hundreds of patterns in one pass, but cannot be changed. So patterns begin in
-  a short *young* list that is asked one by one, and when it is full, it is built into a set
-  together with the smallest set that still has room. Sets are limited in size, so that no single
-  change ever waits for a large build. Removed patterns only lose their items, until half of a set's
-  patterns have none: then the rest is built anew.
-* A set remembers its answers for each value. As a set never changes, neither do its answers.
-* RE2 reports a set that ran out of memory as one that matches nothing (google/re2#136). It does so
-  only where its budget cannot hold a few states of the automaton, and a state takes at most four
-  bytes an instruction: hence the limit on the instructions in one set.
-* Patterns that can begin with anything make large automata: they have smaller sets of their own.
+* Equal patterns share one slot with all their items.
+* An RE2 set matches hundreds of patterns in one pass but is immutable. New patterns go to a short
+  *young* list that is tested one by one; when it is full, it is built into a set together with the
+  smallest set that has room. The size of sets is limited, which bounds the time of one build.
+* Removed patterns only lose their items; a set half of whose patterns have none is rebuilt.
+* A set caches its result for each value.
+* RE2 reports a set that ran out of memory as one that matches nothing (google/re2#136), but only if
+  its budget cannot hold a few states of at most four bytes per instruction: hence the limit on
+  instructions.
+* Patterns with a leading wildcard make large automata and get smaller sets of their own.
 """
 
 from __future__ import annotations
@@ -29,17 +26,18 @@ from relay.selector.regex import Regex, options
 YOUNG_MAX: Final = 32
 SET_PATTERNS_MAX: Final = 512
 OPEN_SET_PATTERNS_MAX: Final = 128
-"""In a set of patterns that can begin with anything."""
+"""Most patterns of a set whose patterns have a leading wildcard."""
 SET_INSTRUCTIONS_MAX: Final = 8_000
-"""In the worst case each is looked at for every character of a value: 10 ms for a long one."""
+"""Most RE2 instructions of a set. In the worst case each is visited for every character of a value:
+10 ms for a long one."""
 LONG_VALUE_CHARS: Final = 1_024
-"""For longer values patterns are asked one by one, with pauses between."""
+"""Characters; for longer values patterns are tested one by one, with pauses between."""
 SET_MEMORY_BYTES_MAX: Final = 64 * 1024 * 1024
-"""A limit, not a reservation: RE2 builds the automaton as it meets values."""
+"""Most memory of a set; bytes. A limit, not a reservation: RE2 builds the automaton lazily."""
 ANSWERS_MAX: Final = 4_096
-"""Values whose answer a set remembers; at the limit it forgets them all."""
+"""Most values whose result a set caches; at the limit the cache is cleared."""
 ANSWER_CHARS_MAX: Final = 256
-"""Longer values are not remembered."""
+"""Longest value that is cached, in characters."""
 
 _OPEN: Final = re.compile(r"(?:^|[(|:^])\.[*+]")
 
@@ -48,7 +46,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class PatternStatistics:
-    """``young`` patterns are asked one by one, the rest in ``sets`` RE2 sets."""
+    """Number of ``patterns``; ``young`` ones are tested one by one, the rest in ``sets`` RE2
+    sets."""
 
     patterns: int
     young: int
@@ -56,7 +55,7 @@ class PatternStatistics:
 
 
 class _Slot(Generic[T]):
-    """One pattern and what is filed under it. Without items it is dead."""
+    """One pattern and its items. Without items it is dead."""
 
     __slots__ = ("home", "items", "regex")
 
@@ -68,12 +67,12 @@ class _Slot(Generic[T]):
 
     @property
     def is_open(self) -> bool:
-        """Whether the pattern can begin with anything, as far as a glance can tell."""
+        """Whether the pattern seems to have a leading wildcard."""
         return _OPEN.search(self.regex.pattern) is not None
 
 
 class _Set(Generic[T]):
-    """Patterns compiled together; only the items in their slots change."""
+    """Patterns compiled together; only the items of their slots change."""
 
     __slots__ = ("_answers", "_engine", "instructions", "is_open", "live", "slots")
 
@@ -88,7 +87,7 @@ class _Set(Generic[T]):
             slot.home = self
 
     def matching(self, value: str, pause: Callable[[], None]) -> tuple[_Slot[T], ...]:
-        """The slots, dead ones among them, whose pattern matches the whole of ``value``."""
+        """Return the slots, dead ones included, whose pattern matches the whole of ``value``."""
         pause()
         answer = self._answers.get(value)
         if answer is None:
@@ -105,11 +104,11 @@ class _Set(Generic[T]):
 
 
 def no_pause() -> None:
-    """For callers whom nothing waits for."""
+    """Do nothing; for callers that need not yield."""
 
 
 def _asked(slots: Iterable[_Slot[T]], value: str, pause: Callable[[], None]) -> Iterator[_Slot[T]]:
-    """Those of the slots whose pattern matches, each asked by itself."""
+    """Yield the slots whose pattern matches, testing each by itself."""
     for slot in slots:
         pause()
         if slot.regex.matches(value):
@@ -117,7 +116,8 @@ def _asked(slots: Iterable[_Slot[T]], value: str, pause: Callable[[], None]) -> 
 
 
 def _compiled(patterns: list[str]) -> Any:
-    """The RE2 set of ``patterns``; None where its memory cannot hold them: then each is asked."""
+    """Return the RE2 set of ``patterns``; None if it does not fit its memory and each must be
+    tested."""
     engine = re2.Set.FullMatchSet(options(SET_MEMORY_BYTES_MAX))
     for pattern in patterns:
         engine.Add(pattern)
@@ -129,7 +129,8 @@ def _compiled(patterns: list[str]) -> Any:
 
 
 class PatternTable(Generic[T]):
-    """A changing collection of (pattern, item); finds the items whose pattern matches a value."""
+    """A mutable collection of (pattern, item) that finds the items whose pattern matches a
+    value."""
 
     __slots__ = ("_sets", "_slots", "_young")
 
@@ -139,11 +140,11 @@ class PatternTable(Generic[T]):
         self._sets: list[_Set[T]] = []
 
     def __len__(self) -> int:
-        """How many distinct patterns have items."""
+        """Return the number of distinct patterns with items."""
         return len(self._slots)
 
     def add(self, regex: Regex, item: T) -> None:
-        """File ``item`` under a pattern. Filing it twice is filing it once."""
+        """Add ``item`` under a pattern; adding it twice has no further effect."""
         slot = self._slots.get(regex.pattern)
         if slot is None:
             slot = self._slots[regex.pattern] = self._young[regex.pattern] = _Slot(regex)
@@ -152,7 +153,7 @@ class PatternTable(Generic[T]):
             self._settle()
 
     def discard(self, regex: Regex, item: T) -> None:
-        """Undo :meth:`add`; nothing happens where there is nothing to undo."""
+        """Remove ``item`` from a pattern; do nothing if it is not there."""
         slot = self._slots.get(regex.pattern)
         if slot is None or item not in slot.items:
             return
@@ -171,8 +172,10 @@ class PatternTable(Generic[T]):
     def collect(
         self, value: str, into: dict[T, None], pause: Callable[[], None] = no_pause
     ) -> None:
-        """Add every item whose pattern matches the whole of ``value``; ``pause`` is called
-        between patterns."""
+        """Add every item whose pattern matches the whole of ``value`` to ``into``.
+
+        ``pause`` is called between patterns.
+        """
         for slot in _asked(self._young.values(), value, pause):
             into.update(slot.items)
         for group in self._sets:
@@ -180,14 +183,14 @@ class PatternTable(Generic[T]):
                 into.update(slot.items)
 
     def statistics(self) -> PatternStatistics:
-        """A snapshot."""
+        """Return a snapshot."""
         return PatternStatistics(len(self._slots), len(self._young), len(self._sets))
 
     def __repr__(self) -> str:
         return f"<PatternTable {self.statistics()}>"
 
     def _settle(self) -> None:
-        """Build the young patterns into sets, those that can begin with anything apart."""
+        """Build the young patterns into sets, those with a leading wildcard apart."""
         young = list(self._young.values())
         self._young = {}
         for is_open in (False, True):
@@ -203,7 +206,7 @@ class PatternTable(Generic[T]):
         self._sets.extend(_Set(part, is_open=is_open) for part in _parts(slots))
 
     def _partner(self, slots: list[_Slot[T]], *, is_open: bool) -> _Set[T] | None:
-        """The smallest set that can take ``slots`` in."""
+        """Return the smallest set with room for ``slots``, or None."""
         room = (OPEN_SET_PATTERNS_MAX if is_open else SET_PATTERNS_MAX) - len(slots)
         spare = SET_INSTRUCTIONS_MAX - sum(slot.regex.instructions for slot in slots)
         fitting = [
@@ -214,7 +217,7 @@ class PatternTable(Generic[T]):
         return min(fitting, key=lambda group: group.live, default=None)
 
     def _dissolve(self, group: _Set[T]) -> None:
-        """Half of a set's patterns are dead: build the others into another, or make them young."""
+        """Move the live patterns of a half-dead set into another set, or back among the young."""
         self._sets.remove(group)
         slots = [slot for slot in group.slots if slot.items]
         if len(slots) + len(self._young) <= YOUNG_MAX:
@@ -226,7 +229,7 @@ class PatternTable(Generic[T]):
 
 
 def _parts(slots: list[_Slot[T]]) -> list[list[_Slot[T]]]:
-    """Divide patterns so that each part keeps to the limit on instructions, or is a single one."""
+    """Divide patterns into parts that keep to the limit on instructions, or have one pattern."""
     parts: list[list[_Slot[T]]] = []
     total = 0
     for slot in slots:

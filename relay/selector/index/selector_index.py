@@ -1,25 +1,17 @@
-"""Which of many selectors match a series, without asking them all.
+"""Find the selectors that match a series, without evaluating all of them.
 
-Rules:
-
-* Every group of a selector is filed under one condition that each series it matches must meet, the
-  *access predicate* (Fabret et al., "Filtering Algorithms and Implementation for Very Fast
-  Publish/Subscribe Systems", SIGMOD 2001): in order of what asking costs,
-
-  1. a label has one of a few values: ``=``, or ``=~`` where the pattern is an alternation of words;
-  2. a label's value matches a pattern: ``=~``, answered for all patterns at once (``patterns``);
-  3. a label is there at all: a negative matcher that refuses "".
-
-  Among several, the one that the fewest groups mention is taken, as the best guess at the rarest:
-  many customers ask for a service, few for a resource. A matcher that accepts "" is never an access
-  predicate: it also matches series without the label, which no lookup by label finds.
-* A group without an access predicate, or without matchers, puts its selector among those that are
-  *always* asked. Their number is in the statistics, as each costs every series.
-* Resource selectors are filed by their cover, a selector that matches at least what they match.
-* What the access predicates find are candidates. Each is asked itself: the index can make an answer
-  slow but never wrong.
-* Values repeat far more than series do: where more than values are filed under a label, what its
-  values lead to is remembered until something else is filed there.
+* Each group of a selector is filed under one condition that every matching series must meet, the
+  *access predicate* (Fabret et al., SIGMOD 2001). By increasing cost: (1) a label has one of a few
+  values: ``=``, or ``=~`` with an alternation of words; (2) a value matches a pattern: ``=~``, all
+  patterns at once (``regex_set``); (3) a label is present: a negative matcher that refuses "".
+* Of several candidates the one that the fewest groups mention is chosen, as an estimate of the
+  rarest. A matcher that accepts "" is never an access predicate: it matches series without it.
+* A selector with a group that has no access predicate is evaluated for *every* series; the number
+  of these selectors is in the statistics.
+* Resource selectors are filed by their cover, a selector that matches at least the same series.
+* Access predicates only find candidates, which are then evaluated: a bad choice costs time, never
+  correctness.
+* Candidates are cached by value for labels that have patterns or presence conditions.
 """
 
 from __future__ import annotations
@@ -37,15 +29,15 @@ from relay.selector.resources.compiler import Compiled
 
 PATTERN_COST: Final = 8
 PRESENCE_COST: Final = 1_000
-"""Asking for a pattern, or only for presence, is as bad as a value that so many groups mention."""
+"""Cost of an access predicate by pattern or by presence, in mentions of a value."""
 
 ANSWERS_MAX: Final = 1_024
-"""Values of a label whose candidates are remembered; at the limit all are forgotten."""
+"""Most values of a label whose candidates are cached; at the limit the cache is cleared."""
 ANSWER_CHARS_MAX: Final = 256
-"""Longer values are not remembered."""
+"""Longest value that is cached, in characters."""
 
 LOOKS_AT_MAX: Final = 8
-"""Labels that answers rest on, for whoever remembers those: with more, equal ones are rare."""
+"""Most labels in a result's cache key; with more of them, equal keys are rare."""
 
 K = TypeVar("K", bound=Hashable)
 
@@ -54,9 +46,11 @@ _by_sequence = attrgetter("sequence")
 
 @dataclass(frozen=True, slots=True)
 class IndexStatistics:
-    """``always`` selectors are asked for every series; ``longest_value`` are filed under one value.
+    """Figures of an index.
 
-    ``patterns`` are distinct; ``young`` ones are asked one by one, the rest in ``sets``.
+    ``always`` selectors are evaluated for every series; ``longest_value`` is the most selectors
+    filed under one value. ``patterns`` are distinct; ``young`` ones are tested one by one, the rest
+    in ``sets``.
     """
 
     selectors: int
@@ -91,7 +85,7 @@ _Access: TypeAlias = _ByValue | _ByPattern | _ByPresence
 
 
 class _Entry(Generic[K]):
-    """One selector in the index, what its groups mention, and where it is filed."""
+    """One selector of the index, the predicates its groups mention, and those it is filed under."""
 
     __slots__ = ("costly", "filings", "key", "looks_at", "matches", "mentions", "sequence")
 
@@ -112,7 +106,7 @@ class _Entry(Generic[K]):
 
 
 class _LabelIndex(Generic[K]):
-    """What is filed under one label, and how often groups mention its values and patterns."""
+    """Selectors filed under one label, and how often groups mention its values and patterns."""
 
     __slots__ = ("_answers", "_mentions", "patterns", "present", "values")
 
@@ -124,7 +118,7 @@ class _LabelIndex(Generic[K]):
         self._mentions: dict[str | Regex, int] = {}
 
     def mention(self, access: _Access, times: int) -> None:
-        """Count that a group more, or with -1 a group less, could be filed under ``access``."""
+        """Count ``times`` more groups (-1: one less) that could be filed under ``access``."""
         for term in _terms(access):
             count = self._mentions.get(term, 0) + times
             if count:
@@ -133,7 +127,7 @@ class _LabelIndex(Generic[K]):
                 del self._mentions[term]
 
     def cost(self, access: _Access) -> int:
-        """How bad an access predicate is, compared to others of any label."""
+        """Return the cost of an access predicate, comparable across labels."""
         mentions = max((self._mentions.get(term, 0) for term in _terms(access)), default=0)
         match access:
             case _ByValue():
@@ -144,8 +138,10 @@ class _LabelIndex(Generic[K]):
                 return PRESENCE_COST
 
     def candidates(self, value: str, pause: Callable[[], None]) -> dict[_Entry[K], None]:
-        """What is filed under a value that is not empty, in the order in which it was added. The
-        caller changes nothing in it."""
+        """Return the entries filed under a non-empty value, in the order of their addition.
+
+        The caller must not modify the result.
+        """
         if not self.patterns and not self.present:
             return self.values.get(value) or _NOTHING
         answer = self._answers.get(value)
@@ -171,7 +167,7 @@ class _LabelIndex(Generic[K]):
                 self.present[entry] = None
 
     def unfile(self, access: _Access, entry: _Entry[K]) -> None:
-        """Undo :meth:`file`, also where another group of the same entry already did."""
+        """Undo :meth:`file`; do nothing if another group of the same entry already did."""
         self._answers.clear()
         match access:
             case _ByValue():
@@ -191,7 +187,7 @@ class _LabelIndex(Generic[K]):
 
     @property
     def is_filed(self) -> bool:
-        """Whether anything is filed here; groups may only mention the label."""
+        """Whether any entry is filed here; groups may merely mention the label."""
         return bool(self.values or self.patterns or self.present)
 
 
@@ -199,7 +195,7 @@ _NOTHING: Final[dict[Any, None]] = {}
 
 
 class SelectorIndex(Generic[K]):
-    """Selectors by key, to be asked for one series at a time. Not for several threads at once."""
+    """Selectors by key, matched against one series at a time. Not thread-safe."""
 
     __slots__ = ("_always", "_entries", "_filed", "_labels", "_looked_at", "_sequence", "looks_at")
 
@@ -207,14 +203,14 @@ class SelectorIndex(Generic[K]):
         self._entries: dict[K, _Entry[K]] = {}
         self._labels: dict[str, _LabelIndex[K]] = {}
         self._filed: dict[str, _LabelIndex[K]] = {}
-        """Those of the labels under which something is filed."""
+        """Labels under which at least one entry is filed."""
         self._always: dict[_Entry[K], None] = {}
         self._sequence = 0
         self._looked_at: dict[str | None, int] = {}
-        """How many selectors rest on a label, under None on something else."""
+        """Number of selectors that depend on a label; under None on other things than labels."""
         self.looks_at: tuple[str, ...] | None = ()
-        """The labels that all answers rest on alone; None where they rest on something else, or on
-        more than :data:`LOOKS_AT_MAX`. To be asked anew after each change."""
+        """Labels that all results depend on; None if results depend on other things, or on more
+        than :data:`LOOKS_AT_MAX` labels. May change with each addition or removal."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -223,7 +219,7 @@ class SelectorIndex(Generic[K]):
         return key in self._entries
 
     def add(self, key: K, selector: Compiled) -> None:
-        """Take in a selector under a key that is not in the index."""
+        """Add a selector under a key that is not in the index."""
         assert key not in self._entries, f"{key!r} is in the index"
         groups = [_accesses(group) for group in selector.selector.groups]
         mentions = tuple(access for group in groups for access in group)
@@ -242,7 +238,7 @@ class SelectorIndex(Generic[K]):
             self._always[entry] = None
 
     def remove(self, key: K) -> None:
-        """Take out the selector of a key that is in the index."""
+        """Remove the selector of a key that is in the index."""
         entry = self._entries.pop(key)
         self._look_at(entry, -1)
         self._always.pop(entry, None)
@@ -258,8 +254,10 @@ class SelectorIndex(Generic[K]):
                 del self._labels[label]
 
     def match(self, labels: Mapping[str, str], pause: Callable[[], None] = no_pause) -> list[K]:
-        """The keys of all selectors that match a series, in the order in which they were added;
-        ``pause`` is called between regular expressions."""
+        """Return the keys of all selectors that match a series, in the order of their addition.
+
+        ``pause`` is called between regular expressions.
+        """
         candidates = self._always
         is_sorted = True
         by_label = self._filed
@@ -287,11 +285,11 @@ class SelectorIndex(Generic[K]):
 
     @property
     def always(self) -> int:
-        """How many selectors are asked for every series."""
+        """Number of selectors that are evaluated for every series."""
         return len(self._always)
 
     def statistics(self) -> IndexStatistics:
-        """A snapshot; takes time in proportion to the distinct values."""
+        """Return a snapshot; takes time in proportion to the number of distinct values."""
         at_labels = list(self._labels.values())
         patterns = [at.patterns.statistics() for at in at_labels]
         return IndexStatistics(
@@ -312,7 +310,7 @@ class SelectorIndex(Generic[K]):
         return f"<SelectorIndex {len(self._entries)} selectors, {len(self._always)} always asked>"
 
     def _look_at(self, entry: _Entry[K], times: int) -> None:
-        """Count that a selector more, or with -1 a selector less, rests on its labels."""
+        """Count ``times`` more selectors (-1: one less) that depend on the entry's labels."""
         counts = self._looked_at
         known = len(counts)
         for label in (None,) if entry.looks_at is None else entry.looks_at:
@@ -330,7 +328,7 @@ class SelectorIndex(Generic[K]):
         return self._labels.setdefault(label, _LabelIndex())
 
     def _rank(self, access: _Access) -> tuple[int, bool]:
-        # Of equals, the metric name: it has the fewest values that no selector knows.
+        # Of equals, prefer the metric name: it has the fewest values that no selector knows.
         return self._at(access.label).cost(access), access.label != NAME
 
 
@@ -345,13 +343,13 @@ def _terms(access: _Access) -> Iterable[str | Regex]:
 
 
 def _accesses(group: tuple[Matcher, ...]) -> tuple[_Access, ...]:
-    """All the access predicates of a group."""
+    """Return all access predicates of a group."""
     found = map(_access, group)
     return tuple(access for access in found if access is not None)
 
 
 def _access(matcher: Matcher) -> _Access | None:
-    """What a series must have to meet ``matcher``; None where it may also lack the label."""
+    """Return the access predicate of ``matcher``; None if it accepts a missing label."""
     if matcher_test(matcher)(""):
         return None
     if matcher.op == "=":
@@ -359,7 +357,7 @@ def _access(matcher: Matcher) -> _Access | None:
     if matcher.op != "=~":
         return _ByPresence(matcher.label)
     regex = compile_regex(matcher.value)
-    # A pattern for any text at all is no better than presence, and would be asked of every value.
+    # A pattern for any text is no better than presence, and would be tested for every value.
     if regex.values is not None:
         return _ByValue(matcher.label, regex.values)
     return _ByPresence(matcher.label) if matcher.value == ".+" else _ByPattern(matcher.label, regex)

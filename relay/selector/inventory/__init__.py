@@ -1,1 +1,1 @@
-"""What is known of the objects that metrics are about: the labels of namespaces and resources."""
+"""Know the labels of the namespaces and resources that metrics are about."""

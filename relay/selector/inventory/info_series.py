@@ -1,8 +1,7 @@
-"""Series that say which labels an object has, such as ``kube_namespace_labels{label_…="…"}``.
+"""Parse info series that carry an object's labels, such as ``kube_namespace_labels{label_…="…"}``.
 
 kube-state-metrics exports one such series for each object, with the value 1. When an object's
-labels change, the old series ends and another one begins, so the series that began last tells how
-the object is now.
+labels change, the old series ends and a new one begins: the newest series has the current labels.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Final, NamedTuple
 from relay.selector.matchers import NAME
 
 KIND_MARK: Final = "<kind>"
-"""Stands for the kind, in lower case, in the name of a metric or label."""
+"""Placeholder for the kind, in lower case, in the name of a metric or label."""
 
 NAMESPACE_KIND: Final = "namespace"
 LABELS_MAX: Final = 128
@@ -23,9 +22,12 @@ LABELS_MAX: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class InfoSeries:
-    """How such series look. ``metric`` and ``name`` may hold ``<kind>``; ``kind`` is for a metric
-    whose name does not tell. ``namespace`` and ``name`` are the labels that name the object,
-    ``prefix`` precedes each of its own."""
+    """Convention of one kind of info series.
+
+    ``metric`` and ``name`` may contain ``<kind>``; ``kind`` is for a metric whose name does not
+    tell it. ``namespace`` and ``name`` are the labels that identify the object, ``prefix`` precedes
+    the object's own labels.
+    """
 
     metric: str = f"kube_{KIND_MARK}_labels"
     kind: str = ""
@@ -35,15 +37,17 @@ class InfoSeries:
 
 
 INFO_SERIES_DEFAULT: Final = (
-    # kube-state-metrics calls a job's name job_name, as "job" means something else to Prometheus.
+    # kube-state-metrics uses job_name, because "job" has another meaning in Prometheus.
     InfoSeries(metric="kube_job_labels", kind="job", name="job_name"),
     InfoSeries(),
 )
 
 
 class StreamKey(NamedTuple):
-    """An object as a stream can name it: without API group. ``namespace`` is "" for objects in
-    none, namespaces among them; ``kind`` is in lower case."""
+    """Identity of an object in the stream: without API group.
+
+    ``namespace`` is "" for cluster-scoped objects and namespaces; ``kind`` is in lower case.
+    """
 
     project: str
     kind: str
@@ -53,24 +57,24 @@ class StreamKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class InfoSeriesClaim:
-    """What one info series says: this object has these labels, keys as Prometheus has them."""
+    """Labels of an object according to one info series; keys are sanitized for Prometheus."""
 
     key: StreamKey
     labels: Mapping[str, str]
 
 
 class InfoReader:
-    """Recognises info series. Immutable."""
+    """Recognise info series. Immutable."""
 
     __slots__ = ("_rules", "prefixes")
 
     def __init__(self, rules: Sequence[InfoSeries] = INFO_SERIES_DEFAULT) -> None:
         self._rules: Final = tuple((_pattern(rule), rule) for rule in rules)
         self.prefixes: Final = tuple(rule.metric.partition(KIND_MARK)[0] for rule in rules)
-        """How their names begin. Every new series is asked about; next to none is one of these."""
+        """Literal prefixes of the metric names, to reject other series quickly."""
 
     def claim(self, labels: Mapping[str, str], project: str) -> InfoSeriesClaim | None:
-        """What a series with these labels says about an object; None for any other series."""
+        """Parse a series as an info series; None for any other series."""
         metric = labels[NAME]
         for pattern, rule in self._rules:
             found = pattern.fullmatch(metric)

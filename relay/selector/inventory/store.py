@@ -1,20 +1,15 @@
-"""The inventory: labels of objects, from manifests and from the stream, by project.
+"""The inventory: labels of objects by project, from manifests and from info series.
 
-Rules:
-
-* An object belongs to a project, and only exporters of that project ever see its labels. The
-  operator says which project a file is for; an info series belongs to the project that any series
-  with its labels would.
-* A manifest tells all labels of its object exactly, so where there is one, the stream is not asked.
-* Of several info series of one object, the one that began last counts. One that is merely seen
-  again takes over when it is seen twice without the other in between: a series that ends is seen
-  once more, with its stale marker, and labels may also be changed back to what they were.
-* What the stream says is bounded by ``objects_max``, shared out among projects: of a project that
-  must give way, the object that was not heard of for longest is forgotten.
-* What was ever asked for is remembered, known or not. Only a change of an object that was asked for
-  can have an effect, and is reported by :meth:`Inventory.take_changed`, by project.
-* ``asked_max`` bounds what is remembered as asked for, shared out among projects: of a project that
-  must give way every change counts from then on.
+* Only exporters of an object's project may see its labels. The operator assigns files to projects;
+  an info series belongs to the project of any series with its labels.
+* A manifest has all labels of its object, so it takes precedence over the stream.
+* Of several info series of an object the newest counts. An older one takes over when seen twice
+  without the other in between: a series that ends is seen once more, with its stale marker, but
+  labels may also change back.
+* Observed objects are bounded by ``objects_max`` and keys asked for by ``asked_max``, both divided
+  among projects. A project that exceeds its share of objects forgets the least recently observed;
+  one that exceeds its share of keys has every change reported from then on.
+* :meth:`Inventory.take_changed` reports changes of objects that were asked for, by project.
 """
 
 from __future__ import annotations
@@ -31,12 +26,12 @@ OBJECTS_MAX: Final = 200_000
 K = TypeVar("K")
 
 ASKED_MAX: Final = 200_000
-"""Objects that are remembered as asked for."""
+"""Most keys remembered as asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """One object of a manifest. ``kind`` as in the manifest; ``group`` is "" for the core."""
+    """One object of a manifest. ``kind`` is as in the manifest; ``group`` is "" for the core."""
 
     project: str
     group: str
@@ -48,13 +43,13 @@ class Object:
 
     @property
     def key(self) -> StreamKey:
-        """The object without its API group."""
+        """The object's identity without API group."""
         return StreamKey(self.project, self.kind.lower(), self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class InventoryStatistics:
-    """Objects known now, by where from; ``changes`` since the start that may have an effect."""
+    """Objects known now, by origin; ``changes`` since the start that may have an effect."""
 
     from_manifests: int
     from_stream: int
@@ -63,21 +58,21 @@ class InventoryStatistics:
 
 
 class UidKey(NamedTuple):
-    """An object by what no other object ever had."""
+    """Identity of an object by its uid, which is never reused."""
 
     project: str
     uid: str
 
 
 _NOTHING: Final = object()
-"""The token of every index without objects."""
+"""Token of every index without objects."""
 
 
 class ManifestIndex:
-    """What all manifests say, ready to be asked; of several objects of one name the first counts.
+    """Immutable index of the objects in all manifests; of several with one name the first counts.
 
-    Immutable. With many objects it takes a second to build and to compare, which is why it is made
-    away from the event loop, and knows which objects differ from its ``base``.
+    With many objects, building and comparing take a second: build it in a thread, with the current
+    index as ``base`` to precompute the differences.
     """
 
     __slots__ = ("_base", "_by_name", "_by_uid", "_changed", "token")
@@ -90,21 +85,21 @@ class ManifestIndex:
             self._by_name.setdefault((one.group, one.key), labels)
             if one.uid:
                 self._by_uid.setdefault(UidKey(one.project, one.uid), labels)
-        # Tokens instead of the indexes themselves, or every index would keep all before it.
+        # Tokens instead of indexes, or every index would keep all its predecessors alive.
         self.token: Final = object() if self._by_name else _NOTHING
         self._base: Final = base.token if base is not None else None
         self._changed: Final = self._differences(base) if base is not None else frozenset()
 
     def changed_since(self, other: ManifestIndex) -> frozenset[StreamKey | UidKey]:
-        """The objects that the two say different things about; at once for the own base."""
+        """Return the objects that differ between the two; precomputed for the base."""
         return self._changed if self._base is other.token else self._differences(other)
 
     def by_name(self, group: str, key: StreamKey) -> ObjectLabels | None:
-        """The labels of an object of that API group."""
+        """Return the labels of an object of that API group, or None."""
         return self._by_name.get((group, key))
 
     def by_uid(self, key: UidKey) -> ObjectLabels | None:
-        """The labels of the object that has the uid."""
+        """Return the labels of the object with the uid, or None."""
         return self._by_uid.get(key)
 
     def _differences(self, other: ManifestIndex) -> frozenset[StreamKey | UidKey]:
@@ -120,37 +115,38 @@ class ManifestIndex:
 
 @dataclass(slots=True)
 class _ObservedLabels:
-    """What the stream says of an object, and what it may be about to say instead."""
+    """Labels of an object from the stream, and labels that may be about to replace them."""
 
     labels: ObjectLabels
     rival: Mapping[str, str] | None = None
 
 
 class Inventory:
-    """Labels of objects. Not for several threads at once."""
+    """Labels of objects. Not thread-safe."""
 
     def __init__(self, *, objects_max: int = OBJECTS_MAX, asked_max: int = ASKED_MAX) -> None:
         assert objects_max >= 2
         self._manifests = ManifestIndex()
         self._told: SharedTable[StreamKey, _ObservedLabels] = SharedTable(objects_max)
-        """What the stream says. Nobody is told when an object is forgotten: it was not heard of."""
+        """Labels from the stream. Evicting an object is not a change: it was not observed for
+        long."""
         self._claimed: set[str] = {""}
         self._asked: dict[str, set[StreamKey | UidKey]] = {}
-        """By project; only exporters ask, so that there are no made-up ones."""
+        """Keys asked for, by project; only exporters ask, so all projects are real."""
         self._asked_shares = Shares(asked_max)
         self._all_asked: set[str] = set()
-        """Projects of which every change counts."""
+        """Projects of which every change is reported."""
         self._changed: set[str] = set()
         self._changes = 0
         self.version = 0
-        """Moves with everything that the stream says anew."""
+        """Incremented with every change from the stream."""
 
     def claim(self, project: str) -> None:
-        """Give a project, to which an exporter belongs now, a share of its own."""
+        """Give a project with an exporter a share of its own."""
         self._claimed.add(project)
 
     def replace_manifests(self, index: ManifestIndex) -> None:
-        """Take this for all that manifests say."""
+        """Replace everything known from manifests."""
         changed = index.changed_since(self._manifests)
         for asked in self._asked.values():
             for key in changed & asked:
@@ -162,7 +158,7 @@ class Inventory:
         self._manifests = index
 
     def apply_info_series(self, claim: InfoSeriesClaim, *, begins: bool) -> None:
-        """An info series was seen; ``begins``: for the first time."""
+        """Apply the labels of an info series; ``begins``: it is seen for the first time."""
         key = claim.key
         part = self._told.part(key.project, claimed=key.project in self._claimed)
         heard = part.find(key)
@@ -183,7 +179,7 @@ class Inventory:
             heard.rival = claim.labels
 
     def info_claims(self) -> list[InfoSeriesClaim]:
-        """What the stream said, as far as it is remembered; the least recent first."""
+        """Return the labels known from the stream, least recently observed first."""
         return [
             InfoSeriesClaim(key, heard.labels.labels)
             for part in self._told.parts()
@@ -192,17 +188,18 @@ class Inventory:
         ]
 
     def for_project(self, project: str) -> ProjectObjects:
-        """The objects of one project, now and in future."""
+        """Return a view of one project's objects, which follows later changes."""
         return ProjectObjects(self, project)
 
     def namespace(self, project: str, name: str) -> ObjectLabels | None:
-        """The labels of a namespace; None where it is not known."""
+        """Return the labels of a namespace; None if unknown."""
         key = StreamKey(project, NAMESPACE_KIND, "", name)
         self._ask(key)
         return self._manifests.by_name("", key) or self._heard(key)
 
     def resource(self, project: str, ref: ObjectRef) -> ObjectLabels | None:
-        """The labels of an object, by its uid where a manifest has that, else by its names."""
+        """Return the labels of an object, by uid if a manifest has it, else by its names; None if
+        unknown."""
         if ref.uid:
             uid = UidKey(project, ref.uid)
             self._ask(uid)
@@ -222,14 +219,14 @@ class Inventory:
         return heard
 
     def take_changed(self) -> set[str]:
-        """The projects of which objects that were asked for have changed since the last call."""
+        """Return the projects with a relevant change since the last call."""
         changed = self._changed
         if changed:
             self._changed = set()
         return changed
 
     def statistics(self) -> InventoryStatistics:
-        """A snapshot."""
+        """Return a snapshot."""
         return InventoryStatistics(
             len(self._manifests), len(self._told), self._asked_shares.total, self._changes
         )
@@ -277,11 +274,11 @@ class ProjectObjects:
         self._project = project
 
     def namespace(self, name: str) -> ObjectLabels | None:
-        """See :meth:`Inventory.namespace`."""
+        """Return the labels of a namespace; None if unknown."""
         return self._inventory.namespace(self._project, name)
 
     def resource(self, ref: ObjectRef) -> ObjectLabels | None:
-        """See :meth:`Inventory.resource`."""
+        """Return the labels of an object; None if unknown."""
         return self._inventory.resource(self._project, ref)
 
     def __repr__(self) -> str:
@@ -289,6 +286,6 @@ class ProjectObjects:
 
 
 def _differing(before: Mapping[K, ObjectLabels], after: Mapping[K, ObjectLabels]) -> Iterator[K]:
-    """The keys whose labels differ, or that only one of the two has."""
+    """Yield the keys whose labels differ or that only one of the two has."""
     yield from (key for key in before if key not in after)
     yield from (key for key, labels in after.items() if before.get(key) != labels)

@@ -1,4 +1,4 @@
-"""What was probably meant by a text that is no selector: hints of the parser, as data."""
+"""Hints for texts that are not selectors: what was probably meant."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _OPERATORS: Final = {
 
 
 def number_hint(text: str, token: Token) -> str:
-    """For a number where a selector was wanted: it may begin a metric's name."""
+    """Return the hint for a number in place of a selector: it may begin a metric's name."""
     name = _NUMBER_NAME.match(text, token.offset)
     if name is None or name[0].replace(".", "").isdigit():
         return ""
@@ -46,14 +46,14 @@ def number_hint(text: str, token: Token) -> str:
 
 
 def value_hint(value: str) -> str:
-    """For a string where a selector was wanted: it may be a metric's name."""
+    """Return the hint for a string in place of a selector: it may be a metric's name."""
     if not _PLAIN.fullmatch(value):
         return ""
     return f'for the metric of that name write {{"{value}"}}'
 
 
 def or_value(label: str, value: StringNode, name: str) -> str:
-    """For ``label="a" or "b"``: what it means, and what was probably meant."""
+    """Return the warning for ``label="a" or "b"``: its meaning, and the probable intention."""
     part = value.parts[0]
     first = part.value if isinstance(part, Text) and len(value.parts) == 1 else ""
     written = f'{label}=~"{first}|{name}"'
@@ -65,7 +65,7 @@ def or_value(label: str, value: StringNode, name: str) -> str:
 
 
 def leftover_hint(tokens: Sequence[Token]) -> str:
-    """For what follows a complete selector; the last token is the unexpected one."""
+    """Return the hint for text after a complete selector; the last token is the unexpected one."""
     token = tokens[-1]
     if token.text in ("=", "=~", "!~"):
         return 'conditions belong into braces: {label="value"}'
@@ -80,7 +80,7 @@ def leftover_hint(tokens: Sequence[Token]) -> str:
 
 
 def behind_filter_hint(token: Token) -> str:
-    """For what follows a condition and neither ends nor divides."""
+    """Return the hint for an unexpected token after a condition."""
     if token.keyword in _BEHIND_FILTER:
         return _BEHIND_FILTER[token.keyword]
     if token.kind is Kind.STRING:
@@ -89,7 +89,7 @@ def behind_filter_hint(token: Token) -> str:
 
 
 def operator_hint(text: str, label: Token, token: Token) -> str:
-    """For what follows a label and is no operator."""
+    """Return the hint for a token after a label that is not an operator."""
     name = label.text if label.kind is Kind.NAME else "label"
     if token.keyword in ("in", "not"):
         op = "=~" if token.keyword == "in" else "!~"

@@ -1,22 +1,19 @@
-"""Selector text to tokens. Context-free, one pass, linear.
+"""Split a selector's text into tokens: context-free, one pass, linear time.
 
 Rules (MetricsQL as of metricsql v0.87):
 
-* Whitespace is exactly space, ``\\t \\n \\v \\f \\r``. A ``#`` comment runs to the end of its
-  line, anywhere between tokens; ``//`` is not a comment. Other blanks (NBSP, BOM, zero-width) are
-  errors that name them.
+* Whitespace is exactly space, ``\\t \\n \\v \\f \\r``. A ``#`` comment runs to the end of its line;
+  ``//`` is not a comment. Other blanks (NBSP, BOM, zero-width) are errors that name them.
 * Operators are single tokens, longest first: ``= ~`` and ``==`` are not ``=~`` and ``=``.
-* An identifier begins with a letter of any script, ``_`` or ``:``, goes on with ASCII digits and
-  ``.`` too, and may hold escapes (see ``literals``).
-* A string runs from its quote to the next such quote that no backslash escapes; in backticks as
-  well, although the backslash means nothing there.
-* Ours alone: “ and ” open and close a double-quoted string, ‘ and ’ a single-quoted one, also
-  mixed with an ASCII quote on the other side. They are quotes only where a token may begin, never
-  inside a string that an ASCII quote opened, so that every valid MetricsQL text keeps its meaning;
-  ``lenient`` closes those strings too, for a second attempt at a text that is not valid otherwise.
-
-What cannot be a token becomes a FAULT token: the parser raises its error when it gets there, so
-that faults are reported in the order of the text.
+* An identifier begins with a letter of any script, ``_`` or ``:``, continues with ASCII digits and
+  ``.`` too, and may contain escapes (see :mod:`relay.selector.quoting`).
+* A string ends at the next quote of its kind that no backslash escapes, in backticks too, although
+  the backslash has no meaning there.
+* Extension: “ and ” delimit a double-quoted string, ‘ and ’ a single-quoted one, also mixed with an
+  ASCII quote at the other end. They never end a string that an ASCII quote opened, so valid
+  MetricsQL keeps its meaning; ``lenient`` allows that too, for a second attempt.
+* Anything else becomes a FAULT token, whose error the parser raises when it reaches it, so that
+  faults are reported in the order of the text.
 """
 
 from __future__ import annotations
@@ -33,7 +30,7 @@ from relay.selector.quoting import is_name_part, is_name_start, name_escape
 
 
 class Kind(enum.Enum):
-    """What a token is."""
+    """Kind of a token."""
 
     NAME = "name"
     STRING = "string"
@@ -45,7 +42,7 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """``text`` is the token as written. A STRING's ``quote`` is ASCII whatever was written."""
+    """A token; ``text`` is as written. A STRING's ``quote`` is the ASCII equivalent."""
 
     kind: Kind
     text: str
@@ -55,12 +52,12 @@ class Token:
 
     @property
     def keyword(self) -> str:
-        """The token as a keyword: lower case, escapes kept, so that an escaped word is none."""
+        """The token in lower case with its escapes, so that an escaped word is not a keyword."""
         return self.text.lower() if self.kind in (Kind.NAME, Kind.MARK) else ""
 
     @property
     def inside(self) -> tuple[int, int]:
-        """Start and stop of what stands between a STRING's quotes."""
+        """Start and stop of the text between a STRING's quotes."""
         return self.offset + 1, self.offset + len(self.text) - 1
 
 
@@ -124,7 +121,8 @@ def tokenize(text: str, *, lenient: bool = False) -> tuple[Token, ...]:
 def typographic_warnings(
     text: str, tokens: tuple[Token, ...], warnings_max: int
 ) -> tuple[Remark, ...]:
-    """One warning for each string with a typographic quote, and one for all beyond the limit."""
+    """Return a warning for each string with a typographic quote, and one for all beyond the
+    limit."""
     found = [
         token
         for token in tokens
@@ -146,12 +144,12 @@ def typographic_warnings(
 
 
 def shorten(text: str) -> str:
-    """``text`` cut to what a message can hold."""
+    """Shorten ``text`` for use in a message."""
     return text if len(text) <= _SHOWN_CHARS_MAX else text[: _SHOWN_CHARS_MAX - 1] + "…"
 
 
 def position(text: str, offset: int) -> str:
-    """``line:column (offset n)``; lines and columns count from 1, the offset from 0."""
+    """Return ``line:column (offset n)``; lines and columns count from 1, the offset from 0."""
     line = text.count("\n", 0, offset) + 1
     column = offset - text.rfind("\n", 0, offset)
     return f"{line}:{column} (offset {offset})"
@@ -175,7 +173,7 @@ def _next_token(text: str, pos: int, *, lenient: bool) -> Token:
 
 
 def starts_name(text: str, pos: int) -> bool:
-    """Whether an identifier, escaped or not, can begin at ``pos``."""
+    """Return whether an identifier, escaped or not, begins at ``pos``."""
     char = text[pos : pos + 1]
     if char == "\\":
         return name_escape(text, pos + 1) is not None
@@ -210,7 +208,7 @@ def _string(text: str, pos: int, *, lenient: bool) -> Token:
 
 
 def describe_char(char: str) -> str:
-    """A character for people: itself where it can be seen, always with its name beyond ASCII."""
+    """Describe a character for people: itself if printable, with its name if not ASCII."""
     if " " < char < "\x7f":
         return f'"{char}"'
     name = unicodedata.name(char, "control character")

@@ -58,7 +58,7 @@ from relay.selector.metricsql.syntax_tree import (
 from relay.selector.quoting import unescape_name, unquote
 
 QUERY_BYTES_MAX: Final = 16 * 1024
-"""VictoriaMetrics' own ``-search.maxQueryLen``."""
+"""Longest selector in bytes; VictoriaMetrics' own ``-search.maxQueryLen``."""
 NESTING_MAX: Final = 40
 WARNINGS_MAX: Final = 10
 
@@ -72,9 +72,9 @@ _CLOSERS: Final = frozenset(_BRACKETS.values())
 
 
 def parse_selector(text: str) -> Selector:
-    """Parse a MetricsQL series selector, WITH templates expanded. ``{}`` has no groups.
+    """Parse a MetricsQL series selector and expand its WITH templates. ``{}`` has no groups.
 
-    Raises SelectorError for anything else, the empty text included.
+    Raise SelectorError for anything else, including the empty text.
     """
     _check_text(text)
     try:
@@ -82,8 +82,8 @@ def parse_selector(text: str) -> Selector:
     except SelectorError as strict:
         if not any(quote in text for quote in TYPOGRAPHIC):
             raise
-        # Only a text that is not valid as it stands may have its ASCII-opened strings closed by a
-        # typographic quote: "foo” alone is ambiguous, and valid MetricsQL keeps its meaning.
+        # A typographic quote may close an ASCII-opened string only in a text that is invalid
+        # otherwise: "foo” alone is ambiguous, and valid MetricsQL must keep its meaning.
         try:
             return _parse(text, tokenize(text, lenient=True))
         except SelectorError:
@@ -91,7 +91,7 @@ def parse_selector(text: str) -> Selector:
 
 
 def parse_query(text: str) -> Selector:
-    """As :func:`parse_selector`, for an Exporter's source: empty or blank is everything."""
+    """Parse an Exporter's query like :func:`parse_selector`; a blank text selects everything."""
     _check_text(text)
     if not text.strip(BLANKS):
         return Selector(groups=())
@@ -122,7 +122,7 @@ def _parse(text: str, tokens: tuple[Token, ...]) -> Selector:
 
 
 class _Parser:
-    """One pass over the tokens; every method starts at its first token and ends behind its last."""
+    """Parse the tokens in one pass; a method starts at its first token and ends behind its last."""
 
     def __init__(self, text: str, tokens: tuple[Token, ...]) -> None:
         self._text = text
@@ -130,7 +130,7 @@ class _Parser:
         self._index = 0
         self._nesting = 0
         self._tolerant = 0
-        """Above zero in template bodies and arguments, where foreign expressions are skipped."""
+        """Above zero in template bodies and arguments, where other MetricsQL is skipped."""
 
     def query(self) -> Node:
         if self._tokens[0].kind is Kind.END:
@@ -216,7 +216,7 @@ class _Parser:
         return Call(unescape_name(name.text), arguments, name.offset)
 
     def _list(self, member: Callable[[], _Member]) -> tuple[_Member, ...]:
-        """Members up to the closing parenthesis, divided by commas; one comma may trail."""
+        """Parse members up to the closing parenthesis, separated by commas; one comma may trail."""
         members: list[_Member] = []
         while self._peek().text != ")":
             members.append(member())
@@ -229,7 +229,7 @@ class _Parser:
         return tuple(members)
 
     def _skip(self) -> None:
-        """Pass over the rest of a foreign expression, to a comma or bracket that is not its own."""
+        """Skip the rest of an unsupported expression, up to a comma or bracket outside it."""
         operator = self._next()
         if self._peek().text in (",", ")") and operator.keyword != "keep_metric_names":
             raise self._error(self._peek(), f"nothing follows {operator.text}")
@@ -246,7 +246,7 @@ class _Parser:
             elif token.text == innermost:
                 open_brackets.pop()
             elif token.text in _CLOSERS or (token.text == "=" and innermost != "}"):
-                # A = outside braces begins another definition: a comma was forgotten.
+                # An = outside braces begins another definition: a comma is missing.
                 raise self._error(token, f"unexpected {_describe(token)}")
             self._next()
 
@@ -291,7 +291,7 @@ class _Parser:
 
     def _parameter(self) -> str:
         token = self._next()
-        # A parameter may be quoted, but what is inside the quotes must still be an identifier.
+        # A parameter may be quoted, but the text inside the quotes must be an identifier.
         quoted = token.kind is Kind.STRING and starts_name(self._text, token.inside[0])
         if token.kind is not Kind.NAME and not quoted:
             raise self._error(token, f"unexpected {_describe(token)}; expected a parameter")
@@ -319,7 +319,7 @@ class _Parser:
         return SelectorNode(tuple(groups), token.offset)
 
     def _group(self, brace: Token) -> tuple[Filter, ...]:
-        """Filters up to, not including, ``or`` or the closing brace."""
+        """Parse filters up to, not including, ``or`` or the closing brace."""
         filters = [self._filter(brace)]
         while True:
             token = self._peek()
@@ -383,7 +383,7 @@ class _Parser:
             self._next()
 
     def _ends_string(self) -> bool:
-        """Whether the ``+`` ahead joins something else than strings and names."""
+        """Return whether the ``+`` ahead joins anything but strings and names."""
         operand = self._peek(1)
         if operand.kind is Kind.STRING:
             return False
@@ -392,7 +392,7 @@ class _Parser:
     # -- tokens ------------------------------------------------------------------------------------
 
     def _name(self, token: Token) -> str:
-        """The name that a NAME, or a STRING used as a name, stands for."""
+        """Return the name of a NAME, or of a STRING used as a name."""
         if token.kind is Kind.NAME:
             return unescape_name(token.text)
         # Quoted names lose their quotes and are then unescaped as identifiers, not as strings.
@@ -428,7 +428,8 @@ def _describe(token: Token) -> str:
 
 
 def _foreign(token: Token) -> Foreign | None:
-    """The MetricsQL construct beyond selectors that ``token`` continues a complete operand with."""
+    """Return the unsupported MetricsQL construct that ``token`` begins after an operand, or
+    None."""
     word = token.keyword
     what = hint = ""
     if token.kind is Kind.MARK and token.text in _BINARY_MARKS:

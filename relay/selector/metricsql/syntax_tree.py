@@ -1,4 +1,5 @@
-"""The tree that the parser builds and the template expander evaluates. Offsets count characters."""
+"""The syntax tree of a selector, built by the parser and evaluated by the template expander.
+Offsets count characters."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from relay.selector.matchers import Op
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A string literal, already unquoted."""
+    """A string literal, unquoted."""
 
     value: str
     offset: int
@@ -18,7 +19,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class TemplateName:
-    """A bare name where a string is wanted: a WITH template that must be a string."""
+    """A bare name in place of a string: a WITH template that must be a string."""
 
     name: str
     offset: int
@@ -59,7 +60,7 @@ Filter: TypeAlias = Condition | Reference
 
 @dataclass(frozen=True, slots=True)
 class SelectorNode:
-    """``name{… or …}``. ``{}`` has no groups at all."""
+    """``name{… or …}``. ``{}`` has no groups."""
 
     groups: tuple[tuple[Filter, ...], ...]
     offset: int
@@ -67,7 +68,7 @@ class SelectorNode:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """``name(arguments)``: a template function, or else a function that no selector can hold."""
+    """``name(arguments)``: a template function, or a function that no selector can contain."""
 
     name: str
     arguments: tuple[Node, ...]
@@ -76,7 +77,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """``left + right`` inside a template or an argument: joined if both turn out to be strings."""
+    """``left + right`` inside a template or an argument: joined if both are strings."""
 
     left: Node
     right: Node
@@ -85,7 +86,7 @@ class Sum:
 
 @dataclass(frozen=True, slots=True)
 class Parentheses:
-    """``(a, b, …)``; with one member the parentheses mean nothing."""
+    """``(a, b, …)``; with one member the parentheses have no effect."""
 
     members: tuple[Node, ...]
     offset: int
@@ -112,9 +113,9 @@ class With:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """MetricsQL that is no selector: harmless in a template that nobody uses, else an error.
+    """MetricsQL that is not a selector: an error unless it is in an unused template.
 
-    ``what`` names it for people, as in "a number".
+    ``what`` names it in messages, as in "a number".
     """
 
     what: str

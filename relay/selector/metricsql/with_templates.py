@@ -1,25 +1,20 @@
-"""The tree to groups of matchers: WITH templates expanded, within limits.
+"""Expand WITH templates of a syntax tree to groups of matchers, within limits.
 
 Rules, after MetricsQL:
 
-* A template sees the templates defined before it, never itself or later ones, so that expansion
-  ends. Inner names hide outer ones. Arguments are expanded by the caller; a parameter is exactly
-  its argument.
-* Inside braces a template must be ``{…}`` without a metric name and without ``or``. Before braces
-  it may hold either; its conditions come first. As a value it must be a string.
-* ``{"x"}`` is the template x where there is one, else the metric name x. A metric name, however
-  written, that is a template without parameters is that template. ``ru``, ``ttf``,
-  ``range_median`` and ``alias`` are templates of MetricsQL's own.
-* Within a group, equality on the name comes first, and two different ones are an error; exact
-  duplicates are dropped. If all groups with an equality on the name agree on it, it is added to
-  every group without any condition on the name.
-* The label ``""`` means ``__name__``.
-
-Where we differ from metricsql v0.87: ``WITH (x={}) x{a="b"}`` is ``{a="b"}`` (there it loses the
-condition and selects everything), and an argument is not expanded again inside the function.
-
-Expansion can double with every template (245 bytes to 4 MiB), so it is paid from a budget, and
-running out of it is an error like any other.
+* A template sees the templates defined before it, never itself or later ones, so expansion ends.
+  Inner names hide outer ones. Arguments are expanded by the caller.
+* Inside braces a template must be ``{…}`` without metric name and without ``or``. Before braces it
+  may have either; its conditions come first. As a value it must be a string.
+* ``{"x"}`` is the template x if it exists, else the metric name x. A metric name that names a
+  template without parameters is that template. ``ru``, ``ttf``, ``range_median`` and ``alias`` are
+  built-in templates.
+* Within a group, name equality comes first; two different ones are an error; duplicates are
+  dropped. If all groups with a name equality agree on it, every group without one gets it. The
+  label ``""`` means ``__name__``.
+* Differences from metricsql v0.87: ``WITH (x={}) x{a="b"}`` keeps its condition, and an argument is
+  not expanded again inside the function.
+* Expansion can double with each template, so it is limited by a budget.
 """
 
 from __future__ import annotations
@@ -52,24 +47,24 @@ from relay.selector.quoting import quoted_offset
 from relay.selector.regex import compile_regex
 
 DEFINITIONS_MAX: Final = 200
-"""Templates in one WITH."""
+"""Most templates in one WITH."""
 DEPTH_MAX: Final = 40
-"""Templates that use templates, and nested expressions."""
+"""Deepest nesting of templates and expressions."""
 STEPS_MAX: Final = 20_000
-"""Expressions and conditions looked at, copies included."""
+"""Most expressions and conditions visited, copies included."""
 _NAMES_PER_STEP: Final = 32
-"""Copying so many names of a scope is paid as one step."""
+"""Names of a scope that are copied for the price of one step."""
 STRING_CHARS_MAX: Final = 64 * 1024
-"""Characters of all the strings that are put together."""
+"""Most characters of all joined strings together."""
 GROUPS_MAX: Final = 1_024
 MATCHERS_MAX: Final = 4_096
-"""Matchers of all groups together."""
+"""Most matchers of all groups together."""
 REGEX_COST_MAX: Final = 1_500
-"""RE2 instructions of one regular expression: in the worst case each is looked at for every
-character of a value, 1 to 4 ns each time, so a value of 16 KiB takes 30 ms. Real ones have at most
-88; a class like ``\\pL`` has 1,300. Alternations of literals do not count."""
+"""Most RE2 instructions of one regular expression. In the worst case each is visited for every
+character of a value, 1 to 4 ns each: 30 ms for a value of 16 KiB. Usual ones have at most 88; a
+class like ``\\pL`` has 1,300. Alternations of literals do not count."""
 SELECTOR_COST_MAX: Final = 2_000
-"""The same of all the regular expressions of a selector together."""
+"""Most RE2 instructions of all regular expressions of a selector together."""
 
 Group: TypeAlias = tuple[Matcher, ...]
 Groups: TypeAlias = tuple[Group, ...]
@@ -77,14 +72,14 @@ Groups: TypeAlias = tuple[Group, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """Parentheses around something else than exactly one member, or within a template."""
+    """Parentheses with other than one member, or inside a template."""
 
     members: tuple[_Value, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """A parameter and the expanded argument that it stands for."""
+    """A parameter bound to its expanded argument."""
 
     value: _Value
 
@@ -115,13 +110,13 @@ _BUILTINS: Final[_Scope] = {
 
 
 def refusal(text: str, found: Foreign) -> SelectorError:
-    """The error for MetricsQL that is no selector."""
+    """Return the error for MetricsQL that is not a selector."""
     hint = f"{found.hint}; {_ACCEPTED}" if found.hint else _ACCEPTED
     return SelectorError(f"found {found.what}", text=text, offset=found.offset, hint=hint)
 
 
 def expand(text: str, node: Node) -> tuple[Groups, tuple[Remark, ...]]:
-    """Evaluate the tree of ``text``. Raises SelectorError if it is no selector or over a limit."""
+    """Evaluate the tree of ``text``. Raise SelectorError if it is no selector or over a limit."""
     expander = _Expander(text)
     return expander.selector(node), tuple(dict.fromkeys(expander.remarks))
 
@@ -263,7 +258,7 @@ class _Expander:
         return self._checked(groups, node.offset)
 
     def _remark_name(self, before: Filter, filters: Sequence[Filter], scope: _Scope) -> None:
-        """Warn of ``label="a" or "b"``, where b is a metric name and no second value."""
+        """Warn of ``label="a" or "b"``, where b is a metric name and not a second value."""
         alone = filters[0]
         if len(filters) > 1 or not isinstance(alone, Reference) or not alone.quoted:
             return
@@ -275,7 +270,7 @@ class _Expander:
             )
 
     def _group(self, filters: Sequence[Filter], scope: _Scope) -> tuple[Group, str]:
-        """The matchers of one group and the metric name that it itself asks for, or ""."""
+        """Return the matchers of one group, and the metric name it demands or ""."""
         name = ""
         names: list[Matcher] = []
         others: list[Matcher] = []
@@ -355,14 +350,15 @@ class _Expander:
         return Matcher(item.label, item.op, value, item.offset)
 
     def _inside(self, node: StringNode, index: int) -> int:
-        """Where a character of a value stands, if it is one string as written; else its start."""
+        """Return the offset of a value's character if it is one literal; else the offset of its
+        start."""
         part = node.parts[0]
         if len(node.parts) > 1 or not isinstance(part, Text):
             return node.offset
         return quoted_offset(self._text, part.offset, index)
 
     def _expand_name(self, node: SelectorNode, groups: Groups, scope: _Scope) -> _Value:
-        """Replace the metric name of ``groups`` where it is a template without parameters."""
+        """Replace the metric name of ``groups`` if it names a template without parameters."""
         name = _metric_name(groups)
         template = scope.get(name) if name else None
         if template is None or (isinstance(template, _Template) and template.definition.parameters):
@@ -404,7 +400,7 @@ class _Expander:
 
 
 def _metric_name(groups: Groups) -> str:
-    """The name that every group demands with its first matcher, or ""."""
+    """Return the name that the first matcher of every group demands, or ""."""
     firsts = {group[0] if group else None for group in groups}
     first = firsts.pop() if len(firsts) == 1 else None
     return first.value if first is not None and (first.label, first.op) == (NAME, "=") else ""

@@ -1,1 +1,1 @@
-"""Kubernetes-style resource selectors."""
+"""Match Kubernetes-style resource selectors."""

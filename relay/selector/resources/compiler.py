@@ -1,15 +1,13 @@
-"""Whether a series is of a resource that resource selectors select, and why.
+"""Evaluate resource selectors against a series, and explain the result.
 
-A resource selection has two parts. Its *cover* is an ordinary selector over labels of the series:
-every series of a selected resource meets it, and the index files it like any other. What labels of
-the series alone cannot tell (labels of objects, which an inventory may hold) is asked of the few
-series that meet the cover.
-
-A label of a resource stands on the sample, under its prefix, or else in the inventory. A resource
-that the inventory does not know has the labels that its sample shows and no others. A *namespace*
-must be known, though: requirements that absence meets are not met by a namespace of which we know
-nothing, or a namespace marked ``environment: internal`` would be exported until we hear of it. Its
-name is known always.
+* The *cover* of a resource selection is an ordinary selector that every series of a selected
+  resource meets; the index files the selection by it. Only series that meet the cover are tested
+  for labels of objects.
+* A label of a resource is read from the sample, under its prefix, or else from the inventory. A
+  resource that the inventory does not know has the labels of its sample and no others.
+* A *namespace* must be known: a negative requirement is not met by an unknown namespace, or one
+  marked ``environment: internal`` would be exported until its labels are known. Its name is always
+  known.
 """
 
 from __future__ import annotations
@@ -40,28 +38,29 @@ Labels: TypeAlias = Mapping[str, str]
 
 
 class Compiled(Protocol):
-    """A selection, ready to be asked."""
+    """A selection ready for evaluation."""
 
     @property
     def selector(self) -> Selector:
-        """A selector that matches every series that the selection matches, and perhaps more."""
+        """The cover: a selector that matches at least the same series."""
 
     @property
     def looks_at(self) -> frozenset[str] | None:
-        """The labels that the answer rests on alone; None where it rests on something else."""
+        """Labels that the result depends on; None if it depends on other things."""
 
     def matches(self, labels: Labels) -> bool:
-        """Whether a series with these labels, ``__name__`` among them, is selected."""
+        """Return whether a series with these labels, ``__name__`` included, is selected."""
 
     def explain(self, labels: Labels) -> Explanation:
-        """As :meth:`matches`, with the reasons."""
+        """Return the result of :meth:`matches` with reasons."""
 
     def describe(self, group: int | None) -> str:
-        """The alternative that an explanation calls ``group``, as a person would write it."""
+        """Return the alternative with the index ``group`` of an explanation, in the user's
+        notation."""
 
 
 class Compiler:
-    """Prepares selections of either kind, under one platform's conventions."""
+    """Compile selections of either kind, with one platform's conventions."""
 
     __slots__ = ("conventions", "kind_names")
 
@@ -70,13 +69,13 @@ class Compiler:
         self.kind_names: Final = KindNames(self.conventions.kinds)
 
     def compile(self, selection: Selection, objects: Objects | None = None) -> Compiled:
-        """Prepare ``selection``; ``objects`` are those of the project that it belongs to."""
+        """Compile ``selection``; ``objects`` are those of its project."""
         if isinstance(selection, Selector):
             return compile_selector(selection)
         return CompiledResources(selection, self, objects or NoObjects())
 
     def ref(self, labels: Labels) -> ObjectRef:
-        """The resource that a series is about."""
+        """Return the resource that a series is about."""
         of = self.conventions
         return ObjectRef(
             labels.get(of.api_group_label, ""),
@@ -91,7 +90,7 @@ class Compiler:
 
 
 def uses_inventory(selection: Selection) -> bool:
-    """Whether a change of an object's labels may change what is selected."""
+    """Return whether a change of an object's labels may change the selection."""
     return isinstance(selection, ResourceSelection) and any(
         one.labels.requirements or (one.namespaces is not None and one.namespaces.requirements)
         for one in selection.selectors
@@ -99,7 +98,7 @@ def uses_inventory(selection: Selection) -> bool:
 
 
 class CompiledResources:
-    """Resource selectors, ready to be asked; make it with :meth:`Compiler.compile`."""
+    """Resource selectors ready for evaluation; make them with :meth:`Compiler.compile`."""
 
     __slots__ = ("_clauses", "looks_at", "selection", "selector")
 
@@ -114,11 +113,12 @@ class CompiledResources:
         )
 
     def matches(self, labels: Labels) -> bool:
-        """Whether a series with these labels is of a selected resource."""
+        """Return whether a series with these labels is of a selected resource."""
         return any(clause.matches(labels) for clause in self._clauses)
 
     def explain(self, labels: Labels) -> Explanation:
-        """As :meth:`matches`, with the reasons; a group is one entry of ``resourceSelectors``."""
+        """Return the result of :meth:`matches` with reasons; a group is one of
+        ``resourceSelectors``."""
         reasons: list[Unmet] = []
         for number, clause in enumerate(self._clauses):
             reason = clause.why_not(labels)
@@ -128,7 +128,7 @@ class CompiledResources:
         return Explanation(False, None, tuple(reasons))
 
     def describe(self, group: int | None) -> str:
-        """The entry of that number."""
+        """Return the entry with that index, in the user's notation."""
         assert group is not None, "there is at least one entry"
         return f"resourceSelectors[{group}]: {self._clauses[group]}"
 
@@ -138,7 +138,7 @@ class CompiledResources:
 
 @dataclass(frozen=True, slots=True)
 class _Kinds:
-    """One entry of ``kinds``; None is any. ``names`` are in lower case."""
+    """One entry of ``kinds``; None means any. ``names`` are in lower case."""
 
     groups: frozenset[str] | None
     names: frozenset[str] | None
@@ -150,7 +150,7 @@ class _Kinds:
 
 
 class _Clause:
-    """One resource selector of an exporter of one namespace."""
+    """One resource selector, with the namespace of its exporter."""
 
     __slots__ = ("_compiler", "_kinds", "_objects", "_own", "_selector")
 
@@ -175,7 +175,7 @@ class _Clause:
         )
 
     def why_not(self, labels: Labels) -> str:
-        """What the series lacks, "" for nothing."""
+        """Return the first condition that the series does not meet, "" if there is none."""
         of = self._compiler.conventions
         if not self._accepts_kind(labels):
             kind, group = (labels.get(name) or None for name in (of.kind_label, of.api_group_label))
@@ -196,7 +196,7 @@ class _Clause:
         return ""
 
     def cover(self) -> Iterator[tuple[Matcher, ...]]:
-        """Conditions on the series' labels, one group for each entry of ``kinds``."""
+        """Yield the cover's groups, one for each entry of ``kinds``."""
         of = self._compiler.conventions
         namespaces = self._selector.namespaces
         namespace: tuple[Matcher, ...] = ()
@@ -226,7 +226,7 @@ class _Clause:
         return not namespaces.requirements or next(self._unmet_namespace(labels), None) is None
 
     def _unmet_namespace(self, labels: Labels) -> Iterator[str]:
-        """The requirements that the namespace does not meet, as sentence parts."""
+        """Yield the requirements that the namespace does not meet, as parts of a sentence."""
         of = self._compiler.conventions
         assert self._selector.namespaces is not None
         name = labels.get(of.namespace_label, "")
@@ -250,7 +250,7 @@ class _Clause:
                 yield f"{requirement}: of namespace {shown}, {key} {_is(value)}"
 
     def _unmet_labels(self, selector: LabelSelector, labels: Labels) -> Iterator[str]:
-        """The requirements that the resource's labels do not meet, as sentence parts."""
+        """Yield the requirements that the resource's labels do not meet, as parts of a sentence."""
         of = self._compiler.conventions
         known = None
         asked = False
@@ -281,7 +281,7 @@ def _kinds(selector: KindSelector, names: KindNames) -> _Kinds:
 
 
 def _named_namespaces(label: str, namespaces: LabelSelector) -> Matcher:
-    """What the label of a namespace must be to meet the requirements: named by them, or there."""
+    """Return the cover of a namespace selector: the names it lists, or any namespace."""
     for requirement in namespaces.requirements:
         if requirement.key == NAMESPACE_NAME and requirement.operator == "In":
             return _one_of(label, frozenset(requirement.values))
@@ -295,12 +295,12 @@ def _one_of(label: str, values: frozenset[str], *, flags: str = "") -> Matcher:
 
 
 def _literal(text: str) -> str:
-    """A text as a pattern that matches it alone. Names of groups and kinds are ASCII."""
+    """Escape a text for use as a pattern. Names of groups and kinds are ASCII."""
     return re.sub(r"([^A-Za-z0-9_-])", r"\\\1", text)
 
 
 def _on_sample(labels: Labels, prefix: str, key: str) -> str | None:
-    """A label of an object on a sample; an empty value is a missing label."""
+    """Return an object's label from a sample; an empty value is a missing label."""
     return (labels.get(prefix + sanitized(key)) or None) if prefix else None
 
 

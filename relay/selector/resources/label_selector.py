@@ -1,16 +1,15 @@
-"""Resource selectors: which Kubernetes objects, instead of which labels of series.
+"""Resource selectors: select Kubernetes objects instead of labels of series.
 
-The fields are the proposal's (``spec.sources[].metrics.resourceSelectors``); their meaning is
-Kubernetes'. Rules:
+The fields are the proposal's (``spec.sources[].metrics.resourceSelectors``), with Kubernetes'
+meaning:
 
 * Several resource selectors are or-ed; within one, ``namespaceSelector``, ``labelSelectors`` and
   ``kinds`` are and-ed; the entries of ``kinds`` are or-ed.
-* A label selector without requirements selects everything. ``In`` and ``Exists`` need the key,
+* A label selector without requirements selects everything. ``In`` and ``Exists`` need the key;
   ``NotIn`` and ``DoesNotExist`` also accept an object without it (apimachinery, ``labels``).
-* An absent ``namespaceSelector`` is the exporter's own namespace, ``{}`` is every namespace, and
-  whatever is in none (the proposal, "By default, a resource selector will only select resources
-  from the same namespace").
-* Kinds are named in any case, as Kind, singular or plural; ``*`` is any, also none.
+* An absent ``namespaceSelector`` means the exporter's own namespace; ``{}`` means every namespace
+  and cluster-scoped objects.
+* Kinds are matched in any case, as Kind, singular or plural; ``*`` means any, or none.
 """
 
 from __future__ import annotations
@@ -28,19 +27,21 @@ OPERATORS: tuple[Operator, ...] = get_args(Operator)
 ANY = "*"
 
 NAMESPACE_NAME = "kubernetes.io/metadata.name"
-"""The label that Kubernetes itself sets on every namespace: its name."""
+"""Label with a namespace's name, which Kubernetes sets on every namespace."""
 
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """One condition on one label of an object. ``values`` is empty for the two ``Exist`` ones."""
+    """One condition on one label of an object. ``values`` is empty for ``Exists`` and
+    ``DoesNotExist``."""
 
     key: str
     operator: Operator
     values: tuple[str, ...] = ()
 
     def accepts(self, value: str | None) -> bool:
-        """Whether an object with this value, None for no such label, meets the condition."""
+        """Return whether an object with this value, None if the label is missing, meets the
+        condition."""
         match self.operator:
             case "In":
                 return value in self.values
@@ -57,7 +58,7 @@ class Requirement:
         return self.operator in ("NotIn", "DoesNotExist")
 
     def __str__(self) -> str:
-        """As ``kubectl --selector`` has it."""
+        """Return the condition in the notation of ``kubectl --selector``."""
         match self.operator:
             case "In" if len(self.values) == 1:
                 return f"{self.key}={self.values[0]}"
@@ -73,7 +74,7 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class LabelSelector:
-    """All of the requirements; without any, everything."""
+    """A conjunction of requirements; without any it selects everything."""
 
     requirements: tuple[Requirement, ...] = ()
 
@@ -83,7 +84,7 @@ class LabelSelector:
 
 @dataclass(frozen=True, slots=True)
 class KindSelector:
-    """Objects of one of the API groups and one of the kinds; ``("*",)`` is any, "" the core."""
+    """Objects of given API groups and kinds; ``("*",)`` means any, "" the core group."""
 
     groups: tuple[str, ...] = (ANY,)
     kinds: tuple[str, ...] = (ANY,)
@@ -95,7 +96,7 @@ class KindSelector:
 
 @dataclass(frozen=True, slots=True)
 class ResourceSelector:
-    """One entry of ``resourceSelectors``. ``namespaces`` None: the exporter's own."""
+    """One entry of ``resourceSelectors``. ``namespaces`` None means the exporter's own."""
 
     namespaces: LabelSelector | None = None
     labels: LabelSelector = LabelSelector()
@@ -114,19 +115,19 @@ class ResourceSelector:
 
 @dataclass(frozen=True, slots=True)
 class ResourceSelection:
-    """The resource selectors of one source, and the namespace of the exporter that has it."""
+    """The resource selectors of one source, and the namespace of its exporter."""
 
     namespace: str
     selectors: tuple[ResourceSelector, ...]
 
 
 Selection: TypeAlias = Selector | ResourceSelection
-"""What a source selects, however it was written."""
+"""A source's selection, in either notation."""
 
 
 @dataclass(frozen=True, slots=True)
 class KindAliases:
-    """Names that mean the same kind, where English plurals do not tell."""
+    """Names of one kind that English plurals do not cover."""
 
     kind: str
     names: tuple[str, ...]
@@ -134,7 +135,7 @@ class KindAliases:
 
 @dataclass(frozen=True, slots=True)
 class Conventions:
-    """How resources show up in metrics: names of labels, "" for one that the platform has not.
+    """Names of the labels that identify resources in metrics; "" if the platform has no such label.
 
     ``label_prefix`` precedes the labels of a resource on its samples, ``namespace_label_prefix``
     those of its namespace.
@@ -151,7 +152,7 @@ class Conventions:
 
 
 class KindNames:
-    """Knows which names mean the same kind."""
+    """Map the names of kinds to their synonyms."""
 
     __slots__ = ("_aliases",)
 
@@ -163,7 +164,7 @@ class KindNames:
                 self._aliases[name] = names | self._aliases.get(name, frozenset())
 
     def of(self, name: str) -> frozenset[str]:
-        """Every name, in lower case, of the kind that is called ``name``; itself among them."""
+        """Return all names, in lower case, of the kind with this name, itself included."""
         lower = name.lower()
         aliases = self._aliases.get(lower)
         return _inflected(lower) if aliases is None else aliases | _inflected(lower)
@@ -174,13 +175,13 @@ class KindNames:
 
 @lru_cache(maxsize=10_000)
 def _inflected(name: str) -> frozenset[str]:
-    """The name, its plural, and whatever it is the plural of."""
+    """Return the name, its plural, and its possible singulars."""
     singulars = (name[:-1], name[:-2], f"{name[:-3]}y")
     return frozenset((name, _plural(name), *(one for one in singulars if _plural(one) == name)))
 
 
 def _plural(name: str) -> str:
-    """English, as far as kinds go; a kind that goes further is for the operator to name."""
+    """Return the English plural; irregular kinds must be configured by the operator."""
     if name.endswith(("s", "x", "z", "ch", "sh")):
         return f"{name}es"
     if name.endswith("y") and name[-2:-1] not in "aeiou":
@@ -190,5 +191,5 @@ def _plural(name: str) -> str:
 
 @lru_cache(maxsize=100_000)
 def sanitized(key: str) -> str:
-    """A label's key as Prometheus can have it: kube-state-metrics replaces all else by ``_``."""
+    """Return a label's key as kube-state-metrics sanitizes it: other characters become ``_``."""
     return "".join(char if char.isascii() and char.isalnum() else "_" for char in key)

@@ -1,4 +1,4 @@
-"""What resource selectors ask of an inventory: the labels of namespaces and resources."""
+"""Interface of resource selectors to an inventory: labels of namespaces and resources."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from relay.selector.resources.label_selector import sanitized
 
 
 class ObjectRef(NamedTuple):
-    """An object as a sample names it; every part may be "". ``kinds`` are names of one kind."""
+    """An object as a sample identifies it; every part may be "". ``kinds`` are synonyms."""
 
     group: str
     kinds: frozenset[str]
@@ -21,14 +21,14 @@ class ObjectRef(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ObjectLabels:
-    """The labels of one object. ``exact``: keys are as in its manifest; else as Prometheus can have
-    them, and so are the keys that are asked for."""
+    """Labels of one object. ``exact``: keys are as in its manifest, else sanitized for
+    Prometheus."""
 
     labels: Mapping[str, str]
     exact: bool = True
 
     def get(self, key: str) -> str | None:
-        """The value of a label, None where the object has no such label."""
+        """Return the value of a label by its manifest key, None if the object does not have it."""
         return self.labels.get(key if self.exact else sanitized(key))
 
 
@@ -36,21 +36,21 @@ class Objects(Protocol):
     """The objects of one project."""
 
     def namespace(self, name: str) -> ObjectLabels | None:
-        """The labels of a namespace; None where it is not known."""
+        """Return the labels of a namespace; None if unknown."""
 
     def resource(self, ref: ObjectRef) -> ObjectLabels | None:
-        """The labels of any other object; None where it is not known."""
+        """Return the labels of any other object; None if unknown."""
 
 
 class NoObjects:
     """An empty inventory."""
 
     def namespace(self, name: str) -> ObjectLabels | None:
-        """Nothing is known."""
+        """Return None: no namespace is known."""
         del name
         return None
 
     def resource(self, ref: ObjectRef) -> ObjectLabels | None:
-        """Nothing is known."""
+        """Return None: no resource is known."""
         del ref
         return None
