@@ -1,1 +1,1 @@
-"""What operators and customers read of a running relay: health, metrics, status, explanations."""
+"""Serve health, metrics, status and explanations of a running relay."""

@@ -1,9 +1,9 @@
-"""Who may read the admin listener: a known ``Host``, and a credential where one is set.
+"""Control access to the admin listener: a known ``Host``, and a credential if one is set.
 
-A page of a stranger can make a browser on the operator's network ask any address, and read the
-answer where the stranger's own name resolves to it (DNS rebinding). So a ``Host`` that a stranger
-could own is refused: what passes is an IP literal, a name of this machine, a name without a dot,
-and what ``admin.hosts`` lists. Probes of a kubelet have neither; their paths are open.
+A web page can make a browser in the operator's network request any address, and read the response
+if the page's own host name resolves to it (DNS rebinding). So only these hosts pass: IP literals,
+names of this machine, names without a dot, and those in ``admin.hosts``. Kubelet probes send
+neither host nor credential; their paths are open.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from relay.config.settings.ingest_security import Admin
 from relay.receiver.authentication import Authenticator
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
-"""Paths that say nothing worth protecting."""
+"""Paths without access control: their pages contain nothing confidential."""
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/\s]+))(?::[0-9]{1,5})?")
 _SHOWN_CHARS_MAX = 80
 
 
 class Gate:
-    """Decides on requests; ``headers`` go with every refusal."""
+    """Admit or refuse requests; ``headers`` are sent with every refusal."""
 
     def __init__(self, settings: Admin, headers: dict[str, str]) -> None:
         self._names = {"localhost", socket.gethostname().lower()}
@@ -40,9 +40,9 @@ class Gate:
         self._headers = headers
 
     def knows(self, header: str | None) -> bool:
-        """Whether a ``Host`` header, None where absent, is one that no stranger can own."""
+        """Return whether a ``Host`` header, None if absent, is one that no foreign site can own."""
         if header is None:
-            return True  # no browser leaves it out
+            return True  # browsers always send it
         found = _HOST.fullmatch(header.strip())
         if found is None:
             return False
@@ -56,7 +56,7 @@ class Gate:
         return True
 
     def middleware(self) -> Middleware:
-        """For the application of the listener."""
+        """Return the middleware for the listener's application."""
 
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -1,20 +1,16 @@
-"""The admin listener: what operators and their monitoring read. Nothing can be changed here.
+"""Serve the admin listener: read-only pages for operators and their monitoring.
 
-=============  =====================================================================================
-``/metrics``   exposition of :mod:`relay.telemetry.registry`, as text or OpenMetrics by the
-``Accept`` header
-``/healthz``   200 ``ok``: the process runs and its event loop turns
-``/readyz``    200, or 503 with the reasons why senders should not be sent here yet; ``degraded``
-               names what does not work as it should although senders are served
-``/status``    JSON for people: every exporter, every sink, its ledger; ``?pretty`` indents it,
-               ``?project=…`` leaves only what that project may see, ``?exporter=…`` one exporter
-               (``team/`` all below it), ``?state=…`` sinks in that state
-``/explain``   text: who takes ``?series=…`` and why; further ``exporter``, ``account`` and ``all``
-=============  =====================================================================================
+* ``/metrics``: exposition of :mod:`relay.telemetry.registry`, text or OpenMetrics by ``Accept``.
+* ``/healthz``: 200 ``ok`` while the event loop runs.
+* ``/readyz``: 200, or 503 with the reasons; ``degraded`` names faults that do not affect senders.
+* ``/status``: JSON of exporters, sinks and ledgers. ``?pretty`` indents; ``?project=…`` shows only
+  what that project may see; ``?exporter=…`` one exporter (``team/`` all below it); ``?state=…``
+  sinks in that state.
+* ``/explain``: text on the exporters that match ``?series=…``; also ``exporter``, ``account``,
+  ``all``.
 
-All but the probes' pages ask for a known ``Host``, and for a credential where one is set
-(:mod:`relay.api.access`). Status and reasons come from injected callables; that they hold no
-secret is their makers' duty, and no request header or setting is ever shown.
+All but the probes' pages require a known ``Host``, and a credential if one is set
+(:mod:`relay.api.access`). The injected callables must not return secrets.
 """
 
 from __future__ import annotations
@@ -39,19 +35,19 @@ from relay.sink.reporting.health import STATES
 from relay.telemetry.registry import Telemetry
 
 WAITING_MAX = 32
-"""Requests that may wait for a page that takes long."""
+"""Most requests that may wait for a slow page."""
 
 _INDEX = "relay\n\n/metrics\n/healthz\n/readyz\n/status?pretty\n/explain?series=up\n"
 _HEADERS = {**SERVER_HEADER, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class AdminServer:
-    """Serves the pages above.
+    """Serve the pages above.
 
-    ``not_ready`` returns the reasons not to be ready, none where ready; ``degraded`` what does not
-    work as it should although senders are served; ``look`` returns what
-    ``/metrics`` and ``/status`` are made of; ``explain`` returns lines and raises RelayError for
-    what it cannot answer. All are called on the event loop, for each request.
+    ``not_ready`` returns the reasons not to be ready, none if ready; ``degraded`` what works badly
+    although senders are served; ``look`` returns the source of ``/metrics`` and ``/status``;
+    ``explain`` returns lines and raises RelayError for a question it cannot answer. All are called
+    on the event loop, once per request.
     """
 
     def __init__(
@@ -71,9 +67,9 @@ class AdminServer:
         self._degraded = degraded
         self._look = look
         self._explain = explain
-        # One at a time: impatient scrapers must not fill the threads that everybody shares. Looked
-        # at on the loop, where the counters live; written out in a thread, because with thousands
-        # of sinks that takes a second or two, during which senders want to be served.
+        # One at a time: impatient scrapers must not occupy all threads. The view is taken on the
+        # loop, because counters live there, and rendered in a thread: with thousands of sinks that
+        # takes a second or two.
         self._rendering = asyncio.Lock()
         self._explaining = asyncio.Lock()
         self._waiting = 0
@@ -93,16 +89,16 @@ class AdminServer:
         )
 
     async def start(self) -> None:
-        """Listen. Raises ConfigError where the address cannot be had."""
+        """Start listening. Raise ConfigError if the address is not available."""
         await self._listener.start()
 
     async def stop(self) -> None:
-        """Close every connection; requests in progress end first."""
+        """Close every connection after its request in progress."""
         await self._listener.stop()
 
     @property
     def address(self) -> Address:
-        """Where it listens; only after :meth:`start`."""
+        """The bound address; only after :meth:`start`."""
         return self._listener.address
 
     async def _index(self, _request: web.Request) -> web.Response:
@@ -147,7 +143,7 @@ class AdminServer:
 
     @asynccontextmanager
     async def _one_at_a_time(self, lock: asyncio.Lock) -> AsyncIterator[None]:
-        """Wait for one's turn; raises HTTPServiceUnavailable where too many wait already."""
+        """Wait for the lock; raise HTTPServiceUnavailable if too many requests wait already."""
         if self._waiting >= WAITING_MAX:
             raise web.HTTPServiceUnavailable(
                 text=f"{self._waiting} requests wait already\n",
@@ -166,7 +162,7 @@ class AdminServer:
             view = await self._look()
             body, content_type = await run_in_thread(lambda: self._render(view, accept))
         response = web.Response(body=body, headers={**_HEADERS, "Content-Type": content_type})
-        response.enable_compression()  # only where Accept-Encoding allows it
+        response.enable_compression()  # only if Accept-Encoding allows it
         return response
 
     def _render(self, view: StatusView, accept: str) -> tuple[bytes, str]:
@@ -179,7 +175,7 @@ class AdminServer:
 def _document(view: StatusView, wanted: StatusFilter, *, pretty: bool) -> bytes:
     document = view.status(wanted)
     if isinstance(document, dict):
-        # The encoder lets no other thread run before it is done: exporters one by one.
+        # The encoder holds the GIL until it is done: encode exporters one by one.
         document = {
             key: [_encoded(one) for one in value] if isinstance(value, list) else value
             for key, value in document.items()

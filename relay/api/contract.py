@@ -1,4 +1,4 @@
-"""What the admin listener asks of the running relay."""
+"""Interface of the admin listener to the running relay."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from relay.telemetry.snapshot import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class StatusFilter:
-    """Which part of the status document is asked for; "" means all.
+    """Filter of the status document; "" means all.
 
-    ``project`` leaves what that project may see; ``exporter`` is an id, or the beginning of ids
-    that ends in ``/``; ``state`` leaves sinks in that state and exporters that have one.
+    ``project`` keeps what that project may see; ``exporter`` is an id, or a prefix of ids that ends
+    in ``/``; ``state`` keeps sinks in that state and exporters that have one.
     """
 
     project: str = ""
@@ -21,7 +21,7 @@ class StatusFilter:
     state: str = ""
 
     def admits(self, exporter: str) -> bool:
-        """Tell whether an exporter of this id is asked for."""
+        """Return whether the filter admits an exporter of this id."""
         if not self.exporter or self.exporter.endswith("/"):
             return exporter.startswith(self.exporter)
         return exporter == self.exporter
@@ -31,12 +31,12 @@ EVERYTHING: Final = StatusFilter()
 
 
 class StatusView(Protocol):
-    """Everything that can be said of one moment. Both may be called in any thread."""
+    """State of the relay at one moment. Both methods may be called in any thread."""
 
     def snapshot(self) -> Snapshot:
-        """The figures of a scrape."""
+        """Return the figures of a scrape."""
         ...
 
     def status(self, wanted: StatusFilter) -> object:
-        """Return what msgspec can encode."""
+        """Return a document that msgspec can encode."""
         ...

@@ -1,7 +1,7 @@
-"""What the relay says about itself: the scrape's snapshot and the ``/status`` document.
+"""Build the scrape's snapshot and the ``/status`` document from the same reports.
 
-Both are made from the same reports, so they never disagree. Nothing here holds a secret: an
-endpoint is shown without query or user part, which validation does not let in anyway.
+Neither contains a secret: an endpoint is shown without query or user part, which validation refuses
+anyway.
 """
 
 from __future__ import annotations
@@ -52,16 +52,15 @@ from relay.telemetry.snapshot import (
 )
 
 UNEXPORTED_MAX = 100
-"""Families that a sink's status names as not exported; the metrics have all of them."""
+"""Most families that a sink's status names as not exported; the metrics have all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatusSource:
-    """Everything the two documents are made of, taken at one moment. ``now`` is the wall clock,
-    s.
+    """Source of snapshot and status, taken at one moment. ``now`` is the wall clock in s.
 
-    What is in it does not change, but for the counts of sources, which may be some samples ahead:
-    any thread may write it out.
+    Immutable but for the counts of sources, which may run some samples ahead: any thread may render
+    it.
     """
 
     now: float
@@ -82,16 +81,16 @@ class StatusSource:
     unreachable_endpoints: int = 0
 
     def snapshot(self) -> Snapshot:
-        """The figures of a scrape."""
+        """Return the figures of a scrape."""
         return snapshot(self)
 
     def status(self, wanted: StatusFilter = EVERYTHING) -> dict[str, Any]:
-        """Return the ``/status`` document; of one project, where given, only what that may see."""
+        """Return the ``/status`` document; with a project, only what that project may see."""
         return project_document(self, wanted) if wanted.project else document(self, wanted)
 
 
 def snapshot(facts: StatusSource) -> Snapshot:
-    """The figures of a scrape."""
+    """Return the figures of a scrape."""
     engine = facts.engine
     return Snapshot(
         version=__version__,
@@ -247,7 +246,7 @@ def document(facts: StatusSource, wanted: StatusFilter = EVERYTHING) -> dict[str
 
 
 def project_document(facts: StatusSource, wanted: StatusFilter) -> dict[str, Any]:
-    """Return what one project may see: its exporters and faults, and nothing of any other."""
+    """Return the document of one project: its exporters and faults, and nothing of any other."""
     project = wanted.project
     return {
         "project": project,
@@ -269,7 +268,7 @@ def project_document(facts: StatusSource, wanted: StatusFilter) -> dict[str, Any
 
 
 def _contradiction(one: Contradiction) -> dict[str, Any]:
-    """A family of which the senders of one project say different types."""
+    """Return a family for which senders of one project report different types."""
     return {
         "project": one.project,
         "family": one.family,
@@ -311,7 +310,7 @@ def _resources(
 
 
 def _in_state(state: str, exporter: dict[str, Any]) -> dict[str, Any] | None:
-    """Leave of an exporter's document the sinks in a state ("" means any); None where none is."""
+    """Reduce an exporter's document to sinks in ``state`` ("" means any); None if it has none."""
     if not state:
         return exporter
     sinks = [sink for sink in exporter["sinks"] if sink["state"] == state]
@@ -319,7 +318,7 @@ def _in_state(state: str, exporter: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _changes(changes: ReloadStatistics | None) -> dict[str, Any] | None:
-    """What reloading and watching did since the start."""
+    """Return the counts of reloading since the start."""
     if changes is None:
         return None
     return {
@@ -367,8 +366,10 @@ def _exporter(
 
 
 def _unexported(drops: Sequence[Drop]) -> dict[str, Any]:
-    """Samples that matched and became no point of a sink: all of them, and those that were dropped
-    last by family and reason."""
+    """Return the samples that matched but became no point of a sink.
+
+    Lists the most recent families and reasons, at most :data:`UNEXPORTED_MAX`.
+    """
     latest = sorted(drops, key=lambda drop: -drop.last)[:UNEXPORTED_MAX]
     return {
         "samples": sum(drop.samples for drop in drops),
@@ -387,7 +388,7 @@ def _unexported(drops: Sequence[Drop]) -> dict[str, Any]:
 
 
 def _selected(source: Source) -> dict[str, Any]:
-    """As its author wrote it, nearly."""
+    """Return a source's selection in nearly its author's notation."""
     if isinstance(source.selector, ResourceSelection):
         return {"resourceSelectors": [str(one) for one in source.selector.selectors]}
     return {"metricsql": source.query}
@@ -430,7 +431,7 @@ def _sink(report: SinkReport, now: float) -> dict[str, Any]:
 
 
 def _oldest_age_s(report: SinkReport, now: float) -> float:
-    """Age of the oldest point that is queued or in an open batch; 0 where there is none."""
+    """Return the age of the oldest point queued or in an open batch in s; 0 if there is none."""
     opened = report.open_since
     return max(report.oldest_point_age_s or 0.0, now - opened if opened else 0.0)
 

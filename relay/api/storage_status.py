@@ -1,4 +1,4 @@
-"""What :mod:`relay.api.status` says of the data directory."""
+"""Build the parts of :mod:`relay.api.status` about the data directory."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def journal_storage(journal: JournalStatistics) -> StorageFigures:
 
 
 def journal_figures(journal: JournalStatistics, replay: ReplayStatistics) -> JournalFigures:
-    """Return the figures of what the journal did."""
+    """Return the figures of the journal's operations."""
     return JournalFigures(
         requests={
             "written": journal.records,
@@ -78,7 +78,7 @@ def journal_figures(journal: JournalStatistics, replay: ReplayStatistics) -> Jou
 
 
 def journal_document(journal: JournalStatistics, replay: ReplayStatistics) -> dict[str, Any]:
-    """Return what ``/status`` says of the journal."""
+    """Return the journal's part of ``/status``."""
     return {
         "journal": {
             "usedBytes": journal.bytes,
@@ -101,7 +101,7 @@ def journal_document(journal: JournalStatistics, replay: ReplayStatistics) -> di
 
 
 def queues_document(store: StoreStatistics) -> dict[str, Any]:
-    """Return what ``/status`` says of the queues."""
+    """Return the queues' part of ``/status``."""
     return {
         "queues": {
             "usedBytes": store.used_bytes,
@@ -131,7 +131,7 @@ def _orphans(orphans: OrphanStatistics) -> dict[str, Any]:
 
 
 def orphan_document(queue: OrphanReport) -> dict[str, Any]:
-    """Return what ``/status`` says of one orphan."""
+    """Return the ``/status`` entry of one orphan."""
     return {
         "exporter": queue.exporter,
         "sink": queue.sink,
@@ -144,7 +144,7 @@ def orphan_document(queue: OrphanReport) -> dict[str, Any]:
 
 
 def time_document(seconds: float | None) -> str | None:
-    """RFC 3339 in UTC, as Kubernetes writes times; None where it never happened."""
+    """Format seconds since the epoch as RFC 3339 in UTC, as Kubernetes does; None for 0 or None."""
     if not seconds:
         return None
     moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=0)

@@ -1,1 +1,1 @@
-"""The commands: run, check, explain, demo, version."""
+"""Implement the commands: run, check, explain, demo, version."""

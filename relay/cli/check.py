@@ -1,4 +1,4 @@
-"""``relay check``: everything that is wrong, or merely odd, in settings and manifests, at once."""
+"""Implement ``relay check``: report every fault and warning in settings and manifests at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from relay.runtime.excerpt import printable
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """``lines`` for people, ``faults`` what makes the check fail."""
+    """``lines`` for people; ``faults`` fail the check."""
 
     lines: tuple[str, ...]
     faults: tuple[Fault, ...]
@@ -30,8 +30,8 @@ def check(
 ) -> CheckResult:
     """Check settings files, manifests and directories of manifests.
 
-    A settings file is checked together with the exporters, secrets and inventory that it names.
-    ``secrets`` is for manifests that are named directly.
+    A settings file is checked together with its exporters, secrets and inventory. ``secrets`` is
+    for manifests that are named directly.
     """
     lines: list[str] = []
     faults: list[Fault] = []
@@ -45,7 +45,7 @@ def check(
         loaded = load_exporters(manifests, secrets_root=secrets, need_secrets=need_secrets)
         _report(loaded, lines, faults)
     lines.append(_summary(lines, faults))
-    # Settings make paths absolute; people read them better from where they stand.
+    # Settings make paths absolute; show them relative to the current directory.
     here = f"{Path.cwd()}{os.sep}"
     return CheckResult(tuple(printable(line.replace(here, "")) for line in lines), tuple(faults))
 
@@ -80,7 +80,7 @@ def _report(loaded: LoadResult, lines: list[str], faults: list[Fault]) -> None:
         sources = counted(len(exporter.sources), "source")
         counts = f"{sources}, {counted(len(exporter.sinks), 'sink')}"
         lines.append(f"good     {exporter.origin}: exporter {exporter.id} ({counts})")
-    # What the operator's paths lack has no file; the rest is in the order of the files.
+    # Faults of the operator's paths have no file and come first; the rest is sorted by file.
     files = {fault.file: None for fault in (*loaded.faults, *loaded.warnings)}
     order = {file: number for number, file in enumerate(sorted(files))}
     findings = [
@@ -93,7 +93,7 @@ def _report(loaded: LoadResult, lines: list[str], faults: list[Fault]) -> None:
 
 
 def _is_settings(path: Path) -> bool:
-    """Manifests say what they are; whatever says neither kind nor apiVersion is settings."""
+    """Return whether a file holds settings: manifests have a kind or an apiVersion."""
     try:
         documents = read_documents(path)
     except ConfigError:
@@ -113,5 +113,5 @@ def _summary(lines: Sequence[str], faults: Sequence[Fault]) -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """``1 fault``, ``2 faults``."""
+    """Format ``1 fault``, ``2 faults``."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"

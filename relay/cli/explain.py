@@ -1,8 +1,7 @@
-"""The command ``relay explain``.
+"""Implement ``relay explain``.
 
-It asks a running relay (``--relay``), which answers at once however many exporters it has, or reads
-settings (``--config``) or manifests (``--exporters``) and answers for a relay that had just started
-with them, and heard of no info series.
+Asks a running relay (``--relay``), or reads settings (``--config``) or manifests (``--exporters``)
+and answers for a relay just started with them that has received no info series.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ from relay.selector.resources.compiler import Compiler
 BODY_BYTES_MAX: Final = 256 * 1024 * 1024
 ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 TOKEN_VARIABLE = "RELAY_ADMIN_TOKEN"  # noqa: S105 - a name
-"""Environment variable that holds the admin listener's bearer token."""
+"""Environment variable with the admin listener's bearer token."""
 TIMEOUT_S: Final = 30.0
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 
 
 def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
+    """Declare the arguments of the command."""
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--relay", metavar="URL", help="ask a running relay at its admin address")
     source.add_argument("--config", type=Path, metavar="FILE", help="settings (relay.yaml)")
@@ -77,7 +76,7 @@ def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_explain(arguments: argparse.Namespace) -> int:
-    """Answer; returns the exit status. Raises ConfigError for what cannot be answered."""
+    """Print the answer and return the exit status. Raise ConfigError for an invalid question."""
     if arguments.inventory and not arguments.exporters:
         raise ConfigError([Fault("--inventory", "goes with --exporters only")])
     if arguments.relay:
@@ -90,7 +89,7 @@ def run_explain(arguments: argparse.Namespace) -> int:
     origin = _origin(arguments.account, settings)
     paths = settings.exporters
     if settings.tenancy is not None and not arguments.all:
-        # Exporters of other projects cannot take it, so that thousands of them need no reading.
+        # Exporters of other projects cannot match, so they need not be loaded.
         project = _project(arguments, settings, origin)
         paths = tuple(path for path in paths if path.project == project)
     loaded = load_exporters(paths, tenancy=settings.tenancy is not None, need_secrets=False)
@@ -133,7 +132,7 @@ def run_explain(arguments: argparse.Namespace) -> int:
 
 
 def _project(arguments: argparse.Namespace, settings: Settings, origin: IngestPath) -> str:
-    """The project that the question is about."""
+    """Return the project that the question is about."""
     exporter = arguments.question if arguments.body is not None else arguments.exporter
     if exporter:
         return str(exporter).partition("/")[0]
@@ -165,7 +164,7 @@ def _origin(account: str, settings: Settings) -> IngestPath:
 
 
 def _read_body(path: Path) -> bytes:
-    """A request as it was sent, compressed by zstd or snappy, or decompressed already."""
+    """Read a request: compressed by zstd or snappy, or already decompressed."""
     try:
         raw = read_bounded(path, bytes_max=BODY_BYTES_MAX)
     except OSError as error:
@@ -177,18 +176,18 @@ def _read_body(path: Path) -> bytes:
     except WireError as error:
         if is_zstd:
             raise ConfigError([Fault("--from", f"{path}: {error}")]) from error
-        # Whether it is a decompressed one instead is for its reader to find out.
+        # Probably decompressed already; the decoder will tell.
         return raw
 
 
 def _credential() -> dict[str, str]:
-    """The header for a relay whose settings have ``admin.authentication`` with a bearer token."""
+    """Return the header for a relay with bearer authentication in ``admin.authentication``."""
     token = os.environ.get(TOKEN_VARIABLE, "")
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _ask_relay(arguments: argparse.Namespace) -> int:
-    """Let a running relay answer."""
+    """Send the question to a running relay and print its answer."""
     if arguments.body is not None:
         raise ConfigError([Fault("--from", "goes with --config or --exporters, not with --relay")])
     url = arguments.relay.rstrip("/")

@@ -1,6 +1,6 @@
-"""The command line: ``relay run | check | explain | demo | version``.
+"""Parse the command line: ``relay run | check | explain | demo | version``.
 
-Exit status: 0 good, 1 what was checked or run is faulty, 2 wrong use of the command line.
+Exit status: 0 success, 1 faults found or points lost, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from relay.runtime.excerpt import printable
 EXIT_GOOD, EXIT_FAULTY, EXIT_USAGE = 0, 1, 2
 
 SAME_WISH_S = 0.2
-"""A second signal so soon after the first repeats it: supervisors send several at once."""
+"""Time in which a second signal counts as a repetition, because supervisors send several; s."""
 
 _log = logging.getLogger("relay.cli")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status. Wrong use exits with 2 by argparse."""
+    """Run one command and return the exit status; argparse exits with 2 on wrong usage."""
     arguments = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # Whoever read our output has seen enough; what is left in the buffer must not fail again.
+        # The reader closed the pipe; flushing the rest must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
 
@@ -138,14 +138,16 @@ def _run(arguments: argparse.Namespace) -> NoReturn:
         status = EXIT_FAULTY
     else:
         status = EXIT_FAULTY if given_up else EXIT_GOOD
-    # Everything is sent or on record by now. The interpreter would still wait for threads that wait
-    # for name servers, for as long as those please.
+    # All data is delivered or recorded by now. The interpreter would still wait for threads in name
+    # lookups, without a bound.
     _leave(status)
 
 
 async def serve(settings: Settings) -> int:
-    """Run a relay until SIGTERM or SIGINT; SIGHUP reloads the exporters. Returns the points that it
-    accepted and had to give up because the disk did not take them."""
+    """Run a relay until SIGTERM or SIGINT; SIGHUP reloads the exporters.
+
+    Return the number of accepted points that were lost because the disk did not take them.
+    """
     relay = Relay(settings)
     stop = asyncio.Event()
     reload = asyncio.Event()
@@ -184,12 +186,12 @@ async def _reload_when_asked(relay: Relay, asked: asyncio.Event) -> None:
         try:
             await relay.reload()
         except Exception:
-            # A bug; what runs goes on, and so does listening for the next wish.
+            # A bug: keep running, and keep accepting reloads.
             _log.exception("cannot reload")
 
 
 def _leave(status: int) -> NoReturn:
-    """End the process without waiting for any thread."""
+    """End the process without waiting for threads."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The pipeline that the settings ask for."""
+"""Build the pipeline from the settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from relay.selector.resources.compiler import Compiler
 
 
 def make_engine(settings: Settings, *, since: float) -> MetricsPipeline:
-    """Make the engine of a relay that was started at ``since`` (wall clock, s)."""
+    """Make the pipeline of a relay that started at ``since`` (wall clock, s)."""
     ingest = settings.ingest
     return MetricsPipeline(
         Limits(
@@ -36,7 +36,7 @@ def make_engine(settings: Settings, *, since: float) -> MetricsPipeline:
 
 
 def tenancy_of(settings: Settings) -> Tenancy:
-    """What tells the project of a series."""
+    """Return the rule that finds the project of a series."""
     if (tenancy := settings.tenancy) is None:
         return Tenancy()
     return Tenancy(

@@ -1,4 +1,4 @@
-"""What a shutdown gives up, in figures."""
+"""Count and log the points that a shutdown loses."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from relay.control.reconcile.reconciler import SinkKey, SinkReconciler
 _log = logging.getLogger("relay.app")
 
 _REMOVED: SinkKey = ("removed", "sinks")
-"""Stands for all sinks that are gone."""
+"""Placeholder for all removed sinks."""
 
 
 class ShutdownLosses:
-    """Points that are given up from now on. Make it before the sinks drain."""
+    """Points lost from now on. Make it before the sinks drain."""
 
     def __init__(self, reconciler: SinkReconciler) -> None:
         self._reconciler = reconciler
         self._before = _dropped(reconciler)
 
     def count(self, keeps: Callable[[int, int], bool] | None) -> int:
-        """Log, sink by sink, and count what was dropped since, and what is in memory only without
-        being in the journal. ``keeps`` says whether that has all between two positions; None: there
-        is no journal."""
+        """Log, by sink, and count the points dropped since, and those in memory but not in the
+        journal.
+
+        ``keeps`` returns whether the journal has everything between two positions; None: no
+        journal.
+        """
         lost = _dropped(self._reconciler)
         lost.subtract(self._before)
         if keeps is not None:

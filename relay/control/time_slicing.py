@@ -1,14 +1,11 @@
-"""Long work of the engine in slices, with turns of the event loop between them.
+"""Run long work of the engine in slices, with turns of the event loop between them.
 
-Rules:
-
-* Short work runs where it is asked for. What turns out to take long is taken back after
-  :data:`DIRECT_S` and begun once more in slices of :data:`SLICE_S`, so a request may be of any size
-  and shape: the loop is held for milliseconds.
-* Slices run on a thread of their own while the loop waits for them. Only one of the two runs at any
-  moment, and they change places at :meth:`Pace.pause` alone, so the engine needs no locks.
-* One piece of work is under way at a time; others wait in the order in which they came, also those
-  that only want the engine to be between two requests (:meth:`Turns.settled`).
+* Work first runs directly. If it takes longer than :data:`DIRECT_S` it is rolled back and restarted
+  in slices of :data:`SLICE_S`, so that a request of any size holds the loop for milliseconds only.
+* Slices run on a thread while the loop waits for them. Only one of the two runs at any moment, and
+  they switch only in :meth:`Pace.pause`, so the engine needs no locks.
+* One piece of work is active at a time; others, and callers of :meth:`Turns.settled`, wait in the
+  order of their calls.
 """
 
 from __future__ import annotations
@@ -23,28 +20,28 @@ from typing import Final, Generic, TypeVar, cast
 from relay.pipeline.pacing import Pace
 
 DIRECT_S: Final = 0.010
-"""CPU time that work may take before it is sliced: a usual request takes a tenth of it."""
+"""CPU time of work before it is sliced; s. A usual request takes a tenth of it."""
 SLICE_S: Final = 0.004
-"""How long a slice takes."""
+"""Duration of a slice; s."""
 
 LOOP_TURNS: Final = 3
-"""Iterations of the loop between two slices."""
+"""Iterations of the event loop between two slices."""
 
 _Result = TypeVar("_Result")
 
 
 class TurnsError(Exception):
-    """Control flow of this module; the engine takes the work back and hands it on."""
+    """Abort work; the engine rolls back and re-raises it."""
 
 
 class _Direct(Pace):
-    """Raises TurnsError once the work has taken :data:`DIRECT_S`."""
+    """Raise TurnsError once the work has taken :data:`DIRECT_S`."""
 
     __slots__ = ("_until_s",)
 
     def __init__(self) -> None:
         super().__init__()
-        # CPU time: a busy machine is no reason to begin anew.
+        # CPU time: waiting for a busy machine must not restart the work.
         self._until_s = time.thread_time() + DIRECT_S
 
     def pause(self) -> None:
@@ -53,7 +50,7 @@ class _Direct(Pace):
 
 
 class _Sliced(Pace, Generic[_Result]):
-    """One piece of work on the thread; its halves of the baton are two locks."""
+    """One piece of work on a thread, which alternates with the loop by two locks."""
 
     __slots__ = ("_loop_side", "_result", "_slice_end_s", "_work_side", "aborted", "done", "error")
 
@@ -70,8 +67,8 @@ class _Sliced(Pace, Generic[_Result]):
         self.error: BaseException | None = None
 
     def pause(self) -> None:
-        """Let the loop have a turn, if it is time. Raises TurnsError where nobody waits for the
-        work any more."""
+        """Let the loop have a turn if the slice is over. Raise TurnsError if the work was
+        cancelled."""
         self._give_up()
         if self.aborted:
             return
@@ -87,7 +84,7 @@ class _Sliced(Pace, Generic[_Result]):
 
     @property
     def value(self) -> _Result:
-        """What the work returned."""
+        """Result of the finished work."""
         assert self.done
         return cast("_Result", self._result)
 
@@ -96,7 +93,7 @@ class _Sliced(Pace, Generic[_Result]):
         threading.Thread(target=self._run, args=(work,), name="relay-slices", daemon=True).start()
 
     def slice(self) -> None:
-        """Let the work go on; on the loop's thread, which waits meanwhile."""
+        """Run one slice; the calling thread of the loop waits for its end."""
         self._slice_end_s = time.perf_counter() + SLICE_S
         self._work_side.release()
         self._loop_side.acquire()
@@ -112,7 +109,7 @@ class _Sliced(Pace, Generic[_Result]):
 
 
 class Turns:
-    """Whose turn it is at the engine. Lives on one event loop."""
+    """Serialise the work of the engine. Lives on one event loop."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -122,7 +119,7 @@ class Turns:
 
     @property
     def busy(self) -> bool:
-        """Whether work is under way or waits: the engine may be in the middle of a request."""
+        """Whether work is active or waits: the engine may be in the middle of a request."""
         return self._entered > 0
 
     async def run(
@@ -132,13 +129,12 @@ class Turns:
         *,
         repeatable: bool = True,
     ) -> _Result:
-        """Do ``work``, which is given its ``pace``, then hand its result to ``after``.
+        """Run ``work`` with its ``pace``, then pass its result to ``after`` without a turn in
+        between.
 
-        Nothing else has a turn between the two.
-
-        Repeatable work may be begun once more as long as its pace is not final; other work is
-        sliced from the start. Raises what it raises. Work that is final when this is cancelled is
-        finished, and its result handed on.
+        Repeatable work may be restarted as long as its pace is not final; other work is sliced from
+        the start. Exceptions of the work are passed on. Work that is final when this is cancelled
+        is finished, and its result passed to ``after``.
         """
         if repeatable and not self._entered:
             try:
@@ -153,7 +149,7 @@ class Turns:
 
     @asynccontextmanager
     async def between(self) -> AsyncIterator[None]:
-        """The engine is between two requests, and stays there, for the time of the block."""
+        """Keep the engine between two requests for the time of the block."""
         self._entered += 1
         try:
             async with self._lock:
@@ -162,14 +158,14 @@ class Turns:
             self._entered -= 1
 
     async def settled(self) -> None:
-        """Return between two requests; the next one begins when the caller next waits."""
+        """Return between two requests; the next one starts when the caller next suspends."""
         if self._entered:
             async with self.between():
                 pass
 
     def soon(self, action: Callable[[], None]) -> None:
-        """Do it now or, in the middle of a request, when that is done; then not after
-        :meth:`close`."""
+        """Run ``action`` now, or after the request in progress unless :meth:`close` was called by
+        then."""
         if not self._entered:
             action()
             return
@@ -184,7 +180,7 @@ class Turns:
         task.add_done_callback(self._waiting.discard)
 
     def close(self) -> None:
-        """Do nothing more of what :meth:`soon` put off."""
+        """Cancel all actions that :meth:`soon` has deferred."""
         self._closed = True
 
     async def _sliced(
@@ -195,7 +191,7 @@ class Turns:
         try:
             sliced.slice()
             while not sliced.done:
-                # A request takes the loop that often: its bytes, its handler, its answer.
+                # A request suspends that often: its bytes, its handler, its response.
                 for _ in range(LOOP_TURNS):
                     await asyncio.sleep(0)
                 sliced.slice()

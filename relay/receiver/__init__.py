@@ -1,1 +1,1 @@
-"""The HTTP listeners: ingest for senders, admin for operators."""
+"""Receive remote write over HTTP: requests, authentication, responses."""

@@ -1,4 +1,4 @@
-"""Whether a sender is who the settings say it must be."""
+"""Authenticate senders against the settings."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from relay.config.settings.settings import SenderAuthentication
 
 
 class Authenticator:
-    """Checks ``Authorization`` headers against the one credential of the settings.
+    """Check ``Authorization`` headers against the one credential of the settings.
 
-    Credentials are compared as bytes in constant time, so that an answer's delay tells nothing
-    about how much of a guess was right.
+    Credentials are compared as bytes in constant time, so that the delay does not reveal how much
+    of a guess was right.
     """
 
     def __init__(self, settings: SenderAuthentication) -> None:
@@ -23,12 +23,12 @@ class Authenticator:
             if settings.type == "basic"
             else settings.token
         ).encode()
-        # An empty credential would let everyone in who sends an empty one.
+        # An empty credential would admit every request that sends an empty one.
         assert settings.type == "none" or self._expected not in {b"", b":"}
 
     @property
     def challenge(self) -> str:
-        """The value of ``WWW-Authenticate`` (RFC 9110, 11.6.1), "" where nobody is refused."""
+        """Value of ``WWW-Authenticate`` (RFC 9110, 11.6.1); "" without authentication."""
         match self._scheme:
             case "bearer":
                 return 'Bearer realm="relay"'
@@ -38,13 +38,13 @@ class Authenticator:
                 return ""
 
     def allows(self, header: str | None) -> bool:
-        """Whether the ``Authorization`` header, None where absent, proves what is asked for."""
+        """Return whether the ``Authorization`` header, None if absent, has the credential."""
         if self._scheme == "none":
             return True
         scheme, _, credential = (header or "").strip().partition(" ")
         if scheme.lower() != self._scheme:
             return False
-        # aiohttp decodes headers as UTF-8 with surrogate escapes; this gives the bytes back.
+        # aiohttp decodes headers as UTF-8 with surrogate escapes; undo that.
         presented = credential.strip().encode("utf-8", "surrogateescape")
         if self._scheme == "basic":
             try:

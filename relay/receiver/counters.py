@@ -1,8 +1,8 @@
-"""What the ingest listener counts, as plain integers, and which refusals it says in the log.
+"""Count the ingest listener's responses, and log refusals at a bounded rate.
 
-A refusal is said once for each address and reason in :data:`LOG_INTERVAL_S`, the next line of the
-same says how many went before it unsaid. At most :data:`LOG_PAIRS_MAX` of them are said in that
-time, so that many addresses write no more than one does.
+A refusal is logged once for each address and reason in :data:`LOG_INTERVAL_S` seconds; the next
+line has the number of those suppressed since. At most :data:`LOG_PAIRS_MAX` pairs of address and
+reason are logged in that time.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ AGENT_CHARS_MAX: Final = 100
 PATH_CHARS_MAX: Final = 200
 LOG_PAIRS_MAX: Final = 50
 _UNSAID: Final = frozenset((Reason.INTERNAL, Reason.STOPPING))
-"""The first has a line with its traceback, a stop has lines of its own."""
+"""Logged elsewhere: an internal error with its traceback, a stop with lines of its own."""
 
 
 class RefusalLog:
-    """Says which requests are refused, rarely; see the module's rules."""
+    """Log refused requests, limited by address and reason."""
 
     __slots__ = ("_log", "_said")
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
         self._said: dict[tuple[str, Reason], tuple[float, int]] = {}
-        """When each was said last, the oldest first, and how many were unsaid since."""
+        """Time of the last line, the oldest first, and refusals suppressed since."""
 
     def refused(self, answer: Answer, *, sender: str, agent: str, path: str, now: float) -> None:
-        """A request of an address was answered so; ``now`` is any monotonic clock, s."""
+        """Log the refusal ``answer`` unless it is over the rate; ``now`` is any monotonic clock in
+        s."""
         reason = answer.refused
         if reason is None or reason in _UNSAID:
             return
@@ -67,7 +68,7 @@ class RefusalLog:
 
 
 class IngestCounters:
-    """Counts answers and bytes. Every answer goes through :meth:`answered` exactly once."""
+    """Count responses and bytes. Call :meth:`answered` exactly once per response."""
 
     __slots__ = (
         "compressed_bytes",
@@ -89,14 +90,14 @@ class IngestCounters:
         self.durations = Durations()
 
     def answered(self, answer: Answer) -> None:
-        """Count one answer."""
+        """Count one response."""
         self.requests[answer.status] = self.requests.get(answer.status, 0) + 1
         if answer.refused is not None:
             self.refused[answer.refused] += 1
         self.partial += answer.partial
 
     def statistics(self) -> IngestFigures:
-        """A snapshot."""
+        """Return a snapshot."""
         return IngestFigures(
             requests=dict(self.requests),
             refused={str(reason): count for reason, count in self.refused.items()},

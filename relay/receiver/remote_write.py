@@ -1,21 +1,18 @@
-"""The ingest listener: reads a request, asks for it to be taken in, answers.
+"""Serve remote write: check and read each request, pass its body on, respond.
 
-The order of the checks is the contract; everything that can be told without the body is told first:
+Checks that do not need the body come first; their order is part of the interface:
 
-1. path, method: 404, 405; a tenant that is none: 400
+1. path, method: 404, 405; an invalid tenant: 400
 2. credentials: 401
-3. the legacy probe: 200
-4. content type and encoding: 415, even where the body would not decode either
+3. vmagent's version probe: 200
+4. content type and encoding: 415
 5. declared size: 413
-6. stopping, or as many requests at once as are allowed, in all or to this sender: 503, without
-   reading
-7. the body, against the clock, its limit and that of all bodies together: 503, 413
-8. decompression against its own limit, then :class:`~relay.pipeline.contract.IngestHandler`: 400,
-   503
+6. stopping, or too many concurrent requests, in all or of this sender: 503
+7. the body, within its time, its limit and that of all bodies together: 503, 413
+8. decompression within its limit, then :class:`~relay.pipeline.contract.IngestHandler`: 400, 503
 
-What is answered, and why, is :mod:`relay.receiver.responses`. Every request to a path is
-counted once, whatever ends it, and what is no HTTP is counted too. Refusals are said in the log,
-rarely (:mod:`relay.receiver.counters`).
+:mod:`relay.receiver.responses` maps outcomes to responses. Every request and every malformed one
+is counted exactly once; :mod:`relay.receiver.counters` logs refusals at a bounded rate.
 """
 
 from __future__ import annotations
@@ -57,14 +54,15 @@ from relay.runtime.event_loop import run_in_thread
 from relay.telemetry.registry import IngestFigures
 
 STOPPING_RETRY_AFTER_S = 5
-"""A restart takes a few seconds; asking sooner finds nobody."""
+"""Retry-After while stopping; s. A restart takes a few seconds."""
 
 PER_SENDER_CONCURRENCY_RATIO = 7
-"""A sender may hold up to this many times the places that are free: alone 56 of 64, two 29 each. So
-some place is always free for a newcomer, however many connections the others open."""
+"""A sender may use up to this many times the free concurrency slots: alone 56 of 64, two 29 each.
+So a slot is always free for a new sender."""
 
 INLINE_BYTES_MAX = 4 * 1024 * 1024
-"""Decoded bytes of a body that is decompressed on the loop, in 2 ms; larger ones in a thread."""
+"""Largest decoded body that is decompressed on the loop, in 2 ms; bytes. Larger ones in a
+thread."""
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -72,7 +70,7 @@ _log = logging.getLogger("relay.receiver")
 
 
 class RequestHead(NamedTuple):
-    """What a request said about itself before its body was read."""
+    """A request's parameters, known before its body is read."""
 
     tenant: Tenant | None
     encoding: SenderEncoding
@@ -81,18 +79,17 @@ class RequestHead(NamedTuple):
 
 @dataclass(slots=True)
 class _Body:
-    """What has arrived of a body."""
+    """Received part of a body."""
 
     chunks: list[bytes] = field(default_factory=list)
     size: int = 0
 
 
 class IngestServer:
-    """Takes remote write in and hands it to ``accept``, in the order in which bodies are complete.
+    """Receive remote write and pass it to ``accept``, in the order in which bodies are complete.
 
-    ``bodies_bytes_max`` bounds what all bodies that are being read or taken in have in memory, as
-    they came. ``clock`` is the wall clock in seconds. Raises ConfigError for TLS files that do not
-    serve.
+    ``bodies_bytes_max`` bounds the compressed bytes of all bodies being read or processed.
+    ``clock`` is the wall clock in s. Raise ConfigError for unusable TLS files.
     """
 
     def __init__(
@@ -118,7 +115,8 @@ class IngestServer:
         self._idle.set()
         self._no_content = NoContent(SERVER_HEADER)
         self._listener = Listener(
-            # For every path and method, so that every answer is decided and counted in one place.
+            # One handler for every path and method, so that every response is decided and counted
+            # here.
             self._handle,
             address,
             setting="listen",
@@ -127,13 +125,13 @@ class IngestServer:
         )
 
     async def start(self) -> None:
-        """Listen. Raises ConfigError where the address cannot be had."""
+        """Start listening. Raise ConfigError if the address is not available."""
         await self._listener.start()
 
     async def stop(self, *, timeout_s: float = 5.0) -> None:
-        """Take no new request, let bodies that are on their way arrive, close every connection.
+        """Accept no new request, let bodies in transit arrive, close every connection.
 
-        What has not arrived within ``timeout_s`` is cut off; its sender keeps it and sends again.
+        Bodies that do not arrive within ``timeout_s`` are cut off; their senders retry them.
         """
         self._stopping = True
         await self._listener.refuse_connections()
@@ -146,11 +144,11 @@ class IngestServer:
 
     @property
     def address(self) -> Address:
-        """Where it listens; only after :meth:`start`."""
+        """The bound address; only after :meth:`start`."""
         return self._listener.address
 
     def statistics(self) -> IngestFigures:
-        """A snapshot of what was answered."""
+        """Return a snapshot of the counters."""
         return self._counters.statistics()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -178,7 +176,7 @@ class IngestServer:
         )
 
     async def _outcome(self, request: web.BaseRequest) -> Outcome:
-        """What became of the request, every error included."""
+        """Return the outcome of a request, errors included."""
         try:
             admitted = self._admit(request)
             if isinstance(admitted, VersionProbe):
@@ -187,12 +185,12 @@ class IngestServer:
         except Exception as error:
             refusal = refusal_of(error)
             if refusal.reason is Reason.INTERNAL:
-                # A bug must neither lose the data, which the sender keeps on 503, nor stay unseen.
+                # A bug must neither lose data, which the sender keeps on 503, nor stay unnoticed.
                 _log.exception("a request was not taken because of an unexpected error")
             return refusal
 
     def _admit(self, request: web.BaseRequest) -> RequestHead | VersionProbe:
-        """Check everything that can be known before the body is read; raises RelayError."""
+        """Check everything that is known before the body is read. Raise RelayError."""
         tenant = tenant_of(request.path)
         if request.method != "POST":
             text = f"method {request.method} is not accepted; use POST"
@@ -204,7 +202,7 @@ class IngestServer:
         if request.query_string and _is_probe(request):
             return VersionProbe()
         protocol = protocol_of(request.headers.get("Content-Type"))
-        # Repeated header lines mean the same as one with a list (RFC 9110, 5.3).
+        # Repeated header lines equal one line with a list (RFC 9110, 5.3).
         encoding = content_encoding(", ".join(request.headers.getall("Content-Encoding", ())))
         if (request.content_length or 0) > self._settings.body_bytes_max:
             raise self._too_large()
@@ -222,8 +220,7 @@ class IngestServer:
         return RequestHead(tenant, encoding, protocol)
 
     async def _serve(self, request: web.BaseRequest, admitted: RequestHead) -> IngestResult:
-        """Read a body and take it in, in one of the places for concurrent requests; raises
-        RelayError."""
+        """Read a body and process it, in one of the concurrency slots. Raise RelayError."""
         sender = request.remote or ""
         self._counters.in_flight += 1
         self._senders[sender] += 1
@@ -232,7 +229,7 @@ class IngestServer:
         try:
             await self._read(request, body)
             raw = b"".join(body.chunks)
-            body.chunks.clear()  # while it is taken in, one copy is enough
+            body.chunks.clear()  # one copy is enough from now on
             return await self._take(raw, admitted)
         finally:
             self._bodies_bytes -= body.size
@@ -244,30 +241,30 @@ class IngestServer:
                 self._idle.set()
 
     async def _read(self, request: web.BaseRequest, body: _Body) -> None:
-        """The whole body, within the limits and the time; raises RefusedError."""
+        """Read the whole body, within the limits and the time. Raise RefusedError."""
         content = request.content
         try:
-            if content.is_eof():  # all of it came with the head: nothing to wait for
+            if content.is_eof():  # the body came with the head: do not wait
                 self._hold(content.read_nowait(), body)
             else:
                 async with asyncio.timeout(self._settings.read_timeout_s):
                     if _expects_continue(request):
                         await request.writer.write(_CONTINUE)
-                        request.writer.output_size = 0  # the answer proper has not begun
+                        request.writer.output_size = 0  # the response proper has not begun
                     while chunk := await content.readany():
                         self._hold(chunk, body)
         except TimeoutError as error:
             text = f"the body did not arrive within {self._settings.read_timeout_s:g} s"
             raise RefusedError(Rejection(Reason.READ_TIMEOUT, text)) from error
         except (web.RequestPayloadError, HttpProcessingError, OSError) as error:
-            # The connection broke, or the chunked coding did. Mostly nobody reads this answer.
+            # The connection or the chunked coding broke. The sender rarely reads this response.
             text = "the body is incomplete"
             raise RefusedError(Rejection(Reason.INCOMPLETE_BODY, text)) from error
 
         self._counters.compressed_bytes += body.size
 
     def _hold(self, chunk: bytes, body: _Body) -> None:
-        """Keep a piece of a body; raises RefusedError."""
+        """Keep a piece of a body. Raise RefusedError."""
         body.size += len(chunk)
         self._bodies_bytes += len(chunk)
         if body.size > self._settings.body_bytes_max:
@@ -277,8 +274,8 @@ class IngestServer:
         body.chunks.append(chunk)
 
     async def _take(self, raw: bytes, admitted: RequestHead) -> IngestResult:
-        """Decompress a body and hand it on; raises RelayError."""
-        # The decoded body has no name here, so that it is gone as soon as nobody needs it.
+        """Decompress a body and pass it on. Raise RelayError."""
+        # No local name for the decoded body, so that it is freed as early as possible.
         return await self._accept(
             await self._decoded(raw, admitted.encoding),
             tenant=admitted.tenant,
@@ -304,7 +301,7 @@ class IngestServer:
         return RefusedError(Rejection(Reason.BODY_TOO_LARGE, text))
 
     def _count_malformed(self) -> None:
-        """aiohttp has answered 400 to something that is no HTTP."""
+        """Count a response that aiohttp sent to malformed HTTP."""
         self._counters.answered(Answer(400, refused=Reason.MALFORMED_HTTP))
 
     def __repr__(self) -> str:
@@ -316,8 +313,10 @@ def _is_probe(request: web.BaseRequest) -> bool:
 
 
 def _expects_continue(request: web.BaseRequest) -> bool:
-    """Whether the sender waits to be told to go on (RFC 9110, 10.1.1); it has passed all checks
-    by then. Any other expectation may be ignored."""
+    """Return whether the sender waits for 100 Continue (RFC 9110, 10.1.1).
+
+    Other expectations may be ignored.
+    """
     if request.version != HttpVersion11:
         return False
     return request.headers.get("Expect", "").strip().lower() == "100-continue"

@@ -1,8 +1,8 @@
-"""What a request's path and headers say before any byte of its body is read. Pure.
+"""Parse a request's path and headers, before any byte of its body is read. Pure.
 
 Paths are those of Prometheus-compatible receivers and of a VictoriaMetrics cluster
-(``docs/victoriametrics/Cluster-VictoriaMetrics.md``, ``lib/httpserver/path.go``). Repeated
-slashes count as one and a last one as none, as there, because operators join URLs by hand.
+(``docs/victoriametrics/Cluster-VictoriaMetrics.md``, ``lib/httpserver/path.go``). As there,
+repeated slashes count as one and a trailing one is ignored, because operators join URLs by hand.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _MESSAGES: dict[str, WriteProtocol] = {
 
 
 def tenant_of(path: str) -> Tenant | None:
-    """The tenant that a decoded path names, None where it names none.
+    """Return the tenant that a decoded path names, None if it names none.
 
-    Raises RefusedError for a path we do not serve, and for a tenant that is not one.
+    Raise RefusedError for an unknown path and for an invalid tenant.
     """
     if path in _SINGLE:
         return None
@@ -54,7 +54,7 @@ def tenant_of(path: str) -> Tenant | None:
 
 
 def parse_tenant(text: str) -> Tenant:
-    """``<accountID>``, ``<accountID>:<projectID>`` or ``multitenant``. Raises RefusedError."""
+    """Parse ``<accountID>``, ``<accountID>:<projectID>`` or ``multitenant``. Raise RefusedError."""
     if text == "multitenant":
         return MULTITENANT
     parts = _TENANT.fullmatch(text)
@@ -69,13 +69,11 @@ def parse_tenant(text: str) -> Tenant:
     return tenant
 
 
-@lru_cache(maxsize=16)  # a sender says the same each time
+@lru_cache(maxsize=16)  # a sender repeats the same header
 def protocol_of(header: str | None) -> WriteProtocol:
-    """Which message a ``Content-Type`` says that the body is; a missing one means 1.0, as in
-    Prometheus.
+    """Return the protocol that a ``Content-Type`` declares; a missing header means 1.0.
 
-    The header decides which message the body is, never the version header (remote write 2.0,
-    "Protocol"). Raises UnsupportedMediaError.
+    The version header is ignored (remote write 2.0, "Protocol"). Raise UnsupportedMediaError.
     """
     if header is None or not header.strip():
         return "remote_write_v1"
@@ -101,7 +99,7 @@ def protocol_of(header: str | None) -> WriteProtocol:
 
 
 def message_of(header: str | None) -> WriteProtocol | None:
-    """The same as :func:`protocol_of`; None for a type that we do not speak."""
+    """Return the result of :func:`protocol_of`, None for an unsupported type."""
     try:
         return protocol_of(header)
     except UnsupportedMediaError:

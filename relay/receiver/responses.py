@@ -1,26 +1,17 @@
-"""What to answer a sender, decided from what happened and who is asking. Pure.
+"""Map the outcome of a request to the HTTP response, by kind of sender. Pure.
 
-Senders act on the status alone, and not as HTTP's text suggests:
-
-* Prometheus sends again on 5xx and drops the batch on any 4xx, **429 included**
-  (``storage/remote/queue_manager.go``, ``retry_on_http_429`` is off by default).
-* vmagent drops on 409, and on 400 and 415 for a snappy block; on 400 and 415 for a zstd block it
-  sends the block again as snappy and stays with snappy; on everything else, 401, 404 and **413
-  included**, it sends the same block again until it is taken
-  (``app/vmagent/remotewrite/client.go``).
-
-Hence:
-
-1. What may pass by itself is 503 with Retry-After, never 4xx: our overload, our bugs, a slow
-   network.
-2. A fault of the body is 400, and 413 only for those on whom it does not wedge a queue's worker
-   for good.
-3. A good request with a bad series in it: the rest is kept. Remote write 1.0 forbids 2xx then, so
-   Prometheus gets 400 with the reason, which it logs. vmagent gets 204: to it a 400 means to send
-   the whole block once more, as snappy, and to compress worse from then on.
-4. A wrong path, method or credential is the operator's to mend: 404, 405, 401, as HTTP has it.
-5. ``X-Prometheus-Remote-Write-*-Written`` belongs to remote write 2.0: exact in every answer to a
-   2.0 request, refusals included (they wrote nothing), and never sent for 1.0.
+* Senders act on the status alone. Prometheus retries 5xx and drops the batch on any 4xx, **429
+  included** (``storage/remote/queue_manager.go``; ``retry_on_http_429`` is off by default). vmagent
+  drops on 409, and on 400 and 415 for snappy; for zstd it then resends as snappy for good; on any
+  other status, **413 included**, it retries forever (``app/vmagent/remotewrite/client.go``).
+* A temporary failure is 503 with Retry-After: overload, bugs, a slow network.
+* A faulty body is 400; 413 only for senders that do not retry it forever.
+* A valid request with an invalid series keeps the rest. Remote write 1.0 forbids 2xx then, so
+  Prometheus gets 400 with the reason. vmagent gets 204, because it would resend the block as
+  snappy.
+* A wrong path, method or credential is 404, 405 or 401: the operator must correct it.
+* ``X-Prometheus-Remote-Write-*-Written`` is sent in every response to a 2.0 request, refusals
+  included, and never for 1.0.
 """
 
 from __future__ import annotations
@@ -40,24 +31,25 @@ from relay.runtime.errors import (
 )
 
 TEXT_BYTES_MAX = 1024
-"""Prometheus reads no more of an answer (``storage/remote/client.go``, maxErrMsgLen)."""
+"""Longest response text in bytes; Prometheus reads no more (``storage/remote/client.go``,
+maxErrMsgLen)."""
 
 
 _WRITTEN = "X-Prometheus-Remote-Write"
 
 
 class Sender(Enum):
-    """Who is asking, as far as it changes the answer."""
+    """Kind of a sender, as far as it changes the response."""
 
     VMAGENT = "vmagent"
     OTHER = "other"
-    """Prometheus, and whatever we do not know: those get what the specification says."""
+    """Prometheus and unknown senders: they get what the specification says."""
 
 
 def sender_of(*, user_agent: str, vm_version: str) -> Sender:
     """Recognise vmagent by ``User-Agent`` or ``X-VictoriaMetrics-Remote-Write-Version``.
 
-    Both are "" where the header is absent.
+    Pass "" for an absent header.
     """
     if vm_version or user_agent.strip().lower().startswith("vmagent"):
         return Sender.VMAGENT
@@ -65,7 +57,7 @@ def sender_of(*, user_agent: str, vm_version: str) -> Sender:
 
 
 class Reason(StrEnum):
-    """Why a request was refused whole: the label of ``relay_refused_requests_total``."""
+    """Reason for refusing a whole request: the label of ``relay_refused_requests_total``."""
 
     NOT_FOUND = "not_found"
     METHOD = "method"
@@ -95,30 +87,30 @@ _STATUS: Mapping[Reason, int] = {
     Reason.UNDECODABLE: 400,
     Reason.INCOMPLETE_BODY: 400,
     Reason.MALFORMED_HTTP: 400,
-    # HTTP has 408 for this, but Prometheus drops on it, and a slow network may be faster next time.
+    # 408 in HTTP, but Prometheus drops on it, and a slow network may recover.
     Reason.READ_TIMEOUT: 503,
     Reason.CONCURRENCY: 503,
     Reason.OVERLOADED: 503,
     Reason.STOPPING: 503,
-    # Not 500: both senders treat it alike, and 503 says truthfully that sending again is right.
+    # Senders treat 500 alike, but 503 says that a retry is right.
     Reason.INTERNAL: 503,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Nothing of the request was taken. ``text`` is for the sender's log: nothing internal."""
+    """Nothing of the request was accepted. ``text`` goes to the sender: no internals."""
 
     reason: Reason
     text: str
     retry_after_s: int = 1
-    """Only said where the status is 503."""
+    """Sent only with status 503; seconds."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """What the status requires besides: ``Allow``, ``WWW-Authenticate``."""
+    """Headers that the status requires: ``Allow``, ``WWW-Authenticate``."""
 
 
 class RefusedError(RelayError):
-    """Carries a refusal out of the depths of a request."""
+    """Carry a rejection out of a nested call."""
 
     def __init__(self, refusal: Rejection) -> None:
         self.refusal = refusal
@@ -127,7 +119,7 @@ class RefusedError(RelayError):
 
 @dataclass(frozen=True, slots=True)
 class VersionProbe:
-    """An old vmagent asked whether we speak VictoriaMetrics' remote write."""
+    """An old vmagent asked for the version of VictoriaMetrics' remote write."""
 
 
 Outcome = IngestResult | Rejection | VersionProbe
@@ -135,22 +127,22 @@ Outcome = IngestResult | Rejection | VersionProbe
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status, body and headers. ``refused`` is why, None where at least a part was taken."""
+    """Status, body and headers. ``refused`` is the reason, None if at least a part was accepted."""
 
     status: int
     text: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     refused: Reason | None = None
     partial: bool = False
-    """Whether a part of the request was dropped, whatever the status says."""
+    """Whether a part of the request was dropped, whatever the status."""
 
 
 NO_CONTENT = Answer(204)
-"""The answer to nearly every request."""
+"""The most frequent response."""
 
 
 def refusal_of(error: Exception) -> Rejection:
-    """Which refusal an error stands for; the type decides, the message only explains."""
+    """Map an error to a rejection, by its type alone."""
     match error:
         case RefusedError():
             return error.refusal
@@ -162,14 +154,14 @@ def refusal_of(error: Exception) -> Rejection:
             return Rejection(Reason.DECODED_TOO_LARGE, str(error))
         case WireError():
             return Rejection(Reason.UNDECODABLE, str(error))
-    # Nothing else has any business here: a bug, whose text may be about something internal.
+    # Anything else is a bug, and its text may contain internals.
     return Rejection(Reason.INTERNAL, "internal error; the request was not taken, send it again")
 
 
 def answer_to(
     outcome: Outcome, sender: Sender, protocol: WriteProtocol | None = "remote_write_v1"
 ) -> Answer:
-    """The answer; see the module's rules. ``protocol`` None: we do not speak it."""
+    """Return the response; ``protocol`` None means an unsupported one."""
     answer = _answer(outcome, sender)
     if protocol != "remote_write_v2":
         return answer
@@ -215,7 +207,8 @@ def _partial_text(accepted: IngestResult) -> str:
 
 
 def _short(text: str) -> str:
-    """One line within :data:`TEXT_BYTES_MAX`, nothing unprintable: it ends in others' logs."""
+    """Return one printable line of at most :data:`TEXT_BYTES_MAX` bytes: it ends in a sender's
+    log."""
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     encoded = line.encode("utf-8")
     if len(encoded) <= TEXT_BYTES_MAX:

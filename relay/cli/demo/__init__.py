@@ -1,1 +1,1 @@
-"""``relay demo``: a relay at work among made-up customers, in one process; and its ledger."""
+"""Implement ``relay demo``: a relay among simulated customers in one process, and its ledger."""

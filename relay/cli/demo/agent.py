@@ -1,8 +1,7 @@
-"""An agent of the platform: sends remote write over HTTP as Prometheus (snappy) or vmagent (zstd)
-does, metadata in messages of its own.
+"""Simulate an agent: remote write over HTTP like Prometheus (snappy) or vmagent (zstd).
 
-Samples count as sent when the relay said that it took them. A request under way at the end is
-finished and counted.
+Metadata is sent in separate messages. Samples count as sent once the relay has acknowledged them. A
+request in progress at the end is finished and counted.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from relay.cli.demo.platform import Scraper
 from relay.codec.compression import SenderEncoding
 
 METADATA_REQUESTS = 50
-"""Metadata is sent first and again after so many requests."""
+"""Requests between two metadata messages; the first message is metadata."""
 
 REQUEST_TIMEOUT_S = 10.0
 _RETRY_AFTER_S_MAX = 5.0
@@ -35,10 +34,9 @@ _HEADERS: dict[SenderEncoding, dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class AgentStatistics:
-    """``samples`` that the relay took, in ``requests``, metadata's included.
+    """Acknowledged ``samples`` and ``requests``, metadata's included.
 
-    ``refused_samples`` were answered in any other way than "send it again"; ``last_refusal`` is
-    how, or "".
+    ``refused_samples`` were answered other than with 503; ``last_refusal`` is that answer, or "".
     """
 
     encoding: SenderEncoding
@@ -49,7 +47,7 @@ class AgentStatistics:
 
 
 class Agent:
-    """Sends a scraper's requests, one every ``interval_s``, one at a time."""
+    """Send a scraper's requests, one every ``interval_s``, one at a time."""
 
     def __init__(
         self,
@@ -62,7 +60,7 @@ class Agent:
         clock: Callable[[], float] = time.time,
         tick: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``clock`` is wall time, ``tick`` what the interval is measured with; both in s."""
+        """Set up; ``clock`` is wall time, ``tick`` measures the interval; both in s."""
         self._scraper = scraper
         self._session = session
         self._url = url
@@ -76,7 +74,7 @@ class Agent:
         self._last_refusal = ""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Send until ``stop``. An agent that is late sends at once, but does not catch up."""
+        """Send until ``stop``. A late agent sends at once, but does not catch up."""
         due = self._tick()
         sent = 0
         while not stop.is_set():
@@ -89,13 +87,14 @@ class Agent:
             await wait_for(stop, due - self._tick())
 
     def statistics(self) -> AgentStatistics:
-        """A snapshot."""
+        """Return a snapshot."""
         return AgentStatistics(
             self._encoding, self._requests, self._samples, self._refused_samples, self._last_refusal
         )
 
     async def _send(self, body: bytes, samples: int, stop: asyncio.Event) -> None:
-        """Send one body until it is taken, refused for good, or ``stop`` while it is put off."""
+        """Send one body until it is accepted, finally refused, or ``stop`` is set during a retry
+        wait."""
         data = _compress(body, self._encoding)
         headers = {
             "Content-Type": "application/x-protobuf",
@@ -113,7 +112,7 @@ class Agent:
                 ) as response:
                     text = await response.text()
             except (aiohttp.ClientError, TimeoutError) as error:
-                # Whether the relay has the samples is unknown; the ledger will tell.
+                # It is unknown whether the relay has the samples; the ledger will show it.
                 self._refuse(samples, f"no answer: {type(error).__name__} {error}".rstrip())
                 return
             if response.ok:
@@ -136,8 +135,8 @@ class Agent:
 
 
 async def wait_for(event: asyncio.Event, seconds: float) -> None:
-    """Wait for the event, at most so long; at least give way to others once."""
-    with contextlib.suppress(TimeoutError):  # the time is over, which is what was asked for
+    """Wait for the event or the given time; yield to the event loop at least once."""
+    with contextlib.suppress(TimeoutError):  # the timeout is the normal end
         async with asyncio.timeout(max(0.0, seconds)):
             await event.wait()
 

@@ -1,7 +1,6 @@
-"""The final ledger: what the platform sent, what the relay says became of it, what the endpoints
-have.
+"""Compare the final counts of the agents, the relay and the endpoints. Pure.
 
-Three parties count for themselves, and every line here compares two of them. Pure.
+Each of the three counts for itself; every check compares two of them.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from relay.control.reconcile.sink_report import SinkReport
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Two counts that must be equal; ``what`` says which, and where."""
+    """Two counts that must be equal; ``what`` names both."""
 
     what: str
     left: int
@@ -26,7 +25,7 @@ class Check:
 
     @property
     def balanced(self) -> bool:
-        """Whether they are."""
+        """Whether both counts are equal."""
         return self.left == self.right
 
     def __str__(self) -> str:
@@ -35,7 +34,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class SinkAudit:
-    """One sink's account: points by fate as the relay counts them, and what must hold.
+    """One sink's points by outcome, as the relay counts them, and the checks on them.
 
     ``own`` compares the relay with itself, ``across`` with the endpoint.
     """
@@ -55,14 +54,14 @@ class SinkAudit:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Everything that was compared at the end."""
+    """All checks of a demo run."""
 
     checks: tuple[Check, ...]
-    """Of the platform and the relay as a whole."""
+    """Checks of the agents and the relay as a whole."""
     sinks: tuple[SinkAudit, ...]
 
     def faults(self) -> list[Check]:
-        """What does not balance."""
+        """Return all checks that do not balance."""
         checks = [*self.checks]
         for sink in self.sinks:
             checks += (*sink.own, *sink.across)
@@ -74,7 +73,7 @@ def audit(
     facts: StatusSource,
     endpoints: Mapping[SinkKey, ReceiverStatistics],
 ) -> Audit:
-    """Compare. ``facts`` were taken after the relay has drained and stopped."""
+    """Compare all counts. ``facts`` must be taken after the relay has drained and stopped."""
     sent = sum(agent.samples for agent in agents)
     refused = sum(agent.refused_samples for agent in agents)
     engine = facts.engine

@@ -1,7 +1,7 @@
-"""How the demo's endpoints answer. Pure: time comes in as seconds since the demo began.
+"""Behaviours of the demo's endpoints. Pure: time is passed in as seconds since the demo began.
 
-A behaviour sees the metrics of a request and says what the endpoint answers, and how many of the
-points it has kept: that number is the other side of the relay's ledger.
+A behaviour is given the metrics of a request and returns the answer with the number of points kept,
+which the audit compares with the relay's ledger.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What to answer. ``kept`` and ``rejected`` are points; ``message`` is for the relay's user."""
+    """An endpoint's answer. ``kept`` and ``rejected`` are points; ``message`` is for the user."""
 
     kept: int = 0
     rejected: int = 0
@@ -29,13 +29,13 @@ Behaviour = Callable[[Sequence[Metric], float], Reply]
 
 
 def take_all(metrics: Sequence[Metric], elapsed_s: float) -> Reply:
-    """A healthy endpoint."""
+    """Accept all points: a healthy endpoint."""
     del elapsed_s
     return Reply(kept=sum(1 for _ in points_of(metrics)))
 
 
 def reject_summaries(metrics: Sequence[Metric], elapsed_s: float) -> Reply:
-    """An endpoint that takes no summaries, and says so."""
+    """Reject the points of summaries by partial success."""
     del elapsed_s
     rejected = sum(len(metric.summary.data_points) for metric in metrics)
     kept = sum(1 for _ in points_of(metrics)) - rejected
@@ -43,7 +43,7 @@ def reject_summaries(metrics: Sequence[Metric], elapsed_s: float) -> Reply:
 
 
 class Outage:
-    """An endpoint that answers 503 for a part of every cycle of ``cycle_s``, until it is ended."""
+    """Answer 503 during a part of every cycle of ``cycle_s`` seconds, until ended."""
 
     FROM, UNTIL = 0.2, 0.45
     """Parts of a cycle: long enough to see a queue grow, early enough to see it empty."""
@@ -54,13 +54,13 @@ class Outage:
         self._ended = False
 
     def __call__(self, metrics: Sequence[Metric], elapsed_s: float) -> Reply:
-        """Answer as the time demands."""
+        """Answer according to the time."""
         if self.is_down(elapsed_s):
             return Reply(status=503, message="closed for maintenance", retry_after_s=1)
         return take_all(metrics, elapsed_s)
 
     def is_down(self, elapsed_s: float) -> bool:
-        """Whether it answers 503 at that time."""
+        """Return whether the endpoint answers 503 at that time."""
         into_s = elapsed_s % self._cycle_s
         return not self._ended and (
             self.FROM * self._cycle_s <= into_s < self.UNTIL * self._cycle_s
@@ -75,7 +75,7 @@ class Outage:
 
 
 def points_of(metrics: Iterable[Metric]) -> Iterator[Any]:
-    """Every data point, of whatever kind."""
+    """Yield every data point of any kind."""
     for metric in metrics:
         kind = metric.WhichOneof("data")
         assert kind is not None, f"{metric.name} has no data"

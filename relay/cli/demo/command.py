@@ -1,4 +1,4 @@
-"""``relay demo``: its options, and its exit status. 0: the ledger balances; 1: it does not."""
+"""Implement the options of ``relay demo``. Exit status 0: the ledger balances; 1: it does not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SERIES_BOUNDS = (1, 200_000)
 RATE_BOUNDS = (0.1, 1_000.0)
 
 LIVE_ROWS_MIN = 24
-"""The table is redrawn in place only where all of it is on the screen."""
+"""Fewest terminal rows for redrawing the table in place: all of it must be visible."""
 
 
 def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +65,7 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
 def run_demo(
     arguments: argparse.Namespace, *, misbehave: Mapping[SinkKey, Behaviour] | None = None
 ) -> int:
-    """Run the demo; returns the exit status. ``misbehave``: see :class:`Demo`, for tests."""
+    """Run the demo and return the exit status; tests replace behaviours by ``misbehave``."""
     if arguments.show_config:
         print("\n".join(story.configuration()), end="")
         return 0
@@ -86,7 +86,7 @@ def run_demo(
 
 
 def _is_live(out: TextIO) -> bool:
-    """Whether the table can be redrawn in place."""
+    """Return whether the table can be redrawn in place."""
     size = shutil.get_terminal_size()
     return (
         out.isatty()
@@ -97,14 +97,14 @@ def _is_live(out: TextIO) -> bool:
 
 
 def _number(kind: type[int | float], lowest: float, highest: float) -> Callable[[str], float]:
-    """An argparse type: a number within bounds."""
+    """Return an argparse type: a number within bounds."""
 
     def parse(text: str) -> float:
         try:
             value = kind(text)
         except ValueError:
             value = math.nan
-        if not lowest <= value <= highest:  # which NaN is not, either
+        if not lowest <= value <= highest:  # also true for NaN
             raise argparse.ArgumentTypeError(
                 f"must be {'a whole' if kind is int else 'a'} number from {lowest:g} to {highest:g}"
             )

@@ -1,7 +1,6 @@
-"""The demo's live table and final ledger as lines of at most :data:`COLUMNS` characters. Pure, but
-for :class:`Screen`, which writes them.
+"""Render the demo's live table and final ledger as lines of :data:`COLUMNS` characters. Pure.
 
-Only ASCII and, on a terminal, two control sequences: it has to look right everywhere.
+Only ASCII, and on a terminal two control sequences of :class:`Screen`, so that it works everywhere.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ _LEDGER_HEAD = (
 
 @dataclass(frozen=True, slots=True)
 class SinkRow:
-    """One sink at one moment, in points; ``rate`` is delivered points a second.
+    """One sink at one moment, in points; ``rate`` is delivered points per second.
 
-    ``error`` is the last one and ``error_age_s`` how old it is; "" where there was none.
+    ``error`` is the last error, "" if there was none, and ``error_age_s`` its age.
     """
 
     exporter: str
@@ -50,7 +49,7 @@ class SinkRow:
 
 
 class Pace:
-    """Makes rows of reports; knows what was delivered last time, and so how fast it goes."""
+    """Make rows from reports, with rates since the previous rows."""
 
     def __init__(self) -> None:
         self._elapsed_s = 0.0
@@ -59,7 +58,7 @@ class Pace:
     def rows(
         self, reports: Iterable[SinkReport], *, elapsed_s: float, now: float
     ) -> tuple[SinkRow, ...]:
-        """One row for each sink; ``now`` is wall clock, s."""
+        """Return one row for each sink; ``now`` is the wall clock in s."""
         interval_s = elapsed_s - self._elapsed_s
         self._elapsed_s = elapsed_s
         return tuple(self._row(report, interval_s, now) for report in reports)
@@ -89,7 +88,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Everything that the table shows. ``seconds`` is how long the demo runs, None without end."""
+    """Contents of the table. ``seconds`` is the demo's duration, None if unlimited."""
 
     elapsed_s: float
     seconds: float | None
@@ -101,7 +100,7 @@ class View:
 
 
 def render(view: View) -> list[str]:
-    """The live table."""
+    """Render the live table."""
     until = "Ctrl-C ends it" if view.seconds is None else f"of {clock(view.seconds)}"
     requests = " and ".join(f"{agent.requests:,} {agent.encoding}" for agent in view.agents)
     sent = sum(agent.samples for agent in view.agents)
@@ -121,7 +120,7 @@ def render(view: View) -> list[str]:
 
 
 def render_ledger(audit: Audit) -> list[str]:
-    """The final ledger: every comparison, with its verdict in the margin."""
+    """Render the final ledger: every check, with its verdict in the margin."""
     lines = [rule("ledger"), "  samples"]
     for check in audit.checks:
         counts = f"{check.left:,}" if check.balanced else f"{check.left:,} != {check.right:,}"
@@ -139,18 +138,18 @@ def render_ledger(audit: Audit) -> list[str]:
 
 
 def rule(title: str) -> str:
-    """A line with a title in it."""
+    """Return a line with a title in it."""
     return f"-- {title} ".ljust(COLUMNS, "-")
 
 
 def fit(line: str) -> str:
-    """The line, cut where it would not fit, with nothing in it that a terminal could obey."""
+    """Cut a line to the width and replace characters that a terminal could interpret."""
     line = "".join(char if char.isascii() and char.isprintable() else "?" for char in line)
     return line if len(line) <= COLUMNS else line[: COLUMNS - 3] + "..."
 
 
 def number(value: float) -> str:
-    """A whole number that never needs more than nine characters."""
+    """Format a whole number in at most nine characters."""
     if value < 10_000_000:
         return f"{value:,.0f}"
     exponent = min(int(math.log10(value)) // 3, 4)
@@ -158,7 +157,7 @@ def number(value: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """``mm:ss``; the minutes go on beyond 59."""
+    """Format seconds as ``mm:ss``; minutes may exceed 59."""
     return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
 
 
@@ -193,7 +192,7 @@ def _verdict(checks: Sequence[Check]) -> str:
 
 
 class Screen:
-    """Shows one block of lines after another: in place of the last one on a terminal (``live``)."""
+    """Show one block of lines after another; if ``live``, in place of the last one."""
 
     def __init__(self, out: TextIO, *, live: bool) -> None:
         self.live = live
@@ -203,7 +202,7 @@ class Screen:
     def show(self, lines: Sequence[str]) -> None:
         """Show a block."""
         if self.live and self._shown:
-            self._out.write(f"\x1b[{self._shown}F\x1b[J")  # up to its first line, clear to the end
+            self._out.write(f"\x1b[{self._shown}F\x1b[J")  # to its first line; clear
         self._shown = len(lines)
         self.print(lines)
 

@@ -1,7 +1,6 @@
-"""What a made-up target measures: instruments that move their series by one step at a time.
+"""Simulated instruments, which advance their series by one step at a time.
 
-Counters only count up and histograms' buckets are cumulative, as a real process would have it: the
-endpoints of the demo could draw rates and quantiles from them.
+Counters only increase and histograms' buckets are cumulative, as in a real process.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from relay.cli.demo.write_request import Family, encode_labels
 
 
 class Series:
-    """One series: its labels, as a mapping and as encoded, and its latest value."""
+    """One series: its labels, as a mapping and encoded, and its latest value."""
 
     __slots__ = ("encoded", "labels", "value")
 
@@ -28,37 +27,37 @@ class Series:
 
 
 class Instrument(Protocol):
-    """One or more series that move together."""
+    """One or more series that advance together."""
 
     @property
     def series(self) -> Sequence[Series]:
-        """All of them, always in the same order."""
+        """All series, always in the same order."""
 
     def step(self, rng: random.Random) -> None:
-        """Something happened since the last scrape."""
+        """Simulate the time since the last scrape."""
 
 
 class Counter:
-    """Counts up in whole steps of ``mean`` on average."""
+    """Count up in whole steps of ``mean`` on average."""
 
     def __init__(self, family: Family, labels: Mapping[str, str], *, mean: int) -> None:
         self.series = (Series({**labels, "__name__": family.name}),)
         self._step_max = 2 * mean
 
     def step(self, rng: random.Random) -> None:
-        """Count a little more."""
+        """Count up by a random step."""
         self.series[0].value += rng.randint(0, self._step_max)
 
 
 class Gauge:
-    """Walks at random between 0 and ``top``."""
+    """Walk at random between 0 and ``top``."""
 
     def __init__(self, family: Family, labels: Mapping[str, str], *, top: int) -> None:
         self.series = (Series({**labels, "__name__": family.name}),)
         self._top = top
 
     def step(self, rng: random.Random) -> None:
-        """Go up or down by a tenth of the range at most."""
+        """Move up or down by at most a tenth of the range."""
         moved = self.series[0].value + rng.uniform(-0.1, 0.1) * self._top
         self.series[0].value = float(round(min(max(moved, 0.0), self._top)))
 
@@ -87,7 +86,7 @@ class Histogram:
 
 
 class Summary:
-    """Response times: two quantiles as the target sees them, sum and count."""
+    """Response times: two quantiles as the target computes them, sum and count."""
 
     def __init__(self, family: Family, labels: Mapping[str, str]) -> None:
         quantiles = {**labels, "__name__": family.name}

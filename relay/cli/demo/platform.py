@@ -1,12 +1,10 @@
-"""The made-up platform: customers with gateways and workloads, and what a scrape of them holds.
+"""Simulate a platform: customers with gateways and workloads, and scrapes of them.
 
-Rules:
-
-* Everything follows from the number of series and the seed, but for the times, which come in.
-* A *round* is one sample of every series of a scraper. A request is a stretch of a round and holds
-  whole targets; the samples of a target share their time, and no series has the same time twice.
-* Now and then a workload restarts: its series end with stale markers, and a new pod's begin at
-  zero, in the same request.
+* Everything but the times is determined by the number of series and the seed.
+* A *round* is one sample of every series of a scraper. A request holds some consecutive targets of
+  a round; the samples of a target share their time, and no series has the same time twice.
+* A workload restarts now and then: its series end with stale markers, and a new pod's begin at zero
+  in the same request.
 """
 
 from __future__ import annotations
@@ -32,10 +30,11 @@ PROJECT_LABEL = "resourcemanager_datumapis_com_project_name"
 CUSTOMERS = ("acme", "globex", "initech", "hooli")
 
 SAMPLES_PER_REQUEST = 500
-"""A request is closed with the target that reaches it; senders' defaults are 500 to 10,000."""
+"""Samples after which a request ends with the current target; senders' defaults are 500 to
+10,000."""
 
 RESTART_ROUNDS = 8
-"""A workload of each scraper restarts in one of so many rounds."""
+"""Rounds between two restarts of a workload of one scraper."""
 
 _REGIONS = ("eu-west", "us-east", "ap-south")
 _BOUNDS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -60,14 +59,14 @@ FAMILIES = (
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One WriteRequest, not compressed, and how many samples it holds."""
+    """One uncompressed WriteRequest, and the number of its samples."""
 
     body: bytes
     samples: int
 
 
 class Target:
-    """Something that is scraped. ``build`` makes its instruments from the labels of all of them."""
+    """One scrape target. ``build`` makes its instruments from its labels."""
 
     def __init__(
         self,
@@ -86,11 +85,12 @@ class Target:
 
     @property
     def series(self) -> list[Series]:
-        """Everything that it has now."""
+        """All series that it has now."""
         return [series for instrument in self._instruments for series in instrument.series]
 
     def scrape(self, now_ms: int, rng: random.Random, *, restart: bool) -> list[bytes]:
-        """Fields ``timeseries`` with one sample each; with ``restart``, stale markers first."""
+        """Return ``timeseries`` fields with one sample each; with ``restart``, stale markers
+        first."""
         time_ms = self._scraped_at_ms = max(now_ms, self._scraped_at_ms + 1)
         fields: list[bytes] = []
         if restart:
@@ -115,7 +115,7 @@ class Target:
 
 
 class Scraper:
-    """One agent's share of the targets, turned into requests without end."""
+    """Turn one agent's share of the targets into an endless sequence of requests."""
 
     def __init__(self, targets: Sequence[Target], rng: random.Random) -> None:
         assert targets
@@ -126,11 +126,12 @@ class Scraper:
         self._restarting: Target | None = None
 
     def metadata(self) -> bytes:
-        """A WriteRequest with the metadata of every family and no series, as agents send it."""
+        """Return a WriteRequest with the metadata of every family and no series, as agents send
+        it."""
         return b"".join(map(encode_metadata, FAMILIES))
 
     def next_request(self, now_ms: int) -> Request:
-        """The next stretch of the round; never beyond its end."""
+        """Return the request of the next targets of the round; never beyond its end."""
         fields: list[bytes] = []
         while len(fields) < SAMPLES_PER_REQUEST:
             target = self._targets[self._next]
@@ -155,13 +156,14 @@ class Scraper:
 
 
 class Platform:
-    """All targets of all customers, shared out to ``scrapers`` agents."""
+    """All targets of all customers, divided among ``scrapers`` agents."""
 
     def __init__(self, *, series: int, scrapers: int, seed: int) -> None:
-        """About ``series`` of them: whole pairs of targets, at least one per customer and agent.
+        """Make about ``series`` series: whole pairs of targets, at least one per customer and
+        agent.
 
-        Every scraper draws from a generator of its own, so that its figures do not depend on how
-        the agents take turns.
+        Every scraper has a generator of its own, so that its figures do not depend on the order in
+        which the agents run.
         """
         per_pair = sum(len(target.series) for target in _pair(CUSTOMERS[0], 0))
         pairs = max(round(series / per_pair), len(CUSTOMERS) * scrapers)
@@ -180,7 +182,7 @@ class Platform:
 
 
 def example_series() -> str:
-    """A series that every demo has, as one writes it: ``name{label="value",…}``."""
+    """Return a series of every demo in text form: ``name{label="value",…}``."""
     labels = dict(_gateway(CUSTOMERS[0], 0).series[0].labels)
     name = labels.pop("__name__")
     pairs = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))

@@ -1,6 +1,6 @@
-"""An OTLP/HTTP endpoint of a customer: decodes with the official classes, keeps count.
+"""An OTLP/HTTP endpoint that decodes with the official classes and counts points.
 
-None of the relay's own decoding is used here, so that what is counted is what anybody would see.
+It uses none of the relay's own decoding, so that its counts are independent.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from relay.cli.demo.behaviour import Behaviour, Reply
 
 BODY_BYTES_MAX = 64 * 1024 * 1024
-"""Of a request, compressed or not: far more than the demo's batches come to."""
+"""Most bytes of a request, compressed or not: far more than the demo's batches."""
 
 _STOP_AFTER_S = 1.0
 
 _UNDECODABLE = (DecodeError, EOFError, OSError, ValueError, zlib.error, zstandard.ZstdError)
-"""What the libraries raise for bytes that are not what they are said to be."""
+"""Errors that the libraries raise for invalid bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiverStatistics:
-    """Points ``kept`` and ``rejected`` (by partial success), and requests by their fate."""
+    """Points ``kept`` and ``rejected`` (by partial success), and requests by outcome."""
 
     kept: int
     rejected: int
@@ -42,7 +42,7 @@ class ReceiverStatistics:
 class Receiver:
     """One endpoint on a free loopback port, from :meth:`start` to :meth:`stop`.
 
-    ``credentials`` are the headers that a request must have; ``elapsed`` tells the seconds since
+    ``credentials`` are the headers that a request must have; ``elapsed`` returns the seconds since
     the demo began.
     """
 
@@ -64,7 +64,7 @@ class Receiver:
         )
 
     async def start(self) -> None:
-        """Listen."""
+        """Start listening."""
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self._port = self._runner.addresses[0][1]
@@ -80,7 +80,7 @@ class Receiver:
         return f"http://127.0.0.1:{self._port}"
 
     def statistics(self) -> ReceiverStatistics:
-        """A snapshot."""
+        """Return a snapshot."""
         return ReceiverStatistics(
             self._kept, self._rejected, self._taken_requests, self._refused_requests
         )
@@ -109,7 +109,7 @@ class Receiver:
         return self._respond(self._behaviour(metrics, self._elapsed()))
 
     def _respond(self, reply: Reply) -> web.Response:
-        """Count and answer; nothing can come between the two."""
+        """Count and answer, without a suspension point between the two."""
         if reply.status != 200:
             self._refused_requests += 1
             retry_after = reply.retry_after_s

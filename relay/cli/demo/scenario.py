@@ -1,7 +1,7 @@
-"""The demo's cast: the packaged settings and Exporters, and an endpoint for each of their sinks.
+"""The demo's packaged settings and Exporters, and an endpoint for each of their sinks.
 
-The manifests name endpoints under ``.example``, a domain that nobody can have (RFC 2606), so that
-they are valid as they stand. The demo runs a copy in which those are its own receivers' addresses.
+The manifests name endpoints under ``.example``, a reserved domain (RFC 2606), so that they are
+valid as packaged. The demo runs a copy with its own receivers' addresses.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SETTINGS_NAME = "relay.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One sink's endpoint as the manifests have it. ``credentials`` are headers to expect."""
+    """One sink's endpoint in the manifests. ``credentials`` are the headers it expects."""
 
     key: SinkKey
     origin: str
@@ -35,13 +35,13 @@ class Part:
 
 
 def config_files() -> list[Path]:
-    """Every packaged file, the settings first."""
+    """Return every packaged file, the settings first."""
     settings = CONFIG / SETTINGS_NAME
     return [settings, *(path for path in sorted(CONFIG.rglob("*.yaml")) if path != settings)]
 
 
 def cast() -> list[Part]:
-    """The endpoints that the demo has to play, in the manifests' order."""
+    """Return the endpoints that the demo has to provide, in the manifests' order."""
     loaded = _load(load_settings(CONFIG / SETTINGS_NAME))
     return [
         _part(loaded, exporter, sink) for exporter in loaded.exporters for sink in exporter.sinks
@@ -49,9 +49,9 @@ def cast() -> list[Part]:
 
 
 def stage(directory: Path, origins: Mapping[str, str]) -> Settings:
-    """Copy the packaged files into ``directory`` with other origins, and read the settings there.
+    """Copy the packaged files into ``directory`` with other origins, and load the settings there.
 
-    ``origins`` maps ``https://host`` as in :attr:`Part.origin` to where its receiver is.
+    ``origins`` maps ``https://host``, as in :attr:`Part.origin`, to the receiver's origin.
     """
     for source in config_files():
         text = source.read_text(encoding="utf-8")
@@ -66,7 +66,7 @@ def stage(directory: Path, origins: Mapping[str, str]) -> Settings:
 
 
 def _load(settings: Settings) -> LoadResult:
-    """All exporters; a faulty one among the demo's raises ConfigError."""
+    """Load all exporters. Raise ConfigError if one is faulty."""
     loaded = load_exporters(
         settings.exporters,
         secrets_root=settings.secrets,

@@ -1,7 +1,7 @@
-"""The demo itself: platform, relay and endpoints on one event loop, watched and then audited.
+"""Run the demo: platform, relay and endpoints on one event loop, displayed and then audited.
 
-Order matters at the end, and is that of any graceful stop: the agents first, each with the answer
-to its last request; then the relay, which drains to endpoints that are all up; the audit last.
+Order of the end: the agents first, each after the response to its last request; then the relay,
+which drains to endpoints that are all up; the audit last.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from relay.control.reconcile.reconciler import SinkKey
 from relay.runtime.log_setup import TextFormatter
 
 CYCLE_S_MAX = 30.0
-"""Without an end, or with one further away, the outage comes again this often."""
+"""Longest cycle of the outage; s. Shorter demos have one cycle."""
 
 DRAW_LIVE_S, DRAW_BLOCK_S = 1.0, 5.0
 
 ERRORS_MAX = 20
-"""Log lines of level ERROR that are shown at the end: any is a bug."""
+"""Most log lines of level ERROR shown at the end: each is a bug."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says. ``rate`` is requests per second; ``seconds`` None: until
+    """Options of the command line. ``rate`` is requests per second; ``seconds`` None: until
     stopped."""
 
     seconds: float | None = None
@@ -55,19 +55,19 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How it ended: the ledger, and what the relay logged as errors."""
+    """Result of a demo: the ledger, and errors that the relay logged."""
 
     audit: Audit
     errors: tuple[str, ...]
 
     @property
     def good(self) -> bool:
-        """Whether everything balances and nothing broke."""
+        """Whether everything balances and nothing was logged as an error."""
         return not self.audit.faults() and not self.errors
 
 
 def behaviours(cycle_s: float) -> dict[SinkKey, Behaviour]:
-    """The sinks whose endpoints are not simply healthy."""
+    """Return the behaviours of the endpoints that are not simply healthy."""
     return {
         ("globex/default/everything", "collector-us"): Outage(cycle_s),
         ("initech/production/workloads", "metrics-vendor"): reject_summaries,
@@ -75,7 +75,7 @@ def behaviours(cycle_s: float) -> dict[SinkKey, Behaviour]:
 
 
 class Demo:
-    """One run. ``misbehave`` replaces the behaviour of endpoints, for tests."""
+    """One run of the demo. Tests replace endpoints' behaviours by ``misbehave``."""
 
     def __init__(
         self,
@@ -94,9 +94,9 @@ class Demo:
         self._pace = display.Pace()
 
     async def run(self) -> Outcome:
-        """Run until the time is over, or SIGINT or SIGTERM, and show everything.
+        """Run and display until the time is over, or SIGINT or SIGTERM.
 
-        Raises ConfigError where the relay does not start.
+        Raise ConfigError if the relay does not start.
         """
         async with AsyncExitStack() as stack:
             errors = stack.enter_context(_collected_errors())
@@ -128,7 +128,7 @@ class Demo:
         return Outcome(result, tuple(errors))
 
     async def _perform(self, relay: Relay) -> None:
-        """Let the agents send until the end, and make every endpoint ready for the drain."""
+        """Let the agents send until the end, then end the outages before the drain."""
         options = self._options
         platform = Platform(
             series=options.series, scrapers=len(SENDER_ENCODINGS), seed=options.seed
@@ -161,7 +161,7 @@ class Demo:
         self._screen.print(story.draining())
 
     async def _watch(self, relay: Relay) -> None:
-        """Draw the table again and again until the end, and once more then."""
+        """Draw the table repeatedly until the end, and once more then."""
         seconds = self._options.seconds
         interval_s = DRAW_LIVE_S if self._screen.live else DRAW_BLOCK_S
         left_s = seconds if seconds is not None else math.inf
@@ -188,10 +188,10 @@ class Demo:
 
     @contextmanager
     def _stopped_by_signals(self) -> Iterator[None]:
-        """Have SIGINT and SIGTERM end the demo in good order.
+        """Let SIGINT and SIGTERM end the demo in order.
 
-        Those that follow change nothing: the drain timeout bounds how long the end takes, and an
-        impatient second Ctrl-C shall not spoil the ledger.
+        Repeated signals have no effect: the drain timeout bounds the end, and a second Ctrl-C must
+        not spoil the ledger.
         """
         loop = asyncio.get_running_loop()
         numbers = (signal.SIGINT, signal.SIGTERM)
@@ -208,7 +208,7 @@ class Demo:
 
 
 class _ErrorLog(logging.Handler):
-    """Keeps the first error lines; any is a bug, and a live table is no place for them."""
+    """Collect the first error lines, which would disturb a live table."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -216,14 +216,14 @@ class _ErrorLog(logging.Handler):
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep one record."""
+        """Collect one record."""
         if len(self.lines) < ERRORS_MAX:
             self.lines.append(self.format(record))
 
 
 @contextmanager
 def _collected_errors() -> Iterator[list[str]]:
-    """Everything logged as an error meanwhile. Less is not shown: the table says it better."""
+    """Collect everything logged as an error in the context."""
     handler = _ErrorLog()
     root = logging.getLogger()
     root.addHandler(handler)

@@ -1,4 +1,4 @@
-"""What the demo says in words: what there is to see, and what to try next."""
+"""Texts of the demo: what is running, and what to try next."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ Try next:
 
 
 def introduction(series: int, requests_per_s: float, ingest_url: str, admin_url: str) -> list[str]:
-    """What is running, and what to watch."""
+    """Return the introduction: what is running, and what to watch."""
     return _INTRODUCTION.format(
         series=series,
         customers=len(CUSTOMERS),
@@ -67,12 +67,12 @@ def introduction(series: int, requests_per_s: float, ingest_url: str, admin_url:
 
 
 def draining() -> list[str]:
-    """Said when the agents have stopped."""
+    """Return the text for the time when the agents have stopped."""
     return _DRAINING.splitlines()
 
 
 def farewell(*, good: bool) -> list[str]:
-    """The verdict, and what to try next."""
+    """Return the verdict, and what to try next."""
     return _FAREWELL.format(
         verdict=_BALANCED if good else _NOT_BALANCED,
         settings=shlex.quote(str(shown(CONFIG / SETTINGS_NAME))),
@@ -82,7 +82,7 @@ def farewell(*, good: bool) -> list[str]:
 
 
 def configuration() -> list[str]:
-    """Every packaged file, each behind its path."""
+    """Return every packaged file, each after its path."""
     lines: list[str] = []
     for path in config_files():
         lines += [f"# ==== {shown(path)}", "", path.read_text(encoding="utf-8")]
@@ -90,6 +90,6 @@ def configuration() -> list[str]:
 
 
 def shown(path: Path) -> Path:
-    """The path as somebody who works here would write it."""
+    """Return the path relative to the current directory if it is below that."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path

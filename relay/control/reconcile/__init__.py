@@ -1,1 +1,1 @@
-"""Bring the desired exporters into service, and report on the sinks that run."""
+"""Bring the desired exporters into service, and report on the running sinks."""

@@ -1,4 +1,4 @@
-"""What has to change so that other exporters run."""
+"""Compute the difference between running and desired exporters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from relay.config.exporter.types import Exporter
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """What has to be done so that exactly the exporters in ``wanted`` run, by id."""
+    """Changes needed so that exactly the exporters in ``wanted`` (by id) run."""
 
     wanted: Mapping[str, Exporter]
     added: tuple[str, ...]
@@ -20,7 +20,7 @@ class Differences:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What applying a new set of exporters did; ids of exporters."""
+    """Ids of the exporters that applying a new set has added, changed and removed."""
 
     added: tuple[str, ...]
     changed: tuple[str, ...]
@@ -31,7 +31,8 @@ class Changes:
 
 
 def compare(running: Mapping[str, Exporter], exporters: Iterable[Exporter]) -> Differences:
-    """From what runs, by id, to what is wanted (ids are unique). Only reads."""
+    """Compare the running exporters, by id, to the desired ones, whose ids must be unique. Read
+    only."""
     wanted = {exporter.id: exporter for exporter in exporters}
     changed = [
         name

@@ -1,17 +1,14 @@
-"""The sinks in service, and how a new set of exporters becomes them.
+"""Reconcile the running sinks and routes with a new set of exporters.
 
-Rules:
-
-* Whatever did not change is not touched: an exporter that is equal keeps its routes, a sink that is
-  equal keeps its worker with its batches, queue and connections.
-* A sink that is changed keeps its worker, too, with its queue, its ledger and its part of the disk.
-* A sink that is removed first sends what it has, within the drain timeout. What is left is an
-  orphan on disk then (:mod:`relay.sink.spill.orphans`); without a disk it is dropped and counted.
-  Its losses stay in the account of removed sinks.
-* A sink that comes back while it still sends goes on as it was. Otherwise it finds its queue on
-  disk by its owner. Orphans are kept for their time, and for as long as something could not be
-  loaded that may be their owner.
-* Changes are applied one exporter at a time, each at once; senders have their turn between.
+* Unchanged things are not touched: an equal exporter keeps its routes, an equal sink keeps its
+  worker with batches, queue and connections.
+* A changed sink keeps its worker, queue, ledger and disk store.
+* A removed sink drains within the drain timeout. The rest becomes an orphan on disk
+  (:mod:`relay.sink.spill.orphans`), or is dropped and counted without a disk; its losses are added
+  to the ledger of removed sinks.
+* A sink that is added again while it drains continues; later it finds its queue on disk by owner.
+  Orphans expire after their time, but not while a file that may own them cannot be loaded.
+* Changes are applied one exporter at a time, each atomically; requests are served in between.
 """
 
 from __future__ import annotations
@@ -44,28 +41,29 @@ from relay.sink.worker import SinkWorker
 _log = logging.getLogger("relay.control.reconcile")
 
 UPKEEP_S = 1.0
-"""How often every sink that has something is looked after."""
+"""Interval of each sink's upkeep; s."""
 UPKEEP_SLICES = 10
-"""In so many parts, because ten thousand sinks at once would hold up senders."""
+"""Parts of one round of upkeep, because ten thousand sinks at once would delay senders."""
 
 SLICE_S = 0.002
-"""Longest stretch of work before the event loop has a turn, s."""
+"""Longest work between two turns of the event loop; s."""
 
 BIG_CHANGE = 1_000
-"""Exporters in one change from which on the garbage collector is paced."""
+"""Exporters in one change from which on survivors are frozen for the GC."""
 
 SinkKey = tuple[str, str]
-"""Exporter's id and sink's name."""
+"""Exporter id and sink name."""
 
 MakeWorker = Callable[[Exporter, Sink, SinkDependencies], SinkWorker]
 """Builds the worker of one sink, not started."""
 
 
 class SinkReconciler:
-    """Keeps workers and routes in step with the exporters. Lives on the event loop.
+    """Keep workers and routes in step with the exporters. Lives on the event loop.
 
-    Without ``store`` everything is kept in memory only. ``memory`` is what all sinks together have
-    there, of ``memory_bytes_max`` that may be used in all (0: no limit). ``settled``: see Turns.
+    Without ``store`` all data is in memory. ``memory`` counts the bytes of all sinks in memory, of
+    at most ``memory_bytes_max`` (0: no limit). ``settled`` waits until the engine is between two
+    requests (:class:`~relay.control.time_slicing.Turns`).
     """
 
     def __init__(
@@ -99,30 +97,30 @@ class SinkReconciler:
         self._retirements: set[asyncio.Task[None]] = set()
         self._finishing: dict[SinkWorker, asyncio.Task[None]] = {}
         self._blocking: dict[SinkWorker, None] = {}
-        self._unkept = 0  # exporters that came or were changed since the collector was last told
+        self._unkept = 0  # exporters added or changed since survivors were last frozen
         self._upkeep: asyncio.Task[None] | None = None
         self._awake: dict[SinkWorker, None] = {}
         self._revision = 0
         self._open: list[OpenBatch] | None = None
-        """Of all sinks; None where they have changed."""
+        """Open batches of all sinks; None after a change of the set."""
         self._draining = self._orphans_may_expire = False
 
     def start(self) -> None:
-        """Begin to look after the sinks. Needs a running loop."""
+        """Start the periodic upkeep. Needs a running loop."""
         assert self._upkeep is None, "started twice"
         self._upkeep = asyncio.get_running_loop().create_task(self._look_after(), name="upkeep")
 
     def compare(self, exporters: Iterable[Exporter]) -> Differences:
-        """What :meth:`apply` would have to do (ids are unique).
+        """Return the changes that :meth:`apply` would make; ids must be unique.
 
-        Only reads; another thread may ask while nothing is applied.
+        Read only; safe in another thread while nothing is applied.
         """
         return compare(self._exporters, exporters)
 
     async def apply(self, differences: Differences) -> Changes:
-        """Make the fleet run exactly the wanted exporters; not twice at the same time.
+        """Apply the changes so that exactly the wanted exporters run; not reentrant.
 
-        Ends early, with some of it undone, once :meth:`drain` has begun.
+        Returns early, with part of the changes not applied, once :meth:`drain` has begun.
         """
         wanted = differences.wanted
         steps: Iterable[tuple[Callable[[Exporter], None], str]] = itertools.chain(
@@ -136,13 +134,14 @@ class SinkReconciler:
             step(wanted[name] if name in wanted else self._exporters[name])
             if time.monotonic() >= slice_end:
                 gc_pacing.collect_young()
-                # As long for others; to begin with, for the tasks of sinks that come and go.
+                # Sleep as long as the slice, for other tasks such as those of sinks that start and
+                # stop.
                 await asyncio.sleep(SLICE_S)
                 slice_end = time.monotonic() + SLICE_S
                 if self._draining:
                     break
         else:
-            # In the order in which they were loaded, and with their new warnings and origins.
+            # Keep the order of loading, and new warnings and origins.
             self._exporters = dict(wanted)
         self._unkept += len(differences.added) + len(differences.changed)
         if self._unkept >= BIG_CHANGE:
@@ -151,8 +150,8 @@ class SinkReconciler:
         return Changes(differences.added, differences.changed, differences.removed)
 
     def reread_secrets(self, namespaces: Collection[tuple[str, str]] | None = None) -> None:
-        """Let the sinks of these namespaces (project, namespace; None: all) read their secrets
-        anew."""
+        """Make the sinks of these (project, namespace) pairs, None for all, read their secrets
+        again."""
         if namespaces is None:
             for record in self._records.values():
                 record.worker.reread_secrets()
@@ -163,8 +162,11 @@ class SinkReconciler:
                     self._records[exporter.id, sink.name].worker.reread_secrets()
 
     def keep_orphans(self, *, complete: bool) -> None:
-        """Keep what is on disk of sinks that do not run. ``complete``: everything could be loaded,
-        so that none of it is a faulty file's."""
+        """Keep the queues on disk whose sinks do not run.
+
+        ``complete``: everything was loaded, so no queue can belong to a faulty file and all may
+        expire.
+        """
         self._orphans_may_expire = complete
         if self._store is None or self._draining:
             return
@@ -179,16 +181,17 @@ class SinkReconciler:
 
     @property
     def revision(self) -> int:
-        """Moves whenever sinks come, go or are configured anew."""
+        """Incremented whenever sinks are added, removed or reconfigured."""
         return self._revision
 
     @property
     def exporters(self) -> Iterable[Exporter]:
-        """The exporters that run."""
+        """The running exporters."""
         return self._exporters.values()
 
     def reports(self) -> Iterator[SinkReport]:
-        """The account of every sink, also of those that leave. Brings tallies up to date first."""
+        """Yield the report of every sink, including those that drain. Flushes the counters
+        first."""
         self._engine.router.flush_counters()
         for record in self._records.values():
             yield record.report(removed=False)
@@ -196,10 +199,10 @@ class SinkReconciler:
             yield record.report(removed=True)
 
     async def survey(self) -> SinksSnapshot:
-        """All exporters and the account of every sink, in slices: ten thousand take 0.1 s.
+        """Return all exporters and the report of every sink, in slices: ten thousand take 0.1 s.
 
-        Each account is of one moment, not all of the same. Sinks that come or go meanwhile are
-        those there were at the start.
+        Each report is of one moment, but not all of the same one. The set of sinks is that of the
+        start.
         """
         exporters, departed = tuple(self._exporters.values()), self.departed()
         listed = [(record, False) for record in self._records.values()]
@@ -208,7 +211,7 @@ class SinkReconciler:
         await self._settled()
         slice_end = time.monotonic() + SLICE_S
         for record, removed in listed:
-            # A sink's points are counted on both sides, or its account does not balance.
+            # Count the points on both sides first, or the report does not balance.
             self._engine.router.fold_exporter(record.tally.exporter)
             reports.append(record.report(removed=removed))
             if time.monotonic() >= slice_end:
@@ -218,21 +221,24 @@ class SinkReconciler:
         return SinksSnapshot(exporters, tuple(reports), departed)
 
     def departed(self) -> LedgerStatistics:
-        """The account of all sinks that were removed and are gone."""
+        """Return the ledger of all sinks that were removed and have ended."""
         return sum_ledgers(self._departed)
 
     def open_bytes(self) -> int:
-        """Bytes in open batches."""
-        # Asked for after every dozen of requests: only the sum itself is drawn up anew. Those of
-        # sinks that were removed are empty.
+        """Return the bytes in open batches."""
+        # Called after every dozen of requests: only the sum is recomputed. Batches of removed sinks
+        # are empty.
         if self._open is None:
             self._open = [one for record in self._records.values() for one in record.worker.shards]
         return memory_bytes_of(self._open)
 
     def lows(self, following: int, *, limit: int | None = None) -> dict[SinkKey, tuple[int, ...]]:
-        """For each lane of each sink, the oldest position that it has neither dealt with nor on
-        disk; ``following``, the position after the last, where there is none. None is above
-        ``limit``, what the pipeline holds for any of them."""
+        """Return the oldest unfinished position of each shard of each sink.
+
+        A position is finished when it is delivered or dropped, or on disk. A shard without any has
+        ``following``, the position after the last. No result exceeds ``limit``, the oldest position
+        held by the pipeline.
+        """
         found: dict[SinkKey, tuple[int, ...]] = {}
         for key, record in self._records.items():
             queued = record.worker.oldest_positions(following)
@@ -247,23 +253,24 @@ class SinkReconciler:
         return found
 
     def restored_lows(self) -> dict[SinkKey, tuple[int, ...]]:
-        """For each lane of each sink the position before which, as its queue on disk says, a crash
-        lost nothing; -1 where it does not say."""
+        """Return the position of each shard of each sink below which a crash lost nothing.
+
+        It is read from the queue on disk; -1 if it is unknown.
+        """
         return {key: record.worker.restored_lows for key, record in self._records.items()}
 
     def discard(self, batch: OpenBatch, points: int) -> None:
-        """Points that were matched once more in a replay are not the batch's sink's to account
-        for."""
+        """Subtract points that a replay matched again from the count of the batch's sink."""
         worker = batch.sink
         assert isinstance(worker, SinkWorker)
         self._records[worker.exporter_id, worker.sink_id].tally.points -= points
 
     def relieve_memory(self) -> None:
-        """Let the largest store what they have in memory, or give way, where it is too much."""
+        """Make the largest sinks spill to disk or drop data if too much is in memory."""
         self._evictor.relieve_memory()
 
     def spill_below(self, position: int) -> None:
-        """Begin to put on disk whatever holds a position below this one."""
+        """Start to write everything to disk that holds a position below this one."""
         for record in self._records.values():
             worker = record.worker
             old = [
@@ -275,8 +282,8 @@ class SinkReconciler:
                 worker.save(at_once=True)
 
     async def drain(self, timeout_s: float) -> None:
-        """Send everything that is left for at most ``timeout_s``, store the rest where there is a
-        disk, then stop every worker."""
+        """Send the rest for at most ``timeout_s``, save what remains to disk if any, stop all
+        workers."""
         self._draining = True
         if self._upkeep is not None:
             self._upkeep.cancel()
@@ -287,11 +294,11 @@ class SinkReconciler:
         await asyncio.gather(*(worker.drain(timeout_s) for worker in workers), *self._retirements)
 
     def workers(self) -> Iterator[SinkWorker]:
-        """The workers of all sinks that run."""
+        """Return the workers of all running sinks."""
         return (record.worker for record in self._records.values())
 
     def _members(self) -> Iterator[tuple[str, SinkWorker]]:
-        """Every worker, with the customer whose it is."""
+        """Yield every worker with its tenant."""
         for records in (self._records, self._departing):
             for record in records.values():
                 for worker in record.workers:
@@ -305,7 +312,7 @@ class SinkReconciler:
     def _change(self, exporter: Exporter) -> None:
         before = self._exporters[exporter.id]
         if before.uid and exporter.uid and before.uid != exporter.uid:
-            # Another object of the same name: what the last one has left is not its own.
+            # Another object of the same name must not get its predecessor's data.
             self._remove(before)
             self._add(exporter)
             return
@@ -322,8 +329,10 @@ class SinkReconciler:
             self._retire((name, sink.name))
 
     def _install_sinks(self, exporter: Exporter, before: Exporter | None) -> Sources:
-        """Start the sinks of a new exporter, or give those of a changed one their new
-        configuration; return the sources as they are to be routed."""
+        """Start the sinks of a new exporter, or reconfigure those of a changed one.
+
+        Return the sources as the router needs them.
+        """
         known = {sink.name: sink for sink in before.sinks} if before else {}
         targets: dict[str, SinkOutputSpec] = {}
         for sink in exporter.sinks:
@@ -381,11 +390,11 @@ class SinkReconciler:
         return self._enlist(key, record)
 
     def _take_back(self, record: SinkEntry, sink: Sink) -> None:
-        """A sink is back before it was gone: it goes on with its queue."""
+        """Let a draining sink that was added again continue with its queue."""
         worker = record.worker
         task = self._finishing.pop(worker)
         task.cancel()
-        self._retirements.discard(task)  # who drains must not wait for it
+        self._retirements.discard(task)  # drain() must not wait for it
         worker.come_back(sink)
         _log.info(
             "sink is back, and goes on with its queue",
@@ -406,13 +415,13 @@ class SinkReconciler:
         self._note_change()
 
     def _retire(self, key: SinkKey) -> None:
-        """Let a sink's worker send what it has, then stop it."""
+        """Let a sink's worker drain, then stop it."""
         record = self._departing[key] = self._records.pop(key)
         self._engine.drops.forget(*key)
         self._blocking.pop(record.worker, None)
         self._note_change()
         self._flush(record.worker)
-        # A crash from here on finds it all on disk.
+        # A crash from now on finds all of it on disk.
         record.worker.save(at_once=True)
         task = asyncio.get_running_loop().create_task(self._finish(key, record, record.worker))
         self._finishing[record.worker] = task
@@ -428,7 +437,7 @@ class SinkReconciler:
         if worker is not record.worker:
             record.leaving.remove(worker)
             record.past = [sum_ledgers([*record.past, ledger])]
-        elif record.leaving:  # it was removed, added and removed again
+        elif record.leaving:  # removed, added and removed again
             record.worker = record.leaving.pop()
             record.past = [sum_ledgers([*record.past, ledger])]
         else:
@@ -453,7 +462,7 @@ class SinkReconciler:
         self._awake[worker] = None
 
     def _tidy_disk(self) -> None:
-        """Let orphans go whose time is over, and make room where less is allowed than is used."""
+        """Delete expired orphans, and make room if less disk is allowed than used."""
         if self._store is None:
             return
         for queue in self._store.expire_orphans() if self._orphans_may_expire else ():
@@ -465,7 +474,7 @@ class SinkReconciler:
     async def _look_after(self) -> None:
         while True:
             self._tidy_disk()
-            # Of ten thousand sinks most have nothing most of the time: those cost nothing.
+            # Only sinks with data are awake: most of ten thousand cost nothing.
             workers = list(self._awake)
             size = -(-len(workers) // UPKEEP_SLICES)
             for number in range(UPKEEP_SLICES):
@@ -488,13 +497,13 @@ def _told(queue: StoredQueue) -> dict[str, object]:
 
 
 def _options(sink: Sink) -> OutputOptions:
-    """What the pipeline must know of a sink."""
+    """Return the sink's options for the pipeline."""
     otlp = sink.otlp
     kinds, keeps = otlp.unsupported_kinds, otlp.keeps_target_labels
     return OutputOptions(otlp.temporality, otlp.promoted_labels, kinds, keeps)
 
 
 def _same_delivery(old: Sink, new: Sink) -> bool:
-    """Whether the worker of ``old`` can serve ``new`` as it is: which sources feed it is routing's
-    concern."""
+    """Return whether the worker of ``old`` can serve ``new`` unchanged; sources only affect
+    routing."""
     return dataclasses.replace(old, sources=()) == dataclasses.replace(new, sources=())

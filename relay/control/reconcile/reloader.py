@@ -1,12 +1,10 @@
-"""Live change: what the operator's files say is brought into service, now and as they change.
+"""Load the desired state from files, and apply it at the start and after every change.
 
-Rules:
-
-* Files are read and compared in another thread; the event loop only applies differences, a few
-  milliseconds at a time. One change at a time, whoever asked for it.
-* A faulty edit keeps the last good version running. Its fault is logged once, when it comes.
-* Watching is polling, as that sees every change on every file system: a look at all files each
-  ``interval``, or less often where a look takes long, and soon again where something is changing.
+* Files are read and compared in a thread; the event loop only applies differences, a few
+  milliseconds at a time. Only one change is applied at a time.
+* A faulty edit keeps the last good version running; its fault is logged once.
+* Files are polled, because that works on every file system: at each ``interval``, less often if
+  polling takes long, and sooner while files are changing.
 """
 
 from __future__ import annotations
@@ -33,22 +31,25 @@ from relay.selector.inventory.store import ManifestIndex
 _log = logging.getLogger("relay.control.reconcile")
 
 REST_FACTOR = 20
-"""A poll rests for so many times the CPU time it took: watching takes at most 5 % of a core."""
+"""Pause after a poll, in multiples of its CPU time: polling takes at most 5 % of a core."""
 
 OUTCOMES = ("good", "faulty", "failed")
-"""Of a look at files that have changed, or that somebody asked for: all was good; something is
-wrong with them, and the last good version of that goes on; the relay itself failed at it, and
-everything goes on as it was, or half of the change was applied."""
+"""Outcomes of a reload. good: everything was loaded; faulty: something is wrong with the files,
+whose last good version runs on; failed: a bug in the relay, and the change was not or only partly
+applied."""
 
 LOGGED_MAX = 100
-"""Faults of one change that are logged one by one."""
+"""Most faults of one change that are logged one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReloadStatistics:
-    """Exporters ``added``, ``changed`` and ``removed`` since the start, the first ones included;
-    ``applied`` sets of changes, the time of the last (wall clock, s; 0: never) and what it took;
-    ``failures`` of the relay itself; ``reloads`` by outcome, see :data:`OUTCOMES`."""
+    """Exporters ``added``, ``changed`` and ``removed`` since the start, including the first ones.
+
+    ``applied`` counts sets of changes; ``applied_at`` is the time of the last (wall clock, s; 0:
+    never) and ``applied_in_s`` its duration. ``failures`` are bugs; ``reloads`` is by outcome, see
+    :data:`OUTCOMES`.
+    """
 
     added: int
     changed: int
@@ -61,7 +62,7 @@ class ReloadStatistics:
 
 
 class Reloader:
-    """Keeps fleet and inventory in step with the files. Lives on the event loop."""
+    """Keep the reconciler and the inventory in step with the files. Lives on the event loop."""
 
     def __init__(
         self,
@@ -94,16 +95,16 @@ class Reloader:
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """Everything that is wrong with the files, as of the last look."""
+        """All faults of the files as of the last load."""
         return (*self._loaded.faults, *self._inventory.faults)
 
     @property
     def secrets(self) -> SecretStore:
-        """The secrets that exporters refer to now."""
+        """The secrets that exporters refer to."""
         return self._loaded.secrets
 
     async def start(self) -> None:
-        """Bring everything into service. Raises ConfigError where nothing could run at all."""
+        """Load and apply everything. Raise ConfigError if no exporter could run."""
         async with self._lock:
             inventory = await run_in_thread(self._inventory_files.load)
             loaded = await run_in_thread(self._manifests.load)
@@ -113,12 +114,12 @@ class Reloader:
             await self._apply(loaded)
 
     async def reload(self) -> Changes:
-        """Read what has changed and apply it, at once."""
+        """Load changed files and apply them at once."""
         async with self._lock:
             try:
                 await self._take_inventory(await run_in_thread(self._inventory_files.load))
                 changes = await self._apply(await run_in_thread(self._manifests.load))
-                self._reconciler.reread_secrets()  # mounted ones too: who asks expects it
+                self._reconciler.reread_secrets()  # mounted ones too
             except Exception:
                 self._fail()
                 raise
@@ -127,7 +128,7 @@ class Reloader:
             return self._said(changes)
 
     async def watch(self) -> None:
-        """Apply changes as they come to rest, until cancelled. A bug is logged and counted."""
+        """Apply changes once files have settled, until cancelled. A bug is logged and counted."""
         while True:
             took_s = 0.0
             try:
@@ -139,7 +140,7 @@ class Reloader:
             await asyncio.sleep(max(pause_s, REST_FACTOR * took_s))
 
     def statistics(self) -> ReloadStatistics:
-        """A snapshot."""
+        """Return a snapshot."""
         return ReloadStatistics(
             self._added,
             self._changed,
@@ -152,7 +153,7 @@ class Reloader:
         )
 
     async def _poll(self) -> float:
-        """Look at the files and apply what has changed; return the CPU seconds of looking."""
+        """Poll the files and apply changes; return the CPU seconds of polling."""
 
         def look() -> tuple[InventoryLoad, LoadResult | None, frozenset[Namespace] | None, float]:
             started = time.thread_time()
@@ -198,7 +199,7 @@ class Reloader:
         self._reloads["failed"] += 1
 
     def _said(self, changes: Changes) -> Changes:
-        """Log what was changed, in numbers; count the reload."""
+        """Log the number of changes; count the reload."""
         self._reloads["faulty" if self.faults else "good"] += 1
         if changes:
             _log.info(
@@ -215,7 +216,7 @@ class Reloader:
         return changes
 
     def _report(self, loaded: LoadResult, differences: Differences) -> None:
-        """Log faults and warnings that were not logged before, and what runs in spite of them."""
+        """Log new faults and warnings, and the exporters that run in spite of them."""
         _log_new("faulty", self._loaded.faults, loaded.faults)
         before, now = self._loaded.faulty, loaded.faulty
         running = {exporter.id for exporter in loaded.exporters}
@@ -245,7 +246,7 @@ class Reloader:
 
 
 def _log_each(level: int, text: str, exporters: Sequence[str]) -> None:
-    """Say the same of several exporters, of the first of them one by one."""
+    """Log the same text for several exporters, the first :data:`LOGGED_MAX` one by one."""
     for name in exporters[:LOGGED_MAX]:
         _log.log(level, "exporter %s: %s", name, text)
     if len(exporters) > LOGGED_MAX:
@@ -253,7 +254,7 @@ def _log_each(level: int, text: str, exporters: Sequence[str]) -> None:
 
 
 def _log_new(title: str, before: Iterable[Fault], now: Iterable[Fault]) -> None:
-    """Log the faults that were not there before, the first of them one by one."""
+    """Log the faults that are new, the first :data:`LOGGED_MAX` one by one."""
     known = set(before)
     new = [fault for fault in now if fault not in known]
     for fault in new[:LOGGED_MAX]:

@@ -1,4 +1,4 @@
-"""One sink by name: its count of matched points, the workers that serve it, and what those need."""
+"""One sink by name: its counter of matched points, its workers, and their dependencies."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ from relay.sink.worker import SinkWorker
 
 @dataclass(frozen=True, slots=True)
 class SinkDependencies:
-    """What the fleet gives a sink's worker: its part of the disk, or None; whom to ask before it
-    stores; the oldest position that the pipeline holds; whom to tell that it needs upkeep again."""
+    """Dependencies of a sink's worker.
+
+    ``store`` is the sink's disk queue or None; ``make_room(worker, bytes)`` reserves disk space;
+    ``low_limit()`` is the oldest position held by the pipeline; ``awake(worker)`` resumes its
+    upkeep.
+    """
 
     store: SinkStore | None
     make_room: Callable[[SinkWorker, int], bool]
@@ -28,7 +32,7 @@ class SinkDependencies:
 
 @dataclass(frozen=True, slots=True)
 class SinksSnapshot:
-    """All exporters, the accounts of their sinks, and that of all sinks that are gone."""
+    """All exporters, the reports of their sinks, and the ledger of all removed sinks."""
 
     exporters: tuple[Exporter, ...]
     sinks: tuple[SinkReport, ...]
@@ -37,8 +41,11 @@ class SinksSnapshot:
 
 @dataclass(slots=True, eq=False)
 class SinkEntry:
-    """``worker`` serves the sink of ``owner`` now; ``leaving`` are those of before it was removed
-    and added again, ``past`` the ledgers of those that have ended."""
+    """Workers and counters of one sink.
+
+    ``worker`` serves the sink of ``owner``; ``leaving`` drain since before it was removed and added
+    again; ``past`` are the ledgers of workers that have ended.
+    """
 
     tally: SinkCounter
     worker: SinkWorker
@@ -48,11 +55,11 @@ class SinkEntry:
 
     @property
     def workers(self) -> tuple[SinkWorker, ...]:
-        """All of them, the present one first."""
+        """All workers, the current one first."""
         return (self.worker, *self.leaving)
 
     def report(self, *, removed: bool) -> SinkReport:
-        """The sink's account at this moment."""
+        """Return the sink's report."""
         workers, points, since = self.workers, 0, math.inf
         for worker in workers:
             for shard in worker.shards:
@@ -77,7 +84,7 @@ class SinkEntry:
 
 
 def farewell(kept: int, lost: int) -> str:
-    """Say what became of the points that a removed sink still had."""
+    """Return the log text for the points that a removed sink still had."""
     if lost:
         return "sink removed, points that were left in its queue were given up"
     return "sink removed, its queue is kept" if kept else "sink removed, its queue is empty"

@@ -1,4 +1,4 @@
-"""One sink's account at one moment, and how accounts add up."""
+"""The report of one sink, and sums of its parts."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from relay.sink.reporting.statistics import SinkStatistics
 
 
 class SinkReport(msgspec.Struct, frozen=True):
-    """One sink's account at one moment.
+    """Ledger, queue and health of one sink at one moment.
 
-    ``matched`` points are counted where series are matched (or where several samples became one
-    point), or were found on disk at the start; all others where points are batched, sent and given
-    up: that both sides agree is what :attr:`balanced` says. ``matched_samples`` are what the points
-    were made of, and those that wait to become one or became none. ``open`` points are in the batch
-    that still grows since ``open_since`` (wall clock, s), ``queued`` ones behind it. ``removed``:
-    it only sends what is left.
+    ``matched`` points are counted when a point is made from matched samples, or found on disk at
+    the start; all other counts come from batching and sending, and :attr:`balanced` compares the
+    two. ``matched_samples`` includes samples that wait for a point or became none. ``open`` points
+    are in the batch that grows since ``open_since`` (wall clock, s); ``queued`` ones are behind it.
+    ``removed``: the sink only drains.
     """
 
     exporter: str
@@ -34,12 +33,12 @@ class SinkReport(msgspec.Struct, frozen=True):
 
     @property
     def balanced(self) -> bool:
-        """Whether every matched point is accounted for, exactly once."""
+        """Whether every matched point is accounted for exactly once."""
         return self.matched == self.ledger.offered + self.open and self.ledger.balanced
 
 
 def sum_queues(parts: list[QueueStatistics]) -> QueueStatistics:
-    """Several workers' queues as one."""
+    """Sum up the queues of several workers."""
     if len(parts) == 1:
         return parts[0]
     totals = (sum(column) for column in zip(*map(msgspec.structs.astuple, parts), strict=True))
@@ -47,7 +46,7 @@ def sum_queues(parts: list[QueueStatistics]) -> QueueStatistics:
 
 
 def sum_ledgers(parts: list[LedgerStatistics]) -> LedgerStatistics:
-    """Several ledgers as one."""
+    """Sum up several ledgers."""
     if len(parts) == 1:
         return parts[0]
     rejected: dict[str, int] = {}

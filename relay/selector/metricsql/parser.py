@@ -1,4 +1,4 @@
-"""Tokens to a tree, and the package's entry: :func:`parse_selector` and :func:`parse_query`.
+"""Parse tokens to a syntax tree; entry points :func:`parse_selector` and :func:`parse_query`.
 
 ::
 
@@ -6,18 +6,17 @@
     expression := operand ("+" operand)*                   "+" only to join strings in templates
     operand    := "WITH" "(" definitions? ")" expression | "+" expression | "(" expressions ")"
                 | name "(" expressions? ")" | selector | string
-    definition := name ("(" names? ")")? "=" expression    lists: divided by commas, one may trail
-    selector   := name | name? "{" groups? "}" groups     := group ("or" group)*
-    "or" in any case group      := filter ("," filter)* ","? filter     := label op string | label
-    a label alone: see ``syntax.Reference`` string     := (literal | name) ("+" (literal | name))*
+    definition := name ("(" names? ")")? "=" expression    lists: commas, one may trail
+    selector   := name | name? "{" groups? "}"
+    groups     := group ("or" group)*                      "or" in any case
+    group      := filter ("," filter)* ","?
+    filter     := label op string | label                  a label alone: syntax_tree.Reference
+    string     := (literal | name) ("+" (literal | name))*
 
-Everything else of MetricsQL is refused where it stands, by name. Only the body of a template and
-an argument may hold it (``WITH (r=rate(x[5m]), a={b="c"}) m{a}``): there it is skipped by its
-brackets and matters only if the selector comes to need it. What is skipped is not checked any
-further.
-
-Keywords are recognised in any case but never with escapes; a keyword where a name is wanted is a
-name.
+Other MetricsQL is refused by name. In template bodies and arguments
+(``WITH (r=rate(x[5m]), a={b="c"}) m{a}``) it is skipped by its brackets, and refused only if the
+selector needs it. Keywords match in any case but not with escapes; where a name is expected they
+are names.
 """
 
 from __future__ import annotations

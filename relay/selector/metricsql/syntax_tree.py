@@ -1,5 +1,4 @@
-"""The syntax tree of a selector, built by the parser and evaluated by the template expander.
-Offsets count characters."""
+"""Syntax tree of a selector. Offsets count characters."""
 
 from __future__ import annotations
 
