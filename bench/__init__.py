@@ -1,1 +1,1 @@
-"""Benchmarks of the relay and its peers; ``python -m bench --help``. Needs Linux's ``/proc``."""
+"""Benchmark the relay and its peers; ``python -m bench --help``. Needs Linux's ``/proc``."""

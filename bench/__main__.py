@@ -1,4 +1,4 @@
-"""``python -m bench``: the relay against its peers on this machine, over loopback."""
+"""``python -m bench``: compare the relay with its peers on this machine, over loopback."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bench.workload import EXPORT, SCRAPE, WORKLOADS
 SHORT_WITH_PEERS = (SCRAPE, "scrape-platform", EXPORT)
 SHORT_ALONE = ("worst", "filter", "fanout", "tenants", "histograms", "cold")
 SHORT_WITH_PEERS_S, SHORT_ALONE_S = 4.0, 2.0
-"""Seconds of sending. Where programs are compared, what each does once weighs less."""
+"""Seconds of sending. Longer for comparisons, so that start-up effects weigh less."""
 
 LABEL_SETS: dict[str, LabelSet] = {"default": "platform", "small": "small", "large": "large"}
 
@@ -109,7 +109,7 @@ def _share(text: str) -> float:
 
 
 def _plans(options: argparse.Namespace, names: Sequence[str]) -> Iterator[Plan]:
-    """What the command line asks for, workload by workload."""
+    """Yield the plans of the command line, one per workload."""
     peers = options.peers.split(",")
     plan = Plan(
         workload=WORKLOADS[EXPORT],
@@ -138,7 +138,7 @@ def _plans(options: argparse.Namespace, names: Sequence[str]) -> Iterator[Plan]:
 
 
 def _able(plan: Plan, left_out: list[str]) -> Plan | None:
-    """The plan with those peers that can do it, None where there are none; says who cannot."""
+    """Return the plan with the peers that support it, None if there are none; print the others."""
     name = plan.workload.name
     if plan.label_set not in plan.workload.label_sets:
         left_out.append(f"{name}: left out: series of this shape do not have the labels")
@@ -154,7 +154,7 @@ def _able(plan: Plan, left_out: list[str]) -> Plan | None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run what the command line says; returns the exit code."""
+    """Run the benchmarks of the command line and return the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
     names = list(WORKLOADS) if options.workload == "all" else options.workload.split(",")
@@ -167,7 +167,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--load chooses the rate itself")
     if options.processes > 1 and (options.rate or options.load):
         parser.error("--processes finds maxima: it goes with neither --rate nor --load")
-    # Processes are stopped as the stack unwinds, which SIGTERM alone would not make happen.
+    # SIGTERM must unwind the stack, which stops the child processes.
     signal.signal(signal.SIGTERM, _interrupt)
     raise_file_limit()
     measurements: list[Measurement] = []
@@ -220,7 +220,7 @@ def _plot(
     measurements: Sequence[Measurement],
     versions: dict[str, str],
 ) -> None:
-    """Draw the picture; one that nobody asked for is left out where it cannot be drawn."""
+    """Draw the picture; without matplotlib only if it was explicitly requested."""
     if all(m.void for m in measurements):
         return
     path = asked or output.with_suffix(".png")

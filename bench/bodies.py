@@ -1,10 +1,9 @@
-"""Remote-write bodies, as vmagent (1.0) and Prometheus (2.0) encode them.
+"""Encode remote-write bodies as vmagent (1.0) and Prometheus (2.0) do.
 
-A series with one sample is three pieces: a *head* that depends on the labels alone, eight bytes of
-value, and a *tail* with the time. Where the value is 0, senders leave it out: its head is another
-one, and nothing stands between head and tail. So a body is a join, and a round costs little to
-prepare. The harness checks the relay, so it shares its codec with the tests alone, which decode all
-of it with protobuf's own runtime (:mod:`tests.kit.remote_write.prompb`).
+A series with one sample has three pieces: a *head* that depends on the labels alone, eight bytes of
+value, and a *tail* with the time. A value of 0 is omitted and has another head. So a body is a
+join, and a round costs little to prepare. No codec is shared with the relay; tests decode all of it
+with protobuf's own runtime (:mod:`tests.kit.remote_write.prompb`).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ Encoding = Literal["snappy", "zstd"]
 Protocol = Literal["1.0", "2.0"]
 
 TIME_MS_MIN, TIME_MS_MAX = 1 << 35, 1 << 41
-"""From 1971 to 2039: times of six bytes, so that the size of a sample is fixed."""
+"""Times from 1971 to 2039, in ms: their varints have six bytes, so a sample has a fixed size."""
 
 _SAMPLE_HEAD = b"\x12\x10\x09"  # TimeSeries.samples (2), 16 bytes; Sample.value (1, fixed64)
 _TIME_TAG = b"\x10"  # Sample.timestamp (2, varint)
@@ -28,25 +27,25 @@ _SAMPLE_BYTES = len(_SAMPLE_HEAD) + 8 + len(_TIME_TAG) + 6
 _ZERO_SAMPLE_HEAD = b"\x12\x07"
 _ZERO_SAMPLE_BYTES = len(_ZERO_SAMPLE_HEAD) + len(_TIME_TAG) + 6
 _NO_METADATA = b"\x2a\x00"
-"""TimeSeries.metadata (5), which Prometheus writes even where it is empty."""
+"""Empty TimeSeries.metadata (5), which Prometheus writes."""
 
 Label = tuple[str, str]
 
 
 def head1(labels: Iterable[Label]) -> bytes:
-    """A 1.0 TimeSeries with its tag and length, up to the value of its one sample."""
+    """Encode a 1.0 TimeSeries with tag and length, up to the value of its one sample."""
     encoded = b"".join([_label(name, value) for name, value in labels])
     return b"\x0a" + varint(len(encoded) + _SAMPLE_BYTES) + encoded + _SAMPLE_HEAD
 
 
 def zero_head1(labels: Iterable[Label]) -> bytes:
-    """The same up to the time of its one sample, whose value is 0."""
+    """Encode a 1.0 TimeSeries up to the time of its one sample, whose value is 0."""
     encoded = b"".join([_label(name, value) for name, value in labels])
     return b"\x0a" + varint(len(encoded) + _ZERO_SAMPLE_BYTES) + encoded + _ZERO_SAMPLE_HEAD
 
 
 def heads2(series: Iterable[Iterable[Label]]) -> tuple[bytes, list[bytes]]:
-    """The symbols of a 2.0 Request, interned in order of appearance, and the head of each
+    """Encode the symbols of a 2.0 Request, in order of appearance, and the head of each
     TimeSeries."""
     symbols = {"": 0}
     heads = []
@@ -61,7 +60,7 @@ def heads2(series: Iterable[Iterable[Label]]) -> tuple[bytes, list[bytes]]:
 
 
 def tail(time_ms: int, protocol: Protocol) -> bytes:
-    """What follows the value."""
+    """Encode the bytes after the value."""
     encoded = _TIME_TAG + varint(time_ms)
     assert len(encoded) == 7, "the size of a sample is fixed"
     return encoded + _NO_METADATA if protocol == "2.0" else encoded
@@ -75,7 +74,7 @@ def join(
     *,
     leaves_out_zeros: bool = False,
 ) -> bytes:
-    """A body of one sample for each head; ``leaves_out_zeros``: heads are of either kind."""
+    """Join a body of one sample per head; ``leaves_out_zeros``: heads match their values."""
     count = len(heads)
     packed = struct.pack(f"<{count}d", *values)
     pieces = [b""] * (3 * count)
@@ -90,7 +89,7 @@ def join(
 
 
 def compress(body: bytes, encoding: Encoding) -> bytes:
-    """As a sender would: zstd at vmagent's level."""
+    """Compress as a sender does: zstd at vmagent's level."""
     if encoding == "zstd":
         return zstd(body, level=1)
     return snappy(body)
@@ -98,4 +97,5 @@ def compress(body: bytes, encoding: Encoding) -> bytes:
 
 @lru_cache(maxsize=16384)
 def _label(name: str, value: str) -> bytes:
+    """Encode TimeSeries.labels (1): Label {1 name, 2 value}."""
     return label(name.encode(), value.encode())

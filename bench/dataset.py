@@ -1,18 +1,14 @@
-"""What the load generator sends: remote-write requests, encoded and compressed before a run.
+"""Prepare the load generator's data: remote-write requests, encoded and compressed before a run.
 
-Rules:
-
-* Everything follows from a :class:`Shape`: two data sets of one shape are equal byte for byte, and
-  the value of every series at every time can be computed by whoever receives it.
-* A *round* is one sample for every *slot*, as one scrape of the whole platform would give it. A
-  request is a stretch of a round, in the same order each time unless the shape says otherwise.
-  Series of one target follow one another and share their time, as scraped series do.
-* Every series carries the label :data:`MARKER` once, with its number, and nothing else contains
-  that text. Its occurrences in a decompressed OTLP or remote-write 1.0 body are therefore the
-  series in it. (2.0 has each text once; nobody sends that to the sink.)
-* The series of a classic histogram share one number, so one marker is one histogram in OTLP.
-* Series of a scrape (:mod:`bench.scrape`) leave out values of 0, as senders do; the others have
-  none.
+* A :class:`Shape` determines everything: two data sets of one shape are equal byte for byte, and a
+  receiver can compute the value of every series at every time.
+* A *round* is one sample for every *slot*, like one scrape of the whole platform. A request is a
+  contiguous part of a round, in a fixed order unless the shape says otherwise. Series of one target
+  are adjacent and share their time.
+* Every series has the label :data:`MARKER` once, with its number, and nothing else contains that
+  text: its occurrences in a decompressed OTLP or remote-write 1.0 body count the series.
+* The series of a classic histogram share one number: one marker is one histogram in OTLP.
+* Series of a scrape (:mod:`bench.scrape`) omit values of 0, as senders do; others have none.
 """
 
 from __future__ import annotations
@@ -39,7 +35,7 @@ from bench.labels import (
     labels_of,
 )
 
-# Micro-benchmarks have had them from here.
+# Re-exported for the micro-benchmarks.
 __all__ = ["MARKER", "labels_of"]
 
 SCRAPE_INTERVAL_MS = 15_000
@@ -52,20 +48,20 @@ HISTOGRAM = "http_request_duration_seconds"
 _HISTOGRAMS_PER_TARGET = 7
 
 RENEWED_TARGETS = 5
-"""With churn, one target of so many is another one in every round: 20 % of its series are new."""
+"""With churn, one of this many targets is new in every round: 20 % of the series."""
 
 Value = float | tuple[float, ...]
-"""A number; or a histogram's count, sum, bounds without the last, and counts by bucket."""
+"""A number; or a histogram's count, sum, bounds but the last, and counts by bucket."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a data set looks like. ``start_ms`` is the time of the first round.
+    """Parameters of a data set. ``start_ms`` is the time of the first round.
 
-    ``series`` are the slots of a round, all members of histograms included. ``churn``: see
+    ``series`` is the number of slots of a round, including all series of histograms. ``churn``: see
     :data:`RENEWED_TARGETS`. ``shuffled``: every request has an order of its own. ``scattered``: a
-    scrape's series in the worst order that there is, always the same one. ``projects``: see
-    :func:`bench.labels.labels_of`; 0 stands for None.
+    scrape's series in a fixed worst-case order. ``projects``: see :func:`bench.labels.labels_of`; 0
+    stands for None.
     """
 
     start_ms: int
@@ -93,7 +89,7 @@ class Shape:
             assert not self.shuffled
             assert not self.projects
         if self.content == "histograms":
-            # Otherwise a run may end in the middle of a histogram.
+            # A run must not end in the middle of a histogram.
             assert self.series % SERIES_PER_HISTOGRAM == 0
             assert self.series_per_request % SERIES_PER_HISTOGRAM == 0
         if self.content == "scrape":
@@ -105,11 +101,11 @@ class Shape:
 
     @property
     def series_per_point(self) -> int:
-        """How many samples a peer makes one point of."""
+        """Number of samples that a peer turns into one point."""
         return SERIES_PER_HISTOGRAM if self.content == "histograms" else 1
 
     def number(self, slot: int, round_number: int) -> int:
-        """The number of the series that has a slot in a round: the marker's value."""
+        """Return the number of the series in a slot in a round: the marker's value."""
         if self.content == "histograms":
             return slot // SERIES_PER_HISTOGRAM
         if self.scattered:
@@ -117,12 +113,13 @@ class Shape:
         return slot + self.series * round_number if self._is_renewed(slot) else slot
 
     def time_ms(self, number: int, round_number: int) -> int:
-        """When a series is sampled in a round; targets are spread over the scrape interval."""
+        """Return the time of a series' sample in a round; targets are spread over the scrape
+        interval."""
         spread = number // self._series_per_target * 7919 % SCRAPE_INTERVAL_MS
         return self.start_ms + round_number * SCRAPE_INTERVAL_MS + spread
 
     def round_of(self, number: int, time_ms: int) -> int:
-        """The round in which a series has a sample at ``time_ms``; -1 where it has none."""
+        """Return the round in which a series has a sample at ``time_ms``; -1 if there is none."""
         found, rest = divmod(time_ms - self.time_ms(number, 0), SCRAPE_INTERVAL_MS)
         if rest or not 0 <= found < self.rounds:
             return -1
@@ -132,7 +129,7 @@ class Shape:
         return found if slot < self.series and self.number(slot, found) == number else -1
 
     def value(self, number: int, round_number: int) -> Value:
-        """What a peer has to say of a series in a round."""
+        """Return the value that a peer must deliver for a series in a round."""
         if self.content == "histograms":
             buckets = _increments(number, round_number)
             bounds = tuple(float(bound) for bound in BOUNDS[:-1])
@@ -143,7 +140,7 @@ class Shape:
 
     @property
     def _series_per_target(self) -> int:
-        """How many numbers in a row are sampled at the same time."""
+        """Number of consecutive series that are sampled at the same time."""
         if self.content == "scrape":
             return len(scrape.exposed())
         return _HISTOGRAMS_PER_TARGET if self.content == "histograms" else SERIES_PER_TARGET
@@ -153,27 +150,28 @@ class Shape:
 
 
 def value_of(series: int, round_number: int) -> float:
-    """Even series count up in whole steps, odd ones go up and down with three decimals; never 0."""
+    """Return a value, never 0: even series count up in whole steps, odd ones vary in three
+    decimals."""
     if series % 2 == 0:
         return float((series % 97 + 1) * (round_number + 1) + series)
     return ((series * 2_654_435_761 + round_number * 7_368_787) % 1_000_003 + 1) / 1000
 
 
 def _increments(histogram: int, round_number: int) -> list[float]:
-    """What is in each bucket alone."""
+    """Return the count of each bucket, not cumulative."""
     step = round_number + 1
     return [float((histogram % 7 + 1 + index % 3) * step) for index in range(len(BOUNDS))]
 
 
 def _members(histogram: int, round_number: int) -> list[float]:
-    """The values of a histogram's series, in their order."""
+    """Return the values of a histogram's series, in their order."""
     buckets = list(accumulate(_increments(histogram, round_number)))
     return [*buckets, value_of(histogram, round_number), buckets[-1]]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Where one compressed body lies in the data set's file, and what it holds."""
+    """Place of one compressed body in the data set's file, and its contents."""
 
     offset: int
     size: int
@@ -183,7 +181,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A data set on disk: ``bodies.bin`` in ``directory``, and what ``index.json`` says of it."""
+    """A data set on disk: ``bodies.bin`` and ``index.json`` in ``directory``."""
 
     directory: Path
     shape: Shape
@@ -192,17 +190,17 @@ class Dataset:
 
     @property
     def bodies(self) -> Path:
-        """The file that holds the compressed bodies one behind the other."""
+        """The file with the compressed bodies, one after the other."""
         return self.directory / "bodies.bin"
 
     @property
     def requests_per_round(self) -> int:
-        """Requests that send every slot once."""
+        """Number of requests that send every slot once."""
         return len(self.requests) // self.shape.rounds
 
     def sent(self, first: int, count: int) -> Iterator[tuple[int, int]]:
-        """What ``count`` requests from number ``first`` on were, the data set again and again:
-        which requests, each with how often."""
+        """Yield (request, times) for ``count`` requests from number ``first`` on, repeating the
+        data set."""
         whole, rest = divmod(count, len(self.requests))
         for index in range(len(self.requests)):
             times = whole + ((index - first) % len(self.requests) < rest)
@@ -210,7 +208,7 @@ class Dataset:
                 yield index, times
 
     def exporters(self, index: int) -> Counter[str]:
-        """How many samples of a request each tenant's exporter has to get."""
+        """Return the number of a request's samples for each tenant's exporter."""
         assert self.shape.projects, "a data set without tenants"
         return _exporters(self.shape, index % self.requests_per_round)
 
@@ -250,14 +248,14 @@ def write_dataset(directory: Path, shape: Shape) -> Dataset:
 
 
 def read_dataset(directory: Path) -> Dataset:
-    """The data set that :func:`write_dataset` left in ``directory``."""
+    """Read the data set that :func:`write_dataset` wrote to ``directory``."""
     index = json.loads((directory / "index.json").read_text(encoding="utf-8"))
     requests = tuple(Request(*row) for row in index["requests"])
     return Dataset(directory, Shape(**index["shape"]), requests, index["decoded_bytes"])
 
 
 class _Stretch:
-    """A request's share of every round."""
+    """One request's part of every round."""
 
     def __init__(self, shape: Shape, slots: range) -> None:
         self.slots = slots
@@ -275,7 +273,8 @@ class _Stretch:
                 self._zero_heads = list(map(bodies.zero_head1, labels))
 
     def body(self, round_number: int) -> tuple[bytes, int]:
-        """The body of a round, and how many of its samples the proposal's selector selects."""
+        """Return the body of a round, and how many of its samples the proposal's selector
+        selects."""
         shape = self._shape
         if shape.churn and round_number:
             self._renew(round_number)
@@ -316,7 +315,7 @@ class _Stretch:
         return sorted(labels.items())
 
     def _renew(self, round_number: int) -> None:
-        """Put the series of this round where another's were; 1.0 alone has no shared symbols."""
+        """Replace the series that this round renews; 1.0 only, which has no shared symbols."""
         for at, slot in enumerate(self.slots):
             number = self._shape.number(slot, round_number)
             if number != slot:

@@ -1,6 +1,6 @@
-"""``python -m bench.gate``: an installed relay must cost no more CPU per sample than this checkout.
+"""``python -m bench.gate``: fail if an installed relay costs more CPU per sample than this checkout.
 
-The two run in turn, export only, a few seconds each. The median of the pairs' ratios decides.
+Both run in turn for a few seconds each; the median of the pairs' ratios decides.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.pairs < 1:
         parser.error("--pairs must be at least 1")
-    # Processes are stopped as the stack unwinds, which SIGTERM alone would not make happen.
+    # SIGTERM must unwind the stack, which stops the child processes.
     signal.signal(signal.SIGTERM, _interrupt)
     raise_file_limit()
     try:
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def verdict(found: Comparison | None, void: int, ratio_max: float) -> int:
-    """Print whether the median is as wanted; the exit code."""
+    """Print whether the median is within its bound, and return the exit code."""
     if void or found is None:
         print(f"gate: FAILED: {void} void runs", file=sys.stderr)
         return 1
@@ -89,11 +89,11 @@ def verdict(found: Comparison | None, void: int, ratio_max: float) -> int:
 
 
 def installed_at(command: Path) -> Path:
-    """Where the package behind a relay command is; the interpreter beside the command is asked.
+    """Return the package's path according to the interpreter beside a relay command.
 
-    Raises BenchError where there is none, or it is the checkout's own.
+    Raise BenchError if there is none, or if it is this checkout.
     """
-    # Links, as pipx and uv make them, lead into the environment.
+    # pipx and uv link into the environment.
     python = command.resolve().parent / "python"
     if not os.access(command, os.X_OK) or not os.access(python, os.X_OK):
         raise BenchError(f"{command} is no relay command of a virtual environment")

@@ -1,18 +1,15 @@
-"""The load generator: a process of its own that sends a data set's requests to one address.
+"""The load generator: a process that sends a data set's requests to one address.
 
 ``python -m bench.generator --dataset DIR --url URL …`` sends, prints one line of JSON, and ends.
 
-Rules:
-
-* Bodies are compressed before the run (:mod:`bench.dataset`): sending one is a write and a read.
-* Each connection has one request under way, as senders of remote write have. Without ``--rate`` the
-  next follows the answer; with it, requests leave on a schedule that does not wait for slow answers
-  of other connections.
-* With ``--once`` the run ends with the data set, else it begins again at its start: values and
-  times come again, which makes no difference to who forwards single samples.
-* 429 and 503 are back-pressure: the same body is sent again after Retry-After. Any other answer but
-  2xx, and any broken connection, ends the run with an error: what the peer took would be unknown.
-* A request under way when the time is over is finished and counted.
+* Bodies are compressed before the run (:mod:`bench.dataset`).
+* Each connection has one request in flight. Without ``--rate`` the next follows the response; with
+  it, requests follow a schedule that does not wait for slow responses on other connections.
+* With ``--once`` the run ends with the data set, else it starts over: values and times repeat,
+  which does not affect a peer that forwards single samples.
+* 429 and 503 are back-pressure: the body is resent after Retry-After. Any other response but 2xx,
+  and any broken connection, ends the run with an error: the peer's count would be unknown.
+* A request in flight at the end of the time is finished and counted.
 """
 
 from __future__ import annotations
@@ -46,16 +43,16 @@ _PROTOCOL_HEADERS = {
 
 
 class SendError(Exception):
-    """The peer did not take a request, or what it took is unknown: the run is void."""
+    """Report a request that the peer did not accept or whose fate is unknown: the run is void."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendResult:
-    """What was sent. Times are on the monotonic clock; latencies are per accepted request, in s.
+    """Counts of a run. Times are on the monotonic clock; latencies are per accepted request, in s.
 
-    ``next_request`` is where another generator would go on. ``cycled``: the data set was sent more
-    than once; ``exhausted``: it came to its end before the time did. ``cpu_s`` begins when the
-    first request does, ``process_cpu_s`` when the process did.
+    ``next_request`` is where another generator would continue. ``cycled``: the data set was sent
+    more than once; ``exhausted``: it ended before the time did. ``cpu_s`` counts from the first
+    request, ``process_cpu_s`` from the start of the process.
     """
 
     started_at: float
@@ -76,7 +73,7 @@ class SendResult:
 
 @dataclass(slots=True)
 class _Progress:
-    """Shared by the connections: which request is next, what is done."""
+    """State shared by the connections."""
 
     dataset: Dataset
     first: int
@@ -86,14 +83,14 @@ class _Progress:
     started_at: float
     taken: int = 0
     scheduled: int = 0
-    """Samples of the requests that were taken."""
+    """Samples of the accepted requests."""
     samples: int = 0
     sent_bytes: int = 0
     retries: int = 0
     latencies: list[float] = field(default_factory=list)
 
     def requests(self) -> Iterator[tuple[Request, float]]:
-        """Each connection's requests, and when each is due; ends when the run is over."""
+        """Yield requests and their due times to each connection, until the run is over."""
         while self.taken < self.requests_max:
             due = self.started_at + (self.scheduled / self.rate if self.rate else 0.0)
             if max(due, monotonic()) >= self.deadline:
@@ -120,10 +117,11 @@ async def send(
     rate: float | None = None,
     once: bool = False,
 ) -> SendResult:
-    """Send requests from number ``first`` on, until ``requests_max`` or ``seconds`` are over, or
-    the data set is, with ``once``.
+    """Send requests from number ``first`` on, until ``requests_max``, ``seconds`` or ``once`` ends
+    it.
 
-    ``rate`` is in samples a second; None: as fast as the peer answers. Raises SendError.
+    ``once`` ends it with the data set. ``rate`` is in samples per second; None: as fast as the peer
+    answers. Raise SendError.
     """
     assert requests_max is not None or seconds is not None or once, "something has to end the run"
     left = len(dataset.requests) - first if once else 2**63
@@ -189,7 +187,7 @@ async def _send_on_one_connection(progress: _Progress, bodies: mmap.mmap, url: s
                 while not 200 <= (answer := await connection.exchange(message)).status < 300:
                     progress.retries += 1
                     await asyncio.sleep(_pause_s(answer))
-                # A request that was late on the schedule has been waiting since it was due.
+                # A late request has been waiting since it was due.
                 progress.accepted(request, monotonic() - (due if progress.rate else sent_at))
         finally:
             connection.close()
@@ -198,7 +196,7 @@ async def _send_on_one_connection(progress: _Progress, bodies: mmap.mmap, url: s
 
 
 def _pause_s(answer: _Answer) -> float:
-    """How long to wait before the request is sent again. Raises SendError where it must not be."""
+    """Return the seconds to wait before a resend. Raise SendError if it must not be resent."""
     if answer.status not in (429, 503):
         text = (answer.head + b"\r\n" + answer.body)[:500].decode(errors="replace")
         raise SendError(f"the peer answered {answer.status}: {text!r}")
@@ -213,12 +211,12 @@ class _Answer:
     body: bytes
 
     def header(self, name: str) -> str:
-        """The value of a header; "" where there is none."""
+        """Return the value of a header; "" if it is missing."""
         return header(self.head, name)
 
 
 def header(head: bytes, name: str) -> str:
-    """The value of a header in the head of an answer; "" where there is none."""
+    """Return the value of a header in the head of a response; "" if it is missing."""
     for line in head.split(b"\r\n"):
         key, _, value = line.decode("latin-1").partition(":")
         if key.strip().lower() == name:
@@ -227,7 +225,7 @@ def header(head: bytes, name: str) -> str:
 
 
 class _Connection(asyncio.Protocol):
-    """One request at a time over a keep-alive connection, and no more work for it than that."""
+    """One request at a time over a keep-alive connection, with minimal overhead."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -236,11 +234,11 @@ class _Connection(asyncio.Protocol):
         self._lost: Exception | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports have the interface without the base class.
+        # uvloop's transports have the interface but not the base class.
         self._transport = cast("asyncio.Transport", transport)
 
     async def exchange(self, message: bytes) -> _Answer:
-        """Send a request and wait for its answer. Raises OSError."""
+        """Send a request and return its response. Raise OSError."""
         assert self._transport is not None
         assert self._answered is None, "one request at a time"
         if self._lost is not None:
@@ -256,7 +254,7 @@ class _Connection(asyncio.Protocol):
             self._answered = None
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         if self._transport is not None:
             self._transport.close()
 
@@ -294,7 +292,7 @@ class _Connection(asyncio.Protocol):
 
 
 def main() -> None:
-    """Entry point of the process; exit 1 with the reason on standard error if the run is void."""
+    """Run the process; exit 1 with the reason on standard error if the run is void."""
     parser = argparse.ArgumentParser(prog="python -m bench.generator")
     parser.add_argument("--dataset", type=Path, required=True)
     parser.add_argument("--url", required=True)

@@ -1,29 +1,23 @@
-"""Runs: one peer, one workload, measured from outside.
+"""Run one peer with one workload, measured from outside.
 
-A run is, in this order:
+Steps of a run:
 
-1. a fresh sink and a fresh peer, in processes of their own, with empty directories;
-2. *warm-up*: every series is sent :data:`WARMUP_ROUNDS` times (of workloads that want new ones, a
-   few requests), and all of it must arrive;
-3. *measured*: requests for ``seconds``, as fast as the peer takes them or at a rate;
-4. *drain*: until every point of them has arrived, and a little longer in case there are more.
+1. start a sink and a peer, in processes of their own, with empty directories;
+2. *warm-up*: send every series :data:`WARMUP_ROUNDS` times, or a few requests, until all arrived;
+3. *measured*: send requests for ``seconds``, as fast as the peer accepts them or at a rate;
+4. *drain*: wait for every point, and a little longer for surplus ones.
 
-The rules of counting:
+Rules of counting:
 
-* CPU of the peer is taken from the operating system, from the end of 2 to the end of 4: work that
-  a peer puts off is counted. Samples per CPU-second are accepted samples over that.
-* Throughput by the clock counts what had *arrived* when the last request was answered, not what was
-  accepted: a peer that only queues gets no credit. Points are scaled back to accepted samples.
-* A run is void unless exactly the points that follow from the accepted samples arrive, at the sinks
-  that they are for, all verified values are those that were sent, and every process ends in good
-  order.
-* Peers take turns (A B A B), and so does the export that a workload is compared with, so that what
-  disturbs the machine meets all of them.
-* With several processes of a peer, each has its own series, as a sender that shards by the labels
-  of a target would send them, and a generator and a sink of its own. They begin together, once all
-  of them are warm, and count as one: rates, CPU and memory are sums.
-* At a share of its maximum, a peer runs twice in each turn: as fast as it can, and then at that
-  share of what had arrived in a second. It is watched meanwhile (:mod:`bench.watch`).
+* The peer's CPU is read from the operating system, from the end of 2 to the end of 4, so deferred
+  work counts.
+* Throughput by the clock counts what had *arrived* at the last response, scaled back to samples.
+* A run is void unless exactly the expected points arrive, at the right sinks, all verified values
+  are correct, and every process exits in order.
+* Peers, and the export that a workload is compared with, alternate: disturbances affect all.
+* Several processes of a peer have their own series, generator and sink each. They start together
+  once all are warm, and their figures are summed up.
+* With ``load``, a peer runs twice: at its maximum, then at that share, with :mod:`bench.watch`.
 """
 
 from __future__ import annotations
@@ -57,23 +51,24 @@ from bench.workload import EXPORT, WORKLOADS, Workload
 
 WARMUP_ROUNDS = 2
 READY_TIMEOUT_S = 120.0
-"""Ten thousand exporters take their time; a peer that ends is noticed at once."""
+"""Time for a peer to become ready; s. Long for ten thousand exporters; a crash is noticed at
+once."""
 
 DRAIN_TIMEOUT_S = 120.0
 SETTLE_S = 0.3
-"""How long the sink is watched for points too many after the last one that was expected."""
+"""Time to watch the sink for surplus points after the last expected one; s."""
 
 _POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run. ``peers`` may name a peer twice, to see how far equal runs differ.
+    """Parameters of runs. ``peers`` may name a peer twice, to show how far equal runs differ.
 
-    ``load``: at this share of its maximum, a peer runs once more. ``series``: instead of the
-    workload's. ``with_export``: the first peer's export runs beside the workload where that is
-    compared with it. ``processes``: that many of each peer share the series, and one that has all
-    of them runs beside. ``relay``: the command that the peer ``relay-installed`` is.
+    ``load``: run each peer once more at this share of its maximum. ``series`` overrides the
+    workload's. ``with_export``: run the first peer's export beside workloads that are compared with
+    it. ``processes``: share the series among that many of each peer, and run a single one beside.
+    ``relay``: the command of the peer ``relay-installed``.
     """
 
     workload: Workload
@@ -91,9 +86,9 @@ class Plan:
 
 
 class Datasets:
-    """The data sets of an invocation, each made when it is first asked for, in one directory.
+    """The data sets of an invocation, made on first use in one directory.
 
-    That of :data:`EXPORT` serves the workloads that are compared with it, too.
+    That of :data:`EXPORT` also serves the workloads that are compared with it.
     """
 
     def __init__(self, root: Path) -> None:
@@ -104,7 +99,7 @@ class Datasets:
         self._made = 0
 
     def get(self, plan: Plan, workload: Workload) -> Dataset:
-        """The data set that a plan needs for a workload."""
+        """Return the data set of a plan for a workload."""
         shape = self._shape(plan, workload)
         if shape not in self._kept:
             self._made += 1
@@ -113,7 +108,7 @@ class Datasets:
         return self._kept[shape]
 
     def keep_only(self, plan: Plan, name: str) -> None:
-        """Delete all but the one that ``plan`` needs for the workload of that name."""
+        """Delete all data sets but that of ``plan`` for the workload ``name``."""
         kept = self._shape(plan, WORKLOADS[name])
         for shape, dataset in list(self._kept.items()):
             if shape != kept:
@@ -128,9 +123,9 @@ class Datasets:
 def run_plan(
     plan: Plan, root: Path, datasets: Datasets, report: Callable[[Measurement], None]
 ) -> list[Measurement]:
-    """Make every run of a plan in ``root``; ``report`` gets each run as it ends.
+    """Make every run of a plan in ``root``; call ``report`` with each.
 
-    Raises BenchError where a run cannot even be tried; a run that goes wrong is void.
+    Raise BenchError if a run cannot be started; a failed run is void.
     """
     workload = plan.workload
     plan = replace(plan, seconds=max(plan.seconds, workload.seconds_min))
@@ -144,7 +139,7 @@ def run_plan(
 
     with tempfile.TemporaryDirectory(prefix=f"{workload.name}-", dir=root) as scratch:
         directory = Path(scratch)
-        for label, peer in peers:  # before minutes are spent: can every peer do it?
+        for label, peer in peers:  # check every peer before minutes are spent
             peer.prepare(
                 workload.name, _made(directory / "probe" / label), sink_port=1, relay=plan.relay
             )
@@ -180,7 +175,7 @@ def _is_compared(plan: Plan) -> bool:
 
 
 def _labels(peers: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """A label for each peer, the number added where one is named more than once."""
+    """Yield a label for each peer, with a number if one is named more than once."""
     for position, name in enumerate(peers):
         if peers.count(name) == 1:
             yield name, name
@@ -200,11 +195,11 @@ class _Case:
     beside: str = ""
     load: float = 0.0
     together: Barrier | None = None
-    """Where runs that are measured together wait for one another."""
+    """Barrier of runs that are measured together."""
 
 
 def _measured(case: _Case, dataset: Dataset, directory: Path) -> Measurement:
-    """One run; one that goes wrong comes back void. Its directory is deleted."""
+    """Make one run and delete its directory; a failed run is returned void."""
     blank = Measurement(
         case.workload.name, case.label, case.pair, beside=case.beside, load=case.load
     )
@@ -223,7 +218,7 @@ def _measured(case: _Case, dataset: Dataset, directory: Path) -> Measurement:
 
 
 def _measured_together(case: _Case, dataset: Dataset, directory: Path) -> Measurement:
-    """A run of each process of a peer at the same time, as one."""
+    """Run all processes of a peer at the same time and combine them."""
     count = case.plan.processes
     together = Barrier(count)
     cases = [replace(case, together=together) for _ in range(count)]
@@ -234,7 +229,7 @@ def _measured_together(case: _Case, dataset: Dataset, directory: Path) -> Measur
 
 
 class _Run:
-    """The processes of one run; see the module's rules for what happens in which order."""
+    """The processes of one run; the module's docstring has the order of its steps."""
 
     def __init__(
         self, case: _Case, dataset: Dataset, directory: Path, processes: ExitStack
@@ -265,7 +260,8 @@ class _Run:
         self._await_ready()
 
     def measure(self) -> dict[str, Any]:
-        """Warm up, send, drain; the fields of a Measurement. Raises BenchError if it is void."""
+        """Warm up, send, drain; return the fields of a Measurement. Raise BenchError if it is
+        void."""
         plan, workload, dataset = self._case.plan, self._case.workload, self._dataset
         warmup_requests = workload.warmup_requests or WARMUP_ROUNDS * dataset.requests_per_round
         once = ["--once"] if workload.once else []
@@ -282,7 +278,7 @@ class _Run:
         if plan.rate:
             limits += ["--rate", str(plan.rate)]
         sent, watched = self._send_watched(limits)
-        # Everything until here was used by the machine while requests were sent.
+        # Everything until here used the machine while requests were sent.
         machine_after = machine_time()
         peer_cpu_sending = self._peer.usage().cpu_s - used_before.cpu_s
         sink_cpu = self._sink.usage().cpu_s - sink_cpu_before
@@ -336,7 +332,7 @@ class _Run:
         return figures
 
     def _send_watched(self, limits: Sequence[str]) -> tuple[SendResult, Watched | None]:
-        """Send what is measured; at a share of the maximum, with somebody watching."""
+        """Send the measured requests; at a share of the maximum, scrape the peer meanwhile."""
         if not self._case.load or not self._launch.metrics:
             return self._send("generator", limits), None
         watcher = Watcher(
@@ -362,7 +358,7 @@ class _Run:
         self._peer.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
-        """End the peer in good order, then look whether that sent anything more."""
+        """Stop the peer, then check that it sent nothing more."""
         before = self._figures(0.0)
         if not self._peer.stop():
             raise BenchError(f"the peer did not stop in good order: {self._peer.log_tail()}")
@@ -393,8 +389,7 @@ class _Run:
             return SendResult(**json.loads(generator.read_line()))
 
     def _drained(self, expected: Mapping[str, int], until: float) -> dict[str, Any]:
-        """Wait until the points that each sink is to get since the start have arrived, and no
-        more; the figures of all of them together."""
+        """Wait until each sink has its expected points and no more; return the combined figures."""
         points = sum(expected.values())
         deadline = monotonic() + DRAIN_TIMEOUT_S
         figures = self._figures(until)
@@ -425,7 +420,7 @@ class _Run:
         return figures
 
     def _figures(self, until: float) -> dict[str, Any]:
-        """What the sink has counted once it has counted everything that it has."""
+        """Return the sink's figures after it has counted everything received."""
         while True:
             figures = self._ask_sink(f"{FIGURES_PATH}?{until!r}")
             if not figures["uncounted"]:
@@ -441,7 +436,7 @@ class _Run:
 
 
 def _status(url: str) -> int:
-    """The status that a GET answers; 0 where nothing listens yet."""
+    """Return the status of a GET; 0 if nothing listens yet."""
     try:
         return get(url)[0]
     except OSError:

@@ -1,8 +1,8 @@
-"""Who the series of a data set are: their labels, and which exporters want them.
+"""Labels of a data set's series, and the exporters that select them.
 
-A *target* is something that is scraped: :data:`SERIES_PER_TARGET` series follow one another, and
-share all labels but the metric's name, the marker and the code. Everything follows from a series'
-number, which has no upper bound.
+A *target* has :data:`SERIES_PER_TARGET` consecutive series, which share all labels but the metric's
+name, the marker and the code. Everything is derived from a series' number, which has no upper
+bound.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from functools import lru_cache
 from typing import Literal
 
 LabelSet = Literal["platform", "small", "large", "exposed"]
-"""``platform``: 13 labels of 440 bytes, as the platform has them. ``small``: 3 labels of 60 bytes.
-``large``: the platform's and 27 more, 40 labels of 2 KB. Sizes are as encoded. ``exposed``: what
-:mod:`bench.scrape` says."""
+"""``platform``: 13 labels of 440 bytes. ``small``: 3 labels of 60 bytes. ``large``: the platform's
+and 27 more, 40 labels of 2 KB. Sizes are as encoded. ``exposed``: see :mod:`bench.scrape`."""
 
 MARKER = "bench_series"
 PROJECT_LABEL = "resourcemanager_datumapis_com_project_name"
@@ -25,14 +24,14 @@ METRICS = (
     *(f"process_{what}" for what in ("open_fds", "threads", "resident_memory_bytes", "uptime")),
     *(f"queue_{what}" for what in ("depth", "capacity", "oldest_entry_seconds", "workers")),
 )
-"""Metrics of every target: five groups of four, of which two groups are the proposal's
+"""Metrics of every target: five groups of four; two groups are the proposal's
 ``network_bytes_.*``."""
 
 CODES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 SERIES_PER_TARGET = len(METRICS) * len(CODES)
 
 EXPORTERS_PER_PROJECT = 5
-"""With tenants, each group of four metrics is another exporter's."""
+"""With tenants, each group of four metrics belongs to another exporter."""
 
 _GROUP = len(METRICS) // EXPORTERS_PER_PROJECT
 _CUSTOMERS = 137
@@ -52,10 +51,10 @@ _KINDS = (
 def labels_of(
     series: int, label_set: LabelSet = "platform", projects: int | None = None
 ) -> dict[str, str]:
-    """The labels of a series, sorted by name as Prometheus sends them.
+    """Return the labels of a series, sorted by name as Prometheus sends them.
 
-    ``projects``: this many customers, each with the series of some metrics of a target; None: a
-    target is one customer's.
+    ``projects``: that many customers, each with the series of some metrics of a target; None: a
+    target belongs to one customer.
     """
     target, index = divmod(series, SERIES_PER_TARGET)
     metric, code = divmod(index, len(CODES))
@@ -63,7 +62,7 @@ def labels_of(
     if label_set == "small":
         return own | {"code": CODES[code]}
     shared = _labels_of_target(target, label_set)
-    # Both parts are sorted, and "__name__" and the marker go before all that a target has.
+    # Both parts are sorted, and "__name__" and the marker sort before a target's labels.
     labels = own | shared
     labels["code"] = CODES[code]
     if projects is not None:
@@ -73,7 +72,7 @@ def labels_of(
 
 
 def histogram_labels_of(histogram: int, label_set: LabelSet = "platform") -> dict[str, str]:
-    """The labels that all series of a histogram share, without the metric's name."""
+    """Return the labels that all series of a histogram share, without the metric's name."""
     if label_set == "small":
         return {MARKER: f"{histogram:08d}"}
     labels = {MARKER: f"{histogram:08d}", **_labels_of_target(histogram // 7, label_set)}
@@ -82,7 +81,7 @@ def histogram_labels_of(histogram: int, label_set: LabelSet = "platform") -> dic
 
 
 def is_wanted(series: int) -> bool:
-    """Whether the proposal's own selector selects this series; about 4 % are."""
+    """Return whether the proposal's own selector selects this series; about 4 % are."""
     target, index = divmod(series, SERIES_PER_TARGET)
     kind, service = _kind(target)
     metric = METRICS[index // len(CODES)]
@@ -94,14 +93,14 @@ def is_wanted(series: int) -> bool:
 
 
 def exporter_of(series: int, projects: int) -> str:
-    """The one exporter that takes a series, with tenants: its project's number, and its own."""
+    """Return the exporter of a series, with tenants: its project's number, and its own."""
     target, index = divmod(series, SERIES_PER_TARGET)
     metric = index // len(CODES)
     return f"{_tenant(target, metric, projects):04d}-{metric // _GROUP}"
 
 
 def _tenant(target: int, metric: int, projects: int) -> int:
-    """A target serves four customers; each has one metric of each group there."""
+    """Return the tenant: a target serves four customers, each with one metric of each group."""
     return (target * _GROUP + metric % _GROUP) % projects
 
 
@@ -115,13 +114,13 @@ def _kind(target: int) -> tuple[str, str]:
 
 
 def target_labels_of(target: int, label_set: LabelSet) -> dict[str, str]:
-    """What all series of a target share, sorted."""
+    """Return the labels that all series of a target share, sorted."""
     return {k: v for k, v in _labels_of_target(target, label_set).items() if k != "code"}
 
 
 @lru_cache(maxsize=1024)
 def _labels_of_target(target: int, label_set: LabelSet) -> dict[str, str]:
-    """What all series of a target share, sorted; ``code`` has its place, and no value."""
+    """Return the labels that all series of a target share, sorted; ``code`` is empty."""
     kind, service = _kind(target)
     project = _project_name(target % _CUSTOMERS)
     labels = {

@@ -15,15 +15,15 @@ class Measurement:
     peer: str
     pair: int
     beside: str = ""
-    """The workload that this run of export was made to be compared with; "" for the others."""
+    """Workload that this run of export is compared with; "" for other runs."""
     load: float = 0.0
-    """The share of the peer's maximum that was sent; 0 where nothing was held back."""
+    """Share of the peer's maximum that was sent; 0 if unlimited."""
     void: str = ""
-    """Why the run counts for nothing; "" where it counts."""
+    """Reason for which the run is void; "" if it is valid."""
     samples: int = 0
     points: int = 0
     verified_points: int = 0
-    """Decoded one by one and compared with what was sent, warm-up included."""
+    """Points decoded and compared with what was sent, warm-up included."""
     samples_per_cpu_s: float = 0.0
     samples_per_s: float = 0.0
     accepted_per_s: float = 0.0
@@ -35,8 +35,7 @@ class Measurement:
     latency_p99_s: float = 0.0
     latency_max_s: float = 0.0
     lag_p99_s: float = -1.0
-    """How late the peer's event loop was, by its own metrics; -1 where nobody looked, or it does
-    not tell."""
+    """Lag of the peer's event loop by its own metrics, in s; -1 if unknown."""
     lag_max_s: float = -1.0
     scrapes: int = 0
     reloads: int = 0
@@ -47,17 +46,19 @@ class Measurement:
     sink_cpu_s: float = 0.0
     idle_share: float = 0.0
     foreign_share: float = 0.0
-    """CPU that neither the peer nor the harness used, stolen time included: noise."""
+    """CPU share of other processes, stolen time included: noise."""
     stolen_share: float = 0.0
-    """The part of that which the machine never had, because its host gave it to others."""
+    """CPU share that the host gave to other machines."""
     cycled: bool = False
     exhausted: bool = False
     """The data set was sent in full before the time was over."""
 
 
 def sum_of(parts: Sequence[Measurement]) -> Measurement:
-    """Runs that were made at the same time, as one: void where one of them is. What took time is
-    that of the slowest, and ``latency_p50_s`` the mean."""
+    """Combine runs that were made at the same time; void if one of them is.
+
+    Durations are those of the slowest run, ``latency_p50_s`` is the mean.
+    """
     first, *others = parts
     void = next((one.void for one in parts if one.void), "")
     if void:
@@ -65,7 +66,7 @@ def sum_of(parts: Sequence[Measurement]) -> Measurement:
     samples = sum(one.samples for one in parts)
     cpu_s = sum(one.cpu_s for one in parts)
     idle = fmean(one.idle_share for one in parts)
-    # Each took the others for foreign.
+    # Each run counts the others as foreign.
     foreign = sum(one.foreign_share for one in parts) - len(others) * (1 - idle)
     return replace(
         first,

@@ -1,15 +1,12 @@
-"""``python3 -m bench.newest``: builds the newest releases of real peers from the Go module proxy.
+"""``python3 -m bench.newest``: build the newest releases of peers from the Go module proxy.
 
-Rules:
-
-* Each peer is pinned to a version. It is built once, into ``bin`` of :func:`directory`, outside of
-  the checkout; a stamp beside it says of which recipe. Building again takes seconds.
-* A published module cannot be installed as it is where its go.mod replaces others. A module of our
-  own requires it, with the same replacements; the versions of all else follow from its go.mod.
-* cgo is used where there is a C compiler, as in the projects' own releases.
-* Only the standard library is imported: it runs before anything is installed.
-
-Needs Go 1.21 or newer; a newer toolchain that a peer asks for comes from the proxy as well.
+* Each peer is pinned to a version and built once, into ``bin`` of :func:`directory`, outside of the
+  checkout; a stamp beside it records the recipe.
+* A module with replacements in its go.mod cannot be installed directly: a module of our own
+  requires it, with the same replacements.
+* cgo is used if there is a C compiler, as in the projects' own releases.
+* Only the standard library is imported, because this runs before anything is installed.
+* Needs Go 1.21 or newer; newer toolchains come from the proxy as well.
 """
 
 from __future__ import annotations
@@ -39,15 +36,15 @@ _MODULE = "relay.invalid/peer"
 
 
 class BuildError(Exception):
-    """A peer cannot be built; the text says why."""
+    """Report a peer that cannot be built; the text has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How one peer is built.
+    """Recipe of one peer's build.
 
-    ``modules``: path to version, the first one is the peer's own. ``package``: what is built; "."
-    for ``sources``, files of our own. ``link``: a variable that the linker sets, with its value.
+    ``modules``: path to version, the peer's own first. ``package``: the package to build; "." for
+    ``sources``, files of our own. ``link``: a linker variable with its value.
     """
 
     name: str
@@ -59,24 +56,24 @@ class Recipe:
 
     @property
     def version(self) -> str:
-        """That of the peer's own module."""
+        """Version of the peer's own module."""
         return next(iter(self.modules.values()))
 
     @property
     def stamp(self) -> str:
-        """The version, and a digest of everything else that the binary follows from."""
+        """Version, and a digest of everything else that determines the binary."""
         text = repr((self.modules, self.package, self.link, self.tags, self.sources))
         return f"{self.version} {hashlib.sha256(text.encode()).hexdigest()[:16]}\n"
 
 
 def _victoria(name: str, module: str, version: str) -> Recipe:
-    """A command of VictoriaMetrics' projects, which share what says the version."""
+    """Return the recipe of a command of VictoriaMetrics' projects."""
     buildinfo = f"{_VICTORIA_METRICS}/lib/buildinfo.Version={name}-{version}"
     return Recipe(name, {module: version}, f"{module}/app/{name}", link=buildinfo)
 
 
 def _collector() -> Recipe:
-    """A Collector with the components that tests and the bench use."""
+    """Return the recipe of a Collector with the components that tests and the bench use."""
     components = {
         "Receivers": {f"{_COLLECTOR}/receiver/otlpreceiver": _COLLECTOR_VERSION},
         "Processors": {f"{_COLLECTOR}/processor/batchprocessor": _COLLECTOR_VERSION},
@@ -179,7 +176,7 @@ RECIPES: Mapping[str, Recipe] = {
             {_PROMETHEUS: "v0.316.0"},
             f"{_PROMETHEUS}/cmd/prometheus",
             link="github.com/prometheus/common/version.Version=3.16.0",
-            # Static and file discovery stay; without "builtinassets" it starts without the pages.
+            # Keeps static and file discovery; without "builtinassets" the pages are left out.
             tags="netgo,remove_all_sd",
         ),
         _collector(),
@@ -190,7 +187,8 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def directory() -> Path:
-    """Where peers are: ``$RELAY_PEERS``, by default ``relay-peers`` in the user's cache."""
+    """Return the peers' directory: ``$RELAY_PEERS``, by default ``relay-peers`` in the user's
+    cache."""
     given = os.environ.get("RELAY_PEERS")
     if given:
         return Path(given).absolute()
@@ -198,12 +196,12 @@ def directory() -> Path:
 
 
 def binary(name: str) -> Path:
-    """Where the peer of that name is, once it is built."""
+    """Return the path of a peer's binary."""
     return directory() / "bin" / RECIPES[name].name
 
 
 def is_built(name: str) -> bool:
-    """Whether it is there, of the pinned version."""
+    """Return whether the pinned version of a peer is built."""
     try:
         stamp = _stamp_file(name).read_text(encoding="utf-8")
     except OSError:
@@ -212,7 +210,7 @@ def is_built(name: str) -> bool:
 
 
 def build(name: str, jobs: int) -> None:
-    """Build one peer. Raises BuildError."""
+    """Build one peer. Raise BuildError."""
     recipe = RECIPES[name]
     go = _go()
     target = binary(name)
@@ -224,7 +222,7 @@ def build(name: str, jobs: int) -> None:
             "GOTOOLCHAIN": "auto",
             "GOFLAGS": "-mod=mod -trimpath -buildvcs=false",
             "GOWORK": "off",
-            # The compiler itself has threads, too.
+            # The compiler is multi-threaded, too.
             "GOMAXPROCS": str(jobs),
             "CGO_ENABLED": "1" if shutil.which(os.environ.get("CC", "gcc")) else "0",
         }
@@ -240,7 +238,7 @@ def build(name: str, jobs: int) -> None:
 
 
 def _go() -> str:
-    """The go command, of a version that fetches other toolchains."""
+    """Return the go command, of a version that fetches other toolchains."""
     go = shutil.which("go")
     if go is None:
         raise BuildError("there is no Go; 1.21 or newer is needed: https://go.dev/dl/")
@@ -260,20 +258,20 @@ def _write_module(go: str, recipe: Recipe, source: Path, environment: Mapping[st
     own_mod = json.loads(own)
     requires = "".join(f"\t{path} {version}\n" for path, version in recipe.modules.items())
     replaced = "".join(map(_replacement, own_mod.get("Replace") or []))
-    # The line "go" chooses the toolchain.
+    # The line "go" selects the toolchain.
     text = (
         f"module {_MODULE}\n\ngo {own_mod['Go']}\n\n"
         f"require (\n{requires})\n\nreplace (\n{replaced})\n"
     )
     (source / "go.mod").write_text(text, encoding="utf-8")
     if recipe.package != ".":
-        # Without an import of it, nothing of the peer's package would be resolved.
+        # Import the package, or its dependencies are not resolved.
         text = f'//go:build tools\n\npackage peer\n\nimport _ "{recipe.package}"\n'
         (source / "tools.go").write_text(text, encoding="utf-8")
 
 
 def _replacement(one: Mapping[str, Any]) -> str:
-    """A line of a replace block; "" for folders, which no published module has beside it."""
+    """Return a line of a replace block; "" for folders, which published modules do not have."""
     old, new = one["Old"], one["New"]
     if "Version" not in new:
         return ""
@@ -281,7 +279,7 @@ def _replacement(one: Mapping[str, Any]) -> str:
 
 
 def _run(go: str, arguments: Sequence[str], directory: Path, environment: Mapping[str, str]) -> str:
-    """What a command of Go prints."""
+    """Return the output of a go command."""
     done = subprocess.run(
         [go, *arguments],
         cwd=directory,
@@ -302,7 +300,7 @@ def _stamp_file(name: str) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point."""
+    """Build the peers of the command line."""
     parser = argparse.ArgumentParser(
         prog="python3 -m bench.newest",
         description="Build the newest vmagent, victoria-metrics, Prometheus and Collector.",

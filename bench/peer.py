@@ -1,18 +1,21 @@
 """A peer: any command that accepts remote write and forwards it, described by a YAML file.
 
-``bench/peers/<name>.yaml``; every text may hold ``$name`` of the peer's variables: ``python``,
-``directory`` (of its own, empty), ``sink`` (a URL), ``newest`` (where :mod:`bench.newest` builds),
-``relay`` (a command that the caller chooses), each of its ports, and what ``variables`` says. A
-variable may use those before it; ``$$`` is a dollar sign::
+``bench/peers/<name>.yaml``; every text may use ``$name`` of the peer's variables: ``python``,
+``directory`` (its own, empty), ``sink`` (a URL), ``newest`` (where :mod:`bench.newest` builds),
+``relay`` (a command of the caller's choice), each of its ports, and those in ``variables``, each of
+which may use earlier ones; ``$$`` is a dollar sign::
 
-    extends: another peer               # optional: all of it, but for what stands here; tables
-                                        # such as variables and workloads are merged
-    title: for people install: what to do where the command is missing version: [command, that,
-    prints, it] command: [the, process, under, test] environment: {NAME: value}          # optional
-    ports: [port, admin_port]           # free ones, by these names ready:
-    http://127.0.0.1:$port/ready # answers 200 when it takes samples write:
-    http://127.0.0.1:$port/api/v1/write metrics: http://127.0.0.1:$admin_port/metrics    # optional:
-    its own reloads: true                       # optional: SIGHUP makes it read its files again
+    extends: another peer               # optional: inherit it; tables are merged
+    title: for people
+    install: what to do if the command is missing
+    version: [command, that, prints, it]
+    command: [the, process, under, test]
+    environment: {NAME: value}          # optional
+    ports: [port, admin_port]           # free ports, by these names
+    ready: http://127.0.0.1:$port/ready # answers 200 when the peer accepts samples
+    write: http://127.0.0.1:$port/api/v1/write
+    metrics: http://127.0.0.1:$admin_port/metrics    # optional
+    reloads: true                       # optional: SIGHUP reloads its files
     workloads:
       export:
         arguments: [more, of, the, command]     # optional
@@ -22,8 +25,8 @@ variable may use those before it; ``$$`` is a dollar sign::
     files: {name: content}              # optional, for every workload
     variables: {name: text}             # optional, for every workload
 
-Content is a text, or ``{before: text, times: 2000, text: text}``, where ``text`` is repeated with
-``$number`` (0000, 0001 and so on); a file with ``$number`` in its name is written as often instead.
+Content is a text, or ``{before: text, times: 2000, text: text}``: ``text`` repeated with
+``$number`` (0000, 0001 and so on); a file with ``$number`` in its name is written as often.
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ class Repeated(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one workload adds to a peer's command and files."""
+    """Additions of one workload to a peer's command and files."""
 
     arguments: tuple[str, ...] = ()
     files: dict[str, str | Repeated] = {}
@@ -63,7 +66,7 @@ class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A peer's file as it is written, before anything is filled in."""
+    """A peer's file as written, before variables are substituted."""
 
     title: str
     install: str
@@ -81,15 +84,15 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cannot: dict[str, str] = {}
 
     def why_not(self, workload: str) -> str:
-        """Why the peer is not asked to do a workload; "" where it is."""
+        """Return the reason for which the peer cannot run a workload; "" if it can."""
         if workload in self.workloads:
             return ""
         return self.cannot.get(workload, "it has no set-up for that")
 
     def prepare(self, workload: str, directory: Path, sink_port: int, relay: str = "") -> Launch:
-        """Choose ports, write the files of a workload into ``directory`` and fill in the rest.
+        """Choose ports, write the files of a workload into ``directory`` and substitute variables.
 
-        ``relay``: the variable of that name. Raises BenchError where the peer cannot do the
+        ``relay``: the variable of that name. Raise BenchError if the peer does not support the
         workload or its command is missing.
         """
         setup = self.workloads.get(workload)
@@ -124,7 +127,7 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
     def version_text(self, relay: str = "") -> str:
-        """What the peer says its version is; ``relay`` as in :meth:`prepare`."""
+        """Return the peer's version text; ``relay`` as in :meth:`prepare`."""
         command = [_fill(text, _everywhere(relay)) for text in self.version]
         if shutil.which(command[0]) is None:
             raise BenchError(f"{command[0]} is not installed: {self.install}")
@@ -144,7 +147,7 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Everything that is needed to start a peer once."""
+    """Everything needed to start a peer once."""
 
     command: list[str]
     ready: str
@@ -154,7 +157,7 @@ class Launch:
 
 
 def load_peer(name: str) -> Peer:
-    """The peer of that name in ``bench/peers``; raises BenchError for unknown or faulty ones."""
+    """Return the peer of ``bench/peers``. Raise BenchError for an unknown or faulty one."""
     path = _path_of(name)
     try:
         given = msgspec.yaml.decode(path.read_bytes(), type=dict[str, Any])
@@ -167,7 +170,7 @@ def load_peer(name: str) -> Peer:
 
 
 def _extended(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """``base`` with what ``given`` says instead, tables entry by entry."""
+    """Merge ``given`` into ``base``, tables entry by entry."""
     merged = {**base, **given}
     for name, value in given.items():
         if isinstance(value, dict) and isinstance(base.get(name), dict):
@@ -186,7 +189,7 @@ def _path_of(name: str) -> Path:
 def _files(
     name: str, content: str | Repeated, variables: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """What an entry of ``files`` writes."""
+    """Yield the files that an entry of ``files`` writes."""
     if isinstance(content, str):
         yield name, _fill(content, variables)
         return
@@ -203,7 +206,7 @@ def _files(
 
 
 def _everywhere(relay: str) -> dict[str, str]:
-    """The variables that do not depend on the workload."""
+    """Return the variables that do not depend on the workload."""
     variables = {"python": sys.executable, "newest": str(newest.directory() / "bin")}
     return {**variables, "relay": relay} if relay else variables
 

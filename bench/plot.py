@@ -1,6 +1,6 @@
-"""A picture of the results: µs of CPU a sample, by workload and peer.
+"""Draw the results: µs of CPU per sample, by workload and peer.
 
-Needs matplotlib, which nothing else does: it is imported when something is to be drawn.
+Needs matplotlib, which is imported only when drawing.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from statistics import median
 from bench.measurement import Measurement
 
 _BAR = 0.8
-"""The height of a workload's bars together, of the 1.0 from one workload to the next."""
+"""Height of a workload's bars together, in a row of height 1.0."""
 
 
 def costs(measurements: Sequence[Measurement]) -> dict[str, dict[str, list[float]]]:
-    """µs of CPU a sample of each run that counts, by workload and by peer.
+    """Return µs of CPU per sample of each valid run, by workload and peer.
 
-    Runs of export that were made beside another workload count as export's.
+    Runs of export beside another workload count as export's.
     """
     found: dict[str, dict[str, list[float]]] = {}
     for m in measurements:
@@ -29,10 +29,10 @@ def costs(measurements: Sequence[Measurement]) -> dict[str, dict[str, list[float
 
 
 def draw(path: Path, measurements: Sequence[Measurement], title: str) -> None:
-    """Write the picture, a PNG by default or whatever the ending of ``path`` says.
+    """Write the picture, a PNG by default or by the suffix of ``path``.
 
-    A bar is the median of a workload's runs, its whisker the least and the most. Raises ImportError
-    where matplotlib is not installed.
+    A bar is the median of a workload's runs, its whisker minimum and maximum. Raise ImportError
+    without matplotlib.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - an extra
     from matplotlib.figure import Figure  # noqa: PLC0415 - an extra

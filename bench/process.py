@@ -1,4 +1,4 @@
-"""Processes under the harness: started, watched through ``/proc``, and stopped by their own id."""
+"""Start the harness's processes, measure them through ``/proc``, and stop them by their own id."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class BenchError(Exception):
-    """A run cannot be made or is void; the text says why."""
+    """Report a run that cannot be made or is void; the text has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process and its descendants have used: CPU time, and peak resident memory."""
+    """Usage of a process and its descendants: CPU time, and peak resident memory."""
 
     cpu_s: float
     rss_peak_bytes: int
@@ -32,7 +32,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class MachineTime:
-    """CPU time of the whole machine since it booted, over all cores, in s."""
+    """CPU time of the whole machine since boot, over all cores, in s."""
 
     busy_s: float
     idle_s: float
@@ -78,11 +78,11 @@ class Process:
         self.stop()
 
     def is_running(self) -> bool:
-        """Whether the process has not ended yet."""
+        """Whether the process is running."""
         return self._popen.poll() is None
 
     def read_line(self) -> str:
-        """The next line of its output, which must be a pipe; raises BenchError at its end."""
+        """Return the next line of its output, which must be a pipe. Raise BenchError at its end."""
         assert self._popen.stdout is not None
         line = self._popen.stdout.readline()
         if not line:
@@ -91,15 +91,15 @@ class Process:
         return line.decode()
 
     def log_tail(self) -> str:
-        """The last lines that it logged, for an error message."""
+        """Return the last lines of its log, for an error message."""
         return self.log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Send one signal, which is no reason to end."""
+        """Send a signal that does not end the process."""
         self._popen.send_signal(number)
 
     def stop(self) -> bool:
-        """SIGTERM, and SIGKILL where that does not help in time; True if it ended in good order."""
+        """Send SIGTERM, after a timeout SIGKILL; return whether it ended with status 0."""
         if self._popen.poll() is None:
             self._popen.send_signal(signal.SIGTERM)
         try:
@@ -112,7 +112,7 @@ class Process:
         return code in (0, -signal.SIGTERM)
 
     def usage(self) -> Usage:
-        """CPU and memory of every process of its session, from the operating system."""
+        """Return CPU and memory of every process of its session, from the operating system."""
         assert self._popen.poll() is None, "a process that has ended cannot be measured"
         cpu_ticks = rss_bytes = 0
         for directory in Path("/proc").iterdir():
@@ -122,9 +122,9 @@ class Process:
                 stat = (directory / "stat").read_text(encoding="utf-8", errors="replace")
                 status = (directory / "status").read_text(encoding="utf-8", errors="replace")
             except (FileNotFoundError, ProcessLookupError):
-                continue  # it ended while we looked; its parent has its CPU time from then on
-            # proc(5): field 2 is the name in brackets; 6 session, 14 utime, 15 stime, and 16 and
-            # 17 the same of children that were waited for.
+                continue  # it ended meanwhile; its parent has its CPU time from then on
+            # proc(5): field 2 is the name in brackets; 6 session, 14 utime, 15 stime, and 16 and 17
+            # the same of children that were waited for.
             fields = stat.rpartition(")")[2].split()
             if int(fields[3]) == self._popen.pid:
                 cpu_ticks += sum(int(field) for field in fields[11:15])
@@ -140,7 +140,7 @@ def _peak_rss_bytes(status: str) -> int:
 
 
 def machine_time() -> MachineTime:
-    """CPU time of the machine: proc(5), first line of ``/proc/stat``."""
+    """Return the CPU time of the machine: proc(5), first line of ``/proc/stat``."""
     line = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0]
     user, nice, system, idle, iowait, irq, softirq, steal = (
         int(field) / _TICKS_PER_S for field in line.split()[1:9]
@@ -149,14 +149,13 @@ def machine_time() -> MachineTime:
 
 
 def raise_file_limit() -> None:
-    """Let this process and its children open as many files as it may ask for: thousands of sinks
-    are thousands of connections."""
+    """Raise the limit of open files to its maximum: thousands of sinks need as many connections."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that were free a moment ago, all different."""
+    """Return different loopback ports that were free just now."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:

@@ -1,8 +1,7 @@
-"""What follows from runs: a peer against another one, a workload against the export of the same
-peer, and what each is wanted to be.
+"""Compare peers, and workloads with the export of the same peer, against expected bounds.
 
-Ratios are made pair by pair, of runs that followed one another, and the median is what counts;
-pairs with a void run are left out.
+Ratios are taken pair by pair, of consecutive runs, and the median counts; pairs with a void run are
+left out.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ FIGURES: Mapping[str, _Read] = {
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a ratio or a figure is wanted to be; 0 is not asked for."""
+    """Bounds of a ratio or figure; 0 means none."""
 
     at_least: float = 0.0
     at_most: float = 0.0
 
     def holds(self, value: float) -> bool:
-        """Whether the value is as wanted."""
+        """Return whether the value is within the bounds."""
         return value >= self.at_least and (not self.at_most or value <= self.at_most)
 
     def __str__(self) -> str:
@@ -65,7 +64,7 @@ PEER_BOUNDS: Mapping[tuple[str, str, str, str], Bound] = {
     ("export", "relay", "vmagent", CLOCK_RATE): Bound(at_least=1.0),
     ("filter", "relay", "vmagent", CPU_RATE): Bound(at_least=2.5),
 }
-"""By workload, peer, the other peer, and figure."""
+"""By workload, peer, other peer, and figure."""
 
 EXPORT_BOUNDS: Mapping[str, Mapping[str, Bound]] = {
     "fanout": {CPU_DELIVERED: Bound(at_most=0.8)},
@@ -78,12 +77,12 @@ EXPORT_BOUNDS: Mapping[str, Mapping[str, Bound]] = {
     "durable": {CPU_RATE: Bound(at_least=0.85), CLOCK_RATE: Bound(at_least=0.85)},
     "shuffled": {CPU_EACH: Bound(at_most=1.6)},
 }
-"""By workload: the figures that are compared with those of export, by the same peer."""
+"""By workload: figures that are compared with those of export, by the same peer."""
 
 FIGURE_BOUNDS: Mapping[str, Mapping[str, Bound]] = {
     "cold": {CLOCK_RATE: Bound(at_least=100_000), CPU_RATE: ANY},
 }
-"""By workload: figures that are wanted for themselves. They depend on the machine."""
+"""By workload: absolute figures. They depend on the machine."""
 
 LOAD_BOUNDS: Mapping[str, Bound] = {
     "p99 of answers, ms": Bound(at_most=100),
@@ -91,12 +90,12 @@ LOAD_BOUNDS: Mapping[str, Bound] = {
     "p99 of event loop lag, ms": Bound(at_most=50),
     "worst event loop lag, ms": ANY,
 }
-"""Of a run at a share of what the peer can do."""
+"""Of a run at a share of the peer's maximum."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A figure with what it is wanted to be; one value for each pair."""
+    """A figure with its bound; one value for each pair."""
 
     title: str
     values: tuple[float, ...]
@@ -104,16 +103,16 @@ class Comparison:
 
     @property
     def median(self) -> float:
-        """What counts."""
+        """The median of the values."""
         return median(self.values)
 
     @property
     def holds(self) -> bool:
-        """Whether that is as wanted."""
+        """Whether the median is within the bound."""
         return self.bound.holds(self.median)
 
     def line(self) -> str:
-        """For people."""
+        """Format for people."""
         wanted = str(self.bound)
         if wanted:
             wanted = f" ({wanted})" if self.holds else f" ({wanted}: MISSED)"
@@ -122,7 +121,7 @@ class Comparison:
 
 
 def compare(measurements: Sequence[Measurement]) -> list[Comparison]:
-    """Everything that follows from one workload's runs, those of export beside them included.
+    """Return all comparisons of one workload's runs, including those of export beside them.
 
     The first peer is compared with each other one, and with its own export.
     """
@@ -138,7 +137,7 @@ def compare(measurements: Sequence[Measurement]) -> list[Comparison]:
 def compare_peers(
     measurements: Sequence[Measurement], figures: Sequence[str] = (CPU_RATE, CLOCK_RATE)
 ) -> Iterator[Comparison]:
-    """The first peer with each other one; what has no value is left out."""
+    """Compare the first peer with each other one; figures without a value are left out."""
     own = [m for m in measurements if not m.beside and not m.load]
     peers = list(dict.fromkeys(m.peer for m in own))
     for other in peers[1:]:

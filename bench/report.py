@@ -1,4 +1,4 @@
-"""Results for people (tables) and for machines (JSON, with what is needed to judge them)."""
+"""Report results for people (tables) and machines (JSON, with the context to judge them)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from bench.measurement import Measurement
 from bench.ratios import Comparison
 
 FOREIGN_SHARE_MAX = 0.1
-"""Above this share of the machine's CPU used by others, a run is marked as noisy."""
+"""Share of the machine's CPU used by others above which a run is marked as noisy."""
 
 _VOID_CHARS_MAX = 1000
-"""How much of the reason a table shows; the JSON has all of it."""
+"""Longest reason in a table, in characters; the JSON has all of it."""
 
 _COLUMNS = (
     ("peer", 26),
@@ -37,12 +37,12 @@ _COLUMNS = (
 
 
 def table_head() -> str:
-    """The columns of :func:`table_row`."""
+    """Return the column heads of :func:`table_row`."""
     return _row([name for name, _ in _COLUMNS])
 
 
 def table_row(m: Measurement) -> str:
-    """One run as a line: its figures, or why it is void."""
+    """Format one run as a line: its figures, or the reason why it is void."""
     who = m.peer
     if m.beside:
         who += f", {m.workload}"
@@ -136,7 +136,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """The commit that ran, marked where files differ from it; "" outside of a checkout."""
+    """Return the commit, marked if files differ from it; "" outside of a checkout."""
     root = Path(__file__).parent.parent
     try:
         done = subprocess.run(

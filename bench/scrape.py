@@ -1,13 +1,13 @@
-"""Series as a real node exporter exposes them, for as many targets as are asked for.
+"""Series as a real node exporter exposes them, for any number of targets.
 
-``data/node_exporter_*.txt`` are two answers of one node exporter, a minute apart, with neutral host
-names, kernel and addresses. Every target has the series of the first one, in its order, which is
-the order in which a scraper sends them: 283 families of 507 series, so that one metric's series are
-fewer than two in a row. Labels are those of the exposition, and ``instance`` and ``job`` as a
-scraper adds them; with the label set ``platform``, also those that all the platform's series have.
+``data/node_exporter_*.txt`` are two responses of one node exporter, a minute apart, with neutral
+host names, kernel and addresses. Every target has the series of the first one in its order, which
+is the order of a scraper: 283 families of 507 series. Labels are those of the exposition, plus
+``instance`` and ``job``; with the label set ``platform``, also the platform's.
 
-Values follow from the difference of the two answers: a counter goes on at the same rate, a gauge
-that changed goes up and down by as much, and what was constant is. Targets differ in what changes.
+Values extrapolate the difference of the two responses: a counter continues at the same rate, a
+gauge that changed goes up and down by as much, all others are constant. Targets differ in what
+changes.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ BETWEEN_FILES_MS = 60_000
 _LINE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)$")
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="([^"\\]*)"(?:,|$)')
 _DIGITS = 9
-"""Decimals of a value: what is exposed has no more."""
+"""Decimals of a value, as in the exposition."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExposedSeries:
-    """One line of the exposition. ``labels`` are without the name and without empty ones, which
-    scrapers drop; ``change`` is what a minute added to ``value``."""
+    """One line of the exposition; ``change`` is the increase of ``value`` per minute.
+
+    ``labels`` exclude the name and empty ones, which scrapers drop.
+    """
 
     name: str
     labels: dict[str, str]
@@ -44,7 +46,7 @@ class ExposedSeries:
 
 @cache
 def exposed() -> tuple[ExposedSeries, ...]:
-    """The series of a target, in the order of the exposition."""
+    """Return the series of a target, in the order of the exposition."""
     first, second = (_parsed((DATA / name).read_text(encoding="utf-8")) for name in FILES)
     series = []
     for (name, labels, kind, value), (again, same_labels, _, later) in zip(
@@ -73,7 +75,7 @@ def _parsed(text: str) -> list[tuple[str, dict[str, str], str, float]]:
 
 
 def _kind(name: str, kinds: dict[str, str]) -> str:
-    """The type of a sample's family; sum and count of a summary count up."""
+    """Return the type of a sample's family; sum and count of a summary are counters."""
     if name in kinds:
         return kinds[name]
     assert kinds[re.sub("_(sum|count)$", "", name)] == "summary", name
@@ -81,7 +83,7 @@ def _kind(name: str, kinds: dict[str, str]) -> str:
 
 
 def labels_of(number: int, label_set: LabelSet) -> list[tuple[str, str]]:
-    """The labels of a series, sorted by name; a target's series have consecutive numbers."""
+    """Return the labels of a series, sorted by name; a target's series have consecutive numbers."""
     target, index = divmod(number, len(exposed()))
     one = exposed()[index]
     labels = {
@@ -105,7 +107,7 @@ def _labels_of_target(target: int, label_set: LabelSet) -> dict[str, str]:
 
 
 def value_of(number: int, round_number: int, interval_ms: int) -> float:
-    """What a series has in a round; rounds are ``interval_ms`` apart."""
+    """Return the value of a series in a round; rounds are ``interval_ms`` apart."""
     target, index = divmod(number, len(exposed()))
     one = exposed()[index]
     if not one.change:
@@ -121,13 +123,15 @@ def value_of(number: int, round_number: int, interval_ms: int) -> float:
 
 
 def scattered_number(slot: int, targets: int) -> int:
-    """The series in a slot of the worst order: each is another target's than the one before, and of
-    another metric. Numbers are a permutation of slots."""
+    """Return the series in a slot of the worst order: neighbours differ in target and metric.
+
+    Numbers are a permutation of slots.
+    """
     size = len(exposed())
-    # Where the sizes share a factor, a pair of target and metric comes again after so many slots.
+    # If the sizes share a factor, a pair of target and metric repeats after this many slots.
     repeated = slot // lcm(targets, size)
     return slot % targets * size + (slot * _SCATTER + repeated) % size
 
 
 _SCATTER = 211
-"""How far apart in the exposition neighbours are: further than any family is long."""
+"""Distance of neighbours in the exposition: larger than any family."""

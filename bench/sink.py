@@ -1,11 +1,11 @@
-"""A sink that discards: a process of its own that takes OTLP or remote write and counts points.
+"""A sink that discards: a process that receives OTLP or remote write and counts points.
 
 ``python -m bench.sink --dataset DIR`` prints its port as one line of JSON and serves until SIGTERM.
-``/NAME/v1/metrics`` and ``/NAME/api/v1/write`` are the sink NAME, the same without a name is "".
-``/figures?TIME`` is what has arrived, ``/sinks`` how many points for each name.
+``/NAME/v1/metrics`` and ``/NAME/api/v1/write`` are the sink NAME; without a name it is "".
+``/figures?TIME`` returns the counts, ``/sinks`` the points by name.
 
 While data arrives it only reads and answers; :mod:`bench.tally` has the rules of counting. A
-request that it does not understand is answered 400 and makes the run void.
+request that it cannot parse is answered 400 and makes the run void.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FIGURES_PATH = "/figures"
 SINKS_PATH = "/sinks"
 
 COUNT_SLICE_S = 0.05
-"""How long one request for figures may count before it answers; the harness asks again."""
+"""Longest time that one request for figures counts before it answers; s. The harness asks again."""
 
 _BODY_BYTES_MAX = 64 << 20  # OTLP's own limit for a request before compression
 _HEAD_BYTES_MAX = 16 << 10
@@ -42,17 +42,17 @@ _REMOTE_WRITE_TAKEN = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
 class _Connection(asyncio.Protocol):
-    """One keep-alive HTTP/1.1 connection; bodies come with Content-Length."""
+    """One keep-alive HTTP/1.1 connection; bodies have a Content-Length."""
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
         self._buffer = bytearray()
         self._wanted = 0
-        """Bytes of the request that is coming in, as far as that is known."""
+        """Bytes of the incoming request, as far as known."""
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports have the interface without the base class.
+        # uvloop's transports have the interface but not the base class.
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
@@ -61,7 +61,7 @@ class _Connection(asyncio.Protocol):
             pass
 
     def _take_request(self) -> bool:
-        """Answer the request at the buffer's start; False where it is not whole yet."""
+        """Answer the request at the buffer's start; return False if it is incomplete."""
         end = self._buffer.find(b"\r\n\r\n", 0, _HEAD_BYTES_MAX)
         if end < 0:
             if len(self._buffer) > _HEAD_BYTES_MAX:
@@ -126,7 +126,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _field(head: bytes, name: bytes) -> str:
-    """The value of a header in a head in lower case; "" where it has none."""
+    """Return the value of a header in a lower-case head; "" if it is missing."""
     at = head.find(b"\r\n" + name + b":")
     if at < 0:
         return ""
@@ -148,7 +148,7 @@ async def serve(dataset: Dataset) -> None:
 
 
 def main() -> None:
-    """Entry point of the process."""
+    """Run the process."""
     parser = argparse.ArgumentParser(prog="python -m bench.sink")
     parser.add_argument("--dataset", type=Path, required=True)
     arguments = parser.parse_args()

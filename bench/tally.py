@@ -1,14 +1,11 @@
-"""What has arrived at the sink: counted in full, and one point in fifty verified.
+"""Count everything that arrives at the sink, and verify one point in fifty.
 
-Rules:
-
-* While data arrives, bodies are kept as they came; they are counted when the harness asks, so that
-  counting takes no CPU from the process under test. Above :data:`HELD_BYTES_MAX` it has to be at
-  once.
-* Every body is decompressed and counted (:mod:`bench.dataset` says why the marker's occurrences
-  are exact). One of :data:`VERIFY_EVERY` points, the first body's included, is also decoded by the
-  protobuf runtime: it must be what was sent for that series at that time, and at its own sink.
-* What cannot be understood is a fault, and makes the run void.
+* Bodies are kept as they arrive and counted when the harness asks, so that counting takes no CPU
+  from the process under test; above :data:`HELD_BYTES_MAX` they are counted at once.
+* Every body is decompressed and counted by the marker (:mod:`bench.dataset`). One of
+  :data:`VERIFY_EVERY` points, including the first body's, is decoded by the protobuf runtime and
+  must equal what was sent for that series and time, to that sink.
+* A body that cannot be parsed is a fault, and makes the run void.
 """
 
 from __future__ import annotations
@@ -46,10 +43,10 @@ _UNDECODABLE = (
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One body as it came in.
+    """One body as received.
 
-    ``at`` is on the monotonic clock, which all processes share. ``sink`` is what stands in the path
-    before that of the protocol: which of several sinks was meant.
+    ``at`` is on the monotonic clock, which all processes share. ``sink`` is the path before that of
+    the protocol: the name of one of several sinks.
     """
 
     at: float
@@ -60,7 +57,7 @@ class Arrival:
 
 
 class Tally:
-    """See the module's rules."""
+    """Counts of a sink."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._shape = dataset.shape
@@ -75,7 +72,7 @@ class Tally:
         self.fault_count = 0
         self.points_by_sink: Counter[str] = Counter()
         self._timeline: list[tuple[float, int]] = []
-        """When how many points came in, one row a request."""
+        """(time, points) of each request."""
 
     def add(self, arrival: Arrival) -> None:
         """Keep one body for later."""
@@ -87,18 +84,18 @@ class Tally:
             self._count_one()
 
     def fault(self, text: str) -> None:
-        """Note something that makes the run void."""
+        """Record a fault that makes the run void."""
         self.fault_count += 1
         if len(self.faults) < _FAULTS_MAX:
             self.faults.append(text)
 
     def count_until(self, deadline: float) -> None:
-        """Count what is held until nothing is left or the monotonic clock passes ``deadline``."""
+        """Count kept bodies until none is left or the monotonic clock passes ``deadline``."""
         while self._held and monotonic() < deadline:
             self._count_one()
 
     def figures(self, until: float) -> dict[str, object]:
-        """Everything so far as plain values; ``points_until`` came in before ``until``."""
+        """Return all counts as plain values; ``points_until`` arrived before ``until``."""
         return {
             "requests": self.requests,
             "uncounted": len(self._held),
@@ -184,7 +181,7 @@ def _decompress(body: bytes, encoding: str) -> bytes:
     if encoding == "snappy":
         return bytes(cramjam.snappy.decompress_raw(body))
     if encoding == "zstd":
-        # A frame that was streamed does not say its size.
+        # A streamed frame does not declare its size.
         return zstandard.ZstdDecompressor().decompressobj().decompress(body)
     if encoding in ("", "identity"):
         return body

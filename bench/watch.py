@@ -1,9 +1,8 @@
-"""Somebody who watches a peer while it works: scrapes its metrics every second, as Prometheus
-would, and has it read its configuration again in the middle of the run.
+"""Scrape a peer's metrics every second during a run, and reload its configuration once.
 
-Of the relay's own metrics, two say how late its event loop was: the histogram :data:`LAG`, whose
-increase over the run gives quantiles to the upper bound of a bucket, and the gauge :data:`LAG_MAX`,
-the worst of the last minute, which may have been before the run.
+The relay's lag is read from the histogram :data:`LAG`, whose increase over the run gives quantiles
+to the upper bound of a bucket, and the gauge :data:`LAG_MAX`, the maximum of the last minute, which
+may include the time before the run.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One scrape: how many measurements were at most each bound in s, ascending, and the worst."""
+    """One scrape: measurements at or below each bound in s, ascending, and the maximum."""
 
     buckets: tuple[tuple[float, float], ...]
     worst_s: float
@@ -37,7 +36,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What was seen. Lags are in s, and -1 where the peer does not tell."""
+    """Result of watching. Lags are in s, -1 if the peer does not expose them."""
 
     scrapes: int
     reloads: int
@@ -46,7 +45,7 @@ class Watched:
 
 
 def read_lag(text: str) -> Reading | None:
-    """What a text exposition says of the lag; None where it says nothing."""
+    """Return the lag in a text exposition; None if there is none."""
     buckets = []
     worst_s = inf
     for line in text.splitlines():
@@ -62,8 +61,10 @@ def read_lag(text: str) -> Reading | None:
 
 
 def lags(scrapes: Sequence[Reading | None]) -> tuple[float, float]:
-    """The 99th percentile and the worst over scrapes in their order, both in s and not less than
-    they were; -1 where that is not told."""
+    """Return the 99th percentile and the maximum over consecutive scrapes, in s.
+
+    Both are upper bounds; -1 if unknown.
+    """
     first, last = (scrapes[0], scrapes[-1]) if scrapes else (None, None)
     if first is None or last is None:
         return -1.0, -1.0
@@ -79,16 +80,16 @@ def lags(scrapes: Sequence[Reading | None]) -> tuple[float, float]:
 
 
 def _quantile(buckets: Sequence[tuple[float, float]], quantile: float) -> float:
-    """The upper bound of the bucket that holds a quantile."""
+    """Return the upper bound of the bucket with a quantile."""
     wanted = quantile * buckets[-1][1]
     return next(bound for bound, count in buckets if count >= wanted)
 
 
 class Watcher:
-    """A context manager that watches from a thread of its own while it is open.
+    """Context manager that scrapes from a thread while it is open.
 
-    ``reload``: what makes the peer read its configuration again, called once after
-    ``reload_after_s``; None where it cannot. A scrape that fails is raised at the end.
+    ``reload`` makes the peer reload its configuration, once after ``reload_after_s``; None if it
+    cannot. A failed scrape is raised at the end.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class Watcher:
         self._thread.join()
 
     def result(self) -> Watched:
-        """What was seen, once closed. Raises OSError where a scrape failed."""
+        """Return the result, once closed. Raise OSError if a scrape failed."""
         assert not self._thread.is_alive()
         if self._failure is not None:
             raise self._failure

@@ -1,4 +1,4 @@
-"""HTTP GET for the harness, over one connection each time."""
+"""HTTP GET for the harness, with one connection per request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TIMEOUT_S = 30.0
 
 
 def get(url: str) -> tuple[int, bytes]:
-    """Status and body of what a URL answers. Raises OSError, whatever is wrong."""
+    """Return status and body of a GET. Raise OSError for any failure."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=TIMEOUT_S)
     try:

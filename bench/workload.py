@@ -1,12 +1,11 @@
-"""The table of workloads: what is sent, and what has to come out of a peer.
+"""The table of workloads: the data sent, and the expected output of a peer.
 
-A workload is a row here and, for each peer that can do it, an entry of the same name under
-``workloads`` in the peer's file (:mod:`bench.peer`). What its figures should be is in
-:mod:`bench.ratios`. Nothing else knows a workload's name.
+A workload is a row here and, for each peer that supports it, an entry of the same name under
+``workloads`` in the peer's file (:mod:`bench.peer`). :mod:`bench.ratios` has the expected figures.
+Nothing else knows a workload's name.
 
-Each is verified exactly: the points that arrive, for each sink, are as many as follow from the
-samples that were accepted, and of one in fifty the value, time and sink are checked (a histogram's
-count, sum, bounds and buckets).
+Each run is verified exactly: the number of points for each sink follows from the accepted samples,
+and one point in fifty is checked (value, time, sink; a histogram's count, sum, bounds, buckets).
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from bench.dataset import SERIES_PER_HISTOGRAM, Dataset, Shape
 from bench.labels import LabelSet
 
 EXPORT = "export"
-"""The workload that others are measured against."""
+"""The workload that others are compared with."""
 
 SCRAPE = "scrape"
-"""The workload that is nearest to what platforms send."""
+"""The workload that is closest to production."""
 
 _SCRAPED: Mapping[str, Any] = {"content": "scrape", "series": 100 * len(scrape.exposed())}
 
 COLD_SERIES = 1_000_000
 COLD_SERIES_PER_S = 100_000
-"""The first bounds the second times the seconds asked for: short runs do not send a million."""
+"""Bound of series per second asked for: short runs do not send a million."""
 
 _ROUNDS_MIN = 5
 _ANY: tuple[LabelSet, ...] = ("platform", "small", "large")
@@ -38,17 +37,16 @@ _ANY: tuple[LabelSet, ...] = ("platform", "small", "large")
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One row.
+    """One workload.
 
-    ``delivers``: every sample to one sink, those that the proposal's selector selects to one sink,
-    every sample to each of ``sinks``, or each sample to its tenant's exporter. ``shape``: what its
-    data has other than :class:`Shape`'s defaults. ``label_sets``: those that have the labels that
-    it needs. ``label_set``: its series have no other, whatever is asked for. ``once``: requests
-    must not come a second time, as its series would not be new then or its times have gone by; a
-    peer that is faster than the data lasts is sent less. ``seconds_min``: it runs no shorter,
-    whatever is asked for. ``rounds_per_s``: prepared rounds for each second of sending. ``timed``:
-    sending ends with the time; otherwise when one round, of new series only, has been sent.
-    ``warmup_requests``: sent before anything is measured; None: two rounds.
+    ``delivers``: every sample to one sink; those of the proposal's selector to one sink; every
+    sample to each of ``sinks``; or each sample to its tenant's exporter. ``shape``: differences
+    from :class:`Shape`'s defaults. ``label_sets``: those with the labels it needs. ``label_set``:
+    its only one. ``once``: requests must not repeat, because their series would not be new or their
+    times would be past; a peer faster than the data is sent less. ``seconds_min``: shortest run.
+    ``rounds_per_s``: prepared rounds per second of sending. ``timed``: sending ends with the time,
+    otherwise after one round of new series only. ``warmup_requests``: requests before the
+    measurement; None: two rounds.
     """
 
     name: str
@@ -67,7 +65,7 @@ class Workload:
     def shape_of(
         self, start_ms: int, seconds: float, label_set: LabelSet, series: int | None
     ) -> Shape:
-        """The data set for so many seconds of sending; ``series``: instead of the workload's."""
+        """Return the data set's shape for a duration; ``series`` overrides the workload's."""
         if not self.timed:
             return self._shape_of_one_round(start_ms, seconds, label_set, series)
         given = dict(self.shape)
@@ -81,8 +79,8 @@ class Workload:
         return Shape(start_ms=start_ms, rounds=rounds, label_set=label_set, **given)
 
     def expected(self, dataset: Dataset, first: int, requests: int) -> Counter[str]:
-        """How many points each sink must get, by its path, for that many requests from number
-        ``first`` on."""
+        """Return the number of points for each sink, by path, of ``requests`` from number ``first``
+        on."""
         points: Counter[str] = Counter()
         for index, times in dataset.sent(first, requests):
             request = dataset.requests[index]
@@ -101,7 +99,7 @@ class Workload:
     def _shape_of_one_round(
         self, start_ms: int, seconds: float, label_set: LabelSet, series: int | None
     ) -> Shape:
-        """One round; the warm-up's series come first."""
+        """Return the shape of one round; the warm-up's series come first."""
         assert self.warmup_requests is not None
         count = series or min(COLD_SERIES, round(seconds * COLD_SERIES_PER_S))
         shape = Shape(start_ms=start_ms, rounds=1, label_set=label_set)
@@ -149,8 +147,8 @@ WORKLOADS: dict[str, Workload] = {
             delivers="tenants",
             shape={"projects": 2_000},
             label_sets=("platform", "large"),
-            # Shorter than its batches' timeout, each sink would have one small request only, and
-            # nothing but requests would be measured.
+            # A run shorter than the batches' timeout would send one small request per sink and
+            # measure nothing but requests.
             seconds_min=5.0,
         ),
         Workload("seed", "the proposal's batches: 500 points or 5 s"),
@@ -166,7 +164,7 @@ WORKLOADS: dict[str, Workload] = {
         Workload(
             "histograms",
             "classic histograms of 12 buckets, 14 series each",
-            # As near to 50,000 series and 2,000 samples as whole histograms allow.
+            # Closest to 50,000 series and 2,000 samples with whole histograms.
             shape={"content": "histograms", "series": 50_050, "series_per_request": 2_002},
             once=True,
             rounds_per_s=24.0,

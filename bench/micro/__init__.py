@@ -1,1 +1,1 @@
-"""Measurements of single parts, each in one process: ``python -m bench.micro.selection``."""
+"""Measure single parts, each in one process: ``python -m bench.micro.selection``."""

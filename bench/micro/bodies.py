@@ -1,4 +1,4 @@
-"""Bodies of a data set, decompressed, for what measures without a network."""
+"""Decompressed bodies of a data set, for measurements without a network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ START_MS = 1_790_000_000_000
 
 
 def bodies_of(dataset: Dataset) -> list[list[bytes]]:
-    """The decompressed bodies of each round."""
+    """Return the decompressed bodies of each round."""
     stored = dataset.bodies.read_bytes()
     bodies = [
         bytes(cramjam.snappy.decompress_raw(stored[one.offset : one.offset + one.size]))

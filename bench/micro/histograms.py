@@ -1,10 +1,10 @@
-"""What putting classic histograms together costs: ``python -m bench.micro.histograms``.
+"""Measure the cost of assembling classic histograms: ``python -m bench.micro.histograms``.
 
 CPU time of the engine alone, µs per sample, for bodies of 2,000 samples of known series in the
-order of a scrape, all for one sink that takes everything: plain counters to compare with,
-histograms of 12 buckets (14 series each), both by turns, summaries of 3 quantiles, and the
-histograms as deltas. 13 labels a series besides ``le``. The best of several runs, all of them in
-turn, because the machine's speed drifts. Batches are thrown away unencoded.
+order of a scrape and one sink for everything: plain counters for comparison, histograms of 12
+buckets (14 series), both in turn, summaries of 3 quantiles, and histograms as deltas; 13 labels per
+series besides ``le``. The best of several runs, interleaved because the machine's speed drifts.
+Batches are discarded unencoded.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ BOUNDS = ("0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5
 QUANTILES = ("0.5", "0.9", "0.99")
 
 Heads = list[tuple[bytes, Callable[[int], float]]]
-"""Each series' labels as encoded, and its value by round."""
+"""Encoded labels of each series, and its value by round."""
 
 
 def labels(name: str, number: int, extra: dict[str, str]) -> bytes:
-    """A series' label fields, 13 of them and ``extra``."""
+    """Encode a series' label fields: 13 and ``extra``."""
     pairs = {f"label_{n:02}": f"some-value-{number % (7 + n):04}" for n in range(11)}
     pairs |= {"__name__": name, "instance": f"10.0.{number // 250}.{number % 250}:9100"} | extra
     return b"".join(
@@ -44,7 +44,7 @@ def labels(name: str, number: int, extra: dict[str, str]) -> bytes:
 
 
 def counters(number: int) -> Heads:
-    """14 plain series of one target."""
+    """Return 14 plain series of one target."""
     return [
         (labels(f"requests_{n:02}_total", number, {}), lambda turn: float(1000 + 7 * turn))
         for n in range(14)
@@ -52,7 +52,7 @@ def counters(number: int) -> Heads:
 
 
 def histogram(number: int) -> Heads:
-    """The 14 series of a histogram."""
+    """Return the 14 series of a histogram."""
     heads: Heads = [
         (
             labels("latency_seconds_bucket", number, {"le": bound}),
@@ -66,7 +66,7 @@ def histogram(number: int) -> Heads:
 
 
 def summary(number: int) -> Heads:
-    """The 5 series of a summary."""
+    """Return the 5 series of a summary."""
     heads: Heads = [
         (labels("pause_seconds", number, {"quantile": bound}), lambda turn: 0.01 * turn)
         for bound in QUANTILES
@@ -77,12 +77,12 @@ def summary(number: int) -> Heads:
 
 
 def mixed(number: int) -> Heads:
-    """Counters and histograms by turns."""
+    """Return counters and histograms in turn."""
     return histogram(number) if number % 2 else counters(number)
 
 
 def bodies(target: Callable[[int], Heads], rounds: int) -> Iterator[bytes]:
-    """The requests of some rounds, decompressed; the first tells the types that names do not."""
+    """Yield the decompressed requests of some rounds; the first has the metadata."""
     heads: Heads = []
     number = 0
     while len(heads) < SERIES:
@@ -114,7 +114,7 @@ class Run:
         self.tick = 0.0
 
     def seconds(self, requests: int) -> tuple[float, int]:
-        """CPU time of the next requests, and how many samples they had."""
+        """Return the CPU time of the next requests, and their number of samples."""
         chosen = [next(self.bodies) for _ in range(requests)]
         samples = 0
         started = time.process_time()
@@ -147,8 +147,8 @@ def main() -> None:
     runs = {name: Run(*WORKLOADS[name], 1000) for name in names}
     best: dict[str, float] = {}
     for run in runs.values():
-        run.seconds(4 * per_round)  # series are known then, and what they make up, too
-    gc_pacing.configure_gc()  # as the relay does
+        run.seconds(4 * per_round)  # learn the series and their histograms
+    gc_pacing.configure_gc()  # as in the relay
     for _ in range(arguments.rounds):
         for name, run in runs.items():
             seconds, samples = run.seconds(per_round)

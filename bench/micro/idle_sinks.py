@@ -1,8 +1,8 @@
-"""A relay with ten thousand sinks and nothing to do: ``python -m bench.micro.idle_sinks [COUNT]``.
+"""Measure a relay with ten thousand idle sinks: ``python -m bench.micro.idle_sinks [COUNT]``.
 
-Printed are the share of a core that it takes while nobody sends, with and without storage, and the
-longest turn of the event loop, which is how long a request would have waited: at rest, and while
-``/metrics`` and ``/status`` are read.
+Prints the share of a core that it uses without traffic, with and without storage, and the longest
+turn of the event loop, which bounds a request's delay: at rest, and while ``/metrics`` and
+``/status`` are read.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ spec:
 
 
 class Watcher:
-    """Notes the longest turn of the loop by looking every millisecond."""
+    """Record the longest turn of the loop by sampling every millisecond."""
 
     def __init__(self) -> None:
         self.worst_s = 0.0
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + 0.001
@@ -49,7 +49,8 @@ class Watcher:
 
 
 async def hold_up(url: str) -> tuple[float, float, int]:
-    """Read a page: the longest turn meanwhile and how long it took, s; its size in bytes."""
+    """Read a page; return the longest turn meanwhile and the duration, in s, and the size in
+    bytes."""
     watcher = Watcher()
     watching = asyncio.create_task(watcher.run())
     await asyncio.sleep(0.05)
@@ -65,7 +66,7 @@ async def hold_up(url: str) -> tuple[float, float, int]:
 
 
 async def measure(count: int, storage: bool, root: Path) -> None:
-    """One relay."""
+    """Measure one relay."""
     (root / "exporters.yaml").write_text(
         "---\n".join(MANIFEST.format(number=number) for number in range(count))
     )

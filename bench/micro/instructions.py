@@ -1,14 +1,14 @@
-"""Instructions of the engine per sample, on fixed bodies: ``python -m bench.micro.instructions``.
+"""Count the engine's instructions per sample: ``python -m bench.micro.instructions``.
 
-Callgrind counts them, so that a machine that others use, too, gives the same figures again, to the
-fourth digit. With ``--beside``, the same bodies go to other checkouts, built, as well, and the last
-column says how much more this one takes than the last of them. Rows are workloads of the bench:
+Callgrind counts on fixed bodies, so a busy machine gives the same figures to the fourth digit. With
+``--beside``, other built checkouts are counted too, and the last column is this one's excess over
+the last of them. Rows are workloads of the bench:
 
     scrape, scrape-platform, worst, export, filter, fanout, histograms, v2    known series
     cold                                                                      new series only
 
-and for each what ingesting a sample takes; ``+ encode`` is what a point takes afterwards until its
-request is whole, without compression. Needs valgrind.
+Each row is the cost of ingesting a sample; ``+ encode`` is that of encoding a point, without
+compression. Needs valgrind.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from bench.scrape import exposed
 ROOT = Path(__file__).parents[2]
 CHILD = Path(__file__).with_name("instructions_child.py")
 MARK = "sched_get_priority_max"
-"""A function of libc that nothing else calls: at each call, callgrind writes what it counted."""
+"""A libc function that nothing else calls: callgrind dumps its counters at each call."""
 
 COPIES = ("memcpy", "__memcpy", "memmove", "__memmove")
 
 WARM_ROUNDS, MEASURED_ROUNDS = 4, 2
-"""What requests teach makes samples cheaper until the fourth round."""
+"""Samples get cheaper until the fourth round, as the engine learns their order."""
 
 _SCRAPE: Mapping[str, Any] = {"content": "scrape", "label_set": "exposed"}
 _WANTED = (
@@ -48,7 +48,7 @@ _WANTED = (
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is sent, and who wants it."""
+    """One case: the data sent, and its exporter's query."""
 
     shape: Mapping[str, Any] = field(default_factory=dict)
     query: str = "{}"
@@ -70,11 +70,11 @@ CASES: Mapping[str, Case] = {
 
 
 class CountError(Exception):
-    """Nothing could be counted; the text says why."""
+    """Report that nothing could be counted; the text has the reason."""
 
 
 def prepare(case: Case, series: int, directory: Path) -> dict[str, Any]:
-    """What the child gets of a case: bodies before and while instructions are counted."""
+    """Return the child's input for a case: bodies before and during the count."""
     whole = {"histograms": 14, "scrape": len(exposed())}.get(case.shape.get("content", ""), 1)
     count = series - series % whole
     rounds = 1 if case.is_cold else WARM_ROUNDS + MEASURED_ROUNDS
@@ -82,7 +82,7 @@ def prepare(case: Case, series: int, directory: Path) -> dict[str, Any]:
     bodies = bodies_of(dataset)
     samples = [request.samples for request in dataset.requests]
     if case.is_cold:
-        # The first half makes room in tables and learns names.
+        # The first half fills tables and interns names.
         (only,) = bodies
         half = len(only) // 2
         warm, measured, measured_samples = [only[:half]], [only[half:]], sum(samples[half:])
@@ -100,7 +100,7 @@ def prepare(case: Case, series: int, directory: Path) -> dict[str, Any]:
 
 
 def count(checkout: Path, bodies: Path, names: Sequence[str]) -> dict[str, float]:
-    """Instructions per sample, and per point encoded, of each case. Raises CountError."""
+    """Return the instructions per sample, and per encoded point, of each case. Raise CountError."""
     with tempfile.TemporaryDirectory(prefix="relay-count-") as scratch:
         out = Path(scratch) / "out"
         command = [
@@ -111,7 +111,7 @@ def count(checkout: Path, bodies: Path, names: Sequence[str]) -> dict[str, float
         done = subprocess.run(
             command,
             cwd="/",
-            # Nothing but the checkout may differ from run to run.
+            # Only the checkout may differ between runs.
             env={
                 "PATH": os.environ["PATH"],
                 "PYTHONPATH": str(checkout.resolve()),
@@ -127,7 +127,7 @@ def count(checkout: Path, bodies: Path, names: Sequence[str]) -> dict[str, float
         if done.returncode:
             raise CountError(f"{checkout}: {(done.stderr or done.stdout).strip()[-2000:]}")
         parts: list[dict[str, Any]] = json.loads(done.stdout)
-        # The dump with number n holds what was done before the n-th mark, since the one before.
+        # Dump number n has what was done between marks n - 1 and n.
         dumps = [
             total_of(out.with_name(f"out.{number}")) for number in range(1, 4 * len(names) + 1)
         ]
@@ -145,8 +145,10 @@ def _fours(dumps: Sequence[int]) -> Iterator[Sequence[int]]:
 
 
 def total_of(dump: Path) -> int:
-    """All instructions of one dump but those with which ``realloc`` copies: whether an array can
-    grow where it is depends on all that was allocated before."""
+    """Sum up the instructions of a dump, without the copies of ``realloc``.
+
+    Whether an array can grow in place depends on all earlier allocations.
+    """
     total, copied = -1, 0
     caller = callee = ""
     lines = iter(dump.read_text(encoding="utf-8", errors="replace").splitlines())
@@ -158,7 +160,7 @@ def total_of(dump: Path) -> int:
         elif line.startswith("cfn="):
             callee = line[4:]
         elif line.startswith("calls="):
-            spent = next(lines).split()  # where from, and what the calls took
+            spent = next(lines).split()  # call site, and instructions of the calls
             if "realloc" in caller and callee.startswith(COPIES):
                 copied += int(spent[1])
     if total < 0:
@@ -167,7 +169,7 @@ def total_of(dump: Path) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Count and print; 1 where a checkout cannot be counted."""
+    """Count and print; return 1 if a checkout cannot be counted."""
     parser = argparse.ArgumentParser(prog="python -m bench.micro.instructions")
     parser.add_argument("--relay", type=Path, default=ROOT, help="the checkout (default: this one)")
     parser.add_argument(
@@ -206,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def table(columns: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
-    """A line for each figure, the checkouts side by side."""
+    """Yield a line for each figure, with the checkouts side by side."""
     first, *others = columns.values()
     heads = [Path(checkout).resolve().name for checkout in columns]
     yield (

@@ -1,6 +1,6 @@
 """The process whose instructions :mod:`bench.micro.instructions` counts, with any checkout's relay.
 
-It imports nothing of the bench, and of the relay as little as it can: revisions differ.
+It imports nothing of the bench, and little of the relay, because revisions differ.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from relay.selector.metricsql.parser import parse_query
 
 BATCH_POINTS = 10_000
 BATCH_TIMEOUT_S = 1e9
-"""Batches leave when they are full."""
+"""Batches are sealed only when full; s."""
 
 ROUND_S = 15.0
-"""Longer than a histogram's first members are waited for."""
+"""Interval of rounds; longer than the wait for a histogram's first series; s."""
 
 
 def run(given: dict[str, Any]) -> dict[str, Any]:
-    """One case: four marks, before and behind ingesting, and before and behind encoding."""
+    """Run one case with four marks: before and after ingesting, before and after encoding."""
     engine = MetricsPipeline()
     targets = [
         SinkOutputSpec(
@@ -38,7 +38,7 @@ def run(given: dict[str, Any]) -> dict[str, Any]:
         for number in range(given["sinks"])
     ]
     engine.add_exporter("one", "", [("all", parse_query(given["query"]), targets)])
-    # Their batches go away, as those that were sent do.
+    # Discard the batches, as after sending.
     samples, _ = ingest(engine, given["warm"], 0.0, given["protocol"])
     assert samples, "samples were taken"
     mark()
@@ -55,14 +55,14 @@ def run(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def mark() -> None:
-    """Call the function of libc at which the instructions so far are written down."""
+    """Call the libc function at which callgrind dumps its counters."""
     os.sched_get_priority_max(os.SCHED_OTHER)
 
 
 def ingest(
     engine: MetricsPipeline, rounds: list[list[bytes]], start_s: float, protocol: Any
 ) -> tuple[int, list[Any]]:
-    """How many samples were taken, and the batches that were filled."""
+    """Return the number of accepted samples, and the sealed batches."""
     samples, filled = 0, []
     for number, bodies in enumerate(rounds):
         tick = start_s + ROUND_S * number
@@ -78,12 +78,12 @@ def ingest(
 
 
 def main(directory: str, *names: str) -> None:
-    """Run the cases and print what each had to do."""
+    """Run the cases and print their counts."""
     given = [
         (name, pickle.loads(Path(directory, f"{name}.pickle").read_bytes()))  # noqa: S301 # our own
         for name in names
     ]
-    # Collections would come at other moments in other revisions; the relay paces them itself.
+    # Revisions would collect at different moments; the relay paces collections itself.
     gc.disable()
     found = [{"name": name, "package": str(relay.__file__), **run(case)} for name, case in given]
     print(json.dumps(found))

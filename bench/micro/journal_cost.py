@@ -1,10 +1,9 @@
-"""What the journal costs: the same requests through the engine alone and with the journal.
+"""Measure the journal's cost: the same requests with and without it.
 
 ``python -m bench.micro.journal_cost``. Samples per CPU-second of the whole process, threads
-included, and per second of wall clock; policies in turn within each round, the best of several,
-because the machine's speed drifts. Data: 13 labels a series, 500 series a request in vmagent's
-order, snappy; eight requests at once. Batches are thrown away unencoded, as all that sinks do
-would only hide the difference.
+included, and per second; policies interleaved within each round, the best of several, because the
+machine's speed drifts. 13 labels per series, 500 series per request in vmagent's order, snappy;
+eight concurrent requests. Batches are discarded unencoded.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class Cost:
 
 
 def varint(value: int) -> bytes:
-    """A protobuf varint."""
+    """Encode a protobuf varint."""
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
@@ -53,12 +52,12 @@ def varint(value: int) -> bytes:
 
 
 def field(number: int, payload: bytes) -> bytes:
-    """A length-delimited protobuf field."""
+    """Encode a length-delimited protobuf field."""
     return varint(number << 3 | 2) + varint(len(payload)) + payload
 
 
 def requests(rounds: int) -> list[tuple[bytes, bytes]]:
-    """Bodies as (decoded, compressed)."""
+    """Return bodies as (decoded, compressed)."""
     rng = random.Random(1)
     labels = []
     for number in range(SERIES):
@@ -83,7 +82,7 @@ def requests(rounds: int) -> list[tuple[bytes, bytes]]:
 
 
 def made_engine() -> MetricsPipeline:
-    """An engine with one exporter that takes everything."""
+    """Make an engine with one exporter that selects everything."""
     engine = MetricsPipeline()
     batch = OpenBatch(None, limit=500)
     target = SinkOutputSpec(SinkCounter("x", "y"), [batch])
@@ -92,7 +91,7 @@ def made_engine() -> MetricsPipeline:
 
 
 async def run(bodies: list[tuple[bytes, bytes]], fsync: Fsync | None, directory: Path) -> Cost:
-    """All requests once; ``directory`` is there and empty."""
+    """Process all requests once; ``directory`` must exist and be empty."""
     engine = made_engine()
     journal = None
     if fsync is not None:
@@ -106,7 +105,7 @@ async def run(bodies: list[tuple[bytes, bytes]], fsync: Fsync | None, directory:
         return transaction
 
     for body, _ in bodies[: SERIES // SERIES_PER_REQUEST]:
-        take(body)  # series are known then, as they are after the first scrape
+        take(body)  # learn the series, as after a first scrape
     pending = iter(bodies)
 
     async def send() -> None:

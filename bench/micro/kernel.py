@@ -1,14 +1,17 @@
-"""The hot path alone: ``python -m bench.micro.kernel``.
+"""Measure the hot path alone: ``python -m bench.micro.kernel``.
 
-µs of CPU a sample, in one process without a network. Of several runs, each in a child of its own,
-the best counts. With ``--beside``, the runs of this checkout and of another one take turns, as
-machines drift, and the last column is the median of the ratios, this one's cost to the other's.
+µs of CPU per sample, in one process without a network; the best of several runs, each in a child
+process. With ``--beside``, runs of this checkout and another one alternate, and the last column is
+the median of the ratios, this one's cost to the other's.
 
-    known       known series in the order of last time, all exported to one sink
-    unwanted    the same, and nobody wants them fanout      the same, to five sinks; a sample, not a
-    point shuffled    known series, each request in another order v2          known series in remote
-    write 2.0 histograms  the series of classic histograms, put together encode      points of
-    sealed batches to OTLP new         series that were never seen before, all exported
+    known       known series in learned order, all exported to one sink
+    unwanted    the same, selected by no exporter
+    fanout      the same, to five sinks; per sample, not per point
+    shuffled    known series, each request in another order
+    v2          known series in remote write 2.0
+    histograms  the series of classic histograms, assembled
+    encode      points of sealed batches to OTLP
+    new         new series, all exported
 """
 
 from __future__ import annotations
@@ -34,17 +37,17 @@ from relay.selector.metricsql.parser import parse_query
 ROOT = Path(__file__).parents[2]
 BATCH_POINTS = 10_000
 BATCH_TIMEOUT_S = 1e9
-"""Batches leave when they are full."""
+"""Batches are sealed only when full; s."""
 
 ROUND_S = 15.0
-"""Longer than a histogram's first members are waited for."""
+"""Interval of rounds; longer than the wait for a histogram's first series; s."""
 
 KNOWN_ROUNDS = 2
-"""Rounds before anything is measured: one to meet the series, one to learn their order."""
+"""Rounds before the measurement: one to learn the series, one to learn their order."""
 
 
 class Rig:
-    """An engine with one exporter; what it seals is kept."""
+    """An engine with one exporter; it collects sealed batches."""
 
     def __init__(self, *, query: str = "{}", sinks: int = 1, version: str = "1.0") -> None:
         self._engine = MetricsPipeline()
@@ -61,7 +64,7 @@ class Rig:
         self._tick = 0.0
 
     def take(self, bodies: Sequence[bytes]) -> float:
-        """CPU seconds that a round of requests takes."""
+        """Return the CPU seconds of a round of requests."""
         self.sealed.clear()
         engine = self._engine
         samples = 0
@@ -88,7 +91,7 @@ class Rig:
 
 
 def known(shape: Shape, root: Path, *, query: str = "{}", sinks: int = 1) -> dict[str, float]:
-    """What samples of known series take, and the points of the batches that they fill."""
+    """Measure samples of known series, and the encoding of their batches' points."""
     rounds = bodies_of(write_dataset(root, shape))
     rig = Rig(query=query, sinks=sinks, version=shape.protocol)
     for bodies in rounds[:KNOWN_ROUNDS]:
@@ -106,7 +109,7 @@ def known(shape: Shape, root: Path, *, query: str = "{}", sinks: int = 1) -> dic
 
 
 def new(root: Path, series: int) -> float:
-    """What a new series takes."""
+    """Measure a new series."""
     dataset = write_dataset(root, Shape(START_MS, 1, series))
     (bodies,) = bodies_of(dataset)
     samples = [request.samples for request in dataset.requests]
@@ -117,7 +120,7 @@ def new(root: Path, series: int) -> float:
 
 
 def measure(series: int) -> dict[str, float]:
-    """Every part, in s a sample."""
+    """Measure every part, in s per sample."""
     gc_pacing.configure_gc()
     rounds = KNOWN_ROUNDS + 3
     found: dict[str, float] = {}
@@ -143,7 +146,7 @@ def measure(series: int) -> dict[str, float]:
 
 
 def measured_in_child(checkout: Path, series: int) -> dict[str, float]:
-    """:func:`measure` by another process, in a checkout. Raises CalledProcessError if it fails."""
+    """Run :func:`measure` in another process and checkout. Raise CalledProcessError if it fails."""
     done = subprocess.run(
         [sys.executable, "-m", "bench.micro.kernel", "--child", "--series", str(series)],
         cwd=checkout,
@@ -155,7 +158,7 @@ def measured_in_child(checkout: Path, series: int) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; 1 where a checkout cannot be measured."""
+    """Measure and print; return 1 if a checkout cannot be measured."""
     parser = argparse.ArgumentParser(prog="python -m bench.micro.kernel")
     parser.add_argument("--runs", type=int, default=3, help="of each checkout (default: 3)")
     parser.add_argument("--series", type=int, default=20_000, help="default: 20,000")

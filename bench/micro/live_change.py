@@ -1,10 +1,8 @@
-"""Ten thousand exporters added, changed and removed in a running relay: ``python -m
-bench.micro.live_change [COUNT]``.
+"""Add, change and remove ten thousand exporters of a running relay.
 
-A relay runs in this process while a sender posts small requests to it without a pause. Printed are
-how long each change took, how long of that it took to compare and to bring into service (the rest
-is reading files, in another thread), and the longest time for which the event loop was held up,
-which is how long a request may have waited. Nothing here passes or fails.
+``python -m bench.micro.live_change [COUNT]``. A sender posts small requests without a pause. Prints
+the duration of each change, its parts for comparing and applying (the rest is reading files in a
+thread), and the longest turn of the event loop, which bounds a request's delay. No pass or fail.
 """
 
 from __future__ import annotations
@@ -42,7 +40,7 @@ spec:
 
 
 async def hold_up(done: Callable[[], bool]) -> float:
-    """The longest turn of the loop until ``done``, s."""
+    """Return the longest turn of the loop until ``done``, in s."""
     worst_s = 0.0
     while not done():
         before = time.perf_counter()
@@ -52,7 +50,8 @@ async def hold_up(done: Callable[[], bool]) -> float:
 
 
 async def send(relay: Relay, until: asyncio.Future[Changes]) -> tuple[int, float]:
-    """Post requests of 100 known series; how many, and the longest answer, s."""
+    """Post requests of 100 known series; return their number and the longest response time, in
+    s."""
     address = relay.ingest_address
     url = f"http://{address.host}:{address.port}/api/v1/write"
     body = bytes(cramjam.snappy.compress_raw(request([platform_series(n) for n in range(100)])))
@@ -70,7 +69,7 @@ async def send(relay: Relay, until: asyncio.Future[Changes]) -> tuple[int, float
 
 
 async def change(relay: Relay, title: str) -> None:
-    """Reload, and print what that did to everybody else."""
+    """Reload, and print the effect on the sender and the loop."""
     start = time.perf_counter()
     reload = asyncio.ensure_future(relay.reload())
     (requests, answer_s), worst_s = await asyncio.gather(send(relay, reload), hold_up(reload.done))

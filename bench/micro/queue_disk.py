@@ -1,7 +1,7 @@
-"""What a sink's queue on disk costs: payloads saved, found at start-up, read and removed.
+"""Measure a sink's queue on disk: payloads saved, recovered, read and removed.
 
-Run: ``python -m bench.micro.queue_disk [DIRECTORY]``. Prints rates and processor time a payload, of
-the ordinary size of 500 points in gzip.
+``python -m bench.micro.queue_disk [DIRECTORY]``. Prints rates and CPU time per payload of 500
+points in gzip.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BODY_BYTES = 12_000
 
 
 def payload(number: int, body: bytes) -> EncodedRequest:
-    """One of the usual size."""
+    """Make a payload of usual size."""
     return EncodedRequest(body, "gzip", 500, 60_000, number, 0, float(number))
 
 
@@ -56,7 +56,7 @@ async def measure(root: Path, *, sync: bool) -> None:
 
 
 class Timer:
-    """Prints the rate and the processor time of what happens inside."""
+    """Print the rate and CPU time of the code inside."""
 
     def __init__(self, what: str) -> None:
         self._what = what

@@ -1,8 +1,8 @@
-"""What routing costs beside 10,000 exporters: ``python -m bench.micro.routing [PROJECTS]``.
+"""Measure routing with 10,000 exporters: ``python -m bench.micro.routing [PROJECTS]``.
 
-The router alone, without the engine around it: building it, matching a new series of 13 labels,
-changing and removing one exporter, and its memory; for that many projects, by default once for a
-single tenant and once for 2,000. Times are wall clock, of matching the best of several runs.
+The router alone: building it, matching a new series of 13 labels, changing and removing one
+exporter, and its memory; for the given number of projects, by default 1 and 2,000. Wall clock; for
+matching the best of several runs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ Asked = list[tuple[Mapping[str, str], str]]
 
 
 def selector_of(number: int) -> Selector:
-    """One of five kinds in turn: equality, name regex, alternation, negative, ``or``."""
+    """Return one of five kinds of selector in turn: equality, name regex, alternation, negative,
+    ``or``."""
     kinds = (
         f'{{service_name="s{number % 50}",resource_name="r{number}"}}',
         f'{{__name__=~"m{number % 997}_.*",resource_kind="Gateway"}}',
@@ -45,7 +46,7 @@ def selector_of(number: int) -> Selector:
 
 
 def series_of(projects: int, rng: random.Random) -> Asked:
-    """Series that a few exporters each have an eye on."""
+    """Return series that a few exporters' selectors mention."""
     asked: Asked = []
     for number in range(SERIES):
         about = rng.randrange(EXPORTERS) // 5 * 5
@@ -113,5 +114,5 @@ if __name__ == "__main__":
         measure(int(sys.argv[1]))
     else:
         for count in (1, PROJECTS):
-            # Each in a process of its own: the memory of one would be reused by the other.
+            # A process each: one would reuse the other's memory.
             subprocess.run([sys.executable, "-m", "bench.micro.routing", str(count)], check=True)

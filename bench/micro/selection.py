@@ -1,14 +1,13 @@
-"""Selection for thousands of customers, in figures: ``python -m bench.micro.selection [PART …]``.
+"""Measure selection for thousands of customers: ``python -m bench.micro.selection [PART …]``.
 
-Every part prints what it measured; nothing here passes or fails. Times are CPU seconds of this
-process, the best of several runs; what is compared runs in turn, because machines drift. Memory is
-resident memory as the kernel reports it, before and after.
+Prints figures; no pass or fail. Times are CPU seconds of this process, the best of several runs;
+compared runs are interleaved because machines drift. Memory is resident memory before and after.
 
-    known    a known sample beside 10 and beside 10,000 exporters
-    new      a new series with two matches, and a change of one exporter, beside 10,000
-    cold     new series a second that nobody, half of all and everybody wants
-    memory   a million series, half of them exported once flood    known series beside somebody who
-    sends only new ones
+    known    a known sample with 10 and with 10,000 exporters
+    new      a new series with two matches, and a change of one exporter, with 10,000 exporters
+    cold     new series per second, of which none, half or all are selected
+    memory   a million series, half of them exported once
+    flood    known series beside a sender of only new ones
 """
 
 from __future__ import annotations
@@ -43,7 +42,8 @@ _METRICS = ("network_bytes", "http_requests", "process", "queue")
 
 
 def selector_of(number: int) -> Selector:
-    """One of five kinds in turn: equality, name regex, alternation, negative, ``or``."""
+    """Return one of five kinds of selector in turn: equality, name regex, alternation, negative,
+    ``or``."""
     name = _METRICS[number % len(_METRICS)]
     return parse_selector(
         (
@@ -60,7 +60,7 @@ _SAMPLE = b"\x12\x10\x09" + bytes(6) + b"\xf8\x3f" + b"\x10" + varint(TIME_MS)  
 
 
 def series_bytes(labels: dict[str, str]) -> bytes:
-    """A TimeSeries field with one sample, as senders write it."""
+    """Encode a TimeSeries field with one sample, as senders do."""
     fields = [
         field_bytes(
             b"\x0a", field_bytes(b"\x0a", name.encode()) + field_bytes(b"\x12", value.encode())
@@ -71,12 +71,12 @@ def series_bytes(labels: dict[str, str]) -> bytes:
 
 
 def request(series: Sequence[dict[str, str]]) -> bytes:
-    """A body of one sample for each series."""
+    """Encode a body of one sample per series."""
     return b"".join(map(series_bytes, series))
 
 
 def bodies(series: Iterator[dict[str, str]]) -> Iterator[bytes]:
-    """Requests of :data:`SERIES_PER_REQUEST` series."""
+    """Yield requests of :data:`SERIES_PER_REQUEST` series."""
     part: list[dict[str, str]] = []
     for labels in series:
         part.append(labels)
@@ -88,7 +88,7 @@ def bodies(series: Iterator[dict[str, str]]) -> Iterator[bytes]:
 
 
 def ingest_s(engine: MetricsPipeline, *parts: bytes) -> float:
-    """CPU seconds that requests take; batches that are full go nowhere."""
+    """Return the CPU seconds of ingesting requests; full batches are discarded."""
     start = time.process_time()
     for body in parts:
         transaction = engine.ingest(body, now=1e9, tick=0.0)
@@ -100,23 +100,23 @@ def ingest_s(engine: MetricsPipeline, *parts: bytes) -> float:
 def sources(
     exporter: str, selectors: Sequence[Selector]
 ) -> list[tuple[str, Selector, Sequence[SinkOutputSpec]]]:
-    """Sources that feed one sink."""
+    """Return sources that feed one sink."""
     target = SinkOutputSpec(SinkCounter(exporter, "sink"), (OpenBatch(None, limit=BATCH_POINTS),))
     return [(f"source-{n}", selector, (target,)) for n, selector in enumerate(selectors)]
 
 
 def project_of(number: int) -> str:
-    """The project of an exporter, or of a series."""
+    """Return the project of an exporter or series."""
     return f"p-{number % PROJECTS:04d}"
 
 
 def exporter_name(number: int) -> str:
-    """An exporter's id."""
+    """Return an exporter's id."""
     return f"{project_of(number)}/default/e{number}"
 
 
 def with_exporters(numbers: Iterable[int]) -> MetricsPipeline:
-    """An engine with these exporters of 2,000 projects."""
+    """Make an engine with these exporters of 2,000 projects."""
     engine = MetricsPipeline(tenancy=Tenancy(PROJECT_LABEL))
     for number in numbers:
         name = exporter_name(number)
@@ -125,13 +125,13 @@ def with_exporters(numbers: Iterable[int]) -> MetricsPipeline:
 
 
 def resident_bytes() -> int:
-    """Resident memory now."""
+    """Return the resident memory in bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096
 
 
 def platform_series(number: int, projects: int = PROJECTS) -> dict[str, str]:
-    """The 13 labels of the macro benchmark; each target of 100 series is of one project."""
+    """Return the 13 labels of the macro benchmark; each target of 100 series has one project."""
     target = number // 100
     project = project_of(target % projects)
     service = f"service-{target // projects % 7}"
@@ -145,7 +145,7 @@ def platform_series(number: int, projects: int = PROJECTS) -> dict[str, str]:
 
 
 def known() -> None:
-    """What a known sample costs, by the number of exporters, all else equal."""
+    """Measure a known sample by the number of exporters."""
     # Two projects with five exporters each, alone and among 2,000.
     series = [platform_series(number, projects=2) for number in range(20_000)]
     body = [request(series[at : at + 2_000]) for at in range(0, len(series), 2_000)]
@@ -164,7 +164,7 @@ def known() -> None:
 
 
 def new() -> None:
-    """What a new series and a changed exporter cost beside 10,000 exporters."""
+    """Measure a new series and a changed exporter with 10,000 exporters."""
     before = resident_bytes()
     start = time.process_time()
     engine = with_exporters(range(EXPORTERS))
@@ -200,7 +200,7 @@ def new() -> None:
 
 
 def cold() -> None:
-    """New series a second, with one exporter."""
+    """Measure new series per second, with one exporter."""
     count = 60_000
     parts = list(bodies(labels_of(number) for number in range(count)))
     queries = ('{code="none"}', '{code=~"1xx|2xx|3xx"}', "{}")
@@ -214,7 +214,7 @@ def cold() -> None:
             best[query] = max(best[query], count / ingest_s(engine, *parts))
             engine.router.flush_counters()
             shares[query] = sum(tally.samples for tally in engine.router.tallies()) / count
-            for _ in range(3):  # until the order of the series is known, too
+            for _ in range(3):  # until the order of the series is learned
                 ingest_s(engine, *parts)
             best_known = max(best_known, count / ingest_s(engine, *parts))
     for query in queries:
@@ -223,7 +223,7 @@ def cold() -> None:
 
 
 def memory() -> None:
-    """A million active series, half of them exported once."""
+    """Measure a million active series, half of them exported once."""
     engine = MetricsPipeline(Limits(series_max=2_000_000))
     engine.add_exporter("d/e", "", sources("d/e", [parse_selector('{half="1"}')]))
     before = resident_bytes()
@@ -250,7 +250,7 @@ def memory() -> None:
 
 
 def flood() -> None:
-    """Known series beside somebody who sends only new ones, in a table that is full."""
+    """Measure known series beside a sender of only new ones, in a full table."""
     engine = MetricsPipeline(Limits(series_max=100_000))
     engine.add_exporter("d/e", "", sources("d/e", [parse_selector("{}")]))
     steady = list(bodies(labels_of(n) for n in range(50_000)))
@@ -284,7 +284,7 @@ PARTS: dict[str, Callable[[], None]] = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the parts that are named, or all; 2 for one that does not exist."""
+    """Run the named parts, or all; return 2 for an unknown one."""
     unknown = [name for name in arguments if name not in PARTS]
     if unknown:
         print(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}", file=sys.stderr)

@@ -1,10 +1,10 @@
-"""What a sink costs for each request: compress, queue, send, read the answer, account for it.
+"""Measure a sink's cost per request: compress, queue, send, read the response, account.
 
-``python -m bench.micro.sink_cost``. Processor time of this process alone; the endpoint is another
-process on loopback. Batches are real ones (13 labels a series), encoded before: *compress* is only
+``python -m bench.micro.sink_cost``. CPU time of this process alone; the endpoint is another process
+on loopback. Batches are real ones (13 labels per series), encoded in advance: *compress* is only
 that, *request* is everything from :meth:`~relay.sink.worker.SinkWorker.offer` to the settled
-ledger, on as many sinks as said, each with one request under way at most. The best of several
-rounds, because the machine's speed drifts.
+ledger, on the given number of sinks with one request in flight each. The best of several rounds,
+because the machine's speed drifts.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ ANSWER = (
 
 
 class Receiver(asyncio.Protocol):
-    """Answers each request as soon as its body is there."""
+    """Answer each request as soon as its body is complete."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A connection."""
+        """Keep the transport."""
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]
         self._head = b""
         self._left = 0
 
     def data_received(self, data: bytes) -> None:
-        """Only lengths matter."""
+        """Count bytes only."""
         if not self._left:
             head, mark, rest = (self._head + data).partition(b"\r\n\r\n")
             if not mark:
@@ -70,7 +70,7 @@ async def receive() -> None:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A sealed batch that was encoded before."""
+    """A sealed batch, encoded in advance."""
 
     data: bytes
     count: int
@@ -79,12 +79,12 @@ class Encoded:
     opened_at: float = 0.0
 
     def encode(self) -> bytes:
-        """What a sealed batch would do."""
+        """Return the encoded batch, as a sealed batch does."""
         return self.data
 
 
 def encoded_batch(points: int) -> Encoded:
-    """Real points, as the pipeline makes them."""
+    """Encode real points made by the pipeline."""
     engine = MetricsPipeline()
     batch = OpenBatch(None, limit=points)
     engine.add_exporter(
@@ -99,7 +99,7 @@ def encoded_batch(points: int) -> Encoded:
 def worker_of(
     port: int, transport: Transport, number: int, compression: str, done: asyncio.Event
 ) -> SinkWorker:
-    """A sink with one lane; ``done`` is set when its only payload is dealt with."""
+    """Make a sink with one shard; ``done`` is set when its only payload is settled."""
     config = Sink(
         name="sink",
         sources=(),
@@ -126,7 +126,7 @@ def worker_of(
 
 
 async def measure(port: int, batch: Encoded, sinks: int, turns: int, compression: str) -> float:
-    """Processor seconds of one request."""
+    """Return the CPU seconds of one request."""
     async with Transport(allow_private=True) as transport:
         events = [asyncio.Event() for _ in range(sinks)]
         made = [
