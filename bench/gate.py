@@ -1,4 +1,4 @@
-"""``python -m bench.gate``: fail if an installed relay costs more CPU per sample than this checkout.
+"""``python -m bench.gate``: fail if an installed relay costs more CPU per sample than this one.
 
 Both run in turn for a few seconds each; the median of the pairs' ratios decides.
 """
