@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import itertools
 import logging
 import time
@@ -23,17 +22,24 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from relay.codec.otlp.batch import OpenBatch, memory_bytes_of
 from relay.config.exporter.types import Exporter, Sink
 from relay.control.reconcile.diff import Changes, Differences, compare
-from relay.control.reconcile.sink_entry import SinkDependencies, SinkEntry, SinksSnapshot, farewell
+from relay.control.reconcile.sink_entry import (
+    SinkDependencies,
+    SinkEntry,
+    SinksSnapshot,
+    farewell,
+    log_fields,
+    output_options,
+    same_delivery,
+)
 from relay.control.reconcile.sink_report import SinkReport, sum_ledgers
 from relay.control.time_slicing import Turns
 from relay.pipeline.engine import MetricsPipeline
-from relay.pipeline.routing.match_set import OutputOptions, SinkCounter, SinkOutputSpec
+from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.pipeline.routing.router import Sources
 from relay.runtime import gc_pacing
 from relay.sink.eviction import Evictor
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.reporting.ledger import LedgerStatistics
-from relay.sink.spill.orphans import StoredQueue
 from relay.sink.spill.owner import owner_of
 from relay.sink.spill.store import QueueStore
 from relay.sink.worker import SinkWorker
@@ -172,7 +178,9 @@ class SinkReconciler:
             return
         for queue in self._store.keep_orphans():
             if queue.points:
-                _log.warning("queue on disk of a sink that does not run: kept", extra=_told(queue))
+                _log.warning(
+                    "queue on disk of a sink that does not run: kept", extra=log_fields(queue)
+                )
 
     @property
     def blocked(self) -> bool:
@@ -253,10 +261,7 @@ class SinkReconciler:
         return found
 
     def restored_lows(self) -> dict[SinkKey, tuple[int, ...]]:
-        """Return the position of each shard of each sink below which a crash lost nothing.
-
-        It is read from the queue on disk; -1 if it is unknown.
-        """
+        """Return the position, per shard, below which a crash lost nothing; -1: unknown."""
         return {key: record.worker.restored_lows for key, record in self._records.items()}
 
     def discard(self, batch: OpenBatch, points: int) -> None:
@@ -340,12 +345,14 @@ class SinkReconciler:
             old = known.pop(sink.name, None)
             if record is None:
                 record = self._add_sink(exporter, sink)
-            elif old is None or not _same_delivery(old, sink):
+            elif old is None or not same_delivery(old, sink):
                 self._flush(record.worker)
                 record.worker.reconfigure(sink)
                 self._note_configured(record.worker)
             record.worker.identify(owner_of(exporter, sink))
-            targets[sink.name] = SinkOutputSpec(record.tally, record.worker.shards, _options(sink))
+            targets[sink.name] = SinkOutputSpec(
+                record.tally, record.worker.shards, output_options(sink)
+            )
         for name in known:
             self._retire((exporter.id, name))
         return [
@@ -384,7 +391,8 @@ class SinkReconciler:
             )
         for queue in self._store.strangers(owner) if self._store is not None else ():
             _log.warning(
-                "queue on disk of another sink of this name: not sent, kept", extra=_told(queue)
+                "queue on disk of another sink of this name: not sent, kept",
+                extra=log_fields(queue),
             )
         worker.start()
         return self._enlist(key, record)
@@ -467,7 +475,7 @@ class SinkReconciler:
             return
         for queue in self._store.expire_orphans() if self._orphans_may_expire else ():
             _log.warning(
-                "queue on disk of a sink that did not come back: deleted", extra=_told(queue)
+                "queue on disk of a sink that did not come back: deleted", extra=log_fields(queue)
             )
         self._evictor.relieve_disk()
 
@@ -489,21 +497,3 @@ class SinkReconciler:
 
     def __repr__(self) -> str:
         return f"<SinkReconciler {len(self._exporters)} exporters, {len(self._records)} sinks>"
-
-
-def _told(queue: StoredQueue) -> dict[str, object]:
-    exporter, sink = queue.names
-    return {"exporter": exporter, "sink": sink, "points": queue.points}
-
-
-def _options(sink: Sink) -> OutputOptions:
-    """Return the sink's options for the pipeline."""
-    otlp = sink.otlp
-    kinds, keeps = otlp.unsupported_kinds, otlp.keeps_target_labels
-    return OutputOptions(otlp.temporality, otlp.promoted_labels, kinds, keeps)
-
-
-def _same_delivery(old: Sink, new: Sink) -> bool:
-    """Return whether the worker of ``old`` can serve ``new`` unchanged; sources only affect
-    routing."""
-    return dataclasses.replace(old, sources=()) == dataclasses.replace(new, sources=())

@@ -1,10 +1,8 @@
-"""Load the desired state from files, and apply it at the start and after every change.
+"""Apply the desired state of a source, at the start and after every change.
 
-* Files are read and compared in a thread; the event loop only applies differences, a few
-  milliseconds at a time. Only one change is applied at a time.
+* States are compared in a thread; the event loop only applies differences, a few milliseconds at a
+  time. Only one state is applied at a time, and never one older than the last.
 * A faulty edit keeps the last good version running; its fault is logged once.
-* Files are polled, because that works on every file system: at each ``interval``, less often if
-  polling takes long, and sooner while files are changing.
 """
 
 from __future__ import annotations
@@ -13,16 +11,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from relay.config.exporter.load_result import LoadResult, keep_last_good
-from relay.config.exporter.manifest_loader import Manifests
-from relay.config.exporter.mounted_secrets import MountedSecrets, Namespace
 from relay.config.exporter.secrets import SecretStore
-from relay.config.inventory_manifests import InventoryFiles, InventoryLoad
+from relay.config.inventory_manifests import InventoryLoad
 from relay.config.settings.settings import Settings
-from relay.config.yaml.file_watcher import SETTLE_S
+from relay.control.reconcile.desired_state import DesiredState, DesiredStateSource
 from relay.control.reconcile.diff import Changes, Differences
+from relay.control.reconcile.file_source import FileSource
 from relay.control.reconcile.reconciler import SinkReconciler
 from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.event_loop import run_in_thread
@@ -30,13 +28,12 @@ from relay.selector.inventory.store import ManifestIndex
 
 _log = logging.getLogger("relay.control.reconcile")
 
-REST_FACTOR = 20
-"""Pause after a poll, in multiples of its CPU time: polling takes at most 5 % of a core."""
+RETRY_S = 1.0
+"""Pause before a source that has failed is watched again; s."""
 
 OUTCOMES = ("good", "faulty", "failed")
-"""Outcomes of a reload. good: everything was loaded; faulty: something is wrong with the files,
-whose last good version runs on; failed: a bug in the relay, and the change was not or only partly
-applied."""
+"""Outcomes of a reload. good: everything was loaded; faulty: some objects have faults, and their
+last good version runs on; failed: a bug in the relay, and the change was not or partly applied."""
 
 LOGGED_MAX = 100
 """Most faults of one change that are logged one by one."""
@@ -62,7 +59,10 @@ class ReloadStatistics:
 
 
 class Reloader:
-    """Keep the reconciler and the inventory in step with the files. Lives on the event loop."""
+    """Keep the reconciler and the inventory in step with a source. Lives on the event loop.
+
+    Without ``source`` the state is read from the files that the settings name.
+    """
 
     def __init__(
         self,
@@ -71,19 +71,16 @@ class Reloader:
         set_inventory: Callable[[ManifestIndex], Awaitable[None]],
         *,
         clock: Callable[[], float] = time.time,
+        source: DesiredStateSource | None = None,
     ) -> None:
-        self._manifests = Manifests(
-            settings.exporters,
-            secrets_root=settings.secrets,
-            tenancy=settings.tenancy is not None,
-        )
-        self._mounted = MountedSecrets(settings.secrets, tenancy=settings.tenancy is not None)
-        self._inventory_files = InventoryFiles(settings.inventory.manifests)
+        self._source: DesiredStateSource = source or FileSource(settings)
         self._inventory = InventoryLoad()
-        self._interval_s = settings.watch.interval_s
         self._reconciler = reconciler
         self._set_inventory = set_inventory
         self._clock = clock
+        self._version = 0
+        self._given: LoadResult | None = None
+        """Part of the last state that was applied; ``_loaded`` also has what runs on."""
         self._loaded = LoadResult((), (), SecretStore())
         self._lock = asyncio.Lock()
         self._added = self._changed = self._removed = 0
@@ -95,7 +92,7 @@ class Reloader:
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """All faults of the files as of the last load."""
+        """All faults of the last state."""
         return (*self._loaded.faults, *self._inventory.faults)
 
     @property
@@ -106,19 +103,21 @@ class Reloader:
     async def start(self) -> None:
         """Load and apply everything. Raise ConfigError if no exporter could run."""
         async with self._lock:
-            inventory = await run_in_thread(self._inventory_files.load)
-            loaded = await run_in_thread(self._manifests.load)
-            if loaded.faults and not loaded.exporters:
-                raise ConfigError(loaded.faults)
-            await self._take_inventory(inventory)
-            await self._apply(loaded)
+            state = await self._source.load()
+            if state.loaded.faults and not state.loaded.exporters:
+                raise ConfigError(state.loaded.faults)
+            await self._take_inventory(state.inventory)
+            await self._apply(state.loaded)
+            self._version = state.version
 
     async def reload(self) -> Changes:
-        """Load changed files and apply them at once."""
+        """Load what has changed and apply it at once; read all secrets again."""
         async with self._lock:
             try:
-                await self._take_inventory(await run_in_thread(self._inventory_files.load))
-                changes = await self._apply(await run_in_thread(self._manifests.load))
+                state = await self._source.load()
+                await self._take_inventory(state.inventory)
+                changes = await self._apply(state.loaded)
+                self._version = state.version
                 self._reconciler.reread_secrets()  # mounted ones too
             except Exception:
                 self._fail()
@@ -128,16 +127,16 @@ class Reloader:
             return self._said(changes)
 
     async def watch(self) -> None:
-        """Apply changes once files have settled, until cancelled. A bug is logged and counted."""
+        """Apply changes as the source reports them, until cancelled. Log and count bugs."""
         while True:
-            took_s = 0.0
             try:
-                took_s = await self._poll()
+                async with aclosing(self._source.changes()) as states:
+                    async for state in states:
+                        await self._take(state)
             except Exception:
                 self._fail()
                 _log.exception("bug in the relay: manifests could not be looked at")
-            pause_s = SETTLE_S if self._manifests.restless else self._interval_s
-            await asyncio.sleep(max(pause_s, REST_FACTOR * took_s))
+            await asyncio.sleep(RETRY_S)
 
     def statistics(self) -> ReloadStatistics:
         """Return a snapshot."""
@@ -152,25 +151,18 @@ class Reloader:
             dict(self._reloads),
         )
 
-    async def _poll(self) -> float:
-        """Poll the files and apply changes; return the CPU seconds of polling."""
-
-        def look() -> tuple[InventoryLoad, LoadResult | None, frozenset[Namespace] | None, float]:
-            started = time.thread_time()
-            inventory = self._inventory_files.load()
-            loaded = self._manifests.poll(time.monotonic())
-            rotated = self._mounted.changed()
-            return inventory, loaded, rotated, time.thread_time() - started
-
+    async def _take(self, state: DesiredState) -> None:
+        """Apply the parts of a state that have changed, unless a newer one was applied."""
         async with self._lock:
-            inventory, loaded, rotated, took_s = await run_in_thread(look)
-            await self._take_inventory(inventory)
-            if rotated is None or rotated:
-                self._reconciler.reread_secrets(rotated)
+            if state.version <= self._version:
+                return
+            await self._take_inventory(state.inventory)
+            if state.rotated is None or state.rotated:
+                self._reconciler.reread_secrets(state.rotated)
                 _log.info("mounted secrets have changed and are read again")
-            if loaded is not None:
-                self._said(await self._apply(loaded))
-            return took_s
+            if state.loaded is not self._given:
+                self._said(await self._apply(state.loaded))
+            self._version = state.version
 
     async def _apply(self, loaded: LoadResult) -> Changes:
         def compare() -> tuple[LoadResult, Differences]:
@@ -181,6 +173,7 @@ class Reloader:
         wanted, differences = await run_in_thread(compare)
         self._report(wanted, differences)
         self._loaded = wanted
+        self._given = loaded
         changes = await self._reconciler.apply(differences)
         self._reconciler.keep_orphans(complete=not wanted.faults)
         if wanted.renewed:
@@ -242,7 +235,7 @@ class Reloader:
         self._inventory = inventory
 
     def __repr__(self) -> str:
-        return f"<Reloader {self._manifests!r}, {self._applied} times applied>"
+        return f"<Reloader {self._source!r}, {self._applied} times applied>"
 
 
 def _log_each(level: int, text: str, exporters: Sequence[str]) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from relay.config.exporter.types import Exporter
+from relay.config.exporter.types import Exporter, Sink
 from relay.control.reconcile.sink_report import SinkReport, sum_ledgers, sum_queues
-from relay.pipeline.routing.match_set import SinkCounter
+from relay.pipeline.routing.match_set import OutputOptions, SinkCounter
 from relay.sink.reporting.ledger import LedgerStatistics
+from relay.sink.spill.orphans import StoredQueue
 from relay.sink.spill.owner import Owner
 from relay.sink.spill.store import SinkStore
 from relay.sink.worker import SinkWorker
@@ -88,3 +89,21 @@ def farewell(kept: int, lost: int) -> str:
     if lost:
         return "sink removed, points that were left in its queue were given up"
     return "sink removed, its queue is kept" if kept else "sink removed, its queue is empty"
+
+
+def output_options(sink: Sink) -> OutputOptions:
+    """Return the sink's options for the pipeline."""
+    otlp = sink.otlp
+    kinds, keeps = otlp.unsupported_kinds, otlp.keeps_target_labels
+    return OutputOptions(otlp.temporality, otlp.promoted_labels, kinds, keeps)
+
+
+def same_delivery(old: Sink, new: Sink) -> bool:
+    """Return whether the worker of ``old`` can serve ``new`` as it is: only sources differ."""
+    return replace(old, sources=()) == replace(new, sources=())
+
+
+def log_fields(queue: StoredQueue) -> dict[str, object]:
+    """Return the fields that identify a queue on disk in the log."""
+    exporter, sink = queue.names
+    return {"exporter": exporter, "sink": sink, "points": queue.points}
