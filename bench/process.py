@@ -78,7 +78,7 @@ class Process:
         self.stop()
 
     def is_running(self) -> bool:
-        """Whether the process is running."""
+        """True if the process is running."""
         return self._popen.poll() is None
 
     def read_line(self) -> str:

@@ -108,7 +108,7 @@ class Comparison:
 
     @property
     def holds(self) -> bool:
-        """Whether the median is within the bound."""
+        """True if the median is within the bound."""
         return self.bound.holds(self.median)
 
     def line(self) -> str:

@@ -119,7 +119,7 @@ class Turns:
 
     @property
     def busy(self) -> bool:
-        """Whether work is active or waits: the engine may be in the middle of a request."""
+        """True if work is active or waits: the engine may be in the middle of a request."""
         return self._entered > 0
 
     async def run(

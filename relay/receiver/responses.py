@@ -134,7 +134,7 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     refused: Reason | None = None
     partial: bool = False
-    """Whether a part of the request was dropped, whatever the status."""
+    """True if a part of the request was dropped, whatever the status is."""
 
 
 NO_CONTENT = Answer(204)

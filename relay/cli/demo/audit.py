@@ -25,7 +25,7 @@ class Check:
 
     @property
     def balanced(self) -> bool:
-        """Whether both counts are equal."""
+        """True if both counts are equal."""
         return self.left == self.right
 
     def __str__(self) -> str:

@@ -62,7 +62,7 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        """Whether everything balances and nothing was logged as an error."""
+        """True if everything balances and nothing was logged as an error."""
         return not self.audit.faults() and not self.errors
 
 

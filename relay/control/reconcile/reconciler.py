@@ -184,7 +184,7 @@ class SinkReconciler:
 
     @property
     def blocked(self) -> bool:
-        """Whether a sink with ``overflow: block`` is full, so that senders must be held back."""
+        """True if a sink with ``overflow: block`` is full, so that senders must be held back."""
         return any(worker.full for worker in self._blocking)
 
     @property

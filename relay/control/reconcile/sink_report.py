@@ -33,7 +33,7 @@ class SinkReport(msgspec.Struct, frozen=True):
 
     @property
     def balanced(self) -> bool:
-        """Whether every matched point is accounted for exactly once."""
+        """True if every matched point is accounted for exactly once."""
         return self.matched == self.ledger.offered + self.open and self.ledger.balanced
 
 

@@ -67,7 +67,7 @@ class _Slot(Generic[T]):
 
     @property
     def is_open(self) -> bool:
-        """Whether the pattern seems to have a leading wildcard."""
+        """True if the pattern seems to have a leading wildcard."""
         return _OPEN.search(self.regex.pattern) is not None
 
 

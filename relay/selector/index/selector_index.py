@@ -187,7 +187,7 @@ class _LabelIndex(Generic[K]):
 
     @property
     def is_filed(self) -> bool:
-        """Whether any entry is filed here; groups may merely mention the label."""
+        """True if any entry is filed here; groups may merely mention the label."""
         return bool(self.values or self.patterns or self.present)
 
 

@@ -54,7 +54,7 @@ class Requirement:
 
     @property
     def accepts_absence(self) -> bool:
-        """Whether an object without the label meets the condition."""
+        """True if an object without the label meets the condition."""
         return self.operator in ("NotIn", "DoesNotExist")
 
     def __str__(self) -> str:
