@@ -304,12 +304,12 @@ class Relay:
         if self._reconciler is None:
             return self._facts(SinksSnapshot((), (), EMPTY_LEDGER))
         exporters, reports = tuple(self._reconciler.exporters), tuple(self._reconciler.reports())
-        return self._facts(SinksSnapshot(exporters, reports, self._reconciler.departed()))
+        return self._facts(SinksSnapshot(exporters, reports, self._reconciler.removed_ledger()))
 
     async def look(self) -> StatusSource:
         """The same for the admin listener, with turns for others between."""
         survey = (
-            await self._reconciler.survey()
+            await self._reconciler.snapshot()
             if self._reconciler
             else SinksSnapshot((), (), EMPTY_LEDGER)
         )
@@ -327,7 +327,7 @@ class Relay:
             sources=tuple(self._engine.router.tallies()),
             sinks=survey.sinks,
             changes=self._reloader.statistics() if self._reloader else None,
-            departed=survey.departed,
+            removed_ledger=survey.removed_ledger,
             store=self._storage.store.statistics() if self._storage else None,
             journal=self._storage.journal.statistics() if self._storage else None,
             replay=self._replay.statistics() if self._replay else IDLE_REPLAY,

@@ -72,7 +72,7 @@ class StatusSource:
     faults: tuple[Fault, ...]
     sources: tuple[SourceCounter, ...]
     sinks: tuple[SinkReport, ...]
-    departed: LedgerStatistics
+    removed_ledger: LedgerStatistics
     changes: ReloadStatistics | None
     store: StoreStatistics | None = None
     journal: JournalStatistics | None = None
@@ -105,10 +105,10 @@ def snapshot(facts: StatusSource) -> Snapshot:
         sinks=tuple(_sink_figures(report, facts.now) for report in facts.sinks),
         orphans=orphan_figures(facts.store.orphans) if facts.store else None,
         removed_sinks={
-            "delivered": facts.departed.delivered,
-            "rejected": sum(facts.departed.rejected.values()),
-            "expired": facts.departed.expired,
-            "dropped": sum(facts.departed.dropped.values()),
+            "delivered": facts.removed_ledger.delivered,
+            "rejected": sum(facts.removed_ledger.rejected.values()),
+            "expired": facts.removed_ledger.expired,
+            "dropped": sum(facts.removed_ledger.dropped.values()),
         },
         storage=(
             *((journal_storage(facts.journal),) if facts.journal else ()),

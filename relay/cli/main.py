@@ -29,7 +29,7 @@ from relay.runtime.excerpt import printable
 
 EXIT_GOOD, EXIT_FAULTY, EXIT_USAGE = 0, 1, 2
 
-SAME_WISH_S = 0.2
+SIGNAL_REPEAT_S = 0.2
 """Time in which a second signal counts as a repetition, because supervisors send several; s."""
 
 _log = logging.getLogger("relay.cli")
@@ -93,11 +93,13 @@ def _parser() -> argparse.ArgumentParser:
     secrets = checker.add_mutually_exclusive_group()
     secrets.add_argument("--secrets", type=Path, metavar="DIR", help="mounted secrets")
     secrets.add_argument(
-        "--without-secrets", action="store_true", help="do not mind secrets that are not here"
+        "--without-secrets", action="store_true", help="accept Exporters whose secrets are not here"
     )
     checker.set_defaults(command=_check)
 
-    explainer = commands.add_parser("explain", help="say who takes a series, why, and as what")
+    explainer = commands.add_parser(
+        "explain", help="explain which exporters export a series, why, and as what"
+    )
     add_explain_arguments(explainer)
     explainer.set_defaults(command=run_explain)
 
@@ -152,13 +154,13 @@ async def serve(settings: Settings) -> int:
     stop = asyncio.Event()
     reload = asyncio.Event()
     loop = asyncio.get_running_loop()
-    asked_at = 0.0
+    first_signal_at = 0.0
 
     def ask_to_stop(number: signal.Signals) -> None:
-        nonlocal asked_at
+        nonlocal first_signal_at
         if not stop.is_set():
-            asked_at = loop.time()
-        elif loop.time() - asked_at >= SAME_WISH_S:
+            first_signal_at = loop.time()
+        elif loop.time() - first_signal_at >= SIGNAL_REPEAT_S:
             _log.warning(
                 "asked to stop twice: leaving without draining",
                 extra={"points": relay.undelivered()},
@@ -208,5 +210,5 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _version(_arguments: argparse.Namespace) -> int:
-    print(f"relay {__version__} (compiled kernel, Python {platform.python_version()})")
+    print(f"relay {__version__} (compiled, Python {platform.python_version()})")
     return EXIT_GOOD

@@ -49,5 +49,5 @@ def _dropped(reconciler: SinkReconciler) -> Counter[SinkKey]:
     found: Counter[SinkKey] = Counter()
     for report in reconciler.reports():
         found[report.exporter, report.sink] += sum(report.ledger.dropped.values())
-    found[_REMOVED] = sum(reconciler.departed().dropped.values())
+    found[_REMOVED] = sum(reconciler.removed_ledger().dropped.values())
     return found

@@ -25,31 +25,31 @@ _UNSAID: Final = frozenset((Reason.INTERNAL, Reason.STOPPING))
 class RefusalLog:
     """Log refused requests, limited by address and reason."""
 
-    __slots__ = ("_log", "_said")
+    __slots__ = ("_log", "_logged")
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
-        self._said: dict[tuple[str, Reason], tuple[float, int]] = {}
+        self._logged: dict[tuple[str, Reason], tuple[float, int]] = {}
         """Time of the last line, the oldest first, and refusals suppressed since."""
 
-    def refused(self, answer: Answer, *, sender: str, agent: str, path: str, now: float) -> None:
+    def log(self, answer: Answer, *, sender: str, agent: str, path: str, now: float) -> None:
         """Log the refusal ``answer`` unless it is over the rate; ``now`` is any monotonic clock in
         s."""
         reason = answer.refused
         if reason is None or reason in _UNSAID:
             return
         key = sender, reason
-        said_at, unsaid = self._said.get(key, (float("-inf"), 0))
+        said_at, unsaid = self._logged.get(key, (float("-inf"), 0))
         if now < said_at + LOG_INTERVAL_S:
-            self._said[key] = said_at, unsaid + 1
+            self._logged[key] = said_at, unsaid + 1
             return
-        while len(self._said) >= LOG_PAIRS_MAX and key not in self._said:
-            oldest, (oldest_at, _) = next(iter(self._said.items()))
+        while len(self._logged) >= LOG_PAIRS_MAX and key not in self._logged:
+            oldest, (oldest_at, _) = next(iter(self._logged.items()))
             if now < oldest_at + LOG_INTERVAL_S:
                 return
-            del self._said[oldest]
-        self._said.pop(key, None)
-        self._said[key] = now, 0
+            del self._logged[oldest]
+        self._logged.pop(key, None)
+        self._logged[key] = now, 0
         self._log.warning(
             "refused a request: %s",
             answer.text,
@@ -64,11 +64,11 @@ class RefusalLog:
         )
 
     def __repr__(self) -> str:
-        return f"<RefusalLog {len(self._said)} said lately>"
+        return f"<RefusalLog {len(self._logged)} said lately>"
 
 
 class IngestCounters:
-    """Count responses and bytes. Call :meth:`answered` exactly once per response."""
+    """Count responses and bytes. Call :meth:`count` exactly once per response."""
 
     __slots__ = (
         "compressed_bytes",
@@ -89,7 +89,7 @@ class IngestCounters:
         self.in_flight = 0
         self.durations = Durations()
 
-    def answered(self, answer: Answer) -> None:
+    def count(self, answer: Answer) -> None:
         """Count one response."""
         self.requests[answer.status] = self.requests.get(answer.status, 0) + 1
         if answer.refused is not None:

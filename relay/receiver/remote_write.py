@@ -161,9 +161,9 @@ class IngestServer:
         )
         protocol = message_of(headers.get("Content-Type"))
         answer = answer_to(await self._outcome(request), sender, protocol)
-        self._counters.answered(answer)
+        self._counters.count(answer)
         if answer.refused is not None:
-            self._refusals.refused(
+            self._refusals.log(
                 answer, sender=request.remote or "", agent=agent, path=request.path, now=began
             )
         self._counters.durations.observe(time.perf_counter() - began)
@@ -302,7 +302,7 @@ class IngestServer:
 
     def _count_malformed(self) -> None:
         """Count a response that aiohttp sent to malformed HTTP."""
-        self._counters.answered(Answer(400, refused=Reason.MALFORMED_HTTP))
+        self._counters.count(Answer(400, refused=Reason.MALFORMED_HTTP))
 
     def __repr__(self) -> str:
         return f"<IngestServer {self._listener!r} {self._counters!r}>"

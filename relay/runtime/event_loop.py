@@ -41,10 +41,12 @@ async def run_in_thread(work: Callable[[], _Result]) -> _Result:
     if not _busy:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
     _busy += 1
-    guest = _ThreadJob(asyncio.get_running_loop())
+    job = _ThreadJob(asyncio.get_running_loop())
 
     def begin() -> _Result:
-        _guest.set(guest)  # context-local: on the loop's own thread yield_to_loop() must do nothing
+        _current_job.set(
+            job
+        )  # context-local: on the loop's own thread yield_to_loop() must do nothing
         return work()
 
     try:
@@ -71,7 +73,7 @@ class _ThreadJob:
         self.since_s = time.perf_counter()
 
 
-_guest: ContextVar[_ThreadJob | None] = ContextVar("_guest", default=None)
+_current_job: ContextVar[_ThreadJob | None] = ContextVar("_current_job", default=None)
 
 
 def yield_to_loop() -> None:
@@ -82,13 +84,13 @@ def yield_to_loop() -> None:
     the interval with each of them, and the loop never gets its turn. Outside :func:`run_in_thread`
     it does nothing.
     """
-    guest = _guest.get()
-    if guest is None or time.perf_counter() - guest.since_s < WORK_S:
+    job = _current_job.get()
+    if job is None or time.perf_counter() - job.since_s < WORK_S:
         return
     turn = threading.Event()
     try:
-        guest.loop.call_soon_threadsafe(turn.set)
+        job.loop.call_soon_threadsafe(turn.set)
     except RuntimeError:
         return  # the loop is closed
     turn.wait(_TURN_MAX_S)
-    guest.since_s = time.perf_counter()
+    job.since_s = time.perf_counter()

@@ -16,12 +16,12 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-YOUNG_MAX: Final = 5_000
+GEN0_CONTAINERS_MAX: Final = 5_000
 """Net new containers before a collection of generation 0; a few batches create as many."""
-YOUNG_LOOKS: Final = 5
+GEN0_PER_GEN1: Final = 5
 """Collections of generation 0 before one of generation 1."""
 FULL_INTERVAL_S: Final = 600.0
-_FULL_LOOKS: Final = 10
+_GEN1_PER_GEN2: Final = 10
 _NEVER: Final = 1_000_000_000
 
 _full_at = 0.0
@@ -55,6 +55,6 @@ def _pace(phase: str, info: Mapping[str, Any]) -> None:
     now = time.monotonic()
     if info["generation"] == 2:
         _full_at = now
-        gc.set_threshold(YOUNG_MAX, YOUNG_LOOKS, _NEVER)
+        gc.set_threshold(GEN0_CONTAINERS_MAX, GEN0_PER_GEN1, _NEVER)
     elif now >= _full_at + FULL_INTERVAL_S:
-        gc.set_threshold(YOUNG_MAX, YOUNG_LOOKS, _FULL_LOOKS)
+        gc.set_threshold(GEN0_CONTAINERS_MAX, GEN0_PER_GEN1, _GEN1_PER_GEN2)

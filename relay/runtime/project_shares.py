@@ -50,7 +50,7 @@ class Shares:
         """Return the number of entries of a project."""
         return self._used.get(share, 0)
 
-    def gives_way(self, share: str) -> str | None:
+    def must_evict(self, share: str) -> str | None:
         """Return the project that must evict one entry for a new one of ``share``; None if there is
         room.
 
@@ -205,7 +205,7 @@ class SharedTable(Generic[K, V]):
 
     def add(self, part: Part[K, V], key: K, value: V) -> None:
         """Add an entry under a new key; evict another one if the table is full."""
-        share = self._shares.gives_way(part.share)
+        share = self._shares.must_evict(part.share)
         if share is not None:
             # A share that must give way has at least one entry.
             victim = self._parts[share] if share != UNCLAIMED else self._first_unclaimed()

@@ -48,7 +48,7 @@ _PRESENT: tuple[MetricSpec, ...] = (
     MetricSpec(
         "relay_build_info",
         "info",
-        "The version that runs; its kernel is always compiled.",
+        "Version of the relay; its hot path is always compiled.",
         ("version", "build"),
         lambda s: (((s.version, s.build), 1),),
     ),
@@ -123,7 +123,7 @@ _PRESENT: tuple[MetricSpec, ...] = (
     MetricSpec(
         "relay_unmatched_samples_total",
         "counter",
-        "Good samples that no exporter wanted.",
+        "Valid samples that no exporter selected.",
         (),
         one(lambda s: s.unmatched_samples),
     ),
@@ -343,7 +343,7 @@ _PRESENT: tuple[MetricSpec, ...] = (
     MetricSpec(
         "relay_sink_unreachable",
         "gauge",
-        "1 while an endpoint gives no answer to anybody, and is only probed.",
+        "1 while an endpoint answers no sink at all, and is only probed.",
         _SINK,
         per_sink(lambda r: r.unreachable),
     ),
@@ -399,7 +399,7 @@ _PRESENT: tuple[MetricSpec, ...] = (
     MetricSpec(
         "relay_unreachable_endpoints",
         "gauge",
-        "Endpoints that give no answer to anybody, and are only probed.",
+        "Endpoints that answer no sink at all, and are only probed.",
         (),
         one(lambda s: s.unreachable_endpoints),
     ),

@@ -108,7 +108,7 @@ def render(view: View) -> list[str]:
         rule(f"{clock(view.elapsed_s)} {until}"),
         f"  platform sent      {sent:>11,} samples in {requests} requests",
         f"  relay received     {view.received:>11,} samples of {view.series:,} series",
-        f"  nobody asked for   {view.unmatched:>11,} of them",
+        f"  selected by none   {view.unmatched:>11,} of them",
         "",
         _HEAD,
     ]

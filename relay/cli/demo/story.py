@@ -14,7 +14,7 @@ A relay at work, with all that it needs in this one process:
   platform   {series:,} series of {customers} customers. Two agents send remote write, one
              as Prometheus does (snappy) and one as vmagent does (zstd):
              {requests_per_s:g} requests/s to {ingest_url}
-  relay      asks the customers' Exporters who wants which series, and delivers
+  relay      selects series by the customers' Exporters, and delivers
              those as OTLP, at each endpoint's own pace. Seen from outside:
              {admin_url}/status and {admin_url}/metrics
   endpoints  OTLP/HTTP receivers that decode with the official classes and count
@@ -25,8 +25,8 @@ What to look for:
   globex   all of its metrics, to two collectors. collector-us is down at times:
            its own queue grows, collector-eu never notices, nothing is lost
   initech  its workloads, to a vendor that rejects some of the points: they are
-           counted, not sent again; and its HTTP errors, to somebody else
-  hooli    has no Exporter: nobody asked for its samples
+           counted, not sent again; and its HTTP errors, to another sink
+  hooli    has no Exporter: none of its samples is exported
 
 """
 

@@ -53,14 +53,14 @@ KnownLabel: TypeAlias = tuple[str, str]
 
 
 class _Head:
-    """Bytes before the value, for fields of one ``size``; ``room`` for that many more values."""
+    """Bytes before the value, for fields of one ``size``; room for ``values_left`` values."""
 
-    __slots__ = ("name", "room", "size")
+    __slots__ = ("name", "size", "values_left")
 
     def __init__(self, name: str, size: int) -> None:
         self.name = name
         self.size = size
-        self.room = VALUES_MAX
+        self.values_left = VALUES_MAX
 
 
 class LabelInterner(dict[bytes, KnownLabel]):
@@ -89,14 +89,14 @@ class LabelInterner(dict[bytes, KnownLabel]):
             label = head.name, text.decode()
         except UnicodeDecodeError:
             raise OddFieldError from None
-        if head.room:
-            head.room -= 1
+        if head.values_left:
+            head.values_left -= 1
             self._remember(field, label)
         return label
 
     def _learn(self, field: bytes) -> KnownLabel:
         """Parse a field with an unknown head."""
-        pair = _usual_label(field)
+        pair = _canonical_label(field)
         if pair is None:
             raise OddFieldError
         size = len(field)
@@ -127,7 +127,7 @@ def label_field(name: str, value: str) -> bytes:
     )
 
 
-def _usual_label(field: bytes) -> tuple[str, str] | None:
+def _canonical_label(field: bytes) -> tuple[str, str] | None:
     """Return name and value of a TimeSeries.labels field in canonical encoding; None for any other.
 
     Canonical: name first, then value, neither empty, minimal lengths below 2**14.

@@ -116,7 +116,7 @@ cdef inline int compared(
     return (one.name_size > other.name_size) - (one.name_size < other.name_size)
 
 
-cdef bint are_sound(const unsigned char *key, const Span *spans, Py_ssize_t count) except -1:
+cdef bint are_valid(const unsigned char *key, const Span *spans, Py_ssize_t count) except -1:
     """Return whether the labels are valid: ``__name__`` present, names unique, all UTF-8."""
     cdef Py_ssize_t at, before, top = 0
     cdef bint is_named = False
@@ -340,15 +340,15 @@ cdef class LabelParser:
             count < 1
             or count > self.labels_max
             or size > self.bytes_max
-            or not are_sound(data, spans, count)
+            or not are_valid(data, spans, count)
         ):
-            return self.read_carefully(key)
+            return self.read_validating(key)
         labels = SeriesLabels.__new__(SeriesLabels)
         labels.key = key
         labels.known = self.known
         return labels
 
-    cdef SeriesLabels read_carefully(self, bytes key):
+    cdef SeriesLabels read_validating(self, bytes key):
         pairs = parse_labels(key, labels_max=self.labels_max, bytes_max=self.bytes_max)
         cdef SeriesLabels labels = SeriesLabels.__new__(SeriesLabels)
         labels.key = b"".join([label_field(name, value) for name, value in pairs])

@@ -225,9 +225,9 @@ def parse_series(
     Raise DecodeError, and TooLargeError for more than ``entries_max`` samples, histograms and
     exemplars.
     """
-    usual = _usual(data, start, stop)
-    if usual is not None:
-        return usual
+    common = _parse_common_series(data, start, stop)
+    if common is not None:
+        return common
     parts = SeriesParts2([], [], [], [], None, 0)
     metadata: Span | None = None
     created_ms = 0
@@ -253,11 +253,13 @@ def parse_series(
         elif number == 5:
             metadata = payload, end
         if len(parts.samples) + len(parts.histograms) + len(parts.exemplars) > entries_max:
-            raise TooLargeError(f"over {entries_max} samples and the like in one series")
+            raise TooLargeError(
+                f"over {entries_max} samples, histograms and exemplars in one series"
+            )
     return parts._replace(metadata=metadata, created_ms=created_ms)
 
 
-def _usual(data: bytes, start: int, stop: int) -> SeriesParts2 | None:
+def _parse_common_series(data: bytes, start: int, stop: int) -> SeriesParts2 | None:
     """Parse a short series of packed references, one sample and optional metadata.
 
     Return None for any other: the caller then uses the validating path.

@@ -67,7 +67,7 @@ class Checkpointer:
         offsets = self._engine.offsets
         following = offsets.following
         named, rest = self._engine.named()
-        lows = self._replay.raised(self._reconciler.lows(following, limit=rest))
+        lows = self._replay.raised(self._reconciler.low_watermarks(following, limit=rest))
         return Checkpoint(following, lows, following, tuple(named), offsets.reach)
 
     def taught(self) -> LearnedState | None:

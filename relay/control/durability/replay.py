@@ -103,7 +103,7 @@ class Replay:
         self._undecodable = 0
         self._given_up = 0
         self._say_who_is_absent()
-        lows = self.raised(reconciler.lows(0)).values()
+        lows = self.raised(reconciler.low_watermarks(0)).values()
         named = [WaitingEntry(*entry) for entry in checkpoint.waiting]
         floor = min((min(low) for low in lows), default=self._next_position)
         oldest = min(floor, *(entry.first for entry in named), self._next_position)
@@ -189,7 +189,7 @@ class Replay:
         """Name the sinks that had not finished what is in the journal, and do not run: what it is
         of theirs nobody can tell without their selectors. What came after the checkpoint was
         everybody's, whom it does not name either."""
-        running = self._reconciler.lows(0)
+        running = self._reconciler.low_watermarks(0)
         first = self._journal.extent.first_position
         absent = 0
         for key, lows in self._checkpoint.lows.items():

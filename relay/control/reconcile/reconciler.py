@@ -50,16 +50,13 @@ UPKEEP_S = 1.0
 """Interval of each sink's upkeep; s."""
 UPKEEP_SLICES = 10
 """Parts of one round of upkeep, because ten thousand sinks at once would delay senders."""
-
 SLICE_S = 0.002
 """Longest work between two turns of the event loop; s."""
-
 BIG_CHANGE = 1_000
 """Exporters in one change from which on survivors are frozen for the GC."""
 
 SinkKey = tuple[str, str]
 """Exporter id and sink name."""
-
 MakeWorker = Callable[[Exporter, Sink, SinkDependencies], SinkWorker]
 """Builds the worker of one sink, not started."""
 
@@ -97,13 +94,13 @@ class SinkReconciler:
         self._low_limit = low_limit or (lambda: engine.low_watermark)
         self._settled = settled or Turns().settled
         self._exporters: dict[str, Exporter] = {}
-        self._records: dict[SinkKey, SinkEntry] = {}
-        self._departing: dict[SinkKey, SinkEntry] = {}
-        self._departed: list[LedgerStatistics] = []
+        self._entries: dict[SinkKey, SinkEntry] = {}
+        self._draining_entries: dict[SinkKey, SinkEntry] = {}
+        self._removed_ledgers: list[LedgerStatistics] = []
         self._retirements: set[asyncio.Task[None]] = set()
         self._finishing: dict[SinkWorker, asyncio.Task[None]] = {}
         self._blocking: dict[SinkWorker, None] = {}
-        self._unkept = 0  # exporters added or changed since survivors were last frozen
+        self._unfrozen = 0  # exporters added or changed since survivors were last frozen
         self._upkeep: asyncio.Task[None] | None = None
         self._awake: dict[SinkWorker, None] = {}
         self._revision = 0
@@ -149,9 +146,9 @@ class SinkReconciler:
         else:
             # Keep the order of loading, and new warnings and origins.
             self._exporters = dict(wanted)
-        self._unkept += len(differences.added) + len(differences.changed)
-        if self._unkept >= BIG_CHANGE:
-            self._unkept = 0
+        self._unfrozen += len(differences.added) + len(differences.changed)
+        if self._unfrozen >= BIG_CHANGE:
+            self._unfrozen = 0
             gc_pacing.freeze_survivors()
         return Changes(differences.added, differences.changed, differences.removed)
 
@@ -159,13 +156,13 @@ class SinkReconciler:
         """Make the sinks of these (project, namespace) pairs, None for all, read their secrets
         again."""
         if namespaces is None:
-            for record in self._records.values():
-                record.worker.reread_secrets()
+            for entry in self._entries.values():
+                entry.worker.reread_secrets()
             return
         for exporter in self._exporters.values():
             if (exporter.project, exporter.namespace) in namespaces:
                 for sink in exporter.sinks:
-                    self._records[exporter.id, sink.name].worker.reread_secrets()
+                    self._entries[exporter.id, sink.name].worker.reread_secrets()
 
     def keep_orphans(self, *, complete: bool) -> None:
         """Keep the queues on disk whose sinks do not run.
@@ -201,46 +198,48 @@ class SinkReconciler:
         """Yield the report of every sink, including those that drain. Flushes the counters
         first."""
         self._engine.router.flush_counters()
-        for record in self._records.values():
-            yield record.report(removed=False)
-        for record in self._departing.values():
-            yield record.report(removed=True)
+        for entry in self._entries.values():
+            yield entry.report(removed=False)
+        for entry in self._draining_entries.values():
+            yield entry.report(removed=True)
 
-    async def survey(self) -> SinksSnapshot:
+    async def snapshot(self) -> SinksSnapshot:
         """Return all exporters and the report of every sink, in slices: ten thousand take 0.1 s.
 
         Each report is of one moment, but not all of the same one. The set of sinks is that of the
         start.
         """
-        exporters, departed = tuple(self._exporters.values()), self.departed()
-        listed = [(record, False) for record in self._records.values()]
-        listed += [(record, True) for record in self._departing.values()]
+        exporters, removed_ledger = tuple(self._exporters.values()), self.removed_ledger()
+        listed = [(entry, False) for entry in self._entries.values()]
+        listed += [(entry, True) for entry in self._draining_entries.values()]
         reports: list[SinkReport] = []
         await self._settled()
         slice_end = time.monotonic() + SLICE_S
-        for record, removed in listed:
+        for entry, removed in listed:
             # Count the points on both sides first, or the report does not balance.
-            self._engine.router.fold_exporter(record.tally.exporter)
-            reports.append(record.report(removed=removed))
+            self._engine.router.fold_exporter(entry.counter.exporter)
+            reports.append(entry.report(removed=removed))
             if time.monotonic() >= slice_end:
                 await asyncio.sleep(0)
                 await self._settled()
                 slice_end = time.monotonic() + SLICE_S
-        return SinksSnapshot(exporters, tuple(reports), departed)
+        return SinksSnapshot(exporters, tuple(reports), removed_ledger)
 
-    def departed(self) -> LedgerStatistics:
+    def removed_ledger(self) -> LedgerStatistics:
         """Return the ledger of all sinks that were removed and have ended."""
-        return sum_ledgers(self._departed)
+        return sum_ledgers(self._removed_ledgers)
 
     def open_bytes(self) -> int:
         """Return the bytes in open batches."""
         # Called after every dozen of requests: only the sum is recomputed. Batches of removed sinks
         # are empty.
         if self._open is None:
-            self._open = [one for record in self._records.values() for one in record.worker.shards]
+            self._open = [one for entry in self._entries.values() for one in entry.worker.shards]
         return memory_bytes_of(self._open)
 
-    def lows(self, following: int, *, limit: int | None = None) -> dict[SinkKey, tuple[int, ...]]:
+    def low_watermarks(
+        self, following: int, *, limit: int | None = None
+    ) -> dict[SinkKey, tuple[int, ...]]:
         """Return the oldest unfinished position of each shard of each sink.
 
         A position is finished when it is delivered or dropped, or on disk. A shard without any has
@@ -248,27 +247,27 @@ class SinkReconciler:
         held by the pipeline.
         """
         found: dict[SinkKey, tuple[int, ...]] = {}
-        for key, record in self._records.items():
-            queued = record.worker.oldest_positions(following)
+        for key, entry in self._entries.items():
+            queued = entry.worker.oldest_positions(following)
             found[key] = tuple(
                 min(
                     oldest,
                     batch.oldest_offset if batch.count else oldest,
                     oldest if limit is None else limit,
                 )
-                for oldest, batch in zip(queued, record.worker.shards, strict=True)
+                for oldest, batch in zip(queued, entry.worker.shards, strict=True)
             )
         return found
 
     def restored_lows(self) -> dict[SinkKey, tuple[int, ...]]:
         """Return the position, per shard, below which a crash lost nothing; -1: unknown."""
-        return {key: record.worker.restored_lows for key, record in self._records.items()}
+        return {key: entry.worker.restored_lows for key, entry in self._entries.items()}
 
     def discard(self, batch: OpenBatch, points: int) -> None:
         """Subtract points that a replay matched again from the count of the batch's sink."""
         worker = batch.sink
         assert isinstance(worker, SinkWorker)
-        self._records[worker.exporter_id, worker.sink_id].tally.points -= points
+        self._entries[worker.exporter_id, worker.sink_id].counter.points -= points
 
     def relieve_memory(self) -> None:
         """Make the largest sinks spill to disk or drop data if too much is in memory."""
@@ -276,8 +275,8 @@ class SinkReconciler:
 
     def spill_below(self, position: int) -> None:
         """Start to write everything to disk that holds a position below this one."""
-        for record in self._records.values():
-            worker = record.worker
+        for entry in self._entries.values():
+            worker = entry.worker
             old = [
                 batch for batch in worker.shards if batch.count and batch.oldest_offset < position
             ]
@@ -293,21 +292,21 @@ class SinkReconciler:
         if self._upkeep is not None:
             self._upkeep.cancel()
             await asyncio.gather(self._upkeep, return_exceptions=True)
-        workers = [record.worker for record in self._records.values()]
+        workers = [entry.worker for entry in self._entries.values()]
         for worker in workers:
             self._flush(worker)
         await asyncio.gather(*(worker.drain(timeout_s) for worker in workers), *self._retirements)
 
     def workers(self) -> Iterator[SinkWorker]:
         """Return the workers of all running sinks."""
-        return (record.worker for record in self._records.values())
+        return (entry.worker for entry in self._entries.values())
 
     def _members(self) -> Iterator[tuple[str, SinkWorker]]:
         """Yield every worker with its tenant."""
-        for records in (self._records, self._departing):
-            for record in records.values():
-                for worker in record.workers:
-                    yield record.tally.group, worker
+        for entries in (self._entries, self._draining_entries):
+            for entry in entries.values():
+                for worker in entry.workers:
+                    yield entry.counter.group, worker
 
     def _add(self, exporter: Exporter) -> None:
         sources = self._install_sinks(exporter, None)
@@ -341,18 +340,17 @@ class SinkReconciler:
         known = {sink.name: sink for sink in before.sinks} if before else {}
         targets: dict[str, SinkOutputSpec] = {}
         for sink in exporter.sinks:
-            record = self._records.get((exporter.id, sink.name))
+            entry = self._entries.get((exporter.id, sink.name))
             old = known.pop(sink.name, None)
-            if record is None:
-                record = self._add_sink(exporter, sink)
+            if entry is None:
+                entry = self._add_sink(exporter, sink)
             elif old is None or not same_delivery(old, sink):
-                self._flush(record.worker)
-                record.worker.reconfigure(sink)
-                self._note_configured(record.worker)
-            record.worker.identify(owner_of(exporter, sink))
-            targets[sink.name] = SinkOutputSpec(
-                record.tally, record.worker.shards, output_options(sink)
-            )
+                self._flush(entry.worker)
+                entry.worker.reconfigure(sink)
+                self._note_configured(entry.worker)
+            entry.worker.identify(owner_of(exporter, sink))
+            options = output_options(sink)
+            targets[sink.name] = SinkOutputSpec(entry.counter, entry.worker.shards, options)
         for name in known:
             self._retire((exporter.id, name))
         return [
@@ -366,10 +364,10 @@ class SinkReconciler:
 
     def _add_sink(self, exporter: Exporter, sink: Sink) -> SinkEntry:
         key, owner = (exporter.id, sink.name), owner_of(exporter, sink)
-        record = self._departing.pop(key, None)
-        if record is not None and not record.worker.parted and owner.may_adopt(record.owner):
-            self._take_back(record, sink)
-            return self._enlist(key, record)
+        entry = self._draining_entries.pop(key, None)
+        if entry is not None and not entry.worker.parted and owner.may_adopt(entry.owner):
+            self._take_back(entry, sink)
+            return self._enlist(key, entry)
         dependencies = SinkDependencies(
             self._store.claim(owner) if self._store is not None else None,
             self._evictor.make_room,
@@ -377,13 +375,13 @@ class SinkReconciler:
             self._wake,
         )
         worker = self._make_worker(exporter, sink, dependencies)
-        if record is None:
-            tally = SinkCounter(*key, exporter.project or exporter.id)
-            record = SinkEntry(tally, worker, owner)
+        if entry is None:
+            counter = SinkCounter(*key, exporter.project or exporter.id)
+            entry = SinkEntry(counter, worker, owner)
         else:
-            record.leaving.append(record.worker)
-            record.worker, record.owner = worker, owner
-        record.tally.points += worker.restored_points
+            entry.draining.append(entry.worker)
+            entry.worker, entry.owner = worker, owner
+        entry.counter.points += worker.restored_points
         if worker.restored_points:
             _log.info(
                 "queue found on disk",
@@ -395,25 +393,25 @@ class SinkReconciler:
                 extra=log_fields(queue),
             )
         worker.start()
-        return self._enlist(key, record)
+        return self._enlist(key, entry)
 
-    def _take_back(self, record: SinkEntry, sink: Sink) -> None:
+    def _take_back(self, entry: SinkEntry, sink: Sink) -> None:
         """Let a draining sink that was added again continue with its queue."""
-        worker = record.worker
+        worker = entry.worker
         task = self._finishing.pop(worker)
         task.cancel()
         self._retirements.discard(task)  # drain() must not wait for it
         worker.come_back(sink)
         _log.info(
             "sink is back, and goes on with its queue",
-            extra={"exporter": record.tally.exporter, "sink": record.tally.sink},
+            extra={"exporter": entry.counter.exporter, "sink": entry.counter.sink},
         )
 
-    def _enlist(self, key: SinkKey, record: SinkEntry) -> SinkEntry:
-        self._records[key] = record
-        self._wake(record.worker)
-        self._note_configured(record.worker)
-        return record
+    def _enlist(self, key: SinkKey, entry: SinkEntry) -> SinkEntry:
+        self._entries[key] = entry
+        self._wake(entry.worker)
+        self._note_configured(entry.worker)
+        return entry
 
     def _note_configured(self, worker: SinkWorker) -> None:
         if worker.config.queue.overflow == "block":
@@ -424,33 +422,35 @@ class SinkReconciler:
 
     def _retire(self, key: SinkKey) -> None:
         """Let a sink's worker drain, then stop it."""
-        record = self._departing[key] = self._records.pop(key)
+        entry = self._draining_entries[key] = self._entries.pop(key)
         self._engine.drops.forget(*key)
-        self._blocking.pop(record.worker, None)
+        self._blocking.pop(entry.worker, None)
         self._note_change()
-        self._flush(record.worker)
+        self._flush(entry.worker)
         # A crash from now on finds all of it on disk.
-        record.worker.save(at_once=True)
-        task = asyncio.get_running_loop().create_task(self._finish(key, record, record.worker))
-        self._finishing[record.worker] = task
+        entry.worker.save(at_once=True)
+        task = asyncio.get_running_loop().create_task(self._finish(key, entry, entry.worker))
+        self._finishing[entry.worker] = task
         self._retirements.add(task)
         task.add_done_callback(self._retirements.discard)
 
-    async def _finish(self, key: SinkKey, record: SinkEntry, worker: SinkWorker) -> None:
+    async def _finish(self, key: SinkKey, entry: SinkEntry, worker: SinkWorker) -> None:
         left = await worker.remove(self._drain_timeout_s)
         self._finishing.pop(worker, None)
         self._awake.pop(worker, None)
-        record.tally.points -= left
+        entry.counter.points -= left
         ledger = worker.statistics().ledger
-        if worker is not record.worker:
-            record.leaving.remove(worker)
-            record.past = [sum_ledgers([*record.past, ledger])]
-        elif record.leaving:  # removed, added and removed again
-            record.worker = record.leaving.pop()
-            record.past = [sum_ledgers([*record.past, ledger])]
+        if worker is not entry.worker:
+            entry.draining.remove(worker)
+            entry.ended_ledgers = [sum_ledgers([*entry.ended_ledgers, ledger])]
+        elif entry.draining:  # removed, added and removed again
+            entry.worker = entry.draining.pop()
+            entry.ended_ledgers = [sum_ledgers([*entry.ended_ledgers, ledger])]
         else:
-            del self._departing[key]
-            self._departed = [sum_ledgers([*self._departed, *record.past, ledger])]
+            del self._draining_entries[key]
+            self._removed_ledgers = [
+                sum_ledgers([*self._removed_ledgers, *entry.ended_ledgers, ledger])
+            ]
         lost = ledger.dropped.get("removed", 0)
         _log.log(
             logging.WARNING if lost or left else logging.INFO,
@@ -496,4 +496,4 @@ class SinkReconciler:
                 await asyncio.sleep(UPKEEP_S / UPKEEP_SLICES)
 
     def __repr__(self) -> str:
-        return f"<SinkReconciler {len(self._exporters)} exporters, {len(self._records)} sinks>"
+        return f"<SinkReconciler {len(self._exporters)} exporters, {len(self._entries)} sinks>"

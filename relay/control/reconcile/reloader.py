@@ -120,11 +120,11 @@ class Reloader:
                 self._version = state.version
                 self._reconciler.reread_secrets()  # mounted ones too
             except Exception:
-                self._fail()
+                self._count_failure()
                 raise
             if not changes:
                 _log.info("reloaded: no exporter has changed, secrets are read again")
-            return self._said(changes)
+            return self._log_changes(changes)
 
     async def watch(self) -> None:
         """Apply changes as the source reports them, until cancelled. Log and count bugs."""
@@ -134,8 +134,8 @@ class Reloader:
                     async for state in states:
                         await self._take(state)
             except Exception:
-                self._fail()
-                _log.exception("bug in the relay: manifests could not be looked at")
+                self._count_failure()
+                _log.exception("bug in the relay: the desired state was not applied")
             await asyncio.sleep(RETRY_S)
 
     def statistics(self) -> ReloadStatistics:
@@ -161,7 +161,7 @@ class Reloader:
                 self._reconciler.reread_secrets(state.rotated)
                 _log.info("mounted secrets have changed and are read again")
             if state.loaded is not self._given:
-                self._said(await self._apply(state.loaded))
+                self._log_changes(await self._apply(state.loaded))
             self._version = state.version
 
     async def _apply(self, loaded: LoadResult) -> Changes:
@@ -187,11 +187,11 @@ class Reloader:
             self._applied_in_s = time.monotonic() - started
         return changes
 
-    def _fail(self) -> None:
+    def _count_failure(self) -> None:
         self._failures += 1
         self._reloads["failed"] += 1
 
-    def _said(self, changes: Changes) -> Changes:
+    def _log_changes(self, changes: Changes) -> Changes:
         """Log the number of changes; count the reload."""
         self._reloads["faulty" if self.faults else "good"] += 1
         if changes:
@@ -205,7 +205,7 @@ class Reloader:
                 },
             )
             if changes.removed and not any(True for _ in self._reconciler.exporters):
-                _log.warning("no exporter is left: what is received goes to nobody")
+                _log.warning("no exporter is left: received samples are not exported")
         return changes
 
     def _report(self, loaded: LoadResult, differences: Differences) -> None:
@@ -221,7 +221,7 @@ class Reloader:
         _log_each(logging.WARNING, "it does not run", sorted(now - before - running))
         _log_each(logging.INFO, "its manifest is good again", sorted((before - now) & running))
         for file in sorted(loaded.faulty_files - self._loaded.faulty_files):
-            _log.warning("%s: what it held before goes on running", file)
+            _log.warning("%s: its last good contents stay in effect", file)
         for file in sorted(self._loaded.faulty_files - loaded.faulty_files):
             _log.info("%s: can be read again", file)
         for name in (*differences.added, *differences.changed):

@@ -37,7 +37,7 @@ class SinksSnapshot:
 
     exporters: tuple[Exporter, ...]
     sinks: tuple[SinkReport, ...]
-    departed: LedgerStatistics
+    removed_ledger: LedgerStatistics
 
 
 @dataclass(slots=True, eq=False)
@@ -48,16 +48,16 @@ class SinkEntry:
     again; ``past`` are the ledgers of workers that have ended.
     """
 
-    tally: SinkCounter
+    counter: SinkCounter
     worker: SinkWorker
     owner: Owner
-    leaving: list[SinkWorker] = field(default_factory=list)
-    past: list[LedgerStatistics] = field(default_factory=list)
+    draining: list[SinkWorker] = field(default_factory=list)
+    ended_ledgers: list[LedgerStatistics] = field(default_factory=list)
 
     @property
     def workers(self) -> tuple[SinkWorker, ...]:
         """All workers, the current one first."""
-        return (self.worker, *self.leaving)
+        return (self.worker, *self.draining)
 
     def report(self, *, removed: bool) -> SinkReport:
         """Return the sink's report."""
@@ -70,11 +70,11 @@ class SinkEntry:
         statistics = [worker.statistics() for worker in workers]
         ages = [one.oldest_point_age_s for one in statistics if one.oldest_point_age_s is not None]
         return SinkReport(
-            self.tally.exporter,
-            self.tally.sink,
-            self.tally.points,
-            self.tally.samples,
-            sum_ledgers([*self.past, *[one.ledger for one in statistics]]),
+            self.counter.exporter,
+            self.counter.sink,
+            self.counter.points,
+            self.counter.samples,
+            sum_ledgers([*self.ended_ledgers, *[one.ledger for one in statistics]]),
             points,
             since if points else None,
             statistics[0],

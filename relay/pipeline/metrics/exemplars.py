@@ -72,7 +72,7 @@ class ExemplarBuffer:
         self.dropped += before + len(exemplars) - len(kept)
         more = len(kept) - before
         for added in range(more):
-            share = self._shares.gives_way(project)
+            share = self._shares.must_evict(project)
             if share is not None:
                 self._forget(share, next(iter(self._waiting[share])))
                 if own.get(series) is not waiting:  # there is room for fewer than these

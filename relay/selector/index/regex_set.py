@@ -93,7 +93,7 @@ class _Set(Generic[T]):
         if answer is None:
             slots = self.slots
             if self._engine is None or len(value) > LONG_VALUE_CHARS:
-                answer = tuple(_asked(slots, value, pause))
+                answer = tuple(_matching_one_by_one(slots, value, pause))
             else:
                 answer = tuple(slots[index] for index in self._engine.Match(value.encode()) or ())
             if len(value) <= ANSWER_CHARS_MAX:
@@ -107,7 +107,9 @@ def no_pause() -> None:
     """Do nothing; for callers that need not yield."""
 
 
-def _asked(slots: Iterable[_Slot[T]], value: str, pause: Callable[[], None]) -> Iterator[_Slot[T]]:
+def _matching_one_by_one(
+    slots: Iterable[_Slot[T]], value: str, pause: Callable[[], None]
+) -> Iterator[_Slot[T]]:
     """Yield the slots whose pattern matches, testing each by itself."""
     for slot in slots:
         pause()
@@ -150,7 +152,7 @@ class PatternTable(Generic[T]):
             slot = self._slots[regex.pattern] = self._young[regex.pattern] = _Slot(regex)
         slot.items[item] = None
         if len(self._young) > YOUNG_MAX:
-            self._settle()
+            self._build_young()
 
     def discard(self, regex: Regex, item: T) -> None:
         """Remove ``item`` from a pattern; do nothing if it is not there."""
@@ -167,7 +169,7 @@ class PatternTable(Generic[T]):
             return
         home.live -= 1
         if home.live * 2 <= len(home.slots):
-            self._dissolve(home)
+            self._split_up(home)
 
     def collect(
         self, value: str, into: dict[T, None], pause: Callable[[], None] = no_pause
@@ -176,7 +178,7 @@ class PatternTable(Generic[T]):
 
         ``pause`` is called between patterns.
         """
-        for slot in _asked(self._young.values(), value, pause):
+        for slot in _matching_one_by_one(self._young.values(), value, pause):
             into.update(slot.items)
         for group in self._sets:
             for slot in group.matching(value, pause):
@@ -189,7 +191,7 @@ class PatternTable(Generic[T]):
     def __repr__(self) -> str:
         return f"<PatternTable {self.statistics()}>"
 
-    def _settle(self) -> None:
+    def _build_young(self) -> None:
         """Build the young patterns into sets, those with a leading wildcard apart."""
         young = list(self._young.values())
         self._young = {}
@@ -199,13 +201,13 @@ class PatternTable(Generic[T]):
                 self._build(slots, is_open=is_open)
 
     def _build(self, slots: list[_Slot[T]], *, is_open: bool) -> None:
-        partner = self._partner(slots, is_open=is_open)
+        partner = self._set_with_room(slots, is_open=is_open)
         if partner is not None:
             self._sets.remove(partner)
             slots = [slot for slot in partner.slots if slot.items] + slots
         self._sets.extend(_Set(part, is_open=is_open) for part in _parts(slots))
 
-    def _partner(self, slots: list[_Slot[T]], *, is_open: bool) -> _Set[T] | None:
+    def _set_with_room(self, slots: list[_Slot[T]], *, is_open: bool) -> _Set[T] | None:
         """Return the smallest set with room for ``slots``, or None."""
         room = (OPEN_SET_PATTERNS_MAX if is_open else SET_PATTERNS_MAX) - len(slots)
         spare = SET_INSTRUCTIONS_MAX - sum(slot.regex.instructions for slot in slots)
@@ -216,7 +218,7 @@ class PatternTable(Generic[T]):
         ]
         return min(fitting, key=lambda group: group.live, default=None)
 
-    def _dissolve(self, group: _Set[T]) -> None:
+    def _split_up(self, group: _Set[T]) -> None:
         """Move the live patterns of a half-dead set into another set, or back among the young."""
         self._sets.remove(group)
         slots = [slot for slot in group.slots if slot.items]

@@ -118,7 +118,7 @@ class _ObservedLabels:
     """Labels of an object from the stream, and labels that may be about to replace them."""
 
     labels: ObjectLabels
-    rival: Mapping[str, str] | None = None
+    candidate: Mapping[str, str] | None = None
 
 
 class Inventory:
@@ -127,7 +127,7 @@ class Inventory:
     def __init__(self, *, objects_max: int = OBJECTS_MAX, asked_max: int = ASKED_MAX) -> None:
         assert objects_max >= 2
         self._manifests = ManifestIndex()
-        self._told: SharedTable[StreamKey, _ObservedLabels] = SharedTable(objects_max)
+        self._observed: SharedTable[StreamKey, _ObservedLabels] = SharedTable(objects_max)
         """Labels from the stream. Evicting an object is not a change: it was not observed for
         long."""
         self._claimed: set[str] = {""}
@@ -150,41 +150,41 @@ class Inventory:
         changed = index.changed_since(self._manifests)
         for asked in self._asked.values():
             for key in changed & asked:
-                self._note(key)
+                self._record_change(key)
         if self._all_asked:
             for key in changed:
                 if key.project in self._all_asked:
-                    self._note(key)
+                    self._record_change(key)
         self._manifests = index
 
     def apply_info_series(self, claim: InfoSeriesClaim, *, begins: bool) -> None:
         """Apply the labels of an info series; ``begins``: it is seen for the first time."""
         key = claim.key
-        part = self._told.part(key.project, claimed=key.project in self._claimed)
-        heard = part.find(key)
-        if heard is None:
-            self._told.add(part, key, _ObservedLabels(ObjectLabels(claim.labels, exact=False)))
+        part = self._observed.part(key.project, claimed=key.project in self._claimed)
+        observed = part.find(key)
+        if observed is None:
+            self._observed.add(part, key, _ObservedLabels(ObjectLabels(claim.labels, exact=False)))
             self.version += 1
-            self._note(key)
+            self._record_change(key)
             return
         part.touch(key)
-        if claim.labels == heard.labels.labels:
-            heard.rival = None
-        elif begins or claim.labels == heard.rival:
-            heard.labels = ObjectLabels(claim.labels, exact=False)
-            heard.rival = None
+        if claim.labels == observed.labels.labels:
+            observed.candidate = None
+        elif begins or claim.labels == observed.candidate:
+            observed.labels = ObjectLabels(claim.labels, exact=False)
+            observed.candidate = None
             self.version += 1
-            self._note(key)
+            self._record_change(key)
         else:
-            heard.rival = claim.labels
+            observed.candidate = claim.labels
 
     def info_claims(self) -> list[InfoSeriesClaim]:
         """Return the labels known from the stream, least recently observed first."""
         return [
-            InfoSeriesClaim(key, heard.labels.labels)
-            for part in self._told.parts()
+            InfoSeriesClaim(key, observed.labels.labels)
+            for part in self._observed.parts()
             for half in (part.old, part.young)
-            for key, heard in half.items()
+            for key, observed in half.items()
         ]
 
     def for_project(self, project: str) -> ProjectObjects:
@@ -195,7 +195,7 @@ class Inventory:
         """Return the labels of a namespace; None if unknown."""
         key = StreamKey(project, NAMESPACE_KIND, "", name)
         self._ask(key)
-        return self._manifests.by_name("", key) or self._heard(key)
+        return self._manifests.by_name("", key) or self._observed_labels(key)
 
     def resource(self, project: str, ref: ObjectRef) -> ObjectLabels | None:
         """Return the labels of an object, by uid if a manifest has it, else by its names; None if
@@ -208,15 +208,15 @@ class Inventory:
                 return found
         if not ref.name:
             return None
-        heard: ObjectLabels | None = None
+        observed: ObjectLabels | None = None
         for kind in ref.kinds:
             key = StreamKey(project, kind, ref.namespace, ref.name)
             self._ask(key)
             found = self._manifests.by_name(ref.group, key)
             if found is not None:
                 return found
-            heard = heard or self._heard(key)
-        return heard
+            observed = observed or self._observed_labels(key)
+        return observed
 
     def take_changed(self) -> set[str]:
         """Return the projects with a relevant change since the last call."""
@@ -228,12 +228,12 @@ class Inventory:
     def statistics(self) -> InventoryStatistics:
         """Return a snapshot."""
         return InventoryStatistics(
-            len(self._manifests), len(self._told), self._asked_shares.total, self._changes
+            len(self._manifests), len(self._observed), self._asked_shares.total, self._changes
         )
 
-    def _heard(self, key: StreamKey) -> ObjectLabels | None:
-        heard = self._told.find(key.project, key)
-        return heard.labels if heard is not None else None
+    def _observed_labels(self, key: StreamKey) -> ObjectLabels | None:
+        observed = self._observed.find(key.project, key)
+        return observed.labels if observed is not None else None
 
     def _ask(self, key: StreamKey | UidKey) -> None:
         project = key.project
@@ -244,7 +244,7 @@ class Inventory:
             asked = self._asked[project] = set()
         elif key in asked:
             return
-        giver = self._asked_shares.gives_way(project)
+        giver = self._asked_shares.must_evict(project)
         if giver is not None:
             self._asked_shares.remove(giver, len(self._asked.pop(giver)))
             self._all_asked.add(giver)
@@ -252,16 +252,14 @@ class Inventory:
             asked.add(key)
             self._asked_shares.add(project)
 
-    def _note(self, key: StreamKey | UidKey) -> None:
+    def _record_change(self, key: StreamKey | UidKey) -> None:
         project = key.project
         if project in self._all_asked or key in self._asked.get(project, ()):
             self._changed.add(project)
             self._changes += 1
 
     def __repr__(self) -> str:
-        return (
-            f"<Inventory {len(self._manifests)} from manifests, {len(self._told)} from the stream>"
-        )
+        return f"<Inventory {len(self._manifests)} from manifests, {len(self._observed)} observed>"
 
 
 class ProjectObjects:

@@ -243,7 +243,7 @@ async def test_the_proposals_own_exporter_runs_verbatim(tmp_path: Path) -> None:
 async def test_version_names_the_build(tmp_path: Path) -> None:
     async with started([sys.executable, "-m", "relay", "version"], log=tmp_path / "log") as process:
         assert await process.wait() == 0
-    pattern = r"relay \d+\.\d+\.\d+ \(compiled kernel, Python .*\)\n"
+    pattern = r"relay \d+\.\d+\.\d+ \(compiled, Python .*\)\n"
     assert re.fullmatch(pattern, process.text())
 
 
@@ -263,7 +263,7 @@ async def test_a_second_signal_does_not_wait_for_the_drain(tmp_path: Path) -> No
                 lambda: _refuses(url),
                 timeout_s=10,
             )
-            await asyncio.sleep(2 * main.SAME_WISH_S)  # only then it is a second wish
+            await asyncio.sleep(2 * main.SIGNAL_REPEAT_S)  # only then it is a second wish
             assert await process.stop(signal.SIGTERM, timeout_s=5) == 128 + signal.SIGTERM
         assert "asked to stop twice" in process.text()
 

@@ -91,7 +91,7 @@ def running_names(relay: Relay) -> set[str]:
 
 def worker_of(relay: Relay, name: str) -> object:
     assert relay._reconciler is not None
-    return relay._reconciler._records[f"default/{name}", "s"].worker
+    return relay._reconciler._entries[f"default/{name}", "s"].worker
 
 
 @pytest.mark.slow
@@ -235,7 +235,7 @@ async def test_the_log_says_what_runs_after_each_change(
             assert "exporter default/one: its manifest is good again" in said()
             (directory.path / "one.yaml").unlink()
             await relay.reload()
-            assert "no exporter is left: what is received goes to nobody" in said()
+            assert "no exporter is left: received samples are not exported" in said()
 
 
 def _delivered(relay: Relay) -> int:

@@ -22,30 +22,30 @@ T = raw.T0_MS
 def test_while_there_is_room_anybody_takes_it() -> None:
     shares = Shares(10)
     for _ in range(10):
-        assert shares.gives_way("acme") is None
+        assert shares.must_evict("acme") is None
         shares.add("acme")
-    assert shares.gives_way("acme") == "acme"
-    assert shares.gives_way("zeta") == "acme"
+    assert shares.must_evict("acme") == "acme"
+    assert shares.must_evict("zeta") == "acme"
 
 
 def test_who_has_an_even_share_gives_up_its_own() -> None:
     shares = Shares(10)
     shares.add("acme", 6)
     shares.add("zeta", 4)
-    assert shares.gives_way("zeta") == "acme"
+    assert shares.must_evict("zeta") == "acme"
     shares.remove("acme")
     shares.add("zeta")
-    assert shares.gives_way("zeta") == "zeta"
-    assert shares.gives_way("acme") == "acme"
-    assert shares.gives_way("third") in ("acme", "zeta")
+    assert shares.must_evict("zeta") == "zeta"
+    assert shares.must_evict("acme") == "acme"
+    assert shares.must_evict("third") in ("acme", "zeta")
 
 
 def test_more_projects_than_entries() -> None:
     shares = Shares(2)
     shares.add("a")
     shares.add("b")
-    assert shares.gives_way("c") in ("a", "b")
-    assert shares.gives_way("a") == "a"
+    assert shares.must_evict("c") in ("a", "b")
+    assert shares.must_evict("a") == "a"
 
 
 def test_the_one_with_most_too_much_need_not_be_found_for_each_entry_anew() -> None:
@@ -53,7 +53,7 @@ def test_the_one_with_most_too_much_need_not_be_found_for_each_entry_anew() -> N
     for n in range(10):
         shares.add(f"p{n}", 100)
     for _ in range(90):
-        share = shares.gives_way("new")
+        share = shares.must_evict("new")
         assert share is not None
         assert share != "new"
         shares.remove(share)

@@ -12,7 +12,7 @@ from relay.receiver.responses import Answer, Reason
 
 def _say(log: RefusalLog, sender: str, now: float, reason: Reason = Reason.UNDECODABLE) -> None:
     answer = Answer(400, "why", refused=reason)
-    log.refused(answer, sender=sender, agent="a" * 1_000, path="/p" * 1_000, now=now)
+    log.log(answer, sender=sender, agent="a" * 1_000, path="/p" * 1_000, now=now)
 
 
 def _said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, int]]:

@@ -70,12 +70,12 @@ async def test_work_that_is_short_does_not_wait() -> None:
             calls.append(callback)
 
     def work() -> None:
-        guest = event_loop._guest.get()
-        assert guest is not None
-        assert guest.loop is loop_time
-        guest.loop = Watched()
+        job = event_loop._current_job.get()
+        assert job is not None
+        assert job.loop is loop_time
+        job.loop = Watched()
         for _ in range(100):
-            guest.since_s = time.perf_counter()
+            job.since_s = time.perf_counter()
             yield_to_loop()
 
     await run_in_thread(work)
@@ -91,7 +91,7 @@ def test_nobody_to_give_way_to() -> None:
 
 async def test_the_loop_never_waits_for_itself() -> None:
     await run_in_thread(yield_to_loop)
-    assert event_loop._guest.get() is None
+    assert event_loop._current_job.get() is None
 
 
 async def test_a_loop_that_is_closed_is_not_waited_for() -> None:
@@ -99,10 +99,10 @@ async def test_a_loop_that_is_closed_is_not_waited_for() -> None:
     closed.close()
 
     def work() -> float:
-        guest = event_loop._guest.get()
-        assert guest is not None
-        guest.loop = closed
-        guest.since_s -= 1.0
+        job = event_loop._current_job.get()
+        assert job is not None
+        job.loop = closed
+        job.since_s -= 1.0
         before = time.perf_counter()
         yield_to_loop()
         return time.perf_counter() - before

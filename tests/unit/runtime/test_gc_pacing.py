@@ -29,7 +29,11 @@ def test_full_collections_are_well_apart(clock: list[float]) -> None:
     gc_pacing.configure_gc()
     gc_pacing.configure_gc()
     assert gc.callbacks.count(gc_pacing._pace) == 1
-    assert gc.get_threshold() == (gc_pacing.YOUNG_MAX, gc_pacing.YOUNG_LOOKS, gc_pacing._NEVER)
+    assert gc.get_threshold() == (
+        gc_pacing.GEN0_CONTAINERS_MAX,
+        gc_pacing.GEN0_PER_GEN1,
+        gc_pacing._NEVER,
+    )
     clock[0] += gc_pacing.FULL_INTERVAL_S - 1
     gc.collect(1)
     assert gc.get_threshold()[2] == gc_pacing._NEVER
@@ -37,7 +41,7 @@ def test_full_collections_are_well_apart(clock: list[float]) -> None:
     gc.collect(0)
     assert gc.get_threshold()[2] == gc_pacing._NEVER, "too cheap to ask for the time"
     gc.collect(1)
-    assert gc.get_threshold()[2] == gc_pacing._FULL_LOOKS
+    assert gc.get_threshold()[2] == gc_pacing._GEN1_PER_GEN2
     gc.collect()
     assert gc.get_threshold()[2] == gc_pacing._NEVER
 

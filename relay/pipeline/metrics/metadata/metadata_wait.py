@@ -217,7 +217,7 @@ class MetadataWait:
         types = self._types.of(project)
         if not has_waited and (self._settled.find(*key) or not types.is_unsure(name)):
             return None
-        giver = self._shares.gives_way(types.share)
+        giver = self._shares.must_evict(types.share)
         if giver == types.share:
             return None  # it has its share of those that wait
         if giver is not None:

@@ -190,7 +190,7 @@ class TypeStore:
 
     def make_room(self, types: ProjectTypes) -> bool:
         """Let a family go for one more of a project; whether there is room then."""
-        share = self.shares.gives_way(types.share)
+        share = self.shares.must_evict(types.share)
         if share is None:
             return True
         is_own = share == types.share
