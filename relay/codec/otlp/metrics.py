@@ -143,7 +143,7 @@ _LASTING_ATTRIBUTES = frozenset({"service.name", "service.namespace", "service.i
 class ResourceGroup:
     """One resource, encoded. Compared by identity: the caller must intern it by attributes."""
 
-    __slots__ = ("__weakref__", "encoded", "lane_key")
+    __slots__ = ("__weakref__", "encoded", "shard_key")
 
     def __init__(self, attributes: Iterable[tuple[str, str]]) -> None:
         pairs = list(attributes)
@@ -155,7 +155,7 @@ class ResourceGroup:
                 for key, value in pairs
             ]
         )
-        self.lane_key = crc32(b"".join(v.encode() for k, v in pairs if k in _LASTING_ATTRIBUTES))
+        self.shard_key = crc32(b"".join(v.encode() for k, v in pairs if k in _LASTING_ATTRIBUTES))
         self.encoded = field_bytes(b"\x0a", body)
 
 
@@ -223,17 +223,17 @@ class MetricIdentity:
 class MetricGroup:
     """One Metric of one scope, ready to wrap its points. Compared by identity.
 
-    ``lane_key`` selects the shard of its points. It depends only on what never changes for a series
-    (not on metadata or ``target_info``), so all points of a metric share one request, in order.
+    ``shard_key`` selects the shard of its points. It depends only on what never changes for a
+    series (not on metadata or ``target_info``), so all points of a metric share one request.
     """
 
-    __slots__ = ("__weakref__", "data_tag", "data_tail", "head", "identity", "lane_key", "scope")
+    __slots__ = ("__weakref__", "data_tag", "data_tail", "head", "identity", "scope", "shard_key")
 
     def __init__(self, scope: ScopeGroup, identity: MetricIdentity) -> None:
         self.scope = scope
         self.identity = identity
         self.head = identity.head
-        self.lane_key = crc32(identity.name.encode(), scope.resource.lane_key)
+        self.shard_key = crc32(identity.name.encode(), scope.resource.shard_key)
         self.data_tag = _DATA_TAG[identity.kind]
         self.data_tail = identity.data_tail
 

@@ -86,7 +86,7 @@ class SinkOutputSpec:
     def shard(self, group: MetricGroup) -> OpenBatch:
         """The lane of a metric: always the same one, so that the points of a stream never overtake
         each other."""
-        return self.shards[group.lane_key % len(self.shards)]
+        return self.shards[group.shard_key % len(self.shards)]
 
     def __repr__(self) -> str:
         return f"<SinkOutputSpec {self.tally.exporter} {self.tally.sink}>"
@@ -197,7 +197,7 @@ class MatchSet:
     def batches(self, group: MetricGroup) -> tuple[OpenBatch, ...]:
         """The batches of all sinks that a metric's points go to, shared by all series that go the
         same ways."""
-        way = group.lane_key % self._cycle
+        way = group.shard_key % self._cycle
         found = self._batches.get(way)
         if found is None:
             found = self._batches[way] = tuple(target.shard(group) for target in self._targets)
