@@ -45,8 +45,7 @@ def zero_head1(labels: Iterable[Label]) -> bytes:
 
 
 def heads2(series: Iterable[Iterable[Label]]) -> tuple[bytes, list[bytes]]:
-    """Encode the symbols of a 2.0 Request, in order of appearance, and the head of each
-    TimeSeries."""
+    """Encode a 2.0 Request's symbols, in order of appearance, and the heads of its TimeSeries."""
     symbols = {"": 0}
     heads = []
     for labels in series:

@@ -113,8 +113,10 @@ class Shape:
         return slot + self.series * round_number if self._is_renewed(slot) else slot
 
     def time_ms(self, number: int, round_number: int) -> int:
-        """Return the time of a series' sample in a round; targets are spread over the scrape
-        interval."""
+        """Return the time of a series' sample in a round, in ms.
+
+        Targets are spread over the scrape interval.
+        """
         spread = number // self._series_per_target * 7919 % SCRAPE_INTERVAL_MS
         return self.start_ms + round_number * SCRAPE_INTERVAL_MS + spread
 
@@ -150,8 +152,10 @@ class Shape:
 
 
 def value_of(series: int, round_number: int) -> float:
-    """Return a value, never 0: even series count up in whole steps, odd ones vary in three
-    decimals."""
+    """Return a value, never 0.
+
+    Even series count up in whole steps, odd ones vary in three decimals.
+    """
     if series % 2 == 0:
         return float((series % 97 + 1) * (round_number + 1) + series)
     return ((series * 2_654_435_761 + round_number * 7_368_787) % 1_000_003 + 1) / 1000
@@ -199,8 +203,7 @@ class Dataset:
         return len(self.requests) // self.shape.rounds
 
     def sent(self, first: int, count: int) -> Iterator[tuple[int, int]]:
-        """Yield (request, times) for ``count`` requests from number ``first`` on, repeating the
-        data set."""
+        """Yield (request, times) for ``count`` requests from number ``first`` on, cyclically."""
         whole, rest = divmod(count, len(self.requests))
         for index in range(len(self.requests)):
             times = whole + ((index - first) % len(self.requests) < rest)
@@ -273,8 +276,7 @@ class _Stretch:
                 self._zero_heads = list(map(bodies.zero_head1, labels))
 
     def body(self, round_number: int) -> tuple[bytes, int]:
-        """Return the body of a round, and how many of its samples the proposal's selector
-        selects."""
+        """Return a round's body, and how many samples the proposal's selector selects in it."""
         shape = self._shape
         if shape.churn and round_number:
             self._renew(round_number)

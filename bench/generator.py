@@ -117,8 +117,7 @@ async def send(
     rate: float | None = None,
     once: bool = False,
 ) -> SendResult:
-    """Send requests from number ``first`` on, until ``requests_max``, ``seconds`` or ``once`` ends
-    it.
+    """Send requests from number ``first`` on, until a limit is reached.
 
     ``once`` ends it with the data set. ``rate`` is in samples per second; None: as fast as the peer
     answers. Raise SendError.

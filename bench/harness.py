@@ -260,8 +260,7 @@ class _Run:
         self._await_ready()
 
     def measure(self) -> dict[str, Any]:
-        """Warm up, send, drain; return the fields of a Measurement. Raise BenchError if it is
-        void."""
+        """Warm up, send, drain; return fields of a Measurement. Raise BenchError if it is void."""
         plan, workload, dataset = self._case.plan, self._case.workload, self._dataset
         warmup_requests = workload.warmup_requests or WARMUP_ROUNDS * dataset.requests_per_round
         once = ["--once"] if workload.once else []

@@ -187,8 +187,7 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def directory() -> Path:
-    """Return the peers' directory: ``$RELAY_PEERS``, by default ``relay-peers`` in the user's
-    cache."""
+    """Return the peers' directory: ``$RELAY_PEERS`` or ``relay-peers`` in the user's cache."""
     given = os.environ.get("RELAY_PEERS")
     if given:
         return Path(given).absolute()

@@ -79,8 +79,7 @@ class Workload:
         return Shape(start_ms=start_ms, rounds=rounds, label_set=label_set, **given)
 
     def expected(self, dataset: Dataset, first: int, requests: int) -> Counter[str]:
-        """Return the number of points for each sink, by path, of ``requests`` from number ``first``
-        on."""
+        """Return the number of points due at each sink for requests from number ``first`` on."""
         points: Counter[str] = Counter()
         for index, times in dataset.sent(first, requests):
             request = dataset.requests[index]

@@ -49,8 +49,7 @@ class Watcher:
 
 
 async def hold_up(url: str) -> tuple[float, float, int]:
-    """Read a page; return the longest turn meanwhile and the duration, in s, and the size in
-    bytes."""
+    """Read a page; return the longest turn meanwhile and the duration, in s, and its bytes."""
     watcher = Watcher()
     watching = asyncio.create_task(watcher.run())
     await asyncio.sleep(0.05)

@@ -50,8 +50,7 @@ async def hold_up(done: Callable[[], bool]) -> float:
 
 
 async def send(relay: Relay, until: asyncio.Future[Changes]) -> tuple[int, float]:
-    """Post requests of 100 known series; return their number and the longest response time, in
-    s."""
+    """Post requests of 100 known series; return their number and the slowest response, in s."""
     address = relay.ingest_address
     url = f"http://{address.host}:{address.port}/api/v1/write"
     body = bytes(cramjam.snappy.compress_raw(request([platform_series(n) for n in range(100)])))

@@ -33,8 +33,7 @@ Asked = list[tuple[Mapping[str, str], str]]
 
 
 def selector_of(number: int) -> Selector:
-    """Return one of five kinds of selector in turn: equality, name regex, alternation, negative,
-    ``or``."""
+    """Return one of five kinds in turn: equality, name regex, alternation, negative, ``or``."""
     kinds = (
         f'{{service_name="s{number % 50}",resource_name="r{number}"}}',
         f'{{__name__=~"m{number % 997}_.*",resource_kind="Gateway"}}',

@@ -42,8 +42,7 @@ _METRICS = ("network_bytes", "http_requests", "process", "queue")
 
 
 def selector_of(number: int) -> Selector:
-    """Return one of five kinds of selector in turn: equality, name regex, alternation, negative,
-    ``or``."""
+    """Return one of five kinds in turn: equality, name regex, alternation, negative, ``or``."""
     name = _METRICS[number % len(_METRICS)]
     return parse_selector(
         (

@@ -251,8 +251,10 @@ def compress(data: bytes, encoding: OwnEncoding) -> bytes:
 
 
 def decompress_own(data: bytes, encoding: OwnEncoding) -> bytes:
-    """Undo :func:`compress`. Only for the relay's own data: the size is unbounded. Raise
-    DecodeError."""
+    """Undo :func:`compress`. Raise DecodeError.
+
+    Only for the relay's own data: the size is unbounded.
+    """
     try:
         if encoding == "gzip":
             decoder = zlib.decompressobj(_GZIP_WBITS)

@@ -41,8 +41,7 @@ def field_bytes(tag: bytes, payload: bytes) -> bytes:
 
 
 def read_varint(data: bytes, pos: int, end: int) -> tuple[int, int]:
-    """Return (value modulo 2**64, position behind it). Raise DecodeError if truncated or too
-    long."""
+    """Return (value modulo 2**64, position behind it). Raise DecodeError."""
     result = 0
     shift = 0
     start = pos

@@ -22,8 +22,7 @@ class ShutdownLosses:
         self._before = _dropped(reconciler)
 
     def count(self, keeps: Callable[[int, int], bool] | None) -> int:
-        """Log, by sink, and count the points dropped since, and those in memory but not in the
-        journal.
+        """Log by sink, and count, the points dropped or left in memory without the journal.
 
         ``keeps`` returns whether the journal has everything between two positions; None: no
         journal.

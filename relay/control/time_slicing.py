@@ -67,8 +67,7 @@ class _Sliced(Pace, Generic[_Result]):
         self.error: BaseException | None = None
 
     def pause(self) -> None:
-        """Let the loop have a turn if the slice is over. Raise TurnsError if the work was
-        cancelled."""
+        """Let the loop have a turn if the slice is over. Raise TurnsError if cancelled."""
         self._give_up()
         if self.aborted:
             return
@@ -129,8 +128,7 @@ class Turns:
         *,
         repeatable: bool = True,
     ) -> _Result:
-        """Run ``work`` with its ``pace``, then pass its result to ``after`` without a turn in
-        between.
+        """Run ``work`` with its ``pace``, then at once ``after`` with its result.
 
         Repeatable work may be restarted as long as its pace is not final; other work is sliced from
         the start. Exceptions of the work are passed on. Work that is final when this is cancelled
@@ -164,8 +162,7 @@ class Turns:
                 pass
 
     def soon(self, action: Callable[[], None]) -> None:
-        """Run ``action`` now, or after the request in progress unless :meth:`close` was called by
-        then."""
+        """Run ``action`` now or after the current request; never after :meth:`close`."""
         if not self._entered:
             action()
             return

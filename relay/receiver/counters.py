@@ -33,8 +33,7 @@ class RefusalLog:
         """Time of the last line, the oldest first, and refusals suppressed since."""
 
     def log(self, answer: Answer, *, sender: str, agent: str, path: str, now: float) -> None:
-        """Log the refusal ``answer`` unless it is over the rate; ``now`` is any monotonic clock in
-        s."""
+        """Log the refusal ``answer`` unless over the rate; ``now`` is any monotonic clock, s."""
         reason = answer.refused
         if reason is None or reason in _UNSAID:
             return

@@ -207,8 +207,7 @@ def _partial_text(accepted: IngestResult) -> str:
 
 
 def _short(text: str) -> str:
-    """Return one printable line of at most :data:`TEXT_BYTES_MAX` bytes: it ends in a sender's
-    log."""
+    """Return one printable line of at most :data:`TEXT_BYTES_MAX` bytes."""
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     encoded = line.encode("utf-8")
     if len(encoded) <= TEXT_BYTES_MAX:

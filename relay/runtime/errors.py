@@ -60,13 +60,14 @@ class ConfigError(RelayError):
 
 
 class QuantityError(RelayError):
-    """Report a text that is no duration or size. The message says what is accepted; the caller adds
-    the field."""
+    """Report a text that is no duration or size.
+
+    The message says what is accepted; the caller adds the field.
+    """
 
 
 class SecretError(RelayError):
-    """Report a referenced secret or key that is missing or unreadable. Never contains a secret's
-    value."""
+    """Report a missing or unreadable secret or key. Never contains a secret's value."""
 
 
 class SelectorError(RelayError):
@@ -93,8 +94,7 @@ class WireError(RelayError):
 
 
 class DecodeError(WireError):
-    """Report bytes that do not follow their declared format. ``offset`` is in decompressed bytes;
-    -1 means unknown."""
+    """Report bytes that do not follow their format. ``offset``: decompressed bytes, or -1."""
 
     def __init__(self, message: str, *, offset: int = -1) -> None:
         self.offset = offset

@@ -77,8 +77,7 @@ _current_job: ContextVar[_ThreadJob | None] = ContextVar("_current_job", default
 
 
 def yield_to_loop() -> None:
-    """Let the event loop run once if this thread has worked for :data:`WORK_S`; otherwise do
-    nothing.
+    """Let the event loop run once if this thread has worked for :data:`WORK_S`.
 
     The switch interval alone is not enough: a thread that makes many short system calls restarts
     the interval with each of them, and the loop never gets its turn. Outside :func:`run_in_thread`

@@ -97,8 +97,7 @@ class _Formatter(logging.Formatter):
     """Collect the fields of a record, in order and redacted; base of both formats."""
 
     def fields(self, record: logging.LogRecord) -> dict[str, Any]:
-        """Return ``ts`` (UTC, RFC 3339), ``level``, ``logger``, ``msg``, the extras and
-        ``exception``."""
+        """Return ``ts`` (UTC, RFC 3339), ``level``, ``logger``, ``msg``, extras, ``exception``."""
         moment = datetime.fromtimestamp(record.created, UTC)
         fields: dict[str, Any] = {
             "ts": moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z",
@@ -147,8 +146,7 @@ def _quote(value: object) -> str:
 
 
 class RelayHandler(logging.StreamHandler[TextIO]):
-    """Handler installed by :func:`configure`; a distinct type, so that the next call can replace
-    it."""
+    """Handler installed by :func:`configure`; its type lets the next call replace it."""
 
 
 def report_fatal(faults: Sequence[Fault], layout: Format) -> None:

@@ -51,8 +51,7 @@ class Shares:
         return self._used.get(share, 0)
 
     def must_evict(self, share: str) -> str | None:
-        """Return the project that must evict one entry for a new one of ``share``; None if there is
-        room.
+        """Return the project that must evict an entry for ``share``; None if there is room.
 
         The result may be ``share`` itself.
         """
@@ -250,8 +249,7 @@ class SharedTable(Generic[K, V]):
             self._forgets(value)
 
     def _drop_empty(self, part: Part[K, V]) -> None:
-        """Drop an empty part of an unclaimed project; claimed parts may still be referenced by
-        entries."""
+        """Drop an empty part of an unclaimed project; claimed parts may be referenced."""
         if part.share == UNCLAIMED and not len(part):
             del self._unclaimed[part.project]
             del self._parts[part.project]

@@ -29,8 +29,7 @@ _COST_UNEQUAL: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The first matcher of a group that failed, and the label's value; "" if the label is
-    missing."""
+    """The first matcher of a group that failed, and the label's value ("" if missing)."""
 
     matcher: Matcher
     value: str
@@ -91,8 +90,7 @@ class CompiledSelector:
         return False
 
     def explain(self, labels: Mapping[str, str]) -> Explanation:
-        """Return the result of :meth:`matches` with reasons, in the order of the selector's
-        text."""
+        """Return the result of :meth:`matches` with reasons, in the selector's order."""
         failures: list[Failure] = []
         for index, group in enumerate(self.selector.groups):
             failure = _first_failure(group, labels)

@@ -52,8 +52,7 @@ def missing_members(selector: Matches, labels: Mapping[str, str]) -> tuple[str, 
 
 
 def possible_families(name: str) -> frozenset[str]:
-    """Return the metric families that a series of this name may belong to, including its own
-    name."""
+    """Return the metric families a series of this name may belong to; one is the name itself."""
     stems = [name.removesuffix(suffix) for suffix in _MEMBER_SUFFIXES]
     return frozenset((name, *filter(None, stems)))
 
@@ -93,8 +92,7 @@ def whole_names(selector: Selector) -> Iterator[str]:
 
 
 def split_histograms(selector: Selector) -> Iterator[str]:
-    """Return warnings for histograms of which a selector names the buckets but not the other
-    series.
+    """Return warnings for histograms of which only the buckets are selected by name.
 
     Only literal names are considered, and only the conditions on name and bound: the component
     series agree in all other labels.

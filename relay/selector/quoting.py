@@ -42,8 +42,7 @@ def is_name_start(char: str) -> bool:
 
 
 def is_name_part(char: str) -> bool:
-    """Return whether an unescaped ``char`` may continue an identifier: also ASCII digits and
-    ``.``."""
+    """Return whether an unescaped ``char`` may continue an identifier: also digits and ``.``."""
     return is_name_start(char) or char in "0123456789."
 
 
@@ -68,8 +67,7 @@ def name_escape(text: str, start: int) -> tuple[str, int] | None:
 
 
 def unescape_name(text: str) -> str:
-    """Return the name that an identifier, or the text inside a quoted name, denotes. Cannot
-    fail."""
+    """Return the name that an identifier or the inside of a quoted name denotes; never fails."""
     if "\\" not in text:
         return text
     out: list[str] = []

@@ -1,5 +1,6 @@
-"""Compile regular expressions of selectors: Go's RE2 syntax, fully anchored, ``.`` matches
-newlines.
+"""Compile regular expressions of selectors: RE2 syntax as in Go, fully anchored.
+
+``.`` matches newlines.
 
 * google-re2 validates the pattern as written, never wrapped: ``a)(b`` would become valid in
   ``^(?:…)$``. ``\\C`` (one byte) is refused as in Go: it can split a character.
@@ -87,8 +88,7 @@ class Regex:
 
     @property
     def cost(self) -> int:
-        """RE2 instructions visited per character of a value in the worst case; 0 if RE2 is not
-        used."""
+        """RE2 instructions per character of a value in the worst case; 0 without RE2."""
         return 0 if self._engine is None else self.instructions
 
     def _ask(self, value: str) -> bool:

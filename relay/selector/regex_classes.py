@@ -116,8 +116,7 @@ def translated(pattern: str) -> str:
 
 
 def _class(name: str, written: str, *, negated: bool, in_brackets: bool) -> str:
-    """Return RE2's notation of a class; unchanged if RE2 must decide, "" if it is not
-    expressible."""
+    """Return RE2's notation of a class; unchanged if RE2 must decide, "" if there is none."""
     folded = re.sub(r"[ _-]", "", name).lower()
     own = _OWN.get(_ALIASES.get(folded, folded))
     if own is None:

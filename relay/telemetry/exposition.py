@@ -30,8 +30,7 @@ _NOTHING = Snapshot()
 
 
 def expose(snapshot: Snapshot, others: CollectorRegistry, *, accept: str) -> tuple[bytes, str]:
-    """Return the text of the catalogue and of ``others``, and its content type, by the ``Accept``
-    header."""
+    """Return the text of the catalogue and ``others``, and its content type, by ``Accept``."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Families(snapshot, others))
     encode, content_type = choose_encoder(accept)

@@ -27,8 +27,7 @@ DistributionRow = tuple[tuple[str, ...], Distribution]
 
 @dataclass(frozen=True, slots=True)
 class MetricSpec:
-    """Specify one metric and read its rows from a snapshot; a histogram has ``distributions``
-    instead."""
+    """Specify a metric and read its rows from a snapshot; histograms use ``distributions``."""
 
     name: str
     kind: Kind

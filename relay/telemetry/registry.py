@@ -47,8 +47,7 @@ class Telemetry:
         GCCollector(registry=self._process)
 
     def render(self, snapshot: Snapshot, *, accept: str = "") -> tuple[bytes, str]:
-        """Return the exposition of a snapshot and its content type, chosen by the ``Accept``
-        header.
+        """Return the exposition of a snapshot and its content type, by the ``Accept`` header.
 
         Safe to call from any thread: it reads this process's files in ``/proc`` and nothing else.
         """

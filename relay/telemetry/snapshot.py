@@ -20,8 +20,10 @@ NO_DELIVERIES = Distribution((0,) * (len(LATENCY_BOUNDS_S) + 1), 0.0, LATENCY_BO
 
 
 class Drop(NamedTuple):
-    """Samples dropped between ``since`` and ``last`` (s since the epoch). ``family`` "" sums up
-    those without a row of their own."""
+    """Samples dropped between ``since`` and ``last`` (s since the epoch).
+
+    ``family`` "" sums up those without a row of their own.
+    """
 
     exporter: str
     sink: str

@@ -100,6 +100,14 @@ def test_docstrings_state_contracts(path: Path) -> None:
     assert not found
 
 
+@pytest.mark.parametrize("path", [one for one in REVISED if one.suffix == ".py"], ids=name_of)
+def test_docstrings_begin_with_one_line(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = (ast.get_docstring(node) or "").partition("\n\n")[0]
+            assert "\n" not in first, f"{name_of(path)}: {first}"
+
+
 @pytest.mark.parametrize("path", REVISED, ids=name_of)
 def test_things_are_not_who(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()

@@ -93,8 +93,7 @@ class Agent:
         )
 
     async def _send(self, body: bytes, samples: int, stop: asyncio.Event) -> None:
-        """Send one body until it is accepted, finally refused, or ``stop`` is set during a retry
-        wait."""
+        """Send one body until it is accepted, refused for good, or ``stop`` ends a retry wait."""
         data = _compress(body, self._encoding)
         headers = {
             "Content-Type": "application/x-protobuf",

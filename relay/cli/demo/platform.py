@@ -89,8 +89,7 @@ class Target:
         return [series for instrument in self._instruments for series in instrument.series]
 
     def scrape(self, now_ms: int, rng: random.Random, *, restart: bool) -> list[bytes]:
-        """Return ``timeseries`` fields with one sample each; with ``restart``, stale markers
-        first."""
+        """Return ``timeseries`` fields of one sample; stale markers first if ``restart``."""
         time_ms = self._scraped_at_ms = max(now_ms, self._scraped_at_ms + 1)
         fields: list[bytes] = []
         if restart:
@@ -126,8 +125,7 @@ class Scraper:
         self._restarting: Target | None = None
 
     def metadata(self) -> bytes:
-        """Return a WriteRequest with the metadata of every family and no series, as agents send
-        it."""
+        """Return a WriteRequest of metadata only, with every family, as agents send it."""
         return b"".join(map(encode_metadata, FAMILIES))
 
     def next_request(self, now_ms: int) -> Request:
@@ -159,8 +157,9 @@ class Platform:
     """All targets of all customers, divided among ``scrapers`` agents."""
 
     def __init__(self, *, series: int, scrapers: int, seed: int) -> None:
-        """Make about ``series`` series: whole pairs of targets, at least one per customer and
-        agent.
+        """Make about ``series`` series, in whole pairs of targets.
+
+        Each customer and each agent has at least one pair.
 
         Every scraper has a generator of its own, so that its figures do not depend on the order in
         which the agents run.

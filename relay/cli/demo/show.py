@@ -44,8 +44,7 @@ ERRORS_MAX = 20
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Options of the command line. ``rate`` is requests per second; ``seconds`` None: until
-    stopped."""
+    """Options of the command line. ``rate`` in requests per second; ``seconds`` None: no end."""
 
     seconds: float | None = None
     series: int = 2_000

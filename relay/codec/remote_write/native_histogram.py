@@ -114,8 +114,9 @@ def parse_histogram(
     created_ms: int = 0,
     pause: Callable[[], None] = _no_pause,
 ) -> ExponentialPoint | HistogramPoint:
-    """Convert the Histogram message at ``data[start:stop]``; its own start wins over
-    ``created_ms``.
+    """Convert the Histogram message at ``data[start:stop]`` to a point.
+
+    ``created_ms`` is its start if it has none of its own.
 
     Raise DecodeError if it is not protobuf, TooLargeError for over :data:`PARTS_MAX` spans, deltas
     and bounds, and HistogramFault if it is unusable.

@@ -31,8 +31,7 @@ class Changes:
 
 
 def compare(running: Mapping[str, Exporter], exporters: Iterable[Exporter]) -> Differences:
-    """Compare the running exporters, by id, to the desired ones, whose ids must be unique. Read
-    only."""
+    """Compare the running exporters, by id, to the desired ones, whose ids must be unique."""
     wanted = {exporter.id: exporter for exporter in exporters}
     changed = [
         name

@@ -153,8 +153,7 @@ class SinkReconciler:
         return Changes(differences.added, differences.changed, differences.removed)
 
     def reread_secrets(self, namespaces: Collection[tuple[str, str]] | None = None) -> None:
-        """Make the sinks of these (project, namespace) pairs, None for all, read their secrets
-        again."""
+        """Make the sinks of these (project, namespace) pairs, None for all, reread secrets."""
         if namespaces is None:
             for entry in self._entries.values():
                 entry.worker.reread_secrets()
@@ -195,8 +194,7 @@ class SinkReconciler:
         return self._exporters.values()
 
     def reports(self) -> Iterator[SinkReport]:
-        """Yield the report of every sink, including those that drain. Flushes the counters
-        first."""
+        """Flush the counters, then yield the report of every sink, draining ones included."""
         self._engine.router.flush_counters()
         for entry in self._entries.values():
             yield entry.report(removed=False)
@@ -286,8 +284,7 @@ class SinkReconciler:
                 worker.save(at_once=True)
 
     async def drain(self, timeout_s: float) -> None:
-        """Send the rest for at most ``timeout_s``, save what remains to disk if any, stop all
-        workers."""
+        """Send the rest for at most ``timeout_s``, save what remains if possible, stop workers."""
         self._draining = True
         if self._upkeep is not None:
             self._upkeep.cancel()

@@ -69,8 +69,7 @@ def literal_values(found: Sequence[Shape] | None) -> frozenset[str] | None:
 
 
 def tester(found: Sequence[Shape] | None) -> Callable[[str], bool] | None:
-    """Return a function equivalent to the engine's full match; None if the shapes are too
-    complex."""
+    """Return a function equal to the engine's full match; None if shapes are too complex."""
     if found is None:
         return None
     values = literal_values([shape for shape in found if not _is_wild(shape)])

@@ -46,8 +46,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class PatternStatistics:
-    """Number of ``patterns``; ``young`` ones are tested one by one, the rest in ``sets`` RE2
-    sets."""
+    """Number of ``patterns``; ``young`` ones are tested one by one, others in ``sets``."""
 
     patterns: int
     young: int
@@ -118,8 +117,7 @@ def _matching_one_by_one(
 
 
 def _compiled(patterns: list[str]) -> Any:
-    """Return the RE2 set of ``patterns``; None if it does not fit its memory and each must be
-    tested."""
+    """Return the RE2 set of ``patterns``; None if it does not fit its memory."""
     engine = re2.Set.FullMatchSet(options(SET_MEMORY_BYTES_MAX))
     for pattern in patterns:
         engine.Add(pattern)
@@ -131,8 +129,7 @@ def _compiled(patterns: list[str]) -> Any:
 
 
 class PatternTable(Generic[T]):
-    """A mutable collection of (pattern, item) that finds the items whose pattern matches a
-    value."""
+    """A mutable collection of (pattern, item); finds items by a value they match."""
 
     __slots__ = ("_sets", "_slots", "_young")
 

@@ -198,8 +198,7 @@ class Inventory:
         return self._manifests.by_name("", key) or self._observed_labels(key)
 
     def resource(self, project: str, ref: ObjectRef) -> ObjectLabels | None:
-        """Return the labels of an object, by uid if a manifest has it, else by its names; None if
-        unknown."""
+        """Return an object's labels, by uid if a manifest has it, else by name; None if unknown."""
         if ref.uid:
             uid = UidKey(project, ref.uid)
             self._ask(uid)

@@ -121,8 +121,7 @@ def tokenize(text: str, *, lenient: bool = False) -> tuple[Token, ...]:
 def typographic_warnings(
     text: str, tokens: tuple[Token, ...], warnings_max: int
 ) -> tuple[Remark, ...]:
-    """Return a warning for each string with a typographic quote, and one for all beyond the
-    limit."""
+    """Return a warning per string with a typographic quote, and one for all over the limit."""
     found = [
         token
         for token in tokens

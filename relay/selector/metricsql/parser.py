@@ -427,8 +427,7 @@ def _describe(token: Token) -> str:
 
 
 def _foreign(token: Token) -> Foreign | None:
-    """Return the unsupported MetricsQL construct that ``token`` begins after an operand, or
-    None."""
+    """Return the unsupported construct that ``token`` begins after an operand, or None."""
     word = token.keyword
     what = hint = ""
     if token.kind is Kind.MARK and token.text in _BINARY_MARKS:

@@ -350,8 +350,7 @@ class _Expander:
         return Matcher(item.label, item.op, value, item.offset)
 
     def _inside(self, node: StringNode, index: int) -> int:
-        """Return the offset of a value's character if it is one literal; else the offset of its
-        start."""
+        """Return the offset of a character if the value is one literal, else that of its start."""
         part = node.parts[0]
         if len(node.parts) > 1 or not isinstance(part, Text):
             return node.offset

@@ -55,8 +55,7 @@ class Compiled(Protocol):
         """Return the result of :meth:`matches` with reasons."""
 
     def describe(self, group: int | None) -> str:
-        """Return the alternative with the index ``group`` of an explanation, in the user's
-        notation."""
+        """Return the alternative ``group`` of an explanation, in the user's notation."""
 
 
 class Compiler:
@@ -117,8 +116,7 @@ class CompiledResources:
         return any(clause.matches(labels) for clause in self._clauses)
 
     def explain(self, labels: Labels) -> Explanation:
-        """Return the result of :meth:`matches` with reasons; a group is one of
-        ``resourceSelectors``."""
+        """Return the result with reasons; a group is one of ``resourceSelectors``."""
         reasons: list[Unmet] = []
         for number, clause in enumerate(self._clauses):
             reason = clause.why_not(labels)

@@ -32,16 +32,14 @@ NAMESPACE_NAME = "kubernetes.io/metadata.name"
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """One condition on one label of an object. ``values`` is empty for ``Exists`` and
-    ``DoesNotExist``."""
+    """One condition on one label of an object; ``Exists`` and ``DoesNotExist`` have no values."""
 
     key: str
     operator: Operator
     values: tuple[str, ...] = ()
 
     def accepts(self, value: str | None) -> bool:
-        """Return whether an object with this value, None if the label is missing, meets the
-        condition."""
+        """Return whether a label's value, None if it is missing, meets the condition."""
         match self.operator:
             case "In":
                 return value in self.values

@@ -21,8 +21,7 @@ class ObjectRef(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ObjectLabels:
-    """Labels of one object. ``exact``: keys are as in its manifest, else sanitized for
-    Prometheus."""
+    """Labels of one object, with keys as in its manifest if ``exact``, else sanitized."""
 
     labels: Mapping[str, str]
     exact: bool = True
