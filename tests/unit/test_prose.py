@@ -1,4 +1,4 @@
-"""What CONTRIBUTING says about prose, as far as a machine can check it."""
+"""Check the rules of CONTRIBUTING for prose, as far as a machine can."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class Definitions:
     imported: dict[str, str] = field(default_factory=dict)
 
     def knows(self, name: str) -> bool:
-        """Whether it is a name of the module, or a member of any of its classes."""
+        """Return whether a name is the module's, or a member of any of its classes."""
         return name in self.own or any(one.endswith(f".{name}") for one in self.own)
 
 
