@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from relay.config.exporter.types import Compression, OtlpHttp
-from relay.sink.http.client import Destination, HttpRequest, Transport
 from relay.sink.http.credentials import SecretLookup, credential_headers, redact
+from relay.sink.http.interface import Destination, HttpClient, HttpRequest
 from relay.sink.http.response import Failure
 from relay.sink.http.tls import TlsMaterial, read_material
 from relay.sink.queue.payload import EncodedRequest
@@ -48,7 +48,7 @@ class Endpoint:
         self,
         otlp: OtlpHttp,
         *,
-        transport: Transport,
+        transport: HttpClient,
         secrets: SecretLookup,
         clock: Callable[[], float],
     ) -> None:

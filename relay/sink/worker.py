@@ -27,8 +27,8 @@ from relay.config.exporter.types import Sink
 from relay.runtime.errors import SecretError
 from relay.sink.delivery import MEMORY_BYTES_MAX, DeliveryStateMachine
 from relay.sink.encode_scheduler import EncodeBacklog, EncodeScheduler
-from relay.sink.http.client import Transport
 from relay.sink.http.credentials import SecretLookup
+from relay.sink.http.interface import HttpClient
 from relay.sink.open_batches import open_batches
 from relay.sink.otlp_http import Endpoint
 from relay.sink.queue.fair_share import BufferedBytes
@@ -74,7 +74,7 @@ class SinkWorker:
         exporter_id: str,
         config: Sink,
         *,
-        transport: Transport,
+        transport: HttpClient,
         secrets: SecretLookup,
         hold: Callable[[int], None],
         release: Callable[[int], None],

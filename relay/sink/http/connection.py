@@ -1,44 +1,27 @@
-"""One HTTP/1.1 connection to an endpoint, and the pool that keeps it: aiohttp's, bounded.
+"""One HTTP/1.1 connection to an endpoint, with at most one request under way.
 
-aiohttp resolves, connects, keeps connections and parses answers; its client session is left out.
-That builds a request, a response, a task and a dozen header maps for each POST, which took two
-thirds of what a batch of 500 points costs a sink (``python -m bench.micro.sink_cost``). Rules:
+Rules:
 
 * A request is one head, made before, and one body, handed to the socket together.
-* A connection goes back to the pool only after a whole answer to a whole request. Whatever else
-  ends an exchange closes it. One that has anything to read before it is used is closed, too: that
-  would be taken for the next request's answer.
+* A connection is used again only after a whole answer to a whole request. Whatever else ends an
+  exchange closes it, and so does anything that arrives while no request is under way: it would be
+  taken for the next request's answer.
 * An answer without a body that is, byte for byte, one that was read before means what that meant:
-  it is not taken apart again.
-* An endpoint may send :data:`FRAMING_BYTES_MAX` and :data:`HEADS_MAX` for one request that is no
-  body, then its connection is cut.
+  it is not parsed again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
-import functools
+import ssl
 import struct
 import sys
 import termios
-from typing import Any
+from typing import Protocol, cast
 
-import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import HttpProcessingError, RawResponseMessage
-from aiohttp.streams import EMPTY_PAYLOAD
-
-RESPONSE_BYTES_MAX = 4 * 1024 * 1024
-"""OTLP 1.11, "OTLP/HTTP Response": clients should accept no more; above it is not retryable."""
-
-FRAMING_BYTES_MAX = 512 * 1024
-"""What an endpoint may send for one request that is no body: heads, chunk sizes and extensions, and
-what is received but not taken apart yet. The parser's time grows with the square of an
-extension."""
-
-HEADS_MAX = 16
-"""Heads of one answer: the final one, and interim ones before it."""
+from relay.sink.http.answer_parser import DISCONNECTED, AnswerParser
+from relay.sink.http.response import Failure, HttpResponse, RequestFailedError
 
 WRITE_AT_ONCE_BYTES_MAX = 1024 * 1024
 """Larger bodies go to the socket piece by piece, so that the loop can serve others between."""
@@ -53,236 +36,239 @@ HTTP2_SETTINGS = b"\x04\x00\x00\x00\x00\x00"
 """Type, flags and stream of the frame with which a server begins (RFC 9113 3.4), behind its
 length."""
 
-_READ_BYTES = 64 * 1024
+_HTTP2_ANSWER = Failure(
+    "invalid_http",
+    "the answer is HTTP/2; is this a gRPC port (4317)? OTLP/HTTP is usually 4318",
+)
 _INT = struct.Struct("i")
-_NO_TIMEOUT = aiohttp.ClientTimeout()  # whoever asks has one for all of the request
 
 
-class TooLargeAnswerError(Exception):
-    """The endpoint's answer has a longer body than is read; ``status`` is what it said."""
+class ConnectionOwner(Protocol):
+    """Learns of every connection's beginning and end."""
 
-    def __init__(self, status: int) -> None:
-        self.status = status
-        super().__init__(status)
+    def opened(self, connection: Connection) -> None:
+        """A connection has been made."""
 
-
-class Http2AnswerError(Exception):
-    """The endpoint answered a request of HTTP/1.1 with HTTP/2, as gRPC servers do."""
+    def lost(self, connection: Connection) -> None:
+        """A connection has ended."""
 
 
-class UnreadRequestError(Exception):
-    """The endpoint said that it took the request before it had all of it; ``status`` is what it
-    said."""
+class Connection(asyncio.Protocol):
+    """``known`` are answers that any connection has read, and what they are."""
 
-    def __init__(self, status: int) -> None:
-        self.status = status
-        super().__init__(status)
-
-
-class Connector(aiohttp.TCPConnector):
-    """Makes connections of :class:`BoundedHandler`, and keeps them."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        # One factory of handlers is as good as another; mypy compares the classes' exact types.
-        factory: Any = functools.partial(BoundedHandler, loop=self._loop, known={})
-        self._factory = factory
-
-    async def exchange(
-        self, peer: aiohttp.ClientRequest, head: bytes, body: bytes, *, timeout_s: float
-    ) -> tuple[RawResponseMessage, bytes]:
-        """Send a request to where ``peer`` leads, over an idle connection or a new one; return its
-        whole answer.
-
-        ``head`` is complete, the empty line included. Raises what aiohttp raises,
-        TooLargeAnswerError, UnreadRequestError, and TimeoutError where all of it takes longer than
-        ``timeout_s``.
-        """
-        deadline = self._loop.time() + timeout_s
-        key = peer.connection_key
-        while True:
-            connection = await self._get(key, [])  # does not wait
-            if connection is None:
-                # Only here the task itself has to be interrupted, which costs more than a timer.
-                async with asyncio.timeout_at(deadline):
-                    connection = await self.connect(peer, [], _NO_TIMEOUT)
-            handler = connection.protocol
-            assert isinstance(handler, BoundedHandler)
-            if not handler.should_close:
-                break
-            connection.close()
-        try:
-            answer = await handler.exchange(head, body, deadline)
-        except BaseException:
-            handler.drop()
-            connection.close()
-            raise
-        if handler.sent:
-            connection.release()
-            return answer
-        handler.drop()  # answered before all of it was read
-        connection.close()
-        if 200 <= answer[0].code < 300:
-            raise UnreadRequestError(answer[0].code)
-        return answer
-
-
-class BoundedHandler(ResponseHandler):
-    """A connection that is cut when its endpoint sends heads instead of an answer.
-
-    HTTP allows any number of interim answers (1xx) before the final one (RFC 9110 15.2), and
-    aiohttp reads them all: an endpoint that sends nothing else would cost a processor for the whole
-    timeout. ``known`` are answers that any connection has read, and what they are.
-    """
+    __slots__ = (
+        "_answer",
+        "_began",
+        "_known",
+        "_loop",
+        "_owner",
+        "_parser",
+        "_resumed",
+        "_reusable",
+        "_transport",
+        "_writer",
+        "_writing_paused",
+    )
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, known: dict[bytes, RawResponseMessage]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        known: dict[bytes, HttpResponse],
+        owner: ConnectionOwner,
     ) -> None:
-        super().__init__(loop)
+        self._loop = loop
         self._known = known
-        self._begins = False
-        """Whether the next bytes are the first of an answer."""
-        self._heads = 0
-        self._received_bytes = 0
+        self._owner = owner
+        self._transport: asyncio.Transport | None = None
+        self._answer: asyncio.Future[HttpResponse] | None = None
+        """Of the request under way."""
+        self._parser: AnswerParser | None = None
+        self._reusable = True
         self._writer: asyncio.Task[None] | None = None
+        self._writing_paused = False
+        self._resumed: asyncio.Future[None] | None = None
 
-    async def exchange(
-        self, head: bytes, body: bytes, deadline: float
-    ) -> tuple[RawResponseMessage, bytes]:
-        """Send a request and read its answer until ``deadline`` (the loop's clock, s); the
-        connection has no other business meanwhile."""
-        self._heads = 0
-        self._received_bytes = 0
-        self._payload = None
-        self._parser = None  # one is made for an answer that is not known
-        self._begins = True
-        transport = self.transport
+    @property
+    def reusable(self) -> bool:
+        """Whether a request may be sent now."""
+        return self._reusable and self._transport is not None and not self._transport.is_closing()
+
+    async def exchange(self, head: bytes, body: bytes, deadline: float) -> HttpResponse:
+        """Send a request and read its answer until ``deadline`` (the loop's clock, s).
+
+        ``head`` is complete, the empty line included. Raises RequestFailedError and TimeoutError.
+        The caller closes the connection on every error and wherever it is not ``reusable`` then.
+        """
+        transport = self._transport
         if transport is None:
-            raise aiohttp.ServerDisconnectedError
+            raise RequestFailedError(DISCONNECTED)
+        assert self._answer is None, "one request at a time"
+        answer: asyncio.Future[HttpResponse] = self._loop.create_future()
+        self._answer = answer
         timer = self._loop.call_at(deadline, self._expire)
         try:
             if len(body) <= WRITE_AT_ONCE_BYTES_MAX:
                 transport.writelines((head, body))
             else:
                 transport.write(head)
-                self._writer = self._loop.create_task(self._write(body))
-            return await self._answer()
+                self._writer = self._loop.create_task(self._write(transport, body))
+            return await answer
         finally:
             timer.cancel()
+            self._answer = None
+            if self._parser is not None:
+                self._parser.close()
+                self._parser = None
             if self._writer is not None:
                 # An answer to half a request is an answer; the rest need not be sent.
                 self._writer.cancel()
 
-    @property
-    def sent(self) -> bool:
-        """Whether the endpoint's kernel has all of the request: what it has acknowledged by now,
-        and its answer acknowledges whatever arrived before it was sent."""
+    def take_sent(self) -> bool:
+        """Tell whether the endpoint's kernel has all of the request, once after an answer.
+
+        What it has acknowledged by now: its answer acknowledges whatever arrived before it was
+        sent.
+        """
         writer, self._writer = self._writer, None
         if writer is not None and (not writer.done() or writer.cancelled()):
             return False
-        if self.transport is None:
+        if self._transport is None:
             return True
-        return not (self.transport.get_write_buffer_size() or _unacknowledged(self.transport))
+        return not (self._transport.get_write_buffer_size() or _unacknowledged(self._transport))
 
-    def drop(self) -> None:
-        """Close at once where something is still to be sent: an endpoint that never reads would
-        keep the socket and the body for ever."""
-        if self.transport is not None and self.transport.get_write_buffer_size():
-            self.abort()
+    def close(self) -> None:
+        """Close an idle connection politely."""
+        self._reusable = False
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once: an endpoint that never reads would keep socket and body for ever."""
+        self._reusable = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called once, when the connection stands (with TLS: after the handshake)."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass
+        self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        """Called for whatever arrives, body or not."""
-        if self._begins and data:
-            self._begins = False
-            self._begin_answer(data)
+        """Called for whatever arrives."""
+        answer = self._answer
+        if answer is None or answer.done():
+            # Nothing was asked, or the answer is complete.
+            self._reusable = False
+            if answer is None:
+                self.abort()
             return
-        self._received_bytes += len(data)
-        body_bytes = self._payload.total_bytes if self._payload is not None else 0
-        if self._received_bytes - body_bytes <= FRAMING_BYTES_MAX:
-            super().data_received(data)
+        parser = self._parser
+        if parser is not None:
+            self._parse(parser, data, answer)
+            return
+        known = self._known.get(data)
+        if known is not None:
+            answer.set_result(known)
+        elif data[3:9] == HTTP2_SETTINGS:
+            self._fail(RequestFailedError(_HTTP2_ANSWER))
         else:
-            self._cut("more framing than an answer needs")
-
-    def _begin_answer(self, data: bytes) -> None:
-        """The first bytes of an answer, often all of them."""
-        message = self._known.get(data)
-        if message is not None:
-            self.feed_data((message, EMPTY_PAYLOAD), 0)
-            return
-        if data[3:9] == HTTP2_SETTINGS:
-            self._end(Http2AnswerError())
-            return
-        self.set_response_params(
-            read_until_eof=True, auto_decompress=False, read_bufsize=_READ_BYTES
-        )
-        self.data_received(data)
-        # Exactly one head, with nothing behind it, after which the connection is as before.
-        if (
-            len(data) <= KNOWN_ANSWER_BYTES_MAX
-            and data.find(b"\r\n\r\n") == len(data) - 4
-            and len(self._buffer) == 1
-            and not self._should_close
-            and not self._upgraded
-        ):
-            message, content = self._buffer[0][0]
-            if message.code >= 200 and content.is_eof() and not content.total_bytes:
+            parser = self._parser = AnswerParser()
+            response = self._parse(parser, data, answer)
+            # Exactly one head, with nothing behind it, after which the connection is as before.
+            if (
+                response is not None
+                and self._reusable
+                and not response.body
+                and len(data) <= KNOWN_ANSWER_BYTES_MAX
+                and data.find(b"\r\n\r\n") == len(data) - 4
+            ):
                 if len(self._known) >= KNOWN_ANSWERS_MAX:
                     self._known.clear()
-                self._known[data] = message
+                self._known[bytes(data)] = response
 
-    def feed_data(self, *message: Any) -> None:
-        """Called once for each head."""
-        self._heads += 1
-        if self._heads <= HEADS_MAX:
-            super().feed_data(*message)
-        elif self._heads == HEADS_MAX + 1:
-            self._cut("only interim answers")
+    def eof_received(self) -> bool:
+        """Called when the endpoint sends no more; the transport then closes itself."""
+        self._reusable = False
+        answer, parser = self._answer, self._parser
+        if answer is not None and not answer.done():
+            if parser is not None and parser.end():
+                assert parser.response is not None
+                answer.set_result(parser.response)
+            else:
+                answer.set_exception(RequestFailedError(DISCONNECTED))
+        return False
 
-    async def _answer(self) -> tuple[RawResponseMessage, bytes]:
-        while True:
-            message, content = await self.read()
-            if message.code < 100:  # no interim answer, so nothing need follow
-                raise HttpProcessingError(message=f"status {message.code:03}")
-            # RFC 9110 15.2: an interim answer is followed by another; we never ask to switch.
-            if message.code >= 200 or message.code == 101:
-                break
-        chunks: list[bytes] = []
-        size = 0
-        while chunk := await content.readany():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > RESPONSE_BYTES_MAX:
-                raise TooLargeAnswerError(message.code)
-        return message, b"".join(chunks)
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called once, at the end."""
+        self._transport = None
+        self._reusable = False
+        self.resume_writing()
+        if isinstance(exc, ssl.SSLError):
+            # TLS 1.3: a refused client certificate shows only after the handshake.
+            self._fail(RequestFailedError(Failure("tls_failed", tls_reason(exc))))
+        else:
+            self._fail(RequestFailedError(DISCONNECTED))
+        self._owner.lost(self)
 
-    async def _write(self, body: bytes) -> None:
+    def pause_writing(self) -> None:
+        """Called when the socket takes no more for now."""
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        """Called when it does again."""
+        self._writing_paused = False
+        resumed, self._resumed = self._resumed, None
+        if resumed is not None and not resumed.done():
+            resumed.set_result(None)
+
+    def _parse(
+        self, parser: AnswerParser, data: bytes, answer: asyncio.Future[HttpResponse]
+    ) -> HttpResponse | None:
+        """Give the parser its next bytes; return the answer where they complete it."""
+        try:
+            complete = parser.feed(data)
+        except RequestFailedError as error:
+            self._fail(error)
+            return None
+        if not complete:
+            return None
+        self._reusable = parser.reusable
+        response = parser.response
+        assert response is not None
+        answer.set_result(response)
+        return response
+
+    async def _write(self, transport: asyncio.Transport, body: bytes) -> None:
         """Hand a large body over at the pace at which it leaves."""
         view = memoryview(body)
         for start in range(0, len(view), PIECE_BYTES):
-            transport = self.transport
-            if transport is None or transport.is_closing():
-                return  # whoever waits for the answer is told why
+            if transport.is_closing():
+                return  # the answer's future says why
             transport.write(view[start : start + PIECE_BYTES])
             await asyncio.sleep(0)
-            try:
-                await self._drain_helper()
-            except OSError:
-                return  # likewise
+            if self._writing_paused:
+                self._resumed = self._loop.create_future()
+                await self._resumed
 
     def _expire(self) -> None:
-        self._end(TimeoutError())
+        self._fail(TimeoutError())
 
-    def _cut(self, why: str) -> None:
-        self._end(aiohttp.ClientPayloadError(why))
+    def _fail(self, error: Exception) -> None:
+        """Close, and end the request under way with an error."""
+        self.abort()
+        answer = self._answer
+        if answer is not None and not answer.done():
+            answer.set_exception(error)
 
-    def _end(self, error: Exception) -> None:
-        """Close, and tell whoever waits for a head or for more of a body."""
-        payload = self._payload
-        self.drop()
-        self.close()
-        self.set_exception(error)
-        if payload is not None:
-            payload.set_exception(error)
+
+def tls_reason(error: Exception) -> str:
+    """Say in one line why TLS failed, without addresses."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS failed: {error.verify_message}"
+    reason = error.reason if isinstance(error, ssl.SSLError) else None
+    return f"TLS failed: {(reason or 'handshake').replace('_', ' ').lower()}"
 
 
 def _unacknowledged(transport: asyncio.BaseTransport) -> int:

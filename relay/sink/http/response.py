@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+RESPONSE_BYTES_MAX = 4 * 1024 * 1024
+"""OTLP 1.11, "OTLP/HTTP Response": clients should accept no more; above it is not retryable."""
+
 FailureKind = Literal[
     "timeout",
     "connect_failed",
@@ -37,3 +40,11 @@ class Failure:
 
     kind: FailureKind
     message: str
+
+
+class RequestFailedError(Exception):
+    """Carries a failure from where it is found to the client's caller."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+        super().__init__(failure)

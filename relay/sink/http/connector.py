@@ -1,0 +1,252 @@
+"""New connections to endpoints: resolve, check, connect, tunnel, TLS.
+
+Rules:
+
+* Every socket is checked by :mod:`relay.sink.http.address_guard` at the moment it is made, for the
+  very address that it will be connected to: literals, names and names that change their mind alike.
+* The operator's proxy resolves names itself and guards its own network; only literal addresses of
+  endpoints behind it are checked here.
+* Every foreign exception ends here as a :class:`~relay.sink.http.response.Failure`, without the
+  addresses that a name resolved to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import os
+import re
+import socket
+import ssl
+from collections.abc import Callable
+
+import aiohappyeyeballs
+from yarl import URL
+
+from relay.config.settings.proxy import Proxy
+from relay.runtime.errors import ForbiddenAddressError
+from relay.sink.http.address_guard import check_address
+from relay.sink.http.connection import Connection, tls_reason
+from relay.sink.http.dns_cache import Address, DnsCache
+from relay.sink.http.request_head import Origin, encode_head, user_agent
+from relay.sink.http.response import Failure, RequestFailedError
+
+HAPPY_EYEBALLS_DELAY_S = 0.25
+"""RFC 8305 5: how long one address has before the next is tried beside it."""
+
+TUNNEL_HEAD_BYTES_MAX = 64 * 1024
+"""What a proxy may say before a tunnel stands."""
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
+
+
+class ForbiddenSocketError(ForbiddenAddressError, OSError):
+    """The guard's refusal in the one shape that connection code passes on: an OSError.
+
+    The text is always the same: several refusals for one host then stay one error of this type.
+    """
+
+    def __init__(self) -> None:
+        OSError.__init__(self, errno.EACCES, "the endpoint's address is not allowed here")
+
+
+class Connector:
+    """``make`` makes the protocol of a new connection."""
+
+    def __init__(
+        self,
+        dns: DnsCache,
+        make: Callable[[], Connection],
+        *,
+        allow_private: bool,
+        proxy: Proxy | None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._dns = dns
+        self._make = make
+        self._allow_private = allow_private
+        self._proxy = proxy
+
+    async def connect(self, origin: Origin) -> Connection:
+        """Connect to an origin, through the proxy where it says so. Raises RequestFailedError.
+
+        The caller bounds the time.
+        """
+        if origin.through_proxy:
+            return await self._connect_through_proxy(origin)
+        try:
+            addresses = await self._addresses(origin.host, origin.port)
+        except OSError as error:
+            text = f"cannot resolve the host: {error.strerror}"
+            raise RequestFailedError(Failure("connect_failed", text)) from error
+        while True:
+            opened = await self._open(addresses, self._make_socket, "cannot connect")
+            peer = opened.getpeername()
+            try:
+                return await self._start(origin, opened)
+            except RequestFailedError:
+                # Behind another address may stand a server whose TLS works.
+                addresses = [each for each in addresses if each.host != peer[0]]
+                if not addresses:
+                    raise
+
+    def check_literal(self, host: str) -> None:
+        """Refuse a host that is an address which endpoints may not have; let names pass.
+
+        Raises RequestFailedError.
+        """
+        try:
+            ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:
+            return
+        try:
+            self._check(host)
+        except ForbiddenSocketError as error:
+            raise RequestFailedError(_forbidden(error)) from error
+
+    async def _connect_through_proxy(self, origin: Origin) -> Connection:
+        assert self._proxy is not None
+        url = URL(self._proxy.url)
+        no_way = "no way to the proxy"
+        try:
+            addresses = await self._addresses(url.raw_host or "", url.port or 0)
+        except OSError as error:
+            text = f"{no_way}: cannot resolve its name: {error.strerror}"
+            raise RequestFailedError(Failure("connect_failed", text)) from error
+        opened = await self._open(addresses, _make_any_socket, no_way)
+        if origin.tls is not None:
+            try:
+                await self._open_tunnel(origin, opened, self._proxy)
+            except BaseException:
+                opened.close()
+                raise
+        return await self._start(origin, opened)
+
+    async def _addresses(self, host: str, port: int) -> list[Address]:
+        try:
+            literal = ipaddress.ip_address(host)
+        except ValueError:
+            return await self._dns.lookup(host, port)
+        if isinstance(literal, ipaddress.IPv6Address) and literal.scope_id:
+            return await self._dns.lookup(host, port)
+        family = socket.AF_INET6 if literal.version == 6 else socket.AF_INET
+        return [Address(family, host, port)]
+
+    async def _open(
+        self,
+        addresses: list[Address],
+        make_socket: Callable[[aiohappyeyeballs.AddrInfoType], socket.socket],
+        failed: str,
+    ) -> socket.socket:
+        """Connect a socket to one of some addresses; ``failed`` begins the failure's text."""
+        try:
+            opened = await aiohappyeyeballs.start_connection(
+                [_address_info(each) for each in addresses],
+                happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S,
+                interleave=1,
+                loop=self._loop,
+                socket_factory=make_socket,
+            )
+        except ForbiddenSocketError as error:
+            raise RequestFailedError(_forbidden(error)) from error
+        except (OSError, RuntimeError) as error:  # RuntimeError: uvloop's, for some addresses
+            text = f"{failed}: {_os_reason(error)}"
+            raise RequestFailedError(Failure("connect_failed", text)) from error
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return opened
+
+    async def _start(self, origin: Origin, opened: socket.socket) -> Connection:
+        """Hand a connected socket to the loop, with TLS where the origin has it."""
+        try:
+            _, connection = await self._loop.create_connection(
+                self._make,
+                sock=opened,
+                ssl=origin.tls,
+                server_hostname=origin.server_name if origin.tls else None,
+            )
+        except (ssl.SSLError, ValueError) as error:
+            # ValueError: a server name that TLS cannot send.
+            opened.close()
+            raise RequestFailedError(Failure("tls_failed", tls_reason(error))) from error
+        except OSError as error:
+            opened.close()
+            text = f"cannot connect: {_os_reason(error)}"
+            raise RequestFailedError(Failure("connect_failed", text)) from error
+        except BaseException:
+            opened.close()
+            raise
+        return connection
+
+    async def _open_tunnel(self, origin: Origin, opened: socket.socket, proxy: Proxy) -> None:
+        """Ask the proxy for a tunnel (RFC 9110 9.3.6); the endpoint's headers are not for it."""
+        host = f"[{origin.host}]" if ":" in origin.host else origin.host
+        authority = f"{host}:{origin.port}"
+        fields = [("Host", authority), ("User-Agent", user_agent()), *proxy.headers.items()]
+        head = encode_head(f"CONNECT {authority} HTTP/1.1", fields) + b"\r\n"
+        try:
+            await self._loop.sock_sendall(opened, head)
+            status = await self._read_tunnel_answer(opened)
+        except OSError as error:
+            text = f"the proxy ended the connection: {_os_reason(error)}"
+            raise RequestFailedError(Failure("connect_failed", text)) from error
+        if not 200 <= status < 300:
+            text = f"the proxy refuses: HTTP {status}"
+            raise RequestFailedError(Failure("connect_failed", text))
+
+    async def _read_tunnel_answer(self, opened: socket.socket) -> int:
+        """Return the status of a proxy's final head. Raises OSError and RequestFailedError."""
+        received = b""
+        while len(received) <= TUNNEL_HEAD_BYTES_MAX:
+            data = await self._loop.sock_recv(opened, 8192)
+            if not data:
+                raise ConnectionResetError(errno.ECONNRESET, "the proxy closed the connection")
+            received += data
+            while b"\r\n\r\n" in received:
+                found = _STATUS_LINE.match(received)
+                if found is None:
+                    break
+                status = int(found[1])
+                received = received.partition(b"\r\n\r\n")[2]
+                if status >= 200:
+                    # The endpoint speaks only after us (TLS): the proxy must not have more to say.
+                    if received and status < 300:
+                        break
+                    return status
+            else:
+                continue
+            break
+        text = "the proxy's answer is not HTTP"
+        raise RequestFailedError(Failure("connect_failed", text))
+
+    def _make_socket(self, info: aiohappyeyeballs.AddrInfoType) -> socket.socket:
+        self._check(str(info[4][0]))
+        return _make_any_socket(info)
+
+    def _check(self, address: str) -> None:
+        try:
+            check_address(address, allow_private=self._allow_private)
+        except ForbiddenAddressError as error:
+            raise ForbiddenSocketError from error
+
+
+def _make_any_socket(info: aiohappyeyeballs.AddrInfoType) -> socket.socket:
+    family, kind, protocol, _, _ = info
+    return socket.socket(family, kind, protocol)
+
+
+def _address_info(address: Address) -> aiohappyeyeballs.AddrInfoType:
+    """The tuple that ``getaddrinfo`` would give."""
+    family, host, port = address
+    where = (host, port, 0, 0) if family == socket.AF_INET6 else (host, port)
+    return family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", where
+
+
+def _forbidden(error: ForbiddenSocketError) -> Failure:
+    return Failure("forbidden_address", str(error.strerror))
+
+
+def _os_reason(error: OSError | RuntimeError) -> str:
+    """The error's standard text. Its own text would name the address that the host resolved to."""
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number) if number else "no address accepts connections"

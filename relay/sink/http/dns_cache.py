@@ -1,0 +1,85 @@
+"""Addresses of hosts, kept for a while; concurrent questions for one host are asked once."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import NamedTuple
+
+from aiohttp.abc import AbstractResolver
+
+HOSTS_MAX = 4096
+"""Hosts that are remembered; more are asked for again each time."""
+
+
+class Address(NamedTuple):
+    """A numeric address; ``host`` may have an IPv6 scope."""
+
+    family: int
+    host: str
+    port: int
+
+
+class _Entry(NamedTuple):
+    expires: float
+    addresses: list[Address]
+
+
+class DnsCache:
+    """Asks ``resolver``, which stays the caller's; answers are kept for ``ttl_s``."""
+
+    def __init__(self, resolver: AbstractResolver, *, ttl_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._resolver = resolver
+        self._ttl_s = ttl_s
+        self._entries: dict[tuple[str, int], _Entry] = {}
+        """Ordered by expiry."""
+        self._asked: dict[tuple[str, int], asyncio.Task[_Entry]] = {}
+
+    async def lookup(self, host: str, port: int) -> list[Address]:
+        """Return a host's addresses, each time beginning with the next one. Raises OSError."""
+        key = host, port
+        entry = self._entries.get(key)
+        if entry is None or entry.expires <= self._loop.time():
+            task = self._asked.get(key)
+            if task is None:
+                task = self._loop.create_task(self._ask(key))
+                self._asked[key] = task
+                task.add_done_callback(_retrieve)
+            # A request that gives up does not take the answer from those that wait, too.
+            entry = await asyncio.shield(task)
+        addresses = list(entry.addresses)
+        entry.addresses.append(entry.addresses.pop(0))
+        return addresses
+
+    async def close(self) -> None:
+        """Give up what is asked."""
+        tasks = list(self._asked.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ask(self, key: tuple[str, int]) -> _Entry:
+        try:
+            found = await self._resolver.resolve(*key, family=socket.AF_UNSPEC)
+        finally:
+            del self._asked[key]
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, "it has no address")
+        now = self._loop.time()
+        addresses = [Address(each["family"], each["host"], each["port"]) for each in found]
+        entry = _Entry(now + self._ttl_s, addresses)
+        self._entries.pop(key, None)
+        for old in list(self._entries):
+            if self._entries[old].expires > now:
+                break
+            del self._entries[old]
+        if self._ttl_s > 0 and len(self._entries) < HOSTS_MAX:
+            self._entries[key] = entry
+        return entry
+
+
+def _retrieve(task: asyncio.Task[_Entry]) -> None:
+    """Mark an error as seen, where every request that wanted the answer gave up."""
+    if not task.cancelled():
+        task.exception()

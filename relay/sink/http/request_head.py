@@ -1,0 +1,116 @@
+"""The head of a request, and which connections may carry it: computed once for a destination."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import re
+import ssl
+from typing import NamedTuple
+
+from yarl import URL
+
+from relay import __version__
+from relay.config.settings.proxy import Proxy
+from relay.sink.http.interface import Destination
+from relay.sink.http.response import Failure, RequestFailedError
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_URL_BREAKS = re.compile(r"[\x00-\x20\x7f]")
+_FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""RFC 9110 5.6.2."""
+
+_FRAMING = frozenset(("content-length", "transfer-encoding"))
+"""Fields that say where a request ends: the client's alone."""
+
+_BAD_URL = Failure("connect_failed", "the endpoint's URL cannot be requested")
+
+
+class Origin(NamedTuple):
+    """What a connection leads to; requests of equal origin may share one.
+
+    ``host`` is without brackets, ``server_name`` the name that a certificate must have.
+    """
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+    server_name: str
+    through_proxy: bool
+
+
+class RequestHead(NamedTuple):
+    """``head`` goes up to the length of the body."""
+
+    origin: Origin
+    head: bytes
+
+
+@functools.cache
+def user_agent() -> str:
+    """OTLP exporter specification, "User Agent": our product before the exporter's identifier."""
+    version = importlib.metadata.version("opentelemetry-proto")
+    return f"relay/{__version__} OTel-OTLP-Exporter-Python/{version}"
+
+
+def build_head(to: Destination, proxy: Proxy | None) -> RequestHead:
+    """Build the head of every request to a destination.
+
+    Raises RequestFailedError for a URL that cannot be requested, ValueError for a header field that
+    is none.
+    """
+    url = _parse_url(to.url)
+    host = url.raw_host or ""
+    tls = None
+    if url.scheme == "https":
+        assert to.tls is not None, "a destination of https has a TLS context"
+        tls = to.tls
+    through_proxy = proxy is not None and proxy.serves(url.host or "")
+    origin = Origin(host, url.port or 0, tls, to.server_name or host.rstrip("."), through_proxy)
+    fields = {name.lower(): (name, value) for name, value in to.headers.items()}
+    authority = url.host_port_subcomponent or host
+    ours = {
+        "Host": authority,
+        "User-Agent": user_agent(),
+        "Accept": "*/*",
+        "Accept-Encoding": "identity",
+    }
+    head_fields = [(name, value) for name, value in ours.items() if name.lower() not in fields]
+    head_fields += [field for name, field in fields.items() if name not in _FRAMING]
+    target = url.raw_path_qs
+    if through_proxy and tls is None:
+        # RFC 9112 3.2.2; inside a tunnel there is no proxy to tell.
+        assert proxy is not None
+        target = f"http://{authority}{target}"
+        head_fields += proxy.headers.items()
+    return RequestHead(origin, encode_head(f"POST {target} HTTP/1.1", head_fields))
+
+
+def encode_head(first_line: str, fields: list[tuple[str, str]]) -> bytes:
+    """Encode a request's first line and header fields, without the empty line.
+
+    Raises ValueError where a text could end its line or its field's name.
+    """
+    lines = [first_line, *(f"{name}: {value}" for name, value in fields)]
+    if any(_CONTROL.search(line) for line in lines):
+        raise ValueError("a header holds a control character")
+    if not all(_FIELD_NAME.fullmatch(name) for name, _ in fields):
+        raise ValueError("a header's name is not one")
+    return "".join(f"{line}\r\n" for line in lines).encode()
+
+
+def _parse_url(text: str) -> URL:
+    """Parse a URL as the customer wrote it: a path that is signed or routed by its bytes stays so.
+
+    Raises RequestFailedError.
+    """
+    try:
+        url = URL(text, encoded=True)
+        port = url.port
+    except ValueError as error:
+        raise RequestFailedError(_BAD_URL) from error
+    faulty = url.scheme not in ("http", "https") or not url.raw_host or not port
+    # Credentials belong into the sink's authentication; the schema refuses them here.
+    if faulty or url.raw_user is not None or _URL_BREAKS.search(text):
+        raise RequestFailedError(_BAD_URL)
+    return url
