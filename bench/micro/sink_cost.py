@@ -74,7 +74,7 @@ class Encoded:
 
     data: bytes
     count: int
-    arena: PointBuffer = field(default_factory=PointBuffer)
+    point_buffer: PointBuffer = field(default_factory=PointBuffer)
     oldest: int = 0
     opened_at: float = 0.0
 
