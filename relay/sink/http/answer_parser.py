@@ -181,7 +181,9 @@ class AnswerParser:
         """An answer is complete, or an interim one."""
         assert self._parser is not None
         if self._status < 200:
+            # RFC 9110 15.2: another head follows.
             self._headers.clear()
+            self._head_complete = False
             return
         self.reusable = self._parser.should_keep_alive()
         self._complete()
