@@ -99,7 +99,7 @@ class Endpoint:
         """Read the sink's secrets. Raises SecretError."""
         otlp = self._otlp
         credentials = credential_headers(otlp.authentication, self._secrets)
-        if not otlp.url.startswith("https:"):
+        if not otlp.url.lower().startswith("https:"):
             return _Access(otlp, credentials, None)
         material = read_material(otlp.tls, self._secrets) if otlp.tls else TlsMaterial()
         return _Access(otlp, credentials, self._transport.context(material))

@@ -188,6 +188,7 @@ async def test_tls_of_a_stranger_and_none_at_all(client: HttpClient, authority: 
         await fails(client, post(url, tls=stranger), "tls_failed")
         await succeeds(client, post(url, tls=lax))
         await fails(client, post(url, tls=stranger), "tls_failed")  # and not over the other's
+        await fails(client, post(url.replace("https", "HTTPS")), "tls_failed")  # by the system's
     async with HostileServer(answer_garbage) as server:
         url = f"https://localhost:{server.port}/"
         await fails(client, post(url, tls=lax), "tls_failed", "connect_failed")

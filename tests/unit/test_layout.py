@@ -49,7 +49,9 @@ SANS_IO = [
         for name in (
             "delivery",
             "http/address_guard",
+            "http/answer_parser",
             "http/credentials",
+            "http/request_head",
             "open_batches",
             "reporting/forecast",
             "reporting/health",

@@ -172,7 +172,7 @@ class Transport:
 
     def _prepare(self, to: Destination) -> _Prepared:
         """Compute what all requests to a destination share. Raises as :func:`build_head`."""
-        origin, head = build_head(to, self._proxy)
+        origin, head = build_head(to, self._proxy, lambda: self.context(TlsMaterial()))
         if origin.through_proxy:
             self._connector.check_literal(origin.host)
         prepared = to.prepared = _Prepared(self, origin, head)

@@ -47,13 +47,23 @@ class DnsCache:
                 self._asked[key] = task
                 task.add_done_callback(_retrieve)
             # A request that gives up does not take the answer from those that wait, too.
-            entry = await asyncio.shield(task)
+            entry = await self._wait(task)
         addresses = list(entry.addresses)
         entry.addresses.append(entry.addresses.pop(0))
         return addresses
 
+    async def _wait(self, task: asyncio.Task[_Entry]) -> _Entry:
+        """Wait for an answer that others wait for, too."""
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            waiting = asyncio.current_task()
+            if task.cancelled() and waiting is not None and not waiting.cancelling():
+                raise socket.gaierror(socket.EAI_AGAIN, "the client was closed") from None
+            raise
+
     async def close(self) -> None:
-        """Give up what is asked."""
+        """Give up what is asked; those that wait get an OSError."""
         tasks = list(self._asked.values())
         for task in tasks:
             task.cancel()

@@ -1,6 +1,7 @@
 """The HTTP client's interface: a request in, a response or a failure out.
 
-Every implementation passes ``tests/contract/test_http_client.py``. Rules for all of them:
+Every implementation passes ``test_http_answers`` and ``test_http_connections`` in
+``tests/contract``. Rules for all of them:
 
 * An answer costs at most :data:`~relay.sink.http.response.RESPONSE_BYTES_MAX` of memory and the
   request's timeout, whatever the endpoint sends.
@@ -21,8 +22,9 @@ from relay.sink.http.tls import TlsMaterial
 class Destination:
     """Where POSTs go, and their header fields besides the body's length; keep it for many requests.
 
-    ``tls`` comes from :meth:`HttpClient.context`; None only for plain ``http``. ``server_name`` is
-    checked in the certificate instead of the URL's host, where it is set.
+    ``tls`` comes from :meth:`HttpClient.context`; None for plain ``http``, and for ``https`` by the
+    system's authorities. ``server_name`` is checked in the certificate instead of the URL's host,
+    where it is set.
     """
 
     __slots__ = ("headers", "prepared", "server_name", "tls", "url")

@@ -6,6 +6,7 @@ import functools
 import importlib.metadata
 import re
 import ssl
+from collections.abc import Callable
 from typing import NamedTuple
 
 from yarl import URL
@@ -53,18 +54,18 @@ def user_agent() -> str:
     return f"relay/{__version__} OTel-OTLP-Exporter-Python/{version}"
 
 
-def build_head(to: Destination, proxy: Proxy | None) -> RequestHead:
-    """Build the head of every request to a destination.
+def build_head(
+    to: Destination, proxy: Proxy | None, default_tls: Callable[[], ssl.SSLContext]
+) -> RequestHead:
+    """Build the head of every request to a destination; ``default_tls`` is for https without its
+    own context.
 
     Raises RequestFailedError for a URL that cannot be requested, ValueError for a header field that
     is none.
     """
     url = _parse_url(to.url)
     host = url.raw_host or ""
-    tls = None
-    if url.scheme == "https":
-        assert to.tls is not None, "a destination of https has a TLS context"
-        tls = to.tls
+    tls = (to.tls or default_tls()) if url.scheme == "https" else None
     through_proxy = proxy is not None and proxy.serves(url.host or "")
     origin = Origin(host, url.port or 0, tls, to.server_name or host.rstrip("."), through_proxy)
     fields = {name.lower(): (name, value) for name, value in to.headers.items()}
