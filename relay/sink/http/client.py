@@ -159,7 +159,7 @@ class Transport:
         except BaseException:
             connection.abort()
             raise
-        if not connection.take_sent():  # answered before all of it was read
+        if not connection.sent:  # answered before all of it was read
             connection.abort()
             if 200 <= response.status < 300:
                 text = f"HTTP {response.status} before all of the request was read"

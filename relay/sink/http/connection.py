@@ -59,6 +59,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_answer",
         "_began",
+        "_handed_over",
         "_known",
         "_loop",
         "_owner",
@@ -68,6 +69,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_writer",
         "_writing_paused",
+        "sent",
     )
 
     def __init__(
@@ -84,6 +86,11 @@ class Connection(asyncio.Protocol):
         """Of the request under way."""
         self._parser: AnswerParser | None = None
         self._reusable = True
+        self._handed_over = True
+        """Whether the transport has all of the request."""
+        self.sent = True
+        """Whether the endpoint's kernel had all of the request when its answer was complete: what
+        it had acknowledged by then, as its answer acknowledges what arrived before."""
         self._writer: asyncio.Task[None] | None = None
         self._writing_paused = False
         self._resumed: asyncio.Future[None] | None = None
@@ -100,7 +107,7 @@ class Connection(asyncio.Protocol):
         The caller closes the connection on every error and wherever it is not ``reusable`` then.
         """
         transport = self._transport
-        if transport is None:
+        if transport is None or transport.is_closing():
             raise RequestFailedError(DISCONNECTED)
         assert self._answer is None, "one request at a time"
         answer: asyncio.Future[HttpResponse] = self._loop.create_future()
@@ -109,7 +116,9 @@ class Connection(asyncio.Protocol):
         try:
             if len(body) <= WRITE_AT_ONCE_BYTES_MAX:
                 transport.writelines((head, body))
+                self._handed_over = True
             else:
+                self._handed_over = False
                 transport.write(head)
                 self._writer = self._loop.create_task(self._write(transport, body))
             return await answer
@@ -119,22 +128,10 @@ class Connection(asyncio.Protocol):
             if self._parser is not None:
                 self._parser.close()
                 self._parser = None
-            if self._writer is not None:
+            writer, self._writer = self._writer, None
+            if writer is not None:
                 # An answer to half a request is an answer; the rest need not be sent.
-                self._writer.cancel()
-
-    def take_sent(self) -> bool:
-        """Tell whether the endpoint's kernel has all of the request, once after an answer.
-
-        What it has acknowledged by now: its answer acknowledges whatever arrived before it was
-        sent.
-        """
-        writer, self._writer = self._writer, None
-        if writer is not None and (not writer.done() or writer.cancelled()):
-            return False
-        if self._transport is None:
-            return True
-        return not (self._transport.get_write_buffer_size() or _unacknowledged(self._transport))
+                writer.cancel()
 
     def close(self) -> None:
         """Close an idle connection politely."""
@@ -170,7 +167,7 @@ class Connection(asyncio.Protocol):
             return
         known = self._known.get(data)
         if known is not None:
-            answer.set_result(known)
+            self._finish(answer, known)
         elif data[3:9] == HTTP2_SETTINGS:
             self._fail(RequestFailedError(_HTTP2_ANSWER))
         else:
@@ -195,7 +192,7 @@ class Connection(asyncio.Protocol):
         if answer is not None and not answer.done():
             if parser is not None and parser.end():
                 assert parser.response is not None
-                answer.set_result(parser.response)
+                self._finish(answer, parser.response)
             else:
                 answer.set_exception(RequestFailedError(DISCONNECTED))
         return False
@@ -237,8 +234,17 @@ class Connection(asyncio.Protocol):
         self._reusable = parser.reusable
         response = parser.response
         assert response is not None
-        answer.set_result(response)
+        self._finish(answer, response)
         return response
+
+    def _finish(self, answer: asyncio.Future[HttpResponse], response: HttpResponse) -> None:
+        """End the request under way with its answer; the transport still is what it was."""
+        transport = self._transport
+        assert transport is not None
+        self.sent = self._handed_over and not (
+            transport.get_write_buffer_size() or _unacknowledged(transport)
+        )
+        answer.set_result(response)
 
     async def _write(self, transport: asyncio.Transport, body: bytes) -> None:
         """Hand a large body over at the pace at which it leaves."""
@@ -247,6 +253,7 @@ class Connection(asyncio.Protocol):
             if transport.is_closing():
                 return  # the answer's future says why
             transport.write(view[start : start + PIECE_BYTES])
+            self._handed_over = start + PIECE_BYTES >= len(view)
             await asyncio.sleep(0)
             if self._writing_paused:
                 self._resumed = self._loop.create_future()

@@ -81,15 +81,15 @@ class Connector:
             text = f"cannot resolve the host: {error.strerror}"
             raise RequestFailedError(Failure("connect_failed", text)) from error
         while True:
-            opened = await self._open(addresses, self._make_socket, "cannot connect")
-            peer = opened.getpeername()
+            opened, peer = await self._open(addresses, self._make_socket, "cannot connect")
             try:
                 return await self._start(origin, opened)
             except RequestFailedError:
                 # Behind another address may stand a server whose TLS works.
-                addresses = [each for each in addresses if each.host != peer[0]]
-                if not addresses:
+                others = [each for each in addresses if each.host != peer]
+                if not others or len(others) == len(addresses):
                     raise
+                addresses = others
 
     def check_literal(self, host: str) -> None:
         """Refuse a host that is an address which endpoints may not have; let names pass.
@@ -114,7 +114,7 @@ class Connector:
         except OSError as error:
             text = f"{no_way}: cannot resolve its name: {error.strerror}"
             raise RequestFailedError(Failure("connect_failed", text)) from error
-        opened = await self._open(addresses, _make_any_socket, no_way)
+        opened, _ = await self._open(addresses, _make_any_socket, no_way)
         if origin.tls is not None:
             try:
                 await self._open_tunnel(origin, opened, self._proxy)
@@ -138,8 +138,12 @@ class Connector:
         addresses: list[Address],
         make_socket: Callable[[aiohappyeyeballs.AddrInfoType], socket.socket],
         failed: str,
-    ) -> socket.socket:
-        """Connect a socket to one of some addresses; ``failed`` begins the failure's text."""
+    ) -> tuple[socket.socket, str]:
+        """Connect a socket to one of some addresses; return it and the one.
+
+        ``failed`` begins the failure's text.
+        """
+        opened: socket.socket | None = None
         try:
             opened = await aiohappyeyeballs.start_connection(
                 [_address_info(each) for each in addresses],
@@ -148,13 +152,16 @@ class Connector:
                 loop=self._loop,
                 socket_factory=make_socket,
             )
+            # Both fail where the endpoint has reset the connection meanwhile.
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return opened, str(opened.getpeername()[0])
         except ForbiddenSocketError as error:
             raise RequestFailedError(_forbidden(error)) from error
         except (OSError, RuntimeError) as error:  # RuntimeError: uvloop's, for some addresses
+            if opened is not None:
+                opened.close()
             text = f"{failed}: {_os_reason(error)}"
             raise RequestFailedError(Failure("connect_failed", text)) from error
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return opened
 
     async def _start(self, origin: Origin, opened: socket.socket) -> Connection:
         """Hand a connected socket to the loop, with TLS where the origin has it."""
