@@ -1,0 +1,32 @@
+"""An endpoint's own authority counts however its URL is written."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+import trustme
+
+from relay.config.exporter.types import ClientTls, OtlpHttp, SecretRef
+from relay.sink.http.client import Transport
+from relay.sink.otlp_http import Endpoint
+from relay.sink.queue.payload import EncodedRequest
+from relay.sink.retry.classify import Delivered
+from tests.support.otlp_server import OtlpServer
+
+
+@pytest.mark.parametrize("scheme", ["https", "HTTPS"])
+async def test_the_sinks_own_authority_is_asked(scheme: str) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    pem = authority.cert_pem.bytes().decode()
+    async with OtlpServer(tls=context) as server, Transport(allow_private=True) as client:
+        endpoint = Endpoint(
+            OtlpHttp(server.url.replace("https", scheme), tls=ClientTls(SecretRef("authority"))),
+            transport=client,
+            secrets=lambda reference, key: pem,
+            clock=lambda: 0.0,
+        )
+        verdict = await endpoint.exchange(EncodedRequest(b"", "none", 1, 0, 0, 0, 0.0))
+        assert isinstance(verdict, Delivered), verdict
