@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from relay.config.exporter.types import ExporterPath
+from relay.config.schema.words import described
 from relay.config.yaml.document import Document, Where, read_documents
-from relay.config.yaml.fields import described
 from relay.config.yaml.file_watcher import Signature, manifest_files
 from relay.runtime.errors import ConfigError, Fault
 from relay.selector.inventory.store import ManifestIndex, Object

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from relay.config.exporter.secrets import SecretStore
-from relay.config.exporter.string_formats import header_value_problem
 from relay.config.exporter.types import Authentication, ClientTls, Exporter, SecretRef
+from relay.config.schema.checks import header_value_problem
 from relay.config.yaml.document import Where
-from relay.config.yaml.fields import Report
+from relay.config.yaml.report import Report
 from relay.runtime.errors import SecretError
 from relay.runtime.event_loop import yield_to_loop
 from relay.selector.matchers import Selector

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 
-from relay.config.exporter import schema
+from relay.config.exporter import build
 from relay.config.exporter import secrets as secrets_module
 from relay.config.exporter.cross_checks import (
     Candidate,
@@ -32,11 +32,12 @@ from relay.config.exporter.cross_checks import (
     places,
 )
 from relay.config.exporter.load_result import LoadResult
-from relay.config.exporter.secrets import SecretStore, read_secret_data
+from relay.config.exporter.secrets import SecretStore, build_secret_data
 from relay.config.exporter.types import Exporter, ExporterPath
+from relay.config.schema.words import described, kind_of, nearest
 from relay.config.yaml.document import Document, Where, read_documents, shown
-from relay.config.yaml.fields import Report, Section, described, kind_of, nearest
 from relay.config.yaml.file_watcher import FileWatch, Signature, manifest_files
+from relay.config.yaml.report import Report
 from relay.runtime.errors import ConfigError, Fault
 
 ITEMS_MAX = 100_000
@@ -44,7 +45,7 @@ WAITING_MAX = 1_000
 """Exporters without their secrets that each poll looks at again."""
 
 _LIST_KIND = "List"
-_KINDS_IN_LIST = (schema.KIND, secrets_module.KIND)
+_KINDS_IN_LIST = (build.KIND, secrets_module.KIND)
 _KINDS = (*_KINDS_IN_LIST, _LIST_KIND)
 
 _Namespace = tuple[str, str]
@@ -245,7 +246,7 @@ class Manifests:
             faulty=frozenset(
                 "/".join(part for part in claim[1:] if part)
                 for claim in claims
-                if claim[0] == schema.KIND and claim not in running
+                if claim[0] == build.KIND and claim not in running
             ),
             faulty_files=frozenset(
                 str(path) for (_, path), file in self._files.items() if file.is_faulty
@@ -363,8 +364,8 @@ def _without_refused_cost(
 
 def _kind_meant(value: Mapping[str, object], hint: str) -> str:
     """The kind that a resource of a wrong kind must be meant as, or ""."""
-    if f'"{schema.KIND}"' in hint or value.get("apiVersion") == schema.API_VERSION:
-        return schema.KIND
+    if f'"{build.KIND}"' in hint or value.get("apiVersion") == build.API_VERSION:
+        return build.KIND
     if f'"{secrets_module.KIND}"' in hint or "stringData" in value:
         return secrets_module.KIND
     return ""
@@ -416,9 +417,8 @@ class _FileReader:
     def _read_list(self, document: Document) -> None:
         """A ``kind: List``, as ``kubectl get -o yaml`` prints it; each item stands for itself."""
         report = self._resource(document, ()).report
-        with Section(report, (), document.value, required=True) as envelope:
-            envelope.ignore("apiVersion", "kind", "metadata")
-            items = envelope.values("items", count_min=0, count_max=ITEMS_MAX)
+        reading = build.list_schema().read(report, (), document.value)
+        items = reading.values.get("items", [])
         resources = [self._resource(document, ("items", index)) for index in range(len(items))]
         for where, message in document.faults:
             owner = report
@@ -435,7 +435,7 @@ class _FileReader:
             report.fault(where, message)
             return
         kind = value.get("kind")
-        if kind == schema.KIND:
+        if kind == build.KIND:
             self._read_exporter(resource, value)
         elif kind == secrets_module.KIND:
             self._read_secret(resource, value)
@@ -448,25 +448,25 @@ class _FileReader:
             report.fault((*where, "kind"), f"{message}; {hint}" if hint else message)
             # What is meant is plain, mostly: say what else is wrong with it.
             meant = _kind_meant(value, hint)
-            if meant == schema.KIND:
+            if meant == build.KIND:
                 self._read_exporter(resource, value)
             elif meant == secrets_module.KIND:
                 self._read_secret(resource, value)
 
     def _read_exporter(self, resource: _Resource, value: object) -> None:
-        with Section(resource.report, resource.where, value, required=True) as section:
-            identity = schema.read_identity(section, schema.KIND)
-            exporter = schema.read_exporter(section, identity or ("", ""), self._project)
+        reading = build.exporter_schema().read(resource.report, resource.where, value)
+        identity = build.identity_of(reading, build.KIND)
+        exporter = build.build_exporter(reading, identity or ("", ""), self._project)
         if identity is not None:
-            resource.identity = (schema.KIND, self._project, *identity)
+            resource.identity = (build.KIND, self._project, *identity)
         else:
             self._file.is_faulty = True
         resource.exporter = exporter
 
     def _read_secret(self, resource: _Resource, value: object) -> None:
-        with Section(resource.report, resource.where, value, required=True) as section:
-            identity = schema.read_identity(section, secrets_module.KIND)
-            data = read_secret_data(section)
+        reading = build.secret_schema().read(resource.report, resource.where, value)
+        identity = build.identity_of(reading, secrets_module.KIND)
+        data = build_secret_data(reading)
         if identity is not None:
             resource.identity = (secrets_module.KIND, self._project, *identity)
             if not resource.report.faulty:

@@ -24,20 +24,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from relay.config.exporter.string_formats import (
+from relay.config.exporter.types import SecretRef
+from relay.config.schema.checks import (
     dns_label_problem,
     dns_subdomain_problem,
     secret_key_problem,
 )
-from relay.config.exporter.types import SecretRef
-from relay.config.yaml.document import Where, read_bounded
-from relay.config.yaml.fields import Section, nearest
-from relay.config.yaml.source_positions import name_end
+from relay.config.schema.validate import Reading
+from relay.config.schema.words import nearest
+from relay.config.yaml.document import read_bounded
 from relay.runtime.errors import SecretError
 
 KIND = "Secret"
 SECRET_BYTES_MAX = 1024 * 1024  # Kubernetes' own limit of a Secret
-ENTRIES_MAX = 1000
 _ROTATION_ATTEMPTS_MAX = 3
 _KEYS_SHOWN_MAX = 5
 NAMESPACES_MAX = 1000
@@ -199,33 +198,24 @@ class SecretStore:
         raise AssertionError("the last attempt returns or raises")
 
 
-def read_secret_data(resource: Section) -> dict[str, bytes]:
-    """A Secret manifest's keys and values; ``stringData`` wins over ``data``, as in Kubernetes.
-
-    Faults go to the section's report, without values.
-    """
-    resource.ignore("kind", "type", "immutable")
-    api_version = resource.text("apiVersion", required=True)
-    if api_version not in ("", "v1"):
-        resource.fault("apiVersion", 'must be "v1"')
+def build_secret_data(reading: Reading) -> dict[str, bytes]:
+    """Return a Secret manifest's keys and values; ``stringData`` wins over ``data``, as in
+    Kubernetes. Faults go to the reading's report, without values."""
     data: dict[str, bytes] = {}
-    encoded = resource.table("data", count_max=ENTRIES_MAX, chars_max=2 * SECRET_BYTES_MAX)
-    for key, text in encoded.items():
-        _check_key(resource, key, resource.at("data", key))
+    for key, text in reading.values.get("data", {}).items():
         try:
             # Line breaks are how people wrap long base64; RFC 4648 §3.3 leaves them to us.
             data[key] = base64.b64decode("".join(text.split()), validate=True)
         except (binascii.Error, ValueError):
-            resource.report.fault(
-                resource.at("data", key),
-                "is not base64: write a value as it is below stringData, or encode it",
+            reading.fault(
+                "data",
+                key,
+                message="is not base64: write a value as it is below stringData, or encode it",
             )
-    plain = resource.table("stringData", count_max=ENTRIES_MAX, chars_max=SECRET_BYTES_MAX)
-    for key, text in plain.items():
-        _check_key(resource, key, resource.at("stringData", key))
+    for key, text in reading.values.get("stringData", {}).items():
         data[key] = text.encode()
     if sum(map(len, data.values())) > SECRET_BYTES_MAX:
-        resource.report.fault(resource.where, f"holds more than {SECRET_BYTES_MAX} bytes")
+        reading.fault(message=f"holds more than {SECRET_BYTES_MAX} bytes")
     return data
 
 
@@ -237,10 +227,3 @@ def _keys_hint(key: str, manifest: Mapping[str, bytes]) -> str:
         return f"; {hint}"
     shown_keys = ", ".join(keys[:_KEYS_SHOWN_MAX])
     return f"; it has {shown_keys}" + (", …" if len(keys) > _KEYS_SHOWN_MAX else "")
-
-
-def _check_key(resource: Section, key: str, where: Where) -> None:
-    end = name_end(key, "stringData")
-    problem = secret_key_problem(key if end == len(key) else f"{key[:end]}…")
-    if problem:
-        resource.report.fault(where, problem)

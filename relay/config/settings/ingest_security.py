@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal
 
-from relay.config.exporter.string_formats import dns_subdomain_problem
-from relay.config.yaml.document import read_bounded
-from relay.config.yaml.fields import Section
+from relay.config.schema.checks import dns_subdomain_problem
+from relay.config.schema.quantities import bytes_of, seconds_of
+from relay.config.schema.validate import Reading
+from relay.config.yaml.document import Where, read_bounded
 
 SenderAuthenticationType = Literal["none", "bearer", "basic"]
 
-HOSTS_MAX = 100
-_KIB, _MIB, _GIB = 1 << 10, 1 << 20, 1 << 30
+_KIB, _MIB = 1 << 10, 1 << 20
 
 CREDENTIAL_BYTES_MAX = 64 * 1024
-
-_SENDER_AUTHENTICATION_TYPES: tuple[SenderAuthenticationType, ...] = get_args(
-    SenderAuthenticationType
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,150 +81,95 @@ class Admin:
     tls: ServerTls | None = None
 
 
-def read_admin(root: Section, *, base: Path) -> Admin:
-    """The section ``admin``; paths are relative to ``base``."""
-    with root.section("admin") as section:
-        return Admin(
-            hosts=section.texts("hosts", count_max=HOSTS_MAX, check=_host_problem),
-            authentication=read_authentication(section, base=base),
-            tls=read_tls(section, base=base),
-        )
+def build_admin(reading: Reading, values: dict[str, Any], *, base: Path) -> Admin:
+    """Return the section ``admin``; paths are relative to ``base``."""
+    return Admin(
+        hosts=tuple(host for host in values.get("hosts", ()) if host is not None),
+        authentication=_authentication(reading, ("admin", "authentication"), values, base),
+        tls=_tls(reading, ("admin", "tls"), values, base),
+    )
 
 
-def _host_problem(text: str) -> str:
+def host_problem(text: str) -> str:
+    """Say what is wrong with a name by which the admin listener is asked."""
     problem = dns_subdomain_problem(text.lower().removeprefix("*."))
     return f"a host name {problem}; without port, such as relay.monitoring.svc" if problem else ""
 
 
-def read_authentication(ingest: Section, *, base: Path) -> SenderAuthentication:
-    """The section ``authentication``; paths are relative to ``base``."""
-    with ingest.section("authentication") as section:
-        kind = section.choice("type", _SENDER_AUTHENTICATION_TYPES, default="none", required=True)
-        username = section.text("username", required=kind == "basic")
-        if ":" in username:  # RFC 7617 §2: it ends at the first colon
-            section.fault("username", 'must not contain ":"')
-        token, token_file = read_credential(section, base, "token")
-        password, password_file = read_credential(section, base, "password")
-        if section.says("type", kind):  # a misspelt type says nothing about the other fields
-            _check_credentials(section, kind)
-        return SenderAuthentication(
-            type=kind,
-            token=token,
-            token_file=token_file,
-            username=username,
-            password=password,
-            password_file=password_file,
-        )
+def _authentication(
+    reading: Reading, place: Where, parent: dict[str, Any], base: Path
+) -> SenderAuthentication:
+    values = parent.get("authentication", {})
+    token, token_file = credential(reading, place, values, "token", base)
+    password, password_file = credential(reading, place, values, "password", base)
+    return SenderAuthentication(
+        type=values.get("type", "none"),
+        token=token,
+        token_file=token_file,
+        username=values.get("username", ""),
+        password=password,
+        password_file=password_file,
+    )
 
 
-def read_credential(section: Section, base: Path, key: str) -> tuple[str, Path | None]:
-    """A secret text: as it stands, or from the file that ``<key>File`` names."""
-    text = section.text(key, hidden=True)
-    path = _read_path(section, base, f"{key}File")
-    if path is None:
+def credential(
+    reading: Reading, place: Where, values: dict[str, Any], key: str, base: Path
+) -> tuple[str, Path | None]:
+    """Return a secret text: as it stands, or from the file that ``<key>File`` names."""
+    text = str(values.get(key, ""))
+    name = values.get(f"{key}File")
+    if name is None:
         return text, None
+    path = base / name
+    problem = ""
     try:
-        content = read_bounded(path, bytes_max=CREDENTIAL_BYTES_MAX)
-        text = content.decode().rstrip("\r\n")
+        text = read_bounded(path, bytes_max=CREDENTIAL_BYTES_MAX).decode().rstrip("\r\n")
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        section.fault(f"{key}File", f"{path} cannot be read: {reason}")
+        problem = f"{path} cannot be read: {error.strerror or type(error).__name__}"
     except UnicodeDecodeError:
-        section.fault(f"{key}File", f"{path} is not UTF-8 text")
+        problem = f"{path} is not UTF-8 text"
     else:
-        if not text:
-            section.fault(f"{key}File", f"{path} is empty")
+        problem = "" if text else f"{path} is empty"
+    if problem:
+        reading.fault(*place, f"{key}File", message=problem)
     return text, path
 
 
-def read_tls(ingest: Section, *, base: Path) -> ServerTls | None:
-    """The section ``tls``; paths are relative to ``base``."""
-    with ingest.section("tls") as section:
-        cert_file = _read_file(section, base, "certFile", required=True)
-        key_file = _read_file(section, base, "keyFile", required=True)
-        client_ca_file = _read_file(section, base, "clientCaFile")
+def _tls(reading: Reading, place: Where, parent: dict[str, Any], base: Path) -> ServerTls | None:
+    values = parent.get("tls")
+    if values is None:
+        return None
+    paths: dict[str, Path | None] = {}
+    for key in ("certFile", "keyFile", "clientCaFile"):
+        path = paths[key] = base / values[key] if key in values else None
+        # It has to be there when the relay starts.
+        if path is not None and not path.is_file():
+            reading.fault(*place, key, message=f"no such file: {path}")
+    cert_file, key_file = paths["certFile"], paths["keyFile"]
     if cert_file is None or key_file is None:
         return None
-    return ServerTls(cert_file, key_file, client_ca_file)
+    return ServerTls(cert_file, key_file, paths["clientCaFile"])
 
 
-def _read_path(section: Section, base: Path, key: str, *, required: bool = False) -> Path | None:
-    text = section.text(key, required=required)
-    return base / text if text else None
-
-
-def _read_file(section: Section, base: Path, key: str, *, required: bool = False) -> Path | None:
-    """A file that has to be there when the relay starts."""
-    path = _read_path(section, base, key, required=required)
-    if path is not None and not path.is_file():
-        section.fault(key, f"no such file: {path}")
-    return path
-
-
-def _check_credentials(section: Section, kind: SenderAuthenticationType) -> None:
-    """What the type needs is there exactly once, and what it has no use for is not."""
-    wanted = {"none": "", "bearer": "token", "basic": "password"}[kind]
-    for secret in ("token", "password"):
-        count = section.has(secret) + section.has(f"{secret}File")
-        if secret == wanted and count != 1:
-            section.report.fault(
-                section.where, f"type: {kind} needs one of {secret} and {secret}File"
-            )
-        elif secret != wanted and count:
-            section.report.fault(
-                section.where, f"{secret} and {secret}File have no meaning with type: {kind}"
-            )
-    if kind != "basic" and section.has("username"):
-        section.fault("username", f"has no meaning with type: {kind}")
-
-
-def read_ingest(root: Section, *, base: Path) -> Ingest:
-    """The section ``ingest``; paths are relative to ``base``."""
+def build_ingest(reading: Reading, values: dict[str, Any], *, base: Path) -> Ingest:
+    """Return the section ``ingest``; paths are relative to ``base``."""
     default = Ingest()
-    with root.section("ingest") as section:
-        return Ingest(
-            body_bytes_max=section.size_bytes(
-                "maxBodyBytes", default=default.body_bytes_max, minimum=_KIB, maximum=_GIB
-            ),
-            decoded_bytes_max=section.size_bytes(
-                "maxDecodedBytes", default=default.decoded_bytes_max, minimum=_KIB, maximum=_GIB
-            ),
-            concurrent_requests_max=section.integer(
-                "maxConcurrentRequests",
-                default=default.concurrent_requests_max,
-                minimum=1,
-                maximum=10_000,
-            ),
-            labels_max=section.integer(
-                "maxLabels", default=default.labels_max, minimum=1, maximum=10_000
-            ),
-            series_bytes_max=section.size_bytes(
-                "maxSeriesBytes", default=default.series_bytes_max, minimum=256, maximum=_MIB
-            ),
-            series_max=section.integer(
-                "maxSeries", default=default.series_max, minimum=1, maximum=100_000_000
-            ),
-            metadata_max=section.integer(
-                "maxMetadata", default=default.metadata_max, minimum=1, maximum=10_000_000
-            ),
-            histograms_max=section.integer(
-                "maxHistograms", default=default.histograms_max, minimum=2, maximum=10_000_000
-            ),
-            series_idle_timeout_s=section.duration_s(
-                "seriesIdleTimeout",
-                default=default.series_idle_timeout_s,
-                minimum=60.0,
-                maximum=30 * 24 * 3600.0,
-            ),
-            future_max_s=section.duration_s(
-                "maxFuture",
-                default=default.future_max_s,
-                minimum=1.0,
-                maximum=100 * 365 * 24 * 3600.0,
-            ),
-            read_timeout_s=section.duration_s(
-                "readTimeout", default=default.read_timeout_s, minimum=1.0, maximum=3600.0
-            ),
-            authentication=read_authentication(section, base=base),
-            tls=read_tls(section, base=base),
-        )
+    return Ingest(
+        body_bytes_max=bytes_of(values, "maxBodyBytes", default.body_bytes_max),
+        decoded_bytes_max=bytes_of(values, "maxDecodedBytes", default.decoded_bytes_max),
+        concurrent_requests_max=values.get(
+            "maxConcurrentRequests", default.concurrent_requests_max
+        ),
+        labels_max=values.get("maxLabels", default.labels_max),
+        series_bytes_max=bytes_of(values, "maxSeriesBytes", default.series_bytes_max),
+        series_max=values.get("maxSeries", default.series_max),
+        metadata_max=values.get("maxMetadata", default.metadata_max),
+        histograms_max=values.get("maxHistograms", default.histograms_max),
+        series_idle_timeout_s=seconds_of(
+            values, "seriesIdleTimeout", default.series_idle_timeout_s
+        ),
+        future_max_s=seconds_of(values, "maxFuture", default.future_max_s),
+        read_timeout_s=seconds_of(values, "readTimeout", default.read_timeout_s),
+        authentication=_authentication(reading, ("ingest", "authentication"), values, base),
+        tls=_tls(reading, ("ingest", "tls"), values, base),
+    )

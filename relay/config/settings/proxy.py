@@ -6,14 +6,13 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from yarl import URL
 
-from relay.config.settings.ingest_security import read_credential
-from relay.config.yaml.fields import Section
+from relay.config.schema.validate import Reading
+from relay.config.settings.ingest_security import credential
 
-EXCLUDED_MAX: Final = 1000
 VARIABLES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
 
@@ -45,23 +44,16 @@ class Proxy:
         )
 
 
-def read_proxy(root: Section, *, base: Path) -> Proxy | None:
-    """Read the section ``proxy``; paths are relative to ``base``."""
-    with root.section("proxy") as section:
-        url = section.text("url", required=True, check=_url_problem)
-        username = section.text("username")
-        if ":" in username:  # RFC 7617 §2: it ends at the first colon
-            section.fault("username", 'must not contain ":"')
-        password, password_file = read_credential(section, base, "password")
-        if section.has("password") and section.has("passwordFile"):
-            section.fault("passwordFile", "give password or passwordFile, not both")
-        if password and not username:
-            section.fault("username", "is required beside a password")
-        exclude = section.texts("exclude", count_max=EXCLUDED_MAX)
-    if not url:
+def build_proxy(reading: Reading, values: dict[str, Any] | None, *, base: Path) -> Proxy | None:
+    """Return the section ``proxy``; paths are relative to ``base``."""
+    if values is None:
         return None
-    hosts = tuple(one.lower().rstrip(".") for one in exclude)
-    return Proxy(url, username, password, password_file, hosts)
+    password, password_file = credential(reading, ("proxy",), values, "password", base)
+    hosts = tuple(one.lower().rstrip(".") for one in values.get("exclude", ()) if one is not None)
+    url = values.get("url")
+    if url is None:
+        return None
+    return Proxy(url, values.get("username", ""), password, password_file, hosts)
 
 
 def ignored_variables(environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -70,7 +62,8 @@ def ignored_variables(environment: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(name for name in names if environment.get(name))
 
 
-def _url_problem(text: str) -> str:
+def proxy_url_problem(text: str) -> str:
+    """Say what is wrong with the URL of a proxy, without repeating it."""
     try:
         url = URL(text)
         port = url.port

@@ -14,30 +14,33 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal
 
-from relay.config.exporter.string_formats import dns_subdomain_problem
 from relay.config.exporter.types import ExporterPath
+from relay.config.schema.quantities import bytes_of, seconds_of
+from relay.config.schema.source import load
+from relay.config.schema.validate import Reading, Schema
 from relay.config.settings.ingest_security import (
     Admin,
     Ingest,
     SenderAuthentication,
     ServerTls,
-    read_admin,
-    read_ingest,
+    build_admin,
+    build_ingest,
+    host_problem,
 )
-from relay.config.settings.proxy import Proxy, read_proxy
+from relay.config.settings.proxy import Proxy, build_proxy, proxy_url_problem
 from relay.config.settings.resource_labels import (
-    PATHS_MAX,
     Inventory,
-    label_name_problem,
-    read_conventions,
-    read_inventory,
-    read_paths,
+    build_conventions,
+    build_inventory,
+    build_paths,
 )
+from relay.config.settings.rules import SETTINGS_RULES
 from relay.config.yaml.document import Document, read_documents
-from relay.config.yaml.fields import Report, Section
+from relay.config.yaml.report import Report
 from relay.runtime.errors import ConfigError, Fault
 from relay.selector.resources.label_selector import Conventions
 
@@ -68,11 +71,7 @@ FsyncPolicy = Literal["always", "interval", "never"]
 
 FILE_BYTES_MAX = 1024 * 1024
 
-_LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
-_LOG_LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)
-_FSYNC_POLICIES: tuple[FsyncPolicy, ...] = get_args(FsyncPolicy)
-
-_KIB, _MIB, _GIB, _TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+_GIB = 1 << 30
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/\s]*)):([0-9]{1,5})")
 _ACCOUNT = re.compile(r"([0-9]{1,10})(?::([0-9]{1,10}))?")
 _UINT32_MAX = (1 << 32) - 1
@@ -230,10 +229,12 @@ def load_settings(
     report = Report(document)
     for where, message in document.faults:
         report.fault(where, message, on_key=True)
-    if given and (values is None or isinstance(values, dict)):
-        values = _overridden(values or {}, given)
+    if values is None:
+        values = {}
+    if given and isinstance(values, dict):
+        values = _overridden(values, given)
     base = path.parent if path is not None else Path()
-    settings = _Reader(base.absolute()).read(Section(report, (), values, required=False))
+    settings = _build(settings_schema().read(report, (), values), base.absolute())
     if report.faulty:
         raise ConfigError([_named_by_flag(fault, given) for fault in report.faults])
     return settings
@@ -284,95 +285,77 @@ def is_of_flag(fault: Fault) -> bool:
     return fault.origin == COMMAND_LINE
 
 
-class _Reader:
-    """Reads each section; ``base`` is what relative paths are relative to."""
-
-    def __init__(self, base: Path) -> None:
-        self._base = base
-
-    def read(self, root: Section) -> Settings:
-        default = Settings()
-        with root:
-            listen = _read_address(root, "listen", default.listen)
-            admin_listen = _read_address(root, "adminListen", default.admin_listen)
-            if listen == admin_listen and listen.port:
-                root.fault("adminListen", f"must not be the same as listen, {listen}")
-            has_tenancy = root.has("tenancy")
-            tenancy = _read_tenancy(root)
-            private_ok = root.optional_flag("allowPrivateEndpoints")
-            return Settings(
-                listen=listen,
-                admin_listen=admin_listen,
-                admin=read_admin(root, base=self._base),
-                exporters=read_paths(root, "exporters", base=self._base, has_tenancy=has_tenancy),
-                secrets=self._read_path(root, "secrets"),
-                tenancy=tenancy,
-                storage=self._read_storage(root),
-                memory=_read_memory(root),
-                allow_private_endpoints=tenancy is None if private_ok is None else private_ok,
-                proxy=read_proxy(root, base=self._base),
-                resources=read_conventions(root),
-                inventory=read_inventory(root, base=self._base, has_tenancy=has_tenancy),
-                ingest=read_ingest(root, base=self._base),
-                watch=_read_watch(root),
-                translation=_read_translation(root),
-                shutdown=_read_shutdown(root),
-                log=_read_log(root),
-            )
-
-    def _read_path(self, section: Section, key: str, *, required: bool = False) -> Path | None:
-        text = section.text(key, required=required)
-        return self._base / text if text else None
-
-    def _read_storage(self, root: Section) -> Storage | None:
-        default = Storage(self._base)
-        with root.section("storage") as section:
-            path = self._read_path(section, "path", required=True)
-            storage = Storage(
-                path=path or default.path,
-                bytes_max=section.size_bytes(
-                    "maxBytes", default=default.bytes_max, minimum=_MIB, maximum=1024 * _TIB
-                ),
-                fsync=section.choice("fsync", _FSYNC_POLICIES, default=default.fsync),
-                fsync_interval_s=section.duration_s(
-                    "fsyncInterval", default=default.fsync_interval_s, minimum=0.01, maximum=60.0
-                ),
-                orphan_retention_s=section.duration_s(
-                    "orphanRetention",
-                    default=default.orphan_retention_s,
-                    minimum=0.0,
-                    maximum=365 * 86400.0,
-                ),
-            )
-        return None if path is None else storage
+def _build(reading: Reading, base: Path) -> Settings:
+    """Return the settings; ``base`` is what relative paths are relative to."""
+    values = reading.values
+    default = Settings()
+    listen = _address(values, "listen", default.listen)
+    admin_listen = _address(values, "adminListen", default.admin_listen)
+    if listen == admin_listen and listen.port:
+        reading.fault("adminListen", message=f"must not be the same as listen, {listen}")
+    tenancy = _tenancy(reading, values.get("tenancy"))
+    secrets = values.get("secrets")
+    return Settings(
+        listen=listen,
+        admin_listen=admin_listen,
+        admin=build_admin(reading, values.get("admin", {}), base=base),
+        exporters=build_paths(values, "exporters", base=base),
+        secrets=None if secrets is None else base / secrets,
+        tenancy=tenancy,
+        storage=_storage(values.get("storage", {}), base),
+        memory=Memory(bytes_of(values.get("memory", {}), "maxBytes", default.memory.bytes_max)),
+        allow_private_endpoints=values.get("allowPrivateEndpoints", tenancy is None),
+        proxy=build_proxy(reading, values.get("proxy"), base=base),
+        resources=build_conventions(values.get("resources", {})),
+        inventory=build_inventory(values.get("inventory", {}), base=base),
+        ingest=build_ingest(reading, values.get("ingest", {}), base=base),
+        watch=_watch(values.get("watch", {})),
+        translation=_translation(values.get("translation", {})),
+        shutdown=Shutdown(
+            seconds_of(values.get("shutdown", {}), "drainTimeout", default.shutdown.drain_timeout_s)
+        ),
+        log=Log(**values.get("log", {})),
+    )
 
 
-def _read_address(root: Section, key: str, default: Address) -> Address:
-    text = root.text(key)
-    if not text:
-        return default
+def _address(values: dict[str, Any], key: str, default: Address) -> Address:
+    match = _ADDRESS.fullmatch(values.get(key, ""))
+    return default if match is None else Address(match[1] or match[2] or "", int(match[3]))
+
+
+def _address_problem(text: str) -> str:
     match = _ADDRESS.fullmatch(text)
     if match is None or int(match[3]) > 65535:
-        root.fault(key, 'must be host:port, such as "127.0.0.1:9490", "[::1]:9490" or ":9490"')
-        return default
-    return Address(match[1] or match[2] or "", int(match[3]))
+        return 'must be host:port, such as "127.0.0.1:9490", "[::1]:9490" or ":9490"'
+    return ""
 
 
-def _read_tenancy(root: Section) -> Tenancy | None:
-    with root.section("tenancy") as section:
-        label = section.text("label", check=label_name_problem)
-        accounts: dict[tuple[int, int], Account] = {}
-        for one in section.sections("accounts", count_max=PATHS_MAX):
-            with one:
-                account = one.text("account", required=True, check=_account_problem)
-                project = one.text("project", required=True, check=dns_subdomain_problem)
-                if account:
-                    found = Account(account, project)
-                    if accounts.setdefault(found.number, found) is not found:
-                        one.fault("account", f"{account} is listed twice")
-        shared = section.flag("sharedMetadata", default=False)
-        if section.present and not section.has("label") and not section.has("accounts"):
-            section.report.fault(section.where, "needs label, or accounts, or both")
+def _storage(values: dict[str, Any], base: Path) -> Storage | None:
+    if "path" not in values:
+        return None
+    default = Storage(base)
+    return Storage(
+        path=base / values["path"],
+        bytes_max=bytes_of(values, "maxBytes", default.bytes_max),
+        fsync=values.get("fsync", default.fsync),
+        fsync_interval_s=seconds_of(values, "fsyncInterval", default.fsync_interval_s),
+        orphan_retention_s=seconds_of(values, "orphanRetention", default.orphan_retention_s),
+    )
+
+
+def _tenancy(reading: Reading, values: dict[str, Any] | None) -> Tenancy | None:
+    if values is None:
+        return None
+    accounts: dict[tuple[int, int], Account] = {}
+    for index, one in enumerate(values.get("accounts", ())):
+        if one is None or "account" not in one:
+            continue
+        account = Account(one["account"], one.get("project", ""))
+        if accounts.setdefault(account.number, account) is not account:
+            place = ("tenancy", "accounts", index, "account")
+            reading.fault(*place, message=f"{account.account} is listed twice")
+    label = values.get("label", "")
+    shared = values.get("sharedMetadata", False)
     return Tenancy(label, tuple(accounts.values()), shared) if label or accounts else None
 
 
@@ -383,58 +366,31 @@ def _account_problem(text: str) -> str:
     return f'must be "<accountID>" or "<accountID>:<projectID>", up to {_UINT32_MAX} each'
 
 
-def _read_watch(root: Section) -> Watch:
+def _watch(values: dict[str, Any]) -> Watch:
     default = Watch()
-    with root.section("watch") as section:
-        return Watch(
-            enabled=section.flag("enabled", default=default.enabled),
-            interval_s=section.duration_s(
-                "interval", default=default.interval_s, minimum=0.1, maximum=3600.0
-            ),
-        )
+    return Watch(
+        enabled=values.get("enabled", default.enabled),
+        interval_s=seconds_of(values, "interval", default.interval_s),
+    )
 
 
-def _read_translation(root: Section) -> Translation:
+def _translation(values: dict[str, Any]) -> Translation:
     default = Translation()
-    with root.section("translation") as section:
-        return Translation(
-            infer_types=section.flag("inferTypes", default=default.infer_types),
-            first_sight_wait_s=section.duration_s(
-                "firstSightWait", default=default.first_sight_wait_s, minimum=0.0, maximum=60.0
-            ),
-            assembly_timeout_s=section.duration_s(
-                "assemblyTimeout", default=default.assembly_timeout_s, minimum=0.0, maximum=600.0
-            ),
-            delta_max_age_s=section.duration_s(
-                "deltaMaxAge", default=default.delta_max_age_s, minimum=60.0, maximum=7 * 86400.0
-            ),
-        )
+    return Translation(
+        infer_types=values.get("inferTypes", default.infer_types),
+        first_sight_wait_s=seconds_of(values, "firstSightWait", default.first_sight_wait_s),
+        assembly_timeout_s=seconds_of(values, "assemblyTimeout", default.assembly_timeout_s),
+        delta_max_age_s=seconds_of(values, "deltaMaxAge", default.delta_max_age_s),
+    )
 
 
-def _read_memory(root: Section) -> Memory:
-    default = Memory()
-    with root.section("memory") as section:
-        return Memory(
-            bytes_max=section.size_bytes(
-                "maxBytes", default=default.bytes_max, minimum=_MIB, maximum=_TIB
-            )
-        )
-
-
-def _read_shutdown(root: Section) -> Shutdown:
-    default = Shutdown()
-    with root.section("shutdown") as section:
-        return Shutdown(
-            drain_timeout_s=section.duration_s(
-                "drainTimeout", default=default.drain_timeout_s, minimum=0.0, maximum=3600.0
-            )
-        )
-
-
-def _read_log(root: Section) -> Log:
-    default = Log()
-    with root.section("log") as section:
-        return Log(
-            format=section.choice("format", _LOG_FORMATS, default=default.format),
-            level=section.choice("level", _LOG_LEVELS, default=default.level),
-        )
+@cache
+def settings_schema() -> Schema:
+    """Return the schema of the settings."""
+    checks = {
+        "account": _account_problem,
+        "address": _address_problem,
+        "host": host_problem,
+        "proxyUrl": proxy_url_problem,
+    }
+    return Schema(load("settings")["schema"], checks=checks, rules=SETTINGS_RULES)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from relay.config.exporter.build import EVERYTHING
 from relay.config.exporter.cross_checks import PROJECT_COST_MAX
 from relay.config.exporter.load_result import LoadResult
 from relay.config.exporter.manifest_loader import load_exporters
-from relay.config.exporter.schema import EVERYTHING
 from relay.config.exporter.types import (
     Authentication,
     Batch,
@@ -25,7 +25,7 @@ from relay.config.exporter.types import (
     SecretRef,
     Sink,
 )
-from relay.config.yaml.fields import nearest
+from relay.config.schema.words import nearest
 from relay.runtime.errors import Fault
 from relay.selector.regex import compile_regex
 from tests.kit.paths import ROOT

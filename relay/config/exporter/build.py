@@ -1,0 +1,266 @@
+"""From the values of a manifest that are valid to an :class:`Exporter`.
+
+What a schema can say, ``relay/config/schema/exporter.yaml`` says. What needs a parser, or is only a
+warning, is here; what needs more than this one resource, secrets and its neighbours, is in
+:mod:`relay.config.exporter.cross_checks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Final
+
+from relay.config.exporter.backend_profiles import PROFILES, ProfileName, profile_warnings
+from relay.config.exporter.endpoints import (
+    endpoint_problem,
+    endpoint_warnings,
+    is_loopback,
+    metrics_url,
+)
+from relay.config.exporter.resource_selectors import build_resource_selectors
+from relay.config.exporter.types import (
+    Authentication,
+    Batch,
+    ClientTls,
+    Exporter,
+    OtlpHttp,
+    Queue,
+    Retry,
+    SecretRef,
+    Sink,
+    Source,
+)
+from relay.config.schema.checks import (
+    header_name_problem,
+    label_key_problem,
+    label_of_object_problem,
+    secret_data_key_problem,
+)
+from relay.config.schema.quantities import bytes_of, seconds_of
+from relay.config.schema.rules import RULES
+from relay.config.schema.source import load
+from relay.config.schema.validate import Reading, Schema
+from relay.config.yaml.document import Where
+from relay.runtime.errors import SelectorError
+from relay.runtime.quantity import parse_bytes
+from relay.selector import lint
+from relay.selector.histogram_coverage import split_histograms, whole_names
+from relay.selector.matchers import Selector
+from relay.selector.metricsql.parser import parse_query
+from relay.selector.resources.label_selector import ResourceSelection, Selection
+
+API_VERSION: Final = "telemetry.datumapis.com/v1alpha1"
+KIND: Final = "Exporter"
+NAMESPACE_DEFAULT: Final = "default"
+
+EVERYTHING: Final = Selector(groups=())
+
+CHECKS: Final = {
+    "endpoint": endpoint_problem,
+    "headerName": header_name_problem,
+    "labelKey": label_key_problem,
+    "labelOfObject": label_of_object_problem,
+    "secretKey": secret_data_key_problem,
+}
+
+
+@cache
+def exporter_schema() -> Schema:
+    """Return the schema of an Exporter."""
+    return Schema(load("exporter")["schema"], checks=CHECKS, rules=RULES)
+
+
+@cache
+def secret_schema() -> Schema:
+    """Return the schema of a Secret."""
+    return Schema(load("exporter")["secret"], checks=CHECKS, rules=RULES)
+
+
+@cache
+def list_schema() -> Schema:
+    """Return the schema of a ``kind: List``, whose items are read one by one."""
+    return Schema(load("exporter")["list"], checks=CHECKS, rules=RULES)
+
+
+def identity_of(reading: Reading, kind: str) -> tuple[str, str] | None:
+    """Return namespace and name, which become the report's subject; None if either is faulty."""
+    metadata = reading.values.get("metadata", {})
+    name = metadata.get("name")
+    if not name or reading.is_faulty("metadata", "namespace"):
+        return None
+    namespace = str(metadata.get("namespace", NAMESPACE_DEFAULT))
+    reading.report.subject = f"{kind} {namespace}/{name}"
+    return namespace, str(name)
+
+
+def build_exporter(reading: Reading, identity: tuple[str, str], project: str) -> Exporter:
+    """Return the Exporter; it may run only if the reading's report is not faulty then."""
+    report = reading.report
+    uid = reading.values.get("metadata", {}).get("uid")
+    spec = reading.values.get("spec", {})
+    sources = _sources(reading, spec, identity[0])
+    sinks = _sinks(reading, spec, tuple(source.name for source in sources))
+    return Exporter(
+        project=project,
+        namespace=identity[0],
+        name=identity[1],
+        sources=sources,
+        sinks=sinks,
+        uid=uid if isinstance(uid, str) else "",
+        warnings=report.warnings,
+        origin=report.origin(reading.at()),
+        file=str(report.document.file),
+    )
+
+
+def _sources(reading: Reading, spec: dict[str, Any], namespace: str) -> tuple[Source, ...]:
+    sources: list[Source] = []
+    for index, values in enumerate(spec.get("sources", ())):
+        query, selector = "", EVERYTHING
+        metrics = (values or {}).get("metrics", {})
+        if "metricsql" in metrics:
+            place = ("spec", "sources", index, "metrics", "metricsql")
+            query = metrics["metricsql"]
+            selector = _selector(reading, place, query)
+        selection: Selection = selector
+        if "metricsql" not in metrics and metrics.get("resourceSelectors"):
+            found = build_resource_selectors(metrics["resourceSelectors"])
+            selection = ResourceSelection(namespace, found)
+        sources.append(Source((values or {}).get("name", ""), query, selection))
+    named = [
+        (one.name, one.selector if isinstance(one.selector, Selector) else None) for one in sources
+    ]
+    for index, warning in lint.overlaps(named) if not reading.report.faulty else ():
+        reading.warn("spec", "sources", index, "metrics", message=warning)
+    return tuple(sources)
+
+
+def _selector(reading: Reading, place: Where, query: str) -> Selector:
+    try:
+        selector = parse_query(query)
+    except SelectorError as error:
+        reading.report.fault(reading.at(*place), str(error), offset=error.offset)
+        return EVERYTHING
+    for warning in (*split_histograms(selector), *whole_names(selector)):
+        reading.warn(*place, message=warning)
+    for remark in (*selector.remarks, *lint.remarks(selector)):
+        reading.warn(*place, message=remark.text, offset=max(remark.offset, 0))
+    return selector
+
+
+def _sinks(reading: Reading, spec: dict[str, Any], sources: tuple[str, ...]) -> tuple[Sink, ...]:
+    sinks: list[Sink] = []
+    for index, values in enumerate(spec.get("sinks", ())):
+        sink = values or {}
+        names = tuple(name for name in sink.get("sources", ()) if name is not None)
+        sinks.append(
+            Sink(
+                name=sink.get("name", ""),
+                sources=names or sources,
+                otlp=_otlp_http(reading, index, sink.get("otlp_http", {})),
+                batch=_batch(sink.get("batch", {})),
+                retry=_retry(sink.get("retry", {})),
+                queue=_queue(sink.get("queue", {})),
+            )
+        )
+    return tuple(sinks)
+
+
+def _batch(values: dict[str, Any]) -> Batch:
+    default = Batch()
+    return Batch(
+        enabled=values.get("enabled", default.enabled),
+        timeout_s=seconds_of(values, "timeout", default.timeout_s),
+        points_max=values.get("maxSize", default.points_max),
+    )
+
+
+def _retry(values: dict[str, Any]) -> Retry:
+    default = Retry()
+    return Retry(
+        enabled=values.get("enabled", default.enabled),
+        attempts_max=values.get("maxAttempts", default.attempts_max),
+        backoff_s=seconds_of(values, "backoff", default.backoff_s),
+    )
+
+
+def _queue(values: dict[str, Any]) -> Queue:
+    default = Queue()
+    return Queue(
+        bytes_max=bytes_of(values, "maxBytes", default.bytes_max),
+        age_max_s=seconds_of(values, "maxAge", default.age_max_s),
+        overflow=values.get("overflow", default.overflow),
+        drain=values.get("drain", default.drain),
+    )
+
+
+def _otlp_http(reading: Reading, index: int, values: dict[str, Any]) -> OtlpHttp:
+    endpoint = values.get("endpoint", "")
+    authentication = _authentication(values.get("authentication", {}))
+    profile_name: ProfileName = values.get("profile", "generic")
+    profile = PROFILES[profile_name]
+    size = values.get("maxRequestBytes")
+    headers = values.get("headers", {})
+    otlp = OtlpHttp(
+        url=metrics_url(endpoint),
+        authentication=authentication,
+        headers=headers,
+        compression=values.get("compression", profile.compression),
+        timeout_s=seconds_of(values, "timeout", OtlpHttp("").timeout_s),
+        tls=_tls(values.get("tls")),
+        temporality=values.get("temporality", profile.temporality),
+        request_bytes_max=profile.request_bytes_max if size is None else parse_bytes(size),
+        concurrency=values.get("concurrency", 1),
+        promoted_labels=frozenset(one for one in values.get("promoteLabels", ()) if one),
+        unsupported_kinds=profile.unsupported,
+        keeps_target_labels=profile.keeps_target_labels,
+    )
+    place = ("spec", "sinks", index, "otlp_http")
+    for steps, warning in _warnings(otlp, endpoint, headers):
+        reading.warn(*place, *steps, message=warning)
+    if endpoint and not reading.report.faulty:
+        for field, warning in profile_warnings(otlp, profile_name):
+            reading.warn(*place, field, message=warning)
+    return otlp
+
+
+def _warnings(
+    otlp: OtlpHttp, endpoint: str, headers: dict[str, str]
+) -> Iterator[tuple[Where, str]]:
+    """Yield what works and its author should know, with its place below ``otlp_http``."""
+    for warning in endpoint_warnings(endpoint) if endpoint else ():
+        yield ("endpoint",), warning
+    is_plain_http = endpoint.lower().startswith("http://")
+    if is_plain_http and otlp.authentication.type != "none" and not is_loopback(endpoint):
+        yield ("endpoint",), "credentials travel unencrypted; use https where you can"
+    for name in headers:
+        if name.lower() == "authorization":
+            yield ("headers", name), "a credential belongs in a Secret"
+    if otlp.tls is not None and otlp.tls.insecure_skip_verify:
+        yield ("tls", "insecureSkipVerify"), "whoever is in between can read and change data"
+
+
+def _authentication(values: dict[str, Any]) -> Authentication:
+    return Authentication(
+        type=values.get("type", "none"),
+        secret=_secret_ref(values.get("secretRef")),
+        header=values.get("header", ""),
+    )
+
+
+def _secret_ref(values: dict[str, Any] | None) -> SecretRef | None:
+    if values is None:
+        return None
+    return SecretRef(name=values.get("name", ""), key=values.get("key", ""))
+
+
+def _tls(values: dict[str, Any] | None) -> ClientTls | None:
+    if values is None:
+        return None
+    return ClientTls(
+        ca=_secret_ref(values.get("caSecretRef")),
+        certificate=_secret_ref(values.get("certificateSecretRef")),
+        server_name=values.get("serverName", ""),
+        insecure_skip_verify=values.get("insecureSkipVerify", False),
+    )

@@ -1,0 +1,85 @@
+"""Checks of texts that a schema names in ``x-relay-check`` and ``x-relay-keys``.
+
+Every ``…_problem`` says what is wrong as a sentence part that follows the field's path, "" for
+nothing. Values of headers, and endpoints that may hold a password, are never repeated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from relay.config.schema.source import Node, load
+from relay.config.yaml.source_positions import name_end, shown
+
+HEADER_NAME_CHARS_MAX: Final = 256
+
+# What the transport itself decides, and what RFC 9110 §7.6.1 reserves for one hop.
+HEADERS_RESERVED: Final = frozenset(
+    {
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+
+def pattern_check(node: Node) -> Callable[[str], str]:
+    """Return a check for what the schema of a text demands by its pattern, length and message."""
+    found = re.compile(node["pattern"].removesuffix("$") + r"\Z")
+    message, chars_max = node["x-relay-message"], node["maxLength"]
+
+    def problem(text: str) -> str:
+        if len(text) <= chars_max and found.match(text):
+            return ""
+        return str(message).replace("{shown}", shown(text))
+
+    return problem
+
+
+_definitions: Final = load("exporter")["definitions"]
+_label_key: Final = _definitions["labelSelector"]["properties"]["matchExpressions"]["items"]
+_endpoint: Final = load("exporter")["schema"]["properties"]["spec"]["properties"]["sinks"]
+_otlp: Final = _endpoint["items"]["properties"]["otlp_http"]["properties"]
+
+dns_label_problem: Final = pattern_check(_definitions["dnsLabel"])
+dns_subdomain_problem: Final = pattern_check(_definitions["dnsSubdomain"])
+secret_key_problem: Final = pattern_check(_definitions["secretKey"])
+label_key_problem: Final = pattern_check(_label_key["properties"]["key"])
+header_value_problem: Final = pattern_check(_otlp["headers"]["additionalProperties"])
+
+_header_name: Final = re.compile(
+    _otlp["authentication"]["properties"]["header"]["pattern"].removesuffix("$") + r"\Z"
+)
+
+
+def header_name_problem(text: str) -> str:
+    """Say why a customer may not set this header (RFC 9110 §5.6.2)."""
+    if len(text) > HEADER_NAME_CHARS_MAX or not _header_name.match(text):
+        return "is not a valid header name: letters, digits and !#$%&'*+-.^_`|~"
+    if text.lower() in HEADERS_RESERVED:
+        return "is set by the relay itself and must not be given"
+    return ""
+
+
+def secret_data_key_problem(text: str) -> str:
+    """Say what is wrong with a key of a Secret's data, without what may be a part of its value."""
+    end = name_end(text, "stringData")
+    return secret_key_problem(text if end == len(text) else f"{text[:end]}…")
+
+
+def label_of_object_problem(text: str) -> str:
+    """Say what is wrong with the key of a label of a Kubernetes object."""
+    problem = label_key_problem(text)
+    return f"the key {problem}" if problem else ""

@@ -1,0 +1,109 @@
+"""From a keyword of a schema that a value does not meet to what to tell its author."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from relay.config.schema.source import Node
+from relay.config.schema.words import described, kind_of, nearest
+from relay.config.yaml.document import Where
+from relay.config.yaml.source_positions import shown
+
+_UNDIVIDED: Final = re.compile(r"[A-Za-z_]\w*:\S")
+_BLANK_HINT: Final = "; a field needs a blank behind its colon"
+
+RANKS: Final = (
+    "type",
+    "enum",
+    "minLength",
+    "maxLength",
+    "minimum",
+    "maximum",
+    "minItems",
+    "maxItems",
+    "maxProperties",
+    "pattern",
+    "not",
+    "required",
+)
+"""The keywords that are used. Of several that one value does not meet, the first one tells."""
+
+
+def message(keyword: str, node: Node, value: Any, where: Where) -> str:
+    """Return what is wrong with a value; ``where`` is its canonical path."""
+    kind = node.get("type")
+    if kind == "object" or "maxProperties" in node:
+        if isinstance(value, dict):
+            return f"must have at most {node['maxProperties']} entries, not {len(value)}"
+        return _not_a_mapping(node, value, where)
+    if kind == "array":
+        if isinstance(value, list):
+            bounds = f"{node.get('minItems', 0)} to {node['maxItems']}"
+            return f"must have {bounds} entries, not {len(value)}"
+        shape = node["items"].get("x-relay-shape", "") if isinstance(value, str) else ""
+        hint = f"; write {where[-1]}: [{shape}]" if shape else ""
+        return f"must be a list, not {kind_of(value)}{hint}"
+    if kind == "boolean":
+        return f"must be true or false, not {described(value)}"
+    if kind == "integer":
+        return (
+            f"must be a whole number from {node['minimum']} to {node['maximum']}, "
+            f"not {described(value)}"
+        )
+    if "x-relay-size" in node:
+        return f'must be a size such as "32MiB", not {described(value)}'
+    if "x-relay-duration" in node and not isinstance(value, str):
+        return f'must be a duration such as "5s", not {described(value)}'
+    return _text(keyword, node, value)
+
+
+def missing(node: Node) -> str:
+    """Return what to say of a field that is required and absent."""
+    words = node.get("enum", ())
+    return f"is required: one of {', '.join(words)}" if len(words) > 1 else "is required"
+
+
+def _not_a_mapping(node: Node, value: Any, where: Where) -> str:
+    if value is None:
+        return "is required"
+    hint = ""
+    shape = node.get("x-relay-shape", "")
+    if isinstance(value, str) and _UNDIVIDED.match(value):
+        hint = _BLANK_HINT
+    elif shape and isinstance(value, str | bool):
+        hint = f"; write {shape}" if isinstance(where[-1], int) else f"; write {where[-1]}: {shape}"
+    return f"must be a mapping, not {kind_of(value)}{hint}"
+
+
+def _text(keyword: str, node: Node, value: Any) -> str:
+    words = node.get("enum", ())
+    own = node.get("x-relay-message", "")
+    if keyword == "enum" and not own:
+        hint = nearest(value, words) if isinstance(value, str) else ""
+        said = f"must be one of {', '.join(words)}, not {described(value)}"
+        return said + (f"; {hint}" if hint else "")
+    if not isinstance(value, str):
+        if len(words) > 1 and not own:
+            return f"must be one of {', '.join(words)}, not {described(value)}"
+        return _not_a_text(node, value)
+    if keyword == "minLength":
+        return "must not be empty"
+    if keyword == "maxLength" and not own:
+        return f"must have at most {node['maxLength']} characters, not {len(value)}"
+    assert own, f"the schema words {keyword} where it is used"
+    return str(own).replace("{shown}", shown(value))
+
+
+def _not_a_text(node: Node, value: Any) -> str:
+    if isinstance(value, dict):
+        return "must be a string, not a mapping; in YAML, what begins with { must be in quotes"
+    if isinstance(value, list) or value is None:
+        return f"must be a string, not {described(value)}"
+    is_secret = node.get("x-relay-secret", False)
+    return "must be a string: put it in quotes" + ("" if is_secret else f" ({described(value)})")
+
+
+def blank_hint(key: str) -> str:
+    """Return a hint where a key of a map holds its value, because a blank is missing."""
+    return _BLANK_HINT if _UNDIVIDED.match(key) else ""

@@ -1,0 +1,60 @@
+"""Checks of durations and sizes against the bounds that a schema gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from relay.config.schema.words import described
+from relay.config.yaml.document import shown
+from relay.runtime.errors import QuantityError
+from relay.runtime.quantity import format_bytes, format_duration, parse_bytes, parse_duration_s
+
+
+@cache
+def duration_check(minimum: str, maximum: str) -> Callable[[Any], str]:
+    """Return a check for a Go duration within bounds."""
+    least_s, most_s = parse_duration_s(minimum), parse_duration_s(maximum)
+    bounds = f"{format_duration(least_s)} to {format_duration(most_s)}"
+
+    def problem(text: Any) -> str:
+        try:
+            seconds = parse_duration_s(text)
+        except QuantityError as error:
+            return str(error)
+        if least_s <= seconds <= most_s:
+            return ""
+        return f"must be a duration from {bounds}, not {shown(text)}"
+
+    return problem
+
+
+@cache
+def size_check(minimum: str, maximum: str) -> Callable[[Any], str]:
+    """Return a check for a size within bounds."""
+    least, most = parse_bytes(minimum), parse_bytes(maximum)
+    bounds = f"{format_bytes(least)} to {format_bytes(most)}"
+
+    def problem(value: Any) -> str:
+        try:
+            size = parse_bytes(value)
+        except QuantityError as error:
+            return str(error)
+        if least <= size <= most:
+            return ""
+        return f"must be a size from {bounds}, not {described(value)}"
+
+    return problem
+
+
+def seconds_of(values: dict[str, Any], key: str, default: float) -> float:
+    """Return a valid duration of a mapping in seconds, ``default`` where it is absent."""
+    text = values.get(key)
+    return default if text is None else parse_duration_s(text)
+
+
+def bytes_of(values: dict[str, Any], key: str, default: int) -> int:
+    """Return a valid size of a mapping in bytes, ``default`` where it is absent."""
+    size = values.get(key)
+    return default if size is None else parse_bytes(size)

@@ -1,0 +1,251 @@
+"""Rules over several fields, which a schema names in ``x-relay-rules``.
+
+A rule is stated as CEL, which goes into the CRD, and beside it in Python, which the loader runs; a
+test shows that both agree. ``{path}`` in a message is the text of a field. A rule says nothing
+where a field that it ``reads`` has a fault of its own; ``*`` is any entry of a list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from relay.config.schema.checks import HEADERS_RESERVED
+from relay.config.schema.words import nearest
+from relay.config.yaml.document import Step, Where, shown
+from relay.runtime.quantity import parse_duration_s
+
+Path = tuple[Step, ...]
+Faults = Iterator[tuple[Where, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of the value ``self``, a valid one but for fields that it does not read.
+
+    ``field`` is what the message is about, "" for the value itself. ``find`` takes the place of
+    ``holds`` where the fault lies deeper or its text depends on more; it yields places below
+    ``self``, and ``message`` is then what the CRD says.
+    """
+
+    cel: str
+    message: str
+    holds: Callable[[Any], bool] | None = None
+    field: str = ""
+    reads: tuple[Path, ...] = ()
+    find: Callable[[Any], Faults] | None = None
+
+    def faults(self, value: Any) -> Faults:
+        """Yield what is wrong, each with its place below ``value``."""
+        if self.find is not None:
+            yield from self.find(value)
+            return
+        assert self.holds is not None, "a rule has one of the two"
+        if not self.holds(value):
+            yield (tuple(self.field.split(".")) if self.field else ()), self.text(value)
+
+    def text(self, value: Any) -> str:
+        """Return the message for a value."""
+        parts = self.message.split("{")
+        said = parts[0]
+        for part in parts[1:]:
+            path, _, rest = part.partition("}")
+            found = value
+            for step in path.split("."):
+                found = found[step]
+            said += f"{found}{rest}"
+        return said
+
+
+def _sources_of_sinks(spec: Any) -> Faults:
+    known = [source["name"] for source in spec["sources"]]
+    for index, sink in enumerate(spec["sinks"]):
+        names = sink.get("sources", ())
+        for number, name in enumerate(names):
+            if name not in known and name not in names[:number]:
+                hint = nearest(name, known) or f"sources are {', '.join(known)}"
+                yield (
+                    ("sinks", index, "sources", number),
+                    f"no source has the name {shown(name)}; {hint}",
+                )
+
+
+def _header_taken(otlp: Any) -> str:
+    kind = otlp["authentication"]["type"]
+    if kind == "apiKey":
+        return str(otlp["authentication"].get("header", "")).lower()
+    return "" if kind == "none" else "authorization"
+
+
+def _headers_twice(headers: Any) -> Faults:
+    seen: set[str] = set()
+    for name in headers:
+        if name.lower() in seen:
+            yield (name,), "is given twice; header names ignore case"
+        seen.add(name.lower())
+
+
+def _header_of_authentication(otlp: Any) -> Faults:
+    taken = _header_taken(otlp)
+    seen: set[str] = set()
+    for name in otlp.get("headers", ()):
+        if name.lower() == taken and name.lower() not in seen:
+            yield ("headers", name), "is set by authentication and must not be given too"
+        seen.add(name.lower())
+
+
+def _is_longer(sink: Any) -> bool:
+    batch = sink["batch"]
+    if not batch["enabled"]:
+        return True
+    return parse_duration_s(sink["queue"]["maxAge"]) > parse_duration_s(batch["timeout"])
+
+
+def _needs(field: str, *kinds: str) -> Callable[[Any], bool]:
+    return lambda self: self["type"] not in kinds or field in self
+
+
+_TYPE: Final = (("type",),)
+
+RULES: Final[dict[str, Rule]] = {
+    "oneSelector": Rule(
+        cel="!(has(self.metricsql) && has(self.resourceSelectors))",
+        holds=lambda self: not ("metricsql" in self and "resourceSelectors" in self),
+        message="metricsql and resourceSelectors are mutually exclusive: remove one",
+    ),
+    "anySelector": Rule(
+        cel="has(self.metricsql) || has(self.resourceSelectors)",
+        holds=lambda self: "metricsql" in self or "resourceSelectors" in self,
+        message="metricsql or resourceSelectors is required; "
+        'write metricsql: "" to export every metric',
+    ),
+    "valuesOfIn": Rule(
+        cel="!(self.operator in ['In', 'NotIn']) || has(self.values) && size(self.values) > 0",
+        holds=lambda self: self["operator"] not in ("In", "NotIn") or bool(self.get("values")),
+        message="is required with operator {operator}, one value at least",
+        field="values",
+        reads=(("operator",), ("values",)),
+    ),
+    "valuesOfExists": Rule(
+        cel="!(self.operator in ['Exists', 'DoesNotExist']) || !has(self.values) "
+        "|| size(self.values) == 0",
+        holds=lambda self: (
+            self["operator"] not in ("Exists", "DoesNotExist") or not self.get("values")
+        ),
+        message="has no meaning with operator {operator}",
+        field="values",
+        reads=(("operator",), ("values",)),
+    ),
+    "anyKind": Rule(
+        cel="has(self.apiGroups) || has(self.resources) || has(self.kind)",
+        holds=lambda self: any(name in self for name in ("apiGroups", "resources", "kind")),
+        message='needs apiGroups, and resources or kind; ["*"] stands for any',
+    ),
+    "oneKindName": Rule(
+        cel="!(has(self.resources) && has(self.kind))",
+        holds=lambda self: not ("resources" in self and "kind" in self),
+        message="means the same as resources: remove one",
+        field="kind",
+    ),
+    "sourcesOfSinks": Rule(
+        cel="self.sinks.all(sink, !has(sink.sources) || sink.sources.all(name, "
+        "self.sources.exists(source, source.name == name)))",
+        find=_sources_of_sinks,
+        message="a sink names a source that does not exist",
+        reads=(
+            ("sources",),
+            ("sources", "*"),
+            ("sources", "*", "name"),
+            ("sinks",),
+            ("sinks", "*"),
+            ("sinks", "*", "sources"),
+            ("sinks", "*", "sources", "*"),
+        ),
+    ),
+    "secretNeeded": Rule(
+        cel="self.type == 'none' || has(self.secretRef)",
+        holds=_needs("secretRef", "bearerToken", "basicAuth", "apiKey"),
+        message="is required",
+        field="secretRef",
+        reads=_TYPE,
+    ),
+    "secretUnused": Rule(
+        cel="self.type != 'none' || !has(self.secretRef)",
+        holds=lambda self: self["type"] != "none" or "secretRef" not in self,
+        message="has no meaning with type: none",
+        field="secretRef",
+        reads=_TYPE,
+    ),
+    "headerNeeded": Rule(
+        cel="self.type != 'apiKey' || has(self.header)",
+        holds=_needs("header", "apiKey"),
+        message="is required",
+        field="header",
+        reads=_TYPE,
+    ),
+    "headerUnused": Rule(
+        cel="self.type == 'apiKey' || !has(self.header)",
+        holds=lambda self: self["type"] == "apiKey" or "header" not in self,
+        message="only has a meaning with type: apiKey",
+        field="header",
+        reads=_TYPE,
+    ),
+    "headersOnce": Rule(
+        cel="self.all(a, self.exists_one(b, a.lowerAscii() == b.lowerAscii()))",
+        find=_headers_twice,
+        message="a header is given twice; header names ignore case",
+    ),
+    "headerOfAuthentication": Rule(
+        cel="!has(self.headers) || self.headers.all(name, name.lowerAscii() != "
+        "(self.authentication.type == 'none' ? '' : self.authentication.type != 'apiKey' ? "
+        "'authorization' : has(self.authentication.header) ? "
+        "self.authentication.header.lowerAscii() : ''))",
+        find=_header_of_authentication,
+        message="a header is set by authentication and must not be given too",
+        reads=(
+            ("headers",),
+            ("authentication",),
+            ("authentication", "type"),
+            ("authentication", "header"),
+        ),
+    ),
+    "tlsNeedsHttps": Rule(
+        cel="!has(self.tls) || !self.endpoint.matches('^[Hh][Tt][Tt][Pp]:')",
+        holds=lambda self: (
+            "tls" not in self or not str(self["endpoint"]).lower().startswith("http:")
+        ),
+        message="needs an https endpoint",
+        field="tls",
+        reads=(("endpoint",),),
+    ),
+    "certificateKey": Rule(
+        cel="!has(self.key)",
+        holds=lambda self: "key" not in self,
+        message="must be left out: the keys are always tls.crt and tls.key",
+        field="key",
+        reads=(("key",),),
+    ),
+    "ageAboveBatchTimeout": Rule(
+        cel="!self.batch.enabled || duration(self.queue.maxAge) > duration(self.batch.timeout)",
+        holds=_is_longer,
+        message="must be longer than batch.timeout ({batch.timeout}), or points expire before they "
+        "are sent",
+        field="queue.maxAge",
+        reads=(
+            ("batch",),
+            ("batch", "enabled"),
+            ("batch", "timeout"),
+            ("queue",),
+            ("queue", "maxAge"),
+        ),
+    ),
+}
+"""Rules of the Exporter by name."""
+
+KEY_CEL: Final = {
+    "headerName": "self.all(name, name.matches('{pattern}') && size(name) <= 256 && "
+    f"!(name.lowerAscii() in [{', '.join(repr(name) for name in sorted(HEADERS_RESERVED))}]))",
+    "labelKey": "self.all(name, name.matches('{pattern}'))",
+}
+"""What the keys of maps have to be, for the CRD."""

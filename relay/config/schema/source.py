@@ -1,0 +1,53 @@
+"""The schemas' source files, with what they leave to a rule filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+try:
+    from yaml import CSafeLoader as _Loader
+except ImportError:  # PyYAML built without libyaml
+    from yaml import SafeLoader as _Loader  # type: ignore[assignment]
+
+Node = dict[str, Any]
+"""A schema or a part of one."""
+
+CHARS_MAX: Final = 4096
+"""Of a text that does not say otherwise."""
+
+
+@cache
+def load(name: str) -> Node:
+    """Return the file ``<name>.yaml`` beside this module; callers must not change it."""
+    with (Path(__file__).parent / f"{name}.yaml").open("rb") as file:
+        content: Node = yaml.load(file, Loader=_Loader)
+    return content
+
+
+def completed(node: Node) -> Node:
+    """Return a copy of a schema in which every text has bounds and every quantity a type."""
+    copy = dict(node)
+    if "x-relay-size" in copy:
+        copy["x-kubernetes-int-or-string"] = True
+    elif copy.get("type") == "string" and "enum" not in copy:
+        copy.setdefault("minLength", 1)
+        copy.setdefault("maxLength", 64 if "x-relay-duration" in copy else CHARS_MAX)
+    for key, child in children(copy):
+        if key == "properties":
+            copy[key] = {name: completed(one) for name, one in child.items()}
+        else:
+            copy[key] = completed(child)
+    return copy
+
+
+def children(node: Node) -> Iterator[tuple[str, Node]]:
+    """Yield the keywords of a schema that hold schemas: a mapping of them for ``properties``."""
+    for key in ("properties", "items", "additionalProperties"):
+        child = node.get(key)
+        if isinstance(child, dict):
+            yield key, child

@@ -1,0 +1,57 @@
+"""What messages say of values and of words that are misspelt."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from relay.config.yaml.source_positions import is_field, shown
+
+_SUGGESTION_CHARS_MAX = 64  # difflib is quadratic
+_CLOSE_CHARS_MIN = 5
+_CLOSE_RATIO = 0.85
+
+
+def described(value: object) -> str:
+    """Return what a value is, and how it looks where that helps and is short."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, str):
+        return shown(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "null" if value is None else f"the number {value}"
+
+
+def kind_of(value: object) -> str:
+    """Return what a value is, without showing it: it may be a secret in the wrong place."""
+    if isinstance(value, str):
+        return "a string"
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return "a number" if is_number else described(value)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``did you mean "…"?`` for a misspelt word, "" where nothing known is close."""
+    if len(word) > _SUGGESTION_CHARS_MAX:
+        return ""
+    folded = {_fold(candidate): candidate for candidate in sorted(known)}
+    close = difflib.get_close_matches(_fold(word), folded, n=1)
+    return f'did you mean "{folded[close[0]]}"?' if close else ""
+
+
+def is_misspelt(word: str, field: str) -> bool:
+    """Tell whether a field that does not exist can only be meant as ``field``."""
+    if _fold(word) == _fold(field):
+        return True
+    if is_field(word) or not _CLOSE_CHARS_MIN <= len(word) <= _SUGGESTION_CHARS_MAX:
+        return False
+    close = difflib.SequenceMatcher(None, _fold(word), _fold(field))
+    return close.real_quick_ratio() > _CLOSE_RATIO and close.ratio() > _CLOSE_RATIO
+
+
+def _fold(word: str) -> str:
+    """Drop what people vary between naming conventions."""
+    return word.replace("_", "").replace("-", "").lower()
