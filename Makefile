@@ -11,6 +11,7 @@
 #   make wheels   manylinux wheels in dist/, one for each supported Python that is here
 #   make test-newest   the suite from the sdist, with the newest dependencies that are allowed
 #   make test-lowest   the same with the lowest
+#   make schema   write the CRD, editors' schemas and reference pages from relay/config/schema
 #   make lock     renew requirements/ (what make installs, with hashes)
 #   make venv     only the virtual environment, .venv
 #   make clean    remove everything that these made
@@ -33,7 +34,7 @@ PYTHON ?=
 REAL_BINARIES := vmagent prometheus prometheus-node-exporter promtool
 REAL_PACKAGES := victoria-metrics prometheus prometheus-node-exporter
 
-.PHONY: help venv extensions demo test test-fast peers chaos lint bench build wheels test-newest test-lowest lock clean
+.PHONY: help venv extensions demo test test-fast peers chaos lint bench build wheels test-newest test-lowest schema lock clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -176,6 +177,9 @@ test-newest test-lowest: $(RELEASE)/.installed
 	cd "$$place"/telemetry_relay-*/; \
 	"$$tested" setup.py --quiet build_ext --inplace; \
 	"$$tested" -m pytest $(ARGS)
+
+schema: extensions
+	$(BIN)/python -m relay.config.schema.generate .
 
 # One file for each purpose. Without a host of the package index: every machine has its own.
 LOCK = $(RELEASE)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \

@@ -32,6 +32,7 @@ REAL_PACKAGES = "victoria-metrics prometheus prometheus-node-exporter"
 DISTRIBUTIONS = {
     "cramjam": "cramjam",
     "google.protobuf": "protobuf",
+    "jsonschema_rs": "jsonschema-rs",
     "opentelemetry": "opentelemetry-proto",
     "prometheus_client": "prometheus-client",
     "re2": "google-re2",

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from relay.config.schema.checks import HEADERS_RESERVED
 from relay.config.schema.words import nearest
 from relay.config.yaml.document import Step, Where, shown
 from relay.runtime.quantity import parse_duration_s
@@ -35,6 +34,8 @@ class Rule:
     field: str = ""
     reads: tuple[Path, ...] = ()
     find: Callable[[Any], Faults] | None = None
+    in_crd: bool = True
+    """False for one whose cost Kubernetes cannot bound: the keys of a map have no length."""
 
     def faults(self, value: Any) -> Faults:
         """Yield what is wrong, each with its place below ``value``."""
@@ -195,6 +196,7 @@ RULES: Final[dict[str, Rule]] = {
         cel="self.all(a, self.exists_one(b, a.lowerAscii() == b.lowerAscii()))",
         find=_headers_twice,
         message="a header is given twice; header names ignore case",
+        in_crd=False,
     ),
     "headerOfAuthentication": Rule(
         cel="!has(self.headers) || self.headers.all(name, name.lowerAscii() != "
@@ -209,6 +211,7 @@ RULES: Final[dict[str, Rule]] = {
             ("authentication", "type"),
             ("authentication", "header"),
         ),
+        in_crd=False,
     ),
     "tlsNeedsHttps": Rule(
         cel="!has(self.tls) || !self.endpoint.matches('^[Hh][Tt][Tt][Pp]:')",
@@ -242,10 +245,3 @@ RULES: Final[dict[str, Rule]] = {
     ),
 }
 """Rules of the Exporter by name."""
-
-KEY_CEL: Final = {
-    "headerName": "self.all(name, name.matches('{pattern}') && size(name) <= 256 && "
-    f"!(name.lowerAscii() in [{', '.join(repr(name) for name in sorted(HEADERS_RESERVED))}]))",
-    "labelKey": "self.all(name, name.matches('{pattern}'))",
-}
-"""What the keys of maps have to be, for the CRD."""

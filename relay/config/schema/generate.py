@@ -1,0 +1,283 @@
+"""Write what is made of the schemas: the CRD, JSON Schemas for editors, and the reference pages.
+
+``make schema`` runs it; a test compares the files with what it would write.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from relay.config.exporter.build import exporter_schema
+from relay.config.schema.checks import HEADERS_RESERVED
+from relay.config.schema.rules import Rule
+from relay.config.schema.source import Node, children, load
+from relay.config.schema.validate import Schema
+from relay.config.settings.settings import settings_schema
+from relay.runtime.quantity import parse_bytes
+
+DURATION_PATTERN: Final = (
+    "^[-+]?(0|(([0-9]+([.][0-9]*)?|[.][0-9]+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h))+)$"
+)
+SIZE_PATTERN: Final = "^[0-9]+([.][0-9]+)? ?([kKMGTP]?B?|[KMGTP]iB?)$"
+_QUANTITY: Final = (
+    "quantity(self.replace(' ', '').replace('B', '').replace('K', 'k').replace('ki', 'Ki'))"
+)
+_GENERATED: Final = "of relay/config/schema/{name}.yaml by make schema: change that"
+
+
+def files() -> Iterator[tuple[str, str]]:
+    """Yield the path of every generated file below the repository's root, and its content."""
+    exporter, settings = exporter_schema(), settings_schema()
+    source = load("exporter")
+    note = f"# Made {_GENERATED.format(name='exporter')}.\n"
+    crd = yaml.dump(
+        crd_of(source, exporter), sort_keys=False, width=100, allow_unicode=True, Dumper=_Dumper
+    )
+    yield f"config/crds/{source['plural']}.{source['group']}.yaml", note + crd
+    for name, schema in (("exporter", exporter), ("settings", settings)):
+        yield f"config/schema/{name}.json", _json(editor_schema(name, schema))
+        yield f"docs/reference/{name}.md", reference(name, schema)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes every value out: editors and people read the file."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Return True: an alias saves lines and costs readers."""
+        return True
+
+
+def crd_of(source: Node, schema: Schema) -> Node:
+    """Return the CustomResourceDefinition of a kind."""
+    root = crd_schema(schema)
+    root["description"] = source["description"]
+    root["required"] = ["spec"]
+    properties = root["properties"]
+    properties["apiVersion"] = {"type": "string"}
+    properties["kind"] = {"type": "string"}
+    properties["metadata"] = {"type": "object"}
+    properties["status"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{source['plural']}.{source['group']}"},
+        "spec": {
+            "group": source["group"],
+            "scope": "Namespaced",
+            "names": {
+                "kind": source["kind"],
+                "listKind": f"{source['kind']}List",
+                "plural": source["plural"],
+                "singular": source["singular"],
+                "shortNames": source["shortNames"],
+            },
+            "versions": [
+                {
+                    "name": source["version"],
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": source["printerColumns"],
+                    "schema": {"openAPIV3Schema": root},
+                }
+            ],
+        },
+    }
+
+
+def crd_schema(schema: Schema, node: Node | None = None) -> Node:
+    """Return a schema as Kubernetes takes it, with rules in CEL."""
+    node = schema.root if node is None else node
+    copy = {
+        key: value
+        for key, value in node.items()
+        if not key.startswith("x-relay-") and not isinstance(value, dict)
+    }
+    if "default" in node:
+        copy["default"] = node["default"]
+    if "not" in node:
+        copy["not"] = node["not"]
+    validations = [_validation(schema.rules[name]) for name in node.get("x-relay-rules", ())]
+    validations = [one for one in validations if one is not None]
+    validations += _validations_of_text(node)
+    _add_quantity(copy, node)
+    for key, child in children(node):
+        if key == "properties":
+            copy[key] = {
+                name: crd_schema(schema, one)
+                for name, one in child.items()
+                if "x-relay-hidden" not in one
+            }
+        else:
+            copy[key] = crd_schema(schema, child)
+    if validations:
+        copy["x-kubernetes-validations"] = validations
+    return copy
+
+
+def _add_quantity(copy: Node, node: Node) -> None:
+    if "x-relay-duration" in node:
+        copy["pattern"] = DURATION_PATTERN
+    if "x-relay-size" in node:
+        copy["anyOf"] = [{"type": "integer"}, {"type": "string"}]
+        copy["pattern"] = SIZE_PATTERN
+        copy["maxLength"] = 64
+
+
+def _validation(rule: Rule) -> Node | None:
+    if not rule.in_crd:
+        return None
+    found: Node = {"rule": rule.cel}
+    if "{" in rule.message:
+        parts = re.split(r"\{([\w.]+)\}", rule.message)
+        found["messageExpression"] = " + ".join(
+            f"self.{part}" if number % 2 else f"'{part}'"
+            for number, part in enumerate(parts)
+            if part
+        )
+    else:
+        found["message"] = rule.message
+    if rule.field:
+        found["fieldPath"] = f".{rule.field}"
+    return found
+
+
+def _validations_of_text(node: Node) -> Iterator[Node]:
+    """Yield what a pattern of a text cannot say."""
+    if "x-relay-duration" in node:
+        least, most = node["x-relay-duration"]["minimum"], node["x-relay-duration"]["maximum"]
+        yield {
+            "rule": f"duration(self) >= duration('{least}') && "
+            f"duration(self) <= duration('{most}')",
+            "message": f"must be a duration from {least} to {most}",
+        }
+    elif "x-relay-size" in node:
+        bounds = [node["x-relay-size"][key] for key in ("minimum", "maximum")]
+        low, high = (parse_bytes(bound) for bound in bounds)
+        yield {
+            "rule": f"type(self) == int ? self >= {low} && self <= {high} : "
+            f"{_QUANTITY}.compareTo(quantity('{low}')) >= 0 && "
+            f"{_QUANTITY}.compareTo(quantity('{high}')) <= 0",
+            "message": f"must be a size from {bounds[0]} to {bounds[1]}",
+        }
+    elif node.get("x-relay-check") == "headerName":
+        reserved = ", ".join(f"'{name}'" for name in sorted(HEADERS_RESERVED))
+        yield {
+            "rule": f"!(self.lowerAscii() in [{reserved}])",
+            "message": "is set by the relay itself and must not be given",
+        }
+
+
+def editor_schema(name: str, schema: Schema) -> Node:
+    """Return a JSON Schema by which editors complete and check files."""
+    root = _editor_node(schema.root)
+    if name == "exporter":
+        root["properties"]["kind"] = {"const": load(name)["kind"]}
+        root["required"] = ["apiVersion", "kind", *root["required"][1:]]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$comment": f"Made {_GENERATED.format(name=name)}.",
+        "title": load(name)["description"],
+        **root,
+    }
+
+
+def _editor_node(node: Node) -> Node:
+    copy = {key: value for key, value in node.items() if not key.startswith("x-")}
+    _add_quantity(copy, node)
+    for key, child in children(node):
+        if key == "properties":
+            copy[key] = {one: _editor_node(value) for one, value in child.items()}
+            copy["additionalProperties"] = False
+        else:
+            copy[key] = _editor_node(child)
+    return copy
+
+
+def _json(value: Node) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def reference(name: str, schema: Schema) -> str:
+    """Return the reference page of a schema: a table for each mapping."""
+    source = load(name)
+    title = source.get("kind", "Settings")
+    lines = [f"<!-- Made {_GENERATED.format(name=name)}. -->", "", f"# {title}: reference", ""]
+    lines += [source["description"], ""]
+    lines += [
+        "Durations are written `500ms`, `30s`, `1m30s`, `2h`; sizes `16KiB`, `32MiB`, `8GiB`.",
+        "Unknown fields are refused. A text has 1 to 4096 characters unless it says otherwise.",
+        "",
+    ]
+    lines += _tables(schema, schema.root, "")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _tables(schema: Schema, node: Node, path: str) -> Iterator[str]:
+    shown = {
+        k: v for k, v in node["properties"].items() if "x-relay-hidden" not in v or k == "kind"
+    }
+    if path:
+        yield from (f"## `{path}`", "", node.get("description", ""), "")
+    yield from ("| field | value | default | |", "|---|---|---|---|")
+    for name, one in shown.items():
+        required = "**required**" if name in node.get("required", ()) else ""
+        default = f"`{json.dumps(one['default'])}`" if _has_plain_default(one) else required
+        text = " ".join(str(one.get("description", "")).split()).replace("|", "\\|")
+        yield f"| `{name}` | {_value(one)} | {default} | {text} |"
+    yield ""
+    rules = [schema.rules[name] for name in node.get("x-relay-rules", ())]
+    if rules:
+        yield from ("Rules:", "")
+        for rule in rules:
+            subject = f"`{rule.field}` " if rule.field else ""
+            said = rule.message.replace("{", "`").replace("}", "`")
+            yield f"- {subject}{said}: `{rule.cel}`"
+        yield ""
+    for name, one in shown.items():
+        inner = one.get("items", one) if one.get("type") == "array" else one
+        if inner.get("properties"):
+            below = f"{path}.{name}".lstrip(".") + ("[]" if inner is not one else "")
+            described = {"description": one.get("description", ""), **inner}
+            yield from _tables(schema, described, below)
+
+
+def _has_plain_default(node: Node) -> bool:
+    return "default" in node and not isinstance(node["default"], dict)
+
+
+def _value(node: Node) -> str:
+    """Return the kind and the bounds of a field's value in words."""
+    if "x-relay-size" in node or "x-relay-duration" in node:
+        kind = "size" if "x-relay-size" in node else "duration"
+        bounds = node[f"x-relay-{kind}"]
+        return f"{kind}, {bounds['minimum']} to {bounds['maximum']}"
+    if "enum" in node:
+        return ", ".join(f"`{word}`" for word in node["enum"])
+    kind = node["type"]
+    if kind == "integer":
+        return f"{node['minimum']} to {node['maximum']}"
+    if kind == "array":
+        return f"list of {node.get('minItems', 0)} to {node['maxItems']}"
+    if kind == "object" and "properties" not in node:
+        return f"map of at most {node['maxProperties']}"
+    return {"object": "mapping", "string": "text", "boolean": "`true`, `false`"}[kind]
+
+
+def main(root: Path) -> None:
+    """Write the files below ``root``."""
+    for name, content in files():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
