@@ -49,19 +49,22 @@ def pattern_check(node: Node) -> Callable[[str], str]:
 
 
 _definitions: Final = load("exporter")["definitions"]
-_label_key: Final = _definitions["labelSelector"]["properties"]["matchExpressions"]["items"]
-_endpoint: Final = load("exporter")["schema"]["properties"]["spec"]["properties"]["sinks"]
-_otlp: Final = _endpoint["items"]["properties"]["otlp_http"]["properties"]
+_label_key: Final = _definitions["labelSelector"]["properties"]["matchExpressions"]["items"][
+    "properties"
+]["key"]
+_sinks: Final = load("exporter")["schema"]["properties"]["spec"]["properties"]["sinks"]
+_otlp: Final = _sinks["items"]["properties"]["otlp_http"]["properties"]
+
+LABEL_KEY_PATTERN: Final[str] = _label_key["pattern"]
+HEADER_NAME_PATTERN: Final[str] = _otlp["authentication"]["properties"]["header"]["pattern"]
 
 dns_label_problem: Final = pattern_check(_definitions["dnsLabel"])
 dns_subdomain_problem: Final = pattern_check(_definitions["dnsSubdomain"])
 secret_key_problem: Final = pattern_check(_definitions["secretKey"])
-label_key_problem: Final = pattern_check(_label_key["properties"]["key"])
+label_key_problem: Final = pattern_check(_label_key)
 header_value_problem: Final = pattern_check(_otlp["headers"]["additionalProperties"])
 
-_header_name: Final = re.compile(
-    _otlp["authentication"]["properties"]["header"]["pattern"].removesuffix("$") + r"\Z"
-)
+_header_name: Final = re.compile(HEADER_NAME_PATTERN.removesuffix("$") + r"\Z")
 
 
 def header_name_problem(text: str) -> str:

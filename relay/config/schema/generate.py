@@ -15,7 +15,11 @@ from typing import Any, Final
 import yaml
 
 from relay.config.exporter.build import exporter_schema
-from relay.config.schema.checks import HEADERS_RESERVED
+from relay.config.schema.checks import (
+    HEADER_NAME_PATTERN,
+    HEADERS_RESERVED,
+    LABEL_KEY_PATTERN,
+)
 from relay.config.schema.rules import Rule
 from relay.config.schema.source import Node, children, load
 from relay.config.schema.validate import Schema
@@ -29,6 +33,7 @@ SIZE_PATTERN: Final = "^[0-9]+([.][0-9]+)? ?([kKMGTP]?B?|[KMGTP]iB?)$"
 _QUANTITY: Final = (
     "quantity(self.replace(' ', '').replace('B', '').replace('K', 'k').replace('ki', 'Ki'))"
 )
+_RESERVED: Final = ", ".join(f"'{name}'" for name in sorted(HEADERS_RESERVED))
 _GENERATED: Final = "of relay/config/schema/{name}.yaml by make schema: change that"
 
 
@@ -105,7 +110,6 @@ def crd_schema(schema: Schema, node: Node | None = None) -> Node:
     if "not" in node:
         copy["not"] = node["not"]
     validations = [_validation(schema.rules[name]) for name in node.get("x-relay-rules", ())]
-    validations = [one for one in validations if one is not None]
     validations += _validations_of_text(node)
     _add_quantity(copy, node)
     for key, child in children(node):
@@ -131,9 +135,7 @@ def _add_quantity(copy: Node, node: Node) -> None:
         copy["maxLength"] = 64
 
 
-def _validation(rule: Rule) -> Node | None:
-    if not rule.in_crd:
-        return None
+def _validation(rule: Rule) -> Node:
     found: Node = {"rule": rule.cel}
     if "{" in rule.message:
         parts = re.split(r"\{([\w.]+)\}", rule.message)
@@ -168,10 +170,23 @@ def _validations_of_text(node: Node) -> Iterator[Node]:
             "message": f"must be a size from {bounds[0]} to {bounds[1]}",
         }
     elif node.get("x-relay-check") == "headerName":
-        reserved = ", ".join(f"'{name}'" for name in sorted(HEADERS_RESERVED))
         yield {
-            "rule": f"!(self.lowerAscii() in [{reserved}])",
+            "rule": f"!(self.lowerAscii() in [{_RESERVED}])",
             "message": "is set by the relay itself and must not be given",
+        }
+    elif node.get("x-relay-keys") == "headerName":
+        yield {
+            "rule": f'self.all(name, size(name) <= 256 && name.matches("{HEADER_NAME_PATTERN}"))',
+            "message": "a name is not a valid header name",
+        }
+        yield {
+            "rule": f"!self.exists(name, name.lowerAscii() in [{_RESERVED}])",
+            "message": "a header is set by the relay itself and must not be given",
+        }
+    elif node.get("x-relay-keys") == "labelOfObject":
+        yield {
+            "rule": f"self.all(key, key.matches('{LABEL_KEY_PATTERN}'))",
+            "message": "a key is not a valid label of a Kubernetes object",
         }
 
 
@@ -261,7 +276,7 @@ def _value(node: Node) -> str:
         return f"{kind}, {bounds['minimum']} to {bounds['maximum']}"
     if "enum" in node:
         return ", ".join(f"`{word}`" for word in node["enum"])
-    kind = node["type"]
+    kind = node.get("type", "string")
     if kind == "integer":
         return f"{node['minimum']} to {node['maximum']}"
     if kind == "array":

@@ -89,7 +89,7 @@ def _text(keyword: str, node: Node, value: Any) -> str:
         return _not_a_text(node, value)
     if keyword == "minLength":
         return "must not be empty"
-    if keyword == "maxLength" and not own:
+    if keyword == "maxLength" and "1 to" not in own:
         return f"must have at most {node['maxLength']} characters, not {len(value)}"
     assert own, f"the schema words {keyword} where it is used"
     return str(own).replace("{shown}", shown(value))

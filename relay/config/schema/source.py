@@ -35,8 +35,9 @@ def completed(node: Node) -> Node:
     if "x-relay-size" in copy:
         copy["x-kubernetes-int-or-string"] = True
     elif copy.get("type") == "string" and "enum" not in copy:
-        copy.setdefault("minLength", 1)
-        copy.setdefault("maxLength", 64 if "x-relay-duration" in copy else CHARS_MAX)
+        is_duration = "x-relay-duration" in copy
+        copy.setdefault("minLength", 0 if is_duration else 1)  # that pattern wants more itself
+        copy.setdefault("maxLength", 64 if is_duration else CHARS_MAX)
     for key, child in children(copy):
         if key == "properties":
             copy[key] = {name: completed(one) for name, one in child.items()}

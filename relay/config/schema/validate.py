@@ -59,8 +59,14 @@ class Schema:
             for step in steps[:-1]:
                 node = node[step]
             kind = error.kind
+            own: Any = value
+            path: list[Step] = []
+            for step in error.instance_path:
+                # The library gives a key of digits as a number.
+                path.append(str(step) if isinstance(own, dict) else step)
+                own = own[path[-1]]
             field = kind.property if isinstance(kind, ValidationErrorKind.Required) else ""
-            yield tuple(error.instance_path), keyword, node, error.instance, field
+            yield tuple(path), keyword, node, own, field
 
     def __repr__(self) -> str:
         return f"<Schema {', '.join(self.root['properties'])}>"
@@ -96,6 +102,7 @@ class Reading:
         self._written: dict[Where, str] = {}
         """How a field that is misspelt is written, by its canonical place."""
         self._faulty: set[Where] = set()
+        self._unknown: list[tuple[Where, str]] = []
         self._checks: list[tuple[Where, Any, Callable[[Any], str]]] = []
         self._rules: list[tuple[Where, Rule, Any]] = []
 
@@ -134,7 +141,9 @@ class Reading:
         for path, rule, own in self._rules:
             if not (faulty and _is_any_faulty(faulty, path, rule)):
                 for steps, message in rule.faults(own):
-                    self._note((*path, *steps), message)
+                    self.fault(*path, *steps, message=message)
+        for where, message in self._unknown:
+            self.report.fault(where, message, on_key=True)
         if isinstance(taken, dict):
             for path in self._faulty:
                 _leave_out(taken, path)
@@ -190,7 +199,8 @@ class Reading:
             self._note_rules(node, entries, path)
             self._find_repeated(node, entries, path)
             return entries
-        if kind == "integer" and isinstance(value, float) and value.is_integer():
+        takes_integers = kind == "integer" or "x-relay-size" in node
+        if takes_integers and isinstance(value, float) and value.is_integer():
             # JSON Schema takes 5.0 for a whole number; it is not what the author of a YAML means.
             self._note(path, messages.message("type", node, value, path))
         self._note_checks(node, value, path)
@@ -222,11 +232,14 @@ class Reading:
                 if value[key] is not None:
                     taken[meant] = self._take(properties[meant], value[key], (*path, meant), above)
             hint = f'did you mean "{meant}"?' if meant else _hint(node, key, path, parents)
-            self.report.fault((*self.at(*path), key), f"unknown field; {hint}", on_key=True)
+            self._unknown.append(((*self.at(*path), key), f"unknown field; {hint}"))
         for name, one in properties.items():
             if "default" in one and name not in taken:
                 default = one["default"]
-                taken[name] = self._take(one, default, (*path, name), above)
+                is_scalar = not isinstance(default, dict)  # a valid one: a test sees to that
+                taken[name] = (
+                    default if is_scalar else self._take(one, default, (*path, name), above)
+                )
         return taken
 
     def _note_rules(self, node: Node, value: Any, path: Where) -> None:
@@ -248,7 +261,7 @@ class Reading:
             for index, one in enumerate(entries):
                 if isinstance(one, str):
                     if one in seen:
-                        self._note((*path, index), f"{shown(one)} is listed twice")
+                        self.fault(*path, index, message=f"{shown(one)} is listed twice")
                     seen.add(one)
         elif kind == "map":
             (key,) = node["x-kubernetes-list-map-keys"]
@@ -258,7 +271,7 @@ class Reading:
                 if isinstance(name, str):
                     if name in taken:
                         message = f"{shown(name)} is already taken; {key}s must be unique"
-                        self._note((*path, index, key), message)
+                        self.fault(*path, index, key, message=message)
                     taken.add(name)
 
     def _meant(
@@ -266,7 +279,7 @@ class Reading:
     ) -> str:
         """Return the absent field that a word can only be meant as, or ""."""
         properties = node.get("properties", {})
-        if word in node.get("x-relay-unknown", {}) or _misplaced(node, word, path, parents):
+        if word in node.get("x-relay-unknown", {}) or _is_misplaced(node, word, path, parents):
             return ""
         for name, one in properties.items():
             if name in value or (*path, name) in self._written or "x-relay-hidden" in one:
@@ -278,22 +291,35 @@ class Reading:
 
 def _hint(node: Node, unknown: str, path: Where, parents: tuple[Node, ...]) -> str:
     """Return what to write in place of a field that does not exist."""
-    told = node.get("x-relay-unknown", {}).get(unknown) or _misplaced(node, unknown, path, parents)
-    if told:
-        return str(told)
     known = [name for name, one in node["properties"].items() if "x-relay-hidden" not in one]
-    return nearest(unknown, known) or f"accepted here: {', '.join(sorted(known))}"
+    return (
+        node.get("x-relay-unknown", {}).get(unknown)
+        or _above(unknown, path, parents)
+        or nearest(unknown, known)
+        or _below(node, unknown)
+        or f"accepted here: {', '.join(sorted(known))}"
+    )
 
 
-def _misplaced(node: Node, word: str, path: Where, parents: tuple[Node, ...]) -> str:
-    """Return where a field belongs that is known and stands in the wrong place, or ""."""
+def _is_misplaced(node: Node, word: str, path: Where, parents: tuple[Node, ...]) -> bool:
+    """Tell whether a field is known and stands in the wrong place."""
+    return bool(_above(word, path, parents) or _below(node, word))
+
+
+def _above(word: str, path: Where, parents: tuple[Node, ...]) -> str:
+    """Return where a field belongs that stands too deep, or ""."""
     own = next((step for step in reversed(path) if isinstance(step, str)), "")
     above = next((one for one in reversed(parents) if one["type"] == "object"), {})
-    if own and word != "name" and word in above.get("properties", {}):
+    if own and word not in (own, "name") and word in above.get("properties", {}):
         return f"it belongs beside {own}, not below it"
+    return ""
+
+
+def _below(node: Node, word: str) -> str:
+    """Return where a field belongs that does not stand deep enough, or ""."""
+    if word == "name":
+        return ""
     for name, child in node.get("properties", {}).items():
-        if word == "name":
-            break
         if word in child.get("properties", {}):
             return f"it belongs below {name}"
         if word in child.get("items", {}).get("properties", {}):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -143,7 +144,7 @@ def _tls(reading: Reading, place: Where, parent: dict[str, Any], base: Path) -> 
     for key in ("certFile", "keyFile", "clientCaFile"):
         path = paths[key] = base / values[key] if key in values else None
         # It has to be there when the relay starts.
-        if path is not None and not path.is_file():
+        if path is not None and not os.path.isfile(path):
             reading.fault(*place, key, message=f"no such file: {path}")
     cert_file, key_file = paths["certFile"], paths["keyFile"]
     if cert_file is None or key_file is None:

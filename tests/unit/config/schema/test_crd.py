@@ -116,7 +116,6 @@ BY_ITSELF = "the API server checks it by itself"
 UNKNOWN_FIELD = "the API server refuses or prunes unknown fields by itself"
 YAML = "a fault of the YAML text"
 OTHERS = "other objects decide"
-KEYS = "a structural schema does not bound the keys of a map"
 QUERY = "needs the parser of MetricsQL"
 ADDRESS = "a pattern does not tell such an address, host or port"
 NO_EXPORTER = "the fault is not one of an Exporter"
@@ -136,16 +135,10 @@ BEYOND_THE_CRD = {
     "endpoint-address-zero": ADDRESS,
     "endpoint-port-large": ADDRESS,
     "endpoint-port-zero": ADDRESS,
-    "header-name": KEYS,
-    "header-of-api-key": KEYS,
-    "header-of-authentication": KEYS,
-    "header-reserved": KEYS,
-    "header-twice": KEYS,
     "key-not-a-string": YAML,
     "key-twice": YAML,
     "kind-missing": NO_EXPORTER,
     "kind-unknown": NO_EXPORTER,
-    "label-key": KEYS,
     "label-selector-misspelt": UNKNOWN_FIELD,
     "list-item": UNKNOWN_FIELD,
     "logs-source": UNKNOWN_FIELD,
