@@ -97,8 +97,8 @@ def crd_of(source: Node, schema: Schema) -> Node:
     }
 
 
-def crd_schema(schema: Schema, node: Node | None = None) -> Node:
-    """Return a schema as Kubernetes takes it, with rules in CEL."""
+def crd_schema(schema: Schema, node: Node | None = None, lists: int = 0) -> Node:
+    """Return a schema as Kubernetes takes it, with rules in CEL; ``lists`` are those around it."""
     node = schema.root if node is None else node
     copy = {
         key: value
@@ -110,17 +110,19 @@ def crd_schema(schema: Schema, node: Node | None = None) -> Node:
     if "not" in node:
         copy["not"] = node["not"]
     validations = [_validation(schema.rules[name]) for name in node.get("x-relay-rules", ())]
-    validations += _validations_of_text(node)
+    validations += _validations_of_text(node, lists)
     _add_quantity(copy, node)
+    if _is_worded(node, lists):
+        del copy["pattern"]
     for key, child in children(node):
         if key == "properties":
             copy[key] = {
-                name: crd_schema(schema, one)
+                name: crd_schema(schema, one, lists)
                 for name, one in child.items()
                 if "x-relay-hidden" not in one
             }
         else:
-            copy[key] = crd_schema(schema, child)
+            copy[key] = crd_schema(schema, child, lists + (key == "items"))
     if validations:
         copy["x-kubernetes-validations"] = validations
     return copy
@@ -133,6 +135,14 @@ def _add_quantity(copy: Node, node: Node) -> None:
         copy["anyOf"] = [{"type": "integer"}, {"type": "string"}]
         copy["pattern"] = SIZE_PATTERN
         copy["maxLength"] = 64
+
+
+def _is_worded(node: Node, lists: int) -> bool:
+    """Tell whether a rule, which has our words, takes the place of a pattern.
+
+    Below lists in lists the API server refuses it for what it may cost.
+    """
+    return lists < 2 and "pattern" in node and "{shown}" in node.get("x-relay-message", "")
 
 
 def _validation(rule: Rule) -> Node:
@@ -151,9 +161,15 @@ def _validation(rule: Rule) -> Node:
     return found
 
 
-def _validations_of_text(node: Node) -> Iterator[Node]:
+def _validations_of_text(node: Node, lists: int) -> Iterator[Node]:
     """Yield what a pattern of a text cannot say."""
-    if "x-relay-duration" in node:
+    if _is_worded(node, lists):
+        words = node["x-relay-message"].replace("{shown}", "\"' + self + '\"")
+        yield {
+            "rule": f"self.matches('{node['pattern']}')",
+            "messageExpression": f"'{words}'".removesuffix(" + ''"),
+        }
+    elif "x-relay-duration" in node:
         least, most = node["x-relay-duration"]["minimum"], node["x-relay-duration"]["maximum"]
         yield {
             "rule": f"duration(self) >= duration('{least}') && "
