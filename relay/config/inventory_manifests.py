@@ -67,7 +67,7 @@ class InventoryFiles:
         self._retired = self._last
 
     def load(self) -> InventoryLoad:
-        """Every object; never raises for what the files hold."""
+        """Return every object; never raise for what the files hold."""
         known: dict[tuple[Path, str], tuple[Signature, _File]] = {}
         faults: list[Fault] = []
         lost: list[Path] = []
@@ -102,7 +102,7 @@ class InventoryFiles:
         return self._last
 
     def statistics(self) -> InventoryFilesStatistics:
-        """A snapshot."""
+        """Return a snapshot."""
         return InventoryFilesStatistics(len(self._known), self._read)
 
     def __repr__(self) -> str:
@@ -115,7 +115,7 @@ def load_inventory(paths: Sequence[ExporterPath]) -> InventoryLoad:
 
 
 def _with_last_good(load: _File, before: _File) -> _File:
-    """Where a part of a file is faulty now, the objects that may stand in it as they were."""
+    """Add the objects of before where a part of a file is faulty and may hold them."""
     if not load.faults:
         return load
     present = {one.key for one in load.objects}
@@ -157,7 +157,7 @@ def _items(document: Document) -> Iterator[tuple[Where, object]]:
 def _read_object(
     value: object, where: Where, document: Document, project: str, faults: list[Fault]
 ) -> Object | None:
-    """One object, or None and a fault."""
+    """Return one object, or None and a fault."""
 
     def fault(*steps: str, message: str) -> None:
         at = (*where, *steps)

@@ -111,7 +111,7 @@ PROFILES: dict[ProfileName, Profile] = {
 
 
 def profile_of_host(url: str) -> ProfileName | None:
-    """The profile that an endpoint's host name gives away, or None."""
+    """Return the profile that an endpoint's host name tells, or None."""
     host = urlsplit(url).hostname or ""
     for name, profile in PROFILES.items():
         if any(fnmatchcase(host, pattern) for pattern in profile.hosts):
@@ -120,7 +120,7 @@ def profile_of_host(url: str) -> ProfileName | None:
 
 
 def _profile_of_path(url: str) -> ProfileName | None:
-    """The profile that a URL's path gives away, or None."""
+    """Return the profile that a URL's path tells, or None."""
     path = urlsplit(url).path
     for name, profile in PROFILES.items():
         if profile.path and path.endswith(profile.path):
@@ -129,7 +129,7 @@ def _profile_of_path(url: str) -> ProfileName | None:
 
 
 def profile_warnings(otlp: OtlpHttp, name: ProfileName) -> Iterator[tuple[str, str]]:
-    """(field, what will be lost or refused and how to mend it) of a sink's settings."""
+    """Yield (field, what will be lost or refused, and how to mend it) of a sink."""
     guessed = profile_of_host(otlp.url)
     if guessed is not None and guessed != name and _is_refused(otlp, PROFILES[guessed]):
         yield "endpoint", f"belongs to {guessed}, which will refuse data; write profile: {guessed}"

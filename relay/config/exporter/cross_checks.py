@@ -38,7 +38,7 @@ class Candidate:
 
 
 def check_secrets(candidate: Candidate, secrets: SecretStore) -> None:
-    """Every secret and key that the exporter refers to exists, and is fit for its use."""
+    """Check that every secret and key that an exporter names is there and fit for its use."""
     exporter = candidate.exporter
 
     def value(ref: SecretRef, where: Where, default_key: str = "") -> str:
@@ -64,7 +64,7 @@ def check_secrets(candidate: Candidate, secrets: SecretStore) -> None:
 
 
 def check_overflow(candidates: Iterable[Candidate], *, exporters: int) -> None:
-    """``overflow: block`` makes senders wait, and with them every other exporter's data.
+    """Refuse ``overflow: block`` beside other exporters, whose data would wait, too.
 
     ``exporters`` is how many there are, the candidates among them.
     """
@@ -81,7 +81,7 @@ def check_overflow(candidates: Iterable[Candidate], *, exporters: int) -> None:
 
 
 def check_cost(candidates: Iterable[Candidate]) -> None:
-    """The regular expressions of one project must not hold up those of others: each new series of
+    """Refuse exporters whose regular expressions cost their project too much: each new series of
     the project is asked all of them.
 
     Without tenancy everything is the operator's own. The first exporters of a project count.
@@ -107,7 +107,7 @@ def check_cost(candidates: Iterable[Candidate]) -> None:
 
 
 def _patterns(exporter: Exporter) -> set[str]:
-    """The distinct regular expressions of an exporter's selectors."""
+    """Return the distinct regular expressions of an exporter's selectors."""
     return {
         matcher.value
         for source in exporter.sources
@@ -119,7 +119,7 @@ def _patterns(exporter: Exporter) -> set[str]:
 
 
 def places(exporter: Exporter | None, where: Where) -> Iterator[Where]:
-    """Where the checks of this module may find a fault in a resource that stands at ``where``."""
+    """Yield where this module may find a fault in a resource that stands at ``where``."""
     yield where
     yield (*where, "metadata", "name")
     yield (*where, "spec", "sources")
@@ -135,7 +135,7 @@ def _sink_place(index: int, *fields: str) -> Where:
 
 
 def _credentials(authentication: Authentication) -> Iterator[tuple[str, SecretRef]]:
-    """Which keys are needed, by their default names."""
+    """Yield the keys that are needed, by their default names."""
     ref = authentication.secret
     if ref is None or authentication.type == "none":
         return
@@ -151,7 +151,7 @@ def _credentials(authentication: Authentication) -> Iterator[tuple[str, SecretRe
 
 
 def _credential_problem(authentication: Authentication, values: dict[str, str]) -> str:
-    """Why credentials cannot be sent, never repeating them; missing ones are reported already."""
+    """Say why credentials cannot be sent, without them; missing ones are reported already."""
     if authentication.type == "basicAuth":
         if ":" in values.get("username", ""):
             return 'the user name must not contain ":" (RFC 7617)'

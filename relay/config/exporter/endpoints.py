@@ -92,7 +92,7 @@ def endpoint_problem(text: str) -> str:
 
 
 def endpoint_warnings(text: str) -> Iterator[str]:
-    """What a valid endpoint probably gets wrong, each with what to write."""
+    """Yield what a valid endpoint probably gets wrong, each with what to write."""
     url = urlsplit(text)
     path = url.path.rstrip("/")
     if path.endswith(METRICS_PATH):
@@ -114,7 +114,7 @@ def endpoint_warnings(text: str) -> Iterator[str]:
 
 
 def is_loopback(text: str) -> bool:
-    """Whether a valid endpoint's host is this machine by its address or as ``localhost``."""
+    """Tell whether a valid endpoint's host is this machine, by address or as ``localhost``."""
     host = (urlsplit(text).hostname or "").removesuffix(".")
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -123,7 +123,7 @@ def is_loopback(text: str) -> bool:
 
 
 def metrics_url(endpoint: str) -> str:
-    """Where metrics go for a valid base endpoint: its path is kept and ``v1/metrics`` appended.
+    """Return a valid base endpoint with ``v1/metrics`` appended to its path.
 
     OTLP specification, "OTLP/HTTP Request": the default path of metrics is ``/v1/metrics``,
     relative to the base URL; an endpoint that ends in it already is taken as it is. The scheme
@@ -137,7 +137,7 @@ def metrics_url(endpoint: str) -> str:
 
 
 def _offer(text: str) -> str:
-    """The URL that an endpoint without a scheme, or with one of gRPC's, is meant as."""
+    """Return what to write for an endpoint without a scheme, or with one of gRPC's."""
     scheme, separator, rest = text.partition("://")
     is_grpc = bool(separator) and scheme.lower() in _GRPC_SCHEMES
     found = _AUTHORITY.fullmatch(rest if is_grpc else text)
@@ -162,7 +162,7 @@ def _is_host(url: SplitResult) -> bool:
 
 
 def _is_plain_address(host: str) -> bool:
-    """Whether a host that ends in a number is an IPv4 address as everybody reads it.
+    """Tell whether a host that ends in a number is an IPv4 address to every resolver.
 
     ``0``, ``127.1``, ``2130706433``, ``0x7f.1`` and ``0177.0.0.1`` are addresses to some
     resolvers, and none to the relay's own.
@@ -178,7 +178,7 @@ def _is_plain_address(host: str) -> bool:
 
 
 def _is_bracketed_address(authority: str, host: str) -> bool:
-    """RFC 3986 §3.2.2 without zones and future address forms: ``[2001:db8::1]`` and a port."""
+    """Check RFC 3986 §3.2.2 without zones and future forms: ``[2001:db8::1]`` and a port."""
     try:
         ipaddress.IPv6Address(host)
     except ValueError:

@@ -33,7 +33,7 @@ class LoadResult:
 
 
 def keep_last_good(running: Iterable[Exporter], loaded: LoadResult) -> LoadResult:
-    """What to run after a reload: what was loaded, and what runs already but is faulty now.
+    """Return what to run after a reload: what was loaded, and what runs and is faulty now.
 
     An exporter that is gone from its file is kept only where a part of that file cannot be read,
     since then it may be in there. One that makes senders wait, and has to be alone, stays: it is

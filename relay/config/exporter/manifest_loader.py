@@ -135,13 +135,13 @@ class Manifests:
         self._secrets: dict[_Namespace, dict[str, Mapping[str, bytes]]] = {}
 
     def load(self) -> LoadResult:
-        """Everything as it is now; reads what differs from the last time."""
+        """Return everything as it is now; read what differs from the last time."""
         entries, faults = self._scan()
         self._read(entries, self._watch.take(_by_path(entries)))
         return self._combined(faults)
 
     def poll(self, now: float) -> LoadResult | None:
-        """Everything as of the changes that have come to rest, or None where nothing has changed.
+        """Return everything as of the changes that have come to rest, None without any.
 
         ``now`` is a monotonic clock, in s.
         """
@@ -161,7 +161,7 @@ class Manifests:
         return f"<Manifests {len(self._files)} files>"
 
     def _scan(self) -> tuple[dict[tuple[str, Path], Signature], list[Fault]]:
-        """Every file with its project, in order, and what cannot even be listed."""
+        """Return every file with its project, in order, and what cannot even be listed."""
         faults: list[Fault] = []
         root = self._secrets_root
         if root is not None and not root.is_dir():
@@ -172,7 +172,7 @@ class Manifests:
             found = manifest_files(entry.path, faults.append, lost.append)
             entries.update({(entry.project, path): one for path, one in found.items()})
         if lost:
-            # Nobody removes two thousand customers by a mount that is late.
+            # A mount that is late must not remove two thousand customers.
             for key in self._files:
                 if any(key[1].is_relative_to(folder) for folder in lost):
                     entries.setdefault(key, self._watch.signature_of(key[1]))
@@ -256,7 +256,7 @@ class Manifests:
         )
 
     def _secrets_have_come(self) -> bool:
-        """Whether an exporter that could not run for its secrets alone now can."""
+        """Tell whether an exporter that could not run for its secrets alone now can."""
         for one in self._waiting[:WAITING_MAX]:
             assert one.exporter is not None, "only good exporters wait"
             candidate = Candidate(one.exporter, one.where, one.report.another())
@@ -268,14 +268,14 @@ class Manifests:
     def _collect_secrets(
         self, resources: Iterable[_Resource], surroundings: Mapping[int, Report]
     ) -> SecretStore:
-        """A store of the manifests' Secrets; exporters beside one that changed look again."""
+        """Return a store of the manifests' Secrets; let exporters beside a new one look again."""
         store = SecretStore(self._secrets_root, tenancy=self._tenancy)
         secrets: dict[_Namespace, dict[str, Mapping[str, bytes]]] = {}
         for one in resources:
             if one.data is not None and one.identity is not None and id(one) not in surroundings:
                 _, project, namespace, name = one.identity
                 is_new = store.add(project, namespace, name, one.data)
-                assert is_new, "whoever claimed the name first added it"
+                assert is_new, "the first that claims a name adds it"
                 secrets.setdefault((project, namespace), {})[name] = one.data
             elif one.data is None and one.identity and one.identity[0] == secrets_module.KIND:
                 store.note_faulty(*one.identity[1:])
@@ -291,7 +291,7 @@ class Manifests:
 
 
 def _instead_of(known: _File | None, read: _File, path: Path) -> _File:
-    """What to go on with after a file has changed."""
+    """Return what to go on with after a file has changed."""
     if known is None or any(one.identity is not None for one in read.resources):
         return read
     held_something = known.is_faulty or any(not one.is_empty for one in known.resources)
@@ -327,14 +327,14 @@ def _claim(
 
 
 def _of(project: str, faults: Iterable[Fault]) -> Iterable[Fault]:
-    """The faults, marked as those of one project."""
+    """Return the faults, marked as those of one project."""
     return (replace(fault, project=project) for fault in faults) if project else faults
 
 
 def _without_refused_overflow(
     good: list[_Resource], surroundings: dict[int, Report]
 ) -> list[_Resource]:
-    """Those of the good exporters that may run beside each other."""
+    """Return those of the good exporters that may run beside each other."""
     candidates = {
         id(one): Candidate(one.exporter, one.where, one.report.another())
         for one in good
@@ -350,7 +350,7 @@ def _without_refused_overflow(
 def _without_refused_cost(
     good: list[_Resource], surroundings: dict[int, Report]
 ) -> list[_Resource]:
-    """Those of the good exporters whose project can afford their regular expressions."""
+    """Return those of the good exporters whose project can afford their patterns."""
     candidates = {
         id(one): Candidate(one.exporter, one.where, one.report.another())
         for one in good
@@ -363,7 +363,7 @@ def _without_refused_cost(
 
 
 def _kind_meant(value: Mapping[str, object], hint: str) -> str:
-    """The kind that a resource of a wrong kind must be meant as, or ""."""
+    """Return the kind that a resource of a wrong kind must be meant as, or ""."""
     if f'"{build.KIND}"' in hint or value.get("apiVersion") == build.API_VERSION:
         return build.KIND
     if f'"{secrets_module.KIND}"' in hint or "stringData" in value:
@@ -380,7 +380,7 @@ class _FileReader:
         self._file = _File()
 
     def read(self) -> _File:
-        """The file's resources; never raises for what it holds."""
+        """Return the file's resources; never raise for what it holds."""
         try:
             documents = read_documents(self._path)
         except ConfigError as error:
@@ -415,7 +415,7 @@ class _FileReader:
             self._file.is_faulty = True
 
     def _read_list(self, document: Document) -> None:
-        """A ``kind: List``, as ``kubectl get -o yaml`` prints it; each item stands for itself."""
+        """Read a ``kind: List``, as ``kubectl get -o yaml`` prints it, item by item."""
         report = self._resource(document, ()).report
         reading = build.list_schema().read(report, (), document.value)
         items = reading.values.get("items", [])

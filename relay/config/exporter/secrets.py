@@ -67,7 +67,7 @@ class SecretStore:
         return f"<SecretStore: {len(self._manifests)} from manifests{mounted}>"
 
     def statistics(self) -> SecretStoreStatistics:
-        """A snapshot for status pages."""
+        """Return a snapshot for status pages."""
         return SecretStoreStatistics(len(self._manifests), mounted=self._root is not None)
 
     def add(self, project: str, namespace: str, name: str, data: Mapping[str, bytes]) -> bool:
@@ -83,7 +83,7 @@ class SecretStore:
         self._faulty.add((project, namespace, name))
 
     def get(self, project: str, namespace: str, ref: SecretRef, default_key: str = "") -> str:
-        """The value of one key as text, without line breaks at its end.
+        """Return the value of one key as text, without line breaks at its end.
 
         ``default_key`` is used where the reference names none. Raises :class:`SecretError` where
         the secret or key is missing, unreadable, empty, over a mebibyte or not UTF-8.
@@ -110,7 +110,7 @@ class SecretStore:
         return value
 
     def _elsewhere(self, project: str, namespace: str, name: str) -> str:
-        """Why there is no such Secret, where the manifests tell; otherwise how to add it."""
+        """Say why there is no such Secret, where the manifests tell; otherwise how to add it."""
         if (project, namespace, name) in self._faulty:
             return "; the manifests have one of that name, which has a fault itself"
         others = {
@@ -130,7 +130,7 @@ class SecretStore:
         )
 
     def _mounted_elsewhere(self, project: str, name: str) -> Iterator[str]:
-        """The namespaces for which the project has a Secret of that name mounted."""
+        """Yield the namespaces for which the project has a Secret of that name mounted."""
         if self._root is None:
             return
         base = self._root / project if self._tenancy else self._root
@@ -143,7 +143,7 @@ class SecretStore:
                 yield namespace
 
     def _refuse_unsafe(self, project: str, namespace: str, name: str, key: str) -> None:
-        """No part of a path may step out of its directory, whoever built the reference."""
+        """Refuse a part of a path that would step out of its directory."""
         problem = (
             dns_label_problem(namespace) or dns_subdomain_problem(name) or secret_key_problem(key)
         )
@@ -175,8 +175,8 @@ class SecretStore:
             raise SecretError(f"{subject}: cannot be read: {reason}") from error
 
     def _read_inside(self, path: Path, project: str) -> bytes:
-        """The content of a file that is, links followed, below the directory of its project, or
-        below the root where that is ""; raises OSError."""
+        """Return the content of a file that is, links followed, below the directory of its
+        project, or below the root where that is ""; raise OSError."""
         assert self._root is not None, "the caller looked for the root"
         for attempt in range(1, _ROTATION_ATTEMPTS_MAX + 1):
             try:

@@ -217,7 +217,7 @@ COMMAND_LINE: Final = "command line"
 def load_settings(
     path: Path | None = None, overrides: Mapping[str, object] | None = None
 ) -> Settings:
-    """The settings of a file (None: all defaults) with the flags' values in place of its own.
+    """Return the settings of a file (None: all defaults), with the flags' values put in.
 
     ``overrides`` maps ``listen``, ``admin_listen``, ``exporters`` (a list of paths), ``secrets``,
     ``data``, ``log_format`` and ``log_level`` to what the flag said; None is a flag that was not
@@ -241,7 +241,7 @@ def load_settings(
 
 
 def _only_document(path: Path) -> Document:
-    """The file's one document; an empty file is one too. Raises :class:`ConfigError`."""
+    """Return the file's one document; an empty file is one. Raise :class:`ConfigError`."""
     documents = read_documents(path, bytes_max=FILE_BYTES_MAX)
     if len(documents) > 1:
         message = "settings are a single YAML document; a manifest begins with apiVersion and kind"
@@ -250,7 +250,7 @@ def _only_document(path: Path) -> Document:
 
 
 def _overridden(values: dict[str, object], given: Mapping[str, object]) -> dict[str, object]:
-    """The file's mapping with the flags' values, paths made absolute, put into it."""
+    """Return the file's mapping with the flags' values, paths made absolute, put in."""
     merged = dict(values)
     for key, value in given.items():
         _, where = _FLAGS[key]

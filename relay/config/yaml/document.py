@@ -99,7 +99,7 @@ class Document:
         return f"<Document {self.origin()}: {len(self.faults)} faults>"
 
     def origin(self, where: Where = (), subject: str = "") -> str:
-        """``file:line``, then the document's number (where there are several) and the subject."""
+        """Return ``file:line``, the document's number (where there are several) and the subject."""
         return self._origin(str(self.line(where)), subject)
 
     def _origin(self, place: str, subject: str) -> str:
@@ -116,7 +116,7 @@ class Document:
         on_key: bool = False,
         offset: int | None = None,
     ) -> Fault:
-        """A fault at :meth:`place`, with its line."""
+        """Return a fault at :meth:`place`, with its line."""
         place = self.place(where, on_key=on_key, offset=offset)
         return Fault(
             dotted(where),
@@ -128,11 +128,11 @@ class Document:
         )
 
     def line(self, where: Where) -> int:
-        """The line, from 1, of the deepest part of ``where`` that exists."""
+        """Return the line, from 1, of the deepest part of ``where`` that exists."""
         return self.place(where).line
 
     def place(self, where: Where, *, on_key: bool = False, offset: int | None = None) -> Place:
-        """The place of the deepest part of ``where`` that exists.
+        """Return the place of the deepest part of ``where`` that exists.
 
         That is where a value that is a scalar begins, and the key of anything else. ``on_key``
         always means the key, ``offset`` a character of a value that is a text.
@@ -158,11 +158,11 @@ class Document:
         return self.text.place(start)
 
     def is_repaired(self, where: Where) -> bool:
-        """Whether a place is in a line that was taken out."""
+        """Tell whether a place is in a line that was taken out."""
         return bool(self.repaired) and self.line(where) in self.repaired
 
     def written(self, where: Where) -> str:
-        """What stands in the text for a value, "" where there is none."""
+        """Return the text of a value as written, "" where there is none."""
         value: object = self.value
         start = end = 0
         for step in where:
@@ -187,7 +187,7 @@ class Document:
         self._root = offset
 
     def marks_of(self, container: object) -> dict[Step, int]:
-        """Where a new container's reader is to write down the marks of each member."""
+        """Return the table into which the reader of a new container puts its members' marks."""
         marks: dict[Step, int] = {}
         self._marks[id(container)] = marks
         return marks
@@ -200,7 +200,7 @@ def _member(container: object, step: Step) -> object:
 
 
 def read_bounded(path: Path, *, bytes_max: int) -> bytes:
-    """A regular file's content. Raises OSError, also for other kinds of file and larger ones."""
+    """Return a regular file's content; raise OSError for others and for larger ones, too."""
     with open(path, "rb", opener=_open_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
@@ -216,7 +216,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 
 def read_documents(path: Path, *, bytes_max: int = FILE_BYTES_MAX) -> list[Document]:
-    """The documents of a file; raises :class:`ConfigError` where it is not readable as UTF-8."""
+    """Return the documents of a file; raise :class:`ConfigError` where it is no UTF-8 text."""
     yield_to_loop()
     try:
         text = read_bounded(path, bytes_max=bytes_max).decode("utf-8-sig")
@@ -230,7 +230,7 @@ def read_documents(path: Path, *, bytes_max: int = FILE_BYTES_MAX) -> list[Docum
 
 
 def parse_documents(text: str, file: str) -> list[Document]:
-    """The documents of a text, without those that hold nothing; never raises for its content.
+    """Return the documents of a text that hold anything; never raise for its content.
 
     A line that is no valid YAML is taken out to find what is wrong with the others: a document
     that is ``repaired`` must not be used for anything else.
@@ -272,7 +272,7 @@ def _read(chunk: str, file: str, number: int, line_first: int) -> Document:
 
 
 def _split(text: str) -> Iterator[tuple[int, str]]:
-    """Chunks that hold one document each, with the number of their first line, from 1."""
+    """Yield chunks that hold one document each, with the number of their first line, from 1."""
     start, line, begun = 0, 1, False  # begun: the chunk opens with its own "---"
     for marker in _MARKER.finditer(text):
         chunk = text[start : marker.start()]

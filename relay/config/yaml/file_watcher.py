@@ -9,7 +9,7 @@ Rules:
   in place and the swap of ``..data`` (Kubernetes' AtomicWriter) are one and the same: a changed
   signature. Polling works on every file system, network ones included; it costs some microseconds
   per file.
-* A change counts once it has rested: nobody reads a file that is half written, and a file that an
+* A change counts once it has rested: no file is read that is half written, and a file that an
   editor moves away for a moment is not taken for deleted.
 """
 
@@ -43,7 +43,7 @@ ABSENT: Final[Signature] = ()
 def manifest_files(
     path: Path, note: Callable[[Fault], None], lose: Callable[[Path], None] = lambda _: None
 ) -> dict[Path, Signature]:
-    """The file itself, whether or not it exists, or the manifests below a directory, in order, with
+    """Return the file itself, whether or not it exists, or the manifests below a directory, with
     their signatures.
 
     ``note`` is told what is wrong, ``lose`` of whatever cannot be looked into now: what is below
@@ -88,7 +88,7 @@ def _files_below(
 
 
 def signature(path: Path) -> Signature:
-    """What tells this content of a file from another; of a link, what it leads to."""
+    """Return what tells this content of a file from another; of a link, what it leads to."""
     yield_to_loop()
     try:
         return _signature(os.stat(path))
@@ -117,11 +117,11 @@ class FileWatch:
         """Signature, since when it is that, and since when it differs from what was read."""
 
     def signature_of(self, path: Path) -> Signature:
-        """What was read of a file."""
+        """Return the signature of what was read of a file."""
         return self._read.get(path, ABSENT)
 
     def take(self, files: Mapping[Path, Signature]) -> frozenset[Path]:
-        """The files that differ from what was read, rested or not; they count as read now.
+        """Return the files that differ from what was read, rested or not; count them as read.
 
         Signatures are taken before reading, so that what changes meanwhile differs again.
         """
@@ -131,7 +131,7 @@ class FileWatch:
         return frozenset(differing)
 
     def observe(self, files: Mapping[Path, Signature], now: float) -> frozenset[Path]:
-        """The files that have changed, come or gone and have rested; they count as read then."""
+        """Return the files that have changed, come or gone, and rested; count them as read."""
         differing = self._differing(files)
         self._restless = {p: state for p, state in self._restless.items() if p in differing}
         rested = set()
@@ -162,7 +162,7 @@ class FileWatch:
         return bool(self._restless)
 
     def statistics(self) -> FileWatchStatistics:
-        """A snapshot."""
+        """Return a snapshot."""
         return FileWatchStatistics(len(self._read), len(self._restless))
 
     def __repr__(self) -> str:

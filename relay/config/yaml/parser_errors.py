@@ -122,7 +122,7 @@ def explained(text: str, error: yaml.MarkedYAMLError) -> YamlFault:
 
 
 def repaired(text: str, offset: int) -> str | None:
-    """The text, equally long, without the fault that :func:`explained` found at the offset.
+    """Return the text, equally long, without the fault of :func:`explained` at the offset.
 
     None where it cannot be told apart from the rest.
     """
@@ -144,7 +144,7 @@ def repaired(text: str, offset: int) -> str | None:
 
 
 def _bare_field(text: str, offset: int) -> int | None:
-    """The end of the line before, where that is nothing but the name of a field, or None."""
+    """Return the end of the line before, where that is only the name of a field, or None."""
     start, _ = _line(text, offset)
     if not start:
         return None
@@ -154,12 +154,12 @@ def _bare_field(text: str, offset: int) -> int | None:
 
 
 def is_indented_by_tab(text: str, offset: int) -> bool:
-    """Whether there is a tab before the content of the offset's line."""
+    """Tell whether there is a tab before the content of the offset's line."""
     return _indenting_tab(text, offset) is not None
 
 
 def _indenting_tab(text: str, offset: int) -> int | None:
-    """The first tab before the content of the line, or None."""
+    """Return the first tab before the content of the line, or None."""
     start, end = _line(text, offset)
     line = text[start:end]
     blank = line[: len(line) - len(line.lstrip(" \t"))]
@@ -168,7 +168,7 @@ def _indenting_tab(text: str, offset: int) -> int | None:
 
 
 def _ends_early(text: str, offset: int) -> tuple[int, str] | None:
-    """Where a quoted value ends although its line goes on, and what to do about it."""
+    """Return where a quoted value ends although its line goes on, and what to do about it."""
     start, end = _line(text, offset)
     line = text[start:end]
     field = _FIELD.match(line)

@@ -54,7 +54,7 @@ def source_offset(raw: str, value: str, offset: int) -> int | None:
 
 
 def _decoded(raw: str, start: int) -> tuple[list[str], list[int]]:
-    """The value's characters and where each stands; one more offset for the end."""
+    """Return the value's characters and where each stands; one more offset for the end."""
     style = raw[start : start + 1]
     if style in ("|", ">"):
         return _block(raw, start)

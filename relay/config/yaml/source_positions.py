@@ -140,17 +140,17 @@ _MASK_BITS: Final = (1 << _BITS) - 1
 
 
 def is_public(field: str) -> bool:
-    """Whether what stands in, or below, a field of this name may be shown."""
+    """Tell whether what stands in, or below, a field of this name may be shown."""
     return field in _PUBLIC or _folded(field) in _PUBLIC_FOLDED
 
 
 def is_field(name: str) -> bool:
-    """Whether this is the name of a known field, exactly."""
+    """Tell whether this is the name of a known field, exactly."""
     return name in _PUBLIC
 
 
 def may_show(field: str, value: str) -> bool:
-    """Whether a scalar of this field may be shown."""
+    """Tell whether a scalar of this field may be shown."""
     if field == _ENDPOINT:
         return bool(_PLAIN_ENDPOINT.fullmatch(value))
     if field not in _STRUCTURE or field in _NAMES:
@@ -160,28 +160,28 @@ def may_show(field: str, value: str) -> bool:
 
 
 def _folded(field: str) -> str:
-    """A field's name without what people vary: a misspelt field of these is public as well."""
+    """Drop what people vary in a field's name: a misspelt field of these is public, too."""
     return field.replace("_", "").replace("-", "").lower()
 
 
 def packed(key: int, start: int, end: int) -> int:
-    """One number for the offsets of a member's key and of its value's start and end."""
+    """Pack the offsets of a member's key and of its value's start and end into a number."""
     return (key << 2 * _BITS) | (start << _BITS) | end
 
 
 def unpacked(mark: int) -> tuple[int, int, int]:
-    """The offsets that :func:`packed` put together."""
+    """Return the offsets that :func:`packed` put together."""
     return mark >> 2 * _BITS, (mark >> _BITS) & _MASK_BITS, mark & _MASK_BITS
 
 
 def shown(text: str) -> str:
-    """A quoted, escaped and shortened text for a message."""
+    """Quote, escape and shorten a text for a message."""
     cut = text if len(text) <= _SHOWN_CHARS_MAX else text[: _SHOWN_CHARS_MAX - 1] + "…"
     return '"' + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut) + '"'
 
 
 def dotted(where: Where) -> str:
-    """A place as its author would say it: ``spec.sinks[0].otlp_http.headers["X.Y"]``."""
+    """Write a place as its author would: ``spec.sinks[0].otlp_http.headers["X.Y"]``."""
     text = ""
     for number, whole in enumerate(where):
         step: Step = whole
@@ -198,7 +198,7 @@ def dotted(where: Where) -> str:
 
 
 def name_end(key: str, parent: Step) -> int:
-    """Where the name in a key ends and a value begins, if what divides the two was forgotten."""
+    """Return where the name in a key ends, and a value begins if their divider is missing."""
     found = (_DIVIDER_OF_SECRET if parent in _SECRET_DATA else _DIVIDER).search(key)
     return found.end() if found is not None else len(key)
 
@@ -210,7 +210,7 @@ class TextMark(tuple[Step, ...]):  # noqa: SLOT001 - of a tuple only () is possi
 
     @classmethod
     def at(cls, offset: int) -> TextMark:
-        """The mark of that offset."""
+        """Return the mark of that offset."""
         mark = cls()
         mark.offset = offset
         return mark
@@ -233,7 +233,7 @@ class Place:
 
 
 def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The same parts in order, none of which touches another."""
+    """Return the same parts in order, none of which touches another."""
     merged: list[tuple[int, int]] = []
     for start, end in sorted(spans):
         if merged and start <= merged[-1][1]:
@@ -281,11 +281,11 @@ class SourceText:
             self._masked = _merged([*self._masked, (start + head.end(), end)])
 
     def line(self, offset: int) -> int:
-        """The line of an offset, from 1 in the file."""
+        """Return the line of an offset, from 1 in the file."""
         return self._line_first + bisect_left(self._line_breaks(), offset)
 
     def place(self, offset: int) -> Place:
-        """The place of an offset."""
+        """Return the place of an offset."""
         breaks = self._line_breaks()
         number = bisect_left(breaks, offset)
         start = breaks[number - 1] + 1 if number else 0
@@ -299,14 +299,14 @@ class SourceText:
         return Place(self._line_first + number, column, shown + (MASK if last < end else ""), at)
 
     def inside(self, start: int, end: int, value: str, offset: int) -> int | None:
-        """The offset of a character of the value of a scalar that stands from start to end."""
+        """Return the offset of a character of the scalar that stands from start to end."""
         if end - start > SCALAR_CHARS_MAX:
             return None
         found = source_offset(self._text[start:end], value, offset)
         return None if found is None else start + found
 
     def between(self, start: int, end: int) -> str:
-        """The text from start to end, "" where that is long."""
+        """Return the text from start to end, "" where that is long."""
         return self._text[start:end] if end - start <= WINDOW_CHARS else ""
 
     def _masked_line(self, start: int, end: int, offset: int) -> tuple[str, int]:

@@ -124,7 +124,7 @@ class Builder:
         self._root: _Node | None = None
 
     def build(self, chunk: str) -> object:
-        """The document's value; raises :class:`UnreadableError`."""
+        """Return the document's value; raise :class:`UnreadableError`."""
         if control := _CONTROL.search(chunk):
             self._offset = control.start()
             raise self._unreadable(f"not valid YAML: control character {control[0]!a}")
@@ -238,7 +238,7 @@ class Builder:
         self._add(node, frame.anchor, frame.start, end)
 
     def _begin_value(self) -> Where:
-        """Where the value that begins now will stand; refuses it as the key of a mapping."""
+        """Return where the value that begins now will stand; refuse it as a mapping's key."""
         if not self._frames:
             self._document.begin(self._offset)
             return ()
@@ -280,14 +280,14 @@ class Builder:
 
 
 def _field(frame: _Frame) -> str:
-    """The field that a value belongs to; for an entry of a list, that of the list."""
+    """Return the field that a value belongs to; for an entry of a list, that of the list."""
     if frame.key is not None:
         return frame.key
     return next((step for step in reversed(frame.where) if isinstance(step, str)), "")
 
 
 def _resolve(plain: str) -> object:
-    """A plain scalar's value by the rules at the top of this module."""
+    """Return a plain scalar's value by the rules of :mod:`relay.config.yaml.document`."""
     if plain in _WORDS:
         return _WORDS[plain]
     if _INTEGER.fullmatch(plain) and not _LEADING_ZERO.match(plain):
