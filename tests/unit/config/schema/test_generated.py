@@ -51,3 +51,10 @@ def test_editors_accept_what_the_loader_accepts() -> None:
     for file in files_of_settings:
         for document in read_documents(file):
             assert not [error.message for error in settings.iter_errors(document.value)], file.name
+
+
+def test_editors_refuse_unknown_and_missing_fields() -> None:
+    exporter = Draft202012Validator(json.loads(GENERATED["config/schema/exporter.json"]))
+    for name in ("unknown-field", "retry-misspelt", "sinks-missing", "kind-missing"):
+        (document,) = read_documents(DATA / f"bad/{name}.yaml")
+        assert list(exporter.iter_errors(document.value)), name
