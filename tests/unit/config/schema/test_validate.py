@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from relay.codec.otlp.metrics import Temporality
+from relay.config.exporter.backend_profiles import ProfileName
 from relay.config.exporter.build import exporter_schema
+from relay.config.exporter.types import AuthenticationType, Compression, Drain, Overflow
 from relay.config.schema.source import Node, children
 from relay.config.schema.validate import Reading, Schema
-from relay.config.settings.settings import load_settings, settings_schema
+from relay.config.settings.ingest_security import SenderAuthenticationType
+from relay.config.settings.settings import (
+    FsyncPolicy,
+    LogFormat,
+    LogLevel,
+    load_settings,
+    settings_schema,
+)
 from relay.config.yaml.document import parse_documents
 from relay.config.yaml.report import Report
 from relay.runtime.errors import ConfigError
@@ -151,3 +161,26 @@ def test_every_field_is_described(schema: Schema) -> None:
                 yield from undescribed(one.get("items", one), f"{path}.{name}")
 
     assert list(undescribed(schema.root, "")) == []
+
+
+WORDS = [
+    (exporter_schema(), "spec.sinks.otlp_http.authentication.type", AuthenticationType),
+    (exporter_schema(), "spec.sinks.otlp_http.compression", Compression),
+    (exporter_schema(), "spec.sinks.otlp_http.temporality", Temporality),
+    (exporter_schema(), "spec.sinks.otlp_http.profile", ProfileName),
+    (exporter_schema(), "spec.sinks.queue.overflow", Overflow),
+    (exporter_schema(), "spec.sinks.queue.drain", Drain),
+    (settings_schema(), "ingest.authentication.type", SenderAuthenticationType),
+    (settings_schema(), "storage.fsync", FsyncPolicy),
+    (settings_schema(), "log.format", LogFormat),
+    (settings_schema(), "log.level", LogLevel),
+]
+
+
+@pytest.mark.parametrize(("schema", "path", "words"), WORDS, ids=[path for _, path, _ in WORDS])
+def test_the_words_are_those_of_the_model(schema: Schema, path: str, words: Any) -> None:
+    node = schema.root
+    for step in path.split("."):
+        node = node["properties"][step]
+        node = node.get("items", node)
+    assert tuple(node["enum"]) == get_args(words)
