@@ -224,7 +224,7 @@ class Relay:
         if self._reconciler is not None:
             losses = ShutdownLosses(self._reconciler)
             await self._reconciler.drain(max(0.0, deadline - self._tick()))
-            self.given_up = losses.count(self._storage.journal.keeps if self._storage else None)
+            self.given_up = losses.count(self._storage.journal.contains if self._storage else None)
         await self._close_storage()
         await self._admin.stop()
         if self._lag_task is not None:

@@ -24,7 +24,7 @@ from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.selector.matchers import Selector
 from relay.storage.journal.checkpoint import Checkpoint
-from relay.storage.journal.journal import Fsync, Journal
+from relay.storage.journal.journal import FileJournal, Fsync
 from relay.storage.journal.record import Record
 
 SERIES = 5000
@@ -95,7 +95,7 @@ async def run(bodies: list[tuple[bytes, bytes]], fsync: Fsync | None, directory:
     engine = made_engine()
     journal = None
     if fsync is not None:
-        journal = Journal(directory, directory / "checkpoint", bytes_max=4 << 30, fsync=fsync)
+        journal = FileJournal(directory, directory / "checkpoint", bytes_max=4 << 30, fsync=fsync)
         await journal.open()
 
     def take(body: bytes) -> BatchTransaction:
@@ -121,7 +121,7 @@ async def run(bodies: list[tuple[bytes, bytes]], fsync: Fsync | None, directory:
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     if journal is not None:
         assert journal.statistics().unjournaled_requests == 0
-        await journal.close(Checkpoint(), low=1 << 60)
+        await journal.close(Checkpoint(), trim_below=1 << 60)
     samples = len(bodies) * SERIES_PER_REQUEST
     return Cost(samples / cpu, samples / wall)
 

@@ -29,7 +29,7 @@ from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.routing.tenancy import IngestPath
 from relay.runtime.errors import OverloadedError
 from relay.sink.queue.fair_share import BufferedBytes
-from relay.storage.journal.journal import Journal
+from relay.storage.journal.interface import Journal
 from relay.storage.journal.record import Record
 
 DROP_REASONS_NOT_SENDER_FAULT = frozenset(

@@ -18,7 +18,7 @@ from relay.control.durability.replay import Replay
 from relay.control.reconcile.reconciler import SinkReconciler
 from relay.pipeline.engine import MetricsPipeline
 from relay.storage.journal.checkpoint import Checkpoint
-from relay.storage.journal.journal import LearnedState
+from relay.storage.journal.interface import LearnedState
 
 
 class Checkpointer:
@@ -81,7 +81,7 @@ class Checkpointer:
         checkpoint = self.checkpoint()
         if checkpoint != self.saved:
             low = self._engine.offsets.reach
-            if not self._journal.tidy(checkpoint, low=low, knowledge=self.taught()):
+            if not self._journal.save_checkpoint(checkpoint, trim_below=low, learned=self.taught()):
                 return  # still busy with the one before
             self.saved = checkpoint
         self._saved_state = state

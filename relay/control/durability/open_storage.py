@@ -14,7 +14,8 @@ from relay.pipeline.statistics import Knowledge
 from relay.runtime.errors import ConfigError, Fault
 from relay.sink.spill.store import QueueStore
 from relay.storage.journal.checkpoint import Checkpoint
-from relay.storage.journal.journal import Journal, LearnedState
+from relay.storage.journal.interface import Journal, LearnedState
+from relay.storage.journal.journal import FileJournal
 from relay.storage.log.data_directory import DataDirectory
 from relay.storage.log.filesystem import Disk
 from relay.storage.log.frame import FormatError
@@ -74,7 +75,7 @@ class OpenStorage:
     ) -> None:
         """Store what is left to store, save the last checkpoint (None: there is none), let go."""
         await self.store.close()
-        await self.journal.close(checkpoint, low=low, knowledge=knowledge)
+        await self.journal.close(checkpoint, trim_below=low, learned=knowledge)
         self._directory.close()
 
     def __repr__(self) -> str:
@@ -90,7 +91,7 @@ async def open_storage(
     """
     directory = DataDirectory(settings.path)
     journal_bytes_max = settings.bytes_max // JOURNAL_SHARE
-    journal = Journal(
+    journal = FileJournal(
         directory.journal,
         directory.checkpoint,
         bytes_max=journal_bytes_max,
@@ -110,10 +111,10 @@ async def open_storage(
         checkpoint = await journal.open()
         await asyncio.to_thread(store.open)
         await journal.advance(store.highest_position + 1)
-        knowledge = _decoded(await journal.load_knowledge())
+        knowledge = _decoded(await journal.load_learned_state())
     except BaseException as error:
         await store.close()
-        await journal.close(None, low=0)
+        await journal.close(None, trim_below=0)
         directory.close()
         if isinstance(error, FormatError):
             fault = Fault("storage.path", f"{settings.path}: {error}")

@@ -34,9 +34,8 @@ from relay.pipeline.statistics import Probed, Replayed
 from relay.runtime.errors import OverloadedError, WireError
 from relay.sink.worker import SinkWorker
 from relay.storage.journal.checkpoint import Checkpoint
-from relay.storage.journal.journal import Journal
+from relay.storage.journal.interface import Cursor, Journal
 from relay.storage.journal.record import Record
-from relay.storage.journal.segment_log import Cursor
 
 _log = logging.getLogger("relay.control.durability")
 
@@ -129,7 +128,7 @@ class Replay:
         # Nobody appends from here on, so that the end stays where it is until we are there.
         self._gate.clear()
         try:
-            await self._journal.settled()
+            await self._journal.wait_idle()
             await self._read_to_end()
             self._engine.offsets.advance(self._next_position)
             self._deliver(self._engine.end_replay(self._tick()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 
 
-class UnkeptPositions:
+class MissingPositions:
     """Ranges of positions, ascending. Failures with no success between them are one range."""
 
     __slots__ = ("_broken", "_firsts", "_lasts")
@@ -25,7 +25,7 @@ class UnkeptPositions:
             self._lasts.append(last)
         self._broken = False
 
-    def kept(self) -> None:
+    def end_range(self) -> None:
         """Those that come now are in the journal again."""
         self._broken = True
 
@@ -34,10 +34,10 @@ class UnkeptPositions:
         done = bisect_right(self._lasts, low - 1)
         del self._firsts[:done], self._lasts[:done]
 
-    def touches(self, first: int, last: int) -> bool:
+    def overlaps(self, first: int, last: int) -> bool:
         """Whether any position from ``first`` to ``last`` is among them."""
         index = bisect_right(self._firsts, last) - 1
         return index >= 0 and self._lasts[index] >= first
 
     def __repr__(self) -> str:
-        return f"<UnkeptPositions {len(self._firsts)} ranges>"
+        return f"<MissingPositions {len(self._firsts)} ranges>"

@@ -1,19 +1,16 @@
-"""The journal as the event loop sees it: append and wait, read, trim, remember how far sinks are.
+"""The journal on local files: group commit on an I/O thread, recovery from disk trouble.
 
 Rules:
 
 * One thread does all I/O, one job at a time. Requests that arrive in one turn of the event loop,
-  or while it writes, are written together as the next group, and share its flush: handing work to
-  a thread and back costs as much as writing.
-* :meth:`Journal.append` returns when the record is as safe as ``fsync`` promises: in the kernel's
-  hands (``interval``, ``never``: safe against the death of this process) or on the disk
-  (``always``).
-* Trouble never raises and never blocks for long. A failed write, a group that takes longer than
-  ``slow_s``, a journal that is full: ``append`` returns False, at once from then on, and
-  :attr:`Journal.trouble` says why. A failed disk is tried again every ``retry_s`` by itself, a slow
-  one is used again as soon as it has answered, a full journal when it was trimmed.
-* What is not in the journal is remembered by position (:meth:`Journal.keeps`), while it is needed.
-* Trimming and checkpoints are work for idle moments: while one is being done another is not begun.
+  or during a write, are the next group: they share a write and a flush, because a hand-over to the
+  thread costs as much as a write.
+* ``append`` returns when the record is as durable as ``fsync`` promises: in the kernel
+  (``interval``, ``never``: survives the death of this process) or on the disk (``always``).
+* A failed write, a group that takes longer than ``slow_s`` and a full journal are trouble: until it
+  ends, appends return False at once. A failed disk is retried every ``retry_s``, a slow one is used
+  again when its write returns, a full journal when it is trimmed.
+* At most one checkpoint is being saved at a time.
 """
 
 from __future__ import annotations
@@ -26,9 +23,10 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from relay.storage.journal.checkpoint import Checkpoint, decode_checkpoint, encode_checkpoint
-from relay.storage.journal.gaps import UnkeptPositions
+from relay.storage.journal.gaps import MissingPositions
+from relay.storage.journal.interface import Chunk, Cursor, LearnedState, LogRange
 from relay.storage.journal.record import Record, encode_record_head
-from relay.storage.journal.segment_log import Chunk, Cursor, LogRange, SegmentLog
+from relay.storage.journal.segment_log import SegmentLog
 from relay.storage.journal.statistics import JournalStatistics
 from relay.storage.log.filesystem import Disk
 from relay.storage.log.io_thread import IoThread
@@ -38,37 +36,29 @@ _log = logging.getLogger("relay.storage")
 Fsync = Literal["always", "interval", "never"]
 
 SLOW_S = 5.0
-"""A sender waits this long for a slow disk, no longer: vmagent gives up after a minute, Prometheus
-after 30 s, and both send with few connections."""
+"""The longest that a sender waits for a slow disk: vmagent times out after 60 s, Prometheus after
+30 s, and both send over few connections."""
 
 RETRY_S = 5.0
 GROUP_BYTES_MAX = 16 * 1024 * 1024
-"""More than the 64 concurrent requests of the default usually hold together."""
+"""More than the default of 64 concurrent requests usually hold together."""
 
 CHUNK_BYTES = 1024 * 1024
-"""Of bodies read at once during replay; some milliseconds of the thread that also writes."""
+"""Bytes of bodies per read of a replay: a few milliseconds of the thread that also writes."""
 
 SEGMENT_BYTES_MAX = 64 * 1024 * 1024
 SEGMENTS_MIN = 8
-"""A small journal has small segments, because only whole ones are removed."""
+"""Bounds the size of segments in a small journal: trimming removes whole segments only."""
 
 CHECKPOINT_BYTES_MAX = 256 * 1024 * 1024
-KNOWLEDGE_BYTES_MAX = 1024 * 1024 * 1024
+LEARNED_BYTES_MAX = 1024 * 1024 * 1024
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class LearnedState:
-    """What requests have taught, as bytes; ``version`` tells one state of it from another."""
-
-    version: int
-    data: bytes
-
-
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A record on its way to the disk; the future's result is whether it is there."""
+    """A record that is being written; ``done`` resolves to whether it is durable."""
 
     position: int
     head: bytes
@@ -77,14 +67,14 @@ class _Waiting:
 
     @property
     def size(self) -> int:
-        """Of its frame, in bytes."""
+        """Return the size of its frame in bytes."""
         return len(self.head) + len(self.body)
 
 
-class Journal:
-    """One journal. Made, opened and used on one event loop; ``directory`` exists.
+class FileJournal:
+    """Implement :class:`relay.storage.journal.interface.Journal` on an existing directory.
 
-    ``bytes_max`` bounds what all segments take; ``checkpoint`` is the file of :meth:`save`.
+    ``bytes_max`` bounds all segments together; ``checkpoint`` is the path of the checkpoint file.
     """
 
     def __init__(
@@ -101,7 +91,7 @@ class Journal:
     ) -> None:
         self._disk = disk or Disk()
         self._path = checkpoint
-        self._knowledge_path = checkpoint.with_name("knowledge")
+        self._learned_path = checkpoint.with_name("knowledge")
         self._fsync = fsync
         self._fsync_interval_s = fsync_interval_s
         self._slow_s = slow_s
@@ -121,36 +111,32 @@ class Journal:
         self._flush_timer: asyncio.TimerHandle | None = None
         self._retry_timer: asyncio.TimerHandle | None = None
         self._background: set[asyncio.Future[None]] = set()
-        self._tidying = False
-        self._unkept = UnkeptPositions()
+        self._saving = False
+        self._missing = MissingPositions()
         self._unsaved = False
         self._failure = ""
         self._slow = False
-        self._was_in_trouble = ""
+        self._logged_trouble = ""
         self._closed = False
         self._records = self._record_bytes = self._groups = self._flushes = 0
         self._errors = self._slow_writes = self._unjournaled = 0
         self.saved_version = -1
-        """Version of what was last saved by :meth:`tidy` as taught; -1 where nothing was."""
         self._extent = LogRange()
-        """As it was after the thread's last job: the log itself is the thread's alone."""
+        """A copy made after each job: only the thread may touch the log itself."""
 
     async def open(self) -> Checkpoint:
-        """Take stock of the directory; return how far the sinks were when it was left.
-
-        Raises FormatError, with nothing touched, for files of another format.
-        """
+        """Recover the log; return the last checkpoint. Raises FormatError."""
         checkpoint = await self._run(self._recover)
         await self._retry()
         return checkpoint
 
     async def advance(self, position: int) -> None:
-        """Let no record have a position below this one, which others know of already."""
+        """Raise the next position to at least ``position``."""
         await self._run(lambda: self._log.advance(position))
 
     @property
     def trouble(self) -> str:
-        """Why nothing is kept at this moment, or ""."""
+        """Return why nothing can be appended at this moment, or ""."""
         if self._failure:
             return self._failure
         if self._slow:
@@ -161,44 +147,41 @@ class Journal:
 
     @property
     def extent(self) -> LogRange:
-        """What is on disk."""
+        """Return what is on disk."""
         return self._extent
 
     @property
     def bytes_max(self) -> int:
-        """How much it may take on disk."""
+        """Return the size at which the journal is full."""
         return self._bytes_max
 
     @property
     def pending_bytes(self) -> int:
-        """Bodies that wait to be written, in memory."""
+        """Return the bytes of records in memory that are not written yet."""
         return self._pending_bytes
 
     @property
     def idle(self) -> bool:
-        """Whether everything that was appended is written or given up."""
+        """Return whether no append is under way."""
         return not self._pending and not self._writing
 
-    async def settled(self) -> None:
-        """Wait until :attr:`idle`, while nobody appends."""
+    async def wait_idle(self) -> None:
+        """Wait until :attr:`idle`; the caller makes sure that no append begins."""
         while not self.idle:
             self._pump()
             await asyncio.wait(self._background)
 
     async def append(self, record: Record) -> bool:
-        """Write a record and wait until it is safe; False where it could not be kept.
-
-        Positions only grow from call to call.
-        """
+        """Append a record and wait until it is durable; return False if it could not be."""
         assert not self._closed
         trouble = self.trouble
         if trouble:
             self._note(trouble)
             self._unjournaled += 1
-            self._unkept.add(record.position, record.position)
+            self._missing.add(record.position, record.position)
             return False
-        # Encoded here and not in the thread: that takes microseconds, handing the interpreter from
-        # thread to thread takes more.
+        # Encoded here and not in the thread: encoding takes microseconds, a hand-over of the
+        # interpreter lock takes more.
         head = encode_record_head(record)
         loop = asyncio.get_running_loop()
         waiting = _Waiting(record.position, head, record.body, loop.create_future())
@@ -209,34 +192,35 @@ class Journal:
         return await waiting.done
 
     async def read(self, cursor: Cursor, *, start: int) -> Chunk:
-        """The next records behind a cursor, from position ``start`` on."""
+        """Read the next records behind a cursor, skipping those below position ``start``."""
         return await self._run(lambda: self._log.read(cursor, start=start, bytes_max=CHUNK_BYTES))
 
-    def tidy(
-        self, checkpoint: Checkpoint, *, low: int, knowledge: LearnedState | None = None
+    def save_checkpoint(
+        self, checkpoint: Checkpoint, *, trim_below: int, learned: LearnedState | None = None
     ) -> bool:
-        """Begin to save a checkpoint and, where given, what requests have taught, and to forget
-        what is older than ``low``; False while still busy with the one before."""
-        if self._tidying or self._closed:
+        """Begin to save a checkpoint and learned state, then trim; return False while busy."""
+        if self._saving or self._closed:
             return False
-        self._tidying = True
-        self._unkept.trim(low)
-        self._spawn(self._tidy(checkpoint, low, knowledge))
+        self._saving = True
+        self._missing.trim(trim_below)
+        self._spawn(self._save(checkpoint, trim_below, learned))
         return True
 
-    def keeps(self, first: int, last: int) -> bool:
-        """Whether every wanted request from position ``first`` to ``last`` is in the journal."""
-        return not self._unkept.touches(first, last)
+    def contains(self, first: int, last: int) -> bool:
+        """Return False if an append between these positions failed and is not trimmed yet."""
+        return not self._missing.overlaps(first, last)
 
-    async def load_knowledge(self) -> bytes | None:
-        """What :meth:`tidy` saved last; None where there is none."""
-        return await self._run(self._read_knowledge)
+    async def load_learned_state(self) -> bytes | None:
+        """Return the learned state that was saved last; None if there is none."""
+        return await self._run(lambda: _read_file(self._learned_path, LEARNED_BYTES_MAX))
 
     async def close(
-        self, checkpoint: Checkpoint | None, *, low: int, knowledge: LearnedState | None = None
+        self, checkpoint: Checkpoint | None, *, trim_below: int, learned: LearnedState | None = None
     ) -> None:
-        """Write what is pending, save the last checkpoint (None: there is none), let go of the
-        files. Takes no longer than ``slow_s`` beyond what is being done already."""
+        """Finish pending appends, save a last checkpoint, close.
+
+        Waits at most ``slow_s`` for the disk.
+        """
         self._closed = True
         for timer in (self._flush_timer, self._retry_timer):
             if timer is not None:
@@ -246,9 +230,9 @@ class Journal:
                 self._pump()
                 while self._background:
                     await asyncio.wait(self._background)
-                await self._run(lambda: self._finish(checkpoint, low, knowledge))
+                await self._run(lambda: self._finish(checkpoint, trim_below, learned))
         except TimeoutError:
-            _log.error("the journal's disk does not answer; left as it is")
+            _log.error("the journal's disk does not respond; closing without a last checkpoint")
         except OSError as error:
             self._errors += 1
             _log.error("the journal could not be closed: %s", error.strerror)
@@ -257,7 +241,7 @@ class Journal:
         self._thread.stop()
 
     def statistics(self) -> JournalStatistics:
-        """A snapshot."""
+        """Return a snapshot."""
         damage = self._log.damage
         return JournalStatistics(
             trouble=self.trouble,
@@ -281,7 +265,7 @@ class Journal:
     # On the loop.
 
     def _pump(self) -> None:
-        """Give the thread the next group, unless it has one."""
+        """Hand the next group to the thread, unless it is writing one."""
         if self._writing or not self._pending:
             return
         size = count = 0
@@ -299,7 +283,7 @@ class Journal:
         written.add_done_callback(lambda done: self._written(done, size))
 
     def _written(self, done: asyncio.Future[None], size: int) -> None:
-        """The thread is done with its group. A callback and no task: this is once a request."""
+        """Settle a written group. A callback, because a task per request costs too much."""
         self._background.discard(done)
         group, self._writing = self._writing, []
         assert self._slow_timer is not None
@@ -309,7 +293,7 @@ class Journal:
         error = done.exception()
         if error is None:
             self._groups += 1
-            self._unkept.kept()
+            self._missing.end_range()
             self._records += len(group)
             self._record_bytes += size
             self._flushes += self._fsync == "always"
@@ -318,7 +302,7 @@ class Journal:
         self._note(self.trouble)
         self._settle(group, safe=error is None)
         if error is not None and not isinstance(error, OSError):
-            raise error  # a bug: seen, and nobody waits for ever
+            raise error  # a bug: report it, after the appends were answered
         if self._failure:
             self._give_up_pending()
         self._arm_flush()
@@ -330,7 +314,7 @@ class Journal:
                 waiting.done.set_result(safe)
                 if not safe:
                     self._unjournaled += 1
-                    self._unkept.add(waiting.position, waiting.position)
+                    self._missing.add(waiting.position, waiting.position)
 
     def _give_up_pending(self) -> None:
         self._pending_bytes -= sum(waiting.size for waiting in self._pending)
@@ -377,13 +361,15 @@ class Journal:
             self._failure = ""
             self._note(self.trouble)
 
-    async def _tidy(self, checkpoint: Checkpoint, low: int, knowledge: LearnedState | None) -> None:
+    async def _save(
+        self, checkpoint: Checkpoint, trim_below: int, learned: LearnedState | None
+    ) -> None:
         try:
             if gone := await self._run(self._log.verify):
-                await self._go_on_without(gone)
-            await self._run(lambda: self._save_and_trim(checkpoint, low, knowledge))
+                await self._record_deleted(gone)
+            await self._run(lambda: self._save_and_trim(checkpoint, trim_below, learned))
         except OSError as error:
-            # An old checkpoint costs duplicates only; the next write tells how the disk is.
+            # An old checkpoint costs duplicates only, and the next append finds out about the disk.
             self._errors += 1
             if not self._unsaved:
                 _log.warning("no checkpoint can be saved: %s", error.strerror)
@@ -391,27 +377,27 @@ class Journal:
         else:
             self._unsaved = False
         finally:
-            self._tidying = False
+            self._saving = False
             self._note(self.trouble)
 
-    async def _go_on_without(self, gone: Sequence[tuple[int, int]]) -> None:
-        """Somebody took segments away: what was in them is in memory only, or lost."""
+    async def _record_deleted(self, gone: Sequence[tuple[int, int]]) -> None:
+        """Record the positions of deleted segments as missing, and start a new segment."""
         for first, last in gone:
-            self._unkept.add(first, last)
+            self._missing.add(first, last)
         self._errors += 1
         self.saved_version = -1
-        self._failure = "its files were taken away"
+        self._failure = "its files were deleted"
         self._note(self._failure)
         if self._retry_timer is None:
             await self._retry()
 
     def _note(self, trouble: str) -> None:
-        """Log where trouble begins and ends, never in between."""
-        if trouble and not self._was_in_trouble:
-            _log.error("the journal keeps nothing, data is in memory only: %s", trouble)
-        elif self._was_in_trouble and not trouble:
-            _log.info("the journal works again")
-        self._was_in_trouble = trouble
+        """Log when trouble begins and when it ends, not in between."""
+        if trouble and not self._logged_trouble:
+            _log.error("the journal is not writable, new data is in memory only: %s", trouble)
+        elif self._logged_trouble and not trouble:
+            _log.info("the journal is writable again")
+        self._logged_trouble = trouble
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -436,17 +422,12 @@ class Journal:
         return checkpoint
 
     def _load(self) -> Checkpoint:
-        try:
-            with self._path.open("rb") as file:
-                data = file.read(CHECKPOINT_BYTES_MAX)
-        except FileNotFoundError:
-            return Checkpoint()
-        except OSError as error:
-            _log.error("%s cannot be read: %s", self._path, error.strerror)
+        data = _read_file(self._path, CHECKPOINT_BYTES_MAX)
+        if data is None:
             return Checkpoint()
         checkpoint = decode_checkpoint(data)
         if checkpoint is None:
-            _log.error("%s is damaged: everything in the journal is sent again", self._path)
+            _log.error("%s is damaged: replaying the whole journal", self._path)
         return checkpoint or Checkpoint()
 
     def _write(self, group: Sequence[_Waiting]) -> None:
@@ -459,36 +440,38 @@ class Journal:
         self._log.begin(self._log.next_position)
         self._log.probe()
 
-    def _read_knowledge(self) -> bytes | None:
-        try:
-            with self._knowledge_path.open("rb") as file:
-                return file.read(KNOWLEDGE_BYTES_MAX)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            _log.error("%s cannot be read: %s", self._knowledge_path, error.strerror)
-            return None
-
     def _save_and_trim(
-        self, checkpoint: Checkpoint, low: int, knowledge: LearnedState | None
+        self, checkpoint: Checkpoint, trim_below: int, learned: LearnedState | None
     ) -> None:
         try:
-            if knowledge is not None:  # first, as the checkpoint says what is in there
-                self._disk.replace(self._knowledge_path, knowledge.data, sync=False)
-                self.saved_version = knowledge.version
+            if learned is not None:  # first: the checkpoint names what it contains
+                self._disk.replace(self._learned_path, learned.data, sync=False)
+                self.saved_version = learned.version
             self._disk.replace(self._path, encode_checkpoint(checkpoint), sync=False)
         finally:
-            # Also on a full disk, of all disks; an older checkpoint goes with a shorter journal.
-            self._log.trim(low)
+            # Trim on a full disk too: an older checkpoint is valid for a shorter journal.
+            self._log.trim(trim_below)
 
     def _finish(
-        self, checkpoint: Checkpoint | None, low: int, knowledge: LearnedState | None
+        self, checkpoint: Checkpoint | None, trim_below: int, learned: LearnedState | None
     ) -> None:
         try:
             self._log.finish()
         finally:
             if checkpoint is not None:
-                self._save_and_trim(checkpoint, low, knowledge)
+                self._save_and_trim(checkpoint, trim_below, learned)
 
     def __repr__(self) -> str:
-        return f"<Journal {self._log!r} {self.trouble or 'good'}>"
+        return f"<FileJournal {self._log!r} {self.trouble or 'good'}>"
+
+
+def _read_file(path: Path, bytes_max: int) -> bytes | None:
+    """Read a file; return None if there is none or, after logging it, if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(bytes_max)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _log.error("%s cannot be read: %s", path, error.strerror)
+        return None

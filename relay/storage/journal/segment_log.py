@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from relay.storage.journal.interface import Chunk, Cursor, LogRange
 from relay.storage.journal.record import (
     SEGMENT_KIND,
     FullRead,
@@ -53,55 +54,6 @@ class Segment:
     path: Path
     first: int
     size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """Where reading goes on: in the segment that begins at ``first``, at byte ``offset``."""
-
-    first: int = -1
-    offset: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Some records in order; ``at_end`` where nothing follows them at this moment."""
-
-    records: tuple[Record, ...]
-    cursor: Cursor
-    at_end: bool
-
-
-@dataclass(frozen=True, slots=True)
-class LogRange:
-    """What a log holds: first position and size of each segment, and the position that all records
-    are below."""
-
-    spans: tuple[tuple[int, int], ...] = ()
-    next_position: int = 0
-
-    @property
-    def bytes(self) -> int:
-        """How much all segments take."""
-        return sum(size for _, size in self.spans)
-
-    @property
-    def first_position(self) -> int:
-        """No record is older."""
-        return self.spans[0][0] if self.spans else self.next_position
-
-    def position_after(self, size: int) -> int:
-        """The position below which the oldest segments hold ``size`` bytes or a little more."""
-        for first, held in self.spans:
-            if size <= 0:
-                return first
-            size -= held
-        return self.next_position
-
-    def bytes_from(self, cursor: Cursor) -> int:
-        """How much there is to read behind a cursor."""
-        read = sum(min(cursor.offset, size) for first, size in self.spans if first == cursor.first)
-        return sum(size for first, size in self.spans if first >= cursor.first) - read
 
 
 @dataclass(slots=True)

@@ -55,7 +55,7 @@ async def test_each_sink_gets_only_what_it_had_not_finished(tmp_path: Path) -> N
             await eventually(lambda: sender.ledger("good")["queued"] == 0)
             relay = sender.relay
             await eventually(lambda: relay._checkpointer.saved == relay._checkpointer.checkpoint())
-            await eventually(lambda: not relay._storage.journal._tidying)
+            await eventually(lambda: not relay._storage.journal._saving)
             image = crash_image(tmp_path / "data", tmp_path / "image")
         bad.answer = lambda _: Reply()
         bad.taken.clear()
@@ -261,7 +261,7 @@ async def test_replayed_samples_are_read_with_what_was_known(tmp_path: Path) -> 
             assert await sender.post(metadata_body("numbered")) == 204
             await eventually((tmp_path / "data/knowledge").exists)
             await eventually(lambda: relay._checkpointer.saved.learned == 1)
-            await eventually(lambda: not relay._storage.journal._tidying)
+            await eventually(lambda: not relay._storage.journal._saving)
             assert await sender.send() == 204
             image = crash_image(tmp_path / "data", tmp_path / "image")
         server.answer = lambda _: Reply()
@@ -304,7 +304,7 @@ async def test_who_is_absent_from_a_replay_is_named(
             for _ in range(3):
                 assert await sender.send() == 204
             await eventually(lambda: relay._checkpointer.saved == relay._checkpointer.checkpoint())
-            await eventually(lambda: not relay._storage.journal._tidying)
+            await eventually(lambda: not relay._storage.journal._saving)
             image = crash_image(tmp_path / "data", tmp_path / "image")
         async with running(made(tmp_path, both[1], data=image)):
             pass
@@ -329,7 +329,7 @@ async def test_who_had_all_at_the_checkpoint_and_is_absent_is_named_too(
                     set(low) == {following} for low in relay._checkpointer.saved.lows.values()
                 )
             )
-            await eventually(lambda: not relay._storage.journal._tidying)
+            await eventually(lambda: not relay._storage.journal._saving)
             checkpoint = (tmp_path / "data" / "checkpoint").read_bytes()
             for _ in range(3):
                 assert await sender.send() == 204

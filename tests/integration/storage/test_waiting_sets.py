@@ -127,7 +127,7 @@ async def _saved(sender: Sender) -> None:
     """Wait until the checkpoint says how things are now."""
     relay = sender.relay
     await eventually(lambda: relay._checkpointer.saved == relay._checkpointer.checkpoint())
-    await eventually(lambda: not relay._storage.journal._tidying)
+    await eventually(lambda: not relay._storage.journal._saving)
 
 
 def _hasten(sender: Sender) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from relay.storage.journal.interface import Cursor
 from relay.storage.journal.record import Record, encode_record
-from relay.storage.journal.segment_log import Cursor, SegmentLog
+from relay.storage.journal.segment_log import SegmentLog
 from relay.storage.log.filesystem import Disk
 
 

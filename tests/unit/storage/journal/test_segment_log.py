@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from relay.storage.journal.interface import Cursor, LogRange
 from relay.storage.journal.record import SEGMENT_KIND, Record, encode_record
-from relay.storage.journal.segment_log import PROBE_BYTES, Cursor, LogRange
+from relay.storage.journal.segment_log import PROBE_BYTES
 from relay.storage.log.frame import (
     FILE_HEADER_BYTES,
     FORMAT,

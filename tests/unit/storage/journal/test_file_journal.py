@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from relay.storage.journal.checkpoint import Checkpoint
-from relay.storage.journal.journal import Journal
+from relay.storage.journal.interface import Cursor
+from relay.storage.journal.journal import FileJournal
 from relay.storage.journal.record import Record, encode_record
-from relay.storage.journal.segment_log import Cursor
 from tests.kit.ingest_server import eventually
 from tests.kit.storage.faulty_disk import FaultyDisk
 from tests.kit.storage.journals import record
@@ -26,11 +26,11 @@ FOREVER_S = 1e6
 @asynccontextmanager
 async def journal(
     directory: Path, *, disk: FaultyDisk | None = None, bytes_max: int = 1 << 30, **options: Any
-) -> AsyncIterator[Journal]:
+) -> AsyncIterator[FileJournal]:
     """A journal that is open for as long as the block lasts."""
     options = {"slow_s": FOREVER_S, "retry_s": FOREVER_S, "fsync": "never", **options}
     (directory / "journal").mkdir(exist_ok=True)
-    made = Journal(
+    made = FileJournal(
         directory / "journal",
         directory / "checkpoint",
         bytes_max=bytes_max,
@@ -41,10 +41,10 @@ async def journal(
     try:
         yield made
     finally:
-        await made.close(None, low=0)
+        await made.close(None, trim_below=0)
 
 
-async def read_all(journal: Journal) -> list[int]:
+async def read_all(journal: FileJournal) -> list[int]:
     found: list[Record] = []
     cursor = Cursor()
     at_end = False
@@ -113,7 +113,7 @@ async def test_a_failing_disk_is_left_for_memory_and_taken_up_again(
         assert await read_all(made) == [0, 3]
     messages = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
     assert messages == [
-        "the journal keeps nothing, data is in memory only: No space left on device"
+        "the journal is not writable, new data is in memory only: No space left on device"
     ]
 
 
@@ -163,7 +163,7 @@ async def test_a_full_journal_keeps_nothing_until_it_is_trimmed(tmp_path: Path) 
             kept += 1
         assert "full" in made.trouble
         assert made.statistics().bytes < 2200
-        made.tidy(Checkpoint(kept), low=kept)
+        made.save_checkpoint(Checkpoint(kept), trim_below=kept)
         await eventually(lambda: not made.trouble)
         assert await made.append(record(kept + 1))
 
@@ -171,16 +171,16 @@ async def test_a_full_journal_keeps_nothing_until_it_is_trimmed(tmp_path: Path) 
 async def test_a_checkpoint_is_found_again(tmp_path: Path) -> None:
     saved = Checkpoint(7, {("ns/x", "a"): (5, 7)})
     async with journal(tmp_path) as made:
-        assert made.tidy(saved, low=0)
-        assert not made.tidy(Checkpoint(1), low=0), "still busy"
+        assert made.save_checkpoint(saved, trim_below=0)
+        assert not made.save_checkpoint(Checkpoint(1), trim_below=0), "still busy"
         await eventually((tmp_path / "checkpoint").exists)
-    again = Journal(tmp_path / "journal", tmp_path / "checkpoint", bytes_max=1 << 20)
+    again = FileJournal(tmp_path / "journal", tmp_path / "checkpoint", bytes_max=1 << 20)
     assert await again.open() == saved
     assert again.extent.next_position == 7
-    await again.close(Checkpoint(9), low=9)
-    third = Journal(tmp_path / "journal", tmp_path / "checkpoint", bytes_max=1 << 20)
+    await again.close(Checkpoint(9), trim_below=9)
+    third = FileJournal(tmp_path / "journal", tmp_path / "checkpoint", bytes_max=1 << 20)
     assert await third.open() == Checkpoint(9)
-    await third.close(None, low=0)
+    await third.close(None, trim_below=0)
 
 
 async def test_a_damaged_checkpoint_counts_as_none(
@@ -188,10 +188,10 @@ async def test_a_damaged_checkpoint_counts_as_none(
 ) -> None:
     (tmp_path / "journal").mkdir()
     (tmp_path / "checkpoint").write_bytes(b"relay-checkpoint 1 00000000\n{}")
-    made = Journal(tmp_path / "journal", tmp_path / "checkpoint", bytes_max=1 << 20)
+    made = FileJournal(tmp_path / "journal", tmp_path / "checkpoint", bytes_max=1 << 20)
     assert await made.open() == Checkpoint()
-    assert "everything in the journal is sent again" in caplog.text
-    await made.close(None, low=0)
+    assert "replaying the whole journal" in caplog.text
+    await made.close(None, trim_below=0)
 
 
 async def test_a_checkpoint_that_cannot_be_saved_does_not_stop_the_trimming(
@@ -203,11 +203,11 @@ async def test_a_checkpoint_that_cannot_be_saved_does_not_stop_the_trimming(
         assert await made.append(record(1, bytes(100)))
         assert len(made.extent.spans) == 2
         disk.room_bytes = 0
-        made.tidy(Checkpoint(2), low=1)
+        made.save_checkpoint(Checkpoint(2), trim_below=1)
         await eventually(lambda: made.statistics().errors == 1)
         assert len(made.extent.spans) == 1
         assert not made.trouble, "only writing records tells"
-        assert made.tidy(Checkpoint(3), low=1)
+        assert made.save_checkpoint(Checkpoint(3), trim_below=1)
         await eventually(lambda: made.statistics().errors == 2)
         assert caplog.text.count("no checkpoint can be saved") == 1
         disk.room_bytes = None
@@ -224,13 +224,13 @@ async def test_positions_can_be_known_from_elsewhere(tmp_path: Path) -> None:
 async def test_closing_does_not_wait_for_a_dead_disk(tmp_path: Path) -> None:
     disk = FaultyDisk()
     (tmp_path / "journal").mkdir()
-    made = Journal(
+    made = FileJournal(
         tmp_path / "journal", tmp_path / "checkpoint", bytes_max=1 << 20, disk=disk, slow_s=0.01
     )
     await made.open()
     disk.freeze()
     assert not await made.append(record(0))
-    await made.close(Checkpoint(), low=0)
+    await made.close(Checkpoint(), trim_below=0)
     disk.thaw()
 
 
@@ -241,7 +241,7 @@ async def test_a_disk_that_is_read_only_from_the_start_is_trouble_not_an_error(
     disk.write_error = errno.EROFS
     async with journal(tmp_path, disk=disk, retry_s=0.001) as made:
         assert made.trouble == "Read-only file system"
-        assert repr(made) == "<Journal <SegmentLog 0 segments, next 0> Read-only file system>"
+        assert repr(made) == "<FileJournal <SegmentLog 0 segments, next 0> Read-only file system>"
         disk.write_error = 0
         await eventually(lambda: not made.trouble)
 
@@ -250,16 +250,16 @@ async def test_what_is_not_in_the_journal_is_known_by_position(tmp_path: Path) -
     disk = FaultyDisk()
     async with journal(tmp_path, disk=disk, retry_s=FOREVER_S) as made:
         assert await made.append(record(1))
-        assert made.keeps(0, 100)
+        assert made.contains(0, 100)
         disk.write_error = errno.ENOSPC
         assert not await made.append(record(5))
         assert not await made.append(record(9))
-        assert made.keeps(0, 4)
-        assert not made.keeps(0, 5)
-        assert not made.keeps(6, 7), "nothing was kept in between"
+        assert made.contains(0, 4)
+        assert not made.contains(0, 5)
+        assert not made.contains(6, 7), "nothing was kept in between"
         disk.write_error = 0
         await made._retry()
         assert await made.append(record(12))
-        assert made.keeps(10, 100)
-        assert made.tidy(Checkpoint(12), low=12)
-        assert made.keeps(0, 100), "nobody needs those any more"
+        assert made.contains(10, 100)
+        assert made.save_checkpoint(Checkpoint(12), trim_below=12)
+        assert made.contains(0, 100), "nobody needs those any more"
