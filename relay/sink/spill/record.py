@@ -20,14 +20,12 @@ from dataclasses import dataclass
 from relay.config.exporter.types import Compression
 from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.storage.log.frame import (
-    FILE_HEADER_BYTES,
     Damage,
-    FrameHeader,
     Read,
-    decode_file_header,
+    check_format,
     encode_frame_head,
-    find_magic,
     read_header,
+    read_headers,
 )
 
 SEGMENT_KIND = b"RELAYQUE"
@@ -83,33 +81,19 @@ def read_index(read: Read, size: int) -> Iterator[Stored | Damage]:
 
     Raises FormatError where the file is whole and of another format.
     """
-    whole = decode_file_header(read(0, FILE_HEADER_BYTES), SEGMENT_KIND) is not None
-    # A damaged header says nothing that the records behind it do not say themselves.
-    offset = good = FILE_HEADER_BYTES if whole else 0
-    while offset < size:
-        header = _record_at(read, offset, size)
-        if header is None:
-            offset = find_magic(read, offset + 1, size)
+    start = check_format(read, SEGMENT_KIND)
+    for item in read_headers(read, start, size, is_valid=_is_valid):
+        if isinstance(item, Damage):
+            yield item
             continue
-        if header.end < size and _record_at(read, header.end, size) is None:
-            # Where bytes were torn out of a body, the next record begins before its end.
-            within = _next_record(read, header.body_start, header.end, size)
-            if within is not None:
-                offset = within
-                continue
-        if good < offset:
-            yield Damage(good, offset, tail=False)
-        low, created_at, points, _, _, shards, _, _ = _META.unpack(header.meta)
-        yield Stored(low, shards, created_at, points, header.body_bytes, offset, header.end)
-        offset = good = header.end
-    if good < size:
-        yield Damage(good, size, tail=True)
+        low, created_at, points, _, _, shards, _, _ = _META.unpack(item.meta)
+        yield Stored(low, shards, created_at, points, item.body_bytes, item.start, item.end)
 
 
 def read_payload(read: Read, offset: int, size: int, *, shard: int) -> EncodedRequest | None:
     """The payload whose frame begins at ``offset``; None where it is damaged."""
-    header = _record_at(read, offset, size)
-    if header is None:
+    header = read_header(read, offset, size)
+    if header is None or not _is_valid(header.meta):
         return None
     body = read(header.body_start, header.body_bytes)
     if not header.matches(body):
@@ -128,23 +112,7 @@ def read_payload(read: Read, offset: int, size: int, *, shard: int) -> EncodedRe
     )
 
 
-def _record_at(read: Read, offset: int, size: int) -> FrameHeader | None:
-    """The header of the record that begins at ``offset``; None where none does."""
-    header = read_header(read, offset, size)
-    return header if header is not None and _sound(header.meta) else None
-
-
-def _next_record(read: Read, start: int, stop: int, size: int) -> int | None:
-    """The first offset from ``start`` and before ``stop`` at which a record begins."""
-    offset = find_magic(read, start, size)
-    while offset < stop:
-        if _record_at(read, offset, size) is not None:
-            return offset
-        offset = find_magic(read, offset + 1, size)
-    return None
-
-
-def _sound(meta: bytes) -> bool:
+def _is_valid(meta: bytes) -> bool:
     if len(meta) != _META.size:
         return False
     _, _, points, _, _, _, encoding, _ = _META.unpack(meta)

@@ -18,12 +18,11 @@ when that is gone; ``cursor``, how far each lane has come and what it still hold
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,11 +45,10 @@ from relay.storage.log.filesystem import Disk
 from relay.storage.log.frame import (
     FILE_HEADER_BYTES,
     Damage,
-    Read,
-    encode_file_header,
     encode_frame,
     read_frames,
 )
+from relay.storage.log.segment import DamageCounters, SegmentWriter, Volume, reading
 
 _log = logging.getLogger("relay.sink")
 
@@ -71,16 +69,6 @@ class _Identity(Owner, frozen=True):
 
 
 @dataclass(slots=True)
-class Damaged:
-    """What start-up could not use."""
-
-    records: int = 0
-    bytes: int = 0
-    torn_bytes: int = 0
-    files: int = 0
-
-
-@dataclass(slots=True)
 class _Tail:
     """The segment that a lane adds to; ``size`` is its good length."""
 
@@ -98,12 +86,11 @@ class QueueFiles:
 
     def __init__(self, root: Path, *, disk: Disk, sync: bool) -> None:
         self._root = root
-        self._volume: int | None = None
-        """The device of the data directory, as of :meth:`recover`."""
+        self._volume = Volume(root.parent)
         self._disk = disk
         self._sync = sync
         self._tails: dict[tuple[Path, int], _Tail] = {}
-        self.damaged = Damaged()
+        self.damaged = DamageCounters()
 
     def recover(self) -> dict[str, StoredQueue]:
         """Everything on disk, by directory name. Damage is counted and passed over.
@@ -111,7 +98,7 @@ class QueueFiles:
         Raises FormatError where a segment is of another build's format.
         """
         found: dict[str, StoredQueue] = {}
-        self._volume = self._root.parent.stat().st_dev
+        self._volume.remember()
         for directory in sorted(self._root.iterdir()):
             if ".removed-" in directory.name:
                 shutil.rmtree(directory, ignore_errors=True)
@@ -119,8 +106,7 @@ class QueueFiles:
                 try:
                     found[directory.name] = self._recover_sink(directory)
                 except OSError as error:
-                    self.damaged.files += 1
-                    _log.error("%s cannot be read: %s", directory.name, error.strerror)
+                    self.damaged.count_unreadable(directory, error)
         return found
 
     def append(
@@ -134,39 +120,37 @@ class QueueFiles:
         """Write payloads, each with its low, behind a lane's others; all of them or none."""
         if not directory.exists():
             self._make(directory, owner)
-        before = self._tail(directory, shard)
-        tail = _Tail(before.number, before.size)
+        before = self._tails.setdefault((directory, shard), _Tail(0, 0))
         places: list[Place] = []
-        parts: list[bytes] = []
-        start = tail.size
+        groups: list[tuple[_Tail, list[bytes]]] = [(before, [])]
+        number, size = before.number, before.size
+        for payload, low in payloads:
+            if size >= SEGMENT_BYTES:
+                number, size = number + 1, 0
+                groups.append((_Tail(number, 0), []))
+            head = encode_record_head(payload, low, shards)
+            groups[-1][1].extend((head, payload.body))
+            offset = max(size, FILE_HEADER_BYTES)
+            size = offset + len(head) + payload.body_bytes
+            places.append(Place(number, offset, size))
         try:
-            for payload, low in payloads:
-                if tail.size >= SEGMENT_BYTES:
-                    self._write(directory, shard, tail.number, start, parts)
-                    tail, start, parts = _Tail(tail.number + 1, 0), 0, []
-                if tail.size == 0:
-                    parts.append(encode_file_header(SEGMENT_KIND, tail.number))
-                    tail.size = FILE_HEADER_BYTES
-                head = encode_record_head(payload, low, shards)
-                parts += (head, payload.body)
-                end = tail.size + len(head) + len(payload.body)
-                places.append(Place(tail.number, tail.size, end))
-                tail.size = end
-            self._write(directory, shard, tail.number, start, parts)
+            for tail, pieces in groups:
+                if pieces:
+                    self._write(directory, shard, tail, pieces)
         except OSError:
-            self._undo(directory, shard, before, tail.number)
+            self._undo(directory, shard, before, number)
             raise
-        self._tails[directory, shard] = tail
+        self._tails[directory, shard] = _Tail(number, size)
         return places
 
     def read(self, directory: Path, shard: int, segment: int, offset: int) -> EncodedRequest | None:
         """A payload; None where its record is damaged or its file was taken away."""
         path = directory / segment_name(shard, segment)
         try:
-            with self._reading(path) as (read, size):
+            with reading(self._disk, path) as (read, size):
                 return read_payload(read, offset, size, shard=shard)
         except FileNotFoundError:
-            self._assert_mounted(path)
+            self._volume.check()
             return None
 
     def remove(self, directory: Path, shard: int, segments: Sequence[int]) -> None:
@@ -206,7 +190,7 @@ class QueueFiles:
             try:
                 found = path.stat().st_size
             except FileNotFoundError:
-                self._assert_mounted(path)
+                self._volume.check()
                 found = -1
             if found < size:
                 gone.append((shard, number))
@@ -225,43 +209,28 @@ class QueueFiles:
 
     def _make(self, directory: Path, owner: Owner) -> None:
         """Make a sink's directory, also where somebody took it away."""
-        self._assert_mounted(directory)
+        self._volume.check()
         for shard in [shard for at, shard in self._tails if at == directory]:
             # What was there is gone; numbers only go up.
             self._tails[directory, shard] = _Tail(self._tails[directory, shard].number + 1, 0)
         directory.mkdir(mode=0o700, parents=True)
         self._identify(directory, owner, None)
-        self._sync_directory(self._root)
+        if self._sync:
+            self._disk.sync_directory(self._root)
 
-    def _assert_mounted(self, path: Path) -> None:
-        """Raise OSError where the volume that the queues are on is not there any more."""
-        if self._volume is None:
-            return
-        try:
-            found = self._root.parent.stat().st_dev
-        except FileNotFoundError:
-            found = None
-        if found != self._volume:
-            raise OSError(errno.ENODEV, f"the volume of {self._root.parent} is gone", str(path))
-
-    def _tail(self, directory: Path, shard: int) -> _Tail:
-        return self._tails.setdefault((directory, shard), _Tail(0, 0))
-
-    def _write(
-        self, directory: Path, shard: int, number: int, start: int, parts: Sequence[bytes]
-    ) -> None:
-        path = directory / segment_name(shard, number)
-        descriptor = self._disk.extend(path) if start else self._disk.create(path)
-        try:
-            left = memoryview(b"".join(parts))
-            while left:
-                left = left[self._disk.write(descriptor, left.tobytes()) :]
-            if self._sync:
-                self._disk.sync(descriptor)
-        finally:
-            self._disk.close(descriptor)
-        if not start:
-            self._sync_directory(directory)
+    def _write(self, directory: Path, shard: int, tail: _Tail, pieces: Sequence[bytes]) -> None:
+        """Append to a segment, or create it if it is empty. Raises OSError."""
+        path = directory / segment_name(shard, tail.number)
+        if tail.size:
+            writer = SegmentWriter.extend(self._disk, path, tail.size)
+        else:
+            writer = SegmentWriter.create(
+                self._disk, path, SEGMENT_KIND, tail.number, sync=self._sync
+            )
+        writer.append(pieces)
+        if self._sync:
+            writer.flush()
+        writer.close()
 
     def _undo(self, directory: Path, shard: int, before: _Tail, last: int) -> None:
         """Cut off what a failed save wrote. Where even that fails, a restart may repeat it."""
@@ -276,10 +245,6 @@ class QueueFiles:
             else:
                 self._disk.remove(path)
 
-    def _sync_directory(self, directory: Path) -> None:
-        if self._sync:
-            self._disk.sync_directory(directory)
-
     def _recover_sink(self, directory: Path) -> StoredQueue:
         owner, orphaned_at = self._read_owner(directory)
         recovered = StoredQueue(directory, owner, orphaned_at=orphaned_at)
@@ -293,8 +258,7 @@ class QueueFiles:
             try:
                 self._recover_segment(recovered, backlog, number)
             except OSError as error:
-                self.damaged.files += 1
-                _log.error("%s cannot be read: %s", segment_name(shard, number), error.strerror)
+                self.damaged.count_unreadable(directory / segment_name(shard, number), error)
         self._count_missing(recovered)
         return recovered
 
@@ -315,10 +279,13 @@ class QueueFiles:
         path = recovered.directory / segment_name(shard, number)
         cursor = recovered.cursors.get(shard, Cursor(-1, 0))
         waiting = 0
-        with self._reading(path) as (read, size):
+        with reading(self._disk, path) as (read, size):
             for item in read_index(read, size):
                 if isinstance(item, Damage):
-                    self._count(item)
+                    if item.tail:
+                        self.damaged.count_torn(path, item.end - item.start)
+                    else:
+                        self.damaged.count(path, item)
                     continue
                 place = (shard, item.shards)
                 recovered.lows[place] = max(item.low, recovered.lows.get(place, -1))
@@ -333,14 +300,6 @@ class QueueFiles:
                 )
         if not waiting:
             self._disk.remove(path)
-
-    def _count(self, damage: Damage) -> None:
-        size = damage.end - damage.start
-        if damage.tail:
-            self.damaged.torn_bytes += size
-        else:
-            self.damaged.records += 1
-            self.damaged.bytes += size
 
     def _read_owner(self, directory: Path) -> tuple[Owner | None, float | None]:
         body = self._read_framed(directory / "sink")
@@ -359,7 +318,7 @@ class QueueFiles:
 
     def _read_framed(self, path: Path) -> bytes:
         """The body of a file of one frame; b"" where it is damaged or there is none."""
-        with suppress(OSError), self._reading(path) as (read, size):
+        with suppress(OSError), reading(self._disk, path) as (read, size):
             for item in read_frames(read, 0, min(size, _CURSOR_BYTES_MAX)):
                 if not isinstance(item, Damage):
                     return item.body
@@ -368,14 +327,6 @@ class QueueFiles:
     def _segments(self, directory: Path) -> list[tuple[int, int]]:
         names = (parse_segment_name(path.name) for path in directory.iterdir())
         return [name for name in names if name is not None]
-
-    @contextmanager
-    def _reading(self, path: Path) -> Iterator[tuple[Read, int]]:
-        descriptor = self._disk.open(path)
-        try:
-            yield lambda at, n: self._disk.read(descriptor, at, n), path.stat().st_size
-        finally:
-            self._disk.close(descriptor)
 
     def __repr__(self) -> str:
         return f"<QueueFiles {len(self._tails)} lanes written>"

@@ -18,7 +18,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,9 +28,10 @@ from relay.sink.queue.disk_index import DiskIndex, Entry, Place
 from relay.sink.queue.payload import EncodedRequest
 from relay.sink.spill.orphans import NO_ORPHANS, Orphans, OrphanStatistics, StoredQueue
 from relay.sink.spill.owner import Owner
-from relay.sink.spill.segment_files import Damaged, QueueFiles, directory_name
-from relay.storage.log.filesystem import Disk
+from relay.sink.spill.segment_files import QueueFiles, directory_name
+from relay.storage.log.filesystem import Disk, reason
 from relay.storage.log.io_thread import IoThread
+from relay.storage.log.segment import DamageCounters
 
 _log = logging.getLogger("relay.sink")
 
@@ -63,7 +64,7 @@ class StoreStatistics:
     saved_payloads: int
     saved_bytes: int
     loads: int
-    damaged: Damaged
+    damaged: DamageCounters
     orphans: OrphanStatistics = NO_ORPHANS
 
 
@@ -247,7 +248,7 @@ class QueueStore:
             result = await self._reader.run(work)
         except OSError as error:
             self._errors += 1
-            raise StorageError(f"queues on disk: cannot read: {_reason(error)}") from error
+            raise StorageError(f"queues on disk: cannot read: {reason(error)}") from error
         self._loads += 1
         return result
 
@@ -294,7 +295,6 @@ class QueueStore:
 
     def statistics(self) -> StoreStatistics:
         """A snapshot."""
-        damaged = self._files.damaged
         return StoreStatistics(
             self.used_bytes,
             self.bytes_max,
@@ -304,7 +304,7 @@ class QueueStore:
             self._saved_payloads,
             self._saved_bytes,
             self._loads,
-            Damaged(damaged.records, damaged.bytes, damaged.torn_bytes, damaged.files),
+            replace(self._files.damaged),
             self._orphans.statistics(),
         )
 
@@ -313,7 +313,7 @@ class QueueStore:
             await self._writer.run(lambda: work(*arguments))
         except OSError as error:
             self._errors += 1
-            complaint = f"queues on disk: cannot tidy up: {_reason(error)}"
+            complaint = f"queues on disk: cannot tidy up: {reason(error)}"
             if complaint != self._complaint:
                 _log.warning("%s", complaint)
             self._complaint = complaint
@@ -323,7 +323,7 @@ class QueueStore:
         self._files.delete(retired)
 
     def _fail(self, error: OSError) -> StorageError:
-        failure = f"queues on disk: cannot write: {_reason(error)}"
+        failure = f"queues on disk: cannot write: {reason(error)}"
         if failure != self._failure:
             _log.error("%s; what comes is kept in memory", failure)
         first, longest = TRY_AGAIN_S
@@ -449,7 +449,3 @@ class SinkStore:
 
     def __repr__(self) -> str:
         return f"<SinkStore {self._owner.key} {self._used_bytes} bytes>"
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or type(error).__name__

@@ -28,7 +28,7 @@ from relay.storage.journal.interface import Chunk, Cursor, LearnedState, LogRang
 from relay.storage.journal.record import Record, encode_record_head
 from relay.storage.journal.segment_log import SegmentLog
 from relay.storage.journal.statistics import JournalStatistics
-from relay.storage.log.filesystem import Disk
+from relay.storage.log.filesystem import Disk, reason
 from relay.storage.log.io_thread import IoThread
 
 _log = logging.getLogger("relay.storage")
@@ -235,7 +235,7 @@ class FileJournal:
             _log.error("the journal's disk does not respond; closing without a last checkpoint")
         except OSError as error:
             self._errors += 1
-            _log.error("the journal could not be closed: %s", error.strerror)
+            _log.error("the journal could not be closed: %s", reason(error))
         if self._slow_timer is not None:
             self._slow_timer.cancel()
         self._thread.stop()
@@ -257,9 +257,9 @@ class FileJournal:
             slow_writes=self._slow_writes,
             unjournaled_requests=self._unjournaled,
             torn_bytes=damage.torn_bytes,
-            corrupt_stretches=damage.corrupt_stretches,
-            corrupt_bytes=damage.corrupt_bytes,
-            unreadable_segments=damage.unreadable_segments,
+            corrupt_stretches=damage.records,
+            corrupt_bytes=damage.bytes,
+            unreadable_segments=damage.files,
         )
 
     # On the loop.
@@ -344,7 +344,7 @@ class FileJournal:
 
     def _fail(self, error: OSError) -> None:
         self._errors += 1
-        self._failure = error.strerror or type(error).__name__
+        self._failure = reason(error)
         self._note(self._failure)
         if self._retry_timer is None and not self._closed:
             self._retry_timer = asyncio.get_running_loop().call_later(
@@ -372,7 +372,7 @@ class FileJournal:
             # An old checkpoint costs duplicates only, and the next append finds out about the disk.
             self._errors += 1
             if not self._unsaved:
-                _log.warning("no checkpoint can be saved: %s", error.strerror)
+                _log.warning("no checkpoint can be saved: %s", reason(error))
             self._unsaved = True
         else:
             self._unsaved = False
@@ -473,5 +473,5 @@ def _read_file(path: Path, bytes_max: int) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        _log.error("%s cannot be read: %s", path, error.strerror)
+        _log.error("%s cannot be read: %s", path, reason(error))
         return None

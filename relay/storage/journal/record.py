@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from relay.storage.log.frame import (
-    FILE_HEADER_BYTES,
     Damage,
     Frame,
     Read,
-    decode_file_header,
+    check_format,
     encode_frame_head,
     read_frames,
 )
@@ -78,22 +77,20 @@ def encode_record_head(record: Record) -> bytes:
 
 def read_segment(read: Read, size: int) -> Iterator[FullRead | Damage]:
     """Everything in a segment of ``size`` bytes, in order; raises FormatError."""
-    header = decode_file_header(read(0, FILE_HEADER_BYTES), SEGMENT_KIND)
-    # A damaged header says nothing that the records behind it do not say themselves.
-    return read_records(read, 0 if header is None else FILE_HEADER_BYTES, size)
+    return read_records(read, check_format(read, SEGMENT_KIND), size)
 
 
 def read_records(read: Read, start: int, size: int) -> Iterator[FullRead | Damage]:
     """The records from ``start`` on, and what lies between them where they are damaged."""
     last = -1
 
-    def sound(meta: bytes) -> bool:
+    def is_valid(meta: bytes) -> bool:
         if len(meta) != _META.size:
             return False
         position, _, encoding, protocol, *_ = _META.unpack(meta)
         return bool(position > last and encoding < len(ENCODINGS) and protocol < len(PROTOCOLS))
 
-    for item in read_frames(read, start, size, sound=sound):
+    for item in read_frames(read, start, size, is_valid=is_valid):
         if isinstance(item, Damage):
             yield item
             continue

@@ -24,6 +24,7 @@ from typing import Self
 
 from relay.runtime.errors import ConfigError, Fault
 from relay.storage.log.frame import FORMAT, FORMATS, is_known
+from relay.storage.log.segment import Volume
 
 _log = logging.getLogger("relay.storage")
 
@@ -42,9 +43,10 @@ class DataDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._volume = Volume(path)
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._volume = path.stat().st_dev
+            self._volume.remember()
             self._lock = _lock(path / "lock")
         except OSError as error:
             raise _fault(f"{path} cannot be used: {error.strerror}") from error
@@ -77,14 +79,14 @@ class DataDirectory:
     def restore(self) -> None:
         """Notice where somebody took ``lock`` or ``format`` away, and put them back."""
         try:
-            if self.path.stat().st_dev != self._volume:
+            if not self._volume.is_mounted:
                 return  # another volume is mounted here, or none: ours may come back
             if not _is_same(self.path / "lock", self._lock):
-                _log.error("%s was taken away: locked anew", self.path / "lock")
+                _log.error("%s was deleted by another process: locked again", self.path / "lock")
                 before, self._lock = self._lock, _lock(self.path / "lock")
                 os.close(before)
             if not (self.path / "format").exists():
-                _log.error("%s was taken away: written anew", self.path / "format")
+                _log.error("%s was deleted by another process: written again", self.path / "format")
                 _write_format(self.path / "format")
         except ConfigError as error:
             _log.error("%s; end one of the two", error.faults[0].message)

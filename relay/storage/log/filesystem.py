@@ -1,4 +1,4 @@
-"""What the journal asks of the file system: one object, so that tests can make it fail.
+"""File operations of the journal and the sinks' queues, replaceable in tests.
 
 Every method raises OSError and nothing else.
 """
@@ -10,26 +10,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _MODE = 0o600
-"""Bodies are customers' data."""
+"""Owner only: bodies are customers' data."""
 
 PIECES_MAX = 1024
-"""What Linux gathers in one call (UIO_MAXIOV)."""
+"""The most that Linux writes in one gathering call (UIO_MAXIOV)."""
+
+
+def reason(error: OSError) -> str:
+    """Describe an error for logs and status."""
+    return error.strerror or type(error).__name__
 
 
 class Disk:
-    """The real one."""
+    """The real file system."""
 
     def create(self, path: Path) -> int:
-        """Create a file that must not exist, for writing at its end; return its descriptor."""
+        """Create a new file for appending; return its descriptor."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         return os.open(path, flags, _MODE)
 
     def extend(self, path: Path) -> int:
-        """Open a file that exists, for writing at its end; return its descriptor."""
+        """Open an existing file for appending; return its descriptor."""
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
     def is_linked(self, path: Path, descriptor: int = -1) -> bool:
-        """Whether a file stands under its name, and is the open one where that is given."""
+        """Return whether a file exists and, if ``descriptor`` is given, is that open file."""
         try:
             found = path.stat()
         except FileNotFoundError:
@@ -40,7 +45,7 @@ class Disk:
         return (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino)
 
     def make_directory(self, path: Path) -> None:
-        """Make a directory and what is above it, where they are not there."""
+        """Create a directory and its parents unless they exist."""
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def open(self, path: Path) -> int:
@@ -48,20 +53,25 @@ class Disk:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def read(self, descriptor: int, offset: int, size: int) -> bytes:
-        """Up to ``size`` bytes from ``offset`` on."""
+        """Read up to ``size`` bytes at ``offset``."""
         return os.pread(descriptor, size, offset)
 
     def write(self, descriptor: int, data: bytes | memoryview) -> int:
         """Write some of the data; return how many bytes."""
         return os.write(descriptor, data)
 
+    def write_all(self, descriptor: int, data: bytes) -> None:
+        """Write all of the data."""
+        left = memoryview(data)
+        while left:
+            left = left[self.write(descriptor, left) :]
+
     def gather(self, descriptor: int, pieces: Sequence[bytes]) -> int:
-        """Write some of up to :data:`PIECES_MAX` pieces, one behind the other; return how many
-        bytes."""
+        """Write some of at most :data:`PIECES_MAX` consecutive pieces; return how many bytes."""
         return os.writev(descriptor, pieces)
 
     def sync(self, descriptor: int) -> None:
-        """Make the file's data safe against a power cut."""
+        """Make a file's data survive a power cut."""
         os.fdatasync(descriptor)
 
     def cut(self, descriptor: int, size: int) -> None:
@@ -77,17 +87,15 @@ class Disk:
         os.truncate(path, size)
 
     def remove(self, path: Path) -> None:
-        """Remove a file; that it is gone already is fine."""
+        """Remove a file if it exists."""
         path.unlink(missing_ok=True)
 
     def replace(self, path: Path, data: bytes, *, sync: bool) -> None:
-        """Give a file new content in one step, so that a reader finds the old or the new one."""
+        """Replace a file's content atomically: a reader sees the old or the new one."""
         beside = path.with_suffix(".new")
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _MODE)
         try:
-            left = memoryview(data)
-            while left:
-                left = left[os.write(descriptor, left) :]
+            self.write_all(descriptor, data)
             if sync:
                 os.fdatasync(descriptor)
         finally:
@@ -95,7 +103,7 @@ class Disk:
         beside.replace(path)
 
     def sync_directory(self, path: Path) -> None:
-        """Make a directory's entries safe against a power cut."""
+        """Make a directory's entries survive a power cut."""
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)

@@ -41,6 +41,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from isal.isal_zlib import crc32
 
@@ -98,8 +99,13 @@ class FrameHeader:
     body_crc: int
 
     @property
+    def start(self) -> int:
+        """Return where the frame begins."""
+        return self.body_start - len(self.meta) - HEADER_BYTES
+
+    @property
     def end(self) -> int:
-        """Where the next frame begins."""
+        """Return where the next frame begins."""
         return self.body_start + self.body_bytes
 
     def matches(self, body: bytes) -> bool:
@@ -191,30 +197,77 @@ def find_magic(read: Read, offset: int, size: int) -> int:
     return size
 
 
-def read_frames(
-    read: Read, start: int, size: int, *, sound: Callable[[bytes], bool] = lambda _: True
-) -> Iterator[Frame | Damage]:
-    """The frames from ``start`` on, and what lies between them where they are damaged.
+def check_format(read: Read, kind: bytes) -> int:
+    """Return where frames begin in a file: behind its header, or at 0 if that is damaged, because
+    every frame can be read without it. Raises FormatError."""
+    head = decode_file_header(read(0, FILE_HEADER_BYTES), kind)
+    return 0 if head is None else FILE_HEADER_BYTES
 
-    ``sound`` tells from a frame's meta whether it can stand there; one that cannot is damage.
+
+def read_frames(
+    read: Read, start: int, size: int, *, is_valid: Callable[[bytes], bool] = lambda _: True
+) -> Iterator[Frame | Damage]:
+    """Yield the frames of a file of ``size`` bytes from ``start`` on, and the damage between them.
+
+    A frame whose meta is not ``is_valid`` counts as damage.
     """
+
+    def frame_at(offset: int) -> Frame | int:
+        header = read_header(read, offset, size)
+        if header is not None and is_valid(header.meta):
+            body = read(header.body_start, header.body_bytes)
+            if header.matches(body):
+                return Frame(header.meta, body, header.end)
+        return find_magic(read, offset + 1, size)
+
+    return _scan(frame_at, start, size)
+
+
+def read_headers(
+    read: Read, start: int, size: int, *, is_valid: Callable[[bytes], bool]
+) -> Iterator[FrameHeader | Damage]:
+    """Like :func:`read_frames`, but skip bodies: damage inside a body shows when that is read."""
+
+    def header_at(offset: int) -> FrameHeader | None:
+        header = read_header(read, offset, size)
+        return header if header is not None and is_valid(header.meta) else None
+
+    def frame_at(offset: int) -> FrameHeader | int:
+        header = header_at(offset)
+        if header is None:
+            return find_magic(read, offset + 1, size)
+        if header.end < size and header_at(header.end) is None:
+            # If bytes were torn out of the body, the next frame begins before its end.
+            within = find_magic(read, header.body_start, size)
+            while within < header.end:
+                if header_at(within) is not None:
+                    return within
+                within = find_magic(read, within + 1, size)
+        return header
+
+    return _scan(frame_at, start, size)
+
+
+class _Ends(Protocol):
+    @property
+    def end(self) -> int: ...
+
+
+F = TypeVar("F", bound=_Ends)
+
+
+def _scan(frame_at: Callable[[int], F | int], start: int, size: int) -> Iterator[F | Damage]:
+    """Yield what ``frame_at`` finds and the gaps between; it returns a frame or the next offset to
+    try."""
     offset = good = start
     while offset < size:
-        frame = _frame_at(read, offset, size, sound)
-        if frame is None:
-            offset = find_magic(read, offset + 1, size)
+        found = frame_at(offset)
+        if isinstance(found, int):
+            offset = found
             continue
         if good < offset:
             yield Damage(good, offset, tail=False)
-        yield frame
-        offset = good = frame.end
+        yield found
+        offset = good = found.end
     if good < size:
         yield Damage(good, size, tail=True)
-
-
-def _frame_at(read: Read, offset: int, size: int, sound: Callable[[bytes], bool]) -> Frame | None:
-    header = read_header(read, offset, size)
-    if header is None or not sound(header.meta):
-        return None
-    body = read(header.body_start, header.body_bytes)
-    return Frame(header.meta, body, header.end) if header.matches(body) else None

@@ -68,7 +68,7 @@ async def test_everything_taken_away_under_a_running_relay(
             await eventually(lambda: {"lock", "format", "checkpoint"} <= set(os.listdir(data)))
             assert relay._storage.journal.statistics().unreadable_segments >= 1
             assert relay._storage.journal.statistics().errors >= 1
-            assert "was taken away" in caplog.text
+            assert "was deleted by another process" in caplog.text
             # All is as it should be again: what comes now survives a crash.
             await eventually(lambda: not relay._storage.journal.trouble)
             assert await sender.send() == 204
@@ -104,7 +104,7 @@ async def test_an_unlinked_journal_is_noticed_and_begun_anew(
             (segment,) = (tmp_path / "data/journal").iterdir()
             segment.unlink()
             assert await sender.send() == 204
-            await eventually(lambda: "was taken away" in caplog.text)
+            await eventually(lambda: "was deleted by another process" in caplog.text)
             await eventually(lambda: any((tmp_path / "data/journal").iterdir()))
             assert relay._storage is not None
             journal = relay._storage.journal

@@ -243,7 +243,7 @@ def test_a_directory_that_was_taken_away_is_made_again(tmp_path: Path) -> None:
 def test_a_volume_that_is_gone_is_no_loss(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "queues")
     bench.save(payload(1))
-    bench.files._volume = -1  # what is mounted there now is another
+    bench.files._volume._device = -1  # what is mounted there now is another
     shutil.rmtree(tmp_path / "queues")
     for work in (
         lambda: bench.files.append(bench.directory, OWNER, 0, [(payload(2), 2)], shards=1),

@@ -11,7 +11,6 @@ import pytest
 
 from relay.storage.journal.interface import Cursor, LogRange
 from relay.storage.journal.record import SEGMENT_KIND, Record, encode_record
-from relay.storage.journal.segment_log import PROBE_BYTES
 from relay.storage.log.frame import (
     FILE_HEADER_BYTES,
     FORMAT,
@@ -22,6 +21,7 @@ from relay.storage.log.frame import (
     encode_frame,
     find_magic,
 )
+from relay.storage.log.segment import PROBE_BYTES
 from tests.kit.storage.faulty_disk import FaultyDisk
 from tests.kit.storage.journals import append, offsets, record, records, segment_log
 
@@ -112,7 +112,7 @@ def test_a_torn_tail_is_cut_at_the_last_whole_record(tmp_path: Path) -> None:
     assert log.damage.torn_bytes == frame - 1
     assert path.stat().st_size == len(whole) - frame
     assert offsets(log) == [0]
-    assert log.damage.corrupt_bytes == 0
+    assert log.damage.bytes == 0
 
 
 def test_segments_without_a_record_disappear(tmp_path: Path) -> None:
@@ -137,8 +137,8 @@ def test_a_damaged_record_costs_itself_alone(tmp_path: Path) -> None:
     path.write_bytes(data)
     log = segment_log(tmp_path)
     assert offsets(log) == [0, 1, 3, 4]
-    assert log.damage.corrupt_stretches == 1
-    assert log.damage.corrupt_bytes == len(encode_record(record(2, b"payload 2")))
+    assert log.damage.records == 1
+    assert log.damage.bytes == len(encode_record(record(2, b"payload 2")))
 
 
 def test_a_damaged_segment_header_costs_nothing(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_damaged_segment_header_costs_nothing(tmp_path: Path) -> None:
     path.write_bytes(bytes(FILE_HEADER_BYTES) + path.read_bytes()[FILE_HEADER_BYTES:])
     log = segment_log(tmp_path)
     assert offsets(log) == [0, 1, 2]
-    assert log.damage.corrupt_stretches == 1
+    assert log.damage.records == 1
 
 
 def test_another_format_is_refused_and_nothing_is_touched(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_record_that_is_older_than_its_predecessor_is_damage(tmp_path: Path) -
     (tmp_path / f"{5:020d}.seg").write_bytes(head + b"".join(frames))
     log = segment_log(tmp_path)
     assert offsets(log) == [5, 6]
-    assert log.damage.corrupt_bytes == len(frames[1])
+    assert log.damage.bytes == len(frames[1])
 
 
 def test_a_frame_that_is_no_record_is_damage(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_frame_that_is_no_record_is_damage(tmp_path: Path) -> None:
     (tmp_path / f"{0:020d}.seg").write_bytes(head + alien + encode_record(record(1)))
     log = segment_log(tmp_path)
     assert offsets(log) == [1]
-    assert log.damage.corrupt_bytes == len(alien)
+    assert log.damage.bytes == len(alien)
 
 
 def test_a_magic_is_found_across_the_bounds_of_what_is_read_at_once() -> None:
@@ -200,7 +200,7 @@ def test_a_full_disk_leaves_no_half_group(tmp_path: Path, room_bytes: int) -> No
     disk.room_bytes = None
     append(log, record(3))
     assert offsets(log) == [0, 3]
-    assert log.damage.corrupt_bytes == 0
+    assert log.damage.bytes == 0
     assert offsets(segment_log(tmp_path)) == [0, 3]
 
 
@@ -257,7 +257,7 @@ def test_an_unreadable_segment_is_skipped_and_counted(tmp_path: Path) -> None:
     middle.unlink()
     middle.mkdir()  # reading a directory fails, for root too
     assert offsets(log) == [0, 2]
-    assert log.damage.unreadable_segments == 1
+    assert log.damage.files == 1
 
 
 def test_what_people_see(tmp_path: Path) -> None:
