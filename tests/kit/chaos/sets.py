@@ -341,7 +341,7 @@ def group_of(key: Key) -> str:
     """Return the group of requests that a point came in."""
     if not key.name.startswith("s"):
         return f"block_{key.at_ms}"
-    return f"{key.name.project_epoch('_')[0]}_{(key.at_ms - T0_MS) // 10_000}"
+    return f"{key.name.partition('_')[0]}_{(key.at_ms - T0_MS) // 10_000}"
 
 
 def hash_of(text: str) -> int:
