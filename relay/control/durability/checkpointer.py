@@ -44,16 +44,16 @@ class Checkpointer:
         """The last one that was given to the journal."""
         self._saved_state: tuple[int, ...] | None = None
         delta_state_file.load_and_delete(self._path, engine.deltas)
-        self._layouts.take()
+        self._layouts.load()
 
     async def leave(self) -> None:
         """Write down what the next process is to know; nothing may be ingested behind it."""
         delta_state_file.save(self._path, self._engine.deltas)
-        await self._layouts.leave()
+        await self._layouts.save()
 
     def keep(self, tick: float) -> None:
         """Save how far sinks are, trim the journal. ``tick`` is the monotonic clock, s."""
-        self._layouts.keep(tick)
+        self._layouts.save_if_due(tick)
         state = self._state()
         if state != self._saved_state:
             self._save(state)

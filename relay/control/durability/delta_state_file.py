@@ -1,22 +1,22 @@
-"""Where every delta stood when the relay was stopped: one file of the data directory.
+"""The state of delta streams between two processes, as a file of the data directory.
 
 Rules:
 
-* It is written at an orderly stop, behind the last sample, and taken away when it is read. So after
-  a crash there is none: the streams begin anew then, which leaves out the increment over the crash.
-  An old file would add a second time what was exported since it was written.
-* What cannot be read or written costs the same, no more: it is logged, and the relay goes on.
+* It is written at an orderly stop, after the last sample, and deleted when it is read. After a
+  crash there is none and streams restart, which loses the increment over the crash. An old file
+  would export increments twice.
+* A file that cannot be read or written costs the same: it is logged, and streams restart.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from relay.pipeline.metrics.temporality.delta import DeltaStore
 from relay.pipeline.metrics.temporality.delta_state_codec import recall, remember
 from relay.runtime.errors import DecodeError
+from relay.storage.log.filesystem import Disk
 
 _log = logging.getLogger("relay.control.durability")
 
@@ -24,7 +24,7 @@ NAME = "deltas"
 
 
 def load_and_delete(directory: Path, deltas: DeltaStore) -> None:
-    """Let deltas go on where they stood, if the relay was stopped in good order."""
+    """Restore the state of an orderly stop, if there was one, and delete the file."""
     path = directory / NAME
     try:
         data = path.read_bytes()
@@ -33,18 +33,13 @@ def load_and_delete(directory: Path, deltas: DeltaStore) -> None:
     except FileNotFoundError:
         return
     except (OSError, DecodeError) as error:
-        _log.error("deltas begin anew: %s cannot be used: %s", path, error)
+        _log.error("delta streams restart: %s cannot be used: %s", path, error)
 
 
 def save(directory: Path, deltas: DeltaStore) -> None:
-    """Write down where deltas stand; nothing may be ingested behind it."""
+    """Save the state; no sample may be ingested afterwards."""
     path = directory / NAME
-    fresh = path.with_suffix(".new")
     try:
-        with fresh.open("wb") as file:
-            file.write(remember(deltas))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        Disk().replace(path, remember(deltas), sync=True)
     except OSError as error:
-        _log.error("deltas will begin anew: %s cannot be written: %s", path, error)
+        _log.error("delta streams will restart: %s cannot be written: %s", path, error)

@@ -1,19 +1,18 @@
-"""What histograms and summaries consist of, in a file of the data directory.
+"""The component series of histograms and summaries, as a file of the data directory.
 
 Rules:
 
-* A family whose members are known sends a set as soon as it is whole; one that is new waits for
-  ``translation.assemblyTimeout`` first. So after a restart, none that was known is new.
-* Losing the file costs that wait and nothing else: what cannot be read or written is logged, and
-  the relay goes on. It is written every :data:`SAVE_EVERY_S` where it has changed, and at a stop.
-* The bytes are MessagePack with a version; what another version wrote is not read.
+* A family with known components sends a point as soon as it is complete; a new one waits for
+  ``translation.assemblyTimeout`` first. The file keeps families known over a restart.
+* Losing the file costs that wait only: failures are logged. It is written every
+  :data:`SAVE_EVERY_S` if it changed, and at a stop.
+* The content is MessagePack with a version; other versions are ignored.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -21,6 +20,7 @@ from typing import Final
 import msgspec
 
 from relay.pipeline.metrics.histograms.assembler import Assembly, Members
+from relay.storage.log.filesystem import Disk, reason
 
 _log = logging.getLogger("relay.control.durability")
 
@@ -33,11 +33,11 @@ class _Document(msgspec.Struct, frozen=True):
     version: int
     layouts: list[Members]
     families: dict[bytes, int]
-    """Digest to place in ``layouts``: most families have the members of others."""
+    """Digest to index in ``layouts``: most families share the components of another."""
 
 
 def encode_layouts(layouts: Mapping[bytes, Members]) -> bytes:
-    """The file's content."""
+    """Encode the file's content."""
     places: dict[Members, int] = {}
     families = {
         digest: places.setdefault(members, len(places)) for digest, members in layouts.items()
@@ -46,10 +46,7 @@ def encode_layouts(layouts: Mapping[bytes, Members]) -> bytes:
 
 
 def decode_layouts(data: bytes) -> dict[bytes, Members]:
-    """What :func:`encode_layouts` took; nothing where another version wrote it.
-
-    Raises ValueError where it is damaged.
-    """
+    """Decode the file's content; {} for another version. Raises ValueError if it is damaged."""
     try:
         document = msgspec.msgpack.decode(data, type=_Document)
         if document.version != VERSION:
@@ -60,7 +57,7 @@ def decode_layouts(data: bytes) -> dict[bytes, Members]:
 
 
 class LayoutFile:
-    """Keeps the file of one data directory in step with an assembly. Lives on the event loop."""
+    """Saves the layouts of an assembly. Use it on the event loop."""
 
     def __init__(self, directory: Path, assembly: Assembly) -> None:
         self._path = directory / NAME
@@ -69,17 +66,19 @@ class LayoutFile:
         self._saved_at = -SAVE_EVERY_S
         self._saving: asyncio.Future[None] | None = None
 
-    def take(self) -> None:
-        """Let families be known again; before the first request."""
+    def load(self) -> None:
+        """Load the file; call it before the first request."""
         try:
             self._assembly.recall_layouts(decode_layouts(self._path.read_bytes()))
         except FileNotFoundError:
             return
         except (OSError, ValueError) as error:
-            _log.error("histograms are learned anew: %s cannot be used: %s", self._path, error)
+            _log.error(
+                "histogram layouts are learned again: %s cannot be used: %s", self._path, error
+            )
 
-    def keep(self, tick: float) -> None:
-        """Begin to save where something has changed and enough time has passed, in s."""
+    def save_if_due(self, tick: float) -> None:
+        """Begin to save if layouts changed and the last save is old enough; ``tick`` in s."""
         if self._saving is not None or tick < self._saved_at + SAVE_EVERY_S:
             return
         if self._version != self._assembly.layouts_version:
@@ -89,8 +88,8 @@ class LayoutFile:
             self._saving = loop.run_in_executor(None, self._write, layouts)
             self._saving.add_done_callback(self._saved)
 
-    async def leave(self) -> None:
-        """Save what has changed, at the end."""
+    async def save(self) -> None:
+        """Finish the running save and save the last changes."""
         if self._saving is not None:
             await self._saving
         if self._version != self._assembly.layouts_version:
@@ -102,18 +101,13 @@ class LayoutFile:
 
     def _saved(self, done: asyncio.Future[None]) -> None:
         self._saving = None
-        done.result()  # a bug is seen
+        done.result()  # raises bugs
 
     def _write(self, layouts: Mapping[bytes, Members]) -> None:
-        fresh = self._path.with_suffix(".new")
         try:
-            with fresh.open("wb") as file:
-                file.write(encode_layouts(layouts))
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._path)
+            Disk().replace(self._path, encode_layouts(layouts), sync=True)
         except OSError as error:
-            _log.warning("what histograms consist of cannot be saved: %s", error.strerror)
+            _log.warning("histogram layouts cannot be saved: %s", reason(error))
 
     def __repr__(self) -> str:
         return f"<LayoutFile {self._path}>"

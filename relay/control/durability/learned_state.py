@@ -1,8 +1,8 @@
-"""What requests have taught the pipeline, as bytes in the data directory.
+"""Encode learned state: metric types, labels of objects, resource attributes.
 
-A sample is read by what came before it: the type of its metric, the labels of the objects that
-resource selectors ask for. The requests that said so are long gone from the journal when a crash
-comes, and may not come again for minutes; replayed samples must not be read without.
+Requests carry them apart from the samples that depend on them. At a crash these requests may be
+trimmed from the journal, and senders repeat them only every few minutes, so a replay needs the
+saved state.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MAGIC = b"relay-knowledge"
 
 
 class _Family(msgspec.Struct, array_like=True):
-    """Of earlier revisions without the last two: what was known then, was known of everybody."""
+    """Earlier revisions lack the last two fields: their types hold for every project."""
 
     name: str
     type: int
@@ -51,11 +51,11 @@ class _Document(msgspec.Struct):
     targets: list[_Target] = []
     settled: list[tuple[str, str]] = []
     inferred: list[str] = []
-    """Of earlier revisions: families of everybody that are histograms by their buckets."""
+    """From earlier revisions: families of every project that are histograms by their buckets."""
 
 
 def encode_knowledge(knowledge: Knowledge) -> bytes:
-    """The file's content."""
+    """Encode the file's content."""
     families = [
         _Family(name, *_words(family.metadata), project, family.siblings)
         for project, known in knowledge.families.items()
@@ -71,7 +71,7 @@ def encode_knowledge(knowledge: Knowledge) -> bytes:
 
 
 def decode_knowledge(data: bytes) -> Knowledge | None:
-    """What :func:`encode_knowledge` made; None where it is damaged. Raises FormatError."""
+    """Decode the file's content; None if it is damaged. Raises FormatError."""
     body = unseal(_MAGIC, data)
     if body is None:
         return None
@@ -79,7 +79,7 @@ def decode_knowledge(data: bytes) -> Knowledge | None:
     families: dict[str, dict[str, KnownFamily]] = {}
     for one in document.families:
         metadata = FamilyMetadata(one.type, one.help, one.unit)
-        # What has siblings only was never described.
+        # A family with siblings only has no metadata.
         said = None if one.siblings and metadata == NOTHING_SAID else metadata
         families.setdefault(one.project, {})[one.name] = KnownFamily(said, one.siblings)
     for name in document.inferred:

@@ -1,4 +1,4 @@
-"""The data directory with everything that lives in it, opened and closed as one."""
+"""Open and close the data directory with its journal and queues."""
 
 from __future__ import annotations
 
@@ -23,17 +23,16 @@ from relay.storage.log.frame import FormatError
 _log = logging.getLogger("relay.control.durability")
 
 JOURNAL_SHARE = 4
-"""The journal may have a quarter of the storage. It holds what sinks are busy with, some seconds of
-traffic; what they are behind with is in their queues, which have the rest."""
-
+"""The journal gets a quarter of the storage: it holds the seconds of traffic that sinks are busy
+with. Backlogs are in the queues, which get the rest."""
 
 LOOK_S = 5.0
-"""How often it is looked whether the directory is still as it was."""
+"""Seconds between checks of the lock and format files."""
 
 
 class OpenStorage:
-    """A directory that is ours, its journal and its queues; how far the sinks had come when it was
-    left, and what requests had taught (None: not known)."""
+    """A locked data directory: journal, queues, the last checkpoint, and the learned state of an
+    earlier process (None: unknown)."""
 
     def __init__(
         self,
@@ -52,20 +51,20 @@ class OpenStorage:
 
     @property
     def path(self) -> Path:
-        """The directory itself."""
+        """Return the directory."""
         return self._directory.path
 
     def look_after(self, now: float) -> None:
-        """Begin to put back what somebody took away; ``now`` is monotonic, s."""
+        """Begin to restore deleted files, at most every :data:`LOOK_S`; ``now`` is monotonic, s."""
         if now >= self._look_at:
             self._look_at = now + LOOK_S
             self.store.spawn(self._directory.restore)
 
     def troubles(self) -> list[str]:
-        """What is in memory only at this moment, and why."""
+        """Return why new data is in memory only at this moment."""
         troubles = []
         if self.journal.trouble:
-            troubles.append(f"storage: the journal keeps nothing: {self.journal.trouble}")
+            troubles.append(f"storage: the journal is not writable: {self.journal.trouble}")
         if self.store.trouble:
             troubles.append(f"storage: queues are in memory only: {self.store.trouble}")
         return troubles
@@ -73,7 +72,7 @@ class OpenStorage:
     async def close(
         self, checkpoint: Checkpoint | None, *, low: int, knowledge: LearnedState | None
     ) -> None:
-        """Store what is left to store, save the last checkpoint (None: there is none), let go."""
+        """Finish writing, save the last checkpoint (None: keep the old one), unlock."""
         await self.store.close()
         await self.journal.close(checkpoint, trim_below=low, learned=knowledge)
         self._directory.close()
@@ -85,9 +84,9 @@ class OpenStorage:
 async def open_storage(
     settings: Storage, disk: Disk, *, clock: Callable[[], float] = time.time
 ) -> OpenStorage:
-    """Lock the data directory and take stock of it.
+    """Lock the data directory and recover its content.
 
-    Raises ConfigError where it is another process's, of another format, or cannot be had.
+    Raises ConfigError if it is in use, has an unknown format, or cannot be used.
     """
     directory = DataDirectory(settings.path)
     journal_bytes_max = settings.bytes_max // JOURNAL_SHARE
@@ -128,5 +127,5 @@ def _decoded(data: bytes | None) -> Knowledge | None:
         return None
     knowledge = decode_knowledge(data)
     if knowledge is None:
-        _log.error("what requests had taught is damaged: types and labels are learned anew")
+        _log.error("the learned state is damaged: metric types and labels are learned again")
     return knowledge

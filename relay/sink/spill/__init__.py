@@ -1,1 +1,1 @@
-"""Queues on disk: store, segment files, owners."""
+"""The sinks' queues on disk: store, segment files, owners, orphans."""

@@ -1,15 +1,14 @@
-"""Queues on disk whose sinks do not run: kept for a time, adopted, or given up on record. Pure.
+"""Queues on disk whose sinks do not run: kept for a time, adopted, or dropped in the ledger. Pure.
 
 Rules:
 
-* A queue is an orphan from the moment its sink is gone, over restarts too: the directory says since
-  when. What start-up finds, and no sink claims, is an orphan from then on.
-* A sink adopts what it may (:meth:`relay.sink.spill.owner.Owner.may_adopt`), the newest first
-  where there are several.
-* Where the disk runs out of room, orphans give way before any sink that runs, the longest gone
-  first.
-* Ledger, asserted when it is read: ``orphaned = adopted + expired + dropped + damaged + waiting``,
-  in points.
+* A queue is an orphan from the moment its sink is removed, over restarts too: its directory says
+  since when. A queue that start-up finds and no sink claims is an orphan from then on.
+* A sink adopts an orphan of its own (:meth:`relay.sink.spill.owner.Owner.may_adopt`), the newest if
+  there are several.
+* When the disk is full, orphans are evicted before any running sink, the oldest orphan first.
+* Ledger, asserted on every read: ``orphaned = adopted + expired + dropped + damaged + waiting``, in
+  points.
 """
 
 from __future__ import annotations
@@ -25,38 +24,38 @@ from relay.sink.spill.owner import Owner
 
 @dataclass(slots=True, eq=False)
 class StoredQueue:
-    """What the disk holds of one sink. ``owner`` is None where its name is lost; ``orphaned_at``
-    is the wall clock, s, since which its sink is gone (None: it is not, or that is not known)."""
+    """The queue of one sink on disk. ``owner`` is None if its file is lost; ``orphaned_at`` is when
+    the sink was removed (wall clock, s; None: it was not, or that is unknown)."""
 
     directory: Path
     owner: Owner | None
     backlogs: dict[int, DiskIndex] = field(default_factory=dict)
     lows: dict[tuple[int, int], int] = field(default_factory=dict)
-    """By lane and how many lanes there were."""
+    """By shard and the number of shards at that time."""
     cursors: dict[int, Cursor] = field(default_factory=dict)
     orphaned_at: float | None = None
     missing_points: int = 0
-    """Points that ought to be there, and whose files are gone or shorter than they were."""
+    """Points whose files are deleted or shorter than they were."""
 
     @property
     def points(self) -> int:
-        """Points that wait."""
+        """Return the waiting points."""
         return sum(backlog.points for backlog in self.backlogs.values())
 
     @property
     def file_bytes(self) -> int:
-        """Bytes of its segments."""
+        """Return the bytes of its segments."""
         return sum(backlog.file_bytes for backlog in self.backlogs.values())
 
     @property
     def names(self) -> tuple[str, str]:
-        """Exporter's id and sink's name, for people."""
+        """Return the exporter's id and the sink's name for display."""
         return self.owner.key if self.owner is not None else ("unknown", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
 class OrphanReport:
-    """One orphan at one moment; times are wall clock, s."""
+    """A snapshot of one orphan; times are wall clock, s."""
 
     exporter: str
     sink: str
@@ -69,8 +68,8 @@ class OrphanReport:
 
 @dataclass(frozen=True, slots=True)
 class OrphanStatistics:
-    """All orphans at one moment. ``orphaned`` points since the start, those found then included,
-    and what became of them; those in ``queues`` wait."""
+    """A snapshot of all orphans. ``orphaned`` counts points since the start, those found at the
+    start included, the other counters what became of them; points in ``queues`` wait."""
 
     queues: tuple[OrphanReport, ...] = ()
     orphaned: int = 0
@@ -81,17 +80,17 @@ class OrphanStatistics:
 
     @property
     def waiting(self) -> int:
-        """Points in orphans."""
+        """Return the points in orphans."""
         return sum(queue.points for queue in self.queues)
 
     @property
     def bytes(self) -> int:
-        """What the orphans' files take."""
+        """Return the bytes of the orphans' files."""
         return sum(queue.bytes for queue in self.queues)
 
     @property
     def balanced(self) -> bool:
-        """Whether every orphaned point is accounted for, exactly once."""
+        """Return whether every orphaned point is accounted for exactly once."""
         gone = self.adopted + self.expired + self.dropped + self.damaged
         return self.orphaned == gone + self.waiting
 
@@ -100,16 +99,16 @@ NO_ORPHANS = OrphanStatistics()
 
 
 class Orphans:
-    """See the module's rules. ``retention_s`` is how long an orphan is kept."""
+    """The orphans of one data directory. ``retention_s`` is how long one is kept."""
 
     def __init__(self, retention_s: float) -> None:
         self._retention_s = retention_s
         self._queues: list[StoredQueue] = []
-        """The longest gone first."""
+        """The oldest first."""
         self._orphaned = self._adopted = self._expired = self._dropped = self._damaged = 0
 
     def add(self, queue: StoredQueue, now: float) -> None:
-        """Take in a queue whose sink is gone, since ``now`` where it does not say."""
+        """Add a queue whose sink does not run, orphaned ``now`` unless it says since when."""
         if queue.orphaned_at is None or queue.orphaned_at > now:
             queue.orphaned_at = now
         self._orphaned += queue.points + queue.missing_points
@@ -119,7 +118,7 @@ class Orphans:
         self._queues.sort(key=lambda one: one.orphaned_at or 0.0)
 
     def adopt(self, owner: Owner) -> StoredQueue | None:
-        """Give a sink the newest queue that it may have; None where there is none."""
+        """Remove and return the newest queue that a sink may adopt, if any."""
         for queue in reversed(self._queues):
             if queue.owner is not None and owner.may_adopt(queue.owner):
                 self._queues.remove(queue)
@@ -128,21 +127,20 @@ class Orphans:
         return None
 
     def strangers(self, owner: Owner) -> list[StoredQueue]:
-        """Queues of a sink of the same name that it may not adopt."""
+        """Return queues of a sink of the same name that it may not adopt."""
         return [queue for queue in self._queues if queue.owner and queue.owner.key == owner.key]
 
     def expire(self, now: float) -> list[StoredQueue]:
-        """Let go of those that were kept for long enough, for the caller to delete."""
+        """Remove and return the queues whose retention has ended; the caller deletes them."""
         gone = [one for one in self._queues if (one.orphaned_at or 0.0) + self._retention_s <= now]
         for queue in gone:
             self._queues.remove(queue)
             self._expired += queue.points
         return gone
 
-    def give_way(self, size: int) -> Iterator[tuple[StoredQueue, dict[int, list[int]], int, int]]:
-        """Make room of so many bytes: for each queue that gave something up, the segments to
-        delete by lane, the points that were in them, and their bytes. One that has no points left
-        is no orphan any more."""
+    def evict(self, size: int) -> Iterator[tuple[StoredQueue, dict[int, list[int]], int, int]]:
+        """Evict ``size`` bytes; yield for each queue the segments to delete by shard, the points
+        that were dropped and the bytes that become free. An empty queue is removed."""
         for queue in tuple(self._queues):
             if size <= 0:
                 return
@@ -157,7 +155,7 @@ class Orphans:
             yield queue, segments, lost, freed_bytes
 
     def statistics(self) -> OrphanStatistics:
-        """A snapshot; a ledger that does not balance is a bug."""
+        """Return a snapshot; asserts that the ledger balances."""
         snapshot = OrphanStatistics(
             tuple(self._report(queue) for queue in self._queues),
             self._orphaned,
@@ -170,7 +168,7 @@ class Orphans:
         return snapshot
 
     def __iter__(self) -> Iterator[StoredQueue]:
-        """The longest gone first."""
+        """Iterate over the queues, the oldest orphan first."""
         return iter(self._queues)
 
     def __len__(self) -> int:
@@ -188,8 +186,8 @@ class Orphans:
 
 
 def _shrink(queue: StoredQueue, size: int) -> dict[int, list[int]]:
-    """Drop the oldest records until files of so many bytes can be deleted; their numbers by
-    lane."""
+    """Drop the oldest records until files of ``size`` bytes can be deleted; return these by
+    shard."""
     freed: dict[int, list[int]] = {}
     goal = max(0, queue.file_bytes - size)
     while queue.points and queue.file_bytes > goal:

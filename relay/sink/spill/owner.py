@@ -1,4 +1,4 @@
-"""Whose a queue on disk is. Pure."""
+"""The owner of a queue on disk. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from relay.config.exporter.types import Exporter, Sink
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """A sink by its exporter's id (project, namespace and name) and its own name; ``host`` is its
-    endpoint's, ``uid`` its object's; "" where unknown."""
+    """A sink: its exporter's id (project, namespace and name), its name, the host of its endpoint
+    and the uid of its Exporter, these two "" if unknown."""
 
     exporter: str
     sink: str
@@ -20,12 +20,12 @@ class Owner(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> tuple[str, str]:
-        """The exporter's id and the sink's name."""
+        """Return the exporter's id and the sink's name."""
         return self.exporter, self.sink
 
     def may_adopt(self, left: Owner) -> bool:
-        """Whether what another owner left behind belongs to this one: the names are the same, and
-        the host and the uid are where both are known."""
+        """Return whether this sink may adopt the queue of another owner: the names are the same,
+        and so are host and uid unless one of them is unknown."""
         return (
             self.key == left.key
             and (self.host == left.host or not (self.host and left.host))
@@ -34,5 +34,5 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 def owner_of(exporter: Exporter, sink: Sink) -> Owner:
-    """The owner that a sink of an exporter is."""
+    """Return the owner for a sink of an exporter."""
     return Owner(exporter.id, sink.name, urlsplit(sink.otlp.url).hostname or "", exporter.uid)

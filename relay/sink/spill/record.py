@@ -1,13 +1,13 @@
-"""A payload as a frame of a queue's segment, and a segment's name. Pure.
+"""The queue's record: an encoded request as a frame, and the names of segments. Pure.
 
-The frame is that of :mod:`relay.storage.log.frame`; its body is the payload's. Meta: low (i64),
-created at (float64, seconds since the epoch), points, bytes before compression, failed attempts
-(u32 each), lanes of the sink (u16), encoding and halvings (u8 each). Start-up reads metas alone and
-skips the bodies; a body's checksum is looked at when it is read to be sent.
+The frame is that of :mod:`relay.storage.log.frame`, its body the request's. Meta: low (i64),
+created at (float64, Unix s), points, bytes before compression, failed attempts (u32 each), shards
+of the sink (u16), encoding and number of splits (u8 each). Start-up reads metas only; the checksum
+of a body is verified when it is read to be sent.
 
-``low`` is a position of the ingest journal: when the record was written, its lane had nothing older
-in memory only. So the journal need not be replayed from before the highest low that is found, as
-long as the sink has as many lanes as it had then.
+``low`` is a position of the ingest journal: when the record was written, its shard had nothing
+older that was in memory only. A replay may begin at the highest low that is found, unless the
+number of shards changed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from relay.storage.log.frame import (
 SEGMENT_KIND = b"RELAYQUE"
 
 _ENCODINGS: tuple[Compression, ...] = ("none", "gzip", "zstd")
-"""By their number in a record; append only."""
+"""Indexed by their number in a record; only ever append."""
 
 _META = struct.Struct("<qdIIIHBB")
 _NAME = re.compile(r"([0-9]{1,4})-([0-9]{1,12})\.seg")
@@ -39,7 +39,7 @@ _NAME = re.compile(r"([0-9]{1,4})-([0-9]{1,12})\.seg")
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a record says of its payload, and where its frame begins and ends in the segment."""
+    """The meta of a record and the bounds of its frame in the segment."""
 
     low: int
     shards: int
@@ -51,18 +51,18 @@ class Stored:
 
 
 def segment_name(shard: int, number: int) -> str:
-    """The file of a lane's segment."""
+    """Return the file name of a shard's segment."""
     return f"{shard}-{number}.seg"
 
 
 def parse_segment_name(name: str) -> tuple[int, int] | None:
-    """Lane and number; None where the file is no segment."""
+    """Return shard and number; None if the file is no segment."""
     match = _NAME.fullmatch(name)
     return (int(match[1]), int(match[2])) if match else None
 
 
 def encode_record_head(payload: EncodedRequest, low: int, shards: int) -> bytes:
-    """What stands before the payload's body; see the module for ``low``."""
+    """Encode all of a record but its body; the module defines ``low``."""
     meta = _META.pack(
         low,
         payload.created_at,
@@ -77,10 +77,8 @@ def encode_record_head(payload: EncodedRequest, low: int, shards: int) -> bytes:
 
 
 def read_index(read: Read, size: int) -> Iterator[Stored | Damage]:
-    """Every record of a segment of ``size`` bytes, bodies unread, and the damage between them.
-
-    Raises FormatError where the file is whole and of another format.
-    """
+    """Yield the records of a segment of ``size`` bytes, bodies unread, and the damage between
+    them. Raises FormatError."""
     start = check_format(read, SEGMENT_KIND)
     for item in read_headers(read, start, size, is_valid=_is_valid):
         if isinstance(item, Damage):
@@ -91,7 +89,7 @@ def read_index(read: Read, size: int) -> Iterator[Stored | Damage]:
 
 
 def read_payload(read: Read, offset: int, size: int, *, shard: int) -> EncodedRequest | None:
-    """The payload whose frame begins at ``offset``; None where it is damaged."""
+    """Read the request whose frame begins at ``offset``; None if it is damaged."""
     header = read_header(read, offset, size)
     if header is None or not _is_valid(header.meta):
         return None

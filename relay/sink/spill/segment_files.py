@@ -1,19 +1,19 @@
-"""The files of the sinks' queues: what the store's threads do. Anything may wait for a disk.
+"""The files of the sinks' queues: the blocking half of the store, run in its threads.
 
-Layout below the root: one directory a sink, named after a digest of exporter and sink; in it
-``<lane>-<number>.seg``, segments of :mod:`relay.sink.spill.record`; ``sink``, its owner and since
-when that is gone; ``cursor``, how far each lane has come and what it still holds. Rules:
+Layout below the root: a directory per sink, named by a digest of exporter and sink, with segments
+``<shard>-<number>.seg`` (:mod:`relay.sink.spill.record`); ``sink``, the owner and since when it is
+an orphan; ``cursor``, per shard where to continue and how many points each segment holds. Rules:
 
-* A segment grows by whole saves until it has :data:`SEGMENT_BYTES`; after a restart none is added
-  to. Numbers only go up, over restarts too: ``cursor`` remembers them when all files are gone.
-* A save is all or nothing: where writing fails, what was written of it is cut off again.
-* ``cursor`` is written after the fact, without a flush: losing it repeats deliveries, no more. It
-  is written before segments are deleted, so that one that it names and that is not there was taken
-  away by somebody else: its points are damaged.
-* A directory that was taken away is made again by the next save. Where the whole volume is another
-  one than at the start, nothing is made and nothing counts as gone: it may be mounted again.
-* A sink that was removed has its directory renamed to ``….removed-<n>`` before it is deleted, so
-  that a crash in between does not bring it back.
+* A segment grows until it has :data:`SEGMENT_BYTES`; none of an earlier process is appended to.
+  Numbers only grow, over restarts too: ``cursor`` keeps them when all segments are deleted.
+* A save is written whole or cut off again.
+* ``cursor`` is written after the fact and not flushed: losing it repeats deliveries only. It is
+  written before segments are deleted, so a segment that it names and that is missing was deleted
+  by another process: its points are damaged.
+* A deleted directory is created again by the next save, but nothing is created or counts as deleted
+  while another volume is mounted.
+* A removed sink's directory is renamed to ``….removed-<n>`` and then deleted, so that a crash
+  between the two does not restore it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from relay.storage.log.segment import DamageCounters, SegmentWriter, Volume, rea
 _log = logging.getLogger("relay.sink")
 
 SEGMENT_BYTES = 256 * 1024
-"""Small, because a file is only given back whole: this much is the most that a lane wastes."""
+"""Small, because only whole files are deleted: the most that a shard wastes."""
 
 _CURSOR_BYTES_MAX = 1 << 20
 _DIGEST_CHARS = 32
@@ -63,26 +63,26 @@ SinkKey = tuple[str, str]
 
 
 class _Identity(Owner, frozen=True):
-    """What the file ``sink`` says: the owner, and since when it is gone (wall clock, s)."""
+    """The content of ``sink``: the owner and since when it is an orphan (wall clock, s)."""
 
     orphaned_at: float | None = None
 
 
 @dataclass(slots=True)
 class _Tail:
-    """The segment that a lane adds to; ``size`` is its good length."""
+    """The segment that a shard appends to; ``size`` counts whole records, 0: create it."""
 
     number: int
     size: int
 
 
 def directory_name(key: SinkKey) -> str:
-    """The directory of a sink: names are free text, a digest is safe as a file's name."""
+    """Return the directory name of a sink: a digest, because names are free text."""
     return hashlib.sha256("\0".join(key).encode()).hexdigest()[:_DIGEST_CHARS]
 
 
 class QueueFiles:
-    """See the module's rules. Raises OSError wherever the disk fails."""
+    """The queues below one directory. Every method raises OSError if the disk fails."""
 
     def __init__(self, root: Path, *, disk: Disk, sync: bool) -> None:
         self._root = root
@@ -93,10 +93,7 @@ class QueueFiles:
         self.damaged = DamageCounters()
 
     def recover(self) -> dict[str, StoredQueue]:
-        """Everything on disk, by directory name. Damage is counted and passed over.
-
-        Raises FormatError where a segment is of another build's format.
-        """
+        """Find all queues, by directory name; count damage. Raises FormatError."""
         found: dict[str, StoredQueue] = {}
         self._volume.remember()
         for directory in sorted(self._root.iterdir()):
@@ -117,7 +114,7 @@ class QueueFiles:
         payloads: Sequence[tuple[EncodedRequest, int]],
         shards: int,
     ) -> list[Place]:
-        """Write payloads, each with its low, behind a lane's others; all of them or none."""
+        """Append requests, each with its low, to a shard; all of them or none."""
         if not directory.exists():
             self._make(directory, owner)
         before = self._tails.setdefault((directory, shard), _Tail(0, 0))
@@ -144,7 +141,7 @@ class QueueFiles:
         return places
 
     def read(self, directory: Path, shard: int, segment: int, offset: int) -> EncodedRequest | None:
-        """A payload; None where its record is damaged or its file was taken away."""
+        """Read a request; None if its record is damaged or its file was deleted."""
         path = directory / segment_name(shard, segment)
         try:
             with reading(self._disk, path) as (read, size):
@@ -154,7 +151,7 @@ class QueueFiles:
             return None
 
     def remove(self, directory: Path, shard: int, segments: Sequence[int]) -> None:
-        """Delete segments that are dealt with."""
+        """Delete finished segments."""
         for number in segments:
             tail = self._tails.get((directory, shard))
             if tail is not None and tail.number == number:
@@ -162,28 +159,27 @@ class QueueFiles:
             self._disk.remove(directory / segment_name(shard, number))
 
     def write_cursors(self, directory: Path, cursors: Mapping[int, Cursor]) -> None:
-        """Note how far each lane has come."""
+        """Save where each shard continues."""
         if directory.exists():
             body = msgspec.json.encode(cursors)
             self._disk.replace(directory / "cursor", encode_frame(b"", body), sync=False)
 
     def rename(self, directory: Path, retired: Path) -> None:
-        """Give a sink's directory the name of one that is removed."""
+        """Rename a sink's directory before it is deleted."""
         if directory.exists():
             directory.rename(retired)
         for at, shard in [place for place in self._tails if place[0] == directory]:
             self._tails[retired, shard] = self._tails.pop((at, shard))
 
     def delete(self, directory: Path) -> None:
-        """Delete a sink's directory with all that is in it."""
+        """Delete a sink's directory."""
         if directory.exists():
             shutil.rmtree(directory)
         for place in [place for place in self._tails if place[0] == directory]:
             del self._tails[place]
 
     def check(self, directory: Path, sizes: Mapping[tuple[int, int], int]) -> list[tuple[int, int]]:
-        """Which of a sink's segments, by lane and number, are gone or shorter than they ought to
-        be."""
+        """Return the segments, by shard and number, that are deleted or shorter than ``sizes``."""
         gone = []
         for (shard, number), size in sizes.items():
             path = directory / segment_name(shard, number)
@@ -197,8 +193,8 @@ class QueueFiles:
         return gone
 
     def identify(self, directory: Path, owner: Owner, orphaned_at: float | None) -> None:
-        """Note whose a directory is, and since when that is gone (wall clock, s; None: it is
-        not)."""
+        """Save the owner of a directory and since when it is an orphan (wall clock, s; None: it
+        is not)."""
         if directory.exists():
             self._identify(directory, owner, orphaned_at)
 
@@ -208,10 +204,10 @@ class QueueFiles:
         self._disk.replace(directory / "sink", frame, sync=self._sync)
 
     def _make(self, directory: Path, owner: Owner) -> None:
-        """Make a sink's directory, also where somebody took it away."""
+        """Create a sink's directory, also after it was deleted."""
         self._volume.check()
         for shard in [shard for at, shard in self._tails if at == directory]:
-            # What was there is gone; numbers only go up.
+            # Its segments are deleted, and numbers only grow.
             self._tails[directory, shard] = _Tail(self._tails[directory, shard].number + 1, 0)
         directory.mkdir(mode=0o700, parents=True)
         self._identify(directory, owner, None)
@@ -233,8 +229,8 @@ class QueueFiles:
         writer.close()
 
     def _undo(self, directory: Path, shard: int, before: _Tail, last: int) -> None:
-        """Cut off what a failed save wrote. Where even that fails, a restart may repeat it."""
-        # The next save begins a segment of its own: what this one's file looks like is not known.
+        """Cut off what a failed save wrote. If that fails too, a restart may send it again."""
+        # The next save begins another segment: what a failed write left in this one is unknown.
         self._tails[directory, shard] = _Tail(last + 1, 0)
         with suppress(OSError):
             for number in range(before.number + 1, last + 1):
@@ -263,7 +259,7 @@ class QueueFiles:
         return recovered
 
     def _count_missing(self, recovered: StoredQueue) -> None:
-        """Compare what is there with what the cursors say ought to be."""
+        """Count the points that cursors name and segments lack."""
         for shard, cursor in recovered.cursors.items():
             backlog = recovered.backlogs.get(shard)
             there = dict(backlog.held) if backlog is not None else {}
@@ -272,7 +268,7 @@ class QueueFiles:
                 if lacking > 0:
                     recovered.missing_points += lacking
                     path = recovered.directory / segment_name(shard, number)
-                    _log.error("%s is gone or damaged, %d points are lost", path, lacking)
+                    _log.error("%s is deleted or damaged: %d points are lost", path, lacking)
 
     def _recover_segment(self, recovered: StoredQueue, backlog: DiskIndex, number: int) -> None:
         shard = backlog.shard
@@ -317,7 +313,7 @@ class QueueFiles:
         return {}
 
     def _read_framed(self, path: Path) -> bytes:
-        """The body of a file of one frame; b"" where it is damaged or there is none."""
+        """Return the body of a file of one frame; b"" if it is damaged or missing."""
         with suppress(OSError), reading(self._disk, path) as (read, size):
             for item in read_frames(read, 0, min(size, _CURSOR_BYTES_MAX)):
                 if not isinstance(item, Damage):
@@ -329,4 +325,4 @@ class QueueFiles:
         return [name for name in names if name is not None]
 
     def __repr__(self) -> str:
-        return f"<QueueFiles {len(self._tails)} lanes written>"
+        return f"<QueueFiles {len(self._tails)} shards written>"

@@ -2,14 +2,13 @@
 
 Rules:
 
-* Two threads touch files: one writes, one reads, so that a slow flush does not hold up what is
-  ready to be sent. Nothing here blocks the loop.
-* No OSError comes out: a disk that fails raises :class:`StorageError`, which the caller answers by
-  keeping the data in memory. :attr:`QueueStore.trouble` says what is wrong until something has been
-  written again; until then one save at a time tries.
-* The limit counts what files hold and what is being written. It is the caller's to make room.
-* A queue whose sink does not run is an orphan (:mod:`relay.sink.spill.orphans`); its files count,
-  too.
+* One thread writes and one reads, so that a slow flush does not delay what is ready to be sent.
+  Nothing here blocks the loop.
+* A failed disk raises :class:`StorageError` instead of OSError, upon which the caller keeps the
+  data in memory. :attr:`QueueStore.trouble` says why until a write succeeds; meanwhile one save at
+  a time is tried, with backoff.
+* The limit counts the bytes of files and of running saves. The caller makes room.
+* A queue whose sink does not run is an orphan (:mod:`relay.sink.spill.orphans`) and counts too.
 """
 
 from __future__ import annotations
@@ -36,25 +35,25 @@ from relay.storage.log.segment import DamageCounters
 _log = logging.getLogger("relay.sink")
 
 SLOW_S = 5.0
-"""A write that takes longer is trouble, too."""
+"""A write that takes longer counts as trouble."""
 
 TRY_AGAIN_S = (1.0, 10.0)
-"""After a failure, the first wait and the longest."""
+"""The shortest and the longest wait after a failure."""
 
 CLOSE_S_MAX = 5.0
-"""How long the end waits for files to be tidied up."""
+"""How long closing waits for background deletions."""
 
 ORPHAN_RETENTION_S = 24 * 3600.0
 
 WAITING_SAVES_MAX = 256
-"""Saves handed to the writing thread and not done; their payloads stay where they are till then."""
+"""The most saves in the writing thread; further requests stay in memory."""
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class StoreStatistics:
-    """One moment. ``damaged`` is what start-up could not use, and what turned out since."""
+    """A snapshot; counters since the start."""
 
     used_bytes: int
     bytes_max: int
@@ -69,10 +68,10 @@ class StoreStatistics:
 
 
 class QueueStore:
-    """All queues below one directory. :meth:`open` first; the rest on the event loop.
+    """All queues below one directory. Call :meth:`open` first; the rest on the event loop.
 
-    ``orphan_retention_s`` is how long the queue of a sink that is gone is kept; ``clock`` is wall
-    time, s.
+    ``orphan_retention_s`` is how long the queue of a removed sink is kept; ``clock`` is wall time,
+    s.
     """
 
     def __init__(
@@ -93,14 +92,14 @@ class QueueStore:
         self._writer = IoThread("queue-writer")
         self._reader = IoThread("queue-reader")
         self._recovered: dict[str, StoredQueue] = {}
-        """What start-up found and no sink has claimed yet."""
+        """Queues that start-up found and no sink has claimed yet."""
         self._directories: set[Path] = set()
         self._orphans = Orphans(orphan_retention_s)
         self._background: set[asyncio.Future[None]] = set()
         self._writes_since: dict[int, float] = {}
         self._serial = 0
         self._failure = ""
-        self._complaint = ""
+        self._logged_failure = ""
         self._failures = 0
         self._try_at = 0.0
         self.bytes_max = bytes_max
@@ -113,10 +112,9 @@ class QueueStore:
         self._loads = 0
 
     def open(self) -> None:
-        """Find what is on disk; may take seconds, so call it in a thread.
+        """Find all queues on disk; may take seconds, so call it in a thread.
 
-        Raises FormatError where it is another build's, and OSError where the directory is not ours
-        to read.
+        Raises FormatError, and OSError if the directory cannot be read.
         """
         self._recovered = self._files.recover()
         for found in self._recovered.values():
@@ -125,7 +123,7 @@ class QueueStore:
             self.highest_position = max(self.highest_position, *found.lows.values(), -1)
 
     def claim(self, owner: Owner) -> SinkStore:
-        """The store of one sink, with what is on disk of it: what start-up found, or an orphan."""
+        """Return the store of one sink, with the queue that start-up found or an adopted orphan."""
         found = self._take(owner)
         if found is None:
             found = StoredQueue(self._free_directory(owner), owner)
@@ -135,7 +133,7 @@ class QueueStore:
         return SinkStore(self, owner, found)
 
     def keep_orphans(self) -> list[StoredQueue]:
-        """Whatever start-up found and no sink has claimed is an orphan now; returns those."""
+        """Make orphans of the queues that no sink has claimed, and return them."""
         now, left = self._clock(), list(self._recovered.values())
         self._recovered.clear()
         for queue in left:
@@ -143,21 +141,20 @@ class QueueStore:
         return left
 
     def park(self, queue: StoredQueue) -> None:
-        """Keep the queue of a sink that is gone; nothing may be under way with it."""
+        """Make an orphan of a removed sink's queue; no job of it may be running."""
         self._keep(queue, self._clock())
 
     def expire_orphans(self) -> list[StoredQueue]:
-        """Delete the orphans that were kept for long enough; returns those."""
+        """Delete the orphans whose retention has ended, and return them."""
         gone = self._orphans.expire(self._clock())
         for queue in gone:
             self._delete(queue)
         return gone
 
     def evict_orphans(self, size: int) -> list[tuple[StoredQueue, int]]:
-        """Make room of so many bytes at the expense of orphans; returns those that gave something
-        up, and how many points."""
+        """Evict ``size`` bytes of orphans; return these and the points that each lost."""
         evicted = []
-        for queue, segments, points, freed_bytes in self._orphans.give_way(size):
+        for queue, segments, points, freed_bytes in self._orphans.evict(size):
             self.used_bytes -= freed_bytes
             for shard, numbers in segments.items():
                 self.spawn(self._files.remove, queue.directory, shard, numbers)
@@ -167,24 +164,24 @@ class QueueStore:
         return evicted
 
     def strangers(self, owner: Owner) -> list[StoredQueue]:
-        """Orphans of a sink of the same name that it may not adopt."""
+        """Return orphans of a sink of the same name that it may not adopt."""
         return self._orphans.strangers(owner)
 
     @property
     def orphans(self) -> Iterator[StoredQueue]:
-        """What is on disk of sinks that are gone, the longest gone first."""
+        """Return the orphans, the oldest first."""
         return iter(self._orphans)
 
     def _take(self, owner: Owner) -> StoredQueue | None:
         for name, found in self._recovered.items():
-            # Where the owner's name is lost, the directory's is still made of it.
+            # If the owner's file is lost, the directory's name still tells it.
             is_ours = found.owner is None and name == directory_name(owner.key)
             if is_ours or (found.owner is not None and owner.may_adopt(found.owner)):
                 return self._recovered.pop(name)
         return self._orphans.adopt(owner)
 
     def _free_directory(self, owner: Owner) -> Path:
-        """A directory for a sink that has none: the one of its name, if that is not another's."""
+        """Return an unused directory for a sink, numbered if that of its name is in use."""
         path = self._root / directory_name(owner.key)
         number = 1
         while path in self._directories:
@@ -208,7 +205,7 @@ class QueueStore:
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the disk; "" where nothing is."""
+        """Return what is wrong with the disk, or ""."""
         if self._failure:
             return self._failure
         oldest = min(self._writes_since.values(), default=None)
@@ -217,7 +214,7 @@ class QueueStore:
 
     @property
     def ready(self) -> bool:
-        """Whether a save may be tried now."""
+        """Return whether a save may be tried now."""
         if len(self._writes_since) >= WAITING_SAVES_MAX:
             return False
         if not self._failure:
@@ -225,7 +222,7 @@ class QueueStore:
         return not self._writes_since and self._tick() >= self._try_at
 
     async def write(self, work: Callable[[], Result]) -> Result:
-        """Run something in the writing thread. Raises StorageError."""
+        """Run a job in the writing thread. Raises StorageError."""
         self._serial += 1
         serial = self._serial
         self._writes_since[serial] = self._tick()
@@ -236,14 +233,14 @@ class QueueStore:
         finally:
             del self._writes_since[serial]
         if self._failure:
-            _log.info("queues on disk: writing works again")
+            _log.info("queues on disk: writable again")
         self._failure = ""
         self._failures = 0
-        self._complaint = ""
+        self._logged_failure = ""
         return result
 
     async def read(self, work: Callable[[], Result]) -> Result:
-        """Run something in the reading thread. Raises StorageError."""
+        """Run a job in the reading thread. Raises StorageError."""
         try:
             result = await self._reader.run(work)
         except OSError as error:
@@ -253,13 +250,13 @@ class QueueStore:
         return result
 
     def spawn(self, work: Callable[..., object], *arguments: object) -> None:
-        """Run something in the writing thread without waiting; a failure is counted and logged."""
+        """Run a job in the writing thread in the background; failures are counted and logged."""
         future = asyncio.ensure_future(self._run(work, arguments))
         self._background.add(future)
         future.add_done_callback(self._background.discard)
 
     def lacks(self, size: int) -> int:
-        """By how many bytes a save of this size would exceed what all sinks may store."""
+        """Return by how many bytes a save of this size would exceed the limit."""
         return max(0, self.used_bytes + size - self.bytes_max)
 
     def saved(self, payloads: int, size: int) -> None:
@@ -269,17 +266,17 @@ class QueueStore:
         self._saved_bytes += size
 
     def lost(self, size: int) -> None:
-        """Count a record that turned out to be damaged."""
+        """Count a record that was found damaged when it was read."""
         self._files.damaged.records += 1
         self._files.damaged.bytes += size
 
     def _retired_name(self, directory: Path) -> Path:
-        """What a directory is called while it is being deleted."""
+        """Return the name of a directory while it is being deleted."""
         self._serial += 1
         return directory.with_name(f"{directory.name}.removed-{self._serial}")
 
     async def close(self) -> None:
-        """Finish what is under way, and end the threads; a disk that hangs is not waited for."""
+        """Finish background jobs within :data:`CLOSE_S_MAX`, and end the threads."""
         if self._background:
             _, hanging = await asyncio.wait(self._background, timeout=CLOSE_S_MAX)
             for task in hanging:
@@ -290,11 +287,11 @@ class QueueStore:
 
     @property
     def files(self) -> QueueFiles:
-        """For the threads."""
+        """Return the files, for jobs in the threads."""
         return self._files
 
     def statistics(self) -> StoreStatistics:
-        """A snapshot."""
+        """Return a snapshot."""
         return StoreStatistics(
             self.used_bytes,
             self.bytes_max,
@@ -313,10 +310,10 @@ class QueueStore:
             await self._writer.run(lambda: work(*arguments))
         except OSError as error:
             self._errors += 1
-            complaint = f"queues on disk: cannot tidy up: {reason(error)}"
-            if complaint != self._complaint:
-                _log.warning("%s", complaint)
-            self._complaint = complaint
+            text = f"queues on disk: cannot update or delete files: {reason(error)}"
+            if text != self._logged_failure:
+                _log.warning("%s", text)
+            self._logged_failure = text
 
     def _discard(self, directory: Path, retired: Path) -> None:
         self._files.rename(directory, retired)
@@ -325,7 +322,7 @@ class QueueStore:
     def _fail(self, error: OSError) -> StorageError:
         failure = f"queues on disk: cannot write: {reason(error)}"
         if failure != self._failure:
-            _log.error("%s; what comes is kept in memory", failure)
+            _log.error("%s; new data is kept in memory", failure)
         first, longest = TRY_AGAIN_S
         self._errors += 1
         self._failure = failure
@@ -346,41 +343,41 @@ class SinkStore:
         self._owner = owner
         self._directory = found.directory
         self._cursors: Mapping[int, Cursor] = dict(found.cursors)
-        self._noting = False
+        self._cursors_due = False
         self._used_bytes = found.file_bytes
         self.backlogs: Mapping[int, DiskIndex] = found.backlogs
         self.missing_points = found.missing_points
-        """Points of segments that were taken away while nobody looked."""
+        """Points of segments that another process deleted while this one did not run."""
         self._lows = found.lows
 
     @property
     def cursors(self) -> Mapping[int, Cursor]:
-        """How far each lane has come, as last noted."""
+        """Return where each shard continues, as saved last."""
         return self._cursors
 
     @property
     def ready(self) -> bool:
-        """Whether a save may be tried now."""
+        """Return whether a save may be tried now."""
         return self._store.ready
 
     def lows(self, shards: int) -> tuple[int, ...]:
-        """For each of so many lanes, what :mod:`relay.sink.spill.record` calls low; -1 where
+        """Return the low (:mod:`relay.sink.spill.record`) of each of ``shards`` shards; -1 if
         unknown."""
         return tuple(self._lows.get((shard, shards), -1) for shard in range(shards))
 
     def regrouped(self, shards: int) -> bool:
-        """Whether anything was stored when there was another number of lanes."""
+        """Return whether a record was written under another number of shards."""
         return any(count != shards for _, count in self._lows)
 
     async def save(
         self, shard: int, batch: Sequence[tuple[EncodedRequest, int]], *, shards: int
     ) -> list[Place]:
-        """Write payloads of one of so many lanes, oldest first, each with its low.
+        """Write requests of one of ``shards`` shards, oldest first, each with its low.
 
-        Raises StorageError, and nothing is written then.
+        Raises StorageError, with nothing written.
         """
         size = sum(payload.body_bytes for payload, _ in batch)
-        self._store.used_bytes += size  # until the caller accounts for it
+        self._store.used_bytes += size  # until the caller calls account()
         try:
             places = await self._store.write(
                 lambda: self._files.append(self._directory, self._owner, shard, batch, shards)
@@ -391,7 +388,7 @@ class SinkStore:
         return places
 
     async def load(self, entry: Entry) -> EncodedRequest | None:
-        """Read a payload; None where its record is damaged. Raises StorageError."""
+        """Read a request; None if its record is damaged. Raises StorageError."""
         payload = await self._store.read(
             lambda: self._files.read(self._directory, entry.shard, entry.segment, entry.offset)
         )
@@ -400,43 +397,45 @@ class SinkStore:
         return payload
 
     def account(self, used_bytes: int) -> None:
-        """Say how much this sink's files hold now."""
+        """Set the bytes of this sink's files."""
         self._store.used_bytes += used_bytes - self._used_bytes
         self._used_bytes = used_bytes
 
     def free(self, shard: int, segments: Sequence[int]) -> None:
-        """Delete segments that are dealt with, in the background."""
+        """Delete finished segments in the background."""
         if segments:
             self._store.spawn(self._files.remove, self._directory, shard, segments)
 
     def note(self, cursors: Mapping[int, Cursor]) -> None:
-        """Remember how far each lane has come; written in the background, the last one counts."""
-        # Never without those of lanes that nothing is left of: their segments' numbers must not be
-        # used again, or an older state of the file would point behind new records.
+        """Save where each shard continues, in the background; the last call wins."""
+        # Keep the cursors of empty shards: the numbers of their segments must not be used again, or
+        # an older cursor would point behind new records.
         cursors = {**self._cursors, **cursors}
         if cursors == self._cursors:
             return
         self._cursors = cursors
-        if not self._noting:
-            self._noting = True
+        if not self._cursors_due:
+            self._cursors_due = True
             self._store.spawn(self._write_cursors)
 
     def identify(self, owner: Owner) -> None:
-        """The sink has another endpoint, or another object, from now on."""
+        """Save a changed owner: another endpoint or another object."""
         if owner != self._owner:
             self._owner = owner
             self._store.spawn(self._files.identify, self._directory, owner, None)
 
     async def check(self, sizes: Mapping[tuple[int, int], int]) -> list[tuple[int, int]]:
-        """Which segments, by lane and number, are gone or shorter than they ought to be. Raises
-        StorageError."""
+        """Return the segments, by shard and number, that are deleted or shorter than ``sizes``.
+        Raises StorageError."""
         return await self._store.read(lambda: self._files.check(self._directory, sizes))
 
     def park(
         self, backlogs: dict[int, DiskIndex], cursors: Mapping[int, Cursor], *, shards: int
     ) -> None:
-        """The sink, which has so many lanes, is gone: what it has on disk is an orphan from now on.
-        Nothing may be under way, nor be asked of this store later."""
+        """Make an orphan of the queue of a removed sink with ``shards`` shards.
+
+        No job may be running, and this object must not be used afterwards.
+        """
         self.note(cursors)
         queue = StoredQueue(self._directory, self._owner, backlogs, cursors=dict(self._cursors))
         queue.lows = {(shard, shards): -1 for shard in range(shards)}
@@ -444,7 +443,7 @@ class SinkStore:
         self._store.park(queue)
 
     def _write_cursors(self) -> None:
-        self._noting = False
+        self._cursors_due = False
         self._files.write_cursors(self._directory, self._cursors)
 
     def __repr__(self) -> str:

@@ -1,1 +1,1 @@
-"""The ingest journal: accepted bodies as they came, kept until every sink is done with them."""
+"""The ingest journal: a write-ahead log of accepted requests, trimmed as sinks finish them."""

@@ -1,22 +1,18 @@
-"""How far each sink had come, as bytes. Pure.
+"""The checkpoint: how far each sink has come, as bytes. Pure.
 
 Rules:
 
-* A sink's *low position* is the oldest one of which it may still need something; there is one for
-  each of its lanes. Everything before it is delivered, refused, given up on record, or in the
-  sink's queue on disk.
-* ``next`` is the first position that had not been handed to the sinks at all. A sink without an
-  entry had come that far; a sink that is busy with nothing is named alone, so that the next start
-  can say what it misses where the sink is absent.
-* What waits to become a point is named one by one, apart from the sinks' positions
-  (:mod:`relay.pipeline.batching.unfinished`); a replay reads from ``start`` on, to see it whole.
-* What requests teach (types of metrics, labels of objects) is saved beside it. Everything before
-  ``learned`` is in there; what came later has to be read once more, whoever still needs its points.
-* Lows only grow, so an old checkpoint is a safe one: it costs duplicates, never data. One that is
-  damaged or missing counts as the oldest possible.
-* The first line says the format, and the checksum of that and the rest. A whole checkpoint of an
-  unknown format is refused, like any file of an unknown format
-  (:class:`relay.storage.log.frame.FormatError`).
+* A sink has a low position per shard: the oldest position of which it may still need something.
+  All before it is delivered, rejected, dropped in the ledger, or in the sink's queue on disk.
+* ``next`` is the first position that was not offered to sinks. A sink without an entry has that low
+  position; idle sinks are named so that the next start can report sinks that no longer run.
+* Points that are not complete yet are listed one by one, apart from the sinks' positions
+  (:mod:`relay.pipeline.batching.unfinished`); ``start`` is where a replay reads from to see them.
+* Learned state is saved beside it and covers everything before ``learned``. Later requests are read
+  again for what they teach, even if no sink needs their points.
+* Lows only grow, so an old checkpoint is safe: it costs duplicates, never data. A damaged or
+  missing one counts as the oldest possible; an undamaged one of an unknown format raises
+  :class:`relay.storage.log.frame.FormatError`.
 """
 
 from __future__ import annotations
@@ -30,29 +26,29 @@ import msgspec
 from relay.storage.log.frame import FORMAT, FormatError, is_known
 
 Lows = Mapping[tuple[str, str], tuple[int, ...]]
-"""Low positions by exporter's id and sink's name, one for each lane."""
+"""Low positions per shard, by exporter's id and sink's name."""
 
 Named = tuple[int, int, bytes]
-"""Something that waits: its oldest and its youngest position, and what it is."""
+"""An unfinished entry: its oldest and its newest position, and its key."""
 
 _MAGIC = b"relay-checkpoint"
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """See the module's rules."""
+    """How far the sinks have come; the module defines the fields."""
 
     next: int = 0
     lows: Lows = field(default_factory=dict)
-    """Of one that is idle, a single position may stand for all its lanes."""
+    """An idle sink may have a single position for all of its shards."""
     learned: int = 0
     waiting: tuple[Named, ...] = ()
     start: int | None = None
-    """Where a replay begins to read; None: the oldest low position."""
+    """Where a replay begins to read; None: at the oldest low position."""
 
     def low(self, exporter: str, sink: str, *, shards: int) -> tuple[int, ...]:
-        """Where each of a sink's lanes has to go on; a changed number of lanes deals series anew,
-        so then the oldest counts for all."""
+        """Return the low position of each shard. If the number of shards changed, series moved
+        between them, so the oldest one counts for all."""
         lows = self.lows.get((exporter, sink))
         if lows is None:
             return (self.next,) * shards
@@ -73,11 +69,11 @@ class _Document(msgspec.Struct):
     learned: int
     waiting: tuple[Named, ...] = ()
     start: int | None = None
-    idle: tuple[tuple[str, str], ...] = ()  # earlier revisions neither write nor read it
+    idle: tuple[tuple[str, str], ...] = ()  # since 0.2.0
 
 
 def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
-    """The file's content."""
+    """Encode the file's content."""
     entries: list[_Entry] = []
     idle: list[tuple[str, str]] = []
     for (exporter, sink), lows in checkpoint.lows.items():
@@ -97,7 +93,7 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
 
 
 def decode_checkpoint(data: bytes) -> Checkpoint | None:
-    """What :func:`encode_checkpoint` made; None where it is damaged. Raises FormatError."""
+    """Decode the file's content; None if it is damaged. Raises FormatError."""
     body = unseal(_MAGIC, data)
     if body is None:
         return None
@@ -108,12 +104,12 @@ def decode_checkpoint(data: bytes) -> Checkpoint | None:
 
 
 def seal(magic: bytes, body: bytes) -> bytes:
-    """The body below a line that says what it is, its format, and the checksum of both."""
+    """Prefix a body with a line of magic, format and the checksum of format and body."""
     return b"%s %d %08x\n%s" % (magic, FORMAT, _checksum(FORMAT, body), body)
 
 
 def unseal(magic: bytes, data: bytes) -> bytes | None:
-    """The body that was sealed; None where it is damaged. Raises FormatError."""
+    """Return the body of :func:`seal`; None if it is damaged. Raises FormatError."""
     head, _, body = data.partition(b"\n")
     words = head.split(b" ")
     if len(words) != 3 or words[0] != magic:
@@ -130,5 +126,5 @@ def unseal(magic: bytes, data: bytes) -> bytes | None:
 
 
 def _checksum(version: int, body: bytes) -> int:
-    """Of the format too: one that is damaged is not another one."""
+    """Cover the format too, so that a damaged format is not taken for another one."""
     return zlib.crc32(body, zlib.crc32(b"%d" % version))

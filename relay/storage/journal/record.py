@@ -1,9 +1,8 @@
-"""One accepted request as a frame of the journal. Pure.
+"""The journal's record: one accepted request as a frame. Pure.
 
-Meta: position (u64), received at (float64, seconds since the epoch), encoding, protocol, whether
-the path names a tenant and whether it says that the labels do (u8 each), the tenant's account and
-project (u32 each). The body is the request's, compressed as it came. Positions only grow within a
-segment.
+Meta: position (u64), received at (float64, Unix s), encoding, protocol, whether the path names a
+tenant, whether it leaves that to labels (u8 each), the tenant's account and project (u32 each). The
+body is the request's, compressed as received. Positions grow within a segment.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ from relay.storage.log.frame import (
 SEGMENT_KIND = b"RELAYJNL"
 
 ENCODINGS = ("snappy", "zstd", "gzip", "none")
-"""By their number in a record; append only."""
+"""Indexed by their number in a record; only ever append."""
 
 PROTOCOLS = ("remote_write_v1", "remote_write_v2")
-"""By their number in a record; append only."""
+"""Indexed by their number in a record; only ever append."""
 
 _META = struct.Struct("<QdBBBBII")
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One accepted request. ``tenant`` is (account, project) where its path named one;
-    ``tenant_by_labels`` where it said that each series' labels do."""
+    """One accepted request. ``tenant`` is (account, project) if its path names one;
+    ``tenant_by_labels``: the labels of each series name it."""
 
     position: int
     received_at: float
@@ -48,19 +47,19 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class FullRead:
-    """A record that is whole, and where in its segment it ends."""
+    """An undamaged record and the offset of its end."""
 
     record: Record
     end: int
 
 
 def encode_record(record: Record) -> bytes:
-    """The record's frame."""
+    """Encode a record as a frame."""
     return encode_record_head(record) + record.body
 
 
 def encode_record_head(record: Record) -> bytes:
-    """What stands before the body in the record's frame, for writers that do not want it copied."""
+    """Encode all of a record's frame but the body, so that the body need not be copied."""
     account, project = record.tenant or (0, 0)
     meta = _META.pack(
         record.position,
@@ -76,12 +75,12 @@ def encode_record_head(record: Record) -> bytes:
 
 
 def read_segment(read: Read, size: int) -> Iterator[FullRead | Damage]:
-    """Everything in a segment of ``size`` bytes, in order; raises FormatError."""
+    """Yield the records and the damage of a segment of ``size`` bytes. Raises FormatError."""
     return read_records(read, check_format(read, SEGMENT_KIND), size)
 
 
 def read_records(read: Read, start: int, size: int) -> Iterator[FullRead | Damage]:
-    """The records from ``start`` on, and what lies between them where they are damaged."""
+    """Yield the records from ``start`` on and the damage between them."""
     last = -1
 
     def is_valid(meta: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""What the journal says about itself."""
+"""Statistics of a journal."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class JournalStatistics:
-    """One moment of a journal. Counters since the start, except ``bytes``, ``bytes_max``,
-    ``segments``, ``pending_bytes`` and ``trouble`` (why it does not keep anything now, or "").
+    """A snapshot. Counters since the start, except ``bytes``, ``bytes_max``, ``segments``,
+    ``pending_bytes`` and ``trouble`` (why nothing can be appended, or "").
 
-    ``records`` of ``record_bytes`` were written in ``groups``, flushed by ``flushes``;
-    ``unjournaled_requests`` were acknowledged while they could not be written. ``torn_bytes`` were
-    cut from the end after a crash, ``corrupt_bytes`` in ``corrupt_stretches`` skipped because they
-    were damaged.
+    ``records`` of ``record_bytes`` were written in ``groups`` and flushed by ``flushes``;
+    ``unjournaled_requests`` were accepted without being written. ``torn_bytes`` were cut from the
+    end after a crash; ``corrupt_bytes`` in ``corrupt_stretches`` were damaged and skipped.
     """
 
     trouble: str = ""

@@ -1,1 +1,1 @@
-"""What every log on disk stands on: frames, file system, I/O thread, data directory."""
+"""Shared by all logs on disk: frames, segments, file system, I/O thread, data directory."""

@@ -1,13 +1,13 @@
-"""The data directory: ours alone, and in a format that this build knows.
+"""The data directory: locked by one process, in a format that this build reads.
 
 Rules:
 
-* ``lock`` is locked (flock) for as long as the process lives; the kernel lets go of it however the
-  process ends. A second process is refused before it touches anything.
-* ``format`` names the format of everything below, with a checksum. A line of an unknown format is
-  refused, and nothing is touched; so is a whole line whose checksum is wrong, because what it says
-  cannot be told. One of an earlier format is written anew before anything else is. A file without a
-  whole line, as a power cut leaves it, counts as none: every file below says its own format again.
+* ``lock`` is locked (flock) as long as the process lives; the kernel unlocks it however the process
+  ends. A second process is refused before it changes anything.
+* ``format`` names the format of all files below, with a checksum. An unknown format or a wrong
+  checksum is refused and nothing is changed. An earlier format is upgraded first of all. A file
+  without a complete line, as a power cut leaves it, is ignored: every other file has its own
+  format.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Self
 
 from relay.runtime.errors import ConfigError, Fault
+from relay.storage.log.filesystem import Disk, reason
 from relay.storage.log.frame import FORMAT, FORMATS, is_known
 from relay.storage.log.segment import Volume
 
@@ -35,10 +36,10 @@ _SHOWN_CHARS = 80
 
 
 class DataDirectory:
-    """The directory, locked; let go of with :meth:`close`.
+    """A locked data directory; :meth:`close` unlocks it.
 
-    Raises ConfigError where it cannot be created or written, belongs to another process, or has
-    an unknown format.
+    Raises ConfigError if it cannot be created or written, is in use by another process, or has an
+    unknown format.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,39 +50,39 @@ class DataDirectory:
             self._volume.remember()
             self._lock = _lock(path / "lock")
         except OSError as error:
-            raise _fault(f"{path} cannot be used: {error.strerror}") from error
+            raise _fault(f"{path} cannot be used: {reason(error)}") from error
         try:
             self._check_format()
             self.journal.mkdir(exist_ok=True, mode=0o700)
             self.queues.mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
             self.close()
-            raise _fault(f"{path} cannot be used: {error.strerror}") from error
+            raise _fault(f"{path} cannot be used: {reason(error)}") from error
         except BaseException:
             self.close()
             raise
 
     @property
     def journal(self) -> Path:
-        """Directory of the journal's segments."""
+        """Return the directory of the journal's segments."""
         return self.path / "journal"
 
     @property
     def queues(self) -> Path:
-        """Directory of the sinks' queues."""
+        """Return the directory of the sinks' queues."""
         return self.path / "queues"
 
     @property
     def checkpoint(self) -> Path:
-        """The file that says how far each sink had come."""
+        """Return the file of the sinks' low positions."""
         return self.path / "checkpoint"
 
     def restore(self) -> None:
-        """Notice where somebody took ``lock`` or ``format`` away, and put them back."""
+        """Restore ``lock`` and ``format`` if another process deleted them."""
         try:
             if not self._volume.is_mounted:
-                return  # another volume is mounted here, or none: ours may come back
-            if not _is_same(self.path / "lock", self._lock):
+                return  # the right volume may be mounted again
+            if not Disk().is_linked(self.path / "lock", self._lock):
                 _log.error("%s was deleted by another process: locked again", self.path / "lock")
                 before, self._lock = self._lock, _lock(self.path / "lock")
                 os.close(before)
@@ -89,12 +90,12 @@ class DataDirectory:
                 _log.error("%s was deleted by another process: written again", self.path / "format")
                 _write_format(self.path / "format")
         except ConfigError as error:
-            _log.error("%s; end one of the two", error.faults[0].message)
+            _log.error("%s; stop one of the two", error.faults[0].message)
         except OSError as error:
-            _log.error("%s cannot be put in order: %s", self.path, error.strerror)
+            _log.error("%s cannot be restored: %s", self.path, reason(error))
 
     def close(self) -> None:
-        """Let others have it. Twice does no harm."""
+        """Unlock the directory. Idempotent."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -108,9 +109,7 @@ class DataDirectory:
             if data.endswith(b"\n"):
                 found = _parse_format(data, path)
             else:
-                _log.error(
-                    "%s is torn and written anew; the files themselves say their format", path
-                )
+                _log.error("%s is torn and is rewritten; each file names its own format", path)
         except FileNotFoundError:
             pass
         if found == FORMAT:
@@ -121,15 +120,15 @@ class DataDirectory:
                     f"{self.path} has format {found} and this build {FORMATS}; "
                     "use the build that wrote it, or another directory"
                 )
-            _log.info("%s had format %d and has format %d from now on", self.path, found, FORMAT)
+            _log.info("%s is upgraded from format %d to %d", self.path, found, FORMAT)
         try:
             _write_format(path)
         except OSError as error:
             if found is None:
                 raise
-            # A read-only disk must not keep us from sending what is on it, and every file that is
-            # written later says its format again.
-            _log.error("%s cannot be written: %s", path, error.strerror)
+            # A read-only disk must not prevent sending what is on it, and every file that is
+            # written later names its own format.
+            _log.error("%s cannot be written: %s", path, reason(error))
 
     def __enter__(self) -> Self:
         return self
@@ -147,13 +146,13 @@ class DataDirectory:
 
 
 def _lock(path: Path) -> int:
-    """The descriptor of the locked file; raises ConfigError where another process has it."""
+    """Lock a file and return its descriptor; raises ConfigError if another process has it."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if error.errno != errno.EROFS or not path.exists():
             raise
-        # A disk that went read-only must not keep us from sending what is on it.
+        # A read-only disk must not prevent sending what is on it.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -164,25 +163,15 @@ def _lock(path: Path) -> int:
     except BaseException:
         os.close(descriptor)
         raise
-    # Only for the message above: the lock holds without it, on a disk that is full, too.
+    # Only for the message above: on a full disk the lock holds without it.
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
 
 
-def _is_same(path: Path, descriptor: int) -> bool:
-    """Whether the open file stands under this name."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return False
-    held = os.fstat(descriptor)
-    return (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino)
-
-
 def _write_format(path: Path) -> None:
-    """Write the line in place: on a full disk the old bytes are room enough. Raises OSError."""
+    """Write the line in place, which needs no room on a full disk. Raises OSError."""
     line = _format_line().encode()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -199,7 +188,7 @@ def _format_line() -> str:
 
 
 def _parse_format(data: bytes, path: Path) -> int:
-    """The format that a whole line names; raises ConfigError where its checksum is wrong."""
+    """Parse a complete line; raises ConfigError if its checksum is wrong."""
     text = data.decode("ascii", "replace").strip()
     line, _, crc = text.rpartition(" ")
     magic, _, number = line.partition(" ")
@@ -207,7 +196,7 @@ def _parse_format(data: bytes, path: Path) -> int:
     if magic != _MAGIC or not number.isdecimal() or expected != crc:
         raise _fault(
             f"{path} is damaged: {text[:_SHOWN_CHARS]!r} is not a format with its checksum; "
-            "remove this file to have the format told by the other files, or use another directory"
+            "remove this file to use the format that the other files name, or use another directory"
         )
     return int(number)
 

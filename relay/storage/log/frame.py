@@ -1,25 +1,22 @@
-"""Bytes that survive damage to their neighbours: a file header, then checksummed frames. Pure.
+"""The file format of the journal and the sinks' queues: a header, then checksummed frames. Pure.
 
-Both the journal and the sinks' queues are files of these. Rules:
+Rules:
 
-* A file header says what the file is and which format it has. A whole header of an unknown format
-  is refused (:class:`FormatError`), because reading it as ours could only go wrong; a damaged one
-  is damage, and frames are looked for behind it all the same. Earlier formats are read, the newest
-  is written; ``docs/upgrade.md`` lists what changed.
-* A frame is a header, a little ``meta`` and a ``body``. Header and meta have a checksum of their
-  own, so that the length is trusted before the body is read or skipped: damage inside a body costs
-  that frame alone.
-* Where no whole frame stands, the next one is looked for, byte by byte, by its magic and checksum.
-  What lies between is one :class:`Damage`. Nothing raises for damaged bytes.
+* The file header names the kind of file and its format. An undamaged header of an unknown format is
+  refused (:class:`FormatError`); frames behind a damaged one are read. Earlier formats are read,
+  the newest is written (``docs/upgrade.md``).
+* A frame is a header, a short ``meta`` and a ``body``. Header and meta have their own checksum, so
+  the length is trusted before the body: damage inside a body costs that frame only.
+* Behind damage, the next frame is found by its magic and checksum. Damage never raises.
 * All integers are little-endian.
 
 =======  ======  =============================================
 offset   bytes   file header (32)
 =======  ======  =============================================
-0        8       what the file is
+0        8       kind of file
 8        4       format
 12       4       reserved, 0
-16       8       a number of the owner's choice
+16       8       a number, by kind
 24       4       reserved, 0
 28       4       CRC-32 of the bytes before
 =======  ======  =============================================
@@ -48,11 +45,11 @@ from isal.isal_zlib import crc32
 from relay.runtime.errors import RelayError
 
 FORMAT = 2
-"""The format of everything below the data directory, as it is written. Newer ones are refused."""
+"""The format that is written below the data directory. Newer ones are refused."""
 FORMAT_MIN = 1
 """The oldest format that is read."""
 FORMATS = f"reads formats {FORMAT_MIN} to {FORMAT} and writes format {FORMAT}"
-"""What this build does with formats, for messages."""
+"""For messages."""
 
 MAGIC = b"\xf1JF\x01"
 
@@ -67,17 +64,17 @@ assert HEADER_BYTES == 20
 
 META_BYTES_MAX = 1 << 10
 BODY_BYTES_MAX = 1 << 30
-"""The largest body that settings allow a sender."""
+"""The largest body that settings allow."""
 
 SEARCH_BYTES = 1 << 16
-"""How much is read at a time while looking for the next frame."""
+"""Bytes per read while searching for the next frame."""
 
 Read = Callable[[int, int], bytes]
-"""``read(offset, size)``: up to ``size`` bytes of the file, fewer only at its end."""
+"""``read(offset, size)`` returns ``size`` bytes of a file, fewer only at its end."""
 
 
 class FormatError(RelayError):
-    """A whole, undamaged file in a format that this build does not know."""
+    """Raised for an undamaged file in a format that this build does not read."""
 
     def __init__(self, found: int) -> None:
         self.found = found
@@ -85,13 +82,13 @@ class FormatError(RelayError):
 
 
 def is_known(version: int) -> bool:
-    """Whether this build reads a format."""
+    """Return whether this build reads a format."""
     return FORMAT_MIN <= version <= FORMAT
 
 
 @dataclass(frozen=True, slots=True)
 class FrameHeader:
-    """A frame whose header and meta are whole. Offsets count from the start of the file."""
+    """The undamaged header and meta of a frame. Offsets count from the start of the file."""
 
     meta: bytes
     body_start: int
@@ -109,13 +106,13 @@ class FrameHeader:
         return self.body_start + self.body_bytes
 
     def matches(self, body: bytes) -> bool:
-        """Whether this is the frame's body, unharmed."""
+        """Return whether ``body`` is the frame's body, undamaged."""
         return len(body) == self.body_bytes and crc32(body) == self.body_crc
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A whole frame, and where it ends."""
+    """An undamaged frame and the offset of its end."""
 
     meta: bytes
     body: bytes
@@ -124,7 +121,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Bytes from ``start`` to ``end`` that hold no whole frame. ``tail``: nothing follows them."""
+    """Bytes ``start`` to ``end`` without an undamaged frame; ``tail``: to the end of the file."""
 
     start: int
     end: int
@@ -132,14 +129,13 @@ class Damage:
 
 
 def encode_file_header(kind: bytes, number: int) -> bytes:
-    """The header of a file; ``kind`` is 8 bytes, ``number`` the owner's."""
+    """Encode a file header; ``kind`` has 8 bytes."""
     head = _FILE.pack(kind, FORMAT, 0, number, 0)
     return head + _CRC.pack(crc32(head))
 
 
 def decode_file_header(head: bytes, kind: bytes) -> int | None:
-    """The header's number; None where it is damaged. Raises FormatError where it is whole and of
-    an unknown format."""
+    """Return the header's number, None if it is damaged. Raises FormatError."""
     if len(head) < FILE_HEADER_BYTES:
         return None
     crc: int = _CRC.unpack_from(head, _FILE.size)[0]
@@ -152,12 +148,12 @@ def decode_file_header(head: bytes, kind: bytes) -> int | None:
 
 
 def encode_frame(meta: bytes, body: bytes) -> bytes:
-    """One frame."""
+    """Encode a frame."""
     return encode_frame_head(meta, body) + body
 
 
 def encode_frame_head(meta: bytes, body: bytes) -> bytes:
-    """What stands before the body, for writers that do not want it copied."""
+    """Encode all of a frame but its body, so that the body need not be copied."""
     assert len(meta) <= META_BYTES_MAX
     assert len(body) <= BODY_BYTES_MAX
     rest = _SIZES.pack(FORMAT, len(meta), len(body), crc32(body)) + meta
@@ -165,8 +161,8 @@ def encode_frame_head(meta: bytes, body: bytes) -> bytes:
 
 
 def read_header(read: Read, offset: int, size: int) -> FrameHeader | None:
-    """The frame header at ``offset`` of a file of ``size`` bytes; None where none is whole, or its
-    body would run past the end."""
+    """Decode the frame header at ``offset``; None if it is damaged or its body does not fit into
+    the file of ``size`` bytes."""
     head = read(offset, HEADER_BYTES)
     if len(head) < HEADER_BYTES:
         return None
@@ -184,7 +180,7 @@ def read_header(read: Read, offset: int, size: int) -> FrameHeader | None:
 
 
 def find_magic(read: Read, offset: int, size: int) -> int:
-    """The next offset at which a frame's magic stands, ``size`` where there is none."""
+    """Return the offset of the next magic from ``offset`` on; ``size`` if there is none."""
     while offset < size:
         chunk = read(offset, SEARCH_BYTES)
         if not chunk:
@@ -192,7 +188,7 @@ def find_magic(read: Read, offset: int, size: int) -> int:
         found = chunk.find(MAGIC)
         if found >= 0:
             return offset + found
-        # A magic may stand across the end of this chunk.
+        # A magic may span the end of this chunk.
         offset += max(1, len(chunk) - len(MAGIC) + 1)
     return size
 

@@ -1,7 +1,7 @@
-"""One thread for what may wait for a disk, one job at a time, in order.
+"""A thread that runs blocking disk jobs one at a time, in order.
 
-A thread of a pool would do, at twice the price of a hand-over; and pools are joined when the
-interpreter exits, which a disk that has died would then prevent.
+Not a ThreadPoolExecutor: its hand-over costs twice as much, and the interpreter joins its threads
+at exit, which would hang on a dead disk.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _Job = tuple[Callable[[], Any], asyncio.Future[Any]]
 
 
 class IoThread:
-    """Runs jobs for the event loop that submits them. It is a daemon: nobody waits for it."""
+    """Runs jobs for the event loop that submits them. A daemon thread: exit does not join it."""
 
     def __init__(self, name: str) -> None:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
@@ -26,13 +26,13 @@ class IoThread:
         self._thread.start()
 
     def run(self, job: Callable[[], T]) -> asyncio.Future[T]:
-        """Do the job after those before it; its result or error arrives in the future."""
+        """Queue a job; the future gets its result or exception."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._jobs.put((job, future))
         return future
 
     def stop(self) -> None:
-        """End the thread when its jobs are done, and do not wait for that."""
+        """End the thread after its queued jobs, without waiting for it."""
         self._jobs.put(None)
 
     def __repr__(self) -> str:
@@ -46,7 +46,7 @@ def _work(jobs: SimpleQueue[_Job | None]) -> None:
         try:
             result = job()
         except Exception as error:
-            failure = error  # it belongs to whoever waits for the job
+            failure = error  # raised where the future is awaited
         loop = future.get_loop()
         if loop.is_closed():
             return
@@ -55,7 +55,7 @@ def _work(jobs: SimpleQueue[_Job | None]) -> None:
 
 def _settle(future: asyncio.Future[Any], result: object, error: Exception | None) -> None:
     if future.done():
-        return  # nobody waits any more
+        return  # cancelled meanwhile
     if error is not None:
         future.set_exception(error)
     else:

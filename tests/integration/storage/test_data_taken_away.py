@@ -129,7 +129,7 @@ async def test_a_second_relay_on_what_was_unlocked_by_force(
             async with running(made(tmp_path, manifest("all", server.url))):
                 assert relay._storage is not None
                 relay._storage._look_at = 0.0
-                await eventually(lambda: "end one of the two" in caplog.text)
+                await eventually(lambda: "stop one of the two" in caplog.text)
 
 
 async def test_a_full_disk_at_the_end_is_a_figure(

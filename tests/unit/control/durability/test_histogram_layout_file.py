@@ -39,14 +39,14 @@ def learned() -> Rig:
 
 
 async def test_a_known_family_sends_its_first_set_when_it_is_whole(tmp_path: Path) -> None:
-    await LayoutFile(tmp_path, exporting_rig().engine.assembly).leave()
+    await LayoutFile(tmp_path, exporting_rig().engine.assembly).save()
     assert not (tmp_path / NAME).exists(), "nothing to say"
     before = learned()
     file = LayoutFile(tmp_path, exporting_rig().engine.assembly)
     file._assembly = before.engine.assembly
-    await file.leave()
+    await file.save()
     after = exporting_rig()
-    LayoutFile(tmp_path, after.engine.assembly).take()
+    LayoutFile(tmp_path, after.engine.assembly).load()
     for member in (*H, *S):
         after.feed(write(member, at_ms=T0_MS + 1000, types=TYPES))
     after.flush()
@@ -57,19 +57,19 @@ async def test_a_known_family_sends_its_first_set_when_it_is_whole(tmp_path: Pat
 async def test_it_is_saved_now_and_then_where_it_changed(tmp_path: Path) -> None:
     made = exporting_rig()
     file = LayoutFile(tmp_path, made.engine.assembly)
-    file.keep(0.0)
+    file.save_if_due(0.0)
     assert file._saving is None
     made.feed(write(*H, types=TYPES))
     made.due(20.0)
-    file.keep(1.0)
+    file.save_if_due(1.0)
     assert file._saving is not None
     await file._saving
     await asyncio.sleep(0)
     made.feed(write(*S, types=TYPES), tick=21.0)
     made.due(40.0)
-    file.keep(2.0)
+    file.save_if_due(2.0)
     assert file._saving is None, "too soon"
-    file.keep(1.0 + SAVE_EVERY_S)
+    file.save_if_due(1.0 + SAVE_EVERY_S)
     assert file._saving is not None
     await file._saving
     assert len(decode_layouts((tmp_path / NAME).read_bytes())) == 2
@@ -82,8 +82,8 @@ def test_a_damaged_file_is_said_and_costs_nothing(
     (tmp_path / NAME).write_bytes(data)
     made = exporting_rig()
     with caplog.at_level(logging.ERROR):
-        LayoutFile(tmp_path, made.engine.assembly).take()
-    assert "learned anew" in caplog.text
+        LayoutFile(tmp_path, made.engine.assembly).load()
+    assert "learned again" in caplog.text
     assert made.engine.assembly.layouts == {}
 
 
