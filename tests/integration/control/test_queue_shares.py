@@ -142,7 +142,7 @@ async def test_what_drop_newest_dropped_is_not_counted_again_after_a_crash(tmp_p
         def is_settled() -> bool:
             assert relay._storage is not None
             is_saved = checkpointer.saved == checkpointer.checkpoint()
-            return relay._memory.used == 0 and is_saved and not relay._storage.journal._tidying
+            return relay._memory.used == 0 and is_saved and not relay._storage.journal._saving
 
         await eventually("it is on disk", is_settled, timeout_s=5)
         image = crash_image(tmp_path / "data", tmp_path / "image")

@@ -322,7 +322,7 @@ async def test_who_had_all_at_the_checkpoint_and_is_absent_is_named_too(
         async with running(relay) as sender:
             assert await sender.send() == 204
             await eventually(lambda: relay._checkpointer.saved == relay._checkpointer.checkpoint())
-            await eventually(lambda: not relay._storage.journal._tidying)
+            await eventually(lambda: not relay._storage.journal._saving)
             following = relay._engine.offsets.following
             await eventually(
                 lambda: all(
