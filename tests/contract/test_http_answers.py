@@ -26,7 +26,7 @@ from tests.contract.http_clients import (
     reuses,
     succeeds,
 )
-from tests.support.otlp_server import (
+from tests.kit.http.hostile_server import (
     Behaviour,
     HostileServer,
     answer_early,

@@ -26,12 +26,7 @@ from tests.contract.http_clients import (
     reuses,
     succeeds,
 )
-from tests.support.otlp_server import (
-    Behaviour,
-    HostileServer,
-    answer_garbage,
-    never_answer,
-)
+from tests.kit.http.hostile_server import Behaviour, HostileServer, answer_garbage, never_answer
 
 
 class Names(AbstractResolver):

@@ -17,8 +17,8 @@ from relay.storage.journal.interface import Cursor, Journal, LearnedState
 from relay.storage.journal.journal import FileJournal
 from relay.storage.journal.record import Record
 from tests.contract.memory_journal import Medium, MemoryJournal
-from tests.support.faulty_disk import FaultyDisk
-from tests.support.ingest_server import eventually
+from tests.kit.ingest_server import eventually
+from tests.kit.storage.faulty_disk import FaultyDisk
 
 DEADLINE_S = 20.0
 

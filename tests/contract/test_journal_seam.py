@@ -9,9 +9,9 @@ import pytest
 
 from relay.control.durability import open_storage
 from tests.contract.memory_journal import Medium, MemoryJournal
-from tests.support.ingest_server import eventually
-from tests.support.otlp_server import OtlpServer, Received, Reply
-from tests.support.stored_relay import made, manifest, running
+from tests.kit.http.otlp_server import OtlpServer, Received, Reply
+from tests.kit.ingest_server import eventually
+from tests.kit.stored_relay import made, manifest, running
 
 
 def busy(_: Received) -> Reply:

@@ -3,7 +3,8 @@
 
 * A number point is a reference to its series' prefix, a time and a value: labels are copied once,
   into the request.
-* A *run* assigns a row of points to a :class:`~relay.codec.otlp.metrics.MetricGroup`; grouping costs a step per run.
+* A *run* assigns a row of points to a :class:`~relay.codec.otlp.metrics.MetricGroup`; grouping
+  costs a step per run.
 * Appended points can be removed again (:meth:`PointBuffer.cut`) until the buffer is encoded.
 * ``points`` and ``runs`` own a reference to each object in them. Those objects never refer to a
   buffer, so the type needs no GC support.

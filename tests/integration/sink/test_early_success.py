@@ -13,7 +13,7 @@ import uvloop
 from relay.sink.http.client import Transport
 from relay.sink.http.interface import Destination, HttpRequest
 from relay.sink.http.response import Failure
-from tests.support.otlp_server import HostileServer
+from tests.kit.http.hostile_server import HostileServer
 
 
 async def take_and_reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -12,7 +12,7 @@ from relay.sink.http.client import Transport
 from relay.sink.otlp_http import Endpoint
 from relay.sink.queue.payload import EncodedRequest
 from relay.sink.retry.classify import Delivered
-from tests.support.otlp_server import OtlpServer
+from tests.kit.http.otlp_server import OtlpServer
 
 
 @pytest.mark.parametrize("scheme", ["https", "HTTPS"])

@@ -18,7 +18,7 @@ from relay.sink.http.response import (
     HttpResponse,
     RequestFailedError,
 )
-from tests.support.otlp_server import HostileServer
+from tests.kit.http.hostile_server import HostileServer
 
 FRAGMENTS = st.sampled_from(
     [

@@ -17,7 +17,7 @@ from relay.config.exporter.manifest_loader import load_exporters
 from relay.config.exporter.types import ExporterPath
 from relay.config.yaml.document import read_documents
 from relay.runtime.quantity import parse_bytes
-from tests.support.paths import ROOT
+from tests.kit.paths import ROOT
 
 DATA = ROOT / "tests/data/exporters"
 CRD = yaml.safe_load((ROOT / "config/crds/exporters.telemetry.datumapis.com.yaml").read_text())

@@ -10,7 +10,7 @@ from jsonschema_rs import Draft202012Validator
 
 from relay.config.schema.generate import files, main
 from relay.config.yaml.document import read_documents
-from tests.support.paths import ROOT
+from tests.kit.paths import ROOT
 
 DATA = ROOT / "tests/data/exporters"
 GENERATED = dict(files())

@@ -19,7 +19,7 @@ from relay.storage.log.segment import (
     reading,
     try_remove,
 )
-from tests.support.faulty_disk import FaultyDisk
+from tests.kit.storage.faulty_disk import FaultyDisk
 
 KIND = b"RELAYTST"
 FRAME = encode_frame(b"meta", b"body")
