@@ -13,7 +13,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -22,7 +22,6 @@ from relay.api.admin import AdminServer
 from relay.api.contract import EVERYTHING, StatusFilter
 from relay.api.status import StatusSource
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
-from relay.codec.remote_write.v1 import WriteProtocol
 from relay.config.exporter.types import Exporter, SecretRef, Sink
 from relay.config.settings.lint import notices
 from relay.config.settings.settings import Address, Settings
@@ -38,8 +37,6 @@ from relay.control.reconcile.reloader import Reloader
 from relay.control.reconcile.sink_entry import SinkDependencies, SinksSnapshot
 from relay.control.shutdown_report import ShutdownLosses
 from relay.control.time_slicing import Turns
-from relay.pipeline.contract import IngestResult, Tenant
-from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, IngestPath
 from relay.receiver.http.connection_limit import raise_descriptor_limit
 from relay.receiver.remote_write import IngestServer
 from relay.runtime import gc_pacing, log_setup, malloc
@@ -122,7 +119,6 @@ class Relay:
         self._ingest = IngestServer(
             settings.listen,
             ingest,
-            self.accept,
             bodies_bytes_max=memory_bytes_max // BODIES_SHARE,
             clock=clock,
         )
@@ -165,9 +161,9 @@ class Relay:
             )
             await self._reloader.start()
             self._reconciler.start()
-            self._admit(self._reconciler)
+            admission = self._admit(self._reconciler)
             await self._admin.start()
-            await self._ingest.start()
+            await self._ingest.start(admission)
         except ConfigError as error:
             # Before anything else is said or waited for: the reason is what people look for.
             log_setup.report_fatal(error.faults, self._settings.log.format)
@@ -249,22 +245,6 @@ class Relay:
         assert self._reloader is not None
         return await self._reloader.reload()
 
-    def accept(
-        self,
-        body: bytes,
-        *,
-        tenant: Tenant | None,
-        now: float,
-        raw: bytes,
-        encoding: str,
-        protocol: WriteProtocol,
-    ) -> Coroutine[None, None, IngestResult]:
-        """Take in one decompressed request; see :class:`relay.pipeline.contract.IngestHandler`."""
-        assert self._admission is not None
-        return self._admission.accept(
-            body, tenant=tenant, now=now, raw=raw, encoding=encoding, protocol=protocol
-        )
-
     def not_ready(self) -> list[str]:
         """Why we are not ready; empty where we are."""
         if self._stopping:
@@ -297,7 +277,7 @@ class Relay:
             else {}
         )
         explainer = Explainer.running(self._engine, running)
-        return await answer(question, explainer, self._turns, self._origin_of(question.tenant))
+        return await answer(question, explainer, self._turns)
 
     def facts(self) -> StatusSource:
         """Everything that can be said of this moment. Takes long beside thousands of sinks."""
@@ -377,15 +357,7 @@ class Relay:
             encode_scheduler=self._encode_scheduler,
         )
 
-    def _origin_of(self, tenant: Tenant | None) -> IngestPath:
-        """What the path of a request says of whose series it brings."""
-        if tenant is None:
-            return ANYWHERE
-        if tenant.by_labels:
-            return MULTITENANT
-        return self._engine.router.tenancy.origin((tenant.account, tenant.project))
-
-    def _admit(self, reconciler: SinkReconciler) -> None:
+    def _admit(self, reconciler: SinkReconciler) -> Admission:
         """Make everything ready for requests, and begin to replay the journal, if there is one."""
         if self._storage is not None:
             checkpoint = self._storage.checkpoint
@@ -401,7 +373,6 @@ class Relay:
                 checkpoint,
                 deliver=self._deliver,
                 crowded=lambda: self._admission is not None and self._admission.crowded,
-                origin_of=self._origin_of,
                 tick=self._tick,
                 turns=self._turns,
             )
@@ -414,7 +385,6 @@ class Relay:
             memory_bytes_max=self._data_bytes_max,
             queued=self._memory,
             deliver=self._deliver,
-            origin_of=self._origin_of,
             tick=self._tick,
             turns=self._turns,
         )
@@ -423,6 +393,7 @@ class Relay:
             self._replay_task = loop.create_task(self._replay.run())
             self._replay_task.add_done_callback(_log_failure)
         self._upkeep_timer = loop.call_later(UPKEEP_INTERVAL_S_MIN, self._upkeep)
+        return self._admission
 
     def _upkeep(self) -> None:
         """What is done over and over: measure memory, save how far sinks are, trim the journal."""

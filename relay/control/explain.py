@@ -154,6 +154,10 @@ class Explainer:
         """About what an engine does now."""
         return cls(engine.router, exporters, engine=engine)
 
+    def path_of(self, tenant: Tenant | None) -> IngestPath:
+        """Return what a request's path says of the owner of its series."""
+        return self._router.tenancy.path_of(tenant)
+
     def knows(self, exporter: str) -> bool:
         """Whether there is such an exporter."""
         return exporter in self._exporters
@@ -287,9 +291,7 @@ def described(
     return Exported(typing, attributes, types.contradiction(name))
 
 
-async def answer(
-    question: ExplainQuery, explainer: Explainer, turns: Turns, origin: IngestPath
-) -> list[str]:
+async def answer(question: ExplainQuery, explainer: Explainer, turns: Turns) -> list[str]:
     """The lines for a running relay's operator, up to :data:`ANSWER_CHARS_MAX`, with turns for
     others between. Raises ConfigError."""
     try:
@@ -298,6 +300,7 @@ async def answer(
         raise ConfigError([Fault("series", f"{error}\n{error.caret()}")]) from error
     if question.exporter and not explainer.knows(question.exporter):
         raise ConfigError([Fault("exporter", f"there is no exporter {question.exporter}")])
+    origin = explainer.path_of(question.tenant)
     lines = explainer.series(
         labels, origin=origin, exporter=question.exporter, every=question.every
     )

@@ -1,4 +1,4 @@
-"""What a receiver asks of the admission of requests."""
+"""The interface between receivers and admission: request, result, handler."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from relay.codec.compression import SenderEncoding
 from relay.codec.remote_write.v1 import WriteProtocol
 
 
@@ -45,24 +46,30 @@ class IngestResult(NamedTuple):
     exemplars: int = 0
 
 
-class IngestHandler(Protocol):
-    """Takes one request in; when it returns, the sender is told that its samples are ours.
+class IngestRequest(NamedTuple):
+    """One decompressed request, as a receiver hands it on and as the journal gives it back.
 
-    Requests reach the sinks in the order of the calls.
-
-    ``body`` is decompressed, the message that ``protocol`` names, ``raw`` the same as it came,
-    compressed as ``encoding`` says; ``tenant`` None where the path names none; ``now`` is the wall
-    clock in seconds. Raises DecodeError (nothing of the body was taken), TooLargeError, or
-    OverloadedError (send it again later).
+    ``tenant`` is None where the path names none; ``received_at`` is the wall clock of its arrival,
+    in s; ``body`` is the message that ``protocol`` names; ``raw`` is the same as it came,
+    compressed as ``encoding`` says.
     """
 
-    async def __call__(
-        self,
-        body: bytes,
-        *,
-        tenant: Tenant | None,
-        now: float,
-        raw: bytes,
-        encoding: str,
-        protocol: WriteProtocol,
-    ) -> IngestResult: ...
+    tenant: Tenant | None
+    received_at: float
+    body: bytes
+    raw: bytes
+    encoding: SenderEncoding
+    protocol: WriteProtocol
+
+
+class IngestHandler(Protocol):
+    """Admits requests; they reach the sinks in the order of the calls."""
+
+    async def accept(self, request: IngestRequest) -> IngestResult:
+        """Admit one request; on return the relay answers for its samples.
+
+        The caller keeps no reference: the handler frees the body as soon as it can. Raises
+        DecodeError (nothing of the body was taken), TooLargeError, or OverloadedError (send it
+        again later).
+        """
+        ...

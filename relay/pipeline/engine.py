@@ -16,6 +16,7 @@ from relay.pipeline.batching.flush_timer import FlushSchedule, seal_all
 from relay.pipeline.batching.transaction import LATEST_NS_MAX, BatchTransaction
 from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry, WaitingList
 from relay.pipeline.batching.watermark import OffsetTracker
+from relay.pipeline.contract import Tenant
 from relay.pipeline.limits import DEFAULT_LIMITS, Limits
 from relay.pipeline.metrics.exemplars import ExemplarBuffer
 from relay.pipeline.metrics.histograms.group import PendingPoint
@@ -115,6 +116,10 @@ class MetricsPipeline:
         """Position of the request that is under way, which may pause; None between requests."""
         self.grown = 0
         """Bytes by which rounds made open batches larger, since the start."""
+
+    def path_of(self, tenant: Tenant | None) -> IngestPath:
+        """Return what a request's path says of the owner of its series."""
+        return self.router.tenancy.path_of(tenant)
 
     def add_exporter(self, exporter: str, project: str, sources: Sources) -> None:
         """Start routing an exporter; see :meth:`Router.add`."""

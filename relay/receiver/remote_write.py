@@ -31,7 +31,7 @@ from aiohttp.http import HttpProcessingError
 from relay.codec.compression import SenderEncoding, content_encoding, decompress, fits
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.config.settings.settings import Address, Ingest
-from relay.pipeline.contract import IngestHandler, IngestResult, Tenant
+from relay.pipeline.contract import IngestHandler, IngestRequest, IngestResult, Tenant
 from relay.receiver.authentication import Authenticator
 from relay.receiver.counters import IngestCounters, RefusalLog
 from relay.receiver.http.listener import SERVER_HEADER, Listener
@@ -86,7 +86,8 @@ class _Body:
 
 
 class IngestServer:
-    """Receive remote write and pass it to ``accept``, in the order in which bodies are complete.
+    """Receive remote write and hand requests to an IngestHandler, in the order in which their bodies
+    are complete.
 
     ``bodies_bytes_max`` bounds the compressed bytes of all bodies being read or processed.
     ``clock`` is the wall clock in s. Raise ConfigError for unusable TLS files.
@@ -96,13 +97,12 @@ class IngestServer:
         self,
         address: Address,
         settings: Ingest,
-        accept: IngestHandler,
         *,
         bodies_bytes_max: int = 256 * 1024 * 1024,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
-        self._accept = accept
+        self._handler: IngestHandler | None = None
         self._bodies_bytes_max = bodies_bytes_max
         self._bodies_bytes = 0
         self._senders: Counter[str] = Counter()
@@ -124,8 +124,10 @@ class IngestServer:
             on_malformed=self._count_malformed,
         )
 
-    async def start(self) -> None:
-        """Start listening. Raise ConfigError if the address is not available."""
+    async def start(self, handler: IngestHandler) -> None:
+        """Listen, and hand requests to ``handler``. Raise ConfigError if the address is not
+        available."""
+        self._handler = handler
         await self._listener.start()
 
     async def stop(self, *, timeout_s: float = 5.0) -> None:
@@ -274,15 +276,18 @@ class IngestServer:
         body.chunks.append(chunk)
 
     async def _take(self, raw: bytes, admitted: RequestHead) -> IngestResult:
-        """Decompress a body and pass it on. Raise RelayError."""
-        # No local name for the decoded body, so that it is freed as early as possible.
-        return await self._accept(
-            await self._decoded(raw, admitted.encoding),
-            tenant=admitted.tenant,
-            now=self._clock(),
-            raw=raw,
-            encoding=admitted.encoding,
-            protocol=admitted.protocol,
+        """Decompress a body and hand it on; raises RelayError."""
+        assert self._handler is not None
+        # Neither the request nor its body has a name here: the handler decides when it is freed.
+        return await self._handler.accept(
+            IngestRequest(
+                body=await self._decoded(raw, admitted.encoding),
+                tenant=admitted.tenant,
+                received_at=self._clock(),
+                raw=raw,
+                encoding=admitted.encoding,
+                protocol=admitted.protocol,
+            )
         )
 
     async def _decoded(self, raw: bytes, encoding: SenderEncoding) -> bytes:

@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 import aiohttp
 
-from relay.codec.remote_write.v1 import WriteProtocol
 from relay.config.settings.settings import Address, Ingest
-from relay.pipeline.contract import IngestResult, Tenant
+from relay.pipeline.contract import IngestRequest, IngestResult
 from relay.receiver.remote_write import IngestServer
 from tests.kit.remote_write.raw import snappy
 
@@ -29,35 +28,16 @@ MESSAGE = bytes.fromhex("0a1d0a0e0a085f5f6e616d655f5f12027570120b09000000000000f
 _BODY = snappy(MESSAGE)
 
 
-class Call(NamedTuple):
-    """One request as it was handed on."""
-
-    body: bytes
-    tenant: Tenant | None
-    now: float
-    raw: bytes
-    encoding: str
-    protocol: str
-
-
 @dataclass
 class Taker:
     """Stands for the pipeline: keeps what it is given, and answers or raises ``outcome``."""
 
     outcome: IngestResult | Exception = field(default_factory=lambda: IngestResult(samples=1))
-    calls: list[Call] = field(default_factory=list)
+    calls: list[IngestRequest] = field(default_factory=list)
 
-    async def __call__(
-        self,
-        body: bytes,
-        *,
-        tenant: Tenant | None,
-        now: float,
-        raw: bytes,
-        encoding: str,
-        protocol: WriteProtocol,
-    ) -> IngestResult:
-        self.calls.append(Call(body, tenant, now, raw, encoding, protocol))
+    async def accept(self, request: IngestRequest) -> IngestResult:
+        """See :class:`relay.pipeline.contract.IngestHandler`."""
+        self.calls.append(request)
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
@@ -126,10 +106,8 @@ async def running(
     """Run a listener on a free loopback port for as long as the block lasts."""
     settings = settings or Ingest()
     taker = taker or Taker()
-    server = IngestServer(
-        LOOPBACK, settings, taker, bodies_bytes_max=bodies_bytes_max, clock=lambda: NOW
-    )
-    await server.start()
+    server = IngestServer(LOOPBACK, settings, bodies_bytes_max=bodies_bytes_max, clock=lambda: NOW)
+    await server.start(taker)
     connector = aiohttp.TCPConnector(ssl=client_tls) if client_tls else aiohttp.TCPConnector()
     try:
         async with aiohttp.ClientSession(connector=connector) as session:

@@ -14,23 +14,19 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
-from relay.codec.remote_write.v1 import WriteProtocol
-from relay.control.durability.replay import Replay
+from relay.control.durability.replay import Replay, record_of
 from relay.control.reconcile.reconciler import SinkReconciler
 from relay.control.time_slicing import Turns
 from relay.pipeline.batching.transaction import AcceptedCounts
-from relay.pipeline.contract import IngestResult, Tenant
+from relay.pipeline.contract import IngestRequest, IngestResult
 from relay.pipeline.engine import MetricsPipeline
-from relay.pipeline.routing.tenancy import IngestPath
 from relay.runtime.errors import OverloadedError
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.storage.journal.interface import Journal
-from relay.storage.journal.record import Record
 
 DROP_REASONS_NOT_SENDER_FAULT = frozenset(
     {"duplicate_timestamp", "histogram_float", "histogram_gauge", "histogram_schema"}
@@ -63,35 +59,11 @@ class MemoryStatistics(NamedTuple):
 ZERO_MEMORY = MemoryStatistics()
 
 
-@dataclass(slots=True)  # not frozen: that would cost more than all else here
-class _Arrival:
-    """A request as it came."""
-
-    tenant: Tenant | None
-    now: float
-    raw: bytes
-    encoding: str
-    protocol: WriteProtocol
-
-    def record(self, position: int) -> Record:
-        """It as the journal keeps it."""
-        tenant = self.tenant
-        return Record(
-            position,
-            self.now,
-            self.encoding,
-            (tenant.account, tenant.project) if tenant is not None else None,
-            self.raw,
-            self.protocol,
-            tenant_by_labels=tenant is not None and tenant.by_labels,
-        )
-
-
 class Admission:
     """Takes requests in; see :class:`relay.pipeline.contract.IngestHandler`.
 
     ``queued`` counts what sinks have in memory, ``deliver`` takes the batches that a request
-    sealed, ``origin_of`` tells what a request's path means, ``tick`` is the engine's clock in s.
+    sealed, ``tick`` is the engine's clock in s.
     """
 
     def __init__(  # noqa: PLR0913 - a composition point: every collaborator is named once, here
@@ -104,7 +76,6 @@ class Admission:
         memory_bytes_max: int,
         queued: BufferedBytes,
         deliver: Callable[[Iterable[tuple[OpenBatch, SealedBatch]]], None],
-        origin_of: Callable[[Tenant | None], IngestPath],
         tick: Callable[[], float],
         turns: Turns | None = None,
     ) -> None:
@@ -115,7 +86,6 @@ class Admission:
         self._memory_bytes_max = memory_bytes_max
         self._queued = queued
         self._deliver = deliver
-        self._origin_of = origin_of
         self._tick = tick
         self._turns = turns or Turns()
         self._open_bytes = 0
@@ -126,42 +96,29 @@ class Admission:
         self._unkept = -1
         """Position of the last request that the journal could not keep."""
 
-    async def accept(
-        self,
-        body: bytes,
-        *,
-        tenant: Tenant | None,
-        now: float,
-        raw: bytes,
-        encoding: str,
-        protocol: WriteProtocol,
-    ) -> IngestResult:
-        """Take in one decompressed request; see :class:`relay.pipeline.contract.IngestHandler`."""
-        self._check(len(body))
-        origin = self._origin_of(tenant)
-        arrival = _Arrival(tenant, now, raw, encoding, protocol)
+    async def accept(self, request: IngestRequest) -> IngestResult:
+        """Admit one request; see :class:`relay.pipeline.contract.IngestHandler`."""
+        self._check(len(request.body))
         if self._replay is not None and self._replay.active:
-            probed = await self._replay.admit(
-                body, arrival.record, origin=origin, now=now, protocol=protocol
-            )
+            probed = await self._replay.admit(request)
             if probed is not None:
                 return _accepted(probed.taken, probed.dropped, probed.examples)
-            self._check(len(body))  # while we waited, things may have changed
+            self._check(len(request.body))  # the wait may have taken long
         transaction = await self._turns.run(
             partial(
                 self._engine.ingest,
-                body,
-                now=now,
+                request.body,
+                now=request.received_at,
                 tick=self._tick(),
-                origin=origin,
-                protocol=protocol,
+                origin=self._engine.path_of(request.tenant),
+                protocol=request.protocol,
             ),
             lambda transaction: self._deliver(transaction.sealed),
         )
-        del body  # while the journal writes, only what came over the wire is kept
         if self._journal is not None and transaction.has_effect:
-            kept = await self._journal.append(arrival.record(transaction.request))
-            if not kept:
+            record = record_of(request, transaction.request)
+            del request  # while the journal writes, only the compressed body is kept
+            if not await self._journal.append(record):
                 self._unkept = max(self._unkept, transaction.request)
         return _accepted(transaction.taken, transaction.dropped, transaction.examples)
 

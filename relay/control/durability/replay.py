@@ -27,9 +27,8 @@ from relay.codec.remote_write.v1 import WriteProtocol
 from relay.control.reconcile.reconciler import SinkKey, SinkReconciler
 from relay.control.time_slicing import Turns
 from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
-from relay.pipeline.contract import Tenant
+from relay.pipeline.contract import IngestRequest, Tenant
 from relay.pipeline.engine import MetricsPipeline
-from relay.pipeline.routing.tenancy import IngestPath
 from relay.pipeline.statistics import Probed, Replayed
 from relay.runtime.errors import OverloadedError, WireError
 from relay.sink.worker import SinkWorker
@@ -70,7 +69,7 @@ class Replay:
     """One start's replay. ``deliver`` takes the batches that the engine sealed; ``crowded`` says
     whether memory is short; ``tick`` is the engine's clock."""
 
-    def __init__(  # noqa: PLR0913 - a composition point: every collaborator is named once, here
+    def __init__(
         self,
         engine: MetricsPipeline,
         reconciler: SinkReconciler,
@@ -79,7 +78,6 @@ class Replay:
         *,
         deliver: Callable[[Iterable[tuple[OpenBatch, SealedBatch]]], None],
         crowded: Callable[[], bool],
-        origin_of: Callable[[Tenant | None], IngestPath],
         tick: Callable[[], float],
         turns: Turns | None = None,
     ) -> None:
@@ -89,7 +87,6 @@ class Replay:
         self._checkpoint = checkpoint
         self._deliver = deliver
         self._crowded = crowded
-        self._origin_of = origin_of
         self._tick = tick
         self._turns = turns or Turns()
         self._restored = reconciler.restored_lows()
@@ -138,20 +135,12 @@ class Replay:
         if self._requests:
             _log.info("replayed %d requests", self._requests)
 
-    async def admit(
-        self,
-        body: bytes,
-        record: Callable[[int], Record],
-        *,
-        origin: IngestPath,
-        now: float,
-        protocol: WriteProtocol,
-    ) -> Probed | None:
-        """Journal a live request behind what is replayed; None where replay has ended meanwhile,
-        and the request is to be taken in as always.
+    async def admit(self, request: IngestRequest) -> Probed | None:
+        """Journal a live request behind the replayed ones; None where the replay ended meanwhile,
+        and the request is to be ingested as usual.
 
-        ``record`` makes the journal's record of it under a position. Raises like
-        :meth:`MetricsPipeline.ingest`, and OverloadedError where the journal cannot keep it.
+        Raises like :meth:`MetricsPipeline.ingest`, and OverloadedError where the journal cannot
+        keep it.
         """
         while True:
             try:
@@ -162,7 +151,13 @@ class Replay:
             if not self.active:
                 return None
             probed = await self._turns.run(
-                partial(self._engine.dry_run, body, now=now, origin=origin, protocol=protocol),
+                partial(
+                    self._engine.dry_run,
+                    request.body,
+                    now=request.received_at,
+                    origin=self._engine.path_of(request.tenant),
+                    protocol=request.protocol,
+                ),
                 _done,
             )
             if self._gate.is_set() and self.active:  # they may have moved while that took turns
@@ -170,7 +165,7 @@ class Replay:
         if probed.wanted:
             position = self._next_position
             self._next_position += 1
-            if not await self._journal.append(record(position)):
+            if not await self._journal.append(record_of(request, position)):
                 raise _unkept()
         return probed
 
@@ -246,16 +241,16 @@ class Replay:
             _log.error("position %d stands in the journal twice; skipped", record.position)
             return
         try:
-            body = decompress(record.body, _encoding(record.encoding), bytes_max=DECODED_BYTES_MAX)
+            request = request_of(record)
             await self._turns.run(
                 partial(
                     self._engine.replay,
-                    body,
+                    request.body,
                     position=record.position,
-                    now=record.received_at,
+                    now=request.received_at,
                     tick=self._tick(),
-                    origin=self._origin_of(_tenant(record)),
-                    protocol=_protocol(record.protocol),
+                    origin=self._engine.path_of(request.tenant),
+                    protocol=request.protocol,
                 ),
                 self._hand_on,
                 repeatable=False,  # a position is taken once
@@ -317,11 +312,31 @@ def _higher(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(max(pair) for pair in zip(left, right, strict=True))
 
 
-def _tenant(record: Record) -> Tenant | None:
-    if record.tenant is None:
-        return None
-    account, project = record.tenant
-    return Tenant(account, project, by_labels=record.tenant_by_labels)
+def record_of(request: IngestRequest, position: int) -> Record:
+    """Return the journal's record of a request."""
+    tenant = request.tenant
+    return Record(
+        position,
+        request.received_at,
+        request.encoding,
+        (tenant.account, tenant.project) if tenant is not None else None,
+        request.raw,
+        request.protocol,
+        tenant_by_labels=tenant is not None and tenant.by_labels,
+    )
+
+
+def request_of(record: Record) -> IngestRequest:
+    """Return the request of a journal's record. Raises WireError where its body is damaged."""
+    tenant = None
+    if record.tenant is not None:
+        account, project = record.tenant
+        tenant = Tenant(account, project, by_labels=record.tenant_by_labels)
+    encoding = _encoding(record.encoding)
+    body = decompress(record.body, encoding, bytes_max=DECODED_BYTES_MAX)
+    return IngestRequest(
+        tenant, record.received_at, body, record.body, encoding, _protocol(record.protocol)
+    )
 
 
 def _protocol(name: str) -> WriteProtocol:

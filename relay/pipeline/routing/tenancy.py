@@ -21,6 +21,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from relay.pipeline.contract import Tenant
+
 Account: TypeAlias = tuple[int, int]
 """accountID and projectID of a VictoriaMetrics cluster, 32 bits each."""
 
@@ -76,6 +78,14 @@ class Tenancy:
     def enabled(self) -> bool:
         """Whether series belong to projects at all."""
         return bool(self.label or self._accounts)
+
+    def path_of(self, tenant: Tenant | None) -> IngestPath:
+        """What the tenant that a request's path names says; None for a path that names none."""
+        if tenant is None:
+            return ANYWHERE
+        if tenant.by_labels:
+            return MULTITENANT
+        return self.origin((tenant.account, tenant.project))
 
     def origin(self, account: Account | None) -> IngestPath:
         """What an account in the path says; None for a path without one."""

@@ -15,7 +15,7 @@ import pytest
 import zstandard
 
 from relay.config.settings.settings import Address, Ingest
-from relay.pipeline.contract import IngestResult
+from relay.pipeline.contract import IngestRequest, IngestResult
 from relay.receiver.http import listener
 from relay.receiver.remote_write import IngestServer
 from relay.runtime.errors import ConfigError, OverloadedError
@@ -25,7 +25,6 @@ from tests.kit.ingest_server import (
     NOW,
     PROMETHEUS,
     VMAGENT,
-    Call,
     Taker,
     eventually,
     running,
@@ -67,8 +66,8 @@ async def test_hands_on_what_came_and_what_it_means() -> None:
         headers = {**VMAGENT, "Content-Encoding": "zstd"}
         assert (await relay.send(zstd(MESSAGE), headers=headers)).status == 204
         assert relay.taker.calls == [
-            Call(MESSAGE, None, NOW, snappy(MESSAGE), "snappy", "remote_write_v1"),
-            Call(MESSAGE, None, NOW, zstd(MESSAGE), "zstd", "remote_write_v1"),
+            IngestRequest(None, NOW, MESSAGE, snappy(MESSAGE), "snappy", "remote_write_v1"),
+            IngestRequest(None, NOW, MESSAGE, zstd(MESSAGE), "zstd", "remote_write_v1"),
         ]
         figures = relay.server.statistics()
     assert figures.requests == {204: 2}
@@ -410,20 +409,20 @@ async def test_stopping_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture)
 
 async def test_an_address_in_use_is_a_fault_of_the_settings() -> None:
     async with running() as relay:
-        second = IngestServer(relay.server.address, Ingest(), relay.taker)
+        second = IngestServer(relay.server.address, Ingest())
         with pytest.raises(ConfigError, match=r"listen: cannot listen on 127\.0\.0\.1:\d+: "):
-            await second.start()
+            await second.start(relay.taker)
 
 
 async def test_stopping_needs_no_start() -> None:
     """A start that failed elsewhere stops everything, and stopping twice is no error."""
-    server = IngestServer(LOOPBACK, Ingest(), Taker())
+    server = IngestServer(LOOPBACK, Ingest())
     await server.stop()
     await server.stop()
     async with running() as relay:
-        second = IngestServer(relay.server.address, Ingest(), relay.taker)
+        second = IngestServer(relay.server.address, Ingest())
         with pytest.raises(ConfigError):
-            await second.start()
+            await second.start(relay.taker)
         await second.stop()
         await relay.server.stop()
 

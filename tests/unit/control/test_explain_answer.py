@@ -10,7 +10,6 @@ from relay.control import explain
 from relay.control.explain import Explainer, ExplainQuery, answer
 from relay.control.time_slicing import Turns
 from relay.pipeline.routing.router import Router
-from relay.pipeline.routing.tenancy import ANYWHERE
 from relay.runtime.errors import ConfigError
 
 
@@ -29,13 +28,13 @@ class Lines(Explainer):
 @pytest.mark.parametrize("count", [0, 1, 199, 200, 201, 400, 1_000])
 async def test_every_line_is_given(count: int) -> None:
     async with asyncio.timeout(10):
-        lines = await answer(ExplainQuery("up"), Lines(count), Turns(), ANYWHERE)
+        lines = await answer(ExplainQuery("up"), Lines(count), Turns())
     assert lines == [f"line {n}" for n in range(count)]
 
 
 async def test_a_long_answer_ends_with_a_word_about_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explain, "ANSWER_CHARS_MAX", 100)
-    lines = await answer(ExplainQuery("up"), Lines(1_000), Turns(), ANYWHERE)
+    lines = await answer(ExplainQuery("up"), Lines(1_000), Turns())
     assert len(lines) < 20
     assert lines[-1] == "… and more: ask for one exporter"
 
@@ -43,4 +42,4 @@ async def test_a_long_answer_ends_with_a_word_about_it(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("question", [ExplainQuery("up{"), ExplainQuery("up", exporter="nobody")])
 async def test_what_cannot_be_answered(question: ExplainQuery) -> None:
     with pytest.raises(ConfigError):
-        await answer(question, Lines(1), Turns(), ANYWHERE)
+        await answer(question, Lines(1), Turns())
