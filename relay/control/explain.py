@@ -14,19 +14,13 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 
-from relay.codec.remote_write.v1 import (
-    SERIES_FIELD,
-    SeriesFault,
-    label_key,
-    parse_labels,
-    top_level,
-)
-from relay.codec.remote_write.v1 import parse_series as parse_series_parts
+from relay.codec.remote_write.v1 import SeriesFault, WriteProtocol, label_key, parse_labels
 from relay.config.exporter.types import Exporter
 from relay.control.time_slicing import Turns
 from relay.pipeline.contract import Tenant
 from relay.pipeline.drop_counters import REASONS, DropTable
 from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.metrics.decoders import DECODERS, DEFAULT_PROTOCOL
 from relay.pipeline.metrics.metadata.metric_types import Evidence
 from relay.pipeline.metrics.metadata.type_store import TypeStore
 from relay.pipeline.metrics.translate.translator import OWN_SCOPE, Translation, Translator
@@ -209,7 +203,13 @@ class Explainer:
         yield from _otlp_lines(translation, described)
 
     def captured(
-        self, body: bytes, exporter: str, *, reader: InfoReader, origin: IngestPath = ANYWHERE
+        self,
+        body: bytes,
+        exporter: str,
+        *,
+        reader: InfoReader,
+        origin: IngestPath = ANYWHERE,
+        protocol: WriteProtocol = DEFAULT_PROTOCOL,
     ) -> Iterator[str]:
         """Lines for people: the series of a decompressed request that an exporter takes, by source.
 
@@ -219,7 +219,7 @@ class Explainer:
         owner, sources = self._router.selections(exporter)
         seen: dict[bytes, dict[str, str]] = {}
         faulty = 0
-        for key in _keys(body):
+        for key in DECODERS[protocol].series_keys(body):
             if key not in seen:
                 try:
                     seen[key] = dict(parse_labels(key, labels_max=_LABELS_MAX))
@@ -339,13 +339,6 @@ def _visible(labels: Mapping[str, str], origin: IngestPath) -> Mapping[str, str]
     if not origin.by_labels:
         return labels
     return {name: value for name, value in labels.items() if name not in ACCOUNT_LABELS}
-
-
-def _keys(body: bytes) -> Iterator[bytes]:
-    """The label bytes of every series in a request."""
-    for field, start, stop in top_level(body):
-        if field == SERIES_FIELD:
-            yield parse_series_parts(body, start, stop).key
 
 
 def _source_lines(

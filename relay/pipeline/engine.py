@@ -4,7 +4,7 @@ request is processed whole or not at all."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
@@ -18,15 +18,12 @@ from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry, Waiting
 from relay.pipeline.batching.watermark import OffsetTracker
 from relay.pipeline.contract import Tenant
 from relay.pipeline.limits import DEFAULT_LIMITS, Limits
+from relay.pipeline.metrics.decoders import DECODERS, DEFAULT_PROTOCOL, Decoder
 from relay.pipeline.metrics.exemplars import ExemplarBuffer
 from relay.pipeline.metrics.histograms.group import PendingPoint
-from relay.pipeline.metrics.hotpath.v1_loop import decode_v1_into_batches, has_metadata
-from relay.pipeline.metrics.hotpath.v2_loop import decode_v2_into_batches
 from relay.pipeline.metrics.metadata.type_store import TypeStore
-from relay.pipeline.metrics.series.hash_index import SeriesHashIndex
-from relay.pipeline.metrics.series.lookup import RequestSeries, SeriesLookup
+from relay.pipeline.metrics.series.lookup import SeriesLookup
 from relay.pipeline.metrics.series.resolver import Learned, Resolver
-from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.metrics.series.series_table import SeriesTable
 from relay.pipeline.metrics.temporality.delta import DeltaStore
 from relay.pipeline.metrics.translate.target_info import TargetInfoStore
@@ -60,8 +57,9 @@ class MetricsPipeline:
         delta_age_max_s: float = 3600.0,
         since: float = 0.0,
         future_max_s: float = math.inf,
+        decoders: Mapping[WriteProtocol, Decoder] = DECODERS,
     ) -> None:
-        self._guesses: dict[Series, SeriesHashIndex] = {}
+        self._decoders = decoders
         self.table = SeriesTable(series_max=limits.series_max, idle_s=limits.series_idle_s)
         self.inventory = Inventory(objects_max=limits.objects_max)
         self.router = Router(tenancy=tenancy, compiler=compiler, inventory=self.inventory)
@@ -96,13 +94,14 @@ class MetricsPipeline:
         self.drops = self.resolver.drops
         self.first_sight = self.resolver.first_sight
         self.schedule = FlushSchedule()
-        self.finder = SeriesLookup(
+        self.lookup = SeriesLookup(
             self.table,
             self.resolver,
             self.inventory,
             LabelParser(labels_max=limits.labels_max, bytes_max=limits.series_bytes_max),
             info_reader or InfoReader(),
             self.router.tenancy,
+            self.types,
             series_bytes_max=limits.series_bytes_max,
         )
         self._received: dict[WriteProtocol, int] = {}
@@ -150,7 +149,7 @@ class MetricsPipeline:
         now: float,
         tick: float,
         origin: IngestPath = ANYWHERE,
-        protocol: WriteProtocol = "remote_write_v1",
+        protocol: WriteProtocol = DEFAULT_PROTOCOL,
         pace: Pace = UNPACED,
     ) -> BatchTransaction:
         """Process one decompressed WriteRequest, or Request where ``protocol`` is 2.0, whose path
@@ -176,7 +175,7 @@ class MetricsPipeline:
         now: float,
         tick: float,
         origin: IngestPath = ANYWHERE,
-        protocol: WriteProtocol = "remote_write_v1",
+        protocol: WriteProtocol = DEFAULT_PROTOCOL,
         pace: Pace = UNPACED,
     ) -> Replayed:
         """Process a request once more, under the position that it had: what :meth:`ingest` does,
@@ -210,7 +209,7 @@ class MetricsPipeline:
         *,
         now: float,
         origin: IngestPath = ANYWHERE,
-        protocol: WriteProtocol = "remote_write_v1",
+        protocol: WriteProtocol = DEFAULT_PROTOCOL,
         pace: Pace = UNPACED,
     ) -> Probed:
         """What :meth:`ingest` would say of a request, without taking it. Raises like that."""
@@ -296,7 +295,7 @@ class MetricsPipeline:
         self.router.flush_counters()
         return EngineStatistics(
             self.table.statistics(),
-            self.finder.labels.statistics(),
+            self.lookup.labels.statistics(),
             self.router.statistics(),
             self.types.statistics(),
             self.translator.statistics(),
@@ -359,28 +358,21 @@ class MetricsPipeline:
         protocol: WriteProtocol,
     ) -> None:
         """Append a request's points to the batches; nothing is changed where that raises."""
-        self.finder.enter(origin)
+        decoder = self._decoders[protocol]
+        self.lookup.begin(
+            body, decoder, origin, bounded=transaction.bounded, pause=transaction.pace.pause
+        )
         self.drops.now = transaction.now
         self.assembly.deferred = transaction.deferred
         before = self.metadata_version
         try:
-            bounded, pause = transaction.bounded, transaction.pace.pause
-            request = RequestSeries(
-                body, self.finder, self.types, protocol, bounded=bounded, pause=pause
-            )
-            if protocol == "remote_write_v2":
-                decode_v2_into_batches(self.table, body, transaction, request)
-            else:
-                # Else whether a series of one project is new would decide when others are typed.
-                if self.router.tenancy.enabled and has_metadata(body):
-                    request.learn_ahead()
-                decode_v1_into_batches(self.table, body, transaction, request, self._guesses)
-                if transaction.has_metadata:
-                    request.learn_ahead()
+            decoder.decode(body, transaction, self.lookup)
         except BaseException:
             transaction.undo()
             self.assembly.forget_partings()
             raise
+        finally:
+            self.lookup.end()
         transaction.learned = self.metadata_version != before
 
     def _commit(

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.pipeline.contract import MULTITENANT, Tenant
+from relay.pipeline.metrics.decoders import DECODERS, DEFAULT_PROTOCOL
 from relay.receiver.responses import Reason, RefusedError, Rejection
 from relay.runtime.errors import UnsupportedMediaError
 
@@ -21,12 +22,6 @@ _SINGLE = frozenset(
 )
 _CLUSTER = re.compile(r"/insert/([^/]+)/prometheus(?:/api/v1/(?:write|push))?")
 _TENANT = re.compile(r"([0-9]{1,10})(?::([0-9]{1,10}))?")
-
-_PROTOBUF = "application/x-protobuf"
-_MESSAGES: dict[str, WriteProtocol] = {
-    "prometheus.writerequest": "remote_write_v1",
-    "io.prometheus.write.v2.request": "remote_write_v2",
-}
 
 
 def tenant_of(path: str) -> Tenant | None:
@@ -71,31 +66,45 @@ def parse_tenant(text: str) -> Tenant:
 
 @lru_cache(maxsize=16)  # a sender repeats the same header
 def protocol_of(header: str | None) -> WriteProtocol:
-    """Return the protocol that a ``Content-Type`` declares; a missing header means 1.0.
+    """Return the protocol that a ``Content-Type`` names; 1.0 where it is missing, as in Prometheus.
 
     The version header is ignored (remote write 2.0, "Protocol"). Raise UnsupportedMediaError.
     """
     if header is None or not header.strip():
-        return "remote_write_v1"
+        return DEFAULT_PROTOCOL
     media_type, *parameters = header.split(";")
-    if media_type.strip().lower() != _PROTOBUF:
+    media_type = media_type.strip().lower()
+    known = {
+        message.lower(): name
+        for name, (kind, message) in _content_types().items()
+        if kind == media_type
+    }
+    if not known:
+        kinds = dict.fromkeys(kind for kind, _ in _content_types().values())
         raise UnsupportedMediaError(
-            f"Content-Type {header[:80]!r} is not accepted; use {_PROTOBUF}"
+            f"Content-Type {header[:80]!r} is not accepted; use {' or '.join(kinds)}"
         )
     protocol: WriteProtocol | None = None
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.strip().lower() != "proto":
             continue
-        message = value.strip().strip('"').lower()
-        known = _MESSAGES.get(message)
-        if known is None or protocol not in (None, known):
-            raise UnsupportedMediaError(
-                f"message {value.strip()[:80]!r} is not accepted; use one of "
-                "proto=prometheus.WriteRequest and proto=io.prometheus.write.v2.Request"
+        found = known.get(value.strip().strip('"').lower())
+        if found is None or protocol not in (None, found):
+            messages = " and ".join(
+                f"proto={message}"
+                for kind, message in _content_types().values()
+                if kind == media_type
             )
-        protocol = known
-    return protocol or "remote_write_v1"
+            raise UnsupportedMediaError(
+                f"message {value.strip()[:80]!r} is not accepted; use one of {messages}"
+            )
+        protocol = found
+    return protocol or next(iter(known.values()))
+
+
+def _content_types() -> dict[WriteProtocol, tuple[str, str]]:
+    return {name: decoder.content_type for name, decoder in DECODERS.items()}
 
 
 def message_of(header: str | None) -> WriteProtocol | None:

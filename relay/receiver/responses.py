@@ -22,6 +22,7 @@ from enum import Enum, StrEnum
 
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.pipeline.contract import IngestResult
+from relay.pipeline.metrics.decoders import DECODERS, DEFAULT_PROTOCOL
 from relay.runtime.errors import (
     OverloadedError,
     RelayError,
@@ -159,11 +160,11 @@ def refusal_of(error: Exception) -> Rejection:
 
 
 def answer_to(
-    outcome: Outcome, sender: Sender, protocol: WriteProtocol | None = "remote_write_v1"
+    outcome: Outcome, sender: Sender, protocol: WriteProtocol | None = DEFAULT_PROTOCOL
 ) -> Answer:
     """Return the response; ``protocol`` None means an unsupported one."""
     answer = _answer(outcome, sender)
-    if protocol != "remote_write_v2":
+    if protocol is None or not DECODERS[protocol].reports_written:
         return answer
     return replace(answer, headers={**answer.headers, **_written(outcome)})
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from relay.codec.protobuf import (
     BYTES,
@@ -31,8 +31,9 @@ from relay.codec.protobuf import (
 )
 from relay.runtime.errors import DecodeError, TooLargeError, WireError
 
-WriteProtocol = Literal["remote_write_v1", "remote_write_v2"]
-"""Protocol of a body; also the label of ``relay_received_samples_total``."""
+WriteProtocol: TypeAlias = str
+"""Name of the message that a body is: ``remote_write_v1``, ``remote_write_v2``, or of another
+decoder of the pipeline."""
 
 Labels = list[tuple[str, str]]
 """(name, value) pairs, sorted by name, names unique, neither empty."""

@@ -23,12 +23,12 @@ from functools import partial
 
 from relay.codec.compression import SenderEncoding, decompress
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
-from relay.codec.remote_write.v1 import WriteProtocol
 from relay.control.reconcile.reconciler import SinkKey, SinkReconciler
 from relay.control.time_slicing import Turns
 from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
 from relay.pipeline.contract import IngestRequest, Tenant
 from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.metrics.decoders import DECODERS
 from relay.pipeline.statistics import Probed, Replayed
 from relay.runtime.errors import OverloadedError, WireError
 from relay.sink.worker import SinkWorker
@@ -328,22 +328,14 @@ def record_of(request: IngestRequest, position: int) -> Record:
 
 def request_of(record: Record) -> IngestRequest:
     """Return the request of a journal's record. Raises WireError where its body is damaged."""
+    assert record.protocol in DECODERS, record.protocol
     tenant = None
     if record.tenant is not None:
         account, project = record.tenant
         tenant = Tenant(account, project, by_labels=record.tenant_by_labels)
     encoding = _encoding(record.encoding)
     body = decompress(record.body, encoding, bytes_max=DECODED_BYTES_MAX)
-    return IngestRequest(
-        tenant, record.received_at, body, record.body, encoding, _protocol(record.protocol)
-    )
-
-
-def _protocol(name: str) -> WriteProtocol:
-    if name == "remote_write_v2":
-        return "remote_write_v2"
-    assert name == "remote_write_v1", name
-    return "remote_write_v1"
+    return IngestRequest(tenant, record.received_at, body, record.body, encoding, record.protocol)
 
 
 def _encoding(name: str) -> SenderEncoding:

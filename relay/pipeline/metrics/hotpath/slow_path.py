@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 from relay.codec.otlp.data_points import STALE, Exemplar
 from relay.codec.otlp.metrics import stale_prefix
 from relay.codec.remote_write.native_histogram import HistogramFault, buckets_of, parse_histogram
-from relay.codec.remote_write.v2 import Metadata2
 from relay.pipeline.batching.emitter import append_number
 from relay.pipeline.batching.transaction import (
     TOO_FAR_IN_FUTURE,
@@ -24,8 +22,7 @@ from relay.pipeline.batching.transaction import (
     begin_run,
     seal_batch,
 )
-from relay.pipeline.metrics.histograms.native import NativeRoute
-from relay.pipeline.metrics.metadata.project_types import Declaration
+from relay.pipeline.metrics.series.lookup import SeriesLookup
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.routing.match_set import MatchSet
 from relay.runtime.errors import TooLargeError
@@ -52,24 +49,6 @@ Prometheus sends at once. A gap takes two bytes of body and up to 16,384 buckets
 
 Span = tuple[int, int]
 """(start, stop) of a message in the body."""
-
-
-class Resolution(Protocol):
-    """How the pipeline knows its series; see
-    :class:`relay.pipeline.metrics.series.lookup.RequestSeries`."""
-
-    def resolve(self, key: bytes, declared: Declaration | None = None) -> Series:
-        """The series with these label bytes, ready for use, with ``fault`` set where it is bad;
-        ``declared`` is what the message says of it."""
-        ...
-
-    def declaration(self, metadata: Metadata2) -> Declaration | None:
-        """What a series says of itself, as :meth:`resolve` takes it; None for nothing."""
-        ...
-
-    def native(self, series: Series) -> NativeRoute:
-        """Where the native histograms of a good series go."""
-        ...
 
 
 def count_careful(transaction: BatchTransaction) -> None:
@@ -138,7 +117,7 @@ def take_histograms(
     series: Series,
     exemplars: tuple[Exemplar, ...],
     transaction: BatchTransaction,
-    resolution: Resolution,
+    lookup: SeriesLookup,
     *,
     created_ms: int = 0,
 ) -> None:
@@ -171,7 +150,7 @@ def take_histograms(
         return
     if len(points) < good:
         transaction.drop("duplicate_timestamp", good - len(points), series.name, series)
-    route = resolution.native(series)
+    route = lookup.native(series)
     count_expansion(len(points) * point_bytes(series, route.match_set), transaction)
     transaction.tallies.append((route.match_set, len(points)))
     transaction.histograms += len(points)

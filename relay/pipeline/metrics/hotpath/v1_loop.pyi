@@ -1,14 +1,7 @@
 from relay.pipeline.batching.transaction import BatchTransaction
-from relay.pipeline.metrics.hotpath.slow_path import Resolution
-from relay.pipeline.metrics.series.hash_index import SeriesHashIndex
-from relay.pipeline.metrics.series.series import Series
-from relay.pipeline.metrics.series.series_table import SeriesTable
+from relay.pipeline.metrics.series.lookup import SeriesLookup
 
 def has_metadata(body: bytes) -> bool: ...
 def decode_v1_into_batches(
-    table: SeriesTable,
-    body: bytes,
-    transaction: BatchTransaction,
-    resolution: Resolution,
-    all_guesses: dict[Series, SeriesHashIndex],
+    body: bytes, transaction: BatchTransaction, lookup: SeriesLookup
 ) -> None: ...

@@ -17,7 +17,7 @@ Theory of operation:
   are put back, and full batches stay in the intake until the caller takes them.
 * What is counted per sample is counted once for samples in a row with the same plan.
 * A series that is not the guess, with one common sample, is found by a mark of its key
-  (guesses.pyx). Where guesses are wrong again and again, that is tried first.
+  (hash_index.pyx). Where guesses are wrong again and again, that is tried first.
 * For series that come in order nothing is fetched ahead of its use: it was tried and did not help.
   But their points are appended some dozens at a time (:class:`PendingPoints`): with thousands of
   sinks none of their batches is near the processor, and each would be waited for four times.
@@ -33,7 +33,9 @@ from relay.pipeline.metrics.series.hash_index cimport (
     AHEAD, UpcomingSeries, SeriesHashIndex, PrefetchWindow, prefetch_ahead, key_hash,
 )
 from relay.pipeline.batching.transaction cimport BatchTransaction, begin_run, end_runs, seal_batch
+from relay.pipeline.metrics.series.lookup cimport SeriesLookup
 from relay.pipeline.metrics.series.series cimport Series
+from relay.pipeline.metrics.series.series_table cimport SeriesTable
 from relay.pipeline.metrics.hotpath.common_sample cimport LABEL_TAG, SERIES_TAG, split, usual_sample
 from relay.pipeline.metrics.hotpath.v2_symbols cimport short_varint
 from relay.codec.otlp.point_buffer cimport PointBuffer, Point
@@ -236,14 +238,11 @@ def has_metadata(bytes body not None):
 
 
 def decode_v1_into_batches(
-    table, bytes body not None, BatchTransaction transaction not None, resolution,
-    dict all_guesses not None
+    bytes body not None, BatchTransaction transaction not None, lookup
 ):
     """Append every good sample of a decompressed WriteRequest to the batches of its series' routes.
 
-    ``all_guesses`` is kept from request to request: of each origin, by the root of its series,
-    what finds series that come in another order. Raises DecodeError where the body is not a
-    WriteRequest, TooLargeError for more than
+    Raises DecodeError where the body is not a WriteRequest, TooLargeError for more than
     :data:`~relay.pipeline.metrics.hotpath.slow_path.CAREFUL_MAX` entries that need care. Then, and
     whenever the caller cannot accept the request after all, :meth:`BatchTransaction.undo` puts
     every batch back.
@@ -251,11 +250,12 @@ def decode_v1_into_batches(
     cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(body)
     cdef Py_ssize_t end = PyBytes_GET_SIZE(body), pos = 0
     cdef Py_ssize_t start, size, key_size
+    table = lookup.table
     cdef long long generation = table.generation
     cdef long long request = transaction.request
     cdef Series last = table.first_in_request
     cdef Series series
-    cdef SeriesHashIndex guesses = all_guesses.get(last)
+    cdef SeriesHashIndex hash_index = lookup.hash_indexes.get(last)
     cdef uint64_t time_ns, value = 0
     cdef list tallies = transaction.tallies
     cdef list deferred = transaction.deferred
@@ -276,8 +276,8 @@ def decode_v1_into_batches(
     cdef Py_ssize_t step = STEP_BYTES, stop = min(end, step), sinks
     cdef int left = STEP
     scout.pos = scout.first = scout.count = 0
-    if guesses is None:
-        guesses = all_guesses[last] = SeriesHashIndex()
+    if hash_index is None:
+        hash_index = lookup.hash_indexes[last] = SeriesHashIndex()
     while True:
         if pos >= stop:
             if pos >= end:
@@ -314,23 +314,23 @@ def decode_v1_into_batches(
             size = pos - start
 
         time_ns = 0
-        if guesses.searching:
+        if hash_index.searching:
             if scout.count and scout.coming[scout.first].start == start:
                 coming = &scout.coming[scout.first]
                 scout.first = (scout.first + 1) % AHEAD
                 scout.count -= 1
-                series = guesses.find(coming.mark, data + start, coming.key_size)
+                series = hash_index.find(coming.mark, data + start, coming.key_size)
                 if series is not None and series.generation == generation:
                     time_ns = coming.time_ns
                     value = coming.value
             else:
                 scout.count = 0
                 scout.pos = pos
-            prefetch_ahead(&scout, data, end, guesses)
+            prefetch_ahead(&scout, data, end, hash_index)
             if time_ns:
                 in_row = in_row + 1 if series is last.next else 0
                 if in_row == IN_ORDER:
-                    guesses.searching = False
+                    hash_index.searching = False
                 elif not in_row and request % LEARN_EVERY == 0 and last.generation >= 0:
                     last.next = series
         if not time_ns:
@@ -342,7 +342,7 @@ def decode_v1_into_batches(
                 ):
                     if series.generation != generation:
                         waiting.append(transaction, request)
-                        last.next = series = resolution.resolve(series.key)
+                        last.next = series = lookup.get(series.key)
                         stop -= STEP_OTHERS
                         generation = table.generation
                     time_ns = usual_sample(data + start + key_size, size - key_size, &value)
@@ -353,19 +353,19 @@ def decode_v1_into_batches(
             series = None
             if key_size:
                 mark = key_hash(data + start, key_size)
-                series = guesses.find(mark, data + start, key_size)
+                series = hash_index.find(mark, data + start, key_size)
                 if series is None or series.generation != generation:
                     waiting.append(transaction, request)
-                    series = look_up(body, start, key_size, transaction, resolution)
+                    series = look_up(body, start, key_size, transaction, lookup)
                     stop -= STEP_OTHERS
                     generation = table.generation
                     if series is not None and series.generation == generation:
                         # Not before it was seen twice: nobody may fill the memory with new ones.
-                        guesses.keep(mark, series)
+                        hash_index.keep(mark, series)
                 else:
                     missed += 1
-                    if missed == OUT_OF_ORDER and not guesses.searching:
-                        guesses.searching = True
+                    if missed == OUT_OF_ORDER and not hash_index.searching:
+                        hash_index.searching = True
                         scout.count = 0
                         scout.pos = pos
             if series is not None:
@@ -375,7 +375,7 @@ def decode_v1_into_batches(
             else:
                 time_ns = 0
                 waiting.append(transaction, request)
-                found, points = decode_series(body, start, pos, last, transaction, resolution)
+                found, points = decode_series(body, start, pos, last, transaction, lookup)
                 stop -= STEP_OTHERS
                 series = found
                 generation = table.generation
@@ -443,14 +443,14 @@ cdef bint is_labels(const unsigned char *at, Py_ssize_t size) noexcept:
 
 cdef Series look_up(
     bytes body, Py_ssize_t start, Py_ssize_t key_size, BatchTransaction transaction,
-    object resolution
+    SeriesLookup lookup
 ):
     """The series with these labels; None where there is something wrong with them."""
     if not is_labels(<const unsigned char *>PyBytes_AS_STRING(body) + start, key_size):
         return None
     cdef Series series
     try:
-        series = resolution.resolve(body[start:start + key_size])
+        series = lookup.get(body[start:start + key_size])
         if not series.fault:
             count_careful(transaction)
             return series

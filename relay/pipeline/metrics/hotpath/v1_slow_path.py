@@ -17,11 +17,11 @@ from relay.codec.remote_write.v1 import (
 )
 from relay.pipeline.batching.transaction import TOO_FAR_IN_FUTURE, BatchTransaction, SampleExtras
 from relay.pipeline.metrics.hotpath.slow_path import (
-    Resolution,
     count_careful,
     take_exemplars,
     take_histograms,
 )
+from relay.pipeline.metrics.series.lookup import SeriesLookup
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.pacing import ENTRIES
 from relay.runtime.errors import DecodeError
@@ -33,7 +33,7 @@ def decode_series(
     stop: int,
     last: Series,
     transaction: BatchTransaction,
-    resolution: Resolution,
+    lookup: SeriesLookup,
 ) -> tuple[Series | None, list[tuple[bytes, bytes, SampleExtras | None]]]:
     """Decode one TimeSeries; return its series and its points as (time, value, extra).
 
@@ -56,7 +56,7 @@ def decode_series(
         )
     if not (parts.samples or parts.histograms or exemplars):
         return None, []
-    series = resolution.resolve(parts.key)
+    series = lookup.get(parts.key)
     if series.fault:
         count = len(parts.samples) + len(parts.histograms)
         transaction.exemplars_refused += len(exemplars)
@@ -72,7 +72,7 @@ def decode_series(
         last.next = series
     if parts.histograms:
         given = () if parts.samples else exemplars
-        take_histograms(body, parts.histograms, series, given, transaction, resolution)
+        take_histograms(body, parts.histograms, series, given, transaction, lookup)
     if not parts.samples:
         return None, []
     points: list[tuple[bytes, bytes, SampleExtras | None]] = []

@@ -1,7 +1,6 @@
 from relay.pipeline.batching.transaction import BatchTransaction
-from relay.pipeline.metrics.hotpath.slow_path import Resolution
-from relay.pipeline.metrics.series.series_table import SeriesTable
+from relay.pipeline.metrics.series.lookup import SeriesLookup
 
 def decode_v2_into_batches(
-    table: SeriesTable, body: bytes, transaction: BatchTransaction, resolution: Resolution
+    body: bytes, transaction: BatchTransaction, lookup: SeriesLookup
 ) -> None: ...

@@ -23,7 +23,9 @@ from libc.string cimport memcpy
 
 from relay.pipeline.batching.transaction cimport BatchTransaction, end_runs
 from relay.pipeline.metrics.hotpath.v1_loop cimport append_points, stamp_of
+from relay.pipeline.metrics.series.lookup cimport SeriesLookup
 from relay.pipeline.metrics.series.series cimport Series
+from relay.pipeline.metrics.series.series_table cimport SeriesTable
 from relay.pipeline.metrics.hotpath.common_sample cimport usual_time
 from relay.pipeline.metrics.hotpath.v2_symbols cimport NONE, SymbolTable, short_varint
 
@@ -109,12 +111,11 @@ cdef bint read_usual(
 
 
 def decode_v2_into_batches(
-    table, bytes body not None, BatchTransaction transaction not None, resolution
+    bytes body not None, BatchTransaction transaction not None, SeriesLookup lookup not None
 ):
     """Append every good sample of a decompressed 2.0 request to the batches of its series' routes.
 
-    ``table`` is the one that ``resolution`` looks into. Raises DecodeError where the body is not a
-    Request, TooLargeError for more entries than
+    Raises DecodeError where the body is not a Request, TooLargeError for more entries than
     :data:`~relay.pipeline.metrics.hotpath.slow_path.CAREFUL_MAX`. Then
     :meth:`BatchTransaction.undo` puts every batch back.
     """
@@ -123,6 +124,7 @@ def decode_v2_into_batches(
     cdef const unsigned char *end = data + PyBytes_GET_SIZE(body)
     cdef const unsigned char *start
     cdef SymbolTable symbols = SymbolTable()
+    cdef SeriesTable table = lookup.table
     cdef long long generation = table.generation
     cdef long long request = transaction.request
     cdef Series last = table.first_in_request
@@ -143,7 +145,7 @@ def decode_v2_into_batches(
     cdef uint64_t latest_ns = transaction.latest_ns
     cdef int left = STEP
     if not symbols.scan(data, end, transaction.pace):
-        take_with_care(body, transaction, resolution)
+        take_with_care(body, transaction, lookup)
         at = end
     while at < end:
         left -= 1
@@ -173,7 +175,7 @@ def decode_v2_into_batches(
                 if parts.metadata_size and name != NONE:
                     is_news = symbols.is_news(name, parts.metadata, parts.metadata_size)
                     if is_news:
-                        declare(body, data, symbols, name, &parts, resolution)
+                        declare(body, data, symbols, name, &parts, lookup)
                     declared = symbols.declared(name)
                 if series is None:
                     count_careful(transaction)
@@ -183,7 +185,7 @@ def decode_v2_into_batches(
                     or series.generation != generation
                     or (declared is not None and series.declared is not declared)
                 ):
-                    series = resolution.resolve(key, declared)
+                    series = lookup.get(key, declared)
                     generation = table.generation
                     if series.fault:
                         transaction.drop(series.fault, 1, f"series at byte {start - data}")
@@ -194,7 +196,7 @@ def decode_v2_into_batches(
                         last.next = series
         if series is None:
             known = symbols.for_care(transaction.pace)
-            take_series(body, start - data, at - data, known, transaction, resolution)
+            take_series(body, start - data, at - data, known, transaction, lookup)
             generation = table.generation
             continue
         last = series
@@ -245,20 +247,20 @@ def decode_v2_into_batches(
     end_runs(transaction)
 
 
-cdef int take_with_care(bytes body, object transaction, object resolution) except -1:
+cdef int take_with_care(bytes body, object transaction, SeriesLookup lookup) except -1:
     """Take all of a request series by series."""
     symbols, spans = parse_request(body, pause=transaction.pace.pause)
     for start, stop in spans:
-        take_series(body, start, stop, symbols, transaction, resolution)
+        take_series(body, start, stop, symbols, transaction, lookup)
     return 0
 
 
 cdef int declare(
     bytes body, const unsigned char *data, SymbolTable symbols, Py_ssize_t name, Parts *parts,
-    object resolution
+    SeriesLookup lookup
 ) except -1:
     """Keep what metadata says for all series of the name that come with the same."""
     cdef Py_ssize_t start = parts.metadata - data
     metadata = parse_metadata(body, start, start + parts.metadata_size, symbols)
-    symbols.declare(name, resolution.declaration(metadata))
+    symbols.declare(name, lookup.declaration(metadata))
     return 0

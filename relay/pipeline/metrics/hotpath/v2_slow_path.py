@@ -23,7 +23,6 @@ from relay.codec.remote_write.v2 import (
 )
 from relay.pipeline.batching.transaction import TOO_FAR_IN_FUTURE, BatchTransaction, SampleExtras
 from relay.pipeline.metrics.hotpath.slow_path import (
-    Resolution,
     append_sample,
     count_careful,
     count_expansion,
@@ -31,6 +30,7 @@ from relay.pipeline.metrics.hotpath.slow_path import (
     take_exemplars,
     take_histograms,
 )
+from relay.pipeline.metrics.series.lookup import SeriesLookup
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.pacing import ENTRIES
 
@@ -44,7 +44,7 @@ def take_series(
     stop: int,
     symbols: Symbols,
     transaction: BatchTransaction,
-    resolution: Resolution,
+    lookup: SeriesLookup,
 ) -> None:
     """Take the TimeSeries message at ``body[start:stop]``; raises as :func:`consume2` does."""
     count_careful(transaction)
@@ -61,7 +61,7 @@ def take_series(
         exemplars = take_exemplars(found, transaction)
     if not (parts.samples or parts.histograms or exemplars):
         return
-    series = _find(body, start, parts, symbols, transaction, resolution)
+    series = _find(body, start, parts, symbols, transaction, lookup)
     if series is None:
         transaction.exemplars_refused += len(exemplars)
         return
@@ -72,7 +72,7 @@ def take_series(
             series,
             exemplars,
             transaction,
-            resolution,
+            lookup,
             created_ms=parts.created_ms,
         )
     elif parts.samples:
@@ -87,7 +87,7 @@ def _find(
     parts: SeriesParts2,
     symbols: Symbols,
     transaction: BatchTransaction,
-    resolution: Resolution,
+    lookup: SeriesLookup,
 ) -> Series | None:
     """The series, with its metadata learned; None, and recorded, where it cannot be used."""
     reason = ""
@@ -105,9 +105,9 @@ def _find(
                 encoded = body[slice(*parts.metadata)]
                 if encoded not in symbols.declared:
                     metadata = parse_metadata(body, *parts.metadata, symbols)
-                    symbols.declared[encoded] = resolution.declaration(metadata)
+                    symbols.declared[encoded] = lookup.declaration(metadata)
                 declared = symbols.declared[encoded]
-            series = resolution.resolve(key, declared)
+            series = lookup.get(key, declared)
             if not series.fault:
                 return series
             reason = series.fault

@@ -26,6 +26,7 @@ from itertools import islice
 from typing import Final
 from weakref import WeakValueDictionary
 
+from relay.codec.remote_write.v1 import Metadata
 from relay.pipeline.metrics.metadata.metric_types import (
     COUNTER,
     HELP_CHARS_MAX,
@@ -120,6 +121,15 @@ class TypeStore:
             types = self._projects.get(project)
             if types is not None:
                 types.claim()
+
+    def learn(self, owner: str | None, metadata: Metadata) -> bool:
+        """Take in what metadata of remote write 1.0 says for a project; see
+        :class:`relay.pipeline.interfaces.MetadataSink`."""
+        if owner is None:
+            self.unowned += 1
+            return False
+        said = FamilyMetadata(metadata.type, metadata.help, metadata.unit)
+        return self.of(owner).learn(metadata.family, said)
 
     def declaration(self, type_: int, help_: str, unit: str) -> Declaration | None:
         """What a series says of itself; None where it says nothing that is to be believed."""

@@ -1,4 +1,4 @@
-# What request.py is compiled with.
+# Types that lookup.py is compiled with.
 cimport cython
 
 from relay.pipeline.metrics.series.resolver cimport Resolver
@@ -7,40 +7,38 @@ from relay.pipeline.metrics.series.series_table cimport SeriesTable
 
 
 cdef class SeriesLookup:
+    cdef public SeriesTable table
     cdef public object labels
-    cdef SeriesTable _table
+    cdef public dict hash_indexes
+    cdef public object origin
     cdef Resolver _resolver
     cdef object _inventory
     cdef object _info_reader
     cdef object _tenancy
-    cdef public Py_ssize_t series_bytes_max
-    cdef public object origin
-    cdef bint _is_plain
-
-    @cython.locals(series=Series)
-    cpdef Series find(self, bytes key, RequestSeries request, object declared=*)
-    cpdef tuple view(self, Series series)
-
-    @cython.locals(series=Series, name=str)
-    cdef Series _make(self, bytes key, RequestSeries request, object declared)
-
-
-cdef class RequestSeries:
+    cdef object _metadata_sink
+    cdef Py_ssize_t _series_bytes_max
+    cdef bint _labels_say_all
+    # Of the request:
     cdef bytes _body
-    cdef SeriesLookup _finder
-    cdef object _types
+    cdef object _reader
     cdef bint _bounded
     cdef object _pause
-    cdef public bint is_ahead
+    cdef bint _is_ahead
+    cdef dict _targets
+    cdef list _described
     cdef Series _faulty
     cdef Py_ssize_t _new
     cdef Py_ssize_t _new_bytes
     cdef set _said
-    cdef object _protocol
-    cdef public dict targets
-    cdef public list held
 
     @cython.locals(faulty=Series, series=Series)
-    cpdef Series resolve(self, bytes key, object declared=*)
-    cpdef count_new(self, Py_ssize_t key_bytes)
-    cpdef learn_ahead(self)
+    cpdef Series get(self, bytes key, object declared=*)
+    cpdef tuple view(self, Series series)
+    cpdef read_ahead(self)
+
+    @cython.locals(series=Series)
+    cdef Series _find(self, bytes key, object declared)
+
+    @cython.locals(series=Series, name=str)
+    cdef Series _make(self, bytes key, object declared)
+    cdef _count_new(self, Py_ssize_t key_bytes)

@@ -20,9 +20,7 @@ from relay.codec.remote_write.v1 import (
     SERIES_FIELD,
     Pause,
     SeriesFault,
-    WriteProtocol,
     label_key,
-    no_pause,
     parse_series,
     top_level,
 )
@@ -39,25 +37,14 @@ _INFO: Final = TARGET_INFO.encode()
 _NAME_FIELD: Final = label_key([("__name__", TARGET_INFO)])
 
 
-def target_info_keys(
-    body: bytes,
-    protocol: WriteProtocol,
-    *,
-    bytes_max: int,
-    bounded: bool = True,
-    pause: Pause = no_pause,
+def target_info_keys_v1(
+    body: bytes, bytes_max: int, bounded: bool, pause: Pause
 ) -> Iterator[bytes]:
-    """The keys of a decompressed request's ``target_info`` series, of up to ``bytes_max`` bytes.
+    """Yield the keys of a 1.0 request's ``target_info`` series, of up to ``bytes_max`` bytes.
 
     Raises DecodeError where the body is no request, TooLargeError where it is ``bounded`` and holds
     more entries than a request may, and what ``pause`` raises.
     """
-    if protocol == "remote_write_v2":
-        return _keys2(body, bytes_max, bounded, pause)
-    return _keys1(body, bytes_max, bounded, pause)
-
-
-def _keys1(body: bytes, bytes_max: int, bounded: bool, pause: Pause) -> Iterator[bytes]:
     at = body.find(_NAME_FIELD)
     if at < 0:
         return
@@ -80,7 +67,10 @@ def _keys1(body: bytes, bytes_max: int, bounded: bool, pause: Pause) -> Iterator
             return
 
 
-def _keys2(body: bytes, bytes_max: int, bounded: bool, pause: Pause) -> Iterator[bytes]:
+def target_info_keys_v2(
+    body: bytes, bytes_max: int, bounded: bool, pause: Pause
+) -> Iterator[bytes]:
+    """Yield the keys of a 2.0 request's ``target_info`` series; as :func:`target_info_keys_v1`."""
     if _INFO not in body:
         return
     entries_max = ELEMENTS_MAX if bounded else len(body)

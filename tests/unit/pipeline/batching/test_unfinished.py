@@ -10,6 +10,7 @@ from relay.pipeline.batching import unfinished
 from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
 from relay.pipeline.batching.watermark import OffsetTracker
 from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.metrics import decoders
 from relay.pipeline.metrics.hotpath import slow_path
 from relay.pipeline.metrics.series import lookup
 from relay.pipeline.routing.match_set import OutputOptions
@@ -45,7 +46,7 @@ def replay(made: Rig, *bodies: bytes, low: int = 0, named: Sequence[WaitingEntry
     [
         (lookup, "NEW_SERIES_MAX"),
         (lookup, "NEW_SERIES_BYTES_MAX"),
-        (lookup, "ELEMENTS_MAX"),
+        (decoders, "ELEMENTS_MAX"),
         (slow_path, "CAREFUL_MAX"),
         (slow_path, "EXPANSION_BYTES_MAX"),
     ],

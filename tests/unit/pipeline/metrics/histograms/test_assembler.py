@@ -265,7 +265,7 @@ def test_memory_is_bounded_whatever_comes(kind: str) -> None:
             rig.feed(body(n), tick=0.001 * n)
             rig.sinks[0].forget()
         # The memo of label texts has a bound of its own, in megabytes.
-        rig.engine.finder.labels = LabelParser(labels_max=128, bytes_max=16 * 1024)
+        rig.engine.lookup.labels = LabelParser(labels_max=128, bytes_max=16 * 1024)
         gc.collect()
         return tracemalloc.get_traced_memory()[0]
 

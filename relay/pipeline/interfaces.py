@@ -1,0 +1,44 @@
+"""What the series lookup asks of its surroundings: what a request's decoder reads ahead, and where
+metadata goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from relay.codec.remote_write.v1 import Metadata, Pause
+from relay.pipeline.metrics.metadata.project_types import Declaration
+
+
+class ReadAhead(Protocol):
+    """Reads of a whole body what its series need, before they are decoded.
+
+    Both raise DecodeError where the body is not the decoder's message, TooLargeError where it is
+    ``bounded`` and holds more entries than a request may, and what ``pause`` raises.
+    """
+
+    def metadata(self, body: bytes, *, bounded: bool, pause: Pause) -> Sequence[Metadata]:
+        """Return the metadata that travels apart from series; none where it travels with them."""
+        ...
+
+    def target_info_keys(
+        self, body: bytes, *, bytes_max: int, bounded: bool, pause: Pause
+    ) -> Iterator[bytes]:
+        """Yield the keys of the ``target_info`` series, of up to ``bytes_max`` bytes each."""
+        ...
+
+
+class MetadataSink(Protocol):
+    """Keeps what requests say of metrics;
+    :class:`relay.pipeline.metrics.metadata.type_store.TypeStore` in the pipeline."""
+
+    def learn(self, owner: str | None, metadata: Metadata) -> bool:
+        """Take in what holds for a project ("": for all; None: for nobody, which is counted).
+
+        Return whether a name in use has another type now.
+        """
+        ...
+
+    def declaration(self, type_: int, help_: str, unit: str) -> Declaration | None:
+        """Return what a series says of itself, one object for equal texts; None for nothing."""
+        ...
