@@ -10,15 +10,15 @@ from itertools import islice
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
 from relay.codec.remote_write.label_parser import LabelParser
 from relay.codec.remote_write.v1 import WriteProtocol
-from relay.pipeline.batching.commit import close_round, take_deferred
 from relay.pipeline.batching.emitter import Emitter
-from relay.pipeline.batching.flush_timer import FlushSchedule, seal_all
+from relay.pipeline.batching.flush_schedule import FlushSchedule, seal_all
 from relay.pipeline.batching.transaction import LATEST_NS_MAX, BatchTransaction
 from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry, WaitingList
 from relay.pipeline.batching.watermark import OffsetTracker
 from relay.pipeline.contract import Tenant
 from relay.pipeline.limits import DEFAULT_LIMITS, Limits
 from relay.pipeline.metrics.decoders import DECODERS, DEFAULT_PROTOCOL, Decoder
+from relay.pipeline.metrics.deferred import process_deferred
 from relay.pipeline.metrics.exemplars import ExemplarBuffer
 from relay.pipeline.metrics.histograms.group import PendingPoint
 from relay.pipeline.metrics.metadata.type_store import TypeStore
@@ -94,16 +94,7 @@ class MetricsPipeline:
         self.drops = self.resolver.drops
         self.first_sight = self.resolver.first_sight
         self.schedule = FlushSchedule()
-        self.lookup = SeriesLookup(
-            self.table,
-            self.resolver,
-            self.inventory,
-            LabelParser(labels_max=limits.labels_max, bytes_max=limits.series_bytes_max),
-            info_reader or InfoReader(),
-            self.router.tenancy,
-            self.types,
-            series_bytes_max=limits.series_bytes_max,
-        )
+        self.lookup = self._make_lookup(limits, info_reader or InfoReader())
         self._received: dict[WriteProtocol, int] = {}
         self._dropped: dict[str, int] = {}
         self.exemplar_buffer = ExemplarBuffer()
@@ -115,6 +106,18 @@ class MetricsPipeline:
         """Position of the request that is under way, which may pause; None between requests."""
         self.grown = 0
         """Bytes by which rounds made open batches larger, since the start."""
+
+    def _make_lookup(self, limits: Limits, info_reader: InfoReader) -> SeriesLookup:
+        return SeriesLookup(
+            self.table,
+            self.resolver,
+            self.inventory,
+            LabelParser(labels_max=limits.labels_max, bytes_max=limits.series_bytes_max),
+            info_reader,
+            self.router.tenancy,
+            self.types,
+            series_bytes_max=limits.series_bytes_max,
+        )
 
     def path_of(self, tenant: Tenant | None) -> IngestPath:
         """Return what a request's path says of the owner of its series."""
@@ -221,7 +224,7 @@ class MetricsPipeline:
             probed = Probed(
                 transaction.taken, transaction.dropped, transaction.examples, transaction.has_effect
             )
-            transaction.undo()
+            transaction.rollback()
             self.assembly.forget_partings()
         finally:
             self._end()
@@ -324,7 +327,7 @@ class MetricsPipeline:
         origin: IngestPath,
         protocol: WriteProtocol,
     ) -> list[tuple[OpenBatch, int]]:
-        """Apply a request, and return what :meth:`_commit` does."""
+        """Apply a request, and return what :meth:`_finish_request` does."""
         self._begin(transaction.request, transaction.pace)
         try:
             try:
@@ -332,7 +335,7 @@ class MetricsPipeline:
             except BaseException:
                 self.offsets.release(transaction.request)
                 raise
-            withheld = self._commit(transaction, tick, protocol)
+            withheld = self._finish_request(transaction, tick, protocol)
         finally:
             self._end()
         self._invalidate_stale_routes()
@@ -368,14 +371,14 @@ class MetricsPipeline:
         try:
             decoder.decode(body, transaction, self.lookup)
         except BaseException:
-            transaction.undo()
+            transaction.rollback()
             self.assembly.forget_partings()
             raise
         finally:
             self.lookup.end()
         transaction.learned = self.metadata_version != before
 
-    def _commit(
+    def _finish_request(
         self, transaction: BatchTransaction, tick: float, protocol: WriteProtocol
     ) -> list[tuple[OpenBatch, int]]:
         """Make the request's effects final: counts, deferred samples, holds and deadlines.
@@ -383,7 +386,7 @@ class MetricsPipeline:
         Returns the points that were taken back from batches that do not need them.
         """
         transaction.pace.final = True
-        self._received[protocol] = self._received.get(protocol, 0) + transaction.count()
+        self._received[protocol] = self._received.get(protocol, 0) + transaction.flush_counts()
         is_plain, gate = transaction.is_plain, self._gate
         if not is_plain:
             self._name_dropped(transaction)
@@ -391,12 +394,12 @@ class MetricsPipeline:
         withheld = self._withhold(transaction) if gate is not None else []
         emitter = self._emitter(transaction, tick)
         if not is_plain or gate is not None:
-            take_deferred(transaction, emitter)
+            process_deferred(emitter)
         if not emitter.collecting:
             self.first_sight.release_told(emitter)
         if not is_plain:
             self._shelve(transaction)
-        self._close(transaction, emitter, tick)
+        self._commit(transaction, tick)
         self.offsets.release(transaction.request)
         return withheld
 
@@ -423,7 +426,7 @@ class MetricsPipeline:
         transaction = BatchTransaction(self._marks, 0.0)
         emitter = self._emitter(transaction, tick)
         send(*arguments, emitter)
-        self._close(transaction, emitter, tick)
+        self._commit(transaction, tick)
         return transaction.sealed
 
     def _emitter(self, transaction: BatchTransaction, tick: float) -> Emitter:
@@ -455,14 +458,12 @@ class MetricsPipeline:
             if isinstance(waiter, PendingPoint):
                 self.assembly.end_collecting(waiter, emitter)
 
-    def _close(self, transaction: BatchTransaction, emitter: Emitter, tick: float) -> None:
-        """End a round in which batches grew: each holds the position of its oldest sample, and
-        leaves when its time has come."""
-        emitter.close()
-        self.grown += close_round(
-            transaction, self.offsets, self.schedule, self.exemplar_buffer, tick
-        )
-        emitter.hand_over()
+    def _commit(self, transaction: BatchTransaction, tick: float) -> None:
+        """Commit what a request or a deadline did to batches."""
+        self.exemplar_buffer.sent += transaction.exemplars_sent
+        self.exemplar_buffer.dropped += transaction.exemplars_lost
+        transaction.commit(self.offsets, self.schedule, tick)
+        self.grown += transaction.batch_growth_bytes
         if self.first_sight.take_changed():
             self.table.invalidate()
 

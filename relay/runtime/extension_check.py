@@ -35,7 +35,6 @@ MODULES: Final = (
     "relay.pipeline.routing.match_set",
     "relay.pipeline.metrics.series.lookup",
     "relay.pipeline.metrics.series.resolver",
-    "relay.pipeline.batching.commit",
     "relay.pipeline.metrics.series.series",
     "relay.pipeline.batching.emitter",
     "relay.pipeline.metrics.hotpath.v2_symbols",

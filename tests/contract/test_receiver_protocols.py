@@ -45,7 +45,7 @@ class Lines:
             if series.fault:
                 transaction.drop(series.fault, 1, name)
                 continue
-            transaction.tallies.append((series.match_set, 1))
+            transaction.sample_counts.append((series.match_set, 1))
             append_sample(series, stamp, struct.pack("<d", value), None, transaction)
 
     def metadata(self, body: bytes, *, bounded: bool, pause: Pause) -> Sequence[Metadata]:

@@ -1,8 +1,9 @@
-# What streams.py is compiled with.
+# Types that emitter.py is compiled with.
 cimport cython
 
 from relay.pipeline.routing.match_set cimport SinkCounter
 from relay.codec.otlp.batch cimport OpenBatch
+from relay.pipeline.batching.transaction cimport BatchTransaction
 
 
 cdef class SinkOutput:
@@ -11,7 +12,7 @@ cdef class SinkOutput:
 
 
 cdef class Emitter:
-    cdef public object transaction
+    cdef public BatchTransaction transaction
     cdef public object origin
     cdef public long long own
     cdef public long long position
@@ -19,9 +20,6 @@ cdef class Emitter:
     cdef public object gate
     cdef public bint collecting
     cdef object _offsets
-    cdef Py_ssize_t _held
-    cdef list _taken
-    cdef list _released
     cdef dict _unsettled
 
     cpdef settle_at_end(self, object family)
@@ -40,5 +38,5 @@ cdef class Stream:
     cpdef bint push(self, object point, object origin, Emitter emitter, Py_ssize_t samples=*)
     cpdef push_body(self, bytes body, object origin, Emitter emitter, Py_ssize_t samples)
 
-    @cython.locals(outlet=SinkOutput, tally=SinkCounter)
+    @cython.locals(outlet=SinkOutput, tally=SinkCounter, transaction=BatchTransaction)
     cpdef _append(self, bytes encoded, object origin, Emitter emitter, Py_ssize_t samples)

@@ -13,13 +13,7 @@ from typing import Protocol
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.data_points import NumberPoint, Point, encode_point, wrap_point
 from relay.codec.otlp.metrics import MetricGroup, prefix_attributes
-from relay.pipeline.batching.transaction import (
-    BatchTransaction,
-    IngestMark,
-    SampleExtras,
-    append_point,
-    end_runs,
-)
+from relay.pipeline.batching.transaction import BatchTransaction, IngestMark, SampleExtras
 from relay.pipeline.batching.unfinished import ReplayGate
 from relay.pipeline.batching.watermark import OffsetTracker
 from relay.pipeline.drop_counters import DropTable
@@ -69,10 +63,7 @@ class Emitter:
     """
 
     __slots__ = (
-        "_held",
         "_offsets",
-        "_released",
-        "_taken",
         "_unsettled",
         "collecting",
         "gate",
@@ -98,11 +89,6 @@ class Emitter:
         self.gate = gate
         self.collecting = collecting
         self._offsets = offsets
-        self._held = 0
-        """How often the request's own position is, by what has come to wait in this round."""
-        self._taken: list[int] = []
-        """Older positions that are held once more, by what goes on waiting elsewhere."""
-        self._released: list[int] = []
         self._unsettled: dict[Settles, None] | None = None
 
     def settle_at_end(self, family: Settles) -> None:
@@ -131,17 +117,11 @@ class Emitter:
 
     def hold(self) -> None:
         """Keep the sample's position from being forgotten: it waits to become a point."""
-        if self.position == self.own:
-            self._held += 1
-        else:
-            self._taken.append(self.position)
+        self.transaction.hold(self.position)
 
     def release(self, position: int) -> None:
         """Give up one hold."""
-        if position == self.own:
-            self._held -= 1
-        else:
-            self._released.append(position)
+        self.transaction.release(position)
 
     def tie(self, first: int, last: int) -> None:
         """Note that what came with one request is in a point with what came with another."""
@@ -157,20 +137,6 @@ class Emitter:
         made = self.made
         self._offsets.tie(origin.position, made)
         return IngestMark(made, origin.arrived_at, origin.waited, came)
-
-    def close(self) -> None:
-        """Leave the batches, so that they are as between requests."""
-        end_runs(self.transaction)
-
-    def hand_over(self) -> None:
-        """Hold and release positions, now that the batches hold theirs."""
-        assert self._held >= 0, "what came to wait in this round, left in it"
-        if self._held:
-            self._offsets.hold(self.own, self._held)
-        for position in self._taken:
-            self._offsets.hold(position)
-        for position in self._released:
-            self._offsets.release(position)
 
 
 class Stream:
@@ -214,13 +180,14 @@ class Stream:
 
     def _append(self, encoded: bytes, origin: IngestMark, emitter: Emitter, samples: int) -> None:
         gate = emitter.gate
+        transaction = emitter.transaction
         for outlet in self.outlets:
             tally = outlet.tally
             # Also what the sink had before a restart, and does not need once more.
             tally.exported += samples
             if gate is not None and not gate.needs(outlet.batch, origin):
                 continue
-            append_point(outlet.batch, self.group, encoded, origin, emitter.transaction)
+            transaction.append_point(outlet.batch, self.group, encoded, origin)
             tally.points += 1
 
     def __repr__(self) -> str:
@@ -280,4 +247,4 @@ def append_number(
     batches, group, prefix = route
     point = encode_point(prefix_attributes(prefix), number_point(stamp, value, extra))
     for batch in batches:
-        append_point(batch, group, point, origin, transaction)
+        transaction.append_point(batch, group, point, origin)

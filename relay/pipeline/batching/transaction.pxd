@@ -1,40 +1,42 @@
-# Types that transaction.py is compiled with: a request touches hundreds of batches.
+# Types that transaction.py is compiled with.
 cimport cython
 
-from relay.codec.otlp.point_buffer cimport PointBuffer
 from relay.codec.otlp.batch cimport OpenBatch
+from relay.codec.otlp.point_buffer cimport PointBuffer
 
 
+@cython.final
 cdef class BatchSnapshot:
     cdef public OpenBatch batch
     cdef public PointBuffer point_buffer
     cdef Py_ssize_t points
     cdef Py_ssize_t size
-    cdef Py_ssize_t runs
-    cdef Py_ssize_t closed
-    cdef Py_ssize_t room
+    cdef Py_ssize_t closed_runs
+    cdef Py_ssize_t closed_rest
+    cdef Py_ssize_t memory_bytes
     cdef public long long count
-    cdef public long long oldest
+    cdef public long long oldest_offset
     cdef public double opened_at
-    cdef public long long sealed
+    cdef public long long generation
 
     @cython.locals(point_buffer=PointBuffer)
-    cpdef see(self, OpenBatch batch)
+    cpdef take(self, OpenBatch batch)
 
     @cython.locals(batch=OpenBatch)
-    cpdef undo(self)
+    cpdef restore(self)
 
 
+@cython.final
 cdef class BatchTransaction:
     cdef public long long request
     cdef public double now
     cdef public unsigned long long latest_ns
     cdef public object pace
     cdef public bint bounded
-    cdef public list tallies
+    cdef public list sample_counts
     cdef public dict dropped
     cdef public list examples
-    cdef public list touches
+    cdef public list snapshots
     cdef public list sealed
     cdef public Py_ssize_t histograms
     cdef public Py_ssize_t exemplars
@@ -51,17 +53,22 @@ cdef class BatchTransaction:
     cdef public list lost
     cdef public Py_ssize_t buckets
     cdef public Py_ssize_t batch_growth_bytes
+    cdef Py_ssize_t _held
+    cdef list _held_before
+    cdef list _released
 
+    @cython.locals(snapshot=BatchSnapshot)
+    cpdef begin_run(self, OpenBatch batch, object group)
+    cpdef append_sample(
+        self, OpenBatch batch, object group, bytes head, bytes stamp, bytes value
+    )
+    cpdef append_point(self, OpenBatch batch, object group, bytes point, object origin)
+    cpdef seal(self, OpenBatch batch)
+    cpdef hold(self, long long position)
+    cpdef release(self, long long position)
 
-@cython.locals(touch=BatchSnapshot)
-cpdef begin_run(OpenBatch batch, object group, BatchTransaction transaction)
+    @cython.locals(snapshot=BatchSnapshot, batch=OpenBatch, fresh=cython.bint)
+    cpdef commit(self, object offsets, object schedule, double tick)
 
-cpdef append_point(
-    OpenBatch batch, object group, bytes point, object origin, BatchTransaction transaction
-)
-
-cpdef seal_batch(OpenBatch batch, BatchTransaction transaction)
-
-
-@cython.locals(touch=BatchSnapshot, batch=OpenBatch)
-cpdef end_runs(BatchTransaction transaction)
+    @cython.locals(snapshot=BatchSnapshot)
+    cpdef rollback(self)

@@ -1,37 +1,30 @@
-"""What one request brings, and what it does to the batches that it reaches.
+"""The transaction of one request, or of one deadline, over the open batches of all sinks.
 
 Rules:
 
-* A batch remembers nothing of requests but the mark of the last one
-  (``OpenBatch.last_writer_offset``); what a
-  request found is kept here, as a :class:`BatchSnapshot`, and puts the batch back where the
-  request cannot
-  be accepted after all.
+* It is the only writer of open batches (with append.pxd, its inlined half).
+* Each batch that is written to is remembered as it was (:class:`BatchSnapshot`), and put back
+  where the request is refused. ``OpenBatch.last_writer_offset`` marks the last transaction.
 * Samples that need more than a prefix, a time and a value are only collected while the request is
-  decoded (``deferred``). They are looked at when it is known to be good, so that nothing which is
-  assembled or accumulated from them ever has to be taken back.
-* Points that come late, from a deadline and not from a request, go through an intake of their own
-  whose mark is negative: no request has it.
-* With thousands of sinks a request touches hundreds of batches, for a few samples each, so what is
-  done for each of them is compiled with the hot path.
+  decoded (``deferred``). They are processed when it is known to be good, so histograms and deltas
+  are never rolled back.
+* A deadline's transaction has a negative position, which no request has.
+* With thousands of sinks a request writes to hundreds of batches: compiled with the hot path.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
 from relay.codec.otlp.data_points import Exemplar, ExponentialPoint, HistogramPoint
 from relay.codec.otlp.metrics import MetricGroup
-from relay.pipeline.metrics.series.series import Series
+from relay.pipeline.batching.flush_schedule import FlushSchedule
+from relay.pipeline.batching.watermark import OffsetTracker
 from relay.pipeline.pacing import ENTRIES, UNPACED, Pace
 from relay.pipeline.routing.match_set import MatchSet
-
-if TYPE_CHECKING:
-    from relay.pipeline.batching.emitter import SampleProcessor
-    from relay.pipeline.metrics.histograms.native import NativeRoute
 
 LATEST_NS_MAX: Final = (1 << 64) - 1
 """The latest time that a point can have."""
@@ -56,19 +49,34 @@ class SampleExtras(NamedTuple):
 NativePoint = ExponentialPoint | HistogramPoint
 """What a native histogram becomes."""
 
-DeferredSample = tuple["tuple[SampleProcessor, ...]", bytes, bytes, SampleExtras | None]
-"""A sample that waits for its request to be known as good: the handlers that its series had when it
-was met, its time as :func:`~relay.codec.otlp.metrics.encode_time` makes it, the eight bytes of its
+DeferredSample = tuple[tuple[Any, ...], bytes, bytes, SampleExtras | None]
+"""A sample that is processed when its request is known to be good: the
+:class:`~relay.pipeline.batching.emitter.SampleProcessor` objects that its series had when it was
+read, its time as :func:`~relay.codec.otlp.metrics.encode_time` makes it, the eight bytes of its
 value, and what else it has."""
+
+
+class RoutedSeries(Protocol):
+    """What a transaction reads of a series."""
+
+    @property
+    def name(self) -> str:
+        """The metric's name."""
+        ...
+
+    @property
+    def match_set(self) -> MatchSet:
+        """The sources that take it."""
+        ...
 
 
 @dataclass(slots=True)
 class IngestMark:
-    """Where a point comes from: the oldest ingest position that is in it, and the wall clock of
-    its arrival, in s. Shared and never changed, but not frozen: one is made for every request.
+    """The oldest ingest position of a point's samples, and the wall clock of their arrival, in s.
 
-    ``waited``: it is replayed, and was named as waiting when the process ended. ``came`` is the
-    position of its youngest sample where it left later than that; -1: ``position``.
+    ``waited``: it is replayed, and a checkpoint named it as waiting. ``came`` is the position of
+    its youngest sample where it left later than that; -1: ``position``. Shared, never changed; not
+    frozen because one is made for every request.
     """
 
     position: int
@@ -86,52 +94,58 @@ class AcceptedCounts(NamedTuple):
 
 
 class BatchSnapshot:
-    """Where a request found a batch: enough to put it back."""
+    """A batch as its transaction found it: enough to put it back."""
 
     __slots__ = (
         "batch",
-        "closed",
+        "closed_rest",
+        "closed_runs",
         "count",
-        "oldest",
+        "generation",
+        "memory_bytes",
+        "oldest_offset",
         "opened_at",
         "point_buffer",
         "points",
-        "room",
-        "runs",
-        "sealed",
         "size",
     )
 
-    def see(self, batch: OpenBatch) -> None:
+    def take(self, batch: OpenBatch) -> None:
         """Remember the batch as it is."""
         point_buffer = batch.point_buffer
         self.batch = batch
         self.point_buffer = point_buffer
         self.points, self.size = point_buffer.count, point_buffer.size
-        self.runs, self.closed = point_buffer.closed_runs(), point_buffer.closed_rest()
-        self.room = point_buffer.room()
+        self.closed_runs, self.closed_rest = point_buffer.closed_runs(), point_buffer.closed_rest()
+        self.memory_bytes = point_buffer.room()
         self.count = batch.count
-        self.oldest = batch.oldest_offset
+        self.oldest_offset = batch.oldest_offset
         self.opened_at = batch.opened_at
-        self.sealed = batch.generation
+        self.generation = batch.generation
 
-    def undo(self) -> None:
+    def restore(self) -> None:
         """Put the batch back to what it was."""
         batch = self.batch
-        self.point_buffer.cut(self.points, self.size, self.runs, self.closed)
+        self.point_buffer.cut(self.points, self.size, self.closed_runs, self.closed_rest)
         batch.point_buffer = self.point_buffer
         batch.group = None
         batch.count = self.count
-        batch.oldest_offset = self.oldest
+        batch.oldest_offset = self.oldest_offset
         batch.opened_at = self.opened_at
-        batch.generation = self.sealed
+        batch.generation = self.generation
 
 
 class BatchTransaction:
-    """What one request brought. ``request`` is its position, ``now`` its arrival on the wall clock,
-    s, ``latest_ns`` the latest time of a point that is taken."""
+    """What one request does: everything to batches, or nothing.
+
+    ``request`` is its position, ``now`` its arrival on the wall clock, s, ``latest_ns`` the latest
+    time of a point that is taken. It ends with :meth:`commit` or :meth:`rollback`.
+    """
 
     __slots__ = (
+        "_held",
+        "_held_before",
+        "_released",
         "batch_growth_bytes",
         "bounded",
         "buckets",
@@ -153,10 +167,10 @@ class BatchTransaction:
         "orphan_exemplars",
         "pace",
         "request",
+        "sample_counts",
         "sealed",
         "slow_path_entries",
-        "tallies",
-        "touches",
+        "snapshots",
     )
 
     def __init__(
@@ -173,66 +187,71 @@ class BatchTransaction:
         self.latest_ns = latest_ns
         self.pace = pace
         self.bounded = bounded
-        """Whether limits of work and size may refuse it. Not a replayed one: what was acknowledged
-        was measured then, when other series were known and other sinks were there."""
-        self.tallies: list[tuple[MatchSet, int]] = []
-        """Good samples, by plan, as they came in a row."""
+        """Whether limits of work and size may refuse it; not a replayed one, which was
+        acknowledged."""
+        self.sample_counts: list[tuple[MatchSet, int]] = []
+        """Good samples, by match set, for each run of one match set."""
         self.dropped: dict[str, int] = {}
-        """Samples that went no further, by reason."""
+        """Dropped samples, by reason."""
         self.examples: list[str] = []
-        """What was wrong with the first few of them."""
-        self.touches: list[BatchSnapshot] = []
+        """The faults of the first few of them."""
+        self.snapshots: list[BatchSnapshot] = []
+        """Of every batch that it wrote to."""
         self.sealed: list[tuple[OpenBatch, SealedBatch]] = []
         self.histograms = 0
-        """Good native histograms; they are among the tallies, too."""
+        """Good native histograms; they are among the sample counts, too."""
         self.exemplars = 0
         """Exemplars that came, good or not."""
         self.exemplars_refused = 0
         self.exemplars_sent = 0
         """Exemplars that entered batches, with one point or several."""
         self.exemplars_lost = 0
-        """Exemplars of points that were in the end none."""
+        """Exemplars of samples that became no point."""
         self.slow_path_entries = 0
-        """Entries of the body that took the careful way."""
+        """Entries of the body that took the slow path."""
         self.learned = False
-        """Whether it taught something that is needed to read others: a type, an object's
+        """Whether it taught something that other requests depend on: a type, an object's
         labels."""
         self.expansion_bytes = 0
-        """Bytes of points that it becomes beyond what it was; see
+        """Bytes of points beyond the request's own size; see
         :mod:`relay.pipeline.metrics.hotpath.slow_path`."""
         self.has_metadata = False
         self.deferred: list[DeferredSample] = []
-        """Samples to look at when the whole request is known to be good."""
-        self.native: list[tuple[NativeRoute, NativePoint]] = []
-        """Native histograms, likewise."""
-        self.orphan_exemplars: list[tuple[Series, tuple[Exemplar, ...]]] = []
-        """Exemplars that came without a sample."""
-        self.lost: list[tuple[Series, str, int]] = []
-        """Samples that were dropped of series that somebody wants, and why."""
+        """Samples to process when the whole request is known to be good."""
+        self.native: list[tuple[Any, NativePoint]] = []
+        """Native histograms, likewise, each with its route."""
+        self.orphan_exemplars: list[tuple[Any, tuple[Exemplar, ...]]] = []
+        """Exemplars that came without a sample, each with its series."""
+        self.lost: list[tuple[RoutedSeries, str, int]] = []
+        """Dropped samples of matched series, and why."""
         self.buckets = 0
-        """Buckets of its native histograms, gaps included: they take more room than they came
-        in."""
+        """Buckets of its native histograms, gaps included: a gap has no bytes in the body."""
         self.batch_growth_bytes = 0
-        """Bytes of memory by which it made open batches larger, known at the end of the round."""
+        """Bytes of memory by which it made open batches larger, known after :meth:`commit`."""
+        self._held = 0
+        """How often samples of the request itself wait for others."""
+        self._held_before: list[int] = []
+        """Older positions that are held once more, by samples that go on waiting elsewhere."""
+        self._released: list[int] = []
 
     @property
     def samples(self) -> int:
         """Good samples of the request."""
         samples = 0
-        for _, count in self.tallies:
+        for _, count in self.sample_counts:
             samples += count
         return samples
 
     @property
     def is_plain(self) -> bool:
-        """Whether it brought nothing but good samples that are in their batches already."""
+        """Whether it brought nothing but good samples that need no further processing."""
         more = self.dropped or self.deferred or self.native or self.orphan_exemplars or self.lost
         return not more and not self.exemplars
 
-    def count(self) -> int:
-        """Count the good samples for their plans; return how many came, good or not."""
+    def flush_counts(self) -> int:
+        """Count the good samples for their match sets; return how many came, good or not."""
         samples = 0
-        for match_set, count in self.tallies:
+        for match_set, count in self.sample_counts:
             match_set.samples += count
             samples += count
         for count in self.dropped.values():
@@ -241,18 +260,20 @@ class BatchTransaction:
 
     @property
     def taken(self) -> AcceptedCounts:
-        """What of the request was good."""
+        """How much of the request was good."""
         return AcceptedCounts(
             self.samples - self.histograms, self.histograms, self.exemplars - self.exemplars_refused
         )
 
     @property
     def has_effect(self) -> bool:
-        """Whether anything of the request goes on its way, or changes how others are read."""
-        return bool(self.touches or self.deferred or self.native) or self.learned
+        """Whether it writes to a batch, defers a sample, or taught something."""
+        return bool(self.snapshots or self.deferred or self.native) or self.learned
 
-    def drop(self, reason: str, count: int, example: str, series: Series | None = None) -> None:
-        """Record samples that go no further, those of a good ``series`` to be named as well."""
+    def drop(
+        self, reason: str, count: int, example: str, series: RoutedSeries | None = None
+    ) -> None:
+        """Count dropped samples; of a matched ``series`` also by its sinks."""
         self.dropped[reason] = self.dropped.get(reason, 0) + count
         if len(self.examples) < EXAMPLES_MAX:
             self.examples.append(f"{example}: {reason}")
@@ -260,19 +281,123 @@ class BatchTransaction:
             self.lost.append((series, reason, count))
 
     def note_exemplars(self, count: int, is_sent: bool) -> None:
-        """Count the exemplars of a point that left, or of one that could not."""
+        """Count the exemplars of a sample that became a point, or did not."""
         if is_sent:
             self.exemplars_sent += count
         else:
             self.exemplars_lost += count
 
+    def begin_run(self, batch: OpenBatch, group: MetricGroup) -> None:
+        """Begin a run of ``group``; on the first write to the batch, remember how it was."""
+        if batch.last_writer_offset != self.request:
+            assert batch.group is None
+            snapshot = BatchSnapshot.__new__(BatchSnapshot)
+            snapshot.take(batch)
+            self.snapshots.append(snapshot)
+            batch.last_writer_offset = self.request
+        elif batch.group is not None:
+            batch.point_buffer.close_run(batch.group)
+        if not batch.count:
+            batch.oldest_offset = self.request
+            batch.opened_at = self.now
+        batch.group = group
+
+    def append_sample(
+        self, batch: OpenBatch, group: MetricGroup, head: bytes, stamp: bytes, value: bytes
+    ) -> None:
+        """Append a number of this request; :func:`append_number` in append.pxd does the same."""
+        if batch.group is not group:
+            self.begin_run(batch, group)
+        batch.point_buffer.add(head, stamp, value)
+        batch.count += 1
+        if batch.count == batch.limit:
+            self.seal(batch)
+
+    def append_point(
+        self, batch: OpenBatch, group: MetricGroup, point: bytes, origin: IngestMark
+    ) -> None:
+        """Append a finished point, which may be older than what the batch holds."""
+        if batch.group is not group:
+            self.begin_run(batch, group)
+        if not batch.count:
+            batch.oldest_offset = origin.position
+            batch.opened_at = origin.arrived_at
+        elif origin.position < batch.oldest_offset:
+            batch.oldest_offset = origin.position
+            batch.opened_at = min(batch.opened_at, origin.arrived_at)
+        batch.point_buffer.add_finished(point)
+        batch.count += 1
+        if batch.count == batch.limit:
+            self.seal(batch)
+
+    def seal(self, batch: OpenBatch) -> None:
+        """Take a batch's points out; the caller of the transaction gets them from ``sealed``."""
+        sealed = batch.seal()
+        assert sealed is not None
+        self.sealed.append((batch, sealed))
+
+    def hold(self, position: int) -> None:
+        """Hold a position from :meth:`commit` on: a sample of it waits to become a point."""
+        if position == self.request:
+            self._held += 1
+        else:
+            self._held_before.append(position)
+
+    def release(self, position: int) -> None:
+        """Give up one hold at :meth:`commit`, not before batches hold what they took."""
+        if position == self.request:
+            self._held -= 1
+        else:
+            self._released.append(position)
+
+    def commit(self, offsets: OffsetTracker, schedule: FlushSchedule, tick: float) -> None:
+        """Make it final: close runs, hold positions, arm deadlines. Nothing can be appended later.
+
+        Every batch that was written to holds the position of its oldest point and leaves when its
+        time has come, at once where it has no timeout; sealed batches hold theirs until their
+        owner is done with them. ``tick`` is now on the schedule's clock.
+        """
+        for snapshot in self.snapshots:
+            batch = snapshot.batch
+            if batch.group is not None:
+                batch.point_buffer.close_run(batch.group)
+                batch.group = None
+            if batch.count and batch.timeout_s <= 0:
+                self.seal(batch)
+        for _, sealed in self.sealed:
+            offsets.hold(sealed.oldest)
+        for snapshot in self.snapshots:
+            batch = snapshot.batch
+            self.batch_growth_bytes += batch.point_buffer.room() - snapshot.memory_bytes
+            # Most batches were open before and hold their oldest position: nothing is to be done.
+            fresh = batch.generation != snapshot.generation or not snapshot.count
+            if batch.count and (fresh or batch.oldest_offset != snapshot.oldest_offset):
+                offsets.hold(batch.oldest_offset)
+                if fresh:
+                    schedule.arm(batch, tick + batch.timeout_s)
+            elif not fresh:
+                continue
+            if snapshot.count:
+                offsets.release(snapshot.oldest_offset)
+        self._hand_over_positions(offsets)
+
+    def _hand_over_positions(self, offsets: OffsetTracker) -> None:
+        """Hold and release what waits, now that the batches hold theirs."""
+        assert self._held >= 0, "more samples of the request ended their wait than began it"
+        if self._held:
+            offsets.hold(self.request, self._held)
+        for position in self._held_before:
+            offsets.hold(position)
+        for position in self._released:
+            offsets.release(position)
+
     def drop_unwanted(self, wants: Callable[[OpenBatch], bool]) -> list[tuple[OpenBatch, int]]:
-        """Take back what the request did to batches that do not want it, so that it is as if it
-        had not been there; returns them, and how many points that were."""
-        spared = [touch for touch in self.touches if not wants(touch.batch)]
-        if not spared:
+        """Restore the batches that do not want the request; return them with the number of points
+        that were taken back from each."""
+        unwanted = [snapshot for snapshot in self.snapshots if not wants(snapshot.batch)]
+        if not unwanted:
             return []
-        points = {touch.batch: touch.batch.count - touch.count for touch in spared}
+        points = {snapshot.batch: snapshot.batch.count - snapshot.count for snapshot in unwanted}
         kept = []
         for batch, sealed in self.sealed:
             if batch in points:
@@ -280,22 +405,22 @@ class BatchTransaction:
             else:
                 kept.append((batch, sealed))
         self.sealed = kept
-        self.touches = [touch for touch in self.touches if touch.batch not in points]
-        for touch in spared:
-            touch.undo()
-            touch.batch.last_writer_offset = -1
+        self.snapshots = [each for each in self.snapshots if each.batch not in points]
+        for snapshot in unwanted:
+            snapshot.restore()
+            snapshot.batch.last_writer_offset = -1
         return list(points.items())
 
-    def undo(self) -> None:
-        """Take everything back that the request did to batches."""
-        self.pace.final = True  # taking back is not taken back
-        for touch in self.touches:
-            touch.undo()
+    def rollback(self) -> None:
+        """Restore every batch, and forget what the request brought."""
+        self.pace.final = True  # from here on a pause must not raise
+        for snapshot in self.snapshots:
+            snapshot.restore()
             self.pace.pause()
-        self.touches.clear()
+        self.snapshots.clear()
         for kept in (
             self.sealed,
-            self.tallies,
+            self.sample_counts,
             self.deferred,
             self.native,
             self.orphan_exemplars,
@@ -304,57 +429,3 @@ class BatchTransaction:
             while kept:
                 del kept[-ENTRIES:]
                 self.pace.pause()
-
-
-def begin_run(batch: OpenBatch, group: MetricGroup, transaction: BatchTransaction) -> None:
-    """Begin a run of ``group``; on the request's first touch, remember how the batch was."""
-    if batch.last_writer_offset != transaction.request:
-        assert batch.group is None
-        touch = BatchSnapshot.__new__(BatchSnapshot)
-        touch.see(batch)
-        transaction.touches.append(touch)
-        batch.last_writer_offset = transaction.request
-    elif batch.group is not None:
-        batch.point_buffer.close_run(batch.group)
-    if not batch.count:
-        batch.oldest_offset = transaction.request
-        batch.opened_at = transaction.now
-    batch.group = group
-
-
-def append_point(
-    batch: OpenBatch,
-    group: MetricGroup,
-    point: bytes,
-    origin: IngestMark,
-    transaction: BatchTransaction,
-) -> None:
-    """Append a finished point, which may be older than what the batch holds."""
-    if batch.group is not group:
-        begin_run(batch, group, transaction)
-    if not batch.count:
-        batch.oldest_offset = origin.position
-        batch.opened_at = origin.arrived_at
-    elif origin.position < batch.oldest_offset:
-        batch.oldest_offset = origin.position
-        batch.opened_at = min(batch.opened_at, origin.arrived_at)
-    batch.point_buffer.add_finished(point)
-    batch.count += 1
-    if batch.count == batch.limit:
-        seal_batch(batch, transaction)
-
-
-def seal_batch(batch: OpenBatch, transaction: BatchTransaction) -> None:
-    """Take a full batch's points out; they stay in the intake until the caller takes them."""
-    sealed = batch.seal()
-    assert sealed is not None
-    transaction.sealed.append((batch, sealed))
-
-
-def end_runs(transaction: BatchTransaction) -> None:
-    """Close the runs that the request left open, so that the next one starts its own."""
-    for touch in transaction.touches:
-        batch = touch.batch
-        if batch.group is not None:
-            batch.point_buffer.close_run(batch.group)
-            batch.group = None

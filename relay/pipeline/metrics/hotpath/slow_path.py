@@ -19,8 +19,6 @@ from relay.pipeline.batching.transaction import (
     IngestMark,
     NativePoint,
     SampleExtras,
-    begin_run,
-    seal_batch,
 )
 from relay.pipeline.metrics.series.lookup import SeriesLookup
 from relay.pipeline.metrics.series.series import Series
@@ -103,12 +101,7 @@ def append_sample(
         batches, group, prefix = route
         head = prefix if value != STALE else stale_prefix(prefix)
         for batch in batches:
-            if batch.group is not group:
-                begin_run(batch, group, transaction)
-            batch.point_buffer.add(head, stamp, value)
-            batch.count += 1
-            if batch.count == batch.limit:
-                seal_batch(batch, transaction)
+            transaction.append_sample(batch, group, head, stamp, value)
 
 
 def take_histograms(
@@ -152,7 +145,7 @@ def take_histograms(
         transaction.drop("duplicate_timestamp", good - len(points), series.name, series)
     route = lookup.native(series)
     count_expansion(len(points) * point_bytes(series, route.match_set), transaction)
-    transaction.tallies.append((route.match_set, len(points)))
+    transaction.sample_counts.append((route.match_set, len(points)))
     transaction.histograms += len(points)
     in_order = [points[time_ns] for time_ns in sorted(points)]
     if exemplars:

@@ -32,13 +32,13 @@ from libc.string cimport memcmp, memcpy
 from relay.pipeline.metrics.series.hash_index cimport (
     AHEAD, UpcomingSeries, SeriesHashIndex, PrefetchWindow, prefetch_ahead, key_hash,
 )
-from relay.pipeline.batching.transaction cimport BatchTransaction, begin_run, end_runs, seal_batch
+from relay.pipeline.batching.append cimport append_number
+from relay.pipeline.batching.transaction cimport BatchTransaction
 from relay.pipeline.metrics.series.lookup cimport SeriesLookup
 from relay.pipeline.metrics.series.series cimport Series
-from relay.pipeline.metrics.series.series_table cimport SeriesTable
 from relay.pipeline.metrics.hotpath.common_sample cimport LABEL_TAG, SERIES_TAG, split, usual_sample
 from relay.pipeline.metrics.hotpath.v2_symbols cimport short_varint
-from relay.codec.otlp.point_buffer cimport PointBuffer, Point
+from relay.codec.otlp.point_buffer cimport PointBuffer
 from relay.codec.otlp.batch cimport OpenBatch
 from relay.codec.prefetch cimport LINE, prefetch
 
@@ -54,7 +54,6 @@ from relay.codec.protobuf import read_varint
 
 
 cdef enum:
-    TAIL_BYTES = 17  # of a point in OTLP: time, tag, value
     OUT_OF_ORDER = 16  # wrong guesses in a row, and
     IN_ORDER = 16  # right ones, that change the way
     STEP = 256  # samples of one series between two pauses
@@ -76,36 +75,6 @@ cdef bytes stamp_of(uint64_t time_ns):
     return stamp
 
 
-cdef inline int append_point(
-    OpenBatch batch, object group, bytes head, uint64_t time_ns, uint64_t value,
-    BatchTransaction transaction, long long request
-) except -1:
-    """Append a point to the batch, which is sealed where it is full."""
-    if batch.group is not group:
-        if batch.last_writer_offset == request and batch.group is not None:
-            batch.point_buffer.end_run(batch.group)
-            if not batch.count:
-                batch.oldest_offset = request
-                batch.opened_at = transaction.now
-            batch.group = group
-        else:
-            begin_run(batch, group, transaction)
-    cdef PointBuffer point_buffer = batch.point_buffer
-    if point_buffer.count == point_buffer.capacity:
-        point_buffer.grow()
-    cdef Point *point = &point_buffer.points[point_buffer.count]
-    Py_INCREF(head)
-    point.head = <void *>head
-    point.time_ns = time_ns
-    point.value = value
-    point_buffer.count += 1
-    point_buffer.size += PyBytes_GET_SIZE(head) + TAIL_BYTES
-    batch.count += 1
-    if batch.count == batch.limit:
-        seal_batch(batch, transaction)
-    return 0
-
-
 cdef int append_route(
     tuple batches, object group, bytes prefix, uint64_t time_ns, uint64_t value,
     BatchTransaction transaction, long long request
@@ -115,7 +84,7 @@ cdef int append_route(
     if value == STALE_BITS:
         prefix = stale_prefix(prefix)
     for at in range(PyTuple_GET_SIZE(batches)):
-        append_point(
+        append_number(
             <OpenBatch>PyTuple_GET_ITEM(batches, at), group, prefix, time_ns, value, transaction,
             request
         )
@@ -244,7 +213,7 @@ def decode_v1_into_batches(
 
     Raises DecodeError where the body is not a WriteRequest, TooLargeError for more than
     :data:`~relay.pipeline.metrics.hotpath.slow_path.CAREFUL_MAX` entries that need care. Then, and
-    whenever the caller cannot accept the request after all, :meth:`BatchTransaction.undo` puts
+    whenever the caller cannot accept the request after all, :meth:`BatchTransaction.rollback` puts
     every batch back.
     """
     cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(body)
@@ -257,7 +226,7 @@ def decode_v1_into_batches(
     cdef Series series
     cdef SeriesHashIndex hash_index = lookup.hash_indexes.get(last)
     cdef uint64_t time_ns, value = 0
-    cdef list tallies = transaction.tallies
+    cdef list counts = transaction.sample_counts
     cdef list deferred = transaction.deferred
     cdef list points
     cdef object match_set = None
@@ -384,7 +353,7 @@ def decode_v1_into_batches(
         last = series
         if series.match_set is not match_set:
             if match_set is not None:
-                tallies.append((match_set, samples))
+                counts.append((match_set, samples))
             match_set = series.match_set
             handled = match_set.handled
             samples = 0
@@ -420,8 +389,7 @@ def decode_v1_into_batches(
             waiting.add(series, time_ns, value, transaction, request)
     waiting.append(transaction, request)
     if match_set is not None:
-        tallies.append((match_set, samples))
-    end_runs(transaction)
+        counts.append((match_set, samples))
 
 
 cdef bint is_labels(const unsigned char *at, Py_ssize_t size) noexcept:

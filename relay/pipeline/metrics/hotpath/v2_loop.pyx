@@ -21,7 +21,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
-from relay.pipeline.batching.transaction cimport BatchTransaction, end_runs
+from relay.pipeline.batching.transaction cimport BatchTransaction
 from relay.pipeline.metrics.hotpath.v1_loop cimport append_points, stamp_of
 from relay.pipeline.metrics.series.lookup cimport SeriesLookup
 from relay.pipeline.metrics.series.series cimport Series
@@ -117,7 +117,7 @@ def decode_v2_into_batches(
 
     Raises DecodeError where the body is not a Request, TooLargeError for more entries than
     :data:`~relay.pipeline.metrics.hotpath.slow_path.CAREFUL_MAX`. Then
-    :meth:`BatchTransaction.undo` puts every batch back.
+    :meth:`BatchTransaction.rollback` puts every batch back.
     """
     cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(body)
     cdef const unsigned char *at = data
@@ -131,7 +131,7 @@ def decode_v2_into_batches(
     cdef Series series
     cdef Parts parts
     cdef Py_ssize_t size, name, samples = 0, sinks = 0, expansion = 0
-    cdef list tallies = transaction.tallies
+    cdef list counts = transaction.sample_counts
     cdef list deferred = transaction.deferred
     cdef object match_set = None
     cdef bint handled = False
@@ -202,7 +202,7 @@ def decode_v2_into_batches(
         last = series
         if series.match_set is not match_set:
             if match_set is not None:
-                tallies.append((match_set, samples))
+                counts.append((match_set, samples))
             match_set = series.match_set
             handled = match_set.handled
             sinks = len(match_set.handled_sinks)
@@ -242,9 +242,8 @@ def decode_v2_into_batches(
             ))
         append_points(series, parts.time_ns, parts.value, transaction, request)
     if match_set is not None:
-        tallies.append((match_set, samples))
+        counts.append((match_set, samples))
     count_expansion(expansion, transaction)
-    end_runs(transaction)
 
 
 cdef int take_with_care(bytes body, object transaction, SeriesLookup lookup) except -1:

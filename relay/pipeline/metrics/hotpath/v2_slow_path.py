@@ -146,7 +146,7 @@ def _take_samples(
         stamp, value, extra = good[-1]
         good[-1] = stamp, value, SampleExtras(extra.start_ns if extra else 0, exemplars)
     count_expansion(len(good) * point_bytes(series, series.match_set), transaction)
-    transaction.tallies.append((series.match_set, len(good)))
+    transaction.sample_counts.append((series.match_set, len(good)))
     for count, (stamp, value, extra) in enumerate(good):
         if not count % ENTRIES:
             transaction.pace.pause()

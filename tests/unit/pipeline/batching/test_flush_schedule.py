@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.pipeline.batching.flush_timer import FlushSchedule
+from relay.pipeline.batching.flush_schedule import FlushSchedule
 from relay.runtime.errors import DecodeError
 from tests.kit.engine_rig import Rig, RigSink
 from tests.kit.remote_write import raw
