@@ -13,7 +13,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -21,7 +21,6 @@ from relay import __version__
 from relay.api.admin import AdminServer
 from relay.api.contract import EVERYTHING, StatusFilter
 from relay.api.status import StatusSource
-from relay.codec.otlp.batch import OpenBatch, SealedBatch
 from relay.config.exporter.types import Exporter, SecretRef, Sink
 from relay.config.settings.lint import notices
 from relay.config.settings.settings import Address, Settings
@@ -31,6 +30,7 @@ from relay.control.durability.checkpointer import Checkpointer
 from relay.control.durability.open_storage import OpenStorage, open_storage
 from relay.control.durability.replay import IDLE_REPLAY, Replay
 from relay.control.explain import Explainer, ExplainQuery, answer
+from relay.control.flush_timer import FlushTimer
 from relay.control.reconcile.diff import Changes
 from relay.control.reconcile.reconciler import SinkReconciler
 from relay.control.reconcile.reloader import Reloader
@@ -62,9 +62,6 @@ after a crash."""
 UPKEEP_CPU_FRACTION = 0.02
 """How much of the event loop's time upkeep may take; it grows with the number of sinks."""
 
-FLUSH_MAX = 500
-"""How many open batches are sealed in a turn of the event loop, where more are due: 3 ms."""
-
 BODIES_SHARE = 4
 """Bodies on their way in may have a quarter of the memory, data on its way out has the rest."""
 
@@ -94,13 +91,12 @@ class Relay:
         self._started_at = clock()
         self._started = False
         self._ready = self._stopping = False
-        self._flush_timer: asyncio.TimerHandle | None = None
-        self._flush_at = float("inf")
         memory_bytes_max = settings.memory.bytes_max
         self._data_bytes_max = memory_bytes_max - memory_bytes_max // BODIES_SHARE
         ingest = settings.ingest
         self._engine = make_engine(settings, since=self._started_at)
         self._turns = Turns()
+        self._flush_timer = FlushTimer(self._engine, self._turns, tick=tick)
         self._lag = LoopLag()
         self._lag_task: asyncio.Task[None] | None = None
         self._transport: Transport | None = None
@@ -212,11 +208,11 @@ class Relay:
         self._turns.close()
         if self._admission is not None:
             self._admission.stopping = True
-        for timer in (self._flush_timer, self._upkeep_timer):
-            if timer is not None:
-                timer.cancel()
+        self._flush_timer.close()
+        if self._upkeep_timer is not None:
+            self._upkeep_timer.cancel()
         if self._admission is None or not self._admission.waits_on_disk:
-            _offer(self._engine.finish(self._tick()))
+            self._flush_timer.deliver(self._engine.finish(self._tick()))
         if self._reconciler is not None:
             losses = ShutdownLosses(self._reconciler)
             await self._reconciler.drain(max(0.0, deadline - self._tick()))
@@ -371,7 +367,7 @@ class Relay:
                 reconciler,
                 self._storage.journal,
                 checkpoint,
-                deliver=self._deliver,
+                deliver=self._flush_timer.deliver,
                 crowded=lambda: self._admission is not None and self._admission.crowded,
                 tick=self._tick,
                 turns=self._turns,
@@ -384,7 +380,7 @@ class Relay:
             replay=self._replay,
             memory_bytes_max=self._data_bytes_max,
             queued=self._memory,
-            deliver=self._deliver,
+            deliver=self._flush_timer.deliver,
             tick=self._tick,
             turns=self._turns,
         )
@@ -419,43 +415,12 @@ class Relay:
                 knowledge=self._checkpointer.taught() if self._checkpointer else None,
             )
 
-    def _deliver(self, sealed: Iterable[tuple[OpenBatch, SealedBatch]]) -> None:
-        """Hand what the engine sealed to the sinks."""
-        _offer(sealed)
-        self._arm()
-
-    def _arm(self) -> None:
-        """Make sure that the loop wakes up when the next open batch is due."""
-        due = self._engine.next_due()
-        if due is None or due >= self._flush_at:
-            return
-        if self._flush_timer is not None:
-            self._flush_timer.cancel()
-        self._flush_at = due
-        loop = asyncio.get_running_loop()
-        self._flush_timer = loop.call_later(max(0.0, due - self._tick()), self._flush_due)
-
-    def _flush_due(self) -> None:
-        self._flush_timer, self._flush_at = None, float("inf")
-        self._turns.soon(self._seal_due)
-
-    def _seal_due(self) -> None:
-        _offer(self._engine.flush_due(self._tick(), most=FLUSH_MAX))
-        self._arm()
-
     async def _set_inventory(self, index: ManifestIndex) -> None:
         await self._turns.settled()
         self._engine.set_inventory(index)
 
     def __repr__(self) -> str:
         return f"<Relay {self._engine!r}>"
-
-
-def _offer(sealed: Iterable[tuple[OpenBatch, SealedBatch]]) -> None:
-    """Hand sealed batches to the sinks that own them."""
-    for batch, points in sealed:
-        assert isinstance(batch.sink, SinkWorker)
-        batch.sink.offer(points, batch.shard)
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

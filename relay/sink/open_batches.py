@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay.codec.otlp.batch import OpenBatch
+from relay.codec.otlp.batch import BatchOwner, OpenBatch
 from relay.config.exporter.types import Sink
 
 UNBATCHED_POINTS_MAX = 1 << 30
@@ -10,7 +10,7 @@ UNBATCHED_POINTS_MAX = 1 << 30
 instead."""
 
 
-def open_batches(owner: object, config: Sink) -> tuple[OpenBatch, ...]:
+def open_batches(owner: BatchOwner, config: Sink) -> tuple[OpenBatch, ...]:
     """New batches of a sink with this configuration."""
     batch = config.batch
     return tuple(

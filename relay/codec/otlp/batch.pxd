@@ -17,5 +17,5 @@ cdef class OpenBatch:
     cdef public long long shard
 
 
-@cython.locals(batch=OpenBatch, room=Py_ssize_t)
+@cython.locals(batch=OpenBatch, memory_bytes=Py_ssize_t)
 cpdef memory_bytes_of(list batches)

@@ -1,19 +1,20 @@
 """A sink's batch while it grows, and after it is sealed.
 
-:class:`OpenBatch` is written by the kernel alone, field by field, which is why it has no method to
-append a point. The rules the kernel keeps:
+An open batch is written by the pipeline's transactions alone, field by field, so it has no method
+to append a point. Invariants:
 
-* The points that stand in the arena behind its last closed run belong to ``group``.
-* ``count`` equals the number of points in the arena and never exceeds ``limit``: at ``limit`` the
-  kernel calls :meth:`OpenBatch.seal` before the next point.
-* ``oldest`` is the ingest position of the request that wrote the first point, and the batch holds
-  that position until every one of its points is delivered, rejected, expired, dropped or safely on
-  disk.
+* The points behind the last closed run of ``point_buffer`` belong to ``group``.
+* ``count`` equals the number of points in the buffer and never exceeds ``limit``: at ``limit`` the
+  transaction seals the batch before the next point.
+* ``oldest_offset`` is the ingest position of the oldest point, and the batch holds that position
+  until every one of its points is delivered, rejected, expired, dropped or safely on disk.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from relay.codec.otlp.metrics import MetricGroup
 from relay.codec.otlp.point_buffer import PointBuffer
@@ -34,8 +35,24 @@ class SealedBatch:
         return self.point_buffer.encode()
 
 
+class BatchOwner(Protocol):
+    """The sink that a batch belongs to."""
+
+    exporter_id: str
+    sink_id: str
+
+    @property
+    def shards(self) -> Sequence[OpenBatch]:
+        """Its open batches, one for each shard."""
+        ...
+
+    def offer(self, sealed: SealedBatch, shard: int) -> None:
+        """Take over a sealed batch of this shard. Never raises, never blocks."""
+        ...
+
+
 class OpenBatch:
-    """One lane of one sink; see the module's rules. ``owner`` is the sink, opaque to the kernel.
+    """The open batch of one shard of one sink.
 
     ``timeout_s`` is how long after its first point the batch leaves at the latest; 0: with its
     request.
@@ -56,10 +73,11 @@ class OpenBatch:
     )
 
     def __init__(
-        self, owner: object, *, limit: int, shard: int = 0, timeout_s: float = 5.0
+        self, sink: BatchOwner | None, *, limit: int, shard: int = 0, timeout_s: float = 5.0
     ) -> None:
         assert limit > 0
-        self.sink = owner
+        self.sink = sink
+        """Its owner; None once the sink is removed."""
         self.shard = shard
         self.limit = limit
         self.timeout_s = timeout_s
@@ -69,12 +87,12 @@ class OpenBatch:
         self.oldest_offset = -1
         self.opened_at = 0.0
         self.last_writer_offset = -1
-        """Position of the request that touched this batch last; the kernel's own mark."""
+        """Position of the transaction that wrote to this batch last."""
         self.generation = 0
-        """How often it was sealed; tells one filling from the next."""
+        """How often it was sealed."""
 
     def seal(self) -> SealedBatch | None:
-        """Take the points out and start afresh; None where there are none."""
+        """Take the points out and start empty; None where there are none."""
         if not self.count:
             return None
         if self.group is not None:
@@ -92,8 +110,8 @@ class OpenBatch:
 
 
 def memory_bytes_of(batches: list[OpenBatch]) -> int:
-    """Bytes that the open batches take in memory; there may be ten thousand, looked at often."""
-    room = 0
+    """Return the bytes that open batches take in memory."""
+    memory_bytes = 0
     for batch in batches:
-        room += batch.point_buffer.room()
-    return room
+        memory_bytes += batch.point_buffer.room()
+    return memory_bytes

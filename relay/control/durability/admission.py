@@ -13,17 +13,16 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from relay.codec.otlp.batch import OpenBatch, SealedBatch
 from relay.control.durability.replay import Replay, record_of
 from relay.control.reconcile.reconciler import SinkReconciler
 from relay.control.time_slicing import Turns
 from relay.pipeline.batching.transaction import AcceptedCounts
 from relay.pipeline.contract import IngestRequest, IngestResult
-from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.signal import Sealed, Signal
 from relay.runtime.errors import OverloadedError
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.storage.journal.interface import Journal
@@ -68,18 +67,18 @@ class Admission:
 
     def __init__(  # noqa: PLR0913 - a composition point: every collaborator is named once, here
         self,
-        engine: MetricsPipeline,
+        signal: Signal,
         reconciler: SinkReconciler,
         *,
         journal: Journal | None,
         replay: Replay | None,
         memory_bytes_max: int,
         queued: BufferedBytes,
-        deliver: Callable[[Iterable[tuple[OpenBatch, SealedBatch]]], None],
+        deliver: Callable[[Sealed], None],
         tick: Callable[[], float],
         turns: Turns | None = None,
     ) -> None:
-        self._engine = engine
+        self._signal = signal
         self._reconciler = reconciler
         self._journal = journal
         self._replay = replay
@@ -106,11 +105,11 @@ class Admission:
             self._check(len(request.body))  # the wait may have taken long
         transaction = await self._turns.run(
             partial(
-                self._engine.ingest,
+                self._signal.ingest,
                 request.body,
                 now=request.received_at,
                 tick=self._tick(),
-                origin=self._engine.path_of(request.tenant),
+                origin=self._signal.path_of(request.tenant),
                 protocol=request.protocol,
             ),
             lambda transaction: self._deliver(transaction.sealed),
@@ -125,7 +124,7 @@ class Admission:
     @property
     def waits_on_disk(self) -> bool:
         """Whether the next start will read again all of what waits to become points."""
-        return self._journal is not None and self._unkept < self._engine.low_watermark
+        return self._journal is not None and self._unkept < self._signal.low_watermark
 
     @property
     def crowded(self) -> bool:
@@ -144,11 +143,11 @@ class Admission:
     def measure(self) -> None:
         """Look at the open batches of all sinks; cheap enough for once a second, and nothing where
         they were empty and nothing has come in since."""
-        version = self._engine.offsets.version
+        version = self._signal.offsets.version
         if not self._open_bytes and version == self._measured_version:
             return
         self._measured_version = version
-        self._measured_grown = self._engine.grown
+        self._measured_grown = self._signal.grown
         self._open_bytes = self._reconciler.open_bytes()
 
     @property
@@ -156,7 +155,7 @@ class Admission:
         """Bytes by which requests made open batches larger since they were measured. Those that
         left because of their age are not taken off, so at worst we think that there is less room
         than there is."""
-        return max(0, self._engine.grown - self._measured_grown)
+        return max(0, self._signal.grown - self._measured_grown)
 
     def _check(self, size: int) -> None:
         """Refuse where there is no room; raises OverloadedError."""

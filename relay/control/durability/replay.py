@@ -17,21 +17,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from relay.codec.compression import SenderEncoding, decompress
-from relay.codec.otlp.batch import OpenBatch, SealedBatch
+from relay.codec.otlp.batch import OpenBatch
 from relay.control.reconcile.reconciler import SinkKey, SinkReconciler
 from relay.control.time_slicing import Turns
 from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
 from relay.pipeline.contract import IngestRequest, Tenant
-from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.metrics.decoders import DECODERS
-from relay.pipeline.statistics import Probed, Replayed
+from relay.pipeline.signal import Probed, Replayed, Sealed, Signal
 from relay.runtime.errors import OverloadedError, WireError
-from relay.sink.worker import SinkWorker
 from relay.storage.journal.checkpoint import Checkpoint
 from relay.storage.journal.interface import Cursor, Journal
 from relay.storage.journal.record import Record
@@ -71,17 +69,17 @@ class Replay:
 
     def __init__(
         self,
-        engine: MetricsPipeline,
+        signal: Signal,
         reconciler: SinkReconciler,
         journal: Journal,
         checkpoint: Checkpoint,
         *,
-        deliver: Callable[[Iterable[tuple[OpenBatch, SealedBatch]]], None],
+        deliver: Callable[[Sealed], None],
         crowded: Callable[[], bool],
         tick: Callable[[], float],
         turns: Turns | None = None,
     ) -> None:
-        self._engine = engine
+        self._signal = signal
         self._reconciler = reconciler
         self._journal = journal
         self._checkpoint = checkpoint
@@ -109,12 +107,12 @@ class Replay:
             oldest = min(oldest, checkpoint.start)
         ceiling = max((max(low) for low in lows), default=0)
         self._start = max(oldest, journal.extent.first_position)
-        engine.offsets.advance(min(self._start, self._next_position))
+        signal.offsets.advance(min(self._start, self._next_position))
         self.active = self._start < self._next_position
         if self.active:
             ceiling = max(ceiling, checkpoint.next)
             gate = ReplayGate(self._low, named, floor=floor, ceiling=ceiling)
-            engine.begin_replay(gate)
+            signal.begin_replay(gate)
 
     async def run(self) -> None:
         """Replay everything, then return with the engine at the journal's end."""
@@ -127,8 +125,8 @@ class Replay:
         try:
             await self._journal.wait_idle()
             await self._read_to_end()
-            self._engine.offsets.advance(self._next_position)
-            self._deliver(self._engine.end_replay(self._tick()))
+            self._signal.offsets.advance(self._next_position)
+            self._deliver(self._signal.end_replay(self._tick()))
             self.active = False
         finally:
             self._gate.set()
@@ -139,7 +137,7 @@ class Replay:
         """Journal a live request behind the replayed ones; None where the replay ended meanwhile,
         and the request is to be ingested as usual.
 
-        Raises like :meth:`MetricsPipeline.ingest`, and OverloadedError where the journal cannot
+        Raises like :meth:`Signal.ingest`, and OverloadedError where the journal cannot
         keep it.
         """
         while True:
@@ -152,10 +150,10 @@ class Replay:
                 return None
             probed = await self._turns.run(
                 partial(
-                    self._engine.dry_run,
+                    self._signal.dry_run,
                     request.body,
                     now=request.received_at,
-                    origin=self._engine.path_of(request.tenant),
+                    origin=self._signal.path_of(request.tenant),
                     protocol=request.protocol,
                 ),
                 _done,
@@ -237,19 +235,19 @@ class Replay:
                 return
 
     async def _process(self, record: Record) -> None:
-        if record.position < self._engine.offsets.following:
+        if record.position < self._signal.offsets.following:
             _log.error("position %d stands in the journal twice; skipped", record.position)
             return
         try:
             request = request_of(record)
             await self._turns.run(
                 partial(
-                    self._engine.replay,
+                    self._signal.replay,
                     request.body,
                     position=record.position,
                     now=request.received_at,
                     tick=self._tick(),
-                    origin=self._engine.path_of(request.tenant),
+                    origin=self._signal.path_of(request.tenant),
                     protocol=request.protocol,
                 ),
                 self._hand_on,
@@ -275,9 +273,9 @@ class Replay:
     def _low(self, batch: OpenBatch) -> int:
         low = self._lows.get(batch)
         if low is None:
-            worker = batch.sink
-            assert isinstance(worker, SinkWorker)
-            shards = self._known(worker.exporter_id, worker.sink_id, len(worker.shards))
+            sink = batch.sink
+            assert sink is not None
+            shards = self._known(sink.exporter_id, sink.sink_id, len(sink.shards))
             low = self._lows[batch] = shards[batch.shard]
         return low
 

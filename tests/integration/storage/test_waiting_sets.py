@@ -134,4 +134,4 @@ def _hasten(sender: Sender) -> None:
     """Let everything that waits have waited long enough."""
     relay = sender.relay
     for seconds in (60.0, 120.0):  # the sets, and the batches that they are in
-        relay._deliver(relay._engine.flush_due(relay._tick() + seconds))
+        relay._flush_timer.deliver(relay._engine.flush_due(relay._tick() + seconds))

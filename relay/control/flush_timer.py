@@ -1,0 +1,61 @@
+"""Wakes the event loop when open batches are due, and hands sealed batches to their sinks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from relay.codec.otlp.batch import OpenBatch, SealedBatch
+from relay.control.time_slicing import Turns
+from relay.pipeline.signal import Signal
+
+FLUSH_MAX = 500
+"""Batches that are sealed in a turn of the event loop, where more are due: 3 ms."""
+
+
+class FlushTimer:
+    """The flush timer of one pipeline, on the running event loop. ``tick`` is the pipeline's
+    monotonic clock, s."""
+
+    def __init__(self, signal: Signal, turns: Turns, *, tick: Callable[[], float]) -> None:
+        self._signal = signal
+        self._turns = turns
+        self._tick = tick
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = float("inf")
+        self._closed = False
+
+    def deliver(self, sealed: Iterable[tuple[OpenBatch, SealedBatch]]) -> None:
+        """Offer sealed batches to their owners, and be ready for the next one that is due."""
+        for batch, points in sealed:
+            assert batch.sink is not None, "a removed sink has no points in open batches"
+            batch.sink.offer(points, batch.shard)
+        self._arm()
+
+    def close(self) -> None:
+        """Wake up no more; :meth:`deliver` may still be called."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self) -> None:
+        """Wake up when the next open batch is due, unless that is planned already."""
+        due = self._signal.next_due()
+        if due is None or due >= self._due or self._closed:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = due
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(max(0.0, due - self._tick()), self._on_due)
+
+    def _on_due(self) -> None:
+        self._timer, self._due = None, float("inf")
+        self._turns.soon(self._flush)
+
+    def _flush(self) -> None:
+        self.deliver(self._signal.flush_due(self._tick(), most=FLUSH_MAX))
+
+    def __repr__(self) -> str:
+        return f"<FlushTimer due {self._due:.3f}>"

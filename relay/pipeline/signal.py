@@ -1,0 +1,202 @@
+"""The interface between a kind of telemetry and its shell: admission, replay, checkpoints, flush.
+
+:class:`relay.pipeline.engine.MetricsPipeline` is the signal of metrics. A signal does no I/O and
+knows no event loop: its caller passes the clocks, gets sealed batches back and hands them to their
+owners.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from relay.codec.otlp.batch import OpenBatch, SealedBatch
+from relay.codec.remote_write.v1 import WriteProtocol
+from relay.pipeline.batching.transaction import AcceptedCounts
+from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
+from relay.pipeline.contract import Tenant
+from relay.pipeline.pacing import Pace
+from relay.pipeline.routing.tenancy import IngestPath
+
+Sealed = list[tuple[OpenBatch, SealedBatch]]
+"""Batches that leave, each with the open one that it was, in order."""
+
+
+class Accepted(Protocol):
+    """What became of one request. ``request`` is its position."""
+
+    request: int
+    sealed: Sealed
+    dropped: dict[str, int]
+    examples: list[str]
+
+    @property
+    def taken(self) -> AcceptedCounts:
+        """How much of it was good."""
+        ...
+
+    @property
+    def has_effect(self) -> bool:
+        """Whether it must be journaled."""
+        ...
+
+
+class Probed(Protocol):
+    """What :meth:`Signal.ingest` would make of a request."""
+
+    @property
+    def taken(self) -> AcceptedCounts:
+        """How much of it is good."""
+        ...
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """What is not, by reason."""
+        ...
+
+    @property
+    def examples(self) -> Sequence[str]:
+        """The first few faults in words."""
+        ...
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it must be journaled."""
+        ...
+
+
+class Replayed(Protocol):
+    """A replayed request, and the points that batches did not need once more."""
+
+    @property
+    def transaction(self) -> Accepted:
+        """What became of it."""
+        ...
+
+    @property
+    def withheld(self) -> Sequence[tuple[OpenBatch, int]]:
+        """Points that were counted as matched and taken back, by batch."""
+        ...
+
+
+class Offsets(Protocol):
+    """The positions of accepted requests, counting up; see
+    :class:`relay.pipeline.batching.watermark.OffsetTracker`."""
+
+    @property
+    def following(self) -> int:
+        """The next position to be given out."""
+        ...
+
+    @property
+    def reach(self) -> int:
+        """The oldest position that a replay may have to read."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """A number that moves with every change."""
+        ...
+
+    def advance(self, position: int) -> None:
+        """Let the next position given out be this one."""
+        ...
+
+
+class Signal(Protocol):
+    """Turns requests into batches. Synchronous and atomic: a request is applied whole or not at
+    all, and while a pace pauses only reads are allowed."""
+
+    grown: int
+    """Bytes by which requests made open batches larger, since the start."""
+
+    @property
+    def offsets(self) -> Offsets:
+        """The positions of its requests."""
+        ...
+
+    @property
+    def low_watermark(self) -> int:
+        """The oldest position of which something waits to become a point."""
+        ...
+
+    @property
+    def metadata_version(self) -> int:
+        """A number that moves with everything that requests teach."""
+        ...
+
+    def path_of(self, tenant: Tenant | None) -> IngestPath:
+        """Return what a request's path says of the owner of its data."""
+        ...
+
+    def ingest(
+        self,
+        body: bytes,
+        *,
+        now: float,
+        tick: float,
+        origin: IngestPath,
+        protocol: WriteProtocol,
+        pace: Pace,
+    ) -> Accepted:
+        """Apply one decompressed request; ``now`` is the wall clock, ``tick`` the monotonic one, s.
+
+        Every batch in the answer holds its position. Raises DecodeError, TooLargeError and
+        OverloadedError with nothing changed, and what ``pace`` raises.
+        """
+        ...
+
+    def dry_run(
+        self,
+        body: bytes,
+        *,
+        now: float,
+        origin: IngestPath,
+        protocol: WriteProtocol,
+        pace: Pace,
+    ) -> Probed:
+        """Return what :meth:`ingest` would, and change nothing. Raises like that."""
+        ...
+
+    def begin_replay(self, gate: ReplayGate) -> None:
+        """Prepare for :meth:`replay`; ``gate`` decides what is still needed."""
+        ...
+
+    def replay(
+        self,
+        body: bytes,
+        *,
+        position: int,
+        now: float,
+        tick: float,
+        origin: IngestPath,
+        protocol: WriteProtocol,
+        pace: Pace,
+    ) -> Replayed:
+        """Apply a journaled request once more, under its position and without limits."""
+        ...
+
+    def end_replay(self, tick: float) -> Sealed:
+        """Send what was only collected while requests were replayed."""
+        ...
+
+    def named(self) -> tuple[list[WaitingEntry], int | None]:
+        """Return what a checkpoint names as waiting, and the oldest position of what it does not
+        name."""
+        ...
+
+    def next_due(self) -> float | None:
+        """Return the tick at which :meth:`flush_due` has something to do, or None."""
+        ...
+
+    def flush_due(self, tick: float, *, most: int | None = None) -> Sealed:
+        """Seal the batches that are due, up to ``most`` of them, and end waits that are due."""
+        ...
+
+    def flush(self, batches: Sequence[OpenBatch]) -> Sealed:
+        """Seal those of the batches that hold points."""
+        ...
+
+    def finish(self, tick: float) -> Sealed:
+        """Send what waits for others: nothing more will come. Open batches stay open."""
+        ...
