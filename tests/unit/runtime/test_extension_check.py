@@ -143,7 +143,7 @@ def test_an_extension_that_does_not_load_is_told(installed: Path) -> None:
         ("relay/pipeline/engine.py", set()),  # not compiled
         # Inlined in both.
         (
-            "relay/pipeline/metrics/hotpath/common_sample.pxd",
+            "relay/codec/remote_write/common_sample.pxd",
             {"relay.pipeline.metrics.series.hash_index", "relay.pipeline.metrics.hotpath.v1_loop"},
         ),
         # By way of the declarations of others, too.
@@ -169,7 +169,7 @@ def test_an_edit_is_noticed(checkout: Path, changed: str, stale: set[str]) -> No
 
 
 def test_an_edit_keeps_it_from_running(checkout: Path) -> None:
-    path = checkout / "relay/pipeline/metrics/hotpath/common_sample.pxd"
+    path = checkout / "relay/codec/remote_write/common_sample.pxd"
     path.write_bytes(path.read_bytes() + b"\n")
     assert refusal(checkout) == (
         "relay: extension module relay.pipeline.metrics.series.hash_index (and 2 more) was not "

@@ -36,7 +36,7 @@ from relay.pipeline.batching.append cimport append_number
 from relay.pipeline.batching.transaction cimport BatchTransaction
 from relay.pipeline.metrics.series.lookup cimport SeriesLookup
 from relay.pipeline.metrics.series.series cimport Series
-from relay.pipeline.metrics.hotpath.common_sample cimport LABEL_TAG, SERIES_TAG, split, usual_sample
+from relay.codec.remote_write.common_sample cimport LABEL_TAG, SERIES_TAG, split, usual_sample
 from relay.pipeline.metrics.hotpath.v2_symbols cimport short_varint
 from relay.codec.otlp.point_buffer cimport PointBuffer
 from relay.codec.otlp.batch cimport OpenBatch

@@ -26,7 +26,7 @@ from relay.pipeline.metrics.hotpath.v1_loop cimport append_points, stamp_of
 from relay.pipeline.metrics.series.lookup cimport SeriesLookup
 from relay.pipeline.metrics.series.series cimport Series
 from relay.pipeline.metrics.series.series_table cimport SeriesTable
-from relay.pipeline.metrics.hotpath.common_sample cimport usual_time
+from relay.codec.remote_write.common_sample cimport usual_time
 from relay.pipeline.metrics.hotpath.v2_symbols cimport NONE, SymbolTable, short_varint
 
 from relay.pipeline.metrics.hotpath.slow_path import append_sample, count_careful, count_expansion

@@ -15,7 +15,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from relay.pipeline.metrics.series.series cimport Series
-from relay.pipeline.metrics.hotpath.common_sample cimport SERIES_TAG, split
+from relay.codec.remote_write.common_sample cimport SERIES_TAG, split
 from relay.codec.prefetch cimport LINE, prefetch
 
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from relay.pipeline.batching.emitter import Emitter
 from relay.pipeline.batching.transaction import SampleExtras
-from relay.pipeline.metrics.histograms.counters import Outcomes
 from relay.pipeline.routing.match_set import SinkCounter
+
+
+class OutcomeCounts(Protocol):
+    """Counts what became of samples."""
+
+    def count(self, outcome: str, samples: int) -> None:
+        """Add to an outcome."""
+        ...
 
 
 class Described:
@@ -13,7 +22,9 @@ class Described:
 
     __slots__ = ("_outcome", "_outcomes", "_sinks")
 
-    def __init__(self, outcomes: Outcomes, outcome: str, sinks: tuple[SinkCounter, ...]) -> None:
+    def __init__(
+        self, outcomes: OutcomeCounts, outcome: str, sinks: tuple[SinkCounter, ...]
+    ) -> None:
         self._outcomes = outcomes
         self._outcome = outcome
         self._sinks = sinks
