@@ -297,13 +297,13 @@ def decode_v1_into_batches(
                 scout.pos = pos
             prefetch_ahead(&scout, data, end, hash_index)
             if time_ns:
-                in_row = in_row + 1 if series is last.next else 0
+                in_row = in_row + 1 if series is last.predicted_next else 0
                 if in_row == IN_ORDER:
                     hash_index.searching = False
                 elif not in_row and request % LEARN_EVERY == 0 and last.generation >= 0:
-                    last.next = series
+                    last.predicted_next = series
         if not time_ns:
-            series = last.next
+            series = last.predicted_next
             if series is not None:
                 key_size = PyBytes_GET_SIZE(series.key)
                 if key_size <= size and not memcmp(
@@ -311,7 +311,7 @@ def decode_v1_into_batches(
                 ):
                     if series.generation != generation:
                         waiting.append(transaction, request)
-                        last.next = series = lookup.get(series.key)
+                        last.predicted_next = series = lookup.get(series.key)
                         stop -= STEP_OTHERS
                         generation = table.generation
                     time_ns = usual_sample(data + start + key_size, size - key_size, &value)
@@ -340,7 +340,7 @@ def decode_v1_into_batches(
             if series is not None:
                 if last.generation >= 0:
                     # A series that was just forgotten must not keep others alive.
-                    last.next = series
+                    last.predicted_next = series
             else:
                 time_ns = 0
                 waiting.append(transaction, request)

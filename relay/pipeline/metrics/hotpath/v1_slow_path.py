@@ -69,7 +69,7 @@ def decode_series(
         return None, []
     if last.generation >= 0:
         # A series that was just forgotten must not keep others alive.
-        last.next = series
+        last.predicted_next = series
     if parts.histograms:
         given = () if parts.samples else exemplars
         take_histograms(body, parts.histograms, series, given, transaction, lookup)

@@ -161,7 +161,7 @@ def decode_v2_into_batches(
             continue
         series = None
         if read_usual(start, at, &parts):
-            series = last.next
+            series = last.predicted_next
             if series is None or not symbols.is_same(
                 parts.refs, parts.refs_end, series.key, &name
             ):
@@ -193,7 +193,7 @@ def decode_v2_into_batches(
                         continue
                     if last.generation >= 0:
                         # A series that was just forgotten must not keep others alive.
-                        last.next = series
+                        last.predicted_next = series
         if series is None:
             known = symbols.for_care(transaction.pace)
             take_series(body, start - data, at - data, known, transaction, lookup)

@@ -1,6 +1,6 @@
 cdef class Series:
     # What the kernel reads of every sample comes first, side by side in memory.
-    cdef public Series next
+    cdef public Series predicted_next
     cdef public bytes key
     cdef public long long generation
     cdef public object match_set

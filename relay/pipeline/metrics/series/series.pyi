@@ -8,7 +8,7 @@ from relay.selector.inventory.info_series import InfoSeriesClaim
 
 class Series:
     key: bytes
-    next: Series | None
+    predicted_next: Series | None
     generation: int
     resolved_version: int
     match_set: MatchSet

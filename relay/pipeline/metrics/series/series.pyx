@@ -8,7 +8,7 @@ of bytes and an append. Rules:
   used as they are exactly while that is still the table's generation
   (:mod:`relay.pipeline.metrics.series.series_table`). It is negative for a series that is
   forgotten, or not kept yet.
-* ``Series.next`` is only a guess: the series that followed last time. A wrong guess costs a
+* ``Series.predicted_next`` is only a guess: the series that followed last time. A wrong guess costs a
   look-up, never a wrong answer, because bytes are compared first.
 * A chain of a million series, each the guess of the one before it, must not be freed by recursion
   (``trashcan``): that cannot be said in a ``.py`` with a ``.pxd``.
@@ -69,7 +69,7 @@ cdef class Series:
         """Keep nothing alive any more, and be recognised by no message: its guess is cut, or a
         whole chain of forgotten series would live on behind one that is still somebody's guess."""
         self.key = key
-        self.next = None
+        self.predicted_next = None
         self.generation = -1
         self.match_set = NO_MATCH
         self.routes = ()

@@ -135,7 +135,7 @@ def _reachable(table: SeriesTable) -> dict[int, Series]:
         series: Series | None = held
         while series is not None and id(series) not in found:
             found[id(series)] = series
-            series = series.next
+            series = series.predicted_next
     return found
 
 

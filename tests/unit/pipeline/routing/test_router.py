@@ -157,7 +157,7 @@ def test_what_people_see() -> None:
     assert repr(rig.sinks[0].target) == "<SinkOutputSpec x s>"
     assert repr(rig.sinks[0].tally) == "<SinkCounter x s 1>"
     assert [repr(tally) for tally in engine.router.tallies()] == ["<SourceCounter x all 1>"]
-    series = engine.table.first_in_request.next
+    series = engine.table.first_in_request.predicted_next
     assert series is not None
     assert repr(series) == "<Series 'up' -> 1 routes>"
     assert repr(series.match_set) == "<MatchSet 1 sources, 1 sinks>"

@@ -137,7 +137,7 @@ def test_two_origins_are_two_series_and_one_budget() -> None:
         assert table.find(b"a") is None
         series = Series(b"a")
         table.add(series)
-        table.first_in_request.next = series
+        table.first_in_request.predicted_next = series
     assert table.statistics().active == 2
     table.select_scope(acme)
     first, root = table.find(b"a"), table.first_in_request
@@ -155,10 +155,10 @@ def test_a_forgotten_series_holds_nothing_and_matches_nothing() -> None:
     rig = Rig(Limits(series_max=1))
     rig.export(RigSink("s", limit=100))
     rig.feed(raw.series(UP, (1.0, T)))
-    gone = rig.engine.table.first_in_request.next
+    gone = rig.engine.table.first_in_request.predicted_next
     assert gone is not None
     rig.feed(raw.series(DOWN, (1.0, T)))
-    assert (gone.routes, gone.next, gone.generation) == ((), None, -1)
+    assert (gone.routes, gone.predicted_next, gone.generation) == ((), None, -1)
     assert not raw.series(UP, (1.0, T)).startswith(gone.key, 2)
     rig.feed(raw.series(UP, (1.0, T)))
     assert rig.engine.statistics().table.created == 3
@@ -201,9 +201,9 @@ def test_forgotten_series_are_not_kept_alive_behind_a_link() -> None:
     table = rig.engine.table
     assert table.statistics().active <= 4
     chain = 0
-    series = table.first_in_request.next
+    series = table.first_in_request.predicted_next
     while series is not None and chain < 100:
-        chain, series = chain + 1, series.next
+        chain, series = chain + 1, series.predicted_next
     assert chain <= 4
 
 
