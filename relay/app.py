@@ -56,11 +56,11 @@ _log = logging.getLogger("relay.app")
 
 UPKEEP_INTERVAL_S_MIN = 0.1
 UPKEEP_INTERVAL_S_MAX = 1.0
-"""How often checkpoints are saved. What was delivered since the last one is delivered once more
-after a crash."""
+"""Interval of checkpoints. What was delivered since the last one is delivered once more after a
+crash."""
 
 UPKEEP_CPU_FRACTION = 0.02
-"""How much of the event loop's time upkeep may take; it grows with the number of sinks."""
+"""The part of the event loop's time that upkeep may take; it grows with the number of sinks."""
 
 BODIES_SHARE = 4
 """Bodies on their way in may have a quarter of the memory, data on its way out has the rest."""
@@ -161,7 +161,7 @@ class Relay:
             await self._admin.start()
             await self._ingest.start(admission)
         except ConfigError as error:
-            # Before anything else is said or waited for: the reason is what people look for.
+            # Before anything else is logged or awaited: the reason is what people look for.
             log_setup.report_fatal(error.faults, self._settings.log.format)
             await self.stop()
             raise
@@ -192,8 +192,7 @@ class Relay:
         )
 
     async def stop(self) -> None:
-        """Turn senders away, send what is left until the drain timeout, store the rest, stop
-        everything."""
+        """Refuse senders, send what is left until the drain timeout, store the rest, stop."""
         self._ready = False
         self._stopping = True
         if self._watch_task is not None:
@@ -229,12 +228,12 @@ class Relay:
             _log.info("relay stopped")
 
     def undelivered(self) -> int:
-        """Points that wait for their endpoints at this moment."""
+        """Return how many points wait for their endpoints."""
         reports = self._reconciler.reports() if self._reconciler is not None else ()
         return sum(report.ledger.queued + report.open for report in reports)
 
     async def reload(self) -> Changes:
-        """Read the exporters and secrets again and apply what changed.
+        """Read the exporters and secrets again and apply the changes.
 
         A faulty edit keeps the last good version of that exporter running.
         """
@@ -242,7 +241,7 @@ class Relay:
         return await self._reloader.reload()
 
     def not_ready(self) -> list[str]:
-        """Why we are not ready; empty where we are."""
+        """Return why the relay is not ready; empty where it is."""
         if self._stopping:
             return ["shutting down"]
         if not self._ready:
@@ -258,7 +257,7 @@ class Relay:
         return self._storage.troubles() if self._storage else []
 
     def snapshot(self) -> Snapshot:
-        """The figures of a scrape."""
+        """Return the figures of a scrape."""
         return self.facts().snapshot()
 
     def status(self, wanted: StatusFilter = EVERYTHING) -> dict[str, object]:
@@ -266,7 +265,7 @@ class Relay:
         return self.facts().status(wanted)
 
     async def explain(self, question: ExplainQuery) -> list[str]:
-        """Who takes a series, and why, as of now. Raises ConfigError."""
+        """Explain which exporters take a series, and why, as of now. Raises ConfigError."""
         running = (
             {one.id: one for one in self._reconciler.exporters}
             if self._reconciler is not None
@@ -276,14 +275,14 @@ class Relay:
         return await answer(question, explainer, self._turns)
 
     def facts(self) -> StatusSource:
-        """Everything that can be said of this moment. Takes long beside thousands of sinks."""
+        """Return the source of status documents. Takes long beside thousands of sinks."""
         if self._reconciler is None:
             return self._facts(SinksSnapshot((), (), EMPTY_LEDGER))
         exporters, reports = tuple(self._reconciler.exporters), tuple(self._reconciler.reports())
         return self._facts(SinksSnapshot(exporters, reports, self._reconciler.removed_ledger()))
 
     async def look(self) -> StatusSource:
-        """The same for the admin listener, with turns for others between."""
+        """Return the same for the admin listener; yields to the event loop between sinks."""
         survey = (
             await self._reconciler.snapshot()
             if self._reconciler
@@ -300,7 +299,7 @@ class Relay:
             lag=self._lag.statistics(),
             exporters=survey.exporters,
             faults=self._reloader.faults if self._reloader else (),
-            sources=tuple(self._engine.router.tallies()),
+            sources=tuple(self._engine.router.source_counters()),
             sinks=survey.sinks,
             changes=self._reloader.statistics() if self._reloader else None,
             removed_ledger=survey.removed_ledger,
@@ -313,12 +312,12 @@ class Relay:
 
     @property
     def ingest_address(self) -> Address:
-        """Where senders reach us; only after :meth:`start`."""
+        """Address of the ingest listener; only after :meth:`start`."""
         return self._ingest.address
 
     @property
     def admin_address(self) -> Address:
-        """Where operators reach us; only after :meth:`start`."""
+        """Address of the admin listener; only after :meth:`start`."""
         return self._admin.address
 
     def _make_worker(
@@ -354,7 +353,7 @@ class Relay:
         )
 
     def _admit(self, reconciler: SinkReconciler) -> Admission:
-        """Make everything ready for requests, and begin to replay the journal, if there is one."""
+        """Make the admission, and begin to replay the journal, if there is one."""
         if self._storage is not None:
             checkpoint = self._storage.checkpoint
             if self._storage.knowledge is None:
@@ -392,7 +391,7 @@ class Relay:
         return self._admission
 
     def _upkeep(self) -> None:
-        """What is done over and over: measure memory, save how far sinks are, trim the journal."""
+        """Measure memory, save a checkpoint, trim the journal; then plan the next time."""
         began = self._tick()
         assert self._admission is not None
         self._admission.measure()

@@ -13,10 +13,10 @@ from relay.codec.remote_write.v1 import WriteProtocol
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """The tenant that a VictoriaMetrics cluster path names; both parts are 32 bits, unsigned.
+    """The tenant in a VictoriaMetrics cluster path; both parts are 32 bits, unsigned.
 
-    ``by_labels``: it names none, because each series does so in its labels ``vm_account_id`` and
-    ``vm_project_id``.
+    ``by_labels``: the multitenant path; each series names its tenant in the labels
+    ``vm_account_id`` and ``vm_project_id``.
     """
 
     account: int
@@ -31,12 +31,11 @@ MULTITENANT = Tenant(0, 0, by_labels=True)
 
 
 class IngestResult(NamedTuple):
-    """A request that was taken in, perhaps not all of it.
+    """An admitted request, perhaps not all of it.
 
-    ``samples``, native ``histograms`` and ``exemplars`` that were taken; ``dropped`` by reason, in
-    samples, or in series where a series had none: only what was wrong with the request, not what
-    nobody wanted; ``examples`` are the first few faults in words for the sender's log, bounded by
-    whoever made them.
+    Accepted ``samples``, native ``histograms`` and ``exemplars``; ``dropped`` by reason, in
+    samples, or in series where a series had none: only faults of the request, no unmatched
+    samples; ``examples`` are the first few faults in words for the sender's log, bounded.
     """
 
     samples: int

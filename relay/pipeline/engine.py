@@ -38,11 +38,11 @@ from relay.selector.resources.compiler import Compiler
 
 _LATEST_S_MAX = LATEST_NS_MAX // 10**9
 SERIES_MAX_LEAST = 1_000
-"""Bounds that follow that of the series are not below this."""
+"""The least of the bounds that follow ``series_max``."""
 
 
 class MetricsPipeline:
-    """Recognise, match, translate, batch."""
+    """Recognises series, matches and translates them, and appends their samples to batches."""
 
     def __init__(  # noqa: PLR0913 - a composition point: every option is named once, here
         self,
@@ -100,12 +100,12 @@ class MetricsPipeline:
         self.exemplar_buffer = ExemplarBuffer()
         self._gate: ReplayGate | None = None
         self._marks = -1
-        """Stands in for the position of what is no request that was taken; no batch has it."""
+        """Position of the last transaction that is no accepted request; counts down."""
         self._future_max_s = future_max_s
         self._current: int | None = None
-        """Position of the request that is under way, which may pause; None between requests."""
+        """Position of the request in progress, which may pause; None between requests."""
         self.grown = 0
-        """Bytes by which rounds made open batches larger, since the start."""
+        """Bytes by which transactions made open batches larger, since the start."""
 
     def _make_lookup(self, limits: Limits, info_reader: InfoReader) -> SeriesLookup:
         return SeriesLookup(
@@ -136,7 +136,7 @@ class MetricsPipeline:
         self.table.invalidate()
 
     def set_inventory(self, index: ManifestIndex) -> None:
-        """Take this for all that manifests say."""
+        """Replace everything that was read of manifests."""
         self.inventory.replace_manifests(index)
         self._invalidate_stale_routes()
 
@@ -155,13 +155,12 @@ class MetricsPipeline:
         protocol: WriteProtocol = DEFAULT_PROTOCOL,
         pace: Pace = UNPACED,
     ) -> BatchTransaction:
-        """Process one decompressed WriteRequest, or Request where ``protocol`` is 2.0, whose path
-        says ``origin``.
+        """Apply one decompressed request; ``origin`` is what its path says.
 
-        ``now`` is the wall clock and ``tick`` the monotonic clock of the flush schedule, both in
-        seconds. The caller takes ``sealed`` from the answer; every batch in it holds its position
-        already. Where ``pace`` pauses, only what reads may use the engine. Raises DecodeError, with
-        nothing changed, where the body is not a WriteRequest, and what ``pace`` raises.
+        ``now`` is the wall clock and ``tick`` the monotonic clock of the flush schedule, both in s.
+        The caller hands over ``sealed`` of the answer; each batch in it holds its position already.
+        While ``pace`` pauses, only reads may use the pipeline. Raises DecodeError, TooLargeError
+        and OverloadedError, with nothing changed, and what ``pace`` raises.
         """
         self.first_sight.tick = tick
         position = self.offsets.begin()
@@ -181,10 +180,10 @@ class MetricsPipeline:
         protocol: WriteProtocol = DEFAULT_PROTOCOL,
         pace: Pace = UNPACED,
     ) -> Replayed:
-        """Process a request once more, under the position that it had: what :meth:`ingest` does,
-        without its limits, for those batches alone that still need it. :meth:`begin_replay` first.
+        """Apply a journaled request under the position that it had, without limits, to the batches
+        that still need it. Requires :meth:`begin_replay`.
 
-        ``position`` is none that was given out by this engine. Raises DecodeError.
+        ``position`` must not have been given out by this pipeline. Raises DecodeError.
         """
         self.first_sight.tick = tick
         self.offsets.advance(position)
@@ -194,12 +193,11 @@ class MetricsPipeline:
         return Replayed(transaction, self._take(body, transaction, tick, origin, protocol))
 
     def begin_replay(self, gate: ReplayGate) -> None:
-        """Be ready for :meth:`replay`: ``gate`` says who still needs what."""
+        """Prepare for :meth:`replay`; ``gate`` decides which batch still needs which point."""
         self._gate = self.first_sight.gate = gate
 
     def end_replay(self, tick: float) -> list[tuple[OpenBatch, SealedBatch]]:
-        """Every request was replayed: send what was only collected for want of those that came
-        later and are gone."""
+        """End the replay: send what waited for requests that the journal does not have."""
         gate = self._gate
         if gate is None or gate.crossed:
             return []
@@ -215,7 +213,7 @@ class MetricsPipeline:
         protocol: WriteProtocol = DEFAULT_PROTOCOL,
         pace: Pace = UNPACED,
     ) -> Probed:
-        """What :meth:`ingest` would say of a request, without taking it. Raises like that."""
+        """Return what :meth:`ingest` would, and change nothing. Raises like that."""
         self._marks -= 1
         transaction = BatchTransaction(self._marks, now, self._latest_ns(now), pace)
         self._begin(self.offsets.following, pace)
@@ -233,14 +231,16 @@ class MetricsPipeline:
 
     @property
     def low_watermark(self) -> int:
-        """The oldest position of which something waits, or is not delivered though it has waited;
-        the request's that is under way, or the next one to be given out, where nothing is."""
+        """The oldest position of which something waits, or waited and is not delivered.
+
+        Where there is none: that of the request in progress, else the next to be given out.
+        """
         held = self.offsets.following if self._current is None else self._current
         waiting = self.waiting.low
         return held if waiting is None else min(waiting, held)
 
     def named(self) -> tuple[list[WaitingEntry], int | None]:
-        """What a checkpoint names of what waits, and the oldest position of what it does not."""
+        """Return what a checkpoint names as waiting, and the oldest position of the rest."""
         gate = self._gate
         if gate is None or gate.crossed:
             return self.waiting.snapshot()
@@ -249,13 +249,13 @@ class MetricsPipeline:
 
     @property
     def metadata_version(self) -> int:
-        """Moves with everything that requests teach: types of metrics, labels of objects, what
-        targets say of themselves, which families need not wait."""
+        """A number that moves with everything that requests teach: types of metrics, labels of
+        objects, ``target_info``, which families need not wait."""
         learned = self.types.version + self.inventory.version + self.resources.version
         return learned + self.first_sight.version
 
     def export_metadata(self) -> Knowledge:
-        """What requests have taught; whatever is read later may depend on it."""
+        """Return what requests have taught, for :meth:`import_metadata` of the next process."""
         return Knowledge(
             self.types.families(),
             self.inventory.info_claims(),
@@ -264,7 +264,7 @@ class MetricsPipeline:
         )
 
     def import_metadata(self, knowledge: Knowledge) -> None:
-        """Know again what an earlier process knew; before the first request."""
+        """Restore what an earlier process learned; before the first request."""
         self.types.restore(knowledge.families)
         self.resources.restore(knowledge.targets)
         self.first_sight.recall(knowledge.settled)
@@ -274,27 +274,27 @@ class MetricsPipeline:
     def flush_due(
         self, tick: float, *, most: int | None = None
     ) -> list[tuple[OpenBatch, SealedBatch]]:
-        """Seal and return every batch whose time has come, but not more than ``most`` of them, and
-        let what waits for others come to its deadline."""
+        """Seal and return the batches that are due, up to ``most`` of them, and send the waiting
+        points that are due."""
         self.deltas.tick(tick)
         sealed = self._emit_deferred(tick, self._expire, tick)
         return [*sealed, *seal_all(islice(self.schedule.due(tick), most))]
 
     def next_due(self) -> float | None:
-        """The next moment at which :meth:`flush_due` has something to do, or None."""
+        """Return the tick at which :meth:`flush_due` has something to do, or None."""
         moments = self.schedule.next_due(), self.assembly.next_due(), self.first_sight.next_due()
         return min((moment for moment in moments if moment is not None), default=None)
 
     def finish(self, tick: float) -> list[tuple[OpenBatch, SealedBatch]]:
-        """Nothing more will come: send what waits for others. Open batches stay open."""
+        """Send what waits for others; no request may follow. Open batches stay open."""
         return self._emit_deferred(tick, self._finish)
 
     def flush(self, batches: Sequence[OpenBatch]) -> list[tuple[OpenBatch, SealedBatch]]:
-        """Seal and return those of the batches that hold points (a sink leaves, or we stop)."""
+        """Seal and return those of the batches that hold points."""
         return list(seal_all(batches))
 
     def statistics(self) -> EngineStatistics:
-        """A snapshot; brings all tallies up to date."""
+        """Return a snapshot; flushes the counters of the router."""
         self.router.flush_counters()
         return EngineStatistics(
             self.table.statistics(),
@@ -315,7 +315,7 @@ class MetricsPipeline:
         )
 
     def _latest_ns(self, now: float) -> int:
-        """The latest time that a point of a request may have which arrived at ``now``."""
+        """Return the latest time that points of a request that arrived at ``now`` may have, ns."""
         latest_s = now + self._future_max_s
         return int(latest_s * 1e9) if latest_s < _LATEST_S_MAX else LATEST_NS_MAX
 
@@ -342,8 +342,8 @@ class MetricsPipeline:
         return withheld
 
     def _begin(self, position: int, pace: Pace) -> None:
-        """A request is half applied until :meth:`_end`: counts of routes that end meanwhile are
-        not handed on yet."""
+        """Mark a request as in progress until :meth:`_end`: the router keeps back the counters of
+        routes that end meanwhile."""
         self._current = position
         self.router.held = True
         self.router.pause = pace.pause
@@ -360,7 +360,7 @@ class MetricsPipeline:
         origin: IngestPath,
         protocol: WriteProtocol,
     ) -> None:
-        """Append a request's points to the batches; nothing is changed where that raises."""
+        """Append a request's points to the batches, or raise and roll back."""
         decoder = self._decoders[protocol]
         self.lookup.begin(
             body, decoder, origin, bounded=transaction.bounded, pause=transaction.pace.pause
@@ -421,7 +421,7 @@ class MetricsPipeline:
     def _emit_deferred(
         self, tick: float, send: Callable[..., None], *arguments: float
     ) -> list[tuple[OpenBatch, SealedBatch]]:
-        """A round of points that no request brings; its mark is no request's."""
+        """Commit points that no request brings, in a transaction with a negative position."""
         self._marks -= 1
         transaction = BatchTransaction(self._marks, 0.0)
         emitter = self._emitter(transaction, tick)
@@ -439,11 +439,11 @@ class MetricsPipeline:
             self._end_collecting(emitter)
             return emitter
         if gate.crossed and self.low_watermark >= gate.ceiling:
-            self._gate = gate = None  # nothing is left of what others may have had
+            self._gate = gate = None  # everything before the ceiling is delivered
         return Emitter(transaction, self.offsets, tick, gate, gate is not None and not gate.crossed)
 
     def _withhold(self, transaction: BatchTransaction) -> list[tuple[OpenBatch, int]]:
-        """Take back what a replayed request did at once to batches that do not need it."""
+        """Take a replayed request back from the batches that do not need it."""
         gate, position = self._gate, transaction.request
         assert gate is not None
         if position >= gate.ceiling:
@@ -451,7 +451,7 @@ class MetricsPipeline:
         return transaction.drop_unwanted(lambda batch: position >= gate.low(batch))
 
     def _end_collecting(self, emitter: Emitter) -> None:
-        """Send what was collected while a replay came to where everybody needs everything."""
+        """Send what was collected before the replay reached the gate's ceiling."""
         self.first_sight.end_collecting(emitter)
         for waiter in self.waiting.waiters():
             emitter.transaction.pace.pause()
@@ -468,7 +468,8 @@ class MetricsPipeline:
             self.table.invalidate()
 
     def _expire(self, tick: float, emitter: Emitter) -> None:
-        """Let what waits come to its deadline: families first, their samples may wait on."""
+        """Send waiting points that are due; metadata waits first: their samples may wait on for
+        histograms."""
         if not emitter.collecting:
             self.first_sight.expire(tick, emitter)
         self.assembly.expire(tick, emitter)
@@ -478,7 +479,7 @@ class MetricsPipeline:
         self.assembly.finish(emitter)
 
     def _sweep(self, tick: float) -> None:
-        """Forget some of what was not in use for long."""
+        """Evict some of what has been idle."""
         self.table.evict_idle(tick)
         self.types.sweep(tick)
         self.resources.sweep(tick)
@@ -486,7 +487,7 @@ class MetricsPipeline:
             self.table.invalidate()
 
     def _invalidate_stale_routes(self) -> None:
-        """Let series find their routes anew where the inventory says something else now."""
+        """Make series look for their routes again where the inventory changed."""
         if self.router.apply_inventory_changes():
             self.table.invalidate()
 

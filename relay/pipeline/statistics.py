@@ -1,4 +1,4 @@
-"""What the engine says of itself, of a request and of what it knows."""
+"""Results and snapshots of the metrics pipeline."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from relay.telemetry.snapshot import Drop
 class EngineStatistics:
     """Snapshots of all parts, and counters since the start.
 
-    ``received_samples`` counts everything that came, native histograms included, by protocol in
-    ``received_by_protocol``; ``dropped_samples`` what went no further than the pipeline, by reason.
+    ``received_samples`` counts all samples, native histograms included, by protocol in
+    ``received_by_protocol``; ``dropped_samples`` those dropped by the pipeline, by reason.
     ``drops`` are samples that matched and became no point.
     """
 
@@ -53,8 +53,8 @@ class EngineStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A request that was processed once more, and how many of its points which batches did not
-    want: matched again, to be taken from the account."""
+    """A replayed request, and the points that batches did not need once more: counted as matched
+    again, to be subtracted by the caller."""
 
     transaction: BatchTransaction
     withheld: list[tuple[OpenBatch, int]]
@@ -62,7 +62,7 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What a request holds; see :class:`relay.pipeline.batching.transaction.BatchTransaction`."""
+    """The result of a dry run."""
 
     taken: AcceptedCounts
     dropped: dict[str, int]
@@ -72,8 +72,8 @@ class Probed:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What a series is exported as: its type, what its target says of itself, and, where senders of
-    its project say different types of its family, which."""
+    """What a series is exported as: its type, the attributes of its target and, where senders of
+    its project contradict each other, the contradiction."""
 
     typing: Typing
     attributes: tuple[tuple[str, str], ...] = ()
@@ -82,11 +82,11 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What requests have taught: types of metrics by project and family, labels of objects, and
-    what targets said of themselves."""
+    """What requests have taught: types of metrics by project and family, labels of objects,
+    ``target_info``."""
 
     families: dict[str, dict[str, KnownFamily]]
     claims: list[InfoSeriesClaim]
     targets: list[TargetInfo]
     settled: list[tuple[str, str]] = field(default_factory=list)
-    """Families, by project and root of their names, of which nothing was said in time."""
+    """Families, by project and name, whose metadata did not arrive in time."""

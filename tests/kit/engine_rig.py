@@ -158,7 +158,7 @@ class Rig:
             "exemplars": statistics.exemplars.received,
             "unmatched": statistics.router.unmatched_samples,
             "sinks": [sink.tally.points for sink in self.sinks],
-            "sources": [(t.exporter, t.source, t.samples) for t in engine.router.tallies()],
+            "sources": [(t.exporter, t.source, t.samples) for t in engine.router.source_counters()],
             "held": dict(engine.offsets._held),
             "holds": statistics.offsets.holds,
             "deadlines": list(engine.schedule._heap),

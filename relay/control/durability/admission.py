@@ -1,14 +1,13 @@
-"""How a request becomes ours: refused while there is no room, else processed, journaled, answered.
+"""Admission of requests: refused while memory is short, else ingested, journaled, answered.
 
 Rules:
 
-* The engine comes first: it finds out whether the body can be decoded, and gives the position. What
-  cannot be decoded is never journaled, nor is what nobody wants.
-* With storage, the answer waits for the journal. Where the journal is in trouble the request is
-  taken all the same and kept in memory alone, which is counted and said loudly; refusing everybody
-  until somebody has mended a disk would be worse. Only while the journal is being replayed, when
-  order forbids that, senders are told to wait.
-* Nothing is accepted that would take more memory than is allowed: senders keep it and come again.
+* The pipeline comes first: it finds whether the body can be decoded, and gives the position. An
+  undecodable request is never journaled, nor is one without effect.
+* With storage, the answer waits for the journal. While the journal cannot write, requests are
+  accepted and kept in memory alone, which is counted and logged: refusing all senders until a disk
+  is repaired would be worse. Only during a replay, when order forbids that, senders must wait.
+* No request may exceed the memory limit: it is refused, and its sender sends it again.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ BLOCKED_RETRY_AFTER_S = 5
 MEMORY_RETRY_AFTER_S = 2
 
 MEASURE_EVERY_FRACTION = 64
-"""After every 64th part of the memory limit that has come in, sinks are looked at; and open batches
-are measured anew when they have grown by as much."""
+"""Queues are relieved after every 64th part of the memory limit that has arrived, and open batches
+are measured again when they have grown by as much."""
 
 
 class MemoryStatistics(NamedTuple):
@@ -51,7 +50,7 @@ class MemoryStatistics(NamedTuple):
 
     @property
     def used_bytes(self) -> int:
-        """All of it."""
+        """The sum."""
         return self.queued_bytes + self.open_bytes + self.pending_bytes
 
 
@@ -59,10 +58,10 @@ ZERO_MEMORY = MemoryStatistics()
 
 
 class Admission:
-    """Takes requests in; see :class:`relay.pipeline.contract.IngestHandler`.
+    """Implements :class:`relay.pipeline.contract.IngestHandler`.
 
-    ``queued`` counts what sinks have in memory, ``deliver`` takes the batches that a request
-    sealed, ``tick`` is the engine's clock in s.
+    ``queued`` counts the bytes of the sinks' queues, ``deliver`` gets the batches that a request
+    sealed, ``tick`` is the pipeline's monotonic clock, s.
     """
 
     def __init__(  # noqa: PLR0913 - a composition point: every collaborator is named once, here
@@ -93,7 +92,7 @@ class Admission:
         self._measured_grown = 0
         self.stopping = False
         self._unkept = -1
-        """Position of the last request that the journal could not keep."""
+        """Position of the last request that the journal could not write."""
 
     async def accept(self, request: IngestRequest) -> IngestResult:
         """Admit one request; see :class:`relay.pipeline.contract.IngestHandler`."""
@@ -123,7 +122,7 @@ class Admission:
 
     @property
     def waits_on_disk(self) -> bool:
-        """Whether the next start will read again all of what waits to become points."""
+        """Whether the journal has everything that waits to become points."""
         return self._journal is not None and self._unkept < self._signal.low_watermark
 
     @property
@@ -132,7 +131,7 @@ class Admission:
         return self.memory().used_bytes > self._memory_bytes_max // 2
 
     def memory(self) -> MemoryStatistics:
-        """What data on its way takes."""
+        """Return the memory that accepted data takes."""
         return MemoryStatistics(
             self._memory_bytes_max,
             self._queued.used,
@@ -141,8 +140,8 @@ class Admission:
         )
 
     def measure(self) -> None:
-        """Look at the open batches of all sinks; cheap enough for once a second, and nothing where
-        they were empty and nothing has come in since."""
+        """Measure the open batches of all sinks; free where they were empty and nothing arrived
+        since."""
         version = self._signal.offsets.version
         if not self._open_bytes and version == self._measured_version:
             return
@@ -152,13 +151,12 @@ class Admission:
 
     @property
     def _grown(self) -> int:
-        """Bytes by which requests made open batches larger since they were measured. Those that
-        left because of their age are not taken off, so at worst we think that there is less room
-        than there is."""
+        """Bytes by which requests made open batches larger since they were measured. Batches that
+        were flushed meanwhile are not subtracted: an upper bound."""
         return max(0, self._signal.grown - self._measured_grown)
 
     def _check(self, size: int) -> None:
-        """Refuse where there is no room; raises OverloadedError."""
+        """Raise OverloadedError where there is no room for ``size`` bytes more."""
         if self.stopping:
             raise OverloadedError("shutting down", retry_after_s=BLOCKED_RETRY_AFTER_S)
         if self._reconciler.blocked:
@@ -172,7 +170,7 @@ class Admission:
             self.measure()
         if self._unsampled_bytes > part:
             self._unsampled_bytes = 0
-            # The fleet looks once a second, in which a fast sender fills any memory.
+            # The reconciler does so once a second, in which a fast sender fills any memory.
             self._reconciler.relieve_memory()
         if self.memory().used_bytes + size > self._memory_bytes_max:
             raise OverloadedError(

@@ -1,11 +1,11 @@
-"""What is kept of a running relay beside the samples: how far every sink is, what was learned.
+"""Saves checkpoints: how far every sink is, and what requests have taught.
 
 Rules:
 
-* A checkpoint is saved where it says something new. Finding out takes a look at every sink, so
-  nobody looks where no position was taken or given up, no sink came or went, and nothing was
+* A checkpoint is saved only when something changed. Collecting one visits every sink, so nothing is
+  done while no position was taken or released, no sink was added or removed, and nothing was
   learned since the last one that was saved.
-* Where the journal is half full, whoever still holds what is in its older half has to store it.
+* When the journal is half full, sinks that still hold its older half must spill it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from relay.storage.journal.interface import LearnedState
 
 
 class Checkpointer:
-    """Looks after a journal; :meth:`keep` is called over and over.
+    """Saves checkpoints to a journal; call :meth:`keep` periodically.
 
-    From the start on the engine knows what an earlier process has left.
+    The constructor restores the state that an earlier process saved.
     """
 
     def __init__(
@@ -41,29 +41,28 @@ class Checkpointer:
         self._layouts = LayoutFile(storage.path, engine.assembly)
         self._replay = replay
         self.saved: Checkpoint | None = None
-        """The last one that was given to the journal."""
+        """The last checkpoint that was given to the journal."""
         self._saved_state: tuple[int, ...] | None = None
         delta_state_file.load_and_delete(self._path, engine.deltas)
         self._layouts.load()
 
     async def leave(self) -> None:
-        """Write down what the next process is to know; nothing may be ingested behind it."""
+        """Save the state for the next process; nothing may be ingested afterwards."""
         delta_state_file.save(self._path, self._engine.deltas)
         await self._layouts.save()
 
     def keep(self, tick: float) -> None:
-        """Save how far sinks are, trim the journal. ``tick`` is the monotonic clock, s."""
+        """Save a checkpoint and trim the journal. ``tick`` is the monotonic clock, s."""
         self._layouts.save_if_due(tick)
         state = self._state()
         if state != self._saved_state:
             self._save(state)
         extent = self._journal.extent
         if extent.bytes > self._journal.bytes_max // 2:
-            # Whoever still holds what is in the older half has to store it.
             self._reconciler.spill_below(extent.position_after(extent.bytes // 2))
 
     def checkpoint(self) -> Checkpoint:
-        """How far each sink is at this moment."""
+        """Return how far each sink is now."""
         offsets = self._engine.offsets
         following = offsets.following
         named, rest = self._engine.named()
@@ -71,7 +70,7 @@ class Checkpointer:
         return Checkpoint(following, lows, following, tuple(named), offsets.reach)
 
     def taught(self) -> LearnedState | None:
-        """What requests have taught; None where it is saved already."""
+        """Return what requests have taught; None where it is saved already."""
         version = self._engine.metadata_version
         if version == self._journal.saved_version:
             return None
@@ -87,7 +86,7 @@ class Checkpointer:
         self._saved_state = state
 
     def _state(self) -> tuple[int, ...]:
-        """Whatever moves when a checkpoint does."""
+        """Return what changes whenever a checkpoint does."""
         engine = self._engine
         return (
             engine.offsets.version,

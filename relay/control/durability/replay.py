@@ -1,15 +1,14 @@
-"""What a crash left in the journal goes to the sinks that had not finished it.
+"""Replays the journal after a crash, for the sinks that had not finished its requests.
 
 Rules:
 
 * No limit that may refuse a request applies here: what was acknowledged has passed them all.
-* Records go through the engine as live requests do, oldest first, under the positions and with the
-  times of arrival that they had. Who still needs what of them:
-  :mod:`relay.pipeline.batching.unfinished`.
+* Records go through the pipeline as live requests do, oldest first, with the positions and times of
+  arrival that they had. :mod:`relay.pipeline.batching.unfinished` decides what is still needed.
 * Live requests are admitted meanwhile: they are checked, journaled behind the rest and answered,
   and reach the sinks in their turn, so that the points of a series never overtake each other. There
   is one place where they wait in memory: the last instant, when the journal is read up to its end.
-* The journal is trimmed while it is replayed, as sinks get on with what came of it.
+* The journal is trimmed while it is replayed, as sinks make progress.
 * Replay pauses while more data is in memory than half of what may be: sinks store or send it.
 """
 
@@ -38,7 +37,7 @@ _log = logging.getLogger("relay.control.durability")
 
 CROWDED_PAUSE_S = 0.02
 ABSENT_NAMED_MAX = 100
-"""Sinks that a start names in lines of their own, where they do not run."""
+"""Absent sinks that are logged in lines of their own."""
 JOURNAL_RETRY_AFTER_S = 2
 DECODED_BYTES_MAX = 1 << 30
 """The most that ``ingest.maxDecodedBytes`` may be: what was acknowledged under another setting is
@@ -64,8 +63,8 @@ IDLE_REPLAY = ReplayStatistics()
 
 
 class Replay:
-    """One start's replay. ``deliver`` takes the batches that the engine sealed; ``crowded`` says
-    whether memory is short; ``tick`` is the engine's clock."""
+    """The replay of one start. ``deliver`` gets the batches that the pipeline sealed; ``crowded``
+    returns whether memory is short; ``tick`` is the pipeline's monotonic clock, s."""
 
     def __init__(
         self,
@@ -115,12 +114,12 @@ class Replay:
             signal.begin_replay(gate)
 
     async def run(self) -> None:
-        """Replay everything, then return with the engine at the journal's end."""
+        """Replay everything; on return the pipeline is at the journal's end."""
         if not self.active:
             return
         _log.info("replaying the journal: %d bytes", self._left_bytes)
         await self._read_to_end()
-        # Nobody appends from here on, so that the end stays where it is until we are there.
+        # No request is appended from here on: the end stays where it is until it is reached.
         self._gate.clear()
         try:
             await self._journal.wait_idle()
@@ -158,7 +157,7 @@ class Replay:
                 ),
                 _done,
             )
-            if self._gate.is_set() and self.active:  # they may have moved while that took turns
+            if self._gate.is_set() and self.active:  # both may have changed in the meantime
                 break
         if probed.wanted:
             position = self._next_position
@@ -168,7 +167,7 @@ class Replay:
         return probed
 
     def raised(self, lows: dict[SinkKey, tuple[int, ...]]) -> dict[SinkKey, tuple[int, ...]]:
-        """Low positions of sinks that hold nothing older, for what they had finished before."""
+        """Raise the low positions of sinks by what they had finished before the start."""
         return {
             (exporter, sink): tuple(
                 max(pair)
@@ -178,9 +177,11 @@ class Replay:
         }
 
     def _say_who_is_absent(self) -> None:
-        """Name the sinks that had not finished what is in the journal, and do not run: what it is
-        of theirs nobody can tell without their selectors. What came after the checkpoint was
-        everybody's, whom it does not name either."""
+        """Log the sinks that had not finished what is in the journal, and do not run.
+
+        Without their selectors their part of it cannot be told. Requests after the checkpoint count
+        for sinks that it does not name, too.
+        """
         running = self._reconciler.low_watermarks(0)
         first = self._journal.extent.first_position
         absent = 0
@@ -254,12 +255,12 @@ class Replay:
                 repeatable=False,  # a position is taken once
             )
         except WireError as error:
-            # It was decoded before it was journaled: it is damaged, or another revision's.
+            # It was decoded before it was journaled: damaged, or of another revision.
             self._undecodable += 1
             _log.error("position %d cannot be replayed: %s", record.position, error)
             return
         except Exception:
-            # One record must not stand in the way of all behind it.
+            # One record must not block all behind it.
             self._undecodable += 1
             _log.exception("position %d cannot be replayed: bug in the relay", record.position)
             return
@@ -280,7 +281,7 @@ class Replay:
         return low
 
     def _known(self, exporter: str, sink: str, shards: int) -> tuple[int, ...]:
-        """What each lane had finished before the start: by the checkpoint, or by its queue."""
+        """Return what each shard had finished before the start, by checkpoint or queue."""
         saved = self._checkpoint.low(exporter, sink, shards=shards)
         restored = self._restored.get((exporter, sink), ())
         if len(restored) != shards:
@@ -297,7 +298,7 @@ class Replay:
 
 
 def _done(_probed: Probed) -> None:
-    """Nothing is made of a request that is only looked at."""
+    """Do nothing: a dry run seals no batches."""
 
 
 def _unkept() -> OverloadedError:

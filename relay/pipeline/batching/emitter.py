@@ -1,9 +1,9 @@
-"""From finished points to the batches of the sinks that want them.
+"""Appends finished points to the batches of the sinks that want them.
 
-A *stream* is one identity (resource, scope, metric, attributes) as the targets with the same
-options see it. Counters and gauges with nothing but time and value do without: their series' routes
-are the same thing with everything prepared. Histograms, summaries, deltas, and numbers with start
-times or exemplars are made into points first and pushed here.
+A *stream* is one identity (resource, scope, metric, attributes) for the sink outputs with the same
+options. Counters and gauges of nothing but time and value need none: the routes of their series are
+streams with everything prepared. Histograms, summaries, deltas, and numbers with start times or
+exemplars are made into points first and pushed here.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ class Delta(Protocol):
 
     @property
     def outcome(self) -> str:
-        """What became of the last point."""
+        """The outcome of the last point."""
         ...
 
     def step(self, point: Point) -> Point | None:
-        """The delta since the point before; None where there is nothing to say."""
+        """Return the delta since the point before; None where there is none."""
         ...
 
 
 class SinkOutput:
-    """One lane of one sink, and the count of the points that were made for that sink."""
+    """The open batch of one shard of one sink, and the sink's counter."""
 
     __slots__ = ("batch", "tally")
 
@@ -45,21 +45,20 @@ class SinkOutput:
 
 
 class Settles(Protocol):
-    """Holds sets of samples back until they are complete."""
+    """Holds back incomplete points, such as histograms whose components have not all arrived."""
 
     def settle(self, emitter: Emitter, at_end: bool = False) -> None:
-        """Send what is complete; ``at_end`` of a request."""
+        """Send the complete points; ``at_end``: all samples of the request were handed out."""
         ...
 
 
 class Emitter:
-    """One round in which finished points enter batches: the end of a request, or a deadline.
+    """Appends the finished points of one transaction: the end of a request, or a deadline.
 
-    ``origin`` is that of the sample that is looked at, and ``position`` its position: the
-    request's, ``own``, unless it has waited. ``tick`` is the monotonic clock of the flush schedule,
-    in s. ``gate`` says who needs a point in a replay (None: everybody); ``collecting``: nothing
-    that waits shall leave yet. Positions change hands when the round is over and the batches hold
-    what they took; until then a request holds its own.
+    ``origin`` is the mark of the current sample, and ``position`` its position: the request's,
+    ``own``, unless it has waited. ``tick`` is the monotonic clock of the flush schedule, in s.
+    ``gate`` decides in a replay which batch needs a point (None: all do); ``collecting``: nothing
+    that waits may leave yet. Holds change at the commit; until then a request holds its own.
     """
 
     __slots__ = (
@@ -92,21 +91,21 @@ class Emitter:
         self._unsettled: dict[Settles, None] | None = None
 
     def settle_at_end(self, family: Settles) -> None:
-        """Ask a family again, once a request, when all of its samples were handed out."""
+        """Settle a family once more at the end of the request."""
         if self._unsettled is None:
             self._unsettled = {}
         self._unsettled[family] = None
 
     def end_request(self) -> None:
-        """All samples of the request were handed out."""
+        """Settle what asked for it: all samples of the request were handed out."""
         if self._unsettled is not None:
             for family in self._unsettled:
                 family.settle(self, True)
             self._unsettled = None
 
     def look_at(self, origin: IngestMark, position: int) -> None:
-        """Turn to a sample of this position that has waited; ``origin`` is that of what is made of
-        it alone."""
+        """Turn to a sample of this position that has waited; ``origin`` is the mark of a point made
+        of it alone."""
         self.origin = origin
         self.position = position
 
@@ -116,7 +115,7 @@ class Emitter:
         self.position = self.own
 
     def hold(self) -> None:
-        """Keep the sample's position from being forgotten: it waits to become a point."""
+        """Hold the current sample's position: it waits to become a point."""
         self.transaction.hold(self.position)
 
     def release(self, position: int) -> None:
@@ -124,24 +123,24 @@ class Emitter:
         self.transaction.release(position)
 
     def tie(self, first: int, last: int) -> None:
-        """Note that what came with one request is in a point with what came with another."""
+        """Note that samples of two requests are in one point."""
         self._offsets.tie(first, last)
 
     @property
     def made(self) -> int:
-        """The position of what is made now."""
+        """The position of points that are made now."""
         return self.own if self.own >= 0 else self._offsets.following - 1
 
     def late(self, origin: IngestMark, came: int) -> IngestMark:
-        """Where a point comes from that leaves now, after its samples came: as of now."""
+        """Return the mark of a point that leaves later than its samples arrived: as of now."""
         made = self.made
         self._offsets.tie(origin.position, made)
         return IngestMark(made, origin.arrived_at, origin.waited, came)
 
 
 class Stream:
-    """See the module's rules. ``attributes`` are encoded for the kind of ``group``; ``drops`` is
-    where points are named that become no delta. ``samples`` are those that a point was made of."""
+    """One identity and its outlets. ``attributes`` are encoded for the kind of ``group``; ``drops``
+    counts points that become no delta; ``samples`` is how many a point was made of."""
 
     __slots__ = ("attributes", "delta", "drops", "group", "outlets")
 
@@ -160,7 +159,7 @@ class Stream:
         self.delta = delta
 
     def push(self, point: Point, origin: IngestMark, emitter: Emitter, samples: int = 1) -> bool:
-        """Append a cumulative point, or the delta it makes, to every outlet's batch; return whether
+        """Append a cumulative point, or its delta, to every outlet's batch; return whether
         there was anything to append."""
         if self.delta is not None:
             difference = self.delta.step(point)
@@ -183,7 +182,7 @@ class Stream:
         transaction = emitter.transaction
         for outlet in self.outlets:
             tally = outlet.tally
-            # Also what the sink had before a restart, and does not need once more.
+            # Also points that the sink had before a restart and does not need once more.
             tally.exported += samples
             if gate is not None and not gate.needs(outlet.batch, origin):
                 continue
@@ -195,17 +194,17 @@ class Stream:
 
 
 class SampleProcessor(Protocol):
-    """What a series does with its samples besides its routes."""
+    """Processes the samples of a series, besides its routes."""
 
     def take(
         self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter
     ) -> None:
-        """Take one sample in: ``stamp`` is its time and a tag, ``value`` the bytes of a double."""
+        """Process one sample; ``stamp`` is its time and a tag, ``value`` the bytes of a double."""
         ...
 
 
 class NumberHandler:
-    """Samples that become number points, each by itself, by way of a stream."""
+    """Makes each sample a number point and pushes it to streams."""
 
     __slots__ = ("_streams",)
 

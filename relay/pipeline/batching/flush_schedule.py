@@ -1,8 +1,7 @@
-"""When open batches are due.
+"""Deadlines of open batches, in one heap for all sinks.
 
-One heap for all sinks: a batch is armed when its first point arrives and is due ``timeout`` later.
-A batch that was sealed meanwhile is recognised by its changed opening mark and skipped, so that
-sealing costs the schedule nothing.
+A batch is armed when its first point arrives and is due ``timeout_s`` later. One that was sealed
+meanwhile has another ``generation`` and is skipped, so sealing costs the schedule nothing.
 """
 
 from __future__ import annotations
@@ -14,30 +13,29 @@ from relay.codec.otlp.batch import OpenBatch, SealedBatch
 
 
 class FlushSchedule:
-    """Deadlines in any clock, as long as it is always the same one."""
+    """Deadlines on one monotonic clock, s."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, OpenBatch, int]] = []
         self._tie = 0
 
     def arm(self, batch: OpenBatch, due: float) -> None:
-        """Remember that the batch in its present filling must leave at ``due``."""
+        """Set the deadline of the batch in its present generation."""
         self._tie += 1
         heapq.heappush(self._heap, (due, self._tie, batch, batch.generation))
 
     def due(self, now: float) -> Iterator[OpenBatch]:
-        """Take out every batch that is due and still in the filling it was armed for."""
+        """Take out every batch that is due and still in the generation it was armed for."""
         while self._heap and self._heap[0][0] <= now:
-            _, _, batch, filling = heapq.heappop(self._heap)
-            if batch.generation == filling and batch.count:
+            _, _, batch, generation = heapq.heappop(self._heap)
+            if batch.generation == generation and batch.count:
                 yield batch
 
     def next_due(self) -> float | None:
-        """The next deadline, or None. Deadlines of batches already sealed are dropped on the
-        way."""
+        """Return the next deadline, or None; drops deadlines of sealed batches."""
         while self._heap:
-            due, _, batch, filling = self._heap[0]
-            if batch.generation == filling and batch.count:
+            due, _, batch, generation = self._heap[0]
+            if batch.generation == generation and batch.count:
                 return due
             heapq.heappop(self._heap)
         return None

@@ -1,9 +1,9 @@
-"""Decides what of accepted requests is still needed, and by whom: the one definition.
+"""Decides which points of accepted requests are still needed, and by which batches.
 
-It holds in memory, over an orderly stop and over ``kill -9``:
+The rules hold in memory, over an orderly stop and over ``kill -9``:
 
 * A batch needs the requests from its *low position* on. Everything before is delivered, given up on
-  record or on the sink's disk, or it waited.
+  record, on the sink's disk, or waited.
 * A sample that is in no point yet *waits*: for the rest of its histogram, or for its metric's type.
   What waits is in :class:`WaitingList` under the position of its oldest sample, and a checkpoint
   names it (:class:`WaitingEntry`). So it holds back no sink. A point that leaves later than its
@@ -11,9 +11,9 @@ It holds in memory, over an orderly stop and over ``kill -9``:
 * What is made of several requests is read again from the first of them on or not at all; see
   :meth:`relay.pipeline.batching.watermark.OffsetTracker.tie`.
 * A replay begins before the low positions, with the oldest thing that is named. Up to the
-  *ceiling*, where everybody needs everything, it only collects: what a set has by then is what it
-  had. Then :class:`ReplayGate` lets through what was named, and what a batch needs by its low
-  position.
+  *ceiling*, from which on every batch needs every point, it only collects: a histogram has by then
+  the components that it had. Then :class:`ReplayGate` passes what was named, and what a batch
+  needs by its low position.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from relay.pipeline.batching.transaction import IngestMark
 from relay.pipeline.batching.watermark import OffsetTracker
 
 LISTED_MAX = 5_000
-"""Waiting things that one checkpoint names: some 300 kB. More of them hold back all sinks."""
+"""Entries that one checkpoint names: some 300 kB. More of them hold back all sinks."""
 
 WAITING = (1 << 62) - 1
-"""``needed_until`` of what waits."""
+"""``needed_until`` of a waiter that still waits."""
 
 _SPARE = 1_000
-"""Entries that are over, beyond as many as are not, before they are swept."""
+"""Entries that ended, beyond as many as did not, before they are swept."""
 
 
 class WaitingEntry(NamedTuple):
-    """Something that waits, as checkpoints name it: the positions of its oldest and its youngest
-    sample (:data:`WAITING`: more may come), and what it is."""
+    """A waiter as checkpoints name it: the positions of its oldest and its youngest sample
+    (:data:`WAITING`: more may come), and its key."""
 
     first: int
     last: int
@@ -46,19 +46,19 @@ class WaitingEntry(NamedTuple):
 
 
 class Waiter(Protocol):
-    """Something that waits. ``origin`` is that of its oldest sample; it is needed while a position
-    up to ``needed_until`` is held."""
+    """Samples that wait to become a point. ``origin`` is the mark of the oldest one; it is needed
+    while a position up to ``needed_until`` is held."""
 
     origin: IngestMark
     needed_until: int
 
     def waiting_key(self) -> bytes:
-        """Name it, the same in every process."""
+        """Return its key, the same in every process."""
         ...
 
 
 class WaitingList:
-    """Everything that waits or is not delivered though it has waited, by position."""
+    """Waiters, and points that waited and are not delivered, by position."""
 
     def __init__(self, offsets: OffsetTracker) -> None:
         self._offsets = offsets
@@ -67,7 +67,7 @@ class WaitingList:
         self._sweep_at = _SPARE
 
     def add(self, waiter: Waiter) -> None:
-        """Note that something waits."""
+        """Add a waiter."""
         self._tie += 1
         heapq.heappush(self._heap, (waiter.origin.position, self._tie, waiter))
         if len(self._heap) > self._sweep_at:
@@ -78,12 +78,12 @@ class WaitingList:
 
     @property
     def full(self) -> bool:
-        """Whether what leaves late cannot be named until it is delivered."""
+        """Whether points that leave late cannot be named until they are delivered."""
         return len(self._heap) > 2 * LISTED_MAX
 
     @property
     def low(self) -> int | None:
-        """The oldest position of which something waits or is named, or None."""
+        """The oldest position of an entry, or None."""
         heap = self._heap
         low = self._offsets.low
         while heap and heap[0][2].needed_until < low:
@@ -91,13 +91,13 @@ class WaitingList:
         return heap[0][0] if heap else None
 
     def waiters(self) -> list[Waiter]:
-        """Everything in it, the oldest first."""
+        """Return all entries, the oldest first."""
         low = self._offsets.low
         return [entry[2] for entry in sorted(self._heap) if entry[2].needed_until >= low]
 
     def snapshot(self, *, only_waited: bool = False) -> tuple[list[WaitingEntry], int | None]:
-        """Return what a checkpoint names, and the oldest position of what it does not, which holds
-        back all sinks (None: nothing does). ``only_waited``: name what was named before alone."""
+        """Return what a checkpoint names, and the oldest position of the rest, which holds back all
+        sinks (None: nothing does). ``only_waited``: name nothing but what was named before."""
         if self.full and not only_waited:
             return self._named(lambda waiter: waiter.origin.waited), self.low
         chosen: list[tuple[int, int, Waiter]] = []
@@ -129,11 +129,11 @@ class WaitingList:
 
 
 class ReplayGate:
-    """What a replay lets through.
+    """Decides which points of replayed requests a batch still needs.
 
-    ``low`` tells a batch's low position, ``waited`` what was named when the process ended, and
-    ``ceiling`` the position from which on everybody needs everything; ``crossed`` once it is
-    reached. Before ``floor`` nobody needs anything.
+    ``low`` returns a batch's low position; ``waited`` is what the last checkpoint named. From
+    ``ceiling`` on every batch needs every point; ``crossed`` once it is reached. Before ``floor``
+    no batch needs any.
     """
 
     def __init__(
@@ -156,21 +156,21 @@ class ReplayGate:
             )
 
     def needs(self, batch: OpenBatch, origin: IngestMark) -> bool:
-        """Whether a batch still needs a point."""
+        """Return whether a batch still needs a point."""
         came = origin.position if origin.came < 0 else origin.came
         return origin.waited or came >= self.low(batch)
 
     def has_waited(self, position: int, key: bytes) -> bool:
-        """Whether a sample of this position was among what was named by this key."""
+        """Return whether a sample of this position was named under this key."""
         entry = self._waited.get(key)
         return entry is not None and entry.first <= position <= entry.last
 
     def knows(self, key: bytes) -> bool:
-        """Whether something was named by this key."""
+        """Return whether something was named under this key."""
         return key in self._waited
 
     def left(self, following: int) -> list[WaitingEntry]:
-        """What was named and has not come again in the requests before ``following``."""
+        """Return what was named and is not in the requests replayed so far."""
         return [
             entry._replace(first=max(entry.first, following))
             for entry in self._waited.values()

@@ -1,14 +1,13 @@
-"""Which accepted requests still have samples on their way.
+"""Positions of accepted requests, with reference counts, and the low watermark.
 
-Every accepted request has a *position*, counting up. A batch holds the position of its first point;
-the request itself holds its own while it is processed. :meth:`OffsetTracker.low` is the oldest
-position that anything holds: everything before it is delivered, rejected or given up on record.
+Every accepted request has a *position*, counting up. A batch holds the position of its oldest
+point; a request holds its own while it is processed. :attr:`OffsetTracker.low` is the oldest
+position that is held: everything before it is delivered, rejected or given up on record.
 
-A point may be made of samples of several requests. Where the last of them is still needed, the
-first is, too, or a replay would see a part of it only: :meth:`OffsetTracker.tie` says so, and a
-journal
-may forget what is before :attr:`OffsetTracker.reach`. :mod:`relay.pipeline.batching.unfinished` has
-the whole of it.
+A point may be made of samples of several requests. While the last of them is needed, so is the
+first, or a replay would see a part of it only: see :meth:`OffsetTracker.tie`. A journal may forget
+what is before :attr:`OffsetTracker.reach`. The rules are in
+:mod:`relay.pipeline.batching.unfinished`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 TIES_MAX = 10_000
-"""Of so many, the older half becomes one: where something is held for hours."""
+"""Above this the older half is merged into one tie: some position is held for hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +29,7 @@ class PositionsStatistics:
 
 
 class OffsetTracker:
-    """Counts holders per position. Cheap: a dictionary step per hold, amortised O(1) per
-    position."""
+    """Counts holders by position: a dictionary step per hold, amortised O(1) per position."""
 
     def __init__(self, *, first: int = 0) -> None:
         self._next = first
@@ -49,7 +47,7 @@ class OffsetTracker:
         return position
 
     def advance(self, position: int) -> None:
-        """Let the next position given out be this one: those in between belong to nobody."""
+        """Let the next position given out be this one; those in between stay unused."""
         assert position >= self._next, (position, self._next)
         self._next = position
         self._version += 1
@@ -89,7 +87,7 @@ class OffsetTracker:
             self._ties[last] = first
 
     def reach_of(self, position: int) -> int:
-        """The position from which on a replay has to read where it begins at ``position``."""
+        """Return where a replay has to begin to read for everything from ``position`` on."""
         firsts = [first for last, first in self._ties.items() if last >= position]
         return min(position, *firsts) if firsts else position
 
@@ -99,7 +97,7 @@ class OffsetTracker:
         return self.reach_of(self._low)
 
     def _drop_ties(self) -> None:
-        """Keep the ties that are needed, and few enough."""
+        """Drop ties that are not needed any more, and merge the older half of too many."""
         low = self._low
         ties = {last: first for last, first in self._ties.items() if last >= low}
         if len(ties) > TIES_MAX // 2:
@@ -121,7 +119,7 @@ class OffsetTracker:
 
     @property
     def version(self) -> int:
-        """Moves with every change."""
+        """A number that moves with every change."""
         return self._version
 
     def statistics(self) -> PositionsStatistics:

@@ -1,7 +1,7 @@
 """What a series matched: sources, the sinks that they feed, and how their samples are counted.
 
 All series that matched the same sources share one :class:`MatchSet`; a sample is counted there, and
-the sums are handed on to sources and sinks when somebody asks for them.
+the sums are added to sources and sinks when counters are read.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ PLAIN = OutputOptions()
 
 
 class SinkOutputSpec:
-    """One sink as the pipeline sees it: its open batches, one per lane, and what it was given."""
+    """One sink in the pipeline: its open batches, one per shard, its counter and its options."""
 
     __slots__ = ("options", "shards", "tally")
 
@@ -84,8 +84,8 @@ class SinkOutputSpec:
         self.options = options
 
     def shard(self, group: MetricGroup) -> OpenBatch:
-        """The lane of a metric: always the same one, so that the points of a stream never overtake
-        each other."""
+        """Return the batch of a metric: always of the same shard, so that the points of a stream
+        never overtake each other."""
         return self.shards[group.shard_key % len(self.shards)]
 
     def __repr__(self) -> str:
@@ -96,8 +96,8 @@ class MatchedSource:
     """One source of one exporter, and the sinks that it feeds. Compared by identity.
 
     ``sequence`` is its place among all sources, in the order in which they came. ``targets`` change
-    in place when only the exporter's sinks do; the plans that hold the route end with that.
-    ``alive`` is False once the source is no longer routed.
+    in place when only the exporter's sinks do; its match sets are invalidated then. ``alive``
+    is False once the source is no longer routed.
     """
 
     __slots__ = ("alive", "sequence", "tally", "targets")
@@ -129,14 +129,13 @@ class ProjectEpoch:
 
 
 INVALIDATED = ProjectEpoch("", -2)
-"""The partition of a plan that must not be used any more: no series was ever resolved at its
-version."""
+"""The epoch of a match set that must not be used any more: no series is resolved at its version."""
 
 
 class MatchSet:
     """The set of sources that a series matched, shared by all series with the same set.
 
-    A series may use its plan for as long as ``partition.version`` is what it was resolved at.
+    A series may use it for as long as ``project_epoch.version`` is what it was resolved at.
 
     ``samples`` is counted once for samples in a row and handed on by :meth:`fold`, so that
     neither the number of sources nor the number of sinks costs anything per sample. A sink appears
@@ -187,7 +186,7 @@ class MatchSet:
     def variant(
         self, direct: Sequence[SinkOutputSpec], handled: Sequence[SinkOutputSpec]
     ) -> MatchSet:
-        """The plan of series that go to some targets as they are, and to others by a handler."""
+        """Return the variant for series that go to some sinks directly, to others processed."""
         return self._variant(
             tuple(target.tally for target in direct),
             tuple(target.tally for target in handled),
@@ -204,7 +203,7 @@ class MatchSet:
         return found
 
     def with_processors(self) -> MatchSet:
-        """A plan that counts the same and has every sample handed to handlers."""
+        """Return the variant that counts the same and hands every sample to processors."""
         return self._variant(self.sinks, self.handled_sinks, handled=True)
 
     def _variant(
@@ -232,7 +231,7 @@ class MatchSet:
         return [target.tally for route in self.matched for target in route.targets]
 
     def flush_counters(self) -> None:
-        """Move what was counted here into the tallies of sources and sinks."""
+        """Add what was counted here to the counters of sources and sinks."""
         if self.samples:
             for source in self.sources:
                 source.samples += self.samples
@@ -247,7 +246,7 @@ class MatchSet:
             match_set.flush_counters()
 
     def invalidate(self) -> None:
-        """Make every series that holds the plan look for another one."""
+        """Make every series with this match set look for another one."""
         self.project_epoch = INVALIDATED
         for match_set in self.variants.values():
             match_set.invalidate()

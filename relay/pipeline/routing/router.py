@@ -11,7 +11,7 @@ Rules:
   matched.
 * What the index says is remembered by the labels that the project's selectors look at, which
   many series share. An answer holds for exactly as long as a series keeps its routes that was
-  resolved with it: its plan says so.
+  resolved with it: its match set says so.
 * A short log says which sources came or changed at which version, so that a series that was
   resolved before asks those alone (:meth:`Router.match_changed_only`).
 """
@@ -58,7 +58,7 @@ ASK_MAX: Final = 32
 
 _Values: TypeAlias = tuple[str | None, ...]
 _Answer: TypeAlias = tuple[MatchSet, tuple[MatchedSource, ...], int]
-"""What :meth:`Router.match` says, and the version of the plan's partition then."""
+"""The answer of :meth:`Router.match`, and the version of its project's epoch then."""
 
 _by_sequence = attrgetter("sequence")
 
@@ -137,9 +137,9 @@ class Router:
         self.inventory = inventory or Inventory()
         self._projects: dict[str, _Project] = {}
         self._exporters: dict[str, tuple[str, dict[str, _Source]]] = {}
-        self._tallies: dict[str, dict[str, SourceCounter]] = {}
+        self._source_counters: dict[str, dict[str, SourceCounter]] = {}
         self._nobody = _Project("")
-        """Of series whose project has no exporters; one for all, as anybody can make up names."""
+        """Of series whose project has no exporters; one for all, as senders can make up names."""
         self._retired: list[MatchSet] = []
         self._answers: dict[tuple[_Project, _Values], _Answer] = {}
         self._sequence = 0
@@ -269,27 +269,27 @@ class Router:
     def drop_caches(self, exporter: str) -> None:
         """Drop the counts of an exporter that will not come back."""
         assert exporter not in self._exporters, exporter
-        self._tallies.pop(exporter, None)
+        self._source_counters.pop(exporter, None)
 
     def flush_counters(self) -> None:
-        """Bring the tallies of sources and sinks up to date."""
+        """Bring the counters of sources and sinks up to date."""
         for at in self._projects.values():
             for match_set in at.plans.values():
                 match_set.flush_counters()
         self._fold_retired()
 
     def fold_exporter(self, exporter: str) -> None:
-        """The same for one exporter, if it is known: for whoever looks at one after the other."""
+        """Do the same for one exporter, if it is known."""
         project, routed = self._exporters.get(exporter, ("", {}))
         for source in routed.values():
             for match_set in self._projects[project].by_route.get(source.route, ()):
                 match_set.flush_counters()
         self._fold_retired()
 
-    def tallies(self) -> Iterator[SourceCounter]:
-        """The tallies of all sources; call :meth:`fold` before."""
-        for tallies in self._tallies.values():
-            yield from tallies.values()
+    def source_counters(self) -> Iterator[SourceCounter]:
+        """Yield the counters of all sources; call :meth:`flush_counters` before."""
+        for counters in self._source_counters.values():
+            yield from counters.values()
 
     def statistics(self) -> RouterStatistics:
         """A snapshot."""
@@ -318,8 +318,8 @@ class Router:
         targets: Sequence[SinkOutputSpec],
     ) -> MatchedSource:
         assert name not in routed, f"{exporter} {name}"
-        tallies = self._tallies.setdefault(exporter, {})
-        tally = tallies.setdefault(name, SourceCounter(exporter, name))
+        counters = self._source_counters.setdefault(exporter, {})
+        tally = counters.setdefault(name, SourceCounter(exporter, name))
         self._sequence += 1
         route = MatchedSource(tally, targets, self._sequence)
         compiled = self._compiler.compile(selection, self.inventory.for_project(at.project))
@@ -360,7 +360,7 @@ class Router:
     def _match_set(
         self, at: _Project, matched: tuple[MatchedSource, ...]
     ) -> tuple[MatchSet, tuple[MatchedSource, ...]]:
-        """The plan of the series that matched these sources."""
+        """Return the match set of the series that matched these sources."""
         if not matched:
             return at.unmatched, ()
         match_set = at.plans.get(matched)
@@ -376,7 +376,7 @@ class Router:
         return match_set, matched
 
     def _end_plans(self, at: _Project, route: MatchedSource) -> None:
-        """Let no series use a plan any more that this source has a part in."""
+        """Invalidate every match set that this source is part of."""
         # Answers hold plans, and these the sinks of who is gone.
         self._answers.clear()
         for match_set in list(at.by_route.get(route, ())):

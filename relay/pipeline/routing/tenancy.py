@@ -4,9 +4,9 @@ Rules:
 
 * A series belongs to the project that its tenancy label names, and to the project of the account
   under which it was sent (``/insert/<accountID>:<projectID>/…``), where the operator maps that.
-  Where both say something, both must say the same; a series that contradicts itself is nobody's.
+  Where both say something, both must say the same; a series that contradicts itself has no project.
 * On the multitenant path each series names its account in labels, a missing or unreadable number
-  meaning 0 as in VictoriaMetrics; they are stripped before anybody sees the series.
+  meaning 0 as in VictoriaMetrics; they are stripped before the series is matched.
 * Without tenancy every series belongs to "", and so does every exporter.
 * What is learned from a series belongs to the project of the series; from a series that is nobody's
   nothing is learned. Metadata of remote write 1.0, which comes apart from series, belongs to the
@@ -95,7 +95,7 @@ class Tenancy:
         return IngestPath(project) if project else UNMAPPED
 
     def project_of(self, labels: Mapping[str, str], origin: IngestPath = ANYWHERE) -> str:
-        """The project of a series, "" for nobody's (or, without tenancy, for everybody's)."""
+        """Return the project of a series; "" for none, and without tenancy."""
         named = labels.get(self.label, "") if self.label else ""
         owner = origin.project
         if origin.by_labels:

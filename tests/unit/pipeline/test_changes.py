@@ -120,7 +120,7 @@ def test_only_the_sinks_of_an_exporter_change(parsed: list[bytes]) -> None:
     rig.feed(body)
     assert parsed == []
     assert (old.held, new.held) == (1, 1)
-    (tally,) = rig.engine.router.tallies()
+    (tally,) = rig.engine.router.source_counters()
     rig.engine.statistics()
     assert tally.samples == 2
 
@@ -132,7 +132,11 @@ def test_an_edited_selector_takes_the_place_of_the_old_one() -> None:
     replace(rig, sink, {"a": query("n"), "b": query("n"), "c": query("o")})
     rig.feed(one_series() + one_series("n") + one_series("o"))
     rig.engine.statistics()
-    assert {t.source: t.samples for t in rig.engine.router.tallies()} == {"a": 2, "b": 2, "c": 1}
+    assert {t.source: t.samples for t in rig.engine.router.source_counters()} == {
+        "a": 2,
+        "b": 2,
+        "c": 1,
+    }
     assert sink.held == sink.tally.points == 5
 
 
@@ -160,7 +164,7 @@ def test_more_plans_than_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         statistics = rig.engine.statistics().router
         assert statistics.plans <= 2
     assert sink.held == sink.tally.points == 20
-    assert {tally.samples for tally in rig.engine.router.tallies()} == {4}
+    assert {tally.samples for tally in rig.engine.router.source_counters()} == {4}
 
 
 def test_unmatched_samples_outlive_their_project() -> None:
@@ -229,7 +233,7 @@ def test_of_several_sources_only_those_that_look_at_objects_are_asked_again() ->
     rig.feed(info("shop", "production"))
     rig.feed(body)
     rig.engine.statistics()
-    assert {t.source: t.samples for t in rig.engine.router.tallies()} == {
+    assert {t.source: t.samples for t in rig.engine.router.source_counters()} == {
         "a": 2,
         "b": 1,
         "c": 2,

@@ -1,7 +1,7 @@
-"""What both versions of remote write may bring besides samples: histograms and exemplars.
+"""Shared slow path of both versions of remote write: native histograms, exemplars, limits.
 
-All of it is decoded, and refused where it must be, while the request can still be taken back; what
-is good waits in the intake.
+Everything is decoded, and refused where it must be, while the request can still be rolled back;
+good histograms and exemplars wait in the transaction.
 """
 
 from __future__ import annotations
@@ -26,12 +26,11 @@ from relay.pipeline.routing.match_set import MatchSet
 from relay.runtime.errors import TooLargeError
 
 CAREFUL_MAX = 200_000
-"""Entries of one request that are not a known series with one sample: twenty times vmagent's
-largest block. Each costs some ten microseconds, during which other requests wait, and a body of
-32 MiB has room for sixteen million empty ones."""
+"""Slow-path entries of one request: twenty times vmagent's largest block. Each costs some ten
+microseconds, and a body of 32 MiB has room for sixteen million empty ones."""
 
 CAREFUL_STEP = 16
-"""Of them between two pauses."""
+"""Slow-path entries between two pauses."""
 
 EXPANSION_BYTES_MAX = 256 * 1024 * 1024
 """Bytes of points and labels that a request may become beyond its own size.
@@ -50,25 +49,27 @@ Span = tuple[int, int]
 
 
 def count_careful(transaction: BatchTransaction) -> None:
-    """Count an entry that takes more than the fast way; raises TooLargeError for too many."""
+    """Count a slow-path entry; raises TooLargeError for too many."""
     transaction.slow_path_entries += 1
     if not transaction.slow_path_entries % CAREFUL_STEP:
         transaction.pace.pause()
     if transaction.slow_path_entries > CAREFUL_MAX and transaction.bounded:
-        raise TooLargeError(f"over {CAREFUL_MAX} entries that need care in one request")
+        raise TooLargeError(
+            f"over {CAREFUL_MAX} entries beyond known series with one sample in one request"
+        )
 
 
 def count_expansion(size: int, transaction: BatchTransaction) -> None:
-    """Count bytes that a request becomes and was not; raises TooLargeError for too many."""
+    """Count bytes of points beyond the request's own size; raises TooLargeError for too many."""
     transaction.expansion_bytes += size
     if transaction.expansion_bytes > EXPANSION_BYTES_MAX and transaction.bounded:
         raise TooLargeError(f"the request becomes over {EXPANSION_BYTES_MAX} bytes of points")
 
 
 def point_bytes(series: Series, match_set: MatchSet) -> int:
-    """About how many bytes a sample of the series becomes, in all sinks together.
+    """Return about how many bytes a sample of the series becomes, in all sinks together.
 
-    A point's attributes take the room of the labels that they were, give or take a tenth.
+    A point's attributes are as large as the labels that they were, within a tenth.
     """
     routed = sum(len(batches) for batches, _, _ in series.routes)
     return len(series.key) * (routed + len(match_set.handled_sinks))
@@ -81,7 +82,7 @@ def append_sample(
     extra: SampleExtras | None,
     transaction: BatchTransaction,
 ) -> None:
-    """Send one sample the ways that its series goes."""
+    """Append one sample to its series' routes, and defer it for its processors."""
     if series.match_set.handled:
         transaction.deferred.append((series.handlers, stamp, value, extra))
     elif extra is not None and series.routes:

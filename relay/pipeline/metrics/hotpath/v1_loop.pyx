@@ -8,19 +8,18 @@ Theory of operation:
   that followed the last one before most likely follows it again: its bytes are compared in place,
   with no copy and no hash.
 * Nothing is sliced: labels are compared where they stand, times are decoded where they stand, and
-  a point is three words in its batch's arena.
-* The two shapes that a sample nearly always has (a value and a six-byte time; a time alone, because
-  protobuf leaves a zero value out) are read here; any other shape, and whatever is wrong, goes
-  through :mod:`relay.pipeline.metrics.hotpath.v1_slow_path`.
-* A request is *atomic*: whatever makes it undecodable is found before anything of it leaves,
-  because what a request found is remembered (:mod:`relay.pipeline.batching.transaction`), batches
-  are put back, and full batches stay in the intake until the caller takes them.
-* What is counted per sample is counted once for samples in a row with the same plan.
-* A series that is not the guess, with one common sample, is found by a mark of its key
-  (hash_index.pyx). Where guesses are wrong again and again, that is tried first.
-* For series that come in order nothing is fetched ahead of its use: it was tried and did not help.
-  But their points are appended some dozens at a time (:class:`PendingPoints`): with thousands of
-  sinks none of their batches is near the processor, and each would be waited for four times.
+  a point is three words in its batch's point buffer.
+* The two shapes that nearly all samples have (a value and a six-byte time; a time alone, because
+  protobuf leaves a zero value out) are read here; other shapes and faults go through
+  :mod:`relay.pipeline.metrics.hotpath.v1_slow_path`.
+* A request is *atomic*: the transaction puts every batch back where the body turns out to be
+  undecodable, and keeps full batches until the caller takes them.
+* Counts are kept for runs of samples with the same match set.
+* A series that was not predicted, with one common sample, is found by the hash of its key
+  (hash_index.pyx). After repeated wrong predictions the hash index is asked first.
+* For series that arrive in order nothing is prefetched: it was measured and did not help. Their
+  points are appended some dozens at a time (:class:`PendingPoints`): with thousands of sinks no
+  batch is in the processor's caches, and each append would wait for memory four times.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -54,13 +53,13 @@ from relay.codec.protobuf import read_varint
 
 
 cdef enum:
-    OUT_OF_ORDER = 16  # wrong guesses in a row, and
-    IN_ORDER = 16  # right ones, that change the way
+    OUT_OF_ORDER = 16  # wrong predictions in a row until the hash index is asked first
+    IN_ORDER = 16  # right ones in a row until predictions are tried first again
     STEP = 256  # samples of one series between two pauses
     STEP_BYTES = 1 << 18  # known series between two pauses, some 2,000,
     STEP_SINKS = 16  # for up to so many sinks, in less than a millisecond
-    STEP_OTHERS = STEP_BYTES // 64  # what an entry counts for that is no known series
-    LEARN_EVERY = 8  # requests, of which one in no order teaches who follows whom
+    STEP_OTHERS = STEP_BYTES // 64  # bytes that an entry counts for if it is no known series
+    LEARN_EVERY = 8  # requests; when series arrive unordered, only each 8th updates predictions
 
 cdef uint64_t STALE_BITS
 memcpy(&STALE_BITS, PyBytes_AS_STRING(STALE), 8)
@@ -94,7 +93,7 @@ cdef int append_route(
 cdef class PendingPoints:
     """Points that are appended together, in the order in which they came.
 
-    To be appended before anything that appends others, or that may change a series' routes.
+    Append them before anything that appends other points or may change a series' routes.
     """
 
     def __dealloc__(self):
@@ -104,8 +103,8 @@ cdef class PendingPoints:
         self, Series series, uint64_t time_ns, uint64_t value, BatchTransaction transaction,
         long long request
     ) except -1:
-        """Take a point whose series has a route: let it wait, unless nothing else does and the
-        request has been at its batch before."""
+        """Take a point whose series has a route; append it at once where nothing else waits and the
+        request wrote to its batch before."""
         if not self.count and (
             <OpenBatch>PyTuple_GET_ITEM(series.batches, 0)
         ).last_writer_offset == request:
@@ -116,7 +115,7 @@ cdef class PendingPoints:
         self, Series series, uint64_t time_ns, uint64_t value, BatchTransaction transaction,
         long long request
     ) except -1:
-        """Let a point wait."""
+        """Keep a point for :meth:`append`."""
         cdef Held *held = &self.held[self.count]
         Py_INCREF(series)
         held.series = <void *>series
@@ -134,7 +133,7 @@ cdef class PendingPoints:
         cdef int at
         cdef void *batch = NULL
         cdef void *last = NULL
-        # Each loop fetches what the next one reads; of several batches only the first.
+        # Each loop prefetches what the next one reads; of several batches only the first.
         for at in range(self.count):
             batch = <void *>PyTuple_GET_ITEM((<Series>self.held[at].series).batches, 0)
             prefetch(batch)
@@ -163,7 +162,7 @@ cdef class PendingPoints:
         return 0
 
     cdef void drop(self) noexcept:
-        """Forget all of them."""
+        """Drop all of them."""
         while self.count:
             self.count -= 1
             Py_DECREF(<object>self.held[self.count].series)
@@ -190,8 +189,8 @@ cdef int append_points(
 
 
 def has_metadata(bytes body not None):
-    """Say whether a decompressed 1.0 request holds metadata. True also where its fields cannot be
-    followed: who looks closer finds out why."""
+    """Return whether a decompressed 1.0 request holds metadata; True also where its fields cannot
+    be followed: the decoder then finds the fault."""
     cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(body)
     cdef const unsigned char *end = at + PyBytes_GET_SIZE(body)
     cdef Py_ssize_t size
@@ -212,7 +211,7 @@ def decode_v1_into_batches(
     """Append every good sample of a decompressed WriteRequest to the batches of its series' routes.
 
     Raises DecodeError where the body is not a WriteRequest, TooLargeError for more than
-    :data:`~relay.pipeline.metrics.hotpath.slow_path.CAREFUL_MAX` entries that need care. Then, and
+    :data:`~relay.pipeline.metrics.hotpath.slow_path.CAREFUL_MAX` slow-path entries. Then, and
     whenever the caller cannot accept the request after all, :meth:`BatchTransaction.rollback` puts
     every batch back.
     """
@@ -317,7 +316,7 @@ def decode_v1_into_batches(
                     time_ns = usual_sample(data + start + key_size, size - key_size, &value)
                     missed = 0
         if not time_ns:
-            # Another series than the guess, or a sample of another shape.
+            # Another series than predicted, or a sample of another shape.
             key_size = split(data + start, size, &time_ns, &value)
             series = None
             if key_size:
@@ -329,7 +328,7 @@ def decode_v1_into_batches(
                     stop -= STEP_OTHERS
                     generation = table.generation
                     if series is not None and series.generation == generation:
-                        # Not before it was seen twice: nobody may fill the memory with new ones.
+                        # Not before it was seen twice: new series must not fill the memory.
                         hash_index.keep(mark, series)
                 else:
                     missed += 1
@@ -339,7 +338,7 @@ def decode_v1_into_batches(
                         scout.pos = pos
             if series is not None:
                 if last.generation >= 0:
-                    # A series that was just forgotten must not keep others alive.
+                    # An evicted series must not keep others alive.
                     last.predicted_next = series
             else:
                 time_ns = 0
@@ -393,7 +392,7 @@ def decode_v1_into_batches(
 
 
 cdef bint is_labels(const unsigned char *at, Py_ssize_t size) noexcept:
-    """Whether these are fields of the labels' number alone, their lengths of one byte or two."""
+    """Return whether these are label fields alone, with lengths of one or two bytes."""
     cdef Py_ssize_t pos = 0, length
     while pos + 2 < size:
         length = at[pos + 1]
@@ -413,7 +412,7 @@ cdef Series look_up(
     bytes body, Py_ssize_t start, Py_ssize_t key_size, BatchTransaction transaction,
     SeriesLookup lookup
 ):
-    """The series with these labels; None where there is something wrong with them."""
+    """Return the series with these labels; None where they are faulty."""
     if not is_labels(<const unsigned char *>PyBytes_AS_STRING(body) + start, key_size):
         return None
     cdef Series series
@@ -423,5 +422,5 @@ cdef Series look_up(
             count_careful(transaction)
             return series
     except DecodeError:
-        pass  # the careful way tells what is wrong, and where
+        pass  # the slow path finds the fault and its offset
     return None

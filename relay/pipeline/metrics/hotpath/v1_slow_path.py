@@ -1,5 +1,5 @@
-"""Decode what the loop of remote write 1.0 does not: whatever is not label fields with one common
-sample behind them, whatever is wrong with a series, and fields that are no series.
+"""The slow path of remote write 1.0: every series but label fields with one common sample behind
+them, faulty series, and fields that are no series.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def decode_series(
 ) -> tuple[Series | None, list[tuple[bytes, bytes, SampleExtras | None]]]:
     """Decode one TimeSeries; return its series and its points as (time, value, extra).
 
-    None for the series where it has no good samples; what else it has is recorded in the intake.
-    ``last`` is the series that came before. Raises DecodeError, and TooLargeError for more entries
-    than a request may have.
+    None for the series where it has no good samples; histograms, exemplars and faults go to the
+    transaction. ``last`` is the series before it. Raises DecodeError, and TooLargeError for more
+    entries than a request may have.
     """
     count_careful(transaction)
     parts = parse_series(
@@ -68,7 +68,7 @@ def decode_series(
         transaction.orphan_exemplars.append((series, exemplars))
         return None, []
     if last.generation >= 0:
-        # A series that was just forgotten must not keep others alive.
+        # An evicted series must not keep others alive.
         last.predicted_next = series
     if parts.histograms:
         given = () if parts.samples else exemplars

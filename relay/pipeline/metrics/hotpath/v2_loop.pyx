@@ -4,17 +4,17 @@ batches that want them.
 
 Theory of operation, besides that of :mod:`relay.pipeline.metrics.hotpath.v1_loop`:
 
-* A request brings its own table of strings, and its series refer to it by numbers that mean
-  something else in the next request. A series is known by the key that its labels would be in
-  version 1.0, so both versions share series, types and routes.
-* The series that followed the last one before most likely follows it again: a series' references
-  are walked along its key (:mod:`relay.pipeline.metrics.hotpath.v2_symbols`), and no label is
-  written out twice. What is not the guess is put together and looked up.
-* Metadata that a series of the same name had before in the request costs a comparison, and one
-  more that it is what this series said of itself before.
-* A series with one sample of a usual shape, and perhaps metadata, is taken here. All others go
-  through :func:`relay.pipeline.metrics.hotpath.v2_slow_path.take_series`, and so does all of a
-  request with anything but strings and series in it.
+* A request brings its own symbol table, and its series refer to it by numbers that mean something
+  else in the next request. The key of a series is its labels as version 1.0 writes them, so both
+  versions share series, types and routes.
+* The references of a series are compared with the key of the predicted series
+  (:mod:`relay.pipeline.metrics.hotpath.v2_symbols`); no label is written out twice. The key of
+  another series is assembled and looked up.
+* Metadata that a series of the same name had before in the request costs one comparison, and one
+  more with what this series declared before.
+* A series with one common sample, and perhaps metadata, is decoded here. All others go through
+  :func:`relay.pipeline.metrics.hotpath.v2_slow_path.take_series`, and so does a whole request that
+  holds anything but symbols and series.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -62,7 +62,7 @@ cdef struct Parts:  # a series of a usual shape
 cdef bint read_usual(
     const unsigned char *at, const unsigned char *end, Parts *parts
 ) noexcept:
-    """Take a series of a usual shape apart; False for any other."""
+    """Read the parts of a series of a common shape; return False for any other."""
     cdef Py_ssize_t size
     cdef const unsigned char *sample_end
     if at >= end or at[0] != REFS_TAG:
@@ -192,7 +192,7 @@ def decode_v2_into_batches(
                         expansion += PyBytes_GET_SIZE(key)
                         continue
                     if last.generation >= 0:
-                        # A series that was just forgotten must not keep others alive.
+                        # An evicted series must not keep others alive.
                         last.predicted_next = series
         if series is None:
             known = symbols.for_care(transaction.pace)
@@ -247,7 +247,7 @@ def decode_v2_into_batches(
 
 
 cdef int take_with_care(bytes body, object transaction, SeriesLookup lookup) except -1:
-    """Take all of a request series by series."""
+    """Decode a whole request on the slow path."""
     symbols, spans = parse_request(body, pause=transaction.pace.pause)
     for start, stop in spans:
         take_series(body, start, stop, symbols, transaction, lookup)
@@ -258,7 +258,7 @@ cdef int declare(
     bytes body, const unsigned char *data, SymbolTable symbols, Py_ssize_t name, Parts *parts,
     SeriesLookup lookup
 ) except -1:
-    """Keep what metadata says for all series of the name that come with the same."""
+    """Keep the declaration for all series of the name with the same metadata."""
     cdef Py_ssize_t start = parts.metadata - data
     metadata = parse_metadata(body, start, start + parts.metadata_size, symbols)
     symbols.declare(name, lookup.declaration(metadata))

@@ -1,6 +1,6 @@
-"""A series of remote write 2.0 with care: decoded, looked up by its labels, its samples sent on.
+"""The slow path of remote write 2.0: series with anything but one common sample, and faulty ones.
 
-The labels are written out as remote write 1.0 has them and looked up. Rules:
+Labels are written out as in remote write 1.0 and looked up. Rules:
 
 * A series holds samples or histograms, never both (specification, "Protobuf Message"): where it
   does, it is refused, and the rest of the request is kept.
@@ -46,7 +46,7 @@ def take_series(
     transaction: BatchTransaction,
     lookup: SeriesLookup,
 ) -> None:
-    """Take the TimeSeries message at ``body[start:stop]``; raises as :func:`consume2` does."""
+    """Take the TimeSeries message at ``body[start:stop]``; raises as the loop does."""
     count_careful(transaction)
     parts = parse_series(
         body,
@@ -154,7 +154,7 @@ def _take_samples(
 
 
 def _in_order(parts: SeriesParts2, series: Series, transaction: BatchTransaction) -> list[Sample2]:
-    """Samples by time, the last given for each, as in the other kernel."""
+    """Return samples by time, the last given for each time."""
     by_time = {sample[1]: sample for sample in parts.samples}
     if len(by_time) < len(parts.samples):
         repeated = len(parts.samples) - len(by_time)

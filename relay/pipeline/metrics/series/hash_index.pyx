@@ -1,11 +1,10 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""Series that come in another order than last time: how the kernel finds them. Rules:
+"""Hash index of series, for those that arrive in another order than last time.
 
-* A series is found by a mark of its key in an array, and its key compared: a dictionary would want
-  the key as an object of its own, and hash it byte by byte.
-* Where series come in no order at all, none of them is anywhere near the processor. So the series
-  that come next in the body are looked at ahead of their turn, and what they will take is fetched
-  meanwhile.
+* A series is found in an array by a 64-bit hash of its key; its key is then compared. A dictionary
+  would need the key as an object of its own, and hash it byte by byte.
+* Where series arrive unordered, none of them is in the processor's caches. So the next series of
+  the body are hashed ahead of their turn, and their memory is prefetched.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -32,9 +31,9 @@ cdef inline uint64_t mix64(uint64_t value) noexcept:
 
 
 cdef uint64_t key_hash(const unsigned char *key, Py_ssize_t size) noexcept:
-    """A number that tells keys apart, mostly; who takes it for more compares them."""
-    # Four numbers that do not wait for each other: with two, this was the largest part of all that
-    # it costs to recognise a series in no order.
+    """Return a 64-bit hash of a key. Not collision-free: callers must compare the key bytes."""
+    # Four independent lanes: with two, this was the largest part of the cost of recognising
+    # unordered series.
     cdef uint64_t a = <uint64_t>size, b = 1, c = 2, d = 3
     cdef uint64_t words[4]
     while size >= 32:

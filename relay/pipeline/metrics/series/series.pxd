@@ -1,5 +1,5 @@
 cdef class Series:
-    # What the kernel reads of every sample comes first, side by side in memory.
+    # Fields that the decode loop reads for every sample come first, side by side in memory.
     cdef public Series predicted_next
     cdef public bytes key
     cdef public long long generation

@@ -8,12 +8,12 @@ of bytes and an append. Rules:
   used as they are exactly while that is still the table's generation
   (:mod:`relay.pipeline.metrics.series.series_table`). It is negative for a series that is
   forgotten, or not kept yet.
-* ``Series.predicted_next`` is only a guess: the series that followed last time. A wrong guess costs a
+* ``Series.predicted_next`` is the series that followed last time. A wrong prediction costs a
   look-up, never a wrong answer, because bytes are compared first.
-* A chain of a million series, each the guess of the one before it, must not be freed by recursion
-  (``trashcan``): that cannot be said in a ``.py`` with a ``.pxd``.
-* Nearly every series has one route or none, and the kernel reads it of every sample: its three
-  parts are fields, and only further ones are tuples.
+* A chain of a million series, each predicted by the one before it, must not be freed by recursion
+  (``trashcan``, which a ``.py`` with a ``.pxd`` cannot declare).
+* Nearly every series has one route or none, and the decode loop reads it for every sample: its
+  three parts are fields, and only further routes are tuples.
 """
 
 cimport cython
@@ -66,8 +66,8 @@ cdef class Series:
         self.others = routes[1:]
 
     def empty(self, bytes key not None):
-        """Keep nothing alive any more, and be recognised by no message: its guess is cut, or a
-        whole chain of forgotten series would live on behind one that is still somebody's guess."""
+        """Release everything, and match no message any more. The prediction is cut, or a chain of
+        evicted series would live on behind one that a live series predicts."""
         self.key = key
         self.predicted_next = None
         self.generation = -1

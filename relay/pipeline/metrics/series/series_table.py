@@ -8,17 +8,17 @@ Rules:
 * A series that was seen once is a *newcomer*, and stays one until it is seen again: it is left a
   generation behind, so that its second sample comes through :meth:`find` too. Where room is needed,
   the oldest newcomer goes first, as in the algorithms 2Q and S3-FIFO (Yang et al., "FIFO queues are
-  all you need for cache eviction", SOSP 2023): whoever sends only new series turns out their own.
+  all you need for cache eviction", SOSP 2023): a sender of only new series evicts its own.
   Only where newcomers have less than a tenth of the room do known series go, the least recently
   seen of a few that are looked at.
 * What has not been seen for ``idle_s`` is forgotten, a few at a time, in step with the clock.
 * Nothing here takes long at once: one series goes for one that comes, and the dictionary is split,
   because Python copies a whole dictionary when it grows.
-* A forgotten series may still be some live one's guess. It is emptied, so that it keeps no other
+* A forgotten series may still be predicted by a live one. It is emptied, so that it keeps no other
   series and next to no memory alive, and its key becomes one that no message begins with.
 * The same labels from two *origins* are two series. The bounds are for all origins together.
 * The room is shared out among projects, as in :mod:`relay.runtime.project_shares`. While there is
-  room, anybody takes it. Then each turns out its own, newcomers first, but for a tenth of its even
+  room, any project takes it. Then each evicts its own, newcomers first, but for a tenth of its even
   share of the table, which newcomers always have, and for what it has less than an even share: that
   comes from a project that has more. So no flood of one project, whether its series are sent once
   or often, turns out series of another one that has no more than an even share.

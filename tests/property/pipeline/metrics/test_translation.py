@@ -223,7 +223,7 @@ def test_exporters_come_and_go_between_requests(
             )
     rig.flush()
     assert rig.engine.statistics().router.unmatched_samples == unmatched
-    tallied = {(t.exporter, t.source): t.samples for t in rig.engine.router.tallies()}
+    tallied = {(t.exporter, t.source): t.samples for t in rig.engine.router.source_counters()}
     exported: Counter[tuple[str, str]] = Counter()
     for sink, wanted in [*finished, *routed.values()]:
         assert_same(wanted, sink.points())
@@ -253,7 +253,7 @@ def test_two_sources_that_match_export_twice(orders: list[list[int]]) -> None:
     rig.engine.statistics()
     assert_same(expected, sink.points())
     assert sink.tally.points == len(expected)
-    tallies = {tally.source: tally.samples for tally in rig.engine.router.tallies()}
+    tallies = {tally.source: tally.samples for tally in rig.engine.router.source_counters()}
     assert sum(tallies.values()) == len(expected)
 
 

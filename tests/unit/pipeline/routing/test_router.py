@@ -59,12 +59,12 @@ def test_an_exporter_that_comes_back_goes_on_counting() -> None:
         rig.engine.remove_exporter("x")
     rig.feed(raw.series(UP, (1.0, T)))
     statistics = rig.engine.statistics().router
-    (tally,) = rig.engine.router.tallies()
+    (tally,) = rig.engine.router.source_counters()
     assert (tally.exporter, tally.source, tally.samples) == ("x", "all", 2)
     assert (statistics.exporters, statistics.sources, statistics.plans) == (0, 0, 0)
     assert statistics.unmatched_samples == 1
     rig.engine.router.drop_caches("x")
-    assert list(rig.engine.router.tallies()) == []
+    assert list(rig.engine.router.source_counters()) == []
 
 
 def test_what_a_removed_exporter_was_given_stays_in_its_batches() -> None:
@@ -85,7 +85,7 @@ def test_series_with_the_same_sources_share_a_plan() -> None:
     statistics = rig.engine.statistics().router
     assert statistics.plans == 1
     assert statistics.unmatched_samples == 5
-    assert {tally.samples for tally in rig.engine.router.tallies()} == {5}
+    assert {tally.samples for tally in rig.engine.router.source_counters()} == {5}
 
 
 def test_lanes_share_the_metrics() -> None:
@@ -156,7 +156,7 @@ def test_what_people_see() -> None:
     assert repr(engine.types) == "<TypeStore 0 families of 0 projects>"
     assert repr(rig.sinks[0].target) == "<SinkOutputSpec x s>"
     assert repr(rig.sinks[0].tally) == "<SinkCounter x s 1>"
-    assert [repr(tally) for tally in engine.router.tallies()] == ["<SourceCounter x all 1>"]
+    assert [repr(tally) for tally in engine.router.source_counters()] == ["<SourceCounter x all 1>"]
     series = engine.table.first_in_request.predicted_next
     assert series is not None
     assert repr(series) == "<Series 'up' -> 1 routes>"
