@@ -23,7 +23,7 @@ from relay.config.schema.quantities import duration_check, size_check
 from relay.config.schema.rules import Rule
 from relay.config.schema.source import Node, children, completed
 from relay.config.schema.words import is_misspelt, nearest
-from relay.config.yaml.document import Step, Where, shown
+from relay.config.yaml.document import FAULTS_MAX, Step, Where, shown
 from relay.config.yaml.report import Report
 from relay.config.yaml.source_positions import is_public
 
@@ -161,6 +161,8 @@ class Reading:
                 self._note(place, messages.missing(node["properties"][field]))
                 continue
             rank = messages.RANKS.index(keyword)
+            if path in self._faulty:
+                continue
             if path not in found or rank < found[path][0]:
                 found[path] = (rank, keyword, node, own)
         for path, (_, keyword, node, own) in found.items():
@@ -191,6 +193,9 @@ class Reading:
         if kind == "array":
             if not isinstance(value, list):
                 return value
+            if len(value) > node["maxItems"]:
+                self._note(path, messages.message("maxItems", node, value, path))
+                return []  # the library makes an error of each entry, before it tells of any
             items = node["items"]
             above = (*parents, node)
             entries = [
@@ -211,6 +216,9 @@ class Reading:
     ) -> dict[str, Any]:
         properties: dict[str, Node] = node.get("properties", {})
         extra = node.get("additionalProperties")
+        if extra is not None and len(value) > node["maxProperties"]:
+            self._note(path, messages.message("maxProperties", node, value, path))
+            return {}
         taken: dict[str, Any] = {}
         unknown: list[str] = []
         above = (*parents, node)
@@ -226,6 +234,9 @@ class Reading:
             else:
                 unknown.append(key)
         for key in unknown:
+            if len(self._unknown) >= FAULTS_MAX:  # no more is told, and hints cost time
+                self._unknown.append(((*self.at(*path), key), "unknown field"))
+                continue
             meant = self._meant(node, key, value, path, parents)
             if meant:
                 self._written[*path, meant] = key

@@ -111,6 +111,22 @@ def test_a_whole_number_is_written_as_one(value: str) -> None:
     assert fault.startswith("count: must be a whole number from 1 to 9, not ")
 
 
+def test_a_list_or_map_that_is_too_long_is_one_fault() -> None:
+    faults, reading = read("name: x\nextra: {a: 1, b: 2, c: 3}\nshelves: [1, 2, 3, 4]\n")
+    assert faults == [
+        "extra: must have at most 2 entries, not 3",
+        "shelves: must have 0 to 3 entries, not 4",
+    ]
+    assert reading.values == {"name": "x", "count": 2}
+
+
+def test_a_million_faults_are_counted_and_cost_little() -> None:
+    unknown = {f"field{number}": 1 for number in range(20_000)}
+    report = Report(parse_documents("a: 1", "f.yaml")[0])
+    SHOP.read(report, (), {"name": "x", **unknown, "shelves": [1] * 1_000_000})
+    assert report.faults[-1].message == "19901 more faults"
+
+
 def test_a_field_in_the_wrong_place_is_told_where_it_belongs() -> None:
     faults, _ = read("name: x\nlabel: a\nshelves: [{label: b, wait: 5s}]\n")
     assert faults == [
