@@ -14,8 +14,10 @@ FLUSH_MAX = 500
 
 
 class FlushTimer:
-    """The flush timer of one pipeline, on the running event loop. ``tick`` is the pipeline's
-    monotonic clock, s."""
+    """Flush timer of one pipeline, on the running event loop.
+
+    ``tick`` is the pipeline's monotonic clock, s.
+    """
 
     def __init__(self, signal: Signal, turns: Turns, *, tick: Callable[[], float]) -> None:
         self._signal = signal

@@ -86,9 +86,9 @@ class _Body:
 
 
 class IngestServer:
-    """Receive remote write and hand requests to an IngestHandler, in the order in which their bodies
-    are complete.
+    """Receive remote write and hand requests to an IngestHandler.
 
+    Requests are handed over in the order in which their bodies are complete.
     ``bodies_bytes_max`` bounds the compressed bytes of all bodies being read or processed.
     ``clock`` is the wall clock in s. Raise ConfigError for unusable TLS files.
     """

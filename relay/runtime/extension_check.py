@@ -127,8 +127,13 @@ def read_manifest(package: Path = PACKAGE) -> dict[str, str]:
 
 
 def note_in_manifest(digests: Mapping[str, str], package: Path = PACKAGE) -> None:
-    """Record the digests of the given modules; keep the entries of all others."""
-    entries = read_manifest(package)
+    """Record the digests of the given modules; drop the entries of modules that are gone."""
+    present = tuple(name.partition(".")[2].replace(".", "/") + "." for name in MODULES)
+    entries = {
+        place: digest
+        for place, digest in read_manifest(package).items()
+        if place.startswith(present)
+    }
     for name, digest in digests.items():
         extension = extension_of(name, package)
         assert extension is not None, f"{name} was built"

@@ -21,11 +21,11 @@ from relay.runtime.errors import DecodeError, UnsupportedMediaError
 from relay.selector.inventory.info_series import InfoReader
 from relay.selector.metricsql.parser import parse_query
 from relay.storage.journal.record import PROTOCOLS, Record, encode_record
-from tests.support import raw_writes as raw
-from tests.support.engine_rig import Rig, RigSink
-from tests.support.ingest_server import running, snappy
-from tests.support.prompb import RawRequestV2
-from tests.support.sample_writes import T0_MS
+from tests.kit.engine_rig import Rig, RigSink
+from tests.kit.ingest_server import running, snappy
+from tests.kit.remote_write import raw
+from tests.kit.remote_write.prompb import RawRequestV2
+from tests.kit.remote_write.sample_writes import T0_MS
 
 FAKE = "lines"
 

@@ -33,10 +33,10 @@ from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
 from relay.pipeline.signal import Sealed, Signal
 from relay.runtime.errors import DecodeError
-from tests.support.batches import GROUP
-from tests.support.engine_rig import EVERYTHING
-from tests.support.ingest_server import eventually
-from tests.support.sample_writes import write
+from tests.kit.batches import GROUP
+from tests.kit.engine_rig import EVERYTHING
+from tests.kit.ingest_server import eventually
+from tests.kit.remote_write.sample_writes import write
 
 
 @dataclass
