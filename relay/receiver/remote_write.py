@@ -125,8 +125,7 @@ class IngestServer:
         )
 
     async def start(self, handler: IngestHandler) -> None:
-        """Listen, and hand requests to ``handler``. Raise ConfigError if the address is not
-        available."""
+        """Listen, and hand requests to ``handler``. Raise ConfigError if the address is taken."""
         self._handler = handler
         await self._listener.start()
 
