@@ -34,7 +34,7 @@ from relay.control.flush_timer import FlushTimer
 from relay.control.reconcile.diff import Changes
 from relay.control.reconcile.reconciler import SinkReconciler
 from relay.control.reconcile.reloader import Reloader
-from relay.control.reconcile.sink_entry import SinkDependencies, SinksSnapshot
+from relay.control.reconcile.sink_entry import SinksSnapshot
 from relay.control.shutdown_report import ShutdownLosses
 from relay.control.time_slicing import Turns
 from relay.receiver.http.connection_limit import raise_descriptor_limit
@@ -42,12 +42,14 @@ from relay.receiver.remote_write import IngestServer
 from relay.runtime import gc_pacing, log_setup, malloc
 from relay.runtime.errors import ConfigError
 from relay.selector.inventory.store import ManifestIndex
-from relay.sink.encode_scheduler import EncodeScheduler
+from relay.sink.build import SinkDependencies, SinkEnvironment, build_worker
 from relay.sink.http.client import Transport
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.reporting.ledger import EMPTY_LEDGER
 from relay.sink.retry.circuit_breaker import CircuitBreakers
-from relay.sink.worker import SinkWorker
+from relay.sink.spill.store import SinkStore
+from relay.sink.steps import Clock
+from relay.sink.worker import SinkHost, SinkWorker
 from relay.storage.log.filesystem import Disk
 from relay.telemetry.loop_lag import LoopLag
 from relay.telemetry.registry import Snapshot, Telemetry
@@ -100,12 +102,12 @@ class Relay:
         self._lag = LoopLag()
         self._lag_task: asyncio.Task[None] | None = None
         self._transport: Transport | None = None
+        self._sink_environment: SinkEnvironment | None = None
         self._reconciler: SinkReconciler | None = None
         self._reloader: Reloader | None = None
         self._watch_task: asyncio.Task[None] | None = None
         self._memory = BufferedBytes()
         self._circuit_breakers = CircuitBreakers(self._rng)
-        self._encode_scheduler = EncodeScheduler()
         self._storage: OpenStorage | None = None
         self._replay: Replay | None = None
         self._replay_task: asyncio.Task[None] | None = None
@@ -142,6 +144,14 @@ class Relay:
                 )
             self._transport = Transport(
                 allow_private=self._settings.allow_private_endpoints, proxy=self._settings.proxy
+            )
+            self._sink_environment = SinkEnvironment(
+                self._transport,
+                self._engine.offsets,
+                self._rng,
+                self._circuit_breakers,
+                memory=self._memory,
+                clock=Clock(self._clock, self._tick),
             )
             self._reconciler = SinkReconciler(
                 self._engine,
@@ -321,9 +331,9 @@ class Relay:
         return self._admin.address
 
     def _make_worker(
-        self, exporter: Exporter, sink: Sink, dependencies: SinkDependencies
+        self, exporter: Exporter, sink: Sink, store: SinkStore | None, host: SinkHost
     ) -> SinkWorker:
-        assert self._transport is not None
+        assert self._sink_environment is not None
 
         def lookup(reference: SecretRef, default_key: str) -> str:
             # Through self: a reload brings a new store, and a rotated secret is found without one.
@@ -332,25 +342,8 @@ class Relay:
                 exporter.project, exporter.namespace, reference, default_key
             )
 
-        return SinkWorker(
-            sink.name,
-            exporter.id,
-            sink,
-            transport=self._transport,
-            secrets=lookup,
-            hold=self._engine.offsets.hold,
-            release=self._engine.offsets.release,
-            rng=self._rng,
-            clock=self._clock,
-            tick=self._tick,
-            circuit_breakers=self._circuit_breakers,
-            memory=self._memory,
-            store=dependencies.store,
-            make_room=dependencies.make_room,
-            low_limit=dependencies.low_limit,
-            awake=dependencies.awake,
-            encode_scheduler=self._encode_scheduler,
-        )
+        dependencies = SinkDependencies(self._sink_environment, lookup, store, host)
+        return build_worker(sink.name, exporter.id, sink, dependencies)
 
     def _admit(self, reconciler: SinkReconciler) -> Admission:
         """Make the admission, and begin to replay the journal, if there is one."""

@@ -28,7 +28,9 @@ from relay.config.exporter.types import Batch, OtlpHttp, Queue, Retry, Sink
 from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.selector.matchers import Selector
+from relay.sink.build import SinkDependencies, SinkEnvironment, build_worker
 from relay.sink.http.client import Transport
+from relay.sink.retry.circuit_breaker import CircuitBreakers
 from relay.sink.worker import SinkWorker
 
 ANSWER = (
@@ -96,10 +98,24 @@ def encoded_batch(points: int) -> Encoded:
     return Encoded(sealed[0].encode(), sealed[0].count)
 
 
+class Holds:
+    """Sets ``done`` when the only request of a sink is settled."""
+
+    def __init__(self, done: asyncio.Event) -> None:
+        self._done = done
+
+    def hold(self, position: int) -> None:
+        """Ignore it: nothing is journaled."""
+
+    def release(self, position: int) -> None:
+        """End the wait for the request."""
+        self._done.set()
+
+
 def worker_of(
     port: int, transport: Transport, number: int, compression: str, done: asyncio.Event
 ) -> SinkWorker:
-    """Make a sink with one shard; ``done`` is set when its only payload is settled."""
+    """Build a sink with one shard; ``done`` is set when its only request is settled."""
     config = Sink(
         name="sink",
         sources=(),
@@ -113,16 +129,10 @@ def worker_of(
         retry=Retry(),
         queue=Queue(),
     )
-    return SinkWorker(
-        "sink",
-        f"project/namespace/exporter-{number}",
-        config,
-        transport=transport,
-        secrets=lambda reference, key: "",
-        hold=lambda position: None,
-        release=lambda position: done.set(),
-        rng=random.Random(1),
-    )
+    rng = random.Random(1)
+    environment = SinkEnvironment(transport, Holds(done), rng, CircuitBreakers(rng))
+    dependencies = SinkDependencies(environment, secrets=lambda reference, key: "")
+    return build_worker("sink", f"project/namespace/exporter-{number}", config, dependencies)
 
 
 async def measure(port: int, batch: Encoded, sinks: int, turns: int, compression: str) -> float:

@@ -1,13 +1,13 @@
-"""When batches are encoded and compressed: in order, for a few milliseconds in a turn of the loop.
+"""Decides when batches are encoded and compressed: in order, a few milliseconds per loop turn.
 
 Ten thousand sinks whose batches began together are due together, and one request may fill hundreds
-of batches. Packing all of them at once would hold up senders for seconds. Rules:
+of batches. Encoding all of them at once would delay senders for seconds. Rules:
 
-* What is asked for is done at once while there is time left in this turn of the event loop and
-  nobody waits, so that a single sink never does. Everything else stands in *line*, first come first
-  served, and has :data:`SLICE_S` of every turn until it is done.
-* Who finds :data:`LINE_MAX` in line does the first one's work as well: then work does not come in
-  faster than it is done, and senders feel that.
+* A job is done at once while there is time left in this turn of the event loop and no other waits,
+  so that a single sink never waits. All others queue, first come first served, and have
+  :data:`SLICE_S` of every turn until they are done.
+* A job that finds :data:`JOBS_MAX` before it makes its submitter do the first of them, too: work
+  does not come in faster than it is done, and senders are slowed down.
 """
 
 from __future__ import annotations
@@ -16,116 +16,120 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from relay.codec.otlp.batch import SealedBatch
+from relay.sink.queue.encoding import SharedBodyCache
 from relay.sink.queue.fair_share import BufferedBytes
-from relay.sink.queue.payload import SharedBodyCache
 
 SLICE_S = 0.005
-"""Some twenty batches of 500 points."""
+"""About twenty batches of 500 points."""
 
-LINE_MAX = 10_000
-"""As many as there are sinks; all of them together take some seconds."""
+JOBS_MAX = 10_000
+"""The number of sinks the relay is made for; all their batches take some seconds."""
 
 
 class EncodeScheduler:
-    """One line for the whole process. ``tick`` is any monotonic clock, in s."""
+    """The jobs of the whole process. ``tick`` is any monotonic clock, in s."""
 
     def __init__(self, tick: Callable[[], float] = time.perf_counter) -> None:
         self._tick = tick
-        self._line: deque[Callable[[], None]] = deque()
+        self._jobs: deque[Callable[[], None]] = deque()
         self._left_s = SLICE_S
-        self._begins = False
+        self._turn_requested = False
         self.bodies = SharedBodyCache()
-        """Of the last batch that was packed, while others may have the same."""
+        """Bodies of the last batch, kept while other sinks may be given the same."""
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Have ``job`` done, now or soon; it must not raise. Needs a running loop."""
-        self._line.append(job)
-        if (len(self._line) == 1 and self._left_s > 0) or len(self._line) > LINE_MAX:
+        """Do ``job`` now or soon; it must not raise. Needs a running loop."""
+        self._jobs.append(job)
+        if (len(self._jobs) == 1 and self._left_s > 0) or len(self._jobs) > JOBS_MAX:
             self._do_first()
         self._await_turn()
 
     @property
     def waiting(self) -> int:
-        """How many jobs stand in line."""
-        return len(self._line)
+        """How many jobs wait."""
+        return len(self._jobs)
 
     def _do_first(self) -> None:
         began = self._tick()
-        self._line.popleft()()
+        self._jobs.popleft()()
         self._left_s -= self._tick() - began
 
     def _await_turn(self) -> None:
-        if not self._begins:
-            self._begins = True
+        if not self._turn_requested:
+            self._turn_requested = True
             asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
-        self._begins = False
+        self._turn_requested = False
         self._left_s = SLICE_S
         try:
-            while self._line and self._left_s > 0:
+            while self._jobs and self._left_s > 0:
                 self._do_first()
         finally:
-            if not self._line:
+            if not self._jobs:
                 self.bodies.forget()
-            if self._line or self._left_s <= 0:
+            if self._jobs or self._left_s <= 0:
                 self._await_turn()
 
     def __repr__(self) -> str:
-        return f"<EncodeScheduler {len(self._line)} in line>"
+        return f"<EncodeScheduler {len(self._jobs)} jobs>"
+
+
+class EncodeTarget(Protocol):
+    """Encodes a batch and takes over the result; must not raise."""
+
+    def encode(self, sealed: SealedBatch, shard: int) -> None:
+        """Encode a batch of one of the sink's shards, and queue it."""
 
 
 class EncodeBacklog:
-    """The batches of one sink that are to be packed, oldest first. ``pack`` is called with each,
-    and its lane; ``memory`` counts what they take until then."""
+    """The batches of one sink that wait to be encoded by ``target``, oldest first.
 
-    __slots__ = ("_batches", "_encode_scheduler", "_memory", "_pack")
+    ``memory`` counts what they take until then.
+    """
+
+    __slots__ = ("_batches", "_encode_scheduler", "_memory", "_target")
 
     def __init__(
-        self,
-        encode_scheduler: EncodeScheduler,
-        memory: BufferedBytes,
-        pack: Callable[[SealedBatch, int], None],
+        self, encode_scheduler: EncodeScheduler, memory: BufferedBytes, target: EncodeTarget
     ) -> None:
         self._encode_scheduler = encode_scheduler
         self._memory = memory
-        self._pack = pack
+        self._target: EncodeTarget | None = target
         self._batches: deque[tuple[SealedBatch, int]] = deque()
 
     def add(self, sealed: SealedBatch, shard: int) -> None:
-        """Have one packed when its turn has come, which may be now."""
+        """Have a batch encoded in its turn, which may be now."""
         self._memory.used += sealed.point_buffer.room()
         self._batches.append((sealed, shard))
-        self._encode_scheduler.submit(self._pack_first)
+        self._encode_scheduler.submit(self._encode_first)
 
-    def pack_all(self) -> None:
-        """Pack what is left, out of turn."""
+    def encode_all(self) -> None:
+        """Encode all batches now, out of turn."""
         while self._batches:
-            self._pack_first()
+            self._encode_first()
 
     def end(self) -> None:
-        """Nothing more will come: no longer refer to who packs."""
+        """Drop the reference to the target; nothing may be added afterwards."""
         assert not self._batches
-        self._pack = _pack_nothing
+        self._target = None
 
     def __bool__(self) -> bool:
         return bool(self._batches)
 
     def __iter__(self) -> Iterator[tuple[SealedBatch, int]]:
-        """The batches and their lanes."""
+        """Iterate over the batches and their shards."""
         return iter(self._batches)
 
-    def _pack_first(self) -> None:
-        if self._batches:  # else it was packed out of turn
+    def _encode_first(self) -> None:
+        if self._batches:  # else it was encoded out of turn
             sealed, shard = self._batches.popleft()
             self._memory.used -= sealed.point_buffer.room()
-            self._pack(sealed, shard)
+            assert self._target is not None, "a batch for a sink that was removed"
+            self._target.encode(sealed, shard)
 
     def __repr__(self) -> str:
         return f"<EncodeBacklog {len(self._batches)} batches>"
-
-
-def _pack_nothing(_sealed: SealedBatch, _shard: int) -> None:
-    raise AssertionError("nothing is packed for a sink that is gone")

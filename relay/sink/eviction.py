@@ -1,9 +1,8 @@
-"""Who gives way when memory or the disk runs out. See :mod:`relay.sink.queue.fair_share` for the
-rule.
+"""Evicts queued data when the memory or disk budget that all sinks share is exceeded.
 
-Queues whose sinks do not run go first, the longest gone before others. Then it is first between
-customers, then between a customer's sinks. A sink with ``overflow: block`` never
-gives way: it is alone, and makes senders wait instead.
+Orphans (queues whose sinks do not run) are evicted first, the longest gone before others. Then the
+largest tenant is cut, and of a tenant the largest sink, by :mod:`relay.sink.queue.fair_share`. A
+sink with ``overflow: block`` is never evicted from: it is alone, and holds senders back instead.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from relay.sink.worker import SinkWorker
 _log = logging.getLogger("relay.sink")
 
 MEMORY_SHARE = 0.75
-"""Of the memory limit; beyond it the largest queues go to disk, or give way. Above it, senders are
-turned away in the end: a dead endpoint must not be the reason."""
+"""Share of the memory limit beyond which the largest queues are spilled, or evicted. At the limit
+itself senders are refused: a dead endpoint must not be the reason."""
 
 ROOM_PARTS = 64
-"""When others have to make room, it is for this part of the whole, not for one request."""
+"""An eviction makes room for this part of the budget at least, not for a single request."""
 
 
 class Evictor:
-    """``members`` are all workers, each with the name of the customer whose it is; ``memory`` is
-    what they have there, of ``memory_bytes_max`` that may be used in all (0: no limit)."""
+    """``members`` returns all workers, each with the name of its tenant; ``memory`` is what they
+    hold there, of ``memory_bytes_max`` that may be used in all (0: no limit)."""
 
     def __init__(
         self,
@@ -43,21 +42,21 @@ class Evictor:
         self._memory_bytes_max = memory_bytes_max
 
     def relieve_memory(self) -> None:
-        """Where sinks have too much in memory, the largest store it, or give way."""
+        """Where sinks hold too much in memory, spill the largest, or evict from them."""
         limit = int(MEMORY_SHARE * self._memory_bytes_max)
         excess = self._memory.used - limit
         if not self._memory_bytes_max or excess <= 0:
             return
         excess += limit // ROOM_PARTS
-        # Storing takes a moment; only where it does not keep up, or there is no disk, is data lost.
+        # Spilling takes a moment; data is lost only where it does not keep up, or without a disk.
         hopeless = self._memory.used > (limit + self._memory_bytes_max) // 2
-        for worker, size in self._concessions(excess, lambda worker: worker.memory_bytes):
+        for worker, size in self._cuts(excess, lambda worker: worker.memory_bytes):
             worker.save(at_once=True)
             if self._store is None or hopeless:
                 worker.evict_from_memory(size)
 
     def make_room(self, asking: SinkWorker, size: int) -> bool:
-        """Whether so many bytes may be stored, after the largest made room where they must."""
+        """Return whether a sink may store so many bytes; evict from the largest where needed."""
         store = self._store
         assert store is not None
         lacking = store.lacks(size)
@@ -70,19 +69,18 @@ class Evictor:
                 return worker.stored_bytes + (size if worker is asking else 0)
 
             wanted = lacking + store.bytes_max // ROOM_PARTS
-            for worker, part in self._concessions(wanted, usage):
+            for worker, part in self._cuts(wanted, usage):
                 worker.evict_from_disk(part)
         return not store.lacks(size)
 
     def relieve_disk(self) -> None:
-        """Where more is stored than may be, because less is allowed than before, the largest give
-        way."""
+        """Evict from the largest where the limit is exceeded: it may have been lowered."""
         store = self._store
         if store is None or not store.lacks(0):
             return
         self._evict_orphans(store.lacks(0))
         if excess := store.lacks(0):
-            for worker, part in self._concessions(excess, lambda worker: worker.stored_bytes):
+            for worker, part in self._cuts(excess, lambda worker: worker.stored_bytes):
                 worker.evict_from_disk(part)
 
     def _evict_orphans(self, size: int) -> None:
@@ -90,14 +88,14 @@ class Evictor:
         for queue, points in self._store.evict_orphans(size):
             exporter, sink = queue.names
             _log.warning(
-                "the disk is full: a queue whose sink does not run gives way",
+                "the disk is full: dropping from a queue whose sink does not run",
                 extra={"exporter": exporter, "sink": sink, "points": points},
             )
 
-    def _concessions(
+    def _cuts(
         self, excess: int, usage: Callable[[SinkWorker], int]
     ) -> Iterator[tuple[SinkWorker, int]]:
-        """Who gives up how much."""
+        """Yield the workers to evict from, and how many bytes from each."""
         groups: dict[str, dict[SinkWorker, int]] = {}
         for group, worker in self._members():
             if worker.config.queue.overflow != "block":

@@ -1,4 +1,4 @@
-"""The open batches of a sink, one a lane. Pure."""
+"""The open batches of a sink, one per shard. Pure."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from relay.codec.otlp.batch import BatchOwner, OpenBatch
 from relay.config.exporter.types import Sink
 
 UNBATCHED_POINTS_MAX = 1 << 30
-"""Limit of an open batch where batching is off: the app seals at the end of each request
-instead."""
+"""Limit of an open batch where batching is off: it is sealed at the end of each request instead."""
 
 
 def open_batches(owner: BatchOwner, config: Sink) -> tuple[OpenBatch, ...]:
-    """New batches of a sink with this configuration."""
+    """Return new batches for a sink with this configuration."""
     batch = config.batch
     return tuple(
         OpenBatch(

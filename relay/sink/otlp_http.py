@@ -1,136 +1,160 @@
-"""One sink's endpoint: from a payload to the verdict on it.
+"""The sink kind OTLP/HTTP: its encoder, and what the answers of its endpoints mean. Pure.
 
-Rules:
+========================================  =================================================
+answer                                    verdict
+========================================  =================================================
+2xx, decodable or empty body              Delivered; less what partial_success rejects
+2xx, protobuf or JSON that is neither     Delivered with a warning
+2xx, other non-empty undecodable body     Rejected ``invalid_response`` (a captive portal)
+429, 502, 503, 504                        Retry, after Retry-After if it is longer
+413                                       Split
+401, 403                                  Unauthorized
+every other status, redirects included    Rejected ``http_<status>``
+timeout, no connection, disconnect ...    Retry, reason is the failure's kind
+response body over the limit              Rejected ``response_too_large``
+2xx before all of the request was read    Retry ``unread_request``
+========================================  =================================================
 
-* Credentials and TLS material are read before the first request, and again after the endpoint
-  refused them (401, 403) or TLS failed.
-* Every message from outside is cleared of credentials before it goes anywhere.
+Sources: OTLP 1.11, "OTLP/HTTP Response" (retryable codes; partial success "MUST NOT" be retried; a
+response above 4 MiB is not retryable); 413, 401 and 403 are this project's design. OTLP names 200
+as the only success; gateways answer 202 and 204 too, and a retry would duplicate what they took.
+``forbidden_address`` is retryable within the queue's age limit: a name that resolves to a private
+address for a minute must not cost data. An answer that is not HTTP is a broken connection.
 """
 
 from __future__ import annotations
 
-import itertools
-import ssl
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
 
+import msgspec
+
+from relay.codec.compression import compress, decompress_own
+from relay.codec.otlp.batch import SealedBatch
+from relay.codec.otlp.response import PartialSuccess, parse_response, parse_status_message
+from relay.codec.otlp.split import split_request
 from relay.config.exporter.types import Compression, OtlpHttp
-from relay.sink.http.credentials import SecretLookup, credential_headers, redact
-from relay.sink.http.interface import Destination, HttpClient, HttpRequest
-from relay.sink.http.response import Failure
-from relay.sink.http.tls import TlsMaterial, read_material
+from relay.runtime.errors import DecodeError
+from relay.sink.http.response import HttpResponse
+from relay.sink.http_endpoint import HttpEndpoint
+from relay.sink.interface import ClientDependencies, SinkKind
 from relay.sink.queue.payload import EncodedRequest
-from relay.sink.retry.classify import Unauthorized, Verdict, classify, classify_failure
+from relay.sink.retry.verdict import (
+    Delivered,
+    Rejected,
+    Retry,
+    Split,
+    Unauthorized,
+    Verdict,
+    parse_retry_after_s,
+    printable,
+)
 
-SECRET_CHARS_MIN = 12
-"""Values of configured headers that are as long are kept out of messages; a tenant's name is
-not."""
+RETRYABLE_STATUSES = frozenset({429, 502, 503, 504})
 
-
-@dataclass(frozen=True, slots=True)
-class _Access:
-    """A configuration and what its secrets came to, until they are refused."""
-
-    otlp: OtlpHttp
-    credentials: Mapping[str, str] = field(repr=False)
-    context: ssl.SSLContext | None
-    destinations: dict[Compression, Destination] = field(default_factory=dict)
-    """By the encoding of the payload, which was made with an earlier configuration perhaps."""
-
-
-class Endpoint:
-    """``secrets`` looks up the exporter's secrets afresh each time; ``clock`` is wall time, s.
-
-    ``requests`` counts answers by verdict, ``bytes_sent`` bodies.
-    """
-
-    def __init__(
-        self,
-        otlp: OtlpHttp,
-        *,
-        transport: HttpClient,
-        secrets: SecretLookup,
-        clock: Callable[[], float],
-    ) -> None:
-        self._otlp = otlp
-        self._transport = transport
-        self._secrets = secrets
-        self._clock = clock
-        self._access: _Access | None = None
-        self.requests: dict[str, int] = {}
-        self.bytes_sent = 0
-
-    def reconfigure(self, otlp: OtlpHttp) -> None:
-        """Use another configuration from the next request on."""
-        self._otlp = otlp
-        self._access = None
-
-    def reread_secrets(self) -> None:
-        """Read credentials and TLS material afresh before the next request."""
-        self._access = None
-
-    async def exchange(self, payload: EncodedRequest) -> Verdict:
-        """Send a payload; say what the answer means. Raises SecretError, and nothing is sent."""
-        if self._access is None:
-            self._access = self._read_access()
-        access = self._access
-        self.bytes_sent += payload.body_bytes
-        to = access.destinations.get(payload.encoding)
-        if to is None:
-            to = access.destinations[payload.encoding] = _destination(payload.encoding, access)
-        request = HttpRequest(to, payload.body, access.otlp.timeout_s)
-        answer = await self._transport.post(request)
-        if isinstance(answer, Failure):
-            verdict = classify_failure(answer)
-            refused = answer.kind == "tls_failed"
-        else:
-            verdict = classify(answer.status, answer.headers, answer.body, self._clock())
-            refused = isinstance(verdict, Unauthorized)
-        if refused and self._access is access:
-            self._access = None
-        result = type(verdict).__name__.lower()
-        self.requests[result] = self.requests.get(result, 0) + 1
-        # Only what was said can give something away; a plain success says nothing.
-        if not verdict.message:
-            return verdict
-        return replace(verdict, message=redact(verdict.message, _secret_headers(access)))
-
-    def _read_access(self) -> _Access:
-        """Read the sink's secrets. Raises SecretError."""
-        otlp = self._otlp
-        credentials = credential_headers(otlp.authentication, self._secrets)
-        if not otlp.url.lower().startswith("https:"):
-            return _Access(otlp, credentials, None)
-        material = read_material(otlp.tls, self._secrets) if otlp.tls else TlsMaterial()
-        return _Access(otlp, credentials, self._transport.context(material))
-
-    def __repr__(self) -> str:
-        return f"<Endpoint {self._otlp.url}>"
+_KNOWN_STATUSES = frozenset(int(status) for status in HTTPStatus)
+_ALL_TAKEN = Delivered()
 
 
-def _secret_headers(access: _Access) -> dict[str, str]:
-    """Every header that may hold a credential; customers write them into ``headers``, too."""
-    given = {
-        name: value for name, value in access.otlp.headers.items() if len(value) >= SECRET_CHARS_MIN
-    }
-    return {**given, **access.credentials}
+def classify(status: int, headers: Mapping[str, str], body: bytes, now: float) -> Verdict:
+    """Return the verdict on a whole answer; ``headers`` in lower case, ``now``: wall clock, s."""
+    if not body and 200 <= status < 300:
+        return _ALL_TAKEN
+    content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if 200 <= status < 300:
+        return _classify_success(content_type, body)
+    message = _describe(status, body, content_type)
+    if status in RETRYABLE_STATUSES:
+        return Retry(f"http_{status}", message, parse_retry_after_s(headers, now))
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return Split(message)
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return Unauthorized(message)
+    # Only registered codes are a reason of their own: an endpoint must not choose label values.
+    return Rejected(f"http_{status}" if status in _KNOWN_STATUSES else "http_other", message)
 
 
-def _destination(encoding: Compression, access: _Access) -> Destination:
-    otlp = access.otlp
-    ours = {"Content-Type": "application/x-protobuf"}
-    if encoding != "none":
-        ours["Content-Encoding"] = encoding
-    # Names differ in case only by accident: the later one replaces the earlier.
-    by_name = {
-        name.lower(): (name, value)
-        for name, value in itertools.chain(
-            otlp.headers.items(), access.credentials.items(), ours.items()
+def _classify_success(content_type: str, body: bytes) -> Verdict:
+    is_json = content_type == "application/json"
+    try:
+        partial = _parse_json_response(body) if is_json else parse_response(body)
+    except DecodeError as error:
+        if is_json or "protobuf" in content_type:
+            return Delivered(message=f"the endpoint's response cannot be read: {error}")
+        kind = printable(content_type) or "no content type"
+        return Rejected(
+            "invalid_response", f"success status with a body that is not an OTLP response ({kind})"
         )
-    }
-    return Destination(
-        otlp.url,
-        dict(by_name.values()),
-        tls=access.context,
-        server_name=otlp.tls.server_name if otlp.tls else "",
-    )
+    if partial is None:
+        return _ALL_TAKEN
+    return Delivered(max(0, partial.rejected), printable(partial.message))
+
+
+class _JsonPartialSuccess(msgspec.Struct, rename="camel"):
+    # ProtoJSON writes int64 as a string and readers accept both.
+    rejected_data_points: int | str | None = 0
+    error_message: str | None = ""
+
+
+class _JsonResponse(msgspec.Struct, rename="camel"):
+    partial_success: _JsonPartialSuccess | None = None
+
+
+def _parse_json_response(body: bytes) -> PartialSuccess | None:
+    try:
+        partial = msgspec.json.decode(body, type=_JsonResponse).partial_success
+        if partial is None:
+            return None
+        return PartialSuccess(int(partial.rejected_data_points or 0), partial.error_message or "")
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"not a JSON ExportMetricsServiceResponse: {error}") from error
+
+
+def _describe(status: int, body: bytes, content_type: str) -> str:
+    phrase = HTTPStatus(status).phrase if status in _KNOWN_STATUSES else ""
+    head = f"HTTP {status} {phrase}".rstrip()
+    if 300 <= status < 400:
+        return f"{head}: redirects are not followed"
+    text = printable(parse_status_message(body, content_type))
+    return f"{head}: {text}" if text else head
+
+
+class OtlpEncoder:
+    """Implements :class:`relay.sink.interface.Encoder` for ExportMetricsServiceRequest."""
+
+    kind: Final = "otlp"
+    content_type: Final = "application/x-protobuf"
+
+    def encode(self, sealed: SealedBatch) -> bytes:
+        """Encode a whole batch, uncompressed."""
+        return sealed.encode()
+
+    def split(self, body: bytes) -> tuple[tuple[bytes, int], tuple[bytes, int]] | None:
+        """Cut a body in two; None where it has a single point."""
+        return split_request(body)
+
+    def compress(self, body: bytes, compression: Compression) -> bytes:
+        """Compress a body."""
+        return compress(body, compression)
+
+    def decompress(self, body: bytes, compression: Compression) -> bytes:
+        """Undo :meth:`compress`. Raises DecodeError."""
+        return decompress_own(body, compression)
+
+
+def _make_client(endpoint: OtlpHttp, dependencies: ClientDependencies) -> HttpEndpoint:
+    headers = {"Content-Type": OtlpEncoder.content_type}
+    return HttpEndpoint(endpoint, dependencies, headers=headers, classify=_classify_answer)
+
+
+def _classify_answer(_request: EncodedRequest, answer: HttpResponse, now: float) -> Verdict:
+    return classify(answer.status, answer.headers, answer.body, now)
+
+
+OTLP_HTTP: Final = SinkKind(
+    name=OtlpEncoder.kind,
+    stored_codings={"none": 0, "gzip": 1, "zstd": 2},
+    encoder=OtlpEncoder(),
+    make_client=_make_client,
+)

@@ -1,4 +1,4 @@
-"""How large a sink's requests may be, learned from an endpoint that answers 413. Pure.
+"""Learns how large a sink's requests may be from an endpoint that answers 413. Pure.
 
 Rules:
 
@@ -6,15 +6,17 @@ Rules:
   by half, or halfway to the smallest size that was refused. Within an eighth of that it stays.
 * Sizes from the smallest refused one on are tried again after :data:`PROBE_S`, and after twice as
   long each time that is refused, up to :data:`PROBE_S_MAX`: an endpoint's limit may be raised.
-* Requests of at most :data:`FLOOR_BYTES` are not what a limit is for. Where one is refused, most
-  likely everything is: it is tried again with growing delays before it is cut, and a single point
-  is given up once only until something is taken again. What is taken then, uncut, shows that size
-  was not the reason, and the limit grows from there.
+* No sensible limit is below :data:`FLOOR_BYTES`. Where so small a request is refused, most likely
+  everything is: it is tried again with growing delays before it is cut, and only one single point
+  is given up until a request is accepted again. If that one was not cut, size was not the reason,
+  and the limit grows from there.
 """
 
 from __future__ import annotations
 
 from typing import Literal
+
+from relay.config.exporter.types import Sink
 
 FLOOR_BYTES = 16 * 1024
 """Before compression. The smallest limits in use are proxies' (nginx: 1 MiB)."""
@@ -23,12 +25,27 @@ FLOOR_TRIES = 5
 PROBE_S = 60.0
 PROBE_S_MAX = 3600.0
 
+PROTOCOL_REQUEST_BYTES_MAX = 64 * 1024 * 1024
+"""OTLP 1.11, "OTLP/HTTP Request": clients should stay below 64 MiB before compression."""
+QUEUE_REQUESTS_MIN = 4
+"""A full queue holds at least so many requests: they are cut smaller for a tiny queue."""
+
 Step = Literal["cut", "wait", "give_up"]
 """What to do with a refused request: cut it in two, send it again later, or give it up."""
 
 
+def configured_bytes_max(config: Sink) -> int:
+    """Return how large a request of a sink may be, before compression, by its configuration."""
+    return min(
+        config.otlp.request_bytes_max or PROTOCOL_REQUEST_BYTES_MAX,
+        PROTOCOL_REQUEST_BYTES_MAX,
+        # A request that fills the queue alone would leave no choice but to drop it.
+        config.queue.bytes_max // QUEUE_REQUESTS_MIN,
+    )
+
+
 class RequestSize:
-    """The limit of one sink. Sizes are bytes before compression; ``now`` is monotonic, s."""
+    """The size limit of one sink, in bytes before compression; ``now`` is monotonic, s."""
 
     __slots__ = (
         "_floor",
@@ -45,7 +62,7 @@ class RequestSize:
         self.refused_bytes: int | None = None
         """The smallest size that was refused, None where none is known."""
         self.refusals = 0
-        """In a row, without any success."""
+        """Consecutive refusals, without any success between."""
         self._limit: int | None = None
         self._good = 0
         self._floor = FLOOR_BYTES
@@ -54,7 +71,7 @@ class RequestSize:
         self._probe_s = PROBE_S
 
     def bytes_max(self, now: float) -> int | None:
-        """How large a request may be; None: no limit is known."""
+        """Return how large a request may be; None: no limit is known."""
         if self._limit is None or self.refused_bytes is None:
             return self._limit
         if now >= self._probe_at:
@@ -62,7 +79,7 @@ class RequestSize:
         return self._limit
 
     def accepted(self, size: int) -> None:
-        """A request of this size was taken."""
+        """Note that a request of this size was accepted."""
         waited = self.refusals and size <= self._floor == FLOOR_BYTES
         self.refusals = 0
         self._gave_up = False
@@ -83,7 +100,7 @@ class RequestSize:
         self._limit = limit
 
     def refused(self, size: int, now: float, *, points: int) -> Step:
-        """A request of this size and so many points was refused for its size."""
+        """Note that a request was refused for its size; return what to do with it."""
         self.refusals += 1
         step = self._step(size, points)
         if step == "wait":
@@ -99,12 +116,12 @@ class RequestSize:
         return step
 
     def cut_into(self, size: int) -> None:
-        """A refused request was cut into pieces of at most this size, which are to be sent."""
+        """Note that a refused request was cut into pieces of at most this size."""
         if self._limit is not None:
             self._limit = max(self._limit, size)
 
     def forget(self) -> None:
-        """Nothing is known: size was not the reason, or the endpoint is another one."""
+        """Forget the limit: size was not the reason, or the endpoint is another one."""
         self._limit = self.refused_bytes = None
         self._good = 0
         self._floor = FLOOR_BYTES

@@ -1,22 +1,21 @@
-"""Puts a sink's payloads on disk and gets them back: the shell between its queue and its store.
+"""Spills a sink's requests to disk and reads them back: the shell between its queue and its store.
 
 Rules:
 
-* What to save is decided by :meth:`relay.sink.delivery.DeliveryStateMachine.shards_to_spill`; here
-  it is
-  done, one
-  save a lane at a time, without holding up what is being sent.
-* A save that fails changes nothing: the store says that it is in trouble, the data stays in memory
-  with its positions held, and upkeep tries again when the store is ready to.
-* Each record says from which position on a crash has to replay: no older than anything of its lane
-  that is left in memory, or that the pipeline still holds.
+* :meth:`relay.sink.delivery.DeliveryStateMachine.shards_to_spill` decides what to spill; here it is
+  done, one spill per shard at a time, without delaying what is being sent.
+* A spill that fails changes nothing: the store reports the trouble, the data stays in memory with
+  its positions held, and the next tick tries again once the store is ready.
+* Each record names the position from which a crash has to replay: no newer than anything of its
+  shard that is in memory only, or that the pipeline still holds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Protocol
 
 from relay.runtime.errors import StorageError
 from relay.sink.delivery import DeliveryStateMachine
@@ -28,119 +27,121 @@ from relay.sink.steps import Now, Send
 
 _log = logging.getLogger("relay.sink")
 
-SAVE_AGAIN_S = 1.0
-"""How long to wait, at the end, after the disk refused what is left."""
-SAVE_REST_S_MAX = 10.0
-"""How long a disk may take for it all."""
+SPILL_AGAIN_S = 1.0
+"""Delay before the second and last try to spill the rest of a sink that ends."""
+SPILL_REST_S_MAX = 10.0
+"""Longest time for spilling that rest."""
 CHECK_S = 30.0
-"""How often it is looked whether the files are still there."""
+"""How often the files on disk are checked."""
+
+
+class SpoolHost(Protocol):
+    """What the spooler needs of the sink that it works for."""
+
+    def now(self) -> Now:
+        """Read both clocks."""
+
+    def may_store(self, size: int) -> bool:
+        """Return whether so many more bytes may be stored, after making room where possible."""
+
+    def low_position(self, shard: int) -> int:
+        """Return the oldest position of a shard that has not come as far as its queue."""
+
+    def wake(self, shard: int) -> None:
+        """Let a shard look for something to do."""
 
 
 class Spooler:
-    """See the module's rules.
+    """See the module's rules."""
 
-    ``make_room`` is asked before so many bytes are stored, and says whether they may be;
-    ``low_limit`` is the oldest position that the pipeline or a lane's open batch still holds;
-    ``ready`` is told of a lane that may have something to do.
-    """
-
-    def __init__(
-        self,
-        store: SinkStore,
-        delivery: DeliveryStateMachine,
-        *,
-        now: Callable[[], Now],
-        make_room: Callable[[int], bool],
-        low_limit: Callable[[int], int],
-        ready: Callable[[int], None],
-    ) -> None:
+    def __init__(self, store: SinkStore, delivery: DeliveryStateMachine, host: SpoolHost) -> None:
         self._store = store
         self._delivery = delivery
-        self._now = now
-        self._make_room = make_room
-        self._low_limit = low_limit
-        self._ready = ready
-        self._saves: set[asyncio.Task[None]] = set()
+        self._host = host
+        self._spills: set[asyncio.Task[None]] = set()
         self._used = delivery.queue.stored_bytes > 0
         self._ended = False
         self._check_at = 0.0
 
-    def lows(self, shards: int) -> tuple[int, ...]:
+    def low_watermarks(self, shards: int) -> tuple[int, ...]:
         """See :meth:`SinkStore.lows`."""
         return self._store.lows(shards)
 
-    def upkeep(self) -> None:
-        """What has to be done about once a second."""
-        self.save()
+    def tick(self) -> None:
+        """Spill what is due and tidy up; to be called about once a second."""
+        self.spill()
         self.tidy()
         if self._ended:
             return
-        now = self._now()
+        now = self._host.now()
         self._store.note(self._delivery.cursors(now))
         if self._used and now.monotonic >= self._check_at:
             self._check_at = now.monotonic + CHECK_S
             self._spawn(self.check())
 
-    def save(self, *, at_once: bool = False) -> None:
-        """Begin to write what is due, or everything that is only in memory."""
+    def spill(self, *, at_once: bool = False) -> None:
+        """Begin to write what is due; ``at_once``: everything that is only in memory."""
         if self._ended:
             return
-        for shard in self._delivery.shards_to_spill(self._now(), at_once=at_once):
+        for shard in self._delivery.shards_to_spill(self._host.now(), at_once=at_once):
             if not self._store.ready:
                 return
-            unsaved = self._delivery.queue.shards[shard].unsaved
-            if self._make_room(sum(payload.body_bytes for payload in unsaved)):
+            waiting = self._delivery.queue.shards[shard].unspilled
+            if self._host.may_store(sum(request.body_bytes for request in waiting)):
                 self._begin(shard)
 
     def tidy(self) -> None:
-        """Give back files that are done with."""
+        """Delete files whose records are all settled."""
         queue = self._delivery.queue
         if not (self._used or queue.stored_bytes):
             return
         freed = queue.free()
         if freed:
             # Before the files go: one that the cursor names and that is not there counts as lost.
-            self._store.note(self._delivery.cursors(self._now()))
+            self._store.note(self._delivery.cursors(self._host.now()))
         for shard, segments in freed.items():
             self._store.free(shard, segments)
         self._used = queue.stored_bytes > 0
         self._store.account(queue.stored_bytes)
 
     async def load(self, entry: Entry) -> Send | None:
-        """Read a record; None where that did not work, which is accounted for."""
+        """Read a record; None where that failed, which is accounted for."""
         try:
-            payload = await self._store.load(entry)
+            request = await self._store.load(entry)
         except StorageError as error:
-            self._delivery.load_failed(entry, str(error), self._now())
+            self._delivery.load_failed(entry, str(error), self._host.now())
             return None
         except BaseException:
-            self._delivery.queue.not_loaded(entry, lost=False)
+            self._delivery.queue.shards[entry.shard].load_failed(lost=False)
             raise
-        return self._delivery.loaded(entry, payload, self._now())
+        return self._delivery.loaded(entry, request, self._host.now())
 
     async def finish(self) -> None:
-        """Wait for the saves that are under way."""
-        while self._saves:
-            await asyncio.wait(self._saves)
+        """Wait for the spills that run."""
+        while self._spills:
+            await asyncio.wait(self._spills)
 
-    async def save_rest(self) -> None:
-        """Put everything on disk; nothing may be in flight. What the disk refuses, or does not take
-        in time, stays in memory, in the ledger, and holds its positions."""
+    async def spill_rest(self) -> None:
+        """Put everything on disk; nothing may be in flight.
+
+        What the disk refuses, or does not take in time, stays in memory, in the ledger, and holds
+        its positions.
+        """
         try:
-            async with asyncio.timeout(SAVE_REST_S_MAX):
-                await self._save_all()
+            async with asyncio.timeout(SPILL_REST_S_MAX):
+                await self._spill_all()
                 if self._delivery.queue.memory_bytes:
-                    await asyncio.sleep(SAVE_AGAIN_S)
-                    await self._save_all()
+                    await asyncio.sleep(SPILL_AGAIN_S)
+                    await self._spill_all()
         except TimeoutError:
-            for task in self._saves:
+            for task in self._spills:
                 task.cancel()
             await self.finish()
-        self._store.note(self._delivery.cursors(self._now()))
+        self._store.note(self._delivery.cursors(self._host.now()))
         self._ended = True
 
     def resume(self) -> None:
-        """Go on after :meth:`save_rest` was called, or cut short."""
+        """Go on after :meth:`spill_rest`, ended or cancelled."""
         self._ended = False
 
     def identify(self, owner: Owner) -> None:
@@ -148,22 +149,24 @@ class Spooler:
         self._store.identify(owner)
 
     def park(self) -> int:
-        """The sink is gone, and everything is saved that can be: leave its queue on disk to the
-        store. Returns the points in it, which are the sink's no more."""
+        """Leave the queue on disk to the store, as an orphan, after :meth:`spill_rest`.
+
+        Returns the points in it, which leave the sink's ledger.
+        """
         assert self._ended
-        cursors = self._delivery.cursors(self._now())
-        backlogs, points = self._delivery.queue.part()
+        cursors = self._delivery.cursors(self._host.now())
+        backlogs, points = self._delivery.queue.detach_disk()
         self._delivery.ledger.withdraw(points)
         self._store.park(backlogs, cursors, shards=self._delivery.shards)
         return points
 
     async def check(self) -> None:
-        """Account for segments that somebody took away."""
+        """Account for segments whose files are gone."""
         shards = self._delivery.queue.shards
         sizes = {
             (shard.number, number): size
             for shard in shards
-            for number, size in shard.backlog.sizes.items()
+            for number, size in shard.disk.sizes.items()
         }
         try:
             gone = await self._store.check(sizes)
@@ -171,53 +174,53 @@ class Spooler:
             _log.warning("%s", error)
             return
         for shard, number in gone:
-            self._delivery.lose(shard, number, self._now())
+            self._delivery.lose(shard, number, self._host.now())
         if gone:
             self.tidy()
 
-    async def _save_all(self) -> None:
+    async def _spill_all(self) -> None:
         await self.finish()
-        for shard in self._delivery.shards_to_spill(self._now(), at_once=True):
+        for shard in self._delivery.shards_to_spill(self._host.now(), at_once=True):
             self._begin(shard)
         await self.finish()
 
     def _begin(self, shard: int) -> None:
-        batch = self._delivery.queue.begin_save(shard)
+        batch = self._delivery.queue.shards[shard].begin_spill()
         if batch:
-            self._spawn(self._save(shard, batch))
+            self._spawn(self._spill(shard, batch))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._saves.add(task)
-        task.add_done_callback(self._saves.discard)
+        self._spills.add(task)
+        task.add_done_callback(self._spills.discard)
 
-    async def _save(self, shard: int, batch: Sequence[EncodedRequest]) -> None:
+    async def _spill(self, shard: int, batch: Sequence[EncodedRequest]) -> None:
         try:
             places = await self._store.save(
-                shard, self._with_lows(shard, batch), shards=self._delivery.shards
+                shard, self._with_positions(shard, batch), shards=self._delivery.shards
             )
         except StorageError:
-            self._delivery.queue.fail_save(shard)  # the store has said so
+            self._delivery.queue.shards[shard].fail_spill()  # the store has reported it
         except BaseException:
-            self._delivery.queue.fail_save(shard)
+            self._delivery.queue.shards[shard].fail_spill()
             raise
         else:
-            self._delivery.saved(shard, places)
+            self._delivery.spilled(shard, places)
             self.tidy()
-        self._ready(shard)
+        self._host.wake(shard)
 
-    def _with_lows(
+    def _with_positions(
         self, shard: int, batch: Sequence[EncodedRequest]
     ) -> list[tuple[EncodedRequest, int]]:
-        low = self._low_limit(shard)
-        flying = self._delivery.queue.shards[shard].flying
-        if flying is not None and flying.position != STORED and flying is not batch[0]:
-            low = min(low, flying.position)
+        low = self._host.low_position(shard)
+        request = self._delivery.queue.shards[shard].in_flight
+        if request is not None and request.position != STORED and request is not batch[0]:
+            low = min(low, request.position)
         lows: list[tuple[EncodedRequest, int]] = []
-        for payload in reversed(batch):
-            low = min(low, payload.position)
-            lows.append((payload, low))
+        for request in reversed(batch):
+            low = min(low, request.position)
+            lows.append((request, low))
         return lows[::-1]
 
     def __repr__(self) -> str:
-        return f"<Spooler {self._store!r}, {len(self._saves)} saves>"
+        return f"<Spooler {self._store!r}, {len(self._spills)} spills>"

@@ -1,9 +1,10 @@
-"""What :mod:`relay.sink.delivery` tells its shell to do, and what it has to say. Pure."""
+"""The values that :mod:`relay.sink.delivery` and its shell exchange. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from relay.sink.queue.disk_index import Entry
 from relay.sink.queue.payload import EncodedRequest
@@ -16,29 +17,51 @@ class Now(NamedTuple):
     monotonic: float
 
 
-class Send(NamedTuple):
-    """Send this payload, then settle it."""
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The two clocks, in s: ``wall`` and ``monotonic``."""
 
-    payload: EncodedRequest
+    wall: Callable[[], float]
+    monotonic: Callable[[], float]
+
+    def now(self) -> Now:
+        """Read both."""
+        return Now(self.wall(), self.monotonic())
+
+
+class OffsetHolds(Protocol):
+    """Counts holders of ingest positions: the journal keeps everything from the oldest held on."""
+
+    def hold(self, position: int) -> None:
+        """Count one holder more."""
+
+    def release(self, position: int) -> None:
+        """Count one holder less."""
+
+
+class Send(NamedTuple):
+    """Send this request, then report the verdict."""
+
+    request: EncodedRequest
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Read this record, then say :meth:`Delivery.loaded` or :meth:`Delivery.not_loaded`."""
+    """Read this record, then report ``loaded`` or ``load_failed``."""
 
     entry: Entry
 
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Nothing to do for ``delay_s``, or until something is offered (None)."""
+    """Wait for ``delay_s``, or until something is enqueued (None)."""
 
     delay_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class LastEvent:
-    """Something an endpoint said or did, for status; ``at`` is wall clock, s."""
+    """What an endpoint last answered, for status; ``at`` is wall clock, s."""
 
     text: str
     at: float

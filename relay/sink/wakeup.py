@@ -1,4 +1,4 @@
-"""What a lane's task waits for between two requests: to be rung, or for some time to pass."""
+"""What the task of a shard waits for between two requests: a wake-up call, or a delay."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import asyncio
 
 
 class WakeupEvent:
-    """One task waits, anybody rings; ringing is remembered until :meth:`hush`.
+    """One task waits, anybody sets; a call is remembered until :meth:`clear`.
 
     An :class:`asyncio.Event` inside :func:`asyncio.timeout` does the same at five times the price
     (10 µs), for every request of every sink.
     """
 
-    __slots__ = ("_rung", "_waiter")
+    __slots__ = ("_is_set", "_waiter")
 
     def __init__(self) -> None:
-        self._rung = False
+        self._is_set = False
         self._waiter: asyncio.Future[None] | None = None
 
     def set(self) -> None:
-        """Wake whoever waits, or spare them the next wait."""
-        self._rung = True
+        """Wake the task that waits, or let its next wait end at once."""
+        self._is_set = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def hush(self) -> None:
-        """Forget that it was rung."""
-        self._rung = False
+    def clear(self) -> None:
+        """Forget earlier calls."""
+        self._is_set = False
 
     async def wait(self, delay_s: float | None) -> None:
-        """Until it is rung, or ``delay_s`` have passed (None: for ever)."""
-        if self._rung:
+        """Wait until it is set or ``delay_s`` have passed (None: no limit)."""
+        if self._is_set:
             return
         assert self._waiter is None, "one task waits"
         loop = asyncio.get_running_loop()
@@ -44,4 +44,4 @@ class WakeupEvent:
                 timer.cancel()
 
     def __repr__(self) -> str:
-        return f"<WakeupEvent {'rung' if self._rung else 'silent'}>"
+        return f"<WakeupEvent {'set' if self._is_set else 'clear'}>"

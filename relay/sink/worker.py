@@ -1,14 +1,12 @@
-"""One sink at work: a thin shell of tasks around :class:`relay.sink.delivery.DeliveryStateMachine`.
+"""One sink at work: the tasks around :class:`relay.sink.delivery.DeliveryStateMachine`.
 
 Rules:
 
-* One task per lane. Whatever happens to a task, a payload in flight is settled or goes back.
-* :meth:`SinkWorker.reconfigure` keeps the queue, the ledger and what is under way. An attempt that
-  began before ends before the next begins.
-* :meth:`SinkWorker.offer` is synchronous and always takes the batch.
-* A batch is in the ledger when it is offered, and *unpacked* until its turn to be encoded and
-  compressed has come (:mod:`relay.sink.encode_scheduler`). What concerns all of them packs the
-  rest first.
+* One task per shard. Whatever happens to a task, a request in flight is settled or put back.
+* :meth:`SinkWorker.reconfigure` keeps queue, ledger and what is in flight. An attempt that began
+  before it ends before the next begins.
+* :meth:`SinkWorker.offer` never raises and never blocks. A batch is in the ledger at once, and in
+  the queue once it is encoded (:mod:`relay.sink.encode_scheduler`).
 * A bug in a task is logged with its traceback and counted; the data is kept and the sink goes on.
 * Log lines come from :mod:`relay.sink.reporting.health` alone: never one per batch.
 """
@@ -17,159 +15,132 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
-import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from typing import NamedTuple, Protocol
 
 from relay.codec.otlp.batch import SealedBatch
 from relay.config.exporter.types import Sink
 from relay.runtime.errors import SecretError
 from relay.sink.delivery import MEMORY_BYTES_MAX, DeliveryStateMachine
 from relay.sink.encode_scheduler import EncodeBacklog, EncodeScheduler
-from relay.sink.http.credentials import SecretLookup
-from relay.sink.http.interface import HttpClient
+from relay.sink.interface import Client, ClientDependencies
+from relay.sink.kinds import kind_of
 from relay.sink.open_batches import open_batches
-from relay.sink.otlp_http import Endpoint
+from relay.sink.queue.encoding import encode_batch
 from relay.sink.queue.fair_share import BufferedBytes
-from relay.sink.queue.payload import EncodedRequest
 from relay.sink.queue.queue import POSITION_MAX
-from relay.sink.reporting.log import log_note, logger, sink_name
+from relay.sink.reporting.log import logger, sink_name
 from relay.sink.reporting.statistics import SinkStatistics, take_statistics
 from relay.sink.reporting.throughput import Throughput
+from relay.sink.request_size import configured_bytes_max
 from relay.sink.retry.circuit_breaker import CircuitBreakers
-from relay.sink.retry.classify import Delivered, Retry, Unauthorized, Verdict
+from relay.sink.retry.verdict import Delivered, Retry, Split, Unauthorized, Verdict
 from relay.sink.spill.owner import Owner
 from relay.sink.spill.store import SinkStore
 from relay.sink.spooler import Spooler
-from relay.sink.steps import Load, Now, Send, Sleep
+from relay.sink.steps import Clock, Load, Now, Send, Sleep
 from relay.sink.wakeup import WakeupEvent
 
 BUG_PAUSE_S = 1.0
-"""How long a lane rests after a bug, lest it fill the log."""
+"""How long a shard rests after a bug, lest it fill the log."""
 
 EMPTY_LOOK_S = 0.2
-"""How often to look whether sending still makes sense, while the process waits to end."""
+"""How often an impatient drain checks whether the endpoint still takes data."""
 
-GIVEN_UP_BYTES_MIN = 256 * 1024
-"""The least that is given up at a time, so that a sink is not asked for each payload."""
+EVICT_BYTES_MIN = 256 * 1024
+"""Bytes on disk that are dropped at a time, at least, so that a sink is not asked for each
+request."""
 
 
-MakeRoom = Callable[["SinkWorker", int], bool]
+class SinkHost(Protocol):
+    """What the process does for its sinks; implemented beside the reconciler."""
+
+    def make_room(self, worker: SinkWorker, size: int) -> bool:
+        """Return whether a sink may store so many bytes, after making room where possible."""
+
+    def low_watermark(self) -> int:
+        """Return the oldest ingest position that the pipeline holds."""
+
+    def on_wake(self, worker: SinkWorker) -> None:
+        """Call :meth:`SinkWorker.tick` again: a sink that had nothing has something."""
+
+
+class WorkerParts(NamedTuple):
+    """The parts of a sink that :func:`relay.sink.build.build_worker` makes, or passes on."""
+
+    client: Client
+    client_dependencies: ClientDependencies
+    delivery: DeliveryStateMachine
+    circuit_breakers: CircuitBreakers
+    encode_scheduler: EncodeScheduler
+    memory: BufferedBytes
+    clock: Clock
+    store: SinkStore | None
+    host: SinkHost | None
 
 
 class SinkWorker:
-    """One sink of one exporter.
+    """One sink of one exporter, made by :func:`relay.sink.build.build_worker`."""
 
-    ``secrets`` looks up the exporter's secrets afresh each time; ``hold`` and ``release`` count
-    holders of ingest positions; ``clock`` is wall time, ``tick`` monotonic, in s. ``store`` is its
-    part of the disk (None: memory only), ``make_room`` is asked before bytes are stored there;
-    ``low_limit`` is the oldest position that the pipeline holds; ``awake`` is told when
-    :meth:`upkeep` is needed again.
-    """
-
-    def __init__(  # noqa: PLR0913 - a composition point: every collaborator is named once, here
-        self,
-        sink_id: str,
-        exporter_id: str,
-        config: Sink,
-        *,
-        transport: HttpClient,
-        secrets: SecretLookup,
-        hold: Callable[[int], None],
-        release: Callable[[int], None],
-        rng: random.Random,
-        clock: Callable[[], float] = time.time,
-        tick: Callable[[], float] = time.monotonic,
-        circuit_breakers: CircuitBreakers | None = None,
-        memory: BufferedBytes | None = None,
-        store: SinkStore | None = None,
-        make_room: MakeRoom | None = None,
-        low_limit: Callable[[], int] | None = None,
-        awake: Callable[[SinkWorker], None] | None = None,
-        encode_scheduler: EncodeScheduler | None = None,
-    ) -> None:
+    def __init__(self, sink_id: str, exporter_id: str, config: Sink, parts: WorkerParts) -> None:
         self.sink_id = sink_id
         self.exporter_id = exporter_id
-        self._name = sink_name(sink_id, exporter_id)
         self.config = config
-        self._endpoint = Endpoint(config.otlp, transport=transport, secrets=secrets, clock=clock)
-        self._clock = clock
-        self._tick = tick
-        self._circuit_breakers = circuit_breakers or CircuitBreakers(rng)
-        self._pipeline_low = low_limit
-        self._awake = awake
-        memory = memory or BufferedBytes()
-        encode_scheduler = encode_scheduler or EncodeScheduler()
-        self._bodies = encode_scheduler.bodies
-        self._encode_backlog = EncodeBacklog(encode_scheduler, memory, self._pack)
-        self.shards = open_batches(self, self.config)
-        self._delivery = DeliveryStateMachine(
-            config,
-            rng=rng,
-            release=release,
-            hold=hold,
-            say=partial(log_note, sink_id, exporter_id),
-            circuit=self._circuit_breakers.acquire(config.otlp.url, self._resume),
-            memory=memory,
-            backlogs=store.backlogs if store else None,
-        )
-        self._spooler: Spooler | None = None
-        if store is not None:
-            self._delivery.restore(
-                store.cursors,
-                self._now(),
-                regrouped=store.regrouped(config.otlp.concurrency),
-                missing_points=store.missing_points,
-            )
-            self._spooler = self._stow(store, make_room)
-        self._bells = [WakeupEvent() for _ in self._delivery.queue.shards]
+        self._name = sink_name(sink_id, exporter_id)
+        self._kind = kind_of(config.otlp)
+        self._client = parts.client
+        self._client_dependencies = parts.client_dependencies
+        self._delivery = parts.delivery
+        self._circuit_breakers = parts.circuit_breakers
+        self._circuit_breakers.acquire(config.otlp.url, self._resume)
+        self._subscribed = True
+        self._clock = parts.clock
+        self._host = parts.host
+        self._bodies = parts.encode_scheduler.bodies
+        self._encode_backlog = EncodeBacklog(parts.encode_scheduler, parts.memory, self)
+        self._spooler = Spooler(parts.store, parts.delivery, self) if parts.store else None
+        self.shards = open_batches(self, config)
+        self._wakeups = [WakeupEvent() for _ in self._delivery.queue.shards]
         self._emptied = asyncio.Event()
         self._generation = 0
         self._idle = False
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: list[asyncio.Task[None]] = []
-        self._has_joined = True
-        self.parted = False
-        """Whether the sink is gone: its queue is another's, or nobody's."""
+        self.removed = False
+        """Whether :meth:`remove` has given the queue on disk away."""
         self._internal_errors = 0
         self._throughput = Throughput()
 
-    def _stow(self, store: SinkStore, make_room: MakeRoom | None) -> Spooler:
-        return Spooler(
-            store,
-            self._delivery,
-            now=self._now,
-            make_room=lambda size: make_room is None or make_room(self, size),
-            low_limit=self._low_limit,
-            ready=lambda shard: self._bells[shard].set(),
-        )
-
     def reconfigure(self, config: Sink) -> None:
-        """Go on with another configuration and the same queue. Flush :attr:`lanes` before: they are
-        new ones afterwards."""
-        self._encode_backlog.pack_all()
-        self._leave_circuit()
+        """Use another configuration for the same queue. Flush :attr:`shards` before: they are new
+        ones afterwards."""
+        self._encode_backlog.encode_all()
+        self._unsubscribe()
         self.config = config
-        self._endpoint.reconfigure(config.otlp)
-        self.shards = open_batches(self, self.config)
+        kind = kind_of(config.otlp)
+        if kind is self._kind:
+            self._client.reconfigure(config.otlp)
+        else:
+            self._kind = kind
+            self._client = kind.make_client(config.otlp, self._client_dependencies)
+        self.shards = open_batches(self, config)
         circuit = self._circuit_breakers.acquire(config.otlp.url, self._resume)
-        self._has_joined = True
-        self._delivery.reconfigure(config, circuit, self._now())
-        while len(self._bells) < len(self._delivery.queue.shards):
-            self._bells.append(WakeupEvent())
+        self._subscribed = True
+        self._delivery.reconfigure(config, kind.encoder, circuit, self.now())
+        while len(self._wakeups) < len(self._delivery.queue.shards):
+            self._wakeups.append(WakeupEvent())
         if self._tasks:
             self._begin()
 
     def identify(self, owner: Owner) -> None:
-        """Note whose the queue on disk is."""
+        """Note on disk whose queue it is."""
         if self._spooler is not None:
             self._spooler.identify(owner)
 
     def come_back(self, config: Sink) -> None:
-        """Go on after :meth:`leave`, which has to be cancelled before, with another
-        configuration."""
-        assert not self.parted
+        """Go on with another configuration after :meth:`remove`, which has to be cancelled
+        before."""
+        assert not self.removed
         if self._spooler is not None:
             self._spooler.resume()
         self.reconfigure(config)
@@ -183,7 +154,7 @@ class SinkWorker:
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of payloads in memory."""
+        """Bytes of bodies in memory."""
         return self._delivery.queue.memory_bytes
 
     @property
@@ -197,15 +168,15 @@ class SinkWorker:
         return self._delivery.restored
 
     @property
-    def restored_lows(self) -> tuple[int, ...]:
-        """For each lane the position before which, by its queue on disk, a crash lost nothing; -1
+    def low_watermarks(self) -> tuple[int, ...]:
+        """For each shard the position before which, by its queue on disk, a crash lost nothing; -1
         where the disk does not say."""
         count = len(self.shards)
-        return self._spooler.lows(count) if self._spooler else (-1,) * count
+        return self._spooler.low_watermarks(count) if self._spooler else (-1,) * count
 
     def oldest_positions(self, following: int) -> tuple[int, ...]:
-        """For each of :attr:`lanes`, the oldest position that is neither dealt with nor on disk;
-        ``following`` where there is none. Open batches are not looked at."""
+        """For each shard, return the oldest position that is neither settled nor on disk;
+        ``following`` where there is none. Open batches are not considered."""
         if not self.memory_bytes and not self._encode_backlog:
             return (following,) * len(self.shards)
         oldest = [
@@ -215,29 +186,53 @@ class SinkWorker:
         for sealed, number in self._encode_backlog:
             oldest[number] = min(oldest[number], sealed.oldest)
         if self._delivery.queue.resharding:
-            # Each lane may hold points of series that any other has now.
+            # Each shard may hold points of series that any other has now.
             oldest = [min(oldest)] * len(oldest)
         return tuple(oldest[: len(self.shards)])
 
     def unkept_points(self, keeps: Callable[[int, int], bool]) -> int:
-        """Points in memory only, in payloads of which the journal does not have everything."""
+        """Return the points in memory only, in requests that the journal does not have whole."""
         return self._delivery.queue.unkept_points(keeps)
 
     def offer(self, sealed: SealedBatch, shard: int) -> None:
-        """Take over a batch of one of :attr:`lanes`; its outcome shows in the ledger."""
+        """Take over a batch of one of :attr:`shards`; its outcome shows in the ledger."""
         if self._idle:
             self._idle = False
-            if self._awake is not None:
-                self._awake(self)
+            if self._host is not None:
+                self._host.on_wake(self)
         self._delivery.ledger.offer(sealed.count)
         self._encode_backlog.add(sealed, shard)
 
+    def encode(self, sealed: SealedBatch, shard: int) -> None:
+        """Encode a batch that was offered, and queue it; the encode scheduler calls this."""
+        try:
+            requests = encode_batch(
+                sealed,
+                self._kind.encoder,
+                shard=shard,
+                compression=self.config.otlp.compression,
+                bytes_max=configured_bytes_max(self.config),
+                bodies=self._bodies,
+            )
+        except Exception:
+            self._internal_errors += 1
+            logger.exception("%s: bug in the relay, %d points are lost", self._name, sealed.count)
+            self._delivery.fail_encode(sealed)
+            return
+        is_dropped = self._delivery.enqueue(requests, self.now())
+        if is_dropped and self._spooler is not None:
+            # Spill what is older, or a crash would replay, and count again, what was dropped.
+            self._spooler.spill(at_once=True)
+        elif self.memory_bytes > MEMORY_BYTES_MAX:
+            self.save()
+        self._wakeups[shard].set()
+
     def reread_secrets(self) -> None:
-        """Read credentials and TLS material afresh before the next request, and try at once."""
-        self._endpoint.reread_secrets()
+        """Read credentials and TLS material again before the next request, and try at once."""
+        self._client.reread_secrets()
         if self._delivery.paused:
             self._delivery.credentials_changed()
-            self._wake()
+            self._wake_all()
 
     def start(self) -> None:
         """Begin to send. Needs a running loop."""
@@ -245,13 +240,15 @@ class SinkWorker:
         self._begin()
 
     def tick(self) -> bool:
-        """What has to be done about once a second: expire, save, note, look ahead. False: there is
-        nothing to do, nor will be until ``awake`` is told."""
+        """Expire, spill and update the statistics; to be called about once a second.
+
+        False: nothing to do, until :meth:`SinkHost.on_wake` is called.
+        """
         empty = self._is_empty
         if empty and self._idle:
             return False
         self._idle = empty
-        now = self._now()
+        now = self.now()
         self._delivery.expire(now)
         self._delivery.watch(now)
         self._throughput.watch(
@@ -262,65 +259,65 @@ class SinkWorker:
             batch_timeout_s=self.config.batch.timeout_s,
         )
         if self._spooler is not None:
-            self._spooler.upkeep()
+            self._spooler.tick()
         return True
 
     def save(self, *, at_once: bool = False) -> None:
-        """Begin to write to disk what has waited for long or is too much for memory; ``at_once``:
+        """Begin to spill what has waited for long or is too much for memory; ``at_once``:
         everything that is only in memory."""
         if at_once:
-            self._encode_backlog.pack_all()
+            self._encode_backlog.encode_all()
         if self._spooler is not None:
-            self._spooler.save(at_once=at_once)
+            self._spooler.spill(at_once=at_once)
 
     def evict_from_disk(self, size: int) -> None:
-        """Give up the oldest on disk, for others: about so many bytes."""
+        """Drop about so many bytes, the oldest on disk, to make room for other sinks."""
         assert self.config.queue.overflow != "block"
-        items = self._delivery.queue.drop_stored(max(size, GIVEN_UP_BYTES_MIN))
-        self._delivery.drop(items, "storage_full", self._now())
+        items = self._delivery.queue.drop_stored(max(size, EVICT_BYTES_MIN))
+        self._delivery.drop(items, "storage_full", self.now())
         if self._spooler is not None:
             self._spooler.tidy()
 
     def evict_from_memory(self, size: int) -> None:
-        """Give up what waits in memory, for others: about so many bytes."""
+        """Drop about so many bytes that wait in memory, to make room for other sinks."""
         assert self.config.queue.overflow != "block"
-        items = self._delivery.queue.drop_unsaved(size)
-        self._delivery.drop(items, "memory_full", self._now())
+        items = self._delivery.queue.drop_unspilled(size)
+        self._delivery.drop(items, "memory_full", self.now())
 
     async def drain(self, timeout_s: float) -> None:
         """Go on sending until nothing is left or the time is over, then stop.
 
-        What is left then is stored; without a disk it is dropped as "shutdown". With one, a sink
-        whose endpoint does not take anything is not waited for. Where the disk fails, what is left
-        stays in memory, in the ledger and in the journal.
+        The rest is stored; without a disk it is dropped as "shutdown". With a disk, the drain ends
+        early where the endpoint takes nothing. Where the disk fails, the rest stays in memory, in
+        the ledger and in the journal.
         """
         await self._empty(timeout_s, patient=self._spooler is None)
         if self._spooler is None:
             await self.close()
             return
         await self._stop_tasks()
-        self._encode_backlog.pack_all()
-        await self._spooler.save_rest()
+        self._encode_backlog.encode_all()
+        await self._spooler.spill_rest()
 
     async def remove(self, timeout_s: float) -> int:
-        """The sink is removed: send what is left until the time is over.
+        """Send what is left until the time is over, then give up the sink.
 
-        With a disk the rest is stored, and left as an orphan; returns its points, which are out of
-        the ledger then. What is only in memory is given up. Until :attr:`parted` this may be
-        cancelled, for :meth:`come_back`; afterwards nothing may be asked but :meth:`statistics`.
+        With a disk the rest is stored and left as an orphan; returns its points, which leave the
+        ledger. What is only in memory is dropped. Until :attr:`removed` this may be cancelled, for
+        :meth:`come_back`; afterwards only :meth:`statistics` may be called.
         """
         await self._empty(timeout_s, patient=self._spooler is None)
         await self._stop_tasks()
-        self._encode_backlog.pack_all()
+        self._encode_backlog.encode_all()
         left = 0
         if self._spooler is not None:
-            await self._spooler.save_rest()
-        self.parted = True
+            await self._spooler.spill_rest()
+        self.removed = True
         if self._spooler is not None:
             left = self._spooler.park()
-        self._delivery.close(self._now(), "removed")
-        # What refers back to us, so that we go at once with the last reference, without the
-        # collector of garbage: it would have to look at everything for that.
+        self._delivery.close(self.now(), "removed")
+        # Break the reference cycles: a removed sink is freed at once, without a garbage collection,
+        # which would have to scan millions of objects.
         self._spooler = None
         self._encode_backlog.end()
         for batch in self.shards:
@@ -328,29 +325,49 @@ class SinkWorker:
         return left
 
     async def close(self, reason: str = "shutdown") -> None:
-        """Stop sending at once; whatever is left, or offered from now on, is dropped for that
-        reason.
+        """Stop sending at once; what is left, or offered from now on, is dropped for that reason.
 
         A request cut off half-way may have arrived: its points count as dropped all the same.
         """
         await self._stop_tasks()
         if self._spooler is not None:
             await self._spooler.finish()
-        self._encode_backlog.pack_all()
-        self._delivery.close(self._now(), reason)
+        self._encode_backlog.encode_all()
+        self._delivery.close(self.now(), reason)
 
     def statistics(self) -> SinkStatistics:
-        """A snapshot; asserts that the ledger balances."""
+        """Return a snapshot; asserts that the ledger balances."""
         return take_statistics(
             (self.exporter_id, self.sink_id),
             self._delivery,
-            self._endpoint,
+            self._client,
             self._throughput,
             shards=self.config.otlp.concurrency,
             oldest_point_age_s=self._oldest_age_s(),
             internal_errors=self._internal_errors,
-            tick=self._tick(),
+            tick=self._clock.monotonic(),
         )
+
+    def now(self) -> Now:
+        """Read both clocks."""
+        return self._clock.now()
+
+    def may_store(self, size: int) -> bool:
+        """Return whether so many more bytes may be stored; the spooler asks."""
+        return self._host is None or self._host.make_room(self, size)
+
+    def low_position(self, shard: int) -> int:
+        """Return the oldest position of a shard that has not come as far as its queue."""
+        limits = [self._host.low_watermark()] if self._host is not None else []
+        limits += [batch.oldest_offset for batch in self.shards[shard : shard + 1] if batch.count]
+        limits += [sealed.oldest for sealed, number in self._encode_backlog if number == shard]
+        if self._delivery.queue.resharding:
+            limits += self.oldest_positions(POSITION_MAX)
+        return min(limits, default=POSITION_MAX)
+
+    def wake(self, shard: int) -> None:
+        """Let a shard look for something to do."""
+        self._wakeups[shard].set()
 
     def __repr__(self) -> str:
         return f"<SinkWorker {self.exporter_id} {self.sink_id} {self._delivery.health.state}>"
@@ -359,61 +376,33 @@ class SinkWorker:
         oldest = self._delivery.queue.oldest_created_at()
         for batch, _ in self._encode_backlog:
             oldest = batch.opened_at if oldest is None else min(oldest, batch.opened_at)
-        return None if oldest is None else max(0.0, self._clock() - oldest)
+        return None if oldest is None else max(0.0, self._clock.wall() - oldest)
 
     @property
     def _is_empty(self) -> bool:
         return self._delivery.queue.empty and not self._encode_backlog
 
-    def _pack(self, sealed: SealedBatch, shard: int) -> None:
-        try:
-            payloads = self._delivery.pack(sealed, shard, self._bodies)
-        except Exception:
-            self._internal_errors += 1
-            logger.exception("%s: bug in the relay, %d points are lost", self._name, sealed.count)
-            self._delivery.fail_encode(sealed)
-            return
-        is_dropped = self._delivery.push(payloads, self._now())
-        if is_dropped and self._spooler is not None:
-            # What is older goes to disk, or a crash would replay, and count, what was dropped.
-            self._spooler.save(at_once=True)
-        elif self.memory_bytes > MEMORY_BYTES_MAX:
-            self.save()
-        self._bells[shard].set()
-
-    def _now(self) -> Now:
-        return Now(self._clock(), self._tick())
-
     def _begin(self) -> None:
-        """Begin to send with this configuration, as soon as those with the last have ended."""
+        """Begin to send with this configuration, once all attempts with the last one have ended."""
         self._generation += 1
         before = [task for task in (*self._ending, *self._tasks) if not task.done()]
         self._ending = []
         self._tasks = before + [
             asyncio.create_task(
-                self._serve(shard, self._generation, before), name=f"sink {self!r} lane {shard}"
+                self._serve(shard, self._generation, before), name=f"sink {self!r} shard {shard}"
             )
-            for shard in range(len(self._bells))
+            for shard in range(len(self._wakeups))
         ]
-        self._wake()
+        self._wake_all()
 
-    def _wake(self) -> None:
-        for wakeup in self._bells:
+    def _wake_all(self) -> None:
+        for wakeup in self._wakeups:
             wakeup.set()
 
-    def _low_limit(self, shard: int) -> int:
-        """The oldest position of a lane that has not come as far as its queue."""
-        limits = [self._pipeline_low()] if self._pipeline_low is not None else []
-        limits += [batch.oldest_offset for batch in self.shards[shard : shard + 1] if batch.count]
-        limits += [sealed.oldest for sealed, number in self._encode_backlog if number == shard]
-        if self._delivery.queue.resharding:
-            limits += self.oldest_positions(POSITION_MAX)
-        return min(limits, default=POSITION_MAX)
-
     def _resume(self) -> None:
-        """The endpoint can be reached again."""
+        """End the waits for the endpoint: the circuit breaker has closed."""
         self._delivery.resume()
-        self._wake()
+        self._wake_all()
 
     async def _stop_tasks(self) -> None:
         self._ending += self._tasks
@@ -422,19 +411,19 @@ class SinkWorker:
             task.cancel()
         await asyncio.gather(*self._ending, return_exceptions=True)
         self._ending = []
-        self._leave_circuit()
+        self._unsubscribe()
 
-    def _leave_circuit(self) -> None:
-        if self._has_joined:
-            self._has_joined = False
+    def _unsubscribe(self) -> None:
+        if self._subscribed:
+            self._subscribed = False
             self._circuit_breakers.release(self.config.otlp.url, self._resume)
 
     async def _empty(self, timeout_s: float, *, patient: bool) -> None:
-        """Wait until everything is sent, for so long at most; no longer than it makes sense, unless
-        ``patient``."""
+        """Wait until everything is sent, at most so long; unless ``patient``, no longer than the
+        sink is healthy."""
         self._emptied.clear()
-        deadline = self._tick() + timeout_s
-        while not self._is_empty and (left_s := deadline - self._tick()) > 0:
+        deadline = self._clock.monotonic() + timeout_s
+        while not self._is_empty and (left_s := deadline - self._clock.monotonic()) > 0:
             if not patient and self._delivery.health.state != "healthy":
                 return
             with contextlib.suppress(TimeoutError):  # look again, or the time is over
@@ -455,9 +444,9 @@ class SinkWorker:
                 await asyncio.sleep(BUG_PAUSE_S)
 
     async def _step(self, shard: int, generation: int) -> None:
-        wakeup = self._bells[shard]
-        wakeup.hush()
-        step = self._delivery.next_step(shard, self._now())
+        wakeup = self._wakeups[shard]
+        wakeup.clear()
+        step = self._delivery.next_step(shard, self.now())
         if self._is_empty:
             self._emptied.set()
         if isinstance(step, Sleep):
@@ -471,24 +460,27 @@ class SinkWorker:
             ready = step
         if ready is None:
             return
+        request = ready.request
         try:
-            verdict = await self._attempt(ready.payload)
+            verdict = await self._attempt(ready)
             if isinstance(verdict, Delivered):
-                self._throughput.delivered(self._clock() - ready.payload.created_at)
-            if generation == self._generation or not isinstance(verdict, Retry | Unauthorized):
-                self._delivery.on_response(ready.payload, verdict, self._now())
+                self._throughput.delivered(self._clock.wall() - request.created_at)
+            if generation == self._generation or not isinstance(
+                verdict, Retry | Split | Unauthorized
+            ):
+                self._delivery.on_response(request, verdict, self.now())
         finally:
             # Also where the configuration has changed: it is tried again with the new one.
-            self._delivery.give_back(ready.payload)
+            self._delivery.give_back(request)
         if self._spooler is not None:
             self._spooler.tidy()
         if self._delivery.queue.resharding:
-            self._wake()
+            self._wake_all()
 
-    async def _attempt(self, payload: EncodedRequest) -> Verdict:
-        began = self._tick()
+    async def _attempt(self, ready: Send) -> Verdict:
+        began = self._clock.monotonic()
         try:
-            return await self._endpoint.exchange(payload)
+            return await self._client.send(ready.request)
         except SecretError as error:
             return Unauthorized(str(error))
         except Exception:
@@ -496,4 +488,4 @@ class SinkWorker:
             logger.exception("%s: bug in the relay, its data is kept", self._name)
             return Retry("internal_error", "internal error of the relay")
         finally:
-            self._throughput.answered(self._tick() - began, payload.points)
+            self._throughput.answered(self._clock.monotonic() - began, ready.request.points)

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from relay.config.exporter.types import OtlpHttp, Retry, SecretRef, Sink
 from relay.runtime.errors import SecretError
+from relay.sink.build import SinkDependencies, SinkEnvironment, build_worker
 from relay.sink.encode_scheduler import SLICE_S, EncodeScheduler
 from relay.sink.http.client import Transport
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.reporting.statistics import SinkStatistics
+from relay.sink.retry.circuit_breaker import CircuitBreakers
 from relay.sink.spill.owner import Owner
 from relay.sink.spill.store import QueueStore
 from relay.sink.worker import SinkWorker
@@ -62,19 +64,18 @@ class SinkHarness:
             EncodeScheduler() if store else EncodeScheduler(lambda: self.encoding_s)
         )
         self._store = store
-        self.worker = SinkWorker(
-            OWNER.sink,
-            OWNER.exporter,
-            config,
-            transport=transport,
-            secrets=self._secret,
-            hold=self.holds.hold,
-            release=self.holds.release,
-            rng=random.Random(3),
+        rng = random.Random(3)
+        environment = SinkEnvironment(
+            transport,
+            self.holds,
+            rng,
+            CircuitBreakers(rng),
+            self.encode_scheduler,
             memory=self.memory,
-            store=store.claim(OWNER) if store else None,
-            encode_scheduler=self.encode_scheduler,
         )
+        claimed = store.claim(OWNER) if store else None
+        dependencies = SinkDependencies(environment, self._secret, claimed)
+        self.worker = build_worker(OWNER.sink, OWNER.exporter, config, dependencies)
 
     @property
     def store(self) -> QueueStore:

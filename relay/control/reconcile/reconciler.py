@@ -23,7 +23,7 @@ from relay.codec.otlp.batch import OpenBatch, memory_bytes_of
 from relay.config.exporter.types import Exporter, Sink
 from relay.control.reconcile.diff import Changes, Differences, compare
 from relay.control.reconcile.sink_entry import (
-    SinkDependencies,
+    ReconcilerHost,
     SinkEntry,
     SinksSnapshot,
     farewell,
@@ -41,8 +41,8 @@ from relay.sink.eviction import Evictor
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.reporting.ledger import LedgerStatistics
 from relay.sink.spill.owner import owner_of
-from relay.sink.spill.store import QueueStore
-from relay.sink.worker import SinkWorker
+from relay.sink.spill.store import QueueStore, SinkStore
+from relay.sink.worker import SinkHost, SinkWorker
 
 _log = logging.getLogger("relay.control.reconcile")
 
@@ -57,8 +57,8 @@ BIG_CHANGE = 1_000
 
 SinkKey = tuple[str, str]
 """Exporter id and sink name."""
-MakeWorker = Callable[[Exporter, Sink, SinkDependencies], SinkWorker]
-"""Builds the worker of one sink, not started."""
+MakeWorker = Callable[[Exporter, Sink, SinkStore | None, SinkHost], SinkWorker]
+"""Builds the worker of one sink, with its part of the disk, not started."""
 
 
 class SinkReconciler:
@@ -259,7 +259,7 @@ class SinkReconciler:
 
     def restored_lows(self) -> dict[SinkKey, tuple[int, ...]]:
         """Return the position, per shard, below which a crash lost nothing; -1: unknown."""
-        return {key: entry.worker.restored_lows for key, entry in self._entries.items()}
+        return {key: entry.worker.low_watermarks for key, entry in self._entries.items()}
 
     def discard(self, batch: OpenBatch, points: int) -> None:
         """Subtract points that a replay matched again from the count of the batch's sink."""
@@ -362,16 +362,12 @@ class SinkReconciler:
     def _add_sink(self, exporter: Exporter, sink: Sink) -> SinkEntry:
         key, owner = (exporter.id, sink.name), owner_of(exporter, sink)
         entry = self._draining_entries.pop(key, None)
-        if entry is not None and not entry.worker.parted and owner.may_adopt(entry.owner):
+        if entry is not None and not entry.worker.removed and owner.may_adopt(entry.owner):
             self._take_back(entry, sink)
             return self._enlist(key, entry)
-        dependencies = SinkDependencies(
-            self._store.claim(owner) if self._store is not None else None,
-            self._evictor.make_room,
-            self._low_limit,
-            self._wake,
-        )
-        worker = self._make_worker(exporter, sink, dependencies)
+        store = self._store.claim(owner) if self._store is not None else None
+        host = ReconcilerHost(self._evictor, self._low_limit, self._awake)
+        worker = self._make_worker(exporter, sink, store, host)
         if entry is None:
             counter = SinkCounter(*key, exporter.project or exporter.id)
             entry = SinkEntry(counter, worker, owner)

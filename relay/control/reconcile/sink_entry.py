@@ -9,26 +9,35 @@ from dataclasses import dataclass, field, replace
 from relay.config.exporter.types import Exporter, Sink
 from relay.control.reconcile.sink_report import SinkReport, sum_ledgers, sum_queues
 from relay.pipeline.routing.match_set import OutputOptions, SinkCounter
+from relay.sink.eviction import Evictor
 from relay.sink.reporting.ledger import LedgerStatistics
 from relay.sink.spill.orphans import StoredQueue
 from relay.sink.spill.owner import Owner
-from relay.sink.spill.store import SinkStore
 from relay.sink.worker import SinkWorker
 
 
 @dataclass(frozen=True, slots=True)
-class SinkDependencies:
-    """Dependencies of a sink's worker.
+class ReconcilerHost:
+    """Implements :class:`relay.sink.worker.SinkHost` for the reconciler's sinks.
 
-    ``store`` is the sink's disk queue or None; ``make_room(worker, bytes)`` reserves disk space;
-    ``low_limit()`` is the oldest position held by the pipeline; ``awake(worker)`` resumes its
-    upkeep.
+    ``awake`` is the reconciler's ordered set of the sinks that need :meth:`SinkWorker.tick`.
     """
 
-    store: SinkStore | None
-    make_room: Callable[[SinkWorker, int], bool]
+    evictor: Evictor
     low_limit: Callable[[], int]
-    awake: Callable[[SinkWorker], None]
+    awake: dict[SinkWorker, None]
+
+    def make_room(self, worker: SinkWorker, size: int) -> bool:
+        """Return whether a sink may store so many bytes, after evicting others' where possible."""
+        return self.evictor.make_room(worker, size)
+
+    def low_watermark(self) -> int:
+        """Return the oldest ingest position that the pipeline holds."""
+        return self.low_limit()
+
+    def on_wake(self, worker: SinkWorker) -> None:
+        """Call the sink's tick again."""
+        self.awake[worker] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ FailureKind = Literal[
 """Why there is no response: no answer in time; no connection (DNS included); the connection ended
 before a whole answer; no TLS; bytes that are not HTTP; an address that customers may not reach; a
 body over the limit; a success before all of the request was read. Only ``response_too_large`` is
-permanent, see :mod:`relay.sink.retry.classify`."""
+permanent, see :mod:`relay.sink.retry.verdict`."""
 
 
 @dataclass(frozen=True, slots=True)

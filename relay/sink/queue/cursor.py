@@ -1,4 +1,4 @@
-"""How far a lane of a sink's queue on disk has come. Pure."""
+"""How far a shard has come with its queue on disk. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import msgspec
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True):
-    """How far a lane has come: the first record that is not dealt with; how often it was tried,
-    None for what it says itself; the wall clock before which it shall not be tried again, s; and
-    each segment that still holds something with the points that wait in it."""
+    """The oldest record that is not settled, and what is known of it.
+
+    ``attempts`` counts its failed requests, None: as many as the record says; ``resumes_at`` is the
+    wall clock before which it must not be sent again, s; ``held`` lists each segment that holds
+    records that are not settled, and their points.
+    """
 
     segment: int
     offset: int

@@ -1,12 +1,12 @@
-"""What one lane of a sink has on disk, told without reading it. Pure.
+"""The index, in memory, of the records that one shard of a sink has on disk. Pure.
 
 Rules:
 
-* Records are dealt with from the oldest to the newest. One record at a time may be *open*: its
-  payload was read and is being delivered. While it is, those behind it may be dropped.
-* A record costs 28 bytes of memory: where it stands, its points, its size and its age.
-* A segment whose records are all dealt with is *freed*: its file can be removed. The newest is kept
-  while a save may still be adding to it.
+* Records are settled from the oldest to the newest. One record at a time may be *open*: it was read
+  and is being delivered. Records behind it may be dropped meanwhile.
+* A record costs 28 bytes of memory: its offset, points, size and age.
+* A segment whose records are all settled is *freed*: its file can be removed. The newest is kept
+  while a spill may still append to it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a record stands: number of its segment, offset of its frame, and where that ends."""
+    """Where a record is: number of its segment, offset of its frame, end of the frame."""
 
     segment: int
     offset: int
@@ -39,7 +39,7 @@ class Entry:
 
 
 class _Segment:
-    """The records of one file; those before ``next`` are dealt with or open."""
+    """The records of one file; those before ``next`` are settled or open."""
 
     __slots__ = ("body_bytes", "created_at", "left", "next", "number", "offsets", "points")
 
@@ -54,19 +54,12 @@ class _Segment:
         """Points that wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class BacklogStatistics:
-    """Records that wait, their points and bodies; ``file_bytes`` of all files that remain."""
-
-    entries: int
-    points: int
-    body_bytes: int
-    file_bytes: int
-    segments: int
-
-
 class DiskIndex:
-    """See the module's rules. Order of calls is the owner's duty and asserted."""
+    """See the module's rules. Calls out of order are bugs, and asserted.
+
+    ``entries``, ``points`` and ``body_bytes`` are of the records that wait, ``file_bytes`` of all
+    segments that remain.
+    """
 
     def __init__(self, shard: int) -> None:
         self.shard = shard
@@ -83,7 +76,7 @@ class DiskIndex:
         self.body_bytes = 0
 
     def append(self, place: Place, *, points: int, body_bytes: int, created_at: float) -> None:
-        """Add the newest record."""
+        """Append the newest record."""
         if not self._segments or self._segments[-1].number != place.segment:
             assert not self._segments or self._segments[-1].number < place.segment
             self._segments.append(_Segment(place.segment))
@@ -102,7 +95,7 @@ class DiskIndex:
         self.body_bytes += body_bytes
 
     def peek(self) -> Entry | None:
-        """The oldest record that waits."""
+        """Return the oldest record that waits."""
         if self._reopened:
             return self._open
         return self._entry(self._segments[0]) if self._segments else None
@@ -128,13 +121,13 @@ class DiskIndex:
         self._count(self._open, +1)
 
     def finish(self) -> None:
-        """The open record is dealt with."""
+        """Settle the open record."""
         assert self._open is not None
         assert not self._reopened
         self._open = None
 
     def drop(self) -> Entry:
-        """Deal with the oldest waiting record unread."""
+        """Settle the oldest waiting record unread, and return it."""
         entry = self.peek()
         assert entry is not None
         if self._reopened:
@@ -160,9 +153,8 @@ class DiskIndex:
 
     @property
     def oldest(self) -> tuple[int, int] | None:
-        """Segment and offset from which on records are not dealt with; None where there never was
-        one. It only grows. What a restart goes on from.
-        """
+        """Return segment and offset of the oldest record that is not settled, from which a restart
+        continues; None where there never was a record. It only grows."""
         entry = self._open or self.peek()
         if entry is not None:
             return entry.segment, entry.offset
@@ -170,7 +162,7 @@ class DiskIndex:
 
     @property
     def held(self) -> tuple[tuple[int, int], ...]:
-        """Each segment that holds records that are not dealt with, and their points."""
+        """Return each segment that holds records that are not settled, and their points."""
         held = {segment.number: segment.left for segment in self._segments}
         if self._open is not None:
             number = self._open.segment
@@ -179,11 +171,11 @@ class DiskIndex:
 
     @property
     def sizes(self) -> Mapping[int, int]:
-        """Each segment that remains, and how many bytes it has at least."""
+        """Return each segment that remains, with its size in bytes at least."""
         return self._sizes
 
     def lose(self, number: int) -> list[Entry]:
-        """A segment is gone: deal with what waits in it, unread. An open record is left alone."""
+        """Settle, unread, what waits in a segment whose file is gone. An open record stays."""
         lost: list[Entry] = []
         if self._reopened and self._open is not None and self._open.segment == number:
             lost.append(self.drop())
@@ -199,12 +191,6 @@ class DiskIndex:
             self._segments.remove(segment)
             self._exhausted.add(number)
         return lost
-
-    def statistics(self) -> BacklogStatistics:
-        """A snapshot."""
-        return BacklogStatistics(
-            self.entries, self.points, self.body_bytes, self.file_bytes, len(self._sizes)
-        )
 
     def _entry(self, segment: _Segment) -> Entry:
         index = segment.next
@@ -232,4 +218,4 @@ class DiskIndex:
         self.body_bytes += sign * entry.body_bytes
 
     def __repr__(self) -> str:
-        return f"<DiskIndex lane {self.shard}: {self.entries} records, {self.body_bytes} bytes>"
+        return f"<DiskIndex shard {self.shard}: {self.entries} records, {self.body_bytes} bytes>"

@@ -1,8 +1,8 @@
-"""What many sinks share, and who gives way when it runs out. Pure.
+"""Max-min fair shares of a budget that many sinks use. Pure.
 
-Rule: whoever has most gives way first, down to the level of the next. So nobody loses anything for
-another's sake while holding no more than an equal share: one customer's dead endpoint cannot eat
-another's space.
+Rule: the largest user is cut first, down to the level of the next. So nothing is taken from a user
+that holds no more than an equal share: the dead endpoint of one tenant cannot use up the space of
+another.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class BufferedBytes:
-    """How many bytes of payloads all sinks together have in memory."""
+    """Bytes of batches and bodies that all sinks together hold in memory."""
 
     __slots__ = ("used",)
 
@@ -26,23 +26,23 @@ class BufferedBytes:
 
 
 def max_min_fair_cuts(usage: Mapping[Key, int], excess: int) -> dict[Key, int]:
-    """What each has to give up so that the sum falls by ``excess``, the largest first.
+    """Return how much to cut from each user so that the sum falls by ``excess``, the largest first.
 
-    Everything where ``excess`` is more than there is. Those that give nothing are left out.
+    Everything where ``excess`` exceeds the sum. Users that are not cut are left out.
     """
     ordered = sorted((key for key in usage if usage[key] > 0), key=lambda k: usage[k], reverse=True)
-    given: dict[Key, int] = {}
+    cuts: dict[Key, int] = {}
     for count, key in enumerate(ordered, 1):
         below = usage[ordered[count]] if count < len(ordered) else 0
         step = min(excess, count * (usage[key] - below))
         if step <= 0:
-            given.setdefault(key, 0)
+            cuts.setdefault(key, 0)
             continue
         # Rounded up, so that the sum is never short; at most a byte each too much.
         each = -(-step // count)
-        for giver in ordered[:count]:
-            given[giver] = min(usage[giver], given.get(giver, 0) + each)
+        for user in ordered[:count]:
+            cuts[user] = min(usage[user], cuts.get(user, 0) + each)
         excess -= step
         if excess <= 0:
             break
-    return {key: amount for key, amount in given.items() if amount}
+    return {key: amount for key, amount in cuts.items() if amount}

@@ -1,16 +1,18 @@
-"""One lane's undelivered payloads, in memory and on disk. Pure.
+"""The undelivered requests of one shard, in memory and on disk, behind one interface. Pure.
 
-Rules:
+The caller puts, peeks, takes and settles requests, wherever they are; only a record on disk has to
+be read between :meth:`QueueShard.take` and :meth:`QueueShard.loaded`. Rules:
 
-* Order: what is *out*, the backlog on disk, what is being *saved*, then what is *fresh*. Everything
-  leaves in that order, but for a lane that lets fresh payloads go first.
-* At most one payload is in flight. One that came from the backlog or is being saved is *out* until
-  it, or every piece it was cut into, is dealt with; only then is its record forgotten.
-* A save writes everything that is only in memory, the payload in flight included where nothing
-  stands before it. So, whatever a lane has on disk, it has nothing older in memory only, and the
-  position from which a crash replays is never held back by a payload that waits.
-* While a save runs its payloads can be sent and dropped as before; committing it sorts out what
-  became of them. A save that fails leaves everything as if it had not been tried.
+* Order: the *open* record, those on disk, those being *spilled*, those in memory. Requests leave in
+  that order; with ``fresh_first`` those in memory may overtake.
+* At most one request is in flight. One from disk, or of a running spill, keeps its record *open*
+  until it, or every piece it was cut into, is settled; only then is the record forgotten.
+* A spill writes everything that is only in memory, the request in flight included where nothing is
+  before it. So whatever is on disk is older than what is only in memory, and a waiting request
+  never holds back the position from which a crash replays.
+* While a spill runs its requests may be sent and dropped; committing it takes that into account. A
+  spill that fails changes nothing.
+* Every change is counted in :class:`relay.sink.queue.usage.QueueUsage`.
 """
 
 from __future__ import annotations
@@ -21,17 +23,21 @@ from dataclasses import dataclass, field
 
 from relay.sink.queue.disk_index import DiskIndex, Entry, Place
 from relay.sink.queue.payload import STORED, EncodedRequest
+from relay.sink.queue.usage import QueueUsage
 
-BACKLOG_SHARE = 4
-"""Where fresh payloads go first, every so-manieth request is the backlog's all the same."""
+DISK_TURN = 4
+"""In freshFirst mode every 4th request is taken from disk."""
+
+Item = EncodedRequest | Entry
+"""Something that waits: a request in memory, or a record on disk."""
 
 
 @dataclass(slots=True, eq=False)
-class _Out:
-    """The record at the head while its payload, or its pieces, are under way.
+class _OpenRecord:
+    """The record at the head while its request, or the pieces of it, are in flight or ``waiting``.
 
-    ``index`` is its place in the save where it is not on disk yet, else None; ``left`` counts the
-    parts that are not dealt with, in flight or ``waiting``.
+    ``index`` is its place in the running spill, None where it is on disk; ``left`` counts the parts
+    that are not settled.
     """
 
     index: int | None
@@ -41,264 +47,301 @@ class _Out:
 
 
 class QueueShard:
-    """See the module's rules."""
+    """See the module's rules. ``disk`` is the index of what an earlier process left there."""
 
-    def __init__(self, number: int, backlog: DiskIndex | None = None) -> None:
+    def __init__(self, number: int, usage: QueueUsage, disk: DiskIndex | None = None) -> None:
         self.number = number
-        self.backlog = backlog or DiskIndex(number)
-        self.flying: EncodedRequest | None = None
+        self.disk = disk or DiskIndex(number)
+        self.in_flight: EncodedRequest | None = None
         self.attempts: int | None = None
-        """Of the backlog's head, where it was tried since it was stored."""
-        self._fresh: deque[EncodedRequest] = deque()
-        self._saving: list[EncodedRequest] = []
-        self._taken = 0
-        self._out: _Out | None = None
+        """Failed requests of the oldest record on disk; None: as many as the record says."""
+        self.fresh_first = False
+        self._usage = usage
+        self._waiting: deque[EncodedRequest] = deque()
+        self._spilling: list[EncodedRequest] = []
+        self._spilling_next = 0
+        """Index of the first that was neither taken nor dropped since the spill began."""
+        self._open: _OpenRecord | None = None
         self._loading: Entry | None = None
         self._turn = 0
 
     @property
-    def saving(self) -> bool:
-        """Whether a save runs."""
-        return bool(self._saving)
+    def spilling(self) -> bool:
+        """Whether a spill runs."""
+        return bool(self._spilling)
 
     @property
-    def taken(self) -> EncodedRequest | Entry | None:
-        """What :meth:`take` gave out and was not dealt with yet."""
-        return self.flying or self._loading
+    def taken(self) -> Item | None:
+        """What :meth:`take` returned and is not settled."""
+        return self.in_flight or self._loading
 
     @property
-    def unsaved(self) -> Sequence[EncodedRequest]:
-        """What waits in memory and is not being saved."""
-        return self._fresh
+    def unspilled(self) -> Sequence[EncodedRequest]:
+        """What waits in memory and is not being spilled."""
+        return self._waiting
 
-    def append(self, payload: EncodedRequest) -> None:
-        """Add the newest payload."""
-        self._fresh.append(payload)
+    def put(self, request: EncodedRequest) -> None:
+        """Add the newest request."""
+        self._waiting.append(request)
+        self._usage.add(request)
+        self._usage.buffer(len(request.body))
 
-    def peek(self) -> EncodedRequest | Entry | None:
-        """The oldest thing that waits."""
-        if self._out is not None and self._out.waiting:
-            return self._out.waiting[0]
-        entry = self.backlog.peek()
-        if entry is not None:
-            return entry
-        if self._taken < len(self._saving):
-            return self._saving[self._taken]
-        return self._fresh[0] if self._fresh else None
+    def peek(self) -> Item | None:
+        """Return the oldest item that waits."""
+        if self._open is not None and self._open.waiting:
+            return self._open.waiting[0]
+        if self.disk.entries:
+            return self.disk.peek()
+        if self._spilling_next < len(self._spilling):
+            return self._spilling[self._spilling_next]
+        return self._waiting[0] if self._waiting else None
 
-    def drop(self) -> EncodedRequest | Entry:
-        """Remove the oldest thing that waits, and return it."""
-        if self._out is not None and self._out.waiting:
-            payload = self._out.waiting.popleft()
-            self._deal_with_part(self._out)
-            return payload
-        if self.backlog.entries:
-            if self._loading is None:
-                self.attempts = None
-            return self.backlog.drop()
-        if self._taken < len(self._saving):
-            self._taken += 1
-            return self._saving[self._taken - 1]
-        return self._fresh.popleft()
-
-    def drop_unsaved(self) -> EncodedRequest | None:
-        """Remove the oldest that waits in memory and is not being saved."""
-        return self._fresh.popleft() if self._fresh else None
-
-    def take(self, *, fresh_first: bool = False) -> EncodedRequest | Entry | None:
-        """Take what is to be sent next: a payload, in flight from now on, or the record that has to
-        be :meth:`loaded` first. None where nothing waits."""
+    def take(self) -> Item | None:
+        """Take what is to be sent next: a request, in flight from now on, or a record to be read
+        and passed to :meth:`loaded`. None where nothing waits."""
         assert self.taken is None, "one at a time"
-        if self._out is not None:
-            self.flying = self._out.waiting.popleft()
-            return self.flying
-        if fresh_first and self._fresh and self.backlog.entries:
-            self._turn = (self._turn + 1) % BACKLOG_SHARE
+        if self._open is not None:
+            self.in_flight = self._open.waiting.popleft()
+            return self.in_flight
+        if self.fresh_first and self._waiting and self.disk.entries:
+            self._turn = (self._turn + 1) % DISK_TURN
             if self._turn:
-                self.flying = self._fresh.popleft()
-                return self.flying
-        if self.backlog.entries:
-            self._loading = self.backlog.open()
+                self.in_flight = self._waiting.popleft()
+                return self.in_flight
+        if self.disk.entries:
+            self._loading = self.disk.open()
             return self._loading
-        if self._taken < len(self._saving):
-            self.flying = self._saving[self._taken]
-            self._out = _Out(self._taken)
-            self._taken += 1
-        elif self._fresh:
-            self.flying = self._fresh.popleft()
-        return self.flying
+        if self._spilling_next < len(self._spilling):
+            self.in_flight = self._spilling[self._spilling_next]
+            self._open = _OpenRecord(self._spilling_next)
+            self._spilling_next += 1
+        elif self._waiting:
+            self.in_flight = self._waiting.popleft()
+        return self.in_flight
 
-    def loaded(self, payload: EncodedRequest) -> None:
-        """The record that was taken has been read: its payload is in flight."""
+    def loaded(self, request: EncodedRequest) -> None:
+        """Continue with the record that was taken: its request was read, and is in flight."""
         assert self._loading is not None
-        assert payload.position == STORED
+        assert request.position == STORED
         self._loading = None
         if self.attempts is not None:
-            payload.attempts = self.attempts
-        self.flying = payload
-        self._out = _Out(None)
+            request.attempts = self.attempts
+        self.in_flight = request
+        self._open = _OpenRecord(None)
+        self._usage.buffer(len(request.body))
 
-    def not_loaded(self, *, lost: bool) -> None:
-        """The record that was taken cannot be read: ever, where it is ``lost``."""
-        assert self._loading is not None
+    def load_failed(self, *, lost: bool) -> None:
+        """Put back the record that was taken and could not be read; forget it where it is
+        ``lost``."""
+        entry = self._loading
+        assert entry is not None
         self._loading = None
         if lost:
             self.attempts = None
-            self.backlog.finish()
+            self.disk.finish()
+            self._usage.remove(entry)
         else:
-            self.backlog.reopen()
+            self.disk.reopen()
 
-    def lose(self, number: int) -> list[Entry]:
-        """A segment is gone: deal with what waits in it, unread."""
-        lost = self.backlog.lose(number)
-        if lost and self._loading is None and self._out is None:
+    def settle(self, request: EncodedRequest) -> None:
+        """Forget the request in flight: it is delivered, refused or given up."""
+        assert self.in_flight is request
+        self.in_flight = None
+        self._usage.remove(request)
+        self._usage.buffer(-len(request.body))
+        if self._open is not None:
+            self._settle_part(self._open)
+
+    def give_back(self, request: EncodedRequest) -> None:
+        """Put the request in flight back at the head; one that is on disk as a whole leaves
+        memory."""
+        assert self.in_flight is request
+        self.in_flight = None
+        if self._open is None:
+            self._waiting.appendleft(request)
+        elif self._open.index is None and self._open.whole:
+            self._close_record(request)
+            self._usage.buffer(-len(request.body))
+        else:
+            self._open.waiting.appendleft(request)
+
+    def replace(self, request: EncodedRequest, pieces: Sequence[EncodedRequest]) -> None:
+        """Put pieces of the request in flight in its place, at the head.
+
+        Pieces may take slightly more bytes than the whole: the budget is exceeded rather than data
+        of the same request dropped, and the next push makes up for it.
+        """
+        assert self.in_flight is request
+        assert sum(piece.points for piece in pieces) == request.points
+        self.in_flight = None
+        self._usage.remove(request)
+        self._usage.buffer(-len(request.body))
+        for piece in pieces:
+            assert piece.shard == self.number
+            self._usage.add(piece)
+            self._usage.buffer(len(piece.body))
+        if self._open is None:
+            self._waiting.extendleft(reversed(pieces))
+            return
+        self._open.whole = False
+        self._open.left += len(pieces) - 1
+        self._open.waiting.extendleft(reversed(pieces))
+
+    def drop(self) -> Item:
+        """Remove and return the oldest item that waits."""
+        item = self._remove_head()
+        self._usage.remove(item)
+        if isinstance(item, EncodedRequest):
+            self._usage.buffer(-len(item.body))
+        return item
+
+    def drop_unspilled(self) -> EncodedRequest | None:
+        """Remove and return the oldest that waits in memory and is not being spilled."""
+        if not self._waiting:
+            return None
+        request = self._waiting.popleft()
+        self._usage.remove(request)
+        self._usage.buffer(-len(request.body))
+        return request
+
+    def lose(self, segment: int) -> list[Entry]:
+        """Remove and return what waits in a segment whose file is gone."""
+        lost = self.disk.lose(segment)
+        if lost and self._loading is None and self._open is None:
             self.attempts = None
+        for entry in lost:
+            self._usage.remove(entry)
         return lost
 
-    def part(self) -> tuple[DiskIndex, list[EncodedRequest]]:
-        """Give the backlog away, and go on with an empty one; nothing may be in flight. Returns the
-        pieces of a record in memory, too, which the backlog has as a whole again."""
+    def detach_disk(self) -> DiskIndex:
+        """Remove and return the index of what is on disk, and go on with an empty one.
+
+        Nothing may be in flight or being spilled. Pieces of a record leave memory; the record is
+        whole again.
+        """
         assert self.taken is None
-        assert not self._saving
-        pieces: list[EncodedRequest] = []
-        if self._out is not None:
-            assert self._out.index is None
-            pieces = list(self._out.waiting)
-            self._out = None
-            self.backlog.reopen()
-        backlog, self.backlog = self.backlog, DiskIndex(self.number)
-        return backlog, pieces
+        assert not self._spilling
+        # Counted before an open record is closed: its pieces stand for it until then.
+        self._usage.requests -= self.disk.entries
+        self._usage.points -= self.disk.points
+        self._usage.bytes -= self.disk.body_bytes
+        if self._open is not None:
+            assert self._open.index is None
+            for piece in self._open.waiting:
+                self._usage.remove(piece)
+                self._usage.buffer(-len(piece.body))
+            self._open = None
+            self.disk.reopen()
+        disk, self.disk = self.disk, DiskIndex(self.number)
+        return disk
 
-    def give_back(self) -> EncodedRequest | None:
-        """Put the payload in flight back at the head.
+    def begin_spill(self) -> list[EncodedRequest]:
+        """Return everything that is only in memory, oldest first, to be written; [] where there is
+        nothing. End it by :meth:`commit_spill` or :meth:`fail_spill`."""
+        assert not self._spilling, "one spill at a time"
+        self._spilling_next = 0
+        if self.in_flight is not None and self._open is None and not self.disk.entries:
+            self._spilling.append(self.in_flight)
+            self._open = _OpenRecord(0)
+            self._spilling_next = 1
+        self._spilling += self._waiting
+        self._waiting.clear()
+        return list(self._spilling)
 
-        Returns it where it goes back to disk, so that nothing of it stays in memory.
-        """
-        payload = self.flying
-        assert payload is not None
-        self.flying = None
-        out = self._out
-        if out is None:
-            self._fresh.appendleft(payload)
-            return None
-        if out.index is None and out.whole:
-            self._close_out(payload)
-            return payload
-        out.waiting.appendleft(payload)
-        return None
-
-    def finish(self) -> None:
-        """The payload in flight is dealt with."""
-        assert self.flying is not None
-        self.flying = None
-        if self._out is not None:
-            self._deal_with_part(self._out)
-
-    def replace(self, pieces: Sequence[EncodedRequest]) -> None:
-        """Put pieces of the payload in flight in its place, at the head."""
-        assert self.flying is not None
-        assert pieces
-        self.flying = None
-        if self._out is None:
-            self._fresh.extendleft(reversed(pieces))
-            return
-        self._out.whole = False
-        self._out.left += len(pieces) - 1
-        self._out.waiting.extendleft(reversed(pieces))
-
-    def begin_save(self) -> list[EncodedRequest]:
-        """Everything that is only in memory, oldest first, to be written; [] where there is
-        nothing."""
-        assert not self._saving, "one save at a time"
-        self._taken = 0
-        if self.flying is not None and self._out is None and not self.backlog.entries:
-            self._saving.append(self.flying)
-            self._out = _Out(0)
-            self._taken = 1
-        self._saving += self._fresh
-        self._fresh.clear()
-        return list(self._saving)
-
-    def commit_save(
-        self, places: Sequence[Place]
-    ) -> tuple[list[EncodedRequest], list[EncodedRequest]]:
-        """The save is safely on disk, each payload in its place.
-
-        Returns the payloads that held a position until now, and those of them that leave memory.
-        """
-        assert len(places) == len(self._saving)
-        for payload, place in zip(self._saving, places, strict=True):
-            self.backlog.append(
+    def commit_spill(self, places: Sequence[Place]) -> list[int]:
+        """Continue after a spill was written and synced, each request in its place; return the
+        ingest positions that need no hold any more."""
+        assert len(places) == len(self._spilling)
+        for request, place in zip(self._spilling, places, strict=True):
+            self.disk.append(
                 place,
-                points=payload.points,
-                body_bytes=len(payload.body),
-                created_at=payload.created_at,
+                points=request.points,
+                body_bytes=len(request.body),
+                created_at=request.created_at,
             )
-        waiting = self._saving[self._taken :]
-        held = list(waiting)
-        out = self._out
-        if out is not None and out.index is not None:
-            self._skip(out.index)
-            self.backlog.open()
-            self._skip(self._taken - out.index - 1)
-            parts = [*out.waiting, *([self.flying] if self.flying is not None else [])]
-            held = parts + held
-            out.index = None
-            if out.whole and out.waiting:
-                waiting = [out.waiting[0], *waiting]
-                self._close_out(out.waiting[0])
+        leaving = self._spilling[self._spilling_next :]
+        stored = list(leaving)
+        record = self._open
+        if record is not None and record.index is not None:
+            self._skip(record.index)
+            self.disk.open()
+            self._skip(self._spilling_next - record.index - 1)
+            in_flight = [] if self.in_flight is None else [self.in_flight]
+            stored = [*record.waiting, *in_flight, *stored]
+            record.index = None
+            if record.whole and record.waiting:
+                leaving = [record.waiting[0], *leaving]
+                self._close_record(record.waiting[0])
         else:
-            self._skip(self._taken)
-        self._end_save()
-        return held, waiting
+            self._skip(self._spilling_next)
+        self._end_spill()
+        self._usage.buffer(-sum(len(request.body) for request in leaving))
+        positions = [request.position for request in stored if request.position != STORED]
+        for request in stored:
+            request.position = STORED
+        return positions
 
-    def fail_save(self) -> None:
-        """The save was not written: everything is in memory only, as before."""
-        self._fresh.extendleft(reversed(self._saving[self._taken :]))
-        out = self._out
-        if out is not None and out.index is not None:
-            self._fresh.extendleft(reversed(out.waiting))
-            self._out = None
-        self._end_save()
+    def fail_spill(self) -> None:
+        """Continue after a spill was not written: everything is in memory only, as before."""
+        self._waiting.extendleft(reversed(self._spilling[self._spilling_next :]))
+        record = self._open
+        if record is not None and record.index is not None:
+            self._waiting.extendleft(reversed(record.waiting))
+            self._open = None
+        self._end_spill()
 
     def in_memory(self) -> Iterator[EncodedRequest]:
-        """Every payload whose body is in memory, in flight or not."""
-        if self._out is not None:
-            yield from self._out.waiting
-        if self.flying is not None:
-            yield self.flying
-        yield from self._saving[self._taken :]
-        yield from self._fresh
+        """Iterate over every request whose body is in memory, in flight or not."""
+        if self._open is not None:
+            yield from self._open.waiting
+        if self.in_flight is not None:
+            yield self.in_flight
+        yield from self._spilling[self._spilling_next :]
+        yield from self._waiting
 
     def oldest_position(self) -> int | None:
-        """The oldest position that a payload holds because it is not on disk; None if none does."""
-        # Only with fresh payloads first can one in flight be newer than those that wait.
+        """Return the oldest ingest position that a request holds because it is not on disk."""
+        # Only with fresh_first can the request in flight be newer than those that wait.
         return min((p.position for p in self.in_memory() if p.position != STORED), default=None)
 
-    def _deal_with_part(self, out: _Out) -> None:
-        out.left -= 1
-        if out.left:
-            return
-        if out.index is None:
-            self.attempts = None
-            self.backlog.finish()
-        self._out = None
+    def _remove_head(self) -> Item:
+        if self._open is not None and self._open.waiting:
+            request = self._open.waiting.popleft()
+            self._settle_part(self._open)
+            return request
+        if self.disk.entries:
+            if self._loading is None:
+                self.attempts = None
+            return self.disk.drop()
+        if self._spilling_next < len(self._spilling):
+            self._spilling_next += 1
+            return self._spilling[self._spilling_next - 1]
+        return self._waiting.popleft()
 
-    def _close_out(self, payload: EncodedRequest) -> None:
-        self.attempts = payload.attempts
-        self.backlog.reopen()
-        self._out = None
+    def _settle_part(self, record: _OpenRecord) -> None:
+        record.left -= 1
+        if record.left:
+            return
+        if record.index is None:
+            self.attempts = None
+            self.disk.finish()
+        self._open = None
+
+    def _close_record(self, request: EncodedRequest) -> None:
+        self.attempts = request.attempts
+        self.disk.reopen()
+        self._open = None
 
     def _skip(self, count: int) -> None:
         for _ in range(count):
-            self.backlog.drop()
+            self.disk.drop()
 
-    def _end_save(self) -> None:
-        self._saving = []
-        self._taken = 0
+    def _end_spill(self) -> None:
+        self._spilling = []
+        self._spilling_next = 0
 
     def __repr__(self) -> str:
         return (
-            f"<QueueShard {self.number}: {self.backlog.entries} on disk, "
-            f"{len(self._saving)} being saved, {len(self._fresh)} in memory>"
+            f"<QueueShard {self.number}: {self.disk.entries} on disk, "
+            f"{len(self._spilling)} being spilled, {len(self._waiting)} in memory>"
         )

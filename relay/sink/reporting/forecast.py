@@ -1,7 +1,7 @@
-"""What is to be feared of a sink: a queue that fills up, data that does not move. Pure.
+"""Predicts queue exhaustion and stalls of one sink. Pure.
 
-Fed about once a second. The rate at which the queue grows is an average over the last
-:data:`RATE_S` or so, so that a single batch is no alarm and an outage is one within a minute.
+:meth:`Forecaster.observe` is called about once a second. Growth is an exponential average over
+:data:`RATE_S`: a single batch raises no alarm, an outage does within a minute.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ import msgspec
 
 RATE_S = 60.0
 STALLED_S = 300.0
-"""Longer than the longest wait between two attempts, several times over."""
+"""Several times the longest wait between two attempts."""
 HORIZON_S = 30 * 24 * 3600.0
-"""What is further away is not foreseen."""
+"""Longest forecast."""
 FULL_SHARE = 0.98
-"""A queue that drops what does not fit is never quite full."""
+"""From this share on a queue counts as full: one that drops what does not fit never is quite."""
 
 
 class Forecast(msgspec.Struct, frozen=True):
-    """``full_in_s``: None where the queue does not grow. ``stalled_s``: for how long data has
-    waited without any of it being delivered or refused."""
+    """``full_in_s``: seconds until the queue is full, None where it does not grow. ``stalled_s``:
+    for how long data has waited without any of it being delivered or refused."""
 
     full_in_s: float | None
     stalled_s: float
 
     @property
     def stalled(self) -> bool:
-        """Whether the watchdog barks."""
+        """Whether data has waited for :data:`STALLED_S` without progress."""
         return self.stalled_s >= STALLED_S
 
 
@@ -36,7 +36,7 @@ NOTHING_AHEAD = Forecast(None, 0.0)
 
 
 class Forecaster:
-    """One sink. ``now`` is any monotonic clock, s."""
+    """The forecast of one sink. ``now`` is any monotonic clock, s."""
 
     __slots__ = ("_at", "_bytes", "_bytes_max", "_growth", "_moved", "_moved_at")
 
@@ -49,7 +49,7 @@ class Forecaster:
         self._moved_at = 0.0
 
     def observe(self, now: float, *, bytes_held: int, bytes_max: int, moved: int) -> None:
-        """One look: what the queue holds, and how many points the endpoint has ever settled."""
+        """Note what the queue holds now, and how many points the endpoint has settled so far."""
         if self._at is None:
             self._at = self._moved_at = now
             self._bytes = bytes_held
@@ -65,15 +65,15 @@ class Forecaster:
         self._bytes_max = bytes_max
 
     def stalled_s(self, now: float) -> float:
-        """For how long data has waited and nothing moved."""
+        """Return for how long data has waited without progress."""
         return max(0.0, now - self._moved_at) if self._bytes else 0.0
 
     def forecast(self, now: float) -> Forecast:
-        """What the last looks say."""
+        """Return the forecast from the last observations."""
         full_in_s = None
         left = max(0, self._bytes_max - self._bytes)
         if not self._bytes:
-            pass  # an empty queue may not be looked at for long
+            pass  # an empty queue is not observed: its growth is stale
         elif self._bytes > FULL_SHARE * self._bytes_max:
             full_in_s = 0.0  # it cannot grow any more
         elif self._growth * HORIZON_S > left:

@@ -1,9 +1,9 @@
-"""Where every point given to a sink went.
+"""Counts what became of every point that was offered to a sink. Pure.
 
-Rule, asserted whenever it is read: ``offered = delivered + rejected + expired + dropped + queued``.
-``rejected`` means that the endpoint refused the points, ``expired`` that they grew too old,
-``dropped`` that we gave them up (queue full, attempts exhausted, shutdown …). ``queued`` includes
-what is in flight, but not the open batch, which the pipeline still owns.
+Rule, asserted in every snapshot: ``offered = delivered + rejected + expired + dropped + queued``.
+``rejected``: the endpoint refused the points; ``expired``: they exceeded the age limit;
+``dropped``: the relay gave them up (queue full, attempts exhausted, shutdown, ...). ``queued``
+includes what is in flight, but not the open batch, which the pipeline still owns.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 
 
 class LedgerStatistics(msgspec.Struct, frozen=True):
-    """One moment of a ledger, in points."""
+    """A snapshot of a ledger, in points."""
 
     offered: int
     delivered: int
@@ -36,7 +36,7 @@ EMPTY_LEDGER = LedgerStatistics(0, 0, {}, 0, {}, 0)
 
 
 class SinkLedger:
-    """Plain counters. Reasons come from small closed sets, so the dictionaries stay small."""
+    """Counters of one sink. Reasons come from small closed sets: they are labels of metrics."""
 
     __slots__ = ("delivered", "dropped", "expired", "offered", "queued", "rejected")
 
@@ -55,28 +55,27 @@ class SinkLedger:
         self.queued += points
 
     def deliver(self, points: int) -> None:
-        """The endpoint took them."""
+        """Count points that the endpoint accepted."""
         self._leave(points)
         self.delivered += points
 
     def reject(self, points: int, reason: str) -> None:
-        """The endpoint refused them for good."""
+        """Count points that the endpoint refused for good."""
         self._leave(points)
         self.rejected[reason] = self.rejected.get(reason, 0) + points
 
     def expire(self, points: int) -> None:
-        """They grew older than the queue keeps them."""
+        """Count points that exceeded the queue's age limit."""
         self._leave(points)
         self.expired += points
 
     def drop(self, points: int, reason: str) -> None:
-        """We gave them up."""
+        """Count points that the relay gave up."""
         self._leave(points)
         self.dropped[reason] = self.dropped.get(reason, 0) + points
 
     def withdraw(self, points: int) -> None:
-        """They are no longer this sink's: its queue on disk is an orphan, with a ledger of its
-        own."""
+        """Take points out of the ledger: the queue on disk is an orphan now, counted on its own."""
         self._leave(points)
         self.offered -= points
 
@@ -85,7 +84,7 @@ class SinkLedger:
         self.queued -= points
 
     def statistics(self) -> LedgerStatistics:
-        """A snapshot; a ledger that does not balance is a bug."""
+        """Return a snapshot; a ledger that does not balance is a bug."""
         snapshot = LedgerStatistics(
             self.offered,
             self.delivered,

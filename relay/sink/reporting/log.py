@@ -1,4 +1,4 @@
-"""Log lines of sinks, each with the fields that name one."""
+"""Writes the log lines of sinks, with the fields that name the sink."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ logger = logging.getLogger("relay.sink")
 
 
 def log_note(sink_id: str, exporter_id: str, note: LogLine) -> None:
-    """Log what has become of a sink."""
+    """Log a change of a sink's state."""
     level = logging.INFO if note.good else logging.WARNING
     logger.log(
         level,

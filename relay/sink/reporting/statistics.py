@@ -1,4 +1,4 @@
-"""What can be said of one sink at one moment."""
+"""The statistics of one sink."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from relay.sink.delivery import DeliveryStateMachine
-from relay.sink.otlp_http import Endpoint
+from relay.sink.interface import Client
 from relay.sink.queue.queue import QueueStatistics
 from relay.sink.reporting.forecast import NOTHING_AHEAD, Forecast
 from relay.sink.reporting.health import State
@@ -17,7 +17,7 @@ from relay.sink.steps import LastEvent
 
 
 class SinkStatistics(msgspec.Struct, frozen=True):
-    """One moment of a sink. Times are wall clock, s; ``paused`` is why, or "".
+    """A snapshot of one sink. Times are wall clock, s; ``paused`` is the reason, or "".
 
     ``requests`` counts answers by verdict (``delivered``, ``retry``, ``rejected``, ``split``,
     ``unauthorized``); ``too_large_bytes`` is the remembered size of a 413, uncompressed.
@@ -49,7 +49,7 @@ class SinkStatistics(msgspec.Struct, frozen=True):
 def take_statistics(
     names: tuple[str, str],
     delivery: DeliveryStateMachine,
-    endpoint: Endpoint,
+    client: Client,
     throughput: Throughput,
     *,
     shards: int,
@@ -73,8 +73,8 @@ def take_statistics(
         paused=delivery.paused,
         too_large_bytes=delivery.too_large_bytes,
         splits=delivery.splits,
-        requests=dict(endpoint.requests),
-        bytes_sent=endpoint.bytes_sent,
+        requests=dict(client.requests),
+        bytes_sent=client.bytes_sent,
         internal_errors=internal_errors,
         throughput=throughput.statistics(shards, ledger.queued),
         restored=delivery.restored,

@@ -1,12 +1,12 @@
-"""How fast a sink's endpoint takes data, and whether that keeps up with what comes. Pure.
+"""Measures how fast an endpoint accepts data, and whether it keeps up with what arrives. Pure.
 
 Rules:
 
-* A sink is *behind* while its endpoint takes data and the oldest point has waited for longer than
-  :data:`BEHIND_AGE_S` and the batch timeout; it has caught up below :data:`CAUGHT_UP_AGE_S`.
-* The reason shows the arithmetic: seconds a request × requests at a time × points a request bound
-  what can leave, whatever comes. All three are averages over the last requests.
-* Rates are averages over the last :data:`RATE_S` or so, looked at about once a second.
+* A sink is *behind* while its endpoint accepts data and the oldest point has waited for longer than
+  :data:`BEHIND_AGE_S` plus the batch timeout; it has caught up below :data:`CAUGHT_UP_AGE_S`.
+* The reason shows the arithmetic: shards × points per request / seconds per request is the most
+  that can leave. The latter two are averages over the last requests.
+* The arrival rate is an average over about :data:`RATE_S`, updated about once a second.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ REQUESTS_AVERAGED: Final = 20
 
 
 class ThroughputStatistics(msgspec.Struct, frozen=True):
-    """One moment. ``requests`` from asking to the verdict; ``latency`` from the opening of a batch
-    until its request was delivered; ``behind`` is why, or ""."""
+    """A snapshot. ``requests``: durations from sending to the verdict; ``latency``: from the
+    opening of a batch until its request was delivered; ``behind``: the reason, or ""."""
 
     requests: Distribution
     latency: Distribution
@@ -40,7 +40,7 @@ class ThroughputStatistics(msgspec.Struct, frozen=True):
 
 
 class Throughput:
-    """One sink. ``now`` is any monotonic clock, s."""
+    """The throughput of one sink. ``now`` is any monotonic clock, s."""
 
     __slots__ = (
         "_arriving",
@@ -65,7 +65,7 @@ class Throughput:
 
     @property
     def behind(self) -> str:
-        """Why the sink is behind, or ""."""
+        """The reason why the sink is behind, or ""."""
         return self._behind
 
     def answered(self, seconds: float, points: int) -> None:
@@ -82,8 +82,8 @@ class Throughput:
     def watch(
         self, now: float, *, offered: int, queued: int, oldest_age_s: float, batch_timeout_s: float
     ) -> None:
-        """Look at the sink, about once a second: points offered since the start, points queued, and
-        the age of the oldest."""
+        """Note the points offered since the start, those queued, and the age of the oldest; to be
+        called about once a second."""
         if self._at is None:
             self._at, self._offered = now, offered
         elif now > self._at:
@@ -97,19 +97,19 @@ class Throughput:
             self._behind = ""
 
     def explain(self, concurrency: int, queued: int) -> str:
-        """Say why the sink is behind, with the arithmetic; "" where it is not."""
+        """Return why the sink is behind, with the arithmetic; "" where it is not."""
         if not self._behind or not self._seconds:
             return self._behind
         most = concurrency * self._points / self._seconds
-        shards = "1 lane" if concurrency == 1 else f"{concurrency} lanes"
+        shards = "1 shard" if concurrency == 1 else f"{concurrency} shards"
         text = (
-            f"{self._behind}: {self._seconds:.2g} s a request × {shards} × {self._points:.0f} "
-            f"points = at most {most:,.0f} points/s; {self._arriving:,.0f} come"
+            f"{self._behind}: {shards} × {self._points:.0f} points / {self._seconds:.2g} s a "
+            f"request = at most {most:,.0f} points/s; {self._arriving:,.0f} arrive"
         )
         if most > self._arriving:
             left_s = queued / (most - self._arriving)
             return f"{text}: caught up in about {_rounded(left_s)}"
-        return f"{text}: it loses ground; raise batch.maxSize or concurrency, or send it less"
+        return f"{text}: the queue grows; raise batch.maxSize or concurrency, or send it less"
 
     def statistics(self, concurrency: int, queued: int) -> ThroughputStatistics:
         """Return a snapshot."""
@@ -120,7 +120,7 @@ class Throughput:
         )
 
     def __repr__(self) -> str:
-        return f"<Throughput {self._arriving:.0f} points/s come{', behind' * bool(self._behind)}>"
+        return f"<Throughput {self._arriving:.0f} points/s arrive{', behind' * bool(self._behind)}>"
 
 
 def _rounded(seconds: float) -> str:

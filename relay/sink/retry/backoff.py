@@ -1,4 +1,4 @@
-"""Whether and when a failed request is tried again. Pure: age and randomness come in as arguments.
+"""Decides whether and when a failed request is sent again. Pure: age and randomness are arguments.
 
 Rules:
 
@@ -6,8 +6,8 @@ Rules:
 * *Equal jitter*: a delay is uniform in the upper half of its range. Full jitter would at times
   retry at once, which an endpoint that is going under needs least.
 * OTLP 1.11, "OTLP/HTTP Throttling": Retry-After is honoured; of it and the backoff, the longer.
-* Whatever the endpoint asks for, no delay is longer than :data:`RETRY_AFTER_S_MAX`; and a payload's
-  age is watched apart from its delay, so that it expires on time.
+* No delay is longer than :data:`RETRY_AFTER_S_MAX`, whatever the endpoint asks for. A request
+  expires on time even while it is delayed.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from relay.config.exporter.types import Retry
 
 BACKOFF_S_MAX = 60.0
 RETRY_AFTER_S_MAX = 3600.0
-"""An endpoint that asks for more is asked again after an hour: it may be up long before."""
+"""An endpoint that asks for more is tried again after an hour: it may be up long before."""
 
 _DOUBLINGS_MAX = 32
 
 
 class Randomness(Protocol):
-    """The part of ``random.Random`` that is needed here."""
+    """The part of ``random.Random`` that is used here."""
 
     def uniform(self, a: float, b: float, /) -> float:
-        """A number between a and b."""
+        """Return a number between a and b."""
 
 
 @dataclass(frozen=True, slots=True)
 class TryAgain:
-    """Keep the payload; send it again after ``delay_s``."""
+    """Keep the request; send it again after ``delay_s``."""
 
     delay_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Drop the payload and count it under ``reason``."""
+    """Drop the request and count it under ``reason``."""
 
     reason: Literal["retry_disabled", "attempts_exhausted"]
 
 
 @dataclass(frozen=True, slots=True)
 class Expire:
-    """The payload is too old to be tried again."""
+    """Drop the request: it is too old to be sent again."""
 
 
 Decision = TryAgain | GiveUp | Expire
@@ -56,7 +56,7 @@ Decision = TryAgain | GiveUp | Expire
 def next_delay_s(
     attempts: int, *, backoff_s: float, rng: Randomness, retry_after_s: float | None = None
 ) -> float:
-    """Seconds to wait after the ``attempts``-th failure in a row (1 is the first)."""
+    """Return the seconds to wait after the ``attempts``-th consecutive failure (1 is the first)."""
     assert attempts > 0
     ceiling = max(BACKOFF_S_MAX, backoff_s)
     full = min(backoff_s * 2.0 ** min(attempts - 1, _DOUBLINGS_MAX), ceiling)
@@ -74,7 +74,7 @@ def decide(
     rng: Randomness,
     retry_after_s: float | None = None,
 ) -> Decision:
-    """What becomes of a payload that failed ``attempts`` times, the last failure included."""
+    """Decide on a request that failed ``attempts`` times, the last failure included."""
     if not retry.enabled:
         return GiveUp("retry_disabled")
     if retry.attempts_max is not None and attempts > retry.attempts_max:

@@ -1,14 +1,14 @@
-"""Whether an endpoint can be reached at all, for all who send to it. Pure.
+"""Circuit breakers: whether an endpoint can be reached, for all sinks that send to it. Pure.
 
 Rules:
 
-* After :data:`FAILURES_MAX` requests in a row, whoever made them, that got no answer the circuit is
-  *open*: from then on one request at a time probes the endpoint, not one for each batch that waits.
+* After :data:`FAILURES_MAX` consecutive requests of any sink that got no answer the circuit is
+  *open*: from then on one request at a time probes the endpoint, not one for each waiting batch.
 * A probe leaves 1, 2, 4 … up to :data:`PROBE_S_MAX` seconds after the last one ended, and no sooner
-  than the backoff of the sink that sends it. The first answer, whatever it says, closes the
-  circuit, and all sinks that wait are told at once.
-* Only what says something of the way to the endpoint counts: no connection, no answer in time, a
-  connection that broke. A certificate that one customer does not accept is not the others' concern.
+  than the backoff of the sink that sends it. The first answer, good or bad, closes the circuit,
+  and all sinks that wait are notified at once.
+* Only failures of the path to the endpoint count: no connection, no answer in time, a connection
+  that broke. A certificate that one tenant does not accept must not affect the others.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from relay.sink.retry.backoff import Randomness
 FAILURES_MAX = 5
 PROBE_S_MAX = 15.0
 PROBING_S = 5.0
-"""How long to wait where somebody else's probe is under way, before looking again."""
+"""How long to wait while another request is the probe, before looking again."""
 
 NO_ANSWER = frozenset({"connect_failed", "timeout", "disconnected"})
 """Reasons of a retry that count."""
 UNCLEAR = frozenset({"tls_failed", "forbidden_address", "internal_error"})
-"""Reasons of a retry that say nothing of the way to the endpoint."""
+"""Reasons of a retry that are no evidence of the path to the endpoint, either way."""
 
 _DOUBLINGS_MAX = 8
 
 
 class Circuit:
-    """One endpoint. ``now`` is any monotonic clock, s; a probe is told by what it sends."""
+    """One endpoint. ``now`` is any monotonic clock, s; ``request`` tells a probe by identity."""
 
     def __init__(self, rng: Randomness) -> None:
         self._rng = rng
         self._failures = 0
         self._probe_at = 0.0
         self._probe: object | None = None
-        self._told: dict[Callable[[], None], None] = {}
-        """In order; ten thousand sinks may share an endpoint, and all be removed at once."""
+        self._subscribers: dict[Callable[[], None], None] = {}
+        """An ordered set: ten thousand sinks may share an endpoint, and be removed at once."""
 
     @property
     def open(self) -> bool:
@@ -48,7 +48,7 @@ class Circuit:
         return self._failures >= FAILURES_MAX
 
     def delay_s(self, now: float) -> float:
-        """How long to wait before the next look; 0: go ahead."""
+        """Return how long to wait before asking again; 0: send."""
         if not self.open:
             return 0.0
         if self._probe is not None:
@@ -56,24 +56,24 @@ class Circuit:
         return max(0.0, self._probe_at - now)
 
     def begin(self, request: object) -> None:
-        """A request leaves."""
+        """Note that a request leaves; with an open circuit it is the probe."""
         if self.open and self._probe is None:
             self._probe = request
 
     def answered(self, request: object) -> None:
-        """The request was answered, well or badly."""
+        """Note that a request was answered, well or badly."""
         was_open = self.open
         self._failures = 0
         self._probe = None
         if was_open:
-            for tell in tuple(self._told):
-                tell()
+            for on_close in tuple(self._subscribers):
+                on_close()
 
     def failed(self, request: object, now: float) -> None:
-        """The request got no answer."""
+        """Note that a request got no answer."""
         was_probe = self._probe is request
         if self.open and not was_probe:
-            return  # it left before the circuit opened: no news
+            return  # it left before the circuit opened
         self._probe = None
         self._failures += 1
         doublings = min(max(0, self._failures - FAILURES_MAX), _DOUBLINGS_MAX)
@@ -81,23 +81,23 @@ class Circuit:
         self._probe_at = now + self._rng.uniform(longest / 2, longest)
 
     def abandoned(self, request: object) -> None:
-        """The request ended in a way that says nothing, or was never sent."""
+        """Note that a request ended without evidence, or was not sent."""
         if self._probe is request:
             self._probe = None
 
-    def subscribe(self, tell: Callable[[], None]) -> None:
-        """Call ``tell`` whenever the circuit closes. Each subscribes once."""
-        assert tell not in self._told, "subscribed twice"
-        self._told[tell] = None
+    def subscribe(self, on_close: Callable[[], None]) -> None:
+        """Call ``on_close`` whenever the circuit closes. Each subscribes once."""
+        assert on_close not in self._subscribers, "subscribed twice"
+        self._subscribers[on_close] = None
 
-    def unsubscribe(self, tell: Callable[[], None]) -> None:
+    def unsubscribe(self, on_close: Callable[[], None]) -> None:
         """Undo :meth:`subscribe`."""
-        del self._told[tell]
+        del self._subscribers[on_close]
 
     @property
     def subscribers(self) -> int:
-        """How many would be told."""
-        return len(self._told)
+        """How many callbacks are subscribed."""
+        return len(self._subscribers)
 
     def __repr__(self) -> str:
         return f"<Circuit {'open' if self.open else 'closed'}, {self._failures} failures>"
@@ -110,17 +110,21 @@ class CircuitBreakers:
         self._rng = rng
         self._circuit_breakers: dict[str, Circuit] = {}
 
-    def acquire(self, url: str, tell: Callable[[], None]) -> Circuit:
-        """The circuit of an endpoint, with ``tell`` subscribed to it."""
-        circuit = self._circuit_breakers.setdefault(_origin(url), Circuit(self._rng))
-        circuit.subscribe(tell)
+    def get(self, url: str) -> Circuit:
+        """Return the circuit of an endpoint."""
+        return self._circuit_breakers.setdefault(_origin(url), Circuit(self._rng))
+
+    def acquire(self, url: str, on_close: Callable[[], None]) -> Circuit:
+        """Return the circuit of an endpoint, with ``on_close`` subscribed to it."""
+        circuit = self.get(url)
+        circuit.subscribe(on_close)
         return circuit
 
-    def release(self, url: str, tell: Callable[[], None]) -> None:
-        """Undo :meth:`join`."""
+    def release(self, url: str, on_close: Callable[[], None]) -> None:
+        """Undo :meth:`acquire`; a circuit without subscribers is forgotten."""
         origin = _origin(url)
         circuit = self._circuit_breakers[origin]
-        circuit.unsubscribe(tell)
+        circuit.unsubscribe(on_close)
         if not circuit.subscribers:
             del self._circuit_breakers[origin]
 

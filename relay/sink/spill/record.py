@@ -2,8 +2,9 @@
 
 The frame is that of :mod:`relay.storage.log.frame`, its body the request's. Meta: low (i64),
 created at (float64, Unix s), points, bytes before compression, failed attempts (u32 each), shards
-of the sink (u16), encoding and number of splits (u8 each). Start-up reads metas only; the checksum
-of a body is verified when it is read to be sent.
+of the sink (u16), coding and number of splits (u8 each). The coding is a number for kind of sink
+and compression (:mod:`relay.sink.kinds`). Start-up reads metas only; the checksum of a body is
+verified when it is read to be sent.
 
 ``low`` is a position of the ingest journal: when the record was written, its shard had nothing
 older that was in memory only. A replay may begin at the highest low that is found, unless the
@@ -17,7 +18,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from relay.config.exporter.types import Compression
+from relay.sink.kinds import coding_number, coding_of
 from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.storage.log.frame import (
     Damage,
@@ -29,9 +30,6 @@ from relay.storage.log.frame import (
 )
 
 SEGMENT_KIND = b"RELAYQUE"
-
-_ENCODINGS: tuple[Compression, ...] = ("none", "gzip", "zstd")
-"""Indexed by their number in a record; only ever append."""
 
 _META = struct.Struct("<qdIIIHBB")
 _NAME = re.compile(r"([0-9]{1,4})-([0-9]{1,12})\.seg")
@@ -70,7 +68,7 @@ def encode_record_head(payload: EncodedRequest, low: int, shards: int) -> bytes:
         payload.encoded_bytes,
         payload.attempts,
         shards,
-        _ENCODINGS.index(payload.encoding),
+        coding_number(payload.kind, payload.encoding),
         payload.depth,
     )
     return encode_frame_head(meta, payload.body)
@@ -96,10 +94,13 @@ def read_payload(read: Read, offset: int, size: int, *, shard: int) -> EncodedRe
     body = read(header.body_start, header.body_bytes)
     if not header.matches(body):
         return None
-    _, created_at, points, encoded_bytes, attempts, _, encoding, depth = _META.unpack(header.meta)
+    _, created_at, points, encoded_bytes, attempts, _, coding, depth = _META.unpack(header.meta)
+    found = coding_of(coding)
+    assert found is not None, "a sound record"
+    kind, compression = found
     return EncodedRequest(
         body=body,
-        encoding=_ENCODINGS[encoding],
+        encoding=compression,
         points=points,
         encoded_bytes=encoded_bytes,
         position=STORED,
@@ -107,11 +108,12 @@ def read_payload(read: Read, offset: int, size: int, *, shard: int) -> EncodedRe
         created_at=created_at,
         attempts=attempts,
         depth=depth,
+        kind=kind,
     )
 
 
 def _is_valid(meta: bytes) -> bool:
     if len(meta) != _META.size:
         return False
-    _, _, points, _, _, _, encoding, _ = _META.unpack(meta)
-    return bool(points > 0 and encoding < len(_ENCODINGS))
+    _, _, points, _, _, _, coding, _ = _META.unpack(meta)
+    return points > 0 and coding_of(coding) is not None

@@ -68,7 +68,7 @@ async def test_a_crash_loses_nothing_that_was_saved(tmp_path: Path) -> None:
         stored_sink(tmp_path, sink_config(server.url), first=10) as harness,
     ):
         assert harness.worker.restored_points == 10
-        assert harness.worker.restored_lows == (10,)
+        assert harness.worker.low_watermarks == (10,)
         assert harness.worker.oldest_positions(77) == (77,)
         harness.offer(10)
         statistics = await harness.finished()
@@ -214,7 +214,7 @@ async def test_attempts_and_waits_outlive_a_restart(tmp_path: Path) -> None:
         await harness.worker.drain(0.0)
     async with stored_sink(tmp_path, config) as harness:
         delivery = harness.worker._delivery
-        step = delivery.next_step(0, harness.worker._now())
+        step = delivery.next_step(0, harness.worker.now())
         assert isinstance(step, Sleep)
         assert step.delay_s is not None
         assert 200.0 < step.delay_s <= 600.0
@@ -223,7 +223,7 @@ async def test_attempts_and_waits_outlive_a_restart(tmp_path: Path) -> None:
             delivery.resume()
             for wait in delivery._waits:
                 wait.until = 0.0
-            harness.worker._wake()
+            harness.worker._wake_all()
         statistics = await harness.finished()
         # One attempt before the restart, two after it.
         assert statistics.requests == {"retry": 2}
@@ -360,7 +360,7 @@ async def test_lanes_that_are_no_longer_there_are_emptied_after_a_restart(tmp_pa
             harness.offer(value, shard=value % 3)
         await harness.saved()
     async with OtlpServer() as server, stored_sink(tmp_path, sink_config(server.url)) as harness:
-        assert harness.worker.restored_lows == (-1,)
+        assert harness.worker.low_watermarks == (-1,)
         harness.offer(9)
         await harness.finished()
         assert sorted(server.values) == list(range(10))

@@ -9,9 +9,10 @@ import trustme
 
 from relay.config.exporter.types import ClientTls, OtlpHttp, SecretRef
 from relay.sink.http.client import Transport
-from relay.sink.otlp_http import Endpoint
+from relay.sink.interface import ClientDependencies
+from relay.sink.otlp_http import OTLP_HTTP
 from relay.sink.queue.payload import EncodedRequest
-from relay.sink.retry.classify import Delivered
+from relay.sink.retry.verdict import Delivered
 from tests.kit.http.otlp_server import OtlpServer
 
 
@@ -22,11 +23,9 @@ async def test_the_sinks_own_authority_is_asked(scheme: str) -> None:
     authority.issue_cert("localhost").configure_cert(context)
     pem = authority.cert_pem.bytes().decode()
     async with OtlpServer(tls=context) as server, Transport(allow_private=True) as client:
-        endpoint = Endpoint(
+        endpoint = OTLP_HTTP.make_client(
             OtlpHttp(server.url.replace("https", scheme), tls=ClientTls(SecretRef("authority"))),
-            transport=client,
-            secrets=lambda reference, key: pem,
-            clock=lambda: 0.0,
+            ClientDependencies(client, lambda reference, key: pem, lambda: 0.0),
         )
-        verdict = await endpoint.exchange(EncodedRequest(b"", "none", 1, 0, 0, 0, 0.0))
+        verdict = await endpoint.send(EncodedRequest(b"", "none", 1, 0, 0, 0, 0.0))
         assert isinstance(verdict, Delivered), verdict

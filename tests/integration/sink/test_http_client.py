@@ -15,7 +15,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from relay.sink.http.client import RESPONSE_BYTES_MAX, Destination, HttpRequest, Transport
 from relay.sink.http.resolver import ThreadedResolver
 from relay.sink.http.response import Failure, HttpResponse
-from relay.sink.retry.classify import Retry, classify_failure
+from relay.sink.retry.verdict import Retry, classify_failure
 from tests.kit.http.client_calls import failure_of, http_request
 from tests.kit.http.hostile_server import (
     Behaviour,

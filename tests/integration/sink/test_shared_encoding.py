@@ -13,10 +13,12 @@ import pytest
 from relay.codec.otlp.batch import SealedBatch
 from relay.config.exporter.types import SecretRef, Sink
 from relay.runtime.errors import SecretError
+from relay.sink.build import SinkDependencies, SinkEnvironment, build_worker
 from relay.sink.encode_scheduler import SLICE_S, EncodeScheduler
 from relay.sink.http.client import Transport
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.reporting.statistics import SinkStatistics
+from relay.sink.retry.circuit_breaker import CircuitBreakers
 from relay.sink.spill.owner import Owner
 from relay.sink.spill.store import QueueStore
 from relay.sink.worker import SinkWorker
@@ -46,19 +48,19 @@ class Line:
     def add(self, config: Sink) -> SinkWorker:
         """A sink more."""
         number = len(self.workers)
-        worker = SinkWorker(
-            f"out-{number}",
-            "ns/name",
-            config,
-            transport=self._transport,
-            secrets=no_secret,
-            hold=self.holds.hold,
-            release=self.holds.release,
-            rng=random.Random(number),
-            memory=self.memory,
-            store=self._store.claim(Owner("ns/name", f"out-{number}")) if self._store else None,
-            encode_scheduler=self.encode_scheduler,
+        rng = random.Random(number)
+        environment = SinkEnvironment(
+            self._transport,
+            self.holds,
+            rng,
+            CircuitBreakers(rng),
+            self.encode_scheduler,
+            self.memory,
         )
+        owner = Owner("ns/name", f"out-{number}")
+        store = self._store.claim(owner) if self._store else None
+        dependencies = SinkDependencies(environment, no_secret, store)
+        worker = build_worker(f"out-{number}", "ns/name", config, dependencies)
         worker.start()
         self.workers.append(worker)
         return worker

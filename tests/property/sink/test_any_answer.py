@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.sink.http.credentials import redact
-from relay.sink.retry.classify import MESSAGE_CHARS_MAX, Delivered, Retry, classify
+from relay.sink.otlp_http import classify
+from relay.sink.retry.verdict import MESSAGE_CHARS_MAX, Delivered, Retry
 
 CONTENT_TYPES = st.sampled_from(
     ["", "application/x-protobuf", "application/json", "text/html; charset=x", "a/b"]

@@ -49,20 +49,20 @@ class Rig:
     def take(self) -> None:
         if self.flying is not None:
             return
-        item = self.queue.take(0)
+        item = self.queue.shards[0].take()
         if isinstance(item, Entry):
             item = replace(self.disk[item.segment, item.offset], position=STORED)
-            self.queue.loaded(item)
+            self.queue.shards[item.shard].loaded(item)
         self.flying = item
 
     def give_back(self) -> None:
         if self.flying is not None:
-            self.queue.give_back(self.flying)
+            self.queue.shards[self.flying.shard].give_back(self.flying)
             self.flying = None
 
     def finish(self) -> None:
         if self.flying is not None:
-            self.queue.finish(self.flying)
+            self.queue.shards[self.flying.shard].settle(self.flying)
             self.done += self.numbers(self.flying)
             self.flying = None
 
@@ -80,12 +80,12 @@ class Rig:
                 encoded_bytes=whole.encoded_bytes + half,
             ),
         ]
-        self.queue.replace(whole, pieces)
+        self.queue.shards[whole.shard].replace(whole, pieces)
         self.flying = None
 
     def begin(self) -> None:
         if not self.saving:
-            self.saving = self.queue.begin_save(0)
+            self.saving = self.queue.shards[0].begin_spill()
 
     def commit(self) -> None:
         if not self.saving:
@@ -96,12 +96,12 @@ class Rig:
             self.place += 1
             self.disk[segment, offset] = replace(payload)
             places.append(Place(segment, offset, offset + 1))
-        self.queue.commit_save(0, places)
+        self.queue.shards[0].commit_spill(places)
         self.saving = []
 
     def fail(self) -> None:
         if self.saving:
-            self.queue.fail_save(0)
+            self.queue.shards[0].fail_spill()
             self.saving = []
 
     def free(self) -> None:

@@ -108,7 +108,7 @@ class QueueMachine(RuleBasedStateMachine):
         model = self.shards[shard]
         if model.flying is not None:
             return
-        item = self.queue.take(shard)
+        item = self.queue.shards[shard].take()
         if not model.waiting:
             assert item is None
             return
@@ -117,7 +117,7 @@ class QueueMachine(RuleBasedStateMachine):
             stored = self.disk[shard, item.segment, item.offset]
             assert stored.encoded_bytes == expected.encoded_bytes
             if not readable:
-                self.queue.not_loaded(item, lost=damaged)
+                self.queue.shards[shard].load_failed(lost=damaged)
                 if damaged:
                     self.gone(item)
                     self.ledger.drop(item.points, "damaged")
@@ -132,11 +132,11 @@ class QueueMachine(RuleBasedStateMachine):
                 stored.created_at,
                 stored.attempts,
             )
-            self.queue.loaded(item)
+            self.queue.shards[item.shard].loaded(item)
         assert item is not None
         assert item.encoded_bytes == expected.encoded_bytes
         assert item.attempts == expected.attempts
-        assert self.queue.is_in_flight(item)
+        assert self.queue.shards[shard].in_flight is item
         model.flying = item
         model.waiting.pop(0)
 
@@ -148,7 +148,7 @@ class QueueMachine(RuleBasedStateMachine):
         payload = self.flying(shard)
         if payload is not None:
             payload.attempts += tried
-            self.queue.give_back(payload)
+            self.queue.shards[payload.shard].give_back(payload)
             self.shards[shard].flying = None
             self.shards[shard].waiting.insert(0, payload)
 
@@ -156,7 +156,7 @@ class QueueMachine(RuleBasedStateMachine):
     def finish(self, shard: int) -> None:
         payload = self.flying(shard)
         if payload is not None:
-            self.queue.finish(payload)
+            self.queue.shards[payload.shard].settle(payload)
             self.ledger.deliver(payload.points)
             self.shards[shard].flying = None
             self.held.discard(payload.encoded_bytes)
@@ -178,7 +178,7 @@ class QueueMachine(RuleBasedStateMachine):
                 piece.position = STORED
             else:
                 self.held.add(piece.encoded_bytes)
-        self.queue.replace(payload, pieces)
+        self.queue.shards[payload.shard].replace(payload, pieces)
         self.shards[shard].flying = None
         self.shards[shard].waiting[:0] = pieces
 
@@ -187,7 +187,7 @@ class QueueMachine(RuleBasedStateMachine):
         model = self.shards[shard]
         if model.saving:
             return
-        model.saving = self.queue.begin_save(shard)
+        model.saving = self.queue.shards[shard].begin_spill()
         ours = [payload for payload in (model.flying, *model.waiting) if payload is not None]
         unsaved = [p.encoded_bytes for p in ours if p.encoded_bytes in self.held]
         assert [payload.encoded_bytes for payload in model.saving] == unsaved
@@ -214,7 +214,7 @@ class QueueMachine(RuleBasedStateMachine):
             for serial in ours & self.held
             if serial in saved or serial > max(saved) or self.is_piece_of_saved(shard, serial)
         )
-        offsets = sorted(self.queue.commit_save(shard, places))
+        offsets = sorted(self.queue.shards[shard].commit_spill(places))
         assert set(offsets) <= set(released)
         assert saved & ours <= set(offsets)
         self.held -= set(offsets)
@@ -226,7 +226,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(shard=st.integers(0, LANES - 1))
     def fail_save(self, shard: int) -> None:
         if self.shards[shard].saving:
-            self.queue.fail_save(shard)
+            self.queue.shards[shard].fail_spill()
             self.shards[shard].saving = []
 
     @rule()
@@ -302,7 +302,7 @@ class QueueMachine(RuleBasedStateMachine):
     def nothing_needed_was_freed(self) -> None:
         if hasattr(self, "queue"):
             for shard in self.queue.shards:
-                entry = shard.backlog.peek()
+                entry = shard.disk.peek()
                 assert entry is None or (shard.number, entry.segment, entry.offset) in self.disk
 
 

@@ -14,7 +14,8 @@ import pytest
 from relay.codec.otlp.metrics import Temporality
 from relay.codec.otlp.split import count_points
 from relay.pipeline.routing.match_set import OutputOptions
-from relay.sink.queue.payload import SharedBodyCache, make_payloads
+from relay.sink.otlp_http import OTLP_HTTP
+from relay.sink.queue.encoding import SharedBodyCache, encode_batch
 from tests.kit.engine_rig import Rig, RigSink
 from tests.kit.oracle.any_points import STALE_FLAG, AnyPoint, bits
 from tests.kit.remote_write.sample_writes import T0_MS, T0_NS, histogram, write
@@ -308,8 +309,13 @@ def test_vector_44_a_long_series_is_cut_by_its_encoded_size(bytes_max: int) -> N
     rig.feed(write(*(f'up{{a="{label}"}} {n} @{T0_MS + n}' for n in range(10_000))))
     rig.flush()
     (sealed,) = rig.sinks[0].sealed
-    payloads = make_payloads(
-        sealed, shard=0, encoding="none", bytes_max=bytes_max, bodies=SharedBodyCache()
+    payloads = encode_batch(
+        sealed,
+        OTLP_HTTP.encoder,
+        shard=0,
+        compression="none",
+        bytes_max=bytes_max,
+        bodies=SharedBodyCache(),
     )
     assert len(payloads) > 1
     assert max(len(payload.body) for payload in payloads) <= bytes_max

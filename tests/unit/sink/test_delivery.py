@@ -10,20 +10,24 @@ import pytest
 from relay.config.exporter.types import OtlpHttp, Queue, Retry, Sink
 from relay.sink import request_size
 from relay.sink.delivery import DeliveryStateMachine
-from relay.sink.queue import payload as payload_module
-from relay.sink.queue.payload import EncodedRequest, SharedBodyCache, make_payloads, split_in_two
+from relay.sink.otlp_http import OTLP_HTTP
+from relay.sink.queue import encoding
+from relay.sink.queue.encoding import SharedBodyCache, encode_batch, split_in_two
+from relay.sink.queue.payload import EncodedRequest
+from relay.sink.queue.queue import SinkQueue
 from relay.sink.reporting.health import LOG_INTERVAL_S_MIN, Health, LogLine
 from relay.sink.reporting.ledger import LedgerStatistics
-from relay.sink.request_size import PROBE_S
-from relay.sink.retry import classify
+from relay.sink.request_size import PROBE_S, configured_bytes_max
+from relay.sink.retry import verdict
 from relay.sink.retry.backoff import RETRY_AFTER_S_MAX
+from relay.sink.retry.circuit_breaker import Circuit
 from relay.sink.steps import Now, Send, Sleep
 from tests.kit.batches import sealed_batch
 from tests.kit.holds import Holds
 
 SINK = Sink("s", ("all",), OtlpHttp("http://127.0.0.1:1/v1/metrics", compression="none"))
-UNAVAILABLE = classify.Retry("http_503", "HTTP 503")
-TOO_LARGE = classify.Split("HTTP 413")
+UNAVAILABLE = verdict.Retry("http_503", "HTTP 503")
+TOO_LARGE = verdict.Split("HTTP 413")
 
 
 class Bench:
@@ -33,12 +37,16 @@ class Bench:
         self.holds = Holds()
         self.notes: list[LogLine] = []
         self.now = Now(1000.0, 50.0)
+        self.sink = sink
+        rng = random.Random(7)
         self.delivery = DeliveryStateMachine(
             sink,
-            rng=random.Random(7),
-            release=self.holds.release,
-            hold=self.holds.hold,
-            say=self.notes.append,
+            encoder=OTLP_HTTP.encoder,
+            queue=SinkQueue(sink.queue, shards=sink.otlp.concurrency),
+            circuit=Circuit(rng),
+            offsets=self.holds,
+            rng=rng,
+            log=self.notes.append,
         )
 
     def advance(self, seconds: float) -> None:
@@ -47,19 +55,28 @@ class Bench:
     def offer(self, *values: float, shard: int = 0, position: int = 0, label: str = "x") -> None:
         self.holds.hold(position)
         sealed = sealed_batch(values, position=position, opened_at=self.now.wall, label=label)
-        self.delivery.offer(sealed, shard, self.now)
+        self.delivery.ledger.offer(sealed.count)
+        requests = encode_batch(
+            sealed,
+            OTLP_HTTP.encoder,
+            shard=shard,
+            compression="none",
+            bytes_max=configured_bytes_max(self.sink),
+            bodies=SharedBodyCache(),
+        )
+        self.delivery.enqueue(requests, self.now)
 
     def send(self, shard: int = 0) -> EncodedRequest:
         step = self.delivery.next_step(shard, self.now)
         assert isinstance(step, Send), step
-        return step.payload
+        return step.request
 
     def sleep(self, shard: int = 0) -> float | None:
         step = self.delivery.next_step(shard, self.now)
         assert isinstance(step, Sleep), step
         return step.delay_s
 
-    def settle(self, verdict: classify.Verdict, shard: int = 0) -> EncodedRequest:
+    def settle(self, verdict: verdict.Verdict, shard: int = 0) -> EncodedRequest:
         payload = self.send(shard)
         self.delivery.on_response(payload, verdict, self.now)
         return payload
@@ -82,7 +99,7 @@ def test_delivered() -> None:
     bench.offer(1, 2, 3)
     assert bench.ledger().queued == 3
     assert bench.holds.total == 1
-    bench.settle(classify.Delivered(message="soon full"))
+    bench.settle(verdict.Delivered(message="soon full"))
     assert bench.finished().delivered == 3
     assert bench.delivery.last_success_at == 1000.0
     assert bench.delivery.last_warning is not None
@@ -93,7 +110,7 @@ def test_delivered() -> None:
 def test_partial_success_is_never_retried(claimed: int, counted: int) -> None:
     bench = Bench()
     bench.offer(1, 2, 3)
-    bench.settle(classify.Delivered(claimed, "too old"))
+    bench.settle(verdict.Delivered(claimed, "too old"))
     ledger = bench.finished()
     assert ledger.delivered == 3 - counted
     assert ledger.rejected == {"partial_success": counted}
@@ -104,7 +121,7 @@ def test_partial_success_is_never_retried(claimed: int, counted: int) -> None:
 def test_rejected() -> None:
     bench = Bench()
     bench.offer(1, 2)
-    bench.settle(classify.Rejected("http_400", "HTTP 400"))
+    bench.settle(verdict.Rejected("http_400", "HTTP 400"))
     assert bench.finished().rejected == {"http_400": 2}
 
 
@@ -117,8 +134,8 @@ def test_the_head_is_tried_again_before_the_next() -> None:
     assert delay is not None
     assert 1.0 <= delay <= 2.0
     bench.advance(delay)
-    assert bench.settle(classify.Delivered()) is first
-    assert bench.settle(classify.Delivered()).position == 2
+    assert bench.settle(verdict.Delivered()) is first
+    assert bench.settle(verdict.Delivered()).position == 2
     assert bench.finished().delivered == 2
 
 
@@ -128,7 +145,7 @@ def test_lanes_fail_alone() -> None:
     bench.offer(2, shard=1)
     bench.settle(UNAVAILABLE, shard=0)
     assert bench.sleep(0)
-    bench.settle(classify.Delivered(), shard=1)
+    bench.settle(verdict.Delivered(), shard=1)
     assert bench.ledger().delivered == 1
 
 
@@ -145,7 +162,7 @@ def test_retry_disabled_still_honours_retry_after() -> None:
     bench = Bench(replace(SINK, retry=Retry(enabled=False)))
     bench.offer(1)
     bench.offer(2)
-    bench.settle(classify.Retry("http_429", "HTTP 429", after_s=7.0))
+    bench.settle(verdict.Retry("http_429", "HTTP 429", after_s=7.0))
     assert bench.ledger().dropped == {"retry_disabled": 1}
     assert bench.sleep() == 7.0
     bench.advance(7.0)
@@ -156,7 +173,7 @@ def test_retry_disabled_still_honours_retry_after() -> None:
 def test_hostile_retry_after_is_capped_and_never_outlives_the_data() -> None:
     bench = Bench(replace(SINK, queue=Queue(age_max_s=600.0)))
     bench.offer(1, 2)
-    bench.settle(classify.Retry("http_503", "HTTP 503", after_s=float("inf")))
+    bench.settle(verdict.Retry("http_503", "HTTP 503", after_s=float("inf")))
     assert bench.sleep() == 600.0
     bench.advance(600.0)
     assert bench.sleep() is None
@@ -193,16 +210,16 @@ def test_too_large_is_halved_in_order_and_remembered() -> None:
     whole = bench.settle(TOO_LARGE)
     assert bench.holds.held[5] == 2
     assert bench.delivery.too_large_bytes == whole.encoded_bytes
-    assert [bench.settle(classify.Delivered()).points for _ in range(2)] == [2, 2]
+    assert [bench.settle(verdict.Delivered()).points for _ in range(2)] == [2, 2]
     assert bench.finished().delivered == 4
     bench.offer(5, 6, 7, 8, position=6)
-    assert bench.settle(classify.Delivered()).points == 2
+    assert bench.settle(verdict.Delivered()).points == 2
     assert bench.holds.held[6] == 1
-    assert bench.settle(classify.Delivered()).points == 2
+    assert bench.settle(verdict.Delivered()).points == 2
     assert bench.finished().delivered == 8
     bench.advance(PROBE_S)
     bench.offer(9, 10, 11, 12)
-    assert bench.settle(classify.Delivered()).points == 4
+    assert bench.settle(verdict.Delivered()).points == 4
     assert bench.delivery.too_large_bytes is None
 
 
@@ -214,19 +231,19 @@ def test_only_the_point_that_is_too_large_is_lost() -> None:
     while not bench.delivery.queue.empty:
         payload = bench.send()
         big = bench.ledger().delivered == 2 or payload.points > 1  # the third point is the big one
-        bench.delivery.on_response(payload, TOO_LARGE if big else classify.Delivered(), bench.now)
+        bench.delivery.on_response(payload, TOO_LARGE if big else verdict.Delivered(), bench.now)
         delivered.append(payload.points)
         if bench.ledger().rejected:
             break
     assert bench.ledger().rejected == {"too_large": 1}
     assert bench.delivery.too_large_bytes is None
-    bench.settle(classify.Delivered())
+    bench.settle(verdict.Delivered())
     assert bench.finished().delivered == 3
 
 
 @pytest.mark.usefixtures("no_floor")
 def test_halving_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(payload_module, "SPLIT_DEPTH_MAX", 5)
+    monkeypatch.setattr(encoding, "SPLIT_DEPTH_MAX", 5)
     bench = Bench()
     bench.offer(*range(1 << 7))
     refusals = 0
@@ -246,7 +263,7 @@ def test_a_small_limit_of_the_endpoint_loses_only_what_is_larger() -> None:
     while not bench.delivery.queue.empty:
         payload = bench.send()
         fits = payload.encoded_bytes <= 300
-        bench.delivery.on_response(payload, classify.Delivered() if fits else TOO_LARGE, bench.now)
+        bench.delivery.on_response(payload, verdict.Delivered() if fits else TOO_LARGE, bench.now)
         refusals += not fits
     ledger = bench.finished()
     assert (ledger.delivered, ledger.rejected) == (10_000, {})
@@ -261,7 +278,7 @@ def test_request_bytes_max_cuts_before_the_queue() -> None:
     assert bench.holds.held[3] == pieces
     points = 0
     while not bench.delivery.queue.empty:
-        payload = bench.settle(classify.Delivered())
+        payload = bench.settle(verdict.Delivered())
         assert payload.encoded_bytes <= 500
         points += payload.points
     assert points == bench.finished().delivered == 20
@@ -282,7 +299,7 @@ def test_a_batch_is_cut_to_what_the_configuration_allows(points: int, config: Si
     largest = config.otlp.request_bytes_max or config.queue.bytes_max // 4
     delivered = 0
     while not bench.delivery.queue.empty:
-        payload = bench.settle(classify.Delivered())
+        payload = bench.settle(verdict.Delivered())
         assert payload.encoded_bytes <= largest
         delivered += payload.points
     ledger = bench.finished()
@@ -297,21 +314,21 @@ def test_refused_credentials_pause_every_lane_without_counting_attempts() -> Non
     bench.offer(2, shard=1)
     in_flight = bench.send(1)
     for expected in (2.0, 4.0, 8.0, 16.0):
-        bench.settle(classify.Unauthorized("HTTP 401"))
+        bench.settle(verdict.Unauthorized("HTTP 401"))
         assert bench.delivery.paused == "HTTP 401"
         delay = bench.sleep()
         assert delay is not None
         assert expected / 2 <= delay <= expected
         bench.advance(delay)
-    bench.settle(classify.Unauthorized("HTTP 401"))
+    bench.settle(verdict.Unauthorized("HTTP 401"))
     before = bench.sleep(0)
-    bench.delivery.on_response(in_flight, classify.Unauthorized("HTTP 401"), bench.now)
+    bench.delivery.on_response(in_flight, verdict.Unauthorized("HTTP 401"), bench.now)
     assert bench.sleep(0) == bench.sleep(1) == before  # the late answer lengthens nothing
     assert before is not None
     bench.advance(before)
-    bench.settle(classify.Delivered(), 0)
+    bench.settle(verdict.Delivered(), 0)
     assert bench.delivery.paused == ""
-    bench.settle(classify.Delivered(), 1)
+    bench.settle(verdict.Delivered(), 1)
     assert bench.finished().delivered == 2
 
 
@@ -338,29 +355,30 @@ def test_close_drops_what_waits_and_what_comes() -> None:
     assert bench.finished().dropped == {"shutdown": 4}
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "zstd", "none"])
-def test_halves_keep_what_they_must(encoding: str) -> None:
-    (payload,) = make_payloads(
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
+def test_halves_keep_what_they_must(compression: str) -> None:
+    (payload,) = encode_batch(
         sealed_batch([1, 2, 3], position=4, opened_at=9.0),
+        OTLP_HTTP.encoder,
         shard=0,
-        encoding=encoding,  # type: ignore[arg-type]
+        compression=compression,  # type: ignore[arg-type]
         bytes_max=10**6,
         bodies=SharedBodyCache(),
     )
     payload.attempts = 2
-    halves = split_in_two(payload)
+    halves = split_in_two(payload, OTLP_HTTP.encoder)
     assert [half.points for half in halves] == [2, 1]
     for half in halves:
         assert (half.position, half.created_at, half.attempts) == (4, 9.0, 2)
-        assert half.encoding == encoding
-    assert split_in_two(halves[1]) == []
+        assert half.encoding == compression
+    assert split_in_two(halves[1], OTLP_HTTP.encoder) == []
 
 
 def test_log_lines_follow_changes_of_state_alone() -> None:
     bench = Bench(replace(SINK, retry=Retry(attempts_max=1)))
     for _ in range(50):
         bench.offer(1)
-        bench.settle(classify.Delivered())
+        bench.settle(verdict.Delivered())
     assert bench.notes == []
     for _ in range(50):
         bench.offer(1)
@@ -373,7 +391,7 @@ def test_log_lines_follow_changes_of_state_alone() -> None:
     bench.advance(LOG_INTERVAL_S_MIN)
     for _ in range(50):
         bench.offer(1)
-        bench.settle(classify.Delivered())
+        bench.settle(verdict.Delivered())
     assert [note.good for note in bench.notes] == [False, False, True]
 
 
@@ -390,6 +408,6 @@ def test_reprs_name_the_state() -> None:
     bench = Bench()
     bench.offer(1)
     assert "healthy" in repr(bench.delivery)
-    assert "1 payloads" in repr(bench.delivery.queue)
+    assert "1 requests" in repr(bench.delivery.queue)
     assert "queued 1" in repr(bench.delivery.ledger)
     assert "1 points" in repr(bench.send())

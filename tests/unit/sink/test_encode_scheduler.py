@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from relay.codec.otlp.batch import SealedBatch
-from relay.sink.encode_scheduler import LINE_MAX, SLICE_S, EncodeBacklog, EncodeScheduler
+from relay.sink.encode_scheduler import JOBS_MAX, SLICE_S, EncodeBacklog, EncodeScheduler
 from relay.sink.queue.fair_share import BufferedBytes
 from tests.kit.batches import sealed_batch
 
@@ -73,13 +73,13 @@ async def test_time_that_was_used_up_comes_back_with_the_next_turn() -> None:
 async def test_whoever_finds_the_line_full_does_the_first_ones_work() -> None:
     shop = Shop()
     shop.ask(0, 2 * SLICE_S)
-    for number in range(1, LINE_MAX + 1):
+    for number in range(1, JOBS_MAX + 1):
         shop.ask(number, 0.0)
     assert shop.done == [0]
-    shop.ask(LINE_MAX + 1, 0.0)
-    shop.ask(LINE_MAX + 2, 0.0)
+    shop.ask(JOBS_MAX + 1, 0.0)
+    shop.ask(JOBS_MAX + 2, 0.0)
     assert shop.done == [0, 1, 2]
-    assert shop.encode_scheduler.waiting == LINE_MAX
+    assert shop.encode_scheduler.waiting == JOBS_MAX
 
 
 async def test_a_job_with_a_bug_does_not_end_the_line() -> None:
@@ -106,9 +106,12 @@ async def test_batches_of_a_sink_are_packed_once_in_order_and_count_as_memory(
     memory = BufferedBytes()
     shop = Shop()
     packed: list[tuple[SealedBatch, int]] = []
-    encode_backlog = EncodeBacklog(
-        shop.encode_scheduler, memory, lambda *batch: packed.append(batch)
-    )
+
+    class Target:
+        def encode(self, sealed: SealedBatch, shard: int) -> None:
+            packed.append((sealed, shard))
+
+    encode_backlog = EncodeBacklog(shop.encode_scheduler, memory, Target())
     shop.ask(0, 2 * SLICE_S)  # nothing is done at once after that
     batches = [(sealed_batch((float(n),), position=n), n % 2) for n in range(3)]
     for sealed, shard in batches:
@@ -117,7 +120,7 @@ async def test_batches_of_a_sink_are_packed_once_in_order_and_count_as_memory(
     assert list(encode_backlog) == batches
     assert memory.used == sum(sealed.point_buffer.room() for sealed, _ in batches) > 0
     if out_of_turn:
-        encode_backlog.pack_all()
+        encode_backlog.encode_all()
         assert packed == batches
     await asyncio.sleep(0)
     assert packed == batches

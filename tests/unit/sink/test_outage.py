@@ -9,11 +9,15 @@ import pytest
 
 from relay.config.exporter.types import OtlpHttp, Queue, Retry, Sink
 from relay.sink.delivery import MEMORY_AGE_S, MEMORY_BYTES_MAX, DeliveryStateMachine
+from relay.sink.otlp_http import OTLP_HTTP
 from relay.sink.queue.disk_index import Place
+from relay.sink.queue.encoding import SharedBodyCache, encode_batch
 from relay.sink.queue.payload import STORED, EncodedRequest
+from relay.sink.queue.queue import SinkQueue
 from relay.sink.reporting.forecast import STALLED_S
 from relay.sink.reporting.health import LogLine
-from relay.sink.retry import classify
+from relay.sink.request_size import configured_bytes_max
+from relay.sink.retry import verdict
 from relay.sink.retry.circuit_breaker import Circuit
 from relay.sink.steps import Load, Now, Send, Sleep
 from tests.kit.batches import sealed_batch
@@ -26,7 +30,7 @@ SINK = Sink(
     retry=Retry(backoff_s=2.0),
 )
 HOUR = 3600.0
-DOWN = classify.Retry("connect_failed", "cannot connect")
+DOWN = verdict.Retry("connect_failed", "cannot connect")
 
 
 class Outage:
@@ -39,17 +43,20 @@ class Outage:
         self.disk: dict[tuple[int, int, int], EncodedRequest] = {}
         self.offset = 0
         self.position = 0
-        self.down: classify.Verdict | None = DOWN
+        self.down: verdict.Verdict | None = DOWN
         self.delivered: list[int] = []
         self.attempts = 0
         self.circuit = Circuit(random.Random(5))
+        self.sink = sink
+        rng = random.Random(7)
         self.delivery = DeliveryStateMachine(
             sink,
-            rng=random.Random(7),
-            release=self.holds.release,
-            hold=self.holds.hold,
-            say=self.notes.append,
+            encoder=OTLP_HTTP.encoder,
+            queue=SinkQueue(sink.queue, shards=sink.otlp.concurrency),
             circuit=self.circuit,
+            offsets=self.holds,
+            rng=rng,
+            log=self.notes.append,
         )
         self.circuit.subscribe(self.delivery.resume)
 
@@ -59,18 +66,27 @@ class Outage:
         sealed = sealed_batch(
             [float(self.position)] * values, position=self.position, opened_at=self.now.wall
         )
-        self.delivery.offer(sealed, shard, self.now)
+        self.delivery.ledger.offer(sealed.count)
+        requests = encode_batch(
+            sealed,
+            OTLP_HTTP.encoder,
+            shard=shard,
+            compression="none",
+            bytes_max=configured_bytes_max(self.sink),
+            bodies=SharedBodyCache(),
+        )
+        self.delivery.enqueue(requests, self.now)
 
     def save(self, *, at_once: bool = False) -> None:
         queue = self.delivery.queue
         for shard in self.delivery.shards_to_spill(self.now, at_once=at_once):
             places = []
-            for payload in queue.begin_save(shard):
+            for payload in queue.shards[shard].begin_spill():
                 place = Place(self.offset // 10_000, self.offset, self.offset + 100)
                 self.offset += 100
                 self.disk[shard, place.segment, place.offset] = replace(payload, position=STORED)
                 places.append(place)
-            self.delivery.saved(shard, places)
+            self.delivery.spilled(shard, places)
         for shard, numbers in queue.free().items():
             for key in [key for key in self.disk if key[0] == shard and key[1] in numbers]:
                 del self.disk[key]
@@ -86,8 +102,8 @@ class Outage:
                 assert isinstance(step, Send)
                 self.attempts += 1
                 if self.down is None:
-                    self.delivered.append(step.payload.encoded_bytes)
-                self.delivery.on_response(step.payload, self.down or classify.Delivered(), self.now)
+                    self.delivered.append(step.request.encoded_bytes)
+                self.delivery.on_response(step.request, self.down or verdict.Delivered(), self.now)
 
     def pass_time(self, seconds: float, *, step_s: float, batch_every_s: float = 0.0) -> None:
         due = 0.0
@@ -117,13 +133,14 @@ def test_a_day_of_outage_expires_nothing_and_is_delivered_in_order() -> None:
     assert outage.attempts < 24 * HOUR / 15  # probes, not one for each batch
     outage.down = None
     values: list[int] = []
-    finish = outage.delivery.queue.finish
+    (shard,) = outage.delivery.queue.shards
+    settle = shard.settle
 
     def spy(payload: EncodedRequest) -> None:
         values.append(int(payload.created_at))
-        finish(payload)
+        settle(payload)
 
-    outage.delivery.queue.finish = spy  # type: ignore[method-assign]
+    shard.settle = spy  # type: ignore[method-assign]
     outage.pass_time(60.0, step_s=5.0)
     assert len(values) == 2880
     assert values == sorted(values)
@@ -203,7 +220,7 @@ def test_the_first_answer_ends_the_wait_of_all_lanes() -> None:
 
 def test_an_endpoint_that_asked_for_patience_gets_it() -> None:
     outage = Outage()
-    outage.down = classify.Retry("http_503", "busy", after_s=600.0)
+    outage.down = verdict.Retry("http_503", "busy", after_s=600.0)
     outage.offer()
     outage.work()
     outage.delivery.resume()

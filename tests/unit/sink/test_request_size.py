@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from relay.config.exporter.types import Batch, Retry
 from relay.sink.request_size import FLOOR_BYTES, FLOOR_TRIES, PROBE_S, RequestSize
-from relay.sink.retry import classify
+from relay.sink.retry import verdict
 from tests.unit.sink.test_delivery import SINK, TOO_LARGE, Bench
 
 MIB = 1 << 20
@@ -70,7 +70,7 @@ def test_a_limit_below_the_floor_is_found_too() -> None:
     assert endpoint.refused < FLOOR_TRIES + 25
 
 
-def sent(bench: Bench, answer: Callable[[], classify.Verdict], seconds: float) -> list[int]:
+def sent(bench: Bench, answer: Callable[[], verdict.Verdict], seconds: float) -> list[int]:
     """Let a sink run for so long, 10 ms a request; the points of each request that was taken."""
     taken = []
     end = bench.now.monotonic + seconds
@@ -80,9 +80,9 @@ def sent(bench: Bench, answer: Callable[[], classify.Verdict], seconds: float) -
             bench.advance(delay_s)
             continue
         payload = bench.send()
-        verdict = answer()
-        bench.delivery.on_response(payload, verdict, bench.now)
-        if isinstance(verdict, classify.Delivered):
+        answered = answer()
+        bench.delivery.on_response(payload, answered, bench.now)
+        if isinstance(answered, verdict.Delivered):
             taken.append(payload.points)
         bench.advance(0.01)
     return taken
@@ -106,7 +106,7 @@ def test_three_seconds_of_413_cost_nothing_and_leave_no_trace() -> None:
     assert sent(bench, lambda: TOO_LARGE, 3.0) == []
     assert bench.delivery.health.state == "failing", "it does not keep up"
     assert bench.delivery.last_error is not None
-    taken = sent(bench, classify.Delivered, 3.0)
+    taken = sent(bench, verdict.Delivered, 3.0)
     assert bench.delivery.health.state == "healthy"
     assert min(taken) > 100, "none below the floor"
     assert set(taken[30:]) == {2000}, "as large as before after some successes"
@@ -117,7 +117,7 @@ def test_while_everything_is_refused_requests_grow_rare() -> None:
     bench = many(20)
     requests = 0
 
-    def refuse() -> classify.Verdict:
+    def refuse() -> verdict.Verdict:
         nonlocal requests
         requests += 1
         return TOO_LARGE

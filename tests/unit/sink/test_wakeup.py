@@ -1,4 +1,4 @@
-"""A lane's bell: rung, remembered, timed, cancelled."""
+"""A lane's bell: set, remembered, timed, cancelled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def test_ringing_wakes_and_is_remembered_until_hushed() -> None:
     wakeup.set()
     await asyncio.wait_for(waiting, 1)
     await asyncio.wait_for(wakeup.wait(None), 1)
-    wakeup.hush()
+    wakeup.clear()
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(wakeup.wait(None), 0.01)
 

@@ -25,8 +25,8 @@ def test_a_sink_that_loses_ground_says_what_can_leave_at_most() -> None:
     watched(throughput, seconds=600, per_s=350, oldest_age_s=371.0)
     assert throughput.behind
     assert throughput.explain(1, 130_000) == (
-        "130,000 points wait, the oldest for 6m11s: 8 s a request × 1 lane × 500 points = at most "
-        "62 points/s; 350 come: it loses ground; raise batch.maxSize or concurrency, or send it "
+        "130,000 points wait, the oldest for 6m11s: 1 shard × 500 points / 8 s a request = at most "
+        "62 points/s; 350 arrive: the queue grows; raise batch.maxSize or concurrency, or send it "
         "less"
     )
 
@@ -37,7 +37,8 @@ def test_a_sink_that_catches_up_says_when() -> None:
         throughput.answered(0.5, 500)
     watched(throughput, seconds=600, per_s=350, oldest_age_s=100.0)
     text = throughput.explain(2, 130_000)
-    assert "× 2 lanes × 500 points = at most 2,000 points/s; 350 come" in text
+    assert "2 shards × 500 points" in text
+    assert "= at most 2,000 points/s; 350 arrive" in text
     assert text.endswith("caught up in about 1m19s")
 
 

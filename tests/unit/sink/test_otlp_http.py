@@ -12,14 +12,14 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from relay.sink.http.response import Failure, FailureKind
-from relay.sink.retry.classify import (
+from relay.sink.otlp_http import classify
+from relay.sink.retry.verdict import (
     MESSAGE_CHARS_MAX,
     Delivered,
     Rejected,
     Retry,
     Split,
     Unauthorized,
-    classify,
     classify_failure,
     parse_retry_after_s,
 )

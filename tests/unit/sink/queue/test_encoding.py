@@ -12,7 +12,8 @@ from relay.codec.otlp.batch import SealedBatch
 from relay.codec.otlp.metrics import VALUE_TAG, MetricGroup, MetricIdentity, point_prefix
 from relay.codec.otlp.point_buffer import PointBuffer
 from relay.sink.encode_scheduler import SLICE_S, EncodeScheduler
-from relay.sink.queue.payload import SharedBodyCache, make_payloads
+from relay.sink.otlp_http import OTLP_HTTP
+from relay.sink.queue.encoding import SharedBodyCache, encode_batch
 from tests.kit.batches import GROUP, sealed_batch
 from tests.kit.engine_rig import Rig, RigSink
 from tests.kit.remote_write.sample_writes import histogram, write
@@ -80,10 +81,11 @@ def test_sinks_of_the_same_points_share_bytes_and_nothing_else(encoding: str) ->
     rig.flush()
     bodies = SharedBodyCache()
     payloads = [
-        make_payloads(
+        encode_batch(
             sealed,
+            OTLP_HTTP.encoder,
             shard=0,
-            encoding=encoding,  # type: ignore[arg-type]
+            compression=encoding,  # type: ignore[arg-type]
             bytes_max=LARGE,
             bodies=bodies,
         )
@@ -95,10 +97,11 @@ def test_sinks_of_the_same_points_share_bytes_and_nothing_else(encoding: str) ->
     assert first.body is second.body is third.body
     first.attempts += 1
     assert not second.attempts
-    alone = make_payloads(
+    alone = encode_batch(
         rig.sinks[0].sealed[0],
+        OTLP_HTTP.encoder,
         shard=0,
-        encoding=encoding,  # type: ignore[arg-type]
+        compression=encoding,  # type: ignore[arg-type]
         bytes_max=LARGE,
         bodies=SharedBodyCache(),
     )
@@ -114,9 +117,9 @@ def batch(*values: float) -> SealedBatch:
 
 def test_another_batch_or_encoding_has_a_body_of_its_own() -> None:
     bodies = SharedBodyCache()
-    (first,) = bodies.of(batch(1.0, 2.0), "gzip", LARGE)
-    (second,) = bodies.of(batch(1.0, 3.0), "gzip", LARGE)
-    (third,) = bodies.of(batch(1.0, 3.0), "none", LARGE)
+    (first,) = bodies.bodies_of(batch(1.0, 2.0), OTLP_HTTP.encoder, "gzip", LARGE)
+    (second,) = bodies.bodies_of(batch(1.0, 3.0), OTLP_HTTP.encoder, "gzip", LARGE)
+    (third,) = bodies.bodies_of(batch(1.0, 3.0), OTLP_HTTP.encoder, "none", LARGE)
     assert (bodies.made, bodies.shared) == (3, 0)
     assert gzip.decompress(first.data) == batch(1.0, 2.0).encode()
     assert gzip.decompress(second.data) == batch(1.0, 3.0).encode()
@@ -126,12 +129,14 @@ def test_another_batch_or_encoding_has_a_body_of_its_own() -> None:
 def test_a_smaller_bound_is_kept() -> None:
     size = len(batch(1.0, 2.0).encode())
     bodies = SharedBodyCache()
-    (whole,) = bodies.of(batch(1.0, 2.0), "none", size)
-    assert bodies.of(batch(1.0, 2.0), "none", LARGE) == (whole,)
+    (whole,) = bodies.bodies_of(batch(1.0, 2.0), OTLP_HTTP.encoder, "none", size)
+    assert bodies.bodies_of(batch(1.0, 2.0), OTLP_HTTP.encoder, "none", LARGE) == (whole,)
     assert bodies.shared == 1
-    halves = bodies.of(batch(1.0, 2.0), "none", size - 1)
+    halves = bodies.bodies_of(batch(1.0, 2.0), OTLP_HTTP.encoder, "none", size - 1)
     assert [half.points for half in halves] == [1, 1]
-    assert bodies.of(batch(1.0, 2.0), "none", size) == (whole,), "not the halves"
+    assert bodies.bodies_of(batch(1.0, 2.0), OTLP_HTTP.encoder, "none", size) == (whole,), (
+        "not the halves"
+    )
     assert (bodies.made, bodies.shared) == (3, 1)
 
 
@@ -143,7 +148,7 @@ async def test_nothing_is_remembered_when_the_line_is_done() -> None:
     def pack() -> None:
         nonlocal now
         now += SLICE_S
-        encode_scheduler.bodies.of(batch(1.0), "gzip", LARGE)
+        encode_scheduler.bodies.bodies_of(batch(1.0), OTLP_HTTP.encoder, "gzip", LARGE)
         seen.append(encode_scheduler.bodies.shared)
 
     for _ in range(3):
@@ -158,7 +163,7 @@ async def test_nothing_is_remembered_when_the_line_is_done() -> None:
 
 def test_what_was_forgotten_is_made_again() -> None:
     bodies = SharedBodyCache()
-    first = bodies.of(sealed_batch((1.0,)), "gzip", LARGE)
+    first = bodies.bodies_of(sealed_batch((1.0,)), OTLP_HTTP.encoder, "gzip", LARGE)
     bodies.forget()
-    assert bodies.of(sealed_batch((1.0,)), "gzip", LARGE) == first
+    assert bodies.bodies_of(sealed_batch((1.0,)), OTLP_HTTP.encoder, "gzip", LARGE) == first
     assert (bodies.made, bodies.shared) == (2, 0)

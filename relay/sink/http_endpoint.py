@@ -1,0 +1,144 @@
+"""A client over HTTP POST, for every kind of sink whose requests are one POST each.
+
+Rules:
+
+* Credentials and TLS material are read before the first request, and again after the endpoint
+  refused them (401, 403) or TLS failed.
+* Credentials are removed from every message that comes from outside.
+"""
+
+from __future__ import annotations
+
+import itertools
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from relay.config.exporter.types import Compression, OtlpHttp
+from relay.sink.http.credentials import credential_headers, redact
+from relay.sink.http.interface import Destination, HttpRequest
+from relay.sink.http.response import Failure, HttpResponse
+from relay.sink.http.tls import TlsMaterial, read_material
+from relay.sink.interface import ClientDependencies
+from relay.sink.queue.payload import EncodedRequest
+from relay.sink.retry.verdict import Unauthorized, Verdict, classify_failure
+
+SECRET_CHARS_MIN = 12
+"""Values of configured headers from this length on are kept out of messages; a tenant's name is
+shorter."""
+
+Classify = Callable[[EncodedRequest, HttpResponse, float], Verdict]
+"""(request, complete answer, wall clock in s) -> verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """A configuration with its secrets, until they are refused."""
+
+    endpoint: OtlpHttp
+    credentials: Mapping[str, str] = field(repr=False)
+    context: ssl.SSLContext | None
+    destinations: dict[Compression, Destination] = field(default_factory=dict)
+    """By the body's compression: queued bodies may have been made by an earlier configuration."""
+
+
+class HttpEndpoint:
+    """Implements :class:`relay.sink.interface.Client`.
+
+    ``headers`` are the kind's own, sent with every request; ``classify`` translates its answers.
+    """
+
+    def __init__(
+        self,
+        endpoint: OtlpHttp,
+        dependencies: ClientDependencies,
+        *,
+        headers: Mapping[str, str],
+        classify: Classify,
+    ) -> None:
+        self._endpoint = endpoint
+        self._transport = dependencies.transport
+        self._secrets = dependencies.secrets
+        self._clock = dependencies.clock
+        self._headers = headers
+        self._classify = classify
+        self._access: _Access | None = None
+        self.requests: dict[str, int] = {}
+        self.bytes_sent = 0
+
+    def reconfigure(self, endpoint: OtlpHttp) -> None:
+        """Use another configuration from the next request on."""
+        self._endpoint = endpoint
+        self._access = None
+
+    def reread_secrets(self) -> None:
+        """Read credentials and TLS material again before the next request."""
+        self._access = None
+
+    async def send(self, request: EncodedRequest) -> Verdict:
+        """Send a request and translate the answer. Raises SecretError; nothing was sent then."""
+        if self._access is None:
+            self._access = self._read_access()
+        access = self._access
+        self.bytes_sent += request.body_bytes
+        to = access.destinations.get(request.encoding)
+        if to is None:
+            to = access.destinations[request.encoding] = self._destination(request.encoding, access)
+        answer = await self._transport.post(
+            HttpRequest(to, request.body, access.endpoint.timeout_s)
+        )
+        if isinstance(answer, Failure):
+            verdict = classify_failure(answer)
+            refused = answer.kind == "tls_failed"
+        else:
+            verdict = self._classify(request, answer, self._clock())
+            refused = isinstance(verdict, Unauthorized)
+        if refused and self._access is access:
+            self._access = None
+        result = type(verdict).__name__.lower()
+        self.requests[result] = self.requests.get(result, 0) + 1
+        # A plain success carries no text that could hold a secret.
+        if not verdict.message:
+            return verdict
+        return replace(verdict, message=redact(verdict.message, _secret_headers(access)))
+
+    def _read_access(self) -> _Access:
+        """Read the sink's secrets. Raises SecretError."""
+        endpoint = self._endpoint
+        credentials = credential_headers(endpoint.authentication, self._secrets)
+        if not endpoint.url.lower().startswith("https:"):
+            return _Access(endpoint, credentials, None)
+        material = read_material(endpoint.tls, self._secrets) if endpoint.tls else TlsMaterial()
+        return _Access(endpoint, credentials, self._transport.context(material))
+
+    def _destination(self, compression: Compression, access: _Access) -> Destination:
+        endpoint = access.endpoint
+        own = dict(self._headers)
+        if compression != "none":
+            own["Content-Encoding"] = compression
+        # Names that differ in case only are one header: the later one replaces the earlier.
+        by_name = {
+            name.lower(): (name, value)
+            for name, value in itertools.chain(
+                endpoint.headers.items(), access.credentials.items(), own.items()
+            )
+        }
+        return Destination(
+            endpoint.url,
+            dict(by_name.values()),
+            tls=access.context,
+            server_name=endpoint.tls.server_name if endpoint.tls else "",
+        )
+
+    def __repr__(self) -> str:
+        return f"<HttpEndpoint {self._endpoint.url}>"
+
+
+def _secret_headers(access: _Access) -> dict[str, str]:
+    """Return every header that may hold a credential; users write them into ``headers``, too."""
+    given = {
+        name: value
+        for name, value in access.endpoint.headers.items()
+        if len(value) >= SECRET_CHARS_MIN
+    }
+    return {**given, **access.credentials}

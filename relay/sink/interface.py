@@ -1,0 +1,99 @@
+"""What a sink kind offers, and what a sink needs of the process it runs in.
+
+A kind (OTLP/HTTP, say) is one :class:`SinkKind` in :data:`relay.sink.kinds.KINDS`. Everything else
+of a sink is common to all kinds: batching, queue, spilling, retry, circuit breaker, ledger, health.
+A kind may rely on:
+
+* Order: all points of a series are in one shard, a shard has one request in flight, and a request
+  is sent again before the next. (``drain: freshFirst`` alone gives that up, at the user's wish.)
+* An encoder's body comes back as it was made, perhaps after a restart, from disk: a stored request
+  names its kind and its compression by a number (:attr:`SinkKind.stored_codings`).
+* A sink whose kind was changed never sends bodies of the old kind; they are dropped and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from relay.codec.otlp.batch import SealedBatch
+from relay.config.exporter.types import Compression, OtlpHttp
+from relay.sink.http.credentials import SecretLookup
+from relay.sink.http.interface import HttpClient
+from relay.sink.queue.payload import EncodedRequest
+from relay.sink.retry.verdict import Verdict
+
+
+class Encoder(Protocol):
+    """Turns batches into bodies. Stateless: one object serves every sink of its kind."""
+
+    @property
+    def kind(self) -> str:
+        """Return the name of the kind, see :attr:`SinkKind.name`."""
+
+    @property
+    def content_type(self) -> str:
+        """Return the Content-Type of a body."""
+
+    def encode(self, sealed: SealedBatch) -> bytes:
+        """Encode a whole batch as one body, uncompressed. Must not change the batch."""
+
+    def split(self, body: bytes) -> tuple[tuple[bytes, int], tuple[bytes, int]] | None:
+        """Cut an uncompressed body into two of at least one point each: (first half, its points),
+        (second half, its points). Points keep their order; None where there is a single one."""
+
+    def compress(self, body: bytes, compression: Compression) -> bytes:
+        """Compress a body by one of :attr:`SinkKind.stored_codings`."""
+
+    def decompress(self, body: bytes, compression: Compression) -> bytes:
+        """Undo :meth:`compress`. Raises DecodeError for bytes that it did not make."""
+
+
+class Client(Protocol):
+    """Sends requests to the endpoint of one sink. At most ``concurrency`` calls run at a time."""
+
+    @property
+    def requests(self) -> Mapping[str, int]:
+        """Return how many answers there were, by verdict (``delivered``, ``retry``, ...)."""
+
+    @property
+    def bytes_sent(self) -> int:
+        """Return the bytes of all bodies sent, as they were sent."""
+
+    async def send(self, request: EncodedRequest) -> Verdict:
+        """Send a request and translate the answer.
+
+        Must end within the endpoint's timeout, and may be cancelled. Raises SecretError where a
+        secret cannot be read: nothing was sent then.
+        """
+
+    def reconfigure(self, endpoint: OtlpHttp) -> None:
+        """Use another configuration of the same kind from the next request on."""
+
+    def reread_secrets(self) -> None:
+        """Read credentials and TLS material again before the next request."""
+
+
+class ClientDependencies(NamedTuple):
+    """What a client is made from: the process's HTTP client, a lookup of the exporter's secrets
+    that is asked again each time, and the wall clock, s."""
+
+    transport: HttpClient
+    secrets: SecretLookup
+    clock: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class SinkKind:
+    """One kind of sink.
+
+    ``name`` is what stored requests call it; never change it. ``stored_codings``: the compressions
+    that its endpoints may be sent, each with its number in records on disk (0 to 255), unique among
+    all kinds; never change or reuse a number.
+    """
+
+    name: str
+    stored_codings: Mapping[Compression, int]
+    encoder: Encoder
+    make_client: Callable[[OtlpHttp, ClientDependencies], Client]

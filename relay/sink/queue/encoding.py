@@ -1,0 +1,183 @@
+"""Turns a sealed batch into requests, and cuts a request into smaller ones. Pure.
+
+Rules:
+
+* A body is compressed once, when it is made; only a split decompresses it again.
+* Sinks that are given the same points, one after the other as those of one exporter are, share one
+  encoded body. Equality is that of the batches' contents, kind, compression and size limit. Only
+  the bytes are shared: each sink has requests of its own.
+* Cutting never loses or reorders a point. Pieces keep the whole's position, shard, age, attempts.
+* Cutting is bounded: at most :data:`SPLIT_DEPTH_MAX` halvings between a batch and its pieces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from relay.codec.otlp.batch import SealedBatch
+from relay.config.exporter.types import Compression
+from relay.sink.interface import Encoder
+from relay.sink.queue.payload import EncodedRequest
+
+SPLIT_DEPTH_MAX = 14
+"""16,384 pieces, more than the largest batch has points: a 413 is followed down to the single point
+that is too large, and takes no neighbour with it. Only an unbatched giant is cut less finely."""
+
+
+class Body(NamedTuple):
+    """The body of one request, compressed; ``encoded_bytes`` is its size before compression."""
+
+    data: bytes
+    points: int
+    encoded_bytes: int
+
+
+class _Key(NamedTuple):
+    """What two equal batches must have in common to share bodies, beside the size limit."""
+
+    kind: str
+    compression: Compression
+
+
+class SharedBodyCache:
+    """Encodes batches, and keeps the last one's bodies for the next sink that has the same points.
+
+    ``made`` counts batches that were encoded and compressed, ``shared`` those that were not.
+    """
+
+    __slots__ = ("_batch", "_bodies", "_bytes_max", "_key", "made", "shared")
+
+    def __init__(self) -> None:
+        self._batch: SealedBatch | None = None
+        self._key = _Key("", "none")
+        self._bytes_max = 0
+        self._bodies: tuple[Body, ...] = ()
+        self.made = 0
+        self.shared = 0
+
+    def bodies_of(
+        self, sealed: SealedBatch, encoder: Encoder, compression: Compression, bytes_max: int
+    ) -> tuple[Body, ...]:
+        """Encode and compress a batch, cut so that no piece exceeds ``bytes_max`` before
+        compression where possible."""
+        key = _Key(encoder.kind, compression)
+        if (
+            self._batch is not None
+            and key == self._key
+            and (
+                bytes_max == self._bytes_max
+                or (len(self._bodies) == 1 and self._bodies[0].encoded_bytes <= bytes_max)
+            )
+            and self._batch.point_buffer.equals(sealed.point_buffer)
+        ):
+            self.shared += 1
+            return self._bodies
+        whole = _Piece(encoder.encode(sealed), sealed.count, 0)
+        self._bodies = tuple(
+            Body(encoder.compress(piece.data, compression), piece.points, len(piece.data))
+            for piece in _cut(whole, encoder, bytes_max, depth_max=None)
+        )
+        self._batch, self._key, self._bytes_max = sealed, key, bytes_max
+        self.made += 1
+        return self._bodies
+
+    def forget(self) -> None:
+        """Drop the last batch and its bodies."""
+        self._batch = None
+        self._bodies = ()
+
+    def __repr__(self) -> str:
+        return f"<SharedBodyCache {self.made} made, {self.shared} shared>"
+
+
+def encode_batch(
+    sealed: SealedBatch,
+    encoder: Encoder,
+    *,
+    shard: int,
+    compression: Compression,
+    bytes_max: int,
+    bodies: SharedBodyCache,
+) -> list[EncodedRequest]:
+    """Return a sealed batch as the requests that a sink queues."""
+    return [
+        EncodedRequest(
+            body=body.data,
+            encoding=compression,
+            points=body.points,
+            encoded_bytes=body.encoded_bytes,
+            position=sealed.oldest,
+            shard=shard,
+            created_at=sealed.opened_at,
+            kind=encoder.kind,
+        )
+        for body in bodies.bodies_of(sealed, encoder, compression, bytes_max)
+    ]
+
+
+def split_in_two(request: EncodedRequest, encoder: Encoder) -> list[EncodedRequest]:
+    """Cut a request in two, in order; [] where it has one point or was cut often enough."""
+    halves = _halves(_decoded(request, encoder), encoder, SPLIT_DEPTH_MAX)
+    return [_request_of(request, piece, encoder) for piece in halves]
+
+
+def split_below(request: EncodedRequest, encoder: Encoder, bytes_max: int) -> list[EncodedRequest]:
+    """Cut until no piece exceeds ``bytes_max`` before compression or can be cut; keep the order.
+
+    A single point above the bound stays: only the endpoint can tell whether it takes it.
+    """
+    pieces = _cut(_decoded(request, encoder), encoder, bytes_max, depth_max=SPLIT_DEPTH_MAX)
+    return [_request_of(request, piece, encoder) for piece in pieces]
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Part of a batch, encoded and not compressed."""
+
+    data: bytes
+    points: int
+    depth: int
+
+
+def _cut(whole: _Piece, encoder: Encoder, bytes_max: int, *, depth_max: int | None) -> list[_Piece]:
+    done: list[_Piece] = []
+    left = [whole]
+    while left:
+        piece = left.pop()
+        halves = _halves(piece, encoder, depth_max) if len(piece.data) > bytes_max else []
+        if halves:
+            left += reversed(halves)
+        else:
+            done.append(piece)
+    return done
+
+
+def _halves(piece: _Piece, encoder: Encoder, depth_max: int | None) -> list[_Piece]:
+    if piece.points < 2 or (depth_max is not None and piece.depth >= depth_max):
+        return []
+    halves = encoder.split(piece.data)
+    assert halves is not None, "only a single point cannot be split"
+    assert sum(points for _, points in halves) == piece.points
+    return [_Piece(data, points, piece.depth + 1) for data, points in halves]
+
+
+def _decoded(request: EncodedRequest, encoder: Encoder) -> _Piece:
+    assert request.kind == encoder.kind
+    data = encoder.decompress(request.body, request.encoding)
+    return _Piece(data, request.points, request.depth)
+
+
+def _request_of(whole: EncodedRequest, piece: _Piece, encoder: Encoder) -> EncodedRequest:
+    return EncodedRequest(
+        body=encoder.compress(piece.data, whole.encoding),
+        encoding=whole.encoding,
+        points=piece.points,
+        encoded_bytes=len(piece.data),
+        position=whole.position,
+        shard=whole.shard,
+        created_at=whole.created_at,
+        attempts=whole.attempts,
+        depth=piece.depth,
+        kind=whole.kind,
+    )

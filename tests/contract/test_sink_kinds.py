@@ -1,0 +1,474 @@
+"""The contract of a sink kind (relay.sink.interface), over every registered kind and over one that
+is registered here alone, without a change to any other module."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+
+from relay.codec.otlp.batch import SealedBatch
+from relay.config.exporter.types import Compression, OtlpHttp, Retry, Sink
+from relay.runtime.errors import DecodeError, SecretError
+from relay.sink.build import SinkDependencies, SinkEnvironment, build_worker
+from relay.sink.http.client import Transport
+from relay.sink.http.response import HttpResponse
+from relay.sink.http_endpoint import HttpEndpoint
+from relay.sink.interface import ClientDependencies, SinkKind
+from relay.sink.kinds import KINDS, coding_number, coding_of
+from relay.sink.queue.disk_index import Entry
+from relay.sink.queue.encoding import (
+    SharedBodyCache,
+    encode_batch,
+    split_below,
+    split_in_two,
+)
+from relay.sink.queue.payload import EncodedRequest
+from relay.sink.reporting.statistics import SinkStatistics
+from relay.sink.retry import verdict
+from relay.sink.retry.circuit_breaker import CircuitBreakers
+from relay.sink.spill.owner import Owner
+from relay.sink.spill.store import QueueStore, SinkStore
+from relay.sink.worker import SinkWorker
+from tests.kit.batches import sealed_batch
+from tests.kit.holds import Holds
+from tests.kit.processes import free_port
+
+OWNER = Owner("ns/name", "out")
+
+
+def values_of_otlp(body: bytes) -> list[float]:
+    """Decode a body with the official classes."""
+    message = ExportMetricsServiceRequest.FromString(body)
+    return [
+        point.as_double
+        for resource in message.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        for point in metric.gauge.data_points
+    ]
+
+
+class LinesEndpoint(OtlpHttp):
+    """The configuration of the kind below."""
+
+
+class LinesEncoder:
+    """One point a line, compressed by zlib."""
+
+    kind = "lines"
+    content_type = "text/lines"
+
+    def encode(self, sealed: SealedBatch) -> bytes:
+        return b"".join(b"%f\n" % value for value in values_of_otlp(sealed.encode()))
+
+    def split(self, body: bytes) -> tuple[tuple[bytes, int], tuple[bytes, int]] | None:
+        lines = body.splitlines(keepends=True)
+        if len(lines) < 2:
+            return None
+        half = (len(lines) + 1) // 2
+        return (b"".join(lines[:half]), half), (b"".join(lines[half:]), len(lines) - half)
+
+    def compress(self, body: bytes, compression: Compression) -> bytes:
+        return zlib.compress(body) if compression == "gzip" else body
+
+    def decompress(self, body: bytes, compression: Compression) -> bytes:
+        try:
+            return zlib.decompress(body) if compression == "gzip" else body
+        except zlib.error as error:
+            raise DecodeError(f"corrupt: {error}") from error
+
+
+def classify_lines(request: EncodedRequest, answer: HttpResponse, _now: float) -> verdict.Verdict:
+    """Unlike OTLP: a header says how much was written, and 409 that points came out of order."""
+    if answer.status == 200:
+        written = int(answer.headers.get("x-written", request.points))
+        return verdict.Delivered(request.points - written)
+    if answer.status == 409:
+        return verdict.Rejected("out_of_order", "HTTP 409")
+    if answer.status == 413:
+        return verdict.Split("HTTP 413")
+    if answer.status == 401:
+        return verdict.Unauthorized("HTTP 401")
+    if answer.status == 503:
+        return verdict.Retry("http_503", "HTTP 503")
+    return verdict.Rejected("http_other", "an answer that the kind does not know")
+
+
+def lines_client(endpoint: OtlpHttp, dependencies: ClientDependencies) -> HttpEndpoint:
+    headers = {"Content-Type": LinesEncoder.content_type}
+    return HttpEndpoint(endpoint, dependencies, headers=headers, classify=classify_lines)
+
+
+LINES = SinkKind("lines", {"none": 200, "gzip": 201}, LinesEncoder(), lines_client)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kind, the type of its endpoints' configuration, and how the test reads its bodies."""
+
+    kind: SinkKind
+    endpoint: type[OtlpHttp]
+    values: Callable[[bytes], list[float]]
+
+
+def values_of_lines(body: bytes) -> list[float]:
+    return [float(line) for line in body.splitlines()]
+
+
+READERS = {"otlp": values_of_otlp}
+"""A kind that is registered needs an independent reader of its bodies here."""
+
+CASES = [
+    *(Case(kind, endpoint, READERS[kind.name]) for endpoint, kind in KINDS.items()),
+    Case(LINES, LinesEndpoint, values_of_lines),
+]
+every_kind = pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind.name)
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, LinesEndpoint, LINES)
+
+
+def requests_of(case: Case, *values: float, compression: Compression) -> list[EncodedRequest]:
+    return encode_batch(
+        sealed_batch(values, position=4, opened_at=9.0),
+        case.kind.encoder,
+        shard=0,
+        compression=compression,
+        bytes_max=1 << 20,
+        bodies=SharedBodyCache(),
+    )
+
+
+def values_of(case: Case, request: EncodedRequest) -> list[float]:
+    return case.values(case.kind.encoder.decompress(request.body, request.encoding))
+
+
+@every_kind
+def test_an_encoder_has_the_name_of_its_kind_and_a_content_type(case: Case) -> None:
+    assert case.kind.encoder.kind == case.kind.name
+    assert "/" in case.kind.encoder.content_type
+
+
+@every_kind
+def test_encoding_leaves_the_batch_alone(case: Case) -> None:
+    batch = sealed_batch([1.0, 2.0, 3.0])
+    first = case.kind.encoder.encode(batch)
+    assert case.kind.encoder.encode(batch) == first
+    assert case.values(first) == [1.0, 2.0, 3.0]
+
+
+@every_kind
+@pytest.mark.parametrize("count", [1, 2, 3, 17])
+def test_a_split_keeps_every_point_in_order(case: Case, count: int) -> None:
+    pieces = [(case.kind.encoder.encode(sealed_batch(map(float, range(count)))), count)]
+    singles: list[float] = []
+    while pieces:
+        body, points = pieces.pop()
+        assert len(case.values(body)) == points
+        halves = case.kind.encoder.split(body)
+        assert (halves is None) == (points == 1)
+        if halves is None:
+            singles += case.values(body)
+        else:
+            assert all(half[1] for half in halves)
+            pieces += reversed(halves)
+    assert singles == [float(value) for value in range(count)]
+
+
+@every_kind
+def test_every_compression_can_be_undone_and_damage_is_found(case: Case) -> None:
+    encoder = case.kind.encoder
+    body = encoder.encode(sealed_batch([1.0, 2.0]))
+    for compression in case.kind.stored_codings:
+        packed = encoder.compress(body, compression)
+        assert encoder.decompress(packed, compression) == body
+        if compression != "none":
+            assert packed != body
+            with pytest.raises(DecodeError):
+                encoder.decompress(packed[: len(packed) // 2], compression)
+
+
+def test_numbers_on_disk_are_unique_and_stay() -> None:
+    numbers = [number for kind in KINDS.values() for number in kind.stored_codings.values()]
+    assert len(numbers) == len(set(numbers))
+    assert all(0 <= number <= 255 for number in numbers)
+    for kind in KINDS.values():
+        for compression, number in kind.stored_codings.items():
+            assert coding_number(kind.name, compression) == number
+            assert coding_of(number) == (kind.name, compression)
+    assert coding_of(255) is None
+    # What earlier revisions wrote.
+    assert [coding_of(number) for number in range(3)] == [
+        ("otlp", "none"),
+        ("otlp", "gzip"),
+        ("otlp", "zstd"),
+    ]
+
+
+@every_kind
+async def test_a_request_comes_back_from_disk_as_it_was(case: Case, tmp_path: Path) -> None:
+    async with stored(tmp_path) as store:
+        for compression in case.kind.stored_codings:
+            (request,) = requests_of(case, 1.0, 2.0, 3.0, compression=compression)
+            (place,) = await store.save(0, [(request, 4)], shards=1)
+            entry = Entry(0, place.segment, place.offset, 3, request.body_bytes, 9.0)
+            again = await store.load(entry)
+            assert again is not None
+            assert (again.kind, again.encoding) == (case.kind.name, compression)
+            assert (again.body, again.points) == (request.body, 3)
+            assert again.encoded_bytes == request.encoded_bytes
+
+
+@every_kind
+def test_requests_are_cut_by_their_own_encoder(case: Case) -> None:
+    for compression in case.kind.stored_codings:
+        (request,) = requests_of(case, 1.0, 2.0, 3.0, 4.0, compression=compression)
+        halves = split_in_two(request, case.kind.encoder)
+        assert [values_of(case, half) for half in halves] == [[1.0, 2.0], [3.0, 4.0]]
+        assert {(half.kind, half.encoding) for half in halves} == {(case.kind.name, compression)}
+        singles = split_below(request, case.kind.encoder, 1)
+        assert [values_of(case, single) for single in singles] == [[1.0], [2.0], [3.0], [4.0]]
+
+
+def test_kinds_do_not_share_bodies() -> None:
+    bodies = SharedBodyCache()
+    batch = sealed_batch([1.0, 2.0])
+    for case in CASES:
+        (body,) = bodies.bodies_of(batch, case.kind.encoder, "none", 1 << 20)
+        assert case.values(body.data) == [1.0, 2.0]
+    assert (bodies.made, bodies.shared) == (len(CASES), 0)
+
+
+@dataclass
+class Endpoint:
+    """Answers by a script of statuses and headers, then 200; keeps what it was sent."""
+
+    url: str = ""
+    script: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    received: list[tuple[str, str, bytes]] = field(default_factory=list)
+    """Content-Type, Content-Encoding and body of each request that was answered 200."""
+
+    async def answer(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        status, headers = self.script.pop(0) if self.script else (200, {})
+        if status == 200:
+            encoding = request.headers.get("Content-Encoding", "none")
+            self.received.append((request.headers["Content-Type"], encoding, body))
+        return web.Response(status=status, headers=headers)
+
+
+@asynccontextmanager
+async def serving(*script: int | tuple[int, dict[str, str]]) -> AsyncIterator[Endpoint]:
+    endpoint = Endpoint()
+    endpoint.script = [one if isinstance(one, tuple) else (one, {}) for one in script]
+    # The relay compresses as its sink is told; a server that undoes that would hide the body.
+    app = web.Application(handler_args={"auto_decompress": False})
+    app.router.add_post("/write", endpoint.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    endpoint.url = f"http://127.0.0.1:{runner.addresses[0][1]}/write"
+    try:
+        yield endpoint
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def stored(path: Path) -> AsyncIterator[SinkStore]:
+    store = QueueStore(path, bytes_max=1 << 24, sync=False)
+    store.open()
+    try:
+        yield store.claim(OWNER)
+    finally:
+        await store.close()
+
+
+def no_secret(_reference: object, _key: str) -> str:
+    raise SecretError("no secrets here")
+
+
+def sink_of(case: Case, url: str, compression: Compression = "gzip") -> Sink:
+    endpoint = case.endpoint(url, compression=compression, timeout_s=2.0)
+    return Sink("out", ("all",), endpoint, retry=Retry(backoff_s=0.01))
+
+
+class Bench:
+    """A worker, and the positions that it holds."""
+
+    def __init__(self, config: Sink, transport: Transport, store: SinkStore | None = None) -> None:
+        rng = random.Random(3)
+        self.holds = Holds()
+        self.offered = 0
+        environment = SinkEnvironment(transport, self.holds, rng, CircuitBreakers(rng))
+        dependencies = SinkDependencies(environment, no_secret, store)
+        self.worker: SinkWorker = build_worker("out", "ns/name", config, dependencies)
+
+    def offer(self, *values: float) -> None:
+        self.offered += 1
+        self.holds.hold(self.offered)
+        self.worker.offer(sealed_batch(values, position=self.offered, opened_at=4e9), 0)
+
+    async def until(self, done: Callable[[SinkStatistics], bool]) -> SinkStatistics:
+        """Poll, with a deadline, until the statistics satisfy a condition."""
+        async with asyncio.timeout(5.0):
+            # Statistics have no event to wait for.
+            while not done(self.worker.statistics()):  # noqa: ASYNC110 - see above
+                await asyncio.sleep(0.002)
+        return self.worker.statistics()
+
+    async def finished(self) -> SinkStatistics:
+        statistics = await self.until(lambda one: not one.ledger.queued)
+        assert not self.holds.total
+        return statistics
+
+
+@asynccontextmanager
+async def running(config: Sink, store: SinkStore | None = None) -> AsyncIterator[Bench]:
+    async with Transport(allow_private=True) as transport:
+        bench = Bench(config, transport, store)
+        bench.worker.start()
+        try:
+            yield bench
+        finally:
+            await bench.worker.close()
+
+
+def sent(case: Case, endpoint: Endpoint, compression: Compression) -> Iterator[float]:
+    """The points that arrived, in order; every request says what it is."""
+    for content_type, encoding, body in endpoint.received:
+        assert content_type == case.kind.encoder.content_type
+        assert encoding == compression
+        yield from case.values(case.kind.encoder.decompress(body, compression))
+
+
+@every_kind
+async def test_every_compression_arrives_in_order_after_a_retry(case: Case) -> None:
+    for compression in case.kind.stored_codings:
+        async with (
+            serving(503) as endpoint,
+            running(sink_of(case, endpoint.url, compression)) as bench,
+        ):
+            for value in range(6):
+                bench.offer(float(value), value + 0.5)
+            statistics = await bench.finished()
+            expected = [value / 2 for value in range(12)]
+            assert list(sent(case, endpoint, compression)) == expected
+        assert statistics.ledger.delivered == 12
+        assert statistics.requests == {"retry": 1, "delivered": 6}
+        assert statistics.bytes_sent > sum(len(body) for _, _, body in endpoint.received)
+
+
+@every_kind
+async def test_a_request_that_is_too_large_is_cut(case: Case) -> None:
+    async with serving(413) as endpoint, running(sink_of(case, endpoint.url, "none")) as bench:
+        big = [float(value) for value in range(2000)]
+        bench.offer(*big)
+        statistics = await bench.finished()
+        assert list(sent(case, endpoint, "none")) == big
+        assert len(endpoint.received) > 1
+    assert statistics.requests["split"] == 1
+    assert statistics.splits >= 1
+
+
+@every_kind
+async def test_refused_credentials_pause_and_keep_the_data(case: Case) -> None:
+    async with serving(401) as endpoint, running(sink_of(case, endpoint.url)) as bench:
+        bench.offer(1.0)
+        await bench.until(lambda one: one.state == "paused")
+        bench.worker.reread_secrets()
+        statistics = await bench.finished()
+    assert statistics.ledger.delivered == 1
+    assert statistics.requests == {"unauthorized": 1, "delivered": 1}
+
+
+@every_kind
+async def test_no_connection_is_a_failure_that_is_tried_again(case: Case) -> None:
+    async with running(sink_of(case, f"http://127.0.0.1:{free_port()}/write")) as bench:
+        bench.offer(1.0)
+        statistics = await bench.until(lambda one: one.requests.get("retry", 0) > 1)
+        assert statistics.ledger.queued == 1
+        assert statistics.last_error is not None
+        assert "cannot connect" in statistics.last_error.text
+
+
+@every_kind
+async def test_what_was_spilled_is_sent_after_a_restart(case: Case, tmp_path: Path) -> None:
+    async with (
+        stored(tmp_path) as store,
+        running(sink_of(case, f"http://127.0.0.1:{free_port()}/write"), store) as bench,
+    ):
+        for value in range(5):
+            bench.offer(float(value))
+        await bench.worker.drain(0.0)
+        assert not bench.holds.total
+    async with (
+        serving() as endpoint,
+        stored(tmp_path) as store,
+        running(sink_of(case, endpoint.url), store) as bench,
+    ):
+        assert bench.worker.restored_points == 5
+        statistics = await bench.finished()
+        assert list(sent(case, endpoint, "gzip")) == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert statistics.ledger.delivered == 5
+
+
+@pytest.mark.parametrize("stores", [False, True])
+async def test_a_sink_of_another_kind_does_not_send_what_it_cannot(
+    stores: bool, tmp_path: Path
+) -> None:
+    otlp, lines = CASES[0], CASES[-1]
+    nowhere = f"http://127.0.0.1:{free_port()}/write"
+    async with (
+        serving() as endpoint,
+        stored(tmp_path) as store,
+        running(sink_of(otlp, nowhere), store if stores else None) as bench,
+    ):
+        bench.offer(1.0, 2.0)
+        await bench.until(lambda one: one.state == "failing")
+        if stores:
+            bench.worker.save(at_once=True)
+            await bench.until(lambda one: not one.queue.memory_bytes)
+        bench.worker.reconfigure(sink_of(lines, endpoint.url))
+        bench.offer(3.0)
+        statistics = await bench.finished()
+        assert list(sent(lines, endpoint, "gzip")) == [3.0]
+    assert statistics.ledger.dropped == {"kind_changed": 2}
+    assert statistics.ledger.delivered == 1
+    assert not statistics.internal_errors
+
+
+async def test_a_kind_has_its_own_words_for_partial_success_and_refusal() -> None:
+    lines = CASES[-1]
+    written = (200, {"X-Written": "2"})
+    async with serving(written, 409) as endpoint, running(sink_of(lines, endpoint.url)) as bench:
+        bench.offer(1.0, 2.0, 3.0)
+        bench.offer(4.0)
+        statistics = await bench.finished()
+    assert statistics.ledger.rejected == {"partial_success": 1, "out_of_order": 1}
+    assert statistics.ledger.delivered == 2
+
+
+def test_an_endpoint_without_a_kind_is_a_bug_that_is_told() -> None:
+    class Unknown(OtlpHttp):
+        pass
+
+    config = replace(sink_of(CASES[0], "http://127.0.0.1:1/"), otlp=Unknown("http://127.0.0.1:1/"))
+    rng = random.Random(3)
+    environment = SinkEnvironment(None, Holds(), rng, CircuitBreakers(rng))  # type: ignore[arg-type]
+    with pytest.raises(KeyError, match="Unknown"):
+        build_worker("out", "ns/name", config, SinkDependencies(environment, no_secret))
