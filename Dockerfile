@@ -1,4 +1,4 @@
-# The relay in a container: docker build -t telemetry-relay:0.1.0 .
+# The relay in a container: docker build -t telemetry-relay:0.2.0 .
 # Mount the settings at /etc/relay/relay.yaml (config/kubernetes shows how).
 
 FROM python:3.12-slim-bookworm AS build

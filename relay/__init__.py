@@ -2,6 +2,6 @@
 
 from relay.runtime.extension_check import check_extensions
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 check_extensions()
