@@ -21,7 +21,7 @@ import zstandard
 from isal import isal_zlib
 
 from relay.codec.uninitialized_bytes import fresh_bytes
-from relay.runtime.errors import DecodeError, TooLargeError, UnsupportedMediaError
+from relay.runtime.errors import DecodeError, TooLargeError
 
 SenderEncoding = Literal["snappy", "zstd"]
 OwnEncoding = Literal["gzip", "zstd", "none"]
@@ -47,21 +47,6 @@ _ZSTD_WINDOW_BYTES_MAX = 8 << 20  # what every decoder should support (RFC 8878,
 _ZSTD_HEADER_BYTES_MAX = 18  # RFC 8878, 3.1.1.1
 _ZSTD_FRAMES_MAX = 256  # senders write one; a frame costs the decoder far more than its bytes
 _ZSTD_BLOCKS_MAX = 4096  # per frame; half a GiB if they are full
-
-
-def content_encoding(header: str | None) -> SenderEncoding:
-    """Parse a request's Content-Encoding; a missing one means snappy, as in Prometheus.
-
-    Raise UnsupportedMediaError for any other, so that it is refused before decoding.
-    """
-    if not header:
-        return "snappy"
-    name = header.strip().lower()
-    for accepted in SENDER_ENCODINGS:
-        if name == accepted:
-            return accepted
-    choice = " or ".join(SENDER_ENCODINGS)
-    raise UnsupportedMediaError(f"Content-Encoding {header[:80]!r} is not accepted; use {choice}")
 
 
 def decompress(body: bytes, encoding: SenderEncoding, *, bytes_max: int) -> bytes:

@@ -28,7 +28,7 @@ from typing import NamedTuple
 from aiohttp import HttpVersion11, web
 from aiohttp.http import HttpProcessingError
 
-from relay.codec.compression import SenderEncoding, content_encoding, decompress, fits
+from relay.codec.compression import SenderEncoding, decompress, fits
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.config.settings.settings import Address, Ingest
 from relay.pipeline.contract import IngestHandler, IngestRequest, IngestResult, Tenant
@@ -37,7 +37,7 @@ from relay.receiver.counters import IngestCounters, RefusalLog
 from relay.receiver.http.listener import SERVER_HEADER, Listener
 from relay.receiver.http.no_content import NoContent
 from relay.receiver.http.tls import server_context
-from relay.receiver.request_target import message_of, protocol_of, tenant_of
+from relay.receiver.request_target import encoding_of, message_of, protocol_of, tenant_of
 from relay.receiver.responses import (
     NO_CONTENT,
     Answer,
@@ -204,7 +204,7 @@ class IngestServer:
             return VersionProbe()
         protocol = protocol_of(request.headers.get("Content-Type"))
         # Repeated header lines equal one line with a list (RFC 9110, 5.3).
-        encoding = content_encoding(", ".join(request.headers.getall("Content-Encoding", ())))
+        encoding = encoding_of(", ".join(request.headers.getall("Content-Encoding", ())))
         if (request.content_length or 0) > self._settings.body_bytes_max:
             raise self._too_large()
         if self._stopping:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from relay.codec.compression import SENDER_ENCODINGS, SenderEncoding
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.pipeline.contract import MULTITENANT, Tenant
 from relay.pipeline.metrics.decoders import DECODERS, DEFAULT_PROTOCOL
@@ -101,6 +102,21 @@ def protocol_of(header: str | None) -> WriteProtocol:
             )
         protocol = found
     return protocol or next(iter(known.values()))
+
+
+def encoding_of(header: str | None) -> SenderEncoding:
+    """Parse a request's Content-Encoding; a missing one means snappy, as in Prometheus.
+
+    Raise UnsupportedMediaError for any other, so that it is refused before decoding.
+    """
+    if not header:
+        return "snappy"
+    name = header.strip().lower()
+    for accepted in SENDER_ENCODINGS:
+        if name == accepted:
+            return accepted
+    choice = " or ".join(SENDER_ENCODINGS)
+    raise UnsupportedMediaError(f"Content-Encoding {header[:80]!r} is not accepted; use {choice}")
 
 
 def _content_types() -> dict[WriteProtocol, tuple[str, str]]:

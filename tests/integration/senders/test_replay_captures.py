@@ -14,7 +14,8 @@ from itertools import pairwise
 
 import pytest
 
-from relay.codec.compression import content_encoding, decompress
+from relay.codec.compression import decompress
+from relay.receiver.request_target import encoding_of
 from tests.kit.engine_rig import NUMBERS, Rig, RigSink
 from tests.kit.oracle.number_points import NO_RECORDED_VALUE, assert_same
 from tests.kit.oracle.slow_otlp import Derived, SlowRelay
@@ -32,7 +33,7 @@ def captured_bodies(sender: str) -> list[bytes]:
     found = []
     for path in sorted((CAPTURES / sender).glob("*.bin")):
         headers = json.loads(path.with_suffix(".json").read_text())["headers"]
-        encoding = content_encoding(headers["Content-Encoding"])
+        encoding = encoding_of(headers["Content-Encoding"])
         found.append(decompress(path.read_bytes(), encoding, bytes_max=32 << 20))
     return found
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from relay.codec.compression import content_encoding, decompress
+from relay.codec.compression import decompress
 from relay.codec.remote_write import v2
 from relay.codec.remote_write.v1 import parse_labels, parse_metadata, parse_series, top_level
+from relay.receiver.request_target import encoding_of
 from tests.kit.paths import DATA
 from tests.kit.remote_write import prompb
 
@@ -29,7 +30,7 @@ def test_all_senders_are_here() -> None:
 @pytest.mark.parametrize("path", BODIES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_a_captured_body_decodes_to_what_the_official_classes_say(path: Path) -> None:
     headers = json.loads(path.with_suffix(".json").read_text())["headers"]
-    encoding = content_encoding(headers["Content-Encoding"])
+    encoding = encoding_of(headers["Content-Encoding"])
     body = decompress(path.read_bytes(), encoding, bytes_max=32 << 20)
     official = prompb.RawWriteRequest.FromString(body)
 
