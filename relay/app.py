@@ -372,7 +372,7 @@ class Relay:
             replay=self._replay,
             memory_bytes_max=self._data_bytes_max,
             queued=self._memory,
-            deliver=self._flush_timer.deliver,
+            on_accepted=self._flush_timer.on_accepted,
             tick=self._tick,
             turns=self._turns,
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
 from relay.control.time_slicing import Turns
-from relay.pipeline.signal import Signal
+from relay.pipeline.signal import Accepted, Signal
 
 FLUSH_MAX = 500
 """Batches that are sealed in a turn of the event loop, where more are due: 3 ms."""
@@ -33,6 +33,10 @@ class FlushTimer:
             assert batch.sink is not None, "a removed sink has no points in open batches"
             batch.sink.offer(points, batch.shard)
         self._arm()
+
+    def on_accepted(self, accepted: Accepted) -> None:
+        """Deliver what a request sealed; :meth:`Turns.run` calls this when it is committed."""
+        self.deliver(accepted.sealed)
 
     def close(self) -> None:
         """Wake up no more; :meth:`deliver` may still be called."""

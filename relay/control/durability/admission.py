@@ -21,7 +21,7 @@ from relay.control.reconcile.reconciler import SinkReconciler
 from relay.control.time_slicing import Turns
 from relay.pipeline.batching.transaction import AcceptedCounts
 from relay.pipeline.contract import IngestRequest, IngestResult
-from relay.pipeline.signal import Sealed, Signal
+from relay.pipeline.signal import Accepted, Signal
 from relay.runtime.errors import OverloadedError
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.storage.journal.interface import Journal
@@ -60,8 +60,8 @@ ZERO_MEMORY = MemoryStatistics()
 class Admission:
     """Implements :class:`relay.pipeline.contract.IngestHandler`.
 
-    ``queued`` counts the bytes of the sinks' queues, ``deliver`` gets the batches that a request
-    sealed, ``tick`` is the pipeline's monotonic clock, s.
+    ``queued`` counts the bytes of the sinks' queues, ``on_accepted`` gets each request as
+    soon as the pipeline has applied it, ``tick`` is the pipeline's monotonic clock, s.
     """
 
     def __init__(  # noqa: PLR0913 - a composition point: every collaborator is named once, here
@@ -73,7 +73,7 @@ class Admission:
         replay: Replay | None,
         memory_bytes_max: int,
         queued: BufferedBytes,
-        deliver: Callable[[Sealed], None],
+        on_accepted: Callable[[Accepted], None],
         tick: Callable[[], float],
         turns: Turns | None = None,
     ) -> None:
@@ -83,7 +83,7 @@ class Admission:
         self._replay = replay
         self._memory_bytes_max = memory_bytes_max
         self._queued = queued
-        self._deliver = deliver
+        self._on_accepted = on_accepted
         self._tick = tick
         self._turns = turns or Turns()
         self._open_bytes = 0
@@ -111,7 +111,7 @@ class Admission:
                 origin=self._signal.path_of(request.tenant),
                 protocol=request.protocol,
             ),
-            lambda transaction: self._deliver(transaction.sealed),
+            self._on_accepted,
         )
         if self._journal is not None and transaction.has_effect:
             record = record_of(request, transaction.request)
@@ -159,7 +159,7 @@ class Admission:
         """Raise OverloadedError where there is no room for ``size`` bytes more."""
         if self.stopping:
             raise OverloadedError("shutting down", retry_after_s=BLOCKED_RETRY_AFTER_S)
-        if self._reconciler.blocked:
+        if any(worker.full for worker in self._reconciler.blocking):
             raise OverloadedError(
                 "the queue of a sink that must not lose data is full",
                 retry_after_s=BLOCKED_RETRY_AFTER_S,

@@ -179,9 +179,9 @@ class SinkReconciler:
                 )
 
     @property
-    def blocked(self) -> bool:
-        """True if a sink with ``overflow: block`` is full, so that senders must be held back."""
-        return any(worker.full for worker in self._blocking)
+    def blocking(self) -> Iterable[SinkWorker]:
+        """The sinks with ``overflow: block``: while one is full, senders must be held back."""
+        return self._blocking
 
     @property
     def revision(self) -> int:
