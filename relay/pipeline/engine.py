@@ -162,12 +162,7 @@ class MetricsPipeline:
         While ``pace`` pauses, only reads may use the pipeline. Raises DecodeError, TooLargeError
         and OverloadedError, with nothing changed, and what ``pace`` raises.
         """
-        self.first_sight.tick = tick
-        position = self.offsets.begin()
-        transaction = BatchTransaction(position, now, self._latest_ns(now), pace)
-        self._sweep(tick)
-        self._take(body, transaction, tick, origin, protocol)
-        return transaction
+        return self._take(body, now, tick, origin, protocol, pace).transaction
 
     def replay(
         self,
@@ -185,12 +180,8 @@ class MetricsPipeline:
 
         ``position`` must not have been given out by this pipeline. Raises DecodeError.
         """
-        self.first_sight.tick = tick
         self.offsets.advance(position)
-        position = self.offsets.begin()
-        transaction = BatchTransaction(position, now, self._latest_ns(now), pace, bounded=False)
-        self._sweep(tick)
-        return Replayed(transaction, self._take(body, transaction, tick, origin, protocol))
+        return self._take(body, now, tick, origin, protocol, pace, bounded=False)
 
     def begin_replay(self, gate: ReplayGate) -> None:
         """Prepare for :meth:`replay`; ``gate`` decides which batch still needs which point."""
@@ -218,7 +209,7 @@ class MetricsPipeline:
         transaction = BatchTransaction(self._marks, now, self._latest_ns(now), pace)
         self._begin(self.offsets.following, pace)
         try:
-            self._consume(body, transaction, origin, protocol)
+            self._consume(body, transaction, origin, self._decoders[protocol])
             probed = Probed(
                 transaction.taken, transaction.dropped, transaction.examples, transaction.has_effect
             )
@@ -322,24 +313,32 @@ class MetricsPipeline:
     def _take(
         self,
         body: bytes,
-        transaction: BatchTransaction,
+        now: float,
         tick: float,
         origin: IngestPath,
         protocol: WriteProtocol,
-    ) -> list[tuple[OpenBatch, int]]:
-        """Apply a request, and return what :meth:`_finish_request` does."""
-        self._begin(transaction.request, transaction.pace)
+        pace: Pace,
+        *,
+        bounded: bool = True,
+    ) -> Replayed:
+        """Apply a request under the next position, whole or not at all."""
+        self.first_sight.tick = tick
+        self._sweep(tick)
+        decoder = self._decoders[protocol]
+        position = self.offsets.begin()
+        transaction = BatchTransaction(position, now, self._latest_ns(now), pace, bounded=bounded)
+        self._begin(position, pace)
         try:
             try:
-                self._consume(body, transaction, origin, protocol)
+                self._consume(body, transaction, origin, decoder)
             except BaseException:
-                self.offsets.release(transaction.request)
+                self.offsets.release(position)
                 raise
             withheld = self._finish_request(transaction, tick, protocol)
         finally:
             self._end()
         self._invalidate_stale_routes()
-        return withheld
+        return Replayed(transaction, withheld)
 
     def _begin(self, position: int, pace: Pace) -> None:
         """Mark a request as in progress until :meth:`_end`: the router keeps back the counters of
@@ -358,10 +357,9 @@ class MetricsPipeline:
         body: bytes,
         transaction: BatchTransaction,
         origin: IngestPath,
-        protocol: WriteProtocol,
+        decoder: Decoder,
     ) -> None:
         """Append a request's points to the batches, or raise and roll back."""
-        decoder = self._decoders[protocol]
         self.lookup.begin(
             body, decoder, origin, bounded=transaction.bounded, pause=transaction.pace.pause
         )
