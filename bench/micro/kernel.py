@@ -102,7 +102,7 @@ def known(shape: Shape, root: Path, *, query: str = "{}", sinks: int = 1) -> dic
         if rig.sealed:
             start = time.process_time()
             for sealed in rig.sealed:
-                sealed.encode()
+                sealed.point_buffer.encode()
             points = sum(sealed.count for sealed in rig.sealed)
             encoded.append((time.process_time() - start) / points)
     return {"take": min(taken)} | ({"encode": min(encoded)} if encoded else {})

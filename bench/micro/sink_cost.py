@@ -95,7 +95,7 @@ def encoded_batch(points: int) -> Encoded:
     sealed: list[SealedBatch] = []
     for body, _ in requests(-(-points // 5000)):
         sealed += [one for _, one in engine.ingest(body, now=1e9, tick=0.0).sealed]
-    return Encoded(sealed[0].encode(), sealed[0].count)
+    return Encoded(sealed[0].point_buffer.encode(), sealed[0].count)
 
 
 class Holds:

@@ -251,7 +251,8 @@ class DeliveryStateMachine:
                 first = self.queue.shards[request.shard].take()
                 assert isinstance(first, EncodedRequest), "the pieces are in the shard"
                 request = first
-        self.circuit.begin(request)
+        if self.circuit.open:
+            self.circuit.probe(request)
         return Send(request)
 
     def on_response(self, request: EncodedRequest, verdict: Verdict, now: Now) -> None:

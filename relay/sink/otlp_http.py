@@ -128,7 +128,7 @@ class OtlpEncoder:
 
     def encode(self, sealed: SealedBatch) -> bytes:
         """Encode a whole batch, uncompressed."""
-        return sealed.encode()
+        return sealed.point_buffer.encode()
 
     def split(self, body: bytes) -> tuple[tuple[bytes, int], tuple[bytes, int]] | None:
         """Cut a body in two; None where it has a single point."""

@@ -70,7 +70,7 @@ class LinesEncoder:
     content_type = "text/lines"
 
     def encode(self, sealed: SealedBatch) -> bytes:
-        return b"".join(b"%f\n" % value for value in values_of_otlp(sealed.encode()))
+        return b"".join(b"%f\n" % value for value in values_of_otlp(sealed.point_buffer.encode()))
 
     def split(self, body: bytes) -> tuple[tuple[bytes, int], tuple[bytes, int]] | None:
         lines = body.splitlines(keepends=True)

@@ -69,11 +69,13 @@ class RigSink:
 
     def points(self) -> list[Point]:
         """Every point that left, decoded by the official classes."""
-        return [point for sealed in self.sealed for point in decode(sealed.encode())]
+        return [point for sealed in self.sealed for point in decode(sealed.point_buffer.encode())]
 
     def any_points(self) -> list[AnyPoint]:
         """Every point that left, of whatever kind."""
-        return [point for sealed in self.sealed for point in read_points(sealed.encode())]
+        return [
+            point for sealed in self.sealed for point in read_points(sealed.point_buffer.encode())
+        ]
 
     def open_points(self) -> list[Point]:
         """Every point that waits in an open batch."""

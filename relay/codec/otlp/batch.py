@@ -30,10 +30,6 @@ class SealedBatch:
     oldest: int
     opened_at: float
 
-    def encode(self) -> bytes:
-        """The ExportMetricsServiceRequest, uncompressed."""
-        return self.point_buffer.encode()
-
 
 class BatchOwner(Protocol):
     """The sink that a batch belongs to."""

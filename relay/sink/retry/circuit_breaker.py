@@ -55,9 +55,10 @@ class Circuit:
             return PROBING_S
         return max(0.0, self._probe_at - now)
 
-    def begin(self, request: object) -> None:
-        """Note that a request leaves; with an open circuit it is the probe."""
-        if self.open and self._probe is None:
+    def probe(self, request: object) -> None:
+        """Make a request that leaves while the circuit is open the probe, unless there is one."""
+        assert self.open
+        if self._probe is None:
             self._probe = request
 
     def answered(self, request: object) -> None:

@@ -130,7 +130,7 @@ def _may_be_assembled(name: str) -> bool:
 def _number_points(sink: RigSink) -> list[Point]:
     found = []
     for sealed in sink.sealed:
-        numbers = numbers_only(ExportMetricsServiceRequest.FromString(sealed.encode()))
+        numbers = numbers_only(ExportMetricsServiceRequest.FromString(sealed.point_buffer.encode()))
         if numbers is not None:
             found += [point for point in flatten(numbers) if not _may_be_assembled(point.name)]
     return found

@@ -206,7 +206,7 @@ def test_arbitrary_bytes_are_refused_cleanly_or_come_out_as_valid_otlp(body: byt
     if not refuse(rig, body):
         rig.flush()
         for sealed in rig.sinks[0].sealed:
-            assert len(decode(sealed.encode())) == sealed.count
+            assert len(decode(sealed.point_buffer.encode())) == sealed.count
         return
     assert_goes_on_right(rig)
 

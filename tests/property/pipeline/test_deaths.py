@@ -214,7 +214,7 @@ class Deaths(RuleBasedStateMachine):
         self._begin()
 
     def _arrive(self, name: str, sealed: SealedBatch) -> None:
-        for point in read_points(sealed.encode()):
+        for point in read_points(sealed.point_buffer.encode()):
             key = (point.name, (point.time_ns - T0_NS) // SECOND_NS)
             assert key in self.sent, f"{key} is not whole"
             if point.name.startswith("h"):

@@ -129,7 +129,7 @@ class EnginePositions(RuleBasedStateMachine):
         self._collect()
         low = self.rig.engine.offsets.low
         for sealed in self.waiting:
-            points = decode(sealed.encode())
+            points = decode(sealed.point_buffer.encode())
             assert sealed.oldest == min(map(_request_of, points)) >= low
         for sink in self.rig.sinks:
             for point in sink.open_points():

@@ -82,7 +82,10 @@ def test_a_request_with_a_bad_end_was_never_there(unusual: bool) -> None:
         other.feed(turn_request(turn, unusual=unusual))
     rig.flush()
     other.flush()
-    encoded = [[[s.encode() for s in sink.sealed] for sink in one.sinks] for one in (rig, other)]
+    encoded = [
+        [[s.point_buffer.encode() for s in sink.sealed] for sink in one.sinks]
+        for one in (rig, other)
+    ]
     assert encoded[0] == encoded[1]
 
 

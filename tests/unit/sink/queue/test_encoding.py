@@ -121,13 +121,13 @@ def test_another_batch_or_encoding_has_a_body_of_its_own() -> None:
     (second,) = bodies.bodies_of(batch(1.0, 3.0), OTLP_HTTP.encoder, "gzip", LARGE)
     (third,) = bodies.bodies_of(batch(1.0, 3.0), OTLP_HTTP.encoder, "none", LARGE)
     assert (bodies.made, bodies.shared) == (3, 0)
-    assert gzip.decompress(first.data) == batch(1.0, 2.0).encode()
-    assert gzip.decompress(second.data) == batch(1.0, 3.0).encode()
-    assert third.data == batch(1.0, 3.0).encode()
+    assert gzip.decompress(first.data) == batch(1.0, 2.0).point_buffer.encode()
+    assert gzip.decompress(second.data) == batch(1.0, 3.0).point_buffer.encode()
+    assert third.data == batch(1.0, 3.0).point_buffer.encode()
 
 
 def test_a_smaller_bound_is_kept() -> None:
-    size = len(batch(1.0, 2.0).encode())
+    size = len(batch(1.0, 2.0).point_buffer.encode())
     bodies = SharedBodyCache()
     (whole,) = bodies.bodies_of(batch(1.0, 2.0), OTLP_HTTP.encoder, "none", size)
     assert bodies.bodies_of(batch(1.0, 2.0), OTLP_HTTP.encoder, "none", LARGE) == (whole,)

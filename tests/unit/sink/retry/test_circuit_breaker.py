@@ -11,9 +11,7 @@ def opened() -> Circuit:
     circuit = Circuit(random.Random(1))
     for _ in range(FAILURES_MAX):
         assert circuit.delay_s(0.0) == 0.0
-        request = object()
-        circuit.begin(request)
-        circuit.failed(request, 0.0)
+        circuit.failed(object(), 0.0)
     assert circuit.open
     return circuit
 
@@ -35,7 +33,7 @@ def test_one_probe_at_a_time() -> None:
     now = delay
     assert circuit.delay_s(now) == 0.0
     probe = object()
-    circuit.begin(probe)
+    circuit.probe(probe)
     assert circuit.delay_s(now) > 0  # everybody else waits
     circuit.failed(object(), now)  # a straggler from before says nothing new
     assert circuit.delay_s(now) > 0
@@ -51,7 +49,7 @@ def test_probes_grow_rare_but_not_too_rare() -> None:
         waits.append(circuit.delay_s(now))
         now += waits[-1]
         probe = object()
-        circuit.begin(probe)
+        circuit.probe(probe)
         circuit.failed(probe, now)
     assert max(waits) <= PROBE_S_MAX
     assert min(waits[8:]) >= PROBE_S_MAX / 2
@@ -63,7 +61,7 @@ def test_the_first_answer_lets_everybody_go_on() -> None:
     circuit.subscribe(lambda: told.append(1))
     circuit.subscribe(lambda: told.append(2))
     probe = object()
-    circuit.begin(probe)
+    circuit.probe(probe)
     circuit.answered(probe)
     assert told == [1, 2]
     assert not circuit.open
@@ -75,7 +73,7 @@ def test_the_first_answer_lets_everybody_go_on() -> None:
 def test_a_probe_that_says_nothing_is_followed_by_another() -> None:
     circuit = opened()
     probe = object()
-    circuit.begin(probe)
+    circuit.probe(probe)
     circuit.abandoned(object())
     assert circuit.delay_s(10.0) > 0
     circuit.abandoned(probe)
