@@ -91,7 +91,7 @@ class DeliveryStateMachine:
         log: Callable[[LogLine], None],
     ) -> None:
         self._config = config
-        self._encoder = encoder
+        self.encoder = encoder
         self._rng = rng
         self._offsets = offsets
         self._log = log
@@ -154,7 +154,7 @@ class DeliveryStateMachine:
     def reconfigure(self, config: Sink, encoder: Encoder, circuit: Circuit, now: Now) -> None:
         """Use another configuration for what waits, too, and try it at once."""
         self._config = config
-        self._encoder = encoder
+        self.encoder = encoder
         self.circuit = circuit
         self.queue.reconfigure(config.queue, shards=config.otlp.concurrency, now=now.wall)
         self._waits = [_Wait() for _ in self.queue.shards]
@@ -237,7 +237,7 @@ class DeliveryStateMachine:
 
     def _prepare(self, request: EncodedRequest, now: Now) -> Send | None:
         """Make the request in flight ready to be sent; None where it cannot be, and is dropped."""
-        if request.kind != self._encoder.kind:
+        if request.kind != self.encoder.kind:
             # The sink was given another kind, whose endpoints do not take this body.
             self._settle(request)
             self.ledger.drop(request.points, "kind_changed")
@@ -245,7 +245,7 @@ class DeliveryStateMachine:
             return None
         bytes_max = self._size.bytes_max(now.monotonic)
         if bytes_max is not None and request.encoded_bytes > bytes_max:
-            pieces = split_below(request, self._encoder, bytes_max)
+            pieces = split_below(request, self.encoder, bytes_max)
             if len(pieces) > 1:
                 self._replace(request, pieces)
                 first = self.queue.shards[request.shard].take()
@@ -397,7 +397,7 @@ class DeliveryStateMachine:
 
     def _settle_split(self, request: EncodedRequest, verdict: Split, now: Now) -> None:
         step = self._size.refused(request.encoded_bytes, now.monotonic, points=request.points)
-        halves = split_in_two(request, self._encoder) if step == "cut" else []
+        halves = split_in_two(request, self.encoder) if step == "cut" else []
         if halves:
             self.last_warning = LastEvent(f"split: {verdict.message}", now.wall)
             self._size.cut_into(max(piece.encoded_bytes for piece in halves))

@@ -19,8 +19,12 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from relay.codec.otlp.batch import SealedBatch
-from relay.sink.queue.encoding import SharedBodyCache
+from relay.config.exporter.types import Sink
+from relay.sink.delivery import DeliveryStateMachine
+from relay.sink.queue.encoding import SharedBodyCache, encode_batch
 from relay.sink.queue.fair_share import BufferedBytes
+from relay.sink.request_size import configured_bytes_max
+from relay.sink.steps import Now
 
 SLICE_S = 0.005
 """About twenty batches of 500 points."""
@@ -79,25 +83,40 @@ class EncodeScheduler:
 
 
 class EncodeTarget(Protocol):
-    """Encodes a batch and takes over the result; must not raise."""
+    """The sink that batches are encoded for."""
 
-    def encode(self, sealed: SealedBatch, shard: int) -> None:
-        """Encode a batch of one of the sink's shards, and queue it."""
+    config: Sink
+
+    def now(self) -> Now:
+        """Read both clocks."""
+
+    def on_queued(self, shard: int, *, is_dropped: bool) -> None:
+        """Go on after a batch of one of the sink's shards was queued; ``is_dropped``: the queue was
+        full, and something was dropped. Must not raise."""
+
+    def on_encode_failed(self, sealed: SealedBatch) -> None:
+        """Give up a batch that cannot be encoded; called while the exception is handled."""
 
 
 class EncodeBacklog:
-    """The batches of one sink that wait to be encoded by ``target``, oldest first.
+    """The batches of one sink that wait to be encoded, oldest first, and put into the queue of its
+    ``delivery``.
 
     ``memory`` counts what they take until then.
     """
 
-    __slots__ = ("_batches", "_encode_scheduler", "_memory", "_target")
+    __slots__ = ("_batches", "_delivery", "_encode_scheduler", "_memory", "_target")
 
     def __init__(
-        self, encode_scheduler: EncodeScheduler, memory: BufferedBytes, target: EncodeTarget
+        self,
+        encode_scheduler: EncodeScheduler,
+        memory: BufferedBytes,
+        delivery: DeliveryStateMachine,
+        target: EncodeTarget,
     ) -> None:
         self._encode_scheduler = encode_scheduler
         self._memory = memory
+        self._delivery = delivery
         self._target: EncodeTarget | None = target
         self._batches: deque[tuple[SealedBatch, int]] = deque()
 
@@ -129,7 +148,24 @@ class EncodeBacklog:
             sealed, shard = self._batches.popleft()
             self._memory.used -= sealed.point_buffer.room()
             assert self._target is not None, "a batch for a sink that was removed"
-            self._target.encode(sealed, shard)
+            self._encode(sealed, shard, self._target)
+
+    def _encode(self, sealed: SealedBatch, shard: int, target: EncodeTarget) -> None:
+        config = target.config
+        try:
+            requests = encode_batch(
+                sealed,
+                self._delivery.encoder,
+                shard=shard,
+                compression=config.otlp.compression,
+                bytes_max=configured_bytes_max(config),
+                bodies=self._encode_scheduler.bodies,
+            )
+        except Exception:
+            target.on_encode_failed(sealed)
+            return
+        is_dropped = self._delivery.enqueue(requests, target.now())
+        target.on_queued(shard, is_dropped=is_dropped)
 
     def __repr__(self) -> str:
         return f"<EncodeBacklog {len(self._batches)} batches>"

@@ -26,13 +26,11 @@ from relay.sink.encode_scheduler import EncodeBacklog, EncodeScheduler
 from relay.sink.interface import Client, ClientDependencies
 from relay.sink.kinds import kind_of
 from relay.sink.open_batches import open_batches
-from relay.sink.queue.encoding import encode_batch
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.queue.queue import POSITION_MAX
 from relay.sink.reporting.log import logger, sink_name
 from relay.sink.reporting.statistics import SinkStatistics, take_statistics
 from relay.sink.reporting.throughput import Throughput
-from relay.sink.request_size import configured_bytes_max
 from relay.sink.retry.circuit_breaker import CircuitBreakers
 from relay.sink.retry.verdict import Delivered, Retry, Split, Unauthorized, Verdict
 from relay.sink.spill.owner import Owner
@@ -96,8 +94,9 @@ class SinkWorker:
         self._subscribed = True
         self._clock = parts.clock
         self._host = parts.host
-        self._bodies = parts.encode_scheduler.bodies
-        self._encode_backlog = EncodeBacklog(parts.encode_scheduler, parts.memory, self)
+        self._encode_backlog = EncodeBacklog(
+            parts.encode_scheduler, parts.memory, parts.delivery, self
+        )
         self._spooler = Spooler(parts.store, parts.delivery, self) if parts.store else None
         self.shards = open_batches(self, config)
         self._wakeups = [WakeupEvent() for _ in self._delivery.queue.shards]
@@ -203,23 +202,14 @@ class SinkWorker:
         self._delivery.ledger.offer(sealed.count)
         self._encode_backlog.add(sealed, shard)
 
-    def encode(self, sealed: SealedBatch, shard: int) -> None:
-        """Encode a batch that was offered, and queue it; the encode scheduler calls this."""
-        try:
-            requests = encode_batch(
-                sealed,
-                self._kind.encoder,
-                shard=shard,
-                compression=self.config.otlp.compression,
-                bytes_max=configured_bytes_max(self.config),
-                bodies=self._bodies,
-            )
-        except Exception:
-            self._internal_errors += 1
-            logger.exception("%s: bug in the relay, %d points are lost", self._name, sealed.count)
-            self._delivery.fail_encode(sealed)
-            return
-        is_dropped = self._delivery.enqueue(requests, self.now())
+    def on_encode_failed(self, sealed: SealedBatch) -> None:
+        """Give up a batch that cannot be encoded: a bug; :class:`EncodeBacklog` calls this."""
+        self._internal_errors += 1
+        logger.exception("%s: bug in the relay, %d points are lost", self._name, sealed.count)
+        self._delivery.fail_encode(sealed)
+
+    def on_queued(self, shard: int, *, is_dropped: bool) -> None:
+        """Have the shard sent, and spilled where needed; :class:`EncodeBacklog` calls this."""
         if is_dropped and self._spooler is not None:
             # Spill what is older, or a crash would replay, and count again, what was dropped.
             self._spooler.spill(at_once=True)

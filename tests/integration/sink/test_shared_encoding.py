@@ -16,6 +16,7 @@ from relay.runtime.errors import SecretError
 from relay.sink.build import SinkDependencies, SinkEnvironment, build_worker
 from relay.sink.encode_scheduler import SLICE_S, EncodeScheduler
 from relay.sink.http.client import Transport
+from relay.sink.otlp_http import OtlpEncoder
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.reporting.statistics import SinkStatistics
 from relay.sink.retry.circuit_breaker import CircuitBreakers
@@ -175,14 +176,14 @@ async def test_one_that_packs_out_of_turn_takes_nobody_elses_place(end: str) -> 
 
 
 async def test_a_bug_in_one_batch_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: SealedBatch) -> bytes:
+    def broken(self: OtlpEncoder, sealed: SealedBatch) -> bytes:
         raise ZeroDivisionError
 
     async with OtlpServer() as server, standing() as line:
         line.add(sink_config(server.url))
         line.add(sink_config(server.url))
         with monkeypatch.context() as patch:
-            patch.setattr(SealedBatch, "encode", broken)
+            patch.setattr(OtlpEncoder, "encode", broken)
             line.offer(1)
         line.offer(2)
         await line.finished()

@@ -26,6 +26,7 @@ from relay.sink import request_size
 from relay.sink.http.client import HttpRequest, Transport
 from relay.sink.http.response import HttpResponse
 from relay.sink.open_batches import UNBATCHED_POINTS_MAX
+from relay.sink.otlp_http import OtlpEncoder
 from relay.sink.retry.backoff import BACKOFF_S_MAX
 from relay.sink.steps import Now, Sleep
 from tests.kit.http.hostile_server import (
@@ -357,12 +358,12 @@ async def test_the_end_does_not_forget_what_is_not_packed(end: str) -> None:
 async def test_a_batch_that_cannot_be_packed_is_given_up_in_the_account(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(self: SealedBatch) -> bytes:
+    def broken(self: OtlpEncoder, sealed: SealedBatch) -> bytes:
         raise ZeroDivisionError
 
     async with OtlpServer() as server, running_sink(sink_config(server.url)) as harness:
         with monkeypatch.context() as patch:
-            patch.setattr(SealedBatch, "encode", broken)
+            patch.setattr(OtlpEncoder, "encode", broken)
             harness.offer(1, 2)
         harness.offer(3)
         statistics = await harness.finished()

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
 from relay.codec.otlp.batch import SealedBatch
 from relay.sink.encode_scheduler import JOBS_MAX, SLICE_S, EncodeBacklog, EncodeScheduler
+from relay.sink.otlp_http import OTLP_HTTP
 from relay.sink.queue.fair_share import BufferedBytes
+from relay.sink.queue.payload import EncodedRequest
+from relay.sink.steps import Now
 from tests.kit.batches import sealed_batch
+from tests.kit.sink_harness import sink_config
 
 
 class Shop:
@@ -99,19 +104,61 @@ async def test_a_job_with_a_bug_does_not_end_the_line() -> None:
     assert len(seen) == 1
 
 
+class FakeSink:
+    """Delivery and target in one. ``queued``: (position, shard) of each request."""
+
+    def __init__(self) -> None:
+        self.config = sink_config("http://127.0.0.1:1/v1/metrics")
+        self.encoder = OTLP_HTTP.encoder
+        self.queued: list[tuple[int, int]] = []
+        self.told: list[tuple[int, bool]] = []
+        self.failed: list[SealedBatch] = []
+
+    def now(self) -> Now:
+        return Now(0.0, 0.0)
+
+    def enqueue(self, requests: Sequence[EncodedRequest], now: Now) -> bool:
+        self.queued += [(request.position, request.shard) for request in requests]
+        return now != self.now()
+
+    def on_queued(self, shard: int, *, is_dropped: bool) -> None:
+        self.told.append((shard, is_dropped))
+
+    def on_encode_failed(self, sealed: SealedBatch) -> None:
+        self.failed.append(sealed)
+
+
+async def test_a_batch_that_cannot_be_encoded_does_not_stop_the_next() -> None:
+    sink = FakeSink()
+    encode_backlog = EncodeBacklog(EncodeScheduler(), BufferedBytes(), sink, sink)
+    broken, good = sealed_batch((1.0,), position=1), sealed_batch((2.0,), position=2)
+    object.__setattr__(broken, "point_buffer", BrokenBuffer())
+    for sealed in (broken, good):
+        encode_backlog.add(sealed, 0)
+    encode_backlog.encode_all()
+    assert sink.failed == [broken]
+    assert sink.queued == [(2, 0)]
+    assert sink.told == [(0, False)]
+
+
+class BrokenBuffer:
+    """A point buffer whose encoding raises."""
+
+    def room(self) -> int:
+        return 1
+
+    def encode(self) -> bytes:
+        raise ValueError("a bug")
+
+
 @pytest.mark.parametrize("out_of_turn", [False, True])
 async def test_batches_of_a_sink_are_packed_once_in_order_and_count_as_memory(
     out_of_turn: bool,
 ) -> None:
     memory = BufferedBytes()
     shop = Shop()
-    packed: list[tuple[SealedBatch, int]] = []
-
-    class Target:
-        def encode(self, sealed: SealedBatch, shard: int) -> None:
-            packed.append((sealed, shard))
-
-    encode_backlog = EncodeBacklog(shop.encode_scheduler, memory, Target())
+    sink = FakeSink()
+    encode_backlog = EncodeBacklog(shop.encode_scheduler, memory, sink, sink)
     shop.ask(0, 2 * SLICE_S)  # nothing is done at once after that
     batches = [(sealed_batch((float(n),), position=n), n % 2) for n in range(3)]
     for sealed, shard in batches:
@@ -121,9 +168,9 @@ async def test_batches_of_a_sink_are_packed_once_in_order_and_count_as_memory(
     assert memory.used == sum(sealed.point_buffer.room() for sealed, _ in batches) > 0
     if out_of_turn:
         encode_backlog.encode_all()
-        assert packed == batches
+        assert sink.queued == [(0, 0), (1, 1), (2, 0)]
     await asyncio.sleep(0)
-    assert packed == batches
+    assert sink.queued == [(0, 0), (1, 1), (2, 0)]
     assert not encode_backlog
     assert not memory.used
     assert not shop.encode_scheduler.waiting
