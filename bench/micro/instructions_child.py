@@ -49,7 +49,7 @@ def run(given: dict[str, Any]) -> dict[str, Any]:
     sealed += [batch for one in targets for shard in one.shards if (batch := shard.seal())]
     mark()
     for batch in sealed:
-        batch.encode()
+        batch.point_buffer.encode()
     mark()
     return {"samples": samples, "points": sum(batch.count for batch in sealed)}
 
