@@ -262,7 +262,7 @@ def test_explain_reads_a_captured_request(case: Case) -> None:
 def test_what_is_registered_in_the_product_can_be_journaled() -> None:
     for protocol in DECODERS:
         if protocol == FAKE:
-            with pytest.raises(ValueError, match="not in tuple"):
+            with pytest.raises(ValueError, match="has no number in the journal"):
                 encode_record(Record(0, 0.0, "snappy", None, b"", protocol))
         else:
             assert protocol in PROTOCOLS

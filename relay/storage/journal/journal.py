@@ -60,15 +60,8 @@ T = TypeVar("T")
 class _Waiting:
     """A record that is being written; ``done`` resolves to whether it is durable."""
 
-    position: int
-    head: bytes
-    body: bytes
+    record: Record
     done: asyncio.Future[bool]
-
-    @property
-    def size(self) -> int:
-        """Return the size of its frame in bytes."""
-        return len(self.head) + len(self.body)
 
 
 class FileJournal:
@@ -180,15 +173,12 @@ class FileJournal:
             self._unjournaled += 1
             self._missing.add(record.position, record.position)
             return False
-        # Encoded here and not in the thread: encoding takes microseconds, a hand-over of the
-        # interpreter lock takes more.
-        head = encode_record_head(record)
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(record.position, head, record.body, loop.create_future())
+        waiting = _Waiting(record, loop.create_future())
         if not self._pending and not self._writing:
             loop.call_soon(self._pump)
         self._pending.append(waiting)
-        self._pending_bytes += waiting.size
+        self._pending_bytes += record.frame_bytes
         return await waiting.done
 
     async def read(self, cursor: Cursor, *, start: int) -> Chunk:
@@ -270,15 +260,22 @@ class FileJournal:
             return
         size = count = 0
         for waiting in self._pending:
-            size += waiting.size
+            size += waiting.record.frame_bytes
             count += 1
             if size >= GROUP_BYTES_MAX:
                 break
         self._writing, self._pending = self._pending[:count], self._pending[count:]
         loop = asyncio.get_running_loop()
         self._slow_timer = loop.call_later(self._slow_s, self._too_slow)
-        group = self._writing
-        written = self._run(lambda: self._write(group))
+        first, last = self._writing[0].record.position, self._writing[-1].record.position
+        # Encoded here and not in the thread: encoding takes microseconds, a hand-over of the
+        # interpreter lock takes more.
+        frames = [
+            piece
+            for waiting in self._writing
+            for piece in (encode_record_head(waiting.record), waiting.record.body)
+        ]
+        written = self._run(lambda: self._write(frames, first, last))
         self._background.add(written)
         written.add_done_callback(lambda done: self._written(done, size))
 
@@ -314,10 +311,11 @@ class FileJournal:
                 waiting.done.set_result(safe)
                 if not safe:
                     self._unjournaled += 1
-                    self._missing.add(waiting.position, waiting.position)
+                    position = waiting.record.position
+                    self._missing.add(position, position)
 
     def _give_up_pending(self) -> None:
-        self._pending_bytes -= sum(waiting.size for waiting in self._pending)
+        self._pending_bytes -= sum(waiting.record.frame_bytes for waiting in self._pending)
         pending, self._pending = self._pending, []
         self._settle(pending, safe=False)
 
@@ -430,9 +428,8 @@ class FileJournal:
             _log.error("%s is damaged: replaying the whole journal", self._path)
         return checkpoint or Checkpoint()
 
-    def _write(self, group: Sequence[_Waiting]) -> None:
-        pieces = [piece for waiting in group for piece in (waiting.head, waiting.body)]
-        self._log.append(pieces, first=group[0].position, last=group[-1].position)
+    def _write(self, frames: Sequence[bytes], first: int, last: int) -> None:
+        self._log.append(frames, first=first, last=last)
         if self._fsync == "always":
             self._log.flush()
 

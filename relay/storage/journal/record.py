@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from relay.storage.log.frame import (
+    HEADER_BYTES,
     Damage,
     Frame,
     Read,
@@ -34,7 +35,10 @@ _META = struct.Struct("<QdBBBBII")
 @dataclass(frozen=True, slots=True)
 class Record:
     """One accepted request. ``tenant`` is (account, project) if its path names one;
-    ``tenant_by_labels``: the labels of each series name it."""
+    ``tenant_by_labels``: the labels of each series name it.
+
+    Raise ValueError for an encoding or protocol without a number.
+    """
 
     position: int
     received_at: float
@@ -43,6 +47,17 @@ class Record:
     body: bytes
     protocol: str = PROTOCOLS[0]
     tenant_by_labels: bool = False
+
+    def __post_init__(self) -> None:
+        # Here and not where it is written: the records written with it must not fail for it.
+        for name, numbered in ((self.encoding, ENCODINGS), (self.protocol, PROTOCOLS)):
+            if name not in numbered:
+                raise ValueError(f"{name!r} has no number in the journal")
+
+    @property
+    def frame_bytes(self) -> int:
+        """Return the size of its frame in bytes."""
+        return HEADER_BYTES + _META.size + len(self.body)
 
 
 @dataclass(frozen=True, slots=True)
