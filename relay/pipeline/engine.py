@@ -162,7 +162,8 @@ class MetricsPipeline:
         While ``pace`` pauses, only reads may use the pipeline. Raises DecodeError, TooLargeError
         and OverloadedError, with nothing changed, and what ``pace`` raises.
         """
-        return self._take(body, now, tick, origin, protocol, pace).transaction
+        transaction, _ = self._take(body, now, tick, origin, protocol, pace)
+        return transaction
 
     def replay(
         self,
@@ -181,7 +182,7 @@ class MetricsPipeline:
         ``position`` must not have been given out by this pipeline. Raises DecodeError.
         """
         self.offsets.advance(position)
-        return self._take(body, now, tick, origin, protocol, pace, bounded=False)
+        return Replayed(*self._take(body, now, tick, origin, protocol, pace, bounded=False))
 
     def begin_replay(self, gate: ReplayGate) -> None:
         """Prepare for :meth:`replay`; ``gate`` decides which batch still needs which point."""
@@ -320,8 +321,9 @@ class MetricsPipeline:
         pace: Pace,
         *,
         bounded: bool = True,
-    ) -> Replayed:
-        """Apply a request under the next position, whole or not at all."""
+    ) -> tuple[BatchTransaction, list[tuple[OpenBatch, int]]]:
+        """Apply a request under the next position, whole or not at all. Return its transaction and
+        what :meth:`_finish_request` does."""
         self.first_sight.tick = tick
         self._sweep(tick)
         decoder = self._decoders[protocol]
@@ -338,7 +340,7 @@ class MetricsPipeline:
         finally:
             self._end()
         self._invalidate_stale_routes()
-        return Replayed(transaction, withheld)
+        return transaction, withheld
 
     def _begin(self, position: int, pace: Pace) -> None:
         """Mark a request as in progress until :meth:`_end`: the router keeps back the counters of
