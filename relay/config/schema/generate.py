@@ -247,11 +247,11 @@ def reference(name: str, schema: Schema) -> str:
         "Unknown fields are refused. A text has 1 to 4096 characters unless it says otherwise.",
         "",
     ]
-    lines += _tables(schema, schema.root, "")
+    lines += _tables(schema, schema.root, "", has_crd=name == "exporter")
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _tables(schema: Schema, node: Node, path: str) -> Iterator[str]:
+def _tables(schema: Schema, node: Node, path: str, *, has_crd: bool) -> Iterator[str]:
     shown = {
         k: v for k, v in node["properties"].items() if "x-relay-hidden" not in v or k == "kind"
     }
@@ -259,29 +259,56 @@ def _tables(schema: Schema, node: Node, path: str) -> Iterator[str]:
         yield from (f"## `{path}`", "", node.get("description", ""), "")
     yield from ("| field | value | default | |", "|---|---|---|---|")
     for name, one in shown.items():
-        required = "**required**" if name in node.get("required", ()) else ""
-        default = f"`{json.dumps(one['default'])}`" if _has_plain_default(one) else required
+        default = _default(one, is_required=name in node.get("required", ()))
         text = " ".join(str(one.get("description", "")).split()).replace("|", "\\|")
         yield f"| `{name}` | {_value(one)} | {default} | {text} |"
     yield ""
     rules = [schema.rules[name] for name in node.get("x-relay-rules", ())]
     if rules:
-        yield from ("Rules:", "")
-        for rule in rules:
-            subject = f"`{rule.field}` " if rule.field else ""
-            said = rule.message.replace("{", "`").replace("}", "`")
-            yield f"- {subject}{said}: `{rule.cel}`"
-        yield ""
+        yield from ("Rules:", "", *(_stated(rule, node) for rule in rules), "")
+        if has_crd:
+            yield from ("The same in CEL, in this order, as the CRD has them:", "")
+            yield from ("```", *(rule.cel for rule in rules), "```", "")
     for name, one in shown.items():
         inner = one.get("items", one) if one.get("type") == "array" else one
         if inner.get("properties"):
             below = f"{path}.{name}".lstrip(".") + ("[]" if inner is not one else "")
             described = {"description": one.get("description", ""), **inner}
-            yield from _tables(schema, described, below)
+            yield from _tables(schema, described, below, has_crd=has_crd)
 
 
-def _has_plain_default(node: Node) -> bool:
-    return "default" in node and not isinstance(node["default"], dict)
+def _stated(rule: Rule, node: Node) -> str:
+    """Return a rule as an entry of a list.
+
+    Where its message quotes a field, the words of the field that break the rule stand there.
+    """
+    said = rule.message + (" with type: {type}" if rule.message == "is required" else "")
+    said = re.sub(r" \(\{[\w.]+\}\)", "", said)  # the value of a field that stands before
+    for field in re.findall(r"\{([\w.]+)\}", said):
+        words = [f"`{word}`" for word in _breaking(rule, field, node)]
+        assert words, f"no value of {field} breaks the rule: {said}"
+        listed = re.sub(", ([^,]+)$", r" or \1", ", ".join(words))
+        said = said.replace(f"{{{field}}}", listed)
+    subject = f"`{rule.field}`: " if rule.field else ""
+    return f"- {subject}{said}"
+
+
+def _breaking(rule: Rule, field: str, node: Node) -> list[str]:
+    """Return the words of a field with which a rule is broken, by other fields absent or given."""
+    others = {name: ["…"] for name in node["properties"] if name != field}
+    return [
+        word
+        for word in node["properties"][field]["enum"]
+        if any(next(rule.faults({**given, field: word}), None) for given in ({}, others))
+    ]
+
+
+def _default(node: Node, *, is_required: bool) -> str:
+    if "x-relay-default" in node:
+        return str(node["x-relay-default"])
+    if "default" in node and not isinstance(node["default"], dict):
+        return f"`{json.dumps(node['default'])}`"
+    return "**required**" if is_required else ""
 
 
 def _value(node: Node) -> str:
