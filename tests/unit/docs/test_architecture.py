@@ -116,7 +116,7 @@ def test_every_table_has_rows() -> None:
         "Where data waits",
         "Where data can be lost",
         "Where new parts go",
-        "Where a tenant's boundary is",
+        "Where a project's boundary is",
         "The event loop",
     ):
         section = PAGE.partition(f"## {heading}\n")[2].partition("\n## ")[0]
