@@ -6,9 +6,11 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from relay.config.settings.settings import settings_schema
 from relay.storage.log.frame import FORMAT, FORMAT_MIN
 from relay.telemetry.deprecated_metrics import DEPRECATED, REMOVED_IN
 from relay.telemetry.registry import CATALOGUE
@@ -19,15 +21,22 @@ RELEASED = json.loads((ROOT / "tests/data/names-0.1.0.json").read_text(encoding=
 """Names of metrics, settings and loggers in version 0.1.0."""
 
 
-def settings() -> Iterator[str]:
-    """Every setting of the table in docs/configuration.md, but those that stand behind one of their
-    section."""
-    page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
-    table = page.partition("| setting | default | |")[2].partition("\n\n")[0]
-    for line in table.splitlines():
-        yield from re.findall(
-            r"`([A-Za-z][A-Za-z.\[\]]*)`", line.split("|")[1] if "|" in line else ""
-        )
+def settings(node: dict[str, Any], path: str = "") -> Iterator[str]:
+    """The full name of every setting below a schema; ``[]`` stands for the entries of a list."""
+    if node.get("type") == "array" and "properties" in node["items"]:
+        yield from settings(node["items"], f"{path}[]")
+    elif "properties" in node:
+        for name, one in node["properties"].items():
+            yield from settings(one, f"{path}.{name}".lstrip("."))
+    else:
+        yield path
+
+
+def sections(name: str) -> Iterator[str]:
+    """A name, then the sections below the top that hold it: a page quotes those at the top often."""
+    yield name
+    while "." in (name := name.rpartition(".")[0]):
+        yield name
 
 
 def loggers() -> Iterator[str]:
@@ -40,7 +49,7 @@ def present() -> dict[str, set[str]]:
     """The names as they are now."""
     return {
         "metrics": {spec.name for spec in CATALOGUE},
-        "settings": set(settings()),
+        "settings": set(settings(settings_schema().root)),
         "loggers": set(loggers()),
     }
 
@@ -48,7 +57,20 @@ def present() -> dict[str, set[str]]:
 @pytest.mark.parametrize("kind", ["metrics", "settings", "loggers"])
 def test_every_name_that_came_or_went_is_listed(kind: str) -> None:
     changed = present()[kind] ^ set(RELEASED[kind])
-    assert sorted(name for name in changed if f"`{name}`" not in TEXT) == []
+    unlisted = [name for name in changed if not any(f"`{one}`" in TEXT for one in sections(name))]
+    assert sorted(unlisted) == []
+
+
+def test_the_tables_of_settings_name_each_in_full_and_once() -> None:
+    page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    tables = re.findall(r"^\| setting \| default \| \|\n(?:\|.*\n)+", page, re.MULTILINE)
+    cells = [line.split("|")[1] for table in tables for line in table.splitlines()[2:]]
+    named = [name for cell in cells for name in re.findall(r"`([A-Za-z][\w.\[\]]*)`", cell)]
+    known = present()["settings"]
+    assert len(tables) > 5
+    assert len(set(named)) == len(named)
+    assert [name for name in named if not any(name in sections(one) for one in known)] == []
+    assert [name for name in known if not any(one in named for one in sections(name))] == []
 
 
 def test_no_metric_of_a_release_is_gone_before_its_time() -> None:
