@@ -1,11 +1,15 @@
 # Works in a fresh clone with Python 3.11 or newer, make, and a package index to install from.
 #
+#   make venv     .venv: locked packages installed, extension modules compiled in place; what most
+#                 others begin with
+#   make extensions   compile the extension modules whose sources have changed, after an edit
 #   make demo     the whole relay at work in one command; make demo ARGS="--seconds 10"
 #   make test     the whole test suite;                   make test ARGS="-k selector"
 #   make test-fast   unit and property tests, few examples each, without the slow ones: under a
 #                 minute, for between two edits; what they leave out is in make test
 #   make lint     ruff, mypy and cython-lint
 #   make bench    the relay against vmagent, under five minutes; ARGS replaces the options
+#   make chaos    hundreds of kill -9 and stops under load, and a reload storm; about half an hour
 #   make peers    the newest vmagent, Prometheus and Collector, which some tests drive; needs Go
 #   make build    sdist and wheel in dist/
 #   make wheels   manylinux wheels in dist/, one for each supported Python that is here
@@ -13,7 +17,6 @@
 #   make test-lowest   the same with the lowest
 #   make schema   write the CRD, editors' schemas and reference pages from relay/config/schema
 #   make lock     renew requirements/ (what make installs, with hashes)
-#   make venv     only the virtual environment, .venv
 #   make clean    remove everything that these made
 #
 # PYTHON=python3.12 chooses the Python; RELAY_CC=zig compiles with the package index's compiler, as

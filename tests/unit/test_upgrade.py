@@ -33,7 +33,7 @@ def settings(node: dict[str, Any], path: str = "") -> Iterator[str]:
 
 
 def sections(name: str) -> Iterator[str]:
-    """A name, then the sections below the top that hold it: a page quotes those at the top often."""
+    """A name, then the sections that hold it, but for the one at the top."""
     yield name
     while "." in (name := name.rpartition(".")[0]):
         yield name
