@@ -60,7 +60,7 @@ REASONS: Final[dict[str, str]] = {
     "timestamp": "a time that OTLP cannot express",
     "duplicate_timestamp": "a second sample of its series for one time in one request",
 }
-"""Why samples are dropped, in words."""
+"""Description of each reason for a dropped sample."""
 
 BEFORE_MATCHING: Final = frozenset(
     (
@@ -98,7 +98,7 @@ class _Group:
         self.others: dict[_Key, _Row] = {}
 
     def give_up(self, limit: int) -> None:
-        """Have at most ``limit`` rows."""
+        """Evict the rows touched longest ago until at most ``limit`` are left."""
         while len(self.rows) > limit:
             key = next(iter(self.rows))
             given_up = self.rows.pop(key)
@@ -113,7 +113,7 @@ class _Group:
 
 
 class DropTable:
-    """See the module's rules."""
+    """Counts dropped samples by sink, metric family and reason, in bounded memory."""
 
     def __init__(self, *, rows_max: int = ROWS_MAX) -> None:
         self.now = 0.0
@@ -121,7 +121,7 @@ class DropTable:
         self._groups: dict[str, _Group] = {}
 
     def count(self, family: str, reason: str, samples: int, sinks: Iterable[SinkCounter]) -> None:
-        """Name samples of a family that were dropped, once for each of the sinks."""
+        """Count samples of a family that were dropped, once for each of the sinks."""
         now = self.now
         family = family[:FAMILY_CHARS_MAX]
         for sink in sinks:
@@ -139,7 +139,7 @@ class DropTable:
             row.last = now
 
     def forget(self, exporter: str, sink: str) -> None:
-        """Drop the rows of a sink that is gone."""
+        """Delete the rows of a removed sink."""
         for name, group in list(self._groups.items()):
             for table in (group.rows, group.others):
                 for key in [key for key in table if key[:2] == (exporter, sink)]:
@@ -148,7 +148,7 @@ class DropTable:
                 del self._groups[name]
 
     def rows(self) -> tuple[Drop, ...]:
-        """Everything, by group."""
+        """Return all rows, by group."""
         return tuple(
             drop
             for group in self._groups.values()
@@ -157,7 +157,7 @@ class DropTable:
         )
 
     def of(self, exporter: str, families: Collection[str]) -> list[Drop]:
-        """What an exporter lost of these families, the most samples first."""
+        """Return an exporter's drops of these families, the most samples first."""
         found = [
             drop for drop in self.rows() if drop.exporter == exporter and drop.family in families
         ]

@@ -1,5 +1,7 @@
-"""The metrics pipeline: a decompressed body in, filled batches out. Synchronous and atomic: a
-request is processed whole or not at all."""
+"""The metrics pipeline: a decompressed body in, filled batches out.
+
+Synchronous and atomic: a request is processed completely or not at all.
+"""
 
 from __future__ import annotations
 
@@ -120,28 +122,28 @@ class MetricsPipeline:
         )
 
     def path_of(self, tenant: Tenant | None) -> IngestPath:
-        """Return what a request's path says of the owner of its series."""
+        """Return the tenant part of a request's path in the form the series lookup needs."""
         return self.router.tenancy.path_of(tenant)
 
     def add_exporter(self, exporter: str, project: str, sources: Sources) -> None:
-        """Start routing an exporter; see :meth:`Router.add`."""
+        """Start routing an exporter to its sinks; raise as :meth:`Router.add` does."""
         self.types.claim(project)
         self.inventory.claim(project)
         self.router.add(exporter, project, sources)
         self.table.invalidate()
 
     def replace_exporter(self, exporter: str, sources: Sources) -> None:
-        """Route an exporter by other sources; see :meth:`Router.replace`."""
+        """Replace the sources of an exporter; raise as :meth:`Router.replace` does."""
         self.router.replace(exporter, sources)
         self.table.invalidate()
 
     def set_inventory(self, index: ManifestIndex) -> None:
-        """Replace everything that was read of manifests."""
+        """Replace the inventory read from manifests."""
         self.inventory.replace_manifests(index)
         self._invalidate_stale_routes()
 
     def remove_exporter(self, exporter: str) -> None:
-        """Stop routing an exporter. What its batches hold is the caller's to send."""
+        """Stop routing an exporter; the caller sends what its batches hold."""
         self.router.remove(exporter)
         self.table.invalidate()
 
@@ -176,10 +178,10 @@ class MetricsPipeline:
         protocol: WriteProtocol = DEFAULT_PROTOCOL,
         pace: Pace = UNPACED,
     ) -> Replayed:
-        """Apply a journaled request under the position that it had, without limits, to the batches
-        that still need it. Requires :meth:`begin_replay`.
+        """Apply a journaled request again, to the batches that still need it.
 
-        ``position`` must not have been given out by this pipeline. Raises DecodeError.
+        Keeps its original ``position``, which this pipeline must not have given out; no limits
+        apply. Requires :meth:`begin_replay`. Raises DecodeError.
         """
         self.offsets.advance(position)
         return Replayed(*self._take(body, now, tick, origin, protocol, pace, bounded=False))
@@ -241,13 +243,16 @@ class MetricsPipeline:
 
     @property
     def metadata_version(self) -> int:
-        """A number that moves with everything that requests teach: types of metrics, labels of
-        objects, ``target_info``, which families need not wait."""
+        """Version that changes when requests change learned state.
+
+        Learned state: metric types, labels of objects, ``target_info``, families that need not
+        wait.
+        """
         learned = self.types.version + self.inventory.version + self.resources.version
         return learned + self.first_sight.version
 
     def export_metadata(self) -> Knowledge:
-        """Return what requests have taught, for :meth:`import_metadata` of the next process."""
+        """Return the learned state, for :meth:`import_metadata` of the next process."""
         return Knowledge(
             self.types.families(),
             self.inventory.info_claims(),
@@ -266,8 +271,7 @@ class MetricsPipeline:
     def flush_due(
         self, tick: float, *, most: int | None = None
     ) -> list[tuple[OpenBatch, SealedBatch]]:
-        """Seal and return the batches that are due, up to ``most`` of them, and send the waiting
-        points that are due."""
+        """Seal and return up to ``most`` due batches, and send the waiting points that are due."""
         self.deltas.tick(tick)
         sealed = self._emit_deferred(tick, self._expire, tick)
         return [*sealed, *seal_all(islice(self.schedule.due(tick), most))]
@@ -343,8 +347,10 @@ class MetricsPipeline:
         return transaction, withheld
 
     def _begin(self, position: int, pace: Pace) -> None:
-        """Mark a request as in progress until :meth:`_end`: the router keeps back the counters of
-        routes that end meanwhile."""
+        """Mark a request as in progress until :meth:`_end`.
+
+        Meanwhile the router keeps the counters of routes that are removed.
+        """
         self._current = position
         self.router.held = True
         self.router.pause = pace.pause
@@ -468,8 +474,10 @@ class MetricsPipeline:
             self.table.invalidate()
 
     def _expire(self, tick: float, emitter: Emitter) -> None:
-        """Send waiting points that are due; metadata waits first: their samples may wait on for
-        histograms."""
+        """Send waiting points that are due.
+
+        Metadata goes first: samples waiting for a type may go on to wait for histograms.
+        """
         if not emitter.collecting:
             self.first_sight.expire(tick, emitter)
         self.assembly.expire(tick, emitter)

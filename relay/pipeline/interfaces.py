@@ -1,5 +1,4 @@
-"""What the series lookup asks of its surroundings: what a request's decoder reads ahead, and where
-metadata goes."""
+"""Protocols the series lookup needs: read-ahead over a body, and a sink for metadata."""
 
 from __future__ import annotations
 
@@ -29,13 +28,15 @@ class ReadAhead(Protocol):
 
 
 class MetadataSink(Protocol):
-    """Keeps what requests say of metrics;
-    :class:`relay.pipeline.metrics.metadata.type_store.TypeStore` in the pipeline."""
+    """Stores metric metadata that requests carry.
+
+    :class:`relay.pipeline.metrics.metadata.type_store.TypeStore` implements it in the pipeline.
+    """
 
     def learn(self, owner: str | None, metadata: Metadata) -> bool:
-        """Take in what holds for a project ("": for all; None: for nobody, which is counted).
+        """Store metadata for a project ("": for all; None: no project has it, only counted).
 
-        Return whether a name in use has another type now.
+        Return True if the type of a name in use changed.
         """
         ...
 

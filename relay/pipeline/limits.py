@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Counts of entries, but ``series_idle_s`` in s and ``series_bytes_max`` of one series'
-    labels."""
+    """Maximum number of entries per table.
+
+    ``series_idle_s`` is in seconds; ``series_bytes_max`` is the size of one series' labels, bytes.
+    """
 
     series_max: int = 2_000_000
     series_idle_s: float = 3600.0

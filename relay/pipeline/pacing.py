@@ -22,7 +22,7 @@ class Pace:
 
     def __init__(self) -> None:
         self.final = False
-        """Whether the request cannot be rolled back any more; a pause must not raise then."""
+        """True once the request cannot be rolled back; a pause must not raise then."""
 
     def pause(self) -> None:
         """Pause if it is time to."""

@@ -19,11 +19,11 @@ from relay.pipeline.pacing import Pace
 from relay.pipeline.routing.tenancy import IngestPath
 
 Sealed = list[tuple[OpenBatch, SealedBatch]]
-"""Batches that leave, each with the open one that it was, in order."""
+"""Sealed batches, in order, each with the open batch that it came from."""
 
 
 class Accepted(Protocol):
-    """What became of one request. ``request`` is its position."""
+    """The outcome of one request; ``request`` is its position."""
 
     request: int
     sealed: Sealed
@@ -32,26 +32,26 @@ class Accepted(Protocol):
 
     @property
     def taken(self) -> AcceptedCounts:
-        """How much of it was good."""
+        """Accepted part of the request."""
         ...
 
     @property
     def has_effect(self) -> bool:
-        """Whether it must be journaled."""
+        """True if the request must be journaled."""
         ...
 
 
 class Probed(Protocol):
-    """What :meth:`Signal.ingest` would make of a request."""
+    """The outcome that :meth:`Signal.ingest` would have."""
 
     @property
     def taken(self) -> AcceptedCounts:
-        """How much of it is good."""
+        """Part of the request that would be accepted."""
         ...
 
     @property
     def dropped(self) -> Mapping[str, int]:
-        """What is not, by reason."""
+        """Dropped samples by reason."""
         ...
 
     @property
@@ -61,7 +61,7 @@ class Probed(Protocol):
 
     @property
     def wanted(self) -> bool:
-        """Whether it must be journaled."""
+        """True if the request would have to be journaled."""
         ...
 
 
@@ -70,7 +70,7 @@ class Replayed(Protocol):
 
     @property
     def transaction(self) -> Accepted:
-        """What became of it."""
+        """The transaction of the request."""
         ...
 
     @property
@@ -80,8 +80,10 @@ class Replayed(Protocol):
 
 
 class Offsets(Protocol):
-    """The positions of accepted requests, counting up; see
-    :class:`relay.pipeline.batching.watermark.OffsetTracker`."""
+    """Positions of accepted requests, counting up.
+
+    Implemented by :class:`relay.pipeline.batching.watermark.OffsetTracker`.
+    """
 
     @property
     def following(self) -> int:
@@ -95,7 +97,7 @@ class Offsets(Protocol):
 
     @property
     def version(self) -> int:
-        """A number that moves with every change."""
+        """Version that changes with every hold and release."""
         ...
 
     def advance(self, position: int) -> None:
@@ -104,8 +106,10 @@ class Offsets(Protocol):
 
 
 class Signal(Protocol):
-    """Turns requests into batches. Synchronous and atomic: a request is applied whole or not at
-    all, and while a pace pauses only reads are allowed."""
+    """Turns requests into batches, each request completely or not at all.
+
+    Synchronous; while a pace pauses only reads are allowed.
+    """
 
     grown: int
     """Bytes by which requests made open batches larger, since the start."""
@@ -117,16 +121,16 @@ class Signal(Protocol):
 
     @property
     def low_watermark(self) -> int:
-        """The oldest position of which something waits to become a point."""
+        """Oldest position with data that waits to become a point."""
         ...
 
     @property
     def metadata_version(self) -> int:
-        """A number that moves with everything that requests teach."""
+        """Version that changes when requests change learned state."""
         ...
 
     def path_of(self, tenant: Tenant | None) -> IngestPath:
-        """Return what a request's path says of the owner of its data."""
+        """Return the tenant part of a request's path in the form that the signal needs."""
         ...
 
     def ingest(
@@ -173,16 +177,15 @@ class Signal(Protocol):
         protocol: WriteProtocol,
         pace: Pace,
     ) -> Replayed:
-        """Apply a journaled request once more, under its position and without limits."""
+        """Apply a journaled request again, under its position and without limits."""
         ...
 
     def end_replay(self, tick: float) -> Sealed:
-        """Send what was only collected while requests were replayed."""
+        """Send the data that was only collected while requests were replayed."""
         ...
 
     def named(self) -> tuple[list[WaitingEntry], int | None]:
-        """Return what a checkpoint names as waiting, and the oldest position of what it does not
-        name."""
+        """Return the waiting entries for a checkpoint, and the oldest position without an entry."""
         ...
 
     def next_due(self) -> float | None:
@@ -198,5 +201,5 @@ class Signal(Protocol):
         ...
 
     def finish(self, tick: float) -> Sealed:
-        """Send what waits for others: nothing more will come. Open batches stay open."""
+        """Send all waiting data; no request may follow. Open batches stay open."""
         ...

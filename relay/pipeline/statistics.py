@@ -53,8 +53,10 @@ class EngineStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A replayed request, and the points that batches did not need once more: counted as matched
-    again, to be subtracted by the caller."""
+    """A replayed request, and the points that batches did not need again.
+
+    These were counted as matched again; the caller subtracts them.
+    """
 
     transaction: BatchTransaction
     withheld: list[tuple[OpenBatch, int]]
@@ -72,8 +74,10 @@ class Probed:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What a series is exported as: its type, the attributes of its target and, where senders of
-    its project contradict each other, the contradiction."""
+    """The exported form of a series: its type and the attributes of its target.
+
+    With the contradiction, if senders of its project declare different types.
+    """
 
     typing: Typing
     attributes: tuple[tuple[str, str], ...] = ()
@@ -82,8 +86,10 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What requests have taught: types of metrics by project and family, labels of objects,
-    ``target_info``."""
+    """State learned from requests.
+
+    Types of metrics by project and family, labels of objects, ``target_info``.
+    """
 
     families: dict[str, dict[str, KnownFamily]]
     claims: list[InfoSeriesClaim]

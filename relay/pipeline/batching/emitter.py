@@ -104,13 +104,15 @@ class Emitter:
             self._unsettled = None
 
     def look_at(self, origin: IngestMark, position: int) -> None:
-        """Turn to a sample of this position that has waited; ``origin`` is the mark of a point made
-        of it alone."""
+        """Switch to a deferred sample received at ``position``.
+
+        ``origin`` marks a point made of that sample alone.
+        """
         self.origin = origin
         self.position = position
 
     def look_back(self) -> None:
-        """Turn to the samples of the request again."""
+        """Switch back to the samples of the request."""
         self.origin = IngestMark(self.own, self.transaction.now)
         self.position = self.own
 
@@ -139,8 +141,11 @@ class Emitter:
 
 
 class Stream:
-    """One identity and its outlets. ``attributes`` are encoded for the kind of ``group``; ``drops``
-    counts points that become no delta; ``samples`` is how many a point was made of."""
+    """Outputs for the points of one identity.
+
+    ``attributes`` are encoded for the kind of ``group``; ``drops`` counts points that become no
+    delta; ``samples`` is the number of samples behind the last point.
+    """
 
     __slots__ = ("attributes", "delta", "drops", "group", "outlets")
 
@@ -159,8 +164,10 @@ class Stream:
         self.delta = delta
 
     def push(self, point: Point, origin: IngestMark, emitter: Emitter, samples: int = 1) -> bool:
-        """Append a cumulative point, or its delta, to every outlet's batch; return whether
-        there was anything to append."""
+        """Append a cumulative point, or its delta, to every output's batch.
+
+        Return False if there was nothing to append (a delta's first point).
+        """
         if self.delta is not None:
             difference = self.delta.step(point)
             if difference is None:
@@ -182,7 +189,7 @@ class Stream:
         transaction = emitter.transaction
         for outlet in self.outlets:
             tally = outlet.tally
-            # Also points that the sink had before a restart and does not need once more.
+            # Includes points the sink got before a restart and does not need again.
             tally.exported += samples
             if gate is not None and not gate.needs(outlet.batch, origin):
                 continue
@@ -214,7 +221,7 @@ class NumberHandler:
     def take(
         self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter
     ) -> None:
-        """See :class:`SampleProcessor`."""
+        """Append the sample to every stream as a number point."""
         point = number_point(stamp, value, extra)
         is_sent = False
         for stream in self._streams:
@@ -227,7 +234,7 @@ class NumberHandler:
 
 
 def number_point(stamp: bytes, value: bytes, extra: SampleExtras | None) -> NumberPoint:
-    """A sample as a point; ``stamp`` is its time and a tag."""
+    """Build a number point from a sample; ``stamp`` is its encoded time and a tag."""
     time_ns = int.from_bytes(stamp[:8], "little")
     if extra is None:
         return NumberPoint(time_ns, value)

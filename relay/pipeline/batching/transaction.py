@@ -37,7 +37,7 @@ EXAMPLES_MAX = 5
 
 
 class SampleExtras(NamedTuple):
-    """What a sample may have besides a time and a value; most have neither.
+    """Optional fields of a sample; most samples have none.
 
     ``start_ns`` is 0 where the sender supplied none.
     """
@@ -47,7 +47,7 @@ class SampleExtras(NamedTuple):
 
 
 NativePoint = ExponentialPoint | HistogramPoint
-"""What a native histogram becomes."""
+"""Decoded form of a native histogram."""
 
 DeferredSample = tuple[tuple[Any, ...], bytes, bytes, SampleExtras | None]
 """A sample that is processed when its request is known to be good: the
@@ -57,7 +57,7 @@ value, and what else it has."""
 
 
 class RoutedSeries(Protocol):
-    """What a transaction reads of a series."""
+    """The parts of a series that a transaction reads."""
 
     @property
     def name(self) -> str:
@@ -86,7 +86,7 @@ class IngestMark:
 
 
 class AcceptedCounts(NamedTuple):
-    """How much of a request was good, as remote write 2.0 asks to be told."""
+    """Accepted part of a request, as remote write 2.0 response headers report it."""
 
     samples: int
     histograms: int
@@ -94,7 +94,7 @@ class AcceptedCounts(NamedTuple):
 
 
 class BatchSnapshot:
-    """A batch as its transaction found it: enough to put it back."""
+    """State of a batch before its transaction, to restore it on rollback."""
 
     __slots__ = (
         "batch",
@@ -111,7 +111,7 @@ class BatchSnapshot:
     )
 
     def take(self, batch: OpenBatch) -> None:
-        """Remember the batch as it is."""
+        """Record the state of the batch."""
         point_buffer = batch.point_buffer
         self.batch = batch
         self.point_buffer = point_buffer
@@ -124,7 +124,7 @@ class BatchSnapshot:
         self.generation = batch.generation
 
     def restore(self) -> None:
-        """Put the batch back to what it was."""
+        """Restore the recorded state of the batch."""
         batch = self.batch
         self.point_buffer.cut(self.points, self.size, self.closed_runs, self.closed_rest)
         batch.point_buffer = self.point_buffer
@@ -136,7 +136,7 @@ class BatchSnapshot:
 
 
 class BatchTransaction:
-    """What one request does: everything to batches, or nothing.
+    """Writes one request to the open batches: completely or not at all.
 
     ``request`` is its position, ``now`` its arrival on the wall clock, s, ``latest_ns`` the latest
     time of a point that is taken. It ends with :meth:`commit` or :meth:`rollback`.
@@ -187,8 +187,7 @@ class BatchTransaction:
         self.latest_ns = latest_ns
         self.pace = pace
         self.bounded = bounded
-        """Whether limits of work and size may refuse it; not a replayed one, which was
-        acknowledged."""
+        """True if limits of work and size apply; a replayed request was acknowledged already."""
         self.sample_counts: list[tuple[MatchSet, int]] = []
         """Good samples, by match set, for each run of one match set."""
         self.dropped: dict[str, int] = {}
@@ -210,8 +209,7 @@ class BatchTransaction:
         self.slow_path_entries = 0
         """Entries of the body that took the slow path."""
         self.learned = False
-        """Whether it taught something that other requests depend on: a type, an object's
-        labels."""
+        """True if the request changed shared state: a metric's type or an object's labels."""
         self.expansion_bytes = 0
         """Bytes of points beyond the request's own size; see
         :mod:`relay.pipeline.metrics.hotpath.slow_path`."""
@@ -229,7 +227,7 @@ class BatchTransaction:
         self.batch_growth_bytes = 0
         """Bytes of memory by which it made open batches larger, known after :meth:`commit`."""
         self._held = 0
-        """How often samples of the request itself wait for others."""
+        """Number of the request's own samples that wait for others."""
         self._held_before: list[int] = []
         """Older positions that are held once more, by samples that go on waiting elsewhere."""
         self._released: list[int] = []
@@ -244,7 +242,7 @@ class BatchTransaction:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it brought nothing but good samples that need no further processing."""
+        """True if all samples are good and none needs further processing."""
         more = self.dropped or self.deferred or self.native or self.orphan_exemplars or self.lost
         return not more and not self.exemplars
 
@@ -260,14 +258,14 @@ class BatchTransaction:
 
     @property
     def taken(self) -> AcceptedCounts:
-        """How much of the request was good."""
+        """Accepted samples, histograms and exemplars of the request."""
         return AcceptedCounts(
             self.samples - self.histograms, self.histograms, self.exemplars - self.exemplars_refused
         )
 
     @property
     def has_effect(self) -> bool:
-        """Whether it writes to a batch, defers a sample, or taught something."""
+        """True if the request writes to a batch, defers a sample or changes shared state."""
         return bool(self.snapshots or self.deferred or self.native) or self.learned
 
     def drop(
@@ -305,7 +303,7 @@ class BatchTransaction:
     def append_sample(
         self, batch: OpenBatch, group: MetricGroup, head: bytes, stamp: bytes, value: bytes
     ) -> None:
-        """Append a number of this request; :func:`append_number` in append.pxd does the same."""
+        """Append a number of this request; ``append_number`` in append.pxd is the inlined twin."""
         if batch.group is not group:
             self.begin_run(batch, group)
         batch.point_buffer.add(head, stamp, value)
@@ -351,11 +349,11 @@ class BatchTransaction:
             self._released.append(position)
 
     def commit(self, offsets: OffsetTracker, schedule: FlushSchedule, tick: float) -> None:
-        """Make it final: close runs, hold positions, arm deadlines. Nothing can be appended later.
+        """Close runs, hold positions and arm deadlines; nothing can be appended later.
 
-        Every batch that was written to holds the position of its oldest point and leaves when its
-        time has come, at once where it has no timeout; sealed batches hold theirs until their
-        owner is done with them. ``tick`` is now on the schedule's clock.
+        Every batch that was written to holds the position of its oldest point and leaves when it is
+        due, at once if it has no timeout; sealed batches keep their hold until their owner is done
+        with them. ``tick`` is now on the schedule's clock.
         """
         for snapshot in self.snapshots:
             batch = snapshot.batch
@@ -392,8 +390,10 @@ class BatchTransaction:
             offsets.release(position)
 
     def drop_unwanted(self, wants: Callable[[OpenBatch], bool]) -> list[tuple[OpenBatch, int]]:
-        """Restore the batches that do not want the request; return them with the number of points
-        that were taken back from each."""
+        """Restore the batches that do not want the request.
+
+        Return these batches with the number of points taken back from each.
+        """
         unwanted = [snapshot for snapshot in self.snapshots if not wants(snapshot.batch)]
         if not unwanted:
             return []

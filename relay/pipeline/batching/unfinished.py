@@ -37,8 +37,10 @@ _SPARE = 1_000
 
 
 class WaitingEntry(NamedTuple):
-    """A waiter as checkpoints name it: the positions of its oldest and its youngest sample
-    (:data:`WAITING`: more may come), and its key."""
+    """A waiter as a checkpoint stores it.
+
+    Positions of its oldest and youngest sample (:data:`WAITING`: more may come), and its key.
+    """
 
     first: int
     last: int
@@ -46,8 +48,11 @@ class WaitingEntry(NamedTuple):
 
 
 class Waiter(Protocol):
-    """Samples that wait to become a point. ``origin`` is the mark of the oldest one; it is needed
-    while a position up to ``needed_until`` is held."""
+    """Samples that wait to become a point.
+
+    ``origin`` is the mark of the oldest sample; it is needed while any position up to
+    ``needed_until`` is held.
+    """
 
     origin: IngestMark
     needed_until: int
@@ -78,7 +83,7 @@ class WaitingList:
 
     @property
     def full(self) -> bool:
-        """Whether points that leave late cannot be named until they are delivered."""
+        """True if there is no room to list further points until some are delivered."""
         return len(self._heap) > 2 * LISTED_MAX
 
     @property
@@ -96,8 +101,11 @@ class WaitingList:
         return [entry[2] for entry in sorted(self._heap) if entry[2].needed_until >= low]
 
     def snapshot(self, *, only_waited: bool = False) -> tuple[list[WaitingEntry], int | None]:
-        """Return what a checkpoint names, and the oldest position of the rest, which holds back all
-        sinks (None: nothing does). ``only_waited``: name nothing but what was named before."""
+        """Return the entries for a checkpoint and the oldest position that it does not list.
+
+        That position holds back all sinks; None if every entry is listed. ``only_waited``: list
+        only entries that were listed before.
+        """
         if self.full and not only_waited:
             return self._named(lambda waiter: waiter.origin.waited), self.low
         chosen: list[tuple[int, int, Waiter]] = []
@@ -108,7 +116,7 @@ class WaitingList:
                 named = waiter.origin.waited or not only_waited
                 (chosen if named else rest).append((position, tie, waiter))
         if len(chosen) > LISTED_MAX:
-            # What was named once is so to the end: sinks have gone on without it.
+            # An entry listed once stays listed to its end: sinks went on without it.
             chosen.sort(key=lambda entry: (not entry[2].origin.waited, *entry[:2]))
             most = max(LISTED_MAX, sum(entry[2].origin.waited for entry in chosen))
             rest += chosen[most:]

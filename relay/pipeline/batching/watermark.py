@@ -20,8 +20,11 @@ TIES_MAX = 10_000
 
 @dataclass(frozen=True, slots=True)
 class PositionsStatistics:
-    """``next`` position to be given out, ``low`` the oldest held, ``holds`` how many holders there
-    are."""
+    """A snapshot of the offset tracker.
+
+    ``next`` is the next position to be given out, ``low`` the oldest one held, ``holds`` the number
+    of holds.
+    """
 
     next: int
     low: int
@@ -119,7 +122,7 @@ class OffsetTracker:
 
     @property
     def version(self) -> int:
-        """A number that moves with every change."""
+        """Version that changes with every hold and release."""
         return self._version
 
     def statistics(self) -> PositionsStatistics:

@@ -36,7 +36,7 @@ class Decoder(ReadAhead, Protocol):
 
     @property
     def reports_written(self) -> bool:
-        """Whether answers say in headers how much was written."""
+        """True if answers report the written counts in header fields."""
         ...
 
     def decode(self, body: bytes, transaction: BatchTransaction, lookup: SeriesLookup) -> None:
@@ -58,9 +58,9 @@ class RemoteWriteV1:
     reports_written = False
 
     def decode(self, body: bytes, transaction: BatchTransaction, lookup: SeriesLookup) -> None:
-        """See :class:`Decoder`."""
-        # Under tenancy first: else whether a series of one project is new would decide when those
-        # of others are typed.
+        """Decode the message into the batches of its series."""
+        # In a request with tenants the metadata goes first: otherwise a new series of one project
+        # would decide when the series of others get their types.
         if lookup.has_tenancy and has_metadata(body):
             lookup.read_ahead()
         decode_v1_into_batches(body, transaction, lookup)
@@ -68,7 +68,7 @@ class RemoteWriteV1:
             lookup.read_ahead()
 
     def metadata(self, body: bytes, *, bounded: bool, pause: Pause) -> Sequence[Metadata]:
-        """See :class:`ReadAhead`."""
+        """Return the metadata of the request; its entries are apart from the series."""
         entries_max = ELEMENTS_MAX if bounded else len(body)
         found = []
         for start, stop in v1.metadata_spans(body, entries_max=entries_max, pause=pause):
@@ -79,11 +79,11 @@ class RemoteWriteV1:
     def target_info_keys(
         self, body: bytes, *, bytes_max: int, bounded: bool, pause: Pause
     ) -> Iterator[bytes]:
-        """See :class:`ReadAhead`."""
+        """Yield the keys of the ``target_info`` series."""
         return target_info_keys_v1(body, bytes_max, bounded, pause)
 
     def series_keys(self, body: bytes) -> Iterator[bytes]:
-        """See :class:`Decoder`."""
+        """Yield the key of every series, in order."""
         for field, start, stop in v1.top_level(body):
             if field == v1.SERIES_FIELD:
                 yield v1.parse_series(body, start, stop).key
@@ -96,21 +96,21 @@ class RemoteWriteV2:
     reports_written = True
 
     def decode(self, body: bytes, transaction: BatchTransaction, lookup: SeriesLookup) -> None:
-        """See :class:`Decoder`."""
+        """Decode the message into the batches of its series."""
         decode_v2_into_batches(body, transaction, lookup)
 
     def metadata(self, body: bytes, *, bounded: bool, pause: Pause) -> Sequence[Metadata]:
-        """See :class:`ReadAhead`; the metadata of version 2.0 is a field of each series."""
+        """Return nothing: metadata of version 2.0 is a field of each series."""
         return ()
 
     def target_info_keys(
         self, body: bytes, *, bytes_max: int, bounded: bool, pause: Pause
     ) -> Iterator[bytes]:
-        """See :class:`ReadAhead`."""
+        """Yield the keys of the ``target_info`` series."""
         return target_info_keys_v2(body, bytes_max, bounded, pause)
 
     def series_keys(self, body: bytes) -> Iterator[bytes]:
-        """See :class:`Decoder`; yields no key for references that are not labels."""
+        """Yield the key of every series; skip series whose references are not labels."""
         symbols, spans = v2.parse_request(body)
         for start, stop in spans:
             refs = v2.parse_series(body, start, stop).refs

@@ -42,7 +42,7 @@ class ExemplarBufferStatistics:
 
 
 class ExemplarBuffer:
-    """See the module's rules."""
+    """Holds exemplars until the next point of their series, in bounded memory."""
 
     def __init__(self, *, exemplars_max: int = 20_000) -> None:
         self._shares = Shares(exemplars_max)
@@ -84,7 +84,7 @@ class ExemplarBuffer:
         waiting.exemplars = kept
 
     def pop(self, series: Series, waiting: _Waiting) -> None:
-        """The exemplars of a series have found their point."""
+        """Remove a waiter and return its exemplars: the series has its next point."""
         project = series.types.project
         own = self._waiting.get(project)
         if own is not None and own.get(series) is waiting:

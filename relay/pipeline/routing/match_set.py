@@ -1,4 +1,4 @@
-"""What a series matched: sources, the sinks that they feed, and how their samples are counted.
+"""Match sets: the sources that series matched, the sinks they feed, and their sample counters.
 
 All series that matched the same sources share one :class:`MatchSet`; a sample is counted there, and
 the sums are added to sources and sinks when counters are read.
@@ -42,7 +42,7 @@ class SinkCounter:
         self.exporter = exporter
         self.sink = sink
         self.group = group
-        """Which sinks it shares bounds with: those of its project, or of its exporter."""
+        """The bound that it shares: that of its project, or of its exporter."""
         self.points = 0
         self.samples = 0
         self.exported = 0
@@ -53,12 +53,11 @@ class SinkCounter:
 
 @dataclass(frozen=True, slots=True)
 class OutputOptions:
-    """How a sink wants its points. Targets with equal options share all that is made for them.
+    """Options of a sink that shape its points; targets with equal options share streams.
 
-    ``promoted`` labels become resource attributes. What is of a kind in ``unsupported`` is
-    delivered as numbers where it came as numbers, and not at all otherwise. ``job`` and
-    ``instance`` stay attributes of points, besides what they say of the resource, where
-    ``keeps_target_labels``.
+    ``promoted`` labels become resource attributes. Points of a kind in ``unsupported`` are
+    delivered as numbers if they came as numbers, and dropped otherwise. ``job`` and ``instance``
+    stay attributes of points, besides the resource, if ``keeps_target_labels``.
     """
 
     temporality: Temporality = "cumulative"
@@ -84,8 +83,10 @@ class SinkOutputSpec:
         self.options = options
 
     def shard(self, group: MetricGroup) -> OpenBatch:
-        """Return the batch of a metric: always of the same shard, so that the points of a stream
-        never overtake each other."""
+        """Return the batch of a metric's shard.
+
+        A metric always has the same shard, so the points of a stream never overtake each other.
+        """
         return self.shards[group.shard_key % len(self.shards)]
 
     def __repr__(self) -> str:
@@ -115,8 +116,10 @@ class MatchedSource:
 
 
 class ProjectEpoch:
-    """The exporters that may see a series at all, those of its project; ``version`` moves with
-    every change of what they select."""
+    """The exporters that may see a series, those of its project.
+
+    ``version`` changes with every change of their selections.
+    """
 
     __slots__ = ("project", "version")
 
@@ -137,14 +140,14 @@ class MatchSet:
 
     A series may use it for as long as ``project_epoch.version`` is what it was resolved at.
 
-    ``samples`` is counted once for samples in a row and handed on by :meth:`fold`, so that
-    neither the number of sources nor the number of sinks costs anything per sample. A sink appears
+    ``samples`` is counted once for samples in a row and passed on by :meth:`flush_counters`, so
+    that neither the number of sources nor the number of sinks costs anything per sample. A sink appears
     once for each of its sources that matched: two sources that match the same series export it
     twice. To ``sinks`` every sample is a point; ``handled_sinks`` get what the series' handlers
     make, and their points are counted when they are made.
 
-    Series that matched the same sources may still go different ways, by what they are: their plans
-    are *variants* of one ``base``, which live and die with it.
+    Series that matched the same sources may still have different routes, by their types: their
+    match sets are *variants* of one ``base`` and are invalidated with it.
     """
 
     __slots__ = (
@@ -177,9 +180,9 @@ class MatchSet:
         self.sinks = tuple(target.tally for target in targets)
         self.handled_sinks: tuple[SinkCounter, ...] = ()
         self.handled = False
-        """Whether samples must be handed to the series' handlers, besides its routes."""
+        """True if samples must go to the series' handlers, besides its routes."""
         self.is_plain = all(target.options == PLAIN for target in targets)
-        """Whether all sinks want points in the same, usual form."""
+        """True if all sinks want points in the default form."""
         self.samples = 0
         self.variants: dict[tuple[object, ...], MatchSet] = {}
 
@@ -194,8 +197,7 @@ class MatchSet:
         )
 
     def batches(self, group: MetricGroup) -> tuple[OpenBatch, ...]:
-        """The batches of all sinks that a metric's points go to, shared by all series that go the
-        same ways."""
+        """Return the batches of all sinks for a metric, one tuple for all series."""
         way = group.shard_key % self._cycle
         found = self._batches.get(way)
         if found is None:
@@ -227,11 +229,11 @@ class MatchSet:
         return match_set
 
     def every_sink(self) -> list[SinkCounter]:
-        """All sinks that the sources which matched feed, once for each of these sources."""
+        """Counters of all sinks that the matched sources feed, once for each of these sources."""
         return [target.tally for route in self.matched for target in route.targets]
 
     def flush_counters(self) -> None:
-        """Add what was counted here to the counters of sources and sinks."""
+        """Add the counts of this match set to the counters of sources and sinks."""
         if self.samples:
             for source in self.sources:
                 source.samples += self.samples
@@ -256,4 +258,4 @@ class MatchSet:
 
 
 NO_MATCH = MatchSet(ProjectEpoch(""))
-"""Stands in until a series is resolved; the router makes the ones that count."""
+"""Placeholder until a series is resolved; match sets from the router replace it."""

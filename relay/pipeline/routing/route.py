@@ -1,4 +1,4 @@
-"""Where a series' points go, and what that rests on."""
+"""Routes of a series, and objects with versions that routes depend on."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.metrics import MetricGroup
 
 Route = tuple[tuple[OpenBatch, ...], MetricGroup, bytes]
-"""Where a series' points go: the batches that take the same bytes, the metric that they belong to,
-and their prepared prefix."""
+"""Destination of a series' points.
+
+The batches that take the same bytes, the group of the metric, and the prepared prefix.
+"""
 
 
 class VersionedDependency:
-    """Something that series rest on and that may change; ``version`` counts how often it did."""
+    """An object that routes depend on; ``version`` counts its changes."""
 
     __slots__ = ("version",)
 

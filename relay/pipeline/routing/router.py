@@ -1,19 +1,17 @@
-"""Which sinks a series goes to.
+"""Decides which sinks a series goes to.
 
 Rules:
 
 * Selectors are asked through one index per project, so that no expression, however written, is ever
-  even compared with another project's series (:mod:`relay.pipeline.routing.tenancy` tells whose a
-  series is).
-* A change touches what it must. Every project has a version of its own, which moves when a source
-  is added or objects that its selectors look at change. A source that leaves, or whose sinks are
-  others now, ends the plans that hold it, and with them only the routes of the series that it
-  matched.
-* What the index says is remembered by the labels that the project's selectors look at, which
-  many series share. An answer holds for exactly as long as a series keeps its routes that was
-  resolved with it: its match set says so.
-* A short log says which sources came or changed at which version, so that a series that was
-  resolved before asks those alone (:meth:`Router.match_changed_only`).
+  even compared with another project's series (:mod:`relay.pipeline.routing.tenancy` determines the
+  project of a series).
+* Every project has its own version, which changes when a source is added, or when objects change
+  that its selectors depend on. A source that is removed, or gets other sinks, invalidates the match
+  sets that contain it, and so only the routes of the series that it matched.
+* Answers of the index are cached by the labels that the project's selectors depend on, which many
+  series share. An answer is valid exactly as long as its match set.
+* A short log records which sources were added or changed at which version, so that a resolved
+  series checks only those (:meth:`Router.match_changed_only`).
 """
 
 from __future__ import annotations
@@ -40,21 +38,21 @@ from relay.selector.resources.compiler import Compiled, Compiler, uses_inventory
 from relay.selector.resources.label_selector import Selection
 
 Sources: TypeAlias = Sequence[tuple[str, Selection, Sequence[SinkOutputSpec]]]
-"""Name, what it selects, and the sinks that it feeds, for every source of an exporter."""
+"""For every source of an exporter: name, selection, and the sinks that it feeds."""
 
 PLANS_MAX: Final = 50_000
-"""Plans of one project. Selectors that overlap in every combination could make any number."""
+"""Match sets of one project: overlapping selectors could make any number."""
 
 CHANGES_MAX: Final = 1_000
-"""Changed sources that a project remembers; series that missed more ask the whole index."""
+"""Changed sources in a project's log; series that missed more use the whole index."""
 
 ANSWERS_MAX: Final = 16_384
-"""Remembered answers of all projects together; at the limit all are forgotten."""
+"""Cached answers of all projects; at the limit the cache is cleared."""
 ANSWER_CHARS_MAX: Final = 256
-"""Answers for longer values are not remembered."""
+"""Answers for longer values are not cached."""
 
 ASK_MAX: Final = 32
-"""Changed sources that a series asks one by one; beyond that the index is faster."""
+"""Changed sources that a series checks one by one; beyond that the index is faster."""
 
 _Values: TypeAlias = tuple[str | None, ...]
 _Answer: TypeAlias = tuple[MatchSet, tuple[MatchedSource, ...], int]
@@ -81,7 +79,7 @@ class RouterStatistics:
 
 @dataclass(slots=True)
 class _Source:
-    """One source as it is routed."""
+    """One routed source."""
 
     selection: Selection
     compiled: Compiled
@@ -89,7 +87,7 @@ class _Source:
 
 
 class _Project(ProjectEpoch):
-    """The sources of one project, the plans that their series made, and what changed lately."""
+    """The sources of one project, its match sets, and its log of changes."""
 
     __slots__ = ("by_route", "changes", "dependents", "index", "plans", "sources", "unmatched")
 
@@ -98,19 +96,19 @@ class _Project(ProjectEpoch):
         self.index: SelectorIndex[MatchedSource] = SelectorIndex()
         self.sources: dict[MatchedSource, Compiled] = {}
         self.dependents: dict[MatchedSource, None] = {}
-        """Sources that look at objects of the inventory."""
+        """Sources that depend on objects of the inventory."""
         self.plans: dict[tuple[MatchedSource, ...], MatchSet] = {}
         self.by_route: dict[MatchedSource, dict[MatchSet, None]] = {}
         self.changes: deque[tuple[int, MatchedSource]] = deque(maxlen=CHANGES_MAX)
         self.unmatched = MatchSet(self)
 
     def note(self, routes: Sequence[MatchedSource]) -> None:
-        """Let every series that was resolved until now ask these sources."""
+        """Make every resolved series check these sources."""
         self.version += 1
         self.changes.extend((self.version, route) for route in routes)
 
     def changed_since(self, version: int) -> dict[MatchedSource, None] | None:
-        """The sources to ask; None where the log does not reach back so far."""
+        """Return the sources changed since a version; None if the log begins later."""
         changes = self.changes
         if len(changes) == CHANGES_MAX and version < changes[0][0]:
             return None
@@ -123,7 +121,7 @@ class _Project(ProjectEpoch):
 
 
 class Router:
-    """Answers, for a new series, which sources matched it."""
+    """Finds the sources that match a new series."""
 
     def __init__(
         self,
@@ -139,7 +137,7 @@ class Router:
         self._exporters: dict[str, tuple[str, dict[str, _Source]]] = {}
         self._source_counters: dict[str, dict[str, SourceCounter]] = {}
         self._nobody = _Project("")
-        """Of series whose project has no exporters; one for all, as senders can make up names."""
+        """For series whose project has no exporters; one for all, as senders can invent names."""
         self._retired: list[MatchSet] = []
         self._answers: dict[tuple[_Project, _Values], _Answer] = {}
         self._sequence = 0
@@ -147,7 +145,7 @@ class Router:
         self.pause: Callable[[], None] = no_pause
         """Called between regular expressions while a series is matched."""
         self.held = False
-        """Whether a request is half applied, so that its counts are still to come."""
+        """True while a request is applied in part: its counts are still to come."""
 
     def add(self, exporter: str, project: str, sources: Sources) -> None:
         """Route the sources of an exporter that is not routed yet."""
@@ -162,7 +160,7 @@ class Router:
         at.note([self._add_source(at, exporter, routed, *source) for source in sources])
 
     def replace(self, exporter: str, sources: Sources) -> None:
-        """Route an exporter by other sources; those with an equal selection stay where they are."""
+        """Replace an exporter's sources; those with an equal selection keep their place."""
         project, routed = self._exporters[exporter]
         at = self._projects[project]
         wanted = {name: (selection, targets) for name, selection, targets in sources}
@@ -181,9 +179,9 @@ class Router:
             at.note(added)
 
     def remove(self, exporter: str) -> None:
-        """Stop routing an exporter; series that went to it find their routes anew.
+        """Stop routing an exporter; its series are resolved anew.
 
-        The counts of its sources stay, so that an exporter that is changed goes on counting.
+        The counts of its sources stay, so that an exporter that is changed continues them.
         """
         project, routed = self._exporters.pop(exporter)
         at = self._projects[project]
@@ -197,7 +195,7 @@ class Router:
     def match(
         self, labels: Mapping[str, str], project: str
     ) -> tuple[MatchSet, tuple[MatchedSource, ...]]:
-        """The sources that take a project's series with these labels, in the order they came."""
+        """Return the sources that match a project's series, in order of creation."""
         at = self._projects.get(project)
         if at is None:
             return self._nobody.unmatched, ()
@@ -215,16 +213,16 @@ class Router:
         return answer[0], answer[1]
 
     def subscribers(self, labels: Mapping[str, str], project: str) -> list[SourceCounter]:
-        """What :meth:`match` finds, by name, for people who ask: nothing is kept of it."""
+        """Return the counters of the matching sources, by name, without caching."""
         at = self._projects.get(project)
         return [route.tally for route in at.index.match(labels)] if at is not None else []
 
     def routes(self, exporter: str) -> bool:
-        """Whether an exporter is routed."""
+        """Return True if an exporter is routed."""
         return exporter in self._exporters
 
     def selections(self, exporter: str) -> tuple[str, dict[str, Compiled]]:
-        """The project of an exporter that is routed, and what each of its sources selects."""
+        """Return the project of a routed exporter, and the selection of each of its sources."""
         project, routed = self._exporters[exporter]
         return project, {name: source.compiled for name, source in routed.items()}
 
@@ -234,9 +232,11 @@ class Router:
         since: int,
         view: Callable[[], tuple[Mapping[str, str], str]],
     ) -> tuple[MatchSet, tuple[MatchedSource, ...]]:
-        """What :meth:`match` would say of a series that got ``match_set`` when it was resolved at
-        version ``since`` of its partition. ``view``, its labels and project, is asked for only
-        where that matters."""
+        """Match a series against the sources that changed since it was resolved.
+
+        Equal to :meth:`match` for a series that got ``match_set`` at version ``since`` of its
+        project. ``view``, its labels and project, is called only if needed.
+        """
         at = self._projects.get(match_set.home.project)
         if at is not match_set.home or at is None:
             return self.match(*view())
@@ -254,8 +254,10 @@ class Router:
         return self._match_set(at, tuple(matched))
 
     def apply_inventory_changes(self) -> bool:
-        """Apply what a request changed, now that its samples are counted; whether series must look
-        for their routes once more."""
+        """Apply a request's inventory changes; return whether series need new routes.
+
+        To be called once its samples are counted.
+        """
         self._fold_retired()
         for project in self.inventory.take_changed():
             at = self._projects.get(project)
@@ -267,7 +269,7 @@ class Router:
         return unsettled
 
     def drop_caches(self, exporter: str) -> None:
-        """Drop the counts of an exporter that will not come back."""
+        """Drop the counts of an exporter that was removed for good."""
         assert exporter not in self._exporters, exporter
         self._source_counters.pop(exporter, None)
 
@@ -279,7 +281,7 @@ class Router:
         self._fold_retired()
 
     def fold_exporter(self, exporter: str) -> None:
-        """Do the same for one exporter, if it is known."""
+        """Bring the counters of one exporter up to date, if it is known."""
         project, routed = self._exporters.get(exporter, ("", {}))
         for source in routed.values():
             for match_set in self._projects[project].by_route.get(source.route, ()):
@@ -340,7 +342,7 @@ class Router:
         at.dependents.pop(route, None)
 
     def _fold_retired(self) -> None:
-        """Hand on what plans counted until the end of the request in which they ended."""
+        """Add the counts of match sets that ended during the request."""
         if self.held:
             return
         for match_set in self._retired:
@@ -377,7 +379,7 @@ class Router:
 
     def _end_plans(self, at: _Project, route: MatchedSource) -> None:
         """Invalidate every match set that this source is part of."""
-        # Answers hold plans, and these the sinks of who is gone.
+        # Cached answers reference match sets, and through them the sinks of removed exporters.
         self._answers.clear()
         for match_set in list(at.by_route.get(route, ())):
             self._end(at, match_set)
@@ -394,7 +396,7 @@ class Router:
 
 
 def _differ(before: Sequence[SinkOutputSpec], after: Sequence[SinkOutputSpec]) -> bool:
-    """Whether sinks that a source feeds are others, or have other batches."""
+    """Return True if a source feeds other sinks than before, or the same with other batches."""
     return [(t.tally, t.shards, t.options) for t in before] != [
         (t.tally, t.shards, t.options) for t in after
     ]

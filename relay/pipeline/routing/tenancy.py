@@ -1,4 +1,4 @@
-"""Which project a series belongs to: the boundary between customers, outside of every selector.
+"""Determines the project of a series: the boundary between customers, outside of every selector.
 
 Rules:
 
@@ -36,10 +36,10 @@ _DIGITS_MAX: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class IngestPath:
-    """What the path of a request says of the owner of its series.
+    """The owner of a request's series by its path.
 
-    Equal label bytes of two origins are two series. ``project`` is "" where it says nothing;
-    ``by_labels`` is the multitenant path, ``is_unmapped`` that of an account that no project has.
+    Equal label bytes of two origins are two series. ``project`` is "" if the path names none;
+    ``by_labels`` is the multitenant path, ``is_unmapped`` an account that no project has.
     """
 
     project: str = ""
@@ -52,11 +52,11 @@ MULTITENANT: Final = IngestPath(by_labels=True)
 UNMAPPED: Final = IngestPath(is_unmapped=True)
 
 PLATFORM: Final = ""
-"""The owner of what no project said: no project is called so. Without tenancy that is all."""
+"""Owner of metadata without a project: no project has this name; the only owner without tenancy."""
 
 
 class Tenancy:
-    """Tells whose a series is. Immutable; without a label and accounts there is no tenancy.
+    """Determines projects of series; immutable. Without a label and accounts there is no tenancy.
 
     ``shares_metadata``: help and units of the platform are exported to every project.
     """
@@ -76,11 +76,11 @@ class Tenancy:
 
     @property
     def enabled(self) -> bool:
-        """Whether series belong to projects at all."""
+        """True if series belong to projects."""
         return bool(self.label or self._accounts)
 
     def path_of(self, tenant: Tenant | None) -> IngestPath:
-        """What the tenant that a request's path names says; None for a path that names none."""
+        """Return the ingest path of a request's tenant; None stands for a path that names none."""
         if tenant is None:
             return ANYWHERE
         if tenant.by_labels:
@@ -88,7 +88,7 @@ class Tenancy:
         return self.origin((tenant.account, tenant.project))
 
     def origin(self, account: Account | None) -> IngestPath:
-        """What an account in the path says; None for a path without one."""
+        """Return the ingest path of an account; None stands for a path without one."""
         if account is None or not self.enabled:
             return ANYWHERE
         project = self._accounts.get(account)
@@ -106,12 +106,14 @@ class Tenancy:
         return owner or named
 
     def teaches(self, project: str) -> bool:
-        """Whether anything is learned from series of this project."""
+        """Return True if metadata is learned from series of this project."""
         return bool(project) or not self.enabled
 
     def owner_of_metadata(self, origin: IngestPath, marked: Account | None) -> str | None:
-        """The project that metadata of remote write 1.0 tells of, :data:`PLATFORM`, or None where
-        it is nobody's. ``marked`` is the account that the metadata itself names."""
+        """Return the owner of remote write 1.0 metadata: a project, :data:`PLATFORM`, or None.
+
+        ``marked`` is the account that the metadata itself names.
+        """
         if not self.enabled:
             return PLATFORM
         if origin.by_labels:
@@ -123,7 +125,7 @@ class Tenancy:
 
 
 def _number(text: str | None) -> int:
-    """VictoriaMetrics: what is missing or no 32-bit number is 0."""
+    """Parse an account part; 0 for a missing one or no 32-bit number, as VictoriaMetrics does."""
     if text is None or len(text) > _DIGITS_MAX or not (text.isascii() and text.isdigit()):
         return 0
     number = int(text)

@@ -1,4 +1,4 @@
-"""Puts the series of a classic histogram or a summary together again.
+"""Reassembles classic histograms and summaries from their series.
 
 A sender's shards deliver the members of one histogram in requests of their own, in any order and
 seconds apart. Rules:
@@ -53,14 +53,14 @@ MakeStreams = Callable[[Labels, str, MetricIdentity, Iterable[SinkOutputSpec]], 
 """Labels, project, identity and targets to streams."""
 
 Members = tuple[tuple[str, str], ...]
-"""What a family consists of: parts and the text of their bounds."""
+"""Components of a family: part and text of the bound of each."""
 
 _BOUND_LABELS = {"bucket": ("le", "vmrange"), "quantile": ("quantile",)}
 _PROBES = {
     "histogram": (("_count", "", ""), ("_sum", "", ""), ("_bucket", "le", "+Inf")),
     "summary": (("_count", "", ""), ("_sum", "", ""), ("", "quantile", "0.5")),
 }
-"""What a source must let pass to take a family as a whole, besides the members that are known."""
+"""Labels a source must accept to get a family whole, besides the known components."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ _SETTLED_MAX = 1_000
 
 
 class Discard:
-    """The handler of series that become nothing; names their samples among the drops of sinks."""
+    """Counts the samples of series that become no point as drops of their sinks."""
 
     __slots__ = ("_assembly", "_family", "_reason", "_sinks")
 
@@ -94,7 +94,7 @@ class Discard:
     def take(
         self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter
     ) -> None:
-        """See :class:`relay.pipeline.batching.emitter.SampleProcessor`."""
+        """Count the sample as dropped."""
         del stamp, value, extra, emitter
         self._assembly.drop(self._family, self._reason, 1, self._sinks)
 
@@ -103,7 +103,7 @@ class Discard:
 
 
 class _Parting(NamedTuple):
-    """A family that sinks lost while a request was decoded, when ``at`` samples were deferred."""
+    """A family that sinks lost during decoding, when ``at`` samples were deferred."""
 
     family: Family
     sinks: tuple[SinkCounter, ...]
@@ -118,7 +118,10 @@ class Enrolment(NamedTuple):
 
 
 class Assembly:
-    """All families; see the module's rules. ``changed``: series must be resolved anew."""
+    """All families of histograms and summaries.
+
+    ``changed``: series must be resolved anew.
+    """
 
     def __init__(
         self,
@@ -154,11 +157,13 @@ class Assembly:
         )
         self._projects: dict[str, ProjectSets] = {}
         self._kept_deadlines = 0
-        """How many were left when those of sets that are gone were swept last."""
+        """Size of the deadline heap after it was last cleaned of sets that left."""
         self._deadlines: deque[_Deadline] = deque()
         self.layouts: dict[bytes, Members] = {}
-        """What steady families consist of, by their digest: saved, so that after a restart their
-        first sets need not wait to see."""
+        """Components of steady families, by digest.
+
+        Saved, so that after a restart their first sets need not wait for unknown components.
+        """
         self.layouts_version = 0
         self._recalled: dict[bytes, Members] = {}
 
@@ -169,9 +174,9 @@ class Assembly:
         typing: Typing,
         matched: Iterable[MatchedSource],
     ) -> Enrolment | None:
-        """The place of a series in its family, if there are sources that take the family whole.
+        """Return a series' place in its family, or None if no source takes the family whole.
 
-        ``matched`` are the sources that this series matched: no other can take the whole.
+        ``matched`` are the sources that this series matched: only these can take the whole family.
         """
         assert typing.family is not None
         bound = next((key for key in _BOUND_LABELS.get(typing.part, ()) if key in labels), "")
@@ -199,7 +204,7 @@ class Assembly:
         return Enrolment(family, member)
 
     def note_members(self, family: Family) -> None:
-        """See :class:`relay.pipeline.metrics.histograms.counters.Home`."""
+        """Store the components of a family for the time after a restart."""
         digest = family.digest()
         known = self.layouts.get(digest)
         if known is None or len(known) != len(family.members):
@@ -207,12 +212,12 @@ class Assembly:
             self.layouts_version += 1
 
     def recall_layouts(self, layouts: Mapping[bytes, Members]) -> None:
-        """Know again what families consisted of before a restart; before the first request."""
+        """Restore the components of families from before a restart; before the first request."""
         self._recalled = dict(layouts)
         self.layouts = dict(layouts)
 
     def keep(self, family: Family, emitter: Emitter) -> Family | None:
-        """See :class:`relay.pipeline.metrics.histograms.counters.Home`."""
+        """Mark a family as used by one sample; return the present family of its key, or None."""
         part = self._project(family.key.project).part
         known = part.find(family.key)
         if known is None:
@@ -230,7 +235,7 @@ class Assembly:
         return known
 
     def open(self, family: Family, time_ns: int, stamp: bytes, emitter: Emitter) -> PendingPoint:
-        """Begin a set; the oldest ones give way where there are too many."""
+        """Open a set; send the oldest sets early if there are too many."""
         sets = family.sets
         if len(sets) >= SETS_MAX:
             self._force(family, sets[min(sets)], emitter)
@@ -238,7 +243,7 @@ class Assembly:
         project = self._project(family.key.project)
         self._make_room(project, emitter)
         if len(self._deadlines) > 2 * self._kept_deadlines + _SETTLED_MAX:
-            # Behind one that waits there may be any number that are gone.
+            # Entries behind a waiting one may include any number of sets that already left.
             self._deadlines = deque(entry for entry in self._deadlines if not entry[2].gone)
             self._kept_deadlines = len(self._deadlines)
         origin = emitter.origin
@@ -257,7 +262,7 @@ class Assembly:
         return opened
 
     def streams(self, family: Family) -> tuple[Stream, ...]:
-        """Where a family's points go now."""
+        """Return the streams of a family's points, routed anew if exporters changed."""
         self._route(family)
         if family.streams is None or family.translated != family.resource.version:
             kind = family.identity.kind
@@ -276,8 +281,10 @@ class Assembly:
         return family.streams
 
     def sources_with(self, key: FamilyKey, time_ns: int) -> frozenset[MatchedSource]:
-        """The sources that take a family as a whole, if it has a set for this time, or is likely to
-        get one: it comes at intervals, and the last is not over by half."""
+        """Return the sources that take a family whole, if it has or expects a set for this time.
+
+        Expected: sets come at intervals, and less than one and a half passed since the last one.
+        """
         family = self._families.find(key.project, key)
         if family is None:
             return frozenset()
@@ -289,17 +296,19 @@ class Assembly:
         return family.sources if is_there else frozenset()
 
     def drop(self, family: str, reason: str, samples: int, sinks: Collection[SinkCounter]) -> None:
-        """Name samples that are in no point."""
+        """Count samples that are in no point as drops of these sinks."""
         self.outcomes.count(reason, samples)
         self._drops.count(family, reason, samples, sinks)
 
     def lose(self, family: Family, reason: str, samples: int) -> None:
-        """The same for all sinks that take a family."""
+        """Count samples that are in no point as drops of all sinks of a family."""
         self.drop(family.identity.name, reason, samples, self._sinks(family))
 
     def commit_partings(self) -> None:
-        """Name samples of a good request that were deferred for sinks that lost the family before
-        they could be taken; :attr:`deferred` is all that the request deferred."""
+        """Count the deferred samples of sinks that lost their family during decoding.
+
+        The request was good; :attr:`deferred` is all that it deferred.
+        """
         if self._partings:
             of_family: dict[Family, list[_Parting]] = {}
             for parting in self._partings:
@@ -314,11 +323,11 @@ class Assembly:
         self.deferred = ()
 
     def forget_partings(self) -> None:
-        """The request was not good: nothing of it is taken."""
+        """Discard the noted losses: the request was refused."""
         self._partings.clear()
 
     def expire(self, tick: float, emitter: Emitter) -> None:
-        """Send what has waited long enough; ``tick`` is the clock of the emissions, in s."""
+        """Send the sets whose wait is over; ``tick`` is the emitter's clock, s."""
         while self._deadlines and self._deadlines[0][0] <= tick:
             _, family, pending = self._deadlines.popleft()
             if not pending.gone:
@@ -327,13 +336,13 @@ class Assembly:
                     family.settle(emitter)
 
     def leave_late(self, done: PendingPoint, emitter: Emitter) -> IngestMark:
-        """See :class:`relay.pipeline.metrics.histograms.group.Home`."""
+        """Return the mark for the point of a set that leaves after its last sample came."""
         gate = emitter.gate
         if gate is not None and not done.origin.waited and done.last < gate.floor:
             done.needed_until = -1
             return replace(done.origin, position=emitter.made, came=done.last)
         if self._waiting.full and not done.origin.waited:
-            # Too many to be named: its point counts as old as it is, and holds back its sinks.
+            # The waiting list is full: the point keeps its real age, and holds back its sinks.
             emitter.tie(done.origin.position, done.last)
             done.needed_until = -1
             return replace(done.origin, position=done.last)
@@ -342,27 +351,27 @@ class Assembly:
         return origin
 
     def end_collecting(self, pending: PendingPoint, emitter: Emitter) -> None:
-        """Send what had left before the process ended, and what is complete of the rest."""
+        """Send the sets that left before the process ended, and those complete by now."""
         if pending.gone:
             return
         if not pending.origin.waited and emitter.gate is not None:
-            # It is as whole as it was then: of this and what it lacks now, nothing will come.
+            # The set had left in this state before the restart: no more components come.
             pending.family.send(pending, emitter)
         pending.family.settle(emitter, at_end=True)
 
     def finish(self, emitter: Emitter) -> None:
-        """Send everything: nothing more will come."""
+        """Send all sets; no samples follow."""
         while self._deadlines:
             _, family, pending = self._deadlines.popleft()
             self._force(family, pending, emitter)
 
     def next_due(self) -> float | None:
-        """When the next set has waited long enough, or None."""
+        """Return the tick at which the next set's wait is over, or None."""
         self._skip_settled()
         return self._deadlines[0][0] if self._deadlines else None
 
     def take_changed(self) -> bool:
-        """Tell whether sources lost a family since the last call: its members go other ways."""
+        """Return True if sources lost a family since the last call; its series need new routes."""
         changed, self.changed = self.changed, False
         return changed
 
@@ -392,7 +401,7 @@ class Assembly:
             family = Family(self, key, identity, named, self._resources.find(labels, project))
             family.outcomes = own.outcomes
             family.now = own.part.epoch  # type: ignore[assignment]  # the table makes such
-            # Sets of one that goes for it leave with the next round: only a round may send them.
+            # Sets of a family evicted for another leave with the next round: only a round may send.
             self._families.add(own.part, key, family)
             if self._recalled:
                 self._expect(family, self._recalled.pop(family.digest(), ()))
@@ -400,7 +409,7 @@ class Assembly:
 
     @staticmethod
     def _expect(family: Family, members: Members) -> None:
-        """Expect of a family what it consisted of before."""
+        """Expect of a family the components that it had before."""
         for part, text in members:
             member = family.member(part, text)
             if member is not None:
@@ -411,7 +420,7 @@ class Assembly:
             family.reckon()
 
     def _route(self, family: Family) -> None:
-        """Find the sources that take the family as a whole, after exporters changed."""
+        """Find the sources that take the family whole, after exporters changed."""
         if family.is_routed:
             return
         family.streams = None
@@ -430,12 +439,14 @@ class Assembly:
         family.fact.version += 1
 
     def _sinks(self, family: Family) -> list[SinkCounter]:
-        """Who gets a family's points."""
+        """Return the counters of all sinks that get the family's points."""
         return [outlet.tally for stream in self.streams(family) for outlet in stream.outlets]
 
     def _part(self, family: Family, sources: Iterable[MatchedSource]) -> None:
-        """Sources turn out not to take every member: what waits for them is in none of their
-        points. What comes from now on reaches them as numbers."""
+        """Remove sources that turned out not to accept every component.
+
+        The points of waiting sets do not go to them; later samples reach them as numbers.
+        """
         kind = family.identity.kind
         sinks = tuple(
             target.tally
@@ -461,7 +472,7 @@ class Assembly:
             deadlines.popleft()
 
     def _let_go(self, emitter: Emitter) -> None:
-        """Send what waits in families that went for others."""
+        """Send the waiting sets of evicted families."""
         while self._leaving:
             family = self._leaving.pop()
             self.layouts.pop(family.digest(), None)
@@ -470,7 +481,7 @@ class Assembly:
             family.settle(emitter)
 
     def _make_room(self, project: ProjectSets, emitter: Emitter) -> None:
-        """Let the oldest sets of a project leave, where it has its share of waiting samples."""
+        """Send the oldest sets of a project that has its share of waiting samples."""
         sets = project.sets
         while sets and sets[0][1].gone:
             sets.popleft()

@@ -1,4 +1,4 @@
-"""What the members of one histogram or summary at one time come to: a point, or why they do not.
+"""Builds one histogram or summary point from its components, or gives the reason why not.
 
 Rules (reference, section B and vectors 8 to 12 and 16):
 
@@ -39,11 +39,11 @@ Refusal = Literal[
     "duplicate_bound",
     "bad_bound",
 ]
-"""Why a set is no point."""
+"""Reasons why a set becomes no point."""
 
 
 class FamilyKey(NamedTuple):
-    """What tells families apart; ``labels`` are those of all members."""
+    """Identity of a family; ``labels`` are those that all components share."""
 
     project: str
     kind: Kind
@@ -52,22 +52,21 @@ class FamilyKey(NamedTuple):
 
 
 Part = tuple[str, tuple[float, float], bytes]
-"""What a member is, what sorts it among its like, and its value."""
+"""A component's part, its sort key among components of that part, and its value."""
 
 Slots = list[bytes | None]
 """The values of a family's members for one time, each at a place of its own."""
 
 
 class Layout(Protocol):
-    """What members alone tell of their points; see
-    :mod:`relay.pipeline.metrics.histograms.point_layout`."""
+    """Precomputed encoding of the points of one set of components."""
 
     def encode(self, slots: Slots, time_ns: int, start_ns: int) -> bytes | None:
-        """The point, without attributes; None where the values are to be looked at with care."""
+        """Encode the point without attributes; None if the values need the validating slow path."""
         ...
 
     def point(self, slots: Slots, time_ns: int, start_ns: int) -> Point | None:
-        """The same as a value."""
+        """Return the point as a value; None if the values need the validating slow path."""
         ...
 
 
@@ -77,7 +76,7 @@ _STALE_VALUE: float = _DOUBLE.unpack(STALE)[0]
 
 
 def parse_bound(text: str) -> float:
-    """A ``le`` or ``quantile`` label's number; NaN where it is none."""
+    """Parse a ``le`` or ``quantile`` label; NaN if it is not a number."""
     try:
         # float() takes more than Go's ParseFloat: underscores, blanks, the digits of all scripts.
         return float(text) if text.isascii() and not set("_ \t\n\r") & set(text) else math.nan
@@ -86,7 +85,7 @@ def parse_bound(text: str) -> float:
 
 
 def parse_range(text: str) -> tuple[float, float]:
-    """A ``vmrange`` label's bounds, as ``1.000e+00...1.136e+00``; NaN where it is none."""
+    """Parse the bounds of a ``vmrange`` label (``1.000e+00...1.136e+00``); NaN if invalid."""
     low, dots, high = text.partition("...")
     lower, upper = (parse_bound(low), parse_bound(high)) if dots else (math.nan, math.nan)
     return (lower, upper) if lower <= upper else (math.nan, math.nan)
@@ -100,7 +99,7 @@ def classic_histogram(
     start_ns: int = 0,
     exemplars: tuple[Exemplar, ...] = (),
 ) -> HistogramPoint | Refusal:
-    """The point of cumulative buckets, (bound, value) sorted by bound."""
+    """Build the point of cumulative buckets, (bound, value) sorted by bound."""
     count = _present(count)
     if count is None:
         tops = [value for bound, value in buckets if bound == math.inf and value != STALE]
@@ -148,7 +147,7 @@ def range_histogram(
     start_ns: int = 0,
     exemplars: tuple[Exemplar, ...] = (),
 ) -> HistogramPoint | Refusal:
-    """The point of ``vmrange`` buckets, (lower, upper, value) sorted by their bounds."""
+    """Build the point of ``vmrange`` buckets, (lower, upper, value) sorted by bounds."""
     bounds: list[float] = []
     counts: list[int] = []
     for lower, upper, value in buckets:
@@ -192,7 +191,7 @@ def summary(
     quantiles: Sequence[tuple[float, bytes]],
     start_ns: int = 0,
 ) -> SummaryPoint | Refusal:
-    """The point of a summary, (quantile, value) sorted by quantile."""
+    """Build the point of a summary, (quantile, value) sorted by quantile."""
     if count is None or count == STALE:
         return "no_count"
     whole = _whole(count)
@@ -219,8 +218,10 @@ def point_of(
     exemplars: tuple[Exemplar, ...],
     is_ranged: bool,
 ) -> HistogramPoint | SummaryPoint | Refusal:
-    """The point of all parts that are there, and at least one is. ``last`` are the members that
-    the family had last, (what, order): with these it ends."""
+    """Build the point of all present parts, at least one.
+
+    ``last`` are the components that the family had last, (part, order): a stale point ends these.
+    """
     if kind == "summary":
         if has_ended(parts):
             return ended_summary(time_ns, last)
@@ -238,8 +239,10 @@ def histogram_of(
     *,
     is_ranged: bool,
 ) -> HistogramPoint | Refusal:
-    """The point of all parts of a histogram that are there. Ranges count where there are no
-    cumulative buckets (``is_ranged``)."""
+    """Build the point of all present parts of a histogram.
+
+    ``is_ranged``: there are ``vmrange`` buckets and no cumulative ones.
+    """
     single, bounded = _sorted_out(parts)
     head = time_ns, single.get("count"), single.get("sum")
     if is_ranged:
@@ -250,15 +253,17 @@ def histogram_of(
 
 
 def summary_of(parts: Iterable[Part], time_ns: int, start_ns: int) -> SummaryPoint | Refusal:
-    """The point of all parts of a summary that are there."""
+    """Build the point of all present parts of a summary."""
     single, bounded = _sorted_out(parts)
     quantiles = [(order[0], value) for _, order, value in bounded]
     return summary(time_ns, single.get("count"), single.get("sum"), quantiles, start_ns)
 
 
 def has_ended(parts: Sequence[Part]) -> bool:
-    """Whether a family ends with these, which are all that there is of a set and at least one:
-    with all of them that tell a count, where there is one."""
+    """Return True if the family ends: all parts that carry a count are stale.
+
+    ``parts`` are all parts of a set, at least one; if none carries a count, all must be stale.
+    """
     heads = [
         value
         for part, (bound, _), value in parts
@@ -270,31 +275,31 @@ def has_ended(parts: Sequence[Part]) -> bool:
 def ended_histogram(
     time_ns: int, members: Iterable[tuple[str, tuple[float, float]]], *, is_ranged: bool
 ) -> HistogramPoint:
-    """The stale point of a histogram that last consisted of these members, (what, order)."""
-    # Two spellings of one bound are one, and what is no bound was in no point.
+    """Build the stale point of a histogram that last had these components, (part, order)."""
+    # Two spellings of one bound count once; an invalid bound was in no point.
     kept = {(part, order): None for part, order in members if _has_place(part, order[0])}
     parts = [(part, order, _ZERO) for part, order in (("count", (0.0, 0.0)), *kept)]
     point = histogram_of(parts, time_ns, 0, (), is_ranged=is_ranged)
     if isinstance(point, str):
-        # Ranges that lie across each other: no point ever had them.
+        # Overlapping ranges: no point ever had them.
         point = HistogramPoint(time_ns, 0, None, (), ())
     return replace(point, stale=True)
 
 
 def _has_place(part: str, bound: float) -> bool:
-    """Whether a histogram's point shows that it had this member."""
+    """Return True if a histogram's point shows that it had this component."""
     return part == "sum" or (bound > -math.inf if part == "le" else not math.isnan(bound))
 
 
 def ended_summary(time_ns: int, members: Iterable[tuple[str, tuple[float, float]]]) -> SummaryPoint:
-    """The stale point of a summary that last consisted of these members, (what, order)."""
+    """Build the stale point of a summary that last had these components, (part, order)."""
     quantiles = sorted({bound for part, (bound, _) in members if part == "quantile"})
     pairs = tuple((bound, _STALE_VALUE) for bound in quantiles if 0.0 <= bound <= 1.0)
     return SummaryPoint(time_ns, 0, _ZERO, pairs, stale=True)
 
 
 def _sorted_out(parts: Iterable[Part]) -> tuple[dict[str, bytes], list[Part]]:
-    """Count and sum, and what has a bound in the order of these."""
+    """Return count and sum by part, and the parts that have a bound, in its order."""
     single: dict[str, bytes] = {}
     bounded: list[Part] = []
     for part in parts:
@@ -306,7 +311,7 @@ def _sorted_out(parts: Iterable[Part]) -> tuple[dict[str, bytes], list[Part]]:
 
 
 def layout_of(kind: Kind, members: Iterable[tuple[str, float, int]]) -> Layout | None:
-    """The layout of members (part, bound, place); None where all points must be looked at."""
+    """Return the layout of components (part, bound, slot); None if points cannot use one."""
     single: dict[str, int] = {}
     bounded: list[tuple[float, int]] = []
     for part, bound, place in members:
@@ -323,7 +328,7 @@ def layout_of(kind: Kind, members: Iterable[tuple[str, float, int]]) -> Layout |
 def classic_layout(
     count: int | None, total: int | None, buckets: Iterable[tuple[float, int]]
 ) -> ClassicLayout | None:
-    """The layout of a histogram whose parts lie at these places, buckets as (bound, place)."""
+    """Return the layout of a histogram with its parts in these slots, buckets as (bound, slot)."""
     ordered = sorted(buckets)
     top = ordered.pop()[1] if ordered and ordered[-1][0] == math.inf else None
     if count is None:
@@ -339,7 +344,10 @@ def classic_layout(
 def summary_layout(
     count: int | None, total: int | None, quantiles: Iterable[tuple[float, int]]
 ) -> SummaryLayout | None:
-    """The layout of a summary whose parts lie at these places, quantiles as (quantile, place)."""
+    """Return the layout of a summary with its parts in these slots.
+
+    Quantiles are (quantile, slot).
+    """
     ordered = sorted(quantiles)
     known = tuple(quantile for quantile, _ in ordered)
     if count is None or not all(0.0 <= quantile <= 1.0 for quantile in known):
@@ -350,7 +358,7 @@ def summary_layout(
 
 
 def ranges_add_up(count: bytes, values: Iterable[bytes]) -> bool:
-    """Whether ``vmrange`` buckets hold all that was counted: then none is still to come."""
+    """Return True if ``vmrange`` buckets add up to the count: then none is missing."""
     if count == STALE:
         return False
     total = sum(_DOUBLE.unpack(value)[0] for value in values if value != STALE)
@@ -358,11 +366,11 @@ def ranges_add_up(count: bytes, values: Iterable[bytes]) -> bool:
 
 
 def _whole(value: bytes) -> int | None:
-    """A count, or None where it is fractional, negative, or no number."""
+    """Return a count, or None if it is fractional, negative or not a number."""
     number: float = _DOUBLE.unpack(value)[0]
     return int(number) if 0.0 <= number < COUNT_MAX and number.is_integer() else None
 
 
 def _present(value: bytes | None) -> bytes | None:
-    """The value, None for the stale marker, too."""
+    """Return the value; None for a missing one and for the stale marker."""
     return None if value == STALE else value

@@ -1,6 +1,4 @@
-"""What all families share and every sample touches: counts, and the turn of the clock by which
-families are forgotten.
-"""
+"""State that all families share: sample counters, and the epoch of eviction."""
 
 from __future__ import annotations
 
@@ -13,8 +11,10 @@ if TYPE_CHECKING:
 
 
 class Outcomes:
-    """What became of samples, by outcome; ``waiting`` ones, in ``sets``, have none yet. ``points``
-    were made."""
+    """Samples by outcome.
+
+    ``waiting`` samples, in ``sets``, have no outcome yet; ``points`` is the number of points made.
+    """
 
     __slots__ = ("by_name", "points", "sets", "waiting")
 
@@ -30,7 +30,7 @@ class Outcomes:
 
 
 class Epoch:
-    """Counts how often families that were not in use were forgotten."""
+    """Counts the passes in which unused families were evicted."""
 
     __slots__ = ("number",)
 
@@ -39,34 +39,34 @@ class Epoch:
 
 
 class Home(Protocol):
-    """What a family needs of the assembly that it belongs to."""
+    """The parts of the assembler that a family uses."""
 
     epoch: Epoch
     outcomes: Outcomes
 
     def keep(self, family: Family, emitter: Emitter) -> Family | None:
-        """Note that a family is in use, for one sample; return the one that goes by its key now.
+        """Mark a family as used by one sample; return the present family of its key.
 
-        None where that one feeds other sources: the sample is lost, and its series resolved anew.
+        None if that one feeds other sources: the sample is lost, and its series resolved anew.
         """
         ...
 
     def note_members(self, family: Family) -> None:
-        """Keep in mind what a family consists of, beyond a restart."""
+        """Store the components of a family for the time after a restart."""
         ...
 
     def open(self, family: Family, time_ns: int, stamp: bytes, emitter: Emitter) -> PendingPoint:
-        """Begin a set."""
+        """Open a set."""
         ...
 
     def leave_late(self, done: PendingPoint, emitter: Emitter) -> IngestMark:
-        """Where the point of a set comes from that leaves after its last sample came."""
+        """Return the mark for the point of a set that leaves after its last sample came."""
         ...
 
     def streams(self, family: Family) -> tuple[Stream, ...]:
-        """Where a family's points go now."""
+        """Return the present streams of a family's points."""
         ...
 
     def lose(self, family: Family, reason: str, samples: int) -> None:
-        """Name samples that are in no point."""
+        """Count samples that are in no point as drops."""
         ...

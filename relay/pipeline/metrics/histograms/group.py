@@ -34,9 +34,9 @@ from relay.pipeline.routing.route import VersionedDependency
 MEMBERS_MAX = 512
 """Of one family. Backends take far fewer buckets; Prometheus' own have up to 40."""
 SETS_MAX = 128
-"""Times of one family that wait at once: a shard that is half an hour of scrapes behind."""
+"""Times of one family that may wait at once: for a shard half an hour of scrapes behind."""
 RECENT_MAX = 16
-"""Times that have left and are remembered one by one; what is older than these is late."""
+"""Finished times that are remembered one by one; a sample older than these is late."""
 MISSES_MAX = 3
 EXEMPLARS_MAX = 128
 """Of one set."""
@@ -80,7 +80,7 @@ class PendingPoint:
         self.taken = 0
 
     def waiting_key(self) -> bytes:
-        """See :class:`~relay.pipeline.batching.unfinished.Waiter`."""
+        """Return the set's key, the same in every process."""
         return self.family.digest() + self.stamp[:8]
 
 
@@ -105,7 +105,7 @@ class Component:
     def take(
         self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter
     ) -> None:
-        """See :class:`relay.pipeline.batching.emitter.SampleProcessor`."""
+        """Put the sample into the family's set for its time."""
         family = self.family
         if family.epoch == family.now.number:
             pending = family.latest
@@ -124,7 +124,7 @@ class Component:
             if pending.taken >= family.needed and not emitter.collecting:
                 family.settle(emitter)
             return
-        # Where the family was forgotten and made anew meanwhile, its namesake goes on.
+        # If the family was evicted and created anew meanwhile, use the present one.
         current = family.home.keep(family, emitter)
         if current is None:
             return
@@ -191,50 +191,50 @@ class Family:
         self.resource = resource
         self.identity = identity
         self.is_cumulative = self.is_ranged = False
-        """Which buckets were seen, ``le`` or only ``vmrange``: beside ``le`` these say nothing."""
+        """Bucket labels seen: ``le``, or only ``vmrange``, which is ignored beside ``le``."""
         self.sources: frozenset[MatchedSource] = frozenset()
         self.probes: tuple[MatchSet, ...] = ()
-        """What the names that it must have matched, and at which version that was ``routed``."""
+        """Match sets of the names that it must have matched, at router version ``routed``."""
         self.routed = -1
         self.translated = -1
         self.streams: tuple[Stream, ...] | None = None
         self.epoch = -1
         self._digest = b""
         self.members: dict[tuple[str, str], Component] = {}
-        """In the order of their slots."""
+        """Components, in the order of their slots."""
         self.expected = 0
-        """How many members are."""
+        """Number of expected components."""
         self.needed = _NEVER
-        """So many must be in a set that is complete, at least."""
+        """Least number of components in a complete set."""
         self.is_steady = False
-        """Whether all members are expected and none was missing lately."""
+        """True if all components are expected and none was missing lately."""
         self.layout: Layout | None = None
         self.is_laid_out = False
-        """Whether ``layout`` is that of the members as they are now; None: there is none."""
+        """True if ``layout`` belongs to the present components; a layout may be None."""
         self.sets: dict[int, PendingPoint] = {}
         self.latest: PendingPoint | None = None
-        """The set of the last sample, if it is still there."""
+        """The set of the last sample, if it has not left."""
         self.recent: list[int] = []
-        """Ascending."""
+        """Times that left lately, ns, ascending."""
         self.floor_ns = 0
 
     @property
     def is_routed(self) -> bool:
-        """Whether ``sources`` are still what the exporters say."""
+        """Return True if ``sources`` are up to date with the exporters."""
         for match_set in self.probes:
             if match_set.project_epoch.version != self.routed:
                 return False
         return bool(self.probes)
 
     def digest(self) -> bytes:
-        """Name the family, the same in every process."""
+        """Return the digest of the family's key, the same in every process."""
         if not self._digest:
             text = repr(tuple(self.key)).encode(errors="surrogatepass")
             self._digest = blake2b(text, digest_size=DIGEST_BYTES).digest()
         return self._digest
 
     def member(self, part: str, text: str) -> Component | None:
-        """The member with this bound; None where there are too many."""
+        """Return the component with this bound; None if there are too many."""
         known = self.members.get((part, text))
         if known is None and len(self.members) < MEMBERS_MAX:
             known = self.members[part, text] = Component(self, part, text, len(self.members))
@@ -254,7 +254,7 @@ class Family:
         extra: SampleExtras | None,
         emitter: Emitter,
     ) -> None:
-        """Put a sample into the set of its time, and send what is complete now."""
+        """Put a sample into the set of its time, and send the sets that are complete."""
         time_ns = int.from_bytes(stamp[:8], "little")
         pending = self.sets.get(time_ns)
         if pending is None:
@@ -280,7 +280,7 @@ class Family:
             self.settle(emitter)
 
     def settle(self, emitter: Emitter, at_end: bool = False) -> None:
-        """Send sets, oldest first, up to the first that has to wait. ``at_end`` of a request."""
+        """Send sets, oldest first, up to the first that must wait; ``at_end`` of a request."""
         while self.sets:
             oldest = self.sets[min(self.sets)]
             if not oldest.due and not self._complete(oldest, at_end):
@@ -294,8 +294,8 @@ class Family:
         if not self.expected:
             return False
         if self.is_ranged:
-            # Only buckets that hold something exist, so new ones may come at any time; they add up
-            # to the count. Without a count, the end of a request tells that there are no more.
+            # Only non-empty buckets exist, so a new one may come at any time; they are complete
+            # when they add up to the count. Without a count, the end of the request decides.
             head = self.members.get(("count", "")), self.members.get(("sum", ""))
             for member in head:
                 if member is not None and member.expected and slots[member.slot] is None:
@@ -315,7 +315,7 @@ class Family:
         return True
 
     def send(self, done: PendingPoint, emitter: Emitter) -> None:
-        """Let a set leave: it becomes a point, or is found to be none."""
+        """Remove a set: send its point, or count why it has none."""
         outcomes = self.outcomes
         del self.sets[done.time_ns]
         done.gone = True
@@ -351,10 +351,10 @@ class Family:
         done.slots = []
 
     def take_run(self, deferred: list[DeferredSample], at: int, emitter: Emitter) -> int:
-        """Send a set that comes whole, one sample behind the other from ``at``, as scrapes send it.
+        """Send a set whose samples follow one another from ``at``, as scrapes send them.
 
-        Returns how many samples that were. 0 for anything else, and nothing is done then: the first
-        of them begins a set, which is why no sample is looked at here more than once.
+        Return the number of samples. 0 for anything else, with nothing changed: the first sample
+        then opens a set, so no sample is read here more than once.
         """
         members = len(self.members)
         stop = at + members
@@ -387,8 +387,10 @@ class Family:
     def _send_usual(
         self, slots: Slots, time_ns: int, start_ns: int, origin: IngestMark, emitter: Emitter
     ) -> bool:
-        """Send the usual: all members are there and nothing is odd, so that there is nothing to
-        learn. False for anything else, and nothing is done then."""
+        """Send the point of a complete, regular set; return False if it is not one.
+
+        Then nothing is changed.
+        """
         if not self.is_laid_out:
             self._lay_out()
         layout = self.layout
@@ -407,7 +409,7 @@ class Family:
         return True
 
     def _wanted(self, samples: int) -> tuple[Stream, ...]:
-        """Where the point of so many samples goes; counts it."""
+        """Return the outputs for a point of so many samples, and count it."""
         outcomes = self.outcomes
         streams = self.home.streams(self)
         outcomes.count("assembled" if streams else "unwanted", samples)
@@ -431,14 +433,14 @@ class Family:
             self.reckon()
 
     def reckon(self) -> None:
-        """Find out anew how many members a complete set has at the least."""
-        # That ranges are complete can be seen in their values only.
+        """Recompute the least number of components in a complete set."""
+        # Whether ranges are complete shows in their values only.
         self.needed = 0 if self.is_ranged else self.expected or _NEVER
 
     def _learn(self, done: PendingPoint) -> None:
-        """Expect what came, and no longer what has stayed away too often or has ended."""
+        """Expect the components that came; stop expecting those absent too often or ended."""
         pairs = list(zip(self.members.values(), done.slots, strict=True))
-        # Of a family that has ended as a whole the next life is likely to be the same.
+        # A family that ended as a whole probably comes back with the same components.
         has_ended = all(value is None or value == STALE for _, value in pairs)
         self.expected = 0
         self.is_steady = True
@@ -457,14 +459,14 @@ class Family:
             self.home.note_members(self)
 
     def _lay_out(self) -> None:
-        """Work out what depends on the members alone."""
+        """Precompute the point layout from the components."""
         self.is_laid_out = True
         self.layout = layout_of(
             self.identity.kind, [(m.part, m.order[0], m.slot) for m in self.members.values()]
         )
 
     def _values(self, done: PendingPoint, part: str) -> list[bytes]:
-        """The values of all members of one kind that are there."""
+        """Return the values of all present components of one part."""
         found = [done.slots[m.slot] for m in self.members.values() if m.part == part]
         return [value for value in found if value is not None]
 
@@ -480,7 +482,7 @@ class Family:
 
 
 def take_all(deferred: list[DeferredSample], emitter: Emitter) -> None:
-    """Hand samples that waited for the end of their request to their handlers."""
+    """Hand deferred samples to their handlers."""
     at = 0
     while at < len(deferred):
         handlers, stamp, value, extra = deferred[at]

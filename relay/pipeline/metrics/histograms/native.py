@@ -1,4 +1,4 @@
-"""Where a series' native histograms go.
+"""Routes the native histograms of a series.
 
 Native histograms arrive as samples of an ordinary series, ``foo`` and not ``foo_bucket``, and only
 the sample tells. Rules:
@@ -29,8 +29,11 @@ from relay.pipeline.routing.match_set import MatchedSource, MatchSet, SinkCounte
 
 
 class Ways(NamedTuple):
-    """Where points of one kind go, the sinks that take none of that kind, and those that have them
-    from the classic histogram of the same name."""
+    """Outputs of one kind of native histogram.
+
+    Its streams, the sinks that do not take this kind, and the sinks that get the classic histogram
+    of the same name.
+    """
 
     streams: tuple[Stream, ...]
     refused: tuple[SinkCounter, ...]
@@ -38,7 +41,7 @@ class Ways(NamedTuple):
 
 
 Make = Callable[[Kind, frozenset[MatchedSource]], Ways]
-"""The ways of a kind, for all sources but these."""
+"""Builds the outputs of a kind, for all sources but these."""
 _NONE: frozenset[MatchedSource] = frozenset()
 
 
@@ -46,8 +49,11 @@ _ZERO = bytes(8)
 
 
 class NativeRoute:
-    """One series' native histograms; ``match_set`` counts them. Without ``make`` nobody wants them.
-    ``twins`` are the sources that have the classic histogram for a time, ns."""
+    """The native histograms of one series.
+
+    ``match_set`` counts them. No sink takes them if ``make`` is None. ``twins`` returns the sources
+    that have the classic histogram for a time, ns.
+    """
 
     __slots__ = (
         "_drops",
@@ -74,7 +80,7 @@ class NativeRoute:
         self._drops = drops
         self.match_set = match_set
         self.exemplars: tuple[Exemplar, ...] = ()
-        """Exemplars that came without a sample and go with the next point."""
+        """Exemplars that came without a sample; they go with the next point."""
         self._make = make
         self._kind: Kind = "exponential_histogram"
         self._last: NativePoint | None = None
@@ -82,7 +88,7 @@ class NativeRoute:
 
     @property
     def wanted(self) -> bool:
-        """Whether any sink takes them."""
+        """Return True if any sink takes native histograms of the series."""
         return self._make is not None
 
     def push(self, point: NativePoint, emitter: Emitter) -> None:
@@ -116,7 +122,7 @@ class NativeRoute:
 
 
 def _ended(last: NativePoint, time_ns: int) -> NativePoint:
-    """The stale point behind the last one of a series."""
+    """Return the stale point that ends a series with this last point."""
     ended = dataclasses.replace(last, time_ns=time_ns, start_ns=0, exemplars=(), stale=True)
     if isinstance(ended, ExponentialPoint):
         return ended

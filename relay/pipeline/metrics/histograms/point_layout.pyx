@@ -1,5 +1,5 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""What of a histogram or summary is worked out once for its members, and not for every point.
+"""Encodes histogram and summary points from a layout computed once for their components.
 
 :mod:`relay.pipeline.metrics.histograms.build_point` looks at every point with care. In the usual
 case nearly all of that depends on the members alone: their order, their bounds, the encoding of
@@ -46,7 +46,7 @@ cdef inline char *value_at(list slots, Py_ssize_t place) except NULL:
 
 
 cdef inline bint whole_at(list slots, Py_ssize_t place, uint64_t *whole) except -1:
-    """Read a count; False where it is none."""
+    """Read a count; return False if the value is not one."""
     cdef double number
     memcpy(&number, value_at(slots, place), 8)
     if not (0.0 <= number < _COUNT_MAX):
@@ -73,7 +73,7 @@ cdef inline Py_ssize_t place_or_absent(place) except -2:
 
 
 cdef class Places:
-    """Places, as an array."""
+    """Slot numbers, as an array."""
 
     cdef Py_ssize_t *at
     cdef Py_ssize_t count
@@ -92,8 +92,11 @@ cdef class Places:
 
 
 cdef class ClassicLayout:
-    """Cumulative buckets. ``places`` are those of finite bounds, ascending; ``top`` is +Inf's, or
-    None; ``count`` and ``total`` those of ``_count`` and ``_sum``, the latter None where absent."""
+    """Layout of cumulative buckets.
+
+    ``places`` are the slots of finite bounds, ascending; ``top`` is that of +Inf, or None;
+    ``count`` and ``total`` those of ``_count`` and ``_sum``, the latter None if absent.
+    """
 
     cdef tuple _bounds
     cdef bytes _counts_head
@@ -116,7 +119,7 @@ cdef class ClassicLayout:
         self._total = place_or_absent(total)
 
     def encode(self, list slots not None, long long time_ns, long long start_ns):
-        """Return the point without attributes, encoded; None where a value is odd."""
+        """Encode the point without attributes; None if a value is irregular."""
         cdef Py_ssize_t head = PyBytes_GET_SIZE(self._counts_head)
         cdef Py_ssize_t tail = PyBytes_GET_SIZE(self._tail)
         cdef Py_ssize_t size = 2 * TIME_BYTES + head + 8 * (self._places.count + 1) + tail
@@ -148,7 +151,7 @@ cdef class ClassicLayout:
         return body
 
     def point(self, list slots not None, long long time_ns, long long start_ns):
-        """Return the same as a value."""
+        """Return the point as a value; None if a value is irregular."""
         cdef uint64_t whole, count
         cdef Py_ssize_t n
         cdef bytes total = None
@@ -168,7 +171,7 @@ cdef class ClassicLayout:
         return HistogramPoint(time_ns, whole, total, self._bounds, tuple(counts), start_ns)
 
     cdef bint _write_counts(self, list slots, uint64_t whole, char *out) except -1:
-        """What each bucket has more than the one below; False where that cannot be."""
+        """Write each bucket's difference to the one below; return False if it is negative."""
         cdef uint64_t below = 0, cumulative, count
         cdef Py_ssize_t n
         for n in range(self._places.count):
@@ -188,7 +191,10 @@ cdef class ClassicLayout:
 
 
 cdef class SummaryLayout:
-    """Quantiles. ``places`` are theirs, ascending; ``count`` and ``total`` as in a histogram."""
+    """Layout of quantiles.
+
+    ``places`` are their slots, ascending; ``count`` and ``total`` as in a histogram.
+    """
 
     cdef tuple _quantiles
     cdef bytes _heads
@@ -208,7 +214,7 @@ cdef class SummaryLayout:
         self._total = place_or_absent(total)
 
     def encode(self, list slots not None, long long time_ns, long long start_ns):
-        """Return the point without attributes, encoded; None where a value is odd."""
+        """Encode the point without attributes; None if a value is irregular."""
         cdef uint64_t whole, total = 0
         cdef Py_ssize_t n, size = 3 * TIME_BYTES + PAIR_BYTES * self._places.count
         if not self._is_usual(slots, &whole):
@@ -233,7 +239,7 @@ cdef class SummaryLayout:
         return body
 
     def point(self, list slots not None, long long time_ns, long long start_ns):
-        """Return the same as a value."""
+        """Return the point as a value; None if a value is irregular."""
         cdef uint64_t whole
         cdef double number
         cdef Py_ssize_t n
@@ -247,7 +253,7 @@ cdef class SummaryLayout:
         return SummaryPoint(time_ns, whole, total, tuple(pairs), start_ns)
 
     cdef bint _is_usual(self, list slots, uint64_t *whole) except -1:
-        """Whether nothing is stale and the count, which is read, is one."""
+        """Read the count; return False if it is invalid or any value is stale."""
         cdef Py_ssize_t n
         for n in range(len(slots)):
             if is_stale(value_at(slots, n)):

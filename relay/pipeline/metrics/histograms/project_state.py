@@ -1,4 +1,4 @@
-"""What the assembly of histograms keeps of one project, so that each has its share."""
+"""State of histogram assembly for one project, so that each project has its share."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from relay.pipeline.metrics.histograms.group import Family, PendingPoint
 from relay.runtime.project_shares import Part
 
 COUNT_EVERY: Final = 64
-"""Sets that are opened before the samples of all projects are counted anew."""
+"""Sets that are opened before the samples of all projects are counted again."""
 
 
 class ProjectSets:
-    """A project's families, what became of their samples, and its sets, the oldest first.
+    """The families, outcomes and sets of one project, oldest set first.
 
-    ``others`` is how many samples of other projects waited when that was counted, ``recount`` how
-    many sets may be opened until it is counted anew.
+    ``others`` is the number of samples of other projects that waited at the last count, ``recount``
+    the number of sets that may be opened before the next one.
     """
 
     __slots__ = ("others", "outcomes", "part", "recount", "sets")

@@ -1,6 +1,5 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""The hot loop of remote write 1.0: recognise each series of a request and append its points to the
-batches that want them.
+"""The decode loop of remote write 1.0: find each series and append its points to its batches.
 
 Theory of operation:
 
@@ -67,7 +66,7 @@ cdef bytes TIME_END = VALUE_TAG
 
 
 cdef bytes stamp_of(uint64_t time_ns):
-    """The time as :func:`relay.codec.otlp.metrics.encode_time` has it."""
+    """Encode a time as :func:`relay.codec.otlp.metrics.encode_time` does."""
     cdef bytes stamp = PyBytes_FromStringAndSize(NULL, 9)
     memcpy(PyBytes_AS_STRING(stamp), &time_ns, 8)
     PyBytes_AS_STRING(stamp)[8] = PyBytes_AS_STRING(TIME_END)[0]
@@ -103,8 +102,10 @@ cdef class PendingPoints:
         self, Series series, uint64_t time_ns, uint64_t value, BatchTransaction transaction,
         long long request
     ) except -1:
-        """Take a point whose series has a route; append it at once where nothing else waits and the
-        request wrote to its batch before."""
+        """Add a point of a routed series.
+
+        Append it at once if nothing else is pending and the request wrote to its batch before.
+        """
         if not self.count and (
             <OpenBatch>PyTuple_GET_ITEM(series.batches, 0)
         ).last_writer_offset == request:
@@ -129,7 +130,7 @@ cdef class PendingPoints:
         return 0
 
     cdef int append(self, BatchTransaction transaction, long long request) except -1:
-        """Append all of them."""
+        """Append all pending points."""
         cdef int at
         cdef void *batch = NULL
         cdef void *last = NULL
@@ -162,7 +163,7 @@ cdef class PendingPoints:
         return 0
 
     cdef void drop(self) noexcept:
-        """Drop all of them."""
+        """Discard all pending points."""
         while self.count:
             self.count -= 1
             Py_DECREF(<object>self.held[self.count].series)
@@ -189,8 +190,10 @@ cdef int append_points(
 
 
 def has_metadata(bytes body not None):
-    """Return whether a decompressed 1.0 request holds metadata; True also where its fields cannot
-    be followed: the decoder then finds the fault."""
+    """Return whether a decompressed 1.0 request holds metadata.
+
+    True also if its fields cannot be followed: the decoder then finds the fault.
+    """
     cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(body)
     cdef const unsigned char *end = at + PyBytes_GET_SIZE(body)
     cdef Py_ssize_t size
@@ -328,7 +331,8 @@ def decode_v1_into_batches(
                     stop -= STEP_OTHERS
                     generation = table.generation
                     if series is not None and series.generation == generation:
-                        # Not before it was seen twice: new series must not fill the memory.
+                        # Cache a series on its second request only: new series must not fill the
+                        # memory.
                         hash_index.keep(mark, series)
                 else:
                     missed += 1

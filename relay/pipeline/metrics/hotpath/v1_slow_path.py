@@ -1,6 +1,4 @@
-"""The slow path of remote write 1.0: every series but label fields with one common sample behind
-them, faulty series, and fields that are no series.
-"""
+"""The slow path of remote write 1.0: uncommon or faulty series, and fields that are no series."""
 
 from __future__ import annotations
 
@@ -98,10 +96,10 @@ def decode_series(
 def _in_order(
     parts: SeriesParts, series: Series, transaction: BatchTransaction
 ) -> list[tuple[bytes, int]]:
-    """Samples by time, one for each time: the last one given.
+    """Return the samples by time, one for each time: the last one given.
 
-    Backends refuse what is older than, or contradicts, a point that they have, and some refuse the
-    whole request with it (reference, vectors 34 and 35).
+    Backends refuse a point that is older than, or contradicts, one that they have, and some refuse
+    the whole request with it (reference, vectors 34 and 35).
     """
     by_time = {timestamp_ms: value for value, timestamp_ms in parts.samples}
     if len(by_time) < len(parts.samples):

@@ -1,6 +1,5 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""The hot loop of remote write 2.0: recognise each series of a request and append its points to the
-batches that want them.
+"""The decode loop of remote write 2.0: find each series and append its points to its batches.
 
 Theory of operation, besides that of :mod:`relay.pipeline.metrics.hotpath.v1_loop`:
 

@@ -89,7 +89,7 @@ def _find(
     transaction: BatchTransaction,
     lookup: SeriesLookup,
 ) -> Series | None:
-    """The series, with its metadata learned; None, and recorded, where it cannot be used."""
+    """Return the series, with its metadata learned; None, and counted, if it is unusable."""
     reason = ""
     if parts.samples and parts.histograms:
         reason = "samples_and_histograms"

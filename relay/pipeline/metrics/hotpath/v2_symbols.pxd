@@ -8,12 +8,12 @@ cdef enum:
 cdef struct Symbol:
     const unsigned char *data
     Py_ssize_t size
-    # The label that it is the text of, as far as is known: its number, NONE before the first one,
-    # and where the two are written out.
+    # Cached encoding of the label with this text as value: number of the label's name (NONE: not
+    # cached) and position of the encoded field.
     Py_ssize_t label
     Py_ssize_t field_at
     Py_ssize_t field_size
-    # What the last series said whose name this is; NULL where none did.
+    # Metadata bytes of the last series with this name; NULL if there are none.
     const unsigned char *metadata
     Py_ssize_t metadata_size
     void *declared  # what was made of it; the table owns it

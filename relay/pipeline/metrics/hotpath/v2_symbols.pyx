@@ -42,15 +42,17 @@ cdef bytes METRIC_NAME = b"__name__"
 
 
 cdef inline Py_ssize_t field_size(Py_ssize_t size) noexcept:
-    """Bytes of a field with so many in it."""
+    """Return the size of a field with ``size`` bytes of content."""
     return 1 + varint_size(<uint64_t>size) + size
 
 
 cdef inline const unsigned char *same_head(
     const unsigned char *key, unsigned char tag, Py_ssize_t size
 ) noexcept:
-    """Step over the tag and length of a field; NULL where they are others. There must be room for
-    the field."""
+    """Step over the tag and length of a field; return NULL if they differ.
+
+    There must be room for the field.
+    """
     if key[0] != tag:
         return NULL
     key += 1
@@ -74,9 +76,9 @@ cdef inline unsigned char *put_label(
 
 
 cdef class SymbolTable:
-    """The strings of a request, where they stand in its body, which must outlive this.
+    """The strings of a request, as positions in its body, which must outlive the table.
 
-    Raises MemoryError where there is none; a request that needs care is no error but an answer.
+    Raises MemoryError if there is none; a request for the slow path is an answer, not an error.
     """
 
     def __cinit__(self):
@@ -111,8 +113,11 @@ cdef class SymbolTable:
     cdef bint scan(
         self, const unsigned char *at, const unsigned char *end, object pace
     ) except -1:
-        """Take in all strings of a body; False where there is anything to be looked at with care:
-        a field that is no string and no series, ``"__name__"`` twice, more than may be."""
+        """Add all strings of a body; return False if the request needs the slow path.
+
+        It does for a field that is no string and no series, ``"__name__"`` twice, or too many
+        strings.
+        """
         cdef Py_ssize_t size, series = 0
         cdef unsigned char tag
         cdef int left = SCAN_STEP
@@ -144,8 +149,10 @@ cdef class SymbolTable:
     cdef const unsigned char *field(
         self, Py_ssize_t of_label, Py_ssize_t of_text, Py_ssize_t *size
     ) noexcept:
-        """A label as version 1.0 writes it, until the next one is asked for; NULL where it is too
-        long to be kept, or its text is that of another label, too."""
+        """Return a label as version 1.0 encodes it, valid until the next call.
+
+        NULL if it is too long to be kept, or its text is also that of another label.
+        """
         cdef Symbol *text = &self.symbols[of_text]
         if text.label != of_label and not self.write_field(of_label, of_text):
             return NULL
@@ -153,7 +160,7 @@ cdef class SymbolTable:
         return self.fields + text.field_at
 
     cdef bint write_field(self, Py_ssize_t of_label, Py_ssize_t of_text) noexcept:
-        """Write a label out; False where it is not to be kept."""
+        """Encode a label; return False if it is not to be kept."""
         cdef Symbol *label = &self.symbols[of_label]
         cdef Symbol *text = &self.symbols[of_text]
         cdef Py_ssize_t inner = field_size(label.size) + field_size(text.size)
@@ -180,8 +187,10 @@ cdef class SymbolTable:
     cdef bint is_same(
         self, const unsigned char *at, const unsigned char *end, bytes series, Py_ssize_t *name
     ) noexcept:
-        """Whether references are the labels of a key. ``name`` becomes the number of the metric's
-        name."""
+        """Return whether references are the labels of a key.
+
+        ``name`` becomes the number of the metric's name.
+        """
         cdef const unsigned char *key = <const unsigned char *>PyBytes_AS_STRING(series)
         cdef const unsigned char *key_end = key + PyBytes_GET_SIZE(series)
         cdef const unsigned char *field
@@ -222,7 +231,7 @@ cdef class SymbolTable:
     cdef bytes key(
         self, const unsigned char *start, const unsigned char *end, Py_ssize_t *name
     ):
-        """The labels as version 1.0 writes them; None where they are to be looked at with care."""
+        """Return the labels as version 1.0 encodes them; None if they need the slow path."""
         cdef const unsigned char *at = start
         cdef Symbol *label
         cdef Symbol *text
@@ -253,7 +262,7 @@ cdef class SymbolTable:
     cdef bint is_news(
         self, Py_ssize_t name, const unsigned char *metadata, Py_ssize_t size
     ) noexcept:
-        """Whether metadata is not what a series of the name had last in the request."""
+        """Return whether metadata differs from that of the name's last series in the request."""
         cdef Symbol *symbol = &self.symbols[name]
         if (
             symbol.metadata != NULL
@@ -266,13 +275,13 @@ cdef class SymbolTable:
         return True
 
     cdef int declare(self, Py_ssize_t name, object declared) except -1:
-        """Keep what was made of a name's latest metadata."""
+        """Store the declaration of a name's latest metadata."""
         self.declarations.append(declared)
         self.symbols[name].declared = <void *>declared
         return 0
 
     cdef object declared(self, Py_ssize_t name):
-        """What was made of a name's latest metadata, which there is."""
+        """Return the declaration of a name's latest metadata, which must exist."""
         return <object>self.symbols[name].declared
 
     cdef bytes bytes_at(self, Py_ssize_t number):
@@ -281,11 +290,11 @@ cdef class SymbolTable:
         )
 
     def text(self, number):
-        """See :meth:`Symbols.text`."""
+        """Return the string with this number, decoded; raise DecodeError if it is invalid."""
         return self.bytes_at(number).decode(errors="replace") if 0 < number < self.count else ""
 
     cdef object for_care(self, object pace):
-        """The same table for the careful way."""
+        """Return the table in the form that the slow path uses."""
         cdef Py_ssize_t number
         if self.careful is None:
             symbols = []

@@ -1,4 +1,4 @@
-"""Lets families that are new and of no known type wait a moment for what tells their type.
+"""Delays the samples of new families until metadata tells their type, for a short time.
 
 Senders' metadata comes in a request after the samples, and shards send ``_count`` before
 ``_bucket``: a sample that is resolved at once would be of one type, and the next one of another.
@@ -44,23 +44,26 @@ SAMPLES_MAX: Final = 200_000
 SLICE: Final = 4_000
 """Some 20 ms of work."""
 SLICE_FULL: Final = 2
-"""Samples that leave for each one that comes, where there is no room."""
+"""Samples that leave for each one that comes, if the table is full."""
 BYTES_MAX: Final = 64 * 1024 * 1024
 SAMPLE_BYTES: Final = 200
 SERIES_BYTES: Final = 600
-"""What a sample takes while it waits, and what a series takes besides, about."""
+"""Estimated bytes of a waiting sample, and the same again for its series."""
 
 Key = tuple[str, str]
 """A project, and the root of a family's names."""
 
 MakeHandlers = Callable[[str, SeriesLabels, str, Declaration | None], tuple[SampleProcessor, ...]]
-"""Name, labels, project and declaration to the handlers of all that a series goes to."""
+"""Name, labels, project and declaration to the handlers of all outputs of a series."""
 
 
 @dataclass(frozen=True, slots=True)
 class FirstSightStatistics:
-    """``families`` and ``samples`` that wait now; families that were ``settled`` by their names,
-    ``early`` ones among those that left for want of room."""
+    """A snapshot.
+
+    ``families`` and ``samples`` that wait now; families ``settled`` by their names, of these
+    ``early`` ones that left for lack of space.
+    """
 
     families: int
     samples: int
@@ -69,7 +72,7 @@ class FirstSightStatistics:
 
 
 class _Sample(NamedTuple):
-    """One that waits; ``series`` is the handler that it came by."""
+    """A waiting sample; ``series`` is the handler that received it."""
 
     series: FirstSamples
     stamp: bytes
@@ -79,8 +82,7 @@ class _Sample(NamedTuple):
 
 
 class WaitingFamily:
-    """See the module's rules. A :class:`~relay.pipeline.batching.unfinished.Waiter` once it has
-    samples."""
+    """A family without a known type; a waiter for checkpoints once it has samples."""
 
     __slots__ = (
         "bytes",
@@ -99,7 +101,7 @@ class WaitingFamily:
     def __init__(self, key: Key, share: str, due: float) -> None:
         self.key = key
         self.share: Final = share
-        """For whom it counts; see :mod:`relay.runtime.project_shares`."""
+        """Project in whose share it counts; see :mod:`relay.runtime.project_shares`."""
         self.due = due
         self.fact = VersionedDependency()
         self.names: set[str] = set()
@@ -110,10 +112,10 @@ class WaitingFamily:
         self.origin = IngestMark(-1, 0.0)
         self.needed_until = WAITING
         self.out = False
-        """Whether it waits no more: what comes by its handlers is sent on at once."""
+        """True once it no longer waits: its handlers then pass samples on at once."""
 
     def waiting_key(self) -> bytes:
-        """See :class:`~relay.pipeline.batching.unfinished.Waiter`."""
+        """Return the family's key, the same in every process."""
         return waiting_key(self.key)
 
     def __repr__(self) -> str:
@@ -121,7 +123,7 @@ class WaitingFamily:
 
 
 class FirstSamples:
-    """The handler of one series of a family in sight."""
+    """Sample processor of one series whose family waits."""
 
     __slots__ = ("_handlers", "_home", "declared", "family", "labels", "name")
 
@@ -139,12 +141,12 @@ class FirstSamples:
         self.name = name
         self.labels = labels
         self.declared = declared
-        """What the series says of itself by now."""
+        """Latest declaration of the series."""
 
     def take(
         self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter
     ) -> None:
-        """See :class:`relay.pipeline.batching.emitter.SampleProcessor`."""
+        """Let the sample wait, or pass it on if the family no longer waits."""
         if self.family.out:
             self.send(stamp, value, extra, emitter)
         else:
@@ -153,7 +155,7 @@ class FirstSamples:
     def send(
         self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter
     ) -> None:
-        """Hand a sample to those that its series goes to, as of now."""
+        """Pass a sample to the present handlers of its series."""
         if self._handlers is None:
             self._handlers = self._home.handlers_of(self)
         for handler in self._handlers:
@@ -164,8 +166,11 @@ class FirstSamples:
 
 
 class MetadataWait:
-    """All families in sight; see the module's rules. ``tick`` is the clock of emissions, in s;
-    ``changed``: series must be resolved anew; ``version`` moves with what is settled."""
+    """All families that wait for metadata.
+
+    ``tick`` is the emitter's clock, s; ``changed``: series must be resolved anew; ``version``
+    changes with the set of settled families.
+    """
 
     def __init__(
         self,
@@ -186,27 +191,27 @@ class MetadataWait:
         self._make_handlers = make_handlers
         self._wait_s = wait_s
         self.enabled: Final = wait_s > 0
-        """Whether anything waits at all."""
+        """True if families wait at all."""
         self._shares = Shares(families_max)
         self._families: OrderedDict[Key, WaitingFamily] = OrderedDict()
-        """Those that wait, by when they are due."""
+        """Waiting families, in the order of their deadlines."""
         self._leaving: OrderedDict[Key, WaitingFamily] = OrderedDict()
-        """Those whose samples leave, the first first."""
+        """Families whose samples leave, the longest leaving first."""
         self._by_root: dict[str, dict[WaitingFamily, None]] = {}
         self._told: dict[WaitingFamily, None] = {}
-        """Those of which metadata came."""
+        """Families whose metadata arrived."""
         self._of_share: dict[str, OrderedDict[Key, WaitingFamily]] = {}
-        """Those that wait by whom they count for, the oldest first."""
+        """Waiting families by the project in whose share they count, the oldest first."""
         self._settled: SharedTable[str, bool] = SharedTable(families_max)
-        """Roots by project."""
+        """Roots of settled families, by project."""
         self._samples: dict[str, int] = {}
-        """That wait, by project, and ``_count`` in all."""
+        """Waiting samples by project; ``_count`` is their sum."""
         self._count = 0
         self._bytes = 0
         self._early = 0
 
     def family(self, name: str, project: str) -> WaitingFamily | None:
-        """The family that a series of this name has to wait with; None where it need not."""
+        """Return the family that a series of this name waits with; None if it need not wait."""
         key = project, root_of(name)
         known = self._families.get(key) or self._leaving.get(key)
         if known is not None:
@@ -237,20 +242,22 @@ class MetadataWait:
         labels: SeriesLabels,
         declared: Declaration | None,
     ) -> tuple[SampleProcessor, ...]:
-        """The handlers of a series that waits with its family."""
+        """Return the handler of a series that waits with its family."""
         family.bytes += SERIES_BYTES
         self._bytes += SERIES_BYTES
         return (FirstSamples(self, family, name, labels, declared),)
 
     def handlers_of(self, series: FirstSamples) -> tuple[SampleProcessor, ...]:
-        """Where a series' samples go that have waited."""
+        """Return the present handlers of a series whose samples waited."""
         return self._make_handlers(
             series.name, series.labels, series.family.key[0], series.declared
         )
 
     def learned(self, project: str, family: str) -> None:
-        """A project knows something else now of a family of this name; "": the platform does, or
-        everybody without tenancy."""
+        """Note that metadata of a family's name changed in a project.
+
+        "" is the platform, or everything without tenancy.
+        """
         for root in (family, root_of(family)):
             if not project:
                 self._told |= self._by_root.get(root, {})
@@ -283,7 +290,7 @@ class MetadataWait:
             self._make_room(emitter)
 
     def release_told(self, emitter: Emitter) -> None:
-        """Let those leave of whose names metadata has told all."""
+        """Release the families whose names metadata has described completely."""
         told, self._told = self._told, {}
         for family in told:
             if family.key in self._families and not self._waits_for_more(family):
@@ -291,7 +298,7 @@ class MetadataWait:
         self._send(emitter, SLICE)
 
     def expire(self, tick: float, emitter: Emitter) -> None:
-        """Let those leave that have waited long enough."""
+        """Release the families whose wait is over."""
         while self._families:
             family = next(iter(self._families.values()))
             if family.due > tick:
@@ -300,14 +307,16 @@ class MetadataWait:
         self._send(emitter, SLICE)
 
     def finish(self, emitter: Emitter) -> None:
-        """Let all leave: nothing more will come."""
+        """Send all samples; none follow."""
         while self._families:
             self._let_go(next(iter(self._families.values())))
         self._send(emitter, None)
 
     def end_collecting(self, emitter: Emitter) -> None:
-        """A replay has come to where everybody needs everything: what had left before the process
-        ended leaves, and what is known by now."""
+        """Release families at the end of the collecting phase of a replay.
+
+        Those that left before the process ended, and those whose type is known by now.
+        """
         for family in list(self._families.values()):
             known = not self._waits_for_more(family)
             if family.samples and (known or not family.origin.waited):
@@ -315,18 +324,18 @@ class MetadataWait:
         self._send(emitter, None)
 
     def next_due(self) -> float | None:
-        """When the next family has waited long enough, or None."""
+        """Return the tick at which the next family's wait is over, or None."""
         if self._leaving:
             return self.tick
         return next((family.due for family in self._families.values()), None)
 
     def take_changed(self) -> bool:
-        """Whether families have left since this was asked last: their series go other ways."""
+        """Return True if families left since the last call; their series must be resolved anew."""
         changed, self.changed = self.changed, False
         return changed
 
     def settled(self) -> list[Key]:
-        """The families that need not wait any more, though metadata told nothing; a copy."""
+        """Return the families that need not wait any more without metadata; a copy."""
         return [
             (part.project, root)
             for part in self._settled.parts()
@@ -334,7 +343,7 @@ class MetadataWait:
         ]
 
     def recall(self, settled: Iterable[Key]) -> None:
-        """Know again which families were settled before a restart."""
+        """Restore the settled families from before a restart."""
         for key in settled:
             self._add_settled(key)
 
@@ -348,12 +357,12 @@ class MetadataWait:
         )
 
     def _waits_for_more(self, family: WaitingFamily) -> bool:
-        """Whether there are names of which metadata has not told."""
+        """Return True if metadata is missing for any of the family's names."""
         types = self._types.of(family.key[0])
         return any(map(types.is_unsure, family.names))
 
     def _let_go(self, family: WaitingFamily) -> None:
-        """Let a family's samples begin to leave."""
+        """Begin to release a family's samples."""
         del self._families[family.key]
         mine = self._of_share[family.share]
         del mine[family.key]
@@ -365,7 +374,7 @@ class MetadataWait:
             self._settle(family)
 
     def _send(self, emitter: Emitter, most: int | None) -> None:
-        """Send so many samples of those that leave (None: all)."""
+        """Send up to ``most`` of the samples that leave (None: all)."""
         left = most
         while self._leaving and (left is None or left > 0):
             family = next(iter(self._leaving.values()))
@@ -394,7 +403,7 @@ class MetadataWait:
         self._bytes -= SAMPLE_BYTES * count
 
     def _end(self, family: WaitingFamily, emitter: Emitter) -> None:
-        """Nothing of a family waits any more."""
+        """Remove a family without waiting samples."""
         family.out = True
         del self._leaving[family.key]
         del self._by_root[family.key[1]][family]
@@ -422,7 +431,7 @@ class MetadataWait:
             self._settled.add(self._settled.part(project, claimed=is_claimed), root, True)
 
     def _make_room(self, emitter: Emitter) -> None:
-        """Let the oldest family of the project leave that has most in here, step by step."""
+        """Release the oldest family of the project with the most waiting samples, step by step."""
         if not self._leaving:
             project = max(self._samples, key=self._samples.__getitem__)
             for family in self._families.values():
@@ -437,6 +446,6 @@ class MetadataWait:
 
 
 def waiting_key(key: Key) -> bytes:
-    """Name what waits of a family, the same in every process."""
+    """Return the waiting key of a family, the same in every process."""
     text = f"first sight {key!r}".encode(errors="surrogatepass")
     return blake2b(text, digest_size=16).digest()

@@ -1,4 +1,4 @@
-"""Decides what kind of metric a name stands for: by metadata, by its siblings, by the name.
+"""Determines the type of a metric from metadata, sibling series or its name.
 
 Remote write 1.0 sends metadata apart from samples and by *family* (``http_requests``), while series
 carry the name of one of the family's members (``http_requests_total``). Rules, first match wins:
@@ -51,10 +51,10 @@ MEMBERS: dict[int, dict[str, bool]] = {
     GAUGE_HISTOGRAM: {"_bucket": False, "_gcount": False, "_gsum": False, "_created": False},
     INFO: {"_info": False},
 }
-"""Suffixes of a family's members by type, and whether that member only ever counts up."""
+"""Suffixes of components by family type, and whether the component is monotonic."""
 
 Part = Literal["", "bucket", "count", "sum", "quantile"]
-"""What a series is of its histogram or summary; "" where it is of none."""
+"""Part of a histogram or summary that a series is; "" if it is none."""
 
 _PARTS: dict[int, dict[str, Part]] = {
     HISTOGRAM: {"_bucket": "bucket", "_count": "count", "_sum": "sum"},
@@ -64,7 +64,7 @@ _PARTS: dict[int, dict[str, Part]] = {
 _ASSEMBLED: dict[int, Kind] = {HISTOGRAM: "histogram", SUMMARY: "summary"}
 
 _MEMBER_UNITS = {"_bucket": "", "_count": "", "_gcount": "", "_created": "seconds"}
-"""Members that are not of their family's unit: they count observations, or say when."""
+"""Units of components that differ from their family's: counts and times."""
 
 SUFFIXES = ("_total", "_bucket", "_count", "_sum", "_created", "_info", "_gcount", "_gsum")
 """Those of members of any family."""
@@ -107,7 +107,7 @@ HELP_CHARS_MAX = 4096
 
 @dataclass(frozen=True, slots=True)
 class FamilyMetadata:
-    """What a sender said about one metric family. ``type`` is one of this module's constants."""
+    """Metadata of one metric family; ``type`` is one of this module's constants."""
 
     type: int
     help: str = ""
@@ -117,15 +117,15 @@ class FamilyMetadata:
 NOTHING_SAID: Final = FamilyMetadata(UNKNOWN)
 
 Evidence: TypeAlias = Literal["declared", "metadata", "siblings", "name"]
-"""What a typing rests on, the best first."""
+"""Sources of a type, the best first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Typing:
-    """What a name stands for: ``identity`` as number points, ``family`` where it is part of one.
+    """Type of a name: ``identity`` as number points, ``family`` if it is a component of one.
 
-    ``refused`` is why OTLP cannot express it in any form, "" for what it can. Typings that differ
-    in their evidence only are equal: points do not.
+    ``refused`` is why OTLP cannot express it in any form, "" if it can. Typings that differ in
+    their evidence only are equal: points do not differ.
     """
 
     identity: MetricIdentity
@@ -136,22 +136,22 @@ class Typing:
 
     @property
     def is_unsure(self) -> bool:
-        """Whether nothing but the name speaks for it: metadata or siblings may still come."""
+        """Return True if only the name supports the type: metadata or siblings may still come."""
         return self.evidence == "name"
 
 
 MetadataOf: TypeAlias = Callable[[str], FamilyMetadata | None]
-"""What is known of a family by its name."""
+"""Lookup of a family's metadata by its name."""
 
 SiblingsOf: TypeAlias = Callable[[str], Part]
-"""Which members of a family were seen that tell what it is: "bucket", "quantile" or ""."""
+"""Lookup of the kind of components seen in a family: "bucket", "quantile" or ""."""
 
 
 def family_of(name: str, type_: int) -> str:
-    """The family of a series that says itself of which type it is, as remote write 2.0 has it.
+    """Return the family of a series that declares its own type, as in remote write 2.0.
 
-    Where metadata comes by family, a counter's family may or may not end in ``_total``; a name that
-    is learned as it stands is found first.
+    Metadata that comes by family may or may not end a counter's family in ``_total``; a name that
+    is learned unchanged is found first.
     """
     for suffix in MEMBERS.get(type_, ()):
         if suffix not in ("_total", "_info") and name.endswith(suffix) and name != suffix:
@@ -160,7 +160,7 @@ def family_of(name: str, type_: int) -> str:
 
 
 def root_of(name: str) -> str:
-    """What the names of one family have in common, whichever type it is of."""
+    """Return the common root of the names of one family, whatever its type."""
     for suffix in SUFFIXES:
         if name.endswith(suffix) and name != suffix:
             return name[: -len(suffix)]
@@ -168,7 +168,7 @@ def root_of(name: str) -> str:
 
 
 def sibling_family(name: str, part: Part) -> str:
-    """The family that a series with this bound label tells of; "" for none."""
+    """Return the family that a series with this bound label belongs to; "" for none."""
     if part == "quantile":
         return name
     family = name.removesuffix("_bucket")
@@ -178,9 +178,9 @@ def sibling_family(name: str, part: Part) -> str:
 def type_of(
     name: str, said: Sequence[MetadataOf], siblings_of: SiblingsOf, *, infer: bool = True
 ) -> Typing:
-    """Say what a series of this name is that declares nothing itself, and by what evidence.
+    """Return the type of a series that declares nothing itself, and its evidence.
 
-    ``said`` is what there is of metadata, the one that holds first first.
+    ``said`` are the metadata lookups, in order of precedence.
     """
     for metadata_of in said:
         stated = _stated(name, metadata_of)
@@ -199,13 +199,16 @@ def type_of(
 
 
 def declared_typing(name: str, declared: FamilyMetadata) -> Typing:
-    """Say what a series is that declares a type itself."""
+    """Return the typing of a series that declares its type."""
     suffix = name[len(family_of(name, declared.type)) :]
     return replace(_typing(name, suffix, declared), evidence="declared")
 
 
 def native_identity(name: str, kind: Kind, metadata: FamilyMetadata) -> MetricIdentity:
-    """What native histograms on a series of this name are; ``kind`` is one of the two."""
+    """Return the identity of native histograms in a series of this name.
+
+    ``kind`` is one of the two histogram kinds.
+    """
     return MetricIdentity(
         name,
         kind,
@@ -216,12 +219,12 @@ def native_identity(name: str, kind: Kind, metadata: FamilyMetadata) -> MetricId
 
 
 def type_name(type_: int) -> str:
-    """A type as OpenMetrics calls it."""
+    """Return the OpenMetrics name of a type."""
     return _TYPE_NAMES[type_] if 0 <= type_ < len(_TYPE_NAMES) else _TYPE_NAMES[UNKNOWN]
 
 
 def _stated(name: str, metadata_of: MetadataOf) -> Typing | None:
-    """What metadata says of the name, or of the name as a member of a family that has it."""
+    """Return the typing by metadata of the name itself, or of a family with such a component."""
     metadata = metadata_of(name)
     if metadata is not None and metadata.type != UNKNOWN:
         return _typing(name, "", metadata)
@@ -234,7 +237,7 @@ def _stated(name: str, metadata_of: MetadataOf) -> Typing | None:
 
 
 def _beside_siblings(name: str, metadata_of: MetadataOf, siblings_of: SiblingsOf) -> Typing | None:
-    """What the name is beside members that were seen of a family of which no type is known."""
+    """Return the typing by the components seen of a family without a known type."""
     for suffix, counts_up in MEMBERS[HISTOGRAM].items():
         if not name.endswith(suffix):
             continue
@@ -256,7 +259,7 @@ def _beside_siblings(name: str, metadata_of: MetadataOf, siblings_of: SiblingsOf
 
 
 def _typing(name: str, suffix: str, metadata: FamilyMetadata) -> Typing:
-    """The typing of a family's member; ``suffix`` is "" for what has the family's own name."""
+    """Return the typing of a family's component; ``suffix`` is "" for the family's own name."""
     kind_name = _TYPE_NAMES[metadata.type]
     monotonic = MEMBERS.get(metadata.type, {}).get(suffix, False)
     if not suffix:
@@ -272,7 +275,7 @@ def _typing(name: str, suffix: str, metadata: FamilyMetadata) -> Typing:
         description=metadata.help,
         prometheus_type=kind_name,
     )
-    # That the type is unknown is no evidence of one.
+    # An unknown type is no evidence.
     evidence: Evidence = "metadata" if metadata.type != UNKNOWN else "name"
     refused = ""
     if metadata.type == GAUGE_HISTOGRAM and suffix in MEMBERS[GAUGE_HISTOGRAM]:

@@ -1,5 +1,6 @@
-"""What one project knows of its metrics: see the rules of
-:mod:`relay.pipeline.metrics.metadata.type_store`.
+"""Metric types and metadata of one project.
+
+The rules are those of :mod:`relay.pipeline.metrics.metadata.type_store`.
 
 Typings of names are remembered for as long as series ask for them, so that what is learned can tell
 which of them it changes.
@@ -39,27 +40,27 @@ if TYPE_CHECKING:
     from relay.pipeline.metrics.metadata.type_store import TypeStore
 
 CONFIRMED_S: Final = 600.0
-"""How long a type stands against contradiction: ten times the interval of senders' metadata."""
+"""Time for which a type resists contradiction, s: ten times senders' metadata interval."""
 CONTRADICTIONS_MAX: Final = 100
 """Families of one project whose contradictions are named."""
 
 RESTORED: Final = -1.0
-"""When something was learned that an earlier process knew."""
+"""Time of entries restored from an earlier process."""
 
 _SUFFIXES: Final = frozenset(SUFFIXES)
 _NAMES: Final = ("", *SUFFIXES)
-"""What a family's members have behind its name."""
+"""Suffixes that names of a family may have."""
 
 
 class Declaration:
-    """What series say of themselves; the same object for all that say the same."""
+    """Metadata that series declare themselves; one shared object for equal declarations."""
 
     __slots__ = ("__weakref__", "is_kept", "metadata")
 
     def __init__(self, metadata: FamilyMetadata) -> None:
         self.metadata: Final = metadata
         self.is_kept = False
-        """Whether it counts in the share of the project that said it first."""
+        """True if it counts in the share of the project that declared it first."""
 
     def __repr__(self) -> str:
         return f"<Declaration {self.metadata!r}>"
@@ -67,8 +68,11 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """A family of one project of which senders say different types; ``kept`` is the one that holds
-    for series that declare nothing, ``other`` what was said last, ``count`` how often."""
+    """A family of one project for which senders declare different types.
+
+    ``kept`` holds for series that declare nothing, ``other`` was declared last, ``count`` is the
+    number of contradictions.
+    """
 
     project: str
     family: str
@@ -79,8 +83,11 @@ class Contradiction:
 
 @dataclass(slots=True)
 class _Family:
-    """What is known of one family. ``confirmed`` is when its type was said last, ``seen`` when
-    anything was, by the monotonic clock; :data:`RESTORED` for what an earlier process knew."""
+    """Metadata of one family.
+
+    ``confirmed`` is when its type was last sent, ``seen`` when any metadata was (monotonic clock,
+    s); :data:`RESTORED` for entries of an earlier process.
+    """
 
     metadata: FamilyMetadata | None = None
     siblings: Part = ""
@@ -90,14 +97,14 @@ class _Family:
 
 @dataclass(frozen=True, slots=True)
 class KnownFamily:
-    """One family as it is written down over a restart."""
+    """The saved form of one family."""
 
     metadata: FamilyMetadata | None
     siblings: Part = ""
 
 
 class ProjectTypes:
-    """What one project knows of its metrics; ``platform`` answers where it knows nothing."""
+    """Metric metadata of one project; ``platform`` is the fallback."""
 
     __slots__ = (
         "__weakref__",
@@ -124,23 +131,23 @@ class ProjectTypes:
         self.project: Final = project
         self.share = share
         self.teaches: Final = bool(project) or not home.has_tenancy
-        """Whether series of this project teach anything; those of nobody do not."""
+        """True if series of this project add metadata; those without a project do not."""
         self.home = home
         self._platform = platform
-        # Ordered ones, because the first is taken out over and over.
+        # Ordered, because the first entry is taken out over and over.
         self._families: OrderedDict[str, _Family] = OrderedDict()
         self._spare: OrderedDict[str, None] = OrderedDict()
         """Families that no series asked for, the oldest first."""
         self.young: dict[str, Typing] = {}
-        """Typings of names that were asked for since the last turn; ``_old``: before it."""
+        """Typings of names looked up since the last turn; ``_old``: before it."""
         self._old: dict[str, Typing] = {}
         self._owned: dict[str, dict[Declaration, Typing]] = {}
-        """Those of series that declare their type, since the last turn."""
+        """Typings of declared types looked up since the last turn."""
         self._forgot = False
         self._declared: WeakSet[Declaration] = WeakSet()
         self._contradicted: dict[str, Contradiction] = {}
         self.users: dict[str, set[ProjectTypes]] = {}
-        """Of the platform: projects that know something of a name themselves, but not its type."""
+        """For the platform: projects with metadata of a name but without its type."""
         self._said: tuple[MetadataOf, ...]
         if platform is not None:
             self._said = (self.metadata, self._with_platform)
@@ -150,19 +157,19 @@ class ProjectTypes:
             self._said = (self.metadata,)
 
     def metadata(self, family: str) -> FamilyMetadata | None:
-        """What this project's senders said of a family."""
+        """Return this project's metadata of a family."""
         known = self._families.get(family)
         return known.metadata if known is not None else None
 
     def siblings(self, family: str) -> Part:
-        """Which members of a family were seen in this project that tell what it is."""
+        """Return the kind of components seen of a family in this project."""
         known = self._families.get(family)
         return known.siblings if known is not None else ""
 
     def learn(self, family: str, metadata: FamilyMetadata) -> bool:
-        """Take in what a sender says of a family; return whether a name in use has a new identity.
+        """Store metadata of a family; return True if a name in use has a new identity.
 
-        A type that is unknown, or that we do not know, takes nothing back.
+        An unknown or unsupported type does not replace a known one.
         """
         home = self.home
         if len(family) > FAMILY_CHARS_MAX or len(metadata.unit) > UNIT_CHARS_MAX:
@@ -195,20 +202,17 @@ class ProjectTypes:
         return home.take_changed()
 
     def declare(self, name: str, declared: Declaration) -> bool:
-        """Take in what a series of this name says of itself, for others of its family."""
+        """Store what a series declares, for others of its family; return as :meth:`learn` does."""
         metadata = declared.metadata
         return self.learn(family_of(name, metadata.type), metadata)
 
     def see_sibling(self, name: str, part: Part) -> bool:
-        """Take in that a series has a label by which its family is known: "bucket", "quantile".
-
-        Returns whether a name in use has a new identity, as :meth:`learn` does.
-        """
+        """Note a series with a bound label, "bucket" or "quantile"; return like :meth:`learn`."""
         family = sibling_family(name, part)
         return bool(family) and self.see_family(family, part)
 
     def see_family(self, family: str, part: Part) -> bool:
-        """The same by the family's name."""
+        """Note a bound label by the family's name; return as :meth:`learn` does."""
         home = self.home
         entry = self._families.get(family)
         if not home.infer or (entry is not None and entry.siblings in (part, "bucket")):
@@ -224,8 +228,10 @@ class ProjectTypes:
         return home.take_changed()
 
     def believed(self, declared: Declaration) -> Declaration:
-        """What is kept of what a series says of itself: the type alone, where there are too many
-        different words already, and its project has its share of them."""
+        """Return the declaration to keep for a series.
+
+        Only the type is kept if there are too many different texts and the project has its share.
+        """
         if declared.is_kept:
             return declared
         home = self.home
@@ -239,7 +245,7 @@ class ProjectTypes:
         return declared
 
     def typing(self, name: str, declared: Declaration | None = None) -> Typing:
-        """What a series of this name is. Remembered until :meth:`learn` says it changed."""
+        """Return the typing of a series of this name; cached until it changes."""
         if declared is not None and declared.metadata.type != UNKNOWN:
             owned = self._owned.get(name)
             found = owned.get(declared) if owned is not None else None
@@ -253,40 +259,40 @@ class ProjectTypes:
         return typing
 
     def look(self, name: str, declared: Declaration | None = None) -> Typing:
-        """The same for people who ask: nothing is kept of it."""
+        """Return the typing for diagnostics, without caching it."""
         if declared is not None and declared.metadata.type != UNKNOWN:
             return declared_typing(name, self._filled(name, declared))
         return self._describe(name)
 
     def is_unsure(self, name: str) -> bool:
-        """Whether no metadata tells what the name is, so that metadata may still change it."""
+        """Return True if no metadata describes the name, so that later metadata may change it."""
         known = self.remembered(name) or self._describe(name)
         return known.evidence not in ("declared", "metadata")
 
     def remembered(self, name: str) -> Typing | None:
-        """The typing of a name that was asked for lately."""
+        """Return the cached typing of a name, or None."""
         return self.young.get(name) or self._old.get(name)
 
     def identity(self, name: str) -> MetricIdentity:
-        """What a series of this name is as number points."""
+        """Return the identity of a series of this name as number points."""
         return self.typing(name).identity
 
     def histogram(
         self, name: str, kind: Kind, declared: Declaration | None = None
     ) -> MetricIdentity:
-        """What native histograms on a series of this name are; ``kind`` is one of the two."""
+        """Return the identity of native histograms in a series of this name."""
         metadata = self._in_words(name) if declared is None else self._filled(name, declared)
         return native_identity(name, kind, metadata)
 
     def known(self) -> dict[str, KnownFamily]:
-        """What was learned, by family; a copy."""
+        """Return the learned metadata by family; a copy."""
         return {
             name: KnownFamily(family.metadata, family.siblings)
             for name, family in self._families.items()
         }
 
     def contradiction(self, name: str) -> Contradiction | None:
-        """What senders contradict each other in that is about this name."""
+        """Return the contradiction that concerns this name, or None."""
         found = self._contradicted.get(name)
         at = name.rfind("_")
         if found is None and at > 0 and name[at:] in _SUFFIXES:
@@ -294,15 +300,15 @@ class ProjectTypes:
         return found
 
     def contradicted(self) -> Iterator[Contradiction]:
-        """Families of which different types are said."""
+        """Yield families with contradicting types."""
         return iter(self._contradicted.values())
 
     def names(self) -> list[str]:
-        """The families, a copy."""
+        """Return the families; a copy."""
         return list(self._families)
 
     def claim(self) -> None:
-        """Count what is known here as this project's own from now on."""
+        """Count the entries as this project's own from now on."""
         shares = self.home.shares
         if self._families:
             shares.remove(self.share, len(self._families))
@@ -310,7 +316,7 @@ class ProjectTypes:
         self.share = self.project
 
     def turn(self) -> None:
-        """Let names that were not asked for since the last turn be asked anew."""
+        """Expire cached typings of names that were not looked up since the last turn."""
         if self._platform is not None:
             for name in self._old:
                 self._platform.unuse(name, self)
@@ -319,7 +325,7 @@ class ProjectTypes:
         self._owned = {}
 
     def look_after(self, family: str, before: float) -> None:
-        """Forget a family that nobody has said or asked anything of since then."""
+        """Forget a family without metadata or look-ups since ``before``."""
         entry = self._families.get(family)
         if entry is None or self._is_asked(family):
             return
@@ -332,7 +338,7 @@ class ProjectTypes:
             self._spare.setdefault(family)
 
     def give_up(self, *, only_spare: bool) -> bool:
-        """Forget one family for another one; False where all are in use and ``only_spare``."""
+        """Evict one family for another; return False if all are in use and ``only_spare``."""
         spare = next(iter(self._spare), None)
         if spare is None:
             if only_spare or not self._families:
@@ -365,7 +371,7 @@ class ProjectTypes:
         self._change(family)
 
     def _knows(self, name: str) -> bool:
-        """Whether anything is known here that a name may rest on."""
+        """Return True if anything is stored that the name may depend on."""
         families = self._families
         if not families:
             return False
@@ -375,7 +381,7 @@ class ProjectTypes:
         return at > 0 and name[:at] in families and name[at:] in _SUFFIXES
 
     def _is_asked(self, family: str) -> bool:
-        """Whether a series asked for one of the family's names lately."""
+        """Return True if a series looked up one of the family's names lately."""
         for suffix in _NAMES:
             name = family + suffix
             if name in self.young or name in self._old or name in self.users:
@@ -393,7 +399,7 @@ class ProjectTypes:
         )
 
     def _change(self, family: str) -> None:
-        """Forget what was remembered of the family's names, where it is something else now."""
+        """Drop cached typings of the family's names that changed."""
         home = self.home
         changed = 0
         for suffix in _NAMES:
@@ -404,7 +410,7 @@ class ProjectTypes:
         home.changed |= bool(changed) or self._forgot
 
     def reconsider(self, name: str) -> bool:
-        """Forget what was remembered of a name, if it is something else now; whether it is."""
+        """Drop the cached typing of a name if it changed; return whether it did."""
         changed = False
         owned = self._owned.get(name)
         if owned is not None:
@@ -413,7 +419,7 @@ class ProjectTypes:
                 del self._owned[name]
         before = self.remembered(name)
         if before is None and self._platform is not None:
-            # It may have been asked for here before anything was known here.
+            # It may have been looked up here before anything was stored here.
             before = self._platform.remembered(name)
         if before is None or self._describe(name) == before:
             return changed
@@ -422,7 +428,7 @@ class ProjectTypes:
         return True
 
     def _first(self, name: str) -> Typing:
-        """Describe a name that is asked for; what that rests on is in use from now on."""
+        """Compute the typing of a name; mark the entries it depends on as in use."""
         self.use(name)
         if self._platform is not None:
             self._platform.use(name)
@@ -430,21 +436,21 @@ class ProjectTypes:
         return self._describe(name)
 
     def _first_own(self, name: str, declared: Declaration) -> Typing:
-        """Describe what declares its type; its family is in use, for the words at least."""
+        """Compute the typing of a declaration; mark its family as in use for help and unit."""
         self.typing(name)
         typing = self.look(name, declared)
         self._owned.setdefault(name, {})[declared] = typing
         return typing
 
     def use(self, name: str) -> None:
-        """Note that a series asks for a name."""
+        """Note that a series looks up a name."""
         self._spare.pop(name, None)
         at = name.rfind("_")
         if at > 0 and name[at:] in _SUFFIXES:
             self._spare.pop(name[:at], None)
 
     def unuse(self, name: str, user: ProjectTypes) -> None:
-        """Note that a project asks for a name no more."""
+        """Note that a project no longer looks up a name."""
         users = self.users.get(name)
         if users is not None:
             users.discard(user)
@@ -461,7 +467,7 @@ class ProjectTypes:
         return type_of(name, self._said, self.siblings, infer=self.home.infer)
 
     def _with_platform(self, family: str) -> FamilyMetadata | None:
-        """What the platform said of a family, in the words that this project may see."""
+        """Return the platform's metadata of a family, with the texts that this project may see."""
         assert self._platform is not None
         theirs = self._platform.metadata(family)
         if theirs is None:
@@ -472,19 +478,19 @@ class ProjectTypes:
         return FamilyMetadata(theirs.type, own.help or theirs.help, own.unit or theirs.unit)
 
     def _wordless(self, family: str) -> FamilyMetadata | None:
-        """What all projects may know of what the platform said of a family."""
+        """Return the platform's metadata of a family without help and unit."""
         known = self.metadata(family)
         return None if known is None else FamilyMetadata(known.type)
 
     def _in_words(self, family: str) -> FamilyMetadata:
-        """Help and unit of a family, as far as they are known and may be seen."""
+        """Return a family's help and unit, as far as known and visible."""
         own = self.metadata(family)
         if self._platform is not None and self.home.shares_platform:
             own = self._with_platform(family) or own
         return own or NOTHING_SAID
 
     def _filled(self, name: str, declared: Declaration) -> FamilyMetadata:
-        """A declaration with the family's words where it has none of its own."""
+        """Fill a declaration's missing help and unit from the family."""
         metadata = declared.metadata
         if metadata.help and metadata.unit:
             return metadata

@@ -1,4 +1,4 @@
-"""What is known of the types of metrics, by project: learned from metadata and from siblings.
+"""Metric types by project, learned from metadata and from sibling series.
 
 Rules:
 
@@ -46,14 +46,17 @@ from relay.pipeline.metrics.metadata.project_types import (
 from relay.runtime.project_shares import UNCLAIMED, Shares
 
 SWEEP_MAX: Final = 200
-"""Families that one call of :meth:`TypeStore.sweep` looks at: below half a millisecond."""
+"""Families that one call of :meth:`TypeStore.sweep` checks: below half a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownTypesStatistics:
-    """``families`` known; ``refused`` ones that found no room; ``retyped`` names after first use;
-    ``contradictions`` of a type that somebody else confirms, and by family in ``contradicted``;
-    ``forgotten`` because idle or for others; ``unowned`` metadata of nobody that was left out."""
+    """A snapshot.
+
+    ``families`` known; ``refused`` for lack of space; ``retyped`` names after first use;
+    ``contradictions`` of a type that another sender confirms, and by family in ``contradicted``;
+    ``forgotten`` because idle or evicted; ``unowned`` metadata of no project that was left out.
+    """
 
     families: int
     refused: int
@@ -65,7 +68,7 @@ class KnownTypesStatistics:
 
 
 class TypeStore:
-    """What all projects know; ``families_max`` is for all together."""
+    """Metric types of all projects; ``families_max`` is the total."""
 
     def __init__(
         self,
@@ -77,22 +80,22 @@ class TypeStore:
         idle_s: float = 3600.0,
     ) -> None:
         self.tick = 0.0
-        """The monotonic clock, in s, as of the metadata that is learned now."""
+        """The monotonic clock of the metadata being learned, s."""
         self.version = 0
-        """Moves with everything that is learned."""
+        """Changes with everything that is learned."""
         self.infer: Final = infer
         self.has_tenancy: Final = has_tenancy
         self.shares_platform: Final = shares_platform
         self.shares = Shares(families_max)
         self.told: Callable[[str, str], object] = _nobody_asks
-        """Gets the project, "" for the platform, and the family of which metadata says more."""
+        """Called with the project ("": the platform) and the family that has new metadata."""
         self.changed = False
-        """Whether names in use have a new identity, since :meth:`take_changed`."""
+        """True if names in use have a new identity since :meth:`take_changed`."""
         self.refused = self.retyped = self.contradictions = self.forgotten = self.unowned = 0
         self._idle_s = idle_s
         self._projects: WeakValueDictionary[str, ProjectTypes] = WeakValueDictionary()
         self._with_families: dict[str, ProjectTypes] = {}
-        """Those that must not be forgotten, by project."""
+        """Projects with families, which must be kept."""
         self._claimed: set[str] = {""}
         self._declarations: WeakValueDictionary[FamilyMetadata, Declaration] = WeakValueDictionary()
         self._sweep: Iterator[tuple[ProjectTypes, str]] = iter(())
@@ -102,7 +105,7 @@ class TypeStore:
         self._projects[""] = self.platform
 
     def of(self, project: str) -> ProjectTypes:
-        """What one project knows; "" is the platform, or everybody without tenancy."""
+        """Return the types of one project; "" is the platform, or everything without tenancy."""
         types: ProjectTypes | None = self._latest
         if types is not None and types.project == project:
             return types
@@ -115,7 +118,7 @@ class TypeStore:
         return types
 
     def claim(self, project: str) -> None:
-        """Give a project, to which an exporter belongs now, a share of its own."""
+        """Give a share of its own to a project that has an exporter now."""
         if project not in self._claimed:
             self._claimed.add(project)
             types = self._projects.get(project)
@@ -123,8 +126,7 @@ class TypeStore:
                 types.claim()
 
     def learn(self, owner: str | None, metadata: Metadata) -> bool:
-        """Take in what metadata of remote write 1.0 says for a project; see
-        :class:`relay.pipeline.interfaces.MetadataSink`."""
+        """Store metadata for a project; return True if the type of a name in use changed."""
         if owner is None:
             self.unowned += 1
             return False
@@ -132,7 +134,7 @@ class TypeStore:
         return self.of(owner).learn(metadata.family, said)
 
     def declaration(self, type_: int, help_: str, unit: str) -> Declaration | None:
-        """What a series says of itself; None where it says nothing that is to be believed."""
+        """Return the declaration of a series; None if it has no valid content."""
         if len(unit) > UNIT_CHARS_MAX:
             self.refused += 1
             return None
@@ -147,21 +149,21 @@ class TypeStore:
 
     @property
     def declarations(self) -> int:
-        """How many different ones series hold."""
+        """Return the number of different declarations that series hold."""
         return len(self._declarations)
 
     @property
     def projects(self) -> int:
-        """How many know anything."""
+        """Return the number of projects with entries."""
         return len(self._with_families)
 
     def take_changed(self) -> bool:
-        """Whether names in use have a new identity, since this was asked last."""
+        """Return True if names in use have a new identity since the last call."""
         changed, self.changed = self.changed, False
         return changed
 
     def sweep(self, tick: float) -> None:
-        """Forget some of what was not heard of for long. To be called often; takes little."""
+        """Forget a few families that are idle; to be called often."""
         self.tick = tick
         looked = 0
         for types, family in islice(self._sweep, SWEEP_MAX):
@@ -175,11 +177,11 @@ class TypeStore:
             self._sweep = ((types, family) for types in kept for family in types.names())
 
     def families(self) -> dict[str, dict[str, KnownFamily]]:
-        """Everything that was learned, by project and family; a copy."""
+        """Return all learned metadata by project and family; a copy."""
         return {project: types.known() for project, types in self._with_families.items()}
 
     def restore(self, families: dict[str, dict[str, KnownFamily]]) -> None:
-        """Know again what an earlier process knew; before anything else is learned."""
+        """Restore the metadata of an earlier process; before anything else is learned."""
         self.tick = RESTORED
         for project, known in families.items():
             if project and not self.has_tenancy:
@@ -192,14 +194,14 @@ class TypeStore:
                     types.see_family(name, family.siblings)
 
     def keep(self, types: ProjectTypes, *, has_families: bool) -> None:
-        """Note whether a project knows anything."""
+        """Note whether a project has entries."""
         if has_families:
             self._with_families[types.project] = types
         else:
             self._with_families.pop(types.project, None)
 
     def make_room(self, types: ProjectTypes) -> bool:
-        """Let a family go for one more of a project; whether there is room then."""
+        """Evict a family to add one to a project; return False if that is not possible."""
         share = self.shares.must_evict(types.share)
         if share is None:
             return True
@@ -228,4 +230,4 @@ class TypeStore:
 
 
 def _nobody_asks(project: str, family: str) -> None:
-    """Stand in for who listens to what is learned."""
+    """Ignore the change: the default of :attr:`TypeStore.told`."""

@@ -56,11 +56,11 @@ cdef uint64_t key_hash(const unsigned char *key, Py_ssize_t size) noexcept:
 
 
 cdef class SeriesHashIndex:
-    """Series by a mark of their key, for those that do not follow the one that they followed last.
+    """Series by a hash of their key, for those that are not predicted correctly.
 
-    Only a shortcut: a series that is not found, or pushed out by others, is looked up. It holds
-    references to series, forgotten ones among them until the room is needed: never more than there
-    are others.
+    Only a shortcut: a series that is missing or was displaced is looked up in the table. Holds
+    references to series, evicted ones included until their slots are needed: never more than there
+    are live ones.
     """
 
     def __cinit__(self):
@@ -75,7 +75,7 @@ cdef class SeriesHashIndex:
         PyMem_Free(self.slots)
 
     cdef int resize(self, size_t size) except -1:
-        """Begin anew with so many slots, a power of two."""
+        """Clear the index; use this number of slots, a power of two."""
         cdef Slot *slots = <Slot *>PyMem_Malloc(size * sizeof(Slot))
         if slots == NULL:
             raise MemoryError
@@ -86,7 +86,7 @@ cdef class SeriesHashIndex:
         return 0
 
     cdef Slot *slot(self, uint64_t mark) noexcept:
-        """The first slot with this mark, or NULL."""
+        """Return the first slot with this hash, or NULL."""
         cdef size_t at
         cdef Slot *slot
         for at in range(PROBES):
@@ -96,7 +96,7 @@ cdef class SeriesHashIndex:
         return NULL
 
     cdef Series find(self, uint64_t mark, const unsigned char *key, Py_ssize_t size):
-        """The series with this key, or None."""
+        """Return the series with this key, or None."""
         cdef Slot *slot = self.slot(mark)
         cdef bytes known
         if slot != NULL:
@@ -108,7 +108,7 @@ cdef class SeriesHashIndex:
         return None
 
     cdef int keep(self, uint64_t mark, Series series) except -1:
-        """Find this series by its mark from now on."""
+        """Add a series under its hash."""
         if self.count * 2 > self.mask:
             self.tidy()
         self.put(mark, series)
@@ -132,7 +132,7 @@ cdef class SeriesHashIndex:
         Py_XDECREF(before)  # last: what that may set off must find no dead series here
 
     cdef int tidy(self) except -1:
-        """Drop what is forgotten; where that does not make enough room, make more."""
+        """Remove evicted series; grow if that does not free enough slots."""
         cdef Slot *slots = self.slots
         cdef size_t size = self.mask + 1, live = 0, at
         for at in range(size):
@@ -150,10 +150,9 @@ cdef class SeriesHashIndex:
 cdef void prefetch_ahead(
     PrefetchWindow *scout, const unsigned char *data, Py_ssize_t end, SeriesHashIndex guesses
 ) noexcept:
-    """Fetch what the next series will be asked for, in three steps: its slot, itself, its key.
+    """Prefetch the next series in three steps: slot, object, key.
 
-    Series that come in no order are nowhere near the processor, and each would be waited for six
-    times.
+    Unordered series are in no cache; without this, each would wait for memory six times.
     """
     cdef UpcomingSeries *coming
     cdef Slot *slot
@@ -182,8 +181,7 @@ cdef void prefetch_ahead(
 
 
 cdef bint note_next(PrefetchWindow *scout, const unsigned char *data, Py_ssize_t end) noexcept:
-    """Note the series at the scout's position and step over it; False where none of the usual shape
-    stands there."""
+    """Note the series at the window's position and step over it; return False for other shapes."""
     cdef Py_ssize_t pos = scout.pos, size
     cdef UpcomingSeries *coming = &scout.coming[(scout.first + scout.count) % AHEAD]
     if pos + 3 > end or data[pos] != SERIES_TAG:

@@ -85,7 +85,7 @@ class SeriesLookup:
         self.hash_indexes: dict[Series, SeriesHashIndex] = {}
         """Of each origin, by the head of its series: finds series that arrive unordered."""
         self.origin = ANYWHERE
-        """What the path of the request says of the owner of its series."""
+        """Tenant part of the request's path."""
         self._resolver = resolver
         self._inventory = inventory
         self._info_reader = info_reader
@@ -93,7 +93,7 @@ class SeriesLookup:
         self._metadata_sink = metadata_sink
         self._series_bytes_max = series_bytes_max
         self._labels_say_all = not tenancy.enabled
-        """Whether all labels are the sender's, and decide everything."""
+        """True if all labels are the sender's, and none names a project or account."""
         self._reset()
 
     def _reset(self) -> None:
@@ -102,10 +102,9 @@ class SeriesLookup:
         self._bounded = True
         self._pause: Pause = no_pause
         self._is_ahead = False
-        """Whether the metadata of the whole request is known."""
+        """True once the metadata of the whole request was read."""
         self._targets: dict[tuple[str, TargetKey], dict[str, str]] = {}
-        """What the request says of targets, by project and target, until a series of the target is
-        new."""
+        """Labels of targets in the request that have had no new series, by project and target."""
         self._described: list[Resource] = []
         """Targets that are described: kept alive until their series are."""
         self._faulty: Series | None = None
@@ -116,7 +115,7 @@ class SeriesLookup:
 
     @property
     def has_tenancy(self) -> bool:
-        """Whether series belong to projects."""
+        """True if series belong to projects."""
         return self._tenancy.enabled
 
     def begin(
@@ -128,9 +127,9 @@ class SeriesLookup:
         bounded: bool = True,
         pause: Pause = no_pause,
     ) -> None:
-        """Turn to a request: its body, the reader of its message, what its path says.
+        """Begin a request: its body, the reader of its message, and the tenant of its path.
 
-        ``bounded``: whether limits of work apply.
+        ``bounded``: limits of work apply.
         """
         self._body = body
         self._reader = reader
@@ -240,7 +239,7 @@ class SeriesLookup:
             self._resolver.resolve(series, labels, project, declared)
             if self._resolver.pop_changed():
                 self.table.invalidate()
-        # Not before: bytes that are no labels are no series, however often they come.
+        # Only now: bytes that are not valid labels are no series, however often they come.
         self._count_new(len(key))
         self.table.add(series, "" if series.fault else series.types.share)
         if series.info_claim is not None:
@@ -270,8 +269,7 @@ class SeriesLookup:
             self._described.append(self._resolver.resources.learn(told, project))
 
     def _target_labels(self, key: bytes) -> tuple[SeriesLabels, str] | None:
-        """Return the labels and project of a ``target_info``; None where nothing is learned from
-        it."""
+        """Return the labels and project of a ``target_info``; None if it is not to be learned."""
         try:
             labels, project = self.view(Series(key))
         except SeriesFault:
@@ -279,7 +277,7 @@ class SeriesLookup:
         return (labels, project) if self._tenancy.teaches(project) else None
 
     def _declare(self, series: Series, declared: Declaration) -> None:
-        """Take in what a known series says of itself."""
+        """Store what a known series declares."""
         types = series.types
         if not types.teaches:
             self._resolver.declare(series, declared)
@@ -295,8 +293,7 @@ class SeriesLookup:
             self.table.invalidate()
 
     def _is_news(self, series: Series, declared: Declaration) -> bool:
-        """Return whether no series of the same name and project has said the same in this
-        request."""
+        """Return whether the declaration is new in this request for its name and project."""
         said = (series.types, series.name, declared)
         if said in self._said:
             return False
@@ -324,8 +321,10 @@ class SeriesLookup:
         self._inventory.apply_info_series(series.info_claim, begins=begins)
 
     def _refresh(self, series: Series) -> None:
-        """Bring an outdated series up to date, at the least expense; others are looked at again
-        where they depend on what this one taught."""
+        """Bring an outdated series up to date, as cheaply as possible.
+
+        Other series are refreshed, too, if they depend on state that this one changed.
+        """
         if not series.fault:
             self._resolver.re_resolve(series, lambda: self.view(series))
             if self._resolver.pop_changed():

@@ -1,14 +1,15 @@
-"""What becomes of a series: its routes, its handlers, and how both are counted.
+"""Resolves a series: its routes, its handlers, and the counters of both.
 
-Asked once per series and once more when something changed that the answer rests on: exporters, the
-metric's type, what is known of its target, who takes its family as a whole. For every source that
-matched and every sink that it feeds, one of these happens:
+Runs once per series, and again when something changed that the result depends on: exporters, the
+metric's type, the resource of its target, the sources that take its family as a whole. For every
+source that matched and every sink that it feeds, one of these happens:
 
 1. The sink wants the samples as they are, numbers: a route, which costs a prefix and sixteen bytes
    a sample.
-2. Samples must pass through something with a memory first: deltas, or the members of a histogram or
-   summary that the source takes as a whole. That is a handler.
-3. OTLP has no form for them, or they only describe others (``target_info``): a handler that counts.
+2. Samples must pass through state first: deltas, or the members of a histogram or summary that the
+   source takes as a whole. That is a handler.
+3. OTLP cannot express them, or they only describe other series (``target_info``): a handler that
+   counts.
 4. Native histograms come on series like any other and are told apart by their samples only: they
    have a route of their own (:mod:`relay.pipeline.metrics.histograms.native`), made when the first
    one comes.
@@ -55,17 +56,17 @@ from relay.pipeline.routing.router import Router
 from relay.selector.matchers import NAME
 
 View = Callable[[], tuple[SeriesLabels, str]]
-"""Gives a series' labels that anybody may see, and its project."""
+"""Returns a series' public labels and its project."""
 
 _ASKED_FOR = (*METADATA_LABELS, *KEY_LABELS, "quantile")
-"""Labels that every series is asked for."""
+"""Labels that are looked up for every series."""
 
 _OF_DELTAS_MAX = 1_024
-"""Identities whose twin in deltas is remembered."""
+"""Size of the cache from cumulative to delta identities."""
 
 
 class Learned(NamedTuple):
-    """What series teach, and others rest on."""
+    """State learned from series on which the routes of others depend."""
 
     types: TypeStore
     resources: TargetInfoStore
@@ -120,8 +121,10 @@ class Resolver:
         project: str,
         declared: Declaration | None = None,
     ) -> None:
-        """Set everything of a new series, which has its name, that depends on labels, exporters and
-        metadata. ``declared`` is what came with it."""
+        """Set all fields of a new series that depend on labels, exporters and metadata.
+
+        The series has its name; ``declared`` is the declaration that came with it.
+        """
         name = series.name
         if project != self._latest.project:
             self._latest = self._types.of(project)
@@ -129,7 +132,7 @@ class Resolver:
         resource: Resource | None = None
         type_name, unit, job, instance, quantile = labels.values_of(_ASKED_FOR)
         if types.teaches:
-            # A target is kept as long as it is used: it is found before something is said of it.
+            # A target is kept as long as it is used: find it before learning about it.
             if name == TARGET_INFO:
                 resource = self.resources.find(labels, project)
                 self.resources.learn(labels, project)
@@ -144,7 +147,7 @@ class Resolver:
                     series.declared = own = types.believed(own)
                     self._changed |= types.declare(name, own)
                 elif not unit:
-                    # "unknown", or no word for a type: described, though not as what.
+                    # Unknown type, "unknown" included: the declaration has texts only.
                     self._changed |= types.learn(name, NOTHING_SAID)
             if declared is not None:
                 series.declared = declared = types.believed(declared)
@@ -154,11 +157,11 @@ class Resolver:
         if matched or resource is not None:
             self._attach(series, labels, project, matched, (job, instance), False)
         else:
-            # Nobody wants it: a new series goes nowhere as it is.
+            # No sink takes it: a new series has no routes as it is.
             series.resolved_version = match_set.project_epoch.version
 
     def re_resolve(self, series: Series, view: View) -> None:
-        """Bring a series that was resolved before up to date, at the least expense."""
+        """Bring a resolved series up to date, as cheaply as possible."""
         before = series.match_set.base
         match_set, matched = self._router.match_changed_only(before, series.resolved_version, view)
         if match_set is before and self._is_translated(series):
@@ -190,14 +193,14 @@ class Resolver:
         self._attach(series, labels, project, matched, labels.values_of(KEY_LABELS), waits)
 
     def declare(self, series: Series, declared: Declaration) -> None:
-        """Note what a series that was resolved before says of itself from now on."""
+        """Set the declaration of a series that was resolved before."""
         series.declared = declared
         first = _first_samples(series)
         if first is not None:
             first.declared = declared
 
     def is_fresh(self, series: Series) -> bool:
-        """Whether nothing has changed that the routes of a good series rest on."""
+        """Return True if nothing changed that the routes of a good series depend on."""
         return (
             series.resolved_version == series.match_set.project_epoch.version
             and self._is_translated(series)
@@ -211,7 +214,7 @@ class Resolver:
         return _seen(series.dependencies) == series.dependency_version
 
     def _typing(self, series: Series) -> Typing:
-        """What a series of this name and declaration is."""
+        """Return the typing of a series by its name and declaration."""
         types = series.types
         if series.declared is None:
             young = types.young
@@ -221,17 +224,17 @@ class Resolver:
         return types.typing(series.name, series.declared)
 
     def pop_changed(self) -> bool:
-        """Whether something changed since this was asked last that other series may rest on."""
+        """Return True if state that other series depend on changed since the last call."""
         if not (self._changed or self.resources.changed or self.assembly.changed):
             return False
         self._changed = False
-        # Each forgets that it was.
+        # Call all: each resets its own flag.
         self.resources.take_changed()
         self.assembly.take_changed()
         return True
 
     def native(self, series: Series, labels: Mapping[str, str], project: str) -> NativeRoute:
-        """Where the native histograms of a series go."""
+        """Return the route of a series' native histograms."""
         matched = series.match_set.matched
         targets = tuple(target for source in matched for target in source.targets)
         match_set = series.match_set.variant((), targets) if targets else series.match_set
@@ -260,7 +263,7 @@ class Resolver:
         identity: MetricIdentity,
         targets: Iterable[SinkOutputSpec],
     ) -> tuple[Stream, ...]:
-        """The streams of one identity, one for all targets with the same options."""
+        """Return the streams of one identity, one for all targets with equal options."""
         by_options: dict[OutputOptions, list[SinkOutputSpec]] = {}
         for target in targets:
             if identity.kind not in target.options.unsupported:
@@ -280,9 +283,9 @@ class Resolver:
             outlets = tuple(SinkOutput(target.shard(group), target.tally) for target in alike)
             delta = None
             if wanted.temporality == "delta":
-                # Sorted, because the state is to be found again after a restart.
+                # Sorted: the delta state must be found again after a restart.
                 place = (project, labels, sorted(options.promoted), sorted(options.unsupported))
-                # Written by name, so that states of sinks without it keep the key they had.
+                # Written by name only if set, so that states of other sinks keep their key.
                 kept = ("keeps_target_labels",) if options.keeps_target_labels else ()
                 delta = self._deltas.delta(project, (*place, *kept), wanted.kind)
             streams.append(Stream(group, encoded, outlets, self.drops, delta))
@@ -300,7 +303,7 @@ class Resolver:
         """Make the routes and handlers of a series that matched these sources, and has none."""
         match_set = series.match_set
         if matched:
-            # Who says something of a target keeps it in mind for others that come later.
+            # An info series keeps its target alive for other series that come later.
             facts = self.resources.facts(key, project)
             resource = facts[0]
             series.dependencies = facts
@@ -328,7 +331,7 @@ class Resolver:
     def _discard(
         self, typing: Typing, reason: str, targets: Iterable[SinkOutputSpec]
     ) -> SampleProcessor:
-        """The handler of samples that become no point."""
+        """Return the handler of samples that become no point."""
         tallies = tuple(target.tally for target in targets)
         if reason == TARGET_INFO:
             return Described(self.assembly.outcomes, reason, tallies)
@@ -341,8 +344,10 @@ class Resolver:
         project: str,
         waits: bool,
     ) -> bool:
-        """Let a series' samples wait until its type is known, if they have to; ``waits``: samples
-        of it do already."""
+        """Let a series' samples wait for metadata if its type is unknown; return whether they do.
+
+        ``waits``: samples of it wait already.
+        """
         declared = series.declared
         if series.name == TARGET_INFO:
             return False
@@ -362,7 +367,7 @@ class Resolver:
     def handlers(
         self, name: str, labels: SeriesLabels, project: str, declared: Declaration | None = None
     ) -> tuple[SampleProcessor, ...]:
-        """Handlers of all that a series goes to, numbers included, which otherwise have routes."""
+        """Return handlers for all outputs of a series, number routes included."""
         match_set, matched = self._router.match(labels, project)
         if not matched:
             return ()
@@ -389,7 +394,7 @@ class Resolver:
         typing: Typing,
         resource: Resource,
     ) -> None:
-        """Make what every sink gets a series' samples by."""
+        """Set the routes and handlers through which every sink gets a series' samples."""
         match_set = series.match_set
         enrolment, whole, delta, direct = self._deal(labels, project, typing, match_set)
         series.routes = self._routes(labels, typing.identity, direct, resource)
@@ -408,8 +413,10 @@ class Resolver:
     def _deal(
         self, labels: SeriesLabels, project: str, typing: Typing, match_set: MatchSet
     ) -> tuple[Enrolment | None, list[SinkOutputSpec], list[SinkOutputSpec], list[SinkOutputSpec]]:
-        """Decide for every sink how it gets a series' samples: with its family as a whole, as
-        deltas, or as they are."""
+        """Decide for every sink how it gets a series' samples.
+
+        With the whole family, as deltas, or as they are.
+        """
         enrolment: Enrolment | None = None
         if typing.family is not None:
             enrolment = self.assembly.enrol(labels, project, typing, match_set.matched)
@@ -455,10 +462,10 @@ class Resolver:
 
 
 def _as_wanted(identity: MetricIdentity, options: OutputOptions) -> MetricIdentity:
-    """The identity in the temporality of a sink.
+    """Return the identity in the temporality of a sink.
 
-    Sums that go down have no delta that backends take (New Relic refuses them, Datadog and
-    Dynatrace make gauges of cumulative ones): such a sink gets gauges.
+    Backends accept no deltas of non-monotonic sums (New Relic refuses them, Datadog and Dynatrace
+    make gauges of cumulative ones): such a sink gets gauges.
     """
     if options.temporality == "cumulative" or identity.kind in ("gauge", "summary"):
         return identity
@@ -473,7 +480,7 @@ def _of_deltas(identity: MetricIdentity) -> MetricIdentity:
 
 
 def _seen(dependencies: tuple[VersionedDependency, ...]) -> int:
-    """The versions of dependencies in one number, which moves with each of them."""
+    """Return the sum of the dependencies' versions, which changes with each of them."""
     version = 0
     for dependency in dependencies:
         version += dependency.version
@@ -481,7 +488,7 @@ def _seen(dependencies: tuple[VersionedDependency, ...]) -> int:
 
 
 def _first_samples(series: Series) -> FirstSamples | None:
-    """The handler of a series whose samples wait at first sight, or did so lately."""
+    """Return the handler of a series whose samples wait for metadata, or did so lately."""
     first = series.handlers[0] if series.handlers else None
     return first if isinstance(first, FirstSamples) else None
 

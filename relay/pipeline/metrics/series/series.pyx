@@ -1,4 +1,4 @@
-"""Series, and where they go.
+"""Series and their routes.
 
 A *series* is its raw label bytes, as they stand in the sender's message. What depends on labels
 alone is worked out when those bytes are first seen and kept here; a sample then costs a comparison
@@ -23,20 +23,19 @@ from relay.pipeline.routing.match_set import NO_MATCH
 
 @cython.trashcan(True)
 cdef class Series:
-    """One series as the hot loop sees it.
+    """One series as the decode loop uses it.
 
     * ``name``: the metric's name. ``fault``: why none of its samples can be used, "" if good.
     * ``resolved_version``: the version of ``match_set.project_epoch`` when it was resolved.
-    * ``metric_type``: the type that its routes were made for, None where they are for no type or
-      there are none. ``types``: what its project knows of types. ``declared``: what the series says
-      of its own type, or None.
-    * ``dependencies``: what else the routes rest on. ``dependency_version``: the sum of the
-      dependencies' versions then.
-    * ``handlers``: get each sample besides the routes, where the match set says so. ``native``: the
-      route of native histograms, None until the first one comes.
-    * ``info_claim``: what an info series says about an object, None for nearly all series.
-    * ``is_known``, ``shard``: the table's: whether it was seen a second time, and the dictionary
-      that holds it.
+    * ``metric_type``: the type of its routes; None if they have none, or there are none.
+      ``types``: its project's metric types. ``declared``: the type that the series declares, or None.
+    * ``dependencies``: objects with versions that its routes depend on, too.
+      ``dependency_version``: the sum of their versions then.
+    * ``handlers``: get each sample besides the routes, if the match set says so. ``native``: the
+      route of native histograms, None until the first one.
+    * ``info_claim``: the labels that an info series gives an object; None for nearly all series.
+    * ``is_known``, ``shard``: the table's: True once it was seen twice; the dictionary that holds
+      it.
     """
 
     def __init__(self, bytes key not None):
@@ -52,7 +51,7 @@ cdef class Series:
 
     @property
     def routes(self):
-        """Where its samples go: of each route the batches, the metric's group, the prefix."""
+        """Its routes: for each one the batches, the metric's group and the point prefix."""
         if self.batches is None:
             return ()
         return ((self.batches, self.group, self.prefix), *self.others)
@@ -66,8 +65,10 @@ cdef class Series:
         self.others = routes[1:]
 
     def empty(self, bytes key not None):
-        """Release everything, and match no message any more. The prediction is cut, or a chain of
-        evicted series would live on behind one that a live series predicts."""
+        """Release all references, and match no message any more.
+
+        The prediction is cut, or a chain of evicted series would stay alive behind a live one.
+        """
         self.key = key
         self.predicted_next = None
         self.generation = -1

@@ -5,23 +5,21 @@ Rules:
 * ``Series.generation`` equals ``SeriesTable.generation`` exactly while its routes may be used as
   they are. Whatever changes them moves the table's generation, and every series goes through
   :meth:`SeriesTable.find` at its next sample. So it also says when a series was seen last.
-* A series that was seen once is a *newcomer*, and stays one until it is seen again: it is left a
-  generation behind, so that its second sample comes through :meth:`find` too. Where room is needed,
-  the oldest newcomer goes first, as in the algorithms 2Q and S3-FIFO (Yang et al., "FIFO queues are
-  all you need for cache eviction", SOSP 2023): a sender of only new series evicts its own.
-  Only where newcomers have less than a tenth of the room do known series go, the least recently
-  seen of a few that are looked at.
+* A series that was seen once is a *newcomer* until it is seen again: it is left a generation
+  behind, so that its second sample comes through :meth:`find` too. The oldest newcomer is evicted
+  first, as in the algorithms 2Q and S3-FIFO (Yang et al., "FIFO queues are all you need for cache
+  eviction", SOSP 2023): a sender of only new series evicts its own. If newcomers have less than a
+  tenth of the table, known series are evicted instead, the least recently seen of a few.
 * What has not been seen for ``idle_s`` is forgotten, a few at a time, in step with the clock.
-* Nothing here takes long at once: one series goes for one that comes, and the dictionary is split,
-  because Python copies a whole dictionary when it grows.
+* No call takes long: one series is evicted per new one, and the dictionary is split, because Python
+  copies a whole dictionary when it grows.
 * A forgotten series may still be predicted by a live one. It is emptied, so that it keeps no other
-  series and next to no memory alive, and its key becomes one that no message begins with.
+  series alive, and its key becomes one that no message begins with.
 * The same labels from two *origins* are two series. The bounds are for all origins together.
-* The room is shared out among projects, as in :mod:`relay.runtime.project_shares`. While there is
-  room, any project takes it. Then each evicts its own, newcomers first, but for a tenth of its even
-  share of the table, which newcomers always have, and for what it has less than an even share: that
-  comes from a project that has more. So no flood of one project, whether its series are sent once
-  or often, turns out series of another one that has no more than an even share.
+* The table is shared among projects (:mod:`relay.runtime.project_shares`). While there is space,
+  any project uses it. Then each evicts its own, newcomers first down to a tenth of its even share,
+  but a project below an even share evicts from one above it. So no flood of one project evicts
+  series of another one that has no more than an even share.
 """
 
 from __future__ import annotations
@@ -37,18 +35,17 @@ from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
 SHARDS: Final = 64
 """Dictionaries per origin: with a million series the largest copy takes a millisecond."""
 NEWCOMERS_SHARE: Final = 10
-"""One in so many places of the table is for newcomers, also where known series would fill it."""
+"""One place in ten is reserved for newcomers, even if known series would fill the table."""
 SORT_MAX: Final = 10_000
-"""Newcomers that were seen again and are put aside to find one that was not: below a millisecond,
-and each only once."""
+"""Newcomers that one eviction moves to the known series: below a millisecond."""
 LOOKS_MAX: Final = 8
-"""Known series that are compared to find one to forget."""
+"""Known series that are compared to find one to evict."""
 EPOCHS: Final = 8
-"""In how many steps ``idle_s`` is measured; each makes every series pass :meth:`find` once."""
+"""Number of steps in which ``idle_s`` is measured; each makes every series pass :meth:`find`."""
 SWEEP_MAX: Final = 1_000
-"""Series that one call of :meth:`SeriesTable.evict_idle` looks at: well below a millisecond."""
+"""Series that one call of :meth:`SeriesTable.evict_idle` checks: well below a millisecond."""
 SHARES_MAX: Final = 64
-"""Shares that one call of :meth:`SeriesTable.evict_idle` looks at."""
+"""Shares that one call of :meth:`SeriesTable.evict_idle` checks."""
 
 _FORGOTTEN_KEY: Final = b"\x07"
 """Field 0 with wire type 7: no message begins with that, and one that does is refused."""
@@ -56,8 +53,11 @@ _FORGOTTEN_KEY: Final = b"\x07"
 
 @dataclass(frozen=True, slots=True)
 class SeriesTableStatistics:
-    """``active`` series known now, ``newcomers`` among them seen once only; the rest since the
-    start: ``created``, and forgotten because idle or because the table was full."""
+    """A snapshot.
+
+    ``active`` series known now, of these ``newcomers`` seen only once; since the start: ``created``
+    and forgotten ones, because idle or because the table was full.
+    """
 
     active: int
     newcomers: int
@@ -67,7 +67,7 @@ class SeriesTableStatistics:
 
     @property
     def forgotten(self) -> int:
-        """All that were forgotten."""
+        """Number of series forgotten for any reason."""
         return self.forgotten_idle + self.forgotten_full
 
 
@@ -83,8 +83,10 @@ class _Scope:
 
 
 class _Share:
-    """The series of one project, or of all that have one share together. ``hand`` is the place of
-    the known series that is looked at next."""
+    """The series of one project, or of all projects that have one share together.
+
+    ``hand`` is the index of the next known series to check.
+    """
 
     __slots__ = ("hand", "known", "name", "newcomers")
 
@@ -95,7 +97,7 @@ class _Share:
         self.hand = 0
 
     def sort(self, looks_max: int) -> int:
-        """Take those out of the oldest newcomers that were seen again; return how many."""
+        """Move the oldest newcomers that were seen again to the known series; return how many."""
         newcomers, known = self.newcomers, self.known
         count = 0
         while count < looks_max and newcomers and newcomers[0].is_known:
@@ -113,8 +115,8 @@ class _Share:
 class SeriesTable:
     """Finds series by their bytes; bounded by ``series_max`` over all origins.
 
-    ``idle_s`` is in the clock that :meth:`sweep` is given. :meth:`enter` chooses the origin that
-    ``root``, :meth:`find` and :meth:`add` are about.
+    ``idle_s`` is on the clock that :meth:`evict_idle` gets. :meth:`select_scope` chooses the origin
+    that :meth:`first_in_request`, :meth:`find` and :meth:`add` refer to.
     """
 
     def __init__(self, *, series_max: int, idle_s: float = 3600.0) -> None:
@@ -126,17 +128,17 @@ class SeriesTable:
         self._scope = self._scopes[ANYWHERE] = _Scope()
         self._shares: dict[str, _Share] = {}
         self._order: list[_Share] = []
-        """The shares in the order in which the sweep comes to them."""
+        """The shares in the order of the sweep."""
         self._over: list[_Share] = []
-        """Shares that had more than an even part when this was looked for."""
+        """Shares that had more than an even part at the last check."""
         self._active = 0
         self._known = 0
         self._turn = 0
-        """Whose newcomers the sweep looks at next, by its place in the order."""
+        """Index of the share whose newcomers the sweep checks next."""
         self._swept = 0
-        """The same for known series."""
+        """Index of the share whose known series the sweep checks next."""
         self._due = 0.0
-        """Series that the sweep should have looked at by now; a fraction is carried on."""
+        """Series that the sweep should have checked by now; a fraction is carried over."""
         self._swept_at = 0.0
         self._epochs: deque[tuple[float, int]] = deque()
         self._created = 0
@@ -149,7 +151,7 @@ class SeriesTable:
         return self._scope.first_in_request
 
     def select_scope(self, origin: IngestPath) -> None:
-        """Turn to the series of an origin. Origins are few: the operator's settings name them."""
+        """Select the series of an origin; the settings name the origins, so they are few."""
         scope = self._scopes.get(origin)
         if scope is None:
             scope = self._scopes[origin] = _Scope()
@@ -164,7 +166,7 @@ class SeriesTable:
         return series
 
     def look(self, origin: IngestPath, key: bytes) -> Series | None:
-        """The series of an origin with these bytes, or None; it does not count as seen."""
+        """Return the series of an origin with these bytes, or None, without marking it as seen."""
         scope = self._scopes.get(origin)
         if scope is None:
             return None
@@ -172,8 +174,7 @@ class SeriesTable:
         return scope.shards[at % SHARDS].get(key)
 
     def add(self, series: Series, share: str = "") -> None:
-        """Keep a series that :meth:`find` did not know, in the share of a project; another one may
-        be forgotten for it."""
+        """Add a series that is not in the table to a project's share; may evict another one."""
         own = self._shares.get(share)
         if own is None:
             own = self._shares[share] = _Share(share)
@@ -194,7 +195,7 @@ class SeriesTable:
         self.generation += 1
 
     def evict_idle(self, now: float) -> None:
-        """Forget some of what has been idle for too long. To be called often; takes little."""
+        """Evict a few series that have been idle for too long; to be called often."""
         if not self._epochs or now >= self._epochs[-1][0] + self._epoch_s:
             self.generation += 1
             self._epochs.append((now, self.generation))
@@ -202,7 +203,7 @@ class SeriesTable:
                 self._epochs.popleft()
         generation = self._epochs[0][1] if len(self._epochs) > EPOCHS else 0
         self._sweep_newcomers(generation)
-        # Once around in an epoch, at a pace that depends on the clock and not on the traffic.
+        # One round per epoch; the pace depends on the clock, not on the traffic.
         known = self._known
         pace = max(0.0, now - self._swept_at) / self._epoch_s * known if self._swept_at else 0.0
         self._due = min(self._due + pace, float(known))
@@ -221,14 +222,16 @@ class SeriesTable:
         )
 
     def kept(self) -> Iterator[Series]:
-        """Every series, for tests and those who ask: it takes long."""
+        """Yield every series, for tests and diagnostics: slow."""
         for share in self._order:
             yield from share.newcomers
             yield from share.known
 
     def _sweep_newcomers(self, generation: int) -> None:
-        """Sort the newcomers of some shares; forget those last seen before ``generation``. Shares
-        that are empty go."""
+        """Sort the newcomers of some shares; forget those last seen before ``generation``.
+
+        Empty shares are removed.
+        """
         looks = SWEEP_MAX
         order = self._order
         for _ in range(min(SHARES_MAX, len(order))):
@@ -239,7 +242,7 @@ class SeriesTable:
             self._known += sorted_now
             looks -= sorted_now
             newcomers = share.newcomers
-            # Those behind one that is younger are younger.
+            # The newcomers behind a younger one are younger still.
             while looks and newcomers and not newcomers[0].is_known:
                 if newcomers[0].generation >= generation:
                     break
@@ -254,7 +257,7 @@ class SeriesTable:
                 del self._shares[share.name], order[self._turn]
 
     def _sweep_known(self, generation: int) -> None:
-        """Forget known series last seen before ``generation``, looking at a bounded number."""
+        """Forget known series last seen before ``generation``; checks a bounded number."""
         looks = min(SWEEP_MAX, int(self._due))
         self._due -= looks
         order = self._order
@@ -277,7 +280,7 @@ class SeriesTable:
         self._due += looks  # where it did not come to them
 
     def _make_room(self, own: _Share) -> None:
-        """Forget one series for one more of this share."""
+        """Evict one series to make room for one of this share."""
         self._forgotten_full += 1
         even = self._series_max // len(self._order)
         newcomers_min = max(1, even // NEWCOMERS_SHARE)
@@ -300,8 +303,10 @@ class SeriesTable:
         giver.hand = first + 1
 
     def _giver(self, own: _Share, even: int) -> _Share:
-        """A share that has more than an even part. One that was found serves for as many series as
-        it has too much."""
+        """Return a share that has more than an even part.
+
+        One that was found is used for as many series as it has above that part.
+        """
         over = self._over
         while True:
             while over:
@@ -313,7 +318,7 @@ class SeriesTable:
                 return next(share for share in self._order if len(share))
 
     def _forget_known(self, share: _Share, place: int) -> None:
-        """Forget a known series; the last one takes its place."""
+        """Evict a known series; the last one takes its index."""
         known = share.known
         series = known[place]
         known[place] = known[-1]

@@ -1,16 +1,16 @@
-"""Cumulative streams made into deltas, for sinks whose backend takes nothing else.
+"""Turns cumulative streams into deltas, for sinks whose backend accepts nothing else.
 
 Rules (ODM, "Temporality" and "Resets and Gaps"; reference, section B and vectors 36 and 37):
 
-* Windows are contiguous: a delta starts where the one before ended. What arrives out of order, or
-  for a time that was exported, is swallowed and counted; the increments it tells of are in the next
-  point anyway, because the stream is cumulative. For the same reason a gap costs nothing.
-* The first point of a stream only sets the base, unless its start time says that everything in it
-  happened since we began to watch (``since_ns``): then none of it can have been exported before.
+* Windows are contiguous: a delta starts where the one before ended. A point out of order, or for a
+  time that was exported, is dropped and counted; its increments are in the next point, because the
+  stream is cumulative. For the same reason a gap loses nothing.
+* The first point of a stream only sets the base, unless its start time is not before ``since_ns``,
+  the start of the relay: then none of it can have been exported before.
 * A value below the last one is a reset: the whole new value is the increment, starting where the
-  last window ended. A start time behind the last point is a reset that says so itself.
-* A stale marker ends nothing: a target that comes back goes on counting or resets, and both are
-  seen in its next value.
+  last window ended. A start time behind the last point is an explicit reset.
+* A stale marker ends nothing: a target that returns continues or resets, and both show in its next
+  value.
 * Deltas of doubles are taken against the sum of the deltas sent, not against the last value, so
   that adding them up again gives the stream back without drift.
 * Histograms whose buckets changed are compared in the buckets that both have; exponential ones in
@@ -52,7 +52,7 @@ Outcome = Literal[
     "not_finite",
     "layout",
 ]
-"""What became of a point: ``made`` and ``reset`` are exported, all others swallowed."""
+"""Outcomes of a point: ``made`` and ``reset`` are exported, all others dropped."""
 
 OUTCOMES: tuple[Outcome, ...] = (
     "made",
@@ -72,7 +72,7 @@ _DOUBLE = struct.Struct("<d")
 
 @dataclass(frozen=True, slots=True)
 class DeltaStatistics:
-    """``states`` held now, ``forgotten`` since the start, and points by what became of them."""
+    """``states`` held now, ``forgotten`` since the start, and points by outcome."""
 
     states: int
     forgotten: int
@@ -80,7 +80,7 @@ class DeltaStatistics:
 
 
 class State:
-    """Where one stream stands. ``time_ns`` 0: nothing is known of it.
+    """The state of one stream; ``time_ns`` is 0 while it is empty.
 
     ``last`` is the last cumulative point; ``total`` is, for doubles, the sum of the deltas sent.
     """
@@ -95,20 +95,20 @@ class State:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew with the next point."""
+        """Reset the state: the next point begins anew."""
         self.time_ns = 0
         self.total = 0.0
         self.last: Cumulative | None = None
 
     @property
     def outcome(self) -> Outcome:
-        """What became of the point that was stepped to last, of this or any stream."""
+        """Outcome of the last point, of this or any stream."""
         return self.store.outcome
 
     def step(self, point: Point) -> Point | None:
-        """The delta since the point before; None where there is nothing to say.
+        """Return the delta since the point before; None if there is none.
 
-        Summaries pass: OTLP gives them no temporality.
+        Summaries pass unchanged: OTLP gives them no temporality.
         """
         store = self.store
         if self.epoch != self.part.epoch.number:
@@ -183,7 +183,7 @@ class State:
             return self._begin(point, _sum(point))
         assert isinstance(last, ExponentialPoint)
         if last.zero_threshold != point.zero_threshold:
-            # Observations moved between the zero bucket and others: no difference can be told.
+            # Observations moved between the zero bucket and others: the difference is undefined.
             self.forget()
             self._begin(replace(point, start_ns=0), _sum(point))
             return "layout", None
@@ -208,11 +208,11 @@ class State:
         )
 
     def _restarted(self, start_ns: int) -> bool:
-        """Whether the sender says that the stream began anew after its last point."""
+        """Return True if the start time says that the stream restarted after its last point."""
         return start_ns > self.time_ns
 
     def _begin(self, point: Cumulative, total: float) -> tuple[Outcome, Point | None]:
-        """The first point of a stream, or of its new life."""
+        """Take the first point of a stream, or the first after a restart."""
         known = self.last is not None
         self.total = total
         self._advance(point)
@@ -227,7 +227,7 @@ class State:
         return "reset", replace(point, start_ns=start_ns)
 
     def _sum_increment(self, point: HistogramPoint | ExponentialPoint) -> bytes | None:
-        """The increment of the sum; it may be negative, because observations may be."""
+        """Return the increment of the sum; it may be negative, because observations may be."""
         if point.sum is None:
             return None
         increment = _double(point.sum) - self.total
@@ -246,7 +246,7 @@ class State:
 
 
 class DeltaStore:
-    """The state of every stream that some sink wants as deltas; see the module's rules."""
+    """Delta state of every stream that some sink wants as deltas, in bounded memory."""
 
     def __init__(
         self, *, states_max: int = 1_000_000, age_max_s: float = 3600.0, since_ns: int = 0
@@ -255,18 +255,19 @@ class DeltaStore:
         self.since_ns = since_ns
         self.outcomes: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
         self.outcome: Outcome = "made"
-        """Of the last point."""
+        """Outcome of the last point."""
         self._age_max_s = age_max_s
         self._turn_at: float | None = None
-        # Its stream may still hold a state that goes, and must not take up where it was.
+        # Its stream may still hold an evicted state, which must not be continued.
         self._states: SharedTable[bytes, State] = SharedTable(states_max, forgets=State.forget)
         self._restored: Part[bytes, State] = Part("", UNCLAIMED)
-        """States of before a restart whose streams have not come yet; none came with a project."""
+        """Restored states whose streams have not come yet; their projects are unknown."""
 
     def delta(self, project: str, stream: object, kind: Kind) -> State | None:
-        """The state of a project's stream, told by its repr; None for kinds that have no delta.
+        """Return the state of a project's stream; None for kinds without deltas.
 
-        A digest stands for the stream: label texts of a million streams would take half a gigabyte.
+        The stream is identified by its repr. A digest is stored: the label texts of a million
+        streams would take half a gigabyte.
         """
         if kind not in ("sum", "histogram", "exponential_histogram"):
             return None
@@ -282,7 +283,7 @@ class DeltaStore:
         return state
 
     def keep(self, state: State) -> None:
-        """Note that a stream is in use; the longest unused ones may be forgotten."""
+        """Mark a stream as in use; may evict the longest unused ones."""
         part = state.part
         known = part.find(state.key)
         if known is None:
@@ -290,13 +291,13 @@ class DeltaStore:
         elif known is state:
             part.touch(state.key)
         else:
-            # Two handlers of one stream: the one that came back late goes on from nothing.
+            # Two handlers of one stream: the one that returned late starts without state.
             state.forget()
             part.replace(state.key, state)
         state.epoch = part.epoch.number
 
     def restore(self, key: bytes, total: float, last: Cumulative) -> None:
-        """Know again where a stream stood before a restart, unless it was fed since."""
+        """Restore a stream's state from before a restart, unless it has a newer one."""
         known = [part.find(key) for part in self._states.parts()]
         state = next((one for one in known if one is not None), None)
         if state is None:
@@ -308,7 +309,7 @@ class DeltaStore:
             state.time_ns, state.total, state.last = last.time_ns, total, last
 
     def tick(self, tick: float) -> None:
-        """Let time pass on the monotonic clock, in s: forget what was not fed for long."""
+        """Advance the monotonic clock, s: forget states that were not fed for long."""
         if self._turn_at is None:
             self._turn_at = tick + self._age_max_s
         elif tick >= self._turn_at:
@@ -317,7 +318,7 @@ class DeltaStore:
             self._restored.turn()
 
     def states(self) -> Iterator[State]:
-        """Every state that knows something."""
+        """Yield every state that is not empty."""
         restored = self._restored
         for state in (*self._states.values(), *restored.old.values(), *restored.young.values()):
             if state.time_ns:
@@ -335,7 +336,7 @@ class DeltaStore:
 def _shared_buckets(
     last: HistogramPoint, point: HistogramPoint
 ) -> tuple[HistogramPoint, HistogramPoint]:
-    """Both in the buckets that they have in common."""
+    """Return both histograms in the buckets that they have in common."""
     if not last.counts or not point.counts:
         return replace(last, bounds=(), counts=()), replace(point, bounds=(), counts=())
     known = set(last.bounds)
@@ -344,7 +345,7 @@ def _shared_buckets(
 
 
 def _coarser(point: HistogramPoint, bounds: tuple[float, ...]) -> HistogramPoint:
-    """The point in fewer buckets; ``bounds`` are some of its own."""
+    """Return the point in fewer buckets; ``bounds`` are a subset of its own."""
     counts = [0]
     wanted = iter((*bounds, math.inf))
     bound = next(wanted)

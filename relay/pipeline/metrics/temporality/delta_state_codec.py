@@ -1,4 +1,4 @@
-"""Where every stream stands that some sink wants as deltas, as bytes to keep over a restart.
+"""Encodes the state of delta streams, to keep it over a restart.
 
 The bytes are MessagePack with a version; what another version wrote is not read. A stream's state
 is found again by the digest of its labels and options. A stream that was fed meanwhile stays as it
@@ -26,7 +26,7 @@ class _Recollection(msgspec.Struct, frozen=True):
 
 
 def remember(deltas: DeltaStore) -> bytes:
-    """Everything worth keeping."""
+    """Encode all states."""
     streams = [
         (state.key, state.total, *_written(state.last))
         for state in deltas.states()
@@ -36,7 +36,7 @@ def remember(deltas: DeltaStore) -> bytes:
 
 
 def recall(data: bytes, deltas: DeltaStore) -> None:
-    """Take in what :func:`remember` gave. Raises DecodeError, with nothing taken in."""
+    """Restore the states encoded by :func:`remember`; raise DecodeError, with nothing restored."""
     try:
         found = msgspec.msgpack.decode(data, type=_Recollection)
         if found.version != VERSION:

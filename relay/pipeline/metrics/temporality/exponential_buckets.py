@@ -10,7 +10,7 @@ from relay.codec.otlp.data_points import Buckets
 
 
 def coarsen(buckets: Buckets, levels: int) -> Buckets:
-    """The same observations at a scale that is lower by ``levels``."""
+    """Return the same observations at a scale that is lower by ``levels``."""
     assert levels >= 0
     if not levels or not buckets.counts:
         return buckets
@@ -22,7 +22,7 @@ def coarsen(buckets: Buckets, levels: int) -> Buckets:
 
 
 def subtract(new: Buckets, new_levels: int, old: Buckets, old_levels: int) -> Buckets | None:
-    """``new`` less ``old``, each first coarsened by its levels; None where a bucket lost some.
+    """Return ``new`` minus ``old``, each first coarsened; None if a bucket decreased.
 
     The result has the extent of ``new``: an old bucket outside it lost all it had.
     """

@@ -1,4 +1,4 @@
-"""Which labels become attributes of a point, by their names alone."""
+"""Decides by the names of labels alone which of them become attributes of a point."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ METADATA_LABELS: Final = ("__type__", "__unit__")
 """Not labels of a series but metadata (prometheus/prometheus, ``schema/labels.go``)."""
 
 FORMS_MAX: Final = 2_048
-"""Sets of label names that are remembered; at the limit all are forgotten."""
+"""Sets of label names that are cached; at the limit the cache is cleared."""
 
 _SPECIAL_NAMES = frozenset(("service.name", "service.namespace", "service.instance.id"))
-"""Labels that may be called like an attribute of the resource."""
+"""Labels that may have the name of a resource attribute."""
 
 _NO_ATTRIBUTES = frozenset((NAME, *METADATA_LABELS))
 _TARGET_LABELS = frozenset(("job", "instance"))
@@ -25,10 +25,10 @@ _TARGET_LABELS = frozenset(("job", "instance"))
 def attribute_places(
     names: Sequence[str], *, keeps_target_labels: bool = False
 ) -> list[int] | None:
-    """Which of these labels are attributes, sorted by name; None where it takes more than names,
-    because what is translated is not the label itself.
+    """Return the indexes of the labels that become attributes, sorted by name.
 
-    ``job`` and ``instance`` are among them where ``keeps_target_labels``.
+    None if values must be translated, too. ``job`` and ``instance`` are included if
+    ``keeps_target_labels``.
     """
     if any(name in _SPECIAL_NAMES or name.startswith(SCOPE_PREFIX) for name in names):
         return None

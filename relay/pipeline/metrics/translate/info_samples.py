@@ -10,7 +10,7 @@ from relay.pipeline.routing.match_set import SinkCounter
 
 
 class OutcomeCounts(Protocol):
-    """Counts what became of samples."""
+    """Counts samples by outcome."""
 
     def count(self, outcome: str, samples: int) -> None:
         """Add to an outcome."""
@@ -18,7 +18,7 @@ class OutcomeCounts(Protocol):
 
 
 class Described:
-    """The handler of series that are exported as attributes of others' resource."""
+    """Counts the samples of series that are exported as resource attributes of other series."""
 
     __slots__ = ("_outcome", "_outcomes", "_sinks")
 
@@ -32,7 +32,7 @@ class Described:
     def take(
         self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter
     ) -> None:
-        """See :class:`relay.pipeline.batching.emitter.SampleProcessor`."""
+        """Count the sample as described."""
         del stamp, value, extra, emitter
         self._outcomes.count(self._outcome, 1)
         for sink in self._sinks:

@@ -34,18 +34,18 @@ cdef enum:
 
 
 cdef inline Py_ssize_t text_size(const Span *span) noexcept:
-    """Of the message that is a label's value as an attribute has it."""
+    """Return the size of a label's value as an attribute value message."""
     return 1 + varint_size(span.value_size) + span.value_size
 
 
 cdef inline Py_ssize_t attribute_size(const Span *span) noexcept:
-    """Of the message that is a label as an attribute."""
+    """Return the size of a label as an attribute message."""
     cdef Py_ssize_t text = text_size(span)
     return span.name + span.name_size - span.at + 1 + varint_size(text) + text
 
 
 cdef class _Form:
-    """Which labels become attributes, for series with the same names in the same order."""
+    """Labels that become attributes, for series with the same names in the same order."""
 
     cdef bytes names  # as they stand in a key, each behind its size
     cdef object labels
@@ -70,7 +70,7 @@ cdef class _Form:
 cdef Py_ssize_t names_of(
     const unsigned char *key, const Span *spans, Py_ssize_t count, unsigned char *names
 ) noexcept:
-    """Copy the names, each behind its size; how many bytes that are, -1 for too many."""
+    """Copy the names, each behind its size; return the bytes written, -1 for too many."""
     cdef Py_ssize_t at, size, used = 0
     for at in range(count):
         size = spans[at].name_size
@@ -84,7 +84,7 @@ cdef Py_ssize_t names_of(
 
 
 cdef bytes written(const unsigned char *key, const Span *spans, _Form form):
-    """The prefix."""
+    """Write the prefix."""
     cdef Py_ssize_t at, size, total = 0
     cdef const Span *span
     cdef bytes prefix
@@ -109,8 +109,10 @@ cdef bytes written(const unsigned char *key, const Span *spans, _Form form):
 
 
 cdef class PointTemplates:
-    """Writes prefixes. Remembers a bounded number of forms
-    (:data:`~relay.pipeline.metrics.translate.attribute_names.FORMS_MAX`)."""
+    """Writes point prefixes; caches a bounded number of templates.
+
+    The bound is :data:`~relay.pipeline.metrics.translate.attribute_names.FORMS_MAX`.
+    """
 
     cdef dict forms
     cdef _Form last
@@ -123,8 +125,8 @@ cdef class PointTemplates:
     cpdef bytes prefix(self, SeriesLabels labels, promoted):
         """Return what :func:`~relay.codec.otlp.metrics.point_prefix` makes of a series' attributes.
 
-        None where that takes a translation, because other labels than job and instance go
-        elsewhere: those ``promoted`` into the resource, or more than a form can say.
+        None if that takes a translation, because labels other than job and instance change place:
+        those ``promoted`` into the resource, or more than a template can express.
         """
         cdef Span[SPANS_MAX] spans
         cdef unsigned char[NAMES_BYTES_MAX] names
@@ -148,7 +150,7 @@ cdef class PointTemplates:
         return written(key, spans, form)
 
     cdef _Form find(self, bytes names, SeriesLabels labels):
-        """The form of these names, None where it takes more."""
+        """Return the template of these names; None if they need a translation."""
         if names in self.forms:
             return self.forms[names]
         if len(self.forms) >= FORMS_MAX:

@@ -1,16 +1,16 @@
-"""What ``target_info`` says of a target, joined to all series of its job and instance.
+"""Joins the labels of ``target_info`` to all series of its job and instance.
 
 Rules:
 
 * ``target_info`` is no metric: its labels become attributes of the resource, keys unaltered
   (reference, section B).
 * The join is by project, ``job`` and ``instance``, and works across requests, in either order. It
-  is made when a series is first seen; what is learned later moves :attr:`Resource.version`, and the
-  series of that target are translated once more.
+  is made when a series is first seen; what is learned later changes the resource's version, and the
+  series of that target are translated again.
 * A resource is known as long as a series of its target is: the bound is that of the series table.
-  The one that was asked for last is known besides. What an earlier process knew waits for series of
-  the target for ``idle_s``.
-* From series that are nobody's nothing is learned: see :mod:`relay.pipeline.routing.tenancy`.
+  The last one used is kept as well. Restored ones are kept for ``idle_s`` until a series of their
+  target comes.
+* Series without a project teach nothing: see :mod:`relay.pipeline.routing.tenancy`.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ KEY_LABELS: Final = ("job", "instance")
 """The labels that name a target."""
 
 TargetKey: TypeAlias = tuple[str | None, ...]
-"""The values of :data:`KEY_LABELS`, None for one that is not there."""
+"""The values of :data:`KEY_LABELS`; None for an absent one."""
 
 _NO_TARGET: Final[TargetKey] = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
 class TargetInfo:
-    """What one target said of itself, as it is written down over a restart."""
+    """The saved form of one target's labels."""
 
     project: str
     target: TargetKey
@@ -45,10 +45,10 @@ class TargetInfo:
 
 
 class Resource(VersionedDependency):
-    """What is known of one target besides its job and instance.
+    """Learned labels of one target besides its job and instance.
 
-    ``home`` is the translator's: where the points of series are that say no more of their resource
-    and scope; None until the first one comes, and after each change.
+    ``home`` caches the translator's group for series without other resource or scope labels; None
+    until the first such series, and after each change.
     """
 
     __slots__ = ("__weakref__", "attributes", "home")
@@ -63,15 +63,15 @@ class Resource(VersionedDependency):
 
 
 class TargetInfoStore:
-    """Every target that has a series. ``changed``: series must be translated anew."""
+    """Resources of all targets that have series; ``changed``: series must be translated anew."""
 
     def __init__(self, *, idle_s: float = 3600.0) -> None:
         self._idle_s = idle_s
         self._restored: dict[tuple[str, TargetKey], Resource] = {}
-        """What an earlier process knew, until it was waited for long enough."""
+        """Resources of an earlier process, until ``idle_s`` has passed."""
         self._restored_until: float | None = None
         self.version = 0
-        """Moves with everything that is learned."""
+        """Changes with everything that is learned."""
         self._targets: WeakValueDictionary[tuple[str, TargetKey], Resource] = WeakValueDictionary()
         self._none = Resource()
         self._latest: tuple[tuple[str, TargetKey], tuple[Resource]] = (
@@ -81,12 +81,14 @@ class TargetInfoStore:
         self.changed = False
 
     def find(self, labels: Mapping[str, str], project: str) -> Resource:
-        """The target of a project's series; keep it as long as the series is kept."""
+        """Return the resource of a series' target; keep it as long as the series."""
         return self.facts((labels.get("job"), labels.get("instance")), project)[0]
 
     def facts(self, target: TargetKey, project: str) -> tuple[Resource]:
-        """The same as what a series rests on, by the values of :data:`KEY_LABELS`; series of one
-        target come one behind the other and share it."""
+        """Return the resource as a dependency tuple, by the values of :data:`KEY_LABELS`.
+
+        Consecutive series of one target share the tuple.
+        """
         key = (project, target)
         latest, facts = self._latest
         if key == latest:
@@ -103,8 +105,7 @@ class TargetInfoStore:
         return facts
 
     def learn(self, labels: Mapping[str, str], project: str) -> Resource:
-        """Take in a ``target_info`` series: it replaces what another one said of the target, which
-        is returned."""
+        """Learn a ``target_info`` series; return the resource whose labels it replaced."""
         resource = self.find(labels, project)
         if resource is self._none:
             return resource
@@ -124,7 +125,7 @@ class TargetInfoStore:
         return resource
 
     def known(self) -> list[TargetInfo]:
-        """What targets said of themselves, a copy."""
+        """Return the learned labels of all targets; a copy."""
         return [
             TargetInfo(project, target, resource.attributes)
             for (project, target), resource in list(self._targets.items())
@@ -132,7 +133,7 @@ class TargetInfoStore:
         ]
 
     def restore(self, targets: Iterable[TargetInfo]) -> None:
-        """Know again what an earlier process knew; before anything else is learned."""
+        """Restore the targets of an earlier process; before anything else is learned."""
         for one in targets:
             resource = self.facts(one.target, one.project)[0]
             if resource is not self._none:
@@ -140,7 +141,7 @@ class TargetInfoStore:
                 self._restored[one.project, one.target] = resource
 
     def sweep(self, tick: float) -> None:
-        """Let time pass on the monotonic clock, in s."""
+        """Advance the monotonic clock, s."""
         if self._restored:
             if self._restored_until is None:
                 self._restored_until = tick + self._idle_s
@@ -148,7 +149,7 @@ class TargetInfoStore:
                 self._restored.clear()
 
     def take_changed(self) -> bool:
-        """Whether anything was learned since this was asked last."""
+        """Return True if anything was learned since the last call."""
         changed, self.changed = self.changed, False
         return changed
 

@@ -30,7 +30,7 @@ from relay.pipeline.metrics.translate.target_info import TARGET_INFO
 from relay.pipeline.pacing import ENTRIES
 
 TARGETS_MAX: Final = 1_000
-"""Of one request; each takes some ten microseconds."""
+"""Maximum per request; each takes some ten microseconds."""
 
 _NAME: Final = b"__name__"
 _INFO: Final = TARGET_INFO.encode()

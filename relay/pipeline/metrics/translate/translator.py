@@ -1,4 +1,4 @@
-"""From a series' labels to what OTLP calls it: resource, scope, metric and attributes.
+"""Maps a series' labels to OTLP: resource, scope, metric and attributes.
 
 ``job`` becomes ``service.name`` (and ``service.namespace``, where it holds exactly one slash),
 ``instance`` becomes ``service.instance.id``; labels that a sink wants promoted, and those of the
@@ -38,12 +38,13 @@ from relay.pipeline.metrics.translate.target_info import Resource
 from relay.selector.matchers import NAME
 
 SCOPE_NAME = "relay"
-"""Where no label names a scope, the scope must name the translator (compatibility
-specification). Without a version: backends make a label of it, so that each release would make
-every series a new one."""
+"""Name of the scope if no label names one: that of the translator (compatibility specification).
+
+Without a version: backends make a label of it, and each release would make every series new.
+"""
 
 LOOKS_MAX: Final = 4
-"""Groups that are looked at with each new one, where there are many."""
+"""Groups that are checked with each new one once there are many."""
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -65,7 +66,7 @@ OWN_SCOPE = Scope()
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """One series as OTLP, before encoding. Attributes are sorted by key and unique."""
+    """One series in OTLP's terms, before encoding; attributes are sorted by key and unique."""
 
     resource: Pairs
     scope: Scope
@@ -74,15 +75,18 @@ class Translation:
 
 @dataclass(frozen=True, slots=True)
 class TranslatorStatistics:
-    """How many distinct resources and metrics are interned."""
+    """Number of distinct resources and metrics that are interned."""
 
     resources: int
     metrics: int
 
 
 class _Interned(Generic[K, V]):
-    """Values by key. With more than ``idle_max`` of them, one is looked for with each new one that
-    nobody else has any more, and forgotten: amortised, so that nothing takes long at once."""
+    """Interned values by key.
+
+    With more than ``idle_max`` of them, each new one evicts one without other references: the cost
+    is amortised, so no call is long.
+    """
 
     __slots__ = ("_idle_max", "_order", "by_key")
 
@@ -114,8 +118,10 @@ class _Interned(Generic[K, V]):
 
 
 class Translator:
-    """Prepares a series' prefix and interns its group. Of groups that nobody has any more, up to
-    ``idle_max`` are kept."""
+    """Prepares a series' prefix and interns its group.
+
+    Up to ``idle_max`` groups without other references are kept.
+    """
 
     def __init__(self, *, idle_max: int = 1_000_000) -> None:
         self._resources: _Interned[Pairs, ResourceGroup] = _Interned(idle_max)
@@ -136,9 +142,11 @@ class Translator:
         promoted: frozenset[str] = frozenset(),
         keeps_target_labels: bool = False,
     ) -> tuple[MetricGroup, bytes]:
-        """The group of a series' points as this metric, and their prefix as number points: what
-        :meth:`translate`, :meth:`group` and :func:`~relay.codec.otlp.metrics.point_prefix` make of
-        it."""
+        """Return the group of a series' points as this metric, and their prefix as number points.
+
+        The same as :meth:`translate`, :meth:`group` and
+        :func:`~relay.codec.otlp.metrics.point_prefix`.
+        """
         forms = self._forms_with_target if keeps_target_labels else self._forms
         prefix = forms.prefix(labels, promoted)
         if prefix is None:
@@ -155,7 +163,7 @@ class Translator:
             resource = tuple(sorted({**dict(target.attributes), **own}.items()))
             home = target.home = self._scope_group(resource, OWN_SCOPE)
         group = self._latest
-        # Series of one metric and target come one behind the other.
+        # Consecutive series often have the same metric and target.
         if group is None or group.scope is not home or group.identity is not metric:
             group = self._latest = self._metric_group(home, metric)
         return group, prefix
@@ -168,11 +176,13 @@ class Translator:
         promoted: Container[str] = (),
         keeps_target_labels: bool = False,
     ) -> Translation:
-        """Split labels (sorted, unique, non-empty, with a name) into what OTLP wants of them.
+        """Split labels into resource, scope and attributes.
 
-        ``target`` is what is known of the series' target, ``promoted`` are labels that describe
-        the resource. Where several say something else of one attribute, ``job`` and ``instance``
-        win, then promoted labels. ``keeps_target_labels``: these two stay attributes besides.
+        The labels are sorted, unique, non-empty, and include a name.
+
+        ``target`` are the labels of the target, ``promoted`` are labels that move to the resource.
+        If several set one attribute, ``job`` and ``instance`` win, then promoted labels.
+        ``keeps_target_labels``: these two stay attributes as well.
         """
         moved: dict[str, str] = {}
         scope: dict[str, str] = {}
@@ -194,7 +204,7 @@ class Translator:
         if keeps_target_labels:
             attributes |= {k: v for k, v in (("job", job), ("instance", instance)) if v}
         resource = _service(job, instance)
-        # A UTF-8 label of the very name of an attribute of the resource, made from job or instance.
+        # A UTF-8 label named like a resource attribute that job or instance sets.
         for key in resource.keys() & attributes.keys():
             attributes.setdefault(f"exported_{key}", attributes.pop(key))
         return Translation(
@@ -204,7 +214,7 @@ class Translator:
         )
 
     def group(self, translation: Translation, metric: MetricIdentity) -> MetricGroup:
-        """The group of a metric's points, always the same for the same identity and place."""
+        """Return the interned group of a metric's points."""
         home = self._scope_group(translation.resource, translation.scope)
         return self._metric_group(home, metric)
 
@@ -236,7 +246,7 @@ class Translator:
 
 
 def _service(job: str, instance: str) -> dict[str, str]:
-    """The attributes of the resource that these labels become; "" for a label that is not there."""
+    """Return the resource attributes of these labels; "" for an absent label."""
     found: dict[str, str] = {}
     if job:
         namespace, slash, service = job.partition("/")
@@ -251,9 +261,10 @@ def _service(job: str, instance: str) -> dict[str, str]:
 
 
 def _scope(labels: dict[str, str]) -> Scope:
-    """The scope that ``otel_scope_*`` labels describe, by the rest of their names."""
+    """Return the scope of ``otel_scope_*`` labels, by the rest of their names."""
     name = labels.pop("name", "")
-    # A version without a name would be ours with somebody else's version: it stays an attribute.
+    # A version without a name would be another library's version under our name: it stays an
+    # attribute.
     version = labels.pop("version", "") if name else ""
     schema_url = labels.pop("schema_url", "")
     return Scope(name or SCOPE_NAME, version, schema_url, tuple(sorted(labels.items())))
