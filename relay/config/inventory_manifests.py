@@ -1,12 +1,12 @@
-"""Kubernetes manifests, read for the labels of their objects and nothing else.
+"""Reads the labels of Kubernetes objects from manifests.
 
 Rules:
 
-* Every object counts, of whatever kind; ``kind: List`` stands for its items, as ``kubectl get -o
-  yaml`` prints them. What is no Kubernetes object is a fault, but hides no neighbour.
-* Labels that are not text are left out with a fault; nothing else in an object is looked at.
-* A file is read again only when its signature has changed. What a faulty file, or a directory that
-  cannot be read, told before stays true until it is told otherwise.
+* Every object counts, of any kind; ``kind: List`` stands for its items, as ``kubectl get -o yaml``
+  prints them. A document that is no Kubernetes object is a fault, but the others are read.
+* Labels that are not text are left out with a fault; no other field of an object is read.
+* A file is read again only when its signature has changed. The last content of a faulty file, or of
+  a directory that cannot be read, stays valid until it can be read again.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _FAULTS_MAX: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class InventoryLoad:
-    """The objects of manifests, in order of their files, and what is wrong with the rest.
+    """The objects of manifests, in order of their files, and the faults of the rest.
 
-    ``index`` is made of the objects; it is the same one for as long as they are the same.
+    ``index`` is built from the objects; it is the same instance as long as they are equal.
     """
 
     objects: tuple[Object, ...] = ()
@@ -42,7 +42,7 @@ class InventoryLoad:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What one file holds."""
+    """The content of one file."""
 
     objects: tuple[Object, ...]
     faults: tuple[Fault, ...]
@@ -57,7 +57,7 @@ class InventoryFilesStatistics:
 
 
 class InventoryFiles:
-    """The manifests below some paths. Not for several threads at once."""
+    """The manifests below some paths; not thread-safe."""
 
     def __init__(self, paths: Sequence[ExporterPath]) -> None:
         self._paths: Final = tuple(paths)
@@ -67,13 +67,13 @@ class InventoryFiles:
         self._retired = self._last
 
     def load(self) -> InventoryLoad:
-        """Return every object; never raise for what the files hold."""
+        """Return every object; never raise for the content of files."""
         known: dict[tuple[Path, str], tuple[Signature, _File]] = {}
         faults: list[Fault] = []
         lost: list[Path] = []
         for entry in self._paths:
-            # Signatures are taken before reading, so that what changes meanwhile is read again next
-            # time.
+            # Signatures are taken before reading, so that a file changed meanwhile is read again
+            # next time.
             found = manifest_files(entry.path, faults.append, lost.append)
             for file, now in found.items():
                 place = (file, entry.project)
@@ -94,8 +94,8 @@ class InventoryFiles:
         index = self._last.index
         if objects != self._last.objects:
             index = ManifestIndex(objects, base=index)
-        # The index before is still in use, and is to go here, away from the event loop, next time:
-        # with 100,000 objects that takes a tenth of a second.
+        # The old index is still in use; keep it until the next call, so that it is freed here and
+        # not on the event loop: a tenth of a second with 100,000 objects.
         self._retired = self._last
         faults += (fault for load in loads for fault in load.faults)
         self._last = InventoryLoad(objects, tuple(faults), index)
@@ -115,7 +115,7 @@ def load_inventory(paths: Sequence[ExporterPath]) -> InventoryLoad:
 
 
 def _with_last_good(load: _File, before: _File) -> _File:
-    """Add the objects of before where a part of a file is faulty and may hold them."""
+    """Add the objects read before, if a part of a file is faulty and may contain them."""
     if not load.faults:
         return load
     present = {one.key for one in load.objects}

@@ -1,4 +1,4 @@
-"""What is known of well-known OTLP endpoints, and what to warn of before they lose data.
+"""Known properties of well-known OTLP endpoints, and warnings about their limits.
 
 A *profile* fills in what an author leaves out (temporality, compression, size of requests) and says
 which kinds of metric an endpoint does not take. What the author writes wins, with a warning where
@@ -30,21 +30,21 @@ ProfileName = Literal[
 ]
 
 PROTOCOL_REQUEST_BYTES_MAX = 64 << 20
-"""What a request may have where nothing says otherwise (OTLP 1.11, "OTLP/HTTP Request")."""
+"""Maximum size of a request unless a profile says otherwise (OTLP 1.11, "OTLP/HTTP Request")."""
 
 PROFILE_NAMES: tuple[ProfileName, ...] = get_args(ProfileName)
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One kind of endpoint. ``request_bytes_max`` is before compression; None: not known.
+    """One kind of endpoint.
 
-    ``unsupported`` are kinds of OTLP metric that it refuses or ignores. ``other_temporality`` says
-    what becomes of data of the temporality that is not its own, "" where it takes both;
-    ``summaries`` likewise says what it makes of summaries. ``hosts`` are patterns of host names
-    that only this kind of endpoint has, ``path`` likewise the end of its URL's path.
-    ``keeps_target_labels``: it does not make ``job`` and ``instance`` of a resource again, so they
-    stay attributes of points, too.
+    ``request_bytes_max`` is before compression; None: not known. ``unsupported`` are kinds of OTLP
+    metric that it refuses or ignores. ``other_temporality`` describes what happens to data of the
+    temporality that is not its own, "" if it takes both; ``summaries`` describes how it converts
+    summaries. ``hosts`` are patterns of host names that only this kind of endpoint has, ``path`` is
+    the end of its URL's path. ``keeps_target_labels``: it does not restore ``job`` and ``instance``
+    from a resource, so they stay attributes of points, too.
     """
 
     temporality: Temporality = "cumulative"
@@ -129,7 +129,7 @@ def _profile_of_path(url: str) -> ProfileName | None:
 
 
 def profile_warnings(otlp: OtlpHttp, name: ProfileName) -> Iterator[tuple[str, str]]:
-    """Yield (field, what will be lost or refused, and how to mend it) of a sink."""
+    """Yield (field, expected loss or refusal and its remedy) for a sink."""
     guessed = profile_of_host(otlp.url)
     if guessed is not None and guessed != name and _is_refused(otlp, PROFILES[guessed]):
         yield "endpoint", f"belongs to {guessed}, which will refuse data; write profile: {guessed}"

@@ -228,7 +228,7 @@ def _otlp_http(reading: Reading, index: int, values: dict[str, Any]) -> OtlpHttp
 def _warnings(
     otlp: OtlpHttp, endpoint: str, headers: dict[str, str]
 ) -> Iterator[tuple[Where, str]]:
-    """Yield what works and its author should know, with its place below ``otlp_http``."""
+    """Yield warnings about valid settings, with their place below ``otlp_http``."""
     for warning in endpoint_warnings(endpoint) if endpoint else ():
         yield ("endpoint",), warning
     is_plain_http = endpoint.lower().startswith("http://")
@@ -238,7 +238,7 @@ def _warnings(
         if name.lower() == "authorization":
             yield ("headers", name), "a credential belongs in a Secret"
     if otlp.tls is not None and otlp.tls.insecure_skip_verify:
-        yield ("tls", "insecureSkipVerify"), "whoever is in between can read and change data"
+        yield ("tls", "insecureSkipVerify"), "anyone on the network path can read and change data"
 
 
 def _authentication(values: dict[str, Any]) -> Authentication:

@@ -1,4 +1,4 @@
-"""What a resource alone cannot tell: its secrets, and its neighbours.
+"""Checks across resources: the secrets of an exporter, and other exporters.
 
 Run over every Exporter that was read without fault. Each check notes faults in the report of the
 exporter that has to go; the others are not affected.
@@ -30,7 +30,7 @@ _PAIR = "username:password"  # stands for one key that holds both
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An Exporter that is good by itself, where it stands in its document, and its report."""
+    """An Exporter that is valid by itself, its place in its document, and its report."""
 
     exporter: Exporter
     where: Where
@@ -81,10 +81,10 @@ def check_overflow(candidates: Iterable[Candidate], *, exporters: int) -> None:
 
 
 def check_cost(candidates: Iterable[Candidate]) -> None:
-    """Refuse exporters whose regular expressions cost their project too much: each new series of
-    the project is asked all of them.
+    """Refuse exporters whose regular expressions are too costly for their project.
 
-    Without tenancy everything is the operator's own. The first exporters of a project count.
+    Each new series of the project is matched against all of them. Without tenancy all exporters are
+    the operator's, and no limit applies. The first exporters of a project count.
     """
     spent: dict[str, int] = {}
     known: dict[str, set[str]] = {}
@@ -151,7 +151,10 @@ def _credentials(authentication: Authentication) -> Iterator[tuple[str, SecretRe
 
 
 def _credential_problem(authentication: Authentication, values: dict[str, str]) -> str:
-    """Say why credentials cannot be sent, without them; missing ones are reported already."""
+    """Return why credentials cannot be sent, without showing them, or "".
+
+    Absent ones are reported already.
+    """
     if authentication.type == "basicAuth":
         if ":" in values.get("username", ""):
             return 'the user name must not contain ":" (RFC 7617)'

@@ -65,7 +65,7 @@ _HOST_WARNINGS: Final = (
 
 
 def endpoint_problem(text: str) -> str:
-    """Say what is wrong with the base endpoint of an OTLP/HTTP receiver, "" for nothing."""
+    """Return the fault of the base endpoint of an OTLP/HTTP receiver, "" for none."""
     if not _URL_CHARACTERS.fullmatch(text):
         return "must be a URL of ASCII characters without blanks; write other host names as xn--…"
     try:
@@ -92,7 +92,7 @@ def endpoint_problem(text: str) -> str:
 
 
 def endpoint_warnings(text: str) -> Iterator[str]:
-    """Yield what a valid endpoint probably gets wrong, each with what to write."""
+    """Yield probable mistakes in a valid endpoint, each with the remedy."""
     url = urlsplit(text)
     path = url.path.rstrip("/")
     if path.endswith(METRICS_PATH):
@@ -137,7 +137,7 @@ def metrics_url(endpoint: str) -> str:
 
 
 def _offer(text: str) -> str:
-    """Return what to write for an endpoint without a scheme, or with one of gRPC's."""
+    """Return the corrected form of an endpoint without a scheme, or with one of gRPC's."""
     scheme, separator, rest = text.partition("://")
     is_grpc = bool(separator) and scheme.lower() in _GRPC_SCHEMES
     found = _AUTHORITY.fullmatch(rest if is_grpc else text)

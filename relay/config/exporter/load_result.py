@@ -1,4 +1,4 @@
-"""What loading the manifests gave, and what to run after it.
+"""The result of loading manifests, and the exporters to run after it.
 
 An Exporter that is faulty now goes on running as it was.
 """
@@ -15,7 +15,7 @@ from relay.runtime.errors import Fault
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What can run, what is wrong with the rest, and the secrets that both refer to.
+    """Valid exporters, faults of the others, and the secrets of both.
 
     ``faulty`` are the ids of Exporters that were recognised but cannot run, ``faulty_files`` the
     files of which a part could not even be recognised.
@@ -27,17 +27,17 @@ class LoadResult:
     faulty: frozenset[str] = frozenset()
     faulty_files: frozenset[str] = frozenset()
     renewed: frozenset[tuple[str, str]] = frozenset()
-    """Project and namespace of Secrets in the manifests that are others than at the last load."""
+    """Project and namespace of Secrets in the manifests that changed since the last load."""
     warnings: tuple[Fault, ...] = ()
     """Of all Exporters, faulty ones among them."""
 
 
 def keep_last_good(running: Iterable[Exporter], loaded: LoadResult) -> LoadResult:
-    """Return what to run after a reload: what was loaded, and what runs and is faulty now.
+    """Return the exporters to run after a reload: those loaded, and those running but faulty now.
 
-    An exporter that is gone from its file is kept only where a part of that file cannot be read,
-    since then it may be in there. One that makes senders wait, and has to be alone, stays: it is
-    those that come to it that are refused, with a fault each, because its queue must not be lost.
+    An exporter that is missing from its file is kept only if a part of that file cannot be read, as
+    it may be in there. One with ``overflow: block``, which must be the only exporter, stays:
+    exporters added beside it are refused, with a fault each, because its queue must not be lost.
     """
     if not loaded.faulty and not loaded.faulty_files:
         return loaded

@@ -67,7 +67,7 @@ def load_exporters(
 
 @dataclass(slots=True)
 class _Resource:
-    """One resource of a file, or what stands in its place, and what is wrong with it by itself."""
+    """One resource of a file, or a placeholder for it, and its own faults."""
 
     report: Report
     where: Where = ()
@@ -75,21 +75,21 @@ class _Resource:
     """Kind, project, namespace and name."""
     exporter: Exporter | None = None
     draft: Exporter | None = None
-    """A faulty exporter, whose secrets can be looked for all the same."""
+    """A faulty exporter, kept to check its secrets as well."""
     data: Mapping[str, bytes] | None = field(default=None, repr=False)
-    """Of a Secret."""
+    """Values of a Secret."""
     faults: tuple[Fault, ...] = ()
     warnings: tuple[Fault, ...] = ()
     has_good_secrets: bool = False
-    """Of an exporter: they were looked up, and nothing that they depend on has changed since."""
+    """For an exporter: its secrets were found, and nothing they depend on has changed since."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether its document says nothing, not even anything wrong."""
+        """True if the document is empty and without faults."""
         return self.identity is None and not self.faults
 
     def settle(self) -> None:
-        """Note what was found, before the document goes."""
+        """Store the faults found, before the document is dropped."""
         self.faults = self.report.faults
         self.warnings = self.exporter.warnings if self.exporter else self.report.warnings
         if self.exporter is not None and self.report.faulty:
@@ -98,19 +98,19 @@ class _Resource:
 
 @dataclass(slots=True)
 class _File:
-    """What was read of one file."""
+    """The content of one file."""
 
     resources: list[_Resource] = field(default_factory=list)
     faults: tuple[Fault, ...] = ()
     is_faulty: bool = False
-    """Whether a part of it could not even be recognised."""
+    """True if a part of the file could not even be recognised."""
 
 
 class Manifests:
-    """Every manifest below the operator's paths. Not for several threads at once.
+    """All manifests below the operator's paths; not thread-safe.
 
-    Never raises for what the files hold. Without ``need_secrets`` an exporter whose secrets are
-    missing is as good as any other: it is only asked about, not run.
+    Never raises for the content of files. Without ``need_secrets`` an exporter with missing secrets
+    counts as valid: it is only inspected, not run.
     """
 
     def __init__(
@@ -135,15 +135,15 @@ class Manifests:
         self._secrets: dict[_Namespace, dict[str, Mapping[str, bytes]]] = {}
 
     def load(self) -> LoadResult:
-        """Return everything as it is now; read what differs from the last time."""
+        """Return the present state; read the files that changed since the last call."""
         entries, faults = self._scan()
         self._read(entries, self._watch.take(_by_path(entries)))
         return self._combined(faults)
 
     def poll(self, now: float) -> LoadResult | None:
-        """Return everything as of the changes that have come to rest, None without any.
+        """Return the state after changes that have settled, or None if there are none.
 
-        ``now`` is a monotonic clock, in s.
+        ``now`` is a monotonic clock, s.
         """
         entries, faults = self._scan()
         rested = self._watch.observe(_by_path(entries), now)
@@ -154,14 +154,14 @@ class Manifests:
 
     @property
     def restless(self) -> bool:
-        """Whether something has changed that has not come to rest: :meth:`poll` again soon."""
+        """True if a change has not settled yet: call :meth:`poll` again soon."""
         return self._watch.restless
 
     def __repr__(self) -> str:
         return f"<Manifests {len(self._files)} files>"
 
     def _scan(self) -> tuple[dict[tuple[str, Path], Signature], list[Fault]]:
-        """Return every file with its project, in order, and what cannot even be listed."""
+        """Return every file with its project, in order, and the faults found while listing."""
         faults: list[Fault] = []
         root = self._secrets_root
         if root is not None and not root.is_dir():
@@ -172,7 +172,7 @@ class Manifests:
             found = manifest_files(entry.path, faults.append, lost.append)
             entries.update({(entry.project, path): one for path, one in found.items()})
         if lost:
-            # A mount that is late must not remove two thousand customers.
+            # A mount that is late must not remove thousands of exporters.
             for key in self._files:
                 if any(key[1].is_relative_to(folder) for folder in lost):
                     entries.setdefault(key, self._watch.signature_of(key[1]))
@@ -200,7 +200,7 @@ class Manifests:
                 self._files[project, path] = known
 
     def _combined(self, faults: list[Fault]) -> LoadResult:
-        """Check what was read against its surroundings, and sum up."""
+        """Check the resources against each other, and build the result."""
         resources = [one for file in self._files.values() for one in file.resources]
         surroundings: dict[int, Report] = {}
 
@@ -256,7 +256,7 @@ class Manifests:
         )
 
     def _secrets_have_come(self) -> bool:
-        """Tell whether an exporter that could not run for its secrets alone now can."""
+        """Return True if an exporter that lacked only its secrets has them now."""
         for one in self._waiting[:WAITING_MAX]:
             assert one.exporter is not None, "only good exporters wait"
             candidate = Candidate(one.exporter, one.where, one.report.another())
@@ -291,7 +291,7 @@ class Manifests:
 
 
 def _instead_of(known: _File | None, read: _File, path: Path) -> _File:
-    """Return what to go on with after a file has changed."""
+    """Return the state to keep after a file has changed."""
     if known is None or any(one.identity is not None for one in read.resources):
         return read
     held_something = known.is_faulty or any(not one.is_empty for one in known.resources)
@@ -327,14 +327,14 @@ def _claim(
 
 
 def _of(project: str, faults: Iterable[Fault]) -> Iterable[Fault]:
-    """Return the faults, marked as those of one project."""
+    """Return the faults, marked with a project."""
     return (replace(fault, project=project) for fault in faults) if project else faults
 
 
 def _without_refused_overflow(
     good: list[_Resource], surroundings: dict[int, Report]
 ) -> list[_Resource]:
-    """Return those of the good exporters that may run beside each other."""
+    """Return the valid exporters that may run beside each other."""
     candidates = {
         id(one): Candidate(one.exporter, one.where, one.report.another())
         for one in good
@@ -350,7 +350,7 @@ def _without_refused_overflow(
 def _without_refused_cost(
     good: list[_Resource], surroundings: dict[int, Report]
 ) -> list[_Resource]:
-    """Return those of the good exporters whose project can afford their patterns."""
+    """Return the valid exporters whose projects are within the limit for patterns."""
     candidates = {
         id(one): Candidate(one.exporter, one.where, one.report.another())
         for one in good
@@ -363,7 +363,7 @@ def _without_refused_cost(
 
 
 def _kind_meant(value: Mapping[str, object], hint: str) -> str:
-    """Return the kind that a resource of a wrong kind must be meant as, or ""."""
+    """Return the kind that a misspelt kind probably stands for, or ""."""
     if f'"{build.KIND}"' in hint or value.get("apiVersion") == build.API_VERSION:
         return build.KIND
     if f'"{secrets_module.KIND}"' in hint or "stringData" in value:
@@ -372,7 +372,7 @@ def _kind_meant(value: Mapping[str, object], hint: str) -> str:
 
 
 class _FileReader:
-    """Reads one file's resources, each by itself."""
+    """Reads the resources of one file, each by itself."""
 
     def __init__(self, path: Path, project: str) -> None:
         self._path = path
@@ -380,7 +380,7 @@ class _FileReader:
         self._file = _File()
 
     def read(self) -> _File:
-        """Return the file's resources; never raise for what it holds."""
+        """Return the file's resources; never raise for its content."""
         try:
             documents = read_documents(self._path)
         except ConfigError as error:

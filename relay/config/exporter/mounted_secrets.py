@@ -1,9 +1,9 @@
-"""Notice that mounted secrets have changed.
+"""Detects changes of mounted secrets.
 
 Rules:
 
-* A look walks the whole directory and compares inode, times and size of every key: Kubernetes swaps
-  a symbolic link, others write in place. Contents are not read.
+* A check walks the whole directory and compares inode, times and size of every key: Kubernetes
+  swaps a symbolic link, other tools write in place. Contents are not read.
 * Entries that begin with ``..`` are Kubernetes' own; the keys beside them are links into them.
 * With tenancy a path is ``<project>/<namespace>/<secret>/<key>``, otherwise
   ``<namespace>/<secret>/<key>`` or ``<secret>/<key>``, which may concern every namespace.
@@ -24,7 +24,7 @@ Namespace = tuple[str, str]
 
 
 class MountedSecrets:
-    """The keys below one directory as of the last look. Not for several threads at once."""
+    """The keys below one directory as of the last check; not thread-safe."""
 
     def __init__(self, root: Path | None, *, tenancy: bool) -> None:
         self._root = root
@@ -32,9 +32,9 @@ class MountedSecrets:
         self._seen: dict[tuple[str, ...], _Signature] | None = None
 
     def changed(self) -> frozenset[Namespace] | None:
-        """Return the namespaces whose secrets are others than at the last look; None: any may be.
+        """Return the namespaces whose secrets changed since the last check; None: any may have.
 
-        The first look finds nothing changed.
+        The first check reports no change.
         """
         if self._root is None:
             return frozenset()

@@ -1,4 +1,4 @@
-"""From valid ``resourceSelectors`` of a source to what they mean."""
+"""Builds selectors from the valid ``resourceSelectors`` of a source."""
 
 from __future__ import annotations
 
@@ -41,8 +41,10 @@ def _label_selector(values: dict[str, Any] | None) -> LabelSelector | None:
 
 
 def _kind(values: dict[str, Any]) -> KindSelector:
-    """Return an entry of ``kinds``. What is left out is any; the proposal writes both ``resources``
-    and ``kind`` for the names of kinds."""
+    """Return an entry of ``kinds``; an omitted field selects any value.
+
+    The proposal writes both ``resources`` and ``kind`` for the names of kinds.
+    """
     groups, resources, kinds = (_words(values, key) for key in ("apiGroups", "resources", "kind"))
     return KindSelector(groups or (ANY,), resources or kinds or (ANY,))
 

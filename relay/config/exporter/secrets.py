@@ -40,12 +40,12 @@ SECRET_BYTES_MAX = 1024 * 1024  # Kubernetes' own limit of a Secret
 _ROTATION_ATTEMPTS_MAX = 3
 _KEYS_SHOWN_MAX = 5
 NAMESPACES_MAX = 1000
-"""Mounted namespaces that are looked into for a Secret that is missed."""
+"""Mounted namespaces that are searched for a Secret that is missing in its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class SecretStoreStatistics:
-    """How many Secrets came from manifests, and whether a directory is mounted as well."""
+    """Number of Secrets from manifests; True if a directory is mounted as well."""
 
     manifest_secrets: int
     mounted: bool
@@ -71,7 +71,7 @@ class SecretStore:
         return SecretStoreStatistics(len(self._manifests), mounted=self._root is not None)
 
     def add(self, project: str, namespace: str, name: str, data: Mapping[str, bytes]) -> bool:
-        """Take in a manifest's Secret; False, and nothing changed, where it is there already."""
+        """Add a manifest's Secret; return False, with nothing changed, if it exists already."""
         identity = (project, namespace, name)
         if identity in self._manifests:
             return False
@@ -79,7 +79,7 @@ class SecretStore:
         return True
 
     def note_faulty(self, project: str, namespace: str, name: str) -> None:
-        """Note a manifest's Secret that has a fault: it is there, and cannot be used."""
+        """Note that a manifest's Secret exists and is faulty."""
         self._faulty.add((project, namespace, name))
 
     def get(self, project: str, namespace: str, ref: SecretRef, default_key: str = "") -> str:
@@ -110,7 +110,7 @@ class SecretStore:
         return value
 
     def _elsewhere(self, project: str, namespace: str, name: str) -> str:
-        """Say why there is no such Secret, where the manifests tell; otherwise how to add it."""
+        """Return why there is no such Secret, if the manifests tell, or else how to add it."""
         if (project, namespace, name) in self._faulty:
             return "; the manifests have one of that name, which has a fault itself"
         others = {
@@ -175,8 +175,10 @@ class SecretStore:
             raise SecretError(f"{subject}: cannot be read: {reason}") from error
 
     def _read_inside(self, path: Path, project: str) -> bytes:
-        """Return the content of a file that is, links followed, below the directory of its
-        project, or below the root where that is ""; raise OSError."""
+        """Return the content of a regular file inside the project's directory; raise OSError.
+
+        Links are followed, but not out of that directory. It is the root itself for project "".
+        """
         assert self._root is not None, "the caller looked for the root"
         for attempt in range(1, _ROTATION_ATTEMPTS_MAX + 1):
             try:
@@ -199,12 +201,15 @@ class SecretStore:
 
 
 def build_secret_data(reading: Reading) -> dict[str, bytes]:
-    """Return a Secret manifest's keys and values; ``stringData`` wins over ``data``, as in
-    Kubernetes. Faults go to the reading's report, without values."""
+    """Return a Secret manifest's keys and values.
+
+    ``stringData`` overrides ``data``, as in Kubernetes. Faults go to the reading's report, without
+    values.
+    """
     data: dict[str, bytes] = {}
     for key, text in reading.values.get("data", {}).items():
         try:
-            # Line breaks are how people wrap long base64; RFC 4648 §3.3 leaves them to us.
+            # Long base64 is usually wrapped in lines; RFC 4648 section 3.3 lets the reader decide.
             data[key] = base64.b64decode("".join(text.split()), validate=True)
         except (binascii.Error, ValueError):
             reading.fault(

@@ -42,11 +42,11 @@ class SecretRef:
 
 @dataclass(frozen=True, slots=True)
 class Authentication:
-    """How a sink proves who it is. ``secret`` is set unless ``type`` is ``none``.
+    """Authentication of a sink; ``secret`` is set unless ``type`` is ``none``.
 
-    ``bearerToken`` reads key ``token`` and ``apiKey`` key ``apiKey``, where ``secret.key`` names
-    none. ``basicAuth`` reads keys ``username`` and ``password``, or, where ``secret.key`` is set,
-    that key as ``username:password``. ``header`` is the header that ``apiKey`` fills.
+    ``bearerToken`` reads key ``token`` and ``apiKey`` key ``apiKey``, unless ``secret.key`` names
+    another. ``basicAuth`` reads keys ``username`` and ``password``, or, if ``secret.key`` is set,
+    that key as ``username:password``. ``header`` is the header that ``apiKey`` sets.
     """
 
     type: AuthenticationType = "none"
@@ -56,7 +56,7 @@ class Authentication:
 
 @dataclass(frozen=True, slots=True)
 class ClientTls:
-    """TLS of one endpoint. Certificates come from secrets, never from paths that a customer names.
+    """TLS of one endpoint; certificates come from secrets, never from paths in an exporter.
 
     ``ca`` defaults to key ``ca.crt``; ``certificate`` is a ``kubernetes.io/tls`` secret with keys
     ``tls.crt`` and ``tls.key``.
@@ -85,14 +85,14 @@ class OtlpHttp:
     promoted_labels: frozenset[str] = frozenset()
     """Labels that become attributes of the resource instead of the point."""
     unsupported_kinds: frozenset[Kind] = frozenset()
-    """Kinds of OTLP metric that the endpoint does not take, by its profile."""
+    """Kinds of OTLP metric that the endpoint does not accept, by its profile."""
     keeps_target_labels: bool = False
-    """Whether ``job`` and ``instance`` stay attributes of points, by its profile."""
+    """True if ``job`` and ``instance`` stay attributes of points, by the profile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """When a batch leaves: at ``points_max`` points or ``timeout_s`` after its first point."""
+    """Limits of a batch: sealed at ``points_max`` points or ``timeout_s`` after its first point."""
 
     enabled: bool = True
     timeout_s: float = 5.0
@@ -101,7 +101,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """``attempts_max`` counts retries after the first attempt; None: while the queue keeps it."""
+    """Limits of retries.
+
+    ``attempts_max`` counts retries after the first attempt; None: no limit but the queue's.
+    """
 
     enabled: bool = True
     attempts_max: int | None = None
@@ -110,10 +113,10 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """How much of a sink's undelivered data is kept, for how long, and what gives way beyond it.
+    """Limits of a sink's undelivered data, and the policy when they are reached.
 
-    ``drain``: in which order a backlog on disk and fresh data leave; ``freshFirst`` leaves the
-    backlog every fourth request, and points of a series no longer arrive in order.
+    ``drain`` is the order in which a backlog on disk and fresh data are sent; with ``freshFirst``
+    every fourth request is from the backlog, and points of a series no longer arrive in order.
     """
 
     bytes_max: int = 64 * 1024 * 1024
@@ -124,8 +127,11 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What to export: ``query`` is the author's metricsql, ``selector`` what it, or the author's
-    resource selectors, mean."""
+    """A selection of series to export.
+
+    ``query`` is the author's metricsql, ``selector`` its parsed form or that of the author's
+    resource selectors.
+    """
 
     name: str
     query: str
@@ -134,7 +140,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """Where to export to. ``sources`` are names of this exporter's sources, never empty."""
+    """A destination; ``sources`` are names of this exporter's sources, never empty."""
 
     name: str
     sources: tuple[str, ...]
@@ -149,8 +155,8 @@ class Exporter:
     """One valid Exporter resource.
 
     ``project`` is given by the operator's settings, never by the resource; "" without tenancy.
-    ``warnings`` are things that work but that its author should know. ``origin`` is file and
-    document. ``uid`` tells an object from a later one of the same name; "" where it has none.
+    ``warnings`` are faults that do not prevent running. ``origin`` is file and document. ``uid``
+    distinguishes an object from a later one of the same name; "" if it has none.
     """
 
     project: str

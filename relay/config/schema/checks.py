@@ -68,7 +68,7 @@ _header_name: Final = re.compile(HEADER_NAME_PATTERN.removesuffix("$") + r"\Z")
 
 
 def header_name_problem(text: str) -> str:
-    """Say why a customer may not set this header (RFC 9110 §5.6.2)."""
+    """Return why an exporter may not set this header (RFC 9110 section 5.6.2), or ""."""
     if len(text) > HEADER_NAME_CHARS_MAX or not _header_name.match(text):
         return "is not a valid header name: letters, digits and !#$%&'*+-.^_`|~"
     if text.lower() in HEADERS_RESERVED:
@@ -77,12 +77,12 @@ def header_name_problem(text: str) -> str:
 
 
 def secret_data_key_problem(text: str) -> str:
-    """Say what is wrong with a key of a Secret's data, without what may be a part of its value."""
+    """Return the fault of a key of a Secret's data, without text that may be a value."""
     end = name_end(text, "stringData")
     return secret_key_problem(text if end == len(text) else f"{text[:end]}…")
 
 
 def label_of_object_problem(text: str) -> str:
-    """Say what is wrong with the key of a label of a Kubernetes object."""
+    """Return the fault of a label key of a Kubernetes object, or ""."""
     problem = label_key_problem(text)
     return f"the key {problem}" if problem else ""

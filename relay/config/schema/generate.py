@@ -1,6 +1,6 @@
-"""Write what is made of the schemas: the CRD, JSON Schemas for editors, and the reference pages.
+"""Generates the CRD, the JSON Schemas for editors and the reference pages from the schemas.
 
-``make schema`` runs it; a test compares the files with what it would write.
+``make schema`` runs it; a test compares the files with its output.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ def files() -> Iterator[tuple[str, str]]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes every value out: editors and people read the file."""
+    """Writes every value in full, without aliases, for editors and readers."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Return True: an alias saves lines and costs readers."""
+        """Return True: aliases make files harder to read."""
         return True
 
 
@@ -98,7 +98,10 @@ def crd_of(source: Node, schema: Schema) -> Node:
 
 
 def crd_schema(schema: Schema, node: Node | None = None, lists: int = 0) -> Node:
-    """Return a schema as Kubernetes takes it, with rules in CEL; ``lists`` are those around it."""
+    """Return a schema in the form that Kubernetes accepts, with rules in CEL.
+
+    ``lists`` is the number of enclosing lists.
+    """
     node = schema.root if node is None else node
     copy = {
         key: value
@@ -138,9 +141,9 @@ def _add_quantity(copy: Node, node: Node) -> None:
 
 
 def _is_worded(node: Node, lists: int) -> bool:
-    """Tell whether a rule, which has our words, takes the place of a pattern.
+    """Return True if a rule, which has our message, replaces a pattern.
 
-    Below lists in lists the API server refuses it for what it may cost.
+    Inside nested lists the API server refuses the rule for its estimated cost.
     """
     return lists < 2 and "pattern" in node and "{shown}" in node.get("x-relay-message", "")
 
@@ -162,7 +165,7 @@ def _validation(rule: Rule) -> Node:
 
 
 def _validations_of_text(node: Node, lists: int) -> Iterator[Node]:
-    """Yield what a pattern of a text cannot say."""
+    """Yield the checks of a text that a pattern cannot express."""
     if _is_worded(node, lists):
         words = node["x-relay-message"].replace("{shown}", "\"' + self + '\"")
         yield {

@@ -1,4 +1,4 @@
-"""From a keyword of a schema that a value does not meet to what to tell its author."""
+"""Messages for schema keywords that a value violates."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ RANKS: Final = (
     "not",
     "required",
 )
-"""The keywords that are used. Of several that one value does not meet, the first one tells."""
+"""The keywords in use; the first one that a value violates decides the message."""
 
 
 def message(keyword: str, node: Node, value: Any, where: Where) -> str:
-    """Return what is wrong with a value; ``where`` is its canonical path."""
+    """Return the message for a value; ``where`` is its canonical path."""
     kind = node.get("type")
     if kind == "object" or "maxProperties" in node:
         if isinstance(value, dict):
@@ -59,7 +59,7 @@ def message(keyword: str, node: Node, value: Any, where: Where) -> str:
 
 
 def missing(node: Node) -> str:
-    """Return what to say of a field that is required and absent."""
+    """Return the message for a field that is required and absent."""
     words = node.get("enum", ())
     return f"is required: one of {', '.join(words)}" if len(words) > 1 else "is required"
 
@@ -105,5 +105,5 @@ def _not_a_text(node: Node, value: Any) -> str:
 
 
 def blank_hint(key: str) -> str:
-    """Return a hint where a key of a map holds its value, because a blank is missing."""
+    """Return a hint for a map's key that contains its value, because a blank is missing."""
     return _BLANK_HINT if _UNDIVIDED.match(key) else ""

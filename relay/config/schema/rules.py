@@ -21,11 +21,11 @@ Faults = Iterator[tuple[Where, str]]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule of the value ``self``, a valid one but for fields that it does not read.
+    """One rule of the value ``self``, which is valid except for fields that it does not read.
 
-    ``field`` is what the message is about, "" for the value itself. ``find`` takes the place of
-    ``holds`` where the fault lies deeper or its text depends on more; it yields places below
-    ``self``, and ``message`` is then what the CRD says.
+    ``field`` is the subject of the message, "" for the value itself. ``find`` replaces ``holds`` if
+    the fault lies deeper or its text depends on more; it yields places below ``self``, and
+    ``message`` is then the CRD's text.
     """
 
     cel: str
@@ -36,7 +36,7 @@ class Rule:
     find: Callable[[Any], Faults] | None = None
 
     def faults(self, value: Any) -> Faults:
-        """Yield what is wrong, each with its place below ``value``."""
+        """Yield the faults, each with its place below ``value``."""
         if self.find is not None:
             yield from self.find(value)
             return

@@ -1,4 +1,4 @@
-"""The schemas' source files, with what they leave to a rule filled in."""
+"""Loads the schemas' source files and completes them with defaults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Node = dict[str, Any]
 """A schema or a part of one."""
 
 CHARS_MAX: Final = 4096
-"""Of a text that does not say otherwise."""
+"""Maximum length of a text whose schema gives none."""
 
 
 @cache

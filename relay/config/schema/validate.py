@@ -89,9 +89,9 @@ def _for_library(node: Node) -> Node:
 
 
 class Reading:
-    """What was read of one value: ``values`` with defaults and without what is faulty.
+    """The result of reading one value: ``values`` with defaults and without faulty parts.
 
-    An entry of a list that is faulty is None there, so that the others keep their places.
+    A faulty entry of a list is None there, so that the others keep their places.
     """
 
     def __init__(self, schema: Schema, report: Report, where: Where) -> None:
@@ -100,7 +100,7 @@ class Reading:
         self._schema = schema
         self._where = where
         self._written: dict[Where, str] = {}
-        """How a field that is misspelt is written, by its canonical place."""
+        """Author's spelling of each misspelt field, by its canonical place."""
         self._faulty: set[Where] = set()
         self._unknown: list[tuple[Where, str]] = []
         self._checks: list[tuple[Where, Any, Callable[[Any], str]]] = []
@@ -125,7 +125,7 @@ class Reading:
         self.report.warn(self.at(*steps), message, offset=offset)
 
     def is_faulty(self, *steps: Step) -> bool:
-        """Tell whether this very place has a fault."""
+        """Return True if this very place has a fault."""
         return steps in self._faulty
 
     def read(self, value: object) -> None:
@@ -288,7 +288,7 @@ class Reading:
     def _meant(
         self, node: Node, word: str, value: dict[str, Any], path: Where, parents: tuple[Node, ...]
     ) -> str:
-        """Return the absent field that a word can only be meant as, or ""."""
+        """Return the absent field that a misspelt word stands for, or ""."""
         properties = node.get("properties", {})
         if word in node.get("x-relay-unknown", {}) or _is_misplaced(node, word, path, parents):
             return ""
@@ -301,7 +301,7 @@ class Reading:
 
 
 def _hint(node: Node, unknown: str, path: Where, parents: tuple[Node, ...]) -> str:
-    """Return what to write in place of a field that does not exist."""
+    """Return the suggestion for a field that does not exist."""
     known = [name for name, one in node["properties"].items() if "x-relay-hidden" not in one]
     return (
         node.get("x-relay-unknown", {}).get(unknown)
@@ -313,7 +313,7 @@ def _hint(node: Node, unknown: str, path: Where, parents: tuple[Node, ...]) -> s
 
 
 def _is_misplaced(node: Node, word: str, path: Where, parents: tuple[Node, ...]) -> bool:
-    """Tell whether a field is known and stands in the wrong place."""
+    """Return True if a field is known but in the wrong place."""
     return bool(_above(word, path, parents) or _below(node, word))
 
 
@@ -339,7 +339,7 @@ def _below(node: Node, word: str) -> str:
 
 
 def _is_any_faulty(faulty: frozenset[Where], path: Where, rule: Rule) -> bool:
-    """Tell whether a value at ``path``, or something that the rule reads of it, has a fault."""
+    """Return True if a value at ``path``, or a part that the rule reads, has a fault."""
     if path in faulty:
         return True
     size = len(path)
@@ -353,7 +353,7 @@ def _is_any_faulty(faulty: frozenset[Where], path: Where, rule: Rule) -> bool:
 
 
 def _leave_out(container: Any, path: Where) -> None:
-    """Take a place out of a value; in a list, None stands in its place."""
+    """Remove a place from a value; in a list, None replaces it."""
     for step in path[:-1]:
         if isinstance(container, list) and isinstance(step, int):
             container = container[step]

@@ -1,4 +1,4 @@
-"""What messages say of values and of words that are misspelt."""
+"""Words for values and misspelt names in messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CLOSE_RATIO = 0.85
 
 
 def described(value: object) -> str:
-    """Return what a value is, and how it looks where that helps and is short."""
+    """Return a value's kind, and its text if that helps and is short."""
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list):
@@ -26,7 +26,7 @@ def described(value: object) -> str:
 
 
 def kind_of(value: object) -> str:
-    """Return what a value is, without showing it: it may be a secret in the wrong place."""
+    """Return a value's kind without its text: it may be a secret in the wrong place."""
     if isinstance(value, str):
         return "a string"
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -34,7 +34,7 @@ def kind_of(value: object) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ``did you mean "…"?`` for a misspelt word, "" where nothing known is close."""
+    """Return ``did you mean "..."?`` for a misspelt word, "" if no known word is close."""
     if len(word) > _SUGGESTION_CHARS_MAX:
         return ""
     folded = {_fold(candidate): candidate for candidate in sorted(known)}
@@ -43,7 +43,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def is_misspelt(word: str, field: str) -> bool:
-    """Tell whether a field that does not exist can only be meant as ``field``."""
+    """Return True if a field that does not exist can only stand for ``field``."""
     if _fold(word) == _fold(field):
         return True
     if is_field(word) or not _CLOSE_CHARS_MIN <= len(word) <= _SUGGESTION_CHARS_MAX:
@@ -53,5 +53,5 @@ def is_misspelt(word: str, field: str) -> bool:
 
 
 def _fold(word: str) -> str:
-    """Drop what people vary between naming conventions."""
+    """Remove the differences between naming conventions."""
     return word.replace("_", "").replace("-", "").lower()

@@ -1,4 +1,4 @@
-"""What the settings say of senders: who may deliver, and how their connections are protected."""
+"""Settings of senders: authentication, limits and TLS of the listeners."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ CREDENTIAL_BYTES_MAX = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class SenderAuthentication:
-    """How clients of a listener prove who they are: a bearer token, or a user name and password.
+    """Authentication of a listener's clients: a bearer token, or user name and password.
 
-    ``token`` and ``password`` are what the settings say or what the named file held when they were
-    read; where the type needs one, it is not empty.
+    ``token`` and ``password`` are the settings' texts, or the content of the named file when it was
+    read; not empty if the type needs them.
     """
 
     type: SenderAuthenticationType = "none"
@@ -46,7 +46,7 @@ class ServerTls:
 
 @dataclass(frozen=True, slots=True)
 class Ingest:
-    """What senders may do. Each limit protects memory; each refusal is counted by its reason."""
+    """Limits for senders; each protects memory, and each refusal is counted by its reason."""
 
     body_bytes_max: int = 32 * _MIB
     """One request's body as it comes over the wire."""
@@ -65,7 +65,7 @@ class Ingest:
     series_idle_timeout_s: float = 3600.0
     """A series that was not seen for so long is forgotten."""
     future_max_s: float = 600.0
-    """How far ahead of their arrival points may be; later ones are dropped."""
+    """Maximum time of points ahead of their arrival, s; later points are dropped."""
     read_timeout_s: float = 30.0
     """From a request's first byte to its last."""
     authentication: SenderAuthentication = field(default_factory=SenderAuthentication)
@@ -74,8 +74,11 @@ class Ingest:
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """Who may read the admin listener. ``hosts`` are names by which it is asked besides IP
-    addresses and the machine's own names; ``*.`` begins one that stands for all below it."""
+    """Access to the admin listener.
+
+    ``hosts`` are allowed host names besides IP addresses and the machine's own names; ``*.`` stands
+    for all names below a domain.
+    """
 
     hosts: tuple[str, ...] = ()
     authentication: SenderAuthentication = field(default_factory=SenderAuthentication)
@@ -92,7 +95,7 @@ def build_admin(reading: Reading, values: dict[str, Any], *, base: Path) -> Admi
 
 
 def host_problem(text: str) -> str:
-    """Say what is wrong with a name by which the admin listener is asked."""
+    """Return the fault of a host name of the admin listener, or ""."""
     problem = dns_subdomain_problem(text.lower().removeprefix("*."))
     return f"a host name {problem}; without port, such as relay.monitoring.svc" if problem else ""
 
@@ -116,7 +119,8 @@ def _authentication(
 def credential(
     reading: Reading, place: Where, values: dict[str, Any], key: str, base: Path
 ) -> tuple[str, Path | None]:
-    """Return a secret text: as it stands, or from the file that ``<key>File`` names."""
+    """Return a secret text: the value itself, or the content of the file that ``<key>File``
+    names."""
     text = str(values.get(key, ""))
     name = values.get(f"{key}File")
     if name is None:

@@ -1,4 +1,4 @@
-"""What settings allow but is worth a second thought: said by ``relay check`` and at the start."""
+"""Warnings about valid settings, printed by ``relay check`` and at the start."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from relay.config.settings.settings import Settings
 
 
 def notices(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield one line for each doubt, naming the setting."""
+    """Yield one warning per line, naming the setting."""
     ingest = settings.ingest
     has_client_ca = ingest.tls is not None and ingest.tls.client_ca_file is not None
     if not (_is_loopback(settings.listen.host) or has_client_ca):
@@ -34,7 +34,7 @@ def notices(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]
 
 
 def _is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches an address; of names, ``localhost`` alone."""
+    """Return True if only this machine can reach an address; of names, ``localhost`` alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

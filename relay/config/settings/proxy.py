@@ -18,8 +18,10 @@ VARIABLES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """Where requests to endpoints go, but for hosts in ``exclude``: names, and ``.suffix`` for a
-    domain and all below it."""
+    """Proxy for requests to endpoints, except for hosts in ``exclude``.
+
+    Entries are host names; ``.suffix`` stands for a domain and all below it.
+    """
 
     url: str
     username: str = ""
@@ -29,14 +31,14 @@ class Proxy:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What a request to the proxy itself says besides."""
+        """Header fields of a request to the proxy itself."""
         if not self.username:
             return {}
         pair = f"{self.username}:{self.password}".encode()
         return {"Proxy-Authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
     def serves(self, host: str) -> bool:
-        """Tell whether an endpoint of this host is reached through the proxy."""
+        """Return True if an endpoint of this host is reached through the proxy."""
         name = host.lower().rstrip(".")
         return not any(
             name == one.removeprefix(".") or (one.startswith(".") and name.endswith(one))
@@ -63,7 +65,7 @@ def ignored_variables(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def proxy_url_problem(text: str) -> str:
-    """Say what is wrong with the URL of a proxy, without repeating it."""
+    """Return the fault of a proxy's URL, without repeating it, or ""."""
     try:
         url = URL(text)
         port = url.port

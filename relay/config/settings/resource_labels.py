@@ -1,4 +1,4 @@
-"""What the operator says of resources: how they show in metrics, and where their labels are."""
+"""Settings of resources: their labels in metrics, and the sources of object labels."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from relay.selector.resources.label_selector import Conventions, KindAliases
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Where the labels of namespaces and resources come from: manifests, and info series."""
+    """Sources of the labels of namespaces and resources: manifests, and info series."""
 
     manifests: tuple[ExporterPath, ...] = ()
     info_series: tuple[InfoSeries, ...] = INFO_SERIES_DEFAULT
     objects_max: int = OBJECTS_MAX
-    """Objects that info series tell of."""
+    """Objects learned from info series."""
 
 
 def build_paths(values: dict[str, Any], key: str, *, base: Path) -> tuple[ExporterPath, ...]:

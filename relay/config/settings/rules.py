@@ -1,5 +1,7 @@
-"""Rules over several settings, named in the schema's ``x-relay-rules``; see
-:mod:`relay.config.schema.rules`."""
+"""Rules over several settings, named in the schema's ``x-relay-rules``.
+
+:mod:`relay.config.schema.rules` defines their form.
+"""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ _UINT32_MAX = (1 << 32) - 1
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen. ``host`` "" is every interface; ``port`` 0 lets the kernel choose."""
+    """Address of a listener; ``host`` "" is every interface, with ``port`` 0 the kernel chooses."""
 
     host: str
     port: int
@@ -90,7 +90,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """``account`` of a path (``/insert/<accountID>:<projectID>/…``) and the project it is for."""
+    """Maps ``account`` of a path (``/insert/<accountID>:<projectID>/...``) to a project."""
 
     account: str
     project: str
@@ -104,41 +104,49 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Tenancy:
-    """Many customers on one relay: ``label`` is the series label that names a series' project, ""
-    for none; ``accounts`` tell it by the path to which the series was delivered."""
+    """Tenancy: several customers on one relay.
+
+    ``label`` is the series label that names a series' project, "" for none; ``accounts`` map the
+    path of a request to a project.
+    """
 
     label: str = ""
     accounts: tuple[Account, ...] = ()
     shared_metadata: bool = False
-    """Whether help and unit of metadata that names no account are exported to every project; its
-    types are used where a project's senders say nothing."""
+    """True if help and unit of metadata without an account are exported to every project.
+
+    Its types are used if a project's senders declare none.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """Where undelivered data survives a restart, and how much of it."""
+    """Directory and limits of undelivered data that survives a restart."""
 
     path: Path
     bytes_max: int = 8 * _GIB
     fsync: FsyncPolicy = "interval"
-    """What an acknowledged sample survives: ``always`` a power cut; ``interval`` and ``never`` the
-    death of the process at any instant, and a power cut except for the last ``fsync_interval_s`` or
-    for what the kernel had not written yet."""
+    """Failures that an acknowledged sample survives.
+
+    ``always``: a power cut; ``interval`` and ``never``: the death of the process at any instant,
+    and a power cut except for the last ``fsync_interval_s``, or for data that the kernel had not
+    written.
+    """
     fsync_interval_s: float = 1.0
     orphan_retention_s: float = 24 * 3600.0
-    """How long the queue of a sink that does not run is kept."""
+    """Time for which the queue of a sink that does not run is kept, s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """How much memory all data on its way may take; senders are told to wait before it does."""
+    """Memory limit for all data in transit; senders are refused before it is reached."""
 
     bytes_max: int = _GIB
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Whether changes of manifests are applied as they come, and how often files are looked at."""
+    """Watching of manifests: True if changes are applied at once, and the polling interval."""
 
     enabled: bool = True
     interval_s: float = 2.0
@@ -146,11 +154,11 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """``infer_types``: tell counters by their names' endings where no metadata tells.
+    """Translation; ``infer_types``: without metadata, tell counters by the ends of names.
 
     ``first_sight_wait_s`` is how long a new family waits for its metadata (0: not at all),
     ``assembly_timeout_s`` how long a histogram's first samples wait for the rest;
-    ``delta_max_age_s`` how long a stream that pauses is remembered for sinks that want deltas.
+    ``delta_max_age_s`` how long the delta state of a pausing stream is kept.
     """
 
     infer_types: bool = True
@@ -161,14 +169,14 @@ class Translation:
 
 @dataclass(frozen=True, slots=True)
 class Shutdown:
-    """How long a stop may take to deliver what is queued."""
+    """Time limit for delivering queued data at a stop."""
 
     drain_timeout_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """Form and least level of log lines."""
+    """Format and minimum level of log lines."""
 
     format: LogFormat = "text"
     level: LogLevel = "info"
@@ -176,7 +184,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything the operator decides."""
+    """All settings of the operator."""
 
     listen: Address = Address("127.0.0.1", 9490)
     admin_listen: Address = Address("127.0.0.1", 9491)
@@ -281,12 +289,12 @@ def _named_by_flag(fault: Fault, given: Mapping[str, object]) -> Fault:
 
 
 def is_of_flag(fault: Fault) -> bool:
-    """Tell whether a fault of :func:`load_settings` is one of a flag, not of the file."""
+    """Return True if a fault of :func:`load_settings` concerns a flag, not the file."""
     return fault.origin == COMMAND_LINE
 
 
 def _build(reading: Reading, base: Path) -> Settings:
-    """Return the settings; ``base`` is what relative paths are relative to."""
+    """Build the settings; relative paths are relative to ``base``."""
     values = reading.values
     default = Settings()
     listen = _address(values, "listen", default.listen)

@@ -1,4 +1,4 @@
-"""Files below the operator's paths: which there are, and which have changed and come to rest.
+"""Finds the files below the operator's paths, and detects settled changes.
 
 Rules:
 
@@ -28,9 +28,9 @@ from relay.runtime.event_loop import yield_to_loop
 FILES_MAX: Final = 100_000
 DIRECTORY_DEPTH_MAX: Final = 16
 SETTLE_S: Final = 0.2
-"""How long a file must have stayed as it is."""
+"""Time for which a file must be unchanged before it is read, s."""
 UNREST_MAX_S: Final = 5.0
-"""After which a file that never rests is taken as it is."""
+"""Time after which a file that keeps changing is read anyway, s."""
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -43,13 +43,12 @@ ABSENT: Final[Signature] = ()
 def manifest_files(
     path: Path, note: Callable[[Fault], None], lose: Callable[[Path], None] = lambda _: None
 ) -> dict[Path, Signature]:
-    """Return the file itself, whether or not it exists, or the manifests below a directory, with
-    their signatures.
+    """Return the file itself, or the manifests below a directory, with their signatures.
 
-    ``note`` is told what is wrong, ``lose`` of whatever cannot be looked into now: what is below
-    may still be there.
+    A single file is returned even if it does not exist. ``note`` is called with faults, ``lose``
+    with paths that cannot be read now: files below may still exist.
     """
-    # Thousands of files that are named one by one are looked at every other second: once each.
+    # Thousands of files named one by one are checked every other second: once each.
     yield_to_loop()
     try:
         found = os.stat(path)
@@ -88,7 +87,7 @@ def _files_below(
 
 
 def signature(path: Path) -> Signature:
-    """Return what tells this content of a file from another; of a link, what it leads to."""
+    """Return a value that identifies the content of a file, links followed."""
     yield_to_loop()
     try:
         return _signature(os.stat(path))
@@ -102,22 +101,22 @@ def _signature(found: os.stat_result) -> Signature:
 
 @dataclass(frozen=True, slots=True)
 class FileWatchStatistics:
-    """``files`` that were read, and those that change right now."""
+    """A snapshot: ``files`` that were read, and those changing right now."""
 
     files: int
     restless: int
 
 
 class FileWatch:
-    """Which files differ from what was read of them. Time comes in as an argument, in s."""
+    """Compares files with the state in which they were read; time is an argument, s."""
 
     def __init__(self) -> None:
         self._read: dict[Path, Signature] = {}
         self._restless: dict[Path, tuple[Signature, float, float]] = {}
-        """Signature, since when it is that, and since when it differs from what was read."""
+        """Signature, since when it holds, and since when it differs from what was read."""
 
     def signature_of(self, path: Path) -> Signature:
-        """Return the signature of what was read of a file."""
+        """Return the signature with which a file was read."""
         return self._read.get(path, ABSENT)
 
     def take(self, files: Mapping[Path, Signature]) -> frozenset[Path]:
@@ -158,7 +157,7 @@ class FileWatch:
 
     @property
     def restless(self) -> bool:
-        """Whether something has changed that has not rested yet: look again soon."""
+        """True if a change has not settled yet: look again soon."""
         return bool(self._restless)
 
     def statistics(self) -> FileWatchStatistics:

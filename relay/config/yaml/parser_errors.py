@@ -1,4 +1,4 @@
-"""What the YAML parser's errors mean and how to write it instead.
+"""Explains the YAML parser's errors and suggests corrections.
 
 Rules:
 
@@ -87,7 +87,7 @@ _NOTHING_MORE: Final = re.compile(r"[ \t]*(?:[ \t]#.*)?\r?")
 
 @dataclass(frozen=True, slots=True)
 class YamlFault:
-    """``offset`` is the place to show, ``read`` how far the parser had come."""
+    """An explained error; ``offset`` is the place to show, ``read`` how far the parser had come."""
 
     message: str
     offset: int
@@ -95,7 +95,7 @@ class YamlFault:
 
 
 def explained(text: str, error: yaml.MarkedYAMLError) -> YamlFault:
-    """Say what is wrong and how to write it; see the rules above."""
+    """Explain an error and suggest a correction, by the rules above."""
     mark = error.problem_mark or error.context_mark
     read = mark.index if mark is not None else len(text)
     problem = error.problem or ""
@@ -122,9 +122,9 @@ def explained(text: str, error: yaml.MarkedYAMLError) -> YamlFault:
 
 
 def repaired(text: str, offset: int) -> str | None:
-    """Return the text, equally long, without the fault of :func:`explained` at the offset.
+    """Return the text, equally long, without the fault at the offset.
 
-    None where it cannot be told apart from the rest.
+    None if it cannot be separated from the rest. The fault is that of :func:`explained`.
     """
     if len(text) > REPAIR_CHARS_MAX:
         return None
@@ -144,7 +144,7 @@ def repaired(text: str, offset: int) -> str | None:
 
 
 def _bare_field(text: str, offset: int) -> int | None:
-    """Return the end of the line before, where that is only the name of a field, or None."""
+    """Return the end of the previous line if that is only the name of a field, or None."""
     start, _ = _line(text, offset)
     if not start:
         return None
@@ -154,7 +154,7 @@ def _bare_field(text: str, offset: int) -> int | None:
 
 
 def is_indented_by_tab(text: str, offset: int) -> bool:
-    """Tell whether there is a tab before the content of the offset's line."""
+    """Return True if there is a tab before the content of the offset's line."""
     return _indenting_tab(text, offset) is not None
 
 
@@ -168,7 +168,7 @@ def _indenting_tab(text: str, offset: int) -> int | None:
 
 
 def _ends_early(text: str, offset: int) -> tuple[int, str] | None:
-    """Return where a quoted value ends although its line goes on, and what to do about it."""
+    """Return the end of a quoted value whose line continues, and the remedy, or None."""
     start, end = _line(text, offset)
     line = text[start:end]
     field = _FIELD.match(line)

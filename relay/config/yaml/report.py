@@ -43,7 +43,7 @@ class Report:
 
     @property
     def faulty(self) -> bool:
-        """Whether anything was wrong."""
+        """True if there is any fault."""
         return self._count > 0
 
     @property

@@ -1,4 +1,4 @@
-"""From a character of a YAML scalar's value back to where it stands in the text.
+"""Maps a character of a YAML scalar's value back to its place in the text.
 
 Plain, quoted and block scalars fold line breaks and know escapes (YAML 1.2.2 §7.3, §8.1). The value
 is decoded once more with the offset of every character, and compared with the parser's: where the

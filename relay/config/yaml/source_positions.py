@@ -1,4 +1,4 @@
-"""Where in a YAML text things stand, and the line to show for them.
+"""Places in a YAML text, and the line to show for each.
 
 Rules:
 
@@ -22,9 +22,9 @@ Where: TypeAlias = tuple[Step, ...]
 
 MASK: Final = "…"
 WINDOW_CHARS: Final = 300
-"""So much of a line is looked at on either side of a place."""
+"""Characters of a line that are examined on either side of a place."""
 SCALAR_CHARS_MAX: Final = 256 * 1024
-"""In longer scalars no place is looked for; a selector has at most 16 KiB."""
+"""Maximum length of scalars in which places are computed; a selector has at most 16 KiB."""
 _STRUCTURE: Final = frozenset(
     [
         "metadata",
@@ -140,7 +140,7 @@ _MASK_BITS: Final = (1 << _BITS) - 1
 
 
 def is_public(field: str) -> bool:
-    """Tell whether what stands in, or below, a field of this name may be shown."""
+    """Return True if values in, or below, a field of this name may be shown."""
     return field in _PUBLIC or _folded(field) in _PUBLIC_FOLDED
 
 
@@ -150,7 +150,7 @@ def is_field(name: str) -> bool:
 
 
 def may_show(field: str, value: str) -> bool:
-    """Tell whether a scalar of this field may be shown."""
+    """Return True if a scalar of this field may be shown."""
     if field == _ENDPOINT:
         return bool(_PLAIN_ENDPOINT.fullmatch(value))
     if field not in _STRUCTURE or field in _NAMES:
@@ -160,7 +160,7 @@ def may_show(field: str, value: str) -> bool:
 
 
 def _folded(field: str) -> str:
-    """Drop what people vary in a field's name: a misspelt field of these is public, too."""
+    """Remove differences in spelling: a misspelt field of these is public, too."""
     return field.replace("_", "").replace("-", "").lower()
 
 
@@ -218,8 +218,11 @@ class TextMark(tuple[Step, ...]):  # noqa: SLOT001 - of a tuple only () is possi
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """``line`` and ``column`` count from 1; ``shown`` is the line, masked, and ``offset`` where in
-    it the caret belongs."""
+    """A place in a file.
+
+    ``line`` and ``column`` count from 1; ``shown`` is the masked line, and ``offset`` the position
+    of the caret in it.
+    """
 
     line: int
     column: int
@@ -244,7 +247,7 @@ def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 class SourceText:
-    """The text of one document and what in it must not be shown."""
+    """The text of one document, and the parts that must not be shown."""
 
     __slots__ = ("_breaks", "_line_first", "_masked", "_text")
 
@@ -258,13 +261,13 @@ class SourceText:
         return f"<SourceText {len(self._text)} characters>"
 
     def mask(self, start: int, end: int) -> None:
-        """Never show this part; parts come in the order of the text."""
+        """Mask this part; parts come in the order of the text."""
         self._masked.append((start, end))
 
     def mask_line(self, offset: int, *, trusted: bool) -> None:
-        """Never show what may be a secret in a line that is no valid YAML.
+        """Mask possible secrets in a line that is not valid YAML.
 
-        ``trusted`` says that all that it stands below may be shown.
+        ``trusted``: everything below the line's parents may be shown.
         """
         start = self._text.rfind("\n", 0, offset) + 1
         end = self._text.find("\n", offset)

@@ -61,7 +61,7 @@ _MERGE_MESSAGE = (
 
 
 def _brackets_open(text: str) -> int:
-    """Return how deep the end of a YAML text is in brackets and braces."""
+    """Return the depth of brackets and braces at the end of a YAML text."""
     depth = 0
     for token in _BRACKET.finditer(text):
         if token[0] in ("[", "{"):
@@ -72,8 +72,11 @@ def _brackets_open(text: str) -> int:
 
 
 class UnreadableError(Exception):
-    """The document as a whole cannot be read. ``offset`` is where in its text; ``trusted`` whether
-    all that the place stands below may be shown."""
+    """The document as a whole cannot be read.
+
+    ``offset`` is the place in its text; ``trusted``: everything below the place's parents may be
+    shown.
+    """
 
     def __init__(self, message: str, offset: int, *, trusted: bool) -> None:
         self.offset = offset
@@ -92,9 +95,9 @@ class _Node:
 
 @dataclass(slots=True)
 class _Frame:
-    """A container that is still being read. ``key`` is the mapping key that waits for its value.
+    """A container that is still being read; ``key`` is the mapping key that waits for its value.
 
-    ``merged`` are the mappings of its merge keys; ``public`` says whether values may be shown.
+    ``merged`` are the mappings of its merge keys; ``public``: values may be shown.
     """
 
     container: dict[str, object] | list[object]

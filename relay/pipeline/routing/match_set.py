@@ -141,9 +141,9 @@ class MatchSet:
     A series may use it for as long as ``project_epoch.version`` is what it was resolved at.
 
     ``samples`` is counted once for samples in a row and passed on by :meth:`flush_counters`, so
-    that neither the number of sources nor the number of sinks costs anything per sample. A sink appears
-    once for each of its sources that matched: two sources that match the same series export it
-    twice. To ``sinks`` every sample is a point; ``handled_sinks`` get what the series' handlers
+    that neither the number of sources nor the number of sinks costs anything per sample. A sink
+    appears once for each of its sources that matched: two sources that match the same series export
+    it twice. To ``sinks`` every sample is a point; ``handled_sinks`` get what the series' handlers
     make, and their points are counted when they are made.
 
     Series that matched the same sources may still have different routes, by their types: their
