@@ -39,7 +39,7 @@ SYSTEM_CLOCK = Clock(time.time, time.monotonic)
 
 @dataclass(frozen=True, slots=True)
 class SinkEnvironment:
-    """What all sinks of a process share. ``memory`` counts the bytes that they hold there."""
+    """Parts that all sinks of a process share; ``memory`` counts the bytes that they hold there."""
 
     transport: HttpClient
     offsets: OffsetHolds
@@ -52,10 +52,10 @@ class SinkEnvironment:
 
 @dataclass(frozen=True, slots=True)
 class SinkDependencies:
-    """What one sink has beside its configuration.
+    """Parts of one sink beside its configuration.
 
-    ``secrets`` looks up the exporter's secrets, and is asked again each time; ``store`` is the
-    sink's part of the disk, None: memory only; ``host``: see there, None: nothing is shared.
+    ``secrets`` looks up the exporter's secrets, and is called again each time; ``store`` is the
+    sink's part of the disk, None: memory only; ``host`` is the process, None: nothing is shared.
     """
 
     environment: SinkEnvironment

@@ -1,4 +1,4 @@
-"""Everything that a sink decides, without doing any of it. Pure.
+"""Decides what a sink does, without doing it. Pure.
 
 The shell (:mod:`relay.sink.worker`) asks :meth:`DeliveryStateMachine.next_step` what a shard has to
 do, does it, and reports the outcome to :meth:`DeliveryStateMachine.on_response`; it spills the
@@ -56,11 +56,11 @@ MEMORY_BYTES_MAX = 1024 * 1024
 """Bytes of bodies in memory beyond which they are spilled: two or three requests of the largest
 batches, and small enough that ten thousand sinks fit."""
 MEMORY_AGE_S = 10.0
-"""How long a request may wait in memory before it is spilled, from when its batch was due."""
+"""Time from when its batch was due that a request may wait in memory before it is spilled, s."""
 RESHARD_LOOK_S = 1.0
 """Longest wait of a shard for others; it is woken earlier where it can be told."""
 LOAD_AGAIN_S = 1.0
-"""How long a shard waits after a record could not be read."""
+"""Delay of a shard after a record could not be read, s."""
 
 _NOTHING = Sleep(None)
 
@@ -123,8 +123,11 @@ class DeliveryStateMachine:
         resharded: bool,
         missing_points: int = 0,
     ) -> None:
-        """Continue the schedule of retries of an earlier process. ``resharded``: it had another
-        number of shards. ``missing_points`` are those whose files are gone."""
+        """Continue the schedule of retries of an earlier process.
+
+        ``resharded``: it had another number of shards. ``missing_points`` are those whose files
+        were deleted.
+        """
         if missing_points:
             self.restored += missing_points
             self.ledger.offer(missing_points)
@@ -169,12 +172,11 @@ class DeliveryStateMachine:
 
     @property
     def shards(self) -> int:
-        """How many shards are fed."""
+        """Number of shards in use."""
         return self._config.otlp.concurrency
 
     def enqueue(self, requests: Sequence[EncodedRequest], now: Now) -> bool:
-        """Queue the requests of one batch; return whether any of them was dropped, the queue being
-        full."""
+        """Queue the requests of one batch; return whether any was dropped, the queue being full."""
         is_dropped = False
         self._hold_pieces(requests)
         if not self.queue.empty:

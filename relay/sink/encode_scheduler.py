@@ -53,7 +53,7 @@ class EncodeScheduler:
 
     @property
     def waiting(self) -> int:
-        """How many jobs wait."""
+        """Number of waiting jobs."""
         return len(self._jobs)
 
     def _do_first(self) -> None:

@@ -25,8 +25,11 @@ ROOM_PARTS = 64
 
 
 class Evictor:
-    """``members`` returns all workers, each with the name of its tenant; ``memory`` is what they
-    hold there, of ``memory_bytes_max`` that may be used in all (0: no limit)."""
+    """Evicts data from sinks that share a memory and a disk budget.
+
+    ``members`` returns all workers, each with the name of its tenant; ``memory`` counts the bytes
+    that they hold in memory, of ``memory_bytes_max`` in all (0: no limit).
+    """
 
     def __init__(
         self,
@@ -42,7 +45,7 @@ class Evictor:
         self._memory_bytes_max = memory_bytes_max
 
     def relieve_memory(self) -> None:
-        """Where sinks hold too much in memory, spill the largest, or evict from them."""
+        """Spill the largest queues, or evict from them, if sinks hold too much in memory."""
         limit = int(MEMORY_SHARE * self._memory_bytes_max)
         excess = self._memory.used - limit
         if not self._memory_bytes_max or excess <= 0:

@@ -1,4 +1,4 @@
-"""What a sink kind offers, and what a sink needs of the process it runs in.
+"""The interface of a sink kind, and the parts of the process that a sink uses.
 
 A kind (OTLP/HTTP, say) is one :class:`SinkKind` in :data:`relay.sink.kinds.KINDS`. Everything else
 of a sink is common to all kinds: batching, queue, spilling, retry, circuit breaker, ledger, health.
@@ -40,8 +40,11 @@ class Encoder(Protocol):
         """Encode a whole batch as one body, uncompressed. Must not change the batch."""
 
     def split(self, body: bytes) -> tuple[tuple[bytes, int], tuple[bytes, int]] | None:
-        """Cut an uncompressed body into two of at least one point each: (first half, its points),
-        (second half, its points). Points keep their order; None where there is a single one."""
+        """Cut an uncompressed body into two of at least one point each, or return None.
+
+        Returns (first half, its points), (second half, its points). Points keep their order; None
+        if there is a single one.
+        """
 
     def compress(self, body: bytes, compression: Compression) -> bytes:
         """Compress a body by one of :attr:`SinkKind.stored_codings`."""
@@ -76,8 +79,11 @@ class Client(Protocol):
 
 
 class ClientDependencies(NamedTuple):
-    """What a client is made from: the process's HTTP client, a lookup of the exporter's secrets
-    that is asked again each time, and the wall clock, s."""
+    """The inputs of a client.
+
+    The process's HTTP client, a lookup of the exporter's secrets that is called again each time,
+    and the wall clock, s.
+    """
 
     transport: HttpClient
     secrets: SecretLookup

@@ -1,19 +1,19 @@
 """The sink kind OTLP/HTTP: its encoder, and what the answers of its endpoints mean. Pure.
 
-========================================  =================================================
-answer                                    verdict
-========================================  =================================================
-2xx, decodable or empty body              Delivered; less what partial_success rejects
-2xx, protobuf or JSON that is neither     Delivered with a warning
-2xx, other non-empty undecodable body     Rejected ``invalid_response`` (a captive portal)
-429, 502, 503, 504                        Retry, after Retry-After if it is longer
-413                                       Split
-401, 403                                  Unauthorized
-every other status, redirects included    Rejected ``http_<status>``
-timeout, no connection, disconnect ...    Retry, reason is the failure's kind
-response body over the limit              Rejected ``response_too_large``
-2xx before all of the request was read    Retry ``unread_request``
-========================================  =================================================
+    ========================================  =================================================
+    answer                                    verdict
+    ========================================  =================================================
+    2xx, decodable or empty body              Delivered; less what partial_success rejects
+    2xx, protobuf or JSON that is neither     Delivered with a warning
+    2xx, other non-empty undecodable body     Rejected ``invalid_response`` (a captive portal)
+    429, 502, 503, 504                        Retry, after Retry-After if it is longer
+    413                                       Split
+    401, 403                                  Unauthorized
+    every other status, redirects included    Rejected ``http_<status>``
+    timeout, no connection, disconnect ...    Retry, reason is the failure's kind
+    response body over the limit              Rejected ``response_too_large``
+    2xx before all of the request was read    Retry ``unread_request``
+    ========================================  =================================================
 
 Sources: OTLP 1.11, "OTLP/HTTP Response" (retryable codes; partial success "MUST NOT" be retried; a
 response above 4 MiB is not retryable); 413, 401 and 403 are this project's design. OTLP names 200

@@ -21,7 +21,7 @@ from relay.config.exporter.types import Sink
 FLOOR_BYTES = 16 * 1024
 """Before compression. The smallest limits in use are proxies' (nginx: 1 MiB)."""
 FLOOR_TRIES = 5
-"""How often a request below the floor is sent again before it is cut."""
+"""Number of times a request below the floor is sent again before it is cut."""
 PROBE_S = 60.0
 PROBE_S_MAX = 3600.0
 
@@ -31,7 +31,7 @@ QUEUE_REQUESTS_MIN = 4
 """A full queue holds at least so many requests: they are cut smaller for a tiny queue."""
 
 Step = Literal["cut", "wait", "give_up"]
-"""What to do with a refused request: cut it in two, send it again later, or give it up."""
+"""Next step for a refused request: cut it in two, send it again later, or give it up."""
 
 
 def configured_bytes_max(config: Sink) -> int:

@@ -32,11 +32,11 @@ SPILL_AGAIN_S = 1.0
 SPILL_REST_S_MAX = 10.0
 """Longest time for spilling that rest."""
 CHECK_S = 30.0
-"""How often the files on disk are checked."""
+"""Interval between checks of the files on disk, s."""
 
 
 class SpoolHost(Protocol):
-    """What the spooler needs of the sink that it works for."""
+    """The parts of a sink that its spooler uses."""
 
     def now(self) -> Now:
         """Read both clocks."""
@@ -52,7 +52,7 @@ class SpoolHost(Protocol):
 
 
 class Spooler:
-    """See the module's rules."""
+    """Moves the requests of one sink between memory and disk."""
 
     def __init__(self, store: SinkStore, delivery: DeliveryStateMachine, host: SpoolHost) -> None:
         self._store = store
@@ -64,7 +64,7 @@ class Spooler:
         self._check_at = 0.0
 
     def low_watermarks(self, shards: int) -> tuple[int, ...]:
-        """See :meth:`SinkStore.lows`."""
+        """Return the low of each of ``shards`` shards on disk; -1 if unknown."""
         return self._store.lows(shards)
 
     def tick(self) -> None:
@@ -145,7 +145,7 @@ class Spooler:
         self._ended = False
 
     def identify(self, owner: Owner) -> None:
-        """See :meth:`SinkStore.identify`."""
+        """Save a changed owner: another endpoint or another object."""
         self._store.identify(owner)
 
     def park(self) -> int:

@@ -61,7 +61,7 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class LastEvent:
-    """What an endpoint last answered, for status; ``at`` is wall clock, s."""
+    """The last answer of an endpoint, for status; ``at`` is wall clock, s."""
 
     text: str
     at: float

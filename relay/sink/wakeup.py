@@ -1,4 +1,4 @@
-"""What the task of a shard waits for between two requests: a wake-up call, or a delay."""
+"""Lets the task of a shard wait between two requests, for a wake-up call or a delay."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 
 
 class WakeupEvent:
-    """One task waits, anybody sets; a call is remembered until :meth:`clear`.
+    """One task waits, any code sets; a call is kept until :meth:`clear`.
 
     An :class:`asyncio.Event` inside :func:`asyncio.timeout` does the same at five times the price
-    (10 µs), for every request of every sink.
+    (10 us), for every request of every sink.
     """
 
     __slots__ = ("_is_set", "_waiter")

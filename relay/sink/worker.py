@@ -40,10 +40,10 @@ from relay.sink.steps import Clock, Load, Now, Send, Sleep
 from relay.sink.wakeup import WakeupEvent
 
 BUG_PAUSE_S = 1.0
-"""How long a shard rests after a bug, lest it fill the log."""
+"""Delay of a shard after a bug, so that it does not fill the log, s."""
 
 EMPTY_LOOK_S = 0.2
-"""How often an impatient drain checks whether the endpoint still takes data."""
+"""Interval at which an impatient drain checks that the endpoint still accepts data, s."""
 
 EVICT_BYTES_MIN = 256 * 1024
 """Bytes on disk that are dropped at a time, at least, so that a sink is not asked for each
@@ -51,7 +51,7 @@ request."""
 
 
 class SinkHost(Protocol):
-    """What the process does for its sinks; implemented beside the reconciler."""
+    """Services of the process for its sinks; implemented beside the reconciler."""
 
     def make_room(self, worker: SinkWorker, size: int) -> bool:
         """Return whether a sink may store so many bytes, after making room where possible."""
@@ -106,13 +106,15 @@ class SinkWorker:
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: list[asyncio.Task[None]] = []
         self.removed = False
-        """Whether :meth:`remove` has given the queue on disk away."""
+        """True once :meth:`remove` has handed over the queue on disk."""
         self._internal_errors = 0
         self._throughput = Throughput()
 
     def reconfigure(self, config: Sink) -> None:
-        """Use another configuration for the same queue. Flush :attr:`shards` before: they are new
-        ones afterwards."""
+        """Use another configuration for the same queue.
+
+        Flush :attr:`shards` before: they are new ones afterwards.
+        """
         self._encode_backlog.encode_all()
         self._unsubscribe()
         self.config = config
@@ -137,8 +139,10 @@ class SinkWorker:
             self._spooler.identify(owner)
 
     def come_back(self, config: Sink) -> None:
-        """Go on with another configuration after :meth:`remove`, which has to be cancelled
-        before."""
+        """Continue with another configuration after :meth:`remove`.
+
+        That has to be cancelled before.
+        """
         assert not self.removed
         if self._spooler is not None:
             self._spooler.resume()
@@ -148,7 +152,7 @@ class SinkWorker:
 
     @property
     def full(self) -> bool:
-        """Whether senders must be held back (only with ``overflow: block``)."""
+        """True if senders must be held back (only with ``overflow: block``)."""
         return self._delivery.queue.full
 
     @property
@@ -168,14 +172,18 @@ class SinkWorker:
 
     @property
     def low_watermarks(self) -> tuple[int, ...]:
-        """For each shard the position before which, by its queue on disk, a crash lost nothing; -1
-        where the disk does not say."""
+        """Per shard, the position before which a crash loses nothing, by its queue on disk.
+
+        -1 if the disk does not have it.
+        """
         count = len(self.shards)
         return self._spooler.low_watermarks(count) if self._spooler else (-1,) * count
 
     def oldest_positions(self, following: int) -> tuple[int, ...]:
-        """For each shard, return the oldest position that is neither settled nor on disk;
-        ``following`` where there is none. Open batches are not considered."""
+        """Return per shard the oldest position that is neither settled nor on disk.
+
+        ``following`` if there is none. Open batches are not considered.
+        """
         if not self.memory_bytes and not self._encode_backlog:
             return (following,) * len(self.shards)
         oldest = [
@@ -253,8 +261,10 @@ class SinkWorker:
         return True
 
     def save(self, *, at_once: bool = False) -> None:
-        """Begin to spill what has waited for long or is too much for memory; ``at_once``:
-        everything that is only in memory."""
+        """Begin to spill requests that are old, or too many for memory.
+
+        ``at_once``: everything that is only in memory.
+        """
         if at_once:
             self._encode_backlog.encode_all()
         if self._spooler is not None:
@@ -409,8 +419,10 @@ class SinkWorker:
             self._circuit_breakers.release(self.config.otlp.url, self._resume)
 
     async def _empty(self, timeout_s: float, *, patient: bool) -> None:
-        """Wait until everything is sent, at most so long; unless ``patient``, no longer than the
-        sink is healthy."""
+        """Wait until everything is sent, or for ``timeout_s``.
+
+        Unless ``patient``, no longer than the sink is healthy.
+        """
         self._emptied.clear()
         deadline = self._clock.monotonic() + timeout_s
         while not self._is_empty and (left_s := deadline - self._clock.monotonic()) > 0:

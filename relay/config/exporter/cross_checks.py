@@ -84,7 +84,7 @@ def check_cost(candidates: Iterable[Candidate]) -> None:
     """Refuse exporters whose regular expressions are too costly for their project.
 
     Each new series of the project is matched against all of them. Without tenancy all exporters are
-    the operator's, and no limit applies. The first exporters of a project count.
+    the operator's, and are not limited. The first exporters of a project count.
     """
     spent: dict[str, int] = {}
     known: dict[str, set[str]] = {}

@@ -119,8 +119,7 @@ def _authentication(
 def credential(
     reading: Reading, place: Where, values: dict[str, Any], key: str, base: Path
 ) -> tuple[str, Path | None]:
-    """Return a secret text: the value itself, or the content of the file that ``<key>File``
-    names."""
+    """Return a secret text: the value itself, or the content of the file in ``<key>File``."""
     text = str(values.get(key, ""))
     name = values.get(f"{key}File")
     if name is None:

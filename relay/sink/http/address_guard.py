@@ -1,4 +1,4 @@
-"""Which addresses an endpoint may have. Endpoints are customers' input; our network is not theirs.
+"""Decides which addresses an endpoint may have: endpoints are customers' input.
 
 Rules:
 

@@ -22,7 +22,7 @@ from relay.sink.http.response import (
 )
 
 FRAMING_BYTES_MAX = 512 * 1024
-"""What an endpoint may send for one request that is no body: heads, chunk sizes and extensions."""
+"""Maximum size of an answer besides its body, bytes: heads, chunk sizes and extensions."""
 
 HEADS_MAX = 16
 """Heads of one answer: the final one, and interim ones before it."""
@@ -62,7 +62,7 @@ class AnswerParser:
     def __init__(self) -> None:
         self.response: HttpResponse | None = None
         self.reusable = False
-        """Whether the connection may carry another request; only once complete."""
+        """True if the connection may carry another request; only once complete."""
         self._body = bytearray()
         self._headers: dict[str, str] = {}
         self._status = 0

@@ -54,7 +54,7 @@ class ConnectionOwner(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """``known`` are answers that any connection has read, and what they are."""
+    """One connection; ``known`` are the answers that any connection has read, by their bytes."""
 
     __slots__ = (
         "_answer",
@@ -87,17 +87,19 @@ class Connection(asyncio.Protocol):
         self._parser: AnswerParser | None = None
         self._reusable = True
         self._handed_over = True
-        """Whether the transport has all of the request."""
+        """True if the transport has all of the request."""
         self.sent = True
-        """Whether the endpoint's kernel had all of the request when its answer was complete: what
-        it had acknowledged by then, as its answer acknowledges what arrived before."""
+        """True if the endpoint's kernel had acknowledged all of the request when its answer ended.
+
+        An answer acknowledges the data that arrived before it.
+        """
         self._writer: asyncio.Task[None] | None = None
         self._writing_paused = False
         self._resumed: asyncio.Future[None] | None = None
 
     @property
     def reusable(self) -> bool:
-        """Whether a request may be sent now."""
+        """True if a request may be sent now."""
         return self._reusable and self._transport is not None and not self._transport.is_closing()
 
     async def exchange(self, head: bytes, body: bytes, deadline: float) -> HttpResponse:

@@ -36,7 +36,7 @@ HAPPY_EYEBALLS_DELAY_S = 0.25
 """RFC 8305 5: how long one address has before the next is tried beside it."""
 
 TUNNEL_HEAD_BYTES_MAX = 64 * 1024
-"""What a proxy may say before a tunnel stands."""
+"""Maximum size of a proxy's answer before a tunnel is open, bytes."""
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
 

@@ -21,7 +21,7 @@ SecretLookup = Callable[[SecretRef, str], str]
 
 _REDACTED = "[redacted]"
 _PREFIX_CHARS = 8
-"""How much of a credential is enough to recognise it: a cut-off echo leaves a prefix."""
+"""Length from which a prefix of a credential is redacted: a truncated echo leaves one."""
 
 
 def credential_headers(authentication: Authentication, secrets: SecretLookup) -> dict[str, str]:
@@ -50,9 +50,10 @@ def credential_headers(authentication: Authentication, secrets: SecretLookup) ->
 
 
 def redact(text: str, headers: Mapping[str, str]) -> str:
-    """``text`` without the credentials in ``headers``, whole or cut off after a few characters.
+    """Return ``text`` without the credentials in ``headers``, whole or truncated.
 
-    Endpoints do echo what they refuse ("invalid token abc…"); their answers go to status and logs.
+    Endpoints do echo what they refuse ("invalid token abc..."); their answers go to status and
+    logs.
     """
     for secret in sorted(_spellings(headers.values()), key=len, reverse=True):
         cut_off = re.escape(secret[:_PREFIX_CHARS]) + r"\S*"
@@ -97,7 +98,7 @@ def _fault(reference: SecretRef, default_key: str, message: str) -> SecretError:
 
 
 def _spellings(values: Iterable[str]) -> set[str]:
-    """Every form in which a header's credential may come back."""
+    """Return every form in which a header's credential may be echoed."""
     found: set[str] = set()
     for value in values:
         scheme, _, credential = value.partition(" ")

@@ -20,11 +20,11 @@ from relay.sink.http.tls import TlsMaterial
 
 
 class Destination:
-    """Where POSTs go, and their header fields besides the body's length; keep it for many requests.
+    """Target of POSTs, and their header fields besides the body's length; reused for many requests.
 
     ``tls`` comes from :meth:`HttpClient.context`; None for plain ``http``, and for ``https`` by the
-    system's authorities. ``server_name`` is checked in the certificate instead of the URL's host,
-    where it is set.
+    system's authorities. ``server_name`` is checked in the certificate instead of the URL's host if
+    it is set.
     """
 
     __slots__ = ("headers", "prepared", "server_name", "tls", "url")

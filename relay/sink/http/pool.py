@@ -23,14 +23,14 @@ class ConnectionPool:
         self._open: set[Connection] = set()
         self._idle: dict[Origin, list[Connection]] = {}
         self._since: dict[Connection, tuple[float, Origin]] = {}
-        """When each idle connection was put here (the loop's clock, s), longest ago first."""
+        """Time at which each idle connection was added (the loop's clock, s), oldest first."""
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
         self._empty: asyncio.Future[None] | None = None
 
     @property
     def closed(self) -> bool:
-        """Whether :meth:`close` was called."""
+        """True once :meth:`close` was called."""
         return self._closed
 
     def take(self, origin: Origin) -> Connection | None:

@@ -28,7 +28,7 @@ _BAD_URL = Failure("connect_failed", "the endpoint's URL cannot be requested")
 
 
 class Origin(NamedTuple):
-    """What a connection leads to; requests of equal origin may share one.
+    """Endpoint of a connection; requests of equal origin may share one.
 
     ``host`` is without brackets, ``server_name`` the name that a certificate must have.
     """
@@ -57,11 +57,10 @@ def user_agent() -> str:
 def build_head(
     to: Destination, proxy: Proxy | None, default_tls: Callable[[], ssl.SSLContext]
 ) -> RequestHead:
-    """Build the head of every request to a destination; ``default_tls`` is for https without its
-    own context.
+    """Build the head of every request to a destination.
 
-    Raises RequestFailedError for a URL that cannot be requested, ValueError for a header field that
-    is none.
+    ``default_tls`` returns the context for https without its own. Raises RequestFailedError for a
+    URL that cannot be requested, ValueError for an invalid header field.
     """
     url = _parse_url(to.url)
     host = url.raw_host or ""

@@ -1,4 +1,4 @@
-"""What comes back from a request: a response or a failure, as plain values."""
+"""The outcome of a request: a response or a failure, as plain values."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ FailureKind = Literal[
     "response_too_large",
     "unread_request",
 ]
-"""Why there is no response: no answer in time; no connection (DNS included); the connection ended
-before a whole answer; no TLS; bytes that are not HTTP; an address that customers may not reach; a
-body over the limit; a success before all of the request was read. Only ``response_too_large`` is
-permanent, see :mod:`relay.sink.retry.verdict`."""
+"""Reasons for a missing response.
+
+In order: no answer in time; no connection (DNS included); connection ended before a whole answer;
+no TLS; bytes that are not HTTP; forbidden address; body over the limit; a success before all of the
+request was read. Only ``response_too_large`` is permanent, see :mod:`relay.sink.retry.verdict`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class HttpResponse:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """No answer. ``message`` is one line for people, without credentials or resolved addresses."""
+    """A missing answer; ``message`` is one line, without credentials or resolved addresses."""
 
     kind: FailureKind
     message: str

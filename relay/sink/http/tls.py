@@ -21,9 +21,10 @@ from relay.sink.http.credentials import SecretLookup
 
 @dataclass(frozen=True, slots=True)
 class TlsMaterial:
-    """What a context is made of; equal material, equal context. ``repr`` hides the PEM texts.
+    """The parts of a TLS context; equal material gives an equal context.
 
-    ``ca`` "" stands for the system's authorities; ``certificate`` and ``key`` come together or not.
+    ``ca`` "" stands for the system's authorities; ``certificate`` and ``key`` are both set or
+    neither. ``repr`` hides the PEM texts.
     """
 
     ca: str = field(default="", repr=False)

@@ -1,4 +1,4 @@
-"""How far a shard has come with its queue on disk. Pure."""
+"""A shard's progress through its queue on disk. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True):
-    """The oldest record that is not settled, and what is known of it.
+    """The oldest record that is not settled, and its state.
 
     ``attempts`` counts its failed requests, None: as many as the record says; ``resumes_at`` is the
     wall clock before which it must not be sent again, s; ``held`` lists each segment that holds

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a record is: number of its segment, offset of its frame, end of the frame."""
+    """Position of a record: number of its segment, offset of its frame, end of the frame."""
 
     segment: int
     offset: int
@@ -55,7 +55,7 @@ class _Segment:
 
 
 class DiskIndex:
-    """See the module's rules. Calls out of order are bugs, and asserted.
+    """Index of a shard's records on disk. Calls out of order are bugs, and asserted.
 
     ``entries``, ``points`` and ``body_bytes`` are of the records that wait, ``file_bytes`` of all
     segments that remain.
@@ -153,8 +153,10 @@ class DiskIndex:
 
     @property
     def oldest(self) -> tuple[int, int] | None:
-        """Return segment and offset of the oldest record that is not settled, from which a restart
-        continues; None where there never was a record. It only grows."""
+        """Return segment and offset of the oldest record that is not settled, or None.
+
+        A restart continues there. It only grows; None if there never was a record.
+        """
         entry = self._open or self.peek()
         if entry is not None:
             return entry.segment, entry.offset

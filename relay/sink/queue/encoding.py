@@ -34,7 +34,7 @@ class Body(NamedTuple):
 
 
 class _Key(NamedTuple):
-    """What two equal batches must have in common to share bodies, beside the size limit."""
+    """Key of a shared body, beside the size limit; equal batches have equal keys."""
 
     kind: str
     compression: Compression
@@ -59,8 +59,10 @@ class SharedBodyCache:
     def bodies_of(
         self, sealed: SealedBatch, encoder: Encoder, compression: Compression, bytes_max: int
     ) -> tuple[Body, ...]:
-        """Encode and compress a batch, cut so that no piece exceeds ``bytes_max`` before
-        compression where possible."""
+        """Encode and compress a batch, cut where possible.
+
+        No piece exceeds ``bytes_max`` before compression unless it is a single point.
+        """
         key = _Key(encoder.kind, compression)
         if (
             self._batch is not None

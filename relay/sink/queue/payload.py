@@ -1,4 +1,4 @@
-"""What a sink queues: one encoded and compressed request. Pure."""
+"""A queued request: encoded and compressed. Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ STORED = -1
 
 @dataclass(slots=True, eq=False)
 class EncodedRequest:
-    """One request's body and what the queue has to know of it. Compared by identity.
+    """One request's body and its bookkeeping. Compared by identity.
 
-    ``position`` is the oldest ingest position whose points it holds, :data:`STORED` where it is a
-    copy of a record on disk; ``created_at`` is the wall clock of its first point's arrival, in s;
+    ``position`` is the oldest ingest position whose points it holds, :data:`STORED` if it is a copy
+    of a record on disk; ``created_at`` is the wall clock of its first point's arrival, in s;
     ``encoded_bytes`` is its size before compression; ``attempts`` counts failed requests that may
     be sent again; ``depth`` counts the halvings that the endpoint demanded; ``kind`` is the name of
     the sink kind whose encoder made the body, ``encoding`` the body's compression.

@@ -50,9 +50,9 @@ class QueueStatistics(msgspec.Struct, frozen=True):
 
 
 class SinkQueue:
-    """See the module's rules. Shards are numbered from 0; ``disk`` is what is on disk, by shard.
+    """The queue of one sink. Shards are numbered from 0; ``disk`` are their indexes, by shard.
 
-    There are ``shards`` of them, and more where the disk has more. ``memory`` counts the bytes that
+    There are ``shards`` of them, and more if the disk has more. ``memory`` counts the bytes that
     all sinks hold in memory.
     """
 
@@ -96,8 +96,10 @@ class SinkQueue:
         self._resharded_at = now
 
     def waits_for_reshard(self, shard: int) -> bool:
-        """Return whether a shard must wait until others have settled what is older than the last
-        change of their number."""
+        """Return whether a shard must wait for others because the number of shards changed.
+
+        Requests from before the last change must be settled first.
+        """
         since = self._resharded_at
         if since is None:
             return False
@@ -110,7 +112,7 @@ class SinkQueue:
 
     @property
     def resharding(self) -> bool:
-        """Whether shards may have to wait for one another."""
+        """True if shards may have to wait for one another."""
         return self._resharded_at is not None
 
     @property
@@ -120,12 +122,12 @@ class SinkQueue:
 
     @property
     def full(self) -> bool:
-        """Whether senders must be held back: only ever true where overflow is ``block``."""
+        """True if senders must be held back: only with overflow ``block``."""
         return self._config.overflow == "block" and self._usage.bytes >= self._config.bytes_max
 
     @property
     def empty(self) -> bool:
-        """Whether nothing waits and nothing is in flight."""
+        """True if nothing waits and nothing is in flight."""
         return not self._usage.requests
 
     @property

@@ -47,7 +47,7 @@ class _OpenRecord:
 
 
 class QueueShard:
-    """See the module's rules. ``disk`` is the index of what an earlier process left there."""
+    """The queue of one shard. ``disk`` is the index of the records of an earlier process."""
 
     def __init__(self, number: int, usage: QueueUsage, disk: DiskIndex | None = None) -> None:
         self.number = number
@@ -67,17 +67,17 @@ class QueueShard:
 
     @property
     def spilling(self) -> bool:
-        """Whether a spill runs."""
+        """True while a spill runs."""
         return bool(self._spilling)
 
     @property
     def taken(self) -> Item | None:
-        """What :meth:`take` returned and is not settled."""
+        """The item that :meth:`take` returned, until it is settled."""
         return self.in_flight or self._loading
 
     @property
     def unspilled(self) -> Sequence[EncodedRequest]:
-        """What waits in memory and is not being spilled."""
+        """Requests that wait in memory and are not being spilled."""
         return self._waiting
 
     def put(self, request: EncodedRequest) -> None:
@@ -97,8 +97,10 @@ class QueueShard:
         return self._waiting[0] if self._waiting else None
 
     def take(self) -> Item | None:
-        """Take what is to be sent next: a request, in flight from now on, or a record to be read
-        and passed to :meth:`loaded`. None where nothing waits."""
+        """Take the next item to send; None if nothing waits.
+
+        A request is in flight from now on; a record is to be read and passed to :meth:`loaded`.
+        """
         assert self.taken is None, "one at a time"
         if self._open is not None:
             self.in_flight = self._open.waiting.popleft()
@@ -131,8 +133,7 @@ class QueueShard:
         self._usage.buffer(len(request.body))
 
     def load_failed(self, *, lost: bool) -> None:
-        """Put back the record that was taken and could not be read; forget it where it is
-        ``lost``."""
+        """Put back the record that was taken and could not be read; forget it if ``lost``."""
         entry = self._loading
         assert entry is not None
         self._loading = None
@@ -153,8 +154,10 @@ class QueueShard:
             self._settle_part(self._open)
 
     def give_back(self, request: EncodedRequest) -> None:
-        """Put the request in flight back at the head; one that is on disk as a whole leaves
-        memory."""
+        """Put the request in flight back at the head.
+
+        One that is on disk completely leaves memory.
+        """
         assert self.in_flight is request
         self.in_flight = None
         if self._open is None:
@@ -236,8 +239,10 @@ class QueueShard:
         return disk
 
     def begin_spill(self) -> list[EncodedRequest]:
-        """Return everything that is only in memory, oldest first, to be written; [] where there is
-        nothing. End it by :meth:`commit_spill` or :meth:`fail_spill`."""
+        """Return everything that is only in memory, oldest first, to be written; [] for nothing.
+
+        End it by :meth:`commit_spill` or :meth:`fail_spill`.
+        """
         assert not self._spilling, "one spill at a time"
         self._spilling_next = 0
         if self.in_flight is not None and self._open is None and not self.disk.entries:
@@ -249,8 +254,10 @@ class QueueShard:
         return list(self._spilling)
 
     def commit_spill(self, places: Sequence[Place]) -> list[int]:
-        """Continue after a spill was written and synced, each request in its place; return the
-        ingest positions that need no hold any more."""
+        """Continue after a spill was written and synced, each request in its place.
+
+        Returns the ingest positions that need no hold any more.
+        """
         assert len(places) == len(self._spilling)
         for request, place in zip(self._spilling, places, strict=True):
             self.disk.append(

@@ -1,4 +1,4 @@
-"""How much the shards of one queue hold. Pure."""
+"""Totals of the shards of one queue. Pure."""
 
 from __future__ import annotations
 

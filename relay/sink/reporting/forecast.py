@@ -20,15 +20,18 @@ FULL_SHARE = 0.98
 
 
 class Forecast(msgspec.Struct, frozen=True):
-    """``full_in_s``: seconds until the queue is full, None where it does not grow. ``stalled_s``:
-    for how long data has waited without any of it being delivered or refused."""
+    """Forecast of a queue.
+
+    ``full_in_s``: seconds until the queue is full, None if it does not grow. ``stalled_s``: time
+    that data has waited without any of it being delivered or refused.
+    """
 
     full_in_s: float | None
     stalled_s: float
 
     @property
     def stalled(self) -> bool:
-        """Whether data has waited for :data:`STALLED_S` without progress."""
+        """True if data has waited for :data:`STALLED_S` without progress."""
         return self.stalled_s >= STALLED_S
 
 

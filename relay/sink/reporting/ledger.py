@@ -25,7 +25,7 @@ class LedgerStatistics(msgspec.Struct, frozen=True):
 
     @property
     def balanced(self) -> bool:
-        """Whether every offered point is accounted for, exactly once."""
+        """True if every offered point is accounted for, exactly once."""
         finished = self.delivered + self.expired + self.queued
         if self.rejected or self.dropped:
             finished += sum(self.rejected.values()) + sum(self.dropped.values())

@@ -57,8 +57,10 @@ def take_statistics(
     internal_errors: int,
     tick: float,
 ) -> SinkStatistics:
-    """Put a sink's statistics together; ``names`` are its exporter's and its own, ``tick`` is the
-    monotonic clock, s."""
+    """Collect a sink's statistics.
+
+    ``names`` are its exporter's and its own, ``tick`` is the monotonic clock, s.
+    """
     ledger, health = delivery.ledger.statistics(), delivery.health.state
     return SinkStatistics(
         exporter=names[0],

@@ -31,8 +31,11 @@ REQUESTS_AVERAGED: Final = 20
 
 
 class ThroughputStatistics(msgspec.Struct, frozen=True):
-    """A snapshot. ``requests``: durations from sending to the verdict; ``latency``: from the
-    opening of a batch until its request was delivered; ``behind``: the reason, or ""."""
+    """A snapshot.
+
+    ``requests``: durations from sending to the verdict; ``latency``: from the opening of a batch
+    until its request was delivered; ``behind``: the reason, or "".
+    """
 
     requests: Distribution
     latency: Distribution
@@ -82,8 +85,10 @@ class Throughput:
     def watch(
         self, now: float, *, offered: int, queued: int, oldest_age_s: float, batch_timeout_s: float
     ) -> None:
-        """Note the points offered since the start, those queued, and the age of the oldest; to be
-        called about once a second."""
+        """Note offered and queued points, and the age of the oldest; called about once a second.
+
+        ``offered`` counts since the start.
+        """
         if self._at is None:
             self._at, self._offered = now, offered
         elif now > self._at:

@@ -21,7 +21,7 @@ from relay.sink.retry.backoff import Randomness
 FAILURES_MAX = 5
 PROBE_S_MAX = 15.0
 PROBING_S = 5.0
-"""How long to wait while another request is the probe, before looking again."""
+"""Delay before checking again while another request is the probe, s."""
 
 NO_ANSWER = frozenset({"connect_failed", "timeout", "disconnected"})
 """Reasons of a retry that count."""
@@ -44,7 +44,7 @@ class Circuit:
 
     @property
     def open(self) -> bool:
-        """Whether the endpoint counts as out of reach."""
+        """True if the endpoint counts as out of reach."""
         return self._failures >= FAILURES_MAX
 
     def delay_s(self, now: float) -> float:
@@ -97,7 +97,7 @@ class Circuit:
 
     @property
     def subscribers(self) -> int:
-        """How many callbacks are subscribed."""
+        """Number of subscribed callbacks."""
         return len(self._subscribers)
 
     def __repr__(self) -> str:
@@ -131,7 +131,7 @@ class CircuitBreakers:
 
     @property
     def open(self) -> int:
-        """How many endpoints count as out of reach."""
+        """Number of endpoints that count as out of reach."""
         return sum(circuit.open for circuit in self._circuit_breakers.values())
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""What an attempt to send a request came to. Pure.
+"""The verdict on an attempt to send a request. Pure.
 
 Every kind of sink translates its endpoint's answers into these; nothing behind the client looks at
 statuses, headers or bodies. Whether a request may be sent again is in the type, never in the text.
@@ -23,8 +23,10 @@ _RETRY_AFTER_DIGITS_MAX = 10
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Accepted, except for ``rejected`` points (partial success, never sent again); ``message`` is
-    the endpoint's warning, or ""."""
+    """Accepted, except for ``rejected`` points (partial success, never sent again).
+
+    ``message`` is the endpoint's warning, or "".
+    """
 
     rejected: int = 0
     message: str = ""
@@ -72,10 +74,10 @@ def classify_failure(failure: Failure) -> Verdict:
 
 
 def parse_retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
-    """Return Retry-After in seconds from ``now`` (RFC 9110 10.2.3: seconds or a date), None if
-    unusable.
+    """Return Retry-After in seconds from ``now``, None if it is absent or invalid.
 
-    Never negative; a date in the past is 0. :mod:`relay.sink.retry.backoff` caps it.
+    RFC 9110 10.2.3: seconds or a date. Never negative; a date in the past is 0.
+    :mod:`relay.sink.retry.backoff` caps it.
     """
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():

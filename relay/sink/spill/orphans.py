@@ -24,8 +24,11 @@ from relay.sink.spill.owner import Owner
 
 @dataclass(slots=True, eq=False)
 class StoredQueue:
-    """The queue of one sink on disk. ``owner`` is None if its file is lost; ``orphaned_at`` is when
-    the sink was removed (wall clock, s; None: it was not, or that is unknown)."""
+    """The queue of one sink on disk.
+
+    ``owner`` is None if its file is lost; ``orphaned_at`` is when the sink was removed (wall clock,
+    s; None: it was not, or that is unknown).
+    """
 
     directory: Path
     owner: Owner | None
@@ -68,8 +71,11 @@ class OrphanReport:
 
 @dataclass(frozen=True, slots=True)
 class OrphanStatistics:
-    """A snapshot of all orphans. ``orphaned`` counts points since the start, those found at the
-    start included, the other counters what became of them; points in ``queues`` wait."""
+    """A snapshot of all orphans.
+
+    ``orphaned`` counts points since the start, those found at the start included; the other
+    counters are their outcomes; points in ``queues`` wait.
+    """
 
     queues: tuple[OrphanReport, ...] = ()
     orphaned: int = 0
@@ -139,8 +145,11 @@ class Orphans:
         return gone
 
     def evict(self, size: int) -> Iterator[tuple[StoredQueue, dict[int, list[int]], int, int]]:
-        """Evict ``size`` bytes; yield for each queue the segments to delete by shard, the points
-        that were dropped and the bytes that become free. An empty queue is removed."""
+        """Evict ``size`` bytes; remove queues that become empty.
+
+        Yields for each queue the segments to delete by shard, the points that were dropped and the
+        bytes that become free.
+        """
         for queue in tuple(self._queues):
             if size <= 0:
                 return
@@ -186,8 +195,10 @@ class Orphans:
 
 
 def _shrink(queue: StoredQueue, size: int) -> dict[int, list[int]]:
-    """Drop the oldest records until files of ``size`` bytes can be deleted; return these by
-    shard."""
+    """Drop the oldest records until files of ``size`` bytes can be deleted.
+
+    Returns these by shard.
+    """
     freed: dict[int, list[int]] = {}
     goal = max(0, queue.file_bytes - size)
     while queue.points and queue.file_bytes > goal:

@@ -10,8 +10,11 @@ from relay.config.exporter.types import Exporter, Sink
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """A sink: its exporter's id (project, namespace and name), its name, the host of its endpoint
-    and the uid of its Exporter, these two "" if unknown."""
+    """Identity of a sink.
+
+    Its exporter's id (project, namespace and name), its name, the host of its endpoint and the uid
+    of its Exporter, these two "" if unknown.
+    """
 
     exporter: str
     sink: str
@@ -24,8 +27,10 @@ class Owner(msgspec.Struct, frozen=True):
         return self.exporter, self.sink
 
     def may_adopt(self, left: Owner) -> bool:
-        """Return whether this sink may adopt the queue of another owner: the names are the same,
-        and so are host and uid unless one of them is unknown."""
+        """Return whether this sink may adopt the queue of another owner.
+
+        The names must be equal, and so must host and uid unless one of them is unknown.
+        """
         return (
             self.key == left.key
             and (self.host == left.host or not (self.host and left.host))

@@ -75,8 +75,10 @@ def encode_record_head(payload: EncodedRequest, low: int, shards: int) -> bytes:
 
 
 def read_index(read: Read, size: int) -> Iterator[Stored | Damage]:
-    """Yield the records of a segment of ``size`` bytes, bodies unread, and the damage between
-    them. Raises FormatError."""
+    """Yield the records of a segment of ``size`` bytes and the damage between them.
+
+    Bodies are not read. Raises FormatError.
+    """
     start = check_format(read, SEGMENT_KIND)
     for item in read_headers(read, start, size, is_valid=_is_valid):
         if isinstance(item, Damage):

@@ -193,8 +193,10 @@ class QueueFiles:
         return gone
 
     def identify(self, directory: Path, owner: Owner, orphaned_at: float | None) -> None:
-        """Save the owner of a directory and since when it is an orphan (wall clock, s; None: it
-        is not)."""
+        """Save the owner of a directory and since when it is an orphan.
+
+        ``orphaned_at`` is wall clock, s; None: it is not.
+        """
         if directory.exists():
             self._identify(directory, owner, orphaned_at)
 

@@ -41,7 +41,7 @@ TRY_AGAIN_S = (1.0, 10.0)
 """The shortest and the longest wait after a failure."""
 
 CLOSE_S_MAX = 5.0
-"""How long closing waits for background deletions."""
+"""Longest wait of closing for background deletions, s."""
 
 ORPHAN_RETENTION_S = 24 * 3600.0
 
@@ -361,8 +361,10 @@ class SinkStore:
         return self._store.ready
 
     def lows(self, shards: int) -> tuple[int, ...]:
-        """Return the low (:mod:`relay.sink.spill.record`) of each of ``shards`` shards; -1 if
-        unknown."""
+        """Return the low of each of ``shards`` shards; -1 if unknown.
+
+        :mod:`relay.sink.spill.record` defines it.
+        """
         return tuple(self._lows.get((shard, shards), -1) for shard in range(shards))
 
     def regrouped(self, shards: int) -> bool:
@@ -426,7 +428,9 @@ class SinkStore:
 
     async def check(self, sizes: Mapping[tuple[int, int], int]) -> list[tuple[int, int]]:
         """Return the segments, by shard and number, that are deleted or shorter than ``sizes``.
-        Raises StorageError."""
+
+        Raises StorageError.
+        """
         return await self._store.read(lambda: self._files.check(self._directory, sizes))
 
     def park(
