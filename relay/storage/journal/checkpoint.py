@@ -1,4 +1,4 @@
-"""The checkpoint: how far each sink has come, as bytes. Pure.
+"""The checkpoint: the progress of each sink, as bytes. Pure.
 
 Rules:
 
@@ -36,7 +36,7 @@ _MAGIC = b"relay-checkpoint"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """How far the sinks have come; the module defines the fields."""
+    """Progress of the sinks; the module's rules define the fields."""
 
     next: int = 0
     lows: Lows = field(default_factory=dict)
@@ -44,11 +44,14 @@ class Checkpoint:
     learned: int = 0
     waiting: tuple[Named, ...] = ()
     start: int | None = None
-    """Where a replay begins to read; None: at the oldest low position."""
+    """Position at which a replay begins to read; None: at the oldest low position."""
 
     def low(self, exporter: str, sink: str, *, shards: int) -> tuple[int, ...]:
-        """Return the low position of each shard. If the number of shards changed, series moved
-        between them, so the oldest one counts for all."""
+        """Return the low position of each shard.
+
+        If the number of shards changed, series moved between them, so the oldest one counts for
+        all.
+        """
         lows = self.lows.get((exporter, sink))
         if lows is None:
             return (self.next,) * shards

@@ -31,8 +31,11 @@ class LearnedState:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where to continue reading: the default is the oldest record, others come from a
-    :class:`Chunk`. ``first`` names a segment by its first position, ``offset`` is in bytes."""
+    """Position of a reader in the log; the default is the oldest record.
+
+    Others come from a :class:`Chunk`. ``first`` names a segment by its first position, ``offset``
+    is in bytes.
+    """
 
     first: int = -1
     offset: int = 0
@@ -49,8 +52,11 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class LogRange:
-    """The extent of a log. ``spans`` has (first position, bytes) of each segment, oldest first;
-    every record is below ``next_position``."""
+    """The extent of a log.
+
+    ``spans`` has (first position, bytes) of each segment, oldest first; every record is below
+    ``next_position``.
+    """
 
     spans: tuple[tuple[int, int], ...] = ()
     next_position: int = 0
@@ -157,8 +163,10 @@ class Journal(Protocol):
         trim_below: int,
         learned: LearnedState | None = None,
     ) -> None:
-        """Finish pending appends, save the last checkpoint (None: keep the old one), release all
-        resources. Never raises for a failed disk."""
+        """Finish pending appends, save the last checkpoint, release all resources.
+
+        ``checkpoint`` None: keep the old one. Never raises for a failed disk.
+        """
         ...
 
     def statistics(self) -> JournalStatistics:

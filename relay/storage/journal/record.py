@@ -34,10 +34,10 @@ _META = struct.Struct("<QdBBBBII")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One accepted request. ``tenant`` is (account, project) if its path names one;
-    ``tenant_by_labels``: the labels of each series name it.
+    """One accepted request.
 
-    Raise ValueError for an encoding or protocol without a number.
+    ``tenant`` is (account, project) if its path names one; ``tenant_by_labels``: the labels of each
+    series name it. Raise ValueError for an encoding or protocol without a number.
     """
 
     position: int

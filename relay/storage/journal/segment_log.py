@@ -104,8 +104,10 @@ class SegmentLog:
         self.next_position = last + 1
 
     def verify(self) -> list[tuple[int, int]]:
-        """Forget deleted segments; return the first and last position that each may have held.
-        Raises OSError."""
+        """Forget deleted segments; return the first and last position of each.
+
+        These are the positions that it may have held. Raises OSError.
+        """
         gone: list[tuple[int, int]] = []
         for segment, end in list(zip(self._segments, self._ends(), strict=True)):
             writer = self._writer if segment is self._segments[-1] else None
@@ -126,8 +128,7 @@ class SegmentLog:
         self._open(first)
 
     def flush(self) -> bool:
-        """Make appended groups durable; return False if there was nothing to flush. Raises
-        OSError."""
+        """Make appended groups durable; return False if there were none. Raises OSError."""
         if self._writer is None:
             return False
         try:
@@ -163,8 +164,10 @@ class SegmentLog:
             self._segments.remove(segment)
 
     def read(self, cursor: Cursor, *, start: int, bytes_max: int) -> Chunk:
-        """Read the next records at or above position ``start``: at least one if there is one, and
-        at most one more than fits into ``bytes_max``."""
+        """Read the next records at or above position ``start``.
+
+        At least one if there is one, and at most one more than fits into ``bytes_max``.
+        """
         records: list[Record] = []
         size = 0
         for segment, end in list(zip(self._segments, self._ends(), strict=True)):

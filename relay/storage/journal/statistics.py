@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class JournalStatistics:
-    """A snapshot. Counters since the start, except ``bytes``, ``bytes_max``, ``segments``,
-    ``pending_bytes`` and ``trouble`` (why nothing can be appended, or "").
+    """A snapshot; counters since the start, except for the present sizes and ``trouble``.
 
-    ``records`` of ``record_bytes`` were written in ``groups`` and flushed by ``flushes``;
-    ``unjournaled_requests`` were accepted without being written. ``torn_bytes`` were cut from the
-    end after a crash; ``corrupt_bytes`` in ``corrupt_stretches`` were damaged and skipped.
+    Present sizes: ``bytes``, ``bytes_max``, ``segments``, ``pending_bytes``. ``trouble``: why
+    nothing can be appended, or "". ``records`` of ``record_bytes`` were written in ``groups`` and
+    flushed by ``flushes``; ``unjournaled_requests`` were accepted without being written.
+    ``torn_bytes`` were cut from the end after a crash; ``corrupt_bytes`` in ``corrupt_stretches``
+    were damaged and skipped.
     """
 
     trouble: str = ""

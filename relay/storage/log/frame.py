@@ -8,29 +8,29 @@ Rules:
 * A frame is a header, a short ``meta`` and a ``body``. Header and meta have their own checksum, so
   the length is trusted before the body: damage inside a body costs that frame only.
 * Behind damage, the next frame is found by its magic and checksum. Damage never raises.
-* All integers are little-endian.
+* All integers are little-endian. The tables::
 
-=======  ======  =============================================
-offset   bytes   file header (32)
-=======  ======  =============================================
-0        8       kind of file
-8        4       format
-12       4       reserved, 0
-16       8       a number, by kind
-24       4       reserved, 0
-28       4       CRC-32 of the bytes before
-=======  ======  =============================================
+    =======  ======  =============================================
+    offset   bytes   file header (32)
+    =======  ======  =============================================
+    0        8       kind of file
+    8        4       format
+    12       4       reserved, 0
+    16       8       a number, by kind
+    24       4       reserved, 0
+    28       4       CRC-32 of the bytes before
+    =======  ======  =============================================
 
-=======  ======  =============================================
-offset   bytes   frame header (20), then meta, then body
-=======  ======  =============================================
-0        4       ``\\xf1JF\\x01``
-4        4       CRC-32 of the rest of the header and the meta
-8        2       format
-10       2       bytes of the meta
-12       4       bytes of the body
-16       4       CRC-32 of the body
-=======  ======  =============================================
+    =======  ======  =============================================
+    offset   bytes   frame header (20), then meta, then body
+    =======  ======  =============================================
+    0        4       ``\\xf1JF\\x01``
+    4        4       CRC-32 of the rest of the header and the meta
+    8        2       format
+    10       2       bytes of the meta
+    12       4       bytes of the body
+    16       4       CRC-32 of the body
+    =======  ======  =============================================
 """
 
 from __future__ import annotations
@@ -161,8 +161,10 @@ def encode_frame_head(meta: bytes, body: bytes) -> bytes:
 
 
 def read_header(read: Read, offset: int, size: int) -> FrameHeader | None:
-    """Decode the frame header at ``offset``; None if it is damaged or its body does not fit into
-    the file of ``size`` bytes."""
+    """Decode the frame header at ``offset``; None if it is damaged.
+
+    Also None if its body does not fit into the file of ``size`` bytes.
+    """
     head = read(offset, HEADER_BYTES)
     if len(head) < HEADER_BYTES:
         return None
@@ -194,8 +196,10 @@ def find_magic(read: Read, offset: int, size: int) -> int:
 
 
 def check_format(read: Read, kind: bytes) -> int:
-    """Return where frames begin in a file: behind its header, or at 0 if that is damaged, because
-    every frame can be read without it. Raises FormatError."""
+    """Return the offset of the first frame in a file. Raises FormatError.
+
+    It is behind the file header, or 0 if that is damaged: every frame can be read without it.
+    """
     head = decode_file_header(read(0, FILE_HEADER_BYTES), kind)
     return 0 if head is None else FILE_HEADER_BYTES
 
@@ -253,8 +257,10 @@ F = TypeVar("F", bound=_Ends)
 
 
 def _scan(frame_at: Callable[[int], F | int], start: int, size: int) -> Iterator[F | Damage]:
-    """Yield what ``frame_at`` finds and the gaps between; it returns a frame or the next offset to
-    try."""
+    """Yield the results of ``frame_at`` and the gaps between them.
+
+    ``frame_at`` returns a frame, or the next offset to try.
+    """
     offset = good = start
     while offset < size:
         found = frame_at(offset)

@@ -29,8 +29,11 @@ PROBE_BYTES = 256 * 1024
 
 @dataclass(slots=True)
 class DamageCounters:
-    """What could not be read since the start: ``records`` ranges of ``bytes`` between whole
-    records, ``torn_bytes`` at the end of segments, and unreadable ``files``."""
+    """Unreadable data since the start.
+
+    ``records`` ranges of ``bytes`` between whole records, ``torn_bytes`` at the end of segments,
+    and unreadable ``files``.
+    """
 
     records: int = 0
     bytes: int = 0
@@ -55,8 +58,11 @@ class DamageCounters:
 
 
 class Volume:
-    """The file system of a directory. While another one is mounted there, or none, its files do not
-    count as deleted, and nothing may be created."""
+    """The file system of a directory.
+
+    While another one is mounted there, or none, its files do not count as deleted, and nothing may
+    be created.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -112,8 +118,10 @@ class SegmentWriter:
 
     @classmethod
     def create(cls, disk: Disk, path: Path, kind: bytes, number: int, *, sync: bool) -> Self:
-        """Create a segment with its file header; ``sync`` makes its name durable. Raises
-        OSError."""
+        """Create a segment with its file header; ``sync``: make its name durable.
+
+        Raises OSError.
+        """
         writer = cls(disk, path, disk.create(path), 0)
         writer.append([encode_file_header(kind, number)])
         writer._is_dirty = False  # a header alone is worth no flush
@@ -184,8 +192,11 @@ class SegmentWriter:
             _log.warning("%s closed with an error: %s", self.path, reason(error))
 
     def abandon(self, *, cut: bool) -> None:
-        """Close the segment after an error; ``cut`` it to whole groups, remove it if it has none.
-        Logs what fails: a restart skips what could not be cut."""
+        """Close the segment after an error.
+
+        ``cut`` it to whole groups, remove it if it has none. Errors are logged: a restart skips a
+        tail that could not be cut.
+        """
         try:
             if cut:
                 self._disk.cut(self._descriptor, self.size)
