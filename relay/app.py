@@ -62,7 +62,7 @@ UPKEEP_INTERVAL_S_MAX = 1.0
 crash."""
 
 UPKEEP_CPU_FRACTION = 0.02
-"""The part of the event loop's time that upkeep may take; it grows with the number of sinks."""
+"""Maximum share of the event loop's time for upkeep, which grows with the number of sinks."""
 
 BODIES_SHARE = 4
 """Bodies on their way in may have a quarter of the memory, data on its way out has the rest."""
@@ -171,7 +171,7 @@ class Relay:
             await self._admin.start()
             await self._ingest.start(admission)
         except ConfigError as error:
-            # Before anything else is logged or awaited: the reason is what people look for.
+            # Before anything else is logged or awaited: the reason must be easy to find.
             log_setup.report_fatal(error.faults, self._settings.log.format)
             await self.stop()
             raise
@@ -416,7 +416,7 @@ class Relay:
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:
-    """A bug in the replay must not pass unseen; the journal stays as it is until the next start."""
+    """Log a bug in the replay; the journal stays as it is until the next start."""
     if not task.cancelled() and task.exception() is not None:
         _log.error("the replay ended with a bug in the relay", exc_info=task.exception())
 

@@ -1,4 +1,4 @@
-"""For one series: who takes it, why, and what it becomes. The answer to "where is my metric?".
+"""Explains one series: which sources take it, why, and the OTLP it becomes.
 
 And the other way round: which series of a captured request an exporter would take. Both ask a
 :class:`~relay.pipeline.routing.router.Router`, the running relay's or one that is made for the
@@ -41,12 +41,12 @@ from relay.selector.resources.compiler import Compiled, Compiler
 from relay.telemetry.snapshot import Drop
 
 OTHERS_MAX = 20
-"""Exporters that do not take a series are told one by one up to this many, unless asked for."""
+"""Limit of exporters that do not take a series and are listed one by one, unless requested."""
 
 ANSWER_CHARS_MAX = 1024 * 1024
-"""Of a running relay's answer."""
+"""Maximum length of a running relay's answer, characters."""
 LINES_AT_ONCE = 200
-"""Lines between which no request is taken in."""
+"""Lines produced between two turns for requests."""
 
 _LABELS_MAX = 10_000
 
@@ -59,7 +59,7 @@ _EVIDENCE: dict[Evidence, str] = {
 
 
 def parse_series(text: str) -> dict[str, str]:
-    """Labels of a series written as ``name{label="value", …}``. Raises SelectorError."""
+    """Parse a series in the form ``name{label="value", ...}``. Raises SelectorError."""
     selector = parse_selector(text)
     if len(selector.groups) != 1:
         raise SelectorError(
@@ -92,10 +92,10 @@ def parse_series(text: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class ExplainQuery:
-    """Who takes a series, as asked at the admin listener.
+    """A question about one series, as asked at the admin listener.
 
-    ``series`` as people write one; ``tenant`` of the path to which it is delivered; ``exporter``
-    is the only one to be asked, "" for all; ``every``: also each one that does not take it.
+    ``series`` in PromQL form; ``tenant`` of the path to which it is delivered; ``exporter`` is the
+    only one to examine, "" for all; ``every``: list also each one that does not take it.
     """
 
     series: str
@@ -105,10 +105,9 @@ class ExplainQuery:
 
 
 class Explainer:
-    """Answers about the exporters of a router. ``exporters`` are those that are routed, by id.
+    """Answers questions about the exporters of a router; ``exporters`` are these, by id.
 
-    What a series becomes is asked of ``engine``, where one runs: its types, and what its targets
-    say of themselves.
+    ``engine``, if one runs, provides metric types and target labels.
     """
 
     def __init__(
@@ -135,7 +134,7 @@ class Explainer:
         inventory: Inventory | None = None,
         infer_types: bool = True,
     ) -> Explainer:
-        """About exporters that do not run here."""
+        """Return an explainer of exporters that do not run in this process."""
         router = Router(tenancy=tenancy, compiler=compiler, inventory=inventory)
         by_id = {exporter.id: exporter for exporter in exporters}
         for exporter in by_id.values():
@@ -145,15 +144,15 @@ class Explainer:
 
     @classmethod
     def running(cls, engine: MetricsPipeline, exporters: Mapping[str, Exporter]) -> Explainer:
-        """About what an engine does now."""
+        """Return an explainer of a running engine."""
         return cls(engine.router, exporters, engine=engine)
 
     def path_of(self, tenant: Tenant | None) -> IngestPath:
-        """Return what a request's path says of the owner of its series."""
+        """Return the ingest path of a request's tenant."""
         return self._router.tenancy.path_of(tenant)
 
     def knows(self, exporter: str) -> bool:
-        """Whether there is such an exporter."""
+        """Return True if there is such an exporter."""
         return exporter in self._exporters
 
     @contextmanager
@@ -173,10 +172,10 @@ class Explainer:
         exporter: str = "",
         every: bool = False,
     ) -> Iterator[str]:
-        """Lines for people: who takes a series and why, then the OTLP of it.
+        """Yield lines: the sources that take a series, the reasons, and its OTLP form.
 
-        ``exporter`` is the only one that is asked, where given; otherwise those that do not take it
-        are told one by one where they are few, or ``every`` is set.
+        ``exporter`` is the only one to examine, if given; otherwise those that do not take it are
+        listed one by one if they are few, or ``every`` is set.
         """
         project = self._router.tenancy.project_of(labels, origin)
         described = self._describe(labels, origin)
@@ -211,9 +210,9 @@ class Explainer:
         origin: IngestPath = ANYWHERE,
         protocol: WriteProtocol = DEFAULT_PROTOCOL,
     ) -> Iterator[str]:
-        """Lines for people: the series of a decompressed request that an exporter takes, by source.
+        """Yield lines: the series of a decompressed request that an exporter takes, by source.
 
-        Info series in the request are heard first. Raises DecodeError.
+        Info series in the request are learned first. Raises DecodeError.
         """
         tenancy = self._router.tenancy
         owner, sources = self._router.selections(exporter)
@@ -259,7 +258,8 @@ class Explainer:
             return
         owner, sources = self._router.selections(name)
         if owner != project:
-            # Neither the series' project nor anything of its selectors is said: it is not theirs.
+            # Show neither the series' project nor parts of its selectors: they are another
+            # customer's.
             yield "  no: the series is not of this exporter's project"
             return
         for source, compiled in sources.items():
@@ -275,11 +275,11 @@ class Explainer:
 def described(
     engine: MetricsPipeline, labels: Mapping[str, str], origin: IngestPath = ANYWHERE
 ) -> Exported:
-    """Say what a series with these labels is exported as now; nothing is kept of the question."""
+    """Return the present exported form of a series with these labels, without caching it."""
     project = engine.router.tenancy.project_of(labels, origin)
     types = engine.types.of(project)
     name = labels[NAME]
-    # As senders write it that sort their labels; of others what their project knows is told.
+    # Correct for senders that sort their labels; for others, the project's metadata is shown.
     series = engine.table.look(origin, label_key(sorted(labels.items())))
     declared = series.declared if series is not None and not series.fault else None
     typing = types.look(name, declared)
@@ -292,8 +292,7 @@ def described(
 
 
 async def answer(question: ExplainQuery, explainer: Explainer, turns: Turns) -> list[str]:
-    """The lines for a running relay's operator, up to :data:`ANSWER_CHARS_MAX`, with turns for
-    others between. Raises ConfigError."""
+    """Return the answer's lines, at most :data:`ANSWER_CHARS_MAX` characters."""
     try:
         labels = await run_in_thread(partial(parse_series, question.series))
     except SelectorError as error:
@@ -308,7 +307,7 @@ async def answer(question: ExplainQuery, explainer: Explainer, turns: Turns) -> 
     chars = 0
 
     def some(*, pace: Pace) -> bool:
-        """Take some lines; whether there are more."""
+        """Produce some lines; return whether there are more."""
         nonlocal chars
         pace.final = True  # what was taken from the lines cannot be put back
         before = len(found)
@@ -328,14 +327,14 @@ async def answer(question: ExplainQuery, explainer: Explainer, turns: Turns) -> 
 
 
 def written(labels: Mapping[str, str]) -> str:
-    """A series as people write it; :func:`parse_series` reads it."""
+    """Return a series in PromQL form, which :func:`parse_series` reads."""
     rest = sorted((name, value) for name, value in labels.items() if name != NAME)
     inside = ",".join(f"{quote_name(name)}={quote_string(value)}" for name, value in rest)
     return f"{quote_name(labels[NAME])}{{{inside}}}"
 
 
 def _visible(labels: Mapping[str, str], origin: IngestPath) -> Mapping[str, str]:
-    """Without the labels by which the multitenant path names the account."""
+    """Return the labels without those by which the multitenant path names the account."""
     if not origin.by_labels:
         return labels
     return {name: value for name, value in labels.items() if name not in ACCOUNT_LABELS}

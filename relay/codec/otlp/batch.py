@@ -22,8 +22,7 @@ from relay.codec.otlp.point_buffer import PointBuffer
 
 @dataclass(frozen=True, slots=True)
 class SealedBatch:
-    """Points that leave together. ``opened_at`` is the wall clock of the first point's arrival, in
-    s."""
+    """Points of a sealed batch; ``opened_at``: wall clock of the first point's arrival, s."""
 
     point_buffer: PointBuffer
     count: int
@@ -85,7 +84,7 @@ class OpenBatch:
         self.last_writer_offset = -1
         """Position of the transaction that wrote to this batch last."""
         self.generation = 0
-        """How often it was sealed."""
+        """Number of times that it was sealed."""
 
     def seal(self) -> SealedBatch | None:
         """Take the points out and start empty; None where there are none."""

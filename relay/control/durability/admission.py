@@ -29,7 +29,7 @@ from relay.storage.journal.interface import Journal
 DROP_REASONS_NOT_SENDER_FAULT = frozenset(
     {"duplicate_timestamp", "histogram_float", "histogram_gauge", "histogram_schema"}
 )
-"""Drop reasons that are no fault of the request's: counted, but without effect on the answer."""
+"""Drop reasons that are not the sender's fault: counted, without effect on the answer."""
 
 BLOCKED_RETRY_AFTER_S = 5
 MEMORY_RETRY_AFTER_S = 2
@@ -40,8 +40,11 @@ are measured again when they have grown by as much."""
 
 
 class MemoryStatistics(NamedTuple):
-    """``queued_bytes`` in the sinks' queues, ``open_bytes`` in open batches, ``pending_bytes`` on
-    their way to the journal."""
+    """Memory of accepted data, bytes.
+
+    ``queued_bytes`` in the sinks' queues, ``open_bytes`` in open batches, ``pending_bytes`` on
+    their way to the journal.
+    """
 
     bytes_max: int = 0
     queued_bytes: int = 0
@@ -122,12 +125,12 @@ class Admission:
 
     @property
     def waits_on_disk(self) -> bool:
-        """Whether the journal has everything that waits to become points."""
+        """True if the journal has all samples that wait to become points."""
         return self._journal is not None and self._unkept < self._signal.low_watermark
 
     @property
     def crowded(self) -> bool:
-        """Whether more than half of the memory is in use."""
+        """True if more than half of the memory limit is in use."""
         return self.memory().used_bytes > self._memory_bytes_max // 2
 
     def memory(self) -> MemoryStatistics:
@@ -140,8 +143,10 @@ class Admission:
         )
 
     def measure(self) -> None:
-        """Measure the open batches of all sinks; free where they were empty and nothing arrived
-        since."""
+        """Measure the open batches of all sinks.
+
+        Skipped if they were empty and nothing arrived since.
+        """
         version = self._signal.offsets.version
         if not self._open_bytes and version == self._measured_version:
             return
@@ -151,8 +156,10 @@ class Admission:
 
     @property
     def _grown(self) -> int:
-        """Bytes by which requests made open batches larger since they were measured. Batches that
-        were flushed meanwhile are not subtracted: an upper bound."""
+        """Bytes by which requests have enlarged open batches since the last measurement.
+
+        An upper bound: batches flushed meanwhile are not subtracted.
+        """
         return max(0, self._signal.grown - self._measured_grown)
 
     def _check(self, size: int) -> None:
@@ -170,7 +177,7 @@ class Admission:
             self.measure()
         if self._unsampled_bytes > part:
             self._unsampled_bytes = 0
-            # The reconciler does so once a second, in which a fast sender fills any memory.
+            # The reconciler does so once a second; a fast sender fills any memory in that time.
             self._reconciler.relieve_memory()
         if self.memory().used_bytes + size > self._memory_bytes_max:
             raise OverloadedError(

@@ -1,4 +1,4 @@
-"""Saves checkpoints: how far every sink is, and what requests have taught.
+"""Saves checkpoints: the progress of every sink, and the state learned from requests.
 
 Rules:
 
@@ -62,7 +62,7 @@ class Checkpointer:
             self._reconciler.spill_below(extent.position_after(extent.bytes // 2))
 
     def checkpoint(self) -> Checkpoint:
-        """Return how far each sink is now."""
+        """Return the present progress of each sink."""
         offsets = self._engine.offsets
         following = offsets.following
         named, rest = self._engine.named()
@@ -70,7 +70,7 @@ class Checkpointer:
         return Checkpoint(following, lows, following, tuple(named), offsets.reach)
 
     def taught(self) -> LearnedState | None:
-        """Return what requests have taught; None where it is saved already."""
+        """Return the learned state; None if it is saved already."""
         version = self._engine.metadata_version
         if version == self._journal.saved_version:
             return None
@@ -86,7 +86,7 @@ class Checkpointer:
         self._saved_state = state
 
     def _state(self) -> tuple[int, ...]:
-        """Return what changes whenever a checkpoint does."""
+        """Return a value that changes whenever a checkpoint does."""
         engine = self._engine
         return (
             engine.offsets.version,

@@ -31,8 +31,11 @@ LOOK_S = 5.0
 
 
 class OpenStorage:
-    """A locked data directory: journal, queues, the last checkpoint, and the learned state of an
-    earlier process (None: unknown)."""
+    """An opened, locked data directory.
+
+    Journal, queues, the last checkpoint, and the learned state of an earlier process (None:
+    unknown).
+    """
 
     def __init__(
         self,

@@ -48,9 +48,12 @@ GATE_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ReplayStatistics:
-    """``active`` until everything is replayed. ``requests`` that were processed once more, of which
-    ``undecodable`` ones could not be; ``left_bytes`` are still to be read. ``given_up`` requests
-    are in the journal, and a sink that does not run had perhaps not finished them."""
+    """Progress of a replay.
+
+    ``active`` until everything is replayed. ``requests`` were processed again; ``undecodable`` ones
+    of these could not be; ``left_bytes`` are still to be read. ``given_up`` requests are in the
+    journal, and a sink that does not run had perhaps not finished them.
+    """
 
     active: bool = False
     requests: int = 0
@@ -63,8 +66,11 @@ IDLE_REPLAY = ReplayStatistics()
 
 
 class Replay:
-    """The replay of one start. ``deliver`` gets the batches that the pipeline sealed; ``crowded``
-    returns whether memory is short; ``tick`` is the pipeline's monotonic clock, s."""
+    """The replay of one start.
+
+    ``deliver`` gets the batches that the pipeline sealed; ``crowded`` returns whether memory is
+    short; ``tick`` is the pipeline's monotonic clock, s.
+    """
 
     def __init__(
         self,
@@ -100,7 +106,7 @@ class Replay:
         named = [WaitingEntry(*entry) for entry in checkpoint.waiting]
         floor = min((min(low) for low in lows), default=self._next_position)
         oldest = min(floor, *(entry.first for entry in named), self._next_position)
-        # What requests taught since it was last saved has to be learned again, wanted or not.
+        # State learned since the last save must be learned again, wanted or not.
         oldest = min(oldest, checkpoint.learned)
         if checkpoint.start is not None:
             oldest = min(oldest, checkpoint.start)
@@ -119,7 +125,7 @@ class Replay:
             return
         _log.info("replaying the journal: %d bytes", self._left_bytes)
         await self._read_to_end()
-        # No request is appended from here on: the end stays where it is until it is reached.
+        # No request is appended from here on, so the end stays where it is until it is reached.
         self._gate.clear()
         try:
             await self._journal.wait_idle()
@@ -133,11 +139,10 @@ class Replay:
             _log.info("replayed %d requests", self._requests)
 
     async def admit(self, request: IngestRequest) -> Probed | None:
-        """Journal a live request behind the replayed ones; None where the replay ended meanwhile,
-        and the request is to be ingested as usual.
+        """Journal a live request behind the replayed ones.
 
-        Raises like :meth:`Signal.ingest`, and OverloadedError where the journal cannot
-        keep it.
+        Returns None if the replay ended meanwhile, and the request is to be ingested as usual.
+        Raises like :meth:`Signal.ingest`, and OverloadedError if the journal cannot store it.
         """
         while True:
             try:
@@ -177,9 +182,9 @@ class Replay:
         }
 
     def _say_who_is_absent(self) -> None:
-        """Log the sinks that had not finished what is in the journal, and do not run.
+        """Log the sinks that do not run and had not finished the requests in the journal.
 
-        Without their selectors their part of it cannot be told. Requests after the checkpoint count
+        Their part cannot be determined without their selectors. Requests after the checkpoint count
         for sinks that it does not name, too.
         """
         running = self._reconciler.low_watermarks(0)
@@ -281,7 +286,7 @@ class Replay:
         return low
 
     def _known(self, exporter: str, sink: str, shards: int) -> tuple[int, ...]:
-        """Return what each shard had finished before the start, by checkpoint or queue."""
+        """Return the position that each shard had reached by its checkpoint or queue."""
         saved = self._checkpoint.low(exporter, sink, shards=shards)
         restored = self._restored.get((exporter, sink), ())
         if len(restored) != shards:

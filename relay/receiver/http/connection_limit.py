@@ -1,4 +1,4 @@
-"""How many connections a listener holds, and which one goes where there are too many.
+"""Limits the connections of a listener, and selects the one to close when there are too many.
 
 Rules:
 
@@ -40,8 +40,11 @@ def raise_descriptor_limit() -> int:
 
 
 def connections_max(*, admin: bool) -> int:
-    """Connections of a listener, by what the process may open: half for senders, a sixteenth for
-    the admin listener."""
+    """Return the maximum number of connections of a listener.
+
+    A share of the descriptors that the process may open: half for senders, a sixteenth for the
+    admin listener.
+    """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     nofile = NOFILE_MAX if soft == resource.RLIM_INFINITY else soft
     part, most = (_ADMIN_PART, _ADMIN_MAX) if admin else (_INGEST_PART, _INGEST_MAX)
@@ -57,21 +60,22 @@ class ConnectionStatistics(NamedTuple):
 
 
 class Connections:
-    """The connections of one listener; its server calls :meth:`opened` and :meth:`closed`, its
-    handler :meth:`begin` and :meth:`end`."""
+    """The connections of one listener.
+
+    Its server calls :meth:`opened` and :meth:`closed`, its handler :meth:`begin` and :meth:`end`.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._peers: dict[web.RequestHandler, str] = {}
         self._held: Counter[str] = Counter()
         self._idle: dict[web.RequestHandler, None] = {}
-        """Those without a request, idle for longest first."""
+        """Connections without a request, idle for longest first."""
         self._evicted = 0
         self._refused = 0
 
     def opened(self, handler: web.RequestHandler, peer: str) -> web.RequestHandler | None:
-        """Count a connection; returns the one that has to be closed for it, if any, which may be
-        itself."""
+        """Count a connection; return the one to close for it, if any, which may be itself."""
         self._peers[handler] = peer
         self._held[peer] += 1
         victim: web.RequestHandler | None = None
@@ -90,7 +94,7 @@ class Connections:
         return victim
 
     def closed(self, handler: web.RequestHandler) -> None:
-        """Forget a connection; again is the same as once."""
+        """Remove a connection; repeated calls have no effect."""
         peer = self._peers.pop(handler, None)
         if peer is None:
             return
@@ -100,11 +104,11 @@ class Connections:
             del self._held[peer]
 
     def begin(self, handler: web.RequestHandler) -> None:
-        """A request has come."""
+        """Mark a connection as busy: a request has arrived."""
         self._idle.pop(handler, None)
 
     def end(self, handler: web.RequestHandler) -> None:
-        """It is answered."""
+        """Mark a connection as idle: its request is answered."""
         if handler in self._peers:
             self._idle[handler] = None
 
@@ -113,7 +117,7 @@ class Connections:
         return ConnectionStatistics(len(self._peers), self._evicted, self._refused)
 
     def _longest_idle(self, peer: str | None) -> web.RequestHandler | None:
-        """The one that is idle for longest, of an address where one is given."""
+        """Return the connection that is idle for longest, of one address if one is given."""
         for handler in self._idle:
             if peer is None or self._peers[handler] == peer:
                 return handler

@@ -23,13 +23,17 @@ from relay.runtime.errors import ConfigError, Fault
 SERVER_HEADER = {"Server": "relay"}
 """Instead of aiohttp's own, which tells strangers the versions of aiohttp and Python."""
 IDLE_TIMEOUT_S = 330.0
-"""How long a connection may stay without a whole request head. Prometheus closes its own after five
-minutes, and closing first would cost it a failed request."""
+"""Time that a connection may stay without a whole request head, s.
+
+Prometheus closes its own after five minutes, and closing first would cost it a failed request.
+"""
 LINGER_S = 5.0
-"""How long an unwanted body is read and thrown away: its sender shall see the answer, not a
-reset."""
+"""Time for which an unwanted body is read and discarded, s.
+
+Its sender shall see the answer, not a reset.
+"""
 CUT_AFTER_S = 0.5
-"""How long :meth:`Listener.stop` waits for handlers; aiohttp reads nothing more by then."""
+"""Time that :meth:`Listener.stop` waits for handlers, s; aiohttp reads nothing more by then."""
 HANDSHAKE_TIMEOUT_S = 10.0
 """For TLS; until then a connection is not counted."""
 BACKLOG = 512
@@ -42,11 +46,11 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Listener:
-    """Starts and stops one application, or one ``service`` that handles every request itself, which
-    costs less: an application finds a route, and a handler behind it, for each.
+    """Starts and stops one aiohttp application, or one ``service`` for every request.
 
-    ``setting`` names the address in faults; ``on_malformed`` is told of every request that is no
-    HTTP; ``admin`` is for the number of connections.
+    A service costs less: an application finds a route, and a handler behind it, for each request.
+    ``setting`` names the address in faults; ``on_malformed`` is called for every request that is
+    not valid HTTP; ``admin`` selects the number of connections.
     """
 
     def __init__(
@@ -107,13 +111,13 @@ class Listener:
         finally:
             connections.end(connection)
         if hdrs.UPGRADE in request.headers:
-            # Not taken (RFC 9110, 7.8), but the parser loses what came right behind such a request:
-            # the client is told that nothing behind it was read.
+            # Not accepted (RFC 9110, 7.8), but the parser loses the bytes directly behind such a
+            # request: the client is told that nothing behind it was read.
             response.force_close()
         return response
 
     async def start(self) -> None:
-        """Listen. Raises ConfigError where the address cannot be had."""
+        """Listen. Raises ConfigError if the address cannot be used."""
         self._connections = Connections(connections_max(admin=self._admin))
         runner = self._runner = self._make_runner()
         await runner.setup()
@@ -139,7 +143,7 @@ class Listener:
         self._bound = Address(host, port)
 
     async def refuse_connections(self) -> None:
-        """Stop listening; connections that are open go on."""
+        """Stop listening; open connections continue."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -152,7 +156,7 @@ class Listener:
 
     @property
     def address(self) -> Address:
-        """Where it listens, with the port that was given for 0; only after :meth:`start`."""
+        """Its address, with the port that was assigned for 0; only after :meth:`start`."""
         assert self._bound is not None
         return self._bound
 
@@ -162,7 +166,7 @@ class Listener:
 
 
 def _watch(server: web.Server, connections: Connections) -> None:
-    """Let every connection of a server be counted, and closed where there are too many."""
+    """Count every connection of a server, and close some if there are too many."""
     made, lost = server.connection_made, server.connection_lost
 
     def connection_made(handler: web.RequestHandler, transport: asyncio.Transport) -> None:
@@ -178,13 +182,13 @@ def _watch(server: web.Server, connections: Connections) -> None:
         connections.closed(handler)
         lost(handler, exc)
 
-    # What a server calls itself, and documents; there is no setting for it.
+    # The attribute that servers are named by, documented; there is no setting for it.
     setattr(server, "connection_made", connection_made)  # noqa: B010 - mypy knows methods only
     setattr(server, "connection_lost", connection_lost)  # noqa: B010 - mypy knows methods only
 
 
 class _ProtocolLog(logging.LoggerAdapter[logging.Logger]):
-    """aiohttp's log. Malformed HTTP is whatever strangers send: counted, not logged."""
+    """aiohttp's log. Malformed HTTP can be sent by anyone: counted, not logged."""
 
     def __init__(self, logger: logging.Logger, on_malformed: Callable[[], None]) -> None:
         super().__init__(logger)

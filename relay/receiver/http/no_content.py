@@ -1,4 +1,4 @@
-"""The answer to nearly every request: 204 and nothing to say, as one write.
+"""The answer to nearly every request: 204 without content, as one write.
 
 aiohttp makes a response of its own for each request, headers and a writer included; beside a body
 of 2,000 samples that is a noticeable part of what the request costs.
@@ -16,9 +16,10 @@ _HEAD = "HTTP/1.1 204 No Content\r\n{headers}Date: {date}\r\n\r\n"
 
 
 class NoContent(web.StreamResponse):
-    """204 with ``headers``, for all requests for which :func:`suits` holds; keeps nothing of them.
+    """204 with ``headers``, for requests of which :func:`can_answer` is true.
 
-    Raises ClientConnectionResetError where the connection is gone, as aiohttp's own do.
+    Keeps no reference to them. Raises ClientConnectionResetError if the connection is closed, as
+    aiohttp's own responses do.
     """
 
     def __init__(self, headers: dict[str, str]) -> None:
@@ -29,7 +30,7 @@ class NoContent(web.StreamResponse):
 
     @staticmethod
     def can_answer(request: web.BaseRequest) -> bool:
-        """Whether the connection stays open without a word about it."""
+        """Return True if the connection stays open without a header field that says so."""
         return (
             request.version == HttpVersion11
             and request.keep_alive
@@ -38,11 +39,11 @@ class NoContent(web.StreamResponse):
 
     @property
     def keep_alive(self) -> bool:
-        """Always; see :meth:`suits`."""
+        """True: :func:`can_answer` requires it."""
         return True
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send all of it."""
+        """Send the whole answer."""
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("cannot answer: the sender has closed the connection")
@@ -55,5 +56,5 @@ class NoContent(web.StreamResponse):
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing follows the head."""
+        """Do nothing: the head is the whole answer."""
         assert not data

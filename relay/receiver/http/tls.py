@@ -9,9 +9,9 @@ from relay.runtime.errors import ConfigError, Fault
 
 
 def server_context(tls: ServerTls, *, setting: str = "ingest.tls") -> ssl.SSLContext:
-    """A context that shows our certificate and, with ``client_ca_file``, demands one from senders.
+    """Return a listener's TLS context; ``client_ca_file``: senders must present a certificate.
 
-    TLS 1.2 is the least. Raises ConfigError that names the setting whose file does not serve.
+    TLS 1.2 is the least. Raises ConfigError that names the setting of an unusable file.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -31,5 +31,5 @@ def server_context(tls: ServerTls, *, setting: str = "ingest.tls") -> ssl.SSLCon
 
 
 def _no_password() -> str:
-    """Without this, OpenSSL would stop and ask the terminal for an encrypted key's password."""
+    """Return "": without a callback, OpenSSL asks the terminal for an encrypted key's password."""
     return ""
