@@ -16,65 +16,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TREES = ("relay", "bench")
 
-EXEMPT: frozenset[str] = frozenset(
-    {
-        "relay/codec/otlp/batch.py",
-        "relay/control/durability/admission.py",
-        "relay/control/durability/open_storage.py",
-        "relay/control/durability/replay.py",
-        "relay/control/explain.py",
-        "relay/receiver/http/connection_limit.py",
-        "relay/receiver/http/listener.py",
-        "relay/receiver/http/no_content.py",
-        "relay/sink/build.py",
-        "relay/sink/delivery.py",
-        "relay/sink/encode_scheduler.py",
-        "relay/sink/eviction.py",
-        "relay/sink/http/answer_parser.py",
-        "relay/sink/http/connection.py",
-        "relay/sink/http/connector.py",
-        "relay/sink/http/credentials.py",
-        "relay/sink/http/interface.py",
-        "relay/sink/http/pool.py",
-        "relay/sink/http/request_head.py",
-        "relay/sink/http/response.py",
-        "relay/sink/http/tls.py",
-        "relay/sink/interface.py",
-        "relay/sink/otlp_http.py",
-        "relay/sink/queue/cursor.py",
-        "relay/sink/queue/disk_index.py",
-        "relay/sink/queue/encoding.py",
-        "relay/sink/queue/payload.py",
-        "relay/sink/queue/queue.py",
-        "relay/sink/queue/shard.py",
-        "relay/sink/queue/usage.py",
-        "relay/sink/reporting/forecast.py",
-        "relay/sink/reporting/ledger.py",
-        "relay/sink/reporting/statistics.py",
-        "relay/sink/reporting/throughput.py",
-        "relay/sink/request_size.py",
-        "relay/sink/retry/circuit_breaker.py",
-        "relay/sink/retry/verdict.py",
-        "relay/sink/spill/orphans.py",
-        "relay/sink/spill/owner.py",
-        "relay/sink/spill/record.py",
-        "relay/sink/spill/segment_files.py",
-        "relay/sink/spill/store.py",
-        "relay/sink/spooler.py",
-        "relay/sink/steps.py",
-        "relay/sink/wakeup.py",
-        "relay/sink/worker.py",
-        "relay/storage/journal/checkpoint.py",
-        "relay/storage/journal/interface.py",
-        "relay/storage/journal/record.py",
-        "relay/storage/journal/segment_log.py",
-        "relay/storage/journal/statistics.py",
-        "relay/storage/log/frame.py",
-        "relay/storage/log/segment.py",
-    }
-)
-"""Files and folders whose prose has not been revised; remove an entry when it has been."""
-
 QUESTION = re.compile(r"(?:who|what|whether|when|where|why|how)\b", re.IGNORECASE)
 """A docstring states a contract in the imperative; it does not begin with a question's word."""
 
@@ -97,11 +38,6 @@ def name_of(path: Path) -> str:
 def files(*suffixes: str) -> list[Path]:
     found = [path for tree in TREES for path in (ROOT / tree).rglob("*")]
     return sorted(path for path in found if path.suffix in suffixes)
-
-
-def is_exempt(path: Path) -> bool:
-    name = name_of(path)
-    return any(name == one or name.startswith(f"{one}/") for one in EXEMPT)
 
 
 class Text(NamedTuple):
@@ -131,10 +67,10 @@ def docstrings(path: Path) -> tuple[Text, ...]:
     )
 
 
-REVISED = [path for path in files(".py", ".pyx", ".pxd") if not is_exempt(path)]
+SOURCES = files(".py", ".pyx", ".pxd")
 
 
-@pytest.mark.parametrize("path", REVISED, ids=name_of)
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_docstrings_state_contracts(path: Path) -> None:
     found = [
         f"{name_of(path)}:{line}: {text.splitlines()[0]}"
@@ -144,7 +80,7 @@ def test_docstrings_state_contracts(path: Path) -> None:
     assert not found
 
 
-@pytest.mark.parametrize("path", [one for one in REVISED if one.suffix == ".py"], ids=name_of)
+@pytest.mark.parametrize("path", [one for one in SOURCES if one.suffix == ".py"], ids=name_of)
 def test_docstrings_begin_with_one_line(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -152,7 +88,7 @@ def test_docstrings_begin_with_one_line(path: Path) -> None:
             assert "\n" not in first, f"{name_of(path)}: {first}"
 
 
-@pytest.mark.parametrize("path", REVISED, ids=name_of)
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_things_are_not_who(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     found = [
@@ -161,16 +97,12 @@ def test_things_are_not_who(path: Path) -> None:
     assert not found
 
 
-@pytest.mark.parametrize("path", REVISED, ids=name_of)
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_modules_open_briefly(path: Path) -> None:
     for line, text in docstrings(path):
         if line <= 3:
             lines = sum(not each.startswith("    ") for each in text.splitlines())
             assert lines <= HEADER_LINES_MAX, f"{name_of(path)}: {lines} lines"
-
-
-def test_exempt_files_exist() -> None:
-    assert not [name for name in EXEMPT if not (ROOT / name).exists()]
 
 
 # -- references ------------------------------------------------------------------------------------
@@ -318,7 +250,7 @@ def dangling(path: Path) -> Iterator[str]:
             yield f"{name_of(path)}:{source.count(chr(10), 0, found.start()) + 1}: {found[0]}"
 
 
-@pytest.mark.parametrize("path", REVISED, ids=name_of)
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_references_lead_somewhere(path: Path) -> None:
     assert not list(dangling(path))
 
