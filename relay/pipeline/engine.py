@@ -243,11 +243,7 @@ class MetricsPipeline:
 
     @property
     def metadata_version(self) -> int:
-        """Version that changes when requests change learned state.
-
-        Learned state: metric types, labels of objects, ``target_info``, families that need not
-        wait.
-        """
+        """Version of the state that :meth:`export_metadata` returns."""
         learned = self.types.version + self.inventory.version + self.resources.version
         return learned + self.first_sight.version
 
@@ -347,10 +343,7 @@ class MetricsPipeline:
         return transaction, withheld
 
     def _begin(self, position: int, pace: Pace) -> None:
-        """Mark a request as in progress until :meth:`_end`.
-
-        Meanwhile the router keeps the counters of routes that are removed.
-        """
+        """Mark a request as in progress: until :meth:`_end` the router keeps removed counters."""
         self._current = position
         self.router.held = True
         self.router.pause = pace.pause
@@ -474,10 +467,7 @@ class MetricsPipeline:
             self.table.invalidate()
 
     def _expire(self, tick: float, emitter: Emitter) -> None:
-        """Send waiting points that are due.
-
-        Metadata goes first: samples waiting for a type may go on to wait for histograms.
-        """
+        """Send waiting points that are due; metadata first, as samples may go on to histograms."""
         if not emitter.collecting:
             self.first_sight.expire(tick, emitter)
         self.assembly.expire(tick, emitter)

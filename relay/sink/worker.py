@@ -111,10 +111,7 @@ class SinkWorker:
         self._throughput = Throughput()
 
     def reconfigure(self, config: Sink) -> None:
-        """Use another configuration for the same queue.
-
-        Flush :attr:`shards` before: they are new ones afterwards.
-        """
+        """Use another configuration, with new :attr:`shards`: flush the old ones before."""
         self._encode_backlog.encode_all()
         self._unsubscribe()
         self.config = config
@@ -139,10 +136,7 @@ class SinkWorker:
             self._spooler.identify(owner)
 
     def come_back(self, config: Sink) -> None:
-        """Continue with another configuration after :meth:`remove`.
-
-        That has to be cancelled before.
-        """
+        """Continue with another configuration after :meth:`remove`, which must be cancelled."""
         assert not self.removed
         if self._spooler is not None:
             self._spooler.resume()
@@ -172,17 +166,14 @@ class SinkWorker:
 
     @property
     def low_watermarks(self) -> tuple[int, ...]:
-        """Per shard, the position before which a crash loses nothing, by its queue on disk.
-
-        -1 if the disk does not have it.
-        """
+        """Per shard, the position before which a crash loses nothing by its disk; -1: unknown."""
         count = len(self.shards)
         return self._spooler.low_watermarks(count) if self._spooler else (-1,) * count
 
     def oldest_positions(self, following: int) -> tuple[int, ...]:
-        """Return per shard the oldest position that is neither settled nor on disk.
+        """Return per shard the oldest position neither settled nor on disk, or ``following``.
 
-        ``following`` if there is none. Open batches are not considered.
+        Open batches are not considered.
         """
         if not self.memory_bytes and not self._encode_backlog:
             return (following,) * len(self.shards)
@@ -261,10 +252,7 @@ class SinkWorker:
         return True
 
     def save(self, *, at_once: bool = False) -> None:
-        """Begin to spill requests that are old, or too many for memory.
-
-        ``at_once``: everything that is only in memory.
-        """
+        """Begin to spill what is old or too much for memory; ``at_once``: all that is in memory."""
         if at_once:
             self._encode_backlog.encode_all()
         if self._spooler is not None:
@@ -419,10 +407,7 @@ class SinkWorker:
             self._circuit_breakers.release(self.config.otlp.url, self._resume)
 
     async def _empty(self, timeout_s: float, *, patient: bool) -> None:
-        """Wait until everything is sent, or for ``timeout_s``.
-
-        Unless ``patient``, no longer than the sink is healthy.
-        """
+        """Wait until everything is sent, for ``timeout_s``; unless ``patient``, while healthy."""
         self._emptied.clear()
         deadline = self._clock.monotonic() + timeout_s
         while not self._is_empty and (left_s := deadline - self._clock.monotonic()) > 0:

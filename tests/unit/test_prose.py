@@ -25,7 +25,7 @@ RIDDLE = re.compile(r"\b(?:whoever|whomever|who is gone|who are gone)\b", re.IGN
 REFERRAL = re.compile(r"See (?:[\w./`:~]+\.pyx?\b|the module's|:\w+:`)")
 """A docstring that only points elsewhere says nothing where it is read."""
 
-HEADER_LINES_MAX = 25
+HEADER_LINES_MAX = 20
 """Lines of a module's docstring, invariants included, without literal blocks."""
 
 REFERENCE = re.compile(r":(class|mod|func|meth|data|attr|exc):`~?([^`]+)`")

@@ -2,18 +2,17 @@
 
 The rules hold in memory, over an orderly stop and over ``kill -9``:
 
-* A batch needs the requests from its *low position* on. Everything before is delivered, given up on
-  record, on the sink's disk, or waited.
-* A sample that is in no point yet *waits*: for the rest of its histogram, or for its metric's type.
-  What waits is in :class:`WaitingList` under the position of its oldest sample, and a checkpoint
-  names it (:class:`WaitingEntry`). So it holds back no sink. A point that leaves later than its
-  last sample came counts as of the moment when it leaves, and is named until it is delivered.
-* What is made of several requests is read again from the first of them on or not at all; see
+* A batch needs the requests from its *low position* on. Earlier points are delivered, dropped in
+  the ledger, on the sink's disk, or waited.
+* A sample without a point *waits*, for the rest of its histogram or for its metric's type.
+  :class:`WaitingList` has it under the position of its oldest sample, and a checkpoint lists it
+  (:class:`WaitingEntry`), so it holds back no sink. A point that leaves after its last sample came
+  gets the position of that moment, and is listed until it is delivered.
+* A point of several requests is read again from the first of them on, or not at all; see
   :meth:`relay.pipeline.batching.watermark.OffsetTracker.tie`.
-* A replay begins before the low positions, with the oldest thing that is named. Up to the
-  *ceiling*, from which on every batch needs every point, it only collects: a histogram has by then
-  the components that it had. Then :class:`ReplayGate` passes what was named, and what a batch
-  needs by its low position.
+* A replay begins at the oldest listed position. Up to the *ceiling*, from which on every batch
+  needs every point, it only collects components. Then :class:`ReplayGate` passes listed points, and
+  those that a batch needs by its low position.
 """
 
 from __future__ import annotations

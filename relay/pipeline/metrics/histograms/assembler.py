@@ -1,28 +1,22 @@
 """Reassembles classic histograms and summaries from their series.
 
-A sender's shards deliver the members of one histogram in requests of their own, in any order and
-seconds apart. Rules:
+A *family* is a name with one set of labels, without ``le``, ``vmrange`` and ``quantile``. Its
+components for one time are a *set*; they arrive in any order, in several requests. Rules:
 
-* A *family* is a name with one set of labels, ``le``, ``vmrange`` and ``quantile`` aside. Its
-  members for one time are a *set*. A set whose expected members are there leaves at once, others
-  when ``wait_s`` is over. What to expect is learned: a family's first set waits, and a member that
-  was missing :data:`~relay.pipeline.metrics.histograms.group.MISSES_MAX` times is not waited for
-  any more.
-* There is one point for a time and never a second: what comes for a time that has left is counted
-  as late. A set does not overtake an older one of its family that still waits.
-* A source takes a family as a whole if its selector lets every member pass: ``_count``, ``_sum``, a
-  ``_bucket`` of any bound and every member seen. Other sources get the members that they asked for
-  as number points, from the routes of the members' series.
-* A set holds the ingest position of its first sample until its point is in a batch, and is named in
-  checkpoints: see :mod:`relay.pipeline.batching.unfinished`.
-* Memory is bounded: ``families_max`` families (the longest unused are forgotten), each of
-  ``MEMBERS_MAX`` members and ``SETS_MAX`` sets at most, ``samples_max`` waiting samples in
-  all; beyond, the oldest sets leave early. Both are shared out among projects
-  (:mod:`relay.runtime.project_shares`): a project's families and sets go for its own, or for those
-  of one that has less than an even share. Until those that have more open a set, twice
-  ``samples_max`` may wait.
-* Every sample has an outcome: ``assembled``, or why it is in no point, and is named among the
-  drops of the sinks that would have had it. Waiting ones have none yet.
+* A set leaves when its expected components are there, or after ``wait_s``. Components are learned:
+  a family's first set waits; one missing
+  :data:`~relay.pipeline.metrics.histograms.group.MISSES_MAX` times is no longer expected.
+* A time has at most one point: a sample for a time that has left counts as late. Sets of a family
+  leave in order of time.
+* A source takes a family whole if its selector accepts ``_count``, ``_sum``, a ``_bucket`` of any
+  bound and every component seen. Other sources get matching components as number points.
+* A set holds the ingest position of its first sample until its point is in a batch; checkpoints
+  list it (:mod:`relay.pipeline.batching.unfinished`).
+* Bounds: ``families_max`` (least recently used are evicted), ``MEMBERS_MAX`` and ``SETS_MAX`` per
+  family, ``samples_max`` waiting samples, twice as many until projects above their share open a
+  set. Beyond, the oldest sets leave early. Both are shared among projects
+  (:mod:`relay.runtime.project_shares`).
+* Every sample has one outcome: ``assembled``, or a drop reason, counted for its sinks.
 """
 
 from __future__ import annotations
@@ -118,10 +112,7 @@ class Enrolment(NamedTuple):
 
 
 class Assembly:
-    """All families of histograms and summaries.
-
-    ``changed``: series must be resolved anew.
-    """
+    """All families of histograms and summaries; ``changed``: resolve series anew."""
 
     def __init__(
         self,
@@ -160,10 +151,7 @@ class Assembly:
         """Size of the deadline heap after it was last cleaned of sets that left."""
         self._deadlines: deque[_Deadline] = deque()
         self.layouts: dict[bytes, Members] = {}
-        """Components of steady families, by digest.
-
-        Saved, so that after a restart their first sets need not wait for unknown components.
-        """
+        """Components of steady families, by digest; saved: they need not be learned again."""
         self.layouts_version = 0
         self._recalled: dict[bytes, Members] = {}
 
@@ -283,7 +271,7 @@ class Assembly:
     def sources_with(self, key: FamilyKey, time_ns: int) -> frozenset[MatchedSource]:
         """Return the sources that take a family whole, if it has or expects a set for this time.
 
-        Expected: sets come at intervals, and less than one and a half passed since the last one.
+        Expected: sets come at intervals, at most one and a half of them since the last.
         """
         family = self._families.find(key.project, key)
         if family is None:
@@ -443,10 +431,7 @@ class Assembly:
         return [outlet.tally for stream in self.streams(family) for outlet in stream.outlets]
 
     def _part(self, family: Family, sources: Iterable[MatchedSource]) -> None:
-        """Remove sources that turned out not to accept every component.
-
-        The points of waiting sets do not go to them; later samples reach them as numbers.
-        """
+        """Remove sources that do not accept every component: they get numbers from now on."""
         kind = family.identity.kind
         sinks = tuple(
             target.tally

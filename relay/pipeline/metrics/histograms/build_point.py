@@ -2,20 +2,19 @@
 
 Rules (reference, section B and vectors 8 to 12 and 16):
 
-* ``le`` values become bounds, without +Inf; a bucket's count is what it has more than the bucket
-  below it. Where +Inf is missing the last bucket is what the count has more.
-* A histogram without ``_count`` has that of its ``+Inf`` bucket, or of all its ranges together
-  (VictoriaMetrics' components expose no ``_count``); with neither it is none, and a summary without
-  one is none. The sum may be missing, and stays unset; a summary's is then 0.
-* Nothing is mended: counts that are no whole numbers, that fall from bucket to bucket or contradict
-  each other, a bound given twice or NaN make the set worthless as a whole.
-* ``vmrange`` buckets (VictoriaMetrics) hold what fell between two bounds, are not cumulative and
-  exist only where something did: gaps between them are buckets with a count of 0. A range from a
-  number to itself, as older ones write ``0...0``, is the bucket that ends there.
-* A quantile's NaN is a value: nothing was observed in the summary's window.
-* A set whose count is the stale marker, or whatever stands in for it, is a stale point: the bounds
-  and quantiles that the family had last, with nothing in them, because backends end those series
-  alone that a point names. A single stale member is absent.
+* ``le`` values become bounds, without +Inf; a bucket's count is its difference to the bucket below.
+  Without +Inf, the last bucket is the difference to the count.
+* A missing ``_count`` is the ``+Inf`` bucket, or the sum of all ranges (VictoriaMetrics' components
+  expose no ``_count``). A point without either is dropped. A missing sum stays unset; a summary's
+  is 0.
+* Nothing is repaired: fractional or decreasing counts, contradictions, a repeated bound or NaN drop
+  the set.
+* ``vmrange`` buckets (VictoriaMetrics) are not cumulative, and only non-empty ones exist: gaps are
+  buckets with count 0. A range of width 0, as older versions write ``0...0``, is the bucket that
+  ends there.
+* A quantile may be NaN: the summary's window was empty.
+* A set with a stale count is a stale point with the family's last bounds and quantiles, empty:
+  backends end only series that a point names. A single stale component counts as absent.
 """
 
 from __future__ import annotations

@@ -387,10 +387,7 @@ class Family:
     def _send_usual(
         self, slots: Slots, time_ns: int, start_ns: int, origin: IngestMark, emitter: Emitter
     ) -> bool:
-        """Send the point of a complete, regular set; return False if it is not one.
-
-        Then nothing is changed.
-        """
+        """Send the point of a complete, regular set; return False, unchanged, for others."""
         if not self.is_laid_out:
             self._lay_out()
         layout = self.layout

@@ -1,25 +1,20 @@
 """Delays the samples of new families until metadata tells their type, for a short time.
 
-Senders' metadata comes in a request after the samples, and shards send ``_count`` before
-``_bucket``: a sample that is resolved at once would be of one type, and the next one of another.
-Rules:
+Senders' metadata comes in a request after the samples. Without a wait, the first samples of a
+family would get another type than later ones. A *family in sight* is a project's names with one
+root: ``foo``, ``foo_total``, ``foo_bucket``, ... Rules:
 
-* A *family in sight* is a project's names with one root: ``foo``, ``foo_total``, ``foo_bucket``,
-  ``foo_count`` and so on. While metadata has not told of them, their samples wait for ``wait_s``,
-  and leave in the order in which they came.
-* Metadata for all names that wait lets them leave at once, with the request that brings it. What
-  comes meanwhile of the family waits behind. What one project's senders say lets that project's
-  families leave; what the platform says, those of all projects that know no better.
-* A series that declares its type itself never waits, if it has not begun to.
-* A family waits once: then it is *settled*, by its name if need be, also over restarts. One whose
-  type is known never waits.
-* What waits holds its position and is named in checkpoints
+* Samples of a family without metadata wait for ``wait_s``, and leave in order of arrival. Metadata
+  for all names that wait releases them at once: a project's for that project, the platform's for
+  all projects without their own.
+* A series that declares its type does not wait, unless it waits already.
+* A family waits once; then it is *settled*, also over restarts.
+* Waiting samples hold their position; checkpoints list them
   (:mod:`relay.pipeline.batching.unfinished`).
-* At most :data:`SLICE` samples leave in a round; the rest of a family follows in the next ones, and
-  what comes of it meanwhile is put behind.
-* Bounded: beyond :data:`SAMPLES_MAX` and :data:`BYTES_MAX` the oldest family of the project that
-  has most in here leaves early. ``families_max`` families, and as many settled ones, are shared out
-  among projects (:mod:`relay.runtime.project_shares`). Nothing is dropped.
+* At most :data:`SLICE` samples leave in a round; later samples of the family queue behind.
+* Bounds: beyond :data:`SAMPLES_MAX` and :data:`BYTES_MAX` the oldest family of the project with the
+  most leaves early. ``families_max`` families, and as many settled ones, are shared among projects
+  (:mod:`relay.runtime.project_shares`). Nothing is dropped.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Metric types and metadata of one project.
-
-The rules are those of :mod:`relay.pipeline.metrics.metadata.type_store`.
+"""Metric types and metadata of one project; the rules are those of ``type_store``.
 
 Typings of names are remembered for as long as series ask for them, so that what is learned can tell
 which of them it changes.
@@ -83,10 +81,9 @@ class Contradiction:
 
 @dataclass(slots=True)
 class _Family:
-    """Metadata of one family.
+    """Metadata of one family; times on the monotonic clock, s, or :data:`RESTORED`.
 
-    ``confirmed`` is when its type was last sent, ``seen`` when any metadata was (monotonic clock,
-    s); :data:`RESTORED` for entries of an earlier process.
+    ``confirmed`` is when its type was last sent, ``seen`` when any metadata was.
     """
 
     metadata: FamilyMetadata | None = None
@@ -228,10 +225,7 @@ class ProjectTypes:
         return home.take_changed()
 
     def believed(self, declared: Declaration) -> Declaration:
-        """Return the declaration to keep for a series.
-
-        Only the type is kept if there are too many different texts and the project has its share.
-        """
+        """Return the declaration to keep: its type alone if the project has its share of texts."""
         if declared.is_kept:
             return declared
         home = self.home

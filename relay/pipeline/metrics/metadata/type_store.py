@@ -2,20 +2,18 @@
 
 Rules:
 
-* What a project's senders say holds in that project and nowhere else; what it does not say, the
-  platform may: metadata that came without an owner types its names. Help and unit of the platform
-  are exported to projects only where the operator says so. Without tenancy there is one project.
-* A series that declares its type itself is of that type, whatever others of its family declare
-  (remote write 2.0: metadata is a field of the series). What it declares is learned for its
-  project besides, for series that declare nothing.
-* Targets of different versions may describe one family in different words: help and unit are only
-  filled in once, so that a metric does not change its identity back and forth. For the same reason
-  a type stays until nobody has confirmed it for
-  :data:`~relay.pipeline.metrics.metadata.project_types.CONFIRMED_S`; who contradicts is named.
-* Bounded by ``families_max`` families, shared out (:mod:`relay.runtime.project_shares`). Of a
-  project that must give way, families that no series asked for go first, the oldest of them. A
-  project that has none of these learns no more; only for others does it give up what is in use.
-* A family that nobody confirmed and no series asked for in ``idle_s`` is forgotten.
+* Metadata of a project holds in that project only; where it has none, the platform's (metadata
+  without an owner) gives the type. The platform's help and unit are exported to projects only if
+  the settings say so. Without tenancy there is one project.
+* A series that declares its type has that type (remote write 2.0: metadata is a field of the
+  series). The declaration is also learned for the project's series without one.
+* Help and unit are set once, as targets of different versions may differ: an identity must not
+  alternate. For the same reason a type holds until it was not confirmed for
+  :data:`~relay.pipeline.metrics.metadata.project_types.CONFIRMED_S`; contradictions are reported.
+* ``families_max`` families are shared among projects (:mod:`relay.runtime.project_shares`). The
+  oldest unused families of a project are evicted first. A project without unused ones learns no
+  more; used ones are evicted only for other projects.
+* A family without metadata or look-ups for ``idle_s`` is forgotten.
 """
 
 from __future__ import annotations

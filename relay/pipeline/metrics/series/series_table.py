@@ -2,24 +2,22 @@
 
 Rules:
 
-* ``Series.generation`` equals ``SeriesTable.generation`` exactly while its routes may be used as
-  they are. Whatever changes them moves the table's generation, and every series goes through
-  :meth:`SeriesTable.find` at its next sample. So it also says when a series was seen last.
-* A series that was seen once is a *newcomer* until it is seen again: it is left a generation
-  behind, so that its second sample comes through :meth:`find` too. The oldest newcomer is evicted
-  first, as in the algorithms 2Q and S3-FIFO (Yang et al., "FIFO queues are all you need for cache
-  eviction", SOSP 2023): a sender of only new series evicts its own. If newcomers have less than a
-  tenth of the table, known series are evicted instead, the least recently seen of a few.
-* What has not been seen for ``idle_s`` is forgotten, a few at a time, in step with the clock.
-* No call takes long: one series is evicted per new one, and the dictionary is split, because Python
-  copies a whole dictionary when it grows.
+* ``Series.generation`` equals ``SeriesTable.generation`` exactly while its routes are valid. Any
+  change of routes increases the table's, and every series passes :meth:`SeriesTable.find` at its
+  next sample; so it also tells when a series was seen last.
+* A series that was seen once is a *newcomer*: it is kept a generation behind, so that its second
+  sample passes :meth:`find` too. The oldest newcomer is evicted first, as in 2Q and S3-FIFO (Yang
+  et al., SOSP 2023): a sender of only new series evicts its own. If newcomers have less than a
+  tenth of the table, the least recently seen of a few known series is evicted.
+* Series not seen for ``idle_s`` are forgotten, a few at a time, in step with the clock.
+* No call takes long: a new series evicts one, and the dictionary is split, because Python copies a
+  whole dictionary when it grows.
 * A forgotten series may still be predicted by a live one. It is emptied, so that it keeps no other
   series alive, and its key becomes one that no message begins with.
 * The same labels from two *origins* are two series. The bounds are for all origins together.
-* The table is shared among projects (:mod:`relay.runtime.project_shares`). While there is space,
-  any project uses it. Then each evicts its own, newcomers first down to a tenth of its even share,
-  but a project below an even share evicts from one above it. So no flood of one project evicts
-  series of another one that has no more than an even share.
+* A full table is shared among projects (:mod:`relay.runtime.project_shares`): each evicts its own,
+  newcomers first down to a tenth of its even share, but one below its even share evicts from one
+  above. So no project evicts series of one that has no more than an even share.
 """
 
 from __future__ import annotations
