@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -23,13 +22,17 @@ def unknown(step: str) -> list[str]:
     files = [ROOT / one for one in quoted if (ROOT / one).is_file()]
     text = "\n".join(path.read_text(encoding="utf-8") for path in files)
     names = [one for one in quoted if not (ROOT / one).exists()]
-    return [one for one in names if not NAME.fullmatch(one) or not _occurs(one, text, files)]
+    return [one for one in names if not NAME.fullmatch(one) or not _occurs(one, text)]
 
 
-def _occurs(name: str, text: str, files: list[Path]) -> bool:
-    return all(re.search(rf"\b{re.escape(part)}\b", text) for part in name.split(".")) and bool(
-        files
-    )
+def _occurs(name: str, text: str) -> bool:
+    """Whether a text has a name; of a dotted one, its owner's definition and its own."""
+    owner, _, own = name.rpartition(".")
+    if not owner:
+        return re.search(rf"\b{own}\b", text) is not None
+    is_owned = re.search(rf"^(?:cdef )?class {owner}\b", text, re.MULTILINE)
+    member = rf"^ +(?:(?:async |cp?)?def (?:[\w*]+ )*)?{own}\b[^=\n]*[:(]"
+    return is_owned is not None and re.search(member, text, re.MULTILINE) is not None
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step[:50])
@@ -47,4 +50,6 @@ def test_every_part_has_steps() -> None:
 def test_a_step_that_names_nothing_is_noticed() -> None:
     assert unknown("`relay/sink/kinds.py`: an entry of `KINDS`") == []
     assert unknown("`relay/sink/kinds.py`: an entry of `SORTS`") == ["SORTS"]
+    assert unknown("`Sink.otlp` of `relay/config/exporter/types.py`") == []
+    assert unknown("`Sink.http` of `relay/config/exporter/types.py`") == ["Sink.http"]
     assert unknown("`relay/sink/sorts.py`: an entry of `KINDS`") == ["relay/sink/sorts.py", "KINDS"]
