@@ -99,8 +99,9 @@ class EncodeTarget(Protocol):
 
 
 class EncodeBacklog:
-    """The batches of one sink that wait to be encoded, oldest first, and put into the queue of its
-    ``delivery``.
+    """The batches of one sink that wait to be encoded, oldest first.
+
+    Encoded ones go into the queue of its ``delivery``.
 
     ``memory`` counts what they take until then.
     """
