@@ -189,7 +189,7 @@ class Relay:
             _log.warning("%s", notice)
         if self._settings.exporters and not list(self._reconciler.exporters):
             paths = ", ".join(str(one.path) for one in self._settings.exporters)
-            _log.warning("no Exporter: nothing is exported to anybody", extra={"paths": paths})
+            _log.warning("no Exporter: nothing is exported", extra={"paths": paths})
         _log.info(
             "relay started",
             extra={

@@ -70,7 +70,7 @@ class Gate:
         host = request.headers.get("Host")
         if not self.knows(host):
             shown = ascii((host or "")[:_SHOWN_CHARS_MAX])
-            text = f"Host {shown} is none of this listener's; list it in admin.hosts\n"
+            text = f"Host {shown} is not a name of this listener; add it to admin.hosts\n"
             return web.Response(status=421, text=text, headers=self._headers)
         if not self._authenticator.allows(request.headers.get("Authorization")):
             headers = {**self._headers, "WWW-Authenticate": self._authenticator.challenge}

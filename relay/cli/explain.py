@@ -60,7 +60,11 @@ def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
         "--account", default="", metavar="ID[:PROJECT]|multitenant", help="as in the ingest path"
     )
     parser.add_argument("--exporter", default="", metavar="NAME", help="ask this exporter alone")
-    parser.add_argument("--all", action="store_true", help="say of every exporter why it does not")
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="list the exporters that do not take it",
+    )
     parser.add_argument(
         "--from",
         dest="body",

@@ -1,1 +1,1 @@
-"""Everything that people write: settings, Exporters, Secrets, inventory manifests."""
+"""Files that users write: settings, Exporters, Secrets, inventory manifests."""

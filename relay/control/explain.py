@@ -194,9 +194,9 @@ class Explainer:
             else:
                 yield f"{len(taken)} exporters take it, {len(others)} do not"
             if not self._exporters and self._router.tenancy.enabled:
-                yield "no exporter may see it: it belongs to nobody who has one"
+                yield "no exporter may see it: no exporter belongs to its project"
             elif not self._exporters:
-                yield "there is no exporter: what is received goes to nobody"
+                yield "there is no exporter: received samples are not exported"
         translation = Translator().translate(sorted(labels.items()), target=described.attributes)
         yield ""
         yield from _otlp_lines(translation, described)
@@ -357,7 +357,7 @@ def _source_lines(
     family = asked_for_family(compiled, labels)
     if family:
         yield (
-            f"    {family} is what OTLP calls the whole; its series have other names: write "
+            f"    {family} is the name in OTLP; its series have other names: write "
             f'{{__name__=~"{family}(_bucket|_count|_sum)?"}}'
         )
 

@@ -1,1 +1,1 @@
-"""From an accepted body to points in sinks' batches. No I/O, no clock, no random."""
+"""Turns accepted bodies into points in sinks' batches. No I/O, no clock, no randomness."""

@@ -41,5 +41,5 @@ class MetadataSink(Protocol):
         ...
 
     def declaration(self, type_: int, help_: str, unit: str) -> Declaration | None:
-        """Return what a series says of itself, one object for equal texts; None for nothing."""
+        """Return a series' declaration, one object for equal texts; None if it is empty."""
         ...

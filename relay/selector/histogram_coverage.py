@@ -86,7 +86,7 @@ def whole_names(selector: Selector) -> Iterator[str]:
             continue
         if reduced.matches({NAME: name}) and not reduced.matches({NAME: name + _BUCKET}):
             yield (
-                f"{name}: a histogram or summary that OTLP calls so has series of other names; "
+                f"{name}: the series of a histogram or summary of this name have other names; "
                 f'write {{__name__=~"{name}(_bucket|_count|_sum)?"}} for the whole'
             )
 

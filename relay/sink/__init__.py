@@ -1,1 +1,1 @@
-"""From a sealed batch to a delivered, rejected, expired or dropped one, counted either way."""
+"""Delivers sealed batches to endpoints; every point is counted by its outcome."""

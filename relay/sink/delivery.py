@@ -323,7 +323,7 @@ class DeliveryStateMachine:
         stalled = self.forecaster.stalled_s(now.monotonic) >= STALLED_S
         if stalled and not self._stalled:
             why = self.last_error.text if self.last_error else "no answer yet"
-            self._log(LogLine(f"data waits and nothing moves; last: {why}", good=False))
+            self._log(LogLine(f"no progress although data is queued; last: {why}", good=False))
         self._stalled = stalled
 
     def close(self, now: Now, reason: str = "shutdown") -> None:

@@ -1,8 +1,8 @@
 """Evicts queued data when the memory or disk budget that all sinks share is exceeded.
 
-Orphans (queues whose sinks do not run) are evicted first, the longest gone before others. Then the
-largest tenant is cut, and of a tenant the largest sink, by :mod:`relay.sink.queue.fair_share`. A
-sink with ``overflow: block`` is never evicted from: it is alone, and holds senders back instead.
+Orphans (queues whose sinks do not run) are evicted first, the oldest first. Then the largest tenant
+is cut, and of a tenant the largest sink, by :mod:`relay.sink.queue.fair_share`. A sink with
+``overflow: block`` is never evicted from: it is the only sink, and holds senders back instead.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""From the values of a manifest that are valid to an :class:`Exporter`.
+"""Builds an :class:`Exporter` from the validated values of a manifest.
 
-What a schema can say, ``relay/config/schema/exporter.yaml`` says. What needs a parser, or is only a
-warning, is here; what needs more than this one resource, secrets and its neighbours, is in
+Rules that a schema can express are in ``relay/config/schema/exporter.yaml``. Rules that need a
+parser, and warnings, are here; rules over secrets and other resources are in
 :mod:`relay.config.exporter.cross_checks`.
 """
 

@@ -1,6 +1,6 @@
-"""The endpoint of a sink: what it must look like, and what is probably not an OTLP/HTTP receiver.
+"""Checks a sink's endpoint, and warns if it is probably not an OTLP/HTTP receiver.
 
-Every text says what to write. An endpoint that may hold a password is never repeated.
+Every message says what to write instead. An endpoint that may hold a password is never repeated.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The result of loading manifests, and the exporters to run after it.
 
-An Exporter that is faulty now goes on running as it was.
+An Exporter that became faulty keeps running in its last good version.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From files and directories to Exporters that can run, and to every fault in the others.
+"""Loads Exporters from files and directories, and collects every fault in them.
 
 Rules:
 
@@ -6,9 +6,9 @@ Rules:
 * Secrets are collected from all files before any exporter is checked, so order does not matter.
 * The first resource of a name claims it, even where it is faulty: which of two runs must not depend
   on the other's faults.
-* What cannot be looked into (a directory that is gone or may not be read) stays as it was. So does
-  what a file held that is empty now: that is a file that is being written, or was cut short. Its
-  Secrets stay, too, as do those of a file that cannot be read at all.
+* A directory that is missing or unreadable keeps its last contents. So does a file that is empty
+  now: it is being written, or was truncated. Its Secrets are kept, too, as are those of an
+  unreadable file.
 * A file is read and parsed again only where it has changed, and an exporter that did not change is
   the same object as before. What depends on more than one file (names, secrets, ``overflow``) is
   put together anew each time; secrets are looked up again only for exporters that had a fault, and
@@ -296,7 +296,7 @@ def _instead_of(known: _File | None, read: _File, path: Path) -> _File:
         return read
     held_something = known.is_faulty or any(not one.is_empty for one in known.resources)
     if held_something and all(one.is_empty for one in read.resources) and not read.is_faulty:
-        message = "is empty: what it held stays as it was; remove the file to remove that"
+        message = "is empty: its last contents stay in effect; delete the file to remove them"
         read.faults = (*read.faults, Fault("", message, str(path)))
         read.is_faulty = True
     if read.is_faulty:
@@ -453,7 +453,7 @@ class _FileReader:
             if kind is not None:
                 message += f", not {described(kind)}"
             report.fault((*where, "kind"), f"{message}; {hint}" if hint else message)
-            # What is meant is plain, mostly: say what else is wrong with it.
+            # The intended kind is usually clear: report the other faults as well.
             meant = _kind_meant(value, hint)
             if meant == build.KIND:
                 self._read_exporter(resource, value)

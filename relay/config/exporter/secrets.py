@@ -1,4 +1,4 @@
-"""Secrets that Exporters refer to: from Secret manifests, and from mounted directories.
+"""Provides the secrets of Exporters: from Secret manifests, and from mounted directories.
 
 Rules:
 

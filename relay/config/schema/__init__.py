@@ -1,1 +1,1 @@
-"""The schemas of Exporter, Secret and settings, and what is made of them."""
+"""The schemas of Exporter, Secret and settings, their checks and generated files."""

@@ -1,10 +1,10 @@
-"""From plain values to what a schema makes of them, and to every fault in them at once.
+"""Validates plain values by a schema, completes them, and collects every fault at once.
 
 Rules:
 
-* A fault never raises and never hides another. What it concerns is left out of the values, so that
-  the reader can go on with the rest; places stay those of the author's text.
-* A field that is plainly a known one misspelt is read as that one, besides being a fault.
+* A fault never raises and never hides another. The faulty part is left out of the values, so that
+  the rest can be read; places refer to the author's text.
+* A field that is clearly a misspelt known one is a fault, and is read as the known one.
 * null is the same as absent, as in Kubernetes, but for entries of lists and of maps of any names.
 * Types, bounds, lengths and patterns are checked by a JSON Schema library; unknown fields, names
   that are taken, quantities and rules over several fields here, because JSON Schema does not know

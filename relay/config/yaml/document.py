@@ -1,4 +1,4 @@
-"""From YAML text to plain values, safely, with the line of everything.
+"""Reads YAML text as plain values, safely, with the line of every value.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""From the YAML parser's events to plain values, counting as they come.
+"""Builds plain values from the YAML parser's events, within limits.
 
 The rules are those of :mod:`relay.config.yaml.document`.
 """

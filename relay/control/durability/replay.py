@@ -198,13 +198,12 @@ class Replay:
             self._given_up = max(self._given_up, requests)
             if absent <= ABSENT_NAMED_MAX:
                 _log.warning(
-                    "a sink that does not run had not finished, as far as is known, what is in "
-                    "the journal: given up",
+                    "requests in the journal are given up: their sink does not run",
                     extra={"exporter": key[0], "sink": key[1], "requests": requests},
                 )
         if absent > ABSENT_NAMED_MAX:
             _log.warning(
-                "the same holds for more sinks that do not run",
+                "requests in the journal are given up for more sinks that do not run",
                 extra={"sinks": absent - ABSENT_NAMED_MAX, "requests": self._given_up},
             )
         waited = (WaitingEntry(*entry).first for entry in self._checkpoint.waiting)
@@ -214,7 +213,7 @@ class Replay:
         if not running and requests > 0:
             self._given_up = max(self._given_up, requests)
             _log.warning(
-                "no sink runs that could have what came last into the journal: given up",
+                "the last requests in the journal are given up: no sink runs",
                 extra={"requests": requests},
             )
 

@@ -396,7 +396,7 @@ class SinkReconciler:
         self._retirements.discard(task)  # drain() must not wait for it
         worker.come_back(sink)
         _log.info(
-            "sink is back, and goes on with its queue",
+            "sink is back and continues its queue",
             extra={"exporter": entry.counter.exporter, "sink": entry.counter.sink},
         )
 

@@ -97,7 +97,7 @@ class Emitter:
         self._unsettled[family] = None
 
     def end_request(self) -> None:
-        """Settle what asked for it: all samples of the request were handed out."""
+        """Settle the registered families: all samples of the request were handed out."""
         if self._unsettled is not None:
             for family in self._unsettled:
                 family.settle(self, True)

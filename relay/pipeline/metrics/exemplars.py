@@ -1,4 +1,4 @@
-"""Exemplars that came without a sample wait here for the next sample of their series.
+"""Keeps exemplars that came without a sample until the next sample of their series.
 
 Prometheus sends exemplars as series of their own, behind the sample that they belong to
 (``storage/remote/queue_manager.go``). By then the sample's point is in its batches, so an exemplar
@@ -6,9 +6,9 @@ goes with the series' next point. Rules:
 
 * A series that waits gets, in place of its routes, one handler that appends its next point with the
   exemplars and puts the routes back. Samples without exemplars cost nothing more than before.
-* Bounded: the newest :data:`PER_SERIES_MAX` of a series, ``exemplars_max`` altogether, shared out
-  among projects (:mod:`relay.runtime.project_shares`); of a project that must give way, the series
-  that has waited longest. What no point came for is counted as dropped.
+* Bounded: the newest :data:`PER_SERIES_MAX` of a series, ``exemplars_max`` in total, shared among
+  projects (:mod:`relay.runtime.project_shares`); the series that has waited longest is evicted
+  first. Exemplars without a point are counted as dropped.
 * Exemplars are a sample of samples. They survive no restart, and re-resolving a series drops them.
 """
 
@@ -32,7 +32,7 @@ PER_SERIES_MAX = 8
 class ExemplarBufferStatistics:
     """``received`` with all requests; ``sent`` with a point; ``dropped`` on the way; ``waiting``.
 
-    Exemplars of series that nobody wants are received and no more.
+    Exemplars of unmatched series count as received only.
     """
 
     received: int

@@ -8,11 +8,11 @@ Rules:
 * On the multitenant path each series names its account in labels, a missing or unreadable number
   meaning 0 as in VictoriaMetrics; they are stripped before the series is matched.
 * Without tenancy every series belongs to "", and so does every exporter.
-* What is learned from a series belongs to the project of the series; from a series that is nobody's
-  nothing is learned. Metadata of remote write 1.0, which comes apart from series, belongs to the
-  account of its path; on the multitenant path to the account that it is marked with (vmagent since
-  1.15x); and to the platform, :data:`PLATFORM`, where neither names an account. What is of an
-  account that no project has is nobody's.
+* Metadata from a series belongs to the project of the series; a series without a project adds none.
+  Metadata of remote write 1.0, which comes apart from series, belongs to the account of its path;
+  on the multitenant path to the account that it is marked with (vmagent since 1.15x); and to the
+  platform, :data:`PLATFORM`, where neither names an account. Metadata of an account without a
+  project is dropped.
 """
 
 from __future__ import annotations

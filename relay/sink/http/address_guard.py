@@ -101,7 +101,7 @@ def _is_global_v4(address: IPv4Address) -> bool:
 
 
 def _carried(address: IPv4Address | IPv6Address) -> Iterator[IPv4Address]:
-    """The IPv4 addresses that packets to an IPv6 address may end at."""
+    """Yield the IPv4 addresses that an IPv6 address carries."""
     if isinstance(address, IPv4Address):
         return
     number = int(address)

@@ -1,4 +1,4 @@
-"""The answer to one request, from bytes; no I/O. The parser is llhttp, by ``httptools``.
+"""Parses the answer to one request; no I/O. The parser is llhttp, by ``httptools``.
 
 Rules:
 

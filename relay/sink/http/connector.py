@@ -3,7 +3,7 @@
 Rules:
 
 * Every socket is checked by :mod:`relay.sink.http.address_guard` at the moment it is made, for the
-  very address that it will be connected to: literals, names and names that change their mind alike.
+  very address that it will be connected to: literals, names, and names whose addresses change.
 * The operator's proxy resolves names itself and guards its own network; only literal addresses of
   endpoints behind it are checked here.
 * Every foreign exception ends here as a :class:`~relay.sink.http.response.Failure`, without the
@@ -108,7 +108,7 @@ class Connector:
     async def _connect_through_proxy(self, origin: Origin) -> Connection:
         assert self._proxy is not None
         url = URL(self._proxy.url)
-        no_way = "no way to the proxy"
+        no_way = "cannot connect to the proxy"
         try:
             addresses = await self._addresses(url.raw_host or "", url.port or 0)
         except OSError as error:
@@ -243,7 +243,7 @@ def _make_any_socket(info: aiohappyeyeballs.AddrInfoType) -> socket.socket:
 
 
 def _address_info(address: Address) -> aiohappyeyeballs.AddrInfoType:
-    """The tuple that ``getaddrinfo`` would give."""
+    """Return an address in the form of ``getaddrinfo``."""
     family, host, port = address
     where = (host, port, 0, 0) if family == socket.AF_INET6 else (host, port)
     return family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", where
@@ -254,6 +254,6 @@ def _forbidden(error: ForbiddenSocketError) -> Failure:
 
 
 def _os_reason(error: OSError | RuntimeError) -> str:
-    """The error's standard text. Its own text would name the address that the host resolved to."""
+    """Return the error's standard text: its own may name the address of the host."""
     number = error.errno if isinstance(error, OSError) else None
     return os.strerror(number) if number else "no address accepts connections"

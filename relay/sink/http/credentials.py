@@ -1,4 +1,4 @@
-"""From a secret to the headers that prove who a sink is, and out of every text again.
+"""Builds authentication headers from secrets, and removes credentials from texts.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Addresses of hosts, kept for a while; concurrent questions for one host are asked once."""
+"""Caches addresses of hosts; concurrent lookups of one host are made once."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class DnsCache:
             raise
 
     async def close(self) -> None:
-        """Give up what is asked; those that wait get an OSError."""
+        """Cancel running lookups; their waiters get an OSError."""
         tasks = list(self._asked.values())
         for task in tasks:
             task.cancel()

@@ -95,7 +95,7 @@ def encode_head(first_line: str, fields: list[tuple[str, str]]) -> bytes:
     if any(_CONTROL.search(line) for line in lines):
         raise ValueError("a header holds a control character")
     if not all(_FIELD_NAME.fullmatch(name) for name, _ in fields):
-        raise ValueError("a header's name is not one")
+        raise ValueError("a header's name is invalid")
     return "".join(f"{line}\r\n" for line in lines).encode()
 
 

@@ -3,8 +3,8 @@
 Endpoints' names are customers' input, and a name server that never answers holds a thread for as
 long as the system's resolver is patient (10 s and more). The event loop's own pool has four threads
 (libuv) or a few more (asyncio) and serves others too; this one is for endpoints alone, and wide
-enough that dozens of such names at once delay nobody else. ``aiohttp`` caches answers and asks once
-for concurrent requests.
+enough that dozens of such names at once do not delay others. ``aiohttp`` caches answers and asks
+once for concurrent requests.
 """
 
 from __future__ import annotations

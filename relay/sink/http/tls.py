@@ -2,7 +2,7 @@
 
 Rules:
 
-* TLS 1.2 at least. A custom CA replaces the system's: who names one trusts no other.
+* TLS 1.2 at least. A custom CA replaces the system's authorities.
 * ``ssl`` reads a private key only from a file. Ours is in a private file that is gone before the
   context is returned, and an encrypted key is refused rather than asked about on the terminal.
 """
@@ -45,7 +45,7 @@ def read_material(tls: ClientTls, secrets: SecretLookup) -> TlsMaterial:
 
 
 def build_context(material: TlsMaterial) -> ssl.SSLContext:
-    """A client context. Raises SecretError where a PEM text is not what it should be.
+    """Build a client context. Raises SecretError for an invalid PEM text.
 
     Reads the system's authorities from disk (some 10 ms) unless the material names its own.
     """

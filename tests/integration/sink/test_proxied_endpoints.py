@@ -138,4 +138,6 @@ async def test_refusals_name_the_proxy() -> None:
         assert answer.kind == "forbidden_address"
     async with Transport(allow_private=False, proxy=Proxy(proxy.url)) as transport:
         answer = await transport.post(HttpRequest(Destination("http://a.example/", {}), b"", 5.0))
-        assert answer == Failure("connect_failed", "no way to the proxy: Connection refused")
+        assert answer == Failure(
+            "connect_failed", "cannot connect to the proxy: Connection refused"
+        )

@@ -308,7 +308,7 @@ async def test_who_is_absent_from_a_replay_is_named(
             image = crash_image(tmp_path / "data", tmp_path / "image")
         async with running(made(tmp_path, both[1], data=image)):
             pass
-        (record,) = (r for r in caplog.records if "had not finished" in r.getMessage())
+        (record,) = (r for r in caplog.records if "their sink does not run" in r.getMessage())
         assert (record.__dict__["exporter"], record.__dict__["requests"]) == ("default/a", 3)
 
 
@@ -339,7 +339,7 @@ async def test_who_had_all_at_the_checkpoint_and_is_absent_is_named_too(
         again = made(tmp_path, both[1], data=image)
         async with running(again):
             assert again._replay.statistics().given_up == 3
-        (record,) = (r for r in caplog.records if "had not finished" in r.getMessage())
+        (record,) = (r for r in caplog.records if "their sink does not run" in r.getMessage())
         assert (record.__dict__["exporter"], record.__dict__["requests"]) == ("default/a", 3)
 
 
@@ -356,7 +356,7 @@ async def test_many_who_are_absent_are_summed_up(
         (image / "checkpoint").write_bytes(encode_checkpoint(Checkpoint(1, lows)))
         async with running(made(tmp_path, here, data=image)):
             pass
-    named = [r.__dict__["requests"] for r in caplog.records if "had not finished" in r.msg]
+    named = [r.__dict__["requests"] for r in caplog.records if "their sink does not run" in r.msg]
     assert named == [2] * 100
     (record,) = (r for r in caplog.records if "the same holds for more" in r.msg)
     assert (record.__dict__["sinks"], record.__dict__["requests"]) == (50, 2)

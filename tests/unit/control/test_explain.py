@@ -77,7 +77,7 @@ def test_takers_come_first_with_their_reason() -> None:
 def test_a_selector_that_asks_for_a_histogram_by_its_otlp_name() -> None:
     some = Explainer.offline([exporter("x", "latency_seconds")])
     told = "\n".join(lines(some, 'latency_seconds_bucket{le="1"}'))
-    assert "latency_seconds is what OTLP calls the whole; its series have other names" in told
+    assert "latency_seconds is the name in OTLP; its series have other names" in told
     assert '{__name__=~"latency_seconds(_bucket|_count|_sum)?"}' in told
     assert "OTLP calls" not in "\n".join(lines(some, 'other_bucket{le="1"}'))
 
@@ -165,7 +165,7 @@ def test_the_command_with_settings(settings: Path, capsys: pytest.CaptureFixture
     assert "because of resourceSelectors[0]: kinds gateways of gateway.networking.k8s.io" in told
     status, told = run(capsys, "--config", str(settings), "--account", "42:8", series)
     assert status == 0
-    assert told.startswith("no exporter may see it: it belongs to nobody who has one\n")
+    assert told.startswith("no exporter may see it: no exporter belongs to its project\n")
     status, told = run(capsys, "--config", str(settings), "--account", "42:8", "--all", series)
     assert "no: the series is not of this exporter's project" in told
     status, told = run(
@@ -180,7 +180,7 @@ def test_the_command_without_exporters_and_tenancy(
     (tmp_path / "relay.yaml").write_text("listen: 127.0.0.1:9490\n")
     status, told = run(capsys, "--config", str(tmp_path / "relay.yaml"), "up")
     assert status == 0
-    assert told.startswith("there is no exporter: what is received goes to nobody\n")
+    assert told.startswith("there is no exporter: received samples are not exported\n")
 
 
 def test_the_command_with_a_captured_request(capsys: pytest.CaptureFixture[str]) -> None:

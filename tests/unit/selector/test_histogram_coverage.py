@@ -75,7 +75,7 @@ def test_what_a_source_lacks_of_a_series_histogram(query: str, missing: tuple[st
 )
 def test_the_name_that_otlp_has_for_a_histogram(query: str) -> None:
     (warning,) = whole_names(parse_query(query))
-    assert warning.startswith("http_request_duration_seconds: a histogram or summary")
+    assert warning.startswith("http_request_duration_seconds: the series of a histogram or summary")
     assert '{__name__=~"http_request_duration_seconds(_bucket|_count|_sum)?"}' in warning
 
 

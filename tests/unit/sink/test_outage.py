@@ -232,7 +232,7 @@ def test_an_endpoint_that_asked_for_patience_gets_it() -> None:
 def test_the_watchdog_says_once_that_nothing_moves() -> None:
     outage = Outage()
     outage.pass_time(STALLED_S + 60.0, step_s=1.0, batch_every_s=10.0)
-    said = [note for note in outage.notes if "nothing moves" in note.text]
+    said = [note for note in outage.notes if "no progress" in note.text]
     assert len(said) == 1
     assert "cannot connect" in said[0].text
     assert outage.delivery.forecaster.forecast(outage.now.monotonic).stalled

@@ -1,7 +1,7 @@
 """Routes the native histograms of a series.
 
 Native histograms arrive as samples of an ordinary series, ``foo`` and not ``foo_bucket``, and only
-the sample tells. Rules:
+the sample shows it. Rules:
 
 * A schema from -4 to 8 becomes an exponential histogram, -53 an explicit one: two metrics in OTLP,
   made when the first point of either comes.

@@ -8,8 +8,8 @@ those, and that none of them is odd. A *layout* is what comes of it. It reads va
 
 * A layout reads full slots only, and exists only for members that can make a good point
   (:func:`~relay.pipeline.metrics.histograms.build_point.classic_layout`).
-* Of values that are odd in any way it says nothing but None: then the careful way decides what
-  becomes of them. What it does read, the careful way would read the same.
+* Returns None for irregular values (NaN, negative, fractional, non-monotonic); the caller then uses
+  the validating slow path. For regular values both give the same bytes.
 * A point is written as its values are read, and thrown away where one of them is odd.
 """
 

@@ -3,7 +3,7 @@
 
 Rules:
 
-* Strings stay where they stand in the body; nothing is copied or decoded that nobody asks for.
+* Strings stay where they stand in the body; nothing is copied or decoded before it is used.
 * Labels are written as version 1.0 writes them, because that is what a series' key is. A label is
   written out when the request names it first, and compared as a whole from then on. A text that is
   the value of two labels is compared part by part under the second one.

@@ -158,7 +158,7 @@ class SeriesLookup:
         return series
 
     def declaration(self, metadata: Metadata2) -> Declaration | None:
-        """Return what a series says of itself, as :meth:`get` takes it; None for nothing."""
+        """Return a series' declaration for :meth:`get`; None if it is empty."""
         return self._metadata_sink.declaration(*metadata)
 
     def native(self, series: Series) -> NativeRoute:
@@ -169,7 +169,7 @@ class SeriesLookup:
         return route
 
     def view(self, series: Series) -> tuple[SeriesLabels, str]:
-        """Return the labels that anybody may see, and the project. Raises SeriesFault."""
+        """Return the labels without the account's, and the project. Raises SeriesFault."""
         labels = self.labels.read(series.key)
         if self._labels_say_all:
             return labels, ""
@@ -179,7 +179,7 @@ class SeriesLookup:
         return labels, project
 
     def read_ahead(self) -> None:
-        """Read the metadata of the whole request, once, and what it says of targets."""
+        """Read the metadata and target labels of the whole request, once."""
         if self._is_ahead:
             return
         reader = self._reader
@@ -262,7 +262,7 @@ class SeriesLookup:
             raise OverloadedError(f"over {NEW_SERIES_BYTES_MAX} bytes of new series in one request")
 
     def _describe_target(self, labels: SeriesLabels, project: str) -> None:
-        """Describe a new series' target by what the same request says of it."""
+        """Learn the target labels that the request has for a new series."""
         key = project, labels.values_of(KEY_LABELS)
         told = self._targets.pop(key, None)
         if told is not None:
@@ -313,7 +313,7 @@ class SeriesLookup:
                 self.table.invalidate()
 
     def _apply_info_series(self, series: Series, *, begins: bool) -> None:
-        """Apply what an info series says of an object."""
+        """Apply the object labels of an info series."""
         # Keep the generation stale, so that every sample of an info series comes here: of several
         # for one object the last-seen one wins.
         series.generation = self.table.generation - 1

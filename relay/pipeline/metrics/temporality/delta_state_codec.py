@@ -40,10 +40,10 @@ def recall(data: bytes, deltas: DeltaStore) -> None:
     try:
         found = msgspec.msgpack.decode(data, type=_Recollection)
         if found.version != VERSION:
-            raise DecodeError(f"recollection of version {found.version}, not {VERSION}")
+            raise DecodeError(f"delta state of version {found.version}, not {VERSION}")
         points = [(key, total, _read(kind, parts)) for key, total, kind, parts in found.streams]
     except (msgspec.DecodeError, TypeError, ValueError) as error:
-        raise DecodeError(f"not a recollection: {error}") from error
+        raise DecodeError(f"not a delta state: {error}") from error
     for key, total, point in points:
         deltas.restore(key, total, point)
 

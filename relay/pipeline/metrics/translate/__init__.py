@@ -1,1 +1,1 @@
-"""From labels to OTLP resource, scope, metric and point template."""
+"""Translates labels to OTLP: resource, scope, metric and point template."""

@@ -1,17 +1,16 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""The prefix of a series' points, made of its labels as they were sent.
+"""Builds the prefix of a series' points from its encoded labels.
 
 Rules:
 
-* What becomes of labels by their names alone
-  (:mod:`relay.pipeline.metrics.translate.attribute_names`) is worked out once for all series with
-  the same names in the same order: their *form*. Forms are found by the names as they stand in the
-  key; mostly it is the one of the series before.
+* The decisions that depend on label names alone
+  (:mod:`relay.pipeline.metrics.translate.attribute_names`) are made once for all series with the
+  same names in the same order: their *form*. Forms are found by the names as they stand in the key;
+  mostly it is the one of the series before.
 * An attribute is its label with other tags and lengths, so it is written from the series' own
   bytes, and nothing is remembered but forms.
-* What takes more than names is left to
-  :meth:`~relay.pipeline.metrics.translate.translator.Translator.translate`, which says the same
-  label by label.
+* Labels that need more than a decision by name go through
+  :meth:`~relay.pipeline.metrics.translate.translator.Translator.translate`.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE

@@ -232,7 +232,7 @@ def test_a_file_that_was_cut_short_keeps_what_it_held(directory: Directory, left
         (fault,) = loaded.faults
         assert "a.yaml" in fault.origin
         if left.strip("#- \n") in ("", "nothing yet"):
-            assert "is empty: what it held stays as it was" in fault.message
+            assert "is empty: its last contents stay in effect" in fault.message
         reference = SecretRef("credentials", "token")
         assert loaded.secrets.get("", "default", reference, "token") == "one"
     directory.write("a.yaml", good.replace("one", "two"))
