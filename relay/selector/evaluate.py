@@ -65,11 +65,11 @@ class Explanation:
 class CompiledSelector:
     """A selector ready for evaluation. Immutable; make it with :func:`compile_selector`."""
 
-    __slots__ = ("_groups", "looks_at", "selector")
+    __slots__ = ("_groups", "labels_read", "selector")
 
     def __init__(self, selector: Selector) -> None:
         self.selector: Final = selector
-        self.looks_at: Final = frozenset(
+        self.labels_read: Final = frozenset(
             matcher.label for group in selector.groups for matcher in group
         )
         """Names of all labels that the result depends on."""

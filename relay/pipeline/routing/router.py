@@ -199,11 +199,11 @@ class Router:
         at = self._projects.get(project)
         if at is None:
             return self._nobody.unmatched, ()
-        looks_at = at.index.looks_at
-        if looks_at is None or not isinstance(labels, SeriesLabels):
+        labels_read = at.index.labels_read
+        if labels_read is None or not isinstance(labels, SeriesLabels):
             found = at.index.match(labels, self.pause)
             return self._match_set(at, tuple(found)) if found else (at.unmatched, ())
-        values = labels.values_of(looks_at)
+        values = labels.values_of(labels_read)
         answer = self._answers.get((at, values))
         if answer is None or answer[2] != answer[0].project_epoch.version:
             found = at.index.match(labels, self.pause)

@@ -36,7 +36,7 @@ ANSWERS_MAX: Final = 1_024
 ANSWER_CHARS_MAX: Final = 256
 """Longest value that is cached, in characters."""
 
-LOOKS_AT_MAX: Final = 8
+LABELS_READ_MAX: Final = 8
 """Most labels in a result's cache key; with more of them, equal keys are rare."""
 
 K = TypeVar("K", bound=Hashable)
@@ -87,7 +87,7 @@ _Access: TypeAlias = _ByValue | _ByPattern | _ByPresence
 class _Entry(Generic[K]):
     """One selector of the index, the predicates its groups mention, and those it is filed under."""
 
-    __slots__ = ("costly", "filings", "key", "looks_at", "matches", "mentions", "sequence")
+    __slots__ = ("costly", "filings", "key", "labels_read", "matches", "mentions", "sequence")
 
     def __init__(
         self, key: K, selector: Compiled, mentions: tuple[_Access, ...], sequence: int
@@ -99,7 +99,7 @@ class _Entry(Generic[K]):
         )
         self.key: Final = key
         self.matches: Final = selector.matches
-        self.looks_at: Final = selector.looks_at
+        self.labels_read: Final = selector.labels_read
         self.mentions: Final = mentions
         self.sequence: Final = sequence
         self.filings: tuple[_Access, ...] = ()
@@ -197,7 +197,15 @@ _NOTHING: Final[dict[Any, None]] = {}
 class SelectorIndex(Generic[K]):
     """Selectors by key, matched against one series at a time. Not thread-safe."""
 
-    __slots__ = ("_always", "_entries", "_filed", "_labels", "_looked_at", "_sequence", "looks_at")
+    __slots__ = (
+        "_always",
+        "_entries",
+        "_filed",
+        "_label_counts",
+        "_labels",
+        "_sequence",
+        "labels_read",
+    )
 
     def __init__(self) -> None:
         self._entries: dict[K, _Entry[K]] = {}
@@ -206,11 +214,11 @@ class SelectorIndex(Generic[K]):
         """Labels under which at least one entry is filed."""
         self._always: dict[_Entry[K], None] = {}
         self._sequence = 0
-        self._looked_at: dict[str | None, int] = {}
+        self._label_counts: dict[str | None, int] = {}
         """Number of selectors that depend on a label; under None on other things than labels."""
-        self.looks_at: tuple[str, ...] | None = ()
+        self.labels_read: tuple[str, ...] | None = ()
         """Labels that all results depend on; None if results depend on other things, or on more
-        than :data:`LOOKS_AT_MAX` labels. May change with each addition or removal."""
+        than :data:`LABELS_READ_MAX` labels. May change with each addition or removal."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -311,9 +319,9 @@ class SelectorIndex(Generic[K]):
 
     def _look_at(self, entry: _Entry[K], times: int) -> None:
         """Count ``times`` more selectors (-1: one less) that depend on the entry's labels."""
-        counts = self._looked_at
+        counts = self._label_counts
         known = len(counts)
-        for label in (None,) if entry.looks_at is None else entry.looks_at:
+        for label in (None,) if entry.labels_read is None else entry.labels_read:
             count = counts.get(label, 0) + times
             if count:
                 counts[label] = count
@@ -321,8 +329,8 @@ class SelectorIndex(Generic[K]):
                 del counts[label]
         if len(counts) != known:
             labels = tuple(label for label in counts if label is not None)
-            is_small = len(labels) == len(counts) <= LOOKS_AT_MAX
-            self.looks_at = labels if is_small else None
+            is_small = len(labels) == len(counts) <= LABELS_READ_MAX
+            self.labels_read = labels if is_small else None
 
     def _at(self, label: str) -> _LabelIndex[K]:
         return self._labels.setdefault(label, _LabelIndex())

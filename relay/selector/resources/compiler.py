@@ -45,7 +45,7 @@ class Compiled(Protocol):
         """The cover: a selector that matches at least the same series."""
 
     @property
-    def looks_at(self) -> frozenset[str] | None:
+    def labels_read(self) -> frozenset[str] | None:
         """Labels that the result depends on; None if it depends on other things."""
 
     def matches(self, labels: Labels) -> bool:
@@ -99,11 +99,11 @@ def uses_inventory(selection: Selection) -> bool:
 class CompiledResources:
     """Resource selectors ready for evaluation; make them with :meth:`Compiler.compile`."""
 
-    __slots__ = ("_clauses", "looks_at", "selection", "selector")
+    __slots__ = ("_clauses", "labels_read", "selection", "selector")
 
     def __init__(self, selection: ResourceSelection, compiler: Compiler, objects: Objects) -> None:
         self.selection: Final = selection
-        self.looks_at: Final = None
+        self.labels_read: Final = None
         self._clauses: Final = tuple(
             _Clause(one, selection.namespace, compiler, objects) for one in selection.selectors
         )

@@ -15,7 +15,7 @@ from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.pipeline.routing.router import Router
 from relay.pipeline.routing.tenancy import Tenancy
 from relay.selector.evaluate import compile_selector
-from relay.selector.index.selector_index import LOOKS_AT_MAX, SelectorIndex
+from relay.selector.index.selector_index import LABELS_READ_MAX, SelectorIndex
 from relay.selector.matchers import NAME, Matcher, Op, Selector
 from tests.kit.examples import examples
 
@@ -118,17 +118,17 @@ def test_an_index_knows_which_labels_it_looks_at(steps: list[tuple[Selector, boo
             index.remove(first)
             del present[first]
         labels = {m.label for one in present.values() for group in one.groups for m in group}
-        assert index.looks_at is not None
-        assert set(index.looks_at) == labels
-        assert len(index.looks_at) == len(labels)
+        assert index.labels_read is not None
+        assert set(index.labels_read) == labels
+        assert len(index.labels_read) == len(labels)
 
 
 def test_an_index_that_looks_at_too_many_labels_says_so() -> None:
     index: SelectorIndex[int] = SelectorIndex()
-    for number in range(LOOKS_AT_MAX + 1):
-        assert index.looks_at is not None
+    for number in range(LABELS_READ_MAX + 1):
+        assert index.labels_read is not None
         index.add(number, compile_selector(Selector(((Matcher(f"l{number}", "=", "x"),),))))
-    assert index.looks_at is None
+    assert index.labels_read is None
     index.remove(0)
-    assert index.looks_at is not None
-    assert len(index.looks_at) == LOOKS_AT_MAX
+    assert index.labels_read is not None
+    assert len(index.labels_read) == LABELS_READ_MAX

@@ -11,7 +11,7 @@ cdef class _Scope:
 
 cdef class _Share:
     cdef readonly str name
-    cdef readonly object newcomers
+    cdef readonly object probationary
     cdef readonly list known
     cdef public Py_ssize_t hand
 

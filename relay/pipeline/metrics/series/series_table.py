@@ -5,10 +5,10 @@ Rules:
 * ``Series.generation`` equals ``SeriesTable.generation`` exactly while its routes are valid. Any
   change of routes increases the table's, and every series passes :meth:`SeriesTable.find` at its
   next sample; so it also tells when a series was seen last.
-* A series that was seen once is a *newcomer*: it is kept a generation behind, so that its second
-  sample passes :meth:`find` too. The oldest newcomer is evicted first, as in 2Q and S3-FIFO (Yang
-  et al., SOSP 2023): a sender of only new series evicts its own. If newcomers have less than a
-  tenth of the table, the least recently seen of a few known series is evicted.
+* A series that was seen once is *probationary*: it is kept a generation behind, so that its second
+  sample passes :meth:`find` too. The oldest of these is evicted first, as in 2Q and S3-FIFO (Yang
+  et al., SOSP 2023): a sender of only new series evicts its own. If probationary series have less
+  than a tenth of the table, the least recently seen of a few known series is evicted.
 * Series not seen for ``idle_s`` are forgotten, a few at a time, in step with the clock.
 * No call takes long: a new series evicts one, and the dictionary is split, because Python copies a
   whole dictionary when it grows.
@@ -16,8 +16,8 @@ Rules:
   series alive, and its key becomes one that no message begins with.
 * The same labels from two *origins* are two series. The bounds are for all origins together.
 * A full table is shared among projects (:mod:`relay.runtime.project_shares`): each evicts its own,
-  newcomers first down to a tenth of its even share, but one below its even share evicts from one
-  above. So no project evicts series of one that has no more than an even share.
+  probationary ones first down to a tenth of its even share, but one below its even share evicts
+  from one above. So no project evicts series of one that has no more than an even share.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
 
 SHARDS: Final = 64
 """Dictionaries per origin: with a million series the largest copy takes a millisecond."""
-NEWCOMERS_SHARE: Final = 10
-"""One place in ten is reserved for newcomers, even if known series would fill the table."""
+PROBATIONARY_SHARE: Final = 10
+"""One place in ten is reserved for probationary series."""
 SORT_MAX: Final = 10_000
-"""Newcomers that one eviction moves to the known series: below a millisecond."""
+"""Probationary series that one eviction moves to the known ones: below a millisecond."""
 LOOKS_MAX: Final = 8
 """Known series that are compared to find one to evict."""
 EPOCHS: Final = 8
@@ -53,12 +53,12 @@ _FORGOTTEN_KEY: Final = b"\x07"
 class SeriesTableStatistics:
     """A snapshot.
 
-    ``active`` series known now, of these ``newcomers`` seen only once; since the start: ``created``
-    and forgotten ones, because idle or because the table was full.
+    ``active`` series known now, of these ``probationary`` ones seen only once; since the start:
+    ``created`` and forgotten ones, because idle or because the table was full.
     """
 
     active: int
-    newcomers: int
+    probationary: int
     created: int
     forgotten_idle: int
     forgotten_full: int
@@ -86,28 +86,28 @@ class _Share:
     ``hand`` is the index of the next known series to check.
     """
 
-    __slots__ = ("hand", "known", "name", "newcomers")
+    __slots__ = ("hand", "known", "name", "probationary")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.newcomers: deque[Series] = deque()
+        self.probationary: deque[Series] = deque()
         self.known: list[Series] = []
         self.hand = 0
 
     def sort(self, looks_max: int) -> int:
-        """Move the oldest newcomers that were seen again to the known series; return how many."""
-        newcomers, known = self.newcomers, self.known
+        """Move the oldest probationary series that were seen again to the known; return how many."""
+        probationary, known = self.probationary, self.known
         count = 0
-        while count < looks_max and newcomers and newcomers[0].is_known:
-            known.append(newcomers.popleft())
+        while count < looks_max and probationary and probationary[0].is_known:
+            known.append(probationary.popleft())
             count += 1
         return count
 
     def __len__(self) -> int:
-        return len(self.newcomers) + len(self.known)
+        return len(self.probationary) + len(self.known)
 
     def __repr__(self) -> str:
-        return f"<_Share {self.name!r} {len(self.known)} known, {len(self.newcomers)} new>"
+        return f"<_Share {self.name!r} {len(self.known)} known, {len(self.probationary)} new>"
 
 
 class SeriesTable:
@@ -132,7 +132,7 @@ class SeriesTable:
         self._active = 0
         self._known = 0
         self._turn = 0
-        """Index of the share whose newcomers the sweep checks next."""
+        """Index of the share whose probationary series the sweep checks next."""
         self._swept = 0
         """Index of the share whose known series the sweep checks next."""
         self._due = 0.0
@@ -183,7 +183,7 @@ class SeriesTable:
         shard = self._scope.shards[at % SHARDS]
         shard[series.key] = series
         series.shard = shard
-        own.newcomers.append(series)
+        own.probationary.append(series)
         series.generation = self.generation - 1
         self._created += 1
         self._active += 1
@@ -200,7 +200,7 @@ class SeriesTable:
             if len(self._epochs) > EPOCHS + 1:
                 self._epochs.popleft()
         generation = self._epochs[0][1] if len(self._epochs) > EPOCHS else 0
-        self._sweep_newcomers(generation)
+        self._sweep_probationary(generation)
         # One round per epoch; the pace depends on the clock, not on the traffic.
         known = self._known
         pace = max(0.0, now - self._swept_at) / self._epoch_s * known if self._swept_at else 0.0
@@ -213,7 +213,7 @@ class SeriesTable:
         """A snapshot."""
         return SeriesTableStatistics(
             self._active,
-            sum(len(share.newcomers) for share in self._order),
+            sum(len(share.probationary) for share in self._order),
             self._created,
             self._forgotten_idle,
             self._forgotten_full,
@@ -222,11 +222,11 @@ class SeriesTable:
     def kept(self) -> Iterator[Series]:
         """Yield every series, for tests and diagnostics: slow."""
         for share in self._order:
-            yield from share.newcomers
+            yield from share.probationary
             yield from share.known
 
-    def _sweep_newcomers(self, generation: int) -> None:
-        """Sort the newcomers of some shares; forget those last seen before ``generation``.
+    def _sweep_probationary(self, generation: int) -> None:
+        """Sort probationary series of some shares; forget those last seen before ``generation``.
 
         Empty shares are removed.
         """
@@ -239,17 +239,17 @@ class SeriesTable:
             sorted_now = share.sort(looks)
             self._known += sorted_now
             looks -= sorted_now
-            newcomers = share.newcomers
-            # The newcomers behind a younger one are younger still.
-            while looks and newcomers and not newcomers[0].is_known:
-                if newcomers[0].generation >= generation:
+            probationary = share.probationary
+            # Probationary series behind a younger one are younger still.
+            while looks and probationary and not probationary[0].is_known:
+                if probationary[0].generation >= generation:
                     break
-                self._forget(newcomers.popleft())
+                self._forget(probationary.popleft())
                 self._forgotten_idle += 1
                 looks -= 1
             if not looks:
                 break  # its turn goes on
-            if newcomers or share.known:
+            if probationary or share.known:
                 self._turn += 1
             else:
                 del self._shares[share.name], order[self._turn]
@@ -281,15 +281,15 @@ class SeriesTable:
         """Evict one series to make room for one of this share."""
         self._forgotten_full += 1
         even = self._series_max // len(self._order)
-        newcomers_min = max(1, even // NEWCOMERS_SHARE)
+        probationary_min = max(1, even // PROBATIONARY_SHARE)
         self._known += own.sort(SORT_MAX)
         giver = own
-        if len(own.newcomers) < newcomers_min and len(own) < max(1, even):
+        if len(own.probationary) < probationary_min and len(own) < max(1, even):
             giver = self._giver(own, even)
             self._known += giver.sort(SORT_MAX)
-        newcomers, known = giver.newcomers, giver.known
-        if newcomers and (len(newcomers) >= newcomers_min or not known):
-            series = newcomers.popleft()
+        probationary, known = giver.probationary, giver.known
+        if probationary and (len(probationary) >= probationary_min or not known):
+            series = probationary.popleft()
             if not series.is_known:
                 self._forget(series)
                 return

@@ -12,7 +12,7 @@ SCOPE_PREFIX: Final = "otel_scope_"
 METADATA_LABELS: Final = ("__type__", "__unit__")
 """Not labels of a series but metadata (prometheus/prometheus, ``schema/labels.go``)."""
 
-FORMS_MAX: Final = 2_048
+TEMPLATES_MAX: Final = 2_048
 """Sets of label names that are cached; at the limit the cache is cleared."""
 
 _SPECIAL_NAMES = frozenset(("service.name", "service.namespace", "service.instance.id"))

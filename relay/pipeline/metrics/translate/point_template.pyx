@@ -5,10 +5,10 @@ Rules:
 
 * The decisions that depend on label names alone
   (:mod:`relay.pipeline.metrics.translate.attribute_names`) are made once for all series with the
-  same names in the same order: their *form*. Forms are found by the names as they stand in the key;
-  mostly it is the one of the series before.
+  same names in the same order: their *template*. Templates are found by the names as they stand in
+  the key; mostly it is the one of the series before.
 * An attribute is its label with other tags and lengths, so it is written from the series' own
-  bytes, and nothing is remembered but forms.
+  bytes, and only templates are cached.
 * Labels that need more than a decision by name go through
   :meth:`~relay.pipeline.metrics.translate.translator.Translator.translate`.
 """
@@ -20,7 +20,7 @@ from libc.string cimport memcmp, memcpy
 from relay.codec.remote_write.label_parser cimport SPANS_MAX, SeriesLabels, Span, spans_of
 from relay.codec.varints cimport put_head, varint_size
 
-from relay.pipeline.metrics.translate.attribute_names import FORMS_MAX, attribute_places
+from relay.pipeline.metrics.translate.attribute_names import TEMPLATES_MAX, attribute_places
 
 cdef enum:
     NAMES_BYTES_MAX = 4096  # of a series; with more it is translated label by label
@@ -43,7 +43,7 @@ cdef inline Py_ssize_t attribute_size(const Span *span) noexcept:
     return span.name + span.name_size - span.at + 1 + varint_size(text) + text
 
 
-cdef class _Form:
+cdef class _Template:
     """Labels that become attributes, for series with the same names in the same order."""
 
     cdef bytes names  # as they stand in a key, each behind its size
@@ -82,20 +82,20 @@ cdef Py_ssize_t names_of(
     return used
 
 
-cdef bytes written(const unsigned char *key, const Span *spans, _Form form):
+cdef bytes written(const unsigned char *key, const Span *spans, _Template template):
     """Write the prefix."""
     cdef Py_ssize_t at, size, total = 0
     cdef const Span *span
     cdef bytes prefix
     cdef unsigned char *out
-    for at in range(form.count):
-        size = attribute_size(&spans[form.places[at]])
+    for at in range(template.count):
+        size = attribute_size(&spans[template.places[at]])
         total += 1 + varint_size(size) + size
     size = total + REST_BYTES
     prefix = PyBytes_FromStringAndSize(NULL, 1 + varint_size(size) + total + 1)
     out = put_head(<unsigned char *>PyBytes_AS_STRING(prefix), POINT_TAG, size)
-    for at in range(form.count):
-        span = &spans[form.places[at]]
+    for at in range(template.count):
+        span = &spans[template.places[at]]
         out = put_head(out, ATTRIBUTE_TAG, attribute_size(span))
         size = span.name + span.name_size - span.at
         memcpy(out, key + span.at, <size_t>size)
@@ -110,15 +110,15 @@ cdef bytes written(const unsigned char *key, const Span *spans, _Form form):
 cdef class PointTemplates:
     """Writes point prefixes; caches a bounded number of templates.
 
-    The bound is :data:`~relay.pipeline.metrics.translate.attribute_names.FORMS_MAX`.
+    The bound is :data:`~relay.pipeline.metrics.translate.attribute_names.TEMPLATES_MAX`.
     """
 
-    cdef dict forms
-    cdef _Form last
+    cdef dict templates
+    cdef _Template last
     cdef bint keeps_target_labels
 
     def __init__(self, *, bint keeps_target_labels=False):
-        self.forms = {}
+        self.templates = {}
         self.keeps_target_labels = keeps_target_labels
 
     cpdef bytes prefix(self, SeriesLabels labels, promoted):
@@ -132,36 +132,36 @@ cdef class PointTemplates:
         cdef const unsigned char *key = <const unsigned char *>PyBytes_AS_STRING(labels.key)
         cdef Py_ssize_t count = spans_of(key, PyBytes_GET_SIZE(labels.key), spans)
         cdef Py_ssize_t size = names_of(key, spans, count, names)
-        cdef _Form form = self.last
+        cdef _Template template = self.last
         if count < 0 or size < 0:
             return None
         if (
-            form is None
-            or PyBytes_GET_SIZE(form.names) != size
-            or memcmp(PyBytes_AS_STRING(form.names), names, <size_t>size)
+            template is None
+            or PyBytes_GET_SIZE(template.names) != size
+            or memcmp(PyBytes_AS_STRING(template.names), names, <size_t>size)
         ):
-            form = self.find(PyBytes_FromStringAndSize(<char *>names, size), labels)
-            if form is None:
+            template = self.find(PyBytes_FromStringAndSize(<char *>names, size), labels)
+            if template is None:
                 return None
-            self.last = form
-        if promoted and not promoted.isdisjoint(form.labels):
+            self.last = template
+        if promoted and not promoted.isdisjoint(template.labels):
             return None
-        return written(key, spans, form)
+        return written(key, spans, template)
 
-    cdef _Form find(self, bytes names, SeriesLabels labels):
+    cdef _Template find(self, bytes names, SeriesLabels labels):
         """Return the template of these names; None if they need a translation."""
-        if names in self.forms:
-            return self.forms[names]
-        if len(self.forms) >= FORMS_MAX:
-            self.forms.clear()
+        if names in self.templates:
+            return self.templates[names]
+        if len(self.templates) >= TEMPLATES_MAX:
+            self.templates.clear()
         cdef tuple in_order = tuple(labels)
         places = attribute_places(in_order, keeps_target_labels=self.keeps_target_labels)
-        cdef _Form form = None if places is None else _Form(names, in_order, places)
-        self.forms[names] = form
-        return form
+        cdef _Template template = None if places is None else _Template(names, in_order, places)
+        self.templates[names] = template
+        return template
 
     def __len__(self):
-        return len(self.forms)
+        return len(self.templates)
 
     def __repr__(self):
         return f"<PointTemplates of {len(self)} sets of names>"

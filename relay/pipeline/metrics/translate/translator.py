@@ -129,8 +129,8 @@ class Translator:
         self._groups: _Interned[tuple[ScopeGroup, MetricIdentity], MetricGroup] = _Interned(
             idle_max
         )
-        self._forms = PointTemplates()
-        self._forms_with_target = PointTemplates(keeps_target_labels=True)
+        self._templates = PointTemplates()
+        self._templates_with_target = PointTemplates(keeps_target_labels=True)
         self._latest: MetricGroup | None = None
 
     def place(
@@ -147,8 +147,8 @@ class Translator:
         The same as :meth:`translate`, :meth:`group` and
         :func:`~relay.codec.otlp.metrics.point_prefix`.
         """
-        forms = self._forms_with_target if keeps_target_labels else self._forms
-        prefix = forms.prefix(labels, promoted)
+        templates = self._templates_with_target if keeps_target_labels else self._templates
+        prefix = templates.prefix(labels, promoted)
         if prefix is None:
             translation = self.translate(
                 sorted(labels.items()),

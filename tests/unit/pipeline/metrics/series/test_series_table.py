@@ -45,7 +45,7 @@ def test_newcomers_turn_out_newcomers_oldest_first() -> None:
         see(table, key_of(number))
     assert keys(table) == {key_of(n) for n in (3, 5, *range(10, 18))}
     statistics = table.statistics()
-    assert (statistics.active, statistics.newcomers, statistics.created) == (10, 8, 18)
+    assert (statistics.active, statistics.probationary, statistics.created) == (10, 8, 18)
     assert (statistics.forgotten_full, statistics.forgotten_idle) == (8, 0)
 
 
@@ -228,7 +228,7 @@ def test_no_flood_of_a_project_turns_out_what_another_one_has(times: int) -> Non
             see_in(table, "quiet", key)
     fresh = [b"new%d" % n for n in range(40)]
     for key in fresh:
-        see_in(table, "quiet", key)  # newcomers, seen once only
+        see_in(table, "quiet", key)  # probationary, seen once only
     table.invalidate()
     for number in range(10_000):
         for _ in range(times):
