@@ -322,8 +322,10 @@ class MetricsPipeline:
         *,
         bounded: bool = True,
     ) -> tuple[BatchTransaction, list[tuple[OpenBatch, int]]]:
-        """Apply a request under the next position, whole or not at all. Return its transaction and
-        what :meth:`_finish_request` does."""
+        """Apply a request under the next position, whole or not at all.
+
+        Return its transaction and what :meth:`_finish_request` does.
+        """
         self.first_sight.tick = tick
         self._sweep(tick)
         decoder = self._decoders[protocol]

@@ -91,8 +91,10 @@ class EncodeTarget(Protocol):
         """Read both clocks."""
 
     def on_queued(self, shard: int, *, is_dropped: bool) -> None:
-        """Go on after a batch of one of the sink's shards was queued; ``is_dropped``: the queue was
-        full, and something was dropped. Must not raise."""
+        """Go on after a batch of one of the sink's shards was queued. Must not raise.
+
+        ``is_dropped``: the queue was full, and something was dropped.
+        """
 
     def on_encode_failed(self, sealed: SealedBatch) -> None:
         """Give up a batch that cannot be encoded; called while the exception is handled."""
@@ -101,9 +103,7 @@ class EncodeTarget(Protocol):
 class EncodeBacklog:
     """The batches of one sink that wait to be encoded, oldest first.
 
-    Encoded ones go into the queue of its ``delivery``.
-
-    ``memory`` counts what they take until then.
+    Encoded ones go into the queue of its ``delivery``. ``memory`` counts what they take until then.
     """
 
     __slots__ = ("_batches", "_delivery", "_encode_scheduler", "_memory", "_target")
