@@ -95,7 +95,7 @@ class _Share:
         self.hand = 0
 
     def sort(self, looks_max: int) -> int:
-        """Move the oldest probationary series that were seen again to the known; return the count."""
+        """Move the oldest probationary series seen again to the known; return their number."""
         probationary, known = self.probationary, self.known
         count = 0
         while count < looks_max and probationary and probationary[0].is_known:
