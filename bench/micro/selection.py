@@ -212,7 +212,9 @@ def cold() -> None:
             engine.add_exporter("d/e", "", sources("d/e", [parse_selector(query)]))
             best[query] = max(best[query], count / ingest_s(engine, *parts))
             engine.router.flush_counters()
-            shares[query] = sum(tally.samples for tally in engine.router.source_counters()) / count
+            shares[query] = (
+                sum(counter.samples for counter in engine.router.source_counters()) / count
+            )
             for _ in range(3):  # until the order of the series is known, too
                 ingest_s(engine, *parts)
             best_known = max(best_known, count / ingest_s(engine, *parts))

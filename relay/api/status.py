@@ -100,7 +100,8 @@ def snapshot(facts: StatusSource) -> Snapshot:
         dropped_samples=engine.dropped_samples,
         unmatched_samples=engine.router.unmatched_samples,
         sources=tuple(
-            SourceFigures(tally.exporter, tally.source, tally.samples) for tally in facts.sources
+            SourceFigures(counter.exporter, counter.source, counter.samples)
+            for counter in facts.sources
         ),
         sinks=tuple(_sink_figures(report, facts.now) for report in facts.sinks),
         orphans=orphan_figures(facts.store.orphans) if facts.store else None,
@@ -284,7 +285,7 @@ def _resources(
     exporters: Sequence[Exporter],
     faults: Iterable[Fault],
 ) -> dict[str, Any]:
-    sources = {(tally.exporter, tally.source): tally.samples for tally in facts.sources}
+    sources = {(counter.exporter, counter.source): counter.samples for counter in facts.sources}
     sinks = {(report.exporter, report.sink): report for report in facts.sinks if not report.removed}
     drops: dict[tuple[str, str], list[Drop]] = {}
     for drop in facts.engine.drops:

@@ -183,7 +183,7 @@ class Explainer:
         if exporter:
             yield from self._answer(exporter, labels, project)
         else:
-            taken = {tally.exporter for tally in self._router.subscribers(labels, project)}
+            taken = {counter.exporter for counter in self._router.subscribers(labels, project)}
             others = [name for name in self._exporters if name not in taken]
             for name in self._exporters:
                 if name in taken:

@@ -58,9 +58,9 @@ class RigSink:
             shard.clear()
 
     @property
-    def tally(self) -> SinkCounter:
+    def counter(self) -> SinkCounter:
         """The left side of the sink's ledger."""
-        return self.target.tally
+        return self.target.counter
 
     @property
     def held(self) -> int:
@@ -159,7 +159,7 @@ class Rig:
             "dropped": statistics.dropped_samples,
             "exemplars": statistics.exemplars.received,
             "unmatched": statistics.router.unmatched_samples,
-            "sinks": [sink.tally.points for sink in self.sinks],
+            "sinks": [sink.counter.points for sink in self.sinks],
             "sources": [(t.exporter, t.source, t.samples) for t in engine.router.source_counters()],
             "held": dict(engine.offsets._held),
             "holds": statistics.offsets.holds,

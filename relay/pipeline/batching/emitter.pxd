@@ -8,7 +8,7 @@ from relay.pipeline.batching.transaction cimport BatchTransaction
 
 cdef class SinkOutput:
     cdef public OpenBatch batch
-    cdef public SinkCounter tally
+    cdef public SinkCounter counter
 
 
 cdef class Emitter:
@@ -38,5 +38,5 @@ cdef class Stream:
     cpdef bint push(self, object point, object origin, Emitter emitter, Py_ssize_t samples=*)
     cpdef push_body(self, bytes body, object origin, Emitter emitter, Py_ssize_t samples)
 
-    @cython.locals(outlet=SinkOutput, tally=SinkCounter, transaction=BatchTransaction)
+    @cython.locals(outlet=SinkOutput, counter=SinkCounter, transaction=BatchTransaction)
     cpdef _append(self, bytes encoded, object origin, Emitter emitter, Py_ssize_t samples)

@@ -37,11 +37,11 @@ class Delta(Protocol):
 class SinkOutput:
     """The open batch of one shard of one sink, and the sink's counter."""
 
-    __slots__ = ("batch", "tally")
+    __slots__ = ("batch", "counter")
 
-    def __init__(self, batch: OpenBatch, tally: SinkCounter) -> None:
+    def __init__(self, batch: OpenBatch, counter: SinkCounter) -> None:
         self.batch = batch
-        self.tally = tally
+        self.counter = counter
 
 
 class Settles(Protocol):
@@ -172,8 +172,8 @@ class Stream:
             difference = self.delta.step(point)
             if difference is None:
                 reason = f"delta_{self.delta.outcome}"
-                tallies = [outlet.tally for outlet in self.outlets]
-                self.drops.count(self.group.identity.name, reason, samples, tallies)
+                counters = [outlet.counter for outlet in self.outlets]
+                self.drops.count(self.group.identity.name, reason, samples, counters)
                 return False
             point = difference
         self._append(encode_point(self.attributes, point), origin, emitter, samples)
@@ -188,13 +188,13 @@ class Stream:
         gate = emitter.gate
         transaction = emitter.transaction
         for outlet in self.outlets:
-            tally = outlet.tally
+            counter = outlet.counter
             # Includes points the sink got before a restart and does not need again.
-            tally.exported += samples
+            counter.exported += samples
             if gate is not None and not gate.needs(outlet.batch, origin):
                 continue
             transaction.append_point(outlet.batch, self.group, encoded, origin)
-            tally.points += 1
+            counter.points += 1
 
     def __repr__(self) -> str:
         return f"<Stream {self.group!r} to {len(self.outlets)} outlets>"

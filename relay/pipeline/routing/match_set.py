@@ -72,14 +72,14 @@ PLAIN = OutputOptions()
 class SinkOutputSpec:
     """One sink in the pipeline: its open batches, one per shard, its counter and its options."""
 
-    __slots__ = ("options", "shards", "tally")
+    __slots__ = ("counter", "options", "shards")
 
     def __init__(
-        self, tally: SinkCounter, shards: Sequence[OpenBatch], options: OutputOptions = PLAIN
+        self, counter: SinkCounter, shards: Sequence[OpenBatch], options: OutputOptions = PLAIN
     ) -> None:
         assert shards
         self.shards = tuple(shards)
-        self.tally = tally
+        self.counter = counter
         self.options = options
 
     def shard(self, group: MetricGroup) -> OpenBatch:
@@ -90,7 +90,7 @@ class SinkOutputSpec:
         return self.shards[group.shard_key % len(self.shards)]
 
     def __repr__(self) -> str:
-        return f"<SinkOutputSpec {self.tally.exporter} {self.tally.sink}>"
+        return f"<SinkOutputSpec {self.counter.exporter} {self.counter.sink}>"
 
 
 class MatchedSource:
@@ -101,18 +101,18 @@ class MatchedSource:
     is False once the source is no longer routed.
     """
 
-    __slots__ = ("alive", "sequence", "tally", "targets")
+    __slots__ = ("alive", "counter", "sequence", "targets")
 
     def __init__(
-        self, tally: SourceCounter, targets: Sequence[SinkOutputSpec], sequence: int
+        self, counter: SourceCounter, targets: Sequence[SinkOutputSpec], sequence: int
     ) -> None:
-        self.tally = tally
+        self.counter = counter
         self.targets = tuple(targets)
         self.sequence = sequence
         self.alive = True
 
     def __repr__(self) -> str:
-        return f"<MatchedSource {self.tally.exporter} {self.tally.source}>"
+        return f"<MatchedSource {self.counter.exporter} {self.counter.source}>"
 
 
 class ProjectEpoch:
@@ -176,8 +176,8 @@ class MatchSet:
         self.home = home
         self.project_epoch = home
         self.matched = matched
-        self.sources = tuple(route.tally for route in matched)
-        self.sinks = tuple(target.tally for target in targets)
+        self.sources = tuple(route.counter for route in matched)
+        self.sinks = tuple(target.counter for target in targets)
         self.handled_sinks: tuple[SinkCounter, ...] = ()
         self.handled = False
         """True if samples must go to the series' handlers, besides its routes."""
@@ -191,8 +191,8 @@ class MatchSet:
     ) -> MatchSet:
         """Return the variant for series that go to some sinks directly, to others processed."""
         return self._variant(
-            tuple(target.tally for target in direct),
-            tuple(target.tally for target in handled),
+            tuple(target.counter for target in direct),
+            tuple(target.counter for target in handled),
             handled=bool(handled),
         )
 
@@ -230,7 +230,7 @@ class MatchSet:
 
     def every_sink(self) -> list[SinkCounter]:
         """Counters of all sinks that the matched sources feed, once for each of these sources."""
-        return [target.tally for route in self.matched for target in route.targets]
+        return [target.counter for route in self.matched for target in route.targets]
 
     def flush_counters(self) -> None:
         """Add the counts of this match set to the counters of sources and sinks."""

@@ -215,7 +215,7 @@ class Router:
     def subscribers(self, labels: Mapping[str, str], project: str) -> list[SourceCounter]:
         """Return the counters of the matching sources, by name, without caching."""
         at = self._projects.get(project)
-        return [route.tally for route in at.index.match(labels)] if at is not None else []
+        return [route.counter for route in at.index.match(labels)] if at is not None else []
 
     def routes(self, exporter: str) -> bool:
         """Return True if an exporter is routed."""
@@ -321,9 +321,9 @@ class Router:
     ) -> MatchedSource:
         assert name not in routed, f"{exporter} {name}"
         counters = self._source_counters.setdefault(exporter, {})
-        tally = counters.setdefault(name, SourceCounter(exporter, name))
+        counter = counters.setdefault(name, SourceCounter(exporter, name))
         self._sequence += 1
-        route = MatchedSource(tally, targets, self._sequence)
+        route = MatchedSource(counter, targets, self._sequence)
         compiled = self._compiler.compile(selection, self.inventory.for_project(at.project))
         routed[name] = _Source(selection, compiled, route)
         at.sources[route] = compiled
@@ -397,6 +397,6 @@ class Router:
 
 def _differ(before: Sequence[SinkOutputSpec], after: Sequence[SinkOutputSpec]) -> bool:
     """Return True if a source feeds other sinks than before, or the same with other batches."""
-    return [(t.tally, t.shards, t.options) for t in before] != [
-        (t.tally, t.shards, t.options) for t in after
+    return [(t.counter, t.shards, t.options) for t in before] != [
+        (t.counter, t.shards, t.options) for t in after
     ]

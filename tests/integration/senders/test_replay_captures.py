@@ -88,7 +88,7 @@ def test_all_bodies_in_order_on_one_engine(sender: str, limit: int, repeat: int)
     histograms = sum(wanted.histograms for wanted in expected)
     assert statistics.received_samples == delivered + histograms + dropped.total()
     assert statistics.received_samples == sum(wanted.received for wanted in expected)
-    assert sink.tally.points == delivered
+    assert sink.counter.points == delivered
 
 
 @pytest.mark.parametrize("sender", SENDERS)

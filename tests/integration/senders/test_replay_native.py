@@ -121,4 +121,4 @@ def test_native_histograms_numbers_and_stale_markers(sender: str) -> None:
     assert all(point.identity.prometheus_type == "histogram" for point in natives)
     assert sum(point.flags for point in points) > 100
     rig.engine.router.flush_counters()
-    assert sink.tally.points == len(points) == expected.total()
+    assert sink.counter.points == len(points) == expected.total()

@@ -41,9 +41,9 @@ def check_story(series_max: int, steps: Sequence[Step]) -> Rig:
     story.rig.flush()
     story.rig.engine.statistics()  # which counts what was matched
     for sink in story.rig.sinks:
-        wanted = story.wanted[sink.tally.exporter]
+        wanted = story.wanted[sink.counter.exporter]
         assert_same(wanted, sink.points())
-        assert sink.tally.points == len(wanted)
+        assert sink.counter.points == len(wanted)
     return story.rig
 
 

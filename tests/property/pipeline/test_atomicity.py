@@ -74,7 +74,7 @@ def assert_goes_on_right(rig: Rig) -> None:
     rig.engine.statistics()
     for sink in rig.sinks[:-1]:
         assert_same(expected, sink.points())
-        assert sink.tally.points == len(expected)
+        assert sink.counter.points == len(expected)
     assert_same([point for point in expected if point[0].name == "up"], some.points())
     for sink in rig.sinks:
         for sealed in sink.sealed:

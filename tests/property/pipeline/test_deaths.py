@@ -93,7 +93,7 @@ class Deaths(RuleBasedStateMachine):
             )
             for batch, points in replayed.withheld:
                 assert isinstance(batch.sink, RigSink)
-                batch.sink.tally.points -= points
+                batch.sink.counter.points -= points
             self._collect(replayed.transaction.sealed)
         del self.replay[:count]
         if not self.replay:
@@ -252,7 +252,7 @@ class Deaths(RuleBasedStateMachine):
         assert offsets.holds == 0
         self.rig.engine.router.flush_counters()
         for sink in self.rig.sinks:
-            assert sink.tally.points == self.came[sink.name]
+            assert sink.counter.points == self.came[sink.name]
 
 
 class DeathsAtFirstSight(Deaths):

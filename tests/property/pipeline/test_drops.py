@@ -139,13 +139,13 @@ def check(rig: Rig, *, is_over: bool) -> None:
     engine = rig.engine
     statistics = engine.statistics()
     for sink in rig.sinks:
-        tally = sink.tally
-        rows = [row for row in statistics.drops if (row.exporter, row.sink) == tally_key(sink)]
+        counter = sink.counter
+        rows = [row for row in statistics.drops if (row.exporter, row.sink) == counter_key(sink)]
         assert len({(row.family, row.reason) for row in rows}) == len(rows)
         named_samples = sum(row.samples for row in rows if row.reason not in BEFORE_MATCHING)
-        left = tally.samples - tally.exported - named_samples
+        left = counter.samples - counter.exported - named_samples
         if is_over or not statistics.assembly.waiting_samples:
-            assert left == 0, (sink, tally.samples, tally.exported, rows)
+            assert left == 0, (sink, counter.samples, counter.exported, rows)
         assert 0 <= left <= statistics.assembly.waiting_samples * sources_of(rig, sink)
         for row in rows:
             assert row.reason in REASONS, row
@@ -156,12 +156,12 @@ def check(rig: Rig, *, is_over: bool) -> None:
         assert row.reason not in BEFORE_MATCHING or row.reason in statistics.dropped_samples
 
 
-def tally_key(sink: RigSink) -> tuple[str, str]:
-    return sink.tally.exporter, sink.tally.sink
+def counter_key(sink: RigSink) -> tuple[str, str]:
+    return sink.counter.exporter, sink.counter.sink
 
 
 def sources_of(rig: Rig, sink: RigSink) -> int:
-    _, sources = rig.engine.router.selections(sink.tally.exporter)
+    _, sources = rig.engine.router.selections(sink.counter.exporter)
     return len(sources)
 
 

@@ -62,8 +62,8 @@ def test_an_answer_that_is_remembered_is_the_one_that_would_be_given(
                     for name in names
                     if name in wanted and compile_selector(wanted[name]).matches(dict(labels))
                 }
-                assert {route.tally.exporter for route in matched} == brute
-                assert [route.tally for route in matched] == router.subscribers(
+                assert {route.counter.exporter for route in matched} == brute
+                assert [route.counter for route in matched] == router.subscribers(
                     dict(labels), project
                 )
                 assert all(route.alive for route in matched)

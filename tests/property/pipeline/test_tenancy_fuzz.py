@@ -190,7 +190,7 @@ class World:
             assert sink.held == self.expected[id(sink)], sink
         self.rig.engine.statistics()
         for sink in {id(sink): sink for sink in self.rig.sinks}.values():
-            assert sink.tally.points == sink.held
+            assert sink.counter.points == sink.held
 
 
 @examples(150)
@@ -240,5 +240,5 @@ def test_no_point_of_another_project_ever_leaves(
     rig.feed(b"".join(map(encoded, some)))
     rig.flush()
     for sink in rig.sinks:
-        project = sink.tally.exporter.partition("/")[0]
+        project = sink.counter.exporter.partition("/")[0]
         assert {dict(point.attributes)["tenant"] for point in sink.points()} <= {project}

@@ -147,7 +147,7 @@ class EnginePositions(RuleBasedStateMachine):
         self.rig.engine.statistics()
         for sink in self.rig.sinks:
             opened = sum(batch.count for batch in sink.batches)
-            assert sink.tally.points == self.fed[sink.name] == self.came[sink.name] + opened
+            assert sink.counter.points == self.fed[sink.name] == self.came[sink.name] + opened
 
     def teardown(self) -> None:
         self.rig.flush()

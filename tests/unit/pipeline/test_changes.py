@@ -120,9 +120,9 @@ def test_only_the_sinks_of_an_exporter_change(parsed: list[bytes]) -> None:
     rig.feed(body)
     assert parsed == []
     assert (old.held, new.held) == (1, 1)
-    (tally,) = rig.engine.router.source_counters()
+    (counter,) = rig.engine.router.source_counters()
     rig.engine.statistics()
-    assert tally.samples == 2
+    assert counter.samples == 2
 
 
 def test_an_edited_selector_takes_the_place_of_the_old_one() -> None:
@@ -137,7 +137,7 @@ def test_an_edited_selector_takes_the_place_of_the_old_one() -> None:
         "b": 2,
         "c": 1,
     }
-    assert sink.held == sink.tally.points == 5
+    assert sink.held == sink.counter.points == 5
 
 
 def test_series_that_missed_more_changes_than_are_remembered(
@@ -163,8 +163,8 @@ def test_more_plans_than_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         rig.feed(b"".join(map(one_series, names)))
         statistics = rig.engine.statistics().router
         assert statistics.plans <= 2
-    assert sink.held == sink.tally.points == 20
-    assert {tally.samples for tally in rig.engine.router.source_counters()} == {4}
+    assert sink.held == sink.counter.points == 20
+    assert {counter.samples for counter in rig.engine.router.source_counters()} == {4}
 
 
 def test_unmatched_samples_outlive_their_project() -> None:

@@ -107,7 +107,7 @@ def test_vector_5_gauge_histograms_are_dropped() -> None:
     rig.feed(write(*lines, types={"queue": "gaugehistogram"}))
     assert points_of(rig) == []
     assert assembly_outcomes(rig) == {"gauge_histogram": 3}
-    assert rig.sinks[0].tally.samples == 3, "matched, and accounted for by the outcome"
+    assert rig.sinks[0].counter.samples == 3, "matched, and accounted for by the outcome"
 
 
 def test_vector_6_target_info_describes_the_resource() -> None:

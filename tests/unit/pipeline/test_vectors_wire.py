@@ -40,7 +40,7 @@ def export(
     intakes = [rig.feed(body, protocol=protocol) for body in bodies]
     rig.flush()
     rig.engine.router.flush_counters()
-    assert sink.tally.points == sum(sealed.count for sealed in sink.sealed)
+    assert sink.counter.points == sum(sealed.count for sealed in sink.sealed)
     return sink.any_points(), intakes
 
 

@@ -428,13 +428,13 @@ class Assembly:
 
     def _sinks(self, family: Family) -> list[SinkCounter]:
         """Return the counters of all sinks that get the family's points."""
-        return [outlet.tally for stream in self.streams(family) for outlet in stream.outlets]
+        return [outlet.counter for stream in self.streams(family) for outlet in stream.outlets]
 
     def _part(self, family: Family, sources: Iterable[MatchedSource]) -> None:
         """Remove sources that do not accept every component: they get numbers from now on."""
         kind = family.identity.kind
         sinks = tuple(
-            target.tally
+            target.counter
             for source in sources
             for target in source.targets
             if kind not in target.options.unsupported

@@ -242,10 +242,10 @@ class Resolver:
 
         def ways(kind: Kind, without: frozenset[MatchedSource]) -> Ways:
             identity = series.types.histogram(series.name, kind, series.declared)
-            refused = [target.tally for target in targets if kind in target.options.unsupported]
-            wanted = [(t, s) for s in matched for t in s.targets if t.tally not in refused]
+            refused = [target.counter for target in targets if kind in target.options.unsupported]
+            wanted = [(t, s) for s in matched for t in s.targets if t.counter not in refused]
             alone = [target for target, source in wanted if source not in without]
-            doubled = [target.tally for target, source in wanted if source in without]
+            doubled = [target.counter for target, source in wanted if source in without]
             streams = self.streams(pairs, project, identity, alone)
             return Ways(streams, tuple(refused), tuple(doubled))
 
@@ -280,7 +280,7 @@ class Resolver:
             )
             group = self._translator.group(translation, wanted)
             encoded = encode_attributes(translation.attributes, wanted.kind)
-            outlets = tuple(SinkOutput(target.shard(group), target.tally) for target in alike)
+            outlets = tuple(SinkOutput(target.shard(group), target.counter) for target in alike)
             delta = None
             if wanted.temporality == "delta":
                 # Sorted: the delta state must be found again after a restart.
@@ -332,10 +332,10 @@ class Resolver:
         self, typing: Typing, reason: str, targets: Iterable[SinkOutputSpec]
     ) -> SampleProcessor:
         """Return the handler of samples that become no point."""
-        tallies = tuple(target.tally for target in targets)
+        counters = tuple(target.counter for target in targets)
         if reason == TARGET_INFO:
-            return Described(self.assembly.outcomes, reason, tallies)
-        return Discard(self.assembly, typing.identity.name, reason, tallies)
+            return Described(self.assembly.outcomes, reason, counters)
+        return Discard(self.assembly, typing.identity.name, reason, counters)
 
     def _let_wait(
         self,

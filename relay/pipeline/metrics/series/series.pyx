@@ -28,7 +28,7 @@ cdef class Series:
     * ``name``: the metric's name. ``fault``: why none of its samples can be used, "" if good.
     * ``resolved_version``: the version of ``match_set.project_epoch`` when it was resolved.
     * ``metric_type``: the type of its routes; None if they have none, or there are none.
-      ``types``: its project's metric types. ``declared``: the type that the series declares.
+      ``types``: its project's metric types. ``declared``: the type that it declares, or None.
     * ``dependencies``: objects with versions that its routes depend on, too.
       ``dependency_version``: the sum of their versions then.
     * ``handlers``: get each sample besides the routes, if the match set says so. ``native``: the

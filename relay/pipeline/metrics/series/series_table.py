@@ -95,7 +95,7 @@ class _Share:
         self.hand = 0
 
     def sort(self, looks_max: int) -> int:
-        """Move the oldest probationary series seen again to the known; return their number."""
+        """Move the oldest series of ``probationary`` that are known by now; return how many."""
         probationary, known = self.probationary, self.known
         count = 0
         while count < looks_max and probationary and probationary[0].is_known:

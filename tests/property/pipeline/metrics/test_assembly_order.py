@@ -68,8 +68,8 @@ def check_ledger(rig: Rig) -> None:
     statistics = rig.engine.statistics()
     sink = rig.sinks[0]
     assembly = statistics.assembly
-    assert sink.tally.samples == sum(assembly.outcomes.values()) + assembly.waiting_samples
-    assert sink.tally.points == sink.held == assembly.points
+    assert sink.counter.samples == sum(assembly.outcomes.values()) + assembly.waiting_samples
+    assert sink.counter.points == sink.held == assembly.points
     if assembly.waiting_samples:
         assert statistics.offsets.holds > 0
 

@@ -223,7 +223,7 @@ class World:
     def collect(self) -> None:
         self.rig.flush()
         for sink in self.rig.sinks:
-            tenant, _, name = sink.tally.exporter.partition("/")
+            tenant, _, name = sink.counter.exporter.partition("/")
             self.got[tenant].update((self.tick, name, point) for point in sink.any_points())
             sink.forget()
 

@@ -81,7 +81,7 @@ def test_any_requests_become_what_the_slow_derivation_says(
     assert statistics.received_samples == received
     assert statistics.dropped_samples == dropped
     assert statistics.exemplars.received == exemplars
-    assert sink.tally.points == len(expected)
+    assert sink.counter.points == len(expected)
 
 
 @given(any_writes.raw_requests())
@@ -159,7 +159,7 @@ def test_sinks_of_different_limits_get_the_same_points(
     rig.engine.statistics()
     for sink in sinks:
         assert_same(expected, sink.points())
-        assert sink.tally.points == len(expected) == sink.held
+        assert sink.counter.points == len(expected) == sink.held
 
 
 @given(ORDERS)
@@ -227,8 +227,8 @@ def test_exporters_come_and_go_between_requests(
     exported: Counter[tuple[str, str]] = Counter()
     for sink, wanted in [*finished, *routed.values()]:
         assert_same(wanted, sink.points())
-        assert sink.tally.points == len(wanted)
-        exported[sink.tally.exporter, "src"] += len(wanted)
+        assert sink.counter.points == len(wanted)
+        exported[sink.counter.exporter, "src"] += len(wanted)
     assert +Counter(tallied) == +exported
 
 
@@ -252,9 +252,9 @@ def test_two_sources_that_match_export_twice(orders: list[list[int]]) -> None:
     rig.flush()
     rig.engine.statistics()
     assert_same(expected, sink.points())
-    assert sink.tally.points == len(expected)
-    tallies = {tally.source: tally.samples for tally in rig.engine.router.source_counters()}
-    assert sum(tallies.values()) == len(expected)
+    assert sink.counter.points == len(expected)
+    counters = {counter.source: counter.samples for counter in rig.engine.router.source_counters()}
+    assert sum(counters.values()) == len(expected)
 
 
 @given(ORDERS, st.lists(any_writes.raw_metadata(), min_size=1, max_size=3))

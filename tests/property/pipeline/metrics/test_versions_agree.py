@@ -113,7 +113,7 @@ def test_the_same_content_becomes_the_same_points(requests: list[list[dict[str, 
         rig.engine.router.flush_counters()
     for one, other in zip(old.sinks, new.sinks, strict=True):
         assert one.any_points() == other.any_points()
-        assert one.tally.points == other.tally.points == sum(s.count for s in one.sealed)
+        assert one.counter.points == other.counter.points == sum(s.count for s in one.sealed)
     assert old.engine.statistics().dropped_samples == new.engine.statistics().dropped_samples
 
 

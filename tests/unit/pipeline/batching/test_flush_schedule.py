@@ -142,7 +142,7 @@ def test_what_is_due_can_be_taken_in_parts() -> None:
     rig = Rig()
     sinks = [RigSink("s", limit=10, exporter=f"x{n}") for n in range(5)]
     for sink in sinks:
-        rig.export(sink, exporter=sink.tally.exporter)
+        rig.export(sink, exporter=sink.counter.exporter)
     rig.feed(body_of_series(1), tick=0.0)
     taken = [len(rig.engine.flush_due(5.0, most=2)) for _ in range(4)]
     assert taken == [2, 2, 1, 0]

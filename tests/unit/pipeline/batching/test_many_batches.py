@@ -62,7 +62,7 @@ def test_every_sink_gets_its_points_in_order(unusual: bool) -> None:
             series[dict(point.attributes)["code"]].append(point.time_ns)
         assert all(times == sorted(times) for times in series.values())
         extra = unusual and (number - number % 5 % 2) % 11 == 3
-        assert sink.tally.points == sink.held == 6 * (SERIES + (3 if extra else 0))
+        assert sink.counter.points == sink.held == 6 * (SERIES + (3 if extra else 0))
         assert {len(series[str(code)]) for code in range(SERIES)} <= {6, 12}
         assert all(sealed.count == FULL for sealed in sink.sealed[:-1])
 

@@ -60,7 +60,7 @@ def test_who_has_had_it_gets_nothing(limit: int) -> None:
     assert first.held == 0
     assert second.held == 5
     made.engine.router.flush_counters()
-    assert (first.tally.points, second.tally.points) == (5, 5), "the owner takes them back"
+    assert (first.counter.points, second.counter.points) == (5, 5), "the owner takes them back"
 
 
 def test_what_is_open_already_stays_when_a_request_is_withheld() -> None:

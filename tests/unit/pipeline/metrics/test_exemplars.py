@@ -52,7 +52,7 @@ def feed_exemplars(*bodies: bytes, options: OutputOptions = NUMBERS) -> tuple[Ri
     rig.due(1e6)
     rig.flush()
     rig.engine.router.flush_counters()
-    assert sink.tally.points == sink.held
+    assert sink.counter.points == sink.held
     return rig, sink.any_points()
 
 
@@ -156,7 +156,7 @@ def test_a_change_of_exporters_drops_them_and_nothing_else() -> None:
     assert traces(first.any_points()) == [0, 0, 0, 1]
     assert traces(second.any_points()) == [0, 0, 1]
     for sink in (first, second):
-        assert sink.tally.points == sink.held
+        assert sink.counter.points == sink.held
 
 
 def test_a_refused_request_leaves_none_behind() -> None:

@@ -40,7 +40,7 @@ def test_under_tenancy_a_project_gets_its_own_series_only() -> None:
     statistics = rig.engine.statistics()
     acme, zeta = rig.sinks
     assert {dict(point.attributes)["tenant"] for point in acme.points()} == {"acme"}
-    assert (acme.tally.points, zeta.tally.points) == (2, 0)
+    assert (acme.counter.points, zeta.counter.points) == (2, 0)
     assert statistics.router.unmatched_samples == 2
 
 
@@ -59,8 +59,8 @@ def test_an_exporter_that_comes_back_goes_on_counting() -> None:
         rig.engine.remove_exporter("x")
     rig.feed(raw.series(UP, (1.0, T)))
     statistics = rig.engine.statistics().router
-    (tally,) = rig.engine.router.source_counters()
-    assert (tally.exporter, tally.source, tally.samples) == ("x", "all", 2)
+    (counter,) = rig.engine.router.source_counters()
+    assert (counter.exporter, counter.source, counter.samples) == ("x", "all", 2)
     assert (statistics.exporters, statistics.sources, statistics.plans) == (0, 0, 0)
     assert statistics.unmatched_samples == 1
     rig.engine.router.drop_caches("x")
@@ -85,7 +85,7 @@ def test_series_with_the_same_sources_share_a_plan() -> None:
     statistics = rig.engine.statistics().router
     assert statistics.plans == 1
     assert statistics.unmatched_samples == 5
-    assert {tally.samples for tally in rig.engine.router.source_counters()} == {5}
+    assert {counter.samples for counter in rig.engine.router.source_counters()} == {5}
 
 
 def test_lanes_share_the_metrics() -> None:
@@ -155,8 +155,10 @@ def test_what_people_see() -> None:
     assert repr(engine.translator) == "<Translator 1 metrics of 1 resources>"
     assert repr(engine.types) == "<TypeStore 0 families of 0 projects>"
     assert repr(rig.sinks[0].target) == "<SinkOutputSpec x s>"
-    assert repr(rig.sinks[0].tally) == "<SinkCounter x s 1>"
-    assert [repr(tally) for tally in engine.router.source_counters()] == ["<SourceCounter x all 1>"]
+    assert repr(rig.sinks[0].counter) == "<SinkCounter x s 1>"
+    assert [repr(counter) for counter in engine.router.source_counters()] == [
+        "<SourceCounter x all 1>"
+    ]
     series = engine.table.first_in_request.predicted_next
     assert series is not None
     assert repr(series) == "<Series 'up' -> 1 routes>"

@@ -84,7 +84,7 @@ def tenants_rig() -> Rig:
 
 def given(made: Rig) -> list[int]:
     made.engine.statistics()
-    return [sink.tally.points for sink in made.sinks]
+    return [sink.counter.points for sink in made.sinks]
 
 
 def test_the_same_labels_from_two_accounts_are_two_series() -> None:

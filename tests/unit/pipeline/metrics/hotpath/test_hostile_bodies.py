@@ -239,7 +239,7 @@ def test_a_series_over_a_limit_is_not_kept() -> None:
         rig.feed(body)
     statistics = rig.engine.statistics()
     assert statistics.dropped_samples == {"too_large": 3, "too_many_labels": 1}
-    assert sink.tally.points == 1
+    assert sink.counter.points == 1
 
 
 def test_a_faulty_series_between_good_ones_breaks_no_link() -> None:

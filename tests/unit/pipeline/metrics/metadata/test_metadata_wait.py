@@ -104,8 +104,8 @@ def test_the_ledger_counts_each_sample_once() -> None:
     made.flush()
     sink = made.sinks[0]
     made.engine.router.flush_counters()
-    assert sink.tally.points == sum(sealed.count for sealed in sink.sealed) == 4
-    assert sink.tally.samples == 4
+    assert sink.counter.points == sum(sealed.count for sealed in sink.sealed) == 4
+    assert sink.counter.samples == 4
     (source,) = made.engine.router.source_counters()
     assert source.samples == 4
 
