@@ -1,4 +1,4 @@
-# What plans.py is compiled with: a sink is counted for every histogram.
+# Types that match_set.py is compiled with: a sink is counted for every histogram.
 
 cdef class SinkCounter:
     cdef public str exporter

@@ -40,7 +40,7 @@ from relay.selector.resources.label_selector import Selection
 Sources: TypeAlias = Sequence[tuple[str, Selection, Sequence[SinkOutputSpec]]]
 """For every source of an exporter: name, selection, and the sinks that it feeds."""
 
-PLANS_MAX: Final = 50_000
+MATCH_SETS_MAX: Final = 50_000
 """Match sets of one project: overlapping selectors could make any number."""
 
 CHANGES_MAX: Final = 1_000
@@ -71,7 +71,7 @@ class RouterStatistics:
 
     exporters: int
     sources: int
-    plans: int
+    match_sets: int
     unmatched_samples: int
     projects: int = 0
     always_asked: int = 0
@@ -89,7 +89,7 @@ class _Source:
 class _Project(ProjectEpoch):
     """The sources of one project, its match sets, and its log of changes."""
 
-    __slots__ = ("by_route", "changes", "dependents", "index", "plans", "sources", "unmatched")
+    __slots__ = ("by_route", "changes", "dependents", "index", "match_sets", "sources", "unmatched")
 
     def __init__(self, project: str) -> None:
         super().__init__(project)
@@ -97,7 +97,7 @@ class _Project(ProjectEpoch):
         self.sources: dict[MatchedSource, Compiled] = {}
         self.dependents: dict[MatchedSource, None] = {}
         """Sources that depend on objects of the inventory."""
-        self.plans: dict[tuple[MatchedSource, ...], MatchSet] = {}
+        self.match_sets: dict[tuple[MatchedSource, ...], MatchSet] = {}
         self.by_route: dict[MatchedSource, dict[MatchSet, None]] = {}
         self.changes: deque[tuple[int, MatchedSource]] = deque(maxlen=CHANGES_MAX)
         self.unmatched = MatchSet(self)
@@ -173,7 +173,7 @@ class Router:
             if known is None:
                 added.append(self._add_source(at, exporter, routed, name, selection, targets))
             elif _differ(known.route.targets, targets):
-                self._end_plans(at, known.route)
+                self._end_match_sets(at, known.route)
                 known.route.targets = tuple(targets)
         if added:
             at.note(added)
@@ -276,7 +276,7 @@ class Router:
     def flush_counters(self) -> None:
         """Bring the counters of sources and sinks up to date."""
         for at in self._projects.values():
-            for match_set in at.plans.values():
+            for match_set in at.match_sets.values():
                 match_set.flush_counters()
         self._fold_retired()
 
@@ -301,7 +301,7 @@ class Router:
         return RouterStatistics(
             exporters=len(self._exporters),
             sources=sum(len(at.sources) for at in projects),
-            plans=sum(len(at.plans) for at in projects),
+            match_sets=sum(len(at.match_sets) for at in projects),
             unmatched_samples=sum(match_set.samples for match_set in unmatched),
             projects=len(projects),
             always_asked=sum(at.index.always for at in projects),
@@ -335,7 +335,7 @@ class Router:
     def _remove_source(self, at: _Project, source: _Source) -> None:
         route = source.route
         route.alive = False
-        self._end_plans(at, route)
+        self._end_match_sets(at, route)
         route.targets = ()  # the log of changes remembers the route: not its sinks as well
         at.index.remove(route)
         del at.sources[route]
@@ -365,19 +365,19 @@ class Router:
         """Return the match set of the series that matched these sources."""
         if not matched:
             return at.unmatched, ()
-        match_set = at.plans.get(matched)
+        match_set = at.match_sets.get(matched)
         if match_set is None:
-            if len(at.plans) >= PLANS_MAX:
-                for old in list(at.plans.values()):
+            if len(at.match_sets) >= MATCH_SETS_MAX:
+                for old in list(at.match_sets.values()):
                     self._end(at, old)
                 self._unsettled = True
             match_set = MatchSet(at, matched)
-            at.plans[matched] = match_set
+            at.match_sets[matched] = match_set
             for route in matched:
                 at.by_route.setdefault(route, {})[match_set] = None
         return match_set, matched
 
-    def _end_plans(self, at: _Project, route: MatchedSource) -> None:
+    def _end_match_sets(self, at: _Project, route: MatchedSource) -> None:
         """Invalidate every match set that this source is part of."""
         # Cached answers reference match sets, and through them the sinks of removed exporters.
         self._answers.clear()
@@ -387,11 +387,11 @@ class Router:
     def _end(self, at: _Project, match_set: MatchSet) -> None:
         match_set.invalidate()
         self._retired.append(match_set)
-        del at.plans[match_set.matched]
+        del at.match_sets[match_set.matched]
         for route in match_set.matched:
-            plans = at.by_route[route]
-            del plans[match_set]
-            if not plans:
+            match_sets = at.by_route[route]
+            del match_sets[match_set]
+            if not match_sets:
                 del at.by_route[route]
 
 

@@ -206,7 +206,7 @@ def test_each_gets_its_own_and_nothing_else(
     origin: IngestPath,
     small: bool,
 ) -> None:
-    limits = {"CHANGES_MAX": 3, "ASK_MAX": 1, "PLANS_MAX": 2} if small else {}
+    limits = {"CHANGES_MAX": 3, "ASK_MAX": 1, "MATCH_SETS_MAX": 2} if small else {}
     with mock.patch.dict(vars(router_module), limits):
         world = World()
         for what, *arguments in changes:
@@ -218,7 +218,7 @@ def test_each_gets_its_own_and_nothing_else(
         for who in list(world.running):
             world.remove(who)
         statistics = world.rig.engine.statistics().router
-        assert (statistics.exporters, statistics.sources, statistics.plans) == (0, 0, 0)
+        assert (statistics.exporters, statistics.sources, statistics.match_sets) == (0, 0, 0)
         assert statistics.projects == 0
         world.feed(pool, origin)
         world.check()

@@ -155,14 +155,14 @@ def test_series_that_missed_more_changes_than_are_remembered(
 
 
 def test_more_plans_than_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(router_module, "PLANS_MAX", 2)
+    monkeypatch.setattr(router_module, "MATCH_SETS_MAX", 2)
     rig = Rig()
     names = ("a", "b", "c", "d", "e")
     sink = rig.export(RigSink("s", limit=1000), sources={name: query(name) for name in names})
     for _ in range(4):
         rig.feed(b"".join(map(one_series, names)))
         statistics = rig.engine.statistics().router
-        assert statistics.plans <= 2
+        assert statistics.match_sets <= 2
     assert sink.held == sink.counter.points == 20
     assert {counter.samples for counter in rig.engine.router.source_counters()} == {4}
 

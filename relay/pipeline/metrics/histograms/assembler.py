@@ -413,16 +413,16 @@ class Assembly:
             return
         family.streams = None
         base = dict(family.key.labels)
-        plans = []
+        match_sets = []
         for suffix, label, value in _PROBES[family.identity.kind]:
             probe = {**base, NAME: family.identity.name + suffix}
             if label:
                 probe[label] = value
-            plans.append(self._router.match(probe, family.key.project)[0])
-        family.probes = tuple(plans)
-        family.routed = plans[0].project_epoch.version
-        family.sources = frozenset(plans[0].matched).intersection(
-            *(match_set.matched for match_set in plans[1:])
+            match_sets.append(self._router.match(probe, family.key.project)[0])
+        family.probes = tuple(match_sets)
+        family.routed = match_sets[0].project_epoch.version
+        family.sources = frozenset(match_sets[0].matched).intersection(
+            *(match_set.matched for match_set in match_sets[1:])
         )
         family.fact.version += 1
 

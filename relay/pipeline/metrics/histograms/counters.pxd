@@ -1,4 +1,4 @@
-# What outcomes.py is compiled with.
+# Types that counters.py is compiled with.
 cimport cython
 
 

@@ -1,4 +1,4 @@
-# What family.py is compiled with: the fields that every sample touches, and the way of a sample.
+# Types that group.py is compiled with: the fields and methods that every sample uses.
 cimport cython
 
 from relay.pipeline.metrics.histograms.counters cimport Epoch, Outcomes

@@ -1,4 +1,4 @@
-# What resolve.py is compiled with: the way of a new series.
+# Types that resolver.py is compiled with: those that a new series uses.
 cimport cython
 
 from relay.pipeline.metrics.series.series cimport Series

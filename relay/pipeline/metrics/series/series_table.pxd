@@ -1,4 +1,4 @@
-# What table.py is compiled with.
+# Types that series_table.py is compiled with.
 cimport cython
 
 from relay.pipeline.metrics.series.series cimport Series

@@ -61,7 +61,7 @@ def test_an_exporter_that_comes_back_goes_on_counting() -> None:
     statistics = rig.engine.statistics().router
     (counter,) = rig.engine.router.source_counters()
     assert (counter.exporter, counter.source, counter.samples) == ("x", "all", 2)
-    assert (statistics.exporters, statistics.sources, statistics.plans) == (0, 0, 0)
+    assert (statistics.exporters, statistics.sources, statistics.match_sets) == (0, 0, 0)
     assert statistics.unmatched_samples == 1
     rig.engine.router.drop_caches("x")
     assert list(rig.engine.router.source_counters()) == []
@@ -83,7 +83,7 @@ def test_series_with_the_same_sources_share_a_plan() -> None:
     for n in range(5):
         rig.feed(raw.series([*UP, (b"n", b"%d" % n)], (1.0, T)) + raw.series(DOWN, (1.0, T)))
     statistics = rig.engine.statistics().router
-    assert statistics.plans == 1
+    assert statistics.match_sets == 1
     assert statistics.unmatched_samples == 5
     assert {counter.samples for counter in rig.engine.router.source_counters()} == {5}
 
