@@ -23,7 +23,7 @@ from relay.api.contract import EVERYTHING, StatusFilter
 from relay.api.status import StatusSource
 from relay.config.exporter.types import Exporter, SecretRef, Sink
 from relay.config.settings.lint import notices
-from relay.config.settings.settings import Address, Settings
+from relay.config.settings.settings import ListenAddress, Settings
 from relay.control.build_pipeline import make_engine
 from relay.control.durability.admission import ZERO_MEMORY, Admission
 from relay.control.durability.checkpointer import Checkpointer
@@ -321,12 +321,12 @@ class Relay:
         )
 
     @property
-    def ingest_address(self) -> Address:
+    def ingest_address(self) -> ListenAddress:
         """Address of the ingest listener; only after :meth:`start`."""
         return self._ingest.address
 
     @property
-    def admin_address(self) -> Address:
+    def admin_address(self) -> ListenAddress:
         """Address of the admin listener; only after :meth:`start`."""
         return self._admin.address
 

@@ -17,7 +17,7 @@ import uvloop
 
 from relay.app import Relay
 from relay.config.exporter.types import ExporterPath
-from relay.config.settings.settings import Address, Settings, Shutdown, Storage, Watch
+from relay.config.settings.settings import ListenAddress, Settings, Shutdown, Storage, Watch
 
 IDLE_S = 10.0
 
@@ -70,8 +70,8 @@ async def measure(count: int, storage: bool, root: Path) -> None:
         "---\n".join(MANIFEST.format(number=number) for number in range(count))
     )
     settings = Settings(
-        listen=Address("127.0.0.1", 0),
-        admin_listen=Address("127.0.0.1", 0),
+        listen=ListenAddress("127.0.0.1", 0),
+        admin_listen=ListenAddress("127.0.0.1", 0),
         exporters=(ExporterPath(root / "exporters.yaml"),),
         watch=Watch(enabled=False),
         shutdown=Shutdown(drain_timeout_s=1.0),

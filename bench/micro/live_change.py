@@ -21,7 +21,7 @@ import cramjam
 from bench.micro.selection import platform_series, request, resident_bytes
 from relay.app import Relay
 from relay.config.exporter.types import ExporterPath
-from relay.config.settings.settings import Address, Settings, Shutdown, Watch
+from relay.config.settings.settings import ListenAddress, Settings, Shutdown, Watch
 from relay.control.reconcile.diff import Changes
 from relay.runtime.event_loop import run_on_uvloop
 
@@ -94,8 +94,8 @@ async def run(count: int) -> None:
         write(count, "none")
         relay = Relay(
             Settings(
-                listen=Address("127.0.0.1", 0),
-                admin_listen=Address("127.0.0.1", 0),
+                listen=ListenAddress("127.0.0.1", 0),
+                admin_listen=ListenAddress("127.0.0.1", 0),
                 exporters=(ExporterPath(directory),),
                 watch=Watch(enabled=False),
                 shutdown=Shutdown(drain_timeout_s=0.0),

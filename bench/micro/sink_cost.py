@@ -24,7 +24,7 @@ from bench.micro.journal_cost import requests
 from relay.codec.compression import compress
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
 from relay.codec.otlp.point_buffer import PointBuffer
-from relay.config.exporter.types import Batch, OtlpHttp, Queue, Retry, Sink
+from relay.config.exporter.types import Batch, OtlpHttp, Queue, RetrySettings, Sink
 from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.selector.matchers import Selector
@@ -126,7 +126,7 @@ def worker_of(
             headers={"X-Scope-OrgID": "tenant"},
         ),
         batch=Batch(),
-        retry=Retry(),
+        retry=RetrySettings(),
         queue=Queue(),
     )
     rng = random.Random(1)

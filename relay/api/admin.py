@@ -24,7 +24,7 @@ from aiohttp import web
 
 from relay.api.access import Gate
 from relay.api.contract import StatusFilter, StatusView
-from relay.config.settings.settings import Address, Admin
+from relay.config.settings.settings import Admin, ListenAddress
 from relay.control.explain import ExplainQuery
 from relay.receiver.http.listener import SERVER_HEADER, Listener
 from relay.receiver.http.tls import server_context
@@ -52,7 +52,7 @@ class AdminServer:
 
     def __init__(
         self,
-        address: Address,
+        address: ListenAddress,
         telemetry: Telemetry,
         *,
         not_ready: Callable[[], Sequence[str]],
@@ -97,7 +97,7 @@ class AdminServer:
         await self._listener.stop()
 
     @property
-    def address(self) -> Address:
+    def address(self) -> ListenAddress:
         """The bound address; only after :meth:`start`."""
         return self._listener.address
 

@@ -41,7 +41,7 @@ class Accepted(Protocol):
         ...
 
 
-class Probed(Protocol):
+class ProbeResult(Protocol):
     """The outcome that :meth:`Signal.ingest` would have."""
 
     @property
@@ -65,7 +65,7 @@ class Probed(Protocol):
         ...
 
 
-class Replayed(Protocol):
+class ReplayResult(Protocol):
     """A replayed request, and the points that batches did not need once more."""
 
     @property
@@ -158,7 +158,7 @@ class Signal(Protocol):
         origin: IngestPath,
         protocol: WriteProtocol,
         pace: Pace,
-    ) -> Probed:
+    ) -> ProbeResult:
         """Return what :meth:`ingest` would, and change nothing. Raises like that."""
         ...
 
@@ -176,7 +176,7 @@ class Signal(Protocol):
         origin: IngestPath,
         protocol: WriteProtocol,
         pace: Pace,
-    ) -> Replayed:
+    ) -> ReplayResult:
         """Apply a journaled request again, under its position and without limits."""
         ...
 

@@ -30,7 +30,7 @@ from aiohttp.http import HttpProcessingError
 
 from relay.codec.compression import SenderEncoding, decompress, fits
 from relay.codec.remote_write.v1 import WriteProtocol
-from relay.config.settings.settings import Address, Ingest
+from relay.config.settings.settings import Ingest, ListenAddress
 from relay.pipeline.contract import IngestHandler, IngestRequest, IngestResult, Tenant
 from relay.receiver.authentication import Authenticator
 from relay.receiver.counters import IngestCounters, RefusalLog
@@ -69,7 +69,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _log = logging.getLogger("relay.receiver")
 
 
-class RequestHead(NamedTuple):
+class IngestHead(NamedTuple):
     """A request's parameters, known before its body is read."""
 
     tenant: Tenant | None
@@ -95,7 +95,7 @@ class IngestServer:
 
     def __init__(
         self,
-        address: Address,
+        address: ListenAddress,
         settings: Ingest,
         *,
         bodies_bytes_max: int = 256 * 1024 * 1024,
@@ -144,7 +144,7 @@ class IngestServer:
         await self._listener.stop()
 
     @property
-    def address(self) -> Address:
+    def address(self) -> ListenAddress:
         """The bound address; only after :meth:`start`."""
         return self._listener.address
 
@@ -190,7 +190,7 @@ class IngestServer:
                 _log.exception("a request was not taken because of an unexpected error")
             return refusal
 
-    def _admit(self, request: web.BaseRequest) -> RequestHead | VersionProbe:
+    def _admit(self, request: web.BaseRequest) -> IngestHead | VersionProbe:
         """Check everything that is known before the body is read. Raise RelayError."""
         tenant = tenant_of(request.path)
         if request.method != "POST":
@@ -218,9 +218,9 @@ class IngestServer:
         if self._senders[request.remote or ""] >= PER_SENDER_CONCURRENCY_RATIO * free:
             text = "too many requests at once from this address"
             raise RefusedError(Rejection(Reason.CONCURRENCY, text))
-        return RequestHead(tenant, encoding, protocol)
+        return IngestHead(tenant, encoding, protocol)
 
-    async def _serve(self, request: web.BaseRequest, admitted: RequestHead) -> IngestResult:
+    async def _serve(self, request: web.BaseRequest, admitted: IngestHead) -> IngestResult:
         """Read a body and process it, in one of the concurrency slots. Raise RelayError."""
         sender = request.remote or ""
         self._counters.in_flight += 1
@@ -274,7 +274,7 @@ class IngestServer:
             raise RefusedError(Rejection(Reason.OVERLOADED, "too many bodies at once"))
         body.chunks.append(chunk)
 
-    async def _take(self, raw: bytes, admitted: RequestHead) -> IngestResult:
+    async def _take(self, raw: bytes, admitted: IngestHead) -> IngestResult:
         """Decompress a body and hand it on; raises RelayError."""
         assert self._handler is not None
         # Neither the request nor its body has a name here: the handler decides when it is freed.

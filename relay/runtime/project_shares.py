@@ -78,14 +78,14 @@ class Shares:
         return f"<Shares {self.total} of {self.entries_max} among {len(self._used)}>"
 
 
-class Epoch(Protocol):
+class ShareEpoch(Protocol):
     """Count the generations of a part; hot loops bring a class of their own."""
 
     number: int
 
 
-class Turns:
-    """Default implementation of :class:`Epoch`."""
+class EvictionTurns:
+    """Default implementation of :class:`ShareEpoch`."""
 
     __slots__ = ("number",)
 
@@ -93,7 +93,7 @@ class Turns:
         self.number = 0
 
 
-class Part(Generic[K, V]):
+class ProjectPart(Generic[K, V]):
     """Hold the entries of one project in two generations: used since the last turn, and not.
 
     ``epoch.number`` counts the turns: an entry that stores it knows whether it was used since.
@@ -101,10 +101,10 @@ class Part(Generic[K, V]):
 
     __slots__ = ("_going", "epoch", "old", "project", "share", "young")
 
-    def __init__(self, project: str, share: str, epoch: Epoch | None = None) -> None:
+    def __init__(self, project: str, share: str, epoch: ShareEpoch | None = None) -> None:
         self.project: Final = project
         self.share = share
-        self.epoch: Final[Epoch] = epoch or Turns()
+        self.epoch: Final[ShareEpoch] = epoch or EvictionTurns()
         self.young: dict[K, V] = {}
         self.old: dict[K, V] = {}
         self._going: Iterator[K] = iter(())
@@ -171,24 +171,24 @@ class SharedTable(Generic[K, V]):
         entries_max: int,
         *,
         forgets: Callable[[V], object] | None = None,
-        make_epoch: Callable[[], Epoch] = Turns,
+        make_epoch: Callable[[], ShareEpoch] = EvictionTurns,
     ) -> None:
         self._make_epoch = make_epoch
         self.entries_max: Final = entries_max
         self._shares = Shares(entries_max)
         self._forgets = forgets
-        self._parts: dict[str, Part[K, V]] = {}
-        self._unclaimed: dict[str, Part[K, V]] = {}
+        self._parts: dict[str, ProjectPart[K, V]] = {}
+        self._unclaimed: dict[str, ProjectPart[K, V]] = {}
         self.forgotten = 0
 
-    def part(self, project: str, *, claimed: bool = True) -> Part[K, V]:
+    def part(self, project: str, *, claimed: bool = True) -> ProjectPart[K, V]:
         """Return the part of a project, making it if needed; ``claimed`` if exporters belong to it.
 
         A caller must not keep a part to which it adds nothing: empty unclaimed parts are dropped.
         """
         part = self._parts.get(project)
         if part is None:
-            part = self._parts[project] = Part(
+            part = self._parts[project] = ProjectPart(
                 project, project if claimed else UNCLAIMED, self._make_epoch()
             )
             if not claimed:
@@ -202,7 +202,7 @@ class SharedTable(Generic[K, V]):
         part = self._parts.get(project)
         return part.find(key) if part is not None else None
 
-    def add(self, part: Part[K, V], key: K, value: V) -> None:
+    def add(self, part: ProjectPart[K, V], key: K, value: V) -> None:
         """Add an entry under a new key; evict another one if the table is full."""
         share = self._shares.must_evict(part.share)
         if share is not None:
@@ -222,7 +222,7 @@ class SharedTable(Generic[K, V]):
                 self._forget(part, gone)
             self._drop_empty(part)
 
-    def parts(self) -> Iterator[Part[K, V]]:
+    def parts(self) -> Iterator[ProjectPart[K, V]]:
         """Iterate over the parts of all projects."""
         return iter(self._parts.values())
 
@@ -232,23 +232,23 @@ class SharedTable(Generic[K, V]):
             yield from part.old.values()
             yield from part.young.values()
 
-    def _claim(self, part: Part[K, V]) -> None:
+    def _claim(self, part: ProjectPart[K, V]) -> None:
         del self._unclaimed[part.project]
         if len(part):
             self._shares.remove(UNCLAIMED, len(part))
             self._shares.add(part.project, len(part))
         part.share = part.project
 
-    def _first_unclaimed(self) -> Part[K, V]:
+    def _first_unclaimed(self) -> ProjectPart[K, V]:
         return next(part for part in self._unclaimed.values() if len(part))
 
-    def _forget(self, part: Part[K, V], value: V) -> None:
+    def _forget(self, part: ProjectPart[K, V], value: V) -> None:
         self._shares.remove(part.share)
         self.forgotten += 1
         if self._forgets is not None:
             self._forgets(value)
 
-    def _drop_empty(self, part: Part[K, V]) -> None:
+    def _drop_empty(self, part: ProjectPart[K, V]) -> None:
         """Drop an empty part of an unclaimed project; claimed parts may be referenced."""
         if part.share == UNCLAIMED and not len(part):
             del self._unclaimed[part.project]

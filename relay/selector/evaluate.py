@@ -28,7 +28,7 @@ _COST_UNEQUAL: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class MatchFailure:
     """The first matcher of a group that failed, and the label's value ("" if missing)."""
 
     matcher: Matcher
@@ -59,7 +59,7 @@ class Explanation:
 
     matched: bool
     group: int | None
-    failures: tuple[Failure | Unmet, ...]
+    failures: tuple[MatchFailure | Unmet, ...]
 
 
 class CompiledSelector:
@@ -91,7 +91,7 @@ class CompiledSelector:
 
     def explain(self, labels: Mapping[str, str]) -> Explanation:
         """Return the result of :meth:`matches` with reasons, in the selector's order."""
-        failures: list[Failure] = []
+        failures: list[MatchFailure] = []
         for index, group in enumerate(self.selector.groups):
             failure = _first_failure(group, labels)
             if failure is None:
@@ -149,9 +149,9 @@ def _costed_test(matcher: Matcher) -> tuple[int, Test]:
     return _COST_UNEQUAL, lambda value: not test(value)
 
 
-def _first_failure(group: tuple[Matcher, ...], labels: Mapping[str, str]) -> Failure | None:
+def _first_failure(group: tuple[Matcher, ...], labels: Mapping[str, str]) -> MatchFailure | None:
     for matcher in group:
         value = labels.get(matcher.label, "")
         if not matcher_test(matcher)(value):
-            return Failure(matcher, value)
+            return MatchFailure(matcher, value)
     return None

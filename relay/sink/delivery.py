@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from relay.codec.otlp.batch import SealedBatch
 from relay.config.exporter.types import Sink
 from relay.sink.interface import Encoder
-from relay.sink.queue.cursor import Cursor
-from relay.sink.queue.disk_index import Entry, Place
+from relay.sink.queue.cursor import QueueCursor
+from relay.sink.queue.disk_index import Entry, RecordPlace
 from relay.sink.queue.encoding import split_below, split_in_two
 from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.sink.queue.queue import SinkQueue
@@ -117,7 +117,7 @@ class DeliveryStateMachine:
 
     def restore(
         self,
-        cursors: Mapping[int, Cursor],
+        cursors: Mapping[int, QueueCursor],
         now: Now,
         *,
         resharded: bool,
@@ -143,15 +143,17 @@ class DeliveryStateMachine:
                 self._waits[number].until = now.monotonic + max(0.0, left_s)
                 self._waits[number].asked = True  # a cursor does not say which delay it was
 
-    def cursors(self, now: Now) -> dict[int, Cursor]:
+    def cursors(self, now: Now) -> dict[int, QueueCursor]:
         """Return how far each shard with records on disk has come, for :meth:`restore`."""
-        found: dict[int, Cursor] = {}
+        found: dict[int, QueueCursor] = {}
         for shard, wait in zip(self.queue.shards, self._waits, strict=True):
             oldest = shard.disk.oldest
             if oldest is not None:
                 left_s = wait.until - now.monotonic
                 resumes_at = round(now.wall + left_s, 1) if left_s > 0 else 0.0
-                found[shard.number] = Cursor(*oldest, shard.attempts, resumes_at, shard.disk.held)
+                found[shard.number] = QueueCursor(
+                    *oldest, shard.attempts, resumes_at, shard.disk.held
+                )
         return found
 
     def reconfigure(self, config: Sink, encoder: Encoder, circuit: Circuit, now: Now) -> None:
@@ -306,7 +308,7 @@ class DeliveryStateMachine:
             ]
         return [shard.number for shard in shards if shard.unspilled or shard.in_flight is not None]
 
-    def spilled(self, shard: int, places: Sequence[Place]) -> None:
+    def spilled(self, shard: int, places: Sequence[RecordPlace]) -> None:
         """Continue after a shard's spill is safely on disk."""
         for position in self.queue.shards[shard].commit_spill(places):
             self._offsets.release(position)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from relay.config.exporter.types import Compression, OtlpHttp
 from relay.sink.http.credentials import credential_headers, redact
 from relay.sink.http.interface import Destination, HttpRequest
-from relay.sink.http.response import Failure, HttpResponse
+from relay.sink.http.response import HttpFailure, HttpResponse
 from relay.sink.http.tls import TlsMaterial, read_material
 from relay.sink.interface import ClientDependencies
 from relay.sink.queue.payload import EncodedRequest
@@ -87,7 +87,7 @@ class HttpEndpoint:
         answer = await self._transport.post(
             HttpRequest(to, request.body, access.endpoint.timeout_s)
         )
-        if isinstance(answer, Failure):
+        if isinstance(answer, HttpFailure):
             verdict = classify_failure(answer)
             refused = answer.kind == "tls_failed"
         else:

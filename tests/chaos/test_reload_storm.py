@@ -20,7 +20,7 @@ import pytest
 
 from relay.app import Relay
 from relay.config.exporter.types import ExporterPath
-from relay.config.settings.settings import Address, Settings, Shutdown, Watch
+from relay.config.settings.settings import ListenAddress, Settings, Shutdown, Watch
 from tests.kit.exporter_yaml import exporter_yaml
 from tests.kit.http.hostile_server import HostileServer
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
@@ -132,8 +132,8 @@ async def storm(
         relay = Relay(
             Settings(
                 translation=AT_ONCE,
-                listen=Address("127.0.0.1", 0),
-                admin_listen=Address("127.0.0.1", 0),
+                listen=ListenAddress("127.0.0.1", 0),
+                admin_listen=ListenAddress("127.0.0.1", 0),
                 exporters=(ExporterPath(directory),),
                 watch=Watch(interval_s=0.5),
                 shutdown=Shutdown(drain_timeout_s=10.0),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from relay.sink.http.client import Transport
 from relay.sink.http.interface import Destination, HttpClient, HttpRequest
-from relay.sink.http.response import Failure, HttpResponse
+from relay.sink.http.response import HttpFailure, HttpResponse
 
 MakeClient = Callable[..., HttpClient]
 """With the options of :class:`Transport`."""
@@ -36,10 +36,10 @@ def post(
     return HttpRequest(Destination(url, headers or {}, **more), body, timeout_s)  # type: ignore[arg-type]
 
 
-async def fails(client: HttpClient, request: HttpRequest, *kinds: str) -> Failure:
+async def fails(client: HttpClient, request: HttpRequest, *kinds: str) -> HttpFailure:
     """Send a request that must fail, in one of some ways."""
     answer = await client.post(request)
-    assert isinstance(answer, Failure), answer
+    assert isinstance(answer, HttpFailure), answer
     assert answer.kind in kinds, answer
     assert "127.0.0.1" not in answer.message
     return answer

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from relay.storage.journal.checkpoint import Checkpoint
-from relay.storage.journal.interface import Chunk, Cursor, LearnedState, LogRange
+from relay.storage.journal.interface import Chunk, JournalCursor, LearnedState, LogRange
 from relay.storage.journal.record import Record, encode_record
 from relay.storage.journal.statistics import JournalStatistics
 
@@ -82,7 +82,7 @@ class MemoryJournal:
         while self._appending:  # noqa: ASYNC110 - appends end in the next turn
             await asyncio.sleep(0)
 
-    async def read(self, cursor: Cursor, *, start: int) -> Chunk:
+    async def read(self, cursor: JournalCursor, *, start: int) -> Chunk:
         found = [
             each
             for each in self._medium.records
@@ -90,7 +90,7 @@ class MemoryJournal:
         ]
         records = found[:CHUNK_RECORDS]
         if records:
-            cursor = Cursor(records[-1].position, len(encode_record(records[-1])))
+            cursor = JournalCursor(records[-1].position, len(encode_record(records[-1])))
         return Chunk(tuple(records), cursor, at_end=len(found) == len(records))
 
     def contains(self, first: int, last: int) -> bool:

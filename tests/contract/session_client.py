@@ -23,7 +23,7 @@ from relay.runtime.errors import ForbiddenAddressError
 from relay.sink.http.address_guard import check_address
 from relay.sink.http.interface import HttpRequest
 from relay.sink.http.resolver import ThreadedResolver
-from relay.sink.http.response import RESPONSE_BYTES_MAX, Failure, HttpResponse
+from relay.sink.http.response import RESPONSE_BYTES_MAX, HttpFailure, HttpResponse
 from relay.sink.http.tls import TlsMaterial, build_context
 
 PIECE_BYTES = 65536
@@ -66,7 +66,7 @@ class SessionClient:
     def context(self, material: TlsMaterial) -> ssl.SSLContext:
         return build_context(material)
 
-    async def post(self, request: HttpRequest) -> HttpResponse | Failure:
+    async def post(self, request: HttpRequest) -> HttpResponse | HttpFailure:
         body = Body(request.body)
         try:
             async with timeout(request.timeout_s):
@@ -74,7 +74,7 @@ class SessionClient:
         except (aiohttp.ClientError, HttpProcessingError, TimeoutError, RefusedError) as error:
             return translate(error)
         if isinstance(response, HttpResponse) and body.left and 200 <= response.status < 300:
-            return Failure("unread_request", "a success before all of the request was read")
+            return HttpFailure("unread_request", "a success before all of the request was read")
         return response
 
     async def close(self) -> None:
@@ -82,7 +82,7 @@ class SessionClient:
         await self._through_proxy.close()
         await self._resolver.close()
 
-    async def _exchange(self, request: HttpRequest, body: Body) -> HttpResponse | Failure:
+    async def _exchange(self, request: HttpRequest, body: Body) -> HttpResponse | HttpFailure:
         to = request.to
         try:
             url = URL(to.url, encoded=True)
@@ -111,13 +111,13 @@ class SessionClient:
             **options,
         ) as answer:
             if answer.status < 100:
-                return Failure("invalid_http", "no status of HTTP")
+                return HttpFailure("invalid_http", "no status of HTTP")
             content = bytearray()
             async for piece in answer.content.iter_any():
                 content += piece
                 if len(content) > RESPONSE_BYTES_MAX:
                     answer.close()
-                    return Failure("response_too_large", "too much")
+                    return HttpFailure("response_too_large", "too much")
             found = {name.lower(): value for name, value in answer.headers.items()}
             if body.left:
                 answer.close()
@@ -161,20 +161,20 @@ def make_any_socket(info: AddrInfoType) -> socket.socket:
     return socket.socket(*info[:3])
 
 
-def translate(error: Exception) -> Failure:
+def translate(error: Exception) -> HttpFailure:
     """The failure that an exception of aiohttp stands for."""
     match error:
         case RefusedError() | aiohttp.ClientConnectorError(os_error=RefusedError()):
-            return Failure("forbidden_address", "not allowed")
+            return HttpFailure("forbidden_address", "not allowed")
         case TimeoutError():
-            return Failure("timeout", "no answer in time")
+            return HttpFailure("timeout", "no answer in time")
         case aiohttp.ClientSSLError():
-            return Failure("tls_failed", "TLS failed")
+            return HttpFailure("tls_failed", "TLS failed")
         case aiohttp.ClientConnectorError() | aiohttp.ClientHttpProxyError() | aiohttp.InvalidURL():
-            return Failure("connect_failed", "no connection")
+            return HttpFailure("connect_failed", "no connection")
         case aiohttp.ClientOSError() if isinstance(error.__cause__, ssl.SSLError):
-            return Failure("tls_failed", "TLS failed")
+            return HttpFailure("tls_failed", "TLS failed")
         case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError():
-            return Failure("disconnected", "the connection ended")
+            return HttpFailure("disconnected", "the connection ended")
         case _:
-            return Failure("invalid_http", "no HTTP")
+            return HttpFailure("invalid_http", "no HTTP")

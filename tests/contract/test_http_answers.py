@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from relay.sink.http.interface import HttpClient
-from relay.sink.http.response import Failure, HttpResponse
+from relay.sink.http.response import HttpFailure, HttpResponse
 from tests.contract.http_clients import (
     CHUNKED,
     EMPTY,
@@ -303,7 +303,7 @@ async def test_bytes_behind_an_answer_are_no_answer(
     async with HostileServer(Script(answer, answer + surplus, answer)) as server:
         for turn in range(4):
             found = await client.post(post(server.url, b"abc"))
-            if turn == 1 and isinstance(found, Failure) and not reuses(client):
+            if turn == 1 and isinstance(found, HttpFailure) and not reuses(client):
                 continue  # aiohttp takes a whole segment apart before it looks at the answer
             assert isinstance(found, HttpResponse), found
             assert found.status == 200
@@ -398,5 +398,5 @@ async def test_closing_ends_what_is_under_way(make_client: MakeClient) -> None:
         await client.close()
         async with asyncio.timeout(5):
             answer = await task
-    assert isinstance(answer, Failure)
+    assert isinstance(answer, HttpFailure)
     assert answer.kind == "disconnected"

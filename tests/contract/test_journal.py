@@ -13,7 +13,7 @@ from typing import Protocol
 import pytest
 
 from relay.storage.journal.checkpoint import Checkpoint
-from relay.storage.journal.interface import Cursor, Journal, LearnedState
+from relay.storage.journal.interface import Journal, JournalCursor, LearnedState
 from relay.storage.journal.journal import FileJournal
 from relay.storage.journal.record import Record
 from tests.contract.memory_journal import Medium, MemoryJournal
@@ -111,7 +111,7 @@ async def started(host: Host, *, bytes_max: int = 1 << 20) -> Journal:
 
 async def read_all(journal: Journal, *, start: int = 0) -> list[Record]:
     found: list[Record] = []
-    cursor, at_end = Cursor(), False
+    cursor, at_end = JournalCursor(), False
     async with asyncio.timeout(DEADLINE_S):
         while not at_end:
             chunk = await journal.read(cursor, start=start)
@@ -214,7 +214,7 @@ async def test_reading_starts_at_a_position_and_skips_gaps(host: Host) -> None:
 
 async def test_a_cursor_at_the_end_continues_with_what_comes_later(host: Host) -> None:
     journal = await started(host)
-    cursor, seen = Cursor(), []
+    cursor, seen = JournalCursor(), []
     for n in range(10):
         assert await journal.append(record(n))
         assert journal.extent.bytes_from(cursor) > 0

@@ -55,7 +55,7 @@ class Owner:
 
 @dataclass
 class Probe:
-    """See :class:`relay.pipeline.signal.Probed`."""
+    """See :class:`relay.pipeline.signal.ProbeResult`."""
 
     taken: AcceptedCounts
     dropped: dict[str, int]
@@ -65,7 +65,7 @@ class Probe:
 
 @dataclass
 class Again:
-    """See :class:`relay.pipeline.signal.Replayed`."""
+    """See :class:`relay.pipeline.signal.ReplayResult`."""
 
     transaction: BatchTransaction
     withheld: Sequence[tuple[OpenBatch, int]]

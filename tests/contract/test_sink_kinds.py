@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from relay.codec.otlp.batch import SealedBatch
-from relay.config.exporter.types import Compression, OtlpHttp, Retry, Sink
+from relay.config.exporter.types import Compression, OtlpHttp, RetrySettings, Sink
 from relay.runtime.errors import DecodeError, SecretError
 from relay.sink.build import SinkDependencies, SinkEnvironment, build_worker
 from relay.sink.http.client import Transport
@@ -304,7 +304,7 @@ def no_secret(_reference: object, _key: str) -> str:
 
 def sink_of(case: Case, url: str, compression: Compression = "gzip") -> Sink:
     endpoint = case.endpoint(url, compression=compression, timeout_s=2.0)
-    return Sink("out", ("all",), endpoint, retry=Retry(backoff_s=0.01))
+    return Sink("out", ("all",), endpoint, retry=RetrySettings(backoff_s=0.01))
 
 
 class Bench:

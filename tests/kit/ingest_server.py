@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import aiohttp
 
-from relay.config.settings.settings import Address, Ingest
+from relay.config.settings.settings import Ingest, ListenAddress
 from relay.pipeline.contract import IngestRequest, IngestResult
 from relay.receiver.remote_write import IngestServer
 from tests.kit.remote_write.raw import snappy
 
-LOOPBACK = Address("127.0.0.1", 0)
+LOOPBACK = ListenAddress("127.0.0.1", 0)
 NOW = 1_700_000_000.25
 VMAGENT = {"User-Agent": "vmagent", "X-VictoriaMetrics-Remote-Write-Version": "1"}
 PROMETHEUS = {"User-Agent": "Prometheus/3.12.0", "X-Prometheus-Remote-Write-Version": "0.1.0"}

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from relay.config.exporter.types import OtlpHttp, Retry, SecretRef, Sink
+from relay.config.exporter.types import OtlpHttp, RetrySettings, SecretRef, Sink
 from relay.runtime.errors import SecretError
 from relay.sink.build import SinkDependencies, SinkEnvironment, build_worker
 from relay.sink.encode_scheduler import SLICE_S, EncodeScheduler
@@ -32,7 +32,7 @@ OWNER = Owner("ns/name", "out")
 def sink_config(url: str, **otlp: object) -> Sink:
     """A sink that sends everything to a URL, and tries again soon."""
     endpoint = OtlpHttp(url, timeout_s=2.0, **otlp)  # type: ignore[arg-type]
-    return Sink("out", ("all",), endpoint, retry=Retry(backoff_s=BACKOFF_S))
+    return Sink("out", ("all",), endpoint, retry=RetrySettings(backoff_s=BACKOFF_S))
 
 
 def unreachable() -> str:

@@ -13,13 +13,20 @@ import aiohttp
 
 from relay.app import Relay
 from relay.config.exporter.types import ExporterPath
-from relay.config.settings.settings import Address, Memory, Settings, Shutdown, Storage, Translation
+from relay.config.settings.settings import (
+    ListenAddress,
+    Memory,
+    Settings,
+    Shutdown,
+    Storage,
+    TranslationSettings,
+)
 from relay.storage.log.filesystem import Disk
 from tests.kit.exporter_yaml import Block, exporter_yaml
 from tests.kit.processes import get_json
 from tests.kit.remote_write.raw import HEADERS, T0_MS, join, metadata, snappy, text_series
 
-AT_ONCE = Translation(first_sight_wait_s=0.0)
+AT_ONCE = TranslationSettings(first_sight_wait_s=0.0)
 """For tests of other things: no family waits at first sight."""
 
 
@@ -64,8 +71,8 @@ def made(
     return Relay(
         Settings(
             translation=AT_ONCE,
-            listen=Address("127.0.0.1", 0),
-            admin_listen=Address("127.0.0.1", 0),
+            listen=ListenAddress("127.0.0.1", 0),
+            admin_listen=ListenAddress("127.0.0.1", 0),
             exporters=(ExporterPath(path),),
             storage=Storage(data or directory / "data", **storage) if stored else None,
             memory=Memory(memory_bytes_max),

@@ -271,6 +271,15 @@ def test_the_list_of_extensions_is_whole() -> None:
     assert {".".join(path.relative_to(ROOT).parts) for path in compiled} == set(EXTENSIONS)
 
 
+def test_a_class_name_means_one_thing() -> None:
+    places: dict[str, list[str]] = {}
+    for path in [*MODULES, *(path.with_suffix(".pyi") for path in COMPILED)]:
+        for node in parse(path).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(name_of(path))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
 def test_no_drawer_for_everything() -> None:
     names = {"utils", "util", "helpers", "misc", "common"}
     assert not [name_of(path) for path in own_files() if path.stem in names]

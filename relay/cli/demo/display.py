@@ -48,7 +48,7 @@ class SinkRow:
     error_age_s: float = 0.0
 
 
-class Pace:
+class DemoPace:
     """Make rows from reports, with rates since the previous rows."""
 
     def __init__(self) -> None:

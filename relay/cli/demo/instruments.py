@@ -9,10 +9,10 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from relay.cli.demo.write_request import Family, encode_labels
+from relay.cli.demo.write_request import DemoFamily, encode_labels
 
 
-class Series:
+class DemoSeries:
     """One series: its labels, as a mapping and encoded, and its latest value."""
 
     __slots__ = ("encoded", "labels", "value")
@@ -30,7 +30,7 @@ class Instrument(Protocol):
     """One or more series that advance together."""
 
     @property
-    def series(self) -> Sequence[Series]:
+    def series(self) -> Sequence[DemoSeries]:
         """All series, always in the same order."""
 
     def step(self, rng: random.Random) -> None:
@@ -40,8 +40,8 @@ class Instrument(Protocol):
 class Counter:
     """Count up in whole steps of ``mean`` on average."""
 
-    def __init__(self, family: Family, labels: Mapping[str, str], *, mean: int) -> None:
-        self.series = (Series({**labels, "__name__": family.name}),)
+    def __init__(self, family: DemoFamily, labels: Mapping[str, str], *, mean: int) -> None:
+        self.series = (DemoSeries({**labels, "__name__": family.name}),)
         self._step_max = 2 * mean
 
     def step(self, rng: random.Random) -> None:
@@ -52,8 +52,8 @@ class Counter:
 class Gauge:
     """Walk at random between 0 and ``top``."""
 
-    def __init__(self, family: Family, labels: Mapping[str, str], *, top: int) -> None:
-        self.series = (Series({**labels, "__name__": family.name}),)
+    def __init__(self, family: DemoFamily, labels: Mapping[str, str], *, top: int) -> None:
+        self.series = (DemoSeries({**labels, "__name__": family.name}),)
         self._top = top
 
     def step(self, rng: random.Random) -> None:
@@ -66,13 +66,13 @@ class Histogram:
     """Response times: cumulative buckets, sum and count. ``bounds`` in s, ascending."""
 
     def __init__(
-        self, family: Family, labels: Mapping[str, str], *, bounds: Sequence[float]
+        self, family: DemoFamily, labels: Mapping[str, str], *, bounds: Sequence[float]
     ) -> None:
         self._bounds = (*bounds, float("inf"))
         buckets = {**labels, "__name__": f"{family.name}_bucket"}
-        self._buckets = [Series({**buckets, "le": _bound(bound)}) for bound in self._bounds]
-        self._sum = Series({**labels, "__name__": f"{family.name}_sum"})
-        self._count = Series({**labels, "__name__": f"{family.name}_count"})
+        self._buckets = [DemoSeries({**buckets, "le": _bound(bound)}) for bound in self._bounds]
+        self._sum = DemoSeries({**labels, "__name__": f"{family.name}_sum"})
+        self._count = DemoSeries({**labels, "__name__": f"{family.name}_count"})
         self.series = (*self._buckets, self._sum, self._count)
 
     def step(self, rng: random.Random) -> None:
@@ -88,12 +88,12 @@ class Histogram:
 class Summary:
     """Response times: two quantiles as the target computes them, sum and count."""
 
-    def __init__(self, family: Family, labels: Mapping[str, str]) -> None:
+    def __init__(self, family: DemoFamily, labels: Mapping[str, str]) -> None:
         quantiles = {**labels, "__name__": family.name}
-        self._median = Series({**quantiles, "quantile": "0.5"})
-        self._tail = Series({**quantiles, "quantile": "0.99"})
-        self._sum = Series({**labels, "__name__": f"{family.name}_sum"})
-        self._count = Series({**labels, "__name__": f"{family.name}_count"})
+        self._median = DemoSeries({**quantiles, "quantile": "0.5"})
+        self._tail = DemoSeries({**quantiles, "quantile": "0.99"})
+        self._sum = DemoSeries({**labels, "__name__": f"{family.name}_sum"})
+        self._count = DemoSeries({**labels, "__name__": f"{family.name}_count"})
         self.series = (self._median, self._tail, self._sum, self._count)
 
     def step(self, rng: random.Random) -> None:

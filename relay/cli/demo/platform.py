@@ -13,14 +13,14 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from relay.cli.demo.instruments import Counter, Gauge, Histogram, Instrument, Series, Summary
+from relay.cli.demo.instruments import Counter, DemoSeries, Gauge, Histogram, Instrument, Summary
 from relay.cli.demo.write_request import (
     COUNTER,
     GAUGE,
     HISTOGRAM,
     STALE,
     SUMMARY,
-    Family,
+    DemoFamily,
     encode_metadata,
     encode_series,
     encode_value,
@@ -39,17 +39,17 @@ RESTART_ROUNDS = 8
 _REGIONS = ("eu-west", "us-east", "ap-south")
 _BOUNDS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5)
 
-_SENT = Family("network_bytes_sent_total", COUNTER, "Bytes sent to clients.", "bytes")
-_RECEIVED = Family("network_bytes_received_total", COUNTER, "Bytes from clients.", "bytes")
-_BUFFERED = Family("network_bytes_buffered", GAUGE, "Bytes waiting to be sent.", "bytes")
-_CONNECTIONS = Family("gateway_connections", GAUGE, "Open client connections.")
-_REQUESTS = Family("http_requests_total", COUNTER, "HTTP requests by class of status.")
-_LATENCY = Family("http_request_duration_seconds", HISTOGRAM, "Response times.", "seconds")
-_CPU = Family("workload_cpu_seconds_total", COUNTER, "CPU time used.", "seconds")
-_MEMORY = Family("workload_memory_bytes", GAUGE, "Resident memory.", "bytes")
-_DEPTH = Family("workload_queue_depth", GAUGE, "Jobs waiting.")
-_JOBS = Family("workload_job_duration_seconds", SUMMARY, "Time per job.", "seconds")
-_FAILURES = Family("workload_failures_total", COUNTER, "Jobs that failed.")
+_SENT = DemoFamily("network_bytes_sent_total", COUNTER, "Bytes sent to clients.", "bytes")
+_RECEIVED = DemoFamily("network_bytes_received_total", COUNTER, "Bytes from clients.", "bytes")
+_BUFFERED = DemoFamily("network_bytes_buffered", GAUGE, "Bytes waiting to be sent.", "bytes")
+_CONNECTIONS = DemoFamily("gateway_connections", GAUGE, "Open client connections.")
+_REQUESTS = DemoFamily("http_requests_total", COUNTER, "HTTP requests by class of status.")
+_LATENCY = DemoFamily("http_request_duration_seconds", HISTOGRAM, "Response times.", "seconds")
+_CPU = DemoFamily("workload_cpu_seconds_total", COUNTER, "CPU time used.", "seconds")
+_MEMORY = DemoFamily("workload_memory_bytes", GAUGE, "Resident memory.", "bytes")
+_DEPTH = DemoFamily("workload_queue_depth", GAUGE, "Jobs waiting.")
+_JOBS = DemoFamily("workload_job_duration_seconds", SUMMARY, "Time per job.", "seconds")
+_FAILURES = DemoFamily("workload_failures_total", COUNTER, "Jobs that failed.")
 
 FAMILIES = (
     *(_SENT, _RECEIVED, _BUFFERED, _CONNECTIONS, _REQUESTS, _LATENCY),
@@ -84,7 +84,7 @@ class Target:
         self._start()
 
     @property
-    def series(self) -> list[Series]:
+    def series(self) -> list[DemoSeries]:
         """All series that it has now."""
         return [series for instrument in self._instruments for series in instrument.series]
 

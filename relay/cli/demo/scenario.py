@@ -26,7 +26,7 @@ SETTINGS_NAME = "relay.yaml"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class DemoPart:
     """One sink's endpoint in the manifests. ``credentials`` are the headers it expects."""
 
     key: SinkKey
@@ -40,7 +40,7 @@ def config_files() -> list[Path]:
     return [settings, *(path for path in sorted(CONFIG.rglob("*.yaml")) if path != settings)]
 
 
-def cast() -> list[Part]:
+def cast() -> list[DemoPart]:
     """Return the endpoints that the demo has to provide, in the manifests' order."""
     loaded = _load(load_settings(CONFIG / SETTINGS_NAME))
     return [
@@ -51,7 +51,7 @@ def cast() -> list[Part]:
 def stage(directory: Path, origins: Mapping[str, str]) -> Settings:
     """Copy the packaged files into ``directory`` with other origins, and load the settings there.
 
-    ``origins`` maps ``https://host``, as in :attr:`Part.origin`, to the receiver's origin.
+    ``origins`` maps ``https://host``, as in :attr:`DemoPart.origin`, to the receiver's origin.
     """
     for source in config_files():
         text = source.read_text(encoding="utf-8")
@@ -77,10 +77,10 @@ def _load(settings: Settings) -> LoadResult:
     return loaded
 
 
-def _part(loaded: LoadResult, exporter: Exporter, sink: Sink) -> Part:
+def _part(loaded: LoadResult, exporter: Exporter, sink: Sink) -> DemoPart:
     def lookup(reference: SecretRef, default_key: str) -> str:
         return loaded.secrets.get(exporter.project, exporter.namespace, reference, default_key)
 
     url = urlsplit(sink.otlp.url)
     credentials = credential_headers(sink.otlp.authentication, lookup)
-    return Part((exporter.id, sink.name), f"{url.scheme}://{url.netloc}", credentials)
+    return DemoPart((exporter.id, sink.name), f"{url.scheme}://{url.netloc}", credentials)

@@ -90,7 +90,7 @@ class Demo:
         self._behaviours = {**behaviours(cycle_s), **(misbehave or {})}
         self._stop = asyncio.Event()
         self._agents: tuple[Agent, ...] = ()
-        self._pace = display.Pace()
+        self._pace = display.DemoPace()
 
     async def run(self) -> Outcome:
         """Run and display until the time is over, or SIGINT or SIGTERM.

@@ -25,7 +25,7 @@ _ZERO = bytes(8)
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class DemoFamily:
     """A metric family; ``type`` is one of this module's constants."""
 
     name: str
@@ -55,7 +55,7 @@ def encode_series(labels: bytes, value8: bytes, time_ms: int) -> bytes:
     return field_bytes(b"\x0a", labels + field_bytes(b"\x12", sample + b"\x10" + varint(time_ms)))
 
 
-def encode_metadata(family: Family) -> bytes:
+def encode_metadata(family: DemoFamily) -> bytes:
     """Encode a ``metadata`` field."""
     message = b"\x08" + varint(family.type) + field_bytes(b"\x12", family.name.encode())
     message += field_bytes(b"\x22", family.help.encode())

@@ -26,7 +26,7 @@ from relay.config.exporter.types import (
     Exporter,
     OtlpHttp,
     Queue,
-    Retry,
+    RetrySettings,
     SecretRef,
     Sink,
     Source,
@@ -176,9 +176,9 @@ def _batch(values: dict[str, Any]) -> Batch:
     )
 
 
-def _retry(values: dict[str, Any]) -> Retry:
-    default = Retry()
-    return Retry(
+def _retry(values: dict[str, Any]) -> RetrySettings:
+    default = RetrySettings()
+    return RetrySettings(
         enabled=values.get("enabled", default.enabled),
         attempts_max=values.get("maxAttempts", default.attempts_max),
         backoff_s=seconds_of(values, "backoff", default.backoff_s),

@@ -100,7 +100,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
+class RetrySettings:
     """Limits of retries.
 
     ``attempts_max`` counts retries after the first attempt; None: no limit but the queue's.
@@ -146,7 +146,7 @@ class Sink:
     sources: tuple[str, ...]
     otlp: OtlpHttp
     batch: Batch = Batch()
-    retry: Retry = Retry()
+    retry: RetrySettings = RetrySettings()
     queue: Queue = Queue()
 
 

@@ -13,7 +13,7 @@ from relay.selector.resources.label_selector import Conventions, KindAliases
 
 
 @dataclass(frozen=True, slots=True)
-class Inventory:
+class InventorySettings:
     """Sources of the labels of namespaces and resources: manifests, and info series."""
 
     manifests: tuple[ExporterPath, ...] = ()
@@ -31,9 +31,9 @@ def build_paths(values: dict[str, Any], key: str, *, base: Path) -> tuple[Export
     )
 
 
-def build_inventory(values: dict[str, Any], *, base: Path) -> Inventory:
+def build_inventory(values: dict[str, Any], *, base: Path) -> InventorySettings:
     """Return the section ``inventory``."""
-    default = Inventory()
+    default = InventorySettings()
     series = tuple(
         InfoSeries(
             metric=one.get("metric", ""),
@@ -45,7 +45,7 @@ def build_inventory(values: dict[str, Any], *, base: Path) -> Inventory:
         for one in values.get("infoSeries", ())
         if one is not None
     )
-    return Inventory(
+    return InventorySettings(
         manifests=build_paths(values, "manifests", base=base),
         info_series=series or default.info_series,
         objects_max=values.get("maxObjects", default.objects_max),

@@ -33,7 +33,7 @@ from relay.config.settings.ingest_security import (
 )
 from relay.config.settings.proxy import Proxy, build_proxy, proxy_url_problem
 from relay.config.settings.resource_labels import (
-    Inventory,
+    InventorySettings,
     build_conventions,
     build_inventory,
     build_paths,
@@ -46,12 +46,12 @@ from relay.selector.resources.label_selector import Conventions
 
 __all__ = [
     "Account",
-    "Address",
     "Admin",
     "ExporterPath",
     "FsyncPolicy",
     "Ingest",
-    "Inventory",
+    "InventorySettings",
+    "ListenAddress",
     "Log",
     "Memory",
     "SenderAuthentication",
@@ -59,8 +59,8 @@ __all__ = [
     "Settings",
     "Shutdown",
     "Storage",
-    "Tenancy",
-    "Translation",
+    "TenancySettings",
+    "TranslationSettings",
     "Watch",
     "load_settings",
 ]
@@ -78,7 +78,7 @@ _UINT32_MAX = (1 << 32) - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class ListenAddress:
     """Address of a listener; ``host`` "" is every interface, with ``port`` 0 the kernel chooses."""
 
     host: str
@@ -103,7 +103,7 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Tenancy:
+class TenancySettings:
     """Tenancy: several customers on one relay.
 
     ``label`` is the series label that names a series' project, "" for none; ``accounts`` map the
@@ -153,7 +153,7 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
-class Translation:
+class TranslationSettings:
     """Translation; ``infer_types``: without metadata, tell counters by the ends of names.
 
     ``first_sight_wait_s`` is how long a new family waits for its metadata (0: not at all),
@@ -186,22 +186,22 @@ class Log:
 class Settings:
     """All settings of the operator."""
 
-    listen: Address = Address("127.0.0.1", 9490)
-    admin_listen: Address = Address("127.0.0.1", 9491)
+    listen: ListenAddress = ListenAddress("127.0.0.1", 9490)
+    admin_listen: ListenAddress = ListenAddress("127.0.0.1", 9491)
     admin: Admin = field(default_factory=Admin)
     exporters: tuple[ExporterPath, ...] = ()
     secrets: Path | None = None
-    tenancy: Tenancy | None = None
+    tenancy: TenancySettings | None = None
     storage: Storage | None = None
     memory: Memory = Memory()
     allow_private_endpoints: bool = True
     """In YAML, where it is absent: true without tenancy, false with it."""
     proxy: Proxy | None = None
     resources: Conventions = field(default_factory=Conventions)
-    inventory: Inventory = field(default_factory=Inventory)
+    inventory: InventorySettings = field(default_factory=InventorySettings)
     ingest: Ingest = field(default_factory=Ingest)
     watch: Watch = Watch()
-    translation: Translation = Translation()
+    translation: TranslationSettings = TranslationSettings()
     shutdown: Shutdown = Shutdown()
     log: Log = Log()
 
@@ -326,9 +326,9 @@ def _build(reading: Reading, base: Path) -> Settings:
     )
 
 
-def _address(values: dict[str, Any], key: str, default: Address) -> Address:
+def _address(values: dict[str, Any], key: str, default: ListenAddress) -> ListenAddress:
     match = _ADDRESS.fullmatch(values.get(key, ""))
-    return default if match is None else Address(match[1] or match[2] or "", int(match[3]))
+    return default if match is None else ListenAddress(match[1] or match[2] or "", int(match[3]))
 
 
 def _address_problem(text: str) -> str:
@@ -351,7 +351,7 @@ def _storage(values: dict[str, Any], base: Path) -> Storage | None:
     )
 
 
-def _tenancy(reading: Reading, values: dict[str, Any] | None) -> Tenancy | None:
+def _tenancy(reading: Reading, values: dict[str, Any] | None) -> TenancySettings | None:
     if values is None:
         return None
     accounts: dict[tuple[int, int], Account] = {}
@@ -364,7 +364,7 @@ def _tenancy(reading: Reading, values: dict[str, Any] | None) -> Tenancy | None:
             reading.fault(*place, message=f"{account.account} is listed twice")
     label = values.get("label", "")
     shared = values.get("sharedMetadata", False)
-    return Tenancy(label, tuple(accounts.values()), shared) if label or accounts else None
+    return TenancySettings(label, tuple(accounts.values()), shared) if label or accounts else None
 
 
 def _account_problem(text: str) -> str:
@@ -382,9 +382,9 @@ def _watch(values: dict[str, Any]) -> Watch:
     )
 
 
-def _translation(values: dict[str, Any]) -> Translation:
-    default = Translation()
-    return Translation(
+def _translation(values: dict[str, Any]) -> TranslationSettings:
+    default = TranslationSettings()
+    return TranslationSettings(
         infer_types=values.get("inferTypes", default.infer_types),
         first_sight_wait_s=seconds_of(values, "firstSightWait", default.first_sight_wait_s),
         assembly_timeout_s=seconds_of(values, "assemblyTimeout", default.assembly_timeout_s),

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from relay.config.yaml.parser_errors import is_indented_by_tab, repaired
 from relay.config.yaml.source_positions import (
-    Place,
+    SourcePlace,
     SourceText,
     Step,
     TextMark,
@@ -93,7 +93,7 @@ class Document:
         # Marks of each member, by identity of its container, which `value` keeps alive.
         self._marks: dict[int, dict[Step, int]] = {}
         # Places that are still known when the value is not.
-        self._kept: dict[Where, Place] = {}
+        self._kept: dict[Where, SourcePlace] = {}
 
     def __repr__(self) -> str:
         return f"<Document {self.origin()}: {len(self.faults)} faults>"
@@ -131,7 +131,9 @@ class Document:
         """Return the line, from 1, of the deepest part of ``where`` that exists."""
         return self.place(where).line
 
-    def place(self, where: Where, *, on_key: bool = False, offset: int | None = None) -> Place:
+    def place(
+        self, where: Where, *, on_key: bool = False, offset: int | None = None
+    ) -> SourcePlace:
         """Return the place of the deepest part of ``where`` that exists.
 
         That is where a value that is a scalar begins, and the key of anything else. ``on_key``

@@ -217,7 +217,7 @@ class TextMark(tuple[Step, ...]):  # noqa: SLOT001 - of a tuple only () is possi
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourcePlace:
     """A place in a file.
 
     ``line`` and ``column`` count from 1; ``shown`` is the masked line, and ``offset`` the position
@@ -287,7 +287,7 @@ class SourceText:
         """Return the line of an offset, from 1 in the file."""
         return self._line_first + bisect_left(self._line_breaks(), offset)
 
-    def place(self, offset: int) -> Place:
+    def place(self, offset: int) -> SourcePlace:
         """Return the place of an offset."""
         breaks = self._line_breaks()
         number = bisect_left(breaks, offset)
@@ -299,7 +299,9 @@ class SourceText:
         shown, at = self._masked_line(first, last, offset)
         if first > start:
             shown, at = f"{MASK}{shown}", at + 1
-        return Place(self._line_first + number, column, shown + (MASK if last < end else ""), at)
+        return SourcePlace(
+            self._line_first + number, column, shown + (MASK if last < end else ""), at
+        )
 
     def inside(self, start: int, end: int, value: str, offset: int) -> int | None:
         """Return the offset of a character of the scalar that stands from start to end."""

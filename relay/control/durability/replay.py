@@ -27,10 +27,10 @@ from relay.control.time_slicing import Turns
 from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
 from relay.pipeline.contract import IngestRequest, Tenant
 from relay.pipeline.metrics.decoders import DECODERS
-from relay.pipeline.signal import Probed, Replayed, Sealed, Signal
+from relay.pipeline.signal import ProbeResult, ReplayResult, Sealed, Signal
 from relay.runtime.errors import OverloadedError, WireError
 from relay.storage.journal.checkpoint import Checkpoint
-from relay.storage.journal.interface import Cursor, Journal
+from relay.storage.journal.interface import Journal, JournalCursor
 from relay.storage.journal.record import Record
 
 _log = logging.getLogger("relay.control.durability")
@@ -94,7 +94,7 @@ class Replay:
         self._turns = turns or Turns()
         self._restored = reconciler.restored_lows()
         self._lows: dict[OpenBatch, int] = {}
-        self._cursor = Cursor()
+        self._cursor = JournalCursor()
         self._next_position = journal.extent.next_position
         self._gate = asyncio.Event()
         self._gate.set()
@@ -138,7 +138,7 @@ class Replay:
         if self._requests:
             _log.info("replayed %d requests", self._requests)
 
-    async def admit(self, request: IngestRequest) -> Probed | None:
+    async def admit(self, request: IngestRequest) -> ProbeResult | None:
         """Journal a live request behind the replayed ones.
 
         Returns None if the replay ended meanwhile, and the request is to be ingested as usual.
@@ -270,7 +270,7 @@ class Replay:
             return
         self._requests += 1
 
-    def _hand_on(self, replayed: Replayed) -> None:
+    def _hand_on(self, replayed: ReplayResult) -> None:
         for batch, points in replayed.withheld:
             self._reconciler.discard(batch, points)
         self._deliver(replayed.transaction.sealed)
@@ -301,7 +301,7 @@ class Replay:
         return f"<Replay {state}, {self._requests} requests>"
 
 
-def _done(_probed: Probed) -> None:
+def _done(_probed: ProbeResult) -> None:
     """Do nothing: a dry run seals no batches."""
 
 

@@ -16,7 +16,7 @@ from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Handler as AppHandler
 from aiohttp.typedefs import Middleware
 
-from relay.config.settings.settings import Address
+from relay.config.settings.settings import ListenAddress
 from relay.receiver.http.connection_limit import Connections, connections_max
 from relay.runtime.errors import ConfigError, Fault
 
@@ -56,7 +56,7 @@ class Listener:
     def __init__(
         self,
         service: web.Application | Handler,
-        address: Address,
+        address: ListenAddress,
         *,
         setting: str,
         tls: ssl.SSLContext | None = None,
@@ -67,7 +67,7 @@ class Listener:
         self._wanted = address
         self._tls = tls
         self._server: asyncio.Server | None = None
-        self._bound: Address | None = None
+        self._bound: ListenAddress | None = None
         self._service = service
         self._admin = admin
         self._connections: Connections | None = None
@@ -140,7 +140,7 @@ class Listener:
             message = f"cannot listen on {where}: {error.strerror or error}"
             raise ConfigError([Fault(self._setting, message)]) from error
         host, port = self._server.sockets[0].getsockname()[:2]
-        self._bound = Address(host, port)
+        self._bound = ListenAddress(host, port)
 
     async def refuse_connections(self) -> None:
         """Stop listening; open connections continue."""
@@ -155,7 +155,7 @@ class Listener:
             await self._runner.cleanup()
 
     @property
-    def address(self) -> Address:
+    def address(self) -> ListenAddress:
         """Its address, with the port that was assigned for 0; only after :meth:`start`."""
         assert self._bound is not None
         return self._bound

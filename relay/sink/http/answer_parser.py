@@ -16,7 +16,7 @@ import httptools
 
 from relay.sink.http.response import (
     RESPONSE_BYTES_MAX,
-    Failure,
+    HttpFailure,
     HttpResponse,
     RequestFailedError,
 )
@@ -31,9 +31,9 @@ FIELDS_MAX = 256
 FIELD_BYTES_MAX = 8190
 """Header fields of one request's answer, and the bytes of one."""
 
-DISCONNECTED = Failure("disconnected", "the connection ended before a whole answer")
+DISCONNECTED = HttpFailure("disconnected", "the connection ended before a whole answer")
 
-_NOT_HTTP = Failure("invalid_http", "the answer is not HTTP")
+_NOT_HTTP = HttpFailure("invalid_http", "the answer is not HTTP")
 
 
 class _StopParsing(Exception):  # noqa: N818 - not an error: the only way to stop the parser
@@ -73,7 +73,7 @@ class AnswerParser:
         self._unfinished_bytes = 0
         """Bytes since the last header field that is complete: what the parser copies again."""
         self._progress = False
-        self._problem: Failure | None = None
+        self._problem: HttpFailure | None = None
         parser = httptools.HttpResponseParser(self)
         self._parser: httptools.HttpResponseParser | None = parser
         # Liberal where it cannot change where the answer ends: servers that are not strict exist,
@@ -131,7 +131,7 @@ class AnswerParser:
     def _complete(self) -> None:
         self.response = HttpResponse(self._status, self._headers, bytes(self._body))
 
-    def _stop(self, problem: Failure) -> None:
+    def _stop(self, problem: HttpFailure) -> None:
         self._problem = problem
         raise _StopParsing
 
@@ -175,7 +175,7 @@ class AnswerParser:
         if len(self._body) > RESPONSE_BYTES_MAX:
             limit = f"{RESPONSE_BYTES_MAX // 1024**2} MiB"
             text = f"HTTP {self._status} with a body of more than {limit}"
-            self._stop(Failure("response_too_large", text))
+            self._stop(HttpFailure("response_too_large", text))
 
     def on_message_complete(self) -> None:
         """An answer is complete, or an interim one."""

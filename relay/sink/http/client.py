@@ -29,7 +29,7 @@ from relay.sink.http.request_head import Origin, build_head
 from relay.sink.http.resolver import ThreadedResolver
 from relay.sink.http.response import (
     RESPONSE_BYTES_MAX,
-    Failure,
+    HttpFailure,
     HttpResponse,
     RequestFailedError,
 )
@@ -99,7 +99,7 @@ class Transport:
             context = self._contexts[material] = build_context(material)
         return context
 
-    async def post(self, request: HttpRequest) -> HttpResponse | Failure:
+    async def post(self, request: HttpRequest) -> HttpResponse | HttpFailure:
         """Send a request and read its whole answer. Raises ValueError for a faulty header field."""
         self._requests += 1
         self._in_flight += 1
@@ -108,7 +108,7 @@ class Transport:
         except RequestFailedError as error:
             return error.failure
         except TimeoutError:
-            return Failure("timeout", f"no answer within {request.timeout_s:g} s")
+            return HttpFailure("timeout", f"no answer within {request.timeout_s:g} s")
         finally:
             self._in_flight -= 1
 
@@ -163,7 +163,7 @@ class Transport:
             connection.abort()
             if 200 <= response.status < 300:
                 text = f"HTTP {response.status} before all of the request was read"
-                raise RequestFailedError(Failure("unread_request", text))
+                raise RequestFailedError(HttpFailure("unread_request", text))
         elif connection.reusable:
             self._pool.put(origin, connection)
         else:

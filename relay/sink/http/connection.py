@@ -21,7 +21,7 @@ import termios
 from typing import Protocol, cast
 
 from relay.sink.http.answer_parser import DISCONNECTED, AnswerParser
-from relay.sink.http.response import Failure, HttpResponse, RequestFailedError
+from relay.sink.http.response import HttpFailure, HttpResponse, RequestFailedError
 
 WRITE_AT_ONCE_BYTES_MAX = 1024 * 1024
 """Larger bodies go to the socket piece by piece, so that the loop can serve others between."""
@@ -36,7 +36,7 @@ HTTP2_SETTINGS = b"\x04\x00\x00\x00\x00\x00"
 """Type, flags and stream of the frame with which a server begins (RFC 9113 3.4), behind its
 length."""
 
-_HTTP2_ANSWER = Failure(
+_HTTP2_ANSWER = HttpFailure(
     "invalid_http",
     "the answer is HTTP/2; is this a gRPC port (4317)? OTLP/HTTP is usually 4318",
 )
@@ -206,7 +206,7 @@ class Connection(asyncio.Protocol):
         self.resume_writing()
         if isinstance(exc, ssl.SSLError):
             # TLS 1.3: a refused client certificate shows only after the handshake.
-            self._fail(RequestFailedError(Failure("tls_failed", tls_reason(exc))))
+            self._fail(RequestFailedError(HttpFailure("tls_failed", tls_reason(exc))))
         else:
             self._fail(RequestFailedError(DISCONNECTED))
         self._owner.lost(self)

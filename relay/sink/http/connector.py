@@ -6,7 +6,7 @@ Rules:
   very address that it will be connected to: literals, names, and names whose addresses change.
 * The operator's proxy resolves names itself and guards its own network; only literal addresses of
   endpoints behind it are checked here.
-* Every foreign exception ends here as a :class:`~relay.sink.http.response.Failure`, without the
+* Every foreign exception ends here as a :class:`~relay.sink.http.response.HttpFailure`, without the
   addresses that a name resolved to.
 """
 
@@ -28,9 +28,9 @@ from relay.config.settings.proxy import Proxy
 from relay.runtime.errors import ForbiddenAddressError
 from relay.sink.http.address_guard import check_address
 from relay.sink.http.connection import Connection, tls_reason
-from relay.sink.http.dns_cache import Address, DnsCache
+from relay.sink.http.dns_cache import DnsCache, ResolvedAddress
 from relay.sink.http.request_head import Origin, encode_head, user_agent
-from relay.sink.http.response import Failure, RequestFailedError
+from relay.sink.http.response import HttpFailure, RequestFailedError
 
 HAPPY_EYEBALLS_DELAY_S = 0.25
 """RFC 8305 5: how long one address has before the next is tried beside it."""
@@ -79,7 +79,7 @@ class Connector:
             addresses = await self._addresses(origin.host, origin.port)
         except OSError as error:
             text = f"cannot resolve the host: {error.strerror}"
-            raise RequestFailedError(Failure("connect_failed", text)) from error
+            raise RequestFailedError(HttpFailure("connect_failed", text)) from error
         while True:
             opened, peer = await self._open(addresses, self._make_socket, "cannot connect")
             try:
@@ -113,7 +113,7 @@ class Connector:
             addresses = await self._addresses(url.raw_host or "", url.port or 0)
         except OSError as error:
             text = f"{no_way}: cannot resolve its name: {error.strerror}"
-            raise RequestFailedError(Failure("connect_failed", text)) from error
+            raise RequestFailedError(HttpFailure("connect_failed", text)) from error
         opened, _ = await self._open(addresses, _make_any_socket, no_way)
         if origin.tls is not None:
             try:
@@ -123,7 +123,7 @@ class Connector:
                 raise
         return await self._start(origin, opened)
 
-    async def _addresses(self, host: str, port: int) -> list[Address]:
+    async def _addresses(self, host: str, port: int) -> list[ResolvedAddress]:
         try:
             literal = ipaddress.ip_address(host)
         except ValueError:
@@ -131,11 +131,11 @@ class Connector:
         if isinstance(literal, ipaddress.IPv6Address) and literal.scope_id:
             return await self._dns.lookup(host, port)
         family = socket.AF_INET6 if literal.version == 6 else socket.AF_INET
-        return [Address(family, host, port)]
+        return [ResolvedAddress(family, host, port)]
 
     async def _open(
         self,
-        addresses: list[Address],
+        addresses: list[ResolvedAddress],
         make_socket: Callable[[aiohappyeyeballs.AddrInfoType], socket.socket],
         failed: str,
     ) -> tuple[socket.socket, str]:
@@ -161,7 +161,7 @@ class Connector:
             if opened is not None:
                 opened.close()
             text = f"{failed}: {_os_reason(error)}"
-            raise RequestFailedError(Failure("connect_failed", text)) from error
+            raise RequestFailedError(HttpFailure("connect_failed", text)) from error
 
     async def _start(self, origin: Origin, opened: socket.socket) -> Connection:
         """Hand a connected socket to the loop, with TLS where the origin has it."""
@@ -175,11 +175,11 @@ class Connector:
         except (ssl.SSLError, ValueError) as error:
             # ValueError: a server name that TLS cannot send.
             opened.close()
-            raise RequestFailedError(Failure("tls_failed", tls_reason(error))) from error
+            raise RequestFailedError(HttpFailure("tls_failed", tls_reason(error))) from error
         except OSError as error:
             opened.close()
             text = f"cannot connect: {_os_reason(error)}"
-            raise RequestFailedError(Failure("connect_failed", text)) from error
+            raise RequestFailedError(HttpFailure("connect_failed", text)) from error
         except BaseException:
             opened.close()
             raise
@@ -196,10 +196,10 @@ class Connector:
             status = await self._read_tunnel_answer(opened)
         except OSError as error:
             text = f"the proxy ended the connection: {_os_reason(error)}"
-            raise RequestFailedError(Failure("connect_failed", text)) from error
+            raise RequestFailedError(HttpFailure("connect_failed", text)) from error
         if not 200 <= status < 300:
             text = f"the proxy refuses: HTTP {status}"
-            raise RequestFailedError(Failure("connect_failed", text))
+            raise RequestFailedError(HttpFailure("connect_failed", text))
 
     async def _read_tunnel_answer(self, opened: socket.socket) -> int:
         """Return the status of a proxy's final head. Raises OSError and RequestFailedError."""
@@ -224,7 +224,7 @@ class Connector:
                 continue
             break
         text = "the proxy's answer is not HTTP"
-        raise RequestFailedError(Failure("connect_failed", text))
+        raise RequestFailedError(HttpFailure("connect_failed", text))
 
     def _make_socket(self, info: aiohappyeyeballs.AddrInfoType) -> socket.socket:
         self._check(str(info[4][0]))
@@ -242,15 +242,15 @@ def _make_any_socket(info: aiohappyeyeballs.AddrInfoType) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
-def _address_info(address: Address) -> aiohappyeyeballs.AddrInfoType:
+def _address_info(address: ResolvedAddress) -> aiohappyeyeballs.AddrInfoType:
     """Return an address in the form of ``getaddrinfo``."""
     family, host, port = address
     where = (host, port, 0, 0) if family == socket.AF_INET6 else (host, port)
     return family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", where
 
 
-def _forbidden(error: ForbiddenSocketError) -> Failure:
-    return Failure("forbidden_address", str(error.strerror))
+def _forbidden(error: ForbiddenSocketError) -> HttpFailure:
+    return HttpFailure("forbidden_address", str(error.strerror))
 
 
 def _os_reason(error: OSError | RuntimeError) -> str:

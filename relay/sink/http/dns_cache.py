@@ -12,7 +12,7 @@ HOSTS_MAX = 4096
 """Hosts that are remembered; more are asked for again each time."""
 
 
-class Address(NamedTuple):
+class ResolvedAddress(NamedTuple):
     """A numeric address; ``host`` may have an IPv6 scope."""
 
     family: int
@@ -22,7 +22,7 @@ class Address(NamedTuple):
 
 class _Entry(NamedTuple):
     expires: float
-    addresses: list[Address]
+    addresses: list[ResolvedAddress]
 
 
 class DnsCache:
@@ -36,7 +36,7 @@ class DnsCache:
         """Ordered by expiry."""
         self._asked: dict[tuple[str, int], asyncio.Task[_Entry]] = {}
 
-    async def lookup(self, host: str, port: int) -> list[Address]:
+    async def lookup(self, host: str, port: int) -> list[ResolvedAddress]:
         """Return a host's addresses, each time beginning with the next one. Raises OSError."""
         key = host, port
         entry = self._entries.get(key)
@@ -77,7 +77,7 @@ class DnsCache:
         if not found:
             raise socket.gaierror(socket.EAI_NONAME, "it has no address")
         now = self._loop.time()
-        addresses = [Address(each["family"], each["host"], each["port"]) for each in found]
+        addresses = [ResolvedAddress(each["family"], each["host"], each["port"]) for each in found]
         entry = _Entry(now + self._ttl_s, addresses)
         self._entries.pop(key, None)
         for old in list(self._entries):

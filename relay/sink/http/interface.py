@@ -15,7 +15,7 @@ import ssl
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from relay.sink.http.response import Failure, HttpResponse
+from relay.sink.http.response import HttpFailure, HttpResponse
 from relay.sink.http.tls import TlsMaterial
 
 
@@ -66,7 +66,7 @@ class HttpClient(Protocol):
     def context(self, material: TlsMaterial) -> ssl.SSLContext:
         """Return the TLS context for some material; keep it. Raises SecretError for faulty PEM."""
 
-    async def post(self, request: HttpRequest) -> HttpResponse | Failure:
+    async def post(self, request: HttpRequest) -> HttpResponse | HttpFailure:
         """Send a request and read its whole answer.
 
         Raises ValueError for a header field that is not one; everything else is a Failure.

@@ -14,7 +14,7 @@ from yarl import URL
 from relay import __version__
 from relay.config.settings.proxy import Proxy
 from relay.sink.http.interface import Destination
-from relay.sink.http.response import Failure, RequestFailedError
+from relay.sink.http.response import HttpFailure, RequestFailedError
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _URL_BREAKS = re.compile(r"[\x00-\x20\x7f]")
@@ -24,7 +24,7 @@ _FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FRAMING = frozenset(("content-length", "transfer-encoding"))
 """Fields that say where a request ends: the client's alone."""
 
-_BAD_URL = Failure("connect_failed", "the endpoint's URL cannot be requested")
+_BAD_URL = HttpFailure("connect_failed", "the endpoint's URL cannot be requested")
 
 
 class Origin(NamedTuple):

@@ -37,7 +37,7 @@ class HttpResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class HttpFailure:
     """A missing answer; ``message`` is one line, without credentials or resolved addresses."""
 
     kind: FailureKind
@@ -47,6 +47,6 @@ class Failure:
 class RequestFailedError(Exception):
     """Carries a failure from where it is found to the client's caller."""
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: HttpFailure) -> None:
         self.failure = failure
         super().__init__(failure)

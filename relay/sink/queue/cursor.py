@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Cursor(msgspec.Struct, frozen=True, array_like=True):
+class QueueCursor(msgspec.Struct, frozen=True, array_like=True):
     """The oldest record that is not settled, and its state.
 
     ``attempts`` counts its failed requests, None: as many as the record says; ``resumes_at`` is the

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RecordPlace:
     """Position of a record: number of its segment, offset of its frame, end of the frame."""
 
     segment: int
@@ -75,7 +75,9 @@ class DiskIndex:
         self.points = 0
         self.body_bytes = 0
 
-    def append(self, place: Place, *, points: int, body_bytes: int, created_at: float) -> None:
+    def append(
+        self, place: RecordPlace, *, points: int, body_bytes: int, created_at: float
+    ) -> None:
         """Append the newest record."""
         if not self._segments or self._segments[-1].number != place.segment:
             assert not self._segments or self._segments[-1].number < place.segment

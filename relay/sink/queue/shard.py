@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from relay.sink.queue.disk_index import DiskIndex, Entry, Place
+from relay.sink.queue.disk_index import DiskIndex, Entry, RecordPlace
 from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.sink.queue.usage import QueueUsage
 
@@ -253,7 +253,7 @@ class QueueShard:
         self._waiting.clear()
         return list(self._spilling)
 
-    def commit_spill(self, places: Sequence[Place]) -> list[int]:
+    def commit_spill(self, places: Sequence[RecordPlace]) -> list[int]:
         """Continue after a spill was written and synced, each request in its place.
 
         Returns the ingest positions that need no hold any more.

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from relay.config.exporter.types import Retry
+from relay.config.exporter.types import RetrySettings
 
 BACKOFF_S_MAX = 60.0
 RETRY_AFTER_S_MAX = 3600.0
@@ -67,7 +67,7 @@ def next_delay_s(
 
 
 def decide(
-    retry: Retry,
+    retry: RetrySettings,
     *,
     attempts: int,
     age_left_s: float,

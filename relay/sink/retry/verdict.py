@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-from relay.sink.http.response import Failure
+from relay.sink.http.response import HttpFailure
 
 MESSAGE_CHARS_MAX = 200
 
@@ -66,7 +66,7 @@ class Unauthorized:
 Verdict = Delivered | Retry | Rejected | Split | Unauthorized
 
 
-def classify_failure(failure: Failure) -> Verdict:
+def classify_failure(failure: HttpFailure) -> Verdict:
     """Return the verdict where there was no complete HTTP answer; the same for every kind."""
     if failure.kind == "response_too_large":
         return Rejected(failure.kind, failure.message)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from relay.sink.queue.cursor import Cursor
+from relay.sink.queue.cursor import QueueCursor
 from relay.sink.queue.disk_index import DiskIndex
 from relay.sink.spill.owner import Owner
 
@@ -35,7 +35,7 @@ class StoredQueue:
     backlogs: dict[int, DiskIndex] = field(default_factory=dict)
     lows: dict[tuple[int, int], int] = field(default_factory=dict)
     """By shard and the number of shards at that time."""
-    cursors: dict[int, Cursor] = field(default_factory=dict)
+    cursors: dict[int, QueueCursor] = field(default_factory=dict)
     orphaned_at: float | None = None
     missing_points: int = 0
     """Points whose files are deleted or shorter than they were."""

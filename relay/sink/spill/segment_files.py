@@ -28,8 +28,8 @@ from pathlib import Path
 
 import msgspec
 
-from relay.sink.queue.cursor import Cursor
-from relay.sink.queue.disk_index import DiskIndex, Place
+from relay.sink.queue.cursor import QueueCursor
+from relay.sink.queue.disk_index import DiskIndex, RecordPlace
 from relay.sink.queue.payload import EncodedRequest
 from relay.sink.spill.orphans import StoredQueue
 from relay.sink.spill.owner import Owner
@@ -113,12 +113,12 @@ class QueueFiles:
         shard: int,
         payloads: Sequence[tuple[EncodedRequest, int]],
         shards: int,
-    ) -> list[Place]:
+    ) -> list[RecordPlace]:
         """Append requests, each with its low, to a shard; all of them or none."""
         if not directory.exists():
             self._make(directory, owner)
         before = self._tails.setdefault((directory, shard), _Tail(0, 0))
-        places: list[Place] = []
+        places: list[RecordPlace] = []
         groups: list[tuple[_Tail, list[bytes]]] = [(before, [])]
         number, size = before.number, before.size
         for payload, low in payloads:
@@ -129,7 +129,7 @@ class QueueFiles:
             groups[-1][1].extend((head, payload.body))
             offset = max(size, FILE_HEADER_BYTES)
             size = offset + len(head) + payload.body_bytes
-            places.append(Place(number, offset, size))
+            places.append(RecordPlace(number, offset, size))
         try:
             for tail, pieces in groups:
                 if pieces:
@@ -158,7 +158,7 @@ class QueueFiles:
                 self._tails[directory, shard] = _Tail(number + 1, 0)
             self._disk.remove(directory / segment_name(shard, number))
 
-    def write_cursors(self, directory: Path, cursors: Mapping[int, Cursor]) -> None:
+    def write_cursors(self, directory: Path, cursors: Mapping[int, QueueCursor]) -> None:
         """Save where each shard continues."""
         if directory.exists():
             body = msgspec.json.encode(cursors)
@@ -275,7 +275,7 @@ class QueueFiles:
     def _recover_segment(self, recovered: StoredQueue, backlog: DiskIndex, number: int) -> None:
         shard = backlog.shard
         path = recovered.directory / segment_name(shard, number)
-        cursor = recovered.cursors.get(shard, Cursor(-1, 0))
+        cursor = recovered.cursors.get(shard, QueueCursor(-1, 0))
         waiting = 0
         with reading(self._disk, path) as (read, size):
             for item in read_index(read, size):
@@ -291,7 +291,7 @@ class QueueFiles:
                     continue
                 waiting += 1
                 backlog.append(
-                    Place(number, item.start, size),
+                    RecordPlace(number, item.start, size),
                     points=item.points,
                     body_bytes=item.body_bytes,
                     created_at=item.created_at,
@@ -308,10 +308,10 @@ class QueueFiles:
             return Owner(*msgspec.json.decode(body, type=tuple[str, str])), None
         return None, None
 
-    def _read_cursors(self, directory: Path) -> dict[int, Cursor]:
+    def _read_cursors(self, directory: Path) -> dict[int, QueueCursor]:
         body = self._read_framed(directory / "cursor")
         with suppress(msgspec.MsgspecError):
-            return msgspec.json.decode(body, type=dict[int, Cursor])
+            return msgspec.json.decode(body, type=dict[int, QueueCursor])
         return {}
 
     def _read_framed(self, path: Path) -> bytes:

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from relay.runtime.errors import StorageError
-from relay.sink.queue.cursor import Cursor
-from relay.sink.queue.disk_index import DiskIndex, Entry, Place
+from relay.sink.queue.cursor import QueueCursor
+from relay.sink.queue.disk_index import DiskIndex, Entry, RecordPlace
 from relay.sink.queue.payload import EncodedRequest
 from relay.sink.spill.orphans import NO_ORPHANS, Orphans, OrphanStatistics, StoredQueue
 from relay.sink.spill.owner import Owner
@@ -342,7 +342,7 @@ class SinkStore:
         self._files = store.files
         self._owner = owner
         self._directory = found.directory
-        self._cursors: Mapping[int, Cursor] = dict(found.cursors)
+        self._cursors: Mapping[int, QueueCursor] = dict(found.cursors)
         self._cursors_due = False
         self._used_bytes = found.file_bytes
         self.backlogs: Mapping[int, DiskIndex] = found.backlogs
@@ -351,7 +351,7 @@ class SinkStore:
         self._lows = found.lows
 
     @property
-    def cursors(self) -> Mapping[int, Cursor]:
+    def cursors(self) -> Mapping[int, QueueCursor]:
         """Return where each shard continues, as saved last."""
         return self._cursors
 
@@ -373,7 +373,7 @@ class SinkStore:
 
     async def save(
         self, shard: int, batch: Sequence[tuple[EncodedRequest, int]], *, shards: int
-    ) -> list[Place]:
+    ) -> list[RecordPlace]:
         """Write requests of one of ``shards`` shards, oldest first, each with its low.
 
         Raises StorageError, with nothing written.
@@ -408,7 +408,7 @@ class SinkStore:
         if segments:
             self._store.spawn(self._files.remove, self._directory, shard, segments)
 
-    def note(self, cursors: Mapping[int, Cursor]) -> None:
+    def note(self, cursors: Mapping[int, QueueCursor]) -> None:
         """Save where each shard continues, in the background; the last call wins."""
         # Keep the cursors of empty shards: the numbers of their segments must not be used again, or
         # an older cursor would point behind new records.
@@ -434,7 +434,7 @@ class SinkStore:
         return await self._store.read(lambda: self._files.check(self._directory, sizes))
 
     def park(
-        self, backlogs: dict[int, DiskIndex], cursors: Mapping[int, Cursor], *, shards: int
+        self, backlogs: dict[int, DiskIndex], cursors: Mapping[int, QueueCursor], *, shards: int
     ) -> None:
         """Make an orphan of the queue of a removed sink with ``shards`` shards.
 

@@ -30,7 +30,7 @@ class LearnedState:
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
+class JournalCursor:
     """Position of a reader in the log; the default is the oldest record.
 
     Others come from a :class:`Chunk`. ``first`` names a segment by its first position, ``offset``
@@ -46,7 +46,7 @@ class Chunk:
     """Consecutive records; ``at_end`` is True when no record followed them at that moment."""
 
     records: tuple[Record, ...]
-    cursor: Cursor
+    cursor: JournalCursor
     at_end: bool
 
 
@@ -79,7 +79,7 @@ class LogRange:
             size -= held
         return self.next_position
 
-    def bytes_from(self, cursor: Cursor) -> int:
+    def bytes_from(self, cursor: JournalCursor) -> int:
         """Return how many bytes follow a cursor."""
         read = sum(min(cursor.offset, size) for first, size in self.spans if first == cursor.first)
         return sum(size for first, size in self.spans if first >= cursor.first) - read
@@ -135,7 +135,7 @@ class Journal(Protocol):
         """Wait until every append has finished; the caller makes sure that none begins."""
         ...
 
-    async def read(self, cursor: Cursor, *, start: int) -> Chunk:
+    async def read(self, cursor: JournalCursor, *, start: int) -> Chunk:
         """Read the next records behind a cursor, skipping those below position ``start``."""
         ...
 

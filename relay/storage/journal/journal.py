@@ -24,7 +24,7 @@ from typing import Literal, TypeVar
 
 from relay.storage.journal.checkpoint import Checkpoint, decode_checkpoint, encode_checkpoint
 from relay.storage.journal.gaps import MissingPositions
-from relay.storage.journal.interface import Chunk, Cursor, LearnedState, LogRange
+from relay.storage.journal.interface import Chunk, JournalCursor, LearnedState, LogRange
 from relay.storage.journal.record import Record, encode_record_head
 from relay.storage.journal.segment_log import SegmentLog
 from relay.storage.journal.statistics import JournalStatistics
@@ -181,7 +181,7 @@ class FileJournal:
         self._pending_bytes += record.frame_bytes
         return await waiting.done
 
-    async def read(self, cursor: Cursor, *, start: int) -> Chunk:
+    async def read(self, cursor: JournalCursor, *, start: int) -> Chunk:
         """Read the next records behind a cursor, skipping those below position ``start``."""
         return await self._run(lambda: self._log.read(cursor, start=start, bytes_max=CHUNK_BYTES))
 

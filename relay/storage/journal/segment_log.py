@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from relay.storage.journal.interface import Chunk, Cursor, LogRange
+from relay.storage.journal.interface import Chunk, JournalCursor, LogRange
 from relay.storage.journal.record import (
     SEGMENT_KIND,
     FullRead,
@@ -163,7 +163,7 @@ class SegmentLog:
             self._disk.remove(segment.path)
             self._segments.remove(segment)
 
-    def read(self, cursor: Cursor, *, start: int, bytes_max: int) -> Chunk:
+    def read(self, cursor: JournalCursor, *, start: int, bytes_max: int) -> Chunk:
         """Read the next records at or above position ``start``.
 
         At least one if there is one, and at most one more than fits into ``bytes_max``.
@@ -174,16 +174,16 @@ class SegmentLog:
             if segment.first < cursor.first or end <= start:
                 continue
             offset = cursor.offset if segment.first == cursor.first else 0
-            cursor = Cursor(segment.first, offset)
+            cursor = JournalCursor(segment.first, offset)
             for found in self._read_from(segment, offset):
-                cursor = Cursor(segment.first, found.end)
+                cursor = JournalCursor(segment.first, found.end)
                 if found.record.position < start:
                     continue
                 records.append(found.record)
                 size += len(found.record.body)
                 if size >= bytes_max:
                     return Chunk(tuple(records), cursor, at_end=False)
-            cursor = Cursor(segment.first, segment.size)
+            cursor = JournalCursor(segment.first, segment.size)
         return Chunk(tuple(records), cursor, at_end=True)
 
     def _open(self, first: int) -> SegmentWriter:

@@ -17,7 +17,7 @@ import pytest
 
 from relay.app import Relay
 from relay.config.exporter.types import ExporterPath
-from relay.config.settings.settings import Address, Settings, Shutdown
+from relay.config.settings.settings import ListenAddress, Settings, Shutdown
 from tests.kit.exporter_yaml import exporter_yaml
 from tests.kit.http.hostile_server import Behaviour, HostileServer, never_answer
 from tests.kit.http.otlp_server import OtlpServer
@@ -64,8 +64,8 @@ async def running_relay(
     relay = Relay(
         Settings(
             translation=AT_ONCE,
-            listen=Address("127.0.0.1", 0),
-            admin_listen=Address("127.0.0.1", 0),
+            listen=ListenAddress("127.0.0.1", 0),
+            admin_listen=ListenAddress("127.0.0.1", 0),
             exporters=(ExporterPath(manifests),),
             shutdown=Shutdown(drain_timeout_s=0.2),
         )

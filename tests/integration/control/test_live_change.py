@@ -14,7 +14,7 @@ import pytest
 
 from relay.app import Relay
 from relay.config.exporter.types import ExporterPath
-from relay.config.settings.settings import Address, Settings, Shutdown, Storage, Watch
+from relay.config.settings.settings import ListenAddress, Settings, Shutdown, Storage, Watch
 from tests.kit.exporter_yaml import Block, exporter_yaml
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.processes import eventually
@@ -58,8 +58,8 @@ async def watching_relay(
     relay = Relay(
         Settings(
             translation=AT_ONCE,
-            listen=Address("127.0.0.1", 0),
-            admin_listen=Address("127.0.0.1", 0),
+            listen=ListenAddress("127.0.0.1", 0),
+            admin_listen=ListenAddress("127.0.0.1", 0),
             exporters=(ExporterPath(directory.path),),
             secrets=directory.secrets,
             watch=Watch(enabled=watch, interval_s=0.1),

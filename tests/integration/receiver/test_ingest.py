@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 import zstandard
 
-from relay.config.settings.settings import Address, Ingest
+from relay.config.settings.settings import Ingest, ListenAddress
 from relay.pipeline.contract import IngestRequest, IngestResult
 from relay.receiver.http import listener
 from relay.receiver.remote_write import IngestServer
@@ -48,7 +48,7 @@ async def _status(reader: asyncio.StreamReader) -> int:
     return int(head.split()[1])
 
 
-async def _until_refused(address: Address) -> None:
+async def _until_refused(address: ListenAddress) -> None:
     """Wait until nobody listens there any more."""
     async with asyncio.timeout(5):
         while True:

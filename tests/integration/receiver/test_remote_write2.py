@@ -11,7 +11,7 @@ import aiohttp
 
 from relay.app import Relay
 from relay.config.exporter.types import ExporterPath
-from relay.config.settings.settings import Address, Settings, Shutdown
+from relay.config.settings.settings import ListenAddress, Settings, Shutdown
 from tests.kit.exporter_yaml import exporter_yaml
 from tests.kit.http.otlp_server import OtlpServer
 from tests.kit.oracle.any_points import AnyPoint, read_points
@@ -79,8 +79,8 @@ async def exporting_relay(directory: Path) -> AsyncIterator[Sender]:
         relay = Relay(
             Settings(
                 translation=AT_ONCE,
-                listen=Address("127.0.0.1", 0),
-                admin_listen=Address("127.0.0.1", 0),
+                listen=ListenAddress("127.0.0.1", 0),
+                admin_listen=ListenAddress("127.0.0.1", 0),
                 exporters=(ExporterPath(manifest),),
                 shutdown=Shutdown(drain_timeout_s=0.2),
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.config.exporter.types import Authentication, Queue, Retry, SecretRef
+from relay.config.exporter.types import Authentication, Queue, RetrySettings, SecretRef
 from relay.sink.spill.segment_files import QueueFiles
 from relay.sink.spill.store import TRY_AGAIN_S, QueueStore
 from relay.sink.steps import Sleep
@@ -207,7 +207,9 @@ async def test_a_damaged_record_is_given_up_and_counted(tmp_path: Path) -> None:
 
 
 async def test_attempts_and_waits_outlive_a_restart(tmp_path: Path) -> None:
-    config = replace(sink_config(unreachable()), retry=Retry(attempts_max=2, backoff_s=600.0))
+    config = replace(
+        sink_config(unreachable()), retry=RetrySettings(attempts_max=2, backoff_s=600.0)
+    )
     async with stored_sink(tmp_path, config) as harness:
         harness.offer(1)
         await harness.until(lambda s: s.state == "failing")
@@ -292,7 +294,7 @@ async def test_an_edit_during_a_request_repeats_nothing_and_keeps_the_order(
         await harness.until(lambda s: s.queue.in_flight == 1)
         for backoff_s in (1.0, 2.0, 3.0):
             harness.worker.reconfigure(
-                replace(sink_config(server.url), retry=Retry(backoff_s=backoff_s))
+                replace(sink_config(server.url), retry=RetrySettings(backoff_s=backoff_s))
             )
         harness.offer(4)
         gate.set()
@@ -308,7 +310,7 @@ async def test_corrected_credentials_send_what_was_paused(tmp_path: Path) -> Non
     config = sink_config("", authentication=TOKEN)
     async with OtlpServer(answer) as server:
         config = replace(config, otlp=replace(config.otlp, url=server.url))
-        config = replace(config, retry=Retry(backoff_s=60.0))
+        config = replace(config, retry=RetrySettings(backoff_s=60.0))
         async with stored_sink(tmp_path, config) as harness:
             harness.offer(1, 2)
             await harness.until(lambda s: bool(s.paused))
@@ -328,7 +330,7 @@ async def test_edits_do_not_multiply_the_queue(tmp_path: Path) -> None:
             for value in range(30):
                 harness.offer(value)
             harness.worker.save(at_once=edit % 2 == 0)
-            harness.worker.reconfigure(replace(config, retry=Retry(backoff_s=1.0 + edit)))
+            harness.worker.reconfigure(replace(config, retry=RetrySettings(backoff_s=1.0 + edit)))
             statistics = harness.worker.statistics()
             assert statistics.queue.bytes <= 2000
             assert harness.memory.used <= 2000

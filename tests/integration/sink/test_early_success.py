@@ -12,7 +12,7 @@ import uvloop
 
 from relay.sink.http.client import Transport
 from relay.sink.http.interface import Destination, HttpRequest
-from relay.sink.http.response import Failure
+from relay.sink.http.response import HttpFailure
 from tests.kit.http.hostile_server import HostileServer
 
 
@@ -37,7 +37,7 @@ def test_a_reset_behind_a_success_does_not_hide_what_was_not_read(
                 answer = await client.post(
                     HttpRequest(Destination(server.url, {}), bytes(1_000_000), 5.0)
                 )
-                assert isinstance(answer, Failure), answer
+                assert isinstance(answer, HttpFailure), answer
                 assert answer.kind in ("unread_request", "disconnected")
 
     run(send())

@@ -14,7 +14,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from relay.sink.http.client import RESPONSE_BYTES_MAX, Destination, HttpRequest, Transport
 from relay.sink.http.resolver import ThreadedResolver
-from relay.sink.http.response import Failure, HttpResponse
+from relay.sink.http.response import HttpFailure, HttpResponse
 from relay.sink.retry.verdict import Retry, classify_failure
 from tests.kit.http.client_calls import failure_of, http_request
 from tests.kit.http.hostile_server import (
@@ -105,7 +105,7 @@ async def test_a_grpc_port_is_called_one(transport: Transport) -> None:
     async with HostileServer(answer_as_grpc) as server:
         answer = await failure_of(transport, http_request(server.url))
     expected = "the answer is HTTP/2; is this a gRPC port (4317)? OTLP/HTTP is usually 4318"
-    assert answer == Failure("invalid_http", expected)
+    assert answer == HttpFailure("invalid_http", expected)
 
 
 async def test_refused_connection_and_unknown_host(transport: Transport) -> None:
@@ -113,7 +113,7 @@ async def test_refused_connection_and_unknown_host(transport: Transport) -> None
         taken.bind(("127.0.0.1", 0))  # bound, not listening
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1/metrics"
         answer = await failure_of(transport, http_request(url))
-    assert answer == Failure("connect_failed", "cannot connect: Connection refused")
+    assert answer == HttpFailure("connect_failed", "cannot connect: Connection refused")
     long_label = "a" * 64
     for host in ("nowhere.invalid", f"{long_label}.example", "a..example"):
         answer = await failure_of(transport, http_request(f"http://{host}/"))
@@ -346,7 +346,7 @@ async def test_an_endpoint_that_never_reads_keeps_nothing(
     async with HostileServer(read_nothing) as server:
         to = Destination(server.url, {})
         answer = await transport.post(HttpRequest(to, bytes(length), 0.3))
-        assert isinstance(answer, Failure)
+        assert isinstance(answer, HttpFailure)
         assert answer.kind == "timeout"
         await asyncio.sleep(0.05)
         assert open_sockets_to(server.port) == 0
@@ -389,7 +389,7 @@ async def test_head_is_made_of_what_was_given_and_nothing_else(transport: Transp
 async def test_a_success_for_half_a_request_is_none(transport: Transport, length: int) -> None:
     async with HostileServer(take_unread) as server:
         answer = await transport.post(HttpRequest(Destination(server.url, {}), bytes(length), 5))
-    assert isinstance(answer, Failure), answer
+    assert isinstance(answer, HttpFailure), answer
     assert answer.kind == "unread_request"
     assert isinstance(classify_failure(answer), Retry)
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from relay.config.exporter.types import ClientTls, SecretRef
 from relay.runtime.errors import SecretError
 from relay.sink.http.client import Transport
-from relay.sink.http.response import Failure, HttpResponse
+from relay.sink.http.response import HttpFailure, HttpResponse
 from relay.sink.http.tls import TlsMaterial, build_context, read_material
 from tests.kit.http.client_calls import failure_of, http_request
 from tests.kit.http.otlp_server import OtlpServer
@@ -69,7 +69,7 @@ async def test_server_name_is_what_the_certificate_must_say(
     if name == "localhost":
         assert isinstance(answer, HttpResponse)
     else:
-        assert isinstance(answer, Failure)
+        assert isinstance(answer, HttpFailure)
         assert answer.kind == "tls_failed"
         assert "other.example" in answer.message
 

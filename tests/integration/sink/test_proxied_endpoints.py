@@ -14,7 +14,7 @@ import trustme
 
 from relay.config.settings.proxy import Proxy
 from relay.sink.http.client import Destination, HttpRequest, Transport
-from relay.sink.http.response import Failure, HttpResponse
+from relay.sink.http.response import HttpFailure, HttpResponse
 from tests.kit.http.otlp_server import OtlpServer
 
 
@@ -131,13 +131,13 @@ async def test_refusals_name_the_proxy() -> None:
     ):
         to = Destination("https://otlp.example.com/", {}, tls=ssl.create_default_context())
         answer = await transport.post(HttpRequest(to, b"", 5.0))
-        assert answer == Failure("connect_failed", "the proxy refuses: HTTP 407")
+        assert answer == HttpFailure("connect_failed", "the proxy refuses: HTTP 407")
         to = Destination("http://169.254.169.254/", {})
         answer = await transport.post(HttpRequest(to, b"", 5.0))
-        assert isinstance(answer, Failure)
+        assert isinstance(answer, HttpFailure)
         assert answer.kind == "forbidden_address"
     async with Transport(allow_private=False, proxy=Proxy(proxy.url)) as transport:
         answer = await transport.post(HttpRequest(Destination("http://a.example/", {}), b"", 5.0))
-        assert answer == Failure(
+        assert answer == HttpFailure(
             "connect_failed", "cannot connect to the proxy: Connection refused"
         )

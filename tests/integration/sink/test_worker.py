@@ -19,7 +19,7 @@ from relay.config.exporter.types import (
     Batch,
     ClientTls,
     Queue,
-    Retry,
+    RetrySettings,
     SecretRef,
 )
 from relay.sink import request_size
@@ -250,7 +250,9 @@ async def test_forbidden_address_is_kept_and_tried_again() -> None:
 
 
 async def test_expiry_does_not_wait_for_the_endpoint() -> None:
-    config = replace(sink_config("http://127.0.0.1:1/"), retry=Retry(backoff_s=BACKOFF_S_MAX))
+    config = replace(
+        sink_config("http://127.0.0.1:1/"), retry=RetrySettings(backoff_s=BACKOFF_S_MAX)
+    )
     async with running_sink(replace(config, queue=Queue(age_max_s=0.2))) as harness:
         harness.offer(1, 2)
         assert (await harness.finished()).ledger.expired == 2

@@ -17,7 +17,7 @@ import pytest
 
 from relay.cli import main
 from relay.config.exporter.types import ExporterPath
-from relay.config.settings.settings import Address, Settings, Shutdown, Storage
+from relay.config.settings.settings import ListenAddress, Settings, Shutdown, Storage
 from tests.kit import processes
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.ingest_server import eventually
@@ -175,8 +175,8 @@ async def test_giving_up_is_the_exit_status(
     (tmp_path / "exporter.yaml").write_text(manifest("all", "http://127.0.0.1:1/v1/metrics"))
     settings = Settings(
         translation=AT_ONCE,
-        listen=Address("127.0.0.1", free_port()),
-        admin_listen=Address("127.0.0.1", free_port()),
+        listen=ListenAddress("127.0.0.1", free_port()),
+        admin_listen=ListenAddress("127.0.0.1", free_port()),
         exporters=(ExporterPath(tmp_path / "exporter.yaml"),),
         storage=Storage(tmp_path / "data"),
         shutdown=Shutdown(drain_timeout_s=0.2),

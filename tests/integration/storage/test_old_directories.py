@@ -19,7 +19,7 @@ import aiohttp
 import pytest
 
 from relay.app import Relay
-from relay.config.settings.settings import Address, load_settings
+from relay.config.settings.settings import ListenAddress, load_settings
 from tests.kit.http.otlp_server import OtlpServer
 from tests.kit.paths import DATA
 from tests.kit.processes import eventually
@@ -93,7 +93,7 @@ async def opened(stored: Path, directory: Path) -> AsyncIterator[Opened]:
         servers = {name: await stack.enter_async_context(OtlpServer()) for name in NAMES}
         urls = {name: server.url for name, server in servers.items()}
         settings = load_settings(configure(directory, urls, projects=story["projects"]), {})
-        anywhere = Address("127.0.0.1", 0)
+        anywhere = ListenAddress("127.0.0.1", 0)
         settings = replace(settings, listen=anywhere, admin_listen=anywhere)
         relay = Relay(settings, clock=lambda: time.time() + shift_s)
         await relay.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from relay.storage.journal.interface import Cursor
+from relay.storage.journal.interface import JournalCursor
 from relay.storage.journal.record import Record, encode_record
 from relay.storage.journal.segment_log import SegmentLog
 from relay.storage.log.filesystem import Disk
@@ -38,7 +38,7 @@ def offsets(log: SegmentLog, *, start: int = 0, bytes_max: int = 1 << 30) -> lis
 def records(log: SegmentLog, *, start: int = 0, bytes_max: int = 1 << 30) -> list[Record]:
     """All records that can be read."""
     found: list[Record] = []
-    cursor = Cursor()
+    cursor = JournalCursor()
     while True:
         chunk = log.read(cursor, start=start, bytes_max=bytes_max)
         found += chunk.records

@@ -14,7 +14,7 @@ from relay.sink.http.client import Transport
 from relay.sink.http.interface import Destination, HttpRequest
 from relay.sink.http.response import (
     RESPONSE_BYTES_MAX,
-    Failure,
+    HttpFailure,
     HttpResponse,
     RequestFailedError,
 )
@@ -55,7 +55,7 @@ ANSWERS = st.lists(FRAGMENTS | st.binary(max_size=40), max_size=12).map(b"".join
 CUTS = st.lists(st.integers(0, 600), max_size=8)
 
 
-def read(pieces: list[bytes]) -> HttpResponse | Failure | None:
+def read(pieces: list[bytes]) -> HttpResponse | HttpFailure | None:
     """What a parser makes of some pieces, and then the end; None where they are no whole answer."""
     parser = AnswerParser()
     try:
@@ -156,7 +156,7 @@ def test_limits_hold() -> None:
     for name, (pieces, kind) in cases.items():
         begun = time.process_time()
         found = read(pieces)
-        assert isinstance(found, Failure), name
+        assert isinstance(found, HttpFailure), name
         assert found.kind == kind, name
         assert time.process_time() - begun < 2.0, name
     assert FRAMING_BYTES_MAX < RESPONSE_BYTES_MAX
@@ -190,7 +190,7 @@ def test_any_bytes_over_a_connection_end_in_time(
                 begun = time.monotonic()
                 request = HttpRequest(Destination(server.url, {}), b"abc", 0.05)
                 found = await client.post(request)
-                assert isinstance(found, HttpResponse | Failure)
+                assert isinstance(found, HttpResponse | HttpFailure)
                 assert time.monotonic() - begun < 2.0
             assert client.statistics().in_flight == 0
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.config.exporter.types import Queue
-from relay.sink.queue.disk_index import Entry, Place
+from relay.sink.queue.disk_index import Entry, RecordPlace
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.sink.queue.queue import SinkQueue
@@ -95,7 +95,7 @@ class Rig:
             segment, offset = divmod(self.place, 3)
             self.place += 1
             self.disk[segment, offset] = replace(payload)
-            places.append(Place(segment, offset, offset + 1))
+            places.append(RecordPlace(segment, offset, offset + 1))
         self.queue.shards[0].commit_spill(places)
         self.saving = []
 

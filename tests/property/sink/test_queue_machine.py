@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from relay.config.exporter.types import Overflow, Queue
-from relay.sink.queue.disk_index import Entry, Place
+from relay.sink.queue.disk_index import Entry, RecordPlace
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.sink.queue.queue import SinkQueue
@@ -202,7 +202,7 @@ class QueueMachine(RuleBasedStateMachine):
             if model.offset > SEGMENT_BYTES:
                 model.segment += 1
                 model.offset = 0
-            place = Place(model.segment, model.offset, model.offset + 10 + payload.body_bytes)
+            place = RecordPlace(model.segment, model.offset, model.offset + 10 + payload.body_bytes)
             model.offset = place.end
             self.disk[shard, place.segment, place.offset] = payload
             places.append(place)

@@ -7,7 +7,7 @@ from relay.pipeline.limits import Limits
 from relay.pipeline.metrics.exemplars import ExemplarBuffer
 from relay.pipeline.metrics.temporality.delta import DeltaStore
 from relay.pipeline.routing.tenancy import IngestPath, Tenancy
-from relay.runtime.project_shares import UNCLAIMED, Part, SharedTable, Shares
+from relay.runtime.project_shares import UNCLAIMED, ProjectPart, SharedTable, Shares
 from relay.selector.inventory.info_series import InfoSeriesClaim, StreamKey
 from relay.selector.inventory.store import Inventory, ManifestIndex, Object
 from tests.kit.engine_rig import Rig, RigSink
@@ -96,7 +96,7 @@ def test_parts_of_made_up_projects_share_one_share_and_leave_nothing() -> None:
     claimed = table.part("more99")
     assert claimed.share == "more99"
     assert claimed.find("k") == 99
-    assert Part("x", UNCLAIMED).find("k") is None
+    assert ProjectPart("x", UNCLAIMED).find("k") is None
 
 
 def test_objects_of_one_project_turn_out_none_of_another() -> None:

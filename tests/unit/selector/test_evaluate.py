@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.selector.evaluate import Failure, compile_selector, render, render_selector
+from relay.selector.evaluate import MatchFailure, compile_selector, render, render_selector
 from relay.selector.matchers import NAME, Matcher, Selector
 from relay.selector.metricsql.parser import parse_selector
 
@@ -36,8 +36,8 @@ def test_explanation_names_the_first_failure_as_written() -> None:
     assert explanation.matched
     assert explanation.group == 2
     assert explanation.failures == (
-        Failure(Matcher("a", "=~", "x+"), "y"),
-        Failure(Matcher("d", "=", "e"), "z"),
+        MatchFailure(Matcher("a", "=~", "x+"), "y"),
+        MatchFailure(Matcher("d", "=", "e"), "z"),
     )
     assert str(explanation.failures[0]) == 'a=~"x+" fails: a is "y"'
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from relay.config.exporter.types import OtlpHttp, Queue, Retry, Sink
+from relay.config.exporter.types import OtlpHttp, Queue, RetrySettings, Sink
 from relay.sink import request_size
 from relay.sink.delivery import DeliveryStateMachine
 from relay.sink.otlp_http import OTLP_HTTP
@@ -150,7 +150,7 @@ def test_lanes_fail_alone() -> None:
 
 
 def test_attempts_exhausted() -> None:
-    bench = Bench(replace(SINK, retry=Retry(attempts_max=2)))
+    bench = Bench(replace(SINK, retry=RetrySettings(attempts_max=2)))
     bench.offer(1, 2)
     for _ in range(3):
         bench.settle(UNAVAILABLE)
@@ -159,7 +159,7 @@ def test_attempts_exhausted() -> None:
 
 
 def test_retry_disabled_still_honours_retry_after() -> None:
-    bench = Bench(replace(SINK, retry=Retry(enabled=False)))
+    bench = Bench(replace(SINK, retry=RetrySettings(enabled=False)))
     bench.offer(1)
     bench.offer(2)
     bench.settle(verdict.Retry("http_429", "HTTP 429", after_s=7.0))
@@ -308,7 +308,9 @@ def test_a_batch_is_cut_to_what_the_configuration_allows(points: int, config: Si
 
 
 def test_refused_credentials_pause_every_lane_without_counting_attempts() -> None:
-    sink = replace(SINK, retry=Retry(attempts_max=1), otlp=replace(SINK.otlp, concurrency=2))
+    sink = replace(
+        SINK, retry=RetrySettings(attempts_max=1), otlp=replace(SINK.otlp, concurrency=2)
+    )
     bench = Bench(sink)
     bench.offer(1, shard=0)
     bench.offer(2, shard=1)
@@ -375,7 +377,7 @@ def test_halves_keep_what_they_must(compression: str) -> None:
 
 
 def test_log_lines_follow_changes_of_state_alone() -> None:
-    bench = Bench(replace(SINK, retry=Retry(attempts_max=1)))
+    bench = Bench(replace(SINK, retry=RetrySettings(attempts_max=1)))
     for _ in range(50):
         bench.offer(1)
         bench.settle(verdict.Delivered())

@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 
-from relay.sink.http.response import Failure, FailureKind
+from relay.sink.http.response import FailureKind, HttpFailure
 from relay.sink.otlp_http import classify
 from relay.sink.retry.verdict import (
     MESSAGE_CHARS_MAX,
@@ -151,11 +151,11 @@ RETRYABLE_FAILURES: list[FailureKind] = [
 
 @pytest.mark.parametrize("kind", RETRYABLE_FAILURES)
 def test_failures_are_retryable(kind: FailureKind) -> None:
-    assert classify_failure(Failure(kind, "why")) == Retry(kind, "why")
+    assert classify_failure(HttpFailure(kind, "why")) == Retry(kind, "why")
 
 
 def test_too_large_a_response_is_permanent() -> None:
-    verdict = classify_failure(Failure("response_too_large", "why"))
+    verdict = classify_failure(HttpFailure("response_too_large", "why"))
     assert verdict == Rejected("response_too_large", "why")
 
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from relay.config.exporter.types import OtlpHttp, Queue, Retry, Sink
+from relay.config.exporter.types import OtlpHttp, Queue, RetrySettings, Sink
 from relay.sink.delivery import MEMORY_AGE_S, MEMORY_BYTES_MAX, DeliveryStateMachine
 from relay.sink.otlp_http import OTLP_HTTP
-from relay.sink.queue.disk_index import Place
+from relay.sink.queue.disk_index import RecordPlace
 from relay.sink.queue.encoding import SharedBodyCache, encode_batch
 from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.sink.queue.queue import SinkQueue
@@ -27,7 +27,7 @@ SINK = Sink(
     "s",
     ("all",),
     OtlpHttp("http://127.0.0.1:1/v1/metrics", compression="none"),
-    retry=Retry(backoff_s=2.0),
+    retry=RetrySettings(backoff_s=2.0),
 )
 HOUR = 3600.0
 DOWN = verdict.Retry("connect_failed", "cannot connect")
@@ -82,7 +82,7 @@ class Outage:
         for shard in self.delivery.shards_to_spill(self.now, at_once=at_once):
             places = []
             for payload in queue.shards[shard].begin_spill():
-                place = Place(self.offset // 10_000, self.offset, self.offset + 100)
+                place = RecordPlace(self.offset // 10_000, self.offset, self.offset + 100)
                 self.offset += 100
                 self.disk[shard, place.segment, place.offset] = replace(payload, position=STORED)
                 places.append(place)
@@ -184,7 +184,7 @@ def test_too_much_for_memory_goes_to_disk_at_once() -> None:
 
 
 def test_attempts_count_on_disk_as_in_memory() -> None:
-    outage = Outage(replace(SINK, retry=Retry(attempts_max=3, backoff_s=1.0)))
+    outage = Outage(replace(SINK, retry=RetrySettings(attempts_max=3, backoff_s=1.0)))
     outage.offer()
     outage.save(at_once=True)
     outage.pass_time(200.0, step_s=1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from relay.config.exporter.types import Batch, Retry
+from relay.config.exporter.types import Batch, RetrySettings
 from relay.sink.request_size import FLOOR_BYTES, FLOOR_TRIES, PROBE_S, RequestSize
 from relay.sink.retry import verdict
 from tests.unit.sink.test_delivery import SINK, TOO_LARGE, Bench
@@ -95,7 +95,7 @@ def waits(bench: Bench) -> bool:
 
 def many(count: int) -> Bench:
     """A sink behind with so many requests of 2,000 points."""
-    bench = Bench(replace(SINK, batch=Batch(points_max=2000), retry=Retry(backoff_s=2.0)))
+    bench = Bench(replace(SINK, batch=Batch(points_max=2000), retry=RetrySettings(backoff_s=2.0)))
     for _ in range(count):
         bench.offer(*range(2000))
     return bench

@@ -33,7 +33,7 @@ from relay.pipeline.batching.transaction import DeferredSample, IngestMark, Samp
 from relay.pipeline.batching.unfinished import WaitingList
 from relay.pipeline.drop_counters import DropTable
 from relay.pipeline.metrics.histograms.build_point import FamilyKey
-from relay.pipeline.metrics.histograms.counters import Epoch, Outcomes
+from relay.pipeline.metrics.histograms.counters import FamilyEpoch, Outcomes
 from relay.pipeline.metrics.histograms.group import SETS_MAX, Component, Family, PendingPoint
 from relay.pipeline.metrics.histograms.project_state import COUNT_EVERY, ProjectSets
 from relay.pipeline.metrics.metadata.metric_types import Typing
@@ -127,7 +127,7 @@ class Assembly:
         samples_max: int = 2_000_000,
     ) -> None:
         assert families_max >= 2
-        self.epoch = Epoch()
+        self.epoch = FamilyEpoch()
         """Of families that have no project's yet."""
         self.changed = False
         self.outcomes = Outcomes()
@@ -144,7 +144,7 @@ class Assembly:
         self._samples_max = samples_max
         self._leaving: list[Family] = []
         self._families: SharedTable[FamilyKey, Family] = SharedTable(
-            families_max, forgets=self._leaving.append, make_epoch=Epoch
+            families_max, forgets=self._leaving.append, make_epoch=FamilyEpoch
         )
         self._projects: dict[str, ProjectSets] = {}
         self._kept_deadlines = 0

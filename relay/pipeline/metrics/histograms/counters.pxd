@@ -12,5 +12,5 @@ cdef class Outcomes:
     cpdef count(self, str outcome, Py_ssize_t samples)
 
 
-cdef class Epoch:
+cdef class FamilyEpoch:
     cdef public Py_ssize_t number

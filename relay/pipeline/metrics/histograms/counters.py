@@ -29,7 +29,7 @@ class Outcomes:
         self.by_name[outcome] = self.by_name.get(outcome, 0) + samples
 
 
-class Epoch:
+class FamilyEpoch:
     """Counts the passes in which unused families were evicted."""
 
     __slots__ = ("number",)
@@ -41,7 +41,7 @@ class Epoch:
 class Home(Protocol):
     """The parts of the assembler that a family uses."""
 
-    epoch: Epoch
+    epoch: FamilyEpoch
     outcomes: Outcomes
 
     def keep(self, family: Family, emitter: Emitter) -> Family | None:

@@ -1,7 +1,7 @@
 # Types that group.py is compiled with: the fields and methods that every sample uses.
 cimport cython
 
-from relay.pipeline.metrics.histograms.counters cimport Epoch, Outcomes
+from relay.pipeline.metrics.histograms.counters cimport FamilyEpoch, Outcomes
 from relay.pipeline.batching.emitter cimport Emitter, Stream
 
 
@@ -36,7 +36,7 @@ cdef class Component:
 cdef class Family:
     cdef public object home
     cdef public Outcomes outcomes
-    cdef public Epoch now
+    cdef public FamilyEpoch now
     cdef public object fact
     cdef public object key
     cdef public object labels

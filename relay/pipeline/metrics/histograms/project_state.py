@@ -8,7 +8,7 @@ from typing import Final
 from relay.pipeline.metrics.histograms.build_point import FamilyKey
 from relay.pipeline.metrics.histograms.counters import Outcomes
 from relay.pipeline.metrics.histograms.group import Family, PendingPoint
-from relay.runtime.project_shares import Part
+from relay.runtime.project_shares import ProjectPart
 
 COUNT_EVERY: Final = 64
 """Sets that are opened before the samples of all projects are counted again."""
@@ -23,7 +23,7 @@ class ProjectSets:
 
     __slots__ = ("others", "outcomes", "part", "recount", "sets")
 
-    def __init__(self, part: Part[FamilyKey, Family]) -> None:
+    def __init__(self, part: ProjectPart[FamilyKey, Family]) -> None:
         self.part = part
         self.outcomes = Outcomes()
         self.sets: deque[tuple[Family, PendingPoint]] = deque()

@@ -40,7 +40,7 @@ from relay.codec.otlp.data_points import (
 )
 from relay.codec.otlp.metrics import Kind
 from relay.pipeline.metrics.temporality.exponential_buckets import subtract
-from relay.runtime.project_shares import UNCLAIMED, Part, SharedTable
+from relay.runtime.project_shares import UNCLAIMED, ProjectPart, SharedTable
 
 Outcome = Literal[
     "made",
@@ -87,7 +87,7 @@ class State:
 
     __slots__ = ("epoch", "key", "last", "part", "store", "time_ns", "total")
 
-    def __init__(self, store: DeltaStore, part: Part[bytes, State], key: bytes) -> None:
+    def __init__(self, store: DeltaStore, part: ProjectPart[bytes, State], key: bytes) -> None:
         self.store = store
         self.part = part
         self.key = key
@@ -260,7 +260,7 @@ class DeltaStore:
         self._turn_at: float | None = None
         # Its stream may still hold an evicted state, which must not be continued.
         self._states: SharedTable[bytes, State] = SharedTable(states_max, forgets=State.forget)
-        self._restored: Part[bytes, State] = Part("", UNCLAIMED)
+        self._restored: ProjectPart[bytes, State] = ProjectPart("", UNCLAIMED)
         """Restored states whose streams have not come yet; their projects are unknown."""
 
     def delta(self, project: str, stream: object, kind: Kind) -> State | None:

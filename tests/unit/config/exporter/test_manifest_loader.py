@@ -21,7 +21,7 @@ from relay.config.exporter.types import (
     ExporterPath,
     OtlpHttp,
     Queue,
-    Retry,
+    RetrySettings,
     SecretRef,
     Sink,
 )
@@ -115,7 +115,7 @@ def test_the_proposals_example_loads_verbatim(tmp_path: Path) -> None:
                 authentication=Authentication("bearerToken", SecretRef("grafana-api-key", "token")),
             ),
             batch=Batch(enabled=True, timeout_s=5.0, points_max=500),
-            retry=Retry(enabled=True, attempts_max=3, backoff_s=2.0),
+            retry=RetrySettings(enabled=True, attempts_max=3, backoff_s=2.0),
             queue=Queue(),
         ),
     )
@@ -151,7 +151,7 @@ def test_aliases_are_followed_and_paths_kept() -> None:
     assert first.sources == ("up",)
     assert second.sources == ("up", "all")
     assert first.batch == second.batch == Batch(points_max=10_000, timeout_s=90.0)
-    assert first.retry == second.retry == Retry(enabled=False)
+    assert first.retry == second.retry == RetrySettings(enabled=False)
     assert first.otlp.url == "https://[2001:db8::1]:4318/base/v1/metrics"
 
 
@@ -414,7 +414,7 @@ def test_the_full_example_has_every_field() -> None:
         (ClientTls(), sink["otlp_http"]["tls"]),
         (SecretRef(""), sink["otlp_http"]["tls"]["caSecretRef"]),
         (Batch(), sink["batch"]),
-        (Retry(), sink["retry"]),
+        (RetrySettings(), sink["retry"]),
         (Queue(), sink["queue"]),
     ]
     for model, given in sections:

@@ -10,20 +10,20 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import yaml
 
-from relay.config.settings.resource_labels import Inventory
+from relay.config.settings.resource_labels import InventorySettings
 from relay.config.settings.settings import (
     Account,
-    Address,
     ExporterPath,
     Ingest,
+    ListenAddress,
     Log,
     Memory,
     SenderAuthentication,
     Settings,
     Shutdown,
     Storage,
-    Tenancy,
-    Translation,
+    TenancySettings,
+    TranslationSettings,
     load_settings,
 )
 from relay.runtime.errors import ConfigError
@@ -77,8 +77,8 @@ def test_each_rule_has_its_fault(file: Path) -> None:
 def test_every_setting_is_read() -> None:
     settings = load_settings(DATA / "good/everything-changed.yaml")
     assert settings == Settings(
-        listen=Address("relay.example.com", 1),
-        admin_listen=Address("127.0.0.1", 2),
+        listen=ListenAddress("relay.example.com", 1),
+        admin_listen=ListenAddress("127.0.0.1", 2),
         exporters=(ExporterPath(DATA / "good/exporters"),),
         storage=Storage(
             DATA / "good/data", bytes_max=1 << 30, fsync="always", fsync_interval_s=0.2
@@ -96,7 +96,7 @@ def test_every_setting_is_read() -> None:
             read_timeout_s=8.0,
             authentication=SenderAuthentication("basic", username="vmagent", password="hunter2"),
         ),
-        translation=Translation(infer_types=False),
+        translation=TranslationSettings(infer_types=False),
         shutdown=Shutdown(drain_timeout_s=90.0),
         log=Log("json", "debug"),
     )
@@ -104,10 +104,10 @@ def test_every_setting_is_read() -> None:
 
 def test_tenancy_and_files_are_read() -> None:
     settings = load_settings(DATA / "good/tenancy.yaml")
-    assert settings.listen == Address("::1", 9490)
+    assert settings.listen == ListenAddress("::1", 9490)
     assert str(settings.listen) == "[::1]:9490"
-    assert settings.admin_listen == Address("", 9491)
-    assert settings.tenancy == Tenancy("resourcemanager_datumapis_com_project_name")
+    assert settings.admin_listen == ListenAddress("", 9491)
+    assert settings.tenancy == TenancySettings("resourcemanager_datumapis_com_project_name")
     assert settings.allow_private_endpoints is False
     assert settings.exporters == (
         ExporterPath(DATA / "good/acme", "acme"),
@@ -121,12 +121,14 @@ def test_tenancy_and_files_are_read() -> None:
 
 def test_customers_and_resources_are_read() -> None:
     settings = load_settings(DATA / "good/customers.yaml")
-    assert settings.tenancy == Tenancy("", (Account("42:7", "acme"), Account("0", "globex")))
+    assert settings.tenancy == TenancySettings(
+        "", (Account("42:7", "acme"), Account("0", "globex"))
+    )
     assert [one.number for one in settings.tenancy.accounts] == [(42, 7), (0, 0)]
     assert settings.resources == Conventions(
         "group", "kind", "namespace", "name", "", "l_", "ns_", (KindAliases("Index", IRREGULAR),)
     )
-    assert settings.inventory == Inventory(
+    assert settings.inventory == InventorySettings(
         (ExporterPath(DATA / "good/objects", "acme"),),
         (
             InfoSeries("workload_info", "workload", "ns", "workload", "l_"),
@@ -169,7 +171,7 @@ def test_flags_replace_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             "log_level": None,
         },
     )
-    assert settings.listen == settings.admin_listen == Address("127.0.0.1", 0)
+    assert settings.listen == settings.admin_listen == ListenAddress("127.0.0.1", 0)
     assert settings.exporters == (ExporterPath(tmp_path / "one"), ExporterPath(Path("/two")))
     assert settings.secrets == tmp_path / "mounted"
     assert settings.log == Log("text", "debug")
@@ -177,7 +179,7 @@ def test_flags_replace_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_flag_mends_what_the_file_says_wrongly() -> None:
     settings = load_settings(DATA / "bad/listen-number.yaml", {"listen": "127.0.0.1:1"})
-    assert settings.listen == Address("127.0.0.1", 1)
+    assert settings.listen == ListenAddress("127.0.0.1", 1)
 
 
 def test_a_flags_fault_names_the_flag_beside_the_files_own(tmp_path: Path) -> None:
@@ -236,7 +238,7 @@ def paths_of_model(model: type[Any], prefix: str = "") -> set[str]:
         paths.add(path)
         hint = get_type_hints(model)[field.name]
         for nested in (hint, *get_args(hint)):
-            if is_dataclass(nested) and isinstance(nested, type) and nested is not Address:
+            if is_dataclass(nested) and isinstance(nested, type) and nested is not ListenAddress:
                 paths |= paths_of_model(nested, f"{path}.")
     return paths
 

@@ -11,15 +11,15 @@ from relay.config.exporter.types import ExporterPath
 from relay.config.settings.lint import notices
 from relay.config.settings.proxy import Proxy
 from relay.config.settings.settings import (
-    Address,
     Ingest,
+    ListenAddress,
     SenderAuthentication,
     ServerTls,
     Settings,
 )
 
 EXPORTERS = (ExporterPath(Path("exporters")),)
-OPEN = Address("", 9490)
+OPEN = ListenAddress("", 9490)
 BEARER = SenderAuthentication("bearer", token="secret")
 TLS = ServerTls(Path("c"), Path("k"))
 
@@ -28,8 +28,8 @@ TLS = ServerTls(Path("c"), Path("k"))
     ("settings", "first_words"),
     [
         (Settings(exporters=EXPORTERS), []),
-        (Settings(exporters=EXPORTERS, listen=Address("::1", 1)), []),
-        (Settings(exporters=EXPORTERS, listen=Address("localhost", 1)), []),
+        (Settings(exporters=EXPORTERS, listen=ListenAddress("::1", 1)), []),
+        (Settings(exporters=EXPORTERS, listen=ListenAddress("localhost", 1)), []),
         (Settings(), ["exporters:"]),
         (Settings(exporters=EXPORTERS, listen=OPEN), ["listen: anybody"]),
         (
@@ -43,7 +43,7 @@ TLS = ServerTls(Path("c"), Path("k"))
             [],
         ),
         (
-            Settings(exporters=EXPORTERS, admin_listen=Address("10.0.0.1", 9491)),
+            Settings(exporters=EXPORTERS, admin_listen=ListenAddress("10.0.0.1", 9491)),
             ["adminListen:"],
         ),
     ],

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from relay.config.exporter.types import Retry
+from relay.config.exporter.types import RetrySettings
 from relay.sink.retry.backoff import (
     BACKOFF_S_MAX,
     RETRY_AFTER_S_MAX,
@@ -52,7 +52,7 @@ def test_retry_after_and_backoff_whichever_is_longer(
 
 def test_attempts_max_counts_retries_after_the_first_attempt() -> None:
     rng = random.Random(1)
-    retry = Retry(attempts_max=3)
+    retry = RetrySettings(attempts_max=3)
     decisions = [decide(retry, attempts=n, age_left_s=99.0, rng=rng) for n in (1, 2, 3, 4)]
     assert [type(each) for each in decisions] == [TryAgain, TryAgain, TryAgain, GiveUp]
     assert decisions[-1] == GiveUp("attempts_exhausted")
@@ -60,12 +60,14 @@ def test_attempts_max_counts_retries_after_the_first_attempt() -> None:
 
 def test_without_a_maximum_only_age_ends_it() -> None:
     rng = random.Random(1)
-    decision = decide(Retry(), attempts=10**6, age_left_s=0.1, rng=rng)
+    decision = decide(RetrySettings(), attempts=10**6, age_left_s=0.1, rng=rng)
     assert isinstance(decision, TryAgain)
     assert decision.delay_s <= BACKOFF_S_MAX
-    assert decide(Retry(), attempts=1, age_left_s=0.0, rng=rng) == Expire()
+    assert decide(RetrySettings(), attempts=1, age_left_s=0.0, rng=rng) == Expire()
 
 
 def test_disabled() -> None:
-    decision = decide(Retry(enabled=False), attempts=1, age_left_s=99.0, rng=random.Random(1))
+    decision = decide(
+        RetrySettings(enabled=False), attempts=1, age_left_s=99.0, rng=random.Random(1)
+    )
     assert decision == GiveUp("retry_disabled")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.sink.queue.cursor import Cursor
+from relay.sink.queue.cursor import QueueCursor
 from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.sink.spill.orphans import StoredQueue
 from relay.sink.spill.owner import Owner
@@ -105,10 +105,10 @@ def test_a_cursor_says_where_to_go_on(tmp_path: Path) -> None:
         bench.directory, OWNER, 0, [(payload(n), n) for n in range(5)], shards=1
     )
     bench.files.write_cursors(
-        bench.directory, {0: Cursor(places[3].segment, places[3].offset, 4, 12.5)}
+        bench.directory, {0: QueueCursor(places[3].segment, places[3].offset, 4, 12.5)}
     )
     found = bench.restart()
-    assert found.cursors[0] == Cursor(places[3].segment, places[3].offset, 4, 12.5)
+    assert found.cursors[0] == QueueCursor(places[3].segment, places[3].offset, 4, 12.5)
     assert [each.points for each in bench.read_all(found)] == [4, 5]
 
 
@@ -116,7 +116,7 @@ def test_a_cursor_says_where_to_go_on(tmp_path: Path) -> None:
 def test_without_its_cursor_a_lane_begins_again(tmp_path: Path, damage: str) -> None:
     bench = Bench(tmp_path)
     bench.save(payload(1), payload(2))
-    bench.files.write_cursors(bench.directory, {0: Cursor(5, 0)})
+    bench.files.write_cursors(bench.directory, {0: QueueCursor(5, 0)})
     path = bench.directory / "cursor"
     whole = path.read_bytes()
     path.write_bytes(b"" if damage == "empty" else whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -139,14 +139,14 @@ def test_segments_that_are_dealt_with_are_removed_and_their_numbers_not_used_aga
 def test_a_cursor_never_points_behind_what_was_saved_after_it(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.save(payload(1))
-    bench.files.write_cursors(bench.directory, {0: Cursor(0, 10_000)})
+    bench.files.write_cursors(bench.directory, {0: QueueCursor(0, 10_000)})
     bench.files.remove(bench.directory, 0, [0])
     bench.restart()
     bench.save(payload(2))
     found = bench.restart()
     assert [each.points for each in bench.read_all(found)] == [3]
     # Even one that the disk brings back from before.
-    bench.files.write_cursors(bench.directory, {0: Cursor(0, 10_000)})
+    bench.files.write_cursors(bench.directory, {0: QueueCursor(0, 10_000)})
     assert [each.points for each in bench.read_all(bench.restart())] == [3]
 
 
@@ -262,7 +262,7 @@ def test_a_segment_that_is_taken_away_is_noticed_at_the_start(tmp_path: Path, da
     bench.restart()
     places = bench.files.append(bench.directory, OWNER, 0, [(payload(3), 3)], shards=1)
     backlog = bench.restart().backlogs[0]
-    bench.files.write_cursors(bench.directory, {0: Cursor(*backlog.oldest, held=backlog.held)})
+    bench.files.write_cursors(bench.directory, {0: QueueCursor(*backlog.oldest, held=backlog.held)})
     path = bench.directory / segment_name(0, places[0].segment)
     if damage == "gone":
         path.unlink()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from relay.storage.journal.checkpoint import Checkpoint
-from relay.storage.journal.interface import Cursor
+from relay.storage.journal.interface import JournalCursor
 from relay.storage.journal.journal import FileJournal
 from relay.storage.journal.record import Record, encode_record
 from tests.kit.ingest_server import eventually
@@ -46,7 +46,7 @@ async def journal(
 
 async def read_all(journal: FileJournal) -> list[int]:
     found: list[Record] = []
-    cursor = Cursor()
+    cursor = JournalCursor()
     at_end = False
     while not at_end:
         chunk = await journal.read(cursor, start=0)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.storage.journal.interface import Cursor, LogRange
+from relay.storage.journal.interface import JournalCursor, LogRange
 from relay.storage.journal.record import SEGMENT_KIND, Record, encode_record
 from relay.storage.log.frame import (
     FILE_HEADER_BYTES,
@@ -45,7 +45,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 def test_reading_starts_where_it_is_told_and_follows_the_end(tmp_path: Path) -> None:
     log = segment_log(tmp_path, segment_bytes_max=200)
     append(log, *(record(n) for n in range(3)))
-    first = log.read(Cursor(), start=1, bytes_max=1)
+    first = log.read(JournalCursor(), start=1, bytes_max=1)
     assert [each.position for each in first.records] == [1]
     assert not first.at_end
     for n in range(3, 9):
@@ -88,8 +88,8 @@ def test_an_extent_tells_sizes_and_positions() -> None:
         9,
         9,
     ]
-    assert extent.bytes_from(Cursor()) == 24
-    assert extent.bytes_from(Cursor(5, 4)) == 10
+    assert extent.bytes_from(JournalCursor()) == 24
+    assert extent.bytes_from(JournalCursor(5, 4)) == 10
     assert LogRange((), 3).first_position == 3
 
 
