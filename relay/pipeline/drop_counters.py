@@ -59,6 +59,7 @@ REASONS: Final[dict[str, str]] = {
     # Single samples.
     "timestamp": "a time that OTLP cannot express",
     "duplicate_timestamp": "a second sample of its series for one time in one request",
+    "too_far_in_future": "a time further ahead of its arrival than ingest.maxFuture",
 }
 """Description of each reason for a dropped sample."""
 
@@ -71,6 +72,7 @@ BEFORE_MATCHING: Final = frozenset(
         "histogram_too_large",
         "timestamp",
         "duplicate_timestamp",
+        "too_far_in_future",
     )
 )
 """Reasons of samples of matched series that were refused before they were counted as matched."""

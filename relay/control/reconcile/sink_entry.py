@@ -53,8 +53,8 @@ class SinksSnapshot:
 class SinkEntry:
     """Workers and counters of one sink.
 
-    ``worker`` serves the sink of ``owner``; ``leaving`` drain since before it was removed and added
-    again; ``past`` are the ledgers of workers that have ended.
+    ``worker`` serves the sink of ``owner``. ``draining``: workers from before it was removed and
+    added again. ``ended_ledgers``: ledgers of workers that have ended.
     """
 
     counter: SinkCounter

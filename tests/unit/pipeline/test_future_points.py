@@ -10,6 +10,7 @@ from relay.codec.protobuf import varint
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.config.settings.settings import Settings
 from relay.pipeline.batching.unfinished import ReplayGate
+from relay.pipeline.drop_counters import BEFORE_MATCHING, REASONS
 from relay.pipeline.engine import MetricsPipeline
 from tests.kit.engine_rig import Rig, RigSink
 from tests.kit.remote_write.hostile_bodies import (
@@ -60,6 +61,10 @@ def taken(body: bytes, protocol: WriteProtocol) -> tuple[list[int], dict[str, in
         transaction = rig.engine.ingest(body, now=NOW_S, tick=0.0, protocol=protocol)
         rig.hand_over(transaction.sealed)
         rig.flush()
+    for row in rig.engine.statistics().drops:
+        # It is named for each sink, and not among what the sink's sources were counted for.
+        assert row.reason in REASONS
+        assert row.reason in BEFORE_MATCHING
     times = [point.time_ns // 1_000_000 for point in sink.any_points()]
     return times, dict(transaction.dropped)
 
