@@ -101,7 +101,7 @@ class Replay:
         self._requests = 0
         self._undecodable = 0
         self._given_up = 0
-        self._say_who_is_absent()
+        self._log_absent_sinks()
         lows = self.raised(reconciler.low_watermarks(0)).values()
         named = [WaitingEntry(*entry) for entry in checkpoint.waiting]
         floor = min((min(low) for low in lows), default=self._next_position)
@@ -181,7 +181,7 @@ class Replay:
             for (exporter, sink), found in lows.items()
         }
 
-    def _say_who_is_absent(self) -> None:
+    def _log_absent_sinks(self) -> None:
         """Log the sinks that do not run and had not finished the requests in the journal.
 
         Their part cannot be determined without their selectors. Requests after the checkpoint count

@@ -325,7 +325,7 @@ class SinkReconciler:
         name = exporter.id
         del self._exporters[name]
         self._engine.remove_exporter(name)
-        self._engine.router.drop_caches(name)
+        self._engine.router.forget_counters(name)
         for sink in exporter.sinks:
             self._retire((name, sink.name))
 

@@ -136,7 +136,7 @@ class Router:
         self._projects: dict[str, _Project] = {}
         self._exporters: dict[str, tuple[str, dict[str, _Source]]] = {}
         self._source_counters: dict[str, dict[str, SourceCounter]] = {}
-        self._nobody = _Project("")
+        self._without_exporters = _Project("")
         """For series whose project has no exporters; one for all, as senders can invent names."""
         self._retired: list[MatchSet] = []
         self._answers: dict[tuple[_Project, _Values], _Answer] = {}
@@ -154,7 +154,7 @@ class Router:
         at = self._projects.get(project)
         if at is None:
             at = self._projects[project] = _Project(project)
-            self._nobody.version += 1
+            self._without_exporters.version += 1
         routed: dict[str, _Source] = {}
         self._exporters[exporter] = (project, routed)
         at.note([self._add_source(at, exporter, routed, *source) for source in sources])
@@ -198,7 +198,7 @@ class Router:
         """Return the sources that match a project's series, in order of creation."""
         at = self._projects.get(project)
         if at is None:
-            return self._nobody.unmatched, ()
+            return self._without_exporters.unmatched, ()
         labels_read = at.index.labels_read
         if labels_read is None or not isinstance(labels, SeriesLabels):
             found = at.index.match(labels, self.pause)
@@ -268,7 +268,7 @@ class Router:
         self._unsettled = False
         return unsettled
 
-    def drop_caches(self, exporter: str) -> None:
+    def forget_counters(self, exporter: str) -> None:
         """Drop the counts of an exporter that was removed for good."""
         assert exporter not in self._exporters, exporter
         self._source_counters.pop(exporter, None)
@@ -297,7 +297,7 @@ class Router:
         """A snapshot."""
         projects = self._projects.values()
         unmatched = [match_set for match_set in self._retired if not match_set.matched]
-        unmatched += [at.unmatched for at in (self._nobody, *projects)]
+        unmatched += [at.unmatched for at in (self._without_exporters, *projects)]
         return RouterStatistics(
             exporters=len(self._exporters),
             sources=sum(len(at.sources) for at in projects),
@@ -347,7 +347,7 @@ class Router:
             return
         for match_set in self._retired:
             if not match_set.matched:
-                self._nobody.unmatched.samples += match_set.samples
+                self._without_exporters.unmatched.samples += match_set.samples
                 match_set.samples = 0
             match_set.flush_counters()
         self._retired.clear()

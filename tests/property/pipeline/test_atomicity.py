@@ -213,7 +213,7 @@ def test_arbitrary_bytes_are_refused_cleanly_or_come_out_as_valid_otlp(body: byt
 
 def test_too_many_new_series_are_refused_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     """TooLargeError comes in the middle, when many points are in their batches."""
-    monkeypatch.setattr("relay.pipeline.metrics.hotpath.slow_path.CAREFUL_MAX", 10)
+    monkeypatch.setattr("relay.pipeline.metrics.hotpath.slow_path.SLOW_PATH_ENTRIES_MAX", 10)
     rig = prepared()
     new = [raw.series([(b"__name__", b"new%d" % n)], (1.5, T + 2)) for n in range(11)]
     known = raw.series(UP, (1.5, T + 2)) * 50

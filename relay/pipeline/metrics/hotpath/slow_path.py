@@ -25,11 +25,11 @@ from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.routing.match_set import MatchSet
 from relay.runtime.errors import TooLargeError
 
-CAREFUL_MAX = 200_000
+SLOW_PATH_ENTRIES_MAX = 200_000
 """Slow-path entries of one request: twenty times vmagent's largest block. Each costs some ten
 microseconds, and a body of 32 MiB has room for sixteen million empty ones."""
 
-CAREFUL_STEP = 16
+SLOW_PATH_PAUSE_EVERY = 16
 """Slow-path entries between two pauses."""
 
 EXPANSION_BYTES_MAX = 256 * 1024 * 1024
@@ -48,14 +48,15 @@ Span = tuple[int, int]
 """(start, stop) of a message in the body."""
 
 
-def count_careful(transaction: BatchTransaction) -> None:
+def count_slow_path_entry(transaction: BatchTransaction) -> None:
     """Count a slow-path entry; raises TooLargeError for too many."""
     transaction.slow_path_entries += 1
-    if not transaction.slow_path_entries % CAREFUL_STEP:
+    if not transaction.slow_path_entries % SLOW_PATH_PAUSE_EVERY:
         transaction.pace.pause()
-    if transaction.slow_path_entries > CAREFUL_MAX and transaction.bounded:
+    if transaction.slow_path_entries > SLOW_PATH_ENTRIES_MAX and transaction.bounded:
         raise TooLargeError(
-            f"over {CAREFUL_MAX} entries beyond known series with one sample in one request"
+            f"over {SLOW_PATH_ENTRIES_MAX} entries beyond known series with one sample "
+            "in one request"
         )
 
 
@@ -123,7 +124,7 @@ def take_histograms(
     points: dict[int, NativePoint] = {}
     good = 0
     for start, stop in spans:
-        count_careful(transaction)
+        count_slow_path_entry(transaction)
         transaction.pace.pause()
         try:
             point = parse_histogram(

@@ -43,7 +43,7 @@ from relay.codec.prefetch cimport LINE, prefetch
 from relay.runtime.errors import DecodeError
 from relay.pipeline.batching.transaction import TOO_FAR_IN_FUTURE
 from relay.pipeline.metrics.hotpath.slow_path import (
-    append_sample, count_careful, count_expansion, point_bytes,
+    append_sample, count_slow_path_entry, count_expansion, point_bytes,
 )
 from relay.pipeline.metrics.hotpath.v1_slow_path import decode_series, other_field
 from relay.codec.otlp.metrics import VALUE_TAG, stale_prefix
@@ -214,9 +214,9 @@ def decode_v1_into_batches(
     """Append every good sample of a decompressed WriteRequest to the batches of its series' routes.
 
     Raises DecodeError where the body is not a WriteRequest, TooLargeError for more than
-    :data:`~relay.pipeline.metrics.hotpath.slow_path.CAREFUL_MAX` slow-path entries. Then, and
-    whenever the caller cannot accept the request after all, :meth:`BatchTransaction.rollback` puts
-    every batch back.
+    :data:`~relay.pipeline.metrics.hotpath.slow_path.SLOW_PATH_ENTRIES_MAX` slow-path entries.
+    Then, and whenever the caller cannot accept the request after all,
+    :meth:`BatchTransaction.rollback` puts every batch back.
     """
     cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(body)
     cdef Py_ssize_t end = PyBytes_GET_SIZE(body), pos = 0
@@ -423,7 +423,7 @@ cdef Series look_up(
     try:
         series = lookup.get(body[start:start + key_size])
         if not series.fault:
-            count_careful(transaction)
+            count_slow_path_entry(transaction)
             return series
     except DecodeError:
         pass  # the slow path finds the fault and its offset

@@ -15,7 +15,7 @@ from relay.codec.remote_write.v1 import (
 )
 from relay.pipeline.batching.transaction import TOO_FAR_IN_FUTURE, BatchTransaction, SampleExtras
 from relay.pipeline.metrics.hotpath.slow_path import (
-    count_careful,
+    count_slow_path_entry,
     take_exemplars,
     take_histograms,
 )
@@ -39,7 +39,7 @@ def decode_series(
     transaction. ``last`` is the series before it. Raises DecodeError, and TooLargeError for more
     entries than a request may have.
     """
-    count_careful(transaction)
+    count_slow_path_entry(transaction)
     parts = parse_series(
         body,
         start,
@@ -120,7 +120,7 @@ def other_field(body: bytes, pos: int, end: int, transaction: BatchTransaction) 
         raise DecodeError(f"field number {number}", offset=pos)
     if tag == SERIES_TAG:
         return read_length(body, after, end)
-    count_careful(transaction)
+    count_slow_path_entry(transaction)
     if number == METADATA_FIELD:
         transaction.has_metadata = True
     return -1, skip_field(body, tag & 7, after, end)

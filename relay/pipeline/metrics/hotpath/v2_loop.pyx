@@ -28,7 +28,9 @@ from relay.pipeline.metrics.series.series_table cimport SeriesTable
 from relay.codec.remote_write.common_sample cimport usual_time
 from relay.pipeline.metrics.hotpath.v2_symbols cimport NONE, SymbolTable, short_varint
 
-from relay.pipeline.metrics.hotpath.slow_path import append_sample, count_careful, count_expansion
+from relay.pipeline.metrics.hotpath.slow_path import (
+    append_sample, count_expansion, count_slow_path_entry,
+)
 from relay.pipeline.batching.transaction import TOO_FAR_IN_FUTURE, SampleExtras
 from relay.pipeline.metrics.hotpath.v2_slow_path import take_series
 from relay.codec.remote_write.v2 import REFS_MAX, parse_metadata, parse_request
@@ -115,7 +117,7 @@ def decode_v2_into_batches(
     """Append every good sample of a decompressed 2.0 request to the batches of its series' routes.
 
     Raises DecodeError where the body is not a Request, TooLargeError for more entries than
-    :data:`~relay.pipeline.metrics.hotpath.slow_path.CAREFUL_MAX`. Then
+    :data:`~relay.pipeline.metrics.hotpath.slow_path.SLOW_PATH_ENTRIES_MAX`. Then
     :meth:`BatchTransaction.rollback` puts every batch back.
     """
     cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(body)
@@ -177,7 +179,7 @@ def decode_v2_into_batches(
                         declare(body, data, symbols, name, &parts, lookup)
                     declared = symbols.declared(name)
                 if series is None:
-                    count_careful(transaction)
+                    count_slow_path_entry(transaction)
                 if (
                     series is None
                     or is_news

@@ -24,8 +24,8 @@ from relay.codec.remote_write.v2 import (
 from relay.pipeline.batching.transaction import TOO_FAR_IN_FUTURE, BatchTransaction, SampleExtras
 from relay.pipeline.metrics.hotpath.slow_path import (
     append_sample,
-    count_careful,
     count_expansion,
+    count_slow_path_entry,
     point_bytes,
     take_exemplars,
     take_histograms,
@@ -47,7 +47,7 @@ def take_series(
     lookup: SeriesLookup,
 ) -> None:
     """Take the TimeSeries message at ``body[start:stop]``; raises as the loop does."""
-    count_careful(transaction)
+    count_slow_path_entry(transaction)
     parts = parse_series(
         body,
         start,

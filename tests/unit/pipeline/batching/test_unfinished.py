@@ -47,7 +47,7 @@ def replay(made: Rig, *bodies: bytes, low: int = 0, named: Sequence[WaitingEntry
         (lookup, "NEW_SERIES_MAX"),
         (lookup, "NEW_SERIES_BYTES_MAX"),
         (decoders, "ELEMENTS_MAX"),
-        (slow_path, "CAREFUL_MAX"),
+        (slow_path, "SLOW_PATH_ENTRIES_MAX"),
         (slow_path, "EXPANSION_BYTES_MAX"),
     ],
 )

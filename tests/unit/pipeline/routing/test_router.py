@@ -63,7 +63,7 @@ def test_an_exporter_that_comes_back_goes_on_counting() -> None:
     assert (counter.exporter, counter.source, counter.samples) == ("x", "all", 2)
     assert (statistics.exporters, statistics.sources, statistics.match_sets) == (0, 0, 0)
     assert statistics.unmatched_samples == 1
-    rig.engine.router.drop_caches("x")
+    rig.engine.router.forget_counters("x")
     assert list(rig.engine.router.source_counters()) == []
 
 
@@ -116,7 +116,7 @@ def test_answers_keep_nobody_who_is_gone() -> None:
     assert router.match(labels, "acme")[0] is not NO_MATCH
     router.remove("e")
     router.apply_inventory_changes()
-    router.drop_caches("e")
+    router.forget_counters("e")
     there = ref(sink)
     del sink
     gc.collect()
