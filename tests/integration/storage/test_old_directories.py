@@ -40,6 +40,8 @@ from tests.kit.stored_directories import (
 
 ROOT = DATA / "data_directories"
 FORMATS = sorted(path.name for path in ROOT.iterdir())
+RETRIES_S = 15.0
+"""Longer than the delays that the cursors of stored queues name."""
 LATER = HALF_ROUND + 10
 """A round that nobody has seen."""
 
@@ -85,10 +87,10 @@ class Opened:
 
 @asynccontextmanager
 async def opened(stored: Path, directory: Path) -> AsyncIterator[Opened]:
-    """Open a copy of a stored directory, at the time at which it was left."""
+    """Open a copy of a stored directory, soon after it was left: no retry is still waited for."""
     story = json.loads((stored / "story.json").read_text())
     shutil.copytree(stored / "data", directory / "data")
-    shift_s = story["writtenAt"] + 1.0 - time.time()
+    shift_s = story["writtenAt"] + RETRIES_S - time.time()
     async with AsyncExitStack() as stack:
         servers = {name: await stack.enter_async_context(OtlpServer()) for name in NAMES}
         urls = {name: server.url for name, server in servers.items()}

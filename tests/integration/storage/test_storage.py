@@ -358,7 +358,7 @@ async def test_many_who_are_absent_are_summed_up(
             pass
     named = [r.__dict__["requests"] for r in caplog.records if "their sink does not run" in r.msg]
     assert named == [2] * 100
-    (record,) = (r for r in caplog.records if "the same holds for more" in r.msg)
+    (record,) = (r for r in caplog.records if "given up for more sinks" in r.msg)
     assert (record.__dict__["sinks"], record.__dict__["requests"]) == (50, 2)
 
 
