@@ -17,6 +17,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
@@ -40,6 +41,7 @@ REASONS: Final[dict[str, str]] = {
     "conflict": "another value for a time that has one",
     "too_many_members": "more buckets than a histogram may have",
     "taken_apart": "waited for its histogram, of which the source does not take every component",
+    "source_changed": "waited for a whole while its source was changed or removed",
     "classic_twin": "the same histogram came as a classic one, which is exported",
     # Types that OTLP or the endpoint has no form for.
     "gauge_histogram": "OTLP has no gauge histograms",
@@ -139,6 +141,24 @@ class DropTable:
             group.rows[key] = row
             row.samples += samples
             row.last = now
+
+    def hand_waiting_over(
+        self,
+        family: str,
+        waiting: int,
+        before: Iterable[SinkCounter],
+        after: Iterable[SinkCounter],
+    ) -> None:
+        """Account for samples that wait while the sinks that get their point change.
+
+        A sink that does not get it any more has lost them; for one that gets it now they count as
+        matched. A counter that stands there twice counts twice.
+        """
+        had, has = Counter(before), Counter(after)
+        for counter, times in (had - has).items():
+            self.count(family, "source_changed", waiting * times, (counter,))
+        for counter, times in (has - had).items():
+            counter.samples += waiting * times
 
     def forget(self, exporter: str, sink: str) -> None:
         """Delete the rows of a removed sink."""

@@ -10,7 +10,7 @@ from relay.codec.remote_write.v1 import WriteProtocol
 from relay.pipeline.batching.transaction import AcceptedCounts, BatchTransaction
 from relay.pipeline.batching.watermark import PositionsStatistics
 from relay.pipeline.metrics.exemplars import ExemplarBufferStatistics
-from relay.pipeline.metrics.histograms.assembler import AssemblyStatistics
+from relay.pipeline.metrics.histograms.project_state import AssemblyStatistics
 from relay.pipeline.metrics.metadata.metadata_wait import FirstSightStatistics
 from relay.pipeline.metrics.metadata.metric_types import Typing
 from relay.pipeline.metrics.metadata.project_types import Contradiction, KnownFamily

@@ -240,6 +240,44 @@ def test_every_sample_is_somewhere(
     check(rig, is_over=True)
 
 
+EDITS = st.none() | st.lists(st.sampled_from(sorted(SELECTORS)), max_size=3, unique=True)
+
+
+@examples(150)
+@given(EXPORTERS, st.lists(st.tuples(REQUESTS, st.integers(0, 2), EDITS), max_size=4))
+@example(
+    [(["all"], ["plain"])],
+    [([([(_HALF, "", [(0.0, 0)])], [], False)], 0, ["counts"])],
+)
+@example(
+    [(["counts"], ["plain"]), (["all"], ["plain"])],
+    [([([(_HALF, "", [(0.0, 0)])], [], False)], 0, ["all"])],
+)
+def test_sources_that_change_while_samples_wait(
+    exporters: list[tuple[list[str], list[str]]],
+    steps: list[tuple[list[Any], int, list[str] | None]],
+) -> None:
+    """Without sources an exporter is as good as removed."""
+    rig = rig_of(exporters)
+    tick = 0.0
+    for requests, number, sources in steps:
+        for samples, natives, with_types in requests:
+            tick += 1.0
+            rig.feed(written(samples, natives, with_types=with_types), tick=tick)
+        if sources is not None:
+            exporter = f"x{number % len(exporters)}"
+            outputs = [sink.target for sink in rig.sinks if sink.counter.exporter == exporter]
+            rig.engine.replace_exporter(
+                exporter, [(name, SELECTORS[name], outputs) for name in sources]
+            )
+    rig.hand_over(rig.engine.finish(tick))
+    statistics = rig.engine.statistics()
+    for sink in rig.sinks:
+        rows = [row for row in statistics.drops if (row.exporter, row.sink) == counter_key(sink)]
+        dropped = sum(row.samples for row in rows if row.reason not in BEFORE_MATCHING)
+        assert sink.counter.samples == sink.counter.exported + dropped, (sink, rows)
+
+
 @examples(50)
 @given(REQUESTS)
 def test_what_is_dropped_before_matching_is_named_too(requests: list[Any]) -> None:

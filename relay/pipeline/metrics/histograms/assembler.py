@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from relay.codec.otlp.metrics import MetricIdentity
@@ -35,7 +35,11 @@ from relay.pipeline.drop_counters import DropTable
 from relay.pipeline.metrics.histograms.build_point import FamilyKey
 from relay.pipeline.metrics.histograms.counters import FamilyEpoch, Outcomes
 from relay.pipeline.metrics.histograms.group import SETS_MAX, Component, Family, PendingPoint
-from relay.pipeline.metrics.histograms.project_state import COUNT_EVERY, ProjectSets
+from relay.pipeline.metrics.histograms.project_state import (
+    COUNT_EVERY,
+    AssemblyStatistics,
+    ProjectSets,
+)
 from relay.pipeline.metrics.metadata.metric_types import Typing
 from relay.pipeline.metrics.translate.target_info import TargetInfoStore
 from relay.pipeline.routing.match_set import MatchedSource, SinkCounter, SinkOutputSpec
@@ -55,16 +59,6 @@ _PROBES = {
     "summary": (("_count", "", ""), ("_sum", "", ""), ("", "quantile", "0.5")),
 }
 """Labels a source must accept to get a family whole, besides the known components."""
-
-
-@dataclass(frozen=True, slots=True)
-class AssemblyStatistics:
-    """``families`` known, samples that wait now, points made, and samples by their outcome."""
-
-    families: int
-    waiting_samples: int
-    points: int
-    outcomes: dict[str, int]
 
 
 _Deadline = tuple[float, Family, PendingPoint]
@@ -179,6 +173,7 @@ class Assembly:
         if fewer != family.sources:
             self._part(family, family.sources - fewer)
             family.sources = fewer
+            family.counters = _counters(family)
             family.streams = None
             family.fact.version += 1
             self.changed = True
@@ -253,15 +248,9 @@ class Assembly:
         """Return the streams of a family's points, routed anew if exporters changed."""
         self._route(family)
         if family.streams is None or family.translated != family.resource.version:
-            kind = family.identity.kind
             # A set keeps no order, but a sink's batches want one.
             sources = sorted(family.sources, key=lambda source: source.sequence)
-            targets = [
-                target
-                for source in sources
-                for target in source.targets
-                if kind not in target.options.unsupported
-            ]
+            targets = _outputs(family, sources)
             family.streams = self._make_streams(
                 family.labels, family.key.project, family.identity, targets
             )
@@ -421,10 +410,15 @@ class Assembly:
             match_sets.append(self._router.match(probe, family.key.project)[0])
         family.probes = tuple(match_sets)
         family.routed = match_sets[0].project_epoch.version
+        before = family.counters
         family.sources = frozenset(match_sets[0].matched).intersection(
             *(match_set.matched for match_set in match_sets[1:])
         )
+        family.counters = _counters(family)
         family.fact.version += 1
+        waiting = family.leaving + sum(pending.taken for pending in family.sets.values())
+        if waiting:
+            self._drops.hand_waiting_over(family.identity.name, waiting, before, family.counters)
 
     def _sinks(self, family: Family) -> list[SinkCounter]:
         """Return the counters of all sinks that get the family's points."""
@@ -432,13 +426,7 @@ class Assembly:
 
     def _part(self, family: Family, sources: Iterable[MatchedSource]) -> None:
         """Remove sources that do not accept every component: they get numbers from now on."""
-        kind = family.identity.kind
-        sinks = tuple(
-            target.counter
-            for source in sources
-            for target in source.targets
-            if kind not in target.options.unsupported
-        )
+        sinks = tuple(output.counter for output in _outputs(family, sources))
         waiting = sum(pending.taken for pending in family.sets.values())
         if waiting:
             self._drops.count(family.identity.name, "taken_apart", waiting, sinks)
@@ -494,3 +482,18 @@ class Assembly:
     def __repr__(self) -> str:
         waiting = sum(one.outcomes.waiting for one in self._projects.values())
         return f"<Assembly {len(self._families)} families, {waiting} samples waiting>"
+
+
+def _outputs(family: Family, sources: Iterable[MatchedSource]) -> list[SinkOutputSpec]:
+    """Return the outputs that get the family's points from the sources, in their order."""
+    kind = family.identity.kind
+    return [
+        target
+        for source in sources
+        for target in source.targets
+        if kind not in target.options.unsupported
+    ]
+
+
+def _counters(family: Family) -> tuple[SinkCounter, ...]:
+    return tuple(output.counter for output in _outputs(family, family.sources))

@@ -58,6 +58,8 @@ cdef class Family:
     cdef public bint is_laid_out
     cdef public dict sets
     cdef public PendingPoint latest
+    cdef public Py_ssize_t leaving
+    cdef public tuple counters
     cdef public list recent
     cdef public long long floor_ns
     cdef bytes _digest

@@ -28,7 +28,7 @@ from relay.pipeline.metrics.histograms.build_point import (
 )
 from relay.pipeline.metrics.histograms.counters import Home
 from relay.pipeline.metrics.translate.target_info import Resource
-from relay.pipeline.routing.match_set import MatchedSource, MatchSet
+from relay.pipeline.routing.match_set import MatchedSource, MatchSet, SinkCounter
 from relay.pipeline.routing.route import VersionedDependency
 
 MEMBERS_MAX = 512
@@ -146,6 +146,7 @@ class Family:
 
     __slots__ = (
         "_digest",
+        "counters",
         "epoch",
         "expected",
         "fact",
@@ -160,6 +161,7 @@ class Family:
         "labels",
         "latest",
         "layout",
+        "leaving",
         "members",
         "needed",
         "now",
@@ -193,6 +195,7 @@ class Family:
         self.is_cumulative = self.is_ranged = False
         """Bucket labels seen: ``le``, or only ``vmrange``, which is ignored beside ``le``."""
         self.sources: frozenset[MatchedSource] = frozenset()
+        self.counters: tuple[SinkCounter, ...] = ()  # of what the sources feed
         self.probes: tuple[MatchSet, ...] = ()
         """Match sets of the names that it must have matched, at router version ``routed``."""
         self.routed = -1
@@ -201,21 +204,17 @@ class Family:
         self.epoch = -1
         self._digest = b""
         self.members: dict[tuple[str, str], Component] = {}
-        """Components, in the order of their slots."""
-        self.expected = 0
-        """Number of expected components."""
-        self.needed = _NEVER
-        """Least number of components in a complete set."""
+        self.expected = 0  # number of expected components
+        self.needed = _NEVER  # least number of components in a complete set
         self.is_steady = False
         """True if all components are expected and none was missing lately."""
         self.layout: Layout | None = None
         self.is_laid_out = False
         """True if ``layout`` belongs to the present components; a layout may be None."""
         self.sets: dict[int, PendingPoint] = {}
-        self.latest: PendingPoint | None = None
-        """The set of the last sample, if it has not left."""
-        self.recent: list[int] = []
-        """Times that left lately, ns, ascending."""
+        self.latest: PendingPoint | None = None  # the set of the last sample, if still here
+        self.leaving = 0  # samples of the set that is being sent
+        self.recent: list[int] = []  # times that left lately, ns, ascending
         self.floor_ns = 0
 
     @property
@@ -318,6 +317,7 @@ class Family:
         """Remove a set: send its point, or count why it has none."""
         outcomes = self.outcomes
         del self.sets[done.time_ns]
+        self.leaving = done.taken
         done.gone = True
         if self.latest is done:
             self.latest = None
@@ -349,6 +349,7 @@ class Family:
                     is_sent |= stream.push(point, origin, emitter, done.taken)
             emitter.transaction.note_exemplars(len(done.exemplars), is_sent)
         done.slots = []
+        self.leaving = 0
 
     def take_run(self, deferred: list[DeferredSample], at: int, emitter: Emitter) -> int:
         """Send a set whose samples follow one another from ``at``, as scrapes send them.

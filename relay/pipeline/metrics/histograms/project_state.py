@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Final
 
 from relay.pipeline.metrics.histograms.build_point import FamilyKey
@@ -32,3 +33,13 @@ class ProjectSets:
 
     def __repr__(self) -> str:
         return f"<ProjectSets {self.part!r}, {self.outcomes.waiting} samples waiting>"
+
+
+@dataclass(frozen=True, slots=True)
+class AssemblyStatistics:
+    """``families`` known, samples that wait now, points made, and samples by their outcome."""
+
+    families: int
+    waiting_samples: int
+    points: int
+    outcomes: dict[str, int]
