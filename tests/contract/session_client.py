@@ -118,7 +118,8 @@ class SessionClient:
                 if len(content) > RESPONSE_BYTES_MAX:
                     answer.close()
                     return HttpFailure("response_too_large", "too much")
-            found = {name.lower(): value for name, value in answer.headers.items()}
+            # aiohttp 3.12 leaves blanks behind a value, which are no part of it (RFC 9110).
+            found = {name.lower(): value.rstrip(" \t") for name, value in answer.headers.items()}
             if body.left:
                 answer.close()
             return HttpResponse(answer.status, found, bytes(content))
