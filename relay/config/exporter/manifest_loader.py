@@ -40,7 +40,6 @@ from relay.config.yaml.file_watcher import FileWatch, Signature, manifest_files
 from relay.config.yaml.report import Report
 from relay.runtime.errors import ConfigError, Fault
 
-ITEMS_MAX = 100_000
 WAITING_MAX = 1_000
 """Exporters without their secrets that each poll looks at again."""
 

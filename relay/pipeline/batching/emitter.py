@@ -111,11 +111,6 @@ class Emitter:
         self.origin = origin
         self.position = position
 
-    def look_back(self) -> None:
-        """Switch back to the samples of the request."""
-        self.origin = IngestMark(self.own, self.transaction.now)
-        self.position = self.own
-
     def hold(self) -> None:
         """Hold the current sample's position: it waits to become a point."""
         self.transaction.hold(self.position)

@@ -17,12 +17,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 from relay.selector.matchers import Selector
 
 Operator = Literal["In", "NotIn", "Exists", "DoesNotExist"]
-OPERATORS: tuple[Operator, ...] = get_args(Operator)
 
 ANY = "*"
 
