@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from relay.config.schema.words import described
@@ -16,36 +16,31 @@ from relay.runtime.quantity import format_bytes, format_duration, parse_bytes, p
 def duration_check(minimum: str, maximum: str) -> Callable[[Any], str]:
     """Return a check for a Go duration within bounds."""
     least_s, most_s = parse_duration_s(minimum), parse_duration_s(maximum)
-    bounds = f"{format_duration(least_s)} to {format_duration(most_s)}"
-
-    def problem(text: Any) -> str:
-        try:
-            seconds = parse_duration_s(text)
-        except QuantityError as error:
-            return str(error)
-        if least_s <= seconds <= most_s:
-            return ""
-        return f"must be a duration from {bounds}, not {shown(text)}"
-
-    return problem
+    wanted = f"a duration from {format_duration(least_s)} to {format_duration(most_s)}"
+    return partial(_problem, parse_duration_s, least_s, most_s, wanted, shown)
 
 
 @cache
 def size_check(minimum: str, maximum: str) -> Callable[[Any], str]:
     """Return a check for a size within bounds."""
     least, most = parse_bytes(minimum), parse_bytes(maximum)
-    bounds = f"{format_bytes(least)} to {format_bytes(most)}"
+    wanted = f"a size from {format_bytes(least)} to {format_bytes(most)}"
+    return partial(_problem, parse_bytes, least, most, wanted, described)
 
-    def problem(value: Any) -> str:
-        try:
-            size = parse_bytes(value)
-        except QuantityError as error:
-            return str(error)
-        if least <= size <= most:
-            return ""
-        return f"must be a size from {bounds}, not {described(value)}"
 
-    return problem
+def _problem(
+    parse: Callable[[Any], float],
+    least: float,
+    most: float,
+    wanted: str,
+    describe: Callable[[Any], str],
+    value: Any,
+) -> str:
+    try:
+        quantity = parse(value)
+    except QuantityError as error:
+        return str(error)
+    return "" if least <= quantity <= most else f"must be {wanted}, not {describe(value)}"
 
 
 def seconds_of(values: dict[str, Any], key: str, default: float) -> float:
