@@ -19,8 +19,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from typing import Final
+from typing import Final, get_args
 
+from relay.codec.remote_write.native_histogram import HistogramReason
 from relay.pipeline.routing.match_set import SinkCounter
 from relay.telemetry.snapshot import Drop
 
@@ -66,16 +67,7 @@ REASONS: Final[dict[str, str]] = {
 """Description of each reason for a dropped sample."""
 
 BEFORE_MATCHING: Final = frozenset(
-    (
-        "histogram_gauge",
-        "histogram_float",
-        "histogram_schema",
-        "histogram_invalid",
-        "histogram_too_large",
-        "timestamp",
-        "duplicate_timestamp",
-        "too_far_in_future",
-    )
+    (*get_args(HistogramReason), "duplicate_timestamp", "too_far_in_future")
 )
 """Reasons of samples of matched series that were refused before they were counted as matched."""
 

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from operator import sub
-from typing import Literal
+from typing import Literal, get_args
 
 from relay.codec.otlp.data_points import (
     STALE,
@@ -54,16 +54,7 @@ Outcome = Literal[
 ]
 """Outcomes of a point: ``made`` and ``reset`` are exported, all others dropped."""
 
-OUTCOMES: tuple[Outcome, ...] = (
-    "made",
-    "reset",
-    "first",
-    "duplicate",
-    "out_of_order",
-    "stale",
-    "not_finite",
-    "layout",
-)
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 Cumulative = NumberPoint | HistogramPoint | ExponentialPoint
 
