@@ -13,14 +13,13 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.kit.prose import RIDDLE
+
 ROOT = Path(__file__).parents[2]
 TREES = ("relay", "bench")
 
 QUESTION = re.compile(r"(?:who|what|whether|when|where|why|how)\b", re.IGNORECASE)
 """A docstring states a contract in the imperative; it does not begin with a question's word."""
-
-RIDDLE = re.compile(r"\b(?:whoever|whomever|who is gone|who are gone)\b", re.IGNORECASE)
-"""Things are named, never "who"."""
 
 REFERRAL = re.compile(r"See (?:[\w./`:~]+\.pyx?\b|the module's|:\w+:`)")
 """A docstring that only points elsewhere says nothing where it is read."""

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from tests.kit.documents import ROOT, documents
+from tests.kit.prose import RIDDLE
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-RIDDLES = re.compile(r"\b(?:whoever|who is gone|so-manieth)\b", re.IGNORECASE)
 
 
 def targets() -> set[str]:
@@ -53,4 +53,4 @@ def test_editors_keep_tabs_in_makefiles_and_the_line_length() -> None:
 )
 def test_documents_speak_plainly(path: Path) -> None:
     """CONTRIBUTING.md quotes what it forbids."""
-    assert not RIDDLES.findall(path.read_text(encoding="utf-8"))
+    assert not RIDDLE.findall(path.read_text(encoding="utf-8"))
