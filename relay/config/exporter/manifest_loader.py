@@ -17,6 +17,7 @@ Rules:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -39,6 +40,8 @@ from relay.config.yaml.document import Document, Where, read_documents, shown
 from relay.config.yaml.file_watcher import FileWatch, Signature, manifest_files
 from relay.config.yaml.report import Report
 from relay.runtime.errors import ConfigError, Fault
+
+_log = logging.getLogger("relay.control.reconcile")
 
 WAITING_MAX = 1_000
 """Exporters without their secrets that each poll looks at again."""
@@ -188,15 +191,16 @@ class Manifests:
         present = dict.fromkeys(entries)
         if any(key not in present and key[1] not in changed for key in before):
             present = dict.fromkeys((*before, *entries))
-        self._files = {}
+        files: dict[tuple[str, Path], _File] = {}
         for project, path in present:
             known = before.get((project, path))
             if path in changed and (project, path) not in entries:
                 known = None
             elif path in changed:
-                known = _instead_of(known, _FileReader(path, project).read(), path)
+                known = _instead_of(known, _read_file(path, project), path)
             if known is not None:
-                self._files[project, path] = known
+                files[project, path] = known
+        self._files = files
 
     def _combined(self, faults: list[Fault]) -> LoadResult:
         """Check the resources against each other, and build the result."""
@@ -287,6 +291,16 @@ class Manifests:
             if exporter is not None and (exporter.project, exporter.namespace) in self._renewed:
                 one.has_good_secrets = False
         return store
+
+
+def _read_file(path: Path, project: str) -> _File:
+    """Read a file; a bug met in it is a fault of this file, and costs no other one anything."""
+    try:
+        return _FileReader(path, project).read()
+    except Exception:
+        _log.exception("bug in the relay: a file cannot be read", extra={"file": str(path)})
+        fault = Fault("", "cannot be read: a bug in the relay, see its log", str(path))
+        return _File(faults=(fault,), is_faulty=True)
 
 
 def _instead_of(known: _File | None, read: _File, path: Path) -> _File:

@@ -13,7 +13,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from jsonschema_rs import Draft202012Validator, ValidationErrorKind
@@ -28,6 +29,8 @@ from relay.config.yaml.report import Report
 from relay.config.yaml.source_positions import is_public
 
 _QUOTED_CHARS_MAX: Final = 200
+_MARK: Final = "\0"
+_NUMBER: Final = re.compile(r"\+?[0-9]+")
 _UNQUOTED: Final = "in YAML, what begins with { must be in quotes"
 
 Check = Callable[[str], str]
@@ -52,7 +55,13 @@ class Schema:
 
     def errors(self, value: object) -> Iterator[tuple[Where, str, Node, Any, str]]:
         """Yield path, keyword, schema, value and missing field of what the library finds."""
-        for error in self._validator.iter_errors(value):
+        # The library gives keys like 1, 01 and +1 as numbers, which do not tell them apart.
+        found = list(self._validator.iter_errors(value))
+        mark = ""
+        if any(_has_number_for_key(error.instance_path, value) for error in found):
+            mark = _MARK
+            found = list(self._validator.iter_errors(_with_marked_keys(value)))
+        for error in found:
             steps = error.schema_path
             keyword = str(steps[-1])
             node: Any = self.root
@@ -62,14 +71,35 @@ class Schema:
             own: Any = value
             path: list[Step] = []
             for step in error.instance_path:
-                # The library gives a key of digits as a number.
-                path.append(str(step) if isinstance(own, dict) else step)
+                path.append(step.removeprefix(mark) if isinstance(step, str) else step)
                 own = own[path[-1]]
             field = kind.property if isinstance(kind, ValidationErrorKind.Required) else ""
             yield tuple(path), keyword, node, own, field
 
     def __repr__(self) -> str:
         return f"<Schema {', '.join(self.root['properties'])}>"
+
+
+def _has_number_for_key(path: Iterable[Step], value: Any) -> bool:
+    for step in path:
+        if isinstance(value, dict) and not isinstance(step, str):
+            return True
+        value = value[step]
+    return False
+
+
+def _with_marked_keys(value: Any) -> Any:
+    """Return a copy whose keys are not numbers; :data:`_MARK` is before those that were."""
+    if isinstance(value, dict):
+        return {
+            _MARK + key if key.startswith(_MARK) or _NUMBER.fullmatch(key) else key: (
+                _with_marked_keys(own)
+            )
+            for key, own in value.items()
+        }
+    if isinstance(value, list):
+        return [_with_marked_keys(own) for own in value]
+    return value
 
 
 def _for_library(node: Node) -> Node:

@@ -248,3 +248,32 @@ def test_a_file_that_never_held_anything_may_be_empty(directory: Directory) -> N
     for text in ("", "# later\n", ""):
         directory.write("a.yaml", text)
         assert directory.manifests.load().faults == ()
+
+
+def test_a_bug_in_one_file_costs_no_other_one_anything(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a", "b", "c"):
+        directory.write(f"{name}.yaml", GOOD % (name, ""))
+    running = directory.manifests.load()
+    original = manifest_loader.read_documents
+
+    def failing(file: Path) -> object:
+        if file.name == "a.yaml":
+            raise KeyError("7")
+        return original(file)
+
+    monkeypatch.setattr(manifest_loader, "read_documents", failing)
+    directory.write("a.yaml", GOOD % ("a", "up"))
+    directory.write("c.yaml", GOOD % ("c", "up"))
+    for selector in ("down", "left"):
+        faulty = directory.poll()
+        assert faulty is not None
+        assert [fault.message for fault in faulty.faults] == [
+            "cannot be read: a bug in the relay, see its log"
+        ]
+        assert names(faulty) == ["b", "c"]
+        kept = keep_last_good(running.exporters, faulty)
+        assert sorted(one.name for one in kept.exporters) == ["a", "b", "c"]
+        directory.write("c.yaml", GOOD % ("c", selector))
+    assert "bug in the relay" in caplog.text
