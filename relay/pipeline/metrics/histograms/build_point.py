@@ -69,6 +69,10 @@ class Layout(Protocol):
         ...
 
 
+PARSE_ULPS = 4
+"""Distance of a count from a whole number that is still taken for one, in units in the last place:
+vmagent reads ``4.175658e+06`` as 4175658.0000000005."""
+
 _DOUBLE = struct.Struct("<d")
 _ZERO = bytes(8)
 _STALE_VALUE: float = _DOUBLE.unpack(STALE)[0]
@@ -360,14 +364,22 @@ def ranges_add_up(count: bytes, values: Iterable[bytes]) -> bool:
     """Return True if ``vmrange`` buckets add up to the count: then none is missing."""
     if count == STALE:
         return False
-    total = sum(_DOUBLE.unpack(value)[0] for value in values if value != STALE)
-    return bool(total == _DOUBLE.unpack(count)[0])
+    total = sum(_near_whole(_DOUBLE.unpack(value)[0]) for value in values if value != STALE)
+    return total == _near_whole(_DOUBLE.unpack(count)[0])
 
 
 def _whole(value: bytes) -> int | None:
     """Return a count, or None if it is fractional, negative or not a number."""
-    number: float = _DOUBLE.unpack(value)[0]
+    number = _near_whole(_DOUBLE.unpack(value)[0])
     return int(number) if 0.0 <= number < COUNT_MAX and number.is_integer() else None
+
+
+def _near_whole(number: float) -> float:
+    """Return the whole number that is at most :data:`PARSE_ULPS` away, else the number."""
+    if not math.isfinite(number):
+        return number
+    nearest = float(round(number))
+    return nearest if abs(number - nearest) <= PARSE_ULPS * math.ulp(number) else number
 
 
 def _present(value: bytes | None) -> bytes | None:
