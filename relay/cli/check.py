@@ -11,7 +11,7 @@ from relay.config.exporter.load_result import LoadResult
 from relay.config.exporter.manifest_loader import load_exporters
 from relay.config.inventory_manifests import load_inventory
 from relay.config.settings.lint import notices
-from relay.config.settings.settings import ExporterPath, load_settings
+from relay.config.settings.settings import ExporterPath, read_settings
 from relay.config.yaml.document import read_documents
 from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.excerpt import printable
@@ -54,13 +54,19 @@ def _check_settings(
     path: Path, lines: list[str], faults: list[Fault], *, need_secrets: bool
 ) -> None:
     try:
-        settings = load_settings(path, {})
+        settings, found = read_settings(path, {})
     except ConfigError as error:
         faults += error.faults
         lines += [f"fault    {fault}" for fault in error.faults]
         return
-    lines.append(f"good     {path}: settings")
-    lines += [f"warning  {path}: {notice}" for notice in notices(settings, os.environ)]
+    faults += found
+    lines += [f"fault    {fault}" for fault in found]
+    if found and settings.tenancy is None and any(one.project for one in settings.exporters):
+        lines.append(f"warning  {path}: no Exporter was checked: mend tenancy first")
+        return
+    if not found:
+        lines.append(f"good     {path}: settings")
+        lines += [f"warning  {path}: {notice}" for notice in notices(settings, os.environ)]
     loaded = load_exporters(
         settings.exporters,
         secrets_root=settings.secrets,

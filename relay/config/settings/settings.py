@@ -231,6 +231,19 @@ def load_settings(
     ``data``, ``log_format`` and ``log_level`` to what the flag said; None is a flag that was not
     given. Raises :class:`ConfigError` with every fault.
     """
+    settings, faults = read_settings(path, overrides)
+    if faults:
+        raise ConfigError(faults)
+    return settings
+
+
+def read_settings(
+    path: Path | None = None, overrides: Mapping[str, object] | None = None
+) -> tuple[Settings, list[Fault]]:
+    """Return what :func:`load_settings` does without the faulty parts, and every fault.
+
+    Raises :class:`ConfigError` for a file that is no single YAML document.
+    """
     document = _only_document(path) if path is not None else Document("settings")
     values = dict(document.value) if isinstance(document.value, dict) else document.value
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
@@ -243,9 +256,7 @@ def load_settings(
         values = _overridden(values, given)
     base = path.parent if path is not None else Path()
     settings = _build(settings_schema().read(report, (), values), base.absolute())
-    if report.faulty:
-        raise ConfigError([_named_by_flag(fault, given) for fault in report.faults])
-    return settings
+    return settings, [_named_by_flag(fault, given) for fault in report.faults]
 
 
 def _only_document(path: Path) -> Document:
