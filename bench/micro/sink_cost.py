@@ -119,7 +119,7 @@ def worker_of(
     config = Sink(
         name="sink",
         sources=(),
-        otlp=OtlpHttp(
+        endpoint=OtlpHttp(
             url=f"http://127.0.0.1:{port}/v1/metrics",
             compression=compression,  # type: ignore[arg-type]
             concurrency=1,

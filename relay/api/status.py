@@ -356,7 +356,7 @@ def _exporter(
         "sinks": [
             {
                 "name": sink.name,
-                "endpoint": sink.otlp.url,
+                "endpoint": sink.endpoint.url,
                 "sources": list(sink.sources),
                 **_sink(sinks[name, sink.name], now),
                 "unexported": _unexported(drops.get((name, sink.name), ())),

@@ -1,4 +1,4 @@
-"""Decompress senders' bodies (snappy blocks, zstd) and compress the relay's own (gzip, zstd).
+"""Decompress senders' bodies (snappy blocks, zstd) and compress the relay's own.
 
 * The first bytes decide the codec, not the header: vmagent re-sends persisted blocks under the
   wrong one (VictoriaMetrics, ``lib/protoparser/promremotewrite/stream``). They are unambiguous: a
@@ -24,7 +24,7 @@ from relay.codec.uninitialized_bytes import fresh_bytes
 from relay.runtime.errors import DecodeError, TooLargeError
 
 SenderEncoding = Literal["snappy", "zstd"]
-OwnEncoding = Literal["gzip", "zstd", "none"]
+OwnEncoding = Literal["gzip", "zstd", "none", "snappy"]
 
 SENDER_ENCODINGS: tuple[SenderEncoding, ...] = ("snappy", "zstd")
 
@@ -232,6 +232,8 @@ def compress(data: bytes, encoding: OwnEncoding) -> bytes:
         packed = encoder.compress(data)
         _spare_compressors.append(encoder)
         return packed
+    if encoding == "snappy":
+        return bytes(cramjam.snappy.compress_raw(data))
     return data
 
 
@@ -249,6 +251,8 @@ def decompress_own(data: bytes, encoding: OwnEncoding) -> bytes:
             return plain
         if encoding == "zstd":
             return zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
-    except (zlib.error, zstandard.ZstdError) as error:
+        if encoding == "snappy":
+            return bytes(cramjam.snappy.decompress_raw(data))
+    except (zlib.error, zstandard.ZstdError, cramjam.DecompressionError) as error:
         raise DecodeError(f"our own {encoding} data is corrupt: {error}") from error
     return data

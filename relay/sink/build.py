@@ -70,21 +70,21 @@ def build_worker(
     """Build the worker of one sink, not started. Innermost link first."""
     environment, store = dependencies.environment, dependencies.store
     clock = environment.clock
-    kind = kind_of(config.otlp)
+    kind = kind_of(config.endpoint)
     # The client is innermost: whatever is behind it sees verdicts only, never HTTP. It has the only
     # timeout, so that a request that waits its turn in the queue does not use it up.
     client_dependencies = ClientDependencies(
         environment.transport, dependencies.secrets, clock.wall
     )
-    client = kind.make_client(config.otlp, client_dependencies)
+    client = kind.make_client(config.endpoint, client_dependencies)
     # The circuit breaker is outside the client, because it counts answers, and inside retry,
     # because requests that it holds back must not use up attempts. Sinks of one endpoint share it.
-    circuit = environment.circuit_breakers.get(config.otlp.url)
+    circuit = environment.circuit_breakers.get(config.endpoint.url)
     # The queue is outside retry: a request that is tried again keeps its place at the head of its
     # shard, its share of the budget and its age, so order holds and age bounds all attempts.
     queue = SinkQueue(
         config.queue,
-        shards=config.otlp.concurrency,
+        shards=config.endpoint.concurrency,
         disk=store.backlogs if store else None,
         memory=environment.memory,
     )
@@ -103,7 +103,7 @@ def build_worker(
         delivery.restore(
             store.cursors,
             clock.now(),
-            resharded=store.regrouped(config.otlp.concurrency),
+            resharded=store.regrouped(config.endpoint.concurrency),
             missing_points=store.missing_points,
         )
     # Encoding is outermost: the queue's budget counts bytes as they are sent, a retry sends the

@@ -161,7 +161,7 @@ class DeliveryStateMachine:
         self._config = config
         self.encoder = encoder
         self.circuit = circuit
-        self.queue.reconfigure(config.queue, shards=config.otlp.concurrency, now=now.wall)
+        self.queue.reconfigure(config.queue, shards=config.endpoint.concurrency, now=now.wall)
         self._waits = [_Wait() for _ in self.queue.shards]
         self.drop(self.queue.shrink(), "queue_full", now)
         self._size.forget()
@@ -175,7 +175,7 @@ class DeliveryStateMachine:
     @property
     def shards(self) -> int:
         """Number of shards in use."""
-        return self._config.otlp.concurrency
+        return self._config.endpoint.concurrency
 
     def enqueue(self, requests: Sequence[EncodedRequest], now: Now) -> bool:
         """Queue the requests of one batch; return whether any was dropped, the queue being full."""

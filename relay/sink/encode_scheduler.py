@@ -158,7 +158,7 @@ class EncodeBacklog:
                 sealed,
                 self._delivery.encoder,
                 shard=shard,
-                compression=config.otlp.compression,
+                compression=config.endpoint.compression,
                 bytes_max=configured_bytes_max(config),
                 bodies=self._encode_scheduler.bodies,
             )

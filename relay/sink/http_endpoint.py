@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from relay.config.exporter.types import Compression, OtlpHttp
+from relay.config.exporter.types import Compression, Endpoint
 from relay.sink.http.credentials import credential_headers, redact
 from relay.sink.http.interface import Destination, HttpRequest
 from relay.sink.http.response import HttpFailure, HttpResponse
@@ -35,7 +35,7 @@ Classify = Callable[[EncodedRequest, HttpResponse, float], Verdict]
 class _Access:
     """A configuration with its secrets, until they are refused."""
 
-    endpoint: OtlpHttp
+    endpoint: Endpoint
     credentials: Mapping[str, str] = field(repr=False)
     context: ssl.SSLContext | None
     destinations: dict[Compression, Destination] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class HttpEndpoint:
 
     def __init__(
         self,
-        endpoint: OtlpHttp,
+        endpoint: Endpoint,
         dependencies: ClientDependencies,
         *,
         headers: Mapping[str, str],
@@ -66,7 +66,7 @@ class HttpEndpoint:
         self.requests: dict[str, int] = {}
         self.bytes_sent = 0
 
-    def reconfigure(self, endpoint: OtlpHttp) -> None:
+    def reconfigure(self, endpoint: Endpoint) -> None:
         """Use another configuration from the next request on."""
         self._endpoint = endpoint
         self._access = None

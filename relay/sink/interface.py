@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from relay.codec.otlp.batch import SealedBatch
-from relay.config.exporter.types import Compression, OtlpHttp
+from relay.config.exporter.types import Compression, Endpoint
 from relay.sink.http.credentials import SecretLookup
 from relay.sink.http.interface import HttpClient
 from relay.sink.queue.payload import EncodedRequest
@@ -71,7 +71,7 @@ class Client(Protocol):
         secret cannot be read: nothing was sent then.
         """
 
-    def reconfigure(self, endpoint: OtlpHttp) -> None:
+    def reconfigure(self, endpoint: Endpoint) -> None:
         """Use another configuration of the same kind from the next request on."""
 
     def reread_secrets(self) -> None:
@@ -102,4 +102,4 @@ class SinkKind:
     name: str
     stored_codings: Mapping[Compression, int]
     encoder: Encoder
-    make_client: Callable[[OtlpHttp, ClientDependencies], Client]
+    make_client: Callable[[Endpoint, ClientDependencies], Client]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from relay.config.exporter.types import Compression, OtlpHttp
+from relay.config.exporter.types import Compression, Endpoint, OtlpHttp
 from relay.sink.interface import SinkKind
 from relay.sink.otlp_http import OTLP_HTTP
 
-KINDS: dict[type[OtlpHttp], SinkKind] = {OtlpHttp: OTLP_HTTP}
+KINDS: dict[type[Endpoint], SinkKind] = {OtlpHttp: OTLP_HTTP}
 """By the type of the endpoint's configuration."""
 
 
-def kind_of(endpoint: OtlpHttp) -> SinkKind:
+def kind_of(endpoint: Endpoint) -> SinkKind:
     """Return the kind of sink that serves an endpoint."""
     return KINDS[type(endpoint)]
 

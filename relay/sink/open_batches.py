@@ -19,5 +19,5 @@ def open_batches(owner: BatchOwner, config: Sink) -> tuple[OpenBatch, ...]:
             shard=shard,
             timeout_s=batch.timeout_s if batch.enabled else 0.0,
         )
-        for shard in range(config.otlp.concurrency)
+        for shard in range(config.endpoint.concurrency)
     )

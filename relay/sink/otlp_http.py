@@ -34,7 +34,7 @@ from relay.codec.compression import compress, decompress_own
 from relay.codec.otlp.batch import SealedBatch
 from relay.codec.otlp.response import PartialSuccess, parse_response, parse_status_message
 from relay.codec.otlp.split import split_request
-from relay.config.exporter.types import Compression, OtlpHttp
+from relay.config.exporter.types import Compression, Endpoint
 from relay.runtime.errors import DecodeError
 from relay.sink.http.response import HttpResponse
 from relay.sink.http_endpoint import HttpEndpoint
@@ -143,7 +143,7 @@ class OtlpEncoder:
         return decompress_own(body, compression)
 
 
-def _make_client(endpoint: OtlpHttp, dependencies: ClientDependencies) -> HttpEndpoint:
+def _make_client(endpoint: Endpoint, dependencies: ClientDependencies) -> HttpEndpoint:
     headers = {"Content-Type": OtlpEncoder.content_type}
     return HttpEndpoint(endpoint, dependencies, headers=headers, classify=_classify_answer)
 

@@ -37,7 +37,7 @@ Step = Literal["cut", "wait", "give_up"]
 def configured_bytes_max(config: Sink) -> int:
     """Return how large a request of a sink may be, before compression, by its configuration."""
     return min(
-        config.otlp.request_bytes_max or PROTOCOL_REQUEST_BYTES_MAX,
+        config.endpoint.request_bytes_max or PROTOCOL_REQUEST_BYTES_MAX,
         PROTOCOL_REQUEST_BYTES_MAX,
         # A request that fills the queue alone would leave no choice but to drop it.
         config.queue.bytes_max // QUEUE_REQUESTS_MIN,

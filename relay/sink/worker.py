@@ -85,12 +85,12 @@ class SinkWorker:
         self.exporter_id = exporter_id
         self.config = config
         self._name = sink_name(sink_id, exporter_id)
-        self._kind = kind_of(config.otlp)
+        self._kind = kind_of(config.endpoint)
         self._client = parts.client
         self._client_dependencies = parts.client_dependencies
         self._delivery = parts.delivery
         self._circuit_breakers = parts.circuit_breakers
-        self._circuit_breakers.acquire(config.otlp.url, self._resume)
+        self._circuit_breakers.acquire(config.endpoint.url, self._resume)
         self._subscribed = True
         self._clock = parts.clock
         self._host = parts.host
@@ -115,14 +115,14 @@ class SinkWorker:
         self._encode_backlog.encode_all()
         self._unsubscribe()
         self.config = config
-        kind = kind_of(config.otlp)
+        kind = kind_of(config.endpoint)
         if kind is self._kind:
-            self._client.reconfigure(config.otlp)
+            self._client.reconfigure(config.endpoint)
         else:
             self._kind = kind
-            self._client = kind.make_client(config.otlp, self._client_dependencies)
+            self._client = kind.make_client(config.endpoint, self._client_dependencies)
         self.shards = open_batches(self, config)
-        circuit = self._circuit_breakers.acquire(config.otlp.url, self._resume)
+        circuit = self._circuit_breakers.acquire(config.endpoint.url, self._resume)
         self._subscribed = True
         self._delivery.reconfigure(config, kind.encoder, circuit, self.now())
         while len(self._wakeups) < len(self._delivery.queue.shards):
@@ -330,7 +330,7 @@ class SinkWorker:
             self._delivery,
             self._client,
             self._throughput,
-            shards=self.config.otlp.concurrency,
+            shards=self.config.endpoint.concurrency,
             oldest_point_age_s=self._oldest_age_s(),
             internal_errors=self._internal_errors,
             tick=self._clock.monotonic(),
@@ -404,7 +404,7 @@ class SinkWorker:
     def _unsubscribe(self) -> None:
         if self._subscribed:
             self._subscribed = False
-            self._circuit_breakers.release(self.config.otlp.url, self._resume)
+            self._circuit_breakers.release(self.config.endpoint.url, self._resume)
 
     async def _empty(self, timeout_s: float, *, patient: bool) -> None:
         """Wait until everything is sent, for ``timeout_s``; unless ``patient``, while healthy."""

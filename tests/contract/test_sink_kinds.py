@@ -467,7 +467,9 @@ def test_an_endpoint_without_a_kind_is_a_bug_that_is_told() -> None:
     class Unknown(OtlpHttp):
         pass
 
-    config = replace(sink_of(CASES[0], "http://127.0.0.1:1/"), otlp=Unknown("http://127.0.0.1:1/"))
+    config = replace(
+        sink_of(CASES[0], "http://127.0.0.1:1/"), endpoint=Unknown("http://127.0.0.1:1/")
+    )
     rng = random.Random(3)
     environment = SinkEnvironment(None, Holds(), rng, CircuitBreakers(rng))  # type: ignore[arg-type]
     with pytest.raises(KeyError, match="Unknown"):

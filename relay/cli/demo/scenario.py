@@ -81,6 +81,6 @@ def _part(loaded: LoadResult, exporter: Exporter, sink: Sink) -> DemoPart:
     def lookup(reference: SecretRef, default_key: str) -> str:
         return loaded.secrets.get(exporter.project, exporter.namespace, reference, default_key)
 
-    url = urlsplit(sink.otlp.url)
-    credentials = credential_headers(sink.otlp.authentication, lookup)
+    url = urlsplit(sink.endpoint.url)
+    credentials = credential_headers(sink.endpoint.authentication, lookup)
     return DemoPart((exporter.id, sink.name), f"{url.scheme}://{url.netloc}", credentials)

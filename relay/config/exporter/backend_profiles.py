@@ -15,7 +15,7 @@ from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from relay.codec.otlp.metrics import Kind, Temporality
-from relay.config.exporter.types import Compression, OtlpHttp
+from relay.config.exporter.types import OtlpCompression, OtlpHttp
 from relay.runtime.quantity import format_bytes
 
 ProfileName = Literal[
@@ -48,8 +48,8 @@ class Profile:
     """
 
     temporality: Temporality = "cumulative"
-    compression: Compression = "gzip"
-    accepted_compressions: tuple[Compression, ...] = ("gzip", "none")
+    compression: OtlpCompression = "gzip"
+    accepted_compressions: tuple[OtlpCompression, ...] = ("gzip", "none")
     request_bytes_max: int | None = None
     unsupported: frozenset[Kind] = frozenset()
     other_temporality: str = ""

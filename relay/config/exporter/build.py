@@ -158,7 +158,7 @@ def _sinks(reading: Reading, spec: dict[str, Any], sources: tuple[str, ...]) -> 
             Sink(
                 name=sink.get("name", ""),
                 sources=names or sources,
-                otlp=_otlp_http(reading, index, sink.get("otlp_http", {})),
+                endpoint=_otlp_http(reading, index, sink.get("otlp_http", {})),
                 batch=_batch(sink.get("batch", {})),
                 retry=_retry(sink.get("retry", {})),
                 queue=_queue(sink.get("queue", {})),

@@ -54,12 +54,12 @@ def check_secrets(candidate: Candidate, secrets: SecretStore) -> None:
     for index, sink in enumerate(exporter.sinks):
         otlp = (*candidate.where, *_sink_place(index, "otlp_http"))
         where: Where = (*otlp, "authentication", "secretRef")
-        authentication = sink.otlp.authentication
+        authentication = sink.endpoint.authentication
         values = {key: value(ref, where, key) for key, ref in _credentials(authentication)}
         problem = _credential_problem(authentication, values)
         if problem:
             candidate.report.fault(where, problem)
-        for field, ref, default_key in _certificates(sink.otlp.tls):
+        for field, ref, default_key in _certificates(sink.endpoint.tls):
             value(ref, (*otlp, "tls", field), default_key)
 
 

@@ -16,7 +16,9 @@ from relay.runtime.errors import Fault
 from relay.selector.resources.label_selector import Selection
 
 AuthenticationType = Literal["none", "bearerToken", "basicAuth", "apiKey"]
-Compression = Literal["gzip", "zstd", "none"]
+OtlpCompression = Literal["gzip", "zstd", "none"]
+Compression = Literal[OtlpCompression, "snappy"]
+RemoteWriteVersion = Literal["1.0", "2.0"]
 Overflow = Literal["dropOldest", "dropNewest", "block"]
 Drain = Literal["oldestFirst", "freshFirst"]
 
@@ -69,8 +71,8 @@ class ClientTls:
 
 
 @dataclass(frozen=True, slots=True)
-class OtlpHttp:
-    """One OTLP/HTTP endpoint. ``url`` is the base endpoint with ``v1/metrics`` already appended."""
+class Endpoint:
+    """The endpoint of a sink: the settings that every sink kind has. Requests go to ``url``."""
 
     url: str
     authentication: Authentication = Authentication()
@@ -78,16 +80,35 @@ class OtlpHttp:
     compression: Compression = "gzip"
     timeout_s: float = 10.0
     tls: ClientTls | None = None
-    temporality: Temporality = "cumulative"
     request_bytes_max: int | None = None
     """Upper bound of one request's encoded size before compression; None: only the protocol's."""
     concurrency: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class OtlpHttp(Endpoint):
+    """One OTLP/HTTP endpoint. ``url`` is the base endpoint with ``v1/metrics`` already appended."""
+
+    compression: OtlpCompression = "gzip"
+    temporality: Temporality = "cumulative"
     promoted_labels: frozenset[str] = frozenset()
     """Labels that become attributes of the resource instead of the point."""
     unsupported_kinds: frozenset[Kind] = frozenset()
     """Kinds of OTLP metric that the endpoint does not accept, by its profile."""
     keeps_target_labels: bool = False
     """True if ``job`` and ``instance`` stay attributes of points, by the profile."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrometheusRemoteWrite(Endpoint):
+    """One Prometheus remote-write endpoint. Series arrive there as they came."""
+
+    compression: Compression = "snappy"
+    version: RemoteWriteVersion = "1.0"
+    external_labels: tuple[tuple[str, str], ...] = ()
+    """Names and values, by name, that are added to a series unless it has the label."""
+    sends_metadata: bool = True
+    """True if type, help and unit are sent where they are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +165,7 @@ class Sink:
 
     name: str
     sources: tuple[str, ...]
-    otlp: OtlpHttp
+    endpoint: OtlpHttp | PrometheusRemoteWrite
     batch: Batch = Batch()
     retry: RetrySettings = RetrySettings()
     queue: Queue = Queue()

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from relay.config.exporter.types import Exporter, Sink
+from relay.config.exporter.types import Exporter, PrometheusRemoteWrite, Sink
 from relay.control.reconcile.sink_report import SinkReport, sum_ledgers, sum_queues
 from relay.pipeline.routing.match_set import OutputOptions, SinkCounter
 from relay.sink.eviction import Evictor
@@ -102,9 +102,15 @@ def farewell(kept: int, lost: int) -> str:
 
 def output_options(sink: Sink) -> OutputOptions:
     """Return the sink's options for the pipeline."""
-    otlp = sink.otlp
-    kinds, keeps = otlp.unsupported_kinds, otlp.keeps_target_labels
-    return OutputOptions(otlp.temporality, otlp.promoted_labels, kinds, keeps)
+    endpoint = sink.endpoint
+    if isinstance(endpoint, PrometheusRemoteWrite):
+        return OutputOptions(
+            protocol="remoteWrite1" if endpoint.version == "1.0" else "remoteWrite2",
+            external_labels=endpoint.external_labels,
+            sends_metadata=endpoint.sends_metadata,
+        )
+    kinds, keeps = endpoint.unsupported_kinds, endpoint.keeps_target_labels
+    return OutputOptions(endpoint.temporality, endpoint.promoted_labels, kinds, keeps)
 
 
 def same_delivery(old: Sink, new: Sink) -> bool:

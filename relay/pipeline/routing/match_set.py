@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.metrics import Kind, MetricGroup, Temporality
@@ -51,10 +52,15 @@ class SinkCounter:
         return f"<SinkCounter {self.exporter} {self.sink} {self.points}>"
 
 
+Protocol = Literal["otlp", "remoteWrite1", "remoteWrite2"]
+"""The protocol that a sink's points are encoded in, with its version."""
+
+
 @dataclass(frozen=True, slots=True)
 class OutputOptions:
     """Options of a sink that shape its points; targets with equal options share streams.
 
+    For remote write only ``protocol``, ``external_labels`` and ``sends_metadata`` matter. For OTLP:
     ``promoted`` labels become resource attributes. Points of a kind in ``unsupported`` are
     delivered as numbers if they came as numbers, and dropped otherwise. ``job`` and ``instance``
     stay attributes of points, besides the resource, if ``keeps_target_labels``.
@@ -64,6 +70,9 @@ class OutputOptions:
     promoted: frozenset[str] = frozenset()
     unsupported: frozenset[Kind] = frozenset()
     keeps_target_labels: bool = False
+    protocol: Protocol = "otlp"
+    external_labels: tuple[tuple[str, str], ...] = ()
+    sends_metadata: bool = False
 
 
 PLAIN = OutputOptions()

@@ -40,4 +40,4 @@ class Owner(msgspec.Struct, frozen=True):
 
 def owner_of(exporter: Exporter, sink: Sink) -> Owner:
     """Return the owner for a sink of an exporter."""
-    return Owner(exporter.id, sink.name, urlsplit(sink.otlp.url).hostname or "", exporter.uid)
+    return Owner(exporter.id, sink.name, urlsplit(sink.endpoint.url).hostname or "", exporter.uid)

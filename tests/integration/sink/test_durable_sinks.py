@@ -309,7 +309,7 @@ async def test_corrected_credentials_send_what_was_paused(tmp_path: Path) -> Non
 
     config = sink_config("", authentication=TOKEN)
     async with OtlpServer(answer) as server:
-        config = replace(config, otlp=replace(config.otlp, url=server.url))
+        config = replace(config, endpoint=replace(config.endpoint, url=server.url))
         config = replace(config, retry=RetrySettings(backoff_s=60.0))
         async with stored_sink(tmp_path, config) as harness:
             harness.offer(1, 2)
@@ -317,7 +317,7 @@ async def test_corrected_credentials_send_what_was_paused(tmp_path: Path) -> Non
             harness.secrets["second"] = "other"
             corrected = Authentication("bearerToken", SecretRef("s", "second"))
             harness.worker.reconfigure(
-                replace(config, otlp=replace(config.otlp, authentication=corrected))
+                replace(config, endpoint=replace(config.endpoint, authentication=corrected))
             )
             await harness.finished()
             assert server.values == [1, 2]

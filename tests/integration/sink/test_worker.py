@@ -170,7 +170,7 @@ async def test_tls_material_is_read_again_after_tls_failed() -> None:
     authority.issue_cert("localhost").configure_cert(context)
     config = sink_config("", tls=ClientTls(ca=SecretRef("ca")))
     async with OtlpServer(tls=context) as server:
-        config = replace(config, otlp=replace(config.otlp, url=server.url))
+        config = replace(config, endpoint=replace(config.endpoint, url=server.url))
         async with running_sink(config) as harness:
             harness.secrets["ca.crt"] = stranger.cert_pem.bytes().decode()
             harness.offer(1)
@@ -210,7 +210,7 @@ async def test_hostile_endpoints_cost_only_their_own_queue() -> None:
         for server in servers:
             await server.__aenter__()
             config = replace(sink_config(server.url), queue=Queue(bytes_max=500))
-            config = replace(config, otlp=replace(config.otlp, timeout_s=0.05))
+            config = replace(config, endpoint=replace(config.endpoint, timeout_s=0.05))
             harnesses.append(SinkHarness(config, transport))
         for harness in harnesses:
             harness.worker.start()

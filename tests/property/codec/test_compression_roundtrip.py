@@ -67,7 +67,7 @@ def test_the_limit_holds_to_the_byte(data: bytes, draw: st.DataObject) -> None:
 
 
 @usual
-@given(plain, st.sampled_from(["gzip", "zstd", "none"]))
+@given(plain, st.sampled_from(["gzip", "zstd", "none", "snappy"]))
 def test_own_bodies_round_trip(data: bytes, encoding: OwnEncoding) -> None:
     assert decompress_own(compress(data, encoding), encoding) == data
 

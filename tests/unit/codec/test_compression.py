@@ -248,7 +248,7 @@ def test_bombs_do_not_grow_the_process_either() -> None:
     assert int(child.stdout) < 2 * limit
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "zstd", "none"])
+@pytest.mark.parametrize("encoding", ["gzip", "zstd", "none", "snappy"])
 @pytest.mark.parametrize("data", [b"", b"x", PLAIN], ids=["empty", "byte", "text"])
 def test_own_data_round_trips_and_is_stable(data: bytes, encoding: OwnEncoding) -> None:
     body = compress(data, encoding)

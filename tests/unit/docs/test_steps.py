@@ -50,6 +50,6 @@ def test_every_part_has_steps() -> None:
 def test_a_step_that_names_nothing_is_noticed() -> None:
     assert unknown("`relay/sink/kinds.py`: an entry of `KINDS`") == []
     assert unknown("`relay/sink/kinds.py`: an entry of `SORTS`") == ["SORTS"]
-    assert unknown("`Sink.otlp` of `relay/config/exporter/types.py`") == []
+    assert unknown("`Sink.endpoint` of `relay/config/exporter/types.py`") == []
     assert unknown("`Sink.http` of `relay/config/exporter/types.py`") == ["Sink.http"]
     assert unknown("`relay/sink/sorts.py`: an entry of `KINDS`") == ["relay/sink/sorts.py", "KINDS"]

@@ -42,7 +42,7 @@ class Bench:
         self.delivery = DeliveryStateMachine(
             sink,
             encoder=OTLP_HTTP.encoder,
-            queue=SinkQueue(sink.queue, shards=sink.otlp.concurrency),
+            queue=SinkQueue(sink.queue, shards=sink.endpoint.concurrency),
             circuit=Circuit(rng),
             offsets=self.holds,
             rng=rng,
@@ -140,7 +140,7 @@ def test_the_head_is_tried_again_before_the_next() -> None:
 
 
 def test_lanes_fail_alone() -> None:
-    bench = Bench(replace(SINK, otlp=replace(SINK.otlp, concurrency=2)))
+    bench = Bench(replace(SINK, endpoint=replace(SINK.endpoint, concurrency=2)))
     bench.offer(1, shard=0)
     bench.offer(2, shard=1)
     bench.settle(UNAVAILABLE, shard=0)
@@ -271,7 +271,7 @@ def test_a_small_limit_of_the_endpoint_loses_only_what_is_larger() -> None:
 
 
 def test_request_bytes_max_cuts_before_the_queue() -> None:
-    bench = Bench(replace(SINK, otlp=replace(SINK.otlp, request_bytes_max=500)))
+    bench = Bench(replace(SINK, endpoint=replace(SINK.endpoint, request_bytes_max=500)))
     bench.offer(*range(20), position=3)
     pieces = bench.delivery.queue.statistics().payloads
     assert pieces > 1
@@ -288,15 +288,23 @@ def test_request_bytes_max_cuts_before_the_queue() -> None:
     ("points", "config"),
     [
         # More halvings than an endpoint may demand: our own limit is kept all the same.
-        (5000, replace(SINK, otlp=replace(SINK.otlp, request_bytes_max=500, compression="none"))),
+        (
+            5000,
+            replace(
+                SINK, endpoint=replace(SINK.endpoint, request_bytes_max=500, compression="none")
+            ),
+        ),
         # A queue smaller than the batch: it is cut, or nothing could ever be delivered.
-        (500, replace(SINK, otlp=replace(SINK.otlp, compression="none"), queue=Queue(8192))),
+        (
+            500,
+            replace(SINK, endpoint=replace(SINK.endpoint, compression="none"), queue=Queue(8192)),
+        ),
     ],
 )
 def test_a_batch_is_cut_to_what_the_configuration_allows(points: int, config: Sink) -> None:
     bench = Bench(config)
     bench.offer(*range(points))
-    largest = config.otlp.request_bytes_max or config.queue.bytes_max // 4
+    largest = config.endpoint.request_bytes_max or config.queue.bytes_max // 4
     delivered = 0
     while not bench.delivery.queue.empty:
         payload = bench.settle(verdict.Delivered())
@@ -309,7 +317,7 @@ def test_a_batch_is_cut_to_what_the_configuration_allows(points: int, config: Si
 
 def test_refused_credentials_pause_every_lane_without_counting_attempts() -> None:
     sink = replace(
-        SINK, retry=RetrySettings(attempts_max=1), otlp=replace(SINK.otlp, concurrency=2)
+        SINK, retry=RetrySettings(attempts_max=1), endpoint=replace(SINK.endpoint, concurrency=2)
     )
     bench = Bench(sink)
     bench.offer(1, shard=0)

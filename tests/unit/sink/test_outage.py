@@ -52,7 +52,7 @@ class Outage:
         self.delivery = DeliveryStateMachine(
             sink,
             encoder=OTLP_HTTP.encoder,
-            queue=SinkQueue(sink.queue, shards=sink.otlp.concurrency),
+            queue=SinkQueue(sink.queue, shards=sink.endpoint.concurrency),
             circuit=self.circuit,
             offsets=self.holds,
             rng=rng,
@@ -194,7 +194,7 @@ def test_attempts_count_on_disk_as_in_memory() -> None:
 
 @pytest.mark.parametrize("shards", [1, 16])
 def test_an_endpoint_that_is_out_of_reach_is_probed_by_one_request_at_a_time(shards: int) -> None:
-    outage = Outage(replace(SINK, otlp=replace(SINK.otlp, concurrency=shards)))
+    outage = Outage(replace(SINK, endpoint=replace(SINK.endpoint, concurrency=shards)))
     for shard in range(shards):
         outage.offer(shard)
     outage.pass_time(HOUR, step_s=2.5)
@@ -204,7 +204,7 @@ def test_an_endpoint_that_is_out_of_reach_is_probed_by_one_request_at_a_time(sha
 
 
 def test_the_first_answer_ends_the_wait_of_all_lanes() -> None:
-    outage = Outage(replace(SINK, otlp=replace(SINK.otlp, concurrency=8)))
+    outage = Outage(replace(SINK, endpoint=replace(SINK.endpoint, concurrency=8)))
     for shard in range(8):
         outage.offer(shard)
     outage.pass_time(HOUR, step_s=0.5)

@@ -38,7 +38,7 @@ def load_with(
 
 
 def otlp(exporter: Exporter) -> OtlpHttp:
-    return exporter.sinks[0].otlp
+    return exporter.sinks[0].endpoint
 
 
 @pytest.mark.parametrize("name", PROFILE_NAMES)

@@ -110,7 +110,7 @@ def test_the_proposals_example_loads_verbatim(tmp_path: Path) -> None:
         Sink(
             name="grafana-cloud-exporter",
             sources=("gateway-metrics",),
-            otlp=OtlpHttp(
+            endpoint=OtlpHttp(
                 url="https://otlp-gateway-prod-eu-west-0.grafana.net/otlp/v1/metrics",
                 authentication=Authentication("bearerToken", SecretRef("grafana-api-key", "token")),
             ),
@@ -138,7 +138,7 @@ def test_defaults_are_those_of_the_model() -> None:
         Sink(
             name="collector",
             sources=("all",),
-            otlp=OtlpHttp(url="http://127.0.0.1:4318/v1/metrics"),
+            endpoint=OtlpHttp(url="http://127.0.0.1:4318/v1/metrics"),
         ),
     )
     assert exporter.warnings == ()
@@ -152,12 +152,12 @@ def test_aliases_are_followed_and_paths_kept() -> None:
     assert second.sources == ("up", "all")
     assert first.batch == second.batch == Batch(points_max=10_000, timeout_s=90.0)
     assert first.retry == second.retry == RetrySettings(enabled=False)
-    assert first.otlp.url == "https://[2001:db8::1]:4318/base/v1/metrics"
+    assert first.endpoint.url == "https://[2001:db8::1]:4318/base/v1/metrics"
 
 
 def test_a_trailing_slash_does_not_double() -> None:
     (exporter,) = load(DATA / "good/kubectl-output.yaml").exporters
-    assert exporter.sinks[0].otlp.url == "https://collector.example.com/otlp/v1/metrics"
+    assert exporter.sinks[0].endpoint.url == "https://collector.example.com/otlp/v1/metrics"
 
 
 def test_every_fault_is_reported_at_once(tmp_path: Path) -> None:

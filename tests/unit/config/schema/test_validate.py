@@ -11,7 +11,7 @@ import pytest
 from relay.codec.otlp.metrics import Temporality
 from relay.config.exporter.backend_profiles import ProfileName
 from relay.config.exporter.build import exporter_schema
-from relay.config.exporter.types import AuthenticationType, Compression, Drain, Overflow
+from relay.config.exporter.types import AuthenticationType, Drain, OtlpCompression, Overflow
 from relay.config.schema.source import Node, children
 from relay.config.schema.validate import Reading, Schema
 from relay.config.settings.ingest_security import SenderAuthenticationType
@@ -181,7 +181,7 @@ def test_every_field_is_described(schema: Schema) -> None:
 
 WORDS = [
     (exporter_schema(), "spec.sinks.otlp_http.authentication.type", AuthenticationType),
-    (exporter_schema(), "spec.sinks.otlp_http.compression", Compression),
+    (exporter_schema(), "spec.sinks.otlp_http.compression", OtlpCompression),
     (exporter_schema(), "spec.sinks.otlp_http.temporality", Temporality),
     (exporter_schema(), "spec.sinks.otlp_http.profile", ProfileName),
     (exporter_schema(), "spec.sinks.queue.overflow", Overflow),
