@@ -43,6 +43,8 @@ MODULES: Final = (
     "relay.codec.otlp.batch",
     "relay.codec.uninitialized_bytes",
     "relay.codec.remote_write.label_parser",
+    "relay.codec.remote_write.raw.label_table",
+    "relay.codec.remote_write.raw.buffer",
 )
 """Every extension module, compiled from its ``.pyx``, or from its ``.py`` with a ``.pxd`` beside
 it."""

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from relay.codec.body import Body
 from relay.codec.otlp.batch import SealedBatch
 from relay.config.exporter.types import Compression, Endpoint
 from relay.sink.http.credentials import SecretLookup
@@ -38,6 +39,15 @@ class Encoder(Protocol):
 
     def encode(self, sealed: SealedBatch) -> bytes:
         """Encode a whole batch as one body, uncompressed. Must not change the batch."""
+
+    def encode_bodies(
+        self, sealed: SealedBatch, compression: Compression, bytes_max: int
+    ) -> tuple[Body, ...]:
+        """Encode a batch as compressed bodies, in order. Must not change the batch.
+
+        None exceeds ``bytes_max`` before compression unless it is a single point, and each has a
+        point. :func:`relay.sink.queue.encoding.encode_and_cut` does it by the other methods.
+        """
 
     def split(self, body: bytes) -> tuple[tuple[bytes, int], tuple[bytes, int]] | None:
         """Cut an uncompressed body into two of at least one point each, or return None.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from relay.codec.otlp.batch import BatchOwner, OpenBatch
-from relay.config.exporter.types import Sink
+from relay.codec.otlp.point_buffer import PointBuffer
+from relay.codec.remote_write.raw.buffer import RawPointBuffer
+from relay.config.exporter.types import PrometheusRemoteWrite, Sink
 
 UNBATCHED_POINTS_MAX = 1 << 30
 """Limit of an open batch where batching is off: it is sealed at the end of each request instead."""
@@ -12,12 +14,14 @@ UNBATCHED_POINTS_MAX = 1 << 30
 def open_batches(owner: BatchOwner, config: Sink) -> tuple[OpenBatch, ...]:
     """Return new batches for a sink with this configuration."""
     batch = config.batch
+    is_raw = isinstance(config.endpoint, PrometheusRemoteWrite)
     return tuple(
         OpenBatch(
             owner,
             limit=batch.points_max if batch.enabled else UNBATCHED_POINTS_MAX,
             shard=shard,
             timeout_s=batch.timeout_s if batch.enabled else 0.0,
+            new_buffer=RawPointBuffer if is_raw else PointBuffer,
         )
         for shard in range(config.endpoint.concurrency)
     )

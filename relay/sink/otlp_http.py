@@ -30,6 +30,7 @@ from typing import Final
 
 import msgspec
 
+from relay.codec.body import Body
 from relay.codec.compression import compress, decompress_own
 from relay.codec.otlp.batch import SealedBatch
 from relay.codec.otlp.response import PartialSuccess, parse_response, parse_status_message
@@ -39,6 +40,7 @@ from relay.runtime.errors import DecodeError
 from relay.sink.http.response import HttpResponse
 from relay.sink.http_endpoint import HttpEndpoint
 from relay.sink.interface import ClientDependencies, SinkKind
+from relay.sink.queue.encoding import encode_and_cut
 from relay.sink.queue.payload import EncodedRequest
 from relay.sink.retry.verdict import (
     Delivered,
@@ -129,6 +131,12 @@ class OtlpEncoder:
     def encode(self, sealed: SealedBatch) -> bytes:
         """Encode a whole batch, uncompressed."""
         return sealed.point_buffer.encode()
+
+    def encode_bodies(
+        self, sealed: SealedBatch, compression: Compression, bytes_max: int
+    ) -> tuple[Body, ...]:
+        """Encode a batch, cut it where it is too large, and compress the pieces."""
+        return encode_and_cut(sealed, self, compression, bytes_max)
 
     def split(self, body: bytes) -> tuple[tuple[bytes, int], tuple[bytes, int]] | None:
         """Cut a body in two; None where it has a single point."""

@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
+from relay.codec.body import Body
 from relay.codec.otlp.batch import SealedBatch
 from relay.config.exporter.types import Compression, OtlpHttp, RetrySettings, Sink
 from relay.runtime.errors import DecodeError, SecretError
@@ -29,6 +30,7 @@ from relay.sink.kinds import KINDS, coding_number, coding_of
 from relay.sink.queue.disk_index import Entry
 from relay.sink.queue.encoding import (
     SharedBodyCache,
+    encode_and_cut,
     encode_batch,
     split_below,
     split_in_two,
@@ -71,6 +73,11 @@ class LinesEncoder:
 
     def encode(self, sealed: SealedBatch) -> bytes:
         return b"".join(b"%f\n" % value for value in values_of_otlp(sealed.point_buffer.encode()))
+
+    def encode_bodies(
+        self, sealed: SealedBatch, compression: Compression, bytes_max: int
+    ) -> tuple[Body, ...]:
+        return encode_and_cut(sealed, self, compression, bytes_max)
 
     def split(self, body: bytes) -> tuple[tuple[bytes, int], tuple[bytes, int]] | None:
         lines = body.splitlines(keepends=True)

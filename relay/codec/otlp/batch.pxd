@@ -15,6 +15,7 @@ cdef class OpenBatch:
     cdef public double timeout_s
     cdef public object sink
     cdef public long long shard
+    cdef public object new_buffer
 
 
 @cython.locals(batch=OpenBatch, memory_bytes=Py_ssize_t)

@@ -12,12 +12,13 @@ to append a point. Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from relay.codec.otlp.metrics import MetricGroup
 from relay.codec.otlp.point_buffer import PointBuffer
+from relay.codec.remote_write.raw.label_table import RawGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class OpenBatch:
     """The open batch of one shard of one sink.
 
     ``timeout_s`` is how long after its first point the batch leaves at the latest; 0: with its
-    request.
+    request. ``new_buffer`` makes the buffer of its format: a PointBuffer for OTLP.
     """
 
     __slots__ = (
@@ -59,6 +60,7 @@ class OpenBatch:
         "group",
         "last_writer_offset",
         "limit",
+        "new_buffer",
         "oldest_offset",
         "opened_at",
         "point_buffer",
@@ -68,7 +70,13 @@ class OpenBatch:
     )
 
     def __init__(
-        self, sink: BatchOwner | None, *, limit: int, shard: int = 0, timeout_s: float = 5.0
+        self,
+        sink: BatchOwner | None,
+        *,
+        limit: int,
+        shard: int = 0,
+        timeout_s: float = 5.0,
+        new_buffer: Callable[[], PointBuffer] = PointBuffer,
     ) -> None:
         assert limit > 0
         self.sink = sink
@@ -76,8 +84,9 @@ class OpenBatch:
         self.shard = shard
         self.limit = limit
         self.timeout_s = timeout_s
-        self.point_buffer = PointBuffer()
-        self.group: MetricGroup | None = None
+        self.new_buffer = new_buffer
+        self.point_buffer = new_buffer()
+        self.group: MetricGroup | RawGroup | None = None
         self.count = 0
         self.oldest_offset = -1
         self.opened_at = 0.0
@@ -93,7 +102,7 @@ class OpenBatch:
         if self.group is not None:
             self.point_buffer.close_run(self.group)
         sealed = SealedBatch(self.point_buffer, self.count, self.oldest_offset, self.opened_at)
-        self.point_buffer = PointBuffer()
+        self.point_buffer = self.new_buffer()
         self.group = None
         self.count = 0
         self.oldest_offset = -1

@@ -237,5 +237,9 @@ class MetricGroup:
         self.data_tag = _DATA_TAG[identity.kind]
         self.data_tail = identity.data_tail
 
+    def stale_prefix(self, prefix: bytes) -> bytes:
+        """Return the prefix of a point whose value is the stale marker."""
+        return stale_prefix(prefix)
+
     def __repr__(self) -> str:
         return f"<MetricGroup {self.identity.name} {self.identity.kind}>"

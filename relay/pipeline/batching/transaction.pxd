@@ -62,7 +62,9 @@ cdef class BatchTransaction:
     cpdef append_sample(
         self, OpenBatch batch, object group, bytes head, bytes stamp, bytes value
     )
-    cpdef append_point(self, OpenBatch batch, object group, bytes point, object origin)
+    cpdef append_point(self, OpenBatch batch, object group, object point, object origin)
+    @cython.locals(point_buffer=PointBuffer)
+    cpdef append_rider(self, OpenBatch batch, object group, object rider)
     cpdef seal(self, OpenBatch batch)
     cpdef hold(self, long long position)
     cpdef release(self, long long position)

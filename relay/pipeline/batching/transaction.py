@@ -21,6 +21,8 @@ from typing import Any, Final, NamedTuple, Protocol
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
 from relay.codec.otlp.data_points import Exemplar, ExponentialPoint, HistogramPoint
 from relay.codec.otlp.metrics import MetricGroup
+from relay.codec.remote_write.raw.buffer import RawEntry, RawPointBuffer
+from relay.codec.remote_write.raw.label_table import RawGroup
 from relay.pipeline.batching.flush_schedule import FlushSchedule
 from relay.pipeline.batching.watermark import OffsetTracker
 from relay.pipeline.pacing import ENTRIES, UNPACED, Pace
@@ -285,7 +287,7 @@ class BatchTransaction:
         else:
             self.exemplars_lost += count
 
-    def begin_run(self, batch: OpenBatch, group: MetricGroup) -> None:
+    def begin_run(self, batch: OpenBatch, group: MetricGroup | RawGroup) -> None:
         """Begin a run of ``group``; on the first write to the batch, remember how it was."""
         if batch.last_writer_offset != self.request:
             assert batch.group is None
@@ -301,7 +303,12 @@ class BatchTransaction:
         batch.group = group
 
     def append_sample(
-        self, batch: OpenBatch, group: MetricGroup, head: bytes, stamp: bytes, value: bytes
+        self,
+        batch: OpenBatch,
+        group: MetricGroup | RawGroup,
+        head: bytes,
+        stamp: bytes,
+        value: bytes,
     ) -> None:
         """Append a number of this request; ``append_number`` in append.pxd is the inlined twin."""
         if batch.group is not group:
@@ -312,7 +319,11 @@ class BatchTransaction:
             self.seal(batch)
 
     def append_point(
-        self, batch: OpenBatch, group: MetricGroup, point: bytes, origin: IngestMark
+        self,
+        batch: OpenBatch,
+        group: MetricGroup | RawGroup,
+        point: bytes | RawEntry,
+        origin: IngestMark,
     ) -> None:
         """Append a finished point, which may be older than what the batch holds."""
         if batch.group is not group:
@@ -327,6 +338,14 @@ class BatchTransaction:
         batch.count += 1
         if batch.count == batch.limit:
             self.seal(batch)
+
+    def append_rider(self, batch: OpenBatch, group: RawGroup, rider: bytes | RawEntry) -> bool:
+        """Append what leaves with a batch's points and is none; return False if that is full."""
+        if batch.group is not group:
+            self.begin_run(batch, group)
+        point_buffer = batch.point_buffer
+        assert isinstance(point_buffer, RawPointBuffer)
+        return point_buffer.add_rider(rider)
 
     def seal(self, batch: OpenBatch) -> None:
         """Take a batch's points out; the caller of the transaction gets them from ``sealed``."""

@@ -13,6 +13,7 @@ from typing import Literal
 
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.metrics import Kind, MetricGroup, Temporality
+from relay.codec.remote_write.raw.label_table import RawGroup
 
 
 class SourceCounter:
@@ -91,7 +92,7 @@ class SinkOutputSpec:
         self.counter = counter
         self.options = options
 
-    def shard(self, group: MetricGroup) -> OpenBatch:
+    def shard(self, group: MetricGroup | RawGroup) -> OpenBatch:
         """Return the batch of a metric's shard.
 
         A metric always has the same shard, so the points of a stream never overtake each other.
@@ -205,7 +206,7 @@ class MatchSet:
             handled=bool(handled),
         )
 
-    def batches(self, group: MetricGroup) -> tuple[OpenBatch, ...]:
+    def batches(self, group: MetricGroup | RawGroup) -> tuple[OpenBatch, ...]:
         """Return the batches of all sinks for a metric, one tuple for all series."""
         way = group.shard_key % self._cycle
         found = self._batches.get(way)

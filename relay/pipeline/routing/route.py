@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.metrics import MetricGroup
+from relay.codec.remote_write.raw.label_table import RawGroup
 
-Route = tuple[tuple[OpenBatch, ...], MetricGroup, bytes]
+Route = tuple[tuple[OpenBatch, ...], MetricGroup | RawGroup, bytes]
 """Destination of a series' points.
 
 The batches that take the same bytes, the group of the metric, and the prepared prefix.

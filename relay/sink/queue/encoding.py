@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from relay.codec.body import Body
 from relay.codec.otlp.batch import SealedBatch
 from relay.config.exporter.types import Compression
 from relay.sink.interface import Encoder
@@ -23,14 +24,6 @@ from relay.sink.queue.payload import EncodedRequest
 SPLIT_DEPTH_MAX = 14
 """16,384 pieces, more than the largest batch has points: a 413 is followed down to the single point
 that is too large, and takes no neighbour with it. Only an unbatched giant is cut less finely."""
-
-
-class Body(NamedTuple):
-    """The body of one request, compressed; ``encoded_bytes`` is its size before compression."""
-
-    data: bytes
-    points: int
-    encoded_bytes: int
 
 
 class _Key(NamedTuple):
@@ -75,11 +68,7 @@ class SharedBodyCache:
         ):
             self.shared += 1
             return self._bodies
-        whole = _Piece(encoder.encode(sealed), sealed.count, 0)
-        self._bodies = tuple(
-            Body(encoder.compress(piece.data, compression), piece.points, len(piece.data))
-            for piece in _cut(whole, encoder, bytes_max, depth_max=None)
-        )
+        self._bodies = encoder.encode_bodies(sealed, compression, bytes_max)
         self._batch, self._key, self._bytes_max = sealed, key, bytes_max
         self.made += 1
         return self._bodies
@@ -116,6 +105,17 @@ def encode_batch(
         )
         for body in bodies.bodies_of(sealed, encoder, compression, bytes_max)
     ]
+
+
+def encode_and_cut(
+    sealed: SealedBatch, encoder: Encoder, compression: Compression, bytes_max: int
+) -> tuple[Body, ...]:
+    """Implement :meth:`Encoder.encode_bodies` by the encoder's other methods."""
+    whole = _Piece(encoder.encode(sealed), sealed.count, 0)
+    return tuple(
+        Body(encoder.compress(piece.data, compression), piece.points, len(piece.data))
+        for piece in _cut(whole, encoder, bytes_max, depth_max=None)
+    )
 
 
 def split_in_two(request: EncodedRequest, encoder: Encoder) -> list[EncodedRequest]:

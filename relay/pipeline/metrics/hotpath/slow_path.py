@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from relay.codec.otlp.data_points import STALE, Exemplar
-from relay.codec.otlp.metrics import stale_prefix
 from relay.codec.remote_write.native_histogram import HistogramFault, buckets_of, parse_histogram
 from relay.pipeline.batching.emitter import append_number
 from relay.pipeline.batching.transaction import (
@@ -101,7 +100,7 @@ def append_sample(
             )
             continue
         batches, group, prefix = route
-        head = prefix if value != STALE else stale_prefix(prefix)
+        head = prefix if value != STALE else group.stale_prefix(prefix)
         for batch in batches:
             transaction.append_sample(batch, group, head, stamp, value)
 

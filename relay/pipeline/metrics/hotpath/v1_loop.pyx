@@ -46,7 +46,7 @@ from relay.pipeline.metrics.hotpath.slow_path import (
     append_sample, count_slow_path_entry, count_expansion, point_bytes,
 )
 from relay.pipeline.metrics.hotpath.v1_slow_path import decode_series, other_field
-from relay.codec.otlp.metrics import VALUE_TAG, stale_prefix
+from relay.codec.otlp.metrics import VALUE_TAG
 from relay.codec.otlp.data_points import STALE
 from relay.codec.protobuf import read_varint
 
@@ -80,7 +80,7 @@ cdef int append_route(
     """Append a point to every batch of a route."""
     cdef Py_ssize_t at
     if value == STALE_BITS:
-        prefix = stale_prefix(prefix)
+        prefix = group.stale_prefix(prefix)
     for at in range(PyTuple_GET_SIZE(batches)):
         append_number(
             <OpenBatch>PyTuple_GET_ITEM(batches, at), group, prefix, time_ns, value, transaction,
