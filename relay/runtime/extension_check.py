@@ -45,6 +45,8 @@ MODULES: Final = (
     "relay.codec.remote_write.label_parser",
     "relay.codec.remote_write.raw.label_table",
     "relay.codec.remote_write.raw.buffer",
+    "relay.codec.remote_write.raw.ordered",
+    "relay.codec.remote_write.raw.v1_encoder",
 )
 """Every extension module, compiled from its ``.pyx``, or from its ``.py`` with a ``.pxd`` beside
 it."""

@@ -25,12 +25,14 @@ from relay.codec.remote_write.encode import (
 )
 from relay.codec.remote_write.raw.buffer import RawEntry, RawPointBuffer
 from relay.codec.remote_write.raw.label_table import LabelTable
+from relay.codec.remote_write.raw.ordered import OrderedBatch
+from relay.codec.remote_write.raw.v1_encoder import encode_plain, encode_snappy
 from relay.codec.remote_write.raw_series import RawExemplar, label_fields
 from relay.codec.remote_write.split import count_points, split_in_two
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.codec.remote_write.v2 import Metadata2
 
-_SERIES_TAG, _SAMPLE_TAG = b"\x0a", b"\x12"
+_SAMPLE_TAG = b"\x12"
 _SYMBOL_TAG, _SERIES2_TAG, _REFS_TAG, _EXEMPLAR_TAG = b"\x22", b"\x2a", b"\x0a", b"\x22"
 _UNBOUNDED = 1 << 62
 
@@ -84,20 +86,13 @@ class V1Encoder(_Encoder):
         self, sealed: SealedBatch, compression: OwnEncoding, bytes_max: int
     ) -> tuple[Body, ...]:
         """Encode and compress a batch; no body exceeds ``bytes_max`` unless with one point."""
-        bodies: list[Body] = []
-        pieces: list[bytes] = []
-        size = points = 0
-        for entry in _entries(sealed):
-            message = entry if isinstance(entry, bytes) else _message_v1(*entry)
-            is_point = not isinstance(entry, bytes) and entry[1].is_point
-            if is_point and points and size + len(message) > bytes_max:
-                bodies.append(Body(compress(b"".join(pieces), compression), points, size))
-                pieces, size, points = [], 0, 0
-            pieces.append(message)
-            size += len(message)
-            points += is_point
-        bodies.append(Body(compress(b"".join(pieces), compression), points, size))
-        return tuple(bodies)
+        batch = OrderedBatch(_buffer_of(sealed))
+        if compression == "snappy":
+            return tuple(encode_snappy(batch, bytes_max))
+        return tuple(
+            body._replace(data=compress(body.data, compression))
+            for body in encode_plain(batch, bytes_max)
+        )
 
 
 class V2Encoder(_Encoder):
@@ -130,14 +125,18 @@ class V2Encoder(_Encoder):
         return tuple(bodies)
 
 
+def _buffer_of(sealed: SealedBatch) -> RawPointBuffer:
+    assert isinstance(sealed.point_buffer, RawPointBuffer)
+    return sealed.point_buffer
+
+
 def _entries(sealed: SealedBatch) -> list[bytes | tuple[LabelTable, RawEntry]]:
     """Return metadata riders, and all other entries in the order in which they leave."""
-    assert isinstance(sealed.point_buffer, RawPointBuffer)
     metadata: list[bytes | tuple[LabelTable, RawEntry]] = []
     entries: list[bytes | tuple[LabelTable, RawEntry]] = []
     times: dict[bytes, int] = {}
     is_late = False
-    for found in sealed.point_buffer.entries():
+    for found in _buffer_of(sealed).entries():
         if len(found) == 4:
             group, prefix, time_ns, value = found
             sample = encode_sample((value, time_ns // 1_000_000, 0), False)
@@ -157,10 +156,6 @@ def _entries(sealed: SealedBatch) -> list[bytes | tuple[LabelTable, RawEntry]]:
 
 def _time_of(entry: bytes | tuple[LabelTable, RawEntry]) -> int:
     return 0 if isinstance(entry, bytes) else entry[1].time_ns
-
-
-def _message_v1(table: LabelTable, entry: RawEntry) -> bytes:
-    return field_bytes(_SERIES_TAG, b"".join(table.fields_of(entry.prefix)) + entry.fields)
 
 
 class _RequestV2:

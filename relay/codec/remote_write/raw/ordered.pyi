@@ -1,0 +1,6 @@
+from relay.codec.remote_write.raw.buffer import RawPointBuffer
+
+class OrderedBatch:
+    def __init__(self, point_buffer: RawPointBuffer) -> None: ...
+    @property
+    def metadata(self) -> list[bytes]: ...

@@ -1,0 +1,473 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True
+"""Encode a raw batch as bodies of remote write 1.0: plain, or as snappy blocks in one pass.
+
+Theory of the snappy form: what a general compressor searches for is known here. The body is a row
+of *tokens*: for each point a head (tag and length), its label fields, and behind the value the time.
+``tokens`` and ``positions`` say what was written where; each label field knows its last *slot* in
+them. A copy goes on as long as the token behind its source is the next one; otherwise the next token
+is copied from its last slot, or written. The block is never searched, and the plain body never
+exists. Any snappy decoder reads it.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from relay.codec.otlp.point_buffer cimport Point
+from relay.codec.prefetch cimport LINE, prefetch
+from relay.codec.remote_write.raw.buffer cimport RawEntry
+from relay.codec.remote_write.raw.label_table cimport (
+    Field, Kind, LabelTable, Prefix, count_labels,
+)
+from relay.codec.remote_write.raw.ordered cimport OrderedBatch
+from relay.codec.remote_write.raw.snappy cimport (
+    NEAR, Block, add_copy, add_literal, close_block, open_literal,
+)
+from relay.codec.varints cimport put_head, varint_size
+
+from relay.codec.body import Body
+
+cdef enum:
+    SERIES_TAG = 0x0A  # WriteRequest.timeseries
+    SAMPLE_TAG = 0x12  # TimeSeries.samples
+    VALUE_TAG = 0x09  # Sample.value
+    TIME_TAG = 0x10  # Sample.timestamp
+    TIME_BYTES = 11
+    NS_PER_MS = 1_000_000
+    AHEAD = 12  # prefetch distance in points
+    FIELD_AHEAD = 8
+    DATA_AHEAD = 4
+    TAIL_ROOM = 64  # head of a series, sample, tags of snappy
+    LABEL_ROOM = 6  # tag of snappy before a label
+    FIRST_ROOM = 64 * 1024
+    HEAD_TOKEN = 0x80000000  # and the message's size
+    TIME_TOKEN = 0xC0000000  # and the number of times before
+    HEADS = 4096  # messages from this size on are never copied with their head
+    BLOCK_BYTES_MAX = 1 << 30  # positions have 32 bits; a single point is far smaller
+    NEAR_MIN = 5  # shortest copy that pays, by distance
+    FAR_MIN = 9
+
+
+cdef struct Room:
+    unsigned char *begin
+    Py_ssize_t size
+
+
+cdef struct Tokens:
+    uint32_t *tokens
+    uint32_t *positions
+    Py_ssize_t count
+    Py_ssize_t capacity
+
+
+cdef struct Stamp:
+    uint64_t time_ns
+    unsigned char encoded[TIME_BYTES]
+    Py_ssize_t size
+    uint32_t token
+    Py_ssize_t slot  # -1: not in this body
+
+
+cdef int make_room(Room *room, unsigned char **out, Py_ssize_t more) except -1:
+    """Let ``more`` bytes be written at ``out``."""
+    cdef Py_ssize_t used = out[0] - room.begin, size = room.size
+    cdef void *moved
+    if size - used >= more:
+        return 0
+    while size - used < more:
+        size *= 2
+    moved = PyMem_Realloc(room.begin, <size_t>size)
+    if moved == NULL:
+        raise MemoryError
+    room.begin = <unsigned char *>moved
+    room.size = size
+    out[0] = room.begin + used
+    return 0
+
+
+cdef inline unsigned char *put_varint(unsigned char *out, uint64_t value) noexcept:
+    while value > 127:
+        out[0] = <unsigned char>(value & 0x7F | 0x80)
+        out += 1
+        value >>= 7
+    out[0] = <unsigned char>value
+    return out + 1
+
+
+cdef inline void prefetch_coming(OrderedBatch batch, Py_ssize_t at, uint32_t mark) noexcept:
+    """Prefetch the prefixes of later points, and the fields that only they may have."""
+    cdef Field *field
+    if at + AHEAD >= batch.count:
+        return
+    prefetch(batch.points[at + AHEAD].head)
+    prefetch(<char *>batch.points[at + AHEAD].head + LINE)
+    if batch.points[at + FIELD_AHEAD].time_ns:
+        prefetch(&batch.table.texts[prefix_at(&batch.points[at + FIELD_AHEAD]).newest])
+    if batch.points[at + DATA_AHEAD].time_ns:
+        field = &batch.table.texts[prefix_at(&batch.points[at + DATA_AHEAD]).newest]
+        if field.mark != mark:
+            prefetch(field.data)
+
+
+cdef inline Prefix *prefix_at(Point *point) noexcept:
+    """Return the prefix of a plain sample."""
+    return <Prefix *>PyBytes_AS_STRING(<bytes>point.head)
+
+
+cdef inline void set_stamp(Stamp *stamp, uint64_t time_ns) noexcept:
+    """Encode another time."""
+    stamp.time_ns = time_ns
+    stamp.encoded[0] = TIME_TAG
+    stamp.size = put_varint(stamp.encoded + 1, time_ns // NS_PER_MS) - stamp.encoded
+    stamp.token += 1
+    stamp.slot = -1
+
+
+cdef inline uint32_t common_size(
+    const unsigned char *one, const unsigned char *other, uint32_t most
+) noexcept:
+    """Return the number of bytes with which both begin."""
+    cdef uint32_t size = 0
+    cdef uint64_t left, right
+    while size + 8 <= most:
+        memcpy(&left, one + size, 8)
+        memcpy(&right, other + size, 8)
+        if left != right:
+            break
+        size += 8
+    while size < most and one[size] == other[size]:
+        size += 1
+    return size
+
+
+def encode_plain(OrderedBatch batch not None, uint64_t bytes_max):
+    """Return uncompressed bodies of at most ``bytes_max`` bytes, or a single point, as Body."""
+    cdef list bodies = []
+    cdef Room room
+    cdef unsigned char *out
+    cdef Py_ssize_t at, label, count, size, points = 0
+    cdef Prefix *prefix
+    cdef Point *point
+    cdef RawEntry entry
+    cdef Field *texts = batch.table.texts
+    cdef Field *field
+    cdef bytes metadata
+    cdef Stamp stamp
+    cdef bint is_point
+    stamp.token = TIME_TOKEN
+    set_stamp(&stamp, 0)
+    room.size = FIRST_ROOM
+    room.begin = out = <unsigned char *>PyMem_Malloc(FIRST_ROOM)
+    if out == NULL:
+        raise MemoryError
+    try:
+        for metadata in batch.metadata:
+            make_room(&room, &out, PyBytes_GET_SIZE(metadata))
+            memcpy(out, PyBytes_AS_STRING(metadata), <size_t>PyBytes_GET_SIZE(metadata))
+            out += PyBytes_GET_SIZE(metadata)
+        for at in range(batch.count):
+            prefetch_coming(batch, at, 0)
+            point = &batch.points[at]
+            is_point = True
+            entry = None
+            if point.time_ns:
+                prefix = prefix_at(point)
+                count = count_labels(<bytes>point.head)
+                if point.time_ns != stamp.time_ns:
+                    set_stamp(&stamp, point.time_ns)
+                size = prefix.key_size + stamp.size + (11 if point.value else 2)
+            else:
+                entry = <RawEntry>point.head
+                is_point = entry.is_point
+                prefix = <Prefix *>PyBytes_AS_STRING(entry.prefix)
+                count = count_labels(entry.prefix)
+                size = prefix.key_size + PyBytes_GET_SIZE(entry.fields)
+            if is_point and points and (
+                <uint64_t>(out - room.begin + 1 + varint_size(size) + size) > bytes_max
+            ):
+                bodies.append(plain_body(&room, out, points))
+                out = room.begin
+                points = 0
+            make_room(&room, &out, size + TAIL_ROOM)
+            out = put_head(out, SERIES_TAG, size)
+            for label in range(count):
+                field = &texts[prefix.numbers[label]]
+                memcpy(out, field.data, field.size)
+                out += field.size
+            out = put_point(out, point, &stamp, entry)
+            points += is_point
+        bodies.append(plain_body(&room, out, points))
+    finally:
+        PyMem_Free(room.begin)
+    return bodies
+
+
+cdef inline unsigned char *put_point(
+    unsigned char *out, Point *point, Stamp *stamp, RawEntry entry
+) noexcept:
+    """Write the fields behind the labels."""
+    if entry is not None:
+        memcpy(out, PyBytes_AS_STRING(entry.fields), <size_t>PyBytes_GET_SIZE(entry.fields))
+        return out + PyBytes_GET_SIZE(entry.fields)
+    out = put_value(out, point, stamp)
+    memcpy(out, stamp.encoded, TIME_BYTES)
+    return out + stamp.size
+
+
+cdef inline unsigned char *put_value(unsigned char *out, Point *point, Stamp *stamp) noexcept:
+    """Write a sample up to its time."""
+    out[0] = SAMPLE_TAG
+    if point.value:
+        out[1] = <unsigned char>(stamp.size + 9)
+        out[2] = VALUE_TAG
+        memcpy(out + 3, &point.value, 8)
+        return out + 11
+    out[1] = <unsigned char>stamp.size
+    return out + 2
+
+
+cdef object plain_body(Room *room, unsigned char *out, Py_ssize_t points):
+    cdef Py_ssize_t size = out - room.begin
+    return Body(PyBytes_FromStringAndSize(<char *>room.begin, size), points, size)
+
+
+cdef class SnappyWriter:
+    """Writes the snappy blocks of one batch."""
+
+    cdef Room room
+    cdef Block block
+    cdef Tokens tokens
+    cdef Stamp stamp
+    cdef LabelTable table
+    cdef uint32_t mark
+    cdef uint64_t position  # in the plain body
+    cdef Py_ssize_t source  # slot that the open copy continues from, -1 without one
+    cdef Py_ssize_t points
+    cdef list bodies
+
+    def __cinit__(self, LabelTable table not None):
+        self.table = table
+        self.bodies = []
+        self.stamp.token = TIME_TOKEN
+        set_stamp(&self.stamp, 0)
+        self.room.size = FIRST_ROOM
+        self.room.begin = <unsigned char *>PyMem_Malloc(FIRST_ROOM)
+        if self.room.begin == NULL:
+            raise MemoryError
+        self.begin()
+
+    def __dealloc__(self):
+        PyMem_Free(self.room.begin)
+        PyMem_Free(self.tokens.tokens)
+        PyMem_Free(self.tokens.positions)
+
+    cdef void begin(self) noexcept:
+        """Begin a body."""
+        self.mark = self.table.next_mark()
+        self.block.out = self.room.begin
+        self.block.literal = NULL
+        self.block.copy_size = 0
+        self.tokens.count = 0
+        self.stamp.slot = self.source = -1
+        self.position = 0
+        self.points = 0
+
+    cdef int finish(self) except -1:
+        """End a body; its size goes before it."""
+        cdef unsigned char head[10]
+        cdef Py_ssize_t head_size = put_varint(head, self.position) - head
+        close_block(&self.block)
+        cdef Py_ssize_t size = self.block.out - self.room.begin
+        cdef bytes data = PyBytes_FromStringAndSize(NULL, head_size + size)
+        memcpy(PyBytes_AS_STRING(data), head, <size_t>head_size)
+        memcpy(PyBytes_AS_STRING(data) + head_size, self.room.begin, <size_t>size)
+        self.bodies.append(Body(data, self.points, self.position))
+        return 0
+
+    cdef int grow_tokens(self, Py_ssize_t more) except -1:
+        """Let ``more`` tokens be added."""
+        cdef Py_ssize_t capacity = max(self.tokens.capacity, 1024)
+        cdef void *moved
+        while capacity < self.tokens.count + more:
+            capacity *= 2
+        moved = PyMem_Realloc(self.tokens.tokens, <size_t>capacity * sizeof(uint32_t))
+        if moved == NULL:
+            raise MemoryError
+        self.tokens.tokens = <uint32_t *>moved
+        moved = PyMem_Realloc(self.tokens.positions, <size_t>capacity * sizeof(uint32_t))
+        if moved == NULL:
+            raise MemoryError
+        self.tokens.positions = <uint32_t *>moved
+        self.tokens.capacity = capacity
+        return 0
+
+    cdef int reserve(self, Py_ssize_t size, Py_ssize_t tokens) except -1:
+        """Make room for ``size`` bytes and for tokens."""
+        cdef Py_ssize_t literal = -1
+        if self.room.size - (self.block.out - self.room.begin) < size:
+            if self.block.literal != NULL:
+                literal = self.block.literal - self.room.begin
+            make_room(&self.room, &self.block.out, size)
+            if literal >= 0:
+                self.block.literal = self.room.begin + literal
+        if self.tokens.capacity - self.tokens.count < tokens:
+            self.grow_tokens(tokens)
+        return 0
+
+    cdef int write_bytes(self, bytes data) except -1:
+        """Write bytes as they are."""
+        self.reserve(PyBytes_GET_SIZE(data) + TAIL_ROOM, 0)
+        add_literal(&self.block, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        self.position += <uint64_t>PyBytes_GET_SIZE(data)
+        self.source = -1
+        return 0
+
+    cdef inline void write_head(self, uint64_t size, Field *first) noexcept:
+        """Write the head of a series' message of ``size`` bytes; ``first``: its first label."""
+        cdef Tokens *tokens = &self.tokens
+        cdef unsigned char head[8]
+        cdef Py_ssize_t head_size = put_head(head, SERIES_TAG, size) - head
+        cdef uint32_t token = HEAD_TOKEN | <uint32_t>size if size < HEADS else HEAD_TOKEN
+        cdef bint can_copy = size < HEADS
+        if can_copy and self.source >= 0 and tokens.tokens[self.source + 1] == token:
+            self.block.copy_size += <uint64_t>head_size
+            self.source += 1
+        elif (
+            can_copy and first != NULL and first.mark == self.mark
+            and tokens.tokens[first.slot - 1] == token
+        ):
+            self.source = <Py_ssize_t>first.slot - 1
+            add_copy(
+                &self.block, self.position - tokens.positions[self.source], <uint64_t>head_size
+            )
+        else:
+            self.source = -1
+            add_literal(&self.block, head, head_size)
+        tokens.tokens[tokens.count] = token
+        tokens.positions[tokens.count] = <uint32_t>self.position
+        tokens.count += 1
+        self.position += <uint64_t>head_size
+
+    cdef inline void write_labels(self, uint32_t *numbers, Py_ssize_t count) noexcept:
+        """Write a series' label fields."""
+        cdef uint32_t *tokens = self.tokens.tokens
+        cdef uint32_t *positions = self.tokens.positions
+        cdef Py_ssize_t slot = self.tokens.count, source = self.source, label
+        cdef uint64_t offset
+        cdef Field *field
+        for label in range(count):
+            field = &self.table.texts[numbers[label]]
+            positions[slot] = <uint32_t>self.position
+            tokens[slot] = numbers[label]
+            if source >= 0 and tokens[source + 1] == numbers[label]:
+                self.block.copy_size += field.size
+                source += 1
+            elif field.mark == self.mark:
+                offset = self.position - positions[field.slot]
+                if field.size >= (NEAR_MIN if offset < NEAR else FAR_MIN):
+                    add_copy(&self.block, offset, field.size)
+                    source = field.slot
+                else:
+                    add_literal(&self.block, field.data, field.size)
+                    source = -1
+            else:
+                self.write_new(numbers[label], field)
+                source = -1
+            field.mark = self.mark
+            field.slot = <uint32_t>slot
+            slot += 1
+            self.position += field.size
+        self.source = source
+        self.tokens.count = slot
+
+    cdef void write_new(self, uint32_t number, Field *field) noexcept:
+        """Write a field that is new to the body: what it begins with was perhaps in another."""
+        cdef Kind *kind = &self.table.kinds[field.kind]
+        cdef Field *other
+        cdef uint64_t offset
+        cdef uint32_t same = 0
+        if kind.mark == self.mark:
+            other = &self.table.texts[kind.field]
+            offset = self.position - self.tokens.positions[other.slot]
+            same = common_size(field.data, other.data, min(field.size, other.size))
+            if same >= (NEAR_MIN if offset < NEAR else FAR_MIN) + 1:
+                add_copy(&self.block, offset, same)
+            else:
+                same = 0
+        add_literal(&self.block, field.data + same, field.size - same)
+        kind.mark = self.mark
+        kind.field = number
+
+    cdef inline void write_sample(self, Point *point) noexcept:
+        """Write a sample; the stamp is of its time."""
+        cdef Tokens *tokens = &self.tokens
+        cdef uint64_t offset
+        cdef unsigned char *out
+        open_literal(&self.block)
+        out = self.block.out
+        self.block.out = put_value(out, point, &self.stamp)
+        self.position += <uint64_t>(self.block.out - out)
+        self.source = self.stamp.slot
+        if self.source >= 0:
+            offset = self.position - tokens.positions[self.source]
+            if offset >= NEAR:
+                self.source = -1
+        if self.source >= 0:
+            add_copy(&self.block, offset, <uint64_t>self.stamp.size)
+        else:
+            add_literal(&self.block, self.stamp.encoded, self.stamp.size)
+        tokens.tokens[tokens.count] = self.stamp.token
+        tokens.positions[tokens.count] = <uint32_t>self.position
+        self.stamp.slot = tokens.count
+        tokens.count += 1
+        self.position += <uint64_t>self.stamp.size
+
+    cdef int write_point(self, Point *point, uint64_t bytes_max) except -1:
+        """Write an entry, perhaps as the first of another body."""
+        cdef RawEntry entry = None
+        cdef Prefix *prefix
+        cdef Py_ssize_t count
+        cdef uint64_t size
+        cdef bint is_point = True
+        if point.time_ns:
+            prefix = prefix_at(point)
+            count = count_labels(<bytes>point.head)
+            if point.time_ns != self.stamp.time_ns:
+                set_stamp(&self.stamp, point.time_ns)
+            size = <uint64_t>(self.stamp.size + (11 if point.value else 2))
+        else:
+            entry = <RawEntry>point.head
+            is_point = entry.is_point
+            prefix = <Prefix *>PyBytes_AS_STRING(entry.prefix)
+            count = count_labels(entry.prefix)
+            size = <uint64_t>PyBytes_GET_SIZE(entry.fields)
+        size += prefix.key_size
+        if is_point and self.points and (
+            self.position + 1 + <uint64_t>varint_size(size) + size > bytes_max
+        ):
+            self.finish()
+            self.begin()
+        self.reserve(<Py_ssize_t>size + count * LABEL_ROOM + TAIL_ROOM, count + 2)
+        self.write_head(size, &self.table.texts[prefix.numbers[0]] if count else NULL)
+        self.write_labels(prefix.numbers, count)
+        if entry is None:
+            self.write_sample(point)
+        else:
+            self.write_bytes(entry.fields)
+        self.points += is_point
+        return 0
+
+
+def encode_snappy(OrderedBatch batch not None, uint64_t bytes_max):
+    """Return snappy blocks of at most ``bytes_max`` plain bytes, or a single point, as Body."""
+    cdef SnappyWriter writer = SnappyWriter(batch.table)
+    cdef Py_ssize_t at
+    bytes_max = min(bytes_max, <uint64_t>BLOCK_BYTES_MAX)
+    for field in batch.metadata:
+        writer.write_bytes(<bytes?>field)
+    for at in range(batch.count):
+        prefetch_coming(batch, at, writer.mark)
+        writer.write_point(&batch.points[at], bytes_max)
+    writer.finish()
+    return writer.bodies
