@@ -47,6 +47,7 @@ MODULES: Final = (
     "relay.codec.remote_write.raw.buffer",
     "relay.codec.remote_write.raw.ordered",
     "relay.codec.remote_write.raw.v1_encoder",
+    "relay.codec.remote_write.raw.v2_encoder",
 )
 """Every extension module, compiled from its ``.pyx``, or from its ``.py`` with a ``.pxd`` beside
 it."""

@@ -34,11 +34,7 @@ _UNBOUNDED = 1 << 62
 def count_points(data: bytes, protocol: WriteProtocol) -> int:
     """Count the samples and histograms of a request. Raises DecodeError."""
     if protocol == "remote_write_v1":
-        return sum(
-            _points_v1(data, start, stop)
-            for field, start, stop in v1.top_level(data)
-            if field == v1.SERIES_FIELD
-        )
+        return sum(_entry_points(data, entry) for entry in v1.top_level(data))
     return sum(_points_v2(data, start, stop) for start, stop in v2.parse_request(data)[1])
 
 
@@ -73,13 +69,18 @@ def _split_v1(data: bytes) -> tuple[Encoded, Encoded] | None:
         return None
     if len(entries) == 1:
         return _split_series(data) if entries[0][0] == v1.SERIES_FIELD else None
+    points = list(accumulate(_entry_points(data, entry) for entry in entries))
     cut = _nearest_to_half([stop for _, _, stop in entries])
+    if points[-1] > 1 and points[cut - 1] in (0, points[-1]):
+        # Metadata and exemplars weigh most; what has no point cannot be sent in a request alone.
+        cut = bisect_left(points, min(max(1, points[cut - 1]), points[-1] - 1)) + 1
     at = entries[cut - 1][2]
-    first, second = data[:at], data[at:]
-    return (
-        Encoded(first, count_points(first, "remote_write_v1")),
-        Encoded(second, count_points(second, "remote_write_v1")),
-    )
+    return Encoded(data[:at], points[cut - 1]), Encoded(data[at:], points[-1] - points[cut - 1])
+
+
+def _entry_points(data: bytes, entry: tuple[int, int, int]) -> int:
+    field, start, stop = entry
+    return _points_v1(data, start, stop) if field == v1.SERIES_FIELD else 0
 
 
 def _split_series(data: bytes) -> tuple[Encoded, Encoded] | None:

@@ -39,6 +39,7 @@ cdef class LabelTable:
     cdef list declarations
     cdef dict declaration_numbers
     cdef dict groups
+    cdef object symbols  # v2_encoder.SymbolTable of the fields, None until it is needed
     cdef readonly Py_ssize_t grown
     cdef readonly Py_ssize_t memory_bytes
 

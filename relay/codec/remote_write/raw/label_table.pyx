@@ -11,7 +11,7 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.stdint cimport uint32_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from relay.runtime.errors import DecodeError
 
@@ -40,6 +40,10 @@ cdef class LabelTable:
         self.declarations = []
         self.declaration_numbers = {}
         self.groups = {}
+        # The encoder looks at field 0 of series without labels, too.
+        self.capacity = grown_to(0)
+        self.texts = <Field *>grow(NULL, self.capacity, sizeof(Field))
+        memset(self.texts, 0, <size_t>self.capacity * sizeof(Field))
 
     def __dealloc__(self):
         PyMem_Free(self.texts)

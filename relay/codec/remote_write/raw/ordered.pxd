@@ -7,6 +7,7 @@ cdef class OrderedBatch:
     cdef Py_ssize_t count
     cdef LabelTable table
     cdef readonly list metadata
+    cdef bint has_riders
     cdef Point *own  # memory that the batch frees, or NULL
     cdef list kept
     cdef object point_buffer

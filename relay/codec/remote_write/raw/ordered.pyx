@@ -52,7 +52,8 @@ cdef class OrderedBatch:
             if table_of(point_buffer, run) is not self.table:
                 is_mixed = True
         assert end == self.count, "runs must tile the buffer"
-        if is_mixed or point_buffer.riders_bytes:
+        self.has_riders = point_buffer.riders_bytes > 0
+        if is_mixed or self.has_riders:
             self.own = copy_of(self.points, self.count)
             if is_mixed:
                 use_one_table(self, point_buffer)
