@@ -63,6 +63,7 @@ cdef class BatchTransaction:
         self, OpenBatch batch, object group, bytes head, bytes stamp, bytes value
     )
     cpdef append_point(self, OpenBatch batch, object group, object point, object origin)
+
     @cython.locals(point_buffer=PointBuffer)
     cpdef append_rider(self, OpenBatch batch, object group, object rider)
     cpdef seal(self, OpenBatch batch)

@@ -9,12 +9,11 @@
   Riders leave with the batch's points, and never alone.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint64_t
 
 from relay.codec.otlp.point_buffer cimport Point, PointBuffer
-from relay.codec.remote_write.raw.label_table cimport RawGroup
 
 cdef enum:
     ENTRY_BYTES = 120  # of a RawEntry and its objects, without contents

@@ -1,7 +1,9 @@
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 
 cdef enum:
+    FIELD_SLACK = 16  # bytes that may be read behind a field of up to CHUNK_FIELD_BYTES_MAX
+    CHUNK_FIELD_BYTES_MAX = 1 << 10  # longer fields have memory of their own
     DECLARATION = 0x40000000  # bit that is set in the last number if that is of a declaration
 
 
@@ -25,10 +27,12 @@ cdef struct Kind:
 
 
 cdef class LabelTable:
-    cdef dict numbers
-    cdef list fields
-    cdef Field *texts
+    cdef Field *fields
+    cdef Py_ssize_t count
     cdef Py_ssize_t capacity
+    cdef uint32_t *index  # open addressing by hash: number + 1, 0 for a free place
+    cdef size_t index_mask
+    cdef uint64_t secret
     cdef dict kind_numbers
     cdef Kind *kinds
     cdef Py_ssize_t kinds_capacity
@@ -41,12 +45,15 @@ cdef class LabelTable:
     cdef dict groups
     cdef object symbols  # v2_encoder.SymbolTable of the fields, None until it is needed
     cdef readonly Py_ssize_t grown
-    cdef readonly Py_ssize_t memory_bytes
+    cdef Py_ssize_t long_bytes
 
     cdef uint32_t next_mark(self) noexcept
-    cdef unsigned char *store(self, bytes field) except NULL
-    cdef uint32_t kind_of(self, bytes field) except? 0
-    cdef uint32_t add(self, bytes field) except? 0
+    cdef Py_ssize_t find(self, const unsigned char *data, Py_ssize_t size) noexcept
+    cdef unsigned char *store(self, const unsigned char *data, Py_ssize_t size) except NULL
+    cdef uint32_t kind_of(self, const unsigned char *data, Py_ssize_t size) except? 0
+    cdef int enlarge_index(self) except -1
+    cdef uint32_t add(self, const unsigned char *data, Py_ssize_t size) except? 0
+    cdef bytes field(self, uint32_t number)
     cpdef bytes place(self, bytes key, object declaration=*)
 
 

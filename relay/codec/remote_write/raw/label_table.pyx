@@ -9,110 +9,162 @@
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Realloc
-from libc.stdint cimport uint32_t
-from libc.string cimport memcpy, memset
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
 
 from relay.runtime.errors import DecodeError
 
 cdef enum:
     FIRST_FIELDS = 64
-    FIELD_BYTES_MAX = 1 << 30
+    KEY_BYTES_MAX = 1 << 30
     CHUNK_BYTES = 1 << 16
-    CHUNK_FIELD_BYTES_MAX = 1 << 10  # longer fields have memory of their own
     LABEL_TAG = 0x0A  # TimeSeries.labels
     PREFIX_HEAD = 8  # bytes of a Prefix before its numbers
-    FIELD_OVERHEAD_BYTES = 190  # of bytes object, dictionary entry, number and state
+    KIND_BYTES = 200  # of bytes object and dictionary entry
     SLACK = 65_536  # series that may come and go before a small table is replaced
 
 
 cdef class LabelTable:
-    """Number label fields and declarations; ``memory_bytes`` is approximate.
+    """Number label fields and declarations.
 
     ``grown`` counts the calls of :meth:`place` that added a field.
     """
 
     def __cinit__(self):
-        self.numbers = {}
-        self.fields = []
         self.kind_numbers = {}
         self.chunks = []
         self.declarations = []
         self.declaration_numbers = {}
         self.groups = {}
+        # Senders choose labels, and must not choose which of them collide.
+        self.secret = <uint64_t>hash("relay.codec.remote_write.raw") | 1
         # The encoder looks at field 0 of series without labels, too.
         self.capacity = grown_to(0)
-        self.texts = <Field *>grow(NULL, self.capacity, sizeof(Field))
-        memset(self.texts, 0, <size_t>self.capacity * sizeof(Field))
+        self.fields = <Field *>grow(NULL, self.capacity, sizeof(Field))
+        memset(self.fields, 0, <size_t>self.capacity * sizeof(Field))
+        self.enlarge_index()
 
     def __dealloc__(self):
-        PyMem_Free(self.texts)
+        PyMem_Free(self.fields)
         PyMem_Free(self.kinds)
+        PyMem_Free(self.index)
 
     def __len__(self):
-        return len(self.fields)
+        return self.count
+
+    @property
+    def memory_bytes(self):
+        """Bytes of memory that it takes."""
+        cdef size_t arrays = <size_t>self.capacity * sizeof(Field)
+        arrays += <size_t>self.kinds_capacity * sizeof(Kind)
+        arrays += (self.index_mask + 1) * sizeof(uint32_t)
+        chunks = len(self.chunks) * CHUNK_BYTES
+        return arrays + self.long_bytes + chunks + len(self.kind_numbers) * KIND_BYTES
 
     cdef uint32_t next_mark(self) noexcept:
         """Return the mark of a new body, to which no field was written."""
         cdef Py_ssize_t number
         self.mark += 1
         if not self.mark:
-            for number in range(self.capacity):
-                self.texts[number].mark = 0
-            for number in range(self.kinds_capacity):
+            for number in range(self.count):
+                self.fields[number].mark = 0
+            for number in range(len(self.kind_numbers)):
                 self.kinds[number].mark = 0
             self.mark = 1
         return self.mark
 
-    cdef unsigned char *store(self, bytes field) except NULL:
+    cdef Py_ssize_t find(self, const unsigned char *data, Py_ssize_t size) noexcept:
+        """Return the number of a field, -1 for a new one."""
+        cdef size_t at = hash_of(data, size, self.secret) & self.index_mask
+        cdef Field *field
+        while self.index[at]:
+            field = &self.fields[self.index[at] - 1]
+            if field.size == <uint32_t>size and not memcmp(field.data, data, <size_t>size):
+                return <Py_ssize_t>self.index[at] - 1
+            at = (at + 1) & self.index_mask
+        return -1
+
+    cdef int enlarge_index(self) except -1:
+        """Double the index."""
+        cdef size_t size = (self.index_mask + 1) * 2 if self.index != NULL else FIRST_FIELDS * 2, at
+        cdef uint32_t *index = <uint32_t *>PyMem_Calloc(size, sizeof(uint32_t))
+        cdef Py_ssize_t number
+        if index == NULL:
+            raise MemoryError
+        for number in range(self.count):
+            at = hash_of(self.fields[number].data, self.fields[number].size, self.secret)
+            at &= size - 1
+            while index[at]:
+                at = (at + 1) & (size - 1)
+            index[at] = <uint32_t>number + 1
+        PyMem_Free(self.index)
+        self.index = index
+        self.index_mask = size - 1
+        return 0
+
+    cdef unsigned char *store(self, const unsigned char *data, Py_ssize_t size) except NULL:
         """Copy a field to memory that neighbours share: those of a series are read together."""
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(field)
-        cdef unsigned char *data
+        cdef bytes chunk
+        cdef unsigned char *stored
         if size > CHUNK_FIELD_BYTES_MAX:
-            self.chunks.append(field)
-            return <unsigned char *>PyBytes_AS_STRING(field)
+            chunk = PyBytes_FromStringAndSize(<const char *>data, size)
+            self.chunks.append(chunk)
+            self.long_bytes += size
+            return <unsigned char *>PyBytes_AS_STRING(chunk)
         if size > self.chunk_left:
-            chunk = PyBytes_FromStringAndSize(NULL, CHUNK_BYTES)
+            chunk = PyBytes_FromStringAndSize(NULL, CHUNK_BYTES + FIELD_SLACK)
+            memset(PyBytes_AS_STRING(chunk), 0, CHUNK_BYTES + FIELD_SLACK)
             self.chunks.append(chunk)
             self.chunk = <unsigned char *>PyBytes_AS_STRING(chunk)
             self.chunk_left = CHUNK_BYTES
-        data = self.chunk
-        memcpy(data, PyBytes_AS_STRING(field), <size_t>size)
+        stored = self.chunk
+        memcpy(stored, data, <size_t>size)
         self.chunk += size
         self.chunk_left -= size
-        return data
+        return stored
 
-    cdef uint32_t kind_of(self, bytes field) except? 0:
-        """Return the number of the bytes before the field's value."""
-        cdef object head = field[:value_at(<const unsigned char *>PyBytes_AS_STRING(field),
-                                           PyBytes_GET_SIZE(field))]
+    cdef uint32_t kind_of(self, const unsigned char *data, Py_ssize_t size) except? 0:
+        """Return the number of the bytes before a field's value."""
+        cdef object head = PyBytes_FromStringAndSize(<const char *>data, value_at(data, size))
         cdef object number = self.kind_numbers.get(head)
         if number is None:
-            number = self.kind_numbers[head] = len(self.kind_numbers)
+            number = len(self.kind_numbers)
             if number == self.kinds_capacity:
                 self.kinds_capacity = grown_to(self.kinds_capacity)
                 self.kinds = <Kind *>grow(self.kinds, self.kinds_capacity, sizeof(Kind))
             self.kinds[<uint32_t>number].mark = 0
-            self.memory_bytes += FIELD_OVERHEAD_BYTES + len(head)
+            self.kind_numbers[head] = number
         return number
 
-    cdef uint32_t add(self, bytes field) except? 0:
+    cdef uint32_t add(self, const unsigned char *data, Py_ssize_t size) except? 0:
         """Number a new label field."""
-        cdef uint32_t number = <uint32_t>len(self.fields), kind
+        cdef uint32_t number = <uint32_t>self.count
+        cdef Field field
+        cdef size_t at
         assert number < DECLARATION
-        assert PyBytes_GET_SIZE(field) < FIELD_BYTES_MAX
-        if number == self.capacity:
+        if self.count == self.capacity:
+            self.fields = <Field *>grow(self.fields, grown_to(self.capacity), sizeof(Field))
             self.capacity = grown_to(self.capacity)
-            self.texts = <Field *>grow(self.texts, self.capacity, sizeof(Field))
-        kind = self.kind_of(field)
-        self.texts[number].data = self.store(field)
-        self.texts[number].size = <uint32_t>PyBytes_GET_SIZE(field)
-        self.texts[number].mark = 0
-        self.texts[number].kind = kind
-        self.fields.append(field)
-        self.numbers[field] = number
-        self.memory_bytes += FIELD_OVERHEAD_BYTES + 2 * PyBytes_GET_SIZE(field)
+        if <size_t>self.count * 4 >= self.index_mask * 3:
+            self.enlarge_index()
+        field.kind = self.kind_of(data, size)
+        field.data = self.store(data, size)
+        field.size = <uint32_t>size
+        field.mark = field.slot = 0
+        self.fields[number] = field
+        self.count += 1
+        at = hash_of(data, size, self.secret) & self.index_mask
+        while self.index[at]:
+            at = (at + 1) & self.index_mask
+        self.index[at] = number + 1
         return number
+
+    cdef bytes field(self, uint32_t number):
+        """Return a label field."""
+        return PyBytes_FromStringAndSize(
+            <char *>self.fields[number].data, self.fields[number].size
+        )
 
     cpdef bytes place(self, bytes key, object declaration=None):
         """Return the prefix of a series.
@@ -122,42 +174,44 @@ cdef class LabelTable:
         """
         assert key is not None
         cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(key)
-        cdef Py_ssize_t end = PyBytes_GET_SIZE(key), pos = 0, stop, known = len(self.fields), count
-        cdef list placed = []
-        cdef object number
-        cdef bytes field
+        cdef Py_ssize_t end = PyBytes_GET_SIZE(key), pos = 0, stop, count = 0, found
+        cdef Py_ssize_t known = self.count
+        cdef uint32_t newest = 0
+        cdef bytes prefix
         cdef Prefix *head
-        assert end < FIELD_BYTES_MAX
+        assert end < KEY_BYTES_MAX
+        while pos < end:
+            pos = label_end(data, pos, end)
+            count += 1
+        count += declaration is not None
+        prefix = PyBytes_FromStringAndSize(NULL, PREFIX_HEAD + 4 * count)
+        head = <Prefix *>PyBytes_AS_STRING(prefix)
+        count = pos = 0
         while pos < end:
             stop = label_end(data, pos, end)
-            if stop < 0:
-                raise DecodeError("not a label field", offset=pos)
-            field = key[pos:stop]
-            number = self.numbers.get(field)
-            placed.append(self.add(field) if number is None else number)
+            found = self.find(data + pos, stop - pos)
+            if found < 0:
+                found = self.add(data + pos, stop - pos)
+            head.numbers[count] = <uint32_t>found
+            newest = max(newest, <uint32_t>found)
+            count += 1
             pos = stop
-        if len(self.fields) > known:
+        head.key_size = <uint32_t>end
+        head.newest = newest
+        if self.count > known:
             self.grown += 1
-        newest = max(placed, default=0)
         if declaration is not None:
             number = self.declaration_numbers.get(declaration)
             if number is None:
                 number = self.declaration_numbers[declaration] = len(self.declarations)
                 self.declarations.append(declaration)
-            placed.append(number | DECLARATION)
-        count = len(placed)
-        cdef bytes prefix = PyBytes_FromStringAndSize(NULL, PREFIX_HEAD + 4 * count)
-        head = <Prefix *>PyBytes_AS_STRING(prefix)
-        head.key_size = <uint32_t>end
-        head.newest = newest
-        for pos in range(count):
-            head.numbers[pos] = placed[pos]
+            head.numbers[count] = number | DECLARATION
         return prefix
 
     def fields_of(self, bytes prefix not None):
         """Return the label fields of a series."""
         return tuple([
-            self.fields[number]
+            self.field(number)
             for number in memoryview(prefix)[PREFIX_HEAD:].cast("I")
             if number < DECLARATION
         ])
@@ -185,7 +239,7 @@ cdef class LabelTable:
         self.groups.clear()
 
     def __repr__(self):
-        return f"<LabelTable {len(self.fields)} fields, {self.memory_bytes} bytes>"
+        return f"<LabelTable {self.count} fields, {self.memory_bytes} bytes>"
 
 
 cdef Py_ssize_t count_labels(bytes prefix) noexcept:
@@ -217,20 +271,35 @@ cdef Py_ssize_t value_at(const unsigned char *field, Py_ssize_t size) noexcept:
     return at + 2 if field[3] < 128 and at + 2 <= size else 0
 
 
-cdef Py_ssize_t label_end(const unsigned char *data, Py_ssize_t pos, Py_ssize_t end) noexcept:
-    """Return where the label field at ``pos`` ends; -1 where there is none."""
-    cdef unsigned long long size = 0
+cdef Py_ssize_t label_end(const unsigned char *data, Py_ssize_t start, Py_ssize_t end) except -1:
+    """Return where the label field at ``start`` ends. Raises DecodeError where there is none."""
+    cdef uint64_t size = 0
     cdef int shift = 0
-    if data[pos] != LABEL_TAG:
-        return -1
-    pos += 1
-    while pos < end and shift < 63:
-        size |= <unsigned long long>(data[pos] & 0x7F) << shift
+    cdef Py_ssize_t pos = start + 1
+    while data[start] == LABEL_TAG and pos < end and shift < 63:
+        size |= <uint64_t>(data[pos] & 0x7F) << shift
         pos += 1
         if data[pos - 1] < 128:
-            return pos + <Py_ssize_t>size if size <= <unsigned long long>(end - pos) else -1
+            if size <= <uint64_t>(end - pos):
+                return pos + <Py_ssize_t>size
+            break
         shift += 7
-    return -1
+    raise DecodeError("not a label field", offset=start)
+
+
+cdef size_t hash_of(const unsigned char *data, Py_ssize_t size, uint64_t secret) noexcept:
+    """Hash a field."""
+    cdef uint64_t mixed = (<uint64_t>size ^ secret) * secret, word
+    while size >= 8:
+        memcpy(&word, data, 8)
+        mixed = (mixed ^ word) * secret
+        mixed ^= mixed >> 32
+        data += 8
+        size -= 8
+    word = 0
+    memcpy(&word, data, <size_t>size)
+    mixed = (mixed ^ word) * secret
+    return <size_t>(mixed ^ mixed >> 32)
 
 
 cdef class RawGroup:

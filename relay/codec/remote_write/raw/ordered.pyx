@@ -3,8 +3,8 @@
 
 * Nearly all batches leave as they are: this is one pass over the times then, and copies nothing.
 * A series' points leave in the order of their times. Where a time lies before an earlier point's,
-  the series are looked at, by hash; where a series has a late point, all are sorted by time, stably.
-  Two series of one hash cost a needless sort.
+  the series are looked at, by hash; where a series has a late point, all are sorted by time,
+  stably. Two series of one hash cost a needless sort.
 * Metadata is taken out. Prefixes of several tables, as there are for a moment when a table was
   replaced, become those of the last one.
 """

@@ -81,6 +81,13 @@ cdef inline void add_literal(Block *block, const void *data, Py_ssize_t size) no
     block.out += size
 
 
+cdef inline void add_short(Block *block, const void *data, Py_ssize_t size) noexcept:
+    """Write up to 16 bytes as they are; 16 can be read, and room is for as many."""
+    open_literal(block)
+    memcpy(block.out, data, 16)  # a constant size, which the compiler inlines
+    block.out += size
+
+
 cdef inline void add_copy(Block *block, uint64_t offset, uint64_t size) noexcept:
     """Copy ``size`` bytes from ``offset`` bytes before."""
     if block.copy_size and block.copy_offset == offset:

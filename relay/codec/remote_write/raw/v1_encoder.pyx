@@ -2,11 +2,11 @@
 """Encode a raw batch as bodies of remote write 1.0: plain, or as snappy blocks in one pass.
 
 Theory of the snappy form: what a general compressor searches for is known here. The body is a row
-of *tokens*: for each point a head (tag and length), its label fields, and behind the value the time.
-``tokens`` and ``positions`` say what was written where; each label field knows its last *slot* in
-them. A copy goes on as long as the token behind its source is the next one; otherwise the next token
-is copied from its last slot, or written. The block is never searched, and the plain body never
-exists. Any snappy decoder reads it.
+of *tokens*: for each point a head (tag and length), its label fields, and behind the value the
+time. ``tokens`` and ``positions`` say what was written where; each label field knows its last
+*slot* in them. A copy goes on as long as the token behind its source is the next one; otherwise the
+next token is copied from its last slot, or written. The block is never searched, and the plain body
+never exists. Any snappy decoder reads it.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -18,11 +18,11 @@ from relay.codec.otlp.point_buffer cimport Point
 from relay.codec.prefetch cimport LINE, prefetch
 from relay.codec.remote_write.raw.buffer cimport RawEntry
 from relay.codec.remote_write.raw.label_table cimport (
-    Field, Kind, LabelTable, Prefix, count_labels,
+    CHUNK_FIELD_BYTES_MAX, Field, Kind, LabelTable, Prefix, count_labels,
 )
 from relay.codec.remote_write.raw.ordered cimport OrderedBatch
 from relay.codec.remote_write.raw.snappy cimport (
-    NEAR, Block, add_copy, add_literal, close_block, open_literal,
+    NEAR, Block, add_copy, add_literal, add_short, close_block, open_literal,
 )
 from relay.codec.varints cimport put_head, varint_size
 
@@ -103,9 +103,9 @@ cdef inline void prefetch_coming(OrderedBatch batch, Py_ssize_t at, uint32_t mar
     prefetch(batch.points[at + AHEAD].head)
     prefetch(<char *>batch.points[at + AHEAD].head + LINE)
     if batch.points[at + FIELD_AHEAD].time_ns:
-        prefetch(&batch.table.texts[prefix_at(&batch.points[at + FIELD_AHEAD]).newest])
+        prefetch(&batch.table.fields[prefix_at(&batch.points[at + FIELD_AHEAD]).newest])
     if batch.points[at + DATA_AHEAD].time_ns:
-        field = &batch.table.texts[prefix_at(&batch.points[at + DATA_AHEAD]).newest]
+        field = &batch.table.fields[prefix_at(&batch.points[at + DATA_AHEAD]).newest]
         if field.mark != mark:
             prefetch(field.data)
 
@@ -150,7 +150,7 @@ def encode_plain(OrderedBatch batch not None, uint64_t bytes_max):
     cdef Prefix *prefix
     cdef Point *point
     cdef RawEntry entry
-    cdef Field *texts = batch.table.texts
+    cdef Field *texts = batch.table.fields
     cdef Field *field
     cdef bytes metadata
     cdef Stamp stamp
@@ -326,7 +326,7 @@ cdef class SnappyWriter:
     cdef inline void write_head(self, uint64_t size, Field *first) noexcept:
         """Write the head of a series' message of ``size`` bytes; ``first``: its first label."""
         cdef Tokens *tokens = &self.tokens
-        cdef unsigned char head[8]
+        cdef unsigned char head[16]
         cdef Py_ssize_t head_size = put_head(head, SERIES_TAG, size) - head
         cdef uint32_t token = HEAD_TOKEN | <uint32_t>size if size < HEADS else HEAD_TOKEN
         cdef bint can_copy = size < HEADS
@@ -343,7 +343,7 @@ cdef class SnappyWriter:
             )
         else:
             self.source = -1
-            add_literal(&self.block, head, head_size)
+            add_short(&self.block, head, head_size)
         tokens.tokens[tokens.count] = token
         tokens.positions[tokens.count] = <uint32_t>self.position
         tokens.count += 1
@@ -357,7 +357,7 @@ cdef class SnappyWriter:
         cdef uint64_t offset
         cdef Field *field
         for label in range(count):
-            field = &self.table.texts[numbers[label]]
+            field = &self.table.fields[numbers[label]]
             positions[slot] = <uint32_t>self.position
             tokens[slot] = numbers[label]
             if source >= 0 and tokens[source + 1] == numbers[label]:
@@ -388,14 +388,17 @@ cdef class SnappyWriter:
         cdef uint64_t offset
         cdef uint32_t same = 0
         if kind.mark == self.mark:
-            other = &self.table.texts[kind.field]
+            other = &self.table.fields[kind.field]
             offset = self.position - self.tokens.positions[other.slot]
             same = common_size(field.data, other.data, min(field.size, other.size))
             if same >= (NEAR_MIN if offset < NEAR else FAR_MIN) + 1:
                 add_copy(&self.block, offset, same)
             else:
                 same = 0
-        add_literal(&self.block, field.data + same, field.size - same)
+        if 0 < field.size - same <= 16 and field.size <= CHUNK_FIELD_BYTES_MAX:
+            add_short(&self.block, field.data + same, field.size - same)
+        else:
+            add_literal(&self.block, field.data + same, field.size - same)
         kind.mark = self.mark
         kind.field = number
 
@@ -449,7 +452,7 @@ cdef class SnappyWriter:
             self.finish()
             self.begin()
         self.reserve(<Py_ssize_t>size + count * LABEL_ROOM + TAIL_ROOM, count + 2)
-        self.write_head(size, &self.table.texts[prefix.numbers[0]] if count else NULL)
+        self.write_head(size, &self.table.fields[prefix.numbers[0]] if count else NULL)
         self.write_labels(prefix.numbers, count)
         if entry is None:
             self.write_sample(point)

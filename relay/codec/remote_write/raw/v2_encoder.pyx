@@ -120,13 +120,13 @@ cdef class SymbolTable:
 
     cdef int follow(self, LabelTable table) except -1:
         """Number the symbols of fields that the table got since."""
-        cdef Py_ssize_t count = len(table.fields)
+        cdef Py_ssize_t count = table.count
         cdef Label *label
         if count > self.labels_capacity:
             self.labels_capacity = count + count // 2
             self.labels = <Label *>resized(self.labels, self.labels_capacity, sizeof(Label))
         while self.labels_count < count:
-            name, value = texts_of(table.fields[self.labels_count])
+            name, value = texts_of(table.field(<uint32_t>self.labels_count))
             label = &self.labels[self.labels_count]
             label.mark = 0
             label.name = self.number(name)
