@@ -2,8 +2,8 @@
 """Encode a raw batch as bodies of remote write 1.0: plain, or as snappy blocks in one pass.
 
 Theory of the snappy form: what a general compressor searches for is known here. The body is a row
-of *tokens*: for each point a head (tag and length), its label fields, and behind the value the
-time. ``tokens`` and ``positions`` say what was written where; each label field knows its last
+of *tokens*: for each point a head (tag and length), its label fields, the sample's head, and behind
+the value the time. ``tokens`` and ``positions`` say what was written where; each label field knows its last
 *slot* in them. A copy goes on as long as the token behind its source is the next one; otherwise the
 next token is copied from its last slot, or written. The block is never searched, and the plain body
 never exists. Any snappy decoder reads it.
@@ -22,7 +22,7 @@ from relay.codec.remote_write.raw.label_table cimport (
 )
 from relay.codec.remote_write.raw.ordered cimport OrderedBatch
 from relay.codec.remote_write.raw.snappy cimport (
-    NEAR, Block, add_copy, add_literal, add_short, close_block, open_literal,
+    COPY_MAX, NEAR, Block, add_copy, add_literal, add_short, close_block, open_literal,
 )
 from relay.codec.varints cimport put_head, varint_size
 
@@ -42,6 +42,7 @@ cdef enum:
     LABEL_ROOM = 6  # tag of snappy before a label
     FIRST_ROOM = 64 * 1024
     HEAD_TOKEN = 0x80000000  # and the message's size
+    SAMPLE_TOKEN = 0xA0000000  # and the sizes of the time and of what is before the value
     TIME_TOKEN = 0xC0000000  # and the number of times before
     HEADS = 4096  # messages from this size on are never copied with their head
     BLOCK_BYTES_MAX = 1 << 30  # positions have 32 bits; a single point is far smaller
@@ -210,21 +211,20 @@ cdef inline unsigned char *put_point(
     if entry is not None:
         memcpy(out, PyBytes_AS_STRING(entry.fields), <size_t>PyBytes_GET_SIZE(entry.fields))
         return out + PyBytes_GET_SIZE(entry.fields)
-    out = put_value(out, point, stamp)
+    put_sample_head(out, point, stamp)
+    out += 2
+    if point.value:
+        memcpy(out + 1, &point.value, 8)
+        out += 9
     memcpy(out, stamp.encoded, TIME_BYTES)
     return out + stamp.size
 
 
-cdef inline unsigned char *put_value(unsigned char *out, Point *point, Stamp *stamp) noexcept:
-    """Write a sample up to its time."""
+cdef inline void put_sample_head(unsigned char *out, Point *point, Stamp *stamp) noexcept:
+    """Write a sample up to its value, or up to its time if that is zero; three bytes at most."""
     out[0] = SAMPLE_TAG
-    if point.value:
-        out[1] = <unsigned char>(stamp.size + 9)
-        out[2] = VALUE_TAG
-        memcpy(out + 3, &point.value, 8)
-        return out + 11
-    out[1] = <unsigned char>stamp.size
-    return out + 2
+    out[1] = <unsigned char>(stamp.size + (9 if point.value else 0))
+    out[2] = VALUE_TAG
 
 
 cdef object plain_body(Room *room, unsigned char *out, Py_ssize_t points):
@@ -360,7 +360,12 @@ cdef class SnappyWriter:
             field = &self.table.fields[numbers[label]]
             positions[slot] = <uint32_t>self.position
             tokens[slot] = numbers[label]
-            if source >= 0 and tokens[source + 1] == numbers[label]:
+            if source >= 0 and tokens[source + 1] == numbers[label] and not (
+                self.block.copy_offset >= NEAR
+                and self.block.copy_size % COPY_MAX + field.size > COPY_MAX
+                and field.mark == self.mark
+                and self.position - positions[field.slot] < NEAR
+            ):
                 self.block.copy_size += field.size
                 source += 1
             elif field.mark == self.mark:
@@ -405,23 +410,48 @@ cdef class SnappyWriter:
     cdef inline void write_sample(self, Point *point) noexcept:
         """Write a sample; the stamp is of its time."""
         cdef Tokens *tokens = &self.tokens
-        cdef uint64_t offset
+        cdef uint32_t head_size = 3 if point.value else 2
+        cdef uint32_t token = SAMPLE_TOKEN | <uint32_t>self.stamp.size << 2 | head_size
         cdef unsigned char *out
-        open_literal(&self.block)
-        out = self.block.out
-        self.block.out = put_value(out, point, &self.stamp)
-        self.position += <uint64_t>(self.block.out - out)
-        self.source = self.stamp.slot
-        if self.source >= 0:
-            offset = self.position - tokens.positions[self.source]
-            if offset >= NEAR:
-                self.source = -1
-        if self.source >= 0:
-            add_copy(&self.block, offset, <uint64_t>self.stamp.size)
+        tokens.tokens[tokens.count] = token
+        tokens.positions[tokens.count] = <uint32_t>self.position
+        tokens.count += 1
+        if self.source >= 0 and tokens.tokens[self.source + 1] == token:
+            self.block.copy_size += head_size
+            self.source += 1
         else:
-            add_literal(&self.block, self.stamp.encoded, self.stamp.size)
+            self.source = -1
+            open_literal(&self.block)
+            out = self.block.out
+            put_sample_head(out, point, &self.stamp)
+            self.block.out += head_size
+        self.position += head_size
+        if point.value:
+            open_literal(&self.block)
+            memcpy(self.block.out, &point.value, 8)
+            self.block.out += 8
+            self.position += 8
+            self.source = -1
+        self.write_time()
+
+    cdef inline void write_time(self) noexcept:
+        """Write the time of a sample."""
+        cdef Tokens *tokens = &self.tokens
+        cdef uint64_t offset = 0
         tokens.tokens[tokens.count] = self.stamp.token
         tokens.positions[tokens.count] = <uint32_t>self.position
+        if self.source >= 0 and tokens.tokens[self.source + 1] == self.stamp.token:
+            self.block.copy_size += <uint64_t>self.stamp.size
+            self.source += 1
+        else:
+            self.source = self.stamp.slot
+            if self.source >= 0:
+                offset = self.position - tokens.positions[self.source]
+            if offset and offset < NEAR:
+                add_copy(&self.block, offset, <uint64_t>self.stamp.size)
+            else:
+                self.source = -1
+                add_literal(&self.block, self.stamp.encoded, self.stamp.size)
         self.stamp.slot = tokens.count
         tokens.count += 1
         self.position += <uint64_t>self.stamp.size
@@ -451,7 +481,7 @@ cdef class SnappyWriter:
         ):
             self.finish()
             self.begin()
-        self.reserve(<Py_ssize_t>size + count * LABEL_ROOM + TAIL_ROOM, count + 2)
+        self.reserve(<Py_ssize_t>size + count * LABEL_ROOM + TAIL_ROOM, count + 3)
         self.write_head(size, &self.table.fields[prefix.numbers[0]] if count else NULL)
         self.write_labels(prefix.numbers, count)
         if entry is None:

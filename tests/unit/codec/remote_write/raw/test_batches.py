@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 
 import cramjam
@@ -187,3 +188,74 @@ def test_groups_are_one_for_each_shard_key() -> None:
     assert table.group(1).table is table
     assert table.group(1).stale_prefix(b"abcd") == b"abcd"
     table.close()
+
+
+def test_a_table_numbers_each_field_once_however_many_there_are() -> None:
+    table = LabelTable()
+    keys = [
+        label_key([("__name__", f"m{n % 7}"), ("id", "x" * (n % 40) + str(n))]) for n in range(5000)
+    ]
+    keys.append(label_key([("long", "y" * 70_000)]))
+    prefixes = [table.place(key) for key in keys]
+    assert len(table) == 7 + 5000 + 1
+    assert [table.place(key) for key in keys] == prefixes
+    assert [b"".join(table.fields_of(prefix)) for prefix in prefixes] == keys
+    assert table.grown == 5001
+    assert 70_000 < table.memory_bytes < 70_000 + 5007 * 120
+
+
+def test_a_table_is_due_when_most_of_it_is_dead() -> None:
+    table = LabelTable()
+    for number in range(70_000):
+        table.place(label_key([("id", str(number))]))
+    assert table.is_due(0)
+    assert not table.is_due(70_000)
+
+
+def test_declarations_are_part_of_the_prefix() -> None:
+    table = LabelTable()
+    plain, one, other = (
+        table.place(UP, declaration) for declaration in (None, (1, "h", ""), (2, "", ""))
+    )
+    assert len({plain, one, other}) == 3
+    assert [table.declaration_of(prefix) for prefix in (plain, one, other)] == [
+        None,
+        (1, "h", ""),
+        (2, "", ""),
+    ]
+    assert table.fields_of(plain) == table.fields_of(other)
+
+
+def test_a_batch_of_two_tables_is_encoded_as_one() -> None:
+    rig = Rig()
+    rig.write((prefix_of(rig.table, UP), ONE, TIME_MS))
+    other = LabelTable()
+    other.place(DOWN)
+    rig.group = other.group(0)
+    rig.write((prefix_of(other, UP), ONE, TIME_MS + 1), (prefix_of(other, DOWN), ONE, TIME_MS))
+    sealed = rig.seal()
+    for series in (read_v1(V1Encoder().encode(sealed))[0], read_v2(V2Encoder().encode(sealed))):
+        assert [(one.labels, one.samples[0][1]) for one in series] == [
+            (UP, TIME_MS),
+            (UP, TIME_MS + 1),
+            (DOWN, TIME_MS),
+        ]
+
+
+def test_repeated_labels_become_copies_of_any_distance() -> None:
+    """The block is far smaller than the body, also where a label came long before."""
+    rig = Rig()
+    rig.batch.limit = 1 << 30
+    prefixes = [
+        prefix_of(rig.table, label_key([("__name__", f"metric_{n:05}"), ("pod", "p" * 100)]))
+        for n in range(2000)
+    ]
+    values = random.Random(0)
+    for time_ms in (TIME_MS, TIME_MS + 1):
+        rig.write(*((prefix, values.randbytes(8), time_ms) for prefix in prefixes))
+    sealed = rig.seal()
+    (body,) = V1Encoder().encode_bodies(sealed, "snappy", UNBOUNDED)
+    plain = V1Encoder().encode(sealed)
+    assert bytes(cramjam.snappy.decompress_raw(body.data)) == plain
+    assert len(body.data) < len(plain) / 4
+    assert len(body.data) < 1.2 * len(cramjam.snappy.compress_raw(plain))
