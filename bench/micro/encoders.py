@@ -4,7 +4,7 @@
 hold 10,000 points of 100 targets with 507 series each, those of a node exporter:
 
     OTLP        encoded, then gzip as sinks do it
-    1.0         snappy block in one pass (relay.codec.remote_write.raw.v1_encoder)
+    1.0         snappy block in one pass (relay.codec.remote_write.raw.v1_snappy)
     1.0 plain   encoded, then the library's snappy, to compare
     2.0         encoded, then the library's snappy
 
@@ -31,7 +31,7 @@ from relay.codec.body import Body
 from relay.codec.compression import compress
 from relay.codec.otlp.metrics import VALUE_TAG
 from relay.codec.remote_write import v1
-from relay.codec.remote_write.raw import v1_encoder, v2_encoder
+from relay.codec.remote_write.raw import v1_plain, v1_snappy, v2_encoder
 from relay.codec.remote_write.raw.buffer import RawPointBuffer
 from relay.codec.remote_write.raw.label_table import LabelTable
 from relay.codec.remote_write.raw.ordered import OrderedBatch
@@ -112,7 +112,7 @@ def measure(label_set: LabelSet, *, scattered: bool) -> dict[str, float]:
         return [
             body.data
             for batch in batches
-            for body in v1_encoder.encode_snappy(OrderedBatch(batch), _UNBOUNDED)
+            for body in v1_snappy.encode_snappy(OrderedBatch(batch), _UNBOUNDED)
         ]
 
     def library(encoder: Callable[[OrderedBatch, int], list[Body]]) -> float:
@@ -127,8 +127,8 @@ def measure(label_set: LabelSet, *, scattered: bool) -> dict[str, float]:
         "OTLP B": size(otlp(), points),
         "1.0 µs": best(snappy, samples),
         "1.0 B": size(snappy(), samples),
-        "1.0 plain µs": library(v1_encoder.encode_plain),
-        "1.0 plain B": size(plain(v1_encoder.encode_plain), samples),
+        "1.0 plain µs": library(v1_plain.encode_plain),
+        "1.0 plain B": size(plain(v1_plain.encode_plain), samples),
         "2.0 µs": library(v2_encoder.encode_plain),
         "2.0 B": size(plain(v2_encoder.encode_plain), samples),
         "order µs": best(lambda: [OrderedBatch(batch) for batch in batches], samples),

@@ -46,7 +46,8 @@ MODULES: Final = (
     "relay.codec.remote_write.raw.label_table",
     "relay.codec.remote_write.raw.buffer",
     "relay.codec.remote_write.raw.ordered",
-    "relay.codec.remote_write.raw.v1_encoder",
+    "relay.codec.remote_write.raw.v1_plain",
+    "relay.codec.remote_write.raw.v1_snappy",
     "relay.codec.remote_write.raw.v2_encoder",
 )
 """Every extension module, compiled from its ``.pyx``, or from its ``.py`` with a ``.pxd`` beside

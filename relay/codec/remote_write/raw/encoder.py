@@ -16,7 +16,7 @@ from relay.codec.body import Body
 from relay.codec.compression import OwnEncoding, compress, decompress_own
 from relay.codec.otlp.batch import SealedBatch
 from relay.codec.remote_write.encode import request_headers
-from relay.codec.remote_write.raw import v1_encoder, v2_encoder
+from relay.codec.remote_write.raw import v1_plain, v1_snappy, v2_encoder
 from relay.codec.remote_write.raw.buffer import RawPointBuffer
 from relay.codec.remote_write.raw.ordered import OrderedBatch
 from relay.codec.remote_write.split import count_points, split_in_two
@@ -76,10 +76,10 @@ class V1Encoder(_Encoder):
         """Encode and compress a batch; no body exceeds ``bytes_max`` unless with one point."""
         batch = OrderedBatch(_buffer_of(sealed))
         if compression == "snappy":
-            return tuple(v1_encoder.encode_snappy(batch, bytes_max))
+            return tuple(v1_snappy.encode_snappy(batch, bytes_max))
         return tuple(
             body._replace(data=compress(body.data, compression))
-            for body in v1_encoder.encode_plain(batch, bytes_max)
+            for body in v1_plain.encode_plain(batch, bytes_max)
         )
 
 

@@ -1,11 +1,11 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""Encode a raw batch as bodies of remote write 1.0: plain, or as snappy blocks in one pass.
+"""Encode a raw batch as snappy blocks of remote write 1.0, in one pass.
 
-Theory of the snappy form: what a general compressor searches for is known here. The body is a row
-of *tokens*: for each point a head (tag and length), its label fields, the sample's head, and behind
-the value the time. ``tokens`` and ``positions`` say what was written where; each label field knows its last
-*slot* in them. A copy goes on as long as the token behind its source is the next one; otherwise the
-next token is copied from its last slot, or written. The block is never searched, and the plain body
+What a general compressor searches for is known here. The body is a row of *tokens*: for each point
+a head (tag and length), its label fields, the sample's head, and behind the value the time.
+``tokens`` and ``positions`` say what was written where; each label field knows its last *slot* in
+them. A copy goes on as long as the token behind its source is the next one; otherwise the next
+token is copied from its last slot, or written. The block is never searched, and the plain body
 never exists. Any snappy decoder reads it.
 """
 
@@ -15,7 +15,6 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from relay.codec.otlp.point_buffer cimport Point
-from relay.codec.prefetch cimport LINE, prefetch
 from relay.codec.remote_write.raw.buffer cimport RawEntry
 from relay.codec.remote_write.raw.label_table cimport (
     CHUNK_FIELD_BYTES_MAX, Field, Kind, LabelTable, Prefix, count_labels,
@@ -24,35 +23,22 @@ from relay.codec.remote_write.raw.ordered cimport OrderedBatch
 from relay.codec.remote_write.raw.snappy cimport (
     COPY_MAX, NEAR, Block, add_copy, add_literal, add_short, close_block, open_literal,
 )
+from relay.codec.remote_write.raw.v1_parts cimport (
+    FIRST_ROOM, FIRST_STAMP, SERIES_TAG, TAIL_ROOM, Room, Stamp, make_room, prefetch_coming,
+    prefix_at, put_sample_head, put_varint, set_stamp,
+)
 from relay.codec.varints cimport put_head, varint_size
 
 from relay.codec.body import Body
 
 cdef enum:
-    SERIES_TAG = 0x0A  # WriteRequest.timeseries
-    SAMPLE_TAG = 0x12  # TimeSeries.samples
-    VALUE_TAG = 0x09  # Sample.value
-    TIME_TAG = 0x10  # Sample.timestamp
-    TIME_BYTES = 11
-    NS_PER_MS = 1_000_000
-    AHEAD = 12  # prefetch distance in points
-    FIELD_AHEAD = 8
-    DATA_AHEAD = 4
-    TAIL_ROOM = 64  # head of a series, sample, tags of snappy
     LABEL_ROOM = 6  # tag of snappy before a label
-    FIRST_ROOM = 64 * 1024
     HEAD_TOKEN = 0x80000000  # and the message's size
     SAMPLE_TOKEN = 0xA0000000  # and the sizes of the time and of what is before the value
-    TIME_TOKEN = 0xC0000000  # and the number of times before
     HEADS = 4096  # messages from this size on are never copied with their head
     BLOCK_BYTES_MAX = 1 << 30  # positions have 32 bits; a single point is far smaller
     NEAR_MIN = 5  # shortest copy that pays, by distance
     FAR_MIN = 9
-
-
-cdef struct Room:
-    unsigned char *begin
-    Py_ssize_t size
 
 
 cdef struct Tokens:
@@ -60,69 +46,6 @@ cdef struct Tokens:
     uint32_t *positions
     Py_ssize_t count
     Py_ssize_t capacity
-
-
-cdef struct Stamp:
-    uint64_t time_ns
-    unsigned char encoded[TIME_BYTES]
-    Py_ssize_t size
-    uint32_t token
-    Py_ssize_t slot  # -1: not in this body
-
-
-cdef int make_room(Room *room, unsigned char **out, Py_ssize_t more) except -1:
-    """Let ``more`` bytes be written at ``out``."""
-    cdef Py_ssize_t used = out[0] - room.begin, size = room.size
-    cdef void *moved
-    if size - used >= more:
-        return 0
-    while size - used < more:
-        size *= 2
-    moved = PyMem_Realloc(room.begin, <size_t>size)
-    if moved == NULL:
-        raise MemoryError
-    room.begin = <unsigned char *>moved
-    room.size = size
-    out[0] = room.begin + used
-    return 0
-
-
-cdef inline unsigned char *put_varint(unsigned char *out, uint64_t value) noexcept:
-    while value > 127:
-        out[0] = <unsigned char>(value & 0x7F | 0x80)
-        out += 1
-        value >>= 7
-    out[0] = <unsigned char>value
-    return out + 1
-
-
-cdef inline void prefetch_coming(OrderedBatch batch, Py_ssize_t at, uint32_t mark) noexcept:
-    """Prefetch the prefixes of later points, and the fields that only they may have."""
-    cdef Field *field
-    if at + AHEAD >= batch.count:
-        return
-    prefetch(batch.points[at + AHEAD].head)
-    prefetch(<char *>batch.points[at + AHEAD].head + LINE)
-    if batch.points[at + FIELD_AHEAD].time_ns:
-        prefetch(&batch.table.fields[prefix_at(&batch.points[at + FIELD_AHEAD]).newest])
-    if batch.points[at + DATA_AHEAD].time_ns:
-        field = &batch.table.fields[prefix_at(&batch.points[at + DATA_AHEAD]).newest]
-        if field.mark != mark:
-            prefetch(field.data)
-
-
-cdef inline Prefix *prefix_at(Point *point) noexcept:
-    """Return the prefix of a plain sample."""
-    return <Prefix *>PyBytes_AS_STRING(<bytes>point.head)
-
-
-cdef inline void set_stamp(Stamp *stamp, uint64_t time_ns) noexcept:
-    """Encode another time."""
-    stamp.time_ns = time_ns
-    stamp.encoded[0] = TIME_TAG
-    stamp.size = put_varint(stamp.encoded + 1, time_ns // NS_PER_MS) - stamp.encoded
-    stamp.token += 1
-    stamp.slot = -1
 
 
 cdef inline uint32_t common_size(
@@ -142,96 +65,6 @@ cdef inline uint32_t common_size(
     return size
 
 
-def encode_plain(OrderedBatch batch not None, uint64_t bytes_max):
-    """Return uncompressed bodies of at most ``bytes_max`` bytes, or a single point, as Body."""
-    cdef list bodies = []
-    cdef Room room
-    cdef unsigned char *out
-    cdef Py_ssize_t at, label, count, size, points = 0
-    cdef Prefix *prefix
-    cdef Point *point
-    cdef RawEntry entry
-    cdef Field *texts = batch.table.fields
-    cdef Field *field
-    cdef bytes metadata
-    cdef Stamp stamp
-    cdef bint is_point
-    stamp.token = TIME_TOKEN
-    set_stamp(&stamp, 0)
-    room.size = FIRST_ROOM
-    room.begin = out = <unsigned char *>PyMem_Malloc(FIRST_ROOM)
-    if out == NULL:
-        raise MemoryError
-    try:
-        for metadata in batch.metadata:
-            make_room(&room, &out, PyBytes_GET_SIZE(metadata))
-            memcpy(out, PyBytes_AS_STRING(metadata), <size_t>PyBytes_GET_SIZE(metadata))
-            out += PyBytes_GET_SIZE(metadata)
-        for at in range(batch.count):
-            prefetch_coming(batch, at, 0)
-            point = &batch.points[at]
-            is_point = True
-            entry = None
-            if point.time_ns:
-                prefix = prefix_at(point)
-                count = count_labels(<bytes>point.head)
-                if point.time_ns != stamp.time_ns:
-                    set_stamp(&stamp, point.time_ns)
-                size = prefix.key_size + stamp.size + (11 if point.value else 2)
-            else:
-                entry = <RawEntry>point.head
-                is_point = entry.is_point
-                prefix = <Prefix *>PyBytes_AS_STRING(entry.prefix)
-                count = count_labels(entry.prefix)
-                size = prefix.key_size + PyBytes_GET_SIZE(entry.fields)
-            if is_point and points and (
-                <uint64_t>(out - room.begin + 1 + varint_size(size) + size) > bytes_max
-            ):
-                bodies.append(plain_body(&room, out, points))
-                out = room.begin
-                points = 0
-            make_room(&room, &out, size + TAIL_ROOM)
-            out = put_head(out, SERIES_TAG, size)
-            for label in range(count):
-                field = &texts[prefix.numbers[label]]
-                memcpy(out, field.data, field.size)
-                out += field.size
-            out = put_point(out, point, &stamp, entry)
-            points += is_point
-        bodies.append(plain_body(&room, out, points))
-    finally:
-        PyMem_Free(room.begin)
-    return bodies
-
-
-cdef inline unsigned char *put_point(
-    unsigned char *out, Point *point, Stamp *stamp, RawEntry entry
-) noexcept:
-    """Write the fields behind the labels."""
-    if entry is not None:
-        memcpy(out, PyBytes_AS_STRING(entry.fields), <size_t>PyBytes_GET_SIZE(entry.fields))
-        return out + PyBytes_GET_SIZE(entry.fields)
-    put_sample_head(out, point, stamp)
-    out += 2
-    if point.value:
-        memcpy(out + 1, &point.value, 8)
-        out += 9
-    memcpy(out, stamp.encoded, TIME_BYTES)
-    return out + stamp.size
-
-
-cdef inline void put_sample_head(unsigned char *out, Point *point, Stamp *stamp) noexcept:
-    """Write a sample up to its value, or up to its time if that is zero; three bytes at most."""
-    out[0] = SAMPLE_TAG
-    out[1] = <unsigned char>(stamp.size + (9 if point.value else 0))
-    out[2] = VALUE_TAG
-
-
-cdef object plain_body(Room *room, unsigned char *out, Py_ssize_t points):
-    cdef Py_ssize_t size = out - room.begin
-    return Body(PyBytes_FromStringAndSize(<char *>room.begin, size), points, size)
-
-
 cdef class SnappyWriter:
     """Writes the snappy blocks of one batch."""
 
@@ -249,7 +82,7 @@ cdef class SnappyWriter:
     def __cinit__(self, LabelTable table not None):
         self.table = table
         self.bodies = []
-        self.stamp.token = TIME_TOKEN
+        self.stamp.token = FIRST_STAMP
         set_stamp(&self.stamp, 0)
         self.room.size = FIRST_ROOM
         self.room.begin = <unsigned char *>PyMem_Malloc(FIRST_ROOM)
