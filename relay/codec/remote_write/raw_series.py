@@ -38,6 +38,8 @@ LABELS_BYTES_MAX = 1 << 20
 """Labels of one series or exemplar of 2.0, written out; the pipeline allows far fewer."""
 
 _LABEL_TAG = b"\x0a"
+_TEXT_TAG, _VALUE_TAG = 0x0A, 0x12  # TimeSeries.labels and Label.name; Label.value
+_SHORT_FIELD = 130  # a label field below it has lengths of one byte each
 _SCHEMA_FIELD, _START_FIELD = 4, 17  # of Histogram
 _START_TAG = b"\x88\x01"
 _ZERO = bytes(8)
@@ -126,7 +128,23 @@ def histogram_for_v1(message: bytes) -> bytes | None:
 
 def label_fields(labels: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
     """Yield (whole field, name, value) of each label of a key. Raises DecodeError."""
-    for number, wire_type, tag_at, start, stop in iter_fields(labels, 0, len(labels)):
+    pos = 0
+    end = len(labels)
+    while pos + 5 < end:
+        # Both texts short, as nearly all are: a fifth of the cost of the general way below.
+        value_at = pos + 6 + labels[pos + 3]
+        stop = pos + 2 + labels[pos + 1]
+        if not (
+            value_at <= stop <= end
+            and stop - pos < _SHORT_FIELD
+            and labels[pos] == labels[pos + 2] == _TEXT_TAG
+            and labels[value_at - 2] == _VALUE_TAG
+            and labels[value_at - 1] == stop - value_at
+        ):
+            break
+        yield labels[pos:stop], labels[pos + 4 : value_at - 2], labels[value_at:stop]
+        pos = stop
+    for number, wire_type, tag_at, start, stop in iter_fields(labels, pos, end):
         if number != 1 or wire_type != BYTES:
             continue
         name = value = b""

@@ -19,7 +19,7 @@ from relay.codec.remote_write.encode import request_headers
 from relay.codec.remote_write.raw import v1_plain, v1_snappy, v2_encoder
 from relay.codec.remote_write.raw.buffer import RawPointBuffer
 from relay.codec.remote_write.raw.ordered import OrderedBatch
-from relay.codec.remote_write.split import count_points, split_in_two
+from relay.codec.remote_write.split import split_in_two
 from relay.codec.remote_write.v1 import WriteProtocol
 
 _UNBOUNDED = 1 << 62
@@ -48,11 +48,12 @@ class _Encoder:
 
     def split(self, body: bytes) -> tuple[tuple[bytes, int], tuple[bytes, int]] | None:
         """Cut a body in two; None where it has a single point."""
-        if count_points(body, self.protocol) < 2:
-            return None
         halves = split_in_two(body, self.protocol)
-        assert halves is not None
+        if halves is None:
+            return None
         first, second = halves
+        if not first.points or not second.points:
+            return None  # a point, and metadata or exemplars beside it
         return (first.data, first.points), (second.data, second.points)
 
     def compress(self, body: bytes, compression: OwnEncoding) -> bytes:

@@ -1,7 +1,9 @@
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
 
 
 cdef enum:
+    PREFIX_HEAD = 8  # bytes of a Prefix before its numbers
     FIELD_SLACK = 16  # bytes that may be read behind a field of up to CHUNK_FIELD_BYTES_MAX
     CHUNK_FIELD_BYTES_MAX = 1 << 10  # longer fields have memory of their own
     DECLARATION = 0x40000000  # bit that is set in the last number if that is of a declaration
@@ -62,4 +64,10 @@ cdef class RawGroup:
     cdef readonly long long shard_key
 
 
-cdef Py_ssize_t count_labels(bytes prefix) noexcept
+cdef inline Py_ssize_t count_labels(bytes prefix) noexcept:
+    """Return the number of labels of a prefix."""
+    cdef Py_ssize_t count = (PyBytes_GET_SIZE(prefix) - PREFIX_HEAD) // 4
+    cdef Prefix *head = <Prefix *>PyBytes_AS_STRING(prefix)
+    if count and head.numbers[count - 1] & DECLARATION:
+        return count - 1
+    return count

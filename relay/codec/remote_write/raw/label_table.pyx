@@ -20,7 +20,6 @@ cdef enum:
     KEY_BYTES_MAX = 1 << 30
     CHUNK_BYTES = 1 << 16
     LABEL_TAG = 0x0A  # TimeSeries.labels
-    PREFIX_HEAD = 8  # bytes of a Prefix before its numbers
     KIND_BYTES = 200  # of bytes object and dictionary entry
     SLACK = 65_536  # series that may come and go before a small table is replaced
 
@@ -55,12 +54,13 @@ cdef class LabelTable:
 
     @property
     def memory_bytes(self):
-        """Bytes of memory that it takes."""
+        """Bytes of memory that it takes, approximately, symbols of 2.0 included."""
         cdef size_t arrays = <size_t>self.capacity * sizeof(Field)
         arrays += <size_t>self.kinds_capacity * sizeof(Kind)
         arrays += (self.index_mask + 1) * sizeof(uint32_t)
         chunks = len(self.chunks) * CHUNK_BYTES
-        return arrays + self.long_bytes + chunks + len(self.kind_numbers) * KIND_BYTES
+        symbols = 0 if self.symbols is None else self.symbols.memory_bytes
+        return arrays + self.long_bytes + chunks + len(self.kind_numbers) * KIND_BYTES + symbols
 
     cdef uint32_t next_mark(self) noexcept:
         """Return the mark of a new body, to which no field was written."""
@@ -240,15 +240,6 @@ cdef class LabelTable:
 
     def __repr__(self):
         return f"<LabelTable {self.count} fields, {self.memory_bytes} bytes>"
-
-
-cdef Py_ssize_t count_labels(bytes prefix) noexcept:
-    """Return the number of labels of a prefix."""
-    cdef Py_ssize_t count = PyBytes_GET_SIZE(prefix) // 4 - PREFIX_HEAD // 4
-    cdef Prefix *head = <Prefix *>PyBytes_AS_STRING(prefix)
-    if count and head.numbers[count - 1] & DECLARATION:
-        return count - 1
-    return count
 
 
 cdef Py_ssize_t grown_to(Py_ssize_t capacity) noexcept:

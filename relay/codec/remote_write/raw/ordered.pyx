@@ -9,7 +9,7 @@
   replaced, become those of the last one.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport qsort
@@ -18,7 +18,9 @@ from libc.string cimport memcpy
 from relay.codec.otlp.point_buffer cimport Point
 from relay.codec.prefetch cimport LINE, prefetch
 from relay.codec.remote_write.raw.buffer cimport RawEntry, RawPointBuffer
-from relay.codec.remote_write.raw.label_table cimport LabelTable, RawGroup
+from relay.codec.remote_write.raw.label_table cimport (
+    PREFIX_HEAD, LabelTable, RawGroup, count_labels,
+)
 
 
 cdef enum:
@@ -142,9 +144,9 @@ cdef bint is_out_of_order(Point *points, Py_ssize_t count) noexcept:
 
 
 cdef inline uint64_t series_hash(bytes prefix) noexcept:
-    """Hash a prefix; never 0."""
+    """Hash the labels of a prefix; never 0."""
     cdef const char *data = PyBytes_AS_STRING(prefix)
-    cdef Py_ssize_t left = PyBytes_GET_SIZE(prefix)
+    cdef Py_ssize_t left = PREFIX_HEAD + 4 * count_labels(prefix)
     cdef uint64_t mixed = <uint64_t>left * <uint64_t>0x9E3779B97F4A7C15, word
     cdef uint32_t half
     while left >= 8:

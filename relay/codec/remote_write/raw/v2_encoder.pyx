@@ -42,6 +42,7 @@ cdef enum:
     TAIL_ROOM = 64  # heads and sample of a series
     FIRST_ROOM = 64 * 1024
     FIRST_SYMBOLS = 64
+    SYMBOL_BYTES = 120  # of bytes object, dictionary entry and reference
     AHEAD = 12  # prefetch distance in points
 
 
@@ -92,6 +93,7 @@ cdef class SymbolTable:
     cdef Py_ssize_t labels_count
     cdef Py_ssize_t labels_capacity
     cdef uint32_t mark
+    cdef Py_ssize_t texts_bytes
 
     def __cinit__(self):
         self.numbers = {}
@@ -115,6 +117,7 @@ cdef class SymbolTable:
         self.symbols[count].size = <uint32_t>PyBytes_GET_SIZE(text)
         self.symbols[count].mark = 0
         self.texts.append(text)
+        self.texts_bytes += PyBytes_GET_SIZE(text)
         self.numbers[text] = count
         return <uint32_t>count
 
@@ -133,6 +136,13 @@ cdef class SymbolTable:
             label.value = self.number(value)
             self.labels_count += 1
         return 0
+
+    @property
+    def memory_bytes(self):
+        """Bytes of memory that it takes, approximately."""
+        cdef size_t arrays = <size_t>self.capacity * sizeof(Symbol)
+        arrays += <size_t>self.labels_capacity * sizeof(Label)
+        return arrays + self.texts_bytes + SYMBOL_BYTES * len(self.texts)
 
     cdef uint32_t next_mark(self) noexcept:
         """Return the mark of a new body, which names no symbol."""

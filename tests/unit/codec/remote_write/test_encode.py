@@ -12,6 +12,7 @@ from relay.codec.remote_write.raw_series import (
     RawExemplar,
     RawSeries,
     histogram_for_v1,
+    label_fields,
     read_v1,
     read_v2,
 )
@@ -213,3 +214,36 @@ def test_a_reference_to_nowhere_is_no_request_of_ours() -> None:
         request.timeseries.add(labels_refs=[1, 2]).samples.add(timestamp=TIME_MS)
     with pytest.raises(DecodeError, match="a reference beyond the 2 symbols"):
         split_in_two(request.SerializeToString(), V2)
+
+
+@pytest.mark.parametrize("size", [1, 60, 113, 114, 115, 116, 130, 300])
+def test_labels_of_any_size_and_shape_are_read(size: int) -> None:
+    usual = label_key([("a", "v" * size), ("b", ""), ("", "c")])
+    unusual = b"\x0a\x07\x12\x01x\x0a\x02ab" + b"\x0a\x00" + b"\x12\x01z"  # value first; none
+    read = [(name, value) for _, name, value in label_fields(usual + unusual + usual)]
+    of_usual = [(b"a", b"v" * size), (b"b", b""), (b"", b"c")]
+    assert read == [*of_usual, (b"ab", b"x"), (b"", b""), *of_usual]
+    fields = [field for field, _, _ in label_fields(usual)]
+    assert b"".join(fields) == usual
+
+
+def test_a_split_comes_to_an_end_where_the_last_of_metadata_has_all_points() -> None:
+    """Whatever stands where, no half is empty."""
+    series = encode_requests(
+        [RawSeries(UP, [(ONE, TIME_MS, 0), (ONE, TIME_MS + 1, 0)])], protocol=V1, bytes_max=1 << 30
+    )[0].data
+    metadata = encode_requests(
+        [], [Metadata(1, "up", "h" * 99, "")], protocol=V1, bytes_max=1 << 30
+    )[0].data
+    for body in (metadata + metadata + series, series + metadata, metadata + series + metadata):
+        pieces = split_below(body, V1, 1)
+        assert sum(piece.points for piece in pieces) == 2
+        assert all(piece.data for piece in pieces)
+
+
+def test_labels_that_are_cut_off_are_refused() -> None:
+    key = label_key([("name", "value"), ("a", "b")])
+    for end in range(1, len(key)):
+        if end != 15:  # the end of the first
+            with pytest.raises(DecodeError):
+                list(label_fields(key[:end]))
