@@ -73,8 +73,9 @@ def _split_v1(data: bytes) -> tuple[Encoded, Encoded] | None:
     cut = _nearest_to_half([stop for _, _, stop in entries])
     if points[-1] > 1 and points[cut - 1] in (0, points[-1]):
         # Metadata and exemplars weigh most; what has no point cannot be sent in a request alone.
-        wanted = min(max(1, points[cut - 1]), points[-1] - 1)
-        cut = min(bisect_left(points, wanted) + 1, len(entries) - 1)
+        cut = bisect_left(points, min(max(1, points[cut - 1]), points[-1] - 1)) + 1
+        # All points may be in the last entry, which is cut once it stands alone.
+        cut = min(cut, len(entries) - 1)
     at = entries[cut - 1][2]
     return Encoded(data[:at], points[cut - 1]), Encoded(data[at:], points[-1] - points[cut - 1])
 

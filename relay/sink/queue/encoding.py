@@ -36,16 +36,18 @@ class _Key(NamedTuple):
 class SharedBodyCache:
     """Encodes batches, and keeps the last one's bodies for the next sink that has the same points.
 
-    ``made`` counts batches that were encoded and compressed, ``shared`` those that were not.
+    ``made`` counts batches that were encoded and compressed, ``shared`` those that were not;
+    ``lone_exemplars`` the exemplars of both that are in no body.
     """
 
-    __slots__ = ("_batch", "_bodies", "_bytes_max", "_key", "made", "shared")
+    __slots__ = ("_batch", "_bodies", "_bytes_max", "_key", "lone_exemplars", "made", "shared")
 
     def __init__(self) -> None:
         self._batch: SealedBatch | None = None
         self._key = _Key("", "none")
         self._bytes_max = 0
         self._bodies: tuple[Body, ...] = ()
+        self.lone_exemplars = 0
         self.made = 0
         self.shared = 0
 
@@ -67,10 +69,12 @@ class SharedBodyCache:
             and self._batch.point_buffer.equals(sealed.point_buffer)
         ):
             self.shared += 1
+            self.lone_exemplars += sum(body.lone_exemplars for body in self._bodies)
             return self._bodies
         self._bodies = encoder.encode_bodies(sealed, compression, bytes_max)
         self._batch, self._key, self._bytes_max = sealed, key, bytes_max
         self.made += 1
+        self.lone_exemplars += sum(body.lone_exemplars for body in self._bodies)
         return self._bodies
 
     def forget(self) -> None:

@@ -49,11 +49,9 @@ class _Encoder:
     def split(self, body: bytes) -> tuple[tuple[bytes, int], tuple[bytes, int]] | None:
         """Cut a body in two; None where it has a single point."""
         halves = split_in_two(body, self.protocol)
-        if halves is None:
+        if halves is None or not (halves[0].points and halves[1].points):
             return None
         first, second = halves
-        if not first.points or not second.points:
-            return None  # a point, and metadata or exemplars beside it
         return (first.data, first.points), (second.data, second.points)
 
     def compress(self, body: bytes, compression: OwnEncoding) -> bytes:

@@ -25,6 +25,7 @@ from relay.codec.remote_write.v1 import Metadata, label_key
 from relay.codec.remote_write.v2 import Metadata2
 from relay.pipeline.batching.transaction import BatchTransaction, IngestMark
 from relay.runtime.errors import DecodeError
+from relay.sink.queue.encoding import SharedBodyCache
 
 TIME_MS = 1_700_000_000_123
 STALE = struct.pack("<Q", 0x7FF0000000000002)
@@ -138,6 +139,18 @@ def test_exemplars_of_2_0_join_a_point_of_their_series() -> None:
     assert read_v2(plain) == [
         RawSeries(UP, [(ONE, TIME_MS, 0)], [], [EXEMPLAR], Metadata2(2, "h", "u"))
     ]
+
+
+def test_lone_exemplars_are_counted_for_each_sink() -> None:
+    rig = Rig()
+    up, down = (prefix_of(rig.table, key) for key in (UP, DOWN))
+    rig.write((up, ONE, TIME_MS), exemplars_rider("remote_write_v2", down, (EXEMPLAR, EXEMPLAR)))
+    sealed = rig.seal()
+    bodies = SharedBodyCache()
+    first = bodies.bodies_of(sealed, V2Encoder(), "snappy", UNBOUNDED)
+    assert bodies.lone_exemplars == 2
+    assert bodies.bodies_of(sealed, V2Encoder(), "snappy", UNBOUNDED) is first
+    assert (bodies.made, bodies.shared, bodies.lone_exemplars) == (1, 1, 4)
 
 
 def test_a_rollback_takes_riders_back() -> None:
