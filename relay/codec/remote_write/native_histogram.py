@@ -19,7 +19,7 @@ import math
 import struct
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Final, Literal
 
 from relay.codec.otlp.data_points import STALE, Buckets, ExponentialPoint, HistogramPoint
 from relay.codec.protobuf import (
@@ -53,6 +53,11 @@ HistogramReason = Literal[
     "histogram_too_large",
     "timestamp",
 ]
+
+OTLP_CANNOT_EXPRESS: Final[frozenset[HistogramReason]] = frozenset(
+    ("histogram_gauge", "histogram_float", "histogram_schema", "histogram_too_large")
+)
+"""Reasons that are not about the histogram itself: remote write can carry it on."""
 
 _RESET_HINT_GAUGE = 3
 _COUNT_MAX = (1 << 63) - 1
@@ -139,6 +144,25 @@ def parse_histogram(
     return _exponential(raw)
 
 
+def check_histogram(
+    data: bytes, start: int, stop: int, *, pause: Callable[[], None] = _no_pause
+) -> int:
+    """Check the Histogram message at ``data[start:stop]`` as far as remote write is concerned.
+
+    Return its time, ns. Raise like :func:`parse_histogram`, but not where only OTLP has no form
+    for it. Buckets of floats are not checked.
+    """
+    raw = _read(data, start, stop, pause)
+    if not 0 < raw.time_ms <= _TIME_MS_MAX:
+        raise HistogramFault("timestamp", f"a histogram at {raw.time_ms} ms")
+    if raw.sum != STALE and not raw.is_float:
+        if raw.schema == SCHEMA_CUSTOM:
+            _explicit(raw)
+        else:
+            _sides(raw)
+    return raw.time_ms * 1_000_000
+
+
 def buckets_of(point: ExponentialPoint | HistogramPoint) -> int:
     """Return the number of buckets of a point, to bound the expansion of a request."""
     if isinstance(point, HistogramPoint):
@@ -146,7 +170,8 @@ def buckets_of(point: ExponentialPoint | HistogramPoint) -> int:
     return len(point.positive.counts) + len(point.negative.counts)
 
 
-def _exponential(raw: _Raw) -> ExponentialPoint:
+def _sides(raw: _Raw) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Return the negative and the positive buckets, by index, if they are consistent."""
     negative = _indexed(raw.negative_spans, raw.negative_deltas)
     positive = _indexed(raw.positive_spans, raw.positive_deltas)
     seen = raw.zero_count + sum(count for _, count in (*negative, *positive))
@@ -154,6 +179,11 @@ def _exponential(raw: _Raw) -> ExponentialPoint:
     zero_threshold = struct.unpack("<d", raw.zero_threshold)[0]
     if not zero_threshold >= 0:
         raise HistogramFault("histogram_invalid", f"a zero threshold of {zero_threshold}")
+    return negative, positive
+
+
+def _exponential(raw: _Raw) -> ExponentialPoint:
+    negative, positive = _sides(raw)
     # The bucket beyond the largest double is for infinities, which OTLP does not have.
     index_max = 1024 << raw.schema if raw.schema >= 0 else 1024 >> -raw.schema
     kept = [
@@ -166,7 +196,7 @@ def _exponential(raw: _Raw) -> ExponentialPoint:
         raw.sum,
         raw.schema,
         raw.zero_count,
-        zero_threshold,
+        struct.unpack("<d", raw.zero_threshold)[0],
         positive=_dense(kept[1]),
         negative=_dense(kept[0]),
         start_ns=_start_ns(raw),
@@ -311,13 +341,18 @@ def _read_bytes_field(raw: _Raw, number: int, data: bytes, start: int, stop: int
                 if len(deltas) > PARTS_MAX:
                     raise TooLargeError(f"over {PARTS_MAX} buckets in one native histogram")
         case 10 | 13:
+            _check_doubles(start, stop)
             raw.is_float = raw.is_float or stop > start
         case 16:
-            if (stop - start) % 8:
-                raise DecodeError("packed doubles of a size that is no multiple of 8", offset=start)
+            _check_doubles(start, stop)
             if len(raw.custom) + (stop - start) // 8 > PARTS_MAX:
                 raise TooLargeError(f"over {PARTS_MAX} bounds in one native histogram")
             raw.custom += struct.unpack(f"<{(stop - start) // 8}d", data[start:stop])
+
+
+def _check_doubles(start: int, stop: int) -> None:
+    if (stop - start) % 8:
+        raise DecodeError("packed doubles of a size that is no multiple of 8", offset=start)
 
 
 def _span(data: bytes, start: int, stop: int) -> tuple[int, int]:

@@ -32,6 +32,7 @@ from relay.codec.protobuf import (
 from relay.codec.remote_write import v1, v2
 from relay.codec.remote_write.exemplar import EXEMPLAR_FIELDS_MAX
 from relay.codec.remote_write.native_histogram import PARTS_MAX, SCHEMA_CUSTOM
+from relay.codec.remote_write.strict_messages import strict_label
 from relay.codec.remote_write.v2 import Metadata2, Sample2
 
 LABELS_BYTES_MAX = 1 << 20
@@ -94,7 +95,7 @@ def read_v1(data: bytes) -> tuple[list[RawSeries], list[v1.Metadata]]:
                 parts.key,
                 [(value, time_ms, 0) for value, time_ms in parts.samples],
                 [data[begin:end] for begin, end in parts.histograms],
-                [_exemplar_v1(data, begin, end) for begin, end in parts.exemplars],
+                [exemplar_v1(data, begin, end) for begin, end in parts.exemplars],
             )
         )
     return series, metadata
@@ -156,7 +157,8 @@ def label_fields(labels: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
         yield labels[tag_at:stop], name, value
 
 
-def _exemplar_v1(data: bytes, start: int, stop: int) -> RawExemplar:
+def exemplar_v1(data: bytes, start: int, stop: int) -> RawExemplar:
+    """Read the Exemplar message of 1.0 at ``data[start:stop]``. Raises DecodeError."""
     labels = bytearray()
     value = _ZERO
     time_ms = 0
@@ -164,7 +166,7 @@ def _exemplar_v1(data: bytes, start: int, stop: int) -> RawExemplar:
         data, start, stop, fields_max=EXEMPLAR_FIELDS_MAX
     ):
         if number == 1 and wire_type == BYTES:
-            labels += field_bytes(_LABEL_TAG, data[payload:end])
+            labels += field_bytes(_LABEL_TAG, strict_label(data[payload:end]))
         elif number == 2 and wire_type == FIXED64:
             value = data[payload:end]
         elif number == 3 and wire_type == VARINT:
@@ -181,13 +183,17 @@ def _series_v2(data: bytes, start: int, stop: int, symbols: v2.Symbols) -> RawSe
     return RawSeries(
         symbols.key(parts.refs, bytes_max=LABELS_BYTES_MAX),
         [(value, time_ms, begin or created_ms) for value, time_ms, begin in parts.samples],
-        [_with_start(data[begin:end], created_ms) for begin, end in parts.histograms],
-        [_exemplar_v2(data, begin, end, symbols) for begin, end in parts.exemplars],
+        [with_start(data[begin:end], created_ms) for begin, end in parts.histograms],
+        [exemplar_v2(data, begin, end, symbols) for begin, end in parts.exemplars],
         metadata,
     )
 
 
-def _exemplar_v2(data: bytes, start: int, stop: int, symbols: v2.Symbols) -> RawExemplar:
+def exemplar_v2(data: bytes, start: int, stop: int, symbols: v2.Symbols) -> RawExemplar:
+    """Read the Exemplar message of 2.0 at ``data[start:stop]``.
+
+    Raises DecodeError, and SeriesFault for references that point nowhere.
+    """
     refs: list[int] = []
     value = _ZERO
     time_ms = 0
@@ -208,7 +214,7 @@ def _exemplar_v2(data: bytes, start: int, stop: int, symbols: v2.Symbols) -> Raw
     return RawExemplar(symbols.key(refs, bytes_max=LABELS_BYTES_MAX), value, time_ms)
 
 
-def _with_start(message: bytes, created_ms: int) -> bytes:
+def with_start(message: bytes, created_ms: int) -> bytes:
     """A Histogram message with this start, unless it has one of its own."""
     if not created_ms:
         return message
