@@ -27,7 +27,7 @@ cdef enum:
 cdef class LabelTable:
     """Number label fields and declarations.
 
-    ``grown`` counts the calls of :meth:`place` that added a field.
+    ``grown`` counts the calls of :meth:`place` that added fields, and added declarations.
     """
 
     def __cinit__(self):
@@ -205,6 +205,7 @@ cdef class LabelTable:
             if number is None:
                 number = self.declaration_numbers[declaration] = len(self.declarations)
                 self.declarations.append(declaration)
+                self.grown += 1
             head.numbers[count] = number | DECLARATION
         return prefix
 
