@@ -1,4 +1,4 @@
-"""Explains one series: which sources take it, why, and the OTLP it becomes.
+"""Explains one series: which sources take it, why, and the form in which sinks get it.
 
 And the other way round: which series of a captured request an exporter would take. Both ask a
 :class:`~relay.pipeline.routing.router.Router`, the running relay's or one that is made for the
@@ -7,7 +7,7 @@ question, so the answer is what happens, not what a second implementation thinks
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from functools import partial
 from itertools import islice
 
 from relay.codec.remote_write.v1 import SeriesFault, WriteProtocol, label_key, parse_labels
-from relay.config.exporter.types import Exporter
+from relay.config.exporter.types import Exporter, PrometheusRemoteWrite, Sink
 from relay.control.time_slicing import Turns
 from relay.pipeline.contract import Tenant
 from relay.pipeline.drop_counters import REASONS, DropTable
@@ -197,8 +197,11 @@ class Explainer:
                 yield "no exporter may see it: no exporter belongs to its project"
             elif not self._exporters:
                 yield "there is no exporter: received samples are not exported"
-        translation = Translator().translate(sorted(labels.items()), target=described.attributes)
         yield ""
+        if self._is_only_raw(labels, project):
+            yield "As it came: no sink that takes it needs its type"
+            return
+        translation = Translator().translate(sorted(labels.items()), target=described.attributes)
         yield from _otlp_lines(translation, described)
 
     def captured(
@@ -250,6 +253,16 @@ class Explainer:
             types.see_sibling(labels[NAME], "bucket")
         return Exported(types.look(labels[NAME]))
 
+    def _is_only_raw(self, labels: Mapping[str, str], project: str) -> bool:
+        """Return True if sinks take the series, and all of them as it came."""
+        sinks = [
+            sink
+            for counter in self._router.subscribers(labels, project)
+            for sink in self._exporters[counter.exporter].sinks
+            if counter.source in sink.sources
+        ]
+        return bool(sinks) and all(map(_is_raw, sinks))
+
     def _answer(self, name: str, labels: Mapping[str, str], project: str) -> Iterator[str]:
         yield name
         exporter = self._exporters[name]
@@ -263,7 +276,7 @@ class Explainer:
             yield "  no: the series is not of this exporter's project"
             return
         for source, compiled in sources.items():
-            sinks = [sink.name for sink in exporter.sinks if source in sink.sources]
+            sinks = [sink for sink in exporter.sinks if source in sink.sources]
             yield from _source_lines(source, sinks, compiled, labels)
         for drop in self._drops.of(name, possible_families(labels[NAME])):
             yield f"  {_said(drop)}"
@@ -341,14 +354,17 @@ def _visible(labels: Mapping[str, str], origin: IngestPath) -> Mapping[str, str]
 
 
 def _source_lines(
-    source: str, sinks: Iterable[str], compiled: Compiled, labels: Mapping[str, str]
+    source: str, sinks: Sequence[Sink], compiled: Compiled, labels: Mapping[str, str]
 ) -> Iterator[str]:
     explanation = compiled.explain(labels)
     if explanation.matched:
-        yield f"  yes: source {source} takes it, to {', '.join(sinks) or 'no sink'}"
+        names = ", ".join(sink.name for sink in sinks)
+        yield f"  yes: source {source} takes it, to {names or 'no sink'}"
         yield f"    because of {compiled.describe(explanation.group)}"
+        for sink in sinks:
+            yield from _raw_lines(sink, labels)
         missing = missing_members(compiled, labels)
-        if missing:
+        if missing and not (sinks and all(map(_is_raw, sinks))):
             yield f"    as a single number: it does not take {' and '.join(missing)}"
         return
     yield f"  no: source {source}"
@@ -360,6 +376,20 @@ def _source_lines(
             f"    {family} is the name in OTLP; its series have other names: write "
             f'{{__name__=~"{family}(_bucket|_count|_sum)?"}}'
         )
+
+
+def _is_raw(sink: Sink) -> bool:
+    """Return True if a sink takes series as they came."""
+    return isinstance(sink.endpoint, PrometheusRemoteWrite)
+
+
+def _raw_lines(sink: Sink, labels: Mapping[str, str]) -> Iterator[str]:
+    endpoint = sink.endpoint
+    if isinstance(endpoint, PrometheusRemoteWrite):
+        added = [(name, text) for name, text in endpoint.external_labels if not labels.get(name)]
+        inside = ", ".join(f"{quote_name(name)}={quote_string(text)}" for name, text in added)
+        with_labels = f", with {inside}" if inside else ""
+        yield f"    {sink.name}: as it came, by remote write {endpoint.version}{with_labels}"
 
 
 def _said(drop: Drop) -> str:
