@@ -52,6 +52,7 @@ REASONS: Final[dict[str, str]] = {
     "histogram_schema": "a schema of native histograms that OTLP cannot express",
     "histogram_invalid": "a native histogram that contradicts itself",
     "histogram_too_large": "a native histogram with too many buckets",
+    "custom_buckets": "remote write 1.0 has no native histograms with custom buckets",
     # Sinks that want deltas.
     "delta_first": "the first value of a stream: the base of its first delta",
     "delta_duplicate": "a time for which the stream has a value",

@@ -105,7 +105,7 @@ class MetricsPipeline:
         """Position of the last transaction that is no accepted request; counts down."""
         self._future_max_s = future_max_s
         self._current: int | None = None
-        """Position of the request in progress, which may pause; None between requests."""
+        """Position of the request in progress; None between requests."""
         self.grown = 0
         """Bytes by which transactions made open batches larger, since the start."""
 
@@ -400,6 +400,8 @@ class MetricsPipeline:
             self.first_sight.release_told(emitter)
         if not is_plain:
             self._shelve(transaction)
+        if self.resolver.raw.is_used:
+            self.resolver.raw.send_metadata(transaction)
         self._commit(transaction, tick)
         self.offsets.release(transaction.request)
         return withheld
@@ -411,6 +413,8 @@ class MetricsPipeline:
             if not at % ENTRIES:
                 transaction.pace.pause()
             self.drops.count(series.name, reason, count, series.match_set.every_sink())
+        for family, reason, sinks in transaction.omitted:
+            self.drops.count(family, reason, 1, sinks)
 
     def _shelve(self, transaction: BatchTransaction) -> None:
         self.exemplar_buffer.received += transaction.exemplars
@@ -483,7 +487,8 @@ class MetricsPipeline:
         self.table.evict_idle(tick)
         self.types.sweep(tick)
         self.resources.sweep(tick)
-        if self.types.take_changed():
+        raw_changed = self.resolver.raw.is_used and self.resolver.sweep_raw(tick, self.table.active)
+        if self.types.take_changed() or raw_changed:
             self.table.invalidate()
 
     def _invalidate_stale_routes(self) -> None:

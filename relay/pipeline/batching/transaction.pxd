@@ -51,6 +51,7 @@ cdef class BatchTransaction:
     cdef public list native
     cdef public list orphan_exemplars
     cdef public list lost
+    cdef public list omitted
     cdef public Py_ssize_t buckets
     cdef public Py_ssize_t batch_growth_bytes
     cdef Py_ssize_t _held

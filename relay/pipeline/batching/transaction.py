@@ -14,7 +14,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -23,10 +23,11 @@ from relay.codec.otlp.data_points import Exemplar, ExponentialPoint, HistogramPo
 from relay.codec.otlp.metrics import MetricGroup
 from relay.codec.remote_write.raw.buffer import RawEntry, RawPointBuffer
 from relay.codec.remote_write.raw.label_table import RawGroup
+from relay.codec.remote_write.raw_series import RawExemplar
 from relay.pipeline.batching.flush_schedule import FlushSchedule
 from relay.pipeline.batching.watermark import OffsetTracker
 from relay.pipeline.pacing import ENTRIES, UNPACED, Pace
-from relay.pipeline.routing.match_set import MatchSet
+from relay.pipeline.routing.match_set import MatchSet, SinkCounter, SinkOutputSpec
 
 LATEST_NS_MAX: Final = (1 << 64) - 1
 """The latest time that a point can have."""
@@ -41,12 +42,16 @@ EXAMPLES_MAX = 5
 class SampleExtras(NamedTuple):
     """Optional fields of a sample; most samples have none.
 
-    ``start_ns`` is 0 where the sender supplied none.
+    ``start_ns`` is 0 where the sender supplied none. ``raw`` are the exemplars as they came, for
+    sinks that take them so.
     """
 
     start_ns: int = 0
     exemplars: tuple[Exemplar, ...] = ()
+    raw: tuple[RawExemplar, ...] = ()
 
+
+NO_EXTRAS: Final = SampleExtras()
 
 NativePoint = ExponentialPoint | HistogramPoint
 """Decoded form of a native histogram."""
@@ -166,6 +171,7 @@ class BatchTransaction:
         "lost",
         "native",
         "now",
+        "omitted",
         "orphan_exemplars",
         "pace",
         "request",
@@ -224,6 +230,8 @@ class BatchTransaction:
         """Exemplars that came without a sample, each with its series."""
         self.lost: list[tuple[RoutedSeries, str, int]] = []
         """Dropped samples of matched series, and why."""
+        self.omitted: list[tuple[str, str, list[SinkCounter]]] = []
+        """Good points that some of their sinks have no form for: family, reason and these sinks."""
         self.buckets = 0
         """Buckets of its native histograms, gaps included: a gap has no bytes in the body."""
         self.batch_growth_bytes = 0
@@ -246,7 +254,7 @@ class BatchTransaction:
     def is_plain(self) -> bool:
         """True if all samples are good and none needs further processing."""
         more = self.dropped or self.deferred or self.native or self.orphan_exemplars or self.lost
-        return not more and not self.exemplars
+        return not (more or self.omitted) and not self.exemplars
 
     def flush_counts(self) -> int:
         """Count the good samples for their match sets; return how many came, good or not."""
@@ -279,6 +287,10 @@ class BatchTransaction:
             self.examples.append(f"{example}: {reason}")
         if series is not None and series.match_set.matched:
             self.lost.append((series, reason, count))
+
+    def omit(self, family: str, reason: str, sinks: Iterable[SinkOutputSpec]) -> None:
+        """Count a good point as a drop of those of its sinks that have no form for it."""
+        self.omitted.append((family, reason, [sink.counter for sink in sinks]))
 
     def note_exemplars(self, count: int, is_sent: bool) -> None:
         """Count the exemplars of a sample that became a point, or did not."""
@@ -444,6 +456,7 @@ class BatchTransaction:
             self.native,
             self.orphan_exemplars,
             self.lost,
+            self.omitted,
         ):
             while kept:
                 del kept[-ENTRIES:]

@@ -4,8 +4,9 @@ Prometheus sends exemplars as series of their own, behind the sample that they b
 (``storage/remote/queue_manager.go``). By then the sample's point is in its batches, so an exemplar
 goes with the series' next point. Rules:
 
-* A series that waits gets, in place of its routes, one handler that appends its next point with the
-  exemplars and puts the routes back. Samples without exemplars cost nothing more than before.
+* A series that waits gets, in place of its typed routes, one handler that appends its next point
+  with the exemplars and puts the routes back. Samples without exemplars cost nothing more than
+  before. Raw routes stay: their exemplars do not wait (:mod:`relay.pipeline.metrics.raw.points`).
 * Bounded: the newest :data:`PER_SERIES_MAX` of a series, ``exemplars_max`` in total, shared among
   projects (:mod:`relay.runtime.project_shares`); the series that has waited longest is evicted
   first. Exemplars without a point are counted as dropped.
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 
 from relay.codec.otlp.data_points import Exemplar
 from relay.pipeline.batching.emitter import Emitter, SampleProcessor, append_number
-from relay.pipeline.batching.transaction import SampleExtras
+from relay.pipeline.batching.transaction import NO_EXTRAS, SampleExtras
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.routing.match_set import MatchSet
 from relay.pipeline.routing.route import Route
@@ -59,7 +60,7 @@ class ExemplarBuffer:
             self.dropped += len(series.native.exemplars) + len(exemplars) - len(kept)
             series.native.exemplars = kept
             return
-        if not series.routes and not series.handlers:
+        if len(series.routes) == len(series.match_set.raw_outputs) and not series.handlers:
             return
         project = series.types.project
         own = self._waiting.setdefault(project, OrderedDict())
@@ -109,12 +110,13 @@ class ExemplarBuffer:
 
 
 class _Waiting:
-    """Stands in for the routes and handlers of a series until its next sample."""
+    """Stands in for the typed routes and handlers of a series until its next sample."""
 
     __slots__ = (
         "_exemplar_buffer",
         "_handlers",
         "_original",
+        "_raw",
         "_routes",
         "_series",
         "exemplars",
@@ -125,11 +127,13 @@ class _Waiting:
         self._exemplar_buffer = exemplar_buffer
         self._series = series
         self._original: MatchSet = series.match_set
-        self._routes: tuple[Route, ...] = series.routes
+        raw = len(series.match_set.raw_outputs)
+        self._raw: tuple[Route, ...] = series.routes[:raw]
+        self._routes: tuple[Route, ...] = series.routes[raw:]
         self._handlers: tuple[SampleProcessor, ...] = series.handlers
         self.exemplars: tuple[Exemplar, ...] = ()
         self.match_set = series.match_set = series.match_set.with_processors()
-        series.routes = ()
+        series.routes = self._raw
         series.handlers = (self,)
 
     def take(
@@ -138,8 +142,8 @@ class _Waiting:
         """Append the sample with all that waits; later ones of the same round go without."""
         self.restore()
         self._exemplar_buffer.pop(self._series, self)
-        start_ns, given = extra if extra is not None else SampleExtras()
-        extra = SampleExtras(start_ns, given + self.exemplars)
+        extra = extra or NO_EXTRAS
+        extra = extra._replace(exemplars=extra.exemplars + self.exemplars)
         self.exemplars = ()
         for route in self._routes:
             append_number(route, stamp, value, extra, emitter.origin, emitter.transaction)
@@ -152,7 +156,7 @@ class _Waiting:
         """Put the series' own routes and handlers back, unless it was resolved anew meanwhile."""
         if self._series.match_set is self.match_set:
             self._series.match_set = self._original
-            self._series.routes = self._routes
+            self._series.routes = (*self._raw, *self._routes)
             self._series.handlers = self._handlers
 
     def __repr__(self) -> str:

@@ -7,7 +7,7 @@ the sums are added to sources and sinks when counters are read.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -75,6 +75,11 @@ class OutputOptions:
     external_labels: tuple[tuple[str, str], ...] = ()
     sends_metadata: bool = False
 
+    @property
+    def is_raw(self) -> bool:
+        """True if the sink takes series as they came."""
+        return self.protocol != "otlp"
+
 
 PLAIN = OutputOptions()
 
@@ -103,23 +108,66 @@ class SinkOutputSpec:
         return f"<SinkOutputSpec {self.counter.exporter} {self.counter.sink}>"
 
 
+class RawOutput:
+    """Targets with equal options that take series as they came: they share points.
+
+    ``cycle``: a series with shard key ``n`` has the same batches as one with ``n + cycle``.
+    """
+
+    __slots__ = ("_batches", "cycle", "options", "targets")
+
+    def __init__(self, options: OutputOptions, targets: Sequence[SinkOutputSpec]) -> None:
+        self.options = options
+        self.targets = tuple(targets)
+        self.cycle = math.lcm(*(len(target.shards) for target in targets))
+        self._batches: dict[int, tuple[OpenBatch, ...]] = {}
+
+    @property
+    def counters(self) -> tuple[SinkCounter, ...]:
+        """Counters of the targets."""
+        return tuple(target.counter for target in self.targets)
+
+    def batches(self, shard_key: int) -> tuple[OpenBatch, ...]:
+        """Return the batches of all targets for a shard key, one tuple for all series."""
+        way = shard_key % self.cycle
+        found = self._batches.get(way)
+        if found is None:
+            shards = [target.shards for target in self.targets]
+            found = self._batches[way] = tuple(each[way % len(each)] for each in shards)
+        return found
+
+    def __repr__(self) -> str:
+        return f"<RawOutput {self.options.protocol} to {len(self.targets)} targets>"
+
+
 class MatchedSource:
     """One source of one exporter, and the sinks that it feeds. Compared by identity.
 
     ``sequence`` is its place among all sources, in the order in which they came. ``targets`` change
-    in place when only the exporter's sinks do; its match sets are invalidated then. ``alive``
-    is False once the source is no longer routed.
+    in place when only the exporter's sinks do (:meth:`feed`); its match sets are invalidated then.
+    Of these, ``typed`` take OTLP points, and ``raw`` series as they came. ``alive`` is False once
+    the source is no longer routed.
     """
 
-    __slots__ = ("alive", "counter", "sequence", "targets")
+    __slots__ = ("alive", "counter", "raw", "sequence", "targets", "typed")
+
+    targets: tuple[SinkOutputSpec, ...]
+    typed: tuple[SinkOutputSpec, ...]
+    raw: tuple[SinkOutputSpec, ...]
 
     def __init__(
         self, counter: SourceCounter, targets: Sequence[SinkOutputSpec], sequence: int
     ) -> None:
         self.counter = counter
-        self.targets = tuple(targets)
         self.sequence = sequence
         self.alive = True
+        self.feed(targets)
+
+    def feed(self, targets: Sequence[SinkOutputSpec]) -> None:
+        """Set the sinks that the source feeds."""
+        self.targets = tuple(targets)
+        self.typed = tuple(target for target in targets if not target.options.is_raw)
+        self.raw = tuple(target for target in targets if target.options.is_raw)
 
     def __repr__(self) -> str:
         return f"<MatchedSource {self.counter.exporter} {self.counter.source}>"
@@ -157,13 +205,13 @@ class MatchSet:
     make, and their points are counted when they are made.
 
     Series that matched the same sources may still have different routes, by their types: their
-    match sets are *variants* of one ``base`` and are invalidated with it.
+    match sets are *variants* of one ``base`` and are invalidated with it. ``typed`` and ``raw`` are
+    the targets of all matched sources, ``raw_outputs`` the raw ones by their options.
     """
 
     __slots__ = (
         "_batches",
         "_cycle",
-        "_targets",
         "base",
         "handled",
         "handled_sinks",
@@ -171,16 +219,21 @@ class MatchSet:
         "is_plain",
         "matched",
         "project_epoch",
+        "raw",
+        "raw_outputs",
         "samples",
         "sinks",
         "sources",
+        "typed",
         "variants",
     )
 
     def __init__(self, home: ProjectEpoch, matched: tuple[MatchedSource, ...] = ()) -> None:
         targets = [target for route in matched for target in route.targets]
-        self._targets = targets
-        self._cycle = math.lcm(*(len(target.shards) for target in targets))
+        self.typed = tuple(target for route in matched for target in route.typed)
+        self.raw = tuple(target for route in matched for target in route.raw)
+        self.raw_outputs = tuple(RawOutput(*alike) for alike in by_options(self.raw).items())
+        self._cycle = math.lcm(*(len(target.shards) for target in self.typed))
         self._batches: dict[int, tuple[OpenBatch, ...]] = {}
         self.base = self
         self.home = home
@@ -192,7 +245,7 @@ class MatchSet:
         self.handled = False
         """True if samples must go to the series' handlers, besides its routes."""
         self.is_plain = all(target.options == PLAIN for target in targets)
-        """True if all sinks want points in the default form."""
+        """True if all sinks want OTLP points in the default form."""
         self.samples = 0
         self.variants: dict[tuple[object, ...], MatchSet] = {}
 
@@ -206,12 +259,12 @@ class MatchSet:
             handled=bool(handled),
         )
 
-    def batches(self, group: MetricGroup | RawGroup) -> tuple[OpenBatch, ...]:
-        """Return the batches of all sinks for a metric, one tuple for all series."""
+    def batches(self, group: MetricGroup) -> tuple[OpenBatch, ...]:
+        """Return the batches of all typed targets for a metric, one tuple for all series."""
         way = group.shard_key % self._cycle
         found = self._batches.get(way)
         if found is None:
-            found = self._batches[way] = tuple(target.shard(group) for target in self._targets)
+            found = self._batches[way] = tuple(target.shard(group) for target in self.typed)
         return found
 
     def with_processors(self) -> MatchSet:
@@ -231,6 +284,7 @@ class MatchSet:
         if match_set is None:
             match_set = MatchSet(base.home, base.matched)
             match_set.base = base
+            match_set.raw_outputs = base.raw_outputs
             match_set.project_epoch = base.project_epoch
             match_set.sinks = sinks
             match_set.handled_sinks = handled_sinks
@@ -265,6 +319,14 @@ class MatchSet:
 
     def __repr__(self) -> str:
         return f"<MatchSet {len(self.sources)} sources, {len(self.sinks)} sinks>"
+
+
+def by_options(targets: Iterable[SinkOutputSpec]) -> dict[OutputOptions, list[SinkOutputSpec]]:
+    """Return the targets with equal options together, in their order."""
+    found: dict[OutputOptions, list[SinkOutputSpec]] = {}
+    for target in targets:
+        found.setdefault(target.options, []).append(target)
+    return found
 
 
 NO_MATCH = MatchSet(ProjectEpoch(""))

@@ -174,7 +174,7 @@ class Router:
                 added.append(self._add_source(at, exporter, routed, name, selection, targets))
             elif _differ(known.route.targets, targets):
                 self._end_match_sets(at, known.route)
-                known.route.targets = tuple(targets)
+                known.route.feed(targets)
         if added:
             at.note(added)
 
@@ -252,6 +252,15 @@ class Router:
             matched += [route for route in ask if at.sources[route].matches(labels)]
             matched.sort(key=_by_sequence)
         return self._match_set(at, tuple(matched))
+
+    def renew_raw(self) -> None:
+        """Let series with raw targets have their routes made anew."""
+        for at in self._projects.values():
+            for match_set in list(at.match_sets.values()):
+                if match_set.raw:
+                    self._end(at, match_set)
+        self._answers.clear()
+        self._unsettled = True
 
     def apply_inventory_changes(self) -> bool:
         """Apply a request's inventory changes; return whether series need new routes.
@@ -336,7 +345,7 @@ class Router:
         route = source.route
         route.alive = False
         self._end_match_sets(at, route)
-        route.targets = ()  # the log of changes remembers the route: not its sinks as well
+        route.feed(())  # the log of changes remembers the route: not its sinks as well
         at.index.remove(route)
         del at.sources[route]
         at.dependents.pop(route, None)

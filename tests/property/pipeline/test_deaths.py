@@ -26,6 +26,7 @@ class Deaths(RuleBasedStateMachine):
     """A relay's engine with its journal, its checkpoint and three sinks, killed and started."""
 
     first_sight_s = 0.0
+    sinks: tuple[str, ...] = SINKS
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,16 +53,12 @@ class Deaths(RuleBasedStateMachine):
         """Start a process: see :class:`relay.control.durability.replay.Replay`."""
         self.rig = Rig(assembly_wait_s=10.0, first_sight_s=self.first_sight_s)
         self.rig.engine.import_metadata(self.knowledge)
-        self.rig.export(
-            RigSink("quick", limit=3, timeout_s=1.0),
-            RigSink("slow", limit=50, timeout_s=4.0),
-            RigSink("at-once", limit=500, timeout_s=0.0),
-        )
-        self.queues: dict[str, list[SealedBatch]] = {name: [] for name in SINKS}
+        self.rig.export(*self._make_sinks())
+        self.queues: dict[str, list[SealedBatch]] = {name: [] for name in self.sinks}
         self.came: Counter[str] = Counter()
         """Points of this process, by sink."""
         following, lows, named, start = self.saved
-        self.known = {name: lows.get(name, following) for name in SINKS}
+        self.known = {name: lows.get(name, following) for name in self.sinks}
         end = max(self.journal, default=following - 1) + 1
         end = max(end, following)
         first = min([start, *self.known.values(), *(entry.first for entry in named)])
@@ -79,6 +76,13 @@ class Deaths(RuleBasedStateMachine):
             )
         else:
             self.rig.engine.offsets.advance(end)
+
+    def _make_sinks(self) -> list[RigSink]:
+        return [
+            RigSink("quick", limit=3, timeout_s=1.0),
+            RigSink("slow", limit=50, timeout_s=4.0),
+            RigSink("at-once", limit=500, timeout_s=0.0),
+        ]
 
     def _low(self, batch: OpenBatch) -> int:
         assert isinstance(batch.sink, RigSink)
@@ -193,7 +197,8 @@ class Deaths(RuleBasedStateMachine):
         self.knowledge = self.rig.engine.export_metadata()
         if self.replay or (self.first_sight_s and offsets.low < offsets.following):
             return  # what has waited is named for as long as anything older is on its way
-        for name, low in lows.items():
+        for name in SINKS:
+            low = lows[name]
             for key in self.delivered[name]:
                 everywhere = all(key in self.delivered[each] for each in SINKS)
                 if self.sent[key] < low and (not key[0].startswith("h") or everywhere):
@@ -208,7 +213,7 @@ class Deaths(RuleBasedStateMachine):
         """In good order: what is in batches and queues is stored."""
         self.rig.flush()
         self._collect([])
-        for name in SINKS:
+        for name in self.sinks:
             self.deliver(name, len(self.queues[name]))
         self.checkpoint()
         self._begin()
@@ -244,8 +249,9 @@ class Deaths(RuleBasedStateMachine):
             self.rig.due(self.tick)
         self.rig.flush()
         self._collect([])
-        for name in SINKS:
+        for name in self.sinks:
             self.deliver(name, len(self.queues[name]))
+        for name in SINKS:
             missing = [key for key in self.sent if key not in self.delivered[name]]
             assert not missing, f"{name} misses {missing}"
         offsets = self.rig.engine.offsets.statistics()

@@ -411,9 +411,8 @@ class Assembly:
         family.probes = tuple(match_sets)
         family.routed = match_sets[0].project_epoch.version
         before = family.counters
-        family.sources = frozenset(match_sets[0].matched).intersection(
-            *(match_set.matched for match_set in match_sets[1:])
-        )
+        typed = frozenset(source for source in match_sets[0].matched if source.typed)
+        family.sources = typed.intersection(*(match_set.matched for match_set in match_sets[1:]))
         family.counters = _counters(family)
         family.fact.version += 1
         waiting = family.leaving + sum(pending.taken for pending in family.sets.values())
@@ -490,7 +489,7 @@ def _outputs(family: Family, sources: Iterable[MatchedSource]) -> list[SinkOutpu
     return [
         target
         for source in sources
-        for target in source.targets
+        for target in source.typed
         if kind not in target.options.unsupported
     ]
 

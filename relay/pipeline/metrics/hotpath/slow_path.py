@@ -7,20 +7,35 @@ good histograms and exemplars wait in the transaction.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
 
 from relay.codec.otlp.data_points import STALE, Exemplar
-from relay.codec.remote_write.native_histogram import HistogramFault, buckets_of, parse_histogram
+from relay.codec.remote_write.native_histogram import (
+    OTLP_CANNOT_EXPRESS,
+    HistogramFault,
+    buckets_of,
+    check_histogram,
+    parse_histogram,
+)
+from relay.codec.remote_write.raw_series import RawExemplar, with_start
+from relay.codec.remote_write.strict_messages import strict_histogram
 from relay.pipeline.batching.emitter import append_number
 from relay.pipeline.batching.transaction import (
     TOO_FAR_IN_FUTURE,
     BatchTransaction,
     IngestMark,
-    NativePoint,
     SampleExtras,
+)
+from relay.pipeline.metrics.raw.points import (
+    TakenHistogram,
+    append_raw_exemplars,
+    append_raw_histograms,
+    append_raw_sample,
 )
 from relay.pipeline.metrics.series.lookup import SeriesLookup
 from relay.pipeline.metrics.series.series import Series
+from relay.pipeline.pacing import Pace
 from relay.pipeline.routing.match_set import MatchSet
 from relay.runtime.errors import TooLargeError
 
@@ -88,7 +103,10 @@ def append_sample(
     elif extra is not None and series.routes:
         # Where there are handlers, these count once for all.
         transaction.note_exemplars(len(extra.exemplars), is_sent=True)
-    for route in series.routes:
+    routes = series.routes
+    if extra is not None and series.match_set.raw_outputs:
+        routes = append_raw_sample(series, stamp, value, extra, transaction)
+    for route in routes:
         if extra is not None:
             append_number(
                 route,
@@ -105,11 +123,21 @@ def append_sample(
             transaction.append_sample(batch, group, head, stamp, value)
 
 
+class FoundExemplars(NamedTuple):
+    """Good exemplars of a series, and where they stand in the body."""
+
+    otlp: tuple[Exemplar, ...] = ()
+    spans: tuple[Span, ...] = ()
+
+
+NO_EXEMPLARS: Final = FoundExemplars()
+
+
 def take_histograms(
     body: bytes,
     spans: Sequence[Span],
     series: Series,
-    exemplars: tuple[Exemplar, ...],
+    extra: SampleExtras,
     transaction: BatchTransaction,
     lookup: SeriesLookup,
     *,
@@ -120,50 +148,98 @@ def take_histograms(
     ``created_ms`` is the start of those that have none of their own, 0 for none.
     Raises DecodeError, and TooLargeError for more buckets than a request may have.
     """
-    points: dict[int, NativePoint] = {}
+    base = series.match_set.base
+    taken: dict[int, TakenHistogram] = {}
     good = 0
-    for start, stop in spans:
+    for span in spans:
         count_slow_path_entry(transaction)
         transaction.pace.pause()
         try:
-            point = parse_histogram(
-                body, start, stop, created_ms=created_ms, pause=transaction.pace.pause
-            )
+            found = _read_histogram(body, span, base, created_ms, transaction.pace)
         except HistogramFault as fault:
             transaction.drop(fault.reason, 1, f"{series.name}: {fault}", series)
             continue
-        if point.time_ns > transaction.latest_ns:
+        if found.time_ns > transaction.latest_ns:
             transaction.drop(TOO_FAR_IN_FUTURE, 1, series.name, series)
             continue
-        transaction.buckets += buckets_of(point)
+        if found.point is not None:
+            transaction.buckets += buckets_of(found.point)
         if transaction.buckets > BUCKETS_MAX and transaction.bounded:
             raise TooLargeError(f"native histograms of over {BUCKETS_MAX} buckets in one request")
-        points[point.time_ns] = point
+        taken[found.time_ns] = found
         good += 1
-    if not points:
+    if not taken:
         return
-    if len(points) < good:
-        transaction.drop("duplicate_timestamp", good - len(points), series.name, series)
+    if len(taken) < good:
+        transaction.drop("duplicate_timestamp", good - len(taken), series.name, series)
     route = lookup.native(series)
-    count_expansion(len(points) * point_bytes(series, route.match_set), transaction)
-    transaction.sample_counts.append((route.match_set, len(points)))
-    transaction.histograms += len(points)
-    in_order = [points[time_ns] for time_ns in sorted(points)]
-    if exemplars:
-        in_order[-1] = dataclasses.replace(in_order[-1], exemplars=exemplars)
-    transaction.native += [(route, point) for point in in_order]
+    count_expansion(len(taken) * point_bytes(series, route.match_set), transaction)
+    transaction.histograms += len(taken)
+    in_order = [taken[time_ns] for time_ns in sorted(taken)]
+    if base.raw_outputs:
+        append_raw_histograms(series, in_order, extra.raw, transaction)
+    else:
+        transaction.sample_counts.append((route.match_set, len(taken)))
+    points = [one.point for one in in_order if one.point is not None]
+    if extra.exemplars and points:
+        points[-1] = dataclasses.replace(points[-1], exemplars=extra.exemplars)
+    elif extra.exemplars:
+        transaction.note_exemplars(len(extra.exemplars), is_sent=True)
+    transaction.native += [(route, point) for point in points]
+
+
+def _read_histogram(
+    body: bytes, span: Span, base: MatchSet, created_ms: int, pace: Pace
+) -> TakenHistogram:
+    """Read a native histogram in the forms that the sinks of its series take.
+
+    Without sinks it is checked as for OTLP. Raises DecodeError, TooLargeError and HistogramFault.
+    """
+    if not base.raw_outputs:
+        point = parse_histogram(body, *span, created_ms=created_ms, pause=pace.pause)
+        return TakenHistogram(b"", point.time_ns, point)
+    message = with_start(strict_histogram(body[slice(*span)]), created_ms)
+    reason = ""
+    if base.typed:
+        try:
+            point = parse_histogram(body, *span, created_ms=created_ms, pause=pace.pause)
+            return TakenHistogram(message, point.time_ns, point)
+        except HistogramFault as fault:
+            if fault.reason not in OTLP_CANNOT_EXPRESS:
+                raise
+            reason = fault.reason
+    time_ns = check_histogram(body, *span, pause=pace.pause)
+    return TakenHistogram(message, time_ns, reason=reason)
 
 
 def take_exemplars(
-    found: Iterable[Exemplar | None], transaction: BatchTransaction
-) -> tuple[Exemplar, ...]:
-    """Count a series' exemplars and keep the good ones, the newest of too many."""
-    good = []
-    for exemplar in found:
+    found: Iterable[Exemplar | None], spans: Iterable[Span], transaction: BatchTransaction
+) -> FoundExemplars:
+    """Count a series' exemplars and keep the good ones."""
+    good: list[tuple[Exemplar, Span]] = []
+    for exemplar, span in zip(found, spans, strict=True):
         transaction.exemplars += 1
         transaction.pace.pause()
         if exemplar is None:
             transaction.exemplars_refused += 1
         else:
-            good.append(exemplar)
-    return tuple(good)
+            good.append((exemplar, span))
+    return FoundExemplars(*zip(*good, strict=True)) if good else NO_EXEMPLARS
+
+
+def extras_of(
+    exemplars: FoundExemplars, series: Series, read: Callable[[Span], RawExemplar]
+) -> SampleExtras:
+    """Return a series' exemplars in the forms that its sinks take; ``read`` reads the raw form."""
+    raw = map(read, exemplars.spans) if series.match_set.raw_outputs else ()
+    return SampleExtras(exemplars=exemplars.otlp, raw=tuple(raw))
+
+
+def take_lone_exemplars(series: Series, extra: SampleExtras, transaction: BatchTransaction) -> None:
+    """Take exemplars that came without a sample, behind the sample that they belong to."""
+    is_sent = bool(extra.raw) and append_raw_exemplars(series, extra.raw, transaction)
+    if extra.raw and not series.match_set.base.typed:
+        transaction.note_exemplars(len(extra.raw), is_sent)
+    else:
+        # Where there are typed sinks, these count once for all.
+        transaction.orphan_exemplars.append((series, extra.exemplars))

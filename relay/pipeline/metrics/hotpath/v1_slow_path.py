@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from relay.codec.otlp.data_points import Exemplar
 from relay.codec.otlp.metrics import encode_time
 from relay.codec.protobuf import read_length, read_varint, skip_field
 from relay.codec.remote_write.exemplar import parse_exemplar
+from relay.codec.remote_write.raw_series import exemplar_v1
 from relay.codec.remote_write.v1 import (
     METADATA_FIELD,
     SAMPLES_MAX,
@@ -13,16 +13,31 @@ from relay.codec.remote_write.v1 import (
     SeriesParts,
     parse_series,
 )
-from relay.pipeline.batching.transaction import TOO_FAR_IN_FUTURE, BatchTransaction, SampleExtras
+from relay.pipeline.batching.transaction import (
+    NO_EXTRAS,
+    TOO_FAR_IN_FUTURE,
+    BatchTransaction,
+    SampleExtras,
+)
 from relay.pipeline.metrics.hotpath.slow_path import (
+    NO_EXEMPLARS,
+    append_sample,
+    count_expansion,
     count_slow_path_entry,
+    extras_of,
+    point_bytes,
     take_exemplars,
     take_histograms,
+    take_lone_exemplars,
 )
 from relay.pipeline.metrics.series.lookup import SeriesLookup
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.pacing import ENTRIES
 from relay.runtime.errors import DecodeError
+
+DecodedSample = tuple[bytes, bytes, SampleExtras | None]
+"""Time, value and what else there is, in the forms of
+:data:`~relay.pipeline.batching.transaction.DeferredSample`."""
 
 
 def decode_series(
@@ -32,7 +47,7 @@ def decode_series(
     last: Series,
     transaction: BatchTransaction,
     lookup: SeriesLookup,
-) -> tuple[Series | None, list[tuple[bytes, bytes, SampleExtras | None]]]:
+) -> tuple[Series | None, list[DecodedSample]]:
     """Decode one TimeSeries; return its series and its points as (time, value, extra).
 
     None for the series where it has no good samples; histograms, exemplars and faults go to the
@@ -47,33 +62,45 @@ def decode_series(
         samples_max=SAMPLES_MAX if transaction.bounded else stop - start,
         pause=transaction.pace.pause,
     )
-    exemplars: tuple[Exemplar, ...] = ()
+    exemplars = NO_EXEMPLARS
     if parts.exemplars:
-        exemplars = take_exemplars(
-            (parse_exemplar(body, *span) for span in parts.exemplars), transaction
-        )
-    if not (parts.samples or parts.histograms or exemplars):
+        found = (parse_exemplar(body, *span) for span in parts.exemplars)
+        exemplars = take_exemplars(found, parts.exemplars, transaction)
+    if not (parts.samples or parts.histograms or exemplars.otlp):
         return None, []
     series = lookup.get(parts.key)
     if series.fault:
         count = len(parts.samples) + len(parts.histograms)
-        transaction.exemplars_refused += len(exemplars)
+        transaction.exemplars_refused += len(exemplars.otlp)
         if count:
             transaction.drop(series.fault, count, f"series at byte {start}")
         return None, []
+    extra = NO_EXTRAS
+    if exemplars.otlp:
+        extra = extras_of(exemplars, series, lambda span: exemplar_v1(body, *span))
     if not parts.samples and not parts.histograms:
         # Exemplars travel in series of their own, behind the sample that they belong to.
-        transaction.orphan_exemplars.append((series, exemplars))
+        take_lone_exemplars(series, extra, transaction)
         return None, []
     if last.generation >= 0:
         # An evicted series must not keep others alive.
         last.predicted_next = series
-    if parts.histograms:
-        given = () if parts.samples else exemplars
-        take_histograms(body, parts.histograms, series, given, transaction, lookup)
-    if not parts.samples:
-        return None, []
-    points: list[tuple[bytes, bytes, SampleExtras | None]] = []
+    points = _points(parts, series, extra, transaction)
+    if not parts.histograms:
+        return (series, points) if points else (None, [])
+    if points:
+        # Samples first, as receivers read a series.
+        _append_all(series, points, transaction)
+    given = NO_EXTRAS if parts.samples else extra
+    take_histograms(body, parts.histograms, series, given, transaction, lookup)
+    return None, []
+
+
+def _points(
+    parts: SeriesParts, series: Series, extra: SampleExtras, transaction: BatchTransaction
+) -> list[DecodedSample]:
+    """Return the good samples of a series; exemplars go with the last one."""
+    points: list[DecodedSample] = []
     samples = parts.samples if len(parts.samples) < 2 else _in_order(parts, series, transaction)
     for count, (value, timestamp_ms) in enumerate(samples):
         if not count % ENTRIES:
@@ -85,12 +112,20 @@ def decode_series(
             transaction.drop(TOO_FAR_IN_FUTURE, 1, series.name, series)
         else:
             points.append((stamp, value, None))
-    if not points:
-        return None, []
-    if exemplars:
+    if points and extra.exemplars:
         stamp, value, _ = points[-1]
-        points[-1] = (stamp, value, SampleExtras(exemplars=exemplars))
-    return series, points
+        points[-1] = (stamp, value, extra)
+    return points
+
+
+def _append_all(series: Series, points: list[DecodedSample], transaction: BatchTransaction) -> None:
+    """Append samples as the loop does."""
+    count_expansion(len(points) * point_bytes(series, series.match_set), transaction)
+    transaction.sample_counts.append((series.match_set, len(points)))
+    for count, (stamp, value, extra) in enumerate(points):
+        if not count % ENTRIES:
+            transaction.pace.pause()
+        append_sample(series, stamp, value, extra, transaction)
 
 
 def _in_order(

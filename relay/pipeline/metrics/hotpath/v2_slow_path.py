@@ -11,8 +11,8 @@ Labels are written out as in remote write 1.0 and looked up. Rules:
 
 from __future__ import annotations
 
-from relay.codec.otlp.data_points import Exemplar
 from relay.codec.otlp.metrics import encode_time
+from relay.codec.remote_write.raw_series import exemplar_v2
 from relay.codec.remote_write.v1 import SAMPLES_MAX, SeriesFault
 from relay.codec.remote_write.v2 import (
     Sample2,
@@ -21,14 +21,22 @@ from relay.codec.remote_write.v2 import (
     parse_metadata,
     parse_series,
 )
-from relay.pipeline.batching.transaction import TOO_FAR_IN_FUTURE, BatchTransaction, SampleExtras
+from relay.pipeline.batching.transaction import (
+    NO_EXTRAS,
+    TOO_FAR_IN_FUTURE,
+    BatchTransaction,
+    SampleExtras,
+)
 from relay.pipeline.metrics.hotpath.slow_path import (
+    NO_EXEMPLARS,
     append_sample,
     count_expansion,
     count_slow_path_entry,
+    extras_of,
     point_bytes,
     take_exemplars,
     take_histograms,
+    take_lone_exemplars,
 )
 from relay.pipeline.metrics.series.lookup import SeriesLookup
 from relay.pipeline.metrics.series.series import Series
@@ -55,30 +63,33 @@ def take_series(
         entries_max=SAMPLES_MAX if transaction.bounded else stop - start,
         pause=transaction.pace.pause,
     )
-    exemplars: tuple[Exemplar, ...] = ()
+    exemplars = NO_EXEMPLARS
     if parts.exemplars:
         found = (symbols.exemplar(body, *span) for span in parts.exemplars)
-        exemplars = take_exemplars(found, transaction)
-    if not (parts.samples or parts.histograms or exemplars):
+        exemplars = take_exemplars(found, parts.exemplars, transaction)
+    if not (parts.samples or parts.histograms or exemplars.otlp):
         return
     series = _find(body, start, parts, symbols, transaction, lookup)
     if series is None:
-        transaction.exemplars_refused += len(exemplars)
+        transaction.exemplars_refused += len(exemplars.otlp)
         return
+    extra = NO_EXTRAS
+    if exemplars.otlp:
+        extra = extras_of(exemplars, series, lambda span: exemplar_v2(body, *span, symbols))
     if parts.histograms:
         take_histograms(
             body,
             parts.histograms,
             series,
-            exemplars,
+            extra,
             transaction,
             lookup,
             created_ms=parts.created_ms,
         )
     elif parts.samples:
-        _take_samples(series, parts, exemplars, transaction)
-    elif exemplars:
-        transaction.orphan_exemplars.append((series, exemplars))
+        _take_samples(series, parts, extra, transaction)
+    else:
+        take_lone_exemplars(series, extra, transaction)
 
 
 def _find(
@@ -120,7 +131,7 @@ def _find(
 def _take_samples(
     series: Series,
     parts: SeriesParts2,
-    exemplars: tuple[Exemplar, ...],
+    exemplars: SampleExtras,
     transaction: BatchTransaction,
 ) -> None:
     samples = parts.samples
@@ -142,9 +153,9 @@ def _take_samples(
         good.append((stamp, value, extra))
     if not good:
         return
-    if exemplars:
+    if exemplars.exemplars:
         stamp, value, extra = good[-1]
-        good[-1] = stamp, value, SampleExtras(extra.start_ns if extra else 0, exemplars)
+        good[-1] = stamp, value, exemplars._replace(start_ns=extra.start_ns if extra else 0)
     count_expansion(len(good) * point_bytes(series, series.match_set), transaction)
     transaction.sample_counts.append((series.match_set, len(good)))
     for count, (stamp, value, extra) in enumerate(good):

@@ -8,6 +8,7 @@ cdef class Resolver:
     cdef readonly object assembly
     cdef readonly object drops
     cdef readonly object first_sight
+    cdef readonly object raw
     cdef object _router
     cdef object _translator
     cdef object _types
@@ -25,7 +26,7 @@ cdef class Resolver:
     cdef bint _is_translated(self, Series series) except -1
     cpdef bint pop_changed(self) except -1
 
-    @cython.locals(dependencies=tuple)
+    @cython.locals(told=tuple, is_plain=cython.bint)
     cdef _attach(
         self, Series series, labels, str project, tuple matched, tuple key, bint waits
     )

@@ -4,6 +4,8 @@ Runs once per series, and again when something changed that the result depends o
 metric's type, the resource of its target, the sources that take its family as a whole. For every
 source that matched and every sink that it feeds, one of these happens:
 
+0. The sink takes series as they came (:mod:`relay.pipeline.metrics.raw`): a route, whatever the
+   type. The others are *typed* targets:
 1. The sink wants the samples as they are, numbers: a route, which costs a prefix and sixteen bytes
    a sample.
 2. Samples must pass through state first: deltas, or the members of a histogram or summary that the
@@ -20,12 +22,11 @@ Targets with equal options share everything that is made for them but their batc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 from relay.codec.otlp.data_points import encode_attributes
-from relay.codec.otlp.metrics import Kind, MetricIdentity
+from relay.codec.otlp.metrics import Kind, MetricGroup, MetricIdentity
 from relay.codec.remote_write.label_parser import SeriesLabels
 from relay.codec.remote_write.v1 import Labels
 from relay.pipeline.batching.emitter import NumberHandler, SampleProcessor, SinkOutput, Stream
@@ -38,8 +39,10 @@ from relay.pipeline.metrics.metadata.metadata_wait import FirstSamples, Metadata
 from relay.pipeline.metrics.metadata.metric_types import NOTHING_SAID, TYPE_NUMBERS, UNKNOWN, Typing
 from relay.pipeline.metrics.metadata.project_types import Declaration
 from relay.pipeline.metrics.metadata.type_store import TypeStore
+from relay.pipeline.metrics.raw.routes import RawRoutes, has_metadata
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.metrics.temporality.delta import DeltaStore
+from relay.pipeline.metrics.temporality.wanted import as_wanted
 from relay.pipeline.metrics.translate.attribute_names import METADATA_LABELS
 from relay.pipeline.metrics.translate.info_samples import Described
 from relay.pipeline.metrics.translate.target_info import (
@@ -50,7 +53,7 @@ from relay.pipeline.metrics.translate.target_info import (
     TargetKey,
 )
 from relay.pipeline.metrics.translate.translator import Translator
-from relay.pipeline.routing.match_set import MatchedSource, MatchSet, OutputOptions, SinkOutputSpec
+from relay.pipeline.routing.match_set import MatchedSource, MatchSet, SinkOutputSpec, by_options
 from relay.pipeline.routing.route import Route, VersionedDependency
 from relay.pipeline.routing.router import Router
 from relay.selector.matchers import NAME
@@ -60,9 +63,6 @@ View = Callable[[], tuple[SeriesLabels, str]]
 
 _ASKED_FOR = (*METADATA_LABELS, *KEY_LABELS, "quantile")
 """Labels that are looked up for every series."""
-
-_OF_DELTAS_MAX = 1_024
-"""Size of the cache from cumulative to delta identities."""
 
 
 class Learned(NamedTuple):
@@ -106,6 +106,8 @@ class Resolver:
             wait_s=first_sight_s,
             families_max=families_max,
         )
+        self.raw = RawRoutes(learned.types)
+        learned.types.told = self._told
         self._router = router
         self._translator = translator
         self._types = learned.types
@@ -177,6 +179,7 @@ class Resolver:
         ):
             # Other sinks, the same points.
             _, group, prefix = series.routes[0]
+            assert isinstance(group, MetricGroup), "only typed targets are plain"
             series.match_set = match_set
             series.native = None
             series.routes = ((match_set.batches(group), group, prefix),)
@@ -195,6 +198,8 @@ class Resolver:
     def declare(self, series: Series, declared: Declaration) -> None:
         """Set the declaration of a series that was resolved before."""
         series.declared = declared
+        if has_metadata(series.dependencies):
+            series.dependency_version = -1  # the declaration stands in its prefixes
         first = _first_samples(series)
         if first is not None:
             first.declared = declared
@@ -213,6 +218,11 @@ class Resolver:
                 return False
         return _seen(series.dependencies) == series.dependency_version
 
+    def _told(self, project: str, family: str) -> None:
+        """Pass on that metadata of a family changed; see :attr:`TypeStore.told`."""
+        self.first_sight.learned(project, family)
+        self.raw.metadata.learned(project, family)
+
     def _typing(self, series: Series) -> Typing:
         """Return the typing of a series by its name and declaration."""
         types = series.types
@@ -222,6 +232,17 @@ class Resolver:
             if known is not None:
                 return known
         return types.typing(series.name, series.declared)
+
+    def sweep_raw(self, tick: float, live: int) -> bool:
+        """Look after raw routes; return True if series may need new ones.
+
+        ``live``: the number of series; ``tick``: the monotonic clock, s.
+        """
+        self.raw.metadata.tick(tick)
+        renewed = self.raw.renew(live)
+        if renewed:
+            self._router.renew_raw()
+        return self.raw.metadata.take_changed() or renewed
 
     def pop_changed(self) -> bool:
         """Return True if state that other series depend on changed since the last call."""
@@ -235,15 +256,15 @@ class Resolver:
 
     def native(self, series: Series, labels: Mapping[str, str], project: str) -> NativeRoute:
         """Return the route of a series' native histograms."""
-        matched = series.match_set.matched
-        targets = tuple(target for source in matched for target in source.targets)
-        match_set = series.match_set.variant((), targets) if targets else series.match_set
+        base = series.match_set.base
+        matched, targets = base.matched, base.typed
+        match_set = base.variant(base.raw, targets) if targets else base
         pairs = sorted(labels.items())
 
         def ways(kind: Kind, without: frozenset[MatchedSource]) -> Ways:
             identity = series.types.histogram(series.name, kind, series.declared)
             refused = [target.counter for target in targets if kind in target.options.unsupported]
-            wanted = [(t, s) for s in matched for t in s.targets if t.counter not in refused]
+            wanted = [(t, s) for s in matched for t in s.typed if t.counter not in refused]
             alone = [target for target, source in wanted if source not in without]
             doubled = [target.counter for target, source in wanted if source in without]
             streams = self.streams(pairs, project, identity, alone)
@@ -251,9 +272,9 @@ class Resolver:
 
         if not targets:
             return NativeRoute(series.name, match_set, self.drops)
-        base = tuple(pair for pair in pairs if pair[0] != NAME)
-        key = FamilyKey(project, "histogram", series.name, base)
-        twins = partial(self.assembly.sources_with, key)
+        others = tuple(pair for pair in pairs if pair[0] != NAME)
+        family = FamilyKey(project, "histogram", series.name, others)
+        twins = partial(self.assembly.sources_with, family)
         return NativeRoute(series.name, match_set, self.drops, ways, twins)
 
     def streams(
@@ -264,14 +285,12 @@ class Resolver:
         targets: Iterable[SinkOutputSpec],
     ) -> tuple[Stream, ...]:
         """Return the streams of one identity, one for all targets with equal options."""
-        by_options: dict[OutputOptions, list[SinkOutputSpec]] = {}
-        for target in targets:
-            if identity.kind not in target.options.unsupported:
-                by_options.setdefault(target.options, []).append(target)
+        kind = identity.kind
+        wanting = [target for target in targets if kind not in target.options.unsupported]
         resource = self.resources.find(dict(labels), project)
         streams = []
-        for options, alike in by_options.items():
-            wanted = _as_wanted(identity, options)
+        for options, alike in by_options(wanting).items():
+            wanted = as_wanted(identity, options)
             translation = self._translator.translate(
                 labels,
                 target=resource.attributes,
@@ -302,20 +321,28 @@ class Resolver:
     ) -> None:
         """Make the routes and handlers of a series that matched these sources, and has none."""
         match_set = series.match_set
+        is_plain = match_set.is_plain
+        told: tuple[VersionedDependency, ...] = ()
+        if not is_plain and match_set.raw:
+            # Whatever its type, and before it is known.
+            series.routes, told = self.raw.attach(
+                labels.key, series.name, project, series.declared, match_set.raw_outputs
+            )
+            series.dependencies = told
+            matched = matched if match_set.typed else ()
         if matched:
             # An info series keeps its target alive for other series that come later.
             facts = self.resources.facts(key, project)
             resource = facts[0]
-            series.dependencies = facts
+            series.dependencies = facts + told if told else facts
             if self.first_sight.enabled and self._let_wait(series, labels, project, waits):
                 return
             typing = series.metric_type = self._typing(series)
             reason = TARGET_INFO if series.name == TARGET_INFO else typing.refused
             if reason:
-                targets = [target for source in matched for target in source.targets]
-                series.match_set = match_set.variant((), targets)
-                series.handlers = (self._discard(typing, reason, targets),)
-            elif match_set.is_plain and typing.family is None:
+                series.match_set = match_set.variant(match_set.raw, match_set.typed)
+                series.handlers = (self._discard(typing, reason, match_set.typed),)
+            elif is_plain and typing.family is None:
                 group, prefix = self._translator.place(labels, typing.identity, target=resource)
                 series.routes = ((match_set.batches(group), group, prefix),)
                 series.resolved_version = match_set.project_epoch.version
@@ -324,7 +351,7 @@ class Resolver:
             else:
                 self._share_out(series, labels, project, typing, resource)
         elif series.name == TARGET_INFO:
-            series.dependencies = self.resources.facts(key, project)
+            series.dependencies = self.resources.facts(key, project) + told
         series.resolved_version = series.match_set.project_epoch.version
         series.dependency_version = _seen(series.dependencies)
 
@@ -356,8 +383,7 @@ class Resolver:
         family = self.first_sight.family(series.name, project)
         if family is None:
             return False
-        targets = [target for source in series.match_set.matched for target in source.targets]
-        series.match_set = series.match_set.variant((), targets)
+        series.match_set = series.match_set.variant(series.match_set.raw, series.match_set.typed)
         series.handlers = self.first_sight.handler(family, series.name, labels, declared)
         series.dependencies = (*series.dependencies, family.fact)
         series.resolved_version = series.match_set.project_epoch.version
@@ -367,14 +393,13 @@ class Resolver:
     def handlers(
         self, name: str, labels: SeriesLabels, project: str, declared: Declaration | None = None
     ) -> tuple[SampleProcessor, ...]:
-        """Return handlers for all outputs of a series, number routes included."""
-        match_set, matched = self._router.match(labels, project)
-        if not matched:
+        """Return handlers for all typed outputs of a series, number routes included."""
+        match_set, _ = self._router.match(labels, project)
+        if not match_set.typed:
             return ()
         typing = self._types.of(project).typing(name, declared)
         if typing.refused:
-            targets = [target for source in matched for target in source.targets]
-            return (self._discard(typing, typing.refused, targets),)
+            return (self._discard(typing, typing.refused, match_set.typed),)
         enrolment, whole, delta, direct = self._deal(labels, project, typing, match_set)
         handlers: list[SampleProcessor] = []
         if enrolment is not None and whole:
@@ -397,7 +422,7 @@ class Resolver:
         """Set the routes and handlers through which every sink gets a series' samples."""
         match_set = series.match_set
         enrolment, whole, delta, direct = self._deal(labels, project, typing, match_set)
-        series.routes = self._routes(labels, typing.identity, direct, resource)
+        series.routes += self._routes(labels, typing.identity, direct, resource)
         handlers: list[SampleProcessor] = []
         if enrolment is not None:
             series.dependencies = (*series.dependencies, enrolment.family.fact)
@@ -407,27 +432,29 @@ class Resolver:
             pairs = sorted(labels.items())
             handlers.append(NumberHandler(self.streams(pairs, project, typing.identity, delta)))
         if handlers:
-            series.match_set = match_set.variant(direct, (*whole, *delta))
+            series.match_set = match_set.variant((*match_set.raw, *direct), (*whole, *delta))
             series.handlers = tuple(handlers)
 
     def _deal(
         self, labels: SeriesLabels, project: str, typing: Typing, match_set: MatchSet
     ) -> tuple[Enrolment | None, list[SinkOutputSpec], list[SinkOutputSpec], list[SinkOutputSpec]]:
-        """Decide for every sink how it gets a series' samples.
+        """Decide for every typed target how it gets a series' samples.
 
         With the whole family, as deltas, or as they are.
         """
         enrolment: Enrolment | None = None
+        kind: Kind | None = None
         if typing.family is not None:
+            kind = typing.family.kind
             enrolment = self.assembly.enrol(labels, project, typing, match_set.matched)
         whole: list[SinkOutputSpec] = []
         delta: list[SinkOutputSpec] = []
         direct: list[SinkOutputSpec] = []
         for source in match_set.matched:
             takes_whole = enrolment is not None and source in enrolment.family.sources
-            for target in source.targets:
+            for target in source.typed:
                 options = target.options
-                if takes_whole and _kind(typing) not in options.unsupported:
+                if takes_whole and kind not in options.unsupported:
                     whole.append(target)
                 elif options.temporality == "delta" and typing.identity.monotonic:
                     delta.append(target)
@@ -442,14 +469,11 @@ class Resolver:
         targets: Iterable[SinkOutputSpec],
         resource: Resource,
     ) -> tuple[Route, ...]:
-        by_options: dict[OutputOptions, list[SinkOutputSpec]] = {}
-        for target in targets:
-            by_options.setdefault(target.options, []).append(target)
         routes: list[Route] = []
-        for options, alike in by_options.items():
+        for options, alike in by_options(targets).items():
             group, prefix = self._translator.place(
                 labels,
-                _as_wanted(identity, options),
+                as_wanted(identity, options),
                 target=resource,
                 promoted=options.promoted,
                 keeps_target_labels=options.keeps_target_labels,
@@ -459,24 +483,6 @@ class Resolver:
 
     def __repr__(self) -> str:
         return f"<Resolver of {self._router!r}>"
-
-
-def _as_wanted(identity: MetricIdentity, options: OutputOptions) -> MetricIdentity:
-    """Return the identity in the temporality of a sink.
-
-    Backends accept no deltas of non-monotonic sums (New Relic refuses them, Datadog and Dynatrace
-    make gauges of cumulative ones): such a sink gets gauges.
-    """
-    if options.temporality == "cumulative" or identity.kind in ("gauge", "summary"):
-        return identity
-    return _of_deltas(identity)
-
-
-@lru_cache(maxsize=_OF_DELTAS_MAX)
-def _of_deltas(identity: MetricIdentity) -> MetricIdentity:
-    if identity.kind == "sum" and not identity.monotonic:
-        return replace(identity, kind="gauge")
-    return replace(identity, temporality="delta")
 
 
 def _seen(dependencies: tuple[VersionedDependency, ...]) -> int:
@@ -491,8 +497,3 @@ def _first_samples(series: Series) -> FirstSamples | None:
     """Return the handler of a series whose samples wait for metadata, or did so lately."""
     first = series.handlers[0] if series.handlers else None
     return first if isinstance(first, FirstSamples) else None
-
-
-def _kind(typing: Typing) -> Kind:
-    assert typing.family is not None
-    return typing.family.kind

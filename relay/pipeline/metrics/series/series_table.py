@@ -148,6 +148,11 @@ class SeriesTable:
         """Not a series; its successor is the one that began the origin's last request."""
         return self._scope.first_in_request
 
+    @property
+    def active(self) -> int:
+        """Number of series known now."""
+        return self._active
+
     def select_scope(self, origin: IngestPath) -> None:
         """Select the series of an origin; the settings name the origins, so they are few."""
         scope = self._scopes.get(origin)
