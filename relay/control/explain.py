@@ -361,6 +361,8 @@ def _source_lines(
         names = ", ".join(sink.name for sink in sinks)
         yield f"  yes: source {source} takes it, to {names or 'no sink'}"
         yield f"    because of {compiled.describe(explanation.group)}"
+        if explanation.subject:
+            yield f"    the series is about {explanation.subject}"
         for sink in sinks:
             yield from _raw_lines(sink, labels)
         missing = missing_members(compiled, labels)
@@ -368,6 +370,8 @@ def _source_lines(
             yield f"    as a single number: it does not take {' and '.join(missing)}"
         return
     yield f"  no: source {source}"
+    if explanation.subject:
+        yield f"    the series is about {explanation.subject}"
     for failure in explanation.failures:
         yield f"    {failure}"
     family = asked_for_family(compiled, labels)

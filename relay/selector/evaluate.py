@@ -55,11 +55,14 @@ class Explanation:
 
     ``group`` is the index of the first group that matched, None if none did or if there are no
     groups, which matches everything. ``failures`` has one entry for each group tried before.
+    ``subject`` is the resource that the series is about, and how it was recognised; "" where there
+    is nothing to say of it.
     """
 
     matched: bool
     group: int | None
     failures: tuple[MatchFailure | Unmet, ...]
+    subject: str = ""
 
 
 class CompiledSelector:

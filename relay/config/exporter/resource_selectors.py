@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from relay.selector.resources.label_selector import (
-    ANY,
-    KindSelector,
-    LabelSelector,
-    Requirement,
-    ResourceSelector,
-)
+from relay.config.exporter.kind_spellings import read_kinds
+from relay.selector.resources.label_selector import LabelSelector, Requirement, ResourceSelector
 
 
 def build_resource_selectors(entries: list[dict[str, Any] | None]) -> tuple[ResourceSelector, ...]:
@@ -19,7 +14,7 @@ def build_resource_selectors(entries: list[dict[str, Any] | None]) -> tuple[Reso
         ResourceSelector(
             _label_selector(one.get("namespaceSelector")),
             _label_selector(one.get("labelSelectors")) or LabelSelector(),
-            tuple(_kind(kind) for kind in one.get("kinds", ()) if kind is not None),
+            read_kinds(one.get("kinds", ())),
         )
         for one in entries
         if one is not None
@@ -33,22 +28,13 @@ def _label_selector(values: dict[str, Any] | None) -> LabelSelector | None:
     labels = values.get("matchLabels", {})
     requirements = [Requirement(name, "In", (value,)) for name, value in labels.items()]
     requirements += [
-        Requirement(one.get("key", ""), one.get("operator", "In"), _words(one, "values"))
+        Requirement(one.get("key", ""), one.get("operator", "In"), _words(one))
         for one in values.get("matchExpressions", ())
         if one is not None
     ]
     return LabelSelector(tuple(requirements))
 
 
-def _kind(values: dict[str, Any]) -> KindSelector:
-    """Return an entry of ``kinds``; an omitted field selects any value.
-
-    The proposal writes both ``resources`` and ``kind`` for the names of kinds.
-    """
-    groups, resources, kinds = (_words(values, key) for key in ("apiGroups", "resources", "kind"))
-    return KindSelector(groups or (ANY,), resources or kinds or (ANY,))
-
-
-def _words(values: dict[str, Any], key: str) -> tuple[str, ...]:
-    """Return a list's words, each once: apimachinery makes a set of them."""
-    return tuple(dict.fromkeys(word for word in values.get(key, ()) if word is not None))
+def _words(values: dict[str, Any]) -> tuple[str, ...]:
+    """Return the values of a requirement, each once: apimachinery makes a set of them."""
+    return tuple(dict.fromkeys(word for word in values.get("values", ()) if word is not None))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from relay.config.exporter.types import ExporterPath
 from relay.selector.inventory.info_series import INFO_SERIES_DEFAULT, InfoSeries
 from relay.selector.inventory.store import OBJECTS_MAX
-from relay.selector.resources.label_selector import Conventions, KindAliases
+from relay.selector.matchers import NAME
+from relay.selector.resources.label_selector import Conventions, KindMarks, KindRow
+
+_LABEL_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,15 @@ def build_inventory(values: dict[str, Any], *, base: Path) -> InventorySettings:
     )
 
 
+def label_name_problem(text: str) -> str:
+    """Return the fault of a label's name that is the key of a map, or ""."""
+    if text == NAME:
+        return "is the metric's name and not a label: use metricPrefix"
+    if _LABEL_NAME.fullmatch(text):
+        return ""
+    return 'must be the name of a label: letters, digits and "_", not beginning with a digit'
+
+
 def build_conventions(values: dict[str, Any]) -> Conventions:
     """Return the section ``resources``."""
     default = Conventions()
@@ -63,9 +76,28 @@ def build_conventions(values: dict[str, Any]) -> Conventions:
         uid_label=values.get("uidLabel", default.uid_label),
         label_prefix=values.get("labelPrefix", default.label_prefix),
         namespace_label_prefix=values.get("namespaceLabelPrefix", default.namespace_label_prefix),
-        kinds=tuple(
-            KindAliases(one.get("kind", ""), tuple(n for n in one.get("names", ()) if n))
-            for one in values.get("kinds", ())
-            if one is not None
-        ),
+        kinds=tuple(_kind_row(one) for one in values.get("kinds", ()) if one is not None),
+    )
+
+
+def _kind_row(values: dict[str, Any]) -> KindRow:
+    marks = values.get("marks")
+    return KindRow(
+        kind=values.get("kind", ""),
+        names=tuple(name for name in values.get("names", ()) if name),
+        plural=values.get("plural", ""),
+        group=values.get("group", ""),
+        name_label=values.get("nameLabel"),
+        namespace_label=values.get("namespaceLabel"),
+        uid_label=values.get("uidLabel"),
+        marks=None if marks is None else _marks(marks),
+    )
+
+
+def _marks(values: dict[str, Any]) -> KindMarks:
+    labels = values.get("labels", {})
+    return KindMarks(
+        metric_prefix=values.get("metricPrefix", ""),
+        label=values.get("label", ""),
+        labels=tuple((name, value) for name, value in labels.items() if value is not None),
     )

@@ -27,6 +27,15 @@ def _projects_with_tenancy(settings: Any) -> Faults:
                 yield (*place, index, "project"), "only has a meaning with tenancy"
 
 
+_LABELS_OF_ROWS: Final = ("nameLabel", "namespaceLabel", "uidLabel")
+
+
+def _labels_without_marks(row: Any) -> Faults:
+    for name in _LABELS_OF_ROWS:
+        if name in row and "marks" not in row:
+            yield (name,), "has no meaning without marks, which tell the series of the kind"
+
+
 SETTINGS_RULES: Final = {
     "projectsWithTenancy": Rule(
         cel="(!has(self.exporters) || "
@@ -47,6 +56,37 @@ SETTINGS_RULES: Final = {
         message="is needed where metric does not hold <kind>, and only there",
         field="kind",
         reads=(("metric",),),
+    ),
+    "oneMarkedKind": Rule(
+        cel="!has(self.marks) || self.kind != '*'",
+        holds=lambda self: "marks" not in self or self["kind"] != "*",
+        message='must be one kind with marks, not "*"',
+        field="kind",
+        reads=(("kind",),),
+    ),
+    "groupOfMarks": Rule(
+        cel="!has(self.marks) || has(self.group)",
+        holds=lambda self: "marks" not in self or "group" in self,
+        message='is required with marks; "" is the core group',
+        field="group",
+    ),
+    "groupWithoutMarks": Rule(
+        cel="has(self.marks) || !has(self.group)",
+        holds=lambda self: "marks" in self or "group" not in self,
+        message="has no meaning without marks, which tell the series of the kind",
+        field="group",
+    ),
+    "labelsWithoutMarks": Rule(
+        cel="has(self.marks) || !has(self.nameLabel) && !has(self.namespaceLabel) "
+        "&& !has(self.uidLabel)",
+        find=_labels_without_marks,
+        message="nameLabel, namespaceLabel and uidLabel have no meaning without marks",
+    ),
+    "anyMark": Rule(
+        cel="has(self.metricPrefix) || has(self.label) || "
+        "has(self.labels) && size(self.labels) > 0",
+        holds=lambda self: "metricPrefix" in self or "label" in self or bool(self.get("labels")),
+        message="needs metricPrefix, label or labels: something by which the series are known",
     ),
     "oneToken": Rule(
         cel="self.type != 'bearer' || has(self.token) != has(self.tokenFile)",

@@ -37,6 +37,7 @@ from relay.config.settings.resource_labels import (
     build_conventions,
     build_inventory,
     build_paths,
+    label_name_problem,
 )
 from relay.config.settings.rules import SETTINGS_RULES
 from relay.config.yaml.document import Document, read_documents
@@ -410,6 +411,7 @@ def settings_schema() -> Schema:
         "account": _account_problem,
         "address": _address_problem,
         "host": host_problem,
+        "labelName": label_name_problem,
         "proxyUrl": proxy_url_problem,
     }
     return Schema(load("settings")["schema"], checks=checks, rules=SETTINGS_RULES)

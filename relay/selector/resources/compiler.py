@@ -8,6 +8,8 @@
 * A *namespace* must be known: a negative requirement is not met by an unknown namespace, or one
   marked ``environment: internal`` would be exported until its labels are known. Its name is always
   known.
+* The table of kinds tells which labels identify a resource: a row of it, or the platform's labels.
+  Patterns of kinds are resolved to the rows that they select when a selection is compiled.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 from relay.selector.evaluate import Explanation, Unmet, compile_selector
-from relay.selector.matchers import Matcher, Selector
+from relay.selector.matchers import NAME, Matcher, Selector
 from relay.selector.quoting import quote_string
+from relay.selector.resources.kind_table import KindTable, TableRow
 from relay.selector.resources.label_selector import (
     ANY,
     NAMESPACE_NAME,
@@ -35,6 +38,9 @@ from relay.selector.resources.label_selector import (
 from relay.selector.resources.object_lookup import NoObjects, ObjectRef, Objects
 
 Labels: TypeAlias = Mapping[str, str]
+
+COVER_ROWS_MAX: Final = 64
+"""Most rows of the table that an entry of ``kinds`` adds to a cover one by one."""
 
 
 class Compiled(Protocol):
@@ -61,11 +67,11 @@ class Compiled(Protocol):
 class Compiler:
     """Compile selections of either kind, with one platform's conventions."""
 
-    __slots__ = ("conventions", "kind_names")
+    __slots__ = ("conventions", "kinds")
 
     def __init__(self, conventions: Conventions | None = None) -> None:
         self.conventions: Final = conventions or Conventions()
-        self.kind_names: Final = KindNames(self.conventions.kinds)
+        self.kinds: Final = KindTable(self.conventions)
 
     def compile(self, selection: Selection, objects: Objects | None = None) -> Compiled:
         """Compile ``selection``; ``objects`` are those of its project."""
@@ -75,14 +81,7 @@ class Compiler:
 
     def ref(self, labels: Labels) -> ObjectRef:
         """Return the resource that a series is about."""
-        of = self.conventions
-        return ObjectRef(
-            labels.get(of.api_group_label, ""),
-            self.kind_names.of(labels.get(of.kind_label, "")),
-            labels.get(of.namespace_label, ""),
-            labels.get(of.name_label, ""),
-            labels.get(of.uid_label, ""),
-        )
+        return self.kinds.ref(labels)
 
     def __repr__(self) -> str:
         return f"<Compiler {self.conventions}>"
@@ -99,16 +98,17 @@ def uses_inventory(selection: Selection) -> bool:
 class CompiledResources:
     """Resource selectors ready for evaluation; make them with :meth:`Compiler.compile`."""
 
-    __slots__ = ("_clauses", "labels_read", "selection", "selector")
+    __slots__ = ("_clauses", "_table", "labels_read", "selection", "selector")
 
     def __init__(self, selection: ResourceSelection, compiler: Compiler, objects: Objects) -> None:
         self.selection: Final = selection
         self.labels_read: Final = None
+        self._table: Final = compiler.kinds
         self._clauses: Final = tuple(
             _Clause(one, selection.namespace, compiler, objects) for one in selection.selectors
         )
         self.selector: Final = Selector(
-            tuple(group for clause in self._clauses for group in clause.cover())
+            tuple(dict.fromkeys(group for clause in self._clauses for group in clause.cover()))
         )
 
     def matches(self, labels: Labels) -> bool:
@@ -118,12 +118,14 @@ class CompiledResources:
     def explain(self, labels: Labels) -> Explanation:
         """Return the result with reasons; a group is one of ``resourceSelectors``."""
         reasons: list[Unmet] = []
+        table = self._table
+        subject = str(table.identify(labels)) if table.rows else ""
         for number, clause in enumerate(self._clauses):
             reason = clause.why_not(labels)
             if not reason:
-                return Explanation(True, number, tuple(reasons))
+                return Explanation(True, number, tuple(reasons), subject)
             reasons.append(Unmet(f"resourceSelectors[{number}]: {reason}"))
-        return Explanation(False, None, tuple(reasons))
+        return Explanation(False, None, tuple(reasons), subject)
 
     def describe(self, group: int | None) -> str:
         """Return the entry with that index, in the user's notation."""
@@ -150,7 +152,7 @@ class _Kinds:
 class _Clause:
     """One resource selector, with the namespace of its exporter."""
 
-    __slots__ = ("_compiler", "_kinds", "_objects", "_own", "_selector")
+    __slots__ = ("_compiler", "_kinds", "_objects", "_own", "_rows", "_selector", "_table")
 
     def __init__(
         self, selector: ResourceSelector, own: str, compiler: Compiler, objects: Objects
@@ -159,13 +161,21 @@ class _Clause:
         self._own = own
         self._compiler = compiler
         self._objects = objects
-        self._kinds = tuple(_kinds(one, compiler.kind_names) for one in selector.kinds)
+        self._table = compiler.kinds
+        self._kinds = tuple(_kinds(one, compiler.kinds.names) for one in selector.kinds)
+        self._rows = frozenset(
+            row
+            for row in compiler.kinds.rows
+            if any(kinds.accepts(row.group, row.kind) for kinds in self._kinds)
+        )
+        """Rows of the table that ``kinds`` select; the built-in row depends on the series."""
 
     def matches(self, labels: Labels) -> bool:
         selector = self._selector
+        row = self._table.row_of(labels)
         return (
-            self._accepts_kind(labels)
-            and self._accepts_namespace(labels)
+            self._accepts_kind(row, labels)
+            and self._accepts_namespace(row, labels)
             and (
                 not selector.labels.requirements
                 or next(self._unmet_labels(selector.labels, labels), None) is None
@@ -174,62 +184,88 @@ class _Clause:
 
     def why_not(self, labels: Labels) -> str:
         """Return the first condition that the series does not meet, "" if there is none."""
-        of = self._compiler.conventions
-        if not self._accepts_kind(labels):
-            kind, group = (labels.get(name) or None for name in (of.kind_label, of.api_group_label))
-            wanted = " or ".join(map(str, self._selector.kinds))
-            found = f"{of.kind_label} {_is(kind)}, {of.api_group_label} {_is(group)}"
-            return f"wants kinds {wanted}: {found}"
-        namespace = labels.get(of.namespace_label, "")
+        row = self._table.row_of(labels)
+        if not self._accepts_kind(row, labels):
+            return f"wants kinds {' or '.join(map(str, self._selector.kinds))}: " + (
+                self._platform_kind(labels)
+                if row.marks is None
+                else f"it is {row.kind} of {row.group or quote_string('')}"
+            )
+        namespace = labels.get(row.namespace_label, "")
         if self._selector.namespaces is None:
             if namespace != self._own:
                 return (
                     f"wants namespace {quote_string(self._own)}, the exporter's own, as it has no "
-                    f"namespaceSelector: {of.namespace_label} {_is(namespace or None)}"
+                    f"namespaceSelector: {_namespace_is(row, namespace)}"
                 )
-        elif unmet := next(self._unmet_namespace(labels), None):
+        elif self._selector.namespaces.requirements and (
+            unmet := next(self._unmet_namespace(row, labels), None)
+        ):
             return f"namespaceSelector wants {unmet}"
         if unmet := next(self._unmet_labels(self._selector.labels, labels), None):
             return f"labelSelectors wants {unmet}"
         return ""
 
     def cover(self) -> Iterator[tuple[Matcher, ...]]:
-        """Yield the cover's groups, one for each entry of ``kinds``."""
+        """Yield the cover's groups, for each entry of ``kinds`` those of every row it selects."""
         of = self._compiler.conventions
-        namespaces = self._selector.namespaces
-        namespace: tuple[Matcher, ...] = ()
-        if namespaces is None:
-            namespace = (Matcher(of.namespace_label, "=", self._own),)
-        elif namespaces.requirements:
-            namespace = (_named_namespaces(of.namespace_label, namespaces),)
+        built_in = self._table.built_in
         for kinds in self._kinds or (_Kinds(None, None),):
-            group = list(namespace)
+            group = list(self._namespace_cover(built_in.namespace_label))
             if kinds.groups is not None:
                 group.append(_one_of(of.api_group_label, kinds.groups))
             if kinds.names is not None:
                 group.append(_one_of(of.kind_label, kinds.names, flags="(?i)"))
             yield tuple(group)
+            rows = [row for row in self._table.rows if kinds.accepts(row.group, row.kind)]
+            is_short = len(rows) <= COVER_ROWS_MAX and (kinds.groups, kinds.names) != (None, None)
+            for row in rows:
+                if row.namespace_label or not self._needs_namespace:
+                    namespace = self._namespace_cover(row.namespace_label)
+                    yield (*namespace, *_mark_cover(row)) if is_short else namespace
 
-    def _accepts_kind(self, labels: Labels) -> bool:
+    @property
+    def _needs_namespace(self) -> bool:
+        """True if a resource without a namespace cannot be selected."""
+        namespaces = self._selector.namespaces
+        return bool(self._own) if namespaces is None else bool(namespaces.requirements)
+
+    def _namespace_cover(self, label: str) -> tuple[Matcher, ...]:
+        namespaces = self._selector.namespaces
+        if namespaces is None:
+            return (Matcher(label, "=", self._own),)
+        return (_named_namespaces(label, namespaces),) if namespaces.requirements else ()
+
+    def _accepts_kind(self, row: TableRow, labels: Labels) -> bool:
         if not self._kinds:
             return True
+        if row.marks is not None:
+            return row in self._rows
         of = self._compiler.conventions
         group, kind = labels.get(of.api_group_label, ""), labels.get(of.kind_label, "")
         return any(kinds.accepts(group, kind) for kinds in self._kinds)
 
-    def _accepts_namespace(self, labels: Labels) -> bool:
+    def _platform_kind(self, labels: Labels) -> str:
+        """Return kind and group as the platform's labels tell them, as a part of a sentence."""
+        of = self._compiler.conventions
+        return ", ".join(
+            f"{label} {_is(labels.get(label) or None)}"
+            for label in (of.kind_label, of.api_group_label)
+        )
+
+    def _accepts_namespace(self, row: TableRow, labels: Labels) -> bool:
         namespaces = self._selector.namespaces
         if namespaces is None:
-            return labels.get(self._compiler.conventions.namespace_label, "") == self._own
-        return not namespaces.requirements or next(self._unmet_namespace(labels), None) is None
+            return labels.get(row.namespace_label, "") == self._own
+        return not namespaces.requirements or next(self._unmet_namespace(row, labels), None) is None
 
-    def _unmet_namespace(self, labels: Labels) -> Iterator[str]:
+    def _unmet_namespace(self, row: TableRow, labels: Labels) -> Iterator[str]:
         """Yield the requirements that the namespace does not meet, as parts of a sentence."""
         of = self._compiler.conventions
         assert self._selector.namespaces is not None
-        name = labels.get(of.namespace_label, "")
+        name = labels.get(row.namespace_label, "")
         if not name:
-            yield f"a namespace: {of.namespace_label} is absent"
+            yield f"a namespace: {_namespace_is(row, '')}"
             return
         known = self._objects.namespace(name)
         shown = quote_string(name)
@@ -286,6 +322,18 @@ def _named_namespaces(label: str, namespaces: LabelSelector) -> Matcher:
     return Matcher(label, "!=", "")
 
 
+def _mark_cover(row: TableRow) -> Iterator[Matcher]:
+    """Yield the marks of a row as matchers."""
+    marks = row.marks
+    assert marks is not None, "the built-in row has none"
+    for name, value in marks.labels:
+        yield Matcher(name, "=", value)
+    if marks.metric_prefix:
+        yield Matcher(NAME, "=~", f"{_literal(marks.metric_prefix)}.*")
+    if marks.label:
+        yield Matcher(marks.label, "!=", "")
+
+
 def _one_of(label: str, values: frozenset[str], *, flags: str = "") -> Matcher:
     if len(values) == 1 and not flags:
         return Matcher(label, "=", next(iter(values)))
@@ -293,13 +341,19 @@ def _one_of(label: str, values: frozenset[str], *, flags: str = "") -> Matcher:
 
 
 def _literal(text: str) -> str:
-    """Escape a text for use as a pattern. Names of groups and kinds are ASCII."""
+    """Escape a text for use as a pattern. Names of groups, kinds and metrics are ASCII."""
     return re.sub(r"([^A-Za-z0-9_-])", r"\\\1", text)
 
 
 def _on_sample(labels: Labels, prefix: str, key: str) -> str | None:
     """Return an object's label from a sample; an empty value is a missing label."""
     return (labels.get(prefix + sanitized(key)) or None) if prefix else None
+
+
+def _namespace_is(row: TableRow, value: str) -> str:
+    """Return the namespace as the labels tell it, as a part of a sentence."""
+    label = row.namespace_label
+    return f"{label} {_is(value or None)}" if label else "no label tells it"
 
 
 def _is(value: str | None) -> str:

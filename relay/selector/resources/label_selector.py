@@ -20,6 +20,7 @@ from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from relay.selector.matchers import Selector
+from relay.selector.quoting import quote_string
 
 Operator = Literal["In", "NotIn", "Exists", "DoesNotExist"]
 
@@ -123,11 +124,44 @@ Selection: TypeAlias = Selector | ResourceSelection
 
 
 @dataclass(frozen=True, slots=True)
-class KindAliases:
-    """Names of one kind that English plurals do not cover."""
+class KindMarks:
+    """Conditions on a series that mark it as one of a kind; those given must all hold.
+
+    ``metric_prefix`` begins the metric's name, ``label`` is present, ``labels`` have these values.
+    """
+
+    metric_prefix: str = ""
+    label: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        """Return the marks in the words of the settings."""
+        parts = [f"metricPrefix {self.metric_prefix}"] if self.metric_prefix else []
+        if self.label:
+            parts.append(f"label {self.label}")
+        if self.labels:
+            values = ",".join(f"{name}={quote_string(value)}" for name, value in self.labels)
+            parts.append(f"labels {{{values}}}")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class KindRow:
+    """One row of the table of kinds: the names of a kind, and how its series are recognised.
+
+    ``names`` and ``plural`` are for kinds that English plurals do not cover. Without ``marks`` the
+    row only gives names. The labels are those of the platform where None, "" where the kind has
+    none.
+    """
 
     kind: str
-    names: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    plural: str = ""
+    group: str = ""
+    name_label: str | None = None
+    namespace_label: str | None = None
+    uid_label: str | None = None
+    marks: KindMarks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +169,7 @@ class Conventions:
     """Names of the labels that identify resources in metrics; "" if the platform has no such label.
 
     ``label_prefix`` precedes the labels of a resource on its samples, ``namespace_label_prefix``
-    those of its namespace.
+    those of its namespace. The rows of ``kinds`` are asked before the labels, in their order.
     """
 
     api_group_label: str = "service_name"
@@ -145,7 +179,7 @@ class Conventions:
     uid_label: str = "resource_uid"
     label_prefix: str = "label_"
     namespace_label_prefix: str = ""
-    kinds: tuple[KindAliases, ...] = ()
+    kinds: tuple[KindRow, ...] = ()
 
 
 class KindNames:
@@ -153,10 +187,11 @@ class KindNames:
 
     __slots__ = ("_aliases",)
 
-    def __init__(self, aliases: Iterable[KindAliases] = ()) -> None:
+    def __init__(self, rows: Iterable[KindRow] = ()) -> None:
         self._aliases: dict[str, frozenset[str]] = {}
-        for one in aliases:
-            names = frozenset(name.lower() for name in (one.kind, *one.names))
+        for one in rows:
+            given = (one.kind, one.plural, *one.names)
+            names = frozenset(name.lower() for name in given if name)
             for name in names:
                 self._aliases[name] = names | self._aliases.get(name, frozenset())
 

@@ -38,6 +38,11 @@ EXPRESSION: Fields = {
 }
 METRICS: Fields = {"metricsql": [ABSENT, "", "up"], "resourceSelectors": [ABSENT, [{}]]}
 KIND: Fields = {key: [ABSENT, ["a"]] for key in ("apiGroups", "resources", "kind")}
+KIND_ROW: Fields = {
+    "kind": ["A", "*"],
+    "marks": [ABSENT, {"label": "a"}],
+    **{key: [ABSENT, "", "a"] for key in ("group", "nameLabel", "namespaceLabel", "uidLabel")},
+}
 PATHS = [ABSENT, [{"path": "x"}], [{"path": "x", "project": "a"}, {"path": "y"}]]
 
 VALUES: dict[str, Fields | list[Any]] = {
@@ -86,6 +91,15 @@ VALUES: dict[str, Fields | list[Any]] = {
     },
     "labelOrAccounts": {"label": [ABSENT, "a"], "accounts": [ABSENT, [{}]]},
     "kindOfInfoSeries": {"metric": ["kube_pod", "kube_<kind>"], "kind": [ABSENT, "pod"]},
+    "oneMarkedKind": KIND_ROW,
+    "groupOfMarks": KIND_ROW,
+    "groupWithoutMarks": KIND_ROW,
+    "labelsWithoutMarks": KIND_ROW,
+    "anyMark": {
+        "metricPrefix": [ABSENT, "a"],
+        "label": [ABSENT, "a"],
+        "labels": [ABSENT, {}, {"a": "b"}],
+    },
     "oneToken": CREDENTIALS,
     "onePassword": CREDENTIALS,
     "tokenUnused": CREDENTIALS,

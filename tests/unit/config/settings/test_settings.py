@@ -28,7 +28,7 @@ from relay.config.settings.settings import (
 )
 from relay.runtime.errors import ConfigError
 from relay.selector.inventory.info_series import InfoSeries
-from relay.selector.resources.label_selector import Conventions, KindAliases
+from relay.selector.resources.label_selector import Conventions, KindMarks, KindRow
 from tests.kit.paths import ROOT
 
 DATA = ROOT / "tests/data/settings"
@@ -126,7 +126,7 @@ def test_customers_and_resources_are_read() -> None:
     )
     assert [one.number for one in settings.tenancy.accounts] == [(42, 7), (0, 0)]
     assert settings.resources == Conventions(
-        "group", "kind", "namespace", "name", "", "l_", "ns_", (KindAliases("Index", IRREGULAR),)
+        "group", "kind", "namespace", "name", "", "l_", "ns_", (KindRow("Index", IRREGULAR),)
     )
     assert settings.inventory == InventorySettings(
         (ExporterPath(DATA / "good/objects", "acme"),),
@@ -136,6 +136,39 @@ def test_customers_and_resources_are_read() -> None:
         ),
         10,
     )
+
+
+def test_the_table_of_kinds_is_read() -> None:
+    assert load_settings(DATA / "good/kinds.yaml").resources.kinds == (
+        KindRow(
+            "Gateway",
+            group="g.io",
+            name_label="gateway_name",
+            namespace_label="",
+            marks=KindMarks(label="gateway_name"),
+        ),
+        KindRow(
+            "Index",
+            ("idx",),
+            "indices",
+            uid_label="uid",
+            marks=KindMarks("index:", "a", (("b", "c"), ("d", "1"))),
+        ),
+        KindRow("Mouse", plural="mice"),
+    )
+
+
+def test_a_fault_in_the_table_of_kinds_has_its_line_and_place() -> None:
+    file = DATA / "bad/kinds.yaml"
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file)
+    message, _, caret = str(caught.value.faults[1]).splitlines()
+    assert message == (
+        f'{file}:22:7: resources.kinds[1].group: is required with marks; "" is the core group'
+    )
+    assert caret == "          ^"
+    rows = [str(fault).splitlines()[1:] for fault in caught.value.faults]
+    assert all(line.strip() and caret.strip() == "^" for line, caret in rows)
 
 
 def test_private_endpoints_may_be_allowed_with_tenancy(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from relay.selector.resources.compiler import Compiled, Compiler, uses_inventory
 from relay.selector.resources.label_selector import (
     NAMESPACE_NAME,
     Conventions,
-    KindAliases,
     KindNames,
+    KindRow,
     KindSelector,
     LabelSelector,
     Operator,
@@ -111,10 +111,10 @@ def test_names_of_the_same_kind(written: str, value: str) -> None:
 
 
 def test_the_operator_knows_irregular_plurals() -> None:
-    names = KindNames([KindAliases("Index", ("indices", "idx"))])
+    names = KindNames([KindRow("Index", ("indices", "idx"))])
     assert {"index", "indices", "idx"} <= names.of("IDX") == names.of("idx")
     assert "indices" in names.of("Index")
-    conventions = Conventions(kinds=(KindAliases("Index", ("indices",)),))
+    conventions = Conventions(kinds=(KindRow("Index", ("indices",)),))
     selector = ResourceSelector(kinds=(KindSelector(kinds=("indices",)),))
     assert compiled(selector, conventions=conventions).matches(series_labels(resource_kind="Index"))
     assert not compiled(selector).matches(series_labels(resource_kind="Index"))
