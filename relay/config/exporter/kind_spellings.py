@@ -4,9 +4,9 @@
 * ``{apiGroups, resources}``: lists of groups and of plurals.
 * ``{apiGroups, kind}``: the same with ``kind`` for the list.
 
-A Kind, its singular and its plural mean the same, in any case; ``*`` means any, as does a field that
-is left out. The empty text is the core group. The values are valid except that None stands for an
-entry with a fault.
+A Kind, its singular and its plural mean the same, in any case; ``*`` means any, as does a field
+that is left out. The empty text is the core group. The values are valid except that None stands for
+an entry with a fault.
 """
 
 from __future__ import annotations

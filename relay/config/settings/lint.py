@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from relay.config.settings.proxy import ignored_variables
 from relay.config.settings.settings import Settings
+from relay.selector.resources.kind_table import shadowed_rows
 
 
 def notices(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
@@ -29,6 +30,7 @@ def notices(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]
     ignored = ignored_variables(environment)
     if ignored and settings.proxy is None:
         yield f"proxy: {', '.join(ignored)} is set and not used; set proxy.url to use a proxy"
+    yield from shadowed_rows(settings.resources.kinds)
     if not settings.exporters:
         yield "exporters: none, so nothing will be exported"
 

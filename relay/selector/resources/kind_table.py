@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final, NamedTuple, TypeAlias
@@ -179,6 +179,34 @@ class KindTable:
             of.uid_label if row.uid_label is None else row.uid_label,
             row.marks,
         )
+
+
+def shadowed_rows(kinds: Sequence[KindRow]) -> Iterator[str]:
+    """Yield a warning for each row that never speaks, because an earlier one fits all its series.
+
+    Takes time in proportion to the square of the number of rows.
+    """
+    for number, row in enumerate(kinds):
+        marks = row.marks
+        if marks is None:
+            continue
+        for earlier, other in enumerate(kinds[:number]):
+            if other.marks is not None and _implies(marks, other.marks):
+                yield (
+                    f"resources.kinds[{number}]: never decides: kinds[{earlier}] "
+                    f"({other.kind} by {other.marks}) fits all its series; put it before that one"
+                )
+                break
+
+
+def _implies(marks: KindMarks, other: KindMarks) -> bool:
+    """Return whether every series with ``marks`` has those of ``other``, too."""
+    present = {marks.label, *(name for name, _ in marks.labels), ""}
+    return (
+        marks.metric_prefix.startswith(other.metric_prefix)
+        and other.label in present
+        and set(other.labels) <= set(marks.labels)
+    )
 
 
 class _PrefixIndex:

@@ -20,6 +20,9 @@ from relay.selector.metricsql.parser import parse_query
 from relay.selector.resources.compiler import Compiler
 from relay.selector.resources.label_selector import (
     NAMESPACE_NAME,
+    Conventions,
+    KindMarks,
+    KindRow,
     KindSelector,
     LabelSelector,
     Requirement,
@@ -33,6 +36,15 @@ from tests.kit.remote_write import raw
 
 TENANCY = Tenancy("tenant", {(1, 0): "acme", (2, 0): "zeta"})
 PROJECTS = ("acme", "zeta")
+# Rows that are marked by what tells the project, and read the resource's identity from it.
+TABLE = Conventions(
+    kinds=(
+        KindRow("Pod", group="g.io", namespace_label="a", marks=KindMarks("m", "tenant")),
+        KindRow("Gateway", name_label="tenant", marks=KindMarks(labels=(("tenant", "zeta"),))),
+        KindRow("Pod", namespace_label="vm_account_id", marks=KindMarks(label="vm_account_id")),
+        KindRow("Pod", marks=KindMarks("n")),
+    )
+)
 ORIGINS = (ANYWHERE, ANYWHERE, IngestPath("acme"), IngestPath("zeta"), MULTITENANT)
 
 # Everything here is meant to reach beyond the own project.
@@ -137,11 +149,15 @@ def encoded(labels: Mapping[str, str]) -> bytes:
 class World:
     """The engine, and the simplest thing that could stand in its place."""
 
-    rig: Rig = field(default_factory=lambda: Rig(tenancy=TENANCY))
+    conventions: Conventions
+    rig: Rig = field(init=False)
     running: dict[tuple[str, str], tuple[dict[str, Selection], RigSink]] = field(
         default_factory=dict
     )
     expected: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.rig = Rig(tenancy=TENANCY, compiler=Compiler(self.conventions))
 
     def put(self, who: tuple[str, str], chosen: dict[str, Selection], new_sink: bool) -> None:
         name = "/".join(who)
@@ -172,7 +188,7 @@ class World:
                 if origin.by_labels:
                     visible.pop("vm_account_id", None)
                 self.expected[id(sink)] += sum(
-                    Compiler().compile(selection, known).matches(visible)
+                    Compiler(self.conventions).compile(selection, known).matches(visible)
                     for selection in chosen.values()
                 )
         self.rig.feed(b"".join(map(encoded, some)), origin=origin)
@@ -199,16 +215,18 @@ class World:
     st.lists(changes, max_size=15),
     st.sampled_from(ORIGINS),
     st.booleans(),
+    st.sampled_from([Conventions(), TABLE]),
 )
 def test_each_gets_its_own_and_nothing_else(
     pool: list[dict[str, str]],
     changes: list[tuple],  # type: ignore[type-arg] - a name and its arguments
     origin: IngestPath,
     small: bool,
+    conventions: Conventions,
 ) -> None:
     limits = {"CHANGES_MAX": 3, "ASK_MAX": 1, "MATCH_SETS_MAX": 2} if small else {}
     with mock.patch.dict(vars(router_module), limits):
-        world = World()
+        world = World(conventions)
         for what, *arguments in changes:
             getattr(world, what)(*arguments)
             for way in (ANYWHERE, origin):
@@ -228,11 +246,14 @@ def test_each_gets_its_own_and_nothing_else(
 @given(
     st.lists(st.tuples(st.sampled_from(PROJECTS), sources), min_size=1, max_size=5),
     st.lists(series, min_size=1, max_size=8),
+    st.sampled_from([Conventions(), TABLE]),
 )
 def test_no_point_of_another_project_ever_leaves(
-    chosen: list[tuple[str, dict[str, Selection]]], some: list[dict[str, str]]
+    chosen: list[tuple[str, dict[str, Selection]]],
+    some: list[dict[str, str]],
+    conventions: Conventions,
 ) -> None:
-    rig = Rig(tenancy=TENANCY)
+    rig = Rig(tenancy=TENANCY, compiler=Compiler(conventions))
     for number, (project, selections) in enumerate(chosen):
         name = f"{project}/{number}"
         sink = RigSink("s", limit=3, exporter=name)
