@@ -1,4 +1,4 @@
-"""Parse the command line: ``relay run | check | explain | demo | version``.
+"""Parse the command line: ``relay run | check | explain | import | demo | version``.
 
 Exit status: 0 success, 1 faults found or points lost, 2 wrong usage.
 """
@@ -21,6 +21,7 @@ from relay.app import Relay
 from relay.cli.check import check
 from relay.cli.demo.command import add_demo_arguments, run_demo
 from relay.cli.explain import add_explain_arguments, run_explain
+from relay.cli.import_vector.command import add_import_arguments, run_import_vector
 from relay.config.settings.settings import Settings, is_of_flag, load_settings
 from relay.runtime import log_setup
 from relay.runtime.errors import ConfigError
@@ -103,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     add_explain_arguments(explainer)
     explainer.set_defaults(command=run_explain)
 
+    _add_import(commands)
+
     demo = commands.add_parser("demo", help="see the whole relay at work, with nothing else needed")
     add_demo_arguments(demo)
     demo.set_defaults(command=run_demo)
@@ -110,6 +113,22 @@ def _parser() -> argparse.ArgumentParser:
     version = commands.add_parser("version", help="print version, build and Python")
     version.set_defaults(command=_version)
     return parser
+
+
+def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    importer = commands.add_parser(
+        "import", help="turn another program's configuration into manifests"
+    )
+    formats = importer.add_subparsers(required=True, metavar="FORMAT")
+    vector = formats.add_parser(
+        "vector",
+        help="Vector's scrapes of a federation endpoint and its remote-write sinks",
+        description="Print the ExportPolicies and Secrets that a Vector configuration stands for. "
+        "Exit status 0: policies came out, also where stderr names parts that were not carried "
+        "over; 1: none did; 2: a file cannot be read.",
+    )
+    add_import_arguments(vector)
+    vector.set_defaults(command=run_import_vector)
 
 
 def _run(arguments: argparse.Namespace) -> NoReturn:

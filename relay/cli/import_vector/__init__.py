@@ -1,0 +1,1 @@
+"""``relay import vector``: ExportPolicies and Secrets from Vector configurations."""
