@@ -25,12 +25,25 @@ FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes texts so that readers of YAML 1.1 and 1.2 take none of them for a number."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # 1e5 is a number in YAML 1.2 alone, and PyYAML knows 1.1.
+    style = "'" if text[:1] in tuple("0123456789+-.") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
 def rendered(policies: Iterable[ImportedPolicy]) -> str:
     """Return the manifests of policies as one YAML text."""
     documents = [dict(document) for policy in policies for document in policy.documents]
     # Without allow_unicode: PyYAML writes U+0085 so that it is read as blanks. One line for each
     # value, which is easier to compare.
-    return yaml.safe_dump_all(documents, sort_keys=False, width=2**20)
+    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=2**20)
 
 
 def rendered_with_projects(policies: Iterable[ImportedPolicy]) -> str:

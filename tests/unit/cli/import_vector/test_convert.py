@@ -9,6 +9,7 @@ import yaml
 
 from relay.cli.import_vector.convert import VectorImport, import_vector
 from relay.cli.import_vector.manifest_files import rendered as rendered_manifests
+from relay.config.yaml.document import parse_documents
 from relay.selector.metricsql.parser import parse_selector
 from tests.kit.remote_write.vector_config import OWNER, PROJECT, rendered
 
@@ -306,6 +307,10 @@ def test_a_setting_that_needs_its_fellow_gets_the_default_and_says_so() -> None:
     ("password", "message"),
     [
         ("a\nb", ""),
+        ("1e5", ""),
+        ("0o17", ""),
+        ("null", ""),
+        ("\x85", ""),
         ("a$$b", ""),
         ("a\n", "auth.password: ends with a line break, which the relay does not send"),
         ("", "auth.password: is empty, which the relay does not accept"),
@@ -321,7 +326,9 @@ def test_a_setting_that_needs_its_fellow_gets_the_default_and_says_so() -> None:
 def test_each_password_comes_out_as_it_is_or_is_named(password: object, message: str) -> None:
     auth = {"strategy": "basic", "user": "u", "password": password}
     done = import_vector(rendered(auth=auth))
-    documents = list(yaml.safe_load_all(rendered_manifests(done.policies)))
+    text = rendered_manifests(done.policies)
+    documents = list(yaml.safe_load_all(text))
+    assert documents == [one.value for one in parse_documents(text, "m.yaml")]
     if "must be text" not in message:
         assert isinstance(password, str)
         assert documents[0]["stringData"]["password"] == password.replace("$$", "$")
