@@ -100,6 +100,8 @@ def _not_a_text(node: Node, value: Any) -> str:
         return "must be a string, not a mapping; in YAML, what begins with { must be in quotes"
     if isinstance(value, list) or value is None:
         return f"must be a string, not {described(value)}"
+    if "x-relay-number" in node and isinstance(value, int) and not isinstance(value, bool):
+        return str(node["x-relay-number"]).replace("{number}", str(value))
     is_secret = node.get("x-relay-secret", False)
     return "must be a string: put it in quotes" + ("" if is_secret else f" ({described(value)})")
 

@@ -74,6 +74,9 @@ FILE_BYTES_MAX = 1024 * 1024
 
 _GIB = 1 << 30
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/\s]*)):([0-9]{1,5})")
+_PORT = re.compile(r"[0-9]{1,5}")
+_PORT_MAX = 65535
+_KIND = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
 _ACCOUNT = re.compile(r"([0-9]{1,10})(?::([0-9]{1,10}))?")
 _UINT32_MAX = (1 << 32) - 1
 
@@ -263,10 +266,26 @@ def read_settings(
 def _only_document(path: Path) -> Document:
     """Return the file's one document; an empty file is one. Raise :class:`ConfigError`."""
     documents = read_documents(path, bytes_max=FILE_BYTES_MAX)
+    if documents:
+        _refuse_manifest(documents[0], path)
     if len(documents) > 1:
         message = "settings are a single YAML document; a manifest begins with apiVersion and kind"
         raise ConfigError([documents[1].fault((), message)])
     return documents[0] if documents else Document(str(path))
+
+
+def _refuse_manifest(document: Document, path: Path) -> None:
+    """Raise :class:`ConfigError`, once, for a manifest that was given as settings."""
+    value = document.value
+    if not isinstance(value, dict) or not value.keys() & {"kind", "apiVersion"}:
+        return
+    kind = value.get("kind")
+    kind = kind if isinstance(kind, str) and _KIND.fullmatch(kind) else "an object"
+    message = (
+        f"this is a Kubernetes manifest ({kind}), not settings: name the file in the settings, "
+        f"exporters: [{{path: {path.name}}}], or with --exporters {path}"
+    )
+    raise ConfigError([document.fault(("kind",) if "kind" in value else ("apiVersion",), message)])
 
 
 def _overridden(values: dict[str, object], given: Mapping[str, object]) -> dict[str, object]:
@@ -345,7 +364,9 @@ def _address(values: dict[str, Any], key: str, default: ListenAddress) -> Listen
 
 def _address_problem(text: str) -> str:
     match = _ADDRESS.fullmatch(text)
-    if match is None or int(match[3]) > 65535:
+    if _PORT.fullmatch(text) and int(text) <= _PORT_MAX:
+        return f'must be host:port: write "127.0.0.1:{text}", or ":{text}" for every interface'
+    if match is None or int(match[3]) > _PORT_MAX:
         return 'must be host:port, such as "127.0.0.1:9490", "[::1]:9490" or ":9490"'
     return ""
 
