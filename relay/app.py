@@ -128,6 +128,7 @@ class Relay:
             degraded=self.degraded,
             explain=self.explain,
             access=settings.admin,
+            ingest=settings.listen,
         )
 
     async def start(self) -> None:

@@ -24,7 +24,8 @@ from aiohttp import web
 
 from relay.api.access import Gate
 from relay.api.contract import StatusFilter, StatusView
-from relay.config.settings.settings import Admin, ListenAddress
+from relay.api.misdirected import MisdirectedSenders
+from relay.config.settings.settings import Admin, ListenAddress, Settings
 from relay.control.explain import ExplainQuery
 from relay.receiver.http.listener import SERVER_HEADER, Listener
 from relay.receiver.http.tls import server_context
@@ -37,6 +38,7 @@ from relay.telemetry.registry import Telemetry
 WAITING_MAX = 32
 """Most requests that may wait for a slow page."""
 
+_INGEST_DEFAULT = Settings().listen
 _INDEX = "relay\n\n/metrics\n/healthz\n/readyz\n/status?pretty\n/explain?series=up\n"
 _HEADERS = {**SERVER_HEADER, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -47,7 +49,7 @@ class AdminServer:
     ``not_ready`` returns the reasons not to be ready, none if ready; ``degraded`` what works badly
     although senders are served; ``look`` returns the source of ``/metrics`` and ``/status``;
     ``explain`` returns lines and raises RelayError for a question it cannot answer. All are called
-    on the event loop, once per request.
+    on the event loop, once per request. ``ingest`` is where senders belong that post here.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class AdminServer:
         look: Callable[[], Awaitable[StatusView]],
         explain: Callable[[ExplainQuery], Awaitable[Sequence[str]]],
         access: Admin | None = None,
+        ingest: ListenAddress = _INGEST_DEFAULT,
     ) -> None:
         access = access or Admin()
         self._telemetry = telemetry
@@ -73,7 +76,10 @@ class AdminServer:
         self._rendering = asyncio.Lock()
         self._explaining = asyncio.Lock()
         self._waiting = 0
-        app = web.Application(middlewares=[Gate(access, _HEADERS).middleware()])
+        # Before the gate: a sender that came to the wrong port must not look for a credential.
+        misdirected = MisdirectedSenders(ingest, _HEADERS)
+        gate = Gate(access, _HEADERS)
+        app = web.Application(middlewares=[misdirected.middleware(), gate.middleware()])
         app.router.add_get("/", self._index)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", self._healthz)
