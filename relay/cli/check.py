@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from relay.config.exporter.load_result import LoadResult
 from relay.config.exporter.manifest_loader import load_exporters
@@ -13,8 +14,11 @@ from relay.config.inventory_manifests import load_inventory
 from relay.config.settings.lint import notices
 from relay.config.settings.settings import ExporterPath, read_settings
 from relay.config.yaml.document import read_documents
+from relay.config.yaml.file_watcher import manifest_files
 from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.excerpt import printable
+
+NO_MANIFEST: Final = "holds no manifest: no *.yaml or *.yml in it or below"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,9 @@ def check(
     """Check settings files, manifests and directories of manifests.
 
     A settings file is checked together with its exporters, secrets and inventory. ``secrets`` is
-    for manifests that are named directly.
+    for manifests that are named directly. A directory without manifests is a fault where it is
+    named directly, because a check of nothing must not pass, and a warning where settings name it,
+    because a platform without customers is in order.
     """
     lines: list[str] = []
     faults: list[Fault] = []
@@ -41,6 +47,9 @@ def check(
             _check_settings(path, lines, faults, need_secrets=need_secrets)
         else:
             manifests.append(ExporterPath(path))
+    empty = [Fault("", NO_MANIFEST, str(one.path)) for one in manifests if _is_empty(one.path)]
+    lines += [f"fault    {fault}" for fault in empty]
+    faults += empty
     if manifests:
         loaded = load_exporters(manifests, secrets_root=secrets, need_secrets=need_secrets)
         _report(loaded, lines, faults)
@@ -73,12 +82,42 @@ def _check_settings(
         tenancy=settings.tenancy is not None,
         need_secrets=need_secrets,
     )
-    _report(loaded, lines, faults)
+    missing = _missing_paths(path)
+    others = tuple(one for one in loaded.faults if one.origin not in missing)
+    _report(replace(loaded, faults=others), lines, faults)
+    lines += [f"fault    {fault}" for fault in missing.values()]
+    faults += missing.values()
+    lines += [
+        f"warning  {path}: exporters: {one.path}: {NO_MANIFEST}"
+        for one in settings.exporters
+        if _is_empty(one.path)
+    ]
     if settings.inventory.manifests:
         inventory = load_inventory(settings.inventory.manifests)
         lines.append(f"good     {path}: inventory of {len(inventory.objects)} objects")
         lines += [f"fault    {fault}" for fault in inventory.faults]
         faults += inventory.faults
+
+
+def _is_empty(path: Path) -> bool:
+    """Return whether a path is a directory without a manifest; False if it cannot be listed."""
+    faults: list[Fault] = []
+    return path.is_dir() and not manifest_files(path, faults.append) and not faults
+
+
+def _missing_paths(file: Path) -> dict[str, Fault]:
+    """Return a fault, with its place in the settings, for each of their paths that is missing."""
+    (document,) = read_documents(file)
+    values = document.value
+    entries = values.get("exporters") if isinstance(values, dict) else None
+    found: dict[str, Fault] = {}
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
+        written = entry.get("path") if isinstance(entry, dict) else None
+        path = file.parent.absolute() / written if isinstance(written, str) else None
+        if path is not None and not os.path.lexists(path):
+            message = f"no such file or directory: {path}"
+            found[str(path)] = document.fault(("exporters", index, "path"), message)
+    return found
 
 
 def _report(loaded: LoadResult, lines: list[str], faults: list[Fault]) -> None:
