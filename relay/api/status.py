@@ -396,6 +396,7 @@ def _selected(source: Source) -> dict[str, Any]:
 
 
 def _sink(report: SinkReport, now: float) -> dict[str, Any]:
+    """Return a sink's document; ``ledger.queued`` counts the points of open batches as well."""
     ledger = report.ledger
     worker = report.worker
     full_in_s = worker.forecast.full_in_s
