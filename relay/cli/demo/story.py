@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 from pathlib import Path
 
 from relay.cli.demo.platform import CUSTOMERS, example_series
@@ -48,9 +50,9 @@ _FAREWELL = """\
 
 Try next:
 
-  relay demo --show-config    # the settings and Exporters that made this happen
-  relay check {settings}
-  relay explain --exporters {manifests} \\
+  {relay} demo --show-config    # the settings and Exporters that made this happen
+  {relay} check {settings}
+  {relay} explain --exporters {manifests} \\
     {series}
 """
 
@@ -75,10 +77,22 @@ def farewell(*, good: bool) -> list[str]:
     """Return the verdict, and what to try next."""
     return _FAREWELL.format(
         verdict=_BALANCED if good else _NOT_BALANCED,
+        relay=command(),
         settings=shlex.quote(str(shown(CONFIG / SETTINGS_NAME))),
         manifests=shlex.quote(str(shown(CONFIG / CUSTOMERS[0]))),
         series=shlex.quote(example_series()),
     ).splitlines()
+
+
+def command() -> str:
+    """Return how to call this very program from the current directory, for a shell."""
+    found = shutil.which("relay")
+    beside = Path(sys.executable).with_name("relay")
+    if found is not None and (not beside.is_file() or Path(found).samefile(beside)):
+        return "relay"
+    if beside.is_file():
+        return shlex.quote(str(shown(beside)))
+    return f"{shlex.quote(str(shown(Path(sys.executable))))} -m relay"
 
 
 def configuration() -> list[str]:

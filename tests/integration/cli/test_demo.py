@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import re
 import shlex
+import shutil
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -148,11 +149,9 @@ def test_what_it_says_to_try_next_works(capsys: pytest.CaptureFixture[str]) -> N
     out = capsys.readouterr().out
     suggested = out.partition("Try next:")[2].replace("\\\n", "")
     commands = [shlex.split(line, comments=True) for line in suggested.splitlines() if line.strip()]
-    assert [words[:2] for words in commands] == [
-        ["relay", "demo"],
-        ["relay", "check"],
-        ["relay", "explain"],
-    ]
+    assert [words[1] for words in commands] == ["demo", "check", "explain"]
+    # What runs the tests may not be on the path: then it is .venv/bin/relay.
+    assert {shutil.which(words[0]) is not None for words in commands} == {True}
     answers = []
     for words in commands:
         assert main.main(words[1:]) == 0
