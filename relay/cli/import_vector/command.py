@@ -12,11 +12,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-import yaml
-
 from relay.cli.import_vector.components import Note
 from relay.cli.import_vector.convert import import_vector
-from relay.cli.import_vector.manifest_files import rendered_with_projects, write_manifests
+from relay.cli.import_vector.manifest_files import (
+    rendered_with_projects,
+    write_manifests,
+    yaml_text,
+)
 from relay.cli.import_vector.vector_file import FILE_BYTES_MAX, VectorConfig
 from relay.config.exporter.types import ExporterPath
 from relay.config.schema.checks import dns_label_problem
@@ -83,7 +85,7 @@ def settings_lines(paths: Iterable[ExporterPath]) -> str:
         {"path": str(one.path.absolute())} | ({"project": one.project} if one.project else {})
         for one in paths
     ]
-    return yaml.safe_dump({"exporters": entries}, allow_unicode=True, sort_keys=False, width=2**20)
+    return yaml_text({"exporters": entries})
 
 
 def _text(path: Path) -> str:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
@@ -28,6 +28,10 @@ FILE_MODE: Final = 0o600
 class _Dumper(yaml.SafeDumper):
     """Writes texts so that readers of YAML 1.1 and 1.2 take none of them for a number."""
 
+    def ignore_aliases(self, data: object) -> bool:
+        """Return True: two places with one value are written twice."""
+        return True
+
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     # 1e5 is a number in YAML 1.2 alone, and PyYAML knows 1.1.
@@ -38,12 +42,16 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_text)
 
 
+def yaml_text(*documents: Mapping[str, Any]) -> str:
+    """Return documents as YAML, one line for each text."""
+    # Without allow_unicode: PyYAML writes U+0085 so that it is read as blanks.
+    text: str = yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=2**20)
+    return text
+
+
 def rendered(policies: Iterable[ImportedPolicy]) -> str:
     """Return the manifests of policies as one YAML text."""
-    documents = [dict(document) for policy in policies for document in policy.documents]
-    # Without allow_unicode: PyYAML writes U+0085 so that it is read as blanks. One line for each
-    # value, which is easier to compare.
-    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=2**20)
+    return yaml_text(*(dict(document) for policy in policies for document in policy.documents))
 
 
 def rendered_with_projects(policies: Iterable[ImportedPolicy]) -> str:

@@ -202,3 +202,16 @@ def test_help_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "import" in capsys.readouterr().out
+
+
+def test_a_project_of_digits_stays_a_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "v.json"
+    path.write_text(json.dumps(rendered()).replace(":acme-prod:", ":1e5:"))
+    out = tmp_path / "n\x85l"
+    assert run(path, "--out", out) == 0
+    settings = tmp_path / "relay.yaml"
+    settings.write_text("tenancy: {label: project}\n" + capsys.readouterr().out)
+    (entry,) = load_settings(settings).exporters
+    assert (entry.path, entry.project) == (out / "1e5", "1e5")
