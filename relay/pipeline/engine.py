@@ -196,6 +196,8 @@ class MetricsPipeline:
         if gate is None or gate.crossed:
             return []
         gate.crossed = True
+        # What waited leaves with the last position given out, and no sink's low may be beyond it.
+        self.offsets.advance(max(self.offsets.following, gate.ceiling + 1))
         return self._emit_deferred(tick, self._end_collecting)
 
     def dry_run(

@@ -62,6 +62,7 @@ def made(
     stored: bool = True,
     memory_bytes_max: int = 1 << 30,
     clock: Callable[[], float] = time.time,
+    translation: TranslationSettings = AT_ONCE,
     **storage: Any,
 ) -> Relay:
     """A relay with these exporters and with its data below ``directory`` (or in ``data``), where it
@@ -70,7 +71,7 @@ def made(
     path.write_text("".join(manifests))
     return Relay(
         Settings(
-            translation=AT_ONCE,
+            translation=translation,
             listen=ListenAddress("127.0.0.1", 0),
             admin_listen=ListenAddress("127.0.0.1", 0),
             exporters=(ExporterPath(path),),

@@ -132,7 +132,7 @@ class Emitter:
         """Return the mark of a point that leaves later than its samples arrived: as of now."""
         made = self.made
         self._offsets.tie(origin.position, made)
-        return IngestMark(made, origin.arrived_at, origin.waited, came)
+        return IngestMark(made, origin.arrived_at, origin.named_until, came)
 
 
 class Stream:

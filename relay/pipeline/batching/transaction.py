@@ -81,14 +81,14 @@ class RoutedSeries(Protocol):
 class IngestMark:
     """The oldest ingest position of a point's samples, and the wall clock of their arrival, in s.
 
-    ``waited``: it is replayed, and a checkpoint named it as waiting. ``came`` is the position of
-    its youngest sample where it left later than that; -1: ``position``. Shared, never changed; not
-    frozen because one is made for every request.
+    ``named_until``: it is replayed, and a checkpoint named it up to this position; -1: it did not.
+    ``came`` is the position of its youngest sample where it left later than that; -1: ``position``.
+    Shared, never changed; not frozen because one is made for every request.
     """
 
     position: int
     arrived_at: float
-    waited: bool = False
+    named_until: int = -1
     came: int = -1
 
 
@@ -414,11 +414,11 @@ class BatchTransaction:
         """Hold and release what waits, now that the batches hold theirs."""
         assert self._held >= 0, "more samples of the request ended their wait than began it"
         if self._held:
-            offsets.hold(self.request, self._held)
+            offsets.hold_waiting(self.request, self._held)
         for position in self._held_before:
-            offsets.hold(position)
+            offsets.hold_waiting(position)
         for position in self._released:
-            offsets.release(position)
+            offsets.release_waiting(position)
 
     def drop_unwanted(self, wants: Callable[[OpenBatch], bool]) -> list[tuple[OpenBatch, int]]:
         """Restore the batches that do not want the request.

@@ -7,7 +7,8 @@ The rules hold in memory, over an orderly stop and over ``kill -9``:
 * A sample without a point *waits*, for the rest of its histogram or for its metric's type.
   :class:`WaitingList` has it under the position of its oldest sample, and a checkpoint lists it
   (:class:`WaitingEntry`), so it holds back no sink. A point that leaves after its last sample came
-  gets the position of that moment, and is listed until it is delivered.
+  gets the position of that moment, and is listed with it until everything up to it is delivered.
+  A batch whose low position is beyond it has it.
 * A point of several requests is read again from the first of them on, or not at all; see
   :meth:`relay.pipeline.batching.watermark.OffsetTracker.tie`.
 * A replay begins at the oldest listed position. Up to the *ceiling*, from which on every batch
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from relay.codec.otlp.batch import OpenBatch
@@ -38,7 +40,8 @@ _SPARE = 1_000
 class WaitingEntry(NamedTuple):
     """A waiter as a checkpoint stores it.
 
-    Positions of its oldest and youngest sample (:data:`WAITING`: more may come), and its key.
+    Positions of its oldest sample and of its point (:data:`WAITING`: more samples may come), and
+    its key.
     """
 
     first: int
@@ -49,8 +52,8 @@ class WaitingEntry(NamedTuple):
 class Waiter(Protocol):
     """Samples that wait to become a point.
 
-    ``origin`` is the mark of the oldest sample; it is needed while any position up to
-    ``needed_until`` is held.
+    ``origin`` is the mark of the oldest sample; it is needed while a request or a batch holds any
+    position up to ``needed_until``.
     """
 
     origin: IngestMark
@@ -75,10 +78,9 @@ class WaitingList:
         self._tie += 1
         heapq.heappush(self._heap, (waiter.origin.position, self._tie, waiter))
         if len(self._heap) > self._sweep_at:
-            low = self._offsets.low
-            self._heap = [entry for entry in self._heap if entry[2].needed_until >= low]
-            heapq.heapify(self._heap)
-            self._sweep_at = 2 * len(self._heap) + _SPARE
+            # In a transaction points have left that batches hold from its commit on: until then
+            # only their own holds tell.
+            self._sweep(self._offsets.low)
 
     @property
     def full(self) -> bool:
@@ -89,14 +91,14 @@ class WaitingList:
     def low(self) -> int | None:
         """The oldest position of an entry, or None."""
         heap = self._heap
-        low = self._offsets.low
+        low = self._offsets.undelivered
         while heap and heap[0][2].needed_until < low:
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
     def waiters(self) -> list[Waiter]:
         """Return all entries, the oldest first."""
-        low = self._offsets.low
+        low = self._offsets.undelivered
         return [entry[2] for entry in sorted(self._heap) if entry[2].needed_until >= low]
 
     def snapshot(self, *, only_waited: bool = False) -> tuple[list[WaitingEntry], int | None]:
@@ -105,31 +107,29 @@ class WaitingList:
         That position holds back all sinks; None if every entry is listed. ``only_waited``: list
         only entries that were listed before.
         """
+        self._sweep(self._offsets.undelivered)
         if self.full and not only_waited:
-            return self._named(lambda waiter: waiter.origin.waited), self.low
+            listed = [entry for entry in self._heap if entry[2].origin.named_until >= 0]
+            return [_entry(position, waiter) for position, _, waiter in listed], self.low
         chosen: list[tuple[int, int, Waiter]] = []
         rest: list[tuple[int, int, Waiter]] = []
-        low = self._offsets.low
-        for position, tie, waiter in self._heap:
-            if waiter.needed_until >= low:
-                named = waiter.origin.waited or not only_waited
-                (chosen if named else rest).append((position, tie, waiter))
+        for entry in self._heap:
+            named = entry[2].origin.named_until >= 0 or not only_waited
+            (chosen if named else rest).append(entry)
         if len(chosen) > LISTED_MAX:
             # An entry listed once stays listed to its end: sinks went on without it.
-            chosen.sort(key=lambda entry: (not entry[2].origin.waited, *entry[:2]))
-            most = max(LISTED_MAX, sum(entry[2].origin.waited for entry in chosen))
+            chosen.sort(key=lambda entry: (entry[2].origin.named_until < 0, *entry[:2]))
+            most = max(LISTED_MAX, sum(entry[2].origin.named_until >= 0 for entry in chosen))
             rest += chosen[most:]
             del chosen[most:]
         held = min((entry[0] for entry in rest), default=None)
         return [_entry(position, waiter) for position, _, waiter in chosen], held
 
-    def _named(self, wanted: Callable[[Waiter], bool]) -> list[WaitingEntry]:
-        low = self._offsets.low
-        return [
-            _entry(position, waiter)
-            for position, _, waiter in self._heap
-            if waiter.needed_until >= low and wanted(waiter)
-        ]
+    def _sweep(self, low: int) -> None:
+        """Remove the entries that are not needed from position ``low`` on."""
+        self._heap = [entry for entry in self._heap if entry[2].needed_until >= low]
+        heapq.heapify(self._heap)
+        self._sweep_at = 2 * len(self._heap) + _SPARE
 
     def __repr__(self) -> str:
         return f"<WaitingList {len(self._heap)} entries>"
@@ -165,12 +165,14 @@ class ReplayGate:
     def needs(self, batch: OpenBatch, origin: IngestMark) -> bool:
         """Return whether a batch still needs a point."""
         came = origin.position if origin.came < 0 else origin.came
-        return origin.waited or came >= self.low(batch)
+        return max(came, origin.named_until) >= self.low(batch)
 
-    def has_waited(self, position: int, key: bytes) -> bool:
-        """Return whether a sample of this position was named under this key."""
+    def mark(self, origin: IngestMark, key: bytes) -> IngestMark:
+        """Return the mark of a sample, with how long it was named under this key."""
         entry = self._waited.get(key)
-        return entry is not None and entry.first <= position <= entry.last
+        if entry is None or not entry.first <= origin.position <= entry.last:
+            return origin
+        return replace(origin, named_until=max(origin.named_until, entry.last))
 
     def knows(self, key: bytes) -> bool:
         """Return whether something was named under this key."""
@@ -189,4 +191,8 @@ class ReplayGate:
 
 
 def _entry(position: int, waiter: Waiter) -> WaitingEntry:
-    return WaitingEntry(position, waiter.needed_until, waiter.waiting_key())
+    last = waiter.needed_until
+    if last == WAITING and waiter.origin.named_until >= 0:
+        # It is collected in a replay, and may have left before that.
+        last = waiter.origin.named_until
+    return WaitingEntry(position, last, waiter.waiting_key())

@@ -1,8 +1,10 @@
 """Positions of accepted requests, with reference counts, and the low watermark.
 
 Every accepted request has a *position*, counting up. A batch holds the position of its oldest
-point; a request holds its own while it is processed. :attr:`OffsetTracker.low` is the oldest
-position that is held: everything before it is delivered, rejected or given up on record.
+point; a request holds its own while it is processed; samples that wait to become a point hold the
+oldest of theirs. :attr:`OffsetTracker.low` is the oldest position that is held: everything before
+it is delivered, rejected or given up on record. :attr:`OffsetTracker.undelivered` leaves out what
+waits.
 
 A point may be made of samples of several requests. While the last of them is needed, so is the
 first, or a replay would see a part of it only: see :meth:`OffsetTracker.tie`. A journal may forget
@@ -37,7 +39,10 @@ class OffsetTracker:
     def __init__(self, *, first: int = 0) -> None:
         self._next = first
         self._low = first
+        self._undelivered = first
         self._held: dict[int, int] = {}
+        self._waiting: dict[int, int] = {}
+        """Holds of samples that wait, which are among ``_held``, too."""
         self._holds = 0
         self._version = 0
         self._ties: dict[int, int] = {}
@@ -52,6 +57,8 @@ class OffsetTracker:
     def advance(self, position: int) -> None:
         """Let the next position given out be this one; those in between stay unused."""
         assert position >= self._next, (position, self._next)
+        if self.undelivered == self._next:
+            self._undelivered = position
         self._next = position
         self._version += 1
         if not self._held:  # else releasing the oldest hold will step over the gap
@@ -59,6 +66,25 @@ class OffsetTracker:
 
     def hold(self, position: int, times: int = 1) -> None:
         """Hold a position once more, or so many times; it must not be older than :meth:`low`."""
+        # A point that waited leaves with a position that may have been finished without it.
+        self._undelivered = min(self._undelivered, position)
+        self._hold(position, times)
+
+    def hold_waiting(self, position: int, times: int = 1) -> None:
+        """Hold a position like :meth:`hold`, for samples that wait to become a point."""
+        self._waiting[position] = self._waiting.get(position, 0) + times
+        self._hold(position, times)
+
+    def release_waiting(self, position: int) -> None:
+        """Give up one hold of :meth:`hold_waiting`."""
+        count = self._waiting[position]
+        if count > 1:
+            self._waiting[position] = count - 1
+        else:
+            del self._waiting[position]
+        self.release(position)
+
+    def _hold(self, position: int, times: int) -> None:
         assert self._low <= position < self._next, (self._low, position, self._next)
         self._held[position] = self._held.get(position, 0) + times
         self._holds += times
@@ -114,6 +140,16 @@ class OffsetTracker:
     def low(self) -> int:
         """The oldest held position, or the next one to be given out where nothing is held."""
         return self._low
+
+    @property
+    def undelivered(self) -> int:
+        """Like :attr:`low`, without what samples hold that wait."""
+        held, waiting = self._held, self._waiting
+        position = self._undelivered
+        while position < self._next and held.get(position) == waiting.get(position):
+            position += 1
+        self._undelivered = position
+        return position
 
     @property
     def following(self) -> int:

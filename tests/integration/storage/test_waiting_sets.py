@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from relay.app import Relay
+from relay.config.settings.settings import TranslationSettings
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.ingest_server import eventually
 from tests.kit.oracle.any_points import AnyPoint, read_points
@@ -112,6 +115,41 @@ async def test_a_family_that_waits_does_not_make_sinks_get_all_again(tmp_path: P
             await server.wait_until(lambda: any(point.name == "h" for point in points_at(server)))
             numbers = [point for point in points_at(server) if point.name != "h"]
             assert len(numbers) == 200, "none of them once more"
+
+
+@pytest.mark.parametrize("ending", ["stop", "kill"])
+@pytest.mark.parametrize("slow", [False, True])
+async def test_what_left_after_its_first_sight_comes_once(
+    tmp_path: Path, ending: str, *, slow: bool
+) -> None:
+    numbers = {f"n{number}" for number in range(20)}
+
+    def relay(data: Path | None = None) -> Relay:
+        manifests = [manifest("all", server.url)]
+        if slow:
+            manifests.append(manifest("slow", never.url, backoff="30s"))
+        waits = TranslationSettings(first_sight_wait_s=0.05)
+        return made(tmp_path, *manifests, data=data, translation=waits)
+
+    async with OtlpServer() as server, OtlpServer(busy) as never:
+        async with running(relay()) as sender:
+            body = snappy(write(*(f"{name} 1" for name in numbers), *H))
+            assert await sender.post(body) == 204
+            assert await sender.post(snappy(write("n0 2", at_ms=T0_MS + 1))) == 204
+            await arrived(server, 21)
+            await eventually(lambda: sender.ledger("all")["queued"] == 0)
+            await _saved(sender)
+            data = crash_image(tmp_path / "data", tmp_path / "image")
+        if ending == "stop":
+            data = tmp_path / "data"
+        async with running(relay(data)) as sender:
+            await eventually(lambda: not sender.relay._replay.active)
+            _hasten(sender)
+            await server.wait_until(lambda: any(point.name == "h" for point in points_at(server)))
+        found = Counter((point.name, point.time_ns) for point in points_at(server))
+        assert {name for name, _ in found} == numbers | {"h"}
+        assert len(found) == 22
+        assert set(found.values()) == {1}
 
 
 async def test_without_a_disk_a_stop_sends_what_there_is(tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import Any
+from unittest import mock
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
+from relay.pipeline.batching import unfinished
 from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
 from tests.kit.engine_rig import Rig, RigSink
 from tests.kit.examples import examples
@@ -18,6 +20,7 @@ from tests.kit.remote_write.sample_writes import T0_MS, T0_NS, histogram, write
 
 SINKS = ("quick", "slow", "at-once")
 SECOND_NS = 1_000_000_000
+LISTED_FEW = 2
 Key = tuple[str, int]
 """A metric and the second of its point."""
 
@@ -26,10 +29,13 @@ class Deaths(RuleBasedStateMachine):
     """A relay's engine with its journal, its checkpoint and three sinks, killed and started."""
 
     first_sight_s = 0.0
+    listed_max = unfinished.LISTED_MAX
     sinks: tuple[str, ...] = SINKS
 
     def __init__(self) -> None:
         super().__init__()
+        self.listed = mock.patch.object(unfinished, "LISTED_MAX", self.listed_max)
+        self.listed.start()
         self.tick = 0.0
         self.journal: dict[int, bytes] = {}
         self.delivered: dict[str, Counter[Key]] = {name: Counter() for name in SINKS}
@@ -44,6 +50,10 @@ class Deaths(RuleBasedStateMachine):
         self.knowledge = Rig().engine.export_metadata()
         self.settled: dict[str, set[Key]] = {name: set() for name in SINKS}
         """Points that a sink must not get again."""
+        self.arrived: dict[str, dict[Key, int]] = {name: {} for name in SINKS}
+        """The next position when a point arrived."""
+        self.finished: dict[str, set[Key]] = {name: set() for name in SINKS}
+        """Points that a sink must not get again, as of the last checkpoint."""
 
     @initialize()
     def start(self) -> None:
@@ -57,6 +67,9 @@ class Deaths(RuleBasedStateMachine):
         self.queues: dict[str, list[SealedBatch]] = {name: [] for name in self.sinks}
         self.came: Counter[str] = Counter()
         """Points of this process, by sink."""
+        for name in SINKS:  # what arrived later than the checkpoint may come again
+            sure = self.finished[name]
+            self.arrived[name] = {k: at for k, at in self.arrived[name].items() if k in sure}
         following, lows, named, start = self.saved
         self.known = {name: lows.get(name, following) for name in self.sinks}
         end = max(self.journal, default=following - 1) + 1
@@ -65,17 +78,18 @@ class Deaths(RuleBasedStateMachine):
         self.replay = sorted(position for position in self.journal if position >= first)
         self.end = end
         self.rig.engine.offsets.advance(min(first, end))
+        self.gate = ReplayGate(
+            self._low,
+            named,
+            floor=min(self.known.values()),
+            ceiling=max(following, *self.known.values()),
+            unlisted=max(self.known.values()),
+        )
         if self.replay:
-            self.rig.engine.begin_replay(
-                ReplayGate(
-                    self._low,
-                    named,
-                    floor=min(self.known.values()),
-                    ceiling=max(following, *self.known.values()),
-                )
-            )
+            self.rig.engine.begin_replay(self.gate)
         else:
             self.rig.engine.offsets.advance(end)
+            self.gate.crossed = True
 
     def _make_sinks(self) -> list[RigSink]:
         return [
@@ -190,19 +204,32 @@ class Deaths(RuleBasedStateMachine):
             held = [batch.oldest_offset for batch in sink.batches if batch.count]
             held += [sealed.oldest for sealed in self.queues[sink.name]]
             low = min([offsets.following, *held, *([] if rest is None else [rest])])
-            lows[sink.name] = max(low, self.known[sink.name])
-        self.saved = (offsets.following, lows, named, offsets.reach)
+            known = self.known[sink.name]
+            lows[sink.name] = max(min(low, self.gate.low_max(known)), known)
+        following = offsets.following
+        if not self.gate.crossed:
+            following = max(following, self.gate.ceiling)
+        self.saved = (following, lows, named, offsets.reach)
         for position in [position for position in self.journal if position < offsets.reach]:
             del self.journal[position]
         self.knowledge = self.rig.engine.export_metadata()
-        if self.replay or (self.first_sight_s and offsets.low < offsets.following):
-            return  # what has waited is named for as long as anything older is on its way
+        if self.replay:
+            return
         for name in SINKS:
             low = lows[name]
-            for key in self.delivered[name]:
-                everywhere = all(key in self.delivered[each] for each in SINKS)
-                if self.sent[key] < low and (not key[0].startswith("h") or everywhere):
-                    self.settled[name].add(key)
+            # What one sink lacked left once more at the end of the replay, at the latest.
+            self.finished[name] = {
+                key for key, at in self.arrived[name].items() if low >= max(at, self.end)
+            }
+            if not self.first_sight_s:
+                self.settled[name] |= {
+                    key
+                    for key in self.delivered[name]
+                    if self.sent[key] < low and not key[0].startswith("h")
+                }
+        everywhere = set.intersection(*self.finished.values())
+        for name in SINKS:
+            self.settled[name] |= everywhere
 
     @rule()
     def kill(self) -> None:
@@ -225,8 +252,11 @@ class Deaths(RuleBasedStateMachine):
             if point.name.startswith("h"):
                 assert point.data[0] == 3, point
                 assert point.data[2:] == ((1.0,), (2, 1)), point
-            assert key not in self.settled[name], f"{name} gets {key} again"
+            gone = key in self.settled[name] or key in self.finished[name]
+            if self.listed_max > LISTED_FEW:  # fewer hold back all sinks, and all comes again
+                assert not gone, f"{name} gets {key} again"
             self.delivered[name][key] += 1
+            self.arrived[name][key] = self.rig.engine.offsets.following
             self.came[name] += 1
 
     def _collect(self, sealed: Any) -> None:
@@ -236,8 +266,13 @@ class Deaths(RuleBasedStateMachine):
             sink.sealed.clear()
 
     def teardown(self) -> None:
-        if not hasattr(self, "rig"):
-            return
+        try:
+            if hasattr(self, "rig"):
+                self._end()
+        finally:
+            self.listed.stop()
+
+    def _end(self) -> None:
         self._finish_replay()
         while self.partial:
             name, (second, left) = self.partial.popitem()
@@ -267,8 +302,16 @@ class DeathsAtFirstSight(Deaths):
     first_sight_s = 1.5
 
 
+class DeathsWithAShortList(DeathsAtFirstSight):
+    """The same, where a checkpoint has room for few of those that wait."""
+
+    listed_max = LISTED_FEW
+
+
 _STEPS = examples(25, stateful_step_count=40)
 TestDeaths: Any = Deaths.TestCase
 TestDeaths.settings = _STEPS
 TestDeathsAtFirstSight: Any = DeathsAtFirstSight.TestCase
 TestDeathsAtFirstSight.settings = _STEPS
+TestDeathsWithAShortList: Any = DeathsWithAShortList.TestCase
+TestDeathsWithAShortList.settings = _STEPS

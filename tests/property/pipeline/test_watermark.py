@@ -34,6 +34,8 @@ class PositionsModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.held: Counter[int] = Counter()
+        self.waiting: Counter[int] = Counter()
+        """Holds of samples that wait; they are among the others, too."""
 
     @initialize(first=st.integers(0, 5))
     def start(self, first: int) -> None:
@@ -55,11 +57,45 @@ class PositionsModel(RuleBasedStateMachine):
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
-    def release(self, data: st.DataObject) -> None:
+    def hold_later(self, data: st.DataObject) -> None:
+        """Hold what nothing held any more, for a point that waited."""
+        position = data.draw(st.integers(min(self.held), self.next - 1))
+        self.offsets.hold(position)
+        self.held[position] += 1
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), times=st.integers(1, 3))
+    def hold_waiting(self, data: st.DataObject, times: int) -> None:
         position = data.draw(st.sampled_from(sorted(self.held)))
+        self.offsets.hold_waiting(position, times)
+        self.held[position] += times
+        self.waiting[position] += times
+
+    @precondition(lambda self: self.held - self.waiting)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        position = data.draw(st.sampled_from(sorted(self.held - self.waiting)))
         self.offsets.release(position)
         self.held[position] -= 1
         self.held = +self.held
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def release_waiting(self, data: st.DataObject) -> None:
+        position = data.draw(st.sampled_from(sorted(self.waiting)))
+        self.offsets.release_waiting(position)
+        for holds in (self.held, self.waiting):
+            holds[position] -= 1
+        self.held, self.waiting = +self.held, +self.waiting
+
+    @rule(count=st.integers(0, 3))
+    def advance(self, count: int) -> None:
+        self.next += count
+        self.offsets.advance(self.next)
+
+    @rule()
+    def read(self) -> None:
+        assert self.offsets.undelivered == min(self.held - self.waiting, default=self.next)
 
     @invariant()
     def low_is_the_oldest_held(self) -> None:
@@ -67,7 +103,9 @@ class PositionsModel(RuleBasedStateMachine):
         statistics = self.offsets.statistics()
         assert statistics.next == self.next
         assert statistics.holds == self.held.total()
-        assert set(self.offsets._held) == set(self.held)  # nothing is kept for the released
+        # Nothing is kept for the released.
+        assert set(self.offsets._held) == set(self.held)
+        assert set(self.offsets._waiting) == set(self.waiting)
 
 
 class EnginePositions(RuleBasedStateMachine):

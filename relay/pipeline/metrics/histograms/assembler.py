@@ -30,7 +30,7 @@ from relay.codec.otlp.metrics import MetricIdentity
 from relay.codec.remote_write.v1 import Labels
 from relay.pipeline.batching.emitter import Emitter, Stream
 from relay.pipeline.batching.transaction import DeferredSample, IngestMark, SampleExtras
-from relay.pipeline.batching.unfinished import WaitingList
+from relay.pipeline.batching.unfinished import WAITING, WaitingList
 from relay.pipeline.drop_counters import DropTable
 from relay.pipeline.metrics.histograms.build_point import FamilyKey
 from relay.pipeline.metrics.histograms.counters import FamilyEpoch, Outcomes
@@ -231,12 +231,10 @@ class Assembly:
             self._kept_deadlines = len(self._deadlines)
         origin = emitter.origin
         if origin.came >= 0:  # it has waited before
-            origin = IngestMark(origin.came, origin.arrived_at, origin.waited)
+            origin = IngestMark(origin.came, origin.arrived_at, origin.named_until)
         opened = sets[time_ns] = PendingPoint(family, time_ns, stamp, origin)
-        if emitter.gate is not None and not opened.origin.waited:
-            position, key = opened.origin.position, opened.waiting_key()
-            if emitter.gate.has_waited(position, key):
-                opened.origin = replace(opened.origin, waited=True)
+        if emitter.gate is not None:
+            opened.origin = emitter.gate.mark(opened.origin, opened.waiting_key())
         self._waiting.add(opened)
         project.outcomes.sets += 1
         project.sets.append((family, opened))
@@ -315,10 +313,10 @@ class Assembly:
     def leave_late(self, done: PendingPoint, emitter: Emitter) -> IngestMark:
         """Return the mark for the point of a set that leaves after its last sample came."""
         gate = emitter.gate
-        if gate is not None and not done.origin.waited and done.last < gate.floor:
+        if gate is not None and max(done.last, done.origin.named_until) < gate.floor:
             done.needed_until = -1
             return replace(done.origin, position=emitter.made, came=done.last)
-        if self._waiting.full and not done.origin.waited:
+        if self._waiting.full and done.origin.named_until < 0:
             # The waiting list is full: the point keeps its real age, and holds back its sinks.
             emitter.tie(done.origin.position, done.last)
             done.needed_until = -1
@@ -331,7 +329,7 @@ class Assembly:
         """Send the sets that left before the process ended, and those complete by now."""
         if pending.gone:
             return
-        if not pending.origin.waited and emitter.gate is not None:
+        if pending.origin.named_until != WAITING and emitter.gate is not None:
             # The set had left in this state before the restart: no more components come.
             pending.family.send(pending, emitter)
         pending.family.settle(emitter, at_end=True)

@@ -264,17 +264,15 @@ class MetadataWait:
     def put(self, sample: _Sample, emitter: Emitter) -> None:
         """Let a sample wait."""
         family, origin = sample.series.family, sample.origin
-        if emitter.gate is not None and emitter.gate.has_waited(
-            origin.position, family.waiting_key()
-        ):
-            origin = replace(origin, waited=True)
+        if emitter.gate is not None:
+            origin = emitter.gate.mark(origin, family.waiting_key())
             sample = sample._replace(origin=origin)
         if family.origin.position < 0:
             family.origin = origin
             emitter.hold()
             self._waiting.add(family)
-        elif origin.waited and not family.origin.waited:
-            family.origin = replace(family.origin, waited=True)
+        elif origin.named_until > family.origin.named_until:
+            family.origin = replace(family.origin, named_until=origin.named_until)
         family.samples.append(sample)
         family.bytes += SAMPLE_BYTES
         self._bytes += SAMPLE_BYTES
@@ -314,7 +312,7 @@ class MetadataWait:
         """
         for family in list(self._families.values()):
             known = not self._waits_for_more(family)
-            if family.samples and (known or not family.origin.waited):
+            if family.samples and (known or family.origin.named_until != WAITING):
                 self._let_go(family)
         self._send(emitter, None)
 
@@ -410,7 +408,7 @@ class MetadataWait:
         if family.last < 0:
             return  # asked for by a request that was refused: not seen yet
         gate = emitter.gate
-        is_needed = gate is None or family.origin.waited or family.last >= gate.floor
+        is_needed = gate is None or max(family.last, family.origin.named_until) >= gate.floor
         family.needed_until = emitter.made if is_needed else -1
         emitter.release(family.origin.position)
 
