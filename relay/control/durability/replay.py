@@ -94,6 +94,7 @@ class Replay:
         self._turns = turns or Turns()
         self._restored = reconciler.restored_lows()
         self._lows: dict[OpenBatch, int] = {}
+        self._replay_gate: ReplayGate | None = None
         self._cursor = JournalCursor()
         self._next_position = journal.extent.next_position
         self._gate = asyncio.Event()
@@ -115,9 +116,14 @@ class Replay:
         signal.offsets.advance(min(self._start, self._next_position))
         self.active = self._start < self._next_position
         if self.active:
-            ceiling = max(ceiling, checkpoint.next)
-            gate = ReplayGate(self._low, named, floor=floor, ceiling=ceiling)
-            signal.begin_replay(gate)
+            self._replay_gate = ReplayGate(
+                self._low,
+                named,
+                floor=floor,
+                ceiling=max(ceiling, checkpoint.next),
+                unlisted=max(map(max, checkpoint.lows.values()), default=checkpoint.next),
+            )
+            signal.begin_replay(self._replay_gate)
 
     async def run(self) -> None:
         """Replay everything; on return the pipeline is at the journal's end."""
@@ -173,13 +179,13 @@ class Replay:
 
     def raised(self, lows: dict[SinkKey, tuple[int, ...]]) -> dict[SinkKey, tuple[int, ...]]:
         """Raise the low positions of sinks by what they had finished before the start."""
-        return {
-            (exporter, sink): tuple(
-                max(pair)
-                for pair in zip(found, self._known(exporter, sink, len(found)), strict=True)
-            )
-            for (exporter, sink), found in lows.items()
-        }
+        gate = self._replay_gate
+        raised = {}
+        for (exporter, sink), found in lows.items():
+            known = self._known(exporter, sink, len(found))
+            limits = map(gate.low_max, known) if gate is not None else found
+            raised[exporter, sink] = tuple(map(max, map(min, found, limits), known))
+        return raised
 
     def _log_absent_sinks(self) -> None:
         """Log the sinks that do not run and had not finished the requests in the journal.

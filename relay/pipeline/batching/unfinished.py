@@ -19,6 +19,7 @@ The rules hold in memory, over an orderly stop and over ``kill -9``:
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import NamedTuple, Protocol
@@ -104,13 +105,13 @@ class WaitingList:
     def snapshot(self, *, only_waited: bool = False) -> tuple[list[WaitingEntry], int | None]:
         """Return the entries for a checkpoint and the oldest position that it does not list.
 
-        That position holds back all sinks; None if every entry is listed. ``only_waited``: list
-        only entries that were listed before.
+        That position holds back all sinks; None if every entry is listed. ``only_waited``: a replay
+        collects; list only entries that were listed before, as they were.
         """
         self._sweep(self._offsets.undelivered)
         if self.full and not only_waited:
             listed = [entry for entry in self._heap if entry[2].origin.named_until >= 0]
-            return [_entry(position, waiter) for position, _, waiter in listed], self.low
+            return [_entry(entry) for entry in listed], self.low
         chosen: list[tuple[int, int, Waiter]] = []
         rest: list[tuple[int, int, Waiter]] = []
         for entry in self._heap:
@@ -123,7 +124,7 @@ class WaitingList:
             rest += chosen[most:]
             del chosen[most:]
         held = min((entry[0] for entry in rest), default=None)
-        return [_entry(position, waiter) for position, _, waiter in chosen], held
+        return [_entry(entry, collecting=only_waited) for entry in chosen], held
 
     def _sweep(self, low: int) -> None:
         """Remove the entries that are not needed from position ``low`` on."""
@@ -139,8 +140,10 @@ class ReplayGate:
     """Decides which points of replayed requests a batch still needs.
 
     ``low`` returns a batch's low position; ``waited`` is what the last checkpoint named. From
-    ``ceiling`` on every batch needs every point; ``crossed`` once it is reached. Before ``floor``
-    no batch needs any.
+    ``ceiling`` on every batch needs every point, and all that had left is collected; ``crossed``
+    once it is reached. Before ``floor``
+    no batch needs any. From ``unlisted`` on samples may have waited that the checkpoint had no room
+    for: it held back all sinks to before them.
     """
 
     def __init__(
@@ -150,10 +153,11 @@ class ReplayGate:
         *,
         floor: int,
         ceiling: int,
+        unlisted: int = WAITING,
     ) -> None:
         self.low = low
         self.floor = floor
-        self.ceiling = ceiling
+        self.unlisted = unlisted
         self.crossed = False
         self._waited: dict[bytes, WaitingEntry] = {}
         for entry in waited:
@@ -161,6 +165,9 @@ class ReplayGate:
             self._waited[entry.key] = WaitingEntry(
                 min(entry.first, known.first), max(entry.last, known.last), entry.key
             )
+        self._lasts = sorted(e.last for e in self._waited.values() if e.last < WAITING)
+        # They are beyond the ceiling if an earlier replay did not end.
+        self.ceiling = max([ceiling, *(last + 1 for last in self._lasts[-1:])])
 
     def needs(self, batch: OpenBatch, origin: IngestMark) -> bool:
         """Return whether a batch still needs a point."""
@@ -173,6 +180,20 @@ class ReplayGate:
         if entry is None or not entry.first <= origin.position <= entry.last:
             return origin
         return replace(origin, named_until=max(origin.named_until, entry.last))
+
+    def low_max(self, low: int) -> int:
+        """Return how far a batch may have come by now whose low position was ``low``.
+
+        Until the ceiling it does not have what had left from there on.
+        """
+        at = len(self._lasts) if self.crossed else bisect_left(self._lasts, low)
+        return self._lasts[at] if at < len(self._lasts) else WAITING
+
+    def had_left(self, origin: IngestMark) -> bool:
+        """Return whether what waits by now had left by the checkpoint."""
+        if origin.named_until < 0:
+            return origin.position < self.unlisted
+        return origin.named_until != WAITING
 
     def knows(self, key: bytes) -> bool:
         """Return whether something was named under this key."""
@@ -190,9 +211,8 @@ class ReplayGate:
         return f"<ReplayGate below {self.ceiling}, {len(self._waited)} named>"
 
 
-def _entry(position: int, waiter: Waiter) -> WaitingEntry:
-    last = waiter.needed_until
-    if last == WAITING and waiter.origin.named_until >= 0:
-        # It is collected in a replay, and may have left before that.
-        last = waiter.origin.named_until
+def _entry(entry: tuple[int, int, Waiter], *, collecting: bool = False) -> WaitingEntry:
+    position, _, waiter = entry
+    # What a replay collects may have left before; then it leaves again when all is collected.
+    last = waiter.origin.named_until if collecting else waiter.needed_until
     return WaitingEntry(position, last, waiter.waiting_key())

@@ -30,7 +30,7 @@ from relay.codec.otlp.metrics import MetricIdentity
 from relay.codec.remote_write.v1 import Labels
 from relay.pipeline.batching.emitter import Emitter, Stream
 from relay.pipeline.batching.transaction import DeferredSample, IngestMark, SampleExtras
-from relay.pipeline.batching.unfinished import WAITING, WaitingList
+from relay.pipeline.batching.unfinished import WaitingList
 from relay.pipeline.drop_counters import DropTable
 from relay.pipeline.metrics.histograms.build_point import FamilyKey
 from relay.pipeline.metrics.histograms.counters import FamilyEpoch, Outcomes
@@ -329,7 +329,7 @@ class Assembly:
         """Send the sets that left before the process ended, and those complete by now."""
         if pending.gone:
             return
-        if pending.origin.named_until != WAITING and emitter.gate is not None:
+        if emitter.gate is not None and emitter.gate.had_left(pending.origin):
             # The set had left in this state before the restart: no more components come.
             pending.family.send(pending, emitter)
         pending.family.settle(emitter, at_end=True)

@@ -311,8 +311,8 @@ class MetadataWait:
         Those that left before the process ended, and those whose type is known by now.
         """
         for family in list(self._families.values()):
-            known = not self._waits_for_more(family)
-            if family.samples and (known or family.origin.named_until != WAITING):
+            had_left = emitter.gate is None or emitter.gate.had_left(family.origin)
+            if family.samples and (had_left or not self._waits_for_more(family)):
                 self._let_go(family)
         self._send(emitter, None)
 

@@ -35,6 +35,7 @@ class Process:
             made = [RigSink(f"{sink}{project}", limit=1000) for sink in sinks]
             self.rig.export(*made, exporter=f"x{project}", project=project)
         self.bodies: list[bytes] = []
+        self.gate: ReplayGate | None = None
         self.known = dict.fromkeys((sink.name for sink in self.rig.sinks), 0)
         if before is not None:
             self.bodies = list(before.bodies)
@@ -46,7 +47,14 @@ class Process:
         self.known = before.lows()
         ceiling = max(*self.known.values(), before.rig.engine.offsets.following)
         floor = min(self.known.values())
-        engine.begin_replay(ReplayGate(self._low, before.named(), floor=floor, ceiling=ceiling))
+        self.gate = ReplayGate(
+            self._low,
+            before.named(),
+            floor=floor,
+            ceiling=ceiling,
+            unlisted=max(self.known.values()),
+        )
+        engine.begin_replay(self.gate)
         for position, body in enumerate(self.bodies[:replayed]):
             found = engine.replay(body, position=position, now=1.0, tick=0.0)
             self.rig.hand_over(found.transaction.sealed)
@@ -81,7 +89,10 @@ class Process:
             held = [batch.oldest_offset for batch in sink.batches if batch.count]
             held += [sealed.oldest for sealed in sink.sealed]
             low = min([engine.offsets.following, *held, *([] if rest is None else [rest])])
-            found[sink.name] = max(low, self.known[sink.name])
+            known = self.known[sink.name]
+            if self.gate is not None:
+                low = min(low, self.gate.low_max(known))
+            found[sink.name] = max(low, known)
         return found
 
     def named(self) -> list[WaitingEntry]:
@@ -178,3 +189,37 @@ def test_a_sweep_of_the_list_keeps_what_leaves_at_this_moment() -> None:
     assert process.lows() == {"sink": 1}, "where n left, not where it came"
     process = Process("sink", before=process)
     assert process.deliver("sink") == ["n", "up"]
+
+
+@pytest.mark.parametrize("replayed", [[0], [1], [0, 1], [1, 1, 0, 2]])
+@pytest.mark.parametrize("lines", [NUMBERS, H])
+def test_ends_in_replays_lose_nothing(lines: Sequence[str], replayed: Sequence[int]) -> None:
+    process = Process("sink")
+    process.send(*lines)
+    for tick in (SIGHT_S, SIGHT_S + SET_S):
+        process.rig.due(tick)
+    process.send("up 1")
+    names = ["h"] if lines is H else ["c_total", "g"]
+    for count in replayed:
+        process = Process("sink", before=process, replayed=count)
+    process = Process("sink", before=process)
+    for tick in (SIGHT_S, 10 * SET_S):
+        process.rig.due(tick)
+    assert process.deliver("sink") == sorted([*names, "up"])
+
+
+def test_sets_that_a_checkpoint_has_no_room_for_wait_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.pipeline.batching.unfinished.LISTED_MAX", 1)
+    process = Process("sink")
+    for name in "abcd":
+        process.send(*histogram(name, "", (("1", 2), ("+Inf", 3)), 4.5, 3)[:2], "up 1")
+        process.rig.due(SIGHT_S)
+    process = Process("sink", before=process)
+    process.send(
+        *(line for n in "abcd" for line in histogram(n, "", (("1", 2), ("+Inf", 3)), 4.5, 3)[2:])
+    )
+    process.rig.due(SIGHT_S)
+    process.rig.due(10 * SET_S)
+    found = [name for name in process.deliver("sink") if name != "up"]
+    assert found == ["a", "b", "c", "d"]
+    assert process.rig.engine.statistics().assembly.outcomes == {"assembled": 16}
