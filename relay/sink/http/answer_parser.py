@@ -35,6 +35,10 @@ DISCONNECTED = HttpFailure("disconnected", "the connection ended before a whole 
 
 _NOT_HTTP = HttpFailure("invalid_http", "the answer is not HTTP")
 
+_NAME = b"HTTP/"
+_VERSIONS = ("1.0", "1.1")
+"""Name and versions of the protocol. The parser knows others, and tells the version only."""
+
 
 class _StopParsing(Exception):  # noqa: N818 - not an error: the only way to stop the parser
     """Raised in a callback: nothing behind this point is parsed."""
@@ -53,6 +57,7 @@ class AnswerParser:
         "_parser",
         "_problem",
         "_progress",
+        "_start",
         "_status",
         "_unfinished_bytes",
         "response",
@@ -73,6 +78,8 @@ class AnswerParser:
         self._unfinished_bytes = 0
         """Bytes since the last header field that is complete: what the parser copies again."""
         self._progress = False
+        self._start = b""
+        """The first bytes of the answer, as many as there are in ``HTTP/``."""
         self._problem: HttpFailure | None = None
         parser = httptools.HttpResponseParser(self)
         self._parser: httptools.HttpResponseParser | None = parser
@@ -87,6 +94,11 @@ class AnswerParser:
     def feed(self, data: bytes) -> bool:
         """Take the next bytes; return whether the answer is complete. Raises RequestFailedError."""
         assert self._parser is not None
+        if len(self._start) < len(_NAME):
+            # RFC 9112 2.2: empty lines may come before.
+            self._start = (self._start + data).lstrip(b"\r\n")[: len(_NAME)]
+            if not _NAME.startswith(self._start):
+                raise RequestFailedError(_NOT_HTTP)
         body_before = len(self._body)
         self._progress = False
         try:
@@ -165,6 +177,9 @@ class AnswerParser:
         if status < 100:
             # No interim answer, so nothing need follow.
             self._stop(_NOT_HTTP)
+        version = self._parser.get_http_version()
+        if version not in _VERSIONS:
+            self._stop(HttpFailure("invalid_http", f"the answer is HTTP/{version}, not HTTP/1.1"))
         if status == 101:
             self._complete()
             raise _StopParsing
