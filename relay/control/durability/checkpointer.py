@@ -67,7 +67,8 @@ class Checkpointer:
         following = offsets.following
         named, rest = self._engine.named()
         lows = self._replay.raised(self._reconciler.low_watermarks(following, limit=rest))
-        return Checkpoint(following, lows, following, tuple(named), offsets.reach)
+        beyond = self._replay.next_of(following)
+        return Checkpoint(beyond, lows, following, tuple(named), offsets.reach)
 
     def taught(self) -> LearnedState | None:
         """Return the learned state; None if it is saved already."""

@@ -187,6 +187,14 @@ class Replay:
             raised[exporter, sink] = tuple(map(max, map(min, found, limits), known))
         return raised
 
+    def next_of(self, following: int) -> int:
+        """Return a checkpoint's ``next``: not before the ceiling until all is collected.
+
+        The next replay would take what is whole only behind it for sets that had left.
+        """
+        gate = self._replay_gate
+        return following if gate is None or gate.crossed else max(following, gate.ceiling)
+
     def _log_absent_sinks(self) -> None:
         """Log the sinks that do not run and had not finished the requests in the journal.
 
