@@ -7,34 +7,40 @@ parser, and warnings, are here; rules over secrets and other resources are in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final
 
 from relay.config.exporter.backend_profiles import PROFILES, ProfileName, profile_warnings
+from relay.config.exporter.endpoint_access import (
+    access_warnings,
+    build_authentication,
+    build_tls,
+)
 from relay.config.exporter.endpoints import (
     endpoint_problem,
     endpoint_warnings,
-    is_loopback,
     metrics_url,
+    remote_write_problem,
 )
+from relay.config.exporter.remote_write import build_remote_write, remote_write_sink_warnings
 from relay.config.exporter.resource_selectors import build_resource_selectors
 from relay.config.exporter.types import (
-    Authentication,
     Batch,
-    ClientTls,
     Exporter,
     OtlpHttp,
+    PrometheusRemoteWrite,
     Queue,
     RetrySettings,
-    SecretRef,
     Sink,
     Source,
 )
 from relay.config.schema.checks import (
+    external_label_problem,
     header_name_problem,
     label_key_problem,
     label_of_object_problem,
+    label_value_problem,
+    remote_write_header_problem,
     secret_data_key_problem,
 )
 from relay.config.schema.quantities import bytes_of, seconds_of
@@ -58,9 +64,13 @@ EVERYTHING: Final = Selector(groups=())
 
 CHECKS: Final = {
     "endpoint": endpoint_problem,
+    "externalLabel": external_label_problem,
     "headerName": header_name_problem,
     "labelKey": label_key_problem,
     "labelOfObject": label_of_object_problem,
+    "labelValue": label_value_problem,
+    "remoteWriteEndpoint": remote_write_problem,
+    "remoteWriteHeader": remote_write_header_problem,
     "secretKey": secret_data_key_problem,
 }
 
@@ -158,13 +168,28 @@ def _sinks(reading: Reading, spec: dict[str, Any], sources: tuple[str, ...]) -> 
             Sink(
                 name=sink.get("name", ""),
                 sources=names or sources,
-                endpoint=_otlp_http(reading, index, sink.get("otlp_http", {})),
+                endpoint=_endpoint(reading, index, sink),
                 batch=_batch(sink.get("batch", {})),
                 retry=_retry(sink.get("retry", {})),
                 queue=_queue(sink.get("queue", {})),
             )
         )
     return tuple(sinks)
+
+
+def _endpoint(
+    reading: Reading, index: int, sink: dict[str, Any]
+) -> OtlpHttp | PrometheusRemoteWrite:
+    if "prometheusRemoteWrite" not in sink:
+        return _otlp_http(reading, index, sink.get("otlp_http", {}))
+    values = sink["prometheusRemoteWrite"]
+    authentication = build_authentication(values.get("authentication", {}))
+    endpoint = build_remote_write(values, authentication)
+    if endpoint.url:
+        place = ("spec", "sinks", index, "prometheusRemoteWrite")
+        for steps, warning in remote_write_sink_warnings(endpoint, values):
+            reading.warn(*place, *steps, message=warning)
+    return endpoint
 
 
 def _batch(values: dict[str, Any]) -> Batch:
@@ -197,7 +222,7 @@ def _queue(values: dict[str, Any]) -> Queue:
 
 def _otlp_http(reading: Reading, index: int, values: dict[str, Any]) -> OtlpHttp:
     endpoint = values.get("endpoint", "")
-    authentication = _authentication(values.get("authentication", {}))
+    authentication = build_authentication(values.get("authentication", {}))
     profile_name: ProfileName = values.get("profile", "generic")
     profile = PROFILES[profile_name]
     size = values.get("maxRequestBytes")
@@ -208,7 +233,7 @@ def _otlp_http(reading: Reading, index: int, values: dict[str, Any]) -> OtlpHttp
         headers=headers,
         compression=values.get("compression", profile.compression),
         timeout_s=seconds_of(values, "timeout", OtlpHttp("").timeout_s),
-        tls=_tls(values.get("tls")),
+        tls=build_tls(values.get("tls")),
         temporality=values.get("temporality", profile.temporality),
         request_bytes_max=profile.request_bytes_max if size is None else parse_bytes(size),
         concurrency=values.get("concurrency", 1),
@@ -217,50 +242,11 @@ def _otlp_http(reading: Reading, index: int, values: dict[str, Any]) -> OtlpHttp
         keeps_target_labels=profile.keeps_target_labels,
     )
     place = ("spec", "sinks", index, "otlp_http")
-    for steps, warning in _warnings(otlp, endpoint, headers):
+    for warning in endpoint_warnings(endpoint) if endpoint else ():
+        reading.warn(*place, "endpoint", message=warning)
+    for steps, warning in access_warnings(otlp):
         reading.warn(*place, *steps, message=warning)
     if endpoint and not reading.report.faulty:
         for field, warning in profile_warnings(otlp, profile_name):
             reading.warn(*place, field, message=warning)
     return otlp
-
-
-def _warnings(
-    otlp: OtlpHttp, endpoint: str, headers: dict[str, str]
-) -> Iterator[tuple[Where, str]]:
-    """Yield warnings about valid settings, with their place below ``otlp_http``."""
-    for warning in endpoint_warnings(endpoint) if endpoint else ():
-        yield ("endpoint",), warning
-    is_plain_http = endpoint.lower().startswith("http://")
-    if is_plain_http and otlp.authentication.type != "none" and not is_loopback(endpoint):
-        yield ("endpoint",), "credentials travel unencrypted; use https where you can"
-    for name in headers:
-        if name.lower() == "authorization":
-            yield ("headers", name), "a credential belongs in a Secret"
-    if otlp.tls is not None and otlp.tls.insecure_skip_verify:
-        yield ("tls", "insecureSkipVerify"), "anyone on the network path can read and change data"
-
-
-def _authentication(values: dict[str, Any]) -> Authentication:
-    return Authentication(
-        type=values.get("type", "none"),
-        secret=_secret_ref(values.get("secretRef")),
-        header=values.get("header", ""),
-    )
-
-
-def _secret_ref(values: dict[str, Any] | None) -> SecretRef | None:
-    if values is None:
-        return None
-    return SecretRef(name=values.get("name", ""), key=values.get("key", ""))
-
-
-def _tls(values: dict[str, Any] | None) -> ClientTls | None:
-    if values is None:
-        return None
-    return ClientTls(
-        ca=_secret_ref(values.get("caSecretRef")),
-        certificate=_secret_ref(values.get("certificateSecretRef")),
-        server_name=values.get("serverName", ""),
-        insecure_skip_verify=values.get("insecureSkipVerify", False),
-    )

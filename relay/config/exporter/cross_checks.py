@@ -11,7 +11,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from relay.config.exporter.secrets import SecretStore
-from relay.config.exporter.types import Authentication, ClientTls, Exporter, SecretRef
+from relay.config.exporter.types import (
+    ENDPOINT_FIELDS,
+    Authentication,
+    ClientTls,
+    Exporter,
+    SecretRef,
+)
 from relay.config.schema.checks import header_value_problem
 from relay.config.yaml.document import Where
 from relay.config.yaml.report import Report
@@ -52,15 +58,15 @@ def check_secrets(candidate: Candidate, secrets: SecretStore) -> None:
             return ""
 
     for index, sink in enumerate(exporter.sinks):
-        otlp = (*candidate.where, *_sink_place(index, "otlp_http"))
-        where: Where = (*otlp, "authentication", "secretRef")
+        endpoint = (*candidate.where, *_sink_place(index, ENDPOINT_FIELDS[type(sink.endpoint)]))
+        where: Where = (*endpoint, "authentication", "secretRef")
         authentication = sink.endpoint.authentication
         values = {key: value(ref, where, key) for key, ref in _credentials(authentication)}
         problem = _credential_problem(authentication, values)
         if problem:
             candidate.report.fault(where, problem)
         for field, ref, default_key in _certificates(sink.endpoint.tls):
-            value(ref, (*otlp, "tls", field), default_key)
+            value(ref, (*endpoint, "tls", field), default_key)
 
 
 def check_overflow(candidates: Iterable[Candidate], *, exporters: int) -> None:
@@ -123,11 +129,12 @@ def places(exporter: Exporter | None, where: Where) -> Iterator[Where]:
     yield where
     yield (*where, "metadata", "name")
     yield (*where, "spec", "sources")
-    for index in range(len(exporter.sinks) if exporter else 0):
+    for index, sink in enumerate(exporter.sinks if exporter else ()):
         yield (*where, *_sink_place(index, "queue", "overflow"))
-        yield (*where, *_sink_place(index, "otlp_http", "authentication", "secretRef"))
+        endpoint = ENDPOINT_FIELDS[type(sink.endpoint)]
+        yield (*where, *_sink_place(index, endpoint, "authentication", "secretRef"))
         for field in ("caSecretRef", "certificateSecretRef"):
-            yield (*where, *_sink_place(index, "otlp_http", "tls", field))
+            yield (*where, *_sink_place(index, endpoint, "tls", field))
 
 
 def _sink_place(index: int, *fields: str) -> Where:

@@ -1,4 +1,4 @@
-"""Checks a sink's endpoint, and warns if it is probably not an OTLP/HTTP receiver.
+"""Checks a sink's endpoint, and warns if it is probably not a receiver of the sink's kind.
 
 Every message says what to write instead. An endpoint that may hold a password is never repeated.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -29,7 +29,10 @@ _GRPC_SCHEMES: Final = ("grpc", "grpcs", "dns", "unix")
 _GRPC_PORT: Final = 4317
 _HTTP_PORT: Final = 4318
 
-_REMOTE_WRITE: Final = "is where Prometheus remote write goes, and the relay sends OTLP; {instead}"
+_REMOTE_WRITE: Final = (
+    "is where Prometheus remote write goes, and otlp_http sends OTLP: write prometheusRemoteWrite "
+    "in its place; for OTLP, {instead}"
+)
 _PATH_WARNINGS: Final = {
     "/api/prom/push": _REMOTE_WRITE.format(
         instead="Grafana Cloud's is https://otlp-gateway-<zone>.grafana.net/otlp, Mimir's …/otlp"
@@ -58,14 +61,65 @@ _HOST_WARNINGS: Final = (
     ),
     (
         re.compile(r"(?P<site>prometheus)-prod-[-a-z0-9]+\.grafana\.net"),
-        "takes remote write; Grafana Cloud's OTLP is at https://otlp-gateway-<zone>.grafana.net/otlp",
+        (
+            "takes remote write, and otlp_http sends OTLP: write prometheusRemoteWrite in its "
+            "place; Grafana Cloud's OTLP is at https://otlp-gateway-<zone>.grafana.net/otlp"
+        ),
     ),
 )
 """Host: what is wrong with it."""
 
+_OTLP: Final = (
+    "is where OTLP goes, and prometheusRemoteWrite sends remote write: write otlp_http in its "
+    "place; for remote write, {instead}"
+)
+_OF_PROMETHEUS: Final = "Prometheus' is http://<host>:9090/api/v1/write"
+_REMOTE_WRITE_PATH_WARNINGS: Final = {
+    "/api/v1/otlp/v1/metrics": _OTLP.format(instead=_OF_PROMETHEUS),
+    "/api/v1/otlp": _OTLP.format(instead=_OF_PROMETHEUS),
+    "/opentelemetry/v1/metrics": _OTLP.format(
+        instead="VictoriaMetrics' is http://<host>:8428/api/v1/write"
+    ),
+    "/opentelemetry": _OTLP.format(instead="VictoriaMetrics' is http://<host>:8428/api/v1/write"),
+    "/otlp": _OTLP.format(instead="Mimir's is https://<host>/api/v1/push"),
+    METRICS_PATH: _OTLP.format(instead=_OF_PROMETHEUS),
+    "/api/v1/read": f"is where remote read goes; {_OF_PROMETHEUS}",
+    "/api/prom/api/v1/read": "is where queries go; Grafana Cloud's remote write is …/api/prom/push",
+    "/api/v1/import": (
+        "is VictoriaMetrics' own format; remote write goes to http://<host>:8428/api/v1/write"
+    ),
+    "/api/v1/import/prometheus": (
+        "takes the text format; remote write goes to http://<host>:8428/api/v1/write"
+    ),
+}
+"""End of the path: what is wrong with it for remote write; the longest that fits counts."""
+_REMOTE_WRITE_HOST_WARNINGS: Final = (
+    (
+        re.compile(r"otlp-gateway-[-a-z0-9]+\.grafana\.net"),
+        (
+            "takes OTLP; Grafana Cloud's remote write is at "
+            "https://prometheus-prod-<number>-<zone>.grafana.net/api/prom/push"
+        ),
+    ),
+    (
+        re.compile(r"otlp\.(?:[a-z0-9]+\.)?(?:datadoghq\.(?:com|eu)|ddog-gov\.com)"),
+        "takes OTLP and no remote write: write otlp_http, with profile: datadog",
+    ),
+)
+"""Host: what is wrong with it for remote write."""
+
 
 def endpoint_problem(text: str) -> str:
     """Return the fault of the base endpoint of an OTLP/HTTP receiver, "" for none."""
+    return _url_problem(text, "https://otlp.example.com/otlp", _offer)
+
+
+def remote_write_problem(text: str) -> str:
+    """Return the fault of the URL of a remote-write receiver, "" for none."""
+    return _url_problem(text, "https://prometheus.example.com/api/v1/write", _offer_scheme)
+
+
+def _url_problem(text: str, example: str, offer: Callable[[str], str]) -> str:
     if not _URL_CHARACTERS.fullmatch(text):
         return "must be a URL of ASCII characters without blanks; write other host names as xn--…"
     try:
@@ -74,11 +128,11 @@ def endpoint_problem(text: str) -> str:
     except ValueError:  # its text may hold a part of a password
         return "is not a valid URL: the host or port is malformed"
     if url.scheme not in ("http", "https") or "://" not in text:
-        return 'must begin with "https://" or "http://"' + _offer(text)
+        return 'must begin with "https://" or "http://"' + offer(text)
     if "@" in url.netloc:
         return "must not contain a user or password; use authentication"
     if not url.hostname or not _is_host(url):
-        return "must name a host, as in https://otlp.example.com/otlp"
+        return f"must name a host, as in {example}"
     if not _is_plain_address(url.hostname):
         return (
             "must name a host, or an IPv4 address as four decimal numbers without leading zeros, "
@@ -113,6 +167,23 @@ def endpoint_warnings(text: str) -> Iterator[str]:
             yield f"{host} {warning.format(site=found['site'])}"
 
 
+def remote_write_warnings(text: str) -> Iterator[str]:
+    """Yield probable mistakes in a valid URL of a remote-write receiver, each with the remedy."""
+    url = urlsplit(text)
+    path = url.path.rstrip("/")
+    for ending, warning in _REMOTE_WRITE_PATH_WARNINGS.items():
+        if path.endswith(ending):
+            yield f"{ending} {warning}"
+            return
+    host = (url.hostname or "").lower()
+    for pattern, warning in _REMOTE_WRITE_HOST_WARNINGS:
+        if pattern.fullmatch(host):
+            yield f"{host} {warning}"
+            return
+    if not path:
+        yield f"has no path, and nothing is appended: write the whole URL; {_OF_PROMETHEUS}"
+
+
 def is_loopback(text: str) -> bool:
     """Tell whether a valid endpoint's host is this machine, by address or as ``localhost``."""
     host = (urlsplit(text).hostname or "").removesuffix(".")
@@ -120,6 +191,12 @@ def is_loopback(text: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def remote_write_url(endpoint: str) -> str:
+    """Return a valid URL with its scheme in lower case (RFC 3986 §3.1), otherwise as it is."""
+    scheme, separator, rest = endpoint.partition("://")
+    return scheme.lower() + separator + rest
 
 
 def metrics_url(endpoint: str) -> str:
@@ -147,8 +224,19 @@ def _offer(text: str) -> str:
     if is_grpc or port == f":{_GRPC_PORT}":
         offered = f"http://{host}:{_HTTP_PORT}{path}"
         return f"; the relay speaks OTLP over HTTP, not gRPC: write {offered}"
-    is_plain = bool(port) and port not in _TLS_PORTS
-    return f"; write {'http' if is_plain else 'https'}://{host}{port}{path}"
+    return f"; write {_scheme_for(port)}://{host}{port}{path}"
+
+
+def _offer_scheme(text: str) -> str:
+    """Return the corrected form of a URL without a scheme."""
+    found = _AUTHORITY.fullmatch(text)
+    if found is None:
+        return ""
+    return f"; write {_scheme_for(found['port'] or '')}://{text}"
+
+
+def _scheme_for(port: str) -> str:
+    return "http" if port and port not in _TLS_PORTS else "https"
 
 
 def _is_host(url: SplitResult) -> bool:

@@ -19,6 +19,7 @@ AuthenticationType = Literal["none", "bearerToken", "basicAuth", "apiKey"]
 OtlpCompression = Literal["gzip", "zstd", "none"]
 Compression = Literal[OtlpCompression, "snappy"]
 RemoteWriteVersion = Literal["1.0", "2.0"]
+BadRequest = Literal["partial", "rollback", "unreadable", "unknown"]
 Overflow = Literal["dropOldest", "dropNewest", "block"]
 Drain = Literal["oldestFirst", "freshFirst"]
 
@@ -109,6 +110,16 @@ class PrometheusRemoteWrite(Endpoint):
     """Names and values, by name, that are added to a series unless it has the label."""
     sends_metadata: bool = True
     """True if type, help and unit are sent where they are known."""
+    bad_request: BadRequest = "unknown"
+    """Meaning of the answer 400, by the profile: the good samples were stored (``partial``), none
+    were (``rollback``), or the request could not be read (``unreadable``)."""
+
+
+ENDPOINT_FIELDS: dict[type[Endpoint], str] = {
+    OtlpHttp: "otlp_http",
+    PrometheusRemoteWrite: "prometheusRemoteWrite",
+}
+"""The field of an Exporter's sink that holds an endpoint of this type."""
 
 
 @dataclass(frozen=True, slots=True)

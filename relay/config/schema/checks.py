@@ -33,6 +33,8 @@ HEADERS_RESERVED: Final = frozenset(
         "upgrade",
     }
 )
+REMOTE_WRITE_HEADERS_RESERVED: Final = HEADERS_RESERVED | {"x-prometheus-remote-write-version"}
+LABEL_NAME_PATTERN: Final = "^[a-zA-Z_][a-zA-Z0-9_]*$"
 
 
 def pattern_check(node: Node) -> Callable[[str], str]:
@@ -65,6 +67,7 @@ label_key_problem: Final = pattern_check(_label_key)
 header_value_problem: Final = pattern_check(_otlp["headers"]["additionalProperties"])
 
 _header_name: Final = re.compile(HEADER_NAME_PATTERN.removesuffix("$") + r"\Z")
+_label_name: Final = re.compile(LABEL_NAME_PATTERN.removesuffix("$") + r"\Z")
 
 
 def header_name_problem(text: str) -> str:
@@ -74,6 +77,27 @@ def header_name_problem(text: str) -> str:
     if text.lower() in HEADERS_RESERVED:
         return "is set by the relay itself and must not be given"
     return ""
+
+
+def remote_write_header_problem(text: str) -> str:
+    """Return why a sink of remote write may not set this header, or ""."""
+    if text.lower() in REMOTE_WRITE_HEADERS_RESERVED - HEADERS_RESERVED:
+        return "is set by the relay itself: write protocolVersion"
+    return header_name_problem(text)
+
+
+def external_label_problem(text: str) -> str:
+    """Return why a sink may not add a label of this name, or ""."""
+    if text == "__name__":
+        return "is the metric's name and must not be given"
+    if not _label_name.match(text):
+        return 'is not a valid label name: letters, digits and "_", no digit in front'
+    return ""
+
+
+def label_value_problem(text: str) -> str:
+    """Return the fault of a label's value, which must be text in UTF-8, or ""."""
+    return "" if text.isprintable() else "must be printable, on one line"
 
 
 def secret_data_key_problem(text: str) -> str:

@@ -19,6 +19,8 @@ from relay.config.schema.checks import (
     HEADER_NAME_PATTERN,
     HEADERS_RESERVED,
     LABEL_KEY_PATTERN,
+    LABEL_NAME_PATTERN,
+    REMOTE_WRITE_HEADERS_RESERVED,
 )
 from relay.config.schema.rules import Rule
 from relay.config.schema.source import Node, children, load
@@ -33,7 +35,14 @@ SIZE_PATTERN: Final = "^[0-9]+([.][0-9]+)? ?([kKMGTP]?B?|[KMGTP]iB?)$"
 _QUANTITY: Final = (
     "quantity(self.replace(' ', '').replace('B', '').replace('K', 'k').replace('ki', 'Ki'))"
 )
-_RESERVED: Final = ", ".join(f"'{name}'" for name in sorted(HEADERS_RESERVED))
+_RESERVED: Final = {
+    check: ", ".join(f"'{name}'" for name in sorted(names))
+    for check, names in (
+        ("headerName", HEADERS_RESERVED),
+        ("remoteWriteHeader", REMOTE_WRITE_HEADERS_RESERVED),
+    )
+}
+"""Headers that must not be given, by the name of the check."""
 _GENERATED: Final = "of relay/config/schema/{name}.yaml by make schema: change that"
 
 
@@ -188,19 +197,24 @@ def _validations_of_text(node: Node, lists: int) -> Iterator[Node]:
             f"{_QUANTITY}.compareTo(quantity('{high}')) <= 0",
             "message": f"must be a size from {bounds[0]} to {bounds[1]}",
         }
-    elif node.get("x-relay-check") == "headerName":
+    elif node.get("x-relay-check") in _RESERVED:
         yield {
-            "rule": f"!(self.lowerAscii() in [{_RESERVED}])",
+            "rule": f"!(self.lowerAscii() in [{_RESERVED[node['x-relay-check']]}])",
             "message": "is set by the relay itself and must not be given",
         }
-    elif node.get("x-relay-keys") == "headerName":
+    elif node.get("x-relay-keys") in _RESERVED:
         yield {
             "rule": f'self.all(name, size(name) <= 256 && name.matches("{HEADER_NAME_PATTERN}"))',
             "message": "a name is not a valid header name",
         }
         yield {
-            "rule": f"!self.exists(name, name.lowerAscii() in [{_RESERVED}])",
+            "rule": f"!self.exists(name, name.lowerAscii() in [{_RESERVED[node['x-relay-keys']]}])",
             "message": "a header is set by the relay itself and must not be given",
+        }
+    elif node.get("x-relay-keys") == "externalLabel":
+        yield {
+            "rule": f"self.all(name, name != '__name__' && name.matches('{LABEL_NAME_PATTERN}'))",
+            "message": "a name is not a valid label name, or is __name__",
         }
     elif node.get("x-relay-keys") == "labelOfObject":
         yield {

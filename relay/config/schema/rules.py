@@ -153,6 +153,24 @@ RULES: Final[dict[str, Rule]] = {
         message="a sink names a source that does not exist",
         reads=(("sources",), ("sources", "*"), ("sources", "*", "name")),
     ),
+    "oneEndpoint": Rule(
+        cel="!(has(self.otlp_http) && has(self.prometheusRemoteWrite))",
+        holds=lambda self: not ("otlp_http" in self and "prometheusRemoteWrite" in self),
+        message="otlp_http and prometheusRemoteWrite are mutually exclusive: write a sink for each",
+    ),
+    "anyEndpoint": Rule(
+        cel="has(self.otlp_http) || has(self.prometheusRemoteWrite)",
+        holds=lambda self: "otlp_http" in self or "prometheusRemoteWrite" in self,
+        message="otlp_http or prometheusRemoteWrite is required",
+    ),
+    "versionOfProfile": Rule(
+        cel="!(self.profile == 'victoriametrics' && self.protocolVersion == '2.0')",
+        holds=lambda self: self["profile"] != "victoriametrics" or self["protocolVersion"] != "2.0",
+        message="VictoriaMetrics does not speak 2.0: it answers as if it had taken the data, and "
+        "stores nothing",
+        field="protocolVersion",
+        reads=(("profile",), ("protocolVersion",)),
+    ),
     "secretNeeded": Rule(
         cel="self.type == 'none' || has(self.secretRef)",
         holds=_needs("secretRef", "bearerToken", "basicAuth", "apiKey"),

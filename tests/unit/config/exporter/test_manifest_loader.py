@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from relay.config.exporter.build import EVERYTHING
+from relay.config.exporter.build import EVERYTHING, exporter_schema
 from relay.config.exporter.cross_checks import PROJECT_COST_MAX
 from relay.config.exporter.load_result import LoadResult
 from relay.config.exporter.manifest_loader import load_exporters
@@ -388,8 +388,11 @@ def test_the_shipped_examples_are_good() -> None:
 def test_the_full_example_has_every_field() -> None:
     """So that whoever adds a field to the model adds it to the example, with its meaning."""
     text = (CONFIG / "examples/every-field.yaml").read_text()
-    sink = yaml.safe_load(text)["spec"]["sinks"][0]
+    sink, remote_write, _ = yaml.safe_load(text)["spec"]["sinks"]
     assert set(sink) == {"name", "sources", "otlp_http", "batch", "retry", "queue"}
+    schema = exporter_schema().root["properties"]["spec"]["properties"]["sinks"]["items"]
+    fields = schema["properties"]["prometheusRemoteWrite"]["properties"]
+    assert set(remote_write["prometheusRemoteWrite"]) == set(fields)
     yaml_names = {
         "url": "endpoint",
         "timeout_s": "timeout",

@@ -117,6 +117,7 @@ UNKNOWN_FIELD = "the API server refuses or prunes unknown fields by itself"
 YAML = "a fault of the YAML text"
 OTHERS = "other objects decide"
 QUERY = "needs the parser of MetricsQL"
+TEXT = "a pattern does not know what can be printed"
 ADDRESS = "a pattern does not tell such an address, host or port"
 NO_EXPORTER = "the fault is not one of an Exporter"
 
@@ -152,6 +153,9 @@ BEYOND_THE_CRD = {
     "not-a-mapping": NO_EXPORTER,
     "overflow-block-among-several": OTHERS,
     "project-is-not-the-authors": UNKNOWN_FIELD,
+    "remote-write-compression": UNKNOWN_FIELD,
+    "remote-write-external-label-lines": TEXT,
+    "remote-write-secret-missing": OTHERS,
     "retry-misspelt": UNKNOWN_FIELD,
     "secret-api-version": NO_EXPORTER,
     "secret-base64": NO_EXPORTER,

@@ -38,6 +38,7 @@ EXPRESSION: Fields = {
 }
 METRICS: Fields = {"metricsql": [ABSENT, "", "up"], "resourceSelectors": [ABSENT, [{}]]}
 KIND: Fields = {key: [ABSENT, ["a"]] for key in ("apiGroups", "resources", "kind")}
+SINK: Fields = {key: [ABSENT, {}] for key in ("otlp_http", "prometheusRemoteWrite")}
 KIND_ROW: Fields = {
     "kind": ["A", "*"],
     "marks": [ABSENT, {"label": "a"}],
@@ -55,6 +56,12 @@ VALUES: dict[str, Fields | list[Any]] = {
     "sourcesOfSinks": {
         "sources": [[{"name": "a"}], [{"name": "a"}, {"name": "b"}]],
         "sinks": [[{"name": "x"}], [{"sources": ["a"]}, {"sources": ["b", "a"]}], [{}, {}]],
+    },
+    "oneEndpoint": SINK,
+    "anyEndpoint": SINK,
+    "versionOfProfile": {
+        "profile": ["generic", "victoriametrics", "mimir"],
+        "protocolVersion": ["1.0", "2.0"],
     },
     "secretNeeded": AUTHENTICATION,
     "secretUnused": AUTHENTICATION,
