@@ -24,7 +24,7 @@ from relay.sink.encode_scheduler import EncodeScheduler
 from relay.sink.http.credentials import SecretLookup
 from relay.sink.http.interface import HttpClient
 from relay.sink.interface import ClientDependencies
-from relay.sink.kinds import kind_of
+from relay.sink.kinds import encoders_for, kind_of
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.queue.queue import SinkQueue
 from relay.sink.reporting.log import log_note
@@ -92,7 +92,7 @@ def build_worker(
     # leaves the queue, and only there is its ingest position released.
     delivery = DeliveryStateMachine(
         config,
-        encoder=kind.encoder,
+        encoders=encoders_for(config.endpoint),
         queue=queue,
         circuit=circuit,
         offsets=environment.offsets,

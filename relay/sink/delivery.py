@@ -16,22 +16,23 @@ shards that :meth:`DeliveryStateMachine.shards_to_spill` names, and reads the re
   attempts; only age ends it.
 * The size limit of requests is learned from answers (:mod:`relay.sink.request_size`); larger
   requests are cut before they are sent.
+* A request that was refused for a part of its points is halved (:mod:`relay.sink.retry.bisection`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from relay.codec.otlp.batch import SealedBatch
 from relay.config.exporter.types import Sink
-from relay.sink.interface import Encoder
+from relay.sink.interface import Encoder, Encoders
 from relay.sink.queue.cursor import QueueCursor
 from relay.sink.queue.disk_index import Entry, RecordPlace
 from relay.sink.queue.encoding import split_below, split_in_two
 from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.sink.queue.queue import SinkQueue
 from relay.sink.queue.shard import Item
+from relay.sink.queue.shard_waits import ShardWaits, Wait
 from relay.sink.reporting.forecast import STALLED_S, Forecaster
 from relay.sink.reporting.health import Health, LogLine
 from relay.sink.reporting.ledger import SinkLedger
@@ -45,8 +46,17 @@ from relay.sink.retry.backoff import (
     decide,
     next_delay_s,
 )
+from relay.sink.retry.bisection import Bisector
 from relay.sink.retry.circuit_breaker import NO_ANSWER, UNCLEAR, Circuit
-from relay.sink.retry.verdict import Delivered, Rejected, Retry, Split, Unauthorized, Verdict
+from relay.sink.retry.verdict import (
+    Bisect,
+    Delivered,
+    Rejected,
+    Retry,
+    Split,
+    Unauthorized,
+    Verdict,
+)
 from relay.sink.steps import LastEvent, Load, Now, OffsetHolds, Send, Sleep
 
 REFUSALS_MAX = 4
@@ -65,14 +75,6 @@ LOAD_AGAIN_S = 1.0
 _NOTHING = Sleep(None)
 
 
-@dataclass(slots=True)
-class _Wait:
-    """Until when (monotonic clock, s) a shard waits, and whether the endpoint ``asked`` for it."""
-
-    until: float = 0.0
-    asked: bool = False
-
-
 class DeliveryStateMachine:
     """One sink's queue, ledger and state; see the module's rules.
 
@@ -83,7 +85,7 @@ class DeliveryStateMachine:
         self,
         config: Sink,
         *,
-        encoder: Encoder,
+        encoders: Encoders,
         queue: SinkQueue,
         circuit: Circuit,
         offsets: OffsetHolds,
@@ -91,7 +93,7 @@ class DeliveryStateMachine:
         log: Callable[[LogLine], None],
     ) -> None:
         self._config = config
-        self.encoder = encoder
+        self._encoders = encoders
         self._rng = rng
         self._offsets = offsets
         self._log = log
@@ -99,10 +101,11 @@ class DeliveryStateMachine:
         self._pause_until = 0.0
         self._pauses = 0
         self._size = RequestSize()
+        self.bisector = Bisector()
         self._stalled = False
         self.circuit = circuit
         self.queue = queue
-        self._waits = [_Wait() for _ in self.queue.shards]
+        self._waits = ShardWaits(self.queue.shards)
         self.ledger = SinkLedger()
         self.restored = self.queue.points
         if self.restored:
@@ -136,33 +139,19 @@ class DeliveryStateMachine:
         if resharded:
             self.queue.reshard(now.wall)
         self.drop(self.queue.shrink(), "queue_full", now)
-        for number, cursor in cursors.items():
-            if number < len(self._waits) and self.queue.shards[number].disk.entries:
-                self.queue.shards[number].attempts = cursor.attempts
-                left_s = min(cursor.resumes_at - now.wall, RETRY_AFTER_S_MAX)
-                self._waits[number].until = now.monotonic + max(0.0, left_s)
-                self._waits[number].asked = True  # a cursor does not say which delay it was
+        self._waits.restore(cursors, self.queue.shards, now)
 
     def cursors(self, now: Now) -> dict[int, QueueCursor]:
         """Return how far each shard with records on disk has come, for :meth:`restore`."""
-        found: dict[int, QueueCursor] = {}
-        for shard, wait in zip(self.queue.shards, self._waits, strict=True):
-            oldest = shard.disk.oldest
-            if oldest is not None:
-                left_s = wait.until - now.monotonic
-                resumes_at = round(now.wall + left_s, 1) if left_s > 0 else 0.0
-                found[shard.number] = QueueCursor(
-                    *oldest, shard.attempts, resumes_at, shard.disk.held
-                )
-        return found
+        return self._waits.cursors(self.queue.shards, now)
 
-    def reconfigure(self, config: Sink, encoder: Encoder, circuit: Circuit, now: Now) -> None:
+    def reconfigure(self, config: Sink, encoders: Encoders, circuit: Circuit, now: Now) -> None:
         """Use another configuration for what waits, too, and try it at once."""
         self._config = config
-        self.encoder = encoder
+        self._encoders = encoders
         self.circuit = circuit
         self.queue.reconfigure(config.queue, shards=config.endpoint.concurrency, now=now.wall)
-        self._waits = [_Wait() for _ in self.queue.shards]
+        self._waits = ShardWaits(self.queue.shards)
         self.drop(self.queue.shrink(), "queue_full", now)
         self._size.forget()
         self._resume()
@@ -171,6 +160,11 @@ class DeliveryStateMachine:
     def too_large_bytes(self) -> int | None:
         """The smallest request that was answered 413, before compression; None if none was."""
         return self._size.refused_bytes
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder of new batches."""
+        return self._encoders.new
 
     @property
     def shards(self) -> int:
@@ -237,11 +231,11 @@ class DeliveryStateMachine:
         self.queue.shards[entry.shard].load_failed(lost=False)
         self.last_error = LastEvent(why, now.wall)
         self._note(self.health.failed(why, now.monotonic))
-        self._waits[entry.shard] = _Wait(now.monotonic + LOAD_AGAIN_S, asked=True)
+        self._waits[entry.shard] = Wait(now.monotonic + LOAD_AGAIN_S, asked=True)
 
     def _prepare(self, request: EncodedRequest, now: Now) -> Send | None:
         """Make the request in flight ready to be sent; None where it cannot be, and is dropped."""
-        if request.kind != self.encoder.kind:
+        if request.kind not in self._encoders.bodies:
             # The sink was given another kind, whose endpoints do not take this body.
             self._settle(request)
             self.ledger.drop(request.points, "kind_changed")
@@ -249,7 +243,7 @@ class DeliveryStateMachine:
             return None
         bytes_max = self._size.bytes_max(now.monotonic)
         if bytes_max is not None and request.encoded_bytes > bytes_max:
-            pieces = split_below(request, self.encoder, bytes_max)
+            pieces = split_below(request, self._encoders.bodies[request.kind], bytes_max)
             if len(pieces) > 1:
                 self._replace(request, pieces)
                 first = self.queue.shards[request.shard].take()
@@ -273,6 +267,8 @@ class DeliveryStateMachine:
                 self._settle_rejected(request, verdict, now)
             case Split():
                 self._settle_split(request, verdict, now)
+            case Bisect():
+                self._settle_bisect(request, verdict, now)
             case Unauthorized():
                 self.queue.shards[request.shard].give_back(request)
                 self._pause(verdict.message, now)
@@ -285,9 +281,7 @@ class DeliveryStateMachine:
 
     def resume(self) -> None:
         """End the delays that the endpoint did not ask for: it answers again."""
-        for wait in self._waits:
-            if not wait.asked:
-                wait.until = 0.0
+        self._waits.resume()
 
     def credentials_changed(self) -> None:
         """End the pause: credentials may have changed."""
@@ -352,16 +346,23 @@ class DeliveryStateMachine:
         rejected = min(verdict.rejected, request.points)
         self._settle(request)
         self._size.accepted(request.encoded_bytes)
+        others_rejected = self.bisector.delivered(request.bisection, request.points - rejected)
         self.ledger.deliver(request.points - rejected)
-        self._waits[request.shard] = _Wait()
+        self._waits[request.shard] = Wait()
         self.last_success_at = now.wall
         if not rejected:
             if verdict.message:
                 self.last_warning = LastEvent(verdict.message, now.wall)
-            self._note(self.health.delivered(now.monotonic))
+            lost = self.last_error.text if others_rejected and self.last_error else ""
+            self._note(
+                self.health.delivered_in_part(lost, now.monotonic)
+                if lost
+                else self.health.delivered(now.monotonic)
+            )
             return
-        self.ledger.reject(rejected, "partial_success")
-        why = f"partial success, {rejected} of {request.points} points rejected: {verdict.message}"
+        self.ledger.reject(rejected, verdict.reason)
+        count = f"at least {rejected}" if verdict.at_least else f"{rejected}"
+        why = f"partial success, {count} of {request.points} points rejected: {verdict.message}"
         self.last_error = LastEvent(why, now.wall)
         self._note(self.health.delivered_in_part(why, now.monotonic))
 
@@ -391,17 +392,20 @@ class DeliveryStateMachine:
                 self._settle(request)
                 self.ledger.expire(request.points)
                 self._note(self.health.rejected(f"expired: {verdict.message}", now.monotonic))
-        self._waits[request.shard] = _Wait(now.monotonic + delay_s, verdict.reason not in NO_ANSWER)
+        self._waits[request.shard] = Wait(now.monotonic + delay_s, verdict.reason not in NO_ANSWER)
 
     def _settle_rejected(self, request: EncodedRequest, verdict: Rejected, now: Now) -> None:
         self._settle(request)
         self.ledger.reject(request.points, verdict.reason)
         self.last_error = LastEvent(verdict.message, now.wall)
-        self._note(self.health.rejected(verdict.message, now.monotonic))
+        others_delivered = self.bisector.rejected(request.bisection, request.points)
+        note = self.health.delivered_in_part if others_delivered else self.health.rejected
+        self._note(note(verdict.message, now.monotonic))
 
     def _settle_split(self, request: EncodedRequest, verdict: Split, now: Now) -> None:
         step = self._size.refused(request.encoded_bytes, now.monotonic, points=request.points)
-        halves = split_in_two(request, self.encoder) if step == "cut" else []
+        encoder = self._encoders.bodies[request.kind]
+        halves = split_in_two(request, encoder) if step == "cut" else []
         if halves:
             self.last_warning = LastEvent(f"split: {verdict.message}", now.wall)
             self._size.cut_into(max(piece.encoded_bytes for piece in halves))
@@ -411,7 +415,7 @@ class DeliveryStateMachine:
             delay_s = next_delay_s(
                 self._size.refusals, backoff_s=self._config.retry.backoff_s, rng=self._rng
             )
-            self._waits[request.shard] = _Wait(now.monotonic + delay_s, asked=True)
+            self._waits[request.shard] = Wait(now.monotonic + delay_s, asked=True)
         else:
             self._size.forget()
             self._settle_rejected(request, Rejected("too_large", verdict.message), now)
@@ -421,8 +425,20 @@ class DeliveryStateMachine:
             self.last_error = LastEvent(why, now.wall)
             self._note(self.health.failed(why, now.monotonic))
 
+    def _settle_bisect(self, request: EncodedRequest, verdict: Bisect, now: Now) -> None:
+        search = self.bisector.search(request.bisection, request.points, now.monotonic)
+        halves = split_in_two(request, self._encoders.bodies[request.kind]) if search else []
+        if not halves:
+            self._settle_rejected(request, Rejected(verdict.reason, verdict.message), now)
+            return
+        request.bisection = search
+        self.last_warning = LastEvent(f"halved: {verdict.message}", now.wall)
+        self._replace(request, halves)
+
     def _replace(self, request: EncodedRequest, pieces: list[EncodedRequest]) -> None:
         self._hold_pieces(pieces)
+        for piece in pieces:
+            piece.bisection = request.bisection
         self.queue.shards[request.shard].replace(request, pieces)
         self.splits += 1
 

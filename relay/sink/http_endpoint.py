@@ -27,8 +27,10 @@ SECRET_CHARS_MIN = 12
 """Values of configured headers from this length on are kept out of messages; a tenant's name is
 shorter."""
 
-Classify = Callable[[EncodedRequest, HttpResponse, float], Verdict]
-"""(request, complete answer, wall clock in s) -> verdict."""
+NO_HEADERS: Mapping[str, str] = {}
+
+Classify = Callable[[Endpoint, EncodedRequest, HttpResponse, float], Verdict]
+"""(configuration, request, complete answer, wall clock in s) -> verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +40,15 @@ class _Access:
     endpoint: Endpoint
     credentials: Mapping[str, str] = field(repr=False)
     context: ssl.SSLContext | None
-    destinations: dict[Compression, Destination] = field(default_factory=dict)
-    """By the body's compression: queued bodies may have been made by an earlier configuration."""
+    destinations: dict[tuple[str, Compression], Destination] = field(default_factory=dict)
+    """By a body's kind and compression: queued ones may be of an earlier configuration."""
 
 
 class HttpEndpoint:
     """Implements :class:`relay.sink.interface.Client`.
 
-    ``headers`` are the kind's own, sent with every request; ``classify`` translates its answers.
+    ``headers`` are those of bodies, by their kind; ``classify`` translates answers. ``defaults``
+    are headers that a configuration may replace.
     """
 
     def __init__(
@@ -53,14 +56,16 @@ class HttpEndpoint:
         endpoint: Endpoint,
         dependencies: ClientDependencies,
         *,
-        headers: Mapping[str, str],
+        headers: Mapping[str, Mapping[str, str]],
         classify: Classify,
+        defaults: Mapping[str, str] = NO_HEADERS,
     ) -> None:
         self._endpoint = endpoint
         self._transport = dependencies.transport
         self._secrets = dependencies.secrets
         self._clock = dependencies.clock
         self._headers = headers
+        self._defaults = defaults
         self._classify = classify
         self._access: _Access | None = None
         self.requests: dict[str, int] = {}
@@ -81,9 +86,10 @@ class HttpEndpoint:
             self._access = self._read_access()
         access = self._access
         self.bytes_sent += request.body_bytes
-        to = access.destinations.get(request.encoding)
+        coding = (request.kind, request.encoding)
+        to = access.destinations.get(coding)
         if to is None:
-            to = access.destinations[request.encoding] = self._destination(request.encoding, access)
+            to = access.destinations[coding] = self._destination(*coding, access)
         answer = await self._transport.post(
             HttpRequest(to, request.body, access.endpoint.timeout_s)
         )
@@ -91,7 +97,7 @@ class HttpEndpoint:
             verdict = classify_failure(answer)
             refused = answer.kind == "tls_failed"
         else:
-            verdict = self._classify(request, answer, self._clock())
+            verdict = self._classify(access.endpoint, request, answer, self._clock())
             refused = isinstance(verdict, Unauthorized)
         if refused and self._access is access:
             self._access = None
@@ -111,16 +117,19 @@ class HttpEndpoint:
         material = read_material(endpoint.tls, self._secrets) if endpoint.tls else TlsMaterial()
         return _Access(endpoint, credentials, self._transport.context(material))
 
-    def _destination(self, compression: Compression, access: _Access) -> Destination:
+    def _destination(self, kind: str, compression: Compression, access: _Access) -> Destination:
         endpoint = access.endpoint
-        own = dict(self._headers)
+        own = dict(self._headers[kind])
         if compression != "none":
             own["Content-Encoding"] = compression
         # Names that differ in case only are one header: the later one replaces the earlier.
         by_name = {
             name.lower(): (name, value)
             for name, value in itertools.chain(
-                endpoint.headers.items(), access.credentials.items(), own.items()
+                self._defaults.items(),
+                endpoint.headers.items(),
+                access.credentials.items(),
+                own.items(),
             )
         }
         return Destination(

@@ -2,6 +2,7 @@
 
 A kind (OTLP/HTTP, say) is one :class:`SinkKind` in :data:`relay.sink.kinds.KINDS`. Everything else
 of a sink is common to all kinds: batching, queue, spilling, retry, circuit breaker, ledger, health.
+Versions of a protocol whose bodies differ are kinds of their own, and share an endpoint's type.
 A kind may rely on:
 
 * Order: all points of a series are in one shard, a shard has one request in flight, and a request
@@ -9,6 +10,7 @@ A kind may rely on:
 * An encoder's body comes back as it was made, perhaps after a restart, from disk: a stored request
   names its kind and its compression by a number (:attr:`SinkKind.stored_codings`).
 * A sink whose kind was changed never sends bodies of the old kind; they are dropped and counted.
+  Only kinds of one endpoint's type send each other's bodies: each as what it was made for.
 """
 
 from __future__ import annotations
@@ -100,16 +102,29 @@ class ClientDependencies(NamedTuple):
     clock: Callable[[], float]
 
 
+def _serves_all(_endpoint: Endpoint) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class SinkKind:
     """One kind of sink.
 
     ``name`` is what stored requests call it; never change it. ``stored_codings``: the compressions
     that its endpoints may be sent, each with its number in records on disk (0 to 255), unique among
-    all kinds; never change or reuse a number.
+    all kinds; never change or reuse a number. ``serves`` tells which endpoints of its type it
+    encodes for; ``make_client`` is the same for all kinds of a type.
     """
 
     name: str
     stored_codings: Mapping[Compression, int]
     encoder: Encoder
     make_client: Callable[[Endpoint, ClientDependencies], Client]
+    serves: Callable[[Endpoint], bool] = _serves_all
+
+
+class Encoders(NamedTuple):
+    """The encoders of a sink: of ``new`` batches, and by kind of all ``bodies`` that it sends."""
+
+    new: Encoder
+    bodies: Mapping[str, Encoder]

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from relay.config.exporter.types import Compression, Endpoint, OtlpHttp
-from relay.sink.interface import SinkKind
+from relay.sink.interface import Encoders, SinkKind
 from relay.sink.otlp_http import OTLP_HTTP
 
-KINDS: dict[type[Endpoint], SinkKind] = {OtlpHttp: OTLP_HTTP}
+KINDS: dict[type[Endpoint], tuple[SinkKind, ...]] = {OtlpHttp: (OTLP_HTTP,)}
 """By the type of the endpoint's configuration."""
 
 
 def kind_of(endpoint: Endpoint) -> SinkKind:
     """Return the kind of sink that serves an endpoint."""
-    return KINDS[type(endpoint)]
+    return next(kind for kind in KINDS[type(endpoint)] if kind.serves(endpoint))
+
+
+def encoders_for(endpoint: Endpoint) -> Encoders:
+    """Return the encoders of the bodies that an endpoint may be sent."""
+    bodies = {kind.name: kind.encoder for kind in KINDS[type(endpoint)]}
+    return Encoders(kind_of(endpoint).encoder, bodies)
+
+
+def all_kinds() -> Iterator[SinkKind]:
+    """Yield every kind."""
+    for kinds in KINDS.values():
+        yield from kinds
 
 
 def coding_number(kind: str, compression: Compression) -> int:
     """Return the number by which a record on disk names a body's kind and compression."""
-    return next(one.stored_codings[compression] for one in KINDS.values() if one.name == kind)
+    return next(one.stored_codings[compression] for one in all_kinds() if one.name == kind)
 
 
 def coding_of(number: int) -> tuple[str, Compression] | None:
     """Return the kind and compression that a record names; None for a number of no kind."""
-    for kind in KINDS.values():
+    for kind in all_kinds():
         for compression, own in kind.stored_codings.items():
             if own == number:
                 return kind.name, compression

@@ -152,11 +152,13 @@ class OtlpEncoder:
 
 
 def _make_client(endpoint: Endpoint, dependencies: ClientDependencies) -> HttpEndpoint:
-    headers = {"Content-Type": OtlpEncoder.content_type}
+    headers = {OtlpEncoder.kind: {"Content-Type": OtlpEncoder.content_type}}
     return HttpEndpoint(endpoint, dependencies, headers=headers, classify=_classify_answer)
 
 
-def _classify_answer(_request: EncodedRequest, answer: HttpResponse, now: float) -> Verdict:
+def _classify_answer(
+    _endpoint: Endpoint, _request: EncodedRequest, answer: HttpResponse, now: float
+) -> Verdict:
     return classify(answer.status, answer.headers, answer.body, now)
 
 

@@ -24,7 +24,7 @@ from relay.runtime.errors import SecretError
 from relay.sink.delivery import MEMORY_BYTES_MAX, DeliveryStateMachine
 from relay.sink.encode_scheduler import EncodeBacklog, EncodeScheduler
 from relay.sink.interface import Client, ClientDependencies
-from relay.sink.kinds import kind_of
+from relay.sink.kinds import encoders_for, kind_of
 from relay.sink.open_batches import open_batches
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.queue.queue import POSITION_MAX
@@ -32,7 +32,7 @@ from relay.sink.reporting.log import logger, sink_name
 from relay.sink.reporting.statistics import SinkStatistics, take_statistics
 from relay.sink.reporting.throughput import Throughput
 from relay.sink.retry.circuit_breaker import CircuitBreakers
-from relay.sink.retry.verdict import Delivered, Retry, Split, Unauthorized, Verdict
+from relay.sink.retry.verdict import Bisect, Delivered, Retry, Split, Unauthorized, Verdict
 from relay.sink.spill.owner import Owner
 from relay.sink.spill.store import SinkStore
 from relay.sink.spooler import Spooler
@@ -116,7 +116,8 @@ class SinkWorker:
         self._unsubscribe()
         self.config = config
         kind = kind_of(config.endpoint)
-        if kind is self._kind:
+        if kind.make_client is self._kind.make_client:
+            self._kind = kind
             self._client.reconfigure(config.endpoint)
         else:
             self._kind = kind
@@ -124,7 +125,7 @@ class SinkWorker:
         self.shards = open_batches(self, config)
         circuit = self._circuit_breakers.acquire(config.endpoint.url, self._resume)
         self._subscribed = True
-        self._delivery.reconfigure(config, kind.encoder, circuit, self.now())
+        self._delivery.reconfigure(config, encoders_for(config.endpoint), circuit, self.now())
         while len(self._wakeups) < len(self._delivery.queue.shards):
             self._wakeups.append(WakeupEvent())
         if self._tasks:
@@ -453,7 +454,7 @@ class SinkWorker:
             if isinstance(verdict, Delivered):
                 self._throughput.delivered(self._clock.wall() - request.created_at)
             if generation == self._generation or not isinstance(
-                verdict, Retry | Split | Unauthorized
+                verdict, Retry | Split | Bisect | Unauthorized
             ):
                 self._delivery.on_response(request, verdict, self.now())
         finally:

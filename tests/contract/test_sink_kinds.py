@@ -26,7 +26,7 @@ from relay.sink.http.client import Transport
 from relay.sink.http.response import HttpResponse
 from relay.sink.http_endpoint import HttpEndpoint
 from relay.sink.interface import ClientDependencies, SinkKind
-from relay.sink.kinds import KINDS, coding_number, coding_of
+from relay.sink.kinds import KINDS, all_kinds, coding_number, coding_of
 from relay.sink.queue.disk_index import Entry
 from relay.sink.queue.encoding import (
     SharedBodyCache,
@@ -96,7 +96,9 @@ class LinesEncoder:
             raise DecodeError(f"corrupt: {error}") from error
 
 
-def classify_lines(request: EncodedRequest, answer: HttpResponse, _now: float) -> verdict.Verdict:
+def classify_lines(
+    _endpoint: OtlpHttp, request: EncodedRequest, answer: HttpResponse, _now: float
+) -> verdict.Verdict:
     """Unlike OTLP: a header says how much was written, and 409 that points came out of order."""
     if answer.status == 200:
         written = int(answer.headers.get("x-written", request.points))
@@ -113,7 +115,7 @@ def classify_lines(request: EncodedRequest, answer: HttpResponse, _now: float) -
 
 
 def lines_client(endpoint: OtlpHttp, dependencies: ClientDependencies) -> HttpEndpoint:
-    headers = {"Content-Type": LinesEncoder.content_type}
+    headers = {LinesEncoder.kind: {"Content-Type": LinesEncoder.content_type}}
     return HttpEndpoint(endpoint, dependencies, headers=headers, classify=classify_lines)
 
 
@@ -137,7 +139,11 @@ READERS = {"otlp": values_of_otlp}
 """A kind that is registered needs an independent reader of its bodies here."""
 
 CASES = [
-    *(Case(kind, endpoint, READERS[kind.name]) for endpoint, kind in KINDS.items()),
+    *(
+        Case(kind, endpoint, READERS[kind.name])
+        for endpoint, kinds in KINDS.items()
+        for kind in kinds
+    ),
     Case(LINES, LinesEndpoint, values_of_lines),
 ]
 every_kind = pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind.name)
@@ -145,7 +151,7 @@ every_kind = pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind.n
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KINDS, LinesEndpoint, LINES)
+    monkeypatch.setitem(KINDS, LinesEndpoint, (LINES,))
 
 
 def requests_of(case: Case, *values: float, compression: Compression) -> list[EncodedRequest]:
@@ -209,10 +215,10 @@ def test_every_compression_can_be_undone_and_damage_is_found(case: Case) -> None
 
 
 def test_numbers_on_disk_are_unique_and_stay() -> None:
-    numbers = [number for kind in KINDS.values() for number in kind.stored_codings.values()]
+    numbers = [number for kind in all_kinds() for number in kind.stored_codings.values()]
     assert len(numbers) == len(set(numbers))
     assert all(0 <= number <= 255 for number in numbers)
-    for kind in KINDS.values():
+    for kind in all_kinds():
         for compression, number in kind.stored_codings.items():
             assert coding_number(kind.name, compression) == number
             assert coding_of(number) == (kind.name, compression)

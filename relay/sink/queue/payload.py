@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from relay.config.exporter.types import Compression
+from relay.sink.retry.bisection import Bisection
 
 STORED = -1
 """The position of a request that is safely on disk: it holds none."""
@@ -18,7 +19,8 @@ class EncodedRequest:
     of a record on disk; ``created_at`` is the wall clock of its first point's arrival, in s;
     ``encoded_bytes`` is its size before compression; ``attempts`` counts failed requests that may
     be sent again; ``depth`` counts the halvings that the endpoint demanded; ``kind`` is the name of
-    the sink kind whose encoder made the body, ``encoding`` the body's compression.
+    the sink kind whose encoder made the body, ``encoding`` the body's compression; ``bisection`` is
+    the search for bad points that it is a piece of.
     """
 
     body: bytes
@@ -31,6 +33,7 @@ class EncodedRequest:
     attempts: int = 0
     depth: int = 0
     kind: str = "otlp"
+    bisection: Bisection | None = None
 
     @property
     def body_bytes(self) -> int:

@@ -23,13 +23,16 @@ _RETRY_AFTER_DIGITS_MAX = 10
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Accepted, except for ``rejected`` points (partial success, never sent again).
+    """Accepted, except for ``rejected`` points, which are never sent again.
 
-    ``message`` is the endpoint's warning, or "".
+    ``message`` is the endpoint's warning, or ""; ``reason`` is that of the rejected points.
+    ``at_least``: the endpoint did not say how many they were, and may have refused more.
     """
 
     rejected: int = 0
     message: str = ""
+    reason: str = "partial_success"
+    at_least: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +60,24 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class Bisect:
+    """Refused for a part of its points, none of which was stored: send the halves of it.
+
+    ``reason`` is that of the points that are refused in the end.
+    """
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unauthorized:
     """The endpoint does not accept the credentials: pause, and read the secrets again."""
 
     message: str
 
 
-Verdict = Delivered | Retry | Rejected | Split | Unauthorized
+Verdict = Delivered | Retry | Rejected | Split | Bisect | Unauthorized
 
 
 def classify_failure(failure: HttpFailure) -> Verdict:

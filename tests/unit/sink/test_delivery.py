@@ -10,6 +10,7 @@ import pytest
 from relay.config.exporter.types import OtlpHttp, Queue, RetrySettings, Sink
 from relay.sink import request_size
 from relay.sink.delivery import DeliveryStateMachine
+from relay.sink.kinds import encoders_for
 from relay.sink.otlp_http import OTLP_HTTP
 from relay.sink.queue import encoding
 from relay.sink.queue.encoding import SharedBodyCache, encode_batch, split_in_two
@@ -41,7 +42,7 @@ class Bench:
         rng = random.Random(7)
         self.delivery = DeliveryStateMachine(
             sink,
-            encoder=OTLP_HTTP.encoder,
+            encoders=encoders_for(sink.endpoint),
             queue=SinkQueue(sink.queue, shards=sink.endpoint.concurrency),
             circuit=Circuit(rng),
             offsets=self.holds,

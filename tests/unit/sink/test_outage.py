@@ -9,6 +9,7 @@ import pytest
 
 from relay.config.exporter.types import OtlpHttp, Queue, RetrySettings, Sink
 from relay.sink.delivery import MEMORY_AGE_S, MEMORY_BYTES_MAX, DeliveryStateMachine
+from relay.sink.kinds import encoders_for
 from relay.sink.otlp_http import OTLP_HTTP
 from relay.sink.queue.disk_index import RecordPlace
 from relay.sink.queue.encoding import SharedBodyCache, encode_batch
@@ -51,7 +52,7 @@ class Outage:
         rng = random.Random(7)
         self.delivery = DeliveryStateMachine(
             sink,
-            encoder=OTLP_HTTP.encoder,
+            encoders=encoders_for(sink.endpoint),
             queue=SinkQueue(sink.queue, shards=sink.endpoint.concurrency),
             circuit=self.circuit,
             offsets=self.holds,

@@ -1,0 +1,84 @@
+"""Decides how far a refused request is halved, to find the points that are refused. Pure.
+
+Rules:
+
+* Both halves of a refused request are sent, in order, down to a single point, which is rejected.
+  One such point of n costs 2 log2 n requests.
+* A batch may cost :data:`REQUESTS_MAX` more requests. What is refused after that is rejected as a
+  whole.
+* After :data:`STREAK_MAX` batches in a row that were refused, a sink *rests* for :data:`REST_S`: it
+  halves nothing, and what is refused is rejected as a whole. Its endpoint must not get many times
+  the requests because all that it is sent is bad.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+REQUESTS_MAX = 64
+STREAK_MAX = 10
+REST_S = 60.0
+
+
+@dataclass(slots=True, eq=False)
+class Bisection:
+    """The search in one batch, shared by its pieces. ``delivered``, ``rejected``: points."""
+
+    requests_left: int = REQUESTS_MAX
+    delivered: int = 0
+    rejected: int = 0
+
+
+class Bisector:
+    """The searches of one sink. ``now`` is monotonic, s."""
+
+    __slots__ = ("_rest_until", "_streak", "batches", "unsearched")
+
+    def __init__(self) -> None:
+        self.batches = 0
+        """Batches that were halved."""
+        self.unsearched = 0
+        """Requests that were rejected as a whole: the budget was spent, or the sink rested."""
+        self._streak = 0
+        self._rest_until = 0.0
+
+    def search(self, bisection: Bisection | None, points: int, now: float) -> Bisection | None:
+        """Return the search in which a refused request is to be halved; None: reject it.
+
+        ``bisection`` is the one that it is part of, ``points`` how many it has.
+        """
+        if points < 2:
+            return None
+        if bisection is None:
+            if now < self._rest_until:
+                self.unsearched += 1
+                return None
+            bisection = Bisection()
+            self.batches += 1
+            self._streak += 1
+            if self._streak >= STREAK_MAX:
+                self._streak = 0
+                self._rest_until = now + REST_S
+        if bisection.requests_left < 2:
+            self.unsearched += 1
+            return None
+        bisection.requests_left -= 2
+        return bisection
+
+    def delivered(self, bisection: Bisection | None, points: int) -> bool:
+        """Note accepted points; return whether others of the batch were rejected."""
+        if bisection is None:
+            self._streak = 0
+            return False
+        bisection.delivered += points
+        return bisection.rejected > 0
+
+    def rejected(self, bisection: Bisection | None, points: int) -> bool:
+        """Note rejected points; return whether others of the batch were accepted."""
+        if bisection is None:
+            return False
+        bisection.rejected += points
+        return bisection.delivered > 0
+
+    def __repr__(self) -> str:
+        return f"<Bisector {self.batches} batches, {self.unsearched} unsearched>"
