@@ -79,17 +79,21 @@ class Refusal(NamedTuple):
 
 
 def parse_written(headers: Mapping[str, str]) -> Written | None:
-    """Return the counts of an answer; None where one of them is absent or no count.
+    """Return the counts of an answer; None where all are absent or one is no count.
 
-    Names of ``headers`` are in lower case.
+    Names of ``headers`` are in lower case. One that is absent is 0, as for Prometheus as a sender
+    (``storage/remote/stats.go``).
     """
-    counts = []
-    for what in ("samples", "histograms", "exemplars"):
-        text = headers.get(f"x-prometheus-remote-write-{what}-written", "").strip()
-        if not (text.isascii() and text.isdigit() and len(text) <= _COUNT_DIGITS_MAX):
+    texts = [
+        headers.get(f"x-prometheus-remote-write-{what}-written", "").strip()
+        for what in ("samples", "histograms", "exemplars")
+    ]
+    if not any(texts):
+        return None
+    for text in texts:
+        if text and not (text.isascii() and text.isdigit() and len(text) <= _COUNT_DIGITS_MAX):
             return None
-        counts.append(int(text))
-    return Written(*counts)
+    return Written(*(int(text or "0") for text in texts))
 
 
 def parse_refusal(status: int, body: bytes, protocol: WriteProtocol) -> Refusal:

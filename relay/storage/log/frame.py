@@ -44,7 +44,7 @@ from isal.isal_zlib import crc32
 
 from relay.runtime.errors import RelayError
 
-FORMAT = 2
+FORMAT = 3
 """The format that is written below the data directory. Newer ones are refused."""
 FORMAT_MIN = 1
 """The oldest format that is read."""

@@ -206,9 +206,9 @@ async def test_another_format_is_refused(tmp_path: Path) -> None:
     async with OtlpServer() as server:
         async with running(made(tmp_path, manifest("all", server.url))):
             pass
-        line = b"relay-data 3"
+        line = b"relay-data 4"
         (tmp_path / "data/format").write_bytes(b"%s %08x\n" % (line, zlib.crc32(line)))
-        with pytest.raises(ConfigError, match="has format 3 and this build reads formats 1 to 2"):
+        with pytest.raises(ConfigError, match="has format 4 and this build reads formats 1 to 3"):
             await made(tmp_path, manifest("all", server.url)).start()
 
 
@@ -221,7 +221,7 @@ async def test_files_of_another_format_are_refused_and_untouched(tmp_path: Path)
     path.write_bytes(head)
     async with OtlpServer() as server:
         relay = made(tmp_path, manifest("all", server.url))
-        with pytest.raises(ConfigError, match="format 9; this build reads formats 1 to 2"):
+        with pytest.raises(ConfigError, match="format 9; this build reads formats 1 to 3"):
             await relay.start()
         assert path.read_bytes() == head
         path.unlink()

@@ -82,7 +82,7 @@ def test_2_0_never_rolls_back() -> None:
 
 
 def headers(samples: str, histograms: str, exemplars: str) -> dict[str, str]:
-    """The headers of 2.0."""
+    """Headers of 2.0."""
     prefix = "x-prometheus-remote-write-"
     return {
         f"{prefix}samples-written": samples,
@@ -97,7 +97,12 @@ def test_written_is_what_the_headers_say() -> None:
     assert written.points == 5
 
 
-@pytest.mark.parametrize("text", ["", "-1", "1.0", "x", "9" * 19, "٤"])
+def test_an_absent_count_is_none() -> None:
+    assert parse_written(headers("4", "", "")) == Written(4, 0, 0)
+    assert parse_written({"x-prometheus-remote-write-histograms-written": "2"}) == Written(0, 2, 0)
+
+
+@pytest.mark.parametrize("text", ["-1", "1.0", "x", "9" * 19, "٤"])
 def test_a_count_that_is_none_makes_all_of_them_unknown(text: str) -> None:
     assert parse_written(headers("4", text, "2")) is None
     assert parse_written({}) is None

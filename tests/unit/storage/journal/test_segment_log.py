@@ -159,7 +159,7 @@ def test_another_format_is_refused_and_nothing_is_touched(tmp_path: Path) -> Non
     head[28:] = struct.pack("<I", zlib.crc32(head[:28]))
     (tmp_path / f"{2:020d}.seg").write_bytes(head)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(FormatError, match="format 3; this build reads formats 1 to 2"):
+    with pytest.raises(FormatError, match="format 4; this build reads formats 1 to 3"):
         segment_log(tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 

@@ -12,7 +12,7 @@ import pytest
 from relay.runtime.errors import ConfigError
 from relay.storage.journal.checkpoint import Checkpoint, decode_checkpoint, encode_checkpoint
 from relay.storage.log.data_directory import DataDirectory
-from relay.storage.log.frame import FormatError
+from relay.storage.log.frame import FORMAT, FormatError
 
 
 def test_a_second_process_is_refused_by_name(tmp_path: Path) -> None:
@@ -40,11 +40,11 @@ def format_line(number: int) -> str:
     return f"{line} {zlib.crc32(line.encode()):08x}\n"
 
 
-@pytest.mark.parametrize("number", [0, 3, 99])
+@pytest.mark.parametrize("number", [0, 4, 99])
 def test_an_unknown_format_is_refused_and_nothing_is_touched(tmp_path: Path, number: int) -> None:
     (tmp_path / "format").write_text(format_line(number))
     message = (
-        f"has format {number} and this build reads formats 1 to 2 and writes format 2; "
+        f"has format {number} and this build reads formats 1 to 3 and writes format 3; "
         "use the build that wrote it, or another directory"
     )
     with pytest.raises(ConfigError, match=message) as raised:
@@ -59,7 +59,7 @@ def test_an_earlier_format_is_written_anew(
 ) -> None:
     (tmp_path / "format").write_text(format_line(1))
     with caplog.at_level("INFO"), DataDirectory(tmp_path):
-        assert (tmp_path / "format").read_text() == format_line(2)
+        assert (tmp_path / "format").read_text() == format_line(FORMAT)
     assert "is upgraded from format 1 to 2" in caplog.text
 
 
@@ -69,7 +69,7 @@ def test_a_torn_format_is_mended(
 ) -> None:
     (tmp_path / "format").write_bytes(content)
     with DataDirectory(tmp_path):
-        assert (tmp_path / "format").read_text() == format_line(2)
+        assert (tmp_path / "format").read_text() == format_line(FORMAT)
     assert "is torn" in caplog.text
 
 
