@@ -9,6 +9,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,22 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from relay.codec.body import Body
 from relay.codec.otlp.batch import SealedBatch
-from relay.config.exporter.types import Compression, OtlpHttp, RetrySettings, Sink
+from relay.config.exporter.types import (
+    Compression,
+    Endpoint,
+    OtlpHttp,
+    PrometheusRemoteWrite,
+    RetrySettings,
+    Sink,
+)
 from relay.runtime.errors import DecodeError, SecretError
 from relay.sink.build import SinkDependencies, SinkEnvironment, build_worker
 from relay.sink.http.client import Transport
 from relay.sink.http.response import HttpResponse
 from relay.sink.http_endpoint import HttpEndpoint
 from relay.sink.interface import ClientDependencies, SinkKind
-from relay.sink.kinds import KINDS, all_kinds, coding_number, coding_of
+from relay.sink.kinds import KINDS, all_kinds, coding_number, coding_of, kind_of
+from relay.sink.otlp_http import OTLP_HTTP
 from relay.sink.queue.disk_index import Entry
 from relay.sink.queue.encoding import (
     SharedBodyCache,
@@ -36,14 +45,16 @@ from relay.sink.queue.encoding import (
     split_in_two,
 )
 from relay.sink.queue.payload import EncodedRequest
+from relay.sink.remote_write.kinds import REMOTE_WRITE_1, REMOTE_WRITE_2
 from relay.sink.reporting.statistics import SinkStatistics
 from relay.sink.retry import verdict
 from relay.sink.retry.circuit_breaker import CircuitBreakers
 from relay.sink.spill.owner import Owner
 from relay.sink.spill.store import QueueStore, SinkStore
 from relay.sink.worker import SinkWorker
-from tests.kit.batches import sealed_batch
+from tests.kit.batches import raw_sealed_batch, sealed_batch
 from tests.kit.holds import Holds
+from tests.kit.http.remote_write_server import points_of, points_of_v2
 from tests.kit.processes import free_port
 
 OWNER = Owner("ns/name", "out")
@@ -59,6 +70,14 @@ def values_of_otlp(body: bytes) -> list[float]:
         for metric in scope.metrics
         for point in metric.gauge.data_points
     ]
+
+
+def values_of_remote_write_1(body: bytes) -> list[float]:
+    return [point.value for point in points_of(body)]
+
+
+def values_of_remote_write_2(body: bytes) -> list[float]:
+    return [point.value for point in points_of_v2(body)]
 
 
 class LinesEndpoint(OtlpHttp):
@@ -124,29 +143,51 @@ LINES = SinkKind("lines", {"none": 200, "gzip": 201}, LinesEncoder(), lines_clie
 
 @dataclass(frozen=True)
 class Case:
-    """A kind, the type of its endpoints' configuration, and how the test reads its bodies."""
+    """A kind, its endpoints' configuration, how the test reads its bodies, and makes batches."""
 
     kind: SinkKind
-    endpoint: type[OtlpHttp]
+    endpoint: Callable[..., Endpoint]
     values: Callable[[bytes], list[float]]
+    batch: Callable[..., SealedBatch] = sealed_batch
+
+    def __repr__(self) -> str:
+        return self.kind.name
+
+    @property
+    def compressions(self) -> tuple[Compression, ...]:
+        return tuple(self.kind.stored_codings)
 
 
 def values_of_lines(body: bytes) -> list[float]:
     return [float(line) for line in body.splitlines()]
 
 
-READERS = {"otlp": values_of_otlp}
-"""A kind that is registered needs an independent reader of its bodies here."""
-
 CASES = [
-    *(
-        Case(kind, endpoint, READERS[kind.name])
-        for endpoint, kinds in KINDS.items()
-        for kind in kinds
+    Case(OTLP_HTTP, OtlpHttp, values_of_otlp),
+    Case(
+        REMOTE_WRITE_1,
+        partial(PrometheusRemoteWrite, version="1.0"),
+        values_of_remote_write_1,
+        raw_sealed_batch,
+    ),
+    Case(
+        REMOTE_WRITE_2,
+        partial(PrometheusRemoteWrite, version="2.0"),
+        values_of_remote_write_2,
+        raw_sealed_batch,
     ),
     Case(LINES, LinesEndpoint, values_of_lines),
 ]
+"""A kind that is registered needs an independent reader of its bodies here."""
+OTLP, WRITE_1, WRITE_2, OWN = CASES
+
 every_kind = pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind.name)
+
+
+def test_every_kind_is_here_and_serves_its_endpoints() -> None:
+    assert list(all_kinds()) == [case.kind for case in CASES]
+    for case in CASES:
+        assert kind_of(case.endpoint("http://127.0.0.1:1/")) is case.kind
 
 
 @pytest.fixture(autouse=True)
@@ -156,7 +197,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def requests_of(case: Case, *values: float, compression: Compression) -> list[EncodedRequest]:
     return encode_batch(
-        sealed_batch(values, position=4, opened_at=9.0),
+        case.batch(values, position=4, opened_at=9.0),
         case.kind.encoder,
         shard=0,
         compression=compression,
@@ -177,7 +218,7 @@ def test_an_encoder_has_the_name_of_its_kind_and_a_content_type(case: Case) -> N
 
 @every_kind
 def test_encoding_leaves_the_batch_alone(case: Case) -> None:
-    batch = sealed_batch([1.0, 2.0, 3.0])
+    batch = case.batch([1.0, 2.0, 3.0])
     first = case.kind.encoder.encode(batch)
     assert case.kind.encoder.encode(batch) == first
     assert case.values(first) == [1.0, 2.0, 3.0]
@@ -186,7 +227,7 @@ def test_encoding_leaves_the_batch_alone(case: Case) -> None:
 @every_kind
 @pytest.mark.parametrize("count", [1, 2, 3, 17])
 def test_a_split_keeps_every_point_in_order(case: Case, count: int) -> None:
-    pieces = [(case.kind.encoder.encode(sealed_batch(map(float, range(count)))), count)]
+    pieces = [(case.kind.encoder.encode(case.batch(map(float, range(count)))), count)]
     singles: list[float] = []
     while pieces:
         body, points = pieces.pop()
@@ -204,7 +245,7 @@ def test_a_split_keeps_every_point_in_order(case: Case, count: int) -> None:
 @every_kind
 def test_every_compression_can_be_undone_and_damage_is_found(case: Case) -> None:
     encoder = case.kind.encoder
-    body = encoder.encode(sealed_batch([1.0, 2.0]))
+    body = encoder.encode(case.batch([1.0, 2.0]))
     for compression in case.kind.stored_codings:
         packed = encoder.compress(body, compression)
         assert encoder.decompress(packed, compression) == body
@@ -224,10 +265,12 @@ def test_numbers_on_disk_are_unique_and_stay() -> None:
             assert coding_of(number) == (kind.name, compression)
     assert coding_of(255) is None
     # What earlier revisions wrote.
-    assert [coding_of(number) for number in range(3)] == [
+    assert [coding_of(number) for number in range(5)] == [
         ("otlp", "none"),
         ("otlp", "gzip"),
         ("otlp", "zstd"),
+        ("remoteWrite1", "snappy"),
+        ("remoteWrite2", "snappy"),
     ]
 
 
@@ -258,34 +301,44 @@ def test_requests_are_cut_by_their_own_encoder(case: Case) -> None:
 
 def test_kinds_do_not_share_bodies() -> None:
     bodies = SharedBodyCache()
-    batch = sealed_batch([1.0, 2.0])
-    for case in CASES:
-        (body,) = bodies.bodies_of(batch, case.kind.encoder, "none", 1 << 20)
-        assert case.values(body.data) == [1.0, 2.0]
+    for make, cases in ((sealed_batch, (OTLP, OWN)), (raw_sealed_batch, (WRITE_1, WRITE_2))):
+        batch = make([1.0, 2.0])
+        for case in cases:
+            (body,) = bodies.bodies_of(batch, case.kind.encoder, "none", 1 << 20)
+            assert case.values(body.data) == [1.0, 2.0]
     assert (bodies.made, bodies.shared) == (len(CASES), 0)
 
 
 @dataclass
-class Endpoint:
+class Server:
     """Answers by a script of statuses and headers, then 200; keeps what it was sent."""
 
     url: str = ""
     script: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     received: list[tuple[str, str, bytes]] = field(default_factory=list)
     """Content-Type, Content-Encoding and body of each request that was answered 200."""
+    versions: list[str] = field(default_factory=list)
+    """The versions of remote write of those that name one."""
 
     async def answer(self, request: web.Request) -> web.Response:
         body = await request.read()
         status, headers = self.script.pop(0) if self.script else (200, {})
         if status == 200:
             encoding = request.headers.get("Content-Encoding", "none")
+            if request.headers["Content-Type"] == WRITE_2.kind.encoder.content_type:
+                count = len(
+                    values_of_remote_write_2(WRITE_2.kind.encoder.decompress(body, "snappy"))
+                )
+                headers["X-Prometheus-Remote-Write-Samples-Written"] = str(count)
             self.received.append((request.headers["Content-Type"], encoding, body))
+            if version := request.headers.get("X-Prometheus-Remote-Write-Version"):
+                self.versions.append(version)
         return web.Response(status=status, headers=headers)
 
 
 @asynccontextmanager
-async def serving(*script: int | tuple[int, dict[str, str]]) -> AsyncIterator[Endpoint]:
-    endpoint = Endpoint()
+async def serving(*script: int | tuple[int, dict[str, str]]) -> AsyncIterator[Server]:
+    endpoint = Server()
     endpoint.script = [one if isinstance(one, tuple) else (one, {}) for one in script]
     # The relay compresses as its sink is told; a server that undoes that would hide the body.
     app = web.Application(handler_args={"auto_decompress": False})
@@ -315,7 +368,8 @@ def no_secret(_reference: object, _key: str) -> str:
     raise SecretError("no secrets here")
 
 
-def sink_of(case: Case, url: str, compression: Compression = "gzip") -> Sink:
+def sink_of(case: Case, url: str, compression: Compression | None = None) -> Sink:
+    compression = compression or case.compressions[-1]
     endpoint = case.endpoint(url, compression=compression, timeout_s=2.0)
     return Sink("out", ("all",), endpoint, retry=RetrySettings(backoff_s=0.01))
 
@@ -323,7 +377,14 @@ def sink_of(case: Case, url: str, compression: Compression = "gzip") -> Sink:
 class Bench:
     """A worker, and the positions that it holds."""
 
-    def __init__(self, config: Sink, transport: Transport, store: SinkStore | None = None) -> None:
+    def __init__(
+        self,
+        config: Sink,
+        transport: Transport,
+        store: SinkStore | None = None,
+        batch: Callable[..., SealedBatch] = sealed_batch,
+    ) -> None:
+        self.batch = batch
         rng = random.Random(3)
         self.holds = Holds()
         self.offered = 0
@@ -334,7 +395,7 @@ class Bench:
     def offer(self, *values: float) -> None:
         self.offered += 1
         self.holds.hold(self.offered)
-        self.worker.offer(sealed_batch(values, position=self.offered, opened_at=4e9), 0)
+        self.worker.offer(self.batch(values, position=self.offered, opened_at=4e9), 0)
 
     async def until(self, done: Callable[[SinkStatistics], bool]) -> SinkStatistics:
         """Poll, with a deadline, until the statistics satisfy a condition."""
@@ -351,9 +412,9 @@ class Bench:
 
 
 @asynccontextmanager
-async def running(config: Sink, store: SinkStore | None = None) -> AsyncIterator[Bench]:
+async def running(case: Case, config: Sink, store: SinkStore | None = None) -> AsyncIterator[Bench]:
     async with Transport(allow_private=True) as transport:
-        bench = Bench(config, transport, store)
+        bench = Bench(config, transport, store, case.batch)
         bench.worker.start()
         try:
             yield bench
@@ -361,7 +422,7 @@ async def running(config: Sink, store: SinkStore | None = None) -> AsyncIterator
             await bench.worker.close()
 
 
-def sent(case: Case, endpoint: Endpoint, compression: Compression) -> Iterator[float]:
+def sent(case: Case, endpoint: Server, compression: Compression) -> Iterator[float]:
     """The points that arrived, in order; every request says what it is."""
     for content_type, encoding, body in endpoint.received:
         assert content_type == case.kind.encoder.content_type
@@ -374,7 +435,7 @@ async def test_every_compression_arrives_in_order_after_a_retry(case: Case) -> N
     for compression in case.kind.stored_codings:
         async with (
             serving(503) as endpoint,
-            running(sink_of(case, endpoint.url, compression)) as bench,
+            running(case, sink_of(case, endpoint.url, compression)) as bench,
         ):
             for value in range(6):
                 bench.offer(float(value), value + 0.5)
@@ -388,11 +449,15 @@ async def test_every_compression_arrives_in_order_after_a_retry(case: Case) -> N
 
 @every_kind
 async def test_a_request_that_is_too_large_is_cut(case: Case) -> None:
-    async with serving(413) as endpoint, running(sink_of(case, endpoint.url, "none")) as bench:
+    compression = case.compressions[0]
+    async with (
+        serving(413) as endpoint,
+        running(case, sink_of(case, endpoint.url, compression)) as bench,
+    ):
         big = [float(value) for value in range(2000)]
         bench.offer(*big)
         statistics = await bench.finished()
-        assert list(sent(case, endpoint, "none")) == big
+        assert list(sent(case, endpoint, compression)) == big
         assert len(endpoint.received) > 1
     assert statistics.requests["split"] == 1
     assert statistics.splits >= 1
@@ -400,7 +465,7 @@ async def test_a_request_that_is_too_large_is_cut(case: Case) -> None:
 
 @every_kind
 async def test_refused_credentials_pause_and_keep_the_data(case: Case) -> None:
-    async with serving(401) as endpoint, running(sink_of(case, endpoint.url)) as bench:
+    async with serving(401) as endpoint, running(case, sink_of(case, endpoint.url)) as bench:
         bench.offer(1.0)
         await bench.until(lambda one: one.state == "paused")
         bench.worker.reread_secrets()
@@ -411,7 +476,7 @@ async def test_refused_credentials_pause_and_keep_the_data(case: Case) -> None:
 
 @every_kind
 async def test_no_connection_is_a_failure_that_is_tried_again(case: Case) -> None:
-    async with running(sink_of(case, f"http://127.0.0.1:{free_port()}/write")) as bench:
+    async with running(case, sink_of(case, f"http://127.0.0.1:{free_port()}/write")) as bench:
         bench.offer(1.0)
         statistics = await bench.until(lambda one: one.requests.get("retry", 0) > 1)
         assert statistics.ledger.queued == 1
@@ -423,7 +488,7 @@ async def test_no_connection_is_a_failure_that_is_tried_again(case: Case) -> Non
 async def test_what_was_spilled_is_sent_after_a_restart(case: Case, tmp_path: Path) -> None:
     async with (
         stored(tmp_path) as store,
-        running(sink_of(case, f"http://127.0.0.1:{free_port()}/write"), store) as bench,
+        running(case, sink_of(case, f"http://127.0.0.1:{free_port()}/write"), store) as bench,
     ):
         for value in range(5):
             bench.offer(float(value))
@@ -432,43 +497,84 @@ async def test_what_was_spilled_is_sent_after_a_restart(case: Case, tmp_path: Pa
     async with (
         serving() as endpoint,
         stored(tmp_path) as store,
-        running(sink_of(case, endpoint.url), store) as bench,
+        running(case, sink_of(case, endpoint.url), store) as bench,
     ):
         assert bench.worker.restored_points == 5
         statistics = await bench.finished()
-        assert list(sent(case, endpoint, "gzip")) == [0.0, 1.0, 2.0, 3.0, 4.0]
+        assert list(sent(case, endpoint, case.compressions[-1])) == [0.0, 1.0, 2.0, 3.0, 4.0]
     assert statistics.ledger.delivered == 5
 
 
 @pytest.mark.parametrize("stores", [False, True])
+@pytest.mark.parametrize(
+    ("before", "after"), [(OTLP, OWN), (OTLP, WRITE_1), (OTLP, WRITE_2), (WRITE_2, OTLP)], ids=repr
+)
 async def test_a_sink_of_another_kind_does_not_send_what_it_cannot(
-    stores: bool, tmp_path: Path
+    before: Case, after: Case, stores: bool, tmp_path: Path
 ) -> None:
-    otlp, lines = CASES[0], CASES[-1]
     nowhere = f"http://127.0.0.1:{free_port()}/write"
     async with (
         serving() as endpoint,
         stored(tmp_path) as store,
-        running(sink_of(otlp, nowhere), store if stores else None) as bench,
+        running(before, sink_of(before, nowhere), store if stores else None) as bench,
     ):
         bench.offer(1.0, 2.0)
         await bench.until(lambda one: one.state == "failing")
         if stores:
             bench.worker.save(at_once=True)
             await bench.until(lambda one: not one.queue.memory_bytes)
-        bench.worker.reconfigure(sink_of(lines, endpoint.url))
+        bench.worker.reconfigure(sink_of(after, endpoint.url))
+        bench.batch = after.batch
         bench.offer(3.0)
         statistics = await bench.finished()
-        assert list(sent(lines, endpoint, "gzip")) == [3.0]
+        assert list(sent(after, endpoint, after.compressions[-1])) == [3.0]
     assert statistics.ledger.dropped == {"kind_changed": 2}
     assert statistics.ledger.delivered == 1
     assert not statistics.internal_errors
 
 
+@pytest.mark.parametrize("stores", [False, True])
+@pytest.mark.parametrize(("before", "after"), [(WRITE_1, WRITE_2), (WRITE_2, WRITE_1)], ids=repr)
+async def test_a_body_is_sent_in_the_version_that_it_was_encoded_in(
+    before: Case, after: Case, stores: bool, tmp_path: Path
+) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}/write"
+    async with (
+        serving(413) as endpoint,
+        stored(tmp_path) as store,
+        running(before, sink_of(before, nowhere), store if stores else None) as bench,
+    ):
+        bench.offer(1.0, 2.0)
+        await bench.until(lambda one: one.state == "failing")
+        if stores:
+            bench.worker.save(at_once=True)
+            await bench.until(lambda one: not one.queue.memory_bytes)
+        failed = bench.worker.statistics().requests["retry"]
+        bench.worker.reconfigure(sink_of(after, endpoint.url))
+        bench.offer(3.0)
+        statistics = await bench.finished()
+        received = endpoint.received
+        # The 413 was below what any endpoint refuses for its size: it was sent again as it was.
+        assert [before.values(before.kind.encoder.decompress(received[0][2], "snappy"))] == [
+            [1.0, 2.0]
+        ]
+        assert [one[0] for one in received] == [
+            before.kind.encoder.content_type,
+            after.kind.encoder.content_type,
+        ]
+        versions = ["0.1.0" if case is WRITE_1 else "2.0.0" for case in (before, after)]
+        assert endpoint.versions == versions
+    assert statistics.ledger.delivered == 3
+    assert statistics.requests == {"retry": failed, "split": 1, "delivered": 2}
+
+
 async def test_a_kind_has_its_own_words_for_partial_success_and_refusal() -> None:
-    lines = CASES[-1]
+    lines = OWN
     written = (200, {"X-Written": "2"})
-    async with serving(written, 409) as endpoint, running(sink_of(lines, endpoint.url)) as bench:
+    async with (
+        serving(written, 409) as endpoint,
+        running(lines, sink_of(lines, endpoint.url)) as bench,
+    ):
         bench.offer(1.0, 2.0, 3.0)
         bench.offer(4.0)
         statistics = await bench.finished()

@@ -60,7 +60,7 @@ def test_an_earlier_format_is_written_anew(
     (tmp_path / "format").write_text(format_line(1))
     with caplog.at_level("INFO"), DataDirectory(tmp_path):
         assert (tmp_path / "format").read_text() == format_line(FORMAT)
-    assert "is upgraded from format 1 to 2" in caplog.text
+    assert "is upgraded from format 1 to 3" in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"", b"relay-data", b"relay-data 7 0000", b"\xff" * 9000])
