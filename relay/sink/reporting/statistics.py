@@ -20,7 +20,9 @@ class SinkStatistics(msgspec.Struct, frozen=True):
     """A snapshot of one sink. Times are wall clock, s; ``paused`` is the reason, or "".
 
     ``requests`` counts answers by verdict (``delivered``, ``retry``, ``rejected``, ``split``,
-    ``unauthorized``); ``too_large_bytes`` is the remembered size of a 413, uncompressed.
+    ``bisect``, ``unauthorized``); ``too_large_bytes`` is the remembered size of a 413,
+    uncompressed; ``bisections`` counts batches that were halved to find bad points, ``unsearched``
+    requests in which none were looked for any more.
     ``restored`` points, part of ``ledger.offered``, were found on disk at the start.
     ``circuit_open``: its endpoint cannot be reached.
     """
@@ -43,6 +45,8 @@ class SinkStatistics(msgspec.Struct, frozen=True):
     throughput: ThroughputStatistics
     restored: int = 0
     circuit_open: bool = False
+    bisections: int = 0
+    unsearched: int = 0
     forecast: Forecast = NOTHING_AHEAD
 
 
@@ -81,5 +85,7 @@ def take_statistics(
         throughput=throughput.statistics(shards, ledger.queued),
         restored=delivery.restored,
         circuit_open=delivery.circuit.open,
+        bisections=delivery.bisector.batches,
+        unsearched=delivery.bisector.unsearched,
         forecast=delivery.forecaster.forecast(tick),
     )
