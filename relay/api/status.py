@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,7 +25,7 @@ from relay.api.storage_status import (
     queues_figures,
     time_document,
 )
-from relay.config.exporter.types import Exporter, Source
+from relay.config.exporter.types import Exporter, Source, kind_and_version
 from relay.control.durability.admission import ZERO_MEMORY, MemoryStatistics
 from relay.control.durability.replay import IDLE_REPLAY, ReplayStatistics
 from relay.control.reconcile.reloader import ReloadStatistics
@@ -145,6 +145,7 @@ def snapshot(facts: StatusSource) -> Snapshot:
         delta_states=engine.deltas.states,
         drops=engine.drops,
         exporters=len(facts.exporters),
+        sink_kinds=Counter(_kinds(facts.exporters)),
         exporter_faults=len(facts.faults),
         reloads=facts.changes.reloads if facts.changes else {},
         selectors_always_asked=engine.router.always_asked,
@@ -156,6 +157,12 @@ def snapshot(facts: StatusSource) -> Snapshot:
         ingest_oldest_held_position=engine.offsets.low,
         loop_lag=facts.lag,
     )
+
+
+def _kinds(exporters: Iterable[Exporter]) -> Iterator[tuple[str, str]]:
+    for exporter in exporters:
+        yield_to_loop()
+        yield from (kind_and_version(sink.endpoint) for sink in exporter.sinks)
 
 
 def _sink_figures(report: SinkReport, now: float) -> SinkFigures:
@@ -357,6 +364,8 @@ def _exporter(
             {
                 "name": sink.name,
                 "endpoint": sink.endpoint.url,
+                "kind": kind_and_version(sink.endpoint)[0],
+                "protocolVersion": kind_and_version(sink.endpoint)[1] or None,
                 "sources": list(sink.sources),
                 **_sink(sinks[name, sink.name], now),
                 "unexported": _unexported(drops.get((name, sink.name), ())),
@@ -422,6 +431,8 @@ def _sink(report: SinkReport, now: float) -> dict[str, Any]:
         "stalledSeconds": round(worker.forecast.stalled_s, 1),
         "unreachable": worker.circuit_open,
         "requests": dict(worker.requests),
+        "bisectedBatches": worker.bisections,
+        "unsearchedRequests": worker.unsearched,
         "sentBytes": worker.bytes_sent,
         "lastSuccessAt": time_document(worker.last_success_at),
         "state": worker.state,

@@ -228,6 +228,13 @@ _PRESENT: tuple[MetricSpec, ...] = (
     # Exporters.
     MetricSpec("relay_exporters", "gauge", "Exporters that run.", (), one(lambda s: s.exporters)),
     MetricSpec(
+        "relay_sinks",
+        "gauge",
+        "Sinks of the Exporters that run, by kind, and version of remote write.",
+        ("kind", "version"),
+        lambda s: s.sink_kinds.items(),
+    ),
+    MetricSpec(
         "relay_selectors_always_asked",
         "gauge",
         "Selectors that every new series of their project is compared with: the index cannot help.",

@@ -190,6 +190,7 @@ class Snapshot:
     delta_states: int = 0
     drops: tuple[Drop, ...] = ()
     exporters: int = 0
+    sink_kinds: Mapping[tuple[str, str], int] = field(default_factory=dict)
     exporter_faults: int = 0
     reloads: Mapping[str, int] = field(default_factory=dict)
     selectors_always_asked: int = 0

@@ -3,183 +3,42 @@ is registered here alone, without a change to any other module."""
 
 from __future__ import annotations
 
-import asyncio
 import random
-import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aiohttp import web
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
 
-from relay.codec.body import Body
-from relay.codec.otlp.batch import SealedBatch
 from relay.config.exporter.types import (
     Compression,
-    Endpoint,
     OtlpHttp,
-    PrometheusRemoteWrite,
-    RetrySettings,
-    Sink,
 )
-from relay.runtime.errors import DecodeError, SecretError
+from relay.runtime.errors import DecodeError
 from relay.sink.build import SinkDependencies, SinkEnvironment, build_worker
-from relay.sink.http.client import Transport
-from relay.sink.http.response import HttpResponse
-from relay.sink.http_endpoint import HttpEndpoint
-from relay.sink.interface import ClientDependencies, SinkKind
 from relay.sink.kinds import KINDS, all_kinds, coding_number, coding_of, kind_of
-from relay.sink.otlp_http import OTLP_HTTP
 from relay.sink.queue.disk_index import Entry
 from relay.sink.queue.encoding import (
     SharedBodyCache,
-    encode_and_cut,
     encode_batch,
     split_below,
     split_in_two,
 )
 from relay.sink.queue.payload import EncodedRequest
-from relay.sink.remote_write.kinds import REMOTE_WRITE_1, REMOTE_WRITE_2
-from relay.sink.reporting.statistics import SinkStatistics
-from relay.sink.retry import verdict
 from relay.sink.retry.circuit_breaker import CircuitBreakers
-from relay.sink.spill.owner import Owner
-from relay.sink.spill.store import QueueStore, SinkStore
-from relay.sink.worker import SinkWorker
 from tests.kit.batches import raw_sealed_batch, sealed_batch
 from tests.kit.holds import Holds
-from tests.kit.http.remote_write_server import points_of, points_of_v2
 from tests.kit.processes import free_port
-
-OWNER = Owner("ns/name", "out")
-
-
-def values_of_otlp(body: bytes) -> list[float]:
-    """Decode a body with the official classes."""
-    message = ExportMetricsServiceRequest.FromString(body)
-    return [
-        point.as_double
-        for resource in message.resource_metrics
-        for scope in resource.scope_metrics
-        for metric in scope.metrics
-        for point in metric.gauge.data_points
-    ]
-
-
-def values_of_remote_write_1(body: bytes) -> list[float]:
-    return [point.value for point in points_of(body)]
-
-
-def values_of_remote_write_2(body: bytes) -> list[float]:
-    return [point.value for point in points_of_v2(body)]
-
-
-class LinesEndpoint(OtlpHttp):
-    """The configuration of the kind below."""
-
-
-class LinesEncoder:
-    """One point a line, compressed by zlib."""
-
-    kind = "lines"
-    content_type = "text/lines"
-
-    def encode(self, sealed: SealedBatch) -> bytes:
-        return b"".join(b"%f\n" % value for value in values_of_otlp(sealed.point_buffer.encode()))
-
-    def encode_bodies(
-        self, sealed: SealedBatch, compression: Compression, bytes_max: int
-    ) -> tuple[Body, ...]:
-        return encode_and_cut(sealed, self, compression, bytes_max)
-
-    def split(self, body: bytes) -> tuple[tuple[bytes, int], tuple[bytes, int]] | None:
-        lines = body.splitlines(keepends=True)
-        if len(lines) < 2:
-            return None
-        half = (len(lines) + 1) // 2
-        return (b"".join(lines[:half]), half), (b"".join(lines[half:]), len(lines) - half)
-
-    def compress(self, body: bytes, compression: Compression) -> bytes:
-        return zlib.compress(body) if compression == "gzip" else body
-
-    def decompress(self, body: bytes, compression: Compression) -> bytes:
-        try:
-            return zlib.decompress(body) if compression == "gzip" else body
-        except zlib.error as error:
-            raise DecodeError(f"corrupt: {error}") from error
-
-
-def classify_lines(
-    _endpoint: OtlpHttp, request: EncodedRequest, answer: HttpResponse, _now: float
-) -> verdict.Verdict:
-    """Unlike OTLP: a header says how much was written, and 409 that points came out of order."""
-    if answer.status == 200:
-        written = int(answer.headers.get("x-written", request.points))
-        return verdict.Delivered(request.points - written)
-    if answer.status == 409:
-        return verdict.Rejected("out_of_order", "HTTP 409")
-    if answer.status == 413:
-        return verdict.Split("HTTP 413")
-    if answer.status == 401:
-        return verdict.Unauthorized("HTTP 401")
-    if answer.status == 503:
-        return verdict.Retry("http_503", "HTTP 503")
-    return verdict.Rejected("http_other", "an answer that the kind does not know")
-
-
-def lines_client(endpoint: OtlpHttp, dependencies: ClientDependencies) -> HttpEndpoint:
-    headers = {LinesEncoder.kind: {"Content-Type": LinesEncoder.content_type}}
-    return HttpEndpoint(endpoint, dependencies, headers=headers, classify=classify_lines)
-
-
-LINES = SinkKind("lines", {"none": 200, "gzip": 201}, LinesEncoder(), lines_client)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A kind, its endpoints' configuration, how the test reads its bodies, and makes batches."""
-
-    kind: SinkKind
-    endpoint: Callable[..., Endpoint]
-    values: Callable[[bytes], list[float]]
-    batch: Callable[..., SealedBatch] = sealed_batch
-
-    def __repr__(self) -> str:
-        return self.kind.name
-
-    @property
-    def compressions(self) -> tuple[Compression, ...]:
-        return tuple(self.kind.stored_codings)
-
-
-def values_of_lines(body: bytes) -> list[float]:
-    return [float(line) for line in body.splitlines()]
-
-
-CASES = [
-    Case(OTLP_HTTP, OtlpHttp, values_of_otlp),
-    Case(
-        REMOTE_WRITE_1,
-        partial(PrometheusRemoteWrite, version="1.0"),
-        values_of_remote_write_1,
-        raw_sealed_batch,
-    ),
-    Case(
-        REMOTE_WRITE_2,
-        partial(PrometheusRemoteWrite, version="2.0"),
-        values_of_remote_write_2,
-        raw_sealed_batch,
-    ),
-    Case(LINES, LinesEndpoint, values_of_lines),
-]
-"""A kind that is registered needs an independent reader of its bodies here."""
-OTLP, WRITE_1, WRITE_2, OWN = CASES
+from tests.kit.sink_kind_bench import no_secret, running, sent, serving, sink_of, stored
+from tests.kit.sink_kinds import (
+    CASES,
+    LINES,
+    OTLP,
+    OWN,
+    WRITE_1,
+    WRITE_2,
+    Case,
+    LinesEndpoint,
+)
 
 every_kind = pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind.name)
 
@@ -307,127 +166,6 @@ def test_kinds_do_not_share_bodies() -> None:
             (body,) = bodies.bodies_of(batch, case.kind.encoder, "none", 1 << 20)
             assert case.values(body.data) == [1.0, 2.0]
     assert (bodies.made, bodies.shared) == (len(CASES), 0)
-
-
-@dataclass
-class Server:
-    """Answers by a script of statuses and headers, then 200; keeps what it was sent."""
-
-    url: str = ""
-    script: list[tuple[int, dict[str, str]]] = field(default_factory=list)
-    received: list[tuple[str, str, bytes]] = field(default_factory=list)
-    """Content-Type, Content-Encoding and body of each request that was answered 200."""
-    versions: list[str] = field(default_factory=list)
-    """The versions of remote write of those that name one."""
-
-    async def answer(self, request: web.Request) -> web.Response:
-        body = await request.read()
-        status, headers = self.script.pop(0) if self.script else (200, {})
-        if status == 200:
-            encoding = request.headers.get("Content-Encoding", "none")
-            if request.headers["Content-Type"] == WRITE_2.kind.encoder.content_type:
-                count = len(
-                    values_of_remote_write_2(WRITE_2.kind.encoder.decompress(body, "snappy"))
-                )
-                headers["X-Prometheus-Remote-Write-Samples-Written"] = str(count)
-            self.received.append((request.headers["Content-Type"], encoding, body))
-            if version := request.headers.get("X-Prometheus-Remote-Write-Version"):
-                self.versions.append(version)
-        return web.Response(status=status, headers=headers)
-
-
-@asynccontextmanager
-async def serving(*script: int | tuple[int, dict[str, str]]) -> AsyncIterator[Server]:
-    endpoint = Server()
-    endpoint.script = [one if isinstance(one, tuple) else (one, {}) for one in script]
-    # The relay compresses as its sink is told; a server that undoes that would hide the body.
-    app = web.Application(handler_args={"auto_decompress": False})
-    app.router.add_post("/write", endpoint.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    endpoint.url = f"http://127.0.0.1:{runner.addresses[0][1]}/write"
-    try:
-        yield endpoint
-    finally:
-        await runner.cleanup()
-
-
-@asynccontextmanager
-async def stored(path: Path) -> AsyncIterator[SinkStore]:
-    store = QueueStore(path, bytes_max=1 << 24, sync=False)
-    store.open()
-    try:
-        yield store.claim(OWNER)
-    finally:
-        await store.close()
-
-
-def no_secret(_reference: object, _key: str) -> str:
-    raise SecretError("no secrets here")
-
-
-def sink_of(case: Case, url: str, compression: Compression | None = None) -> Sink:
-    compression = compression or case.compressions[-1]
-    endpoint = case.endpoint(url, compression=compression, timeout_s=2.0)
-    return Sink("out", ("all",), endpoint, retry=RetrySettings(backoff_s=0.01))
-
-
-class Bench:
-    """A worker, and the positions that it holds."""
-
-    def __init__(
-        self,
-        config: Sink,
-        transport: Transport,
-        store: SinkStore | None = None,
-        batch: Callable[..., SealedBatch] = sealed_batch,
-    ) -> None:
-        self.batch = batch
-        rng = random.Random(3)
-        self.holds = Holds()
-        self.offered = 0
-        environment = SinkEnvironment(transport, self.holds, rng, CircuitBreakers(rng))
-        dependencies = SinkDependencies(environment, no_secret, store)
-        self.worker: SinkWorker = build_worker("out", "ns/name", config, dependencies)
-
-    def offer(self, *values: float) -> None:
-        self.offered += 1
-        self.holds.hold(self.offered)
-        self.worker.offer(self.batch(values, position=self.offered, opened_at=4e9), 0)
-
-    async def until(self, done: Callable[[SinkStatistics], bool]) -> SinkStatistics:
-        """Poll, with a deadline, until the statistics satisfy a condition."""
-        async with asyncio.timeout(5.0):
-            # Statistics have no event to wait for.
-            while not done(self.worker.statistics()):  # noqa: ASYNC110 - see above
-                await asyncio.sleep(0.002)
-        return self.worker.statistics()
-
-    async def finished(self) -> SinkStatistics:
-        statistics = await self.until(lambda one: not one.ledger.queued)
-        assert not self.holds.total
-        return statistics
-
-
-@asynccontextmanager
-async def running(case: Case, config: Sink, store: SinkStore | None = None) -> AsyncIterator[Bench]:
-    async with Transport(allow_private=True) as transport:
-        bench = Bench(config, transport, store, case.batch)
-        bench.worker.start()
-        try:
-            yield bench
-        finally:
-            await bench.worker.close()
-
-
-def sent(case: Case, endpoint: Server, compression: Compression) -> Iterator[float]:
-    """The points that arrived, in order; every request says what it is."""
-    for content_type, encoding, body in endpoint.received:
-        assert content_type == case.kind.encoder.content_type
-        assert encoding == compression
-        yield from case.values(case.kind.encoder.decompress(body, compression))
 
 
 @every_kind

@@ -122,6 +122,12 @@ ENDPOINT_FIELDS: dict[type[Endpoint], str] = {
 """The field of an Exporter's sink that holds an endpoint of this type."""
 
 
+def kind_and_version(endpoint: Endpoint) -> tuple[str, str]:
+    """Return the field that an endpoint stands in, and its version where its kind has some."""
+    version = endpoint.version if isinstance(endpoint, PrometheusRemoteWrite) else ""
+    return ENDPOINT_FIELDS[type(endpoint)], version
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Limits of a batch: sealed at ``points_max`` points or ``timeout_s`` after its first point."""

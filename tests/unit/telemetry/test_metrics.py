@@ -114,6 +114,7 @@ SNAPSHOT = Snapshot(
     delta_states=6,
     drops=(Drop("a/web", "grafana", "h", "late", 118, 5.0, 6.0),),
     exporters=2,
+    sink_kinds={("otlp_http", ""): 2, ("prometheusRemoteWrite", "1.0"): 1},
     exporter_faults=1,
     reloads={"good": 5, "faulty": 2, "failed": 0},
     selectors_always_asked=4,
@@ -192,6 +193,8 @@ relay_memory_max_bytes 1000
 relay_sink_paused{exporter="a/web",sink="grafana"} 1
 relay_sink_internal_errors_total{exporter="a/web",sink="grafana"} 0
 relay_exporters 2
+relay_sinks{kind="otlp_http",version=""} 2
+relay_sinks{kind="prometheusRemoteWrite",version="1.0"} 1
 relay_exporter_faults 1
 relay_reloads_total{outcome="good"} 5
 relay_reloads_total{outcome="faulty"} 2

@@ -40,8 +40,8 @@ def test_damage_is_told_from_another_format() -> None:
     data = encode_knowledge(KNOWLEDGE)
     assert decode_knowledge(data[:-1]) is None
     assert decode_knowledge(data.replace(b"acme", b"ecma")) is None
-    other = b"relay-knowledge 3 %08x\n{}" % zlib.crc32(b"{}", zlib.crc32(b"3"))
-    with pytest.raises(FormatError, match="format 3"):
+    other = b"relay-knowledge 4 %08x\n{}" % zlib.crc32(b"{}", zlib.crc32(b"4"))
+    with pytest.raises(FormatError, match="format 4"):
         decode_knowledge(other)
 
 
