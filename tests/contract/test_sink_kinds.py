@@ -28,8 +28,8 @@ from relay.sink.retry.circuit_breaker import CircuitBreakers
 from tests.kit.batches import raw_sealed_batch, sealed_batch
 from tests.kit.holds import Holds
 from tests.kit.processes import free_port
-from tests.kit.sink_kind_bench import no_secret, running, sent, serving, sink_of, stored
-from tests.kit.sink_kinds import (
+from tests.kit.sink.bench import no_secret, running, sent, serving, sink_of, stored
+from tests.kit.sink.kinds import (
     CASES,
     LINES,
     OTLP,

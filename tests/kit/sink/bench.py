@@ -27,7 +27,7 @@ from relay.sink.spill.store import QueueStore, SinkStore
 from relay.sink.worker import SinkWorker
 from tests.kit.batches import sealed_batch
 from tests.kit.holds import Holds
-from tests.kit.sink_kinds import WRITE_2, Case, values_of_remote_write_2
+from tests.kit.sink.kinds import WRITE_2, Case, values_of_remote_write_2
 
 OWNER = Owner("ns/name", "out")
 

@@ -1,0 +1,173 @@
+"""A remote-write sink against the newest Prometheus and VictoriaMetrics as receivers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+
+from bench import newest
+from relay.config.exporter.types import PrometheusRemoteWrite, RemoteWriteVersion, Sink
+from relay.sink.retry.bisection import REQUESTS_MAX
+from tests.kit.batches import RAW_BATCHES
+from tests.kit.processes import free_port, get_json, started
+from tests.kit.sink_harness import SinkHarness, running_sink
+
+pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
+
+POINTS = 500
+BAD = (7, 8, 300)
+"""Samples of a batch that lie in a time that no receiver takes any more."""
+
+
+@asynccontextmanager
+async def prometheus(directory: Path) -> AsyncIterator[str]:
+    """The newest Prometheus as a receiver; gives its URL."""
+    config = directory / "prometheus.yaml"
+    config.write_text("{}")
+    port = free_port()
+    command = [
+        str(newest.binary("prometheus")),
+        f"--config.file={config}",
+        f"--storage.tsdb.path={directory / 'prometheus'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--web.enable-remote-write-receiver",
+    ]
+    url = f"http://127.0.0.1:{port}"
+    async with started(command, log=directory / "prometheus.log", ready_url=f"{url}/-/ready"):
+        yield url
+
+
+@asynccontextmanager
+async def victoria_metrics(directory: Path) -> AsyncIterator[str]:
+    """The newest VictoriaMetrics; gives its URL."""
+    port = free_port()
+    command = [
+        str(newest.binary("victoria-metrics")),
+        f"-storageDataPath={directory / 'victoria'}",
+        f"-httpListenAddr=127.0.0.1:{port}",
+        "-retentionPeriod=1",
+    ]
+    url = f"http://127.0.0.1:{port}"
+    async with started(command, log=directory / "victoria.log", ready_url=f"{url}/health"):
+        yield url
+
+
+def sink(url: str, version: RemoteWriteVersion) -> Sink:
+    """A sink that sends everything to a URL."""
+    return Sink("out", ("all",), PrometheusRemoteWrite(url, version=version, timeout_s=10.0))
+
+
+def offer(harness: SinkHarness, *, bad: tuple[int, ...] = ()) -> dict[str, list[float]]:
+    """Offer a batch of ten series; returns the values that are to be stored, by series."""
+    # Later batches must not overlap earlier ones, however fast the machine is.
+    now_ms = int(time.time() * 1000) - 60_000 + 1000 * harness.offsets
+    samples = [
+        (str(at % 10), 1_000 if at in bad else now_ms + at, float(at)) for at in range(POINTS)
+    ]
+    harness.offsets += 1
+    harness.holds.hold(harness.offsets)
+    batch = RAW_BATCHES.of(samples, position=harness.offsets, opened_at=time.time())
+    harness.worker.offer(batch, 0)
+    stored: dict[str, list[float]] = {}
+    for n, time_ms, value in samples:
+        if time_ms != 1_000:
+            stored.setdefault(n, []).append(value)
+    return stored
+
+
+async def values_in_prometheus(url: str) -> dict[str, list[float]]:
+    """The values of every series, in order of time."""
+    answer = await get_json(f"{url}/api/v1/query?query={quote('temperature[1h]')}")
+    return {
+        series["metric"]["n"]: [float(value) for _, value in series["values"]]
+        for series in answer["data"]["result"]
+    }
+
+
+async def values_in_victoria_metrics(url: str) -> dict[str, list[float]]:
+    """The values of every series, in order of time."""
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{url}/internal/force_flush") as response:
+            assert response.status == 200
+        async with session.get(f"{url}/api/v1/export?match[]=temperature") as response:
+            lines = (await response.text()).splitlines()
+    return {one["metric"]["n"]: one["values"] for one in map(json.loads, lines)}
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+async def test_prometheus_stores_a_batch(tmp_path: Path, version: RemoteWriteVersion) -> None:
+    async with (
+        prometheus(tmp_path) as url,
+        running_sink(sink(f"{url}/api/v1/write", version)) as harness,
+    ):
+        stored = offer(harness)
+        statistics = await harness.finished()
+        assert await values_in_prometheus(url) == stored
+    assert statistics.ledger.delivered == POINTS
+    assert statistics.requests == {"delivered": 1}
+
+
+async def test_prometheus_rolls_1_0_back_and_all_but_the_bad_points_arrive(tmp_path: Path) -> None:
+    async with (
+        prometheus(tmp_path) as url,
+        running_sink(sink(f"{url}/api/v1/write", "1.0")) as harness,
+    ):
+        before = offer(harness)
+        await harness.finished()
+        stored = offer(harness, bad=BAD)
+        statistics = await harness.finished()
+        found = await values_in_prometheus(url)
+        assert found == {n: before[n] + stored[n] for n in before}
+    assert statistics.ledger.delivered == 2 * POINTS - len(BAD)
+    assert sum(statistics.ledger.rejected.values()) == len(BAD)
+    assert set(statistics.ledger.rejected) <= {"too_old", "out_of_order"}
+    assert statistics.requests["bisect"] > len(BAD)
+    assert sum(statistics.requests.values()) <= 2 + REQUESTS_MAX
+
+
+async def test_prometheus_tells_of_2_0_how_many_it_refused(tmp_path: Path) -> None:
+    async with (
+        prometheus(tmp_path) as url,
+        running_sink(sink(f"{url}/api/v1/write", "2.0")) as harness,
+    ):
+        before = offer(harness)
+        await harness.finished()
+        stored = offer(harness, bad=BAD)
+        statistics = await harness.finished()
+        assert await values_in_prometheus(url) == {n: before[n] + stored[n] for n in before}
+    assert statistics.ledger.delivered == 2 * POINTS - len(BAD)
+    assert sum(statistics.ledger.rejected.values()) == len(BAD)
+    assert sum(statistics.requests.values()) == 2
+
+
+async def test_victoria_metrics_stores_a_batch_of_1_0(tmp_path: Path) -> None:
+    async with (
+        victoria_metrics(tmp_path) as url,
+        running_sink(sink(f"{url}/api/v1/write", "1.0")) as harness,
+    ):
+        stored = offer(harness)
+        statistics = await harness.finished()
+        assert await values_in_victoria_metrics(url) == stored
+    assert statistics.ledger.delivered == POINTS
+
+
+async def test_victoria_metrics_stores_nothing_of_2_0_and_the_ledger_says_so(
+    tmp_path: Path,
+) -> None:
+    async with (
+        victoria_metrics(tmp_path) as url,
+        running_sink(sink(f"{url}/api/v1/write", "2.0")) as harness,
+    ):
+        offer(harness)
+        statistics = await harness.finished()
+        assert await values_in_victoria_metrics(url) == {}
+    assert statistics.ledger.rejected == {"not_version_2": POINTS}
+    assert statistics.last_error is not None
+    assert 'protocolVersion: "1.0"' in statistics.last_error.text
