@@ -30,8 +30,8 @@ RefusalReason = Literal[
     "other",
 ]
 
-Rest = Literal["stored", "rolled_back", "unknown"]
-"""Fate of the request's good samples."""
+Rest = Literal["stored", "rolled_back", "too_large", "unreadable", "unknown"]
+"""Fate of the request's good samples; with ``too_large`` and ``unreadable`` none was looked at."""
 
 TEXT_BYTES_MAX = 4096
 """Bytes of an answer's body that are read."""
@@ -56,6 +56,9 @@ _STORES_REST = re.compile(
 _ROLLS_BACK = re.compile(
     r"\s*(?:out of order sample|out of bounds|duplicate sample for timestamp|too old sample)\b"
 )
+# Prometheus 3.16 and VictoriaMetrics 1.153 answer 400, not 413, to more than 32 MiB.
+_TOO_LARGE = re.compile(r"decoded size exceeds|too big data size|message size\b.* larger than")
+_UNREADABLE = re.compile(r"cannot read prometheus remote_write data|corrupt input|unmarshal")
 
 
 class Written(NamedTuple):
@@ -106,6 +109,10 @@ def parse_refusal(status: int, body: bytes, protocol: WriteProtocol) -> Refusal:
     )
     if status == _CONFLICT or _STORES_REST.search(text):
         return Refusal("out_of_order" if reason == "other" else reason, "stored")
+    if _TOO_LARGE.search(told):
+        return Refusal("other", "too_large")
+    if _UNREADABLE.search(told):
+        return Refusal("other", "unreadable")
     if protocol == "remote_write_v1" and _ROLLS_BACK.match(told):
         return Refusal(reason, "rolled_back")
     return Refusal(reason, "unknown")

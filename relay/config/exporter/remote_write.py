@@ -35,10 +35,10 @@ class RemoteWriteProfile:
 
 REMOTE_WRITE_PROFILES: dict[RemoteWriteProfileName, RemoteWriteProfile] = {
     "generic": RemoteWriteProfile(),
-    "prometheus": RemoteWriteProfile(bad_request="rollback"),
+    # Both refuse larger ones, see tests/integration/sink/test_real_receivers.py.
+    "prometheus": RemoteWriteProfile(bad_request="rollback", request_bytes_max=32 << 20),
     "mimir": RemoteWriteProfile(bad_request="partial"),
     "grafana-cloud-metrics": RemoteWriteProfile(bad_request="partial"),
-    # -maxInsertRequestSize
     "victoriametrics": RemoteWriteProfile(bad_request="unreadable", request_bytes_max=32 << 20),
 }
 

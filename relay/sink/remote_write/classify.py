@@ -9,12 +9,12 @@
     written
     2xx, 2.0, none written, no counts  Rejected ``not_version_2``
     5xx, 429, 408                      Retry, after Retry-After if it is longer
-    413                                Split
+    413, 400 for its size              Split
     401, 403                           Unauthorized
     400, 409 with counts (2.0)         Delivered, less what is not among them
     400, 409, the rest was stored      Delivered, less at least one point
     400, 409, the rest was not stored  Bisect
-    400, unreadable by the profile     Rejected ``http_400``
+    400, not even read                 Rejected ``http_400``
     every other status                 Rejected ``http_<status>``
     =================================  ============================================================
 
@@ -117,6 +117,8 @@ def _classify_refusal(sent: Sent, answer: HttpResponse, reason: str, message: st
         written = parse_written(answer.headers)
         if written is not None:
             return _written(sent, written.points, reason, message)
+    if refusal.rest == "too_large":
+        return Split(message)
     match _meaning(sent, refusal):
         case "partial" if sent.points > 1:
             return Delivered(1, message, reason, at_least=True)
@@ -130,7 +132,9 @@ def _meaning(sent: Sent, refusal: Refusal) -> BadRequest:
     """Return what a refusal means: by its text, else by the profile."""
     if refusal.rest == "stored":
         return "partial"
-    return "rollback" if refusal.rest == "rolled_back" else sent.bad_request
+    if refusal.rest == "rolled_back":
+        return "rollback"
+    return "unreadable" if refusal.rest == "unreadable" else sent.bad_request
 
 
 def _written(sent: Sent, written: int, reason: str, message: str) -> Verdict:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 import pytest
 
 from bench import newest
+from relay.codec.remote_write.encode import request_headers
+from relay.config.exporter.remote_write import REMOTE_WRITE_PROFILES
 from relay.config.exporter.types import PrometheusRemoteWrite, RemoteWriteVersion, Sink
+from relay.sink.http.response import HttpResponse
+from relay.sink.remote_write.classify import Sent, classify
 from relay.sink.retry.bisection import REQUESTS_MAX
+from relay.sink.retry.verdict import Rejected, Split, Verdict
 from tests.kit.batches import RAW_BATCHES
 from tests.kit.processes import free_port, get_json, started
+from tests.kit.remote_write.prompb import WriteRequest
+from tests.kit.remote_write.raw import snappy
 from tests.kit.sink_harness import SinkHarness, running_sink
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
@@ -62,6 +71,29 @@ async def victoria_metrics(directory: Path) -> AsyncIterator[str]:
 def sink(url: str, version: RemoteWriteVersion) -> Sink:
     """A sink that sends everything to a URL."""
     return Sink("out", ("all",), PrometheusRemoteWrite(url, version=version, timeout_s=10.0))
+
+
+def large_body() -> bytes:
+    """A request of 1.0 of more than 32 MiB, of one sample again and again."""
+    message: Any = WriteRequest()
+    series = message.timeseries.add()
+    series.labels.add(name="__name__", value="large")
+    series.labels.add(name="pad", value="x" * 1000)
+    series.samples.add(value=1.0, timestamp=int(time.time() * 1000))
+    once = message.SerializeToString()
+    return once * ((33 << 20) // len(once))
+
+
+async def verdict_on(url: str, body: bytes) -> Verdict:
+    """The verdict on an answer to a body."""
+    headers = request_headers("remote_write_v1")
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(url, data=io.BytesIO(snappy(body)), headers=headers) as response,
+    ):
+        names = {name.lower(): value for name, value in response.headers.items()}
+        answer = HttpResponse(response.status, names, await response.read())
+    return classify(Sent("remote_write_v1", 500), answer, time.time())
 
 
 def offer(harness: SinkHarness, *, bad: tuple[int, ...] = ()) -> dict[str, list[float]]:
@@ -145,6 +177,18 @@ async def test_prometheus_tells_of_2_0_how_many_it_refused(tmp_path: Path) -> No
     assert statistics.ledger.delivered == 2 * POINTS - len(BAD)
     assert sum(statistics.ledger.rejected.values()) == len(BAD)
     assert sum(statistics.requests.values()) == 2
+
+
+@pytest.mark.parametrize("receiver", [prometheus, victoria_metrics])
+async def test_requests_over_the_profiles_limit_are_to_be_split(tmp_path: Path, receiver) -> None:
+    async with receiver(tmp_path) as url:
+        assert isinstance(await verdict_on(f"{url}/api/v1/write", large_body()), Split)
+        garbage = await verdict_on(f"{url}/api/v1/write", b"\xff" * 100)
+    assert isinstance(garbage, Rejected)
+    assert garbage.reason == "http_400"
+    names = {"prometheus": "prometheus", "victoria_metrics": "victoriametrics"}
+    profile = REMOTE_WRITE_PROFILES[names[receiver.__name__]]  # type: ignore[index]
+    assert profile.request_bytes_max == 32 << 20
 
 
 async def test_victoria_metrics_stores_a_batch_of_1_0(tmp_path: Path) -> None:

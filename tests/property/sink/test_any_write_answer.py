@@ -17,7 +17,7 @@ from relay.sink.retry.verdict import MESSAGE_CHARS_MAX, Bisect, Delivered, Rejec
 WORDS = [
     "out of order sample", "out of bounds", "user=1: ", "(err-mimir-too-far-in-future)", "{", "}",
     "duplicate sample for timestamp", "too old sample", "<html>", "(sampled 1/10)", "label", "\n",
-    "max-series-per-user", "rate limit", "\x00", "\ufffd",
+    "max-series-per-user", "decoded size exceeds", "corrupt input", "rate limit", "\x00", "\ufffd",
 ]  # fmt: skip
 TEXTS = st.lists(st.sampled_from(WORDS), max_size=6).map("".join)
 COUNTS = st.sampled_from(["", "0", "1", "499", "500", "x", "-1", "9" * 30]) | st.text(max_size=5)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.codec.remote_write.response import Refusal, Written, parse_refusal, parse_written
+from relay.codec.remote_write.response import (
+    Refusal,
+    Rest,
+    Written,
+    parse_refusal,
+    parse_written,
+)
 from relay.codec.remote_write.v1 import WriteProtocol
 
 V1: WriteProtocol = "remote_write_v1"
@@ -67,7 +75,30 @@ MIMIR = (
         ),
         (400, "user=1234: err: out of bounds. timestamp=…", Refusal("too_old", "stored")),
         (409, "store locally for endpoint: conflict", Refusal("out_of_order", "stored")),
-        (400, "cannot unmarshal prompb.WriteRequest", Refusal("other", "unknown")),
+        (400, "cannot unmarshal prompb.WriteRequest", Refusal("other", "unreadable")),
+        (400, "s2: corrupt input\n", Refusal("other", "unreadable")),
+        (
+            400,
+            "decoded size exceeds the 33554432 bytes limit\n",
+            Refusal("other", "too_large"),
+        ),
+        (
+            400,
+            (
+                "cannot read prometheus remote_write data from client in 0 seconds: cannot "
+                "decompress snappy-encoded request with length 1646696: too big data size 34603045 "
+                "exceeding 33554432 bytes"
+            ),
+            Refusal("other", "too_large"),
+        ),
+        (
+            400,
+            (
+                "cannot read prometheus remote_write data from client in 0 seconds: cannot "
+                "decompress snappy-encoded request with length 8: snappy: corrupt input"
+            ),
+            Refusal("other", "unreadable"),
+        ),
         (400, "", Refusal("other", "unknown")),
         (400, 'cannot parse series {x="out of order sample"}', Refusal("other", "unknown")),
     ],
@@ -111,4 +142,4 @@ def test_a_count_that_is_none_makes_all_of_them_unknown(text: str) -> None:
 @given(st.integers(400, 499), st.binary(max_size=200), st.sampled_from([V1, V2]))
 def test_no_body_is_too_odd(status: int, body: bytes, protocol: WriteProtocol) -> None:
     refusal = parse_refusal(status, body, protocol)
-    assert refusal.rest in ("stored", "rolled_back", "unknown")
+    assert refusal.rest in get_args(Rest)

@@ -177,6 +177,20 @@ def test_a_text_that_tells_nothing_is_read_by_the_profile(send) -> None:
     assert send(400, text, means="unreadable") == Rejected("http_400", message)
 
 
+@pytest.mark.parametrize("means", ["unknown", "partial", "rollback", "unreadable"])
+@pytest.mark.parametrize("send", [v1, v2])
+def test_a_request_may_be_too_large_without_413(send, means: BadRequest) -> None:
+    text = "decoded size exceeds the 33554432 bytes limit"
+    assert send(400, text, means=means) == Split(f"HTTP 400 Bad Request: {text}")
+
+
+@pytest.mark.parametrize("send", [v1, v2])
+def test_what_cannot_be_read_is_not_searched(send) -> None:
+    verdict = send(400, "s2: corrupt input")
+    assert isinstance(verdict, Rejected)
+    assert verdict.reason == "http_400"
+
+
 def test_messages_are_one_short_printable_line() -> None:
     for verdict in (v1(400, "a\nb\x00\x1b" * 500), v1(503, "x" * 5000), v1(404, PAGE * 50)):
         assert verdict.message.isprintable()
