@@ -58,7 +58,9 @@ _ROLLS_BACK = re.compile(
 )
 # Prometheus 3.16 and VictoriaMetrics 1.153 answer 400, not 413, to more than 32 MiB.
 _TOO_LARGE = re.compile(r"decoded size exceeds|too big data size|message size\b.* larger than")
-_UNREADABLE = re.compile(r"cannot read prometheus remote_write data|corrupt input|unmarshal")
+_UNREADABLE = re.compile(
+    r"cannot read prometheus remote_write data|corrupt input|unmarshal|\bproto: "
+)
 
 
 class Written(NamedTuple):

@@ -77,6 +77,7 @@ MIMIR = (
         (409, "store locally for endpoint: conflict", Refusal("out_of_order", "stored")),
         (400, "cannot unmarshal prompb.WriteRequest", Refusal("other", "unreadable")),
         (400, "s2: corrupt input\n", Refusal("other", "unreadable")),
+        (400, "proto: integer overflow\n", Refusal("other", "unreadable")),
         (
             400,
             "decoded size exceeds the 33554432 bytes limit\n",
