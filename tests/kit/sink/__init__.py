@@ -1,1 +1,1 @@
-"""Servers on 127.0.0.1: endpoints that answer as told, and endpoints that misbehave."""
+"""Sink kinds, workers and stored queues of tests."""
