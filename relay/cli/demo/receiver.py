@@ -43,8 +43,10 @@ class Receiver:
     """One endpoint on a free loopback port, from :meth:`start` to :meth:`stop`.
 
     ``credentials`` are the headers that a request must have; ``elapsed`` returns the seconds since
-    the demo began.
+    the demo began. ``path`` is the pattern of its URL.
     """
+
+    path = "/{base:.*}v1/metrics"
 
     def __init__(
         self, behaviour: Behaviour, credentials: Mapping[str, str], elapsed: Callable[[], float]
@@ -58,7 +60,7 @@ class Receiver:
         self._taken_requests = 0
         self._refused_requests = 0
         app = web.Application(client_max_size=BODY_BYTES_MAX)
-        app.router.add_post("/{base:.*}v1/metrics", self._handle)
+        app.router.add_post(self.path, self._handle)
         self._runner = web.AppRunner(
             app, access_log=None, auto_decompress=False, shutdown_timeout=_STOP_AFTER_S
         )
@@ -88,25 +90,23 @@ class Receiver:
     async def _handle(self, request: web.Request) -> web.Response:
         if any(request.headers.get(name) != value for name, value in self._credentials.items()):
             return self._respond(Reply(status=401, message="wrong credentials"))
+        body = await request.read()
         try:
-            body = _decompress(await request.read(), request.headers.get("Content-Encoding", ""))
-            message = ExportMetricsServiceRequest.FromString(body)
-        except (
-            DecodeError,
-            OSError,
-            EOFError,
-            ValueError,
-            zlib.error,
-            zstandard.ZstdError,
-        ) as error:
+            reply = self.read(body, request.headers.get("Content-Encoding", ""))
+        except _UNDECODABLE as error:
             return self._respond(Reply(status=400, message=f"cannot be decoded: {error}"))
+        return self._respond(reply)
+
+    def read(self, body: bytes, encoding: str) -> Reply:
+        """Decode a body and decide. Raises the libraries' exceptions."""
+        message = ExportMetricsServiceRequest.FromString(_decompress(body, encoding))
         metrics = [
             metric
             for resource in message.resource_metrics
             for scope in resource.scope_metrics
             for metric in scope.metrics
         ]
-        return self._respond(self._behaviour(metrics, self._elapsed()))
+        return self._behaviour(metrics, self._elapsed())
 
     def _respond(self, reply: Reply) -> web.Response:
         """Count and answer, without a suspension point between the two."""
@@ -118,6 +118,10 @@ class Receiver:
         self._taken_requests += 1
         self._kept += reply.kept
         self._rejected += reply.rejected
+        return self.success(reply)
+
+    def success(self, reply: Reply) -> web.Response:
+        """Return the answer to a request that was taken."""
         response = ExportMetricsServiceResponse()
         if reply.rejected:
             response.partial_success.rejected_data_points = reply.rejected

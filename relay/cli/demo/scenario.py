@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from relay.config.exporter.load_result import LoadResult
 from relay.config.exporter.manifest_loader import load_exporters
-from relay.config.exporter.types import Exporter, SecretRef, Sink
+from relay.config.exporter.types import Exporter, SecretRef, Sink, kind_and_version
 from relay.config.settings.settings import Settings, load_settings
 from relay.control.reconcile.reconciler import SinkKey
 from relay.runtime.errors import ConfigError
@@ -27,11 +27,15 @@ SETTINGS_NAME = "relay.yaml"
 
 @dataclass(frozen=True, slots=True)
 class DemoPart:
-    """One sink's endpoint in the manifests. ``credentials`` are the headers it expects."""
+    """One sink's endpoint in the manifests. ``credentials`` are the headers it expects.
+
+    ``kind`` is the field of the sink that it stands in.
+    """
 
     key: SinkKey
     origin: str
     credentials: Mapping[str, str]
+    kind: str
 
 
 def config_files() -> list[Path]:
@@ -83,4 +87,5 @@ def _part(loaded: LoadResult, exporter: Exporter, sink: Sink) -> DemoPart:
 
     url = urlsplit(sink.endpoint.url)
     credentials = credential_headers(sink.endpoint.authentication, lookup)
-    return DemoPart((exporter.id, sink.name), f"{url.scheme}://{url.netloc}", credentials)
+    kind, _ = kind_and_version(sink.endpoint)
+    return DemoPart((exporter.id, sink.name), f"{url.scheme}://{url.netloc}", credentials, kind)

@@ -29,6 +29,7 @@ from relay.cli.demo.behaviour import Behaviour, Outage, reject_summaries, take_a
 from relay.cli.demo.platform import Platform
 from relay.cli.demo.receiver import Receiver
 from relay.cli.demo.scenario import cast, stage
+from relay.cli.demo.write_receiver import WriteReceiver
 from relay.codec.compression import SENDER_ENCODINGS
 from relay.control.reconcile.reconciler import SinkKey
 from relay.runtime.log_setup import TextFormatter
@@ -73,6 +74,13 @@ def behaviours(cycle_s: float) -> dict[SinkKey, Behaviour]:
     }
 
 
+RECEIVERS: dict[str, type[Receiver]] = {
+    "otlp_http": Receiver,
+    "prometheusRemoteWrite": WriteReceiver,
+}
+"""By the kind of sink."""
+
+
 class Demo:
     """One run of the demo. Tests replace endpoints' behaviours by ``misbehave``."""
 
@@ -104,7 +112,7 @@ class Demo:
             receivers: dict[SinkKey, Receiver] = {}
             for part in parts:
                 behaviour = self._behaviours.get(part.key, take_all)
-                receiver = Receiver(behaviour, part.credentials, self._elapsed_s)
+                receiver = RECEIVERS[part.kind](behaviour, part.credentials, self._elapsed_s)
                 receivers[part.key] = receiver
                 stack.push_async_callback(receiver.stop)
                 await receiver.start()

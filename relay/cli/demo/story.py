@@ -16,16 +16,17 @@ A relay at work, with all that it needs in this one process:
   platform   {series:,} series of {customers} customers. Two agents send remote write, one
              as Prometheus does (snappy) and one as vmagent does (zstd):
              {requests_per_s:g} requests/s to {ingest_url}
-  relay      selects series by the customers' Exporters, and delivers
-             those as OTLP, at each endpoint's own pace. Seen from outside:
+  relay      selects series by the customers' Exporters, and delivers them as
+             OTLP or remote write, at each endpoint's pace. Seen from outside:
              {admin_url}/status and {admin_url}/metrics
-  endpoints  OTLP/HTTP receivers that decode with the official classes and count
+  endpoints  receivers that decode with the official classes and count
 
 What to look for:
 
   acme     the proposal's own Exporter: gateways' network_bytes_.*, nothing else
   globex   all of its metrics, to two collectors. collector-us is down at times:
-           its own queue grows, collector-eu never notices, nothing is lost
+           its own queue grows, collector-eu never notices, nothing is lost;
+           and every sample as it came, to a Prometheus
   initech  its workloads, to a vendor that rejects some of the points: they are
            counted, not sent again; and its HTTP errors, to another sink
   hooli    has no Exporter: none of its samples is exported

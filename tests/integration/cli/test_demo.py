@@ -86,6 +86,7 @@ async def test_two_seconds_of_it_balance() -> None:
         "grafana-cloud-exporter",
         "collector-eu",
         "collector-us",
+        "own-prometheus",
         "metrics-vendor",
         "error-watch",
     }
@@ -95,6 +96,8 @@ async def test_two_seconds_of_it_balance() -> None:
     # The outage delays and does not lose. A workload has four counters and gauges, and a summary of
     # four series, which the vendor rejects.
     assert rows["collector-us"] == rows["collector-eu"]
+    # Histograms and summaries are one point each there, and several series here.
+    assert rows["own-prometheus"][0] > rows["collector-eu"][0]
     assert rows["metrics-vendor"][2] * 5 == rows["metrics-vendor"][0]
     assert "HTTP 503" in out
 
