@@ -22,6 +22,12 @@ RemoteWriteVersion = Literal["1.0", "2.0"]
 BadRequest = Literal["partial", "rollback", "unreadable", "unknown"]
 Overflow = Literal["dropOldest", "dropNewest", "block"]
 Drain = Literal["oldestFirst", "freshFirst"]
+ResourceKind = Literal["Exporter", "ExportPolicy"]
+RefusalReason = Literal["InvalidAuthentication", "InvalidSources", "InvalidConfiguration"]
+BACKOFF_S_MAX = 60.0
+"""Longest delay between two attempts of one request, unless the first one is longer; s."""
+Place = tuple[str | int, ...]
+"""Steps to a field from the root of its resource, in the words of the document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +43,14 @@ class ExporterPath:
 
 @dataclass(frozen=True, slots=True)
 class SecretRef:
-    """A secret of the exporter's own namespace; ``key`` is "" where the use has default keys."""
+    """A secret of the exporter's own namespace; ``key`` is "" where the use has default keys.
+
+    ``type`` is the type that a Secret in the manifests must have; "" for any.
+    """
 
     name: str
     key: str = ""
+    type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +188,11 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """A destination; ``sources`` are names of this exporter's sources, never empty."""
+    """A destination; ``sources`` are names of this exporter's sources.
+
+    They are empty only if the resource names no source that the relay can export. ``places`` are
+    those of fields that an ExportPolicy may write in several ways, by the Exporter's word.
+    """
 
     name: str
     sources: tuple[str, ...]
@@ -186,15 +200,31 @@ class Sink:
     batch: Batch = Batch()
     retry: RetrySettings = RetrySettings()
     queue: Queue = Queue()
+    places: Mapping[str, Place] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedSink:
+    """A sink of an ExportPolicy that has faults of its own; the other sinks run without it.
+
+    ``message`` names the fields in the words of the document.
+    """
+
+    name: str
+    reason: RefusalReason
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Exporter:
-    """One valid Exporter resource.
+    """One valid resource of kind Exporter or ExportPolicy.
 
     ``project`` is given by the operator's settings, never by the resource; "" without tenancy.
     ``warnings`` are faults that do not prevent running. ``origin`` is file and document. ``uid``
-    distinguishes an object from a later one of the same name; "" if it has none.
+    distinguishes an object from a later one of the same name; "" if it has none. ``created_at`` is
+    in seconds since the epoch, None if unknown. ``refused`` are the sinks that an ExportPolicy has
+    besides ``sinks``, ``not_carried`` the names of its sources that ask for another signal than
+    metrics, each with the signal.
     """
 
     project: str
@@ -206,8 +236,22 @@ class Exporter:
     warnings: tuple[Fault, ...] = field(default=(), compare=False)
     origin: str = field(default="", compare=False)
     file: str = field(default="", compare=False)
+    kind: ResourceKind = "Exporter"
+    created_at: float | None = field(default=None, compare=False)
+    refused: tuple[RefusedSink, ...] = field(default=(), compare=False)
+    not_carried: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
     @property
     def id(self) -> str:
-        """``namespace/name``, preceded by ``project/`` under tenancy: the label in metrics."""
-        return "/".join(part for part in (self.project, self.namespace, self.name) if part)
+        """The label in metrics, the name in logs and of queues; see :func:`id_of`."""
+        return id_of(self.kind, self.project, self.namespace, self.name)
+
+
+def id_of(kind: str, project: str, namespace: str, name: str) -> str:
+    """Return ``namespace/name``, preceded by ``project/`` under tenancy.
+
+    An ExportPolicy's is ``namespace/ExportPolicy/name``: no project, namespace or name has upper
+    case, so no Exporter has the same.
+    """
+    own_kind = "" if kind == "Exporter" else kind
+    return "/".join(part for part in (project, namespace, own_kind, name) if part)

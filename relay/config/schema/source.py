@@ -26,7 +26,23 @@ def load(name: str) -> Node:
     """Return the file ``<name>.yaml`` beside this module; callers must not change it."""
     with (Path(__file__).parent / f"{name}.yaml").open("rb") as file:
         content: Node = yaml.load(file, Loader=_Loader)
-    return content
+    return _with_used_parts(content)
+
+
+def _with_used_parts(value: Any) -> Any:
+    """Return a copy in which ``x-relay-use`` is replaced by that part of another file."""
+    if isinstance(value, list):
+        return [_with_used_parts(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    own = {key: _with_used_parts(one) for key, one in value.items() if key != "x-relay-use"}
+    if "x-relay-use" not in value:
+        return own
+    file, *steps = value["x-relay-use"].split(".")
+    used: Any = load(file)
+    for step in steps:
+        used = used[step]
+    return {**used, **own}
 
 
 def completed(node: Node) -> Node:

@@ -272,6 +272,8 @@ class Reading:
                 self._written[*path, meant] = key
                 if value[key] is not None:
                     taken[meant] = self._take(properties[meant], value[key], (*path, meant), above)
+            elif key in node.get("x-relay-unknown", {}):
+                self._faulty.add((*path, key))  # it says what is meant: no rule has to
             hint = f'did you mean "{meant}"?' if meant else _hint(node, key, path, parents)
             self._unknown.append(((*self.at(*path), key), f"unknown field; {hint}"))
         for name, one in properties.items():

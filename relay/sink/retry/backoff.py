@@ -15,9 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from relay.config.exporter.types import RetrySettings
+from relay.config.exporter.types import BACKOFF_S_MAX, RetrySettings
 
-BACKOFF_S_MAX = 60.0
 RETRY_AFTER_S_MAX = 3600.0
 """An endpoint that asks for more is tried again after an hour: it may be up long before."""
 

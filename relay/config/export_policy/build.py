@@ -1,0 +1,285 @@
+"""Builds the model of an ExportPolicy from its validated values, by the table of the dialect.
+
+Rules that a schema can express are in ``relay/config/schema/export_policy.yaml``. The result has
+every sink, those with faults among them; :mod:`relay.config.export_policy.refusal` parts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+from relay.config.export_policy.dialect import (
+    BASIC_AUTH_TYPE,
+    BATCH_DEFAULT,
+    KIND,
+    RETRY_DEFAULT,
+    ROW,
+    in_dialect,
+)
+from relay.config.export_policy.rules import POLICY_RULES
+from relay.config.exporter.backend_profiles import PROFILES
+from relay.config.exporter.build import CHECKS, EVERYTHING, build_source
+from relay.config.exporter.endpoint_access import access_warnings
+from relay.config.exporter.endpoints import endpoint_warnings, metrics_url
+from relay.config.exporter.remote_write import build_remote_write, remote_write_sink_warnings
+from relay.config.exporter.types import (
+    BACKOFF_S_MAX,
+    Authentication,
+    Batch,
+    Exporter,
+    OtlpHttp,
+    Place,
+    PrometheusRemoteWrite,
+    RetrySettings,
+    SecretRef,
+    Sink,
+    Source,
+)
+from relay.config.schema.checks import dns_subdomain_problem
+from relay.config.schema.quantities import seconds_of
+from relay.config.schema.rules import RULES
+from relay.config.schema.source import load
+from relay.config.schema.validate import Reading, Schema
+from relay.config.yaml.document import Where
+from relay.runtime.quantity import format_duration
+from relay.selector import lint
+from relay.selector.matchers import Selector
+
+OTHER_SIGNALS: Final = ("logs", "traces")
+
+
+class _Target(NamedTuple):
+    """A sink's target: place and values; ``kind`` is its row of the table."""
+
+    kind: str
+    place: Place
+    values: dict[str, Any]
+
+
+@cache
+def export_policy_schema() -> Schema:
+    """Return the schema of an ExportPolicy."""
+    checks = {**CHECKS, "secretName": dns_subdomain_problem}
+    return Schema(load("export_policy")["schema"], checks=checks, rules={**RULES, **POLICY_RULES})
+
+
+def build_export_policy(reading: Reading, identity: tuple[str, str], project: str) -> Exporter:
+    """Return the policy with all its sinks; note faults and warnings in the reading's report."""
+    metadata = reading.values.get("metadata", {})
+    spec = reading.values.get("spec", {})
+    sources, signals = _sources(reading, spec, identity[0])
+    sinks = tuple(
+        _sink(reading, index, values or {}, sources, signals)
+        for index, values in enumerate(spec.get("sinks", ()))
+    )
+    _warn_of_dropping(reading, sinks)
+    uid = metadata.get("uid")
+    return Exporter(
+        project=project,
+        namespace=identity[0],
+        name=identity[1],
+        sources=sources,
+        sinks=sinks,
+        uid=uid if isinstance(uid, str) else "",
+        warnings=reading.report.warnings,
+        origin=reading.report.origin(reading.at()),
+        file=str(reading.report.document.file),
+        kind=KIND,
+        created_at=_timestamp(metadata.get("creationTimestamp")),
+        not_carried=tuple((name, signal) for name, signal in signals.items() if name),
+    )
+
+
+def _sources(
+    reading: Reading, spec: dict[str, Any], namespace: str
+) -> tuple[tuple[Source, ...], dict[str, str]]:
+    """Return the sources of metrics, and the signals that other sources ask for, by name.
+
+    A source with another signal and no ``metrics`` exports no metrics.
+    """
+    sources: list[Source] = []
+    signals: dict[str, str] = {}
+    indexes: list[int] = []
+    for index, values in enumerate(spec.get("sources", ())):
+        one = values or {}
+        name = one.get("name", "")
+        others = [signal for signal in OTHER_SIGNALS if signal in one]
+        if others:
+            signals[name] = " and ".join(others)
+        for signal in others:
+            rest = "its metrics are exported" if "metrics" in one else "it exports nothing"
+            message = f"the relay does not carry {signal} yet: the source is accepted, and {rest}"
+            reading.warn("spec", "sources", index, signal, message=message)
+        if others and "metrics" not in one:
+            continue
+        place = ("spec", "sources", index, "metrics")
+        sources.append(build_source(reading, place, name, one.get("metrics", {}), namespace))
+        indexes.append(index)
+    named = [
+        (one.name, one.selector if isinstance(one.selector, Selector) else None) for one in sources
+    ]
+    for number, warning in lint.overlaps(named) if not reading.report.faulty else ():
+        reading.warn("spec", "sources", indexes[number], "metrics", message=warning)
+    return tuple(sources), signals
+
+
+def _sink(
+    reading: Reading,
+    index: int,
+    values: dict[str, Any],
+    sources: tuple[Source, ...],
+    signals: dict[str, str],
+) -> Sink:
+    place: Place = ("spec", "sinks", index)
+    target = _target(values)
+    named = [name for name in values.get("sources", ()) if name is not None]
+    known = [source.name for source in sources]
+    wanted = named or [*known, *(name for name in signals if name not in known)]
+    taken = tuple(dict.fromkeys(name for name in wanted if name in known))
+    if wanted and not taken and all(name in signals for name in wanted):
+        _tell_of_signals(reading, (*place, "sources"), target, signals[wanted[0]])
+    endpoint, places = _endpoint(reading, place, target)
+    around = {"target": target.values, **{key: values.get(key) for key in ("batch", "retry")}}
+    batch_place, batch = ROW["batch"].find(around)
+    retry_place, retry = ROW["retry"].find(around)
+    places["batch"] = _below(place, target, batch_place)
+    places["retry"] = _below(place, target, retry_place)
+    return Sink(
+        name=values.get("name", ""),
+        sources=taken,
+        endpoint=endpoint,
+        batch=_batch(batch),
+        retry=_retry(retry),
+        places=places,
+    )
+
+
+def _target(values: dict[str, Any]) -> _Target:
+    """Return the target of a sink; an empty one of remote write if it has none."""
+    for kind in ("remote_write", "otlp_http"):
+        steps, found = ROW[kind].find(values)
+        if found is not None:
+            return _Target(kind, steps, found)
+    return _Target("remote_write", ROW["remote_write"].find({})[0], {})
+
+
+def _below(sink: Place, target: _Target, steps: Place) -> Place:
+    """Return the place of a field of the target or beside it."""
+    if steps[0] == "target":
+        return (*sink, *target.place, *steps[1:])
+    return (*sink, *steps)
+
+
+def _tell_of_signals(reading: Reading, where: Where, target: _Target, signal: str) -> None:
+    if target.kind == "remote_write" and target.values:
+        word = target.place[-1]
+        reading.fault(
+            *where,
+            message=f"{signal} are not exported to {word}: give the sink an openTelemetry target",
+        )
+    else:
+        reading.warn(*where, message=f"the relay does not carry {signal} yet: nothing is sent")
+
+
+def _endpoint(
+    reading: Reading, sink: Place, target: _Target
+) -> tuple[OtlpHttp | PrometheusRemoteWrite, dict[str, Place]]:
+    """Return the endpoint, and the places of its fields."""
+    base = (*sink, *target.place)
+    authentication, secret_place = _authentication(target.values)
+    url_place, url = ROW["endpoint.url"].find(target.values)
+    places = {"endpoint": (*base, *url_place), "authentication.secretRef": (*base, *secret_place)}
+    url = url or ""
+    endpoint: OtlpHttp | PrometheusRemoteWrite
+    if target.kind == "remote_write":
+        values = {"endpoint": url}
+        endpoint = build_remote_write(values, authentication)
+        warnings = remote_write_sink_warnings(endpoint, values)
+    else:
+        profile = PROFILES["generic"]
+        endpoint = OtlpHttp(
+            url=metrics_url(url),
+            authentication=authentication,
+            compression=profile.compression,
+            temporality=profile.temporality,
+            request_bytes_max=profile.request_bytes_max,
+            unsupported_kinds=profile.unsupported,
+            keeps_target_labels=profile.keeps_target_labels,
+        )
+        warnings = _otlp_warnings(endpoint, url)
+    for _, warning in warnings if url else ():  # all are about the endpoint
+        reading.warn(*places["endpoint"], message=in_dialect(warning, KIND))
+    return endpoint, places
+
+
+def _otlp_warnings(endpoint: OtlpHttp, url: str) -> Iterator[tuple[Where, str]]:
+    for warning in endpoint_warnings(url):
+        yield ("endpoint",), warning
+    yield from access_warnings(endpoint)
+
+
+def _authentication(target: dict[str, Any]) -> tuple[Authentication, Place]:
+    """Return the authentication of a target, and the place of its Secret below the target."""
+    place, found = ROW["authentication.basic"].find(target)
+    if found is not None:
+        ref = SecretRef(found.get("name", ""), type=BASIC_AUTH_TYPE)
+        return Authentication("basicAuth", ref), place
+    place, found = ROW["authentication.bearer"].find(target)
+    if found is not None:
+        ref = SecretRef(found.get("name", ""), found.get("key", ""))
+        return Authentication("bearerToken", ref), place
+    return Authentication(), place
+
+
+def _batch(values: dict[str, Any] | None) -> Batch:
+    if values is None:
+        return BATCH_DEFAULT
+    return Batch(
+        enabled=values.get("enabled", BATCH_DEFAULT.enabled),
+        timeout_s=seconds_of(values, "timeout", BATCH_DEFAULT.timeout_s),
+        points_max=values.get("maxSize", BATCH_DEFAULT.points_max),
+    )
+
+
+def _retry(values: dict[str, Any] | None) -> RetrySettings:
+    if values is None:
+        return RETRY_DEFAULT
+    backoff = ROW["retry.backoff_s"].find(values)[0]
+    return RetrySettings(
+        enabled=values.get("enabled", RETRY_DEFAULT.enabled),
+        attempts_max=values.get("maxAttempts", RETRY_DEFAULT.attempts_max),
+        backoff_s=seconds_of(values, str(backoff[0]), RETRY_DEFAULT.backoff_s),
+    )
+
+
+def _warn_of_dropping(reading: Reading, sinks: tuple[Sink, ...]) -> None:
+    """Warn once of each limit of attempts in the policy: the queue would hold data for longer."""
+    told: set[RetrySettings] = set()
+    for sink in sinks:
+        retry = sink.retry
+        if retry in told:
+            continue
+        told.add(retry)
+        message = f"after {_attempts(retry)}, what the endpoint does not take is dropped"
+        reading.warn(*sink.places["retry"], message=message)
+
+
+def _attempts(retry: RetrySettings) -> str:
+    if not retry.enabled or not retry.attempts_max:
+        return "one attempt"
+    longest = max(BACKOFF_S_MAX, retry.backoff_s)
+    waits = [min(retry.backoff_s * 2.0**number, longest) for number in range(retry.attempts_max)]
+    attempts = "1 retry" if retry.attempts_max == 1 else f"{retry.attempts_max} retries"
+    return f"{attempts}, some {format_duration(sum(waits))}"
+
+
+def _timestamp(text: object) -> float | None:
+    """Return a time in RFC 3339 in seconds since the epoch; None for anything else."""
+    try:
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return moment.timestamp() if moment is not None and moment.tzinfo is not None else None
