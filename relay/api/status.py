@@ -15,6 +15,7 @@ from typing import Any
 
 from relay import __version__
 from relay.api.contract import EVERYTHING, StatusFilter
+from relay.api.policy_status import policy_document, policy_figures, policy_sink_document
 from relay.api.storage_status import (
     journal_document,
     journal_figures,
@@ -146,6 +147,7 @@ def snapshot(facts: StatusSource) -> Snapshot:
         drops=engine.drops,
         exporters=len(facts.exporters),
         sink_kinds=Counter(_kinds(facts.exporters)),
+        policies=tuple(policy_figures(facts.exporters)),
         exporter_faults=len(facts.faults),
         reloads=facts.changes.reloads if facts.changes else {},
         selectors_always_asked=engine.router.always_asked,
@@ -347,9 +349,10 @@ def _exporter(
     now: float,
 ) -> dict[str, Any]:
     yield_to_loop()
-    name = exporter.id
+    name, conditions = exporter.id, policy_sink_document(exporter)
     return {
         "name": name,
+        **policy_document(exporter),
         "origin": exporter.origin,
         "warnings": [one.text for one in exporter.warnings],
         "sources": [
@@ -367,6 +370,7 @@ def _exporter(
                 "kind": kind_and_version(sink.endpoint)[0],
                 "protocolVersion": kind_and_version(sink.endpoint)[1] or None,
                 "sources": list(sink.sources),
+                **conditions.get(sink.name, {}),
                 **_sink(sinks[name, sink.name], now),
                 "unexported": _unexported(drops.get((name, sink.name), ())),
             }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from relay.config.export_policy.notices import notices as policy_notices
 from relay.config.exporter.load_result import LoadResult
 from relay.config.exporter.manifest_loader import load_exporters
 from relay.config.inventory_manifests import load_inventory
@@ -122,9 +123,15 @@ def _missing_paths(file: Path) -> dict[str, Fault]:
 
 def _report(loaded: LoadResult, lines: list[str], faults: list[Fault]) -> None:
     for exporter in loaded.exporters:
-        sources = counted(len(exporter.sources), "source")
-        counts = f"{sources}, {counted(len(exporter.sinks), 'sink')}"
-        lines.append(f"good     {exporter.origin}: exporter {exporter.id} ({counts})")
+        if not exporter.sinks:
+            continue  # all are refused, with a fault each
+        sources, sinks = counted(len(exporter.sources), "source"), len(exporter.sinks)
+        counts = f"{sources}, {counted(sinks, 'sink')}"
+        if exporter.refused:
+            counts = f"{sources}, {sinks} of {counted(sinks + len(exporter.refused), 'sink')}"
+        kind = "exporter" if exporter.kind == "Exporter" else "policy"
+        lines.append(f"good     {exporter.origin}: {kind} {exporter.id} ({counts})")
+    lines += [f"warning  {notice}" for notice in policy_notices(loaded.exporters)]
     # Faults of the operator's paths have no file and come first; the rest is sorted by file.
     files = {fault.file: None for fault in (*loaded.faults, *loaded.warnings)}
     order = {file: number for number, file in enumerate(sorted(files))}

@@ -16,6 +16,7 @@ from relay.telemetry.deprecated_metrics import deprecated
 from relay.telemetry.drop_metrics import DROPS
 from relay.telemetry.latency_metrics import TIMES
 from relay.telemetry.metric_spec import MetricSpec, Row, by, one, per_sink
+from relay.telemetry.policy_metrics import POLICIES
 from relay.telemetry.snapshot import Snapshot
 from relay.telemetry.storage_metrics import STORAGE
 
@@ -410,6 +411,7 @@ _PRESENT: tuple[MetricSpec, ...] = (
         (),
         one(lambda s: s.unreachable_endpoints),
     ),
+    *POLICIES,
     *DROPS,
     *STORAGE,
     *TIMES,

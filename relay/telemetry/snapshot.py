@@ -108,6 +108,22 @@ class SinkFigures(msgspec.Struct, frozen=True):
     delivery_latency: Distribution = NO_DELIVERIES
 
 
+class PolicyFigures(msgspec.Struct, frozen=True):
+    """One ExportPolicy. ``created_at`` is in seconds since the epoch, None if unknown.
+
+    ``conditions`` are condition, reason and status; ``sink_conditions`` the same after a sink's
+    name.
+    """
+
+    project: str
+    namespace: str
+    name: str
+    uid: str = ""
+    created_at: float | None = None
+    conditions: tuple[tuple[str, str, str], ...] = ()
+    sink_conditions: tuple[tuple[str, str, str, str], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class StorageFigures:
     """Figures of one ``part`` of the data directory, ``journal`` or ``queues``.
@@ -191,6 +207,7 @@ class Snapshot:
     drops: tuple[Drop, ...] = ()
     exporters: int = 0
     sink_kinds: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    policies: tuple[PolicyFigures, ...] = ()
     exporter_faults: int = 0
     reloads: Mapping[str, int] = field(default_factory=dict)
     selectors_always_asked: int = 0

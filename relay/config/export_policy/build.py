@@ -21,12 +21,11 @@ from relay.config.export_policy.dialect import (
 )
 from relay.config.export_policy.rules import POLICY_RULES
 from relay.config.exporter.backend_profiles import PROFILES
-from relay.config.exporter.build import CHECKS, EVERYTHING, build_source
+from relay.config.exporter.build import CHECKS, build_source
 from relay.config.exporter.endpoint_access import access_warnings
 from relay.config.exporter.endpoints import endpoint_warnings, metrics_url
 from relay.config.exporter.remote_write import build_remote_write, remote_write_sink_warnings
 from relay.config.exporter.types import (
-    BACKOFF_S_MAX,
     Authentication,
     Batch,
     Exporter,
@@ -44,7 +43,6 @@ from relay.config.schema.rules import RULES
 from relay.config.schema.source import load
 from relay.config.schema.validate import Reading, Schema
 from relay.config.yaml.document import Where
-from relay.runtime.quantity import format_duration
 from relay.selector import lint
 from relay.selector.matchers import Selector
 
@@ -75,7 +73,6 @@ def build_export_policy(reading: Reading, identity: tuple[str, str], project: st
         _sink(reading, index, values or {}, sources, signals)
         for index, values in enumerate(spec.get("sinks", ()))
     )
-    _warn_of_dropping(reading, sinks)
     uid = metadata.get("uid")
     return Exporter(
         project=project,
@@ -253,27 +250,6 @@ def _retry(values: dict[str, Any] | None) -> RetrySettings:
         attempts_max=values.get("maxAttempts", RETRY_DEFAULT.attempts_max),
         backoff_s=seconds_of(values, str(backoff[0]), RETRY_DEFAULT.backoff_s),
     )
-
-
-def _warn_of_dropping(reading: Reading, sinks: tuple[Sink, ...]) -> None:
-    """Warn once of each limit of attempts in the policy: the queue would hold data for longer."""
-    told: set[RetrySettings] = set()
-    for sink in sinks:
-        retry = sink.retry
-        if retry in told:
-            continue
-        told.add(retry)
-        message = f"after {_attempts(retry)}, what the endpoint does not take is dropped"
-        reading.warn(*sink.places["retry"], message=message)
-
-
-def _attempts(retry: RetrySettings) -> str:
-    if not retry.enabled or not retry.attempts_max:
-        return "one attempt"
-    longest = max(BACKOFF_S_MAX, retry.backoff_s)
-    waits = [min(retry.backoff_s * 2.0**number, longest) for number in range(retry.attempts_max)]
-    attempts = "1 retry" if retry.attempts_max == 1 else f"{retry.attempts_max} retries"
-    return f"{attempts}, some {format_duration(sum(waits))}"
 
 
 def _timestamp(text: object) -> float | None:

@@ -19,6 +19,10 @@ _TARGETS: Final = ("prometheusRemoteWrite", "openTelemetry")
 _KIND: Final = re.compile(r"[*]|[A-Z][A-Za-z0-9]{0,62}")
 _KIND_IN_LIST: Final = re.compile(r"[*]|[A-Za-z][A-Za-z0-9]{0,62}")
 _KINDS_MAX: Final = 20
+_OTHER_SPELLING: Final = (
+    "belongs to another spelling than group: write group and kind, or apiGroups with resources or "
+    "kind"
+)
 
 
 def _aliases() -> dict[str, Rule]:
@@ -27,9 +31,7 @@ def _aliases() -> dict[str, Rule]:
     for row in ROWS:
         first, *others = [path.split(".") for path in row.paths]
         for other in others:
-            differing = [
-                pair for pair in zip(first, other, strict=False) if pair[0] != pair[1]
-            ]
+            differing = [pair for pair in zip(first, other, strict=False) if pair[0] != pair[1]]
             if len(first) == len(other) and len(differing) == 1:
                 ((word, alias),) = differing
                 rules[f"aliasOf{word[0].upper()}{word[1:]}"] = _alias(word, alias)
@@ -58,9 +60,12 @@ def _two_kinds_of_authentication(self: Any) -> Faults:
 
 def _no_authentication(self: Any) -> Faults:
     if not _first_of(self, "basicAuth", "basic", "bearer", "bearerToken"):
-        yield (), (
-            "needs basicAuth (or basic), or bearer; leave it out for an endpoint without "
-            "authentication"
+        yield (
+            (),
+            (
+                "needs basicAuth (or basic), or bearer; leave it out for an endpoint without "
+                "authentication"
+            ),
         )
 
 
@@ -75,7 +80,7 @@ def _target_beside_target(sink: Any) -> Faults:
     if beside and "target" in sink:
         yield (beside[0],), "is there twice: the sink has a target, too; remove one"
     elif len(beside) > 1:
-        yield (beside[1],), f"and {beside[0]} are mutually exclusive: write a sink for each"
+        yield (beside[1],), f"is there beside {beside[0]}: write a sink for each"
 
 
 def _twice(field: str) -> Callable[[Any], Faults]:
@@ -106,31 +111,31 @@ def _spelling_of_kind(entry: Any) -> Faults:
     """Find what is wrong with the spelling of one entry of ``kinds``."""
     kind = entry.get("kind")
     if "group" in entry:
-        for word in ("apiGroups", "resources"):
-            if word in entry:
-                yield (word,), (
-                    "belongs to another spelling than group: write group and kind, or apiGroups "
-                    "with resources or kind"
-                )
-                return
-        if kind is None:
-            yield ("kind",), 'is required beside group; "*" stands for all Kinds of the group'
-        elif not isinstance(kind, str):
-            yield ("kind",), (
-                f"must be a string beside group, not {kind_of(kind)}: write one entry for each Kind"
-            )
-        elif not _KIND.fullmatch(kind):
-            yield ("kind",), (
-                f'must be a Kind such as "Gateway", or "*" for all of the group, not {shown(kind)}'
-            )
-    elif isinstance(kind, str) and not ("apiGroups" in entry or "resources" in entry):
+        other = _first_of(entry, "apiGroups", "resources")
+        if other:
+            yield (other,), _OTHER_SPELLING
+        else:
+            yield from _one_kind(kind)
+    elif isinstance(kind, str) and not _first_of(entry, "apiGroups", "resources"):
         yield ("group",), 'is required beside kind; "" stands for the core group'
     elif "resources" in entry and kind is not None:
         yield ("kind",), "means the same as resources: remove one"
     elif kind is not None:
         yield from _list_of_kinds(kind)
-    elif "apiGroups" not in entry and "resources" not in entry:
+    elif not _first_of(entry, "apiGroups", "resources"):
         yield (), 'needs group and kind; "*" stands for all Kinds of the group'
+
+
+def _one_kind(kind: Any) -> Faults:
+    where = ("kind",)
+    if kind is None:
+        yield where, 'is required beside group; "*" stands for all Kinds of the group'
+    elif not isinstance(kind, str):
+        found = kind_of(kind)
+        yield where, f"must be a string beside group, not {found}: write one entry for each Kind"
+    elif not _KIND.fullmatch(kind):
+        wanted = 'must be a Kind such as "Gateway", or "*" for all of the group'
+        yield where, f"{wanted}, not {shown(kind)}"
 
 
 def _list_of_kinds(kind: Any) -> Faults:
@@ -141,14 +146,14 @@ def _list_of_kinds(kind: Any) -> Faults:
         yield ("kind",), f"must have 1 to {_KINDS_MAX} entries, not {len(kind)}"
         return
     for index, one in enumerate(kind):
+        where = ("kind", index)
         if not isinstance(one, str):
-            yield ("kind", index), f"must be a string, not {kind_of(one)}"
+            yield where, f"must be a string, not {kind_of(one)}"
         elif not _KIND_IN_LIST.fullmatch(one):
-            yield ("kind", index), (
-                f'must be a kind such as "gateways" or "Gateway", or "*" for any, not {shown(one)}'
-            )
+            wanted = 'must be a kind such as "gateways" or "Gateway", or "*" for any'
+            yield where, f"{wanted}, not {shown(one)}"
         elif one in kind[:index]:
-            yield ("kind", index), f"{shown(one)} is listed twice"
+            yield where, f"{shown(one)} is listed twice"
 
 
 _UNKNOWN_TARGETS: Final = tuple((word,) for word in ("otlp_http", "otlp", *_TARGETS, "target"))
@@ -166,8 +171,7 @@ POLICY_RULES: Final[dict[str, Rule]] = {
         find=_no_authentication,
         message="needs basicAuth (or basic), or bearer",
         reads=tuple(
-            (word,)
-            for word in ("basicAuth", "basic", "bearer", "bearerToken", "type", "secretRef")
+            (word,) for word in ("basicAuth", "basic", "bearer", "bearerToken", "type", "secretRef")
         )
         + tuple((word,) for word in ("token", "password", "username", "apiKey")),
     ),

@@ -127,23 +127,34 @@ def build_exporter(reading: Reading, identity: tuple[str, str], project: str) ->
 def _sources(reading: Reading, spec: dict[str, Any], namespace: str) -> tuple[Source, ...]:
     sources: list[Source] = []
     for index, values in enumerate(spec.get("sources", ())):
-        query, selector = "", EVERYTHING
-        metrics = (values or {}).get("metrics", {})
-        if "metricsql" in metrics:
-            place = ("spec", "sources", index, "metrics", "metricsql")
-            query = metrics["metricsql"]
-            selector = _selector(reading, place, query)
-        selection: Selection = selector
-        if "metricsql" not in metrics and metrics.get("resourceSelectors"):
-            found = build_resource_selectors(metrics["resourceSelectors"])
-            selection = ResourceSelection(namespace, found)
-        sources.append(Source((values or {}).get("name", ""), query, selection))
+        one = values or {}
+        place = ("spec", "sources", index, "metrics")
+        name, metrics = one.get("name", ""), one.get("metrics", {})
+        sources.append(build_source(reading, place, name, metrics, namespace))
     named = [
         (one.name, one.selector if isinstance(one.selector, Selector) else None) for one in sources
     ]
     for index, warning in lint.overlaps(named) if not reading.report.faulty else ():
         reading.warn("spec", "sources", index, "metrics", message=warning)
     return tuple(sources)
+
+
+def build_source(
+    reading: Reading, place: Where, name: str, metrics: dict[str, Any], namespace: str
+) -> Source:
+    """Return a source of the valid values of a field ``metrics``, which stands at ``place``.
+
+    Without a selector it selects everything.
+    """
+    query, selector = "", EVERYTHING
+    if "metricsql" in metrics:
+        query = metrics["metricsql"]
+        selector = _selector(reading, (*place, "metricsql"), query)
+    selection: Selection = selector
+    if "metricsql" not in metrics and metrics.get("resourceSelectors"):
+        found = build_resource_selectors(metrics["resourceSelectors"])
+        selection = ResourceSelection(namespace, found)
+    return Source(name, query, selection)
 
 
 def _selector(reading: Reading, place: Where, query: str) -> Selector:

@@ -10,13 +10,16 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from relay.config.export_policy.dialect import in_dialect
 from relay.config.exporter.secrets import SecretStore
 from relay.config.exporter.types import (
     ENDPOINT_FIELDS,
     Authentication,
     ClientTls,
     Exporter,
+    Place,
     SecretRef,
+    Sink,
 )
 from relay.config.schema.checks import header_value_problem
 from relay.config.yaml.document import Where
@@ -47,6 +50,9 @@ def check_secrets(candidate: Candidate, secrets: SecretStore) -> None:
     """Check that every secret and key that an exporter names is there and fit for its use."""
     exporter = candidate.exporter
 
+    def say(where: Where, message: str) -> None:
+        candidate.report.fault(where, in_dialect(message, exporter.kind))
+
     def value(ref: SecretRef, where: Where, default_key: str = "") -> str:
         yield_to_loop()
         if not ref.name:
@@ -54,19 +60,31 @@ def check_secrets(candidate: Candidate, secrets: SecretStore) -> None:
         try:
             return secrets.get(exporter.project, exporter.namespace, ref, default_key)
         except SecretError as error:
-            candidate.report.fault(where, str(error))
+            say(where, str(error))
             return ""
 
+    def is_there(ref: SecretRef | None, where: Where) -> bool:
+        if ref is None or not ref.type or not ref.name:
+            return True
+        try:
+            secrets.require(exporter.project, exporter.namespace, ref)
+        except SecretError as error:
+            say(where, str(error))
+            return False
+        return True
+
     for index, sink in enumerate(exporter.sinks):
-        endpoint = (*candidate.where, *_sink_place(index, ENDPOINT_FIELDS[type(sink.endpoint)]))
-        where: Where = (*endpoint, "authentication", "secretRef")
+        where = (*candidate.where, *_secret_place(index, sink))
         authentication = sink.endpoint.authentication
-        values = {key: value(ref, where, key) for key, ref in _credentials(authentication)}
-        problem = _credential_problem(authentication, values)
-        if problem:
-            candidate.report.fault(where, problem)
+        if is_there(authentication.secret, where):
+            values = {key: value(ref, where, key) for key, ref in _credentials(authentication)}
+            problem = _credential_problem(authentication, values)
+            if problem:
+                say(where, problem)
         for field, ref, default_key in _certificates(sink.endpoint.tls):
-            value(ref, (*endpoint, "tls", field), default_key)
+            endpoint = ENDPOINT_FIELDS[type(sink.endpoint)]
+            place = (*candidate.where, *_sink_place(index, endpoint, "tls", field))
+            value(ref, place, default_key)
 
 
 def check_overflow(candidates: Iterable[Candidate], *, exporters: int) -> None:
@@ -132,13 +150,20 @@ def places(exporter: Exporter | None, where: Where) -> Iterator[Where]:
     for index, sink in enumerate(exporter.sinks if exporter else ()):
         yield (*where, *_sink_place(index, "queue", "overflow"))
         endpoint = ENDPOINT_FIELDS[type(sink.endpoint)]
-        yield (*where, *_sink_place(index, endpoint, "authentication", "secretRef"))
+        yield (*where, *_secret_place(index, sink))
         for field in ("caSecretRef", "certificateSecretRef"):
             yield (*where, *_sink_place(index, endpoint, "tls", field))
 
 
 def _sink_place(index: int, *fields: str) -> Where:
     return ("spec", "sinks", index, *fields)
+
+
+def _secret_place(index: int, sink: Sink) -> Place:
+    """Return where the reference to a sink's credential stands in the words of its document."""
+    endpoint = ENDPOINT_FIELDS[type(sink.endpoint)]
+    default = _sink_place(index, endpoint, "authentication", "secretRef")
+    return sink.places.get("authentication.secretRef", default)
 
 
 def _credentials(authentication: Authentication) -> Iterator[tuple[str, SecretRef]]:

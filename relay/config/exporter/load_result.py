@@ -1,15 +1,16 @@
 """The result of loading manifests, and the exporters to run after it.
 
-An Exporter that became faulty keeps running in its last good version.
+An Exporter that became faulty keeps running in its last good version; so does a sink of an
+ExportPolicy whose other sinks are good.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from relay.config.exporter.secrets import SecretStore
-from relay.config.exporter.types import Exporter
+from relay.config.exporter.types import Exporter, Sink
 from relay.runtime.errors import Fault
 
 
@@ -39,6 +40,9 @@ def keep_last_good(running: Iterable[Exporter], loaded: LoadResult) -> LoadResul
     it may be in there. One with ``overflow: block``, which must be the only exporter, stays:
     exporters added beside it are refused, with a fault each, because its queue must not be lost.
     """
+    running = tuple(running)
+    if any(exporter.refused for exporter in loaded.exporters):
+        loaded = _with_last_good_sinks({one.id: one for one in running}, loaded)
     if not loaded.faulty and not loaded.faulty_files:
         return loaded
     present = {exporter.id for exporter in loaded.exporters}
@@ -66,6 +70,27 @@ def keep_last_good(running: Iterable[Exporter], loaded: LoadResult) -> LoadResul
         faults=(*loaded.faults, *faults),
         faulty=loaded.faulty | {one.id for one in others},
     )
+
+
+def _with_last_good_sinks(running: Mapping[str, Exporter], loaded: LoadResult) -> LoadResult:
+    """Return the result with the running sinks that are refused now.
+
+    They keep those of their sources that are still there: without any, a sink delivers what its
+    queue holds.
+    """
+    exporters: list[Exporter] = []
+    for new in loaded.exporters:
+        old, names = running.get(new.id), {one.name for one in new.refused}
+        sources = {source.name for source in new.sources}
+        kept: list[Sink] = []
+        if old is not None and (old.uid == new.uid or not (old.uid and new.uid)):
+            kept = [
+                replace(sink, sources=tuple(name for name in sink.sources if name in sources))
+                for sink in old.sinks
+                if sink.name in names
+            ]
+        exporters.append(replace(new, sinks=(*new.sinks, *kept)) if kept else new)
+    return replace(loaded, exporters=tuple(exporters))
 
 
 def _blocks(exporter: Exporter) -> bool:

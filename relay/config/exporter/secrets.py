@@ -54,12 +54,14 @@ class SecretStoreStatistics:
 class SecretStore:
     """Every secret that exporters may refer to; values leave it through :meth:`get` only."""
 
-    __slots__ = ("_faulty", "_manifests", "_root", "_tenancy")
+    __slots__ = ("_faulty", "_manifests", "_root", "_tenancy", "_types")
 
     def __init__(self, root: Path | None = None, *, tenancy: bool = False) -> None:
         self._root = root
         self._tenancy = tenancy
         self._manifests: dict[tuple[str, str, str], Mapping[str, bytes]] = {}
+        self._types: dict[tuple[str, str, str], str] = {}
+        """Types of Secrets in the manifests that have one; mounted ones have none."""
         self._faulty: set[tuple[str, str, str]] = set()
 
     def __repr__(self) -> str:
@@ -70,12 +72,19 @@ class SecretStore:
         """Return a snapshot for status pages."""
         return SecretStoreStatistics(len(self._manifests), mounted=self._root is not None)
 
-    def add(self, project: str, namespace: str, name: str, data: Mapping[str, bytes]) -> bool:
-        """Add a manifest's Secret; return False, with nothing changed, if it exists already."""
+    def add(
+        self, project: str, namespace: str, name: str, data: Mapping[str, bytes], kind: str = ""
+    ) -> bool:
+        """Add a manifest's Secret; return False, with nothing changed, if it exists already.
+
+        ``kind`` is its type, "" if it has none.
+        """
         identity = (project, namespace, name)
         if identity in self._manifests:
             return False
         self._manifests[identity] = dict(data)
+        if kind:
+            self._types[identity] = kind
         return True
 
     def note_faulty(self, project: str, namespace: str, name: str) -> None:
@@ -91,6 +100,7 @@ class SecretStore:
         key = ref.key or default_key
         subject = f"secret {namespace}/{ref.name}, key {key}"
         self._refuse_unsafe(project, namespace, ref.name, key)
+        self._refuse_type(project, namespace, ref)
         manifest = self._manifests.get((project, namespace, ref.name))
         if manifest is not None:
             content = manifest.get(key)
@@ -108,6 +118,25 @@ class SecretStore:
         if not value:
             raise SecretError(f"{subject}: is empty")
         return value
+
+    def require(self, project: str, namespace: str, ref: SecretRef) -> None:
+        """Raise :class:`SecretError` if there is no such secret, or if it is of another type."""
+        self._refuse_unsafe(project, namespace, ref.name)
+        self._refuse_type(project, namespace, ref)
+        if (project, namespace, ref.name) not in self._manifests:
+            subject = f"secret {namespace}/{ref.name}"
+            try:
+                self._directory_of(project, namespace, ref.name, subject)
+            except OSError as error:
+                raise _unreadable(subject, error) from error
+
+    def _refuse_type(self, project: str, namespace: str, ref: SecretRef) -> None:
+        """Refuse a manifest's Secret of another type than the reference demands."""
+        identity = (project, namespace, ref.name)
+        kind = self._types.get(identity, "")
+        if ref.type and identity in self._manifests and kind != ref.type:
+            found = f"not {kind}" if kind else "and has none"
+            raise SecretError(f"secret {namespace}/{ref.name}: must be of type {ref.type}, {found}")
 
     def _elsewhere(self, project: str, namespace: str, name: str) -> str:
         """Return why there is no such Secret, if the manifests tell, or else how to add it."""
@@ -142,37 +171,42 @@ class SecretStore:
             if not dns_label_problem(namespace) and (base / namespace / name).is_dir():
                 yield namespace
 
-    def _refuse_unsafe(self, project: str, namespace: str, name: str, key: str) -> None:
+    def _refuse_unsafe(
+        self, project: str, namespace: str, name: str, key: str | None = None
+    ) -> None:
         """Refuse a part of a path that would step out of its directory."""
-        problem = (
-            dns_label_problem(namespace) or dns_subdomain_problem(name) or secret_key_problem(key)
-        )
+        problem = dns_label_problem(namespace) or dns_subdomain_problem(name)
+        if key is not None and not problem:
+            problem = secret_key_problem(key)
         if self._tenancy and not problem:
             problem = dns_subdomain_problem(project)
         if problem:
-            raise SecretError(f"secret {namespace}/{name}, key {key}: a name {problem}")
+            about = "" if key is None else f", key {key}"
+            raise SecretError(f"secret {namespace}/{name}{about}: a name {problem}")
 
     def _read_mounted(
         self, project: str, namespace: str, name: str, key: str, subject: str
     ) -> bytes:
-        if self._root is None:
-            elsewhere = self._elsewhere(project, namespace, name)
-            raise SecretError(f"{subject}: there is no such secret{elsewhere}")
-        if self._tenancy:
-            candidates = [self._root / project / namespace / name]
-        else:
-            candidates = [self._root / namespace / name, self._root / name]
         try:
-            directory = next((path for path in candidates if path.is_dir()), None)
-            if directory is None:
-                elsewhere = self._elsewhere(project, namespace, name)
-                raise SecretError(f"{subject}: there is no such secret{elsewhere}")
+            directory = self._directory_of(project, namespace, name, subject)
             return self._read_inside(directory / key, project if self._tenancy else "")
         except FileNotFoundError as error:
             raise SecretError(f"{subject}: the secret has no such key") from error
         except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise SecretError(f"{subject}: cannot be read: {reason}") from error
+            raise _unreadable(subject, error) from error
+
+    def _directory_of(self, project: str, namespace: str, name: str, subject: str) -> Path:
+        """Return the directory of a mounted secret; raise SecretError if there is none."""
+        candidates: list[Path] = []
+        if self._root is not None and self._tenancy:
+            candidates = [self._root / project / namespace / name]
+        elif self._root is not None:
+            candidates = [self._root / namespace / name, self._root / name]
+        directory = next((path for path in candidates if path.is_dir()), None)
+        if directory is None:
+            elsewhere = self._elsewhere(project, namespace, name)
+            raise SecretError(f"{subject}: there is no such secret{elsewhere}")
+        return directory
 
     def _read_inside(self, path: Path, project: str) -> bytes:
         """Return the content of a regular file inside the project's directory; raise OSError.
@@ -222,6 +256,10 @@ def build_secret_data(reading: Reading) -> dict[str, bytes]:
     if sum(map(len, data.values())) > SECRET_BYTES_MAX:
         reading.fault(message=f"holds more than {SECRET_BYTES_MAX} bytes")
     return data
+
+
+def _unreadable(subject: str, error: OSError) -> SecretError:
+    return SecretError(f"{subject}: cannot be read: {error.strerror or type(error).__name__}")
 
 
 def _keys_hint(key: str, manifest: Mapping[str, bytes]) -> str:

@@ -25,8 +25,8 @@ CHARS_MAX: Final = 4096
 def load(name: str) -> Node:
     """Return the file ``<name>.yaml`` beside this module; callers must not change it."""
     with (Path(__file__).parent / f"{name}.yaml").open("rb") as file:
-        content: Node = yaml.load(file, Loader=_Loader)
-    return _with_used_parts(content)
+        content: Node = _with_used_parts(yaml.load(file, Loader=_Loader))
+    return content
 
 
 def _with_used_parts(value: Any) -> Any:

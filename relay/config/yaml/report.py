@@ -47,6 +47,23 @@ class Report:
         return self._count > 0
 
     @property
+    def count(self) -> int:
+        """Number of faults, those beyond the limit included."""
+        return self._count
+
+    @property
+    def overflowed(self) -> bool:
+        """True if there are more faults than are kept."""
+        return self._count > len(self._faults)
+
+    def located_faults(self) -> tuple[tuple[Where, Fault], ...]:
+        """Return every fault that is kept, with its place, as they were found."""
+        return tuple(
+            (one.where, placed)
+            for one, placed in zip(self._faults, self._as_faults(self._faults), strict=True)
+        )
+
+    @property
     def faults(self) -> tuple[Fault, ...]:
         """Every fault in the order of the file; beyond a limit, how many more there were."""
         faults = self._placed(self._faults)
@@ -62,13 +79,15 @@ class Report:
         return tuple(self._placed(self._warnings))
 
     def _placed(self, findings: list[_Finding]) -> list[Fault]:
-        placed = [
+        return sorted(self._as_faults(findings), key=attrgetter("place"))
+
+    def _as_faults(self, findings: list[_Finding]) -> list[Fault]:
+        return [
             self.document.fault(
                 one.where, one.message, subject=self.subject, on_key=one.on_key, offset=one.offset
             )
             for one in findings
         ]
-        return sorted(placed, key=attrgetter("place"))
 
     def origin(self, where: Where = ()) -> str:
         """Return file, line, document and subject, as in ``Fault.origin``."""

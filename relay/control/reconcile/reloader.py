@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from relay.config.exporter.load_result import LoadResult, keep_last_good
 from relay.config.exporter.secrets import SecretStore
+from relay.config.exporter.types import Exporter
 from relay.config.inventory_manifests import InventoryLoad
 from relay.config.settings.settings import Settings
 from relay.control.reconcile.desired_state import DesiredState, DesiredStateSource
@@ -104,7 +105,7 @@ class Reloader:
         """Load and apply everything. Raise ConfigError if no exporter could run."""
         async with self._lock:
             state = await self._source.load()
-            if state.loaded.faults and not state.loaded.exporters:
+            if state.loaded.faults and not any(one.sinks for one in state.loaded.exporters):
                 raise ConfigError(state.loaded.faults)
             await self._take_inventory(state.inventory)
             await self._apply(state.loaded)
@@ -220,6 +221,7 @@ class Reloader:
         )
         _log_each(logging.WARNING, "it does not run", sorted(now - before - running))
         _log_each(logging.INFO, "its manifest is good again", sorted((before - now) & running))
+        _log_refused(self._loaded.exporters, loaded.exporters)
         for file in sorted(loaded.faulty_files - self._loaded.faulty_files):
             _log.warning("%s: its last good contents stay in effect", file)
         for file in sorted(self._loaded.faulty_files - loaded.faulty_files):
@@ -244,6 +246,16 @@ def _log_each(level: int, text: str, exporters: Sequence[str]) -> None:
         _log.log(level, "exporter %s: %s", name, text)
     if len(exporters) > LOGGED_MAX:
         _log.log(level, "%d more exporters: %s", len(exporters) - LOGGED_MAX, text)
+
+
+def _log_refused(before: Iterable[Exporter], now: Iterable[Exporter]) -> None:
+    """Log the sinks of ExportPolicies that are refused now and were not before."""
+    known = {(exporter.id, one.name) for exporter in before for one in exporter.refused}
+    sinks = {(exporter.id, sink.name) for exporter in now for sink in exporter.sinks}
+    new = sorted({(exporter.id, one.name) for exporter in now for one in exporter.refused} - known)
+    for own, does in ((True, "its last good version goes on running"), (False, "it does not run")):
+        texts = [f"{name}, sink {sink}" for name, sink in new if ((name, sink) in sinks) is own]
+        _log_each(logging.WARNING, does, texts)
 
 
 def _log_new(title: str, before: Iterable[Fault], now: Iterable[Fault]) -> None:

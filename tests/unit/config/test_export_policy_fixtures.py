@@ -1,7 +1,7 @@
-"""The fixtures of ExportPolicy: what a reader of the dialects has to accept, and to say.
+"""The fixtures of ExportPolicy: what the loader accepts, and what it says.
 
 ``good`` has an example of every revision of the definition and of the proposal, ``bad`` one file a
-rule, each with all that ``relay check`` has to print of it.
+rule, each with all that ``relay check`` prints of it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from relay.cli.check import check
+from relay.config.exporter.manifest_loader import load_exporters
+from relay.config.exporter.types import ExporterPath
 from relay.config.yaml.document import parse_documents
 from relay.runtime.excerpt import excerpt, indented
-from tests.support.paths import ROOT
+from tests.kit.paths import ROOT
 
 DATA = ROOT / "tests/data/export_policies"
 GOOD = sorted((DATA / "good").glob("*.yaml"))
@@ -25,6 +28,8 @@ _SAID = re.compile(
     r"fault    (?P<file>[\w.-]+):(?P<line>\d+):(?P<column>\d+)(?: \((?P<about>[^)]+)\))?: "
     r"(?P<path>[\w.\[\]]+): (?P<message>.+)"
 )
+_WARNED = {"logs-to-remote-write"}
+"""Bad files with a warning beside their fault."""
 
 
 def policies_in(text: str) -> list[dict[str, object]]:
@@ -66,14 +71,45 @@ def test_both_groups_and_every_spelling_are_among_the_good() -> None:
 
 
 @pytest.mark.parametrize("file", BAD, ids=lambda file: file.stem)
+def test_check_says_of_each_bad_file_what_stands_beside_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(file.parent)
+    result = check([Path(file.name)])
+    assert "\n".join(result.lines) + "\n" == file.with_suffix(".txt").read_text(encoding="utf-8")
+    assert len(result.faults) == 1, "a file breaks one rule"
+
+
+@pytest.mark.parametrize("file", BAD, ids=lambda file: file.stem)
 def test_each_message_points_at_its_place(file: Path) -> None:
-    first, *rest = file.with_suffix(".txt").read_text(encoding="utf-8").split("\n")
+    told = file.with_suffix(".txt").read_text(encoding="utf-8")
+    start = told.index("fault    ")
+    first, *rest = told[start:].split("\n")
     said = _SAID.fullmatch(first)
     assert said is not None, first
     assert said["file"] == file.name
     lines = file.read_text(encoding="utf-8").split("\n")
     line, column = int(said["line"]), int(said["column"])
-    assert "\n".join(rest) == indented(excerpt(lines[line - 1], column - 1))[1:] + "\n1 fault\n"
+    shown, caret, summary, end = rest
+    assert caret == indented(excerpt(lines[line - 1], column - 1)).split("\n")[-1]
+    assert masked(shown) == masked(indented(excerpt(lines[line - 1], column - 1)).split("\n")[1])
+    assert summary == ("1 fault, 1 warning" if file.stem in _WARNED else "1 fault")
+    assert end == ""
+
+
+def masked(text: str) -> str:
+    """Return a line up to what may be masked in it."""
+    return text.partition("…")[0][:30]
+
+
+@pytest.mark.parametrize("file", GOOD, ids=lambda file: file.stem)
+def test_each_good_file_is_one_policy_that_runs(file: Path) -> None:
+    result = load_exporters([ExporterPath(file)])
+    assert result.faults == ()
+    (policy,) = result.exporters
+    assert policy.kind == "ExportPolicy"
+    assert policy.sinks
+    assert policy.refused == ()
 
 
 def test_no_two_files_break_the_same_rule_and_none_is_without_a_message() -> None:
