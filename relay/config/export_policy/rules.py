@@ -75,6 +75,16 @@ def _lone_attempts(self: Any) -> Faults:
         yield ("maxAttempts",), f"is required beside {backoff}"
 
 
+def _no_target(sink: Any) -> Faults:
+    if not _first_of(sink, "target", *_TARGETS):
+        yield ("target",), "is required"
+
+
+def _no_sources(sink: Any) -> Faults:
+    if "target" in sink and "sources" not in sink:
+        yield ("sources",), "is required"
+
+
 def _target_beside_target(sink: Any) -> Faults:
     beside = [word for word in _TARGETS if word in sink]
     if beside and "target" in sink:
@@ -206,9 +216,8 @@ POLICY_RULES: Final[dict[str, Rule]] = {
     ),
     "anyTarget": Rule(
         cel="has(self.target) || has(self.prometheusRemoteWrite) || has(self.openTelemetry)",
-        holds=lambda self: bool(_first_of(self, "target", *_TARGETS)),
-        message="is required",
-        field="target",
+        find=_no_target,
+        message="target is required, or one of its fields beside the name",
         reads=_UNKNOWN_TARGETS,
     ),
     "targetBesideTarget": Rule(
@@ -219,9 +228,8 @@ POLICY_RULES: Final[dict[str, Rule]] = {
     ),
     "sourcesOfTarget": Rule(
         cel="has(self.sources) || !has(self.target)",
-        holds=lambda self: "sources" in self or "target" not in self,
-        message="is required",
-        field="sources",
+        find=_no_sources,
+        message="sources is required beside target",
         reads=(("sources",),),
     ),
     "batchTwice": Rule(cel="", find=_twice("batch"), message="batch is there twice"),

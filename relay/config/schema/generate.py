@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import yaml
 
+from relay.config.export_policy.build import export_policy_schema
 from relay.config.exporter.build import exporter_schema
 from relay.config.schema.checks import (
     HEADER_NAME_PATTERN,
@@ -48,16 +49,26 @@ _GENERATED: Final = "of relay/config/schema/{name}.yaml by make schema: change t
 
 def files() -> Iterator[tuple[str, str]]:
     """Yield the path of every generated file below the repository's root, and its content."""
-    exporter, settings = exporter_schema(), settings_schema()
-    source = load("exporter")
-    note = f"# Made {_GENERATED.format(name='exporter')}.\n"
-    crd = yaml.dump(
-        crd_of(source, exporter), sort_keys=False, width=100, allow_unicode=True, Dumper=_Dumper
-    )
-    yield f"config/crds/{source['plural']}.{source['group']}.yaml", note + crd
-    for name, schema in (("exporter", exporter), ("settings", settings)):
-        yield f"config/schema/{name}.json", _json(editor_schema(name, schema))
-        yield f"docs/reference/{name}.md", reference(name, schema)
+    schemas = {
+        "exporter": exporter_schema(),
+        "export_policy": export_policy_schema(),
+        "settings": settings_schema(),
+    }
+    for name, schema in schemas.items():
+        source = load(name)
+        for group in source.get("groups", ()):
+            crd = yaml.dump(
+                crd_of(source, schema, group),
+                sort_keys=False,
+                width=100,
+                allow_unicode=True,
+                Dumper=_Dumper,
+            )
+            note = f"# Made {_GENERATED.format(name=name)}.\n"
+            yield f"config/crds/{source['plural']}.{group}.yaml", note + crd
+        file = name.replace("_", "-")
+        yield f"config/schema/{file}.json", _json(editor_schema(name, schema))
+        yield f"docs/reference/{file}.md", reference(name, schema)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -68,8 +79,8 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def crd_of(source: Node, schema: Schema) -> Node:
-    """Return the CustomResourceDefinition of a kind."""
+def crd_of(source: Node, schema: Schema, group: str) -> Node:
+    """Return the CustomResourceDefinition of a kind in one of its API groups."""
     root = crd_schema(schema)
     root["description"] = source["description"]
     root["required"] = ["spec"]
@@ -81,16 +92,16 @@ def crd_of(source: Node, schema: Schema) -> Node:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{source['plural']}.{source['group']}"},
+        "metadata": {"name": f"{source['plural']}.{group}"},
         "spec": {
-            "group": source["group"],
+            "group": group,
             "scope": "Namespaced",
             "names": {
                 "kind": source["kind"],
                 "listKind": f"{source['kind']}List",
                 "plural": source["plural"],
                 "singular": source["singular"],
-                "shortNames": source["shortNames"],
+                **({"shortNames": source["shortNames"]} if source["shortNames"] else {}),
             },
             "versions": [
                 {
@@ -121,7 +132,8 @@ def crd_schema(schema: Schema, node: Node | None = None, lists: int = 0) -> Node
         copy["default"] = node["default"]
     if "not" in node:
         copy["not"] = node["not"]
-    validations = [_validation(schema.rules[name]) for name in node.get("x-relay-rules", ())]
+    rules = [schema.rules[name] for name in node.get("x-relay-rules", ())]
+    validations = [_validation(rule) for rule in rules if rule.cel]
     validations += _validations_of_text(node, lists)
     _add_quantity(copy, node)
     if _is_worded(node, lists):
@@ -226,7 +238,7 @@ def _validations_of_text(node: Node, lists: int) -> Iterator[Node]:
 def editor_schema(name: str, schema: Schema) -> Node:
     """Return a JSON Schema by which editors complete and check files."""
     root = _editor_node(schema.root)
-    if name == "exporter":
+    if "kind" in load(name):
         root["properties"]["kind"] = {"const": load(name)["kind"]}
         root["required"] = ["apiVersion", "kind", *root["required"][1:]]
     return {
@@ -264,8 +276,15 @@ def reference(name: str, schema: Schema) -> str:
         "Unknown fields are refused. A text has 1 to 4096 characters unless it says otherwise.",
         "",
     ]
-    lines += _tables(schema, schema.root, "", has_crd=name == "exporter")
+    lines += _tables(schema, schema.root, "", has_crd="kind" in source)
     return "\n".join(lines).rstrip() + "\n"
+
+
+_IN_CEL: Final = (
+    "The same in CEL, in this order, as the CRD has them:",
+    "Some of them in CEL, in this order; the others are the relay's own, and not in the CRD:",
+)
+"""How the CEL of a mapping is introduced: all of its rules, or a part."""
 
 
 def _tables(schema: Schema, node: Node, path: str, *, has_crd: bool) -> Iterator[str]:
@@ -283,12 +302,13 @@ def _tables(schema: Schema, node: Node, path: str, *, has_crd: bool) -> Iterator
     rules = [schema.rules[name] for name in node.get("x-relay-rules", ())]
     if rules:
         yield from ("Rules:", "", *(_stated(rule, node) for rule in rules), "")
-        if has_crd:
-            yield from ("The same in CEL, in this order, as the CRD has them:", "")
-            yield from ("```", *(rule.cel for rule in rules), "```", "")
+        in_cel = [rule.cel for rule in rules if rule.cel]
+        if has_crd and in_cel:
+            yield from (_IN_CEL[len(in_cel) < len(rules)], "")
+            yield from ("```", *in_cel, "```", "")
     for name, one in shown.items():
         inner = one.get("items", one) if one.get("type") == "array" else one
-        if inner.get("properties"):
+        if inner.get("properties") and "x-relay-brief" not in one:
             below = f"{path}.{name}".lstrip(".") + ("[]" if inner is not one else "")
             described = {"description": one.get("description", ""), **inner}
             yield from _tables(schema, described, below, has_crd=has_crd)
@@ -330,6 +350,8 @@ def _default(node: Node, *, is_required: bool) -> str:
 
 def _value(node: Node) -> str:
     """Return the kind and the bounds of a field's value in words."""
+    if "x-relay-value" in node:
+        return str(node["x-relay-value"])
     if "x-relay-size" in node or "x-relay-duration" in node:
         kind = "size" if "x-relay-size" in node else "duration"
         bounds = node[f"x-relay-{kind}"]
