@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from relay.config.export_policy.conditions import Condition, policy_conditions, sink_conditions
+from relay.config.export_policy.conditions import (
+    PolicyCondition,
+    policy_conditions,
+    sink_conditions,
+)
 from relay.config.export_policy.dialect import KIND
 from relay.config.exporter.types import Exporter
 from relay.runtime.event_loop import yield_to_loop
@@ -54,5 +58,5 @@ def policy_sink_document(exporter: Exporter) -> dict[str, dict[str, Any]]:
     return {name: {"conditions": [_condition(one)]} for name, one in sink_conditions(exporter)}
 
 
-def _condition(one: Condition) -> dict[str, str]:
+def _condition(one: PolicyCondition) -> dict[str, str]:
     return {"type": one.type, "status": one.status, "reason": one.reason, "message": one.message}

@@ -14,7 +14,7 @@ from relay.config.exporter.types import Exporter
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class PolicyCondition:
     """One condition, with Kubernetes' fields."""
 
     type: str
@@ -23,30 +23,30 @@ class Condition:
     message: str = ""
 
 
-def policy_conditions(policy: Exporter) -> Iterator[Condition]:
+def policy_conditions(policy: Exporter) -> Iterator[PolicyCondition]:
     """Yield the conditions of the policy as a whole."""
     refused = {one.name for one in policy.refused}
     accepted = sum(sink.name not in refused for sink in policy.sinks)
     message = f"{accepted}/{accepted + len(refused)} sinks are accepted"
     if refused:
-        yield Condition("Ready", "False", "SinksNotAccepted", message)
+        yield PolicyCondition("Ready", "False", "SinksNotAccepted", message)
     else:
-        yield Condition("Ready", "True", "SinksAccepted", message)
+        yield PolicyCondition("Ready", "True", "SinksAccepted", message)
     if policy.not_carried:
         asked = ", ".join(f"source {name} asks for {what}" for name, what in policy.not_carried)
         message = f"{asked}: the relay does not carry them yet"
-        yield Condition("SignalsCarried", "False", "SignalsNotCarried", message)
+        yield PolicyCondition("SignalsCarried", "False", "SignalsNotCarried", message)
 
 
-def sink_conditions(policy: Exporter) -> Iterator[tuple[str, Condition]]:
+def sink_conditions(policy: Exporter) -> Iterator[tuple[str, PolicyCondition]]:
     """Yield the name of each sink, refused ones included, and its condition ``Accepted``."""
     refused = {one.name for one in policy.refused}
     running = {sink.name for sink in policy.sinks}
     for sink in policy.sinks:
         if sink.name not in refused:
-            yield sink.name, Condition("Accepted", "True", "SinkConfigured")
+            yield sink.name, PolicyCondition("Accepted", "True", "SinkConfigured")
     for one in policy.refused:
         message = one.message
         if one.name in running:
             message += "; its last good version goes on running"
-        yield one.name, Condition("Accepted", "False", one.reason, message)
+        yield one.name, PolicyCondition("Accepted", "False", one.reason, message)

@@ -81,7 +81,7 @@ _WORDS: Final = (
     (", with profile: newrelic", ""),
     (" an Exporter ", " an ExportPolicy "),
 )
-"""What messages say of an Exporter, and what of an ExportPolicy."""
+"""Words of messages about an Exporter, and those of an ExportPolicy in their place."""
 
 
 def in_dialect(message: str, kind: str) -> str:

@@ -40,7 +40,7 @@ _KINDS = (*_KINDS_IN_LIST, _LIST_KIND)
 
 
 @dataclass(slots=True)
-class Resource:
+class ManifestResource:
     """One resource of a file, or a placeholder for it, and its own faults."""
 
     report: Report
@@ -96,7 +96,7 @@ class Resource:
 class ManifestFile:
     """The content of one file."""
 
-    resources: list[Resource] = field(default_factory=list)
+    resources: list[ManifestResource] = field(default_factory=list)
     faults: tuple[Fault, ...] = ()
     is_faulty: bool = False
     """True if a part of the file could not even be recognised."""
@@ -210,7 +210,7 @@ class _FileReader:
         for resource, item in zip(resources, items, strict=True):
             self._read_resource(resource, item)
 
-    def _read_resource(self, resource: Resource, value: object) -> None:
+    def _read_resource(self, resource: ManifestResource, value: object) -> None:
         report, where = resource.report, resource.where
         if not isinstance(value, dict):
             message = f"must be a mapping with apiVersion and kind, not {kind_of(value)}"
@@ -231,13 +231,13 @@ class _FileReader:
             if meant:
                 self._read_kind(meant, resource, value)
 
-    def _read_kind(self, kind: str, resource: Resource, value: object) -> None:
+    def _read_kind(self, kind: str, resource: ManifestResource, value: object) -> None:
         if kind == secrets_module.KIND:
             self._read_secret(resource, value)
         else:
             self._read_exporter(kind, resource, value)
 
-    def _read_exporter(self, kind: str, resource: Resource, value: object) -> None:
+    def _read_exporter(self, kind: str, resource: ManifestResource, value: object) -> None:
         schema, builder = _DIALECTS[kind]
         reading = schema().read(resource.report, resource.where, value)
         identity = build.identity_of(reading, kind)
@@ -248,7 +248,7 @@ class _FileReader:
             self._file.is_faulty = True
         resource.exporter = exporter
 
-    def _read_secret(self, resource: Resource, value: object) -> None:
+    def _read_secret(self, resource: ManifestResource, value: object) -> None:
         reading = build.secret_schema().read(resource.report, resource.where, value)
         identity = build.identity_of(reading, secrets_module.KIND)
         data = build_secret_data(reading)
@@ -259,7 +259,7 @@ class _FileReader:
                 kind = reading.values.get("type")
                 resource.type = kind if isinstance(kind, str) else ""
 
-    def _resource(self, document: Document, where: Where) -> Resource:
-        resource = Resource(Report(document), where)
+    def _resource(self, document: Document, where: Where) -> ManifestResource:
+        resource = ManifestResource(Report(document), where)
         self._file.resources.append(resource)
         return resource

@@ -25,7 +25,7 @@ from pathlib import Path
 from relay.config.export_policy.refusal import merged, refused_sinks
 from relay.config.exporter import secrets as secrets_module
 from relay.config.exporter.cross_checks import Candidate, check_cost, check_overflow, check_secrets
-from relay.config.exporter.file_reader import ManifestFile, Resource, instead_of, read_file
+from relay.config.exporter.file_reader import ManifestFile, ManifestResource, instead_of, read_file
 from relay.config.exporter.load_result import LoadResult
 from relay.config.exporter.secrets import SecretStore
 from relay.config.exporter.types import ExporterPath, id_of
@@ -76,7 +76,7 @@ class Manifests:
         self._need_secrets = need_secrets
         self._watch = FileWatch()
         self._files: dict[tuple[str, Path], ManifestFile] = {}
-        self._waiting: list[Resource] = []
+        self._waiting: list[ManifestResource] = []
         """Exporters with faulty secrets."""
         self._store = SecretStore()
         self._renewed: frozenset[_Namespace] = frozenset()
@@ -153,7 +153,7 @@ class Manifests:
         resources = [one for file in self._files.values() for one in file.resources]
         surroundings: dict[int, Report] = {}
 
-        def report_of(resource: Resource) -> Report:
+        def report_of(resource: ManifestResource) -> Report:
             return surroundings.setdefault(id(resource), resource.report.another())
 
         claims = _claim(resources, report_of)
@@ -161,7 +161,7 @@ class Manifests:
         self._store = store
         self._waiting = []
         reports_of_secrets: dict[int, Report] = {}
-        good: list[Resource] = []
+        good: list[ManifestResource] = []
         for one in resources:
             if one.draft is not None and one.draft.namespace and self._need_secrets:
                 check_secrets(Candidate(one.draft, one.where, report_of(one)), store)
@@ -208,7 +208,7 @@ class Manifests:
             warnings=tuple(one for resource in resources for one in resource.warnings),
         )
 
-    def _look_up_secrets(self, one: Resource) -> Report:
+    def _look_up_secrets(self, one: ManifestResource) -> Report:
         """Return the faults of an exporter's secrets; look at them again soon if there are any."""
         assert one.exporter is not None, "only good exporters are asked for their secrets"
         candidate = Candidate(one.exporter, one.where, one.report.another())
@@ -230,7 +230,7 @@ class Manifests:
         return False
 
     def _collect_secrets(
-        self, resources: Iterable[Resource], surroundings: Mapping[int, Report]
+        self, resources: Iterable[ManifestResource], surroundings: Mapping[int, Report]
     ) -> SecretStore:
         """Return a store of the manifests' Secrets; let exporters beside a new one look again."""
         store = SecretStore(self._secrets_root, tenancy=self._tenancy)
@@ -259,10 +259,10 @@ def _by_path(entries: Mapping[tuple[str, Path], Signature]) -> dict[Path, Signat
 
 
 def _claim(
-    resources: Iterable[Resource], report_of: Callable[[Resource], Report]
+    resources: Iterable[ManifestResource], report_of: Callable[[ManifestResource], Report]
 ) -> Iterable[tuple[str, str, str, str]]:
     """Give each name to the first that has it; note a fault in the report of any other."""
-    claims: dict[tuple[str, str, str, str], Resource] = {}
+    claims: dict[tuple[str, str, str, str], ManifestResource] = {}
     for one in resources:
         if one.identity is None:
             continue
@@ -282,8 +282,8 @@ def _of(project: str, faults: Iterable[Fault]) -> Iterable[Fault]:
 
 
 def _without_refused_overflow(
-    good: list[Resource], surroundings: dict[int, Report]
-) -> list[Resource]:
+    good: list[ManifestResource], surroundings: dict[int, Report]
+) -> list[ManifestResource]:
     """Return the valid exporters that may run beside each other."""
     candidates = {
         id(one): Candidate(one.exporter, one.where, one.report.another())
@@ -297,7 +297,9 @@ def _without_refused_overflow(
     return [one for one in good if id(one) not in refused]
 
 
-def _without_refused_cost(good: list[Resource], surroundings: dict[int, Report]) -> list[Resource]:
+def _without_refused_cost(
+    good: list[ManifestResource], surroundings: dict[int, Report]
+) -> list[ManifestResource]:
     """Return the valid exporters whose projects are within the limit for patterns."""
     candidates = {
         id(one): Candidate(one.exporter, one.where, one.report.another())

@@ -284,7 +284,7 @@ _IN_CEL: Final = (
     "The same in CEL, in this order, as the CRD has them:",
     "Some of them in CEL, in this order; the others are the relay's own, and not in the CRD:",
 )
-"""How the CEL of a mapping is introduced: all of its rules, or a part."""
+"""Lines before the CEL of a mapping: of all its rules, or of a part of them."""
 
 
 def _tables(schema: Schema, node: Node, path: str, *, has_crd: bool) -> Iterator[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.config.exporter import manifest_loader
+from relay.config.exporter import file_reader, manifest_loader
 from relay.config.exporter.load_result import LoadResult, keep_last_good
 from relay.config.exporter.manifest_loader import Manifests
 from relay.config.exporter.types import ExporterPath, SecretRef
@@ -48,13 +48,13 @@ class Directory:
         self.manifests = Manifests([ExporterPath(path)], secrets_root=self.secrets)
         self.now = 0.0
         self.read: list[str] = []
-        original = manifest_loader.read_documents
+        original = file_reader.read_documents
 
         def counting(file: Path) -> object:
             self.read.append(file.name)
             return original(file)
 
-        monkeypatch.setattr(manifest_loader, "read_documents", counting)
+        monkeypatch.setattr(file_reader, "read_documents", counting)
 
     def write(self, name: str, text: str) -> None:
         fresh = self.path / f".{name}"
@@ -256,14 +256,14 @@ def test_a_bug_in_one_file_costs_no_other_one_anything(
     for name in ("a", "b", "c"):
         directory.write(f"{name}.yaml", GOOD % (name, ""))
     running = directory.manifests.load()
-    original = manifest_loader.read_documents
+    original = file_reader.read_documents
 
     def failing(file: Path) -> object:
         if file.name == "a.yaml":
             raise KeyError("7")
         return original(file)
 
-    monkeypatch.setattr(manifest_loader, "read_documents", failing)
+    monkeypatch.setattr(file_reader, "read_documents", failing)
     directory.write("a.yaml", GOOD % ("a", "up"))
     directory.write("c.yaml", GOOD % ("c", "up"))
     for selector in ("down", "left"):

@@ -421,7 +421,10 @@ def test_the_full_example_has_every_field() -> None:
         (Queue(), sink["queue"]),
     ]
     for model, given in sections:
-        assert {yaml_names.get(name, name) for name in asdict(model)} == set(given)
+        names = set(asdict(model))
+        if isinstance(model, SecretRef):
+            names -= {"type"}  # of an ExportPolicy only
+        assert {yaml_names.get(name, name) for name in names} == set(given)
 
 
 def test_a_misspelt_word_finds_its_nearest() -> None:
