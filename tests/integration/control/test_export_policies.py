@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from relay.app import Relay
+from relay.runtime.errors import ConfigError
 from relay.telemetry.registry import CATALOGUE
 from tests.kit.http.otlp_server import OtlpServer
 from tests.kit.processes import eventually
@@ -108,8 +111,15 @@ def rows_of(relay: Relay, name: str) -> list[tuple[list[str], float]]:
     return [(list(values), float(value)) for values, value in spec.rows(relay.snapshot())]
 
 
+async def test_a_relay_does_not_start_where_every_sink_is_refused(tmp_path: Path) -> None:
+    relay = made(tmp_path, policy("a", unreachable(), first="al", second="al"))
+    with pytest.raises(ConfigError, match="no source has the name"):
+        await relay.start()
+    await relay.stop()
+
+
 async def test_a_sink_that_becomes_faulty_runs_on_in_its_last_good_version(
-    tmp_path: Path,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with OtlpServer() as server:
         relay = made(tmp_path, policy("a", server.url))
@@ -117,6 +127,8 @@ async def test_a_sink_that_becomes_faulty_runs_on_in_its_last_good_version(
         async with running(relay) as sender:
             edit(tmp_path, policy("a", server.url, second="al"))
             await relay.reload()
+            texts = [record.getMessage() for record in caplog.records]
+            assert f"exporter {name}, sink second: its last good version goes on running" in texts
             assert await sender.send() == 204
             for sink in ("first", "second"):
                 await eventually(
