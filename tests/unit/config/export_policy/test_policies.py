@@ -254,6 +254,16 @@ def test_a_refused_sink_runs_on_in_its_last_good_version(tmp_path: Path) -> None
     assert policy.sinks[1].sources == ()
 
 
+def test_a_policy_with_another_fault_runs_on_as_it_was(tmp_path: Path) -> None:
+    running = load_text(tmp_path, SECRET + POLICY).exporters
+    text = POLICY.replace("metricsql: up", "metricsql: 'rate(up)'")
+    broken = load_text(tmp_path, SECRET + text + EXPORTER)
+    assert broken.faulty == {"default/ExportPolicy/example"}
+    kept = keep_last_good(running, broken).exporters
+    assert [one.id for one in kept] == ["default/example", "default/ExportPolicy/example"]
+    assert kept[1] is running[0]
+
+
 def test_a_sink_that_is_gone_or_of_another_object_does_not_run_on(tmp_path: Path) -> None:
     named = POLICY.replace("{name: example}", "{name: example, uid: a}")
     running = load_text(tmp_path, SECRET + named).exporters
