@@ -113,7 +113,8 @@ def _sources(
         if others and "metrics" not in one:
             continue
         place = ("spec", "sources", index, "metrics")
-        sources.append(build_source(reading, place, name, one.get("metrics", {}), namespace))
+        metrics = _with_readable_kinds(one.get("metrics", {}))
+        sources.append(build_source(reading, place, name, metrics, namespace))
         indexes.append(index)
     named = [
         (one.name, one.selector if isinstance(one.selector, Selector) else None) for one in sources
@@ -121,6 +122,31 @@ def _sources(
     for number, warning in lint.overlaps(named) if not reading.report.faulty else ():
         reading.warn("spec", "sources", indexes[number], "metrics", message=warning)
     return tuple(sources), signals
+
+
+def _with_readable_kinds(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return ``metrics`` without what is neither a Kind nor a list of them.
+
+    The schema cannot tell, because ``kind`` has two types; the rule that tells is not asked where
+    ``group`` has a fault itself.
+    """
+    if "resourceSelectors" not in metrics:
+        return metrics
+    entries = [
+        {**one, "kinds": [_readable(kind) for kind in one.get("kinds", ()) if kind is not None]}
+        for one in metrics["resourceSelectors"]
+        if one is not None
+    ]
+    return {**metrics, "resourceSelectors": entries}
+
+
+def _readable(entry: dict[str, Any]) -> dict[str, Any]:
+    kind = entry.get("kind")
+    if isinstance(kind, list):
+        return {**entry, "kind": [one for one in kind if isinstance(one, str)]}
+    if kind is not None and (not isinstance(kind, str) or "apiGroups" in entry):
+        return {key: value for key, value in entry.items() if key != "kind"}
+    return entry
 
 
 def _sink(

@@ -16,8 +16,8 @@ from relay.config.exporter.manifest_loader import load_exporters
 from relay.config.exporter.types import Exporter, ExporterPath
 from tests.kit.paths import ROOT
 
-GOOD = sorted((ROOT / "tests/data/export_policies/good").glob("*.yaml"))
-CORPUS = [list(yaml.safe_load_all(file.read_text(encoding="utf-8"))) for file in GOOD]
+FILES = sorted((ROOT / "tests/data/export_policies").rglob("*.yaml"))
+CORPUS = [list(yaml.safe_load_all(file.read_text(encoding="utf-8"))) for file in FILES]
 
 SECRETS = [
     {
@@ -213,9 +213,9 @@ def mutate(documents: list[Any], data: st.DataObject) -> None:
         holder[last] = copy.deepcopy(other)
     elif how == "add" and isinstance(holder[last], dict):
         word = data.draw(st.sampled_from(["batch", "target", "basic", "group", "sources", "logs"]))
-        holder[last][word] = data.draw(VALUES)
+        holder[last][word] = copy.deepcopy(data.draw(VALUES))
     else:
-        holder[last] = data.draw(VALUES)
+        holder[last] = copy.deepcopy(data.draw(VALUES))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -254,6 +254,14 @@ def test_a_refused_sink_runs_on_in_its_last_good_version(tmp_path: Path) -> None
     assert policy.sinks[1].sources == ()
 
 
+@pytest.mark.parametrize("kind", ["true", "[5]", "{a: b}", "[[]]"])
+def test_a_kind_is_not_read_where_its_group_is_faulty(tmp_path: Path, kind: str) -> None:
+    selector = f"{{resourceSelectors: [{{kinds: [{{group: Apps, kind: {kind}}}]}}]}}"
+    result = load_text(tmp_path, SECRET + POLICY.replace("{metricsql: up}", selector))
+    (fault,) = result.faults
+    assert fault.path == "spec.sources[1].metrics.resourceSelectors[0].kinds[0].group"
+
+
 def test_a_policy_with_another_fault_runs_on_as_it_was(tmp_path: Path) -> None:
     running = load_text(tmp_path, SECRET + POLICY).exporters
     text = POLICY.replace("metricsql: up", "metricsql: 'rate(up)'")
