@@ -170,11 +170,12 @@ def load_peer(name: str) -> Peer:
 
 
 def _extended(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Merge ``given`` into ``base``, tables entry by entry."""
+    """Merge ``given`` into ``base``, tables entry by entry; an entry without a value is removed."""
     merged = {**base, **given}
     for name, value in given.items():
         if isinstance(value, dict) and isinstance(base.get(name), dict):
-            merged[name] = {**base[name], **value}
+            both = {**base[name], **value}
+            merged[name] = {key: one for key, one in both.items() if one is not None}
     return merged
 
 

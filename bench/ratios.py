@@ -60,6 +60,11 @@ PEER_BOUNDS: Mapping[tuple[str, str, str, str], Bound] = {
         for workload, ratio in (("scrape", 1.0), ("scrape-platform", 1.4), ("worst", 1.2))
         for other in ("vmagent", "vmagent-newest")
     },
+    **{
+        (workload, relay, "vmagent-newest", CPU_RATE): Bound(at_least=1.5)
+        for workload in ("scrape", "scrape-platform", "worst")
+        for relay in ("relay-remote-write", "relay-remote-write-2")
+    },
     ("export", "relay", "vmagent", CPU_RATE): Bound(at_least=1.7),
     ("export", "relay", "vmagent", CLOCK_RATE): Bound(at_least=1.0),
     ("filter", "relay", "vmagent", CPU_RATE): Bound(at_least=2.5),

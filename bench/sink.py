@@ -19,9 +19,10 @@ from time import monotonic
 from typing import cast
 
 import uvloop
+from google.protobuf.message import DecodeError
 
 from bench.dataset import Dataset, read_dataset
-from bench.tally import Arrival, Tally
+from bench.tally import UNDECODABLE, Arrival, Tally, decompress, written
 
 OTLP_PATH = "/v1/metrics"
 REMOTE_WRITE_PATH = "/api/v1/write"
@@ -39,6 +40,10 @@ _OTLP_TAKEN = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n"
 )
 _REMOTE_WRITE_TAKEN = b"HTTP/1.1 204 No Content\r\n\r\n"
+_REMOTE_WRITE_2_TAKEN = (
+    b"HTTP/1.1 204 No Content\r\nX-Prometheus-Remote-Write-Samples-Written: %d\r\n\r\n"
+)
+_REMOTE_WRITE_2 = "proto=io.prometheus.write.v2.request"
 
 
 class _Connection(asyncio.Protocol):
@@ -82,18 +87,24 @@ class _Connection(asyncio.Protocol):
         body = bytes(self._buffer[end + 4 : stop])
         del self._buffer[:stop]
         self._wanted = 0
-        self._answer(method, target, _field(fields, b"content-encoding"), body)
+        self._answer(method, target, fields, body)
         return True
 
-    def _answer(self, method: bytes, target: str, encoding: str, body: bytes) -> None:
+    def _answer(self, method: bytes, target: str, fields: bytes, body: bytes) -> None:
+        encoding = _field(fields, b"content-encoding")
         path, _, query = target.partition("?")
         if method == b"POST" and path.endswith(OTLP_PATH):
             name = path[1 : -len(OTLP_PATH)]
-            self._tally.add(Arrival(monotonic(), name, True, encoding, body))
+            self._tally.add(Arrival(monotonic(), name, "otlp", encoding, body))
             self._write(_OTLP_TAKEN)
         elif method == b"POST" and path.endswith(REMOTE_WRITE_PATH):
             name = path[1 : -len(REMOTE_WRITE_PATH)]
-            self._tally.add(Arrival(monotonic(), name, False, encoding, body))
+            if _REMOTE_WRITE_2 in _field(fields, b"content-type"):
+                self._take_remote_write_2(
+                    target, Arrival(monotonic(), name, "remote write 2.0", encoding, body)
+                )
+                return
+            self._tally.add(Arrival(monotonic(), name, "remote write 1.0", encoding, body))
             self._write(_REMOTE_WRITE_TAKEN)
         elif method == b"GET" and path == FIGURES_PATH:
             self._tally.count_until(monotonic() + COUNT_SLICE_S)
@@ -102,6 +113,16 @@ class _Connection(asyncio.Protocol):
             self._write_json(self._tally.points_by_sink)
         else:
             self._refuse(f"{method!r} {target}")
+
+    def _take_remote_write_2(self, target: str, arrival: Arrival) -> None:
+        """Answer with the number of samples, which the specification demands of a receiver."""
+        try:
+            samples = written(decompress(arrival.body, arrival.encoding))
+        except (*UNDECODABLE, DecodeError) as error:
+            self._refuse(f"POST {target} of remote write 2.0: {error}")
+            return
+        self._tally.add(arrival)
+        self._write(_REMOTE_WRITE_2_TAKEN % samples)
 
     def _refuse(self, what: str) -> None:
         assert self._transport is not None

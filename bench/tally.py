@@ -2,8 +2,9 @@
 
 * Bodies are kept as they arrive and counted when the harness asks, so that counting takes no CPU
   from the process under test; above :data:`HELD_BYTES_MAX` they are counted at once.
-* Every body is decompressed and counted by the marker (:mod:`bench.dataset`). One of
-  :data:`VERIFY_EVERY` points, including the first body's, is decoded by the protobuf runtime and
+* Every body is decompressed and counted by the marker (:mod:`bench.dataset`); one of remote write
+  2.0, where a marker stands once for all its series, by its samples. One of :data:`VERIFY_EVERY`
+  points, including the first body's, is decoded by the protobuf runtime and
   must equal what was sent for that series and time, to that sink.
 * A body that cannot be parsed is a fault, and makes the run void.
 """
@@ -13,10 +14,10 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 
 import cramjam
 import zstandard
@@ -34,11 +35,14 @@ VERIFY_EVERY = 50
 
 _FAULTS_MAX = 10
 _MARKER_BYTES = MARKER.encode()
-_UNDECODABLE = (
+UNDECODABLE = (
     *(ValueError, OSError, EOFError, zlib.error),  # gzip raises the last three
     cramjam.DecompressionError,
     zstandard.ZstdError,
 )
+
+
+Protocol = Literal["otlp", "remote write 1.0", "remote write 2.0"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class Arrival:
 
     at: float
     sink: str
-    is_otlp: bool
+    protocol: Protocol
     encoding: str
     body: bytes
 
@@ -112,11 +116,15 @@ class Tally:
         arrival = self._held.popleft()
         self._held_bytes -= len(arrival.body)
         try:
-            data = _decompress(arrival.body, arrival.encoding)
-        except _UNDECODABLE as error:
+            data = decompress(arrival.body, arrival.encoding)
+        except UNDECODABLE as error:
             self.fault(f"a body that claims {arrival.encoding!r} cannot be decompressed: {error}")
             return
-        points = data.count(_MARKER_BYTES)
+        try:
+            points = _count(arrival.protocol, data)
+        except DecodeError as error:
+            self.fault(f"a body for {arrival.sink!r} cannot be decoded: {error}")
+            return
         self.points += points
         self.points_by_sink[arrival.sink] += points
         self.decoded_bytes += len(data)
@@ -125,7 +133,7 @@ class Tally:
         self._timeline.append((arrival.at, points))
 
     def _verify(self, arrival: Arrival, data: bytes, points: int) -> None:
-        decoded = _otlp_points(data) if arrival.is_otlp else _remote_write_points(data)
+        decoded = _POINTS[arrival.protocol](data)
         seen = 0
         try:
             for marker, time_ms, value in decoded:
@@ -175,7 +183,40 @@ def _remote_write_points(data: bytes) -> Iterator[_Point]:
             yield marker, sample.timestamp, sample.value
 
 
-def _decompress(body: bytes, encoding: str) -> bytes:
+def _remote_write_2_points(data: bytes) -> Iterator[_Point]:
+    request = prompb.RequestV2.FromString(data)
+    symbols = request.symbols
+    for series in request.timeseries:
+        refs = series.labels_refs
+        pairs = zip(refs[::2], refs[1::2], strict=True)
+        marker = "".join(symbols[value] for name, value in pairs if symbols[name] == MARKER)
+        for sample in series.samples:
+            yield marker, sample.timestamp, sample.value
+
+
+_POINTS: Mapping[Protocol, Callable[[bytes], Iterator[_Point]]] = {
+    "otlp": _otlp_points,
+    "remote write 1.0": _remote_write_points,
+    "remote write 2.0": _remote_write_2_points,
+}
+
+
+def _count(protocol: Protocol, data: bytes) -> int:
+    if protocol == "remote write 2.0":
+        return written(data)
+    return data.count(_MARKER_BYTES)
+
+
+def written(data: bytes) -> int:
+    """Return the number of samples in an uncompressed request of remote write 2.0.
+
+    Raises DecodeError.
+    """
+    return sum(len(series.samples) for series in prompb.RequestV2.FromString(data).timeseries)
+
+
+def decompress(body: bytes, encoding: str) -> bytes:
+    """Decompress a body by its Content-Encoding. Raises one of :data:`UNDECODABLE`."""
     if encoding == "gzip":
         return gzip.decompress(body)
     if encoding == "snappy":

@@ -62,6 +62,13 @@ def test_tables_of_a_peer_that_extends_another_one_are_merged(tmp_path: Path) ->
     assert own.variables == {**base.variables, "vmagent": "$newest/vmagent"}
 
 
+def test_a_peer_that_extends_another_one_leaves_out_what_it_gives_no_value() -> None:
+    peer = load_peer("relay-remote-write")
+    assert set(peer.workloads) | set(peer.cannot) == set(WORKLOADS)
+    assert not set(peer.workloads) & set(peer.cannot)
+    assert "prometheusRemoteWrite" in peer.variables["endpoint"]
+
+
 def test_an_installed_relay_is_the_command_that_is_given(tmp_path: Path) -> None:
     peer = load_peer("relay-installed")
     launch = peer.prepare("export", tmp_path, 1, relay="/bin/sh")

@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from bench.dataset import BOUNDS, Dataset, Shape, labels_of, value_of, write_dataset
 from bench.labels import MARKER, exporter_of
-from bench.tally import Arrival, Tally
+from bench.tally import Arrival, Protocol, Tally
 from tests.kit.remote_write import prompb
 from tests.kit.remote_write.raw import snappy
 
@@ -48,10 +48,15 @@ def otlp_body(dataset: Dataset, *, value_added: float = 0.0) -> bytes:
 
 
 def tally_of(
-    dataset: Dataset, body: bytes, *, encoding: str = "gzip", sink: str = "", is_otlp: bool = True
+    dataset: Dataset,
+    body: bytes,
+    *,
+    encoding: str = "gzip",
+    sink: str = "",
+    protocol: Protocol = "otlp",
 ) -> dict[str, Any]:
     tally = Tally(dataset)
-    tally.add(Arrival(1.0, sink, is_otlp, encoding, body))
+    tally.add(Arrival(1.0, sink, protocol, encoding, body))
     assert tally.figures(2.0)["uncounted"] == 1, "nothing is counted before it is asked for"
     tally.count_until(monotonic() + 10)
     figures = tally.figures(2.0)
@@ -66,7 +71,29 @@ def test_otlp_is_counted_and_verified(dataset: Dataset) -> None:
 
 
 def test_remote_write_is_counted_and_verified(dataset: Dataset) -> None:
-    figures = tally_of(dataset, first_body(dataset), encoding="snappy", is_otlp=False)
+    figures = tally_of(dataset, first_body(dataset), encoding="snappy", protocol="remote write 1.0")
+    assert figures["points"] == figures["verified_points"] == 200
+    assert figures["faults"] == []
+
+
+def test_remote_write_2_is_counted_by_its_samples(dataset: Dataset) -> None:
+    message = prompb.WriteRequest.FromString(
+        bytes(cramjam.snappy.decompress_raw(first_body(dataset)))
+    )
+    request = prompb.RequestV2(symbols=[""])
+    numbers = {"": 0}
+    for series in message.timeseries:
+        added = request.timeseries.add()
+        for label in series.labels:
+            for text in (label.name, label.value):
+                if text not in numbers:
+                    numbers[text] = len(numbers)
+                    request.symbols.append(text)
+                added.labels_refs.append(numbers[text])
+        for sample in series.samples:
+            added.samples.add(value=sample.value, timestamp=sample.timestamp)
+    body = snappy(request.SerializeToString())
+    figures = tally_of(dataset, body, encoding="snappy", protocol="remote write 2.0")
     assert figures["points"] == figures["verified_points"] == 200
     assert figures["faults"] == []
 
@@ -83,7 +110,7 @@ def test_series_with_more_samples_than_markers_are_noticed(dataset: Dataset) -> 
     )
     message.timeseries[0].samples.append(message.timeseries[0].samples[0])
     body = snappy(message.SerializeToString())
-    figures = tally_of(dataset, body, encoding="snappy", is_otlp=False)
+    figures = tally_of(dataset, body, encoding="snappy", protocol="remote write 1.0")
     assert figures["faults"] == ["a body with 200 markers decodes to 201 points"]
 
 
@@ -97,7 +124,7 @@ def test_bodies_that_cannot_be_read_are_noticed(dataset: Dataset, encoding: str)
 def test_points_that_come_late_are_not_credited(dataset: Dataset) -> None:
     tally = Tally(dataset)
     for at in (1.0, 3.0):
-        tally.add(Arrival(at, "", True, "gzip", otlp_body(dataset)))
+        tally.add(Arrival(at, "", "otlp", "gzip", otlp_body(dataset)))
     tally.count_until(monotonic() + 10)
     assert tally.figures(2.0)["points_until"] == 100
     assert tally.figures(2.0)["points"] == 200
