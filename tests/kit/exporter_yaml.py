@@ -23,6 +23,7 @@ def exporter_yaml(
     source: str = "all",
     metrics: str | Block = "",
     sink: str = "endpoint",
+    version: str = "",
     otlp_http: Block | None = None,
     **blocks: Block,
 ) -> str:
@@ -30,14 +31,20 @@ def exporter_yaml(
 
     ``metrics`` is a MetricsQL selector, or the whole block. ``endpoint`` is a base URL; the path of
     OTLP metrics at its end is taken off. ``otlp_http`` is the rest of that block; ``blocks`` are
-    others of the sink (``batch``, ``retry``, ``queue``).
+    others of the sink (``batch``, ``retry``, ``queue``). ``version`` is one of remote write, where
+    the sink is of that kind: its path is that of Prometheus then.
     """
     wanted = {"metricsql": metrics} if isinstance(metrics, str) else dict(metrics)
-    target = {"endpoint": endpoint.removesuffix("/v1/metrics"), **(otlp_http or {})}
+    origin = endpoint.removesuffix("/v1/metrics")
+    target = {"endpoint": origin, **(otlp_http or {})}
+    kind = "otlp_http"
+    if version:
+        kind = "prometheusRemoteWrite"
+        target |= {"endpoint": f"{origin}/api/v1/write", "protocolVersion": version}
     return exporter_of(
         name,
         [{"name": source, "metrics": wanted}],
-        [{"name": sink, "otlp_http": target, **blocks}],
+        [{"name": sink, kind: target, **blocks}],
         namespace=namespace,
     )
 

@@ -1,4 +1,4 @@
-"""An OTLP endpoint that fails as told, on a port that stays the same while it is down."""
+"""An endpoint of OTLP or remote write that fails as told, on a port that it keeps while down."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from tests.kit.http.loopback_server import LoopbackServer
 from tests.kit.http.otlp_server import decode_export, partial_success
 from tests.kit.oracle.number_points import flatten
+from tests.kit.oracle.written_points import VERSION_2, read_written
 
 Mode = Literal["ok", "down", "busy", "stall", "reset", "cut", "unauthorized", "small", "partial"]
 """``down`` refuses connections, ``busy`` answers 503, ``stall`` never answers, ``reset`` aborts
@@ -25,6 +26,7 @@ point."""
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 SMALL_POINTS = 40
+WRITE_PATH = "/api/v1/write"
 
 
 class ChaosOracle(Protocol):
@@ -36,7 +38,10 @@ class ChaosOracle(Protocol):
 
 
 class ChaosEndpoint(LoopbackServer):
-    """One endpoint; what it takes, as ``points`` decodes it, it tells the oracle under its name."""
+    """One endpoint; what it takes it tells the oracle under its name.
+
+    ``points`` decodes OTLP; remote write, of the version that a request names, is decoded as it is.
+    """
 
     def __init__(
         self,
@@ -45,7 +50,7 @@ class ChaosEndpoint(LoopbackServer):
         port: int,
         points: Callable[[ExportMetricsServiceRequest], Sequence[Any]] = flatten,
     ) -> None:
-        super().__init__(port=port, path="/v1/metrics")
+        super().__init__(port=port, path="/{path:v1/metrics|api/v1/write}")
         self._points = points
         self.name = name
         self.mode: Mode = "ok"
@@ -99,16 +104,34 @@ class ChaosEndpoint(LoopbackServer):
             return web.Response(status=503)
         if mode == "unauthorized":
             return web.Response(status=401)
-        points = self._points(decode_export(body, request))
+        points = self._decode(body, request)
         if mode == "small" and len(points) > SMALL_POINTS:
             return web.Response(status=413)
         self._oracle.arrive(self.name, points)
         if mode == "cut":
             return _abort(request)
-        if mode == "partial":
+        return self._taken(request, len(points), rejected=mode == "partial")
+
+    def _decode(self, body: bytes, request: web.Request) -> Sequence[Any]:
+        if request.path == WRITE_PATH:
+            assert request.headers["Content-Encoding"] == "snappy"
+            return read_written(body, content_type=request.headers["Content-Type"])
+        return self._points(decode_export(body, request))
+
+    @staticmethod
+    def _taken(request: web.Request, points: int, *, rejected: bool) -> web.Response:
+        """The answer to a request that was taken, perhaps but for one point."""
+        if request.path != WRITE_PATH:
             reply = partial_success(1, "one point was not to our taste")
-            return web.Response(body=reply.body, headers=reply.headers)
-        return web.Response()
+            return (
+                web.Response(body=reply.body, headers=reply.headers) if rejected else web.Response()
+            )
+        text = "out of order sample (sampled 1/10) (err-mimir-sample-out-of-order)"
+        status = 400 if rejected else 204
+        headers = {}
+        if VERSION_2 in request.headers["Content-Type"]:
+            headers["X-Prometheus-Remote-Write-Samples-Written"] = str(points - rejected)
+        return web.Response(status=status, headers=headers, text=text if rejected else None)
 
 
 def _abort(request: web.Request) -> web.Response:

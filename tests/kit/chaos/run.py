@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 
@@ -38,12 +38,21 @@ shutdown:
 """
 
 SENDERS = 3
-ENDPOINTS: dict[str, tuple[str, frozenset[int]]] = {
-    "steady": ("{}", frozenset(range(SENDERS))),
-    "flaky": ("{}", frozenset(range(SENDERS))),
-    "choosy": ('{sender=~"0|2"}', frozenset({0, 2})),
+SinkKind = Literal["otlp_http", "1.0", "2.0"]
+"""OTLP, or a version of remote write."""
+
+EVERY = ("{}", frozenset(range(SENDERS)))
+SOME = ('{sender=~"0|2"}', frozenset({0, 2}))
+ENDPOINTS: dict[str, tuple[str, frozenset[int], SinkKind]] = {
+    "steady": (*EVERY, "otlp_http"),
+    "flaky": (*EVERY, "otlp_http"),
+    "choosy": (*SOME, "otlp_http"),
+    "steady-1": (*EVERY, "1.0"),
+    "flaky-1": (*EVERY, "1.0"),
+    "flaky-2": (*SOME, "2.0"),
 }
-"""By name: what its exporter selects, and the senders whose samples that means."""
+"""By name: what its exporter selects, the senders whose samples that means, and the sink's kind."""
+STEADY = ("steady", "steady-1")
 
 READY_TIMEOUT_S = 30.0
 DRAIN_TIMEOUT_S = 90.0
@@ -63,12 +72,15 @@ class Report:
     ledgers: dict[str, Any] = field(default_factory=dict)
 
 
-def chaos_exporter(name: str, query: str, origin: str, *, timeout: str = "500ms") -> str:
+def chaos_exporter(
+    name: str, query: str, origin: str, *, kind: SinkKind = "otlp_http", timeout: str = "500ms"
+) -> str:
     """An Exporter that sends small batches soon, and tries again soon."""
     return exporter_yaml(
         name,
         origin,
         metrics=query,
+        version="" if kind == "otlp_http" else kind,
         otlp_http={"timeout": timeout},
         retry={"backoff": "20ms"},
         batch={"timeout": "50ms", "maxSize": 200},
@@ -88,7 +100,7 @@ class Run:
         self._duplicates = 0
         self._log = directory / "relay.log"
         self._fsync = fsync
-        self.oracle = Oracle({name: wants for name, (_, wants) in ENDPOINTS.items()})
+        self.oracle = Oracle({name: wants for name, (_, wants, _) in ENDPOINTS.items()})
         self.endpoints = {name: ChaosEndpoint(name, self.oracle, free_port()) for name in ENDPOINTS}
         self.report = Report()
 
@@ -105,7 +117,9 @@ class Run:
             senders = [asyncio.create_task(self._send(session, n)) for n in range(SENDERS)]
             troubles = [
                 asyncio.create_task(self.endpoints[name].misbehave(random.Random(number)))
-                for number, name in enumerate(("flaky", "choosy"), self._rng.randrange(1 << 30))
+                for number, name in enumerate(
+                    sorted(ENDPOINTS.keys() - STEADY), self._rng.randrange(1 << 30)
+                )
             ]
             while self.report.kills < kills:
                 await asyncio.sleep(self._rng.uniform(0.0, 1.2))
@@ -133,8 +147,8 @@ class Run:
 
     def _configure(self) -> None:
         manifests = [
-            chaos_exporter(name, query, self.endpoints[name].origin)
-            for name, (query, _) in ENDPOINTS.items()
+            chaos_exporter(name, query, self.endpoints[name].origin, kind=kind)
+            for name, (query, _, kind) in ENDPOINTS.items()
         ]
         (self._directory / "exporters.yaml").write_text("".join(manifests))
         (self._directory / "relay.yaml").write_text(SETTINGS.format(fsync=self._fsync))

@@ -2,7 +2,8 @@
 
 The senders do what Prometheus and vmagent do: whatever is not acknowledged is sent again until it
 is. So every sample arrives in the end, every histogram and summary whole, and what is delivered
-twice was first delivered shortly before a death.
+twice was first delivered shortly before a death. An endpoint of remote write gets the same samples
+as they were sent, one by one.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from tests.kit.chaos.endpoint import ChaosEndpoint
 from tests.kit.chaos.run import Report, Run, chaos_exporter
 from tests.kit.oracle.any_points import AnyPoint, bits, read_points
+from tests.kit.oracle.written_points import WrittenPoint, read_written
 from tests.kit.processes import free_port
 from tests.kit.remote_write.raw import HEADERS, snappy
 from tests.kit.remote_write.sample_writes import T0_MS, histogram, write
@@ -48,6 +50,8 @@ ENDPOINTS = {
     "flaky": '{__name__!~"block.*"}',
     "blocks": '{__name__=~"block.*"}',
 }
+WRITTEN = "written"
+"""The endpoint of remote write; it gets what ``steady`` gets."""
 FLAKY = frozenset({"flaky"})
 BLOCK_SERIES = 60_000
 FAMILIES = 6
@@ -87,6 +91,10 @@ class SetsOracle:
 
     def __init__(self) -> None:
         self.arrivals = {name: Arrived() for name in ENDPOINTS}
+        self.written: Counter[WrittenPoint] = Counter()
+        """Samples that arrived by remote write."""
+        self.samples_sent: set[WrittenPoint] = set()
+        self.samples_acknowledged: set[WrittenPoint] = set()
         self.sent: dict[Key, Any] = {}
         self.whole: set[Key] = set()
         """Points all of whose samples were acknowledged."""
@@ -98,8 +106,13 @@ class SetsOracle:
         """Groups of requests of which one was sent again, because its answer was lost: what is in
         it may arrive once for each time that it was taken."""
 
-    def arrive(self, endpoint: str, points: Sequence[AnyPoint]) -> None:
+    def arrive(self, endpoint: str, points: Sequence[Any]) -> None:
         """An endpoint took these. AssertionError for what was never sent like that."""
+        if endpoint == WRITTEN:
+            for point in points:
+                assert point in self.samples_sent, f"{endpoint}: {point} was never sent"
+            self.written.update(points)
+            return
         now = time.monotonic()
         arrived = self.arrivals[endpoint]
         for point in points:
@@ -125,6 +138,9 @@ class SetsOracle:
 
     def missing(self, endpoint: str) -> list[Key]:
         """Acknowledged points that an endpoint ought to have and has not."""
+        if endpoint == WRITTEN:
+            lost = self.samples_acknowledged - self.written.keys()
+            return [Key(point.name, point.time_ns // 1_000_000) for point in lost]
         if endpoint == "blocks":
             blocks = [at for at in self.blocks_sent if self.blocks.get(at, 0) < BLOCK_SERIES]
             return [Key("block_value", at_ms) for at_ms in blocks]
@@ -133,11 +149,13 @@ class SetsOracle:
 
     def complete(self) -> bool:
         """Whether everything arrived wherever it belongs."""
-        return not any(self.missing(name) for name in self.arrivals)
+        return not any(self.missing(name) for name in (*self.arrivals, WRITTEN))
 
     def describe(self) -> Iterator[str]:
         """Figures, a line for each endpoint."""
         sets = sum(not isinstance(data, int) for data in self.sent.values())
+        again = self.written.total() - len(self.written)
+        yield f"{WRITTEN}: {len(self.written)} samples arrived, {again} duplicates"
         yield f"sent {len(self.sent)} points, {sets} of them sets; {len(self.blocks_sent)} blocks"
         for name, arrived in self.arrivals.items():
             ages = arrived.again_after_s
@@ -167,7 +185,8 @@ class SetsRun(Run):
         self._typed = typed
         self.oracle = SetsOracle()
         self.endpoints = {
-            name: ChaosEndpoint(name, self.oracle, free_port(), _points) for name in ENDPOINTS
+            name: ChaosEndpoint(name, self.oracle, free_port(), _points)
+            for name in (*ENDPOINTS, WRITTEN)
         }
         self.report = Report()
 
@@ -223,6 +242,10 @@ class SetsRun(Run):
             )
             for name, query in ENDPOINTS.items()
         ]
+        written = self.endpoints[WRITTEN].origin
+        manifests.append(
+            chaos_exporter(WRITTEN, ENDPOINTS["steady"], written, kind="1.0", timeout="30s")
+        )
         (self._directory / "exporters.yaml").write_text("".join(manifests))
         (self._directory / "relay.yaml").write_text(SETTINGS)
 
@@ -326,11 +349,14 @@ class SetsRun(Run):
     async def _post(self, session: aiohttp.ClientSession, body: bytes, group: str) -> None:
         """Send a request until it is acknowledged; ``group`` is that of its points."""
         url = f"http://127.0.0.1:{self._port}/api/v1/write"
+        samples = read_written(body) if not group.startswith("block") else []
+        self.oracle.samples_sent.update(samples)
         while True:
             with contextlib.suppress(aiohttp.ClientError):
                 async with session.post(url, data=body, headers=HEADERS) as response:
                     text = await response.text()
                     if response.status // 100 == 2:
+                        self.oracle.samples_acknowledged.update(samples)
                         return
                     assert response.status // 100 == 5, f"{response.status}: {text}"
             self.oracle.resent.add(group)
