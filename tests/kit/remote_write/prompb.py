@@ -83,6 +83,15 @@ _RAW: dict[str, list[_Field]] = {
         (11, "account_id", "uint32"),  # VictoriaMetrics' own
         (12, "project_id", "uint32"),
     ],
+    "ReadRequest": [(1, "queries", "*Query")],
+    "Query": [
+        (1, "start_timestamp_ms", "int64"),
+        (2, "end_timestamp_ms", "int64"),
+        (3, "matchers", "*LabelMatcher"),
+    ],
+    "LabelMatcher": [(1, "type", "enum"), (2, "name", "string"), (3, "value", "string")],
+    "ReadResponse": [(1, "results", "*QueryResult")],
+    "QueryResult": [(1, "timeseries", "*TimeSeries")],
 }
 
 _V2: dict[str, list[_Field]] = {
@@ -180,6 +189,8 @@ RawTimeSeries = _raw["TimeSeries"]
 RawLabel = _raw["Label"]
 RawSample = _raw["Sample"]
 RawMetricMetadata = _raw["MetricMetadata"]
+ReadRequest = _raw["ReadRequest"]
+RawReadResponse = _raw["ReadResponse"]
 
 _v2 = _build("io.prometheus.write.v2", _V2)
 RequestV2 = _v2["Request"]
