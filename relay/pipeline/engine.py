@@ -105,7 +105,7 @@ class MetricsPipeline:
         """Position of the last transaction that is no accepted request; counts down."""
         self._future_max_s = future_max_s
         self._current: int | None = None
-        """Position of the request in progress; None between requests."""
+        """Position of the request in progress, which may pause; None between requests."""
         self.grown = 0
         """Bytes by which transactions made open batches larger, since the start."""
 
@@ -402,8 +402,7 @@ class MetricsPipeline:
             self.first_sight.release_told(emitter)
         if not is_plain:
             self._shelve(transaction)
-        if self.resolver.raw.is_used:
-            self.resolver.raw.send_metadata(transaction)
+        self.resolver.raw.send_metadata(transaction)
         self._commit(transaction, tick)
         self.offsets.release(transaction.request)
         return withheld
@@ -489,8 +488,7 @@ class MetricsPipeline:
         self.table.evict_idle(tick)
         self.types.sweep(tick)
         self.resources.sweep(tick)
-        raw_changed = self.resolver.raw.is_used and self.resolver.sweep_raw(tick, self.table.active)
-        if self.types.take_changed() or raw_changed:
+        if self.types.take_changed() | self.resolver.sweep_raw(tick, self.table.active):
             self.table.invalidate()
 
     def _invalidate_stale_routes(self) -> None:

@@ -85,7 +85,8 @@ class RawRoutes:
 
     def send_metadata(self, transaction: BatchTransaction) -> None:
         """Let metadata that is due leave with the points of a request, or those that follow."""
-        self.metadata.send(transaction, self.table.group(0))
+        if self.is_used:
+            self.metadata.send(transaction, self.table.group(0))
 
     def renew(self, live: int) -> bool:
         """Begin a new table if most of the present one is dead; return whether it did.
