@@ -30,6 +30,7 @@ from relay.sink.queue.cursor import QueueCursor
 from relay.sink.queue.disk_index import Entry, RecordPlace
 from relay.sink.queue.encoding import split_below, split_in_two
 from relay.sink.queue.payload import STORED, EncodedRequest
+from relay.sink.queue.piece_search import PieceSearch
 from relay.sink.queue.queue import SinkQueue
 from relay.sink.queue.shard import Item
 from relay.sink.queue.shard_waits import ShardWaits, Wait
@@ -46,7 +47,6 @@ from relay.sink.retry.backoff import (
     decide,
     next_delay_s,
 )
-from relay.sink.retry.bisection import Bisector
 from relay.sink.retry.circuit_breaker import NO_ANSWER, UNCLEAR, Circuit
 from relay.sink.retry.verdict import (
     Bisect,
@@ -101,7 +101,8 @@ class DeliveryStateMachine:
         self._pause_until = 0.0
         self._pauses = 0
         self._size = RequestSize()
-        self.bisector = Bisector()
+        self._search = PieceSearch(encoders)
+        self.bisector = self._search.bisector
         self._stalled = False
         self.circuit = circuit
         self.queue = queue
@@ -148,7 +149,7 @@ class DeliveryStateMachine:
     def reconfigure(self, config: Sink, encoders: Encoders, circuit: Circuit, now: Now) -> None:
         """Use another configuration for what waits, too, and try it at once."""
         self._config = config
-        self._encoders = encoders
+        self._encoders = self._search.encoders = encoders
         self.circuit = circuit
         self.queue.reconfigure(config.queue, shards=config.endpoint.concurrency, now=now.wall)
         self._waits = ShardWaits(self.queue.shards)
@@ -245,10 +246,13 @@ class DeliveryStateMachine:
         if bytes_max is not None and request.encoded_bytes > bytes_max:
             pieces = split_below(request, self._encoders.bodies[request.kind], bytes_max)
             if len(pieces) > 1:
-                self._replace(request, pieces)
-                first = self.queue.shards[request.shard].take()
-                assert isinstance(first, EncodedRequest), "the pieces are in the shard"
-                request = first
+                request = self._take_first(request, pieces)
+        found = self._search.prepare(request)
+        if isinstance(found, Rejected):
+            self._settle_rejected(request, found, now)
+            return None
+        if found:
+            request = self._take_first(request, found)
         if self.circuit.open:
             self.circuit.probe(request)
         return Send(request)
@@ -426,14 +430,18 @@ class DeliveryStateMachine:
             self._note(self.health.failed(why, now.monotonic))
 
     def _settle_bisect(self, request: EncodedRequest, verdict: Bisect, now: Now) -> None:
-        search = self.bisector.search(request.bisection, request.points, now.monotonic)
-        halves = split_in_two(request, self._encoders.bodies[request.kind]) if search else []
-        if not halves:
-            self._settle_rejected(request, Rejected(verdict.reason, verdict.message), now)
-            return
-        request.bisection = search
-        self.last_warning = LastEvent(f"halved: {verdict.message}", now.wall)
-        self._replace(request, halves)
+        rejected = Rejected(verdict.reason, verdict.message)
+        pieces = self._search.pieces(request, rejected, now.monotonic)
+        if pieces:
+            self.last_warning = LastEvent(f"halved: {verdict.message}", now.wall)
+            self._replace(request, pieces)
+        else:
+            self._settle_rejected(request, rejected, now)
+
+    def _take_first(self, request: EncodedRequest, pieces: list[EncodedRequest]) -> EncodedRequest:
+        """Put pieces in the place of the request in flight; return the first of them, taken."""
+        self._replace(request, pieces)
+        return self.queue.shards[request.shard].take_piece()
 
     def _replace(self, request: EncodedRequest, pieces: list[EncodedRequest]) -> None:
         self._hold_pieces(pieces)

@@ -15,7 +15,7 @@ A kind may rely on:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -56,6 +56,13 @@ class Encoder(Protocol):
 
         Returns (first half, its points), (second half, its points). Points keep their order; None
         if there is a single one.
+        """
+
+    def rounds(self, body: bytes, rounds_max: int) -> Sequence[tuple[bytes, int]]:
+        """Cut an uncompressed body so that no series has two points in one of the pieces.
+
+        Returns (piece, its points) in order: of the points of a series those that came first, and
+        so on; none without points. At most ``rounds_max``: the last one has all that are left.
         """
 
     def compress(self, body: bytes, compression: Compression) -> bytes:

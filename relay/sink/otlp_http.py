@@ -142,6 +142,10 @@ class OtlpEncoder:
         """Cut a body in two; None where it has a single point."""
         return split_request(body)
 
+    def rounds(self, body: bytes, rounds_max: int) -> list[tuple[bytes, int]]:
+        """Raise TypeError: OTLP tells how many points it rejects, and rolls nothing back."""
+        raise TypeError("no answer of OTLP asks for this")
+
     def compress(self, body: bytes, compression: Compression) -> bytes:
         """Compress a body."""
         return compress(body, compression)

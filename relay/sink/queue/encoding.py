@@ -128,6 +128,19 @@ def split_in_two(request: EncodedRequest, encoder: Encoder) -> list[EncodedReque
     return [_request_of(request, piece, encoder) for piece in halves]
 
 
+def split_in_rounds(
+    request: EncodedRequest, encoder: Encoder, rounds_max: int
+) -> list[EncodedRequest]:
+    """Cut a request so that no series has two points in a piece; see :meth:`Encoder.rounds`."""
+    whole = _decoded(request, encoder)
+    rounds = encoder.rounds(whole.data, rounds_max)
+    assert sum(points for _, points in rounds) == whole.points
+    if len(rounds) == 1:
+        return [request]
+    pieces = [_Piece(data, points, whole.depth) for data, points in rounds]
+    return [_request_of(request, piece, encoder) for piece in pieces]
+
+
 def split_below(request: EncodedRequest, encoder: Encoder, bytes_max: int) -> list[EncodedRequest]:
     """Cut until no piece exceeds ``bytes_max`` before compression or can be cut; keep the order.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from relay.config.exporter.types import Compression
 from relay.sink.retry.bisection import Bisection
+from relay.sink.retry.verdict import Rejected
 
 STORED = -1
 """The position of a request that is safely on disk: it holds none."""
@@ -20,7 +21,7 @@ class EncodedRequest:
     ``encoded_bytes`` is its size before compression; ``attempts`` counts failed requests that may
     be sent again; ``depth`` counts the halvings that the endpoint demanded; ``kind`` is the name of
     the sink kind whose encoder made the body, ``encoding`` the body's compression; ``bisection`` is
-    the search for bad points that it is a piece of.
+    the search for bad points that it is a piece of, ``part`` its place in a search for the last.
     """
 
     body: bytes
@@ -34,6 +35,7 @@ class EncodedRequest:
     depth: int = 0
     kind: str = "otlp"
     bisection: Bisection | None = None
+    part: RoundPart | None = None
 
     @property
     def body_bytes(self) -> int:
@@ -45,3 +47,16 @@ class EncodedRequest:
             f"<EncodedRequest {self.points} points, {len(self.body)} bytes, shard {self.shard}, "
             f"position {self.position}, {self.attempts} attempts>"
         )
+
+
+@dataclass(slots=True, eq=False)
+class RoundPart:
+    """The place of a request in the search for the last refused point of a round.
+
+    ``earlier``: the half before it, which waits behind it. ``is_suspect``: most likely a point of
+    it is refused. ``verdict``: set once all of it is known to be refused.
+    """
+
+    earlier: EncodedRequest | None = None
+    is_suspect: bool = False
+    verdict: Rejected | None = None

@@ -190,6 +190,13 @@ class QueueShard:
         self._open.left += len(pieces) - 1
         self._open.waiting.extendleft(reversed(pieces))
 
+    def take_piece(self) -> EncodedRequest:
+        """Take the first of the pieces that were put in the place of a request just now."""
+        assert self.taken is None, "one at a time"
+        waiting = self._waiting if self._open is None else self._open.waiting
+        self.in_flight = waiting.popleft()
+        return self.in_flight
+
     def drop(self) -> Item:
         """Remove and return the oldest item that waits."""
         item = self._remove_head()

@@ -4,11 +4,11 @@ Rules:
 
 * Both halves of a refused request are sent, in order, down to a single point, which is rejected.
   One such point of n costs 2 log2 n requests.
-* A batch may cost :data:`REQUESTS_MAX` more requests. What is refused after that is rejected as a
-  whole.
-* After :data:`STREAK_MAX` batches in a row that were refused, a sink *rests* for :data:`REST_S`: it
-  halves nothing, and what is refused is rejected as a whole. Its endpoint must not get many times
-  the requests because all that it is sent is bad.
+* A batch may cost :data:`REQUESTS_MAX` more requests. Of what is refused after that only the last
+  refused point is looked for (:mod:`relay.sink.queue.piece_search`).
+* After :data:`STREAK_MAX` batches in a row that were refused, a sink *rests* for :data:`REST_S`:
+  batches have no budget then. Its endpoint must not get many times the requests because all that it
+  is sent is bad.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class Bisector:
         self.batches = 0
         """Batches that were halved."""
         self.unsearched = 0
-        """Requests that were rejected as a whole: the budget was spent, or the sink rested."""
+        """Refused requests without a budget: it was spent, or the sink rested."""
         self._streak = 0
         self._rest_until = 0.0
 
     def search(self, bisection: Bisection | None, points: int, now: float) -> Bisection | None:
-        """Return the search in which a refused request is to be halved; None: reject it.
+        """Return the search in which a refused request is to be halved; None: there is none.
 
         ``bisection`` is the one that it is part of, ``points`` how many it has.
         """

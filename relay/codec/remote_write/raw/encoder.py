@@ -19,7 +19,7 @@ from relay.codec.remote_write.encode import request_headers
 from relay.codec.remote_write.raw import v1_plain, v1_snappy, v2_encoder
 from relay.codec.remote_write.raw.buffer import RawPointBuffer
 from relay.codec.remote_write.raw.ordered import OrderedBatch
-from relay.codec.remote_write.split import split_in_two
+from relay.codec.remote_write.split import cut_in_rounds, split_in_two
 from relay.codec.remote_write.v1 import WriteProtocol
 
 _UNBOUNDED = 1 << 62
@@ -53,6 +53,10 @@ class _Encoder:
             return None
         first, second = halves
         return (first.data, first.points), (second.data, second.points)
+
+    def rounds(self, body: bytes, rounds_max: int) -> list[tuple[bytes, int]]:
+        """Cut a body so that no series has two points in a piece."""
+        return [(one.data, one.points) for one in cut_in_rounds(body, self.protocol, rounds_max)]
 
     def compress(self, body: bytes, compression: OwnEncoding) -> bytes:
         """Compress a body."""
