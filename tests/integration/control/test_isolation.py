@@ -21,12 +21,13 @@ from relay.config.settings.settings import ListenAddress, Settings, Shutdown
 from tests.kit.exporter_yaml import exporter_yaml
 from tests.kit.http.hostile_server import Behaviour, HostileServer, never_answer
 from tests.kit.http.otlp_server import OtlpServer
+from tests.kit.http.remote_write_server import RemoteWriteServer
 from tests.kit.processes import eventually, free_port
 from tests.kit.remote_write.write_client import WriteClient
 from tests.kit.stored_relay import AT_ONCE
 
 ROUNDS = 3
-REQUESTS = 30
+REQUESTS = 40
 SERIES = 250
 POINTS = REQUESTS * SERIES
 
@@ -43,7 +44,7 @@ class Run:
 
 @asynccontextmanager
 async def running_relay(
-    directory: Path, endpoints: dict[str, tuple[str, str]]
+    directory: Path, endpoints: dict[str, tuple[str, str]], version: str
 ) -> AsyncIterator[Relay]:
     """A relay in this process with an exporter for each (endpoint, queue size)."""
     manifests = directory / f"exporters-{len(endpoints)}.yaml"
@@ -53,7 +54,8 @@ async def running_relay(
                 name,
                 endpoint,
                 metrics="requests_total",
-                otlp_http={"timeout": "300ms", "compression": "none"},
+                version=version,
+                otlp_http={"timeout": "300ms", **({} if version else {"compression": "none"})},
                 batch={"timeout": "50ms", "maxSize": 500},
                 retry={"backoff": "100ms"},
                 queue={"maxBytes": queue},
@@ -78,13 +80,18 @@ async def running_relay(
 
 
 async def run_beside(
-    directory: Path, endpoints: dict[str, tuple[str, str]], healthy: OtlpServer
+    directory: Path,
+    endpoints: dict[str, tuple[str, str]],
+    healthy: OtlpServer | RemoteWriteServer,
+    version: str,
 ) -> Run:
     """Send the load; measure the healthy sink; check every ledger."""
     result = Run()
+    if isinstance(healthy, RemoteWriteServer):
+        healthy.storage.series.clear()  # each run sends the same, and it refuses what is old
     start = len(healthy.values)
     async with AsyncExitStack() as stack:
-        relay = await stack.enter_async_context(running_relay(directory, endpoints))
+        relay = await stack.enter_async_context(running_relay(directory, endpoints, version))
         address = relay.ingest_address
         url = f"http://{address.host}:{address.port}/api/v1/write"
         client = await stack.enter_async_context(WriteClient(url))
@@ -150,15 +157,17 @@ def answering(head: str) -> Behaviour:
 
 
 @pytest.mark.slow
-async def test_a_healthy_sink_beside_three_bad_ones(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", ["", "1.0", "2.0"], ids=lambda one: one or "otlp")
+async def test_a_healthy_sink_beside_three_bad_ones(tmp_path: Path, version: str) -> None:
     roomy = "64MiB"
+    good_answer = "204 No Content\r\nX-Prometheus-Remote-Write-Samples-Written: 1000000"
     async with (
-        OtlpServer() as healthy,
-        HostileServer(answering("200 OK")) as good,
+        RemoteWriteServer() if version else OtlpServer() as healthy,
+        HostileServer(answering(good_answer if version else "200 OK")) as good,
         HostileServer(answering("503 Service Unavailable\r\nRetry-After: 1")) as overloaded,
         HostileServer(never_answer) as silent,
     ):
-        mine = (healthy.url, roomy)
+        mine = (healthy.origin, roomy)
         neighbours = {
             "alone": {},
             # Four sinks are four times the work: what bad ones cost is told beside good ones.
@@ -174,7 +183,7 @@ async def test_a_healthy_sink_beside_three_bad_ones(tmp_path: Path) -> None:
         for _ in range(ROUNDS):
             # In turn, because the machine's speed drifts.
             for kind, others in neighbours.items():
-                result = await run_beside(tmp_path, {"healthy": mine, **others}, healthy)
+                result = await run_beside(tmp_path, {"healthy": mine, **others}, healthy, version)
                 latencies[kind].append(statistics.median(result.latencies_s))
                 assert result.delivered == POINTS
                 assert result.balanced
