@@ -1,7 +1,8 @@
 """Implement ``relay import vector``.
 
 Manifests go to stdout or to files, notes and faults to stderr. Exit status: 0 policies came out,
-also with notes; 1 none did, or they could not be written; 2 a file cannot be read.
+also with notes; 1 none did, they have faults, or they could not be written; 2 a file cannot be
+read.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from relay.cli.import_vector.components import Note
@@ -20,6 +22,7 @@ from relay.cli.import_vector.manifest_files import (
     yaml_text,
 )
 from relay.cli.import_vector.vector_file import FILE_BYTES_MAX, VectorConfig
+from relay.config.exporter.manifest_loader import load_exporters
 from relay.config.exporter.types import ExporterPath
 from relay.config.schema.checks import dns_label_problem
 from relay.config.yaml.document import read_bounded
@@ -71,12 +74,24 @@ def run_import_vector(arguments: argparse.Namespace) -> int:
     if not done.policies:
         _say("relay: no ExportPolicy came out")
         return 1
-    if arguments.out is None:
-        print(rendered_with_projects(done.policies), end="")
-        return 0
-    written = write_manifests(done.policies, arguments.out, force=arguments.force)
-    print(settings_lines(written), end="")
-    return 0
+    if arguments.out is not None:
+        written = write_manifests(done.policies, arguments.out, force=arguments.force)
+        print(settings_lines(written), end="")
+        return _check(written)
+    print(rendered_with_projects(done.policies), end="")
+    with TemporaryDirectory(prefix="relay-import-") as scratch:
+        return _check(write_manifests(done.policies, Path(scratch), force=True), hidden=scratch)
+
+
+def _check(written: Iterable[ExporterPath], *, hidden: str = "") -> int:
+    """Say what ``relay check`` says of files, without the folder ``hidden``; return the status."""
+    paths = tuple(written)
+    loaded = load_exporters(paths, tenancy=any(one.project for one in paths))
+    for word, found in (("fault", loaded.faults), ("warning", loaded.warnings)):
+        for one in found:
+            text = str(one).replace(f"{hidden}/", "") if hidden else str(one)
+            print(printable(f"{word:<8} {text}"), file=sys.stderr)
+    return 1 if loaded.faults else 0
 
 
 def settings_lines(paths: Iterable[ExporterPath]) -> str:

@@ -215,3 +215,20 @@ def test_a_project_of_digits_stays_a_text(
     settings.write_text("tenancy: {label: project}\n" + capsys.readouterr().out)
     (entry,) = load_settings(settings).exporters
     assert (entry.path, entry.project) == (out / "1e5", "1e5")
+
+
+@pytest.mark.parametrize("written", [True, False], ids=["files", "stdout"])
+def test_what_came_out_is_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], written: bool
+) -> None:
+    content = rendered()
+    for sink in content["sinks"].values():
+        sink["endpoint"] += "?tenant=1"
+    path = tmp_path / "vector.json"
+    path.write_text(json.dumps(content))
+    assert run(path, *(("--out", tmp_path / "out") if written else ())) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("fault    ")
+    assert 'must not contain a query ("?")' in said
+    assert "relay-import-" not in said
+    assert (str(tmp_path / "out") in said) == written
