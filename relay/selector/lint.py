@@ -31,9 +31,12 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9_:/ -]+")
 def remarks(selector: Selector) -> tuple[Remark, ...]:
     """Return at most :data:`WARNINGS_MAX` warnings, one for each condition."""
     found: dict[Remark, None] = {}
+    # MetricsQL lends the name of a group, but not its pattern, to groups without a name: with "or",
+    # a plain =~ is the way to name one metric.
+    is_single = len(selector.groups) == 1
     for group in selector.groups:
         for matcher in group:
-            remark = _matcher_remark(matcher)
+            remark = _matcher_remark(matcher, is_single=is_single)
             if remark is not None:
                 found[remark] = None
         never = _contradiction(group)
@@ -42,7 +45,7 @@ def remarks(selector: Selector) -> tuple[Remark, ...]:
     return tuple(found)[:WARNINGS_MAX]
 
 
-def _matcher_remark(matcher: Matcher) -> Remark | None:
+def _matcher_remark(matcher: Matcher, *, is_single: bool) -> Remark | None:
     value, label = matcher.value, quote_name(matcher.label)
     variable = _VARIABLE.search(value)
     if variable is not None:
@@ -54,7 +57,7 @@ def _matcher_remark(matcher: Matcher) -> Remark | None:
     if not _is_utf8(value):
         return Remark(f"{render(matcher)}: no label holds what is not UTF-8 text", matcher.offset)
     if matcher.op in ("=~", "!~"):
-        return _pattern_remark(matcher, label)
+        return _pattern_remark(matcher, label, is_single=is_single)
     if not _PATTERN.search(value):
         return None
     op = "=~" if matcher.op == "=" else "!~"
@@ -65,7 +68,7 @@ def _matcher_remark(matcher: Matcher) -> Remark | None:
     )
 
 
-def _pattern_remark(matcher: Matcher, label: str) -> Remark | None:
+def _pattern_remark(matcher: Matcher, label: str, *, is_single: bool) -> Remark | None:
     value = matcher.value
     glob = _GLOB.search(value)
     if glob is not None:
@@ -76,7 +79,7 @@ def _pattern_remark(matcher: Matcher, label: str) -> Remark | None:
             f"anything write .*, as in {meant}",
             matcher.offset,
         )
-    if matcher.label == NAME and matcher.op == "=~" and _PLAIN.fullmatch(value):
+    if is_single and matcher.label == NAME and matcher.op == "=~" and _PLAIN.fullmatch(value):
         meant = f"{label}=~{quote_string(f'.*{value}.*')}"
         return Remark(
             f"{render(matcher)} matches only {quote_string(value)} itself, as = does; for what "

@@ -162,6 +162,7 @@ RULES: Final[dict[str, Rule]] = {
         cel="has(self.otlp_http) || has(self.prometheusRemoteWrite)",
         holds=lambda self: "otlp_http" in self or "prometheusRemoteWrite" in self,
         message="otlp_http or prometheusRemoteWrite is required",
+        reads=(("otlp_http",), ("prometheusRemoteWrite",)),
     ),
     "versionOfProfile": Rule(
         cel="!(self.profile == 'victoriametrics' && self.protocolVersion == '2.0')",

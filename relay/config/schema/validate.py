@@ -274,7 +274,9 @@ class Reading:
                     taken[meant] = self._take(properties[meant], value[key], (*path, meant), above)
             elif key in node.get("x-relay-unknown", {}):
                 self._faulty.add((*path, key))  # it says what is meant: no rule has to
-            hint = f'did you mean "{meant}"?' if meant else _hint(node, key, path, parents)
+            else:
+                self._faulty.update((*path, name) for name in _blank_holders(node, key, value))
+            hint = f'did you mean "{meant}"?' if meant else _hint(node, key, value, path, parents)
             self._unknown.append(((*self.at(*path), key), f"unknown field; {hint}"))
         for name, one in properties.items():
             if "default" in one and name not in taken:
@@ -332,21 +334,23 @@ class Reading:
         return ""
 
 
-def _hint(node: Node, unknown: str, path: Where, parents: tuple[Node, ...]) -> str:
-    """Return the suggestion for a field that does not exist."""
+def _hint(
+    node: Node, unknown: str, value: dict[str, Any], path: Where, parents: tuple[Node, ...]
+) -> str:
+    """Return the suggestion for a field of ``value`` that does not exist."""
     known = [name for name, one in node["properties"].items() if "x-relay-hidden" not in one]
     return (
         node.get("x-relay-unknown", {}).get(unknown)
         or _above(unknown, path, parents)
         or nearest(unknown, known)
-        or _below(node, unknown)
+        or _below(node, unknown, value)
         or f"accepted here: {', '.join(sorted(known))}"
     )
 
 
 def _is_misplaced(node: Node, word: str, path: Where, parents: tuple[Node, ...]) -> bool:
     """Return True if a field is known but in the wrong place."""
-    return bool(_above(word, path, parents) or _below(node, word))
+    return bool(_above(word, path, parents) or _below(node, word, {}))
 
 
 def _above(word: str, path: Where, parents: tuple[Node, ...]) -> str:
@@ -358,16 +362,36 @@ def _above(word: str, path: Where, parents: tuple[Node, ...]) -> str:
     return ""
 
 
-def _below(node: Node, word: str) -> str:
-    """Return where a field belongs that does not stand deep enough, or ""."""
+def _below(node: Node, word: str, value: dict[str, Any]) -> str:
+    """Return where a field belongs that does not stand deep enough, or "".
+
+    Of several places those count that ``value`` has already.
+    """
     if word == "name":
         return ""
+    holders = _holders(node, word)
+    blank = _blank_holders(node, word, value)
+    if blank:
+        return f"it belongs below {blank[0]}: indent it deeper"
+    if holders:
+        return (
+            f"it belongs below {' or '.join([one for one in holders if one in value] or holders)}"
+        )
     for name, child in node.get("properties", {}).items():
-        if word in child.get("properties", {}):
-            return f"it belongs below {name}"
         if word in child.get("items", {}).get("properties", {}):
             return f"it belongs into an entry of {name}"
     return ""
+
+
+def _holders(node: Node, word: str) -> list[str]:
+    """Return the fields of an object that have a field of this name."""
+    properties: dict[str, Node] = node.get("properties", {})
+    return [name for name, child in properties.items() if word in child.get("properties", {})]
+
+
+def _blank_holders(node: Node, word: str, value: dict[str, Any]) -> list[str]:
+    """Return those that are written without a value: their fields are not indented enough."""
+    return [name for name in _holders(node, word) if name in value and value[name] is None]
 
 
 def _is_any_faulty(faulty: frozenset[Where], path: Where, rule: Rule) -> bool:
