@@ -111,16 +111,15 @@ def run_explain(arguments: argparse.Namespace) -> int:
         inventory=inventory,
         infer_types=settings.translation.infer_types,
     )
-    ids = {exporter.id for exporter in loaded.exporters}
     if arguments.body is not None:
-        _refuse_unknown(arguments.question, ids, "EXPORTER")
+        explainer.require(arguments.question, "EXPORTER")
         reader = InfoReader(settings.inventory.info_series)
         lines = explainer.captured(
             _read_body(arguments.body), arguments.question, reader=reader, origin=origin
         )
     else:
         if arguments.exporter:
-            _refuse_unknown(arguments.exporter, ids, "--exporter")
+            explainer.require(arguments.exporter, "--exporter")
         lines = explainer.series(
             _parse(arguments.question),
             origin=origin,
@@ -148,12 +147,6 @@ def _parse(text: str) -> dict[str, str]:
         return parse_series(text)
     except SelectorError as error:
         raise ConfigError([Fault("SERIES", f"{error}\n{error.caret()}")]) from error
-
-
-def _refuse_unknown(name: str, known: set[str], argument: str) -> None:
-    if name not in known:
-        some = ", ".join(sorted(known)[:10])
-        raise ConfigError([Fault(argument, f"there is no exporter {name}; there are {some}")])
 
 
 def _origin(account: str, settings: Settings) -> IngestPath:

@@ -49,6 +49,7 @@ LINES_AT_ONCE = 200
 """Lines produced between two turns for requests."""
 
 _LABELS_MAX = 10_000
+_IDS_TOLD_MAX = 10
 
 _EVIDENCE: dict[Evidence, str] = {
     "declared": "type declared by the series",
@@ -151,9 +152,11 @@ class Explainer:
         """Return the ingest path of a request's tenant."""
         return self._router.tenancy.path_of(tenant)
 
-    def knows(self, exporter: str) -> bool:
-        """Return True if there is such an exporter."""
-        return exporter in self._exporters
+    def require(self, exporter: str, field: str) -> None:
+        """Raise ConfigError, with ids that may be meant, if there is no such exporter."""
+        if exporter not in self._exporters:
+            message = _unknown_exporter(exporter, self._exporters)
+            raise ConfigError([Fault(field, message)])
 
     @contextmanager
     def paced(self, pace: Pace) -> Iterator[None]:
@@ -304,14 +307,26 @@ def described(
     return Exported(typing, attributes, types.contradiction(name))
 
 
+def _unknown_exporter(name: str, known: Iterable[str]) -> str:
+    """Say that there is no exporter of this id, with those of the same name or some others."""
+    ids = sorted(known)
+    last = name.rpartition("/")[2]
+    meant = [one for one in ids if one.rpartition("/")[2] == last][:_IDS_TOLD_MAX]
+    if meant:
+        return f"there is no exporter {name}; did you mean {' or '.join(meant)}?"
+    if ids:
+        return f"there is no exporter {name}; there are {', '.join(ids[:_IDS_TOLD_MAX])}"
+    return f"there is no exporter {name}"
+
+
 async def answer(question: ExplainQuery, explainer: Explainer, turns: Turns) -> list[str]:
     """Return the answer's lines, at most :data:`ANSWER_CHARS_MAX` characters."""
     try:
         labels = await run_in_thread(partial(parse_series, question.series))
     except SelectorError as error:
         raise ConfigError([Fault("series", f"{error}\n{error.caret()}")]) from error
-    if question.exporter and not explainer.knows(question.exporter):
-        raise ConfigError([Fault("exporter", f"there is no exporter {question.exporter}")])
+    if question.exporter:
+        explainer.require(question.exporter, "exporter")
     origin = explainer.path_of(question.tenant)
     lines = explainer.series(
         labels, origin=origin, exporter=question.exporter, every=question.every
