@@ -253,9 +253,10 @@ class PolicyBuilder:
             return ""
         strategy = auth.get("strategy") if isinstance(auth, Mapping) else None
         if not isinstance(auth, Mapping) or strategy != "basic":
+            by_hand = "; write authentication.bearer by hand" if strategy == "bearer" else ""
             message = (
-                f"an ExportPolicy has basic authentication only, not {_word(strategy)} (an "
-                "Exporter has others); the sink has none"
+                f"only basic authentication is carried over, not {_word(strategy)}: the sink has "
+                f"none{by_hand}"
             )
             self._note(component, "auth.strategy", message)
             return ""

@@ -156,8 +156,8 @@ def test_what_has_no_counterpart_is_named() -> None:
     sink = f'sinks."{OWNER}:grafana-cloud-metrics-sink"'
     assert notes_of(done) == [
         (
-            f"{sink}.auth.strategy: an ExportPolicy has basic authentication only, not bearer (an "
-            "Exporter has others); the sink has none"
+            f"{sink}.auth.strategy: only basic authentication is carried over, not bearer: the "
+            "sink has none; write authentication.bearer by hand"
         ),
         f"{sink}.buffer: is the operator's to set: the relay's storage holds what is not delivered",
         f"{sink}.compression: is what remote write always has",
