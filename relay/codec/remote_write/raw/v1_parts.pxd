@@ -7,6 +7,7 @@ from relay.codec.otlp.point_buffer cimport Point
 from relay.codec.prefetch cimport LINE, prefetch
 from relay.codec.remote_write.raw.label_table cimport Field, Prefix
 from relay.codec.remote_write.raw.ordered cimport OrderedBatch
+from relay.codec.varints cimport put_varint
 
 cdef enum:
     SERIES_TAG = 0x0A  # WriteRequest.timeseries
@@ -51,15 +52,6 @@ cdef inline int make_room(Room *room, unsigned char **out, Py_ssize_t more) exce
     room.size = size
     out[0] = room.begin + used
     return 0
-
-
-cdef inline unsigned char *put_varint(unsigned char *out, uint64_t value) noexcept:
-    while value > 127:
-        out[0] = <unsigned char>(value & 0x7F | 0x80)
-        out += 1
-        value >>= 7
-    out[0] = <unsigned char>value
-    return out + 1
 
 
 cdef inline Prefix *prefix_at(Point *point) noexcept:

@@ -25,9 +25,9 @@ from relay.codec.remote_write.raw.snappy cimport (
 )
 from relay.codec.remote_write.raw.v1_parts cimport (
     FIRST_ROOM, FIRST_STAMP, SERIES_TAG, TAIL_ROOM, Room, Stamp, make_room, prefetch_coming,
-    prefix_at, put_sample_head, put_varint, set_stamp,
+    prefix_at, put_sample_head, set_stamp,
 )
-from relay.codec.varints cimport put_head, varint_size
+from relay.codec.varints cimport put_head, put_varint, varint_size
 
 from relay.codec.body import Body
 

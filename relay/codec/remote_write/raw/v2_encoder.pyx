@@ -19,7 +19,7 @@ from relay.codec.prefetch cimport LINE, prefetch
 from relay.codec.remote_write.raw.buffer cimport RawEntry
 from relay.codec.remote_write.raw.label_table cimport LabelTable, Prefix, count_labels
 from relay.codec.remote_write.raw.ordered cimport OrderedBatch
-from relay.codec.varints cimport put_head, varint_size
+from relay.codec.varints cimport put_head, put_varint, varint_size
 
 from relay.codec.body import Body
 from relay.codec.protobuf import field_bytes
@@ -71,15 +71,6 @@ cdef void *resized(void *array, Py_ssize_t count, size_t size) except NULL:
     if moved == NULL:
         raise MemoryError
     return moved
-
-
-cdef inline unsigned char *put_varint(unsigned char *out, uint64_t value) noexcept:
-    while value > 127:
-        out[0] = <unsigned char>(value & 0x7F | 0x80)
-        out += 1
-        value >>= 7
-    out[0] = <unsigned char>value
-    return out + 1
 
 
 cdef class SymbolTable:
