@@ -60,6 +60,7 @@ _ROLLS_BACK = re.compile(
 _TOO_LARGE = re.compile(r"decoded size exceeds|too big data size|message size\b.* larger than")
 _UNREADABLE = re.compile(
     r"cannot read prometheus remote_write data|corrupt input|unmarshal|\bproto: "
+    r"|unsupported path requested"  # VictoriaMetrics 1.153, for 404
 )
 
 

@@ -78,6 +78,7 @@ MIMIR = (
         (400, "cannot unmarshal prompb.WriteRequest", Refusal("other", "unreadable")),
         (400, "s2: corrupt input\n", Refusal("other", "unreadable")),
         (400, "proto: integer overflow\n", Refusal("other", "unreadable")),
+        (400, 'unsupported path requested: "/"', Refusal("other", "unreadable")),
         (
             400,
             "decoded size exceeds the 33554432 bytes limit\n",
