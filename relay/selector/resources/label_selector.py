@@ -50,11 +50,6 @@ class Requirement:
             case "DoesNotExist":
                 return value is None
 
-    @property
-    def accepts_absence(self) -> bool:
-        """True if an object without the label meets the condition."""
-        return self.operator in ("NotIn", "DoesNotExist")
-
     def __str__(self) -> str:
         """Return the condition in the notation of ``kubectl --selector``."""
         match self.operator:
