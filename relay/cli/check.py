@@ -18,6 +18,8 @@ from relay.config.yaml.document import read_documents
 from relay.config.yaml.file_watcher import manifest_files
 from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.excerpt import printable
+from relay.selector.resources.kind_table import kinds_without_row
+from relay.selector.resources.label_selector import ResourceSelection
 
 NO_MANIFEST: Final = "holds no manifest: no *.yaml or *.yml in it or below"
 
@@ -86,6 +88,13 @@ def _check_settings(
     missing = _missing_paths(path)
     others = tuple(one for one in loaded.faults if one.origin not in missing)
     _report(replace(loaded, faults=others), lines, faults)
+    lines += [
+        f"warning  {exporter.origin}: source {source.name}: {warning}"
+        for exporter in loaded.exporters
+        for source in exporter.sources
+        if isinstance(source.selector, ResourceSelection)
+        for warning in kinds_without_row(settings.resources.kinds, source.selector.selectors)
+    ]
     lines += [f"fault    {fault}" for fault in missing.values()]
     faults += missing.values()
     lines += [

@@ -13,14 +13,25 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import islice
 from typing import Final, NamedTuple, TypeAlias
 
 from relay.selector.matchers import NAME
-from relay.selector.resources.label_selector import Conventions, KindMarks, KindNames, KindRow
+from relay.selector.resources.label_selector import (
+    ANY,
+    Conventions,
+    KindMarks,
+    KindNames,
+    KindRow,
+    ResourceSelector,
+)
 from relay.selector.resources.object_lookup import ObjectRef
 
 Labels: TypeAlias = Mapping[str, str]
+
+_CLOSE_RATIO: Final = 0.85
+"""Likeness of two names of API groups of which one is probably the other, misspelt."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,6 +208,39 @@ def shadowed_rows(kinds: Sequence[KindRow]) -> Iterator[str]:
                     f"({other.kind} by {other.marks}) fits all its series; put it before that one"
                 )
                 break
+
+
+def kinds_without_row(
+    rows: Sequence[KindRow], selectors: Iterable[ResourceSelector]
+) -> Iterator[str]:
+    """Yield a warning for each kind that a selector names and no row has, though its group has.
+
+    A group without rows is warned of only if its name is close to one that has: its series may be
+    told by the labels of the platform.
+    """
+    names = KindNames(rows)
+    kinds_of: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.marks is not None:
+            kinds_of.setdefault(row.group, {})[row.kind] = None
+    named = dict.fromkeys(
+        (group, kind)
+        for selector in selectors
+        for one in selector.kinds
+        for group in one.groups
+        for kind in one.kinds
+        if group != ANY
+    )
+    for group, kind in named:
+        none_of, rest = "no row of resources.kinds", "so the table finds no series of it"
+        if group not in kinds_of:
+            close = get_close_matches(group, filter(None, kinds_of), n=1, cutoff=_CLOSE_RATIO)
+            if close:
+                yield f'{none_of} has group {group}, {rest}; did you mean "{close[0]}"?'
+        elif kind != ANY and not any(one.lower() in names.of(kind) for one in kinds_of[group]):
+            has = ", ".join(islice(kinds_of[group], 10))
+            wanted = f"{kind} of {group or 'the core group'}"
+            yield f"{none_of} is of {wanted}, {rest}; those of the group are of {has}"
 
 
 def _implies(marks: KindMarks, other: KindMarks) -> bool:
