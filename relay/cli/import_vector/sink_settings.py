@@ -14,7 +14,7 @@ ATTEMPTS_MAX: Final = 10
 
 
 class _Field(NamedTuple):
-    """A number of Vector's and its counterpart; ``unit_s`` is 0 for whole numbers."""
+    """A number of Vector's, its counterpart in a policy, and that one's bounds."""
 
     vector: str
     policy: str
