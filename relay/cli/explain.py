@@ -95,7 +95,9 @@ def run_explain(arguments: argparse.Namespace) -> int:
     if settings.tenancy is not None and not arguments.all:
         # Exporters of other projects cannot match, so they need not be loaded.
         project = _project(arguments, settings, origin)
-        paths = tuple(path for path in paths if path.project == project)
+        own = tuple(path for path in paths if path.project == project)
+        # An id without its project: those that may be meant are in any of them.
+        paths = own if own or not _exporter_of(arguments) else paths
     loaded = load_exporters(paths, tenancy=settings.tenancy is not None, need_secrets=False)
     objects = load_inventory(
         [*settings.inventory.manifests, *map(ExporterPath, arguments.inventory or ())]
@@ -136,10 +138,16 @@ def run_explain(arguments: argparse.Namespace) -> int:
 
 def _project(arguments: argparse.Namespace, settings: Settings, origin: IngestPath) -> str:
     """Return the project that the question is about."""
-    exporter = arguments.question if arguments.body is not None else arguments.exporter
+    exporter = _exporter_of(arguments)
     if exporter:
-        return str(exporter).partition("/")[0]
+        return exporter.partition("/")[0]
     return tenancy_of(settings).project_of(_parse(arguments.question), origin)
+
+
+def _exporter_of(arguments: argparse.Namespace) -> str:
+    """Return the exporter that the question is about, "" for all."""
+    exporter = arguments.question if arguments.body is not None else arguments.exporter
+    return str(exporter or "")
 
 
 def _parse(text: str) -> dict[str, str]:
