@@ -28,7 +28,6 @@ _EXEMPLARS_FIELD, _METADATA_FIELD = 4, 5
 _TEXT_FIELDS = (3, 4)  # Metadata.help_ref and unit_ref
 _REFS_TAG, _EXEMPLARS_TAG, _METADATA_TAG = b"\x0a", b"\x22", b"\x2a"
 _SYMBOL_TAG, _SERIES_TAG = b"\x22", b"\x2a"  # Request 4 and 5
-_TOP_TAGS = {v1.SERIES_FIELD: b"\x0a", v1.METADATA_FIELD: b"\x1a"}
 _UNBOUNDED = 1 << 62
 
 
@@ -64,63 +63,6 @@ def split_below(data: bytes, protocol: WriteProtocol, bytes_max: int) -> list[En
     return done
 
 
-def cut_in_rounds(data: bytes, protocol: WriteProtocol, rounds_max: int) -> list[Encoded]:
-    """Cut a request so that no series stands twice in a piece; the order of its entries is kept.
-
-    The first piece has the first entry of each series, the next one the second, and so on; the last
-    of ``rounds_max`` has all that are left. Entries without points stay beside the first. Raises
-    DecodeError.
-    """
-    rounds = _rounds_v1 if protocol == "remote_write_v1" else _rounds_v2
-    return rounds(data, rounds_max)
-
-
-def _rounds_v1(data: bytes, rounds_max: int) -> list[Encoded]:
-    pieces: list[list[bytes]] = [[]]
-    points = [0]
-    seen: dict[bytes, int] = {}
-    for entry in v1.top_level(data):
-        field, start, stop = entry
-        count = _entry_points(data, entry)
-        at = 0
-        if count:
-            labels = data[start : _labels_end(data, start, stop)]
-            at = min(seen.get(labels, -1) + 1, rounds_max - 1)
-            seen[labels] = at
-        if at == len(pieces):
-            pieces.append([])
-            points.append(0)
-        pieces[at].append(field_bytes(_TOP_TAGS[field], data[start:stop]))
-        points[at] += count
-    return [Encoded(b"".join(one), n) for one, n in zip(pieces, points, strict=True)]
-
-
-def _labels_end(data: bytes, start: int, stop: int) -> int:
-    """Return the end of the labels, which come first in a series of our own."""
-    for _, _, tag_at, _, _ in iter_fields(data, start, stop):
-        if data[tag_at] != _LABEL_TAG:
-            return tag_at
-    return stop
-
-
-def _rounds_v2(data: bytes, rounds_max: int) -> list[Encoded]:
-    symbols, series = _read_v2(data)
-    rounds: list[list[tuple[int, int]]] = [[]]
-    seen: dict[bytes, int] = {}
-    for start, stop in series:
-        at = 0
-        if _points_v2(data, start, stop):
-            # References come first in a series of our own, and symbols stand there once.
-            _, _, _, payload, end = next(iter_fields(data, start, stop))
-            refs = data[payload:end]
-            at = min(seen.get(refs, -1) + 1, rounds_max - 1)
-            seen[refs] = at
-        if at == len(rounds):
-            rounds.append([])
-        rounds[at].append((start, stop))
-    return [_part(data, symbols, one) for one in rounds]
-
-
 def _split_v1(data: bytes) -> tuple[Encoded, Encoded] | None:
     entries = v1.top_level(data)
     if not entries:
@@ -152,8 +94,7 @@ def _split_series(data: bytes) -> tuple[Encoded, Encoded] | None:
     return first, second
 
 
-def _read_v2(data: bytes) -> tuple[list[bytes], list[tuple[int, int]]]:
-    """Return the symbols and the spans of the series."""
+def _split_v2(data: bytes) -> tuple[Encoded, Encoded] | None:
     symbols: list[bytes] = []
     series: list[tuple[int, int]] = []
     for number, wire_type, _, start, stop in iter_fields(data, 0, len(data)):
@@ -161,11 +102,6 @@ def _read_v2(data: bytes) -> tuple[list[bytes], list[tuple[int, int]]]:
             symbols.append(data[start:stop])
         elif wire_type == BYTES and number == v2.SERIES_FIELD:
             series.append((start, stop))
-    return symbols, series
-
-
-def _split_v2(data: bytes) -> tuple[Encoded, Encoded] | None:
-    symbols, series = _read_v2(data)
     if not series:
         return None
     if len(series) == 1:

@@ -19,7 +19,8 @@ from relay.codec.remote_write.encode import request_headers
 from relay.codec.remote_write.raw import v1_plain, v1_snappy, v2_encoder
 from relay.codec.remote_write.raw.buffer import RawPointBuffer
 from relay.codec.remote_write.raw.ordered import OrderedBatch
-from relay.codec.remote_write.split import cut_in_rounds, split_in_two
+from relay.codec.remote_write.rounds import cut_in_rounds
+from relay.codec.remote_write.split import split_in_two
 from relay.codec.remote_write.v1 import WriteProtocol
 
 _UNBOUNDED = 1 << 62
