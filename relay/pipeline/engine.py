@@ -405,7 +405,7 @@ class MetricsPipeline:
         self.resolver.raw.send_metadata(transaction)
         self._commit(transaction, tick)
         self.offsets.release(transaction.request)
-        return withheld
+        return withheld + [(batch, 1) for batch in emitter.withheld]
 
     def _name_dropped(self, transaction: BatchTransaction) -> None:
         for reason, count in transaction.dropped.items():

@@ -19,6 +19,7 @@ cdef class Emitter:
     cdef public double tick
     cdef public object gate
     cdef public bint collecting
+    cdef public list withheld
     cdef object _offsets
     cdef dict _unsettled
 

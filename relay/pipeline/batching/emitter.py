@@ -59,6 +59,7 @@ class Emitter:
     ``own``, unless it has waited. ``tick`` is the monotonic clock of the flush schedule, in s.
     ``gate`` decides in a replay which batch needs a point (None: all do); ``collecting``: nothing
     that waits may leave yet. Holds change at the commit; until then a request holds its own.
+    ``withheld`` are counted points that batches did not need, one for each time in it.
     """
 
     __slots__ = (
@@ -71,6 +72,7 @@ class Emitter:
         "position",
         "tick",
         "transaction",
+        "withheld",
     )
 
     def __init__(
@@ -87,6 +89,7 @@ class Emitter:
         self.tick = tick
         self.gate = gate
         self.collecting = collecting
+        self.withheld: list[OpenBatch] = []
         self._offsets = offsets
         self._unsettled: dict[Settles, None] | None = None
 
@@ -114,6 +117,15 @@ class Emitter:
     def hold(self) -> None:
         """Hold the current sample's position: it waits to become a point."""
         self.transaction.hold(self.position)
+
+    def needed(self, batches: tuple[OpenBatch, ...]) -> tuple[OpenBatch, ...]:
+        """Return those of the batches that need a point of the current sample; note the others."""
+        gate = self.gate
+        if gate is None:
+            return batches
+        kept = tuple(batch for batch in batches if gate.needs(batch, self.origin))
+        self.withheld += [batch for batch in batches if batch not in kept]
+        return kept
 
     def release(self, position: int) -> None:
         """Give up one hold."""

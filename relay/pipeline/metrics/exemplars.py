@@ -145,7 +145,8 @@ class _Waiting:
         extra = extra or NO_EXTRAS
         extra = extra._replace(exemplars=extra.exemplars + self.exemplars)
         self.exemplars = ()
-        for route in self._routes:
+        for batches, group, prefix in self._routes:
+            route = emitter.needed(batches), group, prefix
             append_number(route, stamp, value, extra, emitter.origin, emitter.transaction)
         if self._routes and not self._handlers:
             emitter.transaction.note_exemplars(len(extra.exemplars), is_sent=True)
