@@ -302,6 +302,7 @@ class Relay:
         return self._facts(survey)
 
     def _facts(self, survey: SinksSnapshot) -> StatusSource:
+        environment = self._sink_environment
         return StatusSource(
             now=self._clock(),
             started_at=self._started_at,
@@ -319,6 +320,7 @@ class Relay:
             replay=self._replay.statistics() if self._replay else IDLE_REPLAY,
             memory=self._admission.memory() if self._admission else ZERO_MEMORY,
             unreachable_endpoints=self._circuit_breakers.open,
+            lone_exemplars=environment.encode_scheduler.bodies.lone_exemplars if environment else 0,
         )
 
     @property

@@ -60,6 +60,9 @@ UNEXPORTED_MAX = 100
 class StatusSource:
     """Source of snapshot and status, taken at one moment. ``now`` is the wall clock in s.
 
+    ``lone_exemplars``: those that were sent to a batch of remote write 2.0, and found no point of
+    their series there; once for each sink.
+
     Immutable but for the counts of sources, which may run some samples ahead: any thread may render
     it.
     """
@@ -80,6 +83,7 @@ class StatusSource:
     replay: ReplayStatistics = IDLE_REPLAY
     memory: MemoryStatistics = ZERO_MEMORY
     unreachable_endpoints: int = 0
+    lone_exemplars: int = 0
 
     def snapshot(self) -> Snapshot:
         """Return the figures of a scrape."""
@@ -140,7 +144,7 @@ def snapshot(facts: StatusSource) -> Snapshot:
         exemplars={
             "received": engine.exemplars.received,
             "sent": engine.exemplars.sent,
-            "dropped": engine.exemplars.dropped,
+            "dropped": engine.exemplars.dropped + facts.lone_exemplars,
         },
         delta_points=engine.deltas.outcomes,
         delta_states=engine.deltas.states,
@@ -218,7 +222,7 @@ def document(facts: StatusSource, wanted: StatusFilter = EVERYTHING) -> dict[str
             "exemplars": {
                 "received": engine.exemplars.received,
                 "sent": engine.exemplars.sent,
-                "dropped": engine.exemplars.dropped,
+                "dropped": engine.exemplars.dropped + facts.lone_exemplars,
                 "waiting": engine.exemplars.waiting,
             },
             "activeSeries": engine.table.active,

@@ -207,7 +207,8 @@ _PRESENT: tuple[MetricSpec, ...] = (
         "relay_exemplars_total",
         "counter",
         "Exemplars, by what became of them: received with all requests, sent with a point, dropped "
-        "because they were unusable, too many, waited in vain, or their point was none.",
+        "because they were unusable, too many, waited in vain, or their point was none; also those "
+        "that were sent to a sink of remote write 2.0 whose batch has no point of their series.",
         ("outcome",),
         by(lambda s: s.exemplars),
     ),
