@@ -43,6 +43,7 @@ MODULES: Final = (
     "relay.codec.otlp.batch",
     "relay.codec.uninitialized_bytes",
     "relay.codec.remote_write.label_parser",
+    "relay.codec.remote_write.cut",
     "relay.codec.remote_write.raw.label_table",
     "relay.codec.remote_write.raw.buffer",
     "relay.codec.remote_write.raw.ordered",
