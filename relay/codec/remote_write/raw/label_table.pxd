@@ -47,7 +47,8 @@ cdef class LabelTable:
     cdef dict groups
     cdef object symbols  # v2_encoder.SymbolTable of the fields, None until it is needed
     cdef readonly Py_ssize_t grown
-    cdef Py_ssize_t long_bytes
+    cdef Py_ssize_t long_bytes  # of fields with memory of their own
+    cdef Py_ssize_t long_count
 
     cdef uint32_t next_mark(self) noexcept
     cdef Py_ssize_t find(self, const unsigned char *data, Py_ssize_t size) noexcept

@@ -22,6 +22,8 @@ cdef enum:
     LABEL_TAG = 0x0A  # TimeSeries.labels
     KIND_BYTES = 200  # of bytes object and dictionary entry
     SLACK = 65_536  # series that may come and go before a small table is replaced
+    SMALL_BYTES = 1 << 25  # a table that takes more than this is replaced after fewer
+    LARGE_SLACK = 1_024
 
 
 cdef class LabelTable:
@@ -58,7 +60,7 @@ cdef class LabelTable:
         cdef size_t arrays = <size_t>self.capacity * sizeof(Field)
         arrays += <size_t>self.kinds_capacity * sizeof(Kind)
         arrays += (self.index_mask + 1) * sizeof(uint32_t)
-        chunks = len(self.chunks) * CHUNK_BYTES
+        chunks = (len(self.chunks) - self.long_count) * CHUNK_BYTES
         symbols = 0 if self.symbols is None else self.symbols.memory_bytes
         return arrays + self.long_bytes + chunks + len(self.kind_numbers) * KIND_BYTES + symbols
 
@@ -110,6 +112,7 @@ cdef class LabelTable:
         if size > CHUNK_FIELD_BYTES_MAX:
             chunk = PyBytes_FromStringAndSize(<const char *>data, size)
             self.chunks.append(chunk)
+            self.long_count += 1
             self.long_bytes += size
             return <unsigned char *>PyBytes_AS_STRING(chunk)
         if size > self.chunk_left:
@@ -232,8 +235,13 @@ cdef class LabelTable:
         return found
 
     def is_due(self, Py_ssize_t live):
-        """Return whether to replace the table: most of it is dead, if ``live`` series use it."""
-        return self.grown > 2 * live + SLACK
+        """Return whether to replace the table: most of it is dead, if ``live`` series use it.
+
+        Labels may be long: what few series leave behind is much, too.
+        """
+        if self.grown <= 2 * live + LARGE_SLACK:
+            return False
+        return self.grown > 2 * live + SLACK or self.memory_bytes > SMALL_BYTES
 
     def close(self):
         """Let go of the groups, which refer to the table; it lives as long as one of them."""
