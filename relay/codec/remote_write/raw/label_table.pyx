@@ -15,6 +15,9 @@ from libc.string cimport memcmp, memcpy, memset
 
 from relay.runtime.errors import DecodeError
 
+cdef extern from *:
+    ctypedef unsigned long long uint128_t "unsigned __int128"
+
 cdef enum:
     FIRST_FIELDS = 64
     KEY_BYTES_MAX = 1 << 30
@@ -287,19 +290,27 @@ cdef Py_ssize_t label_end(const unsigned char *data, Py_ssize_t start, Py_ssize_
     raise DecodeError("not a label field", offset=start)
 
 
+cdef inline uint64_t folded(uint64_t one, uint64_t other) noexcept:
+    """Multiply, and fold the product of 128 bits."""
+    cdef uint128_t product = <uint128_t>one * other
+    return <uint64_t>product ^ <uint64_t>(product >> 64)
+
+
 cdef size_t hash_of(const unsigned char *data, Py_ssize_t size, uint64_t secret) noexcept:
-    """Hash a field."""
-    cdef uint64_t mixed = (<uint64_t>size ^ secret) * secret, word
+    """Hash a field.
+
+    Both halves of a product count: in the lower one alone, the uppermost bits of two words may be
+    chosen so that they cancel each other with half of all secrets.
+    """
+    cdef uint64_t mixed = folded(<uint64_t>size ^ secret, secret), word
     while size >= 8:
         memcpy(&word, data, 8)
-        mixed = (mixed ^ word) * secret
-        mixed ^= mixed >> 32
+        mixed = folded(mixed ^ word, secret)
         data += 8
         size -= 8
     word = 0
     memcpy(&word, data, <size_t>size)
-    mixed = (mixed ^ word) * secret
-    return <size_t>(mixed ^ mixed >> 32)
+    return <size_t>folded(mixed ^ word, secret)
 
 
 cdef class RawGroup:
