@@ -2,8 +2,8 @@
 
 What happens within a shard (take, settle, spill) is :mod:`relay.sink.queue.shard`. Rules here:
 
-* When the number of shards changes, series change shards. Requests from after the change wait until
-  all from before it are settled, so that no point overtakes another of its series.
+* When the number of shards changes, series change shards. Requests from after each change wait
+  until all from before it are settled, so that no point overtakes another of its series.
 * Whether a request is in memory or on disk makes no difference to budget, age and overflow.
 * A request in flight, or a record being read, is inside the budget and never dropped.
 * Unless ``overflow`` is ``block``, the bodies held never exceed ``bytes_max``. What is dropped:
@@ -18,6 +18,7 @@ What happens within a shard (take, settle, spill) is :mod:`relay.sink.queue.shar
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
@@ -30,6 +31,9 @@ from relay.sink.queue.shard import Item, QueueShard
 from relay.sink.queue.usage import QueueUsage
 
 POSITION_MAX = (1 << 63) - 1
+
+RESHARDS_MAX = 100
+"""Changes of the number of shards that are told apart; of older ones the order is lost."""
 
 
 class QueueStatistics(msgspec.Struct, frozen=True):
@@ -67,7 +71,8 @@ class SinkQueue:
         assert shards > 0
         self._config = config
         self._fed = shards
-        self._resharded_at: float | None = None
+        self._reshards: list[float] = []
+        """When the number of shards changed, as long as requests from before are not settled."""
         self._usage = usage = QueueUsage(memory or BufferedBytes())
         stored = disk or {}
         count = max(shards, max(stored, default=-1) + 1)
@@ -93,27 +98,30 @@ class SinkQueue:
 
     def reshard(self, now: float) -> None:
         """Note that series are in other shards from ``now`` (wall clock, s) on."""
-        self._resharded_at = now
+        self._reshards.append(max([now, *self._reshards[-1:]]))
+        del self._reshards[:-RESHARDS_MAX]
 
     def waits_for_reshard(self, shard: int) -> bool:
         """Return whether a shard must wait for others because the number of shards changed.
 
-        Requests from before the last change must be settled first.
+        Requests from before a change must be settled first, those from before two changes before
+        those from between them.
         """
-        since = self._resharded_at
-        if since is None:
+        if not self._reshards:
             return False
         items = [item for each in self._shards for item in (each.peek(), each.taken)]
-        if not any(item is not None and item.created_at < since for item in items):
-            self._resharded_at = None
+        oldest = min((item.created_at for item in items if item is not None), default=None)
+        if oldest is None:
+            self._reshards.clear()
             return False
+        del self._reshards[: bisect_right(self._reshards, oldest)]
         head = self._shards[shard].peek()
-        return head is not None and head.created_at >= since
+        return bool(self._reshards) and head is not None and head.created_at >= self._reshards[0]
 
     @property
     def resharding(self) -> bool:
         """True if shards may have to wait for one another."""
-        return self._resharded_at is not None
+        return bool(self._reshards)
 
     @property
     def shards(self) -> Sequence[QueueShard]:
