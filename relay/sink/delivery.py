@@ -137,6 +137,7 @@ class DeliveryStateMachine:
             self.ledger.offer(missing_points)
             self.ledger.drop(missing_points, "damaged")
             self._note(self.health.lost("damaged", now.monotonic))
+        self.queue.restore_reshards(at for cursor in cursors.values() for at in cursor.reshards)
         if resharded:
             self.queue.reshard(now.wall)
         self.drop(self.queue.shrink(), "queue_full", now)
@@ -144,7 +145,7 @@ class DeliveryStateMachine:
 
     def cursors(self, now: Now) -> dict[int, QueueCursor]:
         """Return how far each shard with records on disk has come, for :meth:`restore`."""
-        return self._waits.cursors(self.queue.shards, now)
+        return self._waits.cursors(self.queue.shards, now, reshards=self.queue.reshards)
 
     def reconfigure(self, config: Sink, encoders: Encoders, circuit: Circuit, now: Now) -> None:
         """Use another configuration for what waits, too, and try it at once."""

@@ -96,6 +96,15 @@ class SinkQueue:
             self._shards.append(QueueShard(number, self._usage))
         self._set_drain_order()
 
+    @property
+    def reshards(self) -> tuple[float, ...]:
+        """When the number of shards changed, as far as it matters, for :meth:`restore_reshards`."""
+        return tuple(self._reshards)
+
+    def restore_reshards(self, reshards: Iterable[float]) -> None:
+        """Note the changes of an earlier process that its records are from before."""
+        self._reshards = sorted({*self._reshards, *reshards})[-RESHARDS_MAX:]
+
     def reshard(self, now: float) -> None:
         """Note that series are in other shards from ``now`` (wall clock, s) on."""
         self._reshards.append(max([now, *self._reshards[-1:]]))

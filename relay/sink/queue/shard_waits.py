@@ -42,7 +42,9 @@ class ShardWaits(list[Wait]):
                 self[number].until = now.monotonic + max(0.0, left_s)
                 self[number].asked = True  # a cursor does not say which delay it was
 
-    def cursors(self, shards: Sequence[QueueShard], now: Now) -> dict[int, QueueCursor]:
+    def cursors(
+        self, shards: Sequence[QueueShard], now: Now, *, reshards: tuple[float, ...] = ()
+    ) -> dict[int, QueueCursor]:
         """Return how far each shard with records on disk has come, for :meth:`restore`."""
         found: dict[int, QueueCursor] = {}
         for shard, wait in zip(shards, self, strict=True):
@@ -51,6 +53,6 @@ class ShardWaits(list[Wait]):
                 left_s = wait.until - now.monotonic
                 resumes_at = round(now.wall + left_s, 1) if left_s > 0 else 0.0
                 found[shard.number] = QueueCursor(
-                    *oldest, shard.attempts, resumes_at, shard.disk.held
+                    *oldest, shard.attempts, resumes_at, shard.disk.held, reshards
                 )
         return found

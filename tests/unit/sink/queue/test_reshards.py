@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from relay.config.exporter.types import Queue
+from relay.sink.queue.cursor import QueueCursor
 from relay.sink.queue.payload import EncodedRequest
 from relay.sink.queue.queue import RESHARDS_MAX, SinkQueue
 
@@ -75,3 +78,25 @@ def test_changes_without_end_are_bounded() -> None:
     assert len(queue._reshards) == RESHARDS_MAX
     queue.push(request(1, 1e6))
     assert send(queue) == [0.0, 1e6]
+
+
+def test_changes_survive_a_restart_with_the_records_from_before_them() -> None:
+    queue = SinkQueue(Queue(), shards=1)
+    queue.push(request(0, 1.0))
+    for number, shards in enumerate((2, 3)):
+        queue.reconfigure(Queue(), shards=shards, now=2.0 + 2.0 * number)
+        queue.push(request(shards - 1, 3.0 + 2.0 * number))
+    cursor = msgspec.json.decode(
+        msgspec.json.encode(QueueCursor(0, 0, reshards=queue.reshards)), type=QueueCursor
+    )
+    later = SinkQueue(Queue(), shards=3)
+    for shard, created_at in ((0, 1.0), (1, 3.0), (2, 5.0)):
+        later.push(request(shard, created_at))
+    later.restore_reshards(cursor.reshards)
+    assert send(later) == [1.0, 3.0, 5.0]
+
+
+def test_a_cursor_without_changes_is_read() -> None:
+    """Of an earlier revision."""
+    cursor = msgspec.json.decode(b"[1,2,null,0.0,[[1,5]]]", type=QueueCursor)
+    assert cursor == QueueCursor(1, 2, held=((1, 5),))
