@@ -17,7 +17,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
@@ -42,6 +42,8 @@ SEND_MAX: Final = 500
 """Pieces of metadata that one request brings to batches: some milliseconds."""
 LOOKS_MAX: Final = 500
 """Names that one request checks for the repetition."""
+LOOK_SINKS_MAX: Final = 5_000
+"""Sinks of these names from which on a request checks no further name: a millisecond."""
 DUE_MAX: Final = 20_000
 """Pieces of metadata that are due at once to one sink; beyond, the repetition makes up for it."""
 NAMES_MAX: Final = 200_000
@@ -67,17 +69,19 @@ class _Sink:
 class Subject(VersionedDependency):
     """A metric name of a project that is routed to sinks that get metadata.
 
-    ``sinks`` are of 1.0. ``is_dependency``: series depend on it, and ``version`` changes with
+    ``sinks`` are of 1.0, in order; ``fed`` is the last group of their targets, all of which are in
+    it. ``is_dependency``: series depend on it, and ``version`` changes with
     ``known``, what is known of the name's family. ``alone``: a tuple of it, shared by its series.
     """
 
-    __slots__ = ("alone", "is_dependency", "known", "name", "project", "sinks")
+    __slots__ = ("alone", "fed", "is_dependency", "known", "name", "project", "sinks")
 
     def __init__(self, project: str, name: str) -> None:
         super().__init__()
         self.project: Final = project
         self.name: Final = name
-        self.sinks: list[_Sink] = []
+        self.sinks: dict[_Sink, None] = {}
+        self.fed: tuple[SinkOutputSpec, ...] = ()
         self.is_dependency = False
         self.known: FamilyMetadata | None = None
         self.alone: tuple[VersionedDependency, ...] = (self,)
@@ -100,6 +104,7 @@ class RawMetadata:
         """Sinks to which anything is due."""
         self._repeat_at: float | None = None
         self._repeated: Iterator[Subject] = iter(())
+        self._is_repeating = False
 
     def subject(self, project: str, name: str) -> Subject:
         """Return the subject that series of this name depend on."""
@@ -109,16 +114,19 @@ class RawMetadata:
             found.known = self._known_of(found)
         return found
 
-    def feed(self, project: str, name: str, targets: Iterable[SinkOutputSpec]) -> None:
+    def feed(self, project: str, name: str, targets: tuple[SinkOutputSpec, ...]) -> None:
         """Note that a series of this name is routed to sinks of 1.0."""
         subject = self._subject(project, name)
+        if subject.fed is targets:
+            return  # nearly always: a metric has many series, and there may be thousands of sinks
+        subject.fed = targets
         for target in targets:
             sink = self._sinks.get(target.shards[0])
             if sink is None:
                 sink = _Sink(target.shards)
                 self._sinks.update(dict.fromkeys(sink.batches, sink))
             if sink not in subject.sinks:
-                subject.sinks.append(sink)
+                subject.sinks[sink] = None
                 for family in self._families(subject):
                     self._let_be_due(sink, project, family)
 
@@ -158,18 +166,33 @@ class RawMetadata:
         if self._repeat_at is None:
             self._repeat_at = tick + REPEAT_S if self._sinks else None
             return
-        if tick >= self._repeat_at:
+        if tick >= self._repeat_at and not self._is_repeating:
+            self._is_repeating = True
             self._repeat_at = tick + REPEAT_S
             self._sinks = {
                 batch: sink for batch, sink in self._sinks.items() if not sink.is_removed
             }
             self._due = {sink: None for sink in self._due if not sink.is_removed}
             self._repeated = iter(list(self._subjects.values()))
-        for subject in islice(self._repeated, LOOKS_MAX):
-            subject.sinks = [sink for sink in subject.sinks if not sink.is_removed]
+        if self._is_repeating:
+            self._repeat()
+
+    def _repeat(self) -> None:
+        left = LOOK_SINKS_MAX
+        for _ in range(LOOKS_MAX):
+            subject = next(self._repeated, None)
+            if subject is None:
+                self._is_repeating = False
+                return
+            if any(sink.is_removed for sink in subject.sinks):
+                subject.sinks = {sink: None for sink in subject.sinks if not sink.is_removed}
+                subject.fed = ()
             for family in self._families(subject) if subject.sinks else ():
                 for sink in subject.sinks:
                     self._let_be_due(sink, subject.project, family)
+            left -= len(subject.sinks)
+            if left <= 0:
+                return
 
     def send(self, transaction: BatchTransaction, group: RawGroup) -> None:
         """Append some of what is due to the batches that a request has written to."""
