@@ -272,7 +272,9 @@ class MetricsPipeline:
         """Seal and return up to ``most`` due batches, and send the waiting points that are due."""
         self.deltas.tick(tick)
         sealed = self._emit_deferred(tick, self._expire, tick)
-        return [*sealed, *seal_all(islice(self.schedule.due(tick), most))]
+        sealed += seal_all(islice(self.schedule.due(tick), most))
+        self.exemplar_buffer.dropped += self.schedule.take_lone_exemplars()
+        return sealed
 
     def next_due(self) -> float | None:
         """Return the tick at which :meth:`flush_due` has something to do, or None."""
@@ -384,10 +386,7 @@ class MetricsPipeline:
     def _finish_request(
         self, transaction: BatchTransaction, tick: float, protocol: WriteProtocol
     ) -> list[tuple[OpenBatch, int]]:
-        """Make the request's effects final: counts, deferred samples, holds and deadlines.
-
-        Returns the points that were taken back from batches that do not need them.
-        """
+        """Make the request's effects final; return the points taken back from its batches."""
         transaction.pace.final = True
         self._received[protocol] = self._received.get(protocol, 0) + transaction.flush_counts()
         is_plain, gate = transaction.is_plain, self._gate

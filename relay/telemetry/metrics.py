@@ -208,7 +208,7 @@ _PRESENT: tuple[MetricSpec, ...] = (
         "counter",
         "Exemplars, by what became of them: received with all requests, sent with a point, dropped "
         "because they were unusable, too many, waited in vain, or their point was none; also those "
-        "that were sent to a sink of remote write 2.0 whose batch has no point of their series.",
+        "that were sent to a remote-write sink whose batch got no point, or none of their series.",
         ("outcome",),
         by(lambda s: s.exemplars),
     ),

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from relay.codec.otlp.metrics import MetricGroup
 from relay.codec.otlp.point_buffer import PointBuffer
+from relay.codec.remote_write.raw.buffer import RawPointBuffer
 from relay.codec.remote_write.raw.label_table import RawGroup
 
 
@@ -108,6 +109,14 @@ class OpenBatch:
         self.oldest_offset = -1
         self.generation += 1
         return sealed
+
+    def drop_riders(self) -> int:
+        """Drop what waits for a first point; return the number of exemplars in it."""
+        assert not self.count
+        point_buffer = self.point_buffer
+        self.point_buffer = self.new_buffer()
+        self.generation += 1
+        return point_buffer.count_exemplars() if isinstance(point_buffer, RawPointBuffer) else 0
 
     def __repr__(self) -> str:
         return f"<OpenBatch {self.sink!r}/{self.shard} {self.count}/{self.limit} points>"

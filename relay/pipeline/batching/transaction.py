@@ -35,6 +35,10 @@ LATEST_NS_MAX: Final = (1 << 64) - 1
 TOO_FAR_IN_FUTURE: Final = "too_far_in_future"
 """Reason for points whose time is too far ahead of their arrival."""
 
+RIDERS_WAIT_S: Final = 60.0
+"""How long exemplars and metadata wait in a batch for its first point, s. They keep label tables
+alive, and nothing else ends their wait."""
+
 EXAMPLES_MAX = 5
 """Faults that are spelled out per request; the rest is only counted."""
 
@@ -357,7 +361,7 @@ class BatchTransaction:
             self.begin_run(batch, group)
         point_buffer = batch.point_buffer
         assert isinstance(point_buffer, RawPointBuffer)
-        return point_buffer.add_rider(rider)
+        return point_buffer.add_rider(rider, batch.count > 0)
 
     def seal(self, batch: OpenBatch) -> None:
         """Take a batch's points out; the caller of the transaction gets them from ``sealed``."""
@@ -406,6 +410,10 @@ class BatchTransaction:
                     schedule.arm(batch, tick + batch.timeout_s)
             elif not fresh:
                 continue
+            elif batch.point_buffer.count and not (
+                snapshot.points and batch.generation == snapshot.generation
+            ):
+                schedule.arm(batch, tick + max(batch.timeout_s, RIDERS_WAIT_S))
             if snapshot.count:
                 offsets.release(snapshot.oldest_offset)
         self._hand_over_positions(offsets)

@@ -6,7 +6,7 @@
 * A *finished* entry is one :class:`RawEntry`: a native histogram, or a sample with a start time or
   exemplars. It is one point.
 * A *rider* is no point: an encoded metadata field of 1.0 (bytes), or an entry with exemplars alone.
-  Riders leave with the batch's points, and never alone.
+  Riders leave with the batch's points, and never alone: few of them wait for the first point.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -15,10 +15,14 @@ from libc.stdint cimport uint64_t
 
 from relay.codec.otlp.point_buffer cimport Point, PointBuffer
 
+from relay.codec.protobuf import iter_fields
+
 cdef enum:
     ENTRY_BYTES = 120  # of a RawEntry and its objects, without contents
     EXEMPLAR_BYTES = 250  # the same of an exemplar
     RIDERS_BYTES_MAX = 1 << 20  # in one buffer
+    LONE_RIDERS_BYTES_MAX = 1 << 16  # in one without points
+    EXEMPLARS_FIELD = 3  # of TimeSeries of 1.0
 
 
 cdef class RawEntry:
@@ -80,18 +84,34 @@ cdef class RawPointBuffer(PointBuffer):
         assert point.is_point
         self.put(point, entry_bytes(point), False)
 
-    def add_rider(self, rider not None):
-        """Append a rider, bytes or a RawEntry; return False if there are too many already."""
+    def add_rider(self, rider not None, bint has_points=True):
+        """Append a rider, bytes or a RawEntry; return False if there are too many already.
+
+        ``has_points``: the buffer has any.
+        """
         cdef Py_ssize_t size
         if isinstance(rider, RawEntry):
             assert not rider.is_point
             size = entry_bytes(rider)
         else:
             size = PyBytes_GET_SIZE(<bytes?>rider) + 1
-        if self.riders_bytes + size > RIDERS_BYTES_MAX:
+        if self.riders_bytes + size > (RIDERS_BYTES_MAX if has_points else LONE_RIDERS_BYTES_MAX):
             return False
         self.put(rider, size, True)
         return True
+
+    def count_exemplars(self):
+        """Count the exemplars that came without a point."""
+        cdef Py_ssize_t at, found = 0
+        cdef object head
+        for at in range(self.count):
+            head = <object>self.points[at].head
+            if self.points[at].time_ns or not isinstance(head, RawEntry) or head.is_point:
+                continue
+            fields = iter_fields(head.fields, 0, len(head.fields))
+            found += len(head.exemplars)
+            found += sum([number == EXEMPLARS_FIELD for number, _, _, _, _ in fields])
+        return found
 
     def entries(self):
         """Return all entries in order of arrival; all runs must be closed.
