@@ -36,7 +36,7 @@ TOO_FAR_IN_FUTURE: Final = "too_far_in_future"
 """Reason for points whose time is too far ahead of their arrival."""
 
 RIDERS_WAIT_S: Final = 60.0
-"""How long exemplars and metadata wait in a batch for its first point, s. They keep label tables
+"""Longest wait of exemplars and metadata in a batch for its first point, s. They keep label tables
 alive, and nothing else ends their wait."""
 
 EXAMPLES_MAX = 5

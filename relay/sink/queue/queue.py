@@ -72,7 +72,7 @@ class SinkQueue:
         self._config = config
         self._fed = shards
         self._reshards: list[float] = []
-        """When the number of shards changed, as long as requests from before are not settled."""
+        """Times of the changes of the number of shards that unsettled requests are from before."""
         self._usage = usage = QueueUsage(memory or BufferedBytes())
         stored = disk or {}
         count = max(shards, max(stored, default=-1) + 1)
@@ -98,7 +98,7 @@ class SinkQueue:
 
     @property
     def reshards(self) -> tuple[float, ...]:
-        """When the number of shards changed, as far as it matters, for :meth:`restore_reshards`."""
+        """Times of the changes that unsettled requests are from before, for the next process."""
         return tuple(self._reshards)
 
     def restore_reshards(self, reshards: Iterable[float]) -> None:
