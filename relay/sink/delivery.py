@@ -129,8 +129,7 @@ class DeliveryStateMachine:
     ) -> None:
         """Continue the schedule of retries of an earlier process.
 
-        ``resharded``: it had another number of shards. ``missing_points`` are those whose files
-        were deleted.
+        ``resharded``: it had another number of shards. ``missing_points``: of files that are gone.
         """
         if missing_points:
             self.restored += missing_points
