@@ -1,34 +1,24 @@
-"""Remote write 1.0 and 2.0 out: requests of series as they came.
+"""Messages of remote write out: of 1.0 and 2.0, one series or family each.
 
 Rules:
 
 * ``prometheus.WriteRequest`` {1 timeseries, 3 metadata} and ``io.prometheus.write.v2.Request`` {4
   symbols, 5 timeseries}; fields as in :mod:`relay.codec.remote_write.v1` and ``v2``. A zero is left
   out, as Prometheus and vmagent do; -0.0 is not a zero.
-* Series keep their order, and so do samples, histograms and exemplars of a series. A series that
-  says nothing is left out.
-* 2.0 forbids samples and histograms in one TimeSeries, and a TimeSeries without either (remote
-  write 2.0, "Samples and Histogram Samples"; Cortex refuses a whole request for one). So a series
-  with both becomes two, exemplars without a point wait for the next one of their series within the
-  call, and those left are counted in :attr:`Encoded.lone_exemplars`. ``symbols[0]`` is "".
-* 1.0 has no start of a sample, and no custom buckets (schema -53): the first are left out, a
-  histogram of the second is too, and counted in :attr:`Encoded.unexpressed`.
-* 1.0 has metadata by family, 2.0 by series. Metadata beside series becomes that of their families
-  once in each call; families' metadata is given to 2.0 beside the series, by the caller.
-* No request exceeds ``bytes_max`` encoded bytes, unless with a single point or piece of metadata.
+* 2.0 forbids samples and histograms in one TimeSeries (remote write 2.0, "Samples and Histogram
+  Samples"), so a series with both becomes two. ``symbols[0]`` is "".
+* 1.0 has no start of a sample.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from relay.codec.protobuf import field_bytes, varint
-from relay.codec.remote_write.external_labels import NO_EXTERNAL_LABELS, ExternalLabels
 from relay.codec.remote_write.raw_series import (
     RawExemplar,
     RawSeries,
-    histogram_for_v1,
     label_fields,
 )
 from relay.codec.remote_write.v1 import Metadata, WriteProtocol
@@ -36,7 +26,6 @@ from relay.codec.remote_write.v2 import Metadata2, Sample2
 
 _MASK64 = 0xFFFFFFFFFFFFFFFF
 _ZERO = bytes(8)
-_NAME = b"__name__"
 
 _V1_SERIES_TAG, _V1_METADATA_TAG = b"\x0a", b"\x1a"
 _V1_SAMPLE_TAG, _V1_EXEMPLAR_TAG, _V1_HISTOGRAM_TAG = b"\x12", b"\x1a", b"\x22"
@@ -44,25 +33,12 @@ _V2_SYMBOL_TAG, _V2_SERIES_TAG = b"\x22", b"\x2a"
 _V2_REFS_TAG, _V2_SAMPLE_TAG, _V2_HISTOGRAM_TAG = b"\x0a", b"\x12", b"\x1a"
 _V2_EXEMPLAR_TAG, _V2_METADATA_TAG = b"\x22", b"\x2a"
 
-_FAMILY_SUFFIXES = {
-    3: (b"_bucket", b"_count", b"_sum"),  # histogram
-    4: (b"_bucket", b"_gcount", b"_gsum"),  # gauge histogram
-    5: (b"_count", b"_sum"),  # summary
-}
-"""By type: what a series' name has behind its family's (OpenMetrics, "Metric Types")."""
-
 
 class Encoded(NamedTuple):
-    """A request, uncompressed; one without ``data`` only says what was lost.
-
-    ``points``: its samples and histograms. ``unexpressed``: histograms that were to be in it, and
-    ``lone_exemplars``: exemplars, that its version has no form for.
-    """
+    """A request, uncompressed, and the number of its samples and histograms."""
 
     data: bytes
     points: int
-    unexpressed: int = 0
-    lone_exemplars: int = 0
 
 
 def request_headers(protocol: WriteProtocol) -> dict[str, str]:
@@ -82,24 +58,6 @@ def request_headers(protocol: WriteProtocol) -> dict[str, str]:
         "Content-Type": content_type,
         "X-Prometheus-Remote-Write-Version": version,
     }
-
-
-def encode_requests(
-    series: Iterable[RawSeries],
-    metadata: Iterable[Metadata] = (),
-    *,
-    protocol: WriteProtocol,
-    bytes_max: int,
-    external_labels: ExternalLabels = NO_EXTERNAL_LABELS,
-) -> list[Encoded]:
-    """Encode series, and behind them metadata, into as few requests as ``bytes_max`` allows.
-
-    Raises DecodeError where labels or a histogram are no protobuf.
-    """
-    if protocol == "remote_write_v2":
-        assert not list(metadata), "2.0 has metadata beside its series only"
-        return list(_requests_v2(series, bytes_max, external_labels))
-    return list(_requests_v1(series, metadata, bytes_max, external_labels))
 
 
 def halves_of(series: RawSeries, protocol: WriteProtocol) -> tuple[RawSeries, RawSeries] | None:
@@ -129,15 +87,6 @@ def halves_of(series: RawSeries, protocol: WriteProtocol) -> tuple[RawSeries, Ra
     )
 
 
-def family_of(labels: bytes, metric_type: int) -> bytes:
-    """Return the name of the metric family of a series of this type; b"" without a name."""
-    name = next((value for _, label, value in label_fields(labels) if label == _NAME), b"")
-    for suffix in _FAMILY_SUFFIXES.get(metric_type, ()):
-        if name.endswith(suffix):
-            return name.removesuffix(suffix)
-    return name
-
-
 def encode_metadata(metadata: Metadata) -> bytes:
     """Encode a MetricMetadata message, without VictoriaMetrics' tenant."""
     out = _number(b"\x08", metadata.type)
@@ -149,65 +98,6 @@ def encode_metadata(metadata: Metadata) -> bytes:
         if text:
             out += field_bytes(tag, text.encode())
     return out
-
-
-def _requests_v1(
-    series: Iterable[RawSeries],
-    metadata: Iterable[Metadata],
-    bytes_max: int,
-    external_labels: ExternalLabels,
-) -> Iterator[Encoded]:
-    families: dict[str, Metadata] = {}
-    body: list[bytes] = []
-    size = points = unexpressed = 0
-
-    def fields() -> Iterator[tuple[bytes, int, int]]:
-        for whole in series:
-            labels = external_labels.added_to(whole.labels)
-            _collect(families, labels, whole.metadata)
-            if not whole.is_empty:
-                yield from _fields_v1(whole._replace(labels=labels), bytes_max)
-        for one in (*families.values(), *metadata):
-            yield field_bytes(_V1_METADATA_TAG, encode_metadata(one)), 0, 0
-
-    for field, held, lost in fields():
-        if body and size + len(field) > bytes_max:
-            yield Encoded(b"".join(body), points, unexpressed)
-            body, size, points, unexpressed = [], 0, 0, 0
-        body += [field] if field else []
-        size += len(field)
-        points += held
-        unexpressed += lost
-    if body or unexpressed:
-        yield Encoded(b"".join(body), points, unexpressed)
-
-
-def _collect(families: dict[str, Metadata], labels: bytes, metadata: Metadata2 | None) -> None:
-    """Remember what a series says of its family; the last word stands."""
-    if metadata is None or metadata == (0, "", ""):
-        return
-    family = family_of(labels, metadata.type).decode(errors="replace")
-    if family:
-        families[family] = Metadata(metadata.type, family, metadata.help, metadata.unit)
-
-
-def _fields_v1(series: RawSeries, bytes_max: int) -> Iterator[tuple[bytes, int, int]]:
-    """(WriteRequest.timeseries field, its points, histograms left out), in pieces if too large."""
-    kept = [histogram_for_v1(message) for message in series.histograms]
-    lost = kept.count(None)
-    left = [series._replace(histograms=[message for message in kept if message is not None])]
-    if left[0].is_empty:
-        yield b"", 0, lost
-        return
-    while left:
-        piece = left.pop()
-        field = field_bytes(_V1_SERIES_TAG, time_series_v1(piece))
-        halves = halves_of(piece, "remote_write_v1") if len(field) > bytes_max else None
-        if halves is None:
-            yield field, piece.points, lost
-            lost = 0
-        else:
-            left += reversed(halves)
 
 
 def time_series_v1(series: RawSeries) -> bytes:
@@ -223,131 +113,57 @@ def time_series_v1(series: RawSeries) -> bytes:
     return b"".join(parts)
 
 
-def _requests_v2(
-    series: Iterable[RawSeries], bytes_max: int, external_labels: ExternalLabels
-) -> Iterator[Encoded]:
-    waiting: dict[bytes, list[RawExemplar]] = {}
-    request = _RequestV2()
-    for whole in series:
-        labels = external_labels.added_to(whole.labels)
-        if not whole.points:
-            if whole.exemplars:
-                waiting.setdefault(labels, []).extend(whole.exemplars)
-            continue
-        exemplars = (*waiting.pop(labels, ()), *whole.exemplars)
-        left = [whole._replace(labels=labels, exemplars=exemplars)]
-        while left:
-            piece = left.pop()
-            if request.try_add(piece, bytes_max):
-                continue
-            if request.holds_series:
-                yield request.finish()
-                request = _RequestV2()
-                left.append(piece)
-                continue
-            halves = halves_of(piece, "remote_write_v2")
-            if halves is None:
-                request.must_add(piece)
-            else:
-                left += reversed(halves)
-    if request.holds_series:
-        yield request.finish()
-    if waiting:
-        yield Encoded(b"", 0, lone_exemplars=sum(map(len, waiting.values())))
+def encode_series(series: RawSeries, protocol: WriteProtocol) -> Encoded:
+    """Encode a request of one series. Raises DecodeError where its labels are no protobuf."""
+    if protocol == "remote_write_v1":
+        return Encoded(field_bytes(_V1_SERIES_TAG, time_series_v1(series)), series.points)
+    symbols = SymbolNumbers()
+    messages = symbols.time_series(series)
+    return Encoded(b"".join((*symbols.fields(), *messages)), series.points)
 
 
-class _RequestV2:
-    """A request of 2.0 while it grows, and its symbols."""
+class SymbolNumbers:
+    """The symbols of a request of 2.0, numbered as they come; number 0 is ""."""
 
-    __slots__ = (
-        "_label_refs",
-        "_messages",
-        "_messages_bytes",
-        "_points",
-        "_refs",
-        "_symbols_bytes",
-    )
+    __slots__ = ("_numbers",)
 
     def __init__(self) -> None:
-        self._refs: dict[bytes, int] = {b"": 0}
-        self._symbols_bytes = 2  # of the empty one
-        self._label_refs: dict[bytes, bytes] = {}
-        self._messages: list[bytes] = []
-        self._messages_bytes = 0
-        self._points = 0
+        self._numbers: dict[bytes, int] = {b"": 0}
 
-    @property
-    def holds_series(self) -> bool:
-        """True if it has a series."""
-        return bool(self._messages)
+    def number(self, symbol: bytes) -> int:
+        """Return a symbol's number."""
+        return self._numbers.setdefault(symbol, len(self._numbers))
 
-    def try_add(self, series: RawSeries, bytes_max: int) -> bool:
-        """Add a series where the request then has at most ``bytes_max`` bytes."""
-        symbols, symbols_bytes = len(self._refs), self._symbols_bytes
-        fields = self._encode(series)
-        size = sum(map(len, fields))
-        if self._symbols_bytes + self._messages_bytes + size > bytes_max:
-            while len(self._refs) > symbols:
-                self._refs.popitem()
-            self._symbols_bytes = symbols_bytes
-            self._label_refs.clear()  # some of them name symbols that are gone
-            return False
-        self._take(fields, size, series.points)
-        return True
+    def fields(self) -> list[bytes]:
+        """Return the fields of the request that hold the symbols."""
+        return [field_bytes(_V2_SYMBOL_TAG, symbol) for symbol in self._numbers]
 
-    def must_add(self, series: RawSeries) -> None:
-        """Add a series, however large."""
-        fields = self._encode(series)
-        self._take(fields, sum(map(len, fields)), series.points)
-
-    def finish(self) -> Encoded:
-        """Return the request."""
-        symbols = [field_bytes(_V2_SYMBOL_TAG, symbol) for symbol in self._refs]
-        return Encoded(b"".join((*symbols, *self._messages)), self._points)
-
-    def _take(self, fields: list[bytes], size: int, points: int) -> None:
-        self._messages += fields
-        self._messages_bytes += size
-        self._points += points
-
-    def _encode(self, series: RawSeries) -> list[bytes]:
-        head = field_bytes(_V2_REFS_TAG, self._refs_of(series.labels))
-        parts = [
+    def time_series(self, series: RawSeries) -> list[bytes]:
+        """Encode a series that has points as one field of the request, or two."""
+        head = field_bytes(_V2_REFS_TAG, self._refs(series.labels))
+        samples = [
             field_bytes(_V2_SAMPLE_TAG, encode_sample(sample, True)) for sample in series.samples
         ]
         histograms = [field_bytes(_V2_HISTOGRAM_TAG, message) for message in series.histograms]
         exemplars = [self._exemplar(exemplar) for exemplar in series.exemplars]
-        tail = self._metadata(series.metadata)
-        groups: list[list[bytes]] = (
-            [parts, histograms] if parts and histograms else [parts or histograms]
-        )
+        tail = b"" if series.metadata is None else encode_metadata2(series.metadata, self.number)
+        groups = [group for group in (samples, histograms) if group]
         groups[0] = groups[0] + exemplars
         return [field_bytes(_V2_SERIES_TAG, b"".join((head, *group, tail))) for group in groups]
 
     def _exemplar(self, exemplar: RawExemplar) -> bytes:
-        refs = self._refs_of(exemplar.labels)
+        refs = self._refs(exemplar.labels)
         head = field_bytes(_V2_REFS_TAG, refs) if refs else b""
         return field_bytes(_V2_EXEMPLAR_TAG, head + encode_value_and_time(exemplar))
 
-    def _metadata(self, metadata: Metadata2 | None) -> bytes:
-        return b"" if metadata is None else encode_metadata2(metadata, self._ref)
+    def _refs(self, labels: bytes) -> bytes:
+        return b"".join(
+            varint(self.number(name)) + varint(self.number(value))
+            for _, name, value in label_fields(labels)
+        )
 
-    def _refs_of(self, labels: bytes) -> bytes:
-        out = []
-        for field, name, value in label_fields(labels):
-            refs = self._label_refs.get(field)
-            if refs is None:
-                refs = varint(self._ref(name)) + varint(self._ref(value))
-                self._label_refs[field] = refs
-            out.append(refs)
-        return b"".join(out)
-
-    def _ref(self, symbol: bytes) -> int:
-        ref = self._refs.get(symbol)
-        if ref is None:
-            ref = self._refs[symbol] = len(self._refs)
-            self._symbols_bytes += 1 + len(varint(len(symbol))) + len(symbol)
-        return ref
+    def __repr__(self) -> str:
+        return f"<SymbolNumbers {len(self._numbers)}>"
 
 
 def encode_sample(sample: Sample2, has_start: bool) -> bytes:

@@ -15,19 +15,9 @@ from __future__ import annotations
 from bisect import bisect_left
 
 from relay.codec.remote_write.cut import Request2, scan_v1
-from relay.codec.remote_write.encode import Encoded, encode_requests, halves_of
-from relay.codec.remote_write.raw_series import RawSeries, read_v1, read_v2
+from relay.codec.remote_write.encode import Encoded, encode_series, halves_of
+from relay.codec.remote_write.raw_series import read_v1, read_v2
 from relay.codec.remote_write.v1 import WriteProtocol
-
-_UNBOUNDED = 1 << 62
-
-
-def count_points(data: bytes, protocol: WriteProtocol) -> int:
-    """Count the samples and histograms of a request. Raises DecodeError."""
-    if protocol == "remote_write_v1":
-        return (scan_v1(data)[1] or [0])[-1]
-    request = Request2(data)
-    return request.part(range(len(request.ends)))[1]
 
 
 def split_in_two(data: bytes, protocol: WriteProtocol) -> tuple[Encoded, Encoded] | None:
@@ -36,23 +26,6 @@ def split_in_two(data: bytes, protocol: WriteProtocol) -> tuple[Encoded, Encoded
     Raises DecodeError for bytes that are no such request.
     """
     return _split_v1(data) if protocol == "remote_write_v1" else _split_v2(data)
-
-
-def split_below(data: bytes, protocol: WriteProtocol, bytes_max: int) -> list[Encoded]:
-    """Cut a request until no piece exceeds ``bytes_max`` encoded bytes or can be cut; keep order.
-
-    Raises DecodeError.
-    """
-    done: list[Encoded] = []
-    left = [Encoded(data, count_points(data, protocol))]
-    while left:
-        piece = left.pop()
-        halves = split_in_two(piece.data, protocol) if len(piece.data) > bytes_max else None
-        if halves is None:
-            done.append(piece)
-        else:
-            left += reversed(halves)
-    return done
 
 
 def _split_v1(data: bytes) -> tuple[Encoded, Encoded] | None:
@@ -77,7 +50,7 @@ def _split_series(data: bytes) -> tuple[Encoded, Encoded] | None:
     halves = halves_of(series[0], "remote_write_v1") if series else None
     if halves is None:
         return None
-    first, second = (_whole([half], "remote_write_v1") for half in halves)
+    first, second = (encode_series(half, "remote_write_v1") for half in halves)
     return first, second
 
 
@@ -90,7 +63,9 @@ def _split_v2(data: bytes) -> tuple[Encoded, Encoded] | None:
         halves = halves_of(read_v2(data)[0], "remote_write_v2")
         if halves is None:
             return None
-        return _whole([halves[0]], "remote_write_v2"), _whole([halves[1]], "remote_write_v2")
+        return encode_series(halves[0], "remote_write_v2"), encode_series(
+            halves[1], "remote_write_v2"
+        )
     cut = _nearest_to_half(request.ends)
     return Encoded(*request.part(range(cut))), Encoded(*request.part(range(cut, series)))
 
@@ -101,8 +76,3 @@ def _nearest_to_half(ends: list[int]) -> int:
     if above and ends[-1] - ends[above - 1] < ends[above]:
         above -= 1
     return min(above + 1, len(ends) - 1)
-
-
-def _whole(series: list[RawSeries], protocol: WriteProtocol) -> Encoded:
-    (encoded,) = encode_requests(series, protocol=protocol, bytes_max=_UNBOUNDED)
-    return encoded

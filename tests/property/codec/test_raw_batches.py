@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from relay.codec.body import Body
 from relay.codec.otlp.batch import SealedBatch
 from relay.codec.otlp.metrics import encode_time
-from relay.codec.remote_write.encode import encode_requests
 from relay.codec.remote_write.raw.buffer import RawEntry, RawPointBuffer
 from relay.codec.remote_write.raw.encoder import V1Encoder, V2Encoder
 from relay.codec.remote_write.raw.entries import (
@@ -28,6 +27,7 @@ from relay.codec.remote_write.raw.label_table import LabelTable
 from relay.codec.remote_write.raw_series import RawExemplar, RawSeries
 from relay.codec.remote_write.v1 import Metadata, WriteProtocol, label_key
 from tests.kit.remote_write import prompb
+from tests.kit.remote_write.careful_encoder import encode_requests
 
 V1: WriteProtocol = "remote_write_v1"
 V2: WriteProtocol = "remote_write_v2"

@@ -15,12 +15,17 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relay.codec.remote_write.encode import Encoded, encode_requests
 from relay.codec.remote_write.external_labels import ExternalLabels
 from relay.codec.remote_write.raw_series import read_v1, read_v2
-from relay.codec.remote_write.split import count_points, split_below, split_in_two
+from relay.codec.remote_write.split import split_in_two
 from relay.codec.remote_write.v1 import WriteProtocol
 from tests.kit.remote_write import prompb
+from tests.kit.remote_write.careful_encoder import (
+    Written,
+    count_points,
+    encode_requests,
+    split_below,
+)
 
 V1: WriteProtocol = "remote_write_v1"
 V2: WriteProtocol = "remote_write_v2"
@@ -312,7 +317,7 @@ def without_v2(by_series: dict[Labels, Said]) -> tuple[dict[Labels, Said], int]:
 
 
 def split_anyhow(
-    encoded: list[Encoded], protocol: WriteProtocol, bytes_max: int, limits: list[int]
+    encoded: list[Written], protocol: WriteProtocol, bytes_max: int, limits: list[int]
 ) -> list[bytes]:
     """Split some of the requests further, and check sizes and counts on the way."""
     bodies = []
@@ -329,7 +334,7 @@ def split_anyhow(
     return bodies
 
 
-def check_size(request: Encoded, protocol: WriteProtocol, bytes_max: int) -> None:
+def check_size(request: Written, protocol: WriteProtocol, bytes_max: int) -> None:
     """A request is only larger than allowed where it cannot be cut."""
     if len(request.data) > bytes_max:
         assert split_in_two(request.data, protocol) is None

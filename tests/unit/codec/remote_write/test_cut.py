@@ -9,12 +9,12 @@ import pytest
 
 from relay.codec.protobuf import field_bytes
 from relay.codec.remote_write.cut import Request2, scan_v1
-from relay.codec.remote_write.encode import encode_requests
 from relay.codec.remote_write.raw_series import RawExemplar, RawSeries, read_v2
-from relay.codec.remote_write.split import count_points, split_below, split_in_two
+from relay.codec.remote_write.split import split_in_two
 from relay.codec.remote_write.v1 import WriteProtocol, label_key
 from relay.codec.remote_write.v2 import Metadata2
 from relay.runtime.errors import DecodeError
+from tests.kit.remote_write.careful_encoder import count_points, encode_requests, split_below
 
 T0_MS = 1_700_000_000_000
 LOOP_S_MAX = 0.025

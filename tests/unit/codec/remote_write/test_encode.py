@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from relay.codec.remote_write.encode import encode_requests, family_of, request_headers
+from relay.codec.remote_write.encode import request_headers
 from relay.codec.remote_write.external_labels import ExternalLabels
 from relay.codec.remote_write.raw_series import (
     RawExemplar,
@@ -16,11 +16,12 @@ from relay.codec.remote_write.raw_series import (
     read_v1,
     read_v2,
 )
-from relay.codec.remote_write.split import split_below, split_in_two
+from relay.codec.remote_write.split import split_in_two
 from relay.codec.remote_write.v1 import Metadata, WriteProtocol, label_key, parse_labels
 from relay.codec.remote_write.v2 import Metadata2
 from relay.runtime.errors import DecodeError
 from tests.kit.remote_write import prompb
+from tests.kit.remote_write.careful_encoder import encode_requests, family_of, split_below
 
 V1: WriteProtocol = "remote_write_v1"
 V2: WriteProtocol = "remote_write_v2"
@@ -188,7 +189,7 @@ def test_a_split_is_near_the_middle_by_bytes(protocol: WriteProtocol) -> None:
 def test_a_single_point_is_never_cut(protocol: WriteProtocol) -> None:
     (whole,) = encode_requests([RawSeries(UP, [(ONE, TIME_MS, 0)])], protocol=protocol, bytes_max=1)
     assert split_in_two(whole.data, protocol) is None
-    assert split_below(whole.data, protocol, 1) == [whole]
+    assert split_below(whole.data, protocol, 1) == [(whole.data, whole.points)]
 
 
 @pytest.mark.parametrize("protocol", [V1, V2])
