@@ -45,13 +45,16 @@ STEADY = {"all": "", "name": '{__name__="up"}', "regex": '{n=~"1.*"}', "not": '{
 QUERIES = ('{n="7"}', '{n=~"2.|3."}', '{job="api",n="5"}', "down", '{n=~"1.",n!="11"}', "up{")
 
 
-def storm_exporter(name: str, query: str, origin: str, *, timeout: str, size: int) -> str:
+def storm_exporter(
+    name: str, query: str, origin: str, *, timeout: str, size: int, version: str = ""
+) -> str:
     return exporter_yaml(
         name,
         f"{origin}/{name}",
         metrics=query,
         sink="s",
-        otlp_http={"compression": "none"},
+        version=version,
+        otlp_http={} if version else {"compression": "none"},
         batch={"timeout": timeout, "maxSize": size},
     )
 
@@ -67,9 +70,13 @@ class Storm:
         self.edits = 0
 
     def text(self, name: str, query: str) -> str:
-        timeout = f"{self.rng.choice((100, 500))}ms"
         return storm_exporter(
-            name, query, self.endpoint, timeout=timeout, size=self.rng.choice((500, 5000))
+            name,
+            query,
+            self.endpoint,
+            timeout=f"{self.rng.choice((100, 500))}ms",
+            size=self.rng.choice((500, 5000)),
+            version=self.rng.choice(("", "1.0", "2.0")),  # an edit changes the sink's kind, too
         )
 
     def edit(self) -> None:
