@@ -7,6 +7,7 @@ every sink, those with faults among them; :mod:`relay.config.export_policy.refus
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -21,7 +22,7 @@ from relay.config.export_policy.dialect import (
 )
 from relay.config.export_policy.rules import POLICY_RULES
 from relay.config.exporter.backend_profiles import PROFILES
-from relay.config.exporter.build import CHECKS, build_source
+from relay.config.exporter.build import CHECKS, build_source, exporter_of
 from relay.config.exporter.endpoint_access import access_warnings
 from relay.config.exporter.endpoints import endpoint_warnings, metrics_url
 from relay.config.exporter.remote_write import build_remote_write, remote_write_sink_warnings
@@ -73,17 +74,8 @@ def build_export_policy(reading: Reading, identity: tuple[str, str], project: st
         _sink(reading, index, values or {}, sources, signals)
         for index, values in enumerate(spec.get("sinks", ()))
     )
-    uid = metadata.get("uid")
-    return Exporter(
-        project=project,
-        namespace=identity[0],
-        name=identity[1],
-        sources=sources,
-        sinks=sinks,
-        uid=uid if isinstance(uid, str) else "",
-        warnings=reading.report.warnings,
-        origin=reading.report.origin(reading.at()),
-        file=str(reading.report.document.file),
+    return replace(
+        exporter_of(reading, identity, project, sources, sinks),
         kind=KIND,
         created_at=_timestamp(metadata.get("creationTimestamp")),
         not_carried=tuple((name, signal) for name, signal in signals.items() if name),

@@ -106,11 +106,22 @@ def identity_of(reading: Reading, kind: str) -> tuple[str, str] | None:
 
 def build_exporter(reading: Reading, identity: tuple[str, str], project: str) -> Exporter:
     """Return the Exporter; it may run only if the reading's report is not faulty then."""
-    report = reading.report
-    uid = reading.values.get("metadata", {}).get("uid")
     spec = reading.values.get("spec", {})
     sources = _sources(reading, spec, identity[0])
     sinks = _sinks(reading, spec, tuple(source.name for source in sources))
+    return exporter_of(reading, identity, project, sources, sinks)
+
+
+def exporter_of(
+    reading: Reading,
+    identity: tuple[str, str],
+    project: str,
+    sources: tuple[Source, ...],
+    sinks: tuple[Sink, ...],
+) -> Exporter:
+    """Return an object with these sources and sinks; the rest is what its reading has in common."""
+    report = reading.report
+    uid = reading.values.get("metadata", {}).get("uid")
     return Exporter(
         project=project,
         namespace=identity[0],
