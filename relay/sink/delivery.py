@@ -101,7 +101,7 @@ class DeliveryStateMachine:
         self._pause_until = 0.0
         self._pauses = 0
         self._size = RequestSize()
-        self._search = PieceSearch(encoders)
+        self._search = PieceSearch()
         self.bisector = self._search.bisector
         self._stalled = False
         self.circuit = circuit
@@ -149,7 +149,7 @@ class DeliveryStateMachine:
     def reconfigure(self, config: Sink, encoders: Encoders, circuit: Circuit, now: Now) -> None:
         """Use another configuration for what waits, too, and try it at once."""
         self._config = config
-        self._encoders = self._search.encoders = encoders
+        self._encoders = encoders
         self.circuit = circuit
         self.queue.reconfigure(config.queue, shards=config.endpoint.concurrency, now=now.wall)
         self._waits = ShardWaits(self.queue.shards)
@@ -236,7 +236,8 @@ class DeliveryStateMachine:
 
     def _prepare(self, request: EncodedRequest, now: Now) -> Send | None:
         """Make the request in flight ready to be sent; None where it cannot be, and is dropped."""
-        if request.kind not in self._encoders.bodies:
+        encoder = self._encoders.bodies.get(request.kind)
+        if encoder is None:
             # The sink was given another kind, whose endpoints do not take this body.
             self._settle(request)
             self.ledger.drop(request.points, "kind_changed")
@@ -244,10 +245,10 @@ class DeliveryStateMachine:
             return None
         bytes_max = self._size.bytes_max(now.monotonic)
         if bytes_max is not None and request.encoded_bytes > bytes_max:
-            pieces = split_below(request, self._encoders.bodies[request.kind], bytes_max)
+            pieces = split_below(request, encoder, bytes_max)
             if len(pieces) > 1:
                 request = self._take_first(request, pieces)
-        found = self._search.prepare(request)
+        found = self._search.prepare(request, self._encoders)
         if isinstance(found, Rejected):
             self._settle_rejected(request, found, now)
             return None
@@ -430,13 +431,12 @@ class DeliveryStateMachine:
             self._note(self.health.failed(why, now.monotonic))
 
     def _settle_bisect(self, request: EncodedRequest, verdict: Bisect, now: Now) -> None:
-        rejected = Rejected(verdict.reason, verdict.message)
-        pieces = self._search.pieces(request, rejected, now.monotonic)
-        if pieces:
+        why = Rejected(verdict.reason, verdict.message)
+        if pieces := self._search.pieces(request, self._encoders, why, now.monotonic):
             self.last_warning = LastEvent(f"halved: {verdict.message}", now.wall)
             self._replace(request, pieces)
         else:
-            self._settle_rejected(request, rejected, now)
+            self._settle_rejected(request, why, now)
 
     def _take_first(self, request: EncodedRequest, pieces: list[EncodedRequest]) -> EncodedRequest:
         """Put pieces in the place of the request in flight; return the first of them, taken."""

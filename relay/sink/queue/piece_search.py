@@ -16,7 +16,7 @@ spent:
 
 from __future__ import annotations
 
-from relay.sink.interface import Encoders
+from relay.sink.interface import Encoder, Encoders
 from relay.sink.queue.encoding import split_in_rounds, split_in_two
 from relay.sink.queue.payload import EncodedRequest, RoundPart
 from relay.sink.retry.bisection import Bisector
@@ -26,30 +26,33 @@ ROUNDS_MAX = 16
 
 
 class PieceSearch:
-    """The searches of one sink, whose ``encoders`` cut its requests."""
+    """The searches of one sink. Requests are cut by the encoder of their kind."""
 
-    __slots__ = ("bisector", "encoders")
+    __slots__ = ("bisector",)
 
-    def __init__(self, encoders: Encoders) -> None:
-        self.encoders = encoders
+    def __init__(self) -> None:
         self.bisector = Bisector()
 
-    def pieces(self, request: EncodedRequest, why: Rejected, now: float) -> list[EncodedRequest]:
+    def pieces(
+        self, request: EncodedRequest, encoders: Encoders, why: Rejected, now: float
+    ) -> list[EncodedRequest]:
         """Return the pieces of a refused request in the order of sending; [] to reject it.
 
         ``now`` is monotonic, s.
         """
-        part = request.part
+        part, encoder = request.part, encoders.bodies[request.kind]
         if part is not None:
-            self._reject_earlier(part, why)
-            return self._later_first(request)
+            _reject_earlier(part, why)
+            return _later_first(request, encoder)
         search = self.bisector.search(request.bisection, request.points, now)
         if search is None:
-            return self._rounds(request)
+            return _rounds(request, encoder)
         request.bisection = search
-        return self._halves(request)
+        return split_in_two(request, encoder)
 
-    def prepare(self, request: EncodedRequest) -> Rejected | list[EncodedRequest]:
+    def prepare(
+        self, request: EncodedRequest, encoders: Encoders
+    ) -> Rejected | list[EncodedRequest]:
         """Return the pieces to send in a request's place, [] for it as it is.
 
         Or return why it is rejected without being sent.
@@ -58,36 +61,35 @@ class PieceSearch:
         if part is None:
             return []
         if part.verdict is not None:
-            self._reject_earlier(part, part.verdict)
+            _reject_earlier(part, part.verdict)
             return part.verdict
-        return self._later_first(request) if part.is_suspect else []
-
-    @staticmethod
-    def _reject_earlier(part: RoundPart, why: Rejected) -> None:
-        if part.earlier is not None and part.earlier.part is not None:
-            part.earlier.part.verdict = why
-
-    def _halves(self, request: EncodedRequest) -> list[EncodedRequest]:
-        return split_in_two(request, self.encoders.bodies[request.kind])
-
-    def _rounds(self, request: EncodedRequest) -> list[EncodedRequest]:
-        if request.points < 2:
-            return []
-        encoder = self.encoders.bodies[request.kind]
-        rounds = split_in_rounds(request, encoder, ROUNDS_MAX)
-        if len(rounds) == 1:
-            return self._later_first(request)
-        for one in rounds:
-            one.part = RoundPart()
-        return rounds
-
-    def _later_first(self, request: EncodedRequest) -> list[EncodedRequest]:
-        halves = self._halves(request)
-        if not halves:
-            return []
-        earlier, later = halves
-        earlier.part, later.part = RoundPart(is_suspect=True), RoundPart(earlier)
-        return [later, earlier]
+        encoder = encoders.bodies[request.kind]
+        return _later_first(request, encoder) if part.is_suspect else []
 
     def __repr__(self) -> str:
         return f"<PieceSearch {self.bisector!r}>"
+
+
+def _reject_earlier(part: RoundPart, why: Rejected) -> None:
+    if part.earlier is not None and part.earlier.part is not None:
+        part.earlier.part.verdict = why
+
+
+def _rounds(request: EncodedRequest, encoder: Encoder) -> list[EncodedRequest]:
+    if request.points < 2:
+        return []
+    rounds = split_in_rounds(request, encoder, ROUNDS_MAX)
+    if len(rounds) == 1:
+        return _later_first(request, encoder)
+    for one in rounds:
+        one.part = RoundPart()
+    return rounds
+
+
+def _later_first(request: EncodedRequest, encoder: Encoder) -> list[EncodedRequest]:
+    halves = split_in_two(request, encoder)
+    if not halves:
+        return []
+    earlier, later = halves
+    earlier.part, later.part = RoundPart(is_suspect=True), RoundPart(earlier)
+    return [later, earlier]
