@@ -49,7 +49,7 @@ def parse_exemplar(data: bytes, start: int, stop: int) -> Exemplar | None:
         data, start, stop, fields_max=EXEMPLAR_FIELDS_MAX
     ):
         if number == 1 and wire_type == BYTES:
-            labels.append(_label(data, payload, end))
+            labels.append(read_label(data, payload, end))
         elif number == 2 and wire_type == FIXED64:
             value = data[payload:end]
         elif number == 3 and wire_type == VARINT:
@@ -94,7 +94,8 @@ def _is_id(text: bytes, size: int) -> bool:
     return len(text) == 2 * size and _HEX.match(text) is not None and text.strip(b"0") != b""
 
 
-def _label(data: bytes, start: int, stop: int) -> tuple[bytes, bytes]:
+def read_label(data: bytes, start: int, stop: int) -> tuple[bytes, bytes]:
+    """Return name and value of the Label message at ``data[start:stop]``. Raises DecodeError."""
     name = value = b""
     for number, wire_type, _, payload, end in iter_fields(data, start, stop, fields_max=FIELDS_MAX):
         if wire_type == BYTES and number == 1:

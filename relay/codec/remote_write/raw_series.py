@@ -30,7 +30,7 @@ from relay.codec.protobuf import (
     zigzag32,
 )
 from relay.codec.remote_write import v1, v2
-from relay.codec.remote_write.exemplar import EXEMPLAR_FIELDS_MAX
+from relay.codec.remote_write.exemplar import EXEMPLAR_FIELDS_MAX, read_label
 from relay.codec.remote_write.native_histogram import PARTS_MAX, SCHEMA_CUSTOM
 from relay.codec.remote_write.strict_messages import strict_label
 from relay.codec.remote_write.v2 import Metadata2, Sample2
@@ -148,13 +148,7 @@ def label_fields(labels: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
     for number, wire_type, tag_at, start, stop in iter_fields(labels, pos, end):
         if number != 1 or wire_type != BYTES:
             continue
-        name = value = b""
-        for part, kind, _, payload, end in iter_fields(labels, start, stop, fields_max=FIELDS_MAX):
-            if kind == BYTES and part == 1:
-                name = labels[payload:end]
-            elif kind == BYTES and part == 2:
-                value = labels[payload:end]
-        yield labels[tag_at:stop], name, value
+        yield labels[tag_at:stop], *read_label(labels, start, stop)
 
 
 def exemplar_v1(data: bytes, start: int, stop: int) -> RawExemplar:

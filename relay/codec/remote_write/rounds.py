@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from relay.codec.protobuf import BYTES, iter_fields, read_varint
 from relay.codec.remote_write import v1, v2
@@ -24,6 +24,7 @@ _METADATA = b""
 
 _Entry = tuple[bytes, bytes, int]
 """Identity of its series, the entry with tag and length, its points."""
+_Parse = Callable[[bytes, int, int], v1.SeriesParts | v2.SeriesParts2]
 
 
 def cut_in_rounds(data: bytes, protocol: WriteProtocol, rounds_max: int) -> list[Encoded]:
@@ -55,15 +56,10 @@ def _entries_v1(data: bytes) -> Iterator[_Entry]:
         if number == v1.METADATA_FIELD:
             yield _METADATA, data[tag_at:stop], 0
             continue
-        labels_end = _labels_end(data, start, stop)
-        count = 1
-        if not _is_one_sample(data, labels_end, stop):
-            parts = v1.parse_series(data, start, stop)
-            count = len(parts.samples) + len(parts.histograms)
-        yield data[start:labels_end], data[tag_at:stop], count
+        yield _entry(data, tag_at, start, stop, v1.parse_series)
 
 
-def _labels_end(data: bytes, pos: int, stop: int) -> int:
+def _identity_end(data: bytes, pos: int, stop: int) -> int:
     """Return the end of the labels, or of the references, from ``pos`` on."""
     while pos < stop and data[pos] == _FIRST_TAG:
         size = data[pos + 1]
@@ -92,9 +88,13 @@ def _entries_v2(data: bytes) -> Iterator[_Entry]:
     for number, wire_type, tag_at, start, stop in iter_fields(data, 0, len(data)):
         if wire_type != BYTES or number != v2.SERIES_FIELD:
             continue
-        refs_end = _labels_end(data, start, stop)
-        count = 1
-        if not _is_one_sample(data, refs_end, stop):
-            parts = v2.parse_series(data, start, stop)
-            count = len(parts.samples) + len(parts.histograms)
-        yield data[start:refs_end], data[tag_at:stop], count
+        yield _entry(data, tag_at, start, stop, v2.parse_series)
+
+
+def _entry(data: bytes, tag_at: int, start: int, stop: int, parse: _Parse) -> _Entry:
+    identity_end = _identity_end(data, start, stop)
+    count = 1
+    if not _is_one_sample(data, identity_end, stop):
+        parts = parse(data, start, stop)
+        count = len(parts.samples) + len(parts.histograms)
+    return data[start:identity_end], data[tag_at:stop], count

@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Final
 
 from relay.codec.body import Body
@@ -26,7 +27,7 @@ from relay.codec.remote_write.v1 import WriteProtocol
 _UNBOUNDED = 1 << 62
 
 
-class _Encoder:
+class _Encoder(ABC):
     """Common to both versions."""
 
     protocol: WriteProtocol
@@ -45,7 +46,14 @@ class _Encoder:
         self, sealed: SealedBatch, compression: OwnEncoding, bytes_max: int
     ) -> tuple[Body, ...]:
         """Encode and compress a batch; no body exceeds ``bytes_max`` unless with one point."""
-        raise NotImplementedError
+        return tuple(
+            body._replace(data=compress(body.data, compression))
+            for body in self._encode_plain(_batch_of(sealed), bytes_max)
+        )
+
+    @abstractmethod
+    def _encode_plain(self, batch: OrderedBatch, bytes_max: int) -> list[Body]:
+        """Encode a batch as uncompressed bodies."""
 
     def split(self, body: bytes) -> tuple[tuple[bytes, int], tuple[bytes, int]] | None:
         """Cut a body in two; None where it has a single point."""
@@ -78,13 +86,12 @@ class V1Encoder(_Encoder):
         self, sealed: SealedBatch, compression: OwnEncoding, bytes_max: int
     ) -> tuple[Body, ...]:
         """Encode and compress a batch; no body exceeds ``bytes_max`` unless with one point."""
-        batch = OrderedBatch(_buffer_of(sealed))
         if compression == "snappy":
-            return tuple(v1_snappy.encode_snappy(batch, bytes_max))
-        return tuple(
-            body._replace(data=compress(body.data, compression))
-            for body in v1_plain.encode_plain(batch, bytes_max)
-        )
+            return tuple(v1_snappy.encode_snappy(_batch_of(sealed), bytes_max))
+        return super().encode_bodies(sealed, compression, bytes_max)
+
+    def _encode_plain(self, batch: OrderedBatch, bytes_max: int) -> list[Body]:
+        return v1_plain.encode_plain(batch, bytes_max)
 
 
 class V2Encoder(_Encoder):
@@ -93,16 +100,10 @@ class V2Encoder(_Encoder):
     kind: Final = "remoteWrite2"
     protocol: WriteProtocol = "remote_write_v2"
 
-    def encode_bodies(
-        self, sealed: SealedBatch, compression: OwnEncoding, bytes_max: int
-    ) -> tuple[Body, ...]:
-        """Encode and compress a batch; no body exceeds ``bytes_max`` unless with one point."""
-        return tuple(
-            body._replace(data=compress(body.data, compression))
-            for body in v2_encoder.encode_plain(OrderedBatch(_buffer_of(sealed)), bytes_max)
-        )
+    def _encode_plain(self, batch: OrderedBatch, bytes_max: int) -> list[Body]:
+        return v2_encoder.encode_plain(batch, bytes_max)
 
 
-def _buffer_of(sealed: SealedBatch) -> RawPointBuffer:
+def _batch_of(sealed: SealedBatch) -> OrderedBatch:
     assert isinstance(sealed.point_buffer, RawPointBuffer)
-    return sealed.point_buffer
+    return OrderedBatch(sealed.point_buffer)
