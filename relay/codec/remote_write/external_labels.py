@@ -3,7 +3,7 @@
 Rules (Prometheus, ``storage/remote/queue_manager.go``, ``processExternalLabels``):
 
 * A label that the series has is not overwritten. One with an empty value is none (remote write 1.0,
-  "Labels"), so it gives way.
+  "Labels"), so it is replaced.
 * Labels are sorted by the bytes of their names; they were perhaps not before. Each is otherwise the
   bytes that came.
 * Without external labels nothing is looked at: the labels are the bytes that came, in their order.

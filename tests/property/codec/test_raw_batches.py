@@ -162,7 +162,7 @@ def make(
     declaration: Any = None,
     tables: int = 1,
 ) -> Made:
-    """Append what is to be written, a run for each request, and with each of the tables in turn."""
+    """Append the points to write, a run for each request, and with each of the tables in turn."""
     buffer = RawPointBuffer()
     labels_of = [label_key(labels) for labels in series]
     spread = [LabelTable() for _ in range(tables)]
