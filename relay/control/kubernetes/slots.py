@@ -1,0 +1,147 @@
+"""Share the few connections of one control plane between requests and watches.
+
+A connection of HTTP/1.1 that carries a watch carries nothing else, and a control plane may get only
+a few of them (a relay watches hundreds of control planes).
+
+* Requests come first; *main* watches keep their connection, and never take the last one.
+* A *spare* watch uses what is left. It gives way at once to a request or a main watch that waits,
+  and after :data:`TURN_S` to another spare watch; then it goes on from its resource version, so
+  nothing is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Callable
+from enum import IntEnum
+
+TURN_S = 10.0
+"""Time for which a spare watch keeps its connection while another one waits; s."""
+
+
+class Use(IntEnum):
+    """Purpose of a connection, most urgent first."""
+
+    REQUEST = 0
+    MAIN_WATCH = 1
+    SPARE_WATCH = 2
+
+
+class ConnectionSlot:
+    """The right to use one connection, until :meth:`release`."""
+
+    __slots__ = ("_slots", "give_way", "given_way", "since_s", "use")
+
+    def __init__(self, slots: ConnectionSlots, use: Use, since_s: float) -> None:
+        self._slots = slots
+        self.use = use
+        self.since_s = since_s
+        self.given_way = False
+        """True once the connection is wanted for something more urgent."""
+        self.give_way: Callable[[], None] | None = None
+        """Ends the use at once; called at most once."""
+
+    def release(self) -> None:
+        """Give the connection back; not twice."""
+        self._slots.put_back(self)
+
+    def preempt(self) -> None:
+        """Ask the use to end."""
+        if not self.given_way:
+            self.given_way = True
+            if self.give_way is not None:
+                self.give_way()
+
+
+class ConnectionSlots:
+    """Connections of one control plane, at most ``connections_max`` in use at a time."""
+
+    def __init__(self, connections_max: int, *, turn_s: float = TURN_S) -> None:
+        assert connections_max >= 2, "one for requests, one for a watch"
+        self.connections_max = connections_max
+        self._turn_s = turn_s
+        self._held: dict[ConnectionSlot, None] = {}
+        self._waiting: list[tuple[Use, int, asyncio.Future[ConnectionSlot]]] = []
+        self._order = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def acquire(self, use: Use) -> ConnectionSlot:
+        """Wait for a connection."""
+        future: asyncio.Future[ConnectionSlot] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (use, next(self._order), future))
+        self._serve()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                future.result().release()  # it was given while we were cancelled
+            self._serve()
+            raise
+
+    def put_back(self, slot: ConnectionSlot) -> None:
+        """Take a connection back and give it to the most urgent use that waits."""
+        del self._held[slot]
+        self._serve()
+
+    @property
+    def in_use(self) -> int:
+        """Number of connections in use."""
+        return len(self._held)
+
+    def _serve(self) -> None:
+        now = asyncio.get_running_loop().time()
+        left: list[tuple[Use, int, asyncio.Future[ConnectionSlot]]] = []
+        while self._waiting:
+            entry = heapq.heappop(self._waiting)
+            use, _, future = entry
+            if future.done():
+                continue  # cancelled
+            if self._admits(use):
+                slot = ConnectionSlot(self, use, now)
+                self._held[slot] = None
+                future.set_result(slot)
+            else:
+                left.append(entry)
+        self._waiting = left
+        heapq.heapify(self._waiting)
+        self._make_way(now)
+
+    def _admits(self, use: Use) -> bool:
+        if len(self._held) >= self.connections_max:
+            return False
+        if use is not Use.MAIN_WATCH:
+            return True
+        mains = sum(slot.use is Use.MAIN_WATCH for slot in self._held)
+        return mains < self.connections_max - 1
+
+    def _make_way(self, now: float) -> None:
+        """Preempt one spare watch for each urgent use that waits, and the longest for its like."""
+        spare = [slot for slot in self._held if slot.use is Use.SPARE_WATCH]
+        going = sum(slot.given_way for slot in spare)
+        staying = [slot for slot in spare if not slot.given_way]  # the longest held first
+        mains = sum(slot.use is Use.MAIN_WATCH for slot in self._held)
+        urgent = sum(use is Use.REQUEST for use, _, _ in self._waiting)
+        waiting_mains = sum(use is Use.MAIN_WATCH for use, _, _ in self._waiting)
+        urgent += max(0, min(waiting_mains, self.connections_max - 1 - mains))
+        while urgent > going and staying:
+            staying.pop(0).preempt()
+            going += 1
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not staying or going or all(use is not Use.SPARE_WATCH for use, _, _ in self._waiting):
+            return
+        left_s = staying[0].since_s + self._turn_s - now
+        if left_s <= 0:
+            staying[0].preempt()
+        else:
+            self._timer = asyncio.get_running_loop().call_later(left_s, self._turn_is_over)
+
+    def _turn_is_over(self) -> None:
+        self._timer = None
+        self._make_way(asyncio.get_running_loop().time())
+
+    def __repr__(self) -> str:
+        return f"<ConnectionSlots {self.in_use}/{self.connections_max}>"

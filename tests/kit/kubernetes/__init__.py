@@ -1,0 +1,1 @@
+"""API servers for tests: a scripted one, and the real one."""

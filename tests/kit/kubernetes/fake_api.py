@@ -1,0 +1,371 @@
+"""An API server of few words for tests: lists, watches, writes, and scripted faults.
+
+It keeps what a client can tell apart: one counter of resource versions, pages with continue tokens
+of one snapshot, streaming lists, bookmarks, 410 for what was compacted, optimistic writes, and
+connections, which it counts. It validates nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import ssl
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from aiohttp import web
+
+Document = dict[str, Any]
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass
+class Fault:
+    """What happens to the next ``times`` requests that ``matches`` admits."""
+
+    answer: Answer
+    times: int = 1
+    matches: Callable[[web.Request], bool] = lambda _: True
+
+
+@dataclass
+class Seen:
+    """One request as it came."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: bytes = b""
+
+
+@dataclass
+class Kind:
+    """The objects of one collection and the events of its history."""
+
+    objects: dict[tuple[str, str], Document] = field(default_factory=dict)
+    events: deque[tuple[int, str, Document]] = field(default_factory=deque)
+    compacted: int = 0
+    """Resource version up to which events are forgotten."""
+
+
+def status_document(code: int, reason: str, message: str = "", **details: object) -> Document:
+    """A Status object."""
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "status": "Failure",
+        "message": message or reason,
+        "reason": reason,
+        "code": code,
+        "details": details,
+    }
+
+
+def failing(code: int, reason: str = "", *, retry_after: str = "") -> Answer:
+    """Answer with a Status."""
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        headers = {"Retry-After": retry_after} if retry_after else {}
+        return web.json_response(status_document(code, reason), status=code, headers=headers)
+
+    return answer
+
+
+def streaming(*lines: bytes, hang: bool = False) -> Answer:
+    """Answer a watch with these very lines, then end it or say nothing more."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for line in lines:
+            await response.write(line)
+        if hang:
+            await asyncio.Event().wait()
+        return response
+
+    return answer
+
+
+async def cut(request: web.Request) -> web.StreamResponse:
+    """Close the connection without a word."""
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+class FakeApi:
+    """Serves from :meth:`open` to :meth:`close`, or within ``async with``; objects outlive both."""
+
+    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+        self.kinds: dict[str, Kind] = {}
+        self.faults: list[Fault] = []
+        self.requests: list[Seen] = []
+        self.connections_max = 0
+        self.streaming_lists = True
+        """False: ``sendInitialEvents`` is refused with 422, as by servers without the feature."""
+        self.ignores_initial_events = False
+        """True: the parameter is ignored, as by servers that do not know it."""
+        self.bookmark_s = 0.05
+        self.watch_s_max = 60.0
+        self.page_max = 10_000
+        self.version = 100
+        self._uids = 0
+        self._snapshots: dict[str, tuple[list[Document], int]] = {}
+        self._changed = asyncio.Event()
+        self._tls = tls
+        self._port = 0
+        self._runner: web.AppRunner | None = None
+
+    # Objects
+
+    def kind(self, path: str) -> Kind:
+        """The collection at a path without namespace: ``/apis/g/v/plural``."""
+        return self.kinds.setdefault(path, Kind())
+
+    def new(self, name: str, namespace: str = "default", **spec: object) -> Document:
+        """An object that was never seen before."""
+        self._uids += 1
+        metadata = {"name": name, "namespace": namespace, "uid": f"uid-{self._uids}"}
+        if not namespace:
+            del metadata["namespace"]
+        return {"metadata": {**metadata, "generation": 1}, "spec": spec}
+
+    def put(self, path: str, document: Document) -> Document:
+        """Create or replace an object; the generation grows with the spec."""
+        kind = self.kind(path)
+        metadata = document["metadata"]
+        key = (metadata.get("namespace", ""), metadata["name"])
+        before = kind.objects.get(key)
+        self.version += 1
+        stored = json.loads(json.dumps(document))
+        own = stored["metadata"]
+        own["resourceVersion"] = str(self.version)
+        own.setdefault("generation", 1)
+        if before is not None and before.get("spec") != stored.get("spec"):
+            own["generation"] = before["metadata"]["generation"] + 1
+        kind.objects[key] = stored
+        self._tell(kind, "MODIFIED" if before else "ADDED", stored)
+        return stored
+
+    def delete(self, path: str, name: str, namespace: str = "default") -> None:
+        """Delete an object."""
+        kind = self.kind(path)
+        gone = kind.objects.pop((namespace, name))
+        self.version += 1
+        gone = {**gone, "metadata": {**gone["metadata"], "resourceVersion": str(self.version)}}
+        self._tell(kind, "DELETED", gone)
+
+    def compact(self) -> None:
+        """Forget all events: older resource versions are answered with 410 from now on."""
+        for kind in self.kinds.values():
+            kind.events.clear()
+            kind.compacted = self.version
+
+    def _tell(self, kind: Kind, verb: str, document: Document) -> None:
+        kind.events.append((self.version, verb, document))
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    # Serving
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
+
+    async def open(self) -> None:
+        """Listen; on the same port when opened again."""
+        app = web.Application(client_max_size=1 << 26)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.05)
+        await self._runner.setup()
+        site = web.TCPSite(
+            self._runner, "127.0.0.1", self._port, ssl_context=self._tls, reuse_address=True
+        )
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+
+    async def close(self) -> None:
+        """Close every connection, and listen no more."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def seen(self, *, watch: bool | None = None, method: str = "GET") -> list[Seen]:
+        """The requests so far; watches or others only, if asked."""
+        return [
+            one
+            for one in self.requests
+            if one.method == method and watch in (None, one.query.get("watch") == "true")
+        ]
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        assert self._runner is not None
+        assert self._runner.server is not None
+        live = sum(one.transport is not None for one in self._runner.server.connections)
+        self.connections_max = max(self.connections_max, live)
+        self.requests.append(
+            Seen(
+                request.method,
+                request.path,
+                dict(request.query),
+                dict(request.headers),
+                await request.read(),
+            )
+        )
+        for fault in self.faults:
+            if fault.times > 0 and fault.matches(request):
+                fault.times -= 1
+                return await _answered(fault.answer(request))
+        path, namespace, name, subresource = _split(request.path)
+        if request.method in ("PUT", "POST", "PATCH"):
+            return await self._write(request, path, namespace, name, subresource)
+        if name:
+            found = self.kind(path).objects.get((namespace, name))
+            if found is None:
+                return web.json_response(status_document(404, "NotFound"), status=404)
+            return web.json_response(found)
+        if request.query.get("watch") == "true":
+            return await _answered(self._watch(request, path, namespace))
+        return self._list(request, path, namespace)
+
+    def _list(self, request: web.Request, path: str, namespace: str) -> web.StreamResponse:
+        token = request.query.get("continue", "")
+        if token:
+            snapshot, _, offset_text = token.partition("/")
+            if snapshot not in self._snapshots:
+                return web.json_response(status_document(410, "Expired"), status=410)
+            items, version = self._snapshots[snapshot]
+            offset = int(offset_text)
+        else:
+            items = _within(self.kind(path), namespace)
+            version, offset = self.version, 0
+            snapshot = str(len(self._snapshots))
+            self._snapshots[snapshot] = (items, version)
+        limit = min(int(request.query.get("limit", "500")), self.page_max)
+        page = items[offset : offset + limit]
+        more = offset + limit < len(items)
+        metadata = {"resourceVersion": str(version)}
+        if more:
+            metadata["continue"] = f"{snapshot}/{offset + limit}"
+        if "PartialObjectMetadata" in request.headers.get("Accept", ""):
+            page = [{"metadata": item["metadata"]} for item in page]
+        return web.json_response({"items": page, "metadata": metadata})
+
+    def forget_snapshots(self) -> None:
+        """Let every continue token expire."""
+        self._snapshots.clear()
+
+    async def _watch(self, request: web.Request, path: str, namespace: str) -> web.StreamResponse:
+        kind = self.kind(path)
+        initial = request.query.get("sendInitialEvents") == "true"
+        if initial and not self.streaming_lists:
+            return web.json_response(
+                status_document(422, "Invalid", "sendInitialEvents is forbidden"), status=422
+            )
+        since = int(request.query.get("resourceVersion") or 0)
+        if since and since < kind.compacted:
+            return web.json_response(status_document(410, "Expired"), status=410)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        metadata_only = "PartialObjectMetadata" in request.headers.get("Accept", "")
+
+        async def send(verb: str, document: Document) -> None:
+            if metadata_only and verb != "BOOKMARK":
+                document = {"metadata": document["metadata"]}
+            line = json.dumps({"type": verb, "object": document}).encode()
+            await response.write(line + b"\n")
+
+        if not since:
+            since = self.version
+            for document in _within(kind, namespace):
+                await send("ADDED", document)
+            if initial and not self.ignores_initial_events:
+                await send("BOOKMARK", bookmark(since, initial_end=True))
+        asked_s = float(request.query["timeoutSeconds"])
+        loop = asyncio.get_running_loop()
+        end = loop.time() + min(asked_s, self.watch_s_max)
+        while loop.time() < end:
+            changed = self._changed
+            for version, verb, document in list(kind.events):
+                if version > since:
+                    since = version
+                    if not namespace or document["metadata"].get("namespace") == namespace:
+                        await send(verb, document)
+            with contextlib.suppress(TimeoutError):
+                left_s = max(0.001, end - loop.time())
+                await asyncio.wait_for(changed.wait(), min(self.bookmark_s, left_s))
+                continue
+            since = self.version
+            await send("BOOKMARK", bookmark(since))
+        return response
+
+    async def _write(
+        self, request: web.Request, path: str, namespace: str, name: str, subresource: str
+    ) -> web.StreamResponse:
+        document = json.loads(await request.read())
+        name = name or document["metadata"]["name"]
+        kind = self.kind(path)
+        known = kind.objects.get((namespace, name))
+        metadata = document.setdefault("metadata", {})
+        if request.method == "POST" and known is not None:
+            return web.json_response(status_document(409, "AlreadyExists"), status=409)
+        if request.method != "POST" and known is None:
+            return web.json_response(status_document(404, "NotFound"), status=404)
+        for word in ("resourceVersion", "uid"):
+            if known and metadata.get(word) not in (None, "", known["metadata"][word]):
+                return web.json_response(status_document(409, "Conflict"), status=409)
+        if known is not None and subresource == "status":
+            document = {**known, "status": document["status"]}
+        elif known is not None:
+            document = {**known, **document, "metadata": {**known["metadata"], **metadata}}
+        else:
+            self._uids += 1
+            metadata.update({"namespace": namespace, "name": name, "uid": f"uid-{self._uids}"})
+        stored = self.put(path, document)
+        return web.json_response(stored, status=201 if known is None else 200)
+
+
+async def _answered(answer: Awaitable[web.StreamResponse]) -> web.StreamResponse:
+    """An answer, even if the client does not want it any more."""
+    try:
+        return await answer
+    except ConnectionResetError:
+        return web.Response()
+
+
+def bookmark(version: int, *, initial_end: bool = False) -> Document:
+    """The object of a bookmark."""
+    metadata: Document = {"resourceVersion": str(version)}
+    if initial_end:
+        metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+    return {"metadata": metadata}
+
+
+def _within(kind: Kind, namespace: str) -> list[Document]:
+    items = [one for (within, _), one in kind.objects.items() if namespace in ("", within)]
+    return sorted(items, key=lambda one: json.dumps(one["metadata"]["name"]))
+
+
+def _split(path: str) -> tuple[str, str, str, str]:
+    """Collection, namespace, name and subresource of a path."""
+    parts = path.strip("/").split("/")
+    while parts and parts[0] not in ("api", "apis"):
+        parts.pop(0)  # a prefix, such as a project's
+    root, rest = (parts[:2], parts[2:]) if parts[0] == "api" else (parts[:3], parts[3:])
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) > 2:
+        namespace, rest = rest[1], rest[2:]
+    plural, name, subresource = (*rest, "", "")[:3]
+    return "/" + "/".join((*root, plural)), namespace, name, subresource

@@ -1,0 +1,102 @@
+"""Three connections for requests and watches: who gets one, who gives way."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from relay.control.kubernetes.slots import ConnectionSlot, ConnectionSlots, Use
+
+
+async def granted(task: asyncio.Task[ConnectionSlot]) -> bool:
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return task.done()
+
+
+def asked(slots: ConnectionSlots, use: Use) -> asyncio.Task[ConnectionSlot]:
+    return asyncio.ensure_future(slots.acquire(use))
+
+
+async def test_main_watches_never_take_the_last() -> None:
+    slots = ConnectionSlots(3)
+    await slots.acquire(Use.MAIN_WATCH)
+    first = await slots.acquire(Use.MAIN_WATCH)
+    third = asked(slots, Use.MAIN_WATCH)
+    assert not await granted(third)
+    request = await slots.acquire(Use.REQUEST)
+    request.release()
+    assert not await granted(third)
+    first.release()
+    assert await granted(third)
+
+
+async def test_a_spare_watch_gives_way_to_a_request_at_once() -> None:
+    slots = ConnectionSlots(2)
+    await slots.acquire(Use.MAIN_WATCH)
+    spare = await slots.acquire(Use.SPARE_WATCH)
+    ended: list[bool] = []
+    spare.give_way = lambda: ended.append(True)
+    requests = [asked(slots, Use.REQUEST) for _ in range(3)]
+    assert not await granted(requests[0])
+    assert ended == [True]
+    assert spare.given_way
+    again = asked(slots, Use.SPARE_WATCH)
+    spare.release()
+    for request in requests:  # one after the other, all before the watch
+        assert await granted(request)
+        assert not again.done()
+        (await request).release()
+    assert await granted(again)
+
+
+async def test_a_spare_watch_gives_way_to_a_main_watch_only_if_that_gets_it() -> None:
+    slots = ConnectionSlots(3)
+    spares = [await slots.acquire(Use.SPARE_WATCH) for _ in range(3)]
+    mains = [asked(slots, Use.MAIN_WATCH) for _ in range(3)]
+    assert not await granted(mains[0])
+    assert [spare.given_way for spare in spares] == [True, True, False]
+    spares[0].release()
+    spares[1].release()
+    assert await granted(mains[1])
+    assert not mains[2].done()
+    assert not spares[2].given_way
+    mains[2].cancel()
+
+
+async def test_spare_watches_take_turns() -> None:
+    slots = ConnectionSlots(2, turn_s=0.02)
+    await slots.acquire(Use.MAIN_WATCH)
+    spare = await slots.acquire(Use.SPARE_WATCH)
+    spare.give_way = spare.release
+    assert not spare.given_way
+    other = await asyncio.wait_for(slots.acquire(Use.SPARE_WATCH), 5)
+    assert spare.given_way
+    assert not other.given_way
+
+
+async def test_nobody_gives_way_to_nobody() -> None:
+    slots = ConnectionSlots(2, turn_s=0)
+    spare = await slots.acquire(Use.SPARE_WATCH)
+    (await slots.acquire(Use.REQUEST)).release()
+    assert not spare.given_way
+    assert slots.in_use == 1
+
+
+@pytest.mark.parametrize("yields", [0, 1, 2])
+async def test_a_cancelled_wait_keeps_nothing(yields: int) -> None:
+    slots = ConnectionSlots(2)
+    first, second = [await slots.acquire(Use.REQUEST) for _ in range(2)]
+    waiting = asked(slots, Use.REQUEST)
+    await asyncio.sleep(0)
+    first.release()
+    for _ in range(yields):
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    if not waiting.cancelled():
+        waiting.result().release()
+    second.release()
+    assert slots.in_use == 0
+    (await slots.acquire(Use.REQUEST)).release()
