@@ -56,7 +56,7 @@ class Credentials:
         self._context: ssl.SSLContext | None = None
         self._material: TlsMaterial | None = None
         self.fault = ""
-        """Why the last reading of a file failed; "" if it did not."""
+        """Reason for which the last reading of a file failed; "" if it did not."""
 
     def expire(self) -> None:
         """Read the files again at the next use: the server has refused what they said."""

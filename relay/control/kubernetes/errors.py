@@ -5,7 +5,7 @@ The type says what can be done about an error:
 * :class:`UnreachableError`, :class:`ThrottledError`: the same request may succeed later.
 * :class:`ExpiredError`: the position is gone; a new list is needed.
 * :class:`WriteConflictError`: the object has changed; read it again.
-* :class:`RefusedError`: the request is refused until somebody changes something on the server.
+* :class:`RequestRefusedError`: refused until somebody changes something on the server.
 * :class:`MalformedAnswerError`: the answer does not follow the protocol.
 
 Messages never contain a token, a key, or the content of an object.
@@ -60,11 +60,11 @@ class WriteConflictError(AnswerError):
     """Report 409: the object is not as the request assumes."""
 
 
-class RefusedError(AnswerError):
+class RequestRefusedError(AnswerError):
     """Report any other 4xx; retrying helps only after a change on the server."""
 
 
-class AbsentError(RefusedError):
+class AbsentError(RequestRefusedError):
     """Report 404: the object, or its whole kind, does not exist."""
 
 
@@ -80,5 +80,5 @@ def answer_error(
     message: str, *, status: int, reason: str = "", retry_after_s: float | None = None
 ) -> AnswerError:
     """Return the error of a status: the type decides what can be done about it."""
-    kind = _BY_STATUS.get(status, ThrottledError if status >= 500 else RefusedError)
+    kind = _BY_STATUS.get(status, ThrottledError if status >= 500 else RequestRefusedError)
     return kind(message, status=status, reason=reason, retry_after_s=retry_after_s)

@@ -26,7 +26,7 @@ from relay.runtime.errors import ConfigError, Fault
 
 KUBECONFIG_BYTES_MAX = 1024 * 1024
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where Kubernetes mounts a pod's token, CA and namespace."""
+"""Directory in which Kubernetes mounts a pod's token, CA and namespace."""
 
 _UNSUPPORTED_USER = {
     "exec": "programs that fetch credentials are not supported; give a token, a tokenFile or a "
@@ -52,7 +52,7 @@ class PemSource:
 
 @dataclass(frozen=True, slots=True)
 class ClusterAccess:
-    """Where a control plane is and how to authenticate.
+    """Address of a control plane, and how to authenticate.
 
     ``server`` has no trailing slash and may have a path (one control plane a project). A token file
     comes before a token, as with kubectl. ``namespace`` is the context's, or "".

@@ -181,7 +181,7 @@ class StatusAnswer(msgspec.Struct):
 
 
 UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
-"""What decoding a hostile text can raise."""
+"""Everything that decoding a hostile text can raise."""
 
 
 def read_object(raw: bytes, resource: ApiResource) -> ApiObject | Unusable:

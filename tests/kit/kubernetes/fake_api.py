@@ -306,6 +306,7 @@ class FakeApi:
             with contextlib.suppress(TimeoutError):
                 left_s = max(0.001, end - loop.time())
                 await asyncio.wait_for(changed.wait(), min(self.bookmark_s, left_s))
+            if changed.is_set():
                 continue
             since = self.version
             await send("BOOKMARK", bookmark(since))

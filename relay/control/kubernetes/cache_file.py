@@ -1,0 +1,166 @@
+"""Keep the last known objects of one resource on disk, for a start while the API is away.
+
+Rules:
+
+* The file is replaced atomically, readable by its owner only, and checksummed. A damaged file, or
+  one of another server, resource or format, is not used; the reason is returned.
+* It is bounded: what is longer is not written, and an older file stays.
+* One object a line, after a line that says what they are; read and written in a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from relay.config.yaml.document import read_bounded
+from relay.control.kubernetes.objects import UNREADABLE, ApiObject, ApiResource
+from relay.runtime.errors import StorageError
+from relay.runtime.event_loop import yield_to_loop
+from relay.storage.journal.checkpoint import seal, unseal
+from relay.storage.log.filesystem import Disk, reason
+from relay.storage.log.frame import FormatError
+
+CACHE_BYTES_MAX = 128 * 1024 * 1024
+VERSION = 1
+_MAGIC = b"relay-objects"
+_NOTHING = b"null"
+
+
+class _Head(msgspec.Struct, rename="camel"):
+    version: int
+    server: str
+    path: str
+    objects: int
+
+
+class _Line(msgspec.Struct, array_like=True):
+    """One object; ``content`` and ``status`` are JSON within the JSON."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    generation: int
+    deleting: bool
+    content: msgspec.Raw
+    status: msgspec.Raw
+
+
+@dataclass(frozen=True, slots=True)
+class CachedObjects:
+    """The objects of a file; none, and ``problem``, if the file is there and cannot be used."""
+
+    objects: tuple[ApiObject, ...] = ()
+    problem: str = ""
+    found: bool = False
+    """True if the file was there and good, even if it holds no object."""
+
+
+class ObjectCache:
+    """The file of one resource of one control plane. All methods do I/O: not for the event loop.
+
+    ``server`` and ``namespace`` tell the file from another one's; ``disk`` is replaceable.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        resource: ApiResource,
+        *,
+        server: str,
+        namespace: str = "",
+        bytes_max: int = CACHE_BYTES_MAX,
+        disk: Disk | None = None,
+    ) -> None:
+        self.path = path
+        self._identity = (server, resource.path(namespace))
+        self._bytes_max = bytes_max
+        self._disk = disk or Disk()
+
+    def save(self, objects: Collection[ApiObject]) -> int:
+        """Replace the file; return its size in bytes. Raises StorageError, and changes nothing."""
+        head = msgspec.json.encode(_Head(VERSION, *self._identity, len(objects)))
+        lines = [head]
+        size = len(head)
+        for one in objects:
+            yield_to_loop()
+            line = msgspec.json.encode(_line(one))
+            lines.append(line)
+            size += len(line) + 1
+            if size > self._bytes_max:
+                raise StorageError(f"{self.path}: more than {self._bytes_max} bytes of objects")
+        data = seal(_MAGIC, b"\n".join(lines))
+        try:
+            self._disk.make_directory(self.path.parent)
+            self._disk.replace(self.path, data, sync=True)
+            self._disk.sync_directory(self.path.parent)
+        except OSError as error:
+            raise StorageError(f"{self.path}: cannot be written: {reason(error)}") from error
+        return len(data)
+
+    def load(self) -> CachedObjects:
+        """Read the file."""
+        try:
+            data = read_bounded(self.path, bytes_max=self._bytes_max + 100)
+        except FileNotFoundError:
+            return CachedObjects()
+        except OSError as error:
+            return self._unusable(f"cannot be read: {reason(error)}")
+        try:
+            body = unseal(_MAGIC, data)
+        except FormatError as error:
+            return self._unusable(str(error))
+        if body is None:
+            return self._unusable("is damaged")
+        lines = body.split(b"\n")
+        try:
+            head = msgspec.json.decode(lines[0], type=_Head)
+            if head.version != VERSION:
+                return self._unusable(f"is of version {head.version}, not {VERSION}")
+            if (head.server, head.path) != self._identity:
+                return self._unusable(f"is of {head.server}{head.path}")
+            objects = tuple(_read_line(line) for line in lines[1:])
+        except UNREADABLE as error:
+            return self._unusable(f"cannot be read: {type(error).__name__}")
+        if len(objects) != head.objects:
+            return self._unusable(f"has {len(objects)} of {head.objects} objects")
+        return CachedObjects(objects, found=True)
+
+    def _unusable(self, why: str) -> CachedObjects:
+        return CachedObjects(problem=f"{self.path}: {why}")
+
+    def __repr__(self) -> str:
+        return f"<ObjectCache {self.path}>"
+
+
+def _line(one: ApiObject) -> Any:
+    return _Line(
+        one.namespace,
+        one.name,
+        one.uid,
+        one.resource_version,
+        one.generation,
+        one.deleting,
+        msgspec.Raw(one.content),
+        msgspec.Raw(one.status or _NOTHING),
+    )
+
+
+def _read_line(line: bytes) -> ApiObject:
+    yield_to_loop()
+    read = msgspec.json.decode(line, type=_Line)
+    return ApiObject(
+        read.namespace,
+        read.name,
+        read.uid,
+        read.resource_version,
+        read.generation,
+        bytes(read.content),
+        b"" if (status := bytes(read.status)) == _NOTHING else status,
+        read.deleting,
+    )
