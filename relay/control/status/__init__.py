@@ -1,0 +1,1 @@
+"""Conditions of exporters and sinks, the same wherever a status is shown."""

@@ -1,0 +1,135 @@
+"""A real kube-apiserver on Debian's etcd, on loopback; both end with the block."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import yaml
+
+from tests.kit.processes import Process, binary, eventually, free_port, started
+
+TOKEN = "admin-token"
+
+
+def directory() -> Path:
+    """Where kube-apiserver and kubectl of one version are built: ``$RELAY_PEERS/kubernetes``."""
+    peers = os.environ.get("RELAY_PEERS") or Path.home() / ".cache/relay-peers"
+    return Path(peers) / "kubernetes"
+
+
+def is_built() -> bool:
+    """Whether there is a kube-apiserver."""
+    return os.access(directory() / "kube-apiserver", os.X_OK)
+
+
+class RealApi:
+    """A running API server; ``kubeconfig`` leads to it. It can be stopped and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.kubeconfig = folder / "kubeconfig"
+        self.port = free_port()
+        self._etcd_port = free_port()
+        self._server: AsyncExitStack | None = None
+        self.process: Process | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"https://127.0.0.1:{self.port}"
+
+    def prepare(self) -> None:
+        """Make keys, tokens and the kubeconfig."""
+        key = self.folder / "sa.key"
+        for command in (
+            ("openssl", "genrsa", "-out", str(key), "2048"),
+            ("openssl", "rsa", "-in", str(key), "-pubout", "-out", str(self.folder / "sa.pub")),
+        ):
+            subprocess.run(command, check=True, capture_output=True)
+        (self.folder / "tokens.csv").write_text(f'{TOKEN},admin,1,"system:masters"\n')
+        cluster = {
+            "server": self.url,
+            # The server makes its certificate itself when it starts first.
+            "certificate-authority": "certs/apiserver.crt",
+            "tls-server-name": "127.0.0.1",
+        }
+        document = {
+            "clusters": [{"name": "local", "cluster": cluster}],
+            "users": [{"name": "admin", "user": {"token": TOKEN}}],
+            "contexts": [{"name": "local", "context": {"cluster": "local", "user": "admin"}}],
+            "current-context": "local",
+        }
+        self.kubeconfig.write_text(yaml.safe_dump(document))
+
+    @asynccontextmanager
+    async def etcd(self) -> AsyncIterator[None]:
+        """Run etcd for the duration of the block."""
+        client = f"http://127.0.0.1:{self._etcd_port}"
+        peer = f"http://127.0.0.1:{free_port()}"
+        command = [binary("etcd", "etcd-server"), "--data-dir", str(self.folder / "etcd")]
+        command += ["--listen-client-urls", client, "--advertise-client-urls", client]
+        command += ["--listen-peer-urls", peer, "--log-level", "error", "--unsafe-no-fsync"]
+        log = self.folder / "etcd.log"
+        async with started(command, log=log, ready_url=f"{client}/health"):
+            yield
+
+    async def start(self) -> None:
+        """Start the API server, with the objects that it had."""
+        folder = self.folder
+        command = [
+            str(directory() / "kube-apiserver"),
+            f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
+            "--service-account-issuer=https://local",
+            f"--service-account-key-file={folder / 'sa.pub'}",
+            f"--service-account-signing-key-file={folder / 'sa.key'}",
+            f"--token-auth-file={folder / 'tokens.csv'}",
+            "--authorization-mode=AlwaysAllow",
+            f"--secure-port={self.port}",
+            "--bind-address=127.0.0.1",
+            f"--cert-dir={folder / 'certs'}",
+            "--disable-admission-plugins=ServiceAccount",
+            "--service-cluster-ip-range=10.0.0.0/24",
+        ]
+        stack = AsyncExitStack()
+        log = folder / "api.log"
+        self.process = await stack.enter_async_context(started(command, log=log))
+        self._server = stack
+        await eventually("kube-apiserver is ready", self._is_ready, timeout_s=90)
+
+    async def stop(self) -> None:
+        """Kill the API server; etcd goes on."""
+        if self._server is not None:
+            await self._server.aclose()
+            self._server = None
+
+    async def _is_ready(self) -> bool:
+        assert self.process is not None
+        assert self.process.returncode is None, self.process.text()[-2000:]
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        try:
+            async with (
+                aiohttp.ClientSession(headers=headers) as session,
+                session.get(f"{self.url}/readyz", ssl=False) as response,
+            ):
+                return response.status == 200
+        except aiohttp.ClientError:
+            return False
+
+
+@asynccontextmanager
+async def real_api(folder: Path) -> AsyncIterator[RealApi]:
+    """Run etcd and kube-apiserver for the duration of the block."""
+    assert is_built(), f"no kube-apiserver in {directory()}"
+    api = RealApi(folder)
+    api.prepare()
+    async with api.etcd():
+        try:
+            await api.start()
+            yield api
+        finally:
+            await api.stop()
