@@ -1,0 +1,120 @@
+"""Verdicts by the issue's words: one case for each reason, with a message that says what to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from relay.control.status.assess import (
+    DeliveryFacts,
+    ObjectFacts,
+    Problem,
+    SinkFacts,
+    assess,
+    assess_sink,
+)
+from relay.control.status.conditions import TYPES
+
+GOOD = DeliveryFacts(matched=True, programmed_at=100, succeeded_at=150)
+SINK = SinkFacts("otlp", delivery=GOOD)
+BROKEN = replace(GOOD, failed_at=160, failure="503 Service Unavailable")
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "reason", "says"),
+    [
+        ({}, "True", "Delivering", ""),
+        ({"matched": False, "succeeded_at": None}, "Unknown", "NoData", "relay preview"),
+        ({"succeeded_at": None}, "Unknown", "NoAnswer", "first answer"),
+        ({"succeeded_at": 99.0}, "Unknown", "NoAnswer", "first answer"),
+        ({"failed_at": 160, "failure": "503"}, "False", "Failing", "503: it is tried again"),
+        ({"failed_at": 140, "failure": "503"}, "True", "Delivering", ""),
+        ({"failed_at": 99, "succeeded_at": None, "failure": "x"}, "Unknown", "NoAnswer", ""),
+        (
+            {"failed_at": 160, "succeeded_at": None, "failure": "400: bad", "rejected": True},
+            "False",
+            "Rejected",
+            "400: bad: the endpoint refuses",
+        ),
+        ({"held": "token refused"}, "False", "Failing", "token refused: nothing is sent"),
+        ({"behind": "90 points wait"}, "False", "Behind", "takes less than arrives"),
+        (
+            {"behind": "90 points wait", "failed_at": 160, "failure": "503"},
+            "False",
+            "Failing",
+            "503",
+        ),
+    ],
+)
+def test_a_sink_delivers(changes: dict, status: str, reason: str, says: str) -> None:
+    found = assess_sink(replace(SINK, delivery=replace(GOOD, **changes)))["Delivering"]
+    assert (found.status, found.reason) == (status, reason)
+    assert says in found.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "programmed", "delivering"),
+    [
+        ({}, ("True", "Programmed"), ("True", "Delivering")),
+        ({"runs": False}, ("False", "Pending"), ("Unknown", "NotProgrammed")),
+        ({"runs": False, "runs_old": True}, ("False", "LastGoodRuns"), ("True", "Delivering")),
+        ({"paused": True}, ("True", "Programmed"), ("False", "Paused")),
+        ({"delivery": None}, ("True", "Programmed"), ("Unknown", "NoReport")),
+        (
+            {"refused": Problem("InvalidAuthentication", "x"), "runs": False},
+            ("False", "NotAccepted"),
+            ("Unknown", "NotProgrammed"),
+        ),
+        (
+            {"refused": Problem("InvalidAuthentication", "x"), "runs": False, "runs_old": True},
+            ("False", "LastGoodRuns"),
+            ("True", "Delivering"),
+        ),
+    ],
+)
+def test_a_sink_runs(
+    changes: dict, programmed: tuple[str, str], delivering: tuple[str, str]
+) -> None:
+    found = assess_sink(replace(SINK, **changes))
+    assert tuple(found) == TYPES
+    assert (found["Programmed"].status, found["Programmed"].reason) == programmed
+    assert (found["Delivering"].status, found["Delivering"].reason) == delivering
+
+
+def test_references() -> None:
+    missing = Problem("RefNotUsable", "secret n/s, key token: there is no such secret")
+    found = assess(ObjectFacts((replace(SINK, unresolved=(missing,)), replace(SINK, name="b"))))
+    assert found.sinks["otlp"]["ResolvedRefs"].message == missing.message
+    whole = found.conditions["ResolvedRefs"]
+    assert (whole.status, whole.reason) == ("False", "RefNotUsable")
+    assert whole.message == f"1 of 2 sinks: otlp: {missing.message}"
+
+
+def test_an_invalid_object_and_a_conflict() -> None:
+    for reason in ("Invalid", "Conflict"):
+        found = assess(ObjectFacts((), refused=Problem(reason, "spec.sinks: is missing")))
+        assert found.conditions["Accepted"].reason == reason
+        assert found.conditions["Programmed"].reason == "NotAccepted"
+        assert found.conditions["Delivering"].status == "Unknown"
+
+
+def test_the_last_good_version_of_an_invalid_object_is_judged() -> None:
+    found = assess(ObjectFacts((SINK,), refused=Problem("Invalid", "x")))
+    assert found.conditions["Programmed"].reason == "LastGoodRuns"
+    assert found.conditions["Delivering"].status == "True"
+
+
+def test_refused_sinks_are_counted_and_named() -> None:
+    bad = SinkFacts("bad", refused=Problem("InvalidSources", "no source x"), runs=False)
+    found = assess(ObjectFacts((SINK, bad), warnings=("w",))).conditions["Accepted"]
+    assert found.reason == "SinksNotAccepted"
+    assert found.message == "1/2 sinks are accepted; bad: no source x"
+    assert assess(ObjectFacts((SINK,), warnings=("w",))).conditions["Accepted"].message == "w"
+
+
+def test_a_message_names_a_few_sinks() -> None:
+    sinks = tuple(SinkFacts(f"s{number}", delivery=BROKEN) for number in range(10))
+    message = assess(ObjectFacts(sinks)).conditions["Delivering"].message
+    assert message.startswith("10 of 10 sinks: s0: 503 Service Unavailable: it is tried again")
+    assert message.endswith("; and 7 more")
