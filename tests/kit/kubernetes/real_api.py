@@ -1,4 +1,8 @@
-"""A real kube-apiserver on Debian's etcd, on loopback; both end with the block."""
+"""A real kube-apiserver on etcd, on loopback; both end with the block.
+
+Debian's etcd is too old for streaming lists: they are refused. A newer one may be built beside
+kube-apiserver.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,12 @@ def directory() -> Path:
     return Path(peers) / "kubernetes"
 
 
+def new_etcd() -> str:
+    """Path of an etcd with which the API server has streaming lists; "" if none is built."""
+    path = directory() / "etcd"
+    return str(path) if os.access(path, os.X_OK) else ""
+
+
 def is_built() -> bool:
     """Whether there is a kube-apiserver."""
     return os.access(directory() / "kube-apiserver", os.X_OK)
@@ -30,8 +40,9 @@ def is_built() -> bool:
 class RealApi:
     """A running API server; ``kubeconfig`` leads to it. It can be stopped and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, etcd: str = "") -> None:
         self.folder = folder
+        self._etcd = etcd or binary("etcd", "etcd-server")
         self.kubeconfig = folder / "kubeconfig"
         self.port = free_port()
         self._etcd_port = free_port()
@@ -71,7 +82,7 @@ class RealApi:
         """Run etcd for the duration of the block."""
         client = f"http://127.0.0.1:{self._etcd_port}"
         peer = f"http://127.0.0.1:{free_port()}"
-        command = [binary("etcd", "etcd-server"), "--data-dir", str(self.folder / "etcd")]
+        command = [self._etcd, "--data-dir", str(self.folder / "etcd")]
         command += ["--listen-client-urls", client, "--advertise-client-urls", client]
         command += ["--listen-peer-urls", peer, "--log-level", "error", "--unsafe-no-fsync"]
         log = self.folder / "etcd.log"
@@ -122,10 +133,10 @@ class RealApi:
 
 
 @asynccontextmanager
-async def real_api(folder: Path) -> AsyncIterator[RealApi]:
-    """Run etcd and kube-apiserver for the duration of the block."""
+async def real_api(folder: Path, *, etcd: str = "") -> AsyncIterator[RealApi]:
+    """Run etcd, Debian's or another one, and kube-apiserver for the duration of the block."""
     assert is_built(), f"no kube-apiserver in {directory()}"
-    api = RealApi(folder)
+    api = RealApi(folder, etcd)
     api.prepare()
     async with api.etcd():
         try:

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from relay.control.kubernetes.client import ApiClient, ClientTimings, WatchTarget
+from relay.control.kubernetes.client import APPLY, ApiClient, ClientTimings, WatchTarget
 from relay.control.kubernetes.errors import (
     AbsentError,
     AnswerError,
@@ -21,10 +22,21 @@ from relay.control.kubernetes.errors import (
     WriteConflictError,
 )
 from relay.control.kubernetes.kubeconfig import read_kubeconfig
-from relay.control.kubernetes.objects import ApiResource
+from relay.control.kubernetes.objects import ApiObject, ApiResource
 from relay.control.kubernetes.reflector import Reflector, ReflectorLimits
 from relay.control.kubernetes.slots import Use
-from tests.kit.kubernetes.real_api import RealApi, real_api
+from relay.control.kubernetes.status_body import (
+    LedgerCounts,
+    ObjectStatus,
+    SinkStatus,
+    StatusParts,
+    parts_of,
+    status_document,
+)
+from relay.control.kubernetes.status_schedule import StatusSchedule
+from relay.control.kubernetes.status_writer import StatusWrite, StatusWriter
+from relay.control.status.conditions import StatusCondition
+from tests.kit.kubernetes.real_api import RealApi, new_etcd, real_api
 from tests.kit.processes import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
@@ -44,6 +56,24 @@ QUICK = ReflectorLimits(backoff_s=0.1)
 
 def definition() -> dict[str, Any]:
     anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+
+    def list_by(key: str, **fields: Any) -> dict[str, Any]:
+        items = {
+            "type": "object",
+            "required": [key],
+            "properties": {key: {"type": "string"}, **fields},
+            "x-kubernetes-preserve-unknown-fields": True,
+        }
+        keys = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
+        return {"type": "array", "items": items, **keys}
+
+    conditions = list_by("type")
+    status = anything | {
+        "properties": {
+            "conditions": conditions,
+            "sinks": list_by("name", conditions=conditions),
+        }
+    }
     return {
         "apiVersion": CRDS.api_version,
         "kind": CRDS.kind,
@@ -61,7 +91,7 @@ def definition() -> dict[str, Any]:
                     "schema": {
                         "openAPIV3Schema": {
                             "type": "object",
-                            "properties": {"spec": anything, "status": anything},
+                            "properties": {"spec": anything, "status": status},
                         }
                     },
                 }
@@ -72,7 +102,8 @@ def definition() -> dict[str, Any]:
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[RealApi]:
-    async with real_api(tmp_path) as api:
+    """With streaming lists if there is an etcd for them."""
+    async with real_api(tmp_path, etcd=new_etcd()) as api:
         yield api
 
 
@@ -152,6 +183,7 @@ async def test_lists_watches_and_what_is_refused(api: RealApi) -> None:
         async with running(Reflector(client, WatchTarget(EXPORTERS), limits=QUICK)) as reflector:
             statistics = reflector.statistics()
             assert (statistics.lists, statistics.failures) == (1, 0)
+            assert reflector._streaming is bool(new_etcd())
             assert names(reflector) == {f"e{number}" for number in range(5)}
             began = time.monotonic()
             await create(client, EXPORTERS, "new")
@@ -164,6 +196,19 @@ async def test_lists_watches_and_what_is_refused(api: RealApi) -> None:
             assert time.monotonic() - began < 2
             for one in reflector.store.objects.values():
                 assert b"managedFields" not in one.content
+
+
+async def test_an_etcd_without_streaming_lists(tmp_path: Path) -> None:
+    async with (
+        real_api(tmp_path) as api,
+        connected(api) as client,
+        running(Reflector(client, WatchTarget(NAMESPACES), limits=QUICK)) as reflector,
+    ):
+        await create(client, NAMESPACES, "late")
+        await eventually("it is seen", lambda: "late" in names(reflector), timeout_s=5)
+        statistics = reflector.statistics()
+        assert (statistics.lists, statistics.failures) == (1, 0)
+        assert not reflector._streaming
 
 
 async def test_a_list_in_pages_gives_the_same_objects(api: RealApi) -> None:
@@ -236,3 +281,77 @@ async def test_a_wrong_token_and_then_the_right_one(api: RealApi, tmp_path: Path
         await asyncio.wait_for(reflector.ready(), 10)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+class WritesOne:
+    """Renders the same status for the one object there is."""
+
+    def __init__(self, client: ApiClient, status: ObjectStatus) -> None:
+        self.client = client
+        self.status = status
+        self.target: ApiObject | None = None
+
+    def __call__(self, key: str) -> StatusWrite | None:
+        assert self.target is not None
+        return StatusWrite(self.client, EXPORTERS, self.target, status_document(self.status))
+
+    def parts(self) -> StatusParts:
+        return parts_of(status_document(self.status))
+
+
+async def test_a_status_is_ours_alone_and_costs_no_change(api: RealApi) -> None:
+    async with connected(api) as client:
+        await define_exporters(client)
+        await create(client, EXPORTERS, "e", spec={"a": 1})
+        path = EXPORTERS.path("default", "e", "status")
+        theirs = {
+            "apiVersion": EXPORTERS.api_version,
+            "kind": EXPORTERS.kind,
+            "metadata": {"name": "e"},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+        }
+        query = {"fieldManager": "their-operator"}
+        await client.request("PATCH", path, query=query, document=theirs, content_type=APPLY)
+
+        ready = StatusCondition("Accepted", "True", "Accepted", "", 1, time.time())
+        sinks = (SinkStatus("otlp", (ready,), ledger=LedgerCounts(5)),)
+        render = WritesOne(client, ObjectStatus((ready,), sinks))
+        schedule: StatusSchedule[str] = StatusSchedule(20)
+        writer = StatusWriter(schedule, render)
+        writing = asyncio.ensure_future(writer.run())
+        async with running(Reflector(client, WatchTarget(EXPORTERS), limits=QUICK)) as reflector:
+            key = ("default", "e")
+            render.target = reflector.store.objects[key]
+            reflector.store.take(10)
+
+            def status() -> dict[str, Any]:
+                found: dict[str, Any] = msgspec.json.decode(reflector.store.objects[key].status)
+                return found
+
+            schedule.offer("e", render.parts(), time.monotonic())
+            writer.wake()
+            await eventually("it is seen", lambda: "sinks" in status(), timeout_s=5)
+            assert [one["type"] for one in status()["conditions"]] == ["Ready", "Accepted"]
+            assert status()["sinks"][0]["ledger"]["matched"] == 5
+            assert not reflector.store.has_changes  # nobody has changed what is wanted
+
+            # What is left out goes; what is theirs stays.
+            render.target = reflector.store.objects[key]
+            render.status = ObjectStatus(())
+            schedule.offer("e", render.parts(), time.monotonic())
+            writer.wake()
+            await eventually("it is gone", lambda: "sinks" not in status(), timeout_s=5)
+            assert [one["type"] for one in status()["conditions"]] == ["Ready"]
+
+            # A successor of the object does not get its status.
+            render.target = reflector.store.objects[key]
+            await client.request("DELETE", EXPORTERS.path("default", "e"))
+            await create(client, EXPORTERS, "e", spec={"a": 2})
+            render.status = ObjectStatus((ready,))
+            schedule.offer("e", render.parts(), time.monotonic())
+            writer.wake()
+            await eventually("refused", lambda: writer.statistics().failed > 0, timeout_s=5)
+            assert "409 Conflict" in writer.statistics().last_error
+            assert reflector.store.objects[key].status == b""
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
