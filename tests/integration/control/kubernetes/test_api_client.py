@@ -74,7 +74,7 @@ async def moved(_: web.Request) -> web.StreamResponse:
         (failing(503, "ServiceUnavailable"), ThrottledError, "503"),
         (moved, RequestRefusedError, "302: no message"),
         (cut, UnreachableError, "the connection broke"),
-        (silent, UnreachableError, "no answer in time"),
+        pytest.param(silent, UnreachableError, "no answer in time", marks=pytest.mark.slow),
     ],
 )
 async def test_every_failure_has_its_type(

@@ -22,6 +22,8 @@ from relay.control.kubernetes.errors import (
     WriteConflictError,
 )
 from relay.control.kubernetes.kubeconfig import read_kubeconfig
+from relay.control.kubernetes.leader import LEASES, LeaderElector
+from relay.control.kubernetes.lease import read_lease
 from relay.control.kubernetes.objects import ApiObject, ApiResource
 from relay.control.kubernetes.reflector import Reflector, ReflectorLimits
 from relay.control.kubernetes.slots import Use
@@ -355,3 +357,35 @@ async def test_a_status_is_ours_alone_and_costs_no_change(api: RealApi) -> None:
             assert reflector.store.objects[key].status == b""
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
+
+
+async def test_one_leads_and_the_next_follows(api: RealApi) -> None:
+    spec = {"holderIdentity": "dead", "leaseDurationSeconds": 3, "leaseTransitions": 4}
+    labels = {"a": "b"}
+    async with connected(api) as client, connected(api) as another:
+        body = {
+            "apiVersion": LEASES.api_version,
+            "kind": LEASES.kind,
+            "metadata": {"name": "status", "labels": labels},
+            "spec": spec,
+        }
+        await client.request("POST", LEASES.path("default"), document=body)
+        one, two = (
+            LeaderElector(each, namespace="default", name="status", identity=identity)
+            for each, identity in ((client, "one"), (another, "two"))
+        )
+        began = time.monotonic()
+        tasks = {elector: asyncio.ensure_future(elector.run()) for elector in (one, two)}
+        await eventually("one of them leads", lambda: one.leads or two.leads, timeout_s=10)
+        assert time.monotonic() - began >= 3
+        first, second = (one, two) if one.leads else (two, one)
+        await asyncio.sleep(5)  # renewed at least twice
+        assert first.leads
+        assert not second.leads
+        tasks[first].cancel()
+        await eventually("the other follows at once", lambda: second.leads, timeout_s=4)
+        stored = read_lease(await client.request("GET", LEASES.path("default", "status")))
+        assert stored.transitions == 6
+        assert msgspec.json.decode(stored.metadata) == {"labels": labels}
+        tasks[second].cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)

@@ -198,7 +198,7 @@ def short_watches(api: FakeApi) -> None:
         small_pages,
         lists_expire,
         throttled,
-        broken,
+        pytest.param(broken, marks=pytest.mark.slow),
         streaming_fails_forever,
         half_a_list,
         watches_expire,
@@ -308,6 +308,7 @@ def small_decoder(resource: ApiResource) -> objects_module.WatchDecoder:
     return objects_module.WatchDecoder(resource, line_bytes_max=10_000)
 
 
+@pytest.mark.slow
 async def test_garbage_forever_is_no_storm(api: FakeApi) -> None:
     fill(api, 1)
     api.faults.append(Fault(streaming(b"garbage\n", hang=True), 10**6, is_resumed))
@@ -317,6 +318,7 @@ async def test_garbage_forever_is_no_storm(api: FakeApi) -> None:
         assert len(api.requests) < 15
 
 
+@pytest.mark.slow
 async def test_retry_after_is_honoured(api: FakeApi) -> None:
     api.faults.append(Fault(failing(429, "TooManyRequests", retry_after="1")))
     began = time.monotonic()

@@ -131,6 +131,7 @@ def only(name: str) -> Callable[[web.Request], bool]:
     return lambda request: f"/{name}/status" in request.path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "failures"),
     [
@@ -148,6 +149,7 @@ async def test_a_failure_is_tried_again(api: FakeApi, fault: Fault, failures: in
         assert statistics.last_error.startswith("default/e3: ")
 
 
+@pytest.mark.slow
 async def test_the_server_can_hold_all_writes_back(api: FakeApi) -> None:
     async with writing(api, rate=20) as (statuses, writer):
         api.faults.append(Fault(failing(429, "TooManyRequests", retry_after="1")))
