@@ -83,13 +83,27 @@ class ObjectStore:
 
     def replace(self, listed: Iterable[ApiObject], *, keep: Iterable[ObjectKey] = ()) -> None:
         """Make the objects those of a complete list; ``keep`` are listed, but unusable now."""
+        for _ in self.replacing(listed, keep=keep):
+            pass
+
+    def replacing(
+        self, listed: Iterable[ApiObject], *, keep: Iterable[ObjectKey] = ()
+    ) -> Iterator[None]:
+        """Do the same in steps, and yield after each: one object, or a look at all names.
+
+        Changes may be taken between steps. Nothing else may be applied before the last one.
+        """
         self._refused.clear()
         wanted = {one.key: one for one in listed}
+        yield
         staying = {*wanted, *keep}
+        yield
         for key in [key for key in self._objects if key not in staying]:
             self._set(key, None)
+            yield
         for one in wanted.values():
             self._put(one)
+            yield
 
     def offer_all(self) -> None:
         """Make every object a change to be taken, as if nothing was taken before."""

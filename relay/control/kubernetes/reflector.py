@@ -23,7 +23,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from relay.control.kubernetes.cache_file import ObjectCache
+from relay.control.kubernetes.cache_file import CachedObjects, ObjectCache
 from relay.control.kubernetes.client import ApiClient, WatchStream, WatchTarget
 from relay.control.kubernetes.errors import (
     AnswerError,
@@ -255,6 +255,10 @@ class Reflector:
                     if staged is None:
                         self._take(event)
                     elif self._stage(event, staged, unusable):
+                        assert isinstance(event, Bookmark)
+                        await self._replace(staged.values(), unusable)
+                        # Not before: if the watch ends within, the list must be repeated.
+                        self._version = event.resource_version
                         staged = None
                 if self.store.has_changes and self._published.is_set():
                     self._changed.set()
@@ -270,9 +274,6 @@ class Reflector:
     ) -> bool:
         """Note one event of a streaming list; return True once the list is complete."""
         if isinstance(event, Bookmark):
-            if event.initial_end:
-                self._version = event.resource_version
-                self._replace(staged.values(), unusable)
             return event.initial_end
         if isinstance(event, ObjectEvent):
             if event.verb == "DELETED":
@@ -328,8 +329,8 @@ class Reflector:
                     slice_end = self._clock() + SLICE_S
             token = page.continue_token
             if not token:
+                await self._replace(listed, unusable)
                 self._version = page.resource_version
-                self._replace(listed, unusable)
                 return
             limit = min(self._limits.page_objects, limit * 2)
 
@@ -344,10 +345,18 @@ class Reflector:
             unusable[key] = None
         return ListPage((), page.resource_version, page.continue_token)
 
-    def _replace(self, listed: Iterable[ApiObject], unusable: dict[ObjectKey | None, None]) -> None:
+    async def _replace(
+        self, listed: Iterable[ApiObject], unusable: dict[ObjectKey | None, None]
+    ) -> None:
         # If it cannot be told which object is unusable, none that is known may be taken for gone.
         keep = [key for key in unusable if key is not None]
-        self.store.replace(listed, keep=tuple(self.store.objects) if None in unusable else keep)
+        if None in unusable:
+            keep = list(self.store.objects)
+        slice_end = self._clock() + SLICE_S
+        for _ in self.store.replacing(listed, keep=keep):
+            if self._clock() >= slice_end:
+                await asyncio.sleep(0)
+                slice_end = self._clock() + SLICE_S
         self.trouble = {key: why for key, why in self.trouble.items() if key in unusable}
         self._lists += 1
         self._unsaved = True
@@ -405,10 +414,16 @@ class Reflector:
     async def _restore(self) -> None:
         if self._cache is None:
             return
-        cached = await run_in_thread(self._cache.load)
+        cache = self._cache
+
+        def load() -> CachedObjects:
+            cached = cache.load()
+            self.store.restore(cached.objects)
+            return cached
+
+        cached = await run_in_thread(load)
         self.cache_problem = cached.problem
         if cached.found:
-            self.store.restore(cached.objects)
             self._freshness = "cached"
 
     async def _publish_cache(self) -> None:

@@ -61,7 +61,7 @@ class ConnectionSlots:
     def __init__(self, connections_max: int, *, turn_s: float = TURN_S) -> None:
         assert connections_max >= 2, "one for requests, one for a watch"
         self.connections_max = connections_max
-        self._turn_s = turn_s
+        self.turn_s = turn_s
         self._held: dict[ConnectionSlot, None] = {}
         self._waiting: list[tuple[Use, int, asyncio.Future[ConnectionSlot]]] = []
         self._order = itertools.count()
@@ -133,7 +133,7 @@ class ConnectionSlots:
             self._timer = None
         if not staying or going or all(use is not Use.SPARE_WATCH for use, _, _ in self._waiting):
             return
-        left_s = staying[0].since_s + self._turn_s - now
+        left_s = staying[0].since_s + self.turn_s - now
         if left_s <= 0:
             staying[0].preempt()
         else:

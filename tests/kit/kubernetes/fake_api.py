@@ -105,6 +105,9 @@ class FakeApi:
         self.faults: list[Fault] = []
         self.requests: list[Seen] = []
         self.connections_max = 0
+        self.connections_by_prefix: dict[str, int] = {}
+        """Most connections at a time that asked below a path's prefix, such as a project's."""
+        self._prefixes: dict[asyncio.BaseTransport, str] = {}
         self.streaming_lists = True
         """False: ``sendInitialEvents`` is refused with 422, as by servers without the feature."""
         self.ignores_initial_events = False
@@ -213,8 +216,7 @@ class FakeApi:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         assert self._runner is not None
         assert self._runner.server is not None
-        live = sum(one.transport is not None for one in self._runner.server.connections)
-        self.connections_max = max(self.connections_max, live)
+        self._count_connections(request)
         self.requests.append(
             Seen(
                 request.method,
@@ -239,6 +241,20 @@ class FakeApi:
         if request.query.get("watch") == "true":
             return await _answered(self._watch(request, path, namespace))
         return self._list(request, path, namespace)
+
+    def _count_connections(self, request: web.Request) -> None:
+        assert self._runner is not None
+        assert self._runner.server is not None
+        live = {one.transport for one in self._runner.server.connections} - {None}
+        self.connections_max = max(self.connections_max, len(live))
+        assert request.transport is not None
+        prefix = request.path.partition("/api")[0]
+        self._prefixes[request.transport] = prefix
+        mine = [one for one, its in self._prefixes.items() if its == prefix]
+        for gone in [one for one in mine if one not in live]:
+            del self._prefixes[gone]
+        here = sum(one in live for one in mine)
+        self.connections_by_prefix[prefix] = max(self.connections_by_prefix.get(prefix, 0), here)
 
     def _list(self, request: web.Request, path: str, namespace: str) -> web.StreamResponse:
         token = request.query.get("continue", "")
