@@ -252,6 +252,10 @@ class Reflector:
                     news_at = loop.time()
                 for event in events:
                     self._events += 1
+                    if staged is not None and isinstance(event, Unusable) and event.key is None:
+                        # Only pages tell which object it is, and so which others are gone.
+                        self._streaming = False
+                        return True
                     if staged is None:
                         self._take(event)
                     elif self._stage(event, staged, unusable):
@@ -276,6 +280,7 @@ class Reflector:
         if isinstance(event, Bookmark):
             return event.initial_end
         if isinstance(event, ObjectEvent):
+            unusable.pop(event.object.key, None)
             if event.verb == "DELETED":
                 staged.pop(event.object.key, None)
             else:
@@ -329,6 +334,8 @@ class Reflector:
                     slice_end = self._clock() + SLICE_S
             token = page.continue_token
             if not token:
+                if None in unusable:
+                    await self._name_unusable({one.key for one in listed}, unusable)
                 await self._replace(listed, unusable)
                 self._version = page.resource_version
                 return
@@ -345,13 +352,28 @@ class Reflector:
             unusable[key] = None
         return ListPage((), page.resource_version, page.continue_token)
 
+    async def _name_unusable(
+        self, listed: set[ObjectKey], unusable: dict[ObjectKey | None, None]
+    ) -> None:
+        """Find the names of unusable objects: those that are there and were not listed."""
+        why = self.trouble.get(None, "")
+        target = replace(self.target, metadata_only=True)
+        token = ""
+        while True:
+            page = await self._client.list_page(target, continue_token=token)
+            for item in page.items:
+                key = read_object(item, self.target.resource).key
+                if key is not None and key not in listed and key not in unusable:
+                    unusable[key] = None
+                    self.trouble[key] = why
+            token = page.continue_token
+            if not token:
+                return
+
     async def _replace(
         self, listed: Iterable[ApiObject], unusable: dict[ObjectKey | None, None]
     ) -> None:
-        # If it cannot be told which object is unusable, none that is known may be taken for gone.
         keep = [key for key in unusable if key is not None]
-        if None in unusable:
-            keep = list(self.store.objects)
         slice_end = self._clock() + SLICE_S
         for _ in self.store.replacing(listed, keep=keep):
             if self._clock() >= slice_end:

@@ -81,10 +81,17 @@ async def api() -> AsyncIterator[FakeApi]:
 
 @asynccontextmanager
 async def following(
-    api: FakeApi, limits: ReflectorLimits = QUICK, *, answer_s: float = 2, **options: Any
+    api: FakeApi,
+    limits: ReflectorLimits = QUICK,
+    *,
+    answer_s: float = 2,
+    page_bytes_max: int = 1 << 20,
+    **options: Any,
 ) -> AsyncIterator[Consumer]:
     timings = ClientTimings(answer_s=answer_s, watch_s=(5, 5), watch_grace_s=1)
-    async with ApiClient(ClusterAccess(api.url), timings=timings, rng=Random(1)) as client:
+    async with ApiClient(
+        ClusterAccess(api.url), timings=timings, page_bytes_max=page_bytes_max, rng=Random(1)
+    ) as client:
         reflector = Reflector(
             client, WatchTarget(EXPORTERS), limits=limits, rng=Random(1), **options
         )
@@ -289,19 +296,42 @@ async def test_a_huge_object_costs_no_other(
 ) -> None:
     api.streaming_lists = streams
     fill(api, 20)
-    api.put(PATH, api.new("huge", text="x" * 50_000))
     monkeypatch.setattr(client_module, "WatchDecoder", small_decoder)
-    timings = ClientTimings(watch_s=(5, 5))
-    async with ApiClient(ClusterAccess(api.url), timings=timings, page_bytes_max=10_000) as client:
-        reflector = Reflector(client, WatchTarget(EXPORTERS), limits=QUICK)
-        task = asyncio.ensure_future(reflector.run())
-        await asyncio.wait_for(reflector.ready(), 5)
-        assert len(reflector.store.objects) == 20
-        assert len(reflector.trouble) == 1
-        if not streams:
-            assert reflector.trouble == {("default", "huge"): "is too long to be read"}
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    async with following(api, page_bytes_max=10_000) as consumer:
+        await agrees(consumer, api)
+        reflector = consumer.reflector
+        good = api.kind(PATH).objects["default", "e5"]
+        api.put(PATH, {**good, "spec": {"text": "x" * 50_000}})
+        await eventually("it is counted", lambda: None in reflector.trouble, timeout_s=5)
+        api.delete(PATH, "e1")
+        await eventually("others go on", lambda: "e1" not in consumer.objects, timeout_s=5)
+        await api.close()
+        api.delete(PATH, "e2")  # is not lost, even over a list with a huge object
+        api.compact()
+        await api.open()
+        await eventually("a list", lambda: "e2" not in consumer.objects, timeout_s=5)
+        assert reflector.trouble == {("default", "e5"): "is too long to be read"}
+        assert len(consumer.objects) == 18
+        assert consumer.specs()["e5"] == {"number": 5}  # its last good version
+        api.put(PATH, {**good, "spec": {"number": 50}})
+        await agrees(consumer, api)
+        assert reflector.trouble == {}
+
+
+async def test_a_list_with_an_object_without_a_name(api: FakeApi) -> None:
+    fill(api, 5)
+    async with following(api) as consumer:
+        await agrees(consumer, api)
+        await api.close()
+        nameless = api.kind(PATH).objects["default", "e1"]
+        nameless["metadata"]["name"] = 7
+        nameless["metadata"]["namespace"] = "default"
+        api.delete(PATH, "e2")
+        api.compact()
+        await api.open()
+        await eventually("a list", lambda: "e2" not in consumer.objects, timeout_s=5)
+        assert set(consumer.objects) == {"e0", "e3", "e4"}
+        assert None in consumer.reflector.trouble
 
 
 def small_decoder(resource: ApiResource) -> objects_module.WatchDecoder:
