@@ -298,7 +298,7 @@ class FakeApi:
         metadata_only = "PartialObjectMetadata" in request.headers.get("Accept", "")
 
         async def send(verb: str, document: Document) -> None:
-            if metadata_only and verb != "BOOKMARK":
+            if metadata_only and verb not in ("BOOKMARK", "ERROR"):
                 document = {"metadata": document["metadata"]}
             line = json.dumps({"type": verb, "object": document}).encode()
             await response.write(line + b"\n")
@@ -314,6 +314,9 @@ class FakeApi:
         end = loop.time() + min(asked_s, self.watch_s_max)
         while loop.time() < end:
             changed = self._changed
+            if since < kind.compacted:  # events are gone that were not sent
+                await send("ERROR", status_document(410, "Expired"))
+                return response
             for version, verb, document in list(kind.events):
                 if version > since:
                     since = version
