@@ -14,7 +14,8 @@ Rules:
 from __future__ import annotations
 
 import base64
-import binascii
+import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,8 @@ from relay.config.yaml.document import read_documents
 from relay.runtime.errors import ConfigError, Fault
 
 KUBECONFIG_BYTES_MAX = 1024 * 1024
+HOST_CHARS_MAX = 253
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Directory in which Kubernetes mounts a pod's token, CA and namespace."""
 
@@ -156,7 +159,7 @@ class _Reader:
         return ClusterAccess(
             self.server(cluster, cluster_at),
             ca=ca,
-            server_name=self.text(cluster, cluster_at, "tls-server-name"),
+            server_name=self.server_name(cluster, cluster_at),
             insecure_skip_verify=insecure,
             token=self.token(user, user_at),
             token_file=self.path.parent / token_file if token_file else None,
@@ -207,7 +210,9 @@ class _Reader:
                 or not parts.hostname
                 or parts.username is not None
                 or bool(parts.query or parts.fragment)
-                or (parts.port or 1) < 1
+                or (parts.port is not None and parts.port < 1)
+                or not _is_host(parts.hostname)
+                or not (url.isascii() and url.isprintable() and " " not in url)
             )
         except ValueError:
             bad = True
@@ -215,6 +220,12 @@ class _Reader:
             message = "must be an http or https URL without user, query and fragment"
             self.fault(f"{where}.server", message)
         return url
+
+    def server_name(self, cluster: dict[str, Any], where: str) -> str:
+        name = self.text(cluster, where, "tls-server-name")
+        if name and not _is_host(name):
+            self.fault(f"{where}.tls-server-name", "must be a DNS name or an IP address")
+        return name
 
     def token(self, user: dict[str, Any], where: str) -> str:
         token = self.text(user, where, "token")
@@ -231,7 +242,7 @@ class _Reader:
             return PemSource(path=self.path.parent / path) if path else PemSource()
         try:
             return PemSource(text=base64.b64decode(data, validate=True).decode("ascii"))
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # binascii.Error and UnicodeDecodeError among them
             # The foreign error may hold the value, so it is not chained.
             self.fault(f"{where}.{name}-data", "is not base64 of a PEM text")
             return PemSource()
@@ -240,10 +251,14 @@ class _Reader:
         value = section.get(name)
         if value is None:
             return ""
-        if isinstance(value, str):
-            return value
-        self.fault(f"{where}.{name}".lstrip("."), "must be a string")
-        return ""
+        path = f"{where}.{name}".lstrip(".")
+        if not isinstance(value, str):
+            self.fault(path, "must be a string")
+            return ""
+        if "\0" in value:
+            self.fault(path, "must not hold a NUL")
+            return ""
+        return value
 
     def flag(self, section: dict[str, Any], where: str, name: str) -> bool:
         value = section.get(name, False)
@@ -251,3 +266,13 @@ class _Reader:
             return value
         self.fault(f"{where}.{name}", "must be true or false")
         return False
+
+
+def _is_host(text: str) -> bool:
+    """Return whether a name can be looked up, and put into a TLS handshake."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        labels = text.removesuffix(".").split(".")
+        return len(text) <= HOST_CHARS_MAX and all(map(_LABEL.fullmatch, labels))
+    return True

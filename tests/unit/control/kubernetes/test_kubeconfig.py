@@ -97,6 +97,12 @@ def test_data_comes_before_files(tmp_path: Path) -> None:
         (cluster(server="ftp://h"), "clusters[0].cluster.server: must be an http or https URL"),
         (cluster(server="https://u:p@h"), "clusters[0].cluster.server: must be"),
         (cluster(server="https://h:99999"), "clusters[0].cluster.server: must be"),
+        (cluster(server="https://h:0"), "clusters[0].cluster.server: must be"),
+        (cluster(server="https://a..b"), "clusters[0].cluster.server: must be"),
+        (cluster(server="https://h/a b"), "clusters[0].cluster.server: must be"),
+        (cluster(server="https://["), "clusters[0].cluster.server: must be"),
+        (cluster(**{"tls-server-name": "x" * 64}), "tls-server-name: must be a DNS name"),
+        (user(tokenFile="a\0b"), "users[0].user.tokenFile: must not hold a NUL"),
         (cluster(**{"proxy-url": "http://p"}), "clusters[0].cluster.proxy-url: a proxy"),
         (cluster(**{"insecure-skip-tls-verify": 1}), "must be true or false"),
         (
