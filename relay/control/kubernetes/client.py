@@ -106,7 +106,9 @@ _Document = TypeVar("_Document")
 class WatchStream:
     """The events of one watch, in the order of the server. Ends when the server ends it."""
 
-    def __init__(self, response: ClientResponse, decoder: WatchDecoder, slot: ConnectionSlot):
+    def __init__(
+        self, response: ClientResponse | None, decoder: WatchDecoder, slot: ConnectionSlot
+    ) -> None:
         self._response = response
         self._decoder = decoder
         self._slot = slot
@@ -118,13 +120,16 @@ class WatchStream:
 
     async def parts(self) -> AsyncGenerator[tuple[WatchEvent, ...], None]:
         """Yield the events of each part of the body as it comes. Raises UnreachableError."""
+        response = self._response
+        if response is None:
+            return
         try:
-            async for chunk in self._response.content.iter_any():
+            async for chunk in response.content.iter_any():
                 events = tuple(self._decoder.feed(chunk))
                 if events:
                     yield events
         except (aiohttp.ClientError, OSError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not self._response.closed:
+            if isinstance(error, RuntimeError) and not response.closed:
                 raise  # aiohttp reports a connection that we closed by this type
             if not self._slot.given_way:
                 raise UnreachableError(f"the watch broke: {_why(error)}") from error
@@ -238,7 +243,8 @@ class ApiClient:
     ) -> AsyncIterator[WatchStream]:
         """Watch from a resource version on, or with ``initial_events`` from everything there is.
 
-        Gives the stream once the server has agreed. Raises KubernetesError, within the block too.
+        Gives the stream once the server has agreed, or an empty one if the watch must give way
+        before that. Raises KubernetesError, within the block too.
         """
         timeout_s = self._rng.uniform(*self._timings.watch_s)
         query = {
@@ -251,20 +257,15 @@ class ApiClient:
         if resource_version:
             query["resourceVersion"] = resource_version
         accept = METADATA if target.metadata_only else "application/json"
+        path = target.resource.path(target.namespace)
         slot = await self.slots.acquire(target.use)
         response: ClientResponse | None = None
         try:
             async with asyncio.timeout(timeout_s + self._timings.watch_grace_s):
-                async with asyncio.timeout(self._timings.answer_s):
-                    path = target.resource.path(target.namespace)
-                    response = await self._send("GET", path, query, {"Accept": accept}, None)
-                    if response.status != 200:
-                        await self._body(response)  # raises
-                        raise MalformedAnswerError(f"a watch was answered with {response.status}")
-                self._watches[response] = None
-                slot.give_way = response.close
-                if slot.given_way:
-                    response.close()
+                response = await self._open(slot, path, query, accept)
+                if response is not None:
+                    self._watches[response] = None
+                    slot.give_way = response.close
                 yield WatchStream(response, WatchDecoder(target.resource), slot)
         except (aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error) from error
@@ -274,6 +275,30 @@ class ApiClient:
                 self._watches.pop(response, None)
                 response.release()  # keeps the connection if the body has ended
             slot.release()
+
+    async def _open(
+        self, slot: ConnectionSlot, path: str, query: Mapping[str, str], accept: str
+    ) -> ClientResponse | None:
+        """Return the answer to a watch; None if its connection is wanted for something else."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._timings.answer_s) as waiting:
+                slot.give_way = lambda: waiting.reschedule(loop.time())
+                if slot.given_way:
+                    return None
+                response = await self._send("GET", path, query, {"Accept": accept}, None)
+                if response.status == 200 and not slot.given_way:
+                    return response
+                try:
+                    if response.status != 200:
+                        await self._body(response)  # raises
+                        raise MalformedAnswerError(f"a watch was answered with {response.status}")
+                finally:
+                    response.release()
+        except TimeoutError:
+            if not slot.given_way:
+                raise
+        return None
 
     async def _send(
         self,

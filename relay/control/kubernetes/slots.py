@@ -3,7 +3,8 @@
 A connection of HTTP/1.1 that carries a watch carries nothing else, and a control plane may get only
 a few of them (a relay watches hundreds of control planes).
 
-* Requests come first; *main* watches keep their connection, and never take the last one.
+* Requests come first; *main* watches keep their connection, all but one of them; a main watch
+  beyond those is a spare one.
 * A *spare* watch uses what is left. It gives way at once to a request or a main watch that waits,
   and after :data:`TURN_S` to another spare watch; then it goes on from its resource version, so
   nothing is lost.
@@ -69,6 +70,8 @@ class ConnectionSlots:
 
     async def acquire(self, use: Use) -> ConnectionSlot:
         """Wait for a connection."""
+        if use is Use.MAIN_WATCH and self._mains() >= self.connections_max - 1:
+            use = Use.SPARE_WATCH  # it would wait for ever, or leave nothing to requests
         future: asyncio.Future[ConnectionSlot] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (use, next(self._order), future))
         self._serve()
@@ -98,7 +101,7 @@ class ConnectionSlots:
             use, _, future = entry
             if future.done():
                 continue  # cancelled
-            if self._admits(use):
+            if len(self._held) < self.connections_max:
                 slot = ConnectionSlot(self, use, now)
                 self._held[slot] = None
                 future.set_result(slot)
@@ -108,23 +111,17 @@ class ConnectionSlots:
         heapq.heapify(self._waiting)
         self._make_way(now)
 
-    def _admits(self, use: Use) -> bool:
-        if len(self._held) >= self.connections_max:
-            return False
-        if use is not Use.MAIN_WATCH:
-            return True
-        mains = sum(slot.use is Use.MAIN_WATCH for slot in self._held)
-        return mains < self.connections_max - 1
+    def _mains(self) -> int:
+        """Count the main watches that have a connection or wait for one."""
+        held = sum(slot.use is Use.MAIN_WATCH for slot in self._held)
+        return held + sum(use is Use.MAIN_WATCH for use, _, one in self._waiting if not one.done())
 
     def _make_way(self, now: float) -> None:
         """Preempt one spare watch for each urgent use that waits, and the longest for its like."""
         spare = [slot for slot in self._held if slot.use is Use.SPARE_WATCH]
         going = sum(slot.given_way for slot in spare)
         staying = [slot for slot in spare if not slot.given_way]  # the longest held first
-        mains = sum(slot.use is Use.MAIN_WATCH for slot in self._held)
-        urgent = sum(use is Use.REQUEST for use, _, _ in self._waiting)
-        waiting_mains = sum(use is Use.MAIN_WATCH for use, _, _ in self._waiting)
-        urgent += max(0, min(waiting_mains, self.connections_max - 1 - mains))
+        urgent = sum(use is not Use.SPARE_WATCH for use, _, _ in self._waiting)
         while urgent > going and staying:
             staying.pop(0).preempt()
             going += 1

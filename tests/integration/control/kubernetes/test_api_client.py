@@ -47,9 +47,12 @@ async def client(api: FakeApi) -> AsyncIterator[ApiClient]:
         yield client
 
 
-async def followed(client: ApiClient, **options: str) -> WatchStream:
+async def followed(
+    client: ApiClient, *, resource_version: str, use: Use = Use.MAIN_WATCH
+) -> WatchStream:
     """A watch of which every event was read."""
-    async with client.watch(ALL, **options) as stream:  # type: ignore[arg-type]
+    target = WatchTarget(EXPORTERS, use=use)
+    async with client.watch(target, resource_version=resource_version) as stream:
         async for _ in stream.parts():
             pass
     return stream
@@ -185,6 +188,24 @@ async def test_a_spare_watch_gives_its_connection_to_requests(
     for main in mains:
         main.cancel()
     await asyncio.gather(*mains, return_exceptions=True)
+
+
+async def test_a_spare_watch_gives_way_before_it_is_answered(
+    api: FakeApi, client: ApiClient
+) -> None:
+    api.faults.append(Fault(silent, 10, lambda request: "watch" in request.query))
+    holding = [
+        asyncio.ensure_future(followed(client, resource_version="1", use=use))
+        for use in (Use.MAIN_WATCH, Use.MAIN_WATCH, Use.SPARE_WATCH)
+    ]
+    await eventually("all are sent", lambda: len(api.seen(watch=True)) == 3, timeout_s=5)
+    began = time.monotonic()
+    await client.list_page(ALL)
+    assert time.monotonic() - began < 0.3
+    assert (await holding[2]).given_way
+    for ended in await asyncio.gather(*holding[:2], return_exceptions=True):
+        assert isinstance(ended, UnreachableError)
+    assert client.slots.in_use == 0
 
 
 @pytest.fixture(scope="module")
