@@ -59,7 +59,7 @@ STREAMING_FAILURES_MAX: Final = 3
 
 _NO_MATTER_OF_STREAMING: Final = frozenset((401, 403, 404, 410, 429, 503))
 """Answers after which a list in pages fares no better. Servers without streaming lists answer 422,
-with an etcd before 3.5.13 even 500."""
+or 500 within the stream if their etcd (seen with 3.4.23) is too old for them."""
 
 Freshness = Literal["starting", "cached", "synced", "stale"]
 """starting: nothing is known; cached: known from disk; synced: a watch is open; stale: none is."""
