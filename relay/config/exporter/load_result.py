@@ -7,11 +7,54 @@ ExportPolicy whose other sinks are good.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
 
 from relay.config.exporter.secrets import SecretStore
-from relay.config.exporter.types import Exporter, Sink
+from relay.config.exporter.types import Exporter, ResourceKind, Sink, id_of
 from relay.runtime.errors import Fault
+
+SourceName = Literal["files", "kubernetes", "api"]
+SOURCE_ORDER: Final[tuple[SourceName, ...]] = ("files", "kubernetes", "api")
+"""Of several objects of the same project, namespace, name and kind the first one's counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectKey:
+    """The name of an Exporter or ExportPolicy among all sources.
+
+    ``plane`` is the name of its control plane, "" for files and the API.
+    """
+
+    source: SourceName
+    plane: str
+    kind: ResourceKind
+    project: str
+    namespace: str
+    name: str
+
+    @property
+    def id(self) -> str:
+        """The exporter's id; that of an object with a conflict is another object's as well."""
+        return id_of(self.kind, self.project, self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectResult:
+    """The outcome of one Exporter or ExportPolicy, whether or not it can run.
+
+    ``exporter`` is the valid resource without its refused sinks, None if it is refused as a whole;
+    then ``faults`` say why. ``conflict``: an earlier object has its name. ``lacks``: nothing but
+    Secrets that it refers to is wrong.
+    """
+
+    key: ObjectKey
+    uid: str
+    generation: int
+    exporter: Exporter | None
+    faults: tuple[Fault, ...] = ()
+    conflict: bool = False
+    lacks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +74,8 @@ class LoadResult:
     """Project and namespace of Secrets in the manifests that changed since the last load."""
     warnings: tuple[Fault, ...] = ()
     """Of all Exporters, faulty ones among them."""
+    objects: tuple[ObjectResult, ...] = field(default=(), repr=False)
+    """Every object that could be recognised, in the order of the sources."""
 
 
 def keep_last_good(running: Iterable[Exporter], loaded: LoadResult) -> LoadResult:

@@ -224,7 +224,8 @@ class Exporter:
     distinguishes an object from a later one of the same name; "" if it has none. ``created_at`` is
     in seconds since the epoch, None if unknown. ``refused`` are the sinks that an ExportPolicy has
     besides ``sinks``, ``not_carried`` the names of its sources that ask for another signal than
-    metrics, each with the signal.
+    metrics, each with the signal. ``generation`` is Kubernetes' count of versions of the
+    specification, 0 where there is none.
     """
 
     project: str
@@ -240,6 +241,7 @@ class Exporter:
     created_at: float | None = field(default=None, compare=False)
     refused: tuple[RefusedSink, ...] = field(default=(), compare=False)
     not_carried: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    generation: int = field(default=0, compare=False)
 
     @property
     def id(self) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -23,55 +23,10 @@ import msgspec
 
 from relay.control.kubernetes.objects import ApiObject, ApiResource
 from relay.control.status.conditions import ConditionStatus, StatusCondition, clipped
+from relay.control.status.object_status import ObjectStatus, SinkStatus, UsageFigures
 
 FIELD_MANAGER: Final = "telemetry-relay"
 _STATUSES: Final[tuple[ConditionStatus, ...]] = ("True", "False", "Unknown")
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerCounts:
-    """Points of a sink by their fate."""
-
-    matched: int = 0
-    delivered: int = 0
-    rejected: int = 0
-    expired: int = 0
-    dropped: int = 0
-    queued: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class UsageFigures:
-    """Cost of an object, a source or a sink."""
-
-    active_series: int = 0
-    samples_per_minute: int = 0
-    bytes_per_minute: int = 0
-    resent_per_minute: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class SinkStatus:
-    """The status of one sink. Times are wall clock, s; None: never. ``usage`` None: unknown."""
-
-    name: str
-    conditions: tuple[StatusCondition, ...]
-    last_success: float | None = None
-    last_error_at: float | None = None
-    last_error: str = ""
-    ledger: LedgerCounts | None = None
-    usage: UsageFigures | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectStatus:
-    """The status of one object. ``relays``: ``"2 of 3"``, "" for a single relay."""
-
-    conditions: tuple[StatusCondition, ...]
-    sinks: tuple[SinkStatus, ...] = ()
-    usage: UsageFigures | None = None
-    source_usage: Mapping[str, UsageFigures] = field(default_factory=dict)
-    relays: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,17 +27,11 @@ from relay.control.kubernetes.lease import read_lease
 from relay.control.kubernetes.objects import ApiObject, ApiResource
 from relay.control.kubernetes.reflector import Reflector, ReflectorLimits
 from relay.control.kubernetes.slots import Use
-from relay.control.kubernetes.status_body import (
-    LedgerCounts,
-    ObjectStatus,
-    SinkStatus,
-    StatusParts,
-    parts_of,
-    status_document,
-)
+from relay.control.kubernetes.status_body import StatusParts, parts_of, status_document
 from relay.control.kubernetes.status_schedule import StatusSchedule
 from relay.control.kubernetes.status_writer import StatusWrite, StatusWriter
 from relay.control.status.conditions import StatusCondition
+from relay.control.status.object_status import LedgerCounts, ObjectStatus, SinkStatus
 from tests.kit.kubernetes.real_api import RealApi, new_etcd, real_api
 from tests.kit.processes import eventually
 

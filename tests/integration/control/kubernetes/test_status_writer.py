@@ -15,15 +15,11 @@ from aiohttp import web
 from relay.control.kubernetes.client import ApiClient
 from relay.control.kubernetes.kubeconfig import ClusterAccess
 from relay.control.kubernetes.objects import ApiObject, ApiResource, read_object
-from relay.control.kubernetes.status_body import (
-    ObjectStatus,
-    SinkStatus,
-    parts_of,
-    status_document,
-)
+from relay.control.kubernetes.status_body import parts_of, status_document
 from relay.control.kubernetes.status_schedule import StatusSchedule
 from relay.control.kubernetes.status_writer import StatusWrite, StatusWriter
 from relay.control.status.conditions import StatusCondition
+from relay.control.status.object_status import ObjectStatus, SinkStatus
 from tests.kit.kubernetes.fake_api import FakeApi, Fault, cut, failing
 from tests.kit.processes import eventually
 

@@ -9,10 +9,6 @@ import pytest
 
 from relay.control.kubernetes.objects import ApiObject, ApiResource
 from relay.control.kubernetes.status_body import (
-    LedgerCounts,
-    ObjectStatus,
-    SinkStatus,
-    UsageFigures,
     apply_body,
     parts_of,
     read_conditions,
@@ -21,6 +17,7 @@ from relay.control.kubernetes.status_body import (
     written_time,
 )
 from relay.control.status.conditions import StatusCondition
+from relay.control.status.object_status import LedgerCounts, ObjectStatus, SinkStatus, UsageFigures
 
 CONDITION = StatusCondition("Delivering", "False", "Failing", "503", 3, 1_700_000_000.0)
 SINK = SinkStatus("otlp", (CONDITION,), 1_700_000_001.5, 1_700_000_002.0, "503", LedgerCounts(5))

@@ -1,0 +1,54 @@
+"""The status of an object and its sinks, as it is shown wherever a status is shown. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from relay.control.status.conditions import StatusCondition
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerCounts:
+    """Points of a sink by their fate."""
+
+    matched: int = 0
+    delivered: int = 0
+    rejected: int = 0
+    expired: int = 0
+    dropped: int = 0
+    queued: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UsageFigures:
+    """Cost of an object, a source or a sink."""
+
+    active_series: int = 0
+    samples_per_minute: int = 0
+    bytes_per_minute: int = 0
+    resent_per_minute: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SinkStatus:
+    """The status of one sink. Times are wall clock, s; None: never. ``usage`` None: unknown."""
+
+    name: str
+    conditions: tuple[StatusCondition, ...]
+    last_success: float | None = None
+    last_error_at: float | None = None
+    last_error: str = ""
+    ledger: LedgerCounts | None = None
+    usage: UsageFigures | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStatus:
+    """The status of one object. ``relays``: ``"2 of 3"``, "" for a single relay."""
+
+    conditions: tuple[StatusCondition, ...]
+    sinks: tuple[SinkStatus, ...] = ()
+    usage: UsageFigures | None = None
+    source_usage: Mapping[str, UsageFigures] = field(default_factory=dict)
+    relays: str = ""
