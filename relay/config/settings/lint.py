@@ -31,7 +31,7 @@ def notices(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]
     if ignored and settings.proxy is None:
         yield f"proxy: {', '.join(ignored)} is set and not used; set proxy.url to use a proxy"
     yield from shadowed_rows(settings.resources.kinds)
-    if not settings.exporters:
+    if not settings.exporters and settings.kubernetes is None:
         yield "exporters: none, so nothing will be exported"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from relay.config.schema.rules import Faults, Rule
+from relay.config.settings.kubernetes import KUBERNETES_RULES
 
 _TYPE: Final = (("type",),)
 
@@ -37,6 +38,7 @@ def _labels_without_marks(row: Any) -> Faults:
 
 
 SETTINGS_RULES: Final = {
+    **KUBERNETES_RULES,
     "projectsWithTenancy": Rule(
         cel="(!has(self.exporters) || "
         "self.exporters.all(one, has(one.project) == has(self.tenancy))) && "

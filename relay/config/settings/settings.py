@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from relay.config.exporter.types import ExporterPath
+from relay.config.schema.checks import label_key_problem
 from relay.config.schema.quantities import bytes_of, seconds_of
 from relay.config.schema.source import load
 from relay.config.schema.validate import Reading, Schema
@@ -30,6 +31,11 @@ from relay.config.settings.ingest_security import (
     build_admin,
     build_ingest,
     host_problem,
+)
+from relay.config.settings.kubernetes import (
+    KubernetesSettings,
+    build_kubernetes,
+    server_path_problem,
 )
 from relay.config.settings.proxy import Proxy, build_proxy, proxy_url_problem
 from relay.config.settings.resource_labels import (
@@ -52,6 +58,7 @@ __all__ = [
     "FsyncPolicy",
     "Ingest",
     "InventorySettings",
+    "KubernetesSettings",
     "ListenAddress",
     "Log",
     "Memory",
@@ -195,6 +202,7 @@ class Settings:
     admin: Admin = field(default_factory=Admin)
     exporters: tuple[ExporterPath, ...] = ()
     secrets: Path | None = None
+    kubernetes: KubernetesSettings | None = None
     tenancy: TenancySettings | None = None
     storage: Storage | None = None
     memory: Memory = Memory()
@@ -340,6 +348,7 @@ def _build(reading: Reading, base: Path) -> Settings:
         admin=build_admin(reading, values.get("admin", {}), base=base),
         exporters=build_paths(values, "exporters", base=base),
         secrets=None if secrets is None else base / secrets,
+        kubernetes=build_kubernetes(values.get("kubernetes"), base=base),
         tenancy=tenancy,
         storage=_storage(values.get("storage", {}), base),
         memory=Memory(bytes_of(values.get("memory", {}), "maxBytes", default.memory.bytes_max)),
@@ -432,7 +441,9 @@ def settings_schema() -> Schema:
         "account": _account_problem,
         "address": _address_problem,
         "host": host_problem,
+        "labelKey": label_key_problem,
         "labelName": label_name_problem,
         "proxyUrl": proxy_url_problem,
+        "serverPath": server_path_problem,
     }
     return Schema(load("settings")["schema"], checks=checks, rules=SETTINGS_RULES)

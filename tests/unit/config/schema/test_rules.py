@@ -115,6 +115,20 @@ VALUES: dict[str, Fields | list[Any]] = {
     "usernameUnused": CREDENTIALS,
     "onePasswordOfProxy": CREDENTIALS,
     "usernameOfProxy": CREDENTIALS,
+    "kubernetesProjectsWithTenancy": {
+        "tenancy": [ABSENT, {}],
+        "kubernetes": [ABSENT, {}, {"projects": {}}],
+    },
+    "oneAccess": {
+        "kubeconfig": [ABSENT, "a"],
+        "inCluster": [ABSENT, True, False],
+        "projects": [ABSENT, {}, {"kubeconfigs": "a"}, {"namespaceLabel": "a"}],
+    },
+    "oneOfProjects": {
+        "namespaceLabel": [ABSENT, "a"],
+        "kubeconfigs": [ABSENT, "a"],
+        "serverPath": [ABSENT, {}],
+    },
 }
 ALL = {**RULES, **SETTINGS_RULES}
 

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import yaml
 
+from relay.config.settings.kubernetes import KubernetesProjects, KubernetesSettings, ServerPath
 from relay.config.settings.resource_labels import InventorySettings
 from relay.config.settings.settings import (
     Account,
@@ -135,6 +136,56 @@ def test_customers_and_resources_are_read() -> None:
             InfoSeries("x_<kind>_labels"),
         ),
         10,
+    )
+
+
+def test_kubernetes_is_read() -> None:
+    assert load_settings(DATA / "good/kubernetes.yaml").kubernetes == KubernetesSettings(
+        DATA / "good/admin.conf",
+        namespaces=("monitoring", "default"),
+        projects=KubernetesProjects(
+            server_path=ServerPath("/projects/{project}/control-plane", ("acme", "umbrella"))
+        ),
+        status_writes_per_second_max=7,
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("{inCluster: true}", KubernetesSettings(in_cluster=True)),
+        (
+            "{inCluster: true, projects: {namespaceLabel: a.io/b}}",
+            KubernetesSettings(in_cluster=True, projects=KubernetesProjects("a.io/b")),
+        ),
+        (
+            "{projects: {kubeconfigs: /planes}}",
+            KubernetesSettings(projects=KubernetesProjects(kubeconfigs=Path("/planes"))),
+        ),
+    ],
+)
+def test_each_access_to_kubernetes_is_read(
+    tmp_path: Path, content: str, expected: KubernetesSettings
+) -> None:
+    file = tmp_path / "relay.yaml"
+    tenancy = "tenancy: {label: project}\n" if expected.projects else ""
+    file.write_text(f"{tenancy}kubernetes: {content}\n")
+    assert load_settings(file).kubernetes == expected
+
+
+@pytest.mark.parametrize(
+    "path", ["{project}", "/a/../{project}", "/a b/{project}", "/a?b={project}"]
+)
+def test_a_servers_path_must_be_one(tmp_path: Path, path: str) -> None:
+    file = tmp_path / "relay.yaml"
+    file.write_text(
+        "tenancy: {label: project}\nkubernetes:\n  inCluster: true\n"
+        f"  projects: {{serverPath: {{path: '{path}', names: [a]}}}}\n"
+    )
+    (fault,) = faults_of(file)
+    assert fault == (
+        'kubernetes.projects.serverPath.path: must be a path that begins with "/", such as '
+        '"/projects/{project}"'
     )
 
 
