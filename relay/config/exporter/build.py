@@ -121,7 +121,8 @@ def exporter_of(
 ) -> Exporter:
     """Return an object with these sources and sinks; the rest is what its reading has in common."""
     report = reading.report
-    uid = reading.values.get("metadata", {}).get("uid")
+    metadata = reading.values.get("metadata", {})
+    uid, generation = metadata.get("uid"), metadata.get("generation")
     return Exporter(
         project=project,
         namespace=identity[0],
@@ -132,6 +133,7 @@ def exporter_of(
         warnings=report.warnings,
         origin=report.origin(reading.at()),
         file=str(report.document.file),
+        generation=generation if isinstance(generation, int) else 0,
     )
 
 

@@ -1,25 +1,22 @@
 """Reads the resources of one manifest file, each by itself, by its kind.
 
 A fault of one resource costs no other one anything; what depends on several resources (names,
-secrets) is checked later, in :mod:`relay.config.exporter.manifest_loader`.
+secrets) is checked later, in :mod:`relay.config.exporter.loading.combine`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from relay.config.export_policy import dialect
-from relay.config.export_policy.build import build_export_policy, export_policy_schema
-from relay.config.export_policy.refusal import refused_sinks, without
 from relay.config.exporter import build
 from relay.config.exporter import secrets as secrets_module
 from relay.config.exporter.cross_checks import places
-from relay.config.exporter.secrets import build_secret_data
-from relay.config.exporter.types import Exporter, RefusedSink
-from relay.config.schema.validate import Reading, Schema
+from relay.config.exporter.loading.resource import ManifestResource
+from relay.config.exporter.loading.resource_reader import KINDS, read_resource
 from relay.config.schema.words import described, kind_of, nearest
 from relay.config.yaml.document import Document, Where, read_documents
 from relay.config.yaml.report import Report
@@ -27,69 +24,8 @@ from relay.runtime.errors import ConfigError, Fault
 
 _log = logging.getLogger("relay.control.reconcile")
 
-_Builder = Callable[[Reading, tuple[str, str], str], Exporter]
-
 _LIST_KIND = "List"
-_DIALECTS: Mapping[str, tuple[Callable[[], Schema], _Builder]] = {
-    build.KIND: (build.exporter_schema, build.build_exporter),
-    dialect.KIND: (export_policy_schema, build_export_policy),
-}
-"""Schema and builder of each kind that becomes an Exporter."""
-_KINDS_IN_LIST = (build.KIND, dialect.KIND, secrets_module.KIND)
-_KINDS = (*_KINDS_IN_LIST, _LIST_KIND)
-
-
-@dataclass(slots=True)
-class ManifestResource:
-    """One resource of a file, or a placeholder for it, and its own faults."""
-
-    report: Report
-    where: Where = ()
-    identity: tuple[str, str, str, str] | None = None
-    """Kind, project, namespace and name."""
-    exporter: Exporter | None = None
-    """An ExportPolicy's has all sinks, the refused ones among them."""
-    draft: Exporter | None = None
-    """A faulty exporter, kept to check its secrets as well."""
-    refused: tuple[RefusedSink, ...] = ()
-    """Sinks of an ExportPolicy with faults that the file alone shows."""
-    accepted: Exporter | None = None
-    """The exporter without refused sinks, as it was last loaded."""
-    missing: int = 0
-    """Faults of its secrets when they were last looked up."""
-    data: Mapping[str, bytes] | None = field(default=None, repr=False)
-    """Values of a Secret."""
-    type: str = ""
-    """Type of a Secret, "" if it has none."""
-    faults: tuple[Fault, ...] = ()
-    warnings: tuple[Fault, ...] = ()
-    has_good_secrets: bool = False
-    """For an exporter: its secrets were found, and nothing they depend on has changed since."""
-
-    @property
-    def is_empty(self) -> bool:
-        """True if the document is empty and without faults."""
-        return self.identity is None and not self.faults
-
-    def settle(self) -> None:
-        """Store the faults found, before the document is dropped."""
-        self.faults = self.report.faults
-        self.warnings = self.exporter.warnings if self.exporter else self.report.warnings
-        if self.exporter is None or not self.report.faulty:
-            return
-        refused = refused_sinks(self.exporter, self.where, self.report)
-        if refused is None:
-            self.draft, self.exporter = self.exporter, None
-        else:
-            self.refused = refused
-
-    def accept(self, refused: tuple[RefusedSink, ...]) -> None:
-        """Set ``accepted``: the same object as before where nothing has changed."""
-        assert self.exporter is not None, "a faulty resource is not accepted"
-        if not refused:
-            self.accepted = self.exporter
-        elif self.accepted is None or self.accepted.refused != refused:
-            self.accepted = without(self.exporter, refused)
+_KINDS = (*KINDS, _LIST_KIND)
 
 
 @dataclass(slots=True)
@@ -217,10 +153,10 @@ class _FileReader:
             report.fault(where, message)
             return
         kind = value.get("kind")
-        if kind in _KINDS_IN_LIST:
+        if kind in KINDS:
             self._read_kind(str(kind), resource, value)
         else:
-            kinds = _KINDS if not where else _KINDS_IN_LIST
+            kinds = _KINDS if not where else KINDS
             hint = nearest(kind, kinds) if isinstance(kind, str) else ""
             message = f"must be one of {', '.join(kinds)}"
             if kind is not None:
@@ -232,34 +168,11 @@ class _FileReader:
                 self._read_kind(meant, resource, value)
 
     def _read_kind(self, kind: str, resource: ManifestResource, value: object) -> None:
-        if kind == secrets_module.KIND:
-            self._read_secret(resource, value)
-        else:
-            self._read_exporter(kind, resource, value)
-
-    def _read_exporter(self, kind: str, resource: ManifestResource, value: object) -> None:
-        schema, builder = _DIALECTS[kind]
-        reading = schema().read(resource.report, resource.where, value)
-        identity = build.identity_of(reading, kind)
-        exporter = builder(reading, identity or ("", ""), self._project)
-        if identity is not None:
-            resource.identity = (kind, self._project, *identity)
-        else:
+        read_resource(resource, kind, value)
+        if resource.identity is None and kind != secrets_module.KIND:
             self._file.is_faulty = True
-        resource.exporter = exporter
-
-    def _read_secret(self, resource: ManifestResource, value: object) -> None:
-        reading = build.secret_schema().read(resource.report, resource.where, value)
-        identity = build.identity_of(reading, secrets_module.KIND)
-        data = build_secret_data(reading)
-        if identity is not None:
-            resource.identity = (secrets_module.KIND, self._project, *identity)
-            if not resource.report.faulty:
-                resource.data = data
-                kind = reading.values.get("type")
-                resource.type = kind if isinstance(kind, str) else ""
 
     def _resource(self, document: Document, where: Where) -> ManifestResource:
-        resource = ManifestResource(Report(document), where)
+        resource = ManifestResource(Report(document), where, self._project)
         self._file.resources.append(resource)
         return resource

@@ -1,0 +1,1 @@
+"""Resources of any origin: read by themselves, then checked against each other."""
