@@ -6,7 +6,8 @@ Rules:
   neighbour. Only the frame around it, a page or a watch, can be malformed as a whole.
 * An object is kept as JSON with sorted keys, without ``managedFields``, ``resourceVersion`` and
   status: what people wrote. So our own status write changes no content, and a list, a watch and
-  the cache give equal bytes for equal objects.
+  the cache give equal bytes for equal objects. Of Secrets that are only watched for changes the
+  version alone is kept: an annotation of kubectl's may hold their values.
 * A line of a watch is bounded: a longer one is skipped to its end, and counts as unusable.
 """
 
@@ -34,13 +35,17 @@ ObjectKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class ApiResource:
-    """One kind of object; ``group`` is "" for the core API."""
+    """One kind of object; ``group`` is "" for the core API.
+
+    ``versions_only``: of the content of its objects only the resource version is kept.
+    """
 
     group: str
     version: str
     plural: str
     kind: str
     namespaced: bool = True
+    versions_only: bool = False
 
     @property
     def api_version(self) -> str:
@@ -196,6 +201,9 @@ def read_object(raw: bytes, resource: ApiResource) -> ApiObject | Unusable:
         own.pop("resourceVersion")
         status = document.pop("status", None)
         document["apiVersion"], document["kind"] = resource.api_version, resource.kind
+        if resource.versions_only:
+            document = {"resourceVersion": metadata.resource_version}
+            status = None
         encoded = msgspec.json.encode(document, order="deterministic")
         encoded_status = b"" if status is None else _sorted(status)
     except UNREADABLE as error:

@@ -106,7 +106,7 @@ class ReflectorStatistics:
 class Reflector:
     """One resource of one control plane. Lives on the event loop; :meth:`run` does the work.
 
-    ``clock`` is monotonic, s.
+    ``clock`` is monotonic, s. ``on_failure`` hears of each failure that costs a pause.
     """
 
     def __init__(
@@ -119,6 +119,7 @@ class Reflector:
         limits: ReflectorLimits | None = None,
         rng: random.Random | None = None,
         clock: Callable[[], float] = time.monotonic,
+        on_failure: Callable[[KubernetesError], None] = lambda _: None,
     ) -> None:
         self.target = target
         self.store = store or ObjectStore()
@@ -131,6 +132,7 @@ class Reflector:
         self._limits = limits or ReflectorLimits()
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, guards nothing
         self._clock = clock
+        self._on_failure = on_failure
         self._version = ""
         self._streaming = True  # until a server refuses it
         self._freshness: Freshness = "starting"
@@ -418,6 +420,7 @@ class Reflector:
         self._last_error = str(error)
         if self._row <= free:
             return
+        self._on_failure(error)
         if not self._version and self._row % STREAMING_FAILURES_MAX == 0:
             self._streaming = not self._streaming  # the other way may work
         if self._freshness == "synced":

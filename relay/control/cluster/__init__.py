@@ -1,0 +1,1 @@
+"""Kubernetes as a source of the desired state."""

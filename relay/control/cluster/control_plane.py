@@ -1,0 +1,370 @@
+"""Watch one control plane: its Exporters, ExportPolicies, Namespaces, and the Secrets they need.
+
+Rules:
+
+* Nothing that happens to one control plane concerns another; a bug costs a pause and a log line.
+* At most :data:`~relay.control.kubernetes.client.CONNECTIONS_MAX` connections: the first two kinds
+  that the server has keep one each; the other watches and all requests share the rest.
+* What is known stays known while the server cannot be reached, or says that a kind does not exist:
+  only an object's own removal removes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from relay.control.cluster.plane_secrets import PlaneSecrets, PlaneSecretsStatistics
+from relay.control.cluster.resources import (
+    EXPORTING,
+    NAMESPACES,
+    SECRET_VERSIONS,
+    SECRETS,
+)
+from relay.control.kubernetes.access import TlsContexts
+from relay.control.kubernetes.cache_file import ObjectCache
+from relay.control.kubernetes.client import (
+    ApiClient,
+    ClientStatistics,
+    ClientTimings,
+    WatchTarget,
+)
+from relay.control.kubernetes.errors import AbsentError, KubernetesError, RequestRefusedError
+from relay.control.kubernetes.kubeconfig import ClusterAccess
+from relay.control.kubernetes.objects import ApiObject, ApiResource, ObjectKey
+from relay.control.kubernetes.reflector import Reflector, ReflectorLimits, ReflectorStatistics
+from relay.control.kubernetes.slots import Use
+
+_log = logging.getLogger("relay.control.cluster")
+
+RESTART_S: Final = 5.0
+"""Pause after a bug; s."""
+MAIN_WATCHES: Final = 2
+HEALTH_S: Final = 5.0
+"""Time between two looks at whether the control plane is reached; s."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneOptions:
+    """Options that all control planes have in common.
+
+    ``namespaces`` are those whose objects are wanted, all if empty. ``cache`` is the directory of
+    the last known objects, None for none. ``turn_s``: time for which one of the watches that share
+    a connection keeps it, s.
+    """
+
+    namespaces: tuple[str, ...] = ()
+    cache: Path | None = None
+    turn_s: float = 1.0
+    limits: ReflectorLimits = field(default_factory=lambda: ReflectorLimits(grace_s=2.0))
+    timings: ClientTimings | None = None
+
+    @property
+    def namespace(self) -> str:
+        """The namespace to ask for: the only one, or "" for all."""
+        return self.namespaces[0] if len(self.namespaces) == 1 else ""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlaneStatistics:
+    """State of one control plane; ``kinds`` are by ``plural`` or ``plural.group``."""
+
+    name: str
+    kinds: Mapping[str, ReflectorStatistics]
+    client: ClientStatistics
+    secrets: PlaneSecretsStatistics
+    bugs: int
+
+
+@dataclass(slots=True)
+class _Kind:
+    """The objects of one kind, and the state of their watch."""
+
+    resource: ApiResource
+    reflector: Reflector | None = None
+    objects: dict[ObjectKey, ApiObject] = field(default_factory=dict)
+    pending: dict[ObjectKey, ApiObject | None] = field(default_factory=dict)
+    """Changes that were not taken yet; None: gone."""
+    is_ready: bool = False
+    """True once its objects are known, or the server has said that the kind does not exist."""
+    is_absent: bool = False
+    error: str = ""
+
+
+class ControlPlane:
+    """One control plane. Lives on the event loop; :meth:`run` does the work.
+
+    ``name`` is "" for the only one; ``project`` is that of all its objects, "" where their
+    Namespaces tell it or without tenancy. ``on_change`` is called after each change.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        project: str,
+        access: ClusterAccess,
+        *,
+        options: PlaneOptions,
+        contexts: TlsContexts,
+        on_change: Callable[[], None] = lambda: None,
+        rng: random.Random | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.project = project
+        self.bugs = 0
+        self._options = options
+        self._contexts = contexts
+        self._on_change = on_change
+        self._rng = rng or random.Random()  # noqa: S311 - spreads load, guards nothing
+        self._clock = clock
+        self._kinds = {one: _Kind(one) for one in (*EXPORTING, NAMESPACES, SECRET_VERSIONS)}
+        self._replaced = asyncio.Event()
+        self._is_well = True
+        self.client = self._new_client(access)
+        """The client of the present access; another one after :meth:`replace_access`."""
+        self.secrets = PlaneSecrets(
+            namespace=options.namespace,
+            cache=self._cache_of(SECRETS, access),
+            on_change=on_change,
+            clock=clock,
+        )
+
+    @property
+    def access(self) -> ClusterAccess:
+        """Address and credentials in use."""
+        return self.client.access
+
+    @property
+    def is_ready(self) -> bool:
+        """True once its objects are known, from the server or from the cache."""
+        return all(one.is_ready for one in self._kinds.values() if one.resource in _NEEDED)
+
+    @property
+    def is_tried(self) -> bool:
+        """True if waiting helps no more for now: all is known, or what is not has failed."""
+        return all(
+            one.is_ready
+            or (one.error and not (one.reflector and one.reflector.freshness == "cached"))
+            for one in self._kinds.values()
+            if one.resource in _NEEDED
+        )
+
+    @property
+    def trouble(self) -> str:
+        """Reason for which its objects are not known yet; "" if they are."""
+        if self.is_ready:
+            return ""
+        errors = (one.error for one in self._kinds.values() if not one.is_ready and one.error)
+        return next(errors, "no answer yet")
+
+    def objects(self, resource: ApiResource) -> Mapping[ObjectKey, ApiObject]:
+        """Return the objects of a kind, as last given; not to be changed."""
+        return self._kinds[resource].objects
+
+    def latest(self, resource: ApiResource, key: ObjectKey) -> ApiObject | None:
+        """Return an object as last seen, with its status; None if it is not there."""
+        kind = self._kinds[resource]
+        if kind.reflector is not None:
+            found = kind.reflector.store.objects.get(key)
+            if found is not None:
+                return found
+        return kind.objects.get(key)
+
+    def take(self) -> dict[ApiResource, dict[ObjectKey, ApiObject | None]]:
+        """Return the objects that changed since the last call, by kind; None: gone."""
+        taken: dict[ApiResource, dict[ObjectKey, ApiObject | None]] = {}
+        for resource, kind in self._kinds.items():
+            if kind.pending:
+                taken[resource], kind.pending = kind.pending, {}
+        return taken
+
+    def replace_access(self, access: ClusterAccess) -> None:
+        """Go on with another address or other credentials; what is known stays."""
+        self.client = self._new_client(access)
+        self._replaced.set()
+
+    def statistics(self) -> ControlPlaneStatistics:
+        """Return a snapshot."""
+        return ControlPlaneStatistics(
+            self.name,
+            {
+                name_of(resource): kind.reflector.statistics()
+                for resource, kind in self._kinds.items()
+                if kind.reflector is not None
+            },
+            self.client.statistics(),
+            self.secrets.statistics(),
+            self.bugs,
+        )
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        await self.secrets.restore()
+        while True:
+            self._replaced.clear()
+            client = self.client
+            try:
+                await self._watch(client)
+            except Exception:
+                self.bugs += 1
+                _log.exception("bug in the relay: control plane is watched anew", extra=self._as())
+                await asyncio.sleep(RESTART_S)
+            finally:
+                await client.close()
+
+    async def _watch(self, client: ApiClient) -> None:
+        """Watch with one client until another one takes its place."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._follow(kind, client), name=f"follow {name_of(resource)}")
+                for resource, kind in self._kinds.items()
+            ]
+            tasks.append(group.create_task(self.secrets.run(client), name="secrets"))
+            tasks.append(group.create_task(self._look_after(), name="health"))
+            await self._replaced.wait()
+            for task in tasks:
+                task.cancel()
+
+    async def _follow(self, kind: _Kind, client: ApiClient) -> None:
+        resource = kind.resource
+        reflector = Reflector(
+            client,
+            self._target(kind),
+            cache=None if resource is SECRET_VERSIONS else self._cache_of(resource, client.access),
+            limits=self._options.limits,
+            rng=self._rng,
+            clock=self._clock,
+            on_failure=partial(self._note_failure, kind),
+        )
+        kind.reflector = reflector
+        async with asyncio.TaskGroup() as group:
+            group.create_task(reflector.run(), name=f"reflect {name_of(resource)}")
+            await reflector.ready()
+            self._begin(kind, reflector)
+            async with aclosing(reflector.changes()) as slices:
+                async for changes in slices:
+                    if resource is SECRET_VERSIONS:
+                        self.secrets.observe(changes)
+                        continue
+                    for change in changes:
+                        one = change.after or change.before
+                        assert one is not None, "a change has one of the two"
+                        self._put(kind, one.key, change.after)
+                    self._on_change()
+
+    def _begin(self, kind: _Kind, reflector: Reflector) -> None:
+        """Note that the objects are known; drop those that have gone since another client."""
+        for key in [key for key in kind.objects if key not in reflector.store.objects]:
+            self._put(kind, key, None)
+        # All at once: a first state that lacks some would stop their exporters.
+        for key, one in reflector.store.objects.items():
+            if kind.resource is not SECRET_VERSIONS:
+                self._put(kind, key, one)
+        kind.is_ready, kind.is_absent, kind.error = True, False, ""
+        if kind.resource is SECRET_VERSIONS:
+            self.secrets.poll(polling=False)
+        self._balance()
+        self._on_change()
+
+    def _put(self, kind: _Kind, key: ObjectKey, after: ApiObject | None) -> None:
+        before = kind.objects.get(key)
+        if after is None:
+            kind.objects.pop(key, None)
+        else:
+            kind.objects[key] = after
+        if before is None or after is None or not _is_same(before, after):
+            kind.pending[key] = after
+
+    def _note_failure(self, kind: _Kind, error: KubernetesError) -> None:
+        kind.error = str(error)
+        if isinstance(error, AbsentError) and not kind.is_absent:
+            kind.is_absent = True
+            if not kind.objects:
+                kind.is_ready = True
+            self._balance()
+        elif isinstance(error, RequestRefusedError) and kind.resource is SECRET_VERSIONS:
+            self.secrets.poll(polling=True)
+        self._on_change()
+
+    def _balance(self) -> None:
+        """Give the connections of main watches to the first kinds that the server has."""
+        for kind in self._kinds.values():
+            if kind.reflector is not None:
+                kind.reflector.target = self._target(kind)
+
+    def _target(self, kind: _Kind) -> WatchTarget:
+        present = [one.resource for one in self._kinds.values() if not one.is_absent]
+        is_main = kind.resource in present[:MAIN_WATCHES]
+        resource = kind.resource
+        return WatchTarget(
+            resource,
+            self._options.namespace if resource.namespaced else "",
+            metadata_only=resource in (NAMESPACES, SECRET_VERSIONS),
+            use=Use.MAIN_WATCH if is_main else Use.SPARE_WATCH,
+        )
+
+    async def _look_after(self) -> None:
+        """Log when the control plane is lost, and when it is reached again."""
+        while True:
+            await asyncio.sleep(HEALTH_S)
+            lost = [
+                kind
+                for kind in self._kinds.values()
+                if kind.reflector is not None
+                and kind.reflector.freshness != "synced"
+                and not kind.is_absent
+                and kind.error
+            ]
+            if bool(lost) is self._is_well:
+                self._is_well = not lost
+                if lost:
+                    extra = {**self._as(), "resource": name_of(lost[0].resource)}
+                    _log.warning("control plane is lost: %s", lost[0].error, extra=extra)
+                else:
+                    _log.info("control plane is watched again", extra=self._as())
+
+    def _new_client(self, access: ClusterAccess) -> ApiClient:
+        client = ApiClient(
+            access,
+            contexts=self._contexts,
+            timings=self._options.timings,
+            rng=self._rng,
+            clock=self._clock,
+        )
+        client.slots.turn_s = self._options.turn_s
+        return client
+
+    def _cache_of(self, resource: ApiResource, access: ClusterAccess) -> ObjectCache | None:
+        if self._options.cache is None:
+            return None
+        namespace = self._options.namespace if resource.namespaced else ""
+        path = self._options.cache / (self.name or "cluster") / name_of(resource)
+        return ObjectCache(path, resource, server=access.server, namespace=namespace)
+
+    def _as(self) -> dict[str, object]:
+        return {"plane": self.name, "server": self.access.server}
+
+    def __repr__(self) -> str:
+        return f"<ControlPlane {self.name or 'cluster'} at {self.access.server}>"
+
+
+_NEEDED: Final = frozenset((*EXPORTING, NAMESPACES))
+"""Kinds without which nothing may be concluded from the others."""
+
+
+def name_of(resource: ApiResource) -> str:
+    """Return ``plural``, or ``plural.group``, as kubectl says it."""
+    return f"{resource.plural}.{resource.group}" if resource.group else resource.plural
+
+
+def _is_same(before: ApiObject, after: ApiObject) -> bool:
+    return before.uid == after.uid and before.content == after.content

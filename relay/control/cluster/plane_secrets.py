@@ -1,0 +1,305 @@
+"""Hold the Secrets of one control plane that exporters refer to, and no others.
+
+Rules:
+
+* A Secret is asked for by name when an exporter begins to refer to it, and again when a watch that
+  gives versions only shows another one. Very many at once are read from a list, of which only those
+  that are referred to are kept.
+* Where watching Secrets is refused, each is asked for every :data:`POLL_S`, one that is not there
+  every :data:`POLL_ABSENT_S`, at most :data:`POLLS_PER_S` a second.
+* A failure leaves what is known in effect; the request is repeated after a pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from relay.control.cluster.resources import SECRETS
+from relay.control.kubernetes.cache_file import ObjectCache
+from relay.control.kubernetes.client import ApiClient, WatchTarget
+from relay.control.kubernetes.errors import AbsentError, KubernetesError, RequestRefusedError
+from relay.control.kubernetes.object_store import ObjectChange
+from relay.control.kubernetes.objects import ApiObject, ObjectKey, Unusable, read_object
+from relay.runtime.errors import StorageError
+from relay.runtime.event_loop import run_in_thread
+
+POLL_S: Final = 60.0
+POLL_ABSENT_S: Final = 5.0
+POLLS_PER_S: Final = 10
+LIST_MIN: Final = 100
+"""Secrets that are due at once, from which on a list costs less than single requests."""
+RETRY_S: Final = 1.0
+RETRY_S_MAX: Final = 30.0
+SAVE_S: Final = 5.0
+"""Time between a change and the writing of the cache; s."""
+SLICE_S: Final = 0.002
+"""Longest work between two turns of the event loop; s."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One Secret that is referred to. ``is_known``: it was asked for, or the cache had it."""
+
+    object: ApiObject | None = None
+    is_known: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneSecretsStatistics:
+    """Secrets referred to, those of them that are there, and those to be asked for."""
+
+    referred: int
+    held: int
+    due: int
+    polling: bool
+    last_error: str
+
+
+class PlaneSecrets:
+    """The Secrets of one control plane. Lives on the event loop; :meth:`run` does the work.
+
+    ``on_change`` is called when one that is referred to has come, changed or gone. ``clock`` is
+    monotonic, s.
+    """
+
+    def __init__(
+        self,
+        *,
+        namespace: str = "",
+        cache: ObjectCache | None = None,
+        on_change: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._namespace = namespace
+        self._cache = cache
+        self._on_change = on_change
+        self._clock = clock
+        self._entries: dict[ObjectKey, _Entry] = {}
+        self._due: dict[ObjectKey, None] = {}
+        self._later: dict[ObjectKey, float] = {}
+        self._cached: dict[ObjectKey, ApiObject] = {}
+        self._polling = False
+        self._row = 0  # failures in a row
+        self._last_error = ""
+        self._unsaved = False
+        self._restored = False
+        self._work = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self.cache_problem = ""
+        """Reason for which the cache was not read or written; "" if it was."""
+
+    @property
+    def objects(self) -> Mapping[ObjectKey, ApiObject]:
+        """The Secrets that are referred to and are there."""
+        return {key: one.object for key, one in self._entries.items() if one.object is not None}
+
+    def statistics(self) -> PlaneSecretsStatistics:
+        """Return a snapshot."""
+        held = sum(one.object is not None for one in self._entries.values())
+        return PlaneSecretsStatistics(
+            len(self._entries), held, len(self._due), self._polling, self._last_error
+        )
+
+    def refer_to(self, keys: Iterable[ObjectKey]) -> None:
+        """Hold these Secrets, and forget all others."""
+        wanted = dict.fromkeys(keys)
+        for key in [key for key in self._entries if key not in wanted]:
+            del self._entries[key]
+            self._due.pop(key, None)
+            self._later.pop(key, None)
+            self._unsaved = True
+        for key in wanted:
+            if key not in self._entries:
+                cached = self._cached.get(key)
+                self._entries[key] = _Entry(cached, is_known=cached is not None)
+                self._ask(key)
+        self._look_settled()
+
+    def observe(self, changes: Iterable[ObjectChange]) -> None:
+        """Take what a watch of versions shows."""
+        for change in changes:
+            one = change.after or change.before
+            assert one is not None, "a change has one of the two"
+            entry = self._entries.get(one.key)
+            if entry is None:
+                continue
+            if change.after is None:
+                self._due.pop(one.key, None)
+                self._set(one.key, None)
+            elif entry.object is None or entry.object.resource_version != one.resource_version:
+                self._ask(one.key)
+        self._look_settled()
+
+    def poll(self, *, polling: bool) -> None:
+        """Ask for each from time to time: they cannot be watched. Or no longer."""
+        if polling and not self._polling:
+            now = self._clock()
+            for key, entry in self._entries.items():
+                self._later.setdefault(key, now + self._interval_of(entry))
+        elif not polling:
+            self._later.clear()
+        self._polling = polling
+        self._work.set()
+
+    async def settle(self, timeout_s: float) -> None:
+        """Wait until each Secret was asked for, or asking fails; at most ``timeout_s``."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._settled.wait()
+        except TimeoutError:
+            return  # they count as absent until they come
+
+    async def restore(self) -> None:
+        """Read the cache, once."""
+        if self._cache is None or self._restored:
+            return
+        self._restored = True
+        cached = await run_in_thread(self._cache.load)
+        self.cache_problem = cached.problem
+        self._cached = {one.key: one for one in cached.objects}
+
+    async def run(self, client: ApiClient) -> None:
+        """Ask for what is due until cancelled; write the cache once more at the end."""
+        self._row = 0
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._save_now_and_then(), name="save secrets")
+                group.create_task(self._ask_for_all(client), name="ask for secrets")
+        finally:
+            await self._save()
+
+    async def _ask_for_all(self, client: ApiClient) -> None:
+        while True:
+            await self._wait()
+            try:
+                await self._ask_for_due(client)
+            except KubernetesError as error:
+                self._row += 1
+                self._last_error = str(error)
+                self._settled.set()
+                await asyncio.sleep(min(RETRY_S_MAX, RETRY_S * 2 ** (self._row - 1)))
+            else:
+                self._row = 0
+                self._last_error = ""
+
+    async def _wait(self) -> None:
+        """Wait until a Secret is due."""
+        while not self._due:
+            self._work.clear()
+            timeout_s = 1.0 if self._later else None
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._work.wait()
+            except TimeoutError:
+                now = self._clock()
+                rested = sorted((at, key) for key, at in self._later.items() if at <= now)
+                for _, key in rested[:POLLS_PER_S]:
+                    self._due[key] = None
+
+    async def _ask_for_due(self, client: ApiClient) -> None:
+        if len(self._due) >= LIST_MIN:
+            try:
+                await self._ask_for_list(client)
+            except RequestRefusedError:
+                pass  # without the right to list there may be one to get
+            else:
+                return
+        while self._due:
+            key = next(iter(self._due))
+            namespace, name = key
+            found: ApiObject | None = None
+            try:
+                body = await client.request("GET", SECRETS.path(namespace, name))
+            except AbsentError:
+                pass
+            except RequestRefusedError as error:
+                self._last_error = str(error)
+                self._due.pop(key, None)
+                self._later[key] = self._clock() + POLL_S
+                self._look_settled()
+                continue
+            else:
+                read = read_object(body, SECRETS)
+                found = read if isinstance(read, ApiObject) else None
+            self._due.pop(key, None)
+            self._set(key, found)
+            self._look_settled()
+
+    async def _ask_for_list(self, client: ApiClient) -> None:
+        """Read all pages of a list; keep those that are due."""
+        wanted = dict(self._due)
+        target = WatchTarget(SECRETS, self._namespace)
+        token = ""
+        while True:
+            page = await client.list_page(target, continue_token=token)
+            slice_end = self._clock() + SLICE_S
+            for item in page.items:
+                read = read_object(item, SECRETS)
+                if not isinstance(read, Unusable) and read.key in wanted:
+                    del wanted[read.key]
+                    self._due.pop(read.key, None)
+                    self._set(read.key, read)
+                if self._clock() >= slice_end:
+                    await asyncio.sleep(0)
+                    slice_end = self._clock() + SLICE_S
+            token = page.continue_token
+            if not token:
+                break
+        for key in wanted:
+            self._due.pop(key, None)
+            self._set(key, None)
+        self._look_settled()
+
+    def _ask(self, key: ObjectKey) -> None:
+        self._due[key] = None
+        self._settled.clear()
+        self._work.set()
+
+    def _set(self, key: ObjectKey, found: ApiObject | None) -> None:
+        """Note the answer for a Secret."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return  # nothing refers to it any more
+        before, entry.object = entry.object, found
+        entry.is_known = True
+        self._later.pop(key, None)
+        if self._polling:
+            self._later[key] = self._clock() + self._interval_of(entry)
+        if before is not found:
+            self._unsaved = True
+        if (before and before.content) != (found and found.content):
+            self._on_change()
+
+    def _interval_of(self, entry: _Entry) -> float:
+        return POLL_S if entry.object is not None else POLL_ABSENT_S
+
+    def _look_settled(self) -> None:
+        if not any(not self._entries[key].is_known for key in self._due if key in self._entries):
+            self._settled.set()
+
+    async def _save_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(SAVE_S)
+            await self._save()
+
+    async def _save(self) -> None:
+        if self._cache is None or not self._unsaved:
+            return
+        self._unsaved = False
+        cache, objects = self._cache, tuple(self.objects.values())
+        try:
+            await run_in_thread(lambda: cache.save(objects))
+        except StorageError as error:
+            self.cache_problem = str(error)
+            self._unsaved = True
+        else:
+            self.cache_problem = ""
+
+    def __repr__(self) -> str:
+        found = self.statistics()
+        return f"<PlaneSecrets {found.held} of {found.referred}, {found.due} due>"

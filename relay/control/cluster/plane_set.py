@@ -1,0 +1,217 @@
+"""Keep the control planes that the settings name: one, one a project, or a watched directory.
+
+Rules:
+
+* A kubeconfig that is faulty is a fault of the state, and its control plane stays as it was; so do
+  all while their directory cannot be read.
+* A control plane whose file is gone goes with all its objects. A changed file replaces access only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from relay.config.schema.checks import dns_subdomain_problem
+from relay.config.settings.kubernetes import PROJECT_MARK, KubernetesSettings
+from relay.control.cluster.control_plane import ControlPlane, PlaneOptions
+from relay.control.kubernetes.access import TlsContexts
+from relay.control.kubernetes.kubeconfig import ClusterAccess, in_cluster, read_kubeconfig
+from relay.runtime.errors import ConfigError, Fault
+from relay.runtime.event_loop import run_in_thread
+
+_log = logging.getLogger("relay.control.cluster")
+
+DIRECTORY_INTERVAL_S: Final = 2.0
+"""Time between two looks at a directory of kubeconfigs; s."""
+PLANES_MAX: Final = 1000
+PLANES_A_TURN: Final = 10
+"""Control planes for each second that a shared connection keeps its watch: together they begin at
+most some ten watches a second anew."""
+TURN_S_MAX: Final = 10.0
+_ENDINGS: Final = (".yaml", ".yml", ".kubeconfig")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """One control plane that there must be."""
+
+    project: str
+    access: ClusterAccess
+
+
+class PlaneSet:
+    """All control planes. Lives on the event loop, from :meth:`start` to :meth:`stop`.
+
+    ``on_change`` is called when an object, a control plane or a fault comes, changes or goes.
+    """
+
+    def __init__(
+        self,
+        settings: KubernetesSettings,
+        *,
+        options: PlaneOptions,
+        on_change: Callable[[], None] = lambda: None,
+        environment: Mapping[str, str] = os.environ,
+        interval_s: float = DIRECTORY_INTERVAL_S,
+    ) -> None:
+        self._settings = settings
+        self._options = options
+        self._on_change = on_change
+        self._environment = environment
+        self._interval_s = interval_s
+        self._contexts = TlsContexts()
+        self._planes: dict[str, ControlPlane] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._known: dict[str, tuple[tuple[int, ...], ClusterAccess | None]] = {}
+        """Signature of each kubeconfig of a directory, and what it said."""
+        self._faults: tuple[Fault, ...] = ()
+
+    @property
+    def planes(self) -> tuple[ControlPlane, ...]:
+        """The control planes, by name."""
+        return tuple(self._planes[name] for name in sorted(self._planes))
+
+    def plane(self, name: str) -> ControlPlane | None:
+        """Return the control plane of that name."""
+        return self._planes.get(name)
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Faults of kubeconfigs in a directory."""
+        return self._faults
+
+    async def start(self) -> None:
+        """Begin to watch. Raises ConfigError if the settings' own access is faulty."""
+        projects = self._settings.projects
+        if projects is not None and projects.kubeconfigs is not None:
+            await self._look(projects.kubeconfigs)
+            self._tasks[""] = asyncio.create_task(self._watch_directory(projects.kubeconfigs))
+        else:
+            self._apply(self._fixed())
+
+    async def stop(self) -> None:
+        """End all watches, and write the caches."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self._tasks.clear()
+
+    def _fixed(self) -> dict[str, _Found]:
+        """Return the control planes of one kubeconfig or pod, by name."""
+        settings = self._settings
+        if settings.kubeconfig is not None:
+            access = read_kubeconfig(settings.kubeconfig)
+        else:
+            access = in_cluster(self._environment)
+        below = settings.projects.server_path if settings.projects is not None else None
+        if below is None:
+            return {"": _Found("", access)}
+        return {
+            name: _Found(
+                name,
+                replace(access, server=access.server + below.path.replace(PROJECT_MARK, name)),
+            )
+            for name in below.names
+        }
+
+    async def _watch_directory(self, directory: Path) -> None:
+        while True:
+            await asyncio.sleep(self._interval_s)
+            try:
+                await self._look(directory)
+            except Exception:
+                _log.exception("bug in the relay: kubeconfigs were not read")
+
+    async def _look(self, directory: Path) -> None:
+        """Read the kubeconfigs that have changed, and apply what there is."""
+        before = self._faults
+        known, faults = await run_in_thread(lambda: _read_directory(directory, self._known))
+        self._faults = faults
+        if known is not None:
+            self._known = known
+            found = {
+                name: _Found(name, access)
+                for name, (_, access) in known.items()
+                if access is not None
+            }
+            self._apply(found)
+        if faults != before:
+            self._on_change()
+
+    def _apply(self, found: Mapping[str, _Found]) -> None:
+        """Add, replace and remove control planes."""
+        for name in [name for name in self._planes if name not in found]:
+            self._tasks.pop(name or "only").cancel()
+            del self._planes[name]
+            self._on_change()
+        share_s = len(found) / PLANES_A_TURN
+        options = replace(self._options, turn_s=min(TURN_S_MAX, max(1.0, share_s)))
+        for name, one in found.items():
+            plane = self._planes.get(name)
+            if plane is None:
+                plane = self._planes[name] = ControlPlane(
+                    name,
+                    one.project,
+                    one.access,
+                    options=options,
+                    contexts=self._contexts,
+                    on_change=self._on_change,
+                )
+                self._tasks[name or "only"] = asyncio.create_task(plane.run())
+                self._on_change()
+            elif plane.access != one.access:
+                plane.replace_access(one.access)
+
+    def __repr__(self) -> str:
+        return f"<PlaneSet {len(self._planes)} control planes>"
+
+
+def _read_directory(
+    directory: Path, known: Mapping[str, tuple[tuple[int, ...], ClusterAccess | None]]
+) -> tuple[dict[str, tuple[tuple[int, ...], ClusterAccess | None]] | None, tuple[Fault, ...]]:
+    """Return each project's signature and access, and all faults.
+
+    None if the directory cannot be read. A faulty file keeps its last good access, and its fault is
+    found again each time.
+    """
+    faults: list[Fault] = []
+    read: dict[str, tuple[tuple[int, ...], ClusterAccess | None]] = {}
+    try:
+        paths = sorted(path for path in directory.iterdir() if path.name[:1] != ".")
+    except OSError as error:
+        message = f"cannot be read: {error.strerror or type(error).__name__}"
+        return None, (Fault("kubernetes.projects.kubeconfigs", message, str(directory)),)
+    for path in paths:
+        ending = next((one for one in _ENDINGS if path.name.endswith(one)), "")
+        project = path.name.removesuffix(ending)
+        problem = dns_subdomain_problem(project)
+        if not path.is_file():
+            continue
+        if problem:
+            faults.append(Fault("", f"the file's name is not a project's: it {problem}", str(path)))
+        elif project in read:
+            faults.append(Fault("", f"project {project} has another kubeconfig here", str(path)))
+        elif len(read) >= PLANES_MAX:
+            faults.append(Fault("", f"more than {PLANES_MAX} kubeconfigs are here", str(path)))
+        else:
+            before = known.get(project)
+            try:
+                state = path.stat()
+            except OSError:
+                continue  # gone meanwhile
+            signature = (state.st_ino, state.st_mtime_ns, state.st_size)
+            if before is not None and before[0] == signature and before[1] is not None:
+                read[project] = before
+                continue
+            try:
+                read[project] = (signature, read_kubeconfig(path))
+            except ConfigError as error:
+                faults += error.faults
+                read[project] = ((), before[1] if before is not None else None)
+    return read, tuple(faults)
