@@ -196,6 +196,7 @@ def _sinks(reading: Reading, spec: dict[str, Any], sources: tuple[str, ...]) -> 
                 batch=_batch(sink.get("batch", {})),
                 retry=_retry(sink.get("retry", {})),
                 queue=_queue(sink.get("queue", {})),
+                paused=sink.get("paused", False),
             )
         )
     return tuple(sinks)

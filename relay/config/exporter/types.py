@@ -190,8 +190,9 @@ class Source:
 class Sink:
     """A destination; ``sources`` are names of this exporter's sources.
 
-    They are empty only if the resource names no source that the relay can export. ``places`` are
-    those of fields that an ExportPolicy may write in several ways, by the Exporter's word.
+    They are empty only if the resource names no source that the relay can export. ``paused``:
+    nothing is sent, and the queue is kept within its limits. ``places`` are those of fields that an
+    ExportPolicy may write in several ways, by the Exporter's word.
     """
 
     name: str
@@ -200,6 +201,7 @@ class Sink:
     batch: Batch = Batch()
     retry: RetrySettings = RetrySettings()
     queue: Queue = Queue()
+    paused: bool = False
     places: Mapping[str, Place] = field(default_factory=dict, compare=False)
 
 

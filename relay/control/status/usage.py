@@ -1,0 +1,185 @@
+"""Meters what exporters, their sources and sinks, and projects cost now. Pure.
+
+Rules:
+
+* Rates are over the last five minutes, or since an exporter was first seen if that is shorter, but
+  at least over a minute: what comes once shows, and does not look like a flood.
+* A meter holds counters of earlier moments only. They are taken by :meth:`UsageMeter.mark`, about
+  once a minute; figures compare them with the present counters.
+* Samples of an exporter and of a project are those of all their sinks: a sample that goes to two
+  sinks counts twice. Series count once.
+* Bytes are sent by sinks: a source has none.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from relay.control.status.object_status import UsageFigures
+
+WINDOW_S: Final = 300.0
+"""Time that rates are averaged over, s."""
+MARK_S: Final = 60.0
+"""Interval of :meth:`UsageMeter.mark`, and the least time that rates are averaged over; s."""
+KEPT_S: Final = 5.0
+"""Time for which figures are given again as they were computed, s."""
+_MARKS: Final = round(WINDOW_S / MARK_S)
+_NOTHING: Final = UsageFigures()
+
+
+class SourceReading(NamedTuple):
+    """Series that match a source now, and samples that have matched it since the start."""
+
+    series: int
+    samples: int
+
+
+class SinkReading(NamedTuple):
+    """Series that a sink takes now; since the start: samples for it, bytes sent, points resent."""
+
+    series: int
+    samples: int
+    bytes: int
+    resent: int
+
+
+class UsageReading(NamedTuple):
+    """The counters of one exporter, by name of source and of sink; ``series`` that any takes."""
+
+    project: str
+    series: int
+    sources: Mapping[str, SourceReading]
+    sinks: Mapping[str, SinkReading]
+
+
+@dataclass(frozen=True, slots=True)
+class ExporterUsage:
+    """The usage of one exporter, and of each of its sources and sinks by name."""
+
+    total: UsageFigures = _NOTHING
+    sources: Mapping[str, UsageFigures] = field(default_factory=dict)
+    sinks: Mapping[str, UsageFigures] = field(default_factory=dict)
+
+
+NO_USAGE: Final = ExporterUsage()
+
+
+class _Window:
+    """Counters of one exporter at earlier moments, the oldest first.
+
+    ``names`` tell which counters they are: ``("source", name)`` has one, ``("sink", name)`` three.
+    """
+
+    __slots__ = ("kept", "kept_until", "marks", "names")
+
+    def __init__(self) -> None:
+        self.names: tuple[tuple[str, str], ...] = ()
+        self.marks: deque[tuple[float, array[int]]] = deque(maxlen=_MARKS)
+        self.kept = NO_USAGE
+        self.kept_until = float("-inf")
+
+    def take(self, reading: UsageReading, now: float, *, marked: bool) -> array[int]:
+        """Return the counters of a reading; ``marked``: keep them as those of now."""
+        names = (*(("source", one) for one in reading.sources),)
+        names += (*(("sink", one) for one in reading.sinks),)
+        counters = array("q", [one.samples for one in reading.sources.values()])
+        for sink in reading.sinks.values():
+            counters.extend(sink[1:])
+        if names != self.names:
+            self._rename(names)
+        marks = self.marks
+        if not marks or any(a < b for a, b in zip(counters, marks[-1][1], strict=True)):
+            # New here, or began anew: what is counted has come since the last look.
+            marks.clear()
+            marks.append((now, array("q", bytes(8 * len(counters)))))
+        elif marked:
+            same = marks[-1][1] == counters
+            marks.append((now, marks[-1][1] if same else counters))
+        return counters
+
+    def _rename(self, names: tuple[tuple[str, str], ...]) -> None:
+        """Bring the marks into the order of other names; counters that are new were 0."""
+        places: dict[tuple[str, str], tuple[int, int]] = {}
+        start = 0
+        for name in self.names:
+            size = 1 if name[0] == "source" else 3
+            places[name] = (start, start + size)
+            start += size
+        renamed: list[tuple[float, array[int]]] = []
+        for time, old in self.marks:
+            new = array("q")
+            for name in names:
+                first, end = places.get(name, (0, 0))
+                new.extend(old[first:end] or [0] * (1 if name[0] == "source" else 3))
+            renamed.append((time, new))
+        self.names = names
+        self.marks = deque(renamed, maxlen=_MARKS)
+
+
+class UsageMeter:
+    """The usage of every exporter; ``read`` returns the counters of one by its id, None if gone.
+
+    ``now`` is any monotonic clock, s.
+    """
+
+    def __init__(self, read: Callable[[str], UsageReading | None]) -> None:
+        self._read = read
+        self._windows: dict[str, _Window] = {}
+
+    def mark(self, exporter: str, now: float) -> None:
+        """Take the counters of an exporter as those of now, about every :data:`MARK_S`."""
+        reading = self._read(exporter)
+        if reading is not None:
+            self._windows.setdefault(exporter, _Window()).take(reading, now, marked=True)
+
+    def forget_all_but(self, exporters: Iterable[str]) -> None:
+        """Forget the exporters that are not among these."""
+        for gone in self._windows.keys() - set(exporters):
+            del self._windows[gone]
+
+    def usage(self, exporter: str, now: float) -> ExporterUsage:
+        """Return the usage of an exporter; nothing if it does not run.
+
+        Cheap where it is asked for often: the same object for :data:`KEPT_S`.
+        """
+        window = self._windows.get(exporter)
+        if window is not None and now < window.kept_until:
+            return window.kept
+        reading = self._read(exporter)
+        if reading is None:
+            return NO_USAGE
+        if window is None:
+            window = self._windows[exporter] = _Window()
+        window.kept = _figures(reading, window, now)
+        window.kept_until = now + KEPT_S
+        return window.kept
+
+    def __repr__(self) -> str:
+        return f"<UsageMeter of {len(self._windows)} exporters>"
+
+
+def _figures(reading: UsageReading, window: _Window, now: float) -> ExporterUsage:
+    counters = window.take(reading, now, marked=False)
+    began, before = window.marks[0]
+    factor = 60.0 / max(now - began, MARK_S)
+    rates = iter([round((a - b) * factor) for a, b in zip(counters, before, strict=True)])
+    sources = {name: UsageFigures(one.series, next(rates)) for name, one in reading.sources.items()}
+    sinks = {
+        name: UsageFigures(one.series, next(rates), next(rates), next(rates))
+        for name, one in reading.sinks.items()
+    }
+    return ExporterUsage(sum_usage(sinks.values(), reading.series), sources, sinks)
+
+
+def sum_usage(parts: Iterable[UsageFigures], series: int) -> UsageFigures:
+    """Return the sum of exporters that take so many different series together."""
+    samples = sent = resent = 0
+    for one in parts:
+        samples += one.samples_per_minute
+        sent += one.bytes_per_minute
+        resent += one.resent_per_minute
+    return UsageFigures(series, samples, sent, resent)
