@@ -199,6 +199,7 @@ def _sink_figures(report: SinkReport, now: float) -> SinkFigures:
         last_success_at=worker.last_success_at or 0.0,
         last_error_at=worker.last_error.at if worker.last_error else 0.0,
         paused=bool(worker.paused),
+        owner_paused=worker.owner_paused,
         internal_errors=worker.internal_errors,
         behind=worker.state == "behind",
         request_durations=worker.throughput.requests,
@@ -448,6 +449,7 @@ def _sink(report: SinkReport, now: float) -> dict[str, Any]:
         "lastError": _remark(worker.last_error),
         "lastWarning": _remark(worker.last_warning),
         "paused": worker.paused or None,
+        "pausedByOwner": worker.owner_paused,
     }
 
 

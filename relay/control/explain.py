@@ -373,7 +373,7 @@ def _source_lines(
 ) -> Iterator[str]:
     explanation = compiled.explain(labels)
     if explanation.matched:
-        names = ", ".join(sink.name for sink in sinks)
+        names = ", ".join(f"{one.name} (paused)" if one.paused else one.name for one in sinks)
         yield f"  yes: source {source} takes it, to {names or 'no sink'}"
         yield f"    because of {compiled.describe(explanation.group)}"
         if explanation.subject:

@@ -13,7 +13,7 @@ shards that :meth:`DeliveryStateMachine.shards_to_spill` names, and reads the re
 * A shard whose request got no answer waits for its own delay and for the endpoint's circuit. An
   answer to any sink of that endpoint ends both, unless the endpoint asked for the delay itself.
 * Refused credentials pause the whole sink, other failures only the shard. A pause counts no
-  attempts; only age ends it.
+  attempts; only age ends it. While its owner pauses a sink, it takes nothing from its queue.
 * The size limit of requests is learned from answers (:mod:`relay.sink.request_size`); larger
   requests are cut before they are sent.
 * A request that was refused for a part of its points is halved (:mod:`relay.sink.retry.bisection`).
@@ -22,6 +22,7 @@ shards that :meth:`DeliveryStateMachine.shards_to_spill` names, and reads the re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from relay.codec.otlp.batch import SealedBatch
 from relay.config.exporter.types import Sink
@@ -48,6 +49,7 @@ from relay.sink.retry.backoff import (
     next_delay_s,
 )
 from relay.sink.retry.circuit_breaker import NO_ANSWER, UNCLEAR, Circuit
+from relay.sink.retry.credential_pause import CredentialPause
 from relay.sink.retry.verdict import (
     Bisect,
     Delivered,
@@ -98,8 +100,7 @@ class DeliveryStateMachine:
         self._offsets = offsets
         self._log = log
         self._closed = False
-        self._pause_until = 0.0
-        self._pauses = 0
+        self._pause = CredentialPause()
         self._size = RequestSize()
         self._search = PieceSearch()
         self.bisector = self._search.bisector
@@ -113,7 +114,6 @@ class DeliveryStateMachine:
             self.ledger.offer(self.restored)
         self.health = Health()
         self.forecaster = Forecaster()
-        self.paused = ""
         self.splits = 0
         self.last_success_at: float | None = None
         self.last_error: LastEvent | None = None
@@ -155,7 +155,16 @@ class DeliveryStateMachine:
         self._waits = ShardWaits(self.queue.shards)
         self.drop(self.queue.shrink(), "queue_full", now)
         self._size.forget()
-        self._resume()
+        self._pause.end()
+
+    @property
+    def paused(self) -> str:
+        """The reason for which the sink waits for credentials, or ""."""
+        return self._pause.reason
+
+    def pause_sending(self, paused: bool) -> None:
+        """Stop or continue to send, as the sink's owner wishes."""
+        self._config = replace(self._config, paused=paused)
 
     @property
     def too_large_bytes(self) -> int | None:
@@ -199,9 +208,9 @@ class DeliveryStateMachine:
             return _NOTHING
         self.expire(now)
         expires_at = self.queue.expires_at(shard)
-        if expires_at is None:
+        if expires_at is None or self._config.paused:
             return _NOTHING
-        delay_s = max(self._waits[shard].until, self._pause_until) - now.monotonic
+        delay_s = max(self._waits[shard].until, self._pause.until) - now.monotonic
         delay_s = max(delay_s, self.circuit.delay_s(now.monotonic))
         if self.queue.waits_for_reshard(shard):
             delay_s = max(delay_s, RESHARD_LOOK_S)
@@ -262,7 +271,7 @@ class DeliveryStateMachine:
         """Account for the verdict on an attempt."""
         self._tell_circuit(request, verdict, now)
         if not isinstance(verdict, Unauthorized):
-            self._resume()
+            self._pause.end()
         match verdict:
             case Delivered():
                 self._settle_delivered(request, verdict, now)
@@ -276,7 +285,10 @@ class DeliveryStateMachine:
                 self._settle_bisect(request, verdict, now)
             case Unauthorized():
                 self.queue.shards[request.shard].give_back(request)
-                self._pause(verdict.message, now)
+                self.last_error = LastEvent(verdict.message, now.wall)
+                self._note(self.health.paused(verdict.message, now.monotonic))
+                backoff_s = self._config.retry.backoff_s
+                self._pause.begin(verdict.message, now.monotonic, backoff_s, self._rng)
 
     def give_back(self, request: EncodedRequest) -> None:
         """Put back a request whose attempt was cancelled, if it is not settled."""
@@ -290,7 +302,7 @@ class DeliveryStateMachine:
 
     def credentials_changed(self) -> None:
         """End the pause: credentials may have changed."""
-        self._resume()
+        self._pause.end()
 
     def shards_to_spill(self, now: Now, *, at_once: bool = False) -> list[int]:
         """Return the shards whose requests in memory have to be spilled to disk."""
@@ -315,6 +327,8 @@ class DeliveryStateMachine:
     def watch(self, now: Now) -> None:
         """Update the forecast and log a stall; to be called about once a second."""
         ledger = self.ledger
+        if self._config.paused:
+            self.forecaster.excuse(now.monotonic)
         self.forecaster.observe(
             now.monotonic,
             bytes_held=self.queue.bytes,
@@ -454,22 +468,6 @@ class DeliveryStateMachine:
         for piece in pieces[1:]:
             if piece.position != STORED:
                 self._offsets.hold(piece.position)
-
-    def _pause(self, why: str, now: Now) -> None:
-        self.paused = why
-        self.last_error = LastEvent(why, now.wall)
-        self._note(self.health.paused(why, now.monotonic))
-        if now.monotonic < self._pause_until:
-            return  # the request of another shard was in flight when the sink paused
-        self._pauses += 1
-        self._pause_until = now.monotonic + next_delay_s(
-            self._pauses, backoff_s=self._config.retry.backoff_s, rng=self._rng
-        )
-
-    def _resume(self) -> None:
-        self.paused = ""
-        self._pauses = 0
-        self._pause_until = 0.0
 
     def expire(self, now: Now) -> None:
         """Drop what is older than the queue's age limit."""

@@ -70,6 +70,7 @@ class HttpEndpoint:
         self._access: _Access | None = None
         self.requests: dict[str, int] = {}
         self.bytes_sent = 0
+        self.points_resent = 0
 
     def reconfigure(self, endpoint: Endpoint) -> None:
         """Use another configuration from the next request on."""
@@ -86,6 +87,9 @@ class HttpEndpoint:
             self._access = self._read_access()
         access = self._access
         self.bytes_sent += request.body_bytes
+        if request.was_sent or request.attempts:
+            self.points_resent += request.points
+        request.was_sent = True
         coding = (request.kind, request.encoding)
         to = access.destinations.get(coding)
         if to is None:

@@ -83,6 +83,10 @@ class Client(Protocol):
     def bytes_sent(self) -> int:
         """Return the bytes of all bodies sent, as they were sent."""
 
+    @property
+    def points_resent(self) -> int:
+        """Return the points of requests that had been sent before."""
+
     async def send(self, request: EncodedRequest) -> Verdict:
         """Send a request and translate the answer.
 

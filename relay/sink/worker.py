@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from relay.codec.otlp.batch import SealedBatch
@@ -131,6 +132,16 @@ class SinkWorker:
         if self._tasks:
             self._begin()
 
+    def pause_sending(self, paused: bool) -> None:
+        """Stop or continue to send, and change nothing else.
+
+        A request in flight is finished.
+        """
+        self.config = replace(self.config, paused=paused)
+        self._delivery.pause_sending(paused)
+        logger.info("%s: %s", self._name, "paused by its owner" if paused else "no longer paused")
+        self._wake_all()
+
     def identify(self, owner: Owner) -> None:
         """Note on disk whose queue it is."""
         if self._spooler is not None:
@@ -245,7 +256,7 @@ class SinkWorker:
             now.monotonic,
             offered=self._delivery.ledger.offered,
             queued=self._delivery.ledger.queued,
-            oldest_age_s=self._oldest_age_s() or 0.0,
+            oldest_age_s=0.0 if self.config.paused else self._oldest_age_s() or 0.0,
             batch_timeout_s=self.config.batch.timeout_s,
         )
         if self._spooler is not None:
@@ -331,7 +342,7 @@ class SinkWorker:
             self._delivery,
             self._client,
             self._throughput,
-            shards=self.config.endpoint.concurrency,
+            config=self.config,
             oldest_point_age_s=self._oldest_age_s(),
             internal_errors=self._internal_errors,
             tick=self._clock.monotonic(),
@@ -408,14 +419,21 @@ class SinkWorker:
             self._circuit_breakers.release(self.config.endpoint.url, self._resume)
 
     async def _empty(self, timeout_s: float, *, patient: bool) -> None:
-        """Wait until everything is sent, for ``timeout_s``; unless ``patient``, while healthy."""
+        """Wait until everything is sent, for ``timeout_s``; unless ``patient``, while healthy.
+
+        Of a paused sink, wait only for what is in flight.
+        """
         self._emptied.clear()
         deadline = self._clock.monotonic() + timeout_s
         while not self._is_empty and (left_s := deadline - self._clock.monotonic()) > 0:
             if not patient and self._delivery.health.state != "healthy":
                 return
+            paused = self.config.paused
+            if paused and not self._delivery.queue.statistics().in_flight:
+                return
             with contextlib.suppress(TimeoutError):  # look again, or the time is over
-                async with asyncio.timeout(left_s if patient else min(left_s, EMPTY_LOOK_S)):
+                look_s = left_s if patient and not paused else min(left_s, EMPTY_LOOK_S)
+                async with asyncio.timeout(look_s):
                     await self._emptied.wait()
 
     async def _serve(

@@ -392,6 +392,13 @@ _PRESENT: tuple[MetricSpec, ...] = (
         per_sink(lambda r: r.paused),
     ),
     MetricSpec(
+        "relay_sink_paused_by_owner",
+        "gauge",
+        "1 while nothing is sent because the Exporter says paused: true.",
+        _SINK,
+        per_sink(lambda r: r.owner_paused),
+    ),
+    MetricSpec(
         "relay_sink_internal_errors_total",
         "counter",
         "Unexpected errors inside a sink's task. Above 0 is a bug: see the log.",

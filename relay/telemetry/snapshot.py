@@ -102,6 +102,7 @@ class SinkFigures(msgspec.Struct, frozen=True):
     last_success_at: float = 0.0
     last_error_at: float = 0.0
     paused: bool = False
+    owner_paused: bool = False
     internal_errors: int = 0
     behind: bool = False
     request_durations: Distribution = NO_REQUESTS

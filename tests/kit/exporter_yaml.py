@@ -25,14 +25,14 @@ def exporter_yaml(
     sink: str = "endpoint",
     version: str = "",
     otlp_http: Block | None = None,
-    **blocks: Block,
+    **blocks: Block | bool,
 ) -> str:
     """Return the YAML document of an Exporter with one source and one sink.
 
     ``metrics`` is a MetricsQL selector, or the whole block. ``endpoint`` is a base URL; the path of
     OTLP metrics at its end is taken off. ``otlp_http`` is the rest of that block; ``blocks`` are
-    others of the sink (``batch``, ``retry``, ``queue``). ``version`` is one of remote write, where
-    the sink is of that kind: its path is that of Prometheus then.
+    others of the sink (``batch``, ``retry``, ``queue``, ``paused``). ``version`` is one of remote
+    write, where the sink is of that kind: its path is that of Prometheus then.
     """
     wanted = {"metricsql": metrics} if isinstance(metrics, str) else dict(metrics)
     origin = endpoint.removesuffix("/v1/metrics")

@@ -61,6 +61,7 @@ KIND: Final = "Exporter"
 NAMESPACE_DEFAULT: Final = "default"
 
 EVERYTHING: Final = Selector(groups=())
+PAUSED: Final = "nothing is sent while this is true; the queue is kept within its limits"
 
 CHECKS: Final = {
     "endpoint": endpoint_problem,
@@ -187,6 +188,8 @@ def _sinks(reading: Reading, spec: dict[str, Any], sources: tuple[str, ...]) -> 
     sinks: list[Sink] = []
     for index, values in enumerate(spec.get("sinks", ())):
         sink = values or {}
+        if sink.get("paused"):
+            reading.warn("spec", "sinks", index, "paused", message=PAUSED)
         names = tuple(name for name in sink.get("sources", ()) if name is not None)
         sinks.append(
             Sink(

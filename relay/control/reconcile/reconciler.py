@@ -345,6 +345,8 @@ class SinkReconciler:
                 self._flush(entry.worker)
                 entry.worker.reconfigure(sink)
                 self._note_configured(entry.worker)
+            elif old.paused != sink.paused:
+                entry.worker.pause_sending(sink.paused)
             entry.worker.identify(owner_of(exporter, sink))
             options = output_options(sink)
             targets[sink.name] = SinkOutputSpec(entry.counter, entry.worker.shards, options)

@@ -114,8 +114,8 @@ def output_options(sink: Sink) -> OutputOptions:
 
 
 def same_delivery(old: Sink, new: Sink) -> bool:
-    """Return whether the worker of ``old`` can serve ``new`` as it is: only sources differ."""
-    return replace(old, sources=()) == replace(new, sources=())
+    """Return whether the worker of ``old`` serves ``new`` as it is, but for a pause."""
+    return replace(old, sources=(), paused=False) == replace(new, sources=(), paused=False)
 
 
 def log_fields(queue: StoredQueue) -> dict[str, object]:

@@ -199,4 +199,5 @@ def _request_of(whole: EncodedRequest, piece: _Piece, encoder: Encoder) -> Encod
         attempts=whole.attempts,
         depth=piece.depth,
         kind=whole.kind,
+        was_sent=whole.was_sent,
     )

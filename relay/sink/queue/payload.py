@@ -22,6 +22,7 @@ class EncodedRequest:
     be sent again; ``depth`` counts the halvings that the endpoint demanded; ``kind`` is the name of
     the sink kind whose encoder made the body, ``encoding`` the body's compression; ``bisection`` is
     the search for bad points that it is a piece of, ``part`` its place in a search for the last.
+    ``was_sent``: an attempt was made, whatever came of it; unknown after a restart.
     """
 
     body: bytes
@@ -36,6 +37,7 @@ class EncodedRequest:
     kind: str = "otlp"
     bisection: Bisection | None = None
     part: RoundPart | None = None
+    was_sent: bool = False
 
     @property
     def body_bytes(self) -> int:

@@ -67,6 +67,10 @@ class Forecaster:
         self._bytes = bytes_held
         self._bytes_max = bytes_max
 
+    def excuse(self, now: float) -> None:
+        """Count no time until now as a stall: nothing was to be sent."""
+        self._moved_at = now
+
     def stalled_s(self, now: float) -> float:
         """Return for how long data has waited without progress."""
         return max(0.0, now - self._moved_at) if self._bytes else 0.0

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from relay.config.exporter.types import Sink
 from relay.sink.delivery import DeliveryStateMachine
 from relay.sink.interface import Client
 from relay.sink.queue.queue import QueueStatistics
@@ -24,7 +25,8 @@ class SinkStatistics(msgspec.Struct, frozen=True):
     uncompressed; ``bisections`` counts batches that were halved to find bad points, ``unsearched``
     requests in which none were looked for any more.
     ``restored`` points, part of ``ledger.offered``, were found on disk at the start.
-    ``circuit_open``: its endpoint cannot be reached.
+    ``circuit_open``: its endpoint cannot be reached. ``owner_paused``: nothing is sent, by the
+    sink's own field ``paused``.
     """
 
     exporter: str
@@ -48,6 +50,8 @@ class SinkStatistics(msgspec.Struct, frozen=True):
     bisections: int = 0
     unsearched: int = 0
     forecast: Forecast = NOTHING_AHEAD
+    points_resent: int = 0
+    owner_paused: bool = False
 
 
 def take_statistics(
@@ -56,7 +60,7 @@ def take_statistics(
     client: Client,
     throughput: Throughput,
     *,
-    shards: int,
+    config: Sink,
     oldest_point_age_s: float | None,
     internal_errors: int,
     tick: float,
@@ -82,10 +86,12 @@ def take_statistics(
         requests=dict(client.requests),
         bytes_sent=client.bytes_sent,
         internal_errors=internal_errors,
-        throughput=throughput.statistics(shards, ledger.queued),
+        throughput=throughput.statistics(config.endpoint.concurrency, ledger.queued),
         restored=delivery.restored,
         circuit_open=delivery.circuit.open,
         bisections=delivery.bisector.batches,
         unsearched=delivery.bisector.unsearched,
         forecast=delivery.forecaster.forecast(tick),
+        points_resent=client.points_resent,
+        owner_paused=config.paused,
     )

@@ -13,7 +13,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,8 @@ exporters:
   - path: exporters.yaml
 shutdown:
   drainTimeout: 500ms
+watch:
+  interval: 250ms
 """
 
 SENDERS = 3
@@ -64,6 +66,8 @@ class Report:
 
     kills: int = 0
     stops: int = 0
+    paused: int = 0
+    """Sinks, each time that it was."""
     seconds: float = 0.0
     duplicates_after: list[int] = field(default_factory=list)
     """At the steady endpoint, between each start and the death that follows."""
@@ -73,7 +77,13 @@ class Report:
 
 
 def chaos_exporter(
-    name: str, query: str, origin: str, *, kind: SinkKind = "otlp_http", timeout: str = "500ms"
+    name: str,
+    query: str,
+    origin: str,
+    *,
+    kind: SinkKind = "otlp_http",
+    timeout: str = "500ms",
+    paused: bool = False,
 ) -> str:
     """An Exporter that sends small batches soon, and tries again soon."""
     return exporter_yaml(
@@ -84,13 +94,19 @@ def chaos_exporter(
         otlp_http={"timeout": timeout},
         retry={"backoff": "20ms"},
         batch={"timeout": "50ms", "maxSize": 200},
+        **({"paused": True} if paused else {}),
     )
 
 
 class Run:
-    """One run; ``oracle`` knows everything that was sent and has arrived."""
+    """One run; ``oracle`` knows everything that was sent and has arrived.
 
-    def __init__(self, directory: Path, *, seed: int, fsync: str = "interval") -> None:
+    ``pauses``: some sinks are paused, others each time that the relay dies, none in the end.
+    """
+
+    def __init__(
+        self, directory: Path, *, seed: int, fsync: str = "interval", pauses: bool = False
+    ) -> None:
         self._directory = directory
         self._rng = random.Random(seed)
         self._port = free_port()
@@ -100,6 +116,7 @@ class Run:
         self._duplicates = 0
         self._log = directory / "relay.log"
         self._fsync = fsync
+        self._pauses = pauses
         self.oracle = Oracle({name: wants for name, (_, wants, _) in ENDPOINTS.items()})
         self.endpoints = {name: ChaosEndpoint(name, self.oracle, free_port()) for name in ENDPOINTS}
         self.report = Report()
@@ -122,9 +139,13 @@ class Run:
                 )
             ]
             while self.report.kills < kills:
+                if self._pauses:
+                    self._configure(self._rng.sample(sorted(ENDPOINTS), k=len(ENDPOINTS) // 2))
                 await asyncio.sleep(self._rng.uniform(0.0, 1.2))
                 await self._die(session)
             self._sending = False
+            if self._pauses:
+                self._configure()
             await asyncio.gather(*senders)
             for trouble in troubles:
                 trouble.cancel()
@@ -145,9 +166,12 @@ class Run:
         log = self._log.read_text()
         assert "Traceback" not in log, log[log.index("Traceback") - 500 :][:3000]
 
-    def _configure(self) -> None:
+    def _configure(self, paused: Sequence[str] = ()) -> None:
+        self.report.paused += len(paused)
         manifests = [
-            chaos_exporter(name, query, self.endpoints[name].origin, kind=kind)
+            chaos_exporter(
+                name, query, self.endpoints[name].origin, kind=kind, paused=name in paused
+            )
             for name, (query, _, kind) in ENDPOINTS.items()
         ]
         (self._directory / "exporters.yaml").write_text("".join(manifests))

@@ -78,6 +78,7 @@ SNAPSHOT = Snapshot(
             last_success_at=1_700_000_000.5,
             last_error_at=1_700_000_001.0,
             paused=True,
+            owner_paused=True,
             internal_errors=0,
             behind=True,
             request_durations=Distribution((1, 0, 2, 0, 1), 33.5, REQUEST_BOUNDS_S),
@@ -195,6 +196,7 @@ relay_memory_bytes{where="queued"} 99
 relay_memory_bytes_max 1000
 relay_memory_max_bytes 1000
 relay_sink_paused{exporter="a/web",sink="grafana"} 1
+relay_sink_paused_by_owner{exporter="a/web",sink="grafana"} 1
 relay_sink_internal_errors_total{exporter="a/web",sink="grafana"} 0
 relay_exporters 2
 relay_sinks{kind="otlp_http",version=""} 2
