@@ -38,6 +38,7 @@ from relay.sink.queue.shard_waits import ShardWaits, Wait
 from relay.sink.reporting.forecast import STALLED_S, Forecaster
 from relay.sink.reporting.health import Health, LogLine
 from relay.sink.reporting.ledger import SinkLedger
+from relay.sink.reporting.outcomes import DeliveryOutcomes
 from relay.sink.request_size import RequestSize
 from relay.sink.retry.backoff import (
     RETRY_AFTER_S_MAX,
@@ -59,7 +60,7 @@ from relay.sink.retry.verdict import (
     Unauthorized,
     Verdict,
 )
-from relay.sink.steps import LastEvent, Load, Now, OffsetHolds, Send, Sleep
+from relay.sink.steps import Load, Now, OffsetHolds, Send, Sleep
 
 REFUSALS_MAX = 4
 """Consecutive 413 answers from which on a sink counts as failing."""
@@ -115,9 +116,7 @@ class DeliveryStateMachine:
         self.health = Health()
         self.forecaster = Forecaster()
         self.splits = 0
-        self.last_success_at: float | None = None
-        self.last_error: LastEvent | None = None
-        self.last_warning: LastEvent | None = None
+        self.outcomes = DeliveryOutcomes()
 
     def restore(
         self,
@@ -155,6 +154,7 @@ class DeliveryStateMachine:
         self._waits = ShardWaits(self.queue.shards)
         self.drop(self.queue.shrink(), "queue_full", now)
         self._size.forget()
+        self.outcomes.forget_failing()
         self._pause.end()
 
     @property
@@ -239,7 +239,7 @@ class DeliveryStateMachine:
     def load_failed(self, entry: Entry, why: str, now: Now) -> None:
         """Put back a record that could not be read, and try again later."""
         self.queue.shards[entry.shard].load_failed(lost=False)
-        self.last_error = LastEvent(why, now.wall)
+        self.outcomes.failed(why, now.wall)
         self._note(self.health.failed(why, now.monotonic))
         self._waits[entry.shard] = Wait(now.monotonic + LOAD_AGAIN_S, asked=True)
 
@@ -285,7 +285,7 @@ class DeliveryStateMachine:
                 self._settle_bisect(request, verdict, now)
             case Unauthorized():
                 self.queue.shards[request.shard].give_back(request)
-                self.last_error = LastEvent(verdict.message, now.wall)
+                self.outcomes.failed(verdict.message, now.wall, "unauthorized")
                 self._note(self.health.paused(verdict.message, now.monotonic))
                 backoff_s = self._config.retry.backoff_s
                 self._pause.begin(verdict.message, now.monotonic, backoff_s, self._rng)
@@ -337,7 +337,7 @@ class DeliveryStateMachine:
         )
         stalled = self.forecaster.stalled_s(now.monotonic) >= STALLED_S
         if stalled and not self._stalled:
-            why = self.last_error.text if self.last_error else "no answer yet"
+            why = self.outcomes.error or "no answer yet"
             self._log(LogLine(f"no progress although data is queued; last: {why}", good=False))
         self._stalled = stalled
 
@@ -368,25 +368,21 @@ class DeliveryStateMachine:
         others_rejected = self.bisector.delivered(request.bisection, request.points - rejected)
         self.ledger.deliver(request.points - rejected)
         self._waits[request.shard] = Wait()
-        self.last_success_at = now.wall
+        self.outcomes.succeeded(now.wall)
         if not rejected:
             if verdict.message:
-                self.last_warning = LastEvent(verdict.message, now.wall)
-            lost = self.last_error.text if others_rejected and self.last_error else ""
-            self._note(
-                self.health.delivered_in_part(lost, now.monotonic)
-                if lost
-                else self.health.delivered(now.monotonic)
-            )
+                self.outcomes.warned(verdict.message, now.wall)
+            lost = self.outcomes.error if others_rejected else ""
+            health, tick = self.health, now.monotonic
+            self._note(health.delivered_in_part(lost, tick) if lost else health.delivered(tick))
             return
         self.ledger.reject(rejected, verdict.reason)
-        count = f"at least {rejected}" if verdict.at_least else f"{rejected}"
-        why = f"partial success, {count} of {request.points} points rejected: {verdict.message}"
-        self.last_error = LastEvent(why, now.wall)
+        count = f"{'at least ' if verdict.at_least else ''}{rejected} of {request.points}"
+        why = f"partial success, {count} points rejected: {verdict.message}"
+        self.outcomes.rejected(why, now.wall, in_part=True)
         self._note(self.health.delivered_in_part(why, now.monotonic))
 
     def _settle_retry(self, request: EncodedRequest, verdict: Retry, now: Now) -> None:
-        self.last_error = LastEvent(verdict.message, now.wall)
         request.attempts += 1
         decision = decide(
             self._config.retry,
@@ -395,6 +391,8 @@ class DeliveryStateMachine:
             rng=self._rng,
             retry_after_s=verdict.after_s,
         )
+        is_kept, is_mute = isinstance(decision, TryAgain), verdict.reason in NO_ANSWER
+        self.outcomes.retried(verdict.message, now.wall, is_kept=is_kept, is_mute=is_mute)
         # The endpoint's Retry-After holds for the next request, too, if this one is given up.
         delay_s = min(verdict.after_s or 0.0, RETRY_AFTER_S_MAX)
         match decision:
@@ -411,13 +409,13 @@ class DeliveryStateMachine:
                 self._settle(request)
                 self.ledger.expire(request.points)
                 self._note(self.health.rejected(f"expired: {verdict.message}", now.monotonic))
-        self._waits[request.shard] = Wait(now.monotonic + delay_s, verdict.reason not in NO_ANSWER)
+        self._waits[request.shard] = Wait(now.monotonic + delay_s, not is_mute)
 
     def _settle_rejected(self, request: EncodedRequest, verdict: Rejected, now: Now) -> None:
         self._settle(request)
         self.ledger.reject(request.points, verdict.reason)
-        self.last_error = LastEvent(verdict.message, now.wall)
         others_delivered = self.bisector.rejected(request.bisection, request.points)
+        self.outcomes.rejected(verdict.message, now.wall, in_part=others_delivered)
         note = self.health.delivered_in_part if others_delivered else self.health.rejected
         self._note(note(verdict.message, now.monotonic))
 
@@ -426,7 +424,7 @@ class DeliveryStateMachine:
         encoder = self._encoders.bodies[request.kind]
         halves = split_in_two(request, encoder) if step == "cut" else []
         if halves:
-            self.last_warning = LastEvent(f"split: {verdict.message}", now.wall)
+            self.outcomes.warned(f"split: {verdict.message}", now.wall)
             self._size.cut_into(max(piece.encoded_bytes for piece in halves))
             self._replace(request, halves)
         elif step == "wait":
@@ -441,13 +439,13 @@ class DeliveryStateMachine:
             return
         if step == "wait" or self._size.refusals >= REFUSALS_MAX:
             why = f"requests of {request.encoded_bytes} bytes are too large: {verdict.message}"
-            self.last_error = LastEvent(why, now.wall)
+            self.outcomes.failed(why, now.wall)
             self._note(self.health.failed(why, now.monotonic))
 
     def _settle_bisect(self, request: EncodedRequest, verdict: Bisect, now: Now) -> None:
         why = Rejected(verdict.reason, verdict.message)
         if pieces := self._search.pieces(request, self._encoders, why, now.monotonic):
-            self.last_warning = LastEvent(f"halved: {verdict.message}", now.wall)
+            self.outcomes.warned(f"halved: {verdict.message}", now.wall)
             self._replace(request, pieces)
         else:
             self._settle_rejected(request, why, now)

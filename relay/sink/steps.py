@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from relay.sink.queue.disk_index import Entry
 from relay.sink.queue.payload import EncodedRequest
@@ -59,9 +59,22 @@ class Sleep:
     delay_s: float | None
 
 
+FailureKind = Literal["retried", "unreachable", "unauthorized", "rejected", "partial", "given up"]
+"""Meaning of a failure for its data.
+
+It is kept and tried again (``retried``; ``unreachable``: no answer came; ``unauthorized``: the
+credentials are missing or refused), refused for good (``rejected``), refused in part while the rest
+was accepted (``partial``), or lost after the last attempt or for its age (``given up``).
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class LastEvent:
-    """The last answer of an endpoint, for status; ``at`` is wall clock, s."""
+    """The last answer of an endpoint, for status; ``at`` is wall clock, s.
+
+    ``kind`` has a meaning for failures only.
+    """
 
     text: str
     at: float
+    kind: FailureKind = "retried"

@@ -30,6 +30,7 @@ from relay.sink.open_batches import open_batches
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.queue.queue import POSITION_MAX
 from relay.sink.reporting.log import logger, sink_name
+from relay.sink.reporting.outcomes import DeliveryReading
 from relay.sink.reporting.statistics import SinkStatistics, take_statistics
 from relay.sink.reporting.throughput import Throughput
 from relay.sink.retry.circuit_breaker import CircuitBreakers
@@ -175,6 +176,15 @@ class SinkWorker:
     def restored_points(self) -> int:
         """Points that were on disk at the start; they count as offered."""
         return self._delivery.restored
+
+    def read_delivery(self) -> DeliveryReading:
+        """Return what its delivery is judged by; cheap."""
+        delivery, ledger, opened = self._delivery, self._delivery.ledger, 0
+        for batch in self.shards:
+            opened += batch.count
+        behind = self._throughput.behind if delivery.health.state == "healthy" else ""
+        matched, waiting = ledger.offered + opened, ledger.queued + opened
+        return DeliveryReading(delivery.outcomes, matched, waiting, delivery.paused, behind)
 
     @property
     def low_watermarks(self) -> tuple[int, ...]:

@@ -45,6 +45,17 @@ SANS_IO = [
         for name in ("checkpoint", "gaps", "record", "segment_log")
     ),
     *(
+        PACKAGE / "control/status" / f"{name}.py"
+        for name in (
+            "assess",
+            "conditions",
+            "facts",
+            "history",
+            "object_facts",
+            "object_status",
+        )
+    ),
+    *(
         PACKAGE / "sink" / f"{name}.py"
         for name in (
             "delivery",
@@ -56,6 +67,7 @@ SANS_IO = [
             "reporting/forecast",
             "reporting/health",
             "reporting/ledger",
+            "reporting/outcomes",
             "reporting/throughput",
             "request_size",
             "spill/orphans",

@@ -26,7 +26,8 @@ class SinkStatistics(msgspec.Struct, frozen=True):
     requests in which none were looked for any more.
     ``restored`` points, part of ``ledger.offered``, were found on disk at the start.
     ``circuit_open``: its endpoint cannot be reached. ``owner_paused``: nothing is sent, by the
-    sink's own field ``paused``.
+    sink's own field ``paused``. ``failing_since``: the first failure since the last success, None
+    if there is none.
     """
 
     exporter: str
@@ -52,6 +53,7 @@ class SinkStatistics(msgspec.Struct, frozen=True):
     forecast: Forecast = NOTHING_AHEAD
     points_resent: int = 0
     owner_paused: bool = False
+    failing_since: float | None = None
 
 
 def take_statistics(
@@ -70,6 +72,7 @@ def take_statistics(
     ``names`` are its exporter's and its own, ``tick`` is the monotonic clock, s.
     """
     ledger, health = delivery.ledger.statistics(), delivery.health.state
+    outcomes = delivery.outcomes
     return SinkStatistics(
         exporter=names[0],
         sink=names[1],
@@ -77,9 +80,9 @@ def take_statistics(
         ledger=ledger,
         queue=delivery.queue.statistics(),
         oldest_point_age_s=oldest_point_age_s,
-        last_success_at=delivery.last_success_at,
-        last_error=delivery.last_error,
-        last_warning=delivery.last_warning,
+        last_success_at=outcomes.last_success_at,
+        last_error=outcomes.last_error,
+        last_warning=outcomes.last_warning,
         paused=delivery.paused,
         too_large_bytes=delivery.too_large_bytes,
         splits=delivery.splits,
@@ -94,4 +97,5 @@ def take_statistics(
         forecast=delivery.forecaster.forecast(tick),
         points_resent=client.points_resent,
         owner_paused=config.paused,
+        failing_since=outcomes.failing_since,
     )

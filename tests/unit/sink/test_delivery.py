@@ -102,9 +102,9 @@ def test_delivered() -> None:
     assert bench.holds.total == 1
     bench.settle(verdict.Delivered(message="soon full"))
     assert bench.finished().delivered == 3
-    assert bench.delivery.last_success_at == 1000.0
-    assert bench.delivery.last_warning is not None
-    assert bench.delivery.last_error is None
+    assert bench.delivery.outcomes.last_success_at == 1000.0
+    assert bench.delivery.outcomes.last_warning is not None
+    assert bench.delivery.outcomes.last_error is None
 
 
 @pytest.mark.parametrize(("claimed", "counted"), [(2, 2), (3, 3), (10**12, 3)])
@@ -115,8 +115,8 @@ def test_partial_success_is_never_retried(claimed: int, counted: int) -> None:
     ledger = bench.finished()
     assert ledger.delivered == 3 - counted
     assert ledger.rejected == {"partial_success": counted}
-    assert bench.delivery.last_error is not None
-    assert "too old" in bench.delivery.last_error.text
+    assert bench.delivery.outcomes.last_error is not None
+    assert "too old" in bench.delivery.outcomes.last_error.text
 
 
 def test_rejected() -> None:

@@ -105,7 +105,7 @@ def test_three_seconds_of_413_cost_nothing_and_leave_no_trace() -> None:
     bench = many(300)
     assert sent(bench, lambda: TOO_LARGE, 3.0) == []
     assert bench.delivery.health.state == "failing", "it does not keep up"
-    assert bench.delivery.last_error is not None
+    assert bench.delivery.outcomes.last_error is not None
     taken = sent(bench, verdict.Delivered, 3.0)
     assert bench.delivery.health.state == "healthy"
     assert min(taken) > 100, "none below the floor"
