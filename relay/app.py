@@ -154,15 +154,7 @@ class Relay:
                 memory=self._memory,
                 clock=Clock(self._clock, self._tick),
             )
-            self._reconciler = SinkReconciler(
-                self._engine,
-                self._make_worker,
-                drain_timeout_s=self._settings.shutdown.drain_timeout_s,
-                store=self._storage.store if self._storage else None,
-                memory=self._memory,
-                memory_bytes_max=self._data_bytes_max,
-                settled=self._turns.settled,
-            )
+            self._reconciler = self._make_reconciler()
             self._reloader = Reloader(
                 self._settings, self._reconciler, self._set_inventory, clock=self._clock
             )
@@ -332,6 +324,18 @@ class Relay:
     def admin_address(self) -> ListenAddress:
         """Address of the admin listener; only after :meth:`start`."""
         return self._admin.address
+
+    def _make_reconciler(self) -> SinkReconciler:
+        return SinkReconciler(
+            self._engine,
+            self._make_worker,
+            drain_timeout_s=self._settings.shutdown.drain_timeout_s,
+            store=self._storage.store if self._storage else None,
+            memory=self._memory,
+            memory_bytes_max=self._data_bytes_max,
+            settled=self._turns.settled,
+            clock=self._clock,
+        )
 
     def _make_worker(
         self, exporter: Exporter, sink: Sink, store: SinkStore | None, host: SinkHost

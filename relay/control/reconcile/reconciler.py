@@ -24,6 +24,7 @@ from relay.config.exporter.types import Exporter, Sink
 from relay.control.reconcile.diff import Changes, Differences, compare
 from relay.control.reconcile.sink_entry import (
     ReconcilerHost,
+    RunningExporter,
     SinkEntry,
     SinksSnapshot,
     farewell,
@@ -32,6 +33,7 @@ from relay.control.reconcile.sink_entry import (
     same_delivery,
 )
 from relay.control.reconcile.sink_report import SinkReport, sum_ledgers
+from relay.control.reconcile.upkeep import SinkUpkeep
 from relay.control.time_slicing import Turns
 from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
@@ -46,10 +48,6 @@ from relay.sink.worker import SinkHost, SinkWorker
 
 _log = logging.getLogger("relay.control.reconcile")
 
-UPKEEP_S = 1.0
-"""Interval of each sink's upkeep; s."""
-UPKEEP_SLICES = 10
-"""Parts of one round of upkeep, because ten thousand sinks at once would delay senders."""
 SLICE_S = 0.002
 """Longest work between two turns of the event loop; s."""
 BIG_CHANGE = 1_000
@@ -66,7 +64,7 @@ class SinkReconciler:
 
     Without ``store`` all data is in memory. ``memory`` counts the bytes of all sinks in memory, of
     at most ``memory_bytes_max`` (0: no limit). ``settled`` waits until the engine is between two
-    requests (:class:`~relay.control.time_slicing.Turns`).
+    requests (:class:`~relay.control.time_slicing.Turns`). ``clock`` is the wall clock, s.
     """
 
     def __init__(
@@ -78,8 +76,8 @@ class SinkReconciler:
         store: QueueStore | None = None,
         memory: BufferedBytes | None = None,
         memory_bytes_max: int = 0,
-        low_limit: Callable[[], int] | None = None,
         settled: Callable[[], Awaitable[None]] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._engine = engine
         self._make_worker = make_worker
@@ -91,9 +89,11 @@ class SinkReconciler:
             memory=memory or BufferedBytes(),
             memory_bytes_max=memory_bytes_max,
         )
-        self._low_limit = low_limit or (lambda: engine.low_watermark)
         self._settled = settled or Turns().settled
+        self._clock = clock
         self._exporters: dict[str, Exporter] = {}
+        self._running: dict[str, RunningExporter] = {}
+        self._reread: set[str] = set()
         self._entries: dict[SinkKey, SinkEntry] = {}
         self._draining_entries: dict[SinkKey, SinkEntry] = {}
         self._removed_ledgers: list[LedgerStatistics] = []
@@ -101,17 +101,15 @@ class SinkReconciler:
         self._finishing: dict[SinkWorker, asyncio.Task[None]] = {}
         self._blocking: dict[SinkWorker, None] = {}
         self._unfrozen = 0  # exporters added or changed since survivors were last frozen
-        self._upkeep: asyncio.Task[None] | None = None
-        self._awake: dict[SinkWorker, None] = {}
+        self._upkeep = SinkUpkeep(self._evictor, store)
         self._revision = 0
         self._open: list[OpenBatch] | None = None
         """Open batches of all sinks; None after a change of the set."""
-        self._draining = self._orphans_may_expire = False
+        self._draining = False
 
     def start(self) -> None:
         """Start the periodic upkeep. Needs a running loop."""
-        assert self._upkeep is None, "started twice"
-        self._upkeep = asyncio.get_running_loop().create_task(self._look_after(), name="upkeep")
+        self._upkeep.start()
 
     def compare(self, exporters: Iterable[Exporter]) -> Differences:
         """Return the changes that :meth:`apply` would make; ids must be unique.
@@ -144,8 +142,10 @@ class SinkReconciler:
                 if self._draining:
                     break
         else:
-            # Keep the order of loading, and new warnings and origins.
+            # Keep the order of loading, and new warnings, origins and generations.
             self._exporters = dict(wanted)
+            for name, exporter in wanted.items():
+                self._running[name].exporter = exporter
         self._unfrozen += len(differences.added) + len(differences.changed)
         if self._unfrozen >= BIG_CHANGE:
             self._unfrozen = 0
@@ -155,13 +155,20 @@ class SinkReconciler:
     def reread_secrets(self, namespaces: Collection[tuple[str, str]] | None = None) -> None:
         """Make the sinks of these (project, namespace) pairs, None for all, reread secrets."""
         if namespaces is None:
+            self._reread.update(self._exporters)
             for entry in self._entries.values():
                 entry.worker.reread_secrets()
             return
         for exporter in self._exporters.values():
             if (exporter.project, exporter.namespace) in namespaces:
+                self._reread.add(exporter.id)
                 for sink in exporter.sinks:
                     self._entries[exporter.id, sink.name].worker.reread_secrets()
+
+    def take_reread(self) -> set[str]:
+        """Return the ids of exporters whose secrets have been read again since the last call."""
+        found, self._reread = self._reread, set()
+        return found
 
     def keep_orphans(self, *, complete: bool) -> None:
         """Keep the queues on disk whose sinks do not run.
@@ -169,7 +176,7 @@ class SinkReconciler:
         ``complete``: everything was loaded, so no queue can belong to a faulty file and all may
         expire.
         """
-        self._orphans_may_expire = complete
+        self._upkeep.orphans_may_expire = complete
         if self._store is None or self._draining:
             return
         for queue in self._store.keep_orphans():
@@ -192,6 +199,22 @@ class SinkReconciler:
     def exporters(self) -> Iterable[Exporter]:
         """The running exporters."""
         return self._exporters.values()
+
+    @property
+    def awake(self) -> Iterable[SinkWorker]:
+        """The sinks that have data, or had some a second ago; draining ones among them."""
+        return self._upkeep.awake
+
+    def running(self, exporter: str) -> RunningExporter | None:
+        """Return what runs of an exporter, by its id; None: nothing."""
+        return self._running.get(exporter)
+
+    def reports_of(self, exporter: str) -> dict[str, SinkReport]:
+        """Return the reports of the sinks of one exporter, by its id, by name."""
+        self._engine.router.fold_exporter(exporter)
+        running = self._exporters.get(exporter)
+        names = [one.name for one in running.sinks] if running else []
+        return {name: self._entries[exporter, name].report(removed=False) for name in names}
 
     def reports(self) -> Iterator[SinkReport]:
         """Flush the counters, then yield the report of every sink, draining ones included."""
@@ -286,9 +309,7 @@ class SinkReconciler:
     async def drain(self, timeout_s: float) -> None:
         """Send the rest for at most ``timeout_s``, save what remains if possible, stop workers."""
         self._draining = True
-        if self._upkeep is not None:
-            self._upkeep.cancel()
-            await asyncio.gather(self._upkeep, return_exceptions=True)
+        await self._upkeep.stop()
         workers = [entry.worker for entry in self._entries.values()]
         for worker in workers:
             self._flush(worker)
@@ -308,7 +329,7 @@ class SinkReconciler:
     def _add(self, exporter: Exporter) -> None:
         sources = self._install_sinks(exporter, None)
         self._engine.add_exporter(exporter.id, exporter.project, sources)
-        self._exporters[exporter.id] = exporter
+        self._note_programmed(exporter)
 
     def _change(self, exporter: Exporter) -> None:
         before = self._exporters[exporter.id]
@@ -319,11 +340,18 @@ class SinkReconciler:
             return
         sources = self._install_sinks(exporter, self._exporters[exporter.id])
         self._engine.replace_exporter(exporter.id, sources)
+        self._note_programmed(exporter)
+
+    def _note_programmed(self, exporter: Exporter) -> None:
         self._exporters[exporter.id] = exporter
+        entries = {one.name: self._entries[exporter.id, one.name] for one in exporter.sinks}
+        for entry in entries.values():
+            entry.matched_before = entry.worker.read_delivery().matched
+        self._running[exporter.id] = RunningExporter(exporter, self._clock(), entries)
 
     def _remove(self, exporter: Exporter) -> None:
         name = exporter.id
-        del self._exporters[name]
+        del self._exporters[name], self._running[name]
         self._engine.remove_exporter(name)
         self._engine.router.forget_counters(name)
         for sink in exporter.sinks:
@@ -368,7 +396,7 @@ class SinkReconciler:
             self._take_back(entry, sink)
             return self._enlist(key, entry)
         store = self._store.claim(owner) if self._store is not None else None
-        host = ReconcilerHost(self._evictor, self._low_limit, self._awake)
+        host = ReconcilerHost(self._evictor, lambda: self._engine.low_watermark, self._upkeep.awake)
         worker = self._make_worker(exporter, sink, store, host)
         if entry is None:
             counter = SinkCounter(*key, exporter.project or exporter.id)
@@ -404,7 +432,7 @@ class SinkReconciler:
 
     def _enlist(self, key: SinkKey, entry: SinkEntry) -> SinkEntry:
         self._entries[key] = entry
-        self._wake(entry.worker)
+        self._upkeep.awake[entry.worker] = None
         self._note_configured(entry.worker)
         return entry
 
@@ -432,7 +460,7 @@ class SinkReconciler:
     async def _finish(self, key: SinkKey, entry: SinkEntry, worker: SinkWorker) -> None:
         left = await worker.remove(self._drain_timeout_s)
         self._finishing.pop(worker, None)
-        self._awake.pop(worker, None)
+        self._upkeep.awake.pop(worker, None)
         entry.counter.points -= left
         ledger = worker.statistics().ledger
         if worker is not entry.worker:
@@ -460,35 +488,6 @@ class SinkReconciler:
     def _flush(self, worker: SinkWorker) -> None:
         for batch, sealed in self._engine.flush(worker.shards):
             worker.offer(sealed, batch.shard)
-
-    def _wake(self, worker: SinkWorker) -> None:
-        self._awake[worker] = None
-
-    def _tidy_disk(self) -> None:
-        """Delete expired orphans, and make room if less disk is allowed than used."""
-        if self._store is None:
-            return
-        for queue in self._store.expire_orphans() if self._orphans_may_expire else ():
-            _log.warning(
-                "queue on disk of a sink that did not come back: deleted", extra=log_fields(queue)
-            )
-        self._evictor.relieve_disk()
-
-    async def _look_after(self) -> None:
-        while True:
-            self._tidy_disk()
-            # Only sinks with data are awake: most of ten thousand cost nothing.
-            workers = list(self._awake)
-            size = -(-len(workers) // UPKEEP_SLICES)
-            for number in range(UPKEEP_SLICES):
-                self.relieve_memory()
-                for worker in workers[number * size : (number + 1) * size]:
-                    try:
-                        if not worker.tick():
-                            self._awake.pop(worker, None)
-                    except Exception:
-                        _log.exception("%r: bug in the relay", worker)
-                await asyncio.sleep(UPKEEP_S / UPKEEP_SLICES)
 
     def __repr__(self) -> str:
         return f"<SinkReconciler {len(self._exporters)} exporters, {len(self._entries)} sinks>"

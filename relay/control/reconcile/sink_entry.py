@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from relay.config.exporter.types import Exporter, PrometheusRemoteWrite, Sink
@@ -54,7 +54,8 @@ class SinkEntry:
     """Workers and counters of one sink.
 
     ``worker`` serves the sink of ``owner``. ``draining``: workers from before it was removed and
-    added again. ``ended_ledgers``: ledgers of workers that have ended.
+    added again. ``ended_ledgers``: ledgers of workers that have ended. ``matched_before``: points
+    that the worker had when the present version of its exporter was applied.
     """
 
     counter: SinkCounter
@@ -62,6 +63,7 @@ class SinkEntry:
     owner: Owner
     draining: list[SinkWorker] = field(default_factory=list)
     ended_ledgers: list[LedgerStatistics] = field(default_factory=list)
+    matched_before: int = 0
 
     @property
     def workers(self) -> tuple[SinkWorker, ...]:
@@ -91,6 +93,18 @@ class SinkEntry:
             max(ages) if ages else None,
             removed,
         )
+
+
+@dataclass(slots=True, eq=False)
+class RunningExporter:
+    """An exporter as it runs, since when it does so (wall clock, s), and its sinks by name.
+
+    A version that differs in nothing that runs only takes the place of ``exporter``.
+    """
+
+    exporter: Exporter
+    programmed_at: float
+    entries: Mapping[str, SinkEntry]
 
 
 def farewell(kept: int, lost: int) -> str:

@@ -330,7 +330,7 @@ async def test_a_sink_without_data_is_not_looked_after(tmp_path: Path) -> None:
         directory.write("idle", "down")
         async with watching_relay(directory, watch=False) as relay, client_of(relay) as client:
             assert relay._reconciler is not None
-            awake = relay._reconciler._awake
+            awake = relay._reconciler.awake
             await eventually("all rest", lambda: not awake, timeout_s=5)
             assert await client.send("up", series=10) == 204
             await eventually("sent", lambda: len(server.values) == 10, timeout_s=5)
