@@ -5,9 +5,11 @@ Rules:
 * ``Accepted``: the object is valid, nobody has its name already, and so for every sink.
 * ``ResolvedRefs``: every Secret that a sink refers to is there and usable.
 * ``Programmed``: this generation runs. It is False while an older one does, or none.
-* ``Delivering`` of a sink is Unknown (NoData) until a first point matches; True after a success for
-  this generation while no failure is newer; else False: Failing, Behind, Rejected or Paused. While
-  points wait for the first answer to this generation it is Unknown, so that no edit flaps.
+* ``Delivering`` of a sink is Unknown (NoData) until a first point matches this generation; True
+  after a success for it while no failure is newer; else False: Failing, Behind, Rejected or Paused.
+  While points wait for the first answer to this generation it is Unknown, so that no edit flaps.
+* A failure that the next attempt makes good is no transition: once there was a success, failures
+  count after :data:`~relay.control.status.facts.SETTLE_S`.
 * ``Delivering`` of the object is False if any sink's is, else Unknown if any is, else True. Paused
   sinks are left out unless all are paused. The other types: likewise, with all sinks.
 * Every message says what to do next.
@@ -17,18 +19,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-from relay.control.status.conditions import (
-    ConditionType,
-    ConditionVerdict,
-    worst,
-)
+from relay.control.status.conditions import ConditionType, ConditionVerdict, worst
+from relay.sink.steps import FailureKind
 
-Verdicts = dict[ConditionType, ConditionVerdict]
+Verdicts = dict[str, ConditionVerdict]
+"""By type: all of :data:`~relay.control.status.conditions.TYPES`, and others' own."""
 
 SINKS_SHOWN_MAX: Final = 3
 """Most sinks that the message of an object names."""
+NO_DATA: Final = (
+    "no series has matched yet: check the selectors of its sources; relay preview shows what they "
+    "match now"
+)
+_KEPT: Final = "it is tried again, and data is kept in the queue"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +44,23 @@ class Problem:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryFacts:
-    """Delivery by one sink. Times are wall clock, s.
+class DeliveryFacts(NamedTuple):
+    """Delivery by one sink since the present generation runs.
 
-    ``matched``: a point has matched. ``succeeded_at`` is the last success, ``programmed_at`` the
-    time since which this generation runs; an earlier success is not its own. ``failed_at`` is the
-    last failure, with ``failure`` in the endpoint's words; ``rejected``: it was for good.
-    ``held`` is the reason why nothing is sent at all (credentials), ``behind`` why the sink is too
-    slow; "" for no such thing.
+    ``matched``: a point has matched; ``waits``: points wait to be sent; ``succeeded``: an answer
+    has accepted data. ``failure`` is the last failure in the endpoint's words, of this ``kind``, ""
+    where a success was newer; ``loss`` one within the last minutes that cost a part of the data.
+    ``behind`` is why the sink is too slow, or "". ``unsettled``: time alone may change these facts.
     """
 
     matched: bool
-    programmed_at: float
-    succeeded_at: float | None = None
-    failed_at: float | None = None
+    waits: bool = False
+    succeeded: bool = False
     failure: str = ""
-    rejected: bool = False
-    held: str = ""
+    kind: FailureKind = "retried"
+    loss: str = ""
     behind: str = ""
+    unsettled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,8 @@ class SinkFacts:
 
     ``refused``: it has faults of its own. ``unresolved`` are its references' problems. ``runs``:
     this generation of it; ``runs_old``: its last good version. ``paused``: its owner's wish.
-    ``delivery`` is None if nobody can tell, such as while its relay cannot be reached.
+    ``delivery`` is None if nobody can tell, such as while its relay cannot be reached. ``address``
+    is its endpoint's, ``credentials`` name the Secret and keys that it uses; "" for none.
     """
 
     name: str
@@ -76,17 +80,21 @@ class SinkFacts:
     runs_old: bool = False
     paused: bool = False
     delivery: DeliveryFacts | None = None
+    address: str = ""
+    credentials: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectFacts:
     """One object. ``refused``: it as a whole; then ``sinks`` are those of its last good version.
 
+    ``unresolved``: it is good, and does not run for want of what it refers to; ``sinks`` likewise.
     ``warnings`` are shown with ``Accepted``.
     """
 
     sinks: tuple[SinkFacts, ...]
     refused: Problem | None = None
+    unresolved: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -100,13 +108,17 @@ class ObjectVerdicts:
 
 def assess(facts: ObjectFacts) -> ObjectVerdicts:
     """Judge an object and its sinks."""
-    sinks = {one.name: assess_sink(one) for one in facts.sinks}
+    return assess_object(facts, {one.name: assess_sink(one) for one in facts.sinks})
+
+
+def assess_object(facts: ObjectFacts, sinks: dict[str, Verdicts]) -> ObjectVerdicts:
+    """Judge an object whose sinks have these verdicts."""
     return ObjectVerdicts(
         {
             "Accepted": _accepted(facts),
-            "ResolvedRefs": _all_of("ResolvedRefs", sinks, "every reference is usable"),
+            "ResolvedRefs": _resolved(facts, sinks),
             "Programmed": _programmed(facts, sinks),
-            "Delivering": _delivering(facts.sinks, sinks),
+            "Delivering": _delivering(facts, sinks),
         },
         sinks,
     )
@@ -118,13 +130,9 @@ def assess_sink(sink: SinkFacts) -> Verdicts:
     accepted = ConditionVerdict("True", "Accepted")
     if refused is not None:
         accepted = ConditionVerdict("False", refused.reason, refused.message)
-    resolved = ConditionVerdict("True", "ResolvedRefs")
-    if sink.unresolved:
-        message = "; ".join(one.message for one in sink.unresolved)
-        resolved = ConditionVerdict("False", sink.unresolved[0].reason, message)
     return {
         "Accepted": accepted,
-        "ResolvedRefs": resolved,
+        "ResolvedRefs": _unresolved(sink.unresolved) or ConditionVerdict("True", "ResolvedRefs"),
         "Programmed": _sink_programmed(sink),
         "Delivering": _sink_delivering(sink),
     }
@@ -150,31 +158,53 @@ def _sink_delivering(sink: SinkFacts) -> ConditionVerdict:
     facts = sink.delivery
     if facts is None:
         return ConditionVerdict("Unknown", "NoReport", "its relay cannot be asked now")
-    if not facts.matched:
-        message = "no point has matched yet: relay preview shows the series that a source selects"
-        return ConditionVerdict("Unknown", "NoData", message)
-    if facts.held:
-        message = f"{facts.held}: nothing is sent until that changes; data is kept in the queue"
-        return ConditionVerdict("False", "Failing", message)
-    succeeded_at = facts.succeeded_at
-    if succeeded_at is not None and succeeded_at < facts.programmed_at:
-        succeeded_at = None  # with an older version
-    failed_at = facts.failed_at
-    if failed_at is not None and failed_at < facts.programmed_at:
-        failed_at = None
-    if failed_at is not None and (succeeded_at is None or failed_at > succeeded_at):
-        if facts.rejected:
-            message = f"{facts.failure}: the endpoint refuses this data for good, and it is lost"
-            return ConditionVerdict("False", "Rejected", message)
-        message = f"{facts.failure}: it is tried again; data is kept in the queue"
-        return ConditionVerdict("False", "Failing", message)
-    if succeeded_at is None:
+    if not facts.matched and not facts.waits and not facts.succeeded and not facts.failure:
+        return ConditionVerdict("Unknown", "NoData", NO_DATA)
+    if facts.failure:
+        reason = "Rejected" if facts.kind == "rejected" else "Failing"
+        return ConditionVerdict("False", reason, _failing(sink, facts))
+    if not facts.succeeded:
         message = "points wait for the first answer to this version"
         return ConditionVerdict("Unknown", "NoAnswer", message)
     if facts.behind:
-        message = f"{facts.behind}: the endpoint takes less than arrives"
-        return ConditionVerdict("False", "Behind", message)
-    return ConditionVerdict("True", "Delivering")
+        message = f"{facts.behind}: the endpoint takes less than arrives; raise its limits, or"
+        return ConditionVerdict("False", "Behind", f"{message} concurrency, or select less")
+    loss = f"a part of the data was lost: {facts.loss}" if facts.loss else ""
+    return ConditionVerdict("True", "Delivering", loss)
+
+
+def _failing(sink: SinkFacts, facts: DeliveryFacts) -> str:
+    """Return the message for a failure: the endpoint's words, and what to do."""
+    match facts.kind:
+        case "unauthorized":
+            does = "it has no authentication: add one with the Secret that the endpoint wants"
+            if sink.credentials:
+                does = f"check {sink.credentials}"
+            return f"{facts.failure}: {does}; nothing is sent until then, and data is kept"
+        case "unreachable":
+            where = f"check the address {sink.address}, and that it answers there; "
+            return f"{facts.failure}: {where if sink.address else ''}{_KEPT}"
+        case "rejected":
+            return f"{facts.failure}: the endpoint refuses this data for good, and it is lost"
+        case "given up":
+            does = "raise retry.maxAttempts or queue.maxAge to keep it longer"
+            return f"{facts.failure}: the data was given up and is lost; {does}"
+    return f"{facts.failure}: {_KEPT}"
+
+
+def _unresolved(problems: Sequence[Problem]) -> ConditionVerdict | None:
+    if not problems:
+        return None
+    message = "; ".join(one.message for one in problems)
+    return ConditionVerdict("False", problems[0].reason, message)
+
+
+def _resolved(facts: ObjectFacts, sinks: dict[str, Verdicts]) -> ConditionVerdict:
+    if facts.refused is not None and not sinks:
+        return ConditionVerdict("Unknown", "NotAccepted", "it is not looked at; see Accepted")
+    return _unresolved(facts.unresolved) or _all_of(
+        "ResolvedRefs", sinks, "every reference is usable"
+    )
 
 
 def _accepted(facts: ObjectFacts) -> ConditionVerdict:
@@ -195,12 +225,19 @@ def _programmed(facts: ObjectFacts, sinks: dict[str, Verdicts]) -> ConditionVerd
             message = "the last good version goes on running; see Accepted"
             return ConditionVerdict("False", "LastGoodRuns", message)
         return ConditionVerdict("False", "NotAccepted", "it does not run; see Accepted")
+    if facts.unresolved and not any(one.runs for one in facts.sinks):
+        if any(one.runs_old for one in facts.sinks):
+            message = "the last good version goes on running; see ResolvedRefs"
+            return ConditionVerdict("False", "LastGoodRuns", message)
+        return ConditionVerdict("False", "NotResolved", "it does not run; see ResolvedRefs")
     return _all_of("Programmed", sinks, "this version runs")
 
 
-def _delivering(facts: Sequence[SinkFacts], sinks: dict[str, Verdicts]) -> ConditionVerdict:
-    active = {one.name: sinks[one.name] for one in facts if not one.paused}
-    if facts and not active:
+def _delivering(facts: ObjectFacts, sinks: dict[str, Verdicts]) -> ConditionVerdict:
+    if not sinks and (facts.refused is not None or facts.unresolved):
+        return ConditionVerdict("Unknown", "NotProgrammed", "it does not run; see Programmed")
+    active = {one.name: sinks[one.name] for one in facts.sinks if not one.paused}
+    if facts.sinks and not active:
         return ConditionVerdict("False", "Paused", "every sink is paused")
     return _all_of("Delivering", active, "every sink delivers")
 

@@ -25,11 +25,15 @@ MESSAGE_CHARS_MAX: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class ConditionVerdict:
-    """The status of one condition at one moment, with reason and message."""
+    """The status of one condition at one moment, with reason and message.
+
+    ``generation`` is the version that was judged if it is not the present one.
+    """
 
     status: ConditionStatus
     reason: str
     message: str = ""
+    generation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +71,8 @@ def updated(
         same = old is not None and old.status == verdict.status
         since = old.since if old is not None and same else at
         message = clipped(verdict.message)
-        found.append(
-            StatusCondition(name, verdict.status, verdict.reason, message, generation, since)
-        )
+        judged = generation if verdict.generation is None else verdict.generation
+        found.append(StatusCondition(name, verdict.status, verdict.reason, message, judged, since))
     return tuple(found)
 
 

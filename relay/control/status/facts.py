@@ -1,97 +1,179 @@
-"""Collect the facts of a running exporter: from its resource, its secrets and its sinks."""
+"""Collect the facts of an exporter: from its resource, its secrets and its sinks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Final
 
 from relay.config.exporter.secrets import SecretStore
-from relay.config.exporter.types import Exporter, RefusedSink, SecretRef, Sink
-from relay.control.reconcile.sink_report import SinkReport
-from relay.control.status.assess import DeliveryFacts, ObjectFacts, Problem, SinkFacts
+from relay.config.exporter.types import Endpoint, Exporter, RefusedSink, SecretRef, Sink
+from relay.control.reconcile.sink_entry import RunningExporter, SinkEntry
+from relay.control.status.assess import DeliveryFacts, Problem, SinkFacts
 from relay.runtime.errors import SecretError
 from relay.sink.http.credentials import credential_headers
 from relay.sink.http.tls import read_material
+from relay.sink.steps import FailureKind
 
-REF_NOT_USABLE = "RefNotUsable"
+REF_NOT_USABLE: Final = "RefNotUsable"
+SETTLE_S: Final = 5.0
+"""Time without success after which a failure counts, if there was a success before; s."""
+LOSS_SHOWN_S: Final = 300.0
+"""Time for which a loss is shown with a sink that delivers, s."""
+
+_LOSSES: Final = frozenset({"partial", "rejected", "given up"})
+_KEYS: Final = {
+    "bearerToken": "key token",
+    "apiKey": "key apiKey",
+    "basicAuth": "keys username and password",
+}
+Unresolved = Mapping[str, tuple[Problem, ...]]
+"""The problems of references, by name of sink."""
 
 
-def facts_of(
-    exporter: Exporter,
-    reports: Mapping[str, SinkReport],
-    secrets: SecretStore,
-    *,
-    programmed_at: float,
-    rejecting: Callable[[str], bool],
-    paused: Callable[[str], bool],
-) -> ObjectFacts:
-    """Return the facts of an exporter whose present version runs.
+def sink_facts(
+    wanted: Exporter, running: RunningExporter | None, unresolved: Unresolved, *, now: float
+) -> tuple[SinkFacts, ...]:
+    """Return the facts of the sinks of a valid exporter; ``now``: wall clock, s.
 
-    ``reports`` are by name of sink; one without a report cannot be judged. ``rejecting`` tells
-    whether a sink's last failure was for good, ``paused`` whether its owner has paused it.
-    ``programmed_at``: wall clock, s.
+    ``running`` is what runs of its present version; None: it is not in service yet.
     """
-    refused = {one.name: one for one in exporter.refused}
-    running = {sink.name for sink in exporter.sinks}
+    refused = {one.name: one for one in wanted.refused}
+    entries = running.entries if running is not None else {}
     found: list[SinkFacts] = []
-    for sink in exporter.sinks:
-        report = reports.get(sink.name)
-        rejected = rejecting(sink.name)
+    for sink in wanted.sinks:
+        entry = entries.get(sink.name)
+        problem = _problem(refused.get(sink.name))
         found.append(
-            SinkFacts(
-                sink.name,
-                refused=_problem(refused.get(sink.name)),
-                unresolved=unresolved_references(exporter, sink, secrets),
-                runs=sink.name not in refused,
-                runs_old=sink.name in refused,
-                paused=paused(sink.name),
-                delivery=delivery_facts(report, programmed_at=programmed_at, rejected=rejected)
-                if report is not None
-                else None,
+            _running_sink(
+                sink,
+                wanted.namespace,
+                _delivery(running, entry, now),
+                refused=problem,
+                unresolved=unresolved.get(sink.name, ()),
+                runs=entry is not None and problem is None,
+                runs_old=entry is not None and problem is not None,
             )
         )
+    known = {sink.name for sink in wanted.sinks}
     found += [
-        SinkFacts(one.name, refused=_problem(one), runs=False)
-        for one in exporter.refused
-        if one.name not in running
+        SinkFacts(one.name, refused=_problem(one), unresolved=_lacking(one), runs=False)
+        for one in wanted.refused
+        if one.name not in known
     ]
-    return ObjectFacts(tuple(found), warnings=tuple(one.text for one in exporter.warnings))
+    return tuple(found)
 
 
-def delivery_facts(report: SinkReport, *, programmed_at: float, rejected: bool) -> DeliveryFacts:
-    """Return the facts of one sink's delivery, from its report."""
-    worker = report.worker
-    error = worker.last_error
-    return DeliveryFacts(
-        matched=report.matched > 0,
-        programmed_at=programmed_at,
-        succeeded_at=worker.last_success_at,
-        failed_at=error.at if error else None,
-        failure=error.text if error else "",
-        rejected=rejected,
-        held=worker.paused,
-        behind=worker.throughput.behind if worker.state == "behind" else "",
+def last_good_sinks(
+    running: RunningExporter, unresolved: Unresolved, *, now: float
+) -> tuple[SinkFacts, ...]:
+    """Return the facts of the sinks of an exporter that runs on, its present version being bad."""
+    return tuple(
+        _running_sink(
+            sink,
+            running.exporter.namespace,
+            _delivery(running, running.entries[sink.name], now),
+            unresolved=unresolved.get(sink.name, ()),
+            runs=False,
+            runs_old=True,
+        )
+        for sink in running.exporter.sinks
     )
 
 
-def unresolved_references(
-    exporter: Exporter, sink: Sink, secrets: SecretStore
-) -> tuple[Problem, ...]:
-    """Return the problems of the Secrets that a sink refers to; never with a value."""
+def _running_sink(
+    sink: Sink,
+    namespace: str,
+    delivery: DeliveryFacts | None,
+    *,
+    unresolved: tuple[Problem, ...],
+    runs: bool,
+    runs_old: bool,
+    refused: Problem | None = None,
+) -> SinkFacts:
+    return SinkFacts(
+        sink.name,
+        refused=refused,
+        unresolved=unresolved,
+        runs=runs,
+        runs_old=runs_old,
+        paused=sink.paused,
+        delivery=delivery,
+        address=sink.endpoint.url,
+        credentials=credentials_of(sink.endpoint, namespace),
+    )
+
+
+def _delivery(
+    running: RunningExporter | None, entry: SinkEntry | None, now: float
+) -> DeliveryFacts | None:
+    if running is None or entry is None:
+        return None
+    return delivery_facts(entry, programmed_at=running.programmed_at, now=now)
+
+
+def delivery_facts(entry: SinkEntry, *, programmed_at: float, now: float) -> DeliveryFacts:
+    """Return the facts of one sink's delivery; times are wall clock, s."""
+    outcomes, matched, waiting, held, behind = entry.worker.read_delivery()
+    success_at, since, error = outcomes.last_success_at, outcomes.failing_since, outcomes.last_error
+    succeeded = success_at is not None and success_at >= programmed_at
+    is_new = matched > entry.matched_before
+    if error is None or (since is None and now - error.at > LOSS_SHOWN_S):
+        return DeliveryFacts(is_new, waiting > 0, succeeded, behind=behind)
+    failure, loss = "", ""
+    kind: FailureKind = "retried"
+    counts = since is not None and (not succeeded or now - since >= SETTLE_S)
+    if counts and held:
+        failure, kind = held, "unauthorized"
+    elif counts and error.at >= programmed_at:
+        failure, kind = error.text, error.kind
+    elif error.at >= programmed_at and error.kind in _LOSSES:
+        loss = error.text
+    return DeliveryFacts(
+        is_new, waiting > 0, succeeded, failure, kind, loss, behind, unsettled=True
+    )
+
+
+def credentials_of(endpoint: Endpoint, namespace: str) -> str:
+    """Return the Secret and the keys of an endpoint's authentication in words; "" for none."""
+    authentication = endpoint.authentication
+    reference = authentication.secret
+    if reference is None:
+        return ""
+    keys = f"key {reference.key}" if reference.key else _KEYS[authentication.type]
+    return f"secret {namespace}/{reference.name}, {keys}"
+
+
+def unresolved_references(exporter: Exporter, secrets: SecretStore) -> Unresolved:
+    """Return the problems of the Secrets that sinks refer to, by name; never with a value.
+
+    Reads files where secrets are mounted.
+    """
 
     def look_up(reference: SecretRef, default_key: str) -> str:
         return secrets.get(exporter.project, exporter.namespace, reference, default_key)
 
-    problems: list[Problem] = []
-    try:
-        credential_headers(sink.endpoint.authentication, look_up)
-    except SecretError as error:
-        problems.append(Problem(REF_NOT_USABLE, str(error)))
-    if sink.endpoint.tls is not None:
+    found: dict[str, tuple[Problem, ...]] = {}
+    for sink in exporter.sinks:
+        problems: list[Problem] = []
         try:
-            read_material(sink.endpoint.tls, look_up)
+            credential_headers(sink.endpoint.authentication, look_up)
         except SecretError as error:
             problems.append(Problem(REF_NOT_USABLE, str(error)))
-    return tuple(problems)
+        if sink.endpoint.tls is not None:
+            try:
+                read_material(sink.endpoint.tls, look_up)
+            except SecretError as error:
+                problems.append(Problem(REF_NOT_USABLE, str(error)))
+        if problems:
+            found[sink.name] = tuple(problems)
+    return found
+
+
+def _lacking(refused: RefusedSink) -> tuple[Problem, ...]:
+    """Return the problem of a sink that is refused for its Secret."""
+    if refused.reason != "InvalidAuthentication":
+        return ()
+    return (Problem(REF_NOT_USABLE, refused.message),)
 
 
 def _problem(refused: RefusedSink | None) -> Problem | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from relay.control.reconcile.sink_report import SinkReport
 from relay.control.status.conditions import StatusCondition
 
 
@@ -52,3 +53,32 @@ class ObjectStatus:
     usage: UsageFigures | None = None
     source_usage: Mapping[str, UsageFigures] = field(default_factory=dict)
     relays: str = ""
+
+
+def sink_status(
+    name: str,
+    conditions: tuple[StatusCondition, ...],
+    report: SinkReport | None,
+    usage: UsageFigures | None,
+) -> SinkStatus:
+    """Return the status of a sink; without a report it does not run, or nobody can tell."""
+    if report is None:
+        return SinkStatus(name, conditions)
+    worker, ledger = report.worker, report.ledger
+    error = worker.last_error
+    return SinkStatus(
+        name,
+        conditions,
+        last_success=worker.last_success_at,
+        last_error_at=error.at if error else None,
+        last_error=error.text if error else "",
+        ledger=LedgerCounts(
+            matched=report.matched,
+            delivered=ledger.delivered,
+            rejected=sum(ledger.rejected.values()),
+            expired=ledger.expired,
+            dropped=sum(ledger.dropped.values()),
+            queued=ledger.queued + report.open,
+        ),
+        usage=usage,
+    )

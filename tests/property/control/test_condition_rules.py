@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.control.status.assess import DeliveryFacts, ObjectFacts, Problem, SinkFacts, assess
 from relay.control.status.conditions import TYPES, ConditionVerdict, updated
+from relay.sink.steps import FailureKind
 from tests.kit.examples import examples
 
-TIMES = st.none() | st.integers(0, 5).map(float)
 PROBLEMS = st.none() | st.just(Problem("Invalid", "it is bad"))
 DELIVERIES = st.builds(
     DeliveryFacts,
     matched=st.booleans(),
-    programmed_at=st.integers(0, 5).map(float),
-    succeeded_at=TIMES,
-    failed_at=TIMES,
-    failure=st.just("503"),
-    rejected=st.booleans(),
-    held=st.sampled_from(["", "no token"]),
+    waits=st.booleans(),
+    succeeded=st.booleans(),
+    failure=st.sampled_from(["", "503"]),
+    kind=st.sampled_from(get_args(FailureKind)),
+    loss=st.sampled_from(["", "400"]),
     behind=st.sampled_from(["", "slow"]),
 )
 SINKS = st.builds(
@@ -36,6 +37,7 @@ OBJECTS = st.builds(
     ObjectFacts,
     st.lists(SINKS, max_size=6, unique_by=lambda one: one.name).map(tuple),
     refused=PROBLEMS,
+    unresolved=st.lists(st.just(Problem("RefNotUsable", "no secret")), max_size=1).map(tuple),
 )
 
 
@@ -62,6 +64,10 @@ def test_other_conditions_of_the_object(facts: ObjectFacts) -> None:
         statuses = {one[name].status for one in found.sinks.values()}
         if name == "Programmed" and facts.refused:
             statuses = {"False"}
+        if name == "Programmed" and facts.unresolved and not any(o.runs for o in facts.sinks):
+            statuses = {"False"}
+        if name == "ResolvedRefs" and facts.unresolved and (found.sinks or not facts.refused):
+            statuses = {"False"}
         expected = "False" if "False" in statuses else "True" if statuses else "Unknown"
         assert found.conditions[name].status == expected  # type: ignore[index]
     refused = facts.refused or any(one.refused for one in facts.sinks)
@@ -75,20 +81,13 @@ def test_a_sink_is_true_only_after_a_success_of_this_version(sink: SinkFacts) ->
     facts = sink.delivery
     if verdict.status == "True":
         assert facts is not None
-        assert facts.matched
-        assert facts.succeeded_at is not None
-        assert facts.succeeded_at >= facts.programmed_at
-        assert (
-            facts.failed_at is None
-            or facts.failed_at <= facts.succeeded_at
-            or (facts.failed_at < facts.programmed_at)
-        )
+        assert facts.succeeded
+        assert not facts.failure
         assert not sink.paused
         assert not facts.behind
-        assert not facts.held
     elif verdict.status == "False" and verdict.reason != "Paused":
         assert facts is not None
-        assert facts.matched, "before a first point nothing can fail"
+        assert facts.failure or facts.behind
 
 
 @given(OBJECTS)

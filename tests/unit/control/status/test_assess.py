@@ -16,39 +16,45 @@ from relay.control.status.assess import (
 )
 from relay.control.status.conditions import TYPES
 
-GOOD = DeliveryFacts(matched=True, programmed_at=100, succeeded_at=150)
-SINK = SinkFacts("otlp", delivery=GOOD)
-BROKEN = replace(GOOD, failed_at=160, failure="503 Service Unavailable")
+GOOD = DeliveryFacts(matched=True, succeeded=True)
+SINK = SinkFacts("otlp", delivery=GOOD, address="https://h:4318/v1/metrics")
+BROKEN = GOOD._replace(failure="503 Service Unavailable")
 
 
 @pytest.mark.parametrize(
     ("changes", "status", "reason", "says"),
     [
         ({}, "True", "Delivering", ""),
-        ({"matched": False, "succeeded_at": None}, "Unknown", "NoData", "relay preview"),
-        ({"succeeded_at": None}, "Unknown", "NoAnswer", "first answer"),
-        ({"succeeded_at": 99.0}, "Unknown", "NoAnswer", "first answer"),
-        ({"failed_at": 160, "failure": "503"}, "False", "Failing", "503: it is tried again"),
-        ({"failed_at": 140, "failure": "503"}, "True", "Delivering", ""),
-        ({"failed_at": 99, "succeeded_at": None, "failure": "x"}, "Unknown", "NoAnswer", ""),
+        ({"loss": "400: too old"}, "True", "Delivering", "lost: 400: too old"),
+        ({"matched": False, "succeeded": False}, "Unknown", "NoData", "relay preview"),
+        ({"succeeded": False}, "Unknown", "NoAnswer", "first answer"),
+        ({"matched": False, "waits": True, "succeeded": False}, "Unknown", "NoAnswer", "answer"),
+        ({"failure": "503"}, "False", "Failing", "503: it is tried again"),
         (
-            {"failed_at": 160, "succeeded_at": None, "failure": "400: bad", "rejected": True},
+            {"failure": "cannot connect", "kind": "unreachable"},
+            "False",
+            "Failing",
+            "cannot connect: check the address https://h:4318/v1/metrics",
+        ),
+        (
+            {"succeeded": False, "failure": "400: bad", "kind": "rejected"},
             "False",
             "Rejected",
             "400: bad: the endpoint refuses",
         ),
-        ({"held": "token refused"}, "False", "Failing", "token refused: nothing is sent"),
-        ({"behind": "90 points wait"}, "False", "Behind", "takes less than arrives"),
+        ({"failure": "503", "kind": "given up"}, "False", "Failing", "retry.maxAttempts"),
         (
-            {"behind": "90 points wait", "failed_at": 160, "failure": "503"},
+            {"failure": "401", "kind": "unauthorized"},
             "False",
             "Failing",
-            "503",
+            "401: it has no authentication",
         ),
+        ({"behind": "90 points wait"}, "False", "Behind", "takes less than arrives"),
+        ({"behind": "90 points wait", "failure": "503"}, "False", "Failing", "503"),
     ],
 )
 def test_a_sink_delivers(changes: dict, status: str, reason: str, says: str) -> None:
-    found = assess_sink(replace(SINK, delivery=replace(GOOD, **changes)))["Delivering"]
+    found = assess_sink(replace(SINK, delivery=GOOD._replace(**changes)))["Delivering"]
     assert (found.status, found.reason) == (status, reason)
     assert says in found.message
 
@@ -89,6 +95,31 @@ def test_references() -> None:
     whole = found.conditions["ResolvedRefs"]
     assert (whole.status, whole.reason) == ("False", "RefNotUsable")
     assert whole.message == f"1 of 2 sinks: otlp: {missing.message}"
+
+
+def test_refused_credentials_name_the_secret() -> None:
+    sink = replace(
+        SINK,
+        delivery=GOOD._replace(failure="401 Unauthorized", kind="unauthorized"),
+        credentials="secret n/s, key token",
+    )
+    message = assess_sink(sink)["Delivering"].message
+    assert message.startswith("401 Unauthorized: check secret n/s, key token; nothing is sent")
+
+
+def test_an_object_that_lacks_a_secret_is_accepted_and_does_not_run() -> None:
+    missing = Problem("RefNotUsable", "secret n/s, key token: there is no such secret")
+    found = assess(ObjectFacts((), unresolved=(missing,))).conditions
+    assert found["Accepted"].status == "True"
+    assert (found["ResolvedRefs"].reason, found["ResolvedRefs"].message) == (
+        "RefNotUsable",
+        missing.message,
+    )
+    assert (found["Programmed"].status, found["Programmed"].reason) == ("False", "NotResolved")
+    assert found["Delivering"].status == "Unknown"
+    old = replace(SINK, runs=False, runs_old=True)
+    found = assess(ObjectFacts((old,), unresolved=(missing,))).conditions
+    assert found["Programmed"].reason == "LastGoodRuns"
 
 
 def test_an_invalid_object_and_a_conflict() -> None:

@@ -1,0 +1,373 @@
+"""Keep the status of every object that was loaded, refused and conflicting ones among them.
+
+* Conditions are judged about once a second: those of objects that changed, that have data, or whose
+  judgement depends on time; all others in turns, :data:`ROUND_S` each. Nothing is done in one go
+  that takes longer than :data:`SLICE_S`.
+* References to Secrets, which may be files, are looked up in a thread, only when something changed
+  or is wrong.
+* Counters and usage are read when a status is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, Protocol
+
+from relay.config.exporter.load_result import LoadResult, ObjectKey, ObjectResult
+from relay.config.exporter.secrets import SecretStore
+from relay.config.exporter.types import Exporter
+from relay.control.reconcile.sink_entry import RunningExporter
+from relay.control.reconcile.sink_report import SinkReport
+from relay.control.status.assess import DeliveryFacts, ObjectVerdicts
+from relay.control.status.facts import Unresolved, delivery_facts, unresolved_references
+from relay.control.status.history import Amend, Conditions, ObjectHistory
+from relay.control.status.object_facts import (
+    LoadedObject,
+    facts_of,
+    name_of,
+    of_older_version,
+    words_of_policy,
+)
+from relay.control.status.object_status import ObjectStatus, UsageFigures, sink_status
+from relay.runtime.event_loop import run_in_thread
+from relay.sink.worker import SinkWorker
+
+_log = logging.getLogger("relay.control.status")
+
+LOOK_S: Final = 1.0
+"""Interval of judging; s."""
+ROUND_S: Final = 30.0
+"""Time in which every object is judged, whether or not anything has changed; s."""
+SLICE_S: Final = 0.002
+"""Longest work between two turns of the event loop; s."""
+RESOLVE_AGAIN_S: Final = 5.0
+"""Interval at which unusable references and refused credentials are looked up again; s."""
+_RESOLVED_AT_ONCE: Final = 200
+"""Exporters whose references are looked up by one call in a thread."""
+
+Place = tuple[ObjectKey, int]
+"""An object, and its number among those of one name in one source."""
+
+
+class ExporterUsage(Protocol):
+    """The usage of one exporter, and of each of its sources and sinks by name."""
+
+    @property
+    def total(self) -> UsageFigures:
+        """Return that of the whole exporter."""
+
+    @property
+    def sources(self) -> Mapping[str, UsageFigures]:
+        """Return those of sources."""
+
+    @property
+    def sinks(self) -> Mapping[str, UsageFigures]:
+        """Return those of sinks."""
+
+
+class RunningSinks(Protocol):
+    """The running sinks; :class:`~relay.control.reconcile.reconciler.SinkReconciler` has them."""
+
+    @property
+    def awake(self) -> Iterable[SinkWorker]:
+        """Return the sinks that have data."""
+
+    def running(self, exporter: str) -> RunningExporter | None:
+        """Return what runs of an exporter, by its id."""
+
+    def reports_of(self, exporter: str) -> dict[str, SinkReport]:
+        """Return the reports of its sinks by name."""
+
+    def take_reread(self) -> set[str]:
+        """Return the ids of exporters whose secrets were read again since the last call."""
+
+
+class _Tracked:
+    """One object: what was loaded, what it was judged by, and the outcome."""
+
+    __slots__ = (
+        "deliveries",
+        "exporter",
+        "history",
+        "id",
+        "place",
+        "result",
+        "running",
+        "unresolved",
+        "wanted",
+        "winner",
+    )
+
+    def __init__(self, place: Place, result: ObjectResult) -> None:
+        self.place = place
+        self.id = result.key.id
+        self.result = result
+        self.wanted: Exporter | None = None  # that is to run: also that of a last good version
+        self.winner = ""  # which object has its name
+        self.history = ObjectHistory()
+        self.unresolved: Unresolved = {}
+        self.running: RunningExporter | None = None  # when it was judged last, and its version
+        self.exporter: Exporter | None = None
+        self.deliveries: list[DeliveryFacts] = []
+
+
+def _as_they_are(_: ObjectVerdicts) -> None:
+    """Leave verdicts as they are."""
+
+
+class StatusBoard:
+    """The statuses of all objects. Lives on the event loop.
+
+    ``loaded`` returns the last result of loading that was given to ``sinks``; ``usage`` the usage
+    of an exporter by its id; ``extra`` what adds to an object's verdicts, each time. ``clock`` is
+    the wall clock, s.
+    """
+
+    def __init__(
+        self,
+        sinks: RunningSinks,
+        loaded: Callable[[], LoadResult],
+        *,
+        usage: Callable[[str], ExporterUsage | None] = lambda _: None,
+        extra: Callable[[ObjectResult], Amend] = lambda _: _as_they_are,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._sinks = sinks
+        self._loaded = loaded
+        self._usage = usage
+        self._extra = extra
+        self._clock = clock
+        self._seen: LoadResult | None = None
+        self._objects: dict[Place, _Tracked] = {}
+        self._by_exporter: dict[str, _Tracked] = {}
+        self._dirty: dict[_Tracked, None] = {}
+        self._restless: dict[_Tracked, None] = {}
+        self._unresolved: dict[_Tracked, None] = {}
+        self._resolve_at = 0.0
+        self._turns: Sequence[_Tracked] = ()
+        self._next = 0
+        self._listeners: list[Callable[[Sequence[ObjectKey]], None]] = []
+        self._lock = asyncio.Lock()
+
+    def subscribe(self, listener: Callable[[Sequence[ObjectKey]], None]) -> None:
+        """Call ``listener`` with the objects whose conditions have changed, and those gone."""
+        self._listeners.append(listener)
+
+    async def run(self) -> None:
+        """Look about once a second, until cancelled. Bugs are logged and cost one look."""
+        while True:
+            try:
+                await self.look()
+            except Exception:
+                _log.exception("bug in the relay: statuses were not judged")
+            await asyncio.sleep(LOOK_S)
+
+    async def look(self) -> list[ObjectKey]:
+        """Judge what may have changed; return the objects whose conditions did, and those gone."""
+        async with self._lock:
+            pace = _Pace()
+            changed: dict[ObjectKey, None] = {}
+            loaded = self._loaded()
+            if loaded is not self._seen:
+                await self._take(loaded, changed, pace)
+            await self._resolve(loaded.secrets)
+            dirty, self._dirty = self._dirty, {}
+            due = {**dirty, **self._restless, **self._turn(), **self._active()}
+            now = self._clock()
+            for one in due:
+                if self._judge(one, now, anew=one in dirty):
+                    changed[one.place[0]] = None
+                if pace.is_over:
+                    await pace.rest()
+                    now = self._clock()
+        for listener in self._listeners if changed else ():
+            listener(list(changed))
+        return list(changed)
+
+    def objects(self) -> Iterator[ObjectKey]:
+        """Return the objects in the order of the sources; of a name that is there twice, one."""
+        return (key for key, number in self._objects if not number)
+
+    def result(self, key: ObjectKey) -> ObjectResult | None:
+        """Return what was loaded of an object; None: it is not known, or gone."""
+        one = self._objects.get((key, 0))
+        return one.result if one is not None else None
+
+    def status(self, key: ObjectKey) -> ObjectStatus | None:
+        """Return the status of an object as of now; None if it is not judged, or gone."""
+        one = self._objects.get((key, 0))
+        return self._status(one) if one is not None and one.history.conditions else None
+
+    def statuses(self) -> Iterator[tuple[ObjectResult, ObjectStatus]]:
+        """Return all objects that were judged, with their statuses, in the order of the sources."""
+        for one in self._objects.values():
+            if one.history.conditions:
+                yield one.result, self._status(one)
+
+    def mark(self, exporter: str) -> None:
+        """Judge an object at the next look, by the id of its exporter."""
+        one = self._by_exporter.get(exporter)
+        if one is not None:
+            self._dirty[one] = None
+
+    def seed(
+        self, key: ObjectKey, uid: str, conditions: Conditions, sinks: Mapping[str, Conditions]
+    ) -> None:
+        """Go on from the conditions that an object's own status has; judged at the next look."""
+        one = self._objects.get((key, 0))
+        if one is not None and one.result.uid == uid:
+            one.history.seed(conditions, sinks, self._clock())
+            self._dirty[one] = None
+
+    async def _take(self, loaded: LoadResult, changed: dict[ObjectKey, None], pace: _Pace) -> None:
+        """Bring the objects in step with a result of loading."""
+        wanted: dict[str, Exporter] = {}
+        for running in loaded.exporters:
+            wanted[running.id] = running
+            if pace.is_over:
+                await pace.rest()
+        before, objects = self._objects, dict[Place, _Tracked]()
+        by_exporter: dict[str, _Tracked] = {}
+        first: dict[str, ObjectResult] = {}
+        numbers: dict[ObjectKey, int] = {}
+        for result in loaded.objects:
+            key = result.key
+            number = numbers.get(key, 0)
+            numbers[key] = number + 1
+            place = (key, number)
+            exporter = None if result.conflict else wanted.get(key.id)
+            known = before.get(place)
+            if known is None or known.result.uid != result.uid:
+                known = _Tracked(place, result)
+                self._dirty[known] = None
+            elif known.result != result or known.wanted is not exporter:
+                self._dirty[known] = None
+            known.result, known.wanted = result, exporter
+            objects[place] = known
+            if result.conflict:
+                winner = name_of(first.get(key.id))
+                if winner != known.winner:
+                    known.winner, self._dirty[known] = winner, None
+            else:
+                first.setdefault(key.id, result)
+                by_exporter[key.id] = known
+            if pace.is_over:
+                await pace.rest()
+        changed.update((key, None) for key, number in before if (key, number) not in objects)
+        self._objects, self._by_exporter = objects, by_exporter
+        self._turns = tuple(objects.values())
+        for some in (self._dirty, self._restless, self._unresolved):
+            for one in [one for one in some if objects.get(one.place) is not one]:
+                del some[one]
+        self._seen = loaded
+
+    async def _resolve(self, secrets: SecretStore) -> None:
+        """Look up the references of objects that changed, or of which some cannot be used."""
+        asked = dict(self._dirty)
+        for exporter in self._sinks.take_reread():
+            if (read := self._by_exporter.get(exporter)) is not None:
+                asked[read] = None
+        now = self._clock()
+        if now >= self._resolve_at:
+            self._resolve_at = now + RESOLVE_AGAIN_S
+            asked |= self._unresolved
+        pairs = [(one, one.wanted) for one in asked if one.wanted is not None]
+        for start in range(0, len(pairs), _RESOLVED_AT_ONCE):
+            part = pairs[start : start + _RESOLVED_AT_ONCE]
+
+            def look_up(part: Sequence[tuple[_Tracked, Exporter]] = part) -> list[Unresolved]:
+                return [unresolved_references(exporter, secrets) for _, exporter in part]
+
+            for (one, _), found in zip(part, await run_in_thread(look_up), strict=True):
+                if found != one.unresolved:
+                    one.unresolved, self._dirty[one] = found, None
+                if found:
+                    self._unresolved[one] = None
+                elif not any(each.kind == "unauthorized" for each in one.deliveries):
+                    self._unresolved.pop(one, None)
+
+    def _turn(self) -> dict[_Tracked, None]:
+        """Return the objects that are judged now whether or not anything has changed."""
+        count = -(-len(self._turns) * LOOK_S // ROUND_S)
+        start = self._next if self._next < len(self._turns) else 0
+        self._next = start + int(count)
+        return dict.fromkeys(self._turns[start : self._next])
+
+    def _active(self) -> dict[_Tracked, None]:
+        """Return the objects whose sinks have data."""
+        by_exporter = self._by_exporter
+        found = [by_exporter.get(worker.exporter_id) for worker in self._sinks.awake]
+        return {one: None for one in found if one is not None}
+
+    def _judge(self, one: _Tracked, now: float, *, anew: bool) -> bool:
+        """Judge an object, unless it is ``anew`` only if its facts have changed.
+
+        Return whether a condition has changed.
+        """
+        result, history = one.result, one.history
+        running = None if result.conflict else self._sinks.running(one.id)
+        exporter, deliveries = None, list[DeliveryFacts]()
+        if running is not None:
+            exporter, since = running.exporter, running.programmed_at
+            for entry in running.entries.values():
+                deliveries.append(delivery_facts(entry, programmed_at=since, now=now))
+        is_same = running is one.running and exporter is one.exporter
+        if is_same and not anew and not history.carries and deliveries == one.deliveries:
+            return False
+        one.running, one.exporter, one.deliveries = running, exporter, deliveries
+        loaded = LoadedObject(result, one.wanted, one.winner)
+        facts = facts_of(loaded, running, one.unresolved, now=now)
+        amend = words_of_policy(loaded), of_older_version(loaded, running), self._extra(result)
+        changed = history.judge(facts, generation=result.generation, at=now, amend=amend)
+        if (
+            any(each.unsettled for each in deliveries)
+            or history.carries
+            or exporter is not one.wanted
+        ):
+            self._restless[one] = None
+        else:
+            self._restless.pop(one, None)
+        if any(each.kind == "unauthorized" for each in deliveries):
+            self._unresolved[one] = None
+        return changed
+
+    def _status(self, one: _Tracked) -> ObjectStatus:
+        """Return a status with the counters of now."""
+        exporter, runs = one.id, one.running is not None
+        reports = self._sinks.reports_of(exporter) if runs else {}
+        usage = self._usage(exporter) if runs else None
+        sinks = [
+            sink_status(
+                name, conditions, reports.get(name), usage.sinks.get(name) if usage else None
+            )
+            for name, conditions in one.history.sinks.items()
+        ]
+        return ObjectStatus(
+            one.history.conditions,
+            tuple(sinks),
+            usage.total if usage else None,
+            usage.sources if usage else {},
+        )
+
+    def __repr__(self) -> str:
+        return f"<StatusBoard {len(self._objects)} objects, {len(self._restless)} restless>"
+
+
+class _Pace:
+    """Gives the event loop a turn after each :data:`SLICE_S` of work."""
+
+    __slots__ = ("_until",)
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + SLICE_S
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._until
+
+    async def rest(self) -> None:
+        await asyncio.sleep(0)
+        self._until = time.monotonic() + SLICE_S
