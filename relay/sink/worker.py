@@ -31,7 +31,7 @@ from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.queue.queue import POSITION_MAX
 from relay.sink.reporting.log import logger, sink_name
 from relay.sink.reporting.outcomes import DeliveryReading
-from relay.sink.reporting.statistics import SinkStatistics, take_statistics
+from relay.sink.reporting.statistics import SinkStatistics, read_delivery, take_statistics
 from relay.sink.reporting.throughput import Throughput
 from relay.sink.retry.circuit_breaker import CircuitBreakers
 from relay.sink.retry.verdict import Bisect, Delivered, Retry, Split, Unauthorized, Verdict
@@ -128,8 +128,8 @@ class SinkWorker:
         circuit = self._circuit_breakers.acquire(config.endpoint.url, self._resume)
         self._subscribed = True
         self._delivery.reconfigure(config, encoders_for(config.endpoint), circuit, self.now())
-        while len(self._wakeups) < len(self._delivery.queue.shards):
-            self._wakeups.append(WakeupEvent())
+        new_shards = self._delivery.queue.shards[len(self._wakeups) :]
+        self._wakeups += [WakeupEvent() for _ in new_shards]
         if self._tasks:
             self._begin()
 
@@ -179,12 +179,7 @@ class SinkWorker:
 
     def read_delivery(self) -> DeliveryReading:
         """Return what its delivery is judged by; cheap."""
-        delivery, ledger, opened = self._delivery, self._delivery.ledger, 0
-        for batch in self.shards:
-            opened += batch.count
-        behind = self._throughput.behind if delivery.health.state == "healthy" else ""
-        matched, waiting = ledger.offered + opened, ledger.queued + opened
-        return DeliveryReading(delivery.outcomes, matched, waiting, delivery.paused, behind)
+        return read_delivery(self._delivery, self._throughput, self.shards)
 
     @property
     def low_watermarks(self) -> tuple[int, ...]:
@@ -468,12 +463,10 @@ class SinkWorker:
         if isinstance(step, Sleep):
             await wakeup.wait(step.delay_s)
             return
-        ready: Send | None
+        ready: Send | None = step if isinstance(step, Send) else None
         if isinstance(step, Load):
             assert self._spooler is not None
             ready = await self._spooler.load(step.entry)
-        else:
-            ready = step
         if ready is None:
             return
         request = ready.request

@@ -31,7 +31,8 @@ from relay.control.status.object_facts import (
     of_older_version,
     words_of_policy,
 )
-from relay.control.status.object_status import ObjectStatus, UsageFigures, sink_status
+from relay.control.status.object_status import ObjectStatus, sink_status
+from relay.control.status.usage import ExporterUsage
 from relay.runtime.event_loop import run_in_thread
 from relay.sink.worker import SinkWorker
 
@@ -50,22 +51,6 @@ _RESOLVED_AT_ONCE: Final = 200
 
 Place = tuple[ObjectKey, int]
 """An object, and its number among those of one name in one source."""
-
-
-class ExporterUsage(Protocol):
-    """The usage of one exporter, and of each of its sources and sinks by name."""
-
-    @property
-    def total(self) -> UsageFigures:
-        """Return that of the whole exporter."""
-
-    @property
-    def sources(self) -> Mapping[str, UsageFigures]:
-        """Return those of sources."""
-
-    @property
-    def sinks(self) -> Mapping[str, UsageFigures]:
-        """Return those of sinks."""
 
 
 class RunningSinks(Protocol):

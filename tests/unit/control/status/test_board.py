@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +13,7 @@ from relay.control.status.board import LOOK_S, ROUND_S, StatusBoard
 from relay.control.status.conditions import StatusCondition
 from relay.control.status.history import CARRY_S
 from relay.control.status.object_status import ObjectStatus, UsageFigures
+from relay.control.status.usage import ExporterUsage
 from relay.runtime.errors import Fault
 from tests.kit.sink.running_sinks import ToldSinks, exporter, result, sink
 
@@ -316,7 +316,7 @@ async def test_a_failure_is_settled_by_time_alone_while_the_sink_rests(bench: Be
 
 async def test_usage_is_shown_by_source_and_sink(bench: Bench) -> None:
     total, sources = UsageFigures(3, 4, 5, 6), {"s": UsageFigures(1)}
-    usage = SimpleNamespace(total=total, sources=sources, sinks={"out": UsageFigures(2)})
+    usage = ExporterUsage(total, sources, {"out": UsageFigures(2)})
     board = StatusBoard(
         bench.sinks, lambda: bench.sinks.loaded, usage=lambda _: usage, clock=lambda: bench.now
     )
