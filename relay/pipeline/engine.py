@@ -65,6 +65,7 @@ class MetricsPipeline:
         self.table = SeriesTable(series_max=limits.series_max, idle_s=limits.series_idle_s)
         self.inventory = Inventory(objects_max=limits.objects_max)
         self.router = Router(tenancy=tenancy, compiler=compiler, inventory=self.inventory)
+        self.router.series_max = limits.project_series_max
         self.types = TypeStore(
             families_max=limits.families_max,
             infer=infer_types,

@@ -7,3 +7,4 @@ cdef class SinkCounter:
     cdef public long long points
     cdef public long long samples
     cdef public long long exported
+    cdef public long long refused

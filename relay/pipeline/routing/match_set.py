@@ -7,13 +7,19 @@ the sums are added to sources and sinks when counters are read.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+from zlib import crc32
 
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.metrics import Kind, MetricGroup, Temporality
 from relay.codec.remote_write.raw.label_table import RawGroup
+
+PROJECT_LIMIT: Final = "project_limit"
+"""The reason of samples that are dropped because their project is at a limit."""
+REFUSALS_MAX: Final = 100
+"""Variants of one match set from which on refused series are no longer told apart by family."""
 
 
 class SourceCounter:
@@ -35,10 +41,10 @@ class SinkCounter:
 
     ``samples`` counts what its sources matched, ``points`` what was made of that for it: several
     samples may become one point, or none. ``exported`` samples are in a point, or in the attributes
-    of one.
+    of one; ``refused`` ones are of series above the project's limit.
     """
 
-    __slots__ = ("exported", "exporter", "group", "points", "samples", "sink")
+    __slots__ = ("exported", "exporter", "group", "points", "refused", "samples", "sink")
 
     def __init__(self, exporter: str, sink: str, group: str = "") -> None:
         self.exporter = exporter
@@ -48,10 +54,14 @@ class SinkCounter:
         self.points = 0
         self.samples = 0
         self.exported = 0
+        self.refused = 0
 
     def __repr__(self) -> str:
         return f"<SinkCounter {self.exporter} {self.sink} {self.points}>"
 
+
+CountDrops = Callable[[str, str, int, Iterable[SinkCounter]], None]
+"""Counts dropped samples: family, reason, how many, and the sinks that do not get them."""
 
 Protocol = Literal["otlp", "remoteWrite1", "remoteWrite2"]
 """The protocol that a sink's points are encoded in, with its version."""
@@ -176,18 +186,34 @@ class MatchedSource:
 class ProjectEpoch:
     """The exporters that may see a series, those of its project.
 
-    ``version`` changes with every change of their selections.
+    ``version`` changes with every change of their selections. ``taken`` series are for any sink,
+    ``refused`` ones would be but for the project's limits: ``series_max`` (None: no limit), and
+    ``share_max``, below :data:`SHARE_ALL` where only a share of all series is taken.
     """
 
-    __slots__ = ("project", "version")
+    __slots__ = ("project", "refused", "series_max", "share_max", "taken", "version")
 
     def __init__(self, project: str, version: int = 0) -> None:
         self.project = project
         self.version = version
+        self.taken = 0
+        self.refused = 0
+        self.series_max: int | None = None
+        self.share_max = SHARE_ALL
+
+    def takes(self, key: bytes, *, known: bool) -> bool:
+        """Return whether a series is within the limits; ``known``: it is taken already."""
+        if self.share_max < SHARE_ALL and crc32(key) >= self.share_max:
+            return False
+        return known or self.series_max is None or self.taken < self.series_max
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.project!r} version {self.version}>"
 
+
+SHARE_ALL: Final = 1 << 32
+"""A ``share_max`` that takes every series. They are told apart by the CRC of their labels, so that
+the same ones are taken after a restart, and by another relay."""
 
 INVALIDATED = ProjectEpoch("", -2)
 """The epoch of a match set that must not be used any more: no series is resolved at its version."""
@@ -206,7 +232,8 @@ class MatchSet:
 
     Series that matched the same sources may still have different routes, by their types: their
     match sets are *variants* of one ``base`` and are invalidated with it. ``typed`` and ``raw`` are
-    the targets of all matched sources, ``raw_outputs`` the raw ones by their options.
+    the targets of all matched sources, ``raw_outputs`` the raw ones by their options. ``series``
+    counts those in the table, at the base. A :class:`RefusedSeries` of it ``refuses`` others.
     """
 
     __slots__ = (
@@ -221,7 +248,9 @@ class MatchSet:
         "project_epoch",
         "raw",
         "raw_outputs",
+        "refuses",
         "samples",
+        "series",
         "sinks",
         "sources",
         "typed",
@@ -247,6 +276,8 @@ class MatchSet:
         self.is_plain = all(target.options == PLAIN for target in targets)
         """True if all sinks want OTLP points in the default form."""
         self.samples = 0
+        self.series = 0
+        self.refuses: MatchSet | None = None
         self.variants: dict[tuple[object, ...], MatchSet] = {}
 
     def variant(
@@ -292,6 +323,44 @@ class MatchSet:
             base.variants[key] = match_set
         return match_set
 
+    def enter(self) -> None:
+        """Count a series of the table that has this match set now."""
+        base = self.base
+        base.series += 1
+        if base.matched:
+            base.home.taken += 1
+        elif base.refuses is not None:
+            base.home.refused += 1
+
+    def leave(self) -> None:
+        """Undo :meth:`enter`: the series has another one now, or is forgotten."""
+        base = self.base
+        base.series -= 1
+        if base.matched:
+            base.home.taken -= 1
+        elif base.refuses is not None:
+            base.home.refused -= 1
+
+    def refusal(self, family: str, count_drops: CountDrops) -> MatchSet:
+        """Return the match set of series of a family that matched the same, and are not taken."""
+        base = self.base
+        if len(base.variants) >= REFUSALS_MAX:
+            family = ""
+        key = ("refused", family)
+        found = base.variants.get(key)
+        if found is None:
+            found = base.variants[key] = RefusedSeries(base, family, count_drops)
+        return found
+
+    def end_refusals(self) -> list[MatchSet]:
+        """Invalidate its refusals and return them: they may still have samples to pass on."""
+        ended = [one for one in self.variants.values() if one.refuses is not None]
+        if ended:
+            self.variants = {key: one for key, one in self.variants.items() if one.refuses is None}
+        for one in ended:
+            one.invalidate()
+        return ended
+
     def every_sink(self) -> list[SinkCounter]:
         """Counters of all sinks that the matched sources feed, once for each of these sources."""
         return [target.counter for route in self.matched for target in route.targets]
@@ -319,6 +388,32 @@ class MatchSet:
 
     def __repr__(self) -> str:
         return f"<MatchSet {len(self.sources)} sources, {len(self.sinks)} sinks>"
+
+
+class RefusedSeries(MatchSet):
+    """The match set of series above the limits of their project: no sink gets their samples.
+
+    They count as matched, and as dropped for each sink that would have got them.
+    """
+
+    __slots__ = ("_count_drops", "_family")
+
+    def __init__(self, refuses: MatchSet, family: str, count_drops: CountDrops) -> None:
+        super().__init__(refuses.home)
+        self.refuses = refuses
+        self.project_epoch = refuses.project_epoch
+        self.sources = refuses.sources
+        self.handled_sinks = tuple(refuses.every_sink())
+        self._family = family
+        self._count_drops = count_drops
+
+    def flush_counters(self) -> None:
+        """Count its samples as matched and as dropped."""
+        if self.samples:
+            for sink in self.handled_sinks:
+                sink.refused += self.samples
+            self._count_drops(self._family, PROJECT_LIMIT, self.samples, self.handled_sinks)
+        super().flush_counters()
 
 
 def by_options(targets: Iterable[SinkOutputSpec]) -> dict[OutputOptions, list[SinkOutputSpec]]:

@@ -23,6 +23,7 @@ from operator import attrgetter
 from typing import Final, TypeAlias
 
 from relay.codec.remote_write.label_parser import SeriesLabels
+from relay.pipeline.limits import no_limit
 from relay.pipeline.routing.match_set import (
     MatchedSource,
     MatchSet,
@@ -30,6 +31,7 @@ from relay.pipeline.routing.match_set import (
     SinkOutputSpec,
     SourceCounter,
 )
+from relay.pipeline.routing.series_counts import ProjectSeries, SeriesCounts, count_series
 from relay.pipeline.routing.tenancy import Tenancy
 from relay.selector.index.regex_set import no_pause
 from relay.selector.index.selector_index import SelectorIndex
@@ -50,6 +52,11 @@ ANSWERS_MAX: Final = 16_384
 """Cached answers of all projects; at the limit the cache is cleared."""
 ANSWER_CHARS_MAX: Final = 256
 """Answers for longer values are not cached."""
+
+READMIT_S: Final = 10.0
+"""Interval at which refused series are taken where there is room for them again, s."""
+READMIT_PARTS: Final = 100
+"""Refused series are asked again once this part of the limit is free."""
 
 ASK_MAX: Final = 32
 """Changed sources that a series checks one by one; beyond that the index is faster."""
@@ -130,6 +137,9 @@ class Router:
         compiler: Compiler | None = None,
         inventory: Inventory | None = None,
     ) -> None:
+        self.series_max: Callable[[str], int | None] = no_limit
+        """Returns the most series of a project that its sinks take; None: no limit."""
+        self._readmit_at = 0.0
         self.tenancy = tenancy or Tenancy()
         self._compiler = compiler or Compiler()
         self.inventory = inventory or Inventory()
@@ -154,6 +164,7 @@ class Router:
         at = self._projects.get(project)
         if at is None:
             at = self._projects[project] = _Project(project)
+            at.series_max = self.series_max(project)
             self._without_exporters.version += 1
         routed: dict[str, _Source] = {}
         self._exporters[exporter] = (project, routed)
@@ -253,6 +264,54 @@ class Router:
             matched.sort(key=_by_sequence)
         return self._match_set(at, tuple(matched))
 
+    def series_of(self, exporter: str) -> SeriesCounts | None:
+        """Return how many series an exporter takes; None if it is not routed."""
+        if exporter not in self._exporters:
+            return None
+        project, routed = self._exporters[exporter]
+        routes = [source.route for source in routed.values()]
+        return count_series(routes, self._projects[project].by_route)
+
+    def project_series(self) -> dict[str, ProjectSeries]:
+        """Return the series of every project that has exporters."""
+        return {name: ProjectSeries(at.taken, at.refused) for name, at in self._projects.items()}
+
+    def set_share(self, project: str, share_max: int) -> bool:
+        """Take only a share of a project's series; return whether series need new routes."""
+        at = self._projects.get(project)
+        if at is None or at.share_max == share_max:
+            return False
+        if share_max < at.share_max:
+            for match_set in list(at.match_sets.values()):
+                self._end(at, match_set)
+            self._answers.clear()
+        else:
+            self._end_refusals(at)
+        at.share_max = share_max
+        return True
+
+    def readmit(self, tick: float) -> bool:
+        """Let refused series be asked again where there is room; return whether any are.
+
+        ``tick`` is the monotonic clock, s; cheap where it is called for every request.
+        """
+        if tick < self._readmit_at:
+            return False
+        self._readmit_at = tick + READMIT_S
+        found = False
+        for at in self._projects.values():
+            limit = at.series_max
+            if limit is None or not at.refused:
+                continue
+            if limit - at.taken > limit // READMIT_PARTS:
+                self._end_refusals(at)
+                found = True
+        return found
+
+    def _end_refusals(self, at: _Project) -> None:
+        for match_set in at.match_sets.values():
+            self._retired += match_set.end_refusals()
+
     def renew_raw(self) -> None:
         """Let series with raw targets have their routes made anew."""
         for at in self._projects.values():
@@ -305,7 +364,7 @@ class Router:
     def statistics(self) -> RouterStatistics:
         """A snapshot."""
         projects = self._projects.values()
-        unmatched = [match_set for match_set in self._retired if not match_set.matched]
+        unmatched = [one for one in self._retired if not one.matched and one.refuses is None]
         unmatched += [at.unmatched for at in (self._without_exporters, *projects)]
         return RouterStatistics(
             exporters=len(self._exporters),
@@ -355,7 +414,7 @@ class Router:
         if self.held:
             return
         for match_set in self._retired:
-            if not match_set.matched:
+            if not match_set.matched and match_set.refuses is None:
                 self._without_exporters.unmatched.samples += match_set.samples
                 match_set.samples = 0
             match_set.flush_counters()

@@ -22,6 +22,7 @@ from relay.pipeline.interfaces import MetadataSink, ReadAhead
 from relay.pipeline.metrics.histograms.native import NativeRoute
 from relay.pipeline.metrics.metadata.project_types import Declaration, ProjectTypes
 from relay.pipeline.metrics.series.hash_index import SeriesHashIndex
+from relay.pipeline.metrics.series.native_routes import native_route
 from relay.pipeline.metrics.series.resolver import Resolver
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.metrics.series.series_table import SeriesTable
@@ -165,7 +166,7 @@ class SeriesLookup:
         """Return the route of a good series' native histograms; made for the first one."""
         route = series.native
         if route is None:
-            route = series.native = self._resolver.native(series, *self.view(series))
+            route = series.native = native_route(self._resolver, series, *self.view(series))
         return route
 
     def view(self, series: Series) -> tuple[SeriesLabels, str]:

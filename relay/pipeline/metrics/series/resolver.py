@@ -13,16 +13,16 @@ source that matched and every sink that it feeds, one of these happens:
 3. OTLP cannot express them, or they only describe other series (``target_info``): a handler that
    counts.
 4. Native histograms come on series like any other and are told apart by their samples only: they
-   have a route of their own (:mod:`relay.pipeline.metrics.histograms.native`), made when the first
-   one comes.
+   have a route of their own, made when the first one comes
+   (:mod:`relay.pipeline.metrics.series.native_routes`).
 
-Targets with equal options share everything that is made for them but their batches.
+Targets with equal options share everything that is made for them but their batches. A series above
+the limits of its project has neither routes nor handlers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from relay.codec.otlp.data_points import encode_attributes
@@ -33,8 +33,6 @@ from relay.pipeline.batching.emitter import NumberHandler, SampleProcessor, Sink
 from relay.pipeline.batching.unfinished import WaitingList
 from relay.pipeline.drop_counters import DropTable
 from relay.pipeline.metrics.histograms.assembler import Assembly, Discard, Enrolment
-from relay.pipeline.metrics.histograms.build_point import FamilyKey
-from relay.pipeline.metrics.histograms.native import NativeRoute, Ways
 from relay.pipeline.metrics.metadata.metadata_wait import FirstSamples, MetadataWait
 from relay.pipeline.metrics.metadata.metric_types import NOTHING_SAID, TYPE_NUMBERS, UNKNOWN, Typing
 from relay.pipeline.metrics.metadata.project_types import Declaration
@@ -56,7 +54,6 @@ from relay.pipeline.metrics.translate.translator import Translator
 from relay.pipeline.routing.match_set import MatchedSource, MatchSet, SinkOutputSpec, by_options
 from relay.pipeline.routing.route import Route, VersionedDependency
 from relay.pipeline.routing.router import Router
-from relay.selector.matchers import NAME
 
 View = Callable[[], tuple[SeriesLabels, str]]
 """Returns a series' public labels and its project."""
@@ -155,6 +152,8 @@ class Resolver:
                 series.declared = declared = types.believed(declared)
                 self._changed |= types.declare(name, declared)
         match_set, matched = self._router.match(labels, project)
+        if matched and not match_set.home.takes(series.key, known=False):
+            match_set, matched = match_set.refusal(name, self.drops.count), ()
         series.match_set = match_set
         if matched or resource is not None:
             self._attach(series, labels, project, matched, (job, instance), False)
@@ -164,9 +163,16 @@ class Resolver:
 
     def re_resolve(self, series: Series, view: View) -> None:
         """Bring a resolved series up to date, as cheaply as possible."""
-        before = series.match_set.base
+        own = series.match_set.base
+        before = own.refuses or own
         match_set, matched = self._router.match_changed_only(before, series.resolved_version, view)
-        if match_set is before and self._is_translated(series):
+        is_known = bool(own.matched) and own.home is match_set.home
+        if matched and not match_set.home.takes(series.key, known=is_known):
+            match_set, matched = match_set.refusal(series.name, self.drops.count), ()
+        if match_set is not own:
+            own.leave()
+            match_set.enter()
+        if match_set is own and self._is_translated(series):
             series.resolved_version = match_set.project_epoch.version
             return
         if (
@@ -234,7 +240,7 @@ class Resolver:
         return types.typing(series.name, series.declared)
 
     def sweep_raw(self, tick: float, live: int) -> bool:
-        """Look after raw routes; return True if series may need new ones.
+        """Look after raw routes and refused series; return True if series may need new routes.
 
         ``live``: the number of series; ``tick``: the monotonic clock, s.
         """
@@ -242,7 +248,7 @@ class Resolver:
         renewed = self.raw.renew(live)
         if renewed:
             self._router.renew_raw()
-        return self.raw.metadata.take_changed() or renewed
+        return self.raw.metadata.take_changed() | renewed | self._router.readmit(tick)
 
     def pop_changed(self) -> bool:
         """Return True if state that other series depend on changed since the last call."""
@@ -253,29 +259,6 @@ class Resolver:
         self.resources.take_changed()
         self.assembly.take_changed()
         return True
-
-    def native(self, series: Series, labels: Mapping[str, str], project: str) -> NativeRoute:
-        """Return the route of a series' native histograms."""
-        base = series.match_set.base
-        matched, targets = base.matched, base.typed
-        match_set = base.variant(base.raw, targets) if targets else base
-        pairs = sorted(labels.items())
-
-        def ways(kind: Kind, without: frozenset[MatchedSource]) -> Ways:
-            identity = series.types.histogram(series.name, kind, series.declared)
-            refused = [target.counter for target in targets if kind in target.options.unsupported]
-            wanted = [(t, s) for s in matched for t in s.typed if t.counter not in refused]
-            alone = [target for target, source in wanted if source not in without]
-            doubled = [target.counter for target, source in wanted if source in without]
-            streams = self.streams(pairs, project, identity, alone)
-            return Ways(streams, tuple(refused), tuple(doubled))
-
-        if not targets:
-            return NativeRoute(series.name, match_set, self.drops)
-        others = tuple(pair for pair in pairs if pair[0] != NAME)
-        family = FamilyKey(project, "histogram", series.name, others)
-        twins = partial(self.assembly.sources_with, family)
-        return NativeRoute(series.name, match_set, self.drops, ways, twins)
 
     def streams(
         self,

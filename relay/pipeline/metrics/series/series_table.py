@@ -188,6 +188,7 @@ class SeriesTable:
         shard = self._scope.shards[at % SHARDS]
         shard[series.key] = series
         series.shard = shard
+        series.match_set.enter()
         own.probationary.append(series)
         series.generation = self.generation - 1
         self._created += 1
@@ -332,6 +333,7 @@ class SeriesTable:
     def _forget(self, series: Series) -> None:
         assert series.shard is not None, "only what is kept can be forgotten"
         del series.shard[series.key]
+        series.match_set.leave()
         series.empty(_FORGOTTEN_KEY)
         self._active -= 1
 
