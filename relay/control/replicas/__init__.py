@@ -1,0 +1,1 @@
+"""Several relays over one cluster: their Leases, their reports, one status, and its Events."""

@@ -1,0 +1,123 @@
+"""Pages of a relay's report on its objects' statuses: what one relay tells another. Pure.
+
+Rules:
+
+* A report is read in pages, each from a position on. A position is of one *epoch*, the life of a
+  process; for another epoch's position the report begins anew (``reset``).
+* Neighbouring versions read each other: unknown fields are ignored, fields have defaults, and an
+  object that cannot be read costs no other. :data:`FORMAT` changes only where that is not enough.
+* A reader trusts no page: sizes and numbers are bounded.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from relay.config.exporter.load_result import ObjectKey
+from relay.control.kubernetes.objects import UNREADABLE
+from relay.control.status.object_status import ObjectStatus
+from relay.runtime.errors import RelayError
+
+FORMAT: Final = 1
+REPORT_PATH: Final = "/replicas/report"
+"""Path of the admin listener; its query has ``epoch`` and ``since``."""
+PAGE_OBJECTS_MAX: Final = 250
+"""Most objects in a page; encoding or decoding them takes about 5 ms."""
+PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Longest page that is read; B. An object is about 2 KiB a sink."""
+
+
+class ReportError(RelayError):
+    """Report that a page of a report cannot be used."""
+
+
+class ReplicaStatus(msgspec.Struct, frozen=True):
+    """The status that one relay gives an object; ``uid`` is "" where the object has none."""
+
+    uid: str
+    status: ObjectStatus
+
+
+class ReportPage(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """One page. ``objects`` are JSON texts for :func:`read_object_key` and :func:`read_status`.
+
+    ``reset``: the report begins here. ``more``: the next page is there already; it is asked for
+    with ``position``.
+    """
+
+    format: int
+    relay: str
+    epoch: str
+    position: int
+    reset: bool = False
+    more: bool = False
+    objects: tuple[msgspec.Raw, ...] = ()
+    gone: tuple[msgspec.Raw, ...] = ()
+
+
+class _Reported(msgspec.Struct, frozen=True, omit_defaults=True):
+    key: ObjectKey
+    status: ObjectStatus
+    uid: str = ""
+
+
+class _Head(msgspec.Struct, frozen=True):
+    key: ObjectKey
+    uid: str = ""
+
+
+class _Body(msgspec.Struct, frozen=True):
+    status: ObjectStatus
+
+
+def encode_object(key: ObjectKey, one: ReplicaStatus) -> msgspec.Raw:
+    """Return the JSON of an object in a page."""
+    return msgspec.Raw(msgspec.json.encode(_Reported(key, one.status, one.uid)))
+
+
+def encode_gone(key: ObjectKey) -> msgspec.Raw:
+    """Return the JSON of an object that is gone."""
+    return msgspec.Raw(msgspec.json.encode(key))
+
+
+def encode_page(page: ReportPage) -> bytes:
+    """Return the JSON of a page."""
+    return msgspec.json.encode(page)
+
+
+def decode_page(body: bytes) -> ReportPage:
+    """Return a page. Raises ReportError."""
+    try:
+        page = msgspec.json.decode(body, type=ReportPage)
+    except UNREADABLE as error:
+        raise ReportError("its answer is no report") from error
+    if page.format != FORMAT:
+        raise ReportError(f"its report has format {page.format}, this relay reads {FORMAT}")
+    return page
+
+
+def read_object_key(text: msgspec.Raw) -> tuple[ObjectKey, str] | None:
+    """Return key and uid of a page's object; None if it cannot be read."""
+    try:
+        head = msgspec.json.decode(text, type=_Head)
+    except UNREADABLE:
+        return None
+    return head.key, head.uid
+
+
+def read_gone_key(text: msgspec.Raw) -> ObjectKey | None:
+    """Return the key of an object that is gone; None if it cannot be read."""
+    try:
+        return msgspec.json.decode(text, type=ObjectKey)
+    except UNREADABLE:
+        return None
+
+
+def read_status(text: bytes) -> ObjectStatus | None:
+    """Return the status of a page's object; None if it cannot be read."""
+    try:
+        return msgspec.json.decode(text, type=_Body).status
+    except UNREADABLE:
+        return None
