@@ -233,6 +233,8 @@ class FakeApi:
         path, namespace, name, subresource = _split(request.path)
         if request.method in ("PUT", "POST", "PATCH"):
             return await self._write(request, path, namespace, name, subresource)
+        if request.method == "DELETE":
+            return await self._delete(request, path, namespace, name)
         if name:
             found = self.kind(path).objects.get((namespace, name))
             if found is None:
@@ -355,6 +357,19 @@ class FakeApi:
             metadata.update({"namespace": namespace, "name": name, "uid": f"uid-{self._uids}"})
         stored = self.put(path, document)
         return web.json_response(stored, status=201 if known is None else 200)
+
+    async def _delete(
+        self, request: web.Request, path: str, namespace: str, name: str
+    ) -> web.StreamResponse:
+        known = self.kind(path).objects.get((namespace, name))
+        if known is None:
+            return web.json_response(status_document(404, "NotFound"), status=404)
+        body = await request.read()
+        for word, value in (json.loads(body) if body else {}).get("preconditions", {}).items():
+            if known["metadata"][word] != value:
+                return web.json_response(status_document(409, "Conflict"), status=409)
+        self.delete(path, name, namespace)
+        return web.json_response({"kind": "Status", "status": "Success"})
 
 
 async def _answered(answer: Awaitable[web.StreamResponse]) -> web.StreamResponse:
