@@ -56,6 +56,19 @@ SANS_IO = [
         )
     ),
     *(
+        PACKAGE / "control/replicas" / f"{name}.py"
+        for name in (
+            "event_schedule",
+            "members",
+            "merge",
+            "peer_report",
+            "report",
+            "report_log",
+            "transitions",
+            "written_status",
+        )
+    ),
+    *(
         PACKAGE / "sink" / f"{name}.py"
         for name in (
             "delivery",

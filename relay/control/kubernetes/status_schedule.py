@@ -154,6 +154,19 @@ class StatusSchedule(Generic[Key]):
         """Write nothing before this time: the server has asked for it."""
         self._free_at_s = max(self._free_at_s, until)
 
+    def spend(self, now: float) -> float:
+        """Take one write's room for something else; return 0.0, or how long to wait for it (s).
+
+        Changed conditions that are due go first.
+        """
+        self._move_due(now)
+        due = self._due[_CONDITIONS]
+        self._drop_stale(due)
+        if now < self._free_at_s or due:
+            return max(self._free_at_s - now, self._spacing_s)
+        self._free_at_s = now + self._spacing_s
+        return 0.0
+
     def next_at(self, now: float) -> float | None:
         """Return the time at which :meth:`take` may have something; None: not before a change."""
         self._move_due(now)

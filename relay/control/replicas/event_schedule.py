@@ -1,0 +1,139 @@
+"""Decide which Events are written when: one Event a series, with a count. Pure.
+
+Rules:
+
+* A series is an object, one of its sinks or none, a type and a reason. What happens again within
+  :data:`SERIES_INTERVAL_S` of a write waits, and is counted by the next one, which has the newest
+  message.
+* At most :data:`PENDING_MAX` series wait: the oldest is given up for a new one, and counted.
+* A write is tried :data:`ATTEMPTS_MAX` times. An Event is a courtesy.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from relay.config.exporter.load_result import ObjectKey
+from relay.control.replicas.transitions import EventType, Happening
+
+SERIES_INTERVAL_S: Final = 60.0
+PENDING_MAX: Final = 1_000
+REMEMBERED_MAX: Final = 5_000
+ATTEMPTS_MAX: Final = 3
+RETRY_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class EventSeries:
+    """The mark of Events that are written as one; ``uid`` is the object's."""
+
+    key: ObjectKey
+    uid: str
+    sink: str
+    type: EventType
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DueEvent:
+    """One Event to write: ``count`` times more than before. Times are wall clock, s.
+
+    ``attempts``: those that have failed.
+    """
+
+    series: EventSeries
+    message: str
+    count: int
+    first_at: float
+    last_at: float
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EventScheduleStatistics:
+    """Series that wait, and happenings that were given up since the start."""
+
+    waiting: int
+    given_up: int
+
+
+class _Waiting:
+    """One series with something to tell."""
+
+    __slots__ = ("attempts", "count", "first_at", "last_at", "message", "not_before_s")
+
+    def __init__(self, at: float, not_before_s: float) -> None:
+        self.message = ""
+        self.count = self.attempts = 0
+        self.first_at = self.last_at = at
+        self.not_before_s = not_before_s
+
+
+class EventSchedule:
+    """The Events of all objects. ``now`` is monotonic, ``at`` the wall clock; s."""
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[EventSeries, _Waiting] = OrderedDict()
+        self._written_at_s: OrderedDict[EventSeries, float] = OrderedDict()
+        self._given_up = 0
+
+    def add(self, key: ObjectKey, uid: str, what: Happening, *, now: float, at: float) -> None:
+        """Note something that has happened."""
+        series = EventSeries(key, uid, what.sink, what.type, what.reason)
+        waiting = self._waiting.get(series)
+        if waiting is None:
+            if len(self._waiting) >= PENDING_MAX:
+                self._given_up += self._waiting.popitem(last=False)[1].count
+            written_at_s = self._written_at_s.get(series)
+            not_before_s = now if written_at_s is None else written_at_s + SERIES_INTERVAL_S
+            waiting = self._waiting[series] = _Waiting(at, not_before_s)
+        waiting.message, waiting.last_at = what.message, at
+        waiting.count += 1
+
+    def take(self, now: float) -> DueEvent | None:
+        """Return the Event that has waited longest of those that are due; None: none is.
+
+        What happens meanwhile is counted by another one.
+        """
+        due = (each for each in self._waiting.items() if each[1].not_before_s <= now)
+        series, one = next(due, (None, None))
+        if series is None or one is None:
+            return None
+        del self._waiting[series]
+        self._written_at_s[series] = now
+        self._written_at_s.move_to_end(series)
+        while len(self._written_at_s) > REMEMBERED_MAX:
+            self._written_at_s.popitem(last=False)
+        return DueEvent(series, one.message, one.count, one.first_at, one.last_at, one.attempts)
+
+    def failed(self, event: DueEvent, now: float, *, retry_after_s: float = 0.0) -> None:
+        """Note that a write failed."""
+        attempts = event.attempts + 1
+        newer = self._waiting.get(event.series)
+        if newer is None and (attempts >= ATTEMPTS_MAX or len(self._waiting) >= PENDING_MAX):
+            self._given_up += event.count
+            return
+        if newer is None:
+            newer = self._waiting[event.series] = _Waiting(event.last_at, now)
+            newer.message = event.message
+        newer.attempts = attempts
+        newer.count += event.count
+        newer.first_at = event.first_at
+        newer.not_before_s = now + max(RETRY_S, retry_after_s)
+
+    def give_up_all(self) -> None:
+        """Forget what waits: another relay leads now."""
+        self._waiting.clear()
+
+    def next_at(self) -> float | None:
+        """Return the time (monotonic, s) at which :meth:`take` has something; None: unknown."""
+        return min((one.not_before_s for one in self._waiting.values()), default=None)
+
+    def statistics(self) -> EventScheduleStatistics:
+        """Return a snapshot."""
+        return EventScheduleStatistics(len(self._waiting), self._given_up)
+
+    def __repr__(self) -> str:
+        return f"<EventSchedule {self.statistics()}>"

@@ -1,0 +1,200 @@
+"""Write Events to the control planes of their objects, within the budget of status writes.
+
+An Event is core/v1, in its object's namespace, named after its object and series; so a later
+leader, or a later life of this one, counts on in the Event that is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from relay.config.exporter.load_result import ObjectKey
+from relay.control.kubernetes.client import ApiClient
+from relay.control.kubernetes.errors import (
+    AbsentError,
+    AnswerError,
+    KubernetesError,
+    WriteConflictError,
+)
+from relay.control.kubernetes.objects import ApiObject, ApiResource
+from relay.control.kubernetes.status_body import written_time
+from relay.control.replicas.event_schedule import DueEvent, EventSchedule, EventScheduleStatistics
+from relay.control.replicas.transitions import Happening
+
+EVENTS: Final = ApiResource("", "v1", "events", "Event")
+COMPONENT: Final = "telemetry-relay"
+MERGE: Final = "application/merge-patch+json"
+MESSAGE_CHARS_MAX: Final = 1000
+"""Longest message; the newer Events API allows 1,024 bytes."""
+_NAME_CHARS_MAX = 230
+_IDLE_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class EventTarget:
+    """The object that an Event is about, and its control plane."""
+
+    client: ApiClient
+    resource: ApiResource
+    target: ApiObject
+
+
+@dataclass(frozen=True, slots=True)
+class EventStatistics:
+    """Events written and failed writes since the start, and the last failure's reason or ""."""
+
+    schedule: EventScheduleStatistics
+    written: int
+    failed: int
+    last_error: str
+
+
+class _Known(msgspec.Struct):
+    count: int = 1
+
+
+class EventWriter:
+    """Writes Events while :meth:`run` runs. Lives on the event loop.
+
+    ``find`` returns the target of an object, None if it is gone. ``spend`` takes room of the budget
+    (:meth:`~relay.control.kubernetes.status_schedule.StatusSchedule.spend`). ``relay`` names this
+    relay in the Events. ``clock`` is monotonic, ``wall`` the wall clock; s.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[ObjectKey], EventTarget | None],
+        spend: Callable[[float], float],
+        *,
+        relay: str,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._schedule = EventSchedule()
+        self._find = find
+        self._spend = spend
+        self._relay = relay
+        self._clock = clock
+        self._wall = wall
+        self._woken = asyncio.Event()
+        self._written = self._failed = 0
+        self._last_error = ""
+
+    def add(self, key: ObjectKey, uid: str, what: Happening) -> None:
+        """Note something to be told as an Event."""
+        self._schedule.add(key, uid, what, now=self._clock(), at=self._wall())
+        self._woken.set()
+
+    def statistics(self) -> EventStatistics:
+        """Return a snapshot."""
+        return EventStatistics(
+            self._schedule.statistics(), self._written, self._failed, self._last_error
+        )
+
+    async def run(self) -> None:
+        """Write what is due, one at a time, until cancelled; then forget what waits."""
+        try:
+            while True:
+                await self._write(await self._next())
+        finally:
+            self._schedule.give_up_all()
+
+    async def _next(self) -> DueEvent:
+        while True:
+            self._woken.clear()
+            now = self._clock()
+            at = self._schedule.next_at()
+            wait_s = _IDLE_S if at is None else at - now
+            if wait_s <= 0:
+                wait_s = self._spend(now)
+                event = self._schedule.take(now) if not wait_s else None
+                if event is not None:
+                    return event
+            try:
+                async with asyncio.timeout(max(wait_s, 0.001)):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+
+    async def _write(self, event: DueEvent) -> None:
+        found = self._find(event.series.key)
+        if found is None or found.target.uid != event.series.uid:
+            return  # the object is gone, or another one has its name
+        try:
+            await self._put(found, event)
+        except KubernetesError as error:
+            self._failed += 1
+            name = "/".join(filter(None, found.target.key))
+            self._last_error = f"{name}: {error}"
+            retry_after_s = error.retry_after_s or 0.0 if isinstance(error, AnswerError) else 0.0
+            self._schedule.failed(event, self._clock(), retry_after_s=retry_after_s)
+        else:
+            self._written += 1
+
+    async def _put(self, found: EventTarget, event: DueEvent) -> None:
+        """Create the Event, or count on in the one that is there."""
+        document = event_document(found, event, relay=self._relay)
+        metadata = document["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        try:
+            await found.client.request("POST", EVENTS.path(namespace), document=document)
+        except WriteConflictError:
+            path = EVENTS.path(namespace, name)
+            try:
+                known = await found.client.read(path, _Known)
+            except AbsentError:
+                return  # it has just expired
+            again = {
+                "count": known.count + event.count,
+                "lastTimestamp": document["lastTimestamp"],
+                "message": document["message"],
+                "source": document["source"],
+                "reportingInstance": document["reportingInstance"],
+            }
+            await found.client.request("PATCH", path, document=again, content_type=MERGE)
+
+    def __repr__(self) -> str:
+        return f"<EventWriter {self._written} written, {self._failed} failed>"
+
+
+def event_document(found: EventTarget, event: DueEvent, *, relay: str) -> dict[str, Any]:
+    """Return the Event to create."""
+    target, series = found.target, event.series
+    words = f"{series.uid}\n{series.sink}\n{series.type}\n{series.reason}"
+    digest = hashlib.blake2b(words.encode(), digest_size=8).hexdigest()
+    namespace = target.namespace or "default"
+    message = event.message
+    if len(message) > MESSAGE_CHARS_MAX:
+        message = f"{message[: MESSAGE_CHARS_MAX - 1]}…"
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": f"{target.name[:_NAME_CHARS_MAX].rstrip('-.')}.{digest}",
+            "namespace": namespace,
+        },
+        "involvedObject": {
+            "apiVersion": found.resource.api_version,
+            "kind": found.resource.kind,
+            "namespace": target.namespace,
+            "name": target.name,
+            "uid": target.uid,
+            "resourceVersion": target.resource_version,
+        },
+        "type": series.type,
+        "reason": series.reason,
+        "message": message,
+        "source": {"component": COMPONENT, "host": relay},
+        "reportingComponent": COMPONENT,
+        "reportingInstance": relay,
+        "firstTimestamp": written_time(event.first_at),
+        "lastTimestamp": written_time(event.last_at),
+        "count": event.count,
+    }
