@@ -273,8 +273,9 @@ class MatchSet:
         self.handled_sinks: tuple[SinkCounter, ...] = ()
         self.handled = False
         """True if samples must go to the series' handlers, besides its routes."""
-        self.is_plain = all(target.options == PLAIN for target in targets)
-        """True if all sinks want OTLP points in the default form."""
+        self.is_plain = bool(targets) and all(target.options == PLAIN for target in targets)
+        """True if there are sinks, and all want OTLP points in the default form: a route without
+        batches must not exist, because the decode loop reads the first one."""
         self.samples = 0
         self.series = 0
         self.refuses: MatchSet | None = None
