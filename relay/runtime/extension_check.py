@@ -50,6 +50,7 @@ MODULES: Final = (
     "relay.codec.remote_write.raw.v1_plain",
     "relay.codec.remote_write.raw.v1_snappy",
     "relay.codec.remote_write.raw.v2_encoder",
+    "relay.control.preview.scan",
 )
 """Every extension module, compiled from its ``.pyx``, or from its ``.py`` with a ``.pxd`` beside
 it."""

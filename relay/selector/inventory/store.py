@@ -191,17 +191,22 @@ class Inventory:
         """Return a view of one project's objects, which follows later changes."""
         return ProjectObjects(self, project)
 
-    def namespace(self, project: str, name: str) -> ObjectLabels | None:
-        """Return the labels of a namespace; None if unknown."""
+    def namespace(self, project: str, name: str, *, ask: bool = True) -> ObjectLabels | None:
+        """Return the labels of a namespace; None if unknown. ``ask``: report its changes."""
         key = StreamKey(project, NAMESPACE_KIND, "", name)
-        self._ask(key)
+        if ask:
+            self._ask(key)
         return self._manifests.by_name("", key) or self._observed_labels(key)
 
-    def resource(self, project: str, ref: ObjectRef) -> ObjectLabels | None:
-        """Return an object's labels, by uid if a manifest has it, else by name; None if unknown."""
+    def resource(self, project: str, ref: ObjectRef, *, ask: bool = True) -> ObjectLabels | None:
+        """Return an object's labels, by uid if a manifest has it, else by name; None if unknown.
+
+        ``ask``: report its changes.
+        """
         if ref.uid:
             uid = UidKey(project, ref.uid)
-            self._ask(uid)
+            if ask:
+                self._ask(uid)
             found = self._manifests.by_uid(uid)
             if found is not None:
                 return found
@@ -210,7 +215,8 @@ class Inventory:
         observed: ObjectLabels | None = None
         for kind in ref.kinds:
             key = StreamKey(project, kind, ref.namespace, ref.name)
-            self._ask(key)
+            if ask:
+                self._ask(key)
             found = self._manifests.by_name(ref.group, key)
             if found is not None:
                 return found

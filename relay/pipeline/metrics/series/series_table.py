@@ -225,6 +225,14 @@ class SeriesTable:
             self._forgotten_full,
         )
 
+    def parts(self) -> list[tuple[IngestPath, dict[bytes, Series]]]:
+        """Return the dictionaries that hold all series, with their origin; not to be changed.
+
+        A series stays in one dictionary for as long as it is known.
+        """
+        scopes = self._scopes.items()
+        return [(origin, shard) for origin, scope in scopes for shard in scope.shards]
+
     def kept(self) -> Iterator[Series]:
         """Yield every series, for tests and diagnostics: slow."""
         for share in self._order:

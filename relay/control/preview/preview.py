@@ -1,0 +1,230 @@
+"""Preview an Exporter: count the series of the running relay that it would take now.
+
+* The series table is looked at in slices of :data:`SLICE_S`, between requests; after each the
+  event loop does all that waits for it.
+* Each of the table's dictionaries is looked at as it was at one moment, and a series stays in one
+  dictionary: a series that is there all the time counts exactly once. One that comes or goes during
+  the preview counts if it was there at its dictionary's moment and was not forgotten before its
+  turn came.
+* A series is the exporter's project's by the rule of :mod:`relay.pipeline.routing.tenancy`, as it
+  was found when the series came; no other is read.
+* Samples a minute are estimated from the arrivals of a sample of the matching series
+  (:mod:`relay.control.preview.arrivals`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from relay.codec.remote_write.v1 import parse_labels
+from relay.config.exporter.types import Exporter
+from relay.control.explain import written
+from relay.control.preview.arrivals import LOOK_S, Arrivals
+from relay.control.preview.question import LABELS_MAX, Question, read_values
+from relay.control.preview.result import PreviewResult, Selected, top_metrics
+from relay.control.preview.scan import FIRST_MAX, NAMES_MAX, NamePlan, SelectedSeries, SeriesScan
+from relay.control.time_slicing import LOOP_TURNS
+from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, ANYWHERE, IngestPath
+from relay.runtime.event_loop import run_in_thread, yield_to_loop
+from relay.selector.resources.compiler import Compiler
+
+SLICE_S: Final = 0.004
+"""Longest work between two turns of the event loop; s."""
+MEASURE_S_MAX: Final = 120.0
+"""Longest measurement of samples a minute; s."""
+_SEED: Final = 0x9E3779B97F4A7C15
+
+
+class EngineTurns(Protocol):
+    """Tells when the engine is between two requests."""
+
+    async def settled(self) -> None:
+        """Return between two requests; the next one starts when the caller next suspends."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewProgress:
+    """Series looked at, of about how many; or seconds measured, of at most how many."""
+
+    step: str
+    done: float
+    of: float
+
+
+PreviewEvent = PreviewProgress | PreviewResult
+
+
+class Preview:
+    """One preview of an exporter beside its stored version, if there is one.
+
+    Run :meth:`count` once, then :meth:`measure` where samples a minute are wanted.
+    """
+
+    def __init__(
+        self,
+        engine: MetricsPipeline,
+        turns: EngineTurns,
+        exporter: Exporter,
+        stored: Exporter | None = None,
+        *,
+        compiler: Compiler | None = None,
+        tick: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engine = engine
+        self._turns = turns
+        self._question = Question(exporter, stored, compiler or Compiler(), engine.inventory)
+        self._tick = tick
+        self._scans: dict[bool, SeriesScan] = {}
+        """By whether accounts are named by labels."""
+        self._seen = 0
+        self._result: PreviewResult | None = None
+
+    async def count(self) -> AsyncIterator[PreviewEvent]:
+        """Yield progress, then the result without samples a minute."""
+        await self._turns.settled()
+        # Held until the end: series are recognised by being of the same types.
+        types = self._engine.types.of(self._question.exporter.project)
+        for by_labels in (False, True):
+            path = replace(ANYWHERE, by_labels=by_labels)
+            self._scans[by_labels] = SeriesScan(
+                types,
+                self._plan(path),
+                read_values,
+                self._question.lists,
+                seed=_SEED + by_labels,
+                names_max=NAMES_MAX,
+            )
+        told_at = self._tick()
+        parts = self._engine.table.parts()
+        for origin, part in parts:
+            await self._turns.settled()
+            scan, series, at = self._scans[origin.by_labels], list(part.values()), 0
+            while at < len(series):
+                at = scan.run(series, at, SLICE_S)
+                for _ in range(LOOP_TURNS):
+                    await asyncio.sleep(0)
+                await self._turns.settled()
+            self._seen += len(series)
+            if self._tick() - told_at >= LOOK_S:
+                told_at = self._tick()
+                yield PreviewProgress("series", self._seen, self._engine.table.active)
+        yield PreviewProgress("series", self._seen, self._seen)
+        self._result = await run_in_thread(self._sum_up)
+        yield self._result
+
+    def _plan(self, origin: IngestPath) -> Callable[[str], NamePlan]:
+        return lambda name: self._question.plan(name, origin)
+
+    def _sum_up(self) -> PreviewResult:
+        """Return the result; to be called in a thread, as there may be many metric names."""
+        question = self._question
+        sources = len(question.exporter.sources)
+        counts: list[list[tuple[str, int]]] = [[] for _ in range(sources + 1)]
+        masks = [lists[0] for lists in question.lists[: sources + 1]]
+        for name, by_mask in self._names().items():
+            yield_to_loop()
+            for found, wanted in zip(counts, masks, strict=True):
+                series = sum(count for mask, count in by_mask.items() if mask & wanted)
+                if series:
+                    found.append((name, series))
+        has_more = any(scan.unnamed for scan in self._scans.values())
+        selected = [self._selected(number) for number in range(len(question.lists))]
+        for number, found in enumerate(counts):
+            yield_to_loop()
+            selected[number] = replace(
+                selected[number],
+                top=top_metrics(found),
+                metrics=len(found),
+                has_more_metrics=has_more,
+            )
+        names = [source.name for source in question.exporter.sources]
+        total, added, removed = selected[sources:]
+        has_stored = question.stored is not None
+        return PreviewResult(
+            question.exporter.id,
+            sum(scan.seen for scan in self._scans.values()),
+            tuple(zip(names, selected[:sources], strict=True)),
+            total,
+            added if has_stored else None,
+            removed if has_stored else None,
+        )
+
+    def _names(self) -> dict[str, dict[int, int]]:
+        """Return the number of series by mask of each metric name, of all scans together."""
+        found: dict[str, dict[int, int]] = {}
+        for scan in self._scans.values():
+            for name, counts in scan.by_name():
+                yield_to_loop()
+                sums = found.setdefault(name, {})
+                for mask, count in counts.items():
+                    sums[mask] = sums.get(mask, 0) + count
+        return found
+
+    def _of(self, number: int) -> list[SelectedSeries]:
+        return [scan.selected[number] for scan in self._scans.values()]
+
+    def _selected(self, number: int) -> Selected:
+        first: list[tuple[str, bytes, bool]] = []
+        for hides, scan in self._scans.items():
+            first += [(name, key, hides) for name, key in scan.selected[number].first]
+        first.sort()
+        count = sum(one.count for one in self._of(number))
+        shown = tuple(_shown(key, hides=hides) for _, key, hides in first[:FIRST_MAX])
+        return Selected(count, shown)
+
+    async def measure(
+        self, seconds_max: float, *, look_s: float = LOOK_S
+    ) -> AsyncIterator[PreviewEvent]:
+        """Watch the arrivals of the sampled series; yield progress, then the result with rates.
+
+        Ends as soon as the interval of every sampled series is known. Only one preview may measure
+        at a time: two would take each other's arrivals.
+        """
+        result = self._result
+        assert result is not None, "there is nothing to measure before the counts"
+        numbers = range(len(result.sources) + 1)
+        sampled = [one for number in numbers for of in self._of(number) for one in of.sampled]
+        await self._turns.settled()
+        arrivals = Arrivals(self._engine.table, sampled, self._tick())
+        while arrivals.watched_s < min(seconds_max, MEASURE_S_MAX) and not arrivals.settled:
+            await asyncio.sleep(look_s)
+            await self._turns.settled()
+            arrivals.look(self._tick())
+            yield PreviewProgress("seconds", arrivals.watched_s, seconds_max)
+        rates = [self._rate(number, arrivals) for number in numbers]
+        yield replace(
+            result,
+            sources=tuple(
+                (name, replace(one, samples_per_minute=rate))
+                for (name, one), rate in zip(result.sources, rates[:-1], strict=True)
+            ),
+            total=replace(result.total, samples_per_minute=rates[-1]),
+            measured_s=arrivals.watched_s,
+        )
+
+    def _rate(self, number: int, arrivals: Arrivals) -> float | None:
+        """Return the samples a minute of one group of series: those of each scan by its share."""
+        total = 0.0
+        for one in self._of(number):
+            mean = arrivals.per_minute(one.sampled)
+            if mean is not None:
+                total += mean * one.count
+            elif one.count:
+                return None
+        return total
+
+    def __repr__(self) -> str:
+        return f"<Preview of {self._question.exporter.id}, {self._seen} series seen>"
+
+
+def _shown(key: bytes, *, hides: bool) -> str:
+    """Return a series in PromQL form, without labels that name an account."""
+    labels = dict(parse_labels(key, labels_max=LABELS_MAX))
+    if hides:
+        labels = {name: text for name, text in labels.items() if name not in ACCOUNT_LABELS}
+    return written(labels)
