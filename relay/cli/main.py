@@ -1,4 +1,4 @@
-"""Parse the command line: ``relay run | check | explain | import | demo | version``.
+"""Parse the command line: ``relay COMMAND``.
 
 Exit status: 0 success, 1 faults found or points lost, 2 wrong usage.
 """
@@ -18,6 +18,12 @@ from typing import NoReturn
 
 from relay import __version__
 from relay.app import Relay
+from relay.cli.backup import (
+    add_backup_arguments,
+    add_restore_arguments,
+    run_backup,
+    run_restore,
+)
 from relay.cli.check import check
 from relay.cli.demo.command import add_demo_arguments, run_demo
 from relay.cli.explain import add_explain_arguments, run_explain
@@ -105,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     explainer.set_defaults(command=run_explain)
 
     _add_import(commands)
+    _add_backup(commands)
 
     demo = commands.add_parser("demo", help="see the whole relay at work, with nothing else needed")
     add_demo_arguments(demo)
@@ -129,6 +136,25 @@ def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     add_import_arguments(vector)
     vector.set_defaults(command=run_import_vector)
+
+
+def _add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    backup = commands.add_parser(
+        "backup",
+        help="copy the data directory, also while a relay runs on it",
+        description="Copy what a relay keeps on disk to a new archive or directory. Nothing that "
+        "was acknowledged before is missing from it; what is delivered meanwhile may be in it.",
+    )
+    add_backup_arguments(backup)
+    backup.set_defaults(command=run_backup)
+    restore = commands.add_parser(
+        "restore",
+        help="restore a backup into an empty data directory",
+        description="Restore a backup and verify its checksums. A directory that is not empty or "
+        "in use is refused and not touched.",
+    )
+    add_restore_arguments(restore)
+    restore.set_defaults(command=run_restore)
 
 
 def _run(arguments: argparse.Namespace) -> NoReturn:

@@ -121,5 +121,9 @@ class ForbiddenAddressError(RelayError):
     """Report that an endpoint resolved to an address that customers must not reach."""
 
 
+class BackupError(RelayError):
+    """Report a backup that cannot be made, read or restored. Nothing was changed."""
+
+
 class StorageError(RelayError):
     """Report a disk operation that failed and had no effect."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.kit.paths import ROOT
+from relay.control.durability.backup import back_up
+from tests.kit.paths import DATA, ROOT
 
+STORED = DATA / "data_directories/format-3/killed/data"
+"""The data directory of commands that want one."""
 FENCE = re.compile(r"^ *```")
 
 
@@ -131,6 +135,8 @@ def workspace(directory: Path) -> Path:
         named = exporter.replace("name: gateway-exporter", "name: x")
         (directory / project / "x.yaml").write_text(named, encoding="utf-8")
     (directory / "BODY").write_bytes(_captured_request())
+    shutil.copytree(STORED, directory / "data")
+    back_up(STORED, directory / "earlier.tar", now=0.0)
     return directory
 
 

@@ -8,6 +8,7 @@ Rules:
   checksum is refused and nothing is changed. An earlier format is upgraded first of all. A file
   without a complete line, as a power cut leaves it, is ignored: every other file has its own
   format.
+* While a backup is being restored, ``format`` names :data:`UNFINISHED`, which every build refuses.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ _log = logging.getLogger("relay.storage")
 
 _SETTING = "storage.path"
 _MAGIC = "relay-data"
+UNFINISHED = 0
+"""The format of a directory whose restore has not ended."""
 _FORMAT_BYTES_MAX = 4096
 _SHOWN_CHARS = 80
 
@@ -48,7 +51,7 @@ class DataDirectory:
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._volume.remember()
-            self._lock = _lock(path / "lock")
+            self._lock = lock_directory(path)
         except OSError as error:
             raise _fault(f"{path} cannot be used: {reason(error)}") from error
         try:
@@ -84,11 +87,11 @@ class DataDirectory:
                 return  # the right volume may be mounted again
             if not Disk().is_linked(self.path / "lock", self._lock):
                 _log.error("%s was deleted by another process: locked again", self.path / "lock")
-                before, self._lock = self._lock, _lock(self.path / "lock")
+                before, self._lock = self._lock, lock_directory(self.path)
                 os.close(before)
             if not (self.path / "format").exists():
                 _log.error("%s was deleted by another process: written again", self.path / "format")
-                _write_format(self.path / "format")
+                write_format(self.path)
         except ConfigError as error:
             _log.error("%s; stop one of the two", error.faults[0].message)
         except OSError as error:
@@ -101,34 +104,19 @@ class DataDirectory:
             self._lock = -1
 
     def _check_format(self) -> None:
-        path = self.path / "format"
-        found = None
-        try:
-            with path.open("rb") as file:
-                data = file.read(_FORMAT_BYTES_MAX)
-            if data.endswith(b"\n"):
-                found = _parse_format(data, path)
-            else:
-                _log.error("%s is torn and is rewritten; each file names its own format", path)
-        except FileNotFoundError:
-            pass
+        found = read_format(self.path)
         if found == FORMAT:
             return
         if found is not None:
-            if not is_known(found):
-                raise _fault(
-                    f"{self.path} has format {found} and this build {FORMATS}; "
-                    "use the build that wrote it, or another directory"
-                )
             _log.info("%s is upgraded from format %d to %d", self.path, found, FORMAT)
         try:
-            _write_format(path)
+            write_format(self.path)
         except OSError as error:
             if found is None:
                 raise
             # A read-only disk must not prevent sending what is on it, and every file that is
             # written later names its own format.
-            _log.error("%s cannot be written: %s", path, reason(error))
+            _log.error("%s cannot be written: %s", self.path / "format", reason(error))
 
     def __enter__(self) -> Self:
         return self
@@ -145,8 +133,12 @@ class DataDirectory:
         return f"<DataDirectory {self.path}>"
 
 
-def _lock(path: Path) -> int:
-    """Lock a file and return its descriptor; raises ConfigError if another process has it."""
+def lock_directory(directory: Path) -> int:
+    """Lock a directory and return the descriptor.
+
+    Raises OSError, and ConfigError if another process has it.
+    """
+    path = directory / "lock"
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -170,10 +162,50 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
-def _write_format(path: Path) -> None:
+def is_locked(directory: Path) -> bool:
+    """Return whether a process has locked a directory. Raises OSError."""
+    try:
+        descriptor = os.open(directory / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def read_format(directory: Path) -> int | None:
+    """Return the format that a directory names; None if it names none or the line is torn.
+
+    Raises ConfigError for a damaged line and for a format that this build does not read.
+    """
+    path = directory / "format"
+    try:
+        with path.open("rb") as file:
+            data = file.read(_FORMAT_BYTES_MAX)
+    except FileNotFoundError:
+        return None
+    if not data.endswith(b"\n"):
+        _log.error("%s is torn and is rewritten; each file names its own format", path)
+        return None
+    found = _parse_format(data, path)
+    if found == UNFINISHED:
+        raise _fault(f"{directory} holds an unfinished restore: empty it and restore again")
+    if not is_known(found):
+        raise _fault(
+            f"{directory} has format {found} and this build {FORMATS}; "
+            "use the build that wrote it, or another directory"
+        )
+    return found
+
+
+def write_format(directory: Path, number: int = FORMAT) -> None:
     """Write the line in place, which needs no room on a full disk. Raises OSError."""
-    line = _format_line().encode()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    line = _format_line(number).encode()
+    descriptor = os.open(directory / "format", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.pwrite(descriptor, line, 0)
         os.ftruncate(descriptor, len(line))
@@ -182,8 +214,8 @@ def _write_format(path: Path) -> None:
         os.close(descriptor)
 
 
-def _format_line() -> str:
-    line = f"{_MAGIC} {FORMAT}"
+def _format_line(number: int) -> str:
+    line = f"{_MAGIC} {number}"
     return f"{line} {zlib.crc32(line.encode()):08x}\n"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from relay.runtime.errors import ConfigError
 from relay.storage.journal.checkpoint import Checkpoint, decode_checkpoint, encode_checkpoint
-from relay.storage.log.data_directory import DataDirectory
+from relay.storage.log.data_directory import UNFINISHED, DataDirectory, write_format
 from relay.storage.log.frame import FORMAT, FormatError
 
 
@@ -40,7 +40,7 @@ def format_line(number: int) -> str:
     return f"{line} {zlib.crc32(line.encode()):08x}\n"
 
 
-@pytest.mark.parametrize("number", [0, 4, 99])
+@pytest.mark.parametrize("number", [4, 99])
 def test_an_unknown_format_is_refused_and_nothing_is_touched(tmp_path: Path, number: int) -> None:
     (tmp_path / "format").write_text(format_line(number))
     message = (
@@ -52,6 +52,13 @@ def test_an_unknown_format_is_refused_and_nothing_is_touched(tmp_path: Path, num
     assert "\n" not in str(raised.value), "one line"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["format", "lock"]
     assert (tmp_path / "format").read_text() == format_line(number)
+
+
+def test_a_restore_that_did_not_end_is_refused(tmp_path: Path) -> None:
+    write_format(tmp_path, UNFINISHED)
+    with pytest.raises(ConfigError, match="holds an unfinished restore: empty it and restore"):
+        DataDirectory(tmp_path)
+    assert (tmp_path / "format").read_text() == format_line(UNFINISHED)
 
 
 def test_an_earlier_format_is_written_anew(
