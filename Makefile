@@ -16,6 +16,7 @@
 #   make test-newest   the suite from the sdist, with the newest dependencies that are allowed
 #   make test-lowest   the same with the lowest
 #   make schema   write the CRD, editors' schemas and reference pages from relay/config/schema
+#   make deployments  write roles, rules and definitions into config/kubernetes and config/helm
 #   make lock     renew requirements/ (what make installs, with hashes)
 #   make clean    remove everything that these made
 #
@@ -37,7 +38,7 @@ PYTHON ?=
 REAL_BINARIES := vmagent prometheus prometheus-node-exporter promtool
 REAL_PACKAGES := victoria-metrics prometheus prometheus-node-exporter
 
-.PHONY: help venv extensions demo test test-fast peers chaos lint bench build wheels test-newest test-lowest schema lock clean
+.PHONY: help venv extensions demo test test-fast peers chaos lint bench build wheels test-newest test-lowest schema deployments lock clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -183,6 +184,9 @@ test-newest test-lowest: $(RELEASE)/.installed
 
 schema: extensions
 	$(BIN)/python -m relay.config.schema.generate .
+
+deployments: schema
+	$(BIN)/python -m build_support.deployments .
 
 # One file for each purpose. Without a host of the package index: every machine has its own.
 LOCK = $(RELEASE)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \

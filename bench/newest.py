@@ -32,6 +32,7 @@ _PROMETHEUS = "github.com/prometheus/prometheus"
 _VICTORIA_METRICS = "github.com/VictoriaMetrics/VictoriaMetrics"
 _VICTORIA_METRICS_VERSION = "v1.153.0"
 _VICTORIA_LOGS = "github.com/VictoriaMetrics/VictoriaLogs"
+_HELM = "helm.sh/helm/v3"
 _MODULE = "relay.invalid/peer"
 
 
@@ -182,6 +183,13 @@ RECIPES: Mapping[str, Recipe] = {
         _collector(),
         _victoria("victoria-metrics", _VICTORIA_METRICS, _VICTORIA_METRICS_VERSION),
         _victoria("victoria-logs", _VICTORIA_LOGS, "v1.52.2"),
+        # Without the variable it takes a cluster that it does not ask for one of 1.20.
+        Recipe(
+            "helm",
+            {_HELM: "v3.22.0"},
+            f"{_HELM}/cmd/helm",
+            link=f"{_HELM}/pkg/chartutil.k8sVersionMinor=37",
+        ),
     )
 }
 

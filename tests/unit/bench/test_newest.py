@@ -87,6 +87,7 @@ def test_a_recipe_that_changes_in_any_way_is_built_again() -> None:
         ("victoria-logs", "-version", "victoria-logs-v1.52.2"),
         ("prometheus", "--version", "prometheus, version 3.16.0"),
         ("otelcol", "--version", "otelcol version 0.165.0"),
+        ("helm", "version", "v3.22"),
     ],
 )
 def test_each_peer_runs_and_is_the_version_that_is_pinned(

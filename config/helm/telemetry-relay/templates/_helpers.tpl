@@ -1,0 +1,36 @@
+{{- define "relay.name" -}}
+{{- default .Release.Name .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "relay.selector" -}}
+app.kubernetes.io/name: telemetry-relay
+app.kubernetes.io/instance: {{ include "relay.name" . }}
+{{- end -}}
+
+{{- define "relay.labels" -}}
+{{ include "relay.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* Settings: values, the section kubernetes, and where files and secrets are mounted. */}}
+{{- define "relay.settings" -}}
+{{- $settings := deepCopy .Values.settings -}}
+{{- if .Values.kubernetes.enabled -}}
+{{- $_ := set $settings "kubernetes" .Values.kubernetes.settings -}}
+{{- end -}}
+{{- if and .Values.files (not (hasKey $settings "exporters")) -}}
+{{- $_ := set $settings "exporters" (list (dict "path" "exporters/")) -}}
+{{- end -}}
+{{- if and .Values.secrets (not (hasKey $settings "secrets")) -}}
+{{- $_ := set $settings "secrets" "secrets/" -}}
+{{- end -}}
+{{- toYaml $settings -}}
+{{- end -}}
+
+{{/* What the relay may do with objects, in the namespaces that it watches. */}}
+{{- define "relay.rules" -}}
+{{ .Files.Get "generated/cluster-rules.yaml" | trim }}
+{{ .Files.Get (printf "generated/secrets-%s-rules.yaml" .Values.rbac.secrets) | trim }}
+{{- end -}}
