@@ -4,13 +4,15 @@
 #                 others begin with
 #   make extensions   compile the extension modules whose sources have changed, after an edit
 #   make demo     the whole relay at work in one command; make demo ARGS="--seconds 10"
-#   make test     the whole test suite;                   make test ARGS="-k selector"
+#   make test     the whole test suite, what computes beside what waits;
+#                 make test ARGS="-k selector"
 #   make test-fast   unit and property tests, few examples each, without the slow ones: under a
 #                 minute, for between two edits; what they leave out is in make test
 #   make lint     ruff, mypy and cython-lint
 #   make bench    the relay against vmagent, under five minutes; ARGS replaces the options
 #   make chaos    hundreds of kill -9 and stops under load, and a reload storm; about half an hour
-#   make peers    the newest vmagent, Prometheus and Collector, which some tests drive; needs Go
+#   make peers    the newest vmagent, Prometheus, Collector and Kubernetes, which some tests drive;
+#                 needs Go
 #   make build    sdist and wheel in dist/
 #   make wheels   manylinux wheels in dist/, one for each supported Python that is here
 #   make test-newest   the suite from the sdist, with the newest dependencies that are allowed
@@ -35,8 +37,8 @@ LOCKED := $(PIP_INSTALL) --require-hashes
 PYTHON ?=
 
 # Debian packages of the binaries that the tests marked `real` drive.
-REAL_BINARIES := vmagent prometheus prometheus-node-exporter promtool
-REAL_PACKAGES := victoria-metrics prometheus prometheus-node-exporter
+REAL_BINARIES := vmagent prometheus prometheus-node-exporter promtool etcd
+REAL_PACKAGES := victoria-metrics prometheus prometheus-node-exporter etcd-server
 
 .PHONY: help venv extensions demo test test-fast peers chaos lint bench build wheels test-newest test-lowest schema deployments lock clean
 
@@ -120,7 +122,7 @@ test: extensions $(VENV)/.dev
 	fi; \
 	set --; \
 	if [ -n "$$left_out" ]; then set -- -m "$$left_out"; fi; \
-	$(BIN)/python -m pytest "$$@" $(ARGS)
+	$(BIN)/python -m tests "$$@" $(ARGS)
 
 test-fast: extensions $(VENV)/.dev
 	HYPOTHESIS_PROFILE=fast $(BIN)/python -m pytest -q \

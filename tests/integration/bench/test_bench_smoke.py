@@ -113,6 +113,7 @@ def test_processes_share_the_series(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_relay_is_watched_at_a_share_of_its_maximum(tmp_path: Path) -> None:
     full, part = run_harness("relay", "export", tmp_path, "--seconds 3 --load 0.3")["runs"]
     assert (full["load"], part["load"]) == (0.0, 0.3)

@@ -157,6 +157,7 @@ def answering(head: str) -> Behaviour:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("version", ["", "1.0", "2.0"], ids=lambda one: one or "otlp")
 async def test_a_healthy_sink_beside_three_bad_ones(tmp_path: Path, version: str) -> None:
     roomy = "64MiB"

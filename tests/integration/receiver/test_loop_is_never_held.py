@@ -18,6 +18,8 @@ from tests.kit.exporter_yaml import exporter_of
 from tests.kit.processes import relay
 from tests.kit.remote_write.hostile_bodies import NOW_MS, SHAPES, Shape, field, labels, sample
 
+pytestmark = pytest.mark.alone
+
 WAIT_S_MAX = 0.25 if os.environ.get("CI") == "true" else 0.05
 ATTEMPTS = 6
 """A machine that others use holds processes up now and then; what holds the loop does so always."""

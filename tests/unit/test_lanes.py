@@ -1,0 +1,83 @@
+"""Lanes of the suite: every test runs in one of them, and a failure in any is one of the whole."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import tests.__main__ as suite
+from tests.kit.paths import ROOT
+from tests.lanes import LANES, is_elsewhere
+
+TESTS = ROOT / "tests"
+LANE = r"import sys; lane = sys.argv[1].removeprefix('--lane='); "
+
+
+def test_every_folder_with_tests_is_in_one_lane() -> None:
+    named = [folder for folders in LANES.values() for folder in folders]
+    holding = {path.relative_to(TESTS).parts[0] for path in TESTS.glob("*/**/test_*.py")}
+    assert sorted(named) == sorted(holding - {"kit", "data"})
+
+
+def test_only_tests_that_wait_run_alone() -> None:
+    mark = re.compile(r"^(@|pytestmark\b.*)pytest\.mark\.alone\b", re.MULTILINE)
+    marked = {path for path in TESTS.rglob("test_*.py") if mark.search(path.read_text())}
+    assert marked
+    assert not [path for path in marked if is_elsewhere(path, "alone")]
+
+
+def run_lanes(monkeypatch: pytest.MonkeyPatch, script: str, arguments: tuple[str, ...] = ()) -> int:
+    """Run the suite with a script in pytest's place, which knows its lane."""
+    monkeypatch.setattr(
+        suite,
+        "pytest_command",
+        lambda lane, rest: [sys.executable, "-c", LANE + script, f"--lane={lane}", *rest],
+    )
+    return suite.main(arguments)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "told"),
+    [
+        ((0, 0, 0), 0),
+        ((0, 1, 0), 1),
+        ((0, 0, 1), 1),
+        ((2, 1, 0), 2),
+        ((5, 0, 5), 0),  # what is selected is in one lane
+        ((5, 1, 5), 1),
+        ((5, 5, 5), 5),
+    ],
+)
+def test_a_failure_of_any_lane_is_one_of_the_suite(
+    monkeypatch: pytest.MonkeyPatch, statuses: tuple[int, ...], told: int
+) -> None:
+    known = dict(zip(("computing", "waiting", "alone"), statuses, strict=True))
+    assert run_lanes(monkeypatch, f"sys.exit({known}[lane])") == told
+
+
+MEETING = """
+import pathlib, time
+place = pathlib.Path(sys.argv[2])
+lanes = ("computing", "waiting")
+(place / lane).touch()
+deadline = time.monotonic() + 20
+while not all((place / one).exists() for one in lanes):
+    assert time.monotonic() < deadline, "not side by side"
+    time.sleep(0.01)
+ended = [one for one in lanes if (place / f"{one}-ended").exists()]
+print(lane, "runs after", ended)
+(place / f"{lane}-ended").touch()
+"""
+
+
+def test_two_lanes_run_side_by_side_and_what_is_alone_after_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_lanes(monkeypatch, f"exec({MEETING!r})", (str(tmp_path),)) == 0
+    said = capfd.readouterr().out
+    assert "alone runs after ['computing', 'waiting']" in said
+    assert "waiting runs after [" in said
+    assert "computing passed, waiting passed, alone passed" in said
