@@ -47,7 +47,7 @@ def manifest(
         name,
         url,
         metrics=query,
-        otlp_http={"timeout": "1s", "compression": compression},
+        otlp_http={"timeout": "10s", "compression": compression},
         batch={"timeout": timeout, "maxSize": size},
         retry={"backoff": backoff},
         queue={"maxAge": age, **(queue or {})},
