@@ -3,8 +3,9 @@
 * Each peer is pinned to a version and built once, into ``bin`` of :func:`directory`, outside of the
   checkout; a stamp beside it records the recipe.
 * A module with replacements in its go.mod cannot be installed directly: a module of our own
-  requires it, with the same replacements.
-* cgo is used if there is a C compiler, as in the projects' own releases.
+  requires it, with the same replacements. Kubernetes replaces modules by folders that are not
+  published: the recipe says with which version those modules are published.
+* cgo is used if there is a C compiler, as in the projects' own releases; Kubernetes needs none.
 * Only the standard library is imported, because this runs before anything is installed.
 * Needs Go 1.21 or newer; newer toolchains come from the proxy as well.
 """
@@ -33,6 +34,8 @@ _VICTORIA_METRICS = "github.com/VictoriaMetrics/VictoriaMetrics"
 _VICTORIA_METRICS_VERSION = "v1.153.0"
 _VICTORIA_LOGS = "github.com/VictoriaMetrics/VictoriaLogs"
 _HELM = "helm.sh/helm/v3"
+_KUBERNETES = "k8s.io/kubernetes"
+_ETCD = "go.etcd.io/etcd/server/v3"
 _MODULE = "relay.invalid/peer"
 
 
@@ -45,7 +48,8 @@ class Recipe:
     """Recipe of one peer's build.
 
     ``modules``: path to version, the peer's own first. ``package``: the package to build; "." for
-    ``sources``, files of our own. ``link``: a linker variable with its value.
+    ``sources``, files of our own. ``link``: a linker variable with its value. ``folders``: the
+    version of the modules that the peer's go.mod replaces by folders.
     """
 
     name: str
@@ -54,6 +58,8 @@ class Recipe:
     link: str = ""
     tags: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
+    folders: str = ""
+    cgo: bool = True
 
     @property
     def version(self) -> str:
@@ -63,7 +69,8 @@ class Recipe:
     @property
     def stamp(self) -> str:
         """Version, and a digest of everything else that determines the binary."""
-        text = repr((self.modules, self.package, self.link, self.tags, self.sources))
+        parts = (self.modules, self.package, self.link, self.tags, self.sources)
+        text = repr(parts + ((self.folders, self.cgo) if self.folders or not self.cgo else ()))
         return f"{self.version} {hashlib.sha256(text.encode()).hexdigest()[:16]}\n"
 
 
@@ -71,6 +78,23 @@ def _victoria(name: str, module: str, version: str) -> Recipe:
     """Return the recipe of a command of VictoriaMetrics' projects."""
     buildinfo = f"{_VICTORIA_METRICS}/lib/buildinfo.Version={name}-{version}"
     return Recipe(name, {module: version}, f"{module}/app/{name}", link=buildinfo)
+
+
+def _kubernetes(name: str, command: str, version: str) -> Recipe:
+    """Return the recipe of a command of Kubernetes; "1.2.3" has its modules at 0.2.3."""
+    return Recipe(
+        name,
+        {_KUBERNETES: f"v{version}"},
+        f"{_KUBERNETES}/cmd/{command}",
+        link=f"k8s.io/component-base/version.gitVersion=v{version}",
+        folders=f"v0.{version.partition('.')[2]}",
+        cgo=False,
+    )
+
+
+def _etcd(version: str) -> Recipe:
+    """Return the recipe of an etcd with which an API server has streaming lists."""
+    return Recipe("etcd", {_ETCD: version}, ".", sources={"main.go": _ETCD_MAIN}, cgo=False)
 
 
 def _collector() -> Recipe:
@@ -168,6 +192,20 @@ func main() {{
 }}
 """
 
+_ETCD_MAIN = f"""\
+package main
+
+import (
+\t"os"
+
+\t"{_ETCD}/etcdmain"
+)
+
+func main() {{
+\tetcdmain.Main(os.Args)
+}}
+"""
+
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -190,6 +228,10 @@ RECIPES: Mapping[str, Recipe] = {
             f"{_HELM}/cmd/helm",
             link=f"{_HELM}/pkg/chartutil.k8sVersionMinor=37",
         ),
+        _kubernetes("kube-apiserver", "kube-apiserver", "1.37.2"),
+        _kubernetes("kubectl-1.37", "kubectl", "1.37.2"),
+        _kubernetes("kubectl-1.32", "kubectl", "1.32.13"),
+        _etcd("v3.6.5"),
     )
 }
 
@@ -231,7 +273,7 @@ def build(name: str, jobs: int) -> None:
             "GOWORK": "off",
             # The compiler is multi-threaded, too.
             "GOMAXPROCS": str(jobs),
-            "CGO_ENABLED": "1" if shutil.which(os.environ.get("CC", "gcc")) else "0",
+            "CGO_ENABLED": "1" if recipe.cgo and _has_compiler() else "0",
         }
         _write_module(go, recipe, source, environment)
         for file_name, text in recipe.sources.items():
@@ -242,6 +284,10 @@ def build(name: str, jobs: int) -> None:
         _run(go, [*command, "-o", str(fresh), recipe.package], source, environment)
         fresh.replace(target)
     _stamp_file(name).write_text(recipe.stamp, encoding="utf-8")
+
+
+def _has_compiler() -> bool:
+    return shutil.which(os.environ.get("CC", "gcc")) is not None
 
 
 def _go() -> str:
@@ -264,7 +310,8 @@ def _write_module(go: str, recipe: Recipe, source: Path, environment: Mapping[st
     own = _run(go, ["mod", "edit", "-json", json.loads(found)["GoMod"]], source, environment)
     own_mod = json.loads(own)
     requires = "".join(f"\t{path} {version}\n" for path, version in recipe.modules.items())
-    replaced = "".join(map(_replacement, own_mod.get("Replace") or []))
+    replacements = own_mod.get("Replace") or []
+    replaced = "".join(_replacement(one, recipe.folders) for one in replacements)
     # The line "go" selects the toolchain.
     text = (
         f"module {_MODULE}\n\ngo {own_mod['Go']}\n\n"
@@ -277,12 +324,13 @@ def _write_module(go: str, recipe: Recipe, source: Path, environment: Mapping[st
         (source / "tools.go").write_text(text, encoding="utf-8")
 
 
-def _replacement(one: Mapping[str, Any]) -> str:
-    """Return a line of a replace block; "" for folders, which published modules do not have."""
+def _replacement(one: Mapping[str, Any], folders: str) -> str:
+    """Return a line of a replace block; "" for a folder where ``folders`` names no version."""
     old, new = one["Old"], one["New"]
-    if "Version" not in new:
-        return ""
-    return f"\t{old['Path']} {old.get('Version', '')} => {new['Path']} {new['Version']}\n"
+    path, version = new["Path"], new.get("Version", "")
+    if not version:
+        path, version = old["Path"], folders
+    return f"\t{old['Path']} {old.get('Version', '')} => {path} {version}\n" if version else ""
 
 
 def _run(go: str, arguments: Sequence[str], directory: Path, environment: Mapping[str, str]) -> str:
@@ -310,7 +358,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Build the peers of the command line."""
     parser = argparse.ArgumentParser(
         prog="python3 -m bench.newest",
-        description="Build the newest vmagent, victoria-metrics, Prometheus and Collector.",
+        description="Build the newest vmagent, Prometheus, Collector, Kubernetes and others.",
         epilog="Exit 0, also where some could not be built; with --require, 1.",
     )
     parser.add_argument("peers", nargs="*", metavar="peer", help=f"of {', '.join(RECIPES)}")

@@ -1,48 +1,47 @@
 """A real kube-apiserver on etcd, on loopback; both end with the block.
 
-Debian's etcd is too old for streaming lists: they are refused. A newer one may be built beside
-kube-apiserver.
+Built by ``make peers``, as are two kubectl. Debian's etcd is too old for streaming lists: they are
+refused. No controller runs: nothing is collected, and a namespace stays in "Terminating".
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import yaml
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
+from bench import newest
 from tests.kit.processes import Process, binary, eventually, free_port, started
 
 TOKEN = "admin-token"
 
 
-def directory() -> Path:
-    """Where kube-apiserver and kubectl of one version are built: ``$RELAY_PEERS/kubernetes``."""
-    peers = os.environ.get("RELAY_PEERS") or Path.home() / ".cache/relay-peers"
-    return Path(peers) / "kubernetes"
-
-
 def new_etcd() -> str:
-    """Path of an etcd with which the API server has streaming lists; "" if none is built."""
-    path = directory() / "etcd"
-    return str(path) if os.access(path, os.X_OK) else ""
+    """Path of an etcd with which the API server has streaming lists."""
+    return str(newest.binary("etcd"))
 
 
-def is_built() -> bool:
-    """Whether there is a kube-apiserver."""
-    return os.access(directory() / "kube-apiserver", os.X_OK)
+def debian_etcd() -> str:
+    """Path of Debian's etcd, which has none."""
+    return binary("etcd", "etcd-server")
 
 
 class RealApi:
     """A running API server; ``kubeconfig`` leads to it. It can be stopped and started again."""
 
-    def __init__(self, folder: Path, etcd: str = "") -> None:
+    def __init__(self, folder: Path, etcd: str) -> None:
         self.folder = folder
-        self._etcd = etcd or binary("etcd", "etcd-server")
+        self._etcd = etcd
         self.kubeconfig = folder / "kubeconfig"
         self.port = free_port()
         self._etcd_port = free_port()
@@ -56,12 +55,13 @@ class RealApi:
 
     def prepare(self) -> None:
         """Make keys, tokens and the kubeconfig."""
-        key = self.folder / "sa.key"
-        for command in (
-            ("openssl", "genrsa", "-out", str(key), "2048"),
-            ("openssl", "rsa", "-in", str(key), "-pubout", "-out", str(self.folder / "sa.pub")),
-        ):
-            subprocess.run(command, check=True, capture_output=True)
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        (self.folder / "sa.key").write_bytes(
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        )
+        (self.folder / "sa.pub").write_bytes(
+            key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        )
         (self.folder / "tokens.csv").write_text(f'{TOKEN},admin,1,"system:masters"\n')
         cluster = {
             "server": self.url,
@@ -70,6 +70,8 @@ class RealApi:
             "tls-server-name": "127.0.0.1",
         }
         document = {
+            "apiVersion": "v1",
+            "kind": "Config",
             "clusters": [{"name": "local", "cluster": cluster}],
             "users": [{"name": "admin", "user": {"token": TOKEN}}],
             "contexts": [{"name": "local", "context": {"cluster": "local", "user": "admin"}}],
@@ -93,7 +95,7 @@ class RealApi:
         """Start the API server, with the objects that it had."""
         folder = self.folder
         command = [
-            str(directory() / "kube-apiserver"),
+            str(newest.binary("kube-apiserver")),
             f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
             "--service-account-issuer=https://local",
             f"--service-account-key-file={folder / 'sa.pub'}",
@@ -134,9 +136,8 @@ class RealApi:
 
 @asynccontextmanager
 async def real_api(folder: Path, *, etcd: str = "") -> AsyncIterator[RealApi]:
-    """Run etcd, Debian's or another one, and kube-apiserver for the duration of the block."""
-    assert is_built(), f"no kube-apiserver in {directory()}"
-    api = RealApi(folder, etcd)
+    """Run etcd, the newest or another one, and kube-apiserver for the duration of the block."""
+    api = RealApi(folder, etcd or new_etcd())
     api.prepare()
     async with api.etcd():
         try:

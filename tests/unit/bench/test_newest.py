@@ -78,6 +78,15 @@ def test_a_recipe_that_changes_in_any_way_is_built_again() -> None:
         assert recipe.stamp.split()[0] == recipe.version
 
 
+def test_folders_of_kubernetes_are_replaced_by_what_is_published() -> None:
+    folder = {"Old": {"Path": "k8s.io/api"}, "New": {"Path": "./staging/src/k8s.io/api"}}
+    fork = {"Old": {"Path": "a.b/c", "Version": "v1.0.0"}, "New": {"Path": "d", "Version": "v2"}}
+    server, vmagent = RECIPES["kube-apiserver"], RECIPES["vmagent"]
+    assert newest._replacement(folder, server.folders) == "\tk8s.io/api  => k8s.io/api v0.37.2\n"
+    assert newest._replacement(folder, vmagent.folders) == ""
+    assert newest._replacement(fork, server.folders) == "\ta.b/c v1.0.0 => d v2\n"
+
+
 @pytest.mark.newest
 @pytest.mark.parametrize(
     ("name", "option", "version"),
@@ -88,12 +97,15 @@ def test_a_recipe_that_changes_in_any_way_is_built_again() -> None:
         ("prometheus", "--version", "prometheus, version 3.16.0"),
         ("otelcol", "--version", "otelcol version 0.165.0"),
         ("helm", "version", "v3.22"),
+        ("kube-apiserver", "--version", "Kubernetes v1.37.2"),
+        ("kubectl-1.37", "version --client", "Client Version: v1.37.2"),
+        ("kubectl-1.32", "version --client", "Client Version: v1.32.13"),
+        ("etcd", "--version", "etcd Version: 3.6.5"),
     ],
 )
 def test_each_peer_runs_and_is_the_version_that_is_pinned(
     name: str, option: str, version: str
 ) -> None:
-    done = subprocess.run(
-        [binary(name), option], capture_output=True, text=True, check=True, timeout=30
-    )
+    command = [binary(name), *option.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     assert version in done.stdout + done.stderr

@@ -32,7 +32,7 @@ from relay.control.kubernetes.status_schedule import StatusSchedule
 from relay.control.kubernetes.status_writer import StatusWrite, StatusWriter
 from relay.control.status.conditions import StatusCondition
 from relay.control.status.object_status import LedgerCounts, ObjectStatus, SinkStatus
-from tests.kit.kubernetes.real_api import RealApi, new_etcd, real_api
+from tests.kit.kubernetes.real_api import RealApi, debian_etcd, real_api
 from tests.kit.processes import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
@@ -98,8 +98,8 @@ def definition() -> dict[str, Any]:
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[RealApi]:
-    """With streaming lists if there is an etcd for them."""
-    async with real_api(tmp_path, etcd=new_etcd()) as api:
+    """With streaming lists."""
+    async with real_api(tmp_path) as api:
         yield api
 
 
@@ -179,7 +179,7 @@ async def test_lists_watches_and_what_is_refused(api: RealApi) -> None:
         async with running(Reflector(client, WatchTarget(EXPORTERS), limits=QUICK)) as reflector:
             statistics = reflector.statistics()
             assert (statistics.lists, statistics.failures) == (1, 0)
-            assert reflector._streaming is bool(new_etcd())
+            assert reflector._streaming
             assert names(reflector) == {f"e{number}" for number in range(5)}
             began = time.monotonic()
             await create(client, EXPORTERS, "new")
@@ -196,7 +196,7 @@ async def test_lists_watches_and_what_is_refused(api: RealApi) -> None:
 
 async def test_an_etcd_without_streaming_lists(tmp_path: Path) -> None:
     async with (
-        real_api(tmp_path) as api,
+        real_api(tmp_path, etcd=debian_etcd()) as api,
         connected(api) as client,
         running(Reflector(client, WatchTarget(NAMESPACES), limits=QUICK)) as reflector,
     ):
