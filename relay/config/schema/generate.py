@@ -44,6 +44,30 @@ _RESERVED: Final = {
     )
 }
 """Headers that must not be given, by the name of the check."""
+_URL_FAULTS: Final = (
+    (
+        "!self.matches('^[!-~]*$')",
+        "must be a URL of ASCII characters without blanks; write other host names as xn--…",
+    ),
+    (
+        "!self.matches('^[Hh][Tt][Tt][Pp][Ss]?://')",
+        'must begin with "https://" or "http://"',
+    ),
+    (
+        "self.matches('^[^/]*//[^/?#]*@')",
+        "must not contain a user or password; use authentication",
+    ),
+    (
+        "self.contains('?') || self.contains('#')",
+        'must not contain a query ("?") or a fragment ("#")',
+    ),
+)
+"""Conditions in CEL of what is wrong with a URL, and the words of the loader's check."""
+_EXAMPLES: Final = {
+    "endpoint": "https://otlp.example.com/otlp",
+    "remoteWriteEndpoint": "https://prometheus.example.com/api/v1/write",
+}
+"""Checks of URLs, and the example that their messages show."""
 _GENERATED: Final = "of relay/config/schema/{name}.yaml by make schema: change that"
 
 
@@ -88,7 +112,8 @@ def crd_of(source: Node, schema: Schema, group: str) -> Node:
     properties["apiVersion"] = {"type": "string"}
     properties["kind"] = {"type": "string"}
     properties["metadata"] = {"type": "object"}
-    properties["status"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    status = load("status")
+    properties["status"] = status["schema"]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -101,7 +126,8 @@ def crd_of(source: Node, schema: Schema, group: str) -> Node:
                 "listKind": f"{source['kind']}List",
                 "plural": source["plural"],
                 "singular": source["singular"],
-                **({"shortNames": source["shortNames"]} if source["shortNames"] else {}),
+                "shortNames": source["shortNames"],
+                "categories": source["categories"],
             },
             "versions": [
                 {
@@ -109,7 +135,7 @@ def crd_of(source: Node, schema: Schema, group: str) -> Node:
                     "served": True,
                     "storage": True,
                     "subresources": {"status": {}},
-                    "additionalPrinterColumns": source["printerColumns"],
+                    "additionalPrinterColumns": [*source["printerColumns"], *status["columns"]],
                     "schema": {"openAPIV3Schema": root},
                 }
             ],
@@ -136,8 +162,8 @@ def crd_schema(schema: Schema, node: Node | None = None, lists: int = 0) -> Node
     validations = [_validation(rule) for rule in rules if rule.cel]
     validations += _validations_of_text(node, lists)
     _add_quantity(copy, node)
-    if _is_worded(node, lists):
-        del copy["pattern"]
+    if _is_worded(node, lists) or node.get("x-relay-check") in _EXAMPLES:
+        copy.pop("pattern", None)
     for key, child in children(node):
         if key == "properties":
             copy[key] = {
@@ -153,8 +179,6 @@ def crd_schema(schema: Schema, node: Node | None = None, lists: int = 0) -> Node
 
 
 def _add_quantity(copy: Node, node: Node) -> None:
-    if "x-relay-duration" in node:
-        copy["pattern"] = DURATION_PATTERN
     if "x-relay-size" in node:
         copy["anyOf"] = [{"type": "integer"}, {"type": "string"}]
         copy["pattern"] = SIZE_PATTERN
@@ -196,9 +220,10 @@ def _validations_of_text(node: Node, lists: int) -> Iterator[Node]:
     elif "x-relay-duration" in node:
         least, most = node["x-relay-duration"]["minimum"], node["x-relay-duration"]["maximum"]
         yield {
-            "rule": f"duration(self) >= duration('{least}') && "
-            f"duration(self) <= duration('{most}')",
-            "message": f"must be a duration from {least} to {most}",
+            "rule": f"self.matches('{DURATION_PATTERN}') && duration(self) >= duration('{least}') "
+            f"&& duration(self) <= duration('{most}')",
+            "messageExpression": f"'must be a duration from {least} to {most}, not \"' + self"
+            " + '\"'",
         }
     elif "x-relay-size" in node:
         bounds = [node["x-relay-size"][key] for key in ("minimum", "maximum")]
@@ -208,6 +233,13 @@ def _validations_of_text(node: Node, lists: int) -> Iterator[Node]:
             f"{_QUANTITY}.compareTo(quantity('{low}')) >= 0 && "
             f"{_QUANTITY}.compareTo(quantity('{high}')) <= 0",
             "message": f"must be a size from {bounds[0]} to {bounds[1]}",
+        }
+    elif node.get("x-relay-check") in _EXAMPLES and "pattern" in node:
+        choice = "".join(f"{fault} ? '{words}' : " for fault, words in _URL_FAULTS)
+        example = _EXAMPLES[node["x-relay-check"]]
+        yield {
+            "rule": f'self.matches(r"{node["pattern"]}")',
+            "messageExpression": f"{choice}'must name a host, as in {example}'",
         }
     elif node.get("x-relay-check") in _RESERVED:
         yield {
@@ -252,6 +284,8 @@ def editor_schema(name: str, schema: Schema) -> Node:
 def _editor_node(node: Node) -> Node:
     copy = {key: value for key, value in node.items() if not key.startswith("x-")}
     _add_quantity(copy, node)
+    if "x-relay-duration" in node:
+        copy["pattern"] = DURATION_PATTERN
     for key, child in children(node):
         if key == "properties":
             copy[key] = {one: _editor_node(value) for one, value in child.items()}

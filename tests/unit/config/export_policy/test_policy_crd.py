@@ -153,6 +153,8 @@ def test_both_groups_have_the_same_definition() -> None:
         "listKind": "ExportPolicyList",
         "plural": "exportpolicies",
         "singular": "exportpolicy",
+        "shortNames": ["expol"],
+        "categories": ["telemetry"],
     }
     (version,) = first["spec"]["versions"]
     assert (version["name"], version["subresources"]) == ("v1alpha1", {"status": {}})

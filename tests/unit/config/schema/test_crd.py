@@ -206,8 +206,8 @@ def test_the_crd_uses_no_keyword_that_kubernetes_refuses() -> None:
             yield from walk(one)
 
     allowed = {
-        "additionalProperties", "anyOf", "default", "description", "enum", "items", "maxItems",
-        "maxLength", "maxProperties", "maximum", "minItems", "minLength", "minimum", "not",
-        "pattern", "properties", "required", "type",
+        "additionalProperties", "anyOf", "default", "description", "enum", "format", "items",
+        "maxItems", "maxLength", "maxProperties", "maximum", "minItems", "minLength", "minimum",
+        "not", "pattern", "properties", "required", "type",
     }  # fmt: skip
     assert {key for key in walk(SCHEMA) if not key.startswith("x-kubernetes-")} <= allowed
