@@ -36,6 +36,7 @@ from relay.control.reconcile.reconciler import SinkReconciler
 from relay.control.reconcile.reloader import Reloader
 from relay.control.reconcile.sink_entry import SinksSnapshot
 from relay.control.shutdown_report import ShutdownLosses
+from relay.control.status.board import StatusBoard
 from relay.control.time_slicing import Turns
 from relay.receiver.http.connection_limit import raise_descriptor_limit
 from relay.receiver.remote_write import IngestServer
@@ -105,6 +106,8 @@ class Relay:
         self._sink_environment: SinkEnvironment | None = None
         self._reconciler: SinkReconciler | None = None
         self._reloader: Reloader | None = None
+        self._board: StatusBoard | None = None
+        self._board_task: asyncio.Task[None] | None = None
         self._watch_task: asyncio.Task[None] | None = None
         self._memory = BufferedBytes()
         self._circuit_breakers = CircuitBreakers(self._rng)
@@ -160,6 +163,7 @@ class Relay:
             )
             await self._reloader.start()
             self._reconciler.start()
+            self._board = await self._judged(self._reconciler, self._reloader)
             admission = self._admit(self._reconciler)
             await self._admin.start()
             await self._ingest.start(admission)
@@ -198,8 +202,9 @@ class Relay:
         """Refuse senders, send what is left until the drain timeout, store the rest, stop."""
         self._ready = False
         self._stopping = True
-        if self._watch_task is not None:
-            self._watch_task.cancel()
+        for task in (self._watch_task, self._board_task):
+            if task is not None:
+                task.cancel()
         timeout_s = self._settings.shutdown.drain_timeout_s
         deadline = self._tick() + timeout_s
         if self._replay_task is not None and not self._replay_task.done():
@@ -241,7 +246,10 @@ class Relay:
         A faulty edit keeps the last good version of that exporter running.
         """
         assert self._reloader is not None
-        return await self._reloader.reload()
+        changes = await self._reloader.reload()
+        if self._board is not None:
+            await self._board.look()
+        return changes
 
     def not_ready(self) -> list[str]:
         """Return why the relay is not ready; empty where it is."""
@@ -286,6 +294,8 @@ class Relay:
 
     async def look(self) -> StatusSource:
         """Return the same for the admin listener; yields to the event loop between sinks."""
+        if self._board is not None:
+            await self._board.look()
         survey = (
             await self._reconciler.snapshot()
             if self._reconciler
@@ -313,6 +323,7 @@ class Relay:
             memory=self._admission.memory() if self._admission else ZERO_MEMORY,
             unreachable_endpoints=self._circuit_breakers.open,
             lone_exemplars=environment.encode_scheduler.bodies.lone_exemplars if environment else 0,
+            objects=self._board.conditions() if self._board else (),
         )
 
     @property
@@ -336,6 +347,13 @@ class Relay:
             settled=self._turns.settled,
             clock=self._clock,
         )
+
+    async def _judged(self, reconciler: SinkReconciler, reloader: Reloader) -> StatusBoard:
+        """Return the board of all objects, judged, which goes on by itself."""
+        board = StatusBoard(reconciler, lambda: reloader.loaded, clock=self._clock)
+        await board.look()
+        self._board_task = asyncio.get_running_loop().create_task(board.run(), name="statuses")
+        return board
 
     def _make_worker(
         self, exporter: Exporter, sink: Sink, store: SinkStore | None, host: SinkHost

@@ -14,8 +14,13 @@ from functools import partial
 from typing import Any
 
 from relay import __version__
+from relay.api.conditions import (
+    conditions_document,
+    not_running_document,
+    policy_figures,
+    sink_conditions_document,
+)
 from relay.api.contract import EVERYTHING, StatusFilter
-from relay.api.policy_status import policy_document, policy_figures, policy_sink_document
 from relay.api.storage_status import (
     journal_document,
     journal_figures,
@@ -31,6 +36,7 @@ from relay.control.durability.admission import ZERO_MEMORY, MemoryStatistics
 from relay.control.durability.replay import IDLE_REPLAY, ReplayStatistics
 from relay.control.reconcile.reloader import ReloadStatistics
 from relay.control.reconcile.sink_report import SinkReport
+from relay.control.status.object_status import ObjectConditions
 from relay.pipeline.drop_counters import REASONS
 from relay.pipeline.metrics.metadata.project_types import Contradiction
 from relay.pipeline.routing.match_set import SourceCounter
@@ -84,6 +90,8 @@ class StatusSource:
     memory: MemoryStatistics = ZERO_MEMORY
     unreachable_endpoints: int = 0
     lone_exemplars: int = 0
+    objects: tuple[ObjectConditions, ...] = ()
+    """The conditions of all objects that were loaded."""
 
     def snapshot(self) -> Snapshot:
         """Return the figures of a scrape."""
@@ -245,7 +253,7 @@ def document(facts: StatusSource, wanted: StatusFilter = EVERYTHING) -> dict[str
             "deltas": {"streams": engine.deltas.states, "points": engine.deltas.outcomes},
         },
         "changes": _changes(facts.changes),
-        **_resources(facts, wanted, facts.exporters, facts.faults),
+        **_resources(facts, wanted, facts.exporters, facts.faults, facts.objects),
         "removedSinks": [
             {"exporter": report.exporter, "name": report.sink, **_sink(report, facts.now)}
             for report in facts.sinks
@@ -270,6 +278,7 @@ def project_document(facts: StatusSource, wanted: StatusFilter) -> dict[str, Any
             wanted,
             [exporter for exporter in facts.exporters if exporter.project == project],
             [fault for fault in facts.faults if fault.project == project],
+            [one for one in facts.objects if one.key.project == project],
         ),
         "orphans": [
             orphan_document(queue)
@@ -298,6 +307,7 @@ def _resources(
     wanted: StatusFilter,
     exporters: Sequence[Exporter],
     faults: Iterable[Fault],
+    objects: Sequence[ObjectConditions],
 ) -> dict[str, Any]:
     sources = {(counter.exporter, counter.source): counter.samples for counter in facts.sources}
     sinks = {(report.exporter, report.sink): report for report in facts.sinks if not report.removed}
@@ -306,8 +316,9 @@ def _resources(
         drops.setdefault((drop.exporter, drop.sink), []).append(drop)
     all_sinks = ((one.id, sink.name) for one in exporters for sink in one.sinks)
     states = Counter(sinks[key].worker.state for key in all_sinks)
+    judged = {one.key.id: one for one in objects if one.runs}
     shown = (
-        _exporter(exporter, sources, sinks, drops, facts.now)
+        _exporter(exporter, judged.get(exporter.id), sources, sinks, drops, facts.now)
         for exporter in exporters
         if wanted.admits(exporter.id)
     )
@@ -317,6 +328,11 @@ def _resources(
             "sinks": {state: states[state] for state in STATES},
         },
         "exporters": [one for one in map(partial(_in_state, wanted.state), shown) if one],
+        "notRunning": [
+            not_running_document(one)
+            for one in objects
+            if not one.runs and not wanted.state and wanted.admits(one.key.id)
+        ],
         "faults": [
             {"origin": fault.origin, "path": fault.path, "message": fault.message}
             for fault in faults
@@ -348,16 +364,17 @@ def _changes(changes: ReloadStatistics | None) -> dict[str, Any] | None:
 
 def _exporter(
     exporter: Exporter,
+    judged: ObjectConditions | None,
     sources: Mapping[tuple[str, str], int],
     sinks: Mapping[tuple[str, str], SinkReport],
     drops: Mapping[tuple[str, str], Sequence[Drop]],
     now: float,
 ) -> dict[str, Any]:
     yield_to_loop()
-    name, conditions = exporter.id, policy_sink_document(exporter)
+    name = exporter.id
     return {
         "name": name,
-        **policy_document(exporter),
+        **conditions_document(exporter, judged),
         "origin": exporter.origin,
         "warnings": [one.text for one in exporter.warnings],
         "sources": [
@@ -375,7 +392,7 @@ def _exporter(
                 "kind": kind_and_version(sink.endpoint)[0],
                 "protocolVersion": kind_and_version(sink.endpoint)[1] or None,
                 "sources": list(sink.sources),
-                **conditions.get(sink.name, {}),
+                **sink_conditions_document(judged, sink.name),
                 **_sink(sinks[name, sink.name], now),
                 "unexported": _unexported(drops.get((name, sink.name), ())),
             }

@@ -40,7 +40,9 @@ class StatusParts:
 
 def status_document(status: ObjectStatus) -> dict[str, Any]:
     """Return the value of ``status``."""
-    document: dict[str, Any] = {"conditions": [_condition(one) for one in status.conditions]}
+    document: dict[str, Any] = {
+        "conditions": [condition_document(one) for one in status.conditions]
+    }
     if status.sinks:
         document["sinks"] = [_sink(one) for one in status.sinks]
     if status.usage is not None:
@@ -120,7 +122,8 @@ def read_time(text: object) -> float | None:
     return read.timestamp() if read.tzinfo is not None else None
 
 
-def _condition(one: StatusCondition) -> dict[str, Any]:
+def condition_document(one: StatusCondition) -> dict[str, Any]:
+    """Return a condition with Kubernetes' fields."""
     return {
         "type": one.type,
         "status": one.status,
@@ -134,7 +137,7 @@ def _condition(one: StatusCondition) -> dict[str, Any]:
 def _sink(sink: SinkStatus) -> dict[str, Any]:
     document: dict[str, Any] = {
         "name": sink.name,
-        "conditions": [_condition(one) for one in sink.conditions],
+        "conditions": [condition_document(one) for one in sink.conditions],
     }
     if sink.last_success is not None:
         document["lastSuccess"] = written_time(sink.last_success)

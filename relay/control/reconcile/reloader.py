@@ -97,6 +97,11 @@ class Reloader:
         return (*self._loaded.faults, *self._inventory.faults)
 
     @property
+    def loaded(self) -> LoadResult:
+        """The result of loading that was applied last, or is being applied."""
+        return self._loaded
+
+    @property
     def secrets(self) -> SecretStore:
         """The secrets that exporters refer to."""
         return self._loaded.secrets

@@ -31,7 +31,7 @@ from relay.control.status.object_facts import (
     of_older_version,
     words_of_policy,
 )
-from relay.control.status.object_status import ObjectStatus, sink_status
+from relay.control.status.object_status import ObjectConditions, ObjectStatus, sink_status
 from relay.control.status.usage import ExporterUsage
 from relay.runtime.event_loop import run_in_thread
 from relay.sink.worker import SinkWorker
@@ -191,6 +191,16 @@ class StatusBoard:
         for one in self._objects.values():
             if one.history.conditions:
                 yield one.result, self._status(one)
+
+    def conditions(self) -> tuple[ObjectConditions, ...]:
+        """Return the conditions of all objects, in the order of the sources; cheap."""
+        return tuple(
+            ObjectConditions(
+                one.result.key, one.running is not None, one.history.conditions, one.history.sinks
+            )
+            for one in self._objects.values()
+            if one.history.conditions
+        )
 
     def mark(self, exporter: str) -> None:
         """Judge an object at the next look, by the id of its exporter."""

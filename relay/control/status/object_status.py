@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from relay.config.exporter.load_result import ObjectKey
 from relay.control.reconcile.sink_report import SinkReport
 from relay.control.status.conditions import StatusCondition
 
@@ -42,6 +43,16 @@ class SinkStatus:
     last_error: str = ""
     ledger: LedgerCounts | None = None
     usage: UsageFigures | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectConditions:
+    """The conditions of one object and of its sinks by name; ``runs``: a version of it."""
+
+    key: ObjectKey
+    runs: bool
+    conditions: tuple[StatusCondition, ...]
+    sinks: Mapping[str, tuple[StatusCondition, ...]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,12 @@ def sink_of(relay: Relay, name: str, sink: str) -> dict[str, Any]:
     return dict(found)
 
 
+def of_type(document: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The condition of one type, of an object or a sink."""
+    (found,) = [one for one in document["conditions"] if one["type"] == kind]
+    return dict(found)
+
+
 def delivered(relay: Relay, name: str, sink: str) -> int:
     """Points that a sink has delivered."""
     return int(sink_of(relay, name, sink)["ledger"]["delivered"])
@@ -84,16 +90,13 @@ async def test_a_sink_of_unknown_sources_costs_no_other_one_anything(tmp_path: P
             )
             document = status_of(relay, name)
             assert [one["name"] for one in document["sinks"]] == ["first"]
-            (ready,) = document["conditions"]
-            assert ready == {
-                "type": "Ready",
-                "status": "False",
-                "reason": "SinksNotAccepted",
-                "message": "1/2 sinks are accepted",
-            }
+            ready = of_type(document, "Ready")
+            assert (ready["status"], ready["reason"]) == ("False", "SinksNotAccepted")
+            assert ready["message"] == "1/2 sinks are accepted"
+            assert of_type(document, "Accepted")["status"] == "False"
             (refused,) = document["refusedSinks"]
             assert refused["name"] == "second"
-            (condition,) = refused["conditions"]
+            condition = of_type(refused, "Accepted")
             assert condition["reason"] == "InvalidSources"
             assert 'no source has the name "al"' in condition["message"]
             assert [one["path"] for one in relay.status()["faults"]] == [  # type: ignore[attr-defined]
@@ -134,13 +137,13 @@ async def test_a_sink_that_becomes_faulty_runs_on_in_its_last_good_version(
                 await eventually(
                     sink, lambda sink=sink: delivered(relay, name, sink) == 10, timeout_s=5
                 )
-            (condition,) = sink_of(relay, name, "second")["conditions"]
+            condition = of_type(sink_of(relay, name, "second"), "Accepted")
             assert condition["status"] == "False"
             assert condition["message"].endswith("; its last good version goes on running")
             assert status_of(relay, name)["refusedSinks"] == []
             edit(tmp_path, policy("a", server.url))
             await relay.reload()
-            (condition,) = sink_of(relay, name, "second")["conditions"]
+            condition = of_type(sink_of(relay, name, "second"), "Accepted")
             assert condition["status"] == "True"
 
 

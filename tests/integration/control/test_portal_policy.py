@@ -42,7 +42,8 @@ async def test_the_portals_objects_run_as_they_are(tmp_path: Path) -> None:
                 lambda: portal_status(relay)["sinks"][0]["ledger"]["delivered"] == 100,
                 timeout_s=5,
             )
-            (condition,) = portal_status(relay)["conditions"]
+            conditions = portal_status(relay)["conditions"]
+            (condition,) = [one for one in conditions if one["type"] == "Ready"]
             assert (condition["type"], condition["reason"]) == ("Ready", "SinksAccepted")
             assert metric(relay, "datum_cloud_telemetry_export_policy_info", **LABELS) == 1
             accepted = {"sink_name": "grafana-cloud-metrics", "condition": "Accepted"}

@@ -1,0 +1,74 @@
+"""The parts of figures and of ``/status`` that conditions are in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from relay.config.export_policy.conditions import policy_conditions, sink_conditions
+from relay.config.export_policy.dialect import KIND
+from relay.config.exporter.types import Exporter
+from relay.control.kubernetes.status_body import condition_document
+from relay.control.status.conditions import StatusCondition
+from relay.control.status.object_status import ObjectConditions
+from relay.runtime.event_loop import yield_to_loop
+from relay.telemetry.snapshot import PolicyFigures
+
+
+def policy_figures(exporters: Iterable[Exporter]) -> Iterator[PolicyFigures]:
+    """Yield the figures of each ExportPolicy."""
+    for policy in exporters:
+        if policy.kind != KIND:
+            continue
+        yield_to_loop()
+        yield PolicyFigures(
+            policy.project,
+            policy.namespace,
+            policy.name,
+            policy.uid,
+            policy.created_at,
+            tuple((one.type, one.reason, one.status) for one in policy_conditions(policy)),
+            tuple(
+                (sink, one.type, one.reason, one.status) for sink, one in sink_conditions(policy)
+            ),
+        )
+
+
+def conditions_document(exporter: Exporter, judged: ObjectConditions | None) -> dict[str, Any]:
+    """Return the conditions of a running exporter, and its sinks that do not run.
+
+    ``judged`` is None where it has just begun to run.
+    """
+    running = {sink.name for sink in exporter.sinks}
+    sinks = judged.sinks if judged is not None else {}
+    return {
+        "kind": exporter.kind,
+        "conditions": _conditions(judged.conditions if judged is not None else ()),
+        "refusedSinks": [
+            {"name": name, "conditions": _conditions(conditions)}
+            for name, conditions in sinks.items()
+            if name not in running
+        ],
+    }
+
+
+def sink_conditions_document(judged: ObjectConditions | None, sink: str) -> dict[str, Any]:
+    """Return the conditions of a running sink."""
+    known: Mapping[str, tuple[StatusCondition, ...]] = judged.sinks if judged is not None else {}
+    return {"conditions": _conditions(known.get(sink, ()))}
+
+
+def not_running_document(judged: ObjectConditions) -> dict[str, Any]:
+    """Return the document of an object of which nothing runs."""
+    yield_to_loop()
+    return {
+        "name": judged.key.id,
+        "kind": judged.key.kind,
+        "source": judged.key.source,
+        "controlPlane": judged.key.plane or None,
+        "conditions": _conditions(judged.conditions),
+    }
+
+
+def _conditions(conditions: Iterable[StatusCondition]) -> list[dict[str, Any]]:
+    return [condition_document(one) for one in conditions]
