@@ -25,6 +25,7 @@ from relay.config.exporter.types import Exporter, SecretRef, Sink
 from relay.config.settings.lint import notices
 from relay.config.settings.settings import ListenAddress, Settings
 from relay.control.build_pipeline import make_engine
+from relay.control.cluster.compose import make_sources
 from relay.control.durability.admission import ZERO_MEMORY, Admission
 from relay.control.durability.checkpointer import Checkpointer
 from relay.control.durability.open_storage import OpenStorage, open_storage
@@ -105,6 +106,7 @@ class Relay:
         self._transport: Transport | None = None
         self._sink_environment: SinkEnvironment | None = None
         self._reconciler: SinkReconciler | None = None
+        self._sources = make_sources(settings)
         self._reloader: Reloader | None = None
         self._board: StatusBoard | None = None
         self._board_task: asyncio.Task[None] | None = None
@@ -158,9 +160,10 @@ class Relay:
                 clock=Clock(self._clock, self._tick),
             )
             self._reconciler = self._make_reconciler()
-            self._reloader = Reloader(
-                self._settings, self._reconciler, self._set_inventory, clock=self._clock
-            )
+            cluster = self._sources.cluster
+            self._reloader = self._make_reloader(self._reconciler)
+            if cluster is not None:
+                await cluster.start()
             await self._reloader.start()
             self._reconciler.start()
             self._board = await self._judged(self._reconciler, self._reloader)
@@ -179,12 +182,15 @@ class Relay:
         gc_pacing.configure_gc()
         loop = asyncio.get_running_loop()
         self._lag_task = loop.create_task(self._lag.run())
-        if self._settings.watch.enabled:
+        if self._settings.watch.enabled or self._sources.cluster is not None:
             self._watch_task = loop.create_task(self._reloader.watch())
         self._ready = self._started = True
+        self._log_start(self._reconciler, self._reloader)
+
+    def _log_start(self, reconciler: SinkReconciler, reloader: Reloader) -> None:
         for notice in notices(self._settings, os.environ):
             _log.warning("%s", notice)
-        if self._settings.exporters and not list(self._reconciler.exporters):
+        if self._settings.exporters and not list(reconciler.exporters):
             paths = ", ".join(str(one.path) for one in self._settings.exporters)
             _log.warning("no Exporter: nothing is exported", extra={"paths": paths})
         _log.info(
@@ -193,9 +199,19 @@ class Relay:
                 "version": __version__,
                 "listen": str(self._ingest.address),
                 "adminListen": str(self._admin.address),
-                "exporters": len(list(self._reconciler.exporters)),
-                "faults": len(self._reloader.faults),
+                "exporters": len(list(reconciler.exporters)),
+                "faults": len(reloader.faults),
             },
+        )
+
+    def _make_reloader(self, reconciler: SinkReconciler) -> Reloader:
+        return Reloader(
+            self._settings,
+            reconciler,
+            self._set_inventory,
+            clock=self._clock,
+            source=self._sources.state,
+            may_be_empty=self._sources.cluster is not None,
         )
 
     async def stop(self) -> None:
@@ -224,6 +240,8 @@ class Relay:
             losses = ShutdownLosses(self._reconciler)
             await self._reconciler.drain(max(0.0, deadline - self._tick()))
             self.given_up = losses.count(self._storage.journal.contains if self._storage else None)
+        if self._sources.cluster is not None:
+            await self._sources.cluster.stop()
         await self._close_storage()
         await self._admin.stop()
         if self._lag_task is not None:

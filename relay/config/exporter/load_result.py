@@ -82,7 +82,8 @@ def keep_last_good(running: Iterable[Exporter], loaded: LoadResult) -> LoadResul
     """Return the exporters to run after a reload: those loaded, and those running but faulty now.
 
     An exporter that is missing from its file is kept only if a part of that file cannot be read, as
-    it may be in there. One with ``overflow: block``, which must be the only exporter, stays:
+    it may be in there. A faulty object does not get the version of another one that had its name,
+    which their uids tell. One with ``overflow: block``, which must be the only exporter, stays:
     exporters added beside it are refused, with a fault each, because its queue must not be lost.
     """
     running = tuple(running)
@@ -91,11 +92,13 @@ def keep_last_good(running: Iterable[Exporter], loaded: LoadResult) -> LoadResul
     if not loaded.faulty and not loaded.faulty_files:
         return loaded
     present = {exporter.id for exporter in loaded.exporters}
+    uids = {one.key.id: one.uid for one in loaded.objects if not one.conflict}
     kept = [
         exporter
         for exporter in running
         if exporter.id not in present
         and (exporter.id in loaded.faulty or exporter.file in loaded.faulty_files)
+        and not is_successor(exporter.uid, uids.get(exporter.id, ""))
     ]
     blocking = next((one for one in kept if _blocks(one)), None)
     if blocking is None:
@@ -128,7 +131,7 @@ def _with_last_good_sinks(running: Mapping[str, Exporter], loaded: LoadResult) -
         old, names = running.get(new.id), {one.name for one in new.refused}
         sources = {source.name for source in new.sources}
         kept: list[Sink] = []
-        if old is not None and (old.uid == new.uid or not (old.uid and new.uid)):
+        if old is not None and not is_successor(old.uid, new.uid):
             kept = [
                 replace(sink, sources=tuple(name for name in sink.sources if name in sources))
                 for sink in old.sinks
@@ -136,6 +139,11 @@ def _with_last_good_sinks(running: Mapping[str, Exporter], loaded: LoadResult) -
             ]
         exporters.append(replace(new, sinks=(*new.sinks, *kept)) if kept else new)
     return replace(loaded, exporters=tuple(exporters))
+
+
+def is_successor(before: str, now: str) -> bool:
+    """Return True if two uids of one name are those of different objects."""
+    return bool(before and now) and before != now
 
 
 def _blocks(exporter: Exporter) -> bool:

@@ -63,13 +63,14 @@ _CONTENT_AFTER_MARKER = re.compile(r"^(?:---[ \t\r]+|(?!---)[ \t\r]*)[^ \t\r\n#]
 
 
 class Document:
-    """One YAML document: its plain value, its YAML faults, and where things stand.
+    """One document: its plain value, its YAML faults, and where things stand.
 
     ``value`` is None for a document that could not be read, or holds nothing. ``faults`` are
     (place, message) pairs, because only the reader of the value knows how to name its subject.
     """
 
     __slots__ = (
+        "_has_text",
         "_kept",
         "_marks",
         "_number",
@@ -89,20 +90,34 @@ class Document:
         self.repaired: frozenset[int] = frozenset()
         """Lines that were taken out to read the others: what is missing there is no news."""
         self._number = number
+        self._has_text = True
         self._root = 0
         # Marks of each member, by identity of its container, which `value` keeps alive.
         self._marks: dict[int, dict[Step, int]] = {}
         # Places that are still known when the value is not.
         self._kept: dict[Where, SourcePlace] = {}
 
+    @classmethod
+    def of_value(cls, value: object, origin: str) -> Document:
+        """Return a document of an object that was not read from a text: no place has a line."""
+        document = cls(origin)
+        document.value = value
+        document._has_text = False
+        return document
+
     def __repr__(self) -> str:
         return f"<Document {self.origin()}: {len(self.faults)} faults>"
 
     def origin(self, where: Where = (), subject: str = "") -> str:
-        """Return ``file:line``, the document's number (where there are several) and the subject."""
+        """Return ``file:line``, the document's number (where there are several) and the subject.
+
+        Without a text: ``origin: subject``.
+        """
         return self._origin(str(self.line(where)), subject)
 
     def _origin(self, place: str, subject: str) -> str:
+        if not self._has_text:
+            return f"{self.file}: {subject}" if subject else self.file
         number = f"document {self._number}" if self._number else ""
         about = ", ".join(text for text in (number, subject) if text)
         return f"{self.file}:{place}" + (f" ({about})" if about else "")
@@ -139,6 +154,8 @@ class Document:
         That is where a value that is a scalar begins, and the key of anything else. ``on_key``
         always means the key, ``offset`` a character of a value that is a text.
         """
+        if not self._has_text:
+            return _NOWHERE
         if isinstance(where, TextMark):
             return self.text.place(where.offset)
         if where in self._kept:
@@ -193,6 +210,9 @@ class Document:
         marks: dict[Step, int] = {}
         self._marks[id(container)] = marks
         return marks
+
+
+_NOWHERE = SourcePlace(0, 0)
 
 
 def _member(container: object, step: Step) -> object:

@@ -1,15 +1,40 @@
-"""Kubernetes as a source of resources: what all control planes have, read object by object."""
+"""Kubernetes as a source of resources: the objects of all control planes, read one by one.
+
+Rules:
+
+* One object's change reads that object again and no other; many at once give one state.
+* An Exporter is given together with the Secrets that it refers to, if they answer in time.
+* What is known of a control plane stays while it cannot be reached.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from typing import Final
 
-from relay.config.exporter.load_result import ObjectKey
+from relay.config.exporter.load_result import ObjectKey, SourceName
+from relay.config.exporter.loading.combine import OriginResources, of_project
+from relay.config.inventory_manifests import InventoryLoad
+from relay.config.settings.kubernetes import KubernetesSettings
 from relay.control.cluster.control_plane import ControlPlane
+from relay.control.cluster.plane_objects import Changes, PlaneObjects
 from relay.control.cluster.plane_set import PlaneSet
 from relay.control.cluster.resources import EXPORTING
 from relay.control.kubernetes.client import ApiClient
 from relay.control.kubernetes.objects import ApiObject, ApiResource
+from relay.control.reconcile.resource_source import SourceResources
+from relay.runtime.errors import Fault
+from relay.runtime.event_loop import run_in_thread
+from relay.selector.inventory.store import ManifestIndex
+
+DEBOUNCE_S: Final = 0.1
+"""Time from a change to the state with it, in which others may join it; s."""
+SECRETS_S: Final = 1.0
+"""Longest wait for the answer to a new reference to a Secret; s."""
+START_S: Final = 10.0
+"""Longest wait for the first answer of all control planes; s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +46,38 @@ class StatusTarget:
     object: ApiObject
 
 
-class ClusterSource:
-    """The objects of all control planes. Lives on the event loop."""
+@dataclass(slots=True)
+class _Known:
+    """The objects of one control plane as they were read last."""
 
-    def __init__(self, planes: PlaneSet) -> None:
+    plane: ControlPlane
+    objects: PlaneObjects
+    secrets_version: int = -1
+    trouble: str = ""
+
+
+class ClusterSource:
+    """The objects of all control planes. Lives on the event loop, from start to stop."""
+
+    name: Final[SourceName] = "kubernetes"
+
+    def __init__(
+        self, settings: KubernetesSettings, planes: PlaneSet, *, debounce_s: float = DEBOUNCE_S
+    ) -> None:
+        projects = settings.projects
+        self._label = projects.namespace_label if projects is not None else ""
+        self._namespaces = settings.namespaces
         self._set = planes
+        self._debounce_s = debounce_s
+        self._known: dict[str, _Known] = {}
+        self._lock = asyncio.Lock()
+        self._dirty = asyncio.Event()
+        self._waited = False
+        self._index = ManifestIndex()
+        self._state = SourceResources(0, ())
+        self._given = 0
+        """Version of the state that was given last."""
+        planes.on_change = self._dirty.set
 
     @property
     def planes(self) -> tuple[ControlPlane, ...]:
@@ -46,5 +98,137 @@ class ClusterSource:
                 return StatusTarget(plane.client, resource, found)
         return None
 
+    async def start(self) -> None:
+        """Begin to watch. Raises ConfigError if the settings' own access is faulty."""
+        await self._set.start()
+
+    async def stop(self) -> None:
+        """End all watches, and write the caches."""
+        await self._set.stop()
+
+    async def read(self) -> SourceResources:
+        """Return all objects as they are now; the first time, once they are known.
+
+        That is after the first answers, at the latest after :data:`START_S`: control planes that
+        have not answered by then have a fault, and their objects come later.
+        """
+        if not self._waited:
+            self._waited = True
+            await self._wait_for_planes()
+        state = await self._update(START_S if not self._state.version else SECRETS_S)
+        self._given = state.version
+        return state
+
+    async def changes(self) -> AsyncGenerator[SourceResources, None]:
+        """Yield all objects after each change since the last time, without end."""
+        while True:
+            await self._dirty.wait()
+            await asyncio.sleep(self._debounce_s)
+            state = await self._update(SECRETS_S)
+            if state.version > self._given:
+                self._given = state.version
+                yield state
+
+    async def _wait_for_planes(self) -> None:
+        try:
+            async with asyncio.timeout(START_S):
+                while not all(one.is_tried for one in self.planes):
+                    self._dirty.clear()
+                    await self._dirty.wait()
+        except TimeoutError:
+            return  # the faults of the state say which
+
+    async def _update(self, secrets_s: float) -> SourceResources:
+        """Read what has changed, and the Secrets that it refers to; return the present state."""
+        async with self._lock:
+            self._dirty.clear()
+            has_changed = self._follow_planes()
+            touched = await self._apply()
+            if touched:
+                await asyncio.gather(*(one.plane.secrets.settle(secrets_s) for one in touched))
+                await self._apply()
+            faults = self._faults()
+            if has_changed or touched or faults != self._state.faults:
+                self._state = await self._next_state(faults)
+            return self._state
+
+    def _follow_planes(self) -> bool:
+        """Add and remove control planes; return whether any has come or gone."""
+        present = {plane.name: plane for plane in self.planes}
+        gone = [name for name, one in self._known.items() if present.get(name) is not one.plane]
+        for name in gone:
+            known = self._known.pop(name)
+            self._index = self._index.with_changes(known.objects.namespaces, ())
+        for name, plane in present.items():
+            if name not in self._known:
+                objects = PlaneObjects(
+                    name,
+                    plane.project,
+                    namespace_label=self._label,
+                    namespaces=self._namespaces,
+                )
+                self._known[name] = _Known(plane, objects)
+        return bool(gone)
+
+    async def _apply(self) -> list[_Known]:
+        """Read the objects and Secrets that have changed; return the planes that have any."""
+        work: list[tuple[_Known, Changes, dict[tuple[str, str], ApiObject]]] = []
+        for known in self._known.values():
+            changes, secrets = known.plane.take(), known.plane.secrets
+            if changes or secrets.version != known.secrets_version:
+                known.secrets_version = secrets.version
+                work.append((known, changes, dict(secrets.objects)))
+        if not work:
+            return []
+        touched = await run_in_thread(
+            lambda: [
+                known for known, changes, secrets in work if known.objects.apply(changes, secrets)
+            ]
+        )
+        for known, *_ in work:
+            known.plane.secrets.refer_to(known.objects.references)
+        return touched
+
+    async def _next_state(self, faults: tuple[Fault, ...]) -> SourceResources:
+        removed, added = [], []
+        for known in self._known.values():
+            gone, new = known.objects.take_namespaces()
+            removed += gone
+            added += new
+        index = self._index
+        if removed or added:
+            index = await run_in_thread(lambda: self._index.with_changes(removed, added))
+        inventory = self._state.inventory
+        if index is not inventory.index:
+            self._index = index
+            inventory = InventoryLoad(index=index)
+        origins = tuple(
+            OriginResources(known.objects.resources)
+            for _, known in sorted(self._known.items())
+            if known.objects.resources
+        )
+        before = self._state.origins
+        if len(before) == len(origins) and all(
+            one.resources is other.resources for one, other in zip(before, origins, strict=True)
+        ):
+            origins = before
+        return SourceResources(self._state.version + 1, origins, faults, inventory)
+
+    def _faults(self) -> tuple[Fault, ...]:
+        """Return the faults of kubeconfigs, Namespaces, and control planes of unknown content."""
+        faults = [*self._set.faults]
+        for name, known in sorted(self._known.items()):
+            plane, trouble = known.plane, known.plane.trouble
+            if trouble:
+                # Until it is reached the first reason stays: it is logged and counted once.
+                known.trouble = known.trouble or trouble
+                origin = f"kubernetes {name}".rstrip()
+                message = f"its objects are not known yet: {known.trouble}"
+                faults += of_project(plane.project, (Fault("", message, origin),))
+            else:
+                known.trouble = ""
+            faults += known.objects.faults
+        return tuple(faults)
+
     def __repr__(self) -> str:
-        return f"<ClusterSource {self._set!r}>"
+        return f"<ClusterSource {self._set!r}, version {self._state.version}>"

@@ -47,6 +47,8 @@ _log = logging.getLogger("relay.control.cluster")
 
 RESTART_S: Final = 5.0
 """Pause after a bug; s."""
+SILENCE_S: Final = 5.0
+"""Time without an answer, from which on there is said to be none; s."""
 MAIN_WATCHES: Final = 2
 HEALTH_S: Final = 5.0
 """Time between two looks at whether the control plane is reached; s."""
@@ -62,6 +64,8 @@ class PlaneOptions:
     """
 
     namespaces: tuple[str, ...] = ()
+    namespace_label: str = ""
+    """Label of a Namespace that tells the project of its objects, "" if nothing has to."""
     cache: Path | None = None
     turn_s: float = 1.0
     limits: ReflectorLimits = field(default_factory=lambda: ReflectorLimits(grace_s=2.0))
@@ -96,6 +100,8 @@ class _Kind:
     is_ready: bool = False
     """True once its objects are known, or the server has said that the kind does not exist."""
     is_absent: bool = False
+    is_refused: bool = False
+    """True if the server has said no, and not that it may say yes later."""
     error: str = ""
 
 
@@ -129,6 +135,7 @@ class ControlPlane:
         self._kinds = {one: _Kind(one) for one in (*EXPORTING, NAMESPACES, SECRET_VERSIONS)}
         self._replaced = asyncio.Event()
         self._is_well = True
+        self._began_at = clock()
         self.client = self._new_client(access)
         """The client of the present access; another one after :meth:`replace_access`."""
         self.secrets = PlaneSecrets(
@@ -150,21 +157,21 @@ class ControlPlane:
 
     @property
     def is_tried(self) -> bool:
-        """True if waiting helps no more for now: all is known, or what is not has failed."""
+        """True if waiting helps no more for now: all is known, or the server refuses the rest."""
         return all(
-            one.is_ready
-            or (one.error and not (one.reflector and one.reflector.freshness == "cached"))
+            one.is_ready or one.is_refused
             for one in self._kinds.values()
             if one.resource in _NEEDED
         )
 
     @property
     def trouble(self) -> str:
-        """Reason for which its objects are not known yet; "" if they are."""
+        """Reason for which its objects are not known yet; "" if they are, or may come any time."""
         if self.is_ready:
             return ""
         errors = (one.error for one in self._kinds.values() if not one.is_ready and one.error)
-        return next(errors, "no answer yet")
+        late = self._clock() - self._began_at >= SILENCE_S
+        return next(errors, "there was no answer" if late else "")
 
     def objects(self, resource: ApiResource) -> Mapping[ObjectKey, ApiObject]:
         """Return the objects of a kind, as last given; not to be changed."""
@@ -269,7 +276,7 @@ class ControlPlane:
         for key, one in reflector.store.objects.items():
             if kind.resource is not SECRET_VERSIONS:
                 self._put(kind, key, one)
-        kind.is_ready, kind.is_absent, kind.error = True, False, ""
+        kind.is_ready, kind.is_absent, kind.is_refused, kind.error = True, False, False, ""
         if kind.resource is SECRET_VERSIONS:
             self.secrets.poll(polling=False)
         self._balance()
@@ -286,6 +293,7 @@ class ControlPlane:
 
     def _note_failure(self, kind: _Kind, error: KubernetesError) -> None:
         kind.error = str(error)
+        kind.is_refused = isinstance(error, RequestRefusedError)
         if isinstance(error, AbsentError) and not kind.is_absent:
             kind.is_absent = True
             if not kind.objects:
@@ -293,6 +301,9 @@ class ControlPlane:
             self._balance()
         elif isinstance(error, RequestRefusedError) and kind.resource is SECRET_VERSIONS:
             self.secrets.poll(polling=True)
+        elif isinstance(error, RequestRefusedError) and kind.resource is NAMESPACES:
+            # Without the right to read them, only selectors by their labels find nothing.
+            kind.is_ready = kind.is_ready or not self._options.namespace_label
         self._on_change()
 
     def _balance(self) -> None:

@@ -90,6 +90,8 @@ class PlaneSecrets:
         self._work = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
+        self.version = 0
+        """Counts the changes of :attr:`objects`."""
         self.cache_problem = ""
         """Reason for which the cache was not read or written; "" if it was."""
 
@@ -113,10 +115,12 @@ class PlaneSecrets:
             self._due.pop(key, None)
             self._later.pop(key, None)
             self._unsaved = True
+            self.version += 1
         for key in wanted:
             if key not in self._entries:
                 cached = self._cached.get(key)
                 self._entries[key] = _Entry(cached, is_known=cached is not None)
+                self.version += cached is not None
                 self._ask(key)
         self._look_settled()
 
@@ -272,6 +276,7 @@ class PlaneSecrets:
             self._later[key] = self._clock() + self._interval_of(entry)
         if before is not found:
             self._unsaved = True
+            self.version += 1
         if (before and before.content) != (found and found.content):
             self._on_change()
 

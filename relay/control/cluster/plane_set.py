@@ -46,23 +46,20 @@ class _Found:
 
 
 class PlaneSet:
-    """All control planes. Lives on the event loop, from :meth:`start` to :meth:`stop`.
-
-    ``on_change`` is called when an object, a control plane or a fault comes, changes or goes.
-    """
+    """All control planes. Lives on the event loop, from :meth:`start` to :meth:`stop`."""
 
     def __init__(
         self,
         settings: KubernetesSettings,
         *,
         options: PlaneOptions,
-        on_change: Callable[[], None] = lambda: None,
         environment: Mapping[str, str] = os.environ,
         interval_s: float = DIRECTORY_INTERVAL_S,
     ) -> None:
         self._settings = settings
         self._options = options
-        self._on_change = on_change
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when an object, a control plane or a fault comes, changes or goes."""
         self._environment = environment
         self._interval_s = interval_s
         self._contexts = TlsContexts()
@@ -142,14 +139,14 @@ class PlaneSet:
             }
             self._apply(found)
         if faults != before:
-            self._on_change()
+            self.on_change()
 
     def _apply(self, found: Mapping[str, _Found]) -> None:
         """Add, replace and remove control planes."""
         for name in [name for name in self._planes if name not in found]:
             self._tasks.pop(name or "only").cancel()
             del self._planes[name]
-            self._on_change()
+            self.on_change()
         share_s = len(found) / PLANES_A_TURN
         options = replace(self._options, turn_s=min(TURN_S_MAX, max(1.0, share_s)))
         for name, one in found.items():
@@ -161,12 +158,15 @@ class PlaneSet:
                     one.access,
                     options=options,
                     contexts=self._contexts,
-                    on_change=self._on_change,
+                    on_change=self._note_change,
                 )
                 self._tasks[name or "only"] = asyncio.create_task(plane.run())
-                self._on_change()
+                self.on_change()
             elif plane.access != one.access:
                 plane.replace_access(one.access)
+
+    def _note_change(self) -> None:
+        self.on_change()
 
     def __repr__(self) -> str:
         return f"<PlaneSet {len(self._planes)} control planes>"

@@ -62,7 +62,8 @@ class ReloadStatistics:
 class Reloader:
     """Keep the reconciler and the inventory in step with a source. Lives on the event loop.
 
-    Without ``source`` the state is read from the files that the settings name.
+    Without ``source`` the state is read from the files that the settings name. ``may_be_empty``:
+    the source may give exporters later, so that it is no fault of the operator's if none can run.
     """
 
     def __init__(
@@ -73,7 +74,9 @@ class Reloader:
         *,
         clock: Callable[[], float] = time.time,
         source: DesiredStateSource | None = None,
+        may_be_empty: bool = False,
     ) -> None:
+        self._may_be_empty = may_be_empty
         self._source: DesiredStateSource = source or FileSource(settings)
         self._inventory = InventoryLoad()
         self._reconciler = reconciler
@@ -107,14 +110,17 @@ class Reloader:
         return self._loaded.secrets
 
     async def start(self) -> None:
-        """Load and apply everything. Raise ConfigError if no exporter could run."""
+        """Load and apply everything. Raise ConfigError if no exporter could run, nor will later."""
         async with self._lock:
             state = await self._source.load()
-            if state.loaded.faults and not any(one.sinks for one in state.loaded.exporters):
+            runs = any(one.sinks for one in state.loaded.exporters)
+            if state.loaded.faults and not runs and not self._may_be_empty:
                 raise ConfigError(state.loaded.faults)
             await self._take_inventory(state.inventory)
             await self._apply(state.loaded)
             self._version = state.version
+            if not runs and self._may_be_empty:
+                _log.warning("no exporter can run yet: received samples are not exported")
 
     async def reload(self) -> Changes:
         """Load what has changed and apply it at once; read all secrets again."""

@@ -75,20 +75,77 @@ class ManifestIndex:
     index as ``base`` to precompute the differences.
     """
 
-    __slots__ = ("_base", "_by_name", "_by_uid", "_changed", "token")
+    __slots__ = ("_base", "_below", "_by_name", "_by_uid", "_changed", "token")
 
     def __init__(self, objects: Iterable[Object] = (), base: ManifestIndex | None = None) -> None:
         self._by_name: dict[tuple[str, StreamKey], ObjectLabels] = {}
         self._by_uid: dict[UidKey, ObjectLabels] = {}
+        self._below: ManifestIndex | None = None
         for one in objects:
-            labels = ObjectLabels(one.labels)
-            self._by_name.setdefault((one.group, one.key), labels)
-            if one.uid:
-                self._by_uid.setdefault(UidKey(one.project, one.uid), labels)
+            self._add(one)
         # Tokens instead of indexes, or every index would keep all its predecessors alive.
-        self.token: Final = object() if self._by_name else _NOTHING
-        self._base: Final = base.token if base is not None else None
-        self._changed: Final = self._differences(base) if base is not None else frozenset()
+        self.token: object = object() if self._by_name else _NOTHING
+        self._base: object = base.token if base is not None else None
+        self._changed = self._differences(base) if base is not None else frozenset()
+
+    def _add(self, one: Object) -> None:
+        labels = ObjectLabels(one.labels)
+        self._by_name.setdefault((one.group, one.key), labels)
+        if one.uid:
+            self._by_uid.setdefault(UidKey(one.project, one.uid), labels)
+
+    def with_changes(self, removed: Iterable[Object], added: Iterable[Object]) -> ManifestIndex:
+        """Return an index without and then with these objects; its differences to this are known.
+
+        No object may have its name or uid in common with another one.
+        """
+        assert self._below is None, "only a plain index is changed"
+        changed = ManifestIndex()
+        changed._by_name, changed._by_uid = dict(self._by_name), dict(self._by_uid)
+        keys: set[StreamKey | UidKey] = set()
+        for one in removed:
+            changed._by_name.pop((one.group, one.key), None)
+            changed._by_uid.pop(UidKey(one.project, one.uid), None)
+            keys |= {one.key, UidKey(one.project, one.uid)}
+        for one in added:
+            changed._add(one)
+            keys |= {one.key, UidKey(one.project, one.uid)}
+        changed.token = object() if changed._by_name else _NOTHING
+        changed._base, changed._changed = self.token, frozenset(keys)
+        return changed
+
+    def over(self, below: ManifestIndex, base: ManifestIndex | None = None) -> ManifestIndex:
+        """Return this index with another one below it, whose objects count where this has none.
+
+        ``base`` is the last such index; its differences are known if both parts' are.
+        """
+        assert self._below is None, "there are two layers at most"
+        both = ManifestIndex()
+        both._by_name, both._by_uid, both._below = self._by_name, self._by_uid, below
+        both.token = (self.token, below.token)
+        if base is not None:
+            both._note_changes(self, base)
+        return both
+
+    def _note_changes(self, above: ManifestIndex, base: ManifestIndex) -> None:
+        """Precompute the differences of two layers to those of another index, part by part."""
+        below, under = self._below, base._below
+        if below is None or under is None:
+            return
+        assert isinstance(base.token, tuple), "an index of two layers has two tokens"
+        self._base = base.token
+        self._changed = above.own_changes(base.token[0], base) | below.own_changes(
+            base.token[1], under
+        )
+
+    def own_changes(self, token: object, other: ManifestIndex) -> frozenset[StreamKey | UidKey]:
+        """Return the objects of this layer that differ from the layer that had a token.
+
+        ``other`` is that layer, with or without another one below it.
+        """
+        if token is self.token:
+            return frozenset()
+        return self._changed if self._base is token else self._own_differences(other)
 
     def changed_since(self, other: ManifestIndex) -> frozenset[StreamKey | UidKey]:
         """Return the objects that differ between the two; precomputed for the base."""
@@ -96,18 +153,35 @@ class ManifestIndex:
 
     def by_name(self, group: str, key: StreamKey) -> ObjectLabels | None:
         """Return the labels of an object of that API group, or None."""
-        return self._by_name.get((group, key))
+        found = self._by_name.get((group, key))
+        return (
+            found if found is not None or self._below is None else self._below.by_name(group, key)
+        )
 
     def by_uid(self, key: UidKey) -> ObjectLabels | None:
         """Return the labels of the object with the uid, or None."""
-        return self._by_uid.get(key)
+        found = self._by_uid.get(key)
+        return found if found is not None or self._below is None else self._below.by_uid(key)
 
     def _differences(self, other: ManifestIndex) -> frozenset[StreamKey | UidKey]:
+        now: ManifestIndex = self._flat()
+        return now._own_differences(other._flat())
+
+    def _own_differences(self, other: ManifestIndex) -> frozenset[StreamKey | UidKey]:
         names = _differing(other._by_name, self._by_name)
         return frozenset((*(key for _, key in names), *_differing(other._by_uid, self._by_uid)))
 
+    def _flat(self) -> ManifestIndex:
+        if self._below is None:
+            return self
+        below: ManifestIndex = self._below
+        flat = ManifestIndex()
+        flat._by_name = {**below._by_name, **self._by_name}
+        flat._by_uid = {**below._by_uid, **self._by_uid}
+        return flat
+
     def __len__(self) -> int:
-        return len(self._by_name)
+        return len(self._by_name) + (len(self._below) if self._below is not None else 0)
 
     def __repr__(self) -> str:
         return f"<ManifestIndex {len(self)} objects>"

@@ -1,0 +1,54 @@
+"""Reads objects that have no text, such as those of the Kubernetes API."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from relay.config.exporter.load_result import ObjectKey
+from relay.config.exporter.loading.resource import ManifestResource
+from relay.config.exporter.loading.resource_reader import read_resource
+from relay.config.yaml.document import Document
+from relay.config.yaml.report import Report
+from relay.runtime.errors import Fault
+
+_log = logging.getLogger("relay.control.reconcile")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectIdentity:
+    """Name of an object and its place: ``origin`` is that of its faults, such as ``kubernetes``.
+
+    ``project`` is given by the operator, never by the object. ``key`` is None for a Secret.
+    """
+
+    kind: str
+    namespace: str
+    name: str
+    project: str
+    origin: str
+    key: ObjectKey | None = None
+    uid: str = ""
+    generation: int = 0
+
+
+def read_object_value(value: object, identity: ObjectIdentity) -> ManifestResource:
+    """Read an Exporter, ExportPolicy or Secret; its faults are in the resource.
+
+    A bug met in it is a fault of this object, and costs no other one anything.
+    """
+    document = Document.of_value(value, identity.origin)
+    resource = ManifestResource(Report(document), project=identity.project)
+    resource.key, resource.uid = identity.key, identity.uid
+    resource.generation = identity.generation
+    resource.report.subject = f"{identity.kind} {identity.namespace}/{identity.name}"
+    try:
+        read_resource(resource, identity.kind, value)
+        resource.settle()
+    except Exception:
+        origin = resource.report.origin()
+        _log.exception("bug in the relay: an object cannot be read", extra={"object": origin})
+        resource.exporter = resource.draft = resource.data = None
+        resource.faults = (Fault("", "cannot be read: a bug in the relay, see its log", origin),)
+    document.let_go(())
+    return resource

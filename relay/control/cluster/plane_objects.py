@@ -1,0 +1,269 @@
+"""Hold the objects of one control plane as resources: each is read again only when it changes.
+
+Rules:
+
+* An object's project is that of its control plane, or a label of its Namespace. An object whose
+  Namespace has no such label is nobody's and is left out; one that is being deleted is gone.
+* The oldest object comes first, as it claims a name, or a project's budget, before later ones.
+* A Secret to which the last good version of an Exporter refers stays referred to while the present
+  version is faulty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from relay.config.exporter.load_result import ObjectKey as ResultKey
+from relay.config.exporter.loading.object_reader import ObjectIdentity, read_object_value
+from relay.config.exporter.loading.resource import ManifestResource
+from relay.config.exporter.types import Exporter, ResourceKind
+from relay.config.schema.checks import dns_subdomain_problem
+from relay.control.cluster.resources import EXPORTING, NAMESPACES, SECRETS
+from relay.control.kubernetes.objects import ApiObject, ApiResource, ObjectKey
+from relay.runtime.errors import Fault
+from relay.runtime.event_loop import yield_to_loop
+from relay.selector.inventory.store import Object
+
+Changes = Mapping[ApiResource, Mapping[ObjectKey, ApiObject | None]]
+"""Objects that changed, by kind and name; None: gone."""
+_Id = tuple[ApiResource, ObjectKey]
+
+
+@dataclass(slots=True)
+class _Read:
+    """One object that was read, and what follows from it."""
+
+    object: ApiObject
+    resource: ManifestResource
+    order: tuple[str, int, ObjectKey]
+    references: frozenset[ObjectKey]
+
+
+class PlaneObjects:
+    """The objects of one control plane. Not thread-safe.
+
+    ``name`` is that of the control plane, ``project`` that of all its objects unless
+    ``namespace_label`` is set. ``namespaces`` are those whose objects count, all if empty.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        project: str,
+        *,
+        namespace_label: str = "",
+        namespaces: tuple[str, ...] = (),
+    ) -> None:
+        self._name = name
+        self._project = project
+        self._label = namespace_label
+        self._wanted = frozenset(namespaces)
+        self._objects: dict[_Id, ApiObject] = {}
+        self._by_namespace: dict[str, set[_Id]] = {}
+        self._read: dict[_Id, _Read] = {}
+        self._namespaces: dict[str, Object] = {}
+        """Namespaces that have a project."""
+        self._faults: dict[str, Fault] = {}
+        """Of Namespaces."""
+        self._secrets: dict[ObjectKey, tuple[ApiObject, ManifestResource]] = {}
+        self._order: list[_Id] | None = None
+        self._removed: dict[str, Object] = {}
+        """Namespaces that have gone or changed since :meth:`take_namespaces`, as they were then."""
+        self._added: dict[str, None] = {}
+        self.resources: tuple[ManifestResource, ...] = ()
+        """All objects that are somebody's, and the Secrets that they refer to."""
+        self.references: frozenset[ObjectKey] = frozenset()
+        """Secrets that they refer to."""
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Faults of Namespaces."""
+        return tuple(self._faults[name] for name in sorted(self._faults))
+
+    def apply(self, changes: Changes, secrets: Mapping[ObjectKey, ApiObject]) -> bool:
+        """Take changes, and all Secrets as they are now; return whether anything has changed."""
+        dirty: dict[_Id, None] = {}
+        before = len(self._removed) + len(self._added)
+        for key, found in changes.get(NAMESPACES, {}).items():
+            dirty |= dict.fromkeys(self._set_namespace(key[1], found))
+        for resource in EXPORTING:
+            for key, found in changes.get(resource, {}).items():
+                yield_to_loop()
+                if not self._wanted or key[0] in self._wanted:
+                    self._set_object((resource, key), found)
+                    dirty[resource, key] = None
+        has_changed = False
+        for one in dirty:
+            has_changed |= self._read_again(one)
+        if has_changed:
+            self.references = frozenset().union(*(one.references for one in self._read.values()))
+        has_changed = self._set_secrets(secrets) or has_changed
+        if has_changed:
+            self._collect()
+        return has_changed or len(self._removed) + len(self._added) != before
+
+    def take_namespaces(self) -> tuple[list[Object], list[Object]]:
+        """Return the Namespaces that have gone or changed since the last call, and the new ones."""
+        added = [self._namespaces[name] for name in self._added if name in self._namespaces]
+        removed = list(self._removed.values())
+        self._removed, self._added = {}, {}
+        return removed, added
+
+    @property
+    def namespaces(self) -> tuple[Object, ...]:
+        """All Namespaces that have a project."""
+        return tuple(self._namespaces.values())
+
+    def _project_of(self, namespace: str) -> str | None:
+        """Return the project of a namespace's objects; None if they are nobody's."""
+        if not self._label:
+            return self._project
+        known = self._namespaces.get(namespace)
+        return known.project if known is not None else None
+
+    def _set_namespace(self, name: str, found: ApiObject | None) -> set[_Id]:
+        """Note a Namespace; return the objects whose project is another one now."""
+        before, project = self._namespaces.get(name), self._project_of(name)
+        self._faults.pop(name, None)
+        now = self._namespace(found) if found is not None else None
+        if now == before:
+            return set()
+        if name not in self._added and before is not None:
+            self._removed.setdefault(name, before)
+        if now is None:
+            self._namespaces.pop(name, None)
+            self._added.pop(name, None)
+        else:
+            self._namespaces[name] = now
+            self._added[name] = None
+        if self._project_of(name) == project:
+            return set()
+        for key in [key for key in self._secrets if key[0] == name]:
+            del self._secrets[key]
+        return self._by_namespace.get(name, set())
+
+    def _namespace(self, found: ApiObject) -> Object | None:
+        metadata = found.document().get("metadata")
+        labels = metadata.get("labels") if isinstance(metadata, dict) else None
+        texts = {
+            key: text
+            for key, text in (labels.items() if isinstance(labels, dict) else ())
+            if isinstance(text, str)
+        }
+        project = texts.get(self._label, "") if self._label else self._project
+        if self._label and not project:
+            return None
+        problem = dns_subdomain_problem(project) if self._label else ""
+        if problem:
+            self._faults[found.name] = Fault(
+                f'metadata.labels["{self._label}"]',
+                f"is not the name of a project: it {problem}; the namespace's objects are not used",
+                f"{self._origin}: Namespace {found.name}",
+            )
+            return None
+        return Object(project, "", NAMESPACES.kind, "", found.name, found.uid, texts)
+
+    def _set_object(self, one: _Id, found: ApiObject | None) -> None:
+        namespace = one[1][0]
+        if found is None or found.deleting:
+            self._objects.pop(one, None)
+            members = self._by_namespace.get(namespace, set())
+            members.discard(one)
+            if not members:
+                self._by_namespace.pop(namespace, None)
+        else:
+            self._objects[one] = found
+            self._by_namespace.setdefault(namespace, set()).add(one)
+
+    def _read_again(self, one: _Id) -> bool:
+        """Read an object as it is now; return whether that made a difference."""
+        yield_to_loop()
+        resource, (namespace, name) = one
+        found, project = self._objects.get(one), self._project_of(namespace)
+        known = self._read.get(one)
+        if found is None or project is None:
+            if known is not None:
+                del self._read[one]
+                self._order = None
+            return known is not None
+        if known is not None and known.resource.project == project:
+            same_uid = known.object.uid == found.uid
+            if same_uid and known.object.content == found.content:
+                return False
+        kind = cast("ResourceKind", resource.kind)
+        value = found.document()
+        made = read_object_value(
+            value,
+            ObjectIdentity(
+                kind,
+                namespace,
+                name,
+                project,
+                self._origin,
+                ResultKey("kubernetes", self._name, kind, project, namespace, name),
+                found.uid,
+                found.generation,
+            ),
+        )
+        references = frozenset(_references(made.exporter or made.draft, namespace))
+        if known is not None and known.object.uid == found.uid and made.faults:
+            references |= known.references
+        created = value.get("metadata", {}).get("creationTimestamp")
+        order = (created if isinstance(created, str) else "", EXPORTING.index(resource), one[1])
+        if known is None or known.order != order:
+            self._order = None
+        self._read[one] = _Read(found, made, order, references)
+        return True
+
+    def _set_secrets(self, secrets: Mapping[ObjectKey, ApiObject]) -> bool:
+        """Read the Secrets that have changed; return whether any has."""
+        has_changed = False
+        for key in [key for key in self._secrets if key not in secrets]:
+            del self._secrets[key]
+            has_changed = True
+        for key, found in secrets.items():
+            known = self._secrets.get(key)
+            if known is not None and known[0] is found:
+                continue
+            if known is not None and known[0].content == found.content:
+                self._secrets[key] = (found, known[1])
+                continue
+            project = self._project_of(key[0])
+            if project is None:
+                continue
+            identity = ObjectIdentity(SECRETS.kind, *key, project, self._origin)
+            self._secrets[key] = (found, read_object_value(found.document(), identity))
+            has_changed = True
+            yield_to_loop()
+        return has_changed
+
+    def _collect(self) -> None:
+        if self._order is None:
+            self._order = sorted(self._read, key=lambda one: self._read[one].order)
+        self.resources = (
+            *(self._read[one].resource for one in self._order),
+            *(resource for _, resource in self._secrets.values()),
+        )
+
+    @property
+    def _origin(self) -> str:
+        return f"kubernetes {self._name}".rstrip()
+
+    def __repr__(self) -> str:
+        return f"<PlaneObjects {self._name}: {len(self._read)} objects>"
+
+
+def _references(exporter: Exporter | None, namespace: str) -> Iterator[ObjectKey]:
+    """Yield the Secrets that an Exporter refers to."""
+    for sink in exporter.sinks if exporter is not None else ():
+        tls = sink.endpoint.tls
+        found = (
+            sink.endpoint.authentication.secret,
+            tls.ca if tls is not None else None,
+            tls.certificate if tls is not None else None,
+        )
+        for one in found:
+            if one is not None and one.name:
+                yield namespace, one.name
