@@ -8,6 +8,7 @@
   sinks in that state.
 * ``/explain``: text on the exporters that match ``?series=…``; also ``exporter``, ``account``,
   ``all``.
+* ``/replicas/report``: statuses of objects on Kubernetes, for the relays beside this one.
 
 All but the probes' pages require a known ``Host``, and a credential if one is set
 (:mod:`relay.api.access`). The injected callables must not return secrets.
@@ -27,6 +28,7 @@ from relay.api.contract import StatusFilter, StatusView
 from relay.api.misdirected import MisdirectedSenders
 from relay.config.settings.settings import Admin, ListenAddress, Settings
 from relay.control.explain import ExplainQuery
+from relay.control.replicas.report import REPORT_PATH
 from relay.receiver.http.listener import SERVER_HEADER, Listener
 from relay.receiver.http.tls import server_context
 from relay.receiver.request_target import parse_tenant
@@ -37,6 +39,8 @@ from relay.telemetry.registry import Telemetry
 
 WAITING_MAX = 32
 """Most requests that may wait for a slow page."""
+POSITION_DIGITS_MAX = 18
+"""Longest position of a report."""
 
 _INGEST_DEFAULT = Settings().listen
 _INDEX = "relay\n\n/metrics\n/healthz\n/readyz\n/status?pretty\n/explain?series=up\n"
@@ -65,6 +69,9 @@ class AdminServer:
         ingest: ListenAddress = _INGEST_DEFAULT,
     ) -> None:
         access = access or Admin()
+        self.report: Callable[[str, int], bytes | None] | None = None
+        """Returns a page of the report for other relays, from a position of an epoch on; None while
+        it is not ready. Set it before :meth:`start`."""
         self._telemetry = telemetry
         self._not_ready = not_ready
         self._degraded = degraded
@@ -86,6 +93,7 @@ class AdminServer:
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/status", self._show_status)
         app.router.add_get("/explain", self._show_explanation)
+        app.router.add_get(REPORT_PATH, self._show_report)
         self._listener = Listener(
             app,
             address,
@@ -146,6 +154,20 @@ class AdminServer:
         except RelayError as error:
             return web.Response(status=400, text=f"{error}\n", headers=_HEADERS)
         return web.Response(text="".join(f"{line}\n" for line in lines), headers=_HEADERS)
+
+    async def _show_report(self, request: web.Request) -> web.Response:
+        if self.report is None:
+            text = "this relay does not watch Kubernetes\n"
+            return web.Response(status=404, text=text, headers=_HEADERS)
+        since = request.query.get("since", "0")
+        if not since.isdecimal() or len(since) > POSITION_DIGITS_MAX:
+            text = "since: must be the position of an earlier page\n"
+            return web.Response(status=400, text=text, headers=_HEADERS)
+        body = self.report(request.query.get("epoch", ""), int(since))
+        if body is None:
+            headers = {**_HEADERS, "Retry-After": "1"}
+            return web.Response(status=503, text="the relay is starting\n", headers=headers)
+        return _json(body)
 
     @asynccontextmanager
     async def _one_at_a_time(self, lock: asyncio.Lock) -> AsyncIterator[None]:
