@@ -1,7 +1,8 @@
 """Write Events to the control planes of their objects, within the budget of status writes.
 
-An Event is core/v1, in its object's namespace, named after its object and series; so a later
-leader, or a later life of this one, counts on in the Event that is there.
+An Event is core/v1, in its object's namespace, named after its object, series and writer. What
+happens again is counted by the same Event while this relay leads; another leader writes its own, so
+that no right to read Events is needed.
 """
 
 from __future__ import annotations
@@ -9,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
-
-import msgspec
 
 from relay.config.exporter.load_result import ObjectKey
 from relay.control.kubernetes.client import ApiClient
@@ -25,7 +25,13 @@ from relay.control.kubernetes.errors import (
 )
 from relay.control.kubernetes.objects import ApiObject, ApiResource
 from relay.control.kubernetes.status_body import written_time
-from relay.control.replicas.event_schedule import DueEvent, EventSchedule, EventScheduleStatistics
+from relay.control.replicas.event_schedule import (
+    REMEMBERED_MAX,
+    DueEvent,
+    EventSchedule,
+    EventScheduleStatistics,
+    EventSeries,
+)
 from relay.control.replicas.transitions import Happening
 
 EVENTS: Final = ApiResource("", "v1", "events", "Event")
@@ -56,16 +62,13 @@ class EventStatistics:
     last_error: str
 
 
-class _Known(msgspec.Struct):
-    count: int = 1
-
-
 class EventWriter:
     """Writes Events while :meth:`run` runs. Lives on the event loop.
 
     ``find`` returns the target of an object, None if it is gone. ``spend`` takes room of the budget
     (:meth:`~relay.control.kubernetes.status_schedule.StatusSchedule.spend`). ``relay`` names this
-    relay in the Events. ``clock`` is monotonic, ``wall`` the wall clock; s.
+    relay in the Events, ``mark`` this life of its process. ``clock`` is monotonic, ``wall`` the
+    wall clock; s.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class EventWriter:
         spend: Callable[[float], float],
         *,
         relay: str,
+        mark: str,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -81,6 +85,8 @@ class EventWriter:
         self._find = find
         self._spend = spend
         self._relay = relay
+        self._mark = mark
+        self._told: OrderedDict[EventSeries, DueEvent] = OrderedDict()  # with the whole count
         self._clock = clock
         self._wall = wall
         self._woken = asyncio.Event()
@@ -140,34 +146,41 @@ class EventWriter:
 
     async def _put(self, found: EventTarget, event: DueEvent) -> None:
         """Create the Event, or count on in the one that is there."""
-        document = event_document(found, event, relay=self._relay)
-        metadata = document["metadata"]
-        namespace, name = metadata["namespace"], metadata["name"]
+        told = self._told.get(event.series)
+        if told is not None:
+            event = replace(event, count=told.count + event.count, first_at=told.first_at)
+        document = event_document(found, event, relay=self._relay, mark=self._mark)
+        namespace, name = document["metadata"]["namespace"], document["metadata"]["name"]
+        news = {word: document[word] for word in ("count", "lastTimestamp", "message")}
         try:
-            await found.client.request("POST", EVENTS.path(namespace), document=document)
-        except WriteConflictError:
-            path = EVENTS.path(namespace, name)
-            try:
-                known = await found.client.read(path, _Known)
-            except AbsentError:
-                return  # it has just expired
-            again = {
-                "count": known.count + event.count,
-                "lastTimestamp": document["lastTimestamp"],
-                "message": document["message"],
-                "source": document["source"],
-                "reportingInstance": document["reportingInstance"],
-            }
-            await found.client.request("PATCH", path, document=again, content_type=MERGE)
+            if told is not None:
+                await self._patch(found, namespace, name, news)
+            else:
+                await self._create(found, namespace, document)
+        except WriteConflictError:  # an answer got lost, or the series was forgotten
+            await self._patch(found, namespace, name, news)
+        except AbsentError:  # Events are kept for an hour
+            await self._create(found, namespace, document)
+        self._told[event.series] = event
+        self._told.move_to_end(event.series)
+        while len(self._told) > REMEMBERED_MAX:
+            self._told.popitem(last=False)
+
+    async def _create(self, found: EventTarget, namespace: str, document: object) -> None:
+        await found.client.request("POST", EVENTS.path(namespace), document=document)
+
+    async def _patch(self, found: EventTarget, namespace: str, name: str, news: object) -> None:
+        path = EVENTS.path(namespace, name)
+        await found.client.request("PATCH", path, document=news, content_type=MERGE)
 
     def __repr__(self) -> str:
         return f"<EventWriter {self._written} written, {self._failed} failed>"
 
 
-def event_document(found: EventTarget, event: DueEvent, *, relay: str) -> dict[str, Any]:
+def event_document(found: EventTarget, event: DueEvent, *, relay: str, mark: str) -> dict[str, Any]:
     """Return the Event to create."""
     target, series = found.target, event.series
-    words = f"{series.uid}\n{series.sink}\n{series.type}\n{series.reason}"
+    words = f"{series.uid}\n{series.sink}\n{series.type}\n{series.reason}\n{mark}"
     digest = hashlib.blake2b(words.encode(), digest_size=8).hexdigest()
     namespace = target.namespace or "default"
     message = event.message

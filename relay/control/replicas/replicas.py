@@ -65,7 +65,7 @@ class Replicas:
         self.reports = PeerReports(
             access, self.presence.membership.members, identity.lease, on_change=host.changed
         )
-        self.events = EventWriter(host.find, host.spend, relay=identity.relay)
+        self.events = EventWriter(host.find, host.spend, relay=identity.relay, mark=identity.mark)
         self.statuses = MergedStatuses(identity.relay, self.reports.readings, self.events.add)
         self._ready = asyncio.Event()
         self._leading: asyncio.Task[None] | None = None

@@ -33,7 +33,11 @@ async def api() -> AsyncIterator[FakeApi]:
 
 @asynccontextmanager
 async def writer(
-    api: FakeApi, *, uid: str = "u1", spend: Callable[[float], float] = lambda _: 0.0
+    api: FakeApi,
+    *,
+    uid: str = "u1",
+    mark: str = "1",
+    spend: Callable[[float], float] = lambda _: 0.0,
 ) -> AsyncIterator[EventWriter]:
     async with ApiClient(ClusterAccess(api.url), timings=ClientTimings(answer_s=1)) as client:
         target = ApiObject("shop", "web", uid, "7", 1, b"{}")
@@ -41,7 +45,7 @@ async def writer(
         def find(key: ObjectKey) -> EventTarget | None:
             return EventTarget(client, EXPORTERS, target) if key == WEB else None
 
-        one = EventWriter(find, spend, relay="relay-0")
+        one = EventWriter(find, spend, relay="relay-0", mark=mark)
         task = asyncio.create_task(one.run())
         try:
             yield one
@@ -75,14 +79,44 @@ async def test_an_event_is_about_its_object(api: FakeApi) -> None:
     assert event["firstTimestamp"] == event["lastTimestamp"]
 
 
-async def test_another_leader_counts_on(api: FakeApi) -> None:
-    for message in ("out: 503", "out: 502", "out: " + "x" * 2000):
-        async with writer(api) as one:
+async def test_what_happens_again_is_counted_by_the_same_event(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_schedule, "SERIES_INTERVAL_S", 0.0)
+    async with writer(api) as one:
+        for number, message in enumerate(("out: 503", "out: 502", "out: " + "x" * 2000), 1):
             one.add(WEB, "u1", Happening("Warning", "Failing", message, "out"))
+            await eventually(
+                "it is written",
+                lambda number=number: one.statistics().written == number,
+                timeout_s=5,
+            )
+        (event,) = events(api)
+        assert event["count"] == 3
+        assert len(event["message"]) == MESSAGE_CHARS_MAX
+        api.kind(EVENTS).objects.clear()  # they are kept for an hour
+        one.add(WEB, "u1", FAILING)
+        await eventually("it is there again", lambda: len(events(api)) == 1, timeout_s=5)
+    assert events(api)[0]["count"] == 4
+
+
+async def test_an_answer_that_got_lost_makes_no_second_event(api: FakeApi) -> None:
+    async with writer(api) as one:
+        one.add(WEB, "u1", FAILING)
+        await eventually("it is written", lambda: one.statistics().written == 1, timeout_s=5)
+    async with writer(api) as one:  # of the same life, but it knows nothing of it
+        one.add(WEB, "u1", FAILING)
+        await eventually("it is written", lambda: one.statistics().written == 1, timeout_s=5)
+    assert [one["count"] for one in events(api)] == [1]
+
+
+async def test_another_leader_writes_its_own(api: FakeApi) -> None:
+    for mark in ("1", "2"):
+        async with writer(api, mark=mark) as one:
+            one.add(WEB, "u1", FAILING)
             await eventually("it is written", lambda: one.statistics().written == 1, timeout_s=5)
-    (event,) = events(api)
-    assert event["count"] == 3
-    assert len(event["message"]) == MESSAGE_CHARS_MAX
+    assert [one["count"] for one in events(api)] == [1, 1]
+    assert not api.seen(), "nothing is read"
 
 
 async def test_events_of_different_reasons_sinks_and_objects_are_apart(api: FakeApi) -> None:
