@@ -48,7 +48,7 @@ REPORT_ANNOTATION: Final = "telemetry.datumapis.com/report"
 _NOT_OF_A_NAME = re.compile(r"[^a-z0-9.-]+")
 _NAME_CHARS_MAX = 180
 
-_log = logging.getLogger("relay.control.replicas.presence")
+_log = logging.getLogger("relay.control.replicas")
 
 
 @dataclass(frozen=True, slots=True)
