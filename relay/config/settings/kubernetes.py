@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +37,17 @@ class KubernetesProjects:
 
 
 @dataclass(frozen=True, slots=True)
+class KubernetesRelays:
+    """Access of several relays over the same objects to each other; "" and None: the default."""
+
+    group: str = "telemetry-relay"
+    namespace: str = ""
+    kubeconfig: Path | None = None
+    advertise: str = ""
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class KubernetesSettings:
     """Access to Kubernetes; ``namespaces`` without any stands for all.
 
@@ -49,6 +60,7 @@ class KubernetesSettings:
     namespaces: tuple[str, ...] = ()
     projects: KubernetesProjects | None = None
     status_writes_per_second_max: int = 20
+    relays: KubernetesRelays = field(default_factory=KubernetesRelays)
 
 
 def build_kubernetes(values: dict[str, Any] | None, *, base: Path) -> KubernetesSettings | None:
@@ -64,6 +76,18 @@ def build_kubernetes(values: dict[str, Any] | None, *, base: Path) -> Kubernetes
         status_writes_per_second_max=values.get(
             "maxStatusWritesPerSecond", default.status_writes_per_second_max
         ),
+        relays=_relays(values.get("relays", {}), base),
+    )
+
+
+def _relays(values: dict[str, Any], base: Path) -> KubernetesRelays:
+    default = KubernetesRelays()
+    return KubernetesRelays(
+        group=values.get("group", default.group),
+        namespace=values.get("namespace", default.namespace),
+        kubeconfig=base / values["kubeconfig"] if "kubeconfig" in values else None,
+        advertise=values.get("advertise", default.advertise).rstrip("/"),
+        ca_file=base / values["caFile"] if "caFile" in values else None,
     )
 
 

@@ -10,7 +10,12 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import yaml
 
-from relay.config.settings.kubernetes import KubernetesProjects, KubernetesSettings, ServerPath
+from relay.config.settings.kubernetes import (
+    KubernetesProjects,
+    KubernetesRelays,
+    KubernetesSettings,
+    ServerPath,
+)
 from relay.config.settings.resource_labels import InventorySettings
 from relay.config.settings.settings import (
     Account,
@@ -147,6 +152,13 @@ def test_kubernetes_is_read() -> None:
             server_path=ServerPath("/projects/{project}/control-plane", ("acme", "umbrella"))
         ),
         status_writes_per_second_max=7,
+        relays=KubernetesRelays(
+            "telemetry",
+            "relays",
+            DATA / "good/relays.conf",
+            "https://10.0.0.7:9491",
+            DATA / "good/relays-ca.crt",
+        ),
     )
 
 
