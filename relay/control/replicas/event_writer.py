@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from relay.config.exporter.load_result import ObjectKey
-from relay.control.kubernetes.client import ApiClient
+from relay.control.cluster.cluster_source import StatusTarget
 from relay.control.kubernetes.errors import (
     AbsentError,
     AnswerError,
     KubernetesError,
     WriteConflictError,
 )
-from relay.control.kubernetes.objects import ApiObject, ApiResource
+from relay.control.kubernetes.objects import ApiResource
 from relay.control.kubernetes.status_body import written_time
 from relay.control.replicas.event_schedule import (
     REMEMBERED_MAX,
@@ -41,15 +41,6 @@ MESSAGE_CHARS_MAX: Final = 1000
 """Longest message; the newer Events API allows 1,024 bytes."""
 _NAME_CHARS_MAX = 230
 _IDLE_S = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class EventTarget:
-    """The object that an Event is about, and its control plane."""
-
-    client: ApiClient
-    resource: ApiResource
-    target: ApiObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +64,7 @@ class EventWriter:
 
     def __init__(
         self,
-        find: Callable[[ObjectKey], EventTarget | None],
+        find: Callable[[ObjectKey], StatusTarget | None],
         spend: Callable[[float], float],
         *,
         relay: str,
@@ -131,20 +122,20 @@ class EventWriter:
 
     async def _write(self, event: DueEvent) -> None:
         found = self._find(event.series.key)
-        if found is None or found.target.uid != event.series.uid:
+        if found is None or found.object.uid != event.series.uid:
             return  # the object is gone, or another one has its name
         try:
             await self._put(found, event)
         except KubernetesError as error:
             self._failed += 1
-            name = "/".join(filter(None, found.target.key))
+            name = "/".join(filter(None, found.object.key))
             self._last_error = f"{name}: {error}"
             retry_after_s = error.retry_after_s or 0.0 if isinstance(error, AnswerError) else 0.0
             self._schedule.failed(event, self._clock(), retry_after_s=retry_after_s)
         else:
             self._written += 1
 
-    async def _put(self, found: EventTarget, event: DueEvent) -> None:
+    async def _put(self, found: StatusTarget, event: DueEvent) -> None:
         """Create the Event, or count on in the one that is there."""
         told = self._told.get(event.series)
         if told is not None:
@@ -166,10 +157,10 @@ class EventWriter:
         while len(self._told) > REMEMBERED_MAX:
             self._told.popitem(last=False)
 
-    async def _create(self, found: EventTarget, namespace: str, document: object) -> None:
+    async def _create(self, found: StatusTarget, namespace: str, document: object) -> None:
         await found.client.request("POST", EVENTS.path(namespace), document=document)
 
-    async def _patch(self, found: EventTarget, namespace: str, name: str, news: object) -> None:
+    async def _patch(self, found: StatusTarget, namespace: str, name: str, news: object) -> None:
         path = EVENTS.path(namespace, name)
         await found.client.request("PATCH", path, document=news, content_type=MERGE)
 
@@ -177,9 +168,11 @@ class EventWriter:
         return f"<EventWriter {self._written} written, {self._failed} failed>"
 
 
-def event_document(found: EventTarget, event: DueEvent, *, relay: str, mark: str) -> dict[str, Any]:
+def event_document(
+    found: StatusTarget, event: DueEvent, *, relay: str, mark: str
+) -> dict[str, Any]:
     """Return the Event to create."""
-    target, series = found.target, event.series
+    target, series = found.object, event.series
     words = f"{series.uid}\n{series.sink}\n{series.type}\n{series.reason}\n{mark}"
     digest = hashlib.blake2b(words.encode(), digest_size=8).hexdigest()
     namespace = target.namespace or "default"

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from relay.config.exporter.load_result import ObjectKey
+from relay.control.cluster.cluster_source import StatusTarget
 from relay.control.kubernetes.client import ApiClient
-from relay.control.replicas.event_writer import EventStatistics, EventTarget, EventWriter
+from relay.control.replicas.event_writer import EventStatistics, EventWriter
 from relay.control.replicas.members import Member
 from relay.control.replicas.peer_access import PeerAccess
 from relay.control.replicas.presence import Presence, PresenceStatistics, ReplicaIdentity
@@ -50,7 +51,7 @@ class ReplicaHost:
     status: Callable[[ObjectKey], ReplicaStatus | None]
     leads: Callable[[], bool]
     changed: Callable[[Iterable[ObjectKey] | None], None]
-    find: Callable[[ObjectKey], EventTarget | None]
+    find: Callable[[ObjectKey], StatusTarget | None]
     spend: Callable[[float], float]
 
 

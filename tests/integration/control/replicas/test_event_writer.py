@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from relay.config.exporter.load_result import ObjectKey
+from relay.control.cluster.cluster_source import StatusTarget
 from relay.control.kubernetes.client import ApiClient, ClientTimings
 from relay.control.kubernetes.kubeconfig import ClusterAccess
 from relay.control.kubernetes.objects import ApiObject, ApiResource
 from relay.control.replicas import event_schedule
-from relay.control.replicas.event_writer import MESSAGE_CHARS_MAX, EventTarget, EventWriter
+from relay.control.replicas.event_writer import MESSAGE_CHARS_MAX, EventWriter
 from relay.control.replicas.transitions import Happening
 from tests.kit.kubernetes.fake_api import Document, FakeApi, Fault, cut, failing
 from tests.kit.kubernetes.statuses import object_key
@@ -42,8 +43,8 @@ async def writer(
     async with ApiClient(ClusterAccess(api.url), timings=ClientTimings(answer_s=1)) as client:
         target = ApiObject("shop", "web", uid, "7", 1, b"{}")
 
-        def find(key: ObjectKey) -> EventTarget | None:
-            return EventTarget(client, EXPORTERS, target) if key == WEB else None
+        def find(key: ObjectKey) -> StatusTarget | None:
+            return StatusTarget(client, EXPORTERS, target) if key == WEB else None
 
         one = EventWriter(find, spend, relay="relay-0", mark=mark)
         task = asyncio.create_task(one.run())
