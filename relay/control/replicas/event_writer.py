@@ -56,15 +56,15 @@ class EventStatistics:
 class EventWriter:
     """Writes Events while :meth:`run` runs. Lives on the event loop.
 
-    ``find`` returns the target of an object, None if it is gone. ``spend`` takes room of the budget
-    (:meth:`~relay.control.kubernetes.status_schedule.StatusSchedule.spend`). ``relay`` names this
-    relay in the Events, ``mark`` this life of its process. ``clock`` is monotonic, ``wall`` the
-    wall clock; s.
+    ``find`` returns an object by key and uid, None if it is gone; ``spend`` takes room of the
+    budget (:meth:`~relay.control.kubernetes.status_schedule.StatusSchedule.spend`). ``relay`` names
+    this relay in the Events, ``mark`` this life of its process. ``clock`` is monotonic, ``wall``
+    the wall clock; s.
     """
 
     def __init__(
         self,
-        find: Callable[[ObjectKey], StatusTarget | None],
+        find: Callable[[ObjectKey, str], StatusTarget | None],
         spend: Callable[[float], float],
         *,
         relay: str,
@@ -121,7 +121,7 @@ class EventWriter:
                 continue
 
     async def _write(self, event: DueEvent) -> None:
-        found = self._find(event.series.key)
+        found = self._find(event.series.key, event.series.uid)
         if found is None or found.object.uid != event.series.uid:
             return  # the object is gone, or another one has its name
         try:

@@ -44,14 +44,14 @@ class ReplicaHost:
 
     ``status`` returns this relay's own status of an object, None if there is none; ``leads``
     whether this relay leads. ``changed`` takes the objects that other relays see differently now,
-    None for all. ``find`` returns the object that an Event is about, ``spend`` takes room of the
-    budget of status writes.
+    None for all. ``find`` returns the object that an Event is about, by key and uid; ``spend``
+    takes room of the budget of status writes.
     """
 
     status: Callable[[ObjectKey], ReplicaStatus | None]
     leads: Callable[[], bool]
     changed: Callable[[Iterable[ObjectKey] | None], None]
-    find: Callable[[ObjectKey], StatusTarget | None]
+    find: Callable[[ObjectKey, str], StatusTarget | None]
     spend: Callable[[float], float]
 
 

@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -112,17 +113,18 @@ class PeerReports:
         self._context: ssl.SSLContext | bool = True
         self._context_until_s = float("-inf")
         self._shape: object = None
+        self._settled = False
 
     @property
     def settled(self) -> bool:
         """True once every other relay has answered, or had the time for it."""
-        if self._began_at_s is None:
-            return False
-        now = self._clock()
-        return all(
-            peer.report.complete or (peer.why and now >= peer.since_s + peer.patience_s)
-            for _, peer in self._asked()
-        )
+        if not self._settled and self._began_at_s is not None:
+            now = self._clock()
+            self._settled = all(
+                peer.report.complete or (peer.why and now >= peer.since_s + peer.patience_s)
+                for _, peer in self._asked()
+            )
+        return self._settled
 
     def readings(self, key: ObjectKey, uid: str) -> Iterator[RelayReading]:
         """Yield what the other relays say about an object."""
@@ -159,7 +161,7 @@ class PeerReports:
                     self._tell_shape()
                     await asyncio.sleep(INTERVAL_S)
         finally:
-            self._began_at_s, self._shape = None, None
+            self._began_at_s, self._shape, self._settled = None, None, False
             self._peers.clear()
             if self._session is not None:
                 session, self._session = self._session, None
@@ -303,5 +305,6 @@ def _words_of(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"its certificate is refused: {error.certificate_error}"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or str(error.os_error)
+        # asyncio has words of its own, with the address in them.
+        return os.strerror(error.os_error.errno) if error.os_error.errno else str(error.os_error)
     return str(error) or type(error).__name__

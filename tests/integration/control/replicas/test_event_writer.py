@@ -43,7 +43,7 @@ async def writer(
     async with ApiClient(ClusterAccess(api.url), timings=ClientTimings(answer_s=1)) as client:
         target = ApiObject("shop", "web", uid, "7", 1, b"{}")
 
-        def find(key: ObjectKey) -> StatusTarget | None:
+        def find(key: ObjectKey, _uid: str) -> StatusTarget | None:
             return StatusTarget(client, EXPORTERS, target) if key == WEB else None
 
         one = EventWriter(find, spend, relay="relay-0", mark=mark)

@@ -1,0 +1,308 @@
+"""Write the statuses of objects to their control planes while this relay leads.
+
+    StatusBoard ─▶ MergedStatuses (with other relays' reports) ─▶ StatusSchedule ─▶ StatusWriter
+    LeaderElector ─▶ begin, end      └─▶ Events
+
+* What an object's own status says is where a new leader begins (seeding): nothing is written or
+  told again, and no time of a transition moves.
+* Nothing is written before the other relays had their chance to report.
+* Counters are looked at every :data:`COUNTERS_S`; the schedule decides when they are worth a write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from relay.config.exporter.load_result import ObjectKey, ObjectResult
+from relay.control.cluster.cluster_source import StatusTarget
+from relay.control.kubernetes.client import ApiClient
+from relay.control.kubernetes.leader import LeaderElector, LeaderStatistics
+from relay.control.kubernetes.objects import UNREADABLE
+from relay.control.kubernetes.status_body import parts_of, status_document
+from relay.control.kubernetes.status_schedule import StatusSchedule
+from relay.control.kubernetes.status_writer import StatusWrite, StatusWriter, WriterStatistics
+from relay.control.replicas.peer_access import PeerAccess
+from relay.control.replicas.presence import ReplicaIdentity
+from relay.control.replicas.replicas import ReplicaHost, Replicas, ReplicasStatistics
+from relay.control.replicas.report import ReplicaStatus
+from relay.control.replicas.written_status import read_object_status
+from relay.control.status.conditions import StatusCondition
+from relay.control.status.object_status import ObjectStatus
+
+_log = logging.getLogger("relay.control.cluster")
+
+TICK_S: Final = 0.5
+COUNTERS_S: Final = 300.0
+SLICE_S: Final = 0.002
+"""Longest work between two turns of the event loop; s."""
+RESTART_S: Final = 5.0
+"""Pause after a bug; s."""
+
+
+class JudgedObjects(Protocol):
+    """The statuses that this relay gives; :class:`~relay.control.status.board.StatusBoard`."""
+
+    def subscribe(self, listener: Callable[[Sequence[ObjectKey]], None]) -> None:
+        """Call ``listener`` with the objects whose conditions have changed, and those gone."""
+
+    async def look(self) -> list[ObjectKey]:
+        """Judge what may have changed."""
+
+    def objects(self) -> Iterator[ObjectKey]:
+        """Return all objects."""
+
+    def result(self, key: ObjectKey) -> ObjectResult | None:
+        """Return what was loaded of an object; None: it is gone."""
+
+    def status(self, key: ObjectKey) -> ObjectStatus | None:
+        """Return the status of an object as of now; None if it is not judged, or gone."""
+
+    def seed(
+        self,
+        key: ObjectKey,
+        uid: str,
+        conditions: tuple[StatusCondition, ...],
+        sinks: Mapping[str, tuple[StatusCondition, ...]],
+    ) -> None:
+        """Go on from the conditions that an object's own status has."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherStatistics:
+    """State of writing; ``writer`` is None while another relay leads."""
+
+    leader: LeaderStatistics
+    replicas: ReplicasStatistics
+    writer: WriterStatistics | None
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherOptions:
+    """Names, access to other relays, and the budget of writes."""
+
+    identity: ReplicaIdentity
+    access: PeerAccess
+    writes_per_s: float
+
+
+class StatusPublisher:
+    """Writes statuses and Events. Lives on the event loop; :meth:`run` works until cancelled.
+
+    ``client`` reaches the control plane of the Leases. ``target`` returns the place of an object's
+    status by key and uid. ``clock`` is monotonic, s.
+    """
+
+    def __init__(
+        self,
+        client: ApiClient,
+        options: PublisherOptions,
+        board: JudgedObjects,
+        target: Callable[[ObjectKey, str], StatusTarget | None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._options = options
+        self._board = board
+        self._target = target
+        self._clock = clock
+        self._schedule = StatusSchedule[ObjectKey](options.writes_per_s)
+        self._writer: StatusWriter[ObjectKey] | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._dirty: dict[ObjectKey, None] = {}
+        self._seeded: set[ObjectKey] = set()
+        self._counters: deque[ObjectKey] = deque()
+        self._counted_at_s = clock()
+        self._woken = asyncio.Event()
+        identity = options.identity
+        self._elector = LeaderElector(
+            client,
+            namespace=identity.namespace,
+            name=identity.group,
+            identity=identity.holder,
+            on_change=self._lead,
+        )
+        self.replicas = Replicas(
+            client,
+            identity,
+            options.access,
+            ReplicaHost(
+                self._own_status,
+                lambda: self._elector.leads,
+                self._changed_elsewhere,
+                target,
+                self._spend,
+            ),
+        )
+        board.subscribe(self._changed)
+
+    def statistics(self) -> PublisherStatistics:
+        """Return a snapshot."""
+        return PublisherStatistics(
+            self._elector.statistics(),
+            self.replicas.statistics(),
+            self._writer.statistics() if self._writer is not None else None,
+        )
+
+    async def run(self) -> None:
+        """Take part in the election, and write while this relay leads, until cancelled."""
+        await self._board.look()
+        self._changed(list(self._board.objects()))
+        self.replicas.ready()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._elector.run(), name="elect a leader")
+                group.create_task(self.replicas.run(), name="take part among relays")
+                group.create_task(self._follow(), name="follow statuses")
+        finally:
+            self._lead(leads=False)
+
+    def _own_status(self, key: ObjectKey) -> ReplicaStatus | None:
+        result, status = self._board.result(key), self._board.status(key)
+        return None if result is None or status is None else ReplicaStatus(result.uid, status)
+
+    def _spend(self, now: float) -> float:
+        return self._schedule.spend(now)  # of the present time as the leader
+
+    def _changed(self, keys: Iterable[ObjectKey]) -> None:
+        """Note objects whose status this relay judges differently, or that are gone."""
+        ours = [key for key in keys if key.source == "kubernetes"]
+        self.replicas.log.touch(ours)
+        self._note(ours)
+
+    def _changed_elsewhere(self, keys: Iterable[ObjectKey] | None) -> None:
+        self._note(self._objects() if keys is None else keys)
+
+    def _note(self, keys: Iterable[ObjectKey]) -> None:
+        self._dirty.update((key, None) for key in keys)
+        self._woken.set()
+
+    def _objects(self) -> Iterator[ObjectKey]:
+        return (key for key in self._board.objects() if key.source == "kubernetes")
+
+    def _lead(self, leads: bool) -> None:
+        """Begin or end to write; at once, and without a trace of an earlier time as the leader."""
+        if self._writing is not None:
+            self._writing.cancel()
+            self._writing = self._writer = None
+        self._seeded.clear()
+        self._schedule = StatusSchedule(self._options.writes_per_s)
+        self.replicas.lead(leads=leads)
+        if leads:
+            self._writer = StatusWriter(self._schedule, self._render, clock=self._clock)
+            self._writing = asyncio.get_running_loop().create_task(self._writer.run())
+            self._writing.add_done_callback(_log_bug)
+            self._note(self._objects())
+
+    async def _follow(self) -> None:
+        """Offer what has changed to the schedule; a bug costs a pause."""
+        while True:
+            try:
+                async with asyncio.timeout(TICK_S):
+                    await self._woken.wait()
+            except TimeoutError:
+                self._note(self.replicas.statuses.overdue())
+            self._woken.clear()
+            if self._writer is None or not self.replicas.settled:
+                await asyncio.sleep(TICK_S)
+                continue
+            try:
+                await self._offer_changed(self._writer)
+            except Exception:
+                _log.exception("bug in the relay: statuses were not offered")
+                await asyncio.sleep(RESTART_S)
+
+    async def _offer_changed(self, writer: StatusWriter[ObjectKey]) -> None:
+        self._note_counters()
+        dirty, self._dirty = self._dirty, {}
+        alone = len(self.replicas.presence.membership.members()) <= 1
+        until = self._clock() + SLICE_S
+        unseeded = [key for key in dirty if key not in self._seeded]
+        for key in unseeded:
+            self._seed(key, alone=alone)
+            if self._clock() >= until:
+                await asyncio.sleep(0)
+                until = self._clock() + SLICE_S
+        if unseeded and alone:
+            await self._board.look()  # what the seeds say is judged before it is written
+        for key in dirty:
+            if writer is not self._writer:
+                return  # another time as the leader has begun, or none
+            self._offer(key)
+            if self._clock() >= until:
+                writer.wake()
+                await asyncio.sleep(0)
+                until = self._clock() + SLICE_S
+        writer.wake()
+
+    def _note_counters(self) -> None:
+        """Note some objects because their counters may have changed: all in turns."""
+        if not self._counters:
+            self._counters.extend(self._objects())
+        now = self._clock()
+        count = int(len(self._counters) * (now - self._counted_at_s) / COUNTERS_S) or (
+            now - self._counted_at_s > 1.0
+        )
+        if count:
+            self._counted_at_s = now
+        for _ in range(min(count, len(self._counters))):
+            self._dirty[self._counters.popleft()] = None
+
+    def _seed(self, key: ObjectKey, *, alone: bool) -> None:
+        """Begin with the status that the object has on its control plane."""
+        self._seeded.add(key)
+        result = self._board.result(key)
+        target = self._target(key, result.uid) if result is not None else None
+        if result is None or target is None or not target.object.status:
+            return
+        document = _document(target.object.status)
+        status = read_object_status(document)
+        self._schedule.known(key, parts_of(document), self._clock())
+        self.replicas.statuses.seed(key, result.uid, status)
+        if alone:
+            sinks = {sink.name: sink.conditions for sink in status.sinks}
+            self._board.seed(key, result.uid, status.conditions, sinks)
+
+    def _offer(self, key: ObjectKey) -> None:
+        merged = self._merged(key)
+        if merged is None:
+            self._schedule.forget(key)
+            self.replicas.statuses.forget(key)
+            self._seeded.discard(key)
+            return
+        self._schedule.offer(key, parts_of(status_document(merged)), self._clock())
+
+    def _merged(self, key: ObjectKey) -> ObjectStatus | None:
+        own = self._own_status(key)
+        return None if own is None else self.replicas.statuses.combine(key, own.uid, own.status)
+
+    def _render(self, key: ObjectKey) -> StatusWrite | None:
+        result = self._board.result(key)
+        target = self._target(key, result.uid) if result is not None else None
+        merged = self._merged(key) if target is not None else None
+        if target is None or merged is None:
+            return None
+        return StatusWrite(target.client, target.resource, target.object, status_document(merged))
+
+    def __repr__(self) -> str:
+        return f"<StatusPublisher {self._elector!r}, {self.replicas!r}>"
+
+
+def _document(text: bytes) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(text)
+    except UNREADABLE:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _log_bug(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("bug in the relay: statuses are not written", exc_info=task.exception())
