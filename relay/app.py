@@ -12,6 +12,7 @@ import asyncio
 import logging
 import os
 import random
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,6 +27,7 @@ from relay.config.settings.lint import notices
 from relay.config.settings.settings import ListenAddress, Settings
 from relay.control.build_pipeline import make_engine
 from relay.control.cluster.compose import make_sources
+from relay.control.cluster.relays import make_publisher
 from relay.control.durability.admission import ZERO_MEMORY, Admission
 from relay.control.durability.checkpointer import Checkpointer
 from relay.control.durability.open_storage import OpenStorage, open_storage
@@ -110,6 +112,7 @@ class Relay:
         self._reloader: Reloader | None = None
         self._board: StatusBoard | None = None
         self._board_task: asyncio.Task[None] | None = None
+        self._publisher_task: asyncio.Task[None] | None = None
         self._watch_task: asyncio.Task[None] | None = None
         self._memory = BufferedBytes()
         self._circuit_breakers = CircuitBreakers(self._rng)
@@ -169,6 +172,7 @@ class Relay:
             self._board = await self._judged(self._reconciler, self._reloader)
             admission = self._admit(self._reconciler)
             await self._admin.start()
+            self._publish(self._board)
             await self._ingest.start(admission)
         except ConfigError as error:
             # Before anything else is logged or awaited: the reason must be easy to find.
@@ -218,7 +222,7 @@ class Relay:
         """Refuse senders, send what is left until the drain timeout, store the rest, stop."""
         self._ready = False
         self._stopping = True
-        for task in (self._watch_task, self._board_task):
+        for task in (self._watch_task, self._board_task, self._publisher_task):
             if task is not None:
                 task.cancel()
         timeout_s = self._settings.shutdown.drain_timeout_s
@@ -240,6 +244,8 @@ class Relay:
             losses = ShutdownLosses(self._reconciler)
             await self._reconciler.drain(max(0.0, deadline - self._tick()))
             self.given_up = losses.count(self._storage.journal.contains if self._storage else None)
+        if self._publisher_task is not None:
+            await _cancelled(self._publisher_task)  # it gives its Leases back
         if self._sources.cluster is not None:
             await self._sources.cluster.stop()
         await self._close_storage()
@@ -372,6 +378,21 @@ class Relay:
         await board.look()
         self._board_task = asyncio.get_running_loop().create_task(board.run(), name="statuses")
         return board
+
+    def _publish(self, board: StatusBoard) -> None:
+        """Begin to write statuses to Kubernetes, if objects come from there."""
+        if self._sources.cluster is None:
+            return
+        publisher = make_publisher(
+            self._settings,
+            self._sources.cluster,
+            board,
+            listen=self._admin.address,
+            environment=os.environ,
+            hostname=socket.gethostname(),
+        )
+        self._admin.report = publisher.report
+        self._publisher_task = asyncio.get_running_loop().create_task(publisher.run())
 
     def _make_worker(
         self, exporter: Exporter, sink: Sink, store: SinkStore | None, host: SinkHost

@@ -71,7 +71,7 @@ class AdminServer:
         access = access or Admin()
         self.report: Callable[[str, int], bytes | None] | None = None
         """Returns a page of the report for other relays, from a position of an epoch on; None while
-        it is not ready. Set it before :meth:`start`."""
+        it is not ready; itself None where this relay does not watch Kubernetes."""
         self._telemetry = telemetry
         self._not_ready = not_ready
         self._degraded = degraded

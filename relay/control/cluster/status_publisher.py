@@ -86,11 +86,15 @@ class PublisherStatistics:
 
 @dataclass(frozen=True, slots=True)
 class PublisherOptions:
-    """Names, access to other relays, and the budget of writes."""
+    """Names, access to other relays, and the budget of writes.
+
+    ``owns_client``: the client is closed at the end.
+    """
 
     identity: ReplicaIdentity
     access: PeerAccess
     writes_per_s: float
+    owns_client: bool = False
 
 
 class StatusPublisher:
@@ -109,6 +113,7 @@ class StatusPublisher:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._client = client
         self._options = options
         self._board = board
         self._target = target
@@ -153,6 +158,18 @@ class StatusPublisher:
 
     async def run(self) -> None:
         """Take part in the election, and write while this relay leads, until cancelled."""
+        try:
+            while True:
+                try:
+                    await self._run()
+                except Exception:
+                    _log.exception("bug in the relay: statuses were not written")
+                    await asyncio.sleep(RESTART_S)
+        finally:
+            if self._options.owns_client:
+                await self._client.close()
+
+    async def _run(self) -> None:
         await self._board.look()
         self._changed(list(self._board.objects()))
         self.replicas.ready()
@@ -163,6 +180,10 @@ class StatusPublisher:
                 group.create_task(self._follow(), name="follow statuses")
         finally:
             self._lead(leads=False)
+
+    def report(self, epoch: str, since: int) -> bytes | None:
+        """Return a page of this relay's report for the others; None while it is not ready."""
+        return self.replicas.report(epoch, since, self._clock())
 
     def _own_status(self, key: ObjectKey) -> ReplicaStatus | None:
         result, status = self._board.result(key), self._board.status(key)
