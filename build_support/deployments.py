@@ -1,9 +1,9 @@
-"""Write what deployments for Kubernetes have in common: ``python -m build_support.deployments .``
+"""Write what deployments for Kubernetes share: ``python -m build_support.deployments .``
 
-* :data:`CLUSTER`, :data:`SECRETS` and :data:`OWN_NAMESPACE` are what the relay asks of an API server;
-  the roles of the kustomize base and of the Helm chart are made of them.
-* ``config/alerts`` has the alert rules; PrometheusRule, VMRule and the chart's copies are made of it.
-* ``config/crds`` has the definitions of the objects; the chart's copies are made of it.
+* :data:`CLUSTER`, :data:`SECRETS` and :data:`OWN_NAMESPACE` are what the relay may ask of an API
+  server; the roles of the kustomize base and of the Helm chart are made of them.
+* ``config/alerts`` has the alert rules; PrometheusRule, VMRule and the chart's copies are made of
+  it, and the chart's copies of ``config/crds``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MILO: Final = "telemetry.miloapis.com"
 CLUSTER: Final = (
     Permission((DATUM,), ("exporters",), READ, "the objects that say what is exported"),
     Permission((DATUM, MILO), ("exportpolicies",), READ, "the same, in Datum's form"),
-    Permission((DATUM,), ("exporters/status",), ("patch",), "whether it works, by server-side apply"),
+    Permission((DATUM,), ("exporters/status",), ("patch",), "whether it works"),
     Permission((DATUM, MILO), ("exportpolicies/status",), ("patch",), "the same"),
     Permission(("",), ("namespaces",), READ, "labels, for selectors and for projects"),
     Permission(("",), ("events",), ("create", "patch"), "what happens to an object"),
@@ -69,6 +69,7 @@ BASE: Final = "config/kubernetes/base"
 COMPONENTS: Final = "config/kubernetes/components"
 ALERTS: Final = ("platform", "customers")
 NAME: Final = "relay"
+NAMESPACE: Final = "relay-system"
 LABELS: Final = {"app.kubernetes.io/name": "telemetry-relay", "app.kubernetes.io/instance": NAME}
 
 _NOTE: Final = "# Made of {source} by make deployments: change that.\n"
@@ -98,7 +99,7 @@ def files(root: Path) -> Iterator[tuple[str, str]]:
         document = {
             "apiVersion": api_version,
             "kind": kind,
-            "metadata": {"name": NAME, "labels": LABELS},
+            "metadata": {"name": NAME, "namespace": NAMESPACE, "labels": LABELS},
             "spec": {"groups": groups},
         }
         yield f"{COMPONENTS}/{component}/rules.yaml", _note("config/alerts") + _dump(document)
@@ -132,7 +133,7 @@ def _access() -> Iterator[dict[str, Any]]:
                 "kind": f"{prefix}Role",
                 "name": name,
             },
-            "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": "relay-system"}],
+            "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}],
         }
 
 

@@ -41,6 +41,7 @@ class RealApi:
 
     def __init__(self, folder: Path, etcd: str) -> None:
         self.folder = folder
+        self.authorization = "AlwaysAllow"
         self._etcd = etcd
         self.kubeconfig = folder / "kubeconfig"
         self.port = free_port()
@@ -101,7 +102,7 @@ class RealApi:
             f"--service-account-key-file={folder / 'sa.pub'}",
             f"--service-account-signing-key-file={folder / 'sa.key'}",
             f"--token-auth-file={folder / 'tokens.csv'}",
-            "--authorization-mode=AlwaysAllow",
+            f"--authorization-mode={self.authorization}",
             f"--secure-port={self.port}",
             "--bind-address=127.0.0.1",
             f"--cert-dir={folder / 'certs'}",
@@ -135,9 +136,12 @@ class RealApi:
 
 
 @asynccontextmanager
-async def real_api(folder: Path, *, etcd: str = "") -> AsyncIterator[RealApi]:
+async def real_api(
+    folder: Path, *, etcd: str = "", authorization: str = "AlwaysAllow"
+) -> AsyncIterator[RealApi]:
     """Run etcd, the newest or another one, and kube-apiserver for the duration of the block."""
     api = RealApi(folder, etcd or new_etcd())
+    api.authorization = authorization
     api.prepare()
     async with api.etcd():
         try:

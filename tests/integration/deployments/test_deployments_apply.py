@@ -1,0 +1,380 @@
+"""A real API server takes every object that kustomize and Helm make, and its roles are enough."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from build_support.deployments import (
+    CHART,
+    CLUSTER,
+    LABELS,
+    OWN_NAMESPACE,
+    SECRETS,
+    Permission,
+)
+from relay.cli.check import check
+from tests.kit.kubernetes.real_api import real_api
+from tests.kit.kubernetes.rendering import (
+    MONITORING,
+    Objects,
+    helm,
+    kubectl,
+    kustomized,
+    run,
+    templated,
+)
+from tests.kit.processes import eventually
+
+pytestmark = [pytest.mark.slow, pytest.mark.newest]
+
+EXPORTER = """
+apiVersion: telemetry.datumapis.com/v1alpha1
+kind: Exporter
+metadata: {name: one}
+spec:
+  sources: [{name: all, metrics: {metricsql: '{job="a"}'}}]
+  sinks: [{name: there, otlp_http: {endpoint: 'https://otlp.example.com'}}]
+"""
+MONITORS = {"monitoring": {"prometheusOperator": True, "victoriaMetricsOperator": True}}
+VALUES: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "monitoring": MONITORS,
+    "namespaces": {
+        "kubernetes": {"settings": {"namespaces": ["default", "kube-public"]}},
+        "rbac": {"secrets": "get"},
+    },
+    "files": {
+        "kubernetes": {"enabled": False},
+        "files": {"one.yaml": EXPORTER},
+        "secrets": [{"name": "grafana-api-key", "keys": ["token"]}],
+        "replicas": 3,
+    },
+    "tenancy": {
+        "settings": {"tenancy": {"label": "project"}},
+        "kubernetes": {
+            "settings": {
+                "inCluster": False,
+                "projects": {"kubeconfigs": "/etc/relay-projects"},
+            }
+        },
+        "kubeconfigsSecret": "projects",
+    },
+    "everything": {
+        "fullnameOverride": "exports",
+        "image": {"repository": "registry.example.com/relay", "tag": "1.2.3"},
+        "imagePullSecrets": [{"name": "pull"}],
+        "serviceAccount": {"annotations": {"a": "b"}},
+        "storage": {"className": "fast", "whenDeleted": "Delete", "size": "20Gi"},
+        "podAnnotations": {"c": "d"},
+        "nodeSelector": {"e": "f"},
+        "tolerations": [{"key": "g", "operator": "Exists"}],
+        "priorityClassName": "high",
+        "ingestSecret": "",
+        "settings": {"ingest": None},
+        "networkPolicy": {"refused": {"v4": [], "v6": []}},
+        "affinity": {"nodeAffinity": {}},
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "zone",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": {"app.kubernetes.io/instance": "exports"}},
+            }
+        ],
+    },
+    "bare": {"networkPolicy": {"enabled": False}, "podDisruptionBudget": {"enabled": False}},
+}
+
+
+class Cluster:
+    """kubectl for an API server."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self._kubeconfig = kubeconfig
+
+    def __call__(self, *arguments: str, given: str = "") -> str:
+        done = run([kubectl(), "--kubeconfig", str(self._kubeconfig), *arguments], given=given)
+        assert done.returncode == 0, done.stderr
+        assert "Warning" not in done.stderr, done.stderr
+        return done.stdout
+
+    def can(self, *arguments: str) -> bool:
+        """Whether a command succeeds."""
+        command = [kubectl(), "--kubeconfig", str(self._kubeconfig), *arguments]
+        return run(command).returncode == 0
+
+    def allows(self, verb: str, resource: str, *, namespace: str = "default") -> bool:
+        """Whether the relay's account may do something."""
+        account = "system:serviceaccount:relay-system:relay"
+        resource, _, subresource = resource.partition("/")
+        command = [kubectl(), "--kubeconfig", str(self._kubeconfig), "auth", "can-i", verb]
+        command += [resource, f"--as={account}", "--namespace", namespace]
+        command += [f"--subresource={subresource}"] if subresource else []
+        done = run(command)
+        assert done.stdout.strip() in ("yes", "no"), done.stderr
+        return done.stdout.strip() == "yes"
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    """An API server that knows the relay's own kinds and has its namespace."""
+    async with real_api(tmp_path, authorization="RBAC") as api:
+        kube = Cluster(api.kubeconfig)
+        kube("apply", "--server-side", "-k", "config/crds")
+        kube("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
+        kube("create", "namespace", "relay-system")
+        yield kube
+
+
+def known(found: Objects) -> str:
+    """The objects as YAML, without those of operators that are not there."""
+    left_out = [one["kind"] for one in found if one["apiVersion"] in MONITORING]
+    if left_out:
+        print(f"NOT tried on the API server, which lacks their definitions: {left_out}")
+    kept = [one for one in found if one["apiVersion"] not in MONITORING]
+    return yaml.safe_dump_all(kept)
+
+
+async def test_an_api_server_takes_every_object(cluster: Cluster) -> None:
+    rendered = {
+        "base": kustomized("kubernetes/base"),
+        "sidecar": kustomized("kubernetes/overlays/sidecar"),
+        "components": kustomized(
+            "kubernetes/base",
+            *("secrets-by-get", "prometheus-operator", "victoriametrics-operator"),
+        ),
+        **{name: templated(values) for name, values in VALUES.items()},
+    }
+    for name, found in rendered.items():
+        said = cluster(
+            "apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-",
+            given=known(found),
+        )  # fmt: skip
+        there = sum(one["apiVersion"] not in MONITORING for one in found)
+        assert said.count("serverside-applied (server dry run)") == there, (name, said)
+
+
+async def test_the_roles_are_enough_and_no_more(cluster: Cluster) -> None:
+    def allowed(permission: Permission, namespace: str) -> set[bool]:
+        return {
+            cluster.allows(verb, f"{resource}.{group}" if group else resource, namespace=namespace)
+            for group in permission.groups
+            for resource in permission.resources
+            for verb in permission.verbs
+            if "/" not in resource
+        } | {
+            cluster.allows(verb, f"{name}.{group}/{part}" if group else f"{name}/{part}")
+            for group in permission.groups
+            for name, _, part in (resource.partition("/") for resource in permission.resources)
+            for verb in permission.verbs
+            if part
+        }
+
+    namespace = "relay-system"
+    for found in (kustomized("kubernetes/base"), templated()):
+        cluster("apply", "--server-side", "--force-conflicts", "-f", "-", given=known(found))
+        for permission in (*CLUSTER, SECRETS["watch"]):
+            assert allowed(permission, "default") == {True}, permission
+        for permission in OWN_NAMESPACE:
+            assert allowed(permission, namespace) == {True}, permission
+            assert allowed(permission, "default") == {False}, permission
+        for verb, resource in (
+            ("update", "exporters.telemetry.datumapis.com"),
+            ("patch", "exporters.telemetry.datumapis.com"),
+            ("delete", "exporters.telemetry.datumapis.com"),
+            ("create", "secrets"),
+            ("update", "namespaces"),
+            ("list", "pods"),
+            ("get", "configmaps"),
+            ("list", "events"),
+        ):
+            assert not cluster.allows(verb, resource), (verb, resource)
+    assert cluster.allows("list", "secrets")
+    found = kustomized("kubernetes/base", "secrets-by-get")
+    cluster("apply", "--server-side", "--force-conflicts", "-f", "-", given=known(found))
+    assert cluster.allows("get", "secrets")
+    assert not cluster.allows("list", "secrets")
+    found = templated(VALUES["namespaces"])
+    cluster("apply", "--server-side", "--force-conflicts", "-f", "-", given=known(found))
+    for name in ("default", "kube-public"):
+        assert cluster.allows("watch", "exporters.telemetry.datumapis.com", namespace=name)
+    assert not cluster.allows("watch", "exporters.telemetry.datumapis.com", namespace=namespace)
+    assert not cluster.allows("get", "secrets", namespace=namespace)
+
+
+async def test_definitions_are_explained_and_applied_again(cluster: Cluster) -> None:
+    # The server publishes the schema of a new definition a moment later.
+    kind = ("explain", "exporter", "--api-version=telemetry.datumapis.com/v1alpha1")
+    await eventually("a schema", lambda: cluster.can(*kind), timeout_s=30)
+    for path in ("exporter", "exporter.spec.sinks.otlp_http.endpoint", "exporter.spec.sources"):
+        said = cluster("explain", path, "--api-version=telemetry.datumapis.com/v1alpha1")
+        assert "<empty>" not in said, said
+        assert "DESCRIPTION" in said
+    cluster("apply", "-f", "-", given=EXPORTER)
+    for crd in yaml.safe_load(cluster("get", "crd", "-o", "yaml"))["items"]:
+        old = copy.deepcopy(crd)
+        (version,) = old["spec"]["versions"]
+        version["additionalPrinterColumns"] = []
+        for name in ("managedFields", "resourceVersion", "uid"):
+            old["metadata"].pop(name, None)
+        old.pop("status")
+        cluster("apply", "--server-side", "--force-conflicts", "-f", "-", given=json.dumps(old))
+    cluster("apply", "--server-side", "-k", "config/crds")
+    assert "one" in cluster("get", "exporters", "-o", "name")
+    names = {name.partition(" ")[0] for name in cluster("get", "exporters").splitlines()[:1]}
+    assert names == {"NAME"}
+
+
+# Without an API server.
+
+
+def test_the_chart_passes_helms_own_checks() -> None:
+    done = helm("lint", "--strict", CHART)
+    assert done.returncode == 0, done.stdout
+    for values in VALUES.values():
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            yaml.safe_dump(values, file)
+            file.flush()
+            done = helm("lint", "--strict", CHART, "--values", file.name)
+            assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ("replica=3", "replica"),
+        ("replicas=three", "replicas"),
+        ("settings.kubernetes.inCluster=true", "settings"),
+        ("settings.listen=127.0.0.1:1", "settings.listen"),
+        ("rbac.secrets=all", "rbac.secrets"),
+        ("files.note=text", "note"),  # Helm names another place
+    ],
+)
+def test_wrong_values_are_refused_by_name(values: str, words: str) -> None:
+    done = helm("template", "relay", CHART, "--kube-version", "1.37.2", "--set", values)
+    assert done.returncode != 0
+    assert words.replace(".", "/") in done.stderr or words in done.stderr, done.stderr
+
+
+def comparable(found: Objects) -> dict[tuple[str, str], dict[str, Any]]:
+    """The objects without what the two tools add: labels, digests in names, their order."""
+    result = {}
+    for original in found:
+        one = copy.deepcopy(original)
+        if one["kind"] in ("Namespace", "CustomResourceDefinition"):
+            continue
+        name = one["metadata"]["name"]
+        labels = one["metadata"].pop("labels")
+        assert labels.items() >= LABELS.items()
+        if one["kind"] == "ConfigMap":
+            name = "relay"
+            one["data"] = {key: yaml.safe_load(text) for key, text in one["data"].items()}
+            one["metadata"]["name"] = name
+        if one["kind"] == "StatefulSet":
+            template = one["spec"]["template"]
+            template["metadata"].pop("annotations", None)
+            (container,) = template["spec"]["containers"]
+            container.pop("imagePullPolicy", None)
+            for source in template["spec"]["volumes"][0]["projected"]["sources"]:
+                if "configMap" in source:
+                    source["configMap"]["name"] = "relay"
+        result[one["kind"], name] = one
+    return result
+
+
+def test_kustomize_and_helm_make_the_same() -> None:
+    base = comparable(kustomized("kubernetes/base"))
+    assert comparable(templated()) == base
+    both = ("prometheus-operator", "victoriametrics-operator")
+    more = comparable(kustomized("kubernetes/base", *both))
+    assert comparable(templated(MONITORS)) == more
+    assert len(more) == len(base) + 4
+    get = comparable(kustomized("kubernetes/base", "secrets-by-get"))
+    assert comparable(templated({"rbac": {"secrets": "get"}})) == get
+    assert get != base
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_the_settings_of_the_chart_load(name: str, tmp_path: Path) -> None:
+    found = templated(VALUES[name])
+    (pods,) = [one for one in found if one["kind"] == "StatefulSet"]
+    maps = {one["metadata"]["name"]: one["data"] for one in found if one["kind"] == "ConfigMap"}
+    pod = pods["spec"]["template"]["spec"]
+    (volume,) = [one for one in pod["volumes"] if one["name"] == "settings"]
+    for source in volume["projected"]["sources"]:
+        if "configMap" in source:
+            data = maps[source["configMap"]["name"]]
+            items = source["configMap"].get("items") or [{"key": key, "path": key} for key in data]
+        else:
+            items = source["secret"]["items"]
+            data = dict.fromkeys((item["key"] for item in items), "a-token")
+        for item in items:
+            path = tmp_path / item["path"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(data[item["key"]])
+    result = check([tmp_path / "relay.yaml"])
+    assert result.faults == (), result.lines
+    if name == "files":
+        assert any("Exporter" in line for line in result.lines), result.lines
+
+
+def test_changed_settings_replace_the_pods() -> None:
+    def digest(values: dict[str, Any]) -> str:
+        (pods,) = [one for one in templated(values) if one["kind"] == "StatefulSet"]
+        text: str = pods["spec"]["template"]["metadata"]["annotations"]["checksum/settings"]
+        return text
+
+    assert digest({}) == digest({"replicas": 2})
+    assert digest({}) != digest({"settings": {"log": {"level": "debug"}}})
+    assert digest({}) != digest({"kubernetes": {"enabled": False}})
+
+
+def test_monitors_have_the_fields_of_their_operators() -> None:
+    """By the published schemas, from which these four kinds use little."""
+    found = {one["kind"]: one for one in templated(MONITORS)}
+    for kind, relabel in (("PodMonitor", "relabelings"), ("VMPodScrape", "relabelConfigs")):
+        spec = found[kind]["spec"]
+        assert spec.keys() == {"selector", "podMetricsEndpoints"}
+        (endpoint,) = spec["podMetricsEndpoints"]
+        assert endpoint.keys() == {"port", "path", "interval", relabel}
+        (rule,) = endpoint[relabel]
+        assert rule == {"action": "replace", "targetLabel": "job", "replacement": "relay"}
+    for kind in ("PrometheusRule", "VMRule"):
+        for group in found[kind]["spec"]["groups"]:
+            assert group.keys() == {"name", "rules"}
+            for alert in group["rules"]:
+                assert alert.keys() <= {"alert", "expr", "for", "labels", "annotations"}
+                assert "{{" not in alert["expr"]
+
+
+def test_the_sidecar_is_ready_before_vmagent_and_reached_by_it_alone() -> None:
+    found = kustomized("kubernetes/overlays/sidecar")
+    (pods,) = [one for one in found if one["kind"] == "StatefulSet"]
+    pod = pods["spec"]["template"]["spec"]
+    (relay,) = pod["initContainers"]
+    (vmagent,) = pod["containers"]
+    assert (relay["name"], relay["restartPolicy"], vmagent["name"]) == (
+        "relay", "Always", "vmagent",
+    )  # fmt: skip
+    assert [port["name"] for port in relay["ports"]] == ["admin"]
+    paths = {mount["subPath"] for one in (relay, vmagent) for mount in one["volumeMounts"]
+             if mount["name"] == "data"}  # fmt: skip
+    assert paths == {"relay", "vmagent"}
+    names = {volume["name"] for volume in pod["volumes"]} | {"data"}
+    for one in (relay, vmagent):
+        assert {mount["name"] for mount in one["volumeMounts"]} <= names
+    services = [one["metadata"]["name"] for one in found if one["kind"] == "Service"]
+    assert services == ["relay-pods"]
+    assert not any(
+        "secret" in source
+        for volume in pod["volumes"]
+        for source in volume.get("projected", {}).get("sources", ())
+    )

@@ -1,0 +1,89 @@
+"""What kustomize and Helm make of the shipped deployments."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench import newest
+from build_support.deployments import CHART
+from tests.kit.paths import ROOT
+
+KUBE_VERSION = "1.37.2"
+MONITORING = ("monitoring.coreos.com/v1", "operator.victoriametrics.com/v1beta1")
+"""API versions of the operators, whose definitions are not here."""
+
+Objects = list[dict[str, Any]]
+
+
+def kubectl() -> str:
+    """Path of kubectl 1.37."""
+    folder = newest.directory()
+    found = [
+        path
+        for path in (folder / "bin/kubectl-1.37", folder / "kubernetes/kubectl")
+        if path.exists()
+    ]
+    assert found, "kubectl is not built: make peers"
+    return str(found[0])
+
+
+def run(command: Sequence[str], *, given: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a program and return what it said, also if it failed."""
+    with tempfile.TemporaryDirectory() as home:
+        return subprocess.run(
+            command,
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "HOME": home},
+        )
+
+
+def objects(text: str) -> Objects:
+    """Return the objects of a stream of YAML documents."""
+    return [one for one in yaml.safe_load_all(text) if one]
+
+
+def kustomized(folder: str, *components: str) -> Objects:
+    """Render a folder below ``config``, with components of ``config/kubernetes/components``."""
+    with tempfile.TemporaryDirectory() as overlay:
+
+        def from_here(path: str) -> str:
+            return os.path.relpath(ROOT / "config" / path, Path(overlay).resolve())
+
+        document = {
+            "resources": [from_here(folder)],
+            "components": [from_here(f"kubernetes/components/{name}") for name in components],
+        }
+        (Path(overlay) / "kustomization.yaml").write_text(yaml.safe_dump(document))
+        done = run([kubectl(), "kustomize", overlay])
+    assert done.returncode == 0, done.stderr
+    return objects(done.stdout)
+
+
+def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run helm, with nothing of the user's."""
+    return run([str(newest.binary("helm")), *arguments])
+
+
+def templated(values: dict[str, Any] | None = None, *, release: str = "relay") -> Objects:
+    """Render the chart with values."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        yaml.safe_dump(values or {}, file)
+        file.flush()
+        done = helm(
+            *("template", release, CHART, "--namespace", "relay-system", "--include-crds"),
+            *("--kube-version", KUBE_VERSION, "--values", file.name),
+        )
+    assert done.returncode == 0, done.stderr
+    return objects(done.stdout)
