@@ -34,23 +34,23 @@ class Permission(NamedTuple):
         }
 
 
-READ: Final = ("get", "list", "watch")
+WATCHED: Final = ("list", "watch")
 DATUM: Final = "telemetry.datumapis.com"
 MILO: Final = "telemetry.miloapis.com"
 
 CLUSTER: Final = (
-    Permission((DATUM,), ("exporters",), READ, "the objects that say what is exported"),
-    Permission((DATUM, MILO), ("exportpolicies",), READ, "the same, in Datum's form"),
+    Permission((DATUM,), ("exporters",), WATCHED, "the objects that say what is exported"),
+    Permission((DATUM, MILO), ("exportpolicies",), WATCHED, "the same, in Datum's form"),
     Permission((DATUM,), ("exporters/status",), ("patch",), "whether it works"),
     Permission((DATUM, MILO), ("exportpolicies/status",), ("patch",), "the same"),
-    Permission(("",), ("namespaces",), READ, "labels, for selectors and for projects"),
+    Permission(("",), ("namespaces",), WATCHED, "labels, for selectors and for projects"),
     Permission(("",), ("events",), ("create", "patch"), "what happens to an object"),
 )
 """Where objects may be: in all namespaces."""
 
 SECRETS: Final = {
-    "watch": Permission(("",), ("secrets",), READ, "credentials that objects refer to"),
-    "get": Permission(("",), ("secrets",), ("get",), "credentials, asked for one by one"),
+    "watch": Permission(("",), ("secrets",), ("get", *WATCHED), "credentials of sinks"),
+    "get": Permission(("",), ("secrets",), ("get",), "the same, one by one"),
 }
 """By the mode in which Secrets are read."""
 
