@@ -39,6 +39,7 @@ from relay.storage.log.frame import (
     FormatError,
     check_format,
     encode_frame,
+    frame_version,
     read_frames,
 )
 
@@ -211,7 +212,10 @@ def _without_finished(before: bytes, copied: set[tuple[int, int]], after: Cursor
             if (shard, number) in copied or number in named
         )
         kept[shard] = msgspec.structs.replace(cursor, held=held)
-    return before if kept == cursors else encode_frame(b"", msgspec.json.encode(kept))
+    if kept == cursors:
+        return before
+    # In the format in which it was, so that the version that wrote it reads the copy as well.
+    return encode_frame(b"", msgspec.json.encode(kept), version=frame_version(before))
 
 
 def _decode_cursors(data: bytes) -> Cursors | None:

@@ -147,16 +147,21 @@ def decode_file_header(head: bytes, kind: bytes) -> int | None:
     return int(number)
 
 
-def encode_frame(meta: bytes, body: bytes) -> bytes:
-    """Encode a frame."""
-    return encode_frame_head(meta, body) + body
+def encode_frame(meta: bytes, body: bytes, *, version: int = FORMAT) -> bytes:
+    """Encode a frame; ``version`` is its format."""
+    return encode_frame_head(meta, body, version=version) + body
 
 
-def encode_frame_head(meta: bytes, body: bytes) -> bytes:
+def frame_version(data: bytes) -> int:
+    """Return the format of the frame at the beginning of ``data``, which is undamaged."""
+    return int(_SIZES.unpack_from(data, _FRAME.size)[0])
+
+
+def encode_frame_head(meta: bytes, body: bytes, *, version: int = FORMAT) -> bytes:
     """Encode all of a frame but its body, so that the body need not be copied."""
     assert len(meta) <= META_BYTES_MAX
     assert len(body) <= BODY_BYTES_MAX
-    rest = _SIZES.pack(FORMAT, len(meta), len(body), crc32(body)) + meta
+    rest = _SIZES.pack(version, len(meta), len(body), crc32(body)) + meta
     return _FRAME.pack(MAGIC, crc32(rest)) + rest
 
 

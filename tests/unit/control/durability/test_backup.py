@@ -19,7 +19,7 @@ from relay.control.durability.restore import restore
 from relay.runtime.errors import BackupError, ConfigError
 from relay.sink.queue.cursor import QueueCursor
 from relay.storage.log.data_directory import UNFINISHED, DataDirectory, write_format
-from relay.storage.log.frame import encode_frame
+from relay.storage.log.frame import encode_frame, frame_version
 from tests.kit.paths import DATA
 
 STORED = sorted(
@@ -331,6 +331,14 @@ def test_segments_that_the_relay_finished_meanwhile_are_no_loss(
     monkeypatch.setattr(backup_module, "read_bounded", reading)
     back_up(tmp_path / "data", tmp_path / "backup", now=NOW)
     assert cursor_of(tmp_path / "backup").held == HELD[:1]
+
+
+def test_a_cursor_keeps_the_format_of_its_version() -> None:
+    cursors = {0: QueueCursor(0, 32, held=HELD)}
+    before = encode_frame(b"", msgspec.json.encode(cursors), version=2)
+    after = backup_module._without_finished(before, {(0, 0)}, {})
+    assert frame_version(after) == 2
+    assert backup_module._decode_cursors(after) == {0: QueueCursor(0, 32, held=HELD[:1])}
 
 
 def test_segments_that_somebody_deleted_stay_a_loss(tmp_path: Path) -> None:
