@@ -24,14 +24,7 @@ Objects = list[dict[str, Any]]
 
 def kubectl() -> str:
     """Path of kubectl 1.37."""
-    folder = newest.directory()
-    found = [
-        path
-        for path in (folder / "bin/kubectl-1.37", folder / "kubernetes/kubectl")
-        if path.exists()
-    ]
-    assert found, "kubectl is not built: make peers"
-    return str(found[0])
+    return str(newest.binary("kubectl-1.37"))
 
 
 def run(command: Sequence[str], *, given: str = "") -> subprocess.CompletedProcess[str]:
