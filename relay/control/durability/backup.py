@@ -12,6 +12,7 @@ The order in which files are read makes the copy consistent without stopping or 
 * A segment that is being appended to is cut after its last whole record, as a start would do.
 * A queue's cursor is read before its segments. Segments that it names and the relay has deleted
   since are struck out of it; otherwise their points would count as damaged.
+* The cache of objects of Kubernetes is left out: it holds Secrets, and is filled again.
 * ``deltas`` exists only while no relay runs; :mod:`relay.control.durability.restore` decides.
 """
 
@@ -49,7 +50,8 @@ _JOURNAL, _QUEUES = "journal", "queues"
 _CHECKPOINT = "checkpoint"
 _RETIRED = ".removed-"
 _TEMPORARY = ".new"
-_LEFT_OUT = ("lock", "lost+found")
+_LEFT_OUT = ("lock", "lost+found", "kubernetes")
+"""``kubernetes`` is a cache of objects and of the Secrets that they refer to."""
 
 Cursors = dict[int, QueueCursor]
 

@@ -366,13 +366,15 @@ def test_files_that_vanish_while_they_are_waited_for_are_no_fault(
 def test_other_files_of_the_directory_are_in_it(tmp_path: Path) -> None:
     data = tmp_path / "data"
     restored(archive(KILLED), data)
-    (data / "kubernetes").mkdir()
-    (data / "kubernetes/exporters").write_bytes(b"cache")
+    for name in ("kubernetes", "more"):
+        (data / name).mkdir()
+        (data / name / "file").write_bytes(b"content")
     (data / "knowledge.new").write_bytes(b"half")
     (data / "lost+found").mkdir()
     back_up(data, tmp_path / "backup", now=NOW)
     names = tree(tmp_path / "backup").keys()
-    assert "kubernetes/exporters" in names
+    assert "more/file" in names
+    assert "kubernetes/file" not in names, "there are Secrets in it"
     assert "knowledge.new" not in names
     (data / "a file of mine").write_text("x")
     with pytest.raises(BackupError, match="move it elsewhere"):
