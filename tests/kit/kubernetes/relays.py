@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -17,8 +18,7 @@ from tests.kit.http.otlp_server import OtlpServer
 from tests.kit.kubernetes.kubectl import Kubectl
 from tests.kit.paths import ROOT
 from tests.kit.processes import Process, eventually, free_port, get_json, started
-from tests.kit.remote_write.raw import HEADERS
-from tests.kit.stored_relay import body_of
+from tests.kit.remote_write.raw import HEADERS, join, snappy, text_series
 
 CRDS = sorted((ROOT / "config/crds").glob("*.datumapis.com.yaml")) + sorted(
     (ROOT / "config/crds").glob("*.miloapis.com.yaml")
@@ -109,17 +109,30 @@ async def cluster_relay(
 class Load:
     """Numbered samples, ten a request, for as long as the block lasts; ``sent`` were accepted."""
 
-    def __init__(self, url: str, *, name: str = "numbered", every_s: float = 0.1) -> None:
-        self._url, self._name, self._every_s = url, name, every_s
+    def __init__(self, url: str, *, every_s: float = 0.1, **labels: str) -> None:
+        self._url, self._every_s = url, every_s
+        self._labels = {"__name__": "numbered", **labels}
+        self._start_ms = int(time.time() * 1000)
         self.sent: list[float] = []
+
+    def _body(self, values: range) -> bytes:
+        """A series for each of ten numbers; each request is a millisecond later."""
+        time_ms = self._start_ms + values[0] // 10
+        return snappy(
+            join(
+                text_series({"n": str(value % 10), **self._labels}, (float(value), time_ms))
+                for value in values
+            )
+        )
 
     async def _send(self) -> None:
         number = 0
         async with aiohttp.ClientSession() as session:
             while True:
                 values = range(number, number + 10)
-                body = body_of(values, name=self._name)
-                async with session.post(self._url, data=body, headers=HEADERS) as response:
+                async with session.post(
+                    self._url, data=self._body(values), headers=HEADERS
+                ) as response:
                     assert response.status == 204, await response.text()
                 self.sent += map(float, values)
                 number += 10

@@ -1,0 +1,165 @@
+"""An API server that is away under load, and a leader that dies."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kit.http.otlp_server import OtlpServer
+from tests.kit.kubernetes.kubectl import Kubectl, object_text
+from tests.kit.kubernetes.real_api import RealApi
+from tests.kit.kubernetes.relays import ClusterRelay, Load, cluster_relay
+from tests.kit.processes import answers
+
+pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
+
+API = "telemetry.datumapis.com/v1alpha1"
+STEADY = '{range .status.conditions[*]}{.type}={.status}@{.lastTransitionTime} {end}{"\\n"}'
+TAKEOVER_S = 20
+
+
+def exporter(name: str, endpoint: str) -> str:
+    """An Exporter of everything, with one sink."""
+    sink = {
+        "name": "collector",
+        "otlp_http": {"endpoint": endpoint},
+        "batch": {"timeout": "100ms"},
+    }
+    spec = {"sources": [{"name": "all", "metrics": {"metricsql": ""}}], "sinks": [sink]}
+    return object_text("Exporter", name, {"spec": spec}, api=API)
+
+
+def taken_at(server: OtlpServer, path: str) -> int:
+    """Requests that were taken at a path."""
+    return sum(one.path == f"{path}/v1/metrics" for one in server.taken)
+
+
+async def steady(kubectl: Kubectl, name: str) -> str:
+    """The conditions of an Exporter with the times of their last transitions."""
+    return await kubectl("get", "exporter", name, "-o", f"jsonpath={STEADY}")
+
+
+async def delivers_for(server: OtlpServer, relay: ClusterRelay, seconds: float) -> None:
+    """Watch requests arrive in every second, from a relay that says that it is ready."""
+    assert relay.process is not None
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        seen = len(server.taken)
+        await server.wait_until(lambda seen=seen: len(server.taken) > seen, timeout_s=5)
+        assert relay.process.returncode is None, relay.log()[-2000:]
+        assert await answers(f"{relay.admin}/readyz")
+        await asyncio.sleep(0.5)
+
+
+@pytest.mark.parametrize(
+    "seconds", [20, pytest.param(600, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
+)
+async def test_the_api_server_is_away_under_load(
+    api: RealApi, kubectl: Kubectl, tmp_path: Path, seconds: int
+) -> None:
+    async with (
+        OtlpServer() as server,
+        cluster_relay(tmp_path / "relay", api.kubeconfig) as relay,
+    ):
+        await kubectl.apply(exporter("one", f"{server.origin}/one"))
+        async with Load(relay.url).running() as load:
+            await kubectl.wait_for("exporter", "one", status="True")
+            before = await steady(kubectl, "one")
+            since = max(load.sent)
+
+            await api.stop()
+            await delivers_for(server, relay, seconds)
+            await api.start()
+
+            await kubectl.apply(exporter("two", f"{server.origin}/two"))
+            await kubectl.wait_for("exporter", "two", status="True", timeout_s=40)
+            assert taken_at(server, "/two")
+            assert await steady(kubectl, "one") == before
+        await arrives(server, load, "/one", since)
+
+
+async def arrives(server: OtlpServer, load: Load, path: str, since: float) -> None:
+    """Every sample after one arrives at a path, and arrives once."""
+    wanted = {value for value in load.sent if value > since}
+
+    def found() -> list[float]:
+        taken = [one for one in server.taken if one.path == f"{path}/v1/metrics"]
+        return [value for one in taken for value in one.values() if value > since]
+
+    await server.wait_until(lambda: set(found()) >= wanted, timeout_s=20)
+    assert len(found()) == len(set(found()))
+
+
+async def test_a_relay_starts_while_the_api_server_is_away(
+    api: RealApi, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    async with OtlpServer() as server:
+        secret = object_text("Secret", "token", {"stringData": {"token": "right"}})
+        await kubectl.apply(secret, exporter("one", f"{server.origin}/one"))
+        async with cluster_relay(tmp_path / "relay", api.kubeconfig) as relay:
+            async with Load(relay.url).running():
+                await kubectl.wait_for("exporter", "one", status="True")
+            await api.stop()
+            assert await relay.stop() == 0
+            await relay.start()
+            async with Load(relay.url, again="yes").running() as load:
+                seen = len(server.taken)
+                await server.wait_until(lambda: len(server.taken) > seen + 3, timeout_s=20)
+                await api.start()
+                await kubectl.apply(exporter("one", f"{server.origin}/changed"))
+                await kubectl.wait_for("exporter", "one", status="True", timeout_s=40)
+            assert load.sent
+            assert taken_at(server, "/changed")
+
+
+async def test_the_other_relay_writes_after_the_leader_has_died(
+    api: RealApi, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    relays = {
+        name: ClusterRelay(tmp_path / name, api.kubeconfig, **replica(name))
+        for name in ("relay-0", "relay-1")
+    }
+    async with OtlpServer() as server:
+        try:
+            for relay in relays.values():
+                await relay.start()
+            await kubectl.apply(exporter("one", f"{server.origin}/one"))
+            first, second = relays.values()
+            async with Load(first.url).running(), Load(second.url, half="other").running():
+                await kubectl.wait_for("exporter", "one", status="True")
+                assert (await kubectl.get("exporter", "one"))["status"]["relays"] == "2 of 2"
+                leader = await leading(kubectl, relays)
+                (other,) = relays.keys() - {leader}
+            async with Load(relays[other].url, half="last").running():
+                before = await steady(kubectl, "one")
+                async with kubectl.watching("exporter", "one", "-o", f"jsonpath={STEADY}") as watch:
+                    await relays[leader].stop(signal.SIGKILL)
+                    died = time.monotonic()
+                    await kubectl.apply(exporter("two", f"{server.origin}/two"))
+                    await kubectl.wait_for("exporter", "two", kind="Accepted", status="True")
+                    assert time.monotonic() - died < TAKEOVER_S
+                    assert {line for _, line in watch.lines} == {before.strip()}
+                assert await leading(kubectl, relays) == other
+        finally:
+            for relay in relays.values():
+                await relay.close()
+        for relay in relays.values():
+            assert "Traceback" not in relay.log()
+
+
+def replica(name: str) -> dict[str, Any]:
+    """Settings of one of several relays of one group."""
+    return {"kubernetes": {"lease": {"namespace": "default", "name": "relays", "relay": name}}}
+
+
+async def leading(kubectl: Kubectl, relays: dict[str, ClusterRelay]) -> str:
+    """The relay that holds the leader's Lease."""
+    lease = await kubectl.get("-n", "default", "lease", "relays")
+    holder = lease["spec"]["holderIdentity"]
+    (found,) = [name for name in relays if name in holder]
+    return found
