@@ -14,7 +14,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -22,6 +22,7 @@ from relay import __version__
 from relay.api.admin import AdminServer
 from relay.api.contract import EVERYTHING, StatusFilter
 from relay.api.status import StatusSource
+from relay.api.tools import ExporterTools
 from relay.config.exporter.types import Exporter, SecretRef, Sink
 from relay.config.settings.lint import notices
 from relay.config.settings.settings import ListenAddress, Settings
@@ -34,20 +35,25 @@ from relay.control.durability.open_storage import OpenStorage, open_storage
 from relay.control.durability.replay import IDLE_REPLAY, Replay
 from relay.control.explain import Explainer, ExplainQuery, answer
 from relay.control.flush_timer import FlushTimer
+from relay.control.preview.service import PreviewService
 from relay.control.reconcile.diff import Changes
 from relay.control.reconcile.reconciler import SinkReconciler
 from relay.control.reconcile.reloader import Reloader
 from relay.control.reconcile.sink_entry import SinksSnapshot
 from relay.control.shutdown_report import ShutdownLosses
 from relay.control.status.board import StatusBoard
+from relay.control.sink_test.service import SinkTestService
+from relay.control.sink_test.trial import TestNetwork
 from relay.control.time_slicing import Turns
 from relay.receiver.http.connection_limit import raise_descriptor_limit
 from relay.receiver.remote_write import IngestServer
 from relay.runtime import gc_pacing, log_setup, malloc
 from relay.runtime.errors import ConfigError
 from relay.selector.inventory.store import ManifestIndex
+from relay.selector.resources.compiler import Compiler
 from relay.sink.build import SinkDependencies, SinkEnvironment, build_worker
 from relay.sink.http.client import Transport
+from relay.sink.http.credentials import SecretLookup
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.reporting.ledger import EMPTY_LEDGER
 from relay.sink.retry.circuit_breaker import CircuitBreakers
@@ -135,6 +141,7 @@ class Relay:
             not_ready=self.not_ready,
             degraded=self.degraded,
             explain=self.explain,
+            tools=self._make_tools(),
             access=settings.admin,
             ingest=settings.listen,
         )
@@ -301,11 +308,7 @@ class Relay:
 
     async def explain(self, question: ExplainQuery) -> list[str]:
         """Explain which exporters take a series, and why, as of now. Raises ConfigError."""
-        running = (
-            {one.id: one for one in self._reconciler.exporters}
-            if self._reconciler is not None
-            else {}
-        )
+        running = {one.id: one for one in self._running()}
         explainer = Explainer.running(self._engine, running)
         return await answer(question, explainer, self._turns)
 
@@ -398,6 +401,12 @@ class Relay:
         self, exporter: Exporter, sink: Sink, store: SinkStore | None, host: SinkHost
     ) -> SinkWorker:
         assert self._sink_environment is not None
+        lookup = self._secrets_of(exporter)
+        dependencies = SinkDependencies(self._sink_environment, lookup, store, host)
+        return build_worker(sink.name, exporter.id, sink, dependencies)
+
+    def _secrets_of(self, exporter: Exporter) -> SecretLookup:
+        """Return the lookup of an exporter's secrets."""
 
         def lookup(reference: SecretRef, default_key: str) -> str:
             # Through self: a reload brings a new store, and a rotated secret is found without one.
@@ -406,8 +415,19 @@ class Relay:
                 exporter.project, exporter.namespace, reference, default_key
             )
 
-        dependencies = SinkDependencies(self._sink_environment, lookup, store, host)
-        return build_worker(sink.name, exporter.id, sink, dependencies)
+        return lookup
+
+    def _running(self) -> Iterable[Exporter]:
+        return self._reconciler.exporters if self._reconciler is not None else ()
+
+    def _make_tools(self) -> ExporterTools:
+        settings = self._settings
+        preview = PreviewService(
+            self._engine, self._turns, self._running, Compiler(settings.resources)
+        )
+        network = TestNetwork(settings.allow_private_endpoints, settings.proxy)
+        test = SinkTestService(self._running, self._secrets_of, network)
+        return ExporterTools(preview.open, test.open)
 
     def _admit(self, reconciler: SinkReconciler) -> Admission:
         """Make the admission, and begin to replay the journal, if there is one."""

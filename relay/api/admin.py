@@ -1,4 +1,4 @@
-"""Serve the admin listener: read-only pages for operators and their monitoring.
+"""Serve the admin listener: pages and tools for operators and their monitoring.
 
 * ``/metrics``: exposition of :mod:`relay.telemetry.registry`, text or OpenMetrics by ``Accept``.
 * ``/healthz``: 200 ``ok`` while the event loop runs.
@@ -9,6 +9,7 @@
 * ``/explain``: text on the exporters that match ``?series=…``; also ``exporter``, ``account``,
   ``all``.
 * ``/replicas/report``: statuses of objects on Kubernetes, for the relays beside this one.
+* ``/preview``, ``/test``, ``/tap``: :mod:`relay.api.tools`.
 
 All but the probes' pages require a known ``Host``, and a credential if one is set
 (:mod:`relay.api.access`). The injected callables must not return secrets.
@@ -26,6 +27,7 @@ from aiohttp import web
 from relay.api.access import Gate
 from relay.api.contract import StatusFilter, StatusView
 from relay.api.misdirected import MisdirectedSenders
+from relay.api.tools import ExporterTools, ToolPages
 from relay.config.settings.settings import Admin, ListenAddress, Settings
 from relay.control.explain import ExplainQuery
 from relay.control.replicas.report import REPORT_PATH
@@ -53,10 +55,11 @@ class AdminServer:
     ``not_ready`` returns the reasons not to be ready, none if ready; ``degraded`` what works badly
     although senders are served; ``look`` returns the source of ``/metrics`` and ``/status``;
     ``explain`` returns lines and raises RelayError for a question it cannot answer. All are called
-    on the event loop, once per request. ``ingest`` is where senders belong that post here.
+    on the event loop, once per request. Without ``tools`` there are none. ``ingest`` is where
+    senders belong that post here.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a composition point: every page is named once, here
         self,
         address: ListenAddress,
         telemetry: Telemetry,
@@ -65,6 +68,7 @@ class AdminServer:
         degraded: Callable[[], Sequence[str]],
         look: Callable[[], Awaitable[StatusView]],
         explain: Callable[[ExplainQuery], Awaitable[Sequence[str]]],
+        tools: ExporterTools | None = None,
         access: Admin | None = None,
         ingest: ListenAddress = _INGEST_DEFAULT,
     ) -> None:
@@ -94,6 +98,8 @@ class AdminServer:
         app.router.add_get("/status", self._show_status)
         app.router.add_get("/explain", self._show_explanation)
         app.router.add_get(REPORT_PATH, self._show_report)
+        if tools is not None:
+            ToolPages(tools, _HEADERS).add_to(app.router)
         self._listener = Listener(
             app,
             address,

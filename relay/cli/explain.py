@@ -7,15 +7,11 @@ and answers for a relay just started with them that has received no info series.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import urllib.error
-import urllib.parse
-import urllib.request
-from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
+from relay.cli.live.admin_client import ANSWER_BYTES_MAX, ask
 from relay.codec.compression import decompress
 from relay.config.exporter.manifest_loader import load_exporters
 from relay.config.inventory_manifests import load_inventory
@@ -30,10 +26,6 @@ from relay.selector.inventory.store import Inventory
 from relay.selector.resources.compiler import Compiler
 
 BODY_BYTES_MAX: Final = 256 * 1024 * 1024
-ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
-TOKEN_VARIABLE = "RELAY_ADMIN_TOKEN"  # noqa: S105 - a name
-"""Environment variable with the admin listener's bearer token."""
-TIMEOUT_S: Final = 30.0
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 
 
@@ -185,37 +177,12 @@ def _read_body(path: Path) -> bytes:
         return raw
 
 
-def _credential() -> dict[str, str]:
-    """Return the header for a relay with bearer authentication in ``admin.authentication``."""
-    token = os.environ.get(TOKEN_VARIABLE, "")
-    return {"Authorization": f"Bearer {token}"} if token else {}
-
-
 def _ask_relay(arguments: argparse.Namespace) -> int:
     """Send the question to a running relay and print its answer."""
     if arguments.body is not None:
         raise ConfigError([Fault("--from", "goes with --config or --exporters, not with --relay")])
-    url = arguments.relay.rstrip("/")
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise ConfigError([Fault("--relay", 'must begin with "http://" or "https://"')])
     question = {"series": arguments.question, "account": arguments.account}
     question |= {"exporter": arguments.exporter, "all": "yes" if arguments.all else ""}
-    query = urllib.parse.urlencode({key: value for key, value in question.items() if value})
-    try:
-        # The scheme is checked above.
-        request = urllib.request.Request(  # noqa: S310 - see above
-            f"{url}/explain?{query}", headers=_credential()
-        )
-        with urllib.request.urlopen(  # noqa: S310 - see above
-            request, timeout=TIMEOUT_S
-        ) as answer:
-            print(answer.read(ANSWER_BYTES_MAX).decode(), end="")
-    except urllib.error.HTTPError as error:
-        message = error.read(ANSWER_BYTES_MAX).decode(errors="replace").strip() or str(error)
-        if error.code == HTTPStatus.NOT_FOUND:
-            message = f"{url} has no /explain: write the address of adminListen ({message})"
-        raise ConfigError([Fault("--relay", message)]) from error
-    except OSError as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise ConfigError([Fault("--relay", f"{url} does not answer: {reason}")]) from error
+    with ask(arguments.relay, "explain", question) as answer:
+        print(answer.read(ANSWER_BYTES_MAX).decode(), end="")
     return 0

@@ -28,6 +28,8 @@ from relay.cli.check import check
 from relay.cli.demo.command import add_demo_arguments, run_demo
 from relay.cli.explain import add_explain_arguments, run_explain
 from relay.cli.import_vector.command import add_import_arguments, run_import_vector
+from relay.cli.live.preview import add_preview_arguments, run_preview
+from relay.cli.live.test import add_test_arguments, run_test
 from relay.config.settings.settings import Settings, is_of_flag, load_settings
 from relay.runtime import log_setup
 from relay.runtime.errors import ConfigError
@@ -110,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     add_explain_arguments(explainer)
     explainer.set_defaults(command=run_explain)
 
+    _add_live(commands)
     _add_import(commands)
     _add_backup(commands)
 
@@ -120,6 +123,24 @@ def _parser() -> argparse.ArgumentParser:
     version = commands.add_parser("version", help="print version, build and Python")
     version.set_defaults(command=_version)
     return parser
+
+
+def _add_live(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    preview = commands.add_parser(
+        "preview",
+        help="count the series of a running relay that an exporter takes now",
+        description="Of a manifest that is not saved yet, the differences to the running version "
+        "of the same name are shown as well. Nothing is changed.",
+    )
+    add_preview_arguments(preview)
+    preview.set_defaults(command=run_preview)
+    test = commands.add_parser(
+        "test",
+        help="send one synthetic point to a sink and tell each step",
+        description="Exit status 0: the endpoint took the point; 1: it did not.",
+    )
+    add_test_arguments(test)
+    test.set_defaults(command=run_test)
 
 
 def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -155,7 +155,7 @@ class Explainer:
     def require(self, exporter: str, field: str) -> None:
         """Raise ConfigError, with ids that may be meant, if there is no such exporter."""
         if exporter not in self._exporters:
-            message = _unknown_exporter(exporter, self._exporters)
+            message = unknown_exporter(exporter, self._exporters)
             raise ConfigError([Fault(field, message)])
 
     @contextmanager
@@ -307,7 +307,7 @@ def described(
     return Exported(typing, attributes, types.contradiction(name))
 
 
-def _unknown_exporter(name: str, known: Iterable[str]) -> str:
+def unknown_exporter(name: str, known: Iterable[str]) -> str:
     """Say that there is no exporter of this id, with those of the same name or some others."""
     ids = sorted(known)
     last = name.rpartition("/")[2]

@@ -49,7 +49,7 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class PreviewResult:
-    """The series that an Exporter takes now, by source and in all, and the differences to its stored version.
+    """The series that an Exporter takes now, and how they differ from those of its stored version.
 
     ``added`` and ``removed`` are None without a stored version. ``project_series`` are the series
     that the Exporter may see. ``measured_s``: duration of the measurement of samples; 0 for none.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -21,7 +22,7 @@ from aiohttp.abc import AbstractResolver
 
 from relay.config.settings.proxy import Proxy
 from relay.sink.http.connection import Connection
-from relay.sink.http.connector import Connector
+from relay.sink.http.connector import Connector, ConnectStep, untraced
 from relay.sink.http.dns_cache import DnsCache
 from relay.sink.http.interface import Destination, HttpRequest
 from relay.sink.http.pool import ConnectionPool
@@ -72,8 +73,9 @@ class Transport:
         allow_private: bool,
         proxy: Proxy | None = None,
         resolver: AbstractResolver | None = None,
+        trace: Callable[[ConnectStep], None] = untraced,
     ) -> None:
-        """``resolver`` is closed with the transport."""
+        """``resolver`` is closed with the transport; ``trace`` is told each connection's steps."""
         loop = self._loop = asyncio.get_running_loop()
         self._proxy = proxy
         self._resolver = resolver or ThreadedResolver()
@@ -85,6 +87,7 @@ class Transport:
             lambda: Connection(loop, known, self._pool),
             allow_private=allow_private,
             proxy=proxy,
+            trace=trace,
         )
         # A context lives as long as a sink that sends with it; sinks of equal material share one.
         self._contexts: weakref.WeakValueDictionary[TlsMaterial, ssl.SSLContext]

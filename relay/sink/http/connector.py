@@ -20,6 +20,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable
+from typing import Literal
 
 import aiohappyeyeballs
 from yarl import URL
@@ -51,8 +52,17 @@ class ForbiddenSocketError(ForbiddenAddressError, OSError):
         OSError.__init__(self, errno.EACCES, "the endpoint's address is not allowed here")
 
 
+ConnectStep = Literal["name", "address", "connection", "tunnel", "tls"]
+"""A step of making a connection: the host's name is resolved (the proxy's, where there is one), an
+address is allowed, a socket is connected, the proxy has opened a tunnel, TLS is established."""
+
+
+def untraced(_step: ConnectStep) -> None:
+    """Ignore a step."""
+
+
 class Connector:
-    """``make`` makes the protocol of a new connection."""
+    """``make`` makes the protocol of a new connection; ``trace`` is told each step that is done."""
 
     def __init__(
         self,
@@ -61,7 +71,9 @@ class Connector:
         *,
         allow_private: bool,
         proxy: Proxy | None,
+        trace: Callable[[ConnectStep], None] = untraced,
     ) -> None:
+        self._trace = trace
         self._loop = asyncio.get_running_loop()
         self._dns = dns
         self._make = make
@@ -80,6 +92,7 @@ class Connector:
         except OSError as error:
             text = f"cannot resolve the host: {error.strerror}"
             raise RequestFailedError(HttpFailure("connect_failed", text)) from error
+        self._trace("name")
         while True:
             opened, peer = await self._open(addresses, self._make_socket, "cannot connect")
             try:
@@ -114,6 +127,7 @@ class Connector:
         except OSError as error:
             text = f"{no_way}: cannot resolve its name: {error.strerror}"
             raise RequestFailedError(HttpFailure("connect_failed", text)) from error
+        self._trace("name")
         opened, _ = await self._open(addresses, _make_any_socket, no_way)
         if origin.tls is not None:
             try:
@@ -121,6 +135,7 @@ class Connector:
             except BaseException:
                 opened.close()
                 raise
+            self._trace("tunnel")
         return await self._start(origin, opened)
 
     async def _addresses(self, host: str, port: int) -> list[ResolvedAddress]:
@@ -154,6 +169,7 @@ class Connector:
             )
             # Both fail where the endpoint has reset the connection meanwhile.
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._trace("connection")
             return opened, str(opened.getpeername()[0])
         except ForbiddenSocketError as error:
             raise RequestFailedError(_forbidden(error)) from error
@@ -183,6 +199,8 @@ class Connector:
         except BaseException:
             opened.close()
             raise
+        if origin.tls is not None:
+            self._trace("tls")
         return connection
 
     async def _open_tunnel(self, origin: Origin, opened: socket.socket, proxy: Proxy) -> None:
@@ -228,6 +246,7 @@ class Connector:
 
     def _make_socket(self, info: aiohappyeyeballs.AddrInfoType) -> socket.socket:
         self._check(str(info[4][0]))
+        self._trace("address")
         return _make_any_socket(info)
 
     def _check(self, address: str) -> None:

@@ -1,0 +1,166 @@
+"""Serve the tools for exporters at the admin listener: previews, sink tests and taps.
+
+* ``POST /preview``: the series that an Exporter takes now. The body is its manifest (YAML or JSON,
+  with ``?project=`` under tenancy), or empty with ``?exporter=`` for a running one. ``&measure=``
+  seconds to measure samples a minute.
+* ``POST /test?exporter=…&sink=…``: one synthetic point to one running sink.
+* ``GET /tap?exporter=…&sink=…``: points as they are handed to a sink, where ``admin.tap`` allows.
+
+Answers are JSON lines (``application/x-ndjson``): an object each, with ``event``; ``error`` ends an
+answer that could not be completed. Requests of web pages are refused: they carry an ``Origin``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from aiohttp import hdrs, web
+
+from relay.control.preview.preview import PreviewEvent, PreviewProgress
+from relay.control.preview.service import PreviewQuery
+from relay.control.sink_test.service import SinkTestQuery
+from relay.control.sink_test.trial import TestEvent
+from relay.control.sink_test.verdict import TestStep
+from relay.runtime.errors import ConfigError, Fault, OverloadedError, RelayError
+
+_log = logging.getLogger("relay.api")
+
+MANIFEST_BYTES_MAX: Final = 256 * 1024
+MEDIA_TYPE: Final = "application/x-ndjson"
+
+
+@dataclass(frozen=True, slots=True)
+class ExporterTools:
+    """The tools, each opened by a query; both raise RelayError before the first event."""
+
+    preview: Callable[[PreviewQuery], Awaitable[AsyncIterator[PreviewEvent]]]
+    test: Callable[[SinkTestQuery], AsyncIterator[TestEvent]]
+
+
+class ToolPages:
+    """The pages of the tools; ``headers`` are sent with every answer."""
+
+    def __init__(self, tools: ExporterTools, headers: Mapping[str, str]) -> None:
+        self._tools = tools
+        self._headers = dict(headers)
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        """Add the pages to a listener's application."""
+        router.add_post("/preview", self._preview)
+        router.add_post("/test", self._test)
+
+    async def _preview(self, request: web.Request) -> web.StreamResponse:
+        async def open_events() -> AsyncIterator[dict[str, Any]]:
+            query = request.query
+            manifest = await _manifest(request)
+            preview = PreviewQuery(
+                manifest,
+                query.get("project", ""),
+                query.get("exporter", ""),
+                _seconds(query.get("measure", "")),
+            )
+            return _documents(await self._tools.preview(preview), _preview_document)
+
+        return await self._answer(request, open_events)
+
+    async def _test(self, request: web.Request) -> web.StreamResponse:
+        async def open_events() -> AsyncIterator[dict[str, Any]]:
+            query = SinkTestQuery(request.query.get("exporter", ""), request.query.get("sink", ""))
+            return _documents(self._tools.test(query), _test_document)
+
+        return await self._answer(request, open_events)
+
+    async def _answer(
+        self,
+        request: web.Request,
+        open_events: Callable[[], Awaitable[AsyncIterator[dict[str, Any]]]],
+    ) -> web.StreamResponse:
+        """Write events as they come; what is wrong with the query is answered before."""
+        if hdrs.ORIGIN in request.headers:
+            text = "requests of web pages are refused\n"
+            return web.Response(status=403, text=text, headers=self._headers)
+        try:
+            events = await open_events()
+        except OverloadedError as error:
+            headers = {**self._headers, "Retry-After": str(error.retry_after_s)}
+            return web.Response(status=429, text=f"{error}\n", headers=headers)
+        except RelayError as error:
+            return web.Response(status=400, text=f"{error}\n", headers=self._headers)
+        response = web.StreamResponse(headers={**self._headers, "Content-Type": MEDIA_TYPE})
+        async with aclosing(events):  # type: ignore[type-var]  # generators, all of them
+            await response.prepare(request)
+            try:
+                async for event in events:
+                    await response.write(msgspec.json.encode(event) + b"\n")
+            except ConnectionError:
+                return response  # the client has left
+            except Exception:
+                _log.exception("bug in the relay: an answer was not completed")
+                message = "a bug in the relay, see its log"
+                await response.write(
+                    msgspec.json.encode({"event": "error", "message": message}) + b"\n"
+                )
+        await response.write_eof()
+        return response
+
+    def __repr__(self) -> str:
+        return f"<ToolPages {self._tools!r}>"
+
+
+async def _documents(
+    events: AsyncIterator[Any], form: Callable[[Any], dict[str, Any]]
+) -> AsyncIterator[dict[str, Any]]:
+    async with aclosing(events):  # type: ignore[type-var]  # generators, all of them
+        async for event in events:
+            yield form(event)
+
+
+def _preview_document(event: PreviewEvent) -> dict[str, Any]:
+    if isinstance(event, PreviewProgress):
+        return {
+            "event": "progress",
+            "step": event.step,
+            "done": round(event.done, 1),
+            "of": round(event.of, 1),
+        }
+    return {"event": "result", **event.document()}
+
+
+def _test_document(event: TestEvent) -> dict[str, Any]:
+    name = "step" if isinstance(event, TestStep) else "verdict"
+    return {"event": name, **event.document()}
+
+
+async def _manifest(request: web.Request) -> str:
+    """Return the body as text. Raises ConfigError."""
+    size = request.content_length or 0
+    if size > MANIFEST_BYTES_MAX:
+        raise _too_large()
+    body = bytearray()
+    async for chunk in request.content.iter_chunked(64 * 1024):
+        body += chunk
+        if len(body) > MANIFEST_BYTES_MAX:
+            raise _too_large()
+    try:
+        return bytes(body).decode()
+    except UnicodeDecodeError as error:
+        message = f"is not UTF-8 text: byte {error.start} does not belong"
+        raise ConfigError([Fault("the manifest", message)]) from error
+
+
+def _too_large() -> ConfigError:
+    return ConfigError([Fault("the manifest", f"is larger than {MANIFEST_BYTES_MAX} bytes")])
+
+
+def _seconds(text: str) -> float:
+    """Return a number of seconds, 0 for "". Raises ConfigError."""
+    if not text:
+        return 0.0
+    if not (text.isascii() and text.isdigit() and len(text) <= 4):
+        raise ConfigError([Fault("measure", "must be whole seconds, such as 30")])
+    return float(text)

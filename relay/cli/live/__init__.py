@@ -1,0 +1,1 @@
+"""Commands on exporters: preview, test, tap and top."""

@@ -1,0 +1,134 @@
+"""Implement ``relay preview``: the series of a running relay that an Exporter takes now."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from relay.cli.live.admin_client import DEFAULT_URL, add_relay_argument, ask, events
+from relay.cli.live.kubernetes import add_kubernetes_arguments, wants_kubernetes
+from relay.cli.live.subject import as_manifest, document_in_files, document_on_kubernetes
+from relay.runtime.errors import ConfigError, Fault
+from relay.runtime.excerpt import printable
+
+MEASURE_S = 40
+"""Longest measurement of samples a minute by default; s: two scrapes of most senders."""
+
+
+def add_preview_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    add_relay_argument(parser, default=DEFAULT_URL)
+    add_kubernetes_arguments(parser)
+    parser.add_argument(
+        "--exporter",
+        default="",
+        metavar="ID",
+        help="with PATH or --kubernetes: this one, as [namespace/]name; alone: a running one",
+    )
+    parser.add_argument(
+        "--project", default="", metavar="NAME", help="of the manifest, where the relay has tenancy"
+    )
+    parser.add_argument(
+        "--measure",
+        type=int,
+        default=MEASURE_S,
+        metavar="SECONDS",
+        help=f"longest time to measure samples a minute ({MEASURE_S}); 0: do not",
+    )
+    parser.add_argument("path", nargs="?", type=Path, metavar="PATH", help="manifest or directory")
+
+
+def run_preview(arguments: argparse.Namespace) -> int:
+    """Ask the relay and print what it counts. Raises ConfigError."""
+    query = {"measure": str(arguments.measure)}
+    body = b""
+    if arguments.path is not None and wants_kubernetes(arguments):
+        raise ConfigError([Fault("PATH", "does not go with --kubernetes")])
+    if arguments.path is not None or wants_kubernetes(arguments):
+        document = (
+            document_on_kubernetes(arguments)
+            if arguments.path is None
+            else document_in_files(arguments.path, arguments.exporter)
+        )
+        body = as_manifest(document, arguments.project)
+        query["project"] = arguments.project
+    elif arguments.exporter:
+        query["exporter"] = arguments.exporter
+    else:
+        raise ConfigError([Fault("PATH", "or --exporter is required")])
+    progress = _Progress()
+    result: dict[str, Any] | None = None
+    try:
+        with ask(arguments.relay, "preview", query, post=True, body=body) as answer:
+            for event in events(answer):
+                if event["event"] == "progress":
+                    progress.show(event)
+                else:
+                    result = event
+    except KeyboardInterrupt:
+        if result is None:
+            raise
+    progress.clear()
+    if result is None:
+        raise ConfigError([Fault("--relay", "the answer ended before its result")])
+    for line in render(result):
+        print(printable(line))
+    return 0
+
+
+class _Progress:
+    """Shows progress on standard error, if that is a terminal."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+
+    def show(self, event: Mapping[str, Any]) -> None:
+        if self._live:
+            done, of = event["done"], event["of"]
+            what = (
+                f"measuring samples a minute: {done:.0f} of at most {of:.0f} s"
+                if event["step"] == "seconds"
+                else f"{done:,.0f} of {of:,.0f} series"
+            )
+            sys.stderr.write(f"\r\x1b[K{what}")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        if self._live:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def render(result: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of a result."""
+    total = result["total"]
+    yield (
+        f"{result['exporter']} takes {total['series']:,} of {result['projectSeries']:,} series now"
+        f"{_rate(total)}"
+    )
+    for name, title in (("added", "more"), ("removed", "fewer")):
+        change = result[name]
+        if change is not None:
+            yield f"  {change['series']:,} {title} than its running version"
+            yield from (f"    {series}" for series in change["firstSeries"])
+    for source in result["sources"]:
+        more = " or more" if source["hasMoreMetrics"] else ""
+        yield (
+            f"source {source['name']}: {source['series']:,} series of {source['metrics']:,}{more} "
+            f"metrics{_rate(source)}"
+        )
+        for metric in source["topMetrics"]:
+            yield f"  {metric['series']:>11,}  {metric['name']}"
+        if source["firstSeries"]:
+            yield "  first series:"
+            yield from (f"    {series}" for series in source["firstSeries"])
+    if result["measuredSeconds"]:
+        yield f"samples a minute: estimated from arrivals in {result['measuredSeconds']:.0f} s"
+
+
+def _rate(selected: Mapping[str, Any]) -> str:
+    rate = selected["samplesPerMinute"]
+    return "" if rate is None else f", about {rate:,.0f} samples a minute"

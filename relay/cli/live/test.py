@@ -1,0 +1,127 @@
+"""Implement ``relay test``: send one synthetic point to one sink, and tell each step.
+
+A running exporter is tested by the relay that runs it; one in files or behind a Kubernetes API by
+this process, with its own network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from relay.cli.live.admin_client import add_relay_argument, ask, events
+from relay.cli.live.kubernetes import (
+    access_of,
+    add_kubernetes_arguments,
+    fetch_secrets,
+    wants_kubernetes,
+)
+from relay.cli.live.subject import as_exporter, document_in_files, document_on_kubernetes
+from relay.config.exporter.manifest_loader import load_exporters
+from relay.config.exporter.secrets import SecretStore
+from relay.config.exporter.types import Exporter, ExporterPath, SecretRef, Sink
+from relay.config.settings.settings import Settings, load_settings
+from relay.control.sink_test.service import require_sink
+from relay.control.sink_test.trial import TestEvent, TestNetwork, try_sink
+from relay.control.sink_test.verdict import TestStep
+from relay.runtime.errors import ConfigError, Fault
+from relay.runtime.event_loop import run_on_uvloop
+from relay.runtime.excerpt import printable
+
+
+def add_test_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    add_relay_argument(parser)
+    add_kubernetes_arguments(parser)
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="settings with the secrets, the proxy and allowPrivateEndpoints of the relay",
+    )
+    parser.add_argument("--secrets", type=Path, metavar="DIR", help="mounted secrets")
+    parser.add_argument(
+        "--exporter",
+        default="",
+        metavar="ID",
+        help="with --relay a running one, otherwise that of PATH or Kubernetes",
+    )
+    parser.add_argument("--sink", default="", metavar="NAME", help="needed if there are several")
+    parser.add_argument("path", nargs="?", type=Path, metavar="PATH", help="manifest or directory")
+
+
+def run_test(arguments: argparse.Namespace) -> int:
+    """Test the sink; return 0 if its endpoint took the point, else 1. Raises ConfigError."""
+    ways = [arguments.relay, arguments.path, wants_kubernetes(arguments) or None]
+    if sum(way is not None for way in ways) != 1:
+        raise ConfigError([Fault("PATH", "or --relay or --kubernetes is required, one of them")])
+    if arguments.relay is not None:
+        return _ask_relay(arguments)
+    exporter, sink, secrets, settings = _subject(arguments)
+
+    def lookup(reference: SecretRef, default_key: str) -> str:
+        return secrets.get(exporter.project, exporter.namespace, reference, default_key)
+
+    network = TestNetwork(settings.allow_private_endpoints, settings.proxy)
+    print(f"{exporter.id}, sink {sink.name}: {sink.endpoint.url}")
+    return run_on_uvloop(_show(try_sink(exporter, sink, lookup, network)))
+
+
+def _subject(arguments: argparse.Namespace) -> tuple[Exporter, Sink, SecretStore, Settings]:
+    """Return what is tested in this process."""
+    settings = load_settings(arguments.config) if arguments.config else Settings()
+    if wants_kubernetes(arguments):
+        exporter = as_exporter(document_on_kubernetes(arguments), "")
+        sink = require_sink(exporter, arguments.sink)
+        return exporter, sink, fetch_secrets(access_of(arguments), exporter, sink), settings
+    exporter = as_exporter(document_in_files(arguments.path, arguments.exporter), "")
+    loaded = load_exporters(
+        [ExporterPath(arguments.path)],
+        secrets_root=arguments.secrets or settings.secrets,
+        need_secrets=False,
+    )
+    return exporter, require_sink(exporter, arguments.sink), loaded.secrets, settings
+
+
+async def _show(found: AsyncIterator[TestEvent]) -> int:
+    ok = False
+    async for event in found:
+        if isinstance(event, TestStep):
+            _print([_step_line(event.document())])
+        else:
+            ok = event.ok
+            _print(_verdict_lines(event.document()))
+    return 0 if ok else 1
+
+
+def _ask_relay(arguments: argparse.Namespace) -> int:
+    query = {"exporter": arguments.exporter, "sink": arguments.sink}
+    ok = False
+    with ask(arguments.relay, "test", query, post=True) as answer:
+        for event in events(answer):
+            if event["event"] == "step":
+                _print([_step_line(event)])
+            else:
+                ok = bool(event["ok"])
+                _print(_verdict_lines(event))
+    return 0 if ok else 1
+
+
+def _step_line(step: Mapping[str, Any]) -> str:
+    mark = "ok  " if step["ok"] else "FAIL"
+    return f"{mark} {step['name']:<12}{step['seconds']:>8.3f} s  {step['message']}".rstrip()
+
+
+def _verdict_lines(verdict: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{'good' if verdict['ok'] else 'bad'}: {verdict['message']}"
+    if verdict["advice"]:
+        yield f"what to do: {verdict['advice']}"
+
+
+def _print(lines: Iterator[str] | list[str]) -> None:
+    for line in lines:
+        print(printable(line))
+    sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""Send one synthetic point to a sink, step by step."""

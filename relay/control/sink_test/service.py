@@ -1,0 +1,131 @@
+"""Sink tests of the running relay: of running sinks, with their secrets, and how often.
+
+* :data:`TESTS_MAX` tests a project in :data:`WINDOW_S`; one at a time to a host and port, and
+  :data:`UNDER_WAY_MAX` in all. A test that is refused is not counted.
+* A test takes no endpoint from the request: it would carry the exporter's secrets there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from yarl import URL
+
+from relay.config.exporter.types import Exporter, Sink
+from relay.control.preview.service import require_running
+from relay.control.sink_test.trial import TestEvent, TestNetwork, try_sink
+from relay.runtime.errors import ConfigError, Fault, OverloadedError
+from relay.sink.http.credentials import SecretLookup
+
+TESTS_MAX: Final = 6
+"""Tests of one project in a window."""
+WINDOW_S: Final = 60.0
+UNDER_WAY_MAX: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SinkTestQuery:
+    """A test of one sink of a running exporter (its id); ``sink`` "" is the only one it has."""
+
+    exporter: str
+    sink: str = ""
+
+
+class TestLimits:
+    """Counts the tests of projects and of hosts; ``tick`` is monotonic, s."""
+
+    __test__ = False
+
+    def __init__(self, tick: Callable[[], float] = time.monotonic) -> None:
+        self._tick = tick
+        self._begun: dict[str, deque[float]] = {}
+        self._hosts: set[tuple[str, int]] = set()
+
+    def begin(self, project: str, host: tuple[str, int]) -> None:
+        """Count a test that begins; raise OverloadedError where it may not begin now."""
+        now = self._tick()
+        for name in [name for name, times in self._begun.items() if now - times[-1] >= WINDOW_S]:
+            del self._begun[name]
+        times = self._begun.get(project, deque())
+        while times and now - times[0] >= WINDOW_S:
+            times.popleft()
+        if len(times) >= TESTS_MAX:
+            wait_s = int(WINDOW_S - (now - times[0])) + 1
+            message = f"{TESTS_MAX} tests were made in the last minute"
+            raise OverloadedError(message, retry_after_s=wait_s)
+        if host in self._hosts:
+            raise OverloadedError(f"a test of {host[0]}:{host[1]} is under way")
+        if len(self._hosts) >= UNDER_WAY_MAX:
+            raise OverloadedError(f"{UNDER_WAY_MAX} tests are under way")
+        times.append(now)
+        self._begun[project] = times
+        self._hosts.add(host)
+
+    def end(self, host: tuple[str, int]) -> None:
+        """Let the next test of a host begin."""
+        self._hosts.discard(host)
+
+    def __repr__(self) -> str:
+        return f"<TestLimits {len(self._hosts)} under way>"
+
+
+class SinkTestService:
+    """Tests sinks of ``running`` exporters; ``secrets`` returns the lookup of an exporter's."""
+
+    def __init__(
+        self,
+        running: Callable[[], Iterable[Exporter]],
+        secrets: Callable[[Exporter], SecretLookup],
+        network: TestNetwork,
+        limits: TestLimits | None = None,
+    ) -> None:
+        self._running = running
+        self._secrets = secrets
+        self._network = network
+        self._limits = limits or TestLimits()
+
+    def open(self, query: SinkTestQuery) -> AsyncIterator[TestEvent]:
+        """Return the events of a test, to be read to the end or closed.
+
+        Raises ConfigError for a sink that does not run, OverloadedError where it may not begin now.
+        """
+        exporter = require_running({one.id: one for one in self._running()}, query.exporter)
+        sink = require_sink(exporter, query.sink)
+        host = host_of(sink)
+        self._limits.begin(exporter.project, host)
+        return self._events(exporter, sink, host)
+
+    async def _events(
+        self, exporter: Exporter, sink: Sink, host: tuple[str, int]
+    ) -> AsyncIterator[TestEvent]:
+        try:
+            async for event in try_sink(exporter, sink, self._secrets(exporter), self._network):
+                yield event
+        finally:
+            self._limits.end(host)
+
+    def __repr__(self) -> str:
+        return f"<SinkTestService {self._limits!r}>"
+
+
+def require_sink(exporter: Exporter, name: str) -> Sink:
+    """Return a sink by its name, or the only one for ""; raise ConfigError."""
+    names = [sink.name for sink in exporter.sinks]
+    if not name and len(names) == 1:
+        return exporter.sinks[0]
+    found = next((sink for sink in exporter.sinks if sink.name == name), None)
+    if found is None:
+        said = f"there is no sink {name}" if name else "is required"
+        choice = ", ".join(names) or "none"
+        raise ConfigError([Fault("sink", f"{said}; {exporter.id} has {choice}")])
+    return found
+
+
+def host_of(sink: Sink) -> tuple[str, int]:
+    """Return host and port of a sink's endpoint."""
+    url = URL(sink.endpoint.url)
+    return url.raw_host or "", url.port or 0
