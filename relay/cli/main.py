@@ -30,6 +30,7 @@ from relay.cli.explain import add_explain_arguments, run_explain
 from relay.cli.import_vector.command import add_import_arguments, run_import_vector
 from relay.cli.live.preview import add_preview_arguments, run_preview
 from relay.cli.live.test import add_test_arguments, run_test
+from relay.cli.live.top import add_top_arguments, run_top
 from relay.config.settings.settings import Settings, is_of_flag, load_settings
 from relay.runtime import log_setup
 from relay.runtime.errors import ConfigError
@@ -141,6 +142,13 @@ def _add_live(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     add_test_arguments(test)
     test.set_defaults(command=run_test)
+    top = commands.add_parser(
+        "top",
+        help="show exporters and sinks of a running relay, the worst first",
+        description="Refreshed on a terminal until Ctrl-C; printed once elsewhere.",
+    )
+    add_top_arguments(top)
+    top.set_defaults(command=run_top)
 
 
 def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -12,8 +12,9 @@ from typing import TextIO
 
 from relay.cli.demo import story
 from relay.cli.demo.behaviour import Behaviour
-from relay.cli.demo.display import COLUMNS, Screen
 from relay.cli.demo.show import Demo, Options
+from relay.cli.live.screen import Screen
+from relay.cli.live.sink_table import COLUMNS
 from relay.control.reconcile.reconciler import SinkKey
 from relay.runtime.event_loop import run_on_uvloop
 

@@ -1,51 +1,29 @@
-"""Render the demo's live table and final ledger as lines of :data:`COLUMNS` characters. Pure.
-
-Only ASCII, and on a terminal two control sequences of :class:`Screen`, so that it works everywhere.
-"""
+"""Render the demo's live view and final ledger, for :mod:`relay.cli.live.screen`. Pure."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TextIO
 
 from relay.cli.demo.agent import AgentStatistics
 from relay.cli.demo.audit import Audit, Check, SinkAudit
+from relay.cli.live.sink_table import (
+    NAME_COLUMNS,
+    SinkRow,
+    fit,
+    number,
+    rule,
+    short_name,
+    sink_table,
+)
 from relay.control.reconcile.reconciler import SinkKey
 from relay.control.reconcile.sink_report import SinkReport
 
-COLUMNS = 80
-
-_NAME = 22
-_HEAD = (
-    f"  {'exporter / sink':<{_NAME + 2}}"
-    f"{'matched':>10}{'delivered':>10}{'rejected':>9}{'queued':>8}{'rate/s':>8} state"
-)
 _LEDGER_HEAD = (
-    f"  {'exporter / sink':<{_NAME + 2}}"
+    f"  {'exporter / sink':<{NAME_COLUMNS + 2}}"
     f"{'matched':>10}{'delivered':>10}{'rejected':>10}{'expired':>8}{'dropped':>8}{'queued':>8}"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class SinkRow:
-    """One sink at one moment, in points; ``rate`` is delivered points per second.
-
-    ``error`` is the last error, "" if there was none, and ``error_age_s`` its age.
-    """
-
-    exporter: str
-    sink: str
-    matched: int
-    delivered: int
-    rejected: int
-    queued: int
-    rate: float
-    state: str
-    error: str = ""
-    error_age_s: float = 0.0
 
 
 class DemoPace:
@@ -110,12 +88,8 @@ def render(view: View) -> list[str]:
         f"  relay received     {view.received:>11,} samples of {view.series:,} series",
         f"  selected by none   {view.unmatched:>11,} of them",
         "",
-        _HEAD,
+        *sink_table(view.sinks, rate="rate/s"),
     ]
-    for exporter, sinks in groupby(view.sinks, key=lambda row: row.exporter):
-        lines.append(f"  {exporter}")
-        for sink in sinks:
-            lines += _sink_lines(sink)
     return [fit(line) for line in lines]
 
 
@@ -137,76 +111,23 @@ def render_ledger(audit: Audit) -> list[str]:
     return [fit(line) for line in lines]
 
 
-def rule(title: str) -> str:
-    """Return a line with a title in it."""
-    return f"-- {title} ".ljust(COLUMNS, "-")
-
-
-def fit(line: str) -> str:
-    """Cut a line to the width and replace characters that a terminal could interpret."""
-    line = "".join(char if char.isascii() and char.isprintable() else "?" for char in line)
-    return line if len(line) <= COLUMNS else line[: COLUMNS - 3] + "..."
-
-
-def number(value: float) -> str:
-    """Format a whole number in at most nine characters."""
-    if value < 10_000_000:
-        return f"{value:,.0f}"
-    exponent = min(int(math.log10(value)) // 3, 4)
-    return f"{value / 1000**exponent:,.1f}{'kMGT'[exponent - 1]}"
-
-
 def clock(seconds: float) -> str:
     """Format seconds as ``mm:ss``; minutes may exceed 59."""
     return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
 
 
-def _sink_lines(row: SinkRow) -> Iterator[str]:
-    yield (
-        f"    {_name(row.sink)}{number(row.matched):>10}{number(row.delivered):>10}"
-        f"{number(row.rejected):>9}{number(row.queued):>8}{number(row.rate):>8} {row.state}"
-    )
-    if row.error:
-        yield f"    {row.error_age_s:.0f} s ago: {row.error}"
-
-
 def _ledger_lines(sink: SinkAudit) -> Iterator[str]:
     yield (
-        f"{_verdict(sink.own)}{_name(sink.sink)}"
+        f"{_verdict(sink.own)}{short_name(sink.sink)}"
         f"{number(sink.matched):>10}{number(sink.delivered):>10}{number(sink.rejected):>10}"
         f"{number(sink.expired):>8}{number(sink.dropped):>8}{number(sink.queued):>8}"
     )
     endpoint = sink.endpoint
     yield (
-        f"{_verdict(sink.across)}{'  its endpoint says':<{_NAME}}"
+        f"{_verdict(sink.across)}{'  its endpoint says':<{NAME_COLUMNS}}"
         f"{'':>10}{number(endpoint.kept):>10}{number(endpoint.rejected):>10}"
     )
 
 
-def _name(name: str) -> str:
-    return name.ljust(_NAME) if len(name) <= _NAME else f"{name[: _NAME - 1]}~"
-
-
 def _verdict(checks: Sequence[Check]) -> str:
     return " ok " if all(check.balanced for check in checks) else " !! "
-
-
-class Screen:
-    """Show one block of lines after another; if ``live``, in place of the last one."""
-
-    def __init__(self, out: TextIO, *, live: bool) -> None:
-        self.live = live
-        self._out = out
-        self._shown = 0
-
-    def show(self, lines: Sequence[str]) -> None:
-        """Show a block."""
-        if self.live and self._shown:
-            self._out.write(f"\x1b[{self._shown}F\x1b[J")  # to its first line; clear
-        self._shown = len(lines)
-        self.print(lines)
-
-    def print(self, lines: Sequence[str]) -> None:
-        """Write lines that stay."""
-        self._out.write("".join(f"{line}\n" for line in lines))
-        self._out.flush()

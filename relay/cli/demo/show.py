@@ -30,6 +30,7 @@ from relay.cli.demo.platform import Platform
 from relay.cli.demo.receiver import Receiver
 from relay.cli.demo.scenario import cast, stage
 from relay.cli.demo.write_receiver import WriteReceiver
+from relay.cli.live.screen import Screen
 from relay.codec.compression import SENDER_ENCODINGS
 from relay.control.reconcile.reconciler import SinkKey
 from relay.runtime.log_setup import TextFormatter
@@ -87,7 +88,7 @@ class Demo:
     def __init__(
         self,
         options: Options,
-        screen: display.Screen,
+        screen: Screen,
         *,
         misbehave: Mapping[SinkKey, Behaviour] | None = None,
     ) -> None:

@@ -9,9 +9,11 @@ import pytest
 from relay.cli.demo.agent import AgentStatistics
 from relay.cli.demo.audit import Audit, Check, SinkAudit
 from relay.cli.demo.behaviour import Outage
-from relay.cli.demo.display import COLUMNS, Screen, SinkRow, View, number, render, render_ledger
+from relay.cli.demo.display import View, render, render_ledger
 from relay.cli.demo.receiver import ReceiverStatistics
 from relay.cli.demo.story import farewell, introduction
+from relay.cli.live.screen import Screen
+from relay.cli.live.sink_table import COLUMNS, SinkRow, number
 
 
 def row(**changes: object) -> SinkRow:

@@ -1,0 +1,185 @@
+"""Implement ``relay top``: exporters and sinks of a running relay, the worst first, refreshed."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from relay.cli.check import counted
+from relay.cli.live.admin_client import DEFAULT_URL, add_relay_argument, read_json
+from relay.cli.live.screen import Screen
+from relay.cli.live.sink_table import COLUMNS, SinkRow, fit, rule, sink_table
+from relay.sink.reporting.health import STATES
+
+INTERVAL_S: Final = 2.0
+OLD_S: Final = 60.0
+"""Age of the oldest waiting point from which on it is shown; s."""
+SORTS: Final = ("state", "rate", "queue", "name")
+_WORST_FIRST: Final = {"failing": 0, "paused": 1, "behind": 2, "healthy": 3}
+
+
+def add_top_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    add_relay_argument(parser, default=DEFAULT_URL)
+    parser.add_argument("--project", default="", metavar="NAME", help="what this project may see")
+    parser.add_argument(
+        "--exporter", default="", metavar="ID", help="this one; team/ stands for all below it"
+    )
+    parser.add_argument("--state", default="", choices=STATES, help="sinks in this state alone")
+    parser.add_argument("--sort", default=SORTS[0], choices=SORTS, help="state: the worst first")
+    parser.add_argument("--once", action="store_true", help="print one table and end")
+    parser.add_argument(
+        "--interval",
+        type=_interval,
+        default=INTERVAL_S,
+        metavar="SECONDS",
+        help=f"between two looks ({INTERVAL_S:g})",
+    )
+
+
+def run_top(arguments: argparse.Namespace) -> int:
+    """Show the table until Ctrl-C on a terminal, once elsewhere. Raises ConfigError."""
+    query = {name: getattr(arguments, name) for name in ("project", "exporter", "state")}
+    live = sys.stdout.isatty() and not arguments.once
+    screen = Screen(sys.stdout, live=live)
+    rates = SinkRates()
+    look(arguments.relay, query, rates)  # a rate needs two looks
+    try:
+        while True:
+            time.sleep(arguments.interval)
+            document, rows = look(arguments.relay, query, rates)
+            size = shutil.get_terminal_size((COLUMNS, 24))
+            columns = max(COLUMNS, size.columns) if live else COLUMNS
+            lines = render(document, sorted_rows(rows, arguments.sort), arguments.relay)
+            shown = [fit(line, columns) for line in lines]
+            if not live:
+                screen.print(shown)
+                return 0
+            screen.show(_cut(shown, size.lines - 1))
+    except KeyboardInterrupt:
+        return 0
+
+
+def look(
+    relay: str, query: Mapping[str, str], rates: SinkRates
+) -> tuple[dict[str, Any], list[SinkRow]]:
+    """Return the relay's status and its rows."""
+    document = read_json(relay, "status", query)
+    return document, rates.rows(document, time.monotonic(), time.time())
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    delivered: int
+    at: float
+
+
+class SinkRates:
+    """Makes rows of status documents, with delivered points a minute since the last document."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str], _Seen] = {}
+
+    def rows(self, document: Mapping[str, Any], tick: float, now: float) -> list[SinkRow]:
+        """Return a row for each sink; ``tick`` is monotonic and ``now`` the wall clock, s."""
+        before, self._seen = self._seen, {}
+        return [
+            self._row(exporter["name"], sink, before, tick, now)
+            for exporter in document.get("exporters", ())
+            for sink in exporter.get("sinks", ())
+        ]
+
+    def _row(
+        self,
+        exporter: str,
+        sink: Mapping[str, Any],
+        before: Mapping[tuple[str, str], _Seen],
+        tick: float,
+        now: float,
+    ) -> SinkRow:
+        ledger, error = sink["ledger"], sink.get("lastError")
+        key = exporter, sink["name"]
+        seen = self._seen[key] = _Seen(ledger["delivered"], tick)
+        last = before.get(key)
+        rate = 0.0
+        if last is not None and tick > last.at:
+            # A relay that was started anew counts from 0.
+            rate = max(0, seen.delivered - last.delivered) * 60 / (tick - last.at)
+        age_s = sink["queue"]["oldestPointAgeSeconds"]
+        state = sink["state"] + (f", oldest {age_s:,.0f} s" if age_s >= OLD_S else "")
+        return SinkRow(
+            exporter=exporter,
+            sink=sink["name"],
+            matched=ledger["matched"],
+            delivered=ledger["delivered"],
+            rejected=sum(ledger["rejected"].values()),
+            queued=ledger["queued"],
+            rate=rate,
+            state=state,
+            error=error["text"] if error else "",
+            error_age_s=max(0.0, now - _seconds(error["at"])) if error else 0.0,
+        )
+
+    def __repr__(self) -> str:
+        return f"<SinkRates of {len(self._seen)} sinks>"
+
+
+def sorted_rows(rows: Sequence[SinkRow], by: str) -> list[SinkRow]:
+    """Return the rows in order; those of an exporter stay together, at the place of its first."""
+    keys: dict[str, Callable[[SinkRow], tuple[float, ...]]] = {
+        "state": lambda row: (_WORST_FIRST.get(row.state.partition(",")[0], 0), -row.queued),
+        "rate": lambda row: (-row.rate,),
+        "queue": lambda row: (-row.queued,),
+        "name": lambda _row: (),
+    }
+    key = keys[by]
+    ordered = sorted(rows, key=lambda row: (*key(row), row.exporter, row.sink))
+    place = {row.exporter: number for number, row in reversed(list(enumerate(ordered)))}
+    return sorted(ordered, key=lambda row: place[row.exporter])
+
+
+def render(document: Mapping[str, Any], rows: Sequence[SinkRow], relay: str) -> Iterator[str]:
+    """Yield the lines of the table."""
+    summary = document.get("summary", {})
+    states = summary.get("sinks", {})
+    counts = ", ".join(f"{states[state]:,} {state}" for state in STATES if states.get(state))
+    yield rule(f"{relay} {time.strftime('%H:%M:%S')}")
+    yield f"  {summary.get('exporters', 0):,} exporters; sinks: {counts or 'none'}"
+    ingest = document.get("ingest")
+    if ingest is not None:
+        yield (
+            f"  received {ingest['receivedSamples']:,} samples of {ingest['activeSeries']:,} "
+            f"series, {ingest['unmatchedSamples']:,} selected by none"
+        )
+    if document.get("faults"):
+        yield f"  {counted(len(document['faults']), 'fault')} in manifests: see relay check"
+    yield ""
+    yield from sink_table(rows, rate="per min")
+
+
+def _cut(lines: list[str], most: int) -> list[str]:
+    """Cut lines that a terminal has no room for: it cannot go back above its first one."""
+    if len(lines) <= most:
+        return lines
+    kept = max(1, most - 1)
+    return [*lines[:kept], f"  ... {len(lines) - kept:,} more lines: use a filter or --once"]
+
+
+def _seconds(moment: str | None) -> float:
+    return datetime.fromisoformat(moment).timestamp() if moment else 0.0
+
+
+def _interval(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError("must be seconds from 0.1 to 3600")
+    return seconds

@@ -1,0 +1,86 @@
+"""Rows of ``relay top``: rates between two looks, order, what a terminal has room for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from relay.cli.live.sink_table import COLUMNS, SinkRow, fit
+from relay.cli.live.top import SinkRates, render, sorted_rows
+
+STATUS: dict[str, Any] = {
+    "summary": {"exporters": 2, "sinks": {"healthy": 1, "failing": 1, "paused": 0, "behind": 0}},
+    "ingest": {"receivedSamples": 1_000, "activeSeries": 20, "unmatchedSamples": 3},
+    "faults": [{}],
+}
+
+
+def status(delivered: int, **sink: object) -> dict[str, Any]:
+    own = {
+        "name": "s",
+        "state": "healthy",
+        "ledger": {
+            "matched": 500,
+            "delivered": delivered,
+            "rejected": {"http_400": 2, "other": 1},
+            "queued": 7,
+        },
+        "queue": {"oldestPointAgeSeconds": 0.0},
+        "lastError": None,
+        **sink,
+    }
+    return {**STATUS, "exporters": [{"name": "default/a", "sinks": [own]}]}
+
+
+def row(exporter: str, sink: str, state: str, queued: int = 0, rate: float = 0.0) -> SinkRow:
+    return SinkRow(exporter, sink, 0, 0, 0, queued, rate, state)
+
+
+def test_rates_are_of_the_time_between_two_looks() -> None:
+    rates = SinkRates()
+    (first,) = rates.rows(status(100), tick=10.0, now=0.0)
+    assert (first.rate, first.rejected, first.queued) == (0.0, 3, 7)
+    (second,) = rates.rows(status(130), tick=12.0, now=0.0)
+    assert second.rate == pytest.approx(900.0)
+    (restarted,) = rates.rows(status(5), tick=14.0, now=0.0)
+    assert restarted.rate == 0.0
+
+
+def test_errors_and_old_points_are_shown() -> None:
+    error = {"text": "HTTP 401", "at": "1970-01-01T00:00:30Z"}
+    sink = {"lastError": error, "state": "failing", "queue": {"oldestPointAgeSeconds": 75.2}}
+    (found,) = SinkRates().rows(status(1, **sink), tick=0.0, now=90.0)
+    assert (found.error, found.error_age_s) == ("HTTP 401", 60.0)
+    assert found.state == "failing, oldest 75 s"
+    lines = list(render(STATUS, [found], "http://x"))
+    assert lines[0].startswith("-- http://x ")
+    assert lines[1] == "  2 exporters; sinks: 1 healthy, 1 failing"
+    assert lines[2] == "  received 1,000 samples of 20 series, 3 selected by none"
+    assert lines[3] == "  1 fault in manifests: see relay check"
+    assert lines[-1] == "    60 s ago: HTTP 401"
+    assert "per min state" in lines[5]
+
+
+def test_the_worst_come_first_and_exporters_stay_together() -> None:
+    rows = [
+        row("a", "1", "healthy", rate=5.0),
+        row("b", "1", "healthy", rate=9.0),
+        row("b", "2", "failing"),
+        row("c", "1", "behind, oldest 90 s", queued=5),
+        row("d", "1", "behind", queued=50),
+    ]
+
+    def order(by: str) -> str:
+        return " ".join(f"{one.exporter}{one.sink}" for one in sorted_rows(rows, by))
+
+    assert order("state") == "b2 b1 d1 c1 a1"
+    assert order("rate") == "b1 b2 a1 c1 d1"
+    assert order("queue") == "d1 c1 a1 b1 b2"
+    assert order("name") == "a1 b1 b2 c1 d1"
+
+
+def test_a_line_fits_its_terminal() -> None:
+    assert fit("x" * 200) == "x" * (COLUMNS - 3) + "..."
+    assert fit("x" * 200, 300) == "x" * 200
+    assert fit("\x1b[2J") == "?[2J"
