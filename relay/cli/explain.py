@@ -1,19 +1,23 @@
 """Implement ``relay explain``.
 
-Asks a running relay (``--relay``), or reads settings (``--config``) or manifests (``--exporters``)
-and answers for a relay just started with them that has received no info series.
+Asks a running relay (``--relay``), or reads settings (``--config``), manifests (``--exporters``) or
+a Kubernetes API (``--kubernetes``) and answers for a relay just started with them that has received
+no info series.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from relay.cli.live.admin_client import ANSWER_BYTES_MAX, ask
+from relay.cli.live.kubernetes import access_of, add_kubernetes_arguments, fetch_all
 from relay.codec.compression import decompress
 from relay.config.exporter.manifest_loader import load_exporters
+from relay.config.exporter.types import Exporter
 from relay.config.inventory_manifests import load_inventory
 from relay.config.settings.settings import ExporterPath, Settings, load_settings
 from relay.config.yaml.document import read_bounded
@@ -22,7 +26,7 @@ from relay.control.explain import Explainer, parse_series
 from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, IngestPath
 from relay.runtime.errors import ConfigError, DecodeError, Fault, SelectorError, WireError
 from relay.selector.inventory.info_series import InfoReader
-from relay.selector.inventory.store import Inventory
+from relay.selector.inventory.store import Inventory, ManifestIndex
 from relay.selector.resources.compiler import Compiler
 
 BODY_BYTES_MAX: Final = 256 * 1024 * 1024
@@ -41,6 +45,7 @@ def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="Exporter manifests; may be repeated",
     )
+    add_kubernetes_arguments(parser, source)
     parser.add_argument(
         "--inventory",
         type=Path,
@@ -77,11 +82,17 @@ def run_explain(arguments: argparse.Namespace) -> int:
         raise ConfigError([Fault("--inventory", "goes with --exporters only")])
     if arguments.relay:
         return _ask_relay(arguments)
-    settings = (
-        load_settings(arguments.config)
-        if arguments.config
-        else Settings(exporters=tuple(map(ExporterPath, arguments.exporters)))
-    )
+    settings = load_settings(arguments.config) if arguments.config else Settings()
+    if arguments.kubernetes:
+        found = fetch_all(access_of(arguments))
+        for fault in found.faults:
+            print(f"left out: {fault}", file=sys.stderr)
+        inventory = Inventory(objects_max=settings.inventory.objects_max)
+        inventory.replace_manifests(ManifestIndex(found.namespaces))
+        _print_answer(arguments, settings, found.exporters, inventory)
+        return 0
+    if arguments.exporters:
+        settings = Settings(exporters=tuple(map(ExporterPath, arguments.exporters)))
     origin = _origin(arguments.account, settings)
     paths = settings.exporters
     if settings.tenancy is not None and not arguments.all:
@@ -98,8 +109,20 @@ def run_explain(arguments: argparse.Namespace) -> int:
         print(f"left out: {fault}", file=sys.stderr)
     inventory = Inventory(objects_max=settings.inventory.objects_max)
     inventory.replace_manifests(objects.index)
+    _print_answer(arguments, settings, loaded.exporters, inventory)
+    return 1 if loaded.faults and not loaded.exporters else 0
+
+
+def _print_answer(
+    arguments: argparse.Namespace,
+    settings: Settings,
+    exporters: Iterable[Exporter],
+    inventory: Inventory,
+) -> None:
+    """Answer the question about exporters that do not run in this process."""
+    origin = _origin(arguments.account, settings)
     explainer = Explainer.offline(
-        loaded.exporters,
+        exporters,
         tenancy=tenancy_of(settings),
         compiler=Compiler(settings.resources),
         inventory=inventory,
@@ -125,7 +148,6 @@ def run_explain(arguments: argparse.Namespace) -> int:
             print(line)
     except DecodeError as error:
         raise ConfigError([Fault("--from", f"is no remote-write request: {error}")]) from error
-    return 1 if loaded.faults and not loaded.exporters else 0
 
 
 def _project(arguments: argparse.Namespace, settings: Settings, origin: IngestPath) -> str:

@@ -99,6 +99,7 @@ NOT_RUN = {
     r"kubectl |helm ": "asks a cluster; tests/integration/deployments has an API server",
     r"vmagent ": "another program; tests/integration/senders/test_real_senders.py drives it",
     r"\.venv/bin/python -m pytest ": "runs these very tests",
+    r"relay \w+ --kubernetes ": "needs a cluster; test_explain_on_kubernetes.py has one",
 }
 """Commands that are only shown, and why they are not run here."""
 
@@ -113,7 +114,7 @@ def is_not_run(command: Command) -> bool:
 
 def is_live(command: Command) -> bool:
     """Tell whether a command starts a relay or asks a running one."""
-    return bool(re.match(r"relay run |relay explain --relay |curl ", command.text))
+    return bool(re.match(r"relay run |relay (explain|preview|top) --relay |curl ", command.text))
 
 
 def workspace(directory: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Read an Exporter or ExportPolicy, and the Secrets that it names, of a Kubernetes API."""
+"""Read Exporters and ExportPolicies of a Kubernetes API, Secrets that one names, and Namespaces."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import base64
 import binascii
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -17,14 +18,18 @@ from relay.config.export_policy import dialect
 from relay.config.exporter import build
 from relay.config.exporter.secrets import SecretStore
 from relay.config.exporter.types import Endpoint, Exporter, SecretRef, Sink
-from relay.control.kubernetes.client import ApiClient, decoded
+from relay.config.yaml.document import parse_documents
+from relay.control.kubernetes.client import ApiClient, WatchTarget, decoded
 from relay.control.kubernetes.errors import AbsentError, KubernetesError
 from relay.control.kubernetes.kubeconfig import ClusterAccess, in_cluster, read_kubeconfig
 from relay.control.kubernetes.objects import ApiResource
+from relay.control.preview.manifest import read_document
 from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.event_loop import run_on_uvloop
+from relay.selector.inventory.store import Object
 
 _SECRETS: Final = ApiResource("", "v1", "secrets", "Secret")
+_NAMESPACES: Final = ApiResource("", "v1", "namespaces", "Namespace", namespaced=False)
 
 
 def _resource(api_version: str, plural: str, kind: str) -> ApiResource:
@@ -40,13 +45,27 @@ _RESOURCES: Final[dict[str, tuple[ApiResource, ...]]] = {
 }
 
 
-def add_kubernetes_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments by which an object is read from a Kubernetes API."""
-    parser.add_argument(
+@dataclass(frozen=True, slots=True)
+class ClusterObjects:
+    """The objects of a Kubernetes API; ``faults`` are those of objects that are left out."""
+
+    exporters: tuple[Exporter, ...]
+    namespaces: tuple[Object, ...]
+    faults: tuple[Fault, ...]
+
+
+def add_kubernetes_arguments(
+    parser: argparse.ArgumentParser, group: argparse._ActionsContainer | None = None
+) -> None:
+    """Declare the arguments by which objects are read from a Kubernetes API.
+
+    ``group``: that of the alternatives to it.
+    """
+    (group or parser).add_argument(
         "--kubernetes",
         action="store_true",
-        help="read the exporter from the Kubernetes API of --kubeconfig, $KUBECONFIG, "
-        "~/.kube/config or this pod",
+        help="read from the Kubernetes API of --kubeconfig, $KUBECONFIG, ~/.kube/config or this "
+        "pod",
     )
     parser.add_argument("--kubeconfig", type=Path, metavar="FILE", help="implies --kubernetes")
     parser.add_argument("--context", default="", metavar="NAME", help="of the kubeconfig")
@@ -86,6 +105,71 @@ def fetch_secrets(access: ClusterAccess, exporter: Exporter, sink: Sink) -> Secr
     """Return the Secrets that a sink refers to; missing ones are not in it. Raises ConfigError."""
     names = {reference.name for reference in _references(sink.endpoint)}
     return run_on_uvloop(_secrets(access, exporter, sorted(names)))
+
+
+def fetch_all(access: ClusterAccess) -> ClusterObjects:
+    """Return every Exporter, ExportPolicy and Namespace. Raises ConfigError."""
+    return run_on_uvloop(_all(access))
+
+
+async def _all(access: ClusterAccess) -> ClusterObjects:
+    exporters: dict[str, Exporter] = {}
+    namespaces: list[Object] = []
+    faults: list[Fault] = []
+    async with ApiClient(access) as client:
+        for resources in _RESOURCES.values():
+            for resource in resources:
+                for text in await _listed(client, resource, faults, needed=True):
+                    try:
+                        (document,) = parse_documents(text, f"{access.server} {resource.plural}")
+                        # Items of a list do not say of what kind they are.
+                        value = document.value
+                        if isinstance(value, dict):
+                            value |= {"kind": resource.kind, "apiVersion": resource.api_version}
+                        one = read_document(document, "", need_sinks=False)
+                    except ConfigError as error:
+                        faults += error.faults
+                    else:
+                        exporters.setdefault(one.id, one)
+        for text in await _listed(client, _NAMESPACES, faults, needed=False):
+            found = msgspec.json.decode(text, type=_Namespace).metadata
+            namespaces.append(
+                Object("", "", _NAMESPACES.kind, "", found.name, found.uid, found.labels)
+            )
+    return ClusterObjects(tuple(exporters.values()), tuple(namespaces), tuple(faults))
+
+
+async def _listed(
+    client: ApiClient, resource: ApiResource, faults: list[Fault], *, needed: bool
+) -> list[str]:
+    """Return all objects of a resource as JSON; none where the API does not have it."""
+    items: list[str] = []
+    token = ""
+    try:
+        while True:
+            page = await client.list_page(WatchTarget(resource), continue_token=token)
+            items += (item.decode() for item in page.items)
+            token = page.continue_token
+            if not token:
+                return items
+    except AbsentError:
+        return []
+    except KubernetesError as error:
+        fault = Fault("--kubernetes", f"{client.access.server}: {resource.plural}: {error}")
+        if needed:
+            raise ConfigError([fault]) from error
+        faults.append(fault)
+        return []
+
+
+class _NamespaceMetadata(msgspec.Struct):
+    name: str
+    uid: str = ""
+    labels: dict[str, str] = {}
+
+
+class _Namespace(msgspec.Struct):
+    metadata: _NamespaceMetadata
 
 
 async def _first(access: ClusterAccess, paths: Iterable[str], what: str) -> dict[str, Any]:
