@@ -44,6 +44,7 @@ from relay.control.shutdown_report import ShutdownLosses
 from relay.control.status.board import StatusBoard
 from relay.control.sink_test.service import SinkTestService
 from relay.control.sink_test.trial import TestNetwork
+from relay.control.tap.tap import TapService
 from relay.control.time_slicing import Turns
 from relay.receiver.http.connection_limit import raise_descriptor_limit
 from relay.receiver.remote_write import IngestServer
@@ -420,6 +421,9 @@ class Relay:
     def _running(self) -> Iterable[Exporter]:
         return self._reconciler.exporters if self._reconciler is not None else ()
 
+    def _worker(self, exporter: str, sink: str) -> SinkWorker | None:
+        return self._reconciler.worker(exporter, sink) if self._reconciler is not None else None
+
     def _make_tools(self) -> ExporterTools:
         settings = self._settings
         preview = PreviewService(
@@ -427,7 +431,8 @@ class Relay:
         )
         network = TestNetwork(settings.allow_private_endpoints, settings.proxy)
         test = SinkTestService(self._running, self._secrets_of, network)
-        return ExporterTools(preview.open, test.open)
+        tap = TapService(self._running, self._worker, allowed=settings.admin.tap)
+        return ExporterTools(preview.open, test.open, tap.open)
 
     def _admit(self, reconciler: SinkReconciler) -> Admission:
         """Make the admission, and begin to replay the journal, if there is one."""

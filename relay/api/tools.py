@@ -26,20 +26,23 @@ from relay.control.preview.service import PreviewQuery
 from relay.control.sink_test.service import SinkTestQuery
 from relay.control.sink_test.trial import TestEvent
 from relay.control.sink_test.verdict import TestStep
+from relay.control.tap.tap import TapEnd, TapEvent, TapQuery
 from relay.runtime.errors import ConfigError, Fault, OverloadedError, RelayError
 
 _log = logging.getLogger("relay.api")
 
 MANIFEST_BYTES_MAX: Final = 256 * 1024
 MEDIA_TYPE: Final = "application/x-ndjson"
+NUMBER_DIGITS_MAX: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
 class ExporterTools:
-    """The tools, each opened by a query; both raise RelayError before the first event."""
+    """The tools, each opened by a query; all raise RelayError before the first event."""
 
     preview: Callable[[PreviewQuery], Awaitable[AsyncIterator[PreviewEvent]]]
     test: Callable[[SinkTestQuery], AsyncIterator[TestEvent]]
+    tap: Callable[[TapQuery], AsyncIterator[TapEvent]]
 
 
 class ToolPages:
@@ -53,6 +56,7 @@ class ToolPages:
         """Add the pages to a listener's application."""
         router.add_post("/preview", self._preview)
         router.add_post("/test", self._test)
+        router.add_get("/tap", self._tap)
 
     async def _preview(self, request: web.Request) -> web.StreamResponse:
         async def open_events() -> AsyncIterator[dict[str, Any]]:
@@ -62,7 +66,7 @@ class ToolPages:
                 manifest,
                 query.get("project", ""),
                 query.get("exporter", ""),
-                _seconds(query.get("measure", "")),
+                _number("measure", query.get("measure", "0")),
             )
             return _documents(await self._tools.preview(preview), _preview_document)
 
@@ -72,6 +76,19 @@ class ToolPages:
         async def open_events() -> AsyncIterator[dict[str, Any]]:
             query = SinkTestQuery(request.query.get("exporter", ""), request.query.get("sink", ""))
             return _documents(self._tools.test(query), _test_document)
+
+        return await self._answer(request, open_events)
+
+    async def _tap(self, request: web.Request) -> web.StreamResponse:
+        async def open_events() -> AsyncIterator[dict[str, Any]]:
+            text = request.query.get
+            query = TapQuery(
+                text("exporter", ""),
+                text("sink", ""),
+                _number("seconds", text("seconds", "10")),
+                int(_number("points", text("points", "100"))),
+            )
+            return _documents(self._tools.tap(query), _tap_document)
 
         return await self._answer(request, open_events)
 
@@ -136,6 +153,11 @@ def _test_document(event: TestEvent) -> dict[str, Any]:
     return {"event": name, **event.document()}
 
 
+def _tap_document(event: TapEvent) -> dict[str, Any]:
+    name = "end" if isinstance(event, TapEnd) else "point"
+    return {"event": name, **event.document()}
+
+
 async def _manifest(request: web.Request) -> str:
     """Return the body as text. Raises ConfigError."""
     size = request.content_length or 0
@@ -157,10 +179,8 @@ def _too_large() -> ConfigError:
     return ConfigError([Fault("the manifest", f"is larger than {MANIFEST_BYTES_MAX} bytes")])
 
 
-def _seconds(text: str) -> float:
-    """Return a number of seconds, 0 for "". Raises ConfigError."""
-    if not text:
-        return 0.0
-    if not (text.isascii() and text.isdigit() and len(text) <= 4):
-        raise ConfigError([Fault("measure", "must be whole seconds, such as 30")])
+def _number(name: str, text: str) -> float:
+    """Return a whole number of a query. Raises ConfigError."""
+    if not (text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS_MAX):
+        raise ConfigError([Fault(name, "must be a whole number, such as 30")])
     return float(text)

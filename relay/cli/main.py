@@ -29,6 +29,7 @@ from relay.cli.demo.command import add_demo_arguments, run_demo
 from relay.cli.explain import add_explain_arguments, run_explain
 from relay.cli.import_vector.command import add_import_arguments, run_import_vector
 from relay.cli.live.preview import add_preview_arguments, run_preview
+from relay.cli.live.tap import add_tap_arguments, run_tap
 from relay.cli.live.test import add_test_arguments, run_test
 from relay.cli.live.top import add_top_arguments, run_top
 from relay.config.settings.settings import Settings, is_of_flag, load_settings
@@ -142,6 +143,13 @@ def _add_live(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     add_test_arguments(test)
     test.set_defaults(command=run_test)
+    tap = commands.add_parser(
+        "tap",
+        help="show sampled points as a running relay hands them to a sink",
+        description="The operator must allow it by admin.tap. Nothing is delayed or changed.",
+    )
+    add_tap_arguments(tap)
+    tap.set_defaults(command=run_tap)
     top = commands.add_parser(
         "top",
         help="show exporters and sinks of a running relay, the worst first",

@@ -107,6 +107,8 @@ class SinkWorker:
         self._idle = False
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: list[asyncio.Task[None]] = []
+        self.tap: Callable[[SealedBatch], None] | None = None
+        """Gets each batch before it is queued; must not raise, nor change it."""
         self.removed = False
         """True once :meth:`remove` has handed over the queue on disk."""
         self._internal_errors = 0
@@ -216,6 +218,8 @@ class SinkWorker:
             if self._host is not None:
                 self._host.on_wake(self)
         self._delivery.ledger.offer(sealed.count)
+        if self.tap is not None:
+            self.tap(sealed)
         self._encode_backlog.add(sealed, shard)
 
     def on_encode_failed(self, sealed: SealedBatch) -> None:

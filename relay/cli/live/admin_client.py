@@ -45,8 +45,11 @@ def ask(
     *,
     post: bool = False,
     body: bytes = b"",
+    silence_s: float = TIMEOUT_S,
 ) -> Iterator[IO[bytes]]:
     """Open a page of a running relay; empty values of ``query`` are left out.
+
+    ``silence_s``: longest time without a byte of the answer.
 
     Raises ConfigError for a relay that does not answer and for one that refuses.
     """
@@ -63,7 +66,7 @@ def ask(
             f"{url}/{page}?{encoded}", data=body if post else None, headers=headers
         )
         with urllib.request.urlopen(  # noqa: S310 - see above
-            request, timeout=TIMEOUT_S
+            request, timeout=silence_s
         ) as answer:
             yield answer
     except urllib.error.HTTPError as error:

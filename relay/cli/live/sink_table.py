@@ -16,10 +16,10 @@ NAME_COLUMNS = 22
 
 @dataclass(frozen=True, slots=True)
 class SinkRow:
-    """One sink at one moment, in points; ``rate`` is delivered points in the
-    time that the table's title names.
+    """One sink at one moment, in points.
 
-    ``error`` is the last error, "" if there was none, and ``error_age_s`` its age.
+    ``rate`` is delivered points in the time that the column's title names. ``error`` is the last
+    error, "" if there was none, and ``error_age_s`` its age.
     """
 
     exporter: str

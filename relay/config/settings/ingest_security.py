@@ -77,12 +77,13 @@ class Admin:
     """Access to the admin listener.
 
     ``hosts`` are allowed host names besides IP addresses and the machine's own names; ``*.`` stands
-    for all names below a domain.
+    for all names below a domain. ``tap``: live points of sinks may be shown.
     """
 
     hosts: tuple[str, ...] = ()
     authentication: SenderAuthentication = field(default_factory=SenderAuthentication)
     tls: ServerTls | None = None
+    tap: bool = False
 
 
 def build_admin(reading: Reading, values: dict[str, Any], *, base: Path) -> Admin:
@@ -91,6 +92,7 @@ def build_admin(reading: Reading, values: dict[str, Any], *, base: Path) -> Admi
         hosts=tuple(host for host in values.get("hosts", ()) if host is not None),
         authentication=_authentication(reading, ("admin", "authentication"), values, base),
         tls=_tls(reading, ("admin", "tls"), values, base),
+        tap=values.get("tap", False),
     )
 
 

@@ -216,6 +216,11 @@ class SinkReconciler:
         names = [one.name for one in running.sinks] if running else []
         return {name: self._entries[exporter, name].report(removed=False) for name in names}
 
+    def worker(self, exporter: str, sink: str) -> SinkWorker | None:
+        """Return the worker of a running sink."""
+        entry = self._entries.get((exporter, sink))
+        return entry.worker if entry is not None else None
+
     def reports(self) -> Iterator[SinkReport]:
         """Flush the counters, then yield the report of every sink, draining ones included."""
         self._engine.router.flush_counters()

@@ -169,7 +169,8 @@ def _ended(
     is_2xx = 200 <= answer.status < 300
     steps.end("answer", ok=is_2xx, message=_status_line(answer.status))
     first = _last(steps)
-    steps.end("body", ok=verdict.ok, message=redact(_excerpt(answer), hidden))
+    # Where the status tells it all, the body is not what is wrong.
+    steps.end("body", ok=verdict.ok or not is_2xx, message=redact(_excerpt(answer), hidden))
     return [first, _last(steps), verdict]
 
 

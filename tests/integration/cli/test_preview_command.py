@@ -196,7 +196,7 @@ async def test_the_listener_refuses(running: Running) -> None:
             "the manifest:1:1: must be of kind Exporter or ExportPolicy\n    a: …\n    ^",
         )
         status, text = await post("measure=soon&exporter=acme/default/web")
-        assert (status, text) == (400, "measure: must be whole seconds, such as 30\n")
+        assert (status, text) == (400, "measure: must be a whole number, such as 30\n")
         headers = {"Origin": "https://evil.example.com"}
         status, text = await post("exporter=acme/default/web", headers=headers)
         assert (status, text) == (403, "requests of web pages are refused\n")

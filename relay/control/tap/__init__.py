@@ -1,0 +1,1 @@
+"""Show sampled points as they are handed to sinks."""
