@@ -41,9 +41,9 @@ from relay.control.reconcile.reconciler import SinkReconciler
 from relay.control.reconcile.reloader import Reloader
 from relay.control.reconcile.sink_entry import SinksSnapshot
 from relay.control.shutdown_report import ShutdownLosses
-from relay.control.status.board import StatusBoard
 from relay.control.sink_test.service import SinkTestService
 from relay.control.sink_test.trial import TestNetwork
+from relay.control.status.board import StatusBoard
 from relay.control.tap.tap import TapService
 from relay.control.time_slicing import Turns
 from relay.receiver.http.connection_limit import raise_descriptor_limit
