@@ -6,6 +6,7 @@
 * What an object's own status says is where a new leader begins (seeding): nothing is written or
   told again, and no time of a transition moves.
 * Nothing is written before the other relays had their chance to report.
+* A version that was not judged yet gets no status.
 * Counters are looked at every :data:`COUNTERS_S`; the schedule decides when they are worth a write.
 """
 
@@ -17,16 +18,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
-
-import msgspec
+from typing import Final, Protocol
 
 from relay.config.exporter.load_result import ObjectKey, ObjectResult
 from relay.control.cluster.cluster_source import StatusTarget
 from relay.control.kubernetes.client import ApiClient
 from relay.control.kubernetes.leader import LeaderElector, LeaderStatistics
-from relay.control.kubernetes.objects import UNREADABLE
-from relay.control.kubernetes.status_body import parts_of, status_document
+from relay.control.kubernetes.status_body import own_part, parts_of, status_document
 from relay.control.kubernetes.status_schedule import StatusSchedule
 from relay.control.kubernetes.status_writer import StatusWrite, StatusWriter, WriterStatistics
 from relay.control.replicas.peer_access import PeerAccess
@@ -281,9 +279,9 @@ class StatusPublisher:
         self._seeded.add(key)
         result = self._board.result(key)
         target = self._target(key, result.uid) if result is not None else None
-        if result is None or target is None or not target.object.status:
+        document = own_part(target.object.status) if target is not None else {}
+        if result is None or not document:
             return
-        document = _document(target.object.status)
         status = read_object_status(document)
         self._schedule.known(key, parts_of(document), self._clock())
         self.replicas.statuses.seed(key, result.uid, status)
@@ -307,21 +305,15 @@ class StatusPublisher:
     def _render(self, key: ObjectKey) -> StatusWrite | None:
         result = self._board.result(key)
         target = self._target(key, result.uid) if result is not None else None
-        merged = self._merged(key) if target is not None else None
-        if target is None or merged is None:
+        if target is None or result is None or target.object.generation != result.generation:
+            return None  # gone, or another version that is judged soon
+        merged = self._merged(key)
+        if merged is None:
             return None
         return StatusWrite(target.client, target.resource, target.object, status_document(merged))
 
     def __repr__(self) -> str:
         return f"<StatusPublisher {self._elector!r}, {self.replicas!r}>"
-
-
-def _document(text: bytes) -> dict[str, Any]:
-    try:
-        found = msgspec.json.decode(text)
-    except UNREADABLE:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _log_bug(task: asyncio.Task[None]) -> None:

@@ -21,11 +21,12 @@ from typing import Any, Final
 
 import msgspec
 
-from relay.control.kubernetes.objects import ApiObject, ApiResource
-from relay.control.status.conditions import ConditionStatus, StatusCondition, clipped
+from relay.control.kubernetes.objects import UNREADABLE, ApiObject, ApiResource
+from relay.control.status.conditions import OWN_TYPES, ConditionStatus, StatusCondition, clipped
 from relay.control.status.object_status import ObjectStatus, SinkStatus, UsageFigures
 
 FIELD_MANAGER: Final = "telemetry-relay"
+_OTHER_PARTS: Final = ("usage", "sources", "relays")
 _STATUSES: Final[tuple[ConditionStatus, ...]] = ("True", "False", "Unknown")
 
 
@@ -86,6 +87,29 @@ def parts_of(document: Mapping[str, Any]) -> StatusParts:
         error = section.get("lastError")
         told.append(error.get("message") if isinstance(error, Mapping) else None)
     return StatusParts(_digest(judged), _digest(told), _digest(document))
+
+
+def own_part(status: bytes) -> dict[str, Any]:
+    """Return what relays have written into a status (JSON; b"" for none), {} for nothing.
+
+    Conditions of other writers are left out.
+    """
+    try:
+        document = msgspec.json.decode(status) if status else {}
+    except UNREADABLE:
+        return {}
+    conditions = _own_conditions(document) if isinstance(document, dict) else []
+    if not conditions:
+        return {}
+    own: dict[str, Any] = {"conditions": conditions}
+    sinks = [
+        {**one, "conditions": _own_conditions(one)}
+        for one in _mappings(document.get("sinks"))
+        if isinstance(one.get("name"), str)
+    ]
+    if sinks:
+        own["sinks"] = sinks
+    return own | {name: document[name] for name in _OTHER_PARTS if name in document}
 
 
 def read_conditions(document: Mapping[str, Any]) -> tuple[StatusCondition, ...]:
@@ -168,6 +192,10 @@ def _usage(usage: UsageFigures) -> dict[str, int]:
         "bytesPerMinute": usage.bytes_per_minute,
         "resentPerMinute": usage.resent_per_minute,
     }
+
+
+def _own_conditions(document: Mapping[str, Any]) -> list[Any]:
+    return [one for one in _mappings(document.get("conditions")) if one.get("type") in OWN_TYPES]
 
 
 def _mappings(value: object) -> Sequence[Mapping[str, Any]]:

@@ -17,6 +17,8 @@ from typing import Final, Literal
 
 ConditionType = Literal["Accepted", "ResolvedRefs", "Programmed", "Delivering"]
 TYPES: Final[tuple[ConditionType, ...]] = ("Accepted", "ResolvedRefs", "Programmed", "Delivering")
+OWN_TYPES: Final = frozenset((*TYPES, "Ready", "SignalsCarried"))
+"""Every type that a relay writes; ``Ready`` is also the platform's operator's."""
 ConditionStatus = Literal["True", "False", "Unknown"]
 
 MESSAGE_CHARS_MAX: Final = 1024

@@ -10,6 +10,7 @@ import pytest
 from relay.control.kubernetes.objects import ApiObject, ApiResource
 from relay.control.kubernetes.status_body import (
     apply_body,
+    own_part,
     parts_of,
     read_conditions,
     read_time,
@@ -119,3 +120,22 @@ def test_times() -> None:
     assert read_time(written_time(1_700_000_000.9)) == 1_700_000_000.0
     assert read_time("2023-11-14T22:13:20+00:00") == 1_700_000_000.0
     assert read_time(None) is read_time("") is read_time("2023-11-14T22:13:20") is None
+
+
+def test_what_others_write_is_no_part_of_ours() -> None:
+    document = status_document(STATUS)
+    foreign = {"type": "Synced", "status": "True", "reason": "R", "message": ""}
+    theirs = json.loads(json.dumps(document))
+    theirs["conditions"].append(foreign)
+    theirs["sinks"][0]["conditions"].insert(0, foreign)
+    theirs["sinks"] += [{"name": 7}, "x"]
+    theirs["observed"] = 5
+    assert own_part(json.dumps(theirs).encode()) == document
+    assert parts_of(own_part(json.dumps(theirs).encode())) == parts_of(document)
+
+
+@pytest.mark.parametrize(
+    "status", [b"", b"{}", b"[]", b"nonsense", b'{"conditions": [{"type": "Synced"}]}']
+)
+def test_a_status_of_others_alone_is_nothing_of_ours(status: bytes) -> None:
+    assert own_part(status) == {}
