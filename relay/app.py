@@ -12,7 +12,6 @@ import asyncio
 import logging
 import os
 import random
-import socket
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -28,7 +27,7 @@ from relay.config.settings.lint import notices
 from relay.config.settings.settings import ListenAddress, Settings
 from relay.control.build_pipeline import make_engine
 from relay.control.cluster.compose import make_sources
-from relay.control.cluster.relays import make_publisher
+from relay.control.cluster.statuses import Statuses
 from relay.control.durability.admission import ZERO_MEMORY, Admission
 from relay.control.durability.checkpointer import Checkpointer
 from relay.control.durability.open_storage import OpenStorage, open_storage
@@ -43,7 +42,6 @@ from relay.control.reconcile.sink_entry import SinksSnapshot
 from relay.control.shutdown_report import ShutdownLosses
 from relay.control.sink_test.service import SinkTestService
 from relay.control.sink_test.trial import TestNetwork
-from relay.control.status.board import StatusBoard
 from relay.control.tap.tap import TapService
 from relay.control.time_slicing import Turns
 from relay.receiver.http.connection_limit import raise_descriptor_limit
@@ -117,9 +115,7 @@ class Relay:
         self._reconciler: SinkReconciler | None = None
         self._sources = make_sources(settings)
         self._reloader: Reloader | None = None
-        self._board: StatusBoard | None = None
-        self._board_task: asyncio.Task[None] | None = None
-        self._publisher_task: asyncio.Task[None] | None = None
+        self._statuses: Statuses | None = None
         self._watch_task: asyncio.Task[None] | None = None
         self._memory = BufferedBytes()
         self._circuit_breakers = CircuitBreakers(self._rng)
@@ -177,10 +173,8 @@ class Relay:
                 await cluster.start()
             await self._reloader.start()
             self._reconciler.start()
-            self._board = await self._judged(self._reconciler, self._reloader)
             admission = self._admit(self._reconciler)
-            await self._admin.start()
-            self._publish(self._board)
+            await self._start_statuses(self._reconciler, self._reloader)
             await self._ingest.start(admission)
         except ConfigError as error:
             # Before anything else is logged or awaited: the reason must be easy to find.
@@ -230,9 +224,9 @@ class Relay:
         """Refuse senders, send what is left until the drain timeout, store the rest, stop."""
         self._ready = False
         self._stopping = True
-        for task in (self._watch_task, self._board_task, self._publisher_task):
-            if task is not None:
-                task.cancel()
+        if self._watch_task is not None:
+            self._watch_task.cancel()
+        statuses = asyncio.ensure_future(self._stop_statuses())
         timeout_s = self._settings.shutdown.drain_timeout_s
         deadline = self._tick() + timeout_s
         if self._replay_task is not None and not self._replay_task.done():
@@ -252,8 +246,7 @@ class Relay:
             losses = ShutdownLosses(self._reconciler)
             await self._reconciler.drain(max(0.0, deadline - self._tick()))
             self.given_up = losses.count(self._storage.journal.contains if self._storage else None)
-        if self._publisher_task is not None:
-            await _cancelled(self._publisher_task)  # it gives its Leases back
+        await statuses
         if self._sources.cluster is not None:
             await self._sources.cluster.stop()
         await self._close_storage()
@@ -279,8 +272,8 @@ class Relay:
         """
         assert self._reloader is not None
         changes = await self._reloader.reload()
-        if self._board is not None:
-            await self._board.look()
+        if self._statuses is not None:
+            await self._statuses.board.look()
         return changes
 
     def not_ready(self) -> list[str]:
@@ -322,8 +315,8 @@ class Relay:
 
     async def look(self) -> StatusSource:
         """Return the same for the admin listener; yields to the event loop between sinks."""
-        if self._board is not None:
-            await self._board.look()
+        if self._statuses is not None:
+            await self._statuses.board.look()
         survey = (
             await self._reconciler.snapshot()
             if self._reconciler
@@ -351,7 +344,8 @@ class Relay:
             memory=self._admission.memory() if self._admission else ZERO_MEMORY,
             unreachable_endpoints=self._circuit_breakers.open,
             lone_exemplars=environment.encode_scheduler.bodies.lone_exemplars if environment else 0,
-            objects=self._board.conditions() if self._board else (),
+            objects=self._statuses.board.conditions() if self._statuses else (),
+            publishing=self._statuses.statistics() if self._statuses else None,
         )
 
     @property
@@ -376,27 +370,18 @@ class Relay:
             clock=self._clock,
         )
 
-    async def _judged(self, reconciler: SinkReconciler, reloader: Reloader) -> StatusBoard:
-        """Return the board of all objects, judged, which goes on by itself."""
-        board = StatusBoard(reconciler, lambda: reloader.loaded, clock=self._clock)
-        await board.look()
-        self._board_task = asyncio.get_running_loop().create_task(board.run(), name="statuses")
-        return board
+    async def _start_statuses(self, reconciler: SinkReconciler, reloader: Reloader) -> None:
+        """Judge all objects, open the admin listener, then write statuses where objects are."""
+        cluster = self._sources.cluster
+        self._statuses = Statuses(self._settings, reconciler, reloader, cluster, clock=self._clock)
+        await self._statuses.start()
+        self._admin.report = self._statuses.report if cluster is not None else None
+        await self._admin.start()
+        self._statuses.publish(self._admin.address)
 
-    def _publish(self, board: StatusBoard) -> None:
-        """Begin to write statuses to Kubernetes, if objects come from there."""
-        if self._sources.cluster is None:
-            return
-        publisher = make_publisher(
-            self._settings,
-            self._sources.cluster,
-            board,
-            listen=self._admin.address,
-            environment=os.environ,
-            hostname=socket.gethostname(),
-        )
-        self._admin.report = publisher.report
-        self._publisher_task = asyncio.get_running_loop().create_task(publisher.run())
+    async def _stop_statuses(self) -> None:
+        if self._statuses is not None:
+            await self._statuses.stop()
 
     def _make_worker(
         self, exporter: Exporter, sink: Sink, store: SinkStore | None, host: SinkHost

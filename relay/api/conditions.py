@@ -8,11 +8,12 @@ from typing import Any
 from relay.config.export_policy.conditions import policy_conditions, sink_conditions
 from relay.config.export_policy.dialect import KIND
 from relay.config.exporter.types import Exporter
+from relay.control.cluster.status_publisher import PublisherStatistics
 from relay.control.kubernetes.status_body import condition_document
 from relay.control.status.conditions import StatusCondition
 from relay.control.status.object_status import ObjectConditions
 from relay.runtime.event_loop import yield_to_loop
-from relay.telemetry.snapshot import PolicyFigures
+from relay.telemetry.snapshot import ClusterFigures, PolicyFigures
 
 
 def policy_figures(exporters: Iterable[Exporter]) -> Iterator[PolicyFigures]:
@@ -32,6 +33,23 @@ def policy_figures(exporters: Iterable[Exporter]) -> Iterator[PolicyFigures]:
                 (sink, one.type, one.reason, one.status) for sink, one in sink_conditions(policy)
             ),
         )
+
+
+def cluster_figures(publishing: PublisherStatistics) -> ClusterFigures:
+    """Return the figures of writing statuses and Events to Kubernetes."""
+    events, writer = publishing.replicas.events, publishing.writer
+    return ClusterFigures(
+        leads=publishing.leader.leads,
+        relays=len(publishing.replicas.members),
+        status_writes={"written": publishing.written, "failed": publishing.failed},
+        events={
+            "written": events.written,
+            "failed": events.failed,
+            "given_up": events.schedule.given_up,
+        },
+        waiting=writer.schedule.waiting if writer is not None else 0,
+        oldest_waiting_s=publishing.oldest_waiting_s,
+    )
 
 
 def conditions_document(exporter: Exporter, judged: ObjectConditions | None) -> dict[str, Any]:

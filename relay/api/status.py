@@ -15,6 +15,7 @@ from typing import Any
 
 from relay import __version__
 from relay.api.conditions import (
+    cluster_figures,
     conditions_document,
     not_running_document,
     policy_figures,
@@ -32,6 +33,7 @@ from relay.api.storage_status import (
     time_document,
 )
 from relay.config.exporter.types import Exporter, Source, kind_and_version
+from relay.control.cluster.status_publisher import PublisherStatistics
 from relay.control.durability.admission import ZERO_MEMORY, MemoryStatistics
 from relay.control.durability.replay import IDLE_REPLAY, ReplayStatistics
 from relay.control.reconcile.reloader import ReloadStatistics
@@ -92,6 +94,8 @@ class StatusSource:
     lone_exemplars: int = 0
     objects: tuple[ObjectConditions, ...] = ()
     """The conditions of all objects that were loaded."""
+    publishing: PublisherStatistics | None = None
+    """The state of writing statuses to Kubernetes."""
 
     def snapshot(self) -> Snapshot:
         """Return the figures of a scrape."""
@@ -129,6 +133,7 @@ def snapshot(facts: StatusSource) -> Snapshot:
             *((queues_figures(facts.store),) if facts.store else ()),
         ),
         journal=journal_figures(facts.journal, facts.replay) if facts.journal else None,
+        cluster=cluster_figures(facts.publishing) if facts.publishing else None,
         memory_bytes={
             "queued": facts.memory.queued_bytes,
             "open": facts.memory.open_bytes,

@@ -130,16 +130,12 @@ class SinkWorker:
         circuit = self._circuit_breakers.acquire(config.endpoint.url, self._resume)
         self._subscribed = True
         self._delivery.reconfigure(config, encoders_for(config.endpoint), circuit, self.now())
-        new_shards = self._delivery.queue.shards[len(self._wakeups) :]
-        self._wakeups += [WakeupEvent() for _ in new_shards]
+        self._wakeups += [WakeupEvent() for _ in self._delivery.queue.shards[len(self._wakeups) :]]
         if self._tasks:
             self._begin()
 
     def pause_sending(self, paused: bool) -> None:
-        """Stop or continue to send, and change nothing else.
-
-        A request in flight is finished.
-        """
+        """Stop or continue to send, and change nothing else; what is in flight is finished."""
         self.config = replace(self.config, paused=paused)
         self._delivery.pause_sending(paused)
         logger.info("%s: %s", self._name, "paused by its owner" if paused else "no longer paused")

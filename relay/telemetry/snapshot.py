@@ -168,6 +168,18 @@ class JournalFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterFigures:
+    """Figures of the statuses on Kubernetes: ``status_writes`` and ``events`` by result."""
+
+    leads: bool = False
+    relays: int = 0
+    status_writes: Mapping[str, int] = field(default_factory=dict)
+    events: Mapping[str, int] = field(default_factory=dict)
+    waiting: int = 0
+    oldest_waiting_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All values of one scrape, taken at one moment.
 
@@ -189,6 +201,7 @@ class Snapshot:
     storage: tuple[StorageFigures, ...] = ()
     orphans: OrphanFigures | None = None
     journal: JournalFigures | None = None
+    cluster: ClusterFigures | None = None
     memory_bytes: Mapping[str, int] = field(default_factory=dict)
     memory_bytes_max: int = 0
     unreachable_endpoints: int = 0

@@ -75,11 +75,18 @@ class JudgedObjects(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PublisherStatistics:
-    """State of writing; ``writer`` is None while another relay leads."""
+    """State of writing; ``writer`` is None while another relay leads.
+
+    ``written`` and ``failed`` are counted since the start. ``oldest_waiting_s``: for how long the
+    oldest changed condition has waited, s.
+    """
 
     leader: LeaderStatistics
     replicas: ReplicasStatistics
     writer: WriterStatistics | None
+    written: int = 0
+    failed: int = 0
+    oldest_waiting_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +128,7 @@ class StatusPublisher:
         self._writing: asyncio.Task[None] | None = None
         self._dirty: dict[ObjectKey, None] = {}
         self._seeded: set[ObjectKey] = set()
+        self._written = self._failed = 0  # by writers that have ended
         self._counters: deque[ObjectKey] = deque()
         self._counted_at_s = clock()
         self._woken = asyncio.Event()
@@ -148,10 +156,15 @@ class StatusPublisher:
 
     def statistics(self) -> PublisherStatistics:
         """Return a snapshot."""
+        writer = self._writer.statistics() if self._writer is not None else None
+        oldest_s = writer.schedule.oldest_s if writer is not None else None
         return PublisherStatistics(
             self._elector.statistics(),
             self.replicas.statistics(),
-            self._writer.statistics() if self._writer is not None else None,
+            writer,
+            self._written + (writer.written if writer is not None else 0),
+            self._failed + (writer.failed if writer is not None else 0),
+            0.0 if oldest_s is None else max(0.0, self._clock() - oldest_s),
         )
 
     async def run(self) -> None:
@@ -210,15 +223,33 @@ class StatusPublisher:
         """Begin or end to write; at once, and without a trace of an earlier time as the leader."""
         if self._writing is not None:
             self._writing.cancel()
-            self._writing = self._writer = None
-        self._seeded.clear()
-        self._schedule = StatusSchedule(self._options.writes_per_s)
+            self._writing = None
+        self._end_writer()
         self.replicas.lead(leads=leads)
         if leads:
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+
+    async def _write(self) -> None:
+        """Write what is due until cancelled; a bug costs a pause."""
+        while True:
             self._writer = StatusWriter(self._schedule, self._render, clock=self._clock)
-            self._writing = asyncio.get_running_loop().create_task(self._writer.run())
-            self._writing.add_done_callback(_log_bug)
             self._note(self._objects())
+            try:
+                await self._writer.run()
+            except Exception:
+                _log.exception("bug in the relay: statuses are written anew")
+            self._end_writer()
+            await asyncio.sleep(RESTART_S)
+
+    def _end_writer(self) -> None:
+        """Forget what was to be written, and keep the counts."""
+        if self._writer is not None:
+            ended = self._writer.statistics()
+            self._written += ended.written
+            self._failed += ended.failed
+            self._writer = None
+        self._seeded.clear()
+        self._schedule = StatusSchedule(self._options.writes_per_s)
 
     async def _follow(self) -> None:
         """Offer what has changed to the schedule; a bug costs a pause."""
@@ -237,6 +268,7 @@ class StatusPublisher:
             except Exception:
                 _log.exception("bug in the relay: statuses were not offered")
                 await asyncio.sleep(RESTART_S)
+                self._note(self._objects())
 
     async def _offer_changed(self, writer: StatusWriter[ObjectKey]) -> None:
         self._note_counters()
@@ -314,8 +346,3 @@ class StatusPublisher:
 
     def __repr__(self) -> str:
         return f"<StatusPublisher {self._elector!r}, {self.replicas!r}>"
-
-
-def _log_bug(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        _log.error("bug in the relay: statuses are not written", exc_info=task.exception())
