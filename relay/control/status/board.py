@@ -33,6 +33,7 @@ from relay.control.status.object_facts import (
 )
 from relay.control.status.object_status import ObjectConditions, ObjectStatus, sink_status
 from relay.control.status.usage import ExporterUsage
+from relay.runtime import gc_pacing
 from relay.runtime.event_loop import run_in_thread
 from relay.sink.worker import SinkWorker
 
@@ -44,6 +45,8 @@ ROUND_S: Final = 30.0
 """Time in which every object is judged, whether or not anything has changed; s."""
 SLICE_S: Final = 0.002
 """Longest work between two turns of the event loop; s."""
+BIG_CHANGE: Final = 1_000
+"""Objects judged at once from which on survivors are frozen for the GC."""
 RESOLVE_AGAIN_S: Final = 5.0
 """Interval at which unusable references and refused credentials are looked up again; s."""
 _RESOLVED_AT_ONCE: Final = 200
@@ -168,6 +171,8 @@ class StatusBoard:
                 if pace.is_over:
                     await pace.rest()
                     now = self._clock()
+            if len(dirty) >= BIG_CHANGE:
+                gc_pacing.freeze_survivors()
         for listener in self._listeners if changed else ():
             listener(list(changed))
         return list(changed)
