@@ -36,7 +36,7 @@ PAUSE_S_MAX: Final = 15.0
 ANSWER_S: Final = 5.0
 FRESH_S: Final = 30.0
 JOIN_S: Final = 10.0
-START_S: Final = 2.0
+START_S: Final = 1.0
 AT_ONCE_MAX: Final = 8
 PEERS_MAX: Final = 64
 """Most relays that are asked; others cannot be."""

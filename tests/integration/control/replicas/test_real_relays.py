@@ -1,0 +1,249 @@
+"""Relays as processes over a real kube-apiserver: one writes statuses for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import newest
+from relay.control.cluster.resources import EXPORTING
+from relay.control.kubernetes.client import ApiClient, WatchTarget
+from relay.control.kubernetes.errors import ThrottledError
+from relay.control.kubernetes.kubeconfig import read_kubeconfig
+from relay.control.kubernetes.objects import ObjectEvent
+from tests.kit.http.otlp_server import OtlpServer
+from tests.kit.kubernetes.real_api import RealApi, new_etcd, real_api
+from tests.kit.paths import ROOT
+from tests.kit.processes import Process, eventually, relay
+from tests.kit.remote_write.write_client import WriteClient
+
+pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
+
+EXPORTERS = next(one for one in EXPORTING if one.kind == "Exporter")
+EXPORTER = """
+apiVersion: telemetry.datumapis.com/v1alpha1
+kind: Exporter
+metadata: {{name: demo, namespace: default}}
+spec:
+  sources: [{{name: all, metrics: {{metricsql: up}}}}]
+  sinks:
+    - name: out
+      sources: [all]
+      otlp_http: {{endpoint: "{endpoint}", compression: none}}
+      batch: {{timeout: 50ms, maxSize: 10000}}
+"""
+
+
+@dataclass
+class Cluster:
+    """A control plane, an endpoint, and every condition that a watcher of the object has seen."""
+
+    api: RealApi
+    server: OtlpServer
+    seen: list[tuple[str, str, str]] = field(default_factory=list)
+    """Type, status and reason of conditions of the object, repetitions left out."""
+
+    async def kubectl(self, *arguments: str, text: str = "") -> str:
+        process = await asyncio.create_subprocess_exec(
+            str(newest.binary("kubectl-1.37")),
+            f"--kubeconfig={self.api.kubeconfig}",
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate(text.encode())
+        assert process.returncode == 0, output.decode()
+        return output.decode()
+
+    async def apply(self) -> None:
+        endpoint = self.server.url.removesuffix("/v1/metrics")
+        await self.kubectl("apply", "-f", "-", text=EXPORTER.format(endpoint=endpoint))
+
+    async def status(self) -> dict[str, Any]:
+        text = await self.kubectl("get", "exporter", "demo", "-o", "json")
+        status: dict[str, Any] = json.loads(text).get("status", {})
+        return status
+
+    async def shows(self, relays: str, status: str, reason: str, *, timeout_s: float) -> None:
+        async def holds() -> bool:
+            found = await self.status()
+            one = {one["type"]: one for one in found.get("conditions", [])}.get("Delivering", {})
+            return (found.get("relays", ""), one.get("status"), one.get("reason")) == (
+                relays,
+                status,
+                reason,
+            )
+
+        await eventually(f"{relays!r}: {status} {reason}", holds, timeout_s=timeout_s)
+
+    async def leader(self) -> str:
+        text = await self.kubectl("get", "lease", "telemetry-relay", "-o", "json")
+        holder: str = json.loads(text)["spec"].get("holderIdentity", "")
+        return holder.partition("_")[0]
+
+    def of_type(self, name: str) -> list[tuple[str, str]]:
+        return [(status, reason) for one, status, reason in self.seen if one == name]
+
+    async def watch(self) -> None:
+        """Note every change; a new kind is answered with 429 at first."""
+        last: dict[str, tuple[str, str]] = {}
+        target = WatchTarget(EXPORTERS, "default")
+        async with ApiClient(read_kubeconfig(self.api.kubeconfig)) as client:
+            while True:
+                try:
+                    async with client.watch(target) as stream:
+                        async for events in stream.parts():
+                            for event in events:
+                                if isinstance(event, ObjectEvent):
+                                    self._note(event.object.status, last)
+                except ThrottledError:
+                    await asyncio.sleep(0.2)
+
+    def _note(self, status: bytes, last: dict[str, tuple[str, str]]) -> None:
+        for one in json.loads(status or b"{}").get("conditions", []):
+            state = (one["status"], one["reason"])
+            if last.get(one["type"]) != state:
+                last[one["type"]] = state
+                self.seen.append((one["type"], *state))
+
+
+@asynccontextmanager
+async def cluster_in(folder: Path) -> AsyncIterator[Cluster]:
+    async with real_api(folder, etcd=new_etcd()) as api, OtlpServer() as server:
+        cluster = Cluster(api, server)
+        await cluster.kubectl("apply", "-k", str(ROOT / "config/crds"))
+        await cluster.kubectl("wait", "--for=condition=Established", "--all", "crd")
+        watching = asyncio.create_task(cluster.watch())
+        try:
+            yield cluster
+            assert not watching.done(), watching.exception()
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+
+@dataclass
+class Relay:
+    """A relay process, and a client that sends to it."""
+
+    process: Process
+    name: str
+    client: WriteClient
+
+
+class Relays:
+    """Relay processes over one cluster, which end with the block."""
+
+    def __init__(self, cluster: Cluster, folder: Path, stack: AsyncExitStack) -> None:
+        self._cluster = cluster
+        self._folder = folder
+        self._stack = stack
+        self._count = 0
+
+    async def start(self, **relays: str) -> Relay:
+        folder = self._folder / f"relay-{self._count}"
+        self._count += 1
+        folder.mkdir()
+        settings = {
+            "kubernetes": {"kubeconfig": str(self._cluster.api.kubeconfig), "relays": relays},
+            "allowPrivateEndpoints": True,
+            "translation": {"firstSightWait": "0s"},
+            "shutdown": {"drainTimeout": "500ms"},
+        }
+        path = folder / "relay.yaml"
+        path.write_text(json.dumps(settings))
+        process, url, admin = await self._stack.enter_async_context(
+            relay(folder, "--config", str(path))
+        )
+        client = await self._stack.enter_async_context(WriteClient(url))
+        return Relay(process, f"-{admin.rpartition(':')[2]}", client)
+
+
+@asynccontextmanager
+async def relays_of(cluster: Cluster, folder: Path) -> AsyncIterator[Relays]:
+    async with AsyncExitStack() as stack:
+        yield Relays(cluster, folder, stack)
+
+
+async def test_the_next_relay_writes_after_the_leader_is_killed(tmp_path: Path) -> None:
+    async with cluster_in(tmp_path) as cluster, relays_of(cluster, tmp_path) as relays:
+        await cluster.apply()
+        first = await relays.start()
+        await cluster.shows("", "Unknown", "NoData", timeout_s=20)
+        assert (await cluster.leader()).endswith(first.name)
+        second = await relays.start()
+        await cluster.shows("2 of 2", "Unknown", "NoData", timeout_s=90)
+        assert await second.client.send("up", series=3) == 204
+        await cluster.shows("2 of 2", "True", "Delivering", timeout_s=10)
+        description = await cluster.kubectl("describe", "exporter", "demo")
+        assert "out: first data is delivered" in description
+        assert "Programmed" in description.partition("Events:")[2]
+        events = json.loads(await cluster.kubectl("get", "events", "-o", "json"))["items"]
+        told = {one["metadata"]["uid"]: one["count"] for one in events}
+
+        killed_at = time.monotonic()
+        first.process.send_signal(signal.SIGKILL)
+        await cluster.shows("1 of 2", "Unknown", "NoReport", timeout_s=25)
+        taken_s = time.monotonic() - killed_at
+        assert (await cluster.leader()).endswith(second.name)
+        assert taken_s < 20, taken_s
+
+        events = json.loads(await cluster.kubectl("get", "events", "-o", "json"))["items"]
+        assert {one["metadata"]["uid"]: one["count"] for one in events} == told, "told again"
+        assert cluster.of_type("Delivering") == [
+            ("Unknown", "NoData"),
+            ("True", "Delivering"),
+            ("Unknown", "NoReport"),
+        ]
+        for name in ("Accepted", "ResolvedRefs", "Programmed"):
+            assert [status for status, _ in cluster.of_type(name)] == ["True"], name
+
+
+async def test_a_relay_that_restarts_does_not_show(tmp_path: Path) -> None:
+    async with cluster_in(tmp_path) as cluster, relays_of(cluster, tmp_path) as relays:
+        await cluster.apply()
+        first = await relays.start()
+        await cluster.shows("", "Unknown", "NoData", timeout_s=20)
+        second = await relays.start()
+        await first.client.send("up", series=3)
+        await cluster.shows("2 of 2", "True", "Delivering", timeout_s=90)
+        assert await second.process.stop() == 0
+        leases = json.loads(await cluster.kubectl("get", "leases", "-o", "json"))["items"]
+        names = [one["metadata"]["name"] for one in leases]
+        assert not any(name.endswith(second.name) for name in names), "it was given back"
+        await asyncio.sleep(12)  # two looks at the Leases, and a little
+        await cluster.shows("2 of 2", "True", "Delivering", timeout_s=1)
+        assert cluster.of_type("Delivering")[-2:] == [
+            ("Unknown", "NoData"),
+            ("True", "Delivering"),
+        ]
+
+
+async def test_a_relay_whose_report_cannot_be_fetched_is_named(tmp_path: Path) -> None:
+    async with cluster_in(tmp_path) as cluster, relays_of(cluster, tmp_path) as relays:
+        await cluster.apply()
+        first = await relays.start()
+        await first.client.send("up", series=3)
+        await cluster.shows("", "True", "Delivering", timeout_s=20)
+        await relays.start()
+        third = await relays.start(advertise="http://127.0.0.1:1")
+        await cluster.shows("2 of 3", "Unknown", "NoReport", timeout_s=90)
+        (one,) = (
+            one for one in (await cluster.status())["conditions"] if one["type"] == "Delivering"
+        )
+        reason = "cannot be asked: no connection: Connection refused"
+        assert one["message"].endswith(f"{third.name} {reason}")
+        assert cluster.of_type("Delivering")[-2:] == [
+            ("True", "Delivering"),
+            ("Unknown", "NoReport"),
+        ]
