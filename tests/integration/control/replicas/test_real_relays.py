@@ -86,10 +86,23 @@ class Cluster:
 
         await eventually(f"{relays!r}: {status} {reason}", holds, timeout_s=timeout_s)
 
-    async def leader(self) -> str:
-        text = await self.kubectl("get", "lease", "telemetry-relay", "-o", "json")
-        holder: str = json.loads(text)["spec"].get("holderIdentity", "")
-        return holder.partition("_")[0]
+    async def leases(self) -> dict[str, str]:
+        """Names of Leases, and the relays that hold them."""
+        items = json.loads(await self.kubectl("get", "leases", "-o", "json"))["items"]
+        return {
+            one["metadata"]["name"]: one["spec"].get("holderIdentity", "").partition("_")[0]
+            for one in items
+        }
+
+    async def has(self, relay: Relay, *, leads: bool = False) -> None:
+        """Wait until a relay takes part, or leads."""
+
+        async def holds() -> bool:
+            leases = await self.leases()
+            held = [leases.get("telemetry-relay", "")] if leads else leases.values()
+            return any(one.endswith(relay.name) for one in held)
+
+        await eventually(f"{relay.name} takes part", holds, timeout_s=20)
 
     def of_type(self, name: str) -> list[tuple[str, str]]:
         return [(status, reason) for one, status, reason in self.seen if one == name]
@@ -168,6 +181,14 @@ class Relays:
         client = await self._stack.enter_async_context(WriteClient(url))
         return Relay(process, f"-{admin.rpartition(':')[2]}", client)
 
+    async def two(self) -> tuple[Relay, Relay]:
+        """Start two, of which the first leads."""
+        first = await self.start()
+        await self._cluster.has(first, leads=True)
+        second = await self.start()
+        await self._cluster.has(second)
+        return first, second
+
 
 @asynccontextmanager
 async def relays_of(cluster: Cluster, folder: Path) -> AsyncIterator[Relays]:
@@ -177,12 +198,9 @@ async def relays_of(cluster: Cluster, folder: Path) -> AsyncIterator[Relays]:
 
 async def test_the_next_relay_writes_after_the_leader_is_killed(tmp_path: Path) -> None:
     async with cluster_in(tmp_path) as cluster, relays_of(cluster, tmp_path) as relays:
+        first, second = await relays.two()
         await cluster.apply()
-        first = await relays.start()
-        await cluster.shows("", "Unknown", "NoData", timeout_s=20)
-        assert (await cluster.leader()).endswith(first.name)
-        second = await relays.start()
-        await cluster.shows("2 of 2", "Unknown", "NoData", timeout_s=90)
+        await cluster.shows("2 of 2", "Unknown", "NoData", timeout_s=10)
         assert await second.client.send("up", series=3) == 204
         await cluster.shows("2 of 2", "True", "Delivering", timeout_s=10)
         description = await cluster.kubectl("describe", "exporter", "demo")
@@ -195,7 +213,7 @@ async def test_the_next_relay_writes_after_the_leader_is_killed(tmp_path: Path) 
         first.process.send_signal(signal.SIGKILL)
         await cluster.shows("1 of 2", "Unknown", "NoReport", timeout_s=25)
         taken_s = time.monotonic() - killed_at
-        assert (await cluster.leader()).endswith(second.name)
+        assert (await cluster.leases())["telemetry-relay"].endswith(second.name)
         assert taken_s < 20, taken_s
 
         events = json.loads(await cluster.kubectl("get", "events", "-o", "json"))["items"]
@@ -211,15 +229,13 @@ async def test_the_next_relay_writes_after_the_leader_is_killed(tmp_path: Path) 
 
 async def test_a_relay_that_restarts_does_not_show(tmp_path: Path) -> None:
     async with cluster_in(tmp_path) as cluster, relays_of(cluster, tmp_path) as relays:
+        first, second = await relays.two()
         await cluster.apply()
-        first = await relays.start()
-        await cluster.shows("", "Unknown", "NoData", timeout_s=20)
-        second = await relays.start()
+        await cluster.shows("2 of 2", "Unknown", "NoData", timeout_s=10)
         await first.client.send("up", series=3)
-        await cluster.shows("2 of 2", "True", "Delivering", timeout_s=90)
+        await cluster.shows("2 of 2", "True", "Delivering", timeout_s=10)
         assert await second.process.stop() == 0
-        leases = json.loads(await cluster.kubectl("get", "leases", "-o", "json"))["items"]
-        names = [one["metadata"]["name"] for one in leases]
+        names = await cluster.leases()
         assert not any(name.endswith(second.name) for name in names), "it was given back"
         await asyncio.sleep(12)  # two looks at the Leases, and a little
         await cluster.shows("2 of 2", "True", "Delivering", timeout_s=1)
@@ -231,13 +247,13 @@ async def test_a_relay_that_restarts_does_not_show(tmp_path: Path) -> None:
 
 async def test_a_relay_whose_report_cannot_be_fetched_is_named(tmp_path: Path) -> None:
     async with cluster_in(tmp_path) as cluster, relays_of(cluster, tmp_path) as relays:
+        first, _ = await relays.two()
         await cluster.apply()
-        first = await relays.start()
+        await cluster.shows("2 of 2", "Unknown", "NoData", timeout_s=10)
         await first.client.send("up", series=3)
-        await cluster.shows("", "True", "Delivering", timeout_s=20)
-        await relays.start()
+        await cluster.shows("2 of 2", "True", "Delivering", timeout_s=10)
         third = await relays.start(advertise="http://127.0.0.1:1")
-        await cluster.shows("2 of 3", "Unknown", "NoReport", timeout_s=90)
+        await cluster.shows("2 of 3", "Unknown", "NoReport", timeout_s=40)
         (one,) = (
             one for one in (await cluster.status())["conditions"] if one["type"] == "Delivering"
         )
