@@ -10,7 +10,8 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import logging
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +29,8 @@ from relay.control.reconcile.resource_source import SourceResources
 from relay.runtime.errors import Fault
 from relay.runtime.event_loop import run_in_thread
 from relay.selector.inventory.store import ManifestIndex
+
+_log = logging.getLogger("relay.control.cluster")
 
 DEBOUNCE_S: Final = 0.1
 """Time from a change to the state with it, in which others may join it; s."""
@@ -52,8 +55,11 @@ class _Known:
 
     plane: ControlPlane
     objects: PlaneObjects
-    secrets_version: int = -1
     trouble: str = ""
+
+
+_Work = tuple[_Known, Changes, Mapping[tuple[str, str], ApiObject | None]]
+"""A control plane, the objects that changed, and the Secrets that did."""
 
 
 class ClusterSource:
@@ -172,21 +178,17 @@ class ClusterSource:
 
     async def _apply(self) -> list[_Known]:
         """Read the objects and Secrets that have changed; return the planes that have any."""
-        work: list[tuple[_Known, Changes, dict[tuple[str, str], ApiObject]]] = []
+        work: list[_Work] = []
         for known in self._known.values():
             changes, secrets = known.plane.take(), known.plane.secrets
-            if changes or secrets.version != known.secrets_version:
-                known.secrets_version = secrets.version
-                work.append((known, changes, dict(secrets.objects)))
+            if changes or secrets.has_changes:
+                work.append((known, changes, secrets.take()))
         if not work:
             return []
-        touched = await run_in_thread(
-            lambda: [
-                known for known, changes, secrets in work if known.objects.apply(changes, secrets)
-            ]
-        )
-        for known, *_ in work:
-            known.plane.secrets.refer_to(known.objects.references)
+        touched = await run_in_thread(lambda: [one[0] for one in work if _has_effect(one)])
+        for known, taken, _ in work:
+            if taken:
+                known.plane.secrets.refer_to(known.objects.references)
         return touched
 
     async def _next_state(self, faults: tuple[Fault, ...]) -> SourceResources:
@@ -232,3 +234,14 @@ class ClusterSource:
 
     def __repr__(self) -> str:
         return f"<ClusterSource {self._set!r}, version {self._state.version}>"
+
+
+def _has_effect(work: _Work) -> bool:
+    """Apply changes; return whether they make a difference. A bug costs one control plane only."""
+    known, changes, secrets = work
+    try:
+        return known.objects.apply(changes, secrets)
+    except Exception:
+        known.plane.bugs += 1
+        _log.exception("bug in the relay: objects are not read", extra={"plane": known.plane.name})
+        return False

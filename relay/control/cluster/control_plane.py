@@ -261,12 +261,13 @@ class ControlPlane:
                 async for changes in slices:
                     if resource is SECRET_VERSIONS:
                         self.secrets.observe(changes)
-                        continue
-                    for change in changes:
-                        one = change.after or change.before
-                        assert one is not None, "a change has one of the two"
-                        self._put(kind, one.key, change.after)
-                    self._on_change()
+                    else:
+                        for change in changes:
+                            one = change.after or change.before
+                            assert one is not None, "a change has one of the two"
+                            self._put(kind, one.key, change.after)
+                        self._on_change()
+                    await asyncio.sleep(0)  # the next slice may be there already
 
     def _begin(self, kind: _Kind, reflector: Reflector) -> None:
         """Note that the objects are known; drop those that have gone since another client."""

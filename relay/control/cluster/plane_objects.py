@@ -67,7 +67,8 @@ class PlaneObjects:
         """Namespaces that have a project."""
         self._faults: dict[str, Fault] = {}
         """Of Namespaces."""
-        self._secrets: dict[ObjectKey, tuple[ApiObject, ManifestResource]] = {}
+        self._secret_objects: dict[ObjectKey, ApiObject] = {}
+        self._secrets: dict[ObjectKey, ManifestResource] = {}
         self._order: list[_Id] | None = None
         self._removed: dict[str, Object] = {}
         """Namespaces that have gone or changed since :meth:`take_namespaces`, as they were then."""
@@ -82,12 +83,15 @@ class PlaneObjects:
         """Faults of Namespaces."""
         return tuple(self._faults[name] for name in sorted(self._faults))
 
-    def apply(self, changes: Changes, secrets: Mapping[ObjectKey, ApiObject]) -> bool:
-        """Take changes, and all Secrets as they are now; return whether anything has changed."""
+    def apply(self, changes: Changes, secrets: Mapping[ObjectKey, ApiObject | None]) -> bool:
+        """Take changes of objects and of Secrets; return whether they make a difference."""
         dirty: dict[_Id, None] = {}
+        moved: set[str] = set()
         before = len(self._removed) + len(self._added)
         for key, found in changes.get(NAMESPACES, {}).items():
-            dirty |= dict.fromkeys(self._set_namespace(key[1], found))
+            if self._set_namespace(key[1], found):
+                moved.add(key[1])
+                dirty |= dict.fromkeys(self._by_namespace.get(key[1], ()))
         for resource in EXPORTING:
             for key, found in changes.get(resource, {}).items():
                 yield_to_loop()
@@ -99,7 +103,14 @@ class PlaneObjects:
             has_changed |= self._read_again(one)
         if has_changed:
             self.references = frozenset().union(*(one.references for one in self._read.values()))
-        has_changed = self._set_secrets(secrets) or has_changed
+        for key, found in secrets.items():
+            if found is None:
+                self._secret_objects.pop(key, None)
+            else:
+                self._secret_objects[key] = found
+        stale = [key for key in self._secret_objects if key[0] in moved] if moved else []
+        for key in dict.fromkeys((*secrets, *stale)):
+            has_changed |= self._read_secret(key)
         if has_changed:
             self._collect()
         return has_changed or len(self._removed) + len(self._added) != before
@@ -123,13 +134,13 @@ class PlaneObjects:
         known = self._namespaces.get(namespace)
         return known.project if known is not None else None
 
-    def _set_namespace(self, name: str, found: ApiObject | None) -> set[_Id]:
-        """Note a Namespace; return the objects whose project is another one now."""
+    def _set_namespace(self, name: str, found: ApiObject | None) -> bool:
+        """Note a Namespace; return whether its objects' project is another one now."""
         before, project = self._namespaces.get(name), self._project_of(name)
         self._faults.pop(name, None)
         now = self._namespace(found) if found is not None else None
         if now == before:
-            return set()
+            return False
         if name not in self._added and before is not None:
             self._removed.setdefault(name, before)
         if now is None:
@@ -138,11 +149,7 @@ class PlaneObjects:
         else:
             self._namespaces[name] = now
             self._added[name] = None
-        if self._project_of(name) == project:
-            return set()
-        for key in [key for key in self._secrets if key[0] == name]:
-            del self._secrets[key]
-        return self._by_namespace.get(name, set())
+        return self._project_of(name) != project
 
     def _namespace(self, found: ApiObject) -> Object | None:
         metadata = found.document().get("metadata")
@@ -217,34 +224,22 @@ class PlaneObjects:
         self._read[one] = _Read(found, made, order, references)
         return True
 
-    def _set_secrets(self, secrets: Mapping[ObjectKey, ApiObject]) -> bool:
-        """Read the Secrets that have changed; return whether any has."""
-        has_changed = False
-        for key in [key for key in self._secrets if key not in secrets]:
-            del self._secrets[key]
-            has_changed = True
-        for key, found in secrets.items():
-            known = self._secrets.get(key)
-            if known is not None and known[0] is found:
-                continue
-            if known is not None and known[0].content == found.content:
-                self._secrets[key] = (found, known[1])
-                continue
-            project = self._project_of(key[0])
-            if project is None:
-                continue
-            identity = ObjectIdentity(SECRETS.kind, *key, project, self._origin)
-            self._secrets[key] = (found, read_object_value(found.document(), identity))
-            has_changed = True
-            yield_to_loop()
-        return has_changed
+    def _read_secret(self, key: ObjectKey) -> bool:
+        """Read a Secret as it is now; return whether that made a difference."""
+        yield_to_loop()
+        found, project = self._secret_objects.get(key), self._project_of(key[0])
+        if found is None or project is None:
+            return self._secrets.pop(key, None) is not None
+        identity = ObjectIdentity(SECRETS.kind, *key, project, self._origin)
+        self._secrets[key] = read_object_value(found.document(), identity)
+        return True
 
     def _collect(self) -> None:
         if self._order is None:
             self._order = sorted(self._read, key=lambda one: self._read[one].order)
         self.resources = (
             *(self._read[one].resource for one in self._order),
-            *(resource for _, resource in self._secrets.values()),
+            *self._secrets.values(),
         )
 
     @property

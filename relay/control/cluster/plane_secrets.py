@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -90,15 +90,19 @@ class PlaneSecrets:
         self._work = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
-        self.version = 0
-        """Counts the changes of :attr:`objects`."""
+        self._changed: dict[ObjectKey, None] = {}
         self.cache_problem = ""
         """Reason for which the cache was not read or written; "" if it was."""
 
     @property
-    def objects(self) -> Mapping[ObjectKey, ApiObject]:
-        """The Secrets that are referred to and are there."""
-        return {key: one.object for key, one in self._entries.items() if one.object is not None}
+    def has_changes(self) -> bool:
+        """True if a change is to be taken."""
+        return bool(self._changed)
+
+    def take(self) -> dict[ObjectKey, ApiObject | None]:
+        """Return the Secrets that have changed since the last call; None: gone, or not needed."""
+        changed, self._changed = self._changed, {}
+        return {key: self._entries[key].object if key in self._entries else None for key in changed}
 
     def statistics(self) -> PlaneSecretsStatistics:
         """Return a snapshot."""
@@ -115,12 +119,13 @@ class PlaneSecrets:
             self._due.pop(key, None)
             self._later.pop(key, None)
             self._unsaved = True
-            self.version += 1
+            self._changed[key] = None
         for key in wanted:
             if key not in self._entries:
                 cached = self._cached.get(key)
                 self._entries[key] = _Entry(cached, is_known=cached is not None)
-                self.version += cached is not None
+                if cached is not None:
+                    self._changed[key] = None
                 self._ask(key)
         self._look_settled()
 
@@ -276,8 +281,8 @@ class PlaneSecrets:
             self._later[key] = self._clock() + self._interval_of(entry)
         if before is not found:
             self._unsaved = True
-            self.version += 1
         if (before and before.content) != (found and found.content):
+            self._changed[key] = None
             self._on_change()
 
     def _interval_of(self, entry: _Entry) -> float:
@@ -296,7 +301,8 @@ class PlaneSecrets:
         if self._cache is None or not self._unsaved:
             return
         self._unsaved = False
-        cache, objects = self._cache, tuple(self.objects.values())
+        found = (one.object for one in self._entries.values())
+        cache, objects = self._cache, tuple(one for one in found if one is not None)
         try:
             await run_in_thread(lambda: cache.save(objects))
         except StorageError as error:

@@ -43,6 +43,7 @@ from relay.control.kubernetes.objects import (
     WatchEvent,
     read_object,
 )
+from relay.control.kubernetes.slots import Use
 from relay.runtime.errors import StorageError
 from relay.runtime.event_loop import run_in_thread
 from relay.sink.retry.backoff import next_delay_s
@@ -216,7 +217,8 @@ class Reflector:
 
     async def _round(self) -> bool:
         """List if needed, then watch to its end; return whether the watch gave way."""
-        if not self._version and not self._streaming:
+        # A spare watch may have to give way within a streaming list, again and again.
+        if not self._version and (not self._streaming or self.target.use is Use.SPARE_WATCH):
             await self._list()
         initial = not self._version
         try:

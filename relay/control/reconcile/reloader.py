@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 from relay.config.exporter.load_result import LoadResult, keep_last_good
 from relay.config.exporter.secrets import SecretStore
-from relay.config.exporter.types import Exporter
 from relay.config.inventory_manifests import InventoryLoad
 from relay.config.settings.settings import Settings
 from relay.control.reconcile.desired_state import DesiredState, DesiredStateSource
@@ -36,6 +35,8 @@ OUTCOMES = ("good", "faulty", "failed")
 """Outcomes of a reload. good: everything was loaded; faulty: some objects have faults, and their
 last good version runs on; failed: a bug in the relay, and the change was not or partly applied."""
 
+_RUNS_ON = "its last good version goes on running"
+_DOES_NOT_RUN = "it does not run"
 LOGGED_MAX = 100
 """Most faults of one change that are logged one by one."""
 
@@ -57,6 +58,41 @@ class ReloadStatistics:
     applied_in_s: float
     failures: int
     reloads: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """Lines to log after a change; found in a thread, as there may be thousands of exporters."""
+
+    faults: list[Fault]
+    faulty_running: list[str]
+    faulty_stopped: list[str]
+    good_again: list[str]
+    sinks_running: list[str]
+    sinks_stopped: list[str]
+    files_lost: list[str]
+    files_back: list[str]
+
+    @classmethod
+    def between(cls, before: LoadResult, now: LoadResult) -> _News:
+        """Return what is new in a result."""
+        running = {exporter.id for exporter in now.exporters}
+        known = {(one.id, sink.name) for one in before.exporters for sink in one.refused}
+        refused = {(one.id, sink.name) for one in now.exporters for sink in one.refused} - known
+        names = {one for one, _ in refused}
+        sinks = {
+            (one.id, sink.name) for one in now.exporters if one.id in names for sink in one.sinks
+        }
+        return cls(
+            _new_faults(before.faults, now.faults),
+            sorted((now.faulty - before.faulty) & running),
+            sorted(now.faulty - before.faulty - running),
+            sorted((before.faulty - now.faulty) & running),
+            [f"{name}, sink {sink}" for name, sink in sorted(refused & sinks)],
+            [f"{name}, sink {sink}" for name, sink in sorted(refused - sinks)],
+            sorted(now.faulty_files - before.faulty_files),
+            sorted(before.faulty_files - now.faulty_files),
+        )
 
 
 class Reloader:
@@ -177,13 +213,17 @@ class Reloader:
             self._version = state.version
 
     async def _apply(self, loaded: LoadResult) -> Changes:
-        def compare() -> tuple[LoadResult, Differences]:
+        def compare() -> tuple[LoadResult, Differences, _News]:
             wanted = keep_last_good(self._reconciler.exporters, loaded)
-            return wanted, self._reconciler.compare(wanted.exporters)
+            return (
+                wanted,
+                self._reconciler.compare(wanted.exporters),
+                _News.between(self._loaded, wanted),
+            )
 
         started = time.monotonic()
-        wanted, differences = await run_in_thread(compare)
-        self._report(wanted, differences)
+        wanted, differences, news = await run_in_thread(compare)
+        self._report(news, differences)
         self._loaded = wanted
         self._given = loaded
         changes = await self._reconciler.apply(differences)
@@ -220,29 +260,26 @@ class Reloader:
                 _log.warning("no exporter is left: received samples are not exported")
         return changes
 
-    def _report(self, loaded: LoadResult, differences: Differences) -> None:
+    def _report(self, news: _News, differences: Differences) -> None:
         """Log new faults and warnings, and the exporters that run in spite of them."""
-        _log_new("faulty", self._loaded.faults, loaded.faults)
-        before, now = self._loaded.faulty, loaded.faulty
-        running = {exporter.id for exporter in loaded.exporters}
-        _log_each(
-            logging.WARNING,
-            "its last good version goes on running",
-            sorted((now - before) & running),
-        )
-        _log_each(logging.WARNING, "it does not run", sorted(now - before - running))
-        _log_each(logging.INFO, "its manifest is good again", sorted((before - now) & running))
-        _log_refused(self._loaded.exporters, loaded.exporters)
-        for file in sorted(loaded.faulty_files - self._loaded.faulty_files):
+        _log_faults("faulty", news.faults)
+        _log_each(logging.WARNING, _RUNS_ON, news.faulty_running)
+        _log_each(logging.WARNING, _DOES_NOT_RUN, news.faulty_stopped)
+        _log_each(logging.INFO, "its manifest is good again", news.good_again)
+        _log_each(logging.WARNING, _RUNS_ON, news.sinks_running)
+        _log_each(logging.WARNING, _DOES_NOT_RUN, news.sinks_stopped)
+        for file in news.files_lost:
             _log.warning("%s: its last good contents stay in effect", file)
-        for file in sorted(self._loaded.faulty_files - loaded.faulty_files):
+        for file in news.files_back:
             _log.info("%s: can be read again", file)
         for name in (*differences.added, *differences.changed):
             for warning in differences.wanted[name].warnings:
                 _log.warning("exporter %s: %s", name, warning.summary)
 
     async def _take_inventory(self, inventory: InventoryLoad) -> None:
-        _log_new("faulty in the inventory", self._inventory.faults, inventory.faults)
+        _log_faults(
+            "faulty in the inventory", _new_faults(self._inventory.faults, inventory.faults)
+        )
         if inventory.index is not self._inventory.index:
             await self._set_inventory(inventory.index)
         self._inventory = inventory
@@ -259,20 +296,13 @@ def _log_each(level: int, text: str, exporters: Sequence[str]) -> None:
         _log.log(level, "%d more exporters: %s", len(exporters) - LOGGED_MAX, text)
 
 
-def _log_refused(before: Iterable[Exporter], now: Iterable[Exporter]) -> None:
-    """Log the sinks of ExportPolicies that are refused now and were not before."""
-    known = {(exporter.id, one.name) for exporter in before for one in exporter.refused}
-    sinks = {(exporter.id, sink.name) for exporter in now for sink in exporter.sinks}
-    new = sorted({(exporter.id, one.name) for exporter in now for one in exporter.refused} - known)
-    for own, does in ((True, "its last good version goes on running"), (False, "it does not run")):
-        texts = [f"{name}, sink {sink}" for name, sink in new if ((name, sink) in sinks) is own]
-        _log_each(logging.WARNING, does, texts)
-
-
-def _log_new(title: str, before: Iterable[Fault], now: Iterable[Fault]) -> None:
-    """Log the faults that are new, the first :data:`LOGGED_MAX` one by one."""
+def _new_faults(before: Iterable[Fault], now: Iterable[Fault]) -> list[Fault]:
     known = set(before)
-    new = [fault for fault in now if fault not in known]
+    return [fault for fault in now if fault not in known]
+
+
+def _log_faults(title: str, new: Sequence[Fault]) -> None:
+    """Log faults, the first :data:`LOGGED_MAX` one by one."""
     for fault in new[:LOGGED_MAX]:
         extra = {"excerpt": fault.excerpt} if fault.excerpt else None
         _log.error("%s: %s", title, fault.summary, extra=extra)
