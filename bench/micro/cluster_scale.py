@@ -127,22 +127,24 @@ async def send(url: str) -> None:
 
 
 class Loop:
-    """The longest turn of the event loop since the last look, s."""
+    """The longest turn of the event loop since the last look: by the clock, and by its CPU time."""
 
     def __init__(self) -> None:
-        self._worst_s = 0.0
+        self._worst_s = self._worst_cpu_s = 0.0
 
     async def run(self) -> None:
         """Measure until cancelled."""
         while True:
-            before = time.perf_counter()
+            before, cpu_s = time.perf_counter(), time.thread_time()
             await asyncio.sleep(0.001)
             self._worst_s = max(self._worst_s, time.perf_counter() - before - 0.001)
+            self._worst_cpu_s = max(self._worst_cpu_s, time.thread_time() - cpu_s)
 
-    def take(self) -> float:
-        """Return the longest turn and forget it."""
-        worst_s, self._worst_s = self._worst_s, 0.0
-        return worst_s
+    def take(self) -> str:
+        """Return the longest turn and forget it; on a busy machine its CPU time counts."""
+        worst_ms, cpu_ms = self._worst_s * 1000, self._worst_cpu_s * 1000
+        self._worst_s = self._worst_cpu_s = 0.0
+        return f"longest turn {worst_ms:.0f} ms, {cpu_ms:.0f} ms of CPU"
 
 
 async def child(*arguments: str) -> asyncio.subprocess.Process:
@@ -199,7 +201,7 @@ async def measure(exporters: int, namespaces: int, folder: Path, *, late: bool) 
     count = len(list(relay.facts().exporters))
     print(
         f"start: {count} exporters after {time.perf_counter() - began:.2f} s, "
-        f"{time.process_time() - cpu_s:.2f} s of CPU, longest turn {loop.take() * 1000:.0f} ms"
+        f"{time.process_time() - cpu_s:.2f} s of CPU, {loop.take()}"
     )
     address = relay.ingest_address
     sender = await child("send", f"http://{address.host}:{address.port}/api/v1/write")
@@ -217,15 +219,14 @@ async def measure(exporters: int, namespaces: int, folder: Path, *, late: bool) 
         loop.take()
         tell(line)
         took_s = await until(done, 30)
-        print(f"{name}: {took_s:.2f} s, longest turn {loop.take() * 1000:.0f} ms")
+        print(f"{name}: {took_s:.2f} s, {loop.take()}")
         await asyncio.sleep(1)
 
     if late:
         loop.take()
         tell("open")
         took_s = await until(lambda: reloader.statistics().added == exporters, 120)
-        worst_ms = loop.take() * 1000
-        print(f"late: {exporters} exporters {took_s:.1f} s after, longest turn {worst_ms:.0f} ms")
+        print(f"late: {exporters} exporters {took_s:.1f} s after, {loop.take()}")
     sender.kill()
     await asyncio.sleep(3)
     loop.take()

@@ -35,7 +35,8 @@ _log = logging.getLogger("relay.control.cluster")
 DEBOUNCE_S: Final = 0.1
 """Time from a change to the state with it, in which others may join it; s."""
 SECRETS_S: Final = 1.0
-"""Longest wait for the answer to a new reference to a Secret; s."""
+"""Longest wait for the answer to a new reference to a Secret; s. Longer for very many."""
+SECRETS_PER_S: Final = 500
 START_S: Final = 10.0
 """Longest wait for the first answer of all control planes; s."""
 
@@ -151,7 +152,9 @@ class ClusterSource:
             has_changed = self._follow_planes()
             touched = await self._apply()
             if touched:
-                await asyncio.gather(*(one.plane.secrets.settle(secrets_s) for one in touched))
+                due = max(one.plane.secrets.due for one in touched)
+                wait_s = min(START_S, secrets_s + due / SECRETS_PER_S)
+                await asyncio.gather(*(one.plane.secrets.settle(wait_s) for one in touched))
                 await self._apply()
             faults = self._faults()
             if has_changed or touched or faults != self._state.faults:

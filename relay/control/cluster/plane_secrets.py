@@ -104,6 +104,11 @@ class PlaneSecrets:
         changed, self._changed = self._changed, {}
         return {key: self._entries[key].object if key in self._entries else None for key in changed}
 
+    @property
+    def due(self) -> int:
+        """Number of Secrets that are to be asked for."""
+        return len(self._due)
+
     def statistics(self) -> PlaneSecretsStatistics:
         """Return a snapshot."""
         held = sum(one.object is not None for one in self._entries.values())
