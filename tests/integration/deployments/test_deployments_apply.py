@@ -24,11 +24,10 @@ from relay.cli.check import check
 from tests.kit.kubernetes.real_api import real_api
 from tests.kit.kubernetes.rendering import (
     MONITORING,
+    Cluster,
     Objects,
     helm,
-    kubectl,
     kustomized,
-    run,
     templated,
 )
 from tests.kit.processes import eventually
@@ -95,39 +94,10 @@ VALUES: dict[str, dict[str, Any]] = {
 }
 
 
-class Cluster:
-    """kubectl for an API server."""
-
-    def __init__(self, kubeconfig: Path) -> None:
-        self._kubeconfig = kubeconfig
-
-    def __call__(self, *arguments: str, given: str = "") -> str:
-        done = run([kubectl(), "--kubeconfig", str(self._kubeconfig), *arguments], given=given)
-        assert done.returncode == 0, done.stderr
-        assert "Warning" not in done.stderr, done.stderr
-        return done.stdout
-
-    def can(self, *arguments: str) -> bool:
-        """Whether a command succeeds."""
-        command = [kubectl(), "--kubeconfig", str(self._kubeconfig), *arguments]
-        return run(command).returncode == 0
-
-    def allows(self, verb: str, resource: str, *, namespace: str = "default") -> bool:
-        """Whether the relay's account may do something."""
-        account = "system:serviceaccount:relay-system:relay"
-        resource, _, subresource = resource.partition("/")
-        command = [kubectl(), "--kubeconfig", str(self._kubeconfig), "auth", "can-i", verb]
-        command += [resource, f"--as={account}", "--namespace", namespace]
-        command += [f"--subresource={subresource}"] if subresource else []
-        done = run(command)
-        assert done.stdout.strip() in ("yes", "no"), done.stderr
-        return done.stdout.strip() == "yes"
-
-
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
     """An API server that knows the relay's own kinds and has its namespace."""
-    async with real_api(tmp_path, authorization="RBAC") as api:
+    async with real_api(tmp_path, roles=True) as api:
         kube = Cluster(api.kubeconfig)
         kube("apply", "--server-side", "-k", "config/crds")
         kube("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")

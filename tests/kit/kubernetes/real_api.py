@@ -24,6 +24,12 @@ from bench import newest
 from tests.kit.processes import Process, binary, eventually, free_port, started
 
 TOKEN = "admin-token"
+_AUDIT = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata", "userGroups": ["system:serviceaccounts"]}, {"level": "None"}],
+}
 
 
 def new_etcd() -> str:
@@ -41,7 +47,7 @@ class RealApi:
 
     def __init__(self, folder: Path, etcd: str) -> None:
         self.folder = folder
-        self.authorization = "AlwaysAllow"
+        self.options = ("--authorization-mode=AlwaysAllow",)
         self._etcd = etcd
         self.kubeconfig = folder / "kubeconfig"
         self.port = free_port()
@@ -102,7 +108,7 @@ class RealApi:
             f"--service-account-key-file={folder / 'sa.pub'}",
             f"--service-account-signing-key-file={folder / 'sa.key'}",
             f"--token-auth-file={folder / 'tokens.csv'}",
-            f"--authorization-mode={self.authorization}",
+            *self.options,
             f"--secure-port={self.port}",
             "--bind-address=127.0.0.1",
             f"--cert-dir={folder / 'certs'}",
@@ -136,12 +142,21 @@ class RealApi:
 
 
 @asynccontextmanager
-async def real_api(
-    folder: Path, *, etcd: str = "", authorization: str = "AlwaysAllow"
-) -> AsyncIterator[RealApi]:
-    """Run etcd, the newest or another one, and kube-apiserver for the duration of the block."""
+async def real_api(folder: Path, *, etcd: str = "", roles: bool = False) -> AsyncIterator[RealApi]:
+    """Run etcd, the newest or another one, and kube-apiserver for the duration of the block.
+
+    With ``roles``, accounts may do what their roles allow, and ``audit.log`` in the folder has
+    their requests.
+    """
     api = RealApi(folder, etcd or new_etcd())
-    api.authorization = authorization
+    if roles:
+        policy = folder / "audit.yaml"
+        policy.write_text(yaml.safe_dump(_AUDIT))
+        api.options = (
+            "--authorization-mode=RBAC",
+            f"--audit-policy-file={policy}",
+            f"--audit-log-path={folder / 'audit.log'}",
+        )
     api.prepare()
     async with api.etcd():
         try:

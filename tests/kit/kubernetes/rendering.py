@@ -80,3 +80,32 @@ def templated(values: dict[str, Any] | None = None, *, release: str = "relay") -
         )
     assert done.returncode == 0, done.stderr
     return objects(done.stdout)
+
+
+class Cluster:
+    """kubectl for an API server."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self._kubeconfig = kubeconfig
+
+    def __call__(self, *arguments: str, given: str = "") -> str:
+        done = run([kubectl(), "--kubeconfig", str(self._kubeconfig), *arguments], given=given)
+        assert done.returncode == 0, done.stderr
+        assert "Warning" not in done.stderr, done.stderr
+        return done.stdout
+
+    def can(self, *arguments: str) -> bool:
+        """Whether a command succeeds."""
+        command = [kubectl(), "--kubeconfig", str(self._kubeconfig), *arguments]
+        return run(command).returncode == 0
+
+    def allows(self, verb: str, resource: str, *, namespace: str = "default") -> bool:
+        """Whether the relay's account may do something."""
+        account = "system:serviceaccount:relay-system:relay"
+        resource, _, subresource = resource.partition("/")
+        command = [kubectl(), "--kubeconfig", str(self._kubeconfig), "auth", "can-i", verb]
+        command += [resource, f"--as={account}", "--namespace", namespace]
+        command += [f"--subresource={subresource}"] if subresource else []
+        done = run(command)
+        assert done.stdout.strip() in ("yes", "no"), done.stderr
+        return done.stdout.strip() == "yes"
