@@ -17,7 +17,8 @@
 #   make wheels   manylinux wheels in dist/, one for each supported Python that is here
 #   make test-newest   the suite from the sdist, with the newest dependencies that are allowed
 #   make test-lowest   the same with the lowest
-#   make schema   write the CRD, editors' schemas and reference pages from relay/config/schema
+#   make schema   write the CRD, editors' schemas and reference pages from relay/config/schema, and
+#                 what the next one writes
 #   make deployments  write roles, rules and definitions into config/kubernetes and config/helm
 #   make lock     renew requirements/ (what make installs, with hashes)
 #   make clean    remove everything that these made
@@ -186,8 +187,9 @@ test-newest test-lowest: $(RELEASE)/.installed
 
 schema: extensions
 	$(BIN)/python -m relay.config.schema.generate .
+	$(BIN)/python -m build_support.deployments .
 
-deployments: schema
+deployments: extensions
 	$(BIN)/python -m build_support.deployments .
 
 # One file for each purpose. Without a host of the package index: every machine has its own.

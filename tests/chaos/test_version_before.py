@@ -15,6 +15,8 @@ import pytest
 from relay.storage.log.data_directory import UNFINISHED, write_format
 from tests.kit.exporter_yaml import exporter_yaml
 from tests.kit.http.otlp_server import OtlpServer, Reply
+from tests.kit.kubernetes.real_api import real_api
+from tests.kit.kubernetes.rendering import Cluster
 from tests.kit.paths import ROOT
 from tests.kit.processes import Process, eventually, free_port, get_json, started
 from tests.kit.remote_write.raw import HEADERS
@@ -187,3 +189,40 @@ async def test_both_versions_beside_each_other_at_one_endpoint(
             ledger = exporter["sinks"][0]["ledger"]
             assert ledger["balanced"]
             assert ledger["delivered"] == 40_000
+
+
+async def test_senders_move_from_files_of_the_version_before_to_objects_of_a_cluster(
+    before: PreviousVersion, tmp_path: Path
+) -> None:
+    """The same Exporter is a file there and an object here; the endpoint gets everything once."""
+    (tmp_path / "api").mkdir()
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(OtlpServer())
+        api = await stack.enter_async_context(real_api(tmp_path / "api"))
+        cluster = Cluster(api.kubeconfig)
+        old = settings(tmp_path / "before", server)
+        new = settings(tmp_path / "present", server)
+        exporter = new.with_name("exporters.yaml").read_text()
+        new.write_text(
+            SETTINGS.replace(
+                "exporters: [{path: exporters.yaml}]",
+                f"kubernetes: {{kubeconfig: {api.kubeconfig}}}",
+            )
+        )
+        await asyncio.to_thread(cluster, "apply", "--server-side", "-k", "config/crds")
+        established = ("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
+        await asyncio.to_thread(cluster, *established)
+        await asyncio.to_thread(cluster, "apply", "--server-side", "-f", "-", given=exporter)
+        _, first, _ = await stack.enter_async_context(running(before.command, old))
+        _, second, _ = await stack.enter_async_context(running(PRESENT, new))
+        programmed = ("wait", "--for=condition=Programmed", "exporter/one", "--timeout=60s")
+        await asyncio.to_thread(cluster, *programmed)
+        await send(first, range(40_000))
+        reason = ("get", "exporter", "one", "-o")
+        reason += ("jsonpath={.status.conditions[?(@.type=='Delivering')].reason}",)
+        assert await asyncio.to_thread(cluster, *reason) == "NoData"
+        await send(second, range(40_000, 80_000))
+        await everything(server, range(80_000))
+        assert sorted(taken(server)) == list(map(float, range(80_000)))
+        delivering = ("wait", "--for=condition=Delivering", "exporter/one", "--timeout=60s")
+        await asyncio.to_thread(cluster, *delivering)

@@ -332,7 +332,7 @@ def test_the_build_context_holds_what_is_copied() -> None:
     "target",
     [
         *("venv", "demo", "test", "lint", "bench", "build", "wheels", "lock", "clean", "help"),
-        *("peers", "test-newest", "test-lowest"),
+        *("peers", "test-newest", "test-lowest", "schema", "deployments"),
     ],
 )
 def test_makefile_has_the_target(target: str) -> None:

@@ -204,6 +204,35 @@ async def test_definitions_are_explained_and_applied_again(cluster: Cluster) -> 
     assert names == {"NAME"}
 
 
+async def test_helm_installs_upgrades_goes_back_and_uninstalls(cluster: Cluster) -> None:
+    def release(*arguments: str) -> str:
+        done = helm(*arguments, "--namespace", "relay-system", "--kubeconfig", cluster.kubeconfig)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def pods() -> dict[str, Any]:
+        text = cluster("-n", "relay-system", "get", "statefulset", "relay", "-o", "json")
+        document: dict[str, Any] = json.loads(text)["spec"]
+        return document
+
+    told = release("install", "relay", CHART)
+    assert "http://relay.relay-system:9490/api/v1/write" in told
+    assert "create secret generic relay-ingest" in told
+    cluster("apply", "-f", "-", given=EXPORTER)
+    first = pods()
+    release("upgrade", "relay", CHART, "--set", "replicas=2,settings.log.level=debug")
+    second = pods()
+    assert second["replicas"] == 2
+    assert second["template"] != first["template"], "changed settings replace the pods"
+    release("rollback", "relay", "1")
+    assert pods()["template"] == first["template"]
+    release("uninstall", "relay")
+    kinds = "statefulset,service,configmap,role,rolebinding,poddisruptionbudget,networkpolicy"
+    left = cluster("-n", "relay-system", "get", kinds, "-o", "name").split()
+    assert not [name for name in left if "root-ca" not in name]
+    assert "one" in cluster("get", "exporters", "-o", "name"), "definitions and objects stay"
+
+
 # Without an API server.
 
 

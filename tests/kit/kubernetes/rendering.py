@@ -86,24 +86,24 @@ class Cluster:
     """kubectl for an API server."""
 
     def __init__(self, kubeconfig: Path) -> None:
-        self._kubeconfig = kubeconfig
+        self.kubeconfig = str(kubeconfig)
 
     def __call__(self, *arguments: str, given: str = "") -> str:
-        done = run([kubectl(), "--kubeconfig", str(self._kubeconfig), *arguments], given=given)
+        done = run([kubectl(), "--kubeconfig", self.kubeconfig, *arguments], given=given)
         assert done.returncode == 0, done.stderr
         assert "Warning" not in done.stderr, done.stderr
         return done.stdout
 
     def can(self, *arguments: str) -> bool:
         """Whether a command succeeds."""
-        command = [kubectl(), "--kubeconfig", str(self._kubeconfig), *arguments]
+        command = [kubectl(), "--kubeconfig", self.kubeconfig, *arguments]
         return run(command).returncode == 0
 
     def allows(self, verb: str, resource: str, *, namespace: str = "default") -> bool:
         """Whether the relay's account may do something."""
         account = "system:serviceaccount:relay-system:relay"
         resource, _, subresource = resource.partition("/")
-        command = [kubectl(), "--kubeconfig", str(self._kubeconfig), "auth", "can-i", verb]
+        command = [kubectl(), "--kubeconfig", self.kubeconfig, "auth", "can-i", verb]
         command += [resource, f"--as={account}", "--namespace", namespace]
         command += [f"--subresource={subresource}"] if subresource else []
         done = run(command)
