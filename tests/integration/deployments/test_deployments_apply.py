@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from build_support.deployments import (
+    BASE,
     CHART,
     CLUSTER,
     LABELS,
@@ -101,7 +102,8 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
         kube = Cluster(api.kubeconfig)
         kube("apply", "--server-side", "-k", "config/crds")
         kube("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
-        kube("create", "namespace", "relay-system")
+        # With its labels the server warns of pods that its standard would not admit.
+        kube("apply", "--server-side", "-f", f"{BASE}/namespace.yaml")
         yield kube
 
 
@@ -131,6 +133,17 @@ async def test_an_api_server_takes_every_object(cluster: Cluster) -> None:
         )  # fmt: skip
         there = sum(one["apiVersion"] not in MONITORING for one in found)
         assert said.count("serverside-applied (server dry run)") == there, (name, said)
+
+
+async def test_the_server_warns_of_pods_that_the_namespace_would_not_admit(
+    cluster: Cluster,
+) -> None:
+    (pods,) = [one for one in kustomized("kubernetes/base") if one["kind"] == "StatefulSet"]
+    dry_run = ("apply", "--server-side", "--dry-run=server", "-f", "-")
+    cluster(*dry_run, given=yaml.safe_dump(pods))
+    pods["spec"]["template"]["spec"]["securityContext"].pop("seccompProfile")
+    with pytest.raises(AssertionError, match="would violate PodSecurity"):
+        cluster(*dry_run, given=yaml.safe_dump(pods))
 
 
 async def test_the_roles_are_enough_and_no_more(cluster: Cluster) -> None:
