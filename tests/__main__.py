@@ -1,10 +1,10 @@
 """``python -m tests``: the whole suite, tests that compute beside tests that wait.
 
-* Lanes are sets of folders (:data:`LANES`); the first two run at the same time, a pytest process
-  each, and what is marked ``alone`` runs after them with nothing beside it.
+* Lanes are sets of folders (:data:`LANES`); all run at the same time, a pytest process each, and
+  what is marked ``alone`` runs after them with nothing beside it.
 * Every argument goes to every lane's pytest; a lane without a test that they select is no failure.
-* The second lane is shown when the first has ended. The exit status is that of the first lane that
-  failed; whatever fails, all lanes run.
+* The first lane is shown as it runs, the others when all have ended. The exit status is that of the
+  first lane that failed; whatever fails, all lanes run.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import IO
 
 from tests.lanes import ALONE, LANES
@@ -28,7 +29,9 @@ DEBUGGING = {"-s", "--capture=no", "--pdb", "--trace", "--collect-only", "--co"}
 def pytest_command(lane: str, arguments: Sequence[str]) -> list[str]:
     """Return the command line of one lane; what failed last is remembered for each."""
     command = [sys.executable, "-m", "pytest", f"--lane={lane}"]
-    return [*command, "-o", f"cache_dir=.pytest_cache/{lane}", *arguments]
+    if "no:cacheprovider" not in arguments:
+        command += ["-o", f"cache_dir=.pytest_cache/{lane}"]
+    return [*command, *arguments]
 
 
 def start(lane: str, arguments: Sequence[str], output: IO[bytes] | None) -> subprocess.Popen[bytes]:
@@ -38,13 +41,15 @@ def start(lane: str, arguments: Sequence[str], output: IO[bytes] | None) -> subp
 
 def side_by_side(arguments: Sequence[str]) -> dict[str, int]:
     """Run the lanes of :data:`LANES` at the same time and return their exit statuses."""
-    shown, hidden = LANES
-    with tempfile.TemporaryFile() as output:
-        running = {shown: start(shown, arguments, None), hidden: start(hidden, arguments, output)}
+    shown, *hidden = LANES
+    with ExitStack() as stack:
+        outputs = {lane: stack.enter_context(tempfile.TemporaryFile()) for lane in hidden}
+        running = {lane: start(lane, arguments, outputs.get(lane)) for lane in (shown, *hidden)}
         statuses = {lane: process.wait() for lane, process in running.items()}
-        output.seek(0)
-        sys.stdout.buffer.write(output.read())
-        sys.stdout.flush()
+        for output in outputs.values():
+            output.seek(0)
+            sys.stdout.buffer.write(output.read())
+            sys.stdout.flush()
     return statuses
 
 
@@ -53,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     if DEBUGGING.intersection(arguments):
         return subprocess.run([sys.executable, "-m", "pytest", *arguments], check=False).returncode
     began = time.monotonic()
-    print(f"tests: {' and '.join(LANES)} side by side, {ALONE} after them", flush=True)
+    print(f"tests: {', '.join(LANES)} side by side, {ALONE} after them", flush=True)
     statuses = side_by_side(arguments)
     statuses[ALONE] = start(ALONE, arguments, None).wait()
     told = ", ".join(f"{lane} {outcome(status)}" for lane, status in statuses.items())

@@ -6,25 +6,32 @@ measures how long something takes is marked ``alone``, and runs with nothing bes
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tests.kit.paths import ROOT
 
 LANES = {
     "computing": ("unit", "property", "contract"),
     "waiting": ("integration", "chaos"),
+    "cluster": ("integration/kubernetes", "integration/control/kubernetes"),
 }
+"""By lane: folders below tests/. A folder within another one is that lane's alone."""
+
 ALONE = "alone"
 CHOICES = (*LANES, ALONE)
 
 
-def folders(lane: str) -> tuple[str, ...]:
-    """Return the folders below tests/ that hold a lane's tests."""
-    return LANES["waiting"] if lane == ALONE else LANES[lane]
+def lane_of(path: Path) -> str:
+    """Return the lane of a file or folder of tests; "" if several lanes have a part in it."""
+    place = PurePosixPath(path.relative_to(ROOT / "tests").as_posix())
+    folders = {PurePosixPath(one): lane for lane, these in LANES.items() for one in these}
+    if any(folder != place and folder.is_relative_to(place) for folder in folders):
+        return ""
+    holding = [folder for folder in folders if place.is_relative_to(folder)]
+    return folders[max(holding, key=lambda one: len(one.parts))] if holding else ""
 
 
 def is_elsewhere(path: Path, lane: str) -> bool:
-    """Return whether a path below tests/ lies in a folder of other lanes alone."""
-    place = path.relative_to(ROOT / "tests").parts
-    others = {folder for each in LANES.values() for folder in each} - set(folders(lane))
-    return bool(place) and place[0] in others
+    """Return whether nothing below a path can be in a lane; what runs alone waits otherwise."""
+    found = lane_of(path)
+    return found not in {"", lane} and (lane != ALONE or found == "computing")

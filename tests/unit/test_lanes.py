@@ -10,16 +10,34 @@ import pytest
 
 import tests.__main__ as suite
 from tests.kit.paths import ROOT
-from tests.lanes import LANES, is_elsewhere
+from tests.lanes import CHOICES, LANES, is_elsewhere, lane_of
 
 TESTS = ROOT / "tests"
 LANE = r"import sys; lane = sys.argv[1].removeprefix('--lane='); "
 
 
-def test_every_folder_with_tests_is_in_one_lane() -> None:
-    named = [folder for folders in LANES.values() for folder in folders]
-    holding = {path.relative_to(TESTS).parts[0] for path in TESTS.glob("*/**/test_*.py")}
-    assert sorted(named) == sorted(holding - {"kit", "data"})
+def test_every_test_is_in_one_lane() -> None:
+    files = {path for path in TESTS.rglob("test_*.py") if path.parts[-2] != "kit"}
+    lanes = {path: lane_of(path) for path in files}
+    assert set(lanes.values()) == set(LANES)
+    for path in files:
+        collected = [
+            lane
+            for lane in LANES
+            if not any(
+                is_elsewhere(one, lane)
+                for one in (path, *path.parents)
+                if one.is_relative_to(TESTS)
+            )
+        ]
+        assert collected == [lanes[path]]
+
+
+def test_a_folder_within_another_one_is_of_its_own_lane() -> None:
+    assert lane_of(TESTS / "integration/control") == ""
+    assert lane_of(TESTS / "integration/control/test_customers.py") == "waiting"
+    assert lane_of(TESTS / "integration/control/kubernetes/test_real_api.py") == "cluster"
+    assert lane_of(TESTS / "conftest.py") == ""
 
 
 def test_only_tests_that_wait_run_alone() -> None:
@@ -42,26 +60,27 @@ def run_lanes(monkeypatch: pytest.MonkeyPatch, script: str, arguments: tuple[str
 @pytest.mark.parametrize(
     ("statuses", "told"),
     [
-        ((0, 0, 0), 0),
-        ((0, 1, 0), 1),
-        ((0, 0, 1), 1),
-        ((2, 1, 0), 2),
-        ((5, 0, 5), 0),  # what is selected is in one lane
-        ((5, 1, 5), 1),
-        ((5, 5, 5), 5),
+        ((0, 0, 0, 0), 0),
+        ((0, 1, 0, 0), 1),
+        ((0, 0, 1, 0), 1),
+        ((0, 0, 0, 1), 1),
+        ((2, 1, 0, 0), 2),
+        ((5, 0, 5, 5), 0),  # what is selected is in one lane
+        ((5, 1, 5, 5), 1),
+        ((5, 5, 5, 5), 5),
     ],
 )
 def test_a_failure_of_any_lane_is_one_of_the_suite(
     monkeypatch: pytest.MonkeyPatch, statuses: tuple[int, ...], told: int
 ) -> None:
-    known = dict(zip(("computing", "waiting", "alone"), statuses, strict=True))
+    known = dict(zip(CHOICES, statuses, strict=True))
     assert run_lanes(monkeypatch, f"sys.exit({known}[lane])") == told
 
 
 MEETING = """
 import pathlib, time
 place = pathlib.Path(sys.argv[2])
-lanes = ("computing", "waiting")
+lanes = ("computing", "waiting", "cluster")
 (place / lane).touch()
 deadline = time.monotonic() + 20
 while not all((place / one).exists() for one in lanes):
@@ -73,11 +92,11 @@ print(lane, "runs after", ended)
 """
 
 
-def test_two_lanes_run_side_by_side_and_what_is_alone_after_them(
+def test_lanes_run_side_by_side_and_what_is_alone_after_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run_lanes(monkeypatch, f"exec({MEETING!r})", (str(tmp_path),)) == 0
     said = capfd.readouterr().out
-    assert "alone runs after ['computing', 'waiting']" in said
+    assert "alone runs after ['computing', 'waiting', 'cluster']" in said
     assert "waiting runs after [" in said
-    assert "computing passed, waiting passed, alone passed" in said
+    assert "computing passed, waiting passed, cluster passed, alone passed" in said

@@ -6,7 +6,6 @@ import asyncio
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,6 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
 API = "telemetry.datumapis.com/v1alpha1"
 STEADY = '{range .status.conditions[*]}{.type}={.status}@{.lastTransitionTime} {end}{"\\n"}'
 TAKEOVER_S = 20
+RELAYS = {"kubernetes": {"relays": {"group": "relays", "namespace": "default"}}}
 
 
 def exporter(name: str, endpoint: str) -> str:
@@ -121,7 +121,7 @@ async def test_the_other_relay_writes_after_the_leader_has_died(
     api: RealApi, kubectl: Kubectl, tmp_path: Path
 ) -> None:
     relays = {
-        name: ClusterRelay(tmp_path / name, api.kubeconfig, **replica(name))
+        name: ClusterRelay(tmp_path / name, api.kubeconfig, pod=name, **RELAYS)
         for name in ("relay-0", "relay-1")
     }
     async with OtlpServer() as server:
@@ -150,11 +150,6 @@ async def test_the_other_relay_writes_after_the_leader_has_died(
                 await relay.close()
         for relay in relays.values():
             assert "Traceback" not in relay.log()
-
-
-def replica(name: str) -> dict[str, Any]:
-    """Settings of one of several relays of one group."""
-    return {"kubernetes": {"lease": {"namespace": "default", "name": "relays", "relay": name}}}
 
 
 async def leading(kubectl: Kubectl, relays: dict[str, ClusterRelay]) -> str:

@@ -34,11 +34,15 @@ async def define(kubectl: Kubectl) -> None:
 
 
 class ClusterRelay:
-    """One ``relay run`` with ``kubernetes:`` in its settings. It can be started again."""
+    """One ``relay run`` with ``kubernetes:`` in its settings. It can be started again.
 
-    def __init__(self, folder: Path, kubeconfig: Path, **settings: Any) -> None:
+    ``pod`` is the name of its pod, as Kubernetes tells it.
+    """
+
+    def __init__(self, folder: Path, kubeconfig: Path, *, pod: str = "", **settings: Any) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
+        self._environment = (f"POD_NAME={pod}",) if pod else ()
         self.port, self.admin_port = free_port(), free_port()
         self.process: Process | None = None
         self._stack = AsyncExitStack()
@@ -64,7 +68,7 @@ class ClusterRelay:
 
     async def start(self) -> None:
         """Start it and wait until it is ready."""
-        command = [sys.executable, "-m", "relay", "run"]
+        command = ["env", *self._environment, sys.executable, "-m", "relay", "run"]
         command += ["--config", str(self.folder / "relay.yaml")]
         command += ["--listen", f"127.0.0.1:{self.port}"]
         command += ["--admin-listen", f"127.0.0.1:{self.admin_port}"]
