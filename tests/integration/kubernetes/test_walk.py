@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mar
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_describe_says_what_the_page_shows(tmp_path: Path, version: str) -> None:
-    shown = re.findall(r"```console\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    shown = re.findall(r"```text\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
     assert len(shown) == len(STEPS)
     for step, page, said in zip(STEPS, shown, await walk(tmp_path, version), strict=True):
         found = findings(said)

@@ -56,7 +56,7 @@ async def test_a_secret_that_comes_later_and_changes(
             exporter("late", server.origin, {"metricsql": ""}, authentication=TOKEN)
         )
         found = await kubectl.wait_for("exporter", "late", kind="ResolvedRefs", status="False")
-        assert "Secret" in found["message"]
+        assert "secret" in found["message"]
         assert "token" in found["message"]
         assert (await kubectl.condition("exporter", "late"))["status"] != "True"
         assert not server.received
@@ -95,6 +95,7 @@ async def test_a_namespace_that_gets_a_project_and_loses_it(
     settings = {
         "kubernetes": {"projects": {"namespaceLabel": PROJECT}},
         "tenancy": {"label": "project"},
+        "allowPrivateEndpoints": True,
     }
     async with (
         OtlpServer() as server,

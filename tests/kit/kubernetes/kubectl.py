@@ -74,7 +74,9 @@ class Kubectl:
 
     async def get(self, *words: str) -> dict[str, Any]:
         """Return one object."""
-        found: dict[str, Any] = json.loads(await self("get", *words, "-o", "json"))
+        found: dict[str, Any] = json.loads(
+            await self("get", *words, "-o", "json", "--show-managed-fields")
+        )
         return found
 
     async def condition(self, *words: str, kind: str = "Delivering") -> dict[str, Any]:

@@ -169,7 +169,8 @@ def document(said: list[str]) -> str:
         parts += [
             f"## {step.title}\n",
             f"```yaml\n{manifest}```\n",
-            f"```console\n$ kubectl describe exporter gateway -n shop\n...\n{status}\n```\n",
+            "`kubectl describe exporter gateway -n shop`, from the status on:\n",
+            f"```text\n{status}\n```\n",
             f"{_wrapped(step.finding)}\n",
         ]
     return "\n".join(parts)
