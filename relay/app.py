@@ -21,8 +21,8 @@ from relay import __version__
 from relay.api.admin import AdminServer
 from relay.api.contract import EVERYTHING, StatusFilter
 from relay.api.status import StatusSource
-from relay.api.tools import ExporterTools
-from relay.config.exporter.types import Exporter, SecretRef, Sink
+from relay.api.tools import ToolAccess, make_tools
+from relay.config.exporter.types import Exporter, Sink
 from relay.config.settings.lint import notices
 from relay.config.settings.settings import ListenAddress, Settings
 from relay.control.build_pipeline import make_engine
@@ -34,22 +34,17 @@ from relay.control.durability.open_storage import OpenStorage, open_storage
 from relay.control.durability.replay import IDLE_REPLAY, Replay
 from relay.control.explain import Explainer, ExplainQuery, answer
 from relay.control.flush_timer import FlushTimer
-from relay.control.preview.service import PreviewService
 from relay.control.reconcile.diff import Changes
 from relay.control.reconcile.reconciler import SinkReconciler
 from relay.control.reconcile.reloader import Reloader
 from relay.control.reconcile.sink_entry import SinksSnapshot
 from relay.control.shutdown_report import ShutdownLosses
-from relay.control.sink_test.service import SinkTestService
-from relay.control.sink_test.trial import TestNetwork
-from relay.control.tap.tap import TapService
 from relay.control.time_slicing import Turns
 from relay.receiver.http.connection_limit import raise_descriptor_limit
 from relay.receiver.remote_write import IngestServer
 from relay.runtime import gc_pacing, log_setup, malloc
 from relay.runtime.errors import ConfigError
 from relay.selector.inventory.store import ManifestIndex
-from relay.selector.resources.compiler import Compiler
 from relay.sink.build import SinkDependencies, SinkEnvironment, build_worker
 from relay.sink.http.client import Transport
 from relay.sink.http.credentials import SecretLookup
@@ -138,7 +133,12 @@ class Relay:
             not_ready=self.not_ready,
             degraded=self.degraded,
             explain=self.explain,
-            tools=self._make_tools(),
+            tools=make_tools(
+                settings,
+                self._engine,
+                self._turns,
+                ToolAccess(self._running, self._secrets_of, self._worker),
+            ),
             access=settings.admin,
             ingest=settings.listen,
         )
@@ -392,32 +392,14 @@ class Relay:
         return build_worker(sink.name, exporter.id, sink, dependencies)
 
     def _secrets_of(self, exporter: Exporter) -> SecretLookup:
-        """Return the lookup of an exporter's secrets."""
-
-        def lookup(reference: SecretRef, default_key: str) -> str:
-            # Through self: a reload brings a new store, and a rotated secret is found without one.
-            assert self._reloader is not None
-            return self._reloader.secrets.get(
-                exporter.project, exporter.namespace, reference, default_key
-            )
-
-        return lookup
+        assert self._reloader is not None
+        return self._reloader.secrets_of(exporter)
 
     def _running(self) -> Iterable[Exporter]:
         return self._reconciler.exporters if self._reconciler is not None else ()
 
     def _worker(self, exporter: str, sink: str) -> SinkWorker | None:
         return self._reconciler.worker(exporter, sink) if self._reconciler is not None else None
-
-    def _make_tools(self) -> ExporterTools:
-        settings = self._settings
-        preview = PreviewService(
-            self._engine, self._turns, self._running, Compiler(settings.resources)
-        )
-        network = TestNetwork(settings.allow_private_endpoints, settings.proxy)
-        test = SinkTestService(self._running, self._secrets_of, network)
-        tap = TapService(self._running, self._worker, allowed=settings.admin.tap)
-        return ExporterTools(preview.open, test.open, tap.open)
 
     def _admit(self, reconciler: SinkReconciler) -> Admission:
         """Make the admission, and begin to replay the journal, if there is one."""

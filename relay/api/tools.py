@@ -13,7 +13,7 @@ answer that could not be completed. Requests of web pages are refused: they carr
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,13 +21,18 @@ from typing import Any, Final
 import msgspec
 from aiohttp import hdrs, web
 
-from relay.control.preview.preview import PreviewEvent, PreviewProgress
-from relay.control.preview.service import PreviewQuery
-from relay.control.sink_test.service import SinkTestQuery
-from relay.control.sink_test.trial import TestEvent
+from relay.config.exporter.types import Exporter
+from relay.config.settings.settings import Settings
+from relay.control.preview.preview import EngineTurns, PreviewEvent, PreviewProgress
+from relay.control.preview.service import PreviewQuery, PreviewService
+from relay.control.sink_test.service import SinkTestQuery, SinkTestService
+from relay.control.sink_test.trial import TestEvent, TestNetwork
 from relay.control.sink_test.verdict import TestStep
-from relay.control.tap.tap import TapEnd, TapEvent, TapQuery
+from relay.control.tap.tap import TapEnd, TapEvent, TappedSink, TapQuery, TapService
+from relay.pipeline.engine import MetricsPipeline
 from relay.runtime.errors import ConfigError, Fault, OverloadedError, RelayError
+from relay.selector.resources.compiler import Compiler
+from relay.sink.http.credentials import SecretLookup
 
 _log = logging.getLogger("relay.api")
 
@@ -43,6 +48,29 @@ class ExporterTools:
     preview: Callable[[PreviewQuery], Awaitable[AsyncIterator[PreviewEvent]]]
     test: Callable[[SinkTestQuery], AsyncIterator[TestEvent]]
     tap: Callable[[TapQuery], AsyncIterator[TapEvent]]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAccess:
+    """The part of the relay that tools read: its exporters, their secrets, and the sinks' workers.
+
+    ``worker`` is called with an exporter's id and the name of a sink.
+    """
+
+    exporters: Callable[[], Iterable[Exporter]]
+    secrets: Callable[[Exporter], SecretLookup]
+    worker: Callable[[str, str], TappedSink | None]
+
+
+def make_tools(
+    settings: Settings, engine: MetricsPipeline, turns: EngineTurns, running: ToolAccess
+) -> ExporterTools:
+    """Make the tools of a relay with these settings."""
+    preview = PreviewService(engine, turns, running.exporters, Compiler(settings.resources))
+    network = TestNetwork(settings.allow_private_endpoints, settings.proxy)
+    test = SinkTestService(running.exporters, running.secrets, network)
+    tap = TapService(running.exporters, running.worker, allowed=settings.admin.tap)
+    return ExporterTools(preview.open, test.open, tap.open)
 
 
 class ToolPages:

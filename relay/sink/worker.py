@@ -107,8 +107,7 @@ class SinkWorker:
         self._idle = False
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: list[asyncio.Task[None]] = []
-        self.tap: Callable[[SealedBatch], None] | None = None
-        """Gets each batch before it is queued; must not raise, nor change it."""
+        self.tap: Callable[[SealedBatch], None] | None = None  # looks at batches; must not raise
         self.removed = False
         """True once :meth:`remove` has handed over the queue on disk."""
         self._internal_errors = 0
@@ -135,7 +134,7 @@ class SinkWorker:
             self._begin()
 
     def pause_sending(self, paused: bool) -> None:
-        """Stop or continue to send, and change nothing else; what is in flight is finished."""
+        """Stop or continue to send, and change nothing else; a request in flight is finished."""
         self.config = replace(self.config, paused=paused)
         self._delivery.pause_sending(paused)
         logger.info("%s: %s", self._name, "paused by its owner" if paused else "no longer paused")

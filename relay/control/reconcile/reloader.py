@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from relay.config.exporter.load_result import LoadResult, keep_last_good
 from relay.config.exporter.secrets import SecretStore
+from relay.config.exporter.types import Exporter, SecretRef
 from relay.config.inventory_manifests import InventoryLoad
 from relay.config.settings.settings import Settings
 from relay.control.reconcile.desired_state import DesiredState, DesiredStateSource
@@ -25,6 +26,7 @@ from relay.control.reconcile.reconciler import SinkReconciler
 from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.event_loop import run_in_thread
 from relay.selector.inventory.store import ManifestIndex
+from relay.sink.http.credentials import SecretLookup
 
 _log = logging.getLogger("relay.control.reconcile")
 
@@ -144,6 +146,15 @@ class Reloader:
     def secrets(self) -> SecretStore:
         """The secrets that exporters refer to."""
         return self._loaded.secrets
+
+    def secrets_of(self, exporter: Exporter) -> SecretLookup:
+        """Return the lookup of an exporter's secrets, those of later states among them."""
+
+        def lookup(reference: SecretRef, default_key: str) -> str:
+            # Through self: a reload brings a new store, and a rotated secret is found without one.
+            return self.secrets.get(exporter.project, exporter.namespace, reference, default_key)
+
+        return lookup
 
     async def start(self) -> None:
         """Load and apply everything. Raise ConfigError if no exporter could run, nor will later."""
