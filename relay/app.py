@@ -34,6 +34,8 @@ from relay.control.durability.open_storage import OpenStorage, open_storage
 from relay.control.durability.replay import IDLE_REPLAY, Replay
 from relay.control.explain import Explainer, ExplainQuery, answer
 from relay.control.flush_timer import FlushTimer
+from relay.control.projects.projects import Projects
+from relay.control.projects.usage_facts import UsageFacts
 from relay.control.reconcile.diff import Changes
 from relay.control.reconcile.reconciler import SinkReconciler
 from relay.control.reconcile.reloader import Reloader
@@ -111,6 +113,7 @@ class Relay:
         self._sources = make_sources(settings)
         self._reloader: Reloader | None = None
         self._statuses: Statuses | None = None
+        self._projects: Projects | None = None
         self._watch_task: asyncio.Task[None] | None = None
         self._memory = BufferedBytes()
         self._circuit_breakers = CircuitBreakers(self._rng)
@@ -172,7 +175,7 @@ class Relay:
             if cluster is not None:
                 await cluster.start()
             await self._reloader.start()
-            self._reconciler.start()
+            self._start_upkeep(self._reconciler)
             admission = self._admit(self._reconciler)
             await self._start_statuses(self._reconciler, self._reloader)
             await self._ingest.start(admission)
@@ -242,6 +245,8 @@ class Relay:
             self._upkeep_timer.cancel()
         if self._admission is None or not self._admission.waits_on_disk:
             self._flush_timer.deliver(self._engine.finish(self._tick()))
+        if self._projects is not None:
+            await self._projects.stop()
         if self._reconciler is not None:
             losses = ShutdownLosses(self._reconciler)
             await self._reconciler.drain(max(0.0, deadline - self._tick()))
@@ -311,7 +316,8 @@ class Relay:
         if self._reconciler is None:
             return self._facts(SinksSnapshot((), (), EMPTY_LEDGER))
         exporters, reports = tuple(self._reconciler.exporters), tuple(self._reconciler.reports())
-        return self._facts(SinksSnapshot(exporters, reports, self._reconciler.removed_ledger()))
+        survey = SinksSnapshot(exporters, reports, self._reconciler.removed_ledger())
+        return self._facts(survey, self._projects.facts() if self._projects else None)
 
     async def look(self) -> StatusSource:
         """Return the same for the admin listener; yields to the event loop between sinks."""
@@ -322,9 +328,9 @@ class Relay:
             if self._reconciler
             else SinksSnapshot((), (), EMPTY_LEDGER)
         )
-        return self._facts(survey)
+        return self._facts(survey, await self._projects.look() if self._projects else None)
 
-    def _facts(self, survey: SinksSnapshot) -> StatusSource:
+    def _facts(self, survey: SinksSnapshot, usage: UsageFacts | None = None) -> StatusSource:
         environment = self._sink_environment
         return StatusSource(
             now=self._clock(),
@@ -346,6 +352,7 @@ class Relay:
             lone_exemplars=environment.encode_scheduler.bodies.lone_exemplars if environment else 0,
             objects=self._statuses.board.conditions() if self._statuses else (),
             publishing=self._statuses.statistics() if self._statuses else None,
+            usage=usage or UsageFacts(),
         )
 
     @property
@@ -372,8 +379,17 @@ class Relay:
 
     async def _start_statuses(self, reconciler: SinkReconciler, reloader: Reloader) -> None:
         """Judge all objects, open the admin listener, then write statuses where objects are."""
-        cluster = self._sources.cluster
-        self._statuses = Statuses(self._settings, reconciler, reloader, cluster, clock=self._clock)
+        cluster, projects = self._sources.cluster, self._projects
+        assert projects is not None, "started before"
+        self._statuses = Statuses(
+            self._settings,
+            reconciler,
+            reloader,
+            cluster,
+            usage=projects.usage,
+            extra=projects.amend,
+            clock=self._clock,
+        )
         await self._statuses.start()
         self._admin.report = self._statuses.report if cluster is not None else None
         await self._admin.start()
@@ -400,6 +416,18 @@ class Relay:
 
     def _worker(self, exporter: str, sink: str) -> SinkWorker | None:
         return self._reconciler.worker(exporter, sink) if self._reconciler is not None else None
+
+    def _start_upkeep(self, reconciler: SinkReconciler) -> None:
+        reconciler.start()
+        self._projects = Projects(
+            self._engine,
+            reconciler,
+            self._settings.limits,
+            store=self._storage.store if self._storage else None,
+            settled=self._turns.settled,
+            tick=self._tick,
+        )
+        self._projects.start()
 
     def _admit(self, reconciler: SinkReconciler) -> Admission:
         """Make the admission, and begin to replay the journal, if there is one."""

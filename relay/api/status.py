@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -32,10 +32,12 @@ from relay.api.storage_status import (
     queues_figures,
     time_document,
 )
+from relay.api.usage_status import figures_document, project_documents, project_figures
 from relay.config.exporter.types import Exporter, Source, kind_and_version
 from relay.control.cluster.status_publisher import PublisherStatistics
 from relay.control.durability.admission import ZERO_MEMORY, MemoryStatistics
 from relay.control.durability.replay import IDLE_REPLAY, ReplayStatistics
+from relay.control.projects.usage_facts import UsageFacts
 from relay.control.reconcile.reloader import ReloadStatistics
 from relay.control.reconcile.sink_report import SinkReport
 from relay.control.status.object_status import ObjectConditions
@@ -96,10 +98,13 @@ class StatusSource:
     """The conditions of all objects that were loaded."""
     publishing: PublisherStatistics | None = None
     """The state of writing statuses to Kubernetes."""
+    usage: UsageFacts = field(default_factory=UsageFacts)
 
     def snapshot(self) -> Snapshot:
         """Return the figures of a scrape."""
-        return snapshot(self)
+        projects = project_figures(self.usage, self.exporters, self.sinks)
+        forgotten = self.usage.forgotten
+        return replace(snapshot(self), projects=projects, projects_forgotten=forgotten)
 
     def status(self, wanted: StatusFilter = EVERYTHING) -> dict[str, Any]:
         """Return the ``/status`` document; with a project, only what that project may see."""
@@ -323,7 +328,7 @@ def _resources(
     states = Counter(sinks[key].worker.state for key in all_sinks)
     judged = {one.key.id: one for one in objects if one.runs}
     shown = (
-        _exporter(exporter, judged.get(exporter.id), sources, sinks, drops, facts.now)
+        _exporter(exporter, judged.get(exporter.id), sources, sinks, drops, facts)
         for exporter in exporters
         if wanted.admits(exporter.id)
     )
@@ -338,6 +343,7 @@ def _resources(
             for one in objects
             if not one.runs and not wanted.state and wanted.admits(one.key.id)
         ],
+        "projects": project_documents(facts.usage, exporters, facts.sinks),
         "faults": [
             {"origin": fault.origin, "path": fault.path, "message": fault.message}
             for fault in faults
@@ -373,20 +379,22 @@ def _exporter(
     sources: Mapping[tuple[str, str], int],
     sinks: Mapping[tuple[str, str], SinkReport],
     drops: Mapping[tuple[str, str], Sequence[Drop]],
-    now: float,
+    facts: StatusSource,
 ) -> dict[str, Any]:
     yield_to_loop()
-    name = exporter.id
+    name, usage = exporter.id, facts.usage.of(exporter.id)
     return {
         "name": name,
         **conditions_document(exporter, judged),
         "origin": exporter.origin,
         "warnings": [one.text for one in exporter.warnings],
+        "usage": figures_document(usage.total),
         "sources": [
             {
                 "name": source.name,
                 **_selected(source),
                 "matchedSamples": sources.get((name, source.name), 0),
+                "usage": figures_document(usage.sources.get(source.name)),
             }
             for source in exporter.sources
         ],
@@ -398,7 +406,8 @@ def _exporter(
                 "protocolVersion": kind_and_version(sink.endpoint)[1] or None,
                 "sources": list(sink.sources),
                 **sink_conditions_document(judged, sink.name),
-                **_sink(sinks[name, sink.name], now),
+                **_sink(sinks[name, sink.name], facts.now),
+                "usage": figures_document(usage.sinks.get(sink.name)),
                 "unexported": _unexported(drops.get((name, sink.name), ())),
             }
             for sink in exporter.sinks

@@ -84,6 +84,7 @@ def _check_settings(
         secrets_root=settings.secrets,
         tenancy=settings.tenancy is not None,
         need_secrets=need_secrets,
+        limits=settings.limits,
     )
     missing = _missing_paths(path)
     others = tuple(one for one in loaded.faults if one.origin not in missing)

@@ -12,7 +12,7 @@ from relay.selector.resources.compiler import Compiler
 
 def make_engine(settings: Settings, *, since: float) -> MetricsPipeline:
     """Make the pipeline of a relay that started at ``since`` (wall clock, s)."""
-    ingest = settings.ingest
+    ingest, limits = settings.ingest, settings.limits.lookup()
     return MetricsPipeline(
         Limits(
             series_max=ingest.series_max,
@@ -22,6 +22,7 @@ def make_engine(settings: Settings, *, since: float) -> MetricsPipeline:
             families_max=ingest.metadata_max,
             histograms_max=ingest.histograms_max,
             objects_max=settings.inventory.objects_max,
+            project_series_max=lambda project: limits(project).series_max,
         ),
         infer_types=settings.translation.infer_types,
         tenancy=tenancy_of(settings),

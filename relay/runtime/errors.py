@@ -25,7 +25,8 @@ class Fault:
     says what is wrong and what is allowed; ``origin`` names file, line, column and document.
     ``project`` is the tenant that owns the file ("" without tenancy and for the operator's files);
     only that tenant may see the fault. ``excerpt`` is the source line with a caret below the fault,
-    or "". ``file`` and ``place`` (line, column) are for sorting.
+    or "". ``file`` and ``place`` (line, column) are for sorting. ``reason`` is that of a condition,
+    "" for a fault of the resource itself.
     """
 
     path: str
@@ -35,6 +36,7 @@ class Fault:
     excerpt: str = field(default="", compare=False)
     place: tuple[int, int] = field(default=(0, 0), compare=False)
     file: str = field(default="", compare=False)
+    reason: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return self.summary + indented(self.excerpt)

@@ -33,6 +33,7 @@ MODULES: Final = (
     "relay.pipeline.metrics.histograms.point_layout",
     "relay.pipeline.metrics.histograms.counters",
     "relay.pipeline.routing.match_set",
+    "relay.pipeline.routing.series_tally",
     "relay.pipeline.metrics.series.lookup",
     "relay.pipeline.metrics.series.resolver",
     "relay.pipeline.metrics.series.series",

@@ -222,6 +222,18 @@ class SharedTable(Generic[K, V]):
                 self._forget(part, gone)
             self._drop_empty(part)
 
+    def forget(self, project: str, most: int) -> int:
+        """Evict up to so many entries of a project; return how many there were."""
+        part = self._parts.get(project)
+        count = 0
+        while part is not None and count < most and len(part):
+            _, gone = part.pop()
+            self._forget(part, gone)
+            count += 1
+        if part is not None:
+            self._drop_empty(part)
+        return count
+
     def parts(self) -> Iterator[ProjectPart[K, V]]:
         """Iterate over the parts of all projects."""
         return iter(self._parts.values())

@@ -56,7 +56,7 @@ class Evictor:
         for worker, size in self._cuts(excess, lambda worker: worker.memory_bytes):
             worker.save(at_once=True)
             if self._store is None or hopeless:
-                worker.evict_from_memory(size)
+                worker.evict(size, "memory_full")
 
     def make_room(self, asking: SinkWorker, size: int) -> bool:
         """Return whether a sink may store so many bytes; evict from the largest where needed."""
@@ -73,7 +73,7 @@ class Evictor:
 
             wanted = lacking + store.bytes_max // ROOM_PARTS
             for worker, part in self._cuts(wanted, usage):
-                worker.evict_from_disk(part)
+                worker.evict(part, "storage_full")
         return not store.lacks(size)
 
     def relieve_disk(self) -> None:
@@ -84,7 +84,7 @@ class Evictor:
         self._evict_orphans(store.lacks(0))
         if excess := store.lacks(0):
             for worker, part in self._cuts(excess, lambda worker: worker.stored_bytes):
-                worker.evict_from_disk(part)
+                worker.evict(part, "storage_full")
 
     def _evict_orphans(self, size: int) -> None:
         assert self._store is not None

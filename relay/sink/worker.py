@@ -28,7 +28,7 @@ from relay.sink.interface import Client, ClientDependencies
 from relay.sink.kinds import encoders_for, kind_of
 from relay.sink.open_batches import open_batches
 from relay.sink.queue.fair_share import BufferedBytes
-from relay.sink.queue.queue import POSITION_MAX
+from relay.sink.queue.queue import POSITION_MAX, SharedLimit
 from relay.sink.reporting.log import logger, sink_name
 from relay.sink.reporting.outcomes import DeliveryReading
 from relay.sink.reporting.statistics import SinkStatistics, read_delivery, take_statistics
@@ -46,10 +46,6 @@ BUG_PAUSE_S = 1.0
 
 EMPTY_LOOK_S = 0.2
 """Interval at which an impatient drain checks that the endpoint still accepts data, s."""
-
-EVICT_BYTES_MIN = 256 * 1024
-"""Bytes on disk that are dropped at a time, at least, so that a sink is not asked for each
-request."""
 
 
 class SinkHost(Protocol):
@@ -170,6 +166,16 @@ class SinkWorker:
         return self._delivery.queue.stored_bytes
 
     @property
+    def queue_bytes(self) -> int:
+        """Bytes of bodies in memory and on disk."""
+        return self._delivery.queue.bytes
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes sent, and points sent again; of the present kind of endpoint."""
+        return self._client.bytes_sent, self._client.points_resent
+
+    @property
     def restored_points(self) -> int:
         """Points that were on disk at the start; they count as offered."""
         return self._delivery.restored
@@ -274,19 +280,13 @@ class SinkWorker:
         if self._spooler is not None:
             self._spooler.spill(at_once=at_once)
 
-    def evict_from_disk(self, size: int) -> None:
-        """Drop about so many bytes, the oldest on disk, to make room for other sinks."""
+    def evict(self, size: int, limit: SharedLimit) -> None:
+        """Drop about so many bytes, the oldest, from a queue that is too large beside others."""
         assert self.config.queue.overflow != "block"
-        items = self._delivery.queue.drop_stored(max(size, EVICT_BYTES_MIN))
-        self._delivery.drop(items, "storage_full", self.now())
+        items = self._delivery.queue.evict(size, limit)
+        self._delivery.drop(items, limit, self.now())
         if self._spooler is not None:
             self._spooler.tidy()
-
-    def evict_from_memory(self, size: int) -> None:
-        """Drop about so many bytes that wait in memory, to make room for other sinks."""
-        assert self.config.queue.overflow != "block"
-        items = self._delivery.queue.drop_unspilled(size)
-        self._delivery.drop(items, "memory_full", self.now())
 
     async def drain(self, timeout_s: float) -> None:
         """Go on sending until nothing is left or the time is over, then stop.
@@ -432,11 +432,10 @@ class SinkWorker:
         while not self._is_empty and (left_s := deadline - self._clock.monotonic()) > 0:
             if not patient and self._delivery.health.state != "healthy":
                 return
-            paused = self.config.paused
-            if paused and not self._delivery.queue.statistics().in_flight:
+            if self.config.paused and not self._delivery.queue.statistics().in_flight:
                 return
             with contextlib.suppress(TimeoutError):  # look again, or the time is over
-                look_s = left_s if patient and not paused else min(left_s, EMPTY_LOOK_S)
+                look_s = left_s if patient and not self.config.paused else min(left_s, EMPTY_LOOK_S)
                 async with asyncio.timeout(look_s):
                     await self._emptied.wait()
 

@@ -18,6 +18,7 @@ from relay.telemetry.drop_metrics import DROPS
 from relay.telemetry.latency_metrics import TIMES
 from relay.telemetry.metric_spec import MetricSpec, Row, by, one, per_sink
 from relay.telemetry.policy_metrics import POLICIES
+from relay.telemetry.project_metrics import PROJECTS
 from relay.telemetry.snapshot import Snapshot
 from relay.telemetry.storage_metrics import STORAGE
 
@@ -423,6 +424,7 @@ _PRESENT: tuple[MetricSpec, ...] = (
     *CLUSTER_METRICS,
     *POLICIES,
     *DROPS,
+    *PROJECTS,
     *STORAGE,
     *TIMES,
 )

@@ -109,6 +109,23 @@ class SinkFigures(msgspec.Struct, frozen=True):
     delivery_latency: Distribution = NO_DELIVERIES
 
 
+class ProjectFigures(msgspec.Struct, frozen=True):
+    """Usage and limits of one project; ``limits`` that are set, by the names of their settings."""
+
+    project: str
+    exporters: int = 0
+    sinks: int = 0
+    pairs: int = 0
+    series: int = 0
+    refused_series: int = 0
+    samples: int = 0
+    refused_samples: int = 0
+    sent_bytes: int = 0
+    resent_points: int = 0
+    queue_bytes: int = 0
+    limits: Mapping[str, int] = {}
+
+
 class PolicyFigures(msgspec.Struct, frozen=True):
     """One ExportPolicy. ``created_at`` is in seconds since the epoch, None if unknown.
 
@@ -222,6 +239,8 @@ class Snapshot:
     exporters: int = 0
     sink_kinds: Mapping[tuple[str, str], int] = field(default_factory=dict)
     policies: tuple[PolicyFigures, ...] = ()
+    projects: tuple[ProjectFigures, ...] = ()
+    projects_forgotten: int = 0
     exporter_faults: int = 0
     reloads: Mapping[str, int] = field(default_factory=dict)
     selectors_always_asked: int = 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -67,7 +66,6 @@ def export_policy_schema() -> Schema:
 
 def build_export_policy(reading: Reading, identity: tuple[str, str], project: str) -> Exporter:
     """Return the policy with all its sinks; note faults and warnings in the reading's report."""
-    metadata = reading.values.get("metadata", {})
     spec = reading.values.get("spec", {})
     sources, signals = _sources(reading, spec, identity[0])
     sinks = tuple(
@@ -77,7 +75,6 @@ def build_export_policy(reading: Reading, identity: tuple[str, str], project: st
     return replace(
         exporter_of(reading, identity, project, sources, sinks),
         kind=KIND,
-        created_at=_timestamp(metadata.get("creationTimestamp")),
         not_carried=tuple((name, signal) for name, signal in signals.items() if name),
     )
 
@@ -268,12 +265,3 @@ def _retry(values: dict[str, Any] | None) -> RetrySettings:
         attempts_max=values.get("maxAttempts", RETRY_DEFAULT.attempts_max),
         backoff_s=seconds_of(values, str(backoff[0]), RETRY_DEFAULT.backoff_s),
     )
-
-
-def _timestamp(text: object) -> float | None:
-    """Return a time in RFC 3339 in seconds since the epoch; None for anything else."""
-    try:
-        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-    return moment.timestamp() if moment is not None and moment.tzinfo is not None else None

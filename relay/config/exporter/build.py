@@ -7,6 +7,7 @@ parser, and warnings, are here; rules over secrets and other resources are in
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
@@ -135,7 +136,17 @@ def exporter_of(
         origin=report.origin(reading.at()),
         file=str(report.document.file),
         generation=generation if isinstance(generation, int) else 0,
+        created_at=_timestamp(metadata.get("creationTimestamp")),
     )
+
+
+def _timestamp(text: object) -> float | None:
+    """Return a time in RFC 3339 in seconds since the epoch; None for anything else."""
+    try:
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return moment.timestamp() if moment is not None and moment.tzinfo is not None else None
 
 
 def _sources(reading: Reading, spec: dict[str, Any], namespace: str) -> tuple[Source, ...]:

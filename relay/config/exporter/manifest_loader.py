@@ -20,6 +20,7 @@ from relay.config.exporter.file_reader import ManifestFile, instead_of, read_fil
 from relay.config.exporter.load_result import LoadResult
 from relay.config.exporter.loading.combine import Combiner, OriginResources, of_project
 from relay.config.exporter.types import ExporterPath
+from relay.config.limits.project_limits import UNLIMITED, LimitSettings
 from relay.config.yaml.file_watcher import FileWatch, Signature, manifest_files
 from relay.runtime.errors import Fault
 
@@ -30,10 +31,15 @@ def load_exporters(
     secrets_root: Path | None = None,
     tenancy: bool = False,
     need_secrets: bool = True,
+    limits: LimitSettings = UNLIMITED,
 ) -> LoadResult:
     """Load every Exporter and Secret below ``paths`` once; see :class:`Manifests`."""
     return Manifests(
-        paths, secrets_root=secrets_root, tenancy=tenancy, need_secrets=need_secrets
+        paths,
+        secrets_root=secrets_root,
+        tenancy=tenancy,
+        need_secrets=need_secrets,
+        limits=limits,
     ).load()
 
 
@@ -50,7 +56,7 @@ class Manifests:
 
     Never raises for the content of files. Without ``need_secrets`` an exporter with missing secrets
     counts as valid: it is only inspected, not run. ``combiner`` is given if the files are combined
-    with resources of other sources.
+    with resources of other sources; then it has its own ``limits``.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class Manifests:
         secrets_root: Path | None = None,
         tenancy: bool = False,
         need_secrets: bool = True,
+        limits: LimitSettings = UNLIMITED,
         combiner: Combiner | None = None,
     ) -> None:
         assert tenancy or not any(entry.project for entry in paths), "settings refuse that"
@@ -68,7 +75,10 @@ class Manifests:
         self._watch = FileWatch()
         self._files: dict[tuple[str, Path], ManifestFile] = {}
         self.combiner = combiner or Combiner(
-            secrets_root=secrets_root, tenancy=tenancy, need_secrets=need_secrets
+            secrets_root=secrets_root,
+            tenancy=tenancy,
+            need_secrets=need_secrets,
+            limits=limits,
         )
 
     def load(self) -> LoadResult:

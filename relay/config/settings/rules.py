@@ -39,6 +39,12 @@ def _labels_without_marks(row: Any) -> Faults:
 
 SETTINGS_RULES: Final = {
     **KUBERNETES_RULES,
+    "limitsWithTenancy": Rule(
+        cel="!has(self.limits) || has(self.tenancy)",
+        holds=lambda self: "limits" not in self or "tenancy" in self,
+        message="only has a meaning with tenancy",
+        field="limits",
+    ),
     "projectsWithTenancy": Rule(
         cel="(!has(self.exporters) || "
         "self.exporters.all(one, has(one.project) == has(self.tenancy))) && "

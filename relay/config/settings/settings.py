@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from relay.config.exporter.types import ExporterPath
+from relay.config.limits.project_limits import LimitSettings, build_limits
 from relay.config.schema.checks import label_key_problem
 from relay.config.schema.quantities import bytes_of, seconds_of
 from relay.config.schema.source import load
@@ -59,6 +60,7 @@ __all__ = [
     "Ingest",
     "InventorySettings",
     "KubernetesSettings",
+    "LimitSettings",
     "ListenAddress",
     "Log",
     "Memory",
@@ -204,6 +206,7 @@ class Settings:
     secrets: Path | None = None
     kubernetes: KubernetesSettings | None = None
     tenancy: TenancySettings | None = None
+    limits: LimitSettings = field(default_factory=LimitSettings)
     storage: Storage | None = None
     memory: Memory = Memory()
     allow_private_endpoints: bool = True
@@ -350,6 +353,7 @@ def _build(reading: Reading, base: Path) -> Settings:
         secrets=None if secrets is None else base / secrets,
         kubernetes=build_kubernetes(values.get("kubernetes"), base=base),
         tenancy=tenancy,
+        limits=build_limits(reading, values.get("limits", {})),
         storage=_storage(values.get("storage", {}), base),
         memory=Memory(bytes_of(values.get("memory", {}), "maxBytes", default.memory.bytes_max)),
         allow_private_endpoints=values.get("allowPrivateEndpoints", tenancy is None),

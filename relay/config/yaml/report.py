@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from relay.config.yaml.document import FAULTS_MAX, Document, Where
@@ -18,6 +18,7 @@ class _Finding:
     message: str
     on_key: bool
     offset: int | None
+    reason: str = ""
 
 
 class Report:
@@ -82,26 +83,33 @@ class Report:
         return sorted(self._as_faults(findings), key=attrgetter("place"))
 
     def _as_faults(self, findings: list[_Finding]) -> list[Fault]:
-        return [
-            self.document.fault(
-                one.where, one.message, subject=self.subject, on_key=one.on_key, offset=one.offset
-            )
-            for one in findings
-        ]
+        return [self._as_fault(one) for one in findings]
+
+    def _as_fault(self, one: _Finding) -> Fault:
+        found = self.document.fault(
+            one.where, one.message, subject=self.subject, on_key=one.on_key, offset=one.offset
+        )
+        return replace(found, reason=one.reason) if one.reason else found
 
     def origin(self, where: Where = ()) -> str:
         """Return file, line, document and subject, as in ``Fault.origin``."""
         return self.document.origin(where, self.subject)
 
     def fault(
-        self, where: Where, message: str, *, on_key: bool = False, offset: int | None = None
+        self,
+        where: Where,
+        message: str,
+        *,
+        on_key: bool = False,
+        offset: int | None = None,
+        reason: str = "",
     ) -> None:
         """Note a fault, of the key of a field or of a character of its text if so said."""
         if not isinstance(where, TextMark) and self.document.is_repaired(where):
             return  # a consequence of what was taken out, which is a fault itself
         self._count += 1
         if len(self._faults) < FAULTS_MAX:
-            self._faults.append(_Finding(where, message, on_key, offset))
+            self._faults.append(_Finding(where, message, on_key, offset, reason))
 
     def warn(self, where: Where, message: str, *, offset: int | None = None) -> None:
         """Note a warning."""

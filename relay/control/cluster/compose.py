@@ -30,7 +30,11 @@ def make_sources(settings: Settings) -> Sources:
     """Make the sources: files first, then Kubernetes. Each has to be started by itself."""
     # One lock: the resources of all sources are touched while they are combined.
     lock = asyncio.Lock()
-    combiner = Combiner(secrets_root=settings.secrets, tenancy=settings.tenancy is not None)
+    combiner = Combiner(
+        secrets_root=settings.secrets,
+        tenancy=settings.tenancy is not None,
+        limits=settings.limits,
+    )
     sources: list[ResourceSource] = [FileResources(settings, combiner, lock)]
     cluster = _make_cluster(settings)
     if cluster is not None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from relay.config.exporter.load_result import ObjectResult
 from relay.config.settings.settings import ListenAddress, Settings
 from relay.control.cluster.cluster_source import ClusterSource
 from relay.control.cluster.relays import make_publisher
@@ -16,14 +17,15 @@ from relay.control.cluster.status_publisher import PublisherStatistics, StatusPu
 from relay.control.reconcile.reconciler import SinkReconciler
 from relay.control.reconcile.reloader import Reloader
 from relay.control.status.board import StatusBoard
+from relay.control.status.history import Amend
 from relay.control.status.usage import ExporterUsage
 
 
 class Statuses:
     """The statuses of all objects. Lives on the event loop, from :meth:`start` to :meth:`stop`.
 
-    ``cluster`` is None without Kubernetes. ``usage`` returns that of an exporter by its id.
-    ``clock`` is the wall clock, s.
+    ``cluster`` is None without Kubernetes. ``usage`` returns that of an exporter by its id,
+    ``extra`` adds to an object's verdicts. ``clock`` is the wall clock, s.
     """
 
     def __init__(
@@ -33,10 +35,13 @@ class Statuses:
         reloader: Reloader,
         cluster: ClusterSource | None,
         *,
-        usage: Callable[[str], ExporterUsage | None] = lambda _: None,
+        usage: Callable[[str], ExporterUsage | None],
+        extra: Callable[[ObjectResult], Amend],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.board = StatusBoard(reconciler, lambda: reloader.loaded, usage=usage, clock=clock)
+        self.board = StatusBoard(
+            reconciler, lambda: reloader.loaded, usage=usage, extra=extra, clock=clock
+        )
         self._settings = settings
         self._cluster = cluster
         self._publisher: StatusPublisher | None = None

@@ -106,7 +106,11 @@ class FileSource(CombinedSource):
 
     def __init__(self, settings: Settings) -> None:
         lock = asyncio.Lock()
-        combiner = Combiner(secrets_root=settings.secrets, tenancy=settings.tenancy is not None)
+        combiner = Combiner(
+            secrets_root=settings.secrets,
+            tenancy=settings.tenancy is not None,
+            limits=settings.limits,
+        )
         super().__init__((FileResources(settings, combiner, lock),), combiner, lock)
 
 

@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 
 from relay.codec.otlp.batch import OpenBatch, memory_bytes_of
 from relay.config.exporter.types import Exporter, Sink
+from relay.control.projects.project_totals import RemovedTotals
 from relay.control.reconcile.diff import Changes, Differences, compare
 from relay.control.reconcile.sink_entry import (
     ReconcilerHost,
@@ -29,6 +30,7 @@ from relay.control.reconcile.sink_entry import (
     SinksSnapshot,
     farewell,
     log_fields,
+    members_of,
     output_options,
     same_delivery,
 )
@@ -84,7 +86,7 @@ class SinkReconciler:
         self._drain_timeout_s = drain_timeout_s
         self._store = store
         self._evictor = Evictor(
-            self._members,
+            lambda: members_of(self.entries()),
             store=store,
             memory=memory or BufferedBytes(),
             memory_bytes_max=memory_bytes_max,
@@ -97,6 +99,7 @@ class SinkReconciler:
         self._entries: dict[SinkKey, SinkEntry] = {}
         self._draining_entries: dict[SinkKey, SinkEntry] = {}
         self._removed_ledgers: list[LedgerStatistics] = []
+        self.removed_totals = RemovedTotals()
         self._retirements: set[asyncio.Task[None]] = set()
         self._finishing: dict[SinkWorker, asyncio.Task[None]] = {}
         self._blocking: dict[SinkWorker, None] = {}
@@ -232,8 +235,7 @@ class SinkReconciler:
     async def snapshot(self) -> SinksSnapshot:
         """Return all exporters and the report of every sink, in slices: ten thousand take 0.1 s.
 
-        Each report is of one moment, but not all of the same one. The set of sinks is that of the
-        start.
+        Each report is of one moment, not all of the same; the set of sinks is that of the start.
         """
         exporters, removed_ledger = tuple(self._exporters.values()), self.removed_ledger()
         listed = [(entry, False) for entry in self._entries.values()]
@@ -324,12 +326,9 @@ class SinkReconciler:
         """Return the workers of all running sinks."""
         return (entry.worker for entry in self._entries.values())
 
-    def _members(self) -> Iterator[tuple[str, SinkWorker]]:
-        """Yield every worker with its tenant."""
-        for entries in (self._entries, self._draining_entries):
-            for entry in entries.values():
-                for worker in entry.workers:
-                    yield entry.counter.group, worker
+    def entries(self) -> Iterator[SinkEntry]:
+        """Yield every sink, draining ones included."""
+        yield from (*self._entries.values(), *self._draining_entries.values())
 
     def _add(self, exporter: Exporter) -> None:
         sources = self._install_sinks(exporter, None)
@@ -476,6 +475,7 @@ class SinkReconciler:
             entry.ended_ledgers = [sum_ledgers([*entry.ended_ledgers, ledger])]
         else:
             del self._draining_entries[key]
+            self.removed_totals.add(entry.report(removed=True))
             self._removed_ledgers = [
                 sum_ledgers([*self._removed_ledgers, *entry.ended_ledgers, ledger])
             ]

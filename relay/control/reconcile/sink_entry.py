@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from relay.config.exporter.types import Exporter, PrometheusRemoteWrite, Sink
@@ -92,6 +92,8 @@ class SinkEntry:
             sum_queues([one.queue for one in statistics]),
             max(ages) if ages else None,
             removed,
+            self.counter.group,
+            self.counter.refused,
         )
 
 
@@ -105,6 +107,13 @@ class RunningExporter:
     exporter: Exporter
     programmed_at: float
     entries: Mapping[str, SinkEntry]
+
+
+def members_of(entries: Iterable[SinkEntry]) -> Iterator[tuple[str, SinkWorker]]:
+    """Yield every worker with its tenant."""
+    for entry in entries:
+        for worker in entry.workers:
+            yield entry.counter.group, worker
 
 
 def farewell(kept: int, lost: int) -> str:

@@ -16,7 +16,8 @@ class SinkReport(msgspec.Struct, frozen=True):
     the start; all other counts come from batching and sending, and :attr:`balanced` compares the
     two. ``matched_samples`` includes samples that wait for a point or became none. ``open`` points
     are in the batch that grows since ``open_since`` (wall clock, s); ``queued`` ones are behind it.
-    ``removed``: the sink only drains.
+    ``removed``: the sink only drains. ``group`` is its project, or its exporter without tenancy;
+    ``refused_samples``, part of the matched ones, were above the project's limits.
     """
 
     exporter: str
@@ -30,6 +31,8 @@ class SinkReport(msgspec.Struct, frozen=True):
     queue: QueueStatistics
     oldest_point_age_s: float | None
     removed: bool = False
+    group: str = ""
+    refused_samples: int = 0
 
     @property
     def balanced(self) -> bool:

@@ -52,7 +52,7 @@ def facts_of(
         return ObjectFacts((), refused=Problem("Conflict", message))
     if result.exporter is None:
         sinks = last_good_sinks(running, unresolved, now=now) if running is not None else ()
-        problem = Problem("Invalid", _listed(result.faults))
+        problem = Problem(_reason(result.faults), _listed(result.faults))
         if result.lacks:
             return ObjectFacts(sinks, unresolved=(replace(problem, reason=REF_NOT_USABLE),))
         return ObjectFacts(sinks, refused=problem)
@@ -109,6 +109,11 @@ def of_older_version(loaded: LoadedObject, running: RunningExporter | None) -> A
             one["Delivering"] = replace(one["Delivering"], generation=running.exporter.generation)
 
     return amend
+
+
+def _reason(faults: Sequence[Fault]) -> str:
+    """Return the reason of a refusal: that of the first fault that names one."""
+    return next((one.reason for one in faults if one.reason), "Invalid")
 
 
 def _listed(faults: Sequence[Fault]) -> str:

@@ -50,7 +50,6 @@ class SinkReading(NamedTuple):
 class UsageReading(NamedTuple):
     """The counters of one exporter, by name of source and of sink; ``series`` that any takes."""
 
-    project: str
     series: int
     sources: Mapping[str, SourceReading]
     sinks: Mapping[str, SinkReading]

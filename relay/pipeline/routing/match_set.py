@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
-from zlib import crc32
 
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.metrics import Kind, MetricGroup, Temporality
 from relay.codec.remote_write.raw.label_table import RawGroup
+from relay.pipeline.routing.series_tally import ProjectTally, SeriesTally
 
 PROJECT_LIMIT: Final = "project_limit"
 """The reason of samples that are dropped because their project is at a limit."""
@@ -186,34 +186,19 @@ class MatchedSource:
 class ProjectEpoch:
     """The exporters that may see a series, those of its project.
 
-    ``version`` changes with every change of their selections. ``taken`` series are for any sink,
-    ``refused`` ones would be but for the project's limits: ``series_max`` (None: no limit), and
-    ``share_max``, below :data:`SHARE_ALL` where only a share of all series is taken.
+    ``version`` changes with every change of their selections.
     """
 
-    __slots__ = ("project", "refused", "series_max", "share_max", "taken", "version")
+    __slots__ = ("project", "tally", "version")
 
     def __init__(self, project: str, version: int = 0) -> None:
         self.project = project
         self.version = version
-        self.taken = 0
-        self.refused = 0
-        self.series_max: int | None = None
-        self.share_max = SHARE_ALL
-
-    def takes(self, key: bytes, *, known: bool) -> bool:
-        """Return whether a series is within the limits; ``known``: it is taken already."""
-        if self.share_max < SHARE_ALL and crc32(key) >= self.share_max:
-            return False
-        return known or self.series_max is None or self.taken < self.series_max
+        self.tally = ProjectTally()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.project!r} version {self.version}>"
 
-
-SHARE_ALL: Final = 1 << 32
-"""A ``share_max`` that takes every series. They are told apart by the CRC of their labels, so that
-the same ones are taken after a restart, and by another relay."""
 
 INVALIDATED = ProjectEpoch("", -2)
 """The epoch of a match set that must not be used any more: no series is resolved at its version."""
@@ -232,8 +217,8 @@ class MatchSet:
 
     Series that matched the same sources may still have different routes, by their types: their
     match sets are *variants* of one ``base`` and are invalidated with it. ``typed`` and ``raw`` are
-    the targets of all matched sources, ``raw_outputs`` the raw ones by their options. ``series``
-    counts those in the table, at the base. A :class:`RefusedSeries` of it ``refuses`` others.
+    the targets of all matched sources, ``raw_outputs`` the raw ones by their options. ``tally``
+    counts the series in the table, at the base. A :class:`RefusedSeries` ``refuses`` a base's.
     """
 
     __slots__ = (
@@ -250,9 +235,9 @@ class MatchSet:
         "raw_outputs",
         "refuses",
         "samples",
-        "series",
         "sinks",
         "sources",
+        "tally",
         "typed",
         "variants",
     )
@@ -277,7 +262,7 @@ class MatchSet:
         """True if there are sinks, and all want OTLP points in the default form: a route without
         batches must not exist, because the decode loop reads the first one."""
         self.samples = 0
-        self.series = 0
+        self.tally = SeriesTally(home.tally, is_taken=bool(matched))
         self.refuses: MatchSet | None = None
         self.variants: dict[tuple[object, ...], MatchSet] = {}
 
@@ -316,6 +301,7 @@ class MatchSet:
         if match_set is None:
             match_set = MatchSet(base.home, base.matched)
             match_set.base = base
+            match_set.tally = base.tally
             match_set.raw_outputs = base.raw_outputs
             match_set.project_epoch = base.project_epoch
             match_set.sinks = sinks
@@ -323,24 +309,6 @@ class MatchSet:
             match_set.handled = handled
             base.variants[key] = match_set
         return match_set
-
-    def enter(self) -> None:
-        """Count a series of the table that has this match set now."""
-        base = self.base
-        base.series += 1
-        if base.matched:
-            base.home.taken += 1
-        elif base.refuses is not None:
-            base.home.refused += 1
-
-    def leave(self) -> None:
-        """Undo :meth:`enter`: the series has another one now, or is forgotten."""
-        base = self.base
-        base.series -= 1
-        if base.matched:
-            base.home.taken -= 1
-        elif base.refuses is not None:
-            base.home.refused -= 1
 
     def refusal(self, family: str, count_drops: CountDrops) -> MatchSet:
         """Return the match set of series of a family that matched the same, and are not taken."""
@@ -402,6 +370,7 @@ class RefusedSeries(MatchSet):
     def __init__(self, refuses: MatchSet, family: str, count_drops: CountDrops) -> None:
         super().__init__(refuses.home)
         self.refuses = refuses
+        self.tally = SeriesTally(refuses.home.tally, is_taken=False, is_refused=True)
         self.project_epoch = refuses.project_epoch
         self.sources = refuses.sources
         self.handled_sinks = tuple(refuses.every_sink())

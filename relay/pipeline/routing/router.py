@@ -32,6 +32,7 @@ from relay.pipeline.routing.match_set import (
     SourceCounter,
 )
 from relay.pipeline.routing.series_counts import ProjectSeries, SeriesCounts, count_series
+from relay.pipeline.routing.series_tally import SHARE_ALL
 from relay.pipeline.routing.tenancy import Tenancy
 from relay.selector.index.regex_set import no_pause
 from relay.selector.index.selector_index import SelectorIndex
@@ -55,9 +56,6 @@ ANSWER_CHARS_MAX: Final = 256
 
 READMIT_S: Final = 10.0
 """Interval at which refused series are taken where there is room for them again, s."""
-READMIT_PARTS: Final = 100
-"""Refused series are asked again once this part of the limit is free."""
-
 ASK_MAX: Final = 32
 """Changed sources that a series checks one by one; beyond that the index is faster."""
 
@@ -164,7 +162,7 @@ class Router:
         at = self._projects.get(project)
         if at is None:
             at = self._projects[project] = _Project(project)
-            at.series_max = self.series_max(project)
+            at.tally.limit(self.series_max(project), SHARE_ALL)
             self._without_exporters.version += 1
         routed: dict[str, _Source] = {}
         self._exporters[exporter] = (project, routed)
@@ -274,20 +272,23 @@ class Router:
 
     def project_series(self) -> dict[str, ProjectSeries]:
         """Return the series of every project that has exporters."""
-        return {name: ProjectSeries(at.taken, at.refused) for name, at in self._projects.items()}
+        return {
+            name: ProjectSeries(at.tally.taken, at.tally.refused)
+            for name, at in self._projects.items()
+        }
 
     def set_share(self, project: str, share_max: int) -> bool:
         """Take only a share of a project's series; return whether series need new routes."""
         at = self._projects.get(project)
-        if at is None or at.share_max == share_max:
+        if at is None or at.tally.share_max == share_max:
             return False
-        if share_max < at.share_max:
+        if share_max < at.tally.share_max:
             for match_set in list(at.match_sets.values()):
                 self._end(at, match_set)
             self._answers.clear()
         else:
             self._end_refusals(at)
-        at.share_max = share_max
+        at.tally.limit(at.tally.series_max, share_max)
         return True
 
     def readmit(self, tick: float) -> bool:
@@ -300,10 +301,7 @@ class Router:
         self._readmit_at = tick + READMIT_S
         found = False
         for at in self._projects.values():
-            limit = at.series_max
-            if limit is None or not at.refused:
-                continue
-            if limit - at.taken > limit // READMIT_PARTS:
+            if at.tally.refused and at.tally.has_room:
                 self._end_refusals(at)
                 found = True
         return found
@@ -347,6 +345,10 @@ class Router:
             for match_set in at.match_sets.values():
                 match_set.flush_counters()
         self._fold_retired()
+
+    def counters_of(self, exporter: str) -> Mapping[str, SourceCounter]:
+        """Return the counters of an exporter's sources by name; fold them before."""
+        return self._source_counters.get(exporter, {})
 
     def fold_exporter(self, exporter: str) -> None:
         """Bring the counters of one exporter up to date, if it is known."""

@@ -42,4 +42,4 @@ def count_series(
 
 
 def _sum(match_sets: Iterable[MatchSet]) -> int:
-    return sum(one.series for one in match_sets)
+    return sum(one.tally.series for one in match_sets)

@@ -252,6 +252,12 @@ class Inventory:
         else:
             observed.candidate = claim.labels
 
+    def forget(self, project: str, most: int) -> int:
+        """Forget labels of up to so many objects of a project that is gone; return how many."""
+        count = self._observed.forget(project, most)
+        self.version += bool(count)
+        return count
+
     def info_claims(self) -> list[InfoSeriesClaim]:
         """Return the labels known from the stream, least recently observed first."""
         return [

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -30,6 +31,11 @@ from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.sink.queue.shard import Item, QueueShard
 from relay.sink.queue.usage import QueueUsage
 
+SharedLimit = Literal["memory_full", "storage_full", "project_queue_full"]
+"""A limit of several queues together: memory and disk of all, everything of one project's."""
+EVICT_BYTES_MIN = 256 * 1024
+"""Bytes on disk that are dropped at a time, at least, so that a sink is not asked for each
+request."""
 POSITION_MAX = (1 << 63) - 1
 
 RESHARDS_MAX = 100
@@ -190,13 +196,16 @@ class SinkQueue:
             return []
         return self.drop_oldest(self._usage.bytes - self._config.bytes_max)
 
+    def evict(self, bytes_wanted: int, limit: SharedLimit) -> list[Item]:
+        """Remove the oldest that count for a limit, until so many bytes are free or none waits."""
+        if limit == "memory_full":
+            return self.drop_unspilled(bytes_wanted)
+        stored = limit == "storage_full"
+        return self._drop_oldest_of(max(bytes_wanted, EVICT_BYTES_MIN), stored=stored)
+
     def drop_oldest(self, bytes_wanted: int) -> list[Item]:
         """Remove the oldest that wait until so many bytes are free, or nothing waits."""
         return self._drop_oldest_of(bytes_wanted, stored=False)
-
-    def drop_stored(self, bytes_wanted: int) -> list[Item]:
-        """Remove the oldest on disk until so many bytes are free, or none waits there."""
-        return self._drop_oldest_of(bytes_wanted, stored=True)
 
     def drop_unspilled(self, bytes_wanted: int) -> list[Item]:
         """Remove what waits in memory until so many bytes are free, or none waits there."""

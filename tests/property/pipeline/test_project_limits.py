@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from relay.pipeline.limits import Limits
-from relay.pipeline.routing.match_set import PROJECT_LIMIT, SHARE_ALL
+from relay.pipeline.routing.match_set import PROJECT_LIMIT
 from relay.pipeline.routing.router import READMIT_S
+from relay.pipeline.routing.series_tally import SHARE_ALL
 from relay.pipeline.routing.tenancy import Tenancy
 from tests.kit.engine_rig import EVERYTHING, RAW1, Rig, RigSink, named
 from tests.kit.remote_write import raw

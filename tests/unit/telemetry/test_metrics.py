@@ -33,7 +33,13 @@ from relay.telemetry.registry import (
     StorageFigures,
     Telemetry,
 )
-from relay.telemetry.snapshot import Drop, JournalFigures, LagFigures, OrphanFigures
+from relay.telemetry.snapshot import (
+    Drop,
+    JournalFigures,
+    LagFigures,
+    OrphanFigures,
+    ProjectFigures,
+)
 
 OWN = [spec for spec in CATALOGUE if spec not in (*POLICIES, *CLUSTER_METRICS)]
 """Metrics of every relay; the others are in test_policy_metrics.py and test_cluster_metrics.py."""
@@ -54,6 +60,8 @@ SNAPSHOT = Snapshot(
     received_samples={"remote_write_1": 50},
     dropped_samples={"invalid_utf8": 4},
     unmatched_samples=6,
+    projects=(ProjectFigures("acme", *range(1, 11), limits={"maxSeries": 100}),),
+    projects_forgotten=11,
     sources=(SourceFigures("a/web", "all", 40),),
     sinks=(
         SinkFigures(
@@ -246,6 +254,18 @@ relay_sink_delivery_latency_seconds_bucket{exporter="a/web",le="+Inf",sink="idle
 relay_build_info{build="compiled",version="1.2.3"} 1
 relay_ingest_next_position 20
 relay_ingest_oldest_held_position 17
+relay_project_exporters{project="acme"} 1
+relay_project_sinks{project="acme"} 2
+relay_project_pairs{project="acme"} 3
+relay_project_series{project="acme"} 4
+relay_project_refused_series{project="acme"} 5
+relay_project_samples_total{project="acme"} 6
+relay_project_refused_samples_total{project="acme"} 7
+relay_project_sent_bytes_total{project="acme"} 8
+relay_project_resent_points_total{project="acme"} 9
+relay_project_queue_bytes{project="acme"} 10
+relay_project_limit{limit="maxSeries",project="acme"} 100
+relay_projects_forgotten_total 11
 """
 
 

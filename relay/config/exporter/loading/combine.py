@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from relay.config.exporter.load_result import LoadResult, ObjectResult
 from relay.config.exporter.loading.resource import ManifestResource
 from relay.config.exporter.secrets import SecretStore
 from relay.config.exporter.types import id_of
+from relay.config.limits.limit_checks import check_limits
+from relay.config.limits.project_limits import UNLIMITED, LimitSettings, ProjectLimits
 from relay.config.yaml.document import shown
 from relay.config.yaml.report import Report
 from relay.runtime.errors import Fault
@@ -63,7 +66,9 @@ class Combiner:
         secrets_root: Path | None = None,
         tenancy: bool = False,
         need_secrets: bool = True,
+        limits: LimitSettings = UNLIMITED,
     ) -> None:
+        self._limits = limits
         self._secrets_root = secrets_root
         self._tenancy = tenancy
         self._need_secrets = need_secrets
@@ -86,6 +91,9 @@ class Combiner:
         good = self._with_secrets(resources, surroundings, lacking)
         good = _without_refused(_block_refused, good, surroundings)
         good = _without_refused(_cost_refused, good, surroundings)
+        if self._limits.any:
+            refused_of = partial(_too_many_refused, limits_of=self._limits.lookup())
+            good = _without_refused(refused_of, good, surroundings)
         accepted = {id(one) for one in good}
         found = [*faults, *(fault for origin in origins for fault in origin.faults)]
         objects: list[ObjectResult] = []
@@ -253,6 +261,18 @@ def _cost_refused(good: list[ManifestResource]) -> list[tuple[ManifestResource, 
         if one.exporter is not None and one.exporter.project
     ]
     check_cost(candidate for _, candidate in candidates)
+    return [(one, candidate.report) for one, candidate in candidates if candidate.report.faulty]
+
+
+def _too_many_refused(
+    good: list[ManifestResource], *, limits_of: Callable[[str], ProjectLimits]
+) -> list[tuple[ManifestResource, Report]]:
+    candidates = [
+        (one, Candidate(one.accepted, one.where, one.report.another()))
+        for one in good
+        if one.accepted is not None
+    ]
+    check_limits((candidate for _, candidate in candidates), limits_of)
     return [(one, candidate.report) for one, candidate in candidates if candidate.report.faulty]
 
 

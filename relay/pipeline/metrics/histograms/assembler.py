@@ -194,6 +194,11 @@ class Assembly:
             self.layouts[digest] = tuple(family.members)
             self.layouts_version += 1
 
+    def forget(self, project: str, most: int) -> int:
+        """Evict up to so many families of a project that is gone; return how many."""
+        self.layouts_version += 1
+        return self._families.forget(project, most)
+
     def recall_layouts(self, layouts: Mapping[bytes, Members]) -> None:
         """Restore the components of families from before a restart; before the first request."""
         self._recalled = dict(layouts)
@@ -477,8 +482,7 @@ class Assembly:
         return found
 
     def __repr__(self) -> str:
-        waiting = sum(one.outcomes.waiting for one in self._projects.values())
-        return f"<Assembly {len(self._families)} families, {waiting} samples waiting>"
+        return f"<Assembly {self._families!r}>"
 
 
 def _outputs(family: Family, sources: Iterable[MatchedSource]) -> list[SinkOutputSpec]:

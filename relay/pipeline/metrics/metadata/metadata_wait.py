@@ -335,6 +335,12 @@ class MetadataWait:
             for root in (*part.old, *part.young)
         ]
 
+    def forget(self, project: str, most: int) -> int:
+        """Forget up to so many settled families of a project that is gone; return how many."""
+        count = self._settled.forget(project, most)
+        self.version += bool(count)
+        return count
+
     def recall(self, settled: Iterable[Key]) -> None:
         """Restore the settled families from before a restart."""
         for key in settled:

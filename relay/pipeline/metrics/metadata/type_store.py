@@ -178,6 +178,17 @@ class TypeStore:
         """Return all learned metadata by project and family; a copy."""
         return {project: types.known() for project, types in self._with_families.items()}
 
+    def forget(self, project: str, most: int) -> int:
+        """Forget up to so many families of a project that is gone; return how many."""
+        count = 0
+        while count < most:
+            types = self._with_families.get(project)
+            if types is None or not types.give_up(only_spare=False):
+                break
+            count += 1
+        self.version += bool(count)
+        return count
+
     def restore(self, families: dict[str, dict[str, KnownFamily]]) -> None:
         """Restore the metadata of an earlier process; before anything else is learned."""
         self.tick = RESTORED

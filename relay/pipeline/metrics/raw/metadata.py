@@ -114,6 +114,10 @@ class RawMetadata:
             found.known = self._known_of(found)
         return found
 
+    def forget(self, project: str, most: int) -> int:
+        """Forget up to so many metrics of a project that is gone; return how many."""
+        return self._subjects.forget(project, most)
+
     def feed(self, project: str, name: str, targets: tuple[SinkOutputSpec, ...]) -> None:
         """Note that a series of this name is routed to sinks of 1.0."""
         subject = self._subject(project, name)

@@ -2,6 +2,7 @@
 cimport cython
 
 from relay.pipeline.metrics.series.series cimport Series
+from relay.pipeline.routing.series_tally cimport SeriesTally
 
 
 cdef class Resolver:
@@ -20,7 +21,7 @@ cdef class Resolver:
     @cython.locals(young=dict)
     cdef object _typing(self, Series series)
 
-    @cython.locals(name=str)
+    @cython.locals(name=str, tally=SeriesTally)
     cpdef resolve(self, Series series, labels, str project, declared=*)
     cpdef bint is_fresh(self, Series series) except -1
     cdef bint _is_translated(self, Series series) except -1

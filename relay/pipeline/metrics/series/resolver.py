@@ -152,8 +152,10 @@ class Resolver:
                 series.declared = declared = types.believed(declared)
                 self._changed |= types.declare(name, declared)
         match_set, matched = self._router.match(labels, project)
-        if matched and not match_set.home.takes(series.key, known=False):
-            match_set, matched = match_set.refusal(name, self.drops.count), ()
+        if matched:
+            tally = match_set.tally
+            if tally.project.is_limited and not tally.project.takes(series.key, known=False):
+                match_set, matched = match_set.refusal(name, self.drops.count), ()
         series.match_set = match_set
         if matched or resource is not None:
             self._attach(series, labels, project, matched, (job, instance), False)
@@ -167,11 +169,11 @@ class Resolver:
         before = own.refuses or own
         match_set, matched = self._router.match_changed_only(before, series.resolved_version, view)
         is_known = bool(own.matched) and own.home is match_set.home
-        if matched and not match_set.home.takes(series.key, known=is_known):
+        if matched and not match_set.home.tally.takes(series.key, known=is_known):
             match_set, matched = match_set.refusal(series.name, self.drops.count), ()
         if match_set is not own:
-            own.leave()
-            match_set.enter()
+            own.tally.leave()
+            match_set.tally.enter()
         if match_set is own and self._is_translated(series):
             series.resolved_version = match_set.project_epoch.version
             return

@@ -2,6 +2,7 @@
 cimport cython
 
 from relay.pipeline.metrics.series.series cimport Series
+from relay.pipeline.routing.series_tally cimport SeriesTally
 
 
 cdef class _Scope:
@@ -39,6 +40,9 @@ cdef class SeriesTable:
     @cython.locals(series=Series, shard=dict, at=Py_hash_t)
     cpdef Series find(self, bytes key)
 
-    @cython.locals(shard=dict, at=Py_hash_t, own=_Share)
+    @cython.locals(shard=dict, at=Py_hash_t, own=_Share, tally=SeriesTally)
     cpdef add(self, Series series, str share=*)
     cpdef invalidate(self)
+
+    @cython.locals(tally=SeriesTally)
+    cdef _forget(self, Series series)

@@ -188,7 +188,8 @@ class SeriesTable:
         shard = self._scope.shards[at % SHARDS]
         shard[series.key] = series
         series.shard = shard
-        series.match_set.enter()
+        tally = series.match_set.tally
+        tally.enter()
         own.probationary.append(series)
         series.generation = self.generation - 1
         self._created += 1
@@ -341,7 +342,8 @@ class SeriesTable:
     def _forget(self, series: Series) -> None:
         assert series.shard is not None, "only what is kept can be forgotten"
         del series.shard[series.key]
-        series.match_set.leave()
+        tally = series.match_set.tally
+        tally.leave()
         series.empty(_FORGOTTEN_KEY)
         self._active -= 1
 

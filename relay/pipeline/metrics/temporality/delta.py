@@ -299,6 +299,10 @@ class DeltaStore:
         if not state.time_ns:
             state.time_ns, state.total, state.last = last.time_ns, total, last
 
+    def forget(self, project: str, most: int) -> int:
+        """Forget up to so many states of a project that is gone; return how many."""
+        return self._states.forget(project, most)
+
     def tick(self, tick: float) -> None:
         """Advance the monotonic clock, s: forget states that were not fed for long."""
         if self._turn_at is None:

@@ -140,6 +140,22 @@ class TargetInfoStore:
                 resource.attributes = one.attributes
                 self._restored[one.project, one.target] = resource
 
+    def forget(self, project: str) -> int:
+        """Forget the labels of a project's targets; return of how many."""
+        for key in [key for key in self._restored if key[0] == project]:
+            del self._restored[key]
+        count = 0
+        for (owner, _), resource in list(self._targets.items()):
+            if owner == project and resource.attributes:
+                resource.attributes = ()
+                resource.home = None
+                resource.version += 1
+                count += 1
+        if count:
+            self.version += 1
+            self.changed = True
+        return count
+
     def sweep(self, tick: float) -> None:
         """Advance the monotonic clock, s."""
         if self._restored:

@@ -47,6 +47,7 @@ KIND_ROW: Fields = {
 PATHS = [ABSENT, [{"path": "x"}], [{"path": "x", "project": "a"}, {"path": "y"}]]
 
 VALUES: dict[str, Fields | list[Any]] = {
+    "limitsWithTenancy": {"limits": [ABSENT, {}], "tenancy": [ABSENT, {"label": "t"}]},
     "oneSelector": METRICS,
     "anySelector": METRICS,
     "valuesOfIn": EXPRESSION,

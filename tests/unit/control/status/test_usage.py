@@ -23,7 +23,7 @@ class Counters:
     def set(
         self, exporter: str, sinks: dict[str, SinkReading], sources: dict[str, SourceReading]
     ) -> None:
-        self.readings[exporter] = UsageReading("p", 7, sources, sinks)
+        self.readings[exporter] = UsageReading(7, sources, sinks)
 
     def steady(self, seconds: float) -> None:
         """One source at 10 samples/s, one sink at 20 samples, 100 bytes and 1 resent point a s."""

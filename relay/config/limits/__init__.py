@@ -1,0 +1,1 @@
+"""Limits of projects: their settings, and the checks of loading."""

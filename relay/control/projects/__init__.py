@@ -1,0 +1,1 @@
+"""Usage and limits of projects, and the end of one."""

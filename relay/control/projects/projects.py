@@ -1,0 +1,211 @@
+"""Looks after all projects: measures their usage, enforces their limits, forgets those gone.
+
+A project is gone when no exporter of it runs or drains and no queue of it is left on disk. Then all
+that was learned of it is dropped, on record. What a project's limits need is done once a second for
+queues, and once a minute for the rest, in slices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from relay.config.exporter.load_result import ObjectResult
+from relay.config.limits.limit_checks import LIMIT_EXCEEDED
+from relay.config.limits.project_limits import LimitSettings
+from relay.control.projects.limiter import SampleLimiter, cut_queues
+from relay.control.projects.usage_facts import UsageFacts
+from relay.control.reconcile.reconciler import SinkReconciler
+from relay.control.reconcile.sink_entry import members_of
+from relay.control.status.assess import ObjectVerdicts
+from relay.control.status.conditions import ConditionVerdict
+from relay.control.status.history import Amend
+from relay.control.status.usage import MARK_S, ExporterUsage, UsageMeter
+from relay.control.status.usage_reader import UsageReader
+from relay.control.status.usage_watch import UsageWatch
+from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.forget_project import forget_project
+from relay.sink.spill.store import QueueStore
+
+_log = logging.getLogger("relay.control.projects")
+
+LOOK_S: Final = 1.0
+"""Interval at which queues are compared with their limits; s."""
+
+
+class Projects:
+    """The projects of one relay. Lives on the event loop.
+
+    ``settled`` waits until the engine is between two requests; ``tick`` is the monotonic clock, s.
+    Without ``store`` there are no queues on disk.
+    """
+
+    def __init__(
+        self,
+        engine: MetricsPipeline,
+        reconciler: SinkReconciler,
+        limits: LimitSettings,
+        *,
+        store: QueueStore | None = None,
+        settled: Callable[[], Awaitable[None]],
+        tick: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engine = engine
+        self._reconciler = reconciler
+        self._limits = limits.lookup()
+        self._has_limits = limits.any
+        self._store = store
+        self._settled = settled
+        self._tick = tick
+        self._limiter = SampleLimiter(self._limits, self._set_share)
+        self._known: set[str] = set()
+        self._going: dict[str, Counter[str]] = {}
+        """Projects that are being forgotten, and how much of them was."""
+        self._refusing: set[str] = set()
+        self._forgotten = 0
+        self._marked_at = float("-inf")
+        self._task: asyncio.Task[None] | None = None
+        self.watch = UsageWatch(
+            UsageMeter(UsageReader(engine.router, reconciler.running)),
+            lambda: reconciler.exporters,
+            settled=settled,
+            tick=tick,
+        )
+
+    def start(self) -> None:
+        """Begin to look after them. Needs a running loop."""
+        assert self._task is None, "started twice"
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="projects")
+
+    async def stop(self) -> None:
+        """Stop; figures can still be asked for."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def usage(self, exporter: str) -> ExporterUsage:
+        """Return the usage of an exporter by its id; cheap where it is asked for often."""
+        return self.watch.usage(exporter)
+
+    def facts(self) -> UsageFacts:
+        """Return the usage of everything. Takes long beside thousands of exporters."""
+        return self._facts(self.watch.now())
+
+    async def look(self) -> UsageFacts:
+        """Return the same; yields to the event loop in between."""
+        return self._facts(await self.watch.look())
+
+    def amend(self, result: ObjectResult) -> Amend:
+        """Return what says in an object's conditions that a limit of its project bites."""
+        remark = self.limit_remark(result.key.project)
+
+        def say(verdicts: ObjectVerdicts) -> None:
+            if remark and verdicts.conditions["Accepted"].status == "True":
+                verdicts.conditions["Accepted"] = ConditionVerdict("True", LIMIT_EXCEEDED, remark)
+
+        return say
+
+    def limit_remark(self, project: str) -> str:
+        """Return what the limits of a project refuse now, and what to do; "" where nothing is."""
+        limits = self._limits(project)
+        share = self._limiter.share(project)
+        if share < 1.0:
+            return (
+                f"the project has more than {limits.samples_per_minute_max} samples a minute: only "
+                f"{share:.1%} of its series are taken; select less, or ask the operator for more"
+            )
+        if project in self._refusing:
+            return (
+                f"the project has {limits.series_max} series, its limit: more are not taken; "
+                "select less, or ask the operator for more"
+            )
+        return ""
+
+    def _facts(self, exporters: dict[str, ExporterUsage]) -> UsageFacts:
+        return UsageFacts(
+            exporters,
+            self._engine.router.project_series(),
+            self._reconciler.removed_totals.of,
+            self._limits,
+            self._forgotten,
+        )
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                if self._has_limits:
+                    cut_queues(members_of(self._reconciler.entries()), self._limits)
+                    self._report_refused()
+                if self._tick() >= self._marked_at + MARK_S:
+                    self._marked_at = self._tick()
+                    await self.watch.mark()
+                    await self._settled()
+                    self._limit_samples()
+                await self._settled()
+                self._forget_gone()
+            except Exception:
+                _log.exception("bug in the relay: projects are not looked after")
+            await asyncio.sleep(LOOK_S)
+
+    def _limit_samples(self) -> None:
+        """Compare the samples of the last minute with the limits; marks have folded them."""
+        if not self._has_limits:
+            return
+        taken: dict[str, int] = {}
+        for entry in self._reconciler.entries():
+            counter = entry.counter
+            samples = counter.samples - counter.refused
+            taken[counter.group] = taken.get(counter.group, 0) + samples
+        now = self._tick()
+        for project, samples in taken.items():
+            total = samples + self._reconciler.removed_totals.of(project).samples
+            self._limiter.observe(project, total, now)
+
+    def _set_share(self, project: str, share: int) -> None:
+        if self._engine.router.set_share(project, share):
+            self._engine.table.invalidate()
+
+    def _report_refused(self) -> None:
+        """Log the projects that have come to their limit of series, and those below it again."""
+        refusing = {
+            project
+            for project, counts in self._engine.router.project_series().items()
+            if counts.refused and self._limiter.share(project) == 1.0
+        }
+        for project in sorted(refusing - self._refusing):
+            _log.warning(
+                "project is at maxSeries: its sinks take no new series",
+                extra={"project": project, "maxSeries": self._limits(project).series_max},
+            )
+        for project in sorted(self._refusing - refusing):
+            _log.info("project is below maxSeries again", extra={"project": project})
+        self._refusing = refusing
+
+    def _forget_gone(self) -> None:
+        running = {one.project for one in self._reconciler.exporters if one.project}
+        gone = self._known - running
+        self._known |= running
+        if not gone:
+            return
+        busy = {entry.counter.group for entry in self._reconciler.entries()}
+        if self._store is not None:
+            queues = self._store.statistics().orphans.queues
+            busy |= {one.exporter.partition("/")[0] for one in queues}
+        for project in sorted(gone - busy):
+            dropped = forget_project(self._engine, project)
+            if dropped:
+                self._going.setdefault(project, Counter()).update(dropped)
+                continue  # the rest a second later
+            self._reconciler.removed_totals.forget(project)
+            self._limiter.forget(project)
+            self._known.discard(project)
+            self._forgotten += 1
+            extra = {"project": project, **self._going.pop(project, {})}
+            _log.info("project is gone, and what was learned of it", extra=extra)
+
+    def __repr__(self) -> str:
+        return f"<Projects {len(self._known)} known>"

@@ -1,0 +1,78 @@
+"""Keeps the usage meter going: a mark a minute of every exporter, a little at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+from relay.config.exporter.types import Exporter
+from relay.control.status.usage import MARK_S, ExporterUsage, UsageMeter
+
+SLICE_S: Final = 0.002
+"""Longest work between two turns of the event loop; s."""
+
+
+class UsageWatch:
+    """The usage of what runs. Lives on the event loop.
+
+    ``exporters`` returns the running ones; ``settled`` waits until the engine is between two
+    requests; ``tick`` is the monotonic clock, s.
+    """
+
+    def __init__(
+        self,
+        meter: UsageMeter,
+        exporters: Callable[[], Iterable[Exporter]],
+        *,
+        settled: Callable[[], Awaitable[None]],
+        tick: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._meter = meter
+        self._exporters = exporters
+        self._settled = settled
+        self._tick = tick
+
+    async def run(self) -> None:
+        """Take the marks, until cancelled."""
+        while True:
+            await self.mark()
+            await asyncio.sleep(MARK_S)
+
+    async def mark(self) -> None:
+        """Take a mark of every exporter, and forget those that are gone."""
+        names = [one.id for one in self._exporters()]
+        await self._slowly(names, lambda name: self._meter.mark(name, self._tick()))
+        self._meter.forget_all_but(one.id for one in self._exporters())
+
+    def usage(self, exporter: str) -> ExporterUsage:
+        """Return the usage of an exporter by its id; cheap where it is asked for often."""
+        return self._meter.usage(exporter, self._tick())
+
+    def now(self) -> dict[str, ExporterUsage]:
+        """Return the usage of every exporter. Takes long beside thousands."""
+        return {one.id: self.usage(one.id) for one in self._exporters()}
+
+    async def look(self) -> dict[str, ExporterUsage]:
+        """Return the same; yields to the event loop in between."""
+        found: dict[str, ExporterUsage] = {}
+
+        def read(name: str) -> None:
+            found[name] = self.usage(name)
+
+        await self._slowly([one.id for one in self._exporters()], read)
+        return found
+
+    async def _slowly(self, names: Iterable[str], action: Callable[[str], object]) -> None:
+        await self._settled()
+        slice_end = time.monotonic() + SLICE_S
+        for name in names:
+            action(name)
+            if time.monotonic() >= slice_end:
+                await asyncio.sleep(0)
+                await self._settled()
+                slice_end = time.monotonic() + SLICE_S
+
+    def __repr__(self) -> str:
+        return f"<UsageWatch {self._meter!r}>"
