@@ -15,7 +15,6 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
 
 from relay import __version__
 from relay.api.admin import AdminServer
@@ -32,6 +31,7 @@ from relay.control.durability.admission import ZERO_MEMORY, Admission
 from relay.control.durability.checkpointer import Checkpointer
 from relay.control.durability.open_storage import OpenStorage, open_storage
 from relay.control.durability.replay import IDLE_REPLAY, Replay
+from relay.control.durability.upkeep import Upkeep
 from relay.control.explain import Explainer, ExplainQuery, answer
 from relay.control.flush_timer import FlushTimer
 from relay.control.projects.projects import Projects
@@ -61,14 +61,6 @@ from relay.telemetry.loop_lag import LoopLag
 from relay.telemetry.registry import Snapshot, Telemetry
 
 _log = logging.getLogger("relay.app")
-
-UPKEEP_INTERVAL_S_MIN = 0.1
-UPKEEP_INTERVAL_S_MAX = 1.0
-"""Interval of checkpoints. What was delivered since the last one is delivered once more after a
-crash."""
-
-UPKEEP_CPU_FRACTION = 0.02
-"""Maximum share of the event loop's time for upkeep, which grows with the number of sinks."""
 
 BODIES_SHARE = 4
 """Bodies on their way in may have a quarter of the memory, data on its way out has the rest."""
@@ -121,7 +113,7 @@ class Relay:
         self._replay: Replay | None = None
         self._replay_task: asyncio.Task[None] | None = None
         self._admission: Admission | None = None
-        self._upkeep_timer: asyncio.TimerHandle | None = None
+        self._upkeep: Upkeep | None = None
         self._checkpointer: Checkpointer | None = None
         self._ingest = IngestServer(
             settings.listen,
@@ -175,7 +167,7 @@ class Relay:
             if cluster is not None:
                 await cluster.start()
             await self._reloader.start()
-            self._start_upkeep(self._reconciler)
+            self._start_sinks(self._reconciler)
             admission = self._admit(self._reconciler)
             await self._start_statuses(self._reconciler, self._reloader)
             await self._ingest.start(admission)
@@ -241,8 +233,8 @@ class Relay:
         if self._admission is not None:
             self._admission.stopping = True
         self._flush_timer.close()
-        if self._upkeep_timer is not None:
-            self._upkeep_timer.cancel()
+        if self._upkeep is not None:
+            self._upkeep.close()
         if self._admission is None or not self._admission.waits_on_disk:
             self._flush_timer.deliver(self._engine.finish(self._tick()))
         if self._projects is not None:
@@ -417,7 +409,7 @@ class Relay:
     def _worker(self, exporter: str, sink: str) -> SinkWorker | None:
         return self._reconciler.worker(exporter, sink) if self._reconciler is not None else None
 
-    def _start_upkeep(self, reconciler: SinkReconciler) -> None:
+    def _start_sinks(self, reconciler: SinkReconciler) -> None:
         reconciler.start()
         self._projects = Projects(
             self._engine,
@@ -460,26 +452,14 @@ class Relay:
             tick=self._tick,
             turns=self._turns,
         )
-        loop = asyncio.get_running_loop()
         if self._replay is not None:
-            self._replay_task = loop.create_task(self._replay.run())
+            self._replay_task = asyncio.get_running_loop().create_task(self._replay.run())
             self._replay_task.add_done_callback(_log_failure)
-        self._upkeep_timer = loop.call_later(UPKEEP_INTERVAL_S_MIN, self._upkeep)
-        return self._admission
-
-    def _upkeep(self) -> None:
-        """Measure memory, save a checkpoint, trim the journal; then plan the next time."""
-        began = self._tick()
-        assert self._admission is not None
-        self._admission.measure()
-        if self._storage is not None:
-            self._storage.look_after(self._tick())
-        if self._checkpointer is not None:
-            self._turns.soon(partial(self._checkpointer.keep, began))
-        interval_s = max(UPKEEP_INTERVAL_S_MIN, (self._tick() - began) / UPKEEP_CPU_FRACTION)
-        self._upkeep_timer = asyncio.get_running_loop().call_later(
-            min(interval_s, UPKEEP_INTERVAL_S_MAX), self._upkeep
+        self._upkeep = Upkeep(
+            self._admission, self._storage, self._checkpointer, self._turns, tick=self._tick
         )
+        self._upkeep.start()
+        return self._admission
 
     async def _close_storage(self) -> None:
         if self._storage is not None:
