@@ -135,6 +135,7 @@ class StatusBoard:
         self._restless: dict[_Tracked, None] = {}
         self._unresolved: dict[_Tracked, None] = {}
         self._resolve_at = 0.0
+        self._shown: tuple[ObjectConditions, ...] | None = None
         self._turns: Sequence[_Tracked] = ()
         self._next = 0
         self._listeners: list[Callable[[Sequence[ObjectKey]], None]] = []
@@ -198,14 +199,22 @@ class StatusBoard:
                 yield one.result, self._status(one)
 
     def conditions(self) -> tuple[ObjectConditions, ...]:
-        """Return the conditions of all objects, in the order of the sources; cheap."""
-        return tuple(
-            ObjectConditions(
-                one.result.key, one.running is not None, one.history.conditions, one.history.sinks
+        """Return the conditions of all objects, in the order of the sources.
+
+        Cheap where nothing has changed since the last call.
+        """
+        if self._shown is None:
+            self._shown = tuple(
+                ObjectConditions(
+                    one.result.key,
+                    one.running is not None,
+                    one.history.conditions,
+                    one.history.sinks,
+                )
+                for one in self._objects.values()
+                if one.history.conditions
             )
-            for one in self._objects.values()
-            if one.history.conditions
-        )
+        return self._shown
 
     def mark(self, exporter: str) -> None:
         """Judge an object at the next look, by the id of its exporter."""
@@ -262,7 +271,7 @@ class StatusBoard:
         for some in (self._dirty, self._restless, self._unresolved):
             for one in [one for one in some if objects.get(one.place) is not one]:
                 del some[one]
-        self._seen = loaded
+        self._seen, self._shown = loaded, None
 
     async def _resolve(self, secrets: SecretStore) -> None:
         """Look up the references of objects that changed, or of which some cannot be used."""
@@ -317,11 +326,15 @@ class StatusBoard:
         is_same = running is one.running and exporter is one.exporter
         if is_same and not anew and not history.carries and deliveries == one.deliveries:
             return False
+        if (running is None) is not (one.running is None):
+            self._shown = None
         one.running, one.exporter, one.deliveries = running, exporter, deliveries
         loaded = LoadedObject(result, one.wanted, one.winner)
         facts = facts_of(loaded, running, one.unresolved, now=now)
         amend = words_of_policy(loaded), of_older_version(loaded, running), self._extra(result)
         changed = history.judge(facts, generation=result.generation, at=now, amend=amend)
+        if changed:
+            self._shown = None
         if (
             any(each.unsettled for each in deliveries)
             or history.carries

@@ -150,3 +150,44 @@ def test_a_board_that_begins_now_shows_the_same(course: list[tuple[str, object]]
         assert plain[0] == plain[1]
 
     asyncio.run(run())
+
+
+@given(st.lists(STEPS, max_size=20))
+@examples(100)
+def test_a_restart_shows_nothing_new(course: list[tuple[str, object]]) -> None:
+    """Of what runs as it ran before: no status and no time of a transition moves."""
+
+    async def run() -> None:
+        bench = Course()
+        for does, value in course:
+            bench.step(does, value)
+            bench.now += int(value) if isinstance(value, int) else LOOK_S
+            await bench.board.look()
+        for name in NAMES:
+            if bench.results[name].exporter is not None:
+                bench.sinks.runs.pop(f"n/{name}", None)
+                bench.step("apply", name)
+        bench.now += LOOK_S
+        await bench.board.look()
+        before = shown(bench.board)
+
+        again = Course()
+        again.now, again.good, again.results = bench.now + 10, bench.good, bench.results
+        again.load()
+        for name in NAMES:
+            again.step("apply", name)
+        await again.board.look()
+        for key in list(again.board.objects()):
+            written = before[key.name, ""]
+            sinks = {sink: one for (name, sink), one in before.items() if name == key.name and sink}
+            again.board.seed(key, f"uid-{key.name}", written, sinks)
+        for _ in range(3):
+            again.now += LOOK_S
+            await again.board.look()
+        for (name, owner), conditions in shown(again.board).items():
+            if bench.results[name].exporter is not None:
+                assert [(one.type, one.status, one.since) for one in conditions] == [
+                    (one.type, one.status, one.since) for one in before[name, owner]
+                ]
+
+    asyncio.run(run())
