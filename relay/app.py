@@ -380,6 +380,7 @@ class Relay:
             cluster,
             usage=projects.usage,
             extra=projects.amend,
+            extra_sign=lambda result: projects.limit_remark(result.key.project),
             clock=self._clock,
         )
         await self._statuses.start()

@@ -25,7 +25,8 @@ class Statuses:
     """The statuses of all objects. Lives on the event loop, from :meth:`start` to :meth:`stop`.
 
     ``cluster`` is None without Kubernetes. ``usage`` returns that of an exporter by its id,
-    ``extra`` adds to an object's verdicts. ``clock`` is the wall clock, s.
+    ``extra`` adds to an object's verdicts, the same while ``extra_sign`` is. ``clock`` is the wall
+    clock, s.
     """
 
     def __init__(
@@ -37,10 +38,16 @@ class Statuses:
         *,
         usage: Callable[[str], ExporterUsage | None],
         extra: Callable[[ObjectResult], Amend],
+        extra_sign: Callable[[ObjectResult], str],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.board = StatusBoard(
-            reconciler, lambda: reloader.loaded, usage=usage, extra=extra, clock=clock
+            reconciler,
+            lambda: reloader.loaded,
+            usage=usage,
+            extra=extra,
+            extra_sign=extra_sign,
+            clock=clock,
         )
         self._settings = settings
         self._cluster = cluster

@@ -84,6 +84,7 @@ class _Tracked:
         "place",
         "result",
         "running",
+        "sign",
         "unresolved",
         "wanted",
         "winner",
@@ -100,6 +101,7 @@ class _Tracked:
         self.running: RunningExporter | None = None  # when it was judged last, and its version
         self.exporter: Exporter | None = None
         self.deliveries: list[DeliveryFacts] = []
+        self.sign = ""
 
 
 def _as_they_are(_: ObjectVerdicts) -> None:
@@ -110,7 +112,8 @@ class StatusBoard:
     """The statuses of all objects. Lives on the event loop.
 
     ``loaded`` returns the last result of loading that was given to ``sinks``; ``usage`` the usage
-    of an exporter by its id; ``extra`` what adds to an object's verdicts, each time. ``clock`` is
+    of an exporter by its id; ``extra`` what adds to an object's verdicts, which is the
+    same while ``extra_sign`` is. ``clock`` is
     the wall clock, s.
     """
 
@@ -121,12 +124,14 @@ class StatusBoard:
         *,
         usage: Callable[[str], ExporterUsage | None] = lambda _: None,
         extra: Callable[[ObjectResult], Amend] = lambda _: _as_they_are,
+        extra_sign: Callable[[ObjectResult], str] = lambda _: "",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._sinks = sinks
         self._loaded = loaded
         self._usage = usage
         self._extra = extra
+        self._extra_sign = extra_sign
         self._clock = clock
         self._seen: LoadResult | None = None
         self._objects: dict[Place, _Tracked] = {}
@@ -323,12 +328,13 @@ class StatusBoard:
             exporter, since = running.exporter, running.programmed_at
             for entry in running.entries.values():
                 deliveries.append(delivery_facts(entry, programmed_at=since, now=now))
-        is_same = running is one.running and exporter is one.exporter
+        sign = self._extra_sign(result)
+        is_same = running is one.running and exporter is one.exporter and sign == one.sign
         if is_same and not anew and not history.carries and deliveries == one.deliveries:
             return False
         if (running is None) is not (one.running is None):
             self._shown = None
-        one.running, one.exporter, one.deliveries = running, exporter, deliveries
+        one.running, one.exporter, one.deliveries, one.sign = running, exporter, deliveries, sign
         loaded = LoadedObject(result, one.wanted, one.winner)
         facts = facts_of(loaded, running, one.unresolved, now=now)
         amend = words_of_policy(loaded), of_older_version(loaded, running), self._extra(result)

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from relay.config.exporter.load_result import ObjectKey
+from relay.config.exporter.load_result import ObjectKey, ObjectResult
 from relay.config.exporter.secrets import SecretStore
 from relay.config.exporter.types import Authentication, OtlpHttp, RefusedSink, SecretRef
+from relay.control.status.assess import ObjectVerdicts
 from relay.control.status.board import LOOK_S, ROUND_S, StatusBoard
-from relay.control.status.conditions import StatusCondition
-from relay.control.status.history import CARRY_S
+from relay.control.status.conditions import ConditionVerdict, StatusCondition
+from relay.control.status.history import CARRY_S, Amend
 from relay.control.status.object_status import ObjectStatus, UsageFigures
 from relay.control.status.usage import ExporterUsage
 from relay.runtime.errors import Fault
@@ -329,3 +330,33 @@ async def test_usage_is_shown_by_source_and_sink(bench: Bench) -> None:
     assert status.usage == total
     assert status.source_usage == sources
     assert status.sinks[0].usage == UsageFigures(2)
+
+
+async def test_what_others_add_is_judged_when_its_sign_changes(bench: Bench) -> None:
+    said = ""
+
+    def extra(_result: ObjectResult) -> Amend:
+        def amend(verdicts: ObjectVerdicts) -> None:
+            if said:
+                verdicts.conditions["Accepted"] = ConditionVerdict("True", "LimitExceeded", said)
+
+        return amend
+
+    board = StatusBoard(
+        bench.sinks,
+        lambda: bench.sinks.loaded,
+        extra=extra,
+        extra_sign=lambda _: said,
+        clock=lambda: bench.now,
+    )
+    one = exporter()
+    bench.sinks.load(result(one))
+    bench.sinks.apply(one, bench.now)
+    await board.look()
+    assert await board.look() == []
+    said = "too many series"
+    assert [key.name for key in await board.look()] == ["e"]
+    status = board.status(next(board.objects()))
+    assert status is not None
+    assert status.conditions[0].message == "too many series"
+    assert await board.look() == []
