@@ -41,6 +41,9 @@ def cluster_figures(publishing: PublisherStatistics) -> ClusterFigures:
     return ClusterFigures(
         leads=publishing.leader.leads,
         relays=len(publishing.replicas.members),
+        unreached=sum(bool(one.why) for one in publishing.replicas.peers)
+        if publishing.leader.leads
+        else 0,
         status_writes={"written": publishing.written, "failed": publishing.failed},
         events={
             "written": events.written,

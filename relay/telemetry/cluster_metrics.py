@@ -39,6 +39,13 @@ CLUSTER_METRICS: Final = (
         _one(lambda c: c.relays),
     ),
     MetricSpec(
+        "relay_kubernetes_relays_unreached",
+        "gauge",
+        "Relays whose report this one cannot read while it leads: statuses are Unknown, NoReport.",
+        (),
+        _one(lambda c: c.unreached),
+    ),
+    MetricSpec(
         "relay_kubernetes_status_writes_total",
         "counter",
         "Writes of a status to Kubernetes, by result: written or failed. Failed ones are repeated.",

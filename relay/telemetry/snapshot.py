@@ -186,10 +186,14 @@ class JournalFigures:
 
 @dataclass(frozen=True, slots=True)
 class ClusterFigures:
-    """Figures of the statuses on Kubernetes: ``status_writes`` and ``events`` by result."""
+    """Figures of the statuses on Kubernetes: ``status_writes`` and ``events`` by result.
+
+    ``unreached``: relays whose report this one, as the leader, cannot read.
+    """
 
     leads: bool = False
     relays: int = 0
+    unreached: int = 0
     status_writes: Mapping[str, int] = field(default_factory=dict)
     events: Mapping[str, int] = field(default_factory=dict)
     waiting: int = 0

@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import ssl
 import time
@@ -47,6 +48,8 @@ _HINTS: Final = {
     421: "it does not know the host of its own address: see admin.hosts",
     503: "it is starting",
 }
+
+_log = logging.getLogger("relay.control.replicas")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class PeerReports:
         self._context_until_s = float("-inf")
         self._shape: object = None
         self._settled = False
+        self._unreached: set[str] = set()
 
     @property
     def settled(self) -> bool:
@@ -163,6 +167,7 @@ class PeerReports:
         finally:
             self._began_at_s, self._shape, self._settled = None, None, False
             self._peers.clear()
+            self._unreached.clear()
             if self._session is not None:
                 session, self._session = self._session, None
                 await session.close()
@@ -214,6 +219,14 @@ class PeerReports:
         shape = [
             (one.name, self._why(one, self._peers.get(one.lease), now)) for one in self._others()
         ]
+        for name, why in shape:
+            if why and name not in self._unreached:
+                _log.warning(
+                    "the report of another relay cannot be read: %s", why, extra={"relay": name}
+                )
+            elif why == "" and name in self._unreached:
+                _log.info("the report of another relay is read again", extra={"relay": name})
+        self._unreached = {name for name, why in shape if why}
         # Reasons change often; what counts is whether there is one.
         known = [(name, why if why is None else bool(why)) for name, why in shape]
         state = (self.settled, known)

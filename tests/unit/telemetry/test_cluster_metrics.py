@@ -9,6 +9,7 @@ from relay.telemetry.snapshot import ClusterFigures
 FIGURES = ClusterFigures(
     leads=True,
     relays=3,
+    unreached=1,
     status_writes={"written": 5, "failed": 1},
     events={"written": 4, "failed": 2, "given_up": 0},
     waiting=7,
@@ -21,6 +22,7 @@ def test_each_figure_has_a_metric() -> None:
     assert {spec.name: list(spec.rows(snapshot)) for spec in CLUSTER_METRICS} == {
         "relay_kubernetes_leader": [((), True)],
         "relay_kubernetes_relays": [((), 3)],
+        "relay_kubernetes_relays_unreached": [((), 1)],
         "relay_kubernetes_status_writes_total": [(("written",), 5), (("failed",), 1)],
         "relay_kubernetes_statuses_waiting": [((), 7)],
         "relay_kubernetes_status_oldest_waiting_seconds": [((), 1.5)],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -243,7 +244,8 @@ async def test_a_relay_that_cannot_be_asked_does_not_delay_another() -> None:
         await hanging.wait_closed()
 
 
-async def test_reasons_say_what_is_wrong(tmp_path: Path) -> None:
+async def test_reasons_say_what_is_wrong(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "relay.control.replicas")
     async with serving() as relay:
         relay.log.ready = False
         async with leading(Member("relay-1", "l1", relay.url)) as leader:
@@ -253,6 +255,8 @@ async def test_reasons_say_what_is_wrong(tmp_path: Path) -> None:
             relay.put(KEY)
             relay.log.ready = True
             await eventually("it is read", lambda: leader.status() == GOOD, timeout_s=20)
+            await eventually("it is told", lambda: "is read again" in caplog.text, timeout_s=5)
+            assert caplog.text.count("cannot be read: it is starting") == 1
         relay.server.report = None
         async with leading(Member("relay-1", "l1", relay.url)) as leader:
             await eventually("it has none", lambda: "has no report" in leader.why(), timeout_s=8)
