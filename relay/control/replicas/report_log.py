@@ -30,7 +30,7 @@ from relay.control.replicas.report import (
     encode_page,
 )
 
-SWEEP_S: Final = 60.0
+SWEEP_S: Final = 120.0
 SWEPT_AT_ONCE_MAX: Final = 200
 TOMBSTONES_MAX: Final = 10_000
 
