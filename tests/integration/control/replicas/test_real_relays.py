@@ -203,9 +203,13 @@ async def test_the_next_relay_writes_after_the_leader_is_killed(tmp_path: Path) 
         await cluster.shows("2 of 2", "Unknown", "NoData", timeout_s=10)
         assert await second.client.send("up", series=3) == 204
         await cluster.shows("2 of 2", "True", "Delivering", timeout_s=10)
-        description = await cluster.kubectl("describe", "exporter", "demo")
-        assert "out: first data is delivered" in description
-        assert "Programmed" in description.partition("Events:")[2]
+
+        async def told_of_delivery() -> bool:
+            text = await cluster.kubectl("describe", "exporter", "demo")
+            events = text.partition("Events:")[2]
+            return "generation 1 runs" in events and "out: first data is delivered" in events
+
+        await eventually("kubectl describe shows it", told_of_delivery, timeout_s=5)
         events = json.loads(await cluster.kubectl("get", "events", "-o", "json"))["items"]
         told = {one["metadata"]["uid"]: one["count"] for one in events}
 
