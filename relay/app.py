@@ -341,6 +341,7 @@ class Relay:
             replay=self._replay.statistics() if self._replay else IDLE_REPLAY,
             memory=self._admission.memory() if self._admission else ZERO_MEMORY,
             unreachable_endpoints=self._circuit_breakers.open,
+            kubernetes=self._sources.statistics(),
             lone_exemplars=environment.encode_scheduler.bodies.lone_exemplars if environment else 0,
             objects=self._statuses.board.conditions() if self._statuses else (),
             publishing=self._statuses.statistics() if self._statuses else None,

@@ -22,6 +22,7 @@ from relay.api.conditions import (
     sink_conditions_document,
 )
 from relay.api.contract import EVERYTHING, StatusFilter
+from relay.api.kubernetes_figures import kubernetes_figures
 from relay.api.storage_status import (
     journal_document,
     journal_figures,
@@ -30,10 +31,12 @@ from relay.api.storage_status import (
     orphan_figures,
     queues_document,
     queues_figures,
+    removed_figures,
     time_document,
 )
 from relay.api.usage_status import figures_document, project_documents, project_figures
 from relay.config.exporter.types import Exporter, Source, kind_and_version
+from relay.control.cluster.control_plane import ControlPlaneStatistics
 from relay.control.cluster.status_publisher import PublisherStatistics
 from relay.control.durability.admission import ZERO_MEMORY, MemoryStatistics
 from relay.control.durability.replay import IDLE_REPLAY, ReplayStatistics
@@ -94,6 +97,7 @@ class StatusSource:
     memory: MemoryStatistics = ZERO_MEMORY
     unreachable_endpoints: int = 0
     lone_exemplars: int = 0
+    kubernetes: tuple[ControlPlaneStatistics, ...] = ()
     objects: tuple[ObjectConditions, ...] = ()
     """The conditions of all objects that were loaded."""
     publishing: PublisherStatistics | None = None
@@ -127,12 +131,7 @@ def snapshot(facts: StatusSource) -> Snapshot:
         ),
         sinks=tuple(_sink_figures(report, facts.now) for report in facts.sinks),
         orphans=orphan_figures(facts.store.orphans) if facts.store else None,
-        removed_sinks={
-            "delivered": facts.removed_ledger.delivered,
-            "rejected": sum(facts.removed_ledger.rejected.values()),
-            "expired": facts.removed_ledger.expired,
-            "dropped": sum(facts.removed_ledger.dropped.values()),
-        },
+        removed_sinks=removed_figures(facts.removed_ledger),
         storage=(
             *((journal_storage(facts.journal),) if facts.journal else ()),
             *((queues_figures(facts.store),) if facts.store else ()),
@@ -146,6 +145,7 @@ def snapshot(facts: StatusSource) -> Snapshot:
         },
         memory_bytes_max=facts.memory.bytes_max,
         unreachable_endpoints=facts.unreachable_endpoints,
+        kubernetes=tuple(kubernetes_figures(plane) for plane in facts.kubernetes),
         series_active=engine.table.active,
         series_created=engine.table.created,
         series_forgotten={

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from relay.control.durability.replay import ReplayStatistics
+from relay.sink.reporting.ledger import LedgerStatistics
 from relay.sink.spill.orphans import OrphanReport, OrphanStatistics
 from relay.sink.spill.store import StoreStatistics
 from relay.storage.journal.statistics import JournalStatistics
@@ -97,6 +98,16 @@ def journal_document(journal: JournalStatistics, replay: ReplayStatistics) -> di
                 "leftBytes": replay.left_bytes,
             },
         }
+    }
+
+
+def removed_figures(ledger: LedgerStatistics) -> dict[str, int]:
+    """Return the points of removed sinks by outcome."""
+    return {
+        "delivered": ledger.delivered,
+        "rejected": sum(ledger.rejected.values()),
+        "expired": ledger.expired,
+        "dropped": sum(ledger.dropped.values()),
     }
 
 

@@ -1,12 +1,12 @@
-"""Metrics of the statuses on Kubernetes, and of the relays that share the work; none without it."""
+"""Metrics of Kubernetes: control planes, statuses, and relays that share the work; none without."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from relay.telemetry.metric_spec import MetricSpec, Row
-from relay.telemetry.snapshot import ClusterFigures, Snapshot
+from relay.telemetry.snapshot import ClusterFigures, KubernetesWatch, Snapshot
 
 
 def _one(read: Callable[[ClusterFigures], float]) -> Callable[[Snapshot], Iterable[Row]]:
@@ -21,6 +21,30 @@ def _by_result(
         if snapshot.cluster
         else []
     )
+
+
+_WATCH: Final = ("plane", "resource")
+
+
+def _per_watch(value: Callable[[KubernetesWatch], float]) -> Callable[[Snapshot], Iterator[Row]]:
+    def rows(snapshot: Snapshot) -> Iterator[Row]:
+        for plane in snapshot.kubernetes:
+            for watch in plane.watches:
+                yield (plane.name, watch.resource), value(watch)
+
+    return rows
+
+
+def _requests(snapshot: Snapshot) -> Iterator[Row]:
+    for plane in snapshot.kubernetes:
+        for code, count in plane.requests.items():
+            yield (plane.name, code), count
+
+
+def _secrets(snapshot: Snapshot) -> Iterator[Row]:
+    for plane in snapshot.kubernetes:
+        for state, count in plane.secrets.items():
+            yield (plane.name, state), count
 
 
 CLUSTER_METRICS: Final = (
@@ -72,5 +96,78 @@ CLUSTER_METRICS: Final = (
         "Events on Kubernetes, by result: written, failed or given_up.",
         ("result",),
         _by_result(lambda c: c.events),
+    ),
+)
+
+PLANE_METRICS: Final = (
+    MetricSpec(
+        "relay_kubernetes_synced",
+        "gauge",
+        "1 while the objects of a control plane are watched; 0: they are as last seen.",
+        _WATCH,
+        _per_watch(lambda one: one.synced),
+    ),
+    MetricSpec(
+        "relay_kubernetes_stale_seconds",
+        "gauge",
+        "Time since when the objects of a control plane were last watched; 0 while they are.",
+        _WATCH,
+        _per_watch(lambda one: one.stale_s),
+    ),
+    MetricSpec(
+        "relay_kubernetes_objects",
+        "gauge",
+        "Objects of a control plane that are known.",
+        _WATCH,
+        _per_watch(lambda one: one.objects),
+    ),
+    MetricSpec(
+        "relay_kubernetes_lists_total",
+        "counter",
+        "Complete lists of a control plane's objects; more than a few mean that watches break.",
+        _WATCH,
+        _per_watch(lambda one: one.lists),
+    ),
+    MetricSpec(
+        "relay_kubernetes_watch_failures_total",
+        "counter",
+        "Lists and watches that failed, and were tried again after a pause.",
+        _WATCH,
+        _per_watch(lambda one: one.failures),
+    ),
+    MetricSpec(
+        "relay_kubernetes_unusable_objects_total",
+        "counter",
+        "Objects and events that could not be read; their last good version stays.",
+        _WATCH,
+        _per_watch(lambda one: one.unusable),
+    ),
+    MetricSpec(
+        "relay_kubernetes_requests_total",
+        "counter",
+        "Requests to a control plane by the status code of the answer, or unreachable.",
+        ("plane", "code"),
+        _requests,
+    ),
+    MetricSpec(
+        "relay_kubernetes_connections",
+        "gauge",
+        "Connections to a control plane in use.",
+        ("plane",),
+        lambda s: tuple(((plane.name,), plane.connections) for plane in s.kubernetes),
+    ),
+    MetricSpec(
+        "relay_kubernetes_secrets",
+        "gauge",
+        "Secrets that Exporters of a control plane refer to: held, or absent.",
+        ("plane", "state"),
+        _secrets,
+    ),
+    MetricSpec(
+        "relay_kubernetes_internal_errors_total",
+        "counter",
+        "Unexpected errors while a control plane was watched. Above 0 is a bug: see the log.",
+        ("plane",),
+        lambda s: tuple(((plane.name,), plane.bugs) for plane in s.kubernetes),
     ),
 )

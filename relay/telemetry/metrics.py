@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relay.telemetry.cluster_metrics import CLUSTER_METRICS
+from relay.telemetry.cluster_metrics import CLUSTER_METRICS, PLANE_METRICS
 from relay.telemetry.deprecated_metrics import deprecated
 from relay.telemetry.drop_metrics import DROPS
 from relay.telemetry.latency_metrics import TIMES
@@ -422,6 +422,7 @@ _PRESENT: tuple[MetricSpec, ...] = (
         one(lambda s: s.unreachable_endpoints),
     ),
     *CLUSTER_METRICS,
+    *PLANE_METRICS,
     *POLICIES,
     *DROPS,
     *PROJECTS,

@@ -201,6 +201,31 @@ class ClusterFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class KubernetesWatch:
+    """One kind of object of one control plane: its state, and counters since the start."""
+
+    resource: str
+    synced: bool = False
+    stale_s: float = 0.0
+    objects: int = 0
+    lists: int = 0
+    failures: int = 0
+    unusable: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesFigures:
+    """One control plane; ``requests`` by status code, ``secrets`` held and absent."""
+
+    name: str
+    watches: tuple[KubernetesWatch, ...] = ()
+    requests: Mapping[str, int] = field(default_factory=dict)
+    connections: int = 0
+    secrets: Mapping[str, int] = field(default_factory=dict)
+    bugs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All values of one scrape, taken at one moment.
 
@@ -252,3 +277,4 @@ class Snapshot:
     ingest_next_position: int = 0
     ingest_oldest_held_position: int = 0
     loop_lag: LagFigures = LagFigures()
+    kubernetes: tuple[KubernetesFigures, ...] = ()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from relay.config.exporter.loading.combine import Combiner
 from relay.config.settings.settings import Settings
 from relay.control.cluster.cluster_source import ClusterSource
-from relay.control.cluster.control_plane import PlaneOptions
+from relay.control.cluster.control_plane import ControlPlaneStatistics, PlaneOptions
 from relay.control.cluster.plane_set import PlaneSet
 from relay.control.reconcile.combined_source import CombinedSource
 from relay.control.reconcile.file_source import FileResources
@@ -24,6 +24,11 @@ class Sources:
 
     state: CombinedSource
     cluster: ClusterSource | None
+
+    def statistics(self) -> tuple[ControlPlaneStatistics, ...]:
+        """Return a snapshot of each control plane."""
+        planes = self.cluster.planes if self.cluster is not None else ()
+        return tuple(plane.statistics() for plane in planes)
 
 
 def make_sources(settings: Settings) -> Sources:

@@ -79,9 +79,13 @@ class PlaneOptions:
 
 @dataclass(frozen=True, slots=True)
 class ControlPlaneStatistics:
-    """State of one control plane; ``kinds`` are by ``plural`` or ``plural.group``."""
+    """State of one control plane; ``kinds`` are by ``plural`` or ``plural.group``.
+
+    ``now`` is the monotonic time of the snapshot, s.
+    """
 
     name: str
+    now: float
     kinds: Mapping[str, ReflectorStatistics]
     client: ClientStatistics
     secrets: PlaneSecretsStatistics
@@ -203,6 +207,7 @@ class ControlPlane:
         """Return a snapshot."""
         return ControlPlaneStatistics(
             self.name,
+            self._clock(),
             {
                 name_of(resource): kind.reflector.statistics()
                 for resource, kind in self._kinds.items()
