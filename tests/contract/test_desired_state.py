@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import aclosing
+import base64
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+import yaml
 
 from relay.config.exporter.load_result import LoadResult
+from relay.config.exporter.loading.combine import Combiner
 from relay.config.exporter.secrets import SecretStore
 from relay.config.exporter.types import Exporter, ExporterPath, SecretRef
 from relay.config.inventory_manifests import InventoryLoad
+from relay.config.settings.kubernetes import KubernetesSettings
 from relay.config.settings.settings import Settings, Watch
+from relay.control.cluster.cluster_source import ClusterSource
+from relay.control.cluster.control_plane import PlaneOptions
+from relay.control.cluster.plane_set import PlaneSet
+from relay.control.cluster.resources import EXPORTERS, SECRET_VERSIONS
+from relay.control.reconcile.combined_source import CombinedSource
 from relay.control.reconcile.desired_state import DesiredState, DesiredStateSource
 from relay.control.reconcile.diff import Changes, Differences, compare
 from relay.control.reconcile.file_source import FileSource
 from relay.control.reconcile.reloader import Reloader
 from relay.runtime.errors import ConfigError, Fault, SecretError
 from relay.selector.inventory.store import ManifestIndex
+from tests.kit.kubernetes.fake_api import FakeApi, kubeconfig_of
 
 TIMEOUT_S = 20.0
+EXPORTER_PATH = EXPORTERS.path()
+SECRET_PATH = "/api/v1/secrets"
 MANIFEST = """\
 apiVersion: telemetry.datumapis.com/v1alpha1
 kind: Exporter
@@ -161,10 +173,85 @@ class Memory:
         self.source.note_change()
 
 
-@pytest.fixture(params=[Files, Memory])
-async def driver(request: pytest.FixtureRequest, tmp_path: Path) -> Driver:
-    made: Driver = request.param(tmp_path)
-    return made
+class WatchedSource(CombinedSource):
+    """Loads when everything was seen: what is watched is there a moment later."""
+
+    has_seen_all: Callable[[], bool]
+
+    async def load(self) -> DesiredState:
+        await eventually(self.has_seen_all)
+        return await super().load()
+
+
+class Cluster:
+    """Objects of a control plane, which is watched."""
+
+    def __init__(self, root: Path) -> None:
+        self._api = FakeApi()
+        self._root = root
+        self.put_secret("first")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serve the objects, and watch them."""
+        async with self._api:
+            kubeconfig = self._root / "kubeconfig"
+            kubeconfig.write_text(kubeconfig_of(self._api.url))
+            settings = KubernetesSettings(kubeconfig)
+            planes = PlaneSet(settings, options=PlaneOptions(turn_s=0.02))
+            cluster = ClusterSource(settings, planes, debounce_s=0.01)
+            self.source = WatchedSource((cluster,), Combiner(), asyncio.Lock())
+            self.source.has_seen_all = lambda: self._has_seen_all(cluster)
+            await cluster.start()
+            try:
+                yield
+            finally:
+                await cluster.stop()
+
+    def _has_seen_all(self, cluster: ClusterSource) -> bool:
+        (plane,) = cluster.planes
+        for resource, path in ((EXPORTERS, EXPORTER_PATH), (SECRET_VERSIONS, SECRET_PATH)):
+            objects = self._api.kind(path).objects
+            for key in {*objects, *plane.objects(resource)}:
+                seen, there = plane.latest(resource, key), objects.get(key)
+                version = there["metadata"]["resourceVersion"] if there else None
+                if (seen.resource_version if seen else None) != version:
+                    return False
+        return plane.is_ready and not plane.secrets.due
+
+    def put(self, name: str, edition: int = 1) -> None:
+        self._put(name, MANIFEST.format(name=name, edition=edition))
+
+    def put_faulty(self, name: str) -> None:
+        self._put(name, MANIFEST.format(name=name, edition=1).replace("otlp_http", "kafka"))
+
+    def _put(self, name: str, text: str) -> None:
+        document = yaml.safe_load(text)
+        known = self._api.kind(EXPORTER_PATH).objects.get(("default", name))
+        metadata = known["metadata"] if known else self._api.new(name)["metadata"]
+        document["metadata"] = {**metadata, **document["metadata"], "namespace": "default"}
+        self._api.put(EXPORTER_PATH, document)
+
+    def remove(self, name: str) -> None:
+        self._api.delete(EXPORTER_PATH, name)
+
+    def put_secret(self, token: str) -> None:
+        document = yaml.safe_load(SECRET.format(token=token))
+        known = self._api.kind(SECRET_PATH).objects.get(("default", "credentials"))
+        metadata = known["metadata"] if known else self._api.new("credentials")["metadata"]
+        data = base64.b64encode(token.encode()).decode()
+        document.pop("stringData")
+        self._api.put(SECRET_PATH, {**document, "metadata": metadata, "data": {"token": data}})
+
+
+@pytest.fixture(params=[Files, Memory, Cluster])
+async def driver(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Driver]:
+    made = request.param(tmp_path)
+    if isinstance(made, Cluster):
+        async with made.running():
+            yield made
+    else:
+        yield made
 
 
 def ids(state: DesiredState) -> set[str]:

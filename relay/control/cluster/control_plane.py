@@ -59,8 +59,8 @@ class PlaneOptions:
     """Options that all control planes have in common.
 
     ``namespaces`` are those whose objects are wanted, all if empty. ``cache`` is the directory of
-    the last known objects, None for none. ``turn_s``: time for which one of the watches that share
-    a connection keeps it, s.
+    the last known objects, None for none. ``turn_s``: least time for which one of the watches
+    that share a connection keeps it, s.
     """
 
     namespaces: tuple[str, ...] = ()

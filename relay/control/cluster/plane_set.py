@@ -148,7 +148,7 @@ class PlaneSet:
             del self._planes[name]
             self.on_change()
         share_s = len(found) / PLANES_A_TURN
-        options = replace(self._options, turn_s=min(TURN_S_MAX, max(1.0, share_s)))
+        options = replace(self._options, turn_s=min(TURN_S_MAX, max(self._options.turn_s, share_s)))
         for name, one in found.items():
             plane = self._planes.get(name)
             if plane is None:

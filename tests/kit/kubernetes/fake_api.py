@@ -380,6 +380,18 @@ async def _answered(answer: Awaitable[web.StreamResponse]) -> web.StreamResponse
         return web.Response()
 
 
+def kubeconfig_of(url: str) -> str:
+    """The text of a kubeconfig."""
+    return json.dumps(
+        {
+            "clusters": [{"name": "c", "cluster": {"server": url}}],
+            "users": [{"name": "u", "user": {"token": "t"}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        }
+    )
+
+
 def bookmark(version: int, *, initial_end: bool = False) -> Document:
     """The object of a bookmark."""
     metadata: Document = {"resourceVersion": str(version)}
