@@ -54,14 +54,12 @@ class PlaneSet:
         *,
         options: PlaneOptions,
         environment: Mapping[str, str] = os.environ,
-        interval_s: float = DIRECTORY_INTERVAL_S,
     ) -> None:
         self._settings = settings
         self._options = options
         self.on_change: Callable[[], None] = lambda: None
         """Called when an object, a control plane or a fault comes, changes or goes."""
         self._environment = environment
-        self._interval_s = interval_s
         self._contexts = TlsContexts()
         self._planes: dict[str, ControlPlane] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -119,7 +117,7 @@ class PlaneSet:
 
     async def _watch_directory(self, directory: Path) -> None:
         while True:
-            await asyncio.sleep(self._interval_s)
+            await asyncio.sleep(DIRECTORY_INTERVAL_S)
             try:
                 await self._look(directory)
             except Exception:
