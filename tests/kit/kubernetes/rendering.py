@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -99,13 +100,25 @@ class Cluster:
         command = [kubectl(), "--kubeconfig", self.kubeconfig, *arguments]
         return run(command).returncode == 0
 
-    def allows(self, verb: str, resource: str, *, namespace: str = "default") -> bool:
-        """Whether the relay's account may do something."""
-        account = "system:serviceaccount:relay-system:relay"
-        resource, _, subresource = resource.partition("/")
-        command = [kubectl(), "--kubeconfig", self.kubeconfig, "auth", "can-i", verb]
-        command += [resource, f"--as={account}", "--namespace", namespace]
-        command += [f"--subresource={subresource}"] if subresource else []
-        done = run(command)
-        assert done.stdout.strip() in ("yes", "no"), done.stderr
-        return done.stdout.strip() == "yes"
+    def rights(self, namespace: str) -> dict[str, set[str]]:
+        """Return what the relay's account may do in a namespace, verbs by resource and group.
+
+        Left out is what every account may, such as to ask what it may.
+        """
+        every = self._rights(namespace, "another")
+        mine = self._rights(namespace, "relay")
+        return {name: verbs for name, verbs in mine.items() if every.get(name) != verbs}
+
+    def _rights(self, namespace: str, name: str) -> dict[str, set[str]]:
+        account = f"system:serviceaccount:relay-system:{name}"
+        groups = ("system:serviceaccounts", "system:authenticated")
+        told = self(
+            *("auth", "can-i", "--list", f"--as={account}", "--namespace", namespace),
+            *(f"--as-group={group}" for group in groups),
+        )
+        found = {}
+        for line in told.splitlines()[1:]:
+            named = re.fullmatch(r"(\S+) +\[\] +\[\] +\[(.*)\]", line.strip())
+            if named is not None:
+                found[named[1]] = set(named[2].split())
+        return found

@@ -146,52 +146,37 @@ async def test_the_server_warns_of_pods_that_the_namespace_would_not_admit(
         cluster(*dry_run, given=yaml.safe_dump(pods))
 
 
-async def test_the_roles_are_enough_and_no_more(cluster: Cluster) -> None:
-    def allowed(permission: Permission, namespace: str) -> set[bool]:
-        return {
-            cluster.allows(verb, f"{resource}.{group}" if group else resource, namespace=namespace)
-            for group in permission.groups
-            for resource in permission.resources
-            for verb in permission.verbs
-            if "/" not in resource
-        } | {
-            cluster.allows(verb, f"{name}.{group}/{part}" if group else f"{name}/{part}")
-            for group in permission.groups
-            for name, _, part in (resource.partition("/") for resource in permission.resources)
-            for verb in permission.verbs
-            if part
-        }
+def rights_of(*permissions: Permission) -> dict[str, set[str]]:
+    """What permissions allow, by resource and group."""
+    found: dict[str, set[str]] = {}
+    for one in permissions:
+        for group in one.groups:
+            for resource in one.resources:
+                name, _, part = resource.partition("/")
+                whole = f"{name}.{group}" if group else name
+                found[f"{whole}/{part}" if part else whole] = set(one.verbs)
+    return found
 
-    namespace = "relay-system"
-    for found in (kustomized("kubernetes/base"), templated()):
+
+async def test_the_roles_are_enough_and_no_more(cluster: Cluster) -> None:
+    def apply(found: Objects) -> None:
         cluster("apply", "--server-side", "--force-conflicts", "-f", "-", given=known(found))
-        for permission in (*CLUSTER, SECRETS["watch"]):
-            assert allowed(permission, "default") == {True}, permission
-        for permission in OWN_NAMESPACE:
-            assert allowed(permission, namespace) == {True}, permission
-            assert allowed(permission, "default") == {False}, permission
-        for verb, resource in (
-            ("get", "exporters.telemetry.datumapis.com"),
-            ("update", "exporters.telemetry.datumapis.com"),
-            ("patch", "exporters.telemetry.datumapis.com"),
-            ("delete", "exporters.telemetry.datumapis.com"),
-            ("create", "secrets"),
-            ("update", "namespaces"),
-            ("list", "pods"),
-            ("get", "configmaps"),
-            ("list", "events"),
-        ):
-            assert not cluster.allows(verb, resource), (verb, resource)
-    assert cluster.allows("list", "secrets")
-    found = kustomized("kubernetes/base", "secrets-by-get")
-    cluster("apply", "--server-side", "--force-conflicts", "-f", "-", given=known(found))
-    assert cluster.allows("get", "secrets")
-    assert not cluster.allows("list", "secrets")
-    found = templated(VALUES["namespaces"])
-    cluster("apply", "--server-side", "--force-conflicts", "-f", "-", given=known(found))
-    assert cluster.allows("watch", "exporters.telemetry.datumapis.com")
-    assert not cluster.allows("watch", "exporters.telemetry.datumapis.com", namespace=namespace)
-    assert not cluster.allows("get", "secrets", namespace=namespace)
+
+    everywhere, own = rights_of(*CLUSTER), rights_of(*OWN_NAMESPACE)
+    watch, get = rights_of(SECRETS["watch"]), rights_of(SECRETS["get"])
+    for found, secrets in (
+        (kustomized("kubernetes/base"), watch),
+        (templated(), watch),
+        (kustomized("kubernetes/base", "secrets-by-get"), get),
+    ):
+        apply(found)
+        assert cluster.rights("default") == everywhere | secrets
+        assert cluster.rights("relay-system") == everywhere | secrets | own
+    apply(templated(VALUES["namespaces"]))
+    namespaces = {"namespaces": {"list", "watch"}}
+    assert cluster.rights("default") == everywhere | get
+    assert cluster.rights("kube-public") == namespaces
+    assert cluster.rights("relay-system") == namespaces | own
 
 
 async def test_definitions_are_explained_and_applied_again(cluster: Cluster) -> None:
