@@ -31,6 +31,7 @@ from relay.control.kubernetes.errors import (
     KubernetesError,
     MalformedAnswerError,
     PageTooLargeError,
+    UnreachableError,
 )
 from relay.control.kubernetes.object_store import ObjectChange, ObjectStore, ObjectStoreStatistics
 from relay.control.kubernetes.objects import (
@@ -143,6 +144,7 @@ class Reflector:
         self._saving: asyncio.Task[None] | None = None
         self._lists = self._watches = self._events = self._unusable = self._failures = 0
         self._row = 0  # failures in a row
+        self._unreachable = False  # the last one was no answer
         self._last_error = ""
         self._stale_since: float | None = clock()
         self._touched_at = clock()
@@ -416,6 +418,10 @@ class Reflector:
         in_touch = self._stale_since is None
         if in_touch and self._clock() - self._touched_at >= self._limits.steady_s:
             self._row = 0
+        unreachable = isinstance(error, UnreachableError)
+        if self._unreachable and not unreachable:
+            self._row = 0  # the pauses of an outage end with the first answer
+        self._unreachable = unreachable
         self._lose_touch()
         self._failures += 1
         self._row += 1
