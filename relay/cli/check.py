@@ -11,6 +11,8 @@ from typing import Final
 from relay.config.export_policy.notices import notices as policy_notices
 from relay.config.exporter.load_result import LoadResult
 from relay.config.exporter.manifest_loader import load_exporters
+from relay.config.exporter.secrets import SecretStore
+from relay.config.exporter.types import Exporter
 from relay.config.inventory_manifests import load_inventory
 from relay.config.settings.lint import notices
 from relay.config.settings.settings import ExporterPath, read_settings
@@ -60,6 +62,21 @@ def check(
     # Settings make paths absolute; show them relative to the current directory.
     here = f"{Path.cwd()}{os.sep}"
     return CheckResult(tuple(printable(line.replace(here, "")) for line in lines), tuple(faults))
+
+
+def check_objects(exporters: Sequence[Exporter], found: Sequence[Fault]) -> CheckResult:
+    """Report objects that were read elsewhere, without their secrets."""
+    lines: list[str] = []
+    faults: list[Fault] = []
+    loaded = LoadResult(
+        tuple(exporters),
+        tuple(found),
+        SecretStore(),
+        warnings=tuple(one for exporter in exporters for one in exporter.warnings),
+    )
+    _report(loaded, lines, faults)
+    lines.append(_summary(lines, faults))
+    return CheckResult(tuple(map(printable, lines)), tuple(faults))
 
 
 def _check_settings(

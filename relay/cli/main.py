@@ -24,17 +24,23 @@ from relay.cli.backup import (
     run_backup,
     run_restore,
 )
-from relay.cli.check import check
+from relay.cli.check import check, check_objects
 from relay.cli.demo.command import add_demo_arguments, run_demo
 from relay.cli.explain import add_explain_arguments, run_explain
 from relay.cli.import_vector.command import add_import_arguments, run_import_vector
+from relay.cli.live.kubernetes import (
+    access_of,
+    add_kubernetes_arguments,
+    fetch_all,
+    wants_kubernetes,
+)
 from relay.cli.live.preview import add_preview_arguments, run_preview
 from relay.cli.live.tap import add_tap_arguments, run_tap
 from relay.cli.live.test import add_test_arguments, run_test
 from relay.cli.live.top import add_top_arguments, run_top
 from relay.config.settings.settings import Settings, is_of_flag, load_settings
 from relay.runtime import log_setup
-from relay.runtime.errors import ConfigError
+from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.event_loop import run_on_uvloop
 from relay.runtime.excerpt import printable
 
@@ -97,10 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     checker.add_argument(
         "paths",
         type=Path,
-        nargs="+",
+        nargs="*",
         metavar="PATH",
         help="settings, a manifest, a directory of them",
     )
+    add_kubernetes_arguments(checker)
     secrets = checker.add_mutually_exclusive_group()
     secrets.add_argument("--secrets", type=Path, metavar="DIR", help="mounted secrets")
     secrets.add_argument(
@@ -283,9 +290,15 @@ def _leave(status: int) -> NoReturn:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    result = check(
-        arguments.paths, secrets=arguments.secrets, need_secrets=not arguments.without_secrets
-    )
+    if bool(arguments.paths) == wants_kubernetes(arguments):
+        raise ConfigError([Fault("PATH", "or --kubernetes is required, one of them")])
+    if wants_kubernetes(arguments):
+        found = fetch_all(access_of(arguments), need_sinks=True)
+        result = check_objects(found.exporters, found.faults)
+    else:
+        result = check(
+            arguments.paths, secrets=arguments.secrets, need_secrets=not arguments.without_secrets
+        )
     for line in result.lines:
         print(line)
     return EXIT_FAULTY if result.faults else EXIT_GOOD

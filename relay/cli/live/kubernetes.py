@@ -107,12 +107,15 @@ def fetch_secrets(access: ClusterAccess, exporter: Exporter, sink: Sink) -> Secr
     return run_on_uvloop(_secrets(access, exporter, sorted(names)))
 
 
-def fetch_all(access: ClusterAccess) -> ClusterObjects:
-    """Return every Exporter, ExportPolicy and Namespace. Raises ConfigError."""
-    return run_on_uvloop(_all(access))
+def fetch_all(access: ClusterAccess, *, need_sinks: bool = False) -> ClusterObjects:
+    """Return every Exporter, ExportPolicy and Namespace. Raises ConfigError.
+
+    Without ``need_sinks`` faults of sinks do not count.
+    """
+    return run_on_uvloop(_all(access, need_sinks=need_sinks))
 
 
-async def _all(access: ClusterAccess) -> ClusterObjects:
+async def _all(access: ClusterAccess, *, need_sinks: bool) -> ClusterObjects:
     exporters: dict[str, Exporter] = {}
     namespaces: list[Object] = []
     faults: list[Fault] = []
@@ -126,7 +129,7 @@ async def _all(access: ClusterAccess) -> ClusterObjects:
                         value = document.value
                         if isinstance(value, dict):
                             value |= {"kind": resource.kind, "apiVersion": resource.api_version}
-                        one = read_document(document, "", need_sinks=False)
+                        one = read_document(document, "", need_sinks=need_sinks)
                     except ConfigError as error:
                         faults += error.faults
                     else:

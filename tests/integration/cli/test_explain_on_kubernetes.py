@@ -73,3 +73,26 @@ async def test_an_api_that_refuses_is_named(
         status, out, err = await explained(api, tmp_path, capsys, "up")
     assert (status, out) == (1, "")
     assert f"relay: --kubernetes: {api.url}: exporters: " in err
+
+
+async def test_check_reports_every_object(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with FakeApi() as api:
+        api.put(EXPORTERS, exporter("web", {"metricsql": '{job="node"}'}))
+        broken = exporter("broken", {"metricsql": "{}"})
+        broken["spec"]["sinks"] = [{"name": "s", "otlp_http": {}}]
+        api.put(EXPORTERS, broken)
+        path = tmp_path / "kubeconfig"
+        path.write_text(json.dumps(kubeconfig_of(api.url)))
+        line = ["check", "--kubeconfig", str(path)]
+        assert await asyncio.to_thread(main.main, line) == 1
+        good, fault, *_, summary = capsys.readouterr().out.splitlines()
+        assert good.startswith(f"good     {api.url} exporters:1 (Exporter shop/web): exporter")
+        assert "(Exporter shop/broken): spec.sinks[0].otlp_http.endpoint: is required" in fault
+        assert summary.startswith("1 fault")
+
+
+def test_check_needs_something_to_check(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["check"]) == 1
+    assert "PATH: or --kubernetes is required, one of them" in capsys.readouterr().err

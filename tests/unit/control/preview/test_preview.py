@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Callable
 
 import pytest
@@ -188,11 +189,10 @@ def _preview_of(series: int, held_s_max: float, took_s_max: float) -> None:
         pulse = Pulse()
         task = asyncio.create_task(pulse.run())
         await asyncio.sleep(0.01)
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        began = time.process_time()  # others may use the machine as well
         query = exporter('{__name__=~"network_bytes_.*|http_requests_started_total"}')
         found = [event async for event in Preview(rig.engine, Turns(), query).count()]
-        took = loop.time() - began
+        took = time.process_time() - began
         task.cancel()
         return found, pulse.longest_cpu_s
 
