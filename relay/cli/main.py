@@ -38,9 +38,10 @@ from relay.cli.live.preview import add_preview_arguments, run_preview
 from relay.cli.live.tap import add_tap_arguments, run_tap
 from relay.cli.live.test import add_test_arguments, run_test
 from relay.cli.live.top import add_top_arguments, run_top
+from relay.cli.usage import UsageError
 from relay.config.settings.settings import Settings, is_of_flag, load_settings
 from relay.runtime import log_setup
-from relay.runtime.errors import ConfigError, Fault
+from relay.runtime.errors import ConfigError
 from relay.runtime.event_loop import run_on_uvloop
 from relay.runtime.excerpt import printable
 
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         for fault in error.faults:
             print(printable(f"relay: {fault}"), file=sys.stderr)
-        return EXIT_FAULTY
+        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAULTY
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
@@ -291,7 +292,7 @@ def _leave(status: int) -> NoReturn:
 
 def _check(arguments: argparse.Namespace) -> int:
     if bool(arguments.paths) == wants_kubernetes(arguments):
-        raise ConfigError([Fault("PATH", "or --kubernetes is required, one of them")])
+        raise UsageError("PATH", "or --kubernetes is required, one of them")
     if wants_kubernetes(arguments):
         found = fetch_all(access_of(arguments), need_sinks=True)
         result = check_objects(found.exporters, found.faults)

@@ -11,6 +11,7 @@ from typing import Any
 from relay.cli.live.admin_client import DEFAULT_URL, add_relay_argument, ask, events
 from relay.cli.live.kubernetes import add_kubernetes_arguments, wants_kubernetes
 from relay.cli.live.subject import as_manifest, document_in_files, document_on_kubernetes
+from relay.cli.usage import UsageError
 from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.excerpt import printable
 
@@ -46,7 +47,7 @@ def run_preview(arguments: argparse.Namespace) -> int:
     query = {"measure": str(arguments.measure)}
     body = b""
     if arguments.path is not None and wants_kubernetes(arguments):
-        raise ConfigError([Fault("PATH", "does not go with --kubernetes")])
+        raise UsageError("PATH", "does not go with --kubernetes")
     if arguments.path is not None or wants_kubernetes(arguments):
         document = (
             document_on_kubernetes(arguments)
@@ -58,7 +59,7 @@ def run_preview(arguments: argparse.Namespace) -> int:
     elif arguments.exporter:
         query["exporter"] = arguments.exporter
     else:
-        raise ConfigError([Fault("PATH", "or --exporter is required")])
+        raise UsageError("PATH", "or --exporter is required")
     progress = _Progress()
     result: dict[str, Any] | None = None
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from relay.cli.live.kubernetes import access_of, fetch_exporter
+from relay.cli.usage import UsageError
 from relay.config.export_policy import dialect
 from relay.config.exporter import build
 from relay.config.exporter.types import Exporter, id_of
@@ -42,7 +43,7 @@ def document_in_files(path: Path, name: str) -> Document:
 def document_on_kubernetes(arguments: argparse.Namespace) -> Document:
     """Return the object that ``--exporter`` names, of a Kubernetes API. Raises ConfigError."""
     if not arguments.exporter:
-        raise ConfigError([Fault("--exporter", "is required with --kubernetes")])
+        raise UsageError("--exporter", "is required with --kubernetes")
     access = access_of(arguments)
     text = msgspec.json.encode(fetch_exporter(access, arguments.exporter)).decode()
     (document,) = parse_documents(text, f"{access.server} {arguments.exporter}")

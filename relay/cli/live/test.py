@@ -20,6 +20,7 @@ from relay.cli.live.kubernetes import (
     wants_kubernetes,
 )
 from relay.cli.live.subject import as_exporter, document_in_files, document_on_kubernetes
+from relay.cli.usage import UsageError
 from relay.config.exporter.manifest_loader import load_exporters
 from relay.config.exporter.secrets import SecretStore
 from relay.config.exporter.types import Exporter, ExporterPath, SecretRef, Sink
@@ -27,7 +28,6 @@ from relay.config.settings.settings import Settings, load_settings
 from relay.control.sink_test.service import require_sink
 from relay.control.sink_test.trial import TestEvent, TestNetwork, try_sink
 from relay.control.sink_test.verdict import TestStep
-from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.event_loop import run_on_uvloop
 from relay.runtime.excerpt import printable
 
@@ -57,7 +57,7 @@ def run_test(arguments: argparse.Namespace) -> int:
     """Test the sink; return 0 if its endpoint took the point, else 1. Raises ConfigError."""
     ways = [arguments.relay, arguments.path, wants_kubernetes(arguments) or None]
     if sum(way is not None for way in ways) != 1:
-        raise ConfigError([Fault("PATH", "or --relay or --kubernetes is required, one of them")])
+        raise UsageError("PATH", "or --relay or --kubernetes is required, one of them")
     if arguments.relay is not None:
         return _ask_relay(arguments)
     exporter, sink, secrets, settings = _subject(arguments)

@@ -94,5 +94,5 @@ async def test_check_reports_every_object(
 
 
 def test_check_needs_something_to_check(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["check"]) == 1
+    assert main.main(["check"]) == 2
     assert "PATH: or --kubernetes is required, one of them" in capsys.readouterr().err
