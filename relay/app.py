@@ -418,6 +418,8 @@ class Relay:
             reconciler,
             self._settings.limits,
             store=self._storage.store if self._storage else None,
+            directory=self._storage.path if self._storage else None,
+            reserve_s=self._settings.ingest.series_idle_timeout_s,
             settled=self._turns.settled,
             tick=self._tick,
         )

@@ -11,13 +11,16 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import Final
+from zlib import crc32
 
 from relay.config.exporter.load_result import ObjectResult
 from relay.config.limits.limit_checks import LIMIT_EXCEEDED
 from relay.config.limits.project_limits import LimitSettings
 from relay.control.projects.limiter import SampleLimiter, cut_queues
+from relay.control.projects.taken_series_file import load_taken, save_taken
 from relay.control.projects.usage_facts import UsageFacts
 from relay.control.reconcile.reconciler import SinkReconciler
 from relay.control.reconcile.sink_entry import members_of
@@ -29,10 +32,14 @@ from relay.control.status.usage_reader import UsageReader
 from relay.control.status.usage_watch import UsageWatch
 from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.forget_project import forget_project
+from relay.pipeline.metrics.series.series import Series
+from relay.runtime.event_loop import run_in_thread
 from relay.sink.spill.store import QueueStore
 
 _log = logging.getLogger("relay.control.projects")
 
+SERIES_AT_ONCE: Final = 4_000
+"""Series whose CRCs are computed between two turns of the event loop: about 2 ms."""
 LOOK_S: Final = 1.0
 """Interval at which queues are compared with their limits; s."""
 
@@ -41,7 +48,9 @@ class Projects:
     """The projects of one relay. Lives on the event loop.
 
     ``settled`` waits until the engine is between two requests; ``tick`` is the monotonic clock, s.
-    Without ``store`` there are no queues on disk.
+    Without ``store`` there are no queues on disk. ``directory`` is that of the data, None without
+    one; ``reserve_s`` the time for which places are kept for series that were taken before a
+    restart.
     """
 
     def __init__(
@@ -51,6 +60,8 @@ class Projects:
         limits: LimitSettings,
         *,
         store: QueueStore | None = None,
+        directory: Path | None = None,
+        reserve_s: float = 3600.0,
         settled: Callable[[], Awaitable[None]],
         tick: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -66,6 +77,11 @@ class Projects:
         self._going: dict[str, Counter[str]] = {}
         """Projects that are being forgotten, and how much of them was."""
         self._refusing: set[str] = set()
+        self._directory = directory
+        self._reserved = load_taken(directory) if directory is not None and limits.any else {}
+        self._reserved_until = tick() + reserve_s
+        for project, crcs in self._reserved.items():
+            engine.router.reserve(project, crcs)
         self._forgotten = 0
         self._marked_at = float("-inf")
         self._task: asyncio.Task[None] | None = None
@@ -86,6 +102,13 @@ class Projects:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._directory is not None and self._refusing:
+            table, reserved = self._engine.table, self._reserved
+            found = {one: _taken(table.of_share(one)) for one in self._refusing}
+            save_taken(
+                self._directory,
+                {one: crcs | reserved.get(one, set()) for one, crcs in found.items()},
+            )
 
     def usage(self, exporter: str) -> ExporterUsage:
         """Return the usage of an exporter by its id; cheap where it is asked for often."""
@@ -145,11 +168,29 @@ class Projects:
                     await self.watch.mark()
                     await self._settled()
                     self._limit_samples()
+                    await self._save_taken()
                 await self._settled()
                 self._forget_gone()
             except Exception:
                 _log.exception("bug in the relay: projects are not looked after")
             await asyncio.sleep(LOOK_S)
+
+    async def _save_taken(self) -> None:
+        """Save the series of the projects at their limit; give up the places kept for too long."""
+        if self._reserved and self._tick() >= self._reserved_until:
+            for project in self._reserved:
+                self._engine.router.reserve(project, set())
+            self._reserved = {}
+        if self._directory is None or not self._refusing:
+            return
+        found: dict[str, set[int]] = {}
+        for project in sorted(self._refusing):
+            found[project] = set(self._reserved.get(project, ()))
+            series = self._engine.table.of_share(project)
+            for start in range(0, len(series), SERIES_AT_ONCE):
+                found[project] |= _taken(series[start : start + SERIES_AT_ONCE])
+                await asyncio.sleep(0)
+        await run_in_thread(lambda: save_taken(self._directory or Path(), found))
 
     def _limit_samples(self) -> None:
         """Compare the samples of the last minute with the limits; marks have folded them."""
@@ -209,3 +250,8 @@ class Projects:
 
     def __repr__(self) -> str:
         return f"<Projects {len(self._known)} known>"
+
+
+def _taken(series: Iterable[Series]) -> set[int]:
+    """Return the CRCs of those of the series that any sink takes."""
+    return {crc32(one.key) for one in series if one.match_set.base.matched}

@@ -277,6 +277,12 @@ class Router:
             for name, at in self._projects.items()
         }
 
+    def reserve(self, project: str, crcs: set[int]) -> None:
+        """Keep places for series of a project by the CRC of their labels; none: keep no more."""
+        at = self._projects.get(project)
+        if at is not None and at.tally.series_max is not None:
+            at.tally.reserved = crcs
+
     def set_share(self, project: str, share_max: int) -> bool:
         """Take only a share of a project's series; return whether series need new routes."""
         at = self._projects.get(project)

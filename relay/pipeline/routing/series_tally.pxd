@@ -5,6 +5,7 @@ cdef class ProjectTally:
     cdef public long long refused
     cdef public object series_max
     cdef public long long share_max
+    cdef public set reserved
     cdef readonly bint is_limited
 
 

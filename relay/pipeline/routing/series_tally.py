@@ -17,16 +17,18 @@ class ProjectTally:
     """Series of a project that any sink takes, and those that its limits refuse.
 
     The limits are ``series_max`` (None: no limit), and ``share_max``, below :data:`SHARE_ALL` where
-    only a share of all series is taken.
+    only a share of all series is taken. ``reserved`` are CRCs of series that were taken before a
+    restart: places are kept for them.
     """
 
-    __slots__ = ("is_limited", "refused", "series_max", "share_max", "taken")
+    __slots__ = ("is_limited", "refused", "reserved", "series_max", "share_max", "taken")
 
     def __init__(self) -> None:
         self.taken = 0
         self.refused = 0
         self.series_max: int | None = None
         self.share_max = SHARE_ALL
+        self.reserved: set[int] = set()
         self.is_limited = False
 
     def limit(self, series_max: int | None, share_max: int) -> None:
@@ -39,13 +41,22 @@ class ProjectTally:
         """Return whether a series is within the limits; ``known``: it is taken already."""
         if self.share_max < SHARE_ALL and crc32(key) >= self.share_max:
             return False
-        return known or self.series_max is None or self.taken < self.series_max
+        if known or self.series_max is None:
+            return True
+        reserved = self.reserved
+        if reserved:
+            crc = crc32(key)
+            if crc not in reserved:
+                return self.taken + len(reserved) < self.series_max
+            reserved.discard(crc)
+        return self.taken < self.series_max
 
     @property
     def has_room(self) -> bool:
         """True if a part of the limit worth asking refused series again is free."""
         limit = self.series_max
-        return limit is not None and limit - self.taken > limit // READMIT_PARTS
+        taken = self.taken + len(self.reserved)
+        return limit is not None and limit - taken > limit // READMIT_PARTS
 
     def __repr__(self) -> str:
         return f"<ProjectTally {self.taken} taken, {self.refused} refused>"

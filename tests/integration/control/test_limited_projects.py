@@ -12,7 +12,7 @@ import pytest
 
 from relay.app import Relay
 from relay.config.exporter.types import ExporterPath
-from relay.config.limits.project_limits import LimitSettings, OwnLimits
+from relay.config.limits.project_limits import LimitSettings, OwnLimits, ProjectLimits
 from relay.config.settings.settings import (
     ListenAddress,
     Settings,
@@ -105,6 +105,34 @@ async def test_series_above_a_limit_are_refused_for_their_project_alone(tmp_path
             assert (figures["acme"].series, figures["acme"].refused_series) == (4, 6)
             assert figures["globex"].samples == 20
             assert figures["globex"].sent_bytes > 0
+
+
+async def test_the_same_series_are_taken_after_a_restart(tmp_path: Path) -> None:
+    data = Storage(tmp_path / "data")
+    limits = LimitSettings(ProjectLimits(series_max=3))
+    async with OtlpServer() as server:
+        for project in PROJECTS:
+            write(tmp_path, project, server.url)
+        names = ["d", "b", "e", "c", "a"]
+        for order in (names, sorted(names)):
+            del server.taken[:], server.received[:]
+            async with running(tmp_path, limits, data) as (relay, client):
+                for name in order:
+                    assert await client.send(name, series=1, labels={"tenant": "acme"}) == 204
+                await eventually(
+                    "refused",
+                    lambda: "acme" in relay._projects._refusing,  # type: ignore[union-attr]
+                    timeout_s=10,
+                )
+                await eventually("sent", lambda: len(server.values) == 3, timeout_s=5)
+            sent = {
+                metric.name
+                for one in server.received
+                for resource in one.message.resource_metrics
+                for scope in resource.scope_metrics
+                for metric in scope.metrics
+            }
+            assert sent == {"b", "d", "e"}
 
 
 async def test_the_queues_of_a_project_share_its_limit(tmp_path: Path) -> None:

@@ -234,6 +234,11 @@ class SeriesTable:
         scopes = self._scopes.items()
         return [(origin, shard) for origin, scope in scopes for shard in scope.shards]
 
+    def of_share(self, share: str) -> list[Series]:
+        """Return the series of one project's share; those that are forgotten later are emptied."""
+        own = self._shares.get(share)
+        return [*own.probationary, *own.known] if own is not None else []
+
     def kept(self) -> Iterator[Series]:
         """Yield every series, for tests and diagnostics: slow."""
         for share in self._order:
