@@ -259,6 +259,17 @@ QUIET = [
     promtool_series("relay_assembled_samples_total", "0+100x60", outcome="assembled"),
     promtool_series("relay_assembled_samples_total", "0x60", outcome="late"),
     promtool_series("relay_metadata_contradictions_total", "0x60"),
+    promtool_series("relay_project_refused_samples_total", "0x60", project="acme"),
+    # A sink that its owner has paused waits for nobody.
+    *(
+        promtool_series(name, text, exporter="default/e", sink="paused")
+        for name, text in (
+            ("relay_sink_paused_by_owner", "1x60"),
+            ("relay_sink_oldest_point_age_seconds", "0+60x60"),
+            ("relay_sink_last_success_timestamp_seconds", "0x60"),
+            ("relay_sink_queued_points", "500x60"),
+        )
+    ),
 ]
 
 UP = promtool_series("up", "1x60", job="relay")
@@ -312,6 +323,9 @@ TROUBLE = {
     "RelaySinkFallingBehind": sink_series(relay_sink_oldest_point_age_seconds="0+60x60"),
     "RelaySinkWithoutSuccess": sink_series(relay_sink_last_success_timestamp_seconds="0x60"),
     "RelaySinkPaused": sink_series(relay_sink_paused="1x60"),
+    "RelayProjectAtLimit": [
+        promtool_series("relay_project_refused_samples_total", "0+5x60", project="acme")
+    ],
 }
 
 
