@@ -275,7 +275,8 @@ def _worst_of(votes: _Votes, this: _Round) -> ConditionVerdict:
 
 def _unreached(this: _Round) -> ConditionVerdict:
     told = _listed([f"{relay} cannot be asked: {why}" for relay, why in this.unreached])
-    return ConditionVerdict("Unknown", NO_REPORT, told)
+    next_step = "what it delivers is not known: if this stays, tell the operator of the relays"
+    return ConditionVerdict("Unknown", NO_REPORT, f"{told}; {next_step}")
 
 
 def _unknown(lacking: Sequence[str], this: _Round) -> ConditionVerdict:

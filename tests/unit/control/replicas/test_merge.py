@@ -76,7 +76,10 @@ def test_a_relay_that_cannot_be_asked() -> None:
     of_object, of_sink = delivering(found)
     assert found.relays == "2 of 3"
     assert (of_sink.status, of_sink.reason, of_sink.since) == ("Unknown", "NoReport", 9)
-    assert of_sink.message == "r2 cannot be asked: no connection: Connection refused"
+    assert of_sink.message == (
+        "r2 cannot be asked: no connection: Connection refused; what it delivers is not known: "
+        "if this stays, tell the operator of the relays"
+    )
     assert (of_object.status, of_object.reason) == ("Unknown", "NoReport")
     for one in found.conditions[:3]:  # what the others can tell is told
         assert one.status == "True"
