@@ -95,17 +95,20 @@ def _delivering(before: SinkStatus, after: SinkStatus) -> Iterator[Happening]:
         kind: EventType = "Normal" if new.reason == "Paused" else "Warning"
         yield Happening(kind, new.reason, f"{name}: {new.message}", name)
     elif new.status == "True":
-        if before.last_success is None:
-            yield Happening("Normal", "Delivering", f"{name}: first data is delivered", name)
-        elif old is not None and old.reason == "Paused":
+        if before.last_success is None or old is None:
+            yield Happening("Normal", "Delivering", f"{name}: data is delivered", name)
+        elif old.reason == "Paused":
             yield Happening("Normal", "Resumed", f"{name}: it delivers again", name)
         elif _was_failing(before, old):
             yield Happening("Normal", "Recovered", f"{name}: it delivers again", name)
+        elif old.reason == "NoData" or before.last_success >= old.since:
+            # Times are newer than conditions: the success was seen before its condition was.
+            yield Happening("Normal", "Delivering", f"{name}: data is delivered", name)
 
 
-def _was_failing(before: SinkStatus, old: StatusCondition | None) -> bool:
+def _was_failing(before: SinkStatus, old: StatusCondition) -> bool:
     """Return whether it failed last, also where an edit has come between."""
-    if old is not None and old.status == "False":
+    if old.status == "False":
         return True
     failed_at, succeeded_at = before.last_error_at, before.last_success
     return failed_at is not None and succeeded_at is not None and failed_at > succeeded_at

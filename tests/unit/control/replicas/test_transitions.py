@@ -48,7 +48,7 @@ def test_a_status_read_back_from_the_server_tells_nothing_again(status: ObjectSt
 
 def test_the_first_delivery() -> None:
     assert happenings(NO_DATA, FIRST) == (
-        Happening("Normal", "Delivering", "out: first data is delivered", "out"),
+        Happening("Normal", "Delivering", "out: data is delivered", "out"),
     )
 
 
@@ -66,9 +66,23 @@ def test_recovered_after_an_edit() -> None:
     assert told(waiting, done) == [("Normal", "Recovered", "out: it delivers again")]
 
 
+def edited_at(status: ObjectStatus, since: float) -> ObjectStatus:
+    """The status with ``Delivering`` of its sink since then."""
+    (sink,) = status.sinks
+    conditions = (*sink.conditions[:3], replace(sink.conditions[3], since=since))
+    return replace(status, sinks=(replace(sink, conditions=conditions),))
+
+
 def test_an_edit_alone_recovers_nothing() -> None:
     waiting = object_status("Unknown", "NoAnswer", generation=2, last_success=10.0)
-    assert told(waiting, object_status(generation=2, last_success=20.0)) == []
+    done = object_status(generation=2, last_success=20.0)
+    assert told(edited_at(waiting, 15.0), done) == []
+
+
+@pytest.mark.parametrize("reason", ["NoData", "NoAnswer"])
+def test_a_first_success_that_is_seen_before_its_condition(reason: str) -> None:
+    seen = edited_at(object_status("Unknown", reason, last_success=10.0), 5.0)
+    assert told(seen, FIRST) == [("Normal", "Delivering", "out: data is delivered")]
 
 
 def test_another_message_is_no_event() -> None:
@@ -88,6 +102,7 @@ def test_paused_and_resumed() -> None:
 
 def test_a_relay_that_cannot_be_asked_is_no_event_of_its_objects() -> None:
     unknown = object_status("Unknown", "NoReport", "r1 cannot be asked", last_success=10.0)
+    unknown = edited_at(unknown, 15.0)
     assert told(FIRST, unknown) == []
     assert told(unknown, FIRST) == []
 
@@ -131,4 +146,4 @@ def test_a_sink_that_is_new_has_its_own_first_delivery() -> None:
     waiting = replace(FIRST, sinks=(old, new))
     assert told(FIRST, waiting) == []
     both = replace(FIRST, sinks=(old, replace(old, name="second")))
-    assert told(waiting, both) == [("Normal", "Delivering", "second: first data is delivered")]
+    assert told(waiting, both) == [("Normal", "Delivering", "second: data is delivered")]
