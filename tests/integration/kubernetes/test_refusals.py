@@ -33,7 +33,10 @@ THEIRS = re.compile(
 """Of a message in the API server's own words."""
 
 OTHER_WORDS = {
-    "batch-timeout-negative": "must be a duration from 1ms to 10m",
+    "batch-timeout": 'must be a duration from 1ms to 10m, not "5 seconds"',
+    "batch-timeout-negative": 'must be a duration from 1ms to 10m, not "-5s"',
+    "batch-timeout-unit": 'must be a duration from 1ms to 10m, not "1d"',
+    "endpoint-port-text": "must name a host, as in https://otlp.example.com/otlp",
     "label-key": "a key is not a valid label of a Kubernetes object",
     "queue-max-age": "must be longer than batch.timeout (5s), or points expire before they are "
     "sent",
@@ -41,7 +44,10 @@ OTHER_WORDS = {
     "remote-write-external-label-name": "a name is not a valid label name, or is __name__",
     "remote-write-header-of-api-key": "is set by the relay itself and must not be given",
     "remote-write-header-version": "a header is set by the relay itself and must not be given",
+    "retry-backoff": 'must be a duration from 1ms to 1h, not "2 seconds"',
+    "retry-backoff-unit": 'must be a duration from 1ms to 1h, not "1d"',
     "sink-sources-unknown": "a sink names a source that does not exist",
+    "timeout-without-unit": 'must be a duration from 100ms to 5m, not "10"',
     # Of ExportPolicy; where a field has two spellings, the rule names the documented one.
     "authentication-two": "basicAuth and bearer are mutually exclusive: remove one",
     "kinds-both-spellings": "group belongs to another spelling than apiGroups and resources",
