@@ -168,6 +168,12 @@ async def until(done: Callable[[], bool], timeout_s: float) -> float:
     return time.perf_counter() - began
 
 
+def has_written(relay: Relay, exporters: int) -> bool:
+    """Return whether the first status of each Exporter was written."""
+    publishing = relay._statuses.statistics() if relay._statuses else None  # noqa: SLF001
+    return publishing is not None and publishing.written >= exporters
+
+
 def settings_of(url: str, folder: Path) -> Settings:
     """Return the settings of the relay."""
     kubeconfig = folder / "kubeconfig"
@@ -175,7 +181,11 @@ def settings_of(url: str, folder: Path) -> Settings:
     return Settings(
         listen=ListenAddress("127.0.0.1", 0),
         admin_listen=ListenAddress("127.0.0.1", 0),
-        kubernetes=KubernetesSettings(kubeconfig, projects=KubernetesProjects(LABEL)),
+        kubernetes=KubernetesSettings(
+            kubeconfig,
+            projects=KubernetesProjects(LABEL),
+            status_writes_per_second_max=1000,  # the first statuses are written before measuring
+        ),
         tenancy=TenancySettings("project"),
         allow_private_endpoints=True,
         shutdown=Shutdown(drain_timeout_s=0),
@@ -228,8 +238,10 @@ async def measure(exporters: int, namespaces: int, folder: Path, *, late: bool) 
         took_s = await until(lambda: reloader.statistics().added == exporters, 120)
         print(f"late: {exporters} exporters {took_s:.1f} s after, {loop.take()}")
     sender.kill()
-    await asyncio.sleep(3)
-    loop.take()
+    await sender.wait()
+    took_s = await until(partial(has_written, relay, exporters), 400)
+    print(f"first statuses: {took_s:.0f} s, {loop.take()}")
+    await asyncio.sleep(5)
     cpu_s, wall_s = time.process_time(), time.perf_counter()
     watching.cancel()
     await asyncio.sleep(IDLE_S)

@@ -54,10 +54,14 @@ class SecretStoreStatistics:
 class SecretStore:
     """Every secret that exporters may refer to; values leave it through :meth:`get` only."""
 
-    __slots__ = ("_faulty", "_manifests", "_root", "_tenancy", "_types")
+    __slots__ = ("_faulty", "_kubernetes", "_manifests", "_root", "_tenancy", "_types")
 
-    def __init__(self, root: Path | None = None, *, tenancy: bool = False) -> None:
+    def __init__(
+        self, root: Path | None = None, *, tenancy: bool = False, kubernetes: bool = False
+    ) -> None:
         self._root = root
+        self._kubernetes = kubernetes
+        """True if one that is missing can be created there."""
         self._tenancy = tenancy
         self._manifests: dict[tuple[str, str, str], Mapping[str, bytes]] = {}
         self._types: dict[tuple[str, str, str], str] = {}
@@ -148,6 +152,8 @@ class SecretStore:
             if owner == project and found == name and other != namespace
         }
         others.update(self._mounted_elsewhere(project, name))
+        if not others and self._kubernetes:
+            return f"; create it in namespace {namespace}"
         if not others and self._root is None:
             return "; add its manifest, or say where secrets are mounted (secrets, --secrets)"
         if not others:

@@ -57,7 +57,7 @@ class Combiner:
     """Everything that is remembered between two combinations; not thread-safe.
 
     Without ``need_secrets`` an exporter with missing secrets counts as valid: it is only inspected,
-    not run.
+    not run. ``kubernetes``: a missing one can be created there, which its fault then says.
     """
 
     def __init__(
@@ -66,8 +66,10 @@ class Combiner:
         secrets_root: Path | None = None,
         tenancy: bool = False,
         need_secrets: bool = True,
+        kubernetes: bool = False,
         limits: LimitSettings = UNLIMITED,
     ) -> None:
+        self._kubernetes = kubernetes
         self._limits = limits
         self._secrets_root = secrets_root
         self._tenancy = tenancy
@@ -184,7 +186,7 @@ class Combiner:
         self, resources: Iterable[ManifestResource], surroundings: Mapping[int, Report]
     ) -> SecretStore:
         """Return a store of all Secrets; let exporters beside a new one look again."""
-        store = SecretStore(self._secrets_root, tenancy=self._tenancy)
+        store = SecretStore(self._secrets_root, tenancy=self._tenancy, kubernetes=self._kubernetes)
         secrets: _Secrets = {}
         for one in resources:
             if one.data is not None and one.identity is not None and id(one) not in surroundings:

@@ -142,7 +142,8 @@ async def test_a_secret_that_may_not_be_watched_is_asked_for(
         put_exporter(api, "a", spec=spec_with("token"))
         async with rig_of(settings_of(tmp_path, api)) as rig:
             assert ids(rig.state) == set()
-            assert "there is no such secret" in faults(rig.state)[0]
+            (fault,) = faults(rig.state)
+            assert fault.endswith("there is no such secret; create it in namespace default")
             put_secret(api, "token")
             await rig.runs("default/a")
             before = rig.state.secrets
