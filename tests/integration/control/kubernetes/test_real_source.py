@@ -20,8 +20,9 @@ from relay.config.settings.settings import (
     TenancySettings,
 )
 from tests.kit.http.otlp_server import OtlpServer
-from tests.kit.kubernetes.real_api import RealApi, directory, new_etcd, real_api
-from tests.kit.paths import ROOT
+from tests.kit.kubernetes.kubectl import Kubectl
+from tests.kit.kubernetes.real_api import RealApi, new_etcd, real_api
+from tests.kit.kubernetes.relays import define
 from tests.kit.processes import eventually
 from tests.kit.remote_write.write_client import WriteClient
 from tests.kit.stored_relay import AT_ONCE
@@ -61,23 +62,11 @@ class Cluster:
     def __init__(self, api: RealApi, server: OtlpServer) -> None:
         self.api = api
         self.server = server
+        self.kubectl = Kubectl(api.kubeconfig, api.folder)
         self._endpoint = server.url.removesuffix("/v1/metrics")
 
-    async def kubectl(self, *arguments: str, text: str = "") -> str:
-        process = await asyncio.create_subprocess_exec(
-            str(directory() / "kubectl"),
-            f"--kubeconfig={self.api.kubeconfig}",
-            *arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        output, _ = await process.communicate(text.encode())
-        assert process.returncode == 0, output.decode()
-        return output.decode()
-
     async def apply(self, text: str) -> None:
-        await self.kubectl("apply", "-f", "-", text=text)
+        await self.kubectl.apply(text)
 
     async def apply_exporter(
         self,
@@ -105,8 +94,7 @@ class Cluster:
 async def cluster_in(folder: Path) -> AsyncIterator[Cluster]:
     async with real_api(folder, etcd=new_etcd()) as api, OtlpServer() as server:
         cluster = Cluster(api, server)
-        await cluster.kubectl("apply", "-f", str(ROOT / "config/crds"))
-        await cluster.kubectl("wait", "--for=condition=Established", "--all", "crd")
+        await define(cluster.kubectl)
         yield cluster
 
 
@@ -197,7 +185,7 @@ async def test_a_secret_that_comes_later_makes_its_exporter_run(tmp_path: Path) 
     async with cluster_in(tmp_path) as cluster, relay_of(cluster) as relay:
         await cluster.apply_exporter("demo", access=ACCESS)
         await eventually("refused", lambda: bool(faults(relay)), timeout_s=3)
-        assert "there is no such secret" in faults(relay)[0]
+        assert "there is no such secret; create it in namespace default" in faults(relay)[0]
         await cluster.apply(SECRET.format(namespace="default", token="first"))
         await runs(relay, "default/demo", timeout_s=3)
         async with client_of(relay) as client:
