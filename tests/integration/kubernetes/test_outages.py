@@ -13,7 +13,7 @@ from tests.kit.http.otlp_server import OtlpServer
 from tests.kit.kubernetes.kubectl import Kubectl, object_text
 from tests.kit.kubernetes.real_api import RealApi
 from tests.kit.kubernetes.relays import ClusterRelay, Load, cluster_relay
-from tests.kit.processes import answers
+from tests.kit.processes import answers, eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
 
@@ -128,11 +128,12 @@ async def test_the_other_relay_writes_after_the_leader_has_died(
         try:
             for relay in relays.values():
                 await relay.start()
-            await kubectl.apply(exporter("one", f"{server.origin}/one"))
+            await eventually("both have a Lease", lambda: both_are_there(kubectl), timeout_s=20)
             first, second = relays.values()
             async with Load(first.url).running(), Load(second.url, half="other").running():
+                await kubectl.apply(exporter("one", f"{server.origin}/one"))
                 await kubectl.wait_for("exporter", "one", status="True")
-                assert (await kubectl.get("exporter", "one"))["status"]["relays"] == "2 of 2"
+                await eventually("both report", lambda: both_report(kubectl), timeout_s=70)
                 leader = await leading(kubectl, relays)
                 (other,) = relays.keys() - {leader}
             async with Load(relays[other].url, half="last").running():
@@ -150,6 +151,16 @@ async def test_the_other_relay_writes_after_the_leader_has_died(
                 await relay.close()
         for relay in relays.values():
             assert "Traceback" not in relay.log()
+
+
+async def both_are_there(kubectl: Kubectl) -> bool:
+    """Whether there are the two Leases of the relays, and the leader's."""
+    return len((await kubectl.get("-n", "default", "leases"))["items"]) == 3
+
+
+async def both_report(kubectl: Kubectl) -> bool:
+    """Whether the status has what two relays report."""
+    return (await kubectl.get("exporter", "one"))["status"].get("relays") == "2 of 2"
 
 
 async def leading(kubectl: Kubectl, relays: dict[str, ClusterRelay]) -> str:

@@ -149,9 +149,13 @@ async def _take(kubectl: Kubectl, step: Step, endpoint: str) -> None:
 
 
 def findings(described: str) -> list[str]:
-    """Return what is said: the conditions' fields in order, then the events' types and reasons."""
+    """Return what is said: the conditions' fields in order, then the events' types and reasons.
+
+    Which error of a sink was the last one is a matter of moments, and left out.
+    """
     status, _, events = described[described.index("Status:\n") :].partition("\nEvents:")
-    fields = re.findall(r"^ +((?:Type|Status|Reason|Message): .*?) *$", status, re.MULTILINE)
+    status = re.sub(r"Last Error:\n.*\n", "", status)
+    fields = re.findall(r"^ +((?:Type|Status|Reason|Message):.*)$", status, re.MULTILINE)
     rows = re.findall(r"^  (Normal|Warning) +(\w+)", events, re.MULTILINE)
     return [
         *(" ".join(one.split()) for one in fields),
@@ -184,7 +188,7 @@ def _normal(text: str) -> str:
 
 def _wrapped(text: str, width: int = 115) -> str:
     lines, line = [], ""
-    for word in text.split():
+    for word in re.findall(r"(?:`[^`]*`|\S)+", text):
         if line and len(line) + 1 + len(word) > width:
             lines.append(line)
             line = word
