@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final
@@ -31,7 +30,7 @@ from relay.control.status.usage import MARK_S, ExporterUsage, UsageMeter
 from relay.control.status.usage_reader import UsageReader
 from relay.control.status.usage_watch import UsageWatch
 from relay.pipeline.engine import MetricsPipeline
-from relay.pipeline.forget_project import forget_project
+from relay.pipeline.forget_project import ProjectForgetting
 from relay.pipeline.metrics.series.series import Series
 from relay.runtime.event_loop import run_in_thread
 from relay.sink.spill.store import QueueStore
@@ -74,8 +73,6 @@ class Projects:
         self._tick = tick
         self._limiter = SampleLimiter(self._limits, self._set_share)
         self._known: set[str] = set()
-        self._going: dict[str, Counter[str]] = {}
-        """Projects that are being forgotten, and how much of them was."""
         self._refusing: set[str] = set()
         self._directory = directory
         self._reserved = load_taken(directory) if directory is not None and limits.any else {}
@@ -169,8 +166,7 @@ class Projects:
                     await self._settled()
                     self._limit_samples()
                     await self._save_taken()
-                await self._settled()
-                self._forget_gone()
+                await self._forget_gone()
             except Exception:
                 _log.exception("bug in the relay: projects are not looked after")
             await asyncio.sleep(LOOK_S)
@@ -226,7 +222,7 @@ class Projects:
             _log.info("project is below maxSeries again", extra={"project": project})
         self._refusing = refusing
 
-    def _forget_gone(self) -> None:
+    async def _forget_gone(self) -> None:
         running = {one.project for one in self._reconciler.exporters if one.project}
         gone = self._known - running
         self._known |= running
@@ -237,15 +233,18 @@ class Projects:
             queues = self._store.statistics().orphans.queues
             busy |= {one.exporter.partition("/")[0] for one in queues}
         for project in sorted(gone - busy):
-            dropped = forget_project(self._engine, project)
-            if dropped:
-                self._going.setdefault(project, Counter()).update(dropped)
-                continue  # the rest a second later
+            forgetting = ProjectForgetting(self._engine, project)
+            while not forgetting.done and not self._engine.router.has_project(project):
+                await self._settled()
+                forgetting.step()
+                await asyncio.sleep(0)
+            if not forgetting.done:
+                continue  # it has come back
             self._reconciler.removed_totals.forget(project)
             self._limiter.forget(project)
             self._known.discard(project)
             self._forgotten += 1
-            extra = {"project": project, **self._going.pop(project, {})}
+            extra = {"project": project, **forgetting.dropped}
             _log.info("project is gone, and what was learned of it", extra=extra)
 
     def __repr__(self) -> str:

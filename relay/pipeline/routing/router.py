@@ -277,6 +277,10 @@ class Router:
             for name, at in self._projects.items()
         }
 
+    def has_project(self, project: str) -> bool:
+        """Return True if a project has exporters."""
+        return project in self._projects
+
     def reserve(self, project: str, crcs: set[int]) -> None:
         """Keep places for series of a project by the CRC of their labels; none: keep no more."""
         at = self._projects.get(project)

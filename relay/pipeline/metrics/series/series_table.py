@@ -239,6 +239,19 @@ class SeriesTable:
         own = self._shares.get(share)
         return [*own.probationary, *own.known] if own is not None else []
 
+    def forget_share(self, share: str, most: int) -> int:
+        """Forget up to so many series of a project that is gone; return how many."""
+        own = self._shares.get(share)
+        count = 0
+        while own is not None and count < most and len(own):
+            if own.probationary:
+                self._forget(own.probationary.popleft())
+            else:
+                self._forget_known(own, len(own.known) - 1)
+            count += 1
+        self._forgotten_idle += count
+        return count
+
     def kept(self) -> Iterator[Series]:
         """Yield every series, for tests and diagnostics: slow."""
         for share in self._order:
