@@ -174,6 +174,8 @@ async def test_a_customers_status_names_nobody_else(platform: Platform) -> None:
         "project": "nobody",
         "summary": {"exporters": 0, "sinks": dict.fromkeys(STATES, 0)},
         "exporters": [],
+        "notRunning": [],
+        "projects": [],
         "faults": [],
         "metadataContradictions": [],
         "orphans": [],
