@@ -71,6 +71,14 @@ def projects_of(relay: Relay) -> dict[str, dict[str, Any]]:
     return {one["project"]: one for one in document["projects"]}
 
 
+def accepted(relay: Relay, project: str) -> tuple[str, str]:
+    """Reason and message of the condition Accepted of the project's exporter."""
+    document: Any = relay.status()
+    (one,) = [one for one in document["exporters"] if one["name"].startswith(f"{project}/")]
+    (found,) = [each for each in one["conditions"] if each["type"] == "Accepted"]
+    return found["reason"], found["message"]
+
+
 async def send(client: WriteClient, series: int) -> None:
     for project in PROJECTS:
         assert await client.send("up", series=series, labels={"tenant": project}) == 204
@@ -105,6 +113,12 @@ async def test_series_above_a_limit_are_refused_for_their_project_alone(tmp_path
             assert (figures["acme"].series, figures["acme"].refused_series) == (4, 6)
             assert figures["globex"].samples == 20
             assert figures["globex"].sent_bytes > 0
+            await send(client, 10)
+            await eventually(
+                "said", lambda: accepted(relay, "acme")[0] == "LimitExceeded", timeout_s=40
+            )
+            assert "4 series, its limit" in accepted(relay, "acme")[1]
+            assert accepted(relay, "globex")[0] == "Accepted"
 
 
 async def test_the_same_series_are_taken_after_a_restart(tmp_path: Path) -> None:
@@ -184,3 +198,24 @@ async def test_a_project_that_is_gone_takes_all_with_it(
     (line,) = [one for one in caplog.records if one.message.startswith("project is gone")]
     assert line.project == "acme"  # type: ignore[attr-defined]
     assert line.families == 1  # type: ignore[attr-defined]
+
+
+async def test_an_exporter_too_many_is_refused_with_the_reason(tmp_path: Path) -> None:
+    async with OtlpServer() as server:
+        for project in PROJECTS:
+            write(tmp_path, project, server.url)
+        more = (tmp_path / "acme" / "e.yaml").read_text().replace("name: e\n", "name: f\n", 1)
+        (tmp_path / "acme" / "f.yaml").write_text(more)
+        limits = LimitSettings(ProjectLimits(exporters_max=1))
+        async with running(tmp_path, limits) as (relay, _):
+            document: Any = relay.status()
+            assert [one["name"] for one in document["exporters"]] == [
+                "acme/default/e",
+                "globex/default/e",
+            ]
+            (refused,) = document["notRunning"]
+            conditions = {one["type"]: one for one in refused["conditions"]}
+            assert conditions["Accepted"]["status"] == "False"
+            assert conditions["Accepted"]["reason"] == "LimitExceeded"
+            assert "2 exporters, at most 1" in conditions["Accepted"]["message"]
+            assert projects_of(relay)["acme"]["exporters"] == 1
