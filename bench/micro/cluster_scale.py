@@ -159,12 +159,12 @@ async def child(*arguments: str) -> asyncio.subprocess.Process:
     )
 
 
-async def until(done: Callable[[], bool], timeout_s: float) -> float:
+async def until(done: Callable[[], bool], timeout_s: float, every_s: float = 0.002) -> float:
     """Return how long it takes until a condition holds, s."""
     began = time.perf_counter()
     async with asyncio.timeout(timeout_s):
         while not done():  # noqa: ASYNC110 - measured, not signalled
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(every_s)
     return time.perf_counter() - began
 
 
@@ -239,7 +239,7 @@ async def measure(exporters: int, namespaces: int, folder: Path, *, late: bool) 
         print(f"late: {exporters} exporters {took_s:.1f} s after, {loop.take()}")
     sender.kill()
     await sender.wait()
-    took_s = await until(partial(has_written, relay, exporters), 400)
+    took_s = await until(partial(has_written, relay, exporters), 400, 0.5)
     print(f"first statuses: {took_s:.0f} s, {loop.take()}")
     await asyncio.sleep(5)
     cpu_s, wall_s = time.process_time(), time.perf_counter()
