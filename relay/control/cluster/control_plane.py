@@ -67,7 +67,7 @@ class PlaneOptions:
     namespace_label: str = ""
     """Label of a Namespace that tells the project of its objects, "" if nothing has to."""
     cache: Path | None = None
-    turn_s: float = 1.0
+    turn_s: float = 0.5
     limits: ReflectorLimits = field(default_factory=lambda: ReflectorLimits(grace_s=2.0))
     timings: ClientTimings | None = None
 
