@@ -17,6 +17,7 @@ from tests.kit.kubernetes.kubectl import Kubectl
 from tests.kit.kubernetes.real_api import real_api
 from tests.kit.kubernetes.relays import Load, cluster_relay, define
 from tests.kit.paths import ROOT
+from tests.kit.processes import eventually
 
 DOCUMENT = ROOT / "docs/kubernetes-walk.md"
 
@@ -52,9 +53,9 @@ HEAD = (
 
 @dataclass(frozen=True)
 class Step:
-    """One mistake, or none: what is done, and the condition that it leads to.
+    """One mistake, or none: what is done, and the condition and Event that it leads to.
 
-    ``dead``: nobody listens at the endpoint. ``finding`` explains it, ``mend`` says what is next.
+    ``dead``: nobody listens at the endpoint. ``finding`` explains what is said.
     """
 
     title: str
@@ -63,6 +64,7 @@ class Step:
     dead: bool
     status: str
     reason: str
+    event: str
     finding: str
 
 
@@ -74,6 +76,7 @@ STEPS = (
         False,
         "Unknown",
         "NoData",
+        "Normal Programmed",
         "The Exporter is accepted and runs, and nothing matches: `service_name` is misspelt. The "
         "next step is `relay preview`, or to correct the selector.",
     ),
@@ -84,6 +87,7 @@ STEPS = (
         False,
         "False",
         "Failing",
+        "Warning Failing",
         "The selector is right now, and the endpoint refuses the token. The message names the "
         "Secret and its key; what has matched meanwhile is kept.",
     ),
@@ -94,6 +98,7 @@ STEPS = (
         True,
         "False",
         "Failing",
+        "Warning Failing",
         "The Secret has the right token now, and the new endpoint has a typing error in its port.",
     ),
     Step(
@@ -103,12 +108,14 @@ STEPS = (
         False,
         "True",
         "Delivering",
+        "Normal Delivering",
         "What waited in the queue is delivered, and `kubectl wait --for=condition=Delivering` "
         "returns.",
     ),
 )
 DEAD = "http://127.0.0.1:9"
 SHOWN = "http://127.0.0.1:4318"
+SAME = {"Recovered": "Delivering"}
 
 
 async def walk(folder: Path, version: str) -> list[str]:
@@ -129,29 +136,39 @@ async def walk(folder: Path, version: str) -> list[str]:
             Load(relay.url, **LABELS).running(),
         ):
             for step in STEPS:
-                await _take(kubectl, step, DEAD if step.dead else server.origin)
-                text = await kubectl("describe", "exporter", "gateway", "-n", "shop")
+                text = await _take(kubectl, step, DEAD if step.dead else server.origin)
                 said.append(text.replace(server.origin, SHOWN))
     return said
 
 
-async def _take(kubectl: Kubectl, step: Step, endpoint: str) -> None:
+async def _take(kubectl: Kubectl, step: Step, endpoint: str) -> str:
+    """Take one step; return the description once it has the step's condition and Event."""
     secret = ("create", "secret", "generic", "collector", "-n", "shop", "--dry-run=client")
     made = await kubectl(*secret, f"--from-literal=token={step.token}", "-o", "yaml")
     text = EXPORTER.format(selector=step.selector, endpoint=endpoint)
-    await kubectl.apply(made, "---", text)
-    await kubectl.wait_for(
-        *("exporter", "gateway", "-n", "shop"),
-        status=step.status,
-        reason=step.reason,
-        timeout_s=40,
-    )
+    # A dead endpoint comes before its token, or the one before would get data for a moment.
+    await kubectl.apply(*((text, "---", made) if step.dead else (made, "---", text)))
+    name = ("exporter", "gateway", "-n", "shop")
+    await kubectl.wait_for(*name, status=step.status, reason=step.reason, timeout_s=40)
+    said = ""
+
+    async def has_events() -> bool:
+        nonlocal said
+        said = await kubectl("describe", *name)
+        return f"event {step.event}" in findings(said)
+
+    try:
+        await eventually(f"{step.title}: {step.event}", has_events, timeout_s=20)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{said[said.index('Status:') :]}") from None
+    return said
 
 
 def findings(described: str) -> list[str]:
     """Return what is said: the conditions' fields in order, then the events' types and reasons.
 
-    Which error of a sink was the last one is a matter of moments, and left out.
+    Which error of a sink was the last one is a matter of moments, and left out; so is whether its
+    first success counts as a recovery.
     """
     status, _, events = described[described.index("Status:\n") :].partition("\nEvents:")
     status = re.sub(r"Last Error:\n.*\n", "", status)
@@ -159,7 +176,7 @@ def findings(described: str) -> list[str]:
     rows = re.findall(r"^  (Normal|Warning) +(\w+)", events, re.MULTILINE)
     return [
         *(" ".join(one.split()) for one in fields),
-        *sorted({f"event {kind} {reason}" for kind, reason in rows}),
+        *sorted({f"event {kind} {SAME.get(reason, reason)}" for kind, reason in rows}),
     ]
 
 
