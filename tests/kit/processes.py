@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -21,12 +22,19 @@ STARTUP_TIMEOUT_S = 30.0
 POLL_S = 0.05
 
 
+PORTS = range(10_000, 32_000)
+"""Below those that a system gives to outgoing connections, which would take one meanwhile."""
+
+_random = secrets.SystemRandom()  # hypothesis seeds the common one alike in every process
+
+
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        port = _random.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def binary(name: str, package: str) -> str:
