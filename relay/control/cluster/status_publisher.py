@@ -6,7 +6,8 @@
 * What an object's own status says is where a new leader begins (seeding): nothing is written or
   told again, and no time of a transition moves.
 * Nothing is written before the other relays had their chance to report.
-* A version that was not judged yet gets no status.
+* A version that was not judged yet gets no status, and an object nothing of a predecessor's: what
+  is written is known by key and uid.
 * Counters are looked at every :data:`COUNTERS_S`; the schedule decides when they are worth a write.
 """
 
@@ -41,6 +42,8 @@ TICK_S: Final = 0.5
 COUNTERS_S: Final = 300.0
 SLICE_S: Final = 0.002
 """Longest work between two turns of the event loop; s."""
+_Written = tuple[ObjectKey, str]
+"""Key and uid of an object whose status is written."""
 RESTART_S: Final = 5.0
 """Pause after a bug; s."""
 
@@ -123,11 +126,12 @@ class StatusPublisher:
         self._board = board
         self._target = target
         self._clock = clock
-        self._schedule = StatusSchedule[ObjectKey](options.writes_per_s)
-        self._writer: StatusWriter[ObjectKey] | None = None
+        self._schedule = StatusSchedule[_Written](options.writes_per_s)
+        self._writer: StatusWriter[_Written] | None = None
         self._writing: asyncio.Task[None] | None = None
         self._dirty: dict[ObjectKey, None] = {}
         self._seeded: set[ObjectKey] = set()
+        self._uids: dict[ObjectKey, str] = {}  # of the objects in the schedule
         self._written = self._failed = 0  # by writers that have ended
         self._counters: deque[ObjectKey] = deque()
         self._counted_at_s = clock()
@@ -249,6 +253,7 @@ class StatusPublisher:
             self._failed += ended.failed
             self._writer = None
         self._seeded.clear()
+        self._uids.clear()
         self._schedule = StatusSchedule(self._options.writes_per_s)
 
     async def _follow(self) -> None:
@@ -270,7 +275,7 @@ class StatusPublisher:
                 await asyncio.sleep(RESTART_S)
                 self._note(self._objects())
 
-    async def _offer_changed(self, writer: StatusWriter[ObjectKey]) -> None:
+    async def _offer_changed(self, writer: StatusWriter[_Written]) -> None:
         self._note_counters()
         dirty, self._dirty = self._dirty, {}
         alone = len(self.replicas.presence.membership.members()) <= 1
@@ -315,33 +320,36 @@ class StatusPublisher:
         if result is None or not document:
             return
         status = read_object_status(document)
-        self._schedule.known(key, parts_of(document), self._clock())
+        self._uids[key] = result.uid
+        self._schedule.known((key, result.uid), parts_of(document), self._clock())
         self.replicas.statuses.seed(key, result.uid, status)
         if alone:
             sinks = {sink.name: sink.conditions for sink in status.sinks}
             self._board.seed(key, result.uid, status.conditions, sinks)
 
     def _offer(self, key: ObjectKey) -> None:
-        merged = self._merged(key)
-        if merged is None:
-            self._schedule.forget(key)
+        own = self._own_status(key)
+        before = self._uids.get(key)
+        if before is not None and (own is None or before != own.uid):
+            self._schedule.forget((key, self._uids.pop(key)))
+        if own is None:
             self.replicas.statuses.forget(key)
             self._seeded.discard(key)
             return
-        self._schedule.offer(key, parts_of(status_document(merged)), self._clock())
+        merged = self.replicas.statuses.combine(key, own.uid, own.status)
+        self._uids[key] = own.uid
+        parts = parts_of(status_document(merged))
+        self._schedule.offer((key, own.uid), parts, self._clock())
 
-    def _merged(self, key: ObjectKey) -> ObjectStatus | None:
-        own = self._own_status(key)
-        return None if own is None else self.replicas.statuses.combine(key, own.uid, own.status)
-
-    def _render(self, key: ObjectKey) -> StatusWrite | None:
-        result = self._board.result(key)
-        target = self._target(key, result.uid) if result is not None else None
-        if target is None or result is None or target.object.generation != result.generation:
-            return None  # gone, or another version that is judged soon
-        merged = self._merged(key)
-        if merged is None:
-            return None
+    def _render(self, place: _Written) -> StatusWrite | None:
+        key, uid = place
+        own, result = self._own_status(key), self._board.result(key)
+        target = self._target(key, uid) if own is not None and own.uid == uid else None
+        if own is None or target is None or result is None:
+            return None  # gone, or another object has its name
+        if target.object.generation != result.generation:
+            return None  # another version, that is judged soon
+        merged = self.replicas.statuses.combine(key, uid, own.status)
         return StatusWrite(target.client, target.resource, target.object, status_document(merged))
 
     def __repr__(self) -> str:

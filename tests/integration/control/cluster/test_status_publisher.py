@@ -216,6 +216,19 @@ async def test_a_status_and_its_events_are_written(api: FakeApi) -> None:
         )
 
 
+async def test_an_object_made_anew_gets_its_own_status_at_once(api: FakeApi) -> None:
+    """Even one that comes before its predecessor was seen to go, and with an equal status."""
+    async with relay(api, "relay-0") as one:
+        one.board.put(WEB, FAILING)
+        await eventually("it is written", lambda: delivering(api)[0] == "False", timeout_s=8)
+        for _ in range(2):
+            api.delete(PATH, "web", "shop")
+            api.put(PATH, api.new("web", "shop", text="x"))
+            assert not delivering(api)[0]
+            one.board.put(WEB, FAILING)
+            await eventually("it is written", lambda: delivering(api)[0] == "False", timeout_s=4)
+
+
 async def test_a_restart_writes_and_tells_nothing_again(api: FakeApi) -> None:
     async with relay(api, "relay-0") as one:
         one.board.put(WEB, FAILING)
