@@ -57,6 +57,9 @@ class PeerReport:
         elif page.epoch != self.epoch or page.position < self.position or not self.position:
             self.restart()
             raise ReportError("a page of its report does not follow the one before")
+        if page.more and not (page.objects or page.gone):
+            self.restart()
+            raise ReportError("a page of its report is empty, and more are to follow")
         into = self._objects if self._next is None else self._next
         changed = self._put(into, page.objects)
         for text in page.gone:

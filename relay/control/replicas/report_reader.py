@@ -3,8 +3,8 @@
 Rules:
 
 * Each relay is asked by a task of its own, so that none delays another: a page a second, more as
-  long as there are more. Every answer is bounded in time and bytes; a relay that fails is asked
-  again after a pause that doubles.
+  long as there are more. Every answer is bounded in time and bytes, and so are all pages of one
+  reading together; a relay that fails is asked again after a pause that doubles.
 * A relay that cannot be asked is represented by its last report for :data:`FRESH_S`, while its
   Lease lives. A new one is left out until its first report, or for :data:`JOIN_S`.
 * Nothing is concluded before every relay had its chance after this one began to lead
@@ -29,12 +29,22 @@ from relay.config.exporter.load_result import ObjectKey
 from relay.control.replicas.members import Member
 from relay.control.replicas.merge import RelayReading
 from relay.control.replicas.peer_access import PeerAccess
-from relay.control.replicas.peer_report import PeerReport
-from relay.control.replicas.report import PAGE_BYTES_MAX, ReportError, ReportPage, decode_page
+from relay.control.replicas.peer_report import OBJECTS_MAX, PeerReport
+from relay.control.replicas.report import (
+    PAGE_BYTES_MAX,
+    PAGE_OBJECTS_MAX,
+    ReportError,
+    ReportPage,
+    decode_page,
+)
 
 INTERVAL_S: Final = 1.0
 PAUSE_S_MAX: Final = 15.0
 ANSWER_S: Final = 5.0
+READING_S: Final = 60.0
+"""Longest reading of pages one after the other; the next one goes on where it ended."""
+PAGES_MAX: Final = 2 * OBJECTS_MAX // PAGE_OBJECTS_MAX
+"""Most pages of one reading."""
 FRESH_S: Final = 30.0
 JOIN_S: Final = 10.0
 START_S: Final = 1.0
@@ -236,14 +246,8 @@ class PeerReports:
 
     async def _read(self, peer: _Peer, address: str) -> None:
         try:
-            while True:
-                async with self._room:
-                    page = await self._page(peer, address)
-                changed = peer.report.add(page)
-                if changed:
-                    self._on_change(changed)
-                if not page.more:
-                    break
+            async with asyncio.timeout(READING_S):
+                await self._read_pages(peer, address)
         except ReportError as error:
             self._note(peer, str(error))
         except TimeoutError:
@@ -254,6 +258,18 @@ class PeerReports:
             peer.why, peer.failures = "", 0
             peer.reported_at_s = self._clock()
             peer.not_before_s = 0.0
+
+    async def _read_pages(self, peer: _Peer, address: str) -> None:
+        for _ in range(PAGES_MAX):
+            async with self._room:
+                page = await self._page(peer, address)
+            changed = peer.report.add(page)
+            if changed:
+                self._on_change(changed)
+            if not page.more:
+                return
+        peer.report.restart()
+        raise ReportError(f"its report has more than {PAGES_MAX} pages")
 
     def _note(self, peer: _Peer, why: str) -> None:
         peer.why = why

@@ -6,12 +6,13 @@ import asyncio
 import logging
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from relay.api.admin import AdminServer
 from relay.config.exporter.load_result import ObjectKey
@@ -115,6 +116,23 @@ async def leading(*members: Member, access: Admin | None = None) -> AsyncIterato
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def at_an_address(
+    page: Callable[[web.Request], Awaitable[web.Response]],
+) -> AsyncIterator[str]:
+    """Serve a report that is made up."""
+    app = web.Application()
+    app.router.add_get(REPORT_PATH, page)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
 
 
 @pytest.fixture(autouse=True)
@@ -242,6 +260,50 @@ async def test_a_relay_that_cannot_be_asked_does_not_delay_another() -> None:
         done.set()
         hanging.close()
         await hanging.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("objects", "why"), [([], "a page of its report is empty"), ([{}], "more than 5 pages")]
+)
+async def test_a_report_without_an_end_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, objects: list[object], why: str
+) -> None:
+    monkeypatch.setattr(report_reader, "PAGES_MAX", 5)
+    asked = 0
+
+    async def page(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        reset = request.query["epoch"] != "e"
+        return web.json_response(
+            {"format": 1, "relay": "x", "epoch": "e", "position": asked, "reset": reset}
+            | {"more": True, "objects": objects}
+        )
+
+    async with at_an_address(page) as url, leading(Member("relay-1", "l1", url)) as leader:
+        await eventually("it is given up", lambda: why in leader.why(), timeout_s=5)
+        await eventually("others go on", lambda: leader.reports.settled, timeout_s=15)
+        assert asked < 60
+        assert leader.status() is None
+
+
+async def test_a_report_that_trickles_holds_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_reader, "READING_S", 0.5)
+    position = 0
+
+    async def page(request: web.Request) -> web.Response:
+        nonlocal position
+        reset = request.query["epoch"] != "e"
+        position += 1
+        await asyncio.sleep(0.2)
+        return web.json_response(
+            {"format": 1, "relay": "x", "epoch": "e", "position": position, "reset": reset}
+            | {"more": position < 20, "objects": [{}]}
+        )
+
+    async with at_an_address(page) as url, leading(Member("relay-1", "l1", url)) as leader:
+        await eventually("it is named", lambda: leader.why() == "no answer in time", timeout_s=5)
+        await eventually("others go on", lambda: leader.reports.settled, timeout_s=15)
 
 
 async def test_reasons_say_what_is_wrong(caplog: pytest.LogCaptureFixture) -> None:
