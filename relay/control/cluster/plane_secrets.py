@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from relay.control.cluster.resources import SECRETS
-from relay.control.kubernetes.cache_file import ObjectCache
+from relay.control.kubernetes.cache_file import SAVE_REST, ObjectCache
 from relay.control.kubernetes.client import ApiClient, WatchTarget
 from relay.control.kubernetes.errors import AbsentError, KubernetesError, RequestRefusedError
 from relay.control.kubernetes.object_store import ObjectChange
@@ -34,7 +34,7 @@ LIST_MIN: Final = 100
 """Secrets that are due at once, from which on a list costs less than single requests."""
 RETRY_S: Final = 1.0
 RETRY_S_MAX: Final = 30.0
-SAVE_S: Final = 5.0
+SAVE_S: Final = 1.0
 """Time between a change and the writing of the cache; s."""
 SLICE_S: Final = 0.002
 """Longest work between two turns of the event loop; s."""
@@ -300,7 +300,9 @@ class PlaneSecrets:
     async def _save_now_and_then(self) -> None:
         while True:
             await asyncio.sleep(SAVE_S)
+            began = self._clock()
             await self._save()
+            await asyncio.sleep(SAVE_REST * (self._clock() - began))
 
     async def _save(self) -> None:
         if self._cache is None or not self._unsaved:

@@ -10,10 +10,12 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -27,6 +29,8 @@ from relay.storage.log.frame import FormatError
 
 CACHE_BYTES_MAX = 128 * 1024 * 1024
 VERSION = 1
+SAVE_REST: Final = 20.0
+"""Pause after each write, as a multiple of its duration."""
 _MAGIC = b"relay-objects"
 _NOTHING = b"null"
 
@@ -136,6 +140,19 @@ class ObjectCache:
 
     def __repr__(self) -> str:
         return f"<ObjectCache {self.path}>"
+
+
+async def next_save(urgent: asyncio.Event, *, soon_s: float, later_s: float) -> None:
+    """Wait until a cache is to be written: ``soon_s`` after ``urgent`` is set, or ``later_s``.
+
+    What is not on disk at a crash is unknown at the next start, if the API is away then; and what
+    has come for an unknown sink is lost.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(later_s):
+            await urgent.wait()
+            await asyncio.sleep(soon_s)
+    urgent.clear()
 
 
 def _line(one: ApiObject) -> Any:

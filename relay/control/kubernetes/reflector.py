@@ -23,7 +23,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from relay.control.kubernetes.cache_file import CachedObjects, ObjectCache
+from relay.control.kubernetes.cache_file import SAVE_REST, CachedObjects, ObjectCache, next_save
 from relay.control.kubernetes.client import ApiClient, WatchStream, WatchTarget
 from relay.control.kubernetes.errors import (
     AnswerError,
@@ -55,10 +55,8 @@ SLICE_S: Final = 0.002
 """Longest work between two turns of the event loop; s."""
 TROUBLE_MAX: Final = 100
 """Most unusable objects that are remembered by name."""
-
 STREAMING_FAILURES_MAX: Final = 3
 """Failures in a row after which the first list is tried the other way."""
-
 _NO_MATTER_OF_STREAMING: Final = frozenset((401, 403, 404, 410, 429, 503))
 """Answers after which a list in pages fares no better. Servers without streaming lists answer 422,
 or 500 within the stream if their etcd (seen with 3.4.23) is too old for them."""
@@ -74,7 +72,8 @@ class ReflectorLimits:
     ``grace_s``: longest wait for the first list before the cache is used. ``initial_silence_s``:
     longest pause within a streaming list. ``watch_min_s``: a watch that ends sooner without an
     event counts as a failure. ``steady_s``: after a watch of this length the next failure is the
-    first of its row. ``save_s``: time between two writes of the cache. ``page_objects``: of a list.
+    first of its row. ``save_soon_s``: from a change to the writing of the cache, in which others
+    join; ``save_s``: from a new resource version or status alone. ``page_objects``: of a list.
     """
 
     grace_s: float = 5.0
@@ -82,6 +81,7 @@ class ReflectorLimits:
     initial_silence_s: float = 30.0
     watch_min_s: float = 1.0
     steady_s: float = 10.0
+    save_soon_s: float = 1.0
     save_s: float = 30.0
     page_objects: int = 500
 
@@ -141,6 +141,7 @@ class Reflector:
         self._changed = asyncio.Event()
         self._published = asyncio.Event()
         self._unsaved = False
+        self._save_soon = asyncio.Event()
         self._saving: asyncio.Task[None] | None = None
         self._lists = self._watches = self._events = self._unusable = self._failures = 0
         self._row = 0  # failures in a row
@@ -148,8 +149,6 @@ class Reflector:
         self._last_error = ""
         self._stale_since: float | None = clock()
         self._touched_at = clock()
-
-    # What others read
 
     @property
     def freshness(self) -> Freshness:
@@ -184,8 +183,6 @@ class Reflector:
             self._last_error,
             self._stale_since,
         )
-
-    # The work
 
     async def run(self) -> None:
         """Keep the store in step until cancelled; write the cache once more at the end."""
@@ -271,7 +268,7 @@ class Reflector:
                         self._version = event.resource_version
                         staged = None
                 if self.store.has_changes and self._published.is_set():
-                    self._changed.set()
+                    self._tell()
         if staged is not None and not stream.given_way:
             raise MalformedAnswerError("a streaming list ended before it was complete")
         return stream.given_way
@@ -396,7 +393,11 @@ class Reflector:
             self.store.offer_all()
             self._published.set()
         if self.store.has_changes:
-            self._changed.set()
+            self._tell()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._save_soon.set()
 
     def _note(self, found: Unusable) -> None:
         self._unusable += 1
@@ -442,8 +443,6 @@ class Reflector:
             )
         )
 
-    # The cache
-
     async def _restore(self) -> None:
         if self._cache is None:
             return
@@ -466,9 +465,12 @@ class Reflector:
             self._publish()
 
     async def _save_now_and_then(self) -> None:
+        limits = self._limits
         while True:
-            await asyncio.sleep(self._limits.save_s)
+            await next_save(self._save_soon, soon_s=limits.save_soon_s, later_s=limits.save_s)
+            began = self._clock()
             await self._save()
+            await asyncio.sleep(min(limits.save_s, SAVE_REST * (self._clock() - began)))
 
     async def _save(self) -> None:
         """Write the cache if needed, after a write that is under way."""

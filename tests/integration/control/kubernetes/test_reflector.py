@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -428,6 +429,33 @@ async def test_the_cache_is_written_while_it_runs(api: FakeApi, tmp_path: Path) 
         await eventually("written", lambda: len(cache.load().objects) == 3, timeout_s=5)
         api.delete(PATH, "e1")
         await eventually("written again", lambda: len(cache.load().objects) == 2, timeout_s=5)
+
+
+async def test_a_change_is_in_the_cache_at_once_and_a_status_is_not(
+    api: FakeApi, tmp_path: Path
+) -> None:
+    """A crash soon after a change must not lose it; statuses are written all the time."""
+    fill(api, 3)
+    cache = cache_of(api, tmp_path)
+    limits = replace(QUICK, save_s=60.0, save_soon_s=0.1)
+    async with following(api, limits, cache=cache) as consumer:
+        await eventually("written", lambda: len(cache.load().objects) == 3, timeout_s=5)
+        api.put(PATH, api.new("late", text="x"))
+        await agrees(consumer, api)
+        await eventually("written again", lambda: len(cache.load().objects) == 4, timeout_s=5)
+        written = cache.path.stat().st_mtime_ns
+        late = api.kind(PATH).objects["default", "late"]
+        stored = api.put(PATH, {**late, "status": {"conditions": []}})
+        await eventually(
+            "it is seen",
+            lambda: (
+                consumer.reflector.store.objects["default", "late"].resource_version
+                == stored["metadata"]["resourceVersion"]
+            ),
+            timeout_s=5,
+        )
+        await asyncio.sleep(0.5)
+        assert cache.path.stat().st_mtime_ns == written
 
 
 async def test_a_damaged_cache_is_reported_and_replaced(api: FakeApi, tmp_path: Path) -> None:
