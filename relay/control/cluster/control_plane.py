@@ -364,7 +364,7 @@ class ControlPlane:
         if self._options.cache is None:
             return None
         namespace = self._options.namespace if resource.namespaced else ""
-        path = self._options.cache / (self.name or "cluster") / name_of(resource)
+        path = self._options.cache / directory_of(self.name) / name_of(resource)
         return ObjectCache(path, resource, server=access.server, namespace=namespace)
 
     def _as(self) -> dict[str, object]:
@@ -376,6 +376,11 @@ class ControlPlane:
 
 _NEEDED: Final = frozenset((*EXPORTING, NAMESPACES))
 """Kinds without which nothing may be concluded from the others."""
+
+
+def directory_of(plane: str) -> str:
+    """Return the name of the directory with the last known objects of a control plane."""
+    return plane or "cluster"
 
 
 def name_of(resource: ApiResource) -> str:

@@ -4,7 +4,8 @@ Rules:
 
 * A kubeconfig that is faulty is a fault of the state, and its control plane stays as it was; so do
   all while their directory cannot be read.
-* A control plane whose file is gone goes with all its objects. A changed file replaces access only.
+* A control plane whose file is gone goes with all its objects, and with what the disk holds of
+  them: its Secrets are the project's. A changed file replaces access only.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from relay.config.schema.checks import dns_subdomain_problem
 from relay.config.settings.kubernetes import PROJECT_MARK, KubernetesSettings
-from relay.control.cluster.control_plane import ControlPlane, PlaneOptions
+from relay.control.cluster.control_plane import ControlPlane, PlaneOptions, directory_of
 from relay.control.kubernetes.access import TlsContexts
 from relay.control.kubernetes.kubeconfig import ClusterAccess, in_cluster, read_kubeconfig
 from relay.runtime.errors import ConfigError, Fault
@@ -63,6 +65,7 @@ class PlaneSet:
         self._contexts = TlsContexts()
         self._planes: dict[str, ControlPlane] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._known: dict[str, tuple[tuple[int, ...], ClusterAccess | None]] = {}
         """Signature of each kubeconfig of a directory, and what it said."""
         self._faults: tuple[Fault, ...] = ()
@@ -85,16 +88,18 @@ class PlaneSet:
         """Begin to watch. Raises ConfigError if the settings' own access is faulty."""
         projects = self._settings.projects
         if projects is not None and projects.kubeconfigs is not None:
-            await self._look(projects.kubeconfigs)
+            if await self._look(projects.kubeconfigs):
+                await self._forget_others(self._known)  # a faulty kubeconfig may be mended
             self._tasks[""] = asyncio.create_task(self._watch_directory(projects.kubeconfigs))
         else:
             self._apply(self._fixed())
+            await self._forget_others(self._planes)
 
     async def stop(self) -> None:
         """End all watches, and write the caches."""
         for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), *self._ending, return_exceptions=True)
         self._tasks.clear()
 
     def _fixed(self) -> dict[str, _Found]:
@@ -123,8 +128,8 @@ class PlaneSet:
             except Exception:
                 _log.exception("bug in the relay: kubeconfigs were not read")
 
-    async def _look(self, directory: Path) -> None:
-        """Read the kubeconfigs that have changed, and apply what there is."""
+    async def _look(self, directory: Path) -> bool:
+        """Read the kubeconfigs that have changed, apply what there is; False: none can be read."""
         before = self._faults
         known, faults = await run_in_thread(lambda: _read_directory(directory, self._known))
         self._faults = faults
@@ -138,11 +143,14 @@ class PlaneSet:
             self._apply(found)
         if faults != before:
             self.on_change()
+        return known is not None
 
     def _apply(self, found: Mapping[str, _Found]) -> None:
         """Add, replace and remove control planes."""
         for name in [name for name in self._planes if name not in found]:
-            self._tasks.pop(name or "only").cancel()
+            ended = asyncio.create_task(self._end(name, self._tasks.pop(name or "only")))
+            self._ending.add(ended)
+            ended.add_done_callback(self._ending.discard)
             del self._planes[name]
             self.on_change()
         share_s = len(found) / PLANES_A_TURN
@@ -163,11 +171,49 @@ class PlaneSet:
             elif plane.access != one.access:
                 plane.replace_access(one.access)
 
+    async def _end(self, name: str, running: asyncio.Task[None]) -> None:
+        """End a control plane that is gone, and delete what is on disk of it."""
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        if self._options.cache is not None and name not in self._planes:
+            path = self._options.cache / directory_of(name)
+            await run_in_thread(lambda: _delete(path))
+
+    async def _forget_others(self, present: Collection[str]) -> None:
+        """Delete what is on disk of control planes that have gone while no relay ran."""
+        root, kept = self._options.cache, {directory_of(name) for name in present}
+        if root is not None:
+            await run_in_thread(lambda: _delete_others(root, kept))
+
     def _note_change(self) -> None:
         self.on_change()
 
     def __repr__(self) -> str:
         return f"<PlaneSet {len(self._planes)} control planes>"
+
+
+def _delete_others(root: Path, kept: Collection[str]) -> None:
+    try:
+        found = [path for path in root.iterdir() if path.name not in kept and path.is_dir()]
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        _log.warning("%s: cannot be read: %s", root, error.strerror)
+        return
+    for path in found:
+        _delete(path)
+
+
+def _delete(path: Path) -> None:
+    """Delete the objects of one control plane; not for the event loop."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        _log.warning("%s: cannot be deleted: %s", path, error.strerror)
+    else:
+        _log.info("deleted the objects of a control plane that is gone", extra={"path": str(path)})
 
 
 def _read_directory(

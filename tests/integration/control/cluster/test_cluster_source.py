@@ -356,6 +356,45 @@ async def test_a_directory_of_kubeconfigs_is_watched(
         assert ids(rig.state) == {"acme/default/b"}
 
 
+async def test_what_the_disk_has_of_a_project_goes_with_its_control_plane(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its Secrets above all: also if it went while no relay ran, not while its file is faulty."""
+    monkeypatch.setattr(plane_set, "DIRECTORY_INTERVAL_S", 0.05)
+    monkeypatch.setattr(plane_secrets, "SAVE_S", 0.05)
+    folder, cache = tmp_path / "planes", tmp_path / "data" / "kubernetes"
+    folder.mkdir()
+    settings = Settings(
+        kubernetes=KubernetesSettings(projects=KubernetesProjects(kubeconfigs=folder)),
+        tenancy=TenancySettings("project"),
+        storage=Storage(tmp_path / "data"),
+    )
+
+    def on_disk() -> set[str]:
+        return {path.parent.name for path in cache.glob("*/secrets")}
+
+    async with FakeApi() as api:
+        put_secret(api, "token", value="c2VjcmV0")
+        put_exporter(api, "a", spec=spec_with("token"))
+        for name in ("acme", "globex", "umbrella"):
+            (folder / name).write_text(kubeconfig_of(api.url))
+        async with rig_of(settings) as rig:
+            every = {"acme", "globex", "umbrella"}
+            await eventually("their Secrets are there", lambda: on_disk() == every, timeout_s=10)
+            (folder / "acme").unlink()
+            await rig.runs("globex/default/a", "umbrella/default/a")
+            await eventually("they are gone", lambda: not (cache / "acme").exists(), timeout_s=10)
+        assert on_disk() == {"globex", "umbrella"}
+        (folder / "globex").unlink()
+        (folder / "umbrella").write_text("clusters: 7")
+        async with rig_of(settings):
+            assert on_disk() == {"umbrella"}
+            assert not (cache / "globex").exists()
+        folder.rename(tmp_path / "away")
+        async with rig_of(settings):
+            assert on_disk() == {"umbrella"}
+
+
 async def test_a_bug_costs_one_control_plane_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
